@@ -1,0 +1,88 @@
+"""JSON on the cold path: the interpreter's own C scanner and encoder without the `json` package.
+
+`import json` costs 7 ms of a 30 ms `estiva run`, nearly all of it for `re`. CPython keeps the work in the C
+module `_json`; where that is missing (another implementation) the package itself is used.
+"""
+
+from __future__ import annotations
+
+from estiva.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+WHITESPACE = " \t\n\r"
+
+
+def _not_finite(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object_pairs_hook that refuses a key given twice (K10)."""
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("an object has the same key twice")
+    return result
+
+
+class _Context:
+    """What `_json.make_scanner` reads of a JSONDecoder."""
+
+    def __init__(self, hook: Callable[[list[tuple[str, Any]]], Any] | None) -> None:
+        self.strict = True
+        self.object_hook = None
+        self.object_pairs_hook = hook
+        self.parse_float = float
+        self.parse_int = int
+        self.parse_constant = _not_finite
+        self.memo: dict[str, str] = {}
+
+
+def _unserialisable(value: object) -> Any:
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+try:
+    from _json import encode_basestring, make_encoder, make_scanner
+except ImportError:
+    import json as _json_package
+
+    def _scan(text: str, hook: Callable[[list[tuple[str, Any]]], Any] | None) -> Any:
+        return _json_package.loads(text, object_pairs_hook=hook, parse_constant=_not_finite)
+
+    def _encode(value: object, sort_keys: bool) -> str:
+        return _json_package.dumps(value, separators=(",", ":"), sort_keys=sort_keys, ensure_ascii=False)
+
+else:
+
+    def _scan(text: str, hook: Callable[[list[tuple[str, Any]]], Any] | None) -> Any:
+        start = len(text) - len(text.lstrip(WHITESPACE))
+        value, end = make_scanner(_Context(hook))(text, start)  # type: ignore[arg-type]
+        if text[end:].strip(WHITESPACE):
+            raise ValueError(f"extra data at character {end}")
+        return value
+
+    def _encode(value: object, sort_keys: bool) -> str:
+        encoder = make_encoder(
+            {}, _unserialisable, encode_basestring, None, ":", ",", sort_keys, False, False
+        )
+        return "".join(encoder(value, 0))
+
+
+def loads(data: bytes | str, *, what: str = "json", strict: bool = False) -> Any:
+    """Parse one JSON value. `strict` refuses duplicate keys. Raises InvalidInput naming `what`."""
+    try:
+        text = data if isinstance(data, str) else data.decode("utf-8")
+        return _scan(text, unique if strict else None)
+    except StopIteration:
+        raise InvalidInput(f"{what} is not valid json: it ends too early") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{what} is not valid json: {error}") from None
+
+
+def dumps(value: object, *, sort_keys: bool = False) -> str:
+    """`value` as compact JSON text (UTF-8 kept as it is). Raises TypeError for what is not JSON."""
+    return _encode(value, sort_keys)

@@ -1,0 +1,102 @@
+"""Writing files so that a reader, or the next boot, sees the old or the new one and never a half."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from estiva.errors import IntegrityError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    """write(2) until all of `data` is out."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def atomic_write(path: str, data: bytes, *, mode: int = 0o600, sync: bool = True) -> None:
+    """Replace `path` by a file that holds `data`: written aside in the same directory, synced, renamed.
+
+    `sync=False` is for what a reboot may lose (the run root). Raises OSError.
+    """
+    aside = f"{path}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            write_all(fd, data)
+            os.fchmod(fd, mode)
+            if sync:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(aside, path)
+    except BaseException:
+        try:
+            os.unlink(aside)
+        except FileNotFoundError:
+            pass
+        raise
+    if sync:
+        sync_directory(os.path.dirname(path) or ".")
+
+
+def sync_directory(path: str) -> None:
+    """fsync a directory, so that a rename in it is on the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read_bounded(path: str, limit: int) -> bytes:
+    """The whole of a regular file of at most `limit` bytes (K13). Raises IntegrityError when it is larger."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        chunks: list[bytes] = []
+        left = limit + 1
+        while left > 0:
+            chunk = os.read(fd, min(left, 1 << 20))
+            if not chunk:
+                return b"".join(chunks)
+            chunks.append(chunk)
+            left -= len(chunk)
+    finally:
+        os.close(fd)
+    raise IntegrityError(f"{path} is larger than {limit} bytes")
+
+
+class Lock:
+    """flock(2) on a file, as a with-block: `shared` for readers; not `blocking` raises BlockingIOError.
+
+    The kernel drops the lock when the process dies, however it dies.
+    """
+
+    def __init__(self, path: str, *, shared: bool = False, blocking: bool = True) -> None:
+        self.path = path
+        self.operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if blocking else fcntl.LOCK_NB)
+        self.fd = -1
+
+    def __enter__(self) -> Lock:
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, self.operation)
+        except BaseException:
+            os.close(fd)
+            raise
+        self.fd = fd
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self.fd)
+        self.fd = -1

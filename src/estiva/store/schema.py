@@ -1,0 +1,39 @@
+"""The tables of the state database. A row exists only after what it speaks of is on the disk.
+
+names ----> images ----> layers <---- layer_blobs ----> blobs
+              ^
+containers ---+        container_volumes ----> volumes        leases ----> containers
+"""
+
+from __future__ import annotations
+
+VERSION = 1
+
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE blobs (digest TEXT PRIMARY KEY, size INTEGER NOT NULL, created REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE layers (diff_id TEXT PRIMARY KEY, driver TEXT NOT NULL, size INTEGER NOT NULL,
+    implied TEXT NOT NULL DEFAULT '[]', created REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE layer_blobs (digest TEXT PRIMARY KEY, diff_id TEXT NOT NULL, media_type TEXT NOT NULL,
+    size INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX layer_blobs_diff_id ON layer_blobs (diff_id);
+CREATE TABLE images (id TEXT PRIMARY KEY, config TEXT NOT NULL, manifest TEXT, size INTEGER NOT NULL,
+    created REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE names (name TEXT PRIMARY KEY, image TEXT NOT NULL, manifest TEXT, updated REAL NOT NULL)
+    WITHOUT ROWID;
+CREATE INDEX names_image ON names (image);
+CREATE TABLE repo_digests (name TEXT NOT NULL, digest TEXT NOT NULL, image TEXT NOT NULL,
+    PRIMARY KEY (name, digest)) WITHOUT ROWID;
+CREATE INDEX repo_digests_image ON repo_digests (image);
+CREATE TABLE containers (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, image TEXT, status TEXT NOT NULL,
+    created REAL NOT NULL, record TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE volumes (name TEXT PRIMARY KEY, created REAL NOT NULL, anonymous INTEGER NOT NULL,
+    labels TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE container_volumes (container TEXT NOT NULL, volume TEXT NOT NULL,
+    PRIMARY KEY (container, volume)) WITHOUT ROWID;
+CREATE TABLE leases (network TEXT NOT NULL, address TEXT NOT NULL, container TEXT NOT NULL,
+    PRIMARY KEY (network, address)) WITHOUT ROWID;
+CREATE INDEX leases_container ON leases (container);
+CREATE TABLE build_cache (key TEXT PRIMARY KEY, image TEXT NOT NULL, created REAL NOT NULL,
+    used REAL NOT NULL) WITHOUT ROWID;
+"""
