@@ -3,6 +3,11 @@
 names ----> images ----> layers <---- layer_blobs ----> blobs
               ^
 containers ---+        container_volumes ----> volumes        leases ----> containers
+build_cache --+
+
+images.created is what the config says, images.added when the row came (both seconds since 1970). A hidden
+image is a build's intermediate result: not listed, and gone with the last build_cache row or container that
+needs it.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ CREATE TABLE layer_blobs (digest TEXT PRIMARY KEY, diff_id TEXT NOT NULL, media_
     size INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX layer_blobs_diff_id ON layer_blobs (diff_id);
 CREATE TABLE images (id TEXT PRIMARY KEY, config TEXT NOT NULL, manifest TEXT, size INTEGER NOT NULL,
-    created REAL NOT NULL) WITHOUT ROWID;
+    created REAL NOT NULL, added REAL NOT NULL, hidden INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE TABLE names (name TEXT PRIMARY KEY, image TEXT NOT NULL, manifest TEXT, updated REAL NOT NULL)
     WITHOUT ROWID;
 CREATE INDEX names_image ON names (image);
@@ -37,3 +42,11 @@ CREATE INDEX leases_container ON leases (container);
 CREATE TABLE build_cache (key TEXT PRIMARY KEY, image TEXT NOT NULL, created REAL NOT NULL,
     used REAL NOT NULL) WITHOUT ROWID;
 """
+
+# The statements that bring a database of version N to N + 1, by N.
+MIGRATIONS: dict[int, str] = {0: SCHEMA}
+
+
+def steps(version: int) -> list[str]:
+    """The scripts that bring a database of `version` to VERSION, in order."""
+    return [MIGRATIONS[step] for step in range(version, VERSION)]

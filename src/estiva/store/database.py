@@ -1,0 +1,316 @@
+"""The state database: one SQLite file in WAL mode, opened by every command.
+
+Facts this leans on:
+- WAL mode is a property of the file, so opening an existing one needs no PRAGMA but the version check. What
+  only matters to a writer (`synchronous`, the checkpoint threshold) is set at a connection's first write.
+- SQLite's busy handler polls, up to 100 ms at a time, and a writer that polls can starve behind hundreds of
+  others. Writers therefore queue on a POSIX lock first (fcntl(2) F_SETLKW): the kernel wakes the next one at
+  once. It is a queue only; SQLite's own locks give the exclusion, so losing it (another thread closing the
+  file) harms nothing. A POSIX lock, unlike flock(2), is not shared with a forked child that outlives its
+  parent.
+- The last connection to close would checkpoint and delete the log, with two fsyncs on the way out of each
+  `run`; that is switched off. The log stays bounded by the automatic checkpoint, which a writer does at
+  CHECKPOINT_PAGES.
+- A connection must not be used after fork(2), not even closed: the child leaks it and opens its own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import time
+from _thread import _local
+
+from estiva.errors import Conflict, EstivaError, StateError, Unavailable
+from estiva.store import schema
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+    from types import ModuleType, TracebackType
+    from typing import Any
+
+BUSY_SECONDS = 60.0
+RETRIES = 5
+CHECKPOINT_PAGES = 250  # each page in the log costs the first command after it about 3 us of recovery
+
+_BUSY, _LOCKED, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _PROTOCOL, _CONSTRAINT, _NOTADB = (
+    5,
+    6,
+    10,
+    11,
+    13,
+    14,
+    15,
+    19,
+    26,
+)
+
+
+def _load() -> ModuleType:
+    """SQLite's C module, without the `sqlite3` package (datetime, collections: 3 ms).
+
+    The C module wants `functools.lru_cache` for its statement cache and nothing else of functools, whose
+    import would cost 2.5 ms more; a stand-in over the same C implementation is there while it loads, if this
+    is the first module to ask.
+    """
+    if "sqlite3" in sys.modules or "functools" in sys.modules:
+        import sqlite3
+
+        return sqlite3
+    try:
+        from _functools import _lru_cache_wrapper  # type: ignore[import-not-found]
+    except ImportError:
+        import sqlite3
+
+        return sqlite3
+
+    def lru_cache(size: int) -> Any:
+        return lambda function: _lru_cache_wrapper(function, size, False, tuple)
+
+    stand_in = type(sys)("functools")
+    stand_in.lru_cache = lru_cache  # type: ignore[attr-defined]
+    sys.modules["functools"] = stand_in
+    try:
+        import _sqlite3
+
+        return _sqlite3
+    except ImportError:
+        pass
+    finally:
+        del sys.modules["functools"]
+    import sqlite3
+
+    return sqlite3
+
+
+_sqlite = _load()
+_Error: type[Exception] = _sqlite.Error
+_abandoned: list[object] = []  # connections inherited through fork: kept so that nothing closes them
+
+
+class Database:
+    """The database at `path`, made with its tables when absent. Connections open on first use, one per
+    thread.
+
+    Raises StateError for a damaged, foreign, newer or locked file, Unavailable for a full disk, Conflict
+    where a UNIQUE constraint refuses a row.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._local = _local()
+
+    def read(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of one query. Inside a `write` block of the same thread it sees what the block wrote."""
+        for attempt in range(RETRIES):
+            try:
+                return self._connection().execute(sql, params).fetchall()
+            except _Error as error:
+                if not _again(error, attempt):
+                    raise self._explain(error) from error
+        raise AssertionError("unreachable")
+
+    def write(self) -> Transaction:
+        """A with-block that is one transaction, alone among all processes. Nested blocks are savepoints."""
+        return Transaction(self)
+
+    def close(self) -> None:
+        """Close this thread's connection. The database stays usable: the next call opens another."""
+        local = self._local
+        connection = getattr(local, "connection", None)
+        if connection is None:
+            return
+        if local.pid == os.getpid():
+            connection.close()
+        else:
+            _abandoned.append(connection)
+        local.connection = None
+
+    def checkpoint(self) -> None:
+        """Bring the log into the database file and empty it. For verbs that run rarely: prune, check."""
+        self.read("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _connection(self) -> sqlite3.Connection:
+        local = self._local
+        connection: sqlite3.Connection | None = getattr(local, "connection", None)
+        if connection is not None:
+            if local.pid == os.getpid():
+                return connection
+            _abandoned.append(connection)
+        connection = self._open()
+        local.connection = connection
+        local.pid = os.getpid()
+        local.depth = 0
+        local.tuned = False
+        return connection
+
+    def _open(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection = _sqlite.connect(
+            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        try:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version != schema.VERSION:
+                self._migrate(connection)
+            quiet = getattr(_sqlite, "SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE", None)
+            if quiet is not None:
+                connection.setconfig(quiet, True)  # type: ignore[attr-defined]  # since 3.12
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        """Bring a new or older file to schema.VERSION.
+
+        One process does it, the others wait and look again.
+        """
+        from estiva.files import Lock
+
+        with Lock(self.path + ".migrate"):
+            version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version > schema.VERSION:
+                raise StateError(
+                    f"the database {self.path} is of version {version}, this Estiva knows {schema.VERSION}",
+                    hint="use the newer Estiva that wrote it",
+                )
+            if version == schema.VERSION:
+                return
+            os.chmod(self.path, 0o600)
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+            steps = "".join(schema.steps(version))
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {schema.VERSION}; COMMIT;"
+            )
+
+    def _explain(self, error: BaseException) -> EstivaError:
+        """The Estiva error for one of SQLite's."""
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == _CONSTRAINT:
+            return Conflict(f"the database refuses the row: {error}")
+        if code == _FULL or (code in (_IOERR, _CANTOPEN) and _disk_full(self.path)):
+            return Unavailable(f"no space left for the database {self.path}", hint="free some disk space")
+        if code in (_CORRUPT, _NOTADB):
+            return StateError(
+                f"the database {self.path} is damaged: {error}",
+                hint="move it away with its -wal and -shm files; images and containers must be made again",
+            )
+        if code in (_BUSY, _LOCKED, _PROTOCOL):
+            return StateError(
+                f"the database {self.path} is locked: another process holds it for {BUSY_SECONDS:.0f} s"
+            )
+        return StateError(f"the database {self.path}: {error}")
+
+
+class Transaction:
+    """What `Database.write` gives: BEGIN IMMEDIATE at entry, COMMIT at the end, ROLLBACK on any exception."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.depth = 0
+        self.queue = -1
+
+    def execute(self, sql: str, params: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Run one statement; the cursor has `rowcount` and the rows."""
+        try:
+            return self.connection.execute(sql, params)
+        except _Error as error:
+            raise self.database._explain(error) from error
+
+    def read(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of one query inside the transaction."""
+        return self.execute(sql, params).fetchall()
+
+    def __enter__(self) -> Transaction:
+        database = self.database
+        local = database._local
+        try:
+            self.connection = database._connection()
+            self.depth = local.depth
+            if self.depth:
+                self.connection.execute(f"SAVEPOINT s{self.depth}")
+            else:
+                self._begin()
+        except _Error as error:
+            self._leave_queue()
+            raise database._explain(error) from error
+        local.depth += 1
+        return self
+
+    def _begin(self) -> None:
+        local = self.database._local
+        if not local.tuned:
+            self.connection.execute("PRAGMA synchronous = NORMAL")
+            self.connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}").fetchall()
+            local.tuned = True
+        for attempt in range(RETRIES):
+            self._join_queue()
+            try:
+                self.connection.execute("BEGIN IMMEDIATE")
+                return
+            except _Error as error:
+                self._leave_queue()
+                if not _again(error, attempt):
+                    raise
+
+    def _join_queue(self) -> None:
+        try:
+            self.queue = os.open(self.database.path + ".queue", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.lockf(self.queue, fcntl.LOCK_EX)
+        except OSError:
+            pass  # only fairness is lost
+
+    def _leave_queue(self) -> None:
+        if self.queue >= 0:
+            os.close(self.queue)
+            self.queue = -1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.database._local.depth -= 1
+        name = f"s{self.depth}"
+        try:
+            if kind is None:
+                self.connection.execute(f"RELEASE {name}" if self.depth else "COMMIT")
+                return
+        except _Error as failure:
+            self._undo(name)
+            raise self.database._explain(failure) from failure
+        else:
+            self._undo(name)
+        finally:
+            self._leave_queue()
+
+    def _undo(self, name: str) -> None:
+        try:
+            if self.depth:
+                self.connection.execute(f"ROLLBACK TO {name}")
+                self.connection.execute(f"RELEASE {name}")
+            elif self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+        except _Error:
+            self.database.close()  # closing rolls back
+
+
+def _again(error: BaseException, attempt: int) -> bool:
+    """True, after a pause, when SQLite said busy and there are tries left."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code not in (_BUSY, _PROTOCOL) or attempt == RETRIES - 1:
+        return False
+    time.sleep(0.01 * (attempt + 1))
+    return True
+
+
+def _disk_full(path: str) -> bool:
+    try:
+        status = os.statvfs(os.path.dirname(path) or ".")
+    except OSError:
+        return False
+    return status.f_bavail * status.f_frsize < 1 << 20 or (status.f_files > 0 and status.f_favail == 0)
