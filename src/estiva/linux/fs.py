@@ -1,0 +1,181 @@
+"""Paths and filesystems: openat2(2) and what is built on it, renameat2(2), fstatfs(2).
+
+A path that anyone else may be changing is resolved here, once, to an fd, and only the fd is used after (K1).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from _struct import pack
+
+from estiva.linux.libc import AT_FDCWD, SYS_openat2, SYS_renameat2, check, encode, libc, syscall
+
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+RESOLVE_CACHED = 0x20
+
+O_PATH = os.O_PATH
+O_DIRECTORY = os.O_DIRECTORY
+O_CLOEXEC = os.O_CLOEXEC
+O_NOFOLLOW = os.O_NOFOLLOW
+
+RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
+RENAME_WHITEOUT = 4
+
+# statfs(2) f_type
+BTRFS_SUPER_MAGIC = 0x9123683E
+CGROUP_SUPER_MAGIC = 0x27E0EB
+CGROUP2_SUPER_MAGIC = 0x63677270
+DEVPTS_SUPER_MAGIC = 0x1CD1
+EROFS_SUPER_MAGIC = 0xE0F5E1E2
+EXT4_SUPER_MAGIC = 0xEF53
+NFS_SUPER_MAGIC = 0x6969
+OVERLAYFS_SUPER_MAGIC = 0x794C7630
+PROC_SUPER_MAGIC = 0x9FA0
+SYSFS_MAGIC = 0x62656572
+TMPFS_MAGIC = 0x01021994
+XFS_SUPER_MAGIC = 0x58465342
+
+_MAX_RETRIES = 128
+
+_openat2 = syscall(ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t)
+_renameat2 = syscall(ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+_fstatfs = libc.fstatfs
+_fstatfs.argtypes = (ctypes.c_int, ctypes.c_void_p)
+
+
+def openat2(dirfd: int, path: str | bytes, flags: int, mode: int = 0, resolve: int = 0) -> int:
+    """openat2(2) with O_CLOEXEC added. Raises OSError.
+
+    With RESOLVE_IN_ROOT or RESOLVE_BENEATH the kernel answers EAGAIN when a rename anywhere on the machine
+    might have raced with a `..`: it is tried again a bounded number of times.
+    """
+    how = pack("@3Q", flags | O_CLOEXEC, mode, resolve)
+    name = encode(path)
+    for _ in range(_MAX_RETRIES):
+        fd: int = _openat2(SYS_openat2, dirfd, name, how, 24)
+        if fd >= 0 or ctypes.get_errno() != errno.EAGAIN:
+            break
+    return check(fd, path)
+
+
+def open_in_root(rootfd: int, path: str | bytes, flags: int, mode: int = 0, *, follow: bool = True) -> int:
+    """Open `path` as if `rootfd` were the root: symlinks and `..` stay inside, magic links are refused.
+
+    `follow=False` refuses a symlink anywhere in the path (ELOOP).
+    """
+    resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+    if not follow:
+        resolve |= RESOLVE_NO_SYMLINKS
+    return openat2(rootfd, path, flags, mode, resolve)
+
+
+def mkdir_in_root(
+    rootfd: int, path: str, mode: int = 0o755, uid: int = -1, gid: int = -1, *, follow: bool = True
+) -> int:
+    """An O_PATH fd of the directory `path` inside `rootfd`, made with its parents where missing.
+
+    Each step goes through an fd, so whoever swaps a component for a symlink only leads us elsewhere inside.
+    What is made gets exactly `mode` (no umask) and, when given, uid and gid. Raises OSError (ENOTDIR, ELOOP,
+    EROFS).
+    """
+    flags = O_PATH | O_DIRECTORY
+    try:
+        return open_in_root(rootfd, path, flags, follow=follow)
+    except FileNotFoundError:
+        pass
+    # A `..` after something missing has no meaning yet: clean it by name, as the kernel would once it exists.
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    done = 0
+    fd = open_in_root(rootfd, "/", flags)
+    try:
+        for done in range(1, len(parts) + 1):
+            prefix = "/".join(parts[:done])
+            try:
+                child = open_in_root(rootfd, prefix, flags, follow=follow)
+            except FileNotFoundError:
+                child = _mkdir_step(fd, parts[done - 1], prefix, mode, uid, gid)
+            os.close(fd)
+            fd = child
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _mkdir_step(parent: int, name: str, path: str, mode: int, uid: int, gid: int) -> int:
+    """mkdir `name` in the directory fd `parent`; an O_PATH fd of it."""
+    try:
+        os.mkdir(name, mode & 0o7777, dir_fd=parent)
+        made = True
+    except FileExistsError:  # a dangling symlink, or somebody else made it just now
+        made = False
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+    resolve = RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH
+    fd = openat2(parent, name, O_PATH | O_DIRECTORY, 0, resolve)
+    if made:
+        try:
+            own = f"/proc/self/fd/{fd}"
+            if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
+                os.chmod(own, mode)
+            if uid >= 0 or gid >= 0:
+                os.chown(own, uid, gid)
+        except BaseException:
+            os.close(fd)
+            raise
+    return fd
+
+
+def renameat2(
+    olddirfd: int, oldpath: str | bytes, newdirfd: int, newpath: str | bytes, flags: int = 0
+) -> None:
+    """renameat2(2)."""
+    check(
+        _renameat2(SYS_renameat2, olddirfd, encode(oldpath), newdirfd, encode(newpath), flags),
+        oldpath,
+        newpath,
+    )
+
+
+def rename_exchange(first: str, second: str) -> None:
+    """Swap two paths atomically (RENAME_EXCHANGE)."""
+    renameat2(AT_FDCWD, first, AT_FDCWD, second, RENAME_EXCHANGE)
+
+
+def fstatfs(fd: int) -> int:
+    """fstatfs(2): f_type, the filesystem's magic number, of any fd (O_PATH too)."""
+    buffer = (ctypes.c_long * 32)()  # struct statfs is 120 bytes; f_type comes first, as a long
+    check(_fstatfs(fd, ctypes.addressof(buffer)), f"fd {fd}")
+    return int(buffer[0]) & 0xFFFFFFFF
+
+
+def memfd(name: str, data: bytes = b"", *, seal: bool = False) -> int:
+    """memfd_create(2) holding `data`, at offset 0; `seal` makes it immutable (F_ADD_SEALS)."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.lseek(fd, 0, os.SEEK_SET)
+        if seal:
+            import fcntl
+
+            seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd

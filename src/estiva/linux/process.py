@@ -1,0 +1,197 @@
+"""Processes: prctl(2), pidfds, capabilities(7), close_range(2), seccomp(2), and what /proc says of a pid."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from _signal import pidfd_send_signal as _pidfd_send_signal
+from _struct import pack, unpack
+
+from estiva.linux.libc import (
+    SYS_close_range,
+    SYS_pidfd_getfd,
+    SYS_seccomp,
+    check,
+    libc,
+    syscall,
+)
+
+PR_SET_PDEATHSIG = 1
+PR_GET_DUMPABLE = 3
+PR_SET_DUMPABLE = 4
+PR_SET_KEEPCAPS = 8
+PR_SET_NAME = 15
+PR_CAPBSET_READ = 23
+PR_CAPBSET_DROP = 24
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_RAISE = 2
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+
+CLOSE_RANGE_CLOEXEC = 4
+SECCOMP_SET_MODE_FILTER = 1
+SECCOMP_FILTER_FLAG_LOG = 2
+SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4
+MAX_FD = 0xFFFFFFFF
+
+_CAPABILITY_VERSION_3 = 0x20080522
+
+_prctl = libc.prctl
+_prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
+_prctl_name = libc["prctl"]
+_prctl_name.argtypes = (ctypes.c_int, ctypes.c_char_p)
+_capset = libc.capset
+_capset.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
+_capget = libc.capget
+_capget.argtypes = (ctypes.c_char_p, ctypes.c_void_p)
+_personality = libc.personality
+_personality.argtypes = (ctypes.c_ulong,)
+_close_range = syscall(ctypes.c_uint, ctypes.c_uint, ctypes.c_uint)
+_pidfd_getfd = syscall(ctypes.c_int, ctypes.c_int, ctypes.c_uint)
+_seccomp = syscall(ctypes.c_uint, ctypes.c_uint, ctypes.c_char_p)
+
+
+def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:
+    """prctl(2) with up to two numbers; returns its result."""
+    return check(_prctl(option, arg2, arg3, 0, 0))
+
+
+def set_name(name: str) -> None:
+    """PR_SET_NAME: what ps shows; cut to 15 bytes."""
+    check(_prctl_name(PR_SET_NAME, name.encode()[:15]))
+
+
+def set_dumpable(on: bool) -> None:
+    """PR_SET_DUMPABLE: without it nobody can trace the process or open its /proc/PID/exe and fds (K4)."""
+    prctl(PR_SET_DUMPABLE, 1 if on else 0)
+
+
+def dumpable() -> int:
+    """PR_GET_DUMPABLE: 0, 1, or 2."""
+    return prctl(PR_GET_DUMPABLE)
+
+
+def set_child_subreaper(on: bool = True) -> None:
+    """PR_SET_CHILD_SUBREAPER: orphaned descendants become children of the caller."""
+    prctl(PR_SET_CHILD_SUBREAPER, 1 if on else 0)
+
+
+def set_parent_death_signal(number: int) -> None:
+    """PR_SET_PDEATHSIG."""
+    prctl(PR_SET_PDEATHSIG, number)
+
+
+def set_keepcaps(on: bool) -> None:
+    """PR_SET_KEEPCAPS: permitted capabilities survive a change to a non-zero uid; execve clears the flag."""
+    prctl(PR_SET_KEEPCAPS, 1 if on else 0)
+
+
+def no_new_privs() -> None:
+    """PR_SET_NO_NEW_PRIVS: execve grants nothing any more. It can't be taken back."""
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def bounding_has(capability: int) -> bool:
+    """PR_CAPBSET_READ; False for a number that the kernel doesn't know."""
+    return bool(_prctl(PR_CAPBSET_READ, capability, 0, 0, 0) == 1)
+
+
+def bounding_drop(capability: int) -> None:
+    """PR_CAPBSET_DROP; needs CAP_SETPCAP."""
+    prctl(PR_CAPBSET_DROP, capability)
+
+
+def ambient_clear() -> None:
+    """PR_CAP_AMBIENT_CLEAR_ALL."""
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+
+
+def ambient_raise(capability: int) -> None:
+    """PR_CAP_AMBIENT_RAISE; the capability must be permitted and inheritable."""
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability)
+
+
+def capset(effective: int, permitted: int, inheritable: int) -> None:
+    """capset(2) of the caller; each set is a mask, bit N for capability N."""
+    low = 0xFFFFFFFF
+    data = pack(
+        "@6I",
+        effective & low,
+        permitted & low,
+        inheritable & low,
+        effective >> 32,
+        permitted >> 32,
+        inheritable >> 32,
+    )
+    check(_capset(pack("@Ii", _CAPABILITY_VERSION_3, 0), data), "capabilities")
+
+
+def capget(pid: int = 0) -> tuple[int, int, int]:
+    """capget(2): (effective, permitted, inheritable) as masks."""
+    data = ctypes.create_string_buffer(24)
+    check(_capget(pack("@Ii", _CAPABILITY_VERSION_3, pid), data), "capabilities")
+    e, p, i, eh, ph, ih = unpack("@6I", data.raw)
+    return e | eh << 32, p | ph << 32, i | ih << 32
+
+
+def close_range(first: int, last: int = MAX_FD, flags: int = 0) -> None:
+    """close_range(2): close fds first..last, or with CLOSE_RANGE_CLOEXEC mark them."""
+    check(_close_range(SYS_close_range, first, last, flags), f"fds {first}-{last}")
+
+
+def close_all_but(keep: list[int], first: int = 3) -> None:
+    """Close every fd from `first` on that isn't in `keep`."""
+    for fd in sorted(keep):
+        if fd >= first:
+            if fd > first:
+                close_range(first, fd - 1)
+            first = fd + 1
+    close_range(first)
+
+
+def pidfd_open(pid: int) -> int:
+    """pidfd_open(2); close-on-exec."""
+    return os.pidfd_open(pid, 0)
+
+
+def pidfd_send_signal(pidfd: int, number: int) -> None:
+    """pidfd_send_signal(2): never hits a recycled pid. Raises ProcessLookupError when it is gone."""
+    _pidfd_send_signal(pidfd, number, None, 0)
+
+
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """pidfd_getfd(2): a copy of another process's fd; close-on-exec."""
+    return check(_pidfd_getfd(SYS_pidfd_getfd, pidfd, fd, 0), f"fd {fd} of another process")
+
+
+def install(bpf: bytes, flags: int = 0) -> None:
+    """seccomp(2) SECCOMP_SET_MODE_FILTER with a raw BPF program (struct sock_filter, 8 bytes each).
+
+    Needs no_new_privs or CAP_SYS_ADMIN. The kernel copies the program.
+    """
+    program = ctypes.create_string_buffer(bpf, len(bpf))
+    fprog = pack("@HQ", len(bpf) // 8, ctypes.addressof(program))
+    check(_seccomp(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, fprog), "seccomp filter")
+
+
+def personality(persona: int) -> int:
+    """personality(2): sets the execution domain and returns the former; 0xffffffff only asks."""
+    return check(_personality(persona), "personality")
+
+
+def start_time(pid: int) -> int:
+    """When a process started, in clock ticks since boot: field 22 of /proc/PID/stat (proc_pid_stat(5)).
+
+    A pid with its start time names one process for ever. Raises ProcessLookupError when there is none.
+    """
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise ProcessLookupError(3, "no such process", str(pid)) from None
+    try:
+        data = os.read(fd, 4096)
+    finally:
+        os.close(fd)
+    # The second field, the name, may hold blanks and brackets: count from the last ")".
+    return int(data[data.rindex(b")") + 2 :].split(b" ", 20)[19])
