@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 
@@ -100,3 +101,45 @@ class Lock:
     ) -> None:
         os.close(self.fd)
         self.fd = -1
+
+
+def remove_tree(path: str) -> None:
+    """Remove `path` and all below it by directory fds, never through a symlink. Fine if it isn't there.
+
+    Raises OSError for what can't be removed (a mount point in it: EBUSY).
+    """
+    parent = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _remove_at(parent, os.path.basename(path), -1, 0)
+    except FileNotFoundError:
+        pass
+    finally:
+        os.close(parent)
+
+
+DEEPEST = 100  # folders; what lies deeper is moved up first: a container may nest them without end
+
+
+def _remove_at(parent: int, name: str, top: int, depth: int) -> None:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(name, flags, dir_fd=parent)
+    except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+            raise
+        os.unlink(name, dir_fd=parent)
+        return
+    try:
+        while children := os.listdir(fd):
+            for child in children:
+                # most entries are files: one call, where opening each first would take three
+                try:
+                    os.unlink(child, dir_fd=fd)
+                except (IsADirectoryError, PermissionError):
+                    if depth < DEEPEST:
+                        _remove_at(fd, child, fd if top < 0 else top, depth + 1)
+                    else:
+                        os.rename(child, f".deep.{os.urandom(8).hex()}", src_dir_fd=fd, dst_dir_fd=top)
+    finally:
+        os.close(fd)
+    os.rmdir(name, dir_fd=parent)

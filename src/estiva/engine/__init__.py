@@ -1,0 +1,40 @@
+"""The library that the command line, the API and Python programs share: user verbs over the mechanisms below.
+
+`Engine` names one state root and one run root and opens what a verb needs on first use.
+"""
+
+from __future__ import annotations
+
+from estiva.paths import Paths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.store import Store
+    from estiva.store.database import Database
+
+
+class Engine:
+    """One state root with its run root (see estiva.paths). Cheap to make; safe to share between threads.
+
+    `direct` is for a program that ends soon after it started a container, as the command line does: its
+    monitors
+    are forked from itself (see engine/launch.py).
+    """
+
+    def __init__(self, root: str | None = None, run_root: str | None = None, *, direct: bool = False) -> None:
+        self.direct = direct
+        self.paths = Paths(root, run_root)
+        self._store: Store | None = None
+
+    @property
+    def store(self) -> Store:
+        if self._store is None:
+            from estiva.store import Store
+
+            self.paths.prepare()
+            self._store = Store(self.paths)
+        return self._store
+
+    @property
+    def db(self) -> Database:
+        return self.store.db

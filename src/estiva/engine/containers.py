@@ -1,0 +1,433 @@
+"""The verbs on containers that exist: find, list, inspect, stop, kill, wait, remove, rename, pause, sweep."""
+
+from __future__ import annotations
+
+import _signal
+import os
+import time
+
+from estiva import fastjson
+from estiva.engine import life, signals
+from estiva.engine.clock import ZERO
+from estiva.errors import Conflict, InvalidInput, NotFound
+from estiva.files import remove_tree
+from estiva.linux import process
+from estiva.runtime import state
+from estiva.runtime.cgroup import Cgroup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.engine import Engine
+
+STOP_TIMEOUT = 10  # seconds, as Docker
+HEX = frozenset("0123456789abcdef")
+
+
+def resolve(engine: Engine, ref: str) -> dict[str, Any]:
+    """The record of a container by name, id or the beginning of its id, settled if its monitor was killed.
+
+    Raises NotFound, or InvalidInput when the beginning fits several.
+    """
+    name = ref.removeprefix("/")
+    rows = engine.db.read(
+        "SELECT id, status, record FROM containers WHERE name = ? OR id = ? ORDER BY id = ? DESC",
+        (name, name, name),
+    )
+    if not rows and name and HEX.issuperset(name):
+        rows = engine.db.read(
+            "SELECT id, status, record FROM containers WHERE id >= ? AND id < ? LIMIT 2", (name, name + "g")
+        )
+        if len(rows) > 1:
+            raise InvalidInput(f"{ref} is the beginning of several container ids", hint="give more of the id")
+    if not rows:
+        raise NotFound(f"no such container: {ref}", hint="`estiva ps -a` lists them all")
+    container_id, status, text = rows[0]
+    if status == "running" and life.reconcile_if_dead(engine.paths, engine.db, container_id):
+        return resolve(engine, container_id)
+    return load(engine, container_id, status, text)
+
+
+def load(engine: Engine, container_id: str, status: str, text: str) -> dict[str, Any]:
+    """A record with its live State filled in."""
+    record: dict[str, Any] = fastjson.loads(text, what="the container's record")
+    live = state.read(engine.paths.run_container(container_id)) if status == "running" else None
+    paused = bool(live and live.get("paused"))
+    record["State"] = {
+        "Status": "paused" if paused else status,
+        "Running": status == "running",
+        "Paused": paused,
+        "Restarting": False,
+        "OOMKilled": False,
+        "Dead": False,
+        "Pid": live["pid"] if live else 0,
+        "ExitCode": 0,
+        "Error": "",
+        "StartedAt": ZERO,
+        "FinishedAt": ZERO,
+        **({"StartedAt": live["started"]} if live else record["State"]),
+    }
+    if live and live.get("network"):
+        record["NetworkSettings"] = network_settings(live["network"])
+    return record
+
+
+def network_settings(network: dict[str, Any]) -> dict[str, Any]:
+    from estiva.engine.ports import docker_shape
+
+    endpoint = {
+        "IPAddress": network["address"],
+        "IPPrefixLen": network["prefix"],
+        "Gateway": network["gateway"],
+        "MacAddress": network["mac"],
+    }
+    return {"Ports": docker_shape(network["ports"]), "Networks": {"bridge": endpoint}, **endpoint}
+
+
+def is_alive(engine: Engine, container_id: str) -> bool:
+    """Whether the container runs now."""
+    return life.held(engine.paths, container_id)
+
+
+def running_state(engine: Engine, ref: str) -> dict[str, Any]:
+    """The run state (pid and so on) of a running container. Raises NotFound, Conflict."""
+    record = resolve(engine, ref)
+    live = state.read(engine.paths.run_container(record["Id"])) if record["State"]["Running"] else None
+    if live is None:
+        raise Conflict(f"container {ref} is not running", hint=f"`estiva start {ref}` starts it")
+    return live
+
+
+def inspect(engine: Engine, ref: str) -> dict[str, Any]:
+    """All that is known of a container, in Docker's shape."""
+    record = resolve(engine, ref)
+    directory = engine.paths.container(record["Id"])
+    record.setdefault("Driver", "overlay2")
+    record["LogPath"] = directory + "/log.json"
+    record["HostnamePath"] = directory + "/hostname"
+    record["HostsPath"] = directory + "/hosts"
+    record["ResolvConfPath"] = directory + "/resolv.conf"
+    record["GraphDriver"] = {
+        "Name": "overlay2",
+        "Data": {"UpperDir": directory + "/upper", "WorkDir": directory + "/work"},
+    }
+    return record
+
+
+def listing(
+    engine: Engine, *, all: bool = False, filters: dict[str, list[str]] | None = None
+) -> list[dict[str, Any]]:
+    """The rows of `ps`, newest first. `filters`: id, name, label, status, ancestor, exited, volume,
+    network.
+    """
+    rows = []
+    for container_id, status, text in engine.db.read(
+        "SELECT id, status, record FROM containers ORDER BY created DESC"
+    ):
+        if status == "running" and life.reconcile_if_dead(engine.paths, engine.db, container_id):
+            status, text = (
+                engine.db.read("SELECT status, record FROM containers WHERE id = ?", (container_id,))
+                or [("", "")]
+            )[0]
+            if not status:
+                continue
+        record = load(engine, container_id, status, text)
+        if not all and not record["State"]["Running"] and "status" not in (filters or {}):
+            continue
+        if matches(record, filters or {}):
+            rows.append(record)
+    return rows
+
+
+def matches(record: dict[str, Any], filters: dict[str, list[str]]) -> bool:
+    labels = record["Config"].get("Labels") or {}
+    for key, values in filters.items():
+        if key == "id":
+            fits = any(record["Id"].startswith(value) for value in values)
+        elif key == "name":
+            fits = any(value.removeprefix("/") in record["Name"] for value in values)
+        elif key == "status":
+            fits = record["State"]["Status"] in values
+        elif key == "label":
+            pairs = [value.partition("=") for value in values]
+            fits = all(k in labels and (not sep or labels[k] == v) for k, sep, v in pairs)
+        elif key == "ancestor":
+            image = record["Config"]["Image"]
+            digest = record["Image"].partition(":")[2]
+            fits = any(
+                value in (image, record["Image"]) or image == f"{value}:latest" or digest.startswith(value)
+                for value in values
+            )
+        elif key == "exited":
+            fits = not record["State"]["Running"] and str(record["State"]["ExitCode"]) in values
+        elif key == "volume":
+            fits = any(
+                v in (m.get("Name"), m["Source"], m["Destination"]) for m in record["Mounts"] for v in values
+            )
+        elif key == "network":
+            fits = record["HostConfig"]["NetworkMode"] in values
+        else:
+            raise InvalidInput(
+                f"invalid filter: {key}", hint="id, name, label, status, ancestor, exited, volume"
+            )
+        if not fits:
+            return False
+    return True
+
+
+def send(live: dict[str, Any], number: int) -> None:
+    """Signal a container's init, never a process that only has its pid. Fine if it has ended."""
+    try:
+        pidfd = process.pidfd_open(live["pid"])
+    except ProcessLookupError:
+        return
+    try:
+        if state.alive(live["pid"], live["start_time"]):
+            process.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(pidfd)
+
+
+def kill(engine: Engine, ref: str, signal: str = "KILL") -> None:
+    """Send a signal to the main process. Raises Conflict when it isn't running."""
+    number = signals.number(signal)
+    live = running_state(engine, ref)
+    send(live, number)
+    if number == _signal.SIGKILL:
+        thaw(engine, live)
+
+
+def thaw(engine: Engine, live: dict[str, Any]) -> None:
+    if live.get("paused"):
+        Cgroup.open(live["cgroup"]).thaw()
+
+
+def stop(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | None = None) -> None:
+    """Ask the main process to end, kill it after `timeout` seconds (negative: never). Fine if it doesn't
+    run.
+    """
+    record = resolve(engine, ref)
+    if not record["State"]["Running"]:
+        return
+    live = running_state(engine, ref)
+    config = record["Config"]
+    number = signals.number(signal or config.get("StopSignal") or "TERM")
+    if timeout is None:
+        timeout = config.get("StopTimeout")
+    if timeout is None:
+        timeout = STOP_TIMEOUT
+    thaw(engine, live)
+    send(live, number)
+    deadline = time.monotonic() + timeout
+    pause = 0.005
+    while life.held(engine.paths, record["Id"]):
+        if timeout >= 0 and time.monotonic() >= deadline:
+            send(live, _signal.SIGKILL)
+            life.await_end(engine.paths, record["Id"])
+            break
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.05)
+    resolve_if_there(engine, record["Id"])
+
+
+def resolve_if_there(engine: Engine, container_id: str) -> dict[str, Any] | None:
+    try:
+        return resolve(engine, container_id)
+    except NotFound:
+        return None
+
+
+def wait(engine: Engine, ref: str) -> int:
+    """Block until the container ends; its exit status. Zero if it was removed meanwhile."""
+    record = resolve(engine, ref)
+    if record["State"]["Running"]:
+        life.await_end(engine.paths, record["Id"])
+    ended = resolve_if_there(engine, record["Id"])
+    return int(ended["State"]["ExitCode"]) if ended else 0
+
+
+def remove(engine: Engine, ref: str, *, force: bool = False, volumes: bool = False) -> str:
+    """Remove a stopped container (with `force` a running one); its id. Raises Conflict."""
+    record = resolve(engine, ref)
+    container_id: str = record["Id"]
+    while True:
+        try:
+            lock = life.take(engine.paths, container_id)
+            break
+        except BlockingIOError:
+            if not force:
+                raise Conflict(
+                    f"container {ref} is running", hint="stop it first, or remove it with --force"
+                ) from None
+        live = state.read(engine.paths.run_container(container_id))
+        if live is not None:
+            send(live, _signal.SIGKILL)
+            thaw(engine, live)
+        life.await_end(engine.paths, container_id)
+        if resolve_if_there(engine, container_id) is None:
+            return container_id  # it was a --rm one
+    try:
+        life.forget(engine.paths, engine.db, container_id, volumes=volumes)
+        remove_tree(engine.paths.run_container(container_id))
+    finally:
+        os.close(lock)
+    return container_id
+
+
+def rename(engine: Engine, ref: str, name: str) -> None:
+    """Give a container another name. Raises Conflict when it is taken."""
+    from estiva.engine import names
+
+    record = resolve(engine, ref)
+    new = names.check(name)
+    with engine.db.write() as transaction:
+        taken = transaction.execute("SELECT id FROM containers WHERE name = ?", (new,)).fetchone()
+        if taken:
+            raise Conflict(f'the name "{new}" is in use by container {taken[0][:12]}')
+        text = transaction.execute("SELECT record FROM containers WHERE id = ?", (record["Id"],)).fetchone()
+        if text is None:
+            raise NotFound(f"no such container: {ref}")
+        stored = fastjson.loads(text[0])
+        old = stored["Name"].removeprefix("/")
+        stored["Name"] = "/" + new
+        transaction.execute(
+            "UPDATE containers SET name = ?, record = ? WHERE id = ?",
+            (new, fastjson.dumps(stored), record["Id"]),
+        )
+    if record["State"]["Running"]:
+        life.unlink_name(engine.paths.run_root, old, record["Id"])
+        life.link_name(engine.paths.run_root, new, record["Id"])
+
+
+def pause(engine: Engine, ref: str) -> None:
+    """Freeze every process of a running container."""
+    live = running_state(engine, ref)
+    if live.get("paused"):
+        raise Conflict(f"container {ref} is paused already")
+    Cgroup.open(live["cgroup"]).freeze()
+    state.write(engine.paths.run_container(live["id"]), {**live, "paused": True})
+
+
+def unpause(engine: Engine, ref: str) -> None:
+    """Let a paused container go on."""
+    live = running_state(engine, ref)
+    if not live.get("paused"):
+        raise Conflict(f"container {ref} is not paused")
+    Cgroup.open(live["cgroup"]).thaw()
+    state.write(engine.paths.run_container(live["id"]), {**live, "paused": False})
+
+
+def restart(engine: Engine, ref: str, timeout: int | None = None) -> None:
+    """Stop, then start."""
+    from estiva.engine import run
+
+    stop(engine, ref, timeout=timeout)
+    run.start(engine, ref)
+
+
+def top(engine: Engine, ref: str, args: list[str]) -> tuple[list[str], list[list[str]]]:
+    """(titles, rows) of the container's processes, as ps on the host shows them. Raises InvalidInput."""
+    import subprocess
+
+    live = running_state(engine, ref)
+    pids = Cgroup.open(live["cgroup"]).processes()
+    # only the host's ps, only on these pids, never through a shell
+    command = ["ps", *(args or ["-ef"])]
+    shown = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    lines = shown.stdout.splitlines()
+    if shown.returncode != 0 or not lines or "PID" not in lines[0].split():
+        raise InvalidInput(
+            f"ps {' '.join(args)} shows no PID column", hint="give ps options such as -ef or aux"
+        )
+    titles = lines[0].split()
+    column = titles.index("PID")
+    wanted = {str(pid) for pid in pids}
+    rows = [line.split(None, len(titles) - 1) for line in lines[1:]]
+    return titles, [row for row in rows if len(row) > column and row[column] in wanted]
+
+
+def port(engine: Engine, ref: str) -> list[tuple[str, str]]:
+    """[("80/tcp", "0.0.0.0:8080")] of a running container."""
+    record = resolve(engine, ref)
+    return [
+        (key, f"{binding['HostIp']}:{binding['HostPort']}")
+        for key, bindings in (record["NetworkSettings"].get("Ports") or {}).items()
+        for binding in bindings
+    ]
+
+
+def prune(engine: Engine, filters: dict[str, list[str]] | None = None) -> tuple[list[str], int]:
+    """Remove every stopped container: (ids, bytes freed)."""
+    from estiva.engine import filesystem
+
+    removed, freed = [], 0
+    for record in listing(engine, all=True, filters=filters):
+        if not record["State"]["Running"]:
+            size = filesystem.size(engine, record)
+            try:
+                removed.append(remove(engine, record["Id"]))
+            except (Conflict, NotFound):
+                continue  # somebody was faster
+            freed += size
+    return removed, freed
+
+
+def sweep(engine: Engine) -> list[str]:
+    """End and remove what killed processes left behind; what was done, in words."""
+    done = []
+    paths, db = engine.paths, engine.db
+    for (container_id,) in db.read("SELECT id FROM containers WHERE status = 'running'"):
+        if life.reconcile_if_dead(paths, db, container_id):
+            done.append(f"container {container_id[:12]}: its monitor was killed; ended it")
+    for container_id in os.listdir(paths.run_containers):
+        if not life.held(paths, container_id) and life.reconcile(paths, db, container_id):
+            done.append(f"run folder of container {container_id[:12]}: removed")
+    known = {row[0] for row in db.read("SELECT id FROM containers")}
+    for container_id in os.listdir(paths.containers):
+        if (
+            container_id not in known
+            and not life.held(paths, container_id)
+            and old(paths.container(container_id))
+        ):
+            remove_tree(paths.container(container_id))
+            done.append(f"folder of container {container_id[:12]}: removed")
+    for name in os.listdir(paths.run_names):
+        target = os.readlink(f"{paths.run_names}/{name}")
+        if not life.held(paths, target):
+            life.unlink_name(paths.run_root, name, target)
+            done.append(f"link of container name {name}: removed")
+    return done
+
+
+def old(path: str, seconds: float = 10) -> bool:
+    """Whether a folder is older than a container needs between its folder and its row."""
+    try:
+        return time.time() - os.stat(path).st_mtime > seconds
+    except FileNotFoundError:
+        return False
+
+
+def check(engine: Engine) -> list[str]:
+    """What is wrong with the containers' state, in words; empty when all is well."""
+    problems = []
+    for container_id, status, text in engine.db.read("SELECT id, status, record FROM containers"):
+        record = fastjson.loads(text, what=f"the record of container {container_id[:12]}")
+        if not os.path.isdir(engine.paths.container(container_id) + "/upper"):
+            problems.append(f"container {container_id[:12]} has no read-write layer")
+        if status == "running" and not life.held(engine.paths, container_id):
+            problems.append(f"container {container_id[:12]} is said to run but does not")
+        if record["Image"] and not engine.db.read("SELECT 1 FROM images WHERE id = ?", (record["Image"],)):
+            problems.append(f"container {container_id[:12]} has lost its image {record['Image'][:19]}")
+    return problems
+
+
+def __getattr__(name: str) -> Any:
+    """commit, diff and export live in engine/filesystem.py, which a `ps` or `stop` need not load."""
+    if name in ("commit", "diff", "export"):
+        from estiva.engine import filesystem
+
+        return getattr(filesystem, name)
+    raise AttributeError(name)

@@ -1,0 +1,252 @@
+"""`exec`: one more process in a running container.
+
+The command line finds the container by run/names and run/containers alone (no database) and is itself the
+parent of
+the process; a Python program has the spawner fork one. Both copy the streams through pipes: no fd of the
+caller's
+enters the container.
+"""
+
+from __future__ import annotations
+
+import os
+
+from estiva.engine import life
+from estiva.engine.record import merge_env
+from estiva.engine.streams import Conversation
+from estiva.errors import Conflict, InvalidInput
+from estiva.runtime import exec as runtime_exec
+from estiva.runtime import security, state
+from estiva.runtime.cgroup import Cgroup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from typing import Any
+
+    from estiva.engine import Engine
+    from estiva.engine.launch import Launched
+    from estiva.runtime.container import Init
+
+DRAIN = 100  # milliseconds for output that is still in the pipes when the process has ended
+
+
+def running(engine: Engine, ref: str) -> dict[str, Any]:
+    """The run state of a running container, by name, id or its beginning. Raises NotFound, Conflict."""
+    paths = engine.paths
+    found = None
+    if "/" not in ref and ref not in (".", ".."):
+        try:
+            found = state.read(paths.run_container(os.readlink(f"{paths.run_names}/{ref}")))
+        except OSError:
+            if len(ref) == 64:
+                found = state.read(paths.run_container(ref))
+    if found is None or not life.held(paths, found["id"]):
+        from estiva.engine import containers
+
+        record = containers.resolve(engine, ref)
+        found = state.read(paths.run_container(record["Id"]))
+        if found is None or not life.held(paths, record["Id"]):
+            raise Conflict(f"container {ref} is not running", hint=f"`estiva start {ref}` starts it")
+    if found.get("paused"):
+        raise Conflict(f"container {ref} is paused", hint=f"`estiva unpause {ref}` lets it go on")
+    return found
+
+
+def make_process(
+    target: dict[str, Any],
+    argv: list[str],
+    env: list[str],
+    user: str,
+    workdir: str,
+    tty: bool,
+    privileged: bool,
+) -> dict[str, Any]:
+    """The OCI process of an exec: the container's own with what was asked changed."""
+    if not argv:
+        raise InvalidInput("exec needs a command", hint="estiva exec CONTAINER COMMAND [ARG...]")
+    process: dict[str, Any] = dict(target["process"])
+    variables = [v for v in process["env"] if tty or not v.startswith("TERM=")]
+    if user:
+        process["user"] = {"username": user}
+        variables = [v for v in variables if not v.startswith("HOME=")]
+    process.update(
+        args=argv, terminal=tty, env=merge_env([*variables, *(["TERM=xterm"] if tty else [])], env)
+    )
+    process.pop("consoleSize", None)
+    if workdir:
+        if not workdir.startswith("/"):
+            raise InvalidInput(f"the working directory {workdir} must be absolute")
+        process["cwd"] = workdir
+    if privileged:
+        everything = security.capabilities([], [], True)
+        process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), everything)
+    return process
+
+
+def plan(
+    engine: Engine,
+    ref: str,
+    argv: list[str],
+    *,
+    env: list[str],
+    user: str = "",
+    workdir: str = "",
+    tty: bool = False,
+    stdin: bool = False,
+    privileged: bool = False,
+) -> dict[str, Any]:
+    """All that the parent of the process needs, as JSON-able data."""
+    target = running(engine, ref)
+    process = make_process(target, argv, env, user, workdir, tty, privileged)
+    return {
+        "pid": target["pid"],
+        "start_time": target["start_time"],
+        "id": target["id"],
+        "cgroup": target["cgroup"],
+        "config": {"process": process},
+        "seccomp": None if privileged else target["seccomp"],
+        "cache": engine.paths.cache,
+        "stdin": stdin,
+    }
+
+
+def execute(
+    engine: Engine,
+    ref: str,
+    argv: list[str],
+    *,
+    env: list[str] | None = None,
+    user: str = "",
+    workdir: str = "",
+    tty: bool = False,
+    stdin: bool = False,
+    detach: bool = False,
+    privileged: bool = False,
+) -> int:
+    """`estiva exec`: the command's exit status (0 at once when detached). Raises CommandNotFound and
+    others.
+    """
+    if tty and stdin and not detach and not os.isatty(0):
+        raise InvalidInput("the input device is not a tty", hint="leave out -t when input comes from a pipe")
+    wanted = plan(
+        engine,
+        ref,
+        argv,
+        env=env or [],
+        user=user,
+        workdir=workdir,
+        tty=tty,
+        stdin=stdin,
+        privileged=privileged,
+    )
+    if detach:
+        launch(engine, wanted, (-1, -1, -1)).started()
+        return 0
+    terminal = tty and os.isatty(1)
+    session = Session(wanted, (0 if stdin else -1, 1, 2))
+    if not terminal:
+        session.start()
+        return session.run()
+    from estiva.linux import tty as terminals
+
+    wanted["config"]["process"]["consoleSize"] = dict(
+        zip(("height", "width"), terminals.window_size(1), strict=True)
+    )
+    session.start()
+    import _signal
+
+    _signal.signal(
+        _signal.SIGWINCH,
+        lambda _n, _frame: terminals.set_window_size(session.init.console, *terminals.window_size(1)),
+    )
+    saved = terminals.raw(0) if stdin else None
+    try:
+        return session.run()
+    finally:
+        if saved is not None:
+            terminals.restore(0, saved)
+
+
+def launch(engine: Engine, wanted: dict[str, Any], stdio: tuple[int, int, int]) -> Launched:
+    """Have another process be the parent: a fork of ours, or of the spawner."""
+    from estiva.engine.launch import Launched, pair, single_threaded
+
+    ours, theirs = pair()
+    if engine.direct and single_threaded():
+        if os.fork() == 0:
+            ours.close()
+            become(wanted, theirs, stdio)
+        theirs.close()
+        return Launched(ours)
+    from estiva.engine import spawner
+
+    spawner.request(wanted, theirs.fileno(), stdio, -1, kind="exec")
+    theirs.close()
+    return Launched(ours)
+
+
+def become(wanted: dict[str, Any], channel: socket, stdio: tuple[int, int, int]) -> None:
+    """In a fork: run the process to its end, tell the caller, end."""
+    from estiva.engine.launch import encode_error
+    from estiva.linux import process
+
+    try:
+        os.setsid()
+        process.close_all_but([channel.fileno(), *stdio])
+        session = Session(wanted, stdio, channel)
+        try:
+            session.start()
+        except BaseException as error:
+            channel.send(encode_error(error))
+            return
+        session.streams.say({"event": "started", "pid": session.init.pid})
+        session.streams.say({"event": "exited", "status": session.run()})
+    except OSError:
+        pass  # the caller has gone
+    finally:
+        os._exit(0)
+
+
+class Session:
+    """One exec: its process and its streams."""
+
+    init: Init
+
+    def __init__(
+        self, wanted: dict[str, Any], stdio: tuple[int, int, int], channel: socket | None = None
+    ) -> None:
+        self.wanted = wanted
+        self.streams = Conversation(stdio, channel)
+
+    def start(self) -> None:
+        """Start the process. Raises the error that keeps it from running."""
+        from estiva.engine.monitor import seccomp_filter
+
+        wanted = self.wanted
+        process = wanted["config"]["process"]
+        if not state.alive(wanted["pid"], wanted["start_time"]):
+            raise Conflict(f"container {wanted['id'][:12]} has ended")
+        terminal = process["terminal"]
+        ends = (0, 1, 2) if terminal else self.streams.pipes(wanted["stdin"])
+        self.init = runtime_exec.execute(
+            wanted["pid"],
+            process,
+            cgroup=Cgroup.open(wanted["cgroup"]),
+            stdio=ends,
+            bpf=seccomp_filter(wanted),
+        )
+        for fd in () if terminal else ends:
+            os.close(fd)
+        self.init.ready()
+        self.init.start()
+        if terminal:
+            self.streams.console(self.init.console, wanted["stdin"])
+
+    def run(self) -> int:
+        """Copy streams until the process has ended; its exit status, 128+n for a signal, 0 when detached."""
+        self.streams.run(self.init, DRAIN)
+        if self.streams.detached:
+            return 0
+        status = os.waitstatus_to_exitcode(self.init.wait())
+        return 128 - status if status < 0 else status

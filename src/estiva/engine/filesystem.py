@@ -1,0 +1,112 @@
+"""What a container changed on its filesystem: diff, commit, export, size. Works for running and stopped
+ones.
+"""
+
+from __future__ import annotations
+
+import os
+
+from estiva import fastjson
+from estiva.engine import containers
+from estiva.engine.clock import rfc3339
+from estiva.runtime.cgroup import Cgroup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import IO, Any
+
+    from estiva.engine import Engine
+    from estiva.store.snapshots import Snapshot
+
+
+def snapshot(engine: Engine, record: dict[str, Any]) -> Snapshot:
+    """The container's read-write layer over its image's layers."""
+    image = engine.store.images.resolve(record["Image"])
+    return engine.store.snapshots.prepare(image.diff_ids, engine.paths.container(record["Id"]))
+
+
+def diff(engine: Engine, ref: str) -> list[tuple[str, str]]:
+    """[("A"|"C"|"D", "/path")] against the image, sorted by path."""
+    return snapshot(engine, containers.resolve(engine, ref)).changes()
+
+
+def size(engine: Engine, record: dict[str, Any]) -> int:
+    """Bytes in the read-write layer."""
+    return snapshot(engine, record).size()
+
+
+class Paused:
+    """Holds a running container still while its files are read."""
+
+    def __init__(self, engine: Engine, record: dict[str, Any], wanted: bool) -> None:
+        still = record["State"]["Running"] and not record["State"]["Paused"] and wanted
+        self.cgroup = Cgroup.open(containers.running_state(engine, record["Id"])["cgroup"]) if still else None
+
+    def __enter__(self) -> None:
+        if self.cgroup is not None:
+            self.cgroup.freeze()
+
+    def __exit__(self, *exception: object) -> None:
+        if self.cgroup is not None:
+            self.cgroup.thaw()
+
+
+def commit(
+    engine: Engine,
+    ref: str,
+    reference: str | None = None,
+    *,
+    author: str = "",
+    message: str = "",
+    changes: list[str] | None = None,
+    pause: bool = True,
+) -> str:
+    """A new image out of a container's read-write layer; its id. `changes` are Dockerfile instructions."""
+    from estiva.oci import image as oci_image
+    from estiva.oci.reference import Reference
+
+    name = str(Reference.parse(reference)) if reference else None
+    record = containers.resolve(engine, ref)
+    base = engine.store.images.resolve(record["Image"])
+    with engine.store.writing():
+        with Paused(engine, record, pause):
+            layer = snapshot(engine, record).commit()
+        config: dict[str, Any] = fastjson.loads(fastjson.dumps(base.config))
+        kept = (
+            "Env",
+            "Cmd",
+            "Entrypoint",
+            "WorkingDir",
+            "User",
+            "Labels",
+            "ExposedPorts",
+            "Volumes",
+            "StopSignal",
+        )
+        ran = record["Config"]
+        config["config"] = {**(config.get("config") or {}), **{key: ran[key] for key in kept if ran.get(key)}}
+        config["created"] = rfc3339()
+        if author:
+            config["author"] = author
+        config["rootfs"]["diff_ids"] = [*base.diff_ids, layer.diff_id]
+        command = " ".join([record["Path"], *record["Args"]])
+        config.setdefault("history", []).append(
+            {"created": config["created"], "created_by": command, "author": author, "comment": message}
+        )
+        config = oci_image.apply_changes(config, changes or [])
+        image = engine.store.images.add(fastjson.dumps(config).encode())
+        if name:
+            engine.store.images.tag(image.id, name)
+    return image.id
+
+
+def export(engine: Engine, ref: str, out: IO[bytes]) -> None:
+    """The container's whole filesystem as a tar stream."""
+    from estiva.store.pack import write_tree
+
+    record = containers.resolve(engine, ref)
+    rootfs = snapshot(engine, record).mount(readonly=True)
+    try:
+        write_tree(rootfs, out)
+    finally:
+        os.close(rootfs)

@@ -1,0 +1,157 @@
+"""From a plan to a running container: one monitor process for each, forked here or by the spawner.
+
+The monitor (engine/monitor.py) is the parent of the container's init and outlives its caller. Namespaces are
+made in a process with one thread only (DESIGN, decision 4), so:
+
+    the command line        has one thread: fork(2) here, the child becomes the monitor
+    a Python program        may have more, and much memory: the plan and the fds go to the spawner
+                            (engine/spawner.py), which has one thread and little memory
+
+Caller and monitor then speak over a socket, one JSON object in a packet:
+
+    monitor -> caller   {"event": "started", "pid": N}
+                        {"event": "error", "kind": "CommandNotFound", "message": "...", "hint": "..."}
+                        {"event": "exited", "status": N, "oom": false}
+                        {"event": "detached"}              the detach keys were typed
+    caller -> monitor   {"do": "signal", "signal": N}  {"do": "resize", "rows": N, "columns": N}
+
+The caller's end going away means nothing to the container, save that nobody listens any more.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket, socketpair
+
+from estiva import errors, fastjson
+from estiva.engine.streams import PACKET
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def encode_error(error: BaseException) -> bytes:
+    """An error as a message: its kind survives when it is one of ours."""
+    if isinstance(error, errors.EstivaError):
+        kind, message, hint = type(error).__name__, error.message, error.hint
+    elif isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        kind, message, hint = "EngineError", f"{where}{error.strerror or error}", ""
+    else:
+        kind, message, hint = "EngineError", f"internal error: {type(error).__name__}: {error}", ""
+    return fastjson.dumps(
+        {"event": "error", "kind": kind, "message": message[:4096], "hint": hint[:1024]}
+    ).encode(errors="replace")
+
+
+def decode_error(message: dict[str, Any]) -> errors.EstivaError:
+    kind = getattr(errors, str(message.get("kind")), errors.EngineError)
+    return kind(str(message["message"]), hint=str(message.get("hint") or ""))
+
+
+class Launched:
+    """The caller's side of one monitor. `pid` is the init's, in the host's numbering, once it has started."""
+
+    def __init__(self, channel: socket) -> None:
+        self.channel = channel
+        self.pid = 0
+        self.outcome: dict[str, Any] | None = None
+
+    def receive(self) -> dict[str, Any]:
+        """The next message. A monitor that died says {"event": "lost"}."""
+        try:
+            data = self.channel.recv(PACKET)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            return {"event": "lost"}
+        message: dict[str, Any] = fastjson.loads(data, what="the monitor's message")
+        return message
+
+    def started(self) -> int:
+        """Wait until the command runs; its pid. Raises the error that kept it from running."""
+        message = self.receive()
+        if message["event"] == "started":
+            self.pid = message["pid"]
+            return self.pid
+        if message["event"] == "error":
+            raise decode_error(message)
+        raise errors.EngineError("the container's monitor was killed before the command started")
+
+    def wait(self) -> dict[str, Any]:
+        """The outcome: {"event": "exited", "status": N, "oom": bool}, or "detached", or "lost"."""
+        if self.outcome is None:
+            self.outcome = self.receive()
+        return self.outcome
+
+    def send(self, message: dict[str, Any]) -> None:
+        try:
+            self.channel.send(fastjson.dumps(message).encode())
+        except OSError:
+            pass  # the monitor has gone; `wait` tells
+
+    def signal(self, number: int) -> None:
+        self.send({"do": "signal", "signal": number})
+
+    def resize(self, rows: int, columns: int) -> None:
+        self.send({"do": "resize", "rows": rows, "columns": columns})
+
+    def close(self) -> None:
+        self.channel.close()
+
+
+def single_threaded() -> bool:
+    """Whether this process has one thread: Python's own count first, then the kernel's."""
+    return _thread._count() == 0 and len(os.listdir("/proc/self/task")) == 1
+
+
+def pair() -> tuple[socket, socket]:
+    a, b = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+    return a, b
+
+
+def launch(plan: dict[str, Any], stdio: tuple[int, int, int], hold: int, *, direct: bool) -> Launched:
+    """Start a monitor for `plan`. `stdio` are where the container's streams go (-1: nowhere).
+
+    `direct` allows a fork here, if this process has one thread (it is for callers that end soon: they don't
+    reap the monitor). `hold` is the fd of the container's flock, taken by the caller; the monitor keeps it
+    for its life and the
+    caller may close its own. Returns at once: `Launched.started` waits.
+    """
+    ours, theirs = pair()
+    if not (direct and single_threaded()):
+        from estiva.engine import spawner
+
+        spawner.request(plan, theirs.fileno(), stdio, hold)
+        theirs.close()
+        return Launched(ours)
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        become_monitor(plan, theirs, stdio, hold)
+    theirs.close()
+    return Launched(ours)
+
+
+def become_monitor(plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hold: int) -> None:
+    """In a fresh fork: run the monitor and end the process, whatever happens."""
+    status = 1
+    try:
+        from estiva.engine import monitor
+
+        monitor.main(plan, channel, stdio, hold)
+        status = 0
+    except BaseException as error:
+        try:
+            channel.send(encode_error(error))
+        except OSError:
+            pass
+    finally:
+        os._exit(status)
+
+
+def adopt(fd: int) -> socket:
+    """A channel from an fd that came over a socket."""
+    return socket(AF_UNIX, SOCK_SEQPACKET, 0, fd)

@@ -1,0 +1,224 @@
+"""What "running" means, and how a container's traces go.
+
+A container runs while somebody holds the flock on its run folder's `lock`: the starter first, then its
+monitor,
+which inherits it. The kernel drops it when the monitor dies. So nobody is fooled by a recycled pid or a
+stale row:
+
+    row "running", lock held    runs (or is being started)
+    row "running", lock free    its monitor was killed: `reconcile` ends it and settles the row
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from estiva import fastjson
+from estiva.engine.clock import rfc3339
+from estiva.files import remove_tree
+from estiva.paths import Paths
+from estiva.runtime import state
+from estiva.runtime.cgroup import Cgroup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.store.database import Database, Transaction
+
+KILLED = 137
+
+
+def paths(plan: dict[str, Any]) -> Paths:
+    return Paths(plan["root"], plan["run_root"])
+
+
+_databases: dict[tuple[int, str], Database] = {}
+
+
+def database(plan: dict[str, Any]) -> Database:
+    """This process's own connection: one that came over a fork is never used."""
+    key = (os.getpid(), plan["root"])
+    if key not in _databases:
+        from estiva.store.database import Database
+
+        _databases[key] = Database(Paths(plan["root"], plan["run_root"]).database)
+    return _databases[key]
+
+
+def take(where: Paths, container_id: str) -> int:
+    """The container's lock, as an fd to keep open. Raises BlockingIOError while it runs."""
+    run = where.run_container(container_id)
+    os.makedirs(run, mode=0o700, exist_ok=True)
+    fd = os.open(run + "/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # the folder may have been removed, with the lock in it, between our open and our flock
+        if os.fstat(fd).st_nlink == 0:
+            raise BlockingIOError("the container has just ended")
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def held(where: Paths, container_id: str) -> bool:
+    """Whether the container runs or is being started."""
+    try:
+        fd = os.open(where.run_container(container_id) + "/lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+
+
+def await_end(where: Paths, container_id: str) -> None:
+    """Block until the monitor has settled everything and gone."""
+    try:
+        fd = os.open(where.run_container(container_id) + "/lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+    finally:
+        os.close(fd)
+
+
+def link_name(run_root: str, name: str, container_id: str) -> None:
+    """run/names/NAME -> ID: `exec NAME` finds a running container without the database."""
+    link = f"{run_root}/names/{name}"
+    try:
+        os.symlink(container_id, link)
+    except FileExistsError:
+        os.unlink(link)
+        os.symlink(container_id, link)
+
+
+def unlink_name(run_root: str, name: str, container_id: str) -> None:
+    link = f"{run_root}/names/{name}"
+    try:
+        if os.readlink(link) == container_id:
+            os.unlink(link)
+    except OSError:
+        pass
+
+
+def release(plan: dict[str, Any], cgroup: Cgroup | None, endpoint: Any = None) -> None:
+    """Everything of a run that is over: its processes, cgroup, network. The run folder stays, with the
+    lock.
+    """
+    if cgroup is not None:
+        cgroup.kill()
+        cgroup.remove()
+    if plan["network"]["mode"] == "bridge":
+        from estiva.network import bridge
+
+        bridge.disconnect(database(plan), paths(plan), plan["id"], ports=plan["network"]["ports"])
+    if plan["name"]:
+        unlink_name(plan["run_root"], plan["name"], plan["id"])
+
+
+def settle(plan: dict[str, Any], outcome: dict[str, Any], *, failed: bool = False) -> None:
+    """Write how a run ended into the container's row, or remove the container (--rm). Then the run folder
+    goes.
+    """
+    where = paths(plan)
+    if plan["ephemeral"]:
+        pass
+    elif plan["auto_remove"]:
+        forget(where, database(plan), plan["id"])
+    else:
+        with database(plan).write() as transaction:
+            rows = transaction.execute("SELECT record FROM containers WHERE id = ?", (plan["id"],)).fetchall()
+            if rows:
+                record = fastjson.loads(rows[0][0], what="the container's record")
+                record["State"].update(outcome)
+                if not failed:
+                    record["State"]["FinishedAt"] = rfc3339()
+                transaction.execute(
+                    "UPDATE containers SET status = ?, record = ? WHERE id = ?",
+                    ("created" if failed else "exited", fastjson.dumps(record), plan["id"]),
+                )
+    remove_tree(where.run_container(plan["id"]))
+
+
+def forget(where: Paths, db: Database, container_id: str, *, volumes: bool = True) -> None:
+    """Remove a stopped container: its folder first (what a crash leaves is swept), then its rows.
+
+    With `volumes`, its anonymous volumes too.
+    """
+    remove_tree(where.container(container_id))
+    with db.write() as transaction:
+        anonymous = drop_rows(transaction, container_id, volumes)
+    for name in anonymous:
+        remove_tree(f"{where.volumes}/{name}")
+
+
+def drop_rows(transaction: Transaction, container_id: str, volumes: bool) -> list[str]:
+    anonymous: list[str] = []
+    mine = transaction.execute("SELECT volume FROM container_volumes WHERE container = ?", (container_id,))
+    names = [row[0] for row in mine.fetchall()]
+    if names:
+        transaction.execute("DELETE FROM container_volumes WHERE container = ?", (container_id,))
+    for name in names if volumes else ():
+        gone = transaction.execute(
+            "DELETE FROM volumes WHERE name = ? AND anonymous = 1 AND NOT EXISTS"
+            " (SELECT 1 FROM container_volumes WHERE volume = ?)",
+            (name, name),
+        )
+        if gone.rowcount:
+            anonymous.append(name)
+    transaction.execute("DELETE FROM leases WHERE container = ?", (container_id,))
+    transaction.execute("DELETE FROM containers WHERE id = ?", (container_id,))
+    return anonymous
+
+
+def reconcile(where: Paths, db: Database, container_id: str) -> bool:
+    """End what a killed monitor left of a container and settle its row. False when it runs after all."""
+    try:
+        lock = take(where, container_id)
+    except BlockingIOError:
+        return False
+    try:
+        rows = db.read("SELECT record, status FROM containers WHERE id = ?", (container_id,))
+        record = fastjson.loads(rows[0][0], what="the container's record") if rows else None
+        left = state.read(where.run_container(container_id)) or {}
+        host_config = (record or {}).get("HostConfig") or {}
+        mode = host_config.get("NetworkMode") or "bridge"
+        plan: dict[str, Any] = {
+            "id": container_id,
+            "root": where.root,
+            "run_root": where.run_root,
+            "name": (record or {}).get("Name", "").removeprefix("/") or left.get("name", ""),
+            "network": {"mode": "bridge" if mode in ("bridge", "default") else mode, "ports": []},
+            "auto_remove": bool(host_config.get("AutoRemove")),
+            "ephemeral": record is None or rows[0][1] != "running",
+        }
+        release(plan, Cgroup.open(left.get("cgroup") or cgroup_path(container_id)))
+        settle(plan, {"ExitCode": KILLED, "Error": "the container's monitor was killed"})
+    finally:
+        os.close(lock)
+    return True
+
+
+def cgroup_path(container_id: str) -> str:
+    from estiva.runtime import cgroup
+
+    return f"{cgroup.parent()}/{container_id}"
+
+
+def reconcile_if_dead(where: Paths, db: Database, container_id: str) -> bool:
+    """Settle a container whose row says running while nobody holds its lock. True if that was so."""
+    if held(where, container_id):
+        return False
+    # its row may have been settled between the reading of it and the look at the lock
+    rows = db.read("SELECT status FROM containers WHERE id = ?", (container_id,))
+    if not rows or rows[0][0] != "running":
+        return True
+    return reconcile(where, db, container_id)

@@ -1,0 +1,155 @@
+"""A user's mounts: -v, --mount, --tmpfs and the image's VOLUMEs become mount points, then OCI mounts.
+
+HostConfig.Binds, .Mounts, .Tmpfs, Config.Volumes
+    -> plan()    mount points in Docker's shape (record["Mounts"]); volumes made, bind folders made
+    -> oci()     what the launcher mounts
+    -> copy_up() fills a new volume from what the image has at its place
+"""
+
+from __future__ import annotations
+
+import os
+
+from estiva.errors import InvalidInput, NotFound, Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.store.volumes import Volumes
+
+PROPAGATION = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
+
+
+def clean(destination: str) -> str:
+    """An absolute path inside the container, normalised. Raises InvalidInput for a relative one or /."""
+    if not destination.startswith("/"):
+        raise InvalidInput(f"invalid mount path: {destination} must be absolute")
+    path = os.path.normpath("/" + destination.lstrip("/"))
+    if path == "/":
+        raise InvalidInput("invalid mount: the destination can't be /")
+    return path
+
+
+def from_bind(text: str) -> dict[str, Any]:
+    """The Mounts entry that -v SOURCE:DESTINATION[:OPTIONS] stands for."""
+    parts = text.split(":")
+    if len(parts) == 1:
+        return {"Type": "volume", "Source": "", "Target": clean(parts[0])}
+    if len(parts) > 3 or not parts[0] or not parts[1]:
+        raise InvalidInput(f"invalid volume: {text}", hint="SOURCE:DESTINATION[:ro]")
+    mount: dict[str, Any] = {"Source": parts[0], "Target": clean(parts[1])}
+    if parts[0].startswith(("/", "./", "../")) or parts[0] in (".", ".."):
+        mount.update(Type="bind", Source=os.path.abspath(parts[0]), CreateMountpoint=True)
+    else:
+        mount["Type"] = "volume"
+    for option in parts[2].split(",") if len(parts) == 3 else ():
+        if option in ("ro", "readonly"):
+            mount["ReadOnly"] = True
+        elif option in PROPAGATION and mount["Type"] == "bind":
+            mount["BindOptions"] = {"Propagation": option}
+        elif option == "nocopy" and mount["Type"] == "volume":
+            mount["VolumeOptions"] = {"NoCopy": True}
+        elif option in ("U", "O"):
+            raise Unsupported(f"the volume option {option} of {text} is not supported yet")
+        elif option not in ("rw", "z", "Z", "cached", "delegated", "consistent", ""):
+            raise InvalidInput(f"invalid volume option {option} in {text}")
+    return mount
+
+
+def wanted(config: dict[str, Any], host_config: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every mount asked for, one for each destination. Raises InvalidInput when two want the same place."""
+    table: dict[str, dict[str, Any]] = {}
+    asked = [from_bind(bind) for bind in host_config.get("Binds") or ()]
+    asked += [{**mount, "Target": clean(mount["Target"])} for mount in host_config.get("Mounts") or ()]
+    asked += [
+        {"Type": "tmpfs", "Source": "", "Target": clean(target), "TmpfsFlags": flags}
+        for target, flags in (host_config.get("Tmpfs") or {}).items()
+    ]
+    for mount in asked:
+        if mount["Target"] in table:
+            raise InvalidInput(f"duplicate mount point: {mount['Target']}")
+        table[mount["Target"]] = mount
+    for target in config.get("Volumes") or ():
+        table.setdefault(clean(target), {"Type": "volume", "Source": "", "Target": clean(target)})
+    return list(table.values())
+
+
+def plan(config: dict[str, Any], host_config: dict[str, Any], volumes: Volumes) -> list[dict[str, Any]]:
+    """Mount points in Docker's shape, for the record. Makes volumes that don't exist, and -v's host
+    folders.
+    """
+    return [point(mount, volumes) for mount in wanted(config, host_config)]
+
+
+def point(mount: dict[str, Any], volumes: Volumes) -> dict[str, Any]:
+    kind, source, target = mount["Type"], mount.get("Source") or "", mount["Target"]
+    result: dict[str, Any] = {
+        "Type": kind,
+        "Source": source,
+        "Destination": target,
+        "Mode": "",
+        "RW": not mount.get("ReadOnly"),
+        "Propagation": "",
+    }
+    if kind == "bind":
+        result["Propagation"] = (mount.get("BindOptions") or {}).get("Propagation") or "rprivate"
+        if not os.path.exists(source):
+            if not mount.get("CreateMountpoint"):
+                raise InvalidInput(f"bind source path does not exist: {source}")
+            os.makedirs(source, mode=0o755, exist_ok=True)
+    elif kind == "volume":
+        anonymous = not source
+        name = source or os.urandom(32).hex()
+        if anonymous or volumes.find(name) is None:
+            volumes.create(name, anonymous=anonymous)
+            result["New"] = not (mount.get("VolumeOptions") or {}).get("NoCopy")
+        subpath = (mount.get("VolumeOptions") or {}).get("Subpath") or ""
+        if subpath:
+            raise Unsupported("volume-subpath is not supported yet")
+        result.update(Name=name, Source=volumes.path(name), Driver="local")
+        if anonymous:
+            result["Anonymous"] = True
+    elif kind == "tmpfs":
+        options = mount.get("TmpfsOptions") or {}
+        flags = [flag for flag in str(mount.get("TmpfsFlags") or "").split(",") if flag]
+        if options.get("SizeBytes"):
+            flags.append(f"size={options['SizeBytes']}")
+        if options.get("Mode"):
+            flags.append(f"mode={options['Mode']:o}")
+        result["Mode"] = ",".join(flags)
+    else:
+        raise Unsupported(f"mount type {kind} is not supported", hint="bind, volume or tmpfs")
+    return result
+
+
+def oci(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """OCI mounts of mount points."""
+    result = []
+    for mount in points:
+        access = [] if mount["RW"] else ["ro"]
+        if mount["Type"] == "tmpfs":
+            flags = mount["Mode"].split(",") if mount["Mode"] else []
+            options = ["nosuid", "nodev", *([] if "exec" in flags else ["noexec"]), *flags, *access]
+            if not any(flag.startswith("mode=") for flag in flags):
+                options.append("mode=1777")
+            if "exec" in flags:
+                options.remove("exec")
+            result.append(
+                {"destination": mount["Destination"], "type": "tmpfs", "source": "tmpfs", "options": options}
+            )
+            continue
+        if not os.path.lexists(mount["Source"]):
+            raise NotFound(
+                f"mount source {mount['Source']} is gone", hint="it was there when the container was made"
+            )
+        options = ["rbind", mount["Propagation"] or "rprivate", *(["rro"] if access else [])]
+        result.append(
+            {
+                "destination": mount["Destination"],
+                "type": "bind",
+                "source": mount["Source"],
+                "options": options,
+            }
+        )
+    return result

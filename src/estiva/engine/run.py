@@ -1,0 +1,375 @@
+"""`create`, `start` and `run`: from what the user asked to a plan for the monitor.
+
+create   image -> merged config -> mount points -> row (status created)
+start    row -> plan -> monitor
+run      both at once, with one row written instead of two
+"""
+
+from __future__ import annotations
+
+import os
+
+from estiva import fastjson
+from estiva.engine import launch, life, mounts, names, record, spec
+from estiva.errors import Conflict, EngineError, InvalidInput, NotFound
+from estiva.files import remove_tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from estiva.engine import Engine
+    from estiva.store.images import Image
+
+    Progress = Callable[[dict[str, Any]], object] | None
+
+ATTEMPTS = 8  # invented names
+
+
+def find_image(engine: Engine, ref: str, pull: str, platform: str | None, progress: Progress) -> Image:
+    """The image of a run. `pull`: missing, always or never. Raises NotFound and what a pull raises."""
+    if pull not in ("missing", "always", "never"):
+        raise InvalidInput(f"invalid --pull: {pull}", hint="always, missing or never")
+    image = engine.store.images.find(ref) if pull != "always" else None
+    if image is None:
+        if pull == "never":
+            raise NotFound(f"no such image: {ref}", hint=f"`estiva pull {ref}` fetches it")
+        from estiva.engine import images
+
+        image = images.pull(engine, ref, platform=platform, progress=progress)
+    return image
+
+
+def create(
+    engine: Engine,
+    config: dict[str, Any],
+    host_config: dict[str, Any],
+    *,
+    name: str | None = None,
+    pull: str = "missing",
+    platform: str | None = None,
+    progress: Progress = None,
+) -> dict[str, Any]:
+    """Make a container that does not run yet; its record. Raises for a bad option, image, name or mount."""
+    return prepare(engine, config, host_config, name, pull, platform, progress, "created")[0]
+
+
+def prepare(
+    engine: Engine,
+    config: dict[str, Any],
+    host_config: dict[str, Any],
+    name: str | None,
+    pull: str,
+    platform: str | None,
+    progress: Progress,
+    status: str,
+) -> tuple[dict[str, Any], Image, int, str]:
+    """(record, image, lock or -1, address or ""): the container as a row, with its folder. Undone on
+    error.
+    """
+    name = names.check(name) if name else None
+    image = find_image(engine, config["Image"], pull, platform, progress)
+    config = record.merge(config, image.config)
+    container_id = os.urandom(32).hex()
+    host_config.setdefault("NetworkMode", "bridge")
+    if host_config["NetworkMode"] == "default":
+        host_config["NetworkMode"] = "bridge"
+    points = mounts.plan(config, host_config, engine.store.volumes)
+    made = record.new(container_id, name or "", image, config, host_config, points)
+    spec.make(made, [], {})  # every option is checked before anything is written
+    lock = life.take(engine.paths, container_id) if status == "running" else -1
+    try:
+        directory = engine.paths.container(container_id)
+        for part in ("", "/upper", "/work"):
+            os.mkdir(directory + part, 0o755 if part else 0o700)
+        address = insert(engine, made, name, status)
+        fill_volumes(engine, made, image)
+    except BaseException:
+        life.forget(engine.paths, engine.db, container_id)
+        remove_tree(engine.paths.run_container(container_id))
+        if lock >= 0:
+            os.close(lock)
+        raise
+    return made, image, lock, address
+
+
+def insert(engine: Engine, made: dict[str, Any], name: str | None, status: str) -> str:
+    """Write the row, with a name that nobody has, and take an address if it starts now on the bridge."""
+    for attempt in range(ATTEMPTS):
+        chosen = name or names.invent(attempt)
+        made["Name"] = "/" + chosen
+        with engine.db.write() as transaction:
+            taken = transaction.execute("SELECT id FROM containers WHERE name = ?", (chosen,)).fetchone()
+            if taken:
+                if name is None:
+                    continue
+                raise Conflict(
+                    f'the name "{chosen}" is in use by container {taken[0][:12]}',
+                    hint=f"`estiva rm {chosen}` removes it, `estiva rename` frees the name",
+                )
+            if not transaction.execute("SELECT 1 FROM images WHERE id = ?", (made["Image"],)).fetchone():
+                raise NotFound(f"image {made['Config']['Image']} was removed just now")
+            transaction.execute(
+                "INSERT INTO containers (id, name, image, status, created, record) VALUES (?, ?, ?, ?, ?, ?)",
+                (made["Id"], chosen, made["Image"], status, now(), fastjson.dumps(made)),
+            )
+            for point in made["Mounts"]:
+                if point["Type"] == "volume":
+                    transaction.execute(
+                        "INSERT OR IGNORE INTO container_volumes VALUES (?, ?)", (made["Id"], point["Name"])
+                    )
+            if status == "running" and made["HostConfig"]["NetworkMode"] == "bridge":
+                from estiva.network import bridge
+
+                return bridge.reserve_in(transaction, made["Id"])
+        return ""
+    raise EngineError("no free name was found", hint="give one with --name")
+
+
+def now() -> float:
+    import time
+
+    return time.time()
+
+
+def fill_volumes(engine: Engine, made: dict[str, Any], image: Image) -> None:
+    """Copy what the image has at a new volume's place into it, as Docker does."""
+    fresh = [point for point in made["Mounts"] if point.pop("New", False)]
+    if not fresh:
+        return
+    from estiva.engine.copyup import copy_up
+
+    rootfs = engine.store.snapshots.view(image.diff_ids)
+    try:
+        for point in fresh:
+            copy_up(rootfs, point["Destination"], point["Source"])
+    finally:
+        os.close(rootfs)
+
+
+def make_plan(engine: Engine, made: dict[str, Any], lowerdirs: list[str], address: str) -> dict[str, Any]:
+    """All that the monitor needs to know, as JSON-able data."""
+    config, host_config = made["Config"], made["HostConfig"]
+    container_id = made["Id"]
+    directory = engine.paths.container(container_id)
+    shared, lender = shared_namespaces(engine, host_config)
+    files = generated_files(engine, made, directory, address, lender)
+    oci = spec.make(made, [*files, *mounts.oci(made["Mounts"])], shared)
+    cgroup = life.cgroup_path(container_id)
+    oci["linux"]["cgroupsPath"] = cgroup
+    seccomp, _ = spec.security_options(host_config)
+    mode = host_config["NetworkMode"]
+    ports = []
+    if mode == "bridge":
+        from estiva.engine.ports import wanted
+
+        ports = wanted(config, host_config)
+    return {
+        "id": container_id,
+        "name": made["Name"].removeprefix("/"),
+        "root": engine.paths.root,
+        "run_root": engine.paths.run_root,
+        "cache": engine.paths.cache,
+        "config": oci,
+        "lowerdirs": lowerdirs,
+        "upper": directory + "/upper",
+        "work": directory + "/work",
+        "cgroup": cgroup,
+        "seccomp": load_seccomp(seccomp),
+        "network": {"mode": mode, "address": address, "ports": ports},
+        "stdin": bool(config.get("OpenStdin")),
+        "log": "" if (host_config.get("LogConfig") or {}).get("Type") == "none" else directory + "/log.json",
+        "init": bool(host_config.get("Init")),
+        "auto_remove": bool(host_config.get("AutoRemove")),
+        "ephemeral": False,
+        "stop_signal": config.get("StopSignal") or "",
+    }
+
+
+def load_seccomp(option: str) -> dict[str, Any] | None:
+    if option == "unconfined":
+        return None
+    if option in ("", "builtin"):
+        return {}
+    from estiva.files import read_bounded
+
+    try:
+        data = read_bounded(option, 1 << 20)
+    except OSError as error:
+        raise InvalidInput(f"seccomp profile {option} can't be read: {error.strerror}") from None
+    return {"profile": fastjson.loads(data, what=f"seccomp profile {option}")}
+
+
+def shared_namespaces(engine: Engine, host_config: dict[str, Any]) -> tuple[dict[str, str], str]:
+    """(namespace type -> path, the id of the container whose network is shared) of container:X options."""
+    shared: dict[str, str] = {}
+    lender = ""
+    for kind, key, proc in (
+        ("network", "NetworkMode", "net"),
+        ("pid", "PidMode", "pid"),
+        ("ipc", "IpcMode", "ipc"),
+    ):
+        option = str(host_config.get(key) or "")
+        if option.startswith("container:"):
+            from estiva.engine import containers
+
+            other = containers.running_state(engine, option.partition(":")[2])
+            shared[kind] = f"/proc/{other['pid']}/ns/{proc}"
+            if kind == "network":
+                lender = other["id"]
+        elif option and option not in ("host", "none", "bridge", "private", "shareable"):
+            raise NotFound(f"no such {kind}: {option}", hint="bridge, none, host or container:NAME")
+    return shared, lender
+
+
+def generated_files(
+    engine: Engine, made: dict[str, Any], directory: str, address: str, lender: str
+) -> list[dict[str, Any]]:
+    """/etc/hosts, hostname and resolv.conf: written into the container's folder, mounted over the image's."""
+    taken = {point["Destination"] for point in made["Mounts"]}
+    source = engine.paths.container(lender) if lender else directory
+    if not lender:
+        from estiva.network import dns
+
+        config, host_config = made["Config"], made["HostConfig"]
+        hostname = config.get("Hostname") or os.uname().nodename
+        try:
+            with open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
+                text = file.read(1 << 16)
+        except OSError:
+            text = ""
+        resolv = (
+            text
+            if host_config["NetworkMode"] == "host" and not host_config.get("Dns")
+            else dns.resolv_conf(
+                text,
+                dns=host_config.get("Dns") or (),
+                search=host_config.get("DnsSearch") or (),
+                options=host_config.get("DnsOptions") or (),
+            )
+        )
+        for name, content in (
+            ("hosts", dns.hosts(hostname, address, extra=host_config.get("ExtraHosts") or ())),
+            ("hostname", hostname + "\n"),
+            ("resolv.conf", resolv),
+        ):
+            fd = os.open(f"{directory}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            os.write(fd, content.encode())
+            os.close(fd)
+    return [
+        {
+            "destination": f"/etc/{name}",
+            "type": "bind",
+            "source": f"{source}/{name}",
+            "options": ["bind", "rprivate"],
+        }
+        for name in ("resolv.conf", "hostname", "hosts")
+        if f"/etc/{name}" not in taken
+    ]
+
+
+def go(
+    engine: Engine,
+    made: dict[str, Any],
+    image: Image,
+    lock: int,
+    address: str,
+    stdio: tuple[int, int, int],
+) -> launch.Launched:
+    """Launch a prepared container whose lock is held. The caller waits with `Launched.started`."""
+    try:
+        lowerdirs = engine.store.layers.mount(image.diff_ids)
+        plan = make_plan(engine, made, lowerdirs, address)
+        return launch.launch(plan, stdio, lock, direct=engine.direct)
+    except BaseException:
+        unstart(engine, made)
+        raise
+    finally:
+        os.close(lock)
+
+
+def unstart(engine: Engine, made: dict[str, Any]) -> None:
+    """A start that failed before a monitor took over: back to created, or gone (--rm)."""
+    if made["HostConfig"].get("AutoRemove"):
+        life.forget(engine.paths, engine.db, made["Id"])
+    else:
+        with engine.db.write() as transaction:
+            transaction.execute("UPDATE containers SET status = 'created' WHERE id = ?", (made["Id"],))
+            transaction.execute("DELETE FROM leases WHERE container = ?", (made["Id"],))
+    remove_tree(engine.paths.run_container(made["Id"]))
+
+
+def run(
+    engine: Engine,
+    config: dict[str, Any],
+    host_config: dict[str, Any],
+    *,
+    name: str | None = None,
+    detach: bool = False,
+    pull: str = "missing",
+    platform: str | None = None,
+    progress: Progress = None,
+    cidfile: str | None = None,
+    sig_proxy: bool = True,
+) -> tuple[str, int]:
+    """`estiva run`: (id, exit status). Detached: as soon as the command runs, with status 0."""
+    if cidfile and os.path.exists(cidfile):
+        raise Conflict(f"container id file {cidfile} is there already", hint="remove it or choose another")
+    if config.get("Tty") and config.get("OpenStdin") and not detach and not os.isatty(0):
+        raise InvalidInput("the input device is not a tty", hint="leave out -t when input comes from a pipe")
+    made, image, lock, address = prepare(
+        engine, config, host_config, name, pull, platform, progress, "running"
+    )
+    if cidfile:
+        with open(cidfile, "w") as file:
+            file.write(made["Id"])
+    return made["Id"], attend(engine, made, image, lock, address, detach, sig_proxy)
+
+
+def attend(
+    engine: Engine, made: dict[str, Any], image: Image, lock: int, address: str, detach: bool, sig_proxy: bool
+) -> int:
+    """Launch and, unless detached, stay with the container until it ends."""
+    config = made["Config"]
+    if detach:
+        go(engine, made, image, lock, address, (-1, -1, -1)).started()
+        return 0
+    stdio = (
+        0 if config.get("OpenStdin") else -1,
+        1 if config.get("AttachStdout", True) else -1,
+        2 if config.get("AttachStderr", True) else -1,
+    )
+    from estiva.engine import attach
+
+    return attach.attend(lambda: go(engine, made, image, lock, address, stdio), config, sig_proxy)
+
+
+def start(
+    engine: Engine, ref: str, *, attach: bool = False, stdin: bool = False, sig_proxy: bool = True
+) -> int:
+    """`estiva start`: 0, or the exit status when attached. Starting a running container does nothing."""
+    from estiva.engine import containers
+
+    made = containers.resolve(engine, ref)
+    try:
+        lock = life.take(engine.paths, made["Id"])
+    except BlockingIOError:
+        return 0
+    address = ""
+    try:
+        image = engine.store.images.resolve(made["Image"])
+        with engine.db.write() as transaction:
+            transaction.execute("UPDATE containers SET status = 'running' WHERE id = ?", (made["Id"],))
+            if made["HostConfig"]["NetworkMode"] == "bridge":
+                from estiva.network import bridge
+
+                address = bridge.reserve_in(transaction, made["Id"])
+    except BaseException:
+        remove_tree(engine.paths.run_container(made["Id"]))
+        os.close(lock)
+        raise
+    made["Config"]["AttachStdout"] = made["Config"]["AttachStderr"] = True
+    if not stdin and attach:
+        made["Config"] = {**made["Config"], "OpenStdin": False}
+    return attend(engine, made, image, lock, address, not attach, sig_proxy)
