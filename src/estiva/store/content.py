@@ -163,12 +163,14 @@ class Ingest:
         self.path = f"{content.paths.ingest}/{digest}.part"
         self.algorithm, self.hex = digests.parse(digest)
         self._hash: hashlib._Hash | None = None
+        self._guard = files.Lock(content.paths.root + "/writing.lock", shared=True)  # see gc.reclaim
         if content.has(digest):
             self.exists = True
             self.offset = content.size(digest)
             return
-        self._lock()
+        self._guard.__enter__()
         try:
+            self._lock()
             self._settle()
         except BaseException:
             self.close()
@@ -202,8 +204,7 @@ class Ingest:
             self.exists = True
             self.offset = self.content.size(self.digest)
             os.unlink(self.path)
-            os.close(self.fd)
-            self.fd = -1
+            self.close()
             return
         self.offset = os.fstat(self.fd).st_size
         if self.limit is not None and self.offset > self.limit:
@@ -219,7 +220,7 @@ class Ingest:
             return False
         fd = self.content.open(self.digest)
         try:
-            size, encoded = _hash_fd(fd, self.algorithm)
+            size, encoded = hash_fd(fd, self.algorithm)
         finally:
             os.close(fd)
         if encoded != self.hex:
@@ -273,7 +274,7 @@ class Ingest:
             short = self.offset
             raise IntegrityError(f"blob {self.digest} ended after {short} of {self.size} bytes")
         if not verified:
-            encoded = self._hash.hexdigest() if self._hash else _hash_fd(self.fd, self.algorithm)[1]
+            encoded = self._hash.hexdigest() if self._hash else hash_fd(self.fd, self.algorithm)[1]
             if encoded != self.hex:
                 self.rewind()
                 raise IntegrityError(f"blob {self.digest} has the digest {self.algorithm}:{encoded}")
@@ -287,15 +288,16 @@ class Ingest:
 
     def close(self) -> None:
         """Let the lock go. Without `commit` the part stays, unless it is empty."""
-        if self.fd < 0:
-            return
-        if not self.exists and self.offset == 0:
-            try:
-                os.unlink(self.path)
-            except FileNotFoundError:
-                pass
-        os.close(self.fd)
-        self.fd = -1
+        if self.fd >= 0:
+            if not self.exists and self.offset == 0:
+                try:
+                    os.unlink(self.path)
+                except FileNotFoundError:
+                    pass
+            os.close(self.fd)
+            self.fd = -1
+        if self._guard.fd >= 0:
+            self._guard.__exit__(None, None, None)
 
     def __enter__(self) -> Ingest:
         return self
@@ -335,7 +337,7 @@ def _no_blob(digest: str) -> EstivaError:
     return NotFound(f"no blob {digest} in the store")
 
 
-def _hash_fd(fd: int, algorithm: str) -> tuple[int, str]:
+def hash_fd(fd: int, algorithm: str) -> tuple[int, str]:
     """(size, hex digest) of the whole file behind `fd`."""
     hasher = digests.hasher(algorithm)
     at = 0

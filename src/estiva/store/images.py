@@ -239,18 +239,18 @@ class Images:
 
     def delete(self, ref: str, force: bool = False) -> list[str]:
         """Remove a name, and with its last name the image, as `docker rmi`: see store/removal.py."""
-        from estiva.store import removal
+        from estiva.store.removal import delete
 
-        return removal.delete(self, ref, force)
+        return delete(self, ref, force)
 
     def prune(self, *, all: bool = False) -> list[str]:
         """Remove images without name that no container uses.
 
         With `all`, every image that no container uses.
         """
-        from estiva.store import removal
+        from estiva.store.removal import prune
 
-        return removal.prune(self, all)
+        return prune(self, all)
 
     def list(self, *, all: bool = False) -> list[Image]:
         """The images, the newest first; `all` shows intermediate results of builds too."""

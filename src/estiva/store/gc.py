@@ -1,0 +1,279 @@
+"""What the store holds and nobody needs: found, counted, removed, and the store checked against itself.
+
+An image, by name or only by id, keeps its layers and manifests; so does an image that only a container or the
+build cache still needs. All else may go, except what is younger than GRACE: another process may have stored
+it and not made its image yet. Processes that store things hold the store's shared lock meanwhile; `reclaim`
+needs it alone, and does nothing when it can't have it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from estiva import fastjson, files
+from estiva.errors import EstivaError
+from estiva.oci import digest as digests
+
+if TYPE_CHECKING:
+    from estiva.store import Store
+    from estiva.store.database import Database, Transaction
+
+GRACE = 3600.0  # seconds that a blob or layer may wait for its image
+RESUME = 86400.0  # seconds that a broken download waits to be resumed
+
+
+class Marks:
+    """What is needed: layers by diffID, and blobs by digest."""
+
+    def __init__(self) -> None:
+        self.diff_ids: set[str] = set()
+        self.blobs: set[str] = set()
+
+
+def mark(store: Store, source: Database | Transaction) -> Marks:
+    """All that the images of the store need."""
+    marks = Marks()
+    for (text,) in source.read("SELECT config FROM images"):
+        rootfs = fastjson.loads(text, what="an image config").get("rootfs") or {}
+        marks.diff_ids.update(rootfs.get("diff_ids") or [])
+    marks.blobs |= marks.diff_ids  # an uncompressed tar is a blob under its diffID
+    for digest, diff_id in source.read("SELECT digest, diff_id FROM layer_blobs"):
+        if diff_id in marks.diff_ids:
+            marks.blobs.add(digest)
+    rows = source.read(
+        "SELECT manifest FROM images WHERE manifest IS NOT NULL UNION"
+        " SELECT manifest FROM names WHERE manifest IS NOT NULL UNION SELECT digest FROM repo_digests"
+    )
+    for (digest,) in rows:
+        _mark_document(store, digest, marks, 0)
+    return marks
+
+
+def _mark_document(store: Store, digest: str, marks: Marks, depth: int) -> None:
+    """A manifest or index and the blobs it names, as far as they are here."""
+    if digest in marks.blobs or depth > 3:
+        return
+    marks.blobs.add(digest)
+    from estiva.oci import image
+
+    try:
+        document = image.parse_document(store.content.read(digest))
+    except EstivaError:
+        return  # not here, or damaged: `check` tells
+    if image.is_index(document):
+        for item in document["manifests"]:
+            _mark_document(store, item["digest"], marks, depth + 1)
+    else:
+        marks.blobs.add(document["config"]["digest"])
+        marks.blobs.update(layer["digest"] for layer in document["layers"])
+
+
+def reclaim(store: Store, *, only: set[str] | None = None, grace: float = GRACE) -> dict[str, Any]:
+    """Delete layers and blobs that nothing needs.
+
+    With `only`, no others than these, and these however young. Returns {"layers": [diffIDs], "blobs":
+    [digests], "bytes": freed, "busy": True if another process is storing things and nothing was done}.
+    """
+    result: dict[str, Any] = {"layers": [], "blobs": [], "bytes": 0, "busy": False}
+    try:
+        with files.Lock(store.paths.root + "/writing.lock", blocking=False):
+            _reclaim(store, only, grace, result)
+    except BlockingIOError:
+        result["busy"] = True
+    return result
+
+
+def _reclaim(store: Store, only: set[str] | None, grace: float, result: dict[str, Any]) -> None:
+    before = time.time() - grace
+    with store.db.write() as transaction:
+        transaction.execute(
+            "DELETE FROM images WHERE hidden = 1 AND id NOT IN (SELECT image FROM names)"
+            " AND id NOT IN (SELECT image FROM containers WHERE image IS NOT NULL)"
+            " AND id NOT IN (SELECT image FROM build_cache)"
+        )
+        marks = mark(store, transaction)
+        layers = [
+            (diff_id, size)
+            for diff_id, size, created in transaction.read("SELECT diff_id, size, created FROM layers")
+            if diff_id not in marks.diff_ids and (created < before if only is None else diff_id in only)
+        ]
+        gone = {diff_id for diff_id, _ in layers}
+        blobs = [
+            digest
+            for digest, created in transaction.read("SELECT digest, created FROM blobs")
+            if digest not in marks.blobs
+            and (digest in gone or (created < before if only is None else digest in only))
+        ]
+        for diff_id, _ in layers:
+            transaction.execute("DELETE FROM layers WHERE diff_id = ?", (diff_id,))
+            transaction.execute("DELETE FROM layer_blobs WHERE diff_id = ?", (diff_id,))
+        transaction.execute("DELETE FROM layer_blobs WHERE digest NOT IN (SELECT digest FROM blobs)")
+    for diff_id, _ in layers:
+        store.layers.delete(diff_id)
+        result["layers"].append(diff_id)
+    for digest in blobs:
+        result["bytes"] += store.content.delete(digest)
+        result["blobs"].append(digest)
+
+
+def sweep(store: Store) -> list[str]:
+    """Remove what processes that died have left; returns the paths. Cheap when there is nothing."""
+    removed = [path for path in _leftovers(store, time.time()) if _remove(path)]
+    try:
+        store.layers.sweep()
+    except OSError:
+        pass  # a mount in use: the next sweep
+    return removed
+
+
+def _leftovers(store: Store, now: float) -> Iterator[str]:
+    paths, db = store.paths, store.db
+    for name, path, age in _entries(paths.ingest, now):
+        if (age > (RESUME if name.endswith(".part") else GRACE)) and _unlocked(path):
+            yield path
+    for algorithm in digests.LENGTHS:
+        for name, path, age in _entries(f"{paths.blobs}/{algorithm}", now):
+            if age > GRACE and not _row(db, "blobs", "digest", f"{algorithm}:{name}"):
+                yield path
+    for name, path, age in _entries(paths.layers, now):
+        if age > GRACE and not _row(db, "layers", "diff_id", f"sha256:{name}"):
+            yield path
+    for name, path, age in _entries(paths.containers, now):
+        running = os.path.exists(paths.run_container(name))
+        if age > GRACE and not running and not _row(db, "containers", "id", name):
+            yield path
+    for name, path, age in _entries(paths.volumes, now):
+        anonymous = len(name) == 64 and digests.is_hex(name)
+        if name.endswith(".gone") or (anonymous and age > GRACE and not _row(db, "volumes", "name", name)):
+            yield path
+
+
+def _entries(directory: str, now: float) -> Iterator[tuple[str, str, float]]:
+    """(name, path, age in seconds) of what is in a directory."""
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return
+    for name in names:
+        path = f"{directory}/{name}"
+        try:
+            yield name, path, now - os.lstat(path).st_mtime
+        except FileNotFoundError:
+            continue
+
+
+def _row(db: Database, table: str, column: str, value: str) -> bool:
+    return bool(db.read(f"SELECT 1 FROM {table} WHERE {column} = ?", (value,)))
+
+
+def _unlocked(path: str) -> bool:
+    """True if no process holds the flock of a file (or of a directory)."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def _remove(path: str) -> bool:
+    try:
+        files.remove_tree(path)
+    except OSError:
+        return False  # a mount in it, or a disk error: `check` tells
+    return True
+
+
+def usage(store: Store) -> dict[str, Any]:
+    """The disk's use for `system df`, sizes in bytes.
+
+    images, containers, volumes, build_cache: each {"count", "active", "size", "reclaimable"}; `per_image`
+    maps an image's id to {"size", "shared", "unique", "containers"}.
+    """
+    db = store.db
+    sizes: dict[str, int] = dict(db.read("SELECT diff_id, size FROM layers"))
+    users: dict[str, int] = dict(
+        db.read("SELECT image, count(*) FROM containers WHERE image IS NOT NULL GROUP BY image")
+    )
+    cached = {image for (image,) in db.read("SELECT image FROM build_cache")}
+    listed = {image.id: image.diff_ids for image in store.images.list()}
+    every = {image.id: image.diff_ids for image in store.images.list(all=True)}
+    count: dict[str, int] = {}
+    for diff_ids in listed.values():
+        for diff_id in set(diff_ids):
+            count[diff_id] = count.get(diff_id, 0) + 1
+    needed = {d for image in users for d in every.get(image, [])}
+    per_image = {}
+    for image_id, diff_ids in listed.items():
+        total = sum(sizes.get(d, 0) for d in set(diff_ids))
+        shared = sum(sizes.get(d, 0) for d in set(diff_ids) if count[d] > 1)
+        per_image[image_id] = {
+            "size": total,
+            "shared": shared,
+            "unique": total - shared,
+            "containers": users.get(image_id, 0),
+        }
+    cache_layers = {d for image in cached for d in every.get(image, [])} - set(count)
+    cache = sum(sizes.get(d, 0) for d in cache_layers)
+    return {
+        "images": {
+            "count": len(listed),
+            "active": sum(1 for image in listed if image in users),
+            "size": sum(sizes.get(d, 0) for d in count),
+            "reclaimable": sum(sizes.get(d, 0) for d in count if d not in needed),
+        },
+        "containers": _containers_usage(store),
+        "volumes": _volumes_usage(store),
+        "build_cache": {
+            "count": len(cached),
+            "active": 0,
+            "size": cache,
+            "reclaimable": sum(sizes.get(d, 0) for d in cache_layers - needed),
+        },
+        "per_image": per_image,
+    }
+
+
+def _containers_usage(store: Store) -> dict[str, int]:
+    from estiva.store.volumes import tree_size
+
+    result = {"count": 0, "active": 0, "size": 0, "reclaimable": 0}
+    for container, status in store.db.read("SELECT id, status FROM containers"):
+        size = tree_size(store.paths.container(container) + "/upper")
+        result["count"] += 1
+        result["size"] += size
+        if status in ("running", "paused", "restarting"):
+            result["active"] += 1
+        else:
+            result["reclaimable"] += size
+    return result
+
+
+def _volumes_usage(store: Store) -> dict[str, int]:
+    used = {name for (name,) in store.db.read("SELECT DISTINCT volume FROM container_volumes")}
+    result = {"count": 0, "active": 0, "size": 0, "reclaimable": 0}
+    for volume in store.volumes.list():
+        size = store.volumes.size(volume.name)
+        result["count"] += 1
+        result["size"] += size
+        if volume.name in used:
+            result["active"] += 1
+        else:
+            result["reclaimable"] += size
+    return result
+
+
+def check(store: Store, *, deep: bool = False) -> list[str]:
+    """What is wrong with the store: see store/fsck.py."""
+    from estiva.store import fsck
+
+    return fsck.check(store, deep=deep)

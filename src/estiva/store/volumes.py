@@ -1,0 +1,183 @@
+"""Volumes: directories that outlive the containers they are mounted in.
+
+A volume is a row and the directory volumes/NAME/_data. The directory comes before the row; on removal the row
+goes first, then the directory is renamed aside and emptied, so that a new volume of the name never shows old
+files.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from estiva import fastjson, files
+from estiva.errors import Conflict, InvalidInput, NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.paths import Paths
+    from estiva.store.database import Database
+
+NAME_LIMIT = 255
+_FIRST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+_NAME = _FIRST | {"_", ".", "-"}
+
+
+class Volume:
+    """One volume. `created` is in seconds since 1970; `path` is the directory that is mounted."""
+
+    __slots__ = ("name", "created", "anonymous", "labels", "path")
+
+    def __init__(self, name: str, created: float, anonymous: bool, labels: dict[str, str], path: str) -> None:
+        self.name = name
+        self.created = created
+        self.anonymous = anonymous
+        self.labels = labels
+        self.path = path
+
+
+def check_name(name: str) -> str:
+    """`name` if a volume may have it: letters, digits, "_", "." and "-", not starting with one of these."""
+    if not name or len(name) > NAME_LIMIT or name[0] not in _FIRST or not _NAME.issuperset(name):
+        from estiva.errors import oneline
+
+        raise InvalidInput(
+            f'invalid volume name "{oneline(name[:NAME_LIMIT])}"',
+            hint="use letters, digits, _ . and -, beginning with a letter or digit",
+        )
+    return name
+
+
+class Volumes:
+    """The volumes of one store."""
+
+    def __init__(self, paths: Paths, db: Database) -> None:
+        self.paths = paths
+        self.db = db
+
+    def path(self, name: str) -> str:
+        """Where a volume's files are, or would be."""
+        return f"{self.paths.volumes}/{check_name(name)}/_data"
+
+    def create(
+        self, name: str | None = None, labels: dict[str, str] | None = None, *, anonymous: bool = False
+    ) -> Volume:
+        """Make a volume; one that exists is returned as it is. Without a name it is anonymous."""
+        if name is None:
+            name, anonymous = os.urandom(32).hex(), True
+        path = self.path(name)
+        outer = os.path.dirname(path)
+        os.makedirs(outer, mode=0o700, exist_ok=True)
+        try:
+            os.mkdir(path, 0o755)
+            os.chmod(path, 0o755)  # whatever the umask; containers' users must get in
+        except FileExistsError:
+            pass
+        with self.db.write() as transaction:
+            transaction.execute(
+                "INSERT OR IGNORE INTO volumes (name, created, anonymous, labels) VALUES (?, ?, ?, ?)",
+                (name, time.time(), int(anonymous), fastjson.dumps(labels or {})),
+            )
+        return self.get(name)
+
+    def find(self, name: str) -> Volume | None:
+        """The volume, or None."""
+        found = self._select("WHERE name = ?", (check_name(name),))
+        return found[0] if found else None
+
+    def get(self, name: str) -> Volume:
+        """The volume. Raises NotFound."""
+        volume = self.find(name)
+        if volume is None:
+            raise NotFound(f"no volume {name} here", hint="estiva volume ls shows them")
+        return volume
+
+    def _select(self, rest: str, params: tuple[Any, ...]) -> list[Volume]:
+        rows = self.db.read(f"SELECT name, created, anonymous, labels FROM volumes {rest}", params)
+        return [
+            Volume(name, created, bool(anonymous), fastjson.loads(labels, what="labels"), self.path(name))
+            for name, created, anonymous, labels in rows
+        ]
+
+    def in_use_by(self, name: str) -> list[str]:
+        """The ids of the containers that mount it."""
+        rows = self.db.read("SELECT container FROM container_volumes WHERE volume = ? ORDER BY 1", (name,))
+        return [str(container) for (container,) in rows]
+
+    def remove(self, name: str, *, force: bool = False) -> None:
+        """Remove a volume with its files.
+
+        Raises Conflict while a container has it, NotFound unless `force`.
+        """
+        check_name(name)
+        with self.db.write() as transaction:
+            users = transaction.read("SELECT container FROM container_volumes WHERE volume = ?", (name,))
+            if users:
+                ids = ", ".join(sorted(row[0][:12] for row in users))
+                raise Conflict(
+                    f"volume {name} is in use by container {ids}", hint="remove the container first"
+                )
+            gone = transaction.execute("DELETE FROM volumes WHERE name = ?", (name,)).rowcount
+        if gone:
+            self.remove_files(name)
+        elif not force:
+            raise NotFound(f"no volume {name} here")
+
+    def remove_files(self, name: str) -> None:
+        """Remove the directory of a volume whose row is gone."""
+        aside = f"{self.paths.volumes}/.{os.urandom(8).hex()}.gone"
+        try:
+            os.rename(f"{self.paths.volumes}/{check_name(name)}", aside)
+        except FileNotFoundError:
+            return
+        files.remove_tree(aside)
+
+    def prune(self, *, all: bool = False) -> list[str]:
+        """Remove the anonymous volumes (with `all`, the named too) that no container has.
+
+        Returns their names.
+        """
+        removed = []
+        for volume in self.list():
+            if volume.anonymous or all:
+                try:
+                    self.remove(volume.name)
+                except (Conflict, NotFound):
+                    continue
+                removed.append(volume.name)
+        return removed
+
+    def size(self, name: str) -> int:
+        """Bytes on the disk below a volume."""
+        return tree_size(self.path(name))
+
+    def list(self) -> list[Volume]:
+        """All volumes by name."""
+        return self._select("ORDER BY name", ())
+
+
+def tree_size(path: str) -> int:
+    """Bytes on the disk of all below `path`, hard links once; 0 if it isn't there.
+
+    Never follows a symlink.
+    """
+    total = 0
+    seen: set[tuple[int, int]] = set()
+    todo = [path]
+    while todo:
+        try:
+            with os.scandir(todo.pop()) as entries:
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(entry.path)
+                    elif status.st_nlink > 1:
+                        if (status.st_dev, status.st_ino) in seen:
+                            continue
+                        seen.add((status.st_dev, status.st_ino))
+                    total += status.st_blocks * 512
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return total
