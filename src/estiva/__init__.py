@@ -1,0 +1,37 @@
+"""Estiva, a container engine in pure Python.
+
+    import estiva
+
+    result = estiva.run("alpine", ["id"])              # Result(status, stdout, stderr)
+    with estiva.container("alpine", memory="256m") as box:
+        box.put("model.bin", "/data/model.bin")
+        print(box.exec(["sha256sum", "/data/model.bin"]).output)
+
+All of it is loaded on first use; safe in a program with threads; no daemon.
+"""
+
+__version__ = "0.1.0"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.engine import Engine
+    from estiva.engine.program import Container, Result, build, container, pull, push, run
+    from estiva.errors import EstivaError
+
+__all__ = ["Container", "Engine", "EstivaError", "Result", "build", "container", "pull", "push", "run"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "Engine":
+        from estiva.engine import Engine
+
+        return Engine
+    if name == "EstivaError":
+        from estiva.errors import EstivaError
+
+        return EstivaError
+    if name in __all__:
+        from estiva.engine import program
+
+        return getattr(program, name)
+    raise AttributeError(f"module 'estiva' has no attribute '{name}'")

@@ -57,15 +57,18 @@ def copy_tree(source: int, target: int) -> None:
     dress(target, os.fstat(source), source)
 
 
-def copy_node(source: int, target: int, name: str, status: os.stat_result) -> None:
-    """One entry that is not a directory."""
+def copy_node(
+    source: int, target: int, name: str, status: os.stat_result, as_name: str | None = None
+) -> None:
+    """One entry that is not a directory, under `as_name` if given."""
+    new = as_name or name
     if stat.S_ISLNK(status.st_mode):
-        os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+        os.symlink(os.readlink(name, dir_fd=source), new, dir_fd=target)
     elif stat.S_ISREG(status.st_mode):
         reader = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=source)
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            writer = os.open(name, flags, 0o600, dir_fd=target)
+            writer = os.open(new, flags, 0o600, dir_fd=target)
             try:
                 copy_bytes(reader, writer)
                 dress(writer, status, reader)
@@ -75,13 +78,13 @@ def copy_node(source: int, target: int, name: str, status: os.stat_result) -> No
             os.close(reader)
         return
     elif not stat.S_ISSOCK(status.st_mode):
-        os.mknod(name, status.st_mode, status.st_rdev, dir_fd=target)
+        os.mknod(new, status.st_mode, status.st_rdev, dir_fd=target)
     else:
         return
-    os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
+    os.chown(new, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
     if not stat.S_ISLNK(status.st_mode):
-        os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=target)
-    os.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=target, follow_symlinks=False)
+        os.chmod(new, stat.S_IMODE(status.st_mode), dir_fd=target)
+    os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=target, follow_symlinks=False)
 
 
 def copy_bytes(reader: int, writer: int) -> None:

@@ -149,13 +149,30 @@ def fill_volumes(engine: Engine, made: dict[str, Any], image: Image) -> None:
 
 
 def make_plan(engine: Engine, made: dict[str, Any], lowerdirs: list[str], address: str) -> dict[str, Any]:
-    """All that the monitor needs to know, as JSON-able data."""
+    """All that the monitor of a container needs to know."""
+    directory = engine.paths.container(made["Id"])
+    extra = mounts.oci(made["Mounts"])
+    return plan_in(
+        engine, made, lowerdirs, address, directory, directory + "/upper", directory + "/work", extra
+    )
+
+
+def plan_in(
+    engine: Engine,
+    made: dict[str, Any],
+    lowerdirs: list[str],
+    address: str,
+    directory: str,
+    upper: str,
+    work: str,
+    extra: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """A monitor's plan, as JSON-able data. Generated files go to `directory`; `extra` are OCI mounts."""
     config, host_config = made["Config"], made["HostConfig"]
     container_id = made["Id"]
-    directory = engine.paths.container(container_id)
     shared, lender = shared_namespaces(engine, host_config)
     files = generated_files(engine, made, directory, address, lender)
-    oci = spec.make(made, [*files, *mounts.oci(made["Mounts"])], shared)
+    oci = spec.make(made, [*files, *extra], shared)
     cgroup = life.cgroup_path(container_id)
     oci["linux"]["cgroupsPath"] = cgroup
     seccomp, _ = spec.security_options(host_config)
@@ -173,8 +190,8 @@ def make_plan(engine: Engine, made: dict[str, Any], lowerdirs: list[str], addres
         "cache": engine.paths.cache,
         "config": oci,
         "lowerdirs": lowerdirs,
-        "upper": directory + "/upper",
-        "work": directory + "/work",
+        "upper": upper,
+        "work": work,
         "cgroup": cgroup,
         "seccomp": load_seccomp(seccomp),
         "network": {"mode": mode, "address": address, "ports": ports},
@@ -276,11 +293,18 @@ def go(
     lock: int,
     address: str,
     stdio: tuple[int, int, int],
+    *,
+    idle: bool = False,
 ) -> launch.Launched:
-    """Launch a prepared container whose lock is held. The caller waits with `Launched.started`."""
+    """Launch a prepared container whose lock is held. The caller waits with `Launched.started`.
+
+    An `idle` one has no command: its init only waits, for what is executed in it later.
+    """
     try:
         lowerdirs = engine.store.layers.mount(image.diff_ids)
         plan = make_plan(engine, made, lowerdirs, address)
+        if idle:
+            plan["config"]["process"]["args"] = []
         return launch.launch(plan, stdio, lock, direct=engine.direct)
     except BaseException:
         unstart(engine, made)

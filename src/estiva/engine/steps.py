@@ -1,0 +1,75 @@
+"""A builder's RUN: one command in a container over a snapshot, gone when it ends."""
+
+from __future__ import annotations
+
+import os
+
+from estiva.engine import launch, life, record, run
+from estiva.files import remove_tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.build.request import Step
+    from estiva.engine import Engine
+
+CHUNK = 1 << 16
+
+
+def run_step(engine: Engine, step: Step) -> int:
+    """Run `step` to its end; its exit status, 128+n for a signal. Output goes to step.output as it comes.
+
+    Raises CommandNotFound and what else keeps it from starting.
+    """
+    container_id = os.urandom(32).hex()
+    mode = "bridge" if step.network in ("", "default") else step.network
+    made = record.new(
+        container_id,
+        "",
+        None,
+        {"Image": "", "Cmd": step.argv, "Env": step.env, "User": step.user, "WorkingDir": step.cwd},
+        {"NetworkMode": mode, "Privileged": step.privileged, "LogConfig": {"Type": "none"}},
+        [],
+    )
+    lock = life.take(engine.paths, container_id)
+    launched = None
+    reader, writer = os.pipe()
+    try:
+        address = ""
+        if mode == "bridge":
+            from estiva.network import bridge
+
+            with engine.db.write() as transaction:
+                address = bridge.reserve_in(transaction, container_id)
+        snapshot = step.snapshot
+        plan = run.plan_in(
+            engine,
+            made,
+            snapshot.lowerdirs(),
+            address,
+            engine.paths.run_container(container_id),
+            snapshot.upper,
+            snapshot.work,
+            step.mounts,
+        )
+        plan["ephemeral"] = True
+        launched = launch.launch(plan, (-1, writer, writer), lock, direct=engine.direct)
+        os.close(writer)
+        writer = -1
+        launched.started()
+        while data := os.read(reader, CHUNK):
+            step.output(data)
+        return int(launched.wait().get("status", 137))
+    except BaseException:
+        if launched is not None:
+            launched.signal(9)
+        raise
+    finally:
+        os.close(reader)
+        if writer >= 0:
+            os.close(writer)
+        os.close(lock)
+        if launched is None:
+            remove_tree(engine.paths.run_container(container_id))
+        else:
+            life.await_end(engine.paths, container_id)
+            launched.close()

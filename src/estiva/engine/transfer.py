@@ -1,0 +1,132 @@
+"""Files into and out of a running container, by fd through its init's root (K1): never by a path of its making."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from estiva.engine import containers
+from estiva.engine.copyup import copy_node, copy_tree
+from estiva.errors import InvalidInput, NotFound
+from estiva.files import write_all
+from estiva.linux import fs
+
+if TYPE_CHECKING:
+    from estiva.engine import Engine
+
+
+def root_of(engine: Engine, ref: str) -> int:
+    """An fd of a running container's root folder; openat2 keeps all below it."""
+    live = containers.running_state(engine, ref)
+    return os.open(f"/proc/{live['pid']}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def put(engine: Engine, ref: str, source: str | os.PathLike[str] | bytes, path: str, mode: int) -> None:
+    """Write bytes, or copy a file or folder of the host, to `path`; missing parents are made.
+
+    Raises NotFound for a missing source, InvalidInput where a folder is in the way.
+    """
+    if not path.startswith("/") or path.endswith("/"):
+        raise InvalidInput(f"the place {path} must be an absolute path of a file or folder")
+    root = root_of(engine, ref)
+    try:
+        folder, _, name = os.path.normpath(path).rpartition("/")
+        parent = fs.mkdir_in_root(root, folder or "/", 0o755, 0, 0)
+        try:
+            place(parent, name, source, path, mode)
+        finally:
+            os.close(parent)
+    finally:
+        os.close(root)
+
+
+def place(parent: int, name: str, source: str | os.PathLike[str] | bytes, path: str, mode: int) -> None:
+    if not isinstance(source, bytes):
+        try:
+            status = os.lstat(source)
+        except FileNotFoundError:
+            raise NotFound(f"no such file: {os.fspath(source)}") from None
+        if stat.S_ISDIR(status.st_mode):
+            try:
+                os.mkdir(name, 0o755, dir_fd=parent)
+            except FileExistsError:
+                pass
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            outer = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                inner = os.open(name, flags, dir_fd=parent)
+                try:
+                    copy_tree(outer, inner)
+                finally:
+                    os.close(inner)
+            finally:
+                os.close(outer)
+            return
+    try:
+        os.unlink(name, dir_fd=parent)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno == errno.EISDIR:
+            raise InvalidInput(f"{path} is a folder in the container") from None
+        raise
+    if isinstance(source, bytes):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(name, flags, 0o600, dir_fd=parent)
+        try:
+            write_all(fd, source)
+            os.fchmod(fd, mode)
+        finally:
+            os.close(fd)
+        return
+    directory, base = os.path.split(os.path.abspath(os.fspath(source)))
+    outer = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        copy_node(outer, parent, base, status, name)
+    finally:
+        os.close(outer)
+
+
+def get(engine: Engine, ref: str, path: str, target: str | os.PathLike[str] | None) -> bytes:
+    """The bytes of a file in the container, or a copy of a file or folder at `target`. Raises NotFound."""
+    root = root_of(engine, ref)
+    try:
+        try:
+            found = fs.open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise NotFound(f"{path} in the container: {(error.strerror or '').lower()}") from None
+        try:
+            status = os.fstat(found)
+            if target is not None:
+                return copy_out(found, status, os.fspath(target))
+            if not stat.S_ISREG(status.st_mode):
+                raise InvalidInput(f"{path} is not a file", hint="give a target to copy a folder")
+            chunks = []
+            while chunk := os.read(found, 1 << 20):
+                chunks.append(chunk)
+            return b"".join(chunks)
+        finally:
+            os.close(found)
+    finally:
+        os.close(root)
+
+
+def copy_out(found: int, status: os.stat_result, target: str) -> bytes:
+    if stat.S_ISDIR(status.st_mode):
+        os.makedirs(target, exist_ok=True)
+        outer = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            copy_tree(found, outer)
+        finally:
+            os.close(outer)
+    else:
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        try:
+            while chunk := os.read(found, 1 << 20):
+                write_all(fd, chunk)
+            os.fchmod(fd, stat.S_IMODE(status.st_mode) & 0o777)
+        finally:
+            os.close(fd)
+    return b""
