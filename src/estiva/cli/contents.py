@@ -1,0 +1,134 @@
+"""Verbs that look into a container, or take something out: top, port, diff, export, commit."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from estiva.cli.parser import FLAG, LIST, TEXT, Options, Verb
+from estiva.errors import InvalidInput, NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from estiva.cli.main import Context
+
+
+def output(path: str) -> BinaryIO:
+    """The file to write an archive to; stdout without one, unless that is a terminal."""
+    if path and path != "-":
+        return open(path, "wb")
+    if os.isatty(1):
+        raise InvalidInput("an archive is not written to a terminal", hint="use -o FILE, or redirect")
+    return sys.stdout.buffer
+
+
+def top(context: Context, options: Options) -> None:
+    from estiva.cli import tables
+    from estiva.engine import containers
+
+    titles, rows = containers.top(context.engine, options.arguments[0], options.arguments[1:])
+    print(tables.columns([titles, *rows]))
+
+
+def port(context: Context, options: Options) -> None:
+    from estiva.engine import containers
+
+    wanted = "".join(options.arguments[1:2])
+    if wanted and "/" not in wanted:
+        wanted += "/tcp"
+    found = False
+    for entry in containers.port(context.engine, options.arguments[0]):
+        inner = f"{entry['ContainerPort']}/{entry['Protocol']}"
+        host = entry["HostIp"] or "0.0.0.0"
+        outer = f"[{host}]:{entry['HostPort']}" if ":" in host else f"{host}:{entry['HostPort']}"
+        if not wanted:
+            print(f"{inner} -> {outer}")
+        elif wanted == inner:
+            print(outer)
+            found = True
+    if wanted and not found:
+        raise NotFound(f"no public port '{wanted}' published for {options.arguments[0]}")
+
+
+def diff(context: Context, options: Options) -> None:
+    from estiva.engine import containers
+
+    for kind, path in containers.diff(context.engine, options.arguments[0]):
+        print(kind, path)
+
+
+def export(context: Context, options: Options) -> None:
+    from estiva.engine import containers
+
+    path = options.text("output")
+    ref = containers.resolve(context.engine, options.arguments[0])["Id"]
+    stream = output(path)
+    containers.export(context.engine, ref, stream)
+    stream.flush()
+
+
+def commit(context: Context, options: Options) -> None:
+    from estiva.engine import containers
+
+    print(
+        containers.commit(
+            context.engine,
+            options.arguments[0],
+            options.arguments[1] if len(options.arguments) > 1 else None,
+            author=options.text("author"),
+            message=options.text("message"),
+            changes=options.many("change"),
+            pause=options.flag("pause", True),
+        )
+    )
+
+
+TOP = Verb(
+    top,
+    "CONTAINER [PS OPTIONS]",
+    "Show the processes of a container",
+    least=1,
+    interspersed=False,
+    examples=(("estiva top web -o pid,rss,args", "with columns of ps"),),
+)
+PORT = Verb(
+    port,
+    "CONTAINER [PORT[/PROTO]]",
+    "Show the published ports of a container",
+    least=1,
+    most=2,
+    examples=(("estiva port web 80", "where the container's port 80 is reached"),),
+)
+DIFF = Verb(
+    diff,
+    "CONTAINER",
+    "Show what a container has added (A), changed (C) and deleted (D)",
+    least=1,
+    most=1,
+    examples=(("estiva diff web", "compared with its image"),),
+)
+EXPORT = Verb(
+    export,
+    "CONTAINER",
+    "Write a container's filesystem as a tar archive",
+    (("o", "output", TEXT, "FILE", "write to a file instead of stdout"),),
+    least=1,
+    most=1,
+    examples=(("estiva export -o web.tar web", "without what is mounted in it"),),
+)
+COMMIT = Verb(
+    commit,
+    "CONTAINER [REPOSITORY[:TAG]]",
+    "Make an image from what a container has changed",
+    (
+        ("a", "author", TEXT, "NAME", "who made it"),
+        ("c", "change", LIST, "INSTRUCTION", "apply a Dockerfile instruction, such as 'CMD [\"sh\"]'"),
+        ("m", "message", TEXT, "TEXT", "what was changed"),
+        ("p", "pause", FLAG, "", "freeze the container meanwhile (default true)"),
+    ),
+    least=1,
+    most=2,
+    examples=(("estiva commit -c 'ENV MODE=prod' web web:fixed", "a new tag"),),
+)

@@ -1,0 +1,125 @@
+"""`inspect`: all that is known of containers, images and volumes, as JSON or by a template."""
+
+from __future__ import annotations
+
+from estiva.cli.parser import FLAG, TEXT, Options, Verb
+from estiva.errors import EstivaError, InvalidInput, NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from estiva.cli.main import Context
+    from estiva.engine import Engine
+
+    Finder = Callable[[Engine, str], dict[str, Any]]
+
+KINDS = ("container", "image", "volume")
+
+
+def _container(engine: Engine, ref: str) -> dict[str, Any]:
+    from estiva.engine import containers
+
+    found: dict[str, Any] = containers.inspect(engine, ref)
+    return found
+
+
+def _image(engine: Engine, ref: str) -> dict[str, Any]:
+    from estiva.engine import images
+
+    return images.inspect(engine, ref)
+
+
+def _volume(engine: Engine, ref: str) -> dict[str, Any]:
+    from estiva.engine import volumes
+
+    return volumes.inspect(engine, ref)
+
+
+FINDERS: dict[str, Finder] = {"container": _container, "image": _image, "volume": _volume}
+
+
+def find(engine: Engine, ref: str, kinds: tuple[str, ...]) -> dict[str, Any]:
+    """The first of `kinds` that has a thing called `ref`. Raises NotFound."""
+    for kind in kinds:
+        try:
+            return FINDERS[kind](engine, ref)
+        except (NotFound, InvalidInput):
+            if len(kinds) == 1:
+                raise
+    raise NotFound(f"no such object: {ref}", hint="a container, an image or a volume")
+
+
+def show(context: Context, refs: list[str], template: str, kinds: tuple[str, ...]) -> int:
+    """Print what is found, and tell what is not. The exit status."""
+    from estiva.cli.main import tell
+
+    found, status = [], 0
+    for ref in refs:
+        try:
+            found.append(find(context.engine, ref, kinds))
+        except EstivaError as error:
+            tell(error)
+            status = 1
+    if template in ("", "json"):
+        import json
+
+        if template == "json":
+            print(json.dumps(found, ensure_ascii=False, separators=(",", ":")))
+        else:
+            print(json.dumps(found, ensure_ascii=False, indent=4))
+        return status
+    from estiva.engine.template import Template
+
+    parsed = Template(template)
+    for item in found:
+        print(parsed.render(item))
+    return status
+
+
+def inspect(context: Context, options: Options) -> int:
+    kind = options.text("type")
+    if kind and kind not in KINDS:
+        raise InvalidInput(f'"{kind}" is not a valid value for --type', hint=", ".join(KINDS))
+    return show(context, options.arguments, options.text("format"), (kind,) if kind else KINDS)
+
+
+def inspect_container(context: Context, options: Options) -> int:
+    return show(context, options.arguments, options.text("format"), ("container",))
+
+
+def inspect_image(context: Context, options: Options) -> int:
+    return show(context, options.arguments, options.text("format"), ("image",))
+
+
+FORMAT = ("f", "format", TEXT, "TEMPLATE", "json, or a Go template such as '{{.Config.Image}}'")
+SIZE = ("s", "size", FLAG, "", "")
+
+INSPECT = Verb(
+    inspect,
+    "NAME [NAME...]",
+    "Show all that is known of containers, images or volumes",
+    (FORMAT, SIZE, ("", "type", TEXT, "KIND", "only a container, an image or a volume")),
+    least=1,
+    examples=(
+        ("estiva inspect web", "as JSON"),
+        ("estiva inspect -f '{{.State.Status}}' web", "one field"),
+    ),
+)
+INSPECT_CONTAINER = Verb(
+    inspect_container,
+    "CONTAINER [CONTAINER...]",
+    "Show all that is known of containers",
+    (FORMAT, SIZE),
+    least=1,
+    examples=(("estiva container inspect -f '{{.NetworkSettings.IPAddress}}' web", "its address"),),
+)
+INSPECT_IMAGE = Verb(
+    inspect_image,
+    "IMAGE [IMAGE...]",
+    "Show all that is known of images",
+    (FORMAT,),
+    least=1,
+    examples=(("estiva image inspect -f '{{json .Config.Env}}' alpine", "its variables"),),
+)

@@ -1,0 +1,271 @@
+"""The command line: finds the verb, reads its words, runs it, tells errors in one line (cold path).
+
+A verb's module is imported only when the verb is used. Exit statuses are Docker's: verbs that run a command
+end with its status, or 125 when Estiva itself failed, 126 or 127 when the command could not be executed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from estiva import errors
+from estiva.cli.parser import FLAG, TEXT, HelpWanted, UsageError, parse, parse_verb
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import NoReturn
+
+    from estiva.cli.parser import Verb
+    from estiva.engine import Engine
+
+GLOBALS = (
+    ("", "root", TEXT, "DIR", "where images and containers are kept (default /var/lib/estiva)"),
+    ("", "run-root", TEXT, "DIR", "where state is kept that a reboot may lose (default /run/estiva)"),
+    ("", "storage-driver", TEXT, "NAME", "how layers are stored: erofs or dir"),
+    ("D", "debug", FLAG, "", "show the traceback of an error"),
+    ("v", "version", FLAG, "", "show the version"),
+)
+
+# verb -> (module in estiva.cli, name of its Verb there)
+VERBS = {
+    "run": ("run", "RUN"),
+    "exec": ("execute", "EXEC"),
+    "ps": ("ps", "PS"),
+    "create": ("run", "CREATE"),
+    "start": ("lifecycle", "START"),
+    "stop": ("lifecycle", "STOP"),
+    "restart": ("lifecycle", "RESTART"),
+    "kill": ("lifecycle", "KILL"),
+    "pause": ("lifecycle", "PAUSE"),
+    "unpause": ("lifecycle", "UNPAUSE"),
+    "wait": ("lifecycle", "WAIT"),
+    "rm": ("lifecycle", "RM"),
+    "rename": ("lifecycle", "RENAME"),
+    "logs": ("logs", "LOGS"),
+    "inspect": ("inspect", "INSPECT"),
+    "top": ("contents", "TOP"),
+    "port": ("contents", "PORT"),
+    "diff": ("contents", "DIFF"),
+    "export": ("contents", "EXPORT"),
+    "commit": ("contents", "COMMIT"),
+    "build": ("build", "BUILD"),
+    "images": ("images", "IMAGES"),
+    "rmi": ("images", "RMI"),
+    "tag": ("images", "TAG"),
+    "history": ("images", "HISTORY"),
+    "save": ("archives", "SAVE"),
+    "load": ("archives", "LOAD"),
+    "import": ("archives", "IMPORT"),
+    "pull": ("remote", "PULL"),
+    "push": ("remote", "PUSH"),
+    "login": ("remote", "LOGIN"),
+    "logout": ("remote", "LOGOUT"),
+    "version": ("system", "VERSION"),
+    "info": ("system", "INFO"),
+}
+
+_CONTAINER = (
+    "run", "exec", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "rm", "rename",
+    "logs", "top", "port", "diff", "export", "commit",
+)  # fmt: skip
+
+GROUPS = {
+    "container": {
+        **{name: VERBS[name] for name in _CONTAINER},
+        "ls": VERBS["ps"],
+        "inspect": ("inspect", "INSPECT_CONTAINER"),
+        "prune": ("system", "PRUNE_CONTAINERS"),
+    },
+    "image": {
+        **{
+            name: VERBS[name]
+            for name in ("build", "history", "import", "load", "pull", "push", "save", "tag")
+        },
+        "ls": VERBS["images"],
+        "rm": VERBS["rmi"],
+        "inspect": ("inspect", "INSPECT_IMAGE"),
+        "prune": ("images", "PRUNE"),
+        "from-host": ("archives", "FROM_HOST"),
+    },
+    "volume": {
+        "ls": ("volume", "LS"),
+        "create": ("volume", "CREATE"),
+        "inspect": ("volume", "INSPECT"),
+        "rm": ("volume", "RM"),
+        "prune": ("volume", "PRUNE"),
+    },
+    "registry": {"serve": ("remote", "SERVE")},
+    "system": {
+        "df": ("system", "DF"),
+        "prune": ("system", "PRUNE"),
+        "check": ("system", "CHECK"),
+        "info": ("system", "INFO"),
+    },
+}
+
+ALIASES = {"list": "ls", "ps": "ls", "remove": "rm", "delete": "rm", "images": "ls"}
+
+
+class Context:
+    """What a verb works with: the global options and the engine, opened on first use."""
+
+    def __init__(self, root: str | None = None, run_root: str | None = None, debug: bool = False) -> None:
+        self.root = root
+        self.run_root = run_root
+        self.debug = debug
+        self._engine: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        if self._engine is None:
+            from estiva.engine import Engine
+
+            self._engine = Engine(self.root, self.run_root, direct=True)
+        return self._engine
+
+    def each(self, words: Iterable[str], action: Callable[[str], object]) -> int:
+        """Do `action` for every word and print the word; an error is told and the rest still done."""
+        status = 0
+        for word in words:
+            try:
+                action(word)
+            except errors.EstivaError as error:
+                tell(error)
+                status = 1
+            else:
+                print(word)
+        return status
+
+
+def tell(error: errors.EstivaError, see: str = "") -> None:
+    """An error for people: one line, then what can be done about it."""
+    lines = [f"estiva: {errors.oneline(error.message)}"]
+    if error.hint:
+        lines.append(f"hint: {errors.oneline(error.hint)}")
+    if see and isinstance(error, UsageError):
+        lines.append(f"see '{see} --help'")
+    sys.stdout.flush()
+    sys.stderr.write("\n".join(lines) + "\n")
+
+
+def load(entry: tuple[str, str]) -> Verb:
+    """The Verb that a table's entry names."""
+    module = __import__(f"estiva.cli.{entry[0]}", fromlist=[entry[1]])
+    verb: Verb = getattr(module, entry[1])
+    return verb
+
+
+def find(words: list[str]) -> tuple[str, tuple[str, str], list[str]]:
+    """(the verb's full name, its entry, the words after it). Raises UsageError or HelpWanted."""
+    name, rest = words[0], words[1:]
+    if name in VERBS:
+        return f"estiva {name}", VERBS[name], rest
+    group = GROUPS.get(name)
+    if group is None:
+        raise unknown("estiva", name, [*VERBS, *GROUPS])
+    if not rest or rest[0] in ("--help", "-h", "help"):
+        raise HelpWanted
+    verb = rest[0]
+    if verb not in group:
+        verb = ALIASES.get(verb, verb)
+    if verb not in group:
+        raise unknown(f"estiva {name}", rest[0], list(group))
+    return f"estiva {name} {verb}", group[verb], rest[1:]
+
+
+def unknown(command: str, word: str, known: list[str]) -> UsageError:
+    from estiva.cli.parser import nearest
+
+    near = nearest(word, known)
+    return UsageError(f"'{word}' is not a verb of {command}", hint=f"did you mean '{near}'?" if near else "")
+
+
+def run(words: list[str]) -> int:
+    """Do what the words say; the exit status. Errors have been told."""
+    context = Context()
+    failure, see = 1, "estiva"
+    try:
+        options = parse(GLOBALS, words, interspersed=False)
+        context = Context(
+            options.text("root") or None, options.text("run-root") or None, options.flag("debug")
+        )
+        if options.given("storage-driver"):
+            os.environ["ESTIVA_STORAGE_DRIVER"] = options.text("storage-driver")
+        words = options.arguments
+        if options.flag("version"):
+            words = ["version", "--short"]
+        asked = words[:1] == ["help"]
+        words = words[asked:]
+        if not words:
+            raise HelpWanted
+        name, entry, rest = find(words)
+        see = name
+        verb = load(entry)
+        failure = verb.failure
+        if asked:
+            raise HelpWanted
+        return verb.action(context, parse_verb(verb, rest, name)) or 0
+    except HelpWanted:
+        from estiva.cli import helping
+
+        print(helping.text(words))
+        return 0
+    except errors.EstivaError as error:
+        if context.debug:
+            sys.excepthook(*sys.exc_info())
+        tell(error, see)
+        return errors.status(error)[0] if failure == 125 else failure
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return _pipe_closed(failure)
+    except Exception as error:
+        return unexpected(error, context.debug, failure)
+
+
+def unexpected(error: Exception, debug: bool, failure: int) -> int:
+    """What no part of Estiva foresaw: the system's refusals in plain words, all else as an internal error."""
+    if debug:
+        sys.excepthook(type(error), error, error.__traceback__)
+    if isinstance(error, OSError) and error.errno:
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        where = " -> ".join(names) + ": " if names else ""
+        from errno import EACCES, EDQUOT, ENOSPC, EPERM, EROFS
+
+        hint = ""
+        if error.errno in (ENOSPC, EDQUOT):
+            hint = "free space with 'estiva system prune'"
+        elif error.errno in (EACCES, EPERM, EROFS) and os.geteuid():
+            hint = "Estiva needs root for this"
+        tell(errors.EngineError(f"{where}{os.strerror(error.errno).lower()}", hint=hint))
+    else:
+        text = f"internal error: {type(error).__name__}: {error}"
+        tell(
+            errors.EngineError(
+                text, hint="" if debug else "run it with --debug before the verb, and report it"
+            )
+        )
+    return failure
+
+
+def _pipe_closed(failure: int) -> int:
+    """The reader of our output has gone, as `| head` does: end quietly, and don't fail again on flush."""
+    null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(null, 1)
+    return failure
+
+
+def main() -> NoReturn:
+    """The entry point: never returns. The interpreter is not torn down, which would take milliseconds."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    status = run(sys.argv[1:])
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, AttributeError, ValueError):
+            status = status or 1
+    os._exit(status)

@@ -1,0 +1,128 @@
+"""`run` and `create` (cold path)."""
+
+from __future__ import annotations
+
+import os
+
+from estiva.cli.options import TABLE, translate
+from estiva.cli.parser import FLAG, Options, Verb
+from estiva.errors import Conflict, InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.cli.main import Context
+
+
+class LateProgress:
+    """Progress of a pull on stderr, loaded when there is something to tell."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.progress: Any = None
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if self.quiet:
+            return
+        if self.progress is None:
+            from estiva.cli.progress import Progress
+
+            self.progress = Progress(2)
+        self.progress(event)
+
+
+def _pull(options: Options) -> str:
+    when = options.text("pull", "missing")
+    if when not in ("always", "missing", "never"):
+        raise InvalidInput(f'invalid pull option: \'{when}\': must be one of "always", "missing" or "never"')
+    return when
+
+
+def _check_cidfile(path: str) -> None:
+    if path and os.path.lexists(path):
+        raise Conflict(f"container id file found, delete {path} or make sure its container isn't running")
+
+
+def run(context: Context, options: Options) -> int:
+    config, host_config = translate(options)
+    pull, cidfile, detach = _pull(options), options.text("cidfile"), options.flag("detach")
+    if detach:
+        if options.given("attach"):
+            raise Conflict("conflicting options: cannot specify both --attach and --detach")
+        config.update(AttachStdin=False, AttachStdout=False, AttachStderr=False, StdinOnce=False)
+    elif config["Tty"] and config["AttachStdin"] and not os.isatty(0):
+        raise InvalidInput("the input device is not a TTY", hint="leave out -t, or run it in a terminal")
+    _check_cidfile(cidfile)
+    from estiva.engine import run as engine_run
+
+    container_id, status = engine_run.run(
+        context.engine,
+        config,
+        host_config,
+        name=options.text("name") or None,
+        detach=detach,
+        pull=pull,
+        platform=options.text("platform") or None,
+        progress=LateProgress(options.flag("quiet")),
+        cidfile=cidfile or None,
+        sig_proxy=options.flag("sig-proxy", True),
+    )
+    if detach:
+        print(container_id)
+        return 0
+    return status
+
+
+def create(context: Context, options: Options) -> int:
+    config, host_config = translate(options)
+    pull, cidfile = _pull(options), options.text("cidfile")
+    _check_cidfile(cidfile)
+    from estiva.engine import run as engine_run
+
+    record = engine_run.create(
+        context.engine,
+        config,
+        host_config,
+        name=options.text("name") or None,
+        pull=pull,
+        platform=options.text("platform") or None,
+        progress=LateProgress(options.flag("quiet")),
+    )
+    if cidfile:
+        from estiva.files import atomic_write
+
+        atomic_write(cidfile, str(record["Id"]).encode(), mode=0o644, sync=False)
+    print(record["Id"])
+    return 0
+
+
+RUN = Verb(
+    run,
+    "IMAGE [COMMAND] [ARG...]",
+    "Create a container from an image and run it",
+    (
+        *TABLE,
+        ("d", "detach", FLAG, "", "run in the background and print the container's id"),
+        ("", "sig-proxy", FLAG, "", "pass signals on to the command (default true)"),
+    ),
+    least=1,
+    interspersed=False,
+    failure=125,
+    examples=(
+        ("estiva run --rm alpine echo hello", "run a command and remove the container"),
+        ("estiva run -it -v .:/src -w /src python:3.13 bash", "a shell over the current folder"),
+        ("estiva run -d --name web -p 8080:80 -m 256m nginx", "a service, limited to 256 MiB"),
+    ),
+)
+
+CREATE = Verb(
+    create,
+    "IMAGE [COMMAND] [ARG...]",
+    "Create a container without starting it",
+    TABLE,
+    least=1,
+    interspersed=False,
+    failure=125,
+    examples=(("estiva create --name job alpine sh -c 'echo hi'", "start it with 'estiva start -a job'"),),
+)
