@@ -1,0 +1,306 @@
+"""One container's cgroup, whatever the version: the contract, and what both versions do alike.
+
+The life of a cgroup: `create` with limits, `enter` by the container's first process (or clone into
+`enter_fd`), then `stats`, `update`, `freeze`, `thaw`, `kill` as wanted, and `remove` when no process is left.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+from estiva.errors import Conflict, EngineError, NotFound, Unsupported
+from estiva.runtime.cgroup.control import read_or
+from estiva.runtime.cgroup.layout import Layout, clean, layout
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_SIGKILL = 9
+_MISSING = (errno.ENOENT, errno.ENODEV)
+
+
+class Cgroup:
+    """A cgroup: `path` is its path from the hierarchies' root (keep it: on v2 `create` may place it under the
+    caller's delegated cgroup), `directories` are its places in the filesystem."""
+
+    path: str
+    directories: tuple[str, ...]
+
+    def __init__(self, path: str, places: Layout) -> None:
+        self.path = path
+        self.places = places
+        self.directories = tuple([mount + path for mount in places.mounts])
+
+    # --- making and finding -------------------------------------------------------------------------------
+
+    @staticmethod
+    def create(path: str, resources: dict[str, Any] | None = None) -> Cgroup:
+        """Make the cgroup in every hierarchy in use and set the limits of an OCI linux.resources.
+
+        A cgroup that exists already and is empty is used. Raises InvalidInput (a malformed path or field),
+        LimitRefused (names the limit and the value), Conflict (it holds processes, or v2's rules forbid it
+        there), Unsupported (no hierarchy, or no right to make it). Nothing is left behind on an error.
+        """
+        path = clean(path)
+        places = layout()
+        if places.version == "v1":
+            from estiva.runtime.cgroup.v1 import CgroupV1
+
+            return CgroupV1.make(path, places, resources or {})
+        from estiva.runtime.cgroup.v2 import CgroupV2
+
+        return CgroupV2.make(path, places, resources or {})
+
+    @staticmethod
+    def open(path: str) -> Cgroup:
+        """An existing cgroup by the `path` of the one that `create` gave. Does not look whether it exists."""
+        path = clean(path)
+        places = layout()
+        if places.version == "v1":
+            from estiva.runtime.cgroup.v1 import CgroupV1
+
+            return CgroupV1(path, places)
+        from estiva.runtime.cgroup.v2 import CgroupV2
+
+        return CgroupV2(path, places)
+
+    def exists(self) -> bool:
+        """Whether it is there in any hierarchy."""
+        return any(os.path.isdir(directory) for directory in self.directories)
+
+    # --- what the versions do each their own way ----------------------------------------------------------
+
+    def enter_fd(self) -> int:
+        """A new close-on-exec fd for clone3's CLONE_INTO_CGROUP (v2), or -1 (v1)."""
+        raise NotImplementedError
+
+    def enter(self) -> None:
+        """Move the calling process, which has one thread, into the cgroup. Raises EngineError."""
+        raise NotImplementedError
+
+    def add(self, pid: int) -> None:
+        """Move another process with all its threads. On v1 this waits for an RCU grace period in each
+        hierarchy (7-20 ms together): let a process `enter` by itself where you can. Raises EngineError."""
+        raise NotImplementedError
+
+    def freeze(self) -> None:
+        """Stop every process of the cgroup and of those below, and return when they stand. Raises
+        EngineError."""
+        raise NotImplementedError
+
+    def thaw(self) -> None:
+        """Undo `freeze`. Raises EngineError."""
+        raise NotImplementedError
+
+    def update(self, resources: dict[str, Any]) -> None:
+        """Change limits while it runs; only what is named changes. Raises like `create`."""
+        raise NotImplementedError
+
+    def oom_kills(self) -> int:
+        """How many of its processes the out-of-memory killer has ended. 0 where that can't be told."""
+        raise NotImplementedError
+
+    def stats(self) -> dict[str, Any]:
+        """What it uses: see `v1_stats`. Raises NotFound when it is gone."""
+        raise NotImplementedError
+
+    def _kill_at_once(self) -> bool:
+        """SIGKILL the whole subtree by the kernel's own means; False when there are none."""
+        return False
+
+    # --- what is alike ------------------------------------------------------------------------------------
+
+    def _listing(self) -> str:
+        """The directory whose tree of cgroup.procs lists the processes."""
+        return self.directories[0]
+
+    def processes(self) -> list[int]:
+        """The pids in the cgroup and in all below it; zombies don't count. Empty when it is gone."""
+        found: list[int] = []
+        for directory in tree(self._listing()):
+            for line in read_or(directory + "/cgroup.procs").split("\n"):
+                if line:
+                    found.append(int(line))
+        return found
+
+    def kill(self, timeout: float = 10.0) -> None:
+        """SIGKILL every process of the cgroup and below; returns when none is left.
+
+        They are frozen first, so that none can fork away from the list and no pid in the list can be reused
+        while signals go out; the signals take effect when they are thawed. Raises EngineError when
+        processes are left after `timeout` seconds (in uninterruptible sleep).
+        """
+        deadline = time.monotonic() + timeout
+        pause = 0.0002
+        while True:
+            if not self._kill_at_once():
+                self._kill_one_by_one()
+            # Exits take a moment: look again soon, then less often, before another round.
+            for _ in range(8):
+                if not self.processes():
+                    return
+                time.sleep(pause)
+                pause = min(pause * 1.5, 0.02)
+            if time.monotonic() > deadline:
+                left = " ".join(map(str, self.processes()[:10]))
+                if not left:
+                    return
+                raise EngineError(f"cgroup {self.path}: processes do not die: {left}")
+
+    def _kill_one_by_one(self) -> None:
+        if not self.processes():
+            return
+        try:
+            self.freeze()
+        except EngineError:
+            pass  # no freezer, or a task that can't be frozen: the rounds of `kill` still get them
+        try:
+            for pid in self.processes():
+                try:
+                    os.kill(pid, _SIGKILL)
+                except ProcessLookupError:
+                    pass
+        finally:
+            self.thaw()
+
+    def remove(self, timeout: float = 2.0) -> None:
+        """Remove it and all below it from every hierarchy. Gone already is fine.
+
+        A task that has just been reaped may still be leaving, and the kernel says EBUSY until it has: tried
+        again for up to `timeout` seconds. Raises EngineError naming the processes that hold it.
+        """
+        deadline = 0.0
+        pause = 0.0001
+        left = self.directories
+        while True:
+            left = tuple([directory for directory in left if not _rmdir(directory)])
+            if not left:
+                return
+            now = time.monotonic()
+            if not deadline:
+                deadline = now + timeout
+            elif now > deadline:
+                held = " ".join(map(str, self.processes()[:10]))
+                raise EngineError(
+                    f"cgroup {self.path} can't be removed: "
+                    + (f"processes are in it: {held}" if held else f"{left[0]} is busy")
+                )
+            time.sleep(pause)
+            pause = min(pause * 2, 0.02)
+
+
+def _rmdir(directory: str) -> bool:
+    """rmdir(2), the cgroups below first when there are any. True when it is gone."""
+    try:
+        os.rmdir(directory)
+        return True
+    except OSError as error:
+        if error.errno in _MISSING:
+            return True
+        if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+            raise EngineError(f"cgroup {directory} can't be removed: {error.strerror}") from error
+    below = tree(directory)
+    if len(below) < 2:
+        return False
+    gone = True
+    for child in reversed(below[1:]):
+        try:
+            os.rmdir(child)
+        except OSError as error:
+            gone = gone and error.errno in _MISSING
+    return gone and _rmdir(directory)
+
+
+def tree(directory: str) -> list[str]:
+    """A cgroup's directory and all below it, parents before children; [] when it is gone.
+
+    cgroupfs counts child directories in st_nlink (2 without any), which spares reading most directories.
+    """
+    found = [directory]
+    for place in found:
+        try:
+            if os.stat(place).st_nlink <= 2:
+                continue
+            with os.scandir(place) as entries:
+                found += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError as error:
+            if error.errno not in _MISSING:
+                raise
+            if place == directory:
+                return []
+    return found
+
+
+def make_directory(directory: str) -> bool:
+    """mkdir(2); False when it was there. FileNotFoundError means that the parent is not; raises
+    Unsupported."""
+    try:
+        os.mkdir(directory, 0o755)
+        return True
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise denied(directory, error) from error
+
+
+def denied(directory: str, error: OSError) -> Unsupported | Conflict:
+    """The error for a cgroup that can't be made."""
+    if error.errno == errno.EAGAIN:
+        return Conflict(f"cgroup {directory} can't be made: the limit on nested cgroups is reached")
+    return Unsupported(
+        f"cgroup {directory} can't be made: {os.strerror(error.errno or 0).lower()}",
+        hint="as an ordinary user: systemd-run --user --scope -p Delegate=yes COMMAND, on cgroup v2"
+        if error.errno in (errno.EACCES, errno.EPERM)
+        else "",
+    )
+
+
+def step_error(doing: str, path: str, error: OSError) -> EngineError | NotFound | Conflict:
+    """The error of a step on an existing cgroup, by errno."""
+    if error.errno in _MISSING:
+        return NotFound(f"cgroup {path} is gone")
+    if error.errno == errno.EOPNOTSUPP:
+        return Conflict(
+            f"{doing} {path}: it is in a threaded subtree, which can't hold whole processes",
+            hint="give --cgroup-parent a cgroup outside it",
+        )
+    return EngineError(f"{doing} {path}: {os.strerror(error.errno or 0).lower()}")
+
+
+def sweep(under: str, keep: set[str], *, min_age: float = 10.0) -> list[str]:
+    """Remove empty child cgroups of `under` whose names are not in `keep`; returns their names.
+
+    What a killed engine left behind. A cgroup younger than `min_age` seconds may be one that another
+    process has made and not entered yet, so it stays; one with processes stays because the kernel refuses
+    to remove it.
+    """
+    places = layout()
+    under = clean(under)
+    removed: set[str] = set()
+    # cgroupfs gives a directory the time of its first look-up, which is at or after its making: never too
+    # old.
+    newest = time.time() - min_age
+    for mount in places.mounts:
+        try:
+            with os.scandir(mount + under) as entries:
+                children = [
+                    entry
+                    for entry in entries
+                    if entry.name not in keep
+                    and entry.is_dir(follow_symlinks=False)
+                    and entry.stat(follow_symlinks=False).st_mtime <= newest
+                ]
+        except OSError:
+            continue  # not there, or not ours
+        for entry in children:
+            try:
+                if _rmdir(entry.path):
+                    removed.add(entry.name)
+            except EngineError:
+                pass
+    return sorted(removed)

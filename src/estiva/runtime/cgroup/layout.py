@@ -1,0 +1,129 @@
+"""Which cgroup hierarchies are mounted, and where: cgroups(7), cgroup-v1/cgroups.rst, cgroup-v2.rst.
+
+A machine is "v1" when any controller is on a v1 hierarchy (then a v2 tree beside it, the hybrid layout, has
+no controllers and is of no use for limits), else "v2" (one unified tree).
+"""
+
+from __future__ import annotations
+
+import os
+
+from estiva.errors import InvalidInput, Unsupported
+
+DEFAULT_PARENT = "/estiva"
+
+# Words among a v1 mount's options that name a controller. (`name=` marks a hierarchy without one.)
+V1_CONTROLLERS = frozenset(
+    ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
+    + ("net_cls", "net_prio", "perf_event", "hugetlb", "rdma", "misc")
+)
+# Named hierarchies in which a supervisor tracks its processes: a container left outside would be counted to
+# (and killed with) the login session it was started from.
+NAMED = ("name=systemd", "name=elogind", "name=openrc")
+
+
+class Layout:
+    """The mounted hierarchies: `where` maps a controller to its mount point, `mounts` holds each mount
+    point once.
+
+    v1: one entry of `mounts` per hierarchy (co-mounted controllers share one). v2: `mounts == (root,)`.
+    """
+
+    def __init__(self, version: str, mounts: tuple[str, ...], where: dict[str, str]) -> None:
+        self.version = version
+        self.mounts = mounts
+        self.where = where
+
+
+def _unescape(text: str) -> str:
+    """A mount point of /proc/PID/mountinfo, where blank, tab, newline and backslash are octal: proc(5)."""
+    if "\\" not in text:
+        return text
+    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, char)
+    return text
+
+
+def parse(mountinfo: str) -> Layout:
+    """The layout that a /proc/PID/mountinfo tells of. Raises Unsupported when no cgroup hierarchy is
+    mounted."""
+    where: dict[str, str] = {}
+    named: dict[str, str] = {}
+    unified = ""
+    for line in mountinfo.split("\n"):
+        if " - cgroup" not in line:
+            continue
+        before, _, after = line.partition(" - ")
+        fields = after.split(" ")
+        point = _unescape(before.split(" ")[4])
+        if fields[0] == "cgroup2":
+            # The same tree may be mounted twice; the usual place is the one that others will look at.
+            if not unified or point == "/sys/fs/cgroup":
+                unified = point
+        elif fields[0] == "cgroup":
+            for word in fields[-1].split(","):
+                place = where if word in V1_CONTROLLERS else named if word in NAMED else None
+                if place is not None and (word not in place or point.startswith("/sys/fs/cgroup/")):
+                    place[word] = point
+    if where:
+        return Layout("v1", tuple(dict.fromkeys([*where.values(), *named.values()])), where)
+    if unified:
+        return Layout("v2", (unified,), {})
+    raise Unsupported("no cgroup hierarchy is mounted", hint="mount cgroup2 at /sys/fs/cgroup")
+
+
+_known: Layout | None = None
+
+
+def layout() -> Layout:
+    """The layout of this process's mount namespace, read once. Raises Unsupported."""
+    global _known
+    if _known is None:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            _known = parse(file.read())
+    return _known
+
+
+def version() -> str:
+    """ "v1" (also hybrid) or "v2". Raises Unsupported when neither is mounted."""
+    return layout().version
+
+
+def clean(path: str) -> str:
+    """A cgroup path in its one spelling: absolute, single slashes, no end slash, no `.` or `..`.
+
+    Names come from users (--cgroup-parent) and bundles (linux.cgroupsPath), so nothing in them may lead out
+    of the hierarchy (K9). Raises InvalidInput.
+    """
+    parts = [part for part in path.split("/") if part]
+    if not path.startswith("/") or not parts or "." in parts or ".." in parts or not path.isprintable():
+        raise InvalidInput(
+            f"{path!r} is not the path of a cgroup", hint="give an absolute path such as /estiva"
+        )
+    return "/" + "/".join(parts)
+
+
+def parent() -> str:
+    """The cgroup under which containers get theirs: ESTIVA_CGROUP_PARENT or /estiva. Raises InvalidInput."""
+    return clean(os.environ.get("ESTIVA_CGROUP_PARENT") or DEFAULT_PARENT)
+
+
+def resolve(cgroups_path: str, container_id: str) -> str:
+    """The cgroup path for a bundle's linux.cgroupsPath (runtime-spec config-linux.md, "Cgroups Path").
+
+    Absolute: as it is. Empty: below `parent()`. Relative: below `parent()`. systemd's SLICE:PREFIX:NAME,
+    which callers of runc use, becomes the place that systemd would give the scope: a-b.slice is
+    /a.slice/a-b.slice.
+    """
+    if not cgroups_path:
+        return clean(f"{parent()}/{container_id}")
+    if cgroups_path.startswith("/"):
+        return clean(cgroups_path)
+    parts = cgroups_path.split(":")
+    if len(parts) != 3:
+        return clean(f"{parent()}/{cgroups_path}")
+    slice_name, prefix, name = parts
+    steps = (slice_name or "system.slice").removesuffix(".slice").split("-")
+    slices = ["-".join(steps[: count + 1]) + ".slice" for count in range(len(steps))] if steps != [""] else []
+    scope = name if name.endswith(".slice") else f"{prefix}-{name}.scope" if prefix else f"{name}.scope"
+    return clean("/" + "/".join([*slices, scope]))

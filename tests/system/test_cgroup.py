@@ -1,0 +1,294 @@
+"""The life of a cgroup on the real kernel, whichever version is mounted."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import struct
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from estiva.errors import Conflict, EstivaError, InvalidInput, NotFound
+from estiva.runtime.cgroup import Cgroup, sweep, version
+
+MAKE = Callable[..., Cgroup]
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.002)
+    return value
+
+
+def spawn(group: Cgroup, work: Callable[[], None]) -> int:
+    """Run `work` in a child that is in the cgroup; returns when it is in."""
+    readable, writable = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            group.enter()
+            os.write(writable, b"+")
+            work()
+            os._exit(0)
+        except BaseException as error:
+            os.write(writable, repr(error).encode())
+        finally:
+            os._exit(99)
+    os.close(writable)
+    said = os.read(readable, 1000)
+    os.close(readable)
+    assert said == b"+", said
+    return pid
+
+
+def reap(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def sleep_long() -> None:
+    time.sleep(60)
+
+
+@pytest.fixture
+def make() -> Iterator[MAKE]:
+    """Makes cgroups below a parent of this test alone; all of it is gone afterwards."""
+    parent = f"/estiva-test-{os.urandom(6).hex()}"
+    made: list[Cgroup] = []
+
+    def create(name: str = "c", resources: dict[str, Any] | None = None) -> Cgroup:
+        made.append(Cgroup.create(f"{parent}/{name}", resources))
+        return made[-1]
+
+    try:
+        made.append(Cgroup.create(f"{parent}/first"))
+    except EstivaError as error:
+        pytest.skip(f"needs cgroups that can be made: {error}")
+    yield create
+    top = Cgroup.open(os.path.dirname(made[0].path))
+    top.kill()
+    top.remove()
+    assert not top.exists()
+
+
+def test_a_cgroup_is_made_in_every_hierarchy_and_removed(make: MAKE) -> None:
+    group = make()
+    assert group.exists()
+    assert all(os.path.isdir(directory) for directory in group.directories)
+    assert group.processes() == []
+    group.remove()
+    assert not any(os.path.exists(directory) for directory in group.directories)
+    group.remove()  # gone already is fine
+    with pytest.raises(NotFound):
+        group.stats()
+    assert group.oom_kills() == 0
+
+
+def test_a_child_that_enters_is_in_it_everywhere(make: MAKE) -> None:
+    group = make()
+    pid = spawn(group, sleep_long)
+    try:
+        assert group.processes() == [pid]
+        with open(f"/proc/{pid}/cgroup") as file:
+            lines = file.read().split()
+        inside = [line for line in lines if line.split(":", 2)[2] == group.path]
+        assert len(inside) >= len(group.directories)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        reap(pid)
+    group.remove()
+
+
+def test_add_moves_another_process(make: MAKE) -> None:
+    group = make()
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(60)
+        os._exit(0)
+    try:
+        group.add(pid)
+        assert group.processes() == [pid]
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        reap(pid)
+    with pytest.raises(NotFound):
+        group.add(pid)
+
+
+def test_enter_fd_clones_straight_into_a_v2_cgroup(make: MAKE) -> None:
+    group = make()
+    fd = group.enter_fd()
+    if version() == "v1":
+        assert fd == -1
+        return
+    namespace = pytest.importorskip("estiva.linux.namespace")
+    pid, pidfd = namespace.clone3(signal.SIGCHLD, cgroup_fd=fd)
+    if pid == 0:
+        group.enter()
+        time.sleep(60)
+        os._exit(0)
+    os.close(fd)
+    os.close(pidfd)
+    assert group.processes() == [pid]
+    group.kill()
+    reap(pid)
+
+
+def test_a_cgroup_with_processes_is_not_taken_for_a_new_container(make: MAKE) -> None:
+    group = make()
+    pid = spawn(group, sleep_long)
+    with pytest.raises(Conflict, match="has processes in it already"):
+        make()
+    assert group.processes() == [pid]
+    group.kill()
+    assert reap(pid) == -signal.SIGKILL
+    make()  # empty again: it may be used
+
+
+def test_kill_leaves_nothing_of_a_forking_crowd(make: MAKE) -> None:
+    group = make(resources={"pids": {"limit": 60}})
+
+    def crowd() -> None:
+        # Children that fork on and on, within the limit, and ignore what can be ignored.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        while True:
+            try:
+                if os.fork() == 0:
+                    continue
+            except OSError:
+                pass
+            time.sleep(0.001)
+
+    pid = spawn(group, crowd)
+    wait_for(lambda: len(group.processes()) > 20)
+    group.kill()
+    assert group.processes() == []
+    reap(pid)
+    group.remove()
+
+
+def test_kill_and_remove_reach_the_cgroups_below(make: MAKE) -> None:
+    outer = make()
+    inner = Cgroup.open(outer.path + "/a/b")
+    for directory in inner.directories:
+        os.makedirs(directory)
+    if version() == "v1":
+        from estiva.runtime.cgroup.layout import layout
+        from estiva.runtime.cgroup.v1 import fill_cpuset
+
+        if "cpuset" in layout().where:
+            fill_cpuset(layout().where["cpuset"], inner.path)
+    pid = spawn(inner, sleep_long)
+    assert outer.processes() == [pid]
+    outer.kill()
+    assert reap(pid) == -signal.SIGKILL
+    outer.remove()
+    assert not outer.exists() and not inner.exists()
+
+
+def test_freeze_stops_and_thaw_goes_on(make: MAKE) -> None:
+    group = make()
+    shared = mmap.mmap(-1, 4096)
+
+    def count() -> None:
+        number = 0
+        while True:
+            number += 1
+            shared[:8] = struct.pack("Q", number)
+
+    def value() -> int:
+        return int(struct.unpack("Q", shared[:8])[0])
+
+    pid = spawn(group, count)
+    wait_for(value)
+    group.freeze()
+    before = value()
+    time.sleep(0.05)
+    assert value() == before
+    group.freeze()  # twice is fine
+    group.thaw()
+    wait_for(lambda: value() > before)
+    # What is frozen can be killed too.
+    group.freeze()
+    group.kill()
+    assert reap(pid) == -signal.SIGKILL
+
+
+def test_remove_says_who_is_in_the_way(make: MAKE) -> None:
+    group = make()
+    pid = spawn(group, sleep_long)
+    with pytest.raises(EstivaError, match=rf"processes are in it: {pid}"):
+        group.remove(timeout=0.05)
+    group.kill()
+    reap(pid)
+    group.remove()
+
+
+def test_remove_waits_for_tasks_that_are_leaving(make: MAKE) -> None:
+    for turn in range(5):
+        group = make(f"turn{turn}")
+        reap(spawn(group, lambda: None))
+        group.remove()
+        assert not group.exists()
+
+
+def test_many_processes_make_the_same_parent_at_once() -> None:
+    parent = f"/estiva-test-{os.urandom(6).hex()}"
+    try:
+        probe = Cgroup.create(f"{parent}/probe")
+    except EstivaError as error:
+        pytest.skip(f"needs cgroups that can be made: {error}")
+    top = Cgroup.open(os.path.dirname(probe.path))
+    probe.remove()
+    top.remove()
+    try:
+        start, go = os.pipe()
+        pids = []
+        for index in range(8):
+            pid = os.fork()
+            if pid == 0:
+                status = 1
+                try:
+                    os.close(go)
+                    os.read(start, 1)  # all leave together, when the pipe closes
+                    group = Cgroup.create(f"{parent}/deep/{index}", {"pids": {"limit": 100}})
+                    group.enter()  # fails with ENOSPC in a cpuset that nobody filled
+                    status = 0
+                finally:
+                    os._exit(status)
+            pids.append(pid)
+        os.close(start)
+        os.close(go)
+        assert [reap(pid) for pid in pids] == [0] * 8
+    finally:
+        top.kill()
+        top.remove()
+
+
+def test_sweep_takes_what_is_empty_old_and_unknown(make: MAKE) -> None:
+    names = ("left", "kept", "busy")
+    left, kept, busy = (make(name) for name in names)
+    pid = spawn(busy, sleep_long)
+    parent = os.path.dirname(left.path)
+    assert sweep(parent, {"kept"}) == []  # too young: another may be about to enter it
+    time.sleep(0.06)
+    removed = sweep(parent, {"kept"}, min_age=0.05)
+    assert "left" in removed and "kept" not in removed and "busy" not in removed
+    assert not left.exists() and kept.exists() and busy.exists()
+    assert sweep(parent + "/nowhere", set()) == []
+    os.kill(pid, signal.SIGKILL)
+    reap(pid)
+
+
+@pytest.mark.parametrize("path", ["relative", "/", "", "/a/../b", "/a/./b", "/a\nb", "/a\0b", "../x"])
+def test_a_path_can_not_lead_out(path: str) -> None:
+    with pytest.raises(InvalidInput):
+        Cgroup.create(path)
+    with pytest.raises(InvalidInput):
+        Cgroup.open(path)

@@ -1,0 +1,416 @@
+"""Limits: the kernel holds them, and what it refuses is named. Skips by what the machine has, never passes."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import struct
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from estiva.errors import EstivaError, InvalidInput, LimitRefused, Unsupported
+from estiva.runtime.cgroup import Cgroup, version, warnings
+
+MAKE = Callable[..., Cgroup]
+MIB = 1 << 20
+
+
+@pytest.fixture
+def make() -> Iterator[MAKE]:
+    parent = f"/estiva-test-{os.urandom(6).hex()}"
+    made: list[Cgroup] = []
+
+    def create(resources: dict[str, Any] | None = None, name: str = "c") -> Cgroup:
+        made.append(Cgroup.create(f"{parent}/{name}", resources))
+        return made[-1]
+
+    try:
+        made.append(Cgroup.create(f"{parent}/first"))
+    except EstivaError as error:
+        pytest.skip(f"needs cgroups that can be made: {error}")
+    yield create
+    top = Cgroup.open(os.path.dirname(made[0].path))
+    top.kill()
+    top.remove()
+    assert not top.exists()
+
+
+def file(group: Cgroup, v1: tuple[str, str], v2: str) -> str:
+    """The path of a control file, or a skip where the machine has none of that name."""
+    if version() == "v1":
+        place = group.places.where.get(v1[0])
+        path = f"{place}{group.path}/{v1[1]}" if place else ""
+    else:
+        path = f"{group.directories[0]}/{v2}"
+    if not path or not os.path.exists(path):
+        pytest.skip(f"needs {v1[1] if version() == 'v1' else v2}")
+    return path
+
+
+def value(group: Cgroup, v1: tuple[str, str], v2: str) -> str:
+    with open(file(group, v1, v2)) as control:
+        return control.read().strip()
+
+
+def spawn(group: Cgroup, work: Callable[[], int]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        status = 99
+        try:
+            group.enter()
+            status = work()
+        finally:
+            os._exit(status)
+    return pid
+
+
+def reap(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_memory_limit_kills_and_the_kill_is_counted(make: MAKE) -> None:
+    group = make({"memory": {"limit": 16 * MIB, "swap": 16 * MIB}})
+    assert group.oom_kills() == 0
+
+    def allocate() -> int:
+        held = []
+        for _ in range(64):
+            held.append(b"x" * MIB)
+        return 0
+
+    assert reap(spawn(group, allocate)) == -signal.SIGKILL
+    assert group.oom_kills() == 1
+    memory = group.stats()["memory"]
+    assert memory["limit"] == 16 * MIB
+    assert memory["oom_kills"] == 1
+    if memory["peak"] is not None:
+        assert 12 * MIB < memory["peak"] <= 16 * MIB
+
+
+def test_pids_limit_stops_a_fork_loop(make: MAKE) -> None:
+    group = make({"pids": {"limit": 5}})
+
+    def fork_on() -> int:
+        made = 0
+        for _ in range(20):
+            try:
+                if os.fork() == 0:
+                    time.sleep(30)
+                    os._exit(0)
+                made += 1
+            except BlockingIOError:
+                break
+        return made
+
+    assert reap(spawn(group, fork_on)) == 4
+    assert group.stats()["pids"] == {"current": 4, "limit": 5}
+    group.kill()
+
+
+def test_pids_without_limit_and_zero(make: MAKE) -> None:
+    group = make({"pids": {"limit": -1}})
+    assert value(group, ("pids", "pids.max"), "pids.max") == "max"
+    group.update({"pids": {"limit": 0}})
+    assert value(group, ("pids", "pids.max"), "pids.max") == "0"
+    assert reap(spawn(group, lambda: 7)) == 7
+
+
+def test_cpu_quota_period_and_burst_are_set(make: MAKE) -> None:
+    group = make({"cpu": {"quota": 50000, "period": 100000, "burst": 20000}})
+    if version() == "v1":
+        assert value(group, ("cpu", "cpu.cfs_quota_us"), "") == "50000"
+        assert value(group, ("cpu", "cpu.cfs_period_us"), "") == "100000"
+        assert value(group, ("cpu", "cpu.cfs_burst_us"), "") == "20000"
+    else:
+        assert value(group, ("", ""), "cpu.max") == "50000 100000"
+        assert value(group, ("", ""), "cpu.max.burst") == "20000"
+    group.update({"cpu": {"quota": 25000, "period": 50000}})
+    group.update({"cpu": {"burst": 0, "quota": 10000}})  # a quota below the burst that stood
+    if version() == "v1":
+        assert value(group, ("cpu", "cpu.cfs_quota_us"), "") == "10000"
+    else:
+        assert value(group, ("", ""), "cpu.max") == "10000 50000"
+    group.update({"cpu": {"quota": -1}})
+    expected = "-1" if version() == "v1" else "max 50000"
+    assert value(group, ("cpu", "cpu.cfs_quota_us"), "cpu.max") == expected
+
+
+def test_cpu_quota_throttles(make: MAKE) -> None:
+    group = make({"cpu": {"quota": 10000, "period": 50000}})
+    file(group, ("cpu", "cpu.cfs_quota_us"), "cpu.max")
+
+    def burn() -> int:
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            pass
+        return 0
+
+    assert reap(spawn(group, burn)) == 0
+    cpu = group.stats()["cpu"]
+    assert cpu["throttled_periods"] > 0 and cpu["throttled_ns"] > 0
+    assert cpu["usage_ns"] < 350_000_000
+    assert cpu["usage_ns"] > 0 and cpu["user_ns"] > 0  # v1 counts the one exactly, the other by ticks
+
+
+@pytest.mark.parametrize(("shares", "weight"), [(2, "1"), (1024, "100"), (2048, "174"), (262144, "10000")])
+def test_cpu_shares_are_set(make: MAKE, shares: int, weight: str) -> None:
+    group = make({"cpu": {"shares": shares}})
+    expected = str(shares) if version() == "v1" else weight
+    assert value(group, ("cpu", "cpu.shares"), "cpu.weight") == expected
+
+
+def test_shares_of_one_to_three_divide_a_cpu(make: MAKE) -> None:
+    cpu = min(os.sched_getaffinity(0))
+    groups = [make({"cpu": {"shares": shares}}, f"g{shares}") for shares in (512, 1536)]
+    file(groups[0], ("cpu", "cpu.shares"), "cpu.weight")
+    start, go = os.pipe()
+
+    def burn() -> int:
+        os.sched_setaffinity(0, {cpu})
+        os.read(start, 1)
+        while True:
+            pass
+
+    pids = [spawn(group, burn) for group in groups]
+    while not all(group.processes() for group in groups):
+        time.sleep(0.002)
+    before = [group.stats()["cpu"]["usage_ns"] for group in groups]
+    os.write(go, b"++")
+    time.sleep(1.0)
+    used = [group.stats()["cpu"]["usage_ns"] - old for group, old in zip(groups, before, strict=True)]
+    for group, pid in zip(groups, pids, strict=True):
+        group.kill()
+        reap(pid)
+    os.close(start)
+    os.close(go)
+    assert 1.8 < used[1] / used[0] < 5.0, used
+
+
+def test_cpuset_pins(make: MAKE) -> None:
+    cpu = max(os.sched_getaffinity(0))
+    try:
+        group = make({"cpu": {"cpus": str(cpu), "mems": "0"}})
+    except LimitRefused as error:
+        if "no such limit" in str(error):
+            pytest.skip("needs the cpuset controller")
+        raise
+    assert value(group, ("cpuset", "cpuset.cpus"), "cpuset.cpus") == str(cpu)
+    assert reap(spawn(group, lambda: 0 if os.sched_getaffinity(0) == {cpu} else 1)) == 0
+
+
+def test_memory_goes_up_and_down_with_swap(make: MAKE) -> None:
+    group = make({"memory": {"limit": 64 * MIB, "swap": 64 * MIB}})
+    file(group, ("memory", "memory.memsw.limit_in_bytes"), "memory.swap.max")
+
+    def limits() -> tuple[int | None, int | None]:
+        memory = group.stats()["memory"]
+        return memory["limit"], memory["swap_limit"]
+
+    assert limits() == (64 * MIB, 64 * MIB)
+    group.update({"memory": {"limit": 128 * MIB, "swap": 256 * MIB}})
+    assert limits() == (128 * MIB, 256 * MIB)
+    group.update({"memory": {"limit": 32 * MIB, "swap": 48 * MIB}})
+    assert limits() == (32 * MIB, 48 * MIB)
+    if version() == "v2":
+        assert value(group, ("", ""), "memory.swap.max") == str(16 * MIB)
+    group.update({"memory": {"limit": -1, "swap": -1}})
+    assert limits() == (None, None)
+    group.update({"memory": {"reservation": 8 * MIB}})
+    got = value(group, ("memory", "memory.soft_limit_in_bytes"), "memory.low")
+    assert got == str(8 * MIB)
+
+
+def test_swap_less_than_memory_is_refused(make: MAKE) -> None:
+    with pytest.raises(LimitRefused, match="memory and swap limit 32 MiB"):
+        make({"memory": {"limit": 64 * MIB, "swap": 32 * MIB}})
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ({"cpu": {"shares": 1}}, "cpu shares 1 "),
+        ({"cpu": {"quota": 10, "period": 100000}}, "cpu (quota|period) 10"),
+        ({"cpu": {"period": 2_000_000}}, "cpu period 2000000"),
+        ({"cpu": {"cpus": "4095"}}, "cpuset cpus 4095"),
+        ({"cpu": {"cpus": "nonsense"}}, "cpuset cpus nonsense"),
+        ({"pids": {"limit": 1 << 40}}, "pids limit 1099511627776"),
+        (
+            {"blockIO": {"throttleReadBpsDevice": [{"major": 9999, "minor": 0, "rate": 1}]}},
+            "device read rate",
+        ),
+        ({"rdma": {"none0": {"hcaHandles": 1}}}, "rdma limit none0 hca_handle=1"),
+        ({"hugepageLimits": [{"pageSize": "3MB", "limit": 1}]}, "3MB huge page limit 1 bytes"),
+    ],
+)
+def test_what_the_kernel_refuses_is_named(make: MAKE, resources: dict[str, Any], message: str) -> None:
+    with pytest.raises(LimitRefused, match=message + ".*(refused by the kernel|below)"):
+        make(resources, "refused")
+    # Nothing is left of the attempt.
+    parent = os.path.dirname(make().path)
+    assert not Cgroup.open(parent + "/refused").exists()
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [
+        {"memory": {"limit": "64m"}},
+        {"memory": []},
+        {"pids": {"limit": True}},
+        {"cpu": {"cpus": 1}},
+        {"devices": {}},
+        {"devices": [{"allow": "yes"}]},
+        {"devices": [{"allow": True, "type": "x"}]},
+        {"devices": [{"allow": True, "access": "rwx"}]},
+        {"hugepageLimits": [{"pageSize": "../2MB", "limit": 1}]},
+        {"rdma": {"a b": {"hcaHandles": 1}}},
+        {"blockIO": {"throttleReadBpsDevice": [{"major": 8, "rate": 1}]}},
+    ],
+)
+def test_a_malformed_field_is_named(make: MAKE, resources: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match=r"linux\.resources\.\w+"):
+        make(resources)
+
+
+def test_throttled_device_is_set(make: MAKE) -> None:
+    device = os.stat("/").st_dev
+    where = f"{os.major(device)}:{os.minor(device)}"
+    if not os.path.exists(f"/sys/dev/block/{where}"):
+        pytest.skip("needs a root filesystem on a block device")
+    if os.path.exists(f"/sys/dev/block/{where}/partition"):
+        with open(f"/sys/dev/block/{where}/../dev") as parent:
+            where = parent.read().strip()
+    major, minor = map(int, where.split(":"))
+    entry = {"major": major, "minor": minor, "rate": 10 * MIB}
+    group = make()
+    file(group, ("blkio", "blkio.throttle.read_bps_device"), "io.max")
+    group.update(
+        {"blockIO": {"throttleReadBpsDevice": [entry], "throttleWriteIOPSDevice": [{**entry, "rate": 50}]}}
+    )
+    if version() == "v1":
+        assert value(group, ("blkio", "blkio.throttle.read_bps_device"), "") == f"{where} {10 * MIB}"
+        assert value(group, ("blkio", "blkio.throttle.write_iops_device"), "") == f"{where} 50"
+    else:
+        assert value(group, ("", ""), "io.max") == f"{where} rbps={10 * MIB} wbps=max riops=max wiops=50"
+    group.update({"blockIO": {"throttleReadBpsDevice": [{**entry, "rate": 0}]}})
+    assert str(10 * MIB) not in value(group, ("blkio", "blkio.throttle.read_bps_device"), "io.max")
+
+
+def opens(path: str, flags: int) -> bool:
+    try:
+        os.close(os.open(path, flags))
+        return True
+    except PermissionError:
+        return False
+
+
+def test_device_rules_hold(make: MAKE) -> None:
+    """/dev/null for reading and writing, /dev/zero for reading, nothing else; then an update takes it all back."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: device rules can't be set without")
+    zero, full = os.makedev(1, 5), os.makedev(1, 7)
+    rules = [
+        {"allow": False, "access": "rwm"},
+        {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rwm"},
+        {"allow": True, "type": "c", "major": 1, "minor": 5, "access": "rw"},
+        {"allow": False, "type": "c", "major": 1, "minor": 5, "access": "w"},
+    ]
+    group = make({"devices": rules})
+
+    def look() -> int:
+        base = f"/dev/shm/estiva-test-{os.getpid()}"
+        made = 0
+        for index, device in enumerate((os.makedev(1, 3), zero, full)):
+            try:
+                os.mknod(f"{base}-{index}", 0o20600, device)
+                os.unlink(f"{base}-{index}")
+                made |= 1 << index
+            except PermissionError:
+                pass
+        return (
+            opens("/dev/null", os.O_RDWR)
+            | opens("/dev/zero", os.O_RDONLY) << 1
+            | opens("/dev/zero", os.O_RDWR) << 2
+            | opens("/dev/full", os.O_RDONLY) << 3
+            | made << 4
+        )
+
+    assert reap(spawn(group, look)) == 0b0010011
+    group.update({"devices": [{"allow": True, "access": "rwm"}]})
+    assert reap(spawn(group, look)) == 0b1111111
+    group.update({"devices": [{"allow": False}]})
+    assert reap(spawn(group, look)) == 0
+
+
+def test_working_set_leaves_idle_file_pages_out(make: MAKE, tmp_path: Any) -> None:
+    group = make()
+    path = "/var/tmp/estiva-test-" + os.urandom(6).hex()
+
+    def write_once() -> int:
+        with open(path, "wb") as out:
+            out.write(b"x" * (8 * MIB))
+            os.fsync(out.fileno())
+        return 0
+
+    try:
+        assert reap(spawn(group, write_once)) == 0
+        memory = group.stats()["memory"]
+    finally:
+        os.unlink(path)
+    assert memory["cache"] >= 7 * MIB
+    assert memory["usage"] >= 7 * MIB
+    assert memory["working_set"] < memory["usage"] - 6 * MIB
+
+
+def test_unified_files(make: MAKE) -> None:
+    if version() == "v1":
+        with pytest.raises(Unsupported, match="v2"):
+            make({"unified": {"pids.max": "7"}})
+        return
+    group = make({"unified": {"pids.max": "7", "memory.high": str(64 * MIB)}})
+    assert value(group, ("", ""), "pids.max") == "7"
+    assert value(group, ("", ""), "memory.high") == str(64 * MIB)
+    with pytest.raises(LimitRefused, match="nothing.max 1"):
+        group.update({"unified": {"nothing.max": "1"}})
+    for key in ("../pids.max", "pids", "a/b.c", ".."):
+        with pytest.raises(InvalidInput):
+            group.update({"unified": {key: "1"}})
+
+
+def test_v1_only_options_pass_with_a_warning_on_v2(make: MAKE) -> None:
+    resources = {"memory": {"swappiness": 10, "disableOOMKiller": True}}
+    group = make(resources)
+    if version() == "v1":
+        assert warnings(resources) == []
+        assert value(group, ("memory", "memory.swappiness"), "") == "10"
+        assert "oom_kill_disable 1" in value(group, ("memory", "memory.oom_control"), "")
+    else:
+        assert len(warnings(resources)) == 2
+    assert any("kernel memory" in line for line in warnings({"memory": {"kernel": 1 << 30}}))
+
+
+def test_stats_have_the_same_shape_everywhere(make: MAKE) -> None:
+    group = make({"pids": {"limit": 9}})
+    shared = mmap.mmap(-1, 4096)
+
+    def mark() -> int:
+        shared[:4] = struct.pack("i", os.getpid())
+        return 0
+
+    reap(spawn(group, mark))
+    stats = group.stats()
+    assert set(stats) == {"memory", "cpu", "pids", "io"}
+    assert set(stats["memory"]) == {
+        *("usage", "working_set", "cache", "anonymous", "inactive_file", "kernel"),
+        *("swap", "limit", "swap_limit", "peak", "oom_kills"),
+    }
+    assert set(stats["cpu"]) == {
+        *("usage_ns", "user_ns", "system_ns", "periods", "throttled_periods", "throttled_ns")
+    }
+    assert set(stats["io"]) == {"read_bytes", "write_bytes", "reads", "writes"}
+    assert stats["memory"]["limit"] is None
+    assert stats["cpu"]["usage_ns"] > 0
+    assert stats["pids"] == {"current": 0, "limit": 9}
