@@ -1,0 +1,84 @@
+"""From the event loop to a blocking consumer, with flat memory."""
+
+from __future__ import annotations
+
+import asyncio
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
+BATCH = 1 << 20  # bytes handed over at once: hashing and decompression drop the GIL, so both sides run
+
+
+async def call(pool: Executor | None, function: Callable[..., T], *arguments: object) -> T:
+    """Run what blocks in a thread. A cancelled caller waits for it: what it works on gets closed next."""
+    running = asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
+    try:
+        return await asyncio.shield(running)
+    except BaseException:
+        await _outlast(running)
+        raise
+
+
+async def _outlast(running: asyncio.Future[Any]) -> None:
+    while not running.done():
+        try:
+            await asyncio.wait({running})
+        except asyncio.CancelledError:
+            continue
+    if not running.cancelled():
+        running.exception()  # seen, so never reported as lost
+
+
+class Pump:
+    """Bytes go in by `put`, come out as batches in `consume`: called in a thread, one at a time and in order.
+
+    One batch is consumed while the next is collected; `put` waits when both are full. An error of `consume`
+    comes out of the next `put` or `drain`. Whoever is done calls `drain`, or `settle` after an error: only
+    then is no thread inside `consume`.
+    """
+
+    def __init__(self, consume: Callable[[bytes], object], pool: Executor | None = None) -> None:
+        self.consume = consume
+        self.pool = pool
+        self.chunks: list[bytes] = []
+        self.collected = 0
+        self.running: asyncio.Future[object] | None = None
+
+    async def put(self, chunk: bytes) -> None:
+        self.chunks.append(chunk)
+        self.collected += len(chunk)
+        if self.collected >= BATCH:
+            await self._wait()
+            self._hand_over()
+
+    async def drain(self) -> None:
+        """Wait until all that was put has been consumed."""
+        await self._wait()
+        if self.chunks:
+            self._hand_over()
+            await self._wait()
+
+    async def settle(self) -> None:
+        """Wait for a running `consume` whatever comes of it; what was only collected is dropped."""
+        self.chunks.clear()
+        self.collected = 0
+        if self.running is not None:
+            await _outlast(self.running)
+            self.running = None
+
+    def _hand_over(self) -> None:
+        data = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+        self.chunks.clear()
+        self.collected = 0
+        self.running = asyncio.get_running_loop().run_in_executor(self.pool, self.consume, data)
+
+    async def _wait(self) -> None:
+        if self.running is not None:
+            await asyncio.shield(self.running)
+            self.running = None
