@@ -1,4 +1,6 @@
-"""Files into and out of a running container, by fd through its init's root (K1): never by a path of its making."""
+"""Files into and out of a running container, by fd through its init's root, never by a path of its making
+(K1).
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,81 @@
+"""Imports are part of the interface: who may import whom, and what a cold `estiva run` loads."""
+
+import ast
+import pathlib
+
+import pytest
+
+SOURCE = pathlib.Path(__file__).parents[3] / "src"
+BASE = {"errors", "paths", "files", "fastjson"}  # used by all
+
+# package -> the packages that it may import (docs/architecture.md)
+ALLOWED = {
+    "linux": set(),
+    "oci": set(),
+    "store": {"linux", "oci"},
+    "runtime": {"linux", "oci"},
+    "network": {"linux", "oci", "store"},  # store.database only, see below
+    "registry": {"store", "oci"},
+    "build": {"store", "oci", "linux", "runtime"},  # runtime.user only: names in a rootfs
+    "engine": {"build", "registry", "network", "store", "runtime", "oci", "linux"},
+    "cli": {"engine"},
+}
+EXCEPTIONS = {("estiva.cli.remote", "estiva.registry.server")}
+ONLY = {("network", "store"): {"database"}, ("build", "runtime"): {"user"}}
+
+
+def modules():
+    for path in sorted(SOURCE.rglob("*.py")):
+        name = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+        yield name.removesuffix(".__init__"), path
+
+
+def imported(path):
+    """(module, name) of every import at any depth, but for those that only type checkers see."""
+
+    class Visitor(ast.NodeVisitor):
+        found: list
+
+        def visit_If(self, node):
+            if not (isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
+                self.generic_visit(node)
+
+        def visit_Import(self, node):
+            self.found += [alias.name for alias in node.names]
+
+        def visit_ImportFrom(self, node):
+            assert node.level == 0, f"{path}: relative import"
+            self.found += [f"{node.module}.{alias.name}" for alias in node.names]
+
+    visitor = Visitor()
+    visitor.found = []
+    visitor.visit(ast.parse(path.read_text()))
+    return visitor.found
+
+
+@pytest.mark.parametrize("package", sorted(ALLOWED))
+def test_who_may_import_whom(package):
+    wrong = []
+    for name, path in modules():
+        if not name.startswith(f"estiva.{package}"):
+            continue
+        for target in imported(path):
+            parts = target.split(".")
+            if parts[0] != "estiva" or len(parts) < 2 or parts[1] in BASE | {package}:
+                continue
+            if any(target.startswith(allowed) and name == user for user, allowed in EXCEPTIONS):
+                continue
+            only = ONLY.get((package, parts[1]))
+            if parts[1] not in ALLOWED[package] or (only and parts[2] not in only):
+                wrong.append(f"{name} imports {target}")
+    assert not wrong
+
+
+def test_only_the_kernel_boundary_imports_ctypes():
+    users = {name for name, path in modules() if any(t.split(".")[0] == "ctypes" for t in imported(path))}
+    assert users and all(name.startswith("estiva.linux") for name in users)
+
+
+def test_no_file_holds_two_concepts():
+    long = {name: len(path.read_text().splitlines()) for name, path in modules()}
+    assert not {name: lines for name, lines in long.items() if lines > 400}
