@@ -1,0 +1,308 @@
+"""Reading images from a docker-archive or an OCI archive, plain, gzip or zstd, from a file or a pipe.
+
+An archive is as untrusted as a registry (K19). It is one seekable tar here: the file itself where it is a
+plain one, else a nameless copy in the store. Its members are a table of names and offsets; names are looked
+up in the table and never become paths, links are followed inside the table. Whatever is named by a digest
+must have that digest, and a layer must have its diffID, before anything refers to it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Any
+
+from estiva import fastjson, files
+from estiva.errors import IntegrityError, InvalidInput, LayerError, NotFound, Unavailable, Unsupported
+from estiva.oci import digest as digests
+from estiva.oci import image as documents
+from estiva.oci.platform import Platform, select
+from estiva.oci.reference import Reference
+from estiva.store import codec, tar
+
+if TYPE_CHECKING:
+    from estiva.store import Store
+    from estiva.store.images import Image
+
+CHUNK = 1 << 20
+MEMBERS_LIMIT = 100_000
+IMAGES_LIMIT = 1000
+LINKS_LIMIT = 8
+ATTESTATION = "vnd.docker.reference.type"
+
+
+def load(store: Store, stream: IO[bytes], *, platform: Platform | None = None) -> list[str]:
+    """Load every image of an archive. Returns, for each, its familiar name, or its id if it has none.
+
+    Raises InvalidInput for what is no image archive, LayerError and IntegrityError for what is not as it
+    says.
+    """
+    with store.writing():
+        archive = Archive(store, stream)
+        try:
+            loader = _Loader(store, archive, platform or Platform.host())
+            if "manifest.json" in archive:
+                return loader.docker()
+            if "index.json" in archive:
+                return loader.oci()
+            if "repositories" in archive:
+                raise Unsupported("the archive is of docker 1.9 or older", hint="save it with a newer docker")
+            raise InvalidInput("this is no image archive: it has neither manifest.json nor index.json")
+        finally:
+            archive.close()
+
+
+def spool(store: Store, stream: IO[bytes]) -> int:
+    """The uncompressed bytes of a stream as a nameless file in the store; returns its fd, at offset 0."""
+    fd = _nameless(store.paths.ingest)
+    try:
+        for data in codec.decompress(iter(lambda: stream.read(CHUNK), b"")):
+            files.write_all(fd, data)
+        os.lseek(fd, 0, os.SEEK_SET)
+    except OSError as error:
+        os.close(fd)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Unavailable(
+                f"no space left in {store.paths.ingest}", hint="free some disk space"
+            ) from error
+        raise
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _nameless(directory: str) -> int:
+    """A file that is gone when its last fd is, however the process ends (open(2), O_TMPFILE)."""
+    try:
+        return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError:  # not every filesystem has it
+        path = f"{directory}/spool-{os.urandom(8).hex()}"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        os.unlink(path)
+        return fd
+
+
+class Archive:
+    """The members of a tar by name."""
+
+    def __init__(self, store: Store, stream: IO[bytes]) -> None:
+        self.fd = _plain_file(stream)
+        if self.fd < 0:
+            self.fd = spool(store, stream)
+        self.members: dict[str, tar.Entry] = {}
+        try:
+            scanner = tar.Scanner(self._add, max_entries=MEMBERS_LIMIT)
+            for data in codec.file_chunks(self.fd):
+                scanner.feed(data)
+            scanner.close()
+        except BaseException:
+            self.close()
+            raise
+
+    def _add(self, entry: tar.Entry) -> None:
+        if entry.kind == stat.S_IFDIR:
+            return
+        name = entry.name.decode("utf-8", "surrogateescape")
+        if name in self.members:
+            raise LayerError(f"the archive has {tar.shown(entry.name)} twice")
+        self.members[name] = entry
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.members
+
+    def find(self, name: str) -> tar.Entry:
+        """The regular file of a name, through links. Raises InvalidInput."""
+        wanted = name
+        for _ in range(LINKS_LIMIT):
+            entry = self.members.get(wanted)
+            if entry is None or entry.sparse is not None:
+                break
+            if entry.kind == stat.S_IFREG:
+                return entry
+            if entry.kind == stat.S_IFLNK and not entry.link.startswith(b"/"):
+                target = entry.name.rpartition(b"/")[0] + b"/" + entry.link
+            elif entry.kind == 0:
+                target = entry.link
+            else:
+                break
+            wanted = tar.clean(target).decode("utf-8", "surrogateescape")
+        raise InvalidInput(f"the archive has no file {tar.shown(name.encode('utf-8', 'surrogateescape'))}")
+
+    def chunks(self, entry: tar.Entry, start: int = 0) -> Iterator[bytes]:
+        """A member's data from `start` on."""
+        return codec.file_chunks(self.fd, entry.stored - start, entry.offset + start)
+
+    def read(self, name: str, limit: int = documents.DOCUMENT_LIMIT) -> bytes:
+        """The whole of a small member."""
+        entry = self.find(name)
+        if entry.stored > limit:
+            raise InvalidInput(f"{tar.shown(entry.name)} in the archive is larger than {limit} bytes")
+        return b"".join(self.chunks(entry))
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+def _plain_file(stream: IO[bytes]) -> int:
+    """A new fd of the file behind `stream`, if it is a regular, uncompressed one at its start; else -1."""
+    try:
+        fd = os.dup(stream.fileno())
+    except (OSError, ValueError, AttributeError):
+        return -1
+    try:
+        regular = stat.S_ISREG(os.fstat(fd).st_mode) and stream.tell() == 0
+        if regular and codec.kind(os.pread(fd, 4, 0).ljust(4, b"\0")) == "tar":
+            return fd
+    except (OSError, ValueError):
+        pass
+    except BaseException:
+        os.close(fd)
+        raise
+    os.close(fd)
+    return -1
+
+
+class _Loader:
+    def __init__(self, store: Store, archive: Archive, platform: Platform) -> None:
+        self.store = store
+        self.archive = archive
+        self.platform = platform
+
+    # ---- docker-archive: manifest.json lists config and layers by member name
+
+    def docker(self) -> list[str]:
+        items = fastjson.loads(self.archive.read("manifest.json"), what="manifest.json", strict=True)
+        if not isinstance(items, list) or len(items) > IMAGES_LIMIT:
+            raise InvalidInput("the archive's manifest.json is not a list of images")
+        found: list[str] = []
+        for item in items:
+            found += self._docker_image(item)
+        return found
+
+    def _docker_image(self, item: Any) -> list[str]:
+        if not isinstance(item, dict):
+            raise InvalidInput("the archive's manifest.json is not a list of images")
+        names, layers = item.get("RepoTags") or [], item.get("Layers") or []
+        for value in (names, layers):
+            if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+                raise InvalidInput("the archive's manifest.json has a list that is none of names")
+        references = [Reference.parse(name) for name in names]
+        if not isinstance(item.get("Config"), str):
+            raise InvalidInput("the archive's manifest.json has an image without config")
+        config = self.archive.read(item["Config"])
+        _check_named(item["Config"], config)
+        document = documents.parse_config(config)
+        diff_ids = document["rootfs"]["diff_ids"]
+        if len(diff_ids) != len(layers):
+            raise IntegrityError(f"an image has {len(layers)} layers, its config {len(diff_ids)}")
+        for member, diff_id in zip(layers, diff_ids, strict=True):
+            self._docker_layer(member, diff_id)
+        return self._finish(self.store.images.add(config), references)
+
+    def _docker_layer(self, member: str, diff_id: str) -> None:
+        if self.store.layers.has(diff_id):
+            return
+        entry = self.archive.find(member)
+        head = next(self.archive.chunks(entry), b"")[:4].ljust(4, b"\0")
+        kind = codec.kind(head)
+        if kind == "tar":
+            self._layer(entry, diff_id, documents.OCI_LAYER, diff_id)
+            return
+        hasher = digests.hasher("sha256")
+        for data in self.archive.chunks(entry):
+            hasher.update(data)
+        media_type = documents.OCI_LAYER_GZIP if kind == "gzip" else documents.OCI_LAYER_ZSTD
+        self._layer(entry, "sha256:" + hasher.hexdigest(), media_type, diff_id)
+
+    # ---- OCI image layout: index.json lists manifests by digest
+
+    def oci(self) -> list[str]:
+        index = documents.parse_index(self.archive.read("index.json"))
+        wanted = [item for item in index["manifests"] if ATTESTATION not in (item.get("annotations") or {})]
+        named = [item for item in wanted if _names(item)]
+        rest = [item for item in wanted if not _names(item)]
+        if len(rest) > 1 and any(item.get("platform") for item in rest):
+            rest = [select({"manifests": rest}, self.platform)]
+        found: list[str] = []
+        for item in named + rest:
+            found += self._oci_image(item)
+        if not found:
+            raise NotFound("the archive holds no image")
+        return found
+
+    def _oci_image(self, item: dict[str, Any]) -> list[str]:
+        manifest = self._blob(item)
+        document = documents.parse_document(manifest, item["mediaType"])
+        for _ in range(3):
+            if not documents.is_index(document):
+                break
+            chosen = select(document, self.platform)
+            manifest = self._blob(chosen)
+            document = documents.parse_document(manifest, chosen["mediaType"])
+        else:
+            raise InvalidInput("the archive has indexes inside indexes")
+        config = self._blob(document["config"])
+        parsed = documents.parse_config(config)
+        documents.check_layers(document, parsed)
+        for layer, diff_id in zip(document["layers"], parsed["rootfs"]["diff_ids"], strict=True):
+            documents.compression(layer["mediaType"])  # refuses foreign and unknown types
+            if not self.store.layers.has(diff_id):
+                entry = self.archive.find(_place(layer["digest"]))
+                if entry.stored != layer["size"]:
+                    raise IntegrityError(
+                        f"blob {layer['digest']} is {entry.stored} bytes, not {layer['size']}"
+                    )
+                self._layer(entry, layer["digest"], layer["mediaType"], diff_id)
+        references = [Reference.parse(name) for name in _names(item)]
+        return self._finish(self.store.images.add(config, manifest=manifest), references)
+
+    def _blob(self, descriptor: dict[str, Any]) -> bytes:
+        """A small blob by descriptor, size and digest proven."""
+        data = self.archive.read(_place(descriptor["digest"]))
+        algorithm, encoded = digests.parse(descriptor["digest"])
+        hasher = digests.hasher(algorithm)
+        hasher.update(data)
+        if len(data) != descriptor["size"] or hasher.hexdigest() != encoded:
+            raise IntegrityError(f"blob {descriptor['digest']} in the archive is not what its digest says")
+        return data
+
+    # ---- both
+
+    def _layer(self, entry: tar.Entry, digest: str, media_type: str, diff_id: str) -> None:
+        ingest = self.store.layers.ingest(digest, entry.stored, media_type, diff_id)
+        try:
+            for data in self.archive.chunks(entry, ingest.offset):
+                ingest.feed(data)
+            ingest.commit()
+        finally:
+            ingest.close()
+
+    def _finish(self, image: Image, references: list[Reference]) -> list[str]:
+        for reference in references:
+            self.store.images.tag(image.id, str(reference))
+        return [reference.familiar for reference in references] or [image.id]
+
+
+def _check_named(name: str, data: bytes) -> None:
+    """A file that is named by 64 hex digits must have them as its sha256."""
+    stem = name.rpartition("/")[2].removesuffix(".json")
+    if len(stem) == 64 and digests.is_hex(stem) and digests.sha256(data) != "sha256:" + stem:
+        raise IntegrityError(f"the archive's {stem}.json has another digest than its name")
+
+
+def _place(digest: str) -> str:
+    algorithm, encoded = digests.parse(digest)
+    return f"blobs/{algorithm}/{encoded}"
+
+
+def _names(item: dict[str, Any]) -> list[str]:
+    """The image names in a descriptor's annotations. A tag alone names no repository, so it is none."""
+    annotations = item.get("annotations") or {}
+    for key in ("io.containerd.image.name", "org.opencontainers.image.ref.name"):
+        name = annotations.get(key, "")
+        if "/" in name or ":" in name:
+            return [name]
+    return []
