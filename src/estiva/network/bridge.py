@@ -1,0 +1,253 @@
+"""The default bridge network: one bridge on the host, a veth(4) pair and an address for each container.
+
+    reserve_in   an address, in the transaction that writes the container's row
+    connect      once the container's netns exists: veth, address, default route, published ports
+    disconnect   ports, address; the veth goes with the netns
+    sweep        what containers left that nobody disconnected
+    remove_all   bridge and firewall table, for an uninstall
+
+The bridge (`estiva0`, or ESTIVA_BRIDGE) and its firewall table are made on first use and found missing by
+`connect` (three questions to the kernel), so a reboot or a flushed firewall heals by itself. IPv6 is off on
+the bridge and on each container's eth0; a container keeps ::1.
+"""
+
+from __future__ import annotations
+
+import os
+from _socket import inet_aton
+
+from estiva.errors import EngineError, EstivaError, InvalidInput
+from estiva.linux import netlink
+from estiva.network import firewall, leases, links
+from estiva.network.leases import DEFAULT_NETWORK, PREFIX, Subnet
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket as _socket
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+    from estiva.network.leases import Database, Transaction
+    from estiva.paths import Paths
+
+DEFAULT_BRIDGE = "estiva0"
+
+
+class Endpoint:
+    """A container's place in the network. `sockets` hold the published ports: keep them open while it runs.
+
+    ip, gateway, mac: text; prefix: bits; bridge, veth: interfaces on the host; ports: resolved
+    (network/ports).
+    """
+
+    __slots__ = ("ip", "prefix", "gateway", "mac", "bridge", "veth", "hostname", "ports", "sockets")
+
+    def __init__(self, ip: str, mac: str, bridge: str, hostname: str) -> None:
+        self.ip = ip
+        self.prefix = PREFIX
+        self.gateway = Subnet(ip).gateway
+        self.mac = mac
+        self.bridge = bridge
+        self.veth = ""
+        self.hostname = hostname
+        self.ports: list[dict[str, str]] = []
+        self.sockets: list[_socket] = []
+
+
+def bridge_name() -> str:
+    """The bridge's name. Raises InvalidInput when ESTIVA_BRIDGE can't be an interface's name."""
+    name = os.environ.get("ESTIVA_BRIDGE") or DEFAULT_BRIDGE
+    if (
+        len(name) > 15
+        or name in (".", "..")
+        or not all(c.isascii() and (c.isalnum() or c in "_-.") for c in name)
+    ):
+        raise InvalidInput(f"ESTIVA_BRIDGE={name!r} is not a network interface's name")
+    return name
+
+
+def reserve_in(transaction: Transaction, container_id: str, *, address: str | None = None) -> str:
+    """Lease an address for a container inside an open write transaction. See leases.reserve_in."""
+    return leases.reserve_in(transaction, container_id, bridge=bridge_name(), address=address)
+
+
+def reserve(db: Database, paths: Paths, container_id: str, *, address: str | None = None) -> str:
+    """Lease an address for a container, in a transaction of its own."""
+    with db.write() as transaction:
+        return reserve_in(transaction, container_id, address=address)
+
+
+def ensure(db: Database, paths: Paths) -> str:
+    """Make the default bridge and its firewall where they are missing; returns its subnet as text."""
+    bridge = bridge_name()
+    rows = db.read("SELECT value FROM meta WHERE key = ?", (f"network.{DEFAULT_NETWORK}.subnet",))
+    if rows and leases.exists(bridge):
+        subnet = Subnet(rows[0][0].partition("/")[0])
+    else:
+        with db.write() as transaction:
+            subnet = leases.subnet_in(transaction, bridge, DEFAULT_NETWORK)[0]
+    with netlink.Socket() as socket:
+        links.bridge_link(socket, paths, bridge, subnet)
+    return str(subnet)
+
+
+def connect(
+    db: Database,
+    paths: Paths,
+    container_id: str,
+    pid: int,
+    *,
+    hostname: str = "",
+    ports: Sequence[dict[str, Any]] = (),
+    mac: str | None = None,
+    address: str | None = None,
+) -> Endpoint:
+    """Plug the network namespace of process `pid` into the default bridge, with `address` as leased by
+    `reserve_in` (leased now, without), and publish `ports`.
+
+    The calling thread enters the namespace for some microseconds (setns(2)) and returns: a netlink socket
+    belongs to the namespace that its maker is in, and /proc/sys/net shows the reader's. Other threads notice
+    nothing.
+
+    Raises Conflict when a host port is in use, Unsupported without nftables, EngineError; then nothing is
+    left but the lease that was given as `address`.
+    """
+    bridge = bridge_name()
+    undo: list[Callable[[], object]] = []
+    try:
+        if address is None:
+            address = reserve(db, paths, container_id)
+            undo.append(lambda: _release(db, container_id))
+        ip = inet_aton(address)
+        hardware = _hardware(mac) if mac else b"\x02\xe5" + ip
+        endpoint = Endpoint(address, hardware.hex(":"), bridge, hostname)
+        if ports:
+            from estiva.network import ports as published
+
+            endpoint.ports, endpoint.sockets = published.bind(ports)
+            undo.append(lambda: published.release(endpoint.sockets))
+        with netlink.Socket() as outside:
+            link = links.bridge_link(outside, paths, bridge, Subnet(address))
+            inside = links.enter(pid)
+            try:
+                endpoint.veth = links.add_veth(outside, container_id, pid, hardware, link)
+                undo.append(lambda: links.delete_link(endpoint.veth))
+                if ports:
+                    # With br_netfilter a container's connection to its own published port is bridged, not
+                    # routed.
+                    outside.exchange(netlink.set_hairpin(endpoint.veth))
+                links.configure(inside, ip, inet_aton(endpoint.gateway))
+            finally:
+                inside.close()
+        if endpoint.ports:
+            firewall.publish(bridge, address, endpoint.ports)
+        return endpoint
+    except BaseException as error:
+        for step in reversed(undo):
+            try:
+                step()
+            except (OSError, EstivaError):
+                pass  # the first error is the one to tell; sweep takes the rest
+        if isinstance(error, OSError):
+            what = error.filename or "netlink"
+            raise EngineError(
+                f"network of container {container_id[:12]}: {what}: {error.strerror}"
+            ) from error
+        raise
+
+
+def disconnect(
+    db: Database,
+    paths: Paths,
+    container_id: str,
+    ports: Sequence[dict[str, Any]] = (),
+    *,
+    delete_veth: bool = False,
+) -> None:
+    """Unpublish a container's ports and give its address back. Harmless when it has none.
+
+    The veth goes with the network namespace when its last process ends, later and in the kernel's own time;
+    with `delete_veth` now (15-30 ms), for a namespace that others keep alive. `ports` need not be told: what
+    is published for the container's address is found.
+    """
+    del ports
+    addresses = leases.held(db, container_id)
+    if addresses:
+        firewall.unpublish(bridge_name(), lambda address: address not in addresses)
+        _release(db, container_id)
+    if delete_veth:
+        for name in links.veths(lambda name: links.belongs(name, container_id)):
+            links.delete_link(name)
+
+
+def loopback_up(pid: int) -> None:
+    """Set `lo` up in the network namespace of process `pid`. Raises EngineError."""
+    try:
+        with links.enter(pid, ipv6=True) as inside:
+            inside.exchange(netlink.set_link("lo", up=True))
+    except OSError as error:
+        raise EngineError(f"loopback of process {pid}: {error.filename or 'lo'}: {error.strerror}") from error
+
+
+def sweep(
+    db: Database, paths: Paths, live_ids: Iterable[str] | Callable[[], Iterable[str]]
+) -> dict[str, int]:
+    """Remove leases, published ports and veths of containers that are not among `live_ids`; counts of each.
+
+    A function as `live_ids` is called with the database's write lock held, so that no container that starts
+    at this moment is missed.
+    """
+    bridge = bridge_name()
+    with db.write() as transaction:
+        live = set(live_ids() if callable(live_ids) else live_ids)
+        rows = transaction.execute("SELECT DISTINCT container FROM leases").fetchall()
+        dead = [row[0] for row in rows if row[0] not in live]
+        for container_id in dead:
+            leases.release_in(transaction, container_id)
+        kept = {row[0] for row in transaction.execute("SELECT address FROM leases").fetchall()}
+        subnet = _remembered(transaction)
+        ports = 0
+        if subnet is not None:
+            ours = subnet
+            ports = firewall.unpublish(
+                bridge, lambda address: address in kept or Subnet(address).base != ours.base
+            )
+        veths = links.veths(lambda name: any(links.belongs(name, container_id) for container_id in dead))
+    for name in veths:
+        links.delete_link(name)
+    return {"leases": len(dead), "ports": ports, "veths": len(veths)}
+
+
+def remove_all() -> None:
+    """Take away the bridge and its firewall table. Containers on it lose the network; leases stay."""
+    bridge = bridge_name()
+    firewall.remove(bridge)
+    with netlink.Socket() as socket:
+        link = socket.link(bridge)
+        if link is not None and link.kind == "bridge":
+            for port in socket.links():
+                if port.master == link.index and port.name.startswith(links.VETH):
+                    links.delete_link(port.name)
+            links.delete_link(bridge)
+
+
+def _release(db: Database, container_id: str) -> None:
+    with db.write() as transaction:
+        leases.release_in(transaction, container_id)
+
+
+def _remembered(transaction: Transaction) -> Subnet | None:
+    rows = transaction.execute(
+        "SELECT value FROM meta WHERE key = ?", (f"network.{DEFAULT_NETWORK}.subnet",)
+    ).fetchall()
+    return Subnet(rows[0][0].partition("/")[0]) if rows else None
+
+
+def _hardware(mac: str) -> bytes:
+    try:
+        address = bytes.fromhex(mac.replace(":", "").replace("-", ""))
+    except ValueError:
+        address = b""
+    if len(address) != 6 or address[0] & 1 or not any(address):
+        raise InvalidInput(f"{mac!r} is not a MAC address that an interface can have")
+    return address

@@ -1,0 +1,218 @@
+"""The kernel's side of a bridge network: the bridge and veths on the host, eth0 and lo in a netns."""
+
+from __future__ import annotations
+
+import errno
+import os
+from _socket import inet_aton
+
+from estiva.errors import Conflict, EngineError
+from estiva.linux import netlink
+from estiva.network import firewall, leases
+from estiva.network.leases import PREFIX, Subnet
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from estiva.paths import Paths
+
+INTERFACE = "eth0"
+VETH = "ve"
+_SYSCTL = "/proc/sys/net/"
+
+
+# ---- the host's side
+
+
+def bridge_link(socket: netlink.Socket, paths: Paths, bridge: str, subnet: Subnet) -> netlink.Link:
+    """The bridge, made if need be with the subnet's gateway address and firewall.
+
+    Three questions to the kernel when all is there.
+    """
+    link = _ready(socket, bridge, subnet)
+    if link is not None and firewall.present(bridge):
+        return link
+    from estiva.files import Lock
+
+    with Lock(paths.lock(f"network-{bridge}")):
+        link = _ready(socket, bridge, subnet)
+        if link is None:
+            _make(socket, bridge, subnet)
+        if link is None or not firewall.present(bridge):
+            _install(socket, bridge)
+        link = _ready(socket, bridge, subnet)
+    if link is None:
+        raise EngineError(f"bridge {bridge} went away while it was made")
+    return link
+
+
+def _ready(socket: netlink.Socket, bridge: str, subnet: Subnet) -> netlink.Link | None:
+    """The bridge if it is up and the subnet's gateway address is this machine's."""
+    try:
+        link, route = socket.exchange(netlink.get_link(bridge), netlink.get_route(inet_aton(subnet.gateway)))
+    except OSError as error:
+        if error.errno in (errno.ENODEV, errno.ENETUNREACH, errno.EHOSTUNREACH):
+            return None
+        raise
+    found = netlink.Link(link)
+    return found if found.flags & netlink.IFF_UP and netlink.route_is_local(route) else None
+
+
+def _make(socket: netlink.Socket, bridge: str, subnet: Subnet) -> None:
+    gateway = inet_aton(subnet.gateway)
+    link = socket.link(bridge)
+    if link is not None and link.kind != "bridge":
+        raise Conflict(f"interface {bridge} is not a bridge", hint="set ESTIVA_BRIDGE to another name")
+    if leases.clashes(subnet, leases.in_use(socket, bridge)):
+        raise Conflict(
+            f"the subnet {subnet} of bridge {bridge} is now used by another interface or route",
+            hint="take that away, or stop all containers and remove the bridge",
+        )
+    if link is None:
+        _ignoring(
+            errno.EEXIST, socket, netlink.add_bridge(bridge, address=b"\x02\xe5" + gateway, mtu=_mtu(socket))
+        )
+        link = socket.link(bridge)
+        if link is None:
+            raise EngineError(f"bridge {bridge} went away while it was made")
+    # Before the bridge is up: no IPv6 address of its own, no redirects to containers that reach each other
+    # through it, and 127.0.0.1 -> container for published ports (what else route_localnet allows,
+    # network/firewall drops).
+    _sysctl(f"ipv6/conf/{bridge}/disable_ipv6", "1", optional=True)
+    _sysctl(f"ipv4/conf/{bridge}/send_redirects", "0")
+    _sysctl(f"ipv4/conf/{bridge}/route_localnet", "1")
+    _ignoring(errno.EEXIST, socket, netlink.add_address(link.index, gateway, PREFIX))
+    socket.exchange(netlink.set_link(bridge, up=True))
+
+
+def _install(socket: netlink.Socket, bridge: str) -> None:
+    """Forwarding and the firewall table, for every subnet on the bridge (another state root may share it)."""
+    link = socket.link(bridge)
+    index = link.index if link else 0
+    subnets = [str(Subnet(address)) for owner, address, _ in socket.addresses() if owner == index]
+    firewall.install(bridge, subnets)
+    _sysctl("ipv4/ip_forward", "1")
+
+
+def _mtu(socket: netlink.Socket) -> int:
+    """The MTU in bytes of the interface that the default route uses, if it is a small one; else 0."""
+    indexes = {index for _, prefix, index in socket.routes() if prefix == 0}
+    small = [link.mtu for link in socket.links() if link.index in indexes and 576 <= link.mtu < 1500]
+    return min(small, default=0)
+
+
+def _ignoring(number: int, socket: netlink.Socket, request: netlink.Request) -> None:
+    try:
+        socket.exchange(request)
+    except OSError as error:
+        if error.errno != number:
+            raise
+
+
+def _sysctl(name: str, value: str, *, optional: bool = False) -> None:
+    """Write a setting of the caller's network namespace, unless it has that value. Raises OSError."""
+    try:
+        fd = os.open(_SYSCTL + name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if os.read(fd, 16).strip() == value.encode():
+                return
+        finally:
+            os.close(fd)
+        fd = os.open(_SYSCTL + name, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, value.encode())
+        finally:
+            os.close(fd)
+    except FileNotFoundError:
+        if not optional:
+            raise
+
+
+def add_veth(
+    socket: netlink.Socket, container_id: str, pid: int, hardware: bytes, bridge: netlink.Link
+) -> str:
+    """Make the pair and say the name of the host's end: "ve" and the id's start.
+
+    Where that exists, a former run's netns is still being taken down: then with another end to the name.
+    """
+    name = VETH + container_id[:11]
+    for _ in range(8):
+        try:
+            socket.exchange(
+                netlink.add_veth(
+                    name,
+                    peer=INTERFACE,
+                    peer_address=hardware,
+                    pid=pid,
+                    master=bridge.index,
+                    mtu=bridge.mtu,
+                    up=True,
+                )
+            )
+            return name
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise
+        name = f"{VETH}{container_id[:8]}-{os.urandom(2).hex()}"
+    raise EngineError(f"container {container_id[:12]} has an interface {INTERFACE} already")
+
+
+def belongs(name: str, container_id: str) -> bool:
+    """Whether an interface's name is one that `add_veth` gives to this container."""
+    return name == VETH + container_id[:11] or (
+        len(name) == 15 and name.startswith(f"{VETH}{container_id[:8]}-")
+    )
+
+
+def veths(wanted: Callable[[str], bool]) -> list[str]:
+    """The veths of the caller's network namespace whose name is wanted."""
+    with netlink.Socket() as socket:
+        return [link.name for link in socket.links() if link.kind == "veth" and wanted(link.name)]
+
+
+def delete_link(name: str) -> None:
+    """Remove an interface; none of that name is fine."""
+    with netlink.Socket() as socket:
+        _ignoring(errno.ENODEV, socket, netlink.delete_link(name))
+
+
+# ---- the container's side
+
+
+def enter(pid: int, *, ipv6: bool = False) -> netlink.Socket:
+    """A netlink socket in the network namespace of `pid`. `ipv6`: interfaces made later may have it.
+
+    Setting the default before eth0 exists (a new netns has only lo) leaves ::1 alone and no moment with a
+    link-local address (K8).
+    """
+    from estiva.linux.namespace import CLONE_NEWNET, setns
+
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            setns(there, CLONE_NEWNET, f"network namespace of process {pid}")
+        finally:
+            os.close(there)
+        try:
+            if not ipv6:
+                _sysctl("ipv6/conf/default/disable_ipv6", "1", optional=True)
+            return netlink.Socket()
+        finally:
+            setns(home, CLONE_NEWNET, "the host's network namespace")
+    finally:
+        os.close(home)
+
+
+def configure(inside: netlink.Socket, address: bytes, gateway: bytes) -> None:
+    """Give lo and eth0 all that they need, in the network namespace of the netlink socket."""
+    link = inside.link(INTERFACE)
+    if link is None:
+        raise EngineError(f"interface {INTERFACE} is not in the container's network namespace")
+    inside.exchange(
+        netlink.set_link("lo", up=True),
+        netlink.add_address(link.index, address, PREFIX),
+        netlink.set_link(INTERFACE, up=True),
+        netlink.add_route(gateway),
+    )

@@ -1,0 +1,135 @@
+"""Published ports: which host ports a container's ports get, held by bound sockets so that nobody else gets
+them.
+
+A request is Docker's: {"HostIp", "HostPort", "ContainerPort", "Protocol"}. HostIp "" means every IPv4
+address, HostPort "" any free port and "8000-8010" any free one of these. With a range as ContainerPort,
+HostPort is empty or a range of the same length. Resolved ports have one number in each, as strings, and an
+address.
+"""
+
+from __future__ import annotations
+
+import errno
+from _socket import AF_INET, SO_REUSEADDR, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET
+from _socket import socket as _socket
+
+from estiva.errors import Conflict, EngineError, InvalidInput, Unavailable, Unsupported
+from estiva.network.leases import number
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+_KINDS = {"tcp": SOCK_STREAM, "udp": SOCK_DGRAM}
+
+
+def bind(requests: Iterable[dict[str, Any]]) -> tuple[list[dict[str, str]], list[_socket]]:
+    """Resolve the requests and hold every port: (resolved ports, sockets to keep open while they are
+    published).
+
+    Raises Conflict when a port is in use, InvalidInput, Unsupported (sctp, IPv6), Unavailable when the
+    address is not this machine's; then nothing is held.
+    """
+    resolved: list[dict[str, str]] = []
+    sockets: list[_socket] = []
+    try:
+        for request in requests:
+            for address, choices, container, protocol in _expand(request):
+                held, port = _hold(address, choices, protocol)
+                sockets.append(held)
+                resolved.append(
+                    {
+                        "HostIp": address,
+                        "HostPort": str(port),
+                        "ContainerPort": str(container),
+                        "Protocol": protocol,
+                    }
+                )
+    except BaseException:
+        release(sockets)
+        raise
+    return resolved, sockets
+
+
+def release(sockets: Iterable[_socket]) -> None:
+    """Let the ports go."""
+    for held in sockets:
+        held.close()
+
+
+def _expand(request: dict[str, Any]) -> list[tuple[str, Sequence[int], int, str]]:
+    """One request as (host address, host ports to try, container port, protocol) for each container port."""
+    protocol = str(request.get("Protocol") or "tcp").lower()
+    if protocol not in _KINDS:
+        raise Unsupported(f"ports of protocol {protocol!r} can't be published", hint="use tcp or udp")
+    address = str(request.get("HostIp") or "0.0.0.0")
+    if ":" in address:
+        raise Unsupported(
+            f"ports can't be published on the IPv6 address {address}", hint="use an IPv4 address"
+        )
+    number(address)
+    container = _range(request.get("ContainerPort"), "container")
+    host = (
+        _range(request.get("HostPort"), "host") if request.get("HostPort") not in (None, "", 0, "0") else None
+    )
+    if host is None:
+        return [(address, (0,), port, protocol) for port in container]
+    if len(container) == 1:
+        return [(address, host, container[0], protocol)]
+    if len(host) != len(container):
+        raise InvalidInput(f"{len(container)} container ports can't be published on {len(host)} host ports")
+    return [(address, (outer,), inner, protocol) for outer, inner in zip(host, container, strict=True)]
+
+
+def _range(value: Any, whose: str) -> range:
+    first, dash, last = str(value).partition("-")
+    last = last if dash else first
+    if not all(n.isascii() and n.isdigit() and 0 < int(n) < 65536 for n in (first, last)) or int(first) > int(
+        last
+    ):
+        raise InvalidInput(f"invalid {whose} port {value!r}")
+    return range(int(first), int(last) + 1)
+
+
+def _hold(address: str, choices: Sequence[int], protocol: str) -> tuple[_socket, int]:
+    """The first of `choices` that is free (0: any), bound."""
+    for port in choices:
+        held = _bind(address, port, protocol)
+        if held is not None:
+            return held, held.getsockname()[1]
+    what = f"port {choices[0]}" if len(choices) == 1 else f"each of the ports {choices[0]}-{choices[-1]}"
+    where = f"{what}/{protocol} is already in use on {address}"
+    raise Conflict(where, hint="stop what uses it, or publish on another host port")
+
+
+def _bind(address: str, port: int, protocol: str) -> _socket | None:
+    """A socket that holds the port, None when it is in use.
+
+    Connections are redirected before they reach it (network/firewall). It does not listen, so that one which
+    is not is refused, and nobody can share the port with SO_REUSEADDR. Where only connections that linger in
+    TIME_WAIT are in the way (tcp(7)), SO_REUSEADDR gets it, and listening keeps others from doing the same.
+    """
+    held = _socket(AF_INET, _KINDS[protocol] | SOCK_CLOEXEC)
+    try:
+        try:
+            held.bind((address, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or protocol != "tcp" or not port:
+                raise
+            held.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+            held.bind((address, port))
+            held.listen(0)
+    except OSError as error:
+        held.close()
+        if error.errno == errno.EADDRINUSE:
+            return None
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise Unavailable(
+                f"ports can't be published on {address}: this machine does not have that address"
+            ) from None
+        raise EngineError(f"bind of port {port}/{protocol} on {address}: {error.strerror}") from error
+    except BaseException:
+        held.close()
+        raise
+    return held
