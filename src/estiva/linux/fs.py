@@ -44,6 +44,7 @@ TMPFS_MAGIC = 0x01021994
 XFS_SUPER_MAGIC = 0x58465342
 
 _MAX_RETRIES = 128
+_MAX_LINKS = 40
 
 _openat2 = syscall(ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t)
 _renameat2 = syscall(ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
@@ -83,30 +84,39 @@ def mkdir_in_root(
     """An O_PATH fd of the directory `path` inside `rootfd`, made with its parents where missing.
 
     Each step goes through an fd, so whoever swaps a component for a symlink only leads us elsewhere inside.
-    What is made gets exactly `mode` (no umask) and, when given, uid and gid. Raises OSError (ENOTDIR, ELOOP,
-    EROFS).
+    A symlink to nothing is followed and its target made. What is made gets exactly `mode` (no umask) and, if
+    given, uid and gid. `follow=False` refuses symlinks. Raises OSError (ENOTDIR, ELOOP, EROFS).
     """
     flags = O_PATH | O_DIRECTORY
     try:
         return open_in_root(rootfd, path, flags, follow=follow)
     except FileNotFoundError:
         pass
-    # A `..` after something missing has no meaning yet: clean it by name, as the kernel would once it exists.
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == "..":
-            del parts[-1:]
-        elif part not in ("", "."):
-            parts.append(part)
-    done = 0
+    todo = path.split("/")[::-1]
+    done: list[str] = []
+    links = 0
     fd = open_in_root(rootfd, "/", flags)
     try:
-        for done in range(1, len(parts) + 1):
-            prefix = "/".join(parts[:done])
-            try:
-                child = open_in_root(rootfd, prefix, flags, follow=follow)
-            except FileNotFoundError:
-                child = _mkdir_step(fd, parts[done - 1], prefix, mode, uid, gid)
+        while todo:
+            part = todo.pop()
+            if part in ("", "."):
+                continue
+            if part == "..":  # after something missing it has no meaning but the textual one
+                del done[-1:]
+                child = open_in_root(rootfd, "/".join(done) or "/", flags, follow=follow)
+            else:
+                done.append(part)
+                try:
+                    child = open_in_root(rootfd, "/".join(done), flags, follow=follow)
+                except FileNotFoundError:
+                    link = _mkdir_step(fd, part, path, mode, uid, gid)
+                    if link is not None:
+                        links += 1
+                        if links > _MAX_LINKS or not follow:
+                            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path) from None
+                        todo += link.split("/")[::-1]
+                        del done[0 if link.startswith("/") else -1 :]
+                    child = open_in_root(rootfd, "/".join(done) or "/", flags, follow=follow)
             os.close(fd)
             fd = child
     except BaseException:
@@ -115,28 +125,57 @@ def mkdir_in_root(
     return fd
 
 
-def _mkdir_step(parent: int, name: str, path: str, mode: int, uid: int, gid: int) -> int:
-    """mkdir `name` in the directory fd `parent`; an O_PATH fd of it."""
+def _mkdir_step(parent: int, name: str, path: str, mode: int, uid: int, gid: int) -> str | None:
+    """mkdir `name` in the directory fd `parent`; the target instead when a symlink to nothing is there."""
     try:
-        os.mkdir(name, mode & 0o7777, dir_fd=parent)
-        made = True
-    except FileExistsError:  # a dangling symlink, or somebody else made it just now
-        made = False
+        os.mkdir(name, mode, dir_fd=parent)
+    except FileExistsError:
+        try:
+            return os.readlink(name, dir_fd=parent)
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # somebody else made a directory just now
+                return None
+            raise
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from None
-    resolve = RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH
-    fd = openat2(parent, name, O_PATH | O_DIRECTORY, 0, resolve)
-    if made:
+    fd = openat2(parent, name, O_PATH | O_DIRECTORY, 0, RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH)
+    try:
+        own = f"/proc/self/fd/{fd}"
+        if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
+            os.chmod(own, mode)
+        if uid >= 0 or gid >= 0:
+            os.chown(own, uid, gid)
+    finally:
+        os.close(fd)
+    return None
+
+
+def create_in_root(rootfd: int, path: str, mode: int = 0o644) -> int:
+    """An O_PATH fd of the file `path` inside `rootfd`, made empty with its parents where missing.
+
+    Whatever is there already is not opened, so that a FIFO or a device does no harm. A symlink to nothing is
+    followed and its target made. Raises OSError.
+    """
+    for _ in range(_MAX_LINKS):
         try:
-            own = f"/proc/self/fd/{fd}"
-            if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
-                os.chmod(own, mode)
-            if uid >= 0 or gid >= 0:
-                os.chown(own, uid, gid)
-        except BaseException:
-            os.close(fd)
-            raise
-    return fd
+            return open_in_root(rootfd, path, O_PATH)
+        except FileNotFoundError:
+            pass
+        directory, _, name = path.rstrip("/").rpartition("/")
+        parent = mkdir_in_root(rootfd, directory or "/")
+        try:
+            flags = os.O_CREAT | os.O_EXCL | os.O_RDONLY | os.O_NONBLOCK | O_NOFOLLOW
+            os.close(openat2(parent, name, flags, mode, RESOLVE_BENEATH))
+            return openat2(parent, name, O_PATH | O_NOFOLLOW, 0, RESOLVE_BENEATH)
+        except FileExistsError:
+            try:
+                link = os.readlink(name, dir_fd=parent)
+            except OSError:
+                continue
+            path = link if link.startswith("/") else f"{directory}/{link}"
+        finally:
+            os.close(parent)
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
 
 
 def renameat2(

@@ -1,7 +1,7 @@
 """The C library through ctypes, the syscall numbers, and the one way an error comes back.
 
 Every wrapper in this package is named after its syscall and raises OSError(errno, strerror, object). `CDLL`
-releases the GIL around a call, `PyDLL` keeps it: clone3 uses the latter, so that no other thread gets in between.
+releases the GIL around a call, `PyDLL` keeps it: clone3 uses the latter, so that no thread gets in between.
 """
 
 from __future__ import annotations

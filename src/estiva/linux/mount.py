@@ -236,9 +236,10 @@ def overlay(
 ) -> int:
     """A detached overlay mount (its fd): `lowerdirs` topmost first, `upper` and `work` on one filesystem.
 
-    A single lowerdir without an upper is no overlay at all but a read-only copy of that mount. Up to 500 layers
-    (the kernel's limit), with paths of any length, go by `lowerdir+` (Linux 6.7); older kernels get one string,
-    which must fit in a page. Without an upper the result is read-only. Raises OSError with the kernel's words.
+    A single lowerdir without an upper is no overlay at all but a read-only copy of that mount. Up to 500
+    layers (the kernel's limit), with paths of any length, go by `lowerdir+` (Linux 6.7); older kernels get
+    one string, which must fit in a page. Without an upper the result is read-only. Raises OSError with the
+    kernel's own words.
     """
     attributes = MOUNT_ATTR_RDONLY if readonly or upper is None else 0
     if upper is None and len(lowerdirs) == 1:
@@ -264,7 +265,7 @@ def overlay(
         if upper is not None and work is not None:
             fsconfig_string(context, "upperdir", _short(upper, held))
             fsconfig_string(context, "workdir", _short(work, held))
-        for key, value in options:
+        for key, value in (("source", "overlay"), *options):
             if value:
                 fsconfig_string(context, key, value)
             else:

@@ -47,6 +47,9 @@ _capget = libc.capget
 _capget.argtypes = (ctypes.c_char_p, ctypes.c_void_p)
 _personality = libc.personality
 _personality.argtypes = (ctypes.c_ulong,)
+_malloc_trim = getattr(libc, "malloc_trim", None)
+_setdomainname = libc.setdomainname
+_setdomainname.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
 _close_range = syscall(ctypes.c_uint, ctypes.c_uint, ctypes.c_uint)
 _pidfd_getfd = syscall(ctypes.c_int, ctypes.c_int, ctypes.c_uint)
 _seccomp = syscall(ctypes.c_uint, ctypes.c_uint, ctypes.c_char_p)
@@ -92,9 +95,14 @@ def no_new_privs() -> None:
     prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
+def bounding_read(capability: int) -> int:
+    """PR_CAPBSET_READ: 1 or 0, or -1 for a number that the kernel doesn't know."""
+    return int(_prctl(PR_CAPBSET_READ, capability, 0, 0, 0))
+
+
 def bounding_has(capability: int) -> bool:
-    """PR_CAPBSET_READ; False for a number that the kernel doesn't know."""
-    return bool(_prctl(PR_CAPBSET_READ, capability, 0, 0, 0) == 1)
+    """Whether a capability is in the bounding set."""
+    return bounding_read(capability) == 1
 
 
 def bounding_drop(capability: int) -> None:
@@ -180,18 +188,37 @@ def personality(persona: int) -> int:
     return check(_personality(persona), "personality")
 
 
-def start_time(pid: int) -> int:
-    """When a process started, in clock ticks since boot: field 22 of /proc/PID/stat (proc_pid_stat(5)).
+def trim_memory() -> None:
+    """malloc_trim(3): give free heap pages back to the kernel; nothing where the C library has no such call."""
+    if _malloc_trim is not None:
+        _malloc_trim(0)
 
-    A pid with its start time names one process for ever. Raises ProcessLookupError when there is none.
+
+def setdomainname(name: str) -> None:
+    """setdomainname(2): the NIS domain of the uts namespace."""
+    raw = name.encode()
+    check(_setdomainname(raw, len(raw)), name)
+
+
+def stat(pid: int) -> tuple[str, int]:
+    """(state letter, start time) of a process: fields 3 and 22 of /proc/PID/stat (proc_pid_stat(5)).
+
+    The start time is in clock ticks since boot; a pid with it names one process for ever. Raises
+    ProcessLookupError when there is none.
     """
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.read(fd, 4096)
+        finally:
+            os.close(fd)
     except FileNotFoundError:
         raise ProcessLookupError(3, "no such process", str(pid)) from None
-    try:
-        data = os.read(fd, 4096)
-    finally:
-        os.close(fd)
     # The second field, the name, may hold blanks and brackets: count from the last ")".
-    return int(data[data.rindex(b")") + 2 :].split(b" ", 20)[19])
+    fields = data[data.rindex(b")") + 2 :].split(b" ", 20)
+    return fields[0].decode(), int(fields[19])
+
+
+def start_time(pid: int) -> int:
+    """When a process started, in clock ticks since boot. Raises ProcessLookupError when there is none."""
+    return stat(pid)[1]

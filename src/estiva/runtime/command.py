@@ -1,0 +1,230 @@
+"""Finding, checking and executing the container's command, with the reason when that can't be."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from _struct import unpack_from
+
+from estiva.errors import CommandNotExecutable, CommandNotFound, EstivaError, oneline
+from estiva.linux import fs
+from estiva.linux.libc import AT_FDCWD
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_HEADER = 1024
+_SHEBANG_LIMIT = 256  # the kernel's BINPRM_BUF_SIZE
+_MAX_INTERPRETERS = 5
+_PT_INTERP = 3
+_MACHINES = {
+    3: "i386",
+    8: "mips",
+    20: "ppc",
+    21: "ppc64le",
+    22: "s390x",
+    40: "arm",
+    62: "x86_64",
+    183: "aarch64",
+    243: "riscv64",
+    258: "loongarch64",
+}
+
+
+def environment(entries: Sequence[str]) -> dict[bytes, bytes]:
+    """process.env as execve takes it: the last of equal names counts; what is no NAME=VALUE is left out."""
+    result: dict[bytes, bytes] = {}
+    for entry in entries:
+        name, equals, value = os.fsencode(entry).partition(b"=")
+        if equals and name and b"\0" not in name and b"\0" not in value:
+            result[name] = value
+    return result
+
+
+def find(name: str, path: str) -> str:
+    """The file that `name` means: itself with a slash, else the first executable of that name on `path`.
+
+    Runs inside the container with the process's own credentials. Raises CommandNotFound,
+    CommandNotExecutable.
+    """
+    if "/" in name:
+        _check_file(name)
+        return name
+    denied = ""
+    for directory in path.split(":"):
+        candidate = f"{directory or '.'}/{name}"
+        try:
+            mode = os.stat(candidate).st_mode
+        except OSError:
+            continue
+        if stat.S_ISREG(mode):
+            if os.access(candidate, os.X_OK):
+                return candidate
+            denied = denied or candidate
+    if denied:
+        raise CommandNotExecutable(
+            f'exec: "{oneline(name)}": {oneline(denied)} is not executable', hint="chmod +x it in the image"
+        )
+    raise CommandNotFound(f'exec: "{oneline(name)}": executable file not found in $PATH')
+
+
+def _check_file(name: str) -> None:
+    try:
+        status = os.stat(name)
+    except OSError as error:
+        raise _failure(name, error) from None
+    if stat.S_ISDIR(status.st_mode):
+        raise CommandNotExecutable(f'exec: "{oneline(name)}": is a directory')
+    if not stat.S_ISREG(status.st_mode):
+        raise CommandNotExecutable(f'exec: "{oneline(name)}": is not a regular file')
+    if not os.access(name, os.X_OK):
+        raise CommandNotExecutable(
+            f'exec: "{oneline(name)}": permission denied', hint="chmod +x it in the image"
+        )
+
+
+def inspect(path: str) -> None:
+    """Follow a command to the program that the kernel will really run, and refuse what can't or must not be.
+
+    The kernel reports a missing interpreter as if the script itself were missing, so say which it is. And a
+    command, a `#!` line or an ELF loader that leads through a magic link (/proc/self/exe) would run the
+    host's own interpreter, whose file the container could then write to (K4, CVE-2019-5736): that is
+    refused. Raises CommandNotFound, CommandNotExecutable.
+    """
+    current = path
+    for _ in range(_MAX_INTERPRETERS + 1):
+        try:
+            fd = fs.openat2(AT_FDCWD, current, os.O_RDONLY | os.O_NONBLOCK, 0, fs.RESOLVE_NO_MAGICLINKS)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise CommandNotExecutable(
+                    f'exec: "{oneline(path)}": {oneline(current)} leads through a magic link of /proc'
+                ) from None
+            if error.errno == errno.EACCES and current == path:
+                return  # execute-only: the kernel may run what we may not read
+            raise _failure(path, error, current if current != path else "") from None
+        try:
+            header = os.read(fd, _HEADER)
+            loader = _loader(fd, header) if header.startswith(b"\x7fELF") else _shebang(header)
+        finally:
+            os.close(fd)
+        if not loader:
+            return
+        if not os.path.exists(loader):
+            raise _missing(path, loader, header)
+        current = loader
+
+
+def _shebang(header: bytes) -> str:
+    if not header.startswith(b"#!"):
+        return ""
+    line = header[2:_SHEBANG_LIMIT].split(b"\n", 1)[0].strip(b" \t")
+    return os.fsdecode(line.replace(b"\t", b" ").split(b" ", 1)[0].split(b"\0", 1)[0])
+
+
+def _loader(fd: int, header: bytes) -> str:
+    """The PT_INTERP of an ELF file (elf(5)), "" for a static one or a malformed header."""
+    try:
+        wide = header[4] == 2
+        order = "<" if header[5] == 1 else ">"
+        if wide:
+            (table,) = unpack_from(order + "Q", header, 32)
+            size, count = unpack_from(order + "HH", header, 54)
+        else:
+            (table,) = unpack_from(order + "I", header, 28)
+            size, count = unpack_from(order + "HH", header, 42)
+        data = header if table + size * count <= len(header) else b""
+        if not data:
+            data, table = os.pread(fd, min(size * count, 65536), table), 0
+        for index in range(min(count, 128)):
+            at = table + index * size
+            (kind,) = unpack_from(order + "I", data, at)
+            if kind == _PT_INTERP:
+                if wide:
+                    (offset,) = unpack_from(order + "Q", data, at + 8)
+                    (length,) = unpack_from(order + "Q", data, at + 32)
+                else:
+                    (offset,) = unpack_from(order + "I", data, at + 4)
+                    (length,) = unpack_from(order + "I", data, at + 16)
+                return os.fsdecode(os.pread(fd, min(length, 4096), offset).split(b"\0", 1)[0])
+    except (IndexError, ValueError, OSError, OverflowError):
+        pass
+    except Exception as error:  # struct.error, whose module is not worth its import
+        if type(error).__name__ != "error":
+            raise
+    return ""
+
+
+def _missing(path: str, loader: str, header: bytes) -> CommandNotFound:
+    name, want = oneline(path), oneline(loader)
+    if header.startswith(b"#!"):
+        if loader.endswith("\r"):
+            return CommandNotFound(
+                f'exec: "{name}": its first line asks for the interpreter "{want}"',
+                hint="the script has Windows line endings: convert it with dos2unix",
+            )
+        return CommandNotFound(
+            f'exec: "{name}": its interpreter {want} is not in the container',
+            hint=f"install what provides {want}, or change the script's first line",
+        )
+    libc = "musl" if "musl" in loader else "glibc" if "/ld-linux" in loader or "/ld64" in loader else ""
+    hint = (
+        f"the program was linked against {libc}, which this image lacks: rebuild it statically"
+        if libc
+        else ""
+    )
+    return CommandNotFound(f'exec: "{name}": its loader {want} is not in the container', hint=hint)
+
+
+def _failure(path: str, error: OSError, through: str = "") -> EstivaError:
+    """An errno of stat, open or execve as the error for the user: 127 when it isn't there, else 126."""
+    name = oneline(path)
+    words = os.strerror(error.errno or 0).lower()
+    if through:
+        words = f"{oneline(through)}: {words}"
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return CommandNotFound(f'exec: "{name}": {words}')
+    if error.errno == errno.ENOEXEC:
+        return _format_error(path)
+    return CommandNotExecutable(f'exec: "{name}": {words}')
+
+
+def _format_error(path: str) -> CommandNotExecutable:
+    name = oneline(path)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            header = os.read(fd, 64)
+        finally:
+            os.close(fd)
+    except OSError:
+        header = b""
+    here = os.uname().machine
+    if header.startswith(b"\x7fELF") and len(header) >= 20:
+        (machine,) = unpack_from("<H" if header[5] == 1 else ">H", header, 18)
+        built = _MACHINES.get(machine, f"machine {machine}")
+        if built != here:
+            return CommandNotExecutable(
+                f'exec: "{name}": it is built for {built}, and this machine is {here}',
+                hint="pull or build the image for this machine's platform",
+            )
+    elif header and not header.startswith(b"#!"):
+        return CommandNotExecutable(
+            f'exec: "{name}": exec format error: neither a program nor a script with a #! line',
+            hint="put #!/bin/sh on its first line",
+        )
+    return CommandNotExecutable(f'exec: "{name}": exec format error')
+
+
+def execute(path: str, arguments: Sequence[str], env: dict[bytes, bytes]) -> None:
+    """execve(2); returns only by raising CommandNotFound or CommandNotExecutable."""
+    try:
+        os.execve(path, list(arguments), env)
+    except OSError as error:
+        raise _failure(path, error) from None
+    except ValueError as error:
+        raise CommandNotExecutable(f'exec: "{oneline(path)}": {error}') from None

@@ -1,0 +1,141 @@
+"""From root to what the container's process may be: limits, ids, capabilities, seccomp, in that order."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from estiva.errors import InvalidInput, LimitRefused
+from estiva.linux import process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.runtime.user import Identity
+
+_SYS_ADMIN_BIT = 1 << 21
+_MOST_CAPABILITIES = 64
+
+
+class Capabilities:
+    """The five sets of an OCI process.capabilities as masks; what the machine doesn't have is left out."""
+
+    __slots__ = ("bounding", "effective", "permitted", "inheritable", "ambient")
+
+    def __init__(self, sets: dict[str, list[str]] | None, numbers: dict[str, int]) -> None:
+        masks: dict[str, int] = {}
+        for name in self.__slots__:
+            mask = 0
+            for capability in (sets or {}).get(name) or ():
+                bit = numbers.get(capability)
+                if bit is None:
+                    raise InvalidInput(f"{capability!r} is not a capability")
+                mask |= 1 << bit
+            masks[name] = mask
+        self.bounding = masks["bounding"]
+        self.permitted = masks["permitted"]
+        self.effective = masks["effective"] & self.permitted
+        self.inheritable = masks["inheritable"]
+        self.ambient = masks["ambient"] & self.inheritable & self.permitted
+
+
+def set_rlimits(rlimits: list[dict[str, Any]]) -> None:
+    """setrlimit(2) for an OCI process.rlimits. Raises InvalidInput, LimitRefused."""
+    if not rlimits:
+        return
+    import resource
+
+    for limit in rlimits:
+        name = str(limit.get("type"))
+        kind = getattr(resource, name, None) if name.startswith("RLIMIT_") else None
+        if not isinstance(kind, int):
+            raise InvalidInput(f"{name} is not a resource limit")
+        soft, hard = (_rlimit(limit.get(which, 0)) for which in ("soft", "hard"))
+        try:
+            resource.setrlimit(kind, (soft, hard))
+        except (ValueError, OSError) as error:
+            short = name[7:].lower()
+            raise LimitRefused(
+                f"the kernel refuses the limit {short}={_words(soft)}:{_words(hard)}: {error}",
+                hint="a hard limit above the current one needs CAP_SYS_RESOURCE",
+            ) from None
+
+
+def _rlimit(value: int) -> int:
+    """RLIM_INFINITY is 2^64-1 in JSON and -1 to setrlimit."""
+    return -1 if value < 0 or value >= (1 << 64) - 1 else value
+
+
+def _words(value: int) -> str:
+    return "unlimited" if value < 0 else str(value)
+
+
+def own_stdio(uid: int, terminal: bool) -> None:
+    """Give the container's user its pipes or its terminal, so that it can open /dev/stdout again.
+
+    Anything else on fds 0-2, a file or the caller's own terminal, stays with its owner.
+    """
+    if uid == 0:
+        return
+    for fd in (0, 1, 2):
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISFIFO(mode) or (terminal and stat.S_ISCHR(mode)):
+            try:
+                os.fchown(fd, uid, -1)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EINVAL, errno.EROFS):
+                    raise
+
+
+def drop(identity: Identity, wanted: Capabilities, *, keep_admin: bool) -> None:
+    """Take the ids and drop the capabilities of everything but what `finish` still needs. Raises OSError.
+
+    The order is forced: the bounding set needs CAP_SETPCAP and the groups CAP_SETGID, so both come before the
+    uid; KEEPCAPS carries the permitted set over the uid's change, and capset then cuts it down.
+    `keep_admin` holds CAP_SYS_ADMIN back for installing a seccomp filter without no_new_privs.
+    """
+    _, permitted, _ = process.capget()
+    for capability in range(_MOST_CAPABILITIES):
+        there = process.bounding_read(capability)
+        if there < 0:
+            break  # past the kernel's last one
+        if there and not wanted.bounding >> capability & 1:
+            process.bounding_drop(capability)
+    if identity.uid != 0:
+        process.set_keepcaps(True)
+    os.setgroups(identity.groups)
+    os.setresgid(identity.gid, identity.gid, identity.gid)
+    os.setresuid(identity.uid, identity.uid, identity.uid)
+    if identity.uid != 0:
+        process.set_keepcaps(False)
+    held = wanted.permitted & permitted
+    if not keep_admin:
+        process.capset(wanted.effective & held, held, wanted.inheritable & permitted)
+    else:
+        admin = _SYS_ADMIN_BIT & permitted
+        process.capset(wanted.effective & held | admin, held | admin, wanted.inheritable & permitted)
+    _ambient(wanted, held)
+
+
+def finish(wanted: Capabilities, bpf: bytes | None, *, keep_admin: bool) -> None:
+    """The last step before execve: the filter, then what was held back for it goes."""
+    if bpf:
+        process.install(bpf)
+    if keep_admin:
+        _, permitted, _ = process.capget()
+        held = wanted.permitted & permitted
+        process.capset(wanted.effective & held, held, wanted.inheritable & permitted)
+
+
+def _ambient(wanted: Capabilities, held: int) -> None:
+    """Clear the ambient set (K6), then raise what was asked for."""
+    process.ambient_clear()
+    mask = wanted.ambient & held
+    capability = 0
+    while mask:
+        if mask & 1:
+            process.ambient_raise(capability)
+        mask >>= 1
+        capability += 1

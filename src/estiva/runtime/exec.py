@@ -1,0 +1,95 @@
+"""A further process in a running container: its namespaces are joined, the rest is as for its init."""
+
+from __future__ import annotations
+
+import os
+
+from estiva.errors import Conflict
+from estiva.linux import namespace as ns
+from estiva.linux import process as proc
+from estiva.runtime import init as child
+from estiva.runtime import sync
+from estiva.runtime.container import Init, clone
+from estiva.runtime.plan import Process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.runtime.cgroup import Cgroup
+
+# Joining one that is the same already does no harm, except for the user namespace (EINVAL).
+_ALWAYS = ns.CLONE_NEWNS | ns.CLONE_NEWNET | ns.CLONE_NEWIPC | ns.CLONE_NEWUTS | ns.CLONE_NEWCGROUP
+
+
+def execute(
+    pid: int,
+    process: dict[str, Any],
+    *,
+    cgroup: Cgroup | None = None,
+    stdio: tuple[int, int, int] = (0, 1, 2),
+    bpf: bytes | None = None,
+    rootless: bool = False,
+    preserve_fds: int = 0,
+) -> Init:
+    """Clone a child that becomes an OCI `process` in the container whose init is `pid`.
+
+    The same Init as of container.create: `ready`, `start`, `wait`. The caller must have one thread, and have
+    checked that `pid` still is that init (state.alive). Raises Conflict when it is gone, InvalidInput.
+    """
+    what = Process(process, stdio=stdio, bpf=bpf, preserve_fds=preserve_fds)
+    try:
+        target = sync.at_least(proc.pidfd_open(pid), 3 + preserve_fds)
+    except ProcessLookupError:
+        raise Conflict(f"process {pid} is gone: its container is not running") from None
+    try:
+        flags = _ALWAYS
+        user = differs(pid, "user")
+        if user:
+            flags |= ns.CLONE_NEWUSER
+        if differs(pid, "time"):
+            flags |= ns.CLONE_NEWTIME
+        joins = [("pid", target, ns.CLONE_NEWPID)]
+
+        def body(channel: sync.Channel) -> None:
+            enter(what, target, flags, cgroup, channel)
+
+        return clone(0, joins, what, cgroup, body)
+    except ProcessLookupError:
+        raise Conflict(f"process {pid} is gone: its container is not running") from None
+    finally:
+        os.close(target)
+
+
+def differs(pid: int, name: str) -> bool:
+    """Whether a process is in another namespace of that kind than the caller. Raises Conflict if it's gone."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}")
+    except FileNotFoundError:
+        if os.path.exists(f"/proc/{pid}"):
+            return False  # a kernel without that kind
+        raise Conflict(f"process {pid} is gone: its container is not running") from None
+
+
+def enter(what: Process, target: int, flags: int, cgroup: Cgroup | None, channel: sync.Channel) -> None:
+    """The child's side: become a process of the container. The numbers are those of sync.py."""
+    child.isolate_process(what, channel, [target])
+    if cgroup is not None:
+        channel.step = "enter the cgroup"
+        cgroup.enter()
+    channel.step = "join the container's namespaces"
+    ns.setns(target, flags, "the container's namespaces")
+    os.close(target)
+    if flags & ns.CLONE_NEWUSER:
+        child.become_root()
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    if what.terminal:
+        channel.step = "open the terminal"
+        child.take_terminal(root, what, channel, console=False)
+    channel.step = "look up the user"
+    identity = child.look_up(root, what)
+    os.close(root)
+    child.settle(what, identity, channel)
+    channel.send(sync.READY)  # (3)
+    channel.expect(sync.GO)  # (4)
+    child.launch(what, channel)

@@ -1,0 +1,258 @@
+"""The child's side: from a fresh clone to execve, in one order. The numbers are those of sync.py.
+
+The order is forced by the kernel and by what went wrong elsewhere:
+- not dumpable and without the host's fds before anything of the container exists (K3, K4);
+- into the cgroup before the cgroup namespace is made, which takes the place it finds as its root;
+- all mounts, masks and device nodes while the host's /proc is still there to name fds by, then pivot_root;
+- the user is looked up, cwd made and entered as root; then limits, ids, capabilities;
+- seccomp last of all, so that a profile need allow nothing but execve.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import gc
+import os
+
+from estiva.linux import fs, process, tty
+from estiva.linux import namespace as ns
+from estiva.runtime import command, credentials, devices, mounts, protect, reaper, rootfs, sync, user
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from estiva.runtime.plan import Plan, Process
+    from estiva.runtime.user import Identity
+
+ALL_SIGNALS = frozenset(_signal.valid_signals())
+_DEFAULT_UMASK = 0o022
+
+
+def run(channel: sync.Channel, body: Callable[[], None]) -> None:
+    """Run `body` to its execve in the new child. Never returns: what goes wrong goes to the parent whole."""
+    try:
+        gc.disable()
+        body()
+    except sync.ParentGone:
+        pass
+    except BaseException as error:
+        channel.report(error)
+    finally:
+        os._exit(1)
+
+
+def become(plan: Plan, channel: sync.Channel) -> None:
+    """Become the container's first process."""
+    what = plan.process
+    isolate_process(what, channel, plan.opened())
+    if plan.cgroup is not None and not plan.user_namespace:
+        channel.step = "enter the cgroup"
+        plan.cgroup.enter()
+    if plan.user_namespace:
+        channel.expect(sync.MAPPED)  # (1)
+        channel.step = "become root of the user namespace"
+        become_root()
+    channel.step = "make the namespaces"
+    enter_late_namespaces(plan)
+    identity = build(plan, channel)
+    channel.step = "set the hostname"
+    if plan.hostname:
+        _socket.sethostname(plan.hostname)
+    if plan.domainname:
+        process.setdomainname(plan.domainname)
+    if plan.personality is not None:
+        process.personality(plan.personality)
+    if plan.init:
+        channel.send(sync.READY)  # (3)
+        channel.expect(sync.GO)  # (4)
+        reaper.run(
+            lambda: run(channel, lambda: _command(what, identity, channel)),
+            channel,
+            terminal=what.terminal,
+            pid_namespace=bool(plan.flags & ns.CLONE_NEWPID),
+        )
+    settle(what, identity, channel)
+    channel.send(sync.READY)  # (3)
+    channel.expect(sync.GO)  # (4)
+    launch(what, channel)
+
+
+def _command(what: Process, identity: Identity, channel: sync.Channel) -> None:
+    """With --init: the forked command takes its credentials and goes."""
+    settle(what, identity, channel)
+    launch(what, channel)
+
+
+def isolate_process(what: Process, channel: sync.Channel, keep: list[int]) -> None:
+    """Out of reach of the container, and with no fd but those it is to have."""
+    channel.step = "prepare the process"
+    if what.oom_score_adj is not None:
+        channel.step = "set oom_score_adj"
+        put("/proc/self/oom_score_adj", str(what.oom_score_adj))
+    channel.step = "arrange the file descriptors"
+    place_stdio(what.stdio)
+    process.close_all_but([channel.fd, *keep], 3 + what.preserve_fds)
+    for fd in range(3, 3 + what.preserve_fds):
+        try:
+            os.set_inheritable(fd, True)
+        except OSError:
+            pass  # not open: the count may be larger than what there is
+    os.setsid()
+    os.umask(0)
+
+
+def place_stdio(stdio: tuple[int, int, int]) -> None:
+    """dup2 the three to 0, 1, 2; -1 stands for /dev/null."""
+    sources = []
+    for wanted, fd in enumerate(stdio):
+        if fd < 0:
+            fd = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        if fd < 3 and fd != wanted:  # it would be overwritten before its turn
+            import fcntl
+
+            fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+        sources.append(fd)
+    for wanted, fd in enumerate(sources):
+        if fd == wanted:
+            os.set_inheritable(fd, True)
+        else:
+            os.dup2(fd, wanted)
+
+
+def put(path: str, value: str) -> None:
+    """Write `value` to a file of the kernel's."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+    finally:
+        os.close(fd)
+
+
+def become_root() -> None:
+    """Take the ids 0 of the new user namespace, and be not dumpable from here on: the maps are written."""
+    os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    process.set_dumpable(False)
+
+
+def enter_late_namespaces(plan: Plan) -> None:
+    """The cgroup namespace, rooted where the process now is, and the time namespace with its offsets."""
+    late = plan.flags & (ns.CLONE_NEWCGROUP | ns.CLONE_NEWTIME)
+    if plan.cgroup_namespace:
+        fd = os.open(plan.cgroup_namespace, os.O_RDONLY | os.O_CLOEXEC)
+        ns.setns(fd, ns.CLONE_NEWCGROUP, plan.cgroup_namespace)
+        os.close(fd)
+    if late:
+        ns.unshare(late)
+    if plan.flags & ns.CLONE_NEWTIME and plan.time_offsets:
+        lines = [f"{c} {o.get('secs', 0)} {o.get('nanosecs', 0)}\n" for c, o in plan.time_offsets.items()]
+        put("/proc/self/timens_offsets", "".join(lines))
+
+
+def build(plan: Plan, channel: sync.Channel) -> Identity:
+    """The root filesystem with all that is mounted in it, up to pivot_root; who the process will be."""
+    what = plan.process
+    channel.step = "mount the root filesystem"
+    rootfs.isolate(plan.propagation)
+    root = plan.root_fd if plan.root_fd >= 0 else plan.rootfs.mount()
+    rootfs.attach(plan.rootfs, root, plan.propagation)
+    mounts.apply_all(plan.mounts, root, channel, None if plan.cgroup is None else plan.cgroup.path)
+    if devices.is_ours(plan.mounts):
+        channel.step = "make the devices"
+        devices.populate(root, plan.devices)
+    if what.terminal:
+        channel.step = "open the terminal"
+        take_terminal(root, what, channel, console=True)
+    channel.step = "look up the user"
+    identity = look_up(root, what)
+    if what.cwd != "/":
+        channel.step = "make the working directory"
+        try:
+            os.close(fs.mkdir_in_root(root, what.cwd))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, what.cwd) from error
+    if plan.sysctls:
+        channel.step = "set sysctls"
+        protect.write_sysctls(plan.sysctls)
+    channel.step = "guard kernel files"
+    protect.make_readonly(root, plan.readonly_paths)
+    protect.mask(root, plan.masked)
+    channel.step = "change the root"
+    rootfs.pivot(root, plan.propagation, plan.readonly)
+    os.close(root)
+    return identity
+
+
+def look_up(root: int, what: Process) -> Identity:
+    """The identity, whose home becomes HOME unless the config gives one."""
+    need_home = b"HOME" not in what.env
+    identity = user.resolve(root, what.user, need_home=need_home)
+    if need_home:
+        what.env[b"HOME"] = os.fsencode(identity.home)
+    return identity
+
+
+def take_terminal(root: int, what: Process, channel: sync.Channel, *, console: bool) -> None:
+    """Make a pty: its master goes to the parent, its slave becomes fds 0-2 and the controlling terminal."""
+    master, slave = devices.open_console(root, what.console_size)
+    if console:
+        devices.bind_console(root, slave)
+    channel.send_fd(sync.CONSOLE, master)  # (2)
+    os.close(master)
+    for fd in (0, 1, 2):
+        os.dup2(slave, fd)
+    os.close(slave)
+    tty.set_controlling(0)
+
+
+def settle(what: Process, identity: Identity, channel: sync.Channel) -> None:
+    """cwd, limits, ids, capabilities: after this only the command's own rights are left."""
+    channel.step = "enter the working directory"
+    enter_cwd(what.cwd)
+    channel.step = "set resource limits"
+    credentials.set_rlimits(what.rlimits)
+    channel.step = "take the user's credentials"
+    credentials.own_stdio(identity.uid, what.terminal)
+    if what.no_new_privileges:
+        process.no_new_privs()
+    credentials.drop(identity, what.capabilities, keep_admin=what.keep_admin)
+    # The change of ids has reset it to fs.suid_dumpable.
+    process.set_dumpable(False)
+    os.umask(_DEFAULT_UMASK if identity.umask < 0 else identity.umask)
+
+
+def enter_cwd(path: str) -> None:
+    """chdir by an fd that can't lead out of the root, and prove it: getcwd(2) fails for what is out (K3)."""
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = fs.open_in_root(root, path, os.O_PATH | os.O_DIRECTORY)
+    finally:
+        os.close(root)
+    try:
+        os.fchdir(fd)
+        os.getcwd()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+    finally:
+        os.close(fd)
+
+
+def launch(what: Process, channel: sync.Channel) -> None:
+    """Find the command with the rights it will have, and become it."""
+    channel.step = "find the command"
+    path = command.find(what.args[0], what.path)
+    command.inspect(path)
+    channel.step = "restore signals"
+    for number in ALL_SIGNALS:
+        if _signal.getsignal(number) not in (_signal.SIG_DFL, None):
+            _signal.signal(number, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+    channel.step = "install the seccomp filter"
+    credentials.finish(what.capabilities, what.bpf, keep_admin=what.keep_admin)
+    channel.step = "execute the command"
+    command.execute(path, what.args, what.env)  # (5)

@@ -1,0 +1,148 @@
+"""An OCI runtime config read and checked before anything is made: what the child needs, and nothing else.
+
+Runs in the parent, so that a wrong config is an error at once, and so that the child imports nothing.
+"""
+
+from __future__ import annotations
+
+from estiva.errors import InvalidInput, Unsupported
+from estiva.linux import namespace as ns
+from estiva.runtime import command, mounts, protect
+from estiva.runtime.credentials import Capabilities
+from estiva.runtime.security import ALL_CAPABILITIES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.runtime.cgroup import Cgroup
+    from estiva.runtime.mounts import Mount
+    from estiva.runtime.rootfs import Rootfs
+
+_PERSONALITIES = {"LINUX": 0, "LINUX32": 0x0008}
+_JOINABLE = ("pid", "network", "ipc", "uts")
+
+
+class Process:
+    """What is to run: an OCI config's `process`, with the fds and the filter that the caller gives it."""
+
+    def __init__(
+        self,
+        process: dict[str, Any],
+        *,
+        stdio: tuple[int, int, int],
+        bpf: bytes | None,
+        preserve_fds: int = 0,
+    ) -> None:
+        self.args: list[str] = [str(a) for a in process.get("args") or ()]
+        if not self.args or not self.args[0]:
+            raise InvalidInput("no command was given, and the image has none")
+        if any("\0" in a for a in self.args):
+            raise InvalidInput("an argument of the command holds a NUL byte")
+        self.env = command.environment(process.get("env") or ())
+        self.cwd: str = process.get("cwd") or "/"
+        if not self.cwd.startswith("/"):
+            raise InvalidInput(f"the working directory {self.cwd!r} is not an absolute path")
+        self.user: dict[str, Any] = process.get("user") or {}
+        self.terminal = bool(process.get("terminal"))
+        self.console_size: dict[str, Any] | None = process.get("consoleSize")
+        self.capabilities = Capabilities(process.get("capabilities"), ALL_CAPABILITIES)
+        self.no_new_privileges = bool(process.get("noNewPrivileges"))
+        self.rlimits: list[dict[str, Any]] = process.get("rlimits") or []
+        if self.rlimits:
+            import resource  # noqa: F401  (now, so that the child doesn't have to)
+        self.oom_score_adj: int | None = process.get("oomScoreAdj")
+        self.stdio = stdio
+        self.bpf = bpf
+        self.preserve_fds = preserve_fds
+        # A filter without no_new_privs can only be installed with CAP_SYS_ADMIN: it is held until then.
+        self.keep_admin = bool(bpf) and not self.no_new_privileges
+
+    @property
+    def path(self) -> str:
+        """The PATH that the command is looked for on."""
+        return self.env.get(b"PATH", command.DEFAULT_PATH.encode()).decode("utf-8", "surrogateescape")
+
+
+class Plan:
+    """One container: see the module. Raises InvalidInput and Unsupported."""
+
+    def __init__(
+        self, config: dict[str, Any], rootfs: Rootfs, process: Process, *, cgroup: Cgroup | None, init: bool
+    ) -> None:
+        linux: dict[str, Any] = config.get("linux") or {}
+        self.process = process
+        self.rootfs = rootfs
+        self.cgroup = cgroup
+        self.init = init
+        self.flags = 0
+        self.joined: list[tuple[str, str]] = []
+        self.cgroup_namespace = ""  # a path to join
+        self._namespaces(linux.get("namespaces") or ())
+        if not self.flags & ns.CLONE_NEWNS:
+            raise Unsupported("a container without a mount namespace of its own is not supported")
+        own = {name for name, (flag, _) in ns.NAMESPACES.items() if self.flags & flag}
+        own |= {name for name, _ in self.joined}
+        self.hostname: str = config.get("hostname") or ""
+        self.domainname: str = config.get("domainname") or ""
+        if (self.hostname or self.domainname) and "uts" not in own:
+            raise InvalidInput("a hostname can't be set while the uts namespace is the host's")
+        self.mounts: list[Mount] = mounts.plan(config.get("mounts") or [])
+        if any(m.fstype in ("cgroup", "cgroup2") for m in self.mounts):
+            from estiva.runtime.cgroup.layout import layout
+
+            layout()  # read once here, not in every child
+        self.devices: list[dict[str, Any]] = linux.get("devices") or []
+        self.masked: list[str] = linux.get("maskedPaths") or []
+        self.readonly_paths: list[str] = linux.get("readonlyPaths") or []
+        self.sysctls = protect.plan_sysctls(linux.get("sysctl") or {}, own)
+        self.propagation: str = linux.get("rootfsPropagation") or ""
+        self.readonly = rootfs.readonly or bool((config.get("root") or {}).get("readonly"))
+        domain = (linux.get("personality") or {}).get("domain")
+        if domain is not None and domain not in _PERSONALITIES:
+            raise InvalidInput(f"{domain!r} is not a personality")
+        self.personality = None if domain is None else _PERSONALITIES[domain]
+        self.uid_map = _id_map(linux.get("uidMappings") or ())
+        self.gid_map = _id_map(linux.get("gidMappings") or ())
+        if self.flags & ns.CLONE_NEWUSER and not (self.uid_map and self.gid_map):
+            raise InvalidInput("a new user namespace needs uidMappings and gidMappings")
+        self.time_offsets: dict[str, dict[str, int]] = linux.get("timeOffsets") or {}
+        self.root_fd = -1
+
+    def _namespaces(self, entries: list[dict[str, str]] | tuple[()]) -> None:
+        seen = set()
+        for entry in entries:
+            name = entry.get("type", "")
+            if name not in ns.NAMESPACES:
+                raise InvalidInput(f"{name!r} is not a kind of namespace")
+            if name in seen:
+                raise InvalidInput(f"the {name} namespace is given twice")
+            seen.add(name)
+            path = entry.get("path")
+            if not path:
+                self.flags |= ns.NAMESPACES[name][0]
+            elif name in _JOINABLE:
+                self.joined.append((name, path))
+            elif name == "cgroup":
+                self.cgroup_namespace = path
+            else:
+                raise Unsupported(f"joining a {name} namespace by its path is not supported")
+
+    def opened(self) -> list[int]:
+        """The fds that were opened for the child beforehand."""
+        return [fd for fd in (self.root_fd, *[m.fd for m in self.mounts]) if fd >= 0]
+
+    @property
+    def user_namespace(self) -> bool:
+        return bool(self.flags & ns.CLONE_NEWUSER)
+
+
+def _id_map(mappings: list[dict[str, int]] | tuple[()]) -> str:
+    """The text of /proc/PID/uid_map or gid_map (user_namespaces(7))."""
+    lines = []
+    for one in mappings:
+        numbers = [one.get(key, 0) for key in ("containerID", "hostID", "size")]
+        if any(not isinstance(n, int) or not 0 <= n <= 0xFFFFFFFF for n in numbers):
+            raise InvalidInput(f"{one} is not an id mapping")
+        lines.append(" ".join(map(str, numbers)))
+    return "\n".join(lines)

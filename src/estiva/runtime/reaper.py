@@ -1,0 +1,75 @@
+"""--init: pid 1 stays ours. It forks the command, reaps orphans, forwards signals, ends as the command does."""
+
+from __future__ import annotations
+
+import _signal
+import os
+
+from estiva.linux import process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from estiva.runtime.sync import Channel
+
+_KILL = 1 << 5  # CAP_KILL: the command may run as another user
+# Raised by the kernel at the process itself, or not to be caught: these are not passed on.
+_OWN = frozenset((4, 5, 6, 7, 8, 9, 11, 17, 19, 21, 22, 31))
+
+
+def run(command: Callable[[], None], channel: Channel, *, terminal: bool, pid_namespace: bool) -> None:
+    """Fork, let the child run `command` (which executes or reports), and stay behind. Never returns.
+
+    All signals must be blocked on entry, and stay so here: they are taken one by one with sigwaitinfo(2).
+    """
+    if not pid_namespace:
+        process.set_child_subreaper()
+    pid = os.fork()
+    if pid == 0:
+        if terminal:
+            # The command gets a process group of its own in the foreground, as a shell would give it;
+            # SIGTTOU is blocked with all others.
+            os.setpgid(0, 0)
+            os.tcsetpgrp(0, os.getpgrp())
+        command()
+        os._exit(127)
+    # With the command's end of it gone by execve, the parent sees end of file only if ours is closed too.
+    process.close_all_but([], 0)
+    channel.fd = -1
+    process.capset(_KILL & process.capget()[1], _KILL & process.capget()[1], 0)
+    process.set_dumpable(False)
+    os._exit(_watch(pid))
+
+
+def _watch(pid: int) -> int:
+    """Reap and forward until `pid` is gone; the exit status to end with (128+n for signal n)."""
+    every = set(_signal.valid_signals()) - {_signal.SIGKILL, _signal.SIGSTOP}
+    while True:
+        # sigwaitinfo is retried by Python on EINTR; a stop and continue of ourselves is none of its signals.
+        number = _signal.sigwaitinfo(every).si_signo
+        if number == _signal.SIGCHLD:
+            status = _reap(pid)
+            if status is not None:
+                return (
+                    os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+                )
+        elif number not in _OWN:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+
+
+def _reap(pid: int) -> int | None:
+    """Take every zombie; the wait status of `pid` once it is among them. One SIGCHLD may stand for many."""
+    found = None
+    while True:
+        try:
+            gone, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return found
+        if gone == 0:
+            return found
+        if gone == pid:
+            found = status

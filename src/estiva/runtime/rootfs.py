@@ -1,0 +1,98 @@
+"""The root filesystem: an overlay of layers or a plain directory, mounted in the container's namespace."""
+
+from __future__ import annotations
+
+import os
+
+from estiva.linux import mount as mnt
+from estiva.linux.libc import AT_FDCWD, AT_RECURSIVE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Rootfs:
+    """A plan, mounted later by the child.
+
+    Either `lowerdirs` (topmost first) with `upper` and `work`, or `path`, a directory used as it is.
+    `readonly` makes the root read-only once all mount points are made. `options` go to the overlay as they
+    are.
+    """
+
+    __slots__ = ("lowerdirs", "upper", "work", "path", "readonly", "options")
+
+    def __init__(
+        self,
+        lowerdirs: Sequence[str] = (),
+        upper: str | None = None,
+        work: str | None = None,
+        path: str | None = None,
+        readonly: bool = False,
+        options: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        self.lowerdirs = list(lowerdirs)
+        self.upper = upper
+        self.work = work
+        self.path = path
+        self.readonly = readonly
+        self.options = options
+
+    @property
+    def place(self) -> str:
+        """Where it is attached: any directory would do in a private namespace, this one surely exists."""
+        return self.path or self.upper or self.lowerdirs[0]
+
+    def mount(self) -> int:
+        """A detached mount of it; not yet read-only unless it has nowhere to write. Raises OSError."""
+        if self.path is not None:
+            return mnt.clone_tree(self.path, recursive=True)
+        return mnt.overlay(self.lowerdirs, self.upper, self.work, options=self.options)
+
+
+PROPAGATION = {
+    "private": mnt.MS_PRIVATE,
+    "rprivate": mnt.MS_REC | mnt.MS_PRIVATE,
+    "slave": mnt.MS_SLAVE,
+    "rslave": mnt.MS_REC | mnt.MS_SLAVE,
+    "shared": mnt.MS_SHARED,
+    "rshared": mnt.MS_REC | mnt.MS_SHARED,
+    "unbindable": mnt.MS_UNBINDABLE,
+    "runbindable": mnt.MS_REC | mnt.MS_UNBINDABLE,
+}
+
+
+def isolate(propagation: str) -> None:
+    """Cut the new mount namespace's tree off the host's: nothing mounted here may show there.
+
+    With a slave or shared rootfsPropagation the tree becomes a slave, so that volumes can still receive
+    mounts from the host; else it is private. pivot_root(2) refuses a shared parent, which both rule out.
+    """
+    kind = (
+        mnt.MS_PRIVATE
+        if propagation in ("", "private", "rprivate", "unbindable", "runbindable")
+        else mnt.MS_SLAVE
+    )
+    mnt.mount(None, "/", None, mnt.MS_REC | kind)
+
+
+def attach(rootfs: Rootfs, mounted: int, propagation: str) -> None:
+    """Attach the detached root `mounted`; its fd is the container's root from here on."""
+    mnt.move_mount(mounted, "", AT_FDCWD, rootfs.place)
+    if propagation in ("", "private", "rprivate") and rootfs.path is not None:
+        mnt.mount_setattr(mounted, "", propagation=mnt.MS_PRIVATE, flags=AT_RECURSIVE)
+
+
+def pivot(root: int, propagation: str, readonly: bool) -> None:
+    """Make `root` the root and drop the old one: pivot_root(".", ".") stacks the old root on the new, and the
+    lazy unmount takes all of the host's mounts away at once. Afterwards cwd is the new root.
+    """
+    os.fchdir(root)
+    mnt.pivot_root(".", ".")
+    mnt.umount2(".", mnt.MNT_DETACH)
+    os.chdir("/")
+    flags = PROPAGATION.get(propagation, 0)
+    if flags & (mnt.MS_SHARED | mnt.MS_SLAVE | mnt.MS_UNBINDABLE):
+        mnt.mount(None, "/", None, flags)
+    if readonly:
+        mnt.mount_setattr(AT_FDCWD, "/", mnt.MOUNT_ATTR_RDONLY)

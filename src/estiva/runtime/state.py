@@ -1,0 +1,53 @@
+"""A container's run state, DIR/state.json (runtime-spec runtime.md), and whether its pid still lives."""
+
+from __future__ import annotations
+
+import os
+
+from estiva import fastjson, files
+from estiva.errors import StateError
+from estiva.linux import process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_LIMIT = 4 << 20
+
+
+def write(run_dir: str, state: dict[str, Any]) -> None:
+    """Replace DIR/state.json, making the directory (0700) where missing. Not synced: a reboot ends it."""
+    data = fastjson.dumps(state).encode("utf-8", "surrogateescape")
+    path = f"{run_dir}/state.json"
+    try:
+        files.atomic_write(path, data, sync=False)
+    except FileNotFoundError:
+        os.makedirs(run_dir, mode=0o700, exist_ok=True)
+        files.atomic_write(path, data, sync=False)
+
+
+def read(run_dir: str) -> dict[str, Any] | None:
+    """DIR/state.json, or None when there is none. Raises StateError when it can't be understood."""
+    path = f"{run_dir}/state.json"
+    try:
+        data = files.read_bounded(path, _LIMIT)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        state = fastjson.loads(data, what=path)
+    except Exception as error:
+        raise StateError(str(error)) from error
+    if not isinstance(state, dict):
+        raise StateError(f"{path} is not a json object")
+    return state
+
+
+def alive(pid: int, start_time: int) -> bool:
+    """Whether `pid` is still the process that started at `start_time` (process.start_time); no zombie is."""
+    if pid <= 0:
+        return False
+    try:
+        letter, started = process.stat(pid)
+        return started == start_time and letter not in "ZXx"
+    except (OSError, ValueError, IndexError):
+        return False
