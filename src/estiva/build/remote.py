@@ -1,0 +1,93 @@
+"""ADD from a URL: one bounded GET over http or https, its checksum verified."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import urllib.error
+import urllib.request
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from estiva.errors import IntegrityError, Unavailable, oneline
+from estiva.oci import digest as digests
+
+LIMIT = 1 << 30  # bytes
+TIMEOUT = 60.0  # seconds without a byte
+
+
+class Download:
+    """What a URL gave: bytes, a file name for it, and its Last-Modified time (nanoseconds, or None)."""
+
+    def __init__(self, data: bytes, name: str, mtime_ns: int | None) -> None:
+        self.data = data
+        self.name = name
+        self.mtime_ns = mtime_ns
+
+
+def is_url(source: str) -> bool:
+    return source.startswith(("http://", "https://"))
+
+
+def is_git(source: str) -> bool:
+    """Whether ADD would have to clone a repository."""
+    if source.startswith(("git@", "git://", "ssh://")):
+        return True
+    path = source.partition("#")[0].partition("?")[0]
+    return is_url(source) and path.endswith(".git")
+
+
+def name_of(url: str) -> str:
+    """The file name that a URL's path ends in."""
+    name = posixpath.basename(unquote(urlsplit(url).path))
+    if name in ("", ".", "..") or "\0" in name:
+        return "__unnamed__"
+    return name
+
+
+def fetch(url: str, checksum: str = "") -> Download:
+    """Download `url`. Raises Unavailable, IntegrityError for a wrong checksum."""
+    algorithm = digests.parse(checksum)[0] if checksum else "sha256"
+    opener = urllib.request.build_opener(_Redirects)
+    request = urllib.request.Request(url, headers={"User-Agent": "estiva"})
+    hasher = hashlib.new(algorithm)
+    chunks: list[bytes] = []
+    total = 0
+    try:
+        with opener.open(request, timeout=TIMEOUT) as response:
+            while chunk := response.read(1 << 20):
+                total += len(chunk)
+                if total > LIMIT:
+                    raise Unavailable(f"{oneline(url)} is larger than {LIMIT >> 30} GiB")
+                hasher.update(chunk)
+                chunks.append(chunk)
+            modified = response.headers.get("Last-Modified")
+            length = response.headers.get("Content-Length")
+    except urllib.error.HTTPError as error:
+        raise Unavailable(f"{oneline(url)}: the server answered {error.code} {error.reason}") from None
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"{oneline(url)} can't be fetched: {error}") from None
+    if length and length.isdecimal() and int(length) != total:
+        raise Unavailable(f"{oneline(url)} broke off after {total} of {length} bytes")
+    got = f"{algorithm}:{hasher.hexdigest()}"
+    if checksum and got != checksum:
+        raise IntegrityError(f"{oneline(url)} has the digest {got}, not {checksum}")
+    return Download(b"".join(chunks), name_of(url), _time(modified))
+
+
+def _time(text: str | None) -> int | None:
+    try:
+        return int(parsedate_to_datetime(text).timestamp()) * 10**9 if text else None
+    except (ValueError, OverflowError):
+        return None
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Redirects stay on http(s) and never step down from https."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        allowed = ("https://",) if req.full_url.startswith("https:") else ("http://", "https://")
+        if not newurl.startswith(allowed):
+            raise urllib.error.URLError(f"it redirects to {newurl[:200]}, which is refused")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -1,0 +1,163 @@
+"""What goes into a build and what comes out of it: the request, one step for the runner, and the errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from estiva.errors import EngineError, EstivaError, InvalidInput, Unsupported
+
+if TYPE_CHECKING:
+    from estiva.build.parser import Instruction
+    from estiva.store.images import Image
+    from estiva.store.snapshots import Snapshot
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+class Request:
+    """One build. Everything is optional but that a Dockerfile must be found.
+
+    context          a directory, or None for an empty context
+    dockerfile       a path; None looks for Dockerfile, then Containerfile, in the context
+    dockerfile_text  the Dockerfile itself, when it came on standard input
+    build_args       ARG values, proxy settings and SOURCE_DATE_EPOCH
+    secrets          id -> path of a file, or the bytes themselves
+    ssh              id -> path of an agent's socket
+    build_contexts   name -> a directory, or "docker-image://NAME"; used by FROM and COPY --from
+    cache_from, cache_to are accepted and ignored: the cache is the local one
+    """
+
+    def __init__(
+        self,
+        *,
+        context: str | None = None,
+        dockerfile: str | None = None,
+        dockerfile_text: str | None = None,
+        build_args: dict[str, str] | None = None,
+        build_contexts: dict[str, str] | None = None,
+        target: str | None = None,
+        labels: dict[str, str] | None = None,
+        no_cache: bool = False,
+        no_cache_filter: list[str] | None = None,
+        pull: bool = False,
+        platform: str | None = None,
+        network: str = "default",
+        secrets: dict[str, str | bytes] | None = None,
+        ssh: dict[str, str] | None = None,
+        allow_insecure: bool = False,
+        source_date_epoch: int | None = None,
+        tags: list[str] | None = None,
+        cache_from: list[str] | None = None,
+        cache_to: list[str] | None = None,
+    ) -> None:
+        self.context = context
+        self.dockerfile = dockerfile
+        self.dockerfile_text = dockerfile_text
+        self.build_args = dict(build_args or {})
+        self.build_contexts = dict(build_contexts or {})
+        self.target = target
+        self.labels = dict(labels or {})
+        self.no_cache = no_cache
+        self.no_cache_filter = list(no_cache_filter or [])
+        self.pull = pull
+        self.platform = platform
+        self.network = network or "default"
+        self.secrets = dict(secrets or {})
+        self.ssh = dict(ssh or {})
+        self.allow_insecure = allow_insecure
+        self.source_date_epoch = source_date_epoch
+        self.tags = list(tags or [])
+        self.cache_from = list(cache_from or [])
+        self.cache_to = list(cache_to or [])
+
+
+class Step:
+    """One command to run on a snapshot, as RUN asks for it.
+
+    mounts are mounts of the OCI runtime spec; network is "default", "none" or "host"; user is a USER value
+    ("" is root), to be resolved inside the rootfs; output takes what the command writes to stdout and
+    stderr.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        argv: list[str],
+        env: list[str],
+        cwd: str,
+        user: str,
+        mounts: list[dict[str, Any]],
+        network: str,
+        output: Callable[[bytes], None],
+        privileged: bool = False,
+    ) -> None:
+        self.snapshot = snapshot
+        self.argv = argv
+        self.env = env
+        self.cwd = cwd
+        self.user = user
+        self.mounts = mounts
+        self.network = network
+        self.output = output
+        self.privileged = privileged
+
+
+class RunStep(Protocol):
+    """Runs a Step in a container over its snapshot and returns the exit status (128+n for a signal)."""
+
+    def __call__(self, step: Step) -> int: ...
+
+
+class ResolveImage(Protocol):
+    """Finds an image by name for a platform, fetching it when it is missing, or always with `pull`."""
+
+    def __call__(self, name: str, *, platform: str | None, pull: bool) -> Image: ...
+
+
+class DockerfileError(InvalidInput):
+    """The Dockerfile is wrong at `line`; `text` is that line as written."""
+
+    def __init__(self, message: str, *, name: str, line: int, text: str, hint: str = "") -> None:
+        super().__init__(f"{name}:{line}: {message}", hint=hint or f"the line is: {shorten(text)}")
+        self.line = line
+        self.text = text
+
+
+class BuildFailed(EngineError):
+    """A RUN step's command failed; `line` and `text` say which, `status` is its exit status."""
+
+    def __init__(self, message: str, *, line: int, text: str, status: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.line = line
+        self.text = text
+        self.status = status
+
+
+def shorten(text: str, limit: int = 200) -> str:
+    """`text` on one line and not too long for a message."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def located(error: EstivaError, instruction: Instruction) -> EstivaError:
+    """`error` with the Dockerfile's name and line before its message, unless it has them already."""
+    where = f"{instruction.file}:{instruction.line}: "
+    if not error.message.startswith(f"{instruction.file}:"):
+        error.message = where + error.message
+        error.args = (error.message,)
+        error.hint = error.hint or f"the line is: {shorten(instruction.original)}"
+    return error
+
+
+def bad(instruction: Instruction, message: str, hint: str = "") -> DockerfileError:
+    """A DockerfileError at an instruction."""
+    return DockerfileError(
+        message, name=instruction.file, line=instruction.line, text=instruction.original, hint=hint
+    )
+
+
+def unsupported(instruction: Instruction, message: str, hint: str = "") -> Unsupported:
+    """What this version does not do, at an instruction."""
+    text = f"{instruction.file}:{instruction.line}: {message}"
+    return Unsupported(text, hint=hint or f"the line is: {shorten(instruction.original)}")

@@ -1,0 +1,70 @@
+"""The owner that --chown and USER name, looked up in the rootfs's own /etc/passwd and /etc/group.
+
+No NSS, no libraries of the image (K2): two text files, read through the root's fd, bounded (K7).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+
+from estiva.errors import InvalidInput
+from estiva.linux import fs
+
+LIMIT = 1 << 20  # bytes of /etc/passwd or /etc/group
+_MAX_ID = (1 << 32) - 2  # 2^32-1 is chown(2)'s "leave it"
+
+
+def owner(rootfd: int, text: str) -> tuple[int, int]:
+    """(uid, gid) of `user`, `user:group`, or numbers. Raises InvalidInput for a name that is not there.
+
+    A user's name alone brings its primary group, a number alone is the group as well (as docker has it).
+    """
+    user, colon, group = text.partition(":")
+    if not user or (colon and not group):
+        raise InvalidInput(f"invalid owner: {text!r}", hint="USER, USER:GROUP or numbers")
+    if user.isascii() and user.isdecimal():
+        uid = gid = _number(user)
+    else:
+        found = next((fields for fields in _records(rootfd, "etc/passwd", 4) if fields[0] == user), None)
+        if found is None:
+            hint = "use a number, or add the user"
+            raise InvalidInput(f"no user {user!r} in the image's /etc/passwd", hint=hint)
+        uid, gid = _number(found[2]), _number(found[3])
+    if group:
+        gid = _group(rootfd, group)
+    return uid, gid
+
+
+def _group(rootfd: int, name: str) -> int:
+    if name.isascii() and name.isdecimal():
+        return _number(name)
+    for fields in _records(rootfd, "etc/group", 3):
+        if fields[0] == name:
+            return _number(fields[2])
+    raise InvalidInput(f"no group {name!r} in the image's /etc/group", hint="use a number, or add the group")
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or int(text) > _MAX_ID:
+        raise InvalidInput(f"invalid user or group id: {text[:40]!r}")
+    return int(text)
+
+
+def _records(rootfd: int, path: str, least: int) -> Iterator[list[str]]:
+    """The lines of a passwd-like file that have at least `least` fields."""
+    try:
+        fd = fs.open_in_root(rootfd, path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return
+        data = file.read(LIMIT + 1)
+    if len(data) > LIMIT:
+        raise InvalidInput(f"the image's /{path} is larger than {LIMIT >> 20} MiB")
+    for line in data.decode("utf-8", "replace").splitlines():
+        fields = line.strip().split(":")
+        if len(fields) >= least and fields[0] and not fields[0].startswith("#"):
+            yield fields

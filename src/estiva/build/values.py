@@ -1,0 +1,148 @@
+"""Small values in Dockerfiles: durations as Go writes them, sizes, modes, signals."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+from estiva.errors import InvalidInput
+
+_NANOSECONDS = {
+    "ns": 1,
+    "us": 1000,
+    "µs": 1000,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+}
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+
+
+def parse(text: str) -> int:
+    """A duration such as `1m30s` or `1.5h` in nanoseconds."""
+    position = 0
+    total = 0.0
+    while position < len(text):
+        match = _PART.match(text, position)
+        if match is None:
+            break
+        total += float(match.group(1)) * _NANOSECONDS[match.group(2)]
+        position = match.end()
+    if text == "0":
+        return 0
+    if not text or position < len(text):
+        raise InvalidInput(f"invalid duration: {text!r}", hint="such as 30s, 1m30s or 500ms")
+    return int(total)
+
+
+def show(nanoseconds: int) -> str:
+    """A duration as Go prints it: `30s`, `1m30s`, `1.5s`, `100ms`."""
+    if nanoseconds < 10**9:
+        return f"{nanoseconds / 10**6:g}ms" if nanoseconds else "0s"
+    seconds = nanoseconds / 10**9
+    hours, seconds = divmod(seconds, 3600)
+    minutes, seconds = divmod(seconds, 60)
+    text = f"{int(hours)}h" if hours else ""
+    if text or minutes:
+        text += f"{int(minutes)}m"
+    return f"{text}{seconds:g}s"
+
+
+def size(text: str) -> int:
+    """A size such as `64m` or `1gb` in bytes (powers of 1024)."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([bkmgtp]?)(?:i?b)?", text.strip().lower())
+    if match is None:
+        raise InvalidInput(f"invalid size: {text!r}", hint="such as 64m or 1g")
+    return int(
+        float(match.group(1))
+        * 1024 ** " kmgtp".find(match.group(2) if match.group(2) not in ("", "b") else " ")
+    )
+
+
+def signal_number(text: str) -> int:
+    """A STOPSIGNAL value: a name with or without SIG, or a number. Raises InvalidInput."""
+    name = text.upper()
+    if name.isdecimal():
+        number = int(name)
+        if 0 < number <= signal.SIGRTMAX:
+            return number
+        raise InvalidInput(f"invalid signal: {text}")
+    name = name if name.startswith("SIG") else "SIG" + name
+    match = re.fullmatch(r"SIGRT(MIN|MAX)(?:([+-])(\d+))?", name)
+    if match:
+        base = signal.SIGRTMIN if match.group(1) == "MIN" else signal.SIGRTMAX
+        number = base + int((match.group(2) or "+") + (match.group(3) or "0"))
+        if signal.SIGRTMIN <= number <= signal.SIGRTMAX:
+            return number
+        raise InvalidInput(f"invalid signal: {text}")
+    found = signal.Signals.__members__.get(name)
+    if found is None:
+        raise InvalidInput(f"invalid signal: {text}", hint="such as SIGTERM, SIGQUIT or 9")
+    return int(found)
+
+
+def mode_change(text: str, mode: int, directory: bool) -> int:
+    """`mode` after a --chmod value: octal (0 to 7777) or symbolic as chmod(1) takes it, umask 0."""
+    if re.fullmatch(r"[0-7]{1,5}", text) and int(text, 8) <= 0o7777:
+        return int(text, 8)
+    if re.fullmatch(r"\d+", text):
+        raise InvalidInput(
+            f"invalid chmod value: {text}", hint="an octal number from 0 to 7777, or such as u=rwX,go=rX"
+        )
+    result = mode & 0o7777
+    for clause in text.split(","):
+        match = re.fullmatch(r"([ugoa]*)((?:[-+=][rwxXst]*|[-+=][ugo])+)", clause)
+        if match is None:
+            raise InvalidInput(f"invalid chmod value: {text}", hint="an octal number, or such as u=rwX,go=rX")
+        who = match.group(1) or "a"
+        who = "ugo" if "a" in who else who
+        for operator, letters in re.findall(r"([-+=])([rwxXstugo]*)", match.group(2)):
+            result = _apply(result, who, operator, letters, directory)
+    return result
+
+
+def _apply(mode: int, who: str, operator: str, letters: str, directory: bool) -> int:
+    shifts = {"u": 6, "g": 3, "o": 0}
+    bits, special = 0, 0
+    if letters in shifts and letters:
+        bits = mode >> shifts[letters] & 7
+    else:
+        bits = sum({"r": 4, "w": 2, "x": 1}.get(letter, 0) for letter in set(letters))
+        if "X" in letters and (directory or mode & 0o111):
+            bits |= 1
+        if "s" in letters:
+            special |= (0o4000 if "u" in who else 0) | (0o2000 if "g" in who else 0)
+        if "t" in letters:
+            special |= 0o1000
+    mask = sum(bits << shifts[letter] for letter in set(who)) | special
+    if operator == "+":
+        return mode | mask
+    if operator == "-":
+        return mode & ~mask
+    clear = (
+        sum(7 << shifts[letter] for letter in set(who))
+        | (0o4000 if "u" in who else 0)
+        | (0o2000 if "g" in who else 0)
+    )
+    return mode & ~clear | mask
+
+
+def ports(text: str) -> list[str]:
+    """An EXPOSE word `port[-port][/protocol]` as a list of `port/protocol`. Raises InvalidInput."""
+    numbers, _, protocol = text.partition("/")
+    protocol = protocol.lower() or "tcp"
+    low, dash, high = numbers.partition("-")
+    if ":" in numbers:
+        raise InvalidInput(
+            f"invalid port: {text!r}", hint="EXPOSE takes the container's port; publish it with run -p"
+        )
+    if protocol not in ("tcp", "udp", "sctp"):
+        raise InvalidInput(f"invalid protocol in port {text!r}", hint="it is one of tcp, udp, sctp")
+    for number in (low, high) if dash else (low,):
+        if not (number.isascii() and number.isdecimal()) or int(number) > 65535:
+            raise InvalidInput(f"invalid port: {text!r}", hint="PORT, PORT/udp or PORT-PORT, up to 65535")
+    first, last = int(low), int(high or low)
+    if last < first:
+        raise InvalidInput(f"invalid port range: {text!r}")
+    return [f"{number}/{protocol}" for number in range(first, last + 1)]
