@@ -16,7 +16,7 @@ import threading
 import aiohttp
 from aiohttp import hdrs
 
-from estiva.errors import EstivaError, IntegrityError, Unavailable
+from estiva.errors import IntegrityError, Unavailable
 from estiva.registry import grammar
 from estiva.registry.pump import Pump, call
 from estiva.registry.transport import Broken, Remote, broken, pause
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         """Where a blob goes: store.layers' LayerIngest, or the like. All methods but `close` may block."""
 
         @property
-        def exists(self) -> bool: ...
+        def complete(self) -> bool: ...
         @property
         def offset(self) -> int: ...
         def feed(self, data: bytes) -> object: ...
@@ -75,7 +75,7 @@ class Download:
                 return
             except IntegrityError as error:
                 if spoilt:
-                    raise
+                    raise _naming(error, self.digest) from None
                 spoilt = True
                 self.progress.say(self.digest, "retrying", 0, self.size, str(error))
                 await call(self.pool, sink.rewind)
@@ -190,8 +190,8 @@ async def open_sink(make: Callable[[], S]) -> S:
         raise
 
 
-def both_digests(error: EstivaError, digest: str) -> EstivaError:
-    """An integrity error that names the digest that was wanted, whatever the sink said."""
+def _naming(error: IntegrityError, digest: str) -> IntegrityError:
+    """The error with the digest of what was fetched, where the sink stumbled before it could tell."""
     if digest in error.message:
         return error
-    return type(error)(f"{error.message} (fetched as {digest})", hint=error.hint)
+    return type(error)(f"blob {digest}: {error.message}", hint=error.hint)

@@ -214,7 +214,7 @@ class Pull:
         async with slots:
             sink = await open_sink(lambda: self.layers.ingest(digest, size, layer["mediaType"], diff_id))
             try:
-                if sink.exists:
+                if sink.complete:
                     self.progress.say(digest, "exists", size, size)
                     return
                 download = Download(

@@ -359,7 +359,8 @@ def broken(error: Exception, host: str, port: int | None = None) -> Broken | Una
     elif isinstance(error, aiohttp.ClientConnectorSSLError):
         text = f"{name} does not speak https"
     elif isinstance(error, aiohttp.ClientConnectorError):
-        text = f"can't reach {name}: {(error.os_error.strerror or str(error.os_error)).lower()}"
+        number = error.os_error.errno  # absent when several addresses failed in different ways
+        text = f"can't reach {name}: {os.strerror(number).lower() if number else 'no connection'}"
     elif isinstance(error, TimeoutError):
         text = f"{name} does not answer in time"
     else:
