@@ -1,0 +1,76 @@
+"""The snapshot drivers. A driver turns a finished Tree and its tar into what can be a lowerdir of an overlay:
+
+    build(tree, tar_fd, tar_size, directory)    makes and syncs the layer's files below `directory`
+
+erofs keeps the tar and adds an image that points into it; dir extracts it. Every layer's row says which one
+made it, so both kinds mix in a chain, and a layer that erofs can't hold (sparse members) is a dir layer.
+Both pass the same contract suite (tests/system/test_layers_contract.py).
+"""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from estiva.errors import InvalidInput, Unsupported
+
+if TYPE_CHECKING:
+    from estiva.paths import Paths
+    from estiva.store.database import Database
+
+META = "storage_driver"
+
+
+def load(name: str) -> ModuleType:
+    """The driver's module."""
+    if name == "erofs":
+        from estiva.store.drivers import erofs
+
+        return erofs
+    if name == "dir":
+        from estiva.store.drivers import dir as directory
+
+        return directory
+    raise InvalidInput(f"no storage driver {name}", hint="the drivers are erofs and dir")
+
+
+def choose(paths: Paths, db: Database, wanted: str | None = None) -> str:
+    """The driver for new layers: `wanted`, else ESTIVA_STORAGE_DRIVER, else erofs where it works, else dir.
+
+    What the kernel can do is found out once and remembered in `meta`. Raises Unsupported when erofs was
+    asked for.
+    """
+    wanted = wanted or os.environ.get("ESTIVA_STORAGE_DRIVER") or None
+    if wanted is not None:
+        load(wanted)
+    if wanted == "dir":
+        return wanted
+    rows = db.read("SELECT value FROM meta WHERE key = ?", (META,))
+    found = rows[0][0] if rows else _probe(paths, db)
+    if found == "dir" and wanted == "erofs":
+        found = _probe(paths, db)
+        if found == "dir":
+            raise Unsupported(
+                "this kernel can't mount an erofs file",
+                hint="it needs Linux 6.12 or later; use the driver dir",
+            )
+    return "dir" if found == "dir" else "erofs"
+
+
+def _probe(paths: Paths, db: Database) -> str:
+    from estiva import files
+    from estiva.store.drivers import erofs
+
+    token = f"probe-{os.getpid()}-{os.urandom(4).hex()}"
+    directory, mountpoint = f"{paths.ingest}/{token}", f"{paths.run_root}/{token}"
+    os.mkdir(directory, 0o700)
+    os.mkdir(mountpoint, 0o700)
+    try:
+        found = erofs.probe(directory, mountpoint) or "dir"
+    finally:
+        os.rmdir(mountpoint)
+        files.remove_tree(directory)
+    with db.write() as transaction:
+        transaction.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (META, found))
+    return found

@@ -1,0 +1,195 @@
+"""Snapshots: a read-write directory over a chain of layers.
+
+    prepare -> Snapshot -> mount -> (a container or a build step works in it) -> changes | commit | discard
+
+Nothing is mounted on the host: `mount` gives a detached overlay by fd, to be attached in another mount
+namespace or used with linux.fs.open_in_root. A container's snapshot lies in its own directory, another's
+below ingest/, under a flock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+
+from estiva import errors, files
+from estiva.linux import mount as linux_mount
+from estiva.store.mounts import OVERLAY_OPTIONS, Lowerdirs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from estiva.paths import Paths
+    from estiva.store.layers import Layer, Layers
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Snapshot:
+    """One read-write layer. upper, work: overlayfs' directories; diff_ids: what lies below, base first."""
+
+    def __init__(self, layers: Layers, diff_ids: Sequence[str], directory: str) -> None:
+        self.layers = layers
+        self.diff_ids = list(diff_ids)
+        self.directory = directory
+        self.upper = directory + "/upper"
+        self.work = directory + "/work"
+        self.lock = -1  # the flock on a snapshot of our own in ingest/
+
+    def lowerdirs(self) -> Lowerdirs:
+        """The overlay's lowerdirs, topmost first; release them once the overlay is mounted."""
+        return self.layers.mount(self.diff_ids)
+
+    def mount(self, readonly: bool = False) -> int:
+        """A detached mount of the whole; the caller closes the fd.
+
+        readonly: for looking, also while a container works in it (its upper is then one more lowerdir).
+        """
+        with self._lowers() as lowers:
+            if readonly:
+                return overlay([self.upper, *lowers], None, None)
+            return overlay(lowers, self.upper, self.work)
+
+    def _lowers(self) -> Lowerdirs:
+        if self.diff_ids:
+            return self.lowerdirs()
+        return Lowerdirs([_empty(self.layers.paths)])  # FROM scratch
+
+    def changes(self) -> list[tuple[str, str]]:
+        """[("A" | "C" | "D", "/path")], sorted by path, as docker diff tells: parents of a change are
+        changed.
+        """
+        from estiva.store.pack import Changes
+
+        upper, lower = self._both()
+        try:
+            return Changes(upper, lower).run()
+        finally:
+            os.close(upper)
+            os.close(lower)
+
+    def commit(self) -> Layer:
+        """Make a layer of the changes. Without any it is the layer of an empty tar. Raises EngineError,
+        LayerError.
+        """
+        from estiva.store.pack import pack
+
+        upper, lower = self._both()
+        try:
+            with self.layers.sink() as sink:
+                pack(upper, lower, sink)
+                return self.layers.commit(sink)
+        finally:
+            os.close(upper)
+            os.close(lower)
+
+    def _both(self) -> tuple[int, int]:
+        """fds of the upper and of what lies below."""
+        upper = os.open(self.upper, _DIRECTORY)
+        try:
+            with self._lowers() as lowers:
+                return upper, overlay(lowers, None, None)
+        except BaseException:
+            os.close(upper)
+            raise
+
+    def size(self) -> int:
+        """Bytes of the files in the upper directory, each inode once."""
+        from estiva.store.pack import walk_files
+
+        sizes: dict[tuple[int, int], int] = {}
+
+        def count(found: os.stat_result) -> None:
+            if stat.S_ISREG(found.st_mode):
+                sizes[found.st_dev, found.st_ino] = found.st_size
+
+        fd = os.open(self.upper, _DIRECTORY)
+        try:
+            walk_files(fd, count)
+        finally:
+            os.close(fd)
+        return sum(sizes.values())
+
+    def discard(self) -> None:
+        """Remove upper and work, and the directory if it was made for this snapshot."""
+        if self.lock >= 0:
+            files.remove_tree(self.directory)
+            os.close(self.lock)
+            self.lock = -1
+        else:
+            files.remove_tree(self.upper)
+            files.remove_tree(self.work)
+
+
+class Snapshots:
+    """Makes snapshots over the layers of one store."""
+
+    def __init__(self, paths: Paths, layers: Layers) -> None:
+        self.paths = paths
+        self.layers = layers
+
+    def prepare(self, diff_ids: Sequence[str], directory: str | None = None) -> Snapshot:
+        """A snapshot over a chain (base first) in `directory`, which may have one already; without
+        `directory` in one of its own, which `discard` removes and which is swept when its process dies.
+
+        The upper directory shows as the root of the overlay, so it gets the mode and owner of the root below.
+        """
+        lock = -1
+        if directory is None:
+            directory = f"{self.paths.ingest}/{os.getpid()}-{os.urandom(6).hex()}.snapshot"
+            os.mkdir(directory, 0o700)
+            lock = os.open(directory, _DIRECTORY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        snapshot = Snapshot(self.layers, diff_ids, directory)
+        snapshot.lock = lock
+        if os.path.isdir(snapshot.work):
+            return snapshot
+        try:
+            with snapshot._lowers() as lowers:
+                make_upper(snapshot.upper, lowers[0])
+            os.mkdir(snapshot.work, 0o700)  # last: its presence tells that the upper is done
+        except BaseException:
+            snapshot.discard()
+            raise
+        return snapshot
+
+    def view(self, diff_ids: Sequence[str]) -> int:
+        """A detached read-only mount of a chain; the caller closes the fd."""
+        if not diff_ids:
+            return overlay([_empty(self.paths)], None, None)
+        with self.layers.mount(diff_ids) as lowers:
+            return overlay(lowers, None, None)
+
+
+def make_upper(path: str, lower: str) -> None:
+    """Make an upper directory with the mode, owner and time of the root of the topmost `lower`."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if os.listdir(path):
+            return
+    found = os.stat(lower)
+    os.chown(path, found.st_uid, found.st_gid)
+    os.chmod(path, stat.S_IMODE(found.st_mode))
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def overlay(lowers: Sequence[str], upper: str | None, work: str | None) -> int:
+    """linux.mount.overlay with the options that all our overlays have. Raises EngineError."""
+    try:
+        return linux_mount.overlay(lowers, upper, work, options=OVERLAY_OPTIONS)
+    except OSError as error:
+        raise errors.EngineError(f"mounting {error.filename}: {error.strerror}") from error
+
+
+def _empty(paths: Paths) -> str:
+    """An empty directory, the layer below everything of an image without layers."""
+    path = paths.fixups + "/empty"
+    try:
+        os.mkdir(path, 0o755)
+    except FileExistsError:
+        return path
+    os.chmod(path, 0o755)
+    return path
