@@ -113,7 +113,7 @@ def _reclaim(store: Store, only: set[str] | None, grace: float, result: dict[str
             transaction.execute("DELETE FROM layer_blobs WHERE diff_id = ?", (diff_id,))
         transaction.execute("DELETE FROM layer_blobs WHERE digest NOT IN (SELECT digest FROM blobs)")
     for diff_id, _ in layers:
-        store.layers.delete(diff_id)
+        result["bytes"] += store.layers.delete(diff_id) or 0
         result["layers"].append(diff_id)
     for digest in blobs:
         result["bytes"] += store.content.delete(digest)
@@ -139,9 +139,10 @@ def _leftovers(store: Store, now: float) -> Iterator[str]:
         for name, path, age in _entries(f"{paths.blobs}/{algorithm}", now):
             if age > GRACE and not _row(db, "blobs", "digest", f"{algorithm}:{name}"):
                 yield path
-    for name, path, age in _entries(paths.layers, now):
-        if age > GRACE and not _row(db, "layers", "diff_id", f"sha256:{name}"):
-            yield path
+    for directory in (paths.layers, paths.fixups):
+        for name, path, age in _entries(directory, now):
+            if age > GRACE and not _row(db, "layers", "diff_id", f"sha256:{name}"):
+                yield path
     for name, path, age in _entries(paths.containers, now):
         running = os.path.exists(paths.run_container(name))
         if age > GRACE and not running and not _row(db, "containers", "id", name):

@@ -1,0 +1,76 @@
+import os
+
+import pytest
+
+from estiva.errors import Conflict, InvalidInput, NotFound
+from storekit import make_store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return make_store(tmp_path)
+
+
+def use(store, name, container="c" * 64):
+    with store.db.write() as transaction:
+        transaction.execute("INSERT INTO container_volumes VALUES (?, ?)", (container, name))
+
+
+def test_create_find_list_remove(store):
+    volumes = store.volumes
+    old = os.umask(0o077)
+    try:
+        made = volumes.create("data", {"a": "b"})
+    finally:
+        os.umask(old)
+    assert made.path == f"{store.paths.volumes}/data/_data" == volumes.path("data")
+    assert os.stat(made.path).st_mode & 0o777 == 0o755
+    assert os.stat(os.path.dirname(made.path)).st_mode & 0o777 == 0o700
+    assert (made.labels, made.anonymous) == ({"a": "b"}, False)
+    with open(made.path + "/file", "w") as file:
+        file.write("x" * 10_000)
+    assert volumes.size("data") >= 10_000
+    assert volumes.create("data", {"c": "d"}).labels == {"a": "b"}
+    assert os.path.exists(made.path + "/file")
+    assert [v.name for v in volumes.list()] == ["data"]
+    volumes.remove("data")
+    assert os.listdir(store.paths.volumes) == []
+    assert volumes.find("data") is None
+    for call in (volumes.get, volumes.remove):
+        with pytest.raises(NotFound):
+            call("data")
+    volumes.remove("data", force=True)
+
+
+def test_anonymous_volumes_get_a_name(store):
+    volume = store.volumes.create()
+    assert volume.anonymous and len(volume.name) == 64
+    assert store.volumes.create("x" * 64, anonymous=True).anonymous
+
+
+def test_a_volume_in_use_stays(store):
+    store.volumes.create("data")
+    use(store, "data")
+    assert store.volumes.in_use_by("data") == ["c" * 64]
+    with pytest.raises(Conflict, match="in use by container cccccccccccc"):
+        store.volumes.remove("data")
+    with pytest.raises(Conflict):
+        store.volumes.remove("data", force=True)
+    assert store.volumes.prune(all=True) == []
+
+
+def test_prune(store):
+    anonymous, held = store.volumes.create(), store.volumes.create()
+    store.volumes.create("named")
+    use(store, held.name)
+    assert store.volumes.prune() == [anonymous.name]
+    assert store.volumes.prune(all=True) == ["named"]
+    assert [v.name for v in store.volumes.list()] == [held.name]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "-a", ".a", "a b", "é", "a\0", "x" * 256])
+def test_names_never_leave_the_directory(store, name):
+    for call in (store.volumes.create, store.volumes.path, store.volumes.find, store.volumes.remove):
+        with pytest.raises(InvalidInput, match="invalid volume name"):
+            call(name)
+    assert os.listdir(store.paths.volumes) == []
