@@ -39,10 +39,7 @@ def port(context: Context, options: Options) -> None:
     if wanted and "/" not in wanted:
         wanted += "/tcp"
     found = False
-    for entry in containers.port(context.engine, options.arguments[0]):
-        inner = f"{entry['ContainerPort']}/{entry['Protocol']}"
-        host = entry["HostIp"] or "0.0.0.0"
-        outer = f"[{host}]:{entry['HostPort']}" if ":" in host else f"{host}:{entry['HostPort']}"
+    for inner, outer in containers.port(context.engine, options.arguments[0]):
         if not wanted:
             print(f"{inner} -> {outer}")
         elif wanted == inner:

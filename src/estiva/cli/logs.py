@@ -9,6 +9,8 @@ from estiva.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from estiva.cli.main import Context
 
 
@@ -18,19 +20,31 @@ def logs(context: Context, options: Options) -> None:
     tail = options.text("tail", "all")
     if tail != "all" and not tail.isdecimal() and not tail.startswith("-"):
         raise InvalidInput(f"invalid --tail '{tail}'", hint="a number of lines, or all")
-    sys.stdout.flush()
+    follow = options.flag("follow")
     engine_logs.logs(
         context.engine,
         options.arguments[0],
-        sys.stdout.buffer,
-        sys.stderr.buffer,
-        follow=options.flag("follow"),
+        _writer(1, follow),
+        _writer(2, follow),
+        follow=follow,
         tail=None if not tail.isdecimal() else int(tail),
         since=moment(options.text("since")),
         until=moment(options.text("until")),
         timestamps=options.flag("timestamps"),
     )
-    sys.stderr.buffer.flush()
+    sys.stdout.flush()
+
+
+def _writer(fd: int, now: bool) -> Callable[[bytes], object]:
+    """Takes output for fd 1 or 2; `now` writes it as it comes."""
+    stream = (sys.stderr if fd == 2 else sys.stdout).buffer
+
+    def write(data: bytes) -> None:
+        stream.write(data)
+        if now or fd == 2:
+            stream.flush()
+
+    return write
 
 
 def moment(text: str) -> float | None:

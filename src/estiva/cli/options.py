@@ -1,6 +1,6 @@
 """What `run` and `create` take: the option table, and its translation to Docker's dicts (cold path).
 
-Config and HostConfig hold what was asked for and no defaults, in the keys of the Docker Engine API's container create.
+Config and HostConfig hold what was asked for and no defaults, under the keys of the Docker Engine API.
 """
 
 from __future__ import annotations

@@ -10,10 +10,7 @@ if TYPE_CHECKING:
 
     from estiva.cli.main import Context
 
-FILTERS = (
-    "id", "name", "label", "status", "ancestor", "exited", "volume", "network", "before", "since", "health",
-    "publish", "expose",
-)  # fmt: skip
+FILTERS = ("id", "name", "label", "status", "ancestor", "exited", "volume", "network")
 HEADINGS = [
     ("ID", "CONTAINER ID"),
     ("Image", "IMAGE"),
@@ -46,47 +43,87 @@ def ps(context: Context, options: Options) -> None:
     everything = options.flag("all") or last > 0 or "status" in wanted or "exited" in wanted
     listing = containers.listing(context.engine, all=everything, filters=wanted)
     if last > 0:
-        listing = sorted(listing, key=lambda row: row["CreatedAt"], reverse=True)[:last]
+        listing = listing[:last]
     truncate = not options.flag("no-trunc")
     if options.flag("quiet") and not options.given("format"):
-        for row in listing:
-            print(row["ID"][:12] if truncate else row["ID"])
+        for record in listing:
+            print(record["Id"][:12] if truncate else record["Id"])
         return
     from estiva.cli import tables
 
+    template = options.text("format")
+    sized = options.flag("size") or ".Size" in template
     headings = [*HEADINGS, ("Size", "SIZE")] if options.flag("size") else HEADINGS
-    rows = [_row(row, truncate) for row in listing]
-    tables.show(rows, headings, options.text("format"), KNOWN)
+    rows = [_row(context, record, truncate, sized) for record in listing]
+    tables.show(rows, headings, template, KNOWN)
 
 
-def _row(entry: dict[str, Any], truncate: bool) -> dict[str, Any]:
-    """A listing's entry in the words of Docker's formatter."""
+def _row(context: Context, record: dict[str, Any], truncate: bool, sized: bool) -> dict[str, Any]:
+    """A container in the words of Docker's formatter."""
     import time
 
     from estiva.cli import units
+    from estiva.engine.clock import seconds
 
-    row = {key: _words(value) for key, value in entry.items()}
-    created = entry["CreatedAt"]
-    row["CreatedAt"] = units.local_time(created)
-    row["RunningFor"] = units.ago(time.time() - created)
-    command = str(entry.get("Command") or "")
-    row["Command"] = f'"{units.ellipsis(command, 20) if truncate else command}"'
-    if truncate:
-        row["ID"] = row["ID"][:12]
-        if row["Image"].startswith("sha256:"):
-            row["Image"] = units.short_id(row["Image"])
-    if isinstance(entry.get("Size"), int):
-        row["Size"] = units.size(entry["Size"], 3)
-    row["Size"] = row.get("Size") or "0B"
-    return row
+    config = record["Config"]
+    created = seconds(record["Created"])
+    command = " ".join([record["Path"], *record["Args"]])
+    labels = config.get("Labels") or {}
+    mounts = [mount.get("Name") or mount["Source"] or mount["Destination"] for mount in record["Mounts"]]
+    image = config.get("Image") or record["Image"]
+    return {
+        "ID": record["Id"][:12] if truncate else record["Id"],
+        "Image": units.short_id(image) if truncate and image.startswith("sha256:") else image,
+        "Command": f'"{units.ellipsis(command, 20) if truncate else command}"',
+        "CreatedAt": units.local_time(created),
+        "RunningFor": units.ago(time.time() - created),
+        "State": record["State"]["Status"],
+        "Status": status(record["State"]),
+        "Ports": ports(record["NetworkSettings"].get("Ports") or {}),
+        "Names": record["Name"].removeprefix("/"),
+        "Labels": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),
+        "LocalVolumes": str(sum(1 for mount in record["Mounts"] if mount["Type"] == "volume")),
+        "Mounts": ",".join(units.ellipsis(name, 15) if truncate else name for name in mounts),
+        "Networks": record["HostConfig"].get("NetworkMode") or "",
+        "Size": _size(context, record) if sized else "0B",
+    }
 
 
-def _words(value: Any) -> str:
-    if isinstance(value, dict):
-        return ",".join(f"{key}={text}" for key, text in sorted(value.items()))
-    if isinstance(value, list | tuple):
-        return ",".join(str(item) for item in value)
-    return "" if value is None else str(value)
+def _size(context: Context, record: dict[str, Any]) -> str:
+    from estiva.cli import units
+    from estiva.engine import filesystem, images
+
+    written = filesystem.size(context.engine, record)
+    whole = written + images.resolve(context.engine, record["Image"]).size
+    return f"{units.size(written, 3)} (virtual {units.size(whole, 3)})"
+
+
+def status(state: dict[str, Any]) -> str:
+    """A container's state in words: "Up 3 minutes", "Exited (0) 2 hours ago"."""
+    import time
+
+    from estiva.cli import units
+    from estiva.engine.clock import seconds
+
+    if state["Running"]:
+        paused = " (Paused)" if state["Paused"] else ""
+        return f"Up {units.duration(time.time() - seconds(state['StartedAt']))}{paused}"
+    if state["Status"] == "created":
+        return "Created"
+    word = "Dead" if state["Status"] == "dead" else f"Exited ({state['ExitCode']})"
+    return f"{word} {units.ago(time.time() - seconds(state['FinishedAt']))}"
+
+
+def ports(table: dict[str, Any]) -> str:
+    """Published and exposed ports: "0.0.0.0:8080->80/tcp, 443/tcp"."""
+    words = []
+    for port, bindings in table.items():
+        if not bindings:
+            words.append(port)
+        for binding in bindings or ():
+            host = binding["HostIp"] or "0.0.0.0"
+            words.append(f"{f'[{host}]' if ':' in host else host}:{binding['HostPort']}->{port}")
+    return ", ".join(words)
 
 
 PS = Verb(

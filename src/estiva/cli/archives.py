@@ -1,0 +1,94 @@
+"""Verbs that move images through files: save, load, import, and image from-host."""
+
+from __future__ import annotations
+
+import os
+
+from estiva.cli.contents import output
+from estiva.cli.parser import FLAG, LIST, TEXT, Options, Verb
+from estiva.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.cli.main import Context
+
+PLATFORM = ("", "platform", TEXT, "OS/ARCH", "platform of the image")
+
+
+def save(context: Context, options: Options) -> None:
+    from estiva.engine import images
+
+    for ref in options.arguments:
+        images.resolve(context.engine, ref)
+    stream = output(options.text("output"))
+    images.save(context.engine, options.arguments, stream)
+    stream.flush()
+
+
+def load(context: Context, options: Options) -> None:
+    from estiva.engine import images
+
+    path = options.text("input", "-")
+    if path == "-" and os.isatty(0):
+        raise InvalidInput("there is no archive on stdin", hint="use -i FILE, or redirect")
+    with images.open_source(path) as source:
+        names = images.load(context.engine, source, platform=options.text("platform") or None)
+    for name in names:
+        if options.flag("quiet"):
+            print(name)
+        else:
+            print(f"Loaded image ID: {name}" if name.startswith("sha256:") else f"Loaded image: {name}")
+
+
+def import_(context: Context, options: Options) -> None:
+    from estiva.engine import images
+
+    path = options.arguments[0]
+    if path == "-" and os.isatty(0):
+        raise InvalidInput("there is no archive on stdin", hint="give a file, or redirect")
+    with images.open_source(path) as source:
+        print(
+            images.import_(
+                context.engine,
+                source,
+                options.arguments[1] if len(options.arguments) > 1 else None,
+                changes=options.many("change"),
+                message=options.text("message"),
+                platform=options.text("platform") or None,
+            )
+        )
+
+
+SAVE = Verb(
+    save,
+    "IMAGE [IMAGE...]",
+    "Write images to an archive that Docker and Podman load too",
+    (("o", "output", TEXT, "FILE", "write to a file instead of stdout"),),
+    least=1,
+    examples=(("estiva save web | ssh host estiva load", "to another machine"),),
+)
+LOAD = Verb(
+    load,
+    "",
+    "Read images from an archive: docker-archive or oci-archive, plain or compressed",
+    (
+        ("i", "input", TEXT, "FILE", "read a file instead of stdin"),
+        ("q", "quiet", FLAG, "", "print the names only"),
+        PLATFORM,
+    ),
+    most=0,
+    examples=(("estiva load -i web.tar", "what 'docker save' wrote"),),
+)
+IMPORT = Verb(
+    import_,
+    "FILE|- [REPOSITORY[:TAG]]",
+    "Make an image out of a tar of a filesystem",
+    (
+        ("c", "change", LIST, "INSTRUCTION", "apply a Dockerfile instruction, such as 'CMD [\"sh\"]'"),
+        ("m", "message", TEXT, "TEXT", "comment in the history"),
+        PLATFORM,
+    ),
+    least=1,
+    most=2,
+    examples=(("estiva import -c 'CMD [\"/bin/sh\"]' rootfs.tar base", "what 'estiva export' wrote"),),
+)

@@ -1,0 +1,177 @@
+"""Verbs that speak to registries: pull, push, login, logout, and registry serve."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from estiva.cli.parser import FLAG, TEXT, Options, Verb
+from estiva.errors import EstivaError, InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.cli.main import Context
+
+MAX_SECRET = 64 << 10
+
+
+def pull(context: Context, options: Options) -> int:
+    from estiva.cli.main import tell
+    from estiva.cli.progress import Progress
+    from estiva.engine import images
+
+    status, quiet = 0, options.flag("quiet")
+    for text in options.arguments:
+        try:
+            reference = images.parse(text)
+            if not quiet and not reference.digest:
+                print(f"{reference.tag}: Pulling from {reference.repository}", flush=True)
+            before = images.find(context.engine, text)
+            with Progress(1) as progress:
+                image = images.pull(
+                    context.engine,
+                    text,
+                    platform=options.text("platform") or None,
+                    progress=None if quiet else progress,
+                )
+        except EstivaError as error:
+            tell(error)
+            status = 1
+            continue
+        if not quiet:
+            for digest in images.digests(context.engine, image, reference):
+                print(f"Digest: {digest}")
+            same = before is not None and before.id == image.id
+            word = "Image is up to date" if same else "Downloaded newer image"
+            print(f"Status: {word} for {reference.familiar}")
+        print(str(reference))
+    return status
+
+
+def push(context: Context, options: Options) -> None:
+    from estiva.cli.progress import Progress
+    from estiva.engine import images
+
+    reference, quiet = images.parse(options.arguments[0]), options.flag("quiet")
+    images.resolve(context.engine, options.arguments[0])
+    if not quiet:
+        print(f"The push refers to repository [{reference.name}]", flush=True)
+    with Progress(1) as progress:
+        digest = images.push(context.engine, options.arguments[0], progress=None if quiet else progress)
+    print(str(reference) if quiet else f"{reference.tag or 'digest'}: digest: {digest}")
+
+
+def login(context: Context, options: Options) -> None:
+    from estiva.engine import images
+
+    server = "".join(options.arguments)
+    user, password = options.text("username"), options.text("password")
+    if options.flag("password-stdin"):
+        if options.given("password"):
+            raise InvalidInput("--password and --password-stdin are mutually exclusive")
+        if not user:
+            raise InvalidInput("must provide --username with --password-stdin")
+        password = sys.stdin.read(MAX_SECRET).rstrip("\r\n")
+    elif options.given("password"):
+        print("WARNING! --password shows in the list of processes; use --password-stdin.", file=sys.stderr)
+    if not user or not password:
+        if not os.isatty(0):
+            raise InvalidInput(
+                "nobody can be asked for the credentials here", hint="use -u and --password-stdin"
+            )
+        import getpass
+
+        user = user or input("Username: ").strip()
+        password = password or getpass.getpass("Password: ")
+    if not user or not password:
+        raise InvalidInput("user name and password are both needed")
+    where = images.login(server, user, password)
+    print(f"Login Succeeded (kept in {where})")
+
+
+def logout(context: Context, options: Options) -> None:
+    from estiva.engine import images
+
+    server = "".join(options.arguments)
+    host = images.registry_host(server)
+    print(f"Removing login credentials for {host}" if images.logout(server) else f"Not logged in to {host}")
+
+
+def serve(context: Context, options: Options) -> None:
+    from estiva.registry import server
+
+    def ready(address: str) -> None:
+        print(f"serving {root} on {address}", flush=True)
+
+    root = options.text("root") or f"{context.engine.paths.root}/registry"
+    server.serve(
+        options.text("listen", "127.0.0.1:5000"),
+        root,
+        ready=ready,
+        htpasswd=options.text("htpasswd") or None,
+        certificate=options.text("tls-cert") or None,
+        key=options.text("tls-key") or None,
+        log=(lambda line: print(line, file=sys.stderr, flush=True)) if options.flag("verbose") else None,
+    )
+
+
+PLATFORM = ("", "platform", TEXT, "OS/ARCH", "platform of the image (default: this machine's)")
+QUIET = ("q", "quiet", FLAG, "", "print only the name")
+TRUST = ("", "disable-content-trust", FLAG, "", "")
+
+PULL = Verb(
+    pull,
+    "NAME[:TAG|@DIGEST] [NAME...]",
+    "Fetch images from a registry",
+    (PLATFORM, QUIET, TRUST),
+    least=1,
+    examples=(
+        ("estiva pull alpine:3.20", "from Docker Hub"),
+        ("estiva pull --platform linux/arm64 registry.example.org/web", "for another machine"),
+    ),
+)
+PUSH = Verb(
+    push,
+    "NAME[:TAG]",
+    "Send an image to a registry",
+    (QUIET, TRUST),
+    least=1,
+    most=1,
+    examples=(("estiva push localhost:5000/web:1.2", "to a registry on this machine"),),
+)
+LOGIN = Verb(
+    login,
+    "[SERVER]",
+    "Log in to a registry",
+    (
+        ("u", "username", TEXT, "NAME", "who"),
+        ("p", "password", TEXT, "PASSWORD", "the password; better use --password-stdin"),
+        ("", "password-stdin", FLAG, "", "read the password from stdin"),
+    ),
+    most=1,
+    examples=(("estiva login -u ana --password-stdin registry.example.org < token", "in a script"),),
+)
+LOGOUT = Verb(
+    logout,
+    "[SERVER]",
+    "Forget the credentials of a registry",
+    most=1,
+    examples=(("estiva logout registry.example.org", "Docker Hub without a name"),),
+)
+SERVE = Verb(
+    serve,
+    "",
+    "Serve a registry that all clients of the OCI distribution spec can use",
+    (
+        ("", "listen", TEXT, "HOST:PORT", "where to listen (default 127.0.0.1:5000)"),
+        ("", "root", TEXT, "DIR", "where it keeps its content"),
+        ("", "htpasswd", TEXT, "FILE", "let in only the users of this file"),
+        ("", "tls-cert", TEXT, "FILE", "certificate, to serve https"),
+        ("", "tls-key", TEXT, "FILE", "its key"),
+        ("", "verbose", FLAG, "", "a line on stderr for each request"),
+    ),
+    most=0,
+    examples=(
+        ("estiva registry serve --listen 0.0.0.0:5000 --root /srv/registry", "until it is interrupted"),
+    ),
+)

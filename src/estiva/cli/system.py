@@ -1,0 +1,234 @@
+"""Verbs on the whole: version, info, system df, system prune, system check, container prune."""
+
+from __future__ import annotations
+
+from estiva.cli.parser import FLAG, LIST, TEXT, Options, Verb
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.cli.main import Context
+
+
+def version(context: Context, options: Options) -> None:
+    import estiva
+
+    if options.flag("short"):
+        print(f"estiva {estiva.__version__}")
+        return
+    from estiva.engine import system
+
+    known = system.version()
+    if options.text("format"):
+        _by_template({**known, "Client": known, "Server": known}, options.text("format"))
+        return
+    print(f"Estiva:    {known['Version']}")
+    print(f"Python:    {known['PythonVersion']}")
+    print(f"Platform:  {known['Os']}/{known['Arch']}")
+    print(f"Kernel:    {known['KernelVersion']}")
+
+
+def _by_template(value: dict[str, Any], template: str) -> None:
+    from estiva.engine.template import Template
+
+    print(Template("{{json .}}" if template == "json" else template).render(value))
+
+
+def info(context: Context, options: Options) -> None:
+    from estiva.cli import units
+    from estiva.engine import system
+
+    known = system.info(context.engine)
+    if options.text("format"):
+        _by_template(known, options.text("format"))
+        return
+    lines = (
+        ("Version", known["ServerVersion"]),
+        ("Containers", known["Containers"]),
+        (" Running", known["ContainersRunning"]),
+        (" Paused", known["ContainersPaused"]),
+        (" Stopped", known["ContainersStopped"]),
+        ("Images", known["Images"]),
+        ("Storage Driver", known["Driver"]),
+        ("Cgroup Driver", known["CgroupDriver"]),
+        ("Cgroup Version", known["CgroupVersion"]),
+        ("Security Options", ", ".join(known["SecurityOptions"])),
+        ("Kernel Version", known["KernelVersion"]),
+        ("Operating System", known["OperatingSystem"]),
+        ("Architecture", known["Architecture"]),
+        ("CPUs", known["NCPU"]),
+        ("Total Memory", units.binary_size(known["MemTotal"])),
+        ("Name", known["Name"]),
+        ("Root Dir", known["EstivaRootDir"]),
+        ("Run Root Dir", known["EstivaRunRootDir"]),
+    )
+    for name, value in lines:
+        print(f"{name}: {value}")
+
+
+def df(context: Context, options: Options) -> None:
+    from estiva.cli import tables, units
+    from estiva.engine import system
+
+    usage = system.df(context.engine)
+    rows = []
+    for key, name in (
+        ("images", "Images"),
+        ("containers", "Containers"),
+        ("volumes", "Local Volumes"),
+        ("build_cache", "Build Cache"),
+    ):
+        part = usage[key]
+        share = f" ({part['reclaimable'] * 100 // part['size']}%)" if part["size"] else ""
+        rows.append(
+            {
+                "Type": name,
+                "TotalCount": str(part["count"]),
+                "Active": str(part["active"]),
+                "Size": units.size(part["size"]),
+                "Reclaimable": units.size(part["reclaimable"]) + share,
+            }
+        )
+    headings = [
+        ("Type", "TYPE"),
+        ("TotalCount", "TOTAL"),
+        ("Active", "ACTIVE"),
+        ("Size", "SIZE"),
+        ("Reclaimable", "RECLAIMABLE"),
+    ]
+    tables.show(rows, headings, options.text("format"))
+    if options.flag("verbose") and not options.text("format"):
+        _df_images(context, usage["per_image"])
+
+
+def _df_images(context: Context, per_image: dict[str, dict[str, int]]) -> None:
+    from estiva.cli import tables, units
+    from estiva.engine import images
+
+    rows = [["IMAGE", "IMAGE ID", "SIZE", "SHARED SIZE", "UNIQUE SIZE", "CONTAINERS"]]
+    for image_id, part in per_image.items():
+        names = images.names(context.engine, image_id)
+        rows.append(
+            [
+                ", ".join(names) or "<none>",
+                units.short_id(image_id),
+                units.size(part["size"]),
+                units.size(part["shared"]),
+                units.size(part["unique"]),
+                str(part["containers"]),
+            ]
+        )
+    print("\nImages space usage:\n")
+    print(tables.columns(rows))
+
+
+def prune(context: Context, options: Options) -> None:
+    from estiva.cli import units
+    from estiva.cli.images import confirm
+    from estiva.engine import system
+
+    everything, volumes = options.flag("all"), options.flag("volumes")
+    images = "images that no container uses" if everything else "images without a name"
+    what = f"stopped containers, {images}, the build cache, unused content"
+    if not confirm(options, what + (" and anonymous volumes" if volumes else "")):
+        return
+    done = system.prune(context.engine, all=everything, volumes=volumes)
+    for title, words in (
+        ("Deleted Containers", done["containers"]),
+        ("Deleted Volumes", done["volumes"]),
+        ("Deleted Images", [line[0].lower() + line[1:] for line in done["images"]]),
+    ):
+        if words:
+            print(f"{title}:", *words, "", sep="\n")
+    if done["build_cache"]:
+        print(f"Deleted build cache: {done['build_cache']} steps\n")
+    if done["busy"]:
+        print("Unused content stays for now: another command is storing images.\n")
+    print(f"Total reclaimed space: {units.size(done['bytes'])}")
+
+
+def check(context: Context, options: Options) -> int:
+    from estiva.engine import system
+
+    swept, problems = system.check(context.engine, deep=options.flag("deep"))
+    for line in swept:
+        print(f"swept: {line}")
+    for line in problems:
+        print(f"problem: {line}")
+    print("all is well" if not problems else f"{len(problems)} problems")
+    return 1 if problems else 0
+
+
+def prune_containers(context: Context, options: Options) -> None:
+    from estiva.cli import tables, units
+    from estiva.cli.images import confirm
+    from estiva.engine import containers
+
+    wanted = tables.filters(options.many("filter"), ("label", "name", "id"))
+    if not confirm(options, "all stopped containers"):
+        return
+    ids, freed = containers.prune(context.engine, wanted)
+    if ids:
+        print("Deleted Containers:", *ids, "", sep="\n")
+    print(f"Total reclaimed space: {units.size(freed)}")
+
+
+FORMAT = ("f", "format", TEXT, "TEMPLATE", "json, or a Go template")
+FORCE = ("f", "force", FLAG, "", "don't ask")
+
+VERSION = Verb(
+    version,
+    "",
+    "Show the versions of Estiva, Python and the kernel",
+    (FORMAT, ("", "short", FLAG, "", "")),
+    most=0,
+    examples=(("estiva version -f '{{.Version}}'", "only the number"),),
+)
+INFO = Verb(
+    info,
+    "",
+    "Show the state of the engine and its machine",
+    (FORMAT,),
+    most=0,
+    examples=(("estiva info -f '{{.Driver}}'", "how layers are stored"),),
+)
+DF = Verb(
+    df,
+    "",
+    "Show how much of the disk is used, and how much could be freed",
+    (
+        ("", "format", TEXT, "TEMPLATE", "json, or a Go template"),
+        ("v", "verbose", FLAG, "", "each image too"),
+    ),
+    most=0,
+    examples=(("estiva system df -v", "what each image shares and has of its own"),),
+)
+PRUNE = Verb(
+    prune,
+    "",
+    "Remove stopped containers, unused images, build cache and content",
+    (
+        ("a", "all", FLAG, "", "every image that no container uses"),
+        FORCE,
+        ("", "volumes", FLAG, "", "anonymous volumes too"),
+    ),
+    most=0,
+    examples=(("estiva system prune -af --volumes", "all that is not in use"),),
+)
+CHECK = Verb(
+    check,
+    "",
+    "Sweep what killed processes left, and check all state against itself",
+    (("", "deep", FLAG, "", "read all content and verify its digests"),),
+    most=0,
+    examples=(("estiva system check --deep", "ends with 1 if something is wrong"),),
+)
+PRUNE_CONTAINERS = Verb(
+    prune_containers,
+    "",
+    "Remove all stopped containers",
+    (("", "filter", LIST, "KEY=VALUE", "only those that match: label, name, id"), FORCE),
+    most=0,
+    examples=(("estiva container prune -f", "in a script"),),
+)

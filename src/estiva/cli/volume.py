@@ -1,0 +1,131 @@
+"""The verbs of `volume`: ls, create, inspect, rm, prune."""
+
+from __future__ import annotations
+
+from estiva.cli.parser import FLAG, LIST, TEXT, Options, UsageError, Verb
+from estiva.errors import Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.cli.main import Context
+
+
+def ls(context: Context, options: Options) -> None:
+    from estiva.cli import tables
+    from estiva.engine import volumes
+
+    wanted = tables.filters(options.many("filter"), volumes.FILTERS)
+    listing = volumes.listing(context.engine, wanted)
+    if options.flag("quiet"):
+        for entry in listing:
+            print(entry["Name"])
+        return
+    rows = [
+        {
+            **{key: entry[key] for key in ("Driver", "Name", "Mountpoint", "Scope")},
+            "Labels": ",".join(f"{key}={value}" for key, value in sorted((entry["Labels"] or {}).items())),
+            "Availability": "N/A",
+            "Group": "N/A",
+            "Links": "N/A",
+            "Size": "N/A",
+            "Status": "N/A",
+        }
+        for entry in listing
+    ]
+    tables.show(rows, [("Driver", "DRIVER"), ("Name", "VOLUME NAME")], options.text("format"))
+
+
+def create(context: Context, options: Options) -> None:
+    from estiva.cli import values
+    from estiva.engine import volumes
+
+    if options.text("driver", "local") != "local" or options.given("opt"):
+        raise Unsupported(
+            "volumes are plain local directories: no driver options", hint="use --mount type=bind"
+        )
+    try:
+        labels = values.labels((), options.many("label"))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    name = options.text("name") or "".join(options.arguments)
+    print(volumes.create(context.engine, name or None, labels))
+
+
+def inspect(context: Context, options: Options) -> int:
+    from estiva.cli.inspect import show
+
+    return show(context, options.arguments, options.text("format"), ("volume",))
+
+
+def rm(context: Context, options: Options) -> int:
+    from estiva.engine import volumes
+
+    force = options.flag("force")
+    return context.each(options.arguments, lambda name: volumes.remove(context.engine, name, force=force))
+
+
+def prune(context: Context, options: Options) -> None:
+    from estiva.cli import units
+    from estiva.cli.images import confirm
+    from estiva.engine import volumes
+
+    everything = options.flag("all")
+    if not confirm(options, f"{'all' if everything else 'anonymous'} volumes that no container uses"):
+        return
+    names, freed = volumes.prune(context.engine, all=everything)
+    if names:
+        print("Deleted Volumes:", *names, "", sep="\n")
+    print(f"Total reclaimed space: {units.size(freed)}")
+
+
+FORMAT = ("f", "format", TEXT, "TEMPLATE", "json, or a Go template such as '{{.Mountpoint}}'")
+
+LS = Verb(
+    ls,
+    "",
+    "List volumes",
+    (
+        ("f", "filter", LIST, "KEY=VALUE", "name, label or dangling"),
+        ("", "format", TEXT, "TEMPLATE", "json, or a Go template such as '{{.Name}}'"),
+        ("q", "quiet", FLAG, "", "names only"),
+    ),
+    most=0,
+    examples=(("estiva volume ls --filter dangling=true", "those that no container uses"),),
+)
+CREATE = Verb(
+    create,
+    "[NAME]",
+    "Make a volume",
+    (
+        ("", "label", LIST, "K=V", "set a label"),
+        ("d", "driver", TEXT, "", ""),
+        ("o", "opt", LIST, "", ""),
+        ("", "name", TEXT, "", ""),
+    ),
+    most=1,
+    examples=(("estiva volume create data", "then: estiva run -v data:/data ..."),),
+)
+INSPECT = Verb(
+    inspect,
+    "VOLUME [VOLUME...]",
+    "Show all that is known of volumes",
+    (FORMAT,),
+    least=1,
+    examples=(("estiva volume inspect -f '{{.Mountpoint}}' data", "where its files are"),),
+)
+RM = Verb(
+    rm,
+    "VOLUME [VOLUME...]",
+    "Remove volumes and their files",
+    (("f", "force", FLAG, "", "don't mind those that aren't there"),),
+    least=1,
+    examples=(("estiva volume rm data", "no container may have it"),),
+)
+PRUNE = Verb(
+    prune,
+    "",
+    "Remove anonymous volumes that no container uses",
+    (("a", "all", FLAG, "", "named ones too"), ("f", "force", FLAG, "", "don't ask")),
+    most=0,
+    examples=(("estiva volume prune -f", "in a script"),),
+)

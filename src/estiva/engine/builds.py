@@ -1,0 +1,68 @@
+"""`build`: the builder, joined to the store, to the registry client and to the launcher of its steps."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from estiva.build.request import Step
+    from estiva.engine import Engine
+    from estiva.store.images import Image
+
+
+def build(engine: Engine, *, progress: Callable[[dict[str, Any]], None] | None = None, **options: Any) -> str:
+    """Build an image, name it by `tags`, and return its id.
+
+    `options` are those of estiva.build.Request. `progress` gets the events of the builder, and those of pulls
+    of base images, which have an "id". Raises DockerfileError, BuildFailed and other EstivaErrors.
+    """
+    from estiva.build.executor import build as run_build
+    from estiva.build.request import Request
+    from estiva.oci.reference import Reference
+
+    request = Request(**options)
+    for tag in request.tags:
+        Reference.parse(tag)
+    image = run_build(
+        request,
+        store=engine.store,
+        run_step=Steps(engine),
+        resolve_image=Resolver(engine, progress),
+        progress=progress,
+    )
+    for tag in request.tags:
+        engine.store.images.tag(image.id, tag, image.manifest)
+    return image.id
+
+
+class Steps:
+    """Runs a RUN's command in a container."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def __call__(self, step: Step) -> int:
+        from estiva.engine.steps import run_step
+
+        return run_step(self.engine, step)
+
+
+class Resolver:
+    """Finds a base image here, or pulls it: when it is missing, is for another platform, or always."""
+
+    def __init__(self, engine: Engine, progress: Callable[[dict[str, Any]], None] | None) -> None:
+        self.engine = engine
+        self.progress = progress
+
+    def __call__(self, name: str, *, platform: str | None, pull: bool) -> Image:
+        from estiva.engine import images
+        from estiva.oci.platform import Platform
+
+        found = None if pull else self.engine.store.images.find(name)
+        if found is not None and (
+            platform is None or Platform.parse(platform).accepts(Platform.of(found.config))
+        ):
+            return found
+        return images.pull(self.engine, name, platform=platform, progress=self.progress)

@@ -1,0 +1,136 @@
+"""What concerns the whole engine: version, info, disk usage, clean-up, consistency check."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.engine import Engine
+
+API_VERSION = "1.45"
+
+
+def version() -> dict[str, str]:
+    """Version and platform."""
+    import platform
+
+    import estiva
+
+    return {
+        "Version": estiva.__version__,
+        "PythonVersion": platform.python_version(),
+        "Os": "linux",
+        "Arch": architecture(),
+        "KernelVersion": os.uname().release,
+    }
+
+
+def architecture() -> str:
+    """The machine's architecture, by its name in image configs (GOARCH)."""
+    machine = os.uname().machine
+    names = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm", "loongarch64": "loong64"}
+    return names.get(machine, machine)
+
+
+def info(engine: Engine) -> dict[str, Any]:
+    """The engine and its machine, in the shape of `docker info` as far as it has sense here."""
+    from estiva.runtime import cgroup
+
+    states: dict[str, int] = {}
+    for status, count in engine.db.read("SELECT status, count(*) FROM containers GROUP BY status"):
+        states[status] = count
+    uname = os.uname()
+    return {
+        "ID": "",
+        "Containers": sum(states.values()),
+        "ContainersRunning": states.get("running", 0),
+        "ContainersPaused": states.get("paused", 0),
+        "ContainersStopped": sum(n for status, n in states.items() if status not in ("running", "paused")),
+        "Images": len(engine.store.images.list()),
+        "Driver": os.environ.get("ESTIVA_STORAGE_DRIVER") or _driver(engine),
+        "CgroupVersion": cgroup.version().removeprefix("v"),
+        "CgroupDriver": "cgroupfs",
+        "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
+        "KernelVersion": uname.release,
+        "OperatingSystem": _operating_system(),
+        "OSType": "linux",
+        "Architecture": uname.machine,
+        "NCPU": os.cpu_count() or 1,
+        "MemTotal": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "Name": uname.nodename,
+        "EstivaRootDir": engine.paths.root,
+        "EstivaRunRootDir": engine.paths.run_root,
+        "ServerVersion": version()["Version"],
+    }
+
+
+def _driver(engine: Engine) -> str:
+    driver = getattr(engine.store.layers, "driver", None)
+    return str(getattr(driver, "name", "") or "")
+
+
+def _operating_system() -> str:
+    try:
+        with open("/etc/os-release", encoding="utf-8", errors="replace") as file:
+            for line in file.read(1 << 16).splitlines():
+                if line.startswith("PRETTY_NAME="):
+                    return line.partition("=")[2].strip("\"'")
+    except OSError:
+        pass
+    return "Linux"
+
+
+def df(engine: Engine) -> dict[str, Any]:
+    """Disk usage in bytes: see store.gc.usage."""
+    from estiva.store import gc
+
+    return gc.usage(engine.store)
+
+
+def prune(engine: Engine, *, all: bool = False, volumes: bool = False) -> dict[str, Any]:
+    """Remove stopped containers, unused images (`all`: named ones too), the build cache, unused content, and
+    with `volumes` anonymous volumes.
+
+    Returns {"containers": ids, "images": rmi lines, "volumes": names, "build_cache": count, "bytes": freed,
+    "busy": another process was storing things, so that unused content had to stay}.
+    """
+    from estiva.engine import containers, images
+    from estiva.engine import volumes as volume_verbs
+    from estiva.store import gc
+
+    containers.sweep(engine)
+    ids, freed = containers.prune(engine)
+    names: list[str] = []
+    if volumes:
+        names, bytes_of_volumes = volume_verbs.prune(engine)
+        freed += bytes_of_volumes
+    before = images.store_size(engine)
+    with engine.db.write() as transaction:
+        cached = transaction.execute("DELETE FROM build_cache").rowcount
+    lines, _ = images.prune(engine, all=all)
+    result = gc.reclaim(engine.store, grace=0.0 if all else gc.GRACE)
+    gc.sweep(engine.store)
+    freed += max(0, before - images.store_size(engine))
+    return {
+        "containers": ids,
+        "images": lines,
+        "volumes": names,
+        "build_cache": cached,
+        "bytes": freed,
+        "busy": result["busy"],
+    }
+
+
+def check(engine: Engine, *, deep: bool = False) -> tuple[list[str], list[str]]:
+    """Sweep what killed processes left, then check all state against itself: (what was swept, problems).
+
+    `deep` reads all content and verifies its digests.
+    """
+    from estiva.engine import containers
+    from estiva.store import gc
+
+    swept = [*containers.sweep(engine), *(f"{path}: removed" for path in gc.sweep(engine.store))]
+    return swept, [*gc.check(engine.store, deep=deep), *containers.check(engine)]

@@ -1,0 +1,76 @@
+"""User verbs on volumes, in the shapes of the Docker Engine API."""
+
+from __future__ import annotations
+
+from estiva.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.engine import Engine
+    from estiva.store.volumes import Volume
+
+FILTERS = ("name", "label", "dangling", "driver")
+
+
+def create(engine: Engine, name: str | None = None, labels: dict[str, str] | None = None) -> str:
+    """Make a volume, or take the one that is there; its name."""
+    return engine.store.volumes.create(name, labels or {}).name
+
+
+def listing(engine: Engine, filters: dict[str, list[str]] | None = None) -> list[dict[str, Any]]:
+    """All volumes by name. Filters: name (a part of it), label, dangling, driver."""
+    filters = filters or {}
+    for key in filters:
+        if key not in FILTERS:
+            raise InvalidInput(f"invalid filter '{key}'", hint=f"one of {', '.join(FILTERS)}")
+    return [_shape(volume) for volume in engine.store.volumes.list() if _matches(engine, volume, filters)]
+
+
+def _matches(engine: Engine, volume: Volume, filters: dict[str, list[str]]) -> bool:
+    if "name" in filters and not any(value in volume.name for value in filters["name"]):
+        return False
+    if "driver" in filters and "local" not in filters["driver"]:
+        return False
+    for value in filters.get("label", ()):
+        key, equals, wanted = value.partition("=")
+        if key not in volume.labels or (equals and volume.labels[key] != wanted):
+            return False
+    for value in filters.get("dangling", ()):
+        if (value.lower() in ("true", "1")) == bool(engine.store.volumes.in_use_by(volume.name)):
+            return False
+    return True
+
+
+def _shape(volume: Volume) -> dict[str, Any]:
+    from estiva.engine.clock import rfc3339
+
+    return {
+        "CreatedAt": rfc3339(int(volume.created * 1e9)),
+        "Driver": "local",
+        "Labels": volume.labels or None,
+        "Mountpoint": volume.path,
+        "Name": volume.name,
+        "Options": None,
+        "Scope": "local",
+    }
+
+
+def inspect(engine: Engine, name: str) -> dict[str, Any]:
+    """What is known of a volume. Raises NotFound."""
+    return _shape(engine.store.volumes.get(name))
+
+
+def remove(engine: Engine, name: str, *, force: bool = False) -> None:
+    """Remove a volume with its files. Raises Conflict while a container has it; NotFound unless `force`."""
+    engine.store.volumes.remove(name, force=force)
+
+
+def prune(engine: Engine, *, all: bool = False) -> tuple[list[str], int]:
+    """Remove anonymous volumes (`all`: named ones too) that no container has: (names, bytes freed)."""
+    volumes = engine.store.volumes
+    unused = [v for v in volumes.list() if (v.anonymous or all) and not volumes.in_use_by(v.name)]
+    sizes = {volume.name: volumes.size(volume.name) for volume in unused}
+    removed = volumes.prune(all=all)
+    return removed, sum(sizes.get(name, 0) for name in removed)

@@ -1,0 +1,110 @@
+"""--format: Go templates, checked against what Go's text/template prints."""
+
+import pytest
+
+from estiva.engine.template import Template
+from estiva.errors import InvalidInput
+
+THING = {
+    "Id": "abc",
+    "Names": ["/web", "/alias"],
+    "State": {"Running": True, "Pid": 42, "Error": ""},
+    "Config": {"Labels": {"b": "2", "a": "1"}, "Env": ["A=1", "B=2"], "Cmd": None},
+    "NetworkSettings": {"Ports": {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}], "443/tcp": None}},
+    "Size": 1.5,
+}
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("plain", "plain"),
+        ("{{.Id}}", "abc"),
+        ("{{ .Id }}-{{.State.Pid}}", "abc-42"),
+        ("{{.State.Running}} {{.State.Error}}|", "true |"),
+        ("{{.Names}}", "[/web /alias]"),
+        ("{{.Config.Labels}}", "map[a:1 b:2]"),
+        ("{{.Config.Labels.a}} {{.Config.Labels.none}}", "1 <no value>"),
+        ("{{.Config.Cmd}}", "<no value>"),
+        ("{{json .Config}}", '{"Labels":{"b":"2","a":"1"},"Env":["A=1","B=2"],"Cmd":null}'),
+        ("{{json .Names}}", '["/web","/alias"]'),
+        ('{{index .Config.Labels "b"}}', "2"),
+        ('{{index .Config.Labels "none"}}|', "|"),
+        ("{{index .Names 1}}", "/alias"),
+        ('{{(index (index .NetworkSettings.Ports "80/tcp") 0).HostPort}}', "8080"),
+        ("{{range .Config.Env}}{{.}};{{end}}", "A=1;B=2;"),
+        ("{{range $i, $e := .Config.Env}}{{$i}}={{$e}} {{end}}", "0=A=1 1=B=2 "),
+        ("{{range $p, $c := .NetworkSettings.Ports}}{{$p}} {{len $c}}{{end}}", None),
+        ("{{range $p, $c := .NetworkSettings.Ports}}{{if $c}}{{$p}}{{end}}{{end}}", "80/tcp"),
+        ("{{range .Config.Cmd}}x{{else}}none{{end}}", "none"),
+        ("{{range .Names}}{{$.Id}}{{.}} {{end}}", "abc/web abc/alias "),
+        ("{{if .State.Running}}up{{else}}down{{end}}", "up"),
+        ("{{if not .State.Running}}down{{else if .State.Error}}bad{{else}}fine{{end}}", "fine"),
+        ('{{if eq .State.Pid 42}}yes{{end}}{{if and .Id (ne .Id "x")}}!{{end}}', "yes!"),
+        ("{{with .State}}{{.Pid}}{{end}}", "42"),
+        ("{{with .State.Error}}{{.}}{{else}}no error{{end}}", "no error"),
+        ('{{.Id | upper | printf "<%s>"}}', "<ABC>"),
+        ('{{join .Names ", "}}', "/web, /alias"),
+        ('{{range split "a:b" ":"}}{{title .}}{{end}}', "AB"),
+        ("{{len .Names}} {{len .Id}}", "2 3"),
+        ('{{println .Id "x"}}', "abc x\n"),
+        ('{{printf "%-5s|%q|%d|%v" .Id .Id .State.Pid .Names}}', 'abc  |"abc"|42|[/web /alias]'),
+        ("{{$x := .State}}{{$x.Pid}}", "42"),
+        ("a {{- .Id -}} b", "aabcb"),
+        ("a {{- /* note */ -}} b", "ab"),
+        ("{{/* }} */}}x", "x"),
+        ('{{"}}"}}{{`raw "x"`}}', '}}raw "x"'),
+        ("{{.Size}} {{true}} {{-3}}", "1.5 true -3"),
+        ('{{slice .Id 1 2}}{{pad "x" 1 1}}{{truncate .Id 2}}', "b x ab"),
+        ("{{.NetworkSettings.Ports}}", "map[443/tcp:<no value> 80/tcp:[map[HostIp:0.0.0.0 HostPort:8080]]]"),
+    ],
+)
+def test_templates_print_what_go_prints(template, text):
+    if text is None:
+        with pytest.raises(InvalidInput, match="error calling len"):
+            Template(template).render(THING)
+        return
+    assert Template(template).render(THING) == text
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{.Nope}}", "template: no field .Nope"),
+        ("{{.State.Nope}}", "template: no field .Nope in .State"),
+        ("{{.Id.Nope}}", "no field .Nope in .Id"),
+        ("{{.Id", "unclosed action"),
+        ("{{}}", "missing value for command"),
+        ("{{if .Id}}x", "{{end}} is missing"),
+        ("{{end}}", "unexpected {{end}}"),
+        ("{{foo .Id}}", 'function "foo" not defined'),
+        ('{{template "x"}}', "template is not supported"),
+        ("{{.Id | }}", "missing value for command"),
+        ("{{(index .Names 0}}", "unclosed left paren"),
+        ("{{index .Names 9}}", "index out of range: 9"),
+        ("{{$nope}}", 'undefined variable "$nope"'),
+        ("{{.Id ! }}", "unexpected '!'"),
+        ("{{range .Id}}{{end}}", "range can't iterate over abc"),
+        ("{{else}}", "unexpected {{else}}"),
+        ("{{if .Id}}a{{else}}b{{else}}c{{end}}", "unexpected {{else}}"),
+        ('{{"a" "b"}}', "can't give an argument to what is not a function"),
+        ("{{json}}", "error calling json"),
+        ("{{:= .Id}}", "bad variable declaration"),
+    ],
+)
+def test_a_wrong_template_is_told_in_one_line(template, message):
+    with pytest.raises(InvalidInput) as caught:
+        Template(template).render(THING)
+    assert message in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_a_heading_shows_names_in_the_place_of_values():
+    template = Template("{{.Names}}\t{{.Status}}\t{{upper .Id}}")
+    assert template.heading({"Names": "NAMES", "Status": "STATUS", "Id": "ID"}) == "NAMES\tSTATUS\tID"
+
+
+def test_a_template_can_not_print_without_end():
+    nested = "{{range .N}}" * 8 + "x" + "{{end}}" * 8
+    with pytest.raises(InvalidInput):
+        Template(nested).render({"N": list(range(100))})
