@@ -59,6 +59,32 @@ def import_(context: Context, options: Options) -> None:
         )
 
 
+def from_host(context: Context, options: Options) -> None:
+    from estiva.engine import images
+
+    print(
+        images.from_host(
+            context.engine,
+            options.arguments,
+            name=options.text("tag") or None,
+            files=options.many("file"),
+            platform=options.text("platform") or None,
+        )
+    )
+
+
+FROM_HOST = Verb(
+    from_host,
+    "PROGRAM [PROGRAM...]",
+    "Make an image out of this machine's own programs, with the libraries they need",
+    (
+        ("f", "file", LIST, "PATH", "one more file or folder of this machine"),
+        ("t", "tag", TEXT, "NAME[:TAG]", "name the image"),
+        PLATFORM,
+    ),
+    least=1,
+    examples=(("estiva image from-host -t base:host sh ls cat", "no registry needed"),),
+)
 SAVE = Verb(
     save,
     "IMAGE [IMAGE...]",

@@ -87,6 +87,7 @@ GROUPS = {
         "rm": VERBS["rmi"],
         "inspect": ("inspect", "INSPECT_IMAGE"),
         "prune": ("images", "PRUNE"),
+        "from-host": ("archives", "FROM_HOST"),
     },
     "volume": {
         "ls": ("volume", "LS"),

@@ -165,6 +165,20 @@ def _platform(text: str | None) -> Any:
     return Platform.parse(text)
 
 
+def from_host(
+    engine: Engine,
+    programs: Sequence[str],
+    *,
+    name: str | None = None,
+    files: Sequence[str] = (),
+    platform: str | None = None,
+) -> str:
+    """Make an image out of this machine's own programs (see estiva.engine.from_host); its id."""
+    from estiva.engine import from_host as maker
+
+    return maker.make(engine.store, programs, tag=name, extra_files=files, platform=platform).id
+
+
 def listing(
     engine: Engine, *, all: bool = False, filters: dict[str, list[str]] | None = None
 ) -> list[dict[str, Any]]:

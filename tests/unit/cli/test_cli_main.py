@@ -92,9 +92,9 @@ def test_global_options_reach_the_engine(verb, tmp_path, monkeypatch):
     ("words", "status", "text"),
     [
         (
-            ["imagse"],
+            ["inspekt"],
             1,
-            "estiva: 'imagse' is not a verb of estiva\nhint: did you mean 'images'?\nsee 'estiva --help'\n",
+            "estiva: 'inspekt' is not a verb of estiva\nhint: did you mean 'inspect'?\nsee 'estiva --help'\n",
         ),
         (["image", "puul"], 1, "estiva: 'puul' is not a verb of estiva image\nhint: did you mean 'pull'?"),
         (["--nope", "ps"], 1, "estiva: unknown flag: --nope\nsee 'estiva --help'\n"),
