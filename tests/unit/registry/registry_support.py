@@ -271,7 +271,9 @@ class Proxy(Loop):
         if self.guard is not None and (answer := self.guard(request)) is not None:
             return answer
         for fault in self.faults:
-            if fault.times > 0 and fault.match in request.path_qs and fault.method == request.method:
+            small = fault.action == "break_upload" and (request.content_length or 0) <= fault.value
+            hit = fault.match in request.path_qs and fault.method == request.method
+            if fault.times > 0 and hit and not small:
                 fault.times -= 1
                 return await getattr(self, "_" + fault.action)(request, fault)
         return await self._forward(request, {})
