@@ -127,7 +127,7 @@ def test_enter_fd_clones_straight_into_a_v2_cgroup(make: MAKE) -> None:
         assert fd == -1
         return
     namespace = pytest.importorskip("estiva.linux.namespace")
-    pid, pidfd = namespace.clone3(signal.SIGCHLD, cgroup_fd=fd)
+    pid, pidfd = namespace.clone3(0, cgroup_fd=fd)
     if pid == 0:
         group.enter()
         time.sleep(60)

@@ -1,4 +1,5 @@
-"""Limits: the kernel holds them, and what it refuses is named. Skips by what the machine has, never passes."""
+"""Limits: the kernel holds them, and what it refuses is named. Skips by what the machine has, never
+passes."""
 
 from __future__ import annotations
 
@@ -308,7 +309,8 @@ def opens(path: str, flags: int) -> bool:
 
 
 def test_device_rules_hold(make: MAKE) -> None:
-    """/dev/null for reading and writing, /dev/zero for reading, nothing else; then an update takes it all back."""
+    """/dev/null for reading and writing, /dev/zero for reading, nothing else; then an update takes it all
+    back."""
     if os.geteuid() != 0:
         pytest.skip("needs root: device rules can't be set without")
     zero, full = os.makedev(1, 5), os.makedev(1, 7)
