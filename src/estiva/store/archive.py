@@ -157,6 +157,7 @@ def import_tar(
     changes: Sequence[str] = (),
     message: str = "",
     *,
+    names: Sequence[str] = (),
     platform: Platform | None = None,
 ) -> Image:
     """An image of one layer from the tar of a root filesystem, plain, gzip or zstd.
@@ -174,4 +175,4 @@ def import_tar(
         finally:
             os.close(fd)
         document = configs.derive(base, layer.diff_id, comment=message or "Imported from -")
-        return store.images.add(documents.encode(document))
+        return store.images.add(documents.encode(document), names=names)

@@ -24,7 +24,6 @@ from estiva.store import codec, tar
 
 if TYPE_CHECKING:
     from estiva.store import Store
-    from estiva.store.images import Image
 
 CHUNK = 1 << 20
 MEMBERS_LIMIT = 100_000
@@ -200,7 +199,7 @@ class _Loader:
             raise IntegrityError(f"an image has {len(layers)} layers, its config {len(diff_ids)}")
         for member, diff_id in zip(layers, diff_ids, strict=True):
             self._docker_layer(member, diff_id)
-        return self._finish(self.store.images.add(config), references)
+        return self._finish(config, None, references)
 
     def _docker_layer(self, member: str, diff_id: str) -> None:
         if self.store.layers.has(diff_id):
@@ -257,7 +256,7 @@ class _Loader:
                     )
                 self._layer(entry, layer["digest"], layer["mediaType"], diff_id)
         references = [Reference.parse(name) for name in _names(item)]
-        return self._finish(self.store.images.add(config, manifest=manifest), references)
+        return self._finish(config, manifest, references)
 
     def _blob(self, descriptor: dict[str, Any]) -> bytes:
         """A small blob by descriptor, size and digest proven."""
@@ -280,9 +279,9 @@ class _Loader:
         finally:
             ingest.close()
 
-    def _finish(self, image: Image, references: list[Reference]) -> list[str]:
-        for reference in references:
-            self.store.images.tag(image.id, str(reference))
+    def _finish(self, config: bytes, manifest: bytes | None, references: list[Reference]) -> list[str]:
+        names = [str(reference) for reference in references]
+        image = self.store.images.add(config, manifest=manifest, names=names)
         return [reference.familiar for reference in references] or [image.id]
 
 

@@ -16,6 +16,7 @@ from estiva.oci.reference import Reference, familiar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from estiva.store import Store
@@ -136,10 +137,17 @@ class Images:
         )
         return [familiar(f"{name}@{digest}") for name, digest in rows]
 
-    def add(self, config: bytes, *, manifest: bytes | None = None, hidden: bool = False) -> Image:
-        """Make an image of a config whose layers are in the store; the same config again gives the same
-        image.
+    def add(
+        self,
+        config: bytes,
+        *,
+        manifest: bytes | None = None,
+        names: Sequence[str] = (),
+        hidden: bool = False,
+    ) -> Image:
+        """Make an image of a config whose layers are in the store; the same config again is the same image.
 
+        It gets `names` in the same transaction, so that no prune ever sees it without.
         `manifest` is kept as a blob, so that a push can say the same again. `hidden` marks a build's
         intermediate image. Raises InvalidInput for a bad config, NotFound for a layer that isn't here.
         """
@@ -173,7 +181,9 @@ class Images:
                     int(hidden),
                 ),
             )
-        return self._known(image_id)
+            for name in names:
+                self.tag(image_id, name, kept)
+            return self._known(image_id)
 
     def _known(self, image_id: str) -> Image:
         image = self._by_id(image_id)

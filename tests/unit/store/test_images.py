@@ -81,6 +81,18 @@ def test_the_manifest_is_kept(store):
     assert store.images.add(config).manifest == image.manifest
 
 
+def test_an_image_is_made_with_its_names_or_not_at_all(store):
+    config = store.images.resolve(make_image(store, b"x", name="old")).config_bytes
+    image = store.images.add(config, manifest=b"{}", names=["a", "b:1"])
+    assert store.images.names(image.id) == ["a:latest", "b:1", "old:latest"]
+    assert store.images.resolve("a").manifest == sha256(b"{}")
+    store.images.delete(image.id, force=True)
+    store.layers.put(b"x")
+    with pytest.raises(InvalidInput):
+        store.images.add(config, names=["a", "Bad"])
+    assert store.images.list() == []
+
+
 def test_tagging_moves_a_name(store):
     first, second = make_image(store, b"1", name="app"), make_image(store, b"2")
     store.images.tag(second, "app", manifest=D1)
