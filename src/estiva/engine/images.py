@@ -51,11 +51,14 @@ def digests(engine: Engine, image: Image, reference: Reference) -> list[str]:
 def pull(engine: Engine, ref: str, *, platform: str | None = None, progress: Progress = None) -> Image:
     """Fetch an image from its registry. Raises Denied, NotFound, Unavailable, IntegrityError.
 
-    `progress` gets one event for each change of a layer (see estiva.registry.progress), and at the end one
-    with the status "complete".
+    `progress` gets one event for each change of a layer (see estiva.registry.progress), before them one with
+    the status "starting" and after them one with "complete".
     """
     reference = Reference.parse(ref)
     from estiva.registry import client
+
+    if progress is not None:
+        progress({"id": "", "status": "starting", "current": 0, "total": 0, "message": str(reference)})
 
     image = client.pull(engine.store, reference, platform=platform, progress=progress)
     if progress is not None:

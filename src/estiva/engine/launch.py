@@ -31,6 +31,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.engine import Engine
+    from estiva.store.mounts import Lowerdirs
+
 
 def encode_error(error: BaseException) -> bytes:
     """An error as a message: its kind survives when it is one of ours."""
@@ -57,6 +60,7 @@ class Launched:
     def __init__(self, channel: socket) -> None:
         self.channel = channel
         self.pid = 0
+        self.lowerdirs: Lowerdirs | None = None  # the layer mounts, kept until the overlay stands on them
         self.outcome: dict[str, Any] | None = None
 
     def receive(self) -> dict[str, Any]:
@@ -73,6 +77,8 @@ class Launched:
     def started(self) -> int:
         """Wait until the command runs; its pid. Raises the error that kept it from running."""
         message = self.receive()
+        if self.lowerdirs is not None:
+            self.lowerdirs.release()
         if message["event"] == "started":
             self.pid = message["pid"]
             return self.pid
@@ -112,21 +118,21 @@ def pair() -> tuple[socket, socket]:
     return a, b
 
 
-def launch(plan: dict[str, Any], stdio: tuple[int, int, int], hold: int, *, direct: bool) -> Launched:
+def launch(engine: Engine, plan: dict[str, Any], stdio: tuple[int, int, int], hold: int) -> Launched:
     """Start a monitor for `plan`. `stdio` are where the container's streams go (-1: nowhere).
 
-    `direct` allows a fork here, if this process has one thread (it is for callers that end soon: they don't
-    reap the monitor). `hold` is the fd of the container's flock, taken by the caller; the monitor keeps it
-    for its life and the
+    `hold` is the fd of the container's flock, taken by the caller; the monitor keeps it for its life and the
     caller may close its own. Returns at once: `Launched.started` waits.
     """
     ours, theirs = pair()
-    if not (direct and single_threaded()):
+    if not (engine.direct and single_threaded()):
         from estiva.engine import spawner
 
         spawner.request(plan, theirs.fileno(), stdio, hold)
         theirs.close()
         return Launched(ours)
+    # SQLite keeps its locks in memory that a fork would copy: the child's own connection would wait for them
+    engine.db.close()
     pid = os.fork()
     if pid == 0:
         ours.close()

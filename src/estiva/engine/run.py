@@ -81,8 +81,8 @@ def prepare(
     lock = life.take(engine.paths, container_id) if status == "running" else -1
     try:
         directory = engine.paths.container(container_id)
-        for part in ("", "/upper", "/work"):
-            os.mkdir(directory + part, 0o755 if part else 0o700)
+        os.mkdir(directory, 0o700)
+        engine.store.snapshots.prepare(image.diff_ids, directory)
         address = insert(engine, made, name, status)
         fill_volumes(engine, made, image)
     except BaseException:
@@ -302,10 +302,12 @@ def go(
     """
     try:
         lowerdirs = engine.store.layers.mount(image.diff_ids)
-        plan = make_plan(engine, made, lowerdirs, address)
+        plan = make_plan(engine, made, list(lowerdirs), address)
         if idle:
             plan["config"]["process"]["args"] = []
-        return launch.launch(plan, stdio, lock, direct=engine.direct)
+        launched = launch.launch(engine, plan, stdio, lock)
+        launched.lowerdirs = lowerdirs
+        return launched
     except BaseException:
         unstart(engine, made)
         raise

@@ -99,25 +99,10 @@ def resources(host_config: dict[str, Any]) -> dict[str, Any]:
         result["cpu"] = cpu
     if get("BlkioWeight"):
         result["blockIO"] = {"weight": get("BlkioWeight")}
-    result["devices"] = (
-        [{"allow": True, "access": "rwm"}]
-        if get("Privileged")
-        else security.DEVICE_RULES + device_rules(get("Devices"))
+    result["devices"] = security.device_rules(
+        linux_devices(get("Devices")), get("DeviceCgroupRules") or (), bool(get("Privileged"))
     )
     return result
-
-
-def device_rules(devices: Any) -> list[dict[str, Any]]:
-    return [
-        {
-            "allow": True,
-            "type": device["type"],
-            "major": device["major"],
-            "minor": device["minor"],
-            "access": device["access"],
-        }
-        for device in linux_devices(devices)
-    ]
 
 
 def linux_devices(devices: Any) -> list[dict[str, Any]]:
@@ -235,7 +220,7 @@ def make(
     linux: dict[str, Any] = {
         "namespaces": namespaces(host_config, shared),
         "resources": resources(host_config),
-        "maskedPaths": [] if privileged else security.MASKED_PATHS,
+        "maskedPaths": [] if privileged else security.masked_paths(),
         "readonlyPaths": [] if privileged else security.READONLY_PATHS,
         "rootfsPropagation": "rprivate",
     }

@@ -41,10 +41,11 @@ def run_step(engine: Engine, step: Step) -> int:
             with engine.db.write() as transaction:
                 address = bridge.reserve_in(transaction, container_id)
         snapshot = step.snapshot
+        lowerdirs = snapshot.lowerdirs()
         plan = run.plan_in(
             engine,
             made,
-            snapshot.lowerdirs(),
+            list(lowerdirs),
             address,
             engine.paths.run_container(container_id),
             snapshot.upper,
@@ -52,7 +53,8 @@ def run_step(engine: Engine, step: Step) -> int:
             step.mounts,
         )
         plan["ephemeral"] = True
-        launched = launch.launch(plan, (-1, writer, writer), lock, direct=engine.direct)
+        launched = launch.launch(engine, plan, (-1, writer, writer), lock)
+        launched.lowerdirs = lowerdirs
         os.close(writer)
         writer = -1
         launched.started()

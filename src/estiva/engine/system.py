@@ -50,7 +50,7 @@ def info(engine: Engine) -> dict[str, Any]:
         "ContainersPaused": states.get("paused", 0),
         "ContainersStopped": sum(n for status, n in states.items() if status not in ("running", "paused")),
         "Images": len(engine.store.images.list()),
-        "Driver": os.environ.get("ESTIVA_STORAGE_DRIVER") or _driver(engine),
+        "Driver": _driver(engine),
         "CgroupVersion": cgroup.version().removeprefix("v"),
         "CgroupDriver": "cgroupfs",
         "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
@@ -68,8 +68,12 @@ def info(engine: Engine) -> dict[str, Any]:
 
 
 def _driver(engine: Engine) -> str:
-    driver = getattr(engine.store.layers, "driver", None)
-    return str(getattr(driver, "name", "") or "")
+    from estiva.errors import EstivaError
+
+    try:
+        return engine.store.layers.driver
+    except EstivaError:
+        return "none"  # this machine can't store layers; the verbs that need to say why
 
 
 def _operating_system() -> str:
