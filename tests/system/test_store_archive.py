@@ -241,6 +241,22 @@ def test_load_an_old_docker_archive(new_store, compressed):
     assert gc.check(store, deep=True) == []
 
 
+@pytest.mark.parametrize("driver", ["dir", "erofs"])
+def test_layers_that_came_compressed_are_saved_as_tars(new_store, monkeypatch, driver):
+    if driver == "erofs" and not shutil.which("mkfs.erofs"):
+        pytest.skip("mkfs.erofs is not installed")
+    store, other = new_store("to"), new_store("other")
+    monkeypatch.setenv("ESTIVA_STORAGE_DRIVER", driver)
+    layers = [layer_tar(a="1" * 40_000), layer_tar(b="2")]
+    archive.load(store, old_archive(layers, compressed=True)[0])
+    out = io.BytesIO()
+    archive.save(store, ["old:1"], out)
+    out.seek(0)
+    assert archive.load(other, out) == ["old:1"]
+    assert content(other, other.images.resolve("old:1")) == layers
+    assert gc.check(other, deep=True) == []
+
+
 def test_load_selects_the_platform_of_an_index(new_store):
     store = new_store("to")
     out = io.BytesIO()

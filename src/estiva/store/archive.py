@@ -42,7 +42,7 @@ def save(store: Store, refs: Sequence[str], out: IO[bytes]) -> None:
     descriptors: list[dict[str, Any]] = []
     for image, names in chosen:
         for diff_id in image.diff_ids:
-            layers[diff_id] = _size(store, diff_id)
+            layers[diff_id] = store.layers.get(diff_id).size
         config = image.config_bytes
         manifest = documents.make_manifest(
             documents.descriptor(documents.OCI_CONFIG, image.id, len(config)),
@@ -114,17 +114,6 @@ def _annotations(name: str) -> dict[str, str]:
 def _place(digest: str) -> str:
     algorithm, encoded = digests.parse(digest)
     return f"blobs/{algorithm}/{encoded}"
-
-
-def _size(store: Store, diff_id: str) -> int:
-    """The length of a layer's tar in bytes."""
-    if store.content.has(diff_id):
-        return store.content.size(diff_id)
-    with store.layers.tar(diff_id) as stream:
-        total = 0
-        while data := stream.read(CHUNK):
-            total += len(data)
-    return total
 
 
 def _file(out: IO[bytes], name: str, data: bytes) -> None:

@@ -10,8 +10,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
+from estiva import files
 from estiva.errors import Conflict, InvalidInput
 from estiva.oci import digest as digests
 from estiva.oci.reference import Reference, familiar
@@ -19,6 +21,8 @@ from estiva.store.images import Image, Images, holders
 
 if TYPE_CHECKING:
     from estiva.store.database import Transaction
+
+FRESH = 60.0
 
 
 def delete(images: Images, ref: str, force: bool) -> list[str]:
@@ -41,15 +45,19 @@ def delete(images: Images, ref: str, force: bool) -> list[str]:
 
 
 def prune(images: Images, all: bool) -> list[str]:
-    """What `image prune` removes, in the same lines."""
+    """What `image prune` removes, in the same lines.
+
+    While another process pulls or builds, an image younger than FRESH seconds may be its own, not yet named.
+    """
     lines: list[str] = []
     candidates: set[str] = set()
+    before = time.time() - (FRESH if _writers(images) else 0.0)
     with images.db.write() as transaction:
         rows = transaction.read(
-            "SELECT id FROM images WHERE hidden = 0 AND id NOT IN"
+            "SELECT id FROM images WHERE hidden = 0 AND added <= ? AND id NOT IN"
             " (SELECT image FROM containers WHERE image IS NOT NULL)"
             " AND (? OR id NOT IN (SELECT image FROM names))",
-            (all,),
+            (before, all),
         )
         for (image_id,) in rows:
             image = images.resolve(image_id)
@@ -57,6 +65,14 @@ def prune(images: Images, all: bool) -> list[str]:
             candidates |= _drop(transaction, image, lines)
     lines += _reclaim(images, candidates)
     return lines
+
+
+def _writers(images: Images) -> bool:
+    try:
+        with files.Lock(images.store.paths.root + "/writing.lock", blocking=False):
+            return False
+    except BlockingIOError:
+        return True
 
 
 def _named(transaction: Transaction, ref: str) -> Reference | None:

@@ -226,3 +226,12 @@ def test_prune_takes_the_nameless_and_all_takes_the_unused(store):
     lines = store.images.prune(all=True)
     assert lines == ["Untagged: named:latest", f"Deleted: {named}", f"Deleted: {sha256(b'2')}"]
     assert {i.id for i in store.images.list()} == {used, held}
+
+
+def test_prune_leaves_the_fresh_images_of_others(store):
+    image_id = make_image(store, b"1")
+    with store.writing():
+        assert store.images.prune() == []
+        with store.db.write() as transaction:
+            transaction.execute("UPDATE images SET added = added - 100")
+        assert store.images.prune() == [f"Deleted: {image_id}"]
