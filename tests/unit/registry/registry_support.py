@@ -7,8 +7,13 @@ import contextlib
 import gzip
 import hashlib
 import http.client
+import io
 import json
+import os
 import random
+import subprocess
+import sys
+import tarfile
 import threading
 import time
 from dataclasses import dataclass, field
@@ -18,10 +23,12 @@ from aiohttp import web
 
 from estiva.oci.reference import Reference
 from estiva.paths import Paths
+from estiva.registry import client
 from estiva.registry.server import listening
 from estiva.registry.settings import Settings
 from estiva.store import Store
 
+SOURCE = client.__file__.removesuffix("/estiva/registry/client.py")
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -373,3 +380,72 @@ def wait_for(condition, seconds=5.0):
     while not condition():
         assert time.monotonic() < deadline, "timed out"
         time.sleep(0.01)
+
+
+def tar_image(files, author="tests"):
+    """A sample whose layers are real tars: one for each dict of name -> bytes in `files`."""
+    tars = []
+    for members in files:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            for name, data in members.items():
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mode, entry.mtime = len(data), 0o644, 1_700_000_000
+                tar.addfile(entry, io.BytesIO(data))
+        tars.append(buffer.getvalue())
+    made = sample(author, sizes=(), config_extra={"author": author})
+    config = json.loads(made.config)
+    config["rootfs"]["diff_ids"] = [sha256(tar) for tar in tars]
+    layers = [gzip.compress(tar, 1, mtime=0) for tar in tars]
+    made.config = json.dumps(config).encode()
+    manifest = json.loads(made.manifest)
+    manifest["config"] |= {"digest": sha256(made.config), "size": len(made.config)}
+    manifest["layers"] = [
+        {"mediaType": OCI_LAYER, "digest": sha256(layer), "size": len(layer)} for layer in layers
+    ]
+    made.manifest = json.dumps(manifest).encode()
+    made.layers, made.tars = layers, tars
+    return made
+
+
+@contextlib.contextmanager
+def process(arguments, ready, **options):
+    """A process that is ended with the block; `ready(line)` tells from its output when it serves."""
+    running = subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
+    )
+    try:
+        for line in running.stdout:
+            if found := ready(line):
+                break
+        else:
+            raise AssertionError(f"{arguments[0]} ended: {running.wait()}")
+        running.found = found
+        drain = threading.Thread(target=running.stdout.read, daemon=True)
+        drain.start()
+        yield running
+    finally:
+        running.terminate()
+        try:
+            running.wait(10)
+        finally:
+            running.kill()
+            running.wait()
+
+
+SERVE = """
+import sys
+from estiva.registry.server import serve
+serve(sys.argv[1], sys.argv[2], ready=lambda address: print(address, flush=True))
+"""
+
+
+def server_process(root, listen="127.0.0.1:0"):
+    """Our server in a process of its own; `.found` is its address."""
+    arguments = [sys.executable, "-c", SERVE, listen, str(root)]
+    return process(arguments, address_of, env={**os.environ, "PYTHONPATH": SOURCE})
+
+
+def address_of(line):
+    assert ":" in line and " " not in line, line
+    return line.strip()
