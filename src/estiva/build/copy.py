@@ -13,7 +13,7 @@ import posixpath
 import stat
 
 from estiva.build import ignore, values
-from estiva.build.tree import Tree
+from estiva.build.tree import Missing, Tree
 from estiva.errors import InvalidInput, Unsupported
 from estiva.linux import fs
 
@@ -38,7 +38,11 @@ class Destination:
 
     def resolve(self, path: str) -> str:
         """Where a path of the rootfs is, its symlinks resolved inside; what is missing stays as written."""
-        return self.view.resolve(path, missing=True)
+        try:
+            return self.view.resolve(path, missing=True)
+        except Missing:
+            message = f"can't use the path {path} in the image: a parent of it is not a directory"
+            raise InvalidInput(message) from None
 
     def is_directory(self, path: str) -> bool:
         try:

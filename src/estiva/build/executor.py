@@ -140,6 +140,8 @@ class Build:
                     found = self.plan.find(name, stage)
                     if found is not None:
                         self.stage(found)
+                if isinstance(typed, Pairs) and typed.name == "ARG":
+                    self.plan.declared.update(name for name, _ in typed.pairs)
                 triggers.append(typed)
         return triggers
 

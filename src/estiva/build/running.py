@@ -231,7 +231,7 @@ class RunStep:
             env[mount.env or mount.id] = value.decode("utf-8", "surrogateescape")
         if not mount.target:
             return []
-        aside = f"{self.build.workspace.directory()}/secret"
+        aside = self.build.workspace.secret()
         mode = 0o400 if mount.mode is None else mount.mode
         _write(aside, value, mode, mount.uid or 0, mount.gid or 0)
         return [_bind(aside, mount)]

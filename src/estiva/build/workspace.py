@@ -23,16 +23,24 @@ class Workspace:
         self.base = paths.cache + "/build"
         self.mounts = self.base + "/mounts"
         work = self.base + "/work"
-        for directory in (self.base, work, self.mounts):
+        self.secret_base = paths.run_root + "/build"
+        for directory in (self.base, work, self.mounts, self.secret_base):
             os.makedirs(directory, mode=0o700, exist_ok=True)
         _sweep(work)
+        _sweep(self.secret_base)
         self.path, self.fd = _locked(work)
+        self.secrets: list[tuple[str, int]] = []
         self.held: list[int] = []
 
     def close(self) -> None:
         self.release()
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self.fd)
+
+    def secret(self) -> str:
+        """The path for a step's secret file, gone with `release`."""
+        self.secrets.append(_locked(self.secret_base))
+        return self.secrets[-1][0] + "/secret"
 
     def directory(self) -> str:
         """A new, empty directory, 0755 so that a container's user may enter it once it is mounted."""
@@ -70,9 +78,13 @@ class Workspace:
         return True
 
     def release(self) -> None:
-        """Let go of the locks of a step's cache mounts."""
+        """Let go of the locks of a step's cache mounts, and remove its secrets."""
         while self.held:
             os.close(self.held.pop())
+        while self.secrets:
+            path, fd = self.secrets.pop()
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(fd)
 
 
 def _locked(work: str) -> tuple[str, int]:
