@@ -31,6 +31,8 @@ def test_hybrid_is_v1_with_each_mount_once() -> None:
         "memory": "/sys/fs/cgroup/memory",
     }
     assert places.mounts == ("/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/memory", "/sys/fs/cgroup/systemd")
+    assert places.hybrid == "/sys/fs/cgroup/unified"
+    assert parse(V2).hybrid == ""
 
 
 def test_unified() -> None:

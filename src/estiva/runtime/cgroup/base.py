@@ -74,16 +74,25 @@ class Cgroup:
     # --- what the versions do each their own way ----------------------------------------------------------
 
     def enter_fd(self) -> int:
-        """A new close-on-exec fd for clone3's CLONE_INTO_CGROUP (v2), or -1 (v1)."""
+        """A new close-on-exec fd for clone3's CLONE_INTO_CGROUP, or -1 where there is no v2 tree at all.
+
+        In the hybrid layout it is the container's place in the v2 tree, which has no controllers. The child
+        must call `enter` in every case.
+        """
         raise NotImplementedError
 
     def enter(self) -> None:
         """Move the calling process, which has one thread, into the cgroup. Raises EngineError."""
         raise NotImplementedError
 
-    def add(self, pid: int) -> None:
-        """Move another process with all its threads. On v1 this waits for an RCU grace period in each
-        hierarchy (7-20 ms together): let a process `enter` by itself where you can. Raises EngineError."""
+    def add(self, pid: int, *, one_thread: bool = False) -> None:
+        """Move another process with all its threads.
+
+        On v1 this waits for an RCU grace period in each hierarchy (7-20 ms together). A process that is known
+        to have one thread only, such as a child before its execve, is moved without: `one_thread`. Raises
+        NotFound when the process is gone, EngineError, Conflict.
+        """
+        raise NotImplementedError
         raise NotImplementedError
 
     def freeze(self) -> None:
@@ -135,24 +144,22 @@ class Cgroup:
         """
         deadline = time.monotonic() + timeout
         pause = 0.0002
-        while True:
-            if not self._kill_at_once():
+        at_once = True
+        while self.processes():
+            if time.monotonic() > deadline:
+                left = " ".join(map(str, self.processes()[:10]))
+                raise EngineError(f"cgroup {self.path}: processes do not die: {left}")
+            if not (at_once and self._kill_at_once()):
                 self._kill_one_by_one()
+            at_once = False
             # Exits take a moment: look again soon, then less often, before another round.
             for _ in range(8):
                 if not self.processes():
                     return
                 time.sleep(pause)
                 pause = min(pause * 1.5, 0.02)
-            if time.monotonic() > deadline:
-                left = " ".join(map(str, self.processes()[:10]))
-                if not left:
-                    return
-                raise EngineError(f"cgroup {self.path}: processes do not die: {left}")
 
     def _kill_one_by_one(self) -> None:
-        if not self.processes():
-            return
         try:
             self.freeze()
         except EngineError:
@@ -285,7 +292,7 @@ def sweep(under: str, keep: set[str], *, min_age: float = 10.0) -> list[str]:
     # cgroupfs gives a directory the time of its first look-up, which is at or after its making: never too
     # old.
     newest = time.time() - min_age
-    for mount in places.mounts:
+    for mount in (*places.mounts, *([places.hybrid] if places.hybrid else [])):
         try:
             with os.scandir(mount + under) as entries:
                 children = [
@@ -298,6 +305,8 @@ def sweep(under: str, keep: set[str], *, min_age: float = 10.0) -> list[str]:
         except OSError:
             continue  # not there, or not ours
         for entry in children:
+            if mount == places.hybrid and os.path.exists(f"{places.mounts[0]}{under}/{entry.name}"):
+                continue  # its processes may be in the v1 hierarchies only
             try:
                 if _rmdir(entry.path):
                     removed.add(entry.name)

@@ -26,13 +26,17 @@ class Layout:
     """The mounted hierarchies: `where` maps a controller to its mount point, `mounts` holds each mount
     point once.
 
-    v1: one entry of `mounts` per hierarchy (co-mounted controllers share one). v2: `mounts == (root,)`.
+    v1: one entry of `mounts` per hierarchy (co-mounted controllers share one), the v2 tree of the hybrid
+    layout left out: that is `hybrid`, else "". v2: `mounts == (root,)`.
     """
 
-    def __init__(self, version: str, mounts: tuple[str, ...], where: dict[str, str]) -> None:
+    def __init__(
+        self, version: str, mounts: tuple[str, ...], where: dict[str, str], hybrid: str = ""
+    ) -> None:
         self.version = version
         self.mounts = mounts
         self.where = where
+        self.hybrid = hybrid
 
 
 def _unescape(text: str) -> str:
@@ -66,7 +70,8 @@ def parse(mountinfo: str) -> Layout:
                 if place is not None and (word not in place or point.startswith("/sys/fs/cgroup/")):
                     place[word] = point
     if where:
-        return Layout("v1", tuple(dict.fromkeys([*where.values(), *named.values()])), where)
+        mounts = tuple(dict.fromkeys([*where.values(), *named.values()]))
+        return Layout("v1", mounts, where, unified)
     if unified:
         return Layout("v2", (unified,), {})
     raise Unsupported("no cgroup hierarchy is mounted", hint="mount cgroup2 at /sys/fs/cgroup")

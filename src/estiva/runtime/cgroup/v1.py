@@ -6,7 +6,7 @@ import errno
 import os
 import time
 
-from estiva.errors import Conflict, EngineError, NotFound
+from estiva.errors import Conflict, EngineError, NotFound, Unsupported
 from estiva.runtime.cgroup.base import Cgroup, make_directory, step_error, tree
 from estiva.runtime.cgroup.control import pairs, put, read, read_or
 from estiva.runtime.cgroup.layout import Layout
@@ -17,7 +17,20 @@ if TYPE_CHECKING:
 
 
 class CgroupV1(Cgroup):
-    """See `Cgroup`."""
+    """See `Cgroup`.
+
+    In the hybrid layout the container has a place in the v2 tree too, the last of `directories`. There are no
+    limits there, but systemd counts processes by that tree in this layout (a container left in its starter's
+    session would be killed with it), and cgroup.kill is there. Processes come in by CLONE_INTO_CGROUP only,
+    which costs nothing; a later move would wait for an RCU grace period.
+    """
+
+    def __init__(self, path: str, places: Layout) -> None:
+        super().__init__(path, places)
+        self.entered = self.directories
+        self.unified = places.hybrid + path if places.hybrid else ""
+        if self.unified:
+            self.directories += (self.unified,)
 
     @classmethod
     def make(cls, path: str, places: Layout, resources: dict[str, Any]) -> CgroupV1:
@@ -25,9 +38,11 @@ class CgroupV1(Cgroup):
         self = cls(path, places)
         made: list[str] = []
         try:
-            for mount, directory in zip(places.mounts, self.directories, strict=True):
+            for mount, directory in zip(places.mounts, self.entered, strict=True):
                 if _make(mount, path, places):
                     made.append(directory)
+            if self.unified:
+                self._make_unified(made)
             if len(made) < len(self.directories) and (pids := self.processes()):
                 raise Conflict(f"cgroup {path} has processes in it already: {' '.join(map(str, pids[:10]))}")
             cpuset = places.where.get("cpuset")
@@ -45,6 +60,14 @@ class CgroupV1(Cgroup):
             raise
         return self
 
+    def _make_unified(self, made: list[str]) -> None:
+        try:
+            if _make(self.places.hybrid, self.path, self.places):
+                made.append(self.unified)
+        except Unsupported:
+            # Read-only, say. It is not needed for anything that was asked.
+            self.directories, self.unified = self.entered, ""
+
     def place(self, controller: str) -> str:
         """The cgroup's directory in a controller's hierarchy, "" when that is not mounted."""
         mount = self.places.where.get(controller)
@@ -54,7 +77,12 @@ class CgroupV1(Cgroup):
         return self.place("freezer") or self.place("pids") or self.directories[0]
 
     def enter_fd(self) -> int:
-        return -1
+        if not self.unified:
+            return -1
+        try:
+            return os.open(self.unified, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return -1
 
     def enter(self) -> None:
         """A "0" to `tasks` moves the calling thread alone. The same to `cgroup.procs` moves a thread group,
@@ -64,18 +92,19 @@ class CgroupV1(Cgroup):
         """
         directory = ""
         try:
-            for directory in self.directories:
+            for directory in self.entered:
                 fd = os.open(directory + "/tasks", os.O_WRONLY | os.O_CLOEXEC)
                 os.write(fd, b"0")
                 os.close(fd)
         except OSError as error:
             raise self._not_entered(directory, error) from error
 
-    def add(self, pid: int) -> None:
+    def add(self, pid: int, *, one_thread: bool = False) -> None:
         directory = ""
+        name = "/tasks" if one_thread else "/cgroup.procs"
         try:
-            for directory in self.directories:
-                put(directory + "/cgroup.procs", str(pid))
+            for directory in self.entered:
+                put(directory + name, str(pid))
         except OSError as error:
             if error.errno == errno.ESRCH:
                 raise NotFound(f"process {pid} is gone") from error
@@ -85,6 +114,17 @@ class CgroupV1(Cgroup):
         if error.errno == errno.ENOSPC:
             return EngineError(f"cgroup {directory} can't be entered: its cpuset has no cpus or memory nodes")
         return step_error("can't enter cgroup", directory, error)
+
+    def _kill_at_once(self) -> bool:
+        """cgroup.kill of the hybrid layout's v2 tree. It misses who came by `add`: `kill` looks after
+        them."""
+        if not self.unified:
+            return False
+        try:
+            put(self.unified + "/cgroup.kill", "1")
+            return True
+        except OSError:
+            return False
 
     def freeze(self, timeout: float = 2.0) -> None:
         place = self.place("freezer")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # What a container is measured and limited by; the rest is switched on when a limit asks for it.
 USUAL = ("cpu", "io", "memory", "pids")
+# Controllers that can divide between threads (cgroup-v2.rst, "Threads").
+THREADED = ("cpu", "cpuset", "perf_event", "pids")
 # Where processes go that stand in the way of the "no internal processes" rule in our own cgroup.
 LEAF = "estiva.init"
 
@@ -88,7 +90,7 @@ class CgroupV2(Cgroup):
             return
         self.add(0)
 
-    def add(self, pid: int) -> None:
+    def add(self, pid: int, *, one_thread: bool = False) -> None:
         try:
             put(self.directory + "/cgroup.procs", str(pid))
         except OSError as error:
@@ -220,47 +222,51 @@ def enable(root: str, path: str, wanted: set[str]) -> None:
         control = f"{root}{place}/cgroup.subtree_control"
         missing = wanted & set(read_or(f"{root}{place}/cgroup.controllers").split())
         missing -= set(read_or(control).split())
-        if missing and not _switch_on(control, missing):
-            for name in sorted(missing):
+        # All in one write. Should one of them be impossible, the others are still to be had; those of
+        # THREADED last, because with one of them alone a cgroup with processes turns into the root of a
+        # threaded subtree.
+        if missing and not _switch_on(control, missing, root, place):
+            for name in sorted(missing, key=lambda name: (name in THREADED, name)):
                 _switch_on(control, {name}, root, place)
 
 
-def _switch_on(control: str, names: set[str], root: str = "", place: str = "") -> bool:
-    """Write to cgroup.subtree_control; False when the kernel says no. With `root`, one controller, errors
-    told."""
+def _switch_on(control: str, names: set[str], root: str, place: str) -> bool:
+    """Write to cgroup.subtree_control; False when the kernel says no. Raises Conflict."""
     for _ in range(5):
         try:
             put(control, " ".join(["+" + name for name in sorted(names)]))
             return True
         except OSError as error:
-            if not root:
+            if error.errno not in (errno.EBUSY, errno.EOPNOTSUPP):
                 return False
+            # Our own delegated cgroup, or the root of our cgroup namespace: its processes may be moved.
+            if place == own_cgroup() and evacuate(root + place):
+                continue
             if error.errno == errno.EOPNOTSUPP:
                 raise step_error("can't limit what is below cgroup", place, error) from error
-            if error.errno != errno.EBUSY:
-                return False
-            if place not in ("", own_cgroup()):
-                raise Conflict(
-                    f"cgroup {place} has processes of its own, so it can't limit the cgroups below it",
-                    hint="give --cgroup-parent a cgroup without processes",
-                ) from error
-            evacuate(root + place)
+            raise Conflict(
+                f"cgroup {place} has processes of its own, so it can't limit the cgroups below it",
+                hint="give --cgroup-parent a cgroup without processes",
+            ) from error
     return False
 
 
-def evacuate(directory: str) -> None:
-    """Move the processes of our own delegated cgroup into a leaf below it.
+def evacuate(directory: str) -> bool:
+    """Move the processes of our own delegated cgroup into a leaf below it; False when there were none.
 
     A cgroup other than the real root hands out controllers only while it has no processes itself ("no
     internal processes" in cgroup-v2.rst). Its processes are the caller's and those it shares a scope or a
     container with.
     """
+    pids = read_or(directory + "/cgroup.procs").split()
+    if not pids:
+        return False
     leaf = f"{directory}/{LEAF}"
     try:
         os.makedirs(leaf, 0o755, exist_ok=True)
     except OSError as error:
         raise denied(leaf, error) from error
-    for pid in read_or(directory + "/cgroup.procs").split():
+    for pid in pids:
         try:
             put(leaf + "/cgroup.procs", pid)
         except OSError as error:
@@ -268,3 +274,4 @@ def evacuate(directory: str) -> None:
             # ended.
             if error.errno not in (errno.ESRCH, errno.EINVAL):
                 raise step_error("can't move a process to cgroup", leaf, error) from error
+    return True
