@@ -269,6 +269,8 @@ class Scanner:
             raise LayerError(f"layer entry {shown(raw)} has a device number out of range")
         if not -(1 << 62) < entry.mtime < 1 << 63:
             raise LayerError(f"layer entry {shown(raw)} has a time out of range")
+        if entry.kind == stat.S_IFLNK:
+            entry.mode = 0o777  # as Linux makes them, whatever the archive says
         if entry.kind == 0:
             if not link:
                 raise LayerError(f"layer entry {shown(raw)} is a hard link to nothing")

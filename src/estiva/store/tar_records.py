@@ -77,7 +77,7 @@ def header_xattr(key: bytes, value: bytes) -> tuple[bytes, bytes] | None:
 
         name = unquote_to_bytes(key[len(LIBARCHIVE) :])
         try:
-            value = b64decode(value + b"=" * (-len(value) % 4))
+            value = b64decode(value + b"=" * (-len(value) % 4), validate=True)
         except (Error, ValueError):
             raise LayerError("tar has an extended attribute that is not base64") from None
     else:
