@@ -214,7 +214,7 @@ class Copier:
     def _file(self, source: str, info: os.stat_result, parent: int, name: str) -> None:
         key = (info.st_dev, info.st_ino)
         if info.st_nlink > 1 and key in self.links:
-            os.link(self.links[key], f"/proc/self/fd/{parent}/{name}", follow_symlinks=False)
+            self._link(self.links[key], parent, name)
             return
         incoming = self.tree.open(source)
         try:
@@ -228,11 +228,25 @@ class Copier:
                     _copy_xattrs(incoming, outgoing)
                 os.utime(outgoing, ns=(self.to.time(info.st_atime_ns), self.to.time(info.st_mtime_ns)))
                 if info.st_nlink > 1:
-                    self.links[key] = os.readlink(f"/proc/self/fd/{outgoing}")
+                    self.links[key] = self._path(outgoing)
             finally:
                 os.close(outgoing)
         finally:
             os.close(incoming)
+
+    def _path(self, fd: int) -> str:
+        """Where in the destination's root an open file is (a detached mount shows paths from its own root)."""
+        root = os.readlink(f"/proc/self/fd/{self.to.rootfd}").rstrip("/")
+        return os.readlink(f"/proc/self/fd/{fd}")[len(root) :]
+
+    def _link(self, path: str, parent: int, name: str) -> None:
+        """Another name for a file of this copy."""
+        directory, _, first = path.rpartition("/")
+        there = fs.open_in_root(self.to.rootfd, directory or "/", _DIRECTORY, follow=False)
+        try:
+            os.link(first, name, src_dir_fd=there, dst_dir_fd=parent, follow_symlinks=False)
+        finally:
+            os.close(there)
 
     def _metadata(self, info: os.stat_result, parent: int, name: str) -> None:
         os.chown(name, *self._owner(info), dir_fd=parent, follow_symlinks=False)
