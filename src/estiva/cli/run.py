@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class LateProgress:
     """Progress of a pull on stderr, loaded when there is something to tell."""
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(self, image: str, quiet: bool) -> None:
+        self.image = image
         self.quiet = quiet
         self.progress: Any = None
 
@@ -26,8 +27,12 @@ class LateProgress:
         if self.quiet:
             return
         if self.progress is None:
-            from estiva.cli.progress import Progress
+            import sys
 
+            from estiva.cli.progress import Progress
+            from estiva.errors import oneline
+
+            print(f"Pulling image '{oneline(self.image)}'", file=sys.stderr, flush=True)
             self.progress = Progress(2)
         self.progress(event)
 
@@ -54,6 +59,9 @@ def run(context: Context, options: Options) -> int:
     elif config["Tty"] and config["AttachStdin"] and not os.isatty(0):
         raise InvalidInput("the input device is not a TTY", hint="leave out -t, or run it in a terminal")
     _check_cidfile(cidfile)
+    from estiva.engine.launch import prefork
+
+    prefork(context.engine, bridge=host_config.get("NetworkMode", "bridge") in ("bridge", "default"))
     from estiva.engine import run as engine_run
 
     container_id, status = engine_run.run(
@@ -64,7 +72,7 @@ def run(context: Context, options: Options) -> int:
         detach=detach,
         pull=pull,
         platform=options.text("platform") or None,
-        progress=LateProgress(options.flag("quiet")),
+        progress=LateProgress(config["Image"], options.flag("quiet")),
         cidfile=cidfile or None,
         sig_proxy=options.flag("sig-proxy", True),
     )
@@ -87,7 +95,7 @@ def create(context: Context, options: Options) -> int:
         name=options.text("name") or None,
         pull=pull,
         platform=options.text("platform") or None,
-        progress=LateProgress(options.flag("quiet")),
+        progress=LateProgress(config["Image"], options.flag("quiet")),
     )
     if cidfile:
         from estiva.files import atomic_write

@@ -9,6 +9,8 @@ from estiva.paths import Paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
+
     from estiva.store import Store
     from estiva.store.database import Database
 
@@ -24,6 +26,7 @@ class Engine:
     def __init__(self, root: str | None = None, run_root: str | None = None, *, direct: bool = False) -> None:
         self.direct = direct
         self.paths = Paths(root, run_root)
+        self.waiting: socket | None = None  # a monitor without a plan yet (launch.prefork)
         self._store: Store | None = None
 
     @property
@@ -38,3 +41,8 @@ class Engine:
     @property
     def db(self) -> Database:
         return self.store.db
+
+    def close_database(self) -> None:
+        """Close this thread's connection, if there is one; the next use opens it again."""
+        if self._store is not None:
+            self._store.close()

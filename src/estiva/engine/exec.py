@@ -173,16 +173,17 @@ def launch(engine: Engine, wanted: dict[str, Any], stdio: tuple[int, int, int]) 
     from estiva.engine.launch import Launched, pair, single_threaded
 
     ours, theirs = pair()
-    if engine.direct and single_threaded():
-        if os.fork() == 0:
-            ours.close()
-            become(wanted, theirs, stdio)
-        theirs.close()
-        return Launched(ours)
-    from estiva.engine import spawner
+    try:
+        if not (engine.direct and single_threaded()):
+            from estiva.engine import spawner
 
-    spawner.request(wanted, theirs.fileno(), stdio, -1, kind="exec")
-    theirs.close()
+            spawner.request({"kind": "exec", "plan": wanted}, [theirs.fileno(), -1, *stdio])
+        elif os.fork() == 0:
+            ours.close()
+            os.setsid()
+            become(wanted, theirs, stdio)
+    finally:
+        theirs.close()
     return Launched(ours)
 
 
@@ -192,7 +193,6 @@ def become(wanted: dict[str, Any], channel: socket, stdio: tuple[int, int, int])
     from estiva.linux import process
 
     try:
-        os.setsid()
         process.close_all_but([channel.fileno(), *stdio])
         session = Session(wanted, stdio, channel)
         try:

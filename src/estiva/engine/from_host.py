@@ -104,10 +104,7 @@ def make(
             created_by="estiva image from-host " + " ".join(words),
             created=float(tree.newest),
         )
-        image = store.images.add(encode(document))
-        if tag:
-            store.images.tag(image.id, tag)
-    return image
+        return store.images.add(encode(document), names=[tag] if tag else ())
 
 
 class Entry:

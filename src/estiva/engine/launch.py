@@ -3,11 +3,13 @@
 The monitor (engine/monitor.py) is the parent of the container's init and outlives its caller. Namespaces are
 made in a process with one thread only (DESIGN, decision 4), so:
 
-    the command line        has one thread: fork(2) here, the child becomes the monitor
-    a Python program        may have more, and much memory: the plan and the fds go to the spawner
-                            (engine/spawner.py), which has one thread and little memory
+    the command line        has one thread: it forks the monitor (`prefork`) before it has read a word of the
+                            database, so that both load their modules at the same time
+    a Python program        may have more threads, and much memory: the spawner (engine/spawner.py) forks it,
+                            which has one thread and little memory
 
-Caller and monitor then speak over a socket, one JSON object in a packet:
+Either way the plan goes over a socket as a memfd, with the fds beside it. Caller and monitor then speak
+over a socket, one JSON object in a packet:
 
     monitor -> caller   {"event": "started", "pid": N}
                         {"event": "error", "kind": "CommandNotFound", "message": "...", "hint": "..."}
@@ -20,12 +22,24 @@ The caller's end going away means nothing to the container, save that nobody lis
 
 from __future__ import annotations
 
+import _signal
 import _thread
 import os
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket, socketpair
+from _socket import (
+    AF_UNIX,
+    CMSG_SPACE,
+    MSG_CMSG_CLOEXEC,
+    SCM_RIGHTS,
+    SOCK_CLOEXEC,
+    SOCK_SEQPACKET,
+    SOL_SOCKET,
+    socket,
+    socketpair,
+)
+from _struct import pack, unpack
 
 from estiva import errors, fastjson
-from estiva.engine.streams import PACKET
+from estiva.files import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +80,7 @@ class Launched:
     def receive(self) -> dict[str, Any]:
         """The next message. A monitor that died says {"event": "lost"}."""
         try:
-            data = self.channel.recv(PACKET)
+            data = self.channel.recv(1 << 16)
         except ConnectionResetError:
             data = b""
         if not data:
@@ -118,31 +132,91 @@ def pair() -> tuple[socket, socket]:
     return a, b
 
 
+def prefork(engine: Engine, *, bridge: bool = False) -> None:
+    """Fork the monitor of the container to come; it loads its modules and waits for a plan. See `launch`.
+
+    Does nothing where the spawner has to do it. `bridge`: it will want the network package.
+    """
+    if engine.waiting is not None or not (engine.direct and single_threaded()):
+        return
+    # SQLite keeps its locks in memory that a fork would copy: the child's own connection would wait for them
+    engine.close_database()
+    ours, theirs = pair()
+    if os.fork() == 0:
+        for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGTSTP):
+            _signal.signal(number, _signal.SIG_IGN)
+        ours.close()
+        await_plan(theirs, bridge)
+    theirs.close()
+    engine.waiting = ours
+
+
+def await_plan(channel: socket, bridge: bool) -> None:
+    """The monitor to be, until it hears what of; it ends if the caller goes without a word."""
+    try:
+        os.setsid()
+        from estiva.engine import monitor  # noqa: F401
+
+        if bridge:
+            from estiva.network import bridge as _  # noqa: F401
+        request, fds = receive(channel)
+        if request:
+            become_monitor(request["plan"], channel, (fds[1], fds[2], fds[3]), fds[0])
+    finally:
+        os._exit(1)
+
+
 def launch(engine: Engine, plan: dict[str, Any], stdio: tuple[int, int, int], hold: int) -> Launched:
     """Start a monitor for `plan`. `stdio` are where the container's streams go (-1: nowhere).
 
     `hold` is the fd of the container's flock, taken by the caller; the monitor keeps it for its life and the
     caller may close its own. Returns at once: `Launched.started` waits.
     """
-    ours, theirs = pair()
-    if not (engine.direct and single_threaded()):
-        from estiva.engine import spawner
-
-        spawner.request(plan, theirs.fileno(), stdio, hold)
-        theirs.close()
+    prefork(engine)
+    if engine.waiting is not None:
+        ours, engine.waiting = engine.waiting, None
+        send(ours, {"plan": plan}, [hold, *stdio])
         return Launched(ours)
-    # SQLite keeps its locks in memory that a fork would copy: the child's own connection would wait for them
-    engine.db.close()
-    pid = os.fork()
-    if pid == 0:
-        ours.close()
-        become_monitor(plan, theirs, stdio, hold)
-    theirs.close()
+    from estiva.engine import spawner
+
+    ours, theirs = pair()
+    try:
+        spawner.request({"kind": "container", "plan": plan}, [theirs.fileno(), hold, *stdio])
+    finally:
+        theirs.close()
     return Launched(ours)
 
 
+def send(channel: socket, request: dict[str, Any], fds: list[int]) -> None:
+    """One request: in the packet which of `fds` are there (not -1), beside it they and the request's memfd."""
+    memory = os.memfd_create("request", os.MFD_CLOEXEC)
+    try:
+        write_all(memory, fastjson.dumps(request).encode())
+        present = [memory, *(fd for fd in fds if fd >= 0)]
+        flags = bytes(fd >= 0 for fd in fds)
+        channel.sendmsg([flags], [(SOL_SOCKET, SCM_RIGHTS, pack(f"{len(present)}i", *present))])
+    finally:
+        os.close(memory)
+
+
+def receive(channel: socket) -> tuple[dict[str, Any], list[int]]:
+    """What `send` sent: (request, fds); ({}, []) when the other side has gone."""
+    try:
+        flags, ancillary, _, _ = channel.recvmsg(64, CMSG_SPACE(4 * 16), MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:
+        flags, ancillary = b"", []
+    if not flags:
+        return {}, []
+    received = iter(unpack(f"{len(ancillary[0][2]) // 4}i", ancillary[0][2]))
+    memory = next(received)
+    fds = [next(received) if flag else -1 for flag in flags]
+    data = os.pread(memory, os.fstat(memory).st_size, 0)
+    os.close(memory)
+    return fastjson.loads(data, what="the request"), fds
+
+
 def become_monitor(plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hold: int) -> None:
-    """In a fresh fork: run the monitor and end the process, whatever happens."""
+    """In a process of its own: run the monitor and end, whatever happens."""
     status = 1
     try:
         from estiva.engine import monitor

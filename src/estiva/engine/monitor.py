@@ -58,10 +58,7 @@ def main(plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hol
     caller.
     """
     gc.disable()
-    os.setsid()
     os.chdir("/")
-    for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGTSTP):
-        _signal.signal(number, _signal.SIG_IGN)
     keep = {channel.fileno(), hold, *(fd for fd in stdio if fd >= 0)}
     process.close_all_but(list(keep))
     for fd, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
@@ -136,10 +133,6 @@ class Monitor:
                 hostname=self.plan["name"],
                 address=network["address"],
             )
-        elif network["mode"] == "none":
-            from estiva.network import bridge
-
-            bridge.loopback_up(self.init.pid)
 
     def write_state(self) -> None:
         assert self.init is not None
@@ -178,7 +171,9 @@ class Monitor:
         """Step 7: until init has ended and its output is read."""
         assert self.init is not None and self.cgroup is not None
         if all(fd < 0 for fd in self.streams.stdio):
-            process.trim_memory()
+            process.trim_memory()  # it may sleep for days
+        else:
+            life.database(self.plan)  # its module loads while the container works
         # killing the cgroup also ends those in a shared pid namespace
         self.streams.run(self.init, DRAIN, self.cgroup.kill)
 

@@ -8,67 +8,38 @@ It starts with the first container and costs about 10 ms then; a fork of it cost
 when the
 program's end of the socket closes; its monitors go on. Losing it harms nothing: the next request starts
 another.
-A request is one packet: {"kind", "plan"} with up to five fds; a plan too large for a packet goes in a memfd.
 """
 
 from __future__ import annotations
 
+import _thread
 import os
 import sys
-from _socket import AF_UNIX, CMSG_SPACE, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socket
+from _socket import AF_UNIX, SOCK_SEQPACKET, socket
 
-from estiva import fastjson
+from estiva.engine.launch import pair, receive, send
 from estiva.errors import EngineError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FDS = 8
 _channel: socket | None = None
 _owner = 0
+_lock = _thread.allocate_lock()
 
 
-def request(
-    plan: dict[str, Any], channel: int, stdio: tuple[int, int, int], hold: int, *, kind: str = "container"
-) -> None:
-    """Have the spawner fork a monitor for `plan` (or an `exec`). Thread-safe. Raises EngineError."""
-    import threading
-
-    global _lock
-    try:
-        lock = _lock
-    except NameError:
-        lock = _lock = threading.Lock()
-    memory = os.memfd_create("plan", os.MFD_CLOEXEC)
-    try:
-        from estiva.files import write_all
-
-        write_all(memory, fastjson.dumps({"kind": kind, "plan": plan}).encode())
-        fds = [memory, channel, hold, *stdio]
-        present = [fd for fd in fds if fd >= 0]
-        header = ",".join("1" if fd >= 0 else "0" for fd in fds).encode()
-        with lock:
-            for attempt in (0, 1):
-                try:
-                    deliver(header, present)
-                    return
-                except (BrokenPipeError, ConnectionError):
-                    forget()
-                    if attempt:
-                        raise EngineError("the spawner process can't be started") from None
-    finally:
-        os.close(memory)
-
-
-_lock: Any
-
-
-def deliver(header: bytes, fds: list[int]) -> None:
-    import array
-
-    ours = connection()
-    ours.sendmsg([header], [(SOL_SOCKET, SCM_RIGHTS, array.array("i", fds))])
+def request(message: dict[str, Any], fds: list[int]) -> None:
+    """Have the spawner fork a process for {"kind", "plan"}. Thread-safe. Raises EngineError."""
+    with _lock:
+        for attempt in (0, 1):
+            try:
+                send(connection(), message, fds)
+                return
+            except (BrokenPipeError, ConnectionError):
+                forget()
+                if attempt:
+                    raise EngineError("the spawner process can't be started") from None
 
 
 def forget() -> None:
@@ -89,8 +60,6 @@ def connection() -> socket:
 def start() -> socket:
     """Start the spawner: a fresh interpreter with as little in it as possible, in its own session."""
     import subprocess
-
-    from estiva.engine.launch import pair
 
     ours, theirs = pair()
     code = (
@@ -118,7 +87,6 @@ def serve(fd: int) -> None:
     import _signal
     import gc
 
-    from estiva.engine import exec as exec_
     from estiva.engine import launch, life, logs, monitor  # noqa: F401  loaded once, shared by every fork
     from estiva.network import bridge  # noqa: F401
     from estiva.runtime import init  # noqa: F401
@@ -132,42 +100,29 @@ def serve(fd: int) -> None:
     gc.freeze()
     gc.disable()
     while True:
-        try:
-            header, ancillary, _, _ = channel.recvmsg(64, CMSG_SPACE(4 * FDS), 0x40000000)  # MSG_CMSG_CLOEXEC
-        except ConnectionResetError:
+        message, fds = receive(channel)
+        if not message:
             return
-        if not header:
-            return
-        fds = received(ancillary)
-        pid = os.fork()
-        if pid == 0:
+        if os.fork() == 0:
             channel.close()
             _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-            handle(header, fds, launch, exec_)
-        for each in fds:
-            os.close(each)
+            become(message, fds)
+        for fd in fds:
+            if fd >= 0:
+                os.close(fd)
 
 
-def received(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
-    import struct
-
-    fds: list[int] = []
-    for level, kind, data in ancillary:
-        if level == SOL_SOCKET and kind == SCM_RIGHTS:
-            fds.extend(struct.unpack(f"{len(data) // 4}i", data[: len(data) // 4 * 4]))
-    return fds
-
-
-def handle(header: bytes, fds: list[int], launch: Any, exec_: Any) -> None:
-    """In the fork: put the fds in their places and become the monitor."""
+def become(message: dict[str, Any], fds: list[int]) -> None:
+    """In the fork: turn into what was asked for."""
     try:
-        rest = iter(fds)
-        memory, channel, hold, *stdio = [next(rest) if flag == b"1" else -1 for flag in header.split(b",")]
-        size = os.fstat(memory).st_size
-        message = fastjson.loads(os.pread(memory, size, 0), what="the request")
-        os.close(memory)
+        from estiva.engine import exec as exec_
+        from estiva.engine import launch
+
+        os.setsid()
+        channel, hold = launch.adopt(fds[0]), fds[1]
+        stdio = (fds[2], fds[3], fds[4])
         if message["kind"] == "exec":
-            exec_.become(message["plan"], launch.adopt(channel), tuple(stdio))
-        launch.become_monitor(message["plan"], launch.adopt(channel), tuple(stdio), hold)
+            exec_.become(message["plan"], channel, stdio)
+        launch.become_monitor(message["plan"], channel, stdio, hold)
     finally:
         os._exit(1)

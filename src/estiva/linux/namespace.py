@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _socket
 import ctypes
+import fcntl
 from _struct import pack
 
 from estiva.linux.libc import SYS_clone3, check, libc, libpython
@@ -35,6 +37,8 @@ NAMESPACES = {
 }
 
 _SIGCHLD = 17
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP = 1
 _PR_GET_TID_ADDRESS = 40
 
 _clone3 = libpython["syscall"]
@@ -120,3 +124,12 @@ def unshare(flags: int) -> None:
 def setns(fd: int, flags: int = 0, name: str = "") -> None:
     """setns(2): join the namespace of `fd`, or those in `flags` of the process that a pidfd names."""
     check(_setns(fd, flags), name or fd)
+
+
+def loopback_up() -> None:
+    """Set `lo` up in the caller's network namespace: SIOCSIFFLAGS of netdevice(7)."""
+    sock = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+    try:
+        fcntl.ioctl(sock.fileno(), _SIOCSIFFLAGS, pack("16sH14x", b"lo", _IFF_UP))
+    finally:
+        sock.close()

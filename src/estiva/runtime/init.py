@@ -56,6 +56,8 @@ def become(plan: Plan, channel: sync.Channel) -> None:
         become_root()
     channel.step = "make the namespaces"
     enter_late_namespaces(plan)
+    if plan.flags & ns.CLONE_NEWNET:
+        ns.loopback_up()
     identity = build(plan, channel)
     channel.step = "set the hostname"
     if plan.hostname:
