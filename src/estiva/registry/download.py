@@ -74,11 +74,11 @@ class Download:
                 await call(self.pool, sink.commit)
                 return
             except IntegrityError as error:
+                await call(self.pool, sink.rewind)
                 if spoilt:
                     raise _naming(error, self.digest) from None
                 spoilt = True
                 self.progress.say(self.digest, "retrying", 0, self.size, str(error))
-                await call(self.pool, sink.rewind)
             except Broken as failure:
                 attempt = 1 if sink.offset > before else attempt + 1
                 if attempt >= self.remote.settings.attempts:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 THREADS = 8
 GRACE = 10.0  # seconds that running requests get when the server is told to stop
+LINGER = 3.0
 SWEEP = 300.0  # seconds between two looks for idle uploads
 
 
@@ -174,7 +175,8 @@ async def listening(
     uploads = Uploads(storage)
     pool = ThreadPoolExecutor(THREADS, "registry")
     context = Context(storage, uploads, pool)
-    server = web.Server(Registry(context, users, log).answer, access_log=None)
+    # What a refused client goes on sending is read and dropped for a while, so that it sees the refusal.
+    server = web.Server(Registry(context, users, log).answer, access_log=None, lingering_time=LINGER)
     runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=GRACE)
     sweeper = asyncio.ensure_future(_sweep(context))
     try:

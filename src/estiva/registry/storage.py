@@ -63,7 +63,7 @@ class Storage:
 
     def __init__(self, root: str) -> None:
         self.root = os.path.abspath(root)
-        for directory in ("", "/blobs/sha256", "/blobs/sha512", "/uploads"):
+        for directory in ("", "/blobs", "/blobs/sha256", "/blobs/sha512", "/uploads"):
             os.makedirs(self.root + directory, mode=0o700, exist_ok=True)
         self.held = files.Lock(self.root + "/lock", blocking=False)
         try:
@@ -72,13 +72,15 @@ class Storage:
             raise Conflict(f"another registry serves {self.root}") from None
         self.lock = threading.RLock()
         try:
+            # made here for its mode, which sqlite gives to the log beside it too
+            os.close(os.open(self.root + "/registry.db", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self.db = sqlite3.connect(
                 self.root + "/registry.db", check_same_thread=False, isolation_level=None, timeout=60
             )
             self.db.execute("PRAGMA journal_mode=WAL")
             self.db.execute("PRAGMA synchronous=NORMAL")
             self.db.executescript(SCHEMA)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self.held.__exit__(None, None, None)
             raise StateError(f"{self.root}/registry.db can't be opened: {error}") from None
 

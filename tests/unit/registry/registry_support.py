@@ -246,8 +246,9 @@ class Proxy(Loop):
     `seen` has (method, path, Range, Authorization) of each request.
     """
 
-    def __init__(self, upstream, faults=(), guard=None):
-        self.upstream, self.faults, self.seen, self.guard = upstream, list(faults), [], guard
+    def __init__(self, upstream, faults=(), guard=None, tls=None):
+        self.upstream, self.faults, self.seen = upstream, list(faults), []
+        self.guard, self.tls = guard, tls
 
     def __enter__(self):
         super().__enter__()
@@ -259,7 +260,7 @@ class Proxy(Loop):
         async with aiohttp.ClientSession(auto_decompress=False) as self.session:
             runner = web.ServerRunner(web.Server(self._answer, access_log=None), shutdown_timeout=0.1)
             await runner.setup()
-            site = web.TCPSite(runner, "127.0.0.1", 0)
+            site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self.tls)
             await site.start()
             try:
                 yield f"127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
