@@ -132,9 +132,12 @@ def test_published_udp_port_and_its_next_container() -> None:
                     assert (data, peer[0]) == (b"ask", "192.0.2.9")
                     listening.sendto(container[:1].encode(), peer)
                     assert client.recvfrom(16) == (container[:1].encode(), ("192.0.2.1", 5353))
-                # The client goes on from the same port: its flow must not stay with the container that is
-                # gone.
-                bridge.disconnect(lab.db, lab.paths, container)
+                    # The client goes on from the same port: its flow must not stay with this container.
+                    bridge.disconnect(lab.db, lab.paths, container)
+                    client.sendto(b"late", ("192.0.2.1", 5353))
+                    listening.settimeout(0.2)
+                    with pytest.raises(TimeoutError):
+                        listening.recv(16)
                 for held in endpoint.sockets:
                     held.close()
                 lab.end(pid)
