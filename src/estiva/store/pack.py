@@ -46,14 +46,27 @@ def pack(upper: int, lower: int, out: Sink) -> None:
 
     Raises EngineError for what a layer can't hold: a name that begins with `.wh.`, a redirected directory.
     """
-    _Packer(out, lower).run(upper)
+    own = reopen(lower)
+    try:
+        _Packer(out, own).run(upper)
+    finally:
+        os.close(own)
 
 
 def write_tree(root: int, out: Sink) -> None:
     """Write the whole tree below the directory `root` (fd) as a tar: nothing is a whiteout, mounts below
     are left out.
     """
-    _Packer(out, None).run(root)
+    own = reopen(root)
+    try:
+        _Packer(out, None).run(own)
+    finally:
+        os.close(own)
+
+
+def reopen(fd: int) -> int:
+    """A readable fd of the directory `fd`, which may be O_PATH as those of detached mounts are."""
+    return os.open(".", _DIRECTORY, dir_fd=fd)
 
 
 class _Packer:
@@ -232,7 +245,11 @@ class Changes:
         self.found: list[tuple[str, str]] = []
 
     def run(self) -> list[tuple[str, str]]:
-        self._directory(self.upper, self.lower, "", _is_opaque(self.upper), 0)
+        lower = reopen(self.lower)
+        try:
+            self._directory(self.upper, lower, "", _is_opaque(self.upper), 0)
+        finally:
+            os.close(lower)
         return sorted(self.found, key=lambda change: change[1])
 
     def _directory(self, upper: int, lower: int | None, path: str, opaque: bool, depth: int) -> bool:

@@ -1,0 +1,258 @@
+"""Layers coming in from a registry: in pieces, broken off, damaged, twice at once, killed."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from estiva.errors import IntegrityError, InvalidInput, LayerError, NotFound
+from estiva.paths import Paths
+from estiva.store import Store
+from estiva.store.layer_ingest import LayerIngest
+from layerkit import digest, layer_tree, member, pull, store_at, tar_of
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
+
+GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
+NOISE = random.Random(7)
+TAR = tar_of(*(member(f"d/f{i}", data=NOISE.randbytes(9000)) for i in range(200)))
+BLOB = gzip.compress(TAR, mtime=0)
+DIFF_ID = digest(TAR)
+
+
+@pytest.fixture(params=["erofs", "dir"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    with store_at(tmp_path, request.param) as store:
+        yield store
+
+
+def begin(store: Store, blob: bytes = BLOB, size: int | None = None, diff_id: str = DIFF_ID) -> LayerIngest:
+    return store.layers.ingest(digest(blob), len(blob) if size is None else size, GZIP, diff_id)
+
+
+def leftovers(store: Store) -> list[str]:
+    return os.listdir(store.paths.ingest)
+
+
+def check(store: Store) -> None:
+    assert len(layer_tree(store, DIFF_ID)) == 202
+    assert leftovers(store) == []
+
+
+@pytest.mark.parametrize("step", [999, 65536, 1 << 30])
+def test_in_pieces(store: Store, step: int) -> None:
+    pull(store, TAR, blob=BLOB, step=step)
+    check(store)
+
+
+@pytest.mark.parametrize(
+    "blob",
+    [
+        zstandard.ZstdCompressor().compress(TAR),
+        gzip.compress(TAR[:100_000]) + gzip.compress(TAR[100_000:]) + bytes(600),
+        TAR,
+    ],
+    ids=["zstd", "members", "plain"],
+)
+def test_other_forms(store: Store, blob: bytes) -> None:
+    pull(store, TAR, blob=blob)
+    check(store)
+    with store.layers.tar(DIFF_ID) as file:
+        assert file.read() == TAR
+    assert store.layers.blobs(DIFF_ID)[0][0] == digest(blob)
+
+
+def test_a_broken_download_goes_on_where_it_ended(store: Store) -> None:
+    half = len(BLOB) // 2
+    with begin(store) as ingest:
+        assert ingest.offset == 0
+        ingest.feed(BLOB[:half])
+        assert ingest.offset == half
+    assert not store.layers.has(DIFF_ID)
+    with begin(store) as ingest:
+        assert ingest.offset == half
+        ingest.feed(BLOB[half : half + 1000])
+    with begin(store) as ingest:
+        assert ingest.offset == half + 1000
+        ingest.feed(BLOB[half + 1000 :])
+        assert ingest.commit().diff_id == DIFF_ID
+    check(store)
+
+
+def test_all_fed_but_not_committed(store: Store) -> None:
+    with begin(store) as ingest:
+        ingest.feed(BLOB)
+    with begin(store) as ingest:
+        assert ingest.offset == len(BLOB)
+        ingest.commit()
+    check(store)
+
+
+def test_a_commit_of_half_a_blob_fails_and_keeps_it(store: Store) -> None:
+    with begin(store) as ingest:
+        ingest.feed(BLOB[:5000])
+        with pytest.raises(IntegrityError, match=f"ended after 5000 of {len(BLOB)}"):
+            ingest.commit()
+    with begin(store) as ingest:
+        assert ingest.offset == 5000
+
+
+def test_damaged_bytes_are_thrown_away(store: Store) -> None:
+    bad = bytearray(BLOB)
+    bad[len(bad) // 2] ^= 1
+    with begin(store) as ingest, pytest.raises(IntegrityError):
+        ingest.feed(bad)
+        ingest.commit()
+    assert leftovers(store) == [] and not store.layers.has(DIFF_ID)
+    with begin(store) as ingest:
+        assert ingest.offset == 0
+        with pytest.raises(IntegrityError):
+            ingest.feed(bad)
+            ingest.commit()
+        ingest.rewind()
+        assert ingest.offset == 0
+        ingest.feed(BLOB)
+        ingest.commit()
+    check(store)
+
+
+def test_another_blob_of_the_right_size(store: Store) -> None:
+    other = gzip.compress(tar_of(member("other")))
+    with begin(store, other, diff_id=digest(tar_of(member("other")))) as ingest:
+        assert not ingest.complete
+    with store.layers.ingest(DIFF_ID, len(other), GZIP, digest(b"x")) as ingest:
+        ingest.feed(other)
+        with pytest.raises(IntegrityError, match="has the digest"):
+            ingest.commit()
+    assert leftovers(store) == []
+
+
+def test_a_wrong_diff_id(store: Store) -> None:
+    wrong = digest(b"something else")
+    with begin(store, diff_id=wrong) as ingest:
+        ingest.feed(BLOB)
+        with pytest.raises(IntegrityError, match=f"has the diffID {DIFF_ID} instead of {wrong}"):
+            ingest.commit()
+    assert leftovers(store) == []
+    assert not store.layers.has(DIFF_ID) and not store.layers.has(wrong)
+    assert os.listdir(store.paths.layers) == []
+
+
+def test_more_bytes_than_declared(store: Store) -> None:
+    with begin(store, size=1000) as ingest, pytest.raises(IntegrityError, match="larger than the 1000 bytes"):
+        ingest.feed(BLOB)
+
+
+def test_names_that_are_no_digests(store: Store) -> None:
+    for blob, diff_id in ((DIFF_ID, "sha256:../../etc"), ("sha256:..", DIFF_ID), (DIFF_ID, "../x")):
+        with pytest.raises(InvalidInput):
+            store.layers.ingest(blob, 1, GZIP, diff_id)
+    with pytest.raises(InvalidInput):
+        store.layers.mount(["sha256:../../../etc"])
+    with pytest.raises(NotFound):
+        store.layers.mount([DIFF_ID])
+
+
+def test_a_hostile_tar_is_told_while_it_comes(store: Store) -> None:
+    data = tar_of(member("../out"), *(member(f"f{i}", data=NOISE.randbytes(100_000)) for i in range(40)))
+    blob = gzip.compress(data)
+    with (
+        begin(store, blob, diff_id=digest(data)) as ingest,
+        pytest.raises(LayerError, match="leaves the root"),
+    ):
+        for at in range(0, len(blob), 100_000):
+            ingest.feed(blob[at : at + 100_000])
+            time.sleep(0.01)
+        raise AssertionError("told too late")
+    assert leftovers(store) == []
+
+
+def test_a_layer_that_is_there_is_complete_at_once(store: Store) -> None:
+    pull(store, TAR, blob=BLOB)
+    with begin(store) as ingest:
+        assert ingest.complete and ingest.offset == len(BLOB)
+        ingest.feed(b"ignored")
+        assert ingest.commit().diff_id == DIFF_ID
+
+
+def test_a_second_process_waits_and_finds_it(store: Store) -> None:
+    first = begin(store)
+    first.feed(BLOB[:1000])
+    found: list[bool] = []
+
+    def second() -> None:
+        with begin(store) as ingest:
+            found.append(ingest.complete)
+            ingest.commit()
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    time.sleep(0.1)
+    assert not found
+    first.feed(BLOB[1000:])
+    first.commit()
+    first.close()
+    thread.join(30)
+    assert found == [True]
+    check(store)
+
+
+def test_two_forms_of_one_layer_at_once(store: Store) -> None:
+    other = zstandard.ZstdCompressor().compress(TAR)
+    errors: list[BaseException] = []
+
+    def run(blob: bytes) -> None:
+        try:
+            pull(store, TAR, blob=blob)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(blob,)) for blob in (BLOB, other, BLOB, other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert errors == []
+    check(store)
+    assert {form[0] for form in store.layers.blobs(DIFF_ID)} >= {digest(BLOB)}
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.01, 0.03, 0.06])
+def test_killed_at_any_moment(store: Store, tmp_path: Path, moment: float) -> None:
+    store.db.read("SELECT 1")
+    driver = store.layers.driver
+    pid = os.fork()
+    if pid == 0:
+        try:
+            from estiva.store.layers import Layers
+
+            mine = Store(Paths(store.paths.root, store.paths.run_root))
+            mine._layers = Layers(mine.paths, mine.db, mine.content, driver=driver)
+            pull(mine, TAR, blob=BLOB)
+        finally:
+            os._exit(0)
+    time.sleep(moment)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    with begin(store) as ingest:
+        if not ingest.complete:
+            ingest.feed(BLOB[ingest.offset :])
+        assert ingest.commit().diff_id == DIFF_ID
+    assert len(layer_tree(store, DIFF_ID)) == 202
+
+
+def test_no_thread_is_left(store: Store) -> None:
+    before = threading.active_count()
+    with begin(store) as ingest:
+        ingest.feed(BLOB[:1000])
+    pull(store, TAR, blob=BLOB)
+    assert threading.active_count() == before
