@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from estiva import fastjson
-from estiva.engine import launch, life, mounts, names, record, spec
+from estiva.engine import launch, life, mounts, names, record, skeleton, spec
 from estiva.errors import Conflict, EngineError, InvalidInput, NotFound
 from estiva.files import remove_tree
 
@@ -189,7 +189,7 @@ def plan_in(
         "run_root": engine.paths.run_root,
         "cache": engine.paths.cache,
         "config": oci,
-        "lowerdirs": lowerdirs,
+        "lowerdirs": [*lowerdirs, skeleton.provide(engine.paths)],
         "upper": upper,
         "work": work,
         "cgroup": cgroup,

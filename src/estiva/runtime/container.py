@@ -117,10 +117,13 @@ def create(
     """Clone the child that becomes the container of an OCI `config`; returns at once, while it builds.
 
     The caller must have one thread. `id` is for messages. `stdio` are fds of the caller for the child's 0-2
-    (-1: /dev/null), without use with a terminal. `bpf` is the seccomp filter. `init` keeps a reaper as pid 1.
+    (-1: /dev/null), without use with a terminal. `bpf` is the seccomp filter. `init` keeps a reaper as pid 1,
+    which without a command only waits, for what is executed in the container later.
     `preserve_fds` fds from 3 on are passed on. Raises InvalidInput, Unsupported, EngineError.
     """
-    process = Process(config.get("process") or {}, stdio=stdio, bpf=bpf, preserve_fds=preserve_fds)
+    process = Process(
+        config.get("process") or {}, stdio=stdio, bpf=bpf, preserve_fds=preserve_fds, idle=init
+    )
     plan = Plan(config, rootfs, process, cgroup=cgroup, init=init)
     held: list[int] = []
     try:

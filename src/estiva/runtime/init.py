@@ -70,7 +70,7 @@ def become(plan: Plan, channel: sync.Channel) -> None:
         channel.send(sync.READY)  # (3)
         channel.expect(sync.GO)  # (4)
         reaper.run(
-            lambda: run(channel, lambda: _command(what, identity, channel)),
+            (lambda: run(channel, lambda: _command(what, identity, channel))) if what.args else None,
             channel,
             terminal=what.terminal,
             pid_namespace=bool(plan.flags & ns.CLONE_NEWPID),

@@ -33,9 +33,10 @@ class Process:
         stdio: tuple[int, int, int],
         bpf: bytes | None,
         preserve_fds: int = 0,
+        idle: bool = False,
     ) -> None:
         self.args: list[str] = [str(a) for a in process.get("args") or ()]
-        if not self.args or not self.args[0]:
+        if not (self.args and self.args[0]) and not idle:
             raise InvalidInput("no command was given, and the image has none")
         if any("\0" in a for a in self.args):
             raise InvalidInput("an argument of the command holds a NUL byte")

@@ -16,17 +16,20 @@ if TYPE_CHECKING:
 _KILL = 1 << 5  # CAP_KILL: the command may run as another user
 # Raised by the kernel at the process itself, or not to be caught: these are not passed on.
 _OWN = frozenset((4, 5, 6, 7, 8, 9, 11, 17, 19, 21, 22, 31))
+_ENDING = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP)
 
 
-def run(command: Callable[[], None], channel: Channel, *, terminal: bool, pid_namespace: bool) -> None:
+def run(command: Callable[[], None] | None, channel: Channel, *, terminal: bool, pid_namespace: bool) -> None:
     """Fork, let the child run `command` (which executes or reports), and stay behind. Never returns.
+
+    Without a command there is nothing to fork: it reaps until a signal that ends other programs comes.
 
     All signals must be blocked on entry, and stay so here: they are taken one by one with sigwaitinfo(2).
     """
     if not pid_namespace:
         process.set_child_subreaper()
-    pid = os.fork()
-    if pid == 0:
+    pid = os.fork() if command is not None else -1
+    if command is not None and pid == 0:
         if terminal:
             # The command gets a process group of its own in the foreground, as a shell would give it;
             # SIGTTOU is blocked with all others.
@@ -54,6 +57,9 @@ def _watch(pid: int) -> int:
                 return (
                     os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
                 )
+        elif pid < 0:
+            if number in _ENDING:
+                return 128 + number
         elif number not in _OWN:
             try:
                 os.kill(pid, number)

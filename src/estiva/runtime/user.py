@@ -106,6 +106,8 @@ def resolve(root: int, user: dict[str, Any], *, need_home: bool) -> Identity:
     """
     if user.get("username") and "uid" not in user:
         identity = _resolve_name(root, user["username"], user.get("additionalGroups") or ())
+        # The primary group stays among the groups even if a setgid program changes it (CVE-2022-36109)
+        identity.groups = list(dict.fromkeys([identity.gid, *identity.groups]))
     else:
         identity = _resolve_numbers(user)
         if need_home:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from _signal import pidfd_send_signal
 
 from estiva.errors import Conflict, EngineError, NotFound, Unsupported
 from estiva.runtime.cgroup.control import read_or
@@ -163,7 +164,8 @@ class Cgroup:
         try:
             self.freeze()
         except EngineError:
-            pass  # no freezer, or a task that can't be frozen: the rounds of `kill` still get them
+            # No freezer, or a task that can't be frozen now.
+            return self._kill_running()
         try:
             for pid in self.processes():
                 try:
@@ -172,6 +174,26 @@ class Cgroup:
                     pass
         finally:
             self.thaw()
+
+    def _kill_running(self) -> None:
+        """SIGKILL what is not frozen, so that a pid may pass to a stranger at any moment: a pidfd is taken
+        first, and a pid that is still listed after that is the one that the pidfd means."""
+        held: dict[int, int] = {}
+        try:
+            for pid in self.processes():
+                try:
+                    held[pid] = os.pidfd_open(pid, 0)
+                except ProcessLookupError:
+                    pass
+            for pid in self.processes():
+                if pid in held:
+                    try:
+                        pidfd_send_signal(held[pid], _SIGKILL)
+                    except ProcessLookupError:
+                        pass
+        finally:
+            for fd in held.values():
+                os.close(fd)
 
     def remove(self, timeout: float = 2.0) -> None:
         """Remove it and all below it from every hierarchy. Gone already is fine.
