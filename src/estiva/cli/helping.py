@@ -30,6 +30,7 @@ GROUP_SUMMARIES = {
     "image": "all verbs about images, prune, and from-host",
     "volume": "volumes: ls, create, inspect, rm, prune",
     "registry": "serve a registry of your own",
+    "builder": "prune the build cache",
     "system": "disk usage, clean-up, consistency check",
 }
 NAME_WIDTH = 11

@@ -97,6 +97,7 @@ GROUPS = {
         "prune": ("volume", "PRUNE"),
     },
     "registry": {"serve": ("remote", "SERVE")},
+    "builder": {"build": VERBS["build"], "prune": ("builder", "PRUNE")},
     "system": {
         "df": ("system", "DF"),
         "prune": ("system", "PRUNE"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from estiva import fastjson
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -112,8 +114,7 @@ def prune(engine: Engine, *, all: bool = False, volumes: bool = False) -> dict[s
         names, bytes_of_volumes = volume_verbs.prune(engine)
         freed += bytes_of_volumes
     before = images.store_size(engine)
-    with engine.db.write() as transaction:
-        cached = transaction.execute("DELETE FROM build_cache").rowcount
+    cached = prune_build_cache(engine)["steps"]
     lines, _ = images.prune(engine, all=all)
     result = gc.reclaim(engine.store, grace=0.0 if all else gc.GRACE)
     gc.sweep(engine.store)
@@ -126,6 +127,28 @@ def prune(engine: Engine, *, all: bool = False, volumes: bool = False) -> dict[s
         "bytes": freed,
         "busy": result["busy"],
     }
+
+
+def prune_build_cache(engine: Engine) -> dict[str, Any]:
+    """Forget what builds remember, and remove the content that nothing else needs, however young.
+
+    Returns {"steps": count, "bytes": freed, "busy": another process was storing things, so that the content
+    had to stay for the next prune}.
+    """
+    from estiva.store import gc
+
+    content: set[str] = set()
+    with engine.db.write() as transaction:
+        for (text,) in transaction.read(
+            "SELECT config FROM images WHERE id IN (SELECT image FROM build_cache)"
+        ):
+            content.update(fastjson.loads(text, what="an image config")["rootfs"]["diff_ids"])
+        for digest, diff_id in transaction.read("SELECT digest, diff_id FROM layer_blobs"):
+            if diff_id in content:
+                content.add(digest)
+        steps = transaction.execute("DELETE FROM build_cache").rowcount
+    done = gc.reclaim(engine.store, only=content)
+    return {"steps": steps, "bytes": done["bytes"], "busy": done["busy"]}
 
 
 def check(engine: Engine, *, deep: bool = False) -> tuple[list[str], list[str]]:
