@@ -183,3 +183,23 @@ def test_the_mount_path_imports_little() -> None:
     source = next(path for path in sys.path if os.path.isdir(path + "/estiva/store"))
     command = ["/usr/bin/python3", "-I", "-S", "-c", f"import sys; sys.path.insert(0, {source!r}); {program}"]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_a_layer_twice_in_a_chain(store: Store) -> None:
+    twice = add(store, tar_of(member("a/x", data=b"again"), member(".wh.y")))
+    other = add(store, tar_of(member(".wh.a"), member("y"), member("b")))
+    with viewed(store, twice, other, twice) as view:
+        assert set(tree(view)) == {".", "a", "a/x", "b"}
+
+
+def test_a_forked_child_does_not_end_the_parents_lock(erofs: Store) -> None:
+    diff_id = add(erofs, tar_of(member("f")))
+    lowers = erofs.layers.mount([diff_id])
+    pid = os.fork()
+    if pid == 0:
+        lowers.__del__()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert erofs.layers.sweep() == 0
+    lowers.release()
+    assert erofs.layers.sweep() == 1

@@ -67,10 +67,10 @@ def _names(fd: int) -> list[str]:
 
 def make(paths: Paths, db: Database, lowers: list[str], diff_ids: list[str]) -> tuple[str, str]:
     """(NAME or "-", DEPTH) of a chain, remembered for the next mount. `lowers`: the layers, topmost first."""
-    top = layer_name(diff_ids[-1])
+    top = layer_name(diff_ids[0])
     directory = f"{paths.fixups}/{top}"
     os.makedirs(directory, mode=0o700, exist_ok=True)
-    implied = [_implied(db, diff_id) for diff_id in reversed(diff_ids)]
+    implied = [_implied(db, diff_id) for diff_id in diff_ids]
     depth = _depth(lowers)
     wanted = _wanted(lowers[:depth], implied)
     with files.Lock(directory + "/lock"):

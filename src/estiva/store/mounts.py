@@ -22,8 +22,6 @@ import os
 
 from estiva import errors
 from estiva.files import Lock
-from estiva.linux import mount as linux_mount
-from estiva.linux.libc import AT_FDCWD
 from estiva.oci import digest as digests
 
 TYPE_CHECKING = False
@@ -63,7 +61,8 @@ class Lowerdirs(list[str]):
         self.release()
 
     def __del__(self) -> None:
-        self.release()
+        if self.fd >= 0:
+            os.close(self.fd)  # no unlock: in a forked child that would take the lock from the parent
 
 
 class Mounts:
@@ -84,7 +83,9 @@ class Mounts:
         result.fd = os.open(self.paths.lock(LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(result.fd, fcntl.LOCK_SH)
         device = os.stat(self.paths.run_layers).st_dev
-        for diff_id in reversed(diff_ids):
+        # a layer that is twice in a chain has a say only where it is topmost, and overlayfs refuses a second
+        chain = list(dict.fromkeys(reversed(diff_ids)))
+        for diff_id in chain:
             name = layer_name(diff_id)
             path = f"{self.paths.run_layers}/{name}"
             try:
@@ -93,8 +94,8 @@ class Mounts:
             except FileNotFoundError:
                 path = self._provide(name, path, device)
             result.append(path)
-        if len(diff_ids) > 1:
-            self._fix(result, diff_ids)
+        if len(chain) > 1:
+            self._fix(result, chain)
         return result
 
     def _provide(self, name: str, path: str, device: int) -> str:
@@ -127,8 +128,8 @@ class Mounts:
                 ) from error
         return path
 
-    def _fix(self, lowers: Lowerdirs, diff_ids: Sequence[str]) -> None:
-        top = layer_name(diff_ids[-1])
+    def _fix(self, lowers: Lowerdirs, diff_ids: list[str]) -> None:
+        top = layer_name(diff_ids[0])
         chain = ",".join(diff_ids)
         try:
             fd = os.open(f"{self.paths.fixups}/{top}/chains", os.O_RDONLY | os.O_CLOEXEC)
@@ -144,7 +145,7 @@ class Mounts:
         else:
             from estiva.store.fixups import make
 
-            name, depth = make(self.paths, self.db, list(lowers), list(diff_ids))
+            name, depth = make(self.paths, self.db, list(lowers), diff_ids)
         del lowers[int(depth) :]
         if name != "-":
             lowers.insert(0, f"{self.paths.fixups}/{top}/{name}")
@@ -158,6 +159,8 @@ class Mounts:
             if os.stat(path).st_dev == os.stat(self.paths.run_layers).st_dev:
                 mounted = False
             else:
+                from estiva.linux import mount as linux_mount
+
                 linux_mount.umount2(path, linux_mount.MNT_DETACH)
                 mounted = True
             os.rmdir(path)
@@ -201,6 +204,9 @@ def attach_erofs(index: str, tar: str, mountpoint: str, *, directio: bool) -> No
         options = [("source", _short(index, held)), ("device", _short(tar, held))]
         if directio:
             options.append(("directio", ""))
+        from estiva.linux import mount as linux_mount
+        from estiva.linux.libc import AT_FDCWD
+
         fd = linux_mount.new_filesystem("erofs", options, linux_mount.MOUNT_ATTR_RDONLY)
         held.append(fd)
         linux_mount.move_mount(fd, "", AT_FDCWD, mountpoint)

@@ -14,7 +14,6 @@ import os
 import stat
 
 from estiva import errors, files
-from estiva.linux import mount as linux_mount
 from estiva.store.mounts import OVERLAY_OPTIONS, Lowerdirs
 
 TYPE_CHECKING = False
@@ -179,6 +178,8 @@ def make_upper(path: str, lower: str) -> None:
 def overlay(lowers: Sequence[str], upper: str | None, work: str | None) -> int:
     """linux.mount.overlay with the options that all our overlays have. Raises EngineError."""
     try:
+        from estiva.linux import mount as linux_mount
+
         return linux_mount.overlay(lowers, upper, work, options=OVERLAY_OPTIONS)
     except OSError as error:
         raise errors.EngineError(f"mounting {error.filename}: {error.strerror}") from error

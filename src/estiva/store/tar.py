@@ -30,9 +30,20 @@ from estiva.store.tar_entry import (
 from estiva.store.tar_entry import Entry as Entry
 from estiva.store.tar_entry import clean as clean
 from estiva.store.tar_entry import shown as shown
-from estiva.store.tar_records import header_xattr, inline_map, old_map, parse_pax, pax_map, timestamp
+from estiva.store.tar_records import (
+    header_xattr,
+    inline_lines,
+    inline_map,
+    old_map,
+    parse_pax,
+    pax_map,
+    timestamp,
+)
 
-MAX_ENTRIES = 2_000_000
+MAX_ENTRIES = 1_000_000
+MAX_METADATA = 256 << 20  # bytes of names, links, attributes and sparse maps of one archive
+MAX_GLOBAL = 1 << 16  # bytes of records that hold for all entries, and their number
+MAX_GLOBALS = 64
 
 
 def number(field: bytes, what: str) -> int:
@@ -89,8 +100,9 @@ class Scanner:
         self._long_name: bytes | None = None
         self._long_link: bytes | None = None
         self._entry: Entry | None = None
-        self._map = b""
-        self._padding = 0
+        self._map = bytearray()
+        self._lines = 0  # newlines that the map is still to have
+        self._metadata = 0
 
     def feed(self, data: bytes) -> None:
         position, end = 0, len(data)
@@ -175,7 +187,7 @@ class Scanner:
     def _global_body(self, body: bytes) -> None:
         self._resume()
         self._globals.update(parse_pax(body[: self._body])[0])
-        if sum(map(len, self._globals.values())) > MAX_HEADER or len(self._globals) > 10_000:
+        if sum(map(len, self._globals.values())) > MAX_GLOBAL or len(self._globals) > MAX_GLOBALS:
             raise LayerError("tar has too many global headers")
 
     def _name_body(self, body: bytes) -> None:
@@ -218,6 +230,9 @@ class Scanner:
             self._apply(entry, records)
         entry.stored = entry.size
         self._check(entry)
+        self._count(len(entry.name) + len(entry.link))
+        if entry.xattrs:
+            self._count(sum(map(len, entry.xattrs.values())) + 100 * len(entry.xattrs))
         entry.offset = self.position
         if kind == b"S":
             self._old_sparse(entry, block)
@@ -225,6 +240,11 @@ class Scanner:
             self._pax_sparse(entry, records, sparse)
         else:
             self._deliver(entry)
+
+    def _count(self, size: int) -> None:
+        self._metadata += size
+        if self._metadata > MAX_METADATA:
+            raise LayerError(f"tar has more than {MAX_METADATA} bytes of names and attributes")
 
     def _apply(self, entry: Entry, records: dict[bytes, bytes]) -> None:
         for key, value in records.items():
@@ -299,7 +319,7 @@ class Scanner:
 
     def _old_sparse(self, entry: Entry, block: bytes) -> None:
         entry.size = number(block[483:495], "size")
-        self._map = block[386:482]
+        self._map[:] = block[386:482]
         self._entry = entry
         self._state = self._old_sparse_more
         if not block[482]:
@@ -316,7 +336,7 @@ class Scanner:
         entry = self._entry
         assert entry is not None
         entry.offset = self.position
-        self._mapped(entry, old_map(self._map, number))
+        self._mapped(entry, old_map(bytes(self._map), number))
 
     def _pax_sparse(
         self, entry: Entry, records: dict[bytes, bytes], pairs: list[tuple[int, int]] | None
@@ -331,7 +351,8 @@ class Scanner:
         if segments is not None:
             self._mapped(entry, segments)
             return
-        self._entry, self._map = entry, b""
+        self._entry, self._lines = entry, -1
+        self._map.clear()
         self._state = self._inline_map
 
     def _inline_map(self, block: bytes) -> None:
@@ -340,14 +361,18 @@ class Scanner:
         self._map += block
         if len(self._map) > MAX_HEADER or len(self._map) > -(-entry.stored // BLOCK) * BLOCK:
             raise LayerError(f"layer entry {shown(entry.name)} has a sparse map that is too long")
-        segments = inline_map(self._map)
-        if segments is None:
+        if self._lines < 0:
+            self._lines = inline_lines(block)
+        self._lines -= block.count(b"\n")
+        if self._lines > 0:
             return
+        segments = inline_map(bytes(self._map))
         entry.offset = self.position
         entry.stored -= len(self._map)
         self._mapped(entry, segments)
 
     def _mapped(self, entry: Entry, segments: list[tuple[int, int]]) -> None:
+        self._count(100 * len(segments))
         end = total = 0
         for offset, length in segments:
             if offset < end or length < 0:

@@ -118,18 +118,18 @@ def pax_map(
     return name, real, pairs or []
 
 
-def inline_map(text: bytes) -> list[tuple[int, int]] | None:
-    """The segments of a format 1.0 map: a count, then offset and length by line. None while it is
-    incomplete.
-    """
-    count, newline, rest = text.partition(b"\n")
+def inline_lines(block: bytes) -> int:
+    """How many lines a format 1.0 map has, by its first block."""
+    count, newline, _ = block.partition(b"\n")
     if not newline:
-        if len(count.rstrip(b"\0")) > 19:
-            raise LayerError("tar has a malformed sparse map")
-        return None
+        raise LayerError("tar has a malformed sparse map")
+    return 2 * decimal(count) + 1
+
+
+def inline_map(text: bytes) -> list[tuple[int, int]]:
+    """The segments of a complete format 1.0 map: a count, then offset and length, each on a line."""
+    count, _, rest = text.partition(b"\n")
     wanted = 2 * decimal(count)
-    if rest.count(b"\n") < wanted:
-        return None
     numbers = [decimal(line) for line in rest.split(b"\n", wanted)[:wanted]]
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 

@@ -25,6 +25,7 @@ WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
 AUFS = b".wh..wh."  # aufs' own metadata: never content
 MAX_FOLLOW = 40
+MAX_STEPS = 50_000_000  # parts of paths looked up in one layer: a bound on time
 MAX_DEPTH = 512  # directories below each other; what path-based tools can still reach
 IMPLIED_MODE = 0o755
 
@@ -47,6 +48,7 @@ class Tree:
         self._places: dict[bytes, Entry] = {b"": self.root}  # directories by real path
         self._hiding: list[Entry] = []  # directories that have whiteouts
         self._finished = False
+        self._steps = 0
 
     def add(self, entry: Entry) -> None:
         parent, _, base = entry.name.rpartition(b"/")
@@ -148,6 +150,9 @@ class Tree:
         followed = 0
         while todo:
             part = todo.pop()
+            self._steps += 1
+            if self._steps > MAX_STEPS:
+                raise LayerError(f"layer entry {shown(entry.name)}: looking up parents takes too long")
             own = len(todo) < given
             given = min(given, len(todo))
             if part in (b"", b"."):

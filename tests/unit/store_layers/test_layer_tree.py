@@ -136,3 +136,10 @@ def test_aufs_metadata_is_no_content() -> None:
         member(".wh..wh.plnk", DIR), member(".wh..wh.plnk/1.2"), member(".wh..wh.aufs"), member("a.wh.b")
     )
     assert paths(tree) == {"a.wh.b": "f"}
+
+
+def test_the_time_for_parents_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("estiva.store.tree.MAX_STEPS", 5000)
+    links = [member("d", DIR), member("l", LINK, link="/".join(["d/.."] * 500))]
+    with pytest.raises(LayerError, match="too long"):
+        grow(*links, *(member(f"l/x{i}") for i in range(20)))

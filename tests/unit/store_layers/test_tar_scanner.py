@@ -213,3 +213,16 @@ def test_messages_name_the_entry_on_one_line() -> None:
         scan(raw(b"../a\nb\x1b[31m"))
     assert "\n" not in str(caught.value) and "\x1b" not in str(caught.value)
     assert "a" in str(caught.value)
+
+
+def test_all_metadata_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("estiva.store.tar.MAX_METADATA", 10_000)
+    data = tar_of(*(member(f"f{i}", pax=xattr("user.a", b"v" * 3000)) for i in range(5)))
+    with pytest.raises(LayerError, match="names and attributes"):
+        scan(data)
+
+
+def test_global_records_are_bounded() -> None:
+    body = b"".join(b"%d user.k%03d=%s\n" % (18, i, b"v" * 4) for i in range(100))
+    with pytest.raises(LayerError):
+        scan(raw(b"g", b"g", size=len(body)) + body + b"\0" * (-len(body) % 512) + raw() + END)
