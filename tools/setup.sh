@@ -1,5 +1,6 @@
 # Sets up what Estiva needs, for ./quickstart and ./test: system packages, named before they are installed, and a
-# virtual environment in .venv. Sourced with the checkout as the current folder. Quiet and quick when all is there.
+# virtual environment in .venv. Sourced by bash with the checkout as the current folder. Debian 12 and 13 and
+# Ubuntu 24.04; elsewhere it says what is missing. Quiet and quick when all is there; safe to run twice at once.
 #
 #   setup_packages NAME...   install what is missing of these Debian packages
 #   setup_python [dev]       .venv with the Python dependencies of pyproject.toml
@@ -9,31 +10,42 @@ fail() {
     exit 1
 }
 
-setup_packages() {
-    missing=
+missing_packages() {
     for package in "$@"; do
-        case $(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null) in
-        installed) ;;
-        *) missing="$missing $package" ;;
-        esac
+        [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || printf ' %s' "$package"
     done
-    [ -n "$missing" ] || return 0
-    command -v apt-get >/dev/null || fail "these packages are needed:$missing; install them and run this again"
-    [ "$(id -u)" = 0 ] || fail "root is needed to install:$missing"
-    echo "installing system packages:$missing"
-    # a package index that is there already may do; a new machine has none
-    # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >"$setup_log" 2>&1 ||
-        { apt-get update -qq >"$setup_log" 2>&1 &&
-            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >"$setup_log" 2>&1; } ||
-        { tail -n 5 "$setup_log" >&2; fail "the packages could not be installed:$missing"; }
 }
 
-# The distribution's own interpreter: a python3 earlier on the PATH may be a slow shim.
+setup_packages() {
+    if ! command -v apt-get >/dev/null; then
+        echo "this is no Debian or Ubuntu; make sure that what these packages hold is there: $*"
+        return
+    fi
+    [ -n "$(missing_packages "$@")" ] || return 0
+    [ "$(id -u)" = 0 ] || fail "root is needed to install:$(missing_packages "$@")"
+    (
+        flock 8 # one at a time on this machine; the other may have installed them by then
+        missing=$(missing_packages "$@")
+        [ -n "$missing" ] || exit 0
+        echo "installing system packages:$missing"
+        # A package index that is there already may do; a new machine has none.
+        # shellcheck disable=SC2086
+        apt install $missing || { apt update && apt install $missing; } || {
+            tail -n 5 "$setup_log" >&2
+            fail "the packages could not be installed:$missing"
+        }
+    ) 8</var/lib/dpkg
+}
+
+apt() { # without the lock, which a service that starts now would keep
+    DEBIAN_FRONTEND=noninteractive apt-get "$1" -y -qq --no-install-recommends -o DPkg::Lock::Timeout=600 "${@:2}" \
+        >"$setup_log" 2>&1 </dev/null 8<&-
+}
+
+# The distribution's own interpreter first: a python3 earlier on the PATH may be a slow shim.
 find_python() {
     for candidate in /usr/bin/python3 python3.13 python3.12 python3.11 python3; do
-        if command -v "$candidate" >/dev/null &&
-            "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             echo "$candidate"
             return
         fi
@@ -41,26 +53,41 @@ find_python() {
     fail "Python 3.11 or newer is needed"
 }
 
+python_is_ready() { # the dependencies are those of this pyproject.toml, and for the interpreter that is there now
+    [ "$(head -n 1 .venv/estiva-setup 2>/dev/null)" = "$(cksum <pyproject.toml)" ] &&
+        { [ -z "$1" ] || grep -qx "$1" .venv/estiva-setup; } &&
+        .venv/bin/python3 -c 'import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, sys.argv[1:])))' \
+            aiohttp isal zstandard rich 2>/dev/null
+}
+
 setup_python() {
-    wanted=$(cksum pyproject.toml)${1:-}
-    if [ -x .venv/bin/python3 ] && [ "$(cat .venv/estiva-setup 2>/dev/null)" = "$wanted" ]; then
-        return 0
-    fi
-    python=$(find_python) || exit 1
-    echo "making .venv with $("$python" --version) and the dependencies of pyproject.toml"
-    # not --clear: another run may be using it at this moment
-    "$python" -m venv .venv >"$setup_log" 2>&1 || { tail -n 5 "$setup_log" >&2; fail "no virtual environment could be made"; }
-    "$python" - "${1:-}" >.venv/requirements.txt <<'PYTHON'
+    extra=${1:-}
+    ! python_is_ready "$extra" || return 0
+    (
+        flock 9
+        ! python_is_ready "$extra" || exit 0
+        python=$(find_python) || exit 1
+        echo "making .venv with $("$python" --version) and the dependencies of pyproject.toml"
+        rm -f .venv/estiva-setup
+        make_venv "$python" "$extra" >"$setup_log" 2>&1 || {
+            tail -n 5 "$setup_log" >&2
+            fail "the virtual environment .venv could not be made"
+        }
+        { cksum <pyproject.toml && echo "$extra"; } >.venv/estiva-setup
+    ) 9<tools/setup.sh
+}
+
+make_venv() {
+    "$1" -m venv .venv &&
+        "$1" - "$2" >.venv/requirements.txt <<'PYTHON' &&
 import sys, tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 print("\n".join(project["dependencies"] + (project["optional-dependencies"][sys.argv[1]] if sys.argv[1] else [])))
 PYTHON
-    .venv/bin/python3 -m pip install --quiet --disable-pip-version-check -r .venv/requirements.txt >"$setup_log" 2>&1 ||
-        { tail -n 5 "$setup_log" >&2; fail "the Python dependencies could not be installed"; }
-    .venv/bin/python3 -m compileall -q src || :
-    echo "$wanted" >.venv/estiva-setup
+        .venv/bin/python3 -m pip install --quiet --disable-pip-version-check -r .venv/requirements.txt &&
+        .venv/bin/python3 -m compileall -q src
 }
 
+[ "$(uname -s)" = Linux ] || fail "Estiva runs on Linux"
 setup_log=$(mktemp)
 trap 'rm -f "$setup_log"' EXIT
-[ "$(uname -s)" = Linux ] || fail "Estiva runs on Linux"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from estiva.errors import Conflict, EstivaError, InvalidInput, NotFound
+from estiva.errors import Conflict, EngineError, EstivaError, InvalidInput, NotFound
 from estiva.runtime.cgroup import Cgroup, sweep, version
 
 MAKE = Callable[..., Cgroup]
@@ -198,6 +198,40 @@ def test_kill_and_remove_reach_the_cgroups_below(make: MAKE) -> None:
     assert reap(pid) == -signal.SIGKILL
     outer.remove()
     assert not outer.exists() and not inner.exists()
+
+
+def test_kill_works_where_nothing_can_be_frozen(make: MAKE, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = make()
+
+    def fail(timeout: float = 0) -> None:
+        raise EngineError("a process stays in an uninterruptible call")
+
+    monkeypatch.setattr(group, "freeze", fail)
+    monkeypatch.setattr(group, "_kill_at_once", lambda: False)
+    pids = [spawn(group, sleep_long) for _ in range(3)]
+    group.kill()
+    assert [reap(pid) for pid in pids] == [-signal.SIGKILL] * 3
+    assert group.processes() == []
+
+
+@pytest.mark.parametrize("parent", ["busy", "threaded"])
+def test_v2_rules_on_parents_are_told(make: MAKE, parent: str) -> None:
+    """A cgroup with processes can't limit those below it; one in a threaded subtree can't hold processes."""
+    if version() == "v1":
+        pytest.skip("needs cgroup v2: v1 has no such rules")
+    above = make(parent)
+    if parent == "threaded":
+        with open(above.directories[0] + "/cgroup.type", "w") as file:
+            file.write("threaded")
+    else:
+        pid = spawn(above, sleep_long)
+    with pytest.raises(Conflict, match="processes of its own" if parent == "busy" else "threaded"):
+        make(f"{parent}/below", {"memory": {"limit": 64 << 20}})
+    assert not os.path.exists(above.directories[0] + "/below")
+    if parent == "busy":
+        assert above.processes() == [pid]
+        above.kill()
+        reap(pid)
 
 
 def test_freeze_stops_and_thaw_goes_on(make: MAKE) -> None:

@@ -230,6 +230,29 @@ def test_swap_less_than_memory_is_refused(make: MAKE) -> None:
         make({"memory": {"limit": 64 * MIB, "swap": 32 * MIB}})
 
 
+def test_a_limit_below_what_is_in_use_is_refused(make: MAKE) -> None:
+    group = make({"memory": {"limit": 64 * MIB}})
+    ready, told = os.pipe()
+
+    def hold() -> int:
+        held = b"x" * (24 * MIB)
+        os.write(told, b"+")
+        time.sleep(60)
+        return len(held)
+
+    pid = spawn(group, hold)
+    os.close(told)
+    assert os.read(ready, 1) == b"+"
+    os.close(ready)
+    # On v2 the kernel would take the limit and kill; the specification has a field to ask for v1's way.
+    with pytest.raises(LimitRefused, match="memory limit 8 MiB .* in use already"):
+        group.update({"memory": {"limit": 8 * MIB, "checkBeforeUpdate": True}})
+    assert group.stats()["memory"]["limit"] == 64 * MIB
+    assert group.processes() == [pid]
+    group.kill()
+    reap(pid)
+
+
 @pytest.mark.parametrize(
     ("resources", "message"),
     [

@@ -235,7 +235,7 @@ class Copier:
             os.close(incoming)
 
     def _path(self, fd: int) -> str:
-        """Where in the destination's root an open file is (a detached mount shows paths from its own root)."""
+        """Where in the root an open file is (paths in a detached mount begin at its own root)."""
         root = os.readlink(f"/proc/self/fd/{self.to.rootfd}").rstrip("/")
         return os.readlink(f"/proc/self/fd/{fd}")[len(root) :]
 

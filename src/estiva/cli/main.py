@@ -126,6 +126,12 @@ class Context:
             self._engine = Engine(self.root, self.run_root, direct=True)
         return self._engine
 
+    def prefork(self) -> None:
+        """Let the monitor of the container to come load its modules while we read the options."""
+        from estiva.engine.launch import prefork
+
+        prefork(self.engine)
+
     def each(self, words: Iterable[str], action: Callable[[str], object]) -> int:
         """Do `action` for every word and print the word; an error is told and the rest still done."""
         status = 0
@@ -203,6 +209,8 @@ def run(words: list[str]) -> int:
             raise HelpWanted
         name, entry, rest = find(words)
         see = name
+        if entry == VERBS["run"] and not asked and "--help" not in rest:
+            context.prefork()
         verb = load(entry)
         failure = verb.failure
         if asked:

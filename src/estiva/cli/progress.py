@@ -38,6 +38,8 @@ class Progress:
     def __call__(self, event: dict[str, Any]) -> None:
         if event["status"] == "complete":
             self.close()
+        elif event["status"] == "starting":
+            return
         elif self.bars is not None:
             self.bars.update(event)
         else:

@@ -59,9 +59,6 @@ def run(context: Context, options: Options) -> int:
     elif config["Tty"] and config["AttachStdin"] and not os.isatty(0):
         raise InvalidInput("the input device is not a TTY", hint="leave out -t, or run it in a terminal")
     _check_cidfile(cidfile)
-    from estiva.engine.launch import prefork
-
-    prefork(context.engine, bridge=host_config.get("NetworkMode", "bridge") in ("bridge", "default"))
     from estiva.engine import run as engine_run
 
     container_id, status = engine_run.run(

@@ -37,6 +37,7 @@ from _socket import (
     socketpair,
 )
 from _struct import pack, unpack
+from select import select
 
 from estiva import errors, fastjson
 from estiva.files import write_all
@@ -132,10 +133,10 @@ def pair() -> tuple[socket, socket]:
     return a, b
 
 
-def prefork(engine: Engine, *, bridge: bool = False) -> None:
+def prefork(engine: Engine) -> None:
     """Fork the monitor of the container to come; it loads its modules and waits for a plan. See `launch`.
 
-    Does nothing where the spawner has to do it. `bridge`: it will want the network package.
+    Does nothing where the spawner has to do it.
     """
     if engine.waiting is not None or not (engine.direct and single_threaded()):
         return
@@ -146,19 +147,19 @@ def prefork(engine: Engine, *, bridge: bool = False) -> None:
         for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGTSTP):
             _signal.signal(number, _signal.SIG_IGN)
         ours.close()
-        await_plan(theirs, bridge)
+        await_plan(theirs)
     theirs.close()
     engine.waiting = ours
 
 
-def await_plan(channel: socket, bridge: bool) -> None:
+def await_plan(channel: socket) -> None:
     """The monitor to be, until it hears what of; it ends if the caller goes without a word."""
     try:
         os.setsid()
         from estiva.engine import monitor  # noqa: F401
 
-        if bridge:
-            from estiva.network import bridge as _  # noqa: F401
+        if not select([channel], [], [], 0)[0]:
+            from estiva.network import bridge  # noqa: F401  most plans want it, and there is time
         request, fds = receive(channel)
         if request:
             become_monitor(request["plan"], channel, (fds[1], fds[2], fds[3]), fds[0])
@@ -188,7 +189,7 @@ def launch(engine: Engine, plan: dict[str, Any], stdio: tuple[int, int, int], ho
 
 
 def send(channel: socket, request: dict[str, Any], fds: list[int]) -> None:
-    """One request: in the packet which of `fds` are there (not -1), beside it they and the request's memfd."""
+    """One request: the packet says which of `fds` are there (not -1); they and a memfd go beside it."""
     memory = os.memfd_create("request", os.MFD_CLOEXEC)
     try:
         write_all(memory, fastjson.dumps(request).encode())

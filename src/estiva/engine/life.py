@@ -19,12 +19,12 @@ from estiva.engine.clock import rfc3339
 from estiva.files import remove_tree
 from estiva.paths import Paths
 from estiva.runtime import state
-from estiva.runtime.cgroup import Cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.runtime.cgroup import Cgroup
     from estiva.store.database import Database, Transaction
 
 KILLED = 137
@@ -200,6 +200,8 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
             "auto_remove": bool(host_config.get("AutoRemove")),
             "ephemeral": record is None or rows[0][1] != "running",
         }
+        from estiva.runtime.cgroup import Cgroup
+
         release(plan, Cgroup.open(left.get("cgroup") or cgroup_path(container_id)))
         settle(plan, {"ExitCode": KILLED, "Error": "the container's monitor was killed"})
     finally:

@@ -92,7 +92,7 @@ class Monitor:
         plan = self.plan
         config = plan["config"]
         terminal = config["process"]["terminal"]
-        self.cgroup = Cgroup.create(plan["cgroup"], config["linux"]["resources"])
+        self.cgroup = Cgroup.create(life.cgroup_path(plan["id"]), config["linux"]["resources"])
         bpf = seccomp_filter(plan)
         rootfs = Rootfs(
             lowerdirs=plan["lowerdirs"],
@@ -135,7 +135,7 @@ class Monitor:
             )
 
     def write_state(self) -> None:
-        assert self.init is not None
+        assert self.init is not None and self.cgroup is not None
         plan = self.plan
         self.started = rfc3339()
         network: dict[str, Any] = {}
@@ -157,7 +157,7 @@ class Monitor:
                 "start_time": process.start_time(self.init.pid),
                 "monitor": os.getpid(),
                 "started": self.started,
-                "cgroup": plan["cgroup"],
+                "cgroup": self.cgroup.path,
                 "process": plan["config"]["process"],
                 "seccomp": plan["seccomp"],
                 "network": network,

@@ -120,9 +120,9 @@ def insert(engine: Engine, made: dict[str, Any], name: str | None, status: str) 
                         "INSERT OR IGNORE INTO container_volumes VALUES (?, ?)", (made["Id"], point["Name"])
                     )
             if status == "running" and made["HostConfig"]["NetworkMode"] == "bridge":
-                from estiva.network import bridge
+                from estiva.network import leases
 
-                return bridge.reserve_in(transaction, made["Id"])
+                return leases.reserve_in(transaction, made["Id"])
         return ""
     raise EngineError("no free name was found", hint="give one with --name")
 
@@ -173,8 +173,6 @@ def plan_in(
     shared, lender = shared_namespaces(engine, host_config)
     files = generated_files(engine, made, directory, address, lender)
     oci = spec.make(made, [*files, *extra], shared)
-    cgroup = life.cgroup_path(container_id)
-    oci["linux"]["cgroupsPath"] = cgroup
     seccomp, _ = spec.security_options(host_config)
     mode = host_config["NetworkMode"]
     ports = []
@@ -192,7 +190,6 @@ def plan_in(
         "lowerdirs": [*lowerdirs, skeleton.provide(engine.paths)],
         "upper": upper,
         "work": work,
-        "cgroup": cgroup,
         "seccomp": load_seccomp(seccomp),
         "network": {"mode": mode, "address": address, "ports": ports},
         "stdin": bool(config.get("OpenStdin")),
@@ -388,9 +385,9 @@ def start(
         with engine.db.write() as transaction:
             transaction.execute("UPDATE containers SET status = 'running' WHERE id = ?", (made["Id"],))
             if made["HostConfig"]["NetworkMode"] == "bridge":
-                from estiva.network import bridge
+                from estiva.network import leases
 
-                address = bridge.reserve_in(transaction, made["Id"])
+                address = leases.reserve_in(transaction, made["Id"])
     except BaseException:
         remove_tree(engine.paths.run_container(made["Id"]))
         os.close(lock)

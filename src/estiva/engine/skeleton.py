@@ -1,7 +1,7 @@
 """The lowest layer under every container: the places that the engine itself mounts on.
 
-An image need not have /proc or /etc/hosts. Were they made in the read-write layer, `diff` would show and `commit`
-would keep them; so they lie below the image, where whatever the image has hides them.
+An image need not have /proc or /etc/hosts. Were they made in the read-write layer, `diff` would show and
+`commit` would keep them; so they lie below the image, where whatever the image has hides them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FILES = ("etc/hosts", "etc/hostname", "etc/resolv.conf")
 
 
 def provide(paths: Paths) -> str:
-    """The folder, made once for a state root: aside, then renamed, so that it is there whole or not at all."""
+    """The folder, made once for a state root: aside, then renamed, so that it is there whole or not."""
     path = paths.root + "/skeleton"
     if os.path.isdir(path):
         return path

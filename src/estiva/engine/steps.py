@@ -36,10 +36,10 @@ def run_step(engine: Engine, step: Step) -> int:
     try:
         address = ""
         if mode == "bridge":
-            from estiva.network import bridge
+            from estiva.network import leases
 
             with engine.db.write() as transaction:
-                address = bridge.reserve_in(transaction, container_id)
+                address = leases.reserve_in(transaction, container_id)
         snapshot = step.snapshot
         lowerdirs = snapshot.lowerdirs()
         plan = run.plan_in(

@@ -9,6 +9,7 @@ import ctypes
 import errno
 import os
 import stat
+import sys
 from _struct import pack
 
 from estiva.linux.libc import AT_FDCWD, SYS_openat2, SYS_renameat2, check, encode, libc, syscall
@@ -196,9 +197,9 @@ def rename_exchange(first: str, second: str) -> None:
 
 def fstatfs(fd: int) -> int:
     """fstatfs(2): f_type, the filesystem's magic number, of any fd (O_PATH too)."""
-    buffer = (ctypes.c_long * 32)()  # struct statfs is 120 bytes; f_type comes first, as a long
-    check(_fstatfs(fd, ctypes.addressof(buffer)), f"fd {fd}")
-    return int(buffer[0]) & 0xFFFFFFFF
+    buffer = ctypes.create_string_buffer(256)  # struct statfs is 120 bytes; f_type comes first, as a long
+    check(_fstatfs(fd, buffer), fd)
+    return int.from_bytes(buffer.raw[:4], sys.byteorder)
 
 
 def memfd(name: str, data: bytes = b"", *, seal: bool = False) -> int:

@@ -36,6 +36,7 @@ SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4
 MAX_FD = 0xFFFFFFFF
 
 _CAPABILITY_VERSION_3 = 0x20080522
+_bounding = -1
 
 _prctl = libc.prctl
 _prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
@@ -103,6 +104,20 @@ def bounding_read(capability: int) -> int:
 def bounding_has(capability: int) -> bool:
     """Whether a capability is in the bounding set."""
     return bounding_read(capability) == 1
+
+
+def bounding_set() -> int:
+    """The caller's bounding set as a mask; asked of the kernel once, as it is inherited."""
+    global _bounding
+    if _bounding < 0:
+        mask = 0
+        for capability in range(64):
+            there = bounding_read(capability)
+            if there < 0:
+                break  # past the kernel's last one
+            mask |= there << capability
+        _bounding = mask
+    return _bounding
 
 
 def bounding_drop(capability: int) -> None:
@@ -189,7 +204,7 @@ def personality(persona: int) -> int:
 
 
 def trim_memory() -> None:
-    """malloc_trim(3): give free heap pages back to the kernel; nothing where the C library has no such call."""
+    """malloc_trim(3): give free heap pages back; nothing where the C library has no such call."""
     if _malloc_trim is not None:
         _malloc_trim(0)
 

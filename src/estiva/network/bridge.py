@@ -13,13 +13,12 @@ the bridge and on each container's eth0; a container keeps ::1.
 
 from __future__ import annotations
 
-import os
 from _socket import inet_aton
 
 from estiva.errors import EngineError, EstivaError, InvalidInput
 from estiva.linux import netlink
 from estiva.network import firewall, leases, links
-from estiva.network.leases import DEFAULT_NETWORK, PREFIX, Subnet
+from estiva.network.leases import DEFAULT_NETWORK, PREFIX, Subnet, bridge_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
     from estiva.network.leases import Database, Transaction
     from estiva.paths import Paths
-
-DEFAULT_BRIDGE = "estiva0"
 
 
 class Endpoint:
@@ -52,18 +49,6 @@ class Endpoint:
         self.hostname = hostname
         self.ports: list[dict[str, str]] = []
         self.sockets: list[_socket] = []
-
-
-def bridge_name() -> str:
-    """The bridge's name. Raises InvalidInput when ESTIVA_BRIDGE can't be an interface's name."""
-    name = os.environ.get("ESTIVA_BRIDGE") or DEFAULT_BRIDGE
-    if (
-        len(name) > 15
-        or name in (".", "..")
-        or not all(c.isascii() and (c.isalnum() or c in "_-.") for c in name)
-    ):
-        raise InvalidInput(f"ESTIVA_BRIDGE={name!r} is not a network interface's name")
-    return name
 
 
 def reserve_in(transaction: Transaction, container_id: str, *, address: str | None = None) -> str:

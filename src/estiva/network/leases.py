@@ -8,15 +8,17 @@ happens inside one write transaction, which is what makes it safe among processe
 
 from __future__ import annotations
 
+import os
 from _socket import if_nametoindex, inet_aton, inet_ntoa
 
 from estiva.errors import Conflict, InvalidInput, Unavailable
-from estiva.linux.netlink import Socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, Protocol
+
+    from estiva.linux.netlink import Socket
 
     class Cursor(Protocol):
         @property
@@ -33,12 +35,25 @@ if TYPE_CHECKING:
         def write(self) -> Any: ...
 
 
+DEFAULT_BRIDGE = "estiva0"
 DEFAULT_NETWORK = "default"
 PREFIX = 16
 # Away from what Docker (172.17-31, 192.168), Podman (10.88, 10.89) and Kubernetes (10.244, 10.96) take by
 # default.
 CANDIDATES = tuple(f"10.{n}.0.0" for n in range(201, 240)) + tuple(f"172.{n}.0.0" for n in range(31, 15, -1))
 _WIDE = 4  # a route with a shorter prefix is a default route in disguise (0.0.0.0/1), not a network
+
+
+def bridge_name() -> str:
+    """The bridge's name. Raises InvalidInput when ESTIVA_BRIDGE can't be an interface's name."""
+    name = os.environ.get("ESTIVA_BRIDGE") or DEFAULT_BRIDGE
+    if (
+        len(name) > 15
+        or name in (".", "..")
+        or not all(c.isascii() and (c.isalnum() or c in "_-.") for c in name)
+    ):
+        raise InvalidInput(f"ESTIVA_BRIDGE={name!r} is not a network interface's name")
+    return name
 
 
 class Subnet:
@@ -90,7 +105,7 @@ def reserve_in(
     transaction: Transaction,
     container_id: str,
     *,
-    bridge: str,
+    bridge: str | None = None,
     network: str = DEFAULT_NETWORK,
     address: str | None = None,
 ) -> str:
@@ -100,7 +115,7 @@ def reserve_in(
     `address` asks for a particular one. Raises Conflict when that is taken, InvalidInput when it is not of
     the subnet, Unavailable when no address or no subnet is left.
     """
-    subnet, following = subnet_in(transaction, bridge, network)
+    subnet, following = subnet_in(transaction, bridge or bridge_name(), network)
     rows = transaction.execute(
         "SELECT address FROM leases WHERE container = ? AND network = ?", (container_id, network)
     ).fetchall()
@@ -143,6 +158,8 @@ def subnet_in(transaction: Transaction, bridge: str, network: str) -> tuple[Subn
         return remembered, following
     # First use, or the first since the machine started: nobody is on the bridge, so the subnet may still
     # change.
+    from estiva.linux.netlink import Socket
+
     with Socket() as socket:
         used = in_use(socket, "")
     if remembered is not None and not clashes(remembered, used):

@@ -121,9 +121,7 @@ def create(
     which without a command only waits, for what is executed in the container later.
     `preserve_fds` fds from 3 on are passed on. Raises InvalidInput, Unsupported, EngineError.
     """
-    process = Process(
-        config.get("process") or {}, stdio=stdio, bpf=bpf, preserve_fds=preserve_fds, idle=init
-    )
+    process = Process(config.get("process") or {}, stdio=stdio, bpf=bpf, preserve_fds=preserve_fds, idle=init)
     plan = Plan(config, rootfs, process, cgroup=cgroup, init=init)
     held: list[int] = []
     try:
@@ -139,7 +137,7 @@ def create(
     except OSError as error:
         raise sync.StepFailed(
             f"start container {id}",
-            sync.syscall_of(error.__traceback__),
+            sync.syscall_of(error),
             str(error.filename or ""),
             error.errno or 0,
             error.strerror or str(error),

@@ -16,17 +16,16 @@ if TYPE_CHECKING:
     from estiva.runtime.user import Identity
 
 _SYS_ADMIN_BIT = 1 << 21
-_MOST_CAPABILITIES = 64
 
 
 class Capabilities:
     """The five sets of an OCI process.capabilities as masks; what the machine doesn't have is left out."""
 
-    __slots__ = ("bounding", "effective", "permitted", "inheritable", "ambient")
+    __slots__ = ("bounding", "effective", "permitted", "inheritable", "ambient", "dropped")
 
     def __init__(self, sets: dict[str, list[str]] | None, numbers: dict[str, int]) -> None:
         masks: dict[str, int] = {}
-        for name in self.__slots__:
+        for name in self.__slots__[:5]:
             mask = 0
             for capability in (sets or {}).get(name) or ():
                 bit = numbers.get(capability)
@@ -35,6 +34,8 @@ class Capabilities:
                 mask |= 1 << bit
             masks[name] = mask
         self.bounding = masks["bounding"]
+        gone = process.bounding_set() & ~self.bounding
+        self.dropped = [capability for capability in range(64) if gone >> capability & 1]
         self.permitted = masks["permitted"]
         self.effective = masks["effective"] & self.permitted
         self.inheritable = masks["inheritable"]
@@ -97,12 +98,8 @@ def drop(identity: Identity, wanted: Capabilities, *, keep_admin: bool) -> None:
     `keep_admin` holds CAP_SYS_ADMIN back for installing a seccomp filter without no_new_privs.
     """
     _, permitted, _ = process.capget()
-    for capability in range(_MOST_CAPABILITIES):
-        there = process.bounding_read(capability)
-        if there < 0:
-            break  # past the kernel's last one
-        if there and not wanted.bounding >> capability & 1:
-            process.bounding_drop(capability)
+    for capability in wanted.dropped:
+        process.bounding_drop(capability)
     if identity.uid != 0:
         process.set_keepcaps(True)
     os.setgroups(identity.groups)

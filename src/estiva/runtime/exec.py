@@ -62,7 +62,7 @@ def execute(
 
 
 def differs(pid: int, name: str) -> bool:
-    """Whether a process is in another namespace of that kind than the caller. Raises Conflict if it's gone."""
+    """Whether a process is in another namespace of that kind than we. Raises Conflict when it is gone."""
     try:
         return os.readlink(f"/proc/{pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}")
     except FileNotFoundError:

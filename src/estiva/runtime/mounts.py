@@ -264,7 +264,6 @@ def apply_cgroup(mount: Mount, root: int, cgroup: str | None) -> None:
         if readonly:
             attributes |= mnt.MOUNT_ATTR_RDONLY
         mnt.move_mount(tmpfs, "", target, "")
-        base = f"/proc/self/fd/{tmpfs}"
         for point in machine.mounts if cgroup is not None else ():
             try:
                 hierarchy = mnt.clone_tree(point + str(cgroup))
@@ -272,14 +271,13 @@ def apply_cgroup(mount: Mount, root: int, cgroup: str | None) -> None:
                 continue  # a hierarchy that the container was not placed in
             try:
                 name = point.rpartition("/")[2]
-                os.mkdir(f"{base}/{name}", 0o755)
-                mnt.mount_setattr(hierarchy, "", attributes, propagation=mnt.MS_PRIVATE)
+                os.mkdir(name, 0o755, dir_fd=tmpfs)
                 mnt.move_mount(hierarchy, "", tmpfs, name)
             finally:
                 os.close(hierarchy)
             for controller in name.split(",") if "," in name else ():
-                os.symlink(name, f"{base}/{controller}")
-        mnt.mount_setattr(tmpfs, "", attributes)
+                os.symlink(name, controller, dir_fd=tmpfs)
+        mnt.mount_setattr(tmpfs, "", attributes, propagation=mnt.MS_PRIVATE, flags=AT_RECURSIVE)
     finally:
         os.close(tmpfs)
         os.close(target)

@@ -13,6 +13,7 @@ from estiva.linux.libc import AT_RECURSIVE
 
 _KERNEL_FILESYSTEMS = {"proc": fs.PROC_SUPER_MAGIC, "sys": fs.SYSFS_MAGIC}
 _NULL = os.makedev(1, 3)
+_ATTRIBUTES = mnt.MOUNT_ATTR_NOSUID | mnt.MOUNT_ATTR_NODEV | mnt.MOUNT_ATTR_NOEXEC
 
 
 def _open(root: int, path: str) -> int | None:
@@ -37,42 +38,57 @@ def _open(root: int, path: str) -> int | None:
 
 
 def mask(root: int, paths: list[str]) -> None:
-    """Hide each path: a file under /dev/null, a directory under one empty read-only tmpfs shared by all.
+    """Hide each path: a file under /dev/null, a directory under an empty read-only tmpfs shared by all.
 
     The null device is the host's, known by its number; the container's own could be swapped. Raises OSError.
     """
-    empty = ""
-    held: list[int] = []
-    null = ""
+    sources: dict[bool, int] = {}  # by "is a directory": an fd of what is put over it
     try:
         for path in paths:
             target = _open(root, path)
             if target is None:
                 continue
-            held.append(target)
-            where = f"/proc/self/fd/{target}"
-            if stat.S_ISDIR(os.fstat(target).st_mode):
-                if not empty:
-                    mnt.mount(
-                        "tmpfs", where, "tmpfs", mnt.MS_RDONLY | _QUIET, "nr_blocks=1,nr_inodes=1,mode=755"
-                    )
-                    held.append(fs.open_in_root(root, path, os.O_PATH))
-                    empty = f"/proc/self/fd/{held[-1]}"
-                else:
-                    mnt.mount(empty, where, None, mnt.MS_BIND)
-            else:
-                if not null:
-                    held.append(os.open("/dev/null", os.O_PATH | os.O_CLOEXEC))
-                    if os.fstat(held[-1]).st_rdev != _NULL:
-                        raise OSError(errno.ENODEV, "it is not the null device", "/dev/null")
-                    null = f"/proc/self/fd/{held[-1]}"
-                mnt.mount(null, where, None, mnt.MS_BIND)
+            try:
+                directory = stat.S_ISDIR(os.fstat(target).st_mode)
+                if directory not in sources:
+                    sources[directory] = _empty_directory(target) if directory else _null_device()
+                    if directory:
+                        continue
+                copy = mnt.clone_tree("", dirfd=sources[directory])
+                try:
+                    mnt.move_mount(copy, "", target, "")
+                finally:
+                    os.close(copy)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, path) from error
+            finally:
+                os.close(target)
     finally:
-        for fd in held:
+        for fd in sources.values():
             os.close(fd)
 
 
-_QUIET = mnt.MS_NOSUID | mnt.MS_NODEV | mnt.MS_NOEXEC
+def _null_device() -> int:
+    fd = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
+    if os.fstat(fd).st_rdev != _NULL:
+        os.close(fd)
+        raise OSError(errno.ENODEV, "it is not the null device", "/dev/null")
+    return fd
+
+
+def _empty_directory(target: int) -> int:
+    """Mount an empty read-only tmpfs over `target` and return its fd, for copies of it."""
+    fd = mnt.new_filesystem(
+        "tmpfs",
+        (("nr_blocks", "1"), ("nr_inodes", "1"), ("mode", "755")),
+        mnt.MOUNT_ATTR_RDONLY | _ATTRIBUTES,
+    )
+    try:
+        mnt.move_mount(fd, "", target, "")
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def make_readonly(root: int, paths: list[str]) -> None:
@@ -93,8 +109,6 @@ def make_readonly(root: int, paths: list[str]) -> None:
         finally:
             os.close(target)
 
-
-_ATTRIBUTES = mnt.MOUNT_ATTR_NOSUID | mnt.MOUNT_ATTR_NODEV | mnt.MOUNT_ATTR_NOEXEC
 
 # Sysctls that belong to a namespace. All others are the machine's, and not a container's to set.
 _IPC = frozenset(

@@ -1,4 +1,4 @@
-"""--init: pid 1 stays ours. It forks the command, reaps orphans, forwards signals, ends as the command does."""
+"""--init: pid 1 stays ours; it forks the command, reaps orphans, forwards signals and ends as it does."""
 
 from __future__ import annotations
 
@@ -54,12 +54,7 @@ def _watch(pid: int) -> int:
         if number == _signal.SIGCHLD:
             status = _reap(pid)
             if status is not None:
-                return (
-                    os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
-                )
-        elif pid < 0:
-            if number in _ENDING:
-                return 128 + number
+                return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
         elif number not in _OWN:
             try:
                 os.kill(pid, number)

@@ -38,11 +38,6 @@ class Rootfs:
         self.readonly = readonly
         self.options = options
 
-    @property
-    def place(self) -> str:
-        """Where it is attached: any directory would do in a private namespace, this one surely exists."""
-        return self.path or self.upper or self.lowerdirs[0]
-
     def mount(self) -> int:
         """A detached mount of it; not yet read-only unless it has nowhere to write. Raises OSError."""
         if self.path is not None:
@@ -77,8 +72,12 @@ def isolate(propagation: str) -> None:
 
 
 def attach(rootfs: Rootfs, mounted: int, propagation: str) -> None:
-    """Attach the detached root `mounted`; its fd is the container's root from here on."""
-    mnt.move_mount(mounted, "", AT_FDCWD, rootfs.place)
+    """Attach the detached root `mounted`; its fd is the container's root from here on.
+
+    It goes on top of "/", which is reachable for everyone, also in a user namespace, and hides nothing: names
+    are still looked up from the old root until pivot_root.
+    """
+    mnt.move_mount(mounted, "", AT_FDCWD, "/")
     if propagation in ("", "private", "rprivate") and rootfs.path is not None:
         mnt.mount_setattr(mounted, "", propagation=mnt.MS_PRIVATE, flags=AT_RECURSIVE)
 

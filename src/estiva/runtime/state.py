@@ -6,7 +6,6 @@ import os
 
 from estiva import fastjson, files
 from estiva.errors import StateError
-from estiva.linux import process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +45,8 @@ def alive(pid: int, start_time: int) -> bool:
     """Whether `pid` is still the process that started at `start_time` (process.start_time); no zombie is."""
     if pid <= 0:
         return False
+    from estiva.linux import process
+
     try:
         letter, started = process.stat(pid)
         return started == start_time and letter not in "ZXx"

@@ -23,10 +23,6 @@ from _struct import pack, unpack
 
 from estiva import errors
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import TracebackType
-
 MAPPED = b"M"
 CONSOLE = b"C"
 READY = b"R"
@@ -122,9 +118,10 @@ def at_least(fd: int, least: int) -> int:
         os.close(fd)
 
 
-def syscall_of(trace: TracebackType | None) -> str:
+def syscall_of(error: BaseException) -> str:
     """Which wrapper of estiva.linux, all named after their syscalls, an error came out of; "" for none."""
     name = ""
+    trace = (error.__cause__ or error).__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
         if "/estiva/linux/" in code.co_filename.replace("\\", "/") and code.co_name != "check":
@@ -141,7 +138,7 @@ def encode(error: BaseException, step: str) -> bytes:
         if isinstance(error, StepFailed):
             syscall, thing, number = error.syscall, error.object, error.errno
     elif isinstance(error, OSError):
-        kind, syscall, number = "StepFailed", syscall_of(error.__traceback__), error.errno or 0
+        kind, syscall, number = "StepFailed", syscall_of(error), error.errno or 0
         text = error.strerror or str(error)
         named = (error.filename, error.filename2)
         thing = " on ".join(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import os
+import random
 import zlib
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ import zstandard
 from estiva.errors import LayerError, Unsupported
 from estiva.store import codec
 
-DATA = os.urandom(3000) * 500
+DATA = random.Random(5).randbytes(3000) * 500
 GZIP = gzip.compress(DATA)
 ZSTD = zstandard.ZstdCompressor(write_checksum=True).compress(DATA)
 SKIPPABLE = b"\x50\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"abcde"
