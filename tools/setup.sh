@@ -11,8 +11,9 @@ fail() {
 }
 
 missing_packages() {
+    states=$(dpkg-query -W -f='${Package} ${db:Status-Status}\n' "$@" 2>/dev/null) || :
     for package in "$@"; do
-        [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || printf ' %s' "$package"
+        [[ $'\n'$states$'\n' == *$'\n'"$package installed"$'\n'* ]] || printf ' %s' "$package"
     done
 }
 

@@ -1,19 +1,29 @@
 # Shows from inside what the container is; uses only sh, cat and id.
 cgroup=/sys/fs/cgroup
-value() { # the first of these files that is there
+
+limit() { # UNIT FILE...: the number in the first of these files that is there
+    unit=$1
+    shift
     for file in "$@"; do
-        [ -r "$file" ] && { cat "$file"; return; }
+        [ -r "$file" ] || continue
+        read -r number rest < "$file"
+        case $number in
+        max | -1 | 9?????????????????*) echo "no limit" ;;
+        *) echo "$number $unit" ;;
+        esac
+        return
     done
     echo unknown
 }
 
 cat /app/greeting.txt
+hostname=$(cat /etc/hostname)
 echo "  pid       $$"
-echo "  hostname  $(cat /etc/hostname)"
+echo "  hostname  $hostname"
 echo "  user      $(id)"
 while read -r address names; do
-    case $names in *"$(cat /etc/hostname)"*) echo "  address   $address" ;; esac
+    case " $names " in *" $hostname "*) echo "  address   $address" ;; esac
 done < /etc/hosts
-echo "  memory    $(value $cgroup/memory.max $cgroup/memory/memory.limit_in_bytes) bytes at most"
-echo "  cpu       $(value $cgroup/cpu.max $cgroup/cpu/cpu.cfs_quota_us) (quota in microseconds)"
-echo "  pids      $(value $cgroup/pids.max $cgroup/pids/pids.max) at most"
+echo "  memory    $(limit bytes $cgroup/memory.max $cgroup/memory/memory.limit_in_bytes)"
+echo "  cpu       $(limit "of 100000 microseconds" $cgroup/cpu.max $cgroup/cpu/cpu.cfs_quota_us)"
+echo "  pids      $(limit processes $cgroup/pids.max $cgroup/pids/pids.max)"
