@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import os
 import random
-import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +16,6 @@ import pytest
 import zstandard
 
 from estiva.errors import IntegrityError, InvalidInput, LayerError, NotFound
-from estiva.paths import Paths
 from estiva.store import Store
 from estiva.store.layer_ingest import LayerIngest
 from layerkit import digest, layer_tree, member, pull, store_at, tar_of
@@ -226,28 +226,44 @@ def test_two_forms_of_one_layer_at_once(store: Store) -> None:
     assert {form[0] for form in store.layers.blobs(DIFF_ID)} >= {digest(BLOB)}
 
 
-@pytest.mark.parametrize("moment", [0.0, 0.01, 0.03, 0.06])
-def test_killed_at_any_moment(store: Store, tmp_path: Path, moment: float) -> None:
-    store.db.read("SELECT 1")
-    driver = store.layers.driver
-    pid = os.fork()
-    if pid == 0:
-        try:
-            from estiva.store.layers import Layers
+PULL = """
+import sys
+from estiva.paths import Paths
+from estiva.store import Store
+root, run, blob, digest, diff_id = sys.argv[1:]
+data = open(blob, "rb").read()
+store = Store(Paths(root, run))
+store.layers.driver
+print("ready", flush=True)
+with store.layers.ingest(digest, len(data), "gzip", diff_id) as ingest:
+    for at in range(ingest.offset, len(data), 50_000):
+        ingest.feed(data[at : at + 50_000])
+    ingest.commit()
+"""
 
-            mine = Store(Paths(store.paths.root, store.paths.run_root))
-            mine._layers = Layers(mine.paths, mine.db, mine.content, driver=driver)
-            pull(mine, TAR, blob=BLOB)
-        finally:
-            os._exit(0)
+
+@pytest.mark.parametrize("moment", [0.0, 0.01, 0.02, 0.04, 0.08])
+def test_killed_at_any_moment(store: Store, tmp_path: Path, moment: float) -> None:
+    (tmp_path / "blob").write_bytes(BLOB)
+    names = [store.paths.root, store.paths.run_root, str(tmp_path / "blob"), digest(BLOB), DIFF_ID]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "ESTIVA_STORAGE_DRIVER": store.layers.driver,
+    }
+    child = subprocess.Popen(
+        [sys.executable, "-c", PULL, *names], stdout=subprocess.PIPE, env=environment, text=True
+    )
+    assert child.stdout is not None and child.stdout.readline() == "ready\n"
     time.sleep(moment)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    child.kill()
+    child.communicate()
     with begin(store) as ingest:
         if not ingest.complete:
             ingest.feed(BLOB[ingest.offset :])
         assert ingest.commit().diff_id == DIFF_ID
     assert len(layer_tree(store, DIFF_ID)) == 202
+    assert store.content.has(digest(BLOB)) or store.content.has(DIFF_ID)
 
 
 def test_no_thread_is_left(store: Store) -> None:

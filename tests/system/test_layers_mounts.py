@@ -192,6 +192,7 @@ def test_a_layer_twice_in_a_chain(store: Store) -> None:
         assert set(tree(view)) == {".", "a", "a/x", "b"}
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_does_not_end_the_parents_lock(erofs: Store) -> None:
     diff_id = add(erofs, tar_of(member("f")))
     lowers = erofs.layers.mount([diff_id])
