@@ -29,6 +29,7 @@ class BuildProgress:
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
         self.pull: Any = None
+        self.open = False  # a command's last line has no end yet
 
     def __call__(self, event: dict[str, Any]) -> None:
         if "id" in event:
@@ -42,6 +43,7 @@ class BuildProgress:
         elif status == "output":
             sys.stderr.buffer.write(event["data"])
             sys.stderr.buffer.flush()
+            self.open = not event["data"].endswith(b"\n")
         elif status == "running":
             self.line(f"[{event['step']}] {oneline(event['instruction'])}")
         elif status == "cached":
@@ -61,7 +63,8 @@ class BuildProgress:
             self.pull = None
 
     def line(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(f"\n{text}" if self.open else text, file=sys.stderr, flush=True)
+        self.open = False
 
 
 def build(context: Context, options: Options) -> None:

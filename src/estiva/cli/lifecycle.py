@@ -82,7 +82,9 @@ def remove(context: Context, options: Options) -> int:
 
     force, volumes = options.flag("force"), options.flag("volumes")
     return context.each(
-        options.arguments, lambda ref: containers.remove(context.engine, ref, force=force, volumes=volumes)
+        options.arguments,
+        lambda ref: containers.remove(context.engine, ref, force=force, volumes=volumes),
+        missing_is_fine=force,
     )
 
 

@@ -132,7 +132,9 @@ class Context:
 
         prefork(self.engine)
 
-    def each(self, words: Iterable[str], action: Callable[[str], object]) -> int:
+    def each(
+        self, words: Iterable[str], action: Callable[[str], object], *, missing_is_fine: bool = False
+    ) -> int:
         """Do `action` for every word and print the word; an error is told and the rest still done."""
         status = 0
         for word in words:
@@ -140,7 +142,8 @@ class Context:
                 action(word)
             except errors.EstivaError as error:
                 tell(error)
-                status = 1
+                if not (missing_is_fine and isinstance(error, errors.NotFound)):
+                    status = 1
             else:
                 print(word)
         return status
