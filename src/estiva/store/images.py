@@ -75,7 +75,7 @@ class Images:
         if image is None:
             from estiva.errors import oneline
 
-            raise NotFound(f"no image {oneline(ref)} here", hint=f"get it with: estiva pull {oneline(ref)}")
+            raise NotFound(f"no such image: {oneline(ref)}", hint=f"`estiva pull {oneline(ref)}` fetches it")
         return image
 
     def find(self, ref: str) -> Image | None:
@@ -188,7 +188,7 @@ class Images:
     def _known(self, image_id: str) -> Image:
         image = self._by_id(image_id)
         if image is None:
-            raise NotFound(f"no image {image_id} here")
+            raise NotFound(f"no such image: {image_id}")
         return image
 
     def tag(self, image_id: str, name: str, manifest: str | None = None) -> None:
@@ -198,7 +198,7 @@ class Images:
             raise InvalidInput(f"{name} has a digest, which can't be given as a name", hint="use NAME:TAG")
         with self.db.write() as transaction:
             if not transaction.read("SELECT 1 FROM images WHERE id = ?", (image_id,)):
-                raise NotFound(f"no image {image_id} here")
+                raise NotFound(f"no such image: {image_id}")
             transaction.execute(
                 "INSERT OR REPLACE INTO names (name, image, manifest, updated) VALUES (?, ?, ?, ?)",
                 (str(reference), image_id, manifest, time.time()),
@@ -210,7 +210,7 @@ class Images:
         with self.db.write() as transaction:
             cursor = transaction.execute("DELETE FROM names WHERE name = ?", (str(Reference.parse(name)),))
             if not cursor.rowcount:
-                raise NotFound(f"no image {name} here")
+                raise NotFound(f"no such image: {name}")
 
     def record_digest(self, repository_name: str, digest: str, image_id: str) -> None:
         """Note that a repository (with or without tag) has the image under a manifest's or index's digest."""

@@ -91,7 +91,7 @@ class Volumes:
         """The volume. Raises NotFound."""
         volume = self.find(name)
         if volume is None:
-            raise NotFound(f"no volume {name} here", hint="estiva volume ls shows them")
+            raise NotFound(f"no such volume: {name}", hint="estiva volume ls shows them")
         return volume
 
     def _select(self, rest: str, params: tuple[Any, ...]) -> list[Volume]:
@@ -123,7 +123,7 @@ class Volumes:
         if gone:
             self.remove_files(name)
         elif not force:
-            raise NotFound(f"no volume {name} here")
+            raise NotFound(f"no such volume: {name}")
 
     def remove_files(self, name: str) -> None:
         """Remove the directory of a volume whose row is gone."""

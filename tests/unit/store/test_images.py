@@ -31,7 +31,7 @@ def test_resolves_names_ids_and_digests(store):
         assert images.resolve(ref).id == image_id, ref
     for ref in ("alpine", "alpine:4", f"alpine@{D2}", f"other@{D1}", D1, "0" * 64):
         assert images.find(ref) is None, ref
-    with pytest.raises(NotFound, match="no image nothing here") as caught:
+    with pytest.raises(NotFound, match="no such image: nothing") as caught:
         images.resolve("nothing")
     assert "estiva pull nothing" in caught.value.hint
     with pytest.raises(InvalidInput):

@@ -1,0 +1,200 @@
+"""The verbs on containers that exist, through the command line."""
+
+import io
+import json
+import subprocess
+import tarfile
+import time
+
+import pytest
+
+from enginekit import IMAGE, eventually, host
+
+
+@pytest.fixture(scope="module")
+def box():
+    with host() as made:
+        yield made
+
+
+@pytest.fixture
+def sleeper(box):
+    name = f"sleeper-{time.monotonic_ns()}"
+    box.estiva("run", "-d", "--name", name, "--network", "none", "-m", "64m", IMAGE, "sleep", "1000")
+    yield name
+    box.estiva("rm", "-f", name, status=None)
+
+
+def test_create_start_wait_logs(box):
+    container = box.out(
+        "create", "--name", "later", "--network", "none", IMAGE, "sh", "-c", "echo a; echo b >&2; exit 4"
+    )
+    assert len(container) == 64
+    assert box.out("ps", "-a", "--format", "{{.Names}} {{.Status}}") == "later Created"
+    assert box.out("start", "later") == "later"
+    assert box.out("wait", "later") == "4"
+    done = box.estiva("logs", "later")
+    assert (done.stdout, done.stderr) == ("a\n", "b\n")
+    assert box.estiva("start", "-a", "later", status=4).stdout == "a\n"
+    assert box.out("logs", "--tail", "1", "later", status=0) in ("a", "")
+    assert len(box.estiva("logs", "later").stdout.splitlines()) == 2
+    assert box.out("logs", "-t", "--tail", "2", "later").startswith("20")
+    assert "Exited (4)" in box.out("ps", "-a", "--filter", "name=later", "--format", "{{.Status}}")
+    box.estiva("rm", "later")
+    assert box.estiva("rm", "later", status=1).stderr.startswith("estiva: no such container: later\n")
+
+
+def test_logs_follow_until_the_end(box):
+    box.estiva("run", "-d", "--name", "ticker", "--network", "none", IMAGE, "sh", "-c",
+               "for i in 1 2 3 4 5; do echo $i; sleep 0.1; done")  # fmt: skip
+    assert box.out("logs", "-f", "ticker").split() == ["1", "2", "3", "4", "5"]
+    box.estiva("rm", "ticker")
+
+
+def test_exec(box, sleeper):
+    assert box.out("exec", sleeper, "id", "-u") == "0"
+    done = box.estiva("exec", sleeper, "sh", "-c", "echo out; echo err >&2; exit 6", status=6)
+    assert (done.stdout, done.stderr) == ("out\n", "err\n")
+    assert box.out(
+        "exec", "-u", "user", "-w", "/tmp", "-e", "A=1", sleeper, "sh", "-c", "id -un; pwd; echo $A $HOME"
+    ) == ("user\n/tmp\n1 /home")
+    assert box.out("exec", "-i", sleeper, "cat", input="through") == "through"
+    assert "executable file not found" in box.estiva("exec", sleeper, "nosuch", status=127).stderr
+    box.estiva("exec", sleeper, "/etc/passwd", status=126)
+    box.estiva("exec", "-d", sleeper, "touch", "/made")
+    eventually(lambda: box.estiva("exec", sleeper, "ls", "/made", status=None).returncode == 0)
+    assert "not running" in box.estiva("exec", box.out("create", IMAGE, "true"), "id", status=None).stderr
+    memory = box.out(
+        "exec",
+        sleeper,
+        "sh",
+        "-c",
+        "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null",
+        status=None,
+    )
+    assert str(64 << 20) in memory
+    status = box.out("exec", sleeper, "cat", "/proc/self/status")
+    assert "CapEff:\t00000000a80425fb" in status and "Seccomp:\t2" in status
+    fds = box.out("exec", sleeper, "ls", "/proc/self/fd").split()
+    assert set(fds) <= {"0", "1", "2", "3"}
+    box.estiva("rm", *box.out("ps", "-aq", "--filter", "status=created").split())
+
+
+def test_inspect(box, sleeper):
+    assert (
+        box.out("inspect", "-f", "{{.State.Status}} {{.State.Running}} {{.Config.Image}}", sleeper)
+        == f"running true {IMAGE}"
+    )
+    whole = json.loads(box.out("inspect", sleeper))
+    assert whole[0]["Name"] == "/" + sleeper and whole[0]["HostConfig"]["Memory"] == 64 << 20
+    assert json.loads(box.out("inspect", "--format", "{{json .State}}", sleeper))["Pid"] > 1
+    assert box.out("inspect", "--format", "{{.Id}}", whole[0]["Id"][:10]) == whole[0]["Id"]
+    assert box.estiva("inspect", "nosuch", status=1).stderr.count("\n") <= 2
+    assert "Nope" in box.estiva("inspect", "-f", "{{.State.Nope}}", sleeper, status=1).stderr
+
+
+def test_kill_and_signals(box, sleeper):
+    box.estiva("kill", sleeper)
+    assert box.out("wait", sleeper) == "137"
+    assert "not running" in box.estiva("kill", sleeper, status=1).stderr
+    assert "invalid signal" in box.estiva("kill", "-s", "NOPE", sleeper, status=1).stderr
+
+
+def test_pause(box, sleeper):
+    box.estiva("pause", sleeper)
+    assert "(Paused)" in box.out("ps", "--filter", f"name={sleeper}", "--format", "{{.Status}}")
+    box.estiva("exec", sleeper, "true", status=None)
+    box.estiva("unpause", sleeper)
+    box.estiva("exec", sleeper, "true")
+    box.estiva("pause", sleeper)
+    box.estiva("rm", "-f", sleeper)
+
+
+def test_rename_restart_top(box, sleeper):
+    box.estiva("rename", sleeper, "renamed")
+    assert box.out("exec", "renamed", "echo", "yes") == "yes"
+    box.estiva("restart", "-t", "0", "renamed")
+    assert "sleep" in box.out("top", "renamed")
+    box.estiva("rename", "renamed", sleeper)
+
+
+def test_remove_refuses_a_running_one(box, sleeper):
+    assert "running" in box.estiva("rm", sleeper, status=1).stderr
+    assert box.out("ps", "-q", "--filter", f"name={sleeper}")
+
+
+def test_diff_commit_export(box):
+    box.estiva("run", "--name", "worker", "--network", "none", IMAGE, "sh", "-c",
+               "mkdir /srv; echo 1 > /srv/f; rm /etc/group; echo x >> /etc/passwd; ln -s f /srv/l; chmod 4755 /srv/f")  # fmt: skip
+    changes = box.out("diff", "worker").splitlines()
+    assert changes == ["C /etc", "D /etc/group", "C /etc/passwd", "A /srv", "A /srv/f", "A /srv/l"]
+    made = box.out(
+        "commit", "-m", "message", "-a", "somebody", "--change", 'CMD ["cat", "/srv/f"]', "worker", "made:1"
+    )
+    assert made.startswith("sha256:")
+    assert box.out("run", "--rm", "--network", "none", "made:1") == "1"
+    listed = box.out(
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "made:1",
+        "sh",
+        "-c",
+        "ls /etc/group; stat -c %a /srv/f; readlink /srv/l",
+        status=0,
+    )
+    assert listed.splitlines()[-2:] == ["4755", "f"]
+    assert box.out("history", "--format", "{{.Comment}}", "made:1").splitlines()[0] == "message"
+    # the base has not changed, and its layers are stored once
+    assert (
+        box.out("run", "--rm", "--network", "none", IMAGE, "ls", "/etc")
+        == "group\nhostname\nhosts\npasswd\nresolv.conf"
+    )
+    archive = box.estiva("export", "worker", text=False).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        names = set(tar.getnames())
+        assert {"srv/f", "bin/busybox", "etc/passwd"} <= names and "etc/group" not in names
+        assert tar.getmember("srv/f").mode == 0o4755
+    box.estiva("import", "-", "imported:1", input=archive, text=False)
+    assert box.out("run", "--rm", "--network", "none", "imported:1", "cat", "/srv/f") == "1"
+    box.estiva("rm", "worker")
+    box.estiva("rmi", "made:1", "imported:1")
+
+
+def test_an_image_in_use_stays(box, sleeper):
+    done = box.estiva("rmi", IMAGE, status=1)
+    assert sleeper in done.stderr or "container" in done.stderr
+    assert box.out("exec", sleeper, "echo", "alive") == "alive"
+
+
+def test_volumes(box):
+    box.estiva("volume", "create", "data")
+    assert json.loads(box.out("volume", "inspect", "data"))[0]["Name"] == "data"
+    box.estiva("run", "-d", "--name", "user", "-v", "data:/d", "--network", "none", IMAGE, "sleep", "100")
+    assert "in use" in box.estiva("volume", "rm", "data", status=1).stderr
+    box.estiva("rm", "-f", "user")
+    box.estiva("volume", "rm", "data")
+    assert "no such volume" in box.estiva("volume", "rm", "data", status=1).stderr
+    box.estiva("run", "--name", "anon", "-v", "/d", "--network", "none", IMAGE, "true")
+    assert len(box.out("volume", "ls", "-q").split()) == 1
+    box.estiva("rm", "-v", "anon")
+    assert box.out("volume", "ls", "-q") == ""
+
+
+def test_system_verbs(box):
+    assert "Images" in box.out("system", "df")
+    assert "0." in box.out("version")
+    assert "cgroup" in box.out("info").lower()
+    box.estiva("run", "--network", "none", IMAGE, "true")
+    assert box.out("ps", "-aq")
+    box.estiva("system", "prune", "-f")
+    assert box.out("ps", "-aq") == ""
+
+
+def test_detached_output_does_not_hold_the_callers_pipe(box):
+    begin = time.monotonic()
+    done = subprocess.run([*box.prefix, "sh", "-c", f"{__import__('enginekit').ESTIVA} run -d --name bg --network none {IMAGE} sleep 30 | cat"],
+                          capture_output=True, text=True, env=box.env, timeout=20)  # fmt: skip
+    assert len(done.stdout.strip()) == 64 and time.monotonic() - begin < 15
+    box.estiva("rm", "-f", "bg")

@@ -1,0 +1,122 @@
+"""The Python API, in programs of their own as a user writes them."""
+
+import pytest
+
+from enginekit import host
+
+
+@pytest.fixture(scope="module")
+def box():
+    with host() as made:
+        yield made
+
+
+def test_run_gives_status_and_output(box):
+    out = box.python("""
+import estiva
+r = estiva.run("box:1", ["sh", "-c", "id -u; echo err >&2; exit 3"], network="none")
+print(r.status, r.output.strip(), r.stderr.decode().strip(), r.oom)
+print(estiva.run("box:1", ["cat"], input="through", network="none").output)
+print(estiva.run("box:1", ["env"], network="none", env={"A": "1"}, user="user", workdir="/tmp").output.count("A=1"))
+print(estiva.run("box:1", ["sh", "-c", "x=$(yes | head -c 60000000)"], memory="16m", network="none").oom)
+print(len(estiva.run("box:1", ["seq", "200000"], network="none").stdout))
+""")
+    assert out.splitlines() == ["3 0 err False", "through", "1", "True", "1288895"]
+
+
+def test_a_container_for_a_while(box):
+    out = box.python("""
+import estiva, os, pathlib
+pathlib.Path("in").mkdir(); pathlib.Path("in/a").write_text("A"); os.symlink("/etc/shadow", "in/link")
+with estiva.container("box:1", memory="64m", network="none", name="mine") as box:
+    print(box.exec(["sh", "-c", "cat > /f; wc -c < /f"], input=b"12345").output.strip())
+    box.put(b"bytes", "/deep/er/file", mode=0o600)
+    box.put("in", "/folder")
+    print(box.exec(["sh", "-c", "cat /deep/er/file /folder/a; stat -c %a /deep/er/file; readlink /folder/link"]).output)
+    print(box.get("/f"))
+    box.get("/folder", "out")
+    print(sorted(os.listdir("out")), pathlib.Path("out/a").read_text(), os.readlink("out/link"))
+    image = box.commit("made:1")
+    print(box.running, box.inspect()["State"]["Status"])
+print(estiva.run("made:1", ["cat", "/f"], network="none").output)
+print(box.running)
+""")
+    assert out.splitlines() == [
+        "5", "bytesA600", "/etc/shadow", "", "b'12345'", "['a', 'link'] A /etc/shadow", "True running", "12345", "False",
+    ]  # fmt: skip
+    assert box.out("ps", "-aq") == ""
+
+
+def test_errors_are_exceptions(box):
+    out = box.python("""
+import estiva
+def name(call):
+    try: call()
+    except (estiva.EstivaError, TimeoutError) as error: print(type(error).__name__)
+name(lambda: estiva.run("box:1", ["nosuch"], network="none"))
+name(lambda: estiva.run("localhost:1/missing:1", ["true"], pull="never"))
+name(lambda: estiva.run("box:1", ["sleep", "9"], timeout=0.3, network="none"))
+name(lambda: estiva.run("box:1", ["true"], nonsense=1))
+name(lambda: estiva.run("box:1", "true"))
+name(lambda: estiva.run("BAD::", ["true"]))
+name(lambda: estiva.run("box:1", ["false"], network="none").check())
+with estiva.container("box:1", network="none") as box:
+    name(lambda: box.exec(["nosuch"]))
+    name(lambda: box.get("/nosuch"))
+    name(lambda: box.put("/no/such/file", "/x"))
+    name(lambda: box.exec(["sleep", "9"], timeout=0.3))
+""")
+    assert out.split() == [
+        "CommandNotFound", "NotFound", "TimeoutError", "InvalidInput", "InvalidInput", "InvalidInput", "EngineError",
+        "CommandNotFound", "NotFound", "NotFound", "TimeoutError",
+    ]  # fmt: skip
+    assert box.out("ps", "-aq") == ""
+
+
+def test_threads(box):
+    out = box.python("""
+import concurrent.futures, estiva, threading
+assert threading.active_count() == 1
+def one(n):
+    return estiva.run("box:1", ["echo", str(n)], network="none").output.strip()
+with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    print(sorted(map(int, pool.map(one, range(40)))) == list(range(40)))
+""")
+    assert out == "True\n"
+    assert box.out("ps", "-aq") == ""
+
+
+def test_a_program_that_is_killed_leaves_nothing_behind_but_what_a_sweep_takes(box):
+    box.python(
+        """
+import estiva, os, signal
+with estiva.container("box:1", network="none") as box:
+    os.kill(os.getpid(), signal.SIGKILL)
+""",
+        status=-9,
+    )
+    left = box.out("ps", "-q").split()
+    assert len(left) == 1  # it outlives its program, as a detached one does
+    box.estiva("rm", "-f", *left)
+
+
+def test_what_hostile_paths_in_a_container_reach(box):
+    """K1: put and get follow the container's symlinks inside its own root only."""
+    out = box.python("""
+import estiva, os, pathlib
+pathlib.Path("/var/tmp/estiva-secret-%d" % os.getpid()).write_text("host")
+secret = "/var/tmp/estiva-secret-%d" % os.getpid()
+try:
+    with estiva.container("box:1", network="none") as box:
+        box.exec(["sh", "-c", f"ln -s {secret} /l; mkdir /var/tmp; ln -s /var /v; ln -s / /up; ln -s ../../../../../../.. /out"])
+        for path in ("/l", "/v/tmp/" + os.path.basename(secret), "/out" + secret, "/up" + secret):
+            try: print(box.get(path))
+            except estiva.EstivaError as error: print(type(error).__name__)
+        box.put(b"inside", "/out" + secret)
+        print(open(secret).read(), box.exec(["cat", secret]).output)
+        box.put(b"replaced", "/l")
+        print(open(secret).read())
+finally:
+    os.unlink(secret)
+""")
+    assert out.splitlines() == ["NotFound"] * 4 + ["host inside", "host"]
