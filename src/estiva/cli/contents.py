@@ -6,7 +6,7 @@ import os
 import sys
 
 from estiva.cli.parser import FLAG, LIST, TEXT, Options, Verb
-from estiva.errors import InvalidInput, NotFound
+from estiva.errors import InvalidInput, NotFound, oneline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def diff(context: Context, options: Options) -> None:
     from estiva.engine import containers
 
     for kind, path in containers.diff(context.engine, options.arguments[0]):
-        print(kind, path)
+        print(kind, oneline(path))
 
 
 def export(context: Context, options: Options) -> None:

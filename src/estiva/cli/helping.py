@@ -71,7 +71,7 @@ def overview() -> str:
 
 
 def verb_help(verb: Verb, name: str) -> str:
-    shown = [option for option in verb.options if option[4]]
+    shown = sorted((option for option in verb.options if option[4]), key=lambda option: option[1])
     words = " ".join(word for word in (name, "[OPTIONS]" if shown else "", verb.usage) if word)
     lines = [f"Usage: {words}", "", verb.summary]
     if shown:

@@ -334,9 +334,8 @@ def security_options(words: list[str]) -> dict[str, Any]:
         key, given, value = word.partition(separator)
         if not given and word != "no-new-privileges":
             raise InvalidInput(f'invalid --security-opt: "{word}"')
-        if key == "systempaths" and value == "unconfined":
-            result.update(MaskedPaths=[], ReadonlyPaths=[])
-            continue
+        if key == "systempaths":
+            raise Unsupported(f"--security-opt {word} is not supported yet")
         if key == "no-new-privileges" and given and value not in ("true", "false"):
             raise InvalidInput(f'invalid --security-opt: "{word}"', hint="no-new-privileges[:true|:false]")
         if key == "seccomp" and value not in ("unconfined", "builtin"):

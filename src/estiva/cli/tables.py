@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from estiva.errors import InvalidInput, oneline
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -12,7 +14,11 @@ PADDING = 3
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as lines; a column is as wide as its widest cell, the last one is not padded."""
+    """Rows of cells as lines; a column is as wide as its widest cell, the last one is not padded.
+
+    Cells hold what images and containers say: control characters are shown escaped (K9).
+    """
+    rows = [[oneline(cell) for cell in row] for row in rows]
     count = max((len(row) for row in rows), default=0)
     widths = [
         max(MIN_WIDTH, PADDING + max(len(row[i]) for row in rows if len(row) > i)) for i in range(count)
@@ -60,8 +66,6 @@ def show(
 
 def filters(words: Iterable[str], allowed: Sequence[str]) -> dict[str, list[str]]:
     """KEY=VALUE words of --filter, grouped by key. Raises InvalidInput."""
-    from estiva.errors import InvalidInput
-
     result: dict[str, list[str]] = {}
     for word in words:
         key, equals, value = word.partition("=")

@@ -248,6 +248,11 @@ def test_columns_are_docker_s_widths(capsys):
     assert capsys.readouterr().out == "AA        BB                 CC\nx         long enough text   z\n"
 
 
+def test_a_hostile_cell_stays_in_its_cell(capsys):
+    tables.show([{"A": "x\x1b[2J\ny\u202e"}], [("A", "AA")])
+    assert capsys.readouterr().out == "AA\nx\\x1b[2J\\ny\\u202e\n"
+
+
 @pytest.mark.parametrize(
     ("template", "text"),
     [

@@ -120,6 +120,7 @@ REFUSED = [
     ("--device /a:/b:q a", "bad mode specified: q"),
     ("--sysctl kernel.panic=1 a", "sysctl 'kernel.panic=1' is not allowed"),
     ("--pid foo a", "--pid: invalid pid mode 'foo'"),
+    ("--security-opt systempaths=unconfined a", "--security-opt systempaths=unconfined is not supported yet"),
     ("--security-opt foo a", 'invalid --security-opt: "foo"'),
     ("--security-opt seccomp=nofile a", "opening seccomp profile (nofile) failed: no such file or directory"),
     ("-a foo a", "valid streams are stdin, stdout and stderr"),
