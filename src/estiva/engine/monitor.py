@@ -99,6 +99,7 @@ class Monitor:
             upper=plan["upper"],
             work=plan["work"],
             readonly=config["root"]["readonly"],
+            options=[(key, value) for key, value in plan["overlay"]],
         )
         if plan["log"]:
             self.log = Writer(plan["log"])

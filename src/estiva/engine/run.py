@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from estiva import fastjson
-from estiva.engine import launch, life, mounts, names, record, skeleton, spec
+from estiva.engine import launch, life, mounts, names, plan, record, spec
 from estiva.errors import Conflict, EngineError, InvalidInput, NotFound
 from estiva.files import remove_tree
 
@@ -148,141 +148,6 @@ def fill_volumes(engine: Engine, made: dict[str, Any], image: Image) -> None:
         os.close(rootfs)
 
 
-def make_plan(engine: Engine, made: dict[str, Any], lowerdirs: list[str], address: str) -> dict[str, Any]:
-    """All that the monitor of a container needs to know."""
-    directory = engine.paths.container(made["Id"])
-    extra = mounts.oci(made["Mounts"])
-    return plan_in(
-        engine, made, lowerdirs, address, directory, directory + "/upper", directory + "/work", extra
-    )
-
-
-def plan_in(
-    engine: Engine,
-    made: dict[str, Any],
-    lowerdirs: list[str],
-    address: str,
-    directory: str,
-    upper: str,
-    work: str,
-    extra: list[dict[str, Any]],
-) -> dict[str, Any]:
-    """A monitor's plan, as JSON-able data. Generated files go to `directory`; `extra` are OCI mounts."""
-    config, host_config = made["Config"], made["HostConfig"]
-    container_id = made["Id"]
-    shared, lender = shared_namespaces(engine, host_config)
-    files = generated_files(engine, made, directory, address, lender)
-    oci = spec.make(made, [*files, *extra], shared)
-    seccomp, _ = spec.security_options(host_config)
-    mode = host_config["NetworkMode"]
-    ports = []
-    if mode == "bridge":
-        from estiva.engine.ports import wanted
-
-        ports = wanted(config, host_config)
-    return {
-        "id": container_id,
-        "name": made["Name"].removeprefix("/"),
-        "root": engine.paths.root,
-        "run_root": engine.paths.run_root,
-        "cache": engine.paths.cache,
-        "config": oci,
-        "lowerdirs": [*lowerdirs, skeleton.provide(engine.paths)],
-        "upper": upper,
-        "work": work,
-        "seccomp": load_seccomp(seccomp),
-        "network": {"mode": mode, "address": address, "ports": ports},
-        "stdin": bool(config.get("OpenStdin")),
-        "log": "" if (host_config.get("LogConfig") or {}).get("Type") == "none" else directory + "/log.json",
-        "init": bool(host_config.get("Init")),
-        "auto_remove": bool(host_config.get("AutoRemove")),
-        "ephemeral": False,
-        "stop_signal": config.get("StopSignal") or "",
-    }
-
-
-def load_seccomp(option: str) -> dict[str, Any] | None:
-    if option == "unconfined":
-        return None
-    if option in ("", "builtin"):
-        return {}
-    from estiva.files import read_bounded
-
-    try:
-        data = read_bounded(option, 1 << 20)
-    except OSError as error:
-        raise InvalidInput(f"seccomp profile {option} can't be read: {error.strerror}") from None
-    return {"profile": fastjson.loads(data, what=f"seccomp profile {option}")}
-
-
-def shared_namespaces(engine: Engine, host_config: dict[str, Any]) -> tuple[dict[str, str], str]:
-    """(namespace type -> path, the id of the container whose network is shared) of container:X options."""
-    shared: dict[str, str] = {}
-    lender = ""
-    for kind, key, proc in (
-        ("network", "NetworkMode", "net"),
-        ("pid", "PidMode", "pid"),
-        ("ipc", "IpcMode", "ipc"),
-    ):
-        option = str(host_config.get(key) or "")
-        if option.startswith("container:"):
-            from estiva.engine import containers
-
-            other = containers.running_state(engine, option.partition(":")[2])
-            shared[kind] = f"/proc/{other['pid']}/ns/{proc}"
-            if kind == "network":
-                lender = other["id"]
-        elif option and option not in ("host", "none", "bridge", "private", "shareable"):
-            raise NotFound(f"no such {kind}: {option}", hint="bridge, none, host or container:NAME")
-    return shared, lender
-
-
-def generated_files(
-    engine: Engine, made: dict[str, Any], directory: str, address: str, lender: str
-) -> list[dict[str, Any]]:
-    """/etc/hosts, hostname and resolv.conf: written into the container's folder, mounted over the image's."""
-    taken = {point["Destination"] for point in made["Mounts"]}
-    source = engine.paths.container(lender) if lender else directory
-    if not lender:
-        from estiva.network import dns
-
-        config, host_config = made["Config"], made["HostConfig"]
-        hostname = config.get("Hostname") or os.uname().nodename
-        try:
-            with open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
-                text = file.read(1 << 16)
-        except OSError:
-            text = ""
-        resolv = (
-            text
-            if host_config["NetworkMode"] == "host" and not host_config.get("Dns")
-            else dns.resolv_conf(
-                text,
-                dns=host_config.get("Dns") or (),
-                search=host_config.get("DnsSearch") or (),
-                options=host_config.get("DnsOptions") or (),
-            )
-        )
-        for name, content in (
-            ("hosts", dns.hosts(hostname, address, extra=host_config.get("ExtraHosts") or ())),
-            ("hostname", hostname + "\n"),
-            ("resolv.conf", resolv),
-        ):
-            fd = os.open(f"{directory}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-            os.write(fd, content.encode())
-            os.close(fd)
-    return [
-        {
-            "destination": f"/etc/{name}",
-            "type": "bind",
-            "source": f"{source}/{name}",
-            "options": ["bind", "rprivate"],
-        }
-        for name in ("resolv.conf", "hostname", "hosts")
-        if f"/etc/{name}" not in taken
-    ]
-
-
 def go(
     engine: Engine,
     made: dict[str, Any],
@@ -299,10 +164,10 @@ def go(
     """
     try:
         lowerdirs = engine.store.layers.mount(image.diff_ids)
-        plan = make_plan(engine, made, list(lowerdirs), address)
+        wanted = plan.make(engine, made, list(lowerdirs), address)
         if idle:
-            plan["config"]["process"]["args"] = []
-        launched = launch.launch(engine, plan, stdio, lock)
+            wanted["config"]["process"]["args"] = []
+        launched = launch.launch(engine, wanted, stdio, lock)
         launched.lowerdirs = lowerdirs
         return launched
     except BaseException:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from estiva.engine import launch, life, record, run
+from estiva.engine import launch, life, plan, record
 from estiva.files import remove_tree
 
 TYPE_CHECKING = False
@@ -42,7 +42,7 @@ def run_step(engine: Engine, step: Step) -> int:
                 address = leases.reserve_in(transaction, container_id)
         snapshot = step.snapshot
         lowerdirs = snapshot.lowerdirs()
-        plan = run.plan_in(
+        wanted = plan.make_in(
             engine,
             made,
             list(lowerdirs),
@@ -52,8 +52,8 @@ def run_step(engine: Engine, step: Step) -> int:
             snapshot.work,
             step.mounts,
         )
-        plan["ephemeral"] = True
-        launched = launch.launch(engine, plan, (-1, writer, writer), lock)
+        wanted["ephemeral"] = True
+        launched = launch.launch(engine, wanted, (-1, writer, writer), lock)
         launched.lowerdirs = lowerdirs
         os.close(writer)
         writer = -1
