@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import posixpath
 import shutil
+import signal
 import stat
 import tempfile
 from pathlib import Path
@@ -211,6 +212,7 @@ def _enter(root: int, mountpoint: str, step: Step) -> None:
         uid = int(step.user) if step.user.isdecimal() else 1000
         os.setgid(uid)
         os.setuid(uid)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     env = dict(item.split("=", 1) for item in step.env)
     try:
         os.execvpe(step.argv[0], step.argv, env)
