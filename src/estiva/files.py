@@ -10,6 +10,7 @@ from estiva.errors import IntegrityError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 
@@ -104,15 +105,17 @@ class Lock:
 
 
 def remove_tree(path: str) -> None:
-    """Remove `path` and all below it by directory fds, never through a symlink. Fine if it isn't there.
+    """Remove `path` and all below it by directory fds, never through a symlink. Fine if it isn't there, or
+    if another process removes it at the same time.
 
     Raises OSError for what can't be removed (a mount point in it: EBUSY).
     """
-    parent = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        parent = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
     try:
         _remove_at(parent, os.path.basename(path), -1, 0)
-    except FileNotFoundError:
-        pass
     finally:
         os.close(parent)
 
@@ -124,17 +127,19 @@ def _remove_at(parent: int, name: str, top: int, depth: int) -> None:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         fd = os.open(name, flags, dir_fd=parent)
+    except FileNotFoundError:
+        return
     except OSError as error:
         if error.errno not in (errno.ENOTDIR, errno.ELOOP):
             raise
-        os.unlink(name, dir_fd=parent)
+        _gone(os.unlink, name, parent)
         return
     try:
         while children := os.listdir(fd):
             for child in children:
                 # most entries are files: one call, where opening each first would take three
                 try:
-                    os.unlink(child, dir_fd=fd)
+                    _gone(os.unlink, child, fd)
                 except (IsADirectoryError, PermissionError):
                     if depth < DEEPEST:
                         _remove_at(fd, child, fd if top < 0 else top, depth + 1)
@@ -142,4 +147,67 @@ def _remove_at(parent: int, name: str, top: int, depth: int) -> None:
                         os.rename(child, f".deep.{os.urandom(8).hex()}", src_dir_fd=fd, dst_dir_fd=top)
     finally:
         os.close(fd)
-    os.rmdir(name, dir_fd=parent)
+    _gone(os.rmdir, name, parent)
+
+
+def _gone(remove: Callable[..., None], name: str, parent: int) -> None:
+    try:
+        remove(name, dir_fd=parent)
+    except FileNotFoundError:
+        pass
+
+
+def new_file(directory: str, suffix: str) -> tuple[int, str]:
+    """(fd, path) of a new file, 0600, whose flock the fd holds: a sweeper sees by it that its maker lives,
+    also after a rename.
+    """
+    while True:
+        path = f"{directory}/{os.getpid()}-{os.urandom(6).hex()}{suffix}"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        if _hold(fd, path):
+            return fd, path
+
+
+def new_directory(directory: str, suffix: str) -> tuple[int, str]:
+    """(fd, path) of a new directory, 0700, with its flock as `new_file` has it."""
+    while True:
+        path = f"{directory}/{os.getpid()}-{os.urandom(6).hex()}{suffix}"
+        os.mkdir(path, 0o700)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        if _hold(fd, path):
+            return fd, path
+
+
+def _hold(fd: int, path: str) -> bool:
+    """flock what was just made. False, with the fd closed, when a sweeper was faster and it is gone."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        there, mine = os.stat(path, follow_symlinks=False), os.fstat(fd)
+        if (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino):
+            return True
+    except FileNotFoundError:
+        pass
+    except BaseException:
+        os.close(fd)
+        raise
+    os.close(fd)
+    return False
+
+
+def abandoned(path: str) -> int:
+    """An fd that holds the flock of `path` if its maker has gone (see `new_file`), else -1: keep it open
+    while sweeping, so that nobody takes it up again.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return -1
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return fd
+    except BlockingIOError:
+        os.close(fd)
+        return -1

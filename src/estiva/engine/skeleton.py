@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from estiva.files import remove_tree
+from estiva.files import new_directory, remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ def provide(paths: Paths) -> str:
     path = paths.root + "/skeleton"
     if os.path.isdir(path):
         return path
-    aside = f"{paths.ingest}/{os.getpid()}-{os.urandom(4).hex()}.skeleton"
-    os.mkdir(aside)
+    fd, aside = new_directory(paths.ingest, ".skeleton")
     os.chmod(aside, 0o755)
     for name in FOLDERS:
         os.mkdir(f"{aside}/{name}")
@@ -36,4 +35,5 @@ def provide(paths: Paths) -> str:
         os.rename(aside, path)
     except OSError:
         remove_tree(aside)  # somebody else was faster
+    os.close(fd)
     return path

@@ -7,7 +7,6 @@ a process that died has left.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import threading
@@ -29,9 +28,7 @@ class BlobSink:
     """
 
     def __init__(self, directory: str) -> None:
-        self.path = f"{directory}/{os.getpid()}-{os.urandom(6).hex()}.tmp"
-        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        fcntl.flock(self.fd, fcntl.LOCK_EX)
+        self.fd, self.path = files.new_file(directory, ".tmp")
         self.size = 0
         self._hash = hashlib.sha256()
 
@@ -120,10 +117,7 @@ class Workspace:
     """An empty locked directory for a layer being made; what nobody renamed away is removed at its end."""
 
     def __init__(self, directory: str) -> None:
-        self.path = f"{directory}/{os.getpid()}-{os.urandom(6).hex()}.layer"
-        os.mkdir(self.path, 0o700)
-        self.fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(self.fd, fcntl.LOCK_EX)
+        self.fd, self.path = files.new_directory(directory, ".layer")
 
     def renew(self) -> None:
         """Empty it."""

@@ -195,7 +195,19 @@ def layer_name(diff_id: str) -> str:
 
 
 def attach_erofs(index: str, tar: str, mountpoint: str, *, directio: bool) -> None:
-    """Mount the EROFS image `index`, whose data lies in `tar`, at `mountpoint`, read-only.
+    """Mount an EROFS image at `mountpoint`; see `open_erofs`."""
+    from estiva.linux import mount as linux_mount
+    from estiva.linux.libc import AT_FDCWD
+
+    fd = open_erofs(index, tar, directio=directio)
+    try:
+        linux_mount.move_mount(fd, "", AT_FDCWD, mountpoint)
+    finally:
+        os.close(fd)
+
+
+def open_erofs(index: str, tar: str, *, directio: bool) -> int:
+    """A detached read-only mount of the EROFS image `index`, whose data lies in `tar`; the caller closes it.
 
     directio: file data is not cached twice, once for the layer's files and once for the tar. Raises OSError.
     """
@@ -205,11 +217,8 @@ def attach_erofs(index: str, tar: str, mountpoint: str, *, directio: bool) -> No
         if directio:
             options.append(("directio", ""))
         from estiva.linux import mount as linux_mount
-        from estiva.linux.libc import AT_FDCWD
 
-        fd = linux_mount.new_filesystem("erofs", options, linux_mount.MOUNT_ATTR_RDONLY)
-        held.append(fd)
-        linux_mount.move_mount(fd, "", AT_FDCWD, mountpoint)
+        return linux_mount.new_filesystem("erofs", options, linux_mount.MOUNT_ATTR_RDONLY)
     finally:
         for fd in held:
             os.close(fd)

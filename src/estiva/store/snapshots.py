@@ -9,7 +9,6 @@ below ingest/, under a flock.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 
@@ -137,10 +136,7 @@ class Snapshots:
         """
         lock = -1
         if directory is None:
-            directory = f"{self.paths.ingest}/{os.getpid()}-{os.urandom(6).hex()}.snapshot"
-            os.mkdir(directory, 0o700)
-            lock = os.open(directory, _DIRECTORY)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock, directory = files.new_directory(self.paths.ingest, ".snapshot")
         snapshot = Snapshot(self.layers, diff_ids, directory)
         snapshot.lock = lock
         if os.path.isdir(snapshot.work):

@@ -62,15 +62,12 @@ def _probe(paths: Paths, db: Database) -> str:
     from estiva import files
     from estiva.store.drivers import erofs
 
-    token = f"probe-{os.getpid()}-{os.urandom(4).hex()}"
-    directory, mountpoint = f"{paths.ingest}/{token}", f"{paths.run_root}/{token}"
-    os.mkdir(directory, 0o700)
-    os.mkdir(mountpoint, 0o700)
+    fd, directory = files.new_directory(paths.ingest, ".probe")
     try:
-        found = erofs.probe(directory, mountpoint) or "dir"
+        found = erofs.probe(directory) or "dir"
     finally:
-        os.rmdir(mountpoint)
         files.remove_tree(directory)
+        os.close(fd)
     with db.write() as transaction:
         transaction.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (META, found))
     return found

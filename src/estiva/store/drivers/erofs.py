@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 
 from estiva import files
-from estiva.linux import mount as linux_mount
 from estiva.store.drivers.erofs_image import encode
-from estiva.store.mounts import attach_erofs
+from estiva.store.mounts import open_erofs
 from estiva.store.tar import Scanner
 from estiva.store.tar_write import END, Member, header
 from estiva.store.tree import Tree
@@ -34,11 +33,11 @@ def build(tree: Tree, tar_fd: int, tar_size: int, directory: str) -> None:
         os.close(fd)
 
 
-def probe(directory: str, mountpoint: str) -> str:
+def probe(directory: str) -> str:
     """How this kernel mounts a layer: "erofs+directio", "erofs", or "" if not at all.
 
-    Both arguments are empty directories of the caller's, on the filesystems that layers and their mounts
-    will use.
+    `directory` is an empty one of the caller's, on the filesystem that layers will use. The mount has no
+    place in the tree of directories, so that nothing of it can be left.
     """
     content = os.urandom(1300)  # starts 512 bytes into the tar: unaligned for a disk of 4096-byte sectors
     data = header(Member(b"probe", b"0", size=len(content))) + content
@@ -51,15 +50,15 @@ def probe(directory: str, mountpoint: str) -> str:
     files.atomic_write(f"{directory}/{INDEX}", bytes(encode(tree.finish(), len(data))), sync=False)
     for directio in (True, False):
         try:
-            attach_erofs(f"{directory}/{INDEX}", tar, mountpoint, directio=directio)
+            mounted = open_erofs(f"{directory}/{INDEX}", tar, directio=directio)
         except OSError:
             continue
         try:
-            with open(f"{mountpoint}/probe", "rb") as file:
+            with open(os.open("probe", os.O_RDONLY | os.O_CLOEXEC, dir_fd=mounted), "rb") as file:
                 if file.read() == content:
                     return "erofs+directio" if directio else "erofs"
         except OSError:
             continue
         finally:
-            linux_mount.umount2(mountpoint, linux_mount.MNT_DETACH)
+            os.close(mounted)
     return ""
