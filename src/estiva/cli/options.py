@@ -146,6 +146,10 @@ class _Translator:
             raise InvalidInput(
                 f"the working directory '{config['WorkingDir']}' is invalid, it must be absolute"
             )
+        if config.get("StopSignal"):
+            from estiva.engine import signals
+
+            signals.number(config["StopSignal"])
         if options.given("stop-timeout"):
             config["StopTimeout"] = options.number("stop-timeout")
         if options.flag("no-healthcheck"):

@@ -110,7 +110,11 @@ class Monitor:
         )
         for fd in () if terminal else ends:
             os.close(fd)
-        self.connect()
+        try:
+            self.connect()
+        except BaseException:
+            self.init.ready()  # when init has failed, its netns has gone: its own error tells why
+            raise
         self.init.ready()
         if terminal:
             self.streams.console(self.init.console, plan["stdin"], out)

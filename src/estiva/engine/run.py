@@ -8,6 +8,7 @@ run      both at once, with one row written instead of two
 from __future__ import annotations
 
 import os
+import time
 
 from estiva import fastjson
 from estiva.engine import launch, life, mounts, names, plan, record, spec
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine import Engine
+    from estiva.store.database import Transaction
     from estiva.store.images import Image
 
     Progress = Callable[[dict[str, Any]], object] | None
@@ -32,9 +34,16 @@ def find_image(engine: Engine, ref: str, pull: str, platform: str | None, progre
     if pull not in ("missing", "always", "never"):
         raise InvalidInput(f"invalid --pull: {pull}", hint="always, missing or never")
     image = engine.store.images.find(ref) if pull != "always" else None
+    if image is not None and platform:
+        from estiva.oci.platform import Platform
+
+        if not Platform.parse(platform).accepts(Platform.of(image.config)):
+            image = None
     if image is None:
         if pull == "never":
-            raise NotFound(f"no such image: {ref}", hint=f"`estiva pull {ref}` fetches it")
+            what = f"{ref} for {platform}" if platform else ref
+            ask = f"--platform {platform} {ref}" if platform else ref
+            raise NotFound(f"no such image: {what}", hint=f"`estiva pull {ask}` fetches it")
         from estiva.engine import images
 
         image = images.pull(engine, ref, platform=platform, progress=progress)
@@ -78,7 +87,7 @@ def prepare(
     points = mounts.plan(config, host_config, engine.store.volumes)
     made = record.new(container_id, name or "", image, config, host_config, points)
     spec.make(made, [], {})  # every option is checked before anything is written
-    lock = life.take(engine.paths, container_id) if status == "running" else -1
+    lock = life.take(engine.paths, container_id, new=True)
     try:
         directory = engine.paths.container(container_id)
         os.mkdir(directory, 0o700)
@@ -88,9 +97,12 @@ def prepare(
     except BaseException:
         life.forget(engine.paths, engine.db, container_id)
         remove_tree(engine.paths.run_container(container_id))
-        if lock >= 0:
-            os.close(lock)
+        os.close(lock)
         raise
+    if status != "running":
+        remove_tree(engine.paths.run_container(container_id))
+        os.close(lock)
+        lock = -1
     return made, image, lock, address
 
 
@@ -98,39 +110,41 @@ def insert(engine: Engine, made: dict[str, Any], name: str | None, status: str) 
     """Write the row, with a name that nobody has, and take an address if it starts now on the bridge."""
     for attempt in range(ATTEMPTS):
         chosen = name or names.invent(attempt)
-        made["Name"] = "/" + chosen
         with engine.db.write() as transaction:
-            taken = transaction.execute("SELECT id FROM containers WHERE name = ?", (chosen,)).fetchone()
-            if taken:
-                if name is None:
-                    continue
-                raise Conflict(
-                    f'the name "{chosen}" is in use by container {taken[0][:12]}',
-                    hint=f"`estiva rm {chosen}` removes it, `estiva rename` frees the name",
-                )
-            if not transaction.execute("SELECT 1 FROM images WHERE id = ?", (made["Image"],)).fetchone():
-                raise NotFound(f"image {made['Config']['Image']} was removed just now")
-            transaction.execute(
-                "INSERT INTO containers (id, name, image, status, created, record) VALUES (?, ?, ?, ?, ?, ?)",
-                (made["Id"], chosen, made["Image"], status, now(), fastjson.dumps(made)),
+            taken = transaction.execute(
+                "SELECT id, status FROM containers WHERE name = ?", (chosen,)
+            ).fetchone()
+            if not taken:
+                return write_row(transaction, made, chosen, status)
+        # a container whose monitor was killed may be a --rm one, and give the name back
+        dead = taken[1] == "running" and life.reconcile_if_dead(engine.paths, engine.db, taken[0])
+        if name is not None and (attempt > 0 or not dead):
+            raise Conflict(
+                f'the name "{chosen}" is in use by container {taken[0][:12]}',
+                hint=f"`estiva rm {chosen}` removes it, `estiva rename` frees the name",
             )
-            for point in made["Mounts"]:
-                if point["Type"] == "volume":
-                    transaction.execute(
-                        "INSERT OR IGNORE INTO container_volumes VALUES (?, ?)", (made["Id"], point["Name"])
-                    )
-            if status == "running" and made["HostConfig"]["NetworkMode"] == "bridge":
-                from estiva.network import leases
-
-                return leases.reserve_in(transaction, made["Id"])
-        return ""
     raise EngineError("no free name was found", hint="give one with --name")
 
 
-def now() -> float:
-    import time
+def write_row(transaction: Transaction, made: dict[str, Any], name: str, status: str) -> str:
+    """The rows of a container; its address, if it gets one."""
+    made["Name"] = "/" + name
+    if not transaction.execute("SELECT 1 FROM images WHERE id = ?", (made["Image"],)).fetchone():
+        raise NotFound(f"image {made['Config']['Image']} was removed just now")
+    transaction.execute(
+        "INSERT INTO containers (id, name, image, status, created, record) VALUES (?, ?, ?, ?, ?, ?)",
+        (made["Id"], name, made["Image"], status, time.time(), fastjson.dumps(made)),
+    )
+    for point in made["Mounts"]:
+        if point["Type"] == "volume":
+            transaction.execute(
+                "INSERT OR IGNORE INTO container_volumes VALUES (?, ?)", (made["Id"], point["Name"])
+            )
+    if status == "running" and made["HostConfig"]["NetworkMode"] == "bridge":
+        from estiva.network import leases
 
-    return time.time()
+        return leases.reserve_in(transaction, made["Id"])
+    return ""
 
 
 def fill_volumes(engine: Engine, made: dict[str, Any], image: Image) -> None:
@@ -239,11 +253,15 @@ def start(
     """`estiva start`: 0, or the exit status when attached. Starting a running container does nothing."""
     from estiva.engine import containers
 
-    made = containers.resolve(engine, ref)
-    try:
-        lock = life.take(engine.paths, made["Id"])
-    except BlockingIOError:
-        return 0
+    while True:
+        made = containers.resolve(engine, ref)
+        try:
+            lock = life.take(engine.paths, made["Id"])
+            break
+        except BlockingIOError:
+            if made["State"]["Running"]:
+                return 0
+            time.sleep(containers.LOOK_AGAIN)  # it is being made or removed, or has ended just now
     address = ""
     try:
         image = engine.store.images.resolve(made["Image"])

@@ -104,7 +104,7 @@ def resolve(root: int, user: dict[str, Any], *, need_home: bool) -> Identity:
     {"uid", "gid", "additionalGids"} is taken as it is; {"username": "NAME|UID[:GROUP|GID]",
     "additionalGroups": [...]} is looked up as Docker does. Raises InvalidInput.
     """
-    if user.get("username") and "uid" not in user:
+    if "username" in user and "uid" not in user:  # "" is root, with root's groups
         identity = _resolve_name(root, user["username"], user.get("additionalGroups") or ())
         # The primary group stays among the groups even if a setgid program changes it (CVE-2022-36109)
         identity.groups = list(dict.fromkeys([identity.gid, *identity.groups]))
