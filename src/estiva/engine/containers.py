@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from estiva.engine import Engine
 
 STOP_TIMEOUT = 10  # seconds, as Docker
+LOOK_AGAIN = 0.005  # seconds between looks at a container that is on its way from one state to another
 HEX = frozenset("0123456789abcdef")
 
 
@@ -92,11 +93,12 @@ def is_alive(engine: Engine, container_id: str) -> bool:
 
 def running_state(engine: Engine, ref: str) -> dict[str, Any]:
     """The run state (pid and so on) of a running container. Raises NotFound, Conflict."""
-    record = resolve(engine, ref)
-    live = state.read(engine.paths.run_container(record["Id"])) if record["State"]["Running"] else None
-    if live is None:
-        raise Conflict(f"container {ref} is not running", hint=f"`estiva start {ref}` starts it")
-    return live
+    while (record := resolve(engine, ref))["State"]["Running"]:
+        live = state.read(engine.paths.run_container(record["Id"]))
+        if live is not None:
+            return live
+        time.sleep(LOOK_AGAIN)  # it is being started
+    raise Conflict(f"container {ref} is not running", hint=f"`estiva start {ref}` starts it")
 
 
 def inspect(engine: Engine, ref: str) -> dict[str, Any]:
@@ -258,7 +260,7 @@ def remove(engine: Engine, ref: str, *, force: bool = False, volumes: bool = Fal
             lock = life.take(engine.paths, container_id)
             break
         except BlockingIOError:
-            if not force:
+            if record["State"]["Running"] and not force:
                 raise Conflict(
                     f"container {ref} is running", hint="stop it first, or remove it with --force"
                 ) from None
@@ -266,9 +268,13 @@ def remove(engine: Engine, ref: str, *, force: bool = False, volumes: bool = Fal
         if live is not None:
             send(live, _signal.SIGKILL)
             thaw(engine, live)
-        life.await_end(engine.paths, container_id)
-        if resolve_if_there(engine, container_id) is None:
+            life.await_end(engine.paths, container_id)
+        else:  # it is being made, started or removed, or has ended just now
+            time.sleep(LOOK_AGAIN)
+        now = resolve_if_there(engine, container_id)
+        if now is None:
             return container_id  # it was a --rm one
+        record = now
     try:
         life.forget(engine.paths, engine.db, container_id, volumes=volumes)
         remove_tree(engine.paths.run_container(container_id))

@@ -1,18 +1,22 @@
 """What "running" means, and how a container's traces go.
 
-A container runs while somebody holds the flock on its run folder's `lock`: the starter first, then its
-monitor,
-which inherits it. The kernel drops it when the monitor dies. So nobody is fooled by a recycled pid or a
-stale row:
+A container runs while somebody holds the lock of its run folder: the starter first, then its monitor, which
+inherits it. The kernel drops it when the monitor dies. So nobody is fooled by a recycled pid or a stale row:
 
     row "running", lock held    runs (or is being started)
     row "running", lock free    its monitor was killed: `reconcile` ends it and settles the row
+
+Whoever makes, removes or sweeps a container holds the lock too. It is an open file description lock
+(fcntl(2), F_OFD_SETLK): passed on by fork and by socket as flock(2) is, but it can be looked at (F_OFD_GETLK)
+without being taken, even for a moment, from one who wants it. Of its two bytes the first is the lock; who
+waits for the end waits on the second, and so is in nobody's way either.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+from _struct import pack, unpack
 
 from estiva import fastjson
 from estiva.engine.clock import rfc3339
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
     from estiva.store.database import Database, Transaction
 
 KILLED = 137
+_FLOCK = "hhqqi4x"  # struct flock on 64-bit machines: type, whence, start, length, pid
+_RUNS, _WAIT = 0, 1  # the two bytes
 
 
 def paths(plan: dict[str, Any]) -> Paths:
@@ -47,33 +53,44 @@ def database(plan: dict[str, Any]) -> Database:
     return _databases[key]
 
 
-def take(where: Paths, container_id: str) -> int:
-    """The container's lock, as an fd to keep open. Raises BlockingIOError while it runs."""
+def _lock(fd: int, command: int, kind: int, byte: int) -> int:
+    """fcntl(2) with a struct flock; the type of lock that it tells (F_UNLCK: none is in the way)."""
+    answer = fcntl.fcntl(fd, command, pack(_FLOCK, kind, os.SEEK_SET, byte, 1, 0))
+    return int(unpack(_FLOCK, answer)[0])
+
+
+def take(where: Paths, container_id: str, *, new: bool = False) -> int:
+    """The container's lock, as an fd to keep open. Raises BlockingIOError while another has it.
+
+    `new`: nobody knows of the container yet, so only a sweeper may have it, which lets it go.
+    """
     run = where.run_container(container_id)
-    os.makedirs(run, mode=0o700, exist_ok=True)
-    fd = os.open(run + "/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # the folder may have been removed, with the lock in it, between our open and our flock
-        if os.fstat(fd).st_nlink == 0:
-            raise BlockingIOError("the container has just ended")
-    except BaseException:
+    while True:
+        try:
+            fd = os.open(run + "/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            os.makedirs(run, mode=0o700, exist_ok=True)
+            continue
+        try:
+            _lock(fd, fcntl.F_OFD_SETLKW if new else fcntl.F_OFD_SETLK, fcntl.F_WRLCK, _RUNS)
+            _lock(fd, fcntl.F_OFD_SETLKW, fcntl.F_WRLCK, _WAIT)
+            # the folder may have been removed, with the lock in it, between our open and our lock
+            if os.fstat(fd).st_nlink > 0:
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
         os.close(fd)
-        raise
-    return fd
 
 
 def held(where: Paths, container_id: str) -> bool:
-    """Whether the container runs or is being started."""
+    """Whether the container runs, or is being made, started, removed or swept."""
     try:
         fd = os.open(where.run_container(container_id) + "/lock", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
+        return _lock(fd, fcntl.F_OFD_GETLK, fcntl.F_WRLCK, _RUNS) != fcntl.F_UNLCK
     finally:
         os.close(fd)
 
@@ -85,7 +102,7 @@ def await_end(where: Paths, container_id: str) -> None:
     except FileNotFoundError:
         return
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH)
+        _lock(fd, fcntl.F_OFD_SETLKW, fcntl.F_RDLCK, _WAIT)
     finally:
         os.close(fd)
 
@@ -114,14 +131,27 @@ def release(plan: dict[str, Any], cgroup: Cgroup | None, endpoint: Any = None) -
     lock.
     """
     if cgroup is not None:
-        cgroup.kill()
-        cgroup.remove()
+        end(cgroup)
     if plan["network"]["mode"] == "bridge":
         from estiva.network import bridge
 
         bridge.disconnect(database(plan), paths(plan), plan["id"], ports=plan["network"]["ports"])
     if plan["name"]:
         unlink_name(plan["run_root"], plan["name"], plan["id"])
+
+
+def end(cgroup: Cgroup) -> None:
+    """Kill all in a cgroup and remove it. Raises EngineError."""
+    from estiva.errors import EngineError
+
+    for last in (False, True):
+        try:
+            cgroup.kill()
+            cgroup.remove()
+            return
+        except EngineError:
+            if last:
+                raise  # else: the child of a monitor killed while it cloned came in after the kill
 
 
 def settle(plan: dict[str, Any], outcome: dict[str, Any], *, failed: bool = False) -> None:
@@ -149,13 +179,14 @@ def settle(plan: dict[str, Any], outcome: dict[str, Any], *, failed: bool = Fals
 
 
 def forget(where: Paths, db: Database, container_id: str, *, volumes: bool = True) -> None:
-    """Remove a stopped container: its folder first (what a crash leaves is swept), then its rows.
+    """Remove a stopped container, whose lock the caller holds: its rows first, then its folder, so that
+    nobody meets half of one; a folder without a row is swept.
 
     With `volumes`, its anonymous volumes too.
     """
-    remove_tree(where.container(container_id))
     with db.write() as transaction:
         anonymous = drop_rows(transaction, container_id, volumes)
+    remove_tree(where.container(container_id))
     for name in anonymous:
         remove_tree(f"{where.volumes}/{name}")
 
@@ -203,7 +234,11 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
         from estiva.runtime.cgroup import Cgroup
 
         release(plan, Cgroup.open(left.get("cgroup") or cgroup_path(container_id)))
-        settle(plan, {"ExitCode": KILLED, "Error": "the container's monitor was killed"})
+        outcome: dict[str, Any] = {"ExitCode": KILLED, "Error": "the container's monitor was killed"}
+        if left:
+            settle(plan, {**outcome, "StartedAt": left["started"]})
+        else:
+            settle(plan, {**outcome, "Error": "what started the container was killed"}, failed=True)
     finally:
         os.close(lock)
     return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from estiva.engine import launch, life, plan, record
-from estiva.files import remove_tree
+from estiva.errors import EngineError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def run_step(engine: Engine, step: Step) -> int:
         {"NetworkMode": mode, "Privileged": step.privileged, "LogConfig": {"Type": "none"}},
         [],
     )
-    lock = life.take(engine.paths, container_id)
+    lock = life.take(engine.paths, container_id, new=True)
     launched = None
     reader, writer = os.pipe()
     try:
@@ -60,7 +60,10 @@ def run_step(engine: Engine, step: Step) -> int:
         launched.started()
         while data := os.read(reader, CHUNK):
             step.output(data)
-        return int(launched.wait().get("status", 137))
+        outcome = launched.wait()
+        if outcome["event"] == "lost":
+            raise EngineError("the monitor of the build's container was killed")
+        return int(outcome["status"])
     except BaseException:
         if launched is not None:
             launched.signal(9)
@@ -70,8 +73,8 @@ def run_step(engine: Engine, step: Step) -> int:
         if writer >= 0:
             os.close(writer)
         os.close(lock)
-        if launched is None:
-            remove_tree(engine.paths.run_container(container_id))
-        else:
+        if launched is not None:
             life.await_end(engine.paths, container_id)
             launched.close()
+        if os.path.isdir(engine.paths.run_container(container_id)):  # no monitor came to its end
+            life.reconcile(engine.paths, engine.db, container_id)
