@@ -106,6 +106,20 @@ GROUPS = {
     },
 }
 
+# Docker's verbs that are known, and not there yet
+LATER = frozenset(
+    (
+        "attach", "buildx", "checkpoint", "compose", "context", "cp", "events", "manifest", "network",
+        "plugin", "search", "stats", "trust", "update",
+    )
+)  # fmt: skip
+
+LATER_HINTS = {
+    "cp": "`estiva exec -i CONTAINER sh -c 'cat > /path' < file` copies one file in, `cat` one out",
+    "stats": "`estiva top` lists a container's processes",
+    "network": "the networks are bridge, none, host and container:NAME",
+}
+
 ALIASES = {"list": "ls", "ps": "ls", "remove": "rm", "delete": "rm", "images": "ls"}
 
 
@@ -173,6 +187,8 @@ def find(words: list[str]) -> tuple[str, tuple[str, str], list[str]]:
     if name in VERBS:
         return f"estiva {name}", VERBS[name], rest
     group = GROUPS.get(name)
+    if name in LATER:
+        raise errors.Unsupported(f"'{name}' is not supported yet", hint=LATER_HINTS.get(name, ""))
     if group is None:
         raise unknown("estiva", name, [*VERBS, *GROUPS])
     if not rest or rest[0] in ("--help", "-h", "help"):
@@ -180,6 +196,8 @@ def find(words: list[str]) -> tuple[str, tuple[str, str], list[str]]:
     verb = rest[0]
     if verb not in group:
         verb = ALIASES.get(verb, verb)
+    if verb in LATER and verb not in group and name == "container":
+        raise errors.Unsupported(f"'{name} {verb}' is not supported yet", hint=LATER_HINTS.get(verb, ""))
     if verb not in group:
         raise unknown(f"estiva {name}", rest[0], list(group))
     return f"estiva {name} {verb}", group[verb], rest[1:]

@@ -105,11 +105,14 @@ def inspect(engine: Engine, ref: str) -> dict[str, Any]:
     """All that is known of a container, in Docker's shape."""
     record = resolve(engine, ref)
     directory = engine.paths.container(record["Id"])
+    from estiva.engine.record import complete
+
     record.setdefault("Driver", "overlay2")
     record["LogPath"] = directory + "/log.json"
     record["HostnamePath"] = directory + "/hostname"
     record["HostsPath"] = directory + "/hosts"
     record["ResolvConfPath"] = directory + "/resolv.conf"
+    complete(record)
     record["GraphDriver"] = {
         "Name": "overlay2",
         "Data": {"UpperDir": directory + "/upper", "WorkDir": directory + "/work"},

@@ -80,3 +80,59 @@ def new(
         "Mounts": mounts,
         "NetworkSettings": {"IPAddress": "", "Ports": {}},
     }
+
+
+def complete(record: dict[str, Any]) -> None:
+    """Fill in what `inspect` shows of options that were not given, so that templates find Docker's fields."""
+    host, config = record["HostConfig"], record["Config"]
+    if host.get("Memory") and "MemorySwap" not in host:
+        host["MemorySwap"] = 2 * host["Memory"]
+    for part, defaults in ((host, HOST_DEFAULTS), (config, CONFIG_DEFAULTS), (record, RECORD_DEFAULTS)):
+        for key, value in defaults.items():
+            part.setdefault(key, value)
+
+
+HOST_DEFAULTS: dict[str, Any] = {
+    **dict.fromkeys(
+        (
+            "BlkioWeight", "CpuPeriod", "CpuQuota", "CpuShares", "Memory", "MemoryReservation", "MemorySwap",
+            "NanoCpus", "OomScoreAdj",
+        ),
+        0,
+    ),
+    **dict.fromkeys(
+        ("Cgroup", "CgroupParent", "ContainerIDFile", "CpusetCpus", "CpusetMems", "Isolation", "PidMode",
+         "UTSMode", "UsernsMode", "VolumeDriver"),
+        "",
+    ),
+    **dict.fromkeys(("AutoRemove", "Privileged", "PublishAllPorts", "ReadonlyRootfs"), False),
+    **dict.fromkeys(
+        ("Binds", "CapAdd", "CapDrop", "ExtraHosts", "GroupAdd", "Links", "MemorySwappiness",
+         "OomKillDisable", "PidsLimit", "SecurityOpt", "Ulimits", "VolumesFrom"),
+    ),
+    "CgroupnsMode": "private",
+    "Devices": [],
+    "Dns": [],
+    "DnsOptions": [],
+    "DnsSearch": [],
+    "IpcMode": "private",
+    "LogConfig": {"Type": "json-file", "Config": {}},
+    "PortBindings": {},
+    "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+    "Runtime": "estiva",
+    "ShmSize": 64 << 20,
+}  # fmt: skip
+CONFIG_DEFAULTS: dict[str, Any] = {
+    **dict.fromkeys(("Domainname", "User", "WorkingDir"), ""),
+    **dict.fromkeys(("AttachStdin", "OpenStdin", "StdinOnce", "Tty"), False),
+    **dict.fromkeys(("AttachStderr", "AttachStdout"), True),
+    **dict.fromkeys(("Cmd", "Entrypoint", "OnBuild", "Volumes")),
+    "Env": [],
+    "Labels": {},
+}
+RECORD_DEFAULTS: dict[str, Any] = {
+    "AppArmorProfile": "",
+    "ExecIDs": None,
+    "MountLabel": "",
+    "ProcessLabel": "",
+}
