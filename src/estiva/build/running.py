@@ -72,7 +72,7 @@ class RunStep:
                 return [f"{DOCUMENTS}/{posixpath.basename(documents[0].name)}"]
             return [*self.state.shell, documents[0].text]
         text = typed.shell + "".join(f"\n{document.content}{document.name}" for document in documents)
-        return [*self.state.shell, text + "\n"]
+        return [*self.state.shell, text]
 
     def run(self) -> tuple[str, bool]:
         """Run the command, or find its layer in the cache: (created_by, whether it was cached)."""

@@ -34,7 +34,9 @@ class State:
 
     @classmethod
     def scratch(cls, platform: Platform, clock: Callable[[], str]) -> State:
-        return cls(configs.new(platform.architecture, platform.os, platform.variant), clock=clock)
+        document = configs.new(platform.architecture, platform.os, platform.variant)
+        document["config"] = {"Env": [f"PATH={DEFAULT_PATH}"], "WorkingDir": "/"}
+        return cls(document, clock=clock)
 
     @classmethod
     def of(cls, image: Image, clock: Callable[[], str]) -> State:
@@ -224,7 +226,7 @@ def _shell(state: State, typed: Typed, expand: Expander) -> None:
 def _onbuild(state: State, typed: Typed, expand: Expander) -> None:
     assert isinstance(typed, Text)
     state.config["OnBuild"] = [*(state.config.get("OnBuild") or []), typed.text]
-    state.record(f"ONBUILD {typed.text}")
+    state.document["created"] = state.clock()  # no step of its own in history, as docker has it
 
 
 def _healthcheck(state: State, typed: Typed, expand: Expander) -> None:

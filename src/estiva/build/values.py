@@ -132,11 +132,8 @@ def ports(text: str) -> list[str]:
     """An EXPOSE word `port[-port][/protocol]` as a list of `port/protocol`. Raises InvalidInput."""
     numbers, _, protocol = text.partition("/")
     protocol = protocol.lower() or "tcp"
+    numbers = numbers.rpartition(":")[2]  # a host's port before it has no meaning here, and docker lets it be
     low, dash, high = numbers.partition("-")
-    if ":" in numbers:
-        raise InvalidInput(
-            f"invalid port: {text!r}", hint="EXPOSE takes the container's port; publish it with run -p"
-        )
     if protocol not in ("tcp", "udp", "sctp"):
         raise InvalidInput(f"invalid protocol in port {text!r}", hint="it is one of tcp, udp, sctp")
     for number in (low, high) if dash else (low,):

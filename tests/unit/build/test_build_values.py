@@ -31,10 +31,10 @@ def test_sizes() -> None:
 
 
 def test_ports() -> None:
-    assert values.ports("80") == ["80/tcp"]
+    assert values.ports("127.0.0.1:8080:80") == values.ports("80") == ["80/tcp"]
     assert values.ports("53/UDP") == ["53/udp"]
     assert values.ports("8000-8002/sctp") == ["8000/sctp", "8001/sctp", "8002/sctp"]
-    for text in ("x", "70000", "80/icmp", "9-8", "80:80", "-1", "", "٣"):
+    for text in ("x", "70000", "80/icmp", "9-8", "80:", "-1", "", "٣"):
         with pytest.raises(InvalidInput):
             values.ports(text)
 
