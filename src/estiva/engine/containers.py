@@ -246,12 +246,13 @@ def resolve_if_there(engine: Engine, container_id: str) -> dict[str, Any] | None
 
 
 def wait(engine: Engine, ref: str) -> int:
-    """Block until the container ends; its exit status. Zero if it was removed meanwhile."""
+    """Block until the container ends; its exit status, also of one that is removed then."""
     record = resolve(engine, ref)
+    status = None
     if record["State"]["Running"]:
-        life.await_end(engine.paths, record["Id"])
+        status = life.await_end(engine.paths, record["Id"])
     ended = resolve_if_there(engine, record["Id"])
-    return int(ended["State"]["ExitCode"]) if ended else 0
+    return int(ended["State"]["ExitCode"]) if ended else status or 0
 
 
 def remove(engine: Engine, ref: str, *, force: bool = False, volumes: bool = False) -> str:

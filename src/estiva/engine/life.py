@@ -9,7 +9,8 @@ inherits it. The kernel drops it when the monitor dies. So nobody is fooled by a
 Whoever makes, removes or sweeps a container holds the lock too. It is an open file description lock
 (fcntl(2), F_OFD_SETLK): passed on by fork and by socket as flock(2) is, but it can be looked at (F_OFD_GETLK)
 without being taken, even for a moment, from one who wants it. Of its two bytes the first is the lock; who
-waits for the end waits on the second, and so is in nobody's way either.
+waits for the end waits on the second, and so is in nobody's way either. The file's content is the exit
+status, once there is one: who waits has it open, and can read it even when the container is removed (--rm).
 """
 
 from __future__ import annotations
@@ -75,7 +76,10 @@ def take(where: Paths, container_id: str, *, new: bool = False) -> int:
             _lock(fd, fcntl.F_OFD_SETLKW if new else fcntl.F_OFD_SETLK, fcntl.F_WRLCK, _RUNS)
             _lock(fd, fcntl.F_OFD_SETLKW, fcntl.F_WRLCK, _WAIT)
             # the folder may have been removed, with the lock in it, between our open and our lock
-            if os.fstat(fd).st_nlink > 0:
+            found = os.fstat(fd)
+            if found.st_nlink > 0:
+                if found.st_size:
+                    os.ftruncate(fd, 0)
                 return fd
         except BaseException:
             os.close(fd)
@@ -95,14 +99,16 @@ def held(where: Paths, container_id: str) -> bool:
         os.close(fd)
 
 
-def await_end(where: Paths, container_id: str) -> None:
-    """Block until the monitor has settled everything and gone."""
+def await_end(where: Paths, container_id: str) -> int | None:
+    """Block until the monitor has settled everything and gone; the exit status, if it left one."""
     try:
         fd = os.open(where.run_container(container_id) + "/lock", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        return
+        return None
     try:
         _lock(fd, fcntl.F_OFD_SETLKW, fcntl.F_RDLCK, _WAIT)
+        status = os.pread(fd, 16, 0)
+        return int(status) if status else None
     finally:
         os.close(fd)
 

@@ -74,7 +74,7 @@ def main(plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hol
         monitor.abandon(error)
         return
     monitor.supervise()
-    monitor.finish()
+    monitor.finish(hold)
 
 
 class Monitor:
@@ -182,7 +182,7 @@ class Monitor:
         # killing the cgroup also ends those in a shared pid namespace
         self.streams.run(self.init, DRAIN, self.cgroup.kill)
 
-    def finish(self) -> None:
+    def finish(self, hold: int) -> None:
         """Steps 8 and 9."""
         assert self.init is not None and self.cgroup is not None
         status = os.waitstatus_to_exitcode(self.init.wait())
@@ -190,6 +190,7 @@ class Monitor:
         oom = self.cgroup.oom_kills() > 0
         if self.log is not None:
             self.log.close()
+        os.pwrite(hold, b"%d" % code, 0)  # for those in `wait`
         problem = ""
         try:
             life.release(self.plan, self.cgroup, self.endpoint)
