@@ -221,7 +221,8 @@ def test_v2_rules_on_parents_are_told(make: MAKE, parent: str) -> None:
         pytest.skip("needs cgroup v2: v1 has no such rules")
     above = make(parent)
     if parent == "threaded":
-        with open(above.directories[0] + "/cgroup.type", "w") as file:
+        os.mkdir(above.directories[0] + "/child")  # makes `above` the root of a threaded subtree
+        with open(above.directories[0] + "/child/cgroup.type", "w") as file:
             file.write("threaded")
     else:
         pid = spawn(above, sleep_long)
@@ -291,22 +292,26 @@ def test_many_processes_make_the_same_parent_at_once() -> None:
     top.remove()
     try:
         start, go = os.pipe()
+        said, failed = os.pipe()
         pids = []
         for index in range(8):
             pid = os.fork()
             if pid == 0:
-                status = 1
                 try:
                     os.close(go)
                     os.read(start, 1)  # all leave together, when the pipe closes
                     group = Cgroup.create(f"{parent}/deep/{index}", {"pids": {"limit": 100}})
                     group.enter()  # fails with ENOSPC in a cpuset that nobody filled
-                    status = 0
+                except BaseException as error:
+                    os.write(failed, f"{index}: {error!r}, from {error.__cause__!r}\n".encode())
                 finally:
-                    os._exit(status)
+                    os._exit(0)
             pids.append(pid)
         os.close(start)
         os.close(go)
+        os.close(failed)
+        with open(said) as errors:
+            assert errors.read() == ""
         assert [reap(pid) for pid in pids] == [0] * 8
     finally:
         top.kill()

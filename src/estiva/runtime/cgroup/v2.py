@@ -7,7 +7,7 @@ import os
 import time
 from select import POLLERR, POLLPRI, poll
 
-from estiva.errors import Conflict, EngineError, NotFound
+from estiva.errors import Conflict, EngineError, LimitRefused, NotFound
 from estiva.runtime.cgroup.base import Cgroup, denied, step_error
 from estiva.runtime.cgroup.control import pairs, put, read, read_or
 from estiva.runtime.cgroup.layout import Layout
@@ -55,7 +55,7 @@ class CgroupV2(Cgroup):
                 raise Conflict(f"cgroup {path} has processes in it already: {' '.join(map(str, pids[:10]))}")
             self._prepare()
             if resources:
-                self.update(resources)
+                self._limit(resources)
         except BaseException:
             if made:
                 try:
@@ -76,6 +76,22 @@ class CgroupV2(Cgroup):
                 f"cgroup {self.path} is in a threaded subtree, which can't hold whole processes",
                 hint="give --cgroup-parent a cgroup outside it",
             )
+
+    def _limit(self, resources: dict[str, Any]) -> None:
+        """Set the first limits. While another process is switching controllers on above us,
+        cgroup.controllers has their names already and the control files are not there yet; a write to
+        cgroup.subtree_control waits for that other write, even one that changes nothing."""
+        try:
+            self.update(resources)
+        except LimitRefused as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            control = os.path.dirname(self.directory) + "/cgroup.subtree_control"
+            try:
+                put(control, " ".join(["+" + name for name in read(control).split()]))
+            except OSError:
+                raise error from error.__cause__
+            self.update(resources)
 
     def enter_fd(self) -> int:
         """The caller closes it. Raises NotFound."""
