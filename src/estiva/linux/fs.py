@@ -5,13 +5,13 @@ A path that anyone else may be changing is resolved here, once, to an fd, and on
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import stat
 import sys
 from _struct import pack
 
+from estiva.linux import foreign as ctypes
 from estiva.linux.libc import AT_FDCWD, SYS_openat2, SYS_renameat2, check, encode, libc, syscall
 
 RESOLVE_NO_XDEV = 0x01

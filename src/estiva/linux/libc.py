@@ -6,9 +6,10 @@ releases the GIL around a call, `PyDLL` keeps it: clone3 uses the latter, so tha
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
+
+from estiva.linux import foreign as ctypes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ last fd; move_mount attaches them.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 from _struct import pack
 
+from estiva.linux import foreign as ctypes
 from estiva.linux.libc import (
     AT_EMPTY_PATH,
     AT_FDCWD,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import _socket
-import ctypes
 import fcntl
 from _struct import pack
 
+from estiva.linux import foreign as ctypes
 from estiva.linux.libc import SYS_clone3, check, libc, libpython
 
 CLONE_NEWTIME = 0x00000080

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from _signal import pidfd_send_signal as _pidfd_send_signal
 from _struct import pack, unpack
 
+from estiva.linux import foreign as ctypes
 from estiva.linux.libc import (
     SYS_close_range,
     SYS_pidfd_getfd,
@@ -64,6 +64,26 @@ def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:
 def set_name(name: str) -> None:
     """PR_SET_NAME: what ps shows; cut to 15 bytes."""
     check(_prctl_name(PR_SET_NAME, name.encode()[:15]))
+
+
+def set_title(title: str) -> None:
+    """Show `title` as this process's command line, and wipe the environment that it was started with.
+
+    Both are memory of ours that /proc/PID/cmdline and environ show to others (proc(5)): their places are fields
+    48 to 51 of /proc/self/stat. os.environ is a copy and stays. Does nothing where there is no /proc.
+    """
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return
+    start, end, environment, environment_end = map(int, fields[45:49])
+    if 0 < environment <= environment_end:
+        ctypes.memset(environment, 0, environment_end - environment)
+    if 0 < start < end:
+        ctypes.memset(start, 0, end - start)
+        text = os.fsencode(title)[: end - start - 1]
+        ctypes.memmove(start, text, len(text))
 
 
 def set_dumpable(on: bool) -> None:
