@@ -1,7 +1,7 @@
 """What this package uses of ctypes, taken from its C half.
 
-`import ctypes` costs 2-3 ms of a cold start, for Python classes that nobody here needs; the C module `_ctypes`
-that does the work costs 0.5. Names and meanings are those of ctypes. Where the implementation is not CPython,
+`import ctypes` costs 2-3 ms of a cold start, for Python classes that nobody needs here; the C module
+`_ctypes` that does the work costs 0.5. Names and meanings are those of ctypes. Where the implementation is not CPython,
 ctypes itself is used.
 """
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         c_void_p,
         create_string_buffer,
         get_errno,
+        memmove,
+        memset,
         set_errno,
     )
 elif sys.implementation.name != "cpython":
@@ -35,6 +37,8 @@ else:
         FUNCFLAG_PYTHONAPI,
         FUNCFLAG_USE_ERRNO,
         CFuncPtr,
+        _memmove_addr,
+        _memset_addr,
         _SimpleCData,
         addressof,
         dlopen,
@@ -91,6 +95,13 @@ else:
 
         _flags = FUNCFLAG_CDECL | FUNCFLAG_PYTHONAPI
 
+    def _at(address, *argtypes):
+        kind = {"_flags_": FUNCFLAG_CDECL, "_restype_": c_void_p, "_argtypes_": argtypes}
+        return type("Function", (CFuncPtr,), kind)(address)
+
+    memmove = _at(_memmove_addr, c_void_p, c_void_p, c_size_t)
+    memset = _at(_memset_addr, c_void_p, c_int, c_size_t)
+
     def create_string_buffer(init, size=None):
         """A mutable array of c_char: of `init` bytes, or holding the bytes `init`."""
         if isinstance(init, bytes):
@@ -114,5 +125,7 @@ __all__ = [
     "c_void_p",
     "create_string_buffer",
     "get_errno",
+    "memmove",
+    "memset",
     "set_errno",
 ]
