@@ -1,8 +1,8 @@
 """What this package uses of ctypes, taken from its C half.
 
 `import ctypes` costs 2-3 ms of a cold start, for Python classes that nobody needs here; the C module
-`_ctypes` that does the work costs 0.5. Names and meanings are those of ctypes. Where the implementation is not CPython,
-ctypes itself is used.
+`_ctypes` that does the work costs 0.5. Names and meanings are those of ctypes, which is used itself where
+the implementation is not CPython.
 """
 
 from __future__ import annotations
