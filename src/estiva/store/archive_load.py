@@ -78,8 +78,7 @@ def _nameless(directory: str) -> int:
     try:
         return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError:  # not every filesystem has it
-        path = f"{directory}/spool-{os.urandom(8).hex()}"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fd, path = files.new_file(directory, ".spool")
         os.unlink(path)
         return fd
 

@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from estiva import fastjson
+from estiva import fastjson, files
 from estiva.errors import EstivaError, StateError
 from estiva.oci import digest as digests
+from estiva.store import leftovers
 
 if TYPE_CHECKING:
     from estiva.store import Store
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def check(store: Store, *, deep: bool = False) -> list[str]:
     """One line per finding, none for a sound store. `deep` reads every blob and proves its digest.
 
-    A process that stores something at this moment may show as a file without a row.
+    What a process stores at this moment is no finding: see store/leftovers.py.
     """
     try:
         findings = [text for (text,) in store.db.read("PRAGMA integrity_check(20)") if text != "ok"]
@@ -47,7 +48,9 @@ def _blobs(store: Store, deep: bool) -> Iterator[str]:
             yield f"blob {digest} is damaged"
     for algorithm in digests.LENGTHS:
         for name in _names(f"{store.paths.blobs}/{algorithm}"):
-            if f"{algorithm}:{name}" not in known:
+            if f"{algorithm}:{name}" not in known and _lost(
+                store, "blobs", f"{algorithm}:{name}", f"{store.paths.blobs}/{algorithm}/{name}"
+            ):
                 yield f"file blobs/{algorithm}/{name} has no row"
 
 
@@ -68,7 +71,9 @@ def _layers(store: Store) -> Iterator[str]:
         if not os.path.isdir(f"{store.paths.layers}/{diff_id.rpartition(':')[2]}"):
             yield f"layer {diff_id} has no snapshot"
     for name in _names(store.paths.layers):
-        if f"sha256:{name}" not in known:
+        if f"sha256:{name}" not in known and _lost(
+            store, "layers", f"sha256:{name}", f"{store.paths.layers}/{name}"
+        ):
             yield f"directory layers/{name} has no row"
     for digest, diff_id in store.db.read("SELECT digest, diff_id FROM layer_blobs"):
         if diff_id not in known:
@@ -102,22 +107,40 @@ def _images(store: Store) -> Iterator[str]:
             yield f"container {container} is made from image {image_id}, which is not here"
 
 
+def _lost(store: Store, table: str, digest: str, path: str) -> bool:
+    """Whether a file or directory without a row has also lost its maker, who holds its flock until the row
+    is there.
+    """
+    column = "digest" if table == "blobs" else "diff_id"
+    return leftovers.abandoned(path) and not leftovers.row(store.db, table, column, digest)
+
+
 def _strays(store: Store) -> Iterator[str]:
-    for name in _names(store.paths.ingest):
-        yield f"file ingest/{name} is left from an unfinished write"
-    known = {container for (container,) in store.db.read("SELECT id FROM containers")}
-    for name in _names(store.paths.containers):
-        if name not in known:
+    for name, path in leftovers.entries(store.paths.ingest):
+        if not leftovers.resumable(name, path) and leftovers.abandoned(path):
+            yield f"file ingest/{name} is left from an unfinished write"
+    for name, path in leftovers.entries(store.paths.containers):
+        # in this order: while a container is made or removed, it has a folder in the run root
+        if (
+            not os.path.exists(store.paths.run_container(name))
+            and not leftovers.row(store.db, "containers", "id", name)
+            and os.path.exists(path)
+        ):
             yield f"directory containers/{name} has no row"
 
 
 def _volumes(store: Store) -> Iterator[str]:
+    with files.Lock(store.paths.lock("volumes")):  # nobody makes or removes one meanwhile
+        yield from _volumes_alone(store)
+
+
+def _volumes_alone(store: Store) -> Iterator[str]:
     known = {name for (name,) in store.db.read("SELECT name FROM volumes")}
     for name in known:
         if not os.path.isdir(store.volumes.path(name)):
             yield f"volume {name} has no directory"
     for name in _names(store.paths.volumes):
-        if name not in known:
+        if name not in known and not name.endswith(".gone"):
             yield f"directory volumes/{name} has no row"
     for container, name in store.db.read("SELECT container, volume FROM container_volumes"):
         if name not in known:

@@ -8,22 +8,17 @@ needs it alone, and does nothing when it can't have it.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from estiva import fastjson, files
 from estiva.errors import EstivaError
-from estiva.oci import digest as digests
 
 if TYPE_CHECKING:
     from estiva.store import Store
     from estiva.store.database import Database, Transaction
 
 GRACE = 3600.0  # seconds that a blob or layer may wait for its image
-RESUME = 86400.0  # seconds that a broken download waits to be resumed
 
 
 class Marks:
@@ -121,77 +116,17 @@ def _reclaim(store: Store, only: set[str] | None, grace: float, result: dict[str
 
 
 def sweep(store: Store) -> list[str]:
-    """Remove what processes that died have left; returns the paths. Cheap when there is nothing."""
-    removed = [path for path in _leftovers(store, time.time()) if _remove(path)]
+    """Remove what processes that died have left, and unmount what no container needs: see
+    store/leftovers.py. What was removed, in words.
+    """
+    from estiva.store import leftovers
+
+    done = leftovers.sweep(store)
     try:
         store.layers.sweep()
     except OSError:
         pass  # a mount in use: the next sweep
-    return removed
-
-
-def _leftovers(store: Store, now: float) -> Iterator[str]:
-    paths, db = store.paths, store.db
-    for name, path, age in _entries(paths.ingest, now):
-        if (age > (RESUME if name.endswith(".part") else GRACE)) and _unlocked(path):
-            yield path
-    for algorithm in digests.LENGTHS:
-        for name, path, age in _entries(f"{paths.blobs}/{algorithm}", now):
-            if age > GRACE and not _row(db, "blobs", "digest", f"{algorithm}:{name}"):
-                yield path
-    for directory in (paths.layers, paths.fixups):
-        for name, path, age in _entries(directory, now):
-            if age > GRACE and not _row(db, "layers", "diff_id", f"sha256:{name}"):
-                yield path
-    for name, path, age in _entries(paths.containers, now):
-        running = os.path.exists(paths.run_container(name))
-        if age > GRACE and not running and not _row(db, "containers", "id", name):
-            yield path
-    for name, path, age in _entries(paths.volumes, now):
-        anonymous = len(name) == 64 and digests.is_hex(name)
-        if name.endswith(".gone") or (anonymous and age > GRACE and not _row(db, "volumes", "name", name)):
-            yield path
-
-
-def _entries(directory: str, now: float) -> Iterator[tuple[str, str, float]]:
-    """(name, path, age in seconds) of what is in a directory."""
-    try:
-        names = os.listdir(directory)
-    except FileNotFoundError:
-        return
-    for name in names:
-        path = f"{directory}/{name}"
-        try:
-            yield name, path, now - os.lstat(path).st_mtime
-        except FileNotFoundError:
-            continue
-
-
-def _row(db: Database, table: str, column: str, value: str) -> bool:
-    return bool(db.read(f"SELECT 1 FROM {table} WHERE {column} = ?", (value,)))
-
-
-def _unlocked(path: str) -> bool:
-    """True if no process holds the flock of a file (or of a directory)."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return True
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(fd)
-
-
-def _remove(path: str) -> bool:
-    try:
-        files.remove_tree(path)
-    except OSError:
-        return False  # a mount in it, or a disk error: `check` tells
-    return True
+    return done
 
 
 def usage(store: Store) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Volumes: directories that outlive the containers they are mounted in.
 
-A volume is a row and the directory volumes/NAME/_data. The directory comes before the row; on removal the row
-goes first, then the directory is renamed aside and emptied, so that a new volume of the name never shows old
-files.
+A volume is a row and the directory volumes/NAME/_data. The directory comes before the row; on removal it is
+renamed aside together with the row's end and emptied afterwards, so that a new volume of the name never shows
+old files. Both happen under the lock `volumes`, so that who has it sees no half of one.
 """
 
 from __future__ import annotations
@@ -68,18 +68,18 @@ class Volumes:
         if name is None:
             name, anonymous = os.urandom(32).hex(), True
         path = self.path(name)
-        outer = os.path.dirname(path)
-        os.makedirs(outer, mode=0o700, exist_ok=True)
-        try:
-            os.mkdir(path, 0o755)
-            os.chmod(path, 0o755)  # whatever the umask; containers' users must get in
-        except FileExistsError:
-            pass
-        with self.db.write() as transaction:
-            transaction.execute(
-                "INSERT OR IGNORE INTO volumes (name, created, anonymous, labels) VALUES (?, ?, ?, ?)",
-                (name, time.time(), int(anonymous), fastjson.dumps(labels or {})),
-            )
+        with files.Lock(self.paths.lock("volumes")):
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            try:
+                os.mkdir(path, 0o755)
+                os.chmod(path, 0o755)  # whatever the umask; containers' users must get in
+            except FileExistsError:
+                pass
+            with self.db.write() as transaction:
+                transaction.execute(
+                    "INSERT OR IGNORE INTO volumes (name, created, anonymous, labels) VALUES (?, ?, ?, ?)",
+                    (name, time.time(), int(anonymous), fastjson.dumps(labels or {})),
+                )
         return self.get(name)
 
     def find(self, name: str) -> Volume | None:
@@ -112,6 +112,13 @@ class Volumes:
         Raises Conflict while a container has it, NotFound unless `force`.
         """
         check_name(name)
+        with files.Lock(self.paths.lock("volumes")):
+            aside = self._remove(name, force)
+        files.remove_tree(aside)
+
+    def _remove(self, name: str, force: bool) -> str:
+        """Take the row away and rename the directory; its new path."""
+        aside = f"{self.paths.volumes}/.{os.urandom(8).hex()}.gone"
         with self.db.write() as transaction:
             users = transaction.read("SELECT container FROM container_volumes WHERE volume = ?", (name,))
             if users:
@@ -120,19 +127,12 @@ class Volumes:
                     f"volume {name} is in use by container {ids}", hint="remove the container first"
                 )
             gone = transaction.execute("DELETE FROM volumes WHERE name = ?", (name,)).rowcount
-        if gone:
-            self.remove_files(name)
-        elif not force:
-            raise NotFound(f"no such volume: {name}")
-
-    def remove_files(self, name: str) -> None:
-        """Remove the directory of a volume whose row is gone."""
-        aside = f"{self.paths.volumes}/.{os.urandom(8).hex()}.gone"
-        try:
-            os.rename(f"{self.paths.volumes}/{check_name(name)}", aside)
-        except FileNotFoundError:
-            return
-        files.remove_tree(aside)
+            if not gone and not force:
+                raise NotFound(f"no such volume: {name}")
+            if gone and os.path.isdir(f"{self.paths.volumes}/{name}"):
+                # before the row is gone for others: a new volume of the name never shows old files
+                os.rename(f"{self.paths.volumes}/{name}", aside)
+        return aside
 
     def prune(self, *, all: bool = False) -> list[str]:
         """Remove the anonymous volumes (with `all`, the named too) that no container has.

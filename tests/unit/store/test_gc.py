@@ -3,9 +3,10 @@ import time
 
 import pytest
 
+from estiva import files
 from estiva.oci import image as documents
 from estiva.oci.digest import sha256
-from estiva.store import gc
+from estiva.store import gc, leftovers
 from storekit import add_container, drop_container, make_image, make_store
 
 OLD = time.time() - 10 * 86400
@@ -21,8 +22,8 @@ def age(store):
     with store.db.write() as transaction:
         for table in ("blobs", "layers"):
             transaction.execute(f"UPDATE {table} SET created = ?", (OLD,))
-    for directory, names, files in os.walk(store.paths.root):
-        for name in (*names, *files):
+    for directory, names, others in os.walk(store.paths.root):
+        for name in (*names, *others):
             os.utime(f"{directory}/{name}", (OLD, OLD), follow_symlinks=False)
 
 
@@ -109,31 +110,61 @@ def test_sweep_removes_what_the_dead_left(store):
     paths = store.paths
     make_image(store, b"base", name="app")
     store.volumes.create("kept")
-    open(f"{paths.ingest}/{sha256(b'x')}.part", "w").close()
-    open(f"{paths.ingest}/aside.tmp", "w").close()
-    os.makedirs(f"{paths.layers}/{'ab' * 32}/fs")
-    os.makedirs(f"{paths.containers}/{'cd' * 32}/upper")
-    os.makedirs(f"{paths.volumes}/{'ef' * 32}/_data")
-    os.makedirs(f"{paths.volumes}/named-by-a-person/_data")
-    open(f"{paths.blobs}/sha256/{'12' * 32}", "w").close()
-    assert gc.sweep(store) == []
-    age(store)
-    removed = {path[len(paths.root) + 1 :].partition("/")[0] for path in gc.sweep(store)}
-    assert removed == {"ingest", "layers", "containers", "volumes", "blobs"}
-    assert os.path.isdir(paths.volumes + "/named-by-a-person/_data")
-    assert os.path.isdir(paths.volumes + "/kept/_data")
-    assert gc.check(store) == ["directory volumes/named-by-a-person has no row"]
+    made = []
+    for path in (
+        f"{paths.ingest}/aside.tmp",
+        f"{paths.ingest}/{sha256(b'empty')}.part",
+        f"{paths.ingest}/1-ab.snapshot/upper",
+        f"{paths.layers}/{'ab' * 32}/fs",
+        f"{paths.fixups}/{'ab' * 32}/0123",
+        f"{paths.fixups}/{sha256(b'base')[7:]}/0123/etc",
+        f"{paths.volumes}/{'ef' * 32}/_data",
+        f"{paths.volumes}/.12.gone/_data/file",
+        f"{paths.volumes}/made-only/_data",
+        f"{paths.blobs}/sha256/{'12' * 32}",
+        f"{paths.cache}/seccomp/default.bpf.999999999.ab.tmp",
+    ):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.close(os.open(path, os.O_CREAT)) if "." in path[-6:] or "blobs" in path else os.makedirs(path)
+        made.append(path)
+    os.makedirs(f"{paths.volumes}/of-a-person/_data/letters")
+    store.volumes.create("half-removed")
+    os.rename(f"{paths.volumes}/half-removed", f"{paths.volumes}/.34.gone")
+    lost = store.content.put(b"being deleted")
+    os.unlink(store.content.path(lost))
+    assert len(gc.sweep(store)) == len(made) + 3
+    assert [path for path in made if os.path.exists(path)] == []
+    assert os.path.isdir(paths.volumes + "/of-a-person/_data/letters")
+    assert [volume.name for volume in store.volumes.list()] == ["kept"]
+    assert gc.check(store) == ["directory volumes/of-a-person has no row"]
     assert gc.sweep(store) == []
 
 
-def test_sweep_leaves_what_is_being_written(store):
+def test_sweep_leaves_what_is_being_made(store):
+    paths = store.paths
+    fd, path = files.new_file(paths.ingest, ".tmp")
+    blob = f"{paths.blobs}/sha256/{'12' * 32}"
+    os.rename(path, blob)  # its row comes in a moment
+    directory, layer = files.new_directory(paths.ingest, ".layer")
+    assert gc.sweep(store) == gc.check(store) == []
+    os.close(fd)
+    os.close(directory)
+    assert len(gc.check(store)) == 2
+    assert len(gc.sweep(store)) == 2
+    assert not os.path.exists(blob) and not os.path.exists(layer)
+
+
+def test_a_broken_download_is_kept_for_a_while(store):
     with store.content.ingest(sha256(b"x" * 10), 10) as ingest:
         ingest.write(b"x")
         age(store)
-        assert gc.sweep(store) == []
+        assert gc.sweep(store) == [] == leftovers.kept(store)
         assert os.path.exists(ingest.path)
+    os.utime(ingest.path)
+    assert gc.sweep(store) == gc.check(store) == []
+    assert leftovers.kept(store) == [f"1 bytes of blob {ingest.digest}, for the next pull to go on from"]
     age(store)
-    assert gc.sweep(store) == [ingest.path]
+    assert gc.sweep(store) == [f"ingest/{ingest.digest}.part: removed"]
 
 
 def test_check_finds_each_kind_of_damage(store):
