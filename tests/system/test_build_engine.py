@@ -1,0 +1,107 @@
+"""`estiva build` as a user types it: RUN in a real container, its failures, and the image run."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from enginekit import IMAGE, Host, eventually, host
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[Host]:
+    with host() as made:
+        yield made
+
+
+@pytest.fixture
+def context(box: Host, tmp_path: pathlib.Path) -> pathlib.Path:
+    (tmp_path / "app.sh").write_text('#!/bin/sh\necho "hello $1 from $(id -un)"\n')
+    return tmp_path
+
+
+def write(context: pathlib.Path, *lines: str) -> None:
+    (context / "Dockerfile").write_text(f"FROM {IMAGE}\n" + "\n".join(lines) + "\n")
+
+
+def test_build_and_run(box: Host, context: pathlib.Path) -> None:
+    (context / "token").write_text("hunter2")
+    write(
+        context,
+        "RUN --mount=type=secret,id=t --mount=type=cache,target=/c test $(cat /run/secrets/t) = hunter2",
+        "RUN --mount=target=/ctx,ro cp /ctx/app.sh /copied",
+        "COPY --chmod=755 app.sh /app.sh",
+        "USER user",
+        "WORKDIR /home/w",
+        "RUN id -u > who && echo $HOME >> who",
+        "RUN --network=none ip -o link > links",
+        "RUN <<EOF",
+        "#!/bin/sh",
+        "echo script > script",
+        "EOF",
+        'ENTRYPOINT ["/app.sh"]',
+        'CMD ["you"]',
+    )
+    words = ("build", "-q", "-t", "app", "--secret", f"id=t,src={context}/token", context)
+    image = box.out(*words)
+    assert box.out("run", "--rm", "--network", "none", "app") == "hello you from user"
+    assert box.out("run", "--rm", "--network", "none", "--entrypoint", "cat", "app", "who") == "1000\n/home"
+    assert box.out("run", "--rm", "--network", "none", "--entrypoint", "cat", "app", "links").count("\n") == 0
+    assert box.out("run", "--rm", "--network", "none", "--entrypoint", "cat", "app", "script") == "script"
+    listing = box.out("run", "--rm", "--network", "none", "--entrypoint", "ls", "app", "/", "/etc").split()
+    assert not {"c", "ctx", "run", "hosts", "resolv.conf"} & set(listing) - {"hosts", "resolv.conf"}
+    assert box.out(*words) == image
+    assert "CACHED" in box.estiva("build", *words[2:]).stderr
+
+
+def test_a_failing_step(box: Host, context: pathlib.Path) -> None:
+    write(context, "RUN echo before; exit 3")
+    done = box.estiva("build", context, status=1)
+    assert "before" in done.stderr
+    assert "Dockerfile:2: RUN echo before; exit 3: exit status 3" in done.stderr
+    write(context, 'RUN ["/nosuch"]')
+    assert "Dockerfile:2: " in box.estiva("build", context, status=1).stderr
+    assert box.out("ps", "-aq") == ""
+
+
+def test_a_step_has_the_default_confinement(box: Host, context: pathlib.Path) -> None:
+    write(
+        context,
+        "RUN grep -E 'CapEff|Seccomp:' /proc/self/status > /status; mount -t tmpfs x /tmp && exit 1; true",
+    )
+    box.out("build", "-q", "-t", "confined", context)
+    status = box.out("run", "--rm", "--network", "none", "confined", "cat", "/status").split()
+    assert status == ["CapEff:", "00000000a80425fb", "Seccomp:", "2"]
+
+
+def test_an_interrupted_build_leaves_nothing(box: Host, context: pathlib.Path) -> None:
+    number = signal.SIGINT
+    write(context, f"RUN echo started; sleep {1000 + number}")
+    child = box.start("build", context, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    assert child.stderr is not None
+    while child.stderr.readline().strip() != "started":
+        assert child.poll() is None
+    os.kill(child.pid, number)
+    assert child.wait() != 0
+    child.stderr.close()
+    eventually(lambda: not running(f"sleep {1000 + number}"))
+    box.estiva("system", "check", status=None)
+    write(context, "RUN true")
+    box.out("build", "-q", context)
+    assert box.estiva("system", "check").returncode == 0
+
+
+def running(command: str) -> bool:
+    wanted = command.replace(" ", "\0").encode()
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            if pathlib.Path("/proc", name, "cmdline").read_bytes().startswith(wanted):
+                return True
+        except OSError:
+            continue
+    return False
