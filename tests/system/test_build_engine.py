@@ -54,7 +54,19 @@ def test_build_and_run(box: Host, context: pathlib.Path) -> None:
     assert box.out("run", "--rm", "--network", "none", "--entrypoint", "cat", "app", "links").count("\n") == 0
     assert box.out("run", "--rm", "--network", "none", "--entrypoint", "cat", "app", "script") == "script"
     listing = box.out(
-        "run", "--rm", "--network", "none", "--entrypoint", "find", "app", "/", "-xdev", "-maxdepth", "2"
+        "run",
+        "--rm",
+        "-u",
+        "0",
+        "--network",
+        "none",
+        "--entrypoint",
+        "find",
+        "app",
+        "/",
+        "-xdev",
+        "-maxdepth",
+        "2",
     )
     assert not {"/c", "/ctx", "/run/secrets", "/dev/pipes"} & set(listing.split())
     assert box.out(*words) == image
