@@ -49,6 +49,10 @@ _capget.argtypes = (ctypes.c_char_p, ctypes.c_void_p)
 _personality = libc.personality
 _personality.argtypes = (ctypes.c_ulong,)
 _malloc_trim = getattr(libc, "malloc_trim", None)
+_memset = libc.memset
+_memset.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
+_memcpy = libc.memcpy
+_memcpy.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t)
 _setdomainname = libc.setdomainname
 _setdomainname.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
 _close_range = syscall(ctypes.c_uint, ctypes.c_uint, ctypes.c_uint)
@@ -69,8 +73,8 @@ def set_name(name: str) -> None:
 def set_title(title: str) -> None:
     """Show `title` as this process's command line, and wipe the environment that it was started with.
 
-    Both are memory of ours that /proc/PID/cmdline and environ show to others (proc(5)): their places are fields
-    48 to 51 of /proc/self/stat. os.environ is a copy and stays. Does nothing where there is no /proc.
+    Both are memory of ours that /proc/PID/cmdline and environ show to others (proc(5)): their places are
+    fields 48 to 51 of /proc/self/stat. os.environ is a copy and stays. Does nothing where there is no /proc.
     """
     try:
         with open("/proc/self/stat", "rb") as file:
@@ -79,11 +83,11 @@ def set_title(title: str) -> None:
         return
     start, end, environment, environment_end = map(int, fields[45:49])
     if 0 < environment <= environment_end:
-        ctypes.memset(environment, 0, environment_end - environment)
+        _memset(environment, 0, environment_end - environment)
     if 0 < start < end:
-        ctypes.memset(start, 0, end - start)
+        _memset(start, 0, end - start)
         text = os.fsencode(title)[: end - start - 1]
-        ctypes.memmove(start, text, len(text))
+        _memcpy(start, text, len(text))
 
 
 def set_dumpable(on: bool) -> None:

@@ -28,6 +28,9 @@ def run(command: Callable[[], None] | None, channel: Channel, *, terminal: bool,
     """
     if not pid_namespace:
         process.set_child_subreaper()
+    # The command line and environment of the host are nothing for the container.
+    process.set_title("estiva-init")
+    process.set_name("estiva-init")
     pid = os.fork() if command is not None else -1
     if command is not None and pid == 0:
         if terminal:
