@@ -13,6 +13,7 @@ import shutil
 import tempfile
 
 from estiva.build.mounts import Mount
+from estiva.files import remove_tree
 from estiva.paths import Paths
 
 
@@ -97,8 +98,18 @@ def _locked(work: str) -> tuple[str, int]:
         os.close(fd)
 
 
-def _sweep(work: str) -> None:
-    """Remove what killed builds left."""
+def sweep(paths: Paths) -> list[str]:
+    """Remove what killed builds have left; the paths."""
+    removed = []
+    for directory in (paths.cache + "/build/work", paths.run_root + "/build"):
+        if os.path.isdir(directory):
+            removed += _sweep(directory)
+    return removed
+
+
+def _sweep(work: str) -> list[str]:
+    """Remove what killed builds left; the paths."""
+    removed = []
     for name in os.listdir(work):
         path = f"{work}/{name}"
         try:
@@ -107,8 +118,10 @@ def _sweep(work: str) -> None:
             continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path, ignore_errors=True)
+            remove_tree(path)
+            removed.append(path)
         except BlockingIOError:
             pass
         finally:
             os.close(fd)
+    return removed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from estiva.cli.parser import FLAG, LIST, TEXT, Options, Verb
 
 TYPE_CHECKING = False
@@ -134,7 +136,10 @@ def prune(context: Context, options: Options) -> None:
     if not confirm(options, what + (" and anonymous volumes" if volumes else "")):
         return
     done = system.prune(context.engine, all=everything, volumes=volumes)
+    for line in done["failed"]:
+        print(f"problem: {line}", file=sys.stderr)
     for title, words in (
+        ("Swept", done["swept"]),
         ("Deleted Containers", done["containers"]),
         ("Deleted Volumes", done["volumes"]),
         ("Deleted Images", [line[0].lower() + line[1:] for line in done["images"]]),
@@ -151,13 +156,13 @@ def prune(context: Context, options: Options) -> None:
 def check(context: Context, options: Options) -> int:
     from estiva.engine import system
 
-    swept, problems = system.check(context.engine, deep=options.flag("deep"))
-    for line in swept:
-        print(f"swept: {line}")
-    for line in problems:
-        print(f"problem: {line}")
-    print("all is well" if not problems else f"{len(problems)} problems")
-    return 1 if problems else 0
+    found = system.check(context.engine, deep=options.flag("deep"))
+    for title, key in (("swept", "swept"), ("kept", "kept"), ("problem", "problems")):
+        for line in found[key]:
+            print(f"{title}: {line}")
+    count = len(found["problems"])
+    print(f"{count} problem{'s' if count > 1 else ''}" if count else "all is well")
+    return 1 if count else 0
 
 
 def prune_containers(context: Context, options: Options) -> None:

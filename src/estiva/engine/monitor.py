@@ -80,7 +80,7 @@ def main(plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hol
 class Monitor:
     def __init__(self, plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int]) -> None:
         self.plan = plan
-        self.streams = Conversation(stdio, channel)
+        self.streams = Conversation(stdio, channel, bound=plan["ephemeral"])
         self.cgroup: Cgroup | None = None
         self.init: Init | None = None
         self.endpoint: Any = None

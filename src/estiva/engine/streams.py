@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import select
+from _signal import SIGKILL
 from errno import EAGAIN, EIO
 
 from estiva import fastjson
@@ -113,10 +114,13 @@ class Conversation:
     """The copying loop of one process: its streams, its caller's messages, its end.
 
     `stdio` are the caller's ends (-1: nobody). Without a terminal, `pipes` makes the process's ends before it
-    starts; with one, `console` takes the pty's master after.
+    starts; with one, `console` takes the pty's master after. A `bound` process ends when its caller goes.
     """
 
-    def __init__(self, stdio: tuple[int, int, int], channel: socket | None = None) -> None:
+    def __init__(
+        self, stdio: tuple[int, int, int], channel: socket | None = None, *, bound: bool = False
+    ) -> None:
+        self.bound = bound
         self.stdio = stdio
         self.channel = channel
         self.sources: list[Source] = []
@@ -149,6 +153,8 @@ class Conversation:
         Returns early, with `detached` set, only when there is no channel to tell of the detach keys.
         """
         self.init = init
+        if self.bound and self.channel is None:
+            self.hang_up()
         running, timeout = True, -1
         while running or self.sources:
             poll = select.poll()
@@ -228,6 +234,11 @@ class Conversation:
         if self.channel is not None:
             self.channel.close()
             self.channel = None
+        if self.bound and self.init is not None:
+            try:
+                self.init.signal(SIGKILL)
+            except ProcessLookupError:
+                pass
         if self.input is not None:
             self.input.source = -1
         for source in self.sources:

@@ -101,13 +101,14 @@ def prune(engine: Engine, *, all: bool = False, volumes: bool = False) -> dict[s
     with `volumes` anonymous volumes.
 
     Returns {"containers": ids, "images": rmi lines, "volumes": names, "build_cache": count, "bytes": freed,
-    "busy": another process was storing things, so that unused content had to stay}.
+    "busy": another process was storing things, so that unused content had to stay; "swept", "failed": what
+    killed processes had left, in words, and what of it could not be removed}.
     """
     from estiva.engine import containers, images
     from estiva.engine import volumes as volume_verbs
     from estiva.store import gc
 
-    containers.sweep(engine)
+    swept, failed = containers.sweep(engine)
     ids, freed = containers.prune(engine)
     names: list[str] = []
     if volumes:
@@ -117,7 +118,7 @@ def prune(engine: Engine, *, all: bool = False, volumes: bool = False) -> dict[s
     cached = prune_build_cache(engine)["steps"]
     lines, _ = images.prune(engine, all=all)
     result = gc.reclaim(engine.store, grace=0.0 if all else gc.GRACE)
-    gc.sweep(engine.store)
+    engine.store.layers.sweep()
     freed += max(0, before - images.store_size(engine))
     return {
         "containers": ids,
@@ -126,6 +127,8 @@ def prune(engine: Engine, *, all: bool = False, volumes: bool = False) -> dict[s
         "build_cache": cached,
         "bytes": freed,
         "busy": result["busy"],
+        "swept": swept,
+        "failed": failed,
     }
 
 
@@ -151,13 +154,19 @@ def prune_build_cache(engine: Engine) -> dict[str, Any]:
     return {"steps": steps, "bytes": done["bytes"], "busy": done["busy"]}
 
 
-def check(engine: Engine, *, deep: bool = False) -> tuple[list[str], list[str]]:
-    """Sweep what killed processes left, then check all state against itself: (what was swept, problems).
+def check(engine: Engine, *, deep: bool = False) -> dict[str, list[str]]:
+    """Sweep what killed processes left, then check all state against itself.
 
-    `deep` reads all content and verifies its digests.
+    Returns, in words, {"swept": what was removed, "kept": what is half done and stays on purpose, "problems":
+    what is wrong}. `deep` reads all content and verifies its digests.
     """
     from estiva.engine import containers
-    from estiva.store import gc
+    from estiva.store import gc, leftovers
 
-    swept = [*containers.sweep(engine), *(f"{path}: removed" for path in gc.sweep(engine.store))]
-    return swept, [*gc.check(engine.store, deep=deep), *containers.check(engine)]
+    swept, failed = containers.sweep(engine)
+    engine.db.checkpoint()
+    return {
+        "swept": swept,
+        "kept": leftovers.kept(engine.store),
+        "problems": [*failed, *gc.check(engine.store, deep=deep), *containers.check(engine)],
+    }

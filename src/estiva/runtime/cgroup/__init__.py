@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from estiva.runtime.cgroup.base import Cgroup, sweep
+from estiva.runtime.cgroup.base import Cgroup, children, sweep
 from estiva.runtime.cgroup.layout import parent, resolve, version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Cgroup", "parent", "resolve", "sweep", "version", "warnings"]
+__all__ = ["Cgroup", "children", "parent", "resolve", "sweep", "version", "warnings"]
 
 
 def warnings(resources: dict[str, Any]) -> list[str]:

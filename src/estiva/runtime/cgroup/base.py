@@ -301,6 +301,20 @@ def step_error(doing: str, path: str, error: OSError) -> EngineError | NotFound 
     return EngineError(f"{doing} {path}: {os.strerror(error.errno or 0).lower()}")
 
 
+def children(under: str) -> list[str]:
+    """The names of the cgroups right below `under`, in whatever hierarchy; none if it isn't there."""
+    places = layout()
+    under = clean(under)
+    found: set[str] = set()
+    for mount in (*places.mounts, *([places.hybrid] if places.hybrid else [])):
+        try:
+            with os.scandir(mount + under) as entries:
+                found.update(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+        except OSError:
+            continue  # not there, or not ours
+    return sorted(found)
+
+
 def sweep(under: str, keep: set[str], *, min_age: float = 10.0) -> list[str]:
     """Remove empty child cgroups of `under` whose names are not in `keep`; returns their names.
 
