@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 import bundle
-from bundle import Running, box, config, requires_kernel, rootfs, run  # noqa: F401 (fixtures)
+from bundle import Running, config, requires_kernel, run
 from estiva.errors import CommandNotExecutable, EngineError, InvalidInput
 from estiva.linux import fs, process
 from estiva.runtime.exec import execute
 from estiva.runtime.rootfs import Rootfs
 
 pytestmark = requires_kernel
+pytest_plugins = ["bundle"]
 
 
 def put(rootfs: Rootfs, path: str) -> str:
@@ -26,7 +27,7 @@ def put(rootfs: Rootfs, path: str) -> str:
     return where
 
 
-# --- K1 -------------------------------------------------------------------------------------------------------
+# --- K1 ---
 
 
 @pytest.mark.parametrize("link", ["{outside}", "../../../../../../../../../..{outside}"])
@@ -90,7 +91,7 @@ def test_mkdir_of_a_target_against_racing_swaps(tmp_path: Path) -> None:
     assert list(outside.iterdir()) == []
 
 
-# --- K3 -------------------------------------------------------------------------------------------------------
+# --- K3 ---
 
 
 def test_no_fd_leaks(rootfs: Rootfs) -> None:
@@ -114,7 +115,7 @@ def test_no_fd_leaks(rootfs: Rootfs) -> None:
             os.close(fd)
 
 
-# --- K4 -------------------------------------------------------------------------------------------------------
+# --- K4 ---
 
 
 def test_the_child_is_not_dumpable_until_execve(rootfs: Rootfs) -> None:
@@ -175,7 +176,7 @@ def test_pid_one_of_init_is_closed_to_the_container(rootfs: Rootfs) -> None:
     assert text.count("Permission denied") >= 3 or text.count("denied") >= 3
 
 
-# --- K5 -------------------------------------------------------------------------------------------------------
+# --- K5 ---
 
 
 def test_masked_and_read_only_paths(rootfs: Rootfs) -> None:
@@ -236,7 +237,7 @@ def test_a_terminal_needs_a_real_devpts(rootfs: Rootfs) -> None:
         run(spec, rootfs)
 
 
-# --- K6 -------------------------------------------------------------------------------------------------------
+# --- K6 ---
 
 
 def capabilities(text: str) -> dict[str, int]:
@@ -272,7 +273,7 @@ def test_an_unknown_capability_is_refused(rootfs: Rootfs) -> None:
         run(config("true", capabilities={"bounding": ["CAP_EVERYTHING"]}), rootfs)
 
 
-# --- K7 -------------------------------------------------------------------------------------------------------
+# --- K7 ---
 
 
 def test_a_name_that_looks_like_a_number_is_a_number(rootfs: Rootfs) -> None:

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 import bundle
-from bundle import box, config, requires_kernel, rootfs, run  # noqa: F401 (fixtures)
+from bundle import config, requires_kernel, run
 from estiva.runtime.cgroup import Cgroup
 from estiva.runtime.exec import execute
 from estiva.runtime.rootfs import Rootfs
 
 pytestmark = requires_kernel
+pytest_plugins = ["bundle"]
 
 
 @pytest.fixture

@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 
 import bundle
-from bundle import Running, box, config, requires_kernel, rootfs  # noqa: F401 (fixtures)
+from bundle import Running, config, requires_kernel
 from estiva.errors import CommandNotFound, Conflict, InvalidInput
 from estiva.runtime.exec import execute
 from estiva.runtime.rootfs import Rootfs
 
 pytestmark = requires_kernel
+pytest_plugins = ["bundle"]
 
 
 @pytest.fixture
-def it(rootfs: Rootfs) -> Iterator[Running]:  # noqa: F811
+def it(rootfs: Rootfs) -> Iterator[Running]:
     with Running(config("sleep", "100"), rootfs) as running:
         yield running
 
@@ -73,7 +74,7 @@ def test_terminal(it: Running) -> None:
         init.close()
 
 
-def test_a_container_that_is_gone(rootfs: Rootfs) -> None:  # noqa: F811
+def test_a_container_that_is_gone(rootfs: Rootfs) -> None:
     with Running(config("true"), rootfs) as it:
         it.init.wait()
         with pytest.raises(Conflict, match="its container is not running"):

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 import bundle
-from bundle import box, config, requires_kernel, rootfs, run  # noqa: F401 (fixtures)
+from bundle import config, requires_kernel, run
 from estiva.runtime import container
 from estiva.runtime.rootfs import Rootfs
 
 pytestmark = requires_kernel
+pytest_plugins = ["bundle"]
 
 
 @pytest.mark.parametrize(("script", "status"), [("exit 5", 5), ("kill -TERM $$", 143), ("true", 0)])
