@@ -112,4 +112,27 @@ def status(error: EstivaError) -> tuple[int, int]:
 
 def oneline(text: str) -> str:
     """`text` fit for one line of a terminal: what can't be printed is shown escaped (K9)."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+_NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def _escape(c: str) -> str:
+    # By hand: the codec would be imported, and a child that is in a container already must import nothing.
+    number = ord(c)
+    width = "x02" if number < 256 else "u04" if number < 1 << 16 else "U08"
+    return _NAMED.get(c) or f"\\{width[0]}{number:{width[1:]}x}"
+
+
+def brief(text: str, limit: int = 600) -> str:
+    """`text` as `oneline` shows it, its middle left out where it is longer than `limit` characters."""
+    shown = oneline(text if len(text) <= 2 * limit else text[:limit] + text[-limit:])
+    if len(text) <= limit and len(shown) <= 2 * limit:
+        return shown
+    return f"{shown[: limit * 2 // 3]}[...]{shown[-limit // 3 :]}"
+
+
+def reason(error: OSError) -> str:
+    """What the kernel says of an error, for the end of a message: "no such file or directory"."""
+    return (error.strerror or str(error)).lower()

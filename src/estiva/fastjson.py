@@ -46,15 +46,15 @@ def _unserialisable(value: object) -> Any:
 
 
 try:
-    from _json import encode_basestring, make_encoder, make_scanner
+    from _json import encode_basestring, encode_basestring_ascii, make_encoder, make_scanner
 except ImportError:
     import json as _json_package
 
     def _scan(text: str, hook: Callable[[list[tuple[str, Any]]], Any] | None) -> Any:
         return _json_package.loads(text, object_pairs_hook=hook, parse_constant=_not_finite)
 
-    def _encode(value: object, sort_keys: bool) -> str:
-        return _json_package.dumps(value, separators=(",", ":"), sort_keys=sort_keys, ensure_ascii=False)
+    def _encode(value: object, sort_keys: bool, ascii: bool) -> str:
+        return _json_package.dumps(value, separators=(",", ":"), sort_keys=sort_keys, ensure_ascii=ascii)
 
 else:
 
@@ -65,24 +65,45 @@ else:
             raise ValueError(f"extra data at character {end}")
         return value
 
-    def _encode(value: object, sort_keys: bool) -> str:
-        encoder = make_encoder(
-            {}, _unserialisable, encode_basestring, None, ":", ",", sort_keys, False, False
-        )
+    def _encode(value: object, sort_keys: bool, ascii: bool) -> str:
+        escape = encode_basestring_ascii if ascii else encode_basestring
+        encoder = make_encoder({}, _unserialisable, escape, None, ":", ",", sort_keys, False, False)
         return "".join(encoder(value, 0))
 
 
 def loads(data: bytes | str, *, what: str = "json", strict: bool = False) -> Any:
-    """Parse one JSON value. `strict` refuses duplicate keys. Raises InvalidInput naming `what`."""
+    """Parse one JSON value. `strict` refuses duplicate keys and halves of surrogate pairs, which are no text.
+
+    Raises InvalidInput naming `what`.
+    """
     try:
         text = data if isinstance(data, str) else data.decode("utf-8")
-        return _scan(text, unique if strict else None)
+        value = _scan(text, unique if strict else None)
+        if strict and ("\\ud" in text or "\\uD" in text) and not _is_text(_encode(value, False, False)):
+            raise ValueError("a string has half of a surrogate pair")
+        return value
     except StopIteration:
         raise InvalidInput(f"{what} is not valid json: it ends too early") from None
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{what} is not valid json: {error}") from None
+    except RecursionError:
+        raise InvalidInput(f"{what} is not valid json: it is nested too deeply") from None
+    except ValueError as error:
+        words = str(error)
+        raise InvalidInput(f"{what} is not valid json: {words[:1].lower()}{words[1:]}") from None
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def dumps(value: object, *, sort_keys: bool = False) -> str:
-    """`value` as compact JSON text (UTF-8 kept as it is). Raises TypeError for what is not JSON."""
-    return _encode(value, sort_keys)
+    """`value` as compact JSON text. Raises TypeError for what is not JSON.
+
+    UTF-8 is kept as it is. Bytes of the command line that are none are surrogates in Python (PEP 383): with
+    such, all is ASCII with escapes, which `loads` turns into the same surrogates again.
+    """
+    text = _encode(value, sort_keys, False)
+    return text if text.isascii() or _is_text(text) else _encode(value, sort_keys, True)

@@ -56,10 +56,15 @@ def sync_directory(path: str) -> None:
         os.close(fd)
 
 
-def read_bounded(path: str, limit: int) -> bytes:
-    """The whole of a regular file of at most `limit` bytes (K13). Raises IntegrityError when it is larger."""
+def read_bounded(path: str, limit: int, *, wait: bool = False) -> bytes:
+    """The whole of a file of at most `limit` bytes (K13). Raises IntegrityError when it is larger.
+
+    `wait` is for what a user names: a pipe such as bash's <(COMMAND) is read to its end.
+    """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
+        if wait:
+            os.set_blocking(fd, True)
         chunks: list[bytes] = []
         left = limit + 1
         while left > 0:

@@ -165,11 +165,11 @@ class Context:
 
 def tell(error: errors.EstivaError, see: str = "") -> None:
     """An error for people: one line, then what can be done about it."""
-    lines = [f"estiva: {errors.oneline(error.message)}"]
+    lines = [f"estiva: {errors.brief(error.message)}"]
     if error.hint:
-        lines.append(f"hint: {errors.oneline(error.hint)}")
-    if see and isinstance(error, UsageError):
-        lines.append(f"see '{see} --help'")
+        lines.append(f"hint: {errors.brief(error.hint)}")
+    elif see and isinstance(error, UsageError):
+        lines.append(f"hint: see '{see} --help'")
     sys.stdout.flush()
     sys.stderr.write("\n".join(lines) + "\n")
 

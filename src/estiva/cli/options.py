@@ -9,7 +9,7 @@ import os
 
 from estiva.cli import values
 from estiva.cli.parser import FLAG, INT, LIST, TEXT, Options, UsageError, bad_value
-from estiva.errors import Conflict, InvalidInput, NotFound, Unsupported
+from estiva.errors import Conflict, InvalidInput, NotFound, Unsupported, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -202,6 +202,8 @@ class _Translator:
         ):
             if options.given(name):
                 host[key] = options.number(name)
+        if host.get("PidsLimit") == 0:
+            host["PidsLimit"] = -1  # said so it is unlimited; left away, as many as spec.PIDS_LIMIT
         for name, key in (("cpuset-cpus", "CpusetCpus"), ("cpuset-mems", "CpusetMems")):
             if options.given(name):
                 host[key] = options.text(name)
@@ -334,8 +336,8 @@ def security_options(words: list[str]) -> dict[str, Any]:
     """HostConfig.SecurityOpt and what goes with it; a seccomp profile is read in."""
     result: dict[str, Any] = {"SecurityOpt": []}
     for word in words:
-        separator = "=" if "=" in word else ":"
-        key, given, value = word.partition(separator)
+        # the first of both separates: a profile's path may have the other in it
+        key, given, value = word.partition("=" if "=" in word.partition(":")[0] else ":")
         if not given and word != "no-new-privileges":
             raise InvalidInput(f'invalid --security-opt: "{word}"')
         if key == "systempaths":
@@ -355,8 +357,7 @@ def _profile(path: str) -> str:
     try:
         data = files.read_bounded(path, values.MAX_FILE)
     except OSError as error:
-        reason = os.strerror(error.errno or 0).lower()
-        raise NotFound(f"opening seccomp profile ({path}) failed: {reason}") from None
+        raise NotFound(f"opening seccomp profile ({path}) failed: {reason(error)}") from None
     fastjson.loads(data, what=f"seccomp profile {path}")
     return os.path.abspath(path)
 

@@ -211,9 +211,14 @@ class _Reader:
             self.values[name] = truth
         else:
             try:
-                self.values[name] = int(value, 0)
+                if not value.isascii() or len(value) > 64:
+                    raise ValueError
+                number = int(value, 0)
             except ValueError:
                 raise bad_value(option, value, "not a whole number") from None
+            if not -1 << 63 <= number < 1 << 63:
+                raise bad_value(option, value, "value out of range")
+            self.values[name] = number
 
     def suggestion(self, name: str) -> str:
         near = nearest(name, [option[1] for option in self.options])

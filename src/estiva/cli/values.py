@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from estiva import files
-from estiva.errors import InvalidInput, NotFound
+from estiva.errors import InvalidInput, NotFound, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 MAX_FILE = 16 << 20
+MAX_NUMBER = (1 << 63) - 1
 ULIMITS = (
     "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
     "rtprio", "rttime", "sigpending", "stack",
@@ -35,7 +36,13 @@ def size(text: str) -> int:
         number = number[:-1].rstrip()
     if not _is_decimal(number):
         raise ValueError(f"invalid size: '{text}'")
-    return int(float(number) * UNITS[unit]) if "." in number else int(number) * UNITS[unit]
+    whole, _, part = number.partition(".")
+    if len(whole.lstrip("0")) > 19:
+        raise ValueError("it is too large")
+    count = int(whole or "0") * UNITS[unit] + int(float(f"0.{part or 0}") * UNITS[unit])
+    if count > MAX_NUMBER:  # the kernel would wrap it
+        raise ValueError("it is too large")
+    return count
 
 
 def _is_decimal(text: str) -> bool:
@@ -51,6 +58,8 @@ def nano_cpus(text: str) -> int:
     whole, _, part = text.partition(".")
     if len(part.rstrip("0")) > 9:
         raise ValueError("value is too precise")
+    if len(whole.lstrip("0")) > 9:
+        raise ValueError("it is too large")
     return int(whole or "0") * 10**9 + int((part + "000000000")[:9])
 
 
@@ -88,10 +97,10 @@ def labels(files_given: Iterable[str], words: Iterable[str]) -> dict[str, str]:
 def _lines(path: str, what: str) -> list[tuple[str, str, str]]:
     """The (key, "=" or "", value) lines of a file; blank lines and # comments are skipped."""
     try:
-        data = files.read_bounded(path, MAX_FILE)
+        data = files.read_bounded(path, MAX_FILE, wait=True)
         text = data.decode("utf-8-sig")
     except OSError as error:
-        raise NotFound(f"can't read {path}: {os.strerror(error.errno or 0).lower()}") from None
+        raise NotFound(f"can't read {path}: {reason(error)}") from None
     except ValueError:
         raise InvalidInput(f"{path} is not UTF-8 text") from None
     result = []
@@ -102,6 +111,8 @@ def _lines(path: str, what: str) -> list[tuple[str, str, str]]:
         key, equals, value = line.partition("=")
         if not key or any(c.isspace() for c in key):
             raise InvalidInput(f"{path}: {what} '{key}' is empty or contains whitespace")
+        if "\0" in line:
+            raise InvalidInput(f"{path}: {what} '{key}' contains a null byte")
         result.append((key, equals, value))
     return result
 
@@ -116,10 +127,11 @@ def ulimit(text: str) -> dict[str, Any]:
     words = limits.split(":")
     if len(words) > 2:
         raise ValueError(f"too many limit value arguments: {limits}, can only have up to two, soft[:hard]")
-    try:
-        numbers = [int(word) for word in words]
-    except ValueError:
-        raise ValueError(f"{limits} is not a number or two") from None
+    if not all(word == "-1" or (word.isascii() and word.isdigit()) for word in words):
+        raise ValueError(f"{limits} is not a number or two")
+    if any(len(word) > 19 or int(word) > MAX_NUMBER for word in words):
+        raise ValueError(f"{limits} is too large, -1 is unlimited")
+    numbers = [int(word) for word in words]
     soft, hard = numbers[0], numbers[-1]
     if hard != -1 and (soft > hard or soft == -1):
         raise ValueError(f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")

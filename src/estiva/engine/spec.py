@@ -7,7 +7,7 @@ The defaults are Docker's: six namespaces, masked and read-only kernel files, 14
 from __future__ import annotations
 
 from estiva.engine.record import DEFAULT_PATH, merge_env
-from estiva.errors import InvalidInput, Unsupported
+from estiva.errors import InvalidInput, Unsupported, reason
 from estiva.runtime import security
 
 TYPE_CHECKING = False
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 CPU_PERIOD = 100_000  # microseconds
 PIDS_LIMIT = 2048
 SHM_SIZE = 64 << 20  # bytes
+CPUSET = frozenset("0123456789,-")
+HOSTNAME_LIMIT = 64  # bytes: __NEW_UTS_LEN
 
 
 def mounts(host_config: dict[str, Any], ipc_mounts: bool = True) -> list[dict[str, Any]]:
@@ -87,10 +89,12 @@ def resources(host_config: dict[str, Any]) -> dict[str, Any]:
         cpu["period"] = get("CpuPeriod")
     if get("CpuShares"):
         cpu["shares"] = get("CpuShares")
-    if get("CpusetCpus"):
-        cpu["cpus"] = get("CpusetCpus")
-    if get("CpusetMems"):
-        cpu["mems"] = get("CpusetMems")
+    for key, name in (("CpusetCpus", "cpus"), ("CpusetMems", "mems")):
+        value = get(key)
+        if value:
+            if not CPUSET.issuperset(value):  # the kernel takes a newline, and what follows it, for a comma
+                raise InvalidInput(f"invalid --cpuset-{name}: {value}", hint="a list such as 0-3,7")
+            cpu[name] = value
     limit = get("PidsLimit")
     result: dict[str, Any] = {"pids": {"limit": PIDS_LIMIT if limit is None or limit == 0 else limit}}
     if memory:
@@ -116,7 +120,7 @@ def linux_devices(devices: Any) -> list[dict[str, Any]]:
         try:
             status = os.stat(source)
         except OSError as error:
-            raise InvalidInput(f"device {source} can't be used: {error.strerror}") from None
+            raise InvalidInput(f"device {source} can't be used: {reason(error)}") from None
         if stat.S_ISCHR(status.st_mode):
             kind = "c"
         elif stat.S_ISBLK(status.st_mode):
@@ -167,7 +171,8 @@ def security_options(host_config: dict[str, Any]) -> tuple[str, bool]:
     """
     seccomp, no_new_privileges = "", False
     for option in host_config.get("SecurityOpt") or ():
-        key, separator, value = option.replace(":", "=", 1).partition("=")
+        # the first of both separates: a profile's path may have the other in it
+        key, separator, value = option.partition("=" if "=" in option.partition(":")[0] else ":")
         if key == "seccomp" and value:
             seccomp = value
         elif key == "no-new-privileges" and value in ("", "true", "false"):
@@ -239,10 +244,20 @@ def make(
         "linux": linux,
     }
     if "uts" not in shared and host_config.get("UTSMode") != "host":
-        spec["hostname"] = config.get("Hostname") or ""
+        spec["hostname"] = uts_name("hostname", config.get("Hostname") or "")
         if config.get("Domainname"):
-            spec["domainname"] = config["Domainname"]
+            spec["domainname"] = uts_name("domain name", config["Domainname"])
     return spec
+
+
+def uts_name(kind: str, name: str) -> str:
+    """`name` if the kernel takes it and no file of the container is garbled by it. Raises InvalidInput."""
+    if name and (not name.isprintable() or " " in name or len(name.encode()) > HOSTNAME_LIMIT):
+        raise InvalidInput(
+            f'invalid {kind} "{name}"',
+            hint=f"at most {HOSTNAME_LIMIT} bytes, without spaces and control characters",
+        )
+    return name
 
 
 def order(base: list[dict[str, Any]], extra: list[dict[str, Any]]) -> list[dict[str, Any]]:

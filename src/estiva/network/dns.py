@@ -110,7 +110,7 @@ def _word(word: str) -> None:
     from estiva.errors import InvalidInput, oneline
 
     if not word or not word.isprintable() or " " in word or word[0] in "#;":
-        raise InvalidInput(f"{oneline(word)!r} can't stand in a resolv.conf or hosts file")
+        raise InvalidInput(f"'{oneline(word)}' can't stand in a resolv.conf or hosts file")
 
 
 def _address(address: str, entry: str, given: bool) -> None:
@@ -126,5 +126,5 @@ def _address(address: str, entry: str, given: bool) -> None:
             continue
     problem = f"{address!r} is not an address" if given else "it has no address"
     raise InvalidInput(
-        f"invalid host entry {oneline(entry)!r}: {oneline(problem)}", hint="write NAME:ADDRESS"
+        f"invalid host entry '{oneline(entry)}': {oneline(problem)}", hint="write NAME:ADDRESS"
     )

@@ -78,6 +78,7 @@ def enter(what: Process, target: int, flags: int, cgroup: Cgroup | None, channel
         channel.step = "enter the cgroup"
         cgroup.enter()
     channel.step = "join the container's namespaces"
+    child.forbid_imports()
     ns.setns(target, flags, "the container's namespaces")
     os.close(target)
     if flags & ns.CLONE_NEWUSER:

@@ -14,6 +14,7 @@ import _signal
 import _socket
 import gc
 import os
+import sys
 
 from estiva.linux import fs, process, tty
 from estiva.linux import namespace as ns
@@ -185,9 +186,15 @@ def build(plan: Plan, channel: sync.Channel) -> Identity:
     protect.make_readonly(root, plan.readonly_paths)
     protect.mask(root, plan.masked)
     channel.step = "change the root"
+    forbid_imports()
     rootfs.pivot(root, plan.propagation, plan.readonly)
     os.close(root)
     return identity
+
+
+def forbid_imports() -> None:
+    """From now on names are the container's: an import would find, and run, what its image has there (K2)."""
+    sys.meta_path.clear()
 
 
 def look_up(root: int, what: Process) -> Identity:

@@ -23,7 +23,7 @@ import sys
 import time
 from _thread import _local
 
-from estiva.errors import Conflict, EstivaError, StateError, Unavailable
+from estiva.errors import Conflict, EstivaError, InvalidInput, StateError, Unavailable
 from estiva.store import schema
 
 TYPE_CHECKING = False
@@ -112,6 +112,8 @@ class Database:
             except _Error as error:
                 if not _again(error, attempt):
                     raise self._explain(error) from error
+            except UnicodeEncodeError as error:
+                raise _not_text(error) from None
         raise AssertionError("unreachable")
 
     def write(self) -> Transaction:
@@ -220,6 +222,8 @@ class Transaction:
             return self.connection.execute(sql, params)
         except _Error as error:
             raise self.database._explain(error) from error
+        except UnicodeEncodeError as error:
+            raise _not_text(error) from None
 
     def read(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of one query inside the transaction."""
@@ -323,6 +327,11 @@ def _again(error: BaseException, attempt: int) -> bool:
         return False
     time.sleep(0.01 * (attempt + 1))
     return True
+
+
+def _not_text(error: UnicodeEncodeError) -> InvalidInput:
+    """A word that holds bytes which are no UTF-8 names nothing here, and can't be stored."""
+    return InvalidInput(f'"{error.object}" is not UTF-8 text')
 
 
 def _disk_full(path: str) -> bool:
