@@ -48,7 +48,9 @@ def test_a_failed_start_leaves_a_created_container(box):
 
 
 def test_is_process_one_alone_in_its_namespaces(box):
-    script = "echo $$; ps | wc -l; hostname; readlink /proc/self/ns/pid /proc/self/ns/net; cat /proc/self/cgroup"
+    script = (
+        "echo $$; ps | wc -l; hostname; readlink /proc/self/ns/pid /proc/self/ns/net; cat /proc/self/cgroup"
+    )
     lines = run(box, "--hostname", "ship", IMAGE, "sh", "-c", script).splitlines()
     assert lines[0] == "1" and int(lines[1]) <= 4 and lines[2] == "ship"
     assert lines[3] != os.readlink("/proc/self/ns/pid")
@@ -87,7 +89,9 @@ def test_kernel_files_are_masked_and_read_only(box):
 
 def test_capabilities_and_no_new_privileges(box):
     status = run(box, IMAGE, "cat", "/proc/self/status")
-    caps = dict(line.split(":\t") for line in status.splitlines() if line.startswith(("Cap", "NoNew", "Seccomp:")))
+    caps = dict(
+        line.split(":\t") for line in status.splitlines() if line.startswith(("Cap", "NoNew", "Seccomp:"))
+    )
     assert caps["CapEff"] == caps["CapBnd"] == "00000000a80425fb"
     assert caps["CapInh"] == caps["CapAmb"] == "0000000000000000"
     assert caps["Seccomp"] == "2" and caps["NoNewPrivs"] == "0"
@@ -100,14 +104,32 @@ def test_capabilities_and_no_new_privileges(box):
 
 
 def test_privileged(box):
-    out = run(box, "--privileged", IMAGE, "sh", "-c", "mount -t tmpfs x /tmp && ls /dev/null && touch /sys/x; echo $?")
+    out = run(
+        box,
+        "--privileged",
+        IMAGE,
+        "sh",
+        "-c",
+        "mount -t tmpfs x /tmp && ls /dev/null && touch /sys/x; echo $?",
+    )
     assert "/dev/null" in out
 
 
 def test_environment_user_and_working_directory(box):
     env_file = pathlib.Path(box.folder, "vars")
     env_file.write_text("# comment\nFROM_FILE=1\n")
-    words = ["-e", "A=b c", "--env-file", str(env_file), "-w", "/var/new/place", "-u", "user", "--group-add", "extra"]
+    words = [
+        "-e",
+        "A=b c",
+        "--env-file",
+        str(env_file),
+        "-w",
+        "/var/new/place",
+        "-u",
+        "user",
+        "--group-add",
+        "extra",
+    ]
     out = run(box, *words, IMAGE, "sh", "-c", "env; id; pwd").splitlines()
     assert {"A=b c", "FROM_FILE=1", "HOME=/home"} <= set(out)
     assert "uid=1000(user) gid=1000(user) groups=1000(user),2000(extra)" in "\n".join(out)
@@ -171,7 +193,10 @@ def test_bind_mounts_and_volumes(box):
     shared = pathlib.Path(box.folder, "shared")
     shared.mkdir()
     (shared / "in").write_text("from the host")
-    assert run(box, "-v", f"{shared}:/mnt", IMAGE, "sh", "-c", "cat /mnt/in; echo back > /mnt/out") == "from the host"
+    assert (
+        run(box, "-v", f"{shared}:/mnt", IMAGE, "sh", "-c", "cat /mnt/in; echo back > /mnt/out")
+        == "from the host"
+    )
     assert (shared / "out").read_text() == "back\n"
     done = box.estiva("run", "--rm", "-v", f"{shared}:/mnt:ro", IMAGE, "touch", "/mnt/no", status=1)
     assert "Read-only" in done.stderr
@@ -187,7 +212,16 @@ def test_bind_mounts_and_volumes(box):
 
 
 def test_tmpfs_options(box):
-    out = run(box, "--tmpfs", "/t:size=1m,mode=700", IMAGE, "sh", "-c", "stat -c %a /t; dd if=/dev/zero of=/t/f bs=1k count=2000", status=1)
+    out = run(
+        box,
+        "--tmpfs",
+        "/t:size=1m,mode=700",
+        IMAGE,
+        "sh",
+        "-c",
+        "stat -c %a /t; dd if=/dev/zero of=/t/f bs=1k count=2000",
+        status=1,
+    )
     assert out == "700"
 
 
@@ -213,7 +247,9 @@ def test_init_reaps_and_passes_signals_on(box):
 
 def test_signals_reach_the_container(box):
     script = "trap 'echo term; exit 5' TERM; echo ready; while :; do sleep 0.05; done"
-    child = box.start("run", "--rm", "--network", "none", IMAGE, "sh", "-c", script, stdout=subprocess.PIPE, text=True)
+    child = box.start(
+        "run", "--rm", "--network", "none", IMAGE, "sh", "-c", script, stdout=subprocess.PIPE, text=True
+    )
     assert child.stdout.readline() == "ready\n"
     child.terminate()
     assert child.wait(10) == 5
@@ -224,7 +260,10 @@ def test_signals_reach_the_container(box):
 def test_sharing_a_network_namespace(box):
     box.estiva("run", "-d", "--name", "lender", "--network", "none", IMAGE, "sleep", "100")
     theirs = box.out("exec", "lender", "readlink", "/proc/self/ns/net")
-    assert box.out("run", "--rm", "--network", "container:lender", IMAGE, "readlink", "/proc/self/ns/net") == theirs
+    assert (
+        box.out("run", "--rm", "--network", "container:lender", IMAGE, "readlink", "/proc/self/ns/net")
+        == theirs
+    )
     box.estiva("rm", "-f", "lender")
     box.estiva("run", "--rm", "--network", "container:lender", IMAGE, "true", status=125)
     box.estiva("run", "--rm", "--network", "nosuch", IMAGE, "true", status=125)
@@ -236,9 +275,15 @@ def test_bridge_with_a_published_port(box):
     address = box.out("inspect", "--format", "{{.NetworkSettings.IPAddress}}", "web")
     assert box.out("port", "web") == "80/tcp -> 127.0.0.1:8099"
     ask = [*box.prefix, "busybox", "nc", "-w", "2", "127.0.0.1", "8099"]
-    eventually(lambda: "served" in subprocess.run(ask, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout)
+    eventually(
+        lambda: (
+            "served" in subprocess.run(ask, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
+        )
+    )
     assert "served" in box.out("run", "--rm", IMAGE, "nc", "-w", "2", address, "80", status=None)
-    done = box.estiva("run", "-d", "-p", "127.0.0.1:8099:80", "--name", "second", IMAGE, "sleep", "9", status=125)
+    done = box.estiva(
+        "run", "-d", "-p", "127.0.0.1:8099:80", "--name", "second", IMAGE, "sleep", "9", status=125
+    )
     assert "8099" in done.stderr
     box.estiva("rm", "-f", "web", "second")
     assert "eth0" in box.out("run", "--rm", IMAGE, "cat", "/proc/net/dev")
@@ -247,7 +292,18 @@ def test_bridge_with_a_published_port(box):
 
 
 def test_stop_signal_and_time_out(box):
-    box.estiva("run", "-d", "--name", "stubborn", "--network", "none", IMAGE, "sh", "-c", "trap '' TERM; while :; do sleep 1; done")
+    box.estiva(
+        "run",
+        "-d",
+        "--name",
+        "stubborn",
+        "--network",
+        "none",
+        IMAGE,
+        "sh",
+        "-c",
+        "trap '' TERM; while :; do sleep 1; done",
+    )
     begin = time.monotonic()
     box.estiva("stop", "-t", "1", "stubborn")
     assert 0.9 < time.monotonic() - begin < 8
@@ -267,7 +323,9 @@ def test_limits_hold_and_are_told(box):
     assert box.out("inspect", "-f", "{{.State.OOMKilled}}", "hog") == "true"
     box.estiva("rm", "hog")
     bomb = "i=0; while [ $i -lt 60 ]; do sleep 5 & i=$((i+1)); done"
-    done = box.estiva("run", "--rm", "--pids-limit", "10", "--network", "none", IMAGE, "sh", "-c", bomb, status=None)
+    done = box.estiva(
+        "run", "--rm", "--pids-limit", "10", "--network", "none", IMAGE, "sh", "-c", bomb, status=None
+    )
     assert "fork" in done.stderr
     show = "cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu.max 2>/dev/null; ulimit -n"
     out = run(box, "--cpus", "0.5", "--ulimit", "nofile=123:456", IMAGE, "sh", "-c", show, status=None)

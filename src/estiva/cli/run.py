@@ -44,11 +44,6 @@ def _pull(options: Options) -> str:
     return when
 
 
-def _check_cidfile(path: str) -> None:
-    if path and os.path.lexists(path):
-        raise Conflict(f"container id file found, delete {path} or make sure its container isn't running")
-
-
 def run(context: Context, options: Options) -> int:
     config, host_config = translate(options)
     pull, cidfile, detach = _pull(options), options.text("cidfile"), options.flag("detach")
@@ -58,7 +53,6 @@ def run(context: Context, options: Options) -> int:
         config.update(AttachStdin=False, AttachStdout=False, AttachStderr=False, StdinOnce=False)
     elif config["Tty"] and config["AttachStdin"] and not os.isatty(0):
         raise InvalidInput("the input device is not a TTY", hint="leave out -t, or run it in a terminal")
-    _check_cidfile(cidfile)
     from estiva.engine import run as engine_run
 
     container_id, status = engine_run.run(
@@ -81,8 +75,7 @@ def run(context: Context, options: Options) -> int:
 
 def create(context: Context, options: Options) -> int:
     config, host_config = translate(options)
-    pull, cidfile = _pull(options), options.text("cidfile")
-    _check_cidfile(cidfile)
+    pull = _pull(options)
     from estiva.engine import run as engine_run
 
     record = engine_run.create(
@@ -93,11 +86,8 @@ def create(context: Context, options: Options) -> int:
         pull=pull,
         platform=options.text("platform") or None,
         progress=LateProgress(config["Image"], options.flag("quiet")),
+        cidfile=options.text("cidfile"),
     )
-    if cidfile:
-        from estiva.files import atomic_write
-
-        atomic_write(cidfile, str(record["Id"]).encode(), mode=0o644, sync=False)
     print(record["Id"])
     return 0
 

@@ -178,7 +178,7 @@ class Monitor:
         if all(fd < 0 for fd in self.streams.stdio):
             process.trim_memory()  # it may sleep for days
         else:
-            life.database(self.plan)  # its module loads while the container works
+            life.database(self.plan).open()  # while the container works
         # killing the cgroup also ends those in a shared pid namespace
         self.streams.run(self.init, DRAIN, self.cgroup.kill)
 

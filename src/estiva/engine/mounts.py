@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from estiva.errors import InvalidInput, NotFound, Unsupported
+from estiva.errors import Conflict, InvalidInput, NotFound, Unsupported, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,9 +77,47 @@ def wanted(config: dict[str, Any], host_config: dict[str, Any]) -> list[dict[str
 
 def plan(config: dict[str, Any], host_config: dict[str, Any], volumes: Volumes) -> list[dict[str, Any]]:
     """Mount points in Docker's shape, for the record. Makes volumes that don't exist, and -v's host
-    folders.
+    folders, once nothing is wrong with any of them.
     """
-    return [point(mount, volumes) for mount in wanted(config, host_config)]
+    asked = wanted(config, host_config)
+    for mount in asked:
+        check(mount)
+    points: list[dict[str, Any]] = []
+    try:
+        for mount in asked:
+            points.append(point(mount, volumes))
+    except BaseException:
+        undo(points, volumes)
+        raise
+    return points
+
+
+def undo(points: list[dict[str, Any]], volumes: Volumes) -> None:
+    """Remove the anonymous volumes that were made for a container that does not come to be."""
+    for made in points:
+        if made.get("Anonymous"):
+            try:
+                volumes.remove(made["Name"], force=True)
+            except Conflict:
+                pass
+
+
+def check(mount: dict[str, Any]) -> None:
+    """Raise what is wrong with a mount before anything is made for it."""
+    kind, source, target = mount["Type"], mount.get("Source") or "", mount["Target"]
+    if kind not in ("bind", "volume", "tmpfs"):
+        raise Unsupported(f"mount type {kind} is not supported", hint="bind, volume or tmpfs")
+    if kind == "bind" and not mount.get("CreateMountpoint") and not os.path.exists(source):
+        raise InvalidInput(f"bind source path does not exist: {source}")
+    if (mount.get("VolumeOptions") or {}).get("Subpath"):
+        raise Unsupported("volume-subpath is not supported yet")
+    # the masks and the sysctls would fall on what is mounted there (CVE-2019-16884); see also runtime/mounts
+    if target == "/proc" and not (kind == "bind" and _is_proc(source)):
+        raise InvalidInput(f"{target} can't be mounted on: it is the kernel's", hint="choose another place")
+
+
+def _is_proc(path: str) -> bool:
+    return os.path.exists(path) and os.stat(path).st_dev == os.stat("/proc").st_dev
 
 
 def point(mount: dict[str, Any], volumes: Volumes) -> dict[str, Any]:
@@ -95,18 +133,18 @@ def point(mount: dict[str, Any], volumes: Volumes) -> dict[str, Any]:
     if kind == "bind":
         result["Propagation"] = (mount.get("BindOptions") or {}).get("Propagation") or "rprivate"
         if not os.path.exists(source):
-            if not mount.get("CreateMountpoint"):
-                raise InvalidInput(f"bind source path does not exist: {source}")
-            os.makedirs(source, mode=0o755, exist_ok=True)
+            try:
+                os.makedirs(source, mode=0o755, exist_ok=True)
+            except OSError as error:
+                raise InvalidInput(
+                    f"the folder {source} is not there and can't be made: {reason(error)}"
+                ) from None
     elif kind == "volume":
         anonymous = not source
         name = source or os.urandom(32).hex()
         if anonymous or volumes.find(name) is None:
             volumes.create(name, anonymous=anonymous)
             result["New"] = not (mount.get("VolumeOptions") or {}).get("NoCopy")
-        subpath = (mount.get("VolumeOptions") or {}).get("Subpath") or ""
-        if subpath:
-            raise Unsupported("volume-subpath is not supported yet")
         result.update(Name=name, Source=volumes.path(name), Driver="local")
         if anonymous:
             result["Anonymous"] = True
@@ -118,8 +156,6 @@ def point(mount: dict[str, Any], volumes: Volumes) -> dict[str, Any]:
         if options.get("Mode"):
             flags.append(f"mode={options['Mode']:o}")
         result["Mode"] = ",".join(flags)
-    else:
-        raise Unsupported(f"mount type {kind} is not supported", hint="bind, volume or tmpfs")
     return result
 
 

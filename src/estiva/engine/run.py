@@ -59,9 +59,21 @@ def create(
     pull: str = "missing",
     platform: str | None = None,
     progress: Progress = None,
+    cidfile: str = "",
 ) -> dict[str, Any]:
     """Make a container that does not run yet; its record. Raises for a bad option, image, name or mount."""
-    return prepare(engine, config, host_config, name, pull, platform, progress, "created")[0]
+    if not cidfile:
+        return prepare(engine, config, host_config, name, pull, platform, progress, "created")[0]
+    from estiva.engine.cidfile import CidFile
+
+    with CidFile(cidfile) as file:
+        made = prepare(engine, config, host_config, name, pull, platform, progress, "created")[0]
+        try:
+            file.write(made["Id"])
+        except BaseException:
+            life.forget(engine.paths, engine.db, made["Id"])
+            raise
+    return made
 
 
 def prepare(
@@ -84,11 +96,18 @@ def prepare(
     host_config.setdefault("NetworkMode", "bridge")
     if host_config["NetworkMode"] == "default":
         host_config["NetworkMode"] = "bridge"
-    points = mounts.plan(config, host_config, engine.store.volumes)
-    made = record.new(container_id, name or "", image, config, host_config, points)
+    made = record.new(container_id, name or "", image, config, host_config, [])
     spec.make(made, [], {})  # every option is checked before anything is written
-    lock = life.take(engine.paths, container_id, new=True)
+    if host_config.get("PortBindings"):
+        from estiva.engine import ports
+
+        ports.wanted(config, host_config)
+    if name and (config.get("Volumes") or host_config.get("Binds") or host_config.get("Mounts")):
+        refuse_taken(engine, name)
+    points = made["Mounts"] = mounts.plan(config, host_config, engine.store.volumes)
+    lock = -1
     try:
+        lock = life.take(engine.paths, container_id, new=True)
         directory = engine.paths.container(container_id)
         os.mkdir(directory, 0o700)
         engine.store.snapshots.prepare(image.diff_ids, directory)
@@ -96,8 +115,10 @@ def prepare(
         fill_volumes(engine, made, image)
     except BaseException:
         life.forget(engine.paths, engine.db, container_id)
+        mounts.undo(points, engine.store.volumes)  # for want of a row, `forget` didn't know of them
         remove_tree(engine.paths.run_container(container_id))
-        os.close(lock)
+        if lock >= 0:
+            os.close(lock)
         raise
     if status != "running":
         remove_tree(engine.paths.run_container(container_id))
@@ -119,11 +140,22 @@ def insert(engine: Engine, made: dict[str, Any], name: str | None, status: str) 
         # a container whose monitor was killed may be a --rm one, and give the name back
         dead = taken[1] == "running" and life.reconcile_if_dead(engine.paths, engine.db, taken[0])
         if name is not None and (attempt > 0 or not dead):
-            raise Conflict(
-                f'the name "{chosen}" is in use by container {taken[0][:12]}',
-                hint=f"`estiva rm {chosen}` removes it, `estiva rename` frees the name",
-            )
+            raise in_use(chosen, taken[0])
     raise EngineError("no free name was found", hint="give one with --name")
+
+
+def in_use(name: str, container_id: str) -> Conflict:
+    return Conflict(
+        f'the name "{name}" is in use by container {container_id[:12]}',
+        hint=f"`estiva rm {name}` removes it, `estiva rename` frees the name",
+    )
+
+
+def refuse_taken(engine: Engine, name: str) -> None:
+    """Raise Conflict while no volume has been made yet; `insert` is what decides."""
+    for container_id, status in engine.db.read("SELECT id, status FROM containers WHERE name = ?", (name,)):
+        if status != "running" or life.held(engine.paths, container_id):
+            raise in_use(name, container_id)
 
 
 def write_row(transaction: Transaction, made: dict[str, Any], name: str, status: str) -> str:
@@ -216,16 +248,25 @@ def run(
     sig_proxy: bool = True,
 ) -> tuple[str, int]:
     """`estiva run`: (id, exit status). Detached: as soon as the command runs, with status 0."""
-    if cidfile and os.path.exists(cidfile):
-        raise Conflict(f"container id file {cidfile} is there already", hint="remove it or choose another")
     if config.get("Tty") and config.get("OpenStdin") and not detach and not os.isatty(0):
         raise InvalidInput("the input device is not a tty", hint="leave out -t when input comes from a pipe")
-    made, image, lock, address = prepare(
-        engine, config, host_config, name, pull, platform, progress, "running"
-    )
-    if cidfile:
-        with open(cidfile, "w") as file:
+    if not cidfile:
+        made, image, lock, address = prepare(
+            engine, config, host_config, name, pull, platform, progress, "running"
+        )
+        return made["Id"], attend(engine, made, image, lock, address, detach, sig_proxy)
+    from estiva.engine.cidfile import CidFile
+
+    with CidFile(cidfile) as file:
+        made, image, lock, address = prepare(
+            engine, config, host_config, name, pull, platform, progress, "running"
+        )
+        try:
             file.write(made["Id"])
+        except BaseException:
+            unstart(engine, made)
+            os.close(lock)
+            raise
     return made["Id"], attend(engine, made, image, lock, address, detach, sig_proxy)
 
 

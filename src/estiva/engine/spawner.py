@@ -87,11 +87,7 @@ def serve(fd: int) -> None:
     import _signal
     import gc
 
-    from estiva.engine import launch, life, logs, monitor  # noqa: F401  loaded once, shared by every fork
-    from estiva.network import bridge  # noqa: F401
-    from estiva.runtime import init  # noqa: F401
-    from estiva.store import database  # noqa: F401
-
+    load()
     _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)  # monitors are not waited for
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
     channel = socket(AF_UNIX, SOCK_SEQPACKET, 0, fd)
@@ -110,6 +106,17 @@ def serve(fd: int) -> None:
         for fd in fds:
             if fd >= 0:
                 os.close(fd)
+
+
+def load() -> None:
+    """All that a monitor or an exec will use: loaded once, shared by every fork."""
+    from estiva.engine import exec as _exec  # noqa: F401
+    from estiva.engine import life, monitor  # noqa: F401
+    from estiva.network import bridge  # noqa: F401
+    from estiva.runtime import cgroup
+    from estiva.store import database as _database  # noqa: F401
+
+    cgroup.preload()
 
 
 def become(message: dict[str, Any], fds: list[int]) -> None:

@@ -181,6 +181,10 @@ class Conversation:
                 at_end()
 
     def shut(self, source: Source) -> bool:
+        """A stream has ended: so its reader sees, if it is not our own stdout, before we have cleaned up."""
+        if source.target > 2:
+            os.close(source.target)
+            source.target = -1
         if self.input is None or source.fd != self.input.fd:
             os.close(source.fd)
         return False

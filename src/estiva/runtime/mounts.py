@@ -7,6 +7,7 @@ refuse any symlink: masks and read-only paths would guard the wrong files (K5).
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -197,6 +198,8 @@ def apply(mount: Mount, root: int) -> None:
     guarded = mount.fstype in ("proc", "sysfs")
     target = fs.mkdir_in_root(root, mount.destination, follow=not guarded)
     try:
+        if not guarded:
+            outside_proc(mount, target)
         # /proc is still the host's here, so this name can't be a trap; the target itself is the fd.
         where = f"/proc/self/fd/{target}"
         data = ",".join(mount.data) or None
@@ -222,14 +225,38 @@ def _apply_bind(mount: Mount, root: int) -> None:
         else:
             target = fs.create_in_root(root, mount.destination)
         try:
+            outside_proc(mount, target)
             mnt.move_mount(fd, "", target, "")
         except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOTDIR):  # what the kernel says of a file on a folder
+                raise InvalidInput(
+                    f"{mount.source} can't be mounted at {mount.destination}: "
+                    "one is a folder and the other is not"
+                ) from None
             raise OSError(error.errno, error.strerror, mount.source, None, mount.destination) from error
         finally:
             os.close(target)
     finally:
         os.close(fd)
         mount.fd = -1
+
+
+# What LXCFS and the like give a container in place of the machine's.
+_PROC_FILES = frozenset(
+    f"/proc/{name}" for name in ("cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime")
+)
+
+
+def outside_proc(mount: Mount, target: int) -> None:
+    """Refuse a place inside procfs, by whatever names and symlinks it was reached (CVE-2019-16884, K5).
+
+    Who could put a file over /proc/self/attr or /proc/sys would read what the runtime believes to tell the
+    kernel. Raises InvalidInput.
+    """
+    if fs.fstatfs(target) == fs.PROC_SUPER_MAGIC and mount.destination not in _PROC_FILES:
+        raise InvalidInput(
+            f"{mount.destination} can't be mounted on: it is the kernel's", hint="choose another place"
+        )
 
 
 def apply_all(mounts: list[Mount], root: int, channel: Channel, cgroup: str | None) -> None:

@@ -120,6 +120,10 @@ class Database:
         """A with-block that is one transaction, alone among all processes. Nested blocks are savepoints."""
         return Transaction(self)
 
+    def open(self) -> None:
+        """Open this thread's connection now, so that the first use need not wait for it."""
+        self._connection()
+
     def close(self) -> None:
         """Close this thread's connection. The database stays usable: the next call opens another."""
         local = self._local

@@ -6,13 +6,22 @@
 from __future__ import annotations
 
 from estiva.runtime.cgroup.base import Cgroup, children, sweep
-from estiva.runtime.cgroup.layout import parent, resolve, version
+from estiva.runtime.cgroup.layout import layout, parent, resolve, version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Cgroup", "children", "parent", "resolve", "sweep", "version", "warnings"]
+__all__ = ["Cgroup", "children", "parent", "preload", "resolve", "sweep", "version", "warnings"]
+
+
+def preload() -> None:
+    """Load what `Cgroup.create` will want on this machine: for a process whose forks are to start quickly."""
+    layout()
+    if version() == "v1":
+        from estiva.runtime.cgroup import devices, v1, v1_limits  # noqa: F401
+    else:
+        from estiva.runtime.cgroup import v2, v2_limits  # noqa: F401
 
 
 def warnings(resources: dict[str, Any]) -> list[str]:
