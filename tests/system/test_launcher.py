@@ -347,7 +347,7 @@ def test_an_error_of_a_step_arrives_whole(rootfs: Rootfs) -> None:
         run(spec, rootfs)
     error = caught.value
     assert (error.step, error.syscall, error.errno) == ("mount tmpfs at /x", "mount", 22)
-    assert str(error) == "mount tmpfs at /x: mount /x: invalid argument"
+    assert str(error) == "mount tmpfs at /x: mount /x: invalid argument for the options size=lots"
 
 
 def test_a_missing_bind_source_is_named(rootfs: Rootfs) -> None:

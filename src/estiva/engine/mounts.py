@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from estiva.errors import Conflict, InvalidInput, NotFound, Unsupported, reason
+from estiva.runtime.security import PROC_FILES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,12 +113,12 @@ def check(mount: dict[str, Any]) -> None:
     if (mount.get("VolumeOptions") or {}).get("Subpath"):
         raise Unsupported("volume-subpath is not supported yet")
     # the masks and the sysctls would fall on what is mounted there (CVE-2019-16884); see also runtime/mounts
-    if target == "/proc" and not (kind == "bind" and _is_proc(source)):
+    if (target + "/").startswith("/proc/") and target not in PROC_FILES and not _is_proc(kind, source):
         raise InvalidInput(f"{target} can't be mounted on: it is the kernel's", hint="choose another place")
 
 
-def _is_proc(path: str) -> bool:
-    return os.path.exists(path) and os.stat(path).st_dev == os.stat("/proc").st_dev
+def _is_proc(kind: str, source: str) -> bool:
+    return kind == "bind" and os.path.exists(source) and os.stat(source).st_dev == os.stat("/proc").st_dev
 
 
 def point(mount: dict[str, Any], volumes: Volumes) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from estiva.linux import fs
 from estiva.linux import mount as mnt
 from estiva.linux.libc import AT_RECURSIVE
 from estiva.runtime.rootfs import PROPAGATION
+from estiva.runtime.security import PROC_FILES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -206,7 +207,10 @@ def apply(mount: Mount, root: int) -> None:
         try:
             mnt.mount(mount.source, where, mount.fstype, mount.flags, data)
         except OSError as error:
-            raise OSError(error.errno, error.strerror, mount.destination) from error
+            words = error.strerror or ""
+            if error.errno == errno.EINVAL and data:
+                words += f" for the options {data}"
+            raise OSError(error.errno, words, mount.destination) from error
     finally:
         os.close(target)
     if mount.propagation:
@@ -224,15 +228,16 @@ def _apply_bind(mount: Mount, root: int) -> None:
             target = fs.mkdir_in_root(root, mount.destination)
         else:
             target = fs.create_in_root(root, mount.destination)
+            if stat.S_ISDIR(os.fstat(target).st_mode):
+                os.close(target)
+                raise InvalidInput(
+                    f"{mount.source} can't be mounted at {mount.destination}: a file on a folder",
+                    hint="end the destination with the name of a file",
+                )
         try:
             outside_proc(mount, target)
             mnt.move_mount(fd, "", target, "")
         except OSError as error:
-            if error.errno in (errno.EINVAL, errno.ENOTDIR):  # what the kernel says of a file on a folder
-                raise InvalidInput(
-                    f"{mount.source} can't be mounted at {mount.destination}: "
-                    "one is a folder and the other is not"
-                ) from None
             raise OSError(error.errno, error.strerror, mount.source, None, mount.destination) from error
         finally:
             os.close(target)
@@ -241,19 +246,13 @@ def _apply_bind(mount: Mount, root: int) -> None:
         mount.fd = -1
 
 
-# What LXCFS and the like give a container in place of the machine's.
-_PROC_FILES = frozenset(
-    f"/proc/{name}" for name in ("cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime")
-)
-
-
 def outside_proc(mount: Mount, target: int) -> None:
     """Refuse a place inside procfs, by whatever names and symlinks it was reached (CVE-2019-16884, K5).
 
     Who could put a file over /proc/self/attr or /proc/sys would read what the runtime believes to tell the
     kernel. Raises InvalidInput.
     """
-    if fs.fstatfs(target) == fs.PROC_SUPER_MAGIC and mount.destination not in _PROC_FILES:
+    if fs.fstatfs(target) == fs.PROC_SUPER_MAGIC and mount.destination not in PROC_FILES:
         raise InvalidInput(
             f"{mount.destination} can't be mounted on: it is the kernel's", hint="choose another place"
         )

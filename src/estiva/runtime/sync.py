@@ -124,7 +124,11 @@ def syscall_of(error: BaseException) -> str:
     trace = (error.__cause__ or error).__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
-        if "/estiva/linux/" in code.co_filename.replace("\\", "/") and code.co_name != "check":
+        if (
+            "/estiva/linux/" in code.co_filename.replace("\\", "/")
+            and code.co_name != "check"
+            and code.co_name[0] != "_"
+        ):
             name = code.co_name
         trace = trace.tb_next
     return name
