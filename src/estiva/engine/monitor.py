@@ -26,7 +26,7 @@ from estiva.engine import life
 from estiva.engine.clock import rfc3339
 from estiva.engine.launch import encode_error
 from estiva.engine.logs import Writer
-from estiva.engine.streams import Conversation
+from estiva.engine.streams import Conversation, Input, Source
 from estiva.linux import process
 from estiva.runtime import container, security, state
 from estiva.runtime.cgroup import Cgroup
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from estiva.runtime.container import Init
 
+QUIET = 300  # milliseconds without an event after which a detached container's monitor dozes
 DRAIN = 2000  # milliseconds to wait for output that is still in the pipes after the end
 
 
@@ -67,19 +68,22 @@ def main(plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hol
             if null != fd:
                 os.dup2(null, fd)
                 os.close(null)
-    monitor = Monitor(plan, channel, stdio)
+    monitor = Monitor(plan, channel, stdio, hold)
     try:
         monitor.start()
     except BaseException as error:
         monitor.abandon(error)
         return
-    monitor.supervise()
-    monitor.finish(hold)
+    monitor.supervise(QUIET)
+    monitor.finish()
 
 
 class Monitor:
-    def __init__(self, plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int]) -> None:
+    def __init__(
+        self, plan: dict[str, Any], channel: socket | None, stdio: tuple[int, int, int], hold: int
+    ) -> None:
         self.plan = plan
+        self.hold = hold
         self.streams = Conversation(stdio, channel, bound=plan["ephemeral"])
         self.cgroup: Cgroup | None = None
         self.init: Init | None = None
@@ -172,17 +176,63 @@ class Monitor:
         if plan["name"]:
             life.link_name(plan["run_root"], plan["name"], plan["id"])
 
-    def supervise(self) -> None:
-        """Step 7: until init has ended and its output is read."""
+    def supervise(self, quiet: int) -> None:
+        """Step 7: until init has ended and its output is read. A detached one dozes after `quiet` ms."""
         assert self.init is not None and self.cgroup is not None
-        if all(fd < 0 for fd in self.streams.stdio):
-            process.trim_memory()  # it may sleep for days
+        if self.plan["detach"]:
+            self.streams.hang_up()  # it has been told; nobody listens any more
+            self.streams.idle = (quiet, self.doze)
         else:
             life.database(self.plan).open()  # while the container works
         # killing the cgroup also ends those in a shared pid namespace
         self.streams.run(self.init, DRAIN, self.cgroup.kill)
 
-    def finish(self, hold: int) -> None:
+    def doze(self) -> None:
+        from estiva.engine import doze
+
+        doze.doze(self)
+
+    def freeze(self) -> dict[str, Any]:
+        """All that `thaw` needs in another interpreter of this process; under "fds" what must stay open."""
+        assert self.init is not None and self.cgroup is not None
+        sources = [
+            {"fd": source.fd, "stream": stream}
+            for source, stream in zip(self.streams.sources, ("stdout", "stderr"), strict=False)
+        ]
+        state: dict[str, Any] = {
+            "plan": self.plan,
+            "pid": self.init.pid,
+            "pidfd": self.init.pidfd,
+            "console": self.init.console,
+            "cgroup": self.cgroup.path,
+            "started": self.started,
+            "hold": self.hold,
+            "sources": sources,
+            "input": self.streams.input.fd if self.streams.input is not None else -1,
+        }
+        sockets = [port.fileno() for port in self.endpoint.sockets] if self.endpoint is not None else []
+        fds = [state["pidfd"], self.hold, state["console"], state["input"], *sockets]
+        fds += [source["fd"] for source in sources]
+        state["fds"] = sorted({fd for fd in fds if fd >= 0})
+        return state
+
+    @classmethod
+    def thaw(cls, state: dict[str, Any]) -> Monitor:
+        plan = state["plan"]
+        monitor = cls(plan, None, (-1, -1, -1), state["hold"])
+        monitor.init = container.Init.adopt(state["pid"], state["pidfd"], state["console"])
+        monitor.cgroup = Cgroup.open(state["cgroup"])
+        monitor.started = state["started"]
+        if plan["log"]:
+            monitor.log = Writer(plan["log"])
+        for source in state["sources"]:
+            log = monitor.log.stream(source["stream"]) if monitor.log else None
+            monitor.streams.sources.append(Source(source["fd"], -1, log))
+        if state["input"] >= 0:
+            monitor.streams.input = Input(-1, state["input"], tty=state["input"] == state["console"])
+        return monitor
+
+    def finish(self) -> None:
         """Steps 8 and 9."""
         assert self.init is not None and self.cgroup is not None
         status = os.waitstatus_to_exitcode(self.init.wait())
@@ -190,7 +240,7 @@ class Monitor:
         oom = self.cgroup.oom_kills() > 0
         if self.log is not None:
             self.log.close()
-        os.pwrite(hold, b"%d" % code, 0)  # for those in `wait`
+        os.pwrite(self.hold, b"%d" % code, 0)  # for those in `wait`
         problem = ""
         try:
             life.release(self.plan, self.cgroup, self.endpoint)

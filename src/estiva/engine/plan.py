@@ -6,7 +6,7 @@ import os
 
 from estiva import fastjson
 from estiva.engine import mounts, skeleton, spec
-from estiva.errors import InvalidInput, NotFound
+from estiva.errors import InvalidInput, NotFound, reason
 from estiva.store.mounts import OVERLAY_OPTIONS
 
 TYPE_CHECKING = False
@@ -66,6 +66,7 @@ def make_in(
         "init": bool(host_config.get("Init")),
         "auto_remove": bool(host_config.get("AutoRemove")),
         "ephemeral": False,
+        "detach": False,
         "stop_signal": config.get("StopSignal") or "",
     }
 
@@ -80,7 +81,7 @@ def load_seccomp(option: str) -> dict[str, Any] | None:
     try:
         data = read_bounded(option, 1 << 20)
     except OSError as error:
-        raise InvalidInput(f"seccomp profile {option} can't be read: {error.strerror}") from None
+        raise InvalidInput(f"seccomp profile {option} can't be read: {reason(error)}") from None
     return {"profile": fastjson.loads(data, what=f"seccomp profile {option}")}
 
 

@@ -203,14 +203,17 @@ def go(
     stdio: tuple[int, int, int],
     *,
     idle: bool = False,
+    detach: bool = False,
 ) -> launch.Launched:
     """Launch a prepared container whose lock is held. The caller waits with `Launched.started`.
 
-    An `idle` one has no command: its init only waits, for what is executed in it later.
+    An `idle` one has no command: its init only waits, for what is executed in it later. With `detach` nobody
+    listens after the start.
     """
     try:
         lowerdirs = engine.store.layers.mount(image.diff_ids)
         wanted = plan.make(engine, made, list(lowerdirs), address)
+        wanted["detach"] = detach
         if idle:
             wanted["config"]["process"]["args"] = []
         launched = launch.launch(engine, wanted, stdio, lock)
@@ -276,7 +279,7 @@ def attend(
     """Launch and, unless detached, stay with the container until it ends."""
     config = made["Config"]
     if detach:
-        go(engine, made, image, lock, address, (-1, -1, -1)).started()
+        go(engine, made, image, lock, address, (-1, -1, -1), detach=True).started()
         return 0
     stdio = (
         0 if config.get("OpenStdin") else -1,

@@ -127,6 +127,7 @@ class Conversation:
         self.input: Input | None = None
         self.init: Init | None = None
         self.detached = False
+        self.idle: tuple[int, Callable[[], object]] | None = None  # after so many ms of quiet, once: do this
 
     def pipes(self, stdin: bool, logs: tuple[Log, Log] = (None, None)) -> tuple[int, int, int]:
         """The process's ends of new pipes, to be closed here once it has them."""
@@ -166,7 +167,13 @@ class Conversation:
                     self.input.register(poll)
             for source in self.sources:
                 poll.register(source.fd, select.POLLIN)
-            ready = dict(poll.poll(timeout))
+            patience = self.idle[0] if self.idle and running else timeout
+            ready = dict(poll.poll(patience))
+            if not ready and running and self.idle:
+                action = self.idle[1]
+                self.idle = None
+                action()
+                continue
             if not ready:
                 return  # somebody outlives the process and holds the pipes
             self.sources = [s for s in self.sources if s.fd not in ready or s.pump() or self.shut(s)]

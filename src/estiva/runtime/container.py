@@ -41,6 +41,14 @@ class Init:
         self._status: int | None = None
         self._started = False
 
+    @classmethod
+    def adopt(cls, pid: int, pidfd: int, console: int) -> Init:
+        """A child that was started before this process executed another program."""
+        init = cls(pid, pidfd, sync.Channel(-1))
+        init.console = console
+        init._started = True
+        return init
+
     def ready(self) -> None:
         """Wait until the root filesystem stands and the credentials are taken. Raises the child's error."""
         while True:

@@ -1,0 +1,122 @@
+"""A detached monitor with nothing to do turns into a waiting shell of 0.3 MB, and back on the next event.
+
+A Python process that only waits keeps 3 to 5 MB for itself as long as the container idles, and nothing else
+of this engine lives that long. execve(2) keeps what matters: the pid, so that init stays our child, and the
+open fds.
+
+    monitor (python)             shell                           python again
+      |  doze() -- execve -->      |  trap on SIGCHLD, "ready"
+      |                            |  reads from a pipe that stays empty
+      |  armer, a grandchild:      |    <- init ends: SIGCHLD
+      |  asks for SIGCHLD for      |    <- output: SIGCHLD too (F_SETSIG, fcntl(2))
+      |  output too, then ends     |  trap: execve -->               |  resume(): reads the memfd, goes on
+
+The armer also looks once whether something happened before it had asked: nothing is missed. Only dash is
+taken: it is small, and known to run a trap in the middle of `read`. Where it is missing the monitor stays as
+it is.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+
+from estiva import fastjson
+from estiva.files import write_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.engine.monitor import Monitor
+
+AWAKE = 10_000  # milliseconds of quiet before it dozes again: going to sleep and waking up cost 40 ms of cpu
+SHELLS = ("/bin/dash", "/usr/bin/dash")
+# fd 0 is a pipe that stays empty, fd 1 a pipe to the armer; a shell knows fds of one digit only
+SCRIPT = """trap 'exec "$@"' CHLD
+echo ready
+exec >/dev/null
+while :; do read -r line; done"""
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+RESUME = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from estiva.engine import doze; doze.resume(int(sys.argv[2]))"
+)
+
+
+def doze(monitor: Monitor) -> None:
+    """Become the shell; does not return. Returns at once where there is no dash, or on any error before."""
+    shell = next((path for path in SHELLS if os.access(path, os.X_OK)), "")
+    if not shell:
+        return
+    state = monitor.freeze()
+    kept: list[int] = state["fds"]
+    memory = os.memfd_create("monitor", 0)
+    write_all(memory, fastjson.dumps(state).encode())
+    empty, feed = os.pipe()
+    ready, tell = os.pipe()
+    outputs = [source["fd"] for source in state["sources"]]
+    arm(ready, [feed, tell], os.getpid(), state["pidfd"], outputs)
+    for fd in (*kept, feed):
+        os.set_inheritable(fd, True)
+    os.dup2(empty, 0)
+    os.dup2(tell, 1)
+    title = f"estiva: monitor of {monitor.plan['name'] or monitor.plan['id'][:12]}"
+    python = [sys.executable, "-I", "-S", "-c", RESUME, SOURCE, str(memory)]
+    env = {key: value for key, value in os.environ.items() if key == "PATH" or key.startswith("ESTIVA_")}
+    try:
+        os.execve(shell, [title, "-c", SCRIPT, "sh", *python], env)
+    except OSError:
+        os._exit(1)  # an executable shell that can't be executed: the next sweep ends the container
+
+
+def arm(ready: int, unwanted: list[int], monitor: int, pidfd: int, outputs: list[int]) -> None:
+    """Fork the armer: a grandchild, so that its end is no SIGCHLD for the shell."""
+    import fcntl
+
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        os.close(ready)
+        return
+    try:
+        if os.fork():
+            os._exit(0)
+        for fd in unwanted:
+            os.close(fd)
+        if not os.read(ready, 16):
+            os._exit(1)
+        for fd in outputs:
+            fcntl.fcntl(fd, fcntl.F_SETOWN, monitor)
+            fcntl.fcntl(fd, fcntl.F_SETSIG, 17)  # SIGCHLD
+            fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+        poll = select.poll()
+        for fd in (pidfd, *outputs):
+            poll.register(fd, select.POLLIN)
+        if poll.poll(0):
+            os.kill(monitor, 17)
+    finally:
+        os._exit(0)
+
+
+def resume(memory: int) -> None:
+    """The monitor's life goes on, in a fresh interpreter; ends the process."""
+    import fcntl
+
+    try:
+        state = fastjson.loads(os.pread(memory, os.fstat(memory).st_size, 0), what="the monitor's state")
+        os.close(memory)
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        os.dup2(null, 0)
+        os.dup2(null, 1)
+        for fd in state["fds"]:
+            os.set_inheritable(fd, False)
+        for source in state["sources"]:
+            flags = fcntl.fcntl(source["fd"], fcntl.F_GETFL)
+            fcntl.fcntl(source["fd"], fcntl.F_SETFL, flags & ~os.O_ASYNC)
+        from estiva.engine.monitor import Monitor
+
+        monitor = Monitor.thaw(state)
+        monitor.supervise(AWAKE)
+        monitor.finish()
+    finally:
+        os._exit(0)

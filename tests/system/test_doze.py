@@ -1,0 +1,95 @@
+"""A detached container's monitor dozes as a shell and misses nothing (engine/doze.py)."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+import pytest
+
+from enginekit import IMAGE, eventually, host
+
+
+@pytest.fixture(scope="module")
+def box():
+    with host() as made:
+        yield made
+
+
+def monitor(box, name):
+    container = box.out("inspect", "-f", "{{.Id}}", name)
+    return json.loads(pathlib.Path(box.folder, "run/containers", container, "state.json").read_text())[
+        "monitor"
+    ]
+
+
+def dozes(pid):
+    return os.readlink(f"/proc/{pid}/exe").endswith("dash")
+
+
+def start(box, *words):
+    box.estiva("run", "-d", "--name", "dozer", *words)
+    pid = monitor(box, "dozer")
+    eventually(lambda: dozes(pid))
+    return pid
+
+
+def test_the_end_wakes_it(box):
+    start(box, "--network", "none", IMAGE, "sh", "-c", "sleep 1.2; exit 7")
+    assert box.out("wait", "dozer") == "7"
+    assert box.out("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "dozer") == "exited 7"
+    box.estiva("rm", "dozer")
+
+
+def test_output_wakes_it_and_none_is_lost(box):
+    pid = start(box, "--network", "none", IMAGE, "sh", "-c", "sleep 1.2; seq 50000; echo end >&2; sleep 100")
+    eventually(lambda: not dozes(pid))
+    eventually(lambda: box.estiva("logs", "dozer").stderr == "end\n")
+    assert box.estiva("logs", "dozer").stdout == "".join(f"{n}\n" for n in range(1, 50001))
+    box.estiva("rm", "-f", "dozer")
+
+
+def test_it_takes_little_memory(box):
+    pid = start(box, "--network", "none", IMAGE, "sleep", "100")
+    pss = next(line for line in open(f"/proc/{pid}/smaps_rollup") if line.startswith("Pss:"))
+    assert int(pss.split()[1]) < 2500
+    assert "dozer" in pathlib.Path(f"/proc/{pid}/cmdline").read_text()
+    box.estiva("stop", "-t", "0", "dozer")
+    assert box.out("inspect", "-f", "{{.State.ExitCode}}", "dozer") == "137"
+    box.estiva("rm", "dozer")
+
+
+@pytest.mark.parametrize("options", [["-t"], ["-i"], ["-it"], ["--init"]])
+def test_with_terminal_input_and_init(box, options):
+    start(box, *options, "--network", "none", IMAGE, "sh", "-c", "sleep 1.2; echo out; exit 3")
+    assert box.out("wait", "dozer") == "3"
+    assert box.estiva("logs", "dozer").stdout.strip() == "out"
+    box.estiva("rm", "dozer")
+
+
+def test_ports_stay_published(box):
+    start(box, "-p", "127.0.0.1:8095:80", IMAGE, "sh", "-c", "while :; do echo served | nc -l -p 80; done")
+    ask = [*box.prefix, "busybox", "nc", "-w", "2", "127.0.0.1", "8095"]
+    answer = lambda: subprocess.run(ask, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout  # noqa: E731
+    eventually(lambda: "served" in answer())
+    again = box.estiva("run", "--rm", "-p", "127.0.0.1:8095:80", IMAGE, "true", status=125)
+    assert "8095" in again.stderr
+    box.estiva("rm", "-f", "dozer")
+    box.estiva("run", "--rm", "-p", "127.0.0.1:8095:80", IMAGE, "true")
+
+
+def test_rm_of_an_auto_removed_one(box):
+    start(box, "--rm", "--network", "none", IMAGE, "sleep", "100")
+    box.estiva("kill", "dozer")
+    eventually(lambda: box.out("ps", "-aq") == "")
+
+
+def test_killed_while_it_dozes(box):
+    pid = start(box, "--network", "none", IMAGE, "sleep", "100")
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not os.path.exists(f"/proc/{pid}") or time.sleep(0))
+    assert box.out("ps", "-q") == ""
+    assert box.out("inspect", "-f", "{{.State.Status}}", "dozer") == "exited"
+    box.estiva("rm", "dozer")
