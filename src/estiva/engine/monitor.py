@@ -4,7 +4,7 @@
     2  cgroup with its limits
     3  init cloned (runtime/container.py); it builds its rootfs while we ...
     4  ... plug in the network
-    5  init ready: run state written, so that exec and ps find it
+    5  run state written, so that exec and ps find it; init ready
     6  init executes the command; the caller hears "started"
     7  streams copied, log written, signals and sizes passed on, until init ends
     8  what is left is killed; cgroup, network, run state go; the row is updated, or all is removed (--rm)
@@ -119,11 +119,15 @@ class Monitor:
         except BaseException:
             self.init.ready()  # when init has failed, its netns has gone: its own error tells why
             raise
+        if not plan["detach"]:
+            life.database(plan).open()  # while init builds its rootfs
+        self.write_state()
         self.init.ready()
         if terminal:
             self.streams.console(self.init.console, plan["stdin"], out)
-        self.write_state()
         self.init.start()
+        if plan["name"]:
+            life.link_name(plan["run_root"], plan["name"], plan["id"])
         self.streams.say({"event": "started", "pid": self.init.pid})
 
     def connect(self) -> None:
@@ -173,8 +177,6 @@ class Monitor:
                 "stop_signal": plan["stop_signal"],
             },
         )
-        if plan["name"]:
-            life.link_name(plan["run_root"], plan["name"], plan["id"])
 
     def supervise(self, quiet: int) -> None:
         """Step 7: until init has ended and its output is read. A detached one dozes after `quiet` ms."""
@@ -182,8 +184,6 @@ class Monitor:
         if self.plan["detach"]:
             self.streams.hang_up()  # it has been told; nobody listens any more
             self.streams.idle = (quiet, self.doze)
-        else:
-            life.database(self.plan).open()  # while the container works
         # killing the cgroup also ends those in a shared pid namespace
         self.streams.run(self.init, DRAIN, self.cgroup.kill)
 

@@ -1,13 +1,13 @@
 """One small process with one thread that forks monitors for a Python program (see engine/launch.py).
 
-    program                              spawner                       monitor
-    request: plan + fds  -- socket -->   fork  ---------------------->  runs the container
-                                         waits for the next            outlives both
+    program                      spawner                  monitor
+                                 fork, ahead ---------->    waits for a request
+    request: plan + fds  ------- socket --------------->    takes it, says so to the spawner,
+                                 fork, for the next one     runs the container, outlives both
 
-It starts with the first container and costs about 10 ms then; a fork of it costs well under one. It ends
-when the
-program's end of the socket closes; its monitors go on. Losing it harms nothing: the next request starts
-another.
+It starts with the first container, which costs about 10 ms then; a fork of it costs less than one. It ends
+when the program's end of the socket closes; its monitors go on. Losing it harms nothing: the next request
+starts another.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+TAKEN, GONE = b"t", b"g"
 _channel: socket | None = None
 _owner = 0
 _lock = _thread.allocate_lock()
@@ -95,17 +96,32 @@ def serve(fd: int) -> None:
     gc.collect()
     gc.freeze()
     gc.disable()
-    while True:
-        message, fds = receive(channel)
-        if not message:
-            return
+    said = b""
+    while said != GONE:
+        taken, take = os.pipe()
         if os.fork() == 0:
+            os.close(taken)
+            wait_for_request(channel, take)
+        os.close(take)
+        said = os.read(taken, 1)  # nothing if it was killed: another takes its place
+        os.close(taken)
+
+
+def wait_for_request(channel: socket, take: int) -> None:
+    """In a fork made ahead: take the next request, have the next fork made, become what was asked for."""
+    import _signal
+
+    try:
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        os.setsid()
+        message, fds = receive(channel)
+        os.write(take, TAKEN if message else GONE)
+        if message:
+            os.close(take)
             channel.close()
-            _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
             become(message, fds)
-        for fd in fds:
-            if fd >= 0:
-                os.close(fd)
+    finally:
+        os._exit(1)
 
 
 def load() -> None:
@@ -120,16 +136,12 @@ def load() -> None:
 
 
 def become(message: dict[str, Any], fds: list[int]) -> None:
-    """In the fork: turn into what was asked for."""
-    try:
-        from estiva.engine import exec as exec_
-        from estiva.engine import launch
+    """Turn into what was asked for; ends the process."""
+    from estiva.engine import exec as exec_
+    from estiva.engine import launch
 
-        os.setsid()
-        channel, hold = launch.adopt(fds[0]), fds[1]
-        stdio = (fds[2], fds[3], fds[4])
-        if message["kind"] == "exec":
-            exec_.become(message["plan"], channel, stdio)
-        launch.become_monitor(message["plan"], channel, stdio, hold)
-    finally:
-        os._exit(1)
+    channel, hold = launch.adopt(fds[0]), fds[1]
+    stdio = (fds[2], fds[3], fds[4])
+    if message["kind"] == "exec":
+        exec_.become(message["plan"], channel, stdio)
+    launch.become_monitor(message["plan"], channel, stdio, hold)
