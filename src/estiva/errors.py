@@ -21,6 +21,8 @@ Messages are lower case, name the object and end without a full stop; `hint` say
 
 from __future__ import annotations
 
+import errno
+
 
 class EstivaError(Exception):
     """The root of the tree. `str(error)` is one line; `hint` may be empty."""
@@ -110,6 +112,10 @@ def status(error: EstivaError) -> tuple[int, int]:
     return STATUS[EstivaError]
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FREE_SPACE = "free some disk space, with `estiva system prune` or otherwise"
+
+
 def oneline(text: str) -> str:
     """`text` fit for one line of a terminal: what can't be printed is shown escaped (K9)."""
     return text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text)
@@ -136,3 +142,12 @@ def brief(text: str, limit: int = 600) -> str:
 def reason(error: OSError) -> str:
     """What the kernel says of an error, for the end of a message: "no such file or directory"."""
     return (error.strerror or str(error)).lower()
+
+
+def from_os(error: OSError) -> EstivaError:
+    """The error for people of an OSError that nobody foresaw: Unavailable where the disk is full."""
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    message = ": ".join(part for part in (" -> ".join(names), reason(error)) if part)
+    if error.errno in FULL:
+        return Unavailable(message, hint=FREE_SPACE)
+    return EngineError(message)

@@ -18,7 +18,7 @@ from estiva.build.running import RunStep as Running
 from estiva.build.source import read_dockerfile
 from estiva.build.tree import Tree
 from estiva.build.workspace import Workspace
-from estiva.errors import EngineError, EstivaError, InvalidInput
+from estiva.errors import EngineError, EstivaError, InvalidInput, reason
 from estiva.oci.platform import Platform
 
 if TYPE_CHECKING:
@@ -98,9 +98,7 @@ class Build:
                 except EstivaError as error:
                     raise located(error, typed.source) from error.__cause__
                 except OSError as error:
-                    message = (
-                        f"{typed.name} failed: {error.strerror or error}: {error.filename or ''}".rstrip(": ")
-                    )
+                    message = f"{typed.name} failed: {reason(error)}: {error.filename or ''}".rstrip(": ")
                     raise located(EngineError(message), typed.source) from error
         self.states[stage.index] = current
 

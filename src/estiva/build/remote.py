@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from estiva.errors import IntegrityError, Unavailable, oneline
+from estiva.errors import IntegrityError, Unavailable, oneline, reason
 from estiva.oci import digest as digests
 
 LIMIT = 1 << 30  # bytes
@@ -67,7 +67,9 @@ def fetch(url: str, checksum: str = "") -> Download:
     except urllib.error.HTTPError as error:
         raise Unavailable(f"{oneline(url)}: the server answered {error.code} {error.reason}") from None
     except (OSError, ValueError) as error:
-        raise Unavailable(f"{oneline(url)} can't be fetched: {error}") from None
+        cause = getattr(error, "reason", error)
+        why = reason(cause) if isinstance(cause, OSError) else oneline(str(cause))
+        raise Unavailable(f"{oneline(url)} can't be fetched: {why}") from None
     if length and length.isdecimal() and int(length) != total:
         raise Unavailable(f"{oneline(url)} broke off after {total} of {length} bytes")
     got = f"{algorithm}:{hasher.hexdigest()}"

@@ -20,7 +20,7 @@ from estiva.build.request import BuildFailed, Step, bad, shorten, unsupported
 from estiva.build.state import DEFAULT_PATH, State, expander
 from estiva.build.stubs import Stubs
 from estiva.build.tree import Missing, Tree
-from estiva.errors import NotFound
+from estiva.errors import NotFound, reason
 
 if TYPE_CHECKING:
     from estiva.build.executor import Build
@@ -224,7 +224,7 @@ class RunStep:
                 with open(path, "rb") as file:
                     value = file.read(_SECRET_LIMIT + 1)
             except OSError as error:
-                raise NotFound(f"secret {mount.id}: {path}: {error.strerror}") from None
+                raise NotFound(f"secret {mount.id}: {path}: {reason(error)}") from None
         if len(value) > _SECRET_LIMIT:
             raise bad(self.typed.source, f"secret {mount.id} is larger than {_SECRET_LIMIT >> 10} KiB")
         if mount.env is not None:

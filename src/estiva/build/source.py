@@ -6,7 +6,7 @@ import os
 
 from estiva.build import ignore, parser
 from estiva.build.request import Request
-from estiva.errors import InvalidInput, NotFound
+from estiva.errors import InvalidInput, NotFound, reason
 from estiva.files import read_bounded
 from estiva.linux import fs
 
@@ -34,7 +34,7 @@ def read_dockerfile(request: Request) -> tuple[parser.Dockerfile, ignore.Matcher
         try:
             data = read_bounded(path, parser.LIMIT)
         except OSError as error:
-            raise NotFound(f"the Dockerfile {path} can't be read: {error.strerror}") from None
+            raise NotFound(f"the Dockerfile {path} can't be read: {reason(error)}") from None
         own = _beside(path + ".dockerignore")
         return parser.parse(data, name=os.path.basename(path)), _patterns(request, own)
     for name in NAMES if request.context is not None else ():
@@ -53,14 +53,14 @@ def _inside(context: str, name: str) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise InvalidInput(f"{name} in the build context can't be read: {error.strerror}") from None
+        raise InvalidInput(f"{name} in the build context can't be read: {reason(error)}") from None
     finally:
         os.close(root)
     try:
         with open(fd, "rb") as file:
             data = file.read(parser.LIMIT + 1)
     except OSError as error:
-        raise InvalidInput(f"{name} in the build context can't be read: {error.strerror}") from None
+        raise InvalidInput(f"{name} in the build context can't be read: {reason(error)}") from None
     if len(data) > parser.LIMIT:
         raise InvalidInput(f"{name} is larger than {parser.LIMIT >> 20} MiB")
     return data
@@ -72,7 +72,7 @@ def _beside(path: str) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise InvalidInput(f"{path} can't be read: {error.strerror}") from None
+        raise InvalidInput(f"{path} can't be read: {reason(error)}") from None
 
 
 def _patterns(request: Request, own: bytes | None) -> ignore.Matcher:

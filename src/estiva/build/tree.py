@@ -15,7 +15,7 @@ import os
 import stat
 
 from estiva.build import ignore
-from estiva.errors import InvalidInput
+from estiva.errors import InvalidInput, reason
 from estiva.linux import fs
 
 _MAX_LINKS = 40  # as path_resolution(7)
@@ -45,7 +45,7 @@ class Tree:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise InvalidInput(f"the build context {path} can't be read: {error.strerror}") from None
+            raise InvalidInput(f"the build context {path} can't be read: {reason(error)}") from None
         return cls(fd, exclude=exclude)
 
     def close(self) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from estiva.cli.contents import output
+from estiva.cli.contents import Output
 from estiva.cli.parser import FLAG, LIST, TEXT, Options, Verb
-from estiva.errors import InvalidInput
+from estiva.errors import EstivaError, IntegrityError, InvalidInput, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,14 +15,28 @@ if TYPE_CHECKING:
 PLATFORM = ("", "platform", TEXT, "OS/ARCH", "platform of the image")
 
 
+class Named:
+    """A with-block in which what is wrong with an archive is said with the archive's name."""
+
+    def __init__(self, path: str, *kinds: type[EstivaError]) -> None:
+        self.path = "stdin" if path == "-" else path
+        self.kinds = kinds
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, EstivaError) and isinstance(error, self.kinds):
+            error.message = f"{self.path}: {error.message}"
+
+
 def save(context: Context, options: Options) -> None:
     from estiva.engine import images
 
     for ref in options.arguments:
         images.resolve(context.engine, ref)
-    stream = output(options.text("output"))
-    images.save(context.engine, options.arguments, stream)
-    stream.flush()
+    with Output(options.text("output")) as stream:
+        images.save(context.engine, options.arguments, stream)
 
 
 def load(context: Context, options: Options) -> None:
@@ -31,7 +45,7 @@ def load(context: Context, options: Options) -> None:
     path = options.text("input", "-")
     if path == "-" and os.isatty(0):
         raise InvalidInput("there is no archive on stdin", hint="use -i FILE, or redirect")
-    with images.open_source(path) as source:
+    with images.open_source(path) as source, Named(path, InvalidInput, IntegrityError, Unsupported):
         names = images.load(context.engine, source, platform=options.text("platform") or None)
     for name in names:
         if options.flag("quiet"):
@@ -46,7 +60,7 @@ def import_(context: Context, options: Options) -> None:
     path = options.arguments[0]
     if path == "-" and os.isatty(0):
         raise InvalidInput("there is no archive on stdin", hint="give a file, or redirect")
-    with images.open_source(path) as source:
+    with images.open_source(path) as source, Named(path, IntegrityError):
         print(
             images.import_(
                 context.engine,

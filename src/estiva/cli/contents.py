@@ -15,13 +15,51 @@ if TYPE_CHECKING:
     from estiva.cli.main import Context
 
 
-def output(path: str) -> BinaryIO:
-    """The file to write an archive to; stdout without one, unless that is a terminal."""
-    if path and path != "-":
-        return open(path, "wb")
-    if os.isatty(1):
-        raise InvalidInput("an archive is not written to a terminal", hint="use -o FILE, or redirect")
-    return sys.stdout.buffer
+class Output:
+    """A with-block that gives the stream to write an archive to: a file, or stdout unless that is a terminal.
+
+    A file takes its place when it is whole: after an error what was there before is there still. Devices and
+    pipes are written to as they are.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = "" if path == "-" else path
+        self.aside = ""
+
+    def __enter__(self) -> BinaryIO:
+        if not self.path:
+            if os.isatty(1):
+                raise InvalidInput("an archive is not written to a terminal", hint="use -o FILE, or redirect")
+            self.stream: BinaryIO = sys.stdout.buffer
+            return self.stream
+        target = os.path.realpath(self.path)
+        try:
+            if os.path.exists(target) and not os.path.isfile(target):
+                self.stream = open(target, "wb")
+                return self.stream
+            self.aside = f"{target}.{os.getpid()}.tmp"
+            self.stream = open(self.aside, "xb")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self.path) from None
+        return self.stream
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            if kind is None:
+                self.stream.flush()
+                if self.aside:
+                    os.rename(self.aside, os.path.realpath(self.path))
+                    self.aside = ""
+        except OSError as failed:
+            raise OSError(failed.errno, failed.strerror, self.path or None) from None
+        finally:
+            if self.aside:
+                os.unlink(self.aside)
+            if self.path:
+                try:
+                    self.stream.close()
+                except OSError:
+                    pass  # what could not be flushed is told already
 
 
 def top(context: Context, options: Options) -> None:
@@ -59,11 +97,9 @@ def diff(context: Context, options: Options) -> None:
 def export(context: Context, options: Options) -> None:
     from estiva.engine import containers
 
-    path = options.text("output")
     ref = containers.resolve(context.engine, options.arguments[0])["Id"]
-    stream = output(path)
-    containers.export(context.engine, ref, stream)
-    stream.flush()
+    with Output(options.text("output")) as stream:
+        containers.export(context.engine, ref, stream)
 
 
 def commit(context: Context, options: Options) -> None:

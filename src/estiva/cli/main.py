@@ -28,6 +28,8 @@ GLOBALS = (
     ("v", "version", FLAG, "", "show the version"),
 )
 
+DRIVERS = ("erofs", "dir")
+
 # verb -> (module in estiva.cli, name of its Verb there)
 VERBS = {
     "run": ("run", "RUN"),
@@ -207,7 +209,8 @@ def unknown(command: str, word: str, known: list[str]) -> UsageError:
     from estiva.cli.parser import nearest
 
     near = nearest(word, known)
-    return UsageError(f"'{word}' is not a verb of {command}", hint=f"did you mean '{near}'?" if near else "")
+    hint = f"did you mean '{near}'?" if near else f"see '{command} --help'"
+    return UsageError(f"'{word}' is not a verb of {command}", hint=hint)
 
 
 def run(words: list[str]) -> int:
@@ -220,7 +223,12 @@ def run(words: list[str]) -> int:
             options.text("root") or None, options.text("run-root") or None, options.flag("debug")
         )
         if options.given("storage-driver"):
-            os.environ["ESTIVA_STORAGE_DRIVER"] = options.text("storage-driver")
+            driver = options.text("storage-driver")
+            if driver not in DRIVERS:
+                raise UsageError(
+                    f"no storage driver {driver}", hint=f"the drivers are {' and '.join(DRIVERS)}"
+                )
+            os.environ["ESTIVA_STORAGE_DRIVER"] = driver
         words = options.arguments
         if options.flag("version"):
             words = ["version", "--short"]
@@ -260,16 +268,12 @@ def unexpected(error: Exception, debug: bool, failure: int) -> int:
     if debug:
         sys.excepthook(type(error), error, error.__traceback__)
     if isinstance(error, OSError) and error.errno:
-        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
-        where = " -> ".join(names) + ": " if names else ""
-        from errno import EACCES, EDQUOT, ENOSPC, EPERM, EROFS
+        from errno import EACCES, EPERM, EROFS
 
-        hint = ""
-        if error.errno in (ENOSPC, EDQUOT):
-            hint = "free space with 'estiva system prune'"
-        elif error.errno in (EACCES, EPERM, EROFS) and os.geteuid():
-            hint = "Estiva needs root for this"
-        tell(errors.EngineError(f"{where}{os.strerror(error.errno).lower()}", hint=hint))
+        told = errors.from_os(error)
+        if error.errno in (EACCES, EPERM, EROFS) and os.geteuid():
+            told.hint = "Estiva needs root for this"
+        tell(told)
     else:
         text = f"internal error: {type(error).__name__}: {error}"
         tell(

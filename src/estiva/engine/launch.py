@@ -52,11 +52,10 @@ if TYPE_CHECKING:
 
 def encode_error(error: BaseException) -> bytes:
     """An error as a message: its kind survives when it is one of ours."""
+    if isinstance(error, OSError):
+        error = errors.from_os(error)
     if isinstance(error, errors.EstivaError):
         kind, message, hint = type(error).__name__, error.message, error.hint
-    elif isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        kind, message, hint = "EngineError", f"{where}{error.strerror or error}", ""
     else:
         kind, message, hint = "EngineError", f"internal error: {type(error).__name__}: {error}", ""
     return fastjson.dumps(
@@ -176,7 +175,10 @@ def launch(engine: Engine, plan: dict[str, Any], stdio: tuple[int, int, int], ho
     prefork(engine)
     if engine.waiting is not None:
         ours, engine.waiting = engine.waiting, None
-        send(ours, {"plan": plan}, [hold, *stdio])
+        try:
+            send(ours, {"plan": plan}, [hold, *stdio])
+        except ConnectionError:
+            raise errors.EngineError("the container's monitor was killed before the command started") from None
         return Launched(ours)
     from estiva.engine import spawner
 

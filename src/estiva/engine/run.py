@@ -90,6 +90,10 @@ def prepare(
     error.
     """
     name = names.check(name) if name else None
+    if platform:
+        from estiva.oci.platform import Platform
+
+        Platform.parse(platform)
     image = find_image(engine, config["Image"], pull, platform, progress)
     config = record.merge(config, image.config)
     container_id = os.urandom(32).hex()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from _socket import inet_aton
 
-from estiva.errors import EngineError, EstivaError, InvalidInput
+from estiva.errors import EngineError, EstivaError, InvalidInput, reason
 from estiva.linux import netlink
 from estiva.network import firewall, leases, links
 from estiva.network.leases import DEFAULT_NETWORK, PREFIX, Subnet, bridge_name
@@ -135,9 +135,7 @@ def connect(
                 pass  # the first error is the one to tell; sweep takes the rest
         if isinstance(error, OSError):
             what = error.filename or "netlink"
-            raise EngineError(
-                f"network of container {container_id[:12]}: {what}: {error.strerror}"
-            ) from error
+            raise EngineError(f"network of container {container_id[:12]}: {what}: {reason(error)}") from error
         raise
 
 
@@ -171,7 +169,7 @@ def loopback_up(pid: int) -> None:
         with links.enter(pid, ipv6=True) as inside:
             inside.exchange(netlink.set_link("lo", up=True))
     except OSError as error:
-        raise EngineError(f"loopback of process {pid}: {error.filename or 'lo'}: {error.strerror}") from error
+        raise EngineError(f"loopback of process {pid}: {error.filename or 'lo'}: {reason(error)}") from error
 
 
 def sweep(

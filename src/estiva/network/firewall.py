@@ -24,7 +24,7 @@ import errno
 import os
 from _socket import inet_aton
 
-from estiva.errors import EngineError, Unsupported
+from estiva.errors import EngineError, Unsupported, reason
 from estiva.linux import netfilter
 from estiva.linux.netlink import Socket
 
@@ -228,7 +228,7 @@ def _with_socket(work: Callable[[Socket], Any]) -> Any:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise EngineError(f"nftables: {error.filename or 'netlink'}: {error.strerror}") from error
+        raise EngineError(f"nftables: {error.filename or 'netlink'}: {reason(error)}") from error
     finally:
         if socket is not None and not any(socket is kept for _, kept in _kept):
             socket.close()

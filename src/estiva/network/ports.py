@@ -13,7 +13,7 @@ import errno
 from _socket import AF_INET, SO_REUSEADDR, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET
 from _socket import socket as _socket
 
-from estiva.errors import Conflict, EngineError, InvalidInput, Unavailable, Unsupported
+from estiva.errors import Conflict, EngineError, InvalidInput, Unavailable, Unsupported, reason
 from estiva.network.leases import number
 
 TYPE_CHECKING = False
@@ -110,7 +110,13 @@ def _bind(address: str, port: int, protocol: str) -> _socket | None:
     is not is refused, and nobody can share the port with SO_REUSEADDR. Where only connections that linger in
     TIME_WAIT are in the way (tcp(7)), SO_REUSEADDR gets it, and listening keeps others from doing the same.
     """
-    held = _socket(AF_INET, _KINDS[protocol] | SOCK_CLOEXEC)
+    try:
+        held = _socket(AF_INET, _KINDS[protocol] | SOCK_CLOEXEC)
+    except OSError as error:
+        raise Unavailable(
+            f"port {port}/{protocol} can't be published: {reason(error)}",
+            hint="publish fewer ports, or raise the limit with ulimit -n",
+        ) from None
     try:
         try:
             held.bind((address, port))
@@ -128,7 +134,7 @@ def _bind(address: str, port: int, protocol: str) -> _socket | None:
             raise Unavailable(
                 f"ports can't be published on {address}: this machine does not have that address"
             ) from None
-        raise EngineError(f"bind of port {port}/{protocol} on {address}: {error.strerror}") from error
+        raise EngineError(f"bind of port {port}/{protocol} on {address}: {reason(error)}") from error
     except BaseException:
         held.close()
         raise

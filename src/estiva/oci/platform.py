@@ -23,6 +23,10 @@ ARCHITECTURES = {
     "armv8l": ("arm", "v8"),
     "loongarch64": ("loong64", ""),
 }
+KNOWN_ARCHITECTURES = (
+    *ARCHITECTURES, "386", "amd64", "arm", "arm64", "loong64", "mips", "mipsle", "mips64", "mips64le",
+    "ppc64", "ppc64le", "riscv64", "s390x", "wasm",
+)  # fmt: skip
 KNOWN_OS = ("linux", "windows", "darwin", "freebsd", "wasi", "js")
 
 
@@ -52,6 +56,11 @@ class Platform:
             host = cls.host()
             if parts[0].lower() in KNOWN_OS or parts[0].lower() == "macos":
                 return cls(parts[0], host.architecture, host.variant)
+            if parts[0].lower() not in KNOWN_ARCHITECTURES:
+                raise InvalidInput(
+                    f"{parts[0]!r} is neither an operating system nor an architecture",
+                    hint="write the platform as linux/amd64 or linux/arm/v7",
+                )
             return cls(host.os, parts[0])
         return cls(parts[0], parts[1], parts[2] if len(parts) == 3 else "")
 

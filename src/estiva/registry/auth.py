@@ -18,7 +18,7 @@ import subprocess
 from dataclasses import dataclass
 
 from estiva import files
-from estiva.errors import EngineError, InvalidInput, Unavailable, oneline
+from estiva.errors import EngineError, InvalidInput, Unavailable, oneline, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _load(path: str) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        raise InvalidInput(f"can't read {path}: {error.strerror}") from None
+        raise InvalidInput(f"can't read {path}: {reason(error)}") from None
     try:
         config = json.loads(data or b"{}")
     except (ValueError, RecursionError):
@@ -225,7 +225,7 @@ def _run_helper(name: str, verb: str, text: str) -> str | None:
     except subprocess.TimeoutExpired:
         raise Unavailable(f"docker-credential-{name} did not answer in {HELPER_TIMEOUT:.0f} s") from None
     except OSError as error:
-        raise EngineError(f"can't run {program}: {error.strerror}") from None
+        raise EngineError(f"can't run {program}: {reason(error)}") from None
     said = done.stdout.decode(errors="replace").strip()
     if done.returncode:
         if "not found" in said.lower():

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp import web
 
-from estiva.errors import Conflict, EstivaError, InvalidInput, Unavailable, oneline
+from estiva.errors import Conflict, EstivaError, InvalidInput, Unavailable, oneline, reason
 from estiva.registry import server_blobs, server_manifests
 from estiva.registry.htpasswd import Htpasswd
 from estiva.registry.server_http import Context, Refusal, Route, json_response, parse_path
@@ -142,7 +142,7 @@ def _bind(listen: str) -> socket.socket:
         )[0]
         bound = socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
     except OSError as error:
-        raise InvalidInput(f"can't listen on {listen}: {error.strerror}") from None
+        raise InvalidInput(f"can't listen on {listen}: {reason(error)}") from None
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
@@ -151,7 +151,7 @@ def _bind(listen: str) -> socket.socket:
         bound.close()
         if error.errno == errno.EADDRINUSE:
             raise Conflict(f"{listen} is in use", hint="choose another port, or 0 for a free one") from None
-        raise Unavailable(f"can't listen on {listen}: {error.strerror}") from None
+        raise Unavailable(f"can't listen on {listen}: {reason(error)}") from None
     return bound
 
 
@@ -230,7 +230,7 @@ def _tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
-        raise InvalidInput(f"can't use the certificate {certificate}: {error}") from None
+        raise InvalidInput(f"can't use the certificate {certificate}: {reason(error)}") from None
     return context
 
 

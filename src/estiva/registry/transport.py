@@ -23,7 +23,16 @@ import aiohttp
 from aiohttp import hdrs
 from yarl import URL
 
-from estiva.errors import Denied, EngineError, EstivaError, IntegrityError, NotFound, Unavailable, oneline
+from estiva.errors import (
+    Denied,
+    EngineError,
+    EstivaError,
+    IntegrityError,
+    NotFound,
+    Unavailable,
+    oneline,
+    reason,
+)
 from estiva.registry import auth, grammar
 from estiva.registry.tokens import Authorizer, error_text
 
@@ -81,7 +90,9 @@ class Transport:
                 tls = ssl.create_default_context()
                 tls.load_verify_locations(settings.authority)
             except (OSError, ssl.SSLError) as error:
-                raise EngineError(f"can't use the certificates in {settings.authority}: {error}") from None
+                raise EngineError(
+                    f"can't use the certificates in {settings.authority}: {reason(error)}"
+                ) from None
         self.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=tls),
             timeout=aiohttp.ClientTimeout(

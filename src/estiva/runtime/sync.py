@@ -37,7 +37,8 @@ class StepFailed(errors.EngineError):
 
     def __init__(self, step: str, syscall: str, thing: str, number: int, words: str) -> None:
         what = " ".join(w for w in (syscall, errors.oneline(thing)) if w)
-        super().__init__(": ".join(w for w in (step, what, words[:1].lower() + words[1:]) if w))
+        message = ": ".join(w for w in (step, what, words[:1].lower() + words[1:]) if w)
+        super().__init__(message, hint=errors.FREE_SPACE if number in errors.FULL else "")
         self.step = step
         self.syscall = syscall
         self.object = thing

@@ -196,6 +196,8 @@ class Images:
         reference = Reference.parse(name)
         if reference.digest:
             raise InvalidInput(f"{name} has a digest, which can't be given as a name", hint="use NAME:TAG")
+        if reference.familiar_name in digests.LENGTHS:  # sha256:TAG would read like an image's id
+            raise InvalidInput(f"{name} can't be given as a name: it looks like a digest")
         with self.db.write() as transaction:
             if not transaction.read("SELECT 1 FROM images WHERE id = ?", (image_id,)):
                 raise NotFound(f"no such image: {image_id}")

@@ -124,7 +124,7 @@ class Mounts:
                     attach_erofs(index, tar, path, directio=False)
             except OSError as error:
                 raise errors.EngineError(
-                    f"mounting layer sha256:{name} failed: {error.strerror} ({error.filename})"
+                    f"mounting layer sha256:{name} failed: {errors.reason(error)} ({error.filename})"
                 ) from error
         return path
 

@@ -178,7 +178,7 @@ def overlay(lowers: Sequence[str], upper: str | None, work: str | None) -> int:
 
         return linux_mount.overlay(lowers, upper, work, options=OVERLAY_OPTIONS)
     except OSError as error:
-        raise errors.EngineError(f"mounting {error.filename}: {error.strerror}") from error
+        raise errors.EngineError(f"mounting {error.filename}: {errors.reason(error)}") from error
 
 
 def _empty(paths: Paths) -> str:

@@ -47,7 +47,7 @@ def raising(error):
             OSError(errno.ENOSPC, "No space", "/a"),
             1,
             1,
-            "estiva: /a: no space left on device\nhint: free space",
+            "estiva: /a: no space\nhint: free some disk space",
         ),
         (ValueError("odd"), 125, 125, "estiva: internal error: ValueError: odd\nhint: run it with --debug"),
         (ValueError("odd"), 1, 1, "estiva: internal error: ValueError: odd\n"),

@@ -11,7 +11,7 @@ import os
 import time
 from _signal import pidfd_send_signal
 
-from estiva.errors import Conflict, EngineError, NotFound, Unsupported
+from estiva.errors import Conflict, EngineError, NotFound, Unsupported, reason
 from estiva.runtime.cgroup.control import read_or
 from estiva.runtime.cgroup.layout import Layout, clean, layout
 
@@ -230,7 +230,7 @@ def _rmdir(directory: str) -> bool:
         if error.errno in _MISSING:
             return True
         if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
-            raise EngineError(f"cgroup {directory} can't be removed: {error.strerror}") from error
+            raise EngineError(f"cgroup {directory} can't be removed: {reason(error)}") from error
     below = tree(directory)
     if len(below) < 2:
         return False

@@ -6,7 +6,7 @@ import errno
 import os
 import time
 
-from estiva.errors import Conflict, EngineError, NotFound, Unsupported
+from estiva.errors import Conflict, EngineError, NotFound, Unsupported, reason
 from estiva.runtime.cgroup.base import Cgroup, make_directory, step_error, tree
 from estiva.runtime.cgroup.control import pairs, put, read, read_or
 from estiva.runtime.cgroup.layout import Layout
@@ -225,4 +225,4 @@ def fill_cpuset(mount: str, path: str) -> None:
         try:
             put(mount + path + name, read(mount + above + name))
         except OSError as error:
-            raise EngineError(f"cpuset {mount}{path} can't be filled: {error.strerror}") from error
+            raise EngineError(f"cpuset {mount}{path} can't be filled: {reason(error)}") from error
