@@ -9,6 +9,7 @@ import os
 import pathlib
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tarfile
 import tempfile
@@ -126,6 +127,27 @@ class Host:
         )
         assert status is None or done.returncode == status, (done.returncode, done.stdout, done.stderr)
         return done.stdout
+
+    def db(self, sql):
+        """One statement in the state database, and its rows."""
+        with contextlib.closing(sqlite3.connect(f"{self.folder}/root/estiva.db", timeout=60)) as connection:
+            with connection:
+                return connection.execute(sql).fetchall()
+
+    def power_cut(self):
+        """All processes, cgroups, mounts, interfaces and the run root are gone."""
+        for directory in self.cgroups():
+            for pid in pathlib.Path(directory, "cgroup.procs").read_text().split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+        eventually(lambda: not any(pathlib.Path(d, "cgroup.procs").read_text() for d in self.cgroups()))
+        for directory in self.cgroups():
+            os.rmdir(directory)
+        for line in reversed(self.mounts()):
+            subprocess.run(["umount", "-l", line.split()[1]], check=False)
+        shutil.rmtree(f"{self.folder}/run")
+        subprocess.run([*self.prefix, "ip", "link", "del", "estiva0"], check=False)
+        subprocess.run([*self.prefix, "nft", "flush", "ruleset"], check=False)
 
     # -- what may be left ------------------------------------------------------------------------------------------
 

@@ -218,6 +218,7 @@ def drop_rows(transaction: Transaction, container_id: str, volumes: bool) -> lis
 
 def reconcile(where: Paths, db: Database, container_id: str) -> bool:
     """End what a killed monitor left of a container and settle its row. False when it runs after all."""
+    rebooted = not os.path.isdir(where.run_container(container_id))
     try:
         lock = take(where, container_id)
     except BlockingIOError:
@@ -240,11 +241,14 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
         from estiva.runtime.cgroup import Cgroup
 
         release(plan, Cgroup.open(left.get("cgroup") or cgroup_path(container_id)))
-        outcome: dict[str, Any] = {"ExitCode": KILLED, "Error": "the container's monitor was killed"}
         if left:
-            settle(plan, {**outcome, "StartedAt": left["started"]})
+            why, started = "the container's monitor was killed", {"StartedAt": left["started"]}
         else:
-            settle(plan, {**outcome, "Error": "what started the container was killed"}, failed=True)
+            why, started = "what started the container was killed", {}
+            if rebooted:
+                why = "the machine went down while the container ran"
+        outcome = {"ExitCode": KILLED, "Error": why, **started}
+        settle(plan, outcome, failed=not (left or rebooted))
     finally:
         os.close(lock)
     return True

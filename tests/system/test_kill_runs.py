@@ -1,0 +1,163 @@
+"""SIGKILL for the command line, the monitor or both, at many moments of `run` and `start`: the next command works."""
+
+import os
+import random
+
+import pytest
+
+from enginekit import IMAGE, eventually, host
+from killkit import Shot, assert_nothing_left, assert_well, kill, monitors, traces
+
+SPAN = 0.25  # seconds: longer than a run takes beside eleven others
+RUNS = (
+    ("run", "-d", "-p", "80", IMAGE, "sleep", "300"),
+    ("run", "-d", "--rm", "--init", IMAGE, "sleep", "300"),
+    ("run", "--rm", "-v", "/anonymous", IMAGE, "true"),
+    ("run", "--rm", "--network", "none", IMAGE, "sleep", "0.05"),
+)
+
+
+@pytest.fixture(scope="module")
+def box():
+    with host() as made:
+        made.estiva("run", "--rm", IMAGE, "true")
+        yield made
+
+
+def remove_all(box):
+    if ids := box.out("ps", "-aq").split():
+        box.estiva("rm", "-f", "-v", *ids)
+    box.estiva("volume", "prune", "-f")
+
+
+@pytest.mark.parametrize("victims", ["command", "monitor", "both"])
+def test_killed_at_any_moment(box, victims):
+    rng = random.Random(victims)
+    for turn in range(3):
+        shots = [Shot(box, RUNS[n % len(RUNS)], rng.random() * SPAN, victims) for n in range(12)]
+        for shot in shots:
+            shot.end()
+        if turn % 2:
+            box.estiva("ps", "-a")
+        assert_well(box)
+        remove_all(box)
+        assert assert_well(box) == "all is well\n"
+        assert_nothing_left(box)
+
+
+@pytest.mark.parametrize("victims", ["command", "monitor", "both"])
+def test_killed_while_it_starts_again(box, victims):
+    names = [f"again-{n}" for n in range(6)]
+    for name in names:
+        box.estiva("create", "--name", name, IMAGE, "sleep", "300")
+    rng = random.Random(victims)
+    for _ in range(2):
+        for shot in [Shot(box, ["start", name], rng.random() * SPAN, victims) for name in names]:
+            shot.end()
+        box.estiva("start", *names)
+        assert box.out("ps", "-q").count("\n") == len(names) - 1
+        box.estiva("stop", "-t", "0", *names)
+    assert_well(box)
+    remove_all(box)
+    assert_nothing_left(box)
+
+
+def test_killed_while_it_removes(box):
+    rng = random.Random(1)
+    for _ in range(2):
+        ids = [box.out("run", "-d", "-v", "/data", "--network", "none", IMAGE, "sleep", "300") for _ in range(4)]
+        ids += [box.out("create", "-v", "/data", IMAGE, "true") for _ in range(4)]
+        for shot in [Shot(box, ["rm", "-f", "-v", name], rng.random() * SPAN) for name in ids]:
+            shot.end()
+        assert_well(box)
+        for line in box.out("ps", "-a", "--no-trunc").splitlines()[1:]:
+            assert os.path.isdir(f"{box.folder}/root/containers/{line.split()[0]}/upper")
+        remove_all(box)
+        assert_nothing_left(box)
+        assert os.listdir(f"{box.folder}/root/volumes") == []
+
+
+def orphan(box, *words):
+    """A container whose monitor was killed."""
+    container = box.out("run", "-d", *words, IMAGE, "sleep", "300")
+    kill(*monitors(box))
+    eventually(lambda: not monitors_alive(box))
+    return container
+
+
+def monitors_alive(box):
+    return [pid for pid in monitors(box) if os.path.exists(f"/proc/{pid}") and "Z" not in open(f"/proc/{pid}/stat").read()]
+
+
+def state(box, name):
+    return box.out("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}", name)
+
+
+def test_the_verbs_on_a_container_whose_monitor_was_killed(box):
+    orphan(box, "--name", "first", "-p", "127.0.0.1:8097:80")
+    assert "Exited (137)" in box.out("ps", "-a")
+    assert state(box, "first") == "exited 137 the container's monitor was killed"
+    box.estiva("start", "first")
+    assert box.out("exec", "first", "echo", "back") == "back"
+    kill(*monitors(box))
+    box.estiva("stop", "first")
+    assert not [trace for trace in traces(box) if "containers/" not in trace and "names" not in trace]
+    box.estiva("rm", "first")
+
+    for words in ("rm -f second", "wait second", "logs second", "start second", "rename second third"):
+        orphan(box, "--name", "second")
+        box.estiva(*words.split())
+        box.estiva("rm", "-f", "second", "third", status=None)
+    orphan(box, "--name", "second")
+    box.estiva("kill", "second", status=1)
+    box.estiva("exec", "second", "true", status=125)
+    done = box.estiva("run", "--name", "second", IMAGE, "true", status=125)
+    assert "in use" in done.stderr
+    box.estiva("rm", "second")
+    orphan(box, "--name", "second", "--rm")
+    box.estiva("run", "--rm", "--name", "second", IMAGE, "true")
+    orphan(box, "--rm")
+    assert box.out("ps", "-aq") == ""
+    assert_nothing_left(box)
+    assert box.out("system", "check") == "all is well"
+
+
+def test_who_waits_hears_of_a_killed_monitor(box):
+    watcher = box.start("run", "--name", "seen", IMAGE, "sleep", "300", stderr=-1, text=True)
+    eventually(lambda: monitors(box))
+    waiter = box.start("wait", "seen", stdout=-1, text=True)
+    kill(*monitors(box))
+    assert watcher.wait(10) == 125 and "monitor was killed" in watcher.stderr.read()
+    watcher.stderr.close()
+    assert waiter.communicate(timeout=10)[0] == "137\n"
+    assert_well(box)
+    box.estiva("rm", "seen")
+    assert_nothing_left(box)
+
+
+def test_after_a_power_cut(box):
+    """The run root is gone, the rows say running; nothing of the bridge is there either."""
+    box.estiva("run", "-d", "--name", "was-up", "-p", "8098:80", IMAGE, "sleep", "300")
+    box.estiva("run", "-d", "--rm", "--name", "was-up-too", IMAGE, "sleep", "300")
+    kill(*monitors(box))
+    box.power_cut()
+    assert box.out("ps", "-a", "--format", "{{.Names}} {{.State}}") == "was-up exited"
+    assert state(box, "was-up") == "exited 137 the machine went down while the container ran"
+    box.estiva("start", "was-up")
+    assert box.out("exec", "was-up", "echo", "up") == "up"
+    box.estiva("rm", "-f", "was-up")
+    assert_well(box)
+    assert_nothing_left(box)
+
+
+def test_processes_that_nobody_watches_are_ended(box):
+    """The run folder has vanished, the row too; the cgroup shows who is ours."""
+    container = orphan(box, "--name", "lost")
+    os.rename(f"{box.folder}/run/containers/{container}", f"{box.folder}/aside")
+    box.db("DELETE FROM containers")
+    box.db("DELETE FROM leases")
+    assert f"processes of container {container[:12]}, which nobody watched: killed" in assert_well(box)
+    import shutil
+
+    shutil.rmtree(f"{box.folder}/aside")
+    assert_nothing_left(box)
