@@ -31,8 +31,11 @@ def diff(engine: Engine, ref: str) -> list[tuple[str, str]]:
 
 
 def size(engine: Engine, record: dict[str, Any]) -> int:
-    """Bytes in the read-write layer."""
-    return snapshot(engine, record).size()
+    """Bytes in the read-write layer; 0 when the container is removed at this moment."""
+    try:
+        return snapshot(engine, record).size()
+    except FileNotFoundError:
+        return 0
 
 
 class Paused:

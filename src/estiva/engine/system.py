@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from estiva.engine import Engine
 
 API_VERSION = "1.45"
+ROUNDS = 3  # of sweep and check: somebody may be killed between the two
 
 
 def version() -> dict[str, str]:
@@ -163,10 +164,13 @@ def check(engine: Engine, *, deep: bool = False) -> dict[str, list[str]]:
     from estiva.engine import containers
     from estiva.store import gc, leftovers
 
-    swept, failed = containers.sweep(engine)
+    swept: list[str] = []
+    problems: list[str] = []
+    for _ in range(ROUNDS):
+        done, failed = containers.sweep(engine)
+        swept += done
+        problems = [*failed, *gc.check(engine.store, deep=deep), *containers.check(engine)]
+        if not problems:
+            break
     engine.db.checkpoint()
-    return {
-        "swept": swept,
-        "kept": leftovers.kept(engine.store),
-        "problems": [*failed, *gc.check(engine.store, deep=deep), *containers.check(engine)],
-    }
+    return {"swept": swept, "kept": leftovers.kept(engine.store), "problems": problems}
