@@ -18,11 +18,64 @@ import time
 CHECKOUT = pathlib.Path(__file__).parents[1]
 ESTIVA = str(CHECKOUT / "estiva")
 IMAGE = "box:1"
-APPLETS = (
-    "sh true false sleep cat ls id ps echo env printf mkdir touch rm ln chmod chown stat head tail wc grep sed dd "
-    "yes kill nc wget ping ip hostname mount umount mknod readlink sync seq expr test usleep tee find sort "
-    "nproc top stty tty who date du df cp mv pwd sha256sum unshare"
-).split()
+APPLETS = [
+    "sh",
+    "true",
+    "false",
+    "sleep",
+    "cat",
+    "ls",
+    "id",
+    "ps",
+    "echo",
+    "env",
+    "printf",
+    "mkdir",
+    "touch",
+    "rm",
+    "ln",
+    "chmod",
+    "chown",
+    "stat",
+    "head",
+    "tail",
+    "wc",
+    "grep",
+    "sed",
+    "dd",
+    "yes",
+    "kill",
+    "nc",
+    "wget",
+    "ping",
+    "ip",
+    "hostname",
+    "mount",
+    "umount",
+    "mknod",
+    "readlink",
+    "sync",
+    "seq",
+    "expr",
+    "test",
+    "usleep",
+    "tee",
+    "find",
+    "sort",
+    "nproc",
+    "top",
+    "stty",
+    "tty",
+    "who",
+    "date",
+    "du",
+    "df",
+    "cp",
+    "mv",
+    "pwd",
+    "sha256sum",
+    "unshare",
+]
 
 
 @functools.cache
@@ -130,9 +183,9 @@ class Host:
 
     def db(self, sql):
         """One statement in the state database, and its rows."""
-        with contextlib.closing(sqlite3.connect(f"{self.folder}/root/estiva.db", timeout=60)) as connection:
-            with connection:
-                return connection.execute(sql).fetchall()
+        path = f"{self.folder}/root/estiva.db"
+        with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection, connection:
+            return connection.execute(sql).fetchall()
 
     def power_cut(self):
         """All processes, cgroups, mounts, interfaces and the run root are gone."""

@@ -30,9 +30,10 @@ def monitors(box):
     found = []
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(f"{box.folder}/run/containers"):
-            with contextlib.suppress(OSError, ValueError), open(
-                f"{box.folder}/run/containers/{name}/state.json"
-            ) as file:
+            with (
+                contextlib.suppress(OSError, ValueError),
+                open(f"{box.folder}/run/containers/{name}/state.json") as file,
+            ):
                 found.append(json.load(file)["monitor"])
     return found
 
@@ -77,7 +78,14 @@ class Shot:
 def traces(box):
     """Whatever of containers, builds and downloads is there: folders, cgroups, veths, mounts in any namespace."""
     found = []
-    for name in ("run/containers", "run/names", "run/build", "root/containers", "root/ingest", "root/cache/build/work"):
+    for name in (
+        "run/containers",
+        "run/names",
+        "run/build",
+        "root/containers",
+        "root/ingest",
+        "root/cache/build/work",
+    ):
         with contextlib.suppress(FileNotFoundError):
             found += [f"{name}/{entry}" for entry in os.listdir(f"{box.folder}/{name}")]
     found += box.cgroups() + box.veths()
@@ -96,7 +104,10 @@ def assert_well(box):
     first = box.estiva("system", "check", status=None)
     assert first.returncode == 0, first.stdout + first.stderr
     second = box.estiva("system", "check", status=None)
-    assert second.returncode == 0 and "swept" not in second.stdout, (first.stdout, second.stdout + second.stderr)
+    assert second.returncode == 0 and "swept" not in second.stdout, (
+        first.stdout,
+        second.stdout + second.stderr,
+    )
     return first.stdout
 
 

@@ -65,7 +65,9 @@ def test_killed_while_it_starts_again(box, victims):
 def test_killed_while_it_removes(box):
     rng = random.Random(1)
     for _ in range(2):
-        ids = [box.out("run", "-d", "-v", "/data", "--network", "none", IMAGE, "sleep", "300") for _ in range(4)]
+        ids = [
+            box.out("run", "-d", "-v", "/data", "--network", "none", IMAGE, "sleep", "300") for _ in range(4)
+        ]
         ids += [box.out("create", "-v", "/data", IMAGE, "true") for _ in range(4)]
         for shot in [Shot(box, ["rm", "-f", "-v", name], rng.random() * SPAN) for name in ids]:
             shot.end()
@@ -86,7 +88,11 @@ def orphan(box, *words):
 
 
 def monitors_alive(box):
-    return [pid for pid in monitors(box) if os.path.exists(f"/proc/{pid}") and "Z" not in open(f"/proc/{pid}/stat").read()]
+    return [
+        pid
+        for pid in monitors(box)
+        if os.path.exists(f"/proc/{pid}") and "Z" not in open(f"/proc/{pid}/stat").read()
+    ]
 
 
 def state(box, name):

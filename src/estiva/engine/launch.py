@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from estiva.engine import Engine
     from estiva.store.mounts import Lowerdirs
 
+KILLED_EARLY = "the container's monitor was killed before the command started"
+
 
 def encode_error(error: BaseException) -> bytes:
     """An error as a message: its kind survives when it is one of ours."""
@@ -98,7 +100,7 @@ class Launched:
             return self.pid
         if message["event"] == "error":
             raise decode_error(message)
-        raise errors.EngineError("the container's monitor was killed before the command started")
+        raise errors.EngineError(KILLED_EARLY)
 
     def wait(self) -> dict[str, Any]:
         """The outcome: {"event": "exited", "status": N, "oom": bool}, or "detached", or "lost"."""
@@ -178,7 +180,7 @@ def launch(engine: Engine, plan: dict[str, Any], stdio: tuple[int, int, int], ho
         try:
             send(ours, {"plan": plan}, [hold, *stdio])
         except ConnectionError:
-            raise errors.EngineError("the container's monitor was killed before the command started") from None
+            raise errors.EngineError(KILLED_EARLY) from None
         return Launched(ours)
     from estiva.engine import spawner
 
