@@ -74,11 +74,11 @@ def test_close_all_but() -> None:
     if pid == 0:
         try:
             low, high = os.dup(into), os.dup(into)
-            os.dup2(into, 50)
-            process.close_all_but([high, 50])
+            far = os.dup2(into, max(low, high) + 20)
+            process.close_all_but([high, far])
             left = sorted(int(n) for n in os.listdir("/proc/self/fd"))
             # The listing's own fd is among them, at the lowest free number.
-            os.write(50, str(left[3:] == [3, high, 50] and low not in left[4:]).encode())
+            os.write(far, str(left[3:] == [3, high, far] and low not in left[4:]).encode())
         finally:
             os._exit(0)
     os.close(into)
