@@ -39,7 +39,7 @@ def test_is_pid_one_with_its_hostname(rootfs: Rootfs) -> None:
 
 def test_leaves_nothing_on_the_host(rootfs: Rootfs) -> None:
     def mounts() -> list[str]:  # ours: other tests mount layers of their own meanwhile
-        place = os.path.dirname(rootfs.place)
+        place = os.path.dirname(str(rootfs.upper))
         return [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if place in line]
 
     before = mounts(), fds(), os.getcwd(), os.umask(0o22)
