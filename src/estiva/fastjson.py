@@ -6,7 +6,7 @@ module `_json`; where that is missing (another implementation) the package itsel
 
 from __future__ import annotations
 
-from estiva.errors import InvalidInput
+from estiva.errors import InvalidInput, StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,6 +89,14 @@ def loads(data: bytes | str, *, what: str = "json", strict: bool = False) -> Any
     except ValueError as error:
         words = str(error)
         raise InvalidInput(f"{what} is not valid json: {words[:1].lower()}{words[1:]}") from None
+
+
+def stored(data: bytes | str, *, what: str) -> Any:
+    """As `loads`, of what we have written ourselves: raises StateError, for somebody damaged it."""
+    try:
+        return loads(data, what=what)
+    except InvalidInput as error:
+        raise StateError(error.message, hint="`estiva system check` looks for more that is damaged") from None
 
 
 def _is_text(text: str) -> bool:

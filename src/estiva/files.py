@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:
-    """write(2) until all of `data` is out."""
+    """write(2) until all of `data` is out. Raises OSError, which names no file."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
@@ -27,7 +27,10 @@ def atomic_write(path: str, data: bytes, *, mode: int = 0o600, sync: bool = True
     `sync=False` is for what a reboot may lose (the run root). Raises OSError.
     """
     aside = f"{path}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
-    fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
     try:
         try:
             write_all(fd, data)
@@ -37,11 +40,13 @@ def atomic_write(path: str, data: bytes, *, mode: int = 0o600, sync: bool = True
         finally:
             os.close(fd)
         os.rename(aside, path)
-    except BaseException:
+    except BaseException as error:
         try:
             os.unlink(aside)
         except FileNotFoundError:
             pass
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, path) from None
         raise
     if sync:
         sync_directory(os.path.dirname(path) or ".")
@@ -54,6 +59,17 @@ def sync_directory(path: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def make_directory(path: str, mode: int = 0o700, *, exist_ok: bool = False) -> None:
+    """mkdir(2) with exactly that mode, whatever the umask (K16)."""
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        if exist_ok and os.path.isdir(path):
+            return
+        raise
+    os.chmod(path, mode)
 
 
 def read_bounded(path: str, limit: int, *, wait: bool = False) -> bytes:

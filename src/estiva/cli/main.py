@@ -293,6 +293,7 @@ def _pipe_closed(failure: int) -> int:
 
 def main() -> NoReturn:
     """The entry point: never returns. The interpreter is not torn down, which would take milliseconds."""
+    os.umask(os.umask(0o77) & 0o77)  # a umask that takes from the owner would take from our own state (K16)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

@@ -52,7 +52,7 @@ def resolve(engine: Engine, ref: str) -> dict[str, Any]:
 
 def load(engine: Engine, container_id: str, status: str, text: str) -> dict[str, Any]:
     """A record with its live State filled in."""
-    record: dict[str, Any] = fastjson.loads(text, what="the container's record")
+    record: dict[str, Any] = fastjson.stored(text, what=f"the record of container {container_id[:12]}")
     live = state.read(engine.paths.run_container(container_id)) if status == "running" else None
     paused = bool(live and live.get("paused"))
     record["State"] = {

@@ -170,7 +170,7 @@ def settle(plan: dict[str, Any], outcome: dict[str, Any], *, failed: bool = Fals
     elif plan["auto_remove"]:
         forget(where, database(plan), plan["id"])
     else:
-        with database(plan).write() as transaction:
+        with database(plan).write(freeing=True) as transaction:
             rows = transaction.execute("SELECT record FROM containers WHERE id = ?", (plan["id"],)).fetchall()
             if rows:
                 record = fastjson.loads(rows[0][0], what="the container's record")
@@ -190,7 +190,7 @@ def forget(where: Paths, db: Database, container_id: str, *, volumes: bool = Tru
 
     With `volumes`, its anonymous volumes too.
     """
-    with db.write() as transaction:
+    with db.write(freeing=True) as transaction:
         anonymous = drop_rows(transaction, container_id, volumes)
     remove_tree(where.container(container_id))
     for name in anonymous:

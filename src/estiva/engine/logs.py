@@ -11,6 +11,7 @@ import os
 
 from estiva import fastjson
 from estiva.engine.clock import rfc3339
+from estiva.errors import InvalidInput
 from estiva.files import write_all
 
 TYPE_CHECKING = False
@@ -65,7 +66,8 @@ class Writer:
             if self.size > ROTATE:
                 self.rotate()
         except OSError:
-            pass
+            if self.fd >= 0:
+                os.ftruncate(self.fd, self.size)  # no half line, which the next one would continue
 
     def rotate(self) -> None:
         os.close(self.fd)
@@ -86,6 +88,16 @@ class Writer:
             self.fd = -1
 
 
+def entry_of(line: bytes) -> Iterator[dict[str, Any]]:
+    """The entry in a line; none if a power cut garbled it."""
+    try:
+        entry = fastjson.loads(line)
+        if isinstance(entry["log"], str) and isinstance(entry["time"], str) and entry["stream"]:
+            yield entry
+    except (InvalidInput, KeyError, TypeError):
+        pass
+
+
 def entries(path: str) -> Iterator[dict[str, Any]]:
     """Every entry, oldest file first. A half-written last line is left out."""
     for number in range(KEEP - 1, -1, -1):
@@ -93,7 +105,7 @@ def entries(path: str) -> Iterator[dict[str, Any]]:
             with open(f"{path}.{number}" if number else path, "rb") as file:
                 for line in file:
                     if line.endswith(b"\n"):
-                        yield fastjson.loads(line, what=path)
+                        yield from entry_of(line)
         except FileNotFoundError:
             continue
 
@@ -160,7 +172,7 @@ class Follower:
             try:
                 with open(f"{self.path}.{number}", "rb") as file:
                     for line in file:
-                        yield fastjson.loads(line, what=self.path)
+                        yield from entry_of(line)
             except FileNotFoundError:
                 continue
         yield from self.read()
@@ -174,7 +186,7 @@ class Follower:
         while data := os.read(self.fd, 1 << 16):
             *lines, self.rest = (self.rest + data).split(b"\n")
             for line in lines:
-                yield fastjson.loads(line, what=self.path)
+                yield from entry_of(line)
 
     def rotated(self) -> bool:
         try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from estiva.errors import Conflict, InvalidInput, NotFound, Unsupported, reason
+from estiva.files import make_directory
 from estiva.runtime.security import PROC_FILES
 
 TYPE_CHECKING = False
@@ -117,6 +118,14 @@ def check(mount: dict[str, Any]) -> None:
         raise InvalidInput(f"{target} can't be mounted on: it is the kernel's", hint="choose another place")
 
 
+def make_folder(path: str) -> None:
+    """A folder of the host's with its parents, 0755 whatever the umask, as Docker makes it."""
+    parent = os.path.dirname(path)
+    if not os.path.isdir(parent):
+        make_folder(parent)
+    make_directory(path, 0o755, exist_ok=True)
+
+
 def _is_proc(kind: str, source: str) -> bool:
     return kind == "bind" and os.path.exists(source) and os.stat(source).st_dev == os.stat("/proc").st_dev
 
@@ -135,7 +144,7 @@ def point(mount: dict[str, Any], volumes: Volumes) -> dict[str, Any]:
         result["Propagation"] = (mount.get("BindOptions") or {}).get("Propagation") or "rprivate"
         if not os.path.exists(source):
             try:
-                os.makedirs(source, mode=0o755, exist_ok=True)
+                make_folder(source)
             except OSError as error:
                 raise InvalidInput(
                     f"the folder {source} is not there and can't be made: {reason(error)}"

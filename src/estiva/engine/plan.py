@@ -7,6 +7,7 @@ import os
 from estiva import fastjson
 from estiva.engine import mounts, skeleton, spec
 from estiva.errors import InvalidInput, NotFound, reason
+from estiva.files import write_all
 from estiva.store.mounts import OVERLAY_OPTIONS
 
 TYPE_CHECKING = False
@@ -107,6 +108,18 @@ def shared_namespaces(engine: Engine, host_config: dict[str, Any]) -> tuple[dict
     return shared, lender
 
 
+def write_shared(path: str, data: bytes) -> None:
+    """A file that every user of the container can read, whatever the umask. Its inode stays."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        write_all(fd, data)
+        os.fchmod(fd, 0o644)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+    finally:
+        os.close(fd)
+
+
 def generated_files(
     engine: Engine, made: dict[str, Any], directory: str, address: str, lender: str
 ) -> list[dict[str, Any]]:
@@ -138,9 +151,7 @@ def generated_files(
             ("hostname", hostname + "\n"),
             ("resolv.conf", resolv),
         ):
-            fd = os.open(f"{directory}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-            os.write(fd, content.encode())
-            os.close(fd)
+            write_shared(f"{directory}/{name}", content.encode())
     return [
         {
             "destination": f"/etc/{name}",

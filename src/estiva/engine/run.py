@@ -12,7 +12,7 @@ import time
 
 from estiva import fastjson
 from estiva.engine import launch, life, mounts, names, plan, record, spec
-from estiva.errors import Conflict, EngineError, InvalidInput, NotFound
+from estiva.errors import Conflict, EngineError, EstivaError, InvalidInput, NotFound, Unsupported
 from estiva.files import remove_tree
 
 TYPE_CHECKING = False
@@ -89,6 +89,8 @@ def prepare(
     """(record, image, lock or -1, address or ""): the container as a row, with its folder. Undone on
     error.
     """
+    if os.geteuid():
+        raise Unsupported("containers can only be run by root, yet", hint="use sudo")
     name = names.check(name) if name else None
     if platform:
         from estiva.oci.platform import Platform
@@ -118,8 +120,11 @@ def prepare(
         address = insert(engine, made, name, status)
         fill_volumes(engine, made, image)
     except BaseException:
-        life.forget(engine.paths, engine.db, container_id)
-        mounts.undo(points, engine.store.volumes)  # for want of a row, `forget` didn't know of them
+        try:
+            mounts.undo(points, engine.store.volumes)
+            life.forget(engine.paths, engine.db, container_id)
+        except (OSError, EstivaError):
+            pass  # the first error is the one to tell; a sweep finds what is left
         remove_tree(engine.paths.run_container(container_id))
         if lock >= 0:
             os.close(lock)
@@ -235,7 +240,7 @@ def unstart(engine: Engine, made: dict[str, Any]) -> None:
     if made["HostConfig"].get("AutoRemove"):
         life.forget(engine.paths, engine.db, made["Id"])
     else:
-        with engine.db.write() as transaction:
+        with engine.db.write(freeing=True) as transaction:
             transaction.execute("UPDATE containers SET status = 'created' WHERE id = ?", (made["Id"],))
             transaction.execute("DELETE FROM leases WHERE container = ?", (made["Id"],))
     remove_tree(engine.paths.run_container(made["Id"]))

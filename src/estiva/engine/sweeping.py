@@ -178,8 +178,12 @@ def check(engine: Engine) -> list[str]:
     problems = []
     paths, db = engine.paths, engine.db
     for container_id, status, text in db.read("SELECT id, status, record FROM containers"):
-        record = fastjson.loads(text, what=f"the record of container {container_id[:12]}")
         said = f"container {container_id[:12]}"
+        try:
+            record = fastjson.stored(text, what=f"the record of {said}")
+        except EstivaError as error:
+            problems.append(str(error))
+            continue
         if not os.path.isdir(paths.container(container_id) + "/upper") and _row(engine, container_id):
             problems.append(f"{said} has no read-write layer")
         if status == "running" and _stale(engine, container_id):

@@ -120,6 +120,7 @@ def prune(engine: Engine, *, all: bool = False, volumes: bool = False) -> dict[s
     lines, _ = images.prune(engine, all=all)
     result = gc.reclaim(engine.store, grace=0.0 if all else gc.GRACE)
     engine.store.layers.sweep()
+    engine.db.checkpoint()
     freed += max(0, before - images.store_size(engine))
     return {
         "containers": ids,
@@ -142,7 +143,7 @@ def prune_build_cache(engine: Engine) -> dict[str, Any]:
     from estiva.store import gc
 
     content: set[str] = set()
-    with engine.db.write() as transaction:
+    with engine.db.write(freeing=True) as transaction:
         for (text,) in transaction.read(
             "SELECT config FROM images WHERE id IN (SELECT image FROM build_cache)"
         ):

@@ -181,7 +181,7 @@ def sweep(
     at this moment is missed.
     """
     bridge = bridge_name()
-    with db.write() as transaction:
+    with db.write(freeing=True) as transaction:
         live = set(live_ids() if callable(live_ids) else live_ids)
         rows = transaction.execute("SELECT DISTINCT container FROM leases").fetchall()
         dead = [row[0] for row in rows if row[0] not in live]
@@ -215,7 +215,7 @@ def remove_all() -> None:
 
 
 def _release(db: Database, container_id: str) -> None:
-    with db.write() as transaction:
+    with db.write(freeing=True) as transaction:
         leases.release_in(transaction, container_id)
 
 

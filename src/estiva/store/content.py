@@ -130,7 +130,7 @@ class Content:
     def delete(self, digest: str) -> int:
         """Forget the blob and remove its file; returns the bytes freed (0 if it was not there)."""
         path = self.path(digest)
-        with self.db.write() as transaction:
+        with self.db.write(freeing=True) as transaction:
             transaction.execute("DELETE FROM blobs WHERE digest = ?", (digest,))
             try:
                 size = os.stat(path).st_size
@@ -157,6 +157,7 @@ class Ingest:
         self.limit = size if size is not None else limit
         self.hashing = hashing
         self.exists = False
+        self.full = False  # the last write failed
         self.offset = 0
         self.fd = -1
         self.target = content.path(digest)
@@ -246,6 +247,7 @@ class Ingest:
         """
         if self.limit is not None and self.offset + len(data) > self.limit:
             raise IntegrityError(f"blob {self.digest} is larger than the {self.limit} bytes it should have")
+        self.full = True
         with _Disk(self.path):
             view = memoryview(data)
             while view:
@@ -254,6 +256,7 @@ class Ingest:
                     self._hash.update(view[:count])
                 self.offset += count
                 view = view[count:]
+        self.full = False
 
     def rewind(self) -> None:
         """Throw away what was written and begin again at offset 0."""
@@ -287,9 +290,9 @@ class Ingest:
         self.close()
 
     def close(self) -> None:
-        """Let the lock go. Without `commit` the part stays, unless it is empty."""
+        """Let the lock go. Without `commit` the part stays, unless it is empty or the disk is full."""
         if self.fd >= 0:
-            if not self.exists and self.offset == 0:
+            if not self.exists and (self.offset == 0 or self.full):
                 try:
                     os.unlink(self.path)
                 except FileNotFoundError:

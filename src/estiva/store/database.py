@@ -12,6 +12,9 @@ Facts this leans on:
   `run`; that is switched off. SQLite's automatic checkpoint is too: it can't start the log anew, because the
   next process to open the file no longer knows what was checkpointed, so with short-lived processes the log
   grew for ever. Instead the writer that finds the log larger than LOG_LIMIT brings it in and truncates it.
+- A full disk would also keep `rm` and `prune` from writing that something goes. So that they can, some space
+  is set aside in a file, which a transaction that frees space, or says how a run ended, gives up. It does so
+  beforehand: after SQLITE_FULL at COMMIT there is nothing to try again, SQLite has rolled back.
 - A connection must not be used after fork(2), not even closed: the child leaks it and opens its own.
 """
 
@@ -35,11 +38,13 @@ if TYPE_CHECKING:
 
 BUSY_SECONDS = 60.0
 RETRIES = 5
+RESERVE = 256 << 10  # bytes
 LOG_LIMIT = 1 << 20  # bytes: each MiB costs the next command 0.5 ms of recovery, a checkpoint of one 3 ms
 
-_BUSY, _LOCKED, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _PROTOCOL, _CONSTRAINT, _NOTADB = (
+_BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _PROTOCOL, _CONSTRAINT, _NOTADB = (
     5,
     6,
+    8,
     10,
     11,
     13,
@@ -116,9 +121,12 @@ class Database:
                 raise _not_text(error) from None
         raise AssertionError("unreachable")
 
-    def write(self) -> Transaction:
-        """A with-block that is one transaction, alone among all processes. Nested blocks are savepoints."""
-        return Transaction(self)
+    def write(self, *, freeing: bool = False) -> Transaction:
+        """A with-block that is one transaction, alone among all processes. Nested blocks are savepoints.
+
+        One that is `freeing` space may use the reserve when the disk is full.
+        """
+        return Transaction(self, freeing)
 
     def open(self) -> None:
         """Open this thread's connection now, so that the first use need not wait for it."""
@@ -139,6 +147,28 @@ class Database:
     def checkpoint(self) -> None:
         """Bring the log into the database file and empty it. For verbs that run rarely: prune, check."""
         self.read("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.set_aside()
+
+    def set_aside(self) -> None:
+        """Make the reserve where it is missing and there is space."""
+        path = self.path + ".reserve"
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return  # most often it is there
+        try:
+            os.posix_fallocate(fd, 0, RESERVE)
+        except OSError:
+            self.give_up()
+        finally:
+            os.close(fd)
+
+    def give_up(self) -> None:
+        """Free the reserve, if there is one."""
+        try:
+            os.unlink(self.path + ".reserve")
+        except OSError:
+            pass
 
     def _connection(self) -> sqlite3.Connection:
         local = self._local
@@ -192,6 +222,7 @@ class Database:
             connection.executescript(
                 f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {schema.VERSION}; COMMIT;"
             )
+            self.set_aside()
 
     def _explain(self, error: BaseException) -> EstivaError:
         """The Estiva error for one of SQLite's."""
@@ -200,6 +231,11 @@ class Database:
             return Conflict(f"the database refuses the row: {error}")
         if code == _FULL or (code in (_IOERR, _CANTOPEN) and _disk_full(self.path)):
             return Unavailable(f"no space left for the database {self.path}", hint="free some disk space")
+        if code == _READONLY:
+            return StateError(
+                f"the database {self.path} can't be written",
+                hint="the disk is mounted read-only, or the file belongs to another user",
+            )
         if code in (_CORRUPT, _NOTADB):
             return StateError(
                 f"the database {self.path} is damaged: {error}",
@@ -215,8 +251,9 @@ class Database:
 class Transaction:
     """What `Database.write` gives: BEGIN IMMEDIATE at entry, COMMIT at the end, ROLLBACK on any exception."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, freeing: bool = False) -> None:
         self.database = database
+        self.freeing = freeing
         self.depth = 0
         self.queue = -1
 
@@ -255,6 +292,8 @@ class Transaction:
             self.connection.execute("PRAGMA synchronous = NORMAL")
             self.connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
             local.tuned = True
+        if self.freeing and _disk_full(self.database.path, RESERVE):
+            self.database.give_up()
         for attempt in range(RETRIES):
             self._join_queue()
             try:
@@ -310,6 +349,7 @@ class Transaction:
             self.connection.execute("PRAGMA busy_timeout = 20").fetchall()
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             self.connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}").fetchall()
+            self.database.set_aside()
         except (OSError, _Error):
             pass
 
@@ -338,9 +378,9 @@ def _not_text(error: UnicodeEncodeError) -> InvalidInput:
     return InvalidInput(f'"{error.object}" is not UTF-8 text')
 
 
-def _disk_full(path: str) -> bool:
+def _disk_full(path: str, least: int = 1 << 20) -> bool:
     try:
         status = os.statvfs(os.path.dirname(path) or ".")
     except OSError:
         return False
-    return status.f_bavail * status.f_frsize < 1 << 20 or (status.f_files > 0 and status.f_favail == 0)
+    return status.f_bavail * status.f_frsize < least or (status.f_files > 0 and status.f_favail == 0)

@@ -84,7 +84,7 @@ def reclaim(store: Store, *, only: set[str] | None = None, grace: float = GRACE)
 
 def _reclaim(store: Store, only: set[str] | None, grace: float, result: dict[str, Any]) -> None:
     before = time.time() - grace
-    with store.db.write() as transaction:
+    with store.db.write(freeing=True) as transaction:
         transaction.execute(
             "DELETE FROM images WHERE hidden = 1 AND id NOT IN (SELECT image FROM names)"
             " AND id NOT IN (SELECT image FROM containers WHERE image IS NOT NULL)"

@@ -44,7 +44,7 @@ class Image:
     def config(self) -> dict[str, Any]:
         """The parsed config. Shared: copy it before changing it."""
         if self._config is None:
-            self._config = fastjson.loads(self.text, what=f"the config of image {self.id}")
+            self._config = fastjson.stored(self.text, what=f"the config of image {self.id}")
         assert self._config is not None
         return self._config
 

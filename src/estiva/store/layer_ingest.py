@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from estiva.errors import IntegrityError, InvalidInput
+from estiva.errors import IntegrityError, InvalidInput, Unavailable
 from estiva.store import codec
 from estiva.store.layer_sink import BlobSink, TarSink
 from estiva.store.mounts import layer_name
@@ -233,7 +233,7 @@ class LayerIngest:
                     f"layer {self.digest} has the diffID {diff_id} instead of {self.diff_id}"
                 )
             layer = self._store(blob, sink)
-        except IntegrityError as error:
+        except (IntegrityError, Unavailable) as error:
             self._error = error
             raise
         self.complete = True
@@ -282,11 +282,11 @@ class LayerIngest:
             self._sink = None
 
     def close(self) -> None:
-        """Let go. What came without a commit stays for a resume, unless it is known to be wrong."""
+        """Let go. Without a commit what came stays for a resume, unless it is wrong or the disk is full."""
         self._abandon()
         if self._blob is None:
             return
-        if isinstance(self._error, IntegrityError) and self._blob.fd >= 0:
+        if isinstance(self._error, (IntegrityError, Unavailable)) and self._blob.fd >= 0:
             self._blob.rewind()
         self._error = None
         self._blob.close()

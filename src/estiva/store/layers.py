@@ -300,7 +300,7 @@ class Layers:
         """
         name = layer_name(diff_id)
         digests = {diff_id}
-        with self.db.write() as transaction:
+        with self.db.write(freeing=True) as transaction:
             rows = transaction.execute(
                 "SELECT digest FROM layer_blobs WHERE diff_id = ?", (diff_id,)
             ).fetchall()

@@ -119,7 +119,7 @@ def _blob_rows(store: Store) -> Iterator[str]:
         return
     from estiva.store.gc import mark
 
-    with store.db.write() as transaction:
+    with store.db.write(freeing=True) as transaction:
         needed = mark(store, transaction).blobs
         gone = [digest for digest in _without_file(store) if digest not in needed]
         for digest in gone:

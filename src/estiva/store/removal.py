@@ -28,7 +28,7 @@ FRESH = 60.0
 def delete(images: Images, ref: str, force: bool) -> list[str]:
     """What `rmi` prints, a line each: "Untagged: name", "Deleted: digest"."""
     lines: list[str] = []
-    with images.db.write() as transaction:
+    with images.db.write(freeing=True) as transaction:
         image = images.resolve(ref)
         reference = _named(transaction, ref)
         users = holders(transaction, image.id)
@@ -52,7 +52,7 @@ def prune(images: Images, all: bool) -> list[str]:
     lines: list[str] = []
     candidates: set[str] = set()
     before = time.time() - (FRESH if _writers(images) else 0.0)
-    with images.db.write() as transaction:
+    with images.db.write(freeing=True) as transaction:
         rows = transaction.read(
             "SELECT id FROM images WHERE hidden = 0 AND added <= ? AND id NOT IN"
             " (SELECT image FROM containers WHERE image IS NOT NULL)"

@@ -69,17 +69,21 @@ class Volumes:
             name, anonymous = os.urandom(32).hex(), True
         path = self.path(name)
         with files.Lock(self.paths.lock("volumes")):
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            new = not os.path.isdir(path)
             try:
-                os.mkdir(path, 0o755)
-                os.chmod(path, 0o755)  # whatever the umask; containers' users must get in
-            except FileExistsError:
-                pass
-            with self.db.write() as transaction:
-                transaction.execute(
-                    "INSERT OR IGNORE INTO volumes (name, created, anonymous, labels) VALUES (?, ?, ?, ?)",
-                    (name, time.time(), int(anonymous), fastjson.dumps(labels or {})),
-                )
+                if new:
+                    files.make_directory(os.path.dirname(path), exist_ok=True)
+                    files.make_directory(path, 0o755)  # containers' users must get in
+                with self.db.write() as transaction:
+                    transaction.execute(
+                        "INSERT OR IGNORE INTO volumes (name, created, anonymous, labels)"
+                        " VALUES (?, ?, ?, ?)",
+                        (name, time.time(), int(anonymous), fastjson.dumps(labels or {})),
+                    )
+            except BaseException:
+                if new:
+                    files.remove_tree(os.path.dirname(path))
+                raise
         return self.get(name)
 
     def find(self, name: str) -> Volume | None:
@@ -119,7 +123,7 @@ class Volumes:
     def _remove(self, name: str, force: bool) -> str:
         """Take the row away and rename the directory; its new path."""
         aside = f"{self.paths.volumes}/.{os.urandom(8).hex()}.gone"
-        with self.db.write() as transaction:
+        with self.db.write(freeing=True) as transaction:
             users = transaction.read("SELECT container FROM container_volumes WHERE volume = ?", (name,))
             if users:
                 ids = ", ".join(sorted(row[0][:12] for row in users))
