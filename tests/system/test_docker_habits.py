@@ -1,0 +1,100 @@
+"""Command lines that people bring along from Docker, and what scripts read out of their answers."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from enginekit import IMAGE, host
+
+
+@pytest.fixture(scope="module")
+def box():
+    with host() as made:
+        yield made
+
+
+def run(box, *words, **options):
+    return box.out("run", "--rm", "--network", "none", *words, **options)
+
+
+def test_groups_are_added_to_root_s_own_by_name_and_number(box):
+    assert run(box, "--group-add", "44", "--group-add", "extra", IMAGE, "id", "-G").split() == [
+        "0",
+        "44",
+        "2000",
+    ]
+    done = box.estiva("run", "--rm", "--group-add", "nosuch", IMAGE, "true", status=125)
+    assert "'nosuch'" in done.stderr
+
+
+@pytest.mark.parametrize("removed", [True, False])
+def test_wait_prints_the_status_also_of_what_removes_itself(box, removed):
+    words = ["--rm"] if removed else []
+    script = "usleep 300000; exit 4"
+    container = box.out("run", "-d", *words, "--network", "none", IMAGE, "sh", "-c", script)
+    assert box.out("wait", container) == "4"
+    assert (box.out("ps", "-aq") == "") == removed
+    box.estiva("rm", "-f", container)
+
+
+def test_inspect_has_docker_s_fields_though_nothing_was_asked(box):
+    container = box.out("create", "-m", "64m", IMAGE, "true")
+    fields = (
+        "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.NanoCpus}} {{.HostConfig.RestartPolicy.Name}}"
+        " {{.HostConfig.Privileged}} {{len .HostConfig.Binds}} {{.Config.Tty}} {{json .Config.Labels}}"
+    )
+    assert box.out("inspect", "-f", fields, container) == "67108864 134217728 0 no false 0 false {}"
+    assert json.loads(box.out("inspect", container))[0]["HostConfig"]["LogConfig"]["Type"] == "json-file"
+    box.estiva("rm", container)
+
+
+def test_an_image_of_another_platform_is_not_run_as_this_one(box):
+    done = box.estiva(
+        "run", "--rm", "--pull", "never", "--platform", "linux/s390x", IMAGE, "true", status=125
+    )
+    assert "linux/s390x" in done.stderr
+    mine = box.out("inspect", "-f", "{{.Os}}/{{.Architecture}}", IMAGE)
+    assert run(box, "--pull", "never", "--platform", mine, IMAGE, "echo", "fits") == "fits"
+
+
+def test_the_error_of_init_is_told_rather_than_the_network_s(box):
+    """On the bridge, where the network is plugged into a netns that is going away."""
+    words = ["run", "--rm", "--workdir", "/etc/passwd", IMAGE, "true"]
+    assert "/etc/passwd" in box.estiva(*words, status=125).stderr
+
+
+def test_an_unknown_stop_signal_is_refused_before_anything_is_made(box):
+    box.estiva("run", "--stop-signal", "NOSUCH", IMAGE, "true", status=125)
+    assert box.out("ps", "-aq") == ""
+
+
+def test_init_shows_nothing_of_the_host(box):
+    script = "sed 's/\\x00/ /g' /proc/1/cmdline; cat /proc/1/comm; cat /proc/1/environ 2>&1; true"
+    text = run(box, "--init", "-e", "TOKEN=secret", IMAGE, "sh", "-c", script)
+    assert text.startswith("estiva-init")
+    assert "launcher" not in text and "secret" not in text and "ESTIVA_ROOT" not in text
+
+
+def test_the_build_cache_goes_at_once_with_what_only_it_kept(box, tmp_path):
+    (tmp_path / "Dockerfile").write_text(f"FROM {IMAGE}\nRUN echo data > /data\n")
+    build = ["build", "-q", "--network", "none", "-t", "cached:1", tmp_path]
+    first = box.out(*build)
+    assert box.out(*build) == first
+    layer = json.loads(box.out("image", "inspect", "-f", "{{json .RootFS.Layers}}", first))[-1]
+    kept = f"{box.folder}/root/layers/{layer.partition(':')[2]}"
+    box.estiva("rmi", "cached:1")
+    assert Path(kept).exists()
+    assert "Total reclaimed space:" in box.out("builder", "prune", "-f")
+    assert not Path(kept).exists()
+    assert box.out("build", "-q", "--network", "none", tmp_path) != first
+    box.estiva("builder", "prune", "-af")
+    assert box.out("images", "-q", "--filter", "dangling=true") != ""  # images stay
+    box.estiva("image", "prune", "-f")
+
+
+@pytest.mark.parametrize(
+    "words", [["cp", "a", "b:/c"], ["stats"], ["network", "ls"], ["container", "attach", "x"]]
+)
+def test_verbs_that_are_not_there_yet_say_so(box, words):
+    assert "is not supported yet" in box.estiva(*words, status=1).stderr
