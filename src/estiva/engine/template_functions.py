@@ -108,7 +108,7 @@ TABLE: dict[str, Any] = {
     "json": _json,
     "index": _index,
     "slice": _slice,
-    "len": lambda value: 0 if value is None else len(value),  # null is how JSON shows a nil slice
+    "len": len,
     "print": _print,
     "println": lambda *values: " ".join(show(value) for value in values) + "\n",
     "printf": _printf,
