@@ -31,7 +31,7 @@ def test_groups_are_added_to_root_s_own_by_name_and_number(box):
 @pytest.mark.parametrize("removed", [True, False])
 def test_wait_prints_the_status_also_of_what_removes_itself(box, removed):
     words = ["--rm"] if removed else []
-    script = "usleep 300000; exit 4"
+    script = "sleep 1; exit 4"
     container = box.out("run", "-d", *words, "--network", "none", IMAGE, "sh", "-c", script)
     assert box.out("wait", container) == "4"
     assert (box.out("ps", "-aq") == "") == removed
