@@ -10,7 +10,6 @@ from estiva import fastjson
 from estiva.engine import life, signals
 from estiva.engine.clock import ZERO
 from estiva.errors import Conflict, InvalidInput, NotFound
-from estiva.files import remove_tree
 from estiva.linux import process
 from estiva.runtime import state
 from estiva.runtime.cgroup import Cgroup
@@ -217,7 +216,10 @@ def stop(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | 
     record = resolve(engine, ref)
     if not record["State"]["Running"]:
         return
-    live = running_state(engine, ref)
+    try:
+        live = running_state(engine, record["Id"])
+    except (Conflict, NotFound):
+        return  # it has ended meanwhile
     config = record["Config"]
     number = signals.number(signal or config.get("StopSignal") or "TERM")
     if timeout is None:
@@ -281,7 +283,7 @@ def remove(engine: Engine, ref: str, *, force: bool = False, volumes: bool = Fal
         record = now
     try:
         life.forget(engine.paths, engine.db, container_id, volumes=volumes)
-        remove_tree(engine.paths.run_container(container_id))
+        life.leave(engine.paths, container_id)
     finally:
         os.close(lock)
     return container_id

@@ -75,12 +75,14 @@ def take(where: Paths, container_id: str, *, new: bool = False) -> int:
         try:
             _lock(fd, fcntl.F_OFD_SETLKW if new else fcntl.F_OFD_SETLK, fcntl.F_WRLCK, _RUNS)
             _lock(fd, fcntl.F_OFD_SETLKW, fcntl.F_WRLCK, _WAIT)
-            # the folder may have been removed, with the lock in it, between our open and our lock
+            # the folder may have been taken away, with the lock in it, between our open and our lock
             found = os.fstat(fd)
-            if found.st_nlink > 0:
+            if found.st_ino == os.stat(run + "/lock").st_ino:
                 if found.st_size:
                     os.ftruncate(fd, 0)
                 return fd
+        except FileNotFoundError:
+            pass
         except BaseException:
             os.close(fd)
             raise
@@ -181,7 +183,20 @@ def settle(plan: dict[str, Any], outcome: dict[str, Any], *, failed: bool = Fals
                     "UPDATE containers SET status = ?, record = ? WHERE id = ?",
                     ("created" if failed else "exited", fastjson.dumps(record), plan["id"]),
                 )
-    remove_tree(where.run_container(plan["id"]))
+    leave(where, plan["id"])
+
+
+def leave(where: Paths, container_id: str) -> None:
+    """Remove a container's run folder, whose lock the caller holds.
+
+    It is renamed first: who comes now makes a new one, and never a lock in what is being removed.
+    """
+    aside = f"{where.run_containers}/.{os.urandom(8).hex()}"
+    try:
+        os.rename(where.run_container(container_id), aside)
+    except FileNotFoundError:
+        return
+    remove_tree(aside)
 
 
 def forget(where: Paths, db: Database, container_id: str, *, volumes: bool = True) -> None:

@@ -12,8 +12,16 @@ import time
 
 from estiva import fastjson
 from estiva.engine import launch, life, mounts, names, plan, record, spec
-from estiva.errors import Conflict, EngineError, EstivaError, InvalidInput, NotFound, Unsupported
-from estiva.files import remove_tree
+from estiva.errors import (
+    Conflict,
+    Denied,
+    EngineError,
+    EstivaError,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+    Unsupported,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +54,12 @@ def find_image(engine: Engine, ref: str, pull: str, platform: str | None, progre
             raise NotFound(f"no such image: {what}", hint=f"`estiva pull {ask}` fetches it")
         from estiva.engine import images
 
-        image = images.pull(engine, ref, platform=platform, progress=progress)
+        try:
+            image = images.pull(engine, ref, platform=platform, progress=progress)
+        except (NotFound, Denied, Unavailable) as error:
+            what = f"image {ref}" if pull == "always" else f"image {ref} is not here and"
+            error.message = f"{what} can't be pulled: {error.message}"
+            raise
     return image
 
 
@@ -125,12 +138,12 @@ def prepare(
             life.forget(engine.paths, engine.db, container_id)
         except (OSError, EstivaError):
             pass  # the first error is the one to tell; a sweep finds what is left
-        remove_tree(engine.paths.run_container(container_id))
+        life.leave(engine.paths, container_id)
         if lock >= 0:
             os.close(lock)
         raise
     if status != "running":
-        remove_tree(engine.paths.run_container(container_id))
+        life.leave(engine.paths, container_id)
         os.close(lock)
         lock = -1
     return made, image, lock, address
@@ -243,7 +256,7 @@ def unstart(engine: Engine, made: dict[str, Any]) -> None:
         with engine.db.write(freeing=True) as transaction:
             transaction.execute("UPDATE containers SET status = 'created' WHERE id = ?", (made["Id"],))
             transaction.execute("DELETE FROM leases WHERE container = ?", (made["Id"],))
-    remove_tree(engine.paths.run_container(made["Id"]))
+    life.leave(engine.paths, made["Id"])
 
 
 def run(
@@ -325,7 +338,7 @@ def start(
 
                 address = leases.reserve_in(transaction, made["Id"])
     except BaseException:
-        remove_tree(engine.paths.run_container(made["Id"]))
+        life.leave(engine.paths, made["Id"])
         os.close(lock)
         raise
     made["Config"]["AttachStdout"] = made["Config"]["AttachStderr"] = True

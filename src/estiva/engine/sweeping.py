@@ -62,7 +62,9 @@ def _running(engine: Engine) -> Iterator[str]:
 def _run_folders(engine: Engine) -> Iterator[str]:
     paths, db = engine.paths, engine.db
     for container_id in os.listdir(paths.run_containers):
-        if not life.held(paths, container_id) and life.reconcile(paths, db, container_id):
+        if container_id.startswith("."):  # life.leave
+            remove_tree(f"{paths.run_containers}/{container_id}")
+        elif not life.held(paths, container_id) and life.reconcile(paths, db, container_id):
             yield f"run folder of container {container_id[:12]}: removed"
 
 
@@ -81,7 +83,7 @@ def _folders(engine: Engine) -> Iterator[str]:
             if there and not _row(engine, container_id):
                 life.forget(paths, db, container_id)
                 yield f"folder of container {container_id[:12]}, which has no row: removed"
-            remove_tree(paths.run_container(container_id))
+            life.leave(paths, container_id)
         finally:
             os.close(lock)
 
@@ -136,7 +138,7 @@ def _cgroups(engine: Engine) -> Iterator[str]:
             continue
         try:
             life.end(group)
-            remove_tree(paths.run_container(name))
+            life.leave(paths, name)
         finally:
             os.close(lock)
         yield f"processes of container {name[:12]}, which nobody watched: killed"
