@@ -63,7 +63,7 @@ table ip {table} {{
         meta l4proto {{ tcp, udp }} ip daddr != 127.0.0.0/8 fib daddr type local jump publish
     }}
     chain output {{
-        type nat hook output priority dstnat; policy accept;
+        type nat hook output priority -100; policy accept;
         meta l4proto {{ tcp, udp }} fib daddr type local jump publish
     }}
     chain forward {{
