@@ -50,8 +50,12 @@ class Output:
                 if self.aside:
                     os.rename(self.aside, os.path.realpath(self.path))
                     self.aside = ""
+            elif isinstance(error, OSError) and error.filename is None:
+                raise error  # a write to the stream, which knows no name
+        except BrokenPipeError:
+            raise
         except OSError as failed:
-            raise OSError(failed.errno, failed.strerror, self.path or None) from None
+            raise OSError(failed.errno, failed.strerror, self.path or "stdout") from None
         finally:
             if self.aside:
                 os.unlink(self.aside)

@@ -24,8 +24,8 @@ class LateProgress:
         self.progress: Any = None
 
     def __call__(self, event: dict[str, Any]) -> None:
-        if self.quiet:
-            return
+        if self.quiet or event["status"] == "starting":
+            return  # nothing is known of the image yet, not even that it exists
         if self.progress is None:
             import sys
 

@@ -71,32 +71,32 @@ def commit(
     name = str(Reference.parse(reference)) if reference else None
     record = containers.resolve(engine, ref)
     base = engine.store.images.resolve(record["Image"])
+    config: dict[str, Any] = fastjson.loads(fastjson.dumps(base.config))
+    kept = (
+        "Env",
+        "Cmd",
+        "Entrypoint",
+        "WorkingDir",
+        "User",
+        "Labels",
+        "ExposedPorts",
+        "Volumes",
+        "StopSignal",
+    )
+    ran = record["Config"]
+    config["config"] = {**(config.get("config") or {}), **{key: ran[key] for key in kept if ran.get(key)}}
+    config["created"] = rfc3339()
+    if author:
+        config["author"] = author
+    command = " ".join([record["Path"], *record["Args"]])
+    config.setdefault("history", []).append(
+        {"created": config["created"], "created_by": command, "author": author, "comment": message}
+    )
+    config = oci_image.apply_changes(config, changes or [])  # may raise, before a layer is made for nothing
     with engine.store.writing():
         with Paused(engine, record, pause):
             layer = snapshot(engine, record).commit()
-        config: dict[str, Any] = fastjson.loads(fastjson.dumps(base.config))
-        kept = (
-            "Env",
-            "Cmd",
-            "Entrypoint",
-            "WorkingDir",
-            "User",
-            "Labels",
-            "ExposedPorts",
-            "Volumes",
-            "StopSignal",
-        )
-        ran = record["Config"]
-        config["config"] = {**(config.get("config") or {}), **{key: ran[key] for key in kept if ran.get(key)}}
-        config["created"] = rfc3339()
-        if author:
-            config["author"] = author
         config["rootfs"]["diff_ids"] = [*base.diff_ids, layer.diff_id]
-        command = " ".join([record["Path"], *record["Args"]])
-        config.setdefault("history", []).append(
-            {"created": config["created"], "created_by": command, "author": author, "comment": message}
-        )
-        config = oci_image.apply_changes(config, changes or [])
         image = engine.store.images.add(fastjson.dumps(config).encode())
         if name:
             engine.store.images.tag(image.id, name)

@@ -8,6 +8,7 @@ HostConfig.Binds, .Mounts, .Tmpfs, Config.Volumes
 
 from __future__ import annotations
 
+import errno
 import os
 
 from estiva.errors import Conflict, InvalidInput, NotFound, Unsupported, reason
@@ -123,7 +124,10 @@ def make_folder(path: str) -> None:
     parent = os.path.dirname(path)
     if not os.path.isdir(parent):
         make_folder(parent)
-    make_directory(path, 0o755, exist_ok=True)
+    try:
+        make_directory(path, 0o755, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
 
 
 def _is_proc(kind: str, source: str) -> bool:
