@@ -28,6 +28,7 @@ _X86_64 = os.uname().machine == "x86_64"
 # Numbers from 424 on are the same on every architecture; older ones are not.
 SYS_pivot_root = 155 if _X86_64 else 41
 SYS_seccomp = 317 if _X86_64 else 277
+SYS_keyctl = 250 if _X86_64 else 219
 SYS_finit_module = 313 if _X86_64 else 273
 SYS_memfd_create = 319 if _X86_64 else 279
 SYS_execveat = 322 if _X86_64 else 281

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from _signal import pidfd_send_signal as _pidfd_send_signal
 from _struct import pack, unpack
+from errno import ENOSYS, EPERM
 
 from estiva.linux import foreign as ctypes
 from estiva.linux.libc import (
     SYS_close_range,
+    SYS_keyctl,
     SYS_pidfd_getfd,
     SYS_seccomp,
     check,
@@ -30,6 +32,7 @@ PR_CAP_AMBIENT_RAISE = 2
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 CLOSE_RANGE_CLOEXEC = 4
+KEYCTL_JOIN_SESSION_KEYRING = 1
 SECCOMP_SET_MODE_FILTER = 1
 SECCOMP_FILTER_FLAG_LOG = 2
 SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4
@@ -58,6 +61,7 @@ _setdomainname.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
 _close_range = syscall(ctypes.c_uint, ctypes.c_uint, ctypes.c_uint)
 _pidfd_getfd = syscall(ctypes.c_int, ctypes.c_int, ctypes.c_uint)
 _seccomp = syscall(ctypes.c_uint, ctypes.c_uint, ctypes.c_char_p)
+_keyctl = syscall(ctypes.c_int, ctypes.c_char_p)
 
 
 def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:
@@ -220,6 +224,18 @@ def install(bpf: bytes, flags: int = 0) -> None:
     program = ctypes.create_string_buffer(bpf, len(bpf))
     fprog = pack("@HQ", len(bpf) // 8, ctypes.addressof(program))
     check(_seccomp(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, fprog), "seccomp filter")
+
+
+def join_session_keyring(name: str) -> None:
+    """keyctl(2) KEYCTL_JOIN_SESSION_KEYRING: leave the caller's session keyring(7) for the one of that name.
+
+    A kernel without keyrings, or a filter that forbids the call, has nothing to leave: that is fine.
+    """
+    try:
+        check(_keyctl(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.encode()), name)
+    except OSError as error:
+        if error.errno not in (ENOSYS, EPERM):
+            raise
 
 
 def personality(persona: int) -> int:

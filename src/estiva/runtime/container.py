@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.runtime.cgroup import Cgroup
+    from estiva.runtime.hooks import Hooks
     from estiva.runtime.rootfs import Rootfs
 
 
@@ -40,6 +41,7 @@ class Init:
         self._channel = channel
         self._status: int | None = None
         self._started = False
+        self._hooks: Hooks | None = None
 
     @classmethod
     def adopt(cls, pid: int, pidfd: int, console: int) -> Init:
@@ -57,8 +59,23 @@ class Init:
                 self.console = fd
             elif kind == sync.READY:  # (3)
                 return
+            elif kind == sync.HOOKS:
+                self._run_hooks()
             else:
                 self._fail(kind, payload)
+
+    def _run_hooks(self) -> None:
+        """What the runtime's side has to run while init waits. Raises EngineError; the caller then closes."""
+        assert self._hooks is not None
+        for kind in ("prestart", "createRuntime"):
+            self._hooks.run(kind, self.pid, "created")
+        self._channel.send(sync.HOOKS)
+
+    def leave(self) -> None:
+        """After `ready`, of one with a `listener`: it waits there for whoever starts it, without us."""
+        self._channel.send(sync.LEAVE)
+        self._started = True
+        self._channel.close()
 
     def start(self) -> None:
         """Let it execute the command; returns once execve has happened.
@@ -121,16 +138,26 @@ def create(
     bpf: bytes | None = None,
     init: bool = False,
     preserve_fds: int = 0,
+    listener: int = -1,
+    hooks: Hooks | None = None,
+    keyring: str = "",
+    pivot: bool = True,
 ) -> Init:
     """Clone the child that becomes the container of an OCI `config`; returns at once, while it builds.
 
     The caller must have one thread. `id` is for messages. `stdio` are fds of the caller for the child's 0-2
     (-1: /dev/null), without use with a terminal. `bpf` is the seccomp filter. `init` keeps a reaper as pid 1,
     which without a command only waits, for what is executed in the container later.
-    `preserve_fds` fds from 3 on are passed on. Raises InvalidInput, Unsupported, EngineError.
+    `preserve_fds` fds from 3 on are passed on. With a `listener` (listener.listen) it may be left by `leave`,
+    and the command may be missing until then. `keyring` names a session keyring to join; without `pivot` the
+    root is changed by chroot(2), for a root on the initial ramfs.
+    Raises InvalidInput, Unsupported, EngineError.
     """
-    process = Process(config.get("process") or {}, stdio=stdio, bpf=bpf, preserve_fds=preserve_fds, idle=init)
+    idle = init or listener >= 0
+    process = Process(config.get("process") or {}, stdio=stdio, bpf=bpf, preserve_fds=preserve_fds, idle=idle)
+    process.keyring = keyring
     plan = Plan(config, rootfs, process, cgroup=cgroup, init=init)
+    plan.listener, plan.hooks, plan.pivot = listener, hooks or None, pivot
     held: list[int] = []
     try:
         joins = []
@@ -142,6 +169,7 @@ def create(
             _open_sources(plan, held)
         early = plan.flags & ~(ns.CLONE_NEWCGROUP | ns.CLONE_NEWTIME)
         child_init = clone(early, joins, process, cgroup, lambda channel: child.become(plan, channel))
+        child_init._hooks = plan.hooks
     except OSError as error:
         raise sync.StepFailed(
             f"start container {id}",

@@ -31,6 +31,7 @@ def execute(
     bpf: bytes | None = None,
     rootless: bool = False,
     preserve_fds: int = 0,
+    keyring: str = "",
 ) -> Init:
     """Clone a child that becomes an OCI `process` in the container whose init is `pid`.
 
@@ -38,6 +39,7 @@ def execute(
     checked that `pid` still is that init (state.alive). Raises Conflict when it is gone, InvalidInput.
     """
     what = Process(process, stdio=stdio, bpf=bpf, preserve_fds=preserve_fds)
+    what.keyring = keyring
     try:
         target = sync.at_least(proc.pidfd_open(pid), 3 + preserve_fds)
     except ProcessLookupError:

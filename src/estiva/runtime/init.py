@@ -16,9 +16,21 @@ import gc
 import os
 import sys
 
+from estiva.errors import InvalidInput
 from estiva.linux import fs, process, tty
 from estiva.linux import namespace as ns
-from estiva.runtime import command, credentials, devices, mounts, protect, reaper, rootfs, sync, user
+from estiva.runtime import (
+    command,
+    credentials,
+    devices,
+    listener,
+    mounts,
+    protect,
+    reaper,
+    rootfs,
+    sync,
+    user,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,8 +89,18 @@ def become(plan: Plan, channel: sync.Channel) -> None:
             pid_namespace=bool(plan.flags & ns.CLONE_NEWPID),
         )
     settle(what, identity, channel)
-    channel.send(sync.READY)  # (3)
-    channel.expect(sync.GO)  # (4)
+    if plan.listener >= 0:
+        if what.args:
+            channel.step = "find the command"
+            command.find(what.args[0], what.path)
+        channel.send(sync.READY)  # (3)
+        listener.await_start(channel, plan.listener)  # (4)
+    else:
+        channel.send(sync.READY)  # (3)
+        channel.expect(sync.GO)  # (4)
+    if plan.hooks is not None:
+        channel.step = "run the hooks"
+        plan.hooks.run("startContainer", os.getpid(), "created")
     launch(what, channel)
 
 
@@ -103,6 +125,9 @@ def isolate_process(what: Process, channel: sync.Channel, keep: list[int]) -> No
         except OSError:
             pass  # not open: the count may be larger than what there is
     os.setsid()
+    if what.keyring:
+        channel.step = "join the session keyring"
+        process.join_session_keyring(what.keyring)
     os.umask(0)
 
 
@@ -163,7 +188,9 @@ def build(plan: Plan, channel: sync.Channel) -> Identity:
     channel.step = "mount the root filesystem"
     rootfs.isolate(plan.propagation)
     root = plan.root_fd if plan.root_fd >= 0 else plan.rootfs.mount()
-    rootfs.attach(plan.rootfs, root, plan.propagation)
+    hooked = plan.hooks is not None and plan.hooks.while_created
+    at = plan.rootfs.path if hooked and plan.rootfs.path else "/"
+    rootfs.attach(plan.rootfs, root, plan.propagation, at)
     mounts.apply_all(plan.mounts, root, channel, None if plan.cgroup is None else plan.cgroup.path)
     if devices.is_ours(plan.mounts):
         channel.step = "make the devices"
@@ -185,9 +212,14 @@ def build(plan: Plan, channel: sync.Channel) -> Identity:
     channel.step = "guard kernel files"
     protect.make_readonly(root, plan.readonly_paths)
     protect.mask(root, plan.masked)
+    if plan.hooks is not None and hooked:
+        channel.step = "run the hooks"
+        channel.send(sync.HOOKS)
+        channel.expect(sync.HOOKS)
+        plan.hooks.run("createContainer", os.getpid(), "created")
     channel.step = "change the root"
     forbid_imports()
-    rootfs.pivot(root, plan.propagation, plan.readonly)
+    rootfs.pivot(root, plan.propagation, plan.readonly, chroot=not plan.pivot)
     os.close(root)
     return identity
 
@@ -254,6 +286,8 @@ def enter_cwd(path: str) -> None:
 def launch(what: Process, channel: sync.Channel) -> None:
     """Find the command with the rights it will have, and become it."""
     channel.step = "find the command"
+    if not what.args:
+        raise InvalidInput("process is not set: there is nothing to start")
     path = command.find(what.args[0], what.path)
     command.inspect(path)
     channel.step = "restore signals"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.runtime.cgroup import Cgroup
+    from estiva.runtime.hooks import Hooks
     from estiva.runtime.mounts import Mount
     from estiva.runtime.rootfs import Rootfs
 
@@ -56,6 +57,7 @@ class Process:
         self.stdio = stdio
         self.bpf = bpf
         self.preserve_fds = preserve_fds
+        self.keyring = ""
         # A filter without no_new_privs can only be installed with CAP_SYS_ADMIN: it is held until then.
         self.keep_admin = bool(bpf) and not self.no_new_privileges
 
@@ -109,6 +111,9 @@ class Plan:
             raise InvalidInput("a new user namespace needs uidMappings and gidMappings")
         self.time_offsets: dict[str, dict[str, int]] = linux.get("timeOffsets") or {}
         self.root_fd = -1
+        self.listener = -1  # fd: runtime/listener.py
+        self.hooks: Hooks | None = None
+        self.pivot = True
 
     def _namespaces(self, entries: list[dict[str, str]] | tuple[()]) -> None:
         seen = set()
@@ -131,7 +136,7 @@ class Plan:
 
     def opened(self) -> list[int]:
         """The fds that were opened for the child beforehand."""
-        return [fd for fd in (self.root_fd, *[m.fd for m in self.mounts]) if fd >= 0]
+        return [fd for fd in (self.root_fd, self.listener, *[m.fd for m in self.mounts]) if fd >= 0]
 
     @property
     def user_namespace(self) -> bool:

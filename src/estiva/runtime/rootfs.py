@@ -71,24 +71,28 @@ def isolate(propagation: str) -> None:
     mnt.mount(None, "/", None, mnt.MS_REC | kind)
 
 
-def attach(rootfs: Rootfs, mounted: int, propagation: str) -> None:
+def attach(rootfs: Rootfs, mounted: int, propagation: str, at: str = "/") -> None:
     """Attach the detached root `mounted`; its fd is the container's root from here on.
 
     It goes on top of "/", which is reachable for everyone, also in a user namespace, and hides nothing: names
-    are still looked up from the old root until pivot_root.
+    are still looked up from the old root until pivot_root. `at` is another place, where hooks look for it.
     """
-    mnt.move_mount(mounted, "", AT_FDCWD, "/")
+    mnt.move_mount(mounted, "", AT_FDCWD, at)
     if propagation in ("", "private", "rprivate") and rootfs.path is not None:
         mnt.mount_setattr(mounted, "", propagation=mnt.MS_PRIVATE, flags=AT_RECURSIVE)
 
 
-def pivot(root: int, propagation: str, readonly: bool) -> None:
+def pivot(root: int, propagation: str, readonly: bool, chroot: bool = False) -> None:
     """Make `root` the root and drop the old one: pivot_root(".", ".") stacks the old root on the new, and the
-    lazy unmount takes all of the host's mounts away at once. Afterwards cwd is the new root.
+    lazy unmount takes all of the host's mounts away at once. Afterwards cwd is the new root. `chroot` is for
+    a root on the initial ramfs, which can't be pivoted: the host's mounts stay underneath, which is weaker.
     """
     os.fchdir(root)
-    mnt.pivot_root(".", ".")
-    mnt.umount2(".", mnt.MNT_DETACH)
+    if chroot:
+        os.chroot(".")
+    else:
+        mnt.pivot_root(".", ".")
+        mnt.umount2(".", mnt.MNT_DETACH)
     os.chdir("/")
     flags = PROPAGATION.get(propagation, 0)
     if flags & (mnt.MS_SHARED | mnt.MS_SLAVE | mnt.MS_UNBINDABLE):

@@ -5,6 +5,8 @@
       |  MAPPED  (1) only with a new user namespace ----> |  id maps are written, it may go on
       |                                                   |  builds its rootfs, takes its credentials
       | <---- CONSOLE (2) only with a terminal ---------- |  the pty's master rides along (SCM_RIGHTS)
+      | <---- HOOKS       only with hooks of create ----- |  its mounts stand
+      |  HOOKS ----------------------------------------> |  ours are run; it runs its own
       | <---- READY   (3) ------------------------------- |
       |  GO      (4) -----------------------------------> |  looks the command up, seccomp, execve
       | <---- end of file (5) --------------------------- |  execve closed the socket
@@ -27,6 +29,8 @@ MAPPED = b"M"
 CONSOLE = b"C"
 READY = b"R"
 GO = b"G"
+HOOKS = b"H"
+LEAVE = b"L"  # listener.py
 ERROR = b"E"
 
 _LIMIT = 8192  # bytes of one message
