@@ -110,8 +110,9 @@ def status(state: dict[str, Any]) -> str:
         return f"Up {units.duration(time.time() - seconds(state['StartedAt']))}{paused}"
     if state["Status"] == "created":
         return "Created"
-    word = "Dead" if state["Status"] == "dead" else f"Exited ({state['ExitCode']})"
-    return f"{word} {units.ago(time.time() - seconds(state['FinishedAt']))}"
+    if state["Status"] == "dead":
+        return "Dead"
+    return f"Exited ({state['ExitCode']}) {units.ago(time.time() - seconds(state['FinishedAt']))}"
 
 
 def ports(table: dict[str, Any]) -> str:

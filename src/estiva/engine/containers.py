@@ -44,8 +44,13 @@ def resolve(engine: Engine, ref: str) -> dict[str, Any]:
     if not rows:
         raise NotFound(f"no such container: {ref}", hint="`estiva ps -a` lists them all")
     container_id, status, text = rows[0]
-    if status == "running" and life.reconcile_if_dead(engine.paths, engine.db, container_id):
-        return resolve(engine, container_id)
+    if status == "running" and life.dead(engine.paths, engine.db, container_id):
+        rows = engine.db.read("SELECT status, record FROM containers WHERE id = ?", (container_id,))
+        if not rows:
+            raise NotFound(f"no such container: {ref}", hint="`estiva ps -a` lists them all")
+        status, text = rows[0]
+        if status == "running" and not life.held(engine.paths, container_id):
+            status = "dead"
     return load(engine, container_id, status, text)
 
 
@@ -129,13 +134,15 @@ def listing(
     for container_id, status, text in engine.db.read(
         "SELECT id, status, record FROM containers ORDER BY created DESC"
     ):
-        if status == "running" and life.reconcile_if_dead(engine.paths, engine.db, container_id):
+        if status == "running" and life.dead(engine.paths, engine.db, container_id):
             status, text = (
                 engine.db.read("SELECT status, record FROM containers WHERE id = ?", (container_id,))
                 or [("", "")]
             )[0]
             if not status:
                 continue
+            if status == "running" and not life.held(engine.paths, container_id):
+                status = "dead"
         record = load(engine, container_id, status, text)
         if not all and not record["State"]["Running"] and "status" not in (filters or {}):
             continue

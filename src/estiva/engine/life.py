@@ -21,6 +21,7 @@ from _struct import pack, unpack
 
 from estiva import fastjson
 from estiva.engine.clock import rfc3339
+from estiva.errors import Unavailable
 from estiva.files import remove_tree
 from estiva.paths import Paths
 from estiva.runtime import state
@@ -203,10 +204,16 @@ def forget(where: Paths, db: Database, container_id: str, *, volumes: bool = Tru
     """Remove a stopped container, whose lock the caller holds: its rows first, then its folder, so that
     nobody meets half of one; a folder without a row is swept.
 
-    With `volumes`, its anonymous volumes too.
+    With `volumes`, its anonymous volumes too. Only where the disk is too full for that, and what was set
+    aside is used up, the files go first.
     """
-    with db.write(freeing=True) as transaction:
-        anonymous = drop_rows(transaction, container_id, volumes)
+    try:
+        with db.write(freeing=True) as transaction:
+            anonymous = drop_rows(transaction, container_id, volumes)
+    except Unavailable:
+        remove_tree(where.container(container_id))
+        with db.write() as transaction:
+            anonymous = drop_rows(transaction, container_id, volumes)
     remove_tree(where.container(container_id))
     for name in anonymous:
         remove_tree(f"{where.volumes}/{name}")
@@ -273,6 +280,16 @@ def cgroup_path(container_id: str) -> str:
     from estiva.runtime import cgroup
 
     return f"{cgroup.parent()}/{container_id}"
+
+
+def dead(where: Paths, db: Database, container_id: str) -> bool:
+    """As `reconcile_if_dead`, for those who look only: "dead" is all they say while the disk is too full to
+    write down how it ended.
+    """
+    try:
+        return reconcile_if_dead(where, db, container_id)
+    except Unavailable:
+        return True
 
 
 def reconcile_if_dead(where: Paths, db: Database, container_id: str) -> bool:

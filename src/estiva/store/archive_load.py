@@ -8,14 +8,22 @@ must have that digest, and a layer must have its diffID, before anything refers 
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 from estiva import fastjson, files
-from estiva.errors import IntegrityError, InvalidInput, LayerError, NotFound, Unavailable, Unsupported
+from estiva.errors import (
+    FREE_SPACE,
+    FULL,
+    IntegrityError,
+    InvalidInput,
+    LayerError,
+    NotFound,
+    Unavailable,
+    Unsupported,
+)
 from estiva.oci import digest as digests
 from estiva.oci import image as documents
 from estiva.oci.platform import Platform, select
@@ -62,10 +70,8 @@ def spool(store: Store, stream: IO[bytes]) -> int:
         os.lseek(fd, 0, os.SEEK_SET)
     except OSError as error:
         os.close(fd)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Unavailable(
-                f"no space left in {store.paths.ingest}", hint="free some disk space"
-            ) from error
+        if error.errno in FULL:
+            raise Unavailable(f"no space left in {store.paths.ingest}", hint=FREE_SPACE) from error
         raise
     except BaseException:
         os.close(fd)

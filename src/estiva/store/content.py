@@ -8,13 +8,12 @@ that wants the same digest waits for the lock and then finds the blob there.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import time
 
 from estiva import files
-from estiva.errors import EstivaError, IntegrityError, NotFound, Unavailable
+from estiva.errors import FREE_SPACE, FULL, EstivaError, IntegrityError, NotFound, Unavailable
 from estiva.oci import digest as digests
 
 TYPE_CHECKING = False
@@ -329,11 +328,8 @@ class _Disk:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Unavailable(
-                f"no space left in {os.path.dirname(self.path)}",
-                hint="free some, for instance with: estiva system prune",
-            ) from error
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise Unavailable(f"no space left in {os.path.dirname(self.path)}", hint=FREE_SPACE) from error
 
 
 def _no_blob(digest: str) -> EstivaError:

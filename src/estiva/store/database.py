@@ -26,7 +26,7 @@ import sys
 import time
 from _thread import _local
 
-from estiva.errors import Conflict, EstivaError, InvalidInput, StateError, Unavailable
+from estiva.errors import FREE_SPACE, Conflict, EstivaError, InvalidInput, StateError, Unavailable
 from estiva.store import schema
 
 TYPE_CHECKING = False
@@ -230,7 +230,7 @@ class Database:
         if code == _CONSTRAINT:
             return Conflict(f"the database refuses the row: {error}")
         if code == _FULL or (code in (_IOERR, _CANTOPEN) and _disk_full(self.path)):
-            return Unavailable(f"no space left for the database {self.path}", hint="free some disk space")
+            return Unavailable(f"no space left for the database {self.path}", hint=FREE_SPACE)
         if code == _READONLY:
             return StateError(
                 f"the database {self.path} can't be written",

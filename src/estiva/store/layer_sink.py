@@ -6,19 +6,22 @@ a process that died has left.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import threading
 from typing import TYPE_CHECKING
 
 from estiva import files
-from estiva.errors import Unavailable
+from estiva.errors import FREE_SPACE, FULL, Unavailable
 from estiva.store.tar import Scanner
 from estiva.store.tree import Tree
 
 if TYPE_CHECKING:
     from typing import Self
+
+
+def _full(path: str) -> Unavailable:
+    return Unavailable(f"no space left in {os.path.dirname(path)}", hint=FREE_SPACE)
 
 
 class BlobSink:
@@ -38,11 +41,8 @@ class BlobSink:
         try:
             files.write_all(self.fd, data)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise Unavailable(
-                    f"no space left in {os.path.dirname(self.path)}",
-                    hint="free some, for instance with: estiva system prune",
-                ) from error
+            if error.errno in FULL:
+                raise _full(self.path) from error
             raise
         self.size += len(data)
 
@@ -127,7 +127,9 @@ class Workspace:
     def __enter__(self) -> Workspace:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if os.path.lexists(self.path):
             files.remove_tree(self.path)
         os.close(self.fd)
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise _full(self.path) from error
