@@ -2,6 +2,8 @@
 
 import os
 import random
+import shutil
+import subprocess
 
 import pytest
 
@@ -128,6 +130,65 @@ def test_the_verbs_on_a_container_whose_monitor_was_killed(box):
     assert box.out("system", "check") == "all is well"
 
 
+def test_a_paused_container_whose_monitor_was_killed(box):
+    container = box.out("run", "-d", "--name", "still", "--network", "none", IMAGE, "sleep", "300")
+    box.estiva("pause", container)
+    kill(*monitors(box))
+    box.estiva("rm", "-f", "still")
+    assert_nothing_left(box)
+
+
+def test_exec_killed_at_any_moment(box):
+    """What was executed may live on, as with Docker, but no longer than the container."""
+    box.estiva("run", "-d", "--name", "host", IMAGE, "sleep", "300")
+    rng = random.Random(4)
+    for victims in ("command", "both"):
+        words = ["exec", "-i", "host", "sleep", "300"]
+        for shot in [Shot(box, words, rng.random() * SPAN, victims, stdin=subprocess.PIPE) for _ in range(8)]:
+            shot.end()
+    assert box.out("exec", "host", "echo", "fine") == "fine"
+    box.estiva("rm", "-f", "host")
+    assert_well(box)
+    assert_nothing_left(box)
+
+
+SPAWNER = f"""
+import os, signal, time, estiva
+with estiva.container({IMAGE!r}, network="none") as box:
+    for _ in range(2):
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{{name}}/stat") as file:
+                    if int(file.read().rpartition(")")[2].split()[1]) == os.getpid():
+                        os.kill(int(name), signal.SIGKILL)
+            except OSError:
+                pass
+        time.sleep(0.1)
+        assert box.exec(["echo", "hello"]).output == "hello\\n"
+    assert estiva.run({IMAGE!r}, ["echo", "again"], network="none").output == "again\\n"
+"""
+
+
+def test_a_program_whose_spawner_is_killed(box):
+    box.python(SPAWNER)
+    assert_nothing_left(box)
+
+
+def test_the_check_tells_what_is_wrong(box):
+    container = box.out("create", IMAGE, "true")
+    shutil.rmtree(f"{box.folder}/root/containers/{container}/upper")
+    done = box.estiva("system", "check", status=1)
+    assert done.stdout == f"problem: container {container[:12]} has no read-write layer\n1 problem\n"
+    box.estiva("rm", container)
+    assert box.out("system", "check") == "all is well"
+
+
+def test_prune_tells_what_it_swept(box):
+    orphan(box, "--name", "swept")
+    assert "swept), whose monitor was killed: ended" in box.out("system", "prune", "-f")
+    assert_nothing_left(box)
+
+
 def test_who_waits_hears_of_a_killed_monitor(box):
     watcher = box.start("run", "--name", "seen", IMAGE, "sleep", "300", stderr=-1, text=True)
     eventually(lambda: monitors(box))
@@ -163,7 +224,5 @@ def test_processes_that_nobody_watches_are_ended(box):
     box.db("DELETE FROM containers")
     box.db("DELETE FROM leases")
     assert f"processes of container {container[:12]}, which nobody watched: killed" in assert_well(box)
-    import shutil
-
     shutil.rmtree(f"{box.folder}/aside")
     assert_nothing_left(box)

@@ -71,7 +71,10 @@ def take(where: Paths, container_id: str, *, new: bool = False) -> int:
         try:
             fd = os.open(run + "/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
-            os.makedirs(run, mode=0o700, exist_ok=True)
+            try:
+                os.makedirs(run, mode=0o700)
+            except FileExistsError:
+                pass  # made, or even removed again, by another
             continue
         try:
             _lock(fd, fcntl.F_OFD_SETLKW if new else fcntl.F_OFD_SETLK, fcntl.F_WRLCK, _RUNS)

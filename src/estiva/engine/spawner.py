@@ -115,7 +115,10 @@ def wait_for_request(channel: socket, take: int) -> None:
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         os.setsid()
         message, fds = receive(channel)
-        os.write(take, TAKEN if message else GONE)
+        try:
+            os.write(take, TAKEN if message else GONE)
+        except OSError:
+            pass  # the spawner was killed: this request is served still
         if message:
             os.close(take)
             channel.close()
