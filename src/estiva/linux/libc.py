@@ -29,6 +29,9 @@ _X86_64 = os.uname().machine == "x86_64"
 SYS_pivot_root = 155 if _X86_64 else 41
 SYS_seccomp = 317 if _X86_64 else 277
 SYS_keyctl = 250 if _X86_64 else 219
+SYS_set_mempolicy = 238 if _X86_64 else 237
+SYS_ioprio_set = 251 if _X86_64 else 30
+SYS_sched_setattr = 314 if _X86_64 else 274
 SYS_finit_module = 313 if _X86_64 else 273
 SYS_memfd_create = 319 if _X86_64 else 279
 SYS_execveat = 322 if _X86_64 else 281

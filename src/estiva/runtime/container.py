@@ -160,15 +160,19 @@ def create(
     plan.listener, plan.hooks, plan.pivot = listener, hooks or None, pivot
     held: list[int] = []
     try:
-        joins = []
-        for name, path in plan.joined:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            held.append(fd)
-            joins.append((name, fd, 0))
-        if plan.user_namespace:
+        joins: list[tuple[str, int, int]] = []
+        user = -1
+        if plan.joined:
+            from estiva.runtime import joining
+
+            joins, user = joining.open_namespaces(plan, held)
+        if plan.foreign or not plan.own_mounts:
             _open_sources(plan, held)
         early = plan.flags & ~(ns.CLONE_NEWCGROUP | ns.CLONE_NEWTIME)
-        child_init = clone(early, joins, process, cgroup, lambda channel: child.become(plan, channel))
+        if user >= 0:
+            child_init = joining.clone_into_user(early, joins, user, plan)
+        else:
+            child_init = clone(early, joins, process, cgroup, lambda channel: child.become(plan, channel))
         child_init._hooks = plan.hooks
     except OSError as error:
         raise sync.StepFailed(
@@ -181,7 +185,7 @@ def create(
     finally:
         for fd in held:
             os.close(fd)
-    if plan.user_namespace:
+    if plan.flags & ns.CLONE_NEWUSER:
         try:
             _map_ids(child_init, plan, cgroup)
         except BaseException:
@@ -240,7 +244,10 @@ def clone(
 
 
 def _open_sources(plan: Plan, held: list[int]) -> None:
-    """What root of a user namespace may not reach is opened for it: the root filesystem and bind sources."""
+    """The root filesystem and bind sources, where the child can't open them by their names.
+
+    Root of a user namespace may not reach them, and in a joined mount namespace there may be other things.
+    """
     least = 3 + plan.process.preserve_fds
     plan.root_fd = sync.at_least(plan.rootfs.mount(), least)
     held.append(plan.root_fd)

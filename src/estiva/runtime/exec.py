@@ -52,12 +52,16 @@ def execute(
         if differs(pid, "time"):
             flags |= ns.CLONE_NEWTIME
         joins = [("pid", target, ns.CLONE_NEWPID)]
+        root = sync.at_least(os.open(f"/proc/{pid}/root", os.O_PATH | os.O_CLOEXEC), 3 + preserve_fds)
 
         def body(channel: sync.Channel) -> None:
-            enter(what, target, flags, cgroup, channel)
+            enter(what, target, root, flags, cgroup, channel)
 
-        return clone(0, joins, what, cgroup, body)
-    except ProcessLookupError:
+        try:
+            return clone(0, joins, what, cgroup, body)
+        finally:
+            os.close(root)
+    except (ProcessLookupError, FileNotFoundError):
         raise Conflict(f"process {pid} is gone: its container is not running") from None
     finally:
         os.close(target)
@@ -73,9 +77,14 @@ def differs(pid: int, name: str) -> bool:
         raise Conflict(f"process {pid} is gone: its container is not running") from None
 
 
-def enter(what: Process, target: int, flags: int, cgroup: Cgroup | None, channel: sync.Channel) -> None:
+def enter(
+    what: Process, target: int, root: int, flags: int, cgroup: Cgroup | None, channel: sync.Channel
+) -> None:
     """The child's side: become a process of the container. The numbers are those of sync.py."""
-    child.isolate_process(what, channel, [target])
+    child.isolate_process(what, channel, [target, root])
+    if what.scheduling is not None:
+        channel.step = "place the process"
+        what.scheduling.place(what.scheduling.initial)
     if cgroup is not None:
         channel.step = "enter the cgroup"
         cgroup.enter()
@@ -83,6 +92,13 @@ def enter(what: Process, target: int, flags: int, cgroup: Cgroup | None, channel
     child.forbid_imports()
     ns.setns(target, flags, "the container's namespaces")
     os.close(target)
+    if what.scheduling is not None:
+        what.scheduling.place(what.scheduling.final)
+    # In a mount namespace that the container shares with others, its root is not that of the namespace.
+    if not os.path.samestat(os.fstat(root), os.stat("/")):
+        os.fchdir(root)
+        os.chroot(".")
+    os.close(root)
     if flags & ns.CLONE_NEWUSER:
         child.become_root()
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -60,11 +60,12 @@ def become(plan: Plan, channel: sync.Channel) -> None:
     """Become the container's first process."""
     what = plan.process
     isolate_process(what, channel, plan.opened())
-    if plan.cgroup is not None and not plan.user_namespace:
+    if plan.cgroup is not None and not plan.foreign:
         channel.step = "enter the cgroup"
         plan.cgroup.enter()
-    if plan.user_namespace:
+    if plan.flags & ns.CLONE_NEWUSER:
         channel.expect(sync.MAPPED)  # (1)
+    if plan.foreign:
         channel.step = "become root of the user namespace"
         become_root()
     channel.step = "make the namespaces"
@@ -171,10 +172,11 @@ def become_root() -> None:
 def enter_late_namespaces(plan: Plan) -> None:
     """The cgroup namespace, rooted where the process now is, and the time namespace with its offsets."""
     late = plan.flags & (ns.CLONE_NEWCGROUP | ns.CLONE_NEWTIME)
-    if plan.cgroup_namespace:
-        fd = os.open(plan.cgroup_namespace, os.O_RDONLY | os.O_CLOEXEC)
-        ns.setns(fd, ns.CLONE_NEWCGROUP, plan.cgroup_namespace)
-        os.close(fd)
+    for name in ("cgroup", "time"):
+        if name in plan.late:
+            fd = plan.late.pop(name)
+            ns.setns(fd, ns.NAMESPACES[name][0], plan.joined[name])
+            os.close(fd)
     if late:
         ns.unshare(late)
     if plan.flags & ns.CLONE_NEWTIME and plan.time_offsets:
@@ -186,6 +188,10 @@ def build(plan: Plan, channel: sync.Channel) -> Identity:
     """The root filesystem with all that is mounted in it, up to pivot_root; who the process will be."""
     what = plan.process
     channel.step = "mount the root filesystem"
+    if not plan.own_mounts:
+        if "mount" not in plan.late:
+            plan.late["mount"] = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        ns.unshare(ns.CLONE_NEWNS)
     rootfs.isolate(plan.propagation)
     root = plan.root_fd if plan.root_fd >= 0 else plan.rootfs.mount()
     hooked = plan.hooks is not None and plan.hooks.while_created
@@ -219,7 +225,10 @@ def build(plan: Plan, channel: sync.Channel) -> Identity:
         plan.hooks.run("createContainer", os.getpid(), "created")
     channel.step = "change the root"
     forbid_imports()
-    rootfs.pivot(root, plan.propagation, plan.readonly, chroot=not plan.pivot)
+    if plan.own_mounts:
+        rootfs.pivot(root, plan.propagation, plan.readonly, chroot=not plan.pivot)
+    else:
+        rootfs.leave_for(plan.late.pop("mount"), root, plan.propagation, plan.readonly)
     os.close(root)
     return identity
 
@@ -257,6 +266,9 @@ def settle(what: Process, identity: Identity, channel: sync.Channel) -> None:
     enter_cwd(what.cwd)
     channel.step = "set resource limits"
     credentials.set_rlimits(what.rlimits)
+    if what.scheduling is not None:
+        channel.step = "set scheduling"
+        what.scheduling.apply()
     channel.step = "take the user's credentials"
     credentials.own_stdio(identity.uid, what.terminal)
     if what.no_new_privileges:

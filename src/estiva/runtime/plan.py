@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from estiva.runtime.hooks import Hooks
     from estiva.runtime.mounts import Mount
     from estiva.runtime.rootfs import Rootfs
+    from estiva.runtime.scheduling import Scheduling
 
+_SCHEDULED = ("scheduler", "ioPriority", "execCPUAffinity")
 _PERSONALITIES = {"LINUX": 0, "LINUX32": 0x0008}
-_JOINABLE = ("pid", "network", "ipc", "uts")
 
 
 class Process:
@@ -57,6 +58,11 @@ class Process:
         self.stdio = stdio
         self.bpf = bpf
         self.preserve_fds = preserve_fds
+        self.scheduling: Scheduling | None = None
+        if any(field in process for field in _SCHEDULED):
+            from estiva.runtime import scheduling
+
+            self.scheduling = scheduling.plan(process)
         self.keyring = ""
         # A filter without no_new_privs can only be installed with CAP_SYS_ADMIN: it is held until then.
         self.keep_admin = bool(bpf) and not self.no_new_privileges
@@ -79,13 +85,13 @@ class Plan:
         self.cgroup = cgroup
         self.init = init
         self.flags = 0
-        self.joined: list[tuple[str, str]] = []
-        self.cgroup_namespace = ""  # a path to join
+        self.joined: dict[str, str] = {}  # kind of namespace -> its path
         self._namespaces(linux.get("namespaces") or ())
-        if not self.flags & ns.CLONE_NEWNS:
-            raise Unsupported("a container without a mount namespace of its own is not supported")
-        own = {name for name, (flag, _) in ns.NAMESPACES.items() if self.flags & flag}
-        own |= {name for name, _ in self.joined}
+        own = {name for name, (flag, _) in ns.NAMESPACES.items() if self.flags & flag} | self.joined.keys()
+        if "user" in own and "mount" not in own:
+            raise Unsupported("a user namespace can't go with the host's mount namespace")
+        # fds of namespaces that the child joins by itself; joining.py
+        self.late: dict[str, int] = {}
         self.hostname: str = config.get("hostname") or ""
         self.domainname: str = config.get("domainname") or ""
         if (self.hostname or self.domainname) and "uts" not in own:
@@ -101,10 +107,7 @@ class Plan:
         self.sysctls = protect.plan_sysctls(linux.get("sysctl") or {}, own)
         self.propagation: str = linux.get("rootfsPropagation") or ""
         self.readonly = rootfs.readonly or bool((config.get("root") or {}).get("readonly"))
-        domain = (linux.get("personality") or {}).get("domain")
-        if domain is not None and domain not in _PERSONALITIES:
-            raise InvalidInput(f"{domain!r} is not a personality")
-        self.personality = None if domain is None else _PERSONALITIES[domain]
+        self.personality = _personality(linux.get("personality"))
         self.uid_map = _id_map(linux.get("uidMappings") or ())
         self.gid_map = _id_map(linux.get("gidMappings") or ())
         if self.flags & ns.CLONE_NEWUSER and not (self.uid_map and self.gid_map):
@@ -117,30 +120,50 @@ class Plan:
 
     def _namespaces(self, entries: list[dict[str, str]] | tuple[()]) -> None:
         seen = set()
-        for entry in entries:
+        for index, entry in enumerate(entries):
             name = entry.get("type", "")
+            where = f"linux.namespaces[{index}]"
             if name not in ns.NAMESPACES:
-                raise InvalidInput(f"{name!r} is not a kind of namespace")
+                raise InvalidInput(f"{where}.type: {name!r} is not a kind of namespace")
             if name in seen:
-                raise InvalidInput(f"the {name} namespace is given twice")
+                raise InvalidInput(f"{where}.type: the {name} namespace is given twice")
             seen.add(name)
             path = entry.get("path")
             if not path:
                 self.flags |= ns.NAMESPACES[name][0]
-            elif name in _JOINABLE:
-                self.joined.append((name, path))
-            elif name == "cgroup":
-                self.cgroup_namespace = path
+            elif path.startswith("/"):
+                self.joined[name] = path
             else:
-                raise Unsupported(f"joining a {name} namespace by its path is not supported")
+                raise InvalidInput(f"{where}.path: {path!r} is not an absolute path")
 
     def opened(self) -> list[int]:
         """The fds that were opened for the child beforehand."""
-        return [fd for fd in (self.root_fd, self.listener, *[m.fd for m in self.mounts]) if fd >= 0]
+        fds = (self.root_fd, self.listener, *self.late.values(), *[m.fd for m in self.mounts])
+        return [fd for fd in fds if fd >= 0]
 
     @property
-    def user_namespace(self) -> bool:
-        return bool(self.flags & ns.CLONE_NEWUSER)
+    def foreign(self) -> bool:
+        """Whether the child is in another user namespace than we, and so may not what we may."""
+        return bool(self.flags & ns.CLONE_NEWUSER) or "user" in self.joined
+
+    @property
+    def own_mounts(self) -> bool:
+        """Whether the container gets a mount namespace of its own: not the host's, nor one that is joined."""
+        return bool(self.flags & ns.CLONE_NEWNS)
+
+
+def _personality(entry: dict[str, Any] | None) -> int | None:
+    if entry is None:
+        return None
+    domain = entry.get("domain")
+    if domain not in _PERSONALITIES:
+        raise InvalidInput(
+            f"linux.personality.domain: {domain!r} is not a personality",
+            hint="one of " + ", ".join(_PERSONALITIES),
+        )
+    if entry.get("flags"):
+        raise InvalidInput(f"linux.personality.flags: {entry['flags'][0]!r} is not a flag of a personality")
+    return _PERSONALITIES[domain]
 
 
 def _id_map(mappings: list[dict[str, int]] | tuple[()]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from estiva.linux import mount as mnt
+from estiva.linux import namespace as ns
 from estiva.linux.libc import AT_FDCWD, AT_RECURSIVE
 
 TYPE_CHECKING = False
@@ -99,3 +100,24 @@ def pivot(root: int, propagation: str, readonly: bool, chroot: bool = False) -> 
         mnt.mount(None, "/", None, flags)
     if readonly:
         mnt.mount_setattr(AT_FDCWD, "/", mnt.MOUNT_ATTR_RDONLY)
+
+
+def leave_for(namespace: int, root: int, propagation: str, readonly: bool) -> None:
+    """For a container in the host's mount namespace, or in one that exists already: go there (its fd is
+    closed), with a detached copy of the tree at `root` as our root.
+
+    Nothing is attached in that namespace, so that it is left as it was and the tree goes with its last user;
+    and others in it keep their root, which pivot_root would take from them.
+    """
+    flags = PROPAGATION.get(propagation, 0)
+    if flags:
+        recursive = AT_RECURSIVE if flags & mnt.MS_REC else 0
+        mnt.mount_setattr(root, "", propagation=flags & ~mnt.MS_REC, flags=recursive)
+    if readonly:
+        mnt.mount_setattr(root, "", mnt.MOUNT_ATTR_RDONLY)
+    tree = mnt.clone_tree("", recursive=True, dirfd=root)
+    ns.setns(namespace, ns.CLONE_NEWNS, "mount namespace")
+    os.close(namespace)
+    os.fchdir(tree)
+    os.chroot(".")
+    os.close(tree)

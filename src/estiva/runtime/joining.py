@@ -1,0 +1,127 @@
+"""linux.namespaces with a path: opened and checked by the runtime, entered around the clone or by the child.
+
+pid, network, ipc, uts   by the runtime for the moment of the clone: a pid namespace is for children only
+cgroup, time             by the child, once it is in its cgroup
+mount                    by the child, last: its root filesystem is built in a namespace of its own first
+user                     by a process in between, which can't come back, and clones the child as ours
+"""
+
+from __future__ import annotations
+
+import _signal
+import errno
+import fcntl
+import os
+
+from estiva.errors import EngineError, InvalidInput
+from estiva.linux import namespace as ns
+from estiva.linux import process as proc
+from estiva.runtime import init as child
+from estiva.runtime import sync
+from estiva.runtime.container import Init
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.runtime.plan import Plan
+
+_NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
+_LATE = ("cgroup", "time", "mount")
+
+
+def open_namespaces(plan: Plan, held: list[int]) -> tuple[list[tuple[str, int, int]], int]:
+    """Open all that have a path: ((kind, fd, 0) for those to enter around the clone, the user namespace's fd).
+
+    Those that the child enters go to `plan.late`. All fds go to `held`, for the caller to close. Raises
+    InvalidInput for a path that is no namespace of that kind.
+    """
+    least = 3 + plan.process.preserve_fds
+    around: list[tuple[str, int, int]] = []
+    user = -1
+    for kind, path in plan.joined.items():
+        fd = sync.at_least(open_namespace(kind, path), least)
+        held.append(fd)
+        if kind in _LATE:
+            plan.late[kind] = fd
+        elif kind != "user":
+            around.append((kind, fd, 0))
+        elif not os.path.samestat(os.fstat(fd), os.stat("/proc/self/ns/user")):
+            user = fd
+    if user < 0:  # our own: setns(2) would refuse it, and there is nothing to do
+        plan.joined.pop("user", None)
+    return around, user
+
+
+def open_namespace(kind: str, path: str) -> int:
+    """An fd of the namespace of that kind at `path`. Raises InvalidInput."""
+    where = f"linux.namespaces: the {kind} namespace {path}"
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        raise InvalidInput(f"{where} can't be opened: {os.strerror(error.errno or 0).lower()}") from None
+    try:
+        found = fcntl.ioctl(fd, _NS_GET_NSTYPE)
+    except OSError as error:
+        os.close(fd)
+        if error.errno in (errno.ENOTTY, errno.EINVAL, errno.ENXIO):
+            raise InvalidInput(f"{where} is not a namespace") from None
+        raise
+    if found != ns.NAMESPACES[kind][0]:
+        os.close(fd)
+        real = next((k for k, (flag, _) in ns.NAMESPACES.items() if flag == found), "another")
+        raise InvalidInput(f"{where} is a {real} namespace")
+    return fd
+
+
+def clone_into_user(flags: int, joins: list[tuple[str, int, int]], user: int, plan: Plan) -> Init:
+    """clone3 the child inside an existing user namespace, `joins` and new ones of `flags` that it then owns.
+
+    Who has joined a user namespace can't return, so a process in between does, with CLONE_PARENT. It enters
+    the cgroup, which root of the user namespace may not, and the other namespaces while it may. Raises the
+    error of whichever side fails.
+    """
+    process, cgroup = plan.process, plan.cgroup
+    mine, theirs = sync.pair(3 + process.preserve_fds)
+    told, tell = os.pipe()
+    cgroup_fd = cgroup.enter_fd() if cgroup is not None else -1
+
+    def between() -> None:
+        if cgroup is not None:
+            theirs.step = "enter the cgroup"
+            cgroup.enter()
+        theirs.step = "join the namespaces"
+        for kind, fd, _ in joins:
+            ns.setns(fd, ns.NAMESPACES[kind][0], plan.joined[kind])
+        ns.setns(user, ns.CLONE_NEWUSER, plan.joined["user"])
+        proc.set_dumpable(False)
+        pid, _ = ns.clone3(flags | ns.CLONE_PARENT, pidfd=False)
+        if pid == 0:
+            child.run(theirs, lambda: child.become(plan, theirs))
+        os.write(tell, str(pid).encode())
+        os._exit(0)
+
+    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, child.ALL_SIGNALS)
+    try:
+        first, first_fd = ns.clone3(0, cgroup_fd=cgroup_fd)
+        if first == 0:
+            child.run(theirs, between)
+    except BaseException:
+        mine.close()
+        os.close(told)
+        raise
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+        theirs.close()
+        os.close(tell)
+        if cgroup_fd >= 0:
+            os.close(cgroup_fd)
+    os.close(first_fd)
+    with open(told, "rb") as pipe:
+        text = pipe.read()
+    os.waitpid(first, 0)
+    if not text:
+        kind, payload, _ = mine.receive()
+        mine.close()
+        if kind == sync.ERROR:
+            raise sync.decode(payload)
+        raise EngineError("the process that joins the user namespace ended without a word")
+    return Init(int(text), proc.pidfd_open(int(text)), mine)
