@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 STOP_TIMEOUT = 10  # seconds, as Docker
 LOOK_AGAIN = 0.005  # seconds between looks at a container that is on its way from one state to another
 HEX = frozenset("0123456789abcdef")
+ROWS = "SELECT id, status, record FROM containers"
 
 
 def resolve(engine: Engine, ref: str) -> dict[str, Any]:
@@ -31,27 +32,25 @@ def resolve(engine: Engine, ref: str) -> dict[str, Any]:
     Raises NotFound, or InvalidInput when the beginning fits several.
     """
     name = ref.removeprefix("/")
-    rows = engine.db.read(
-        "SELECT id, status, record FROM containers WHERE name = ? OR id = ? ORDER BY id = ? DESC",
-        (name, name, name),
-    )
+    rows = engine.db.read(f"{ROWS} WHERE name = ? OR id = ? ORDER BY id = ? DESC", (name, name, name))
     if not rows and name and HEX.issuperset(name):
-        rows = engine.db.read(
-            "SELECT id, status, record FROM containers WHERE id >= ? AND id < ? LIMIT 2", (name, name + "g")
-        )
+        rows = engine.db.read(f"{ROWS} WHERE id >= ? AND id < ? LIMIT 2", (name, name + "g"))
         if len(rows) > 1:
             raise InvalidInput(f"{ref} is the beginning of several container ids", hint="give more of the id")
-    if not rows:
+    container_id, status, text = settled(engine, *rows[0]) if rows else ("", "", "")
+    if not status:
         raise NotFound(f"no such container: {ref}", hint="`estiva ps -a` lists them all")
-    container_id, status, text = rows[0]
+    return load(engine, container_id, status, text)
+
+
+def settled(engine: Engine, container_id: str, status: str, text: str) -> tuple[str, str, str]:
+    """A row, its container ended first if the monitor was killed; the status is "" if that removed it."""
     if status == "running" and life.dead(engine.paths, engine.db, container_id):
         rows = engine.db.read("SELECT status, record FROM containers WHERE id = ?", (container_id,))
-        if not rows:
-            raise NotFound(f"no such container: {ref}", hint="`estiva ps -a` lists them all")
-        status, text = rows[0]
+        status, text = rows[0] if rows else ("", "")
         if status == "running" and not life.held(engine.paths, container_id):
             status = "dead"
-    return load(engine, container_id, status, text)
+    return container_id, status, text
 
 
 def load(engine: Engine, container_id: str, status: str, text: str) -> dict[str, Any]:
@@ -131,18 +130,10 @@ def listing(
     network.
     """
     rows = []
-    for container_id, status, text in engine.db.read(
-        "SELECT id, status, record FROM containers ORDER BY created DESC"
-    ):
-        if status == "running" and life.dead(engine.paths, engine.db, container_id):
-            status, text = (
-                engine.db.read("SELECT status, record FROM containers WHERE id = ?", (container_id,))
-                or [("", "")]
-            )[0]
-            if not status:
-                continue
-            if status == "running" and not life.held(engine.paths, container_id):
-                status = "dead"
+    for row in engine.db.read(f"{ROWS} ORDER BY created DESC"):
+        container_id, status, text = settled(engine, *row)
+        if not status:
+            continue
         record = load(engine, container_id, status, text)
         if not all and not record["State"]["Running"] and "status" not in (filters or {}):
             continue
