@@ -168,7 +168,12 @@ def _remove_at(parent: int, name: str, top: int, depth: int) -> None:
                         os.rename(child, f".deep.{os.urandom(8).hex()}", src_dir_fd=fd, dst_dir_fd=top)
     finally:
         os.close(fd)
-    _gone(os.rmdir, name, parent)
+    try:
+        _gone(os.rmdir, name, parent)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+        _remove_at(parent, name, top, depth)  # somebody put something in meanwhile
 
 
 def _gone(remove: Callable[..., None], name: str, parent: int) -> None:
