@@ -60,7 +60,13 @@ else:
 
     def _scan(text: str, hook: Callable[[list[tuple[str, Any]]], Any] | None) -> Any:
         start = len(text) - len(text.lstrip(WHITESPACE))
-        value, end = make_scanner(_Context(hook))(text, start)  # type: ignore[arg-type]
+        scan = make_scanner(_Context(hook))  # type: ignore[arg-type]
+        try:
+            value, end = scan(text, start)
+        except SystemError:  # CPython 3.11 has an error to raise, but can't find its class before this import
+            import json.decoder  # noqa: F401
+
+            value, end = scan(text, start)
         if text[end:].strip(WHITESPACE):
             raise ValueError(f"extra data at character {end}")
         return value

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+import tempfile
 
 import pytest
 
@@ -65,18 +67,21 @@ def skopeo(verb, *arguments):
 
 
 @pytest.fixture
-def podman(tmp_path):
+def podman():
+    folder = tempfile.mkdtemp(prefix="podman-", dir="/var/tmp")  # podman 4 refuses a long run root
+
     def call(*arguments):
         return run(
             "podman",
-            f"--root={tmp_path}/root",
-            f"--runroot={tmp_path}/run",
-            f"--tmpdir={tmp_path}/tmp",
+            f"--root={folder}/root",
+            f"--runroot={folder}/run",
+            f"--tmpdir={folder}/tmp",
             "--storage-driver=vfs",
             *arguments,
         )
 
-    return call
+    yield call
+    shutil.rmtree(folder)
 
 
 def test_skopeo_reads_us(ours, tmp_path):

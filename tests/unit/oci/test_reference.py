@@ -126,6 +126,8 @@ def test_round_trip(host, components, tag, pinned):
     text = host + "/".join(components) + (f":{tag}" if tag else "") + (f"@{DIGEST}" if pinned else "")
     if len(text) == 64 and set(text) <= set("0123456789abcdef"):
         return
+    if not host and len(components) > 1 and "." in components[0]:
+        return  # that is a host, if not a good one
     found = Reference.parse(text)
     assert found.tag == (tag or ("" if pinned else "latest"))
     assert Reference.parse(str(found)) == found

@@ -152,14 +152,19 @@ def test_a_full_disk_is_unavailable(path):
     assert keys(db) == ["a"]
 
 
+def log_size(path):
+    """Bytes of the log; before Python 3.12 nothing keeps SQLite from removing it with the last connection."""
+    return os.path.getsize(path + "-wal") if os.path.exists(path + "-wal") else 0
+
+
 def test_the_log_stays_bounded(path):
     db = Database(path)
     for number in range(60):
         put(db, f"{number}", "x" * 40_000)
         db.close()
-        assert os.path.getsize(path + "-wal") <= LOG_LIMIT
+        assert log_size(path) <= LOG_LIMIT
     db.checkpoint()
-    assert os.path.getsize(path + "-wal") == 0
+    assert log_size(path) == 0
     assert len(keys(db)) == 60
 
 
