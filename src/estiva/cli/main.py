@@ -236,6 +236,10 @@ def run(words: list[str]) -> int:
         words = words[asked:]
         if not words:
             raise HelpWanted
+        if words[0] == "oci":
+            from estiva.cli.oci import main as oci
+
+            return oci.run([*words[1:], "--help"] if asked else words[1:])
         name, entry, rest = find(words)
         see = name
         if entry == VERBS["run"] and not asked and "--help" not in rest:

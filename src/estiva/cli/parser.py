@@ -13,12 +13,11 @@ from estiva.errors import InvalidInput
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from estiva.cli.main import Context
+    from typing import Any
 
     # (letter, long name, kind, metavar, help); an empty help hides an alias from --help
     Option = tuple[str, str, str, str, str]
-    Action = Callable[[Context, "Options"], int | None]
+    Action = Callable[[Any, "Options"], int | None]  # a Context, of cli.main or of cli.oci.main
     Example = tuple[str, str]
 
 FLAG = "flag"

@@ -136,6 +136,15 @@ class Cgroup:
                     found.append(int(line))
         return found
 
+    def frozen(self) -> bool:
+        """Whether it was frozen itself, not only a parent of it. False where that can't be told."""
+        for directory in self.directories:
+            if read_or(directory + "/freezer.state").startswith("FR"):  # v1: FROZEN, or FREEZING
+                return True
+            if read_or(directory + "/cgroup.freeze") == "1":  # v2
+                return True
+        return False
+
     def kill(self, timeout: float = 10.0) -> None:
         """SIGKILL every process of the cgroup and below; returns when none is left.
 

@@ -1,0 +1,151 @@
+"""`create`, `start` and `run` of estiva-oci (cold path)."""
+
+from __future__ import annotations
+
+import os
+
+from estiva.cli.oci import handover
+from estiva.cli.parser import FLAG, INT, TEXT, Options, Verb
+from estiva.errors import InvalidInput
+from estiva.runtime import bundle as bundles
+from estiva.runtime import lifecycle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.cli.oci.main import Context
+    from estiva.runtime.bundle import Bundle
+    from estiva.runtime.container import Init
+    from estiva.runtime.lifecycle import Container
+
+_CREATE = (
+    ("b", "bundle", TEXT, "DIR", "the bundle (default: the current directory)"),
+    ("", "console-socket", TEXT, "PATH", "a unix socket that is sent the terminal's master"),
+    ("", "pid-file", TEXT, "FILE", "write the pid of init here"),
+    ("", "no-pivot", FLAG, "", "chroot(2) instead of pivot_root(2), for a root on a ramdisk"),
+    ("", "no-new-keyring", FLAG, "", "keep the caller's session keyring"),
+    ("", "preserve-fds", INT, "N", "pass N more fds, from 3 on (besides LISTEN_FDS)"),
+    ("", "no-subreaper", FLAG, "", ""),
+)
+
+
+def _prepare(context: Context, options: Options) -> tuple[str, Bundle, lifecycle.Options]:
+    """What `create` and `run` do alike before anything is made: first of all the fds are looked at."""
+    wanted = options.number("preserve-fds")
+    if wanted < 0:
+        raise InvalidInput(f"--preserve-fds {wanted} is not a number of fds")
+    listening = handover.listen_fds()
+    handover.check_fds(listening + wanted)
+    bundle = bundles.load(options.text("bundle") or os.getcwd())
+    if listening:
+        handover.announce(bundle.config, listening)
+    path = (bundle.config.get("linux") or {}).get("cgroupsPath")
+    if context.systemd and path and len(str(path).split(":")) != 3:
+        raise InvalidInput(f"linux.cgroupsPath: {path!r} is not of the form SLICE:PREFIX:NAME")
+    how = lifecycle.Options()
+    how.pivot = not options.flag("no-pivot")
+    how.keyring = not options.flag("no-new-keyring")
+    how.preserve_fds = listening + wanted
+    how.cache = context.cache if (bundle.config.get("linux") or {}).get("seccomp") else ""
+    return lifecycle.check_id(options.arguments[0]), bundle, how
+
+
+def _terminal(bundle: Bundle) -> bool:
+    return bool((bundle.config.get("process") or {}).get("terminal"))
+
+
+def _console(options: Options, bundle: Bundle, how: lifecycle.Options, *, stays: bool) -> None:
+    """Where the terminal's master goes. Raises InvalidInput where that can't be, in runc's words."""
+    path = options.text("console-socket")
+    terminal = _terminal(bundle)
+    if path and (stays or not terminal):
+        raise InvalidInput("cannot use console socket if the runtime will not detach or allocate tty")
+    if terminal and not path and not stays:
+        raise InvalidInput(
+            "cannot allocate tty if the runtime will detach without setting console socket",
+            hint="give --console-socket",
+        )
+    if path:
+        how.console = handover.console_sender(path)
+
+
+def _notify(context: Context, id: str, bundle: Bundle, how: lifecycle.Options) -> None:
+    if os.environ.get("NOTIFY_SOCKET") and bundle.config.get("process"):
+        handover.Notify(f"{context.root}/{id}", "").add_to(bundle.config)
+        how.notify = True
+
+
+def create(context: Context, options: Options) -> int:
+    id, bundle, how = _prepare(context, options)
+    _console(options, bundle, how, stays=False)
+    _notify(context, id, bundle, how)
+    made, init = lifecycle.create(context.root, id, bundle, how)
+    _settle(made, init, options)
+    init.leave()
+    return 0
+
+
+def _settle(made: Container, init: Init, options: Options) -> None:
+    """The pid file; a container whose caller can't be told its pid is taken away again."""
+    if options.text("pid-file"):
+        try:
+            handover.write_pid(options.text("pid-file"), init.pid)
+        except BaseException:
+            init.close()
+            lifecycle.delete(made, force=True)
+            raise
+
+
+def start(context: Context, options: Options) -> int:
+    made = lifecycle.load(context.root, options.arguments[0])
+    notify = handover.Notify.of(made.directory)
+    context.warn(lifecycle.start(made))
+    if notify is not None:
+        notify.forward(made.pid)
+    return 0
+
+
+def run(context: Context, options: Options) -> int:
+    """create, start, wait, delete in one process. The exit status is the command's."""
+    id, bundle, how = _prepare(context, options)
+    detach = options.flag("detach")
+    _console(options, bundle, how, stays=not detach)
+    how.wait_for_start = False
+    _notify(context, id, bundle, how)
+    if not detach:
+        from estiva.cli.oci import foreground
+
+        foreground.take_signals(subreaper=not options.flag("no-subreaper"))
+    made, init = lifecycle.create(context.root, id, bundle, how)
+    try:
+        _settle(made, init, options)
+        notify = handover.Notify.of(made.directory)
+        init.start()
+    except BaseException:
+        init.close()
+        context.warn(lifecycle.delete(made, force=True))
+        raise
+    context.warn(lifecycle.started(made))
+    if notify is not None:
+        notify.forward(init.pid, aside=not detach)
+    if detach:
+        return 0
+    status = foreground.attend(init, terminal=_terminal(bundle))
+    if not options.flag("keep"):
+        context.warn(lifecycle.delete(made, force=True))
+    return status
+
+
+CREATE = Verb(create, "ID", "Make a container that waits for its start", _CREATE, least=1, most=1)
+START = Verb(start, "ID", "Run the command of a created container", (), least=1, most=1)
+RUN = Verb(
+    run,
+    "ID",
+    "Create, start, wait and delete",
+    (
+        *_CREATE,
+        ("d", "detach", FLAG, "", "return once the command runs"),
+        ("", "keep", FLAG, "", "don't delete the container when it has ended"),
+    ),
+    least=1,
+    most=1,
+)

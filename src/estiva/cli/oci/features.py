@@ -1,0 +1,59 @@
+"""`features` of estiva-oci: what it can do, as runtime-spec features.md and features-linux.md have it."""
+
+from __future__ import annotations
+
+from estiva.cli.oci import output
+from estiva.cli.oci.main import SPEC_VERSION
+from estiva.cli.parser import Options, Verb
+from estiva.linux import namespace, seccomp
+from estiva.runtime import hooks, mount_plan, security
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.cli.oci.main import Context
+
+_ARCHITECTURES = (
+    "AARCH64", "ARM", "LOONGARCH64", "MIPS", "MIPS64", "MIPS64N32", "MIPSEL", "MIPSEL64", "MIPSEL64N32",
+    "PARISC", "PARISC64", "PPC", "PPC64", "PPC64LE", "RISCV64", "S390", "S390X", "X32", "X86", "X86_64",
+)  # fmt: skip
+
+
+def described() -> dict[str, Any]:
+    """Of the runtime, not of this machine."""
+    import estiva
+
+    return {
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": SPEC_VERSION,
+        "hooks": list(hooks.KINDS),
+        "mountOptions": mount_plan.names(),
+        "linux": {
+            "namespaces": sorted(namespace.NAMESPACES),
+            "capabilities": list(security.ALL_CAPABILITIES),
+            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+            "seccomp": {
+                "enabled": True,
+                "actions": sorted([*seccomp.ACTIONS, *seccomp.ACTIONS_WITH_NUMBER]),
+                "operators": sorted(seccomp.COMPARISONS),
+                "archs": [f"SCMP_ARCH_{name}" for name in _ARCHITECTURES],
+                "knownFlags": sorted(seccomp.FLAGS),
+                "supportedFlags": sorted(seccomp.FLAGS),
+            },
+            "apparmor": {"enabled": True},
+            "selinux": {"enabled": True},
+            "intelRdt": {"enabled": False},
+            "mountExtensions": {"idmap": {"enabled": True}},
+        },
+        "annotations": {"io.github.estiva.version": estiva.__version__},
+        "potentiallyUnsafeConfigAnnotations": [],
+    }
+
+
+def features(context: Context, options: Options) -> int:
+    print(output.pretty(described()))
+    return 0
+
+
+FEATURES = Verb(features, "", "Print what this runtime can do", (), most=0)

@@ -1,0 +1,167 @@
+"""What passes between a container and the caller of its runtime: fds, the terminal, its pid, readiness."""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+from _struct import pack
+
+from estiva import files
+from estiva.errors import InvalidInput
+from estiva.runtime import sync
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from select import poll as Poll
+    from typing import Any
+
+_NOTIFY_DIR = "/run/notify"  # in the container, where runc has it
+_NOTIFY_NAME = "notify.sock"
+
+
+def listen_fds() -> int:
+    """LISTEN_FDS of sd_listen_fds(3): how many sockets the caller passes from fd 3 on."""
+    text = os.environ.get("LISTEN_FDS", "")
+    pid = os.environ.get("LISTEN_PID", "")
+    if not text or (pid and pid != str(os.getpid())):
+        return 0
+    if not (text.isascii() and text.isdigit()) or int(text) > 1024:
+        raise InvalidInput(f"LISTEN_FDS={text} is not a number of fds")
+    return int(text)
+
+
+def check_fds(count: int) -> None:
+    """Every fd to pass must be open. Call it before any is opened here."""
+    for fd in range(3, 3 + count):
+        try:
+            os.fstat(fd)
+        except OSError:
+            raise InvalidInput(f"fd {fd} is to be passed on, and is not open") from None
+
+
+def announce(config: dict[str, Any], count: int) -> None:
+    """Tell the command of the sockets: sd_listen_fds(3); it becomes pid 1."""
+    process = config.get("process")
+    if process is not None:
+        env = [word for word in process.get("env") or () if not word.startswith("LISTEN_")]
+        process["env"] = [*env, f"LISTEN_FDS={count}", "LISTEN_PID=1"]
+
+
+def write_pid(path: str, pid: int) -> None:
+    """--pid-file: written aside and renamed, so that nobody reads a half. Raises OSError."""
+    files.atomic_write(path, str(pid).encode(), mode=0o644, sync=False)
+
+
+def console_sender(path: str) -> Callable[[int], None]:
+    """Connect to --console-socket now, so that a wrong one is an error before anything is made. The function
+    that is returned sends a pty's master (SCM_RIGHTS; the message is a name, as runc sends one)."""
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    try:
+        sock.connect(path)
+    except OSError as error:
+        sock.close()
+        raise InvalidInput(f"--console-socket {path}: {os.strerror(error.errno or 0).lower()}") from None
+    fd = sync.at_least(sock.detach(), 3)
+
+    def send(master: int) -> None:
+        channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
+        try:
+            rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack("@i", master))]
+            channel.sendmsg([b"/dev/ptmx"], rights)
+        finally:
+            channel.close()
+
+    return send
+
+
+class Notify:
+    """NOTIFY_SOCKET of sd_notify(3): the container gets a socket of ours, and what it says of being ready is
+    passed on to the caller's with init's pid, which the container doesn't know."""
+
+    def __init__(self, directory: str, target: str) -> None:
+        self.directory = f"{directory}/notify"
+        self.target = target
+        self.fd = -1
+
+    @classmethod
+    def of(cls, directory: str) -> Notify | None:
+        """Of a container that was created with one. It listens before the command can speak."""
+        target = os.environ.get("NOTIFY_SOCKET")
+        if not target or not os.path.isdir(f"{directory}/notify"):
+            return None
+        notify = cls(directory, target)
+        notify.listen()
+        return notify
+
+    def add_to(self, config: dict[str, Any]) -> None:
+        """Bind-mount the socket's directory, which lifecycle.create makes, and name it in the environment."""
+        process = config["process"]
+        env = [word for word in process.get("env") or () if not word.startswith("NOTIFY_SOCKET=")]
+        process["env"] = [*env, f"NOTIFY_SOCKET={_NOTIFY_DIR}/{_NOTIFY_NAME}"]
+        config["mounts"] = [
+            *(config.get("mounts") or ()),
+            {
+                "destination": _NOTIFY_DIR,
+                "type": "bind",
+                "source": self.directory,
+                "options": ["bind", "nosuid", "noexec", "nodev", "ro"],
+            },
+        ]
+
+    def listen(self) -> None:
+        path = f"{self.directory}/{_NOTIFY_NAME}"
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+        place = os.open(self.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            sock.bind(f"/proc/self/fd/{place}/{_NOTIFY_NAME}")
+            os.chmod(path, 0o666)  # any user of the container may speak; the directory's parent is 0700
+            self.fd = sock.detach()
+        finally:
+            os.close(place)
+            sock.close()
+
+    def forward(self, pid: int, *, aside: bool = False) -> None:
+        """Wait until it says READY=1, or ends, and pass that on; `aside` has a child do it."""
+        import select
+
+        if aside and os.fork():
+            os.close(self.fd)
+            return
+        try:
+            self._forward(pid, select.poll())
+        finally:
+            if aside:
+                os._exit(0)
+
+    def _forward(self, pid: int, poll: Poll) -> None:
+        pidfd = os.pidfd_open(pid, 0)
+        try:
+            poll.register(self.fd, 1)  # POLLIN
+            poll.register(pidfd, 1)
+            while True:
+                ready = dict(poll.poll())
+                if self.fd in ready:
+                    lines = os.read(self.fd, 4096).split(b"\n")
+                    if b"READY=1" in lines:
+                        self._tell(b"READY=1\nMAINPID=%d\n" % pid)
+                        return
+                elif pidfd in ready:
+                    return
+        finally:
+            os.close(pidfd)
+            os.close(self.fd)
+            self.fd = -1
+
+    def _tell(self, message: bytes) -> None:
+        address = "\0" + self.target[1:] if self.target.startswith("@") else self.target
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+        try:
+            sock.connect(address)
+            sock.send(message)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ECONNREFUSED):
+                raise
+        finally:
+            sock.close()
