@@ -12,6 +12,7 @@ import _signal
 import os
 
 from estiva.errors import EngineError
+from estiva.linux import mount as mnt
 from estiva.linux import namespace as ns
 from estiva.linux import process as proc
 from estiva.runtime import init as child
@@ -166,8 +167,12 @@ def create(
             from estiva.runtime import joining
 
             joins, user = joining.open_namespaces(plan, held)
-        if plan.foreign or not plan.own_mounts:
+        if plan.foreign or not plan.own_mounts or plan.propagating:
             _open_sources(plan, held)
+        if plan.id_mapped:
+            from estiva.runtime import idmap
+
+            idmap.open_mounts(plan, held)
         early = plan.flags & ~(ns.CLONE_NEWCGROUP | ns.CLONE_NEWTIME)
         if user >= 0:
             child_init = joining.clone_into_user(early, joins, user, plan)
@@ -247,12 +252,16 @@ def _open_sources(plan: Plan, held: list[int]) -> None:
     """The root filesystem and bind sources, where the child can't open them by their names.
 
     Root of a user namespace may not reach them, and in a joined mount namespace there may be other things.
+    A bind mount that is to receive or to show what is mounted in its source later must come from the source's
+    peer group, which is cut off in the child's mount namespace.
     """
     least = 3 + plan.process.preserve_fds
-    plan.root_fd = sync.at_least(plan.rootfs.mount(), least)
-    held.append(plan.root_fd)
-    for mount in plan.mounts:
-        if mount.bind:
+    everything = plan.foreign or not plan.own_mounts
+    if everything:
+        plan.root_fd = sync.at_least(plan.rootfs.mount(), least)
+        held.append(plan.root_fd)
+    for mount in plan.mounts if everything else plan.propagating:
+        if mount.bind and not mount.flags & mnt.MS_REMOUNT:
             mount.fd = sync.at_least(mount.open(), least)
             held.append(mount.fd)
 

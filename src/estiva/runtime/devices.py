@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from estiva.runtime.mounts import Mount
+    from estiva.runtime.mount_plan import Mount
 
 _DEFAULT = (
     ("null", 1, 3),
@@ -69,12 +69,24 @@ def _extra(root: int, device: dict[str, Any]) -> None:
     number = os.makedev(device.get("major", 0), device.get("minor", 0)) if kind != stat.S_IFIFO else 0
     parent = fs.mkdir_in_root(root, directory or "/")
     try:
+        _refuse_another(parent, name, mode, number, path)
         made = _node(parent, name, mode, number, path)
-        uid, gid = device.get("uid", 0), device.get("gid", 0)
-        if made and (uid or gid):
+        if made:
+            uid, gid = device.get("uid") or 0, device.get("gid") or 0
             os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
+            os.chmod(f"/proc/self/fd/{parent}/{name}", stat.S_IMODE(mode))
     finally:
         os.close(parent)
+
+
+def _refuse_another(parent: int, name: str, mode: int, number: int, path: str) -> None:
+    """config-linux.md, "Devices": a file that is there already must be that device, or it is an error."""
+    try:
+        there = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if stat.S_IFMT(there.st_mode) != stat.S_IFMT(mode) or there.st_rdev != number:
+        raise InvalidInput(f"linux.devices: {path} is there already, and is something else")
 
 
 def _node(parent: int, name: str, mode: int, number: int, path: str = "") -> bool:

@@ -29,7 +29,7 @@ _LATE = ("cgroup", "time", "mount")
 
 
 def open_namespaces(plan: Plan, held: list[int]) -> tuple[list[tuple[str, int, int]], int]:
-    """Open all that have a path: ((kind, fd, 0) for those to enter around the clone, the user namespace's fd).
+    """Open all that have a path: ((kind, fd, 0) for those entered around the clone, the user namespace's fd).
 
     Those that the child enters go to `plan.late`. All fds go to `held`, for the caller to close. Raises
     InvalidInput for a path that is no namespace of that kind.

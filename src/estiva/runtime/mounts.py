@@ -1,4 +1,4 @@
-"""config.mounts: each entry becomes a value (`plan`, in the parent), later applied (`apply`, in the child).
+"""config.mounts applied in the child; mount_plan.py has read them.
 
 Targets are resolved and made inside the new root by openat2, and mounted on by fd, so that an image full of
 symlinks, or somebody who swaps them while we work, only leads us elsewhere inside (K1). procfs and sysfs
@@ -15,184 +15,19 @@ from estiva.errors import InvalidInput
 from estiva.linux import fs
 from estiva.linux import mount as mnt
 from estiva.linux.libc import AT_RECURSIVE
-from estiva.runtime.rootfs import PROPAGATION
 from estiva.runtime.security import PROC_FILES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from estiva.runtime.mount_plan import Mount
     from estiva.runtime.sync import Channel
-
-# option -> (MS_* for mount(2), MOUNT_ATTR_* for mount_setattr(2), whether it clears). mount(8), "FILESYSTEM-
-# INDEPENDENT MOUNT OPTIONS"; the runtime-spec's config.md lists what a runtime must take.
-_OPTIONS: dict[str, tuple[int, int, bool]] = {
-    "ro": (mnt.MS_RDONLY, mnt.MOUNT_ATTR_RDONLY, False),
-    "rw": (mnt.MS_RDONLY, mnt.MOUNT_ATTR_RDONLY, True),
-    "nosuid": (mnt.MS_NOSUID, mnt.MOUNT_ATTR_NOSUID, False),
-    "suid": (mnt.MS_NOSUID, mnt.MOUNT_ATTR_NOSUID, True),
-    "nodev": (mnt.MS_NODEV, mnt.MOUNT_ATTR_NODEV, False),
-    "dev": (mnt.MS_NODEV, mnt.MOUNT_ATTR_NODEV, True),
-    "noexec": (mnt.MS_NOEXEC, mnt.MOUNT_ATTR_NOEXEC, False),
-    "exec": (mnt.MS_NOEXEC, mnt.MOUNT_ATTR_NOEXEC, True),
-    "nosymfollow": (mnt.MS_NOSYMFOLLOW, mnt.MOUNT_ATTR_NOSYMFOLLOW, False),
-    "symfollow": (mnt.MS_NOSYMFOLLOW, mnt.MOUNT_ATTR_NOSYMFOLLOW, True),
-    "nodiratime": (mnt.MS_NODIRATIME, mnt.MOUNT_ATTR_NODIRATIME, False),
-    "diratime": (mnt.MS_NODIRATIME, mnt.MOUNT_ATTR_NODIRATIME, True),
-    "noatime": (mnt.MS_NOATIME, mnt.MOUNT_ATTR_NOATIME, False),
-    "atime": (mnt.MS_NOATIME, mnt.MOUNT_ATTR_NOATIME, True),
-    "relatime": (mnt.MS_RELATIME, mnt.MOUNT_ATTR_RELATIME, False),
-    "norelatime": (mnt.MS_RELATIME, mnt.MOUNT_ATTR_RELATIME, True),
-    "strictatime": (mnt.MS_STRICTATIME, mnt.MOUNT_ATTR_STRICTATIME, False),
-    "nostrictatime": (mnt.MS_STRICTATIME, mnt.MOUNT_ATTR_STRICTATIME, True),
-    "sync": (mnt.MS_SYNCHRONOUS, 0, False),
-    "async": (mnt.MS_SYNCHRONOUS, 0, True),
-    "dirsync": (mnt.MS_DIRSYNC, 0, False),
-    "mand": (mnt.MS_MANDLOCK, 0, False),
-    "nomand": (mnt.MS_MANDLOCK, 0, True),
-    "lazytime": (mnt.MS_LAZYTIME, 0, False),
-    "nolazytime": (mnt.MS_LAZYTIME, 0, True),
-    "silent": (mnt.MS_SILENT, 0, False),
-    "loud": (mnt.MS_SILENT, 0, True),
-    "defaults": (0, 0, False),
-}
-_ATIMES = ("noatime", "atime", "relatime", "norelatime", "strictatime", "nostrictatime")
-
-_RECURSIVE = frozenset(o for o, (_, attribute, _) in _OPTIONS.items() if attribute or o in _ATIMES)
-
-# A userspace-only option, in the place that mount(8) leaves for such: `source` is the directory, and this
-# path inside it, resolved without leaving it, is what gets mounted (a volume's subpath).
-SUBPATH = "X-estiva.subpath="
-
-
-class Mount:
-    """One planned mount. `fd` is a detached mount opened beforehand, or -1."""
-
-    __slots__ = (
-        "destination",
-        "fstype",
-        "source",
-        "subpath",
-        "bind",
-        "recursive",
-        "flags",
-        "data",
-        "set",
-        "clear",
-        "set_all",
-        "clear_all",
-        "propagation",
-        "fd",
-    )
-
-    def __init__(self, destination: str, fstype: str, source: str) -> None:
-        self.destination = destination
-        self.fstype = fstype
-        self.source = source
-        self.subpath = ""
-        self.bind = fstype == "bind"
-        self.recursive = False
-        self.flags = 0
-        self.data: list[str] = []
-        self.set = self.clear = self.set_all = self.clear_all = 0
-        self.propagation = 0
-        self.fd = -1
-
-    def __str__(self) -> str:
-        what = self.source if self.bind else self.fstype
-        return f"mount {what} at {self.destination}"
-
-    def open(self) -> int:
-        """For a bind: a detached copy of the source with its attributes set. Raises OSError."""
-        if self.subpath:
-            base = os.open(self.source, os.O_PATH | os.O_CLOEXEC)
-            try:
-                inner = fs.open_in_root(base, self.subpath, os.O_PATH)
-            finally:
-                os.close(base)
-            try:
-                fd = mnt.clone_tree("", recursive=self.recursive, dirfd=inner)
-            finally:
-                os.close(inner)
-        else:
-            fd = mnt.clone_tree(self.source, recursive=self.recursive)
-        try:
-            recursive = AT_RECURSIVE if self.recursive else 0
-            if self.set_all | self.clear_all:
-                mnt.mount_setattr(fd, "", self.set_all, self.clear_all, 0, AT_RECURSIVE)
-            if self.set | self.clear:
-                mnt.mount_setattr(fd, "", self.set, self.clear)
-            # The copy is in the source's peer group; cut it off unless propagation was asked for.
-            kind = self.propagation or mnt.MS_REC | mnt.MS_PRIVATE
-            mnt.mount_setattr(fd, "", propagation=kind & ~mnt.MS_REC, flags=kind & mnt.MS_REC and recursive)
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
-
-
-def plan(entries: list[dict[str, Any]]) -> list[Mount]:
-    """The values for an OCI config's mounts, in order. Raises InvalidInput."""
-    return [_plan_one(entry) for entry in entries]
-
-
-def _plan_one(entry: dict[str, Any]) -> Mount:
-    destination = entry.get("destination", "")
-    if not isinstance(destination, str) or not destination:
-        raise InvalidInput("a mount has no destination")
-    if not destination.startswith("/"):
-        destination = "/" + destination  # relative ones are taken from the root, as runc does
-    options = entry.get("options") or ()
-    fstype = entry.get("type") or ""
-    if fstype in ("", "none") or "bind" in options or "rbind" in options:
-        fstype = "bind"
-    mount = Mount(destination, fstype, entry.get("source") or fstype)
-    for option in options:
-        if option in ("bind", "rbind"):
-            mount.recursive = option == "rbind"
-        elif option in PROPAGATION:
-            mount.propagation = PROPAGATION[option]
-        elif option in _OPTIONS:
-            _flag(mount, option, *_OPTIONS[option])
-        elif option.startswith(SUBPATH):
-            mount.subpath = option[len(SUBPATH) :]
-        elif option[:1] == "r" and option[1:] in _RECURSIVE:
-            _flag_all(mount, option[1:])
-        elif not option.startswith(("x-", "X-")):
-            mount.data.append(option)
-    if mount.bind:
-        if not entry.get("source"):
-            raise InvalidInput(f"the bind mount at {destination} has no source")
-        if mount.data:
-            raise InvalidInput(f"the bind mount at {destination} has an unknown option: {mount.data[0]}")
-    return mount
-
-
-def _flag(mount: Mount, option: str, flag: int, attribute: int, clears: bool) -> None:
-    if clears:
-        mount.flags &= ~flag
-        mount.set &= ~attribute
-        mount.clear |= attribute
-    else:
-        mount.flags |= flag
-        mount.set |= attribute
-        mount.clear &= ~attribute
-    if option in _ATIMES:  # the access-time bits are one field: set it as a whole
-        mount.clear |= mnt.MOUNT_ATTR__ATIME
-
-
-def _flag_all(mount: Mount, option: str) -> None:
-    _, attribute, clears = _OPTIONS[option]
-    if clears:
-        mount.clear_all |= attribute
-    else:
-        mount.set_all |= attribute
-    if option in _ATIMES:
-        mount.clear_all |= mnt.MOUNT_ATTR__ATIME
 
 
 def apply(mount: Mount, root: int) -> None:
     """Make the target inside `root` and mount on it. Raises OSError."""
+    if mount.flags & mnt.MS_REMOUNT:
+        _remount(mount, root)
+        return
     if mount.bind:
         _apply_bind(mount, root)
         return
@@ -211,6 +46,10 @@ def apply(mount: Mount, root: int) -> None:
             if error.errno == errno.EINVAL and data:
                 words += f" for the options {data}"
             raise OSError(error.errno, words, mount.destination) from error
+        if mount.copy_up:
+            from estiva.runtime import copyup
+
+            copyup.fill(target, root, mount)
     finally:
         os.close(target)
     if mount.propagation:
@@ -219,6 +58,20 @@ def apply(mount: Mount, root: int) -> None:
             mnt.mount_setattr(over, "", propagation=mount.propagation & ~mnt.MS_REC)
         finally:
             os.close(over)
+
+
+def _remount(mount: Mount, root: int) -> None:
+    """Change what is mounted at the destination already: with `bind` only that mount's own flags."""
+    target = fs.open_in_root(root, mount.destination, os.O_PATH)
+    try:
+        outside_proc(mount, target)
+        flags = mount.flags | (mnt.MS_BIND if mount.bind else 0)
+        data = ",".join(mount.data) or None
+        mnt.mount(None, f"/proc/self/fd/{target}", None, flags, data)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, mount.destination) from error
+    finally:
+        os.close(target)
 
 
 def _apply_bind(mount: Mount, root: int) -> None:

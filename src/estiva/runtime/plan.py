@@ -6,8 +6,9 @@ Runs in the parent, so that a wrong config is an error at once, and so that the 
 from __future__ import annotations
 
 from estiva.errors import InvalidInput, Unsupported
+from estiva.linux import mount as mnt
 from estiva.linux import namespace as ns
-from estiva.runtime import command, mounts, protect
+from estiva.runtime import command, mount_plan, protect
 from estiva.runtime.credentials import Capabilities
 from estiva.runtime.security import ALL_CAPABILITIES
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from estiva.runtime.cgroup import Cgroup
     from estiva.runtime.hooks import Hooks
-    from estiva.runtime.mounts import Mount
+    from estiva.runtime.mount_plan import Mount
     from estiva.runtime.rootfs import Rootfs
     from estiva.runtime.scheduling import Scheduling
 
@@ -96,7 +97,7 @@ class Plan:
         self.domainname: str = config.get("domainname") or ""
         if (self.hostname or self.domainname) and "uts" not in own:
             raise InvalidInput("a hostname can't be set while the uts namespace is the host's")
-        self.mounts: list[Mount] = mounts.plan(config.get("mounts") or [])
+        self.mounts: list[Mount] = mount_plan.plan(config.get("mounts") or [], linux.get("mountLabel") or "")
         if any(m.fstype in ("cgroup", "cgroup2") for m in self.mounts):
             from estiva.runtime.cgroup.layout import layout
 
@@ -108,8 +109,12 @@ class Plan:
         self.propagation: str = linux.get("rootfsPropagation") or ""
         self.readonly = rootfs.readonly or bool((config.get("root") or {}).get("readonly"))
         self.personality = _personality(linux.get("personality"))
-        self.uid_map = _id_map(linux.get("uidMappings") or ())
-        self.gid_map = _id_map(linux.get("gidMappings") or ())
+        self.uid_map = mount_plan.id_map(linux.get("uidMappings") or (), "linux.uidMappings")
+        self.gid_map = mount_plan.id_map(linux.get("gidMappings") or (), "linux.gidMappings")
+        self.id_mapped = [m for m in self.mounts if m.idmap]
+        self.propagating = [
+            m for m in self.mounts if m.bind and m.propagation & (mnt.MS_SHARED | mnt.MS_SLAVE)
+        ]
         if self.flags & ns.CLONE_NEWUSER and not (self.uid_map and self.gid_map):
             raise InvalidInput("a new user namespace needs uidMappings and gidMappings")
         self.time_offsets: dict[str, dict[str, int]] = linux.get("timeOffsets") or {}
@@ -164,14 +169,3 @@ def _personality(entry: dict[str, Any] | None) -> int | None:
     if entry.get("flags"):
         raise InvalidInput(f"linux.personality.flags: {entry['flags'][0]!r} is not a flag of a personality")
     return _PERSONALITIES[domain]
-
-
-def _id_map(mappings: list[dict[str, int]] | tuple[()]) -> str:
-    """The text of /proc/PID/uid_map or gid_map (user_namespaces(7))."""
-    lines = []
-    for one in mappings:
-        numbers = [one.get(key, 0) for key in ("containerID", "hostID", "size")]
-        if any(not isinstance(n, int) or not 0 <= n <= 0xFFFFFFFF for n in numbers):
-            raise InvalidInput(f"{one} is not an id mapping")
-        lines.append(" ".join(map(str, numbers)))
-    return "\n".join(lines)

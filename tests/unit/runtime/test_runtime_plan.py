@@ -9,7 +9,7 @@ import pytest
 from bundle import config
 from estiva.errors import EstivaError, InvalidInput, Unsupported
 from estiva.linux import mount as mnt
-from estiva.runtime import command, mounts, protect, state
+from estiva.runtime import command, mount_plan, protect, state
 from estiva.runtime.plan import Plan, Process
 from estiva.runtime.rootfs import Rootfs
 
@@ -30,14 +30,29 @@ def plan(spec: dict[str, Any]) -> Plan:
         ("linux.namespaces", [{"type": "mount"}, {"type": "moon"}], "'moon' is not a kind of namespace"),
         ("linux.namespaces", [{"type": "mount"}, {"type": "mount"}], "given twice"),
         ("linux.namespaces", [{"type": "mount"}], "hostname can't be set"),
-        ("linux.namespaces", [{"type": "mount", "path": "x"}], "linux.namespaces[0].path: 'x' is not an absolute"),
+        (
+            "linux.namespaces",
+            [{"type": "mount", "path": "x"}],
+            "linux.namespaces[0].path: 'x' is not an absolute",
+        ),
         ("linux.namespaces", [{"type": t} for t in ("uts", "user")], "the host's mount namespace"),
         ("linux.namespaces", [{"type": t} for t in ("mount", "uts", "user")], "needs uidMappings"),
         ("linux.personality", {"domain": "BSD"}, "'BSD' is not a personality"),
         ("linux.sysctl", {"net/../kernel/panic": "1"}, "is not the name of a sysctl"),
         ("mounts", [{"type": "tmpfs"}], "no destination"),
         ("mounts", [{"destination": "/x", "options": ["bind"]}], "has no source"),
-        ("mounts", [{"destination": "/x", "source": "/", "options": ["bind", "foo"]}], "unknown option: foo"),
+        (
+            "mounts",
+            [{"destination": "/x", "type": "proc", "options": ["tmpcopyup"]}],
+            "tmpcopyup is for a tmpfs",
+        ),
+        ("mounts", [{"destination": "/x", "type": "tmpfs", "options": ["idmap"]}], "only a bind mount"),
+        (
+            "mounts",
+            [{"destination": "/", "source": "/x", "uidMappings": [{"size": 1}]}],
+            "gidMappings is missing",
+        ),
+        ("linux.uidMappings", [{"containerID": 0, "hostID": -1, "size": 1}], "linux.uidMappings[0]"),
     ],
 )
 def test_a_wrong_config_is_an_error_before_anything_is_made(path: str, value: Any, words: str) -> None:
@@ -67,9 +82,9 @@ def test_sysctl_names() -> None:
     assert paths == ["net/ipv4/conf/eth0.1/forwarding"] * 2 + ["kernel/sem"]
 
 
-def one(*options: str, **fields: str) -> mounts.Mount:
+def one(*options: str, **fields: Any) -> mount_plan.Mount:
     entry: dict[str, Any] = {"destination": "/x", "source": "/s", "options": list(options)} | fields
-    return mounts.plan([entry])[0]
+    return mount_plan.plan([entry])[0]
 
 
 def test_mount_options() -> None:
