@@ -189,10 +189,7 @@ class Host:
 
     def power_cut(self):
         """All processes, cgroups, mounts, interfaces and the run root are gone."""
-        for directory in self.cgroups():
-            for pid in pathlib.Path(directory, "cgroup.procs").read_text().split():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
+        self.kill_containers()
         eventually(lambda: not any(pathlib.Path(d, "cgroup.procs").read_text() for d in self.cgroups()))
         for directory in self.cgroups():
             os.rmdir(directory)
@@ -234,7 +231,16 @@ class Host:
         finally:
             self.tear_down()
 
+    def kill_containers(self):
+        """SIGKILL for all that is in the host's cgroups, which are the test's own."""
+        for directory in self.cgroups():
+            with contextlib.suppress(FileNotFoundError):
+                for pid in pathlib.Path(directory, "cgroup.procs").read_text().split():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(pid), signal.SIGKILL)
+
     def tear_down(self):
+        self.kill_containers()  # of a test that failed
         for line in reversed(self.mounts()):
             subprocess.run(["umount", "-l", line.split()[1]], check=False)
         for top in ("/sys/fs/cgroup", *map(str, pathlib.Path("/sys/fs/cgroup").glob("*/"))):
