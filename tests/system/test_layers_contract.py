@@ -172,6 +172,7 @@ def test_sparse_members(store: Store, tmp_path: Path) -> None:
     assert layer_tree(store, diff_id)["hole"] == tree(str(source))["hole"]
 
 
+@pytest.mark.erofs
 def test_layers_of_both_drivers_mix_in_a_chain(tmp_path: Path) -> None:
     with store_at(tmp_path, "erofs") as store:
         base = add(store, tar_of(member("a/base", data=b"1")))

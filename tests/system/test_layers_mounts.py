@@ -37,6 +37,7 @@ def mounts(store: Store) -> list[str]:
         return [line.split()[4] for line in file if store.paths.run_layers in line]
 
 
+@pytest.mark.erofs
 def test_one_mount_for_all(erofs: Store) -> None:
     diff_id = add(erofs, tar_of(member("f", data=b"x")))
     with erofs.layers.mount([diff_id]) as first, erofs.layers.mount([diff_id]) as second:
@@ -47,6 +48,7 @@ def test_one_mount_for_all(erofs: Store) -> None:
         assert open(again[0] + "/f").read() == "x"
 
 
+@pytest.mark.erofs
 def test_sweep_spares_what_is_being_used_or_kept(erofs: Store) -> None:
     a, b = add(erofs, tar_of(member("a"))), add(erofs, tar_of(member("b")))
     lowers = erofs.layers.mount([a, b])
@@ -56,6 +58,7 @@ def test_sweep_spares_what_is_being_used_or_kept(erofs: Store) -> None:
     assert mounts(erofs) == [f"{erofs.paths.run_layers}/{a[7:]}"]
 
 
+@pytest.mark.erofs
 def test_an_overlay_survives_the_sweep(erofs: Store) -> None:
     diff_id = add(erofs, tar_of(member("f", data=b"x" * 100_000)))
     with viewed(erofs, diff_id) as view:
@@ -63,6 +66,7 @@ def test_an_overlay_survives_the_sweep(erofs: Store) -> None:
         assert len(open(view + "/f").read()) == 100_000
 
 
+@pytest.mark.erofs
 def test_many_processes_mount_at_once(erofs: Store) -> None:
     diff_ids = [add(erofs, tar_of(member(f"f{i}"))) for i in range(5)]
     program = (
@@ -78,6 +82,7 @@ def test_many_processes_mount_at_once(erofs: Store) -> None:
     assert len(mounts(erofs)) == 5
 
 
+@pytest.mark.erofs
 def test_a_layer_image_can_be_anywhere(tmp_path: Path) -> None:
     deep = tmp_path / "with, comma:and space" / ("x" * 200)
     deep.mkdir(parents=True)
@@ -87,6 +92,7 @@ def test_a_layer_image_can_be_anywhere(tmp_path: Path) -> None:
             assert open(view + "/f").read() == "far"
 
 
+@pytest.mark.erofs
 def test_what_the_kernel_can_is_asked_once(erofs: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     from estiva.store import drivers
 
@@ -192,6 +198,7 @@ def test_a_layer_twice_in_a_chain(store: Store) -> None:
         assert set(tree(view)) == {".", "a", "a/x", "b"}
 
 
+@pytest.mark.erofs
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_does_not_end_the_parents_lock(erofs: Store) -> None:
     diff_id = add(erofs, tar_of(member("f")))

@@ -1,0 +1,29 @@
+"""What holds for all tests: those of the erofs driver run where this machine can mount such a layer."""
+
+import os
+import tempfile
+
+import pytest
+
+
+def can_mount_erofs():
+    from estiva.store.drivers import erofs
+
+    with tempfile.TemporaryDirectory(prefix="estiva-probe-") as folder:
+        return bool(erofs.probe(folder))
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "erofs: needs the erofs driver, as do tests with a parameter `erofs`")
+
+
+def wants_erofs(item):
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return "erofs" in parameters.values() or item.get_closest_marker("erofs")
+
+
+def pytest_collection_modifyitems(items):
+    wanting = [item for item in items if wants_erofs(item)]
+    if wanting and os.geteuid() == 0 and not can_mount_erofs():
+        for item in wanting:
+            item.add_marker(pytest.mark.skip(reason="the erofs driver needs Linux 6.12, and a disk"))
