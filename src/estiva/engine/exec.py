@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 
 from estiva.engine import life
+from estiva.engine.filters import seccomp_filter
 from estiva.engine.record import merge_env
 from estiva.engine.streams import Conversation
 from estiva.errors import Conflict, InvalidInput
@@ -221,8 +222,6 @@ class Session:
 
     def start(self) -> None:
         """Start the process. Raises the error that keeps it from running."""
-        from estiva.engine.monitor import seccomp_filter
-
         wanted = self.wanted
         process = wanted["config"]["process"]
         if not state.alive(wanted["pid"], wanted["start_time"]):

@@ -24,11 +24,12 @@ import os
 from estiva import fastjson
 from estiva.engine import life
 from estiva.engine.clock import rfc3339
+from estiva.engine.filters import seccomp_filter
 from estiva.engine.launch import encode_error
 from estiva.engine.logs import Writer
 from estiva.engine.streams import Conversation, Input, Source
 from estiva.linux import process
-from estiva.runtime import container, security, state
+from estiva.runtime import container, state
 from estiva.runtime.cgroup import Cgroup
 from estiva.runtime.rootfs import Rootfs
 
@@ -41,17 +42,6 @@ if TYPE_CHECKING:
 
 QUIET = 300  # milliseconds without an event after which a detached container's monitor dozes
 DRAIN = 2000  # milliseconds to wait for output that is still in the pipes after the end
-
-
-def seccomp_filter(plan: dict[str, Any]) -> bytes | None:
-    """The BPF program of plan["seccomp"]: None, {} for the default profile, or {"profile": {...}}."""
-    wanted = plan["seccomp"]
-    if wanted is None:
-        return None
-    capabilities = plan["config"]["process"]["capabilities"]["bounding"]
-    if "profile" in wanted:
-        return security.profile_filter(wanted["profile"], capabilities, plan["cache"])
-    return security.default_filter(capabilities, plan["cache"])
 
 
 def main(plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hold: int) -> None:
