@@ -97,21 +97,17 @@ def test_temporary_files_are_private_while_they_are_written(box):
         sink.write(source.read(2_000_000))
         sink.flush()
         ingest = f"{box.folder}/root/ingest"
-        files = eventually(
-            lambda: [name for name in os.listdir(ingest) if size(f"{ingest}/{name}") > 100_000]
-        )
-        for name in files:
-            status = os.lstat(f"{ingest}/{name}")
+        for status in eventually(lambda: halfway(child.pid, ingest)):
             assert stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) == 0o600
         sink.write(source.read())
     assert child.wait(20) == 0
 
 
-def size(path):
-    try:
-        return os.lstat(path).st_size
-    except FileNotFoundError:
-        return 0
+def halfway(pid, ingest):
+    """The files in ingest/ that a process has open and has written to, with or without a name."""
+    fds = f"/proc/{pid}/fd"
+    inside = [fd for fd in os.listdir(fds) if os.readlink(f"{fds}/{fd}").startswith(ingest + "/")]
+    return [status for status in (os.stat(f"{fds}/{fd}") for fd in inside) if status.st_size > 100_000]
 
 
 def test_others_get_nothing(box):

@@ -4,7 +4,6 @@ import concurrent.futures
 import os
 import pathlib
 import re
-import sqlite3
 import subprocess
 import tarfile
 import time
@@ -13,23 +12,13 @@ import pytest
 
 from enginekit import ESTIVA, IMAGE, host
 from estiva.cli.options import TABLE
+from statekit import one_line, state
 
 RUN = ("run", "--rm", "--network", "none")
 BRIDGE = ("run", "--rm")
 BYTES = "\udcff\udcfe"  # bytes that are no UTF-8, as Python hands them on (PEP 383)
 LONG = "x" * 5000
 DIGITS = "9" * 5000
-TABLES = {
-    "names": "name, image",
-    "images": "id",
-    "containers": "id, name, status",
-    "volumes": "name",
-    "container_volumes": "container, volume",
-    "leases": "address, container",
-    "layers": "diff_id",
-    "blobs": "digest",
-    "build_cache": "key",
-}
 
 
 @pytest.fixture(scope="module")
@@ -64,35 +53,6 @@ def box():
 def seen(box):
     images = ("images", "--no-trunc", "--format", "{{.ID}} {{.Repository}} {{.Tag}} {{.Size}}")
     return [box.out(*words) for words in (images, ("ps", "-aq"), ("system", "check"))]
-
-
-def state(box):
-    """All that there is, row by row and folder by folder."""
-    found = {}
-    database = sqlite3.connect(f"file:{box.folder}/root/estiva.db?mode=ro", uri=True)
-    for table, columns in TABLES.items():
-        found[table] = sorted(database.execute(f"SELECT {columns} FROM {table}"))
-    database.close()
-    for name in ("containers", "volumes", "layers", "ingest", "blobs/sha256"):
-        found[name] = sorted(os.listdir(f"{box.folder}/root/{name}"))
-    for name in ("containers", "names"):
-        found["run " + name] = sorted(os.listdir(f"{box.folder}/run/{name}"))
-    found["here"] = sorted(os.listdir(box.folder))
-    found["cgroups"] = sorted(box.cgroups())
-    return found
-
-
-def one_line(stderr):
-    """The message, after checks of its form: one line, and what to do about it perhaps on a second one."""
-    lines = stderr.splitlines()
-    assert 1 <= len(lines) <= 2 and lines[0].startswith("estiva: "), stderr
-    assert len(lines) == 1 or lines[1].startswith("hint: "), stderr
-    message = lines[0].removeprefix("estiva: ")
-    assert all(line.isprintable() and len(line) < 1500 for line in lines), stderr
-    assert not message.endswith("."), message
-    assert not re.search(r"Traceback|internal error|Errno|Error:", stderr), stderr
-    assert not message[0].isupper() or message.startswith(("Dockerfile", "Containerfile")), message
-    return message
 
 
 def refused(box, words, status, pattern):

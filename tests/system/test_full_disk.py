@@ -13,6 +13,7 @@ import tarfile
 import pytest
 
 from enginekit import IMAGE, Host, eventually
+from statekit import one_line
 
 BIG = 3 << 20  # bytes that nothing compresses
 ROOM = 5 << 20  # what they need while they are stored, and more
@@ -105,13 +106,6 @@ def content(box):
     images = box.out("images", "-a", "--no-trunc", "--format", "{{.ID}} {{.Repository}} {{.Tag}}")
     files = [sorted(os.listdir(f"{box.inside}/root/{name}")) for name in ("blobs/sha256", "layers", "ingest")]
     return images, files, box.out("ps", "-aq"), box.out("volume", "ls", "-q")
-
-
-def one_line(stderr):
-    lines = stderr.splitlines()
-    assert len(lines) == 1 or (len(lines) == 2 and lines[1].startswith("hint: ")), stderr
-    assert lines[0].startswith("estiva: ") and "Traceback" not in stderr and "internal error" not in stderr
-    return lines[0]
 
 
 def well(box):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from estiva.errors import InvalidInput
+from estiva.errors import IntegrityError, InvalidInput, NotFound
 from estiva.oci.reference import Reference
 
 TYPE_CHECKING = False
@@ -60,7 +60,12 @@ def pull(engine: Engine, ref: str, *, platform: str | None = None, progress: Pro
     if progress is not None:
         progress({"id": "", "status": "starting", "current": 0, "total": 0, "message": str(reference)})
 
-    image = client.pull(engine.store, reference, platform=platform, progress=progress)
+    try:
+        image = client.pull(engine.store, reference, platform=platform, progress=progress)
+    except (InvalidInput, IntegrityError, NotFound) as error:
+        if reference.familiar not in error.message:
+            error.message = f"{reference.familiar}: {error.message}"
+        raise
     if progress is not None:
         progress({"id": "", "status": "complete", "current": 0, "total": 0, "message": str(reference)})
     return image
@@ -332,8 +337,6 @@ def _moment(timestamp: float) -> str:
 
 def open_source(path: str) -> IO[bytes]:
     """A file to read an archive from; "-" is standard input. Raises NotFound."""
-    from estiva.errors import NotFound
-
     if path == "-":
         return os.fdopen(os.dup(0), "rb")
     try:
