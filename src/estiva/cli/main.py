@@ -146,11 +146,11 @@ class Context:
             self._engine = Engine(self.root, self.run_root, direct=True)
         return self._engine
 
-    def prefork(self) -> None:
+    def prefork(self, words: list[str]) -> None:
         """Let the monitor of the container to come load its modules while we read the options."""
         from estiva.engine.launch import prefork
 
-        prefork(self.engine)
+        prefork(self.engine, bridge=not any(word in ("none", "host", "--network=none") for word in words))
 
     def each(
         self, words: Iterable[str], action: Callable[[str], object], *, missing_is_fine: bool = False
@@ -247,7 +247,7 @@ def run(words: list[str]) -> int:
         name, entry, rest = find(words)
         see = name
         if entry == VERBS["run"] and not asked and "--help" not in rest:
-            context.prefork()
+            context.prefork(rest)
         if entry[0] in BRIEF:
             gc.disable()
         verb = load(entry)

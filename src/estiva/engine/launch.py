@@ -134,10 +134,10 @@ def pair() -> tuple[socket, socket]:
     return a, b
 
 
-def prefork(engine: Engine) -> None:
+def prefork(engine: Engine, *, bridge: bool = True) -> None:
     """Fork the monitor of the container to come; it loads its modules and waits for a plan. See `launch`.
 
-    Does nothing where the spawner has to do it.
+    Does nothing where the spawner has to do it. `bridge`: a guess whether it will want the network package.
     """
     if engine.waiting is not None or not (engine.direct and single_threaded()):
         return
@@ -148,19 +148,21 @@ def prefork(engine: Engine) -> None:
         for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGTSTP):
             _signal.signal(number, _signal.SIG_IGN)
         ours.close()
-        await_plan(theirs)
+        await_plan(theirs, bridge)
     theirs.close()
     engine.waiting = ours
 
 
-def await_plan(channel: socket) -> None:
+def await_plan(channel: socket, bridge: bool) -> None:
     """The monitor to be, until it hears what of; it ends if the caller goes without a word."""
     try:
         os.setsid()
         from estiva.engine import monitor  # noqa: F401
+        from estiva.runtime import cgroup
 
-        if not select([channel], [], [], 0)[0]:
-            from estiva.network import bridge  # noqa: F401  most plans want it, and there is time
+        cgroup.preload()
+        if bridge and not select([channel], [], [], 0)[0]:
+            from estiva.network import bridge as _bridge  # noqa: F401
         request, fds = receive(channel)
         if request:
             become_monitor(request["plan"], channel, (fds[1], fds[2], fds[3]), fds[0])
