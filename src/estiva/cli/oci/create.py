@@ -30,12 +30,14 @@ _CREATE = (
 
 def _prepare(context: Context, options: Options) -> tuple[str, Bundle, lifecycle.Options]:
     """What `create` and `run` do alike before anything is made: first of all the fds are looked at."""
+    id = lifecycle.check_id(options.arguments[0])
     wanted = options.number("preserve-fds")
     if wanted < 0:
         raise InvalidInput(f"--preserve-fds {wanted} is not a number of fds")
     listening = handover.listen_fds()
     handover.check_fds(listening + wanted)
     bundle = bundles.load(options.text("bundle") or os.getcwd())
+    context.warn(bundle.warnings)
     if listening:
         handover.announce(bundle.config, listening)
     path = (bundle.config.get("linux") or {}).get("cgroupsPath")
@@ -46,7 +48,7 @@ def _prepare(context: Context, options: Options) -> tuple[str, Bundle, lifecycle
     how.keyring = not options.flag("no-new-keyring")
     how.preserve_fds = listening + wanted
     how.cache = context.cache if (bundle.config.get("linux") or {}).get("seccomp") else ""
-    return lifecycle.check_id(options.arguments[0]), bundle, how
+    return id, bundle, how
 
 
 def _terminal(bundle: Bundle) -> bool:

@@ -1,0 +1,118 @@
+"""The executable estiva-oci with a state directory of its own, and bundles for it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import time
+
+import bundle
+
+CHECKOUT = pathlib.Path(__file__).parents[1]
+PROGRAM = str(CHECKOUT / "estiva-oci")
+
+
+def gone(pid):
+    """Whether a process has ended; who reaps it may be slow."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+class Runtime:
+    """`ours("state", "web")` runs a verb. All its containers are deleted at the end."""
+
+    def __init__(self, folder, box):
+        self.folder = folder
+        self.box = box
+        os.chmod(box, 0o755)  # for other users than root
+        self.parent = f"/estiva-oci-{os.path.basename(folder)}"
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "ESTIVA_ROOT": f"{folder}/root",
+            "ESTIVA_RUN_ROOT": f"{folder}/run",
+            "ESTIVA_CGROUP_PARENT": self.parent,
+        }
+
+    def popen(self, *words, env=(), fd3=-1, **options):
+        """A verb in the background, its output on pipes. `fd3` is given to it as its fd 3."""
+        for stream in ("stdin", "stdout", "stderr"):
+            options.setdefault(stream, subprocess.DEVNULL if stream == "stdin" else subprocess.PIPE)
+        if fd3 >= 0:
+            options |= {"pass_fds": (3,), "preexec_fn": lambda: os.dup2(fd3, 3)}
+        environment = self.env | dict(env)
+        return subprocess.Popen([PROGRAM, *map(str, words)], env=environment, text=True, **options)
+
+    def run(self, *words, **options):
+        """(exit status, stdout, stderr) once it has ended: a container may hold the files for longer."""
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            process = self.popen(*words, stdout=out, stderr=err, **options)
+            try:
+                process.wait(timeout=30)
+            finally:
+                process.kill()
+                process.wait()
+            out.seek(0)
+            err.seek(0)
+            return process.returncode, out.read(), err.read()
+
+    def __call__(self, *words, **options):
+        status, out, err = self.run(*words, **options)
+        assert status == 0, err
+        return out
+
+    def fails(self, *words, **options):
+        status, _, err = self.run(*words, **options)
+        assert status != 0
+        return err
+
+    def state(self, id):
+        return json.loads(self("state", id))
+
+    def wait(self, id, status="stopped", timeout=10):
+        deadline = time.monotonic() + timeout
+        while self.state(id)["status"] != status:
+            assert time.monotonic() < deadline, self.state(id)
+            time.sleep(0.01)
+
+    def bundle(self, *args, hooks=None, annotations=None, rootfs=None, change=None, **process):
+        """A new bundle that runs `args`; its path. `change` may edit the config."""
+        config = bundle.config(*args, **process)
+        config["root"] = {"path": rootfs or self.box, "readonly": rootfs is None}
+        config["hooks"] = hooks or {}
+        config["annotations"] = annotations or {}
+        if change:
+            change(config)
+        folder = tempfile.mkdtemp(dir=self.folder)
+        pathlib.Path(folder, "config.json").write_text(json.dumps(config))
+        return folder
+
+    def own_root(self):
+        """A root filesystem that may be written to."""
+        return bundle.make_root(tempfile.mkdtemp(dir=self.folder))
+
+    def close(self):
+        states = f"{self.folder}/run/oci"
+        for id in os.listdir(states) if os.path.isdir(states) else ():
+            self.run("delete", "--force", id)
+        for mount in pathlib.Path("/sys/fs/cgroup").glob(f"*{self.parent}"):
+            with contextlib.suppress(OSError):
+                mount.rmdir()
+        with contextlib.suppress(OSError):
+            os.rmdir(f"/sys/fs/cgroup{self.parent}")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def runtime(box):
+    made = Runtime(tempfile.mkdtemp(prefix="oci-", dir="/dev/shm"), box)
+    try:
+        yield made
+    finally:
+        made.close()
