@@ -56,7 +56,9 @@ def populate(root: int, devices: list[dict[str, Any]]) -> None:
     finally:
         os.close(dev)
     for device in devices:
-        _extra(root, device)
+        # ptmx is the container's own, of its devpts: a privileged container's list has the host's
+        if device.get("path") != "/dev/ptmx":
+            _extra(root, device)
 
 
 def _extra(root: int, device: dict[str, Any]) -> None:
