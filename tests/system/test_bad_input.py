@@ -44,10 +44,12 @@ def box():
         assert taken.stdout.readline() == b"ready\n"
         before = seen(made)
         yield made
-        assert seen(made) == before
+        after = seen(made)
         taken.kill()
         taken.wait()
         taken.stdout.close()
+        made.estiva("rm", "-f", "up", "ok", "broken")
+        assert after == before
 
 
 def seen(box):

@@ -50,6 +50,9 @@ class SmallHost(Host):
         os.unlink(f"{self.inside}/{disk}/ballast")
 
     def tear_down(self):
+        for child in self.children:
+            child.kill()
+            child.wait()
         self.disks.kill()
         self.disks.wait()
         self.disks.stdout.close()
