@@ -146,12 +146,6 @@ class Context:
             self._engine = Engine(self.root, self.run_root, direct=True)
         return self._engine
 
-    def prefork(self, words: list[str]) -> None:
-        """Let the monitor of the container to come load its modules while we read the options."""
-        from estiva.engine.launch import prefork
-
-        prefork(self.engine, bridge=not any(word in ("none", "host", "--network=none") for word in words))
-
     def each(
         self, words: Iterable[str], action: Callable[[str], object], *, missing_is_fine: bool = False
     ) -> int:
@@ -219,6 +213,10 @@ def unknown(command: str, word: str, known: list[str]) -> UsageError:
 
 def run(words: list[str]) -> int:
     """Do what the words say; the exit status. Errors have been told."""
+    if words[:1] == ["run"] and "--help" not in words:
+        from estiva.engine import ahead
+
+        ahead.fork(bridge=not any(word in ("none", "host", "--network=none") for word in words))
     context = Context()
     failure, see = 1, "estiva"
     try:
@@ -246,8 +244,6 @@ def run(words: list[str]) -> int:
             return oci.run([*words[1:], "--help"] if asked else words[1:])
         name, entry, rest = find(words)
         see = name
-        if entry == VERBS["run"] and not asked and "--help" not in rest:
-            context.prefork(rest)
         if entry[0] in BRIEF:
             gc.disable()
         verb = load(entry)

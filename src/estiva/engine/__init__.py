@@ -9,8 +9,6 @@ from estiva.paths import Paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from _socket import socket
-
     from estiva.store import Store
     from estiva.store.database import Database
 
@@ -26,7 +24,6 @@ class Engine:
     def __init__(self, root: str | None = None, run_root: str | None = None, *, direct: bool = False) -> None:
         self.direct = direct
         self.paths = Paths(root, run_root)
-        self.waiting: socket | None = None  # a monitor without a plan yet (launch.prefork)
         self._store: Store | None = None
 
     @property

@@ -171,7 +171,8 @@ def execute(
 
 def launch(engine: Engine, wanted: dict[str, Any], stdio: tuple[int, int, int]) -> Launched:
     """Have another process be the parent: a fork of ours, or of the spawner."""
-    from estiva.engine.launch import Launched, pair, single_threaded
+    from estiva.engine.ahead import pair, single_threaded
+    from estiva.engine.launch import Launched
 
     ours, theirs = pair()
     try:

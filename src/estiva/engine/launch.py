@@ -3,8 +3,8 @@
 The monitor (engine/monitor.py) is the parent of the container's init and outlives its caller. Namespaces are
 made in a process with one thread only (DESIGN, decision 4), so:
 
-    the command line        has one thread: it forks the monitor (`prefork`) before it has read a word of the
-                            database, so that both load their modules at the same time
+    the command line        has one thread: it forks the monitor first of all (engine/ahead.py), so that both
+                            load their modules at the same time
     a Python program        may have more threads, and much memory: the spawner (engine/spawner.py) forks it,
                             which has one thread and little memory
 
@@ -22,24 +22,21 @@ The caller's end going away means nothing to the container, save that nobody lis
 
 from __future__ import annotations
 
-import _signal
-import _thread
 import os
 from _socket import (
     AF_UNIX,
     CMSG_SPACE,
     MSG_CMSG_CLOEXEC,
     SCM_RIGHTS,
-    SOCK_CLOEXEC,
     SOCK_SEQPACKET,
     SOL_SOCKET,
     socket,
-    socketpair,
 )
 from _struct import pack, unpack
-from select import select
 
 from estiva import errors, fastjson
+from estiva.engine import ahead
+from estiva.engine.ahead import pair, single_threaded
 from estiva.files import write_all
 
 TYPE_CHECKING = False
@@ -124,61 +121,16 @@ class Launched:
         self.channel.close()
 
 
-def single_threaded() -> bool:
-    """Whether this process has one thread: Python's own count first, then the kernel's."""
-    return _thread._count() == 0 and len(os.listdir("/proc/self/task")) == 1
-
-
-def pair() -> tuple[socket, socket]:
-    a, b = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
-    return a, b
-
-
-def prefork(engine: Engine, *, bridge: bool = True) -> None:
-    """Fork the monitor of the container to come; it loads its modules and waits for a plan. See `launch`.
-
-    Does nothing where the spawner has to do it. `bridge`: a guess whether it will want the network package.
-    """
-    if engine.waiting is not None or not (engine.direct and single_threaded()):
-        return
-    # SQLite keeps its locks in memory that a fork would copy: the child's own connection would wait for them
-    engine.close_database()
-    ours, theirs = pair()
-    if os.fork() == 0:
-        for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGTSTP):
-            _signal.signal(number, _signal.SIG_IGN)
-        ours.close()
-        await_plan(theirs, bridge)
-    theirs.close()
-    engine.waiting = ours
-
-
-def await_plan(channel: socket, bridge: bool) -> None:
-    """The monitor to be, until it hears what of; it ends if the caller goes without a word."""
-    try:
-        os.setsid()
-        from estiva.engine import monitor  # noqa: F401
-        from estiva.runtime import cgroup
-
-        cgroup.preload()
-        if bridge and not select([channel], [], [], 0)[0]:
-            from estiva.network import bridge as _bridge  # noqa: F401
-        request, fds = receive(channel)
-        if request:
-            become_monitor(request["plan"], channel, (fds[1], fds[2], fds[3]), fds[0])
-    finally:
-        os._exit(1)
-
-
 def launch(engine: Engine, plan: dict[str, Any], stdio: tuple[int, int, int], hold: int) -> Launched:
     """Start a monitor for `plan`. `stdio` are where the container's streams go (-1: nowhere).
 
     `hold` is the fd of the container's flock, taken by the caller; the monitor keeps it for its life and the
     caller may close its own. Returns at once: `Launched.started` waits.
     """
-    prefork(engine)
-    if engine.waiting is not None:
-        ours, engine.waiting = engine.waiting, None
+    if engine.direct and single_threaded():
+        # SQLite keeps its locks in memory: a fork copies them, and the child's own connection would wait
+        engine.close_database()
+        ours = ahead.take()
         try:
             send(ours, {"plan": plan}, [hold, *stdio])
         except ConnectionError:

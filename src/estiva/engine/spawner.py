@@ -17,7 +17,8 @@ import os
 import sys
 from _socket import AF_UNIX, SOCK_SEQPACKET, socket
 
-from estiva.engine.launch import pair, receive, send
+from estiva.engine.ahead import pair
+from estiva.engine.launch import receive, send
 from estiva.errors import EngineError
 
 TYPE_CHECKING = False
