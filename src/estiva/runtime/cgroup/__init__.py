@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from estiva.errors import Unsupported
 from estiva.runtime.cgroup.base import Cgroup, children, sweep
 from estiva.runtime.cgroup.layout import layout, parent, resolve, version
 
@@ -16,8 +17,14 @@ __all__ = ["Cgroup", "children", "parent", "preload", "resolve", "sweep", "versi
 
 
 def preload() -> None:
-    """Load what `Cgroup.create` will want on this machine: for a process whose forks are to start quickly."""
-    layout()
+    """Load what `Cgroup.create` will want on this machine: for a process whose forks are to start quickly.
+
+    On a machine without cgroups that is nothing: `create` says what is missing.
+    """
+    try:
+        layout()
+    except Unsupported:
+        return
     if version() == "v1":
         from estiva.runtime.cgroup import devices, v1, v1_limits  # noqa: F401
     else:
