@@ -116,3 +116,72 @@ def runtime(box):
         yield made
     finally:
         made.close()
+
+
+# What callers are tested with; ESTIVA_TEST_PEER=runc proves the tests themselves on another runtime.
+PEER = os.environ.get("ESTIVA_TEST_PEER") or PROGRAM
+
+
+class Machine:
+    """Network and mount namespaces of our own, in which engines may do as they like: `machine.run("docker", ...)`."""
+
+    def __init__(self, prefix):
+        self.folder = tempfile.mkdtemp(prefix=prefix, dir="/var/tmp")
+        setup = "ip link set lo up; umount /sys/fs/cgroup/unified 2>/dev/null; echo; exec sleep infinity"
+        command = ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", setup]
+        self.holder = subprocess.Popen(command, stdout=subprocess.PIPE)
+        self.holder.stdout.readline()
+        self.daemons = []
+
+    def words(self, *words):
+        return ["nsenter", "-t", str(self.holder.pid), "-n", "-m", *map(str, words)]
+
+    def daemon(self, *words):
+        log = open(f"{self.folder}/log", "ab")  # noqa: SIM115  (the daemon's)
+        self.daemons.append(
+            subprocess.Popen(self.words(*words), stdout=log, stderr=log, start_new_session=True)
+        )
+        log.close()
+
+    def run(self, *words, **options):
+        """(exit status, stdout, stderr)"""
+        done = subprocess.run(self.words(*words), capture_output=True, text=True, timeout=90, **options)
+        return done.returncode, done.stdout, done.stderr
+
+    def until(self, *words, timeout=60):
+        """Try a command until it succeeds."""
+        deadline = time.monotonic() + timeout
+        while self.run(*words)[0]:
+            log = pathlib.Path(self.folder, "log").read_text()[-2000:]
+            assert time.monotonic() < deadline and self.daemons[-1].poll() is None, log
+            time.sleep(0.2)
+
+    def close(self):
+        for daemon in reversed(self.daemons):
+            daemon.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                daemon.wait(timeout=20)
+            daemon.kill()
+            daemon.wait()
+        self.holder.kill()
+        self.holder.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Engine:
+    """The verbs that docker and podman have alike. `engine("run", ...)` is its stdout."""
+
+    def __init__(self, machine, *command):
+        self.machine = machine
+        self.command = command
+
+    def run(self, *words, **options):
+        return self.machine.run(*self.command, *words, **options)
+
+    def __call__(self, *words, **options):
+        status, out, err = self.run(*words, **options)
+        assert status == 0, err
+        return out
+
+    def status(self, name):
+        return self("inspect", "-f", "{{.State.Status}}", name).strip()
