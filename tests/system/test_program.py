@@ -120,3 +120,18 @@ finally:
     os.unlink(secret)
 """)
     assert out.splitlines() == ["NotFound"] * 4 + ["host inside", "host"]
+
+
+def test_devices_of_a_container_are_not_opened(box):
+    """A node that a container made would act on the host's device if the host opened it."""
+    out = box.python("""
+import estiva, os
+with estiva.container("box:1", network="none") as box:
+    print(box.exec(["sh", "-c", "mkdir /d; mknod /d/zero c 1 5; mkfifo /d/pipe 2>/dev/null || mknod /d/pipe p; echo x > /d/f; mknod /null c 1 3"]).status)
+    for path in ("/d/zero", "/null", "/d/pipe"):
+        try: print(box.get(path))
+        except estiva.EstivaError as error: print(type(error).__name__)
+    box.get("/d", "copied")
+    print(sorted(os.listdir("copied")))
+""")
+    assert out.splitlines() == ["0", "InvalidInput", "InvalidInput", "InvalidInput", "['f']"]

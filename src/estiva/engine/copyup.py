@@ -38,8 +38,11 @@ def copy_up(rootfs: int, path: str, target: str) -> None:
         os.close(destination)
 
 
-def copy_tree(source: int, target: int) -> None:
-    """Copy what the directory fd `source` holds into `target`, then its own owner, mode and times."""
+def copy_tree(source: int, target: int, *, special: bool = True) -> None:
+    """Copy what the directory fd `source` holds into `target`, then its own owner, mode and times.
+
+    Without `special`, device nodes and fifos are left out: between a container and the host they mean harm.
+    """
     for entry in os.scandir(source):
         status = entry.stat(follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):
@@ -48,11 +51,11 @@ def copy_tree(source: int, target: int) -> None:
             inner = os.open(entry.name, flags, dir_fd=source)
             outer = os.open(entry.name, flags, dir_fd=target)
             try:
-                copy_tree(inner, outer)
+                copy_tree(inner, outer, special=special)
             finally:
                 os.close(inner)
                 os.close(outer)
-        else:
+        elif special or stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
             copy_node(source, target, entry.name, status)
     dress(target, os.fstat(source), source)
 
@@ -65,7 +68,11 @@ def copy_node(
     if stat.S_ISLNK(status.st_mode):
         os.symlink(os.readlink(name, dir_fd=source), new, dir_fd=target)
     elif stat.S_ISREG(status.st_mode):
-        reader = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=source)
+        found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
+        try:
+            reader = fs.reopen_regular(found, name)
+        finally:
+            os.close(found)
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             writer = os.open(new, flags, 0o600, dir_fd=target)

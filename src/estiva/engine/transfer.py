@@ -50,6 +50,8 @@ def place(parent: int, name: str, source: str | os.PathLike[str] | bytes, path: 
             status = os.lstat(source)
         except FileNotFoundError:
             raise NotFound(f"no such file: {os.fspath(source)}") from None
+        if not (stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+            raise InvalidInput(f"{os.fspath(source)} is neither a file nor a folder")
         if stat.S_ISDIR(status.st_mode):
             try:
                 os.mkdir(name, 0o755, dir_fd=parent)
@@ -60,7 +62,7 @@ def place(parent: int, name: str, source: str | os.PathLike[str] | bytes, path: 
             try:
                 inner = os.open(name, flags, dir_fd=parent)
                 try:
-                    copy_tree(outer, inner)
+                    copy_tree(outer, inner, special=False)
                 finally:
                     os.close(inner)
             finally:
@@ -96,39 +98,49 @@ def get(engine: Engine, ref: str, path: str, target: str | os.PathLike[str] | No
     root = root_of(engine, ref)
     try:
         try:
-            found = fs.open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            found = fs.open_in_root(root, path, os.O_PATH)
         except OSError as error:
             raise NotFound(f"{path} in the container: {(error.strerror or '').lower()}") from None
         try:
-            status = os.fstat(found)
-            if target is not None:
-                return copy_out(found, status, os.fspath(target))
-            if not stat.S_ISREG(status.st_mode):
+            kind = os.fstat(found).st_mode
+            if target is not None and stat.S_ISDIR(kind):
+                copy_out_folder(found, os.fspath(target))
+                return b""
+            if not stat.S_ISREG(kind):
                 raise InvalidInput(f"{path} is not a file", hint="give a target to copy a folder")
-            chunks = []
-            while chunk := os.read(found, 1 << 20):
-                chunks.append(chunk)
-            return b"".join(chunks)
+            return copy_out_file(found, None if target is None else os.fspath(target))
         finally:
             os.close(found)
     finally:
         os.close(root)
 
 
-def copy_out(found: int, status: os.stat_result, target: str) -> bytes:
-    if stat.S_ISDIR(status.st_mode):
-        os.makedirs(target, exist_ok=True)
+def copy_out_folder(found: int, target: str) -> None:
+    os.makedirs(target, exist_ok=True)
+    inner = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
         outer = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            copy_tree(found, outer)
+            copy_tree(inner, outer, special=False)
         finally:
             os.close(outer)
-    else:
-        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    finally:
+        os.close(inner)
+
+
+def copy_out_file(found: int, target: str | None) -> bytes:
+    """The file's bytes, or b"" when they went to `target`; its mode goes along without setuid and setgid."""
+    reader = fs.reopen_regular(found)
+    try:
+        if target is None:
+            return b"".join(iter(lambda: os.read(reader, 1 << 20), b""))
+        writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         try:
-            while chunk := os.read(found, 1 << 20):
-                write_all(fd, chunk)
-            os.fchmod(fd, stat.S_IMODE(status.st_mode) & 0o777)
+            while chunk := os.read(reader, 1 << 20):
+                write_all(writer, chunk)
+            os.fchmod(writer, stat.S_IMODE(os.fstat(reader).st_mode) & 0o777)
         finally:
-            os.close(fd)
+            os.close(writer)
+    finally:
+        os.close(reader)
     return b""

@@ -40,6 +40,7 @@ EXT4_SUPER_MAGIC = 0xEF53
 NFS_SUPER_MAGIC = 0x6969
 OVERLAYFS_SUPER_MAGIC = 0x794C7630
 PROC_SUPER_MAGIC = 0x9FA0
+SELINUX_MAGIC = 0xF97CFF8C
 SYSFS_MAGIC = 0x62656572
 TMPFS_MAGIC = 0x01021994
 XFS_SUPER_MAGIC = 0x58465342
@@ -219,3 +220,14 @@ def memfd(name: str, data: bytes = b"", *, seal: bool = False) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def reopen_regular(fd: int, what: str = "") -> int:
+    """Open what the O_PATH fd `fd` stands for, for reading, if it is a regular file.
+
+    To open a device node is to act on the device, and a name may stand for one a moment after it was looked
+    at: so look at the fd, then open the fd. Raises OSError with EINVAL for anything else.
+    """
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", what)
+    return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
