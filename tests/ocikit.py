@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -163,9 +164,24 @@ class Machine:
                 daemon.wait(timeout=20)
             daemon.kill()
             daemon.wait()
+        inside = os.readlink(f"/proc/{self.holder.pid}/ns/mnt")
+        for _ in range(50):  # conmon has podman clean up after a container, in its own time
+            if not [pid for pid in self.others(inside) if not gone(pid)]:
+                break
+            time.sleep(0.1)
+        for pid in self.others(inside):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.holder.kill()
         self.holder.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def others(self, inside):
+        """Who is in our mount namespace beside the holder."""
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                if int(name) != self.holder.pid and os.readlink(f"/proc/{name}/ns/mnt") == inside:
+                    yield int(name)
 
 
 class Engine:

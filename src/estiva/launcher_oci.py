@@ -1,7 +1,9 @@
-"""The start of `./estiva-oci`: see launcher.py."""
+"""The start of `./estiva-oci`: see launcher.py. No third-party package is needed."""
 
+import gc
 import sys
 
+gc.disable()  # a start makes much and throws away nothing
 SOURCE = __file__.rpartition("/")[0].rpartition("/")[0]
 sys.path.insert(0, SOURCE)
 

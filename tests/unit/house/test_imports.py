@@ -111,9 +111,10 @@ RUN = "from estiva.cli import main, options, run as cli; from estiva.engine impo
 STORE = "from estiva.store import database, images, layers, mounts, snapshots, content"
 MONITOR = "from estiva.engine import monitor; from estiva.network import bridge"
 EXEC = "from estiva.cli import main, execute; from estiva.engine import exec"
+OCI_RUN = "from estiva.cli.oci import main, create, foreground, control, execute, inspect"
 
 
-@pytest.mark.parametrize("code", [RUN, STORE, MONITOR, EXEC])
+@pytest.mark.parametrize("code", [RUN, STORE, MONITOR, EXEC, OCI_RUN])
 def test_the_cold_path_loads_nothing_dear(code):
     assert not loaded(code) & DEAR
 
