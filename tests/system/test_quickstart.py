@@ -92,5 +92,5 @@ def test_cleans_up(told, machine):
 @pytest.mark.parametrize("page", ["docs/python.md", "README.md"])
 def test_the_python_examples_do_what_they_say(told, machine, page):
     blocks = re.findall(r"^```python\n(.*?)^```", (CHECKOUT / page).read_text(), re.DOTALL | re.MULTILINE)
-    code = "\n".join(blocks).replace("/var/lib/other", f"{machine.folder}/other")
-    assert machine.python(code.replace("/run/other", f"{machine.folder}/other-run"))
+    code = "\n".join(blocks).replace("/var/lib/other", "other").replace("/run/other", "other-run")
+    assert machine.python(f"import tempfile; tempfile.tempdir = {machine.folder!r}\n{code}")
