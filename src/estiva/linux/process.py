@@ -36,10 +36,14 @@ KEYCTL_JOIN_SESSION_KEYRING = 1
 SECCOMP_SET_MODE_FILTER = 1
 SECCOMP_FILTER_FLAG_LOG = 2
 SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4
+SECCOMP_FILTER_FLAG_NEW_LISTENER = 8
+SECCOMP_FILTER_FLAG_TSYNC = 1
+SECCOMP_FILTER_FLAG_TSYNC_ESRCH = 16
 MAX_FD = 0xFFFFFFFF
 
 _CAPABILITY_VERSION_3 = 0x20080522
 _bounding = -1
+_known = 0
 
 _prctl = libc.prctl
 _prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
@@ -136,7 +140,7 @@ def bounding_has(capability: int) -> bool:
 
 def bounding_set() -> int:
     """The caller's bounding set as a mask; asked of the kernel once, as it is inherited."""
-    global _bounding
+    global _bounding, _known
     if _bounding < 0:
         mask = 0
         for capability in range(64):
@@ -144,8 +148,15 @@ def bounding_set() -> int:
             if there < 0:
                 break  # past the kernel's last one
             mask |= there << capability
+            _known = capability + 1
         _bounding = mask
     return _bounding
+
+
+def known_capabilities() -> int:
+    """How many capabilities the kernel has: their numbers are below this."""
+    bounding_set()
+    return _known
 
 
 def bounding_drop(capability: int) -> None:
@@ -216,14 +227,17 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
     return check(_pidfd_getfd(SYS_pidfd_getfd, pidfd, fd, 0), f"fd {fd} of another process")
 
 
-def install(bpf: bytes, flags: int = 0) -> None:
+def install(bpf: bytes, flags: int = 0) -> int:
     """seccomp(2) SECCOMP_SET_MODE_FILTER with a raw BPF program (struct sock_filter, 8 bytes each).
 
-    Needs no_new_privs or CAP_SYS_ADMIN. The kernel copies the program.
+    Needs no_new_privs or CAP_SYS_ADMIN. The kernel copies the program. With
+    SECCOMP_FILTER_FLAG_NEW_LISTENER the result is the listener's fd.
     """
+    if flags & SECCOMP_FILTER_FLAG_NEW_LISTENER and flags & SECCOMP_FILTER_FLAG_TSYNC:
+        flags |= SECCOMP_FILTER_FLAG_TSYNC_ESRCH  # else the two mean different things by the result
     program = ctypes.create_string_buffer(bpf, len(bpf))
     fprog = pack("@HQ", len(bpf) // 8, ctypes.addressof(program))
-    check(_seccomp(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, fprog), "seccomp filter")
+    return check(_seccomp(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, fprog), "seccomp filter")
 
 
 def join_session_keyring(name: str) -> None:

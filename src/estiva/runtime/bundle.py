@@ -6,6 +6,7 @@ import os
 
 from estiva import fastjson, files
 from estiva.errors import InvalidInput, NotFound
+from estiva.runtime import validate
 from estiva.runtime.rootfs import Rootfs
 
 TYPE_CHECKING = False
@@ -41,6 +42,7 @@ class Bundle:
         if not isinstance(config, dict):
             raise InvalidInput(f"{directory}/{CONFIG} is not a json object")
         self.config: dict[str, Any] = config
+        self.warnings: list[str] = []
         check(config)
         root = config.get("root") or {}
         path = os.path.realpath(os.path.join(directory, root.get("path", "")))
@@ -82,6 +84,7 @@ def load(directory: str) -> Bundle:
     except OSError as error:
         raise InvalidInput(f"{path} can't be read: {os.strerror(error.errno or 0).lower()}") from None
     bundle = Bundle(directory, raw)
+    bundle.warnings = validate.config(bundle.config)
     assert bundle.rootfs.path is not None
     if not os.path.isdir(bundle.rootfs.path):
         raise NotFound(f"root.path: {bundle.rootfs.path} is not a directory")

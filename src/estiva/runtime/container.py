@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from estiva.runtime.cgroup import Cgroup
     from estiva.runtime.hooks import Hooks
+    from estiva.runtime.mount_plan import Mount
     from estiva.runtime.rootfs import Rootfs
 
 
@@ -157,6 +158,9 @@ def create(
     idle = init or listener >= 0
     process = Process(config.get("process") or {}, stdio=stdio, bpf=bpf, preserve_fds=preserve_fds, idle=idle)
     process.keyring = keyring
+    if bpf and (config.get("linux") or {}).get("seccomp"):
+        state = {"ociVersion": config.get("ociVersion", ""), "id": id} if hooks is None else hooks.state
+        process.filtered(config["linux"]["seccomp"], state)
     plan = Plan(config, rootfs, process, cgroup=cgroup, init=init)
     plan.listener, plan.hooks, plan.pivot = listener, hooks or None, pivot
     held: list[int] = []
@@ -167,7 +171,7 @@ def create(
             from estiva.runtime import joining
 
             joins, user = joining.open_namespaces(plan, held)
-        if plan.foreign or not plan.own_mounts or plan.propagating:
+        if plan.foreign or not plan.own_mounts or plan.sharing:
             _open_sources(plan, held)
         if plan.id_mapped:
             from estiva.runtime import idmap
@@ -179,6 +183,8 @@ def create(
         else:
             child_init = clone(early, joins, process, cgroup, lambda channel: child.become(plan, channel))
         child_init._hooks = plan.hooks
+        if process.notifier is not None:
+            process.notifier.watch(child_init.pid, child_init.pidfd)
     except OSError as error:
         raise sync.StepFailed(
             f"start container {id}",
@@ -252,18 +258,25 @@ def _open_sources(plan: Plan, held: list[int]) -> None:
     """The root filesystem and bind sources, where the child can't open them by their names.
 
     Root of a user namespace may not reach them, and in a joined mount namespace there may be other things.
-    A bind mount that is to receive or to show what is mounted in its source later must come from the source's
-    peer group, which is cut off in the child's mount namespace.
+    And a bind mount that is to show on the host what is mounted in it must be of its source's peer group,
+    which the child is cut off from. That one only if there is such a group: the kernel lists mounts by age,
+    and the config's order is to be seen.
     """
     least = 3 + plan.process.preserve_fds
     everything = plan.foreign or not plan.own_mounts
     if everything:
         plan.root_fd = sync.at_least(plan.rootfs.mount(), least)
         held.append(plan.root_fd)
-    for mount in plan.mounts if everything else plan.propagating:
-        if mount.bind and not mount.flags & mnt.MS_REMOUNT:
+    for mount in plan.mounts if everything else plan.sharing:
+        if mount.bind and not mount.flags & mnt.MS_REMOUNT and (everything or _has_peers(mount)):
             mount.fd = sync.at_least(mount.open(), least)
             held.append(mount.fd)
+
+
+def _has_peers(mount: Mount) -> bool:
+    from estiva.runtime import peers
+
+    return peers.shared(mount.source)
 
 
 def _map_ids(init: Init, plan: Plan, cgroup: Cgroup | None) -> None:

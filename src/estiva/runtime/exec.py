@@ -32,6 +32,8 @@ def execute(
     rootless: bool = False,
     preserve_fds: int = 0,
     keyring: str = "",
+    seccomp: dict[str, Any] | None = None,
+    state: dict[str, Any] | None = None,
 ) -> Init:
     """Clone a child that becomes an OCI `process` in the container whose init is `pid`.
 
@@ -40,6 +42,8 @@ def execute(
     """
     what = Process(process, stdio=stdio, bpf=bpf, preserve_fds=preserve_fds)
     what.keyring = keyring
+    if bpf and seccomp:
+        what.filtered(seccomp, state or {})
     try:
         target = sync.at_least(proc.pidfd_open(pid), 3 + preserve_fds)
     except ProcessLookupError:
@@ -58,7 +62,10 @@ def execute(
             enter(what, target, root, flags, cgroup, channel)
 
         try:
-            return clone(0, joins, what, cgroup, body)
+            init = clone(0, joins, what, cgroup, body)
+            if what.notifier is not None:
+                what.notifier.watch(init.pid, init.pidfd)
+            return init
         finally:
             os.close(root)
     except (ProcessLookupError, FileNotFoundError):
@@ -89,6 +96,8 @@ def enter(
         channel.step = "enter the cgroup"
         cgroup.enter()
     channel.step = "join the container's namespaces"
+    if what.labels is not None:
+        what.labels.open()
     child.forbid_imports()
     ns.setns(target, flags, "the container's namespaces")
     os.close(target)

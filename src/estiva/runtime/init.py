@@ -119,6 +119,8 @@ def isolate_process(what: Process, channel: sync.Channel, keep: list[int]) -> No
         put("/proc/self/oom_score_adj", str(what.oom_score_adj))
     channel.step = "arrange the file descriptors"
     place_stdio(what.stdio)
+    if what.notifier is not None:
+        keep = [*keep, what.notifier.fd]
     process.close_all_but([channel.fd, *keep], 3 + what.preserve_fds)
     for fd in range(3, 3 + what.preserve_fds):
         try:
@@ -187,12 +189,14 @@ def enter_late_namespaces(plan: Plan) -> None:
 def build(plan: Plan, channel: sync.Channel) -> Identity:
     """The root filesystem with all that is mounted in it, up to pivot_root; who the process will be."""
     what = plan.process
+    if what.labels is not None:
+        what.labels.open()
     channel.step = "mount the root filesystem"
     if not plan.own_mounts:
         if "mount" not in plan.late:
             plan.late["mount"] = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         ns.unshare(ns.CLONE_NEWNS)
-    rootfs.isolate(plan.propagation)
+    rootfs.isolate(plan.propagation, plan.receiving)
     root = plan.root_fd if plan.root_fd >= 0 else plan.rootfs.mount()
     hooked = plan.hooks is not None and plan.hooks.while_created
     at = plan.rootfs.path if hooked and plan.rootfs.path else "/"
@@ -307,7 +311,16 @@ def launch(what: Process, channel: sync.Channel) -> None:
         if _signal.getsignal(number) not in (_signal.SIG_DFL, None):
             _signal.signal(number, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+    if what.labels is not None:
+        channel.step = "set the security label"
+        what.labels.apply()
     channel.step = "install the seccomp filter"
-    credentials.finish(what.capabilities, what.bpf, keep_admin=what.keep_admin)
+    credentials.finish(
+        what.capabilities,
+        what.bpf,
+        keep_admin=what.keep_admin,
+        flags=what.seccomp_flags,
+        notifier=what.notifier,
+    )
     channel.step = "execute the command"
     command.execute(path, what.args, what.env)  # (5)

@@ -259,6 +259,10 @@ def _launch(made: Container, bundle: Bundle, options: Options) -> Init:
     try:
         record["pid"] = made.pid = init.pid
         record["start_time"] = proc.start_time(init.pid)
+        if linux.get("intelRdt"):
+            from estiva.runtime import rdt
+
+            record["rdt"] = rdt.apply(linux["intelRdt"], made.id, init.pid)
         state.write(made.directory, record)
     except BaseException:
         init.close()
@@ -295,6 +299,10 @@ def _undo(made: Container) -> list[str]:
     if group is not None:
         group.kill()
         group.remove()
+    if made.record.get("rdt"):
+        from estiva.runtime import rdt
+
+        rdt.remove(made.record["rdt"])
     warnings = []
     try:
         hooks = made.hooks()

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from estiva.runtime.cgroup import Cgroup
     from estiva.runtime.hooks import Hooks
+    from estiva.runtime.labels import Labels
     from estiva.runtime.mount_plan import Mount
+    from estiva.runtime.notify import Notifier
     from estiva.runtime.rootfs import Rootfs
     from estiva.runtime.scheduling import Scheduling
 
@@ -60,13 +62,33 @@ class Process:
         self.bpf = bpf
         self.preserve_fds = preserve_fds
         self.scheduling: Scheduling | None = None
+        self.labels: Labels | None = None
+        self.notifier: Notifier | None = None
         if any(field in process for field in _SCHEDULED):
             from estiva.runtime import scheduling
 
             self.scheduling = scheduling.plan(process)
+        if process.get("apparmorProfile") or process.get("selinuxLabel"):
+            from estiva.runtime import labels
+
+            self.labels = labels.Labels(process)
+        self.seccomp_flags = 0
         self.keyring = ""
         # A filter without no_new_privs can only be installed with CAP_SYS_ADMIN: it is held until then.
         self.keep_admin = bool(bpf) and not self.no_new_privileges
+
+    def filtered(self, seccomp: dict[str, Any], state: dict[str, Any]) -> None:
+        """linux.seccomp: the flags of its filter, which is `bpf`, and who is told of SCMP_ACT_NOTIFY.
+
+        Raises InvalidInput.
+        """
+        from estiva.linux.seccomp_names import FLAGS
+        from estiva.runtime import notify
+
+        self.notifier = notify.plan(seccomp, state, 3 + self.preserve_fds)
+        for flag in seccomp.get("flags") or ():
+            if self.notifier is not None or flag != "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV":
+                self.seccomp_flags |= FLAGS[flag]
 
     @property
     def path(self) -> str:
@@ -82,6 +104,10 @@ class Plan:
     ) -> None:
         linux: dict[str, Any] = config.get("linux") or {}
         self.process = process
+        if "memoryPolicy" in linux:
+            from estiva.runtime import scheduling
+
+            process.scheduling = scheduling.plan(config.get("process") or {}, linux)
         self.rootfs = rootfs
         self.cgroup = cgroup
         self.init = init
@@ -97,7 +123,12 @@ class Plan:
         self.domainname: str = config.get("domainname") or ""
         if (self.hostname or self.domainname) and "uts" not in own:
             raise InvalidInput("a hostname can't be set while the uts namespace is the host's")
-        self.mounts: list[Mount] = mount_plan.plan(config.get("mounts") or [], linux.get("mountLabel") or "")
+        label: str = linux.get("mountLabel") or ""
+        if label:
+            from estiva.runtime import labels
+
+            label = label if labels.selinux() else ""
+        self.mounts: list[Mount] = mount_plan.plan(config.get("mounts") or [], label)
         if any(m.fstype in ("cgroup", "cgroup2") for m in self.mounts):
             from estiva.runtime.cgroup.layout import layout
 
@@ -112,9 +143,8 @@ class Plan:
         self.uid_map = mount_plan.id_map(linux.get("uidMappings") or (), "linux.uidMappings")
         self.gid_map = mount_plan.id_map(linux.get("gidMappings") or (), "linux.gidMappings")
         self.id_mapped = [m for m in self.mounts if m.idmap]
-        self.propagating = [
-            m for m in self.mounts if m.bind and m.propagation & (mnt.MS_SHARED | mnt.MS_SLAVE)
-        ]
+        self.receiving = any(m.bind and m.propagation & mnt.MS_SLAVE for m in self.mounts)
+        self.sharing = [m for m in self.mounts if m.bind and m.propagation & mnt.MS_SHARED]
         if self.flags & ns.CLONE_NEWUSER and not (self.uid_map and self.gid_map):
             raise InvalidInput("a new user namespace needs uidMappings and gidMappings")
         self.time_offsets: dict[str, dict[str, int]] = linux.get("timeOffsets") or {}

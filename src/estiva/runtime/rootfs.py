@@ -58,15 +58,16 @@ PROPAGATION = {
 }
 
 
-def isolate(propagation: str) -> None:
+def isolate(propagation: str, receiving: bool = False) -> None:
     """Cut the new mount namespace's tree off the host's: nothing mounted here may show there.
 
-    With a slave or shared rootfsPropagation the tree becomes a slave, so that volumes can still receive
-    mounts from the host; else it is private. pivot_root(2) refuses a shared parent, which both rule out.
+    With a slave or shared rootfsPropagation, or a bind mount that is a slave (`receiving`), the tree becomes
+    a slave, so that mounts from the host are still received; else it is private. pivot_root(2) refuses a
+    shared parent, which both rule out.
     """
     kind = (
         mnt.MS_PRIVATE
-        if propagation in ("", "private", "rprivate", "unbindable", "runbindable")
+        if propagation in ("", "private", "rprivate", "unbindable", "runbindable") and not receiving
         else mnt.MS_SLAVE
     )
     mnt.mount(None, "/", None, mnt.MS_REC | kind)

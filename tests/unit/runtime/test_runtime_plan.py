@@ -26,7 +26,6 @@ def plan(spec: dict[str, Any]) -> Plan:
         ("process.args", [""], "no command was given"),
         ("process.args", ["a\0b"], "NUL"),
         ("process.cwd", "tmp", "not an absolute path"),
-        ("process.capabilities", {"bounding": ["CAP_X"]}, "'CAP_X' is not a capability"),
         ("linux.namespaces", [{"type": "mount"}, {"type": "moon"}], "'moon' is not a kind of namespace"),
         ("linux.namespaces", [{"type": "mount"}, {"type": "mount"}], "given twice"),
         ("linux.namespaces", [{"type": "mount"}], "hostname can't be set"),

@@ -7,7 +7,7 @@ from estiva.cli.oci import handover
 from estiva.cli.parser import FLAG, INT, LIST, TEXT, Options, UsageError, Verb
 from estiva.errors import Conflict, InvalidInput, NotFound, Unsupported
 from estiva.runtime import bundle as bundles
-from estiva.runtime import lifecycle
+from estiva.runtime import lifecycle, validate
 from estiva.runtime.cgroup import Cgroup
 
 TYPE_CHECKING = False
@@ -35,6 +35,7 @@ def execute(context: Context, options: Options) -> int:
     config = made.config()
     process = _process(options, config.get("process") or {})
     bundles.check_process(process, "process")
+    context.warn(validate.process(process))
     detach, path = options.flag("detach"), options.text("console-socket")
     terminal = bool(process.get("terminal"))
     if path and not terminal:
@@ -57,6 +58,8 @@ def execute(context: Context, options: Options) -> int:
         bpf=lifecycle.filter_of({**config, "process": process}, cache),
         preserve_fds=wanted,
         keyring=f"_ses.{made.id}",
+        seccomp=(config.get("linux") or {}).get("seccomp"),
+        state=made.oci_state(),
     )
     try:
         init.ready()

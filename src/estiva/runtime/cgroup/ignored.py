@@ -27,7 +27,8 @@ def warnings(resources: dict[str, Any]) -> list[str]:
     memory, cpu = part(resources, "memory"), part(resources, "cpu")
     block = part(resources, "blockIO")
     found = []
-    if (memory.get("kernel") or 0) > 0 or (memory.get("kernelTCP") or 0) > 0:
+    tcp = places.version == "v2" and (memory.get("kernelTCP") or 0) > 0
+    if (memory.get("kernel") or 0) > 0 or tcp:
         found.append("the kernel memory limit has no effect: the kernel has dropped it")
     if places.version == "v2":
         if memory.get("swappiness") is not None:

@@ -71,6 +71,9 @@ def _memory(place: str, memory: dict[str, Any]) -> None:
     swappiness = whole(memory, "swappiness", "memory")
     if swappiness is not None and swappiness >= 0:
         limit(place + "/memory.swappiness", str(swappiness), "memory swappiness")
+    tcp = whole(memory, "kernelTCP", "memory")
+    if tcp:
+        limit(place + "/memory.kmem.tcp.limit_in_bytes", str(tcp), "kernel memory for tcp", size(tcp))
     if memory.get("disableOOMKiller") is not None:
         limit(place + "/memory.oom_control", "1" if memory["disableOOMKiller"] else "0", "oom-kill-disable")
 
