@@ -152,9 +152,13 @@ def test_large_output_is_whole(box):
 
 
 def test_a_terminal(box):
+    import fcntl
     import pty
+    import struct
+    import termios
 
     master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 33, 77, 0, 0))
     child = box.start(
         "run", "--rm", "-it", "--network", "none", IMAGE, "sh", "-c", "tty; stty size; read x; echo got $x",
         stdin=slave, stdout=slave, stderr=slave,
@@ -178,7 +182,7 @@ def test_a_terminal(box):
     os.close(master)
     assert child.wait(10) == 0
     assert b"/dev/pts/0" in out or b"/dev/console" in out
-    assert b"got hello\r\n" in out
+    assert b"33 77\r\n" in out and b"got hello\r\n" in out
 
 
 def test_writes_go_to_the_read_write_layer_and_vanish(box):

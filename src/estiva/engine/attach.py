@@ -43,6 +43,9 @@ def attend(begin: Callable[[], Launched], config: dict[str, Any], sig_proxy: boo
     before = {n: _signal.signal(n, pass_on) for n in PASSED_ON} if sig_proxy else {}
     saved: list[Any] | None = None
     try:
+        # before the command can write: a terminal that is not raw yet would echo, and add its own returns
+        if terminal and config.get("OpenStdin") and os.isatty(0):
+            saved = tty.raw(0)
         launched = begin()
         launched.started()
         for number in early:
@@ -52,9 +55,7 @@ def attend(begin: Callable[[], Launched], config: dict[str, Any], sig_proxy: boo
             before[_signal.SIGWINCH] = _signal.signal(
                 _signal.SIGWINCH, lambda _n, _frame: both.resize(*tty.window_size(1))
             )
-            launched.resize(*tty.window_size(1))
-            if config.get("OpenStdin") and os.isatty(0):
-                saved = tty.raw(0)
+            launched.resize(*tty.window_size(1))  # it may have changed since the plan was made
         outcome = launched.wait()
     finally:
         if saved is not None:

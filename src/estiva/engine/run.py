@@ -308,6 +308,10 @@ def attend(
         1 if config.get("AttachStdout", True) else -1,
         2 if config.get("AttachStderr", True) else -1,
     )
+    if config.get("Tty") and os.isatty(1):
+        from estiva.linux import tty
+
+        made["HostConfig"]["ConsoleSize"] = tty.window_size(1)
     from estiva.engine import attach
 
     return attach.attend(lambda: go(engine, made, image, lock, address, stdio), config, sig_proxy)

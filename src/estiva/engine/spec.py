@@ -211,6 +211,8 @@ def process(config: dict[str, Any], host_config: dict[str, Any], args: list[str]
             {"type": f"RLIMIT_{u['Name'].upper()}", "soft": u["Soft"], "hard": u["Hard"]}
             for u in host_config["Ulimits"]
         ]
+    if tty and host_config.get("ConsoleSize"):
+        result["consoleSize"] = dict(zip(("height", "width"), host_config["ConsoleSize"], strict=True))
     if host_config.get("OomScoreAdj"):
         result["oomScoreAdj"] = host_config["OomScoreAdj"]
     return result
