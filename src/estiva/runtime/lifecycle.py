@@ -289,7 +289,8 @@ def filter_of(config: dict[str, Any], cache: str) -> bytes | None:
     profile = (config.get("linux") or {}).get("seccomp")
     if not profile:
         return None
-    granted = ((config.get("process") or {}).get("capabilities") or {}).get("bounding") or ()
+    names = ((config.get("process") or {}).get("capabilities") or {}).get("bounding") or ()
+    granted = [name for name in names if name in security.ALL_CAPABILITIES]
     return security.profile_filter(profile, granted, cache)
 
 

@@ -59,6 +59,8 @@ def _word(value: Any) -> str:
         return "an object"
     if isinstance(value, list):
         return "a list"
+    if value is None:
+        return "null"
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
 
 
