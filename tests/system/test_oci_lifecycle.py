@@ -311,13 +311,19 @@ def test_run_on_a_terminal(ours):
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("4H", 33, 77, 0, 0))
     with ours.popen("run", "-b", folder, "c", stdin=slave, stdout=slave, stderr=slave) as process:
         os.close(slave)
-        text = b""
-        while b"33 77" not in text:
-            text += os.read(master, 1000)
-        os.write(master, b"word\r")
-        while b"got word" not in text:
-            text += os.read(master, 1000)
-        assert process.wait(timeout=10) == 4
+        alarm = threading.Timer(20, process.kill)
+        alarm.start()
+        try:
+            text = os.read(master, 1000)
+            while b"33 77" not in text:
+                text += os.read(master, 1000)
+            os.write(master, b"word\r")
+            while b"got word" not in text:
+                text += os.read(master, 1000)
+            assert process.wait(timeout=10) == 4
+        finally:
+            alarm.cancel()
+            process.kill()
     os.close(master)
 
 

@@ -116,6 +116,8 @@ def run(context: Context, options: Options) -> int:
     if not detach:
         from estiva.cli.oci import foreground
 
+        if _terminal(bundle):
+            how.console = foreground.resize
         foreground.take_signals(subreaper=not options.flag("no-subreaper"))
     made, init = lifecycle.create(context.root, id, bundle, how)
     try:

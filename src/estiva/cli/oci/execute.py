@@ -65,6 +65,8 @@ def execute(context: Context, options: Options) -> int:
         init.ready()
         if console is not None:
             console(init.console)
+        elif terminal:
+            foreground.resize(init.console)
         if options.text("pid-file"):
             handover.write_pid(options.text("pid-file"), init.pid)
         init.start()

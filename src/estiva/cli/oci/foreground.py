@@ -114,7 +114,6 @@ def _with_terminal(init: Init) -> int:
     typing = showing = True
     status: int | None = None
     try:
-        _resize(init.console)
         status = _reap(init.pid)
         while status is None or showing:
             poll = select.poll()
@@ -130,7 +129,7 @@ def _with_terminal(init: Init) -> int:
             if wake in events:
                 for number in os.read(wake, 512):
                     if number == _signal.SIGWINCH:
-                        _resize(init.console)
+                        resize(init.console)
                     elif number == _signal.SIGCHLD:
                         status = _reap(init.pid) if status is None else status
                     else:
@@ -150,8 +149,8 @@ def _with_terminal(init: Init) -> int:
             tty.restore(0, saved)
 
 
-def _resize(console: int) -> None:
-    """Give the container's terminal the size of ours, where we have one."""
+def resize(console: int) -> None:
+    """Give the container's terminal the size of ours, where we have one: before the command looks at it."""
     from estiva.linux import tty
 
     try:
