@@ -11,7 +11,7 @@ Only for bundles, whose author is somebody else: the engine's own configs go pas
 
 from __future__ import annotations
 
-from estiva.errors import InvalidInput, oneline
+from estiva.errors import InvalidInput, Unsupported, oneline
 from estiva.runtime.schema import (
     CAPABILITY_SETS,
     CONFIG,
@@ -38,6 +38,8 @@ def config(document: dict[str, Any]) -> list[str]:
     if document.get("process") is not None:
         warnings = _process(document["process"], "process")
     linux = document.get("linux") or {}
+    if linux.get("netDevices"):
+        raise Unsupported("linux.netDevices: moving a network device into the container is not supported")
     _namespaces(linux)
     _resources(linux.get("resources") or {})
     _seccomp(linux.get("seccomp") or {})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import bundle
-from estiva.errors import InvalidInput
+from estiva.errors import InvalidInput, Unsupported
 from estiva.runtime import schema, validate
 
 MAP = [{"containerID": 0, "hostID": 100000, "size": 65536}]
@@ -128,6 +128,11 @@ def test_unknown_fields_and_nulls_are_passed_over() -> None:
     spec["linux"]["seccomp"] = None
     spec["mounts"][0]["novelty"] = True
     assert validate.config(spec) == []
+
+
+def test_what_there_is_not_yet_says_so() -> None:
+    with pytest.raises(Unsupported, match="linux.netDevices"):
+        validate.config(put(bundle.config("true"), "linux.netDevices", {"eth0": {}}))
 
 
 def test_no_process_at_all() -> None:

@@ -8,7 +8,7 @@ from estiva.cli.oci import handover
 from estiva.cli.parser import FLAG, INT, TEXT, Options, Verb
 from estiva.errors import InvalidInput
 from estiva.runtime import bundle as bundles
-from estiva.runtime import lifecycle
+from estiva.runtime import cgroup, lifecycle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ def _prepare(context: Context, options: Options) -> tuple[str, Bundle, lifecycle
     handover.check_fds(listening + wanted)
     bundle = bundles.load(options.text("bundle") or os.getcwd())
     context.warn(bundle.warnings)
+    asked = (bundle.config.get("linux") or {}).get("resources") or {}
+    if any(asked.get(part) for part in ("memory", "cpu", "blockIO", "network")):
+        context.warn(cgroup.warnings(asked))
     if listening:
         handover.announce(bundle.config, listening)
     path = (bundle.config.get("linux") or {}).get("cgroupsPath")

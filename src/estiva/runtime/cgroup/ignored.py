@@ -30,6 +30,9 @@ def warnings(resources: dict[str, Any]) -> list[str]:
     tcp = places.version == "v2" and (memory.get("kernelTCP") or 0) > 0
     if (memory.get("kernel") or 0) > 0 or tcp:
         found.append("the kernel memory limit has no effect: the kernel has dropped it")
+    leaves = [block, *(block.get("weightDevice") or ())]
+    if any(entry.get("leafWeight") for entry in leaves):
+        found.append("the block io leaf weight has no effect: the kernel has dropped it")
     if places.version == "v2":
         if memory.get("swappiness") is not None:
             found.append("memory swappiness has no effect: cgroup v2 does not have it")
