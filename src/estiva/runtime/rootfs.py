@@ -77,9 +77,15 @@ def attach(rootfs: Rootfs, mounted: int, propagation: str, at: str = "/") -> Non
     """Attach the detached root `mounted`; its fd is the container's root from here on.
 
     It goes on top of "/", which is reachable for everyone, also in a user namespace, and hides nothing: names
-    are still looked up from the old root until pivot_root. `at` is another place, where hooks look for it.
+    are still looked up from the old root until pivot_root. `at` is another place, where hooks look for it; one
+    that root of the user namespace can't reach, its hooks can't either.
     """
-    mnt.move_mount(mounted, "", AT_FDCWD, at)
+    try:
+        mnt.move_mount(mounted, "", AT_FDCWD, at)
+    except PermissionError:
+        if at == "/":
+            raise
+        mnt.move_mount(mounted, "", AT_FDCWD, "/")
     if propagation in ("", "private", "rprivate") and rootfs.path is not None:
         mnt.mount_setattr(mounted, "", propagation=mnt.MS_PRIVATE, flags=AT_RECURSIVE)
 

@@ -44,6 +44,11 @@ def config(document: dict[str, Any]) -> list[str]:
     _resources(linux.get("resources") or {})
     _seccomp(linux.get("seccomp") or {})
     _devices(linux.get("devices") or ())
+    if linux.get("mountLabel"):
+        from estiva.runtime import labels
+
+        if not labels.selinux():
+            warnings.append("linux.mountLabel has no effect: SELinux is not enabled here")
     return warnings
 
 

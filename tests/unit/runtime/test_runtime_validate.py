@@ -9,7 +9,7 @@ import pytest
 
 import bundle
 from estiva.errors import InvalidInput, Unsupported
-from estiva.runtime import schema, validate
+from estiva.runtime import labels, schema, validate
 
 MAP = [{"containerID": 0, "hostID": 100000, "size": 65536}]
 USER = [{"type": "mount"}, {"type": "user"}]
@@ -133,6 +133,12 @@ def test_unknown_fields_and_nulls_are_passed_over() -> None:
 def test_what_there_is_not_yet_says_so() -> None:
     with pytest.raises(Unsupported, match="linux.netDevices"):
         validate.config(put(bundle.config("true"), "linux.netDevices", {"eth0": {}}))
+
+
+@pytest.mark.skipif(labels.selinux(), reason="SELinux is enabled")
+def test_a_mount_label_without_selinux_is_a_warning() -> None:
+    spec = put(bundle.config("true"), "linux.mountLabel", "a:b:c:d")
+    assert validate.config(spec) == ["linux.mountLabel has no effect: SELinux is not enabled here"]
 
 
 def test_no_process_at_all() -> None:
