@@ -6,7 +6,6 @@ import os
 
 from estiva import fastjson, files
 from estiva.errors import InvalidInput, NotFound
-from estiva.runtime import validate
 from estiva.runtime.rootfs import Rootfs
 
 TYPE_CHECKING = False
@@ -84,6 +83,8 @@ def load(directory: str) -> Bundle:
     except OSError as error:
         raise InvalidInput(f"{path} can't be read: {os.strerror(error.errno or 0).lower()}") from None
     bundle = Bundle(directory, raw)
+    from estiva.runtime import validate  # for those who create only: a millisecond
+
     bundle.warnings = validate.config(bundle.config)
     assert bundle.rootfs.path is not None
     if not os.path.isdir(bundle.rootfs.path):

@@ -77,8 +77,8 @@ def attach(rootfs: Rootfs, mounted: int, propagation: str, at: str = "/") -> Non
     """Attach the detached root `mounted`; its fd is the container's root from here on.
 
     It goes on top of "/", which is reachable for everyone, also in a user namespace, and hides nothing: names
-    are still looked up from the old root until pivot_root. `at` is another place, where hooks look for it; one
-    that root of the user namespace can't reach, its hooks can't either.
+    are still looked up from the old root until pivot_root. `at` is another place, where hooks look for it;
+    one that root of the user namespace can't reach, its hooks can't either.
     """
     try:
         mnt.move_mount(mounted, "", AT_FDCWD, at)
