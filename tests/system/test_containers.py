@@ -1,7 +1,9 @@
 """The verbs on containers that exist, through the command line."""
 
+import contextlib
 import io
 import json
+import os
 import subprocess
 import tarfile
 import time
@@ -198,3 +200,40 @@ def test_detached_output_does_not_hold_the_callers_pipe(box):
                           capture_output=True, text=True, env=box.env, timeout=20)  # fmt: skip
     assert len(done.stdout.strip()) == 64 and time.monotonic() - begin < 15
     box.estiva("rm", "-f", "bg")
+
+
+def test_a_commit_that_is_killed_leaves_the_container_frozen_only_until_a_sweep(box):
+    script = "i=0; while [ $i -lt 3000 ]; do echo $i > /f$i; i=$((i+1)); done; echo made; sleep 100"
+    box.estiva("run", "-d", "--name", "held", "--network", "none", IMAGE, "sh", "-c", script)
+    eventually(lambda: box.out("logs", "held") == "made")
+    pid = int(box.out("inspect", "-f", "{{.State.Pid}}", "held"))
+
+    def frozen():
+        return "frozen" in open(f"/proc/{pid}/status").read() or any(
+            open(f"{path}/{name}").read().strip() in ("FROZEN", "FREEZING", "1")
+            for path in box.cgroups()
+            for name in ("freezer.state", "cgroup.freeze")
+            if os.path.exists(f"{path}/{name}")
+        )
+
+    for _ in range(20):
+        child = box.start("commit", "held")
+        with contextlib.suppress(AssertionError):
+            eventually(frozen, 2)
+        child.kill()
+        child.wait()
+        if frozen():
+            break
+    assert frozen(), "no commit was caught at work"
+    assert "frozen by a commit" in box.out("system", "check")
+    assert not frozen()
+    assert box.out("exec", "held", "echo", "alive") == "alive"
+    for _ in range(20):
+        child = box.start("commit", "held")
+        with contextlib.suppress(AssertionError):
+            eventually(frozen, 2)
+        child.kill()
+        child.wait()
+        if frozen():
+            break
+    box.estiva("rm", "-f", "held")

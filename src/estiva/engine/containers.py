@@ -203,8 +203,8 @@ def kill(engine: Engine, ref: str, signal: str = "KILL") -> None:
 
 
 def thaw(engine: Engine, live: dict[str, Any]) -> None:
-    if live.get("paused"):
-        Cgroup.open(live["cgroup"]).thaw()
+    """What is frozen can't die: not by `pause` only, but also by a commit that was killed."""
+    Cgroup.open(live["cgroup"]).thaw()
 
 
 def stop(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | None = None) -> None:
@@ -324,9 +324,9 @@ def pause(engine: Engine, ref: str) -> None:
 def unpause(engine: Engine, ref: str) -> None:
     """Let a paused container go on."""
     live = running_state(engine, ref)
-    if not live.get("paused"):
+    if not live.get("paused") and not Cgroup.open(live["cgroup"]).frozen():
         raise Conflict(f"container {ref} is not paused")
-    Cgroup.open(live["cgroup"]).thaw()
+    thaw(engine, live)
     state.write(engine.paths.run_container(live["id"]), {**live, "paused": False})
 
 

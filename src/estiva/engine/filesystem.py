@@ -9,10 +9,13 @@ import os
 from estiva import fastjson
 from estiva.engine import containers
 from estiva.engine.clock import rfc3339
+from estiva.files import Lock
+from estiva.runtime import state
 from estiva.runtime.cgroup import Cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import IO, Any
 
     from estiva.engine import Engine
@@ -39,19 +42,47 @@ def size(engine: Engine, record: dict[str, Any]) -> int:
 
 
 class Paused:
-    """Holds a running container still while its files are read."""
+    """Holds a running container still while its files are read, one such reader at a time.
+
+    The lock tells a reader at work from one that was killed: then a sweep lets the container go on.
+    """
 
     def __init__(self, engine: Engine, record: dict[str, Any], wanted: bool) -> None:
         still = record["State"]["Running"] and not record["State"]["Paused"] and wanted
         self.cgroup = Cgroup.open(containers.running_state(engine, record["Id"])["cgroup"]) if still else None
+        self.lock = Lock(lock_path(engine, record["Id"]))
 
     def __enter__(self) -> None:
         if self.cgroup is not None:
+            try:
+                self.lock.__enter__()
+            except FileNotFoundError:
+                self.cgroup = None  # it has ended just now, and is as still as can be
+                return
             self.cgroup.freeze()
 
     def __exit__(self, *exception: object) -> None:
         if self.cgroup is not None:
             self.cgroup.thaw()
+            self.lock.__exit__(None, None, None)
+
+
+def lock_path(engine: Engine, container_id: str) -> str:
+    return engine.paths.run_container(container_id) + "/still"
+
+
+def let_go(engine: Engine) -> Iterator[str]:
+    """Let containers go on that a killed reader left frozen; which, in words."""
+    for container_id in os.listdir(engine.paths.run_containers):
+        live = state.read(engine.paths.run_container(container_id))
+        if live is None or live.get("paused") or not Cgroup.open(live["cgroup"]).frozen():
+            continue
+        try:
+            with Lock(lock_path(engine, container_id), blocking=False):
+                Cgroup.open(live["cgroup"]).thaw()
+        except (BlockingIOError, FileNotFoundError):
+            continue  # somebody reads it now, or it has ended
+        yield f"container {container_id[:12]}, frozen by a commit that was killed: goes on"
 
 
 def commit(

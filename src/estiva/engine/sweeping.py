@@ -1,5 +1,6 @@
 """What killed processes left behind: found, ended, removed (`system check`, `system prune`).
 
+    frozen       by a commit that was killed: let go on
     containers   a row that says "running" while nobody holds its lock: processes killed, row settled
     run folders  without a holder: of a build's step, or of a container that was being made or removed
     folders      of containers without a row
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from estiva import fastjson
-from estiva.engine import life
+from estiva.engine import filesystem, life
 from estiva.errors import EstivaError
 from estiva.files import remove_tree
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 def sweep(engine: Engine) -> tuple[list[str], list[str]]:
     """End and remove what killed processes left behind: (what was done, what could not be done), in words."""
     parts: tuple[Callable[[Engine], Iterator[str]], ...] = (
+        filesystem.let_go,
         _running,
         _run_folders,
         _folders,
