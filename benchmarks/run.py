@@ -307,6 +307,9 @@ def main():
         table(bench.results)
     finally:
         bench.close()
+        for line in reversed(open("/proc/self/mounts").read().splitlines()):  # in our own mount namespace
+            if line.split()[1].startswith(folder + "/"):
+                subprocess.run(["umount", "-l", line.split()[1]], check=False)
         subprocess.run(["rm", "-rf", "--one-file-system", folder], check=False)
 
 
