@@ -9,7 +9,7 @@ import time
 from estiva import fastjson
 from estiva.engine import life, signals
 from estiva.engine.clock import ZERO
-from estiva.errors import Conflict, InvalidInput, NotFound
+from estiva.errors import Conflict, EstivaError, InvalidInput, NotFound
 from estiva.linux import process
 from estiva.runtime import state
 from estiva.runtime.cgroup import Cgroup
@@ -204,7 +204,14 @@ def kill(engine: Engine, ref: str, signal: str = "KILL") -> None:
 
 def thaw(engine: Engine, live: dict[str, Any]) -> None:
     """What is frozen can't die: not by `pause` only, but also by a commit that was killed."""
-    Cgroup.open(live["cgroup"]).thaw()
+    cgroup = Cgroup.open(live["cgroup"])
+    if not cgroup.frozen():
+        return
+    try:
+        cgroup.thaw()
+    except EstivaError:
+        if cgroup.exists():
+            raise  # else it has ended by itself meanwhile
 
 
 def stop(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | None = None) -> None:
