@@ -376,29 +376,13 @@ def port(engine: Engine, ref: str) -> list[tuple[str, str]]:
     ]
 
 
-def prune(engine: Engine, filters: dict[str, list[str]] | None = None) -> tuple[list[str], int]:
-    """Remove every stopped container: (ids, bytes freed)."""
-    from estiva.engine import filesystem
-
-    removed, freed = [], 0
-    for record in listing(engine, all=True, filters=filters):
-        if not record["State"]["Running"]:
-            size = filesystem.size(engine, record)
-            try:
-                removed.append(remove(engine, record["Id"]))
-            except (Conflict, NotFound):
-                continue  # somebody was faster
-            freed += size
-    return removed, freed
-
-
 def __getattr__(name: str) -> Any:
     """The verbs of engine/filesystem.py and engine/sweeping.py, which a `ps` or `stop` need not load."""
     if name in ("commit", "diff", "export"):
         from estiva.engine import filesystem
 
         return getattr(filesystem, name)
-    if name in ("sweep", "check"):
+    if name in ("sweep", "check", "prune"):
         from estiva.engine import sweeping
 
         return getattr(sweeping, name)

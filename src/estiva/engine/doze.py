@@ -12,8 +12,9 @@ open fds.
       |  output too, then ends     |  trap: execve -->               |  resume(): reads the memfd, goes on
 
 The armer also looks once whether something happened before it had asked: nothing is missed. Only dash is
-taken: it is small, and known to run a trap in the middle of `read`. Where it is missing the monitor stays as
-it is.
+taken: it is small, and known to run a trap when `read` is interrupted. Before the trap it reaps init, as it
+does after every builtin once a SIGCHLD has come; the exit status is had from the pidfd then. Where that can't
+be (before Linux 6.15), or without dash, the monitor stays as it is.
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ RESUME = (
 
 
 def doze(monitor: Monitor) -> None:
-    """Become the shell; does not return. Returns at once where there is no dash, or on any error before."""
+    """Become the shell; does not return. Returns at once where that can't be, or on any error before."""
     shell = next((path for path in SHELLS if os.access(path, os.X_OK)), "")
-    if not shell:
+    if not shell or not tells_status():
         return
     state = monitor.freeze()
     kept: list[int] = state["fds"]
@@ -67,6 +68,23 @@ def doze(monitor: Monitor) -> None:
         os.execve(shell, [title, "-c", SCRIPT, "sh", *python], env)
     except OSError:
         os._exit(1)  # an executable shell that can't be executed: the next sweep ends the container
+
+
+def tells_status() -> bool:
+    """Whether this kernel tells the exit status of a process that has been reaped."""
+    from estiva.linux import process
+
+    child = os.fork()
+    if child == 0:
+        os._exit(7)
+    pidfd = process.pidfd_open(child)
+    status = os.waitpid(child, 0)[1]
+    try:
+        return process.pidfd_exit_status(pidfd) == status
+    except OSError:
+        return False
+    finally:
+        os.close(pidfd)
 
 
 def arm(ready: int, unwanted: list[int], monitor: int, pidfd: int, outputs: list[int]) -> None:

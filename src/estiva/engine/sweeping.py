@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from estiva import fastjson
-from estiva.engine import filesystem, life
-from estiva.errors import EstivaError
+from estiva.engine import containers, filesystem, life
+from estiva.errors import Conflict, EstivaError, NotFound
 from estiva.files import remove_tree
 
 if TYPE_CHECKING:
@@ -209,3 +209,17 @@ def check(engine: Engine) -> list[str]:
 def _stale(engine: Engine, container_id: str) -> bool:
     """Whether nobody holds the lock of a container whose row says, also after that look, that it runs."""
     return not life.held(engine.paths, container_id) and _row(engine, container_id) == "running"
+
+
+def prune(engine: Engine, filters: dict[str, list[str]] | None = None) -> tuple[list[str], int]:
+    """Remove every stopped container: (ids, bytes freed)."""
+    removed, freed = [], 0
+    for record in containers.listing(engine, all=True, filters=filters):
+        if not record["State"]["Running"]:
+            size = filesystem.size(engine, record)
+            try:
+                removed.append(containers.remove(engine, record["Id"]))
+            except (Conflict, NotFound):
+                continue  # somebody was faster
+            freed += size
+    return removed, freed
