@@ -38,6 +38,21 @@ def test_wait_prints_the_status_also_of_what_removes_itself(box, removed):
     box.estiva("rm", "-f", container)
 
 
+@pytest.mark.parametrize(
+    ("words", "script"),
+    [
+        ((), "exec >/dev/null 2>&1; sleep 1; exit 4"),
+        (("-t",), "sleep 1; exit 4"),
+        ((), "usleep 300000; exit 4"),  # about when its monitor goes to sleep
+    ],
+)
+def test_the_status_of_a_detached_one_is_never_lost(box, words, script):
+    container = box.out("run", "-d", *words, "--network", "none", IMAGE, "sh", "-c", script)
+    assert box.out("wait", container) == "4"
+    assert box.out("inspect", "-f", "{{.State.ExitCode}} {{.State.Error}}", container) == "4 "
+    box.estiva("rm", container)
+
+
 def test_inspect_has_docker_s_fields_though_nothing_was_asked(box):
     container = box.out("create", "-m", "64m", IMAGE, "true")
     fields = (

@@ -32,6 +32,8 @@ PR_CAP_AMBIENT_RAISE = 2
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 CLOSE_RANGE_CLOEXEC = 4
+PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, struct pidfd_info), of 64 bytes
+PIDFD_INFO_EXIT = 8
 KEYCTL_JOIN_SESSION_KEYRING = 1
 SECCOMP_SET_MODE_FILTER = 1
 SECCOMP_FILTER_FLAG_LOG = 2
@@ -220,6 +222,20 @@ def pidfd_open(pid: int) -> int:
 def pidfd_send_signal(pidfd: int, number: int) -> None:
     """pidfd_send_signal(2): never hits a recycled pid. Raises ProcessLookupError when it is gone."""
     _pidfd_send_signal(pidfd, number, None, 0)
+
+
+def pidfd_exit_status(pidfd: int) -> int:
+    """The wait status of a process that somebody has reaped: PIDFD_GET_INFO of <linux/pidfd.h>, Linux 6.15.
+
+    Raises OSError when the kernel can't tell, or when the process has not been reaped.
+    """
+    import fcntl
+
+    info = fcntl.ioctl(pidfd, PIDFD_GET_INFO, pack("Q56x", PIDFD_INFO_EXIT))
+    mask, status = unpack("Q52xi", info)
+    if not mask & PIDFD_INFO_EXIT:
+        raise ChildProcessError(10, "the exit status is not known")
+    return int(status)
 
 
 def pidfd_getfd(pidfd: int, fd: int) -> int:

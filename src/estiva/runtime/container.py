@@ -108,7 +108,10 @@ class Init:
     def wait(self) -> int:
         """The wait status (os.waitpid, os.waitstatus_to_exitcode); may be called again."""
         if self._status is None:
-            self._status = os.waitpid(self.pid, 0)[1]
+            try:
+                self._status = os.waitpid(self.pid, 0)[1]
+            except ChildProcessError:  # reaped by a program that this process was meanwhile
+                self._status = proc.pidfd_exit_status(self.pidfd)
         return self._status
 
     def signal(self, number: int) -> None:
