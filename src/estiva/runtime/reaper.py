@@ -55,7 +55,7 @@ def _watch(pid: int) -> int:
         # sigwaitinfo is retried by Python on EINTR; a stop and continue of ourselves is none of its signals.
         number = _signal.sigwaitinfo(every).si_signo
         if number == _signal.SIGCHLD:
-            status = _reap(pid)
+            status = reap(pid)
             if status is not None:
                 return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
         elif number not in _OWN:
@@ -65,8 +65,11 @@ def _watch(pid: int) -> int:
                 pass
 
 
-def _reap(pid: int) -> int | None:
-    """Take every zombie; the wait status of `pid` once it is among them. One SIGCHLD may stand for many."""
+def reap(pid: int) -> int | None:
+    """Take every zombie (a subreaper gets others' too); the wait status of `pid` once it is among them.
+
+    One SIGCHLD may stand for many.
+    """
     found = None
     while True:
         try:

@@ -6,6 +6,7 @@ import _signal
 import os
 
 from estiva.linux import process
+from estiva.runtime import reaper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def _without(init: Init) -> int:
     while True:
         number = _signal.sigwaitinfo(every).si_signo
         if number == _signal.SIGCHLD:
-            status = _reap(init.pid)
+            status = reaper.reap(init.pid)
             if status is not None:
                 return status
         else:
@@ -47,20 +48,6 @@ def _pass_on(init: Init, number: int) -> None:
             init.signal(number)
         except ProcessLookupError:
             pass
-
-
-def _reap(pid: int) -> int | None:
-    """Take every zombie (a subreaper gets others' too); the wait status of `pid` once it is among them."""
-    found = None
-    while True:
-        try:
-            gone, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return found
-        if gone == 0:
-            return found
-        if gone == pid:
-            found = status
 
 
 class _Copy:
@@ -114,7 +101,7 @@ def _with_terminal(init: Init) -> int:
     typing = showing = True
     status: int | None = None
     try:
-        status = _reap(init.pid)
+        status = reaper.reap(init.pid)
         while status is None or showing:
             poll = select.poll()
             poll.register(wake, select.POLLIN)
@@ -131,7 +118,7 @@ def _with_terminal(init: Init) -> int:
                     if number == _signal.SIGWINCH:
                         resize(init.console)
                     elif number == _signal.SIGCHLD:
-                        status = _reap(init.pid) if status is None else status
+                        status = reaper.reap(init.pid) if status is None else status
                     else:
                         _pass_on(init, number)
             if typed.waiting and events.get(init.console, 0) & select.POLLOUT:
