@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import time
@@ -25,26 +26,46 @@ def monitor(box, name):
     ]
 
 
+@pytest.fixture(autouse=True)
+def gate(box):
+    """A folder that the container sees at /gate and waits on: however slow the machine, it ends after the doze."""
+    folder = pathlib.Path(box.folder, "gate")
+    folder.mkdir()
+    yield folder
+    box.estiva("rm", "-f", "dozer", status=None)
+    shutil.rmtree(folder)
+
+
 def dozes(pid):
     return os.readlink(f"/proc/{pid}/exe").endswith("dash")
 
 
 def start(box, *words):
-    box.estiva("run", "-d", "--name", "dozer", *words)
+    box.estiva("run", "-d", "--name", "dozer", "-v", f"{box.folder}/gate:/gate", *words)
     pid = monitor(box, "dozer")
-    eventually(lambda: dozes(pid))
+    eventually(lambda: dozes(pid), 30)
     return pid
 
 
+def after_the_doze(script):
+    return "sh", "-c", f"until [ -e /gate/open ]; do sleep 0.05; done; {script}"
+
+
+def open_gate(box):
+    pathlib.Path(box.folder, "gate", "open").touch()
+
+
 def test_the_end_wakes_it(box):
-    start(box, "--network", "none", IMAGE, "sh", "-c", "sleep 1.2; exit 7")
+    start(box, "--network", "none", IMAGE, *after_the_doze("exit 7"))
+    open_gate(box)
     assert box.out("wait", "dozer") == "7"
     assert box.out("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "dozer") == "exited 7"
     box.estiva("rm", "dozer")
 
 
 def test_output_wakes_it_and_none_is_lost(box):
-    pid = start(box, "--network", "none", IMAGE, "sh", "-c", "sleep 1.2; seq 50000; echo end >&2; sleep 100")
+    pid = start(box, "--network", "none", IMAGE, *after_the_doze("seq 50000; echo end >&2; sleep 100"))
+    open_gate(box)
     eventually(lambda: not dozes(pid))
     eventually(lambda: box.estiva("logs", "dozer").stderr == "end\n")
     assert box.estiva("logs", "dozer").stdout == "".join(f"{n}\n" for n in range(1, 50001))
@@ -63,7 +84,8 @@ def test_it_takes_little_memory(box):
 
 @pytest.mark.parametrize("options", [["-t"], ["-i"], ["-it"], ["--init"]])
 def test_with_terminal_input_and_init(box, options):
-    start(box, *options, "--network", "none", IMAGE, "sh", "-c", "sleep 1.2; echo out; exit 3")
+    start(box, *options, "--network", "none", IMAGE, *after_the_doze("echo out; exit 3"))
+    open_gate(box)
     assert box.out("wait", "dozer") == "3"
     assert box.estiva("logs", "dozer").stdout.strip() == "out"
     box.estiva("rm", "dozer")
