@@ -235,8 +235,11 @@ def overlay(
     *,
     readonly: bool = False,
     options: Sequence[tuple[str, str]] = (),
+    source: str = "overlay",
 ) -> int:
     """A detached overlay mount (its fd): `lowerdirs` topmost first, `upper` and `work` on one filesystem.
+
+    `source` is what the lists of mounts show.
 
     A single lowerdir without an upper is no overlay at all but a read-only copy of that mount. Up to 500
     layers (the kernel's limit), with paths of any length, go by `lowerdir+` (Linux 6.7); older kernels get
@@ -267,7 +270,7 @@ def overlay(
         if upper is not None and work is not None:
             fsconfig_string(context, "upperdir", _short(upper, held))
             fsconfig_string(context, "workdir", _short(work, held))
-        for key, value in (("source", "overlay"), *options):
+        for key, value in (("source", source), *options):
             if value:
                 fsconfig_string(context, key, value)
             else:

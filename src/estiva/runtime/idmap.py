@@ -1,4 +1,4 @@
-"""Id-mapped bind mounts: the options idmap and ridmap of runtime-spec config.md; mount_setattr(2).
+"""Id-mapped mounts, mount_setattr(2): the options idmap and ridmap of runtime-spec config.md, and layers.
 
 The kernel takes a mapping in the shape of a user namespace, so one is made for it, by a process that does
 nothing else and is gone again. Only the runtime may do this, so the mounts are opened here for the child.
@@ -10,16 +10,19 @@ import _signal
 import errno
 import os
 
-from estiva.errors import InvalidInput, Unsupported
+from estiva.errors import EngineError, InvalidInput, Unsupported
+from estiva.linux import fsid
 from estiva.linux import mount as mnt
 from estiva.linux import namespace as ns
-from estiva.linux.libc import AT_RECURSIVE
+from estiva.linux.libc import AT_FDCWD, AT_RECURSIVE
+from estiva.runtime import init as child
 from estiva.runtime import sync
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.runtime.mount_plan import Mount
     from estiva.runtime.plan import Plan
+    from estiva.runtime.rootfs import Rootfs
 
 
 def open_mounts(plan: Plan, held: list[int]) -> None:
@@ -29,15 +32,19 @@ def open_mounts(plan: Plan, held: list[int]) -> None:
     there is none, Unsupported when the filesystem or the kernel can't, OSError.
     """
     made: dict[tuple[str, str], int] = {}
+    if plan.rootfs.namespace >= 0:
+        made[plan.uid_map, plan.gid_map] = os.dup(plan.rootfs.namespace)
     try:
         for mount in plan.id_mapped:
             maps = (mount.uid_map, mount.gid_map) if mount.uid_map else (plan.uid_map, plan.gid_map)
-            if not maps[0] or not maps[1]:
+            if maps in made:
+                pass
+            elif not maps[0] or not maps[1]:
                 raise InvalidInput(
                     f"the mount at {mount.destination} is to be id-mapped, and there is no mapping for it",
                     hint="give it uidMappings and gidMappings, or the container a user namespace",
                 )
-            if maps not in made:
+            else:
                 made[maps] = user_namespace(*maps)
             if mount.fd < 0:
                 mount.fd = sync.at_least(mount.open(), 3 + plan.process.preserve_fds)
@@ -50,16 +57,78 @@ def open_mounts(plan: Plan, held: list[int]) -> None:
 
 def apply(mount: Mount, namespace: int) -> None:
     """Map the detached mount `mount.fd`."""
-    flags = AT_RECURSIVE if mount.idmap == "ridmap" else 0
+    map_ids(mount.fd, namespace, mount.source, AT_RECURSIVE if mount.idmap == "ridmap" else 0)
+
+
+def map_ids(fd: int, namespace: int, source: str, flags: int = 0) -> None:
+    """Show the detached mount `fd`, a copy of `source`, in the ids of a user namespace. Raises Unsupported."""
     try:
-        mnt.mount_setattr(mount.fd, "", mnt.MOUNT_ATTR_IDMAP, flags=flags, userns_fd=namespace)
+        mnt.mount_setattr(fd, "", mnt.MOUNT_ATTR_IDMAP, flags=flags, userns_fd=namespace)
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.EPERM, errno.ENOSYS):
             raise Unsupported(
-                f"{mount.source} can't be id-mapped: its filesystem or the kernel does not support it, "
+                f"{source} can't be id-mapped: its filesystem or the kernel does not support it, "
                 "or it is mapped already"
             ) from error
         raise
+
+
+def overlay(rootfs: Rootfs) -> int:
+    """The root filesystem as a detached overlay, of layers that all show in the ids of `rootfs.namespace`.
+
+    The read-write layer is mapped too: what the container makes as its root is root's on the disk, as in a
+    container without a user namespace. So `diff`, `commit` and `export` read it as ever, and whatever other
+    mapping a later start has, its owners are right. Overlayfs itself works with the ids of who mounts it,
+    which the mapping must know: a process of its own takes those of the container's root for that. It has a
+    mount namespace of its own too, since overlayfs takes layers by name, and before Linux 6.15 no detached
+    ones. Raises Unsupported, StepFailed.
+    """
+    mine, theirs = sync.pair(3)
+    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, child.ALL_SIGNALS)
+    try:
+        pid, pidfd = ns.clone3(ns.CLONE_NEWNS)
+        if pid == 0:
+            child.run(theirs, lambda: _hand_over(rootfs, theirs))
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+        theirs.close()
+    try:
+        kind, payload, fd = mine.receive()
+    finally:
+        mine.close()
+        os.waitpid(pid, 0)
+        os.close(pidfd)
+    if fd >= 0:
+        return fd
+    raise sync.decode(payload) if kind == sync.ERROR else EngineError("mounting the layers ended in silence")
+
+
+def _hand_over(rootfs: Rootfs, channel: sync.Channel) -> None:
+    channel.step = "mount the root filesystem"
+    mnt.mount(None, "/", None, mnt.MS_REC | mnt.MS_PRIVATE)
+    names = [_mapped(directory, rootfs.namespace) for directory in rootfs.lowerdirs]
+    upper = work = source = None
+    if rootfs.upper is not None and rootfs.work is not None:
+        source = rootfs.upper
+        base, above = os.path.split(rootfs.upper)
+        beside, name = os.path.split(rootfs.work)
+        if base != beside:
+            raise InvalidInput(f"{rootfs.upper} and {rootfs.work} are not in one folder")
+        both = _mapped(base, rootfs.namespace)
+        upper, work = f"{both}/{above}", f"{both}/{name}"
+    fsid.take(*rootfs.owner)
+    root = mnt.overlay(names, upper, work, options=rootfs.options, source=source or "overlay")
+    # who could bring a device node into a layer may not open it: root of a user namespace can make none
+    mnt.mount_setattr(root, "", mnt.MOUNT_ATTR_NODEV)
+    channel.send_fd(sync.READY, root)
+
+
+def _mapped(directory: str, namespace: int) -> str:
+    """A name, for this process only, of an id-mapped copy of the mount at `directory`."""
+    fd = mnt.clone_tree(directory)
+    map_ids(fd, namespace, directory)
+    mnt.move_mount(fd, "", AT_FDCWD, "/")  # over all that is there: nothing is looked up in it by such a name
+    return f"/proc/self/fd/{fd}"
 
 
 def user_namespace(uid_map: str, gid_map: str) -> int:

@@ -18,10 +18,10 @@ class Rootfs:
 
     Either `lowerdirs` (topmost first) with `upper` and `work`, or `path`, a directory used as it is.
     `readonly` makes the root read-only once all mount points are made. `options` go to the overlay as they
-    are.
+    are. `namespace`, if not -1, is the fd of a user namespace in whose ids the layers are to show (idmap.py).
     """
 
-    __slots__ = ("lowerdirs", "upper", "work", "path", "readonly", "options")
+    __slots__ = ("lowerdirs", "upper", "work", "path", "readonly", "options", "namespace", "owner")
 
     def __init__(
         self,
@@ -38,11 +38,17 @@ class Rootfs:
         self.path = path
         self.readonly = readonly
         self.options = options
+        self.namespace = -1
+        self.owner = (0, 0)  # the host's ids of its root
 
     def mount(self) -> int:
         """A detached mount of it; not yet read-only unless it has nowhere to write. Raises OSError."""
         if self.path is not None:
             return mnt.clone_tree(self.path, recursive=True)
+        if self.namespace >= 0:
+            from estiva.runtime import idmap
+
+            return idmap.overlay(self)
         return mnt.overlay(self.lowerdirs, self.upper, self.work, options=self.options)
 
 
