@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+HANDLERS = "/proc/sys/fs/binfmt_misc/status"  # there when binfmt_misc is in use
+
 _HEADER = 1024
 _SHEBANG_LIMIT = 256  # the kernel's BINPRM_BUF_SIZE
 _MAX_INTERPRETERS = 5
 _PT_INTERP = 3
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 _MACHINES = {
     3: "i386",
     8: "mips",
@@ -87,43 +90,98 @@ def _check_file(name: str) -> None:
         )
 
 
-def inspect(path: str) -> None:
-    """Follow a command to the program that the kernel will really run, and refuse what can't or must not be.
+def inspect(path: str, args: Sequence[str], contested: bool, handlers: bool) -> tuple[int, list[str]]:
+    """Follow a command to the program that the kernel will really run, and refuse what can't or must not be:
+    (its fd, its arguments), for `execute`. The fd is -1 where the name is as good.
 
     The kernel reports a missing interpreter as if the script itself were missing, so say which it is. And a
-    command, a `#!` line or an ELF loader that leads through a magic link (/proc/self/exe) would run the
-    host's own interpreter, whose file the container could then write to (K4, CVE-2019-5736): that is
-    refused. Raises CommandNotFound, CommandNotExecutable.
+    command or a `#!` line that leads through a magic link (/proc/self/exe) would run the host's own
+    interpreter, whose file the container could then write to (K4, CVE-2019-5736). That is refused, and where
+    others may swap the files meanwhile (`contested`) the kernel is not given a name to look up again: it gets
+    the fd of the ELF file that was looked at, with the arguments that it would itself have made of a script's
+    first line (execve(2), "Interpreter scripts"). As the fd is close-on-exec, it takes it for nothing else
+    should it be rewritten as a script. Not so programs of other machines where there are `handlers` for such
+    (binfmt_misc), which need a name. Raises CommandNotFound, CommandNotExecutable.
     """
-    current = path
+    current, argv = path, list(args)
     for _ in range(_MAX_INTERPRETERS + 1):
+        contested = contested or not current.startswith("/")
         try:
-            fd = fs.openat2(AT_FDCWD, current, os.O_RDONLY | os.O_NONBLOCK, 0, fs.RESOLVE_NO_MAGICLINKS)
+            fd, contested = _open(current, contested)
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise CommandNotExecutable(
-                    f'exec: "{oneline(path)}": {oneline(current)} leads through a magic link of /proc'
-                ) from None
-            if error.errno == errno.EACCES and current == path:
-                return  # execute-only: the kernel may run what we may not read
+                raise _magic(path, current) from None
             raise _failure(path, error, current if current != path else "") from None
         try:
             header = os.read(fd, _HEADER)
-            loader = _loader(fd, header) if header.startswith(b"\x7fELF") else _shebang(header)
-        finally:
-            os.close(fd)
-        if not loader:
-            return
-        if not os.path.exists(loader):
-            raise _missing(path, loader, header)
-        current = loader
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            return fd, argv  # execute-only: the kernel may run what we may not read
+        if header.startswith(b"\x7fELF"):
+            loader = _loader(fd, header)
+            if loader:
+                _check_loader(path, loader, header)
+        line = _shebang(header)
+        if not line:
+            return (fd if contested and not (handlers and _is_foreign(header)) else -1), argv
+        os.close(fd)
+        _check_loader(path, line[0], header)
+        argv[:1] = [*line, current]
+        current = line[0]
+    raise CommandNotExecutable(f'exec: "{oneline(path)}": too many interpreters of interpreters')
 
 
-def _shebang(header: bytes) -> str:
+def _open(name: str, contested: bool) -> tuple[int, bool]:
+    """An fd of a program, for reading if that is allowed, and whether others may swap what `name` means.
+
+    Without others in the container its root is its own; what is mounted in it may be shared.
+    """
+    resolve = fs.RESOLVE_NO_MAGICLINKS
+    if not contested:
+        try:
+            return fs.openat2(AT_FDCWD, name, _READ, 0, resolve | fs.RESOLVE_NO_XDEV), False
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EACCES):
+                raise
+    try:
+        return fs.openat2(AT_FDCWD, name, _READ, 0, resolve), True
+    except OSError as error:
+        if error.errno != errno.EACCES:
+            raise
+    return fs.openat2(AT_FDCWD, name, os.O_PATH, 0, resolve), True
+
+
+def _is_foreign(header: bytes) -> bool:
+    """Whether this kernel doesn't run such a file by itself."""
+    machine = _MACHINES.get(int.from_bytes(header[18:20], "little"), "") if header[:4] == b"\x7fELF" else ""
+    here = os.uname().machine
+    return machine != here and (here, machine) not in (("x86_64", "i386"), ("aarch64", "arm"))
+
+
+def _check_loader(path: str, loader: str, header: bytes) -> None:
+    """That the program which a script or an ELF file asks for is there. Raises as `inspect` does."""
+    try:
+        os.close(fs.openat2(AT_FDCWD, loader, os.O_PATH, 0, fs.RESOLVE_NO_MAGICLINKS))
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _magic(path, loader) from None
+        raise _missing(path, loader, header) from None
+
+
+def _magic(path: str, through: str) -> CommandNotExecutable:
+    return CommandNotExecutable(
+        f'exec: "{oneline(path)}": {oneline(through)} leads through a magic link of /proc'
+    )
+
+
+def _shebang(header: bytes) -> list[str]:
+    """The interpreter and, as one word, the rest of a first line `#!INTERPRETER REST`; [] without one."""
     if not header.startswith(b"#!"):
-        return ""
-    line = header[2:_SHEBANG_LIMIT].split(b"\n", 1)[0].strip(b" \t")
-    return os.fsdecode(line.replace(b"\t", b" ").split(b" ", 1)[0].split(b"\0", 1)[0])
+        return []
+    line = header[2:_SHEBANG_LIMIT].split(b"\n", 1)[0].split(b"\0", 1)[0].strip(b" \t")
+    at = next((i for i, byte in enumerate(line) if byte in b" \t"), len(line))
+    return [os.fsdecode(word) for word in (line[:at], line[at:].strip(b" \t")) if word]
 
 
 def _loader(fd: int, header: bytes) -> str:
@@ -220,10 +278,12 @@ def _format_error(path: str) -> CommandNotExecutable:
     return CommandNotExecutable(f'exec: "{name}": exec format error')
 
 
-def execute(path: str, arguments: Sequence[str], env: dict[bytes, bytes]) -> None:
-    """execve(2); returns only by raising CommandNotFound or CommandNotExecutable."""
+def execute(path: str, arguments: Sequence[str], env: dict[bytes, bytes], fd: int = -1) -> None:
+    """execve(2) of `path`, or with an fd of `inspect` execveat(2) of that; returns only by raising
+    CommandNotFound or CommandNotExecutable.
+    """
     try:
-        os.execve(path, list(arguments), env)
+        os.execve(path if fd < 0 else fd, list(arguments), env)
     except OSError as error:
         raise _failure(path, error) from None
     except ValueError as error:

@@ -7,8 +7,8 @@ import os
 from estiva.errors import Conflict
 from estiva.linux import namespace as ns
 from estiva.linux import process as proc
+from estiva.runtime import command, sync
 from estiva.runtime import init as child
-from estiva.runtime import sync
 from estiva.runtime.container import Init, clone
 from estiva.runtime.plan import Process
 
@@ -42,6 +42,7 @@ def execute(
     """
     what = Process(process, stdio=stdio, bpf=bpf, preserve_fds=preserve_fds)
     what.keyring = keyring
+    what.handlers = os.path.exists(command.HANDLERS)
     if bpf and seccomp:
         what.filtered(seccomp, state or {})
     try:

@@ -19,6 +19,7 @@ import sys
 from estiva.errors import InvalidInput
 from estiva.linux import fs, process, tty
 from estiva.linux import namespace as ns
+from estiva.linux.libc import SYS_execveat
 from estiva.runtime import (
     command,
     credentials,
@@ -305,7 +306,9 @@ def launch(what: Process, channel: sync.Channel) -> None:
     if not what.args:
         raise InvalidInput("process is not set: there is nothing to start")
     path = command.find(what.args[0], what.path)
-    command.inspect(path)
+    fd, arguments = command.inspect(path, what.args, what.contested, what.handlers)
+    if fd >= 0 and what.bpf and not process.filter_allows(what.bpf, SYS_execveat):
+        fd, arguments = -1, what.args  # a profile that knows execve alone
     channel.step = "restore signals"
     for number in ALL_SIGNALS:
         if _signal.getsignal(number) not in (_signal.SIG_DFL, None):
@@ -323,4 +326,4 @@ def launch(what: Process, channel: sync.Channel) -> None:
         notifier=what.notifier,
     )
     channel.step = "execute the command"
-    command.execute(path, what.args, what.env)  # (5)
+    command.execute(path, arguments, what.env, fd)  # (5)

@@ -5,6 +5,8 @@ Runs in the parent, so that a wrong config is an error at once, and so that the 
 
 from __future__ import annotations
 
+import os
+
 from estiva.errors import InvalidInput, Unsupported
 from estiva.linux import mount as mnt
 from estiva.linux import namespace as ns
@@ -74,6 +76,9 @@ class Process:
             self.labels = labels.Labels(process)
         self.seccomp_flags = 0
         self.keyring = ""
+        # Whether others may be changing the container's files while its command is looked up: command.inspect
+        self.contested = True
+        self.handlers = False  # whether the kernel has been told of programs of other machines
         # A filter without no_new_privs can only be installed with CAP_SYS_ADMIN: it is held until then.
         self.keep_admin = bool(bpf) and not self.no_new_privileges
 
@@ -152,6 +157,9 @@ class Plan:
         self.listener = -1  # fd: runtime/listener.py
         self.hooks: Hooks | None = None
         self.pivot = True
+        # An overlay of its own has nobody in it yet. A directory may be another container's root too.
+        process.contested = rootfs.path is not None
+        process.handlers = process.contested and os.path.exists(command.HANDLERS)
 
     def _namespaces(self, entries: list[dict[str, str]] | tuple[()]) -> None:
         seen = set()

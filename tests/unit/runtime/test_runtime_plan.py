@@ -110,15 +110,17 @@ def test_environment() -> None:
 @pytest.mark.parametrize(
     ("header", "interpreter"),
     [
-        (b"#!/bin/sh\n", "/bin/sh"),
-        (b"#! \t/bin/sh -e\nx", "/bin/sh"),
-        (b"#!/bin/sh\r\n", "/bin/sh\r"),
-        (b"#!\n/bin/sh", ""),
-        (b"x", ""),
-        (b"#!/bin/sh", "/bin/sh"),
+        (b"#!/bin/sh\n", ["/bin/sh"]),
+        (b"#! \t/bin/sh -e \t -x \t\nx", ["/bin/sh", "-e \t -x"]),
+        (b"#!/bin/sh\r\n", ["/bin/sh\r"]),
+        (b"#!\n/bin/sh", []),
+        (b"#! \t\n", []),
+        (b"x", []),
+        (b"#!/bin/sh", ["/bin/sh"]),
+        (b"#!/bin/sh\0 x\n", ["/bin/sh"]),
     ],
 )
-def test_shebang(header: bytes, interpreter: str) -> None:
+def test_shebang(header: bytes, interpreter: list[str]) -> None:
     assert command._shebang(header) == interpreter
 
 
