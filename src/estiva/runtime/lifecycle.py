@@ -196,18 +196,7 @@ def create(root: str, id: str, bundle: Bundle, options: Options) -> tuple[Contai
         os.mkdir(directory, 0o700)
     except FileExistsError:
         raise Conflict(f"container with id {id} exists already") from None
-    record: dict[str, Any] = {
-        "id": id,
-        "pid": 0,
-        "start_time": 0,
-        "ociVersion": bundle.config["ociVersion"],
-        "bundle": bundle.directory,
-        "rootfs": bundle.rootfs.path,
-        "annotations": bundle.annotations,
-        "created": time.time(),
-        "owner": os.geteuid(),
-        "cgroup": "",
-    }
+    record = state.new(id, bundle)
     init: Init | None = None
     made = Container(directory, record)
     try:
@@ -222,7 +211,7 @@ def create(root: str, id: str, bundle: Bundle, options: Options) -> tuple[Contai
     except BaseException:
         if init is not None:
             init.close()
-        _undo(made)
+        undo(made)
         raise
     return made, init
 
@@ -237,7 +226,7 @@ def _launch(made: Container, bundle: Bundle, options: Options) -> Init:
     linux = config.get("linux") or {}
     keys = ("ociVersion", "id", "bundle", "annotations")
     hooks = Hooks(config.get("hooks"), {key: record[key] for key in keys})
-    group = _cgroup(linux, bundle, made.id)
+    group = cgroup_of(bundle, made.id)
     record["cgroup"] = "" if group is None else group.path
     listening = listener.listen(made.directory, 3 + options.preserve_fds) if options.wait_for_start else -1
     try:
@@ -270,8 +259,9 @@ def _launch(made: Container, bundle: Bundle, options: Options) -> Init:
     return init
 
 
-def _cgroup(linux: dict[str, Any], bundle: Bundle, id: str) -> Cgroup | None:
+def cgroup_of(bundle: Bundle, id: str) -> Cgroup | None:
     """Its cgroup; none where we may not make any and no limit was asked for (rootless)."""
+    linux = bundle.config.get("linux") or {}
     path = linux.get("cgroupsPath") or ""
     if not isinstance(path, str):
         raise InvalidInput("linux.cgroupsPath is not a string")
@@ -294,7 +284,7 @@ def filter_of(config: dict[str, Any], cache: str) -> bytes | None:
     return security.profile_filter(profile, granted, cache)
 
 
-def _undo(made: Container) -> list[str]:
+def undo(made: Container) -> list[str]:
     """Take away what a container was made of, and run its poststop hooks: what they had to complain of."""
     group = made.cgroup
     if group is not None:
@@ -361,7 +351,7 @@ def delete(made: Container, *, force: bool = False) -> list[str]:
                     hint="kill it first, or use --force",
                 )
             _kill(made)
-        return _undo(made)
+        return undo(made)
     finally:
         os.close(held)
 

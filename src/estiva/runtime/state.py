@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from estiva import fastjson, files
 from estiva.errors import StateError
@@ -11,7 +12,37 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.runtime.bundle import Bundle
+
 _LIMIT = 4 << 20
+
+
+def new(id: str, bundle: Bundle) -> dict[str, Any]:
+    """What state.json says of a container that is about to be made."""
+    return {
+        "id": id,
+        "pid": 0,
+        "start_time": 0,
+        "ociVersion": bundle.config["ociVersion"],
+        "bundle": bundle.directory,
+        "rootfs": bundle.rootfs.path,
+        "annotations": bundle.annotations,
+        "created": time.time(),
+        "owner": os.geteuid(),
+        "cgroup": "",
+        "stdio": [] if (bundle.config.get("process") or {}).get("terminal") else _stdio(),
+    }
+
+
+def _stdio() -> list[str]:
+    """What our fds 0 to 2, which the container gets, are: checkpoints know pipes by it."""
+    names = []
+    for fd in range(3):
+        try:
+            names.append(os.readlink(f"/proc/self/fd/{fd}"))
+        except OSError:
+            names.append("")
+    return names
 
 
 def write(run_dir: str, state: dict[str, Any]) -> None:

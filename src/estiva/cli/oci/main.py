@@ -39,7 +39,7 @@ VERBS = {
     "create": "create",
     "start": "create",
     "run": "create",
-    "restore": "checkpoint",
+    "restore": "restore",
     "checkpoint": "checkpoint",
     "state": "inspect",
     "list": "inspect",
