@@ -21,8 +21,9 @@ import time
 from errno import EAGAIN
 
 from estiva import fastjson
-from estiva.errors import EngineError, InvalidInput, oneline
+from estiva.errors import EngineError, EstivaError, InvalidInput, oneline
 from estiva.linux import process
+from estiva.runtime import command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Hooks:
         if hooks is not None and not isinstance(hooks, dict):
             raise InvalidInput("hooks is not an object")
         self.state = state
+        self.place = ""  # where they find the root filesystem, if not at the path of a bundle's
         self.lists: dict[str, list[dict[str, Any]]] = {}
         for kind in KINDS:
             entries = (hooks or {}).get(kind)
@@ -64,8 +66,10 @@ class Hooks:
     def run(self, kind: str, pid: int, status: str) -> None:
         """Run those of one kind in order. Raises EngineError at the first that fails."""
         entries = self.lists.get(kind, [])
+        inside = kind == "startContainer"
         for index, entry in enumerate(entries):
-            run(entry, self._input(pid, status), f"hooks.{kind}[{index}]", self.state.get("bundle", "/"))
+            name = f"hooks.{kind}[{index}]"
+            run(entry, self._input(pid, status), name, self.state.get("bundle", "/"), inside)
 
     def run_all(self, kind: str, pid: int, status: str) -> list[str]:
         """Run all of one kind whatever becomes of them: what went wrong, as the spec has it logged."""
@@ -109,8 +113,9 @@ def _checked(entries: Any, where: str) -> list[dict[str, Any]]:
     return entries
 
 
-def run(entry: dict[str, Any], state: bytes, name: str, directory: str = "/") -> None:
-    """Run one hook to its end, in `directory`. `name` is for messages. Raises EngineError.
+def run(entry: dict[str, Any], state: bytes, name: str, directory: str = "/", inside: bool = False) -> None:
+    """Run one hook to its end, in `directory`. `name` is for messages, `inside` says that its path is one of
+    the container. Raises EngineError.
 
     The caller has one thread. Only what is loaded already is used: init runs hooks where an import would find
     the container's files.
@@ -125,7 +130,7 @@ def run(entry: dict[str, Any], state: bytes, name: str, directory: str = "/") ->
     out, told = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _become(path, entry.get("args") or [path], env, into, told, directory)
+        _become(path, entry.get("args") or [path], env, into, told, directory, inside)
     os.close(into)
     os.close(told)
     try:
@@ -142,7 +147,13 @@ def run(entry: dict[str, Any], state: bytes, name: str, directory: str = "/") ->
 
 
 def _become(
-    path: str, args: list[str], env: dict[bytes, bytes], stdin: int, output: int, directory: str
+    path: str,
+    args: list[str],
+    env: dict[bytes, bytes],
+    stdin: int,
+    output: int,
+    directory: str,
+    inside: bool,
 ) -> None:
     """The child's side of `run`. Never returns."""
     try:
@@ -158,7 +169,10 @@ def _become(
             os.chdir(directory)
         except OSError:
             os.chdir("/")
-        os.execve(path, args, env)
+        fd, args = command.inspect(path, args, True, False) if inside else (-1, args)
+        command.execute(path, args, env, fd)
+    except EstivaError as error:
+        os.write(2, error.message.encode("utf-8", "surrogateescape"))
     except OSError as error:
         os.write(2, f"it can't be executed: {os.strerror(error.errno or 0).lower()}".encode())
     finally:

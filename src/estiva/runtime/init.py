@@ -197,10 +197,12 @@ def build(plan: Plan, channel: sync.Channel) -> Identity:
         if "mount" not in plan.late:
             plan.late["mount"] = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         ns.unshare(ns.CLONE_NEWNS)
-    rootfs.isolate(plan.propagation, plan.receiving)
+    here = rootfs.isolate(plan.propagation, plan.receiving)
     root = plan.root_fd if plan.root_fd >= 0 else plan.rootfs.mount()
     hooked = plan.hooks is not None and plan.hooks.while_created
-    at = plan.rootfs.path if hooked and plan.rootfs.path else "/"
+    at = "/"
+    if hooked and plan.hooks is not None:
+        at = plan.hooks.place or plan.rootfs.path or "/"
     rootfs.attach(plan.rootfs, root, plan.propagation, at)
     mounts.apply_all(plan.mounts, root, channel, None if plan.cgroup is None else plan.cgroup.path)
     if devices.is_ours(plan.mounts):
@@ -231,8 +233,9 @@ def build(plan: Plan, channel: sync.Channel) -> Identity:
     channel.step = "change the root"
     forbid_imports()
     if plan.own_mounts:
-        rootfs.pivot(root, plan.propagation, plan.readonly, chroot=not plan.pivot)
+        rootfs.pivot(root, here, plan.propagation, plan.readonly, chroot=not plan.pivot)
     else:
+        os.close(here)
         rootfs.leave_for(plan.late.pop("mount"), root, plan.propagation, plan.readonly)
     os.close(root)
     return identity

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from estiva.linux import mount as mnt
@@ -64,19 +65,32 @@ PROPAGATION = {
 }
 
 
-def isolate(propagation: str, receiving: bool = False) -> None:
-    """Cut the new mount namespace's tree off the host's: nothing mounted here may show there.
+def isolate(propagation: str, receiving: bool = False) -> int:
+    """Cut the new mount namespace's tree off the host's: nothing mounted here may show there. Returns its fd,
+    for `pivot`.
 
     With a slave or shared rootfsPropagation, or a bind mount that is a slave (`receiving`), the tree becomes
     a slave, so that mounts from the host are still received; else it is private. pivot_root(2) refuses a
     shared parent, which both rule out.
+
+    We may be in a chroot(2), where "/" is not the whole tree: setns(2) to where we are leads to its top.
     """
     kind = (
         mnt.MS_PRIVATE
         if propagation in ("", "private", "rprivate", "unbindable", "runbindable") and not receiving
         else mnt.MS_SLAVE
     )
+    here = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    cwd = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    ns.setns(here, ns.CLONE_NEWNS)
     mnt.mount(None, "/", None, mnt.MS_REC | kind)
+    os.fchdir(root)
+    os.chroot(".")
+    os.fchdir(cwd)
+    os.close(root)
+    os.close(cwd)
+    return here
 
 
 def attach(rootfs: Rootfs, mounted: int, propagation: str, at: str = "/") -> None:
@@ -96,23 +110,53 @@ def attach(rootfs: Rootfs, mounted: int, propagation: str, at: str = "/") -> Non
         mnt.mount_setattr(mounted, "", propagation=mnt.MS_PRIVATE, flags=AT_RECURSIVE)
 
 
-def pivot(root: int, propagation: str, readonly: bool, chroot: bool = False) -> None:
+def pivot(root: int, here: int, propagation: str, readonly: bool, chroot: bool = False) -> None:
     """Make `root` the root and drop the old one: pivot_root(".", ".") stacks the old root on the new, and the
-    lazy unmount takes all of the host's mounts away at once. Afterwards cwd is the new root. `chroot` is for
-    a root on the initial ramfs, which can't be pivoted: the host's mounts stay underneath, which is weaker.
+    lazy unmount takes all of the host's mounts away at once. Afterwards cwd is the new root. `here` is
+    isolate's fd, which is closed. `chroot` is for a root on the initial ramfs, which can't be pivoted: the
+    host's mounts stay underneath, which is weaker.
     """
     os.fchdir(root)
     if chroot:
         os.chroot(".")
     else:
-        mnt.pivot_root(".", ".")
-        mnt.umount2(".", mnt.MNT_DETACH)
+        _drop_old_root(root, here)
+    os.close(here)
     os.chdir("/")
     flags = PROPAGATION.get(propagation, 0)
     if flags & (mnt.MS_SHARED | mnt.MS_SLAVE | mnt.MS_UNBINDABLE):
         mnt.mount(None, "/", None, flags)
     if readonly:
         mnt.mount_setattr(AT_FDCWD, "/", mnt.MOUNT_ATTR_RDONLY)
+
+
+def _drop_old_root(root: int, here: int) -> None:
+    """From a chroot pivot_root only swaps a part of the tree, and leaves what is above it within reach of
+    whoever may chroot(2): `..` leads there. So it is done once more from the top of the namespace, where it
+    fails once the top is `root`: with EBUSY, or in a user namespace, whose root is locked, with EINVAL. A
+    chroot at no mount point fails the first time, with EINVAL.
+    """
+    first: OSError | None = None
+    try:
+        mnt.pivot_root(".", ".")
+        mnt.umount2(".", mnt.MNT_DETACH)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        first = error
+    ns.setns(here, ns.CLONE_NEWNS)
+    os.fchdir(root)
+    try:
+        mnt.pivot_root(".", ".")
+    except OSError as error:
+        if first is not None:
+            raise first from None
+        if error.errno not in (errno.EBUSY, errno.EINVAL):
+            raise
+        if not os.path.samestat(os.fstat(root), os.stat("/")):
+            raise OSError(error.errno, "the host's root is above that of this chroot", "/") from None
+    else:
+        mnt.umount2(".", mnt.MNT_DETACH)
 
 
 def leave_for(namespace: int, root: int, propagation: str, readonly: bool) -> None:
