@@ -100,6 +100,9 @@ def enter(
     if what.labels is not None:
         what.labels.open()
     child.forbid_imports()
+    channel.step = "look up the user"
+    identity = child.look_up(root, what)  # while /proc, by which a verified fd is opened, is the host's
+    channel.step = "join the container's namespaces"
     ns.setns(target, flags, "the container's namespaces")
     os.close(target)
     if what.scheduling is not None:
@@ -111,13 +114,11 @@ def enter(
     os.close(root)
     if flags & ns.CLONE_NEWUSER:
         child.become_root()
-    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     if what.terminal:
         channel.step = "open the terminal"
+        root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         child.take_terminal(root, what, channel, console=False)
-    channel.step = "look up the user"
-    identity = child.look_up(root, what)
-    os.close(root)
+        os.close(root)
     child.settle(what, identity, channel)
     channel.send(sync.READY)  # (3)
     channel.expect(sync.GO)  # (4)

@@ -154,8 +154,8 @@ def place_stdio(stdio: tuple[int, int, int]) -> None:
 
 
 def put(path: str, value: str) -> None:
-    """Write `value` to a file of the kernel's."""
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    """Write `value` to a file of the kernel's, in a procfs for sure (K5, CVE-2025-52881)."""
+    fd = protect.open_proc(path)
     try:
         os.write(fd, value.encode())
     except OSError as error:

@@ -150,10 +150,19 @@ def plan_sysctls(sysctls: dict[str, str], namespaces: set[str]) -> list[tuple[st
     return result
 
 
+def open_proc(path: str) -> int:
+    """Open a file of the host's /proc for writing. Raises OSError, also for what is in no procfs."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    if fs.fstatfs(fd) != fs.PROC_SUPER_MAGIC:
+        os.close(fd)
+        raise OSError(errno.ENODEV, "it is not in a procfs", path)
+    return fd
+
+
 def write_sysctls(sysctls: list[tuple[str, str]]) -> None:
     """Write them through the host's /proc, which shows the caller's namespaces. Raises OSError."""
     for path, value in sysctls:
-        fd = os.open(f"/proc/sys/{path}", os.O_WRONLY | os.O_CLOEXEC)
+        fd = open_proc(f"/proc/sys/{path}")
         try:
             os.write(fd, value.encode())
         except OSError as error:

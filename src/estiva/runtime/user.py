@@ -7,7 +7,6 @@ is a number: an image's passwd with a user named "1000" and uid 0 doesn't turn `
 from __future__ import annotations
 
 import os
-import stat
 
 from estiva.errors import InvalidInput
 from estiva.linux import fs
@@ -54,16 +53,19 @@ def _file_number(text: str) -> int:
 def read_database(root: int, path: str) -> str:
     """A container's /etc/passwd or /etc/group; "" when there is none. Raises InvalidInput over 4 MiB.
 
-    Only a regular file is read: a FIFO or a device would block or do something.
+    Only a regular file is opened: a FIFO would block, and a device do something. /proc must be the host's.
     """
     try:
-        fd = fs.open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        found = fs.open_in_root(root, path, os.O_PATH)
     except OSError:
         return ""
     try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            return ""
+        fd = fs.reopen_regular(found)
+    except OSError:
+        return ""
+    finally:
+        os.close(found)
+    try:
         chunks: list[bytes] = []
         size = 0
         while chunk := os.read(fd, 65536):
