@@ -21,17 +21,26 @@ TABLE = (
     ("", "annotation", LIST, "K=V", "add an annotation"),
     ("a", "attach", LIST, "STREAM", "attach only to stdin, stdout or stderr"),
     ("", "blkio-weight", INT, "N", "block io weight, 10 to 1000"),
+    ("", "blkio-weight-device", LIST, "DEV:N", "block io weight for a device"),
     ("", "cap-add", LIST, "CAP", "add a capability"),
     ("", "cap-drop", LIST, "CAP", "drop a capability"),
+    ("", "cgroup-parent", TEXT, "CGROUP", "cgroup, or systemd slice, above the container's"),
     ("", "cgroupns", TEXT, "MODE", "cgroup namespace: private or host"),
     ("", "cidfile", TEXT, "FILE", "write the container's id to a new file"),
     ("", "cpu-period", INT, "USEC", "cpu quota period in microseconds"),
     ("", "cpu-quota", INT, "USEC", "cpu time per period in microseconds"),
+    ("", "cpu-rt-period", INT, "USEC", "realtime period, only with cgroup v1"),
+    ("", "cpu-rt-runtime", INT, "USEC", "realtime runtime per period, only with cgroup v1"),
     ("c", "cpu-shares", INT, "N", "relative cpu weight (1024 is usual)"),
     ("", "cpus", TEXT, "N", "number of cpus, such as 1.5"),
     ("", "cpuset-cpus", TEXT, "LIST", "cpus to run on, such as 0-3,7"),
     ("", "cpuset-mems", TEXT, "LIST", "memory nodes to use"),
-    ("", "device", LIST, "HOST[:CTR][:rwm]", "give a host device to the container"),
+    ("", "device", LIST, "HOST[:CTR][:rwm]", "give a host device, or a CDI device (vendor.com/class=name)"),
+    ("", "device-cgroup-rule", LIST, "RULE", "allow devices by number, such as 'c 189:* rwm'"),
+    ("", "device-read-bps", LIST, "DEV:RATE", "most bytes read from a device in a second"),
+    ("", "device-read-iops", LIST, "DEV:RATE", "most reads from a device in a second"),
+    ("", "device-write-bps", LIST, "DEV:RATE", "most bytes written to a device in a second"),
+    ("", "device-write-iops", LIST, "DEV:RATE", "most writes to a device in a second"),
     ("", "dns", LIST, "IP", "name server to use"),
     ("", "dns-option", LIST, "OPT", "resolver option"),
     ("", "dns-search", LIST, "DOMAIN", "domain to search for names"),
@@ -40,6 +49,7 @@ TABLE = (
     ("e", "env", LIST, "K[=V]", "set a variable; K alone takes the host's value"),
     ("", "env-file", LIST, "FILE", "read variables from a file"),
     ("", "expose", LIST, "PORT[/PROTO]", "declare a port or a range of ports"),
+    ("", "gpus", TEXT, "WHICH", "gpus, found by CDI: all, a number, or 'device=0,1'"),
     ("", "group-add", LIST, "GROUP", "add a supplementary group"),
     ("h", "hostname", TEXT, "NAME", "host name inside the container"),
     ("", "init", FLAG, "", "run a small init that reaps zombies and forwards signals"),
@@ -68,7 +78,7 @@ TABLE = (
     ("", "read-only", FLAG, "", "mount the root filesystem read-only"),
     ("", "restart", TEXT, "POLICY", "restart policy (only no, yet)"),
     ("", "rm", FLAG, "", "remove the container when it ends"),
-    ("", "security-opt", LIST, "OPT", "seccomp=FILE|unconfined, no-new-privileges"),
+    ("", "security-opt", LIST, "OPT", "seccomp=FILE|unconfined, no-new-privileges, unmask=PATH, ..."),
     ("", "shm-size", TEXT, "BYTES", "size of /dev/shm (default 64m)"),
     ("", "stop-signal", TEXT, "SIGNAL", "signal that stops the container"),
     ("", "stop-timeout", INT, "SECONDS", "how long stop waits before it kills"),
@@ -84,23 +94,29 @@ TABLE = (
     # Docker's and Podman's other spellings, and what is known but not there yet: read, not shown
     ("", "net", TEXT, "", ""),
     ("", "dns-opt", LIST, "", ""),
-    ("", "cgroup-parent", TEXT, "", ""),
     ("", "kernel-memory", TEXT, "", ""),
     ("", "disable-content-trust", FLAG, "", ""),
     ("", "detach-keys", TEXT, "", ""),
+    ("", "isolation", TEXT, "", ""),
     ("", "log-driver", TEXT, "", ""),
     *[("", name, LIST, "", "") for name in (
-        "blkio-weight-device", "cpu-rt-period", "cpu-rt-runtime", "device-cgroup-rule", "device-read-bps",
-        "device-read-iops", "device-write-bps", "device-write-iops", "gpus", "health-cmd", "health-interval",
-        "health-retries", "health-start-interval", "health-start-period", "health-timeout", "ip", "ip6",
-        "isolation", "link", "link-local-ip", "log-opt", "mac-address", "network-alias", "runtime",
-        "storage-opt", "volume-driver", "volumes-from",
+        "health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period",
+        "health-timeout", "ip", "ip6", "link", "link-local-ip", "log-opt", "mac-address", "network-alias",
+        "runtime", "storage-opt", "volume-driver", "volumes-from",
     )],
 )  # fmt: skip
 
 # given with a value that asks for something -> not there yet
 NOT_YET = frozenset(option[1] for option in TABLE if option[2] == LIST and not option[4]) - {"dns-opt"}
 KIND = {option[1]: option for option in TABLE}
+# what cli/limits.py is loaded for
+LIMITS = frozenset((
+    "blkio-weight", "blkio-weight-device", "cgroup-parent", "cpu-period", "cpu-quota", "cpu-rt-period",
+    "cpu-rt-runtime", "cpu-shares", "cpus", "cpuset-cpus", "cpuset-mems", "device-read-bps",
+    "device-read-iops", "device-write-bps", "device-write-iops", "kernel-memory", "memory",
+    "memory-reservation", "memory-swap", "memory-swappiness", "oom-kill-disable", "oom-score-adj",
+    "pids-limit", "shm-size", "ulimit",
+))  # fmt: skip
 
 
 class _Translator:
@@ -108,6 +124,7 @@ class _Translator:
         self.options = options
         self.config: dict[str, Any] = {}
         self.host: dict[str, Any] = {}
+        self.limited = False
 
     def read(self, name: str, reader: Callable[[str], Any]) -> Any:
         """The value of a TEXT option through `reader`; its ValueError becomes a usage error."""
@@ -179,43 +196,24 @@ class _Translator:
 
     def limits(self) -> None:
         options, host = self.options, self.host
-        for name, key in (
-            ("memory", "Memory"),
-            ("memory-reservation", "MemoryReservation"),
-            ("shm-size", "ShmSize"),
-        ):
-            if options.given(name):
-                host[key] = self.read(name, values.size)
-        if options.given("memory-swap"):
-            text = options.text("memory-swap")
-            host["MemorySwap"] = -1 if text == "-1" else self.read("memory-swap", values.size)
-        if options.given("cpus"):
-            host["NanoCpus"] = self.read("cpus", values.nano_cpus)
-        for name, key in (
-            ("cpu-shares", "CpuShares"),
-            ("cpu-period", "CpuPeriod"),
-            ("cpu-quota", "CpuQuota"),
-            ("pids-limit", "PidsLimit"),
-            ("oom-score-adj", "OomScoreAdj"),
-            ("memory-swappiness", "MemorySwappiness"),
-            ("blkio-weight", "BlkioWeight"),
-        ):
-            if options.given(name):
-                host[key] = options.number(name)
-        if host.get("PidsLimit") == 0:
-            host["PidsLimit"] = -1  # said so it is unlimited; left away, as many as spec.PIDS_LIMIT
-        for name, key in (("cpuset-cpus", "CpusetCpus"), ("cpuset-mems", "CpusetMems")):
-            if options.given(name):
-                host[key] = options.text(name)
-        if options.flag("oom-kill-disable"):
-            host["OomKillDisable"] = True
-        if options.given("ulimit"):
-            limits = self.read_many("ulimit", values.ulimit)
-            host["Ulimits"] = list({limit["Name"]: limit for limit in limits}.values())
-        if host:
-            from estiva.cli.limits import check
+        if not LIMITS.isdisjoint(options.values):
+            from estiva.cli import limits
 
-            check(host)
+            host.update(limits.read(options, KIND))
+            self.limited = True
+        if options.text("isolation") not in ("", "default"):
+            host["Isolation"] = options.text("isolation")
+            self.limited = True
+
+    def devices(self) -> None:
+        options, host = self.options, self.host
+        if options.given("device-cgroup-rule"):
+            host["DeviceCgroupRules"] = options.many("device-cgroup-rule")
+            self.limited = True
+        if options.given("device") or options.given("gpus"):
+            from estiva.cli import devices
+
+            host.update(devices.read(options, KIND))
 
     def files(self) -> None:
         options, host = self.options, self.host
@@ -237,8 +235,6 @@ class _Translator:
                 host["Mounts"] = self.read_many("mount", mounts.mount)
         if options.flag("read-only"):
             host["ReadonlyRootfs"] = True
-        if options.given("device"):
-            host["Devices"] = self.read_many("device", values.device)
 
     def network(self) -> None:
         options, host = self.options, self.host
@@ -305,10 +301,6 @@ class _Translator:
         for name in options.values:
             if name in NOT_YET:
                 raise Unsupported(f"--{name} is not supported yet")
-        if options.text("cgroup-parent"):
-            raise Unsupported(
-                "--cgroup-parent is not supported yet", hint="ESTIVA_CGROUP_PARENT sets it for all containers"
-            )
         driver = options.text("log-driver")
         if driver == "none":
             self.host["LogConfig"] = {"Type": "none", "Config": {}}
@@ -340,13 +332,15 @@ def security_options(words: list[str]) -> dict[str, Any]:
         key, given, value = word.partition("=" if "=" in word.partition(":")[0] else ":")
         if not given and word != "no-new-privileges":
             raise InvalidInput(f'invalid --security-opt: "{word}"')
-        if key == "systempaths":
-            raise Unsupported(f"--security-opt {word} is not supported yet")
         if key == "no-new-privileges" and given and value not in ("true", "false"):
             raise InvalidInput(f'invalid --security-opt: "{word}"', hint="no-new-privileges[:true|:false]")
         if key == "seccomp" and value not in ("unconfined", "builtin"):
             word = f"seccomp={_profile(value)}"
         result["SecurityOpt"].append(word)
+    if any(word.startswith(("systempaths", "mask", "unmask")) for word in words):
+        from estiva.engine import confinement
+
+        result = confinement.paths(result["SecurityOpt"])
     return result
 
 
@@ -368,7 +362,12 @@ def translate(options: Options) -> tuple[dict[str, Any], dict[str, Any]]:
     translator.refuse()
     translator.identity()
     translator.limits()
+    translator.devices()
     translator.files()
     translator.network()
     translator.isolation()
+    if translator.limited:
+        from estiva.cli import limits
+
+        limits.warn(translator.host)
     return translator.config, translator.host

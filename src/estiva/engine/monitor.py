@@ -86,7 +86,8 @@ class Monitor:
         plan = self.plan
         config = plan["config"]
         terminal = config["process"]["terminal"]
-        self.cgroup = Cgroup.create(life.cgroup_path(plan["id"]), config["linux"]["resources"])
+        path = life.cgroup_path(plan["id"], plan["cgroup_parent"])
+        self.cgroup = Cgroup.create(path, config["linux"]["resources"])
         bpf = seccomp_filter(plan)
         rootfs = Rootfs(
             lowerdirs=plan["lowerdirs"],
@@ -99,8 +100,20 @@ class Monitor:
             self.log = Writer(plan["log"])
         out, err = (self.log.stream("stdout"), self.log.stream("stderr")) if self.log else (None, None)
         ends = (0, 1, 2) if terminal else self.streams.pipes(plan["stdin"], (out, err))
+        hooks = None
+        if "hooks" in config:
+            from estiva.engine import hooking
+
+            hooks = hooking.prepare(plan)
         self.init = container.create(
-            config, rootfs, id=plan["id"], cgroup=self.cgroup, stdio=ends, bpf=bpf, init=plan["init"]
+            config,
+            rootfs,
+            id=plan["id"],
+            cgroup=self.cgroup,
+            stdio=ends,
+            bpf=bpf,
+            init=plan["init"],
+            hooks=hooks,
         )
         for fd in () if terminal else ends:
             os.close(fd)
@@ -116,6 +129,8 @@ class Monitor:
         if terminal:
             self.streams.console(self.init.console, plan["stdin"], out)
         self.init.start()
+        if hooks is not None:
+            hooking.run(plan, "poststart", self.init.pid)
         if plan["name"]:
             life.link_name(plan["run_root"], plan["name"], plan["id"])
         self.streams.say({"event": "started", "pid": self.init.pid})
@@ -234,10 +249,18 @@ class Monitor:
         problem = ""
         try:
             life.release(self.plan, self.cgroup, self.endpoint)
+            self.after()
             life.settle(self.plan, {"ExitCode": code, "OOMKilled": oom, "StartedAt": self.started})
         except Exception as error:  # the exit status must reach the caller even so; a sweep finishes the rest
             problem = f"{type(error).__name__}: {error}"
         self.streams.say({"event": "exited", "status": code, "oom": oom, "problem": problem})
+
+    def after(self) -> None:
+        """The poststop hooks: nothing is left but the run folder."""
+        if "hooks" in self.plan["config"]:
+            from estiva.engine import hooking
+
+            hooking.run(self.plan, "poststop", 0)
 
     def abandon(self, error: BaseException) -> None:
         """A start that failed: nothing stays but a created container, with the error in its record."""
@@ -250,6 +273,7 @@ class Monitor:
         message = encode_error(error)
         try:
             life.release(self.plan, self.cgroup, self.endpoint)
+            self.after()
             text = fastjson.loads(message)["message"]
             from estiva import errors
 

@@ -75,6 +75,7 @@ def make_in(
 def load_seccomp(option: str) -> dict[str, Any] | None:
     if option == "unconfined":
         return None
+        "cgroup_parent": host_config.get("CgroupParent") or "",
     if option in ("", "builtin"):
         return {}
     from estiva.files import read_bounded

@@ -7,17 +7,26 @@ The defaults are Docker's: six namespaces, masked and read-only kernel files, 14
 from __future__ import annotations
 
 from estiva.engine.record import DEFAULT_PATH, merge_env
-from estiva.errors import InvalidInput, Unsupported, reason
+from estiva.errors import InvalidInput
 from estiva.runtime import security
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-CPU_PERIOD = 100_000  # microseconds
 PIDS_LIMIT = 2048
+# the keys of HostConfig that engine/resources.py is loaded for
+RESOURCES = frozenset((
+    "BlkioDeviceReadBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteBps", "BlkioDeviceWriteIOps", "BlkioWeight",
+    "BlkioWeightDevice", "CgroupParent", "CpuPeriod", "CpuQuota", "CpuRealtimePeriod", "CpuRealtimeRuntime",
+    "CpuShares", "CpusetCpus", "CpusetMems", "DeviceCgroupRules", "Devices", "Isolation", "KernelMemory",
+    "Memory", "MemoryReservation", "MemorySwap", "MemorySwappiness", "NanoCpus", "OomKillDisable",
+    "OomScoreAdj", "PidsLimit", "ShmSize",
+))  # fmt: skip
+_MODES = frozenset(("PidMode", "IpcMode", "UTSMode", "UsernsMode", "CgroupnsMode", "IDMappings", "SubuidName",
+    "SubgidName"))  # fmt: skip
+_NETWORKS = ("bridge", "none", "host", "default", None)
 SHM_SIZE = 64 << 20  # bytes
-CPUSET = frozenset("0123456789,-")
 HOSTNAME_LIMIT = 64  # bytes: __NEW_UTS_LEN
 
 
@@ -58,88 +67,19 @@ def mounts(host_config: dict[str, Any], ipc_mounts: bool = True) -> list[dict[st
 
 
 def resources(host_config: dict[str, Any]) -> dict[str, Any]:
-    """linux.resources from Docker's HostConfig. Bytes, microseconds, shares; only what was asked for."""
-    get = host_config.get
-    memory: dict[str, Any] = {}
-    if get("Memory"):
-        memory["limit"] = get("Memory")
-        # Docker: as much swap as memory, unless said otherwise; the value is memory plus swap
-        memory["swap"] = get("MemorySwap") or 2 * get("Memory", 0)
-    elif get("MemorySwap"):
-        raise InvalidInput("--memory-swap needs --memory", hint="set both, swap counts memory plus swap")
-    if get("Memory") and (get("MemorySwap") or 0) > 0 and get("MemorySwap", 0) < get("Memory", 0):
-        raise InvalidInput(
-            "--memory-swap is smaller than --memory", hint="it counts memory plus swap; -1 is unlimited"
-        )
-    if get("MemoryReservation"):
-        memory["reservation"] = get("MemoryReservation")
-    if get("MemorySwappiness") is not None and get("MemorySwappiness") != -1:
-        memory["swappiness"] = get("MemorySwappiness")
-    if get("OomKillDisable"):
-        memory["disableOOMKiller"] = True
-    cpu: dict[str, Any] = {}
-    if get("NanoCpus"):
-        if get("CpuQuota") or get("CpuPeriod"):
-            raise InvalidInput("--cpus can't be used with --cpu-period or --cpu-quota")
-        cpu["period"] = CPU_PERIOD
-        cpu["quota"] = get("NanoCpus", 0) * CPU_PERIOD // 1_000_000_000
-    if get("CpuQuota"):
-        cpu["quota"] = get("CpuQuota")
-    if get("CpuPeriod"):
-        cpu["period"] = get("CpuPeriod")
-    if get("CpuShares"):
-        cpu["shares"] = get("CpuShares")
-    for key, name in (("CpusetCpus", "cpus"), ("CpusetMems", "mems")):
-        value = get(key)
-        if value:
-            if not CPUSET.issuperset(value):  # the kernel takes a newline, and what follows it, for a comma
-                raise InvalidInput(f"invalid --cpuset-{name}: {value}", hint="a list such as 0-3,7")
-            cpu[name] = value
-    limit = get("PidsLimit")
-    result: dict[str, Any] = {"pids": {"limit": PIDS_LIMIT if limit is None or limit == 0 else limit}}
-    if memory:
-        result["memory"] = memory
-    if cpu:
-        result["cpu"] = cpu
-    if get("BlkioWeight"):
-        result["blockIO"] = {"weight": get("BlkioWeight")}
-    result["devices"] = security.device_rules(
-        linux_devices(get("Devices")), get("DeviceCgroupRules") or (), bool(get("Privileged"))
-    )
-    return result
+    """linux.resources from Docker's HostConfig. Raises InvalidInput."""
+    if RESOURCES.isdisjoint(host_config):
+        rules = security.device_rules((), (), bool(host_config.get("Privileged")))
+        return {"pids": {"limit": PIDS_LIMIT}, "devices": rules}
+    from estiva.engine import resources
+
+    resources.check(host_config)
+    return resources.oci(host_config)
 
 
-def linux_devices(devices: Any) -> list[dict[str, Any]]:
-    """linux.devices from HostConfig.Devices: the host's node gives type and number."""
-    import os
-    import stat
-
-    result = []
-    for device in devices or ():
-        source = device["PathOnHost"]
-        try:
-            status = os.stat(source)
-        except OSError as error:
-            raise InvalidInput(f"device {source} can't be used: {reason(error)}") from None
-        if stat.S_ISCHR(status.st_mode):
-            kind = "c"
-        elif stat.S_ISBLK(status.st_mode):
-            kind = "b"
-        else:
-            raise InvalidInput(f"{source} is not a device", hint="use -v to share a file or folder")
-        result.append(
-            {
-                "path": device.get("PathInContainer") or source,
-                "type": kind,
-                "major": os.major(status.st_rdev),
-                "minor": os.minor(status.st_rdev),
-                "fileMode": stat.S_IMODE(status.st_mode),
-                "uid": status.st_uid,
-                "gid": status.st_gid,
-                "access": device.get("CgroupPermissions") or "rwm",
-            }
-        )
-    return result
+def special(host_config: dict[str, Any]) -> bool:
+    """Whether a namespace is another than a container has by default, so that engine/sharing.py is needed."""
+    return host_config.get("NetworkMode") not in _NETWORKS or not _MODES.isdisjoint(host_config)
 
 
 def namespaces(host_config: dict[str, Any], shared: dict[str, str]) -> list[dict[str, str]]:
@@ -172,16 +112,12 @@ def security_options(host_config: dict[str, Any]) -> tuple[str, bool]:
     seccomp, no_new_privileges = "", False
     for option in host_config.get("SecurityOpt") or ():
         # the first of both separates: a profile's path may have the other in it
-        key, separator, value = option.partition("=" if "=" in option.partition(":")[0] else ":")
+        key, _, value = option.partition("=" if "=" in option.partition(":")[0] else ":")
         if key == "seccomp" and value:
             seccomp = value
         elif key == "no-new-privileges" and value in ("", "true", "false"):
             no_new_privileges = value != "false"
-        elif key in ("apparmor", "label", "systempaths", "mask", "unmask") and separator:
-            if option in ("apparmor=unconfined", "label=disable", "apparmor:unconfined", "label:disable"):
-                continue
-            raise Unsupported(f"--security-opt {option} is not supported yet")
-        else:
+        elif key not in ("apparmor", "label") or not value:
             raise InvalidInput(
                 f"invalid --security-opt: {option}", hint="seccomp=FILE|unconfined or no-new-privileges"
             )
@@ -231,12 +167,19 @@ def make(
         "readonlyPaths": [] if privileged else security.READONLY_PATHS,
         "rootfsPropagation": "rprivate",
     }
-    if host_config.get("Devices"):
-        linux["devices"] = linux_devices(host_config["Devices"])
+    for key, name in (("MaskedPaths", "maskedPaths"), ("ReadonlyPaths", "readonlyPaths")):
+        if host_config.get(key) is not None:
+            linux[name] = host_config[key]
+    if privileged or host_config.get("Devices"):
+        from estiva.engine import devices
+
+        linux["devices"] = devices.linux_devices(host_config.get("Devices"))
+        linux["devices"] += devices.host_devices() if privileged else ()
     if host_config.get("Sysctls"):
+        from estiva.runtime import protect
+
         linux["sysctl"] = host_config["Sysctls"]
-    if privileged:
-        linux["devices"] = [*linux.get("devices", ()), *host_devices()]
+        protect.plan_sysctls(linux["sysctl"], {entry["type"] for entry in linux["namespaces"]})
     ipc_mounts = "ipc" not in shared and host_config.get("IpcMode") != "host"
     spec = {
         "ociVersion": "1.2.0",
@@ -249,6 +192,14 @@ def make(
         spec["hostname"] = uts_name("hostname", config.get("Hostname") or "")
         if config.get("Domainname"):
             spec["domainname"] = uts_name("domain name", config["Domainname"])
+    if host_config.get("SecurityOpt"):
+        from estiva.engine import confinement
+
+        confinement.label(spec, host_config["SecurityOpt"], privileged)
+    if host_config.get("DeviceRequests"):
+        from estiva.engine import cdi
+
+        cdi.apply(spec, host_config["DeviceRequests"])
     return spec
 
 
@@ -267,25 +218,3 @@ def order(base: list[dict[str, Any]], extra: list[dict[str, Any]]) -> list[dict[
     taken = {mount["destination"].rstrip("/") for mount in extra}
     kept = [mount for mount in base if mount["destination"] not in taken]
     return kept + sorted(extra, key=lambda mount: mount["destination"].rstrip("/").count("/"))
-
-
-def host_devices() -> list[dict[str, Any]]:
-    """Every device node of the host's /dev (not pts, shm, mqueue), for --privileged."""
-    import os
-    import stat
-
-    skip = {"/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/console", "/dev/ptmx", "/dev/fd"}
-    found: list[dict[str, str]] = []
-    pending = ["/dev"]
-    while pending:
-        directory = pending.pop()
-        for entry in os.scandir(directory):
-            if entry.path in skip or entry.is_symlink():
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                pending.append(entry.path)
-            else:
-                mode = entry.stat(follow_symlinks=False).st_mode
-                if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-                    found.append({"PathOnHost": entry.path})
-    return linux_devices(found)
