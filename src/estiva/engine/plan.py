@@ -69,13 +69,13 @@ def make_in(
         "ephemeral": False,
         "detach": False,
         "stop_signal": config.get("StopSignal") or "",
+        "cgroup_parent": host_config.get("CgroupParent") or "",
     }
 
 
 def load_seccomp(option: str) -> dict[str, Any] | None:
     if option == "unconfined":
         return None
-        "cgroup_parent": host_config.get("CgroupParent") or "",
     if option in ("", "builtin"):
         return {}
     from estiva.files import read_bounded
