@@ -63,18 +63,24 @@ python_is_ready() { # the dependencies are those of this pyproject.toml, and for
 
 setup_python() {
     extra=${1:-}
-    ! python_is_ready "$extra" || return 0
+    python_is_ready "$extra" || make_python "$extra" || exit
+    for program in estiva estiva-oci; do # see src/estiva/quickload.py
+        PYTHONPATH=src .venv/bin/python3 -m estiva.quickload $program || fail "the modules of $program can't be loaded"
+    done
+}
+
+make_python() {
     (
         flock 9
-        ! python_is_ready "$extra" || exit 0
+        ! python_is_ready "$1" || exit 0
         python=$(find_python) || exit 1
         echo "making .venv with $("$python" --version) and the dependencies of pyproject.toml"
         rm -f .venv/estiva-setup
-        make_venv "$python" "$extra" >"$setup_log" 2>&1 || {
+        make_venv "$python" "$1" >"$setup_log" 2>&1 || {
             tail -n 5 "$setup_log" >&2
             fail "the virtual environment .venv could not be made"
         }
-        { cksum <pyproject.toml && echo "$extra"; } >.venv/estiva-setup
+        { cksum <pyproject.toml && echo "$1"; } >.venv/estiva-setup
     ) 9<tools/setup.sh
 }
 

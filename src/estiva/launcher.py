@@ -10,6 +10,10 @@ CHECKOUT = SOURCE.rpartition("/")[0] or "."
 sys.path.insert(0, SOURCE)
 sys.path.append(f"{CHECKOUT}/.venv/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages")
 
+from estiva import quickload  # noqa: E402
+
+quickload.install("estiva")
+
 from estiva.cli.main import main  # noqa: E402
 
 main()
