@@ -179,7 +179,17 @@ class Running:
     def __enter__(self) -> Running:
         self.init.ready()
         self.init.start()
+        # execve hands the parent's fd back before /proc shows the new arguments
+        while not self._shows_arguments():
+            time.sleep(0.002)
         return self
+
+    def _shows_arguments(self) -> bool:
+        try:
+            with open(f"/proc/{self.init.pid}/cmdline") as line, open(f"/proc/{self.init.pid}/stat") as stat:
+                return bool(line.read()) or stat.read().rpartition(")")[2].split()[0] in "ZX"
+        except OSError:
+            return True
 
     def __exit__(self, *error: object) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -188,7 +198,7 @@ class Running:
         self.init.close()
         os.close(self.out)
 
-    def read(self, until: str, timeout: float = 10.0) -> str:
+    def read(self, until: str, timeout: float = 120.0) -> str:
         """Its output up to and with `until`."""
         text = b""
         deadline = time.monotonic() + timeout

@@ -1,9 +1,12 @@
 """What holds for all tests: those of the erofs driver run where this machine can mount such a layer."""
 
 import os
+import signal
 import tempfile
 
 import pytest
+
+pytest_plugins = ["bundle"]  # imported before any test module does, so that its assertions tell what they saw
 
 
 def can_mount_erofs():
@@ -14,6 +17,8 @@ def can_mount_erofs():
 
 
 def pytest_configure(config):
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # of a shell's background job: children inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "erofs: needs the erofs driver, as do tests with a parameter `erofs`")
 
 

@@ -130,7 +130,7 @@ class Host:
         self.prefix = ["nsenter", "-t", str(self.netns.pid), "-n"]
         self.children = []
 
-    def estiva(self, *words, status=0, input=None, text=True, timeout=60, env=None):
+    def estiva(self, *words, status=0, input=None, text=True, timeout=300, env=None):
         """Run the command line; its CompletedProcess. `status=None` takes any exit status."""
         done = subprocess.run(
             [*self.prefix, ESTIVA, *map(str, words)],
@@ -168,7 +168,7 @@ class Host:
         self.estiva("commit", *for_change, container, name)
         self.estiva("rm", container)
 
-    def python(self, code, timeout=120, status=0):
+    def python(self, code, timeout=300, status=0):
         """Run a Python program that imports estiva, in this host."""
         done = subprocess.run(
             [*self.prefix, str(CHECKOUT / ".venv/bin/python3"), "-c", code],
@@ -190,9 +190,7 @@ class Host:
     def power_cut(self):
         """All processes, cgroups, mounts, interfaces and the run root are gone."""
         self.kill_containers()
-        eventually(lambda: not any(pathlib.Path(d, "cgroup.procs").read_text() for d in self.cgroups()))
-        for directory in self.cgroups():
-            os.rmdir(directory)
+        eventually(self.remove_cgroups)
         for line in reversed(self.mounts()):
             subprocess.run(["umount", "-l", line.split()[1]], check=False)
         shutil.rmtree(f"{self.folder}/run")
@@ -239,6 +237,13 @@ class Host:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(int(pid), signal.SIGKILL)
 
+    def remove_cgroups(self):
+        """Whether none is there any more: one can be removed a moment after its last process has ended."""
+        for directory in self.cgroups():
+            with contextlib.suppress(OSError):
+                os.rmdir(directory)
+        return not self.cgroups()
+
     def tear_down(self):
         self.kill_containers()  # of a test that failed
         for line in reversed(self.mounts()):
@@ -266,8 +271,8 @@ def host(driver=None):
     made.close()
 
 
-def eventually(condition, seconds=10):
-    """Wait until `condition` gives something true; that."""
+def eventually(condition, seconds=120):
+    """Wait until `condition` gives something true; that. The bound is for what never comes, not for a slow machine."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         result = condition()

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 import pytest
 
 MARK = "ESTIVA_TEST_NETNS"
-TIMEOUT = 5.0
+TIMEOUT = 60.0
 
 _RUNNER = """
 import importlib.util, sys
@@ -52,7 +52,7 @@ def own_netns(test: Callable[[], None]) -> Callable[[], None]:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -85,7 +85,7 @@ class Lab:
 
     def netns(self) -> int:
         """The pid of a sleeping process in a netns of its own."""
-        process = subprocess.Popen(["unshare", "-n", "sleep", "100"])
+        process = subprocess.Popen(["unshare", "-n", "sleep", "3600"])
         self.processes.append(process)
         here = os.readlink("/proc/self/ns/net")
         deadline = time.monotonic() + TIMEOUT

@@ -55,7 +55,7 @@ class Runtime:
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
             process = self.popen(*words, stdout=out, stderr=err, **options)
             try:
-                process.wait(timeout=30)
+                process.wait(timeout=300)
             finally:
                 process.kill()
                 process.wait()
@@ -76,7 +76,7 @@ class Runtime:
     def state(self, id):
         return json.loads(self("state", id))
 
-    def wait(self, id, status="stopped", timeout=10):
+    def wait(self, id, status="stopped", timeout=120):
         deadline = time.monotonic() + timeout
         while self.state(id)["status"] != status:
             assert time.monotonic() < deadline, self.state(id)
@@ -146,10 +146,10 @@ class Machine:
 
     def run(self, *words, **options):
         """(exit status, stdout, stderr)"""
-        done = subprocess.run(self.words(*words), capture_output=True, text=True, timeout=90, **options)
+        done = subprocess.run(self.words(*words), capture_output=True, text=True, timeout=300, **options)
         return done.returncode, done.stdout, done.stderr
 
-    def until(self, *words, timeout=60):
+    def until(self, *words, timeout=240):
         """Try a command until it succeeds."""
         deadline = time.monotonic() + timeout
         while self.run(*words)[0]:
@@ -161,11 +161,11 @@ class Machine:
         for daemon in reversed(self.daemons):
             daemon.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                daemon.wait(timeout=20)
+                daemon.wait(timeout=60)
             daemon.kill()
             daemon.wait()
         inside = os.readlink(f"/proc/{self.holder.pid}/ns/mnt")
-        for _ in range(50):  # conmon has podman clean up after a container, in its own time
+        for _ in range(300):  # conmon has podman clean up after a container, in its own time
             if not [pid for pid in self.others(inside) if not gone(pid)]:
                 break
             time.sleep(0.1)

@@ -60,7 +60,7 @@ def test_a_missing_command(ctr, box):  # noqa: F811
 
 
 def test_a_task_s_life(ctr, box):  # noqa: F811
-    ctr("run", "-d", *flags(box), "t", "/bin/sleep", "100")
+    ctr("run", "-d", *flags(box), "t", "/bin/sleep", "1000")
     assert listed(ctr, "t") == "RUNNING"
     assert ctr("task", "exec", "--exec-id", "e", "t", "/bin/id", "-u") == "0\n"
     assert ctr.run("task", "exec", "--exec-id", "f", "t", "/bin/sh", "-c", "exit 5")[0] == 5
@@ -71,7 +71,7 @@ def test_a_task_s_life(ctr, box):  # noqa: F811
     assert "memory" in ctr("task", "metrics", "t")
     assert len(ctr("task", "ps", "t").splitlines()) == 2
     ctr("task", "kill", "-s", "SIGKILL", "t")
-    for _ in range(50):
+    for _ in range(1200):
         if listed(ctr, "t") == "STOPPED":
             break
         time.sleep(0.1)

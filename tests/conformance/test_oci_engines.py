@@ -129,7 +129,7 @@ def test_network(engine):
     script = "ls /sys/class/net"
     assert engine("run", "--rm", "box", "sh", "-c", script).split() == ["eth0", "lo"]
     assert engine("run", "--rm", "--network=none", "box", "sh", "-c", script).split() == ["lo"]
-    engine("run", "-d", "--name", "first", "box", "sleep", "100")
+    engine("run", "-d", "--name", "first", "box", "sleep", "1000")
     mine = engine("exec", "first", "readlink", "/proc/self/ns/net")
     assert engine("run", "--rm", "--network=container:first", "box", "readlink", "/proc/self/ns/net") == mine
     engine("rm", "-f", "first")
@@ -143,14 +143,14 @@ def test_terminal(engine):
     words = engine.machine.words(*engine.command, "run", "--rm", "-it", "box", "sh", "-c", "tty; exit 5")
     ran = subprocess.run(
         ["script", "-qec", " ".join(f"'{word}'" for word in words), "/dev/null"],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert "/dev/pts/0" in ran.stdout
     assert ran.returncode == 5
 
 
 def test_exec(engine):
-    engine("run", "-d", "--name", "one", "box", "sleep", "100")
+    engine("run", "-d", "--name", "one", "box", "sleep", "1000")
     assert engine("exec", "one", "id", "-u") == "0\n"
     assert (
         engine("exec", "-u", "1000", "-e", "A=b", "-w", "/tmp", "one", "sh", "-c", "id -u; echo $A; pwd")
@@ -159,10 +159,10 @@ def test_exec(engine):
     assert engine.run("exec", "one", "sh", "-c", "exit 5")[0] == 5
     assert engine("exec", "-i", "one", "cat", input="typed") == "typed"
     status, out, err = engine.run("exec", "one", "nonexist")
-    assert status == {"podman": 127, "docker": 126}[engine.name]
+    assert status in (126, 127)  # docker has changed its mind on this
     assert "executable file not found in $PATH" in out + err
     engine("exec", "-d", "one", "touch", "/tmp/detached")
-    for _ in range(50):
+    for _ in range(1200):
         if engine("exec", "one", "ls", "/tmp") == "detached\n":
             break
         time.sleep(0.1)
@@ -175,12 +175,12 @@ def test_stop_start_kill(engine):
     engine("run", "-d", "--name", "one", "box", *LOOP)
     while "up" not in engine("logs", "one"):
         time.sleep(0.1)
-    engine("stop", "-t", "10", "one")
+    engine("stop", "-t", "120", "one")
     assert engine("inspect", "-f", "{{.State.ExitCode}}", "one") == "6\n"
     assert engine("logs", "one").split() == ["up", "bye"]
     engine("start", "one")
     assert engine.status("one") == "running"
-    engine("restart", "-t", "5", "one")
+    engine("restart", "-t", "120", "one")
     assert engine.status("one") == "running"
     engine("kill", "one")
     engine("wait", "one")
@@ -190,6 +190,8 @@ def test_stop_start_kill(engine):
 
 def test_pause(engine):
     engine("run", "-d", "--name", "one", "box", *LOOP)
+    while "up" not in engine("logs", "one"):
+        time.sleep(0.1)
     engine("pause", "one")
     assert engine.status("one") == "paused"
     engine("unpause", "one")
@@ -199,7 +201,7 @@ def test_pause(engine):
 
 
 def test_update(engine):
-    engine("run", "-d", "--name", "one", "-m", "64m", "box", "sleep", "100")
+    engine("run", "-d", "--name", "one", "-m", "64m", "box", "sleep", "1000")
     engine("update", "-m", "96m", "--memory-swap", "96m", "one")
     script = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; true"
     assert engine("exec", "one", "sh", "-c", script) == f"{96 << 20}\n"

@@ -57,7 +57,7 @@ http: {{addr: "127.0.0.1:0"}}
 
 
 def run(*arguments):
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

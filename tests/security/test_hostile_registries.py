@@ -235,7 +235,7 @@ def test_a_push_without_the_right_to(box):
 
 @pytest.mark.parametrize(("name", "pattern"), [("broken:1", "500"), ("closing:1", f"127.0.0.1:{PORT}")])
 def test_a_registry_that_is_broken_for_good(box, name, pattern):
-    _, stderr = box.patient[name].communicate(timeout=30)
+    _, stderr = box.patient[name].communicate(timeout=300)
     assert box.patient[name].returncode == 1 and re.search(pattern, one_line(stderr)), stderr
 
 

@@ -16,7 +16,6 @@ from estiva.runtime.exec import execute
 from estiva.runtime.rootfs import Rootfs
 
 pytestmark = requires_kernel
-pytest_plugins = ["bundle"]
 
 
 def put(rootfs: Rootfs, path: str) -> str:

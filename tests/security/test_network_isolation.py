@@ -6,7 +6,7 @@ import socket
 import struct
 import subprocess
 
-from netlab import Lab, at, inside, ip, own_netns, reaches, server
+from netlab import TIMEOUT, Lab, at, inside, ip, own_netns, reaches, server
 
 ONE, TWO = "a" * 64, "b" * 64
 
@@ -36,8 +36,8 @@ def _mac(interface: str) -> str:
     return words[words.index("link/ether") + 1]
 
 
-def _arrives(listening: socket.socket) -> bool:
-    listening.settimeout(0.3)
+def _arrives(listening: socket.socket, seconds: float = TIMEOUT) -> bool:
+    listening.settimeout(seconds)
     try:
         listening.recv(64)
     except TimeoutError:
@@ -57,11 +57,11 @@ def test_a_container_can_not_reach_the_hosts_loopback() -> None:
             _send(pid, "eth0", _frame(endpoint.mac, gateway, endpoint.ip, endpoint.gateway, b"fair"))
             assert _arrives(listening)  # the frames are good
             _send(pid, "eth0", _frame(endpoint.mac, gateway, endpoint.ip, "127.0.0.1", b"to loopback"))
-            assert not _arrives(listening)
+            assert not _arrives(listening, 0.3)
             _send(pid, "eth0", _frame(endpoint.mac, gateway, "127.0.0.1", endpoint.gateway, b"as loopback"))
-            assert not _arrives(listening)
+            assert not _arrives(listening, 0.3)
             _send(pid, "eth0", _frame(endpoint.mac, gateway, "192.0.2.77", endpoint.gateway, b"as another"))
-            assert not _arrives(listening)
+            assert not _arrives(listening, 0.3)
 
 
 @own_netns
@@ -80,7 +80,7 @@ def test_a_neighbour_can_not_use_a_port_published_on_loopback() -> None:
                 local.sendto(b"fair", ("127.0.0.1", 99))
             assert _arrives(listening)
             _send(machine, "lan", _frame(source, _mac("lan0"), "192.0.2.9", "127.0.0.1", b"from outside"))
-            assert not _arrives(listening)
+            assert not _arrives(listening, 0.3)
 
 
 @own_netns
@@ -97,7 +97,7 @@ def test_bridges_do_not_reach_each_other() -> None:
         with server(one, 80), server(two, 80):
             assert not reaches(one, second.ip, 80)
             assert not reaches(two, first.ip, 80)
-            assert reaches(0, first.ip, 80) and reaches(0, second.ip, 80)
+            assert reaches(0, first.ip, 80, TIMEOUT) and reaches(0, second.ip, 80, TIMEOUT)
 
 
 @own_netns

@@ -105,7 +105,7 @@ def test_a_body_that_lies_about_its_length_is_bounded(server):
 
 def test_an_endless_chunked_manifest_is_bounded(server):
     with socket.create_connection(server.address.split(":")) as raw:
-        raw.settimeout(10)
+        raw.settimeout(120)
         head = f"PUT /v2/a/b/manifests/x HTTP/1.1\r\nHost: x\r\nContent-Type: {OCI_MANIFEST}\r\n"
         raw.sendall(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n")
         for _ in range(6):

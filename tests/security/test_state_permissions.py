@@ -100,7 +100,7 @@ def test_temporary_files_are_private_while_they_are_written(box):
         for status in eventually(lambda: halfway(child.pid, ingest)):
             assert stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) == 0o600
         sink.write(source.read())
-    assert child.wait(20) == 0
+    assert child.wait(120) == 0
 
 
 def halfway(pid, ingest):

@@ -101,7 +101,7 @@ def test_an_interrupted_build_leaves_nothing(box: Host, context: pathlib.Path) -
     while child.stderr.readline().strip() != "started":
         assert child.poll() is None
     os.kill(child.pid, number)
-    assert child.wait() != 0
+    assert child.wait(300) != 0
     child.stderr.close()
     eventually(lambda: not running(f"sleep {1000 + number}"))
     box.estiva("system", "check", status=None)

@@ -18,7 +18,7 @@ from estiva.runtime.cgroup import Cgroup, sweep, version
 MAKE = Callable[..., Cgroup]
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -52,7 +52,7 @@ def reap(pid: int) -> int:
 
 
 def sleep_long() -> None:
-    time.sleep(60)
+    time.sleep(1000)
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_add_moves_another_process(make: MAKE, one_thread: bool) -> None:
     group = make()
     pid = os.fork()
     if pid == 0:
-        time.sleep(60)
+        time.sleep(1000)
         os._exit(0)
     try:
         group.add(pid, one_thread=one_thread)
@@ -134,7 +134,7 @@ def test_enter_fd_clones_straight_into_the_v2_tree(make: MAKE) -> None:
     if pid == 0:
         try:
             group.enter()
-            time.sleep(60)
+            time.sleep(1000)
         finally:
             os._exit(0)
     os.close(fd)

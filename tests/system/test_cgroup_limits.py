@@ -100,7 +100,7 @@ def test_pids_limit_stops_a_fork_loop(make: MAKE) -> None:
         for _ in range(20):
             try:
                 if os.fork() == 0:
-                    time.sleep(30)
+                    time.sleep(1000)
                     os._exit(0)
                 made += 1
             except BlockingIOError:
@@ -141,20 +141,29 @@ def test_cpu_quota_period_and_burst_are_set(make: MAKE) -> None:
 
 
 def test_cpu_quota_throttles(make: MAKE) -> None:
-    group = make({"cpu": {"quota": 10000, "period": 50000}})
+    """2 ms of every 50: even a machine with much else to do gives more than that."""
+    group = make({"cpu": {"quota": 2000, "period": 50000}})
     file(group, ("cpu", "cpu.cfs_quota_us"), "cpu.max")
 
     def burn() -> int:
-        end = time.monotonic() + 0.5
-        while time.monotonic() < end:
+        while True:
             pass
-        return 0
 
-    assert reap(spawn(group, burn)) == 0
-    cpu = group.stats()["cpu"]
-    assert cpu["throttled_periods"] > 0 and cpu["throttled_ns"] > 0
-    assert cpu["usage_ns"] < 350_000_000
-    assert cpu["usage_ns"] > 0 and cpu["user_ns"] > 0  # v1 counts the one exactly, the other by ticks
+    begin = time.monotonic()
+    pid = spawn(group, burn)
+    while True:
+        cpu = group.stats()["cpu"]
+        elapsed = time.monotonic() - begin
+        if (
+            elapsed > 0.5 and cpu["throttled_periods"] > 3 and cpu["user_ns"] > 0
+        ):  # v1 counts user time by ticks
+            break
+        assert elapsed < 120, cpu
+        time.sleep(0.02)
+    group.kill()
+    assert reap(pid) == -signal.SIGKILL
+    assert cpu["throttled_ns"] > 0
+    assert 0 < cpu["usage_ns"] < elapsed * 1e9 / 2
 
 
 @pytest.mark.parametrize(("shares", "weight"), [(2, "1"), (1024, "100"), (2048, "174"), (262144, "10000")])
@@ -181,8 +190,13 @@ def test_shares_of_one_to_three_divide_a_cpu(make: MAKE) -> None:
         time.sleep(0.002)
     before = [group.stats()["cpu"]["usage_ns"] for group in groups]
     os.write(go, b"++")
-    time.sleep(1.0)
-    used = [group.stats()["cpu"]["usage_ns"] - old for group, old in zip(groups, before, strict=True)]
+    used = [0, 0]
+    deadline = time.monotonic() + 120
+    while (
+        sum(used) < 1e9 and time.monotonic() < deadline
+    ):  # a second of that cpu, however long others hold it
+        time.sleep(0.05)
+        used = [group.stats()["cpu"]["usage_ns"] - old for group, old in zip(groups, before, strict=True)]
     for group, pid in zip(groups, pids, strict=True):
         group.kill()
         reap(pid)
@@ -237,7 +251,7 @@ def test_a_limit_below_what_is_in_use_is_refused(make: MAKE) -> None:
     def hold() -> int:
         held = b"x" * (24 * MIB)
         os.write(told, b"+")
-        time.sleep(60)
+        time.sleep(1000)
         return len(held)
 
     pid = spawn(group, hold)

@@ -173,4 +173,4 @@ def test_a_containers_lock_is_had_by_one(tmp_path):
         )
         for _ in range(4)
     ]
-    assert [taker.communicate(timeout=60)[1] for taker in takers] == [b""] * 4
+    assert [taker.communicate(timeout=300)[1] for taker in takers] == [b""] * 4

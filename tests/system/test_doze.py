@@ -1,16 +1,18 @@
 """A detached container's monitor dozes as a shell and misses nothing (engine/doze.py)."""
 
+import functools
 import json
 import os
 import pathlib
 import shutil
 import signal
 import subprocess
-import time
 
 import pytest
 
 from enginekit import IMAGE, eventually, host
+from estiva.engine import doze
+from ocikit import gone
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +39,20 @@ def gate(box):
 
 
 def dozes(pid):
-    return os.readlink(f"/proc/{pid}/exe").endswith("dash")
+    return os.readlink(f"/proc/{pid}/exe").endswith("/dash")
+
+
+@functools.cache
+def can_doze():
+    """Whether monitors do here; without dash, or before Linux 6.15, they must do all this awake."""
+    return any(os.access(shell, os.X_OK) for shell in doze.SHELLS) and doze.tells_status()
 
 
 def start(box, *words):
     box.estiva("run", "-d", "--name", "dozer", "-v", f"{box.folder}/gate:/gate", *words)
     pid = monitor(box, "dozer")
-    eventually(lambda: dozes(pid), 30)
+    if can_doze():
+        eventually(lambda: dozes(pid))
     return pid
 
 
@@ -73,6 +82,8 @@ def test_output_wakes_it_and_none_is_lost(box):
 
 
 def test_it_takes_little_memory(box):
+    if not can_doze():
+        pytest.skip("needs dash and Linux 6.15")
     pid = start(box, "--network", "none", IMAGE, "sleep", "100")
     pss = next(line for line in open(f"/proc/{pid}/smaps_rollup") if line.startswith("Pss:"))
     assert int(pss.split()[1]) < 2500
@@ -111,7 +122,7 @@ def test_rm_of_an_auto_removed_one(box):
 def test_killed_while_it_dozes(box):
     pid = start(box, "--network", "none", IMAGE, "sleep", "100")
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not os.path.exists(f"/proc/{pid}") or time.sleep(0))
+    eventually(lambda: gone(pid))
     assert box.out("ps", "-q") == ""
     assert box.out("inspect", "-f", "{{.State.Status}}", "dozer") == "exited"
     box.estiva("rm", "dozer")

@@ -9,6 +9,7 @@ import pytest
 
 from enginekit import IMAGE, eventually, host
 from killkit import Shot, assert_nothing_left, assert_well, kill, monitors, traces
+from ocikit import gone
 
 SPAN = 0.25  # seconds: longer than a run takes beside eleven others
 RUNS = (
@@ -90,11 +91,7 @@ def orphan(box, *words):
 
 
 def monitors_alive(box):
-    return [
-        pid
-        for pid in monitors(box)
-        if os.path.exists(f"/proc/{pid}") and "Z" not in open(f"/proc/{pid}/stat").read()
-    ]
+    return [pid for pid in monitors(box) if not gone(pid)]
 
 
 def state(box, name):
@@ -192,12 +189,12 @@ def test_prune_tells_what_it_swept(box):
 
 def test_who_waits_hears_of_a_killed_monitor(box):
     watcher = box.start("run", "--name", "seen", IMAGE, "sleep", "300", stderr=-1, text=True)
-    eventually(lambda: monitors(box))
+    eventually(lambda: box.out("ps", "-q"))
     waiter = box.start("wait", "seen", stdout=-1, text=True)
     kill(*monitors(box))
-    assert watcher.wait(10) == 125 and "monitor was killed" in watcher.stderr.read()
+    assert watcher.wait(120) == 125 and "monitor was killed" in watcher.stderr.read()
     watcher.stderr.close()
-    assert waiter.communicate(timeout=10)[0] == "137\n"
+    assert waiter.communicate(timeout=120)[0] == "137\n"
     assert_well(box)
     box.estiva("rm", "seen")
     assert_nothing_left(box)

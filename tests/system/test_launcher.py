@@ -17,7 +17,6 @@ from estiva.runtime.rootfs import Rootfs
 from estiva.runtime.sync import StepFailed
 
 pytestmark = requires_kernel
-pytest_plugins = ["bundle"]
 
 
 def fds() -> set[str]:

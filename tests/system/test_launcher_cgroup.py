@@ -14,15 +14,15 @@ from estiva.runtime.exec import execute
 from estiva.runtime.rootfs import Rootfs
 
 pytestmark = requires_kernel
-pytest_plugins = ["bundle"]
 
 
 @pytest.fixture
 def cgroup() -> Iterator[Cgroup]:
-    made = Cgroup.create(f"/estiva-test/launcher-{os.getpid()}", {})
+    made = Cgroup.create(f"/estiva-test-{os.urandom(6).hex()}/launcher", {})
     yield made
-    made.kill()
-    made.remove()
+    top = Cgroup.open(os.path.dirname(made.path))
+    top.kill()
+    top.remove()
 
 
 MOUNT = {

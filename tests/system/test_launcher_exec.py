@@ -15,7 +15,6 @@ from estiva.runtime.exec import execute
 from estiva.runtime.rootfs import Rootfs
 
 pytestmark = requires_kernel
-pytest_plugins = ["bundle"]
 
 
 @pytest.fixture

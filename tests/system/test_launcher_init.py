@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
 
 import bundle
 from bundle import config, requires_kernel, run
+from enginekit import eventually
 from estiva.runtime import container
 from estiva.runtime.rootfs import Rootfs
 
 pytestmark = requires_kernel
-pytest_plugins = ["bundle"]
 
 
 @pytest.mark.parametrize(("script", "status"), [("exit 5", 5), ("kill -TERM $$", 143), ("true", 0)])
@@ -23,7 +22,10 @@ def test_ends_as_the_command_ends(rootfs: Rootfs, script: str, status: int) -> N
 
 
 def test_reaps_orphans(rootfs: Rootfs) -> None:
-    script = "(sleep 0.02 & exec true); sleep 0.2; grep -l '^State:.Z' /proc/[0-9]*/status; echo done"
+    script = """(sh -c 'echo $$ > /tmp/orphan; exec sleep 0.02' & exec true)
+        until [ -s /tmp/orphan ]; do sleep 0.01; done
+        i=0; while [ -e /proc/$(cat /tmp/orphan) ]; do sleep 0.02; i=$((i+1)); [ $i -lt 3000 ] || exit 1; done
+        echo done"""
     assert run(config("sh", "-c", script), rootfs, init=True) == (0, "done\n")
 
 
@@ -39,10 +41,7 @@ def test_forwards_signals(rootfs: Rootfs) -> None:
 def test_holds_nothing_open_and_few_rights(rootfs: Rootfs) -> None:
     with bundle.Running(config("sh", "-c", "echo up; exec sleep 100"), rootfs, init=True) as it:
         it.read("up\n")
-        deadline = time.monotonic() + 5
-        while os.listdir(f"/proc/{it.init.pid}/fd") and time.monotonic() < deadline:
-            time.sleep(0.005)
-        assert os.listdir(f"/proc/{it.init.pid}/fd") == []
+        eventually(lambda: os.listdir(f"/proc/{it.init.pid}/fd") == [])
         status = Path(f"/proc/{it.init.pid}/status").read_text()
         assert "CapEff:\t0000000000000020\n" in status  # CAP_KILL
         assert os.stat(f"/proc/{it.init.pid}/exe").st_uid == 0

@@ -6,11 +6,10 @@ import os
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
-from netlab import Lab, at, inside, ip, own_netns, reaches, server, talk
+from netlab import TIMEOUT, Lab, at, inside, ip, own_netns, reaches, server, talk
 
 ONE, TWO, THREE = "a" * 64, "b" * 64, "c" * 64
 
@@ -118,7 +117,7 @@ def test_published_udp_port_and_its_next_container() -> None:
         machine = lab.machine("192.0.2.9", "192.0.2.1")
         with at(machine):
             client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        client.settimeout(2)
+        client.settimeout(TIMEOUT)
         bridge.ensure(lab.db, lab.paths)
         client.sendto(b"too early", ("192.0.2.1", 5353))  # a flow that stays with the host, if not forgotten
         ports = [{"HostIp": "", "HostPort": "5353", "ContainerPort": "53", "Protocol": "udp"}]
@@ -386,6 +385,7 @@ from estiva.paths import Paths
 from estiva.store.database import Database
 paths = Paths(sys.argv[1], sys.argv[2])
 db = Database(paths.database)
+print("ready", flush=True)
 sys.stdin.readline()
 for n in range(5):
     print(bridge.reserve(db, paths, f"{sys.argv[3]}-{n}"))
@@ -400,14 +400,15 @@ def test_concurrent_first_use_gives_no_address_twice() -> None:
         command = [sys.executable, "-c", _ONE_OF_MANY, lab.paths.root, lab.paths.run_root]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         running = [subprocess.Popen([*command, str(n)], **pipes) for n in range(20)]
-        time.sleep(0.5)
+        for process in running:
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
         for process in running:
             assert process.stdin is not None
             process.stdin.write("\n")
             process.stdin.flush()
         found = []
         for process in running:
-            out, _ = process.communicate(timeout=60)
+            out, _ = process.communicate(timeout=300)
             assert process.returncode == 0
             found += out.split()
         assert len(found) == len(set(found)) == 100

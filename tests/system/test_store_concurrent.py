@@ -84,7 +84,7 @@ def test_loading_and_removing_at_once(store, saved, tmp_path):
     children = [
         subprocess.Popen(command(tmp_path, saved, 6), stderr=subprocess.PIPE, text=True) for _ in range(5)
     ]
-    errors = [child.communicate(timeout=120)[1] for child in children]
+    errors = [child.communicate(timeout=600)[1] for child in children]
     assert errors == [""] * 5
     assert settle(store) == []
 

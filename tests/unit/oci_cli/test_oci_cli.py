@@ -263,7 +263,7 @@ def test_init_waits_through_callers_that_say_nothing(tmp_path):
     os.rename(tmp_path / "again", tmp_path / listener.NAME)
     channel = listener.connect(str(tmp_path))
     channel.send(sync.GO)
-    thread.join(timeout=10)
+    thread.join(timeout=120)
     assert not thread.is_alive()
     assert not os.get_inheritable(child.fd)
     channel.close()

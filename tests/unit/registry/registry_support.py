@@ -16,7 +16,7 @@ import sys
 import tarfile
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import aiohttp
 from aiohttp import web
@@ -33,7 +33,9 @@ OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
-QUICK = Settings(connect=2, stall=0.5, attempts=3, backoff=0.01, backoff_limit=0.02)
+# Quick to try again, but patient with a slow machine; where a registry falls silent, the client is not.
+QUICK = Settings(connect=60, stall=120, attempts=3, backoff=0.01, backoff_limit=0.02)
+IMPATIENT = replace(QUICK, stall=3)
 
 
 def sha256(data: bytes) -> str:
@@ -42,7 +44,7 @@ def sha256(data: bytes) -> str:
 
 def ask(address, method, path, body=b"", headers=None):
     """One HTTP request; (status, headers, body)."""
-    connection = http.client.HTTPConnection(address, timeout=10)
+    connection = http.client.HTTPConnection(address, timeout=120)
     try:
         connection.request(method, path, body, headers or {})
         response = connection.getresponse()
@@ -198,16 +200,25 @@ class Loop:
         return self
 
     def call(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(20)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(120)
 
     def enter(self, manager):
         return self.call(self.stack.enter_async_context(manager))
 
     def __exit__(self, *error):
         self.call(self.stack.aclose())
+        self.call(self._end_tasks())
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(10)
+        self.thread.join(120)
         self.loop.close()
+
+    async def _end_tasks(self):
+        """Requests whose client has hung up may still be at work."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self.loop.shutdown_asyncgens()
 
 
 class Server(Loop):
@@ -325,9 +336,17 @@ class Proxy(Loop):
 
     async def _stall(self, request, fault):
         response = await self._start(request, fault.value)
-        await asyncio.sleep(3)
-        request.transport.close()
+        await self._hung_up(request)
         return response
+
+    async def _silent(self, request, fault):
+        await self._hung_up(request)
+        return web.Response()
+
+    async def _hung_up(self, request):
+        """Until the client has had enough, however long that takes it."""
+        while request.transport is not None and not request.transport.is_closing():
+            await asyncio.sleep(0.02)
 
     async def _flip(self, request, fault):
         status, headers, body = await self._body(request)
@@ -375,7 +394,7 @@ class Proxy(Loop):
         return web.Response()
 
 
-def wait_for(condition, seconds=5.0):
+def wait_for(condition, seconds=120.0):
     """Poll until `condition()` is true."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -428,7 +447,7 @@ def process(arguments, ready, **options):
     finally:
         running.terminate()
         try:
-            running.wait(10)
+            running.wait(60)
         finally:
             running.kill()
             running.wait()

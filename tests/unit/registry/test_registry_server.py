@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import time
 
 import pytest
 
@@ -178,7 +177,8 @@ def test_a_broken_chunk_counts_as_far_as_it_came(server):
             f"PATCH {place} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\nContent-Range: 0-999999\r\n\r\n"
         )
         raw.sendall(head.encode() + b"y" * 50_000)
-        time.sleep(0.2)
+        part = f"{server.root}/uploads/{place.rpartition('/')[2]}"
+        wait_for(lambda: os.path.getsize(part) == 50_000)
     wait_for(lambda: ask(server.address, "GET", place)[1]["Range"] == "0-49999")
 
 

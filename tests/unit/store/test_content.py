@@ -140,7 +140,7 @@ def test_the_second_waits_and_finds_it(store):
     assert seen == []
     first.write(DATA[100:])
     first.commit()
-    thread.join(5)
+    thread.join(120)
     assert seen == [True]
     assert os.listdir(store.paths.ingest) == []
 
@@ -158,7 +158,7 @@ def test_the_second_goes_on_where_the_first_gave_up(store):
     thread.start()
     time.sleep(0.02)
     first.close()
-    thread.join(5)
+    thread.join(120)
     assert seen == [100]
 
 

@@ -3,7 +3,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
@@ -206,13 +205,11 @@ def test_forty_processes_write_at_once(path):
     db = Database(path)
     put(db, "count", "0")
     db.close()
-    begin = time.monotonic()
     command = [sys.executable, "-I", "-S", "-c", WRITER, source(), path]
     children = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(40)]
     errors = [child.communicate()[1] for child in children]
     assert [child.returncode for child in children] == [0] * 40, errors
     assert db.read("SELECT value FROM meta WHERE key = 'count'") == [("400",)]
-    assert time.monotonic() - begin < 60
 
 
 def test_twenty_processes_create_it_at_once(path):
