@@ -73,6 +73,11 @@ class Platform:
             str(document.get("variant") or ""),
         )
 
+    def document(self) -> dict[str, str]:
+        """As a descriptor's `platform` has it; empty if nothing is known."""
+        parts = {"os": self.os, "architecture": self.architecture, "variant": self.variant}
+        return {key: value for key, value in parts.items() if value}
+
     def fallbacks(self) -> list[Platform]:
         """This platform and those whose programs run on it, the best first."""
         arch, variant = self.architecture, self.variant

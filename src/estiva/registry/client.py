@@ -10,6 +10,7 @@ import asyncio
 from estiva.errors import Denied, InvalidInput, oneline
 from estiva.oci.reference import DEFAULT_REGISTRY, Reference
 from estiva.registry import auth
+from estiva.registry.plan import AS_IT_CAME, Packing
 from estiva.registry.progress import Progress
 from estiva.registry.pull import Pull
 from estiva.registry.push import Push
@@ -28,10 +29,14 @@ def pull(
     ref: Reference,
     *,
     platform: str | None = None,
+    every: bool = False,
+    name: Reference | None = None,
     progress: Callback | None = None,
     config: Settings | None = None,
 ) -> Image:
     """Bring the image that `ref` means, for `platform` (default: this machine's), into the store.
+
+    `every`: the images of all platforms, under one name. `name`: what it is called here, by default as there.
 
     `progress` gets events {"id": short digest, "status": "waiting|downloading|retrying|extracting|done|
     exists", "current": bytes, "total": bytes, "message"}. A pull that ended early goes on
@@ -40,7 +45,9 @@ def pull(
     """
     settings = config or Settings.from_environment()
     with store.writing():
-        return asyncio.run(Pull(store, ref, platform, Progress(progress), settings).run())
+        return asyncio.run(
+            Pull(store, ref, platform, Progress(progress), settings, every=every, name=name).run()
+        )
 
 
 def push(
@@ -48,16 +55,22 @@ def push(
     image: Image,
     ref: Reference,
     *,
+    packing: Packing = AS_IT_CAME,
+    index: str = "",
     progress: Callback | None = None,
     config: Settings | None = None,
 ) -> str:
     """Send `image` to the registry as `ref`; returns the manifest's digest.
 
+    `index`: the digest of an index in the store whose images are to go, all that are here.
+
     `progress` as for `pull`, with "pushing" and "mounted". Raises Denied, IntegrityError, Unavailable.
     """
     settings = config or Settings.from_environment()
     with store.writing():
-        return asyncio.run(Push(store, image, ref, Progress(progress), settings).run())
+        return asyncio.run(
+            Push(store, image, ref, Progress(progress), settings, packing=packing, index=index).run()
+        )
 
 
 def login(host: str, user: str, password: str, *, config: Settings | None = None) -> str:

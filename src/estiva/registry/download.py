@@ -44,6 +44,13 @@ if TYPE_CHECKING:
         def close(self) -> object: ...
 
 
+SLOWEST = 128  # bytes a second, on the average of `stall` seconds; what is slower counts as broken
+
+
+class Slow(Broken):
+    """A body that drips (K13)."""
+
+
 class Download:
     """A blob of `size` bytes on its way into a sink."""
 
@@ -80,7 +87,8 @@ class Download:
                 spoilt = True
                 self.progress.say(self.digest, "retrying", 0, self.size, str(error))
             except Broken as failure:
-                attempt = 1 if sink.offset > before else attempt + 1
+                # one that drips is no progress: it would drip for ever
+                attempt = 1 if sink.offset > before and not isinstance(failure, Slow) else attempt + 1
                 if attempt >= self.remote.settings.attempts:
                     raise failure.error from failure
                 self.progress.say(self.digest, "retrying", sink.offset, self.size, str(failure))
@@ -106,6 +114,9 @@ class Download:
             except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
                 await pump.drain()  # what has come counts: the next try starts behind it
                 raise broken(error, str(response.url.host)) from error
+            except Slow:
+                await pump.drain()
+                raise
             await pump.drain()
         except BaseException:
             response.close()
@@ -134,8 +145,15 @@ class Download:
 
     async def _body(self, response: aiohttp.ClientResponse, pump: Pump, offset: int, skip: int) -> None:
         position = offset - skip
+        loop = asyncio.get_running_loop()
+        window = self.remote.settings.stall
+        mark, until = position, loop.time() + window
         async for chunk in response.content.iter_any():
             position += len(chunk)
+            if loop.time() >= until:
+                if position - mark < window * SLOWEST:
+                    raise Slow(Unavailable(f"{response.url.host} sends less than {SLOWEST} bytes a second"))
+                mark, until = position, loop.time() + window
             if position > self.size:
                 raise IntegrityError(f"blob {self.digest} is larger than its {self.size} bytes")
             if skip:

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from aiohttp import hdrs
 
 from estiva.errors import Denied, EngineError, IntegrityError, NotFound
-from estiva.oci import digest as digests
-from estiva.oci import image as documents
 from estiva.oci.reference import Reference
-from estiva.registry import grammar
+from estiva.registry.plan import AS_IT_CAME, Packing, Plan, plan, plan_index
 from estiva.registry.pump import call
 from estiva.registry.transport import Broken, Remote, Transport, retrying
 from estiva.registry.upload import Upload, cancel
@@ -31,45 +28,24 @@ if TYPE_CHECKING:
     from estiva.store.images import Image
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a push sends: the manifest's bytes and type, and every blob that it names, by digest."""
-
-    manifest: bytes
-    media_type: str
-    digest: str
-    blobs: dict[str, int]
-
-
-def plan(store: Store, image: Image) -> Plan:
-    """What to push: the manifest that came with the image if all its blobs are here, else one made now."""
-    if image.manifest is not None and store.content.has(image.manifest):
-        body = store.content.read(image.manifest)
-        document = documents.parse_manifest(body)
-        blobs = {part["digest"]: part["size"] for part in [document["config"], *document["layers"]]}
-        here = all(digest == image.id or store.content.has(digest) for digest in blobs)
-        if here and document["config"]["digest"] == image.id:
-            kind = document.get("mediaType") or grammar.OCI_MANIFEST
-            return Plan(body, kind, image.manifest, blobs)
-    layers = []
-    for diff_id in image.diff_ids:
-        digest, size, media_type = store.layers.compressed(diff_id, "gzip")
-        if media_type == documents.DOCKER_LAYER_GZIP:
-            media_type = documents.OCI_LAYER_GZIP  # the same bytes; a manifest is of one family
-        layers.append(documents.descriptor(media_type, digest, size))
-    config = documents.descriptor(documents.OCI_CONFIG, image.id, len(image.config_bytes))
-    body = documents.make_manifest(config, layers)
-    blobs = {part["digest"]: part["size"] for part in [config, *layers]}
-    return Plan(body, documents.OCI_MANIFEST, digests.sha256(body), blobs)
-
-
 class Push:
-    """One push of one image. `run` returns the manifest's digest."""
+    """One push of one image, or of all platforms of an index. `run` returns the manifest's digest."""
 
     def __init__(
-        self, store: Store, image: Image, reference: Reference, progress: Progress, settings: Settings
+        self,
+        store: Store,
+        image: Image,
+        reference: Reference,
+        progress: Progress,
+        settings: Settings,
+        *,
+        packing: Packing = AS_IT_CAME,
+        index: str = "",
     ) -> None:
+        """`index`: the digest of an index in the store whose images are all to go."""
         self.store = store
+        self.packing = packing
+        self.index = index
         self.image = image
         self.reference = reference
         self.progress = progress
@@ -89,11 +65,16 @@ class Push:
 
     async def run(self) -> str:
         try:
-            what = await call(self.pool, plan, self.store, self.image)
+            if self.index:
+                what = await call(self.pool, plan_index, self.store, self.index, self.packing)
+            else:
+                what = await call(self.pool, plan, self.store, self.image, self.packing)
             async with Transport(self.settings) as transport:
                 remote = await transport.remote(self.reference.registry, self.reference.repository)
                 await self._blobs(remote, what)
-                await self._manifest(remote, what)
+                for member in what.members:
+                    await self._manifest(remote, member, member.digest)
+                await self._manifest(remote, what, self.reference.tag or what.digest)
             await call(self.pool, self._remember, what)
             return what.digest
         finally:
@@ -104,9 +85,14 @@ class Push:
 
         async def one(digest: str, size: int) -> None:
             async with slots:
-                await self._blob(remote, digest, size)
+                await self._blob(remote, digest, size, data.get(digest))
 
-        tasks = [asyncio.ensure_future(one(digest, size)) for digest, size in what.blobs.items()]
+        blobs: dict[str, int] = {}
+        data: dict[str, bytes] = {}
+        for each in (what, *what.members):
+            blobs |= each.blobs
+            data |= each.data
+        tasks = [asyncio.ensure_future(one(digest, size)) for digest, size in blobs.items()]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -114,7 +100,7 @@ class Push:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _blob(self, remote: Remote, digest: str, size: int) -> None:
+    async def _blob(self, remote: Remote, digest: str, size: int, data: bytes | None) -> None:
         async def there() -> bool:
             try:
                 response = await remote.request(
@@ -132,7 +118,6 @@ class Push:
             if await self._mount(remote, digest, sibling):
                 self.progress.say(digest, "mounted", size, size)
                 return
-        blob = self.image.config_bytes if digest == self.image.id else None
         upload = Upload(
             remote,
             self.reference.repository,
@@ -140,7 +125,7 @@ class Push:
             size,
             scopes=self.scopes,
             open_blob=lambda: self.store.content.open(digest),
-            data=blob,
+            data=data,
             pool=self.pool,
             progress=self.progress,
         )
@@ -170,9 +155,7 @@ class Push:
         except (Denied, NotFound, EngineError, Broken):
             return False
 
-    async def _manifest(self, remote: Remote, what: Plan) -> None:
-        which = self.reference.tag or what.digest
-
+    async def _manifest(self, remote: Remote, what: Plan, which: str) -> None:
         async def once() -> None:
             response = await remote.request(
                 "PUT",
@@ -194,11 +177,19 @@ class Push:
     def _remember(self, what: Plan) -> None:
         """The same push again shall say the same; and siblings can mount from here."""
         images, reference = self.store.images, self.reference
-        if self.store.content.put(what.manifest) != what.digest:
-            raise IntegrityError(f"manifest {what.digest} changed while it was pushed")
-        images.add(self.image.config_bytes, manifest=what.manifest)
+        for each in (*what.members, what):
+            if self.store.content.put(each.manifest) != each.digest and each.digest.startswith("sha256:"):
+                raise IntegrityError(f"manifest {each.digest} changed while it was pushed")
+            image = images.resolve(each.image) if each.image else self.image
+            if each.image:
+                images.add(image.config_bytes, manifest=each.manifest)
+            images.record_digest(reference.name, each.digest, image.id)
         if reference.tag:
             named = images.find(f"{reference.name}:{reference.tag}")
-            if named is not None and named.id == self.image.id:
+            if named is not None and named.id == self.image.id and (self.index or not self._is_index(named)):
                 images.tag(self.image.id, f"{reference.name}:{reference.tag}", what.digest)
-        images.record_digest(reference.name, what.digest, self.image.id)
+
+    def _is_index(self, image: Image) -> bool:
+        from estiva.store.platforms import index_of
+
+        return index_of(self.store, image.manifest) is not None

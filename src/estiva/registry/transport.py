@@ -12,12 +12,8 @@ body has a bound, every wait an end.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import os
 import random
 import ssl
-import time
-from email.utils import parsedate_to_datetime
 
 import aiohttp
 from aiohttp import hdrs
@@ -27,13 +23,17 @@ from estiva.errors import (
     Denied,
     EngineError,
     EstivaError,
-    IntegrityError,
     NotFound,
     Unavailable,
     oneline,
     reason,
 )
 from estiva.registry import auth, grammar
+from estiva.registry.exchange import Broken as Broken
+from estiva.registry.exchange import broken as broken
+from estiva.registry.exchange import is_loopback as is_loopback
+from estiva.registry.exchange import proxy, retry_after
+from estiva.registry.exchange import read_small as read_small
 from estiva.registry.tokens import Authorizer, error_text
 
 TYPE_CHECKING = False
@@ -48,31 +48,10 @@ if TYPE_CHECKING:
     Body = Callable[[], AsyncIterator[bytes] | bytes]  # called once per try, as a stream can't be sent twice
 
 REDIRECTS = 5
+HEADER_PATIENCE = 4  # times `stall`
 READ_BUFFER = 1 << 20
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 _REDIRECT = (301, 302, 303, 307, 308)
-
-
-class Broken(Exception):
-    """An exchange failed in a way that may pass.
-
-    `error` is what the user sees if it does not; `after` the seconds that the server asked for.
-    """
-
-    def __init__(self, error: EstivaError, after: float | None = None) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.after = after
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine by definition (no name is resolved)."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 class Transport:
@@ -81,18 +60,11 @@ class Transport:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.session: aiohttp.ClientSession | None = None
+        self.contexts: dict[str, ssl.SSLContext | bool] = {}
 
     async def __aenter__(self) -> Transport:
         settings = self.settings
-        tls: ssl.SSLContext | bool = True
-        if settings.authority is not None:
-            try:
-                tls = ssl.create_default_context()
-                tls.load_verify_locations(settings.authority)
-            except (OSError, ssl.SSLError) as error:
-                raise EngineError(
-                    f"can't use the certificates in {settings.authority}: {reason(error)}"
-                ) from None
+        tls = self._tls(settings.authority)
         self.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=tls),
             timeout=aiohttp.ClientTimeout(
@@ -104,6 +76,30 @@ class Transport:
             headers={"User-Agent": "estiva", "Accept-Encoding": "identity"},
         )
         return self
+
+    def _tls(self, *authorities: str | None) -> ssl.SSLContext | bool:
+        """How to verify certificates: with the system's authorities and those in these files."""
+        named = [path for path in authorities if path is not None]
+        if not named:
+            return True
+        context = ssl.create_default_context()
+        for path in named:
+            try:
+                context.load_verify_locations(path)
+            except (OSError, ssl.SSLError) as error:
+                raise EngineError(f"can't use the certificates in {path}: {reason(error)}") from None
+        return context
+
+    def _tls_for(self, url: URL) -> ssl.SSLContext | bool:
+        """The rule that the user has for a host, else the session's."""
+        rule = self.settings.rule(str(url.host), url.port)
+        if not rule.verify:
+            return False
+        if rule.authority is None:
+            return True
+        if rule.authority not in self.contexts:
+            self.contexts[rule.authority] = self._tls(self.settings.authority, rule.authority)
+        return self.contexts[rule.authority]
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -117,10 +113,19 @@ class Transport:
         """One request without redirects. Raises Broken; Unavailable for a certificate that is not trusted."""
         assert self.session is not None
         data = body() if callable(body) else body
+        # The watch over sending is the sender's; headers that drip for ever end here.
+        patience = None if callable(body) else self.settings.connect + HEADER_PATIENCE * self.settings.stall
         try:
-            return await self.session.request(
-                method, url, headers=headers, data=data, allow_redirects=False, proxy=_proxy(url)
-            )
+            async with asyncio.timeout(patience):
+                return await self.session.request(
+                    method,
+                    url,
+                    headers=headers,
+                    data=data,
+                    allow_redirects=False,
+                    proxy=proxy(url),
+                    ssl=self._tls_for(url),
+                )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise broken(error, str(url.host), url.explicit_port) from error
 
@@ -319,74 +324,3 @@ async def pause(settings: Settings, attempt: int, after: float | None) -> None:
         ceiling = min(settings.backoff * 2.0 ** min(attempt - 1, 16), settings.backoff_limit)
         delay = random.uniform(ceiling / 2, ceiling)
     await asyncio.sleep(delay)
-
-
-def retry_after(header: str) -> float | None:
-    """Seconds in a Retry-After header (RFC 9110, section 10.2.3): a number or a date."""
-    if not header:
-        return None
-    if header.isascii() and header.isdigit() and len(header) < 10:
-        return float(header)
-    try:
-        when = parsedate_to_datetime(header)
-        return max(0.0, float(when.timestamp()) - time.time())
-    except (ValueError, TypeError, OverflowError):
-        return None
-
-
-async def read_small(response: aiohttp.ClientResponse, limit: int, *, cut: bool = False) -> bytes:
-    """The body of a response, at most `limit` bytes: more is IntegrityError, or dropped with `cut`."""
-    host = str(response.url.host)
-    if not cut and (response.content_length or 0) > limit:
-        response.close()
-        raise IntegrityError(f"{host} sends {response.content_length} bytes where {limit} are the limit")
-    body = bytearray()
-    try:
-        async for chunk in response.content.iter_any():
-            body += chunk
-            if len(body) > limit:
-                response.close()
-                if cut:
-                    return bytes(body[:limit])
-                raise IntegrityError(f"{host} sends more than the limit of {limit} bytes")
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        response.close()
-        if cut:
-            return bytes(body)
-        raise broken(error, host) from error
-    response.release()
-    return bytes(body)
-
-
-def broken(error: Exception, host: str, port: int | None = None) -> Broken | Unavailable:
-    """What went wrong with a connection, in one line."""
-    name = f"{host}:{port}" if port else host
-    if isinstance(error, (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError)):
-        cause = getattr(error, "certificate_error", error)
-        why = getattr(cause, "verify_message", "") or "it can't be verified"
-        return Unavailable(f"the certificate of {name} is not trusted: {oneline(str(why))}")
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        text = f"can't reach {name}: its name can't be resolved"
-    elif isinstance(error, aiohttp.ClientConnectorSSLError):
-        text = f"{name} does not speak https"
-    elif isinstance(error, aiohttp.ClientConnectorError):
-        number = error.os_error.errno  # absent when several addresses failed in different ways
-        text = f"can't reach {name}: {os.strerror(number).lower() if number else 'no connection'}"
-    elif isinstance(error, TimeoutError):
-        text = f"{name} does not answer in time"
-    else:
-        text = f"the connection to {name} broke off"
-    return Broken(Unavailable(oneline(text)))
-
-
-def _proxy(url: URL) -> str | None:
-    """The proxy that the environment names for a URL; loopback never goes through one."""
-    names = (
-        (f"{url.scheme}_proxy", f"{url.scheme}_proxy".upper()) if url.scheme == "https" else ("http_proxy",)
-    )
-    proxy = next((os.environ[name] for name in names if os.environ.get(name)), None)
-    if proxy is None or is_loopback(str(url.host)):
-        return None
-    from urllib import request
-
-    return None if request.proxy_bypass(str(url.host)) else proxy

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from estiva.errors import LayerError, Unsupported
 
@@ -185,28 +185,3 @@ def file_chunks(fd: int, size: int | None = None, start: int = 0) -> Iterator[by
         if size is not None:
             size -= len(piece)
         yield piece
-
-
-def compress(chunks: Iterable[bytes], method: str) -> Iterator[bytes]:
-    """The same stream as "gzip" (no name, no time: the same bytes each time) or "zstd"; "tar" leaves it as
-    it is.
-    """
-    packer: Any
-    if method == "gzip":
-        from isal import isal_zlib
-
-        packer = isal_zlib.compressobj(3, isal_zlib.DEFLATED, 31)
-    elif method == "zstd":
-        import zstandard
-
-        packer = zstandard.ZstdCompressor(level=3).compressobj()
-    elif method == "tar":
-        yield from chunks
-        return
-    else:
-        raise Unsupported(f"layers can't be compressed with {method}")
-    for piece in chunks:
-        out = packer.compress(piece)
-        if out:
-            yield out
-    yield packer.flush()

@@ -298,15 +298,16 @@ class LayerIngest:
         self.close()
 
 
-def compress(layers: Layers, diff_id: str, method: str) -> tuple[str, int, str]:
+def compress(layers: Layers, diff_id: str, method: str, level: int | None = None) -> tuple[str, int, str]:
     """Compress a layer into the store: (digest, size, media type)."""
+    from estiva.store import compress as packing
     from estiva.store.layers import MEDIA_TYPES
 
     media_type = MEDIA_TYPES.get(method)
     if media_type is None:
         raise InvalidInput(f"layers can't be compressed with {method}", hint="use gzip, zstd or tar")
     with BlobSink(layers.paths.ingest) as sink:
-        for piece in codec.compress(layers.chunks(diff_id), method):
+        for piece in packing.compress(layers.chunks(diff_id), method, level):
             sink.write(piece)
         digest = sink.digest()
         layers.content.adopt(sink.path, digest, sink.size)

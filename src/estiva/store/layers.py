@@ -267,18 +267,20 @@ class Layers:
             return open(self.content.open(diff_id), "rb")
         return cast("BinaryIO", io.BufferedReader(codec.Stream(self.chunks(diff_id)), 1 << 20))
 
-    def compressed(self, diff_id: str, method: str = "gzip") -> tuple[str, int, str]:
+    def compressed(
+        self, diff_id: str, method: str = "gzip", level: int | None = None
+    ) -> tuple[str, int, str]:
         """(digest, size, media type) of the layer as "gzip", "zstd" or "tar"; what was pulled is given as
-        it came.
+        it came, unless a `level` is asked for.
 
         Made once and kept in the store. Raises NotFound.
         """
         from estiva.store.layer_ingest import compress
 
-        for digest, size, media_type in self.blobs(diff_id):
+        for digest, size, media_type in self.blobs(diff_id) if level is None else ():
             if _method(media_type) == method:
                 return digest, size, media_type
-        return compress(self, diff_id, method)
+        return compress(self, diff_id, method, level)
 
     # ---- the end
 

@@ -17,6 +17,7 @@ from estiva import files
 from estiva.errors import Conflict, InvalidInput
 from estiva.oci import digest as digests
 from estiva.oci.reference import Reference, familiar
+from estiva.store import platforms
 from estiva.store.images import Image, Images, holders
 
 if TYPE_CHECKING:
@@ -32,14 +33,16 @@ def delete(images: Images, ref: str, force: bool) -> list[str]:
         image = images.resolve(ref)
         reference = _named(transaction, ref)
         users = holders(transaction, image.id)
+        indexes = _indexes(transaction, image.id)
+        candidates: set[str] = set()
         if reference is not None:
             _untag(transaction, image, reference, bool(users) and not force, users, lines)
-            if _references(transaction, image.id):
-                return lines
         else:
             _refuse(images, image, users, force)
             lines += _untag_all(transaction, image.id)
-        candidates = _drop(transaction, image, lines) if not users else set()
+        if not users and not _references(transaction, image.id):
+            candidates |= _drop(transaction, image, lines)
+        candidates |= _drop_platforms(transaction, images, indexes, lines)
     lines += _reclaim(images, candidates)
     return lines
 
@@ -59,12 +62,45 @@ def prune(images: Images, all: bool) -> list[str]:
             " AND (? OR id NOT IN (SELECT image FROM names))",
             (before, all),
         )
+        spared = platforms.held(images.store, transaction) if not all else set()
         for (image_id,) in rows:
+            if image_id in spared:
+                continue
             image = images.resolve(image_id)
             lines += _untag_all(transaction, image.id)
             candidates |= _drop(transaction, image, lines)
     lines += _reclaim(images, candidates)
     return lines
+
+
+def _indexes(transaction: Transaction, image_id: str) -> set[str]:
+    """The digests that an image's names came by and that are not its own manifest's."""
+    rows = transaction.read(
+        "SELECT DISTINCT n.manifest FROM names n JOIN images i ON i.id = n.image"
+        " WHERE n.image = ? AND n.manifest IS NOT NULL AND n.manifest IS NOT i.manifest",
+        (image_id,),
+    )
+    return {digest for (digest,) in rows}
+
+
+def _drop_platforms(
+    transaction: Transaction, images: Images, indexes: set[str], lines: list[str]
+) -> set[str]:
+    """The images of the other platforms go with the last name of their index; what they may leave behind."""
+    candidates: set[str] = set()
+    for digest in sorted(indexes):
+        if transaction.read("SELECT 1 FROM names WHERE manifest = ?", (digest,)):
+            continue
+        spared = platforms.held(images.store, transaction)
+        for _, image_id in platforms.members(images.store, digest):
+            if image_id in spared or holders(transaction, image_id):
+                continue
+            if transaction.read("SELECT 1 FROM names WHERE image = ?", (image_id,)):
+                continue
+            lines += _untag_all(transaction, image_id)
+            candidates |= _drop(transaction, images.resolve(image_id), lines)
+        candidates.add(digest)
+    return candidates
 
 
 def _writers(images: Images) -> bool:

@@ -165,7 +165,7 @@ class FakeLayers:
         self.sinks.append(sink)
         return sink
 
-    def compressed(self, diff_id, method):
+    def compressed(self, diff_id, method, level=None):
         rows = self.store.db.read(
             "SELECT digest, size, media_type FROM layer_blobs WHERE diff_id = ?", (diff_id,)
         )
