@@ -25,7 +25,7 @@ TABLE = (
     ("", "cap-add", LIST, "CAP", "add a capability"),
     ("", "cap-drop", LIST, "CAP", "drop a capability"),
     ("", "cgroup-parent", TEXT, "CGROUP", "cgroup, or systemd slice, above the container's"),
-    ("", "cgroupns", TEXT, "MODE", "cgroup namespace: private or host"),
+    ("", "cgroupns", TEXT, "MODE", "cgroup namespace: private, host or container:NAME"),
     ("", "cidfile", TEXT, "FILE", "write the container's id to a new file"),
     ("", "cpu-period", INT, "USEC", "cpu quota period in microseconds"),
     ("", "cpu-quota", INT, "USEC", "cpu time per period in microseconds"),
@@ -50,11 +50,12 @@ TABLE = (
     ("", "env-file", LIST, "FILE", "read variables from a file"),
     ("", "expose", LIST, "PORT[/PROTO]", "declare a port or a range of ports"),
     ("", "gpus", TEXT, "WHICH", "gpus, found by CDI: all, a number, or 'device=0,1'"),
+    ("", "gidmap", LIST, "CTR:HOST[:N]", "map N group ids of the container to the host's"),
     ("", "group-add", LIST, "GROUP", "add a supplementary group"),
     ("h", "hostname", TEXT, "NAME", "host name inside the container"),
     ("", "init", FLAG, "", "run a small init that reaps zombies and forwards signals"),
     ("i", "interactive", FLAG, "", "keep stdin open"),
-    ("", "ipc", TEXT, "MODE", "ipc namespace: private, host or container:NAME"),
+    ("", "ipc", TEXT, "MODE", "ipc namespace: private, shareable, none, host or container:NAME"),
     ("l", "label", LIST, "K=V", "set a label"),
     ("", "label-file", LIST, "FILE", "read labels from a file"),
     ("m", "memory", TEXT, "BYTES", "memory limit, such as 256m"),
@@ -82,13 +83,16 @@ TABLE = (
     ("", "shm-size", TEXT, "BYTES", "size of /dev/shm (default 64m)"),
     ("", "stop-signal", TEXT, "SIGNAL", "signal that stops the container"),
     ("", "stop-timeout", INT, "SECONDS", "how long stop waits before it kills"),
+    ("", "subgidname", TEXT, "USER", "map the group ids that /etc/subgid gives to a user"),
+    ("", "subuidname", TEXT, "USER", "map the user ids that /etc/subuid gives to a user"),
     ("", "sysctl", LIST, "K=V", "kernel setting of the container's namespaces"),
     ("", "tmpfs", LIST, "PATH[:OPTS]", "mount a tmpfs"),
     ("t", "tty", FLAG, "", "give the container a terminal"),
     ("", "ulimit", LIST, "N=SOFT[:HARD]", "set a resource limit"),
+    ("", "uidmap", LIST, "CTR:HOST[:N]", "map N user ids of the container to the host's"),
     ("u", "user", TEXT, "USER[:GROUP]", "run as this user, by name or number"),
-    ("", "userns", TEXT, "MODE", "user namespace: host"),
-    ("", "uts", TEXT, "MODE", "uts namespace: host"),
+    ("", "userns", TEXT, "MODE", "user namespace: auto, keep-id, host or container:NAME"),
+    ("", "uts", TEXT, "MODE", "uts namespace: private, host or container:NAME"),
     ("v", "volume", LIST, "SRC:DST[:ro]", "mount a host folder or a volume"),
     ("w", "workdir", TEXT, "PATH", "working directory"),
     # Docker's and Podman's other spellings, and what is known but not there yet: read, not shown
@@ -284,16 +288,20 @@ class _Translator:
             ("pid", "PidMode", ("host", "private")),
             ("ipc", "IpcMode", ("host", "private", "shareable", "none")),
             ("uts", "UTSMode", ("host", "private")),
-            ("userns", "UsernsMode", ("host",)),
+            ("userns", "UsernsMode", ("host", "private", "auto", "keep-id", "nomap")),
             ("cgroupns", "CgroupnsMode", ("host", "private")),
         ):
             mode = options.text(name)
-            if name in ("pid", "ipc") and mode.startswith("container:"):
-                host[key] = mode
-            elif mode and mode not in allowed:
+            kind, _, details = mode.partition(":")
+            if mode and mode not in allowed and not (details and kind in ("container", "ns", *allowed[2:])):
                 raise InvalidInput(f"--{name}: invalid {name} mode '{mode}'")
-            elif mode:
+            if mode:
                 host[key] = mode
+        for name, key in (("subuidname", "SubuidName"), ("subgidname", "SubgidName")):
+            if options.text(name):
+                host[key] = options.text(name)
+        if options.given("uidmap") or options.given("gidmap"):
+            host["IDMappings"] = {"UidMap": options.many("uidmap"), "GidMap": options.many("gidmap")}
 
     def refuse(self) -> None:
         """Say what isn't there yet, rather than leave it out in silence."""
@@ -316,7 +324,7 @@ class _Translator:
 def network_mode(mode: str) -> str:
     if mode in ("default", "bridge", "none", "host"):
         return mode
-    if mode.startswith("container:") and len(mode) > 10:
+    if mode.startswith(("container:", "ns:/")) and mode != "container:":
         return mode
     raise Unsupported(
         f"network '{mode}' is not available: networks of your own are not supported yet",

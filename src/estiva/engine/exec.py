@@ -109,6 +109,7 @@ def plan(
         "seccomp": None if privileged else target["seccomp"],
         "cache": engine.paths.cache,
         "stdin": stdin,
+        "root": target.get("root"),
     }
 
 
@@ -229,6 +230,10 @@ class Session:
             raise Conflict(f"container {wanted['id'][:12]} has ended")
         terminal = process["terminal"]
         ends = (0, 1, 2) if terminal else self.streams.pipes(wanted["stdin"])
+        if wanted["root"] and not terminal:
+            from estiva.engine.borrowing import give
+
+            give(ends, wanted["root"])
         self.init = runtime_exec.execute(
             wanted["pid"],
             process,

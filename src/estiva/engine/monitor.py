@@ -80,6 +80,7 @@ class Monitor:
         self.endpoint: Any = None
         self.log: Writer | None = None
         self.started = ""
+        self.root: tuple[int, int] | None = None  # with a user namespace: the host's ids of its root
 
     def start(self) -> None:
         """Steps 2 to 6. Raises the error that keeps the command from running."""
@@ -96,6 +97,12 @@ class Monitor:
             readonly=config["root"]["readonly"],
             options=[(key, value) for key, value in plan["overlay"]],
         )
+        shared = None
+        if "sharing" in plan:
+            from estiva.engine.borrowing import Borrowed
+
+            shared = Borrowed(plan, rootfs)
+            self.root = shared.root
         if plan["log"]:
             self.log = Writer(plan["log"])
         out, err = (self.log.stream("stdout"), self.log.stream("stderr")) if self.log else (None, None)
@@ -105,6 +112,8 @@ class Monitor:
             from estiva.engine import hooking
 
             hooks = hooking.prepare(plan)
+        if shared is not None and not terminal:
+            shared.own(ends)
         self.init = container.create(
             config,
             rootfs,
@@ -114,7 +123,10 @@ class Monitor:
             bpf=bpf,
             init=plan["init"],
             hooks=hooks,
+            mounted=shared.mounted if shared is not None else None,
         )
+        if shared is not None:
+            shared.close()
         for fd in () if terminal else ends:
             os.close(fd)
         try:
@@ -180,6 +192,7 @@ class Monitor:
                 "seccomp": plan["seccomp"],
                 "network": network,
                 "stop_signal": plan["stop_signal"],
+                **({"root": self.root} if self.root is not None else {}),
             },
         )
 

@@ -6,7 +6,7 @@ import os
 
 from estiva import fastjson
 from estiva.engine import mounts, skeleton, spec
-from estiva.errors import InvalidInput, NotFound, reason
+from estiva.errors import InvalidInput, reason
 from estiva.files import write_all
 from estiva.store.mounts import OVERLAY_OPTIONS
 
@@ -39,9 +39,15 @@ def make_in(
     """A monitor's plan, as JSON-able data. Generated files go to `directory`; `extra` are OCI mounts."""
     config, host_config = made["Config"], made["HostConfig"]
     container_id = made["Id"]
-    shared, lender = shared_namespaces(engine, host_config)
-    files = generated_files(engine, made, directory, address, lender)
-    oci = spec.make(made, [*files, *extra], shared)
+    lent = None
+    if spec.special(host_config):
+        from estiva.engine import sharing
+
+        lent = sharing.Lent(engine, made)
+    files = generated_files(engine, made, directory, address, lent.network if lent else "")
+    oci = spec.make(made, [*files, *extra], lent.shared if lent else {})
+    if lent is not None:
+        lent.adapt(oci, engine.paths)
     seccomp, _ = spec.security_options(host_config)
     mode = host_config["NetworkMode"]
     ports = []
@@ -49,7 +55,7 @@ def make_in(
         from estiva.engine.ports import wanted
 
         ports = wanted(config, host_config)
-    return {
+    result = {
         "id": container_id,
         "name": made["Name"].removeprefix("/"),
         "root": engine.paths.root,
@@ -71,6 +77,9 @@ def make_in(
         "stop_signal": config.get("StopSignal") or "",
         "cgroup_parent": host_config.get("CgroupParent") or "",
     }
+    if lent is not None:
+        result["sharing"] = lent.wanted
+    return result
 
 
 def load_seccomp(option: str) -> dict[str, Any] | None:
@@ -85,28 +94,6 @@ def load_seccomp(option: str) -> dict[str, Any] | None:
     except OSError as error:
         raise InvalidInput(f"seccomp profile {option} can't be read: {reason(error)}") from None
     return {"profile": fastjson.loads(data, what=f"seccomp profile {option}")}
-
-
-def shared_namespaces(engine: Engine, host_config: dict[str, Any]) -> tuple[dict[str, str], str]:
-    """(namespace type -> path, the id of the container whose network is shared) of container:X options."""
-    shared: dict[str, str] = {}
-    lender = ""
-    for kind, key, proc in (
-        ("network", "NetworkMode", "net"),
-        ("pid", "PidMode", "pid"),
-        ("ipc", "IpcMode", "ipc"),
-    ):
-        option = str(host_config.get(key) or "")
-        if option.startswith("container:"):
-            from estiva.engine import containers
-
-            other = containers.running_state(engine, option.partition(":")[2])
-            shared[kind] = f"/proc/{other['pid']}/ns/{proc}"
-            if kind == "network":
-                lender = other["id"]
-        elif option and option not in ("host", "none", "bridge", "private", "shareable"):
-            raise NotFound(f"no such {kind}: {option}", hint="bridge, none, host or container:NAME")
-    return shared, lender
 
 
 def write_shared(path: str, data: bytes) -> None:

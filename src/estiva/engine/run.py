@@ -109,10 +109,14 @@ def prepare(
         from estiva.oci.platform import Platform
 
         Platform.parse(platform)
+    host_config.setdefault("NetworkMode", "bridge")
+    if spec.special(host_config):
+        from estiva.engine import sharing
+
+        sharing.settle(engine, config, host_config, starts=status == "running")
     image = find_image(engine, config["Image"], pull, platform, progress)
     config = record.merge(config, image.config)
     container_id = os.urandom(32).hex()
-    host_config.setdefault("NetworkMode", "bridge")
     if host_config["NetworkMode"] == "default":
         host_config["NetworkMode"] = "bridge"
     made = record.new(container_id, name or "", image, config, host_config, [])
@@ -185,6 +189,11 @@ def write_row(transaction: Transaction, made: dict[str, Any], name: str, status:
     made["Name"] = "/" + name
     if not transaction.execute("SELECT 1 FROM images WHERE id = ?", (made["Image"],)).fetchone():
         raise NotFound(f"image {made['Config']['Image']} was removed just now")
+    if "UsernsMode" in made["HostConfig"]:
+        from estiva.engine import userns
+
+        if userns.wants_range(made["HostConfig"]):
+            userns.allocate(transaction, made)
     transaction.execute(
         "INSERT INTO containers (id, name, image, status, created, record) VALUES (?, ?, ?, ?, ?, ?)",
         (made["Id"], name, made["Image"], status, time.time(), fastjson.dumps(made)),
@@ -329,6 +338,10 @@ def start(
             lock = life.take(engine.paths, made["Id"])
             break
         except BlockingIOError:
+            if made["State"]["Paused"]:
+                raise Conflict(
+                    f"cannot start the paused container {ref}", hint=f"`estiva unpause {ref}` lets it go on"
+                ) from None
             if made["State"]["Running"]:
                 return 0
             time.sleep(containers.LOOK_AGAIN)  # it is being made or removed, or has ended just now

@@ -156,7 +156,8 @@ def _ours(engine: Engine, pid: int) -> bool:
         root = root.replace(char, code)
     try:
         with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            return any(f"upperdir={root}/" in line for line in file)
+            # in a user namespace the source is the upper directory; runtime/idmap.py
+            return any(f"upperdir={root}/" in line or f" overlay {root}/" in line for line in file)
     except OSError:
         return False
 

@@ -147,6 +147,7 @@ def create(
     hooks: Hooks | None = None,
     keyring: str = "",
     pivot: bool = True,
+    mounted: dict[str, int] | None = None,
 ) -> Init:
     """Clone the child that becomes the container of an OCI `config`; returns at once, while it builds.
 
@@ -155,7 +156,8 @@ def create(
     which without a command only waits, for what is executed in the container later.
     `preserve_fds` fds from 3 on are passed on. With a `listener` (listener.listen) it may be left by `leave`,
     and the command may be missing until then. `keyring` names a session keyring to join; without `pivot` the
-    root is changed by chroot(2), for a root on the initial ramfs.
+    root is changed by chroot(2), for a root on the initial ramfs. `mounted` has detached mounts (fds) for
+    bind mounts, by destination.
     Raises InvalidInput, Unsupported, EngineError.
     """
     idle = init or listener >= 0
@@ -174,6 +176,10 @@ def create(
             from estiva.runtime import joining
 
             joins, user = joining.open_namespaces(plan, held)
+        for mount in plan.mounts if mounted else ():
+            if mounted and mount.bind and mount.destination in mounted:
+                mount.fd = sync.at_least(os.dup(mounted[mount.destination]), 3 + preserve_fds)
+                held.append(mount.fd)
         if plan.foreign or not plan.own_mounts or plan.sharing:
             _open_sources(plan, held)
         if plan.id_mapped:
@@ -271,7 +277,8 @@ def _open_sources(plan: Plan, held: list[int]) -> None:
         plan.root_fd = sync.at_least(plan.rootfs.mount(), least)
         held.append(plan.root_fd)
     for mount in plan.mounts if everything else plan.sharing:
-        if mount.bind and not mount.flags & mnt.MS_REMOUNT and (everything or _has_peers(mount)):
+        wanted = mount.fd < 0 and mount.bind and not mount.flags & mnt.MS_REMOUNT
+        if wanted and (everything or _has_peers(mount)):
             mount.fd = sync.at_least(mount.open(), least)
             held.append(mount.fd)
 

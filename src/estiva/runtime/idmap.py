@@ -61,7 +61,7 @@ def apply(mount: Mount, namespace: int) -> None:
 
 
 def map_ids(fd: int, namespace: int, source: str, flags: int = 0) -> None:
-    """Show the detached mount `fd`, a copy of `source`, in the ids of a user namespace. Raises Unsupported."""
+    """Show the detached mount `fd`, a copy of `source`, in the ids of a namespace. Raises Unsupported."""
     try:
         mnt.mount_setattr(fd, "", mnt.MOUNT_ATTR_IDMAP, flags=flags, userns_fd=namespace)
     except OSError as error:
@@ -151,6 +151,37 @@ def user_namespace(uid_map: str, gid_map: str) -> int:
                 os.close(fd)
         return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     finally:
+        _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(pidfd)
+
+
+def root_of(namespace: int) -> tuple[int, int]:
+    """The ids, as we number them, of the root of a user namespace (its fd). Raises InvalidInput, OSError."""
+    told, tell = os.pipe()
+    pid, pidfd = ns.clone3(0)
+    if pid == 0:
+        try:
+            os.close(told)
+            ns.setns(namespace, ns.CLONE_NEWUSER)
+            os.write(tell, b"in")
+            while True:
+                _signal.pause()
+        finally:
+            os._exit(1)
+    os.close(tell)
+    try:
+        found = []
+        if os.read(told, 2):
+            for name in ("uid_map", "gid_map"):
+                with open(f"/proc/{pid}/{name}", encoding="ascii") as file:
+                    rows = [line.split() for line in file]
+                found += [int(row[1]) for row in rows if row[0] == "0"]
+        if len(found) != 2:
+            raise InvalidInput("the user namespace to join can't be entered, or has no root")
+        return found[0], found[1]
+    finally:
+        os.close(told)
         _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
         os.waitpid(pid, 0)
         os.close(pidfd)

@@ -13,7 +13,9 @@ import errno
 import fcntl
 import os
 
-from estiva.errors import EngineError, InvalidInput
+from estiva.errors import Conflict, EngineError, InvalidInput
+from estiva.linux import fs
+from estiva.linux import mount as mnt
 from estiva.linux import namespace as ns
 from estiva.linux import process as proc
 from estiva.runtime import init as child
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from estiva.runtime.plan import Plan
 
 _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
+_STRICT = fs.RESOLVE_IN_ROOT | fs.RESOLVE_NO_SYMLINKS
 _LATE = ("cgroup", "time", "mount")
 
 
@@ -125,3 +128,43 @@ def clone_into_user(flags: int, joins: list[tuple[str, int, int]], user: int, pl
             raise sync.decode(payload)
         raise EngineError("the process that joins the user namespace ended without a word")
     return Init(int(text), proc.pidfd_open(int(text)), mine)
+
+
+def borrow_tmpfs(pidfd: int, path: str) -> int:
+    """A detached copy of the tmpfs that the process of `pidfd` has at `path`, as /dev/shm of who shares ipc.
+
+    A process of its own goes into that mount namespace for it: before Linux 6.15 only a mount of one's own
+    can be copied, and what is there is the other container's to shape. Raises Conflict when there is none.
+    """
+    mine, theirs = sync.pair(3)
+
+    def inside() -> None:
+        theirs.step = f"take {path} of the other container"
+        proc.set_dumpable(False)
+        child.forbid_imports()
+        ns.setns(pidfd, ns.CLONE_NEWNS, "mount namespace")
+        root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        where = fs.openat2(root, path.lstrip("/"), os.O_PATH | os.O_DIRECTORY, 0, _STRICT)
+        if fs.fstatfs(where) != fs.TMPFS_MAGIC:
+            raise Conflict(f"the other container has no tmpfs at {path} to share")
+        copy = mnt.clone_tree("", dirfd=where)
+        mnt.mount_setattr(copy, "", propagation=mnt.MS_PRIVATE)
+        theirs.send_fd(sync.READY, copy)
+
+    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, child.ALL_SIGNALS)
+    try:
+        pid, other = ns.clone3(0)
+        if pid == 0:
+            child.run(theirs, inside)
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+        theirs.close()
+    try:
+        kind, payload, fd = mine.receive()
+    finally:
+        mine.close()
+        os.waitpid(pid, 0)
+        os.close(other)
+    if fd >= 0:
+        return fd
+    raise sync.decode(payload) if kind == sync.ERROR else EngineError(f"{path} could not be taken")
