@@ -54,6 +54,7 @@ class Options:
         self.lsm_profile = ""
         self.lsm_mount_context = ""
         self.cgroups_mode = ""
+        self.systemd = False  # restore into a scope of systemd's
         self.ext_unix_sk = self.tcp_established = self.shell_job = self.file_locks = False
         self.auto_dedup = self.link_remap = self.tcp_skip_in_flight = self.lazy_pages = False
 

@@ -98,8 +98,7 @@ class _Restore:
 
     def run(self) -> Init:
         how, made = self.how, self.made
-        group = lifecycle.cgroup_of(self.bundle, made.id)
-        made.record["cgroup"] = "" if group is None else group.path
+        group = lifecycle.cgroup_of(made, self.bundle, how.systemd)
         if how.work:
             os.close(criu.directory(how.work, make=True))
         try:
@@ -119,6 +118,7 @@ class _Restore:
                 fields += criu.common(how, "restore.log", *service.opened)
                 if group is not None:
                     service.enter(group)
+                    group.settled()
                     for line in read(f"/proc/{service.pid}/cgroup").split("\n"):
                         _, controllers, path = line.split(":", 2)
                         fields.append((25, rpc.encode([(1, controllers), (2, path)])))
@@ -134,6 +134,8 @@ class _Restore:
         finally:
             for fd in self.extra:
                 os.close(fd)
+            if group is not None:
+                group.settled()
         if self.init is None:
             raise EngineError(f"criu has restored container {made.id} without a word of its pid")
         return self.init

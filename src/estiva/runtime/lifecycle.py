@@ -68,7 +68,7 @@ class Container:
     @property
     def cgroup(self) -> Cgroup | None:
         path = self.record["cgroup"]
-        return Cgroup.open(path) if path else None
+        return Cgroup.open(path, self.record.get("scope", "")) if path else None
 
     def status(self) -> str:
         """created, running, paused or stopped."""
@@ -181,6 +181,7 @@ class Options:
         self.preserve_fds = 0
         self.cache = ""  # where compiled seccomp filters are kept
         self.wait_for_start = True  # by another process
+        self.systemd = False  # the cgroup is a scope of systemd's
         self.notify = False  # make the directory for NOTIFY_SOCKET
         self.console: Callable[[int], None] | None = None  # is given the pty's master
 
@@ -226,8 +227,7 @@ def _launch(made: Container, bundle: Bundle, options: Options) -> Init:
     linux = config.get("linux") or {}
     keys = ("ociVersion", "id", "bundle", "annotations")
     hooks = Hooks(config.get("hooks"), {key: record[key] for key in keys})
-    group = cgroup_of(bundle, made.id)
-    record["cgroup"] = "" if group is None else group.path
+    group = cgroup_of(made, bundle, options.systemd)
     listening = listener.listen(made.directory, 3 + options.preserve_fds) if options.wait_for_start else -1
     try:
         init = container.create(
@@ -245,6 +245,8 @@ def _launch(made: Container, bundle: Bundle, options: Options) -> Init:
     finally:
         if listening >= 0:
             os.close(listening)
+        if group is not None:
+            group.settled()
     try:
         record["pid"] = made.pid = init.pid
         record["start_time"] = proc.start_time(init.pid)
@@ -259,12 +261,27 @@ def _launch(made: Container, bundle: Bundle, options: Options) -> Init:
     return init
 
 
-def cgroup_of(bundle: Bundle, id: str) -> Cgroup | None:
-    """Its cgroup; none where we may not make any and no limit was asked for (rootless)."""
+def cgroup_of(made: Container, bundle: Bundle, systemd: bool) -> Cgroup | None:
+    """Make its cgroup, which `settled` is said to once it is used, and put it on record.
+
+    None where we may not make any and no limit was asked for (rootless)."""
+    group = _make_cgroup(bundle, made.id, systemd)
+    if group is not None:
+        made.record["cgroup"] = group.path
+        if group.unit:
+            made.record["scope"] = group.unit
+    return group
+
+
+def _make_cgroup(bundle: Bundle, id: str, systemd: bool) -> Cgroup | None:
     linux = bundle.config.get("linux") or {}
     path = linux.get("cgroupsPath") or ""
     if not isinstance(path, str):
         raise InvalidInput("linux.cgroupsPath is not a string")
+    if systemd:
+        from estiva.runtime.cgroup.systemd import Scope
+
+        return Scope.begin(path, id, bundle.resources())
     try:
         return Cgroup.create(cgroups.resolve(path, id), bundle.resources())
     except Unsupported:

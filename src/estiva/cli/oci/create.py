@@ -47,6 +47,7 @@ def _prepare(context: Context, options: Options) -> tuple[str, Bundle, lifecycle
     if context.systemd and path and len(str(path).split(":")) != 3:
         raise InvalidInput(f"linux.cgroupsPath: {path!r} is not of the form SLICE:PREFIX:NAME")
     how = lifecycle.Options()
+    how.systemd = context.systemd
     how.pivot = not options.flag("no-pivot")
     how.keyring = not options.flag("no-new-keyring")
     how.preserve_fds = listening + wanted

@@ -32,7 +32,7 @@ def described() -> dict[str, Any]:
         "linux": {
             "namespaces": sorted(namespace.NAMESPACES),
             "capabilities": list(security.ALL_CAPABILITIES),
-            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+            "cgroup": {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
             "seccomp": {
                 "enabled": True,
                 "actions": sorted([*seccomp.ACTIONS, *seccomp.ACTIONS_WITH_NUMBER]),

@@ -20,6 +20,7 @@ def restore(context: Context, options: Options) -> int:
     """The exit status is the command's, or 0 with --detach."""
     id = lifecycle.check_id(options.arguments[0])
     how = common(options)
+    how.systemd = context.systemd
     how.lsm_profile = options.text("lsm-profile")
     how.lsm_mount_context = options.text("lsm-mount-context")
     bundle = bundles.load(options.text("bundle") or os.getcwd())

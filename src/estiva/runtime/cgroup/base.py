@@ -29,6 +29,7 @@ class Cgroup:
 
     path: str
     directories: tuple[str, ...]
+    unit = ""  # systemd.py: the scope that it is
 
     def __init__(self, path: str, places: Layout) -> None:
         self.path = path
@@ -56,8 +57,13 @@ class Cgroup:
         return CgroupV2.make(path, places, resources or {})
 
     @staticmethod
-    def open(path: str) -> Cgroup:
-        """An existing cgroup by the `path` of the one that `create` gave. Does not look whether it exists."""
+    def open(path: str, unit: str = "") -> Cgroup:
+        """An existing cgroup by the `path` of the one that `create` gave, and the `unit` that it is for
+        systemd. Does not look whether it exists."""
+        if unit:
+            from estiva.runtime.cgroup.systemd import Scope
+
+            return Scope.again(path, unit)
         path = clean(path)
         places = layout()
         if places.version == "v1":
@@ -71,6 +77,9 @@ class Cgroup:
     def exists(self) -> bool:
         """Whether it is there in any hierarchy."""
         return any(os.path.isdir(directory) for directory in self.directories)
+
+    def settled(self) -> None:
+        """Its first process is in it."""
 
     # --- what the versions do each their own way ----------------------------------------------------------
 
