@@ -46,6 +46,8 @@ VERBS = {
     "wait": ("lifecycle", "WAIT"),
     "rm": ("lifecycle", "RM"),
     "rename": ("lifecycle", "RENAME"),
+    "update": ("update", "UPDATE"),
+    "stats": ("stats", "STATS"),
     "logs": ("logs", "LOGS"),
     "inspect": ("inspect", "INSPECT"),
     "top": ("contents", "TOP"),
@@ -71,7 +73,7 @@ VERBS = {
 
 _CONTAINER = (
     "run", "exec", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "rm", "rename",
-    "logs", "top", "port", "diff", "export", "commit",
+    "update", "stats", "logs", "top", "port", "diff", "export", "commit",
 )  # fmt: skip
 
 GROUPS = {
@@ -113,13 +115,12 @@ GROUPS = {
 LATER = frozenset(
     (
         "attach", "buildx", "checkpoint", "compose", "context", "cp", "events", "manifest", "network",
-        "plugin", "search", "stats", "trust", "update",
+        "plugin", "search", "trust",
     )
 )  # fmt: skip
 
 LATER_HINTS = {
     "cp": "`estiva exec -i CONTAINER sh -c 'cat > /path' < file` copies one file in, `cat` one out",
-    "stats": "`estiva top` lists a container's processes",
     "network": "the networks are bridge, none, host and container:NAME",
 }
 

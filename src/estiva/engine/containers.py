@@ -6,7 +6,7 @@ import _signal
 import os
 import time
 
-from estiva import fastjson
+from estiva import fastjson, files
 from estiva.engine import life, signals
 from estiva.engine.clock import ZERO
 from estiva.errors import Conflict, EstivaError, InvalidInput, NotFound
@@ -198,12 +198,14 @@ def kill(engine: Engine, ref: str, signal: str = "KILL") -> None:
     number = signals.number(signal)
     live = running_state(engine, ref)
     send(live, number)
-    if number == _signal.SIGKILL:
+    if number == _signal.SIGKILL or live.get("paused"):
         thaw(engine, live)
 
 
 def thaw(engine: Engine, live: dict[str, Any]) -> None:
     """What is frozen can't die: not by `pause` only, but also by a commit that was killed."""
+    if live.get("paused"):
+        mark(engine, live, False)
     cgroup = Cgroup.open(live["cgroup"])
     if not cgroup.frozen():
         return
@@ -212,6 +214,15 @@ def thaw(engine: Engine, live: dict[str, Any]) -> None:
     except EstivaError:
         if cgroup.exists():
             raise  # else it has ended by itself meanwhile
+
+
+def mark(engine: Engine, live: dict[str, Any], paused: bool) -> None:
+    """Write into the run state whether it is paused; nothing if it has ended, and the folder with it."""
+    data = fastjson.dumps({**live, "paused": paused}).encode("utf-8", "surrogateescape")
+    try:
+        files.atomic_write(engine.paths.run_container(live["id"]) + "/state.json", data, sync=False)
+    except FileNotFoundError:
+        pass
 
 
 def stop(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | None = None) -> None:
@@ -273,7 +284,8 @@ def remove(engine: Engine, ref: str, *, force: bool = False, volumes: bool = Fal
         except BlockingIOError:
             if record["State"]["Running"] and not force:
                 raise Conflict(
-                    f"container {ref} is running", hint="stop it first, or remove it with --force"
+                    f"container {ref} is {record['State']['Status']}",
+                    hint="stop it first, or remove it with --force",
                 ) from None
         live = state.read(engine.paths.run_container(container_id))
         if live is not None:
@@ -323,9 +335,9 @@ def pause(engine: Engine, ref: str) -> None:
     """Freeze every process of a running container."""
     live = running_state(engine, ref)
     if live.get("paused"):
-        raise Conflict(f"container {ref} is paused already")
+        raise Conflict(f"container {ref} is already paused", hint=f"`estiva unpause {ref}` lets it go on")
     Cgroup.open(live["cgroup"]).freeze()
-    state.write(engine.paths.run_container(live["id"]), {**live, "paused": True})
+    mark(engine, live, True)
 
 
 def unpause(engine: Engine, ref: str) -> None:
@@ -334,7 +346,6 @@ def unpause(engine: Engine, ref: str) -> None:
     if not live.get("paused") and not Cgroup.open(live["cgroup"]).frozen():
         raise Conflict(f"container {ref} is not paused")
     thaw(engine, live)
-    state.write(engine.paths.run_container(live["id"]), {**live, "paused": False})
 
 
 def restart(engine: Engine, ref: str, timeout: int | None = None) -> None:

@@ -10,6 +10,26 @@ from estiva.errors import InvalidInput
 UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
+# keyword -> key of HostConfig, for numbers and texts that are taken as they are
+LIMITS = {
+    "blkio_weight": "BlkioWeight",
+    "cgroup_parent": "CgroupParent",
+    "cpu_period": "CpuPeriod",
+    "cpu_quota": "CpuQuota",
+    "cpu_rt_period": "CpuRealtimePeriod",
+    "cpu_rt_runtime": "CpuRealtimeRuntime",
+    "cpu_shares": "CpuShares",
+    "cpuset_cpus": "CpusetCpus",
+    "cpuset_mems": "CpusetMems",
+    "device_cgroup_rules": "DeviceCgroupRules",
+    "memory_swappiness": "MemorySwappiness",
+    "oom_kill_disable": "OomKillDisable",
+    "oom_score_adj": "OomScoreAdj",
+    "pids_limit": "PidsLimit",
+    "sysctls": "Sysctls",
+}
+
+
 def size(value: int | str, option: str) -> int:
     """Bytes of 1024 or "256m". Raises InvalidInput."""
     if isinstance(value, int):
@@ -22,32 +42,78 @@ def size(value: int | str, option: str) -> int:
         raise InvalidInput(f"invalid {option}: {value}", hint="bytes, or a number with k, m or g") from None
 
 
+def devices_of(words: list[str]) -> dict[str, Any]:
+    """ "HOST[:PLACE[:rwm]]" or CDI names ("vendor.com/class=name"). Raises InvalidInput."""
+    named = [word for word in words if not word.startswith("/")]
+    nodes = []
+    for word in words:
+        if word.startswith("/"):
+            source, _, rest = word.partition(":")
+            place, _, access = rest.partition(":")
+            nodes.append(
+                {"PathOnHost": source, "PathInContainer": place, "CgroupPermissions": access or "rwm"}
+            )
+    host: dict[str, Any] = {"Devices": nodes} if nodes else {}
+    if named:
+        from estiva.engine import cdi
+
+        for word in named:
+            cdi.qualified(word)
+        host["DeviceRequests"] = [
+            {"Driver": "cdi", "Count": 0, "DeviceIDs": named, "Capabilities": None, "Options": None}
+        ]
+    return host
+
+
+def ulimit_of(name: str, limits: int | tuple[int, int]) -> dict[str, Any]:
+    soft, hard = (limits, limits) if isinstance(limits, int) else limits
+    return {"Name": name, "Soft": soft, "Hard": hard}
+
+
+def update_of(options: dict[str, Any]) -> dict[str, Any]:
+    """The HostConfig keys of `Container.update`'s keywords. Raises InvalidInput."""
+    return host_config_of(options, {})
+
+
 def host_config_of(options: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     """The HostConfig of keyword options; what belongs to the Config goes into `config`."""
     host: dict[str, Any] = {}
     simple = {
-        "cpu_shares": "CpuShares",
-        "cpuset_cpus": "CpusetCpus",
-        "pids_limit": "PidsLimit",
+        **LIMITS,
         "network": "NetworkMode",
         "read_only": "ReadonlyRootfs",
         "privileged": "Privileged",
         "cap_add": "CapAdd",
         "cap_drop": "CapDrop",
-        "security_opt": "SecurityOpt",
         "init": "Init",
+        "userns": "UsernsMode",
+        "pid": "PidMode",
+        "ipc": "IpcMode",
+        "uts": "UTSMode",
+        "cgroupns": "CgroupnsMode",
     }
     own = {"user": "User", "workdir": "WorkingDir", "hostname": "Hostname", "entrypoint": "Entrypoint"}
     for key, value in options.items():
         if key in simple:
             host[simple[key]] = value
+        elif key in ("uidmap", "gidmap"):
+            lines = [value] if isinstance(value, str) else list(value)
+            host.setdefault("IDMappings", {})["UidMap" if key == "uidmap" else "GidMap"] = lines
         elif key in own:
             config[own[key]] = [value] if key == "entrypoint" and isinstance(value, str) else value
-        elif key in ("memory", "memory_swap", "memory_reservation"):
+        elif key in ("memory", "memory_swap", "memory_reservation", "shm_size"):
             name = "".join(part.capitalize() for part in key.split("_"))
             host[name] = size(value, key)
         elif key == "cpus":
             host["NanoCpus"] = int(float(value) * 1_000_000_000)
+        elif key == "security_opt":
+            from estiva.engine import confinement
+
+            host.update(confinement.paths(list(value)))
+        elif key == "devices":
+            host.update(devices_of(value))
+        elif key == "ulimits":
+            host["Ulimits"] = [ulimit_of(name, limits) for name, limits in dict(value).items()]
         elif key == "env":
             config["Env"] = [f"{name}={text}" for name, text in dict(value).items()]
         elif key == "labels":

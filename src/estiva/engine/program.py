@@ -129,7 +129,8 @@ def container(
     """A container for the length of a with-block; it is killed and removed at its end.
 
     Without `command` its main process is Estiva's own init, which only waits, so that any image serves.
-    Options: memory, memory_swap ("256m" or bytes), cpus, cpu_shares, cpuset_cpus, pids_limit, network,
+    Options: memory, memory_swap, memory_reservation, shm_size ("256m" or bytes), cpus, pids_limit and the
+    other limits of engine/options.py, devices [node or CDI name], ulimits {"nofile": (1024, 2048)}, network,
     ports {80: 8080}, env {}, volumes {host or volume name: place}, tmpfs [place], user, workdir, hostname,
     entrypoint, read_only, privileged, cap_add [], cap_drop [], security_opt [], init, labels {}, name, pull.
     Raises EstivaError.
@@ -213,6 +214,33 @@ class Container:
     def inspect(self) -> dict[str, Any]:
         """All that is known of it, in Docker's shape."""
         return containers.inspect(self.engine, self.id)
+
+    def stats(self) -> dict[str, Any]:
+        """What it uses now: memory, cpu, pids, io and network, in bytes and nanoseconds; see engine/stats.py.
+
+        memory["working_set"] is what counts against the limit, memory["usage"] has the page cache with it.
+        """
+        from estiva.engine import stats
+
+        return stats.stats(self.engine, self.id)
+
+    def update(self, **options: Any) -> list[str]:
+        """Change its limits while it runs; warnings. Options: memory, memory_swap, memory_reservation, cpus,
+        cpu_period, cpu_quota, cpu_shares, cpuset_cpus, cpuset_mems, pids_limit, blkio_weight.
+
+        When one is refused, none is changed. Raises EstivaError.
+        """
+        from estiva.engine import update
+        from estiva.engine.options import update_of
+
+        return update.update(self.engine, self.id, update_of(options))
+
+    def pause(self) -> None:
+        """Freeze all its processes."""
+        containers.pause(self.engine, self.id)
+
+    def unpause(self) -> None:
+        containers.unpause(self.engine, self.id)
 
     def kill(self, signal: str = "KILL") -> None:
         containers.kill(self.engine, self.id, signal)

@@ -87,6 +87,11 @@ def complete(record: dict[str, Any]) -> None:
     host, config = record["HostConfig"], record["Config"]
     if host.get("Memory") and "MemorySwap" not in host:
         host["MemorySwap"] = 2 * host["Memory"]
+    from estiva.runtime import security
+
+    privileged = bool(host.get("Privileged"))
+    for key, paths in (("MaskedPaths", security.masked_paths()), ("ReadonlyPaths", security.READONLY_PATHS)):
+        host.setdefault(key, None if privileged else list(paths))
     for part, defaults in ((host, HOST_DEFAULTS), (config, CONFIG_DEFAULTS), (record, RECORD_DEFAULTS)):
         for key, value in defaults.items():
             part.setdefault(key, value)
@@ -95,8 +100,8 @@ def complete(record: dict[str, Any]) -> None:
 HOST_DEFAULTS: dict[str, Any] = {
     **dict.fromkeys(
         (
-            "BlkioWeight", "CpuPeriod", "CpuQuota", "CpuShares", "Memory", "MemoryReservation", "MemorySwap",
-            "NanoCpus", "OomScoreAdj",
+            "BlkioWeight", "CpuPeriod", "CpuQuota", "CpuRealtimePeriod", "CpuRealtimeRuntime", "CpuShares",
+            "Memory", "MemoryReservation", "MemorySwap", "NanoCpus", "OomScoreAdj",
         ),
         0,
     ),
@@ -107,7 +112,9 @@ HOST_DEFAULTS: dict[str, Any] = {
     ),
     **dict.fromkeys(("AutoRemove", "Privileged", "PublishAllPorts", "ReadonlyRootfs"), False),
     **dict.fromkeys(
-        ("Binds", "CapAdd", "CapDrop", "ExtraHosts", "GroupAdd", "Links", "MemorySwappiness",
+        ("Binds", "BlkioDeviceReadBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteBps", "BlkioDeviceWriteIOps",
+         "BlkioWeightDevice", "CapAdd", "CapDrop", "DeviceCgroupRules", "DeviceRequests",
+         "ExtraHosts", "GroupAdd", "Links", "MemorySwappiness",
          "OomKillDisable", "PidsLimit", "SecurityOpt", "Ulimits", "VolumesFrom"),
     ),
     "CgroupnsMode": "private",
