@@ -32,7 +32,7 @@ def volumes(words: Iterable[str]) -> tuple[list[str], dict[str, dict[str, str]]]
             raise ValueError(f"invalid volume specification: '{word}'")
         if len(parts) == 3:
             for mode in parts[2].split(","):
-                if mode not in MODES:
+                if mode not in MODES and mode.partition("=")[0] != "idmap":
                     raise ValueError(f"invalid mode: {mode}")
         target = parts[min(1, len(parts) - 1)]
         if not target.startswith("/"):
@@ -115,7 +115,7 @@ def _fields(text: str) -> list[str]:
 
 class _Mount:
     KEYS = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
-    BARE = ("readonly", "bind-nonrecursive", "volume-nocopy")
+    BARE = ("readonly", "bind-nonrecursive", "volume-nocopy", "idmap")
 
     def __init__(self) -> None:
         self.mount: dict[str, Any] = {"Type": "volume"}
@@ -130,7 +130,7 @@ class _Mount:
         if not equals:
             if key not in self.BARE:
                 raise ValueError(f"invalid field '{field}' must be a key=value pair")
-            value = "true"
+            value = "true" if key != "idmap" else ""
         if key == "type":
             self.mount["Type"] = value.lower()
         elif key == "source":
@@ -139,6 +139,8 @@ class _Mount:
             self.mount["Target"] = value
         elif key == "readonly":
             self.mount["ReadOnly"] = self.truth(given, value)
+        elif key == "idmap":
+            self.mount["IDMap"] = value
         elif key == "bind-propagation":
             if value.lower() not in PROPAGATIONS:
                 raise ValueError(f"invalid value for bind-propagation: {value}")
@@ -184,6 +186,8 @@ class _Mount:
         source = self.mount.get("Source", "")
         if kind == "bind" and not source.startswith("/"):
             raise ValueError(f"invalid mount path: '{source}' mount path must be absolute")
+        if kind == "tmpfs" and "IDMap" in self.mount:
+            raise ValueError("a tmpfs mount can't be id-mapped")
         if kind == "tmpfs" and source:
             raise ValueError("a tmpfs mount has no source")
         if kind == "volume" and source:

@@ -53,6 +53,8 @@ def from_bind(text: str) -> dict[str, Any]:
             mount["BindOptions"] = {"Propagation": option}
         elif option == "nocopy" and mount["Type"] == "volume":
             mount["VolumeOptions"] = {"NoCopy": True}
+        elif option.partition("=")[0] == "idmap":
+            mount["IDMap"] = option.partition("=")[2]
         elif option in ("U", "O"):
             raise Unsupported(f"the volume option {option} of {text} is not supported yet")
         elif option not in ("rw", "z", "Z", "cached", "delegated", "consistent", ""):
@@ -108,6 +110,8 @@ def undo(points: list[dict[str, Any]], volumes: Volumes) -> None:
 def check(mount: dict[str, Any]) -> None:
     """Raise what is wrong with a mount before anything is made for it."""
     kind, source, target = mount["Type"], mount.get("Source") or "", mount["Target"]
+    if "IDMap" in mount:
+        id_mapping(mount["IDMap"])
     if kind not in ("bind", "volume", "tmpfs"):
         raise Unsupported(f"mount type {kind} is not supported", hint="bind, volume or tmpfs")
     if kind == "bind" and not mount.get("CreateMountpoint") and not os.path.exists(source):
@@ -144,6 +148,8 @@ def point(mount: dict[str, Any], volumes: Volumes) -> dict[str, Any]:
         "RW": not mount.get("ReadOnly"),
         "Propagation": "",
     }
+    if "IDMap" in mount:
+        result["IDMap"] = mount["IDMap"]
     if kind == "bind":
         result["Propagation"] = (mount.get("BindOptions") or {}).get("Propagation") or "rprivate"
         if not os.path.exists(source):
@@ -173,6 +179,27 @@ def point(mount: dict[str, Any], volumes: Volumes) -> dict[str, Any]:
     return result
 
 
+def id_mapping(text: str) -> dict[str, list[dict[str, int]]]:
+    """uidMappings and gidMappings of Podman's idmap=uids=ON_DISK-SHOWN-SIZE#...;gids=...; none without a
+    text: then they are those of the container's user namespace. Raises InvalidInput.
+    """
+    result = {}
+    for part in text.split(";") if text else ():
+        kind, _, ranges = part.partition("=")
+        rows = [one.split("-") for one in ranges.split("#")]
+        fits = all(
+            len(row) == 3 and all(w.isascii() and w.isdigit() and len(w) < 11 for w in row) for row in rows
+        )
+        if kind not in ("uids", "gids") or not fits:
+            raise InvalidInput(f"invalid idmap: {text}", hint="idmap=uids=0-100000-65536;gids=0-100000-65536")
+        keys = ("containerID", "hostID", "size")
+        result[f"{kind[0]}idMappings"] = [dict(zip(keys, map(int, row), strict=True)) for row in rows]
+    if len(result) == 1:
+        only = next(iter(result.values()))
+        result = {"uidMappings": only, "gidMappings": only}
+    return result
+
+
 def oci(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """OCI mounts of mount points."""
     result = []
@@ -194,12 +221,14 @@ def oci(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 f"mount source {mount['Source']} is gone", hint="it was there when the container was made"
             )
         options = ["rbind", mount["Propagation"] or "rprivate", *(["rro"] if access else [])]
-        result.append(
-            {
-                "destination": mount["Destination"],
-                "type": "bind",
-                "source": mount["Source"],
-                "options": options,
-            }
-        )
+        one = {
+            "destination": mount["Destination"],
+            "type": "bind",
+            "source": mount["Source"],
+            "options": options,
+        }
+        if "IDMap" in mount:
+            options.append("idmap")
+            one.update(id_mapping(mount["IDMap"]))
+        result.append(one)
     return result

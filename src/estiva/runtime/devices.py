@@ -104,7 +104,7 @@ def _node(parent: int, name: str, mode: int, number: int, path: str = "") -> boo
         if stat.S_IFMT(there.st_mode) != stat.S_IFMT(mode) or there.st_rdev != number:
             os.unlink(name, dir_fd=parent)
             os.mknod(name, mode, number, dir_fd=parent)
-        return True
+        return there.st_dev == os.fstat(parent).st_dev  # else the host's, bound there before
     except OSError as error:
         if error.errno != errno.EPERM:
             raise OSError(error.errno, error.strerror, path or f"/dev/{name}") from None
