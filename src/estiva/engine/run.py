@@ -110,6 +110,8 @@ def prepare(
 
         Platform.parse(platform)
     host_config.setdefault("NetworkMode", "bridge")
+    if host_config["NetworkMode"] == "default":
+        host_config["NetworkMode"] = "bridge"
     if spec.special(host_config):
         from estiva.engine import sharing
 
@@ -117,8 +119,6 @@ def prepare(
     image = find_image(engine, config["Image"], pull, platform, progress)
     config = record.merge(config, image.config)
     container_id = os.urandom(32).hex()
-    if host_config["NetworkMode"] == "default":
-        host_config["NetworkMode"] = "bridge"
     made = record.new(container_id, name or "", image, config, host_config, [])
     spec.make(made, [], {})  # every option is checked before anything is written
     if host_config.get("PortBindings"):

@@ -25,7 +25,7 @@ RESOURCES = frozenset((
 ))  # fmt: skip
 _MODES = frozenset(("PidMode", "IpcMode", "UTSMode", "UsernsMode", "CgroupnsMode", "IDMappings", "SubuidName",
     "SubgidName"))  # fmt: skip
-_NETWORKS = ("bridge", "none", "host", "default", None)
+_NETWORKS = ("bridge", "none", "host", None)
 SHM_SIZE = 64 << 20  # bytes
 HOSTNAME_LIMIT = 64  # bytes: __NEW_UTS_LEN
 
