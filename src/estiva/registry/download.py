@@ -17,13 +17,14 @@ import aiohttp
 from aiohttp import hdrs
 
 from estiva.errors import IntegrityError, Unavailable
+from estiva.oci import digest as digests
 from estiva.registry import grammar
 from estiva.registry.pump import Pump, call
 from estiva.registry.transport import Broken, Remote, broken, pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from concurrent.futures import Executor
     from typing import Protocol, TypeVar
 
@@ -94,11 +95,9 @@ class Download:
                 self.progress.say(self.digest, "retrying", sink.offset, self.size, str(failure))
                 await pause(self.remote.settings, attempt, failure.after)
 
-    async def _fetch(self, sink: Sink) -> None:
-        """One GET from the sink's offset on. Returns with all bytes fed; raises Broken with some of them."""
-        offset = sink.offset
+    async def _get(self, offset: int) -> aiohttp.ClientResponse:
         headers: dict[str, str] = {hdrs.RANGE: f"bytes={offset}-"} if offset else {}
-        response = await self.remote.request(
+        return await self.remote.request(
             "GET",
             f"/v2/{self.repository}/blobs/{self.digest}",
             scopes=self.scopes,
@@ -106,6 +105,42 @@ class Download:
             expect=(200, 206, 416) if offset else (200,),
             headers=headers,
         )
+
+    async def stream(self, offset: int) -> AsyncIterator[bytes]:
+        """The bytes from `offset` on, for who sends them on at once; proven at the end if it is all of them.
+
+        Raises Broken with some of them, IntegrityError before the last piece when they are wrong.
+        """
+        hasher = digests.hasher(self.digest.partition(":")[0])
+        response = await self._get(offset)
+        held, came = b"", offset
+        try:
+            skip = self._check_start(response, offset)
+            try:
+                async for chunk in self._pieces(response, offset, skip):
+                    hasher.update(chunk)
+                    if held:
+                        yield held
+                    held = chunk
+                    came += len(chunk)
+            except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+                raise broken(error, str(response.url.host)) from error
+        except BaseException:
+            response.close()
+            raise
+        if came < self.size:
+            response.close()
+            raise Broken(Unavailable(f"{response.url.host} ended the body early"))
+        if not offset and hasher.hexdigest() != self.digest.partition(":")[2]:
+            got = f"{self.digest.partition(':')[0]}:{hasher.hexdigest()}"
+            raise IntegrityError(f"blob {self.digest} has the digest {got} at {self.remote.host}")
+        if held:
+            yield held
+
+    async def _fetch(self, sink: Sink) -> None:
+        """One GET from the sink's offset on. Returns with all bytes fed; raises Broken with some of them."""
+        offset = sink.offset
+        response = await self._get(offset)
         pump = Pump(sink.feed, self.pool)
         try:
             skip = self._check_start(response, offset)
@@ -144,6 +179,14 @@ class Download:
         return offset  # the registry knows no ranges: a skip is cheaper than decompressing again
 
     async def _body(self, response: aiohttp.ClientResponse, pump: Pump, offset: int, skip: int) -> None:
+        position = offset
+        async for chunk in self._pieces(response, offset, skip):
+            position += len(chunk)
+            await pump.put(chunk)
+            self.progress.say(self.digest, "downloading", position, self.size)
+
+    async def _pieces(self, response: aiohttp.ClientResponse, offset: int, skip: int) -> AsyncIterator[bytes]:
+        """The body's pieces behind `offset`, within its size and not dripping."""
         position = offset - skip
         loop = asyncio.get_running_loop()
         window = self.remote.settings.stall
@@ -162,8 +205,7 @@ class Download:
                 chunk = chunk[dropped:]
                 if not chunk:
                     continue
-            await pump.put(chunk)
-            self.progress.say(self.digest, "downloading", position, self.size)
+            yield chunk
 
 
 async def open_sink(make: Callable[[], S]) -> S:

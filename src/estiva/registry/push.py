@@ -11,14 +11,14 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from aiohttp import hdrs
-
-from estiva.errors import Denied, EngineError, IntegrityError, NotFound
+from estiva.errors import IntegrityError
 from estiva.oci.reference import Reference
+from estiva.registry.ends import FromStore, Here
+from estiva.registry.fetch import Fetched
 from estiva.registry.plan import AS_IT_CAME, Packing, Plan, plan, plan_index
 from estiva.registry.pump import call
-from estiva.registry.transport import Broken, Remote, Transport, retrying
-from estiva.registry.upload import Upload, cancel
+from estiva.registry.targets import Repository
+from estiva.registry.transport import Remote, Transport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ class Push:
         self.reference = reference
         self.progress = progress
         self.settings = settings
-        self.scopes = frozenset({f"repository:{reference.repository}:pull,push"})
-        self.pool = ThreadPoolExecutor(settings.parallel, "push")
+        self.pool = ThreadPoolExecutor(settings.parallel + 1, "push")
         self.siblings = self._siblings()
 
     def _siblings(self) -> list[str]:
@@ -71,27 +70,24 @@ class Push:
                 what = await call(self.pool, plan, self.store, self.image, self.packing)
             async with Transport(self.settings) as transport:
                 remote = await transport.remote(self.reference.registry, self.reference.repository)
-                await self._blobs(remote, what)
-                for member in what.members:
-                    await self._manifest(remote, member, member.digest)
-                await self._manifest(remote, what, self.reference.tag or what.digest)
+                await self._send(remote, what)
             await call(self.pool, self._remember, what)
             return what.digest
         finally:
             self.pool.shutdown()
 
-    async def _blobs(self, remote: Remote, what: Plan) -> None:
+    async def _send(self, remote: Remote, what: Plan) -> None:
+        source = Here(FromStore(self.store, what), self.pool, self.progress)
+        target = Repository(remote, self.reference, self.pool, self.progress, self.siblings)
         slots = asyncio.Semaphore(self.settings.parallel)
 
         async def one(digest: str, size: int) -> None:
             async with slots:
-                await self._blob(remote, digest, size, data.get(digest))
+                await target.blob(source, digest, size)
 
         blobs: dict[str, int] = {}
-        data: dict[str, bytes] = {}
         for each in (what, *what.members):
             blobs |= each.blobs
-            data |= each.data
         tasks = [asyncio.ensure_future(one(digest, size)) for digest, size in blobs.items()]
         try:
             await asyncio.gather(*tasks)
@@ -99,80 +95,9 @@ class Push:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _blob(self, remote: Remote, digest: str, size: int, data: bytes | None) -> None:
-        async def there() -> bool:
-            try:
-                response = await remote.request(
-                    "HEAD", self._path(digest), scopes=self.scopes, subject=digest
-                )
-            except NotFound:
-                return False
-            response.release()
-            return True
-
-        if await retrying(self.settings, there):
-            self.progress.say(digest, "exists", size, size)
-            return
-        for sibling in self.siblings:
-            if await self._mount(remote, digest, sibling):
-                self.progress.say(digest, "mounted", size, size)
-                return
-        upload = Upload(
-            remote,
-            self.reference.repository,
-            digest,
-            size,
-            scopes=self.scopes,
-            open_blob=lambda: self.store.content.open(digest),
-            data=data,
-            pool=self.pool,
-            progress=self.progress,
-        )
-        await upload.run()
-        self.progress.say(digest, "done", size, size)
-
-    def _path(self, digest: str) -> str:
-        return f"/v2/{self.reference.repository}/blobs/{digest}"
-
-    async def _mount(self, remote: Remote, digest: str, sibling: str) -> bool:
-        """end-11. A registry that will not, or an account that may not, gets the bytes instead."""
-        url = remote.url(f"/v2/{self.reference.repository}/blobs/uploads/")
-        try:
-            response = await remote.request(
-                "POST",
-                url.with_query({"mount": digest, "from": sibling}),
-                scopes=self.scopes | {f"repository:{sibling}:pull"},
-                subject=f"{digest} in {sibling}",
-                expect=(201, 202),
-                headers={hdrs.CONTENT_LENGTH: "0"},
-            )
-            response.release()
-            if response.status == 202 and hdrs.LOCATION in response.headers:
-                session = remote.resolve(response.url, response.headers[hdrs.LOCATION])
-                await cancel(remote, session, self.scopes)
-            return response.status == 201
-        except (Denied, NotFound, EngineError, Broken):
-            return False
-
-    async def _manifest(self, remote: Remote, what: Plan, which: str) -> None:
-        async def once() -> None:
-            response = await remote.request(
-                "PUT",
-                f"/v2/{self.reference.repository}/manifests/{which}",
-                scopes=self.scopes,
-                subject=str(self.reference),
-                expect=(200, 201, 202),
-                headers={hdrs.CONTENT_TYPE: what.media_type},
-                body=lambda: what.manifest,
-            )
-            response.release()
-            got = response.headers.get("Docker-Content-Digest", "")
-            if got and got.startswith("sha256:") and got != what.digest:
-                raise IntegrityError(f"{remote.host} stored the manifest as {got}, not as {what.digest}")
-
-        await retrying(self.settings, once)
-        self.progress.say(what.digest, "done", len(what.manifest), len(what.manifest))
+        for member in what.members:
+            await target.document(Fetched(member.manifest, member.media_type, member.digest))
+        await target.finish(Fetched(what.manifest, what.media_type, what.digest))
 
     def _remember(self, what: Plan) -> None:
         """The same push again shall say the same; and siblings can mount from here."""

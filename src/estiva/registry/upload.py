@@ -33,7 +33,8 @@ CHUNK = 1 << 20
 
 
 class Upload:
-    """A blob of `size` bytes: `data`, or what the fd from `open_blob` holds."""
+    """A blob of `size` bytes: `data`, what the fd from `open_blob` holds, or what `stream` brings from an
+    offset on."""
 
     def __init__(
         self,
@@ -43,8 +44,9 @@ class Upload:
         size: int,
         *,
         scopes: frozenset[str],
-        open_blob: Callable[[], int],
-        data: bytes | None,
+        open_blob: Callable[[], int] | None = None,
+        data: bytes | None = None,
+        stream: Callable[[int], AsyncIterator[bytes]] | None = None,
         pool: Executor,
         progress: Progress,
     ) -> None:
@@ -55,6 +57,8 @@ class Upload:
         self.scopes = scopes
         self.open_blob = open_blob
         self.data = data
+        self.stream = stream
+        self.failure: EstivaError | Broken | None = None  # of the stream, which HTTP can't tell
         self.pool = pool
         self.progress = progress
         self.subject = f"blob {digest} for {remote.host}/{repository}"
@@ -64,7 +68,7 @@ class Upload:
 
     async def run(self) -> None:
         """Upload until the registry has it; a broken upload goes on where the registry is, else anew."""
-        attempt, settings = 0, self.remote.settings
+        attempt, settings, spoilt = 0, self.remote.settings, False
         while True:
             before = self.sent
             try:
@@ -81,6 +85,12 @@ class Upload:
                 message = str(failure)
                 self.progress.say(self.digest, "retrying", self.sent, self.size, message)
                 await pause(settings, attempt, failure.after)
+            except IntegrityError as error:
+                await self._abandon()
+                if spoilt or self.stream is None:
+                    raise
+                spoilt = True
+                self.progress.say(self.digest, "retrying", 0, self.size, str(error))
             except asyncio.CancelledError:
                 await self._abandon()
                 raise
@@ -155,6 +165,11 @@ class Upload:
         timer = loop.call_later(patience, watch)
         try:
             return await self.remote.request(method, url, scopes=self.scopes, subject=self.subject, **options)
+        except Broken:
+            if self.failure is not None:
+                failure, self.failure = self.failure, None
+                raise failure from None
+            raise
         except asyncio.CancelledError:
             if stalled and task is not None:
                 task.uncancel()
@@ -168,6 +183,11 @@ class Upload:
         if self.data is not None:
             yield self.data[offset:]
             return
+        if self.stream is not None:
+            async for chunk in self._streamed(self.stream, offset):
+                yield chunk
+            return
+        assert self.open_blob is not None
         fd = await call(self.pool, self.open_blob)
         try:
             while offset < self.size:
@@ -180,6 +200,21 @@ class Upload:
                 self.progress.say(self.digest, "pushing", offset, self.size)
         finally:
             os.close(fd)
+
+    async def _streamed(
+        self, stream: Callable[[int], AsyncIterator[bytes]], offset: int
+    ) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in stream(offset):
+                yield chunk
+                offset += len(chunk)
+                self.beat = asyncio.get_running_loop().time()
+                self.progress.say(self.digest, "pushing", offset, self.size)
+            if offset != self.size:
+                raise IntegrityError(f"blob {self.digest} is shorter than its {self.size} bytes")
+        except (EstivaError, Broken) as failure:
+            self.failure = failure
+            raise
 
     async def _status(self) -> int:
         """end-13: how far the registry is. A session that it has lost begins anew."""

@@ -35,7 +35,11 @@ def save(store: Store, refs: Sequence[str], out: IO[bytes]) -> None:
 
     Raises NotFound before anything is written; IntegrityError when a layer on the disk is damaged.
     """
-    chosen = _choose(store, refs)
+    save_images(store, choose(store, refs), out)
+
+
+def save_images(store: Store, chosen: Sequence[tuple[Image, list[str]]], out: IO[bytes]) -> None:
+    """Write images, each with the canonical names it gets in the archive."""
     blobs: dict[str, bytes] = {}
     layers: dict[str, int] = {}
     entries: list[dict[str, Any]] = []
@@ -74,7 +78,7 @@ def save(store: Store, refs: Sequence[str], out: IO[bytes]) -> None:
     out.write(tar_write.END)
 
 
-def _choose(store: Store, refs: Sequence[str]) -> list[tuple[Image, list[str]]]:
+def choose(store: Store, refs: Sequence[str]) -> list[tuple[Image, list[str]]]:
     """Each image once, with the canonical names that it is saved under."""
     images: dict[str, Image] = {}
     names: dict[str, set[str]] = {}

@@ -1,4 +1,5 @@
-"""Reading images from a docker-archive or an OCI archive, plain, gzip or zstd, from a file or a pipe.
+"""Reading images from a docker-archive or an OCI archive, plain, gzip or zstd, from a file or a pipe,
+and from the folder of an OCI layout.
 
 An archive is as untrusted as a registry (K19). It is one seekable tar here: the file itself where it is a
 plain one, else a nameless copy in the store. Its members are a table of names and offsets; names are looked
@@ -28,10 +29,11 @@ from estiva.oci import digest as digests
 from estiva.oci import image as documents
 from estiva.oci.platform import Platform, select
 from estiva.oci.reference import Reference
-from estiva.store import codec, tar
+from estiva.store import codec, layout, tar
 
 if TYPE_CHECKING:
     from estiva.store import Store
+    from estiva.store.images import Image
 
 CHUNK = 1 << 20
 MEMBERS_LIMIT = 100_000
@@ -40,25 +42,43 @@ LINKS_LIMIT = 8
 ATTESTATION = "vnd.docker.reference.type"
 
 
-def load(store: Store, stream: IO[bytes], *, platform: Platform | None = None) -> list[str]:
-    """Load every image of an archive. Returns, for each, its familiar name, or its id if it has none.
+def load(store: Store, source: IO[bytes] | layout.Folder, *, platform: Platform | None = None) -> list[str]:
+    """Load every image of an archive or a layout's folder. Returns, for each, its familiar name, or its id if
+    it has none.
 
     Raises InvalidInput for what is no image archive, LayerError and IntegrityError for what is not as it
     says.
     """
     with store.writing():
-        archive = Archive(store, stream)
+        archive = source if isinstance(source, layout.Folder) else open_archive(store, source)
         try:
-            loader = _Loader(store, archive, platform or Platform.host())
-            if "manifest.json" in archive:
-                return loader.docker()
-            if "index.json" in archive:
-                return loader.oci()
-            if "repositories" in archive:
-                raise Unsupported("the archive is of docker 1.9 or older", hint="save it with a newer docker")
-            raise InvalidInput("this is no image archive: it has neither manifest.json nor index.json")
+            loader = Loader(store, archive, platform or Platform.host())
+            return loader.docker() if "manifest.json" in archive else loader.oci()
         finally:
             archive.close()
+
+
+def open_archive(store: Store, stream: IO[bytes]) -> Archive:
+    """The members of an image archive. Raises InvalidInput for what is none."""
+    archive = Archive(store, stream)
+    try:
+        check_kind(archive)
+    except BaseException:
+        archive.close()
+        raise
+    return archive
+
+
+def check_kind(archive: Archive | layout.Folder) -> None:
+    """Raises InvalidInput, Unsupported for what holds no images that can be read."""
+    if "manifest.json" in archive or "index.json" in archive:
+        return
+    if "repositories" in archive:
+        raise Unsupported("the archive is of docker 1.9 or older", hint="save it with a newer docker")
+    raise InvalidInput(
+        "this holds no images: it has neither manifest.json nor index.json",
+        hint="'estiva import' makes an image of the tar of a filesystem",
+    )
 
 
 def spool(store: Store, stream: IO[bytes]) -> int:
@@ -102,8 +122,13 @@ class Archive:
             for data in codec.file_chunks(self.fd):
                 scanner.feed(data)
             scanner.close()
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, LayerError) and not self.members:  # text, say, or an image of a disk
+                raise InvalidInput(
+                    "this is no archive: it does not begin as a tar does",
+                    hint="'estiva save' and 'docker save' write archives of images",
+                ) from None
             raise
 
     def _add(self, entry: tar.Entry) -> None:
@@ -135,7 +160,7 @@ class Archive:
             wanted = tar.clean(target).decode("utf-8", "surrogateescape")
         raise InvalidInput(f"the archive has no file {tar.shown(name.encode('utf-8', 'surrogateescape'))}")
 
-    def chunks(self, entry: tar.Entry, start: int = 0) -> Iterator[bytes]:
+    def chunks(self, entry: Any, start: int = 0) -> Iterator[bytes]:
         """A member's data from `start` on."""
         return codec.file_chunks(self.fd, entry.stored - start, entry.offset + start)
 
@@ -169,8 +194,10 @@ def _plain_file(stream: IO[bytes]) -> int:
     return -1
 
 
-class _Loader:
-    def __init__(self, store: Store, archive: Archive, platform: Platform) -> None:
+class Loader:
+    """Images of an archive or folder on their way into the store."""
+
+    def __init__(self, store: Store, archive: Archive | layout.Folder, platform: Platform) -> None:
         self.store = store
         self.archive = archive
         self.platform = platform
@@ -178,21 +205,21 @@ class _Loader:
     # ---- docker-archive: manifest.json lists config and layers by member name
 
     def docker(self) -> list[str]:
+        found: list[str] = []
+        for item in self._items():
+            found += self._docker_image(item)
+        return found
+
+    def _items(self) -> list[Any]:
         items = fastjson.loads(self.archive.read("manifest.json"), what="manifest.json", strict=True)
         if not isinstance(items, list) or len(items) > IMAGES_LIMIT:
             raise InvalidInput("the archive's manifest.json is not a list of images")
-        found: list[str] = []
-        for item in items:
-            found += self._docker_image(item)
-        return found
+        return items
 
     def _docker_image(self, item: Any) -> list[str]:
         if not isinstance(item, dict):
             raise InvalidInput("the archive's manifest.json is not a list of images")
-        names, layers = item.get("RepoTags") or [], item.get("Layers") or []
-        for value in (names, layers):
-            if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-                raise InvalidInput("the archive's manifest.json has a list that is none of names")
+        names, layers = _texts(item.get("RepoTags")), _texts(item.get("Layers"))
         references = [Reference.parse(name) for name in names]
         if not isinstance(item.get("Config"), str):
             raise InvalidInput("the archive's manifest.json has an image without config")
@@ -237,7 +264,47 @@ class _Loader:
             raise NotFound("the archive holds no image")
         return found
 
-    def _oci_image(self, item: dict[str, Any]) -> list[str]:
+    def one(self, tag: str, *, every: bool = False) -> Image:
+        """The one image that `tag` picks (store.layout.pick; a RepoTag in a docker-archive), without a name.
+        `every`: with the images of all platforms of its index; its `manifest` is then the index's digest."""
+        if "index.json" not in self.archive:
+            return self._one_of_docker(tag)
+        chosen = layout.pick(documents.parse_index(self.archive.read("index.json")), tag)
+        body = self._blob(chosen)
+        document = documents.parse_document(body, chosen["mediaType"])
+        if not every or not documents.is_index(document):
+            return self.store.images.resolve(self._oci_image(chosen, named=False)[0])
+        images = {}
+        for item in document["manifests"]:
+            if ATTESTATION not in (item.get("annotations") or {}):
+                (image_id,) = self._oci_image(item, named=False)
+                images[item["digest"]] = image_id
+        try:
+            mine = select(document, self.platform)["digest"]
+        except NotFound:
+            mine = next(iter(images), "")
+        if mine not in images:
+            raise NotFound("the index has no image")
+        image = self.store.images.resolve(images[mine])
+        image.manifest = self.store.content.put(body)
+        return image
+
+    def _one_of_docker(self, tag: str) -> Image:
+        items = self._items()
+        if tag:
+            wanted = str(Reference.parse(tag))
+            items = [
+                item
+                for item in items
+                if isinstance(item, dict)
+                and wanted in [str(Reference.parse(name)) for name in _texts(item.get("RepoTags"))]
+            ]
+        if len(items) != 1:
+            raise NotFound(f"it holds {len(items)} images" + (f" called {tag}" if tag else ""))
+        (image_id,) = self._docker_image({**items[0], "RepoTags": None})
+        return self.store.images.resolve(image_id)
+
+    def _oci_image(self, item: dict[str, Any], *, named: bool = True) -> list[str]:
         manifest = self._blob(item)
         document = documents.parse_document(manifest, item["mediaType"])
         for _ in range(3):
@@ -254,18 +321,18 @@ class _Loader:
         for layer, diff_id in zip(document["layers"], parsed["rootfs"]["diff_ids"], strict=True):
             documents.compression(layer["mediaType"])  # refuses foreign and unknown types
             if not self.store.layers.has(diff_id):
-                entry = self.archive.find(_place(layer["digest"]))
+                entry = self.archive.find(layout.place(layer["digest"]))
                 if entry.stored != layer["size"]:
                     raise IntegrityError(
                         f"blob {layer['digest']} is {entry.stored} bytes, not {layer['size']}"
                     )
                 self._layer(entry, layer["digest"], layer["mediaType"], diff_id)
-        references = [Reference.parse(name) for name in _names(item)]
+        references = [Reference.parse(name) for name in _names(item)] if named else []
         return self._finish(config, manifest, references)
 
     def _blob(self, descriptor: dict[str, Any]) -> bytes:
         """A small blob by descriptor, size and digest proven."""
-        data = self.archive.read(_place(descriptor["digest"]))
+        data = self.archive.read(layout.place(descriptor["digest"]))
         algorithm, encoded = digests.parse(descriptor["digest"])
         hasher = digests.hasher(algorithm)
         hasher.update(data)
@@ -275,7 +342,7 @@ class _Loader:
 
     # ---- both
 
-    def _layer(self, entry: tar.Entry, digest: str, media_type: str, diff_id: str) -> None:
+    def _layer(self, entry: Any, digest: str, media_type: str, diff_id: str) -> None:
         ingest = self.store.layers.ingest(digest, entry.stored, media_type, diff_id)
         try:
             for data in self.archive.chunks(entry, ingest.offset):
@@ -290,16 +357,18 @@ class _Loader:
         return [reference.familiar for reference in references] or [image.id]
 
 
+def _texts(value: Any) -> list[str]:
+    value = value or []
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise InvalidInput("the archive's manifest.json has a list that is none of names")
+    return value
+
+
 def _check_named(name: str, data: bytes) -> None:
     """A file that is named by 64 hex digits must have them as its sha256."""
     stem = name.rpartition("/")[2].removesuffix(".json")
     if len(stem) == 64 and digests.is_hex(stem) and digests.sha256(data) != "sha256:" + stem:
         raise IntegrityError(f"the archive's {stem}.json has another digest than its name")
-
-
-def _place(digest: str) -> str:
-    algorithm, encoded = digests.parse(digest)
-    return f"blobs/{algorithm}/{encoded}"
 
 
 def _names(item: dict[str, Any]) -> list[str]:
