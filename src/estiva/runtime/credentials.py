@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from estiva.runtime.notify import Notifier
     from estiva.runtime.user import Identity
 
+_SETGID_BIT = 1 << 6
 _SYS_ADMIN_BIT = 1 << 21
 
 
@@ -49,33 +50,41 @@ class Capabilities:
 
 def set_rlimits(rlimits: list[dict[str, Any]]) -> None:
     """setrlimit(2) for an OCI process.rlimits. Raises InvalidInput, LimitRefused."""
-    if not rlimits:
-        return
-    import resource
-
     for limit in rlimits:
-        name = str(limit.get("type"))
-        kind = getattr(resource, name, None) if name.startswith("RLIMIT_") else None
-        if not isinstance(kind, int):
-            raise InvalidInput(f"{name} is not a resource limit")
+        name = str(limit.get("type")).removeprefix("RLIMIT_")
+        if name not in process.RLIMITS:
+            raise InvalidInput(f"{limit.get('type')} is not a resource limit")
         soft, hard = (_rlimit(limit.get(which, 0)) for which in ("soft", "hard"))
         try:
-            resource.setrlimit(kind, (soft, hard))
-        except (ValueError, OSError) as error:
-            short = name[7:].lower()
+            process.setrlimit(name, soft, hard)
+        except OSError as error:
+            wanted = f"{name.lower()}={_words(soft)}:{_words(hard)}"
             raise LimitRefused(
-                f"the kernel refuses the limit {short}={_words(soft)}:{_words(hard)}: {error}",
+                f"the kernel refuses the limit {wanted}: {error.strerror}",
                 hint="a hard limit above the current one needs CAP_SYS_RESOURCE",
             ) from None
 
 
 def _rlimit(value: int) -> int:
-    """RLIM_INFINITY is 2^64-1 in JSON and -1 to setrlimit."""
-    return -1 if value < 0 or value >= (1 << 64) - 1 else value
+    """Docker's -1 is the kernel's RLIM_INFINITY."""
+    return process.RLIM_INFINITY if value < 0 else min(value, process.RLIM_INFINITY)
 
 
 def _words(value: int) -> str:
-    return "unlimited" if value < 0 else str(value)
+    return "unlimited" if value == process.RLIM_INFINITY else str(value)
+
+
+def set_groups(groups: list[int]) -> None:
+    """setgroups(2). In a user namespace that has given it up (user_namespaces(7), /proc/PID/setgroups), as
+    one that an ordinary user has made, there are none to set, and those of the user stay. Raises OSError."""
+    try:
+        os.setgroups(groups)
+    except PermissionError:
+        if groups:
+            words = "supplementary groups can't be set in this user namespace"
+            raise PermissionError(errno.EPERM, words, " ".join(map(str, groups))) from None
+        if not process.capget()[0] & _SETGID_BIT:  # that, with the capability, is the only reason
+            raise
 
 
 def own_stdio(uid: int, terminal: bool) -> None:
@@ -107,7 +116,7 @@ def drop(identity: Identity, wanted: Capabilities, *, keep_admin: bool) -> None:
         process.bounding_drop(capability)
     if identity.uid != 0:
         process.set_keepcaps(True)
-    os.setgroups(identity.groups)
+    set_groups(identity.groups)
     os.setresgid(identity.gid, identity.gid, identity.gid)
     os.setresuid(identity.uid, identity.uid, identity.uid)
     if identity.uid != 0:

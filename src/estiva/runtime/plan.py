@@ -57,8 +57,6 @@ class Process:
         self.capabilities = Capabilities(process.get("capabilities"), ALL_CAPABILITIES)
         self.no_new_privileges = bool(process.get("noNewPrivileges"))
         self.rlimits: list[dict[str, Any]] = process.get("rlimits") or []
-        if self.rlimits:
-            import resource  # noqa: F401  (now, so that the child doesn't have to)
         self.oom_score_adj: int | None = process.get("oomScoreAdj")
         self.stdio = stdio
         self.bpf = bpf

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from estiva.linux import namespace, scheduler
 from estiva.linux import seccomp_names as seccomp
+from estiva.linux.process import RLIMITS
 from estiva.runtime.hooks import KINDS
 
 TYPE_CHECKING = False
@@ -70,11 +71,6 @@ def _is_page_size(text: str) -> bool:
 
 CAPABILITY_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 
-RLIMITS = (
-    "AS", "CORE", "CPU", "DATA", "FSIZE", "LOCKS", "MEMLOCK", "MSGQUEUE", "NICE", "NOFILE", "NPROC", "RSS",
-    "RTPRIO", "RTTIME", "SIGPENDING", "STACK",
-)  # fmt: skip
-
 _CPUS = Text("a list such as 0-3,7", _is_list)
 _LINES = Text("one line", lambda text: "\n" not in text)
 _STRINGS = ["string"]
@@ -91,7 +87,7 @@ PROCESS: dict[str, Any] = {
     "capabilities": dict.fromkeys(CAPABILITY_SETS, _STRINGS),
     "rlimits": [
         {
-            "type!": Choice("a resource limit", [f"RLIMIT_{name}" for name in RLIMITS]),
+            "type!": Choice("a resource limit", [f"RLIMIT_{name}" for name in sorted(RLIMITS)]),
             "soft!": "uint64",
             "hard!": "uint64",
         }

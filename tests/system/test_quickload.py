@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from enginekit import IMAGE, host
+
 SOURCE = pathlib.Path(__file__).parents[2] / "src"
 ASK = """
 import sys
@@ -19,13 +21,17 @@ print(type(sync.__spec__.loader).__name__, getattr(sync, "CHANGED", ""), sync.__
 """
 
 
+def copy(folder, program):
+    shutil.copytree(SOURCE, folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "estiva.quickload", program]
+    env = {**os.environ, "PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run(command, env=env, check=True)
+    return folder / "src"
+
+
 @pytest.fixture
 def tree(tmp_path):
-    shutil.copytree(SOURCE, tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    command = [sys.executable, "-m", "estiva.quickload", "estiva-oci"]
-    env = {**os.environ, "PYTHONPATH": str(tmp_path / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    subprocess.run(command, env=env, check=True)
-    return tmp_path / "src"
+    return copy(tmp_path, "estiva-oci")
 
 
 def ask(tree):
@@ -66,3 +72,21 @@ def test_a_moved_tree(tree):
     moved = tree.parent / "moved"
     tree.rename(moved)
     assert ask(moved) == ("Finder", "")
+
+
+@pytest.mark.parametrize("network", ["none", "bridge"])
+def test_a_cold_run_finds_all_its_modules_there(tmp_path, network):
+    launcher = copy(tmp_path, "estiva") / "estiva/launcher.py"
+    with host() as box:
+        ran = subprocess.run(
+            [*box.prefix, sys.executable, "-I", "-S", "-B", "-v", launcher, "run", "--rm", "--network", network, IMAGE, "true"],
+            env={**os.environ, **box.env}, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60,
+        )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    loaded = [line.split("'")[1] for line in ran.stderr.splitlines() if line.startswith("import 'estiva")]
+    elsewhere = [
+        line.split("'")[1]
+        for line in ran.stderr.splitlines()
+        if "import 'estiva" in line and "SourceFile" in line
+    ]
+    assert "estiva.engine.monitor" in loaded and elsewhere == ["estiva", "estiva.quickload"]
