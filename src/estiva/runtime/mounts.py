@@ -17,6 +17,8 @@ from estiva.linux import mount as mnt
 from estiva.linux.libc import AT_RECURSIVE
 from estiva.runtime.security import PROC_FILES
 
+_PROC_ROOT = 1  # the inode number of a procfs itself, which may be covered by another
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.runtime.mount_plan import Mount
@@ -34,7 +36,7 @@ def apply(mount: Mount, root: int) -> None:
     guarded = mount.fstype in ("proc", "sysfs")
     target = fs.mkdir_in_root(root, mount.destination, follow=not guarded)
     try:
-        if not guarded:
+        if mount.fstype != "proc" or os.fstat(target).st_ino != _PROC_ROOT:
             outside_proc(mount, target)
         # /proc is still the host's here, so this name can't be a trap; the target itself is the fd.
         where = f"/proc/self/fd/{target}"
