@@ -1,8 +1,10 @@
 """User namespaces in `run`, `create` and `exec`: whose ids a container's are, on files and in the kernel."""
 
 import io
+import json
 import os
 import pathlib
+import signal
 import subprocess
 import tarfile
 import threading
@@ -30,8 +32,6 @@ def inspect(box, container, what):
 
 def first_ids(box, container):
     mapping = box.out("inspect", "--format", "{{json .HostConfig.IDMappings}}", container)
-    import json
-
     found = json.loads(mapping)
     return [int(found[key][0].split(":")[1]) for key in ("UidMap", "GidMap")]
 
@@ -306,9 +306,40 @@ def test_kill_and_crash_leave_nothing(box):
     box.estiva("rm", container)
 
 
+def test_a_killed_monitor_is_swept_with_or_without_its_row(box):
+    for forgotten in (False, True):
+        container = box.out("run", "-d", "--network", "none", "--userns", "auto", IMAGE, "sleep", "603")
+        pid = int(inspect(box, container, ".State.Pid"))
+        state = json.loads(pathlib.Path(box.folder, "run/containers", container, "state.json").read_text())
+        if forgotten:
+            box.db(f"DELETE FROM containers WHERE id = '{container}'")
+        os.kill(state["monitor"], signal.SIGKILL)
+        eventually(lambda: not os.path.exists(f"/proc/{state['monitor']}"))  # noqa: B023
+        said = box.out("system", "check")
+        assert container[:12] in said
+        eventually(lambda: not os.path.exists(f"/proc/{pid}"))  # noqa: B023
+        box.estiva("rm", container, status=None)
+
+
 def test_the_python_api(box):
     code = f"""
 import estiva
 print(estiva.run({IMAGE!r}, ["cat", "/proc/self/uid_map"], userns="auto", network="none").stdout.decode())
 """
     assert "65536" in box.python(code)
+
+
+def test_files_of_the_python_api_are_the_containers_roots(box, tmp_path):
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/a").write_text("a")
+    code = f"""
+import os, estiva
+with estiva.container({IMAGE!r}, userns="auto", network="none") as box:
+    box.put(b"hello", "/made/here/f")
+    box.put({str(tmp_path / "tree")!r}, "/tree")
+    print(box.exec(["stat", "-c", "%u", "/made", "/made/here/f", "/tree", "/tree/a"]).stdout.decode().split())
+    box.exec(["sh", "-c", "echo back > /b"])
+    print(box.get("/b"))
+os.close(os.open("/proc/self/maps", os.O_RDONLY))
+"""
+    assert box.python(code).splitlines() == ["['0', '0', '0', '0']", "b'back\\n'"]

@@ -38,10 +38,13 @@ def copy_up(rootfs: int, path: str, target: str) -> None:
         os.close(destination)
 
 
-def copy_tree(source: int, target: int, *, special: bool = True) -> None:
+def copy_tree(
+    source: int, target: int, *, special: bool = True, owner: tuple[int, int] | None = None
+) -> None:
     """Copy what the directory fd `source` holds into `target`, then its own owner, mode and times.
 
-    Without `special`, device nodes and fifos are left out: between a container and the host they mean harm.
+    All is `owner`'s, if given. Without `special`, device nodes and fifos are left out: between a container
+    and the host they mean harm.
     """
     for entry in os.scandir(source):
         status = entry.stat(follow_symlinks=False)
@@ -51,20 +54,26 @@ def copy_tree(source: int, target: int, *, special: bool = True) -> None:
             inner = os.open(entry.name, flags, dir_fd=source)
             outer = os.open(entry.name, flags, dir_fd=target)
             try:
-                copy_tree(inner, outer, special=special)
+                copy_tree(inner, outer, special=special, owner=owner)
             finally:
                 os.close(inner)
                 os.close(outer)
         elif special or stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
-            copy_node(source, target, entry.name, status)
-    dress(target, os.fstat(source), source)
+            copy_node(source, target, entry.name, status, owner=owner)
+    dress(target, os.fstat(source), source, owner)
 
 
 def copy_node(
-    source: int, target: int, name: str, status: os.stat_result, as_name: str | None = None
+    source: int,
+    target: int,
+    name: str,
+    status: os.stat_result,
+    as_name: str | None = None,
+    owner: tuple[int, int] | None = None,
 ) -> None:
     """One entry that is not a directory, under `as_name` if given."""
     new = as_name or name
+    uid, gid = owner or (status.st_uid, status.st_gid)
     if stat.S_ISLNK(status.st_mode):
         os.symlink(os.readlink(name, dir_fd=source), new, dir_fd=target)
     elif stat.S_ISREG(status.st_mode):
@@ -78,7 +87,7 @@ def copy_node(
             writer = os.open(new, flags, 0o600, dir_fd=target)
             try:
                 copy_bytes(reader, writer)
-                dress(writer, status, reader)
+                dress(writer, status, reader, owner)
             finally:
                 os.close(writer)
         finally:
@@ -88,7 +97,7 @@ def copy_node(
         os.mknod(new, status.st_mode, status.st_rdev, dir_fd=target)
     else:
         return
-    os.chown(new, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
+    os.chown(new, uid, gid, dir_fd=target, follow_symlinks=False)
     if not stat.S_ISLNK(status.st_mode):
         os.chmod(new, stat.S_IMODE(status.st_mode), dir_fd=target)
     os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=target, follow_symlinks=False)
@@ -106,9 +115,9 @@ def copy_bytes(reader: int, writer: int) -> None:
             pass
 
 
-def dress(fd: int, status: os.stat_result, source: int) -> None:
-    """Give an open file the owner, mode, extended attributes and times of another."""
-    os.fchown(fd, status.st_uid, status.st_gid)
+def dress(fd: int, status: os.stat_result, source: int, owner: tuple[int, int] | None = None) -> None:
+    """Give an open file the owner, or `owner`, mode, extended attributes and times of another."""
+    os.fchown(fd, *(owner or (status.st_uid, status.st_gid)))
     os.fchmod(fd, stat.S_IMODE(status.st_mode))
     for name in os.listxattr(source):
         if name.startswith(("user.", "security.capability")):

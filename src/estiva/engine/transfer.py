@@ -32,19 +32,53 @@ def put(engine: Engine, ref: str, source: str | os.PathLike[str] | bytes, path: 
     """
     if not path.startswith("/") or path.endswith("/"):
         raise InvalidInput(f"the place {path} must be an absolute path of a file or folder")
-    root = root_of(engine, ref)
+    live = containers.running_state(engine, ref)
+    owner = (live["root"][0], live["root"][1]) if live.get("root") else None
+    root = os.open(f"/proc/{live['pid']}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        folder, _, name = os.path.normpath(path).rpartition("/")
-        parent = fs.mkdir_in_root(root, folder or "/", 0o755, 0, 0)
-        try:
-            place(parent, name, source, path, mode)
-        finally:
-            os.close(parent)
+        with Mapped(owner):
+            folder, _, name = os.path.normpath(path).rpartition("/")
+            parent = fs.mkdir_in_root(root, folder or "/", 0o755, *(owner or (0, 0)))
+            try:
+                place(parent, name, source, path, mode, owner)
+            finally:
+                os.close(parent)
     finally:
         os.close(root)
 
 
-def place(parent: int, name: str, source: str | os.PathLike[str] | bytes, path: str, mode: int) -> None:
+class Mapped:
+    """In a user namespace the host's root has no id to make files by: this thread has those of the
+    container's root meanwhile.
+    """
+
+    def __init__(self, owner: tuple[int, int] | None) -> None:
+        self.owner = owner
+
+    def __enter__(self) -> None:
+        if self.owner is not None:
+            from estiva.linux import fsid, process
+
+            self.dumpable = process.dumpable() == 1
+            fsid.take(*self.owner)
+
+    def __exit__(self, *exception: object) -> None:
+        if self.owner is not None:
+            from estiva.linux import fsid, process
+
+            fsid.take(os.geteuid(), os.getegid())
+            if self.dumpable:
+                process.set_dumpable(True)
+
+
+def place(
+    parent: int,
+    name: str,
+    source: str | os.PathLike[str] | bytes,
+    path: str,
+    mode: int,
+    owner: tuple[int, int] | None = None,
+) -> None:
     if not isinstance(source, bytes):
         try:
             status = os.lstat(source)
@@ -62,7 +96,7 @@ def place(parent: int, name: str, source: str | os.PathLike[str] | bytes, path: 
             try:
                 inner = os.open(name, flags, dir_fd=parent)
                 try:
-                    copy_tree(outer, inner, special=False)
+                    copy_tree(outer, inner, special=False, owner=owner)
                 finally:
                     os.close(inner)
             finally:
@@ -88,7 +122,7 @@ def place(parent: int, name: str, source: str | os.PathLike[str] | bytes, path: 
     directory, base = os.path.split(os.path.abspath(os.fspath(source)))
     outer = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        copy_node(outer, parent, base, status, name)
+        copy_node(outer, parent, base, status, name, owner)
     finally:
         os.close(outer)
 
