@@ -372,7 +372,7 @@ def test_stats_have_the_same_shape_everywhere(make: MAKE) -> None:
     stats = group.stats()
     assert set(stats) == {"memory", "cpu", "pids", "io"}
     assert set(stats["memory"]) == {
-        *("usage", "working_set", "cache", "anonymous", "inactive_file", "kernel"),
+        *("usage", "working_set", "cache", "shared", "anonymous", "inactive_file", "kernel"),
         *("swap", "limit", "swap_limit", "peak", "oom_kills"),
     }
     assert set(stats["cpu"]) == {

@@ -87,7 +87,10 @@ class Registry:
     """What the machine's spec files describe. Files that can't be used are kept with the reason: it is told
     when a device isn't found."""
 
-    def __init__(self, directories: tuple[str, ...] = DIRECTORIES) -> None:
+    def __init__(self, directories: tuple[str, ...] = ()) -> None:
+        if not directories:
+            asked = os.environ.get("ESTIVA_CDI_SPEC_DIRS", "")
+            directories = tuple(filter(None, asked.split(":"))) or DIRECTORIES
         # kind -> name -> the specs of the most important directory that has it: more than one is a conflict
         self.found: dict[str, dict[str, list[Spec]]] = {}
         self.problems: list[str] = []

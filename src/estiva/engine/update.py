@@ -129,11 +129,10 @@ def _apply(live: dict[str, Any], new: dict[str, Any], parts: set[str]) -> None:
     limit = (after.get("memory") or {}).get("limit") or 0
     if "memory" in parts and limit > 0:
         memory = group.stats()["memory"]
-        # on v2 the kernel would make room by killing
-        if memory["usage"] - memory["cache"] > limit:
-            raise LimitRefused(
-                f"memory limit {size(limit)} is refused: {size(memory['usage'] - memory['cache'])} are in use"
-            )
+        # what the kernel can't drop: on v2 it would make room by killing
+        used = memory["usage"] - memory["cache"] + memory["shared"]
+        if used > limit:
+            raise LimitRefused(f"memory limit {size(limit)} is refused: {size(used)} are in use")
     held = Snapshot(group)
     try:
         group.update({part: after[part] for part in parts if part in after})

@@ -16,8 +16,9 @@ def collect(group: CgroupV1) -> dict[str, Any]:
     """The usage now. Sizes in bytes, times in nanoseconds; None is "no limit" or "can't be told".
 
     memory: usage (all that is charged), working_set (usage without file pages that are idle: what counts
-    against the limit before the kernel has to kill), cache, anonymous, inactive_file, kernel, swap, limit,
-    swap_limit (memory and swap together on v1), peak, oom_kills. cpu: usage_ns, user_ns, system_ns, periods,
+    against the limit before the kernel has to kill), cache (with it the files of a tmpfs, which can't be
+    dropped: shared), anonymous, inactive_file, kernel, swap, limit, swap_limit (memory and swap together on
+    v1), peak, oom_kills. cpu: usage_ns, user_ns, system_ns, periods,
     throttled_periods, throttled_ns. pids: current, limit. io: read_bytes, write_bytes, reads, writes.
     Raises NotFound when the cgroup is gone.
     """
@@ -42,6 +43,7 @@ def _memory(group: CgroupV1, place: str) -> dict[str, Any]:
         "usage": usage,
         "working_set": max(usage - idle, 0),
         "cache": stat.get("total_cache", 0),
+        "shared": stat.get("total_shmem", 0),
         "anonymous": stat.get("total_rss", 0),
         "inactive_file": idle,
         "kernel": number_or_none(read_or(place + "/memory.kmem.usage_in_bytes")) or 0,

@@ -47,6 +47,7 @@ def _memory(group: CgroupV2, place: str) -> dict[str, Any]:
         "usage": usage,
         "working_set": max(usage - idle, 0),
         "cache": stat.get("file", 0),
+        "shared": stat.get("shmem", 0),
         "anonymous": stat.get("anon", 0),
         "inactive_file": idle,
         "kernel": stat.get("kernel", 0),

@@ -1,0 +1,170 @@
+"""CDI specs are read strictly: the path of a wrong field is told, and nothing is taken that was not understood."""
+
+import json
+
+import pytest
+
+from estiva.engine import cdi, cdi_edits
+from estiva.errors import EstivaError, InvalidInput, NotFound, Unsupported
+
+NODE = {"path": "/dev/toy0", "hostPath": "/dev/null"}
+
+
+def spec(**changes):
+    document = {
+        "cdiVersion": "0.6.0",
+        "kind": "vendor.com/toy",
+        "devices": [{"name": "a", "containerEdits": {"deviceNodes": [NODE]}}],
+        **changes,
+    }
+    return {key: value for key, value in document.items() if value is not None}
+
+
+def device(**edits):
+    return spec(devices=[{"name": "a", "containerEdits": edits}])
+
+
+WRONG = [
+    ([], "is not an object"),
+    (spec(cdiVersion=None), "cdiVersion is missing"),
+    (spec(cdiVersion="9.0.0"), "cdiVersion: 9.0.0 is not known here"),
+    (spec(kind="vendor.com"), "kind: vendor.com is not vendor/class"),
+    (spec(kind="../x/y"), "is not vendor/class"),
+    (spec(devices=None), "devices is empty"),
+    (spec(devices={}), "devices is not a list"),
+    (spec(more=1), "more is not a field of CDI"),
+    (spec(devices=[{"name": "a"}, {"name": "a"}]), "devices[1].name: a is there twice"),
+    (spec(devices=[{"name": "a b"}]), "devices[0].name: a b is not the name of a device"),
+    (spec(devices=[{"name": "a", "x": 1}]), "devices[0].x is not a field of CDI"),
+    (device(env=["A"]), "containerEdits.env is not a list of KEY=VALUE"),
+    (device(env="A=1"), "containerEdits.env is not a list"),
+    (device(deviceNodes=[{"path": "dev/x"}]), "deviceNodes[0].path is not an absolute path"),
+    (device(deviceNodes=[{"path": "/dev/../x"}]), "deviceNodes[0].path is not an absolute path"),
+    (device(deviceNodes=[{"path": "/dev/x", "type": "q"}]), "deviceNodes[0].type is not b, c, u or p"),
+    (device(deviceNodes=[{"path": "/dev/x", "major": True}]), "deviceNodes[0].major is not a whole number"),
+    (device(deviceNodes=[{"path": "/dev/x", "permissions": "rx"}]), "permissions is not made of r, w and m"),
+    (device(mounts=[{"hostPath": "x", "containerPath": "/x"}]), "mounts[0].hostPath is not an absolute path"),
+    (device(mounts=[{"hostPath": "/x"}]), "mounts[0].containerPath is missing"),
+    (device(hooks=[{"hookName": "later", "path": "/x"}]), "hooks[0].hookName is none of"),
+    (device(hooks=[{"hookName": "prestart", "path": "x"}]), "hooks[0].path is not an absolute path"),
+    (device(additionalGids=[-1]), "additionalGids is out of the range"),
+    (device(additionalGids=["1"]), "additionalGids holds what it may not"),
+    (device(what=1), "containerEdits.what is not a field of CDI"),
+]
+
+
+@pytest.mark.parametrize(("document", "message"), WRONG, ids=[message for _, message in WRONG])
+def test_a_wrong_field_is_named(document, message):
+    with pytest.raises(InvalidInput) as caught:
+        cdi.Spec("/etc/cdi/x.json", document)
+    assert message in caught.value.message
+    assert "/etc/cdi/x.json" in caught.value.message
+
+
+@pytest.mark.parametrize("field", ["intelRdt", "netDevices"])
+def test_what_can_t_be_applied_is_refused(field):
+    with pytest.raises(Unsupported, match=field):
+        cdi.Spec("/x.json", device(**{field: {"closID": "x"}}))
+
+
+def registry(tmp_path, **documents):
+    for name, document in documents.items():
+        folder, _, file = name.partition("_")
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / f"{file}.json").write_text(json.dumps(document))
+    return cdi.Registry((str(tmp_path / "a"), str(tmp_path / "b")))
+
+
+def test_the_later_directory_wins_and_two_files_of_one_conflict(tmp_path):
+    first, second = device(env=["A=1"]), device(env=["A=2"])
+    assert registry(tmp_path, a_x=first, b_x=second).edits(["vendor.com/toy=a"])["env"] == ["A=2"]
+    with pytest.raises(InvalidInput, match="is described twice"):
+        registry(tmp_path, b_y=second).edits(["vendor.com/toy=a"])
+
+
+def test_the_edits_of_the_file_come_once_before_its_devices(tmp_path):
+    document = spec(
+        containerEdits={"env": ["ALL=1"]},
+        devices=[{"name": name, "containerEdits": {"env": [f"{name}=1"]}} for name in ("x", "y")],
+    )
+    edits = registry(tmp_path, a_x=document).edits(["vendor.com/toy=y", "vendor.com/toy=x"])
+    assert edits["env"] == ["ALL=1", "y=1", "x=1"]
+
+
+def test_a_missing_device_tells_why_a_file_was_passed_over(tmp_path):
+    with pytest.raises(NotFound, match="no such CDI device: vendor.com/toy=a$"):
+        registry(tmp_path).edits(["vendor.com/toy=a"])
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/x.yaml").write_text("")
+    with pytest.raises(NotFound, match=r"x\.yaml is not read, only json is") as caught:
+        registry(tmp_path).edits(["vendor.com/toy=a"])
+    assert "--format json" in caught.value.hint
+    (tmp_path / "a/x.yaml").unlink()
+    (tmp_path / "a/x.json").write_text('{"kind": 1, "kind": 2}')
+    with pytest.raises(NotFound, match="not valid json"):
+        registry(tmp_path).edits(["vendor.com/toy=a"])
+    (tmp_path / "a/x.json").write_text(json.dumps(spec()))
+    (tmp_path / "a/x.json").chmod(0o666)
+    with pytest.raises(NotFound, match="may be written by anyone"):
+        registry(tmp_path).edits(["vendor.com/toy=a"])
+
+
+def test_files_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(cdi, "MAX_FILE", 100)
+    with pytest.raises(NotFound, match="is larger than 100 bytes"):
+        registry(tmp_path, a_x=spec()).edits(["vendor.com/toy=a"])
+
+
+def gpus(*names, kind="nvidia.com/gpu"):
+    return spec(kind=kind, devices=[{"name": name, "containerEdits": {}} for name in names])
+
+
+def request(count=0, ids=None, driver=""):
+    return [{"Driver": driver, "Count": count, "DeviceIDs": ids, "Capabilities": [["gpu"]], "Options": {}}]
+
+
+def test_gpus_are_found_by_count_name_and_all(tmp_path):
+    found = registry(tmp_path, a_n=gpus("0", "1", "10", "2", "GPU-aa", "all"))
+    assert cdi.names(request(-1), found) == ["nvidia.com/gpu=all"]
+    assert cdi.names(request(3), found) == [f"nvidia.com/gpu={n}" for n in (0, 1, 2)]
+    assert cdi.names(request(ids=["GPU-aa"]), found) == ["nvidia.com/gpu=GPU-aa"]
+    with pytest.raises(NotFound, match="5 gpus were asked for, and 4 are here"):
+        cdi.names(request(5), found)
+    found = registry(tmp_path, a_m=gpus("x", kind="amd.com/gpu"))
+    with pytest.raises(InvalidInput, match=r"several kinds are here: amd\.com/gpu, nvidia\.com/gpu"):
+        cdi.names(request(-1), found)
+    assert cdi.names(request(-1, driver="amd"), found) == ["amd.com/gpu=x"]
+
+
+def test_a_device_of_another_driver_is_refused(tmp_path):
+    with pytest.raises(EstivaError, match="could not select device driver"):
+        cdi.names([{"Driver": "x", "Capabilities": [["tpu"]]}], registry(tmp_path))
+
+
+def test_edits_go_into_the_config():
+    config = {
+        "process": {"env": ["A=1", "B=1"], "user": {"username": "7:8", "additionalGroups": ["5"]}},
+        "linux": {"resources": {"devices": []}, "devices": [{"path": "/dev/toy0"}]},
+        "mounts": [{"destination": "/usr/lib/x"}],
+    }
+    edits = cdi.Spec(
+        "/x.json",
+        device(
+            env=["B=2"],
+            deviceNodes=[{**NODE, "permissions": "r"}],
+            mounts=[{"hostPath": "/lib", "containerPath": "/usr", "options": ["ro"]}],
+            hooks=[{"hookName": "createContainer", "path": "/h", "args": ["h"], "timeout": 5}],
+            additionalGids=[5, 6, 0],
+        ),
+    ).devices["a"]
+    cdi_edits.apply(config, edits)
+    assert config["process"]["env"] == ["A=1", "B=2"]
+    node = {"path": "/dev/toy0", "type": "c", "major": 1, "minor": 3, "uid": 7, "gid": 8, "fileMode": 0o666}
+    assert config["linux"]["devices"] == [node]
+    assert config["linux"]["resources"]["devices"] == [
+        {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "r"}
+    ]
+    assert [mount["destination"] for mount in config["mounts"]] == ["/usr", "/usr/lib/x"]
+    assert config["mounts"][0]["options"] == ["rbind", "ro"]
+    assert config["hooks"] == {"createContainer": [{"path": "/h", "args": ["h"], "timeout": 5}]}
+    assert config["process"]["user"]["additionalGroups"] == ["5", "6"]
