@@ -147,6 +147,27 @@ def test_enter_fd_clones_straight_into_the_v2_tree(make: MAKE) -> None:
     group.remove()
 
 
+def test_who_has_come_into_the_v2_tree_only_is_killed_too(make: MAKE) -> None:
+    """The child of an engine that was killed while it made a container."""
+    group = make()
+    fd = group.enter_fd()
+    if fd < 0:
+        pytest.skip("needs a v2 tree, alone or beside v1")
+    from estiva.linux import namespace
+
+    pid, pidfd = namespace.clone3(0, cgroup_fd=fd)
+    if pid == 0:
+        time.sleep(1000)
+        os._exit(0)
+    os.close(fd)
+    os.close(pidfd)
+    assert group.processes() == [pid]
+    group.kill()
+    assert reap(pid) == -signal.SIGKILL
+    assert group.processes() == []
+    group.remove()
+
+
 def test_a_cgroup_with_processes_is_not_taken_for_a_new_container(make: MAKE) -> None:
     group = make()
     pid = spawn(group, sleep_long)

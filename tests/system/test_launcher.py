@@ -176,6 +176,13 @@ def test_signals_are_as_by_default(rootfs: Rootfs) -> None:
     assert text == "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"
 
 
+def test_a_script_gets_its_arguments(rootfs: Rootfs) -> None:
+    assert rootfs.upper is not None
+    Path(rootfs.upper, "script").write_text('#!/bin/sh -e\necho "$0 $*"\n')
+    os.chmod(f"{rootfs.upper}/script", 0o755)
+    assert run(config("/script", "one", "two"), rootfs) == (0, "/script one two\n")
+
+
 def test_death_by_a_signal_is_told(rootfs: Rootfs) -> None:
     with bundle.Running(config("sleep", "100"), rootfs) as it:
         it.init.signal(9)

@@ -39,7 +39,7 @@ def test_sees_only_its_own_cgroup_read_only(rootfs: Rootfs, cgroup: Cgroup) -> N
     )
     spec["process"]["args"][2] = (
         "cat /proc/self/cgroup; for d in /sys/fs/cgroup /sys/fs/cgroup/*; do mkdir $d/x && echo made; done; "
-        "ls /sys/fs/cgroup; cat /sys/fs/cgroup/*/cgroup.procs"
+        "ls /sys/fs/cgroup; cat /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs"
     )
     spec["mounts"].append(MOUNT)
     text = run(spec, rootfs, cgroup=cgroup)[1]

@@ -180,7 +180,7 @@ def test_a_terminal(box):
         if child.poll() is not None and b"got hello" in out:
             break
     os.close(master)
-    assert child.wait(120) == 0
+    assert child.wait(120) == 0, out
     assert b"/dev/pts/0" in out or b"/dev/console" in out
     assert b"33 77\r\n" in out and b"got hello\r\n" in out
 

@@ -124,7 +124,9 @@ def inspect(path: str, args: Sequence[str], contested: bool, handlers: bool) -> 
                 _check_loader(path, loader, header)
         line = _shebang(header)
         if not line:
-            return (fd if contested and not (handlers and _is_foreign(header)) else -1), argv
+            if contested and not (handlers and _is_foreign(header)):
+                return fd, argv
+            return -1, list(args)  # by its name the kernel itself puts the interpreters before them
         os.close(fd)
         _check_loader(path, line[0], header)
         argv[:1] = [*line, current]

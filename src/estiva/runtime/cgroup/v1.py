@@ -76,6 +76,17 @@ class CgroupV1(Cgroup):
     def _listing(self) -> str:
         return self.place("freezer") or self.place("pids") or self.directories[0]
 
+    def processes(self) -> list[int]:
+        """Also who was cloned into the v2 tree and has not entered the others yet: the child of somebody who
+        was killed between the two."""
+        found = super().processes()
+        if self.unified:
+            for directory in tree(self.unified):
+                for line in read_or(directory + "/cgroup.procs").split("\n"):
+                    if line and int(line) not in found:
+                        found.append(int(line))
+        return found
+
     def enter_fd(self) -> int:
         if not self.unified:
             return -1
