@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from estiva.runtime.rootfs import Rootfs
 
 
+SETUID, SYS_ADMIN = 7, 21  # capabilities(7)
+
+
 class Init:
     """A started child. `pid` and `pidfd` at once, `console` (the pty's master, or -1) after `ready`.
 
@@ -189,6 +192,10 @@ def create(
         early = plan.flags & ~(ns.CLONE_NEWCGROUP | ns.CLONE_NEWTIME)
         if user >= 0:
             child_init = joining.clone_into_user(early, joins, user, plan)
+        elif joins and confined():
+            from estiva.runtime import joining
+
+            child_init = joining.clone_into_user(early, joins, -1, plan)
         else:
             child_init = clone(early, joins, process, cgroup, lambda channel: child.become(plan, channel))
         child_init._hooks = plan.hooks
@@ -269,10 +276,11 @@ def _open_sources(plan: Plan, held: list[int]) -> None:
     Root of a user namespace may not reach them, and in a joined mount namespace there may be other things.
     And a bind mount that is to show on the host what is mounted in it must be of its source's peer group,
     which the child is cut off from. That one only if there is such a group: the kernel lists mounts by age,
-    and the config's order is to be seen.
+    and the config's order is to be seen. An ordinary user can open nothing here, and his child can: it has
+    his rights, as root of the user namespace.
     """
     least = 3 + plan.process.preserve_fds
-    everything = plan.foreign or not plan.own_mounts
+    everything = not plan.own_mounts or (plan.foreign and may(SYS_ADMIN))
     if everything:
         plan.root_fd = sync.at_least(plan.rootfs.mount(), least)
         held.append(plan.root_fd)
@@ -283,6 +291,18 @@ def _open_sources(plan: Plan, held: list[int]) -> None:
             held.append(mount.fd)
 
 
+def may(capability: int) -> bool:
+    """Whether we have a capability, in our own user namespace."""
+    return bool(proc.capget()[0] >> capability & 1)
+
+
+def confined() -> bool:
+    """Whether we are in a user namespace, as under podman: a namespace of the machine's can't be gone back
+    to."""
+    with open("/proc/self/uid_map", "rb") as file:
+        return file.read().split() != [b"0", b"0", b"4294967295"]
+
+
 def _has_peers(mount: Mount) -> bool:
     from estiva.runtime import peers
 
@@ -291,7 +311,12 @@ def _has_peers(mount: Mount) -> bool:
 
 def _map_ids(init: Init, plan: Plan, cgroup: Cgroup | None) -> None:
     """Write the child's id maps (user_namespaces(7)), place it in its cgroup, and let it go on."""
-    for name, text in (("uid_map", plan.uid_map), ("gid_map", plan.gid_map)):
+    privileged = may(SETUID)
+    if not privileged:
+        from estiva.runtime import rootless
+
+        rootless.map_ids(init.pid, plan.uid_map, plan.gid_map)
+    for name, text in (("uid_map", plan.uid_map), ("gid_map", plan.gid_map)) if privileged else ():
         try:
             child.put(f"/proc/{init.pid}/{name}", text)
         except OSError as error:

@@ -9,7 +9,7 @@ from estiva.linux import namespace as ns
 from estiva.linux import process as proc
 from estiva.runtime import command, sync
 from estiva.runtime import init as child
-from estiva.runtime.container import Init, clone
+from estiva.runtime.container import SYS_ADMIN, Init, clone, confined, may
 from estiva.runtime.plan import Process
 
 TYPE_CHECKING = False
@@ -29,7 +29,6 @@ def execute(
     cgroup: Cgroup | None = None,
     stdio: tuple[int, int, int] = (0, 1, 2),
     bpf: bytes | None = None,
-    rootless: bool = False,
     preserve_fds: int = 0,
     keyring: str = "",
     seccomp: dict[str, Any] | None = None,
@@ -59,11 +58,25 @@ def execute(
         joins = [("pid", target, ns.CLONE_NEWPID)]
         root = sync.at_least(os.open(f"/proc/{pid}/root", os.O_PATH | os.O_CLOEXEC), 3 + preserve_fds)
 
+        # An ordinary user may join nothing before the user namespace, and from there is no way back; nor may
+        # he join what is the machine's, where he is already.
+        before = 0
+        if not may(SYS_ADMIN) or confined():
+            before = ns.CLONE_NEWPID | (flags & ns.CLONE_NEWUSER)
+            for flag, name in ns.NAMESPACES.values():
+                if flag & flags and not differs(pid, name):
+                    flags &= ~flag
+
         def body(channel: sync.Channel) -> None:
-            enter(what, target, root, flags, cgroup, channel)
+            enter(what, target, root, flags, None if before else cgroup, channel, before)
 
         try:
-            init = clone(0, joins, what, cgroup, body)
+            if before:
+                from estiva.runtime import joining
+
+                init = joining.clone_beyond(0, what, cgroup, lambda: ns.setns(target, before), body)
+            else:
+                init = clone(0, joins, what, cgroup, body)
             if what.notifier is not None:
                 what.notifier.watch(init.pid, init.pidfd)
             return init
@@ -86,9 +99,16 @@ def differs(pid: int, name: str) -> bool:
 
 
 def enter(
-    what: Process, target: int, root: int, flags: int, cgroup: Cgroup | None, channel: sync.Channel
+    what: Process,
+    target: int,
+    root: int,
+    flags: int,
+    cgroup: Cgroup | None,
+    channel: sync.Channel,
+    before: int = 0,
 ) -> None:
-    """The child's side: become a process of the container. The numbers are those of sync.py."""
+    """The child's side: become a process of the container, joining the namespaces of `flags`, those `before`
+    excepted, in which it is already. The numbers are those of sync.py."""
     child.isolate_process(what, channel, [target, root])
     if what.scheduling is not None:
         channel.step = "place the process"
@@ -103,7 +123,7 @@ def enter(
     channel.step = "look up the user"
     identity = child.look_up(root, what)  # while /proc, by which a verified fd is opened, is the host's
     channel.step = "join the container's namespaces"
-    ns.setns(target, flags, "the container's namespaces")
+    ns.setns(target, flags & ~before, "the container's namespaces")
     os.close(target)
     if what.scheduling is not None:
         what.scheduling.place(what.scheduling.final)

@@ -166,7 +166,7 @@ def put(path: str, value: str) -> None:
 
 def become_root() -> None:
     """Take the ids 0 of the new user namespace, and be not dumpable from here on: the maps are written."""
-    os.setgroups([])
+    credentials.set_groups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
     process.set_dumpable(False)

@@ -24,7 +24,10 @@ from estiva.runtime.container import Init
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from estiva.runtime.plan import Plan
+    from collections.abc import Callable
+
+    from estiva.runtime.cgroup import Cgroup
+    from estiva.runtime.plan import Plan, Process
 
 _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 _STRICT = fs.RESOLVE_IN_ROOT | fs.RESOLVE_NO_SYMLINKS
@@ -77,12 +80,29 @@ def open_namespace(kind: str, path: str) -> int:
 
 def clone_into_user(flags: int, joins: list[tuple[str, int, int]], user: int, plan: Plan) -> Init:
     """clone3 the child inside an existing user namespace, `joins` and new ones of `flags` that it then owns.
+    The others are joined first, while the process in between may. -1 stands for our own user namespace."""
+
+    def join() -> None:
+        for kind, fd, _ in joins:
+            ns.setns(fd, ns.NAMESPACES[kind][0], plan.joined[kind])
+        if user >= 0:
+            ns.setns(user, ns.CLONE_NEWUSER, plan.joined["user"])
+
+    return clone_beyond(flags, plan.process, plan.cgroup, join, lambda channel: child.become(plan, channel))
+
+
+def clone_beyond(
+    flags: int,
+    process: Process,
+    cgroup: Cgroup | None,
+    join: Callable[[], None],
+    body: Callable[[sync.Channel], None],
+) -> Init:
+    """As container.clone, from inside the user namespace that `join` goes to.
 
     Who has joined a user namespace can't return, so a process in between does, with CLONE_PARENT. It enters
-    the cgroup, which root of the user namespace may not, and the other namespaces while it may. Raises the
-    error of whichever side fails.
+    the cgroup too, which root of the user namespace may not. Raises the error of whichever side fails.
     """
-    process, cgroup = plan.process, plan.cgroup
     mine, theirs = sync.pair(3 + process.preserve_fds)
     told, tell = os.pipe()
     cgroup_fd = cgroup.enter_fd() if cgroup is not None else -1
@@ -92,13 +112,11 @@ def clone_into_user(flags: int, joins: list[tuple[str, int, int]], user: int, pl
             theirs.step = "enter the cgroup"
             cgroup.enter()
         theirs.step = "join the namespaces"
-        for kind, fd, _ in joins:
-            ns.setns(fd, ns.NAMESPACES[kind][0], plan.joined[kind])
-        ns.setns(user, ns.CLONE_NEWUSER, plan.joined["user"])
+        join()
         proc.set_dumpable(False)
         pid, _ = ns.clone3(flags | ns.CLONE_PARENT, pidfd=False)
         if pid == 0:
-            child.run(theirs, lambda: child.become(plan, theirs))
+            child.run(theirs, lambda: body(theirs))
         os.write(tell, str(pid).encode())
         os._exit(0)
 

@@ -60,6 +60,7 @@ class Container:
         self.record = record
         self.id: str = record["id"]
         self.pid: int = record["pid"]
+        self.making: Cgroup | None = None  # its cgroup, while it is made
 
     @property
     def alive(self) -> bool:
@@ -207,6 +208,8 @@ def create(root: str, id: str, bundle: Bundle, options: Options) -> tuple[Contai
             files.make_directory(f"{directory}/notify", 0o755)
         init = _launch(made, bundle, options)
         init.ready()
+        if made.making is not None:
+            made.making.settled()
         if init.console >= 0 and options.console is not None:
             options.console(init.console)
     except BaseException:
@@ -245,8 +248,6 @@ def _launch(made: Container, bundle: Bundle, options: Options) -> Init:
     finally:
         if listening >= 0:
             os.close(listening)
-        if group is not None:
-            group.settled()
     try:
         record["pid"] = made.pid = init.pid
         record["start_time"] = proc.start_time(init.pid)
@@ -267,6 +268,7 @@ def cgroup_of(made: Container, bundle: Bundle, systemd: bool) -> Cgroup | None:
     None where we may not make any and no limit was asked for (rootless)."""
     group = _make_cgroup(bundle, made.id, systemd)
     if group is not None:
+        made.making = group
         made.record["cgroup"] = group.path
         if group.unit:
             made.record["scope"] = group.unit

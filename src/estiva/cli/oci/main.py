@@ -107,12 +107,17 @@ def entry(level: str, message: str, as_json: bool) -> str:
 
 
 def default_root() -> str:
-    """ESTIVA_RUN_ROOT/oci, /run/estiva-oci, or $XDG_RUNTIME_DIR/estiva-oci for an ordinary user."""
+    """ESTIVA_RUN_ROOT/oci, /run/estiva-oci, or $XDG_RUNTIME_DIR/estiva-oci for an ordinary user, also when he
+    is root of a user namespace, as under podman."""
     run_root = os.environ.get("ESTIVA_RUN_ROOT")
     if run_root:
         return os.path.abspath(run_root) + "/oci"
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    return f"{runtime}/estiva-oci" if os.geteuid() and runtime else "/run/estiva-oci"
+    ordinary = os.geteuid() != 0
+    if runtime and not ordinary:
+        with open("/proc/self/uid_map") as file:
+            ordinary = file.read().split() != ["0", "0", "4294967295"]
+    return f"{runtime}/estiva-oci" if ordinary and runtime else "/run/estiva-oci"
 
 
 def load(name: str) -> Verb:

@@ -164,7 +164,7 @@ class Scope(CgroupV2):
             from estiva.runtime.cgroup.v2 import own_cgroup
 
             if own_cgroup(strip=False) != self.path:
-                self.add(os.getpid())
+                self.add(int(os.readlink("/proc/self")))  # not as our own pid namespace has it
             return
         super().enter()
 

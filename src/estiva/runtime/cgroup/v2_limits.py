@@ -221,7 +221,7 @@ def _devices(group: CgroupV2, rules: list[dict[str, Any]]) -> None:
     from estiva.runtime.cgroup.devices import program
 
     code = program(rules)
-    fd = group.enter_fd()
+    fd = os.open(group.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     loaded = -1
     try:
         before = bpf.attached_device_programs(fd)
