@@ -7,15 +7,17 @@ import os
 import signal
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+import cgroupkit
+from cgroupkit import MAKE, reap
 from estiva.errors import Conflict, EngineError, EstivaError, InvalidInput, NotFound
 from estiva.runtime.cgroup import Cgroup, sweep, version
 
-MAKE = Callable[..., Cgroup]
+make = cgroupkit.make
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
@@ -47,33 +49,8 @@ def spawn(group: Cgroup, work: Callable[[], None]) -> int:
     return pid
 
 
-def reap(pid: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
 def sleep_long() -> None:
     time.sleep(1000)
-
-
-@pytest.fixture
-def make() -> Iterator[MAKE]:
-    """Makes cgroups below a parent of this test alone; all of it is gone afterwards."""
-    parent = f"/estiva-test-{os.urandom(6).hex()}"
-    made: list[Cgroup] = []
-
-    def create(name: str = "c", resources: dict[str, Any] | None = None) -> Cgroup:
-        made.append(Cgroup.create(f"{parent}/{name}", resources))
-        return made[-1]
-
-    try:
-        made.append(Cgroup.create(f"{parent}/first"))
-    except EstivaError as error:
-        pytest.skip(f"needs cgroups that can be made: {error}")
-    yield create
-    top = Cgroup.open(os.path.dirname(made[0].path))
-    top.kill()
-    top.remove()
-    assert not top.exists()
 
 
 def test_a_cgroup_is_made_in_every_hierarchy_and_removed(make: MAKE) -> None:
@@ -240,7 +217,7 @@ def test_v2_rules_on_parents_are_told(make: MAKE, parent: str) -> None:
     """A cgroup with processes can't limit those below it; one in a threaded subtree can't hold processes."""
     if version() == "v1":
         pytest.skip("needs cgroup v2: v1 has no such rules")
-    above = make(parent)
+    above = make(name=parent)
     if parent == "threaded":
         os.mkdir(above.directories[0] + "/child")  # makes `above` the root of a threaded subtree
         with open(above.directories[0] + "/child/cgroup.type", "w") as file:
@@ -248,7 +225,7 @@ def test_v2_rules_on_parents_are_told(make: MAKE, parent: str) -> None:
     else:
         pid = spawn(above, sleep_long)
     with pytest.raises(Conflict, match="processes of its own" if parent == "busy" else "threaded"):
-        make(f"{parent}/below", {"memory": {"limit": 64 << 20}})
+        make(name=f"{parent}/below", resources={"memory": {"limit": 64 << 20}})
     assert not os.path.exists(above.directories[0] + "/below")
     if parent == "busy":
         assert above.processes() == [pid]
@@ -296,7 +273,7 @@ def test_remove_says_who_is_in_the_way(make: MAKE) -> None:
 
 def test_remove_waits_for_tasks_that_are_leaving(make: MAKE) -> None:
     for turn in range(5):
-        group = make(f"turn{turn}")
+        group = make(name=f"turn{turn}")
         reap(spawn(group, lambda: None))
         group.remove()
         assert not group.exists()
@@ -341,7 +318,7 @@ def test_many_processes_make_the_same_parent_at_once() -> None:
 
 def test_sweep_takes_what_is_empty_old_and_unknown(make: MAKE) -> None:
     names = ("left", "kept", "busy")
-    left, kept, busy = (make(name) for name in names)
+    left, kept, busy = (make(name=name) for name in names)
     pid = spawn(busy, sleep_long)
     parent = os.path.dirname(left.path)
     assert sweep(parent, {"kept"}) == []  # too young: another may be about to enter it

@@ -8,69 +8,16 @@ import os
 import signal
 import struct
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from estiva.errors import EstivaError, InvalidInput, LimitRefused, Unsupported
+import cgroupkit
+from cgroupkit import MAKE, MIB, file, reap, spawn, value
+from estiva.errors import InvalidInput, LimitRefused, Unsupported
 from estiva.runtime.cgroup import Cgroup, version, warnings
 
-MAKE = Callable[..., Cgroup]
-MIB = 1 << 20
-
-
-@pytest.fixture
-def make() -> Iterator[MAKE]:
-    parent = f"/estiva-test-{os.urandom(6).hex()}"
-    made: list[Cgroup] = []
-
-    def create(resources: dict[str, Any] | None = None, name: str = "c") -> Cgroup:
-        made.append(Cgroup.create(f"{parent}/{name}", resources))
-        return made[-1]
-
-    try:
-        made.append(Cgroup.create(f"{parent}/first"))
-    except EstivaError as error:
-        pytest.skip(f"needs cgroups that can be made: {error}")
-    yield create
-    top = Cgroup.open(os.path.dirname(made[0].path))
-    top.kill()
-    top.remove()
-    assert not top.exists()
-
-
-def file(group: Cgroup, v1: tuple[str, str], v2: str) -> str:
-    """The path of a control file, or a skip where the machine has none of that name."""
-    if version() == "v1":
-        place = group.places.where.get(v1[0])
-        path = f"{place}{group.path}/{v1[1]}" if place else ""
-    else:
-        path = f"{group.directories[0]}/{v2}"
-    if not path or not os.path.exists(path):
-        pytest.skip(f"needs {v1[1] if version() == 'v1' else v2}")
-    return path
-
-
-def value(group: Cgroup, v1: tuple[str, str], v2: str) -> str:
-    with open(file(group, v1, v2)) as control:
-        return control.read().strip()
-
-
-def spawn(group: Cgroup, work: Callable[[], int]) -> int:
-    pid = os.fork()
-    if pid == 0:
-        status = 99
-        try:
-            group.enter()
-            status = work()
-        finally:
-            os._exit(status)
-    return pid
-
-
-def reap(pid: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+make = cgroupkit.make
 
 
 def test_memory_limit_kills_and_the_kill_is_counted(make: MAKE) -> None:

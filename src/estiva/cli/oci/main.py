@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from estiva import errors
+from estiva import cli, errors
 from estiva.cli.parser import FLAG, TEXT, HelpWanted, UsageError, parse, parse_verb
 
 TYPE_CHECKING = False
@@ -251,13 +251,4 @@ def usage(words: list[str]) -> str:
 
 def main() -> NoReturn:
     """The entry point: never returns."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    status = run(sys.argv[1:])
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, AttributeError, ValueError):
-            status = status or 1
-    os._exit(status)
+    cli.program(run)
