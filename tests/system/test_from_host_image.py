@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,10 +82,14 @@ def test_ld_so_accepts_the_cache_that_is_built(store: Store, tmp_path: Path) -> 
     assert inside(rootfs, "/bin/cat", "/etc/group").startswith("root:")
 
 
-def test_the_same_programs_give_the_same_image(store: Store) -> None:
+def test_the_same_programs_give_the_same_image(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = time.time()
+    made = from_host.make(store, ["sh", "cat"]).created
+    assert int(before) <= made <= time.time()
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     one = from_host.make(store, ["sh", "cat"])
     two = from_host.make(store, ["sh", "cat"], tag="again")
-    assert one.id == two.id
+    assert one.id == two.id and one.created == 1_700_000_000
     assert from_host.make(store, ["cat", "sh"]).diff_ids == one.diff_ids
 
 

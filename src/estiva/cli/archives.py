@@ -35,6 +35,16 @@ def save(context: Context, options: Options) -> None:
 
     for ref in options.arguments:
         images.resolve(context.engine, ref)
+    form, path = options.text("format", "docker-archive"), options.text("output")
+    if form != "docker-archive":
+        from estiva.engine import copies
+
+        if form not in copies.FORMATS:
+            raise InvalidInput(f"no format {form}", hint=f"one of {', '.join(copies.FORMATS)}")
+        if form == "oci-dir" and path in ("", "-"):
+            raise InvalidInput("a folder is not written to stdout", hint="use -o DIR")
+        copies.save(context.engine, options.arguments, form, path or "-")
+        return
     with Output(options.text("output")) as stream:
         images.save(context.engine, options.arguments, stream)
 
@@ -45,8 +55,13 @@ def load(context: Context, options: Options) -> None:
     path = options.text("input", "-")
     if path == "-" and os.isatty(0):
         raise InvalidInput("there is no archive on stdin", hint="use -i FILE, or redirect")
-    with images.open_source(path) as source, Named(path, InvalidInput, IntegrityError, Unsupported):
-        names = images.load(context.engine, source, platform=options.text("platform") or None)
+    platform = options.text("platform") or None
+    if os.path.isdir(path):
+        with Named(path, InvalidInput, IntegrityError, Unsupported):
+            names = images.load(context.engine, path, platform=platform)
+    else:
+        with images.open_source(path) as source, Named(path, InvalidInput, IntegrityError, Unsupported):
+            names = images.load(context.engine, source, platform=platform)
     for name in names:
         if options.flag("quiet"):
             print(name)
@@ -103,14 +118,20 @@ SAVE = Verb(
     save,
     "IMAGE [IMAGE...]",
     "Write images to an archive that Docker and Podman load too",
-    (("o", "output", TEXT, "FILE", "write to a file instead of stdout"),),
+    (
+        ("o", "output", TEXT, "FILE", "write to a file (oci-dir: a folder) instead of stdout"),
+        ("", "format", TEXT, "FORM", "docker-archive (an oci-archive too), oci-archive (as pulled), oci-dir"),
+    ),
     least=1,
-    examples=(("estiva save web | ssh host estiva load", "to another machine"),),
+    examples=(
+        ("estiva save web | ssh host estiva load", "to another machine"),
+        ("estiva save --format oci-dir -o web.oci web", "the folder of an OCI layout"),
+    ),
 )
 LOAD = Verb(
     load,
     "",
-    "Read images from an archive: docker-archive or oci-archive, plain or compressed",
+    "Read images from an archive, docker or oci, plain or compressed, or from an OCI layout's folder",
     (
         ("i", "input", TEXT, "FILE", "read a file instead of stdin"),
         ("q", "quiet", FLAG, "", "print the names only"),

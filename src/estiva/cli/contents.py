@@ -92,6 +92,11 @@ def port(context: Context, options: Options) -> None:
 
 
 def diff(context: Context, options: Options) -> None:
+    if len(options.arguments) == 2:
+        from estiva.cli.layers import diff as of_images
+
+        of_images(context, options)
+        return
     from estiva.engine import containers
 
     for kind, path in containers.diff(context.engine, options.arguments[0]):
@@ -140,11 +145,15 @@ PORT = Verb(
 )
 DIFF = Verb(
     diff,
-    "CONTAINER",
-    "Show what a container has added (A), changed (C) and deleted (D)",
+    "CONTAINER | IMAGE IMAGE",
+    "Show what a container, or the second of two images, has added (A), changed (C) and deleted (D)",
+    (("", "format", TEXT, "json", "of two images: one object with three lists of paths"),),
     least=1,
-    most=1,
-    examples=(("estiva diff web", "compared with its image"),),
+    most=2,
+    examples=(
+        ("estiva diff web", "a container compared with its image"),
+        ("estiva diff web:1 web:2", "two images"),
+    ),
 )
 EXPORT = Verb(
     export,

@@ -10,7 +10,7 @@ import gc
 import os
 import sys
 
-from estiva import errors
+from estiva import cli, errors
 from estiva.cli.parser import FLAG, TEXT, HelpWanted, UsageError, parse, parse_verb
 
 TYPE_CHECKING = False
@@ -67,6 +67,7 @@ VERBS = {
     "push": ("remote", "PUSH"),
     "login": ("remote", "LOGIN"),
     "logout": ("remote", "LOGOUT"),
+    "search": ("copying", "SEARCH"),
     "version": ("system", "VERSION"),
     "info": ("system", "INFO"),
 }
@@ -93,6 +94,10 @@ GROUPS = {
         "inspect": ("inspect", "INSPECT_IMAGE"),
         "prune": ("images", "PRUNE"),
         "from-host": ("archives", "FROM_HOST"),
+        "copy": ("copying", "COPY"),
+        "referrers": ("copying", "REFERRERS"),
+        "layers": ("layers", "LAYERS"),
+        "diff": ("layers", "DIFF"),
     },
     "volume": {
         "ls": ("volume", "LS"),
@@ -102,6 +107,17 @@ GROUPS = {
         "prune": ("volume", "PRUNE"),
     },
     "registry": {"serve": ("remote", "SERVE")},
+    "manifest": {
+        "create": ("manifest", "CREATE"),
+        "add": ("manifest", "ADD"),
+        "annotate": ("manifest", "ANNOTATE"),
+        "inspect": ("manifest", "INSPECT"),
+        "push": ("manifest", "PUSH"),
+        "remove": ("manifest", "REMOVE"),
+        "rm": ("manifest", "RM"),
+        "exists": ("manifest", "EXISTS"),
+        "ls": ("manifest", "LS"),
+    },
     "builder": {"build": VERBS["build"], "prune": ("builder", "PRUNE")},
     "system": {
         "df": ("system", "DF"),
@@ -114,8 +130,8 @@ GROUPS = {
 # Docker's verbs that are known, and not there yet
 LATER = frozenset(
     (
-        "attach", "buildx", "checkpoint", "compose", "context", "cp", "events", "manifest", "network",
-        "plugin", "search", "trust",
+        "attach", "buildx", "checkpoint", "compose", "context", "cp", "events", "network",
+        "plugin", "trust",
     )
 )  # fmt: skip
 
@@ -299,15 +315,6 @@ def _pipe_closed(failure: int) -> int:
 
 
 def main() -> NoReturn:
-    """The entry point: never returns. The interpreter is not torn down, which would take milliseconds."""
+    """The entry point: never returns."""
     os.umask(os.umask(0o77) & 0o77)  # a umask that takes from the owner would take from our own state (K16)
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    status = run(sys.argv[1:])
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, AttributeError, ValueError):
-            status = status or 1
-    os._exit(status)
+    cli.program(run)

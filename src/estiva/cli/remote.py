@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from estiva.cli.copying import COMPRESSION, level
 from estiva.cli.parser import FLAG, TEXT, Options, Verb
 from estiva.errors import EstivaError, InvalidInput
 
@@ -32,6 +33,7 @@ def pull(context: Context, options: Options) -> int:
                     context.engine,
                     text,
                     platform=options.text("platform") or None,
+                    every=options.flag("all-platforms"),
                     progress=None if quiet else progress,
                 )
         except EstivaError as error:
@@ -57,7 +59,14 @@ def push(context: Context, options: Options) -> None:
     if not quiet:
         print(f"The push refers to repository [{reference.name}]", flush=True)
     with Progress(1) as progress:
-        digest = images.push(context.engine, options.arguments[0], progress=None if quiet else progress)
+        digest = images.push(
+            context.engine,
+            options.arguments[0],
+            platform=options.text("platform") or None,
+            compression=options.text("compression"),
+            level=level(options),
+            progress=None if quiet else progress,
+        )
     print(str(reference) if quiet else f"{reference.tag or 'digest'}: digest: {digest}")
 
 
@@ -123,7 +132,12 @@ PULL = Verb(
     pull,
     "NAME[:TAG|@DIGEST] [NAME...]",
     "Fetch images from a registry",
-    (PLATFORM, QUIET, TRUST),
+    (
+        PLATFORM,
+        ("", "all-platforms", FLAG, "", "the images of all platforms, under the one name"),
+        QUIET,
+        TRUST,
+    ),
     least=1,
     examples=(
         ("estiva pull alpine:3.20", "from Docker Hub"),
@@ -133,11 +147,14 @@ PULL = Verb(
 PUSH = Verb(
     push,
     "NAME[:TAG]",
-    "Send an image to a registry",
-    (QUIET, TRUST),
+    "Send an image to a registry, with all platforms that its name stands for",
+    (("", "platform", TEXT, "OS/ARCH", "the image of this platform alone"), *COMPRESSION, QUIET, TRUST),
     least=1,
     most=1,
-    examples=(("estiva push localhost:5000/web:1.2", "to a registry on this machine"),),
+    examples=(
+        ("estiva push localhost:5000/web:1.2", "to a registry on this machine"),
+        ("estiva push --compression zstd registry.example.org/web:1.2", "smaller, and quicker to unpack"),
+    ),
 )
 LOGIN = Verb(
     login,

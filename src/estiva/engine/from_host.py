@@ -102,9 +102,21 @@ def make(
             document,
             layer.diff_id,
             created_by="estiva image from-host " + " ".join(words),
-            created=float(tree.newest),
+            created=_created(),
         )
         return store.images.add(encode(document), names=[tag] if tag else ())
+
+
+def _created() -> float:
+    """Now, or SOURCE_DATE_EPOCH, with which the same programs give the same image. Raises InvalidInput."""
+    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if not text:
+        import time
+
+        return float(int(time.time()))
+    if not (text.isascii() and text.isdigit() and len(text) < 12):
+        raise InvalidInput(f"SOURCE_DATE_EPOCH must be a number of seconds, not {oneline(text)[:40]!r}")
+    return float(text)
 
 
 class Entry:
@@ -126,14 +138,11 @@ class Entry:
 
 
 class Tree:
-    """The image's files by absolute path. `places`: folders of programs that are not on the usual PATH;
-    `newest`: the latest time of a file, in seconds since 1970.
-    """
+    """The image's files by absolute path. `places`: folders of programs that are not on the usual PATH;"""
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
         self.places: list[str] = []
-        self.newest = 0
         try:
             cache = ldcache.parse(read_bounded(CACHE, 64 << 20))
         except OSError:
@@ -217,7 +226,6 @@ class Tree:
         if status.st_uid or status.st_gid:
             mode &= 0o1777  # all is root's in the image, where set-id bits would mean more than here
         mtime = max(0, int(status.st_mtime))
-        self.newest = max(self.newest, mtime)
         self.entries.setdefault(path, Entry("f", mode, mtime=mtime, source=path))
 
     def _locate(self, name: str, needed_by: str) -> str:

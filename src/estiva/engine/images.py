@@ -48,8 +48,12 @@ def digests(engine: Engine, image: Image, reference: Reference) -> list[str]:
     return [text.removeprefix(prefix) for text in known if text.startswith(prefix)]
 
 
-def pull(engine: Engine, ref: str, *, platform: str | None = None, progress: Progress = None) -> Image:
-    """Fetch an image from its registry. Raises Denied, NotFound, Unavailable, IntegrityError.
+def pull(
+    engine: Engine, ref: str, *, platform: str | None = None, every: bool = False, progress: Progress = None
+) -> Image:
+    """Fetch an image, or with `every` those of all platforms, from its registry.
+
+    Raises Denied, NotFound, Unavailable, IntegrityError.
 
     `progress` gets one event for each change of a layer (see estiva.registry.progress), before them one with
     the status "starting" and after them one with "complete".
@@ -61,7 +65,7 @@ def pull(engine: Engine, ref: str, *, platform: str | None = None, progress: Pro
         progress({"id": "", "status": "starting", "current": 0, "total": 0, "message": str(reference)})
 
     try:
-        image = client.pull(engine.store, reference, platform=platform, progress=progress)
+        image = client.pull(engine.store, reference, platform=platform, every=every, progress=progress)
     except (InvalidInput, IntegrityError, NotFound) as error:
         if reference.familiar not in error.message:
             error.message = f"{reference.familiar}: {error.message}"
@@ -71,13 +75,28 @@ def pull(engine: Engine, ref: str, *, platform: str | None = None, progress: Pro
     return image
 
 
-def push(engine: Engine, ref: str, *, progress: Progress = None) -> str:
-    """Send an image to the registry that its name says; the manifest's digest."""
+def push(
+    engine: Engine,
+    ref: str,
+    *,
+    platform: str | None = None,
+    compression: str = "",
+    level: int | None = None,
+    progress: Progress = None,
+) -> str:
+    """Send an image to the registry that its name says; the manifest's digest. A name that means an index
+    sends all platforms that are here, unless one is asked for."""
     reference = Reference.parse(ref)
     image = resolve(engine, ref)
+    from estiva.engine import copies
     from estiva.registry import client
+    from estiva.store.platforms import index_of
 
-    digest = client.push(engine.store, image, reference, progress=progress)
+    index = image.manifest or "" if index_of(engine.store, image.manifest) is not None else ""
+    if platform:
+        image, index = copies.of_platform(engine, image, platform), ""
+    how = copies.packing(compression, level)
+    digest = client.push(engine.store, image, reference, packing=how, index=index, progress=progress)
     if progress is not None:
         progress({"id": "", "status": "complete", "current": 0, "total": 0, "message": str(reference)})
     return digest
@@ -130,7 +149,7 @@ def store_size(engine: Engine) -> int:
 
 
 def save(engine: Engine, refs: Sequence[str], out: IO[bytes]) -> None:
-    """Write images as one archive that Docker, Podman and OCI tools load."""
+    """Write images as one archive that Docker, Podman and OCI tools load. Others: engine.copies.save."""
     for ref in refs:
         resolve(engine, ref)
     from estiva.store import archive
@@ -138,10 +157,15 @@ def save(engine: Engine, refs: Sequence[str], out: IO[bytes]) -> None:
     archive.save(engine.store, refs, out)
 
 
-def load(engine: Engine, source: IO[bytes], *, platform: str | None = None) -> list[str]:
-    """Read images of a docker-archive or oci-archive; their names, or ids where they have none."""
-    from estiva.store import archive_load
+def load(engine: Engine, source: IO[bytes] | str, *, platform: str | None = None) -> list[str]:
+    """Read images of a docker-archive, an oci-archive, or the folder (its path) of an OCI layout; their
+    names, or ids where they have none."""
+    from estiva.store import archive_load, layout
 
+    if isinstance(source, str):
+        folder = layout.Folder(source)
+        archive_load.check_kind(folder)
+        return archive_load.load(engine.store, folder, platform=_platform(platform))
     return archive_load.load(engine.store, source, platform=_platform(platform))
 
 
@@ -343,3 +367,20 @@ def open_source(path: str) -> IO[bytes]:
         return open(path, "rb")
     except FileNotFoundError:
         raise NotFound(f"no such file: {path}") from None
+    except IsADirectoryError:
+        raise InvalidInput(f"{path} is a folder, not an archive") from None
+
+
+def layers(engine: Engine, ref: str) -> list[dict[str, Any]]:
+    """What each layer of an image adds, changes, removes and wastes: see store.inspect.layers."""
+    from estiva.store import inspect as looking
+
+    return looking.layers(engine.store, resolve(engine, ref))
+
+
+def diff(engine: Engine, first: str, second: str) -> list[tuple[str, str]]:
+    """What the second image has that the first has not ("A"), otherwise ("C"), or not any more ("D")."""
+    from estiva.store import inspect as looking
+
+    one, two = resolve(engine, first), resolve(engine, second)
+    return list(looking.diff(engine.store, one.diff_ids, two.diff_ids))

@@ -48,17 +48,19 @@ def copy(
     *,
     platform: str | None = None,
     every: bool = False,
+    top: tuple[Fetched, Reference] | None = None,
     progress: Callback | None = None,
     config: Settings | None = None,
 ) -> list[str]:
     """Copy images; the digest of what each became. `every`: all that an index names, attestations included.
+    `top`: an index over them to put into a registry at the end.
 
     Raises as pull and push do.
     """
     if every and platform:
         raise InvalidInput("one platform and all of them can't be asked for at once")
     settings = config or Settings.from_environment()
-    return asyncio.run(_Copying(Progress(progress), settings, platform, every).all(origins))
+    return asyncio.run(_Copying(Progress(progress), settings, platform, every).all(origins, top))
 
 
 class _Copying:
@@ -68,7 +70,9 @@ class _Copying:
         self.pool = ThreadPoolExecutor(settings.parallel + 2, "copy")
         self.archive: ToArchive | None = None
 
-    async def all(self, pairs: Sequence[tuple[Origin, Goal]]) -> list[str]:
+    async def all(
+        self, pairs: Sequence[tuple[Origin, Goal]], top: tuple[Fetched, Reference] | None
+    ) -> list[str]:
         try:
             async with Transport(self.settings) as transport:
                 found = []
@@ -77,6 +81,8 @@ class _Copying:
                     found.append(await self._one(source, await self._target(transport, goal)))
                 if self.archive is not None:
                     self.archive.end()
+                if top is not None:
+                    await (await self._target(transport, top[1])).finish(top[0])
                 return found
         finally:
             self.pool.shutdown()

@@ -1,0 +1,340 @@
+"""Images between registries, layout folders, archives and the store, and how places are written:
+
+docker://REFERENCE, REFERENCE     a registry
+oci:FOLDER[:TAG]                  the folder of an OCI image layout
+oci-archive:FILE[:TAG]            the same as a tar; FILE may be - (stdin, stdout)
+docker-archive:FILE[:REFERENCE]   what docker save writes and docker load reads
+store:REFERENCE                   this machine's images
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from estiva.errors import InvalidInput, NotFound, oneline
+from estiva.oci.reference import Reference
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import IO, Any
+
+    from estiva.engine import Engine
+    from estiva.registry.plan import Packing, Plan
+    from estiva.store.images import Image
+
+    Progress = Callable[[dict[str, Any]], object] | None
+
+KINDS = ("docker", "oci", "oci-archive", "docker-archive", "store")
+FORMATS = ("docker-archive", "oci-archive", "oci-dir")
+
+
+class Place:
+    """One end of a copy. `where` is a path or a reference's text, `tag` what follows the path."""
+
+    def __init__(self, kind: str, where: str, tag: str = "") -> None:
+        self.kind, self.where, self.tag = kind, where, tag
+
+    @classmethod
+    def parse(cls, text: str) -> Place:
+        """Raises InvalidInput."""
+        kind, colon, rest = text.partition(":")
+        if kind == "docker" and rest.startswith("//"):
+            Reference.parse(rest[2:])
+            return cls("docker", rest[2:])
+        if kind == "store" and colon:
+            Reference.parse(rest)
+            return cls("store", rest)
+        if colon and kind in ("oci", "oci-archive", "docker-archive"):
+            where, _, tag = rest.partition(":")
+            if not where:
+                raise InvalidInput(f"{oneline(text)} names no {'folder' if kind == 'oci' else 'file'}")
+            if tag and kind == "docker-archive":
+                tag = str(Reference.parse(tag))
+            return cls(kind, where, tag)
+        try:
+            Reference.parse(text)
+        except InvalidInput as error:
+            error.hint = error.hint or "places are docker://NAME, oci:FOLDER, oci-archive:FILE, store:NAME"
+            raise
+        return cls("docker", text)
+
+    @property
+    def reference(self) -> Reference:
+        return Reference.parse(self.where)
+
+
+def packing(compression: str = "", level: int | None = None) -> Packing:
+    """How layers are to be compressed. Raises InvalidInput."""
+    from estiva.registry.plan import METHODS, Packing
+    from estiva.store.compress import check_level
+
+    if compression and compression not in METHODS:
+        raise InvalidInput(
+            f"no compression {oneline(compression)}", hint=f"one of {', '.join(sorted(METHODS))}"
+        )
+    method = METHODS.get(compression, "")
+    if level is not None and not method:
+        method = "gzip"
+    check_level(method, level)
+    return Packing(method, level)
+
+
+def copy(
+    engine: Engine,
+    source: str,
+    target: str,
+    *,
+    platform: str | None = None,
+    every: bool = False,
+    compression: str = "",
+    level: int | None = None,
+    progress: Progress = None,
+) -> str:
+    """Copy one image, or with `every` those of all platforms; the digest of its manifest or index (its id
+    where the target is the store or a docker-archive).
+
+    What both ends keep as it is goes directly, blob by blob; the rest by way of the store.
+    Raises InvalidInput, NotFound, Denied, Unavailable, IntegrityError.
+    """
+    origin, goal = Place.parse(source), Place.parse(target)
+    how = packing(compression, level)
+    direct = (
+        origin.kind in ("docker", "oci", "oci-archive")
+        and goal.kind in ("docker", "oci", "oci-archive")
+        and not how.method
+    )
+    if direct:
+        return _direct(engine, origin, goal, platform, every, progress)
+    image, new = None, False
+    try:
+        with engine.store.writing():
+            image, new = _take(engine, origin, goal, platform, every, progress)
+            return _give(engine, image, goal, every, how, progress)
+    finally:
+        if image is not None and new and goal.kind != "store":
+            _forget(engine, image)
+
+
+def _direct(
+    engine: Engine, origin: Place, goal: Place, platform: str | None, every: bool, progress: Progress
+) -> str:
+    from estiva.registry import copy as copying
+    from estiva.store import archive_load, layout
+
+    archive: Any = None
+    start: Any = origin.reference if origin.kind == "docker" else None
+    try:
+        if origin.kind == "oci":
+            archive = layout.Folder(origin.where)
+            archive_load.check_kind(archive)
+        elif origin.kind == "oci-archive":
+            with _source(origin.where) as stream:
+                archive = archive_load.open_archive(engine.store, stream)
+        start = start or (archive, origin.tag)
+
+        def run(end: Any) -> str:
+            return copying.copy([(start, end)], platform=platform, every=every, progress=progress)[0]
+
+        if goal.kind == "docker":
+            return run(goal.reference)
+        if goal.kind == "oci":
+            return run((goal.where, goal.tag))
+        with Output(goal.where) as out:
+            return run((out, goal.tag))
+    finally:
+        if archive is not None:
+            archive.close()
+
+
+def _source(path: str) -> IO[bytes]:
+    from estiva.engine.images import open_source
+
+    return open_source(path)
+
+
+def _take(
+    engine: Engine, origin: Place, goal: Place, platform: str | None, every: bool, progress: Progress
+) -> tuple[Image, bool]:
+    """The image in the store, and whether it was not there before."""
+    store = engine.store
+    if origin.kind == "store":
+        from estiva.engine import images
+
+        return images.resolve(engine, origin.where), False
+    known = {image.id for image in store.images.list(all=True)}
+    if origin.kind == "docker":
+        from estiva.registry import client
+
+        name = goal.reference if goal.kind == "store" else Reference(*_nameless(origin.reference))
+        image = client.pull(
+            store, origin.reference, platform=platform, every=every, name=name, progress=progress
+        )
+        return image, image.id not in known
+    from estiva.oci.platform import Platform
+    from estiva.store import archive_load, layout
+
+    if origin.kind == "oci":
+        archive: Any = layout.Folder(origin.where)
+    else:
+        with _source(origin.where) as stream:
+            archive = archive_load.open_archive(store, stream)
+    try:
+        archive_load.check_kind(archive)
+        wanted = Platform.parse(platform) if platform else Platform.host()
+        image = archive_load.Loader(store, archive, wanted).one(origin.tag, every=every)
+    finally:
+        archive.close()
+    return image, image.id not in known
+
+
+def of_platform(engine: Engine, image: Image, platform: str) -> Image:
+    """The image for a platform among those that an image's name stands for. Raises NotFound."""
+    from estiva.oci.platform import Platform
+    from estiva.store.platforms import members
+
+    wanted = Platform.parse(platform)
+    found = [image]
+    for manifest, image_id in members(engine.store, image.manifest or ""):
+        member = engine.store.images.resolve(image_id)
+        member.manifest = manifest
+        found.append(member)
+    for choice in wanted.fallbacks():
+        for each in reversed(found):
+            if Platform.of(each.config) == choice:
+                return each
+    raise NotFound(f"there is no image for {wanted} here", hint="estiva pull --all-platforms fetches all")
+
+
+def _nameless(reference: Reference) -> tuple[str, str]:
+    return reference.registry, reference.repository
+
+
+def _give(engine: Engine, image: Image, goal: Place, every: bool, how: Packing, progress: Progress) -> str:
+    """Send an image of the store to its goal."""
+    from estiva.store.platforms import index_of
+
+    store = engine.store
+    if goal.kind == "store":
+        if goal.reference.digest:
+            raise InvalidInput(f"{goal.where} has a digest, which can't be given as a name")
+        store.images.tag(image.id, str(goal.reference), image.manifest)
+        return image.id
+    index = image.manifest or "" if every and index_of(store, image.manifest) is not None else ""
+    if goal.kind == "docker":
+        from estiva.registry import client
+
+        return client.push(store, image, goal.reference, packing=how, index=index, progress=progress)
+    if goal.kind == "docker-archive":
+        from estiva.store import archive
+
+        with Output(goal.where) as out:
+            archive.save_images(store, [(image, [goal.tag] if goal.tag else [])], out)
+        return image.id
+    plan = plan_of(engine, image, index, how)
+    return export(engine, [(plan, goal.tag)], goal.kind, goal.where, progress)[0]
+
+
+def plan_of(engine: Engine, image: Image, index: str, how: Packing | None = None) -> Plan:
+    """What an image is as documents and blobs; with `index` all that this index names."""
+    from estiva.registry import plan
+
+    how = how or plan.AS_IT_CAME
+    if index:
+        return plan.plan_index(engine.store, index, how)
+    return plan.plan(engine.store, image, how)
+
+
+def export(
+    engine: Engine, plans: Sequence[tuple[Plan, str]], kind: str, path: str, progress: Progress = None
+) -> list[str]:
+    """Write planned images, each under its tag, into a layout's folder ("oci") or archive."""
+    from estiva.registry import copy as copying
+
+    if kind == "oci":
+        pairs: Any = [((engine.store, plan), (path, tag)) for plan, tag in plans]
+        return copying.copy(pairs, every=True, progress=progress)
+    with Output(path) as out:
+        pairs = [((engine.store, plan), (out, tag)) for plan, tag in plans]
+        return copying.copy(pairs, every=True, progress=progress)
+
+
+def save(engine: Engine, refs: Sequence[str], form: str, path: str) -> None:
+    """`save --format oci-archive` and `oci-dir`: images as they came, compressed, all platforms that a name
+    means."""
+    from estiva.store.archive import choose
+    from estiva.store.platforms import index_of
+
+    plans = []
+    for image, names in choose(engine.store, refs):
+        for name in names or [""]:
+            if name:
+                image = engine.store.images.resolve(name)
+            index = image.manifest or "" if index_of(engine.store, image.manifest) is not None else ""
+            plans.append((plan_of(engine, image, index), name))
+    export(engine, plans, "oci" if form == "oci-dir" else "oci-archive", path)
+
+
+def referrers(ref: str, artifact_type: str = "") -> tuple[str, list[dict[str, Any]]]:
+    """(digest of an image at its registry, descriptors of what refers to it)."""
+    from estiva.registry import lookup
+
+    return lookup.referrers(Reference.parse(ref.removeprefix("docker://")), artifact_type)
+
+
+def search(term: str, limit: int, official: bool | None, stars: int) -> list[dict[str, Any]]:
+    """Images of Docker Hub, or of HOST/TERM's registry, that are called so: see registry.lookup."""
+    from estiva.registry import lookup
+
+    return lookup.search(term, limit=limit, official=official, stars=stars)
+
+
+def _forget(engine: Engine, image: Image) -> None:
+    """Take away what only the copy needed, unless somebody has named or used it meanwhile."""
+    from estiva.errors import EstivaError
+
+    images = engine.store.images
+    try:
+        if not images.names(image.id):
+            images.delete(image.id, force=True)
+    except EstivaError:
+        pass  # in use by now: `image prune` takes it
+
+
+class Output:
+    """A with-block with the stream for an archive: a file that appears when it is whole, or stdout."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.aside = ""
+
+    def __enter__(self) -> IO[bytes]:
+        if self.path == "-":
+            if os.isatty(1):
+                raise InvalidInput("an archive is not written to a terminal", hint="redirect stdout")
+            self.stream: IO[bytes] = sys.stdout.buffer
+            return self.stream
+        target = os.path.realpath(self.path)
+        if not os.path.isdir(os.path.dirname(target)):
+            raise NotFound(f"no such folder: {os.path.dirname(self.path)}")
+        if os.path.isdir(target):
+            raise InvalidInput(f"{self.path} is a folder")
+        if os.path.exists(target) and not os.path.isfile(target):
+            self.stream = open(target, "wb")
+            return self.stream
+        self.aside = f"{target}.{os.getpid()}.tmp"
+        self.stream = open(self.aside, "xb")
+        return self.stream
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            self.stream.flush()
+            if self.path != "-":
+                self.stream.close()
+            if self.aside and error is None:
+                os.rename(self.aside, os.path.realpath(self.path))
+                self.aside = ""
+        finally:
+            if self.aside:
+                os.unlink(self.aside)
