@@ -10,8 +10,9 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ from estiva.runtime.rootfs import Rootfs
 
 pytestmark = [requires_kernel, rawelf.requires_x86]
 
+OURS = os.path.realpath(sys.executable)
 LOADER = "lib64/ld-linux-x86-64.so.2"
+NONE = ("--network", "none")
 SOURCE = str(Path(__file__).parents[2] / "src")
 TELL = rawelf.program([(89, b"/proc/self/exe", rawelf.SCRATCH, 4096)])  # says which file it was started from
 COMMANDS = {"/swap/elf": "/swap/elf", "/swap/interpreter": "/swap/script"}  # what is swapped -> what is run
@@ -289,3 +292,74 @@ def test_the_monitor_is_not_in_the_containers_pid_namespace() -> None:
         assert eventually(lambda: engine.out("exec", "box", "ls", "/proc").split())[:1] == ["1"]
         names = engine.out("exec", "box", "sh", "-c", "cat /proc/[0-9]*/comm").split()
         assert not [name for name in names if "python" in name or "estiva" in name or name == "dash"]
+
+
+# --- a container that may trace ---
+
+
+def interpreters(init: int, one: Callable[[], Any]) -> list[bool]:
+    """While `one` is done again and again: of each of our processes met in the pid namespace of `init`, whether
+    the file that it runs is on a read-only mount. (Writing to it is no proof: it is busy either way.)"""
+    inside = os.readlink(f"/proc/{init}/ns/pid")
+    met: list[bool] = []
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            for pid in filter(str.isdigit, os.listdir("/proc")):
+                with contextlib.suppress(OSError):
+                    exe = f"/proc/{pid}/exe"
+                    if os.readlink(f"/proc/{pid}/ns/pid") == inside and os.path.samefile(exe, OURS):
+                        sealed = bool(os.statvfs(exe).f_flag & os.ST_RDONLY)
+                        if os.path.samefile(exe, OURS):
+                            met.append(sealed)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        for _ in range(60):
+            one()
+            if len(met) > 3:
+                break
+    finally:
+        stop.set()
+        thread.join()
+    if not met:
+        pytest.skip("no process was met at the right moment")
+    return met
+
+
+def test_the_interpreter_is_sealed_for_who_may_trace(box: str) -> None:
+    """CAP_SYS_PTRACE opens /proc/PID/exe of processes that aren't dumpable: it must be on a read-only mount."""
+    with host() as engine:
+        engine.estiva("run", "-d", "--name", "spy", "--cap-add", "SYS_PTRACE", *NONE, IMAGE, "sleep", "1000")
+        pid = int(engine.out("inspect", "-f", "{{.State.Pid}}", "spy"))
+        assert all(interpreters(pid, lambda: engine.estiva("exec", "spy", "true")))
+    with ocikit.runtime(box) as oci:
+
+        def change(spec: dict[str, Any]) -> None:
+            for names in spec["process"]["capabilities"].values():
+                names.append("CAP_SYS_PTRACE")
+
+        oci("run", "--detach", "--bundle", oci.bundle("sleep", "1000", change=change), "spy")
+        assert all(interpreters(oci.state("spy")["pid"], lambda: oci("exec", "spy", "true")))
+
+
+def test_the_monitor_of_who_may_trace_keeps_running_the_interpreter() -> None:
+    """So that no write to it is possible while the container lives: the kernel says ETXTBSY."""
+    with host() as engine:
+        for options, stays in (((), False), (("--cap-add", "SYS_PTRACE"), True)):
+            engine.estiva("run", "-d", "--name", "box", *options, "--network", "none", IMAGE, "sleep", "1000")
+            pid = int(engine.out("inspect", "-f", "{{.State.Pid}}", "box"))
+            parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+            def runs_python(monitor: int = parent) -> bool:
+                return "python" in os.readlink(f"/proc/{monitor}/exe")
+
+            if stays:
+                engine.estiva("exec", "box", "sleep", "1.5")  # five times the quiet after which others doze
+                assert runs_python()
+            elif os.path.exists("/bin/dash"):
+                with contextlib.suppress(AssertionError):  # where the kernel can't, none dozes
+                    eventually(lambda: not runs_python(), 5)
+            engine.estiva("rm", "-f", "box")

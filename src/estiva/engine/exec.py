@@ -142,6 +142,11 @@ def execute(
         stdin=stdin,
         privileged=privileged,
     )
+    bounding = (wanted["config"]["process"].get("capabilities") or {}).get("bounding") or ()
+    if engine.direct and "CAP_SYS_PTRACE" in bounding:
+        from estiva.runtime import sealed
+
+        sealed.ensure()
     if detach:
         launch(engine, wanted, (-1, -1, -1)).started()
         return 0

@@ -201,6 +201,10 @@ class Monitor:
         assert self.init is not None and self.cgroup is not None
         if self.plan["detach"]:
             self.streams.hang_up()  # it has been told; nobody listens any more
+        # The interpreter can't be written to while this process runs it, whatever fd of it a container that
+        # may trace has got hold of (K4)
+        bounding = (self.plan["config"]["process"].get("capabilities") or {}).get("bounding") or ()
+        if self.plan["detach"] and "CAP_SYS_PTRACE" not in bounding:
             self.streams.idle = (quiet, self.doze)
         # killing the cgroup also ends those in a shared pid namespace
         self.streams.run(self.init, DRAIN, self.cgroup.kill)

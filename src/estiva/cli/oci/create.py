@@ -37,6 +37,11 @@ def _prepare(context: Context, options: Options) -> tuple[str, Bundle, lifecycle
     listening = handover.listen_fds()
     handover.check_fds(listening + wanted)
     bundle = bundles.load(options.text("bundle") or os.getcwd())
+    for entry in (bundle.config.get("linux") or {}).get("namespaces") or ():
+        if entry["type"] == "pid" and entry.get("path"):  # others see the container's init before its start
+            from estiva.runtime import sealed
+
+            sealed.ensure()
     context.warn(bundle.warnings)
     asked = (bundle.config.get("linux") or {}).get("resources") or {}
     if any(asked.get(part) for part in ("memory", "cpu", "blockIO", "network")):

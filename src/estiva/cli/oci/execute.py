@@ -21,6 +21,14 @@ _LIMIT = 4 << 20  # bytes of --process
 _SETS = ("bounding", "effective", "permitted")
 
 
+def _seal(config: dict[str, Any]) -> None:
+    kinds = [entry["type"] for entry in (config.get("linux") or {}).get("namespaces") or ()]
+    from estiva.runtime import sealed
+
+    if sealed.needed(config.get("process") or {}, "user" in kinds):
+        sealed.ensure()
+
+
 def execute(context: Context, options: Options) -> int:
     wanted = options.number("preserve-fds")
     if wanted < 0:
@@ -33,6 +41,7 @@ def execute(context: Context, options: Options) -> int:
     if status == "paused" and not options.flag("ignore-paused"):
         raise Conflict("cannot exec in a paused container (use --ignore-paused to override)")
     config = made.config()
+    _seal(config)
     process = _process(options, config.get("process") or {})
     bundles.check_process(process, "process")
     context.warn(validate.process(process))
