@@ -10,6 +10,7 @@ State (survives a reboot; ESTIVA_ROOT, default /var/lib/estiva):
     containers/ID/            upper/ work/ log.json hosts hostname resolv.conf
     volumes/NAME/_data        a volume's files
     cache/                    compiled seccomp filters, builder caches
+    run -> RUN_ROOT           the run root that belongs to it
 
 Run state (gone after a reboot; ESTIVA_RUN_ROOT, default /run/estiva):
 
@@ -21,7 +22,10 @@ Run state (gone after a reboot; ESTIVA_RUN_ROOT, default /run/estiva):
 
 from __future__ import annotations
 
+import _thread
 import os
+
+from estiva.errors import Conflict
 
 DEFAULT_ROOT = "/var/lib/estiva"
 DEFAULT_RUN_ROOT = "/run/estiva"
@@ -56,8 +60,8 @@ class Paths:
         return f"{self.run_root}/{name}.lock"
 
     def prepare(self) -> None:
-        """Make every directory, 0700 (K16). Cheap when they exist: one stat."""
-        if os.path.isdir(self.run_names) and os.path.isdir(self.cache):
+        """Make every directory, 0700 (K16). Cheap when they exist. Raises Conflict."""
+        if self._bound_to() == self.run_root and os.path.isdir(self.run_names):
             return
         for directory in (
             self.root,
@@ -72,7 +76,32 @@ class Paths:
             self.run_root,
             self.run_layers,
             self.run_containers,
-            self.run_names,
-            self.cache,  # last two: their presence tells that all the rest is there
+            self.cache,
+            self.run_names,  # last: its presence tells that all the rest is there
         ):
             os.makedirs(directory, mode=0o700, exist_ok=True)
+        self._bind()
+
+    def _bound_to(self) -> str:
+        try:
+            return os.readlink(self.root + "/run")
+        except OSError:
+            return ""
+
+    def _bind(self) -> None:
+        """Bind the root to this run root: under another its running containers would be taken for dead."""
+        bound = self._bound_to()
+        if bound == self.run_root:
+            return
+        try:
+            running = bound and os.listdir(bound + "/containers")
+        except OSError:  # after a reboot
+            running = []
+        if running:
+            raise Conflict(
+                f"{self.root} is in use with the run root {bound}",
+                hint=f"give --run-root {bound}, or stop its containers",
+            )
+        temporary = f"{self.root}/run.{os.getpid()}.{_thread.get_ident()}"
+        os.symlink(self.run_root, temporary)
+        os.replace(temporary, self.root + "/run")
