@@ -106,7 +106,7 @@ GROUPS = {
         "rm": ("volume", "RM"),
         "prune": ("volume", "PRUNE"),
     },
-    "registry": {"serve": ("remote", "SERVE")},
+    "registry": {"serve": ("registry", "SERVE"), "gc": ("registry", "GC")},
     "manifest": {
         "create": ("manifest", "CREATE"),
         "add": ("manifest", "ADD"),

@@ -1,4 +1,4 @@
-"""Verbs that speak to registries: pull, push, login, logout, and registry serve."""
+"""Verbs that speak to registries: pull, push, login, logout."""
 
 from __future__ import annotations
 
@@ -106,24 +106,6 @@ def logout(context: Context, options: Options) -> None:
     print(f"Removing login credentials for {host}" if images.logout(server) else f"Not logged in to {host}")
 
 
-def serve(context: Context, options: Options) -> None:
-    from estiva.registry import server
-
-    def ready(address: str) -> None:
-        print(f"serving {root} on {address}", flush=True)
-
-    root = options.text("root") or f"{context.engine.paths.root}/registry"
-    server.serve(
-        options.text("listen", "127.0.0.1:5000"),
-        root,
-        ready=ready,
-        htpasswd=options.text("htpasswd") or None,
-        certificate=options.text("tls-cert") or None,
-        key=options.text("tls-key") or None,
-        log=(lambda line: print(line, file=sys.stderr, flush=True)) if options.flag("verbose") else None,
-    )
-
-
 PLATFORM = ("", "platform", TEXT, "OS/ARCH", "platform of the image (default: this machine's)")
 QUIET = ("q", "quiet", FLAG, "", "print only the name")
 TRUST = ("", "disable-content-trust", FLAG, "", "")
@@ -174,21 +156,4 @@ LOGOUT = Verb(
     "Forget the credentials of a registry",
     most=1,
     examples=(("estiva logout registry.example.org", "Docker Hub without a name"),),
-)
-SERVE = Verb(
-    serve,
-    "",
-    "Serve a registry that all clients of the OCI distribution spec can use",
-    (
-        ("", "listen", TEXT, "HOST:PORT", "where to listen (default 127.0.0.1:5000)"),
-        ("", "root", TEXT, "DIR", "where it keeps its content"),
-        ("", "htpasswd", TEXT, "FILE", "let in only the users of this file"),
-        ("", "tls-cert", TEXT, "FILE", "certificate, to serve https"),
-        ("", "tls-key", TEXT, "FILE", "its key"),
-        ("", "verbose", FLAG, "", "a line on stderr for each request"),
-    ),
-    most=0,
-    examples=(
-        ("estiva registry serve --listen 0.0.0.0:5000 --root /srv/registry", "until it is interrupted"),
-    ),
 )

@@ -1,7 +1,8 @@
 """Who may use the registry server: an htpasswd file as the Apache tools write it.
 
-Supported: `{SHA}` (htpasswd -s) and `$apr1$` (htpasswd -m). bcrypt and crypt(3) hashes need a C library
-that Python no longer offers; a file that holds one is refused when the server starts, not at a login.
+Supported: bcrypt (`htpasswd -B`, the one to use), `$apr1$` (-m) and `{SHA}` (-s), which are here to be read,
+not to be recommended. Other kinds are refused when the file is read, not at a login. The file is read again
+when it changes; one that became unreadable leaves the users as they were.
 """
 
 from __future__ import annotations
@@ -9,60 +10,118 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import os
+import threading
 
 from estiva import files
-from estiva.errors import InvalidInput, NotFound, Unsupported
+from estiva.errors import EstivaError, InvalidInput, NotFound, Unsupported
 
 LIMIT = 1 << 20
+REMEMBERED = 10_000
+BCRYPT = ("$2a$", "$2b$", "$2y$")
+COST = 14  # the dearest bcrypt that a login may take: each step more doubles the second it costs
 _CHARACTERS = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 class Htpasswd:
-    """The users of one file, read once."""
+    """The users of one file. Safe to be used by several threads."""
 
     def __init__(self, path: str) -> None:
-        try:
-            text = files.read_bounded(path, LIMIT).decode("utf-8", "surrogateescape")
-        except FileNotFoundError:
-            raise NotFound(f"no such file: {path}") from None
-        self.hashes: dict[str, str] = {}
-        self.accepted: set[bytes] = set()
-        for number, line in enumerate(text.splitlines(), 1):
-            line = line.strip()
-            if not line or line.startswith("#"):
-                continue
-            user, colon, password = line.partition(":")
-            if not colon or not user:
-                raise InvalidInput(f"{path}: line {number} is not USER:HASH")
-            if not password.startswith(("{SHA}", "$apr1$")):
-                raise Unsupported(
-                    f"{path}: line {number}: the hash of {user!r} is of a kind that is not supported",
-                    hint="make it with htpasswd -m (apr1) or htpasswd -s (SHA)",
-                )
-            self.hashes[user] = password
+        self.path = path
+        self.lock = threading.Lock()
+        self.stamp = _stamp(path)
+        self.hashes = _read(path)
+        self.accepted: dict[bytes, bool] = {}
 
-    def accepts(self, header: str) -> bool:
-        """Whether an Authorization header's Basic credentials are right (RFC 7617)."""
-        scheme, _, encoded = header.partition(" ")
-        if scheme.lower() != "basic":
+    def accepts(self, user: str, password: str) -> bool:
+        """Whether this user has this password. Blocks: a bcrypt of the usual cost takes 50 ms and more."""
+        self._refresh()
+        # What was right once is remembered, by a digest only, for as long as the file stays as it is.
+        seen = hashlib.sha256(f"{len(user)}:{user}:{password}".encode("utf-8", "surrogateescape")).digest()
+        with self.lock:
+            hashes, stored = self.hashes, self.hashes.get(user)
+            if seen in self.accepted:
+                return True
+        if stored is None:
+            # as slow as a wrong password, so that the time does not tell who is a user
+            verify(next(iter(hashes.values()), "{SHA}"), password.encode("utf-8", "surrogateescape"))
             return False
-        try:
-            user, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-        except ValueError:
+        if not verify(stored, password.encode("utf-8", "surrogateescape")):
             return False
-        stored = self.hashes.get(user)
-        # apr1 costs a millisecond: what was right once is remembered, by its digest only.
-        seen = hashlib.sha256(header.encode("utf-8", "surrogateescape")).digest()
-        if seen in self.accepted:
-            return True
-        if not colon or stored is None or not verify(stored, password.encode()):
-            return False
-        self.accepted.add(seen)
+        with self.lock:
+            if self.hashes is hashes:
+                if len(self.accepted) >= REMEMBERED:
+                    self.accepted.clear()
+                self.accepted[seen] = True
         return True
+
+    def _refresh(self) -> None:
+        stamp = _stamp(self.path)
+        if stamp == self.stamp or stamp is None:
+            return
+        try:
+            hashes = _read(self.path)
+        except (EstivaError, OSError):
+            return
+        with self.lock:
+            self.stamp, self.hashes = stamp, hashes
+            self.accepted = {}
+
+
+def _stamp(path: str) -> tuple[int, int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _read(path: str) -> dict[str, str]:
+    try:
+        text = files.read_bounded(path, LIMIT).decode("utf-8", "surrogateescape")
+    except FileNotFoundError:
+        raise NotFound(f"no such file: {path}") from None
+    hashes: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        user, colon, password = line.partition(":")
+        if not colon or not user:
+            raise InvalidInput(f"{path}: line {number} is not USER:HASH")
+        if password.startswith(BCRYPT):
+            _check_bcrypt(path, number, password)
+        elif not password.startswith(("{SHA}", "$apr1$")) or (
+            password[0] == "$" and password.count("$") != 3
+        ):
+            raise Unsupported(
+                f"{path}: line {number}: the hash of {user!r} is of a kind that is not supported",
+                hint="make it with htpasswd -B",
+            )
+        hashes[user] = password
+    return hashes
+
+
+def _check_bcrypt(path: str, number: int, stored: str) -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("bcrypt") is None:
+        raise Unsupported(f"{path}: line {number} has a bcrypt hash", hint="pip install bcrypt")
+    cost = stored[4:6]
+    if len(stored) != 60 or not cost.isascii() or not cost.isdigit() or not 4 <= int(cost) <= COST:
+        raise InvalidInput(f"{path}: line {number} is not a bcrypt hash of cost 4 to {COST}")
 
 
 def verify(stored: str, password: bytes) -> bool:
     """Whether `password` has the hash `stored`."""
+    if stored.startswith(BCRYPT):
+        import bcrypt
+
+        try:
+            # bcrypt knows 72 bytes, and other programs cut there too
+            return bcrypt.checkpw(password[:72].replace(b"\0", b""), stored.encode())
+        except ValueError:
+            return False
     if stored.startswith("{SHA}"):
         made = "{SHA}" + base64.b64encode(hashlib.sha1(password, usedforsecurity=False).digest()).decode()
     else:

@@ -1,8 +1,12 @@
 """The registry server: every endpoint of distribution-spec 1.1 over one directory, in one process.
 
-    serve -> listen -> answer -> (users) -> parse_path -> ENDPOINTS[kind, method]
+    serve -> listening -> Registry.answer        server_answer.py
+                 |- Upkeep                       server_upkeep.py: garbage collection and the like
+                 |- Auth                         server_auth.py, access.py, bearer.py, htpasswd.py
+                 |- Mirrors                      mirror.py: pull-through caching
+                 `- Storage, Uploads             storage.py, content.py, uploads.py
 
-server_http.py has the shapes, server_blobs.py and server_manifests.py the endpoints, storage.py the disk.
+server_http.py has the shapes that the endpoints in server_blobs.py and server_manifests.py use.
 """
 
 from __future__ import annotations
@@ -10,112 +14,39 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
+import resource
 import signal
 import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from aiohttp import web
 
-from estiva.errors import Conflict, EstivaError, InvalidInput, Unavailable, oneline, reason
-from estiva.registry import server_blobs, server_manifests
+from estiva.errors import Conflict, InvalidInput, Unavailable, reason
+from estiva.registry import bearer, connections
+from estiva.registry.access import Access
 from estiva.registry.htpasswd import Htpasswd
-from estiva.registry.server_http import Context, Refusal, Route, json_response, parse_path
+from estiva.registry.metrics import Metrics
+from estiva.registry.mirror import Mirrors
+from estiva.registry.server_answer import Registry
+from estiva.registry.server_auth import Auth
+from estiva.registry.server_config import Config
+from estiva.registry.server_http import READ_BUFFER, Context
+from estiva.registry.server_upkeep import Upkeep
+from estiva.registry.settings import Settings
 from estiva.registry.storage import Storage
 from estiva.registry.uploads import Uploads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
 
-    Endpoint = Callable[[Context, web.BaseRequest, Route], Awaitable[web.StreamResponse]]
-    Log = Callable[[str], object]
+    from estiva.registry.server_answer import Log
 
 THREADS = 8
-GRACE = 10.0  # seconds that running requests get when the server is told to stop
 LINGER = 3.0
-SWEEP = 300.0  # seconds between two looks for idle uploads
-
-
-async def _base(context: Context, request: web.BaseRequest, route: Route) -> web.StreamResponse:
-    """end-1."""
-    return json_response({})
-
-
-ENDPOINTS: dict[tuple[str, str], Endpoint] = {
-    ("base", "GET"): _base,
-    ("catalog", "GET"): server_manifests.catalog,
-    ("blobs", "GET"): server_blobs.get_blob,
-    ("blobs", "DELETE"): server_blobs.delete_blob,
-    ("uploads", "POST"): server_blobs.start_upload,
-    ("upload", "PATCH"): server_blobs.patch_upload,
-    ("upload", "PUT"): server_blobs.put_upload,
-    ("upload", "GET"): server_blobs.upload_status,
-    ("upload", "DELETE"): server_blobs.cancel_upload,
-    ("manifests", "GET"): server_manifests.get_manifest,
-    ("manifests", "PUT"): server_manifests.put_manifest,
-    ("manifests", "DELETE"): server_manifests.delete_manifest,
-    ("tags", "GET"): server_manifests.list_tags,
-    ("referrers", "GET"): server_manifests.referrers,
-}
-
-
-class Registry:
-    """The handler of all requests. `users` None: anyone may read and write."""
-
-    def __init__(self, context: Context, users: Htpasswd | None = None, log: Log | None = None) -> None:
-        self.context = context
-        self.users = users
-        self.log = log
-
-    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        started = time.monotonic()
-        response: web.StreamResponse
-        try:
-            response = await self._dispatch(request)
-        except Refusal as refusal:
-            response = refusal.response()
-        except (ConnectionError, TimeoutError):
-            raise  # nobody is left to answer
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                response = Refusal(507, "UNSUPPORTED", "no space left for this content").response()
-            else:
-                response = self._broken(error)
-        except Exception as error:
-            response = self._broken(error)
-        response.headers.setdefault("Docker-Distribution-API-Version", "registry/2.0")
-        if self.log is not None:
-            self._log(request, response, time.monotonic() - started)
-        return response
-
-    async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
-        if self.users is not None and not await self.context.call(
-            self.users.accepts, request.headers.get("Authorization", "")
-        ):
-            headers = {"WWW-Authenticate": 'Basic realm="estiva"'}
-            raise Refusal(401, "UNAUTHORIZED", "authentication required", headers)
-        route = parse_path(request.path)
-        method = "GET" if request.method == "HEAD" and route.kind != "upload" else request.method
-        endpoint = ENDPOINTS.get((route.kind, method))
-        if endpoint is None:
-            allowed = ", ".join(sorted(verb for kind, verb in ENDPOINTS if kind == route.kind))
-            raise Refusal(405, "UNSUPPORTED", "no such operation", {"Allow": allowed})
-        return await endpoint(self.context, request, route)
-
-    def _broken(self, error: Exception) -> web.Response:
-        """What should not happen: the client learns that it did, the log what."""
-        if self.log is not None:
-            self.log(f"error: {type(error).__name__}: {oneline(str(error))}")
-        return Refusal(500, "UNKNOWN", "the registry failed").response()
-
-    def _log(self, request: web.BaseRequest, response: web.StreamResponse, seconds: float) -> None:
-        assert self.log is not None
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        size = response.content_length or 0
-        line = f"{stamp} {request.remote} {request.method} {request.path_qs} {response.status} {size}"
-        self.log(f"{oneline(line)} {seconds * 1000:.1f}ms")
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -155,6 +86,21 @@ def _bind(listen: str) -> socket.socket:
     return bound
 
 
+def _auth(config: Config) -> Auth:
+    """Who may do what, as configured. Raises InvalidInput for what makes no sense together."""
+    users = Htpasswd(config.htpasswd) if config.htpasswd else None
+    tokens, own, issued = config.tokens, None, None
+    if tokens is not None and tokens.jwks:
+        issued = bearer.IssuedTokens(tokens.jwks, tokens.issuer, tokens.service)
+    elif tokens is not None:
+        if users is None:
+            raise InvalidInput("the registry can't issue tokens without users", hint="name an htpasswd file")
+        own = bearer.OwnTokens(bearer.own_key(config.root), tokens.service, tokens.life)
+    access = Access(config.rules, login=users is not None or issued is not None)
+    realm, service = (tokens.realm, tokens.service) if tokens is not None else ("", "")
+    return Auth(access, users, own=own, issued=issued, realm=realm, service=service)
+
+
 @contextlib.asynccontextmanager
 async def listening(
     listen: str,
@@ -163,45 +109,79 @@ async def listening(
     htpasswd: str | None = None,
     log: Log | None = None,
     tls: ssl.SSLContext | None = None,
+    config: Config | None = None,
+    upstream_settings: Settings | None = None,
 ) -> AsyncIterator[str]:
-    """A registry that serves inside the async with-block; the block gets its HOST:PORT."""
-    users = Htpasswd(htpasswd) if htpasswd else None
-    bound = _bind(listen)
-    try:
-        storage = Storage(root)
-    except BaseException:
-        bound.close()
-        raise
-    uploads = Uploads(storage)
-    pool = ThreadPoolExecutor(THREADS, "registry")
-    context = Context(storage, uploads, pool)
-    # What a refused client goes on sending is read and dropped for a while, so that it sees the refusal.
-    server = web.Server(Registry(context, users, log).answer, access_log=None, lingering_time=LINGER)
-    runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=GRACE)
-    sweeper = asyncio.ensure_future(_sweep(context))
-    try:
+    """A registry that serves inside the async with-block; the block gets its HOST:PORT.
+
+    The first arguments go before those of `config`. `upstream_settings` is how upstreams are spoken to.
+    """
+    config = replace(config or Config(), listen=listen, root=os.path.abspath(root))
+    config.htpasswd = htpasswd or config.htpasswd
+    async with contextlib.AsyncExitStack() as stack:
+        bound = _bind(listen)
+        stack.callback(bound.close)
+        storage = Storage(config.root, config.storage)
+        stack.callback(storage.close)
+        auth = _auth(config)
+        stack.callback(auth.close)
+        uploads = Uploads(storage)
+        stack.callback(uploads.close)
+        pool = ThreadPoolExecutor(THREADS, "registry")
+        stack.callback(pool.shutdown)
+        context = Context(storage, uploads, pool, Metrics(), auth, read_only=config.read_only)
+        if config.upstreams:
+            settings = upstream_settings or Settings.from_environment()
+            context.mirrors = await stack.enter_async_context(Mirrors(config.upstreams, context, settings))
+        await stack.enter_async_context(Upkeep(context, config))
+        records = _records(config.access_log, stack) if config.access_log else None
+        # What a refused client goes on sending is read and dropped for a while, so that it sees the refusal.
+        server = connections.Server(
+            Registry(context, log, records).answer,
+            most=config.connections,
+            metrics=context.metrics,
+            access_log=None,
+            lingering_time=LINGER,
+            read_bufsize=READ_BUFFER,
+            auto_decompress=False,
+        )
+        runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=config.stop_timeout)
+        stack.push_async_callback(runner.cleanup)
         await runner.setup()
         await web.SockSite(runner, bound, ssl_context=tls).start()
         host, port = bound.getsockname()[:2]
         yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    finally:
-        sweeper.cancel()
-        await runner.cleanup()
-        bound.close()
-        pool.shutdown()
-        uploads.close()
-        storage.close()
 
 
-async def _sweep(context: Context) -> None:
-    while True:
-        with contextlib.suppress(EstivaError, OSError):
-            await context.call(context.uploads.expire)
-        await asyncio.sleep(SWEEP)
+def _records(path: str, stack: contextlib.AsyncExitStack) -> Log:
+    """Where the access log goes: a file, or stdout for `-`. Reopened on SIGHUP, for whoever rotates it."""
+    if path == "-":
+        return lambda line: print(line, flush=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags, 0o640)
+    except OSError as error:
+        raise InvalidInput(f"can't write {path}: {reason(error)}") from None
+    stack.callback(os.close, fd)
+
+    def reopen() -> None:
+        with contextlib.suppress(OSError):
+            fresh = os.open(path, flags, 0o640)
+            os.dup2(fresh, fd, inheritable=False)
+            os.close(fresh)
+
+    with contextlib.suppress(RuntimeError, ValueError):  # not the main thread
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reopen)
+
+    def write(line: str) -> None:
+        with contextlib.suppress(OSError):  # a full disk is no reason to stop serving
+            os.write(fd, line.encode("utf-8", "backslashreplace") + b"\n")
+
+    return write
 
 
 def serve(
-    listen: str = "127.0.0.1:5000",
+    listen: str | None = None,
     root: str = "",
     *,
     ready: Callable[[str], object] | None = None,
@@ -209,20 +189,41 @@ def serve(
     log: Log | None = None,
     certificate: str | None = None,
     key: str | None = None,
+    config: Config | None = None,
 ) -> None:
-    """Serve the registry in directory `root` until SIGTERM or SIGINT; running requests get ten seconds more.
+    """Serve the registry in directory `root` until SIGTERM or SIGINT; running requests get
+    `config.stop_timeout` seconds more, and a second signal ends them.
 
     `ready` is called with the bound HOST:PORT (port 0 takes a free one), `log` with one line per request,
     `certificate` and `key` are PEM files that turn TLS on, `htpasswd` names a file of users for Basic
-    authentication. Raises Conflict if the address or the directory is in use, InvalidInput for a bad address.
+    authentication; each goes before what `config` has. Raises Conflict if the address or the directory is in
+    use, InvalidInput for a bad address.
     """
-    if not root:
+    config = config or Config()
+    config.listen = config.listen if listen is None else listen
+    config.root = root or config.root
+    config.htpasswd = htpasswd or config.htpasswd
+    config.tls_cert, config.tls_key = certificate or config.tls_cert, key or config.tls_key
+    if not config.root:
         raise InvalidInput("the registry needs a directory")
-    asyncio.run(_serve(listen, root, ready, htpasswd, log, _tls(certificate, key)))
+    _more_files(config.connections)
+    asyncio.run(_serve(config, ready, log, _tls(config.tls_cert, config.tls_key)))
+
+
+def _more_files(most: int) -> None:
+    """Each connection takes two fds, so the soft limit is raised as far as it is needed and may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * most + 100
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 def _tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
     if certificate is None:
+        if key is not None:
+            raise InvalidInput("a key without a certificate", hint="name the certificate too")
         return None
     import ssl
 
@@ -235,19 +236,18 @@ def _tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
 
 
 async def _serve(
-    listen: str,
-    root: str,
-    ready: Callable[[str], object] | None,
-    htpasswd: str | None,
-    log: Log | None,
-    tls: ssl.SSLContext | None,
+    config: Config, ready: Callable[[str], object] | None, log: Log | None, tls: ssl.SSLContext | None
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
     with contextlib.suppress(RuntimeError, ValueError):  # not the main thread: its owner cancels instead
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in signals:
             loop.add_signal_handler(number, stop.set)
-    async with listening(listen, root, htpasswd=htpasswd, log=log, tls=tls) as address:
+    async with listening(config.listen, config.root, log=log, tls=tls, config=config) as address:
         if ready is not None:
             ready(address)
         await stop.wait()
+        with contextlib.suppress(RuntimeError, ValueError):
+            for number in signals:  # once more: at once
+                loop.add_signal_handler(number, os._exit, 128 + number)

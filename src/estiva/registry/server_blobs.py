@@ -8,21 +8,36 @@ from aiohttp import web
 
 from estiva.errors import IntegrityError
 from estiva.registry import grammar
-from estiva.registry.server_http import Context, Refusal, Route, receive, send_file, want_digest
+from estiva.registry.server_http import (
+    Context,
+    FileSource,
+    GrowingSource,
+    PieceSource,
+    Refusal,
+    Route,
+    receive,
+    send,
+    upstream_errors,
+    want_digest,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from estiva.registry.server_http import Source
     from estiva.registry.uploads import Upload
+
+
+TOUCH = 3600.0  # seconds
 
 
 async def get_blob(context: Context, request: web.BaseRequest, route: Route) -> web.StreamResponse:
     """end-2, GET and HEAD, with Range (RFC 9110, section 14) and the digest as a strong ETag."""
     digest = want_digest(route.reference)
-    found = await context.call(context.storage.open_blob, route.name, digest)
-    if found is None:
-        raise Refusal(404, "BLOB_UNKNOWN", f"{route.name} has no blob {digest}")
-    fd, size = found
     etag = f'"{digest}"'
+    known = etag in request.headers.get("If-None-Match", "")
+    if known and await context.call(context.storage.blob_size, route.name, digest) is not None:
+        return web.Response(status=304, headers={"Docker-Content-Digest": digest, "ETag": etag})
+    source, size = await _open(context, request, route.name, digest)
     headers = {
         "Docker-Content-Digest": digest,
         "ETag": etag,
@@ -30,16 +45,13 @@ async def get_blob(context: Context, request: web.BaseRequest, route: Route) -> 
         "Content-Type": "application/octet-stream",
         "Cache-Control": "max-age=31536000",
     }
-    if etag in request.headers.get("If-None-Match", ""):
-        os.close(fd)
-        return web.Response(status=304, headers={"Docker-Content-Digest": digest, "ETag": etag})
     offset, count, status = 0, size, 200
     asked = request.headers.get("Range", "")
     if asked and request.headers.get("If-Range", etag) == etag:
         try:
             part = grammar.byte_range(asked, size)
         except ValueError:
-            os.close(fd)
+            source.close()
             raise Refusal(
                 416, "SIZE_INVALID", "the range can't be satisfied", {"Content-Range": f"bytes */{size}"}
             ) from None
@@ -47,7 +59,35 @@ async def get_blob(context: Context, request: web.BaseRequest, route: Route) -> 
             offset, count = part
             status = 206
             headers["Content-Range"] = f"bytes {offset}-{offset + count - 1}/{size}"
-    return await send_file(request, fd, offset, count, web.StreamResponse(status=status, headers=headers))
+    response = web.StreamResponse(status=status, headers=headers)
+    return await send(context, request, response, source, offset, count)
+
+
+async def _open(context: Context, request: web.BaseRequest, name: str, digest: str) -> tuple[Source, int]:
+    """What to send a blob from, and its size; from upstream if it is not here."""
+    storage, mirrors = context.storage, context.mirrors
+    found = await context.call(storage.open_blob, name, digest)
+    upstream = mirrors.find(name) if found is None and mirrors is not None else None
+    if upstream is not None:
+        assert mirrors is not None
+        with upstream_errors("BLOB_UNKNOWN"):
+            if request.method == "HEAD":
+                return PieceSource(context, digest), await mirrors.size(upstream, name, digest)
+            fetch = await mirrors.fetch(upstream, name, digest)
+            fd = fetch.reader()
+            if fd is not None and fetch.size is not None:
+                return GrowingSource(fd, fetch), fetch.size
+            if fd is not None:  # of unknown size: when it is here
+                os.close(fd)
+            while not fetch.verified:
+                await fetch.more(fetch.available)
+        found = await context.call(storage.open_blob, name, digest)
+    if found is None:
+        raise Refusal(404, "BLOB_UNKNOWN", f"{name} has no blob {digest}")
+    if request.method == "HEAD":
+        await context.call(storage.touch_blob, name, digest, TOUCH)
+    fd, size = found
+    return (PieceSource(context, digest) if fd is None else FileSource(fd)), size
 
 
 async def delete_blob(context: Context, request: web.BaseRequest, route: Route) -> web.StreamResponse:
@@ -78,7 +118,14 @@ async def start_upload(context: Context, request: web.BaseRequest, route: Route)
         digest, source = want_digest(query["mount"]), query.get("from")
         if source is not None and not grammar.is_name(source):
             raise Refusal(400, "NAME_INVALID", "invalid repository name in from")
-        if await context.call(context.storage.mount_blob, route.name, digest, source):
+        principal, auth = context.principal(request), context.auth
+        if source is not None and "pull" not in auth.allowed(principal, source):
+            source = route.name  # as if there were no such blob, which is what the spec has for it
+
+        def readable(name: str) -> bool:
+            return "pull" in auth.allowed(principal, name)
+
+        if await context.call(context.storage.mount_blob, route.name, digest, source, readable):
             return _created(route.name, digest)
     whole = want_digest(query["digest"]) if "digest" in query else ""
     algorithm = query.get("digest-algorithm") or whole.partition(":")[0] or "sha256"
@@ -89,7 +136,7 @@ async def start_upload(context: Context, request: web.BaseRequest, route: Route)
         return web.Response(status=202, headers=_session_headers(upload))
     async with upload.lock:
         try:
-            await receive(request, upload.append, context.pool)
+            await receive(context, request, upload.append)
         except BaseException:
             await context.call(context.uploads.cancel, upload)
             raise
@@ -134,7 +181,7 @@ async def patch_upload(context: Context, request: web.BaseRequest, route: Route)
     async with upload.lock:
         _alive(upload)
         _check_chunk(request, upload)
-        await receive(request, upload.append, context.pool)
+        await receive(context, request, upload.append)
         return web.Response(status=202, headers=_session_headers(upload))
 
 
@@ -145,7 +192,7 @@ async def put_upload(context: Context, request: web.BaseRequest, route: Route) -
     async with upload.lock:
         _alive(upload)
         _check_chunk(request, upload)
-        await receive(request, upload.append, context.pool)
+        await receive(context, request, upload.append)
         return await _finish(context, upload, digest)
 
 

@@ -16,14 +16,22 @@ if TYPE_CHECKING:
 
 @dataclass
 class Document:
-    """`blobs` and `manifests` map a digest to the size that the document claims."""
+    """`blobs` and `manifests` map a digest to the size that the document claims.
+
+    `elsewhere` has the blobs that need not be here.
+    """
 
     media_type: str
     blobs: dict[str, int] = field(default_factory=dict)
     manifests: dict[str, int] = field(default_factory=dict)
+    elsewhere: dict[str, int] = field(default_factory=dict)
     subject: str | None = None
     artifact_type: str | None = None
     annotations: str | None = None
+
+    def references(self) -> set[str]:
+        """Every digest that the document refers to, but for its subject."""
+        return {*self.blobs, *self.manifests, *self.elsewhere}
 
 
 def inspect(body: bytes, content_type: str) -> Document:
@@ -43,8 +51,9 @@ def inspect(body: bytes, content_type: str) -> Document:
         _add(document.blobs, value["config"])
         for descriptor in value["layers"]:
             # What may not be distributed is elsewhere (image-spec, "non-distributable layers").
-            if "nondistributable" not in descriptor["mediaType"] and "foreign" not in descriptor["mediaType"]:
-                _add(document.blobs, descriptor)
+            kind = descriptor["mediaType"]
+            away = "nondistributable" in kind or "foreign" in kind
+            _add(document.elsewhere if away else document.blobs, descriptor)
     _add_referrer(document, value)
     return document
 

@@ -1,8 +1,9 @@
-"""What every endpoint of the registry server uses: routes, refusals in the spec's form, bodies, sendfile."""
+"""What every endpoint of the registry server uses: routes, refusals in the spec's form, bodies in and out."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
@@ -10,22 +11,43 @@ from urllib.parse import quote, urlencode
 from aiohttp import web
 
 from estiva import fastjson
+from estiva.errors import Denied, EstivaError, NotFound, Unavailable
 from estiva.registry import grammar
+from estiva.registry.connections import state
 from estiva.registry.pump import Pump
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from concurrent.futures import Executor
-    from typing import Any, TypeVar
+    from typing import Any, Protocol, TypeVar
 
+    from estiva.registry.access import Principal
+    from estiva.registry.metrics import Metrics
+    from estiva.registry.mirror import Fetch, Mirrors
+    from estiva.registry.server_auth import Auth
     from estiva.registry.storage import Storage
     from estiva.registry.uploads import Uploads
 
     T = TypeVar("T")
 
+    class Source(Protocol):
+        async def send(
+            self, request: web.BaseRequest, response: web.StreamResponse, offset: int, count: int
+        ) -> int:
+            """Send up to `count` bytes from `offset`; how many there were."""
+
+        def close(self) -> None: ...
+
+
 STALL = 60.0  # seconds without a byte of a request body before its connection is given up
+SLOWEST = 256  # bytes a second, on the average of STALL seconds; a body that drips slower is given up too
+DOCUMENT_TIME = 120.0  # seconds for a manifest's body
 PAGE = 1000  # entries of a list that are sent at once
+PIECE = 4 << 20  # bytes sent in one go, each within PIECE_TIME: a client that reads slower is given up
+PIECE_TIME = 300.0
+CHUNK = 1 << 20  # bytes read at once from what is not a file
+READ_BUFFER = 1 << 18
 
 
 class Refusal(Exception):
@@ -61,6 +83,14 @@ class Context:
     storage: Storage
     uploads: Uploads
     pool: Executor
+    metrics: Metrics
+    auth: Auth
+    mirrors: Mirrors | None = None
+    read_only: bool = False
+
+    def principal(self, request: web.BaseRequest) -> Principal:
+        """Who asks, as the dispatcher found out."""
+        return state(request).principal
 
     async def call(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run what blocks in a thread."""
@@ -88,6 +118,21 @@ def parse_path(path: str) -> Route:
     if not grammar.is_name(name):
         raise Refusal(400, "NAME_INVALID", "invalid repository name")
     return Route(kind, name, reference)
+
+
+@contextlib.contextmanager
+def upstream_errors(unknown: str) -> Iterator[None]:
+    """What an upstream's failure is to our client."""
+    try:
+        yield
+    except NotFound as error:
+        raise Refusal(404, unknown, error.message) from None
+    except Denied as error:
+        raise Refusal(403, "DENIED", error.message) from None
+    except Unavailable as error:
+        raise Refusal(503, "UNAVAILABLE", error.message, {"Retry-After": "10"}) from None
+    except EstivaError as error:
+        raise Refusal(502, "UNKNOWN", error.message) from None
 
 
 def want_digest(text: str) -> str:
@@ -118,26 +163,49 @@ def json_response(
     )
 
 
-async def receive(request: web.BaseRequest, consume: Callable[[bytes], object], pool: Executor) -> int:
-    """Carry a request's body into `consume` with flat memory. Returns its length.
-
-    What has come before a connection broke is consumed too, so that the upload can be resumed behind it.
-    """
-    pump = Pump(consume, pool)
-    received = 0
+async def _chunks(request: web.BaseRequest, slowest: float) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises Refusal when it breaks off, stalls, or drips."""
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise Refusal(415, "UNSUPPORTED", "a body must not have a Content-Encoding")
+    transport = request.transport
+    if request.headers.get("Expect", "").lower() == "100-continue" and transport is not None:
+        transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    loop = asyncio.get_running_loop()
+    window, got = loop.time(), 0
     try:
         while True:
             async with asyncio.timeout(STALL):
                 chunk = await request.content.readany()
             if not chunk:
-                break
+                return
+            got += len(chunk)
+            yield chunk
+            if loop.time() - window >= STALL:
+                if got < slowest * STALL:
+                    raise Refusal(408, "SIZE_INVALID", "the request's body comes too slowly")
+                window, got = loop.time(), 0
+    except (ConnectionError, TimeoutError, web.RequestPayloadError):
+        raise Refusal(400, "SIZE_INVALID", "the request's body broke off") from None
+
+
+async def receive(context: Context, request: web.BaseRequest, consume: Callable[[bytes], object]) -> int:
+    """Carry a request's body into `consume` with flat memory. Returns its length.
+
+    What has come before a connection broke is consumed too, so that the upload can be resumed behind it.
+    """
+    pump = Pump(consume, context.pool)
+    received = 0
+    try:
+        async for chunk in _chunks(request, SLOWEST):
             received += len(chunk)
+            context.metrics.received += len(chunk)
             await pump.put(chunk)
         await pump.drain()
         return received
-    except (ConnectionError, TimeoutError, web.RequestPayloadError):
+    except Refusal:
+        context.metrics.broken += 1
         await pump.drain()
-        raise Refusal(400, "SIZE_INVALID", "the request's body broke off") from None
+        raise
     except BaseException:
         await pump.settle()
         raise
@@ -149,39 +217,98 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
         raise Refusal(413, "SIZE_INVALID", f"the body is larger than {limit} bytes")
     body = bytearray()
     try:
-        while True:
-            async with asyncio.timeout(STALL):
-                chunk = await request.content.readany()
-            if not chunk:
-                return bytes(body)
-            body += chunk
-            if len(body) > limit:
-                raise Refusal(413, "SIZE_INVALID", f"the body is larger than {limit} bytes")
-    except (ConnectionError, TimeoutError, web.RequestPayloadError):
-        raise Refusal(400, "SIZE_INVALID", "the request's body broke off") from None
+        async with asyncio.timeout(DOCUMENT_TIME):
+            async for chunk in _chunks(request, 0):
+                body += chunk
+                if len(body) > limit:
+                    raise Refusal(413, "SIZE_INVALID", f"the body is larger than {limit} bytes")
+    except TimeoutError:
+        raise Refusal(408, "SIZE_INVALID", "the request's body comes too slowly") from None
+    return bytes(body)
 
 
-async def send_file(
-    request: web.BaseRequest, fd: int, offset: int, count: int, response: web.StreamResponse
+async def send(
+    context: Context,
+    request: web.BaseRequest,
+    response: web.StreamResponse,
+    source: Source,
+    offset: int,
+    count: int,
 ) -> web.StreamResponse:
-    """Send `count` bytes of `fd` from `offset` as the body: sendfile(2) where the transport can. Closes `fd`.
+    """Send `count` bytes of a source from `offset` as the body, and close the source.
 
-    Once the headers are out an error can only be told by breaking the connection.
+    Once the headers are out an error can only be told by breaking the connection; so is a client that takes
+    a piece in no reasonable time.
     """
-    with os.fdopen(fd, "rb", buffering=0) as file:
+    try:
         response.content_length = count
         await response.prepare(request)
-        transport = request.transport
         if request.method != "HEAD" and count:
-            if transport is None:
-                raise ConnectionResetError("the client has gone")
-            try:
-                # Over TLS the loop falls back to reading the file in a thread.
-                sent = await asyncio.get_running_loop().sendfile(transport, file, offset, count)
-                if sent != count:
-                    raise ConnectionAbortedError(f"only {sent} of {count} bytes were there to send")
-            except Exception as error:
-                transport.abort()
-                raise ConnectionAbortedError(str(error)) from error
+            end = offset + count
+            while offset < end:
+                async with asyncio.timeout(PIECE_TIME):
+                    sent = await source.send(request, response, offset, min(PIECE, end - offset))
+                if not sent:
+                    raise ConnectionAbortedError("less content than there should be")
+                offset += sent
+                context.metrics.sent += sent
         await response.write_eof()
+    except (EstivaError, OSError, TimeoutError, RuntimeError):
+        # RuntimeError: the loop's word for a transport that closes. Nobody is left to answer.
+        context.metrics.broken += 1
+        state(request).broken = True
+        if request.transport is not None:
+            request.transport.abort()
+    finally:
+        source.close()
     return response
+
+
+class FileSource:
+    """A file by its fd, sent with sendfile(2); over TLS the event loop reads it in a thread."""
+
+    def __init__(self, fd: int) -> None:
+        self.file = os.fdopen(fd, "rb", buffering=0)
+
+    async def send(
+        self, request: web.BaseRequest, response: web.StreamResponse, offset: int, count: int
+    ) -> int:
+        if request.transport is None:
+            raise ConnectionResetError("the client has gone")
+        return await asyncio.get_running_loop().sendfile(request.transport, self.file, offset, count)
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class PieceSource:
+    """Content that is no file, read piece by piece."""
+
+    def __init__(self, context: Context, digest: str) -> None:
+        self.context = context
+        self.digest = digest
+
+    async def send(
+        self, request: web.BaseRequest, response: web.StreamResponse, offset: int, count: int
+    ) -> int:
+        content = self.context.storage.content
+        piece = await self.context.call(content.piece, self.digest, offset, min(count, CHUNK))
+        await response.write(piece)
+        return len(piece)
+
+    def close(self) -> None:
+        pass
+
+
+class GrowingSource(FileSource):
+    """A blob that is still coming from upstream."""
+
+    def __init__(self, fd: int, fetch: Fetch) -> None:
+        super().__init__(fd)
+        self.fetch = fetch
+
+    async def send(
+        self, request: web.BaseRequest, response: web.StreamResponse, offset: int, count: int
+    ) -> int:
+        there = await self.fetch.more(offset)
+        return await super().send(request, response, offset, min(count, there - offset))

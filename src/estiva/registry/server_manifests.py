@@ -11,6 +11,7 @@ from estiva.errors import EstivaError
 from estiva.registry import grammar
 from estiva.registry.server_documents import Document, inspect
 from estiva.registry.server_http import (
+    PAGE,
     Context,
     Refusal,
     Route,
@@ -18,6 +19,7 @@ from estiva.registry.server_http import (
     next_page,
     paging,
     read_body,
+    upstream_errors,
     want_digest,
 )
 from estiva.registry.storage import Manifest
@@ -34,6 +36,10 @@ async def get_manifest(context: Context, request: web.BaseRequest, route: Route)
     reference = route.reference
     manifest = None
     if grammar.is_digest(reference) or grammar.is_tag(reference):
+        upstream = context.mirrors.find(route.name) if context.mirrors is not None else None
+        if upstream is not None and context.mirrors is not None:
+            with upstream_errors("MANIFEST_UNKNOWN"):
+                await context.mirrors.manifest(upstream, route.name, reference)
         manifest = await context.call(context.storage.manifest, route.name, reference)
     if manifest is None:
         raise Refusal(404, "MANIFEST_UNKNOWN", f"{route.name} has no such manifest")
@@ -77,6 +83,7 @@ async def put_manifest(context: Context, request: web.BaseRequest, route: Route)
         manifest,
         body,
         tags,
+        document.references(),
         lambda: _missing(context, route.name, document),
     )
     if lacking:
@@ -137,7 +144,20 @@ async def list_tags(context: Context, request: web.BaseRequest, route: Route) ->
 async def catalog(context: Context, request: web.BaseRequest, route: Route) -> web.StreamResponse:
     """The repositories, as the Docker registry lists them (not in the distribution-spec)."""
     limit, last = paging(request)
-    names = await context.call(context.storage.catalog, last, limit + 1)
+    principal, auth = context.principal(request), context.auth
+
+    def visible() -> list[str]:
+        found: list[str] = []
+        place = last
+        while len(found) <= limit:
+            batch = context.storage.catalog(place, PAGE)
+            found += [name for name in batch if auth.sees(principal, name)]
+            if len(batch) < PAGE:
+                break
+            place = batch[-1]
+        return found[: limit + 1]
+
+    names = await context.call(visible)
     headers = {}
     if len(names) > limit > 0:
         headers = next_page(request, n=str(limit), last=names[limit - 1])

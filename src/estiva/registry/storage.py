@@ -4,13 +4,16 @@
     blobs/ALGORITHM/HEX         content by digest: blobs and manifests alike, shared by all repositories
     uploads/UUID                what an upload session has received so far
     lock                        held by the one server of this directory
+    control                     the socket that `estiva registry gc` speaks to a running server by
 
-A file is complete and synced before its row exists, and goes after its last row went; both happen under one
-lock, so that an upload and a deletion of the same content can't cross. All calls block: run them in a thread.
+Content (content.py) is complete and synced before its row exists, and goes after its last row went. A digest
+is pinned while its content comes, and marked while it goes, so that an upload and a deletion of the same
+content can't cross, and neither holds up the rest. All calls block: run them in a thread.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -19,29 +22,14 @@ from dataclasses import dataclass
 
 from estiva import files
 from estiva.errors import Conflict, StateError
+from estiva.registry import content as contents
+from estiva.registry import schema
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
     from typing import Any
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS repositories (name TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS links (repository TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL,
-    PRIMARY KEY (repository, digest)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS links_digest ON links (digest);
-CREATE TABLE IF NOT EXISTS manifests (repository TEXT NOT NULL, digest TEXT NOT NULL,
-    media_type TEXT NOT NULL, size INTEGER NOT NULL, subject TEXT, artifact_type TEXT, annotations TEXT,
-    PRIMARY KEY (repository, digest)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS manifests_digest ON manifests (digest);
-CREATE INDEX IF NOT EXISTS manifests_subject ON manifests (repository, subject, digest);
-CREATE TABLE IF NOT EXISTS tags (repository TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL,
-    PRIMARY KEY (repository, name)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS tags_digest ON tags (repository, digest);
-CREATE TABLE IF NOT EXISTS uploads (id TEXT PRIMARY KEY, repository TEXT NOT NULL, algorithm TEXT NOT NULL)
-    WITHOUT ROWID;
-"""
 
 _SELECT = "SELECT digest, media_type, size, subject, artifact_type, annotations FROM manifests"
 
@@ -59,11 +47,14 @@ class Manifest:
 
 
 class Storage:
-    """One registry directory, opened by one process. Raises Conflict if another serves it."""
+    """One registry directory, opened by one process. `storage` is the table that content.make takes.
 
-    def __init__(self, root: str) -> None:
+    Raises Conflict if another process serves the directory.
+    """
+
+    def __init__(self, root: str, storage: Mapping[str, str] | None = None) -> None:
         self.root = os.path.abspath(root)
-        for directory in ("", "/blobs", "/blobs/sha256", "/blobs/sha512", "/uploads"):
+        for directory in ("", "/uploads"):
             os.makedirs(self.root + directory, mode=0o700, exist_ok=True)
         self.held = files.Lock(self.root + "/lock", blocking=False)
         try:
@@ -71,7 +62,11 @@ class Storage:
         except BlockingIOError:
             raise Conflict(f"another registry serves {self.root}") from None
         self.lock = threading.RLock()
+        self.settled = threading.Condition(self.lock)
+        self.pins: dict[str, int] = {}  # what is coming, and how many times
+        self.going: set[str] = set()
         try:
+            self.content = contents.make(self.root, storage)
             # made here for its mode, which sqlite gives to the log beside it too
             os.close(os.open(self.root + "/registry.db", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self.db = sqlite3.connect(
@@ -79,9 +74,11 @@ class Storage:
             )
             self.db.execute("PRAGMA journal_mode=WAL")
             self.db.execute("PRAGMA synchronous=NORMAL")
-            self.db.executescript(SCHEMA)
-        except (sqlite3.Error, OSError) as error:
+            schema.prepare(self.db, self._references)
+        except BaseException as error:
             self.held.__exit__(None, None, None)
+            if not isinstance(error, (sqlite3.Error, OSError)):
+                raise
             raise StateError(f"{self.root}/registry.db can't be opened: {error}") from None
 
     def close(self) -> None:
@@ -93,34 +90,49 @@ class Storage:
         with self.lock:
             return self.db.execute(sql, tuple(parameters)).fetchall()
 
-    def write(self) -> _Transaction:
-        """A with-block: BEGIN IMMEDIATE ... COMMIT under the storage's lock, rolled back by an error."""
-        return _Transaction(self)
+    def write(self, *, durable: bool = False) -> _Transaction:
+        """A with-block: BEGIN IMMEDIATE ... COMMIT under the storage's lock, rolled back by an error.
+
+        A `durable` one is on the disk when it ends, with all that came before it: what was acknowledged
+        stays when the power fails.
+        """
+        return _Transaction(self, durable)
 
     # ---- content
 
-    def path(self, digest: str) -> str:
-        """Where the content of a digest that the grammar has accepted is kept."""
-        algorithm, _, encoded = digest.partition(":")
-        return f"{self.root}/blobs/{algorithm}/{encoded}"
+    @contextlib.contextmanager
+    def arriving(self, digest: str) -> Iterator[None]:
+        """While the content of `digest` comes and until its row is there, nobody removes it."""
+        with self.settled:
+            self.settled.wait_for(lambda: digest not in self.going)
+            self.pins[digest] = self.pins.get(digest, 0) + 1
+        try:
+            yield
+        finally:
+            with self.settled:
+                self.pins[digest] -= 1
+                if not self.pins[digest]:
+                    del self.pins[digest]
 
-    def adopt(self, aside: str, digest: str) -> None:
-        """Rename a complete, synced and verified file into its place. Call inside `write`."""
-        target = self.path(digest)
-        os.rename(aside, target)
-        files.sync_directory(os.path.dirname(target))
+    def drop_unused(self, digest: str) -> int:
+        """Remove content that no repository holds any more. Returns its bytes, 0 if it stays."""
+        with self.settled:
+            used = digest in self.pins or digest in self.going or self.read(schema.USED, (digest,))
+            if used:
+                return 0
+            self.going.add(digest)
+        try:
+            return self.content.remove(digest)
+        finally:
+            with self.settled:
+                self.going.discard(digest)
+                self.settled.notify_all()
 
-    def _drop_unused(self, digest: str) -> None:
-        """Unlink content that no repository holds any more. Under the lock, after the commit."""
-        used = self.read(
-            "SELECT 1 FROM links WHERE digest=?1 UNION ALL SELECT 1 FROM manifests WHERE digest=?1 LIMIT 1",
-            (digest,),
-        )
-        if not used:
-            try:
-                os.unlink(self.path(digest))
-            except FileNotFoundError:
-                pass
+    def _references(self, digest: str, media_type: str) -> Iterable[str]:
+        """What a stored manifest refers to, for databases that did not yet say so."""
+        from estiva.registry import server_documents
+
+        return server_documents.inspect(self.content.read(digest, 64 << 20), media_type).references()
 
     # ---- repositories
 
@@ -138,48 +150,53 @@ class Storage:
         rows = self.read("SELECT size FROM links WHERE repository=? AND digest=?", (repository, digest))
         return int(rows[0][0]) if rows else None
 
-    def open_blob(self, repository: str, digest: str) -> tuple[int, int] | None:
-        """A blob as (fd, size), None when the repository has no such blob."""
+    def touch_blob(self, repository: str, digest: str, older: float) -> None:
+        """A client was told that the blob is here: for the garbage collection it is as new. `older`: seconds
+        that must have passed since the last time, to write seldom."""
+        now = time.time()
+        row = (now, repository, digest, now - older)
+        if self.read("SELECT 1 FROM links WHERE repository=?2 AND digest=?3 AND touched<?4", row):
+            with self.write() as transaction:
+                transaction.execute(
+                    "UPDATE links SET touched=?1 WHERE repository=?2 AND digest=?3 AND touched<?4", row
+                )
+
+    def open_blob(self, repository: str, digest: str) -> tuple[int | None, int] | None:
+        """A blob as (fd, size); the fd is None where content is no file. None when there is no such blob."""
         with self.lock:
             size = self.blob_size(repository, digest)
-            if size is None:
-                return None
-            try:
-                return os.open(self.path(digest), os.O_RDONLY | os.O_CLOEXEC), size
-            except FileNotFoundError:
-                raise StateError(f"the content of {digest} is missing in {self.root}") from None
+            return None if size is None else (self.content.open(digest), size)
 
     def add_blob(self, repository: str, digest: str, size: int, aside: str) -> None:
         """Make the file `aside`, complete and synced, a blob of `repository`."""
-        with self.write() as transaction:
-            self.adopt(aside, digest)
-            transaction.execute("INSERT OR IGNORE INTO repositories VALUES (?)", (repository,))
-            transaction.execute("INSERT OR IGNORE INTO links VALUES (?,?,?)", (repository, digest, size))
+        with self.arriving(digest):
+            self.content.adopt(aside, digest)
+            with self.write() as transaction:
+                transaction.execute("INSERT OR IGNORE INTO repositories VALUES (?)", (repository,))
+                transaction.execute(schema.ADD_LINK, (repository, digest, size, time.time()))
 
-    def mount_blob(self, repository: str, digest: str, source: str | None) -> bool:
-        """Share a blob of `source` (any repository when None) with `repository`; False: there is none."""
+    def mount_blob(
+        self, repository: str, digest: str, source: str | None, readable: Callable[[str], bool] | None = None
+    ) -> bool:
+        """Share a blob of `source`, or of any repository that is `readable`, with `repository`."""
         with self.write() as transaction:
-            if source is None:
-                row = transaction.execute(
-                    "SELECT size FROM links WHERE digest=? LIMIT 1", (digest,)
-                ).fetchone()
-            else:
-                row = transaction.execute(
-                    "SELECT size FROM links WHERE repository=? AND digest=?", (source, digest)
-                ).fetchone()
-            if row is None:
+            rows = transaction.execute(
+                "SELECT repository, size FROM links WHERE digest=?1 AND (?2 IS NULL OR repository=?2)",
+                (digest, source),
+            )
+            size = next((size for name, size in rows if readable is None or readable(name)), None)
+            if size is None:
                 return False
             transaction.execute("INSERT OR IGNORE INTO repositories VALUES (?)", (repository,))
-            transaction.execute("INSERT OR IGNORE INTO links VALUES (?,?,?)", (repository, digest, row[0]))
+            transaction.execute(schema.ADD_LINK, (repository, digest, size, time.time()))
             return True
 
     def delete_blob(self, repository: str, digest: str) -> bool:
-        with self.lock:
-            with self.write() as transaction:
-                gone = transaction.execute(
-                    "DELETE FROM links WHERE repository=? AND digest=?", (repository, digest)
-                ).rowcount
-            self._drop_unused(digest)
+        with self.write() as transaction:
+            gone = transaction.execute(
+                "DELETE FROM links WHERE repository=? AND digest=?", (repository, digest)
+            ).rowcount
+        self.drop_unused(digest)
         return gone > 0
 
     # ---- manifests
@@ -190,8 +207,21 @@ class Storage:
         rows = self.read(f"{_SELECT} WHERE repository=?1 AND digest={which}", (repository, reference))
         return Manifest(*rows[0]) if rows else None
 
+    def touch_manifest(self, repository: str, reference: str, older: float) -> None:
+        """As touch_blob, for a manifest that was pulled through."""
+        manifest = self.manifest(repository, reference)
+        if manifest is None:
+            return
+        now = time.time()
+        row = (now, repository, manifest.digest, now - older)
+        if self.read("SELECT 1 FROM manifests WHERE repository=?2 AND digest=?3 AND touched<?4", row):
+            with self.write() as transaction:
+                transaction.execute(
+                    "UPDATE manifests SET touched=?1 WHERE repository=?2 AND digest=?3 AND touched<?4", row
+                )
+
     def manifest_bytes(self, digest: str, limit: int) -> bytes:
-        return files.read_bounded(self.path(digest), limit)
+        return self.content.read(digest, limit)
 
     def put_manifest(
         self,
@@ -199,51 +229,67 @@ class Storage:
         manifest: Manifest,
         body: bytes,
         tags: Iterable[str],
+        references: Iterable[str],
         missing: Callable[[], list[str]],
     ) -> list[str]:
-        """Store a manifest and point `tags` at it, unless `missing()`, asked under the lock, names any."""
+        """Store a manifest that refers to the digests `references` and point `tags` at it, unless
+        `missing()`, asked under the lock, names any."""
+        if lacking := missing():
+            return lacking
         aside = f"{self.root}/uploads/manifest-{os.urandom(8).hex()}"
         files.atomic_write(aside, body)
         try:
-            with self.write() as transaction:
-                lacking = missing()
-                if lacking:
-                    return lacking
-                self.adopt(aside, manifest.digest)
-                transaction.execute("INSERT OR IGNORE INTO repositories VALUES (?)", (repository,))
-                transaction.execute(
-                    "INSERT OR REPLACE INTO manifests VALUES (?,?,?,?,?,?,?)",
-                    (
-                        repository,
-                        manifest.digest,
-                        manifest.media_type,
-                        manifest.size,
-                        manifest.subject,
-                        manifest.artifact_type,
-                        manifest.annotations,
-                    ),
-                )
-                for tag in tags:
-                    transaction.execute(
-                        "INSERT OR REPLACE INTO tags VALUES (?,?,?)", (repository, tag, manifest.digest)
-                    )
-                return []
+            with self.arriving(manifest.digest):
+                self.content.adopt(aside, manifest.digest)
+                with self.write(durable=True) as transaction:
+                    lacking = missing()
+                    if not lacking:
+                        self._add_manifest(transaction, repository, manifest, tags, references)
+            if lacking:
+                self.drop_unused(manifest.digest)
+            return lacking
         finally:
             try:
                 os.unlink(aside)
             except FileNotFoundError:
                 pass
 
+    def _add_manifest(
+        self,
+        transaction: sqlite3.Connection,
+        repository: str,
+        manifest: Manifest,
+        tags: Iterable[str],
+        references: Iterable[str],
+    ) -> None:
+        digest = manifest.digest
+        transaction.execute("INSERT OR IGNORE INTO repositories VALUES (?)", (repository,))
+        transaction.execute(
+            "INSERT OR REPLACE INTO manifests VALUES (?,?,?,?,?,?,?,?)",
+            (
+                repository,
+                digest,
+                manifest.media_type,
+                manifest.size,
+                manifest.subject,
+                manifest.artifact_type,
+                manifest.annotations,
+                time.time(),
+            ),
+        )
+        transaction.executemany(
+            "INSERT OR IGNORE INTO refs VALUES (?,?,?)", [(repository, digest, other) for other in references]
+        )
+        transaction.executemany(
+            "INSERT OR REPLACE INTO tags VALUES (?,?,?)", [(repository, tag, digest) for tag in tags]
+        )
+
     def delete_manifest(self, repository: str, digest: str) -> bool:
         """Delete a manifest and every tag that points at it."""
-        with self.lock:
-            with self.write() as transaction:
-                transaction.execute("DELETE FROM tags WHERE repository=? AND digest=?", (repository, digest))
-                gone = transaction.execute(
-                    "DELETE FROM manifests WHERE repository=? AND digest=?", (repository, digest)
-                ).rowcount
-            self._drop_unused(digest)
-        return gone > 0
+        with self.write() as transaction:
+            gone = schema.delete_manifest(transaction, repository, digest)
+        self.drop_unused(digest)
+        return gone
 
     def delete_tag(self, repository: str, tag: str) -> bool:
         """Delete one tag only; the manifest and its other tags stay."""
@@ -274,49 +320,35 @@ class Storage:
         )
         return [Manifest(*row) for row in rows]
 
-    # ---- upload sessions
-
-    def add_upload(self, upload_id: str, repository: str, algorithm: str) -> None:
-        with self.write() as transaction:
-            transaction.execute("INSERT INTO uploads VALUES (?,?,?)", (upload_id, repository, algorithm))
-
-    def upload(self, upload_id: str) -> tuple[str, str] | None:
-        """An upload session's (repository, algorithm)."""
-        rows = self.read("SELECT repository, algorithm FROM uploads WHERE id=?", (upload_id,))
-        return (rows[0][0], rows[0][1]) if rows else None
-
-    def drop_upload(self, upload_id: str) -> None:
-        with self.write() as transaction:
-            transaction.execute("DELETE FROM uploads WHERE id=?", (upload_id,))
-        try:
-            os.unlink(f"{self.root}/uploads/{upload_id}")
-        except FileNotFoundError:
-            pass
-
-    def idle_uploads(self, seconds: float) -> list[str]:
-        """Sessions whose file is gone or has not changed for `seconds`, and such files without a session."""
-        known = {row[0] for row in self.read("SELECT id FROM uploads")}
-        now = time.time()
-        fresh = set()
-        with os.scandir(self.root + "/uploads") as entries:
-            for entry in entries:
-                try:
-                    if now - entry.stat(follow_symlinks=False).st_mtime < seconds:
-                        fresh.add(entry.name)
-                    else:
-                        known.add(entry.name)
-                except FileNotFoundError:
-                    continue
-        return sorted(known - fresh)
+    def gauges(self) -> list[tuple[str, str, float]]:
+        """(name, help, value) of how much there is."""
+        ((repositories, manifests, tags, uploads),) = self.read(
+            "SELECT (SELECT count(*) FROM repositories), (SELECT count(*) FROM manifests),"
+            " (SELECT count(*) FROM tags), (SELECT count(*) FROM uploads)"
+        )
+        ((blobs, size),) = self.read(
+            "SELECT count(*), coalesce(sum(size), 0) FROM (SELECT max(size) size FROM links GROUP BY digest)"
+        )
+        return [
+            ("repositories", "Repositories.", repositories),
+            ("manifests", "Manifests in repositories.", manifests),
+            ("tags", "Tags.", tags),
+            ("uploads_open", "Upload sessions.", uploads),
+            ("blobs", "Different blobs.", blobs),
+            ("blob_bytes", "Bytes of the different blobs.", size),
+        ]
 
 
 class _Transaction:
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, durable: bool) -> None:
         self.storage = storage
+        self.durable = durable
 
     def __enter__(self) -> sqlite3.Connection:
         self.storage.lock.acquire()
         try:
+            if self.durable:  # one fsync of the log, which holds the earlier transactions too
+                self.storage.db.execute("PRAGMA synchronous=FULL")
             self.storage.db.execute("BEGIN IMMEDIATE")
         except BaseException:
             self.storage.lock.release()
@@ -329,4 +361,6 @@ class _Transaction:
         try:
             self.storage.db.execute("COMMIT" if kind is None else "ROLLBACK")
         finally:
+            if self.durable:
+                self.storage.db.execute("PRAGMA synchronous=NORMAL")
             self.storage.lock.release()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import time
 import uuid
 
 from estiva import files
@@ -87,7 +88,7 @@ class Uploads:
         fd = os.open(self.path(upload_id), flags, 0o600)
         upload = Upload(upload_id, repository, algorithm, fd)
         try:
-            self.storage.add_upload(upload_id, repository, algorithm)
+            self._add(upload_id, repository, algorithm)
         except BaseException:
             upload.close()
             raise
@@ -97,9 +98,10 @@ class Uploads:
         """A session of this repository, also one that an earlier server began."""
         upload = self.open.get(upload_id)
         if upload is None:
-            row = self.storage.upload(upload_id)
-            if row is None:
+            rows = self.storage.read("SELECT repository, algorithm FROM uploads WHERE id=?", (upload_id,))
+            if not rows:
                 return None
+            row = rows[0]
             try:
                 fd = os.open(self.path(upload_id), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             except FileNotFoundError:
@@ -124,19 +126,47 @@ class Uploads:
     def cancel(self, upload: Upload) -> None:
         """End a session; its file, if it has not become a blob, goes with it."""
         self.open.pop(upload.id, None)
-        self.storage.drop_upload(upload.id)
+        self._drop(upload.id)
         upload.close()
 
     def expire(self, seconds: float = IDLE) -> int:
         """Drop sessions that nothing has been written to for `seconds`. Returns how many."""
-        idle = self.storage.idle_uploads(seconds)
+        idle = self._idle(seconds)
         for name in idle:
             upload = self.open.get(name)
             if upload is None:
-                self.storage.drop_upload(name)
+                self._drop(name)
             elif not upload.lock.locked():
                 self.cancel(upload)
         return len(idle)
+
+    def _add(self, upload_id: str, repository: str, algorithm: str) -> None:
+        with self.storage.write() as transaction:
+            transaction.execute("INSERT INTO uploads VALUES (?,?,?)", (upload_id, repository, algorithm))
+
+    def _drop(self, upload_id: str) -> None:
+        with self.storage.write() as transaction:
+            transaction.execute("DELETE FROM uploads WHERE id=?", (upload_id,))
+        try:
+            os.unlink(self.path(upload_id))
+        except FileNotFoundError:
+            pass
+
+    def _idle(self, seconds: float) -> list[str]:
+        """Sessions whose file is gone or has not changed for `seconds`, and such files without a session."""
+        known = {row[0] for row in self.storage.read("SELECT id FROM uploads")}
+        now = time.time()
+        fresh = set()
+        with os.scandir(self.storage.root + "/uploads") as entries:
+            for entry in entries:
+                try:
+                    if now - entry.stat(follow_symlinks=False).st_mtime < seconds:
+                        fresh.add(entry.name)
+                    else:
+                        known.add(entry.name)
+                except FileNotFoundError:
+                    continue
+        return sorted(known - fresh)
 
     def close(self) -> None:
         for upload in self.open.values():

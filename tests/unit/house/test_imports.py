@@ -22,7 +22,7 @@ ALLOWED = {
     "engine": {"build", "registry", "network", "store", "runtime", "oci", "linux"},
     "cli": {"engine"},
 }
-EXCEPTIONS = {("estiva.cli.remote", "estiva.registry.server")}
+EXCEPTIONS = {("estiva.cli.registry", "estiva.registry.server")}
 OCI = {
     "runtime",
     "linux",
