@@ -71,6 +71,8 @@ def common(how: Options, log: str, images: int, work: int) -> Fields:
     fields.append((51, CONFIGS[0] if os.path.exists(CONFIGS[0]) else CONFIGS[1]))
     if work >= 0:
         fields.append((17, work))
+    if not rpc.on_path("iptables-restore"):
+        fields.append((64, 2))  # lock the network by nftables: criu runs iptables unless told otherwise
     for field, on in (
         (4, how.ext_unix_sk),
         (5, how.tcp_established),

@@ -121,13 +121,21 @@ def inner(message: Message, field: int) -> bytes:
 # --- the process ------------------------------------------------------------------------------------------
 
 
-def find() -> str:
-    """Where criu is, on the PATH. Raises Unsupported."""
+def on_path(name: str) -> str:
+    """Where a program is, "" when it is not installed."""
     for directory in os.environ.get("PATH", os.defpath).split(":"):
-        path = f"{directory}/criu"
+        path = f"{directory}/{name}"
         if directory.startswith("/") and os.access(path, os.X_OK) and os.path.isfile(path):
             return path
-    raise Unsupported("criu is not installed: it is what checkpoint and restore are done by")
+    return ""
+
+
+def find() -> str:
+    """Where criu is. Raises Unsupported."""
+    path = on_path("criu")
+    if not path:
+        raise Unsupported("criu is not installed: it is what checkpoint and restore are done by")
+    return path
 
 
 class Failed(EngineError):
