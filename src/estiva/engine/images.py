@@ -143,9 +143,10 @@ def prune(engine: Engine, *, all: bool = False) -> tuple[list[str], int]:
 
 
 def store_size(engine: Engine) -> int:
-    """Bytes of all layers and blobs, by the database."""
-    rows = engine.db.read("SELECT (SELECT coalesce(sum(size), 0) FROM blobs)")
-    return int(rows[0][0])
+    """Bytes on the disk of all layers and blobs."""
+    from estiva.store import usage
+
+    return usage.stored(engine.store)
 
 
 def save(engine: Engine, refs: Sequence[str], out: IO[bytes]) -> None:

@@ -130,82 +130,10 @@ def sweep(store: Store) -> list[str]:
 
 
 def usage(store: Store) -> dict[str, Any]:
-    """The disk's use for `system df`, sizes in bytes.
+    """The disk's use for `system df`: see store/usage.py."""
+    from estiva.store import usage as measuring
 
-    images, containers, volumes, build_cache: each {"count", "active", "size", "reclaimable"}; `per_image`
-    maps an image's id to {"size", "shared", "unique", "containers"}.
-    """
-    db = store.db
-    sizes: dict[str, int] = dict(db.read("SELECT diff_id, size FROM layers"))
-    users: dict[str, int] = dict(
-        db.read("SELECT image, count(*) FROM containers WHERE image IS NOT NULL GROUP BY image")
-    )
-    cached = {image for (image,) in db.read("SELECT image FROM build_cache")}
-    listed = {image.id: image.diff_ids for image in store.images.list()}
-    every = {image.id: image.diff_ids for image in store.images.list(all=True)}
-    count: dict[str, int] = {}
-    for diff_ids in listed.values():
-        for diff_id in set(diff_ids):
-            count[diff_id] = count.get(diff_id, 0) + 1
-    needed = {d for image in users for d in every.get(image, [])}
-    per_image = {}
-    for image_id, diff_ids in listed.items():
-        total = sum(sizes.get(d, 0) for d in set(diff_ids))
-        shared = sum(sizes.get(d, 0) for d in set(diff_ids) if count[d] > 1)
-        per_image[image_id] = {
-            "size": total,
-            "shared": shared,
-            "unique": total - shared,
-            "containers": users.get(image_id, 0),
-        }
-    cache_layers = {d for image in cached for d in every.get(image, [])} - set(count)
-    cache = sum(sizes.get(d, 0) for d in cache_layers)
-    return {
-        "images": {
-            "count": len(listed),
-            "active": sum(1 for image in listed if image in users),
-            "size": sum(sizes.get(d, 0) for d in count),
-            "reclaimable": sum(sizes.get(d, 0) for d in count if d not in needed),
-        },
-        "containers": _containers_usage(store),
-        "volumes": _volumes_usage(store),
-        "build_cache": {
-            "count": len(cached),
-            "active": 0,
-            "size": cache,
-            "reclaimable": sum(sizes.get(d, 0) for d in cache_layers - needed),
-        },
-        "per_image": per_image,
-    }
-
-
-def _containers_usage(store: Store) -> dict[str, int]:
-    from estiva.store.volumes import tree_size
-
-    result = {"count": 0, "active": 0, "size": 0, "reclaimable": 0}
-    for container, status in store.db.read("SELECT id, status FROM containers"):
-        size = tree_size(store.paths.container(container) + "/upper")
-        result["count"] += 1
-        result["size"] += size
-        if status in ("running", "paused", "restarting"):
-            result["active"] += 1
-        else:
-            result["reclaimable"] += size
-    return result
-
-
-def _volumes_usage(store: Store) -> dict[str, int]:
-    used = {name for (name,) in store.db.read("SELECT DISTINCT volume FROM container_volumes")}
-    result = {"count": 0, "active": 0, "size": 0, "reclaimable": 0}
-    for volume in store.volumes.list():
-        size = store.volumes.size(volume.name)
-        result["count"] += 1
-        result["size"] += size
-        if volume.name in used:
-            result["active"] += 1
-        else:
-            result["reclaimable"] += size
-    return result
+    return measuring.usage(store)
 
 
 def check(store: Store, *, deep: bool = False) -> list[str]:

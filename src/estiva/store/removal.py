@@ -34,7 +34,7 @@ def delete(images: Images, ref: str, force: bool) -> list[str]:
         reference = _named(transaction, ref)
         users = holders(transaction, image.id)
         indexes = _indexes(transaction, image.id)
-        candidates: set[str] = set()
+        candidates = _documents(transaction, image.id)
         if reference is not None:
             _untag(transaction, image, reference, bool(users) and not force, users, lines)
         else:
@@ -67,6 +67,7 @@ def prune(images: Images, all: bool) -> list[str]:
             if image_id in spared:
                 continue
             image = images.resolve(image_id)
+            candidates |= _documents(transaction, image.id)
             lines += _untag_all(transaction, image.id)
             candidates |= _drop(transaction, image, lines)
     lines += _reclaim(images, candidates)
@@ -78,6 +79,16 @@ def _indexes(transaction: Transaction, image_id: str) -> set[str]:
     rows = transaction.read(
         "SELECT DISTINCT n.manifest FROM names n JOIN images i ON i.id = n.image"
         " WHERE n.image = ? AND n.manifest IS NOT NULL AND n.manifest IS NOT i.manifest",
+        (image_id,),
+    )
+    return {digest for (digest,) in rows}
+
+
+def _documents(transaction: Transaction, image_id: str) -> set[str]:
+    """The manifests and indexes by which an image came; those that others need too, `reclaim` keeps."""
+    rows = transaction.read(
+        "SELECT manifest FROM names WHERE image = ?1 AND manifest IS NOT NULL"
+        " UNION SELECT digest FROM repo_digests WHERE image = ?1",
         (image_id,),
     )
     return {digest for (digest,) in rows}
@@ -97,6 +108,7 @@ def _drop_platforms(
                 continue
             if transaction.read("SELECT 1 FROM names WHERE image = ?", (image_id,)):
                 continue
+            candidates |= _documents(transaction, image_id)
             lines += _untag_all(transaction, image_id)
             candidates |= _drop(transaction, images.resolve(image_id), lines)
         candidates.add(digest)

@@ -165,6 +165,11 @@ class FakeLayers:
         self.sinks.append(sink)
         return sink
 
+    def delete(self, diff_id):
+        with self.store.db.write() as transaction:
+            transaction.execute("DELETE FROM layers WHERE diff_id = ?", (diff_id,))
+        return 0
+
     def compressed(self, diff_id, method, level=None):
         rows = self.store.db.read(
             "SELECT digest, size, media_type FROM layer_blobs WHERE diff_id = ?", (diff_id,)
