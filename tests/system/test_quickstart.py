@@ -39,6 +39,8 @@ def told(machine):
     )
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
+    images = machine.out("images", "--format", "{{.Repository}}:{{.Tag}}")
+    machine.left = machine.out("ps", "-aq"), images, machine.out("system", "check")
     return done.stdout
 
 
@@ -84,9 +86,7 @@ def test_goes_to_a_registry_and_comes_back(told):
 
 
 def test_cleans_up(told, machine):
-    assert machine.out("ps", "-aq") == ""
-    assert machine.out("images", "--format", "{{.Repository}}:{{.Tag}}") == "base:host"
-    assert machine.out("system", "check") == "all is well"
+    assert machine.left == ("", "base:host", "all is well")
 
 
 @pytest.mark.parametrize("page", ["docs/python.md", "README.md"])
