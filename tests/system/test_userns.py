@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pathlib
+import pty
 import signal
 import subprocess
 import tarfile
@@ -11,7 +12,7 @@ import threading
 
 import pytest
 
-from enginekit import ESTIVA, IMAGE, eventually, host
+from enginekit import IMAGE, eventually, host
 
 POOL = range(0x70000000, 0x80000000)
 
@@ -158,6 +159,14 @@ def test_maps(box, words, uid_map):
         assert lines[0].split() == uid_map.split()
 
 
+def test_devices(box):
+    words = ("--device", "/dev/null:/x/null", "--device", "/dev/zero:/dev/other", "--device", "/dev/full")
+    script = (
+        "echo > /x/null && head -c 1 /dev/other | wc -c; test -c /dev/full && test -c /x/null && echo there"
+    )
+    assert run(box, "--userns", "auto", *words, IMAGE, "sh", "-c", script).split() == ["1", "there"]
+
+
 def test_keep_id_names_the_user(box):
     assert run(box, "--userns", "keep-id:uid=1000,gid=2000", IMAGE, "id").startswith(
         "uid=1000(user) gid=2000(extra)"
@@ -180,6 +189,8 @@ def test_keep_id_names_the_user(box):
         (["--uidmap", "0:1:5", "--userns", "auto"], "can't be used with --uidmap"),
         (["--subuidname", "nobody-has-this-name"], "has no ranges for nobody-has-this-name"),
         (["--userns", "container:missing"], "no such container: missing"),
+        (["--userns", "auto", "-u", "70000"], "not all of the ids 70000:0"),
+        (["--userns", "auto", "--group-add", "70000"], "are in the container's user namespace"),
         (["--userns", "ns:relative"], "invalid --userns: ns:relative"),
         (["--userns", "ns:/etc/passwd"], "/etc/passwd is not a namespace"),
     ],
@@ -194,7 +205,7 @@ def test_what_can_not_be_is_told(box, words, message):
 
 def test_networks_and_kernel_filesystems(box):
     box.estiva("run", "--rm", IMAGE, "true")  # the bridge is there
-    script = "ls /sys/class/net; grep -c . /proc/net/dev; echo t > /dev/shm/t; test -d /dev/mqueue && wget -qO- http://127.0.0.1:1 2>&1; id -u"
+    script = "ls /sys/class/net > /dev/null && cat /proc/net/dev; echo t > /dev/shm/t; test -d /dev/mqueue && wget -qO- http://127.0.0.1:1 2>&1; id -u"
     for network in ("none", "bridge", "host"):
         out = box.out("run", "--rm", "--network", network, "--userns", "auto", IMAGE, "sh", "-c", script)
         assert out.splitlines()[-1] == "0" and ("estiva0" in out) == (network == "host")
@@ -226,12 +237,18 @@ def test_published_ports_tty_init_and_read_only(box):
 
 
 def test_a_terminal(box):
-    command = f"run --rm -t --network none --userns auto {IMAGE} sh -c 'tty; stat -c %u $(tty)'"
-    words = ["script", "-qec", " ".join([*box.prefix, ESTIVA, command]), "/dev/null"]
-    done = subprocess.run(
-        words, capture_output=True, text=True, env=box.env, timeout=60, stdin=subprocess.DEVNULL
-    )
-    assert done.stdout.split() == ["/dev/pts/0", "0"], done
+    master, slave = pty.openpty()
+    words = ("run", "--rm", "-it", "--network", "none", "--userns", "auto", IMAGE, "sh", "-c")
+    child = box.start(*words, "tty; stat -c %u $(tty); echo end", stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    told = b""
+    try:
+        while b"end" not in told:
+            told += os.read(master, 4096)
+    except OSError:
+        pass  # EIO: nobody has the slave open any more
+    assert child.wait(60) == 0 and told.split()[:3] == [b"/dev/pts/0", b"0", b"end"], told
+    os.close(master)
 
 
 def test_volumes_have_the_containers_ids_and_binds_the_hosts(box, tmp_path):

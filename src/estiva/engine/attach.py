@@ -70,6 +70,10 @@ def attend(begin: Callable[[], Launched], config: dict[str, Any], sig_proxy: boo
         raise EngineError(
             "the container's monitor was killed", hint="`estiva system check` cleans up after it"
         )
+    if outcome["event"] == "error":  # of a monitor that failed after the command had started
+        from estiva.engine.launch import decode_error
+
+        raise decode_error(outcome)
     if outcome.get("problem"):
         text = f"estiva: the container ended but cleaning up failed: {oneline(outcome['problem'])}\n"
         os.write(2, text.encode())

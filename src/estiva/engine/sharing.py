@@ -121,7 +121,7 @@ class Lent:
         self.network = ""
         lenders: list[dict[str, Any]] = []
         shm = -1
-        for kind, key, proc, option, _ in KINDS:
+        for kind, key, proc, _, _ in KINDS:
             start, _, name = str(self.host.get(key) or "").partition(":")
             if start == "ns":
                 self.shared[kind] = name
@@ -130,15 +130,12 @@ class Lent:
                 path = f"/proc/{live['pid']}/ns/{proc}"
                 if kind == "network":
                     self.network = live["id"]
-                if kind == "user" and not self.host.get("IDMappings"):
-                    continue  # it has the host's
                 if kind == "ipc":
                     shm = len(lenders)
                 self.shared[kind] = path
                 lenders.append(
                     {"kind": kind, "pid": live["pid"], "start_time": live["start_time"], "id": live["id"]}
                 )
-            del option
         if "user" in self.shared and _same(self.shared["user"], "/proc/self/ns/user"):
             del self.shared["user"]
         mappings = self.host.get("IDMappings")
@@ -156,6 +153,7 @@ class Lent:
         if not self.foreign:
             return
         self._map_files(oci, paths)
+        self._bind_devices(oci)
         linux = oci["linux"]
         entry = {"type": "user"}
         if "user" in self.shared:
@@ -188,6 +186,24 @@ class Lent:
                 mount["options"].append("idmap")
             if not self.mapped and "uidMappings" not in mount and "idmap" in mount["options"]:
                 mount["options"] = [o for o in mount["options"] if o != "idmap"]  # the ids are the same
+
+    def _bind_devices(self, oci: dict[str, Any]) -> None:
+        """Nodes can't be made in a user namespace, and the launcher binds those that have the same name."""
+        named = {
+            device["PathInContainer"]: device["PathOnHost"]
+            for device in self.host.get("Devices") or ()
+            if device.get("PathInContainer") not in (None, "", device["PathOnHost"])
+        }
+        for device in [one for one in oci["linux"].get("devices") or () if one["path"] in named]:
+            oci["linux"]["devices"].remove(device)
+            oci["mounts"].append(
+                {
+                    "destination": device["path"],
+                    "type": "bind",
+                    "source": named[device["path"]],
+                    "options": ["bind", "rprivate", "nosuid", "noexec"],
+                }
+            )
 
     def _owned(self, path: str) -> bool:
         """Whether the namespace at `path` belongs to the user namespace that is joined."""

@@ -230,7 +230,8 @@ class Conversation:
                 self.init.signal(message["signal"])
             except ProcessLookupError:
                 pass
-        elif message["do"] == "resize" and self.init.console >= 0:
+        elif message["do"] == "resize" and any(source.fd == self.init.console for source in self.sources):
+            # (else it had no terminal, or that was closed when the last process on it ended)
             tty.set_window_size(self.init.console, message["rows"], message["columns"])
 
     def say(self, message: dict[str, Any]) -> None:

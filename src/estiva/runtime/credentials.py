@@ -116,9 +116,17 @@ def drop(identity: Identity, wanted: Capabilities, *, keep_admin: bool) -> None:
         process.bounding_drop(capability)
     if identity.uid != 0:
         process.set_keepcaps(True)
-    set_groups(identity.groups)
-    os.setresgid(identity.gid, identity.gid, identity.gid)
-    os.setresuid(identity.uid, identity.uid, identity.uid)
+    try:
+        set_groups(identity.groups)
+        os.setresgid(identity.gid, identity.gid, identity.gid)
+        os.setresuid(identity.uid, identity.uid, identity.uid)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        ids = ", ".join([f"{identity.uid}:{identity.gid}", *map(str, identity.groups[:8])])
+        raise InvalidInput(
+            f"not all of the ids {ids} are in the container's user namespace", hint="give it a larger mapping"
+        ) from None
     if identity.uid != 0:
         process.set_keepcaps(False)
     held = wanted.permitted & permitted
