@@ -56,7 +56,9 @@ def program(calls, then=()):
         call(*words)
     call(231, 0)
     image = bytearray(0xC000 + SCRATCH_SIZE)
-    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 62, 1, BASE + 120, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    header = struct.pack(
+        "<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, 62, 1, BASE + 120, 64, 0, 0, 64, 56, 1, 0, 0, 0
+    )
     segment = struct.pack("<IIQQQQQQ", 1, 7, 0, BASE, BASE, len(image), len(image), 0x1000)
     image[: len(header + segment)] = header + segment
     assert len(code) < _DATA - 120 and 8 * len(calls) + len(data) < 0x4000
