@@ -311,9 +311,9 @@ CASES = [
     (("build", "-q", "--target", "nosuch", "copy"), 1, "no stage 'nosuch' in Dockerfile"),
     # archives
     (("load", "-i", "nosuch"), 1, "no such file: nosuch"),
-    (("load", "-i", "short.tar"), 1, "short.tar: tar is truncated"),
-    (("load", "-i", "garbage.tar"), 1, "garbage.tar: tar header"),
-    (("load", "-i", "nothing.tar"), 1, "nothing.tar: this is no image archive"),
+    (("load", "-i", "short.tar"), 1, "short.tar: this is no archive"),
+    (("load", "-i", "garbage.tar"), 1, "garbage.tar: this is no archive"),
+    (("load", "-i", "nothing.tar"), 1, "nothing.tar: this holds no images"),
     (("load", "-i", "broken.gz"), 1, "broken.gz: gzip stream is damaged"),
     (("import", "short.tar"), 1, "short.tar: tar is truncated"),
     (("import", "outside.tar"), 1, "outside.tar: layer entry ../x leaves the root"),
