@@ -151,7 +151,7 @@ def test_a_failing_hook_is_told_and_undone(box, toy):
         )
     try:
         done = run(box, "--device", "vendor.com/bad=x", IMAGE, "true", status=125)
-        assert "hooks.createContainer[0]: /bin/false ended with status 1" in done.stderr
+        assert "error running createContainer hook #0: /bin/false ended with status 1" in done.stderr
         assert box.out("ps", "-aq") == ""
     finally:
         os.unlink(path)

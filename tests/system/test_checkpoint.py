@@ -281,7 +281,7 @@ def test_hooks_see_the_restored_init(runtime):
     config["hooks"]["createRuntime"] = [hook]
     pathlib.Path(folder, "config.json").write_text(json.dumps(config))
     words = ("restore", "-d", "-b", folder, "--image-path", runtime.images, "web")
-    assert "hooks.createRuntime[0]: /bin/sh ended with status 3: no" in runtime.fails(*words)
+    assert "error running createRuntime hook #0: /bin/sh ended with status 3: no" in runtime.fails(*words)
     assert runtime.run("state", "web")[0] == 1
 
 

@@ -81,7 +81,7 @@ def test_a_failing_hook_of_create_undoes_it(ours, kind):
         "poststop": [hook(f"touch {after}.stop")],
     }
     err = ours.fails("create", "-b", ours.bundle("sleep", "100", hooks=hooks), "c")
-    assert f"hooks.{kind}[0]" in err
+    assert f"error running {kind} hook #0" in err
     assert "status 7: sorry" in err
     assert ours("list", "-q") == ""
     assert not os.path.exists(after)
@@ -92,20 +92,32 @@ def test_a_failing_start_container_hook(ours):
     root = ours.own_root()
     hooks = {"startContainer": [hook("exit 3")]}
     ours("create", "-b", ours.bundle("touch", "/ran", hooks=hooks, rootfs=root), "c")
-    assert "hooks.startContainer[0]" in ours.fails("start", "c")
+    assert "error running startContainer hook #0" in ours.fails("start", "c")
     ours.wait("c")
     assert not os.path.exists(f"{root}/ran")
 
 
-@pytest.mark.parametrize("kind", ["poststart", "poststop"])
-def test_a_failing_hook_afterwards_is_a_warning(ours, kind):
+def test_a_failing_poststart_hook_stops_the_container(ours):
     after = f"{ours.folder}/after"
-    folder = ours.bundle("true", hooks={kind: [hook("exit 3"), hook(f"touch {after}")]})
+    hooks = {"poststart": [hook("exit 3"), hook(f"touch {after}")]}
+    folder = ours.bundle("sleep", "100", hooks=hooks)
+    ours("create", "-b", folder, "c")
+    assert "error running poststart hook #0" in ours.fails("start", "c")
+    ours.wait("c")
+    ours("delete", "c")
+    assert "error running poststart hook #0" in ours.fails("run", "-b", folder, "c")
+    assert ours("list", "-q") == ""
+    assert not os.path.exists(after)
+
+
+def test_a_failing_hook_afterwards_is_a_warning(ours):
+    after = f"{ours.folder}/after"
+    folder = ours.bundle("true", hooks={"poststop": [hook("exit 3"), hook(f"touch {after}")]})
     log = f"{ours.folder}/log"
     assert ours.run("--log", log, "--log-format", "json", "run", "-b", folder, "c")[0] == 0
     line = json.loads(pathlib.Path(log).read_text())
     assert line["level"] == "warning"
-    assert f"hooks.{kind}[0]" in line["msg"]
+    assert "error running poststop hook #0" in line["msg"]
     assert os.path.exists(after)
 
 

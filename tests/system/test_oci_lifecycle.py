@@ -15,6 +15,7 @@ import pytest
 import ocikit
 from bundle import box, requires_kernel  # noqa: F401  (a fixture)
 from enginekit import eventually
+from estiva.runtime.cgroup.layout import layout
 
 pytestmark = requires_kernel
 LONG = ("sleep", "1000")
@@ -425,7 +426,11 @@ def test_exec_detached(ours):
 
 def test_exec_in_a_cgroup_below(ours):
     ours("run", "-d", "-b", ours.bundle(*LONG), "c")
-    assert "does not exist" in ours.fails("exec", "--cgroup", "sub", "c", "true")
+    for words in (["sub"], ["pids:sub"]) if layout().version == "v1" else (["sub"],):
+        assert "no such file or directory" in ours.fails("exec", "--cgroup", *words, "c", "true")
+    assert "bad sub cgroup path" in ours.fails("exec", "--cgroup", "../x", "c", "true")
+    assert "unknown controller" in ours.fails("exec", "--cgroup", "nosuch:/", "c", "true")
+    assert ours("exec", "--cgroup", "/", "c", "echo", "in") == "in\n"
 
 
 def test_pause_and_resume(ours):
@@ -507,10 +512,15 @@ def test_spec_makes_a_config_that_runs(ours, rootless):
 
 def test_features(ours):
     told = json.loads(ours("features"))
-    assert told["ociVersionMax"] == "1.2.0"
+    assert told["ociVersionMax"] == "1.3.0"
     assert "startContainer" in told["hooks"]
     assert {"ro", "rro", "rbind", "idmap"} <= set(told["mountOptions"])
-    assert "user" in told["linux"]["namespaces"]
+    linux = told["linux"]
+    assert "user" in linux["namespaces"]
+    assert linux["intelRdt"] == {"enabled": True, "schemata": True, "monitoring": True}
+    assert linux["netDevices"] == {"enabled": True}
+    assert "MPOL_BIND" in linux["memoryPolicy"]["modes"]
+    assert "MPOL_F_STATIC_NODES" in linux["memoryPolicy"]["flags"]
 
 
 def test_keyring(ours):

@@ -89,6 +89,24 @@ def raw(fd: int, *, keep_output: bool = False) -> list[Any]:
     return saved
 
 
+def plain_newlines(fd: int) -> None:
+    """Clear ONLCR of a terminal, by either end: a newline that is written to it stays one."""
+    import termios
+
+    mode = termios.tcgetattr(fd)
+    mode[1] &= ~termios.ONLCR
+    termios.tcsetattr(fd, termios.TCSANOW, mode)
+
+
+def end_of_file(fd: int) -> bytes:
+    """The bytes that tell a reader of the terminal `fd` of the end of its input; none where it reads raw."""
+    import termios
+
+    mode = termios.tcgetattr(fd)
+    character: bytes = mode[6][termios.VEOF]
+    return character if mode[3] & termios.ICANON and character != b"\0" else b""
+
+
 def restore(fd: int, saved: list[Any]) -> None:
     """Give a terminal back the attributes that `raw` returned."""
     import termios

@@ -65,7 +65,7 @@ def find(name: str, path: str) -> str:
         except OSError:
             continue
         if stat.S_ISREG(mode):
-            if os.access(candidate, os.X_OK):
+            if os.access(candidate, os.X_OK, effective_ids=True):
                 return candidate
             denied = denied or candidate
     if denied:
@@ -84,7 +84,7 @@ def _check_file(name: str) -> None:
         raise CommandNotExecutable(f'exec: "{oneline(name)}": is a directory')
     if not stat.S_ISREG(status.st_mode):
         raise CommandNotExecutable(f'exec: "{oneline(name)}": is not a regular file')
-    if not os.access(name, os.X_OK):
+    if not os.access(name, os.X_OK, effective_ids=True):  # with CAP_DAC_OVERRIDE, where it is given
         raise CommandNotExecutable(
             f'exec: "{oneline(name)}": permission denied', hint="chmod +x it in the image"
         )
@@ -228,7 +228,7 @@ def _missing(path: str, loader: str, header: bytes) -> CommandNotFound:
                 hint="the script has Windows line endings: convert it with dos2unix",
             )
         return CommandNotFound(
-            f'exec: "{name}": its interpreter {want} is not in the container',
+            f'exec: "{name}": its interpreter {want} is not in the container: no such file or directory',
             hint=f"install what provides {want}, or change the script's first line",
         )
     libc = "musl" if "musl" in loader else "glibc" if "/ld-linux" in loader or "/ld64" in loader else ""
@@ -237,7 +237,8 @@ def _missing(path: str, loader: str, header: bytes) -> CommandNotFound:
         if libc
         else ""
     )
-    return CommandNotFound(f'exec: "{name}": its loader {want} is not in the container', hint=hint)
+    words = f"its loader {want} is not in the container: no such file or directory"
+    return CommandNotFound(f'exec: "{name}": {words}', hint=hint)
 
 
 def _failure(path: str, error: OSError, through: str = "") -> EstivaError:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
-from estiva.errors import Conflict
+from estiva.errors import Conflict, EngineError
 from estiva.linux import namespace as ns
 from estiva.linux import process as proc
 from estiva.runtime import command, sync
 from estiva.runtime import init as child
 from estiva.runtime.container import SYS_ADMIN, Init, clone, confined, may
-from estiva.runtime.plan import Process
+from estiva.runtime.plan import Process, personality
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 # Joining one that is the same already does no harm, except for the user namespace (EINVAL).
 _ALWAYS = ns.CLONE_NEWNS | ns.CLONE_NEWNET | ns.CLONE_NEWIPC | ns.CLONE_NEWUTS | ns.CLONE_NEWCGROUP
+
+# What a cgroup of v2 may distribute to those below and still hold processes (cgroup-v2.rst, "Threads").
+_THREADED = frozenset(("cpu", "cpuset", "perf_event", "pids"))
 
 
 def execute(
@@ -31,24 +34,34 @@ def execute(
     bpf: bytes | None = None,
     preserve_fds: int = 0,
     keyring: str = "",
-    seccomp: dict[str, Any] | None = None,
+    linux: dict[str, Any] | None = None,
     state: dict[str, Any] | None = None,
+    exact: bool = False,
 ) -> Init:
     """Clone a child that becomes an OCI `process` in the container whose init is `pid`.
 
     The same Init as of container.create: `ready`, `start`, `wait`. The caller must have one thread, and have
-    checked that `pid` still is that init (state.alive). Raises Conflict when it is gone, InvalidInput.
+    checked that `pid` still is that init (state.alive). `linux` is that section of the container's config.
+    `exact` means no other cgroup than this one will do. Raises Conflict when it is gone, InvalidInput.
     """
     what = Process(process, stdio=stdio, bpf=bpf, preserve_fds=preserve_fds)
     what.keyring = keyring
     what.handlers = os.path.exists(command.HANDLERS)
-    if bpf and seccomp:
-        what.filtered(seccomp, state or {})
+    if bpf and linux and linux.get("seccomp"):
+        what.filtered(linux["seccomp"], state or {})
+    if linux:
+        if linux.get("memoryPolicy"):
+            from estiva.runtime import scheduling
+
+            what.scheduling = scheduling.plan(process, linux)
+        what.domain = personality(linux.get("personality"))
     try:
         target = sync.at_least(proc.pidfd_open(pid), 3 + preserve_fds)
     except ProcessLookupError:
         raise Conflict(f"process {pid} is gone: its container is not running") from None
     try:
+        if cgroup is not None and not exact:
+            cgroup = place(cgroup, pid)
         flags = _ALWAYS
         user = differs(pid, "user")
         if user:
@@ -86,6 +99,28 @@ def execute(
         raise Conflict(f"process {pid} is gone: its container is not running") from None
     finally:
         os.close(target)
+
+
+def place(cgroup: Cgroup, pid: int) -> Cgroup:
+    """The container's cgroup, or its init's where that one can't take a process.
+
+    That is on v2, when the container (systemd in it, say) has given its controllers to cgroups below, and
+    when init has gone elsewhere and taken the last process along.
+    """
+    if cgroup.places.version == "v1":
+        return cgroup
+    try:
+        with open(f"{cgroup.directories[0]}/cgroup.subtree_control") as file:
+            if _THREADED.issuperset(file.read().split()):
+                return cgroup
+    except OSError:
+        pass
+    try:
+        with open(f"/proc/{pid}/cgroup") as file:
+            path = next(line[3:].rstrip("\n") for line in file if line.startswith("0::/"))
+        return type(cgroup)(path, cgroup.places)
+    except (OSError, StopIteration):
+        raise EngineError(f"the cgroup of process {pid} is not known") from None
 
 
 def differs(pid: int, name: str) -> bool:
@@ -139,6 +174,8 @@ def enter(
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         child.take_terminal(root, what, channel, console=False)
         os.close(root)
+    if what.domain is not None:
+        proc.personality(what.domain)
     child.settle(what, identity, channel)
     channel.send(sync.READY)  # (3)
     channel.expect(sync.GO)  # (4)

@@ -8,8 +8,9 @@
     poststart         the runtime's namespaces   start, the command runs
     poststop          the runtime's namespaces   delete, nothing is left
 
-Each gets the container's state on stdin and exactly the environment that the config gives it. The runtime is
-held up until it ends: one that outlives its timeout is killed.
+Each gets the container's state on stdin and exactly the environment that the config gives it; without `env`
+a startContainer hook gets the command's. The working directory is the bundle; of a createContainer hook it is
+the container's root. The runtime is held up until a hook ends: one that outlives its timeout is killed.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from estiva.runtime import command
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
@@ -63,20 +65,31 @@ class Hooks:
         """Whether init must stop before pivot_root for some."""
         return self.has(*_CREATE)
 
-    def run(self, kind: str, pid: int, status: str) -> None:
-        """Run those of one kind in order. Raises EngineError at the first that fails."""
-        entries = self.lists.get(kind, [])
-        inside = kind == "startContainer"
-        for index, entry in enumerate(entries):
-            name = f"hooks.{kind}[{index}]"
-            run(entry, self._input(pid, status), name, self.state.get("bundle", "/"), inside)
+    def run(
+        self,
+        kind: str,
+        pid: int,
+        status: str,
+        *,
+        directory: str = "",
+        env: dict[bytes, bytes] | None = None,
+        confine: Callable[[], None] | None = None,
+    ) -> None:
+        """Run those of one kind in order, in `directory` or the bundle, with `env` where the config has none.
+
+        `confine` is called in the hook's process before it executes a file of the container. Raises
+        EngineError at the first that fails.
+        """
+        where = directory or self.state.get("bundle", "/")
+        for index, entry in enumerate(self.lists.get(kind, [])):
+            run(entry, self._input(pid, status), _name(kind, index), where, env, confine)
 
     def run_all(self, kind: str, pid: int, status: str) -> list[str]:
         """Run all of one kind whatever becomes of them: what went wrong, as the spec has it logged."""
         warnings = []
         for index, entry in enumerate(self.lists.get(kind, [])):
             try:
-                run(entry, self._input(pid, status), f"hooks.{kind}[{index}]", self.state.get("bundle", "/"))
+                run(entry, self._input(pid, status), _name(kind, index), self.state.get("bundle", "/"))
             except EngineError as error:
                 warnings.append(error.message)
         return warnings
@@ -87,6 +100,11 @@ class Hooks:
         if pid:
             state["pid"] = pid
         return fastjson.dumps(state).encode("utf-8", "surrogateescape")
+
+
+def _name(kind: str, index: int) -> str:
+    """How an error begins, in runc's words."""
+    return f"error running {kind} hook #{index}"
 
 
 def _checked(entries: Any, where: str) -> list[dict[str, Any]]:
@@ -113,15 +131,22 @@ def _checked(entries: Any, where: str) -> list[dict[str, Any]]:
     return entries
 
 
-def run(entry: dict[str, Any], state: bytes, name: str, directory: str = "/", inside: bool = False) -> None:
-    """Run one hook to its end, in `directory`. `name` is for messages, `inside` says that its path is one of
-    the container. Raises EngineError.
+def run(
+    entry: dict[str, Any],
+    state: bytes,
+    name: str,
+    directory: str = "/",
+    inherited: dict[bytes, bytes] | None = None,
+    confine: Callable[[], None] | None = None,
+) -> None:
+    """Run one hook to its end, in `directory`. `name` is for messages; with `confine` its path is one of the
+    container: see Hooks.run. Raises EngineError.
 
     The caller has one thread. Only what is loaded already is used: init runs hooks where an import would find
     the container's files.
     """
     path: str = entry["path"]
-    env: dict[bytes, bytes] = {}
+    env: dict[bytes, bytes] = dict(inherited or {}) if entry.get("env") is None else {}
     for word in entry.get("env") or ():
         key, equals, value = os.fsencode(word).partition(b"=")
         if equals and key:
@@ -130,7 +155,7 @@ def run(entry: dict[str, Any], state: bytes, name: str, directory: str = "/", in
     out, told = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _become(path, entry.get("args") or [path], env, into, told, directory, inside)
+        _become(path, entry.get("args") or [path], env, into, told, directory, confine)
     os.close(into)
     os.close(told)
     try:
@@ -153,7 +178,7 @@ def _become(
     stdin: int,
     output: int,
     directory: str,
-    inside: bool,
+    confine: Callable[[], None] | None,
 ) -> None:
     """The child's side of `run`. Never returns."""
     try:
@@ -169,7 +194,10 @@ def _become(
             os.chdir(directory)
         except OSError:
             os.chdir("/")
-        fd, args = command.inspect(path, args, True, False) if inside else (-1, args)
+        fd = -1
+        if confine is not None:
+            fd, args = command.inspect(path, args, True, False)
+            confine()
         command.execute(path, args, env, fd)
     except EstivaError as error:
         os.write(2, error.message.encode("utf-8", "surrogateescape"))

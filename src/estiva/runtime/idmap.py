@@ -39,6 +39,10 @@ def open_mounts(plan: Plan, held: list[int]) -> None:
             maps = (mount.uid_map, mount.gid_map) if mount.uid_map else (plan.uid_map, plan.gid_map)
             if maps in made:
                 pass
+            elif not maps[0] and "user" in plan.joined:
+                from estiva.runtime.joining import open_namespace
+
+                made[maps] = open_namespace("user", plan.joined["user"])
             elif not maps[0] or not maps[1]:
                 raise InvalidInput(
                     f"the mount at {mount.destination} is to be id-mapped, and there is no mapping for it",

@@ -64,6 +64,9 @@ def become(plan: Plan, channel: sync.Channel) -> None:
     if plan.cgroup is not None and not plan.foreign:
         channel.step = "enter the cgroup"
         plan.cgroup.enter()
+    if plan.foreign and plan.flags & ns.CLONE_NEWTIME and plan.time_offsets:
+        # Once we are root of the user namespace and not dumpable, the file is not ours to open.
+        plan.late["offsets"] = os.open("/proc/self/timens_offsets", os.O_WRONLY | os.O_CLOEXEC)
     if plan.flags & ns.CLONE_NEWUSER:
         channel.expect(sync.MAPPED)  # (1)
     if plan.foreign:
@@ -96,14 +99,22 @@ def become(plan: Plan, channel: sync.Channel) -> None:
             channel.step = "find the command"
             command.find(what.args[0], what.path)
         channel.send(sync.READY)  # (3)
+        listener.mortal(True)
         listener.await_start(channel, plan.listener)  # (4)
+        listener.mortal(False)
     else:
         channel.send(sync.READY)  # (3)
         channel.expect(sync.GO)  # (4)
     if plan.hooks is not None:
         channel.step = "run the hooks"
-        plan.hooks.run("startContainer", os.getpid(), "created")
+        plan.hooks.run("startContainer", os.getpid(), "created", env=what.env, confine=lambda: _confine(what))
     launch(what, channel)
+
+
+def _confine(what: Process) -> None:
+    """The filter of the command holds for a hook that is executed in the container too. Nobody is asked for
+    it: what SCMP_ACT_NOTIFY stands for is ENOSYS there."""
+    credentials.finish(what.capabilities, what.bpf, keep_admin=what.keep_admin, flags=what.seccomp_flags)
 
 
 def _command(what: Process, identity: Identity, channel: sync.Channel) -> None:
@@ -184,7 +195,12 @@ def enter_late_namespaces(plan: Plan) -> None:
         ns.unshare(late)
     if plan.flags & ns.CLONE_NEWTIME and plan.time_offsets:
         lines = [f"{c} {o.get('secs', 0)} {o.get('nanosecs', 0)}\n" for c, o in plan.time_offsets.items()]
-        put("/proc/self/timens_offsets", "".join(lines))
+        fd = plan.late.pop("offsets", -1)
+        if fd < 0:
+            put("/proc/self/timens_offsets", "".join(lines))
+        else:
+            os.write(fd, "".join(lines).encode())
+            os.close(fd)
 
 
 def build(plan: Plan, channel: sync.Channel) -> Identity:
@@ -225,11 +241,12 @@ def build(plan: Plan, channel: sync.Channel) -> Identity:
     channel.step = "guard kernel files"
     protect.make_readonly(root, plan.readonly_paths)
     protect.mask(root, plan.masked)
+    mounts.seal(plan.mounts, root)
     if plan.hooks is not None and hooked:
         channel.step = "run the hooks"
         channel.send(sync.HOOKS)
         channel.expect(sync.HOOKS)
-        plan.hooks.run("createContainer", os.getpid(), "created")
+        plan.hooks.run("createContainer", os.getpid(), "created", directory=at)
     channel.step = "change the root"
     forbid_imports()
     if plan.own_mounts:
@@ -247,8 +264,8 @@ def forbid_imports() -> None:
 
 
 def look_up(root: int, what: Process) -> Identity:
-    """The identity, whose home becomes HOME unless the config gives one."""
-    need_home = b"HOME" not in what.env
+    """The identity, whose home becomes HOME unless the config gives one that is not empty."""
+    need_home = not what.env.get(b"HOME")  # an empty one is none, as runc has it
     identity = user.resolve(root, what.user, need_home=need_home)
     if need_home:
         what.env[b"HOME"] = os.fsencode(identity.home)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from estiva.runtime.container import Init
 
 _NAME_LIMIT = 255
+_MOST_CPUS = 1 << 13
 _DEATH = 10.0  # seconds that a killed process may take to go
 
 
@@ -107,29 +108,15 @@ class Container:
         try:
             pidfd = proc.pidfd_open(self.pid)
         except ProcessLookupError:
-            raise _not_running(self.id) from None
+            raise not_running(self.id) from None
         try:
             if not self.alive:
-                raise _not_running(self.id)
+                raise not_running(self.id)
             proc.pidfd_send_signal(pidfd, number)
         except ProcessLookupError:
-            raise _not_running(self.id) from None
+            raise not_running(self.id) from None
         finally:
             os.close(pidfd)
-
-    def signal_all(self, number: int) -> None:
-        """To every process of its cgroup, also when init is gone (it had no pid namespace of its own)."""
-        group = self.cgroup
-        if group is None:
-            self.signal(number)
-        elif number == _signal.SIGKILL:
-            group.kill()
-        else:
-            for pid in group.processes():
-                try:
-                    os.kill(pid, number)
-                except ProcessLookupError:
-                    pass
 
     def lock(self) -> int:
         """An fd that holds the container for one verb at a time. Raises NotFound when it is gone."""
@@ -141,7 +128,7 @@ class Container:
         return fd
 
 
-def _not_running(id: str) -> Conflict:
+def not_running(id: str) -> Conflict:
     return Conflict(f"container not running: {id}")
 
 
@@ -158,21 +145,6 @@ def load(root: str, id: str) -> Container:
     return Container(directory, record)
 
 
-def everything(root: str) -> list[Container]:
-    """All containers, by id; what is being created, or is damaged, is left out."""
-    try:
-        names = sorted(os.listdir(root))
-    except FileNotFoundError:
-        return []
-    found = []
-    for name in names:
-        try:
-            found.append(load(root, name))
-        except EstivaError:
-            continue
-    return found
-
-
 class Options:
     """How to create: the flags of `create` and `run`."""
 
@@ -185,6 +157,8 @@ class Options:
         self.systemd = False  # the cgroup is a scope of systemd's
         self.notify = False  # make the directory for NOTIFY_SOCKET
         self.console: Callable[[int], None] | None = None  # is given the pty's master
+        self.pidfd: Callable[[int, bytes], None] | None = None  # is given init's pidfd, and "standard"
+        self.rootless = False  # there may be no right to make a cgroup
 
 
 def create(root: str, id: str, bundle: Bundle, options: Options) -> tuple[Container, Init]:
@@ -212,6 +186,8 @@ def create(root: str, id: str, bundle: Bundle, options: Options) -> tuple[Contai
             made.making.settled()
         if init.console >= 0 and options.console is not None:
             options.console(init.console)
+        if options.pidfd is not None:
+            options.pidfd(init.pidfd, b"standard")
     except BaseException:
         if init is not None:
             init.close()
@@ -230,8 +206,9 @@ def _launch(made: Container, bundle: Bundle, options: Options) -> Init:
     linux = config.get("linux") or {}
     keys = ("ociVersion", "id", "bundle", "annotations")
     hooks = Hooks(config.get("hooks"), {key: record[key] for key in keys})
-    group = cgroup_of(made, bundle, options.systemd)
+    group = cgroup_of(made, bundle, options.systemd, options.rootless)
     listening = listener.listen(made.directory, 3 + options.preserve_fds) if options.wait_for_start else -1
+    anywhere()
     try:
         init = container.create(
             config,
@@ -251,6 +228,10 @@ def _launch(made: Container, bundle: Bundle, options: Options) -> Init:
     try:
         record["pid"] = made.pid = init.pid
         record["start_time"] = proc.start_time(init.pid)
+        if linux.get("netDevices"):
+            from estiva.runtime import netdevices
+
+            netdevices.move(linux["netDevices"], init.pid)
         if linux.get("intelRdt"):
             from estiva.runtime import rdt
 
@@ -262,11 +243,23 @@ def _launch(made: Container, bundle: Bundle, options: Options) -> Init:
     return init
 
 
-def cgroup_of(made: Container, bundle: Bundle, systemd: bool) -> Cgroup | None:
+def anywhere() -> None:
+    """Undo a taskset(1) of the caller's, which is not the container's: its cpuset says where it may run.
+
+    runc does the same. The kernel takes what is possible of the mask, now and when the cpuset changes.
+    """
+    if len(os.sched_getaffinity(0)) < (os.cpu_count() or 1):
+        try:
+            os.sched_setaffinity(0, range(_MOST_CPUS))
+        except OSError:
+            pass
+
+
+def cgroup_of(made: Container, bundle: Bundle, systemd: bool, rootless: bool | None = None) -> Cgroup | None:
     """Make its cgroup, which `settled` is said to once it is used, and put it on record.
 
-    None where we may not make any and no limit was asked for (rootless)."""
-    group = _make_cgroup(bundle, made.id, systemd)
+    None where we may not make any and no limit was asked for (`rootless`; by default an ordinary user is)."""
+    group = _make_cgroup(bundle, made.id, systemd, os.geteuid() != 0 if rootless is None else rootless)
     if group is not None:
         made.making = group
         made.record["cgroup"] = group.path
@@ -275,7 +268,7 @@ def cgroup_of(made: Container, bundle: Bundle, systemd: bool) -> Cgroup | None:
     return group
 
 
-def _make_cgroup(bundle: Bundle, id: str, systemd: bool) -> Cgroup | None:
+def _make_cgroup(bundle: Bundle, id: str, systemd: bool, rootless: bool) -> Cgroup | None:
     linux = bundle.config.get("linux") or {}
     path = linux.get("cgroupsPath") or ""
     if not isinstance(path, str):
@@ -288,7 +281,7 @@ def _make_cgroup(bundle: Bundle, id: str, systemd: bool) -> Cgroup | None:
         return Cgroup.create(cgroups.resolve(path, id), bundle.resources())
     except Unsupported:
         asked = linux.get("resources") or {}
-        if os.geteuid() == 0 or any(value for key, value in asked.items() if key != "devices"):
+        if not rootless or any(value for key, value in asked.items() if key != "devices"):
             raise
         return None
 
@@ -324,10 +317,11 @@ def undo(made: Container) -> list[str]:
     return warnings
 
 
-def start(made: Container) -> list[str]:
-    """The `start` operation: returns once the command runs; what poststart hooks had to complain of.
+def start(made: Container) -> None:
+    """The `start` operation: returns once the command runs.
 
-    Raises Conflict when it was started before or is stopped, and init's error when it can't go on.
+    Raises Conflict when it was started before or is stopped, init's error when it can't go on, and that of a
+    poststart hook.
     """
     held = made.lock()
     try:
@@ -341,18 +335,26 @@ def start(made: Container) -> list[str]:
         channel.send(sync.GO)
         kind, payload, _ = channel.receive()
     except (BrokenPipeError, ConnectionResetError):
-        raise _not_running(made.id) from None
+        raise not_running(made.id) from None
     finally:
         channel.close()
     if kind == sync.ERROR:
         raise sync.decode(payload)
-    return started(made)
+    started(made)
 
 
-def started(made: Container) -> list[str]:
-    """The poststart hooks; what they had to complain of."""
+def started(made: Container) -> None:
+    """The poststart hooks. When one fails its error is raised and the container killed (runtime-spec 1.3,
+    "Lifecycle", step 9)."""
     hooks = made.hooks()
-    return hooks.run_all("poststart", made.pid, "running") if hooks else []
+    try:
+        hooks.run("poststart", made.pid, "running")
+    except BaseException:
+        try:
+            _kill(made)
+        except EstivaError:
+            pass
+        raise
 
 
 def delete(made: Container, *, force: bool = False) -> list[str]:
@@ -389,12 +391,3 @@ def _kill(made: Container) -> None:
         if time.monotonic() > deadline:
             raise EngineError(f"container {made.id} does not die")
         time.sleep(0.001)
-
-
-def sweep_half_made(root: str, id: str) -> bool:
-    """Remove a directory without state.json, whose maker was killed. False if there is none."""
-    directory = f"{root}/{check_id(id)}"
-    if not os.path.isdir(directory) or state.read(directory) is not None:
-        return False
-    files.remove_tree(directory)
-    return True

@@ -15,6 +15,7 @@ dumpable, so that no process of the container gets hold of it.
 
 from __future__ import annotations
 
+import _signal
 import _socket
 import os
 
@@ -22,6 +23,7 @@ from estiva.errors import Conflict
 from estiva.runtime import sync
 
 NAME = "start.sock"
+_ENDING = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM)
 
 
 def _address(directory_fd: int, name: str = NAME) -> str:
@@ -67,6 +69,14 @@ def connect(directory: str) -> sync.Channel:
             sock.close()
     finally:
         os.close(place)
+
+
+def mortal(yes: bool) -> None:
+    """In init, while it waits: a signal that ends a program by default ends it, which the kernel does not see
+    to for pid 1 of a namespace."""
+    for number in _ENDING if yes else ():
+        _signal.signal(number, lambda number, _: os._exit(128 + number))
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK if yes else _signal.SIG_BLOCK, _ENDING)
 
 
 def await_start(channel: sync.Channel, listening: int) -> None:

@@ -199,7 +199,7 @@ def _id_mapped(mount: Mount, entry: dict[str, Any], where: str) -> None:
         missing = "gidMappings" if mount.uid_map else "uidMappings"
         raise InvalidInput(f"{where}.{missing} is missing: a mount has both mappings or none")
     if mount.uid_map and not mount.idmap:
-        mount.idmap = "ridmap" if mount.recursive else "idmap"
+        mount.idmap = "idmap"  # only what `ridmap` is said for is mapped with all below, as runc has it
     if mount.idmap and not mount.bind:
         raise InvalidInput(f"{where}: only a bind mount can be id-mapped, not a {mount.fstype}")
 

@@ -34,6 +34,8 @@ def apply(mount: Mount, root: int) -> None:
         _apply_bind(mount, root)
         return
     guarded = mount.fstype in ("proc", "sysfs")
+    if mount.fstype == "tmpfs" and not any(word.startswith("mode=") for word in mount.data):
+        _keep_mode(mount, root)
     target = fs.mkdir_in_root(root, mount.destination, follow=not guarded)
     try:
         if mount.fstype != "proc" or os.fstat(target).st_ino != _PROC_ROOT:
@@ -42,7 +44,8 @@ def apply(mount: Mount, root: int) -> None:
         where = f"/proc/self/fd/{target}"
         data = ",".join(mount.data) or None
         try:
-            mnt.mount(mount.source, where, mount.fstype, mount.flags, data)
+            flags = mount.flags & ~mnt.MS_RDONLY if _is_dev(mount) else mount.flags
+            mnt.mount(mount.source, where, mount.fstype, flags, data)
         except OSError as error:
             words = error.strerror or ""
             if error.errno == errno.EINVAL and data:
@@ -60,6 +63,32 @@ def apply(mount: Mount, root: int) -> None:
             mnt.mount_setattr(over, "", propagation=mount.propagation & ~mnt.MS_REC)
         finally:
             os.close(over)
+
+
+def _keep_mode(mount: Mount, root: int) -> None:
+    """A tmpfs without `mode` gets that of the directory it hides, as runc has it; a new one is for all."""
+    try:
+        there = fs.open_in_root(root, mount.destination, os.O_PATH | os.O_DIRECTORY)
+    except OSError:
+        return
+    mount.data.append(f"mode={stat.S_IMODE(os.fstat(there).st_mode):o}")
+    os.close(there)
+
+
+def _is_dev(mount: Mount) -> bool:
+    """Whether it is what device nodes and further mounts come into, so that it can be read-only last only."""
+    return mount.destination.rstrip("/") == "/dev" and not mount.bind
+
+
+def seal(mounts: list[Mount], root: int) -> None:
+    """Make /dev read-only if it is to be: once all is in it. Raises OSError."""
+    for mount in mounts:
+        if mount.flags & mnt.MS_RDONLY and not mount.flags & mnt.MS_REMOUNT and _is_dev(mount):
+            over = fs.open_in_root(root, mount.destination, os.O_PATH)
+            try:
+                mnt.mount_setattr(over, "", mnt.MOUNT_ATTR_RDONLY)
+            finally:
+                os.close(over)
 
 
 def _remount(mount: Mount, root: int) -> None:

@@ -73,6 +73,7 @@ class Process:
 
             self.labels = labels.Labels(process)
         self.seccomp_flags = 0
+        self.domain: int | None = None  # of exec: personality(2)
         self.keyring = ""
         # Whether others may be changing the container's files while its command is looked up: command.inspect
         self.contested = True
@@ -137,12 +138,12 @@ class Plan:
 
             layout()  # read once here, not in every child
         self.devices: list[dict[str, Any]] = linux.get("devices") or []
-        self.masked: list[str] = linux.get("maskedPaths") or []
+        self.masked: list[str] = list(dict.fromkeys(linux.get("maskedPaths") or ()))
         self.readonly_paths: list[str] = linux.get("readonlyPaths") or []
         self.sysctls = protect.plan_sysctls(linux.get("sysctl") or {}, own)
         self.propagation: str = linux.get("rootfsPropagation") or ""
         self.readonly = rootfs.readonly or bool((config.get("root") or {}).get("readonly"))
-        self.personality = _personality(linux.get("personality"))
+        self.personality = personality(linux.get("personality"))
         self.uid_map = mount_plan.id_map(linux.get("uidMappings") or (), "linux.uidMappings")
         self.gid_map = mount_plan.id_map(linux.get("gidMappings") or (), "linux.gidMappings")
         self.id_mapped = [m for m in self.mounts if m.idmap]
@@ -193,7 +194,7 @@ class Plan:
         return bool(self.flags & ns.CLONE_NEWNS)
 
 
-def _personality(entry: dict[str, Any] | None) -> int | None:
+def personality(entry: dict[str, Any] | None) -> int | None:
     if entry is None:
         return None
     domain = entry.get("domain")

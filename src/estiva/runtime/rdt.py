@@ -63,6 +63,20 @@ def apply(settings: dict[str, Any], id: str, pid: int, place: str = "") -> list[
     return made
 
 
+def change(settings: dict[str, Any], id: str, lines: list[str], place: str = "") -> None:
+    """Write other shares to the class of service that `apply` put a container in.
+
+    Raises Unsupported, NotFound, LimitRefused.
+    """
+    place = place or mounted()
+    name = settings.get("closID") or ""
+    directory = place if name == "/" else f"{place}/{name or id}"
+    if not os.path.isdir(directory):
+        raise NotFound(f"linux.intelRdt: the class {oneline(directory)} is not there")
+    for line in lines:
+        _write(f"{directory}/schemata", f"{line}\n")
+
+
 def remove(directories: list[str]) -> None:
     """Take away what `apply` made; what is gone already is fine."""
     for directory in directories:

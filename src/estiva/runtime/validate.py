@@ -11,7 +11,7 @@ Only for bundles, whose author is somebody else: the engine's own configs go pas
 
 from __future__ import annotations
 
-from estiva.errors import InvalidInput, Unsupported, oneline
+from estiva.errors import InvalidInput, oneline
 from estiva.runtime.schema import (
     CAPABILITY_SETS,
     CONFIG,
@@ -39,7 +39,11 @@ def config(document: dict[str, Any]) -> list[str]:
         warnings = _process(document["process"], "process")
     linux = document.get("linux") or {}
     if linux.get("netDevices"):
-        raise Unsupported("linux.netDevices: moving a network device into the container is not supported")
+        from estiva.runtime import netdevices
+
+        netdevices.plan(linux["netDevices"])
+        if not any(entry["type"] == "network" for entry in linux.get("namespaces") or ()):
+            raise InvalidInput("linux.netDevices: the container has no network namespace of its own")
     _namespaces(linux)
     _resources(linux.get("resources") or {})
     _seccomp(linux.get("seccomp") or {})
@@ -152,6 +156,10 @@ def _capabilities(sets: dict[str, list[str]], where: str) -> list[str]:
                 warnings.setdefault(capability, f"{where}.{name}: {_word(capability)} is not a capability")
             elif not bounding_has(ALL_CAPABILITIES[capability]):
                 warnings.setdefault(capability, f"{where}.{name}: {capability} is not ours to give")
+    for capability in sets.get("ambient") or ():
+        if any(capability not in (sets.get(name) or ()) for name in ("inheritable", "permitted")):
+            told = f"{where}: can't raise ambient capability {capability}: not inheritable and permitted"
+            warnings.setdefault(capability, told)
     return list(warnings.values())
 
 

@@ -28,21 +28,32 @@ def test_version_has_runc_s_lines(capsys):
     assert main.run(["--version"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("estiva-oci version ")
-    assert lines[1] == "spec: 1.2.0"
+    assert lines[1] == "spec: 1.3.0"
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        ["--root", "/r", "--log", "/dev/null", "--log-format", "json", "--systemd-cgroup", "list", "-q"],
-        ["-root", "/r", "-log=/dev/null", "-systemd-cgroup", "list", "-q"],
-        ["--root=/r", "--rootless=auto", "--debug", "list", "--quiet"],
-        ["--root", "/r", "--rootless", "true", "list", "-q"],
+        ["--root", "DIR", "--log", "/dev/null", "--log-format", "json", "--systemd-cgroup", "list", "-q"],
+        ["-root", "DIR", "-log=/dev/null", "-systemd-cgroup", "list", "-q"],
+        ["--root=DIR", "--rootless=auto", "--debug", "list", "--quiet"],
+        ["--root", "DIR", "--rootless", "true", "list", "-q"],
     ],
 )
-def test_globals_as_callers_write_them(words, capsys):
-    assert main.run(words) == 0
+def test_globals_as_callers_write_them(words, capsys, tmp_path):
+    assert main.run([word.replace("DIR", str(tmp_path)) for word in words]) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_a_root_that_is_given_must_be_there_to_be_listed(capsys, tmp_path):
+    assert main.run(["--root", str(tmp_path / "none"), "list"]) == 1
+    assert "no such file or directory" in capsys.readouterr().err
+
+
+def test_debug_says_what_is_done(tmp_path):
+    log = tmp_path / "log"
+    main.run(["--debug", "--log", str(log), "--root", str(tmp_path), "list", "-q"])
+    assert "level=debug" in log.read_text() and "list -q" in log.read_text()
 
 
 @pytest.mark.parametrize(
@@ -191,7 +202,7 @@ def test_a_hook_gets_the_state(tmp_path):
 
 def test_a_failing_hook_names_itself(tmp_path):
     made = hooks.Hooks({"poststop": [shell("true"), shell("echo why; kill -9 $$")]}, {})
-    with pytest.raises(errors.EngineError, match=r"hooks.poststop\[1\]: /bin/sh ended with signal 9: why"):
+    with pytest.raises(errors.EngineError, match=r"error running poststop hook #1: /bin/sh ended with signal 9: why"):
         made.run("poststop", 0, "stopped")
     assert len(made.run_all("poststop", 0, "stopped")) == 1
 

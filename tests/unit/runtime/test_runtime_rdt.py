@@ -53,3 +53,14 @@ def test_a_named_class(place: Path) -> None:
 def test_where_there_is_none() -> None:
     with pytest.raises(Unsupported, match="there is no resctrl filesystem"):
         rdt.apply({"closID": "x"}, "c", 1)
+
+
+def test_update_writes_other_shares_to_the_class(place: Path) -> None:
+    rdt.apply({"closID": "gold", "schemata": ["L3:0=f"]}, "c1", 1, str(place))
+    rdt.change({"closID": "gold"}, "c1", ["L3:0=3"], str(place))
+    assert (place / "gold/schemata").read_text().startswith("L3:0=3\n")
+    rdt.apply({"memBwSchema": "MB:0=20"}, "c2", 2, str(place))
+    rdt.change({}, "c2", ["MB:0=90"], str(place))
+    assert (place / "c2/schemata").read_text().startswith("MB:0=90\n")
+    with pytest.raises(NotFound, match="the class .*/c3 is not there"):
+        rdt.change({}, "c3", ["MB:0=90"], str(place))

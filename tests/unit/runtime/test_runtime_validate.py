@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import bundle
-from estiva.errors import InvalidInput, Unsupported
+from estiva.errors import InvalidInput
 from estiva.runtime import labels, schema, validate
 
 MAP = [{"containerID": 0, "hostID": 100000, "size": 65536}]
@@ -130,9 +130,28 @@ def test_unknown_fields_and_nulls_are_passed_over() -> None:
     assert validate.config(spec) == []
 
 
-def test_what_there_is_not_yet_says_so() -> None:
-    with pytest.raises(Unsupported, match="linux.netDevices"):
-        validate.config(put(bundle.config("true"), "linux.netDevices", {"eth0": {}}))
+@pytest.mark.parametrize(
+    "devices", [{"a/b": {}}, {"e0": {"name": "sixteen-letters!"}}, {"e0": {"name": "x"}, "e1": {"name": "x"}}]
+)
+def test_network_devices_have_names_that_can_be(devices: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match="linux.netDevices"):
+        validate.config(put(bundle.config("true"), "linux.netDevices", devices))
+
+
+def test_network_devices_need_a_network_namespace() -> None:
+    spec = put(bundle.config("true"), "linux.netDevices", {"eth0": {}})
+    assert validate.config(spec) == []
+    spec["linux"]["namespaces"] = [e for e in spec["linux"]["namespaces"] if e["type"] != "network"]
+    with pytest.raises(InvalidInput, match="no network namespace"):
+        validate.config(spec)
+
+
+def test_an_ambient_capability_that_is_not_inheritable_is_a_warning() -> None:
+    spec = bundle.config("true")
+    spec["process"]["capabilities"] = {
+        "bounding": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"], "ambient": ["CAP_CHOWN"]
+    }
+    assert "can't raise ambient capability CAP_CHOWN" in validate.config(spec)[0]
 
 
 @pytest.mark.skipif(labels.selinux(), reason="SELinux is enabled")

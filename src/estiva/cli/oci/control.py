@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from estiva.cli.parser import FLAG, Options, Verb
 from estiva.errors import Conflict, NotFound, Unsupported
-from estiva.runtime import lifecycle, signals
+from estiva.runtime import lifecycle, others, signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 def kill(context: Context, options: Options) -> int:
     made = lifecycle.load(context.root, options.arguments[0])
-    number = signals.number(options.arguments[1] if len(options.arguments) > 1 else "TERM")
+    word = options.arguments[1] if len(options.arguments) > 1 else "TERM"
+    number = 0 if word == "0" else signals.number(word)  # 0 only asks whether it is there: kill(2)
     if options.flag("all"):
-        made.signal_all(number)
+        others.signal_all(made, number)
         return 0
-    made.signal(number)
     if number == 9:
-        group = made.cgroup
-        if group is not None and group.frozen():
-            group.thaw()  # a frozen process of cgroup v1 does not die
+        others.kill(made)
+    else:
+        made.signal(number)
     return 0
 
 
@@ -34,7 +34,7 @@ def delete(context: Context, options: Options) -> int:
     except NotFound:
         if not force:
             raise
-        lifecycle.sweep_half_made(context.root, options.arguments[0])
+        others.sweep_half_made(context.root, options.arguments[0])
         return 0
     context.warn(lifecycle.delete(made, force=force))
     return 0

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _CREATE = (
     ("b", "bundle", TEXT, "DIR", "the bundle (default: the current directory)"),
     ("", "console-socket", TEXT, "PATH", "a unix socket that is sent the terminal's master"),
+    ("", "pidfd-socket", TEXT, "PATH", "a unix socket that is sent a pidfd of init"),
     ("", "pid-file", TEXT, "FILE", "write the pid of init here"),
     ("", "no-pivot", FLAG, "", "chroot(2) instead of pivot_root(2), for a root on a ramdisk"),
     ("", "no-new-keyring", FLAG, "", "keep the caller's session keyring"),
@@ -53,6 +54,9 @@ def _prepare(context: Context, options: Options) -> tuple[str, Bundle, lifecycle
         raise InvalidInput(f"linux.cgroupsPath: {path!r} is not of the form SLICE:PREFIX:NAME")
     how = lifecycle.Options()
     how.systemd = context.systemd
+    how.rootless = context.rootless
+    if options.text("pidfd-socket"):
+        how.pidfd = handover.fd_sender(options.text("pidfd-socket"), "--pidfd-socket")
     how.pivot = not options.flag("no-pivot")
     how.keyring = not options.flag("no-new-keyring")
     how.preserve_fds = listening + wanted
@@ -109,7 +113,7 @@ def _settle(made: Container, init: Init, options: Options) -> None:
 def start(context: Context, options: Options) -> int:
     made = lifecycle.load(context.root, options.arguments[0])
     notify = handover.Notify.of(made.directory)
-    context.warn(lifecycle.start(made))
+    lifecycle.start(made)
     if notify is not None:
         notify.forward(made.pid)
     return 0
@@ -126,18 +130,18 @@ def run(context: Context, options: Options) -> int:
         from estiva.cli.oci import foreground
 
         if _terminal(bundle):
-            how.console = foreground.resize
+            how.console = foreground.prepare
         foreground.take_signals(subreaper=not options.flag("no-subreaper"))
     made, init = lifecycle.create(context.root, id, bundle, how)
     try:
         _settle(made, init, options)
         notify = handover.Notify.of(made.directory)
         init.start()
+        lifecycle.started(made)
     except BaseException:
         init.close()
         context.warn(lifecycle.delete(made, force=True))
         raise
-    context.warn(lifecycle.started(made))
     if notify is not None:
         notify.forward(init.pid, aside=not detach)
     if detach:

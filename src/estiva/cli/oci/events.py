@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.cli.oci.main import Context
+    from estiva.runtime.cgroup import Cgroup
+    from estiva.runtime.lifecycle import Container
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _UNLIMITED = (1 << 64) - 1
@@ -89,24 +91,40 @@ def events(context: Context, options: Options) -> int:
     group = made.cgroup
     if group is None:
         raise Unsupported(f"container {made.id} has no cgroup")
+    if options.flag("stats"):
+        _print(made.id, "stats", usage(group.stats()))
+        return 0
+    return _follow(made, group, pause)
+
+
+def _follow(made: Container, group: Cgroup, pause: float) -> int:
+    """A line of figures every `pause` seconds, and one at once when memory runs out, until the end."""
     import os
     import select
+    import time
+
+    from estiva.runtime.cgroup.oom import Watch
 
     pidfd = os.pidfd_open(made.pid, 0)
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
-    killed = group.oom_kills()
-    while True:
-        try:
-            _print(made.id, "stats", usage(group.stats()))
-        except NotFound:
-            return 0
-        if options.flag("stats") or poll.poll(int(pause * 1000)):
-            return 0
-        now = group.oom_kills()
-        if now > killed:
+    watch = Watch(group)
+    if watch.fd >= 0:
+        poll.register(watch.fd, watch.interest)
+    due = time.monotonic()
+    ended = False
+    while not ended:
+        if time.monotonic() >= due:
+            try:
+                _print(made.id, "stats", usage(group.stats()))
+            except NotFound:
+                break
+            due = time.monotonic() + pause
+        ready = dict(poll.poll(max(1, int((due - time.monotonic()) * 1000))))
+        ended = pidfd in ready
+        if watch.happened(watch.fd in ready):
             _print(made.id, "oom", None)
-        killed = now
+    return 0
 
 
 def _print(id: str, kind: str, data: object) -> None:

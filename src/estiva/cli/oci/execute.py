@@ -5,16 +5,16 @@ from __future__ import annotations
 from estiva import fastjson, files
 from estiva.cli.oci import handover
 from estiva.cli.parser import FLAG, INT, LIST, TEXT, Options, UsageError, Verb
-from estiva.errors import Conflict, InvalidInput, NotFound, Unsupported
+from estiva.errors import Conflict, InvalidInput, Unsupported
 from estiva.runtime import bundle as bundles
 from estiva.runtime import lifecycle, validate
-from estiva.runtime.cgroup import Cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from estiva.cli.oci.main import Context
+    from estiva.runtime.cgroup import Cgroup
     from estiva.runtime.lifecycle import Container
 
 _LIMIT = 4 << 20  # bytes of --process
@@ -43,6 +43,7 @@ def execute(context: Context, options: Options) -> int:
     config = made.config()
     _seal(config)
     process = _process(options, config.get("process") or {})
+    _umask(process, config.get("process") or {})
     bundles.check_process(process, "process")
     context.warn(validate.process(process))
     detach, path = options.flag("detach"), options.text("console-socket")
@@ -52,6 +53,8 @@ def execute(context: Context, options: Options) -> int:
     if terminal and detach and not path:
         raise InvalidInput("cannot allocate tty if the runtime will detach without setting console socket")
     console = handover.console_sender(path) if path else None
+    told = options.text("pidfd-socket")
+    pidfd = handover.fd_sender(told, "--pidfd-socket") if told else None
     group = _group(made, options.many("cgroup"))
     if not detach:
         from estiva.cli.oci import foreground
@@ -60,14 +63,16 @@ def execute(context: Context, options: Options) -> int:
     cache = context.cache if (config.get("linux") or {}).get("seccomp") else ""
     from estiva.runtime import exec as further
 
+    lifecycle.anywhere()
     init = further.execute(
         made.pid,
         process,
         cgroup=group,
+        exact=bool(options.many("cgroup")),
         bpf=lifecycle.filter_of({**config, "process": process}, cache),
         preserve_fds=wanted,
         keyring=f"_ses.{made.id}",
-        seccomp=(config.get("linux") or {}).get("seccomp"),
+        linux=config.get("linux"),
         state=made.oci_state(),
     )
     try:
@@ -75,7 +80,9 @@ def execute(context: Context, options: Options) -> int:
         if console is not None:
             console(init.console)
         elif terminal:
-            foreground.resize(init.console)
+            foreground.prepare(init.console)
+        if pidfd is not None:
+            pidfd(init.pidfd, b"setns")
         if options.text("pid-file"):
             handover.write_pid(options.text("pid-file"), init.pid)
         init.start()
@@ -120,6 +127,20 @@ def _process(options: Options, base: dict[str, Any]) -> dict[str, Any]:
     return process
 
 
+def _umask(process: dict[str, Any], base: dict[str, Any]) -> None:
+    """Where the process has no umask of its own it is the container's, else the caller's, as runc has it."""
+    user = dict(process.get("user") or {})
+    if user.get("umask") is not None:
+        return
+    mask = (base.get("user") or {}).get("umask")
+    if mask is None:
+        import os
+
+        mask = os.umask(0o022)
+        os.umask(mask)
+    process["user"] = {**user, "umask": mask}
+
+
 def _capabilities(base: dict[str, list[str]] | None, added: list[str]) -> dict[str, list[str]]:
     """--cap adds to the sets; to the ambient one only what was inheritable already, as runc has it."""
     sets = {name: list(names or ()) for name, names in (base or {}).items()}
@@ -162,17 +183,9 @@ def _group(made: Container, places: list[str]) -> Cgroup | None:
         return group
     if group is None:
         raise Unsupported(f"container {made.id} has no cgroup")
-    for place in places:
-        controllers, colon, path = place.rpartition(":")
-        if colon:
-            raise Unsupported(
-                f"--cgroup {place}: a place of its own for one controller is not supported",
-                hint="give a path below the container's cgroup, for all of them",
-            )
-        group = Cgroup.open(f"{group.path}/{path}")
-        if not group.exists():
-            raise NotFound(f"--cgroup {place}: cgroup {group.path} does not exist")
-    return group
+    from estiva.runtime.cgroup import below
+
+    return below.subgroup(group, places)
 
 
 EXEC = Verb(
@@ -183,6 +196,7 @@ EXEC = Verb(
         ("p", "process", TEXT, "FILE", "the OCI process, as JSON"),
         ("t", "tty", FLAG, "", "give it a terminal"),
         ("", "console-socket", TEXT, "PATH", "a unix socket that is sent the terminal's master"),
+        ("", "pidfd-socket", TEXT, "PATH", "a unix socket that is sent a pidfd of it"),
         ("", "pid-file", TEXT, "FILE", "write its pid here"),
         ("d", "detach", FLAG, "", "return once it runs"),
         ("", "preserve-fds", INT, "N", "pass N more fds, from 3 on"),
@@ -191,7 +205,7 @@ EXEC = Verb(
         ("", "cwd", TEXT, "DIR", "its working directory"),
         ("e", "env", LIST, "NAME=VALUE", "add to its environment"),
         ("c", "cap", LIST, "CAP_NAME", "give it a capability"),
-        ("", "cgroup", LIST, "PATH", "a cgroup below the container's"),
+        ("", "cgroup", LIST, "[C:]PATH", "a cgroup below the container's; on v1 for controllers C,C"),
         ("", "no-new-privs", FLAG, "", "it can't gain privileges by execve"),
         ("", "apparmor", TEXT, "PROFILE", "its AppArmor profile"),
         ("", "process-label", TEXT, "LABEL", "its SELinux label"),

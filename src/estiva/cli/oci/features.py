@@ -5,7 +5,7 @@ from __future__ import annotations
 from estiva.cli.oci import output
 from estiva.cli.oci.main import SPEC_VERSION
 from estiva.cli.parser import Options, Verb
-from estiva.linux import namespace, seccomp
+from estiva.linux import namespace, scheduler, seccomp
 from estiva.runtime import hooks, mount_plan, security
 
 TYPE_CHECKING = False
@@ -43,8 +43,13 @@ def described() -> dict[str, Any]:
             },
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
-            "intelRdt": {"enabled": False},
+            "memoryPolicy": {
+                "modes": sorted(scheduler.MEMORY_MODES),
+                "flags": sorted(scheduler.MEMORY_FLAGS),
+            },
+            "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
             "mountExtensions": {"idmap": {"enabled": True}},
+            "netDevices": {"enabled": True},
         },
         "annotations": {"io.github.estiva.version": estiva.__version__},
         "potentiallyUnsafeConfigAnnotations": [],

@@ -85,7 +85,7 @@ def _with_terminal(init: Init) -> int:
     from estiva.linux import tty
 
     ours = os.isatty(0)
-    saved = tty.raw(0) if ours else None
+    saved = tty.raw(0, keep_output=True) if ours else None
     wake, woken = os.pipe()
     for fd in (wake, woken, init.console):
         os.set_blocking(fd, False)
@@ -129,6 +129,10 @@ def _with_terminal(init: Init) -> int:
                     shown.flush()
             if 0 in events:
                 typing = typed.read()
+                if not typing and showing:
+                    # Who reads the terminal has no other way to hear that nothing more will come.
+                    typed.waiting += tty.end_of_file(init.console)
+                    typed.flush()
         assert status is not None
         return status
     finally:
@@ -136,8 +140,20 @@ def _with_terminal(init: Init) -> int:
             tty.restore(0, saved)
 
 
+def prepare(console: int) -> None:
+    """Make the container's terminal one that we copy from: before the command looks at it.
+
+    Newlines come as they are written, as with runc: our own terminal returns the carriage, and a pipe or a
+    file gets no carriage returns at all.
+    """
+    from estiva.linux import tty
+
+    tty.plain_newlines(console)
+    resize(console)
+
+
 def resize(console: int) -> None:
-    """Give the container's terminal the size of ours, where we have one: before the command looks at it."""
+    """Give the container's terminal the size of ours, where we have one."""
     from estiva.linux import tty
 
     try:

@@ -54,26 +54,32 @@ def write_pid(path: str, pid: int) -> None:
     files.atomic_write(path, str(pid).encode(), mode=0o644, sync=False)
 
 
-def console_sender(path: str) -> Callable[[int], None]:
-    """Connect to --console-socket now, so that a wrong one is an error before anything is made. The function
-    that is returned sends a pty's master (SCM_RIGHTS; the message is a name, as runc sends one)."""
+def fd_sender(path: str, flag: str) -> Callable[[int, bytes], None]:
+    """Connect to the socket that `flag` names now, so that a wrong one is an error before anything is made.
+    The function that is returned sends an fd there (SCM_RIGHTS), with a name as the message, as runc does."""
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
         sock.connect(path)
     except OSError as error:
         sock.close()
-        raise InvalidInput(f"--console-socket {path}: {os.strerror(error.errno or 0).lower()}") from None
+        raise InvalidInput(f"{flag} {path}: {os.strerror(error.errno or 0).lower()}") from None
     fd = sync.at_least(sock.detach(), 3)
 
-    def send(master: int) -> None:
+    def send(given: int, name: bytes) -> None:
         channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
         try:
-            rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack("@i", master))]
-            channel.sendmsg([b"/dev/ptmx"], rights)
+            rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack("@i", given))]
+            channel.sendmsg([name], rights)
         finally:
             channel.close()
 
     return send
+
+
+def console_sender(path: str) -> Callable[[int], None]:
+    """What sends a pty's master to --console-socket: see `fd_sender`."""
+    send = fd_sender(path, "--console-socket")
+    return lambda master: send(master, b"/dev/ptmx")
 
 
 class Notify:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from estiva.cli.oci import output
 from estiva.cli.parser import FLAG, TEXT, Options, UsageError, Verb
-from estiva.errors import EngineError
-from estiva.runtime import lifecycle
+from estiva.errors import EngineError, NotFound
+from estiva.runtime import lifecycle, others
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,8 +19,9 @@ if TYPE_CHECKING:
 
 def _described(made: Container) -> dict[str, Any]:
     """What runc tells of a container beside the runtime-spec's fields."""
-    told = made.oci_state()
-    annotations = told.pop("annotations")
+    state = made.oci_state()
+    told = {key: state[key] for key in ("ociVersion", "id", "pid", "status", "bundle")}  # runc's order
+    annotations = state["annotations"]
     owner = made.record["owner"]
     told["rootfs"] = made.record["rootfs"]
     told["created"] = output.timestamp(made.record["created"])
@@ -50,7 +53,9 @@ def listing(context: Context, options: Options) -> int:
     form = options.text("format", "table")
     if form not in ("table", "json"):
         raise UsageError(f"invalid format option: {form}", hint="table or json")
-    found = lifecycle.everything(context.root)
+    if context.root_given and not os.path.isdir(context.root):
+        raise NotFound(f"--root {context.root}: no such file or directory")
+    found = others.everything(context.root)
     if options.flag("quiet"):
         for made in found:
             print(made.id)

@@ -10,7 +10,7 @@ import os
 import sys
 
 from estiva import cli, errors
-from estiva.cli.parser import FLAG, TEXT, HelpWanted, UsageError, parse, parse_verb
+from estiva.cli.parser import FALSE, FLAG, TEXT, TRUE, HelpWanted, UsageError, parse, parse_verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Action = Callable[["Context", Options], int | None]
 
-SPEC_VERSION = "1.2.0"
+SPEC_VERSION = "1.3.0"
 
 GLOBALS = (
     ("", "root", TEXT, "DIR", "where the state of containers is kept (default /run/estiva-oci)"),
@@ -29,7 +29,7 @@ GLOBALS = (
     ("", "log-format", TEXT, "FORMAT", "of --log: text or json"),
     ("", "debug", FLAG, "", "log what is done; show the traceback of an error"),
     ("", "systemd-cgroup", FLAG, "", "cgroupsPath is SLICE:PREFIX:NAME"),
-    ("", "rootless", TEXT, "BOOL", "ignored: what may be done is looked up (true, false or auto)"),
+    ("", "rootless", TEXT, "BOOL", "do without a cgroup where none may be made: true, false, auto"),
     ("", "criu", TEXT, "PATH", ""),
     ("v", "version", FLAG, "", "show the version"),
 )
@@ -65,6 +65,8 @@ class Context:
         self.json = False
         self.debug = False
         self.systemd = False
+        self.rootless = False  # there may be no right to make a cgroup, and that is fine without limits
+        self.root_given = False
         self.failure = 1  # exit status of an error
 
     @property
@@ -145,6 +147,8 @@ def run(words: list[str]) -> int:
             raise _unknown(words[0])
         verb = load(words[0])
         context.failure = verb.failure
+        if context.debug:
+            context.log("debug", f"estiva-oci {version().split()[2]}, root {context.root}: {' '.join(words)}")
         return verb.action(context, parse_verb(verb, words[1:], f"estiva-oci {words[0]}")) or 0
     except HelpWanted:
         print(usage(words))
@@ -187,6 +191,7 @@ def _globals(context: Context, options: Options) -> None:
     context.debug = options.flag("debug")
     context.systemd = options.flag("systemd-cgroup")
     context.root = os.path.abspath(options.text("root")) if options.text("root") else default_root()
+    context.root_given = options.given("root")
     context.log_file = options.text("log")
     if context.log_file in ("/dev/stderr", "/dev/null"):
         context.log_file = "" if context.log_file == "/dev/stderr" else context.log_file
@@ -194,11 +199,20 @@ def _globals(context: Context, options: Options) -> None:
     if form not in ("text", "json"):
         raise UsageError(f"invalid log-format: {form}", hint="text or json")
     context.json = form == "json"
-    if options.given("rootless") and options.text("rootless").lower() not in (
-        *("auto", "1", "t", "true"),
-        *("0", "f", "false"),
-    ):
-        raise UsageError(f"invalid --rootless: {options.text('rootless')}", hint="true, false or auto")
+    rootless = options.text("rootless", "auto")
+    if rootless not in ("auto", *TRUE, *FALSE):
+        raise UsageError(f"invalid --rootless: {rootless}", hint="true, false or auto")
+    context.rootless = _rootless() if rootless == "auto" else rootless in TRUE
+
+
+def _rootless() -> bool:
+    """What `auto` means, as runc has it: an ordinary user, or one who is root of a user namespace only."""
+    if os.geteuid():
+        return True
+    if os.environ.get("USER", "root") in ("", "root"):
+        return False
+    with open("/proc/self/uid_map") as file:
+        return file.read().split()[2:] != ["4294967295"]
 
 
 def _unknown(word: str) -> UsageError:
@@ -214,9 +228,8 @@ def fail(context: Context, error: errors.EstivaError) -> int:
     if context.log_file:
         context.log("error", message)
     sys.stdout.flush()
-    sys.stderr.write(
-        f"estiva-oci: {message}\n" + (f"hint: {errors.brief(error.hint)}\n" if error.hint else "")
-    )
+    hint = error.hint and sys.stderr.isatty()  # a program gets its one line
+    sys.stderr.write(f"estiva-oci: {message}\n" + (f"hint: {errors.brief(error.hint)}\n" if hint else ""))
     return context.failure
 
 

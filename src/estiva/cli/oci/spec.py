@@ -7,7 +7,7 @@ import os
 from estiva.cli.oci import output
 from estiva.cli.oci.main import SPEC_VERSION
 from estiva.cli.parser import FLAG, TEXT, Options, Verb
-from estiva.errors import Conflict
+from estiva.errors import Conflict, Unsupported
 from estiva.runtime import security
 
 TYPE_CHECKING = False
@@ -46,9 +46,21 @@ def _mounts(rootless: bool) -> list[dict[str, Any]]:
     return mounts
 
 
+def _unified() -> bool:
+    """Whether this machine has cgroup v2 alone: a cgroup namespace is usual there, and as usual not on v1."""
+    from estiva.runtime.cgroup.layout import version
+
+    try:
+        return version() == "v2"
+    except Unsupported:
+        return False
+
+
 def example(rootless: bool) -> dict[str, Any]:
     """A container that runs `sh` on a terminal with hardly any rights."""
-    kinds = ["pid", "network", "ipc", "uts", "mount", "cgroup"]
+    kinds = ["pid", "network", "ipc", "uts", "mount"]
+    if _unified():
+        kinds.append("cgroup")
     linux: dict[str, Any] = {"resources": {"devices": [{"allow": False, "access": "rwm"}]}}
     if rootless:
         kinds = [kind for kind in kinds if kind != "network"] + ["user"]

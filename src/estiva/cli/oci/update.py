@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from estiva import fastjson, files
 from estiva.cli.parser import TEXT, Options, UsageError, Verb
 from estiva.errors import Conflict, InvalidInput, Unsupported
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.cli.oci.main import Context
+    from estiva.runtime.lifecycle import Container
 
 # flag -> (section, field, whether it is a number)
 _FIELDS: dict[str, tuple[str, str, bool]] = {
@@ -32,22 +35,40 @@ _FIELDS: dict[str, tuple[str, str, bool]] = {
     "kernel-memory-tcp": ("memory", "kernelTCP", True),
     "pids-limit": ("pids", "limit", True),
 }
+_SCHEMATA = {"l3-cache-schema": "l3CacheSchema", "mem-bw-schema": "memBwSchema"}
 _UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def update(context: Context, options: Options) -> int:
     made = lifecycle.load(context.root, options.arguments[0])
-    for flag in ("l3-cache-schema", "mem-bw-schema"):
-        if options.given(flag):
-            raise Unsupported(f"--{flag}: Intel RDT is not supported here")
     resources = _from_file(options.text("resources")) if options.given("resources") else _from_flags(options)
     if made.status() == "stopped":
         raise Conflict(f"container not running: {made.id}")
-    group = made.cgroup
-    if group is None:
-        raise Unsupported(f"container {made.id} has no cgroup")
-    group.update(resources)
+    if resources:
+        group = made.cgroup
+        if group is None:
+            raise Unsupported(f"container {made.id} has no cgroup")
+        group.update(resources)
+    if any(options.text(flag) for flag in _SCHEMATA):
+        _reallocate(made, {field: options.text(flag) for flag, field in _SCHEMATA.items()})
     return 0
+
+
+def _reallocate(made: Container, wanted: dict[str, str]) -> None:
+    """The flags of Intel RDT. A container that was created without gets a class of service of its own now."""
+    from estiva.runtime import rdt, state
+
+    held = made.lock()
+    try:
+        settings = (made.config().get("linux") or {}).get("intelRdt") or {}
+        record = state.read(made.directory) or made.record
+        if settings or record.get("rdt"):
+            rdt.change(settings, made.id, [line for line in wanted.values() if line])
+        else:
+            record["rdt"] = rdt.apply(wanted, made.id, made.pid)
+            state.write(made.directory, record)
+    finally:
+        os.close(held)
 
 
 def _from_file(path: str) -> dict[str, Any]:
@@ -96,8 +117,8 @@ UPDATE = Verb(
             ("", name, TEXT, "N" if entry[2] else "LIST", f"{entry[0]}.{entry[1]}")
             for name, entry in _FIELDS.items()
         ),
-        ("", "l3-cache-schema", TEXT, "S", ""),
-        ("", "mem-bw-schema", TEXT, "S", ""),
+        ("", "l3-cache-schema", TEXT, "SCHEMA", "Intel RDT: linux.intelRdt.l3CacheSchema"),
+        ("", "mem-bw-schema", TEXT, "SCHEMA", "Intel RDT: linux.intelRdt.memBwSchema"),
     ),
     least=1,
     most=1,

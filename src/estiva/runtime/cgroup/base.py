@@ -145,6 +145,21 @@ class Cgroup:
                     found.append(int(line))
         return found
 
+    def _check_empty(self) -> None:
+        """Of one that was there before: nobody is in it, and who enters it would not stand still for ever.
+
+        Raises Conflict, in runc's words.
+        """
+        if pids := self.processes():
+            raise Conflict(
+                f"container's cgroup is not empty: cgroup {self.path} has processes in it already: "
+                + " ".join(map(str, pids[:10]))
+            )
+        if self.frozen():
+            raise Conflict(
+                f"container's cgroup unexpectedly frozen: {self.path}", hint="thaw it, or give another one"
+            )
+
     def frozen(self) -> bool:
         """Whether it was frozen itself, not only a parent of it. False where that can't be told."""
         for directory in self.directories:

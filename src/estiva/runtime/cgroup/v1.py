@@ -43,8 +43,8 @@ class CgroupV1(Cgroup):
                     made.append(directory)
             if self.unified:
                 self._make_unified(made)
-            if len(made) < len(self.directories) and (pids := self.processes()):
-                raise Conflict(f"cgroup {path} has processes in it already: {' '.join(map(str, pids[:10]))}")
+            if len(made) < len(self.directories):
+                self._check_empty()
             cpuset = places.where.get("cpuset")
             if cpuset is not None and not read_or(f"{cpuset}{path}/cpuset.mems", "?"):
                 # The parent had no clone_children when the directory was made.

@@ -51,8 +51,8 @@ class CgroupV2(Cgroup):
                 raise denied(root + path, again) from again
         self = cls(path, places)
         try:
-            if not made and (pids := self.processes()):
-                raise Conflict(f"cgroup {path} has processes in it already: {' '.join(map(str, pids[:10]))}")
+            if not made:
+                self._check_empty()
             self._prepare()
             if resources:
                 self._limit(resources)
