@@ -14,7 +14,7 @@ import pytest
 from estiva.oci import config as configs
 from estiva.paths import Paths
 from estiva.registry import client
-from estiva.registry.server import GRACE
+from estiva.registry.server_config import Config
 from estiva.store import Store
 from unit.registry.registry_support import (
     QUICK,
@@ -162,7 +162,7 @@ def test_the_server_stops_at_once_when_idle(tmp_path, number):
         before = time.monotonic()
         running.send_signal(number)
         assert running.wait(60) == 0
-        assert time.monotonic() - before < GRACE
+        assert time.monotonic() - before < Config().stop_timeout
 
 
 def test_a_running_download_ends_before_the_server_does(tmp_path):
