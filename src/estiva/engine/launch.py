@@ -78,10 +78,13 @@ class Launched:
 
     def receive(self) -> dict[str, Any]:
         """The next message. A monitor that died says {"event": "lost"}."""
-        try:
-            data = self.channel.recv(1 << 16)
-        except ConnectionResetError:
-            data = b""
+        data = b""
+        for _ in range(2):
+            try:
+                data = self.channel.recv(1 << 16)
+                break
+            except ConnectionResetError:
+                continue  # it went with a message of ours unread: told once, before what it said itself
         if not data:
             return {"event": "lost"}
         message: dict[str, Any] = fastjson.loads(data, what="the monitor's message")
