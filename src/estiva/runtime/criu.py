@@ -72,7 +72,9 @@ def common(how: Options, log: str, images: int, work: int) -> Fields:
     if work >= 0:
         fields.append((17, work))
     if not rpc.on_path("iptables-restore"):
-        fields.append((64, 2))  # lock the network by nftables: criu runs iptables unless told otherwise
+        # criu locks the network meanwhile, by iptables unless told otherwise. By nftables (2) a namespace
+        # that stays can't be locked again, and without connections to keep there is nothing to lock (3).
+        fields.append((64, 2 if how.tcp_established else 3))
     for field, on in (
         (4, how.ext_unix_sk),
         (5, how.tcp_established),
@@ -359,7 +361,7 @@ def run(
         why = complaint(log) or error.words
         if not why:
             why = os.strerror(error.number).lower() if error.number else "it does not say why"
-        raise EngineError(f"criu can't {name} container {id}: {why}", hint=f"see {log}") from None
+        raise EngineError(f"criu can't {name} container {id}: {why} (see {log})") from None
 
 
 def complaint(path: str) -> str:
