@@ -68,6 +68,7 @@ def _keep(engine: Engine, document: dict[str, Any]) -> None:
 
 
 def _locked(engine: Engine) -> files.Lock:
+    engine.paths.prepare()
     return files.Lock(engine.paths.lock("manifests"))
 
 
@@ -153,7 +154,7 @@ def index(document: dict[str, Any]) -> bytes:
 
 def inspect(engine: Engine, ref: str) -> dict[str, Any]:
     """A list as an index, else the manifest or index of an image of the store or at its registry."""
-    document = find(engine, ref)
+    document = None if ref.startswith("docker://") else find(engine, ref)
     if document is not None:
         body = index(document)
     else:

@@ -13,8 +13,11 @@ import base64
 import json
 import os
 import re
+import selectors
 import shutil
+import signal
 import subprocess
+import time
 from dataclasses import dataclass
 
 from estiva import files
@@ -22,9 +25,10 @@ from estiva.errors import EngineError, InvalidInput, Unavailable, oneline, reaso
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import IO, Any
 
 FILE_LIMIT = 1 << 20
+ANSWER_LIMIT = 1 << 20  # bytes that a helper may say
 HELPER_TIMEOUT = 30.0  # seconds; a helper may ask the user
 DOCKER_HUB = "docker.io"
 DOCKER_HUB_KEY = "https://index.docker.io/v1/"
@@ -202,9 +206,11 @@ def _ask_helper(name: str, server: str) -> Credentials | None:
         return None
     try:
         value = json.loads(answer)
-        user, secret = str(value["Username"]), str(value["Secret"])
-    except (ValueError, KeyError, TypeError):
-        raise EngineError(f"docker-credential-{name} gave no credentials but something else") from None
+        user, secret = value["Username"], value["Secret"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        user = secret = None
+    if not all(isinstance(text, str) and text.isprintable() for text in (user, secret)):
+        raise EngineError(f"docker-credential-{name} gave no credentials but something else")
     if user == "<token>":
         return Credentials("", "", secret)
     return Credentials(user, secret) if user or secret else None
@@ -218,18 +224,75 @@ def _run_helper(name: str, verb: str, text: str) -> str | None:
             f"the credential helper docker-credential-{name} is not on the PATH",
             hint="install it, or take it out of the config.json of docker",
         )
-    try:
-        done = subprocess.run(
-            [program, verb], input=text.encode(), capture_output=True, timeout=HELPER_TIMEOUT, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise Unavailable(f"docker-credential-{name} did not answer in {HELPER_TIMEOUT:.0f} s") from None
-    except OSError as error:
-        raise EngineError(f"can't run {program}: {reason(error)}") from None
-    said = done.stdout.decode(errors="replace").strip()
-    if done.returncode:
+    status, answer, complaint = _bounded(program, verb, text)
+    said = answer.decode(errors="replace").strip()
+    if status:
         if "not found" in said.lower():
             return None
-        said = said or done.stderr.decode(errors="replace").strip()
+        said = said or complaint.decode(errors="replace").strip()
         raise EngineError(f"docker-credential-{name} failed: {oneline(said)[:200]}")
     return said
+
+
+def _bounded(program: str, verb: str, text: str) -> tuple[int, bytes, bytes]:
+    """(status, output, errors) of a helper, which has HELPER_TIMEOUT seconds and ANSWER_LIMIT bytes, and is
+    ended with whatever it has started."""
+    name = os.path.basename(program)
+    try:
+        running = subprocess.Popen(
+            [program, verb],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise EngineError(f"can't run {program}: {reason(error)}") from None
+    assert running.stdin is not None and running.stdout is not None and running.stderr is not None
+    streams = {running.stdout: bytearray(), running.stderr: bytearray()}
+    ended = False
+    try:
+        try:
+            running.stdin.write(text.encode())
+            running.stdin.close()
+        except BrokenPipeError:
+            pass
+        _collect(streams, name)
+        running.wait(10.0)
+        ended = True
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"{name} did not end") from None
+    finally:
+        if not ended:
+            try:
+                os.killpg(running.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            running.wait()
+        for stream in (running.stdin, *streams):
+            try:
+                stream.close()
+            except OSError:
+                pass
+    return running.returncode, bytes(streams[running.stdout]), bytes(streams[running.stderr])
+
+
+def _collect(streams: dict[IO[bytes], bytearray], name: str) -> None:
+    """Read pipes to their ends, within the limits."""
+    until = time.monotonic() + HELPER_TIMEOUT
+    with selectors.DefaultSelector() as waiting:
+        for stream in streams:
+            waiting.register(stream, selectors.EVENT_READ)
+        while waiting.get_map():
+            left = until - time.monotonic()
+            if left <= 0:
+                raise Unavailable(f"{name} did not answer in {HELPER_TIMEOUT:.0f} s")
+            for key, _ in waiting.select(left):
+                piece = os.read(key.fd, 1 << 16)
+                if not piece:
+                    waiting.unregister(key.fileobj)
+                    continue
+                found = streams[key.fileobj]  # type: ignore[index]
+                found += piece
+                if len(found) > ANSWER_LIMIT:
+                    raise EngineError(f"{name} says more than {ANSWER_LIMIT} bytes")

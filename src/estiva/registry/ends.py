@@ -118,9 +118,20 @@ class Here:
         await call(self.pool, work)
 
     async def stream(self, digest: str, size: int, offset: int) -> AsyncIterator[bytes]:
+        """The bytes from `offset` on; wrong ones are told before the last piece, if it is all of them."""
+        hasher = digests.hasher(digest.partition(":")[0])
         pieces = iter(self.local.chunks(digest, size, offset))
+        held = b""
         while (piece := await call(self.pool, next, pieces, None)) is not None:
-            yield piece
+            await call(self.pool, hasher.update, piece)
+            if held:
+                yield held
+            held = piece
+        if not offset and hasher.hexdigest() != digest.partition(":")[2]:
+            got = f"{digest.partition(':')[0]}:{hasher.hexdigest()}"
+            raise IntegrityError(f"blob {digest} has the digest {got} here")
+        if held:
+            yield held
 
 
 class There:
