@@ -307,3 +307,19 @@ def test_an_index_is_one_member_or_all(registry, engine):
     assert len(lists.inspect(engine, "l:1")["manifests"]) == 2
     assert lists.inspect(engine, at(registry, "app:all")) == json.loads(INDEX)
     lists.remove(engine, "l:1")
+
+
+def test_a_member_keeps_the_manifest_of_the_name_that_it_was_added_by(registry, engine):
+    again = json.dumps(json.loads(ONE.manifest) | {"annotations": {"said": "differently"}}).encode()
+    assert (
+        ask(registry.address, "PUT", "/v2/app/manifests/again", again, {"Content-Type": OCI_MANIFEST})[0]
+        == 201
+    )
+    copies.copy(engine, at(registry, "app:one"), "store:local:one")
+    copies.copy(engine, at(registry, "app:again"), "store:local:again")
+    for name in ("one", "again"):
+        goal = f"{registry.address}/members:{name}"
+        lists.create(engine, goal, [f"local:{name}"])
+        lists.push(engine, goal)
+        shown = json.loads(ask(registry.address, "GET", f"/v2/members/manifests/{name}")[2])
+        assert shown["manifests"][0]["digest"] == (ONE.digest if name == "one" else sha256(again))

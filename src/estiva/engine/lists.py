@@ -181,6 +181,7 @@ def push(engine: Engine, name: str, target: str = "", *, progress: Progress = No
         there = Reference(reference.registry, reference.repository)
         if "image" in member:
             image = engine.store.images.resolve(member["image"])
+            image.manifest = member["manifest"]  # by id it could be that of another name: another digest
             pairs.append(((engine.store, copies.plan_of(engine, image, "")), there))
         else:
             origin = Reference.parse_name(member["from"]).with_digest(member["descriptor"]["digest"])
@@ -225,6 +226,7 @@ def _local(engine: Engine, text: str, every: bool) -> list[dict[str, Any]]:
     return [
         {
             "image": each.id,
+            "manifest": each.manifest,
             "name": text,
             "descriptor": copies.plan_of(engine, each, "").descriptor(
                 platform=Platform.of(each.config).document()
