@@ -246,6 +246,24 @@ def test_a_tmpfs_keeps_the_mode_of_what_it_hides(ours):
     assert ours("run", "-b", folder, "c").split() == ["710", "1777", "700"]
 
 
+def test_what_is_made_inherits_the_group_and_sources_may_be_inside(ours):
+    root = ours.own_root()
+    os.mkdir(f"{root}/shared")
+    os.chmod(f"{root}/shared", 0o2775)
+
+    def change(config):
+        config["root"]["path"] = os.path.realpath(root)
+        inner = os.path.realpath(root) + "/shared/a/b"
+        config["mounts"] += [
+            {"destination": "/shared/a/b", "type": "tmpfs", "source": "tmpfs", "options": ["mode=705"]},
+            {"destination": "/again", "type": "bind", "source": inner, "options": ["bind"]},
+        ]
+
+    folder = ours.bundle("stat", "-c", "%a", "/again", rootfs=root, change=change)
+    assert ours("run", "-b", folder, "c").split() == ["705"]
+    assert os.stat(f"{root}/shared/a").st_mode & 0o7777 == 0o2755
+
+
 def test_a_masked_path_given_twice_is_masked_once(ours):
     root = ours.own_root()
     os.mkdir(f"{root}/secret")

@@ -86,8 +86,9 @@ def mkdir_in_root(
     """An O_PATH fd of the directory `path` inside `rootfd`, made with its parents where missing.
 
     Each step goes through an fd, so whoever swaps a component for a symlink only leads us elsewhere inside.
-    A symlink to nothing is followed and its target made. What is made gets exactly `mode` (no umask) and, if
-    given, uid and gid. `follow=False` refuses symlinks. Raises OSError (ENOTDIR, ELOOP, EROFS).
+    A symlink to nothing is followed and its target made. What is made gets exactly `mode` (no umask), but for
+    the set-group-id bit that its parent passes on, and uid and gid if given. `follow=False` refuses symlinks.
+    Raises OSError (ENOTDIR, ELOOP, EROFS).
     """
     flags = O_PATH | O_DIRECTORY
     try:
@@ -143,8 +144,9 @@ def _mkdir_step(parent: int, name: str, path: str, mode: int, uid: int, gid: int
     fd = openat2(parent, name, O_PATH | O_DIRECTORY, 0, RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH)
     try:
         own = f"/proc/self/fd/{fd}"
-        if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
-            os.chmod(own, mode)
+        given = stat.S_IMODE(os.fstat(fd).st_mode)
+        if given & ~stat.S_ISGID != mode & ~stat.S_ISGID:
+            os.chmod(own, mode | given & stat.S_ISGID)
         if uid >= 0 or gid >= 0:
             os.chown(own, uid, gid)
     finally:

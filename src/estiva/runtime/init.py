@@ -219,6 +219,8 @@ def build(plan: Plan, channel: sync.Channel) -> Identity:
     at = "/"
     if hooked and plan.hooks is not None:
         at = plan.hooks.place or plan.rootfs.path or "/"
+    elif plan.inward:
+        at = plan.rootfs.path or "/"
     rootfs.attach(plan.rootfs, root, plan.propagation, at)
     mounts.apply_all(plan.mounts, root, channel, None if plan.cgroup is None else plan.cgroup.path)
     if devices.is_ours(plan.mounts):

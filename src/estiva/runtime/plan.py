@@ -152,6 +152,10 @@ class Plan:
         if self.flags & ns.CLONE_NEWUSER and not (self.uid_map and self.gid_map):
             raise InvalidInput("a new user namespace needs uidMappings and gidMappings")
         self.time_offsets: dict[str, dict[str, int]] = linux.get("timeOffsets") or {}
+        # Sources below the root itself mean what is mounted there by then: it must be at its path.
+        self.inward = rootfs.path is not None and any(
+            m.bind and m.source.startswith(f"{rootfs.path}/") for m in self.mounts
+        )
         self.root_fd = -1
         self.listener = -1  # fd: runtime/listener.py
         self.hooks: Hooks | None = None
