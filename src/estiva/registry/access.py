@@ -74,10 +74,10 @@ class Access:
         return any(ANONYMOUS in rule.users for rule in self.rules)
 
 
-def pattern(text: str) -> re.Pattern[str]:
+def pattern(text: str, where: str = "") -> re.Pattern[str]:
     """A glob over repository names. Raises InvalidInput."""
     if not re.fullmatch(r"[a-z0-9._/*-]+", text) or "***" in text:
-        raise InvalidInput(f"{oneline(text)!r} is not a pattern of repository names")
+        raise InvalidInput(f"{where}{oneline(text)!r} is not a pattern of repository names")
     # `team/**` is `team` too: what is allowed below it is allowed for it
     made = re.escape(text).replace(r"/\*\*", r"(?:/.+)?").replace(r"\*\*", r".*").replace(r"\*", r"[^/]*")
     return re.compile(made)
@@ -98,7 +98,7 @@ def read_rule(table: Mapping[str, Any], where: str) -> Rule:
         raise InvalidInput(
             f"{where}.allow has {oneline(min(wrong))!r}", hint=f"it may have {', '.join(ACTIONS)}"
         )
-    return Rule(tuple(pattern(text) for text in repositories), tuple(users), frozenset(allow))
+    return Rule(tuple(pattern(text, f"{where}: ") for text in repositories), tuple(users), frozenset(allow))
 
 
 def _texts(value: Any, where: str) -> list[str]:

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
             """(digest, size, seconds since the epoch of its coming) of all there is."""
 
 
+# What obstore wants apart from a store's own options
+CLIENT = ("allow_http", "allow_invalid_certificates", "connect_timeout", "timeout", "proxy_url", "user_agent")
+
+
 class FileContent:
     """blobs/ALGORITHM/HEX below `root`."""
 
@@ -109,11 +113,15 @@ class ObjectContent:
         self.url = url
         self.obstore = obstore
         try:
-            values: dict[str, Any] = {key.replace("-", "_"): value for key, value in (options or {}).items()}
+            values = {key.replace("-", "_"): value for key, value in (options or {}).items()}
+            client = {key: values.pop(key) for key in CLIENT if key in values}
+            named: dict[str, Any] = {**values, **({"client_options": client} if client else {})}
             if url.startswith("file://"):
                 os.makedirs(url.removeprefix("file://"), mode=0o700, exist_ok=True)
-            self.store: Any = from_url(url, **values)
-        except Exception as error:  # obstore's own kinds, and ValueError, TypeError
+            self.store: Any = from_url(url, **named)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # obstore's own kinds, ValueError, and pyo3's panics
             raise InvalidInput(f"can't use the storage {url}: {oneline(str(error))[:300]}") from None
 
     def _key(self, digest: str) -> str:

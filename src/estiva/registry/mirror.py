@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 from estiva.errors import EstivaError, IntegrityError, NotFound
 from estiva.registry import grammar
-from estiva.registry.pump import Pump
+from estiva.registry.pump import Gather
 from estiva.registry.server_documents import inspect
 from estiva.registry.settings import Settings
 from estiva.registry.storage import Manifest
@@ -320,7 +320,7 @@ class Mirrors:
         )
         skip = start if response.status == 200 else 0  # no ranges there: read over what is here already
         total = start
-        pump = Pump(_appender(fetch, upload, asyncio.get_running_loop()), self.context.pool)
+        pump = Gather(_appender(fetch, upload, asyncio.get_running_loop()), self.context.pool)
         try:
             length = response.content_length
             if not start:
@@ -348,9 +348,9 @@ class Mirrors:
             response.close()
 
 
-def _appender(fetch: Fetch, upload: Upload, loop: asyncio.AbstractEventLoop) -> Callable[[bytes], None]:
-    def append(data: bytes) -> None:
-        upload.append(data)
+def _appender(fetch: Fetch, upload: Upload, loop: asyncio.AbstractEventLoop) -> Callable[[list[bytes]], None]:
+    def append(chunks: list[bytes]) -> None:
+        upload.append(chunks)
         fetch.received = upload.offset
         loop.call_soon_threadsafe(fetch.tell)
 

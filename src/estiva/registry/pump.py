@@ -43,6 +43,8 @@ class Pump:
     then is no thread inside `consume`.
     """
 
+    batch = BATCH
+
     def __init__(self, consume: Callable[[bytes], object], pool: Executor | None = None) -> None:
         self.consume = consume
         self.pool = pool
@@ -53,7 +55,7 @@ class Pump:
     async def put(self, chunk: bytes) -> None:
         self.chunks.append(chunk)
         self.collected += len(chunk)
-        if self.collected >= BATCH:
+        if self.collected >= self.batch:
             await self._wait()
             self._hand_over()
 
@@ -82,3 +84,22 @@ class Pump:
         if self.running is not None:
             await asyncio.shield(self.running)
             self.running = None
+
+
+class Gather(Pump):
+    """A pump whose `consume` takes the chunks as they came, in a list: nothing is copied to join them."""
+
+    batch = BATCH >> 1  # a server has many at once
+
+    def __init__(self, consume: Callable[[list[bytes]], object], pool: Executor | None = None) -> None:
+        super().__init__(self._none, pool)
+        self.take = consume
+
+    @staticmethod
+    def _none(data: bytes) -> None:
+        raise AssertionError("a Gather hands lists over")
+
+    def _hand_over(self) -> None:
+        chunks, self.chunks = self.chunks, []
+        self.collected = 0
+        self.running = asyncio.get_running_loop().run_in_executor(self.pool, self.take, chunks)

@@ -14,7 +14,7 @@ from estiva import fastjson
 from estiva.errors import Denied, EstivaError, NotFound, Unavailable
 from estiva.registry import grammar
 from estiva.registry.connections import state
-from estiva.registry.pump import Pump
+from estiva.registry.pump import Gather
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ PAGE = 1000  # entries of a list that are sent at once
 PIECE = 4 << 20  # bytes sent in one go, each within PIECE_TIME: a client that reads slower is given up
 PIECE_TIME = 300.0
 CHUNK = 1 << 20  # bytes read at once from what is not a file
-READ_BUFFER = 1 << 18
+READ_BUFFER = 1 << 17
 
 
 class Refusal(Exception):
@@ -188,12 +188,12 @@ async def _chunks(request: web.BaseRequest, slowest: float) -> AsyncIterator[byt
         raise Refusal(400, "SIZE_INVALID", "the request's body broke off") from None
 
 
-async def receive(context: Context, request: web.BaseRequest, consume: Callable[[bytes], object]) -> int:
+async def receive(context: Context, request: web.BaseRequest, consume: Callable[[list[bytes]], object]) -> int:
     """Carry a request's body into `consume` with flat memory. Returns its length.
 
     What has come before a connection broke is consumed too, so that the upload can be resumed behind it.
     """
-    pump = Pump(consume, context.pool)
+    pump = Gather(consume, context.pool)
     received = 0
     try:
         async for chunk in _chunks(request, SLOWEST):

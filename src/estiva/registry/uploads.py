@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 IDLE = 3600.0  # seconds without a byte after which a session is dropped
 _STEP = 1 << 20
+MOST_CHUNKS = 512  # the kernel takes 1,024 at once
 
 
 class Upload:
@@ -36,15 +37,17 @@ class Upload:
         self.hash = hashlib.new(algorithm)
         self.lock = asyncio.Lock()
 
-    def append(self, data: bytes) -> None:
+    def append(self, chunks: list[bytes]) -> None:
+        size = sum(map(len, chunks))
         try:
-            files.write_all(self.fd, data)
+            _write_all(self.fd, chunks, size)
         except OSError:
             os.ftruncate(self.fd, self.offset)  # a full disk: file, offset and hash stay at one point
             os.lseek(self.fd, self.offset, os.SEEK_SET)
             raise
-        self.hash.update(data)
-        self.offset += len(data)
+        for chunk in chunks:
+            self.hash.update(chunk)
+        self.offset += size
 
     def replay(self) -> None:
         """Bring offset and hash to the end of a file that an earlier server wrote."""
@@ -60,6 +63,20 @@ class Upload:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+def _write_all(fd: int, chunks: list[bytes], size: int) -> None:
+    """All of the chunks, in one system call if they are few and the disk takes them."""
+    if len(chunks) <= MOST_CHUNKS:
+        wrote = os.writev(fd, chunks)
+        if wrote == size:
+            return
+    else:
+        wrote = 0
+    for chunk in chunks:
+        if wrote < len(chunk):
+            files.write_all(fd, memoryview(chunk)[wrote:])
+        wrote = max(0, wrote - len(chunk))
 
 
 def hash_file(fd: int, algorithm: str) -> hashlib._Hash:
