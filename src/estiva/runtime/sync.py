@@ -74,10 +74,14 @@ class Channel:
     def receive(self) -> tuple[bytes, bytes, int]:
         """(kind, payload, fd or -1); kind is b"" at end of file."""
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, self.fd)
+        take = (_LIMIT, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
         try:
-            data, ancillary, _, _ = sock.recvmsg(_LIMIT, _socket.CMSG_SPACE(4), _socket.MSG_CMSG_CLOEXEC)
-        except ConnectionResetError:
-            return b"", b"", -1
+            try:
+                data, ancillary, _, _ = sock.recvmsg(*take)
+            except ConnectionResetError:
+                # The other side went with a message of ours unread. That is told first, once: then comes
+                # what it had said.
+                data, ancillary, _, _ = sock.recvmsg(*take)
         finally:
             sock.detach()
         fd = -1

@@ -92,3 +92,13 @@ def test_the_childs_wait_ends_with_the_parent() -> None:
     with pytest.raises(sync.ParentGone):
         theirs.expect(sync.GO)
     theirs.close()
+
+
+def test_what_the_child_said_is_heard_though_it_left_a_message_unread():
+    ours, theirs = sync.pair(3)
+    ours.send(sync.GO)
+    theirs.send(sync.ERROR, b"why")
+    theirs.close()
+    assert ours.receive() == (sync.ERROR, b"why", -1)
+    assert ours.receive() == (b"", b"", -1)
+    ours.close()
