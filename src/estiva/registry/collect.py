@@ -15,6 +15,7 @@ blobs are younger than the grace period, or were made so when the client asked f
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass
 
 from estiva.registry import schema
@@ -129,10 +130,13 @@ class Collection:
 
     def _blobs(self) -> None:
         place = ("", "")
+        would: Counter[str] = Counter()
         while rows := self.storage.read(_UNREFERENCED, (self.cutoff, *place, BATCH)):
             place = (rows[-1][0], rows[-1][1])
             for repository, digest in rows:
-                if not self.dry_run:
+                if self.dry_run:
+                    would[digest] += 1
+                else:
                     with self.storage.write() as transaction:
                         again = transaction.execute(
                             _UNREFERENCED.replace("(repository, digest) >", "(repository, digest) ="),
@@ -145,6 +149,12 @@ class Collection:
                         )
                     self.report.bytes += self.storage.drop_unused(digest)
                 self.report.blobs += 1
+        for digest, count in would.items():
+            ((links, size),) = self.storage.read(
+                "SELECT count(*), max(size) FROM links WHERE digest=?", (digest,)
+            )
+            if links == count:
+                self.report.bytes += size
 
     def _content(self) -> None:
         for digest, size, came in self.storage.content.everything():

@@ -188,7 +188,9 @@ async def _chunks(request: web.BaseRequest, slowest: float) -> AsyncIterator[byt
         raise Refusal(400, "SIZE_INVALID", "the request's body broke off") from None
 
 
-async def receive(context: Context, request: web.BaseRequest, consume: Callable[[list[bytes]], object]) -> int:
+async def receive(
+    context: Context, request: web.BaseRequest, consume: Callable[[list[bytes]], object]
+) -> int:
     """Carry a request's body into `consume` with flat memory. Returns its length.
 
     What has come before a connection broke is consumed too, so that the upload can be resumed behind it.

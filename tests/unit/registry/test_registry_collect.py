@@ -68,7 +68,8 @@ def test_blobs_that_nothing_refers_to_go_after_their_time(tmp_path):
     }  # fmt: skip
     report = collect(tmp_path, dry_run=True)
     assert (report.blobs, report.content, content(tmp_path)) == (3, 1, before)
-    report = collect(tmp_path)
+    dry, report = report, collect(tmp_path)
+    assert dry.bytes == report.bytes
     assert (report.blobs, report.content) == (3, 1)
     assert report.bytes == len(b"never used" + b"never used either" + b"left by a kill")
     assert content(tmp_path) == of(IMAGE) and {stray, sha512} <= before and shared in of(IMAGE)
