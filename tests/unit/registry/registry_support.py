@@ -335,9 +335,18 @@ class Proxy(Loop):
 
     async def _cut(self, request, fault):
         response = await self._start(request, fault.value)
-        await asyncio.sleep(0.05)
+        await self._taken(request)
         request.transport.close()
         return response
+
+    async def _taken(self, request):
+        """Until the client has all that was sent: what it has not read when a connection ends is lost to it."""
+        server, client = (request.transport.get_extra_info(name)[1] for name in ("sockname", "peername"))
+        quiet = 0
+        while quiet < 20:  # its event loop gets as many turns as this one
+            await asyncio.sleep(0.005)
+            waiting = request.transport.get_write_buffer_size() + unread(server, client)
+            quiet = 0 if waiting else quiet + 1
 
     async def _stall(self, request, fault):
         response = await self._start(request, fault.value)
@@ -397,6 +406,18 @@ class Proxy(Loop):
             )
         request.transport.abort()
         return web.Response()
+
+
+def unread(server, client):
+    """Bytes of a loopback connection that the server's kernel has not sent, or the client has not read."""
+    found = 0
+    with open("/proc/net/tcp") as file:
+        for line in file.readlines()[1:]:
+            _, local, remote, _, queues, *_ = line.split()
+            ports = int(local.rpartition(":")[2], 16), int(remote.rpartition(":")[2], 16)
+            sending, receiving = (int(queue, 16) for queue in queues.split(":"))
+            found += sending * (ports == (server, client)) + receiving * (ports == (client, server))
+    return found
 
 
 def wait_for(condition, seconds=120.0):
