@@ -115,7 +115,7 @@ COPY = Verb(
     most=2,
     examples=(
         ("estiva image copy --all alpine:3.20 registry.example.org/base/alpine:3.20", "registry to registry"),
-        ("estiva image copy docker://alpine:3.20 oci:./alpine:3.20", "into the folder of an OCI layout"),
+        ("estiva image copy docker://alpine:3.20 oci:./alpine:3.20", "into an OCI layout"),
         ("estiva image copy oci-archive:web.tar store:web:1", "into this machine's images"),
         ("estiva image copy store:web docker-archive:-:web:1 | ssh host docker load", "also to stdout"),
     ),

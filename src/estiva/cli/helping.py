@@ -21,13 +21,14 @@ SECTIONS = (
         ),
     ),
     ("Images", ("tag", "history", "save", "load", "import")),
-    ("Registries", ("login", "logout")),
+    ("Registries", ("login", "logout", "search")),
     ("Everything", ("inspect", "info", "version")),
 )  # fmt: skip
 
 GROUP_SUMMARIES = {
     "container": "all verbs about containers, and prune",
-    "image": "all verbs about images, prune, and from-host",
+    "image": "all verbs about images, prune, copy, layers, diff, referrers, from-host",
+    "manifest": "manifest lists: create, add, annotate, inspect, push, rm",
     "volume": "volumes: ls, create, inspect, rm, prune",
     "registry": "serve a registry of your own",
     "builder": "prune the build cache",

@@ -59,6 +59,12 @@ def pull(
     the status "starting" and after them one with "complete".
     """
     reference = Reference.parse(ref)
+    if not platform and not every:
+        from estiva.registry import glance
+
+        same = glance.unchanged(engine.store, reference)
+        if same is not None:
+            return same
     from estiva.registry import client
 
     if progress is not None:

@@ -96,22 +96,31 @@ def _reclaim(store: Store, only: set[str] | None, grace: float, result: dict[str
             for diff_id, size, created in transaction.read("SELECT diff_id, size, created FROM layers")
             if diff_id not in marks.diff_ids and (created < before if only is None else diff_id in only)
         ]
-        gone = {diff_id for diff_id, _ in layers}
+        gone = dict.fromkeys(diff_id for diff_id, _ in layers)
+        rows = transaction.read("SELECT digest, diff_id FROM layer_blobs")
+        going = {digest for digest, diff_id in rows if diff_id in gone} | gone.keys()
         blobs = [
             digest
             for digest, created in transaction.read("SELECT digest, created FROM blobs")
             if digest not in marks.blobs
-            and (digest in gone or (created < before if only is None else digest in only))
+            and (digest in going or (created < before if only is None else digest in only))
         ]
         for diff_id, _ in layers:
             transaction.execute("DELETE FROM layers WHERE diff_id = ?", (diff_id,))
             transaction.execute("DELETE FROM layer_blobs WHERE diff_id = ?", (diff_id,))
         transaction.execute("DELETE FROM layer_blobs WHERE digest NOT IN (SELECT digest FROM blobs)")
+    from estiva.store.usage import disk
+
+    paths = store.paths
     for diff_id, _ in layers:
-        result["bytes"] += store.layers.delete(diff_id) or 0
+        name = diff_id.rpartition(":")[2]
+        result["bytes"] += disk(f"{paths.layers}/{name}") + disk(f"{paths.fixups}/{name}")
+    result["bytes"] += sum(disk(store.content.path(digest)) for digest in {*blobs, *gone})
+    for diff_id in gone:
+        store.layers.delete(diff_id)
         result["layers"].append(diff_id)
     for digest in blobs:
-        result["bytes"] += store.content.delete(digest)
+        store.content.delete(digest)
         result["blobs"].append(digest)
 
 

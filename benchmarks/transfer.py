@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+"""Measures pull, push and pull-to-first-instruction beside docker and podman in one run.
+
+    benchmarks/transfer.py [--rounds N]
+
+Needs what benchmarks/run.py needs. All from and to a docker-registry on loopback, in namespaces and folders
+of its own, every peer once in each round; medians.
+"""
+
+import argparse
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from run import ESTIVA, Bench
+
+FILES = 10_000
+LAYERS = 12
+
+
+class Transfer(Bench):
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.peers = {
+            "estiva": (self.estiva, [ESTIVA]),
+            "podman": (self.v1, self.podman),
+            "docker": (self.plain, self.docker),
+        }
+
+    def make_many_layers(self):
+        """The big image's files again, in twelve layers over a busybox that can run."""
+        chance = random.Random(2)
+        text = " ".join(str(chance.randrange(10**6)) for _ in range(20_000)).encode()
+        context = pathlib.Path(self.folder, "many")
+        lines = ["FROM bench/tiny:1"]
+        for layer in range(LAYERS - 1):
+            for number in range(FILES // LAYERS):
+                path = context / f"l{layer}/usr/share/d{number % 97}/file{layer}-{number}"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                start = chance.randrange(len(text) // 2)
+                path.write_bytes(chance.randbytes(6_600) + text[start : start + 14_900])
+            lines.append(f"COPY l{layer} /")
+        (context / "Dockerfile").write_text("\n".join(lines) + "\n")
+        self.many = self.big.replace("/big:", "/many:")
+        self.estiva.run(ESTIVA, "build", "-q", "-t", self.many, str(context))
+        self.estiva.run(ESTIVA, "push", "-q", self.many)
+        self.estiva.run(ESTIVA, "rmi", self.many)
+        self.estiva.run(ESTIVA, "builder", "prune", "-f")
+        shutil.rmtree(context)
+
+    def tool(self, case, *words):
+        worker, command = self.peers[case]
+        insecure = ["--tls-verify=false"] if case == "podman" and words[0] in ("pull", "push", "run") else []
+        return worker.run(*command, words[0], *insecure, *words[1:])
+
+    def clear(self, image):
+        def remove(case):
+            _, command = self.peers[case]
+            environment = {**os.environ, **self.estiva_env}
+            subprocess.run([*command, "rmi", "-f", image], capture_output=True, env=environment)
+
+        return remove
+
+    def each(self, *words):
+        return {case: lambda c=case: self.tool(c, *words) for case in self.peers}
+
+    def rows(self, count):
+        names = (
+            (self.big, "one layer of 200 MB, 10,000 files"),
+            (self.many, f"{LAYERS} layers, the same in all"),
+        )
+        for image, what in names:
+            self.rounds(f"pull: {what}", count, self.each("pull", "-q", image), self.clear(image))
+        for case in self.peers:
+            self.tool(case, "pull", "-q", self.many)
+        self.rounds("pull of what is here already", count * 3, self.each("pull", "-q", self.many))
+        run = self.each("run", "--rm", "--network", "none", self.many, "/bin/true")
+        self.rounds(
+            "pull to first instruction (run of an absent image, 12 layers)", count, run, self.clear(self.many)
+        )
+        for image, _ in names:  # all of them first: pushing empties the registry
+            for case in self.peers:
+                self.tool(case, "pull", "-q", image)
+        for image, what in names:
+            self.push_row(image, what, count)
+
+    def push_row(self, image, what, count):
+        """To a repository that nobody has pushed to, so that all bytes go."""
+        number = iter(range(10_000))
+        where = self.big.partition("/")[0]
+        target = {}
+
+        def fresh(case):
+            # an empty registry each time: a blob that is anywhere in it would be mounted or skipped
+            self.registry.terminate()
+            self.registry.wait()
+            shutil.rmtree(f"{self.folder}/registry", ignore_errors=True)
+            self.start_registry()
+            target[case] = f"{where}/pushed/{case}{next(number)}:1"
+            self.tool(case, "tag", image, target[case])
+
+        cases = {case: lambda c=case: self.tool(c, "push", "-q", target[c]) for case in self.peers}
+        self.rounds(f"push: {what}", count, cases, fresh)
+
+    def start_registry(self):
+        log = open(f"{self.folder}/registry.log", "ab")
+        command = ["docker-registry", "serve", f"{self.folder}/registry.json"]
+        self.registry = subprocess.Popen(command, stdout=log, stderr=log)
+        import socket
+        import time
+
+        for _ in range(600):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", 5999)) == 0:
+                    return
+            time.sleep(0.05)
+        raise SystemExit("docker-registry did not start")
+
+
+GOALS = {"pull:": (0.15, 0.25), "push:": (0.30, None), "pull to": (0.15, 0.25), "pull of what": (None, 0.30)}
+
+
+def table(results):
+    print("| what, ms | estiva | podman | docker | ratio | aim, at most |")
+    print("|---|---|---|---|---|---|")
+    for name, row in results.items():
+        docker, podman = next(goal for start, goal in GOALS.items() if name.startswith(start))
+        ours = row["estiva"]
+        aims = [f"{aim:.2f} x {peer}" for peer, aim in (("docker", docker), ("podman", podman)) if aim]
+        print(
+            f"| {name} | {ours:.0f} | {row['podman']:.0f} | {row['docker']:.0f} |"
+            f" {ours / row['docker']:.2f} x docker, {ours / row['podman']:.2f} x podman | {', '.join(aims)} |"
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if not options.inside:
+        isolated = ["unshare", "-nmp", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
+        os.execvp("unshare", [*isolated, sys.executable, __file__, *sys.argv[1:], "--inside"])
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    folder = tempfile.mkdtemp(prefix="estiva-transfer-", dir="/var/tmp")
+    bench = Transfer(folder)
+    try:
+        bench.start_dockerd()
+        bench.make_rootfs()
+        bench.make_big_image()
+        bench.make_many_layers()
+        bench.rows(options.rounds)
+        table(bench.results)
+    finally:
+        bench.close()
+        for line in reversed(open("/proc/self/mounts").read().splitlines()):  # in our own mount namespace
+            if line.split()[1].startswith(folder + "/"):
+                subprocess.run(["umount", "-l", line.split()[1]], check=False)
+        subprocess.run(["rm", "-rf", "--one-file-system", folder], check=False)
+
+
+if __name__ == "__main__":
+    main()
