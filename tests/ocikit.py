@@ -133,6 +133,7 @@ class Machine:
         self.holder = subprocess.Popen(command, stdout=subprocess.PIPE)
         self.holder.stdout.readline()
         self.daemons = []
+        self.env = {**os.environ}
 
     def words(self, *words):
         return ["nsenter", "-t", str(self.holder.pid), "-n", "-m", *map(str, words)]
@@ -146,7 +147,9 @@ class Machine:
 
     def run(self, *words, **options):
         """(exit status, stdout, stderr)"""
-        done = subprocess.run(self.words(*words), capture_output=True, text=True, timeout=300, **options)
+        done = subprocess.run(
+            self.words(*words), capture_output=True, text=True, timeout=300, env=self.env, **options
+        )
         return done.returncode, done.stdout, done.stderr
 
     def until(self, *words, timeout=240):

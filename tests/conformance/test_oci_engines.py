@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import pty
+import resource
 import select
 import shutil
 import subprocess
@@ -28,6 +29,12 @@ pytestmark = [
 
 def podman(machine):
     folder = machine.folder
+    # podman 4 asks for these at 1048576 of its own accord, which may be more than we can give
+    limits = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
+    hard = {name: min(resource.getrlimit(which)[1] % 2**64, 1 << 20) for name, which in limits.items()}
+    words = ", ".join(f'"{name}={most}:{most}"' for name, most in hard.items())
+    pathlib.Path(folder, "containers.conf").write_text(f"[containers]\ndefault_ulimits = [{words}]\n")
+    machine.env["CONTAINERS_CONF"] = f"{folder}/containers.conf"
     return ocikit.Engine(
         machine,
         *("podman", f"--root={folder}/root", f"--runroot={folder}/run", f"--tmpdir={folder}/tmp"),
@@ -160,7 +167,8 @@ def test_terminal(engine):
     script = "tty; read word; echo got $word; exit 5"
     words = engine.machine.words(*engine.command, "run", "--rm", "-it", "box", "sh", "-c", script)
     master, slave = pty.openpty()
-    process = subprocess.Popen(words, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+    streams = {"stdin": slave, "stdout": slave, "stderr": slave}
+    process = subprocess.Popen(words, **streams, start_new_session=True, env=engine.machine.env)
     os.close(slave)
     try:
         seen = read_until(master, b"/dev/pts/0")

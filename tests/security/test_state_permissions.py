@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from enginekit import ESTIVA, IMAGE, Host, busybox_tar, eventually
+from enginekit import CHECKOUT, ESTIVA, IMAGE, Host, busybox_tar, eventually
 
 # What containers see keeps the modes that they are to see; a 0700 directory above it keeps others out.
 FOR_CONTAINERS = [
@@ -110,15 +110,24 @@ def halfway(pid, ingest):
     return [status for status in (os.stat(f"{fds}/{fd}") for fd in inside) if status.st_size > 100_000]
 
 
+def as_nobody(box):
+    """Words before a command; it finds the checkout at box.folder/checkout, where nobody can reach it for sure."""
+    os.chmod(box.folder, 0o755)
+    os.mkdir(f"{box.folder}/checkout")
+    script = f'mount --bind {CHECKOUT} {box.folder}/checkout && exec "$@"'
+    words = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+    return [*box.prefix, "unshare", "-m", "sh", "-c", script, "-", *words]
+
+
 def test_others_get_nothing(box):
     """As nobody: no list, no file, no database; and a line that says why."""
     box.estiva("import", busybox_tar(), IMAGE)
-    os.chmod(box.folder, 0o755)
-    nobody = [*box.prefix, "setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    nobody = as_nobody(box)
     for name in ("root", "root/blobs", "root/estiva.db", "run", "run/names"):
         assert subprocess.run([*nobody, "ls", f"{box.folder}/{name}"], capture_output=True).returncode
     for words in (("images",), ("ps",), ("start", "x"), ("exec", "x", "y"), ("system", "check")):
-        done = subprocess.run([*nobody, ESTIVA, *words], capture_output=True, text=True, env=box.env)
+        command = [*nobody, f"{box.folder}/checkout/estiva", *words]
+        done = subprocess.run(command, capture_output=True, text=True, env=box.env)
         lines = done.stderr.splitlines()
         assert done.returncode == (125 if words[0] in ("start", "exec") else 1)
         assert len(lines) == 2 and lines[1] == "hint: Estiva needs root for this", done.stderr
@@ -130,10 +139,10 @@ def test_containers_are_for_root_only_yet(box):
     own = f"{box.folder}/own"
     os.mkdir(own)
     os.chown(own, 65534, 65534)
-    os.chmod(box.folder, 0o755)
-    nobody = [*box.prefix, "setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    nobody = as_nobody(box)
     env = {**box.env, "ESTIVA_ROOT": f"{own}/root", "ESTIVA_RUN_ROOT": f"{own}/run"}
-    done = subprocess.run([*nobody, ESTIVA, "run", IMAGE, "true"], capture_output=True, text=True, env=env)
+    command = [*nobody, f"{box.folder}/checkout/estiva", "run", IMAGE, "true"]
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
     assert (done.returncode, done.stderr) == (
         125,
         "estiva: containers can only be run by root, yet\nhint: use sudo\n",
