@@ -126,6 +126,18 @@ class Auth:
             raise self.challenge(request, "authentication required", scope=scope, error=error)
         raise Refusal(403, "DENIED", f"no {action} on {repository} for you")
 
+    def offer(self, request: web.BaseRequest, principal: Principal, target: str, source: str) -> None:
+        """Raises a challenge for a token with which a blob of `source` can be mounted, if it is to be had."""
+        if (
+            self.own
+            and principal.grants is not None
+            and "pull" in self.access.allowed(principal.user, source)
+        ):
+            scope = f"repository:{target}:pull,push repository:{source}:pull"
+            raise self.challenge(
+                request, "the token is not for both", scope=scope, error="insufficient_scope"
+            )
+
     def permit_base(self, request: web.BaseRequest, principal: Principal) -> None:
         """/v2/ tells a client how to log in, so it asks for that whenever there is something to log in to."""
         if self.needed and principal is NOBODY:

@@ -217,6 +217,20 @@ def test_tokens_give_what_the_rules_give(issuing):
     assert ask(issuing.address, "POST", "/token", b"x" * 70_000)[0] == 413
 
 
+def test_a_mount_asks_for_a_token_that_may_read_the_source(issuing):
+    both = "repository:team/a:pull,push repository:team/b:pull,push"
+    bearer_of = {"Authorization": "Bearer " + token(issuing, both.replace(" ", "%20"), "ann")}
+    digest = sha256(b"shared")
+    path = f"/v2/team/a/blobs/uploads/?digest={digest}"
+    assert ask(issuing.address, "POST", path, b"shared", bearer_of)[0] == 201
+    path = f"/v2/team/b/blobs/uploads/?mount={digest}&from=team/a"
+    one = {"Authorization": "Bearer " + token(issuing, "repository:team/b:pull,push", "ann")}
+    status, headers, _ = ask(issuing.address, "POST", path, b"", one)
+    assert status == 401
+    assert 'scope="repository:team/b:pull,push repository:team/a:pull"' in headers["WWW-Authenticate"]
+    assert ask(issuing.address, "POST", path, b"", bearer_of)[0] == 201
+
+
 def test_our_client_logs_in_for_a_token(issuing, tmp_path, monkeypatch):
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
     monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
