@@ -270,12 +270,12 @@ def test_an_engine_in_a_chroot_leaves_no_way_up(shared: Path, tmp_path: Path, ki
     (shared / "escape").write_bytes(rawelf.program(calls))
     (shared / "escape").chmod(0o755)
     words = [sys.executable, "-c", CHROOTED, SOURCE, TESTS, str(root), kind, str(shared)]
-    done = subprocess.run([*words, "cat", "/proc/self/mountinfo"], capture_output=True, timeout=60)
+    done = subprocess.run([*words, "cat", "/proc/self/mountinfo"], capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
     ids = {line.split()[0] for line in done.stdout.splitlines()}
     parents = {line.split()[1] for line in done.stdout.splitlines() if line.split()[4] == b"/"}
     assert len(ids) > 5 and len(parents) == 1
-    done = subprocess.run([*words, "/escape"], capture_output=True, timeout=60)
+    done = subprocess.run([*words, "/escape"], capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
     values, _ = rawelf.results(done.stdout.decode().encode("latin-1", "replace"), len(calls), bits=8)
     assert values[-1] == 0, "it is still in the container"

@@ -80,7 +80,7 @@ def test_a_cold_run_finds_all_its_modules_there(tmp_path, network):
     with host() as box:
         ran = subprocess.run(
             [*box.prefix, sys.executable, "-I", "-S", "-B", "-v", launcher, "run", "--rm", "--network", network, IMAGE, "true"],
-            env={**os.environ, **box.env}, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60,
+            env={**os.environ, **box.env}, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300,
         )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-2000:]
     loaded = [line.split("'")[1] for line in ran.stderr.splitlines() if line.startswith("import 'estiva")]

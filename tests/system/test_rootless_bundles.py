@@ -54,7 +54,7 @@ def run():
                 cwd=folder,
                 env=env,
             )
-            status = process.wait(timeout=60)
+            status = process.wait(timeout=300)
             out.seek(0)
             err.seek(0)
             return status, out.read(), err.read()

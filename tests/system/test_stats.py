@@ -20,7 +20,7 @@ def box():
 def busy(box):
     script = "dd if=/dev/zero of=/big bs=1M count=20 2>/dev/null; cat /big >/dev/null; echo ready; sleep 600 & while :; do :; done"
     box.out("run", "-d", "--name", "busy", "--network", "none", "-m", "256m", IMAGE, "sh", "-c", script)
-    eventually(lambda: "ready" in box.out("logs", "busy"), 60)
+    eventually(lambda: "ready" in box.out("logs", "busy"))
     box.out("create", "--name", "idle", "--network", "none", IMAGE, "true")
     yield "busy"
     box.estiva("rm", "-f", "busy", "idle")
@@ -81,13 +81,13 @@ def test_streaming_goes_on_until_interrupted(box, busy):
     child = box.start("stats", "--format", "{{.Name}}", stdout=subprocess.PIPE, text=True)
     assert [child.stdout.readline() for _ in range(3)] == ["busy\n"] * 3
     child.send_signal(signal.SIGTERM)
-    child.wait(60)
+    child.wait(300)
     child.stdout.close()
 
 
 def test_network_is_counted_without_loopback(box):
     container = box.out("run", "-d", IMAGE, "sh", "-c", "ping -c 3 127.0.0.1; echo done; sleep 600")
-    eventually(lambda: "done" in box.out("logs", container), 60)
+    eventually(lambda: "done" in box.out("logs", container))
     code = f"""
 import estiva.engine.stats as s
 from estiva.engine import Engine
@@ -109,6 +109,6 @@ def test_output_to_a_pipe_has_no_escapes(box, busy):
     while text.count(b"CONTAINER ID") < 2:
         text += os.read(read, 4096)
     child.terminate()
-    child.wait(60)
+    child.wait(300)
     os.close(read)
     assert b"\033" not in text

@@ -226,10 +226,10 @@ def test_published_ports_tty_init_and_read_only(box):
 
     def answer():
         return (
-            "hello" in subprocess.run([*box.prefix, *ask], capture_output=True, text=True, timeout=20).stdout
+            "hello" in subprocess.run([*box.prefix, *ask], capture_output=True, text=True, timeout=300).stdout
         )
 
-    eventually(answer, 30)
+    eventually(answer)
     assert "Read-only" in eventually(lambda: box.estiva("logs", container).stderr)
     box.estiva("stop", "-t", "1", container)
     assert inspect(box, container, ".State.Running") == "false"
@@ -247,7 +247,7 @@ def test_a_terminal(box):
             told += os.read(master, 4096)
     except OSError:
         pass  # EIO: nobody has the slave open any more
-    assert child.wait(60) == 0 and told.split()[:3] == [b"/dev/pts/0", b"0", b"end"], told
+    assert child.wait(300) == 0 and told.split()[:3] == [b"/dev/pts/0", b"0", b"end"], told
     os.close(master)
 
 

@@ -63,7 +63,7 @@ def moto():
         }
     finally:
         server.terminate()
-        server.wait(60)
+        server.wait(300)
 
 
 @pytest.fixture(params=["local", "s3"])
