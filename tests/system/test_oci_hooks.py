@@ -97,17 +97,28 @@ def test_a_failing_start_container_hook(ours):
     assert not os.path.exists(f"{root}/ran")
 
 
-def test_a_failing_poststart_hook_stops_the_container(ours):
+def test_a_failing_poststart_hook_ends_the_container(ours):
     after = f"{ours.folder}/after"
-    hooks = {"poststart": [hook("exit 3"), hook(f"touch {after}")]}
+    last = f"{ours.folder}/last"
+    hooks = {"poststart": [hook("exit 3"), hook(f"touch {after}")], "poststop": [hook(f"touch {last}")]}
     folder = ours.bundle("sleep", "100", hooks=hooks)
     ours("create", "-b", folder, "c")
     assert "error running poststart hook #0" in ours.fails("start", "c")
-    ours.wait("c")
-    ours("delete", "c")
+    assert ours("list", "-q") == ""
+    assert os.path.exists(last)
     assert "error running poststart hook #0" in ours.fails("run", "-b", folder, "c")
     assert ours("list", "-q") == ""
     assert not os.path.exists(after)
+
+
+def test_a_hook_without_an_environment_has_the_runtime_s(ours):
+    out = f"{ours.folder}/out"
+    entries = [
+        {"path": "/bin/sh", "args": ["sh", "-c", f"echo $MARK >> {out}"]},
+        {"path": "/bin/sh", "args": ["sh", "-c", f"echo none $MARK >> {out}"], "env": []},
+    ]
+    ours("run", "-b", ours.bundle("true", hooks={"createRuntime": entries}), "c", env={"MARK": "seen"})
+    assert pathlib.Path(out).read_text().splitlines() == ["seen", "none"]
 
 
 def test_a_failing_hook_afterwards_is_a_warning(ours):

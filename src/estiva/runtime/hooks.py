@@ -8,9 +8,10 @@
     poststart         the runtime's namespaces   start, the command runs
     poststop          the runtime's namespaces   delete, nothing is left
 
-Each gets the container's state on stdin and exactly the environment that the config gives it; without `env`
-a startContainer hook gets the command's. The working directory is the bundle; of a createContainer hook it is
-the container's root. The runtime is held up until a hook ends: one that outlives its timeout is killed.
+Each gets the container's state on stdin and exactly the environment that the config gives it. Without `env` it
+gets that of the runtime, and for startContainer the command's, as with runc and crun. The working directory is
+the bundle, and for createContainer the container's root. The runtime is held up until a hook ends: one that
+outlives its timeout is killed.
 """
 
 from __future__ import annotations
@@ -146,7 +147,9 @@ def run(
     the container's files.
     """
     path: str = entry["path"]
-    env: dict[bytes, bytes] = dict(inherited or {}) if entry.get("env") is None else {}
+    env: dict[bytes, bytes] = {}
+    if entry.get("env") is None:
+        env = dict(os.environb if inherited is None else inherited)
     for word in entry.get("env") or ():
         key, equals, value = os.fsencode(word).partition(b"=")
         if equals and key:

@@ -344,16 +344,13 @@ def start(made: Container) -> None:
 
 
 def started(made: Container) -> None:
-    """The poststart hooks. When one fails its error is raised and the container killed (runtime-spec 1.3,
-    "Lifecycle", step 9)."""
+    """The poststart hooks. When one fails its error is raised and nothing is left of the container:
+    runtime-spec 1.3, "Lifecycle", step 9."""
     hooks = made.hooks()
     try:
         hooks.run("poststart", made.pid, "running")
-    except BaseException:
-        try:
-            _kill(made)
-        except EstivaError:
-            pass
+    except EngineError:
+        delete(made, force=True)
         raise
 
 

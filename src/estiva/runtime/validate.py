@@ -45,6 +45,7 @@ def config(document: dict[str, Any]) -> list[str]:
         if not any(entry["type"] == "network" for entry in linux.get("namespaces") or ()):
             raise InvalidInput("linux.netDevices: the container has no network namespace of its own")
     _namespaces(linux)
+    _names(document, linux.get("sysctl") or {})
     _resources(linux.get("resources") or {})
     _seccomp(linux.get("seccomp") or {})
     _devices(linux.get("devices") or ())
@@ -161,6 +162,14 @@ def _capabilities(sets: dict[str, list[str]], where: str) -> list[str]:
             told = f"{where}: can't raise ambient capability {capability}: not inheritable and permitted"
             warnings.setdefault(capability, told)
     return list(warnings.values())
+
+
+def _names(document: dict[str, Any], sysctls: dict[str, str]) -> None:
+    """The names of a container have fields, and are not to be given by a sysctl in another way. As runc."""
+    for key, field in (("kernel.hostname", "hostname"), ("kernel.domainname", "domainname")):
+        value = sysctls.get(key, sysctls.get(key.replace(".", "/")))
+        if value is not None and (field == "hostname" or document.get(field, value) != value):
+            raise InvalidInput(f"linux.sysctl: {key} is not allowed as it conflicts with the field {field}")
 
 
 def _namespaces(linux: dict[str, Any]) -> None:

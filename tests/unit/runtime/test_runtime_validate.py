@@ -138,6 +138,16 @@ def test_network_devices_have_names_that_can_be(devices: dict[str, Any]) -> None
         validate.config(put(bundle.config("true"), "linux.netDevices", devices))
 
 
+def test_names_are_not_given_by_sysctls() -> None:
+    with pytest.raises(InvalidInput, match="kernel.hostname is not allowed"):
+        validate.config(put(bundle.config("true"), "linux.sysctl", {"kernel.hostname": "x"}))
+    spec = put(bundle.config("true"), "linux.sysctl", {"kernel.domainname": "x"})
+    assert validate.config(spec) == []
+    spec["domainname"] = "y"
+    with pytest.raises(InvalidInput, match="kernel.domainname is not allowed"):
+        validate.config(spec)
+
+
 def test_network_devices_need_a_network_namespace() -> None:
     spec = put(bundle.config("true"), "linux.netDevices", {"eth0": {}})
     assert validate.config(spec) == []
@@ -149,7 +159,9 @@ def test_network_devices_need_a_network_namespace() -> None:
 def test_an_ambient_capability_that_is_not_inheritable_is_a_warning() -> None:
     spec = bundle.config("true")
     spec["process"]["capabilities"] = {
-        "bounding": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"], "ambient": ["CAP_CHOWN"]
+        "bounding": ["CAP_CHOWN"],
+        "permitted": ["CAP_CHOWN"],
+        "ambient": ["CAP_CHOWN"],
     }
     assert "can't raise ambient capability CAP_CHOWN" in validate.config(spec)[0]
 

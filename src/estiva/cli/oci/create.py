@@ -137,11 +137,11 @@ def run(context: Context, options: Options) -> int:
         _settle(made, init, options)
         notify = handover.Notify.of(made.directory)
         init.start()
-        lifecycle.started(made)
     except BaseException:
         init.close()
         context.warn(lifecycle.delete(made, force=True))
         raise
+    lifecycle.started(made)
     if notify is not None:
         notify.forward(init.pid, aside=not detach)
     if detach:

@@ -56,6 +56,9 @@ VERBS = {
 }
 
 
+_LOG = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+
+
 class Context:
     """What a verb works with: the global options, the log."""
 
@@ -83,7 +86,7 @@ class Context:
             sys.stderr.write(line)
             return
         try:
-            fd = os.open(self.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fd = os.open(self.log_file, _LOG, 0o644)
             try:
                 os.write(fd, line.encode("utf-8", "backslashreplace"))
             finally:
@@ -195,6 +198,12 @@ def _globals(context: Context, options: Options) -> None:
     context.log_file = options.text("log")
     if context.log_file in ("/dev/stderr", "/dev/null"):
         context.log_file = "" if context.log_file == "/dev/stderr" else context.log_file
+    if context.log_file:  # made at once, since callers read it whatever happens
+        try:
+            os.close(os.open(context.log_file, _LOG, 0o644))
+        except OSError as error:
+            path, context.log_file = context.log_file, ""
+            raise errors.InvalidInput(f"--log {path} can't be opened: {errors.reason(error)}") from None
     form = options.text("log-format", "text")
     if form not in ("text", "json"):
         raise UsageError(f"invalid log-format: {form}", hint="text or json")
