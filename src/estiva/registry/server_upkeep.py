@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 
 from estiva import fastjson
 from estiva.errors import Conflict, EstivaError, NotFound, StateError, Unavailable, reason
@@ -109,7 +110,9 @@ class Upkeep:
                 tasks.discard(task)
                 writer.close()
 
-        server = await asyncio.start_unix_server(client, sock=listening, limit=LINE)
+        # Its name was below an fd that is closed now: nothing for asyncio to look up or unlink.
+        leave: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+        server = await asyncio.start_unix_server(client, sock=listening, limit=LINE, **leave)
         try:
             yield
         finally:
