@@ -101,7 +101,7 @@ SERVE = Verb(
     most=0,
     examples=(
         ("estiva registry serve --listen 0.0.0.0:5000 --root /srv/registry", "until it is interrupted"),
-        ("estiva registry serve -c /etc/estiva/registry.toml", "users, rules, upstreams: docs/registry.md"),
+        ("estiva registry serve -c /etc/estiva/registry.toml", "users, rules, upstreams"),
     ),
 )
 GC = Verb(

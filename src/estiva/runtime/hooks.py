@@ -8,10 +8,10 @@
     poststart         the runtime's namespaces   start, the command runs
     poststop          the runtime's namespaces   delete, nothing is left
 
-Each gets the container's state on stdin and exactly the environment that the config gives it. Without `env` it
-gets that of the runtime, and for startContainer the command's, as with runc and crun. The working directory is
-the bundle, and for createContainer the container's root. The runtime is held up until a hook ends: one that
-outlives its timeout is killed.
+Each gets the container's state on stdin and exactly the environment that the config gives it. Without `env`
+it gets that of the runtime, and for startContainer the command's, as with runc and crun. The working
+directory is the bundle, and for createContainer the container's root. The runtime is held up until a hook
+ends: one that outlives its timeout is killed.
 """
 
 from __future__ import annotations
