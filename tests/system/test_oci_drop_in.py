@@ -4,6 +4,7 @@ import array
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -54,6 +55,16 @@ def test_the_end_of_input_reaches_who_reads_a_terminal(ours):
     out, err = process.communicate("line\n", timeout=240)
     assert process.returncode == 0, err
     assert "line" in out
+
+
+@pytest.mark.skipif(not shutil.which("script"), reason="needs script(1)")
+def test_an_end_of_file_before_the_terminal_is_raw_is_one(ours):
+    """script(1) without input types it at once: for a while it stayed a NUL byte, and cat waited for ever."""
+    folder = ours.bundle("sh", "-c", "echo up; cat", terminal=True)
+    for index in range(5):
+        words = ["script", "-qec", f"{ocikit.PROGRAM} run -b {folder} c{index}", "/dev/null"]
+        options = {"env": ours.env, "stdin": subprocess.DEVNULL, "capture_output": True, "timeout": 300}
+        assert b"up" in subprocess.run(words, check=True, **options).stdout
 
 
 def test_list_has_runc_s_order(ours):

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 TIOCSCTTY = 0x540E
+FIONREAD = 0x541B
 TIOCGWINSZ = 0x5413
 TIOCSWINSZ = 0x5414
 TIOCSPTLCK = 0x40045431
@@ -87,6 +88,11 @@ def raw(fd: int, *, keep_output: bool = False) -> list[Any]:
     mode[6][termios.VTIME] = 0
     termios.tcsetattr(fd, termios.TCSADRAIN, mode)
     return saved
+
+
+def pending(fd: int) -> int:
+    """FIONREAD: how many bytes a read of the terminal would give."""
+    return int(unpack("@i", fcntl.ioctl(fd, FIONREAD, b"\0\0\0\0"))[0])
 
 
 def plain_newlines(fd: int) -> None:
