@@ -5,6 +5,13 @@ import signal
 import tempfile
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A slow machine breaks no rule, and each run tries the same examples.
+settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+settings.load_profile("patient")
 
 pytest_plugins = ["bundle"]  # imported before any test module does, so that its assertions tell what they saw
 
