@@ -95,7 +95,7 @@ def test_a_step_has_the_default_confinement(box: Host, context: pathlib.Path) ->
 
 def test_an_interrupted_build_leaves_nothing(box: Host, context: pathlib.Path) -> None:
     number = signal.SIGINT
-    write(context, f"RUN echo started; sleep {1000 + number}")
+    write(context, f"RUN echo started; exec sleep {1000 + number}")
     child = box.start("build", context, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     assert child.stderr is not None
     while child.stderr.readline().strip() != "started":

@@ -60,7 +60,7 @@ def test_build(box, victims):
 
 def test_a_step_ends_with_its_builder(box):
     marker = f"27{os.getpid()}"
-    text = f"FROM {IMAGE}\nRUN sleep {marker}\n"
+    text = f"FROM {IMAGE}\nRUN exec sleep {marker}\n"
     child = box.start(
         "build", "-f", "-", str(box.folder) + "/context", stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
@@ -75,7 +75,7 @@ def test_a_step_ends_with_its_builder(box):
 
 def test_a_builder_hears_of_a_killed_monitor(box):
     marker = f"28{os.getpid()}"
-    text = f"FROM {IMAGE}\nRUN sleep {marker}\n"
+    text = f"FROM {IMAGE}\nRUN exec sleep {marker}\n"
     child = box.start("build", "-", stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     child.stdin.write(text.encode())
     child.stdin.close()

@@ -59,7 +59,7 @@ def test_is_process_one_alone_in_its_namespaces(box):
 
 def test_children_end_with_the_main_process(box):
     marker = f"31{os.getpid()}"
-    run(box, IMAGE, "sh", "-c", f"sleep {marker} & sleep {marker} & exit 0")
+    run(box, IMAGE, "sh", "-c", f"(exec sleep {marker}) & (exec sleep {marker}) & exit 0")
     assert subprocess.run(["pgrep", "-f", f"^sleep {marker}$"], capture_output=True).returncode == 1
 
 
