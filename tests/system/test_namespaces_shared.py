@@ -131,7 +131,7 @@ def test_shared_memory_of_the_host(box):
 
 
 def alive(marker):
-    return subprocess.run(["pgrep", "-f", f"^sleep {marker}"], capture_output=True).returncode == 0
+    return subprocess.run(["pgrep", "-f", f"^sleep {marker}$"], capture_output=True).returncode == 0
 
 
 @pytest.mark.parametrize("mode", ["host", "container:lender"])
