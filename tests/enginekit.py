@@ -80,9 +80,8 @@ APPLETS = [
 
 @functools.cache
 def busybox_tar():
-    """A tar of a tiny root filesystem, made once for each test process."""
-    folder = tempfile.mkdtemp(prefix="estiva-busybox-")
-    path = f"{folder}/busybox.tar"
+    """The path of a tar of a tiny root filesystem, made once for each test process, in its memory."""
+    path = f"/proc/{os.getpid()}/fd/{os.memfd_create('busybox.tar')}"
     busybox = shutil.which("busybox") or "/bin/busybox"
     with tarfile.open(path, "w") as tar:
 
@@ -103,9 +102,6 @@ def busybox_tar():
         passwd = b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\nuser:x:1000:1000::/home:/bin/sh\n"
         add("etc/passwd", tarfile.REGTYPE, 0o644, data=passwd)
         add("etc/group", tarfile.REGTYPE, 0o644, data=b"root:x:0:\nuser:x:1000:\nextra:x:2000:user\n")
-    import atexit
-
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return path
 
 
