@@ -360,6 +360,23 @@ def test_network_devices_come_along(ours):
     assert "if0" in done.stdout.split(), done.stderr
 
 
+def test_no_pivot_vouches_for_no_unmasked_proc(ours):
+    """The host's procfs, whole and still in the mount namespace, must not let the container mount another."""
+
+    def change(config):
+        # an applet of busybox unshares; it is asked for by its own name
+        for kind in ("bounding", "effective", "permitted"):
+            config["process"]["capabilities"][kind] += ["CAP_SETFCAP"]
+        config["linux"]["maskedPaths"] = ["/proc/kcore", "/proc/timer_list", "/proc/keys"]
+
+    script = "busybox unshare -Urmpf sh -c 'mount -t proc none /proc && echo mounted'; echo then; ls /proc/1 | wc -l"
+    folder = ours.bundle("sh", "-c", script, change=change)
+    _, out, err = ours.run("run", "--no-pivot", "-b", folder, "c")
+    assert "then" in out and "mounted" not in out
+    assert "ermitted" in err or "ermission denied" in err
+    assert os.path.ismount("/proc")  # ours
+
+
 def test_errors_for_programs_are_one_line(ours):
     assert len(ours.fails("run", "-b", ours.bundle("/no/such"), "c").splitlines()) == 1
 

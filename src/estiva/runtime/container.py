@@ -171,6 +171,8 @@ def create(
         process.filtered(config["linux"]["seccomp"], state)
     plan = Plan(config, rootfs, process, cgroup=cgroup, init=init)
     plan.listener, plan.hooks, plan.pivot = listener, hooks or None, pivot
+    if not pivot:
+        from estiva.runtime import nopivot  # noqa: F401  (now, so that the child doesn't have to)
     held: list[int] = []
     try:
         joins: list[tuple[str, int, int]] = []

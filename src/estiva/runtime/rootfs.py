@@ -118,6 +118,9 @@ def pivot(root: int, here: int, propagation: str, readonly: bool, chroot: bool =
     """
     os.fchdir(root)
     if chroot:
+        from estiva.runtime import nopivot  # loaded by the parent
+
+        nopivot.hide_kernel_filesystems(root)
         os.chroot(".")
     else:
         _drop_old_root(root, here)
