@@ -148,9 +148,23 @@ async def listening(
         runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=config.stop_timeout)
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
-        await web.SockSite(runner, bound, ssl_context=tls).start()
+        site = web.SockSite(runner, bound, ssl_context=tls)
+        await site.start()
+        stack.push_async_callback(_drain, site, context.metrics, config.stop_timeout)
         host, port = bound.getsockname()[:2]
         yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def _drain(site: web.SockSite, metrics: Metrics, seconds: float) -> None:
+    """No new connections, and time for the requests that run.
+
+    aiohttp's own shutdown waits too, but reads nothing more meanwhile: an upload would never end.
+    """
+    await site.stop()
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while metrics.running and loop.time() < end:
+        await asyncio.sleep(0.02)
 
 
 def _records(path: str, stack: contextlib.AsyncExitStack) -> Log:
