@@ -31,8 +31,9 @@ def podman(machine):
     folder = machine.folder
     # podman 4 asks for these at 1048576 of its own accord, which may be more than we can give
     limits = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
-    hard = {name: min(resource.getrlimit(which)[1] % 2**64, 1 << 20) for name, which in limits.items()}
-    words = ", ".join(f'"{name}={most}:{most}"' for name, most in hard.items())
+    most = {"nofile": 1 << 20, "nproc": 32768}  # podman 4.9 has lowered its own to pid_max
+    hard = {name: min(resource.getrlimit(which)[1] % 2**64, most[name]) for name, which in limits.items()}
+    words = ", ".join(f'"{name}={limit}:{limit}"' for name, limit in hard.items())
     pathlib.Path(folder, "containers.conf").write_text(f"[containers]\ndefault_ulimits = [{words}]\n")
     machine.env["CONTAINERS_CONF"] = f"{folder}/containers.conf"
     return ocikit.Engine(

@@ -137,13 +137,22 @@ def alive(marker):
 @pytest.mark.parametrize("mode", ["host", "container:lender"])
 def test_children_end_with_the_main_process_in_a_shared_pid_namespace(box, mode):
     marker = f"47{os.getpid()}"
-    script = f"(sleep {marker} &) ; (setsid sleep {marker} &) ; kill -0 1 && exit 4"
+    script = f"(exec sleep {marker} &) ; (setsid sleep {marker} &) ; kill -0 1 && exit 4"
     box.estiva(
         "run", "--rm", "--network", "none", "--pid", mode, "--init", IMAGE, "sh", "-c", script, status=4
     )
     assert not alive(marker)
     container = box.out(
-        "run", "-d", "--network", "none", "--pid", mode, IMAGE, "sh", "-c", f"sleep {marker} & sleep {marker}"
+        "run",
+        "-d",
+        "--network",
+        "none",
+        "--pid",
+        mode,
+        IMAGE,
+        "sh",
+        "-c",
+        f"(exec sleep {marker}) & exec sleep {marker}",
     )
     eventually(lambda: alive(marker))
     box.estiva("kill", container)
