@@ -14,7 +14,6 @@ import pytest
 from estiva.oci import config as configs
 from estiva.paths import Paths
 from estiva.registry import client
-from estiva.registry.server_config import Config
 from estiva.store import Store
 from unit.registry.registry_support import (
     QUICK,
@@ -157,19 +156,17 @@ def test_many_pulls_at_once(served, stores):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_server_stops_at_once_when_idle(tmp_path, number):
-    with server_process(tmp_path) as running:
+    with server_process(tmp_path, stop_timeout=3600) as running:
         ask(running.found, "GET", "/v2/")
-        before = time.monotonic()
         running.send_signal(number)
-        assert running.wait(60) == 0
-        assert time.monotonic() - before < Config().stop_timeout
+        assert running.wait(300) == 0
 
 
 def test_a_running_download_ends_before_the_server_does(tmp_path):
     import http.client
 
     blob = os.urandom(20_000_000)
-    with server_process(tmp_path) as running:
+    with server_process(tmp_path, stop_timeout=300) as running:
         digest = push_blob(running.found, "a", blob)
         connection = http.client.HTTPConnection(running.found)
         connection.request("GET", f"/v2/a/blobs/{digest}")

@@ -188,7 +188,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
 
 def test_an_upload_ends_before_the_server_does(tmp_path):
     blob = os.urandom(2_000_000)
-    with serving(tmp_path) as server:
+    with serving(tmp_path, text="stop-timeout = 300\n") as server:  # the disk may be busy
         connection = http.client.HTTPConnection(server.address, timeout=120)
         connection.putrequest("POST", f"/v2/a/b/blobs/uploads/?digest={sha256(blob)}")
         connection.putheader("Content-Length", str(len(blob)))

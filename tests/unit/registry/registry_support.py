@@ -482,13 +482,15 @@ def process(arguments, ready, **options):
 SERVE = """
 import sys
 from estiva.registry.server import serve
-serve(sys.argv[1], sys.argv[2], ready=lambda address: print(address, flush=True))
+from estiva.registry.server_config import Config
+config = Config(stop_timeout=float(sys.argv[3]))
+serve(sys.argv[1], sys.argv[2], ready=lambda address: print(address, flush=True), config=config)
 """
 
 
-def server_process(root, listen="127.0.0.1:0"):
+def server_process(root, listen="127.0.0.1:0", stop_timeout=10):
     """Our server in a process of its own; `.found` is its address."""
-    arguments = [sys.executable, "-c", SERVE, listen, str(root)]
+    arguments = [sys.executable, "-c", SERVE, listen, str(root), str(stop_timeout)]
     return process(arguments, address_of, env={**os.environ, "PYTHONPATH": SOURCE})
 
 
