@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import threading
 from pathlib import Path
 
@@ -205,13 +207,16 @@ def test_kernel_filesystems_are_not_mounted_behind_a_symlink(rootfs: Rootfs, nam
         run(config("true"), rootfs)
 
 
-def test_a_fake_proc_is_not_taken_for_one(rootfs: Rootfs, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["/var/tmp", "/dev/shm"])
+def test_a_fake_proc_is_not_taken_for_one(rootfs: Rootfs, place: str, request: pytest.FixtureRequest) -> None:
     """A volume at /proc, with the real procfs elsewhere: masks over the fake would guard nothing."""
-    (tmp_path / "sys").mkdir()
-    (tmp_path / "keys").write_text("")
+    fake = tempfile.mkdtemp(prefix="estiva-test-", dir=place)
+    request.addfinalizer(lambda: shutil.rmtree(fake))
+    os.mkdir(f"{fake}/sys")
+    Path(fake, "keys").write_text("")
     spec = config("true")
     spec["mounts"] = [
-        {"destination": "/proc", "source": str(tmp_path), "options": ["rbind"]},
+        {"destination": "/proc", "source": fake, "options": ["rbind"]},
         {"destination": "/real", "type": "proc", "source": "proc"},
     ]
     with pytest.raises(EngineError, match="it is not in a procfs"):

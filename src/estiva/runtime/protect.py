@@ -31,10 +31,20 @@ def _open(root: int, path: str) -> int | None:
     if wanted is not None:
         magic = fs.fstatfs(fd)
         # A mount on top of a part of it (cgroups under /sys, a read-only /proc/sys) is of another type.
-        if magic != wanted and magic not in (fs.TMPFS_MAGIC, fs.CGROUP_SUPER_MAGIC, fs.CGROUP2_SUPER_MAGIC):
+        parts = (fs.TMPFS_MAGIC, fs.CGROUP_SUPER_MAGIC, fs.CGROUP2_SUPER_MAGIC)
+        if magic != wanted and not (magic in parts and _magic(root, top) == wanted):
             os.close(fd)
             raise OSError(errno.EXDEV, f"it is not in a {top}fs", path)
     return fd
+
+
+def _magic(root: int, name: str) -> int:
+    """The type of the filesystem of a directory of the root itself."""
+    fd = fs.open_in_root(root, name, os.O_PATH, follow=False)
+    try:
+        return fs.fstatfs(fd)
+    finally:
+        os.close(fd)
 
 
 def mask(root: int, paths: list[str]) -> None:
