@@ -237,6 +237,8 @@ def test_docker_logs_in_pushes_and_pulls():
             *("env", f"PYTHONPATH={SOURCE}", f"ESTIVA_ROOT={folder}/state", sys.executable, "-m", "estiva"),
             *("registry", "serve", "-c", f"{folder}/registry.toml"),
         )
+        answers = "import socket; socket.create_connection(('127.0.0.1', 5000)).close()"
+        machine.until(sys.executable, "-c", answers)
         (folder / "daemon.json").write_text(
             json.dumps(
                 {
