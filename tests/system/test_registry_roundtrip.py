@@ -124,7 +124,8 @@ def test_a_pull_that_was_killed_goes_on_in_the_next(served, stores, tmp_path):
     with Proxy(served.found, [Fault(digest, "stall", 2_000_000)]) as proxy:
         arguments = [store.paths.root, store.paths.run_root, str(reference(proxy.address))]
         killed = subprocess.Popen(
-            [sys.executable, "-c", PULL, *arguments], env={**os.environ, "PYTHONPATH": SOURCE}
+            [sys.executable, "-c", PULL, *arguments],
+            env={**os.environ, "PYTHONPATH": SOURCE, "ESTIVA_REGISTRY_STALL": "3600"},
         )
         part = f"{store.paths.ingest}/{digest}.part"
         wait_for(lambda: os.path.exists(part) and os.path.getsize(part) >= 1 << 20)
