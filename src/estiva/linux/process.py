@@ -43,6 +43,7 @@ SECCOMP_FILTER_FLAG_TSYNC = 1
 SECCOMP_FILTER_FLAG_TSYNC_ESRCH = 16
 MAX_FD = 0xFFFFFFFF
 
+CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN = 6, 7, 21  # capabilities(7)
 _CAPABILITY_VERSION_3 = 0x20080522
 _bounding = -1
 _known = 0
@@ -199,6 +200,11 @@ def capget(pid: int = 0) -> tuple[int, int, int]:
     check(_capget(pack("@Ii", _CAPABILITY_VERSION_3, pid), data), "capabilities")
     e, p, i, eh, ph, ih = unpack("@6I", data.raw)
     return e | eh << 32, p | ph << 32, i | ih << 32
+
+
+def may(capability: int) -> bool:
+    """Whether we have a capability, in our own user namespace."""
+    return bool(capget()[0] >> capability & 1)
 
 
 def close_range(first: int, last: int = MAX_FD, flags: int = 0) -> None:

@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from estiva.runtime.rootfs import Rootfs
 
 
-SETUID, SYS_ADMIN = 7, 21  # capabilities(7)
-
-
 class Init:
     """A started child. `pid` and `pidfd` at once, `console` (the pty's master, or -1) after `ready`.
 
@@ -181,8 +178,8 @@ def create(
             from estiva.runtime import joining
 
             joins, user = joining.open_namespaces(plan, held)
-        for mount in plan.mounts if mounted else ():
-            if mounted and mount.bind and mount.destination in mounted:
+        for mount in plan.mounts:
+            if mounted is not None and mount.bind and mount.destination in mounted:
                 mount.fd = sync.at_least(os.dup(mounted[mount.destination]), 3 + preserve_fds)
                 held.append(mount.fd)
         if plan.foreign or not plan.own_mounts or plan.sharing:
@@ -194,7 +191,7 @@ def create(
         early = plan.flags & ~(ns.CLONE_NEWCGROUP | ns.CLONE_NEWTIME)
         if user >= 0:
             child_init = joining.clone_into_user(early, joins, user, plan)
-        elif joins and confined():
+        elif joins and ns.in_user_namespace():  # as under podman: the machine's can't be gone back to
             from estiva.runtime import joining
 
             child_init = joining.clone_into_user(early, joins, -1, plan)
@@ -282,7 +279,7 @@ def _open_sources(plan: Plan, held: list[int]) -> None:
     his rights, as root of the user namespace.
     """
     least = 3 + plan.process.preserve_fds
-    everything = not plan.own_mounts or (plan.foreign and may(SYS_ADMIN))
+    everything = not plan.own_mounts or (plan.foreign and proc.may(proc.CAP_SYS_ADMIN))
     if everything:
         plan.root_fd = sync.at_least(plan.rootfs.mount(), least)
         held.append(plan.root_fd)
@@ -293,18 +290,6 @@ def _open_sources(plan: Plan, held: list[int]) -> None:
             held.append(mount.fd)
 
 
-def may(capability: int) -> bool:
-    """Whether we have a capability, in our own user namespace."""
-    return bool(proc.capget()[0] >> capability & 1)
-
-
-def confined() -> bool:
-    """Whether we are in a user namespace, as under podman: a namespace of the machine's can't be gone back
-    to."""
-    with open("/proc/self/uid_map", "rb") as file:
-        return file.read().split() != [b"0", b"0", b"4294967295"]
-
-
 def _has_peers(mount: Mount) -> bool:
     from estiva.runtime import peers
 
@@ -313,7 +298,7 @@ def _has_peers(mount: Mount) -> bool:
 
 def _map_ids(init: Init, plan: Plan, cgroup: Cgroup | None) -> None:
     """Write the child's id maps (user_namespaces(7)), place it in its cgroup, and let it go on."""
-    privileged = may(SETUID)
+    privileged = proc.may(proc.CAP_SETUID)
     if not privileged:
         from estiva.runtime import rootless
 

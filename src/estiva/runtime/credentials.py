@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from estiva.runtime.notify import Notifier
     from estiva.runtime.user import Identity
 
-_SETGID_BIT = 1 << 6
 _SYS_ADMIN_BIT = 1 << 21
 
 
@@ -83,7 +82,7 @@ def set_groups(groups: list[int]) -> None:
         if groups:
             words = "supplementary groups can't be set in this user namespace"
             raise PermissionError(errno.EPERM, words, " ".join(map(str, groups))) from None
-        if not process.capget()[0] & _SETGID_BIT:  # that, with the capability, is the only reason
+        if not process.may(process.CAP_SETGID):  # that, with the capability, is the only reason
             raise
 
 

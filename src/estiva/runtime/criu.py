@@ -209,14 +209,8 @@ class Entry:
         before, _, after = line.partition(" - ")
         words = before.split(" ")
         self.id, self.parent = int(words[0]), int(words[1])
-        self.root, self.point = unescape(words[3]), unescape(words[4])
+        self.root, self.point = mnt.unescape(words[3]), mnt.unescape(words[4])
         self.fstype = after.split(" ")[0]
-
-
-def unescape(text: str) -> str:
-    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(code, char)
-    return text
 
 
 def table(pid: int | str) -> dict[int, Entry]:
@@ -226,16 +220,12 @@ def table(pid: int | str) -> dict[int, Entry]:
     return {entry.id: entry for entry in entries}
 
 
-def mount_id(fd: int, pid: int | str = "self") -> int:
-    """The id of the mount that an fd is on (proc_pid_fdinfo(5)); -1 when the fd is gone."""
+def mount_of(fd: int, pid: int | str = "self") -> int:
+    """The id of the mount that an fd is on; -1 when the fd is gone."""
     try:
-        with open(f"/proc/{pid}/fdinfo/{fd}") as file:
-            for line in file:
-                if line.startswith("mnt_id:"):
-                    return int(line[7:])
-    except OSError:
-        pass
-    return -1
+        return mnt.mount_id(fd, pid)
+    except (OSError, StopIteration):
+        return -1
 
 
 def outside(made: Container) -> list[tuple[str, str]]:
@@ -283,7 +273,7 @@ def _mount_at(root: int, path: str) -> int:
     except OSError:
         return -1
     try:
-        return mount_id(fd)
+        return mount_of(fd)
     finally:
         os.close(fd)
 
@@ -298,7 +288,7 @@ def _device_at(root: int, entry: Entry) -> int:
         return 0
     try:
         status = os.fstat(fd)
-        if mount_id(fd) != entry.id or not (stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)):
+        if mount_of(fd) != entry.id or not (stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)):
             return 0
         return status.st_rdev
     finally:
@@ -320,7 +310,7 @@ def _descriptors(made: Container, images: int) -> list[str]:
         except OSError:
             continue  # it has just ended
         for fd in fds:
-            mount = mount_id(fd, pid)
+            mount = mount_of(fd, pid)
             try:
                 status = os.stat(f"/proc/{pid}/fd/{fd}")
             except OSError:

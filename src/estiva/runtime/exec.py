@@ -9,7 +9,7 @@ from estiva.linux import namespace as ns
 from estiva.linux import process as proc
 from estiva.runtime import command, sync
 from estiva.runtime import init as child
-from estiva.runtime.container import SYS_ADMIN, Init, clone, confined, may
+from estiva.runtime.container import Init, clone
 from estiva.runtime.plan import Process, personality
 
 TYPE_CHECKING = False
@@ -74,7 +74,7 @@ def execute(
         # An ordinary user may join nothing before the user namespace, and from there is no way back; nor may
         # he join what is the machine's, where he is already.
         before = 0
-        if not may(SYS_ADMIN) or confined():
+        if not proc.may(proc.CAP_SYS_ADMIN) or ns.in_user_namespace():
             before = ns.CLONE_NEWPID | (flags & ns.CLONE_NEWUSER)
             for flag, name in ns.NAMESPACES.values():
                 if flag & flags and not differs(pid, name):

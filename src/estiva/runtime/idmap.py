@@ -10,13 +10,12 @@ import _signal
 import errno
 import os
 
-from estiva.errors import EngineError, InvalidInput, Unsupported
+from estiva.errors import InvalidInput, Unsupported
 from estiva.linux import fsid
 from estiva.linux import mount as mnt
 from estiva.linux import namespace as ns
 from estiva.linux.libc import AT_FDCWD, AT_RECURSIVE
-from estiva.runtime import init as child
-from estiva.runtime import sync
+from estiva.runtime import errand, sync
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,24 +86,9 @@ def overlay(rootfs: Rootfs) -> int:
     mount namespace of its own too, since overlayfs takes layers by name, and before Linux 6.15 no detached
     ones. Raises Unsupported, StepFailed.
     """
-    mine, theirs = sync.pair(3)
-    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, child.ALL_SIGNALS)
-    try:
-        pid, pidfd = ns.clone3(ns.CLONE_NEWNS)
-        if pid == 0:
-            child.run(theirs, lambda: _hand_over(rootfs, theirs))
-    finally:
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
-        theirs.close()
-    try:
-        kind, payload, fd = mine.receive()
-    finally:
-        mine.close()
-        os.waitpid(pid, 0)
-        os.close(pidfd)
-    if fd >= 0:
-        return fd
-    raise sync.decode(payload) if kind == sync.ERROR else EngineError("mounting the layers ended in silence")
+    return errand.fetch(
+        ns.CLONE_NEWNS, lambda channel: _hand_over(rootfs, channel), "mounting the layers ended in silence"
+    )
 
 
 def _hand_over(rootfs: Rootfs, channel: sync.Channel) -> None:

@@ -18,8 +18,8 @@ from estiva.linux import fs
 from estiva.linux import mount as mnt
 from estiva.linux import namespace as ns
 from estiva.linux import process as proc
+from estiva.runtime import errand, sync
 from estiva.runtime import init as child
-from estiva.runtime import sync
 from estiva.runtime.container import Init
 
 TYPE_CHECKING = False
@@ -154,10 +154,9 @@ def borrow_tmpfs(pidfd: int, path: str) -> int:
     A process of its own goes into that mount namespace for it: before Linux 6.15 only a mount of one's own
     can be copied, and what is there is the other container's to shape. Raises Conflict when there is none.
     """
-    mine, theirs = sync.pair(3)
 
-    def inside() -> None:
-        theirs.step = f"take {path} of the other container"
+    def inside(channel: sync.Channel) -> None:
+        channel.step = f"take {path} of the other container"
         proc.set_dumpable(False)
         child.forbid_imports()
         ns.setns(pidfd, ns.CLONE_NEWNS, "mount namespace")
@@ -167,22 +166,6 @@ def borrow_tmpfs(pidfd: int, path: str) -> int:
             raise Conflict(f"the other container has no tmpfs at {path} to share")
         copy = mnt.clone_tree("", dirfd=where)
         mnt.mount_setattr(copy, "", propagation=mnt.MS_PRIVATE)
-        theirs.send_fd(sync.READY, copy)
+        channel.send_fd(sync.READY, copy)
 
-    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, child.ALL_SIGNALS)
-    try:
-        pid, other = ns.clone3(0)
-        if pid == 0:
-            child.run(theirs, inside)
-    finally:
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
-        theirs.close()
-    try:
-        kind, payload, fd = mine.receive()
-    finally:
-        mine.close()
-        os.waitpid(pid, 0)
-        os.close(other)
-    if fd >= 0:
-        return fd
-    raise sync.decode(payload) if kind == sync.ERROR else EngineError(f"{path} could not be taken")
+    return errand.fetch(0, inside, f"{path} could not be taken")

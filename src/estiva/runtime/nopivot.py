@@ -24,25 +24,13 @@ def hide_kernel_filesystems(root: int) -> None:
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         lines = [line.split(" ") for line in file]
     inside: set[str] = set()
-    new = {_mount_id(root)}
+    new = {str(mnt.mount_id(root))}
     while new:
         inside |= new
         new = {fields[0] for fields in lines if fields[1] in new and fields[0] not in inside}
     for fields in reversed(lines):
         if fields[0] not in inside and fields[fields.index("-") + 1] in _KINDS:
-            _hide(_unescape(fields[4]))
-
-
-def _mount_id(fd: int) -> str:
-    with open(f"/proc/self/fdinfo/{fd}") as file:
-        return next(line.split()[1] for line in file if line.startswith("mnt_id:"))
-
-
-def _unescape(text: str) -> str:
-    """Blanks and the like are octal in mountinfo: proc_pid_mountinfo(5)."""
-    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(code, char)
-    return text
+            _hide(mnt.unescape(fields[4]))
 
 
 def _hide(place: str) -> None:

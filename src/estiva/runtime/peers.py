@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 
+from estiva.linux.mount import mount_id
+
 
 def shared(path: str) -> bool:
     """Whether the mount that holds `path`, or one below `path`, shares its mounts with others."""
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
-            number = file.read().partition(b"mnt_id:")[2].split(None, 1)[0]
+        number = b"%d" % mount_id(fd)
         real = os.fsencode(os.readlink(f"/proc/self/fd/{fd}")).rstrip(b"/") + b"/"
     finally:
         os.close(fd)

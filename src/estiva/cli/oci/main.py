@@ -120,8 +120,9 @@ def default_root() -> str:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     ordinary = os.geteuid() != 0
     if runtime and not ordinary:
-        with open("/proc/self/uid_map") as file:
-            ordinary = file.read().split() != ["0", "0", "4294967295"]
+        from estiva.linux import namespace
+
+        ordinary = namespace.in_user_namespace()
     return f"{runtime}/estiva-oci" if ordinary and runtime else "/run/estiva-oci"
 
 
@@ -220,8 +221,9 @@ def _rootless() -> bool:
         return True
     if os.environ.get("USER", "root") in ("", "root"):
         return False
-    with open("/proc/self/uid_map") as file:
-        return file.read().split()[2:] != ["4294967295"]
+    from estiva.linux import namespace
+
+    return namespace.in_user_namespace()
 
 
 def _unknown(word: str) -> UsageError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from estiva.errors import InvalidInput, Unsupported
+from estiva.linux.mount import unescape
 
 DEFAULT_PARENT = "/estiva"
 
@@ -39,15 +40,6 @@ class Layout:
         self.hybrid = hybrid
 
 
-def _unescape(text: str) -> str:
-    """A mount point of /proc/PID/mountinfo, where blank, tab, newline and backslash are octal: proc(5)."""
-    if "\\" not in text:
-        return text
-    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(code, char)
-    return text
-
-
 def parse(mountinfo: str) -> Layout:
     """The layout that a /proc/PID/mountinfo tells of. Raises Unsupported when no cgroup hierarchy is
     mounted."""
@@ -59,7 +51,7 @@ def parse(mountinfo: str) -> Layout:
             continue
         before, _, after = line.partition(" - ")
         fields = after.split(" ")
-        point = _unescape(before.split(" ")[4])
+        point = unescape(before.split(" ")[4])
         if fields[0] == "cgroup2":
             # The same tree may be mounted twice; the usual place is the one that others will look at.
             if not unified or point == "/sys/fs/cgroup":

@@ -16,8 +16,7 @@ from estiva.runtime.cgroup.control import part, text, whole
 from estiva.runtime.cgroup.dbus import Bus, Refused
 from estiva.runtime.cgroup.layout import clean, layout
 from estiva.runtime.cgroup.v2 import CgroupV2
-from estiva.runtime.cgroup.v2_limits import _real_root as real_root
-from estiva.runtime.cgroup.v2_limits import cpu_weight
+from estiva.runtime.cgroup.v2_limits import cpu_weight, real_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import errno
 import os
 
 from estiva.errors import InvalidInput, LimitRefused, Unsupported, oneline
+from estiva.linux.namespace import in_user_namespace
 from estiva.runtime.cgroup.control import (
     device,
     hugepage_name,
@@ -231,7 +232,7 @@ def _devices(group: CgroupV2, rules: list[dict[str, Any]]) -> None:
             bpf.detach_device_program(fd, program_id)
     except OSError as error:
         # In a user namespace no one may attach it, and no one can make a device node that works either.
-        if error.errno == errno.EPERM and not _real_root():
+        if error.errno == errno.EPERM and not real_root():
             return
         why = os.strerror(error.errno or 0).lower()
         raise Unsupported(f"the device rules of cgroup {group.path} can't be set: bpf: {why}") from error
@@ -241,6 +242,6 @@ def _devices(group: CgroupV2, rules: list[dict[str, Any]]) -> None:
             os.close(loaded)
 
 
-def _real_root() -> bool:
+def real_root() -> bool:
     """Whether the caller is uid 0 of the first user namespace."""
-    return os.geteuid() == 0 and read_or("/proc/self/uid_map").split() in ([], ["0", "0", "4294967295"])
+    return os.geteuid() == 0 and not in_user_namespace()
