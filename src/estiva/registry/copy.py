@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from estiva.errors import IntegrityError, InvalidInput
 from estiva.oci import image as documents
@@ -18,6 +19,7 @@ from estiva.oci.reference import Reference
 from estiva.registry.ends import FromLayout, FromStore, Here, There
 from estiva.registry.fetch import Fetched
 from estiva.registry.progress import Progress
+from estiva.registry.pump import for_each
 from estiva.registry.settings import Settings
 from estiva.registry.targets import Repository, ToArchive, ToFolder
 from estiva.registry.transport import Transport
@@ -99,7 +101,7 @@ class _Copying:
     async def _target(self, transport: Transport, goal: Goal) -> Target:
         if isinstance(goal, Reference):
             remote = await transport.remote(goal.registry, goal.repository)
-            return Repository(remote, goal, self.pool, self.progress)
+            return Repository(remote, goal, self.progress)
         where, tag = goal
         if isinstance(where, str):
             return ToFolder(where, tag, self.pool, self.progress)
@@ -114,7 +116,8 @@ class _Copying:
             top = await self._choose(source, top)
         blobs: dict[str, int] = {}
         below = await self._collect(source, top, blobs, 0)
-        await self._blobs(source, target, blobs)
+        parallel = min(target.parallel, self.settings.parallel)
+        await for_each(parallel, partial(target.blob, source), blobs.items())
         for document in below:
             await target.document(document)
         await target.finish(top)
@@ -156,18 +159,3 @@ class _Copying:
             else:
                 blobs[item["digest"]] = item["size"]
         return found
-
-    async def _blobs(self, source: Source, target: Target, blobs: dict[str, int]) -> None:
-        slots = asyncio.Semaphore(min(target.parallel, self.settings.parallel))
-
-        async def one(digest: str, size: int) -> None:
-            async with slots:
-                await target.blob(source, digest, size)
-
-        tasks = [asyncio.ensure_future(one(digest, size)) for digest, size in blobs.items()]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 
 from estiva.errors import EstivaError, IntegrityError, NotFound
 from estiva.registry import grammar
+from estiva.registry.fetch import ACCEPT
 from estiva.registry.pump import Gather
 from estiva.registry.server_documents import inspect
 from estiva.registry.settings import Settings
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from estiva.registry.transport import Remote
     from estiva.registry.uploads import Upload
 
-ACCEPT = ", ".join((*grammar.MANIFEST_TYPES, *grammar.INDEX_TYPES))
 FRESH = 300.0  # seconds that a tag is believed without asking again
 FETCHES = 16  # downloads at once
 REMEMBERED = 10_000

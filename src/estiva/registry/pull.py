@@ -7,9 +7,9 @@ Layers are keyed by diffID, so those that are here are skipped, and one that bre
 
 from __future__ import annotations
 
-import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from estiva.errors import EstivaError, IntegrityError, InvalidInput, NotFound
 from estiva.oci import digest as digests
@@ -20,7 +20,7 @@ from estiva.registry import grammar
 from estiva.registry.download import Download, open_sink
 from estiva.registry.fetch import Fetched, get_manifest, head_digest, pull_scopes
 from estiva.registry.progress import Progress
-from estiva.registry.pump import call
+from estiva.registry.pump import call, for_each
 from estiva.registry.settings import Settings
 from estiva.registry.transport import Broken, Remote, Transport
 
@@ -224,42 +224,29 @@ class Pull:
     async def _layers(self, remote: Remote, layers: list[dict[str, Any]], diff_ids: list[str]) -> None:
         """Every layer that is not here, `parallel` at a time; the first error cancels the others, whose bytes
         stay on the disk."""
-        slots = asyncio.Semaphore(self.settings.parallel)
         wanted = dict(zip(diff_ids, layers, strict=True))
         for diff_id, layer in wanted.items():
             self.progress.say(
                 layer["digest"], "exists" if self.layers.has(diff_id) else "waiting", 0, layer["size"]
             )
-        tasks = [
-            asyncio.ensure_future(self._layer(remote, slots, diff_id, layer))
-            for diff_id, layer in wanted.items()
-            if not self.layers.has(diff_id)
-        ]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        missing = [item for item in wanted.items() if not self.layers.has(item[0])]
+        await for_each(self.settings.parallel, partial(self._layer, remote), missing)
 
-    async def _layer(
-        self, remote: Remote, slots: asyncio.Semaphore, diff_id: str, layer: Mapping[str, Any]
-    ) -> None:
+    async def _layer(self, remote: Remote, diff_id: str, layer: Mapping[str, Any]) -> None:
         digest, size = layer["digest"], layer["size"]
-        async with slots:
-            sink = await open_sink(lambda: self.layers.ingest(digest, size, layer["mediaType"], diff_id))
-            try:
-                if sink.complete:
-                    self.progress.say(digest, "exists", size, size)
-                    return
-                download = Download(
-                    remote, self.place.repository, digest, size, pool=self.pool, progress=self.progress
-                )
-                await download.into(sink)
-            except NotFound as error:
-                raise IntegrityError(f"{self.reference} is incomplete at the registry: {error}") from None
-            finally:
-                await call(self.pool, sink.close)
+        sink = await open_sink(lambda: self.layers.ingest(digest, size, layer["mediaType"], diff_id))
+        try:
+            if sink.complete:
+                self.progress.say(digest, "exists", size, size)
+                return
+            download = Download(
+                remote, self.place.repository, digest, size, pool=self.pool, progress=self.progress
+            )
+            await download.into(sink)
+        except NotFound as error:
+            raise IntegrityError(f"{self.reference} is incomplete at the registry: {error}") from None
+        finally:
+            await call(self.pool, sink.close)
         self.progress.say(digest, "done", size, size)
 
     def _keep(self, config: bytes, top: Fetched, manifest: Fetched) -> Image:

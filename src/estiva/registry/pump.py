@@ -6,7 +6,7 @@ import asyncio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Iterable
     from concurrent.futures import Executor
     from typing import Any, TypeVar
 
@@ -23,6 +23,26 @@ async def call(pool: Executor | None, function: Callable[..., T], *arguments: ob
     except BaseException:
         await _outlast(running)
         raise
+
+
+async def for_each(
+    parallel: int, work: Callable[..., Awaitable[None]], arguments: Iterable[tuple[Any, ...]]
+) -> None:
+    """`work` with each of the arguments, `parallel` at a time. The first error cancels the others, and comes
+    out when all of them have ended."""
+    slots = asyncio.Semaphore(parallel)
+
+    async def one(given: tuple[Any, ...]) -> None:
+        async with slots:
+            await work(*given)
+
+    tasks = [asyncio.ensure_future(one(given)) for given in arguments]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _outlast(running: asyncio.Future[Any]) -> None:

@@ -8,15 +8,15 @@ here gets a manifest made the same way every time.
 
 from __future__ import annotations
 
-import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from estiva.errors import IntegrityError
 from estiva.oci.reference import Reference
 from estiva.registry.ends import FromStore, Here
 from estiva.registry.fetch import Fetched
 from estiva.registry.plan import AS_IT_CAME, Packing, Plan, plan, plan_index
-from estiva.registry.pump import call
+from estiva.registry.pump import call, for_each
 from estiva.registry.targets import Repository
 from estiva.registry.transport import Remote, Transport
 
@@ -78,23 +78,11 @@ class Push:
 
     async def _send(self, remote: Remote, what: Plan) -> None:
         source = Here(FromStore(self.store, what), self.pool, self.progress)
-        target = Repository(remote, self.reference, self.pool, self.progress, self.siblings)
-        slots = asyncio.Semaphore(self.settings.parallel)
-
-        async def one(digest: str, size: int) -> None:
-            async with slots:
-                await target.blob(source, digest, size)
-
+        target = Repository(remote, self.reference, self.progress, self.siblings)
         blobs: dict[str, int] = {}
         for each in (what, *what.members):
             blobs |= each.blobs
-        tasks = [asyncio.ensure_future(one(digest, size)) for digest, size in blobs.items()]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await for_each(self.settings.parallel, partial(target.blob, source), blobs.items())
         for member in what.members:
             await target.document(Fetched(member.manifest, member.media_type, member.digest))
         await target.finish(Fetched(what.manifest, what.media_type, what.digest))

@@ -36,12 +36,11 @@ class Repository:
         self,
         remote: Remote,
         reference: Reference,
-        pool: Executor,
         progress: Progress,
         siblings: Sequence[str] = (),
     ) -> None:
         self.siblings = siblings
-        self.remote, self.reference, self.pool, self.progress = remote, reference, pool, progress
+        self.remote, self.reference, self.progress = remote, reference, progress
         self.parallel = remote.settings.parallel
         self.scopes = frozenset({f"repository:{reference.repository}:pull,push"})
 
@@ -64,7 +63,6 @@ class Repository:
             size,
             scopes=self.scopes,
             stream=lambda offset: source.stream(digest, size, offset),
-            pool=self.pool,
             progress=self.progress,
         )
         await upload.run()

@@ -10,7 +10,6 @@ Streamed in pieces, so memory stays flat; the session's address is the registry'
 from __future__ import annotations
 
 import asyncio
-import os
 
 import aiohttp
 from aiohttp import hdrs
@@ -18,23 +17,18 @@ from yarl import URL
 
 from estiva.errors import EngineError, EstivaError, IntegrityError
 from estiva.registry import grammar
-from estiva.registry.pump import call
 from estiva.registry.transport import Broken, Remote, broken, pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from concurrent.futures import Executor
     from typing import Any
 
     from estiva.registry.progress import Progress
 
-CHUNK = 1 << 20
-
 
 class Upload:
-    """A blob of `size` bytes: `data`, what the fd from `open_blob` holds, or what `stream` brings from an
-    offset on."""
+    """A blob of `size` bytes, which `stream` brings from an offset on."""
 
     def __init__(
         self,
@@ -44,10 +38,7 @@ class Upload:
         size: int,
         *,
         scopes: frozenset[str],
-        open_blob: Callable[[], int] | None = None,
-        data: bytes | None = None,
-        stream: Callable[[int], AsyncIterator[bytes]] | None = None,
-        pool: Executor,
+        stream: Callable[[int], AsyncIterator[bytes]],
         progress: Progress,
     ) -> None:
         self.remote = remote
@@ -55,11 +46,8 @@ class Upload:
         self.digest = digest
         self.size = size
         self.scopes = scopes
-        self.open_blob = open_blob
-        self.data = data
         self.stream = stream
         self.failure: EstivaError | Broken | None = None  # of the stream, which HTTP can't tell
-        self.pool = pool
         self.progress = progress
         self.subject = f"blob {digest} for {remote.host}/{repository}"
         self.session: URL | None = None
@@ -87,7 +75,7 @@ class Upload:
                 await pause(settings, attempt, failure.after)
             except IntegrityError as error:
                 await self._abandon()
-                if spoilt or self.stream is None:
+                if spoilt:
                     raise
                 spoilt = True
                 self.progress.say(self.digest, "retrying", 0, self.size, str(error))
@@ -179,33 +167,9 @@ class Upload:
             timer.cancel()
 
     async def _bytes(self, offset: int) -> AsyncIterator[bytes]:
-        """The blob from `offset` on, read in a thread."""
-        if self.data is not None:
-            yield self.data[offset:]
-            return
-        if self.stream is not None:
-            async for chunk in self._streamed(self.stream, offset):
-                yield chunk
-            return
-        assert self.open_blob is not None
-        fd = await call(self.pool, self.open_blob)
+        """The blob from `offset` on."""
         try:
-            while offset < self.size:
-                chunk = await call(self.pool, os.pread, fd, min(CHUNK, self.size - offset), offset)
-                if not chunk:
-                    raise IntegrityError(f"blob {self.digest} is shorter than its {self.size} bytes")
-                yield chunk
-                offset += len(chunk)
-                self.beat = asyncio.get_running_loop().time()
-                self.progress.say(self.digest, "pushing", offset, self.size)
-        finally:
-            os.close(fd)
-
-    async def _streamed(
-        self, stream: Callable[[int], AsyncIterator[bytes]], offset: int
-    ) -> AsyncIterator[bytes]:
-        try:
-            async for chunk in stream(offset):
+            async for chunk in self.stream(offset):
                 yield chunk
                 offset += len(chunk)
                 self.beat = asyncio.get_running_loop().time()
