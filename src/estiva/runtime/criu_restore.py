@@ -13,13 +13,12 @@ import stat
 import time
 
 from estiva import fastjson, files
-from estiva.errors import Conflict, EngineError, InvalidInput, NotFound, Unsupported
+from estiva.errors import EngineError, InvalidInput, NotFound, Unsupported
 from estiva.linux import fs
 from estiva.linux import mount as mnt
 from estiva.linux import namespace as ns
 from estiva.linux import process as proc
 from estiva.linux.libc import AT_FDCWD
-from estiva.runtime import bundle as bundles
 from estiva.runtime import criu, lifecycle, mount_plan, state, sync
 from estiva.runtime import criu_rpc as rpc
 from estiva.runtime.cgroup.control import read
@@ -45,28 +44,19 @@ def restore(
 ) -> tuple[Container, Init]:
     """A running container of the images in `how.images`. Its terminal's master goes to `console`, and with
     the Init. Nothing is left on an error. Raises Conflict when the id is taken, InvalidInput, EngineError."""
-    directory = f"{root}/{lifecycle.check_id(id)}"
     rpc.version()
     criu.external_namespaces(bundle.config)
     images = criu.directory(how.images, make=False)
-    os.makedirs(root, mode=0o700, exist_ok=True)
     try:
-        os.mkdir(directory, 0o700)
-    except FileExistsError:
-        os.close(images)
-        raise Conflict(f"container with id {id} exists already") from None
-    made = lifecycle.Container(directory, state.new(id, bundle))
-    try:
-        with open(f"{directory}/{bundles.CONFIG}", "wb") as file:
-            os.chmod(file.fileno(), 0o600)
-            file.write(bundle.raw)
-        files.make_directory(f"{directory}/notify", 0o755)
-        files.make_directory(f"{directory}/root")
-        init = _Restore(made, bundle, how, images, console).run()
-        os.rmdir(f"{directory}/root")
-    except BaseException:
-        lifecycle.undo(made)
-        raise
+        made = lifecycle.begin(root, id, bundle)
+        try:
+            files.make_directory(f"{made.directory}/notify", 0o755)
+            files.make_directory(f"{made.directory}/root")
+            init = _Restore(made, bundle, how, images, console).run()
+            os.rmdir(f"{made.directory}/root")
+        except BaseException:
+            lifecycle.undo(made)
+            raise
     finally:
         os.close(images)
     return made, init

@@ -161,25 +161,34 @@ class Options:
         self.rootless = False  # there may be no right to make a cgroup
 
 
-def create(root: str, id: str, bundle: Bundle, options: Options) -> tuple[Container, Init]:
-    """The `create` operation: the container stands, its command waits. The caller `leave`s or starts it.
-
-    Nothing is left behind on an error. Raises Conflict when the id is taken, and what the launcher raises.
-    """
+def begin(root: str, id: str, bundle: Bundle) -> Container:
+    """A new container's directory, with its config.json. Raises Conflict when the id is taken."""
     directory = f"{root}/{check_id(id)}"
     os.makedirs(root, mode=0o700, exist_ok=True)
     try:
         os.mkdir(directory, 0o700)
     except FileExistsError:
         raise Conflict(f"container with id {id} exists already") from None
-    record = state.new(id, bundle)
-    init: Init | None = None
-    made = Container(directory, record)
+    made = Container(directory, state.new(id, bundle))
     try:
         with open(f"{directory}/{bundles.CONFIG}", "wb", opener=_private) as file:
             file.write(bundle.raw)
+    except BaseException:
+        undo(made)
+        raise
+    return made
+
+
+def create(root: str, id: str, bundle: Bundle, options: Options) -> tuple[Container, Init]:
+    """The `create` operation: the container stands, its command waits. The caller `leave`s or starts it.
+
+    Nothing is left behind on an error. Raises Conflict when the id is taken, and what the launcher raises.
+    """
+    init: Init | None = None
+    made = begin(root, id, bundle)
+    try:
         if options.notify:
-            files.make_directory(f"{directory}/notify", 0o755)
+            files.make_directory(f"{made.directory}/notify", 0o755)
         init = _launch(made, bundle, options)
         init.ready()
         if made.making is not None:

@@ -68,21 +68,6 @@ def _terminal(bundle: Bundle) -> bool:
     return bool((bundle.config.get("process") or {}).get("terminal"))
 
 
-def _console(options: Options, bundle: Bundle, how: lifecycle.Options, *, stays: bool) -> None:
-    """Where the terminal's master goes. Raises InvalidInput where that can't be, in runc's words."""
-    path = options.text("console-socket")
-    terminal = _terminal(bundle)
-    if path and (stays or not terminal):
-        raise InvalidInput("cannot use console socket if the runtime will not detach or allocate tty")
-    if terminal and not path and not stays:
-        raise InvalidInput(
-            "cannot allocate tty if the runtime will detach without setting console socket",
-            hint="give --console-socket",
-        )
-    if path:
-        how.console = handover.console_sender(path)
-
-
 def _notify(context: Context, id: str, bundle: Bundle, how: lifecycle.Options) -> None:
     if os.environ.get("NOTIFY_SOCKET") and bundle.config.get("process"):
         handover.Notify(f"{context.root}/{id}", "").add_to(bundle.config)
@@ -91,7 +76,7 @@ def _notify(context: Context, id: str, bundle: Bundle, how: lifecycle.Options) -
 
 def create(context: Context, options: Options) -> int:
     id, bundle, how = _prepare(context, options)
-    _console(options, bundle, how, stays=False)
+    how.console = handover.console(options.text("console-socket"), _terminal(bundle), stays=False)
     _notify(context, id, bundle, how)
     made, init = lifecycle.create(context.root, id, bundle, how)
     _settle(made, init, options)
@@ -123,7 +108,7 @@ def run(context: Context, options: Options) -> int:
     """create, start, wait, delete in one process. The exit status is the command's."""
     id, bundle, how = _prepare(context, options)
     detach = options.flag("detach")
-    _console(options, bundle, how, stays=not detach)
+    how.console = handover.console(options.text("console-socket"), _terminal(bundle), stays=not detach)
     how.wait_for_start = False
     _notify(context, id, bundle, how)
     if not detach:

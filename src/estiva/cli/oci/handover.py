@@ -82,6 +82,21 @@ def console_sender(path: str) -> Callable[[int], None]:
     return lambda master: send(master, b"/dev/ptmx")
 
 
+def console(path: str, terminal: bool, *, stays: bool) -> Callable[[int], None] | None:
+    """Where the terminal's master goes: to --console-socket, if it was given. `stays`: so does the command.
+
+    Raises InvalidInput where that can't be, in runc's words.
+    """
+    if path and (stays or not terminal):
+        raise InvalidInput("cannot use console socket if the runtime will not detach or allocate tty")
+    if terminal and not path and not stays:
+        raise InvalidInput(
+            "cannot allocate tty if the runtime will detach without setting console socket",
+            hint="give --console-socket",
+        )
+    return console_sender(path) if path else None
+
+
 class Notify:
     """NOTIFY_SOCKET of sd_notify(3): the container gets a socket of ours, and what it says of being ready is
     passed on to the caller's with init's pid, which the container doesn't know."""

@@ -7,7 +7,6 @@ import os
 from estiva.cli.oci import foreground, handover
 from estiva.cli.oci.checkpoint import COMMON, common
 from estiva.cli.parser import FLAG, TEXT, Options, Verb
-from estiva.errors import InvalidInput
 from estiva.runtime import bundle as bundles
 from estiva.runtime import criu_restore, lifecycle
 
@@ -25,16 +24,9 @@ def restore(context: Context, options: Options) -> int:
     how.lsm_mount_context = options.text("lsm-mount-context")
     bundle = bundles.load(options.text("bundle") or os.getcwd())
     context.warn(bundle.warnings)
-    detach, path = options.flag("detach"), options.text("console-socket")
+    detach = options.flag("detach")
     terminal = bool((bundle.config.get("process") or {}).get("terminal"))
-    if path and not (detach and terminal):
-        raise InvalidInput("cannot use console socket if the runtime will not detach or allocate tty")
-    if terminal and detach and not path:
-        raise InvalidInput(
-            "cannot allocate tty if the runtime will detach without setting console socket",
-            hint="give --console-socket",
-        )
-    console = handover.console_sender(path) if path else None
+    console = handover.console(options.text("console-socket"), terminal, stays=not detach)
     if not detach:
         if terminal:
             console = foreground.resize
