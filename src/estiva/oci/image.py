@@ -61,6 +61,11 @@ def compression(media_type: str) -> str:
         raise Unsupported(f"a layer is of the unknown type {media_type[:200]!r}") from None
 
 
+def is_attestation(descriptor: dict[str, Any]) -> bool:
+    """Whether an index's descriptor is of what BuildKit says about an image, which is none itself."""
+    return "vnd.docker.reference.type" in (descriptor.get("annotations") or {})
+
+
 def is_index(document: dict[str, Any]) -> bool:
     """True if a parsed document is an index (manifest list)."""
     return "manifests" in document

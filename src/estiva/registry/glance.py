@@ -31,7 +31,7 @@ def unchanged(store: Store, reference: Reference) -> Image | None:
     image = store.images.find(str(reference)) if reference.tag and not reference.digest else None
     if image is None or not _simple(reference.registry):
         return None
-    known = {text.rpartition("@")[2] for text in _digests(store, reference, image)}
+    known = _digests(store, reference, image)
     if not known or not all(store.layers.has(diff_id) for diff_id in image.diff_ids):
         return None
     from estiva.oci.platform import Platform
@@ -45,11 +45,11 @@ def unchanged(store: Store, reference: Reference) -> Image | None:
     return image if digest in known else None
 
 
-def _digests(store: Store, reference: Reference, image: Image) -> list[str]:
+def _digests(store: Store, reference: Reference, image: Image) -> set[str]:
     rows = store.db.read(
         "SELECT digest FROM repo_digests WHERE name = ? AND image = ?", (reference.name, image.id)
     )
-    return [digest for (digest,) in rows]
+    return {digest for (digest,) in rows}
 
 
 def _simple(host: str) -> bool:

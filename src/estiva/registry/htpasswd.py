@@ -31,7 +31,7 @@ class Htpasswd:
         self.lock = threading.Lock()
         self.stamp = _stamp(path)
         self.hashes = _read(path)
-        self.accepted: dict[bytes, bool] = {}
+        self.accepted: set[bytes] = set()
 
     def accepts(self, user: str, password: str) -> bool:
         """Whether this user has this password. Blocks: a bcrypt of the usual cost takes 50 ms and more."""
@@ -52,7 +52,7 @@ class Htpasswd:
             if self.hashes is hashes:
                 if len(self.accepted) >= REMEMBERED:
                     self.accepted.clear()
-                self.accepted[seen] = True
+                self.accepted.add(seen)
         return True
 
     def _refresh(self) -> None:
@@ -65,7 +65,7 @@ class Htpasswd:
             return
         with self.lock:
             self.stamp, self.hashes = stamp, hashes
-            self.accepted = {}
+            self.accepted = set()
 
 
 def _stamp(path: str) -> tuple[int, int, int] | None:

@@ -290,5 +290,5 @@ def _images_of(index: dict[str, Any]) -> list[dict[str, Any]]:
         for item in index["manifests"]
         if item["mediaType"] in documents.MANIFEST_TYPES + documents.INDEX_TYPES
         and Platform.of(item.get("platform") or {}).os != "unknown"
-        and "vnd.docker.reference.type" not in (item.get("annotations") or {})
+        and not documents.is_attestation(item)
     ]

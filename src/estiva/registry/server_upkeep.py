@@ -78,15 +78,8 @@ class Upkeep:
 
     async def collect(self, options: dict[str, Any]) -> dict[str, int]:
         """One collection at a time; what the options leave open is as configured."""
-        rules = self.config.gc
         async with self.collecting:
-            collection = Collection(
-                self.context.storage,
-                grace=float(options.get("grace", rules.grace)),
-                untagged=bool(options.get("untagged", rules.untagged)),
-                keep=self.config.keep,
-                dry_run=bool(options.get("dry_run", False)),
-            )
+            collection = _collection(self.context.storage, self.config, options)
             report = await self.context.call(collection.run, self.context.uploads)
         if not collection.dry_run:
             self.context.metrics.collections.update(report.values())
@@ -134,6 +127,16 @@ class Upkeep:
             return {"error": str(error) or type(error).__name__}
 
 
+def _collection(storage: Storage, config: Config, options: dict[str, Any]) -> Collection:
+    return Collection(
+        storage,
+        grace=float(options.get("grace", config.gc.grace)),
+        untagged=bool(options.get("untagged", config.gc.untagged)),
+        keep=config.keep,
+        dry_run=bool(options.get("dry_run", False)),
+    )
+
+
 def _control_socket(root: str) -> socket.socket:
     """Bound below the directory's fd, as a path of more than 107 bytes can't be bound."""
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -163,15 +166,7 @@ def collect_now(config: Config, options: dict[str, Any]) -> dict[str, int]:
     except Conflict:
         return _ask_server(config.root, options)
     try:
-        rules = config.gc
-        collection = Collection(
-            storage,
-            grace=float(options.get("grace", rules.grace)),
-            untagged=bool(options.get("untagged", rules.untagged)),
-            keep=config.keep,
-            dry_run=bool(options.get("dry_run", False)),
-        )
-        return collection.run(Uploads(storage)).values()
+        return _collection(storage, config, options).run(Uploads(storage)).values()
     finally:
         storage.close()
 

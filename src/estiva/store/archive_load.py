@@ -39,7 +39,6 @@ CHUNK = 1 << 20
 MEMBERS_LIMIT = 100_000
 IMAGES_LIMIT = 1000
 LINKS_LIMIT = 8
-ATTESTATION = "vnd.docker.reference.type"
 
 
 def load(store: Store, source: IO[bytes] | layout.Folder, *, platform: Platform | None = None) -> list[str]:
@@ -252,7 +251,7 @@ class Loader:
 
     def oci(self) -> list[str]:
         index = documents.parse_index(self.archive.read("index.json"))
-        wanted = [item for item in index["manifests"] if ATTESTATION not in (item.get("annotations") or {})]
+        wanted = [item for item in index["manifests"] if not documents.is_attestation(item)]
         named = [item for item in wanted if _names(item)]
         rest = [item for item in wanted if not _names(item)]
         if len(rest) > 1 and any(item.get("platform") for item in rest):
@@ -276,7 +275,7 @@ class Loader:
             return self.store.images.resolve(self._oci_image(chosen, named=False)[0])
         images = {}
         for item in document["manifests"]:
-            if ATTESTATION not in (item.get("annotations") or {}):
+            if not documents.is_attestation(item):
                 (image_id,) = self._oci_image(item, named=False)
                 images[item["digest"]] = image_id
         try:
