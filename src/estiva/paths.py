@@ -45,6 +45,7 @@ class Paths:
         self.containers = self.root + "/containers"
         self.volumes = self.root + "/volumes"
         self.cache = self.root + "/cache"
+        self.manifests = self.root + "/manifests"  # made when the first list is
         self.run_layers = self.run_root + "/layers"
         self.run_containers = self.run_root + "/containers"
         self.run_names = self.run_root + "/names"

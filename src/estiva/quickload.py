@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from _frozen_importlib import ModuleSpec
     from types import ModuleType
 
-    Entry = tuple[
-        bool, str, int, int, bytes
-    ]  # package?, path below the source folder, mtime in ns, size, code
+    # package?, path below the source folder, mtime in ns, size, code
+    Entry = tuple[bool, str, int, int, bytes]
 
 # Program -> what its cold starts import: these and all that they import
 PROGRAMS = {

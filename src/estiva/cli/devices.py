@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from estiva.cli import values
-from estiva.cli.parser import bad_value
+from estiva.cli.parser import converted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,25 +18,16 @@ def read(options: Options, kinds: dict[str, Option]) -> dict[str, Any]:
     named: list[str] = []
     for text in options.many("device"):
         if "=" in text and not text.startswith("/"):
-            from estiva.engine import cdi
-
-            cdi.qualified(text)
             named.append(text)
-            continue
-        try:
-            devices.append(values.device(text))
-        except ValueError as error:
-            raise bad_value(kinds["device"], text, str(error)) from None
+        else:
+            devices.append(converted(kinds["device"], text, values.device))
     requests: list[dict[str, Any]] = []
     if options.given("gpus"):
-        try:
-            requests.append(gpus(options.text("gpus")))
-        except ValueError as error:
-            raise bad_value(kinds["gpus"], options.text("gpus"), str(error)) from None
+        requests.append(converted(kinds["gpus"], options.text("gpus"), gpus))
     if named:
-        requests.append(
-            {"Driver": "cdi", "Count": 0, "DeviceIDs": named, "Capabilities": None, "Options": None}
-        )
+        from estiva.engine import cdi
+
+        requests.append(cdi.request(named))
     host: dict[str, Any] = {}
     if devices:
         host["Devices"] = devices

@@ -6,7 +6,7 @@ What can't be or doesn't go together is refused by engine/resources.py, for `upd
 from __future__ import annotations
 
 from estiva.cli import values
-from estiva.cli.parser import UsageError, bad_value
+from estiva.cli.parser import UsageError, converted
 from estiva.errors import Unsupported, oneline
 
 TYPE_CHECKING = False
@@ -42,20 +42,10 @@ def read(options: Options, kinds: dict[str, Option]) -> dict[str, Any]:
     host: dict[str, Any] = {}
 
     def through(name: str, reader: Callable[[str], Any]) -> Any:
-        text = options.text(name)
-        try:
-            return reader(text)
-        except ValueError as error:
-            raise bad_value(kinds[name], text, str(error)) from None
+        return converted(kinds[name], options.text(name), reader)
 
     def each(name: str, reader: Callable[[str], Any]) -> list[Any]:
-        found = []
-        for text in options.many(name):
-            try:
-                found.append(reader(text))
-            except ValueError as error:
-                raise bad_value(kinds[name], text, str(error)) from None
-        return found
+        return [converted(kinds[name], text, reader) for text in options.many(name)]
 
     for name, key in SIZES:
         if options.given(name):
@@ -69,7 +59,7 @@ def read(options: Options, kinds: dict[str, Option]) -> dict[str, Any]:
         if options.given(name):
             host[key] = options.number(name)
     if host.get("PidsLimit") == 0:
-        host["PidsLimit"] = -1  # said so it is unlimited; left away, as many as resources.PIDS_LIMIT
+        host["PidsLimit"] = -1  # said so it is unlimited; left away, as many as spec.PIDS_LIMIT
     for name, key in TEXTS:
         if options.given(name):
             host[key] = options.text(name)

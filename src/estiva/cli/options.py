@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from estiva.cli import values
-from estiva.cli.parser import FLAG, INT, LIST, TEXT, Options, UsageError, bad_value
+from estiva.cli.parser import FLAG, INT, LIST, TEXT, Options, UsageError, bad_value, converted
 from estiva.errors import Conflict, InvalidInput, NotFound, Unsupported, reason
 
 TYPE_CHECKING = False
@@ -131,21 +131,10 @@ class _Translator:
         self.limited = False
 
     def read(self, name: str, reader: Callable[[str], Any]) -> Any:
-        """The value of a TEXT option through `reader`; its ValueError becomes a usage error."""
-        text = self.options.text(name)
-        try:
-            return reader(text)
-        except ValueError as error:
-            raise bad_value(KIND[name], text, str(error)) from None
+        return converted(KIND[name], self.options.text(name), reader)
 
     def read_many(self, name: str, reader: Callable[[str], Any]) -> list[Any]:
-        result = []
-        for text in self.options.many(name):
-            try:
-                result.append(reader(text))
-            except ValueError as error:
-                raise bad_value(KIND[name], text, str(error)) from None
-        return result
+        return [converted(KIND[name], text, reader) for text in self.options.many(name)]
 
     def identity(self) -> None:
         """Config: what runs, as whom, with which streams."""

@@ -13,7 +13,9 @@ from estiva.errors import InvalidInput
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
     # (letter, long name, kind, metavar, help); an empty help hides an alias from --help
     Option = tuple[str, str, str, str, str]
@@ -118,6 +120,14 @@ def label(option: Option) -> str:
 
 def bad_value(option: Option, value: str, why: str) -> UsageError:
     return UsageError(f'invalid argument "{value}" for "{label(option)}" flag: {why}')
+
+
+def converted(option: Option, text: str, reader: Callable[[str], T]) -> T:
+    """What `reader` makes of an option's text; its ValueError becomes a usage error."""
+    try:
+        return reader(text)
+    except ValueError as error:
+        raise bad_value(option, text, str(error)) from None
 
 
 def boolean(text: str) -> bool | None:

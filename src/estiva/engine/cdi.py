@@ -47,6 +47,13 @@ def qualified(text: str) -> tuple[str, str]:
     return kind, name
 
 
+def request(devices: list[str]) -> dict[str, Any]:
+    """The DeviceRequest for devices by their full names. Raises InvalidInput."""
+    for device in devices:
+        qualified(device)
+    return {"Driver": "cdi", "Count": 0, "DeviceIDs": devices, "Capabilities": None, "Options": None}
+
+
 def is_kind(text: str) -> bool:
     vendor, slash, kind = text.partition("/")
     return bool(slash) and _is_name(vendor, "_-.") and _is_name(kind, "_-.")

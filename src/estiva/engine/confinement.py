@@ -6,6 +6,7 @@ become HostConfig.MaskedPaths and ReadonlyPaths, as Docker's API has them.
 
 from __future__ import annotations
 
+from estiva.engine.spec import split_option
 from estiva.errors import InvalidInput, Unsupported, oneline
 from estiva.runtime import security
 
@@ -18,12 +19,6 @@ NOTHING = ("apparmor=unconfined", "label=disable")
 PARTS = ("user", "role", "type", "level")
 
 
-def split(option: str) -> tuple[str, str]:
-    """(key, value) of KEY=VALUE or KEY:VALUE: the first of both separates."""
-    key, _, value = option.partition("=" if "=" in option.partition(":")[0] else ":")
-    return key, value
-
-
 def paths(options: list[str]) -> dict[str, Any]:
     """MaskedPaths and ReadonlyPaths, where `options` change them, and SecurityOpt without those words.
 
@@ -33,7 +28,7 @@ def paths(options: list[str]) -> dict[str, Any]:
     changed = False
     rest = []
     for option in options:
-        key, value = split(option)
+        key, value = split_option(option)
         if key not in PATHS:
             rest.append(option)
             continue
@@ -71,7 +66,7 @@ def label(config: dict[str, Any], options: list[str], privileged: bool) -> None:
 
     parts: dict[str, str] = {}
     for option in options:
-        key, value = split(option)
+        key, value = split_option(option)
         if f"{key}={value}" in NOTHING:
             parts.clear()
         elif key == "apparmor":

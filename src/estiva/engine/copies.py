@@ -167,10 +167,9 @@ def _take(
     if origin.kind == "docker":
         from estiva.registry import client
 
-        name = goal.reference if goal.kind == "store" else Reference(*_nameless(origin.reference))
-        image = client.pull(
-            store, origin.reference, platform=platform, every=every, name=name, progress=progress
-        )
+        here = origin.reference
+        name = goal.reference if goal.kind == "store" else Reference(here.registry, here.repository)
+        image = client.pull(store, here, platform=platform, every=every, name=name, progress=progress)
         return image, image.id not in known
     from estiva.oci.platform import Platform
     from estiva.store import archive_load, layout
@@ -207,13 +206,9 @@ def of_platform(engine: Engine, image: Image, platform: str) -> Image:
     raise NotFound(f"there is no image for {wanted} here", hint="estiva pull --all-platforms fetches all")
 
 
-def _nameless(reference: Reference) -> tuple[str, str]:
-    return reference.registry, reference.repository
-
-
 def _give(engine: Engine, image: Image, goal: Place, every: bool, how: Packing, progress: Progress) -> str:
     """Send an image of the store to its goal."""
-    from estiva.store.platforms import index_of
+    from estiva.store.platforms import index_digest
 
     store = engine.store
     if goal.kind == "store":
@@ -221,7 +216,7 @@ def _give(engine: Engine, image: Image, goal: Place, every: bool, how: Packing, 
             raise InvalidInput(f"{goal.where} has a digest, which can't be given as a name")
         store.images.tag(image.id, str(goal.reference), image.manifest)
         return image.id
-    index = image.manifest or "" if every and index_of(store, image.manifest) is not None else ""
+    index = index_digest(store, image.manifest) if every else ""
     if goal.kind == "docker":
         from estiva.registry import client
 
@@ -264,14 +259,14 @@ def save(engine: Engine, refs: Sequence[str], form: str, path: str) -> None:
     """`save --format oci-archive` and `oci-dir`: images as they came, compressed, all platforms that a name
     means."""
     from estiva.store.archive import choose
-    from estiva.store.platforms import index_of
+    from estiva.store.platforms import index_digest
 
     plans = []
     for image, names in choose(engine.store, refs):
         for name in names or [""]:
             if name:
                 image = engine.store.images.resolve(name)
-            index = image.manifest or "" if index_of(engine.store, image.manifest) is not None else ""
+            index = index_digest(engine.store, image.manifest)
             plans.append((plan_of(engine, image, index), name))
     export(engine, plans, "oci" if form == "oci-dir" else "oci-archive", path)
 

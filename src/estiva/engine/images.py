@@ -96,9 +96,9 @@ def push(
     image = resolve(engine, ref)
     from estiva.engine import copies
     from estiva.registry import client
-    from estiva.store.platforms import index_of
+    from estiva.store.platforms import index_digest
 
-    index = image.manifest or "" if index_of(engine.store, image.manifest) is not None else ""
+    index = index_digest(engine.store, image.manifest)
     if platform:
         image, index = copies.of_platform(engine, image, platform), ""
     how = copies.packing(compression, level)

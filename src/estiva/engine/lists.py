@@ -29,9 +29,7 @@ PLATFORM = ("os", "architecture", "variant", "os.version")
 def _path(engine: Engine, name: str) -> str:
     from estiva.oci.digest import sha256
 
-    folder = f"{engine.paths.root}/manifests"
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    return f"{folder}/{sha256(str(Reference.parse(name)).encode())[7:]}.json"
+    return f"{engine.paths.manifests}/{sha256(str(Reference.parse(name)).encode())[7:]}.json"
 
 
 def find(engine: Engine, name: str) -> dict[str, Any] | None:
@@ -54,7 +52,7 @@ def get(engine: Engine, name: str) -> dict[str, Any]:
 
 def names(engine: Engine) -> list[str]:
     """The names of all lists, sorted."""
-    folder = f"{engine.paths.root}/manifests"
+    folder = engine.paths.manifests
     found = []
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         if name.endswith(".json"):
@@ -64,6 +62,7 @@ def names(engine: Engine) -> list[str]:
 
 
 def _keep(engine: Engine, document: dict[str, Any]) -> None:
+    os.makedirs(engine.paths.manifests, mode=0o700, exist_ok=True)
     files.atomic_write(_path(engine, document["name"]), fastjson.dumps(document).encode())
 
 

@@ -57,22 +57,13 @@ def devices_of(words: list[str]) -> dict[str, Any]:
     if named:
         from estiva.engine import cdi
 
-        for word in named:
-            cdi.qualified(word)
-        host["DeviceRequests"] = [
-            {"Driver": "cdi", "Count": 0, "DeviceIDs": named, "Capabilities": None, "Options": None}
-        ]
+        host["DeviceRequests"] = [cdi.request(named)]
     return host
 
 
 def ulimit_of(name: str, limits: int | tuple[int, int]) -> dict[str, Any]:
     soft, hard = (limits, limits) if isinstance(limits, int) else limits
     return {"Name": name, "Soft": soft, "Hard": hard}
-
-
-def update_of(options: dict[str, Any]) -> dict[str, Any]:
-    """The HostConfig keys of `Container.update`'s keywords. Raises InvalidInput."""
-    return host_config_of(options, {})
 
 
 def host_config_of(options: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:

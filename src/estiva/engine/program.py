@@ -231,9 +231,9 @@ class Container:
         When one is refused, none is changed. Raises EstivaError.
         """
         from estiva.engine import update
-        from estiva.engine.options import update_of
+        from estiva.engine.options import host_config_of
 
-        return update.update(self.engine, self.id, update_of(options))
+        return update.update(self.engine, self.id, host_config_of(options, {}))
 
     def pause(self) -> None:
         """Freeze all its processes."""

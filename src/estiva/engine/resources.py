@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from estiva.engine.spec import PIDS_LIMIT
 from estiva.errors import InvalidInput, oneline
 from estiva.runtime import security
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 CPU_PERIOD = 100_000  # microseconds
 MIN_MEMORY = 6 << 20  # bytes
-PIDS_LIMIT = 2048
 MAX_PIDS = 4_194_304  # PID_MAX_LIMIT of include/linux/threads.h
 LISTED = frozenset("0123456789,-")
 ONLINE = "/sys/devices/system/{}/online"

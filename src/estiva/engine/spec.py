@@ -105,14 +105,22 @@ def namespaces(host_config: dict[str, Any], shared: dict[str, str]) -> list[dict
     return result
 
 
+def split_option(option: str) -> tuple[str, str]:
+    """(key, value) of a SecurityOpt's KEY=VALUE or KEY:VALUE.
+
+    The first of both separates: a profile's path may have the other in it.
+    """
+    key, _, value = option.partition("=" if "=" in option.partition(":")[0] else ":")
+    return key, value
+
+
 def security_options(host_config: dict[str, Any]) -> tuple[str, bool]:
     """(seccomp: "" for the default, "unconfined" or a file; no_new_privileges) from
     HostConfig.SecurityOpt.
     """
     seccomp, no_new_privileges = "", False
     for option in host_config.get("SecurityOpt") or ():
-        # the first of both separates: a profile's path may have the other in it
-        key, _, value = option.partition("=" if "=" in option.partition(":")[0] else ":")
+        key, value = split_option(option)
         if key == "seccomp" and value:
             seccomp = value
         elif key == "no-new-privileges" and value in ("", "true", "false"):

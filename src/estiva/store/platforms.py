@@ -28,6 +28,11 @@ def index_of(store: Store, digest: str | None) -> dict[str, Any] | None:
     return document if documents.is_index(document) else None
 
 
+def index_digest(store: Store, digest: str | None) -> str:
+    """`digest` when it is an index's that is here, else ""."""
+    return digest or "" if index_of(store, digest) is not None else ""
+
+
 def members(store: Store, digest: str) -> list[tuple[str, str]]:
     """(manifest digest, image id) of the images of an index that are here, in its order."""
     index = index_of(store, digest)
