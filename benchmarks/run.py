@@ -10,10 +10,12 @@ is shown.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -23,6 +25,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 CHECKOUT = HERE.parent
 sys.path.insert(0, str(HERE))
+PORT = 5999  # of the registry
 ESTIVA = str(CHECKOUT / "estiva")
 
 
@@ -124,24 +127,31 @@ class Bench:
             path.write_bytes(chance.randbytes(6_600) + text[start : start + 14_900])
         archive = f"{self.folder}/big.tar"
         subprocess.run(["tar", "-C", str(top), "-cf", archive, "."], check=True)
-        port = 5999
         config = {
             "version": "0.1",
-            "http": {"addr": f"127.0.0.1:{port}"},
+            "http": {"addr": f"127.0.0.1:{PORT}"},
             "log": {"level": "error"},
             "storage": {"filesystem": {"rootdirectory": f"{self.folder}/registry"}},
         }
-        path = f"{self.folder}/registry.json"
-        pathlib.Path(path).write_text(json.dumps(config))
-        log = open(f"{self.folder}/registry.log", "wb")
-        self.registry = subprocess.Popen(["docker-registry", "serve", path], stdout=log, stderr=log)
-        time.sleep(1)
-        self.big = f"127.0.0.1:{port}/bench/big:1"
+        pathlib.Path(self.folder, "registry.json").write_text(json.dumps(config))
+        self.start_registry()
+        self.big = f"127.0.0.1:{PORT}/bench/big:1"
         self.estiva.run(ESTIVA, "import", archive, self.big)
         self.estiva.run(ESTIVA, "push", self.big)
         self.estiva.run(ESTIVA, "rmi", self.big)
         shutil.rmtree(top)
         os.unlink(archive)
+
+    def start_registry(self):
+        log = open(f"{self.folder}/registry.log", "ab")
+        command = ["docker-registry", "serve", f"{self.folder}/registry.json"]
+        self.registry = subprocess.Popen(command, stdout=log, stderr=log)
+        for _ in range(600):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", PORT)) == 0:
+                    return
+            time.sleep(0.05)
+        raise SystemExit("docker-registry did not start")
 
     # -- the rows
     # ---------------------------------------------------------------------------------------------------
@@ -280,21 +290,39 @@ def table(results):
         print(f"| {name} | {ours:.1f} | {peers} | {ratios} | {limits or '4 MB'} |")
 
 
+def isolate(inside):
+    """Go on in network, mount and pid namespaces of our own, unless we are `inside` them."""
+    if not inside:
+        isolated = ["unshare", "-nmp", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
+        os.execvp("unshare", [*isolated, sys.executable, *sys.argv, "--inside"])
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+@contextlib.contextmanager
+def running(kind, prefix):
+    """A `kind` of Bench with dockerd and images, in a temporary folder that is gone afterwards."""
+    folder = tempfile.mkdtemp(prefix=prefix, dir="/var/tmp")
+    bench = kind(folder)
+    try:
+        bench.start_dockerd()
+        bench.make_rootfs()
+        yield bench
+    finally:
+        bench.close()
+        for line in reversed(open("/proc/self/mounts").read().splitlines()):  # in our own mount namespace
+            if line.split()[1].startswith(folder + "/"):
+                subprocess.run(["umount", "-l", line.split()[1]], check=False)
+        subprocess.run(["rm", "-rf", "--one-file-system", folder], check=False)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--only", nargs="*", default=["run", "api", "exec", "pull"])
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if not options.inside:
-        isolated = ["unshare", "-nmp", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
-        os.execvp("unshare", [*isolated, sys.executable, __file__, *sys.argv[1:], "--inside"])
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    folder = tempfile.mkdtemp(prefix="estiva-bench-", dir="/var/tmp")
-    bench = Bench(folder)
-    try:
-        bench.start_dockerd()
-        bench.make_rootfs()
+    isolate(options.inside)
+    with running(Bench, "estiva-bench-") as bench:
         if "run" in options.only:
             bench.run_rows(options.rounds)
         if "api" in options.only:
@@ -305,12 +333,6 @@ def main():
             bench.make_big_image()
             bench.pull_row(max(3, options.rounds // 5))
         table(bench.results)
-    finally:
-        bench.close()
-        for line in reversed(open("/proc/self/mounts").read().splitlines()):  # in our own mount namespace
-            if line.split()[1].startswith(folder + "/"):
-                subprocess.run(["umount", "-l", line.split()[1]], check=False)
-        subprocess.run(["rm", "-rf", "--one-file-system", folder], check=False)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,8 @@ import pathlib
 import random
 import shutil
 import subprocess
-import sys
-import tempfile
 
-from run import ESTIVA, Bench
+from run import ESTIVA, Bench, isolate, running
 
 FILES = 10_000
 LAYERS = 12
@@ -106,20 +104,6 @@ class Transfer(Bench):
         cases = {case: lambda c=case: self.tool(c, "push", "-q", target[c]) for case in self.peers}
         self.rounds(f"push: {what}", count, cases, fresh)
 
-    def start_registry(self):
-        log = open(f"{self.folder}/registry.log", "ab")
-        command = ["docker-registry", "serve", f"{self.folder}/registry.json"]
-        self.registry = subprocess.Popen(command, stdout=log, stderr=log)
-        import socket
-        import time
-
-        for _ in range(600):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", 5999)) == 0:
-                    return
-            time.sleep(0.05)
-        raise SystemExit("docker-registry did not start")
-
 
 GOALS = {"pull:": (0.15, 0.25), "push:": (0.30, None), "pull to": (0.15, 0.25), "pull of what": (None, 0.30)}
 
@@ -142,25 +126,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if not options.inside:
-        isolated = ["unshare", "-nmp", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
-        os.execvp("unshare", [*isolated, sys.executable, __file__, *sys.argv[1:], "--inside"])
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    folder = tempfile.mkdtemp(prefix="estiva-transfer-", dir="/var/tmp")
-    bench = Transfer(folder)
-    try:
-        bench.start_dockerd()
-        bench.make_rootfs()
+    isolate(options.inside)
+    with running(Transfer, "estiva-transfer-") as bench:
         bench.make_big_image()
         bench.make_many_layers()
         bench.rows(options.rounds)
         table(bench.results)
-    finally:
-        bench.close()
-        for line in reversed(open("/proc/self/mounts").read().splitlines()):  # in our own mount namespace
-            if line.split()[1].startswith(folder + "/"):
-                subprocess.run(["umount", "-l", line.split()[1]], check=False)
-        subprocess.run(["rm", "-rf", "--one-file-system", folder], check=False)
 
 
 if __name__ == "__main__":
