@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from enginekit import IMAGE, eventually, host
+from enginekit import ESTIVA, IMAGE, eventually, host
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +117,47 @@ def test_rename_restart_top(box, sleeper):
     box.estiva("restart", "-t", "0", "renamed")
     eventually(lambda: "sleep" in box.out("top", "renamed"))  # its arguments show a moment after its exec
     box.estiva("rename", "renamed", sleeper)
+
+
+OVERTAKEN = """
+import subprocess
+from estiva.engine import Engine, control, life
+verb, name, estiva = {verb!r}, {name!r}, {estiva!r}
+engine = Engine()
+inner = {{"stop": "send", "remove": "send", "unpause": "mark"}}[verb]
+original = getattr(control, inner)
+
+def overtaken(*words):  # the container is killed and started again before we get to it
+    setattr(control, inner, original)
+    live = next(word for word in words if isinstance(word, dict))
+    subprocess.run([estiva, "kill", name], check=True)
+    life.await_end(engine.paths, live["id"])
+    subprocess.run([estiva, "start", name], check=True)
+    return original(*words)
+
+setattr(control, inner, overtaken)
+{call}
+"""
+
+
+@pytest.mark.parametrize(
+    ("verb", "call", "stays"),
+    [
+        ("stop", "control.stop(engine, name, timeout=0)", True),
+        ("remove", "control.remove(engine, name, force=True)", False),
+        ("unpause", "control.unpause(engine, name)", True),
+    ],
+)
+def test_what_is_meant_for_one_run_leaves_the_next_alone(box, sleeper, verb, call, stays):
+    """Somebody else restarts the container in the middle of it: no wait for a run that was not asked to end,
+    and no state of the old run over that of the new one."""
+    if verb == "unpause":
+        box.estiva("pause", sleeper)
+    box.python(OVERTAKEN.format(verb=verb, name=sleeper, estiva=ESTIVA, call=call), timeout=60)
+    assert bool(box.out("ps", "-q", "--filter", f"name={sleeper}")) == stays
+    if stays:
+        assert box.out("exec", sleeper, "echo", "alive") == "alive"
+        box.estiva("stop", "-t", "0", sleeper, timeout=60)
 
 
 def test_remove_refuses_a_running_one(box, sleeper):

@@ -33,57 +33,55 @@ def start(context: Context, options: Options) -> int:
 
 
 def stop(context: Context, options: Options) -> int:
-    from estiva.engine import containers
+    from estiva.engine import control
 
     timeout, signal = _timeout(options), options.text("signal") or None
     return context.each(
-        options.arguments, lambda ref: containers.stop(context.engine, ref, timeout=timeout, signal=signal)
+        options.arguments, lambda ref: control.stop(context.engine, ref, timeout=timeout, signal=signal)
     )
 
 
 def restart(context: Context, options: Options) -> int:
-    from estiva.engine import containers
+    from estiva.engine import control
 
     timeout = _timeout(options)
-    return context.each(
-        options.arguments, lambda ref: containers.restart(context.engine, ref, timeout=timeout)
-    )
+    return context.each(options.arguments, lambda ref: control.restart(context.engine, ref, timeout=timeout))
 
 
 def kill(context: Context, options: Options) -> int:
-    from estiva.engine import containers
+    from estiva.engine import control
 
     signal = options.text("signal", "KILL")
-    return context.each(options.arguments, lambda ref: containers.kill(context.engine, ref, signal=signal))
+    return context.each(options.arguments, lambda ref: control.kill(context.engine, ref, signal=signal))
 
 
 def pause(context: Context, options: Options) -> int:
-    from estiva.engine import containers
+    from estiva.engine import control
 
-    return context.each(options.arguments, lambda ref: containers.pause(context.engine, ref))
+    return context.each(options.arguments, lambda ref: control.pause(context.engine, ref))
 
 
 def unpause(context: Context, options: Options) -> int:
-    from estiva.engine import containers
+    from estiva.engine import control
 
-    return context.each(options.arguments, lambda ref: containers.unpause(context.engine, ref))
+    return context.each(options.arguments, lambda ref: control.unpause(context.engine, ref))
 
 
 def wait(context: Context, options: Options) -> int:
-    from estiva.engine import containers
+    from estiva.engine import control
 
     for ref in options.arguments:
-        print(containers.wait(context.engine, ref), flush=True)
+        print(control.wait(context.engine, ref), flush=True)
     return 0
 
 
 def remove(context: Context, options: Options) -> int:
-    from estiva.engine import containers
+    from estiva.engine import control
 
     force, volumes = options.flag("force"), options.flag("volumes")
     return context.each(
         options.arguments,
-        lambda ref: containers.remove(context.engine, ref, force=force, volumes=volumes),
+        lambda ref: control.remove(context.engine, ref, force=force, volumes=volumes),
         missing_is_fine=force,
     )
 

@@ -1,16 +1,13 @@
-"""The verbs on containers that exist: find, list, inspect, stop, kill, wait, remove, rename, pause, sweep."""
+"""The containers that exist: found, listed, inspected, renamed. What ends or halts them is in control.py."""
 
 from __future__ import annotations
 
-import _signal
-import os
 import time
 
-from estiva import fastjson, files
-from estiva.engine import life, signals
+from estiva import fastjson
+from estiva.engine import life
 from estiva.engine.clock import ZERO
-from estiva.errors import Conflict, EstivaError, InvalidInput, NotFound
-from estiva.linux import process
+from estiva.errors import Conflict, InvalidInput, NotFound
 from estiva.runtime import state
 from estiva.runtime.cgroup import Cgroup
 
@@ -20,7 +17,6 @@ if TYPE_CHECKING:
 
     from estiva.engine import Engine
 
-STOP_TIMEOUT = 10  # seconds, as Docker
 LOOK_AGAIN = 0.005  # seconds between looks at a container that is on its way from one state to another
 HEX = frozenset("0123456789abcdef")
 ROWS = "SELECT id, status, record FROM containers"
@@ -178,132 +174,11 @@ def matches(record: dict[str, Any], filters: dict[str, list[str]]) -> bool:
     return True
 
 
-def send(live: dict[str, Any], number: int) -> None:
-    """Signal a container's init, never a process that only has its pid. Fine if it has ended."""
-    try:
-        pidfd = process.pidfd_open(live["pid"])
-    except ProcessLookupError:
-        return
-    try:
-        if state.alive(live["pid"], live["start_time"]):
-            process.pidfd_send_signal(pidfd, number)
-    except ProcessLookupError:
-        pass
-    finally:
-        os.close(pidfd)
-
-
-def kill(engine: Engine, ref: str, signal: str = "KILL") -> None:
-    """Send a signal to the main process. Raises Conflict when it isn't running."""
-    number = signals.number(signal)
-    live = running_state(engine, ref)
-    send(live, number)
-    if number == _signal.SIGKILL or live.get("paused"):
-        thaw(engine, live)
-
-
-def thaw(engine: Engine, live: dict[str, Any]) -> None:
-    """What is frozen can't die: not by `pause` only, but also by a commit that was killed."""
-    if live.get("paused"):
-        mark(engine, live, False)
-    cgroup = Cgroup.open(live["cgroup"])
-    if not cgroup.frozen():
-        return
-    try:
-        cgroup.thaw()
-    except EstivaError:
-        if cgroup.exists():
-            raise  # else it has ended by itself meanwhile
-
-
-def mark(engine: Engine, live: dict[str, Any], paused: bool) -> None:
-    """Write into the run state whether it is paused; nothing if it has ended, and the folder with it."""
-    data = fastjson.dumps({**live, "paused": paused}).encode("utf-8", "surrogateescape")
-    try:
-        files.atomic_write(engine.paths.run_container(live["id"]) + "/state.json", data, sync=False)
-    except FileNotFoundError:
-        pass
-
-
-def stop(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | None = None) -> None:
-    """Ask the main process to end, kill it after `timeout` seconds (negative: never). Fine if it doesn't
-    run.
-    """
-    record = resolve(engine, ref)
-    if not record["State"]["Running"]:
-        return
-    try:
-        live = running_state(engine, record["Id"])
-    except (Conflict, NotFound):
-        return  # it has ended meanwhile
-    config = record["Config"]
-    number = signals.number(signal or config.get("StopSignal") or "TERM")
-    if timeout is None:
-        timeout = config.get("StopTimeout")
-    if timeout is None:
-        timeout = STOP_TIMEOUT
-    thaw(engine, live)
-    send(live, number)
-    deadline = time.monotonic() + timeout
-    pause = 0.005
-    while life.held(engine.paths, record["Id"]):
-        if timeout >= 0 and time.monotonic() >= deadline:
-            send(live, _signal.SIGKILL)
-            life.await_end(engine.paths, record["Id"])
-            break
-        time.sleep(pause)
-        pause = min(pause * 1.5, 0.05)
-    resolve_if_there(engine, record["Id"])
-
-
 def resolve_if_there(engine: Engine, container_id: str) -> dict[str, Any] | None:
     try:
         return resolve(engine, container_id)
     except NotFound:
         return None
-
-
-def wait(engine: Engine, ref: str) -> int:
-    """Block until the container ends; its exit status, also of one that is removed then."""
-    record = resolve(engine, ref)
-    status = None
-    if record["State"]["Running"]:
-        status = life.await_end(engine.paths, record["Id"])
-    ended = resolve_if_there(engine, record["Id"])
-    return int(ended["State"]["ExitCode"]) if ended else status or 0
-
-
-def remove(engine: Engine, ref: str, *, force: bool = False, volumes: bool = False) -> str:
-    """Remove a stopped container (with `force` a running one); its id. Raises Conflict."""
-    record = resolve(engine, ref)
-    container_id: str = record["Id"]
-    while True:
-        try:
-            lock = life.take(engine.paths, container_id)
-            break
-        except BlockingIOError:
-            if record["State"]["Running"] and not force:
-                raise Conflict(
-                    f"container {ref} is {record['State']['Status']}",
-                    hint="stop it first, or remove it with --force",
-                ) from None
-        live = state.read(engine.paths.run_container(container_id))
-        if live is not None:
-            send(live, _signal.SIGKILL)
-            thaw(engine, live)
-            life.await_end(engine.paths, container_id)
-        else:  # it is being made, started or removed, or has ended just now
-            time.sleep(LOOK_AGAIN)
-        now = resolve_if_there(engine, container_id)
-        if now is None:
-            return container_id  # it was a --rm one
-        record = now
-    try:
-        life.forget(engine.paths, engine.db, container_id, volumes=volumes)
-        life.leave(engine.paths, container_id)
-    finally:
-        os.close(lock)
-    return container_id
 
 
 def rename(engine: Engine, ref: str, name: str) -> None:
@@ -329,31 +204,6 @@ def rename(engine: Engine, ref: str, name: str) -> None:
     if record["State"]["Running"]:
         life.unlink_name(engine.paths.run_root, old, record["Id"])
         life.link_name(engine.paths.run_root, new, record["Id"])
-
-
-def pause(engine: Engine, ref: str) -> None:
-    """Freeze every process of a running container."""
-    live = running_state(engine, ref)
-    if live.get("paused"):
-        raise Conflict(f"container {ref} is already paused", hint=f"`estiva unpause {ref}` lets it go on")
-    Cgroup.open(live["cgroup"]).freeze()
-    mark(engine, live, True)
-
-
-def unpause(engine: Engine, ref: str) -> None:
-    """Let a paused container go on."""
-    live = running_state(engine, ref)
-    if not live.get("paused") and not Cgroup.open(live["cgroup"]).frozen():
-        raise Conflict(f"container {ref} is not paused")
-    thaw(engine, live)
-
-
-def restart(engine: Engine, ref: str, timeout: int | None = None) -> None:
-    """Stop, then start."""
-    from estiva.engine import run
-
-    stop(engine, ref, timeout=timeout)
-    run.start(engine, ref)
 
 
 def top(engine: Engine, ref: str, args: list[str]) -> tuple[list[str], list[list[str]]]:

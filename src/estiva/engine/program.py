@@ -13,7 +13,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from estiva.engine import Engine, containers, life
+from estiva.engine import Engine, containers, control, life
 from estiva.engine import exec as exec_
 from estiva.engine import run as run_
 from estiva.engine.options import host_config_of
@@ -148,7 +148,7 @@ def container(
     finally:
         launched.close()
         with contextlib.suppress(NotFound):
-            containers.remove(engine, made["Id"], force=True, volumes=True)
+            control.remove(engine, made["Id"], force=True, volumes=True)
 
 
 class Container:
@@ -237,13 +237,13 @@ class Container:
 
     def pause(self) -> None:
         """Freeze all its processes."""
-        containers.pause(self.engine, self.id)
+        control.pause(self.engine, self.id)
 
     def unpause(self) -> None:
-        containers.unpause(self.engine, self.id)
+        control.unpause(self.engine, self.id)
 
     def kill(self, signal: str = "KILL") -> None:
-        containers.kill(self.engine, self.id, signal)
+        control.kill(self.engine, self.id, signal)
 
     @property
     def running(self) -> bool:

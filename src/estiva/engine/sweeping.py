@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from estiva import fastjson
-from estiva.engine import containers, filesystem, life
+from estiva.engine import containers, control, filesystem, life
 from estiva.errors import Conflict, EstivaError, NotFound
 from estiva.files import remove_tree
 
@@ -219,7 +219,7 @@ def prune(engine: Engine, filters: dict[str, list[str]] | None = None) -> tuple[
         if not record["State"]["Running"]:
             size = filesystem.size(engine, record)
             try:
-                removed.append(containers.remove(engine, record["Id"]))
+                removed.append(control.remove(engine, record["Id"]))
             except (Conflict, NotFound):
                 continue  # somebody was faster
             freed += size

@@ -72,6 +72,11 @@ def read(run_dir: str) -> dict[str, Any] | None:
     return state
 
 
+def same_run(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two states are of the same run: of the same init."""
+    return bool(one["pid"] == other["pid"] and one["start_time"] == other["start_time"])
+
+
 def alive(pid: int, start_time: int) -> bool:
     """Whether `pid` is still the process that started at `start_time` (process.start_time); no zombie is."""
     if pid <= 0:
