@@ -263,6 +263,8 @@ def run(words: list[str]) -> int:
         see = name
         if entry[0] in BRIEF:
             gc.disable()
+        else:
+            gc.set_threshold(20_000)  # modules make many objects, and no garbage
         verb = load(entry)
         failure = verb.failure
         if asked:

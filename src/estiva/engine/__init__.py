@@ -9,6 +9,8 @@ from estiva.paths import Paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from estiva.store import Store
     from estiva.store.database import Database
 
@@ -38,6 +40,17 @@ class Engine:
     @property
     def db(self) -> Database:
         return self.store.db
+
+    def heap(self) -> AbstractContextManager[None]:
+        """A with-block for work that goes through much memory. The heap's settings are those of the whole
+        process, so it changes nothing in a program that is not ours."""
+        if self.direct:
+            from estiva.linux import heap
+
+            return heap.Kept()
+        from contextlib import nullcontext
+
+        return nullcontext()
 
     def close_database(self) -> None:
         """Close this thread's connection, if there is one; the next use opens it again."""

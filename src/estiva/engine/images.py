@@ -71,7 +71,8 @@ def pull(
         progress({"id": "", "status": "starting", "current": 0, "total": 0, "message": str(reference)})
 
     try:
-        image = client.pull(engine.store, reference, platform=platform, every=every, progress=progress)
+        with engine.heap():
+            image = client.pull(engine.store, reference, platform=platform, every=every, progress=progress)
     except (InvalidInput, IntegrityError, NotFound) as error:
         if reference.familiar not in error.message:
             error.message = f"{reference.familiar}: {error.message}"
@@ -102,7 +103,8 @@ def push(
     if platform:
         image, index = copies.of_platform(engine, image, platform), ""
     how = copies.packing(compression, level)
-    digest = client.push(engine.store, image, reference, packing=how, index=index, progress=progress)
+    with engine.heap():
+        digest = client.push(engine.store, image, reference, packing=how, index=index, progress=progress)
     if progress is not None:
         progress({"id": "", "status": "complete", "current": 0, "total": 0, "message": str(reference)})
     return digest

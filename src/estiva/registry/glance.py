@@ -75,7 +75,9 @@ def _ask(reference: Reference) -> str:
     host, colon, port = reference.registry.partition(":")
     plain = host in LOOPBACK
     number = int(port) if colon else 80 if plain else 443
-    family, kind, protocol, _, address = _socket.getaddrinfo(host, number, 0, _socket.SOCK_STREAM)[0]
+    # as bytes: a str would have the codec for international names loaded, which takes 3 ms
+    found = _socket.getaddrinfo(host.encode("ascii"), number, 0, _socket.SOCK_STREAM)
+    family, kind, protocol, _, address = found[0]
     stream: Any
     if plain:
         stream = _socket.socket(family, kind, protocol)
@@ -109,7 +111,7 @@ def _ask(reference: Reference) -> str:
     status, *lines = answer.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
     if not status.startswith("HTTP/1.") or status.split(" ")[1:2] != ["200"]:
         return ""
-    found = [
+    digests = [
         line.partition(":")[2].strip() for line in lines if line.lower().startswith("docker-content-digest:")
     ]
-    return found[0] if len(found) == 1 else ""
+    return digests[0] if len(digests) == 1 else ""

@@ -172,9 +172,7 @@ class LayerIngest:
                 raise _Stopped
             self._sink.write(piece)
 
-    def _send(self) -> None:
-        piece = bytes(self._small)
-        self._small.clear()
+    def _send(self, piece: bytes) -> None:
         self._to_keep.put(piece)
         self._to_expand.put(piece)
 
@@ -183,7 +181,8 @@ class LayerIngest:
         if not self._threads:
             return
         if self._small:
-            self._send()
+            self._send(bytes(self._small))
+            self._small.clear()
         self._to_keep.put(None)
         self._to_expand.put(None)
         for thread in self._threads:
@@ -200,10 +199,14 @@ class LayerIngest:
             self._raise()
         if self.size is not None and self.offset + len(data) > self.size:
             raise IntegrityError(f"layer {self.digest} is larger than the {self.size} bytes it should have")
-        self._small += data
         self.offset += len(data)
+        if not self._small and len(data) >= PIECE and type(data) is bytes:
+            self._send(data)  # as it is: nobody can change it
+            return
+        self._small += data
         if len(self._small) >= PIECE:
-            self._send()
+            self._send(bytes(self._small))
+            self._small.clear()
 
     def commit(self) -> Layer:
         """Prove size, digest and diffID, then make the blob and the layer part of the store.
