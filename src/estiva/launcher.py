@@ -3,8 +3,10 @@
 A script has no cached bytecode, so it stays tiny. Its own directory is not on sys.path (-I).
 """
 
+import gc
 import sys
 
+gc.disable()  # modules make much and throw away nothing; verbs that last enable it (cli/main.py)
 SOURCE = __file__.rpartition("/")[0].rpartition("/")[0]
 CHECKOUT = SOURCE.rpartition("/")[0] or "."
 sys.path.insert(0, SOURCE)

@@ -61,7 +61,7 @@ def test_a_source_of_the_same_size_and_another_time(tree):
     assert ask(tree)[0] == "SourceFileLoader"
 
 
-@pytest.mark.parametrize("content", [b"", b"[", b"{" + bytes(100), b"\xa5" * 64, b"i\0\0\0\0"])
+@pytest.mark.parametrize("content", [b"", b"[", b"{" + bytes(100), b"\xa5" * 64, b"i\0\0\0\0", b"\xff" * 64])
 def test_a_broken_file_is_passed_over(tree, content):
     (file,) = (tree / "estiva/__pycache__").glob("quickload-estiva-oci.*.bin")
     file.write_bytes(content)

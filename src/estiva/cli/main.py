@@ -264,6 +264,7 @@ def run(words: list[str]) -> int:
         if entry[0] in BRIEF:
             gc.disable()
         else:
+            gc.enable()
             gc.set_threshold(20_000)  # modules make many objects, and no garbage
         verb = load(entry)
         failure = verb.failure
