@@ -34,7 +34,7 @@ from layerkit import (
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
 
 
-@pytest.fixture(params=["erofs", "dir"])
+@pytest.fixture(params=["erofs", "erofs-lz4", "dir"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A store beside a directory that must not change."""
     victim = tmp_path / "victim"

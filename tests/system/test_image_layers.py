@@ -16,7 +16,7 @@ from layerkit import CAP, DIR, HARD, LINK, add, member, pull, tar_of, xattr
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
 
 
-@pytest.fixture(params=["erofs", "dir"])
+@pytest.fixture(params=["erofs", "erofs-lz4", "dir"])
 def engine(request, tmp_path, monkeypatch):
     monkeypatch.setenv("ESTIVA_STORAGE_DRIVER", request.param)
     made = Engine(f"{tmp_path}/root", f"{tmp_path}/run")

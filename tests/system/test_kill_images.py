@@ -23,7 +23,7 @@ RUN --network=none sleep 0.02; ls /files > /list
 """
 
 
-@pytest.fixture(scope="module", params=["erofs", "dir"])
+@pytest.fixture(scope="module", params=["erofs", "erofs-lz4", "dir"])
 def box(request):
     with host(request.param) as made:
         context = pathlib.Path(made.folder, "context")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from estiva.errors import EngineError, Unsupported
 from estiva.store import Store
 from layerkit import (
     BLK,
@@ -70,7 +71,7 @@ TWISTED = {
 }
 
 
-@pytest.fixture(params=["erofs", "dir"])
+@pytest.fixture(params=["erofs", "erofs-lz4", "dir"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     with store_at(tmp_path, request.param) as store:
         yield store
@@ -181,6 +182,54 @@ def test_layers_of_both_drivers_mix_in_a_chain(tmp_path: Path) -> None:
         assert [store.layers.get(i).driver for i in (base, top)] == ["erofs", "dir"]
         with viewed(store, base, top) as view:
             assert set(os.listdir(view + "/a")) == {"base", "top"}
+
+
+@pytest.mark.erofs
+def test_a_pulled_layer_takes_less_disk_when_compressed(tmp_path: Path) -> None:
+    data = tar_of(*(member(f"f{i}", data=b"a line that comes again %d\n" % i * 2000) for i in range(50)))
+    sizes = {}
+    for driver in ("erofs", "erofs-lz4"):
+        with store_at(tmp_path / driver, driver) as store:
+            diff_id = pull(store, data)
+            assert store.layers.get(diff_id).driver == driver
+            assert layer_tree(store, diff_id)["f7"][3] == (
+                len(b"a line that comes again 7\n" * 2000),
+                digest(b"a line that comes again 7\n" * 2000).partition(":")[2],
+            )
+            with store.layers.tar(diff_id) as file:
+                assert digest(file.read()) == diff_id
+            sizes[driver] = sum(
+                os.stat(f"{where}/{name}").st_blocks * 512
+                for where, _, names in os.walk(tmp_path / driver / "state")
+                for name in names
+            )
+            assert store.layers.delete(diff_id) and os.listdir(store.paths.layers) == []
+    assert sizes["erofs-lz4"] < sizes["erofs"] / 2
+
+
+@pytest.mark.parametrize("script", ["#!/bin/sh\necho '<E> bad' >&2; exit 3", "#!/bin/sh\nkill -9 $$"])
+def test_a_failing_mkfs_is_told_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    tool = tmp_path / "bin/mkfs.erofs"
+    tool.parent.mkdir()
+    tool.write_text(script)
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    with store_at(tmp_path, "erofs-lz4") as store:
+        with pytest.raises(EngineError, match=r"^mkfs.erofs failed: (<E> bad|status -9)$"):
+            pull(store, tar_of(member("a", data=b"x" * 3_000_000)))
+        assert os.listdir(store.paths.layers) == []
+        assert not [name for name in os.listdir(store.paths.ingest) if name.endswith(".layer")]
+
+
+def test_without_mkfs_the_compressed_driver_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with (
+        store_at(tmp_path, "erofs-lz4") as store,
+        pytest.raises(Unsupported, match="mkfs.erofs is not installed"),
+    ):
+        add(store, tar_of(member("a")))
 
 
 def test_an_empty_layer(store: Store) -> None:

@@ -29,7 +29,7 @@ BLOB = gzip.compress(TAR, mtime=0)
 DIFF_ID = digest(TAR)
 
 
-@pytest.fixture(params=["erofs", "dir"])
+@pytest.fixture(params=["erofs", "erofs-lz4", "dir"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     with store_at(tmp_path, request.param) as store:
         yield store

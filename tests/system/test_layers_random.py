@@ -112,7 +112,7 @@ def registry(tmp_path_factory):
         yield server
 
 
-@pytest.mark.parametrize("driver", ["erofs", "dir"])
+@pytest.mark.parametrize("driver", ["erofs", "erofs-lz4", "dir"])
 @given(content=TREE, method=st.sampled_from(["gzip", "zstd", "tar"]), number=st.integers(0, 2**60))
 @settings(max_examples=15, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck))
 def test_trees_come_back_as_they_were(registry, driver, content, method, number):
@@ -139,7 +139,7 @@ def test_trees_come_back_as_they_were(registry, driver, content, method, number)
                 assert digest(stream.read()) == diff_id
 
 
-@pytest.mark.parametrize("driver", ["erofs", "dir"])
+@pytest.mark.parametrize("driver", ["erofs", "erofs-lz4", "dir"])
 @given(content=TREE)
 @settings(max_examples=15, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck))
 def test_what_we_pack_gnu_tar_reads(driver, content):
@@ -169,7 +169,7 @@ def test_what_we_pack_gnu_tar_reads(driver, content):
         assert mounted == wanted
 
 
-@pytest.mark.parametrize("driver", ["erofs", "dir"])
+@pytest.mark.parametrize("driver", ["erofs", "erofs-lz4", "dir"])
 def test_more_layers_than_one_mount_option_holds(driver, tmp_path):
     with store_at(tmp_path, driver) as store:
         chain = [add(store, tar_of(member("d", DIR), member(f"d/f{n}", data=b"%d" % n), member("top", data=b"%d" % n),
@@ -179,7 +179,7 @@ def test_more_layers_than_one_mount_option_holds(driver, tmp_path):
             assert sorted(os.listdir(f"{view}/d")) == sorted(f"f{n}" for n in range(1, 200, 2))
 
 
-@pytest.mark.parametrize("driver", ["erofs", "dir"])
+@pytest.mark.parametrize("driver", ["erofs", "erofs-lz4", "dir"])
 @pytest.mark.parametrize("method", ["gzip", "zstd"])
 def test_what_we_compress_others_read_and_we_read_others(driver, method, tmp_path):
     data = tar_of(*(member(f"f{n}", data=os.urandom(70_000)) for n in range(40)))

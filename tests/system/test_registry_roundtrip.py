@@ -37,7 +37,7 @@ FILES = [
 IMAGE = tar_image(FILES)
 
 
-@pytest.fixture(params=["erofs", "dir"])
+@pytest.fixture(params=["erofs", "erofs-lz4", "dir"])
 def driver(request, monkeypatch):
     monkeypatch.setenv("ESTIVA_STORAGE_DRIVER", request.param)
     return request.param

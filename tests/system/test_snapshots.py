@@ -24,7 +24,7 @@ from layerkit import CAP, DIR, LINK, add, digest, member, store_at, tar_of, tree
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
 
 
-@pytest.fixture(params=["erofs", "dir"])
+@pytest.fixture(params=["erofs", "erofs-lz4", "dir"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     with store_at(tmp_path, request.param) as store:
         yield store

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 GLOBALS = (
     ("", "root", TEXT, "DIR", "where images and containers are kept (default /var/lib/estiva)"),
     ("", "run-root", TEXT, "DIR", "where state is kept that a reboot may lose (default /run/estiva)"),
-    ("", "storage-driver", TEXT, "NAME", "how layers are stored: erofs or dir"),
+    ("", "storage-driver", TEXT, "NAME", "how layers are stored: erofs, erofs-lz4 or dir"),
     ("D", "debug", FLAG, "", "show the traceback of an error"),
     ("v", "version", FLAG, "", "show the version"),
 )
 
-DRIVERS = ("erofs", "dir")
+DRIVERS = ("erofs", "erofs-lz4", "dir")
 
 # verb -> (module in estiva.cli, name of its Verb there)
 VERBS = {
@@ -244,9 +244,7 @@ def run(words: list[str]) -> int:
         if options.given("storage-driver"):
             driver = options.text("storage-driver")
             if driver not in DRIVERS:
-                raise UsageError(
-                    f"no storage driver {driver}", hint=f"the drivers are {' and '.join(DRIVERS)}"
-                )
+                raise UsageError(f"no storage driver {driver}", hint=f"the drivers are {', '.join(DRIVERS)}")
             os.environ["ESTIVA_STORAGE_DRIVER"] = driver
         words = options.arguments
         if options.flag("version"):

@@ -103,7 +103,9 @@ class Mounts:
         layer = f"{self.paths.layers}/{name}"
         if os.path.isdir(layer + "/fs"):
             return layer + "/fs"
-        index = layer + "/index.erofs"
+        index, tar = layer + "/index.erofs", f"{self.paths.blobs}/sha256/{name}"
+        if not os.path.isfile(index):
+            index, tar = layer + "/image.erofs", ""  # erofs-lz4: all is in one file
         if not os.path.isfile(index):
             raise errors.NotFound(f"layer sha256:{name} is not in the store", hint="pull its image again")
         with Lock(self.paths.lock(MOUNT_LOCK)):
@@ -114,7 +116,6 @@ class Mounts:
                     return path  # somebody else was faster
             rows = self.db.read("SELECT value FROM meta WHERE key = 'storage_driver'")
             directio = not rows or rows[0][0] != "erofs"
-            tar = f"{self.paths.blobs}/sha256/{name}"
             try:
                 try:
                     attach_erofs(index, tar, path, directio=directio)
@@ -207,13 +208,16 @@ def attach_erofs(index: str, tar: str, mountpoint: str, *, directio: bool) -> No
 
 
 def open_erofs(index: str, tar: str, *, directio: bool) -> int:
-    """A detached read-only mount of the EROFS image `index`, whose data lies in `tar`; the caller closes it.
+    """A detached read-only mount of the EROFS image `index`, whose data lies in `tar` ("": in itself); the
+    caller closes it.
 
     directio: file data is not cached twice, once for the layer's files and once for the tar. Raises OSError.
     """
     held: list[int] = []
     try:
-        options = [("source", _short(index, held)), ("device", _short(tar, held))]
+        options = [("source", _short(index, held))]
+        if tar:
+            options.append(("device", _short(tar, held)))
         if directio:
             options.append(("directio", ""))
         from estiva.linux import mount as linux_mount

@@ -15,11 +15,23 @@ _MAX_OCTAL11 = 0o77777777777
 
 
 class Member:
-    """What a header says. type: the tar's type flag; mtime: whole seconds; xattrs without those of
-    overlayfs.
+    """What a header says. type: the tar's type flag; mtime: seconds; nanoseconds: beyond them, for times
+    after 1970; xattrs without those of overlayfs.
     """
 
-    __slots__ = ("name", "type", "mode", "uid", "gid", "size", "mtime", "link", "rdev", "xattrs")
+    __slots__ = (
+        "name",
+        "type",
+        "mode",
+        "uid",
+        "gid",
+        "size",
+        "mtime",
+        "nanoseconds",
+        "link",
+        "rdev",
+        "xattrs",
+    )
 
     def __init__(
         self,
@@ -31,6 +43,7 @@ class Member:
         gid: int = 0,
         size: int = 0,
         mtime: int = 0,
+        nanoseconds: int = 0,
         link: bytes = b"",
         rdev: tuple[int, int] = (0, 0),
         xattrs: Mapping[bytes, bytes] | None = None,
@@ -42,6 +55,7 @@ class Member:
         self.gid = gid
         self.size = size
         self.mtime = mtime
+        self.nanoseconds = nanoseconds
         self.link = link
         self.rdev = rdev
         self.xattrs = xattrs
@@ -67,6 +81,8 @@ def header(member: Member) -> bytes:
     gid = _fit(b"gid", member.gid, _MAX_OCTAL7, records)
     size = _fit(b"size", member.size, _MAX_OCTAL11, records)
     mtime = _fit(b"mtime", member.mtime, _MAX_OCTAL11, records)
+    if member.nanoseconds:
+        records[b"mtime"] = b"%d.%09d" % (member.mtime, member.nanoseconds)
     for key, value in (member.xattrs or {}).items():
         records[b"SCHILY.xattr." + key] = value
     out = b""

@@ -2,9 +2,9 @@
 
     build(tree, tar_fd, tar_size, directory)    makes and syncs the layer's files below `directory`
 
-erofs keeps the tar and adds an image that points into it; dir extracts it. Every layer's row says which one
-made it, so both kinds mix in a chain, and a layer that erofs can't hold (sparse members) is a dir layer.
-Both pass the same contract suite (tests/system/test_layers_contract.py).
+erofs keeps the tar and adds an image that points into it, erofs-lz4 makes a compressed image, dir extracts
+it. Every layer's row says which one made it, so all kinds mix in a chain, and a layer that erofs can't hold
+(sparse members) is a dir layer. All pass the same contract suite (tests/system/test_layers_contract.py).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from estiva.store.database import Database
 
 META = "storage_driver"
+NAMES = ("erofs", "erofs-lz4", "dir")
 
 
 def load(name: str) -> ModuleType:
@@ -28,11 +29,15 @@ def load(name: str) -> ModuleType:
         from estiva.store.drivers import erofs
 
         return erofs
+    if name == "erofs-lz4":
+        from estiva.store.drivers import erofs_lz4
+
+        return erofs_lz4
     if name == "dir":
         from estiva.store.drivers import dir as directory
 
         return directory
-    raise InvalidInput(f"no storage driver {name}", hint="the drivers are erofs and dir")
+    raise InvalidInput(f"no storage driver {name}", hint=f"the drivers are {', '.join(NAMES)}")
 
 
 def choose(paths: Paths, db: Database, wanted: str | None = None) -> str:
@@ -48,13 +53,18 @@ def choose(paths: Paths, db: Database, wanted: str | None = None) -> str:
         return wanted
     rows = db.read("SELECT value FROM meta WHERE key = ?", (META,))
     found = rows[0][0] if rows else _probe(paths, db)
-    if found == "dir" and wanted == "erofs":
+    if found == "dir" and wanted is not None:
         found = _probe(paths, db)
         if found == "dir":
             raise Unsupported(
                 "this kernel can't mount an erofs file",
                 hint="it needs Linux 6.12 or later; use the driver dir",
             )
+    if wanted == "erofs-lz4":
+        from estiva.store.drivers import erofs_lz4
+
+        erofs_lz4.program()
+        return wanted
     return "dir" if found == "dir" else "erofs"
 
 

@@ -1,0 +1,138 @@
+"""The erofs-lz4 driver: a layer is one EROFS image with its files compressed, made by mkfs.erofs.
+
+It takes about half the disk of a layer's tar, and ten times as long to make as the erofs driver's; reading
+decompresses. What mkfs.erofs is given is not the layer's tar but one written anew from the finished Tree,
+each path once and each directory named, so it meets nothing that a hostile layer says. Its temporary files
+lie beside the image.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Iterator
+
+from estiva.errors import EngineError, Unsupported, oneline
+from estiva.store.tar_entry import Entry, shown
+from estiva.store.tar_write import END, Member, header, padding
+from estiva.store.tree import Tree
+
+NAME = "erofs-lz4"
+IMAGE = "image.erofs"
+PROGRAM = "mkfs.erofs"
+# 64 KiB at once: a sixth smaller than clusters of a page, and no more than readahead takes anyway
+OPTIONS = ("-zlz4hc", "-C65536", "-T0", "--mkfs-time", "--tar=f")
+PIECE = 1 << 20
+MESSAGE = 2000  # bytes of what the program says that are kept
+TYPES = {stat.S_IFREG: b"0", stat.S_IFLNK: b"2", stat.S_IFCHR: b"3", stat.S_IFBLK: b"4", stat.S_IFDIR: b"5"}
+FIFO = b"6"
+
+
+def build(tree: Tree, tar_fd: int, tar_size: int, directory: str) -> None:
+    """Write and sync the layer's image below `directory`. Raises Unsupported for sparse files and where
+    mkfs.erofs is not installed, EngineError when it fails.
+    """
+    image = f"{directory}/{IMAGE}"
+    os.close(os.open(image, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    with open(os.memfd_create(PROGRAM, os.MFD_CLOEXEC), "w+b") as said:
+        process = subprocess.Popen(
+            [program(), *OPTIONS, image],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            cwd=directory,
+            env={"TMPDIR": directory, "LC_ALL": "C"},
+        )
+        try:
+            _feed(process, _tar(tree, tar_fd))
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            status = process.wait()
+        said.seek(max(0, said.seek(0, os.SEEK_END) - MESSAGE))
+        message = said.read().decode(errors="replace").strip()
+    if status:
+        if "No space left" in message:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), image)
+        raise EngineError(f"{PROGRAM} failed: {oneline(message) or f'status {status}'}")
+    fd = os.open(image, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def program() -> str:
+    """The path of mkfs.erofs. Raises Unsupported when it is not installed."""
+    found = shutil.which(PROGRAM)
+    if found is None:
+        raise Unsupported(f"{PROGRAM} is not installed", hint="it is in the package erofs-utils")
+    return found
+
+
+def _feed(process: subprocess.Popen[bytes], pieces: Iterator[bytes]) -> None:
+    assert process.stdin is not None
+    try:
+        with process.stdin as stdin:
+            for piece in pieces:
+                stdin.write(piece)
+    except BrokenPipeError:
+        pass  # its status and message tell why
+
+
+def _tar(tree: Tree, tar_fd: int) -> Iterator[bytes]:
+    """The tree as a tar, parents before children and the first of a file's names with its data."""
+    made: dict[int, bytes] = {}
+    stack = [(b".", tree.root)]
+    while stack:
+        path, entry = stack.pop()
+        first = made.get(id(entry))
+        if first is not None:
+            yield header(Member(path, b"1", link=first))
+            continue
+        if entry.nlink > 1:
+            made[id(entry)] = path
+        yield header(_member(path, entry))
+        if entry.kind == stat.S_IFREG:
+            yield from _data(entry, tar_fd)
+        for name, child in sorted((entry.children or {}).items(), reverse=True):
+            stack.append((path + b"/" + name, child))
+    yield END
+
+
+def _member(path: bytes, entry: Entry) -> Member:
+    xattrs = dict(entry.xattrs or {})
+    if entry.opaque:
+        xattrs[b"trusted.overlay.opaque"] = b"y"
+    seconds, nanoseconds = divmod(entry.mtime, 10**9)
+    return Member(
+        path + b"/" if entry.children is not None else path,
+        TYPES.get(entry.kind, FIFO),
+        mode=entry.mode,
+        uid=entry.uid,
+        gid=entry.gid,
+        size=entry.size if entry.kind == stat.S_IFREG else 0,
+        mtime=seconds,
+        nanoseconds=nanoseconds if seconds >= 0 else 0,  # mkfs.erofs adds the fraction of a negative one
+        link=entry.link if entry.kind == stat.S_IFLNK else b"",
+        rdev=entry.rdev,
+        xattrs=xattrs,
+    )
+
+
+def _data(entry: Entry, tar_fd: int) -> Iterator[bytes]:
+    if entry.sparse is not None:
+        raise Unsupported(f"layer entry {shown(entry.name)} is sparse")
+    offset, left = entry.offset, entry.size
+    while left:
+        piece = os.pread(tar_fd, min(PIECE, left), offset)
+        if not piece:
+            raise EngineError(f"tar is truncated in {shown(entry.name)}")
+        yield piece
+        offset += len(piece)
+        left -= len(piece)
+    yield padding(entry.size)
