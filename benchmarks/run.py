@@ -27,6 +27,7 @@ CHECKOUT = HERE.parent
 sys.path.insert(0, str(HERE))
 PORT = 5999  # of the registry
 ESTIVA = str(CHECKOUT / "estiva")
+ESTIVA_OCI = str(CHECKOUT / "estiva-oci")
 
 
 class Worker:
@@ -56,7 +57,8 @@ class Bench:
         self.plain = Worker(podman_env)
         self.v1 = Worker(podman_env, "umount /sys/fs/cgroup/unified 2>/dev/null || true", unshare=True)
         self.estiva_env = {"ESTIVA_ROOT": f"{folder}/estiva", "ESTIVA_RUN_ROOT": f"{folder}/estiva-run"}
-        self.estiva = Worker({**self.estiva_env, "ESTIVA_CGROUP_PARENT": f"/estiva-bench-{os.getpid()}"})
+        self.cgroup = f"estiva-bench-{os.path.basename(folder)}"
+        self.estiva = Worker({**self.estiva_env, "ESTIVA_CGROUP_PARENT": f"/{self.cgroup}"})
         self.podman = ["podman", "--root", f"{folder}/podman", "--runroot", f"{folder}/podman-run",
                        "--cgroup-manager", "cgroupfs", "--tmpdir", f"{folder}/podman-tmp",
                        "--network-config-dir", f"{folder}/podman-net"]  # fmt: skip
@@ -173,6 +175,17 @@ class Bench:
                 },
             )
 
+    def bundle(self, runtime):
+        """A cold run of the bundle, by a runtime with runc's command line."""
+        root = f"{self.folder}/state-{os.path.basename(runtime)}"
+        bundle = f"{self.folder}/bundle"
+        worker = self.estiva if runtime == ESTIVA_OCI else self.v1
+        return lambda: worker.run(runtime, "--root", root, "run", "-b", bundle, "bench")
+
+    def oci_row(self, count):
+        cases = {"estiva": ESTIVA_OCI, "crun": "crun", "runc": "runc"}
+        self.rounds("oci run of a bundle, cold process", count, {c: self.bundle(r) for c, r in cases.items()})
+
     def api_row(self, count):
         code = (
             "import sys, time, estiva\n"
@@ -195,16 +208,8 @@ class Bench:
             print(file=program.stdin, flush=True)
             return float(program.stdout.readline())
 
-        bundle = f"{self.folder}/bundle"
-        self.rounds(
-            "warm Python API against a bundle",
-            count,
-            {
-                "estiva": warm,
-                "crun": lambda: self.v1.run("crun", "run", "-b", bundle, "bench-crun"),
-                "runc": lambda: self.v1.run("runc", "run", "-b", bundle, "bench-runc"),
-            },
-        )
+        cases = {"estiva": warm, "crun": self.bundle("crun"), "runc": self.bundle("runc")}
+        self.rounds("warm Python API against a bundle", count, cases)
         program.stdin.close()
         program.wait()
 
@@ -267,12 +272,16 @@ class Bench:
             if process:
                 process.terminate()
                 process.wait()
+        for pattern in (self.cgroup, f"*/{self.cgroup}"):  # v2; v1
+            for left in pathlib.Path("/sys/fs/cgroup").glob(pattern):
+                left.rmdir()
 
 
 GOALS = {  # row -> [(peer, at most)]
     "run --rm --network none, cold process": [("podman", 0.30), ("docker", 0.18)],
     "run --rm --network bridge, cold process": [("podman", 0.25), ("docker", 0.15)],
-    "warm Python API against a bundle": [("crun", 1.0)],
+    "oci run of a bundle, cold process": [("runc", 1.0), ("crun", 2.5)],
+    "warm Python API against a bundle": [("crun", 0.7)],
     "exec C /bin/true": [("docker", 0.30)],
     "pull of a 200 MB layer of 10,000 files": [("docker", 0.25), ("podman", 0.40)],
 }
@@ -318,13 +327,15 @@ def running(kind, prefix):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--only", nargs="*", default=["run", "api", "exec", "pull"])
+    parser.add_argument("--only", nargs="*", default=["run", "oci", "api", "exec", "pull"])
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     isolate(options.inside)
     with running(Bench, "estiva-bench-") as bench:
         if "run" in options.only:
             bench.run_rows(options.rounds)
+        if "oci" in options.only:
+            bench.oci_row(options.rounds)
         if "api" in options.only:
             bench.api_row(options.rounds)
         if "exec" in options.only:
