@@ -4,8 +4,10 @@ import json
 import os
 
 import pytest
+import yaml
 
 from enginekit import IMAGE, host
+from statekit import one_line
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +19,8 @@ def box():
         yield made
 
 
-@pytest.fixture(scope="module")
-def toy(box):
+@pytest.fixture(scope="module", params=[json.dump, yaml.safe_dump], ids=["json", "yaml"])
+def toy(box, request):
     hook = f"{box.folder}/hook"
     with open(hook, "w") as file:
         # As vendors' hooks do: the root filesystem is found by the bundle's config.json, and changed.
@@ -76,16 +78,18 @@ def toy(box):
             }
         ],
     }
-    with open(f"{box.folder}/cdi/toy.json", "w") as file:
-        json.dump(document, file)
     gpus = {
         "cdiVersion": "0.5.0",
         "kind": "nvidia.com/gpu",
         "devices": [{"name": n, "containerEdits": {"env": [f"GPU_{n}=yes"]}} for n in ("0", "1", "all")],
     }
-    with open(f"{box.folder}/cdi/nvidia.json", "w") as file:
-        json.dump(gpus, file)
-    return "vendor.com/toy=one"
+    suffix = "json" if request.param is json.dump else "yaml"
+    for name, content in (("toy", document), ("nvidia", gpus)):
+        with open(f"{box.folder}/cdi/{name}.{suffix}", "w") as file:
+            request.param(content, file)
+    yield "vendor.com/toy=one"
+    for name in ("toy", "nvidia"):
+        os.unlink(f"{box.folder}/cdi/{name}.{suffix}")
 
 
 def run(box, *words, **options):
@@ -153,5 +157,27 @@ def test_a_failing_hook_is_told_and_undone(box, toy):
         done = run(box, "--device", "vendor.com/bad=x", IMAGE, "true", status=125)
         assert "error running createContainer hook #0: /bin/false ended with status 1" in done.stderr
         assert box.out("ps", "-aq") == ""
+    finally:
+        os.unlink(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a: &a [x]\nb: [*a, *a]\n", "line 1: anchors and aliases are not taken"),
+        ("!!python/object/apply:os.system [touch FOLDER/owned]", "line 1: the tag tag:yaml.org,2002:python/object/apply"),
+        ("kind: [", "is not valid yaml: line "),
+        ("[" * 1_000_000, "nest"),
+    ],
+    ids=["bomb", "tag", "syntax", "depth"],
+)  # fmt: skip
+def test_yaml_that_is_refused_is_told_in_one_line(box, text, why):
+    path = f"{box.folder}/cdi/bad.yaml"
+    with open(path, "w") as file:
+        file.write(text.replace("FOLDER", box.folder))
+    try:
+        message = one_line(run(box, "--device", "vendor.com/bad=x", IMAGE, "true", status=125).stderr)
+        assert message.startswith(f"no such CDI device: vendor.com/bad=x ({path}") and why in message
+        assert not os.path.exists(f"{box.folder}/owned")
     finally:
         os.unlink(path)

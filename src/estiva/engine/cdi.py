@@ -1,9 +1,9 @@
 """Devices by name, as the Container Device Interface describes them: `--device vendor.com/class=name`.
 
 CDI specification, versions 0.3.0 to 1.1.0 (cncf-tags/container-device-interface, SPEC.md). A vendor's
-program writes files of JSON below /etc/cdi and /var/run/cdi; each says what a container gets with a device:
-variables, device nodes, mounts, hooks, groups. They are the machine's own configuration, which root writes,
-and are trusted as such; what is malformed is refused with the path of the field, within bounds.
+program writes files of JSON or YAML below /etc/cdi and /var/run/cdi; each says what a container gets with a
+device: variables, device nodes, mounts, hooks, groups. They are the machine's own configuration, which root
+writes, and are trusted as such; what is malformed is refused with the path of the field, within bounds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import stat
 
 from estiva import fastjson, files
 from estiva.engine import cdi_edits
-from estiva.errors import EstivaError, InvalidInput, NotFound, Unsupported, oneline, reason
+from estiva.errors import EngineError, EstivaError, InvalidInput, NotFound, Unsupported, oneline, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Registry:
             directories = tuple(filter(None, asked.split(":"))) or DIRECTORIES
         # kind -> name -> the specs of the most important directory that has it: more than one is a conflict
         self.found: dict[str, dict[str, list[Spec]]] = {}
-        self.problems: list[str] = []
+        self.problems: list[EstivaError] = []
         for directory in directories:
             for name, specs in self._read(directory).items():
                 kind, _, device = name.partition("=")
@@ -113,23 +113,21 @@ class Registry:
         except (FileNotFoundError, NotADirectoryError):
             return result
         except OSError as error:
-            self.problems.append(f"{directory} can't be read: {reason(error)}")
+            self.problems.append(EngineError(f"{directory} can't be read: {reason(error)}"))
             return result
         for name in names[:MAX_FILES]:
             path = f"{directory}/{name}"
-            if name.endswith((".yaml", ".yml")):
-                self.problems.append(f"{path} is not read, only json is")
-            if not name.endswith(".json"):
+            if not name.endswith(cdi_edits.SUFFIXES):
                 continue
             try:
                 spec = load(path)
             except EstivaError as error:
-                self.problems.append(error.message)
+                self.problems.append(error)
                 continue
             for device in spec.devices:
                 result.setdefault(f"{spec.kind}={device}", []).append(spec)
         if len(names) > MAX_FILES:
-            self.problems.append(f"{directory} has more than {MAX_FILES} files")
+            self.problems.append(InvalidInput(f"{directory} has more than {MAX_FILES} files"))
         return result
 
     def edits(self, names: list[str]) -> dict[str, Any]:
@@ -156,11 +154,7 @@ class Registry:
     def _missing(self, message: str) -> NotFound:
         if self.problems:
             more = f", and {len(self.problems) - 1} more" if len(self.problems) > 1 else ""
-            yaml = "only json is" in self.problems[0]
-            return NotFound(
-                f"{message} ({self.problems[0]}{more})",
-                hint="`nvidia-ctk cdi generate --format json` writes json" if yaml else "",
-            )
+            return NotFound(f"{message} ({self.problems[0]}{more})", hint=self.problems[0].hint)
         return NotFound(message, hint=f"its vendor's program describes it in {DIRECTORIES[0]}")
 
     def gpus(self, request: dict[str, Any]) -> list[str]:
@@ -191,7 +185,7 @@ class Registry:
 
 
 def load(path: str) -> Spec:
-    """A spec file. Raises InvalidInput, EngineError."""
+    """A spec file. Raises InvalidInput, IntegrityError, Unsupported."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
@@ -203,7 +197,15 @@ def load(path: str) -> Spec:
         data = files.read_bounded(path, MAX_FILE)
     except OSError as error:
         raise InvalidInput(f"{path} can't be read: {reason(error)}") from None
-    return Spec(path, fastjson.loads(data, what=path, strict=True))
+    if path.endswith(".json"):
+        return Spec(path, fastjson.loads(data, what=path, strict=True))
+    try:
+        from estiva.engine import cdi_yaml
+    except ImportError:
+        raise Unsupported(
+            f"{path} can't be read: PyYAML is missing", hint="`pip install pyyaml`, or have the spec in json"
+        ) from None
+    return Spec(path, cdi_yaml.loads(data, what=path))
 
 
 def names(requests: list[dict[str, Any]], registry: Registry) -> list[str]:

@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+SUFFIXES = (".json", ".yaml", ".yml")
 MAX_ENTRIES = 4096
 MAX_TEXT = 65536
 MAX_ID = 0xFFFFFFFE
@@ -31,7 +32,7 @@ class Reader:
         self.left = dict(value)
 
     def _path(self, field: str) -> str:
-        return f"{self.where}: {field}" if self.where.endswith(".json") else f"{self.where}.{field}"
+        return f"{self.where}: {field}" if self.where.endswith(SUFFIXES) else f"{self.where}.{field}"
 
     def text(self, field: str, default: str | None = None) -> str:
         value = self.left.pop(field, default)

@@ -1,11 +1,24 @@
 """CDI specs are read strictly: the path of a wrong field is told, and nothing is taken that was not understood."""
 
 import json
+import sys
+from itertools import pairwise
 
 import pytest
+import yaml
 
-from estiva.engine import cdi, cdi_edits
+from estiva.engine import cdi, cdi_edits, cdi_yaml
 from estiva.errors import EstivaError, InvalidInput, NotFound, Unsupported
+
+
+@pytest.fixture(params=["CSafeLoader", "SafeLoader"])
+def loader(request, monkeypatch):
+    """PyYAML with libyaml, and without it."""
+    if request.param == "SafeLoader":
+        monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
+    elif not yaml.__with_libyaml__:
+        pytest.skip("this PyYAML is without libyaml")
+
 
 NODE = {"path": "/dev/toy0", "hostPath": "/dev/null"}
 
@@ -96,9 +109,8 @@ def test_a_missing_device_tells_why_a_file_was_passed_over(tmp_path):
         registry(tmp_path).edits(["vendor.com/toy=a"])
     (tmp_path / "a").mkdir()
     (tmp_path / "a/x.yaml").write_text("")
-    with pytest.raises(NotFound, match=r"x\.yaml is not read, only json is") as caught:
+    with pytest.raises(NotFound, match=r"x\.yaml is not an object"):
         registry(tmp_path).edits(["vendor.com/toy=a"])
-    assert "--format json" in caught.value.hint
     (tmp_path / "a/x.yaml").unlink()
     (tmp_path / "a/x.json").write_text('{"kind": 1, "kind": 2}')
     with pytest.raises(NotFound, match="not valid json"):
@@ -109,10 +121,182 @@ def test_a_missing_device_tells_why_a_file_was_passed_over(tmp_path):
         registry(tmp_path).edits(["vendor.com/toy=a"])
 
 
-def test_files_are_bounded(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["x.json", "x.yaml"])
+def test_files_are_bounded(tmp_path, monkeypatch, name):
     monkeypatch.setattr(cdi, "MAX_FILE", 100)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / name).write_text(json.dumps(spec()))
     with pytest.raises(NotFound, match="is larger than 100 bytes"):
-        registry(tmp_path, a_x=spec()).edits(["vendor.com/toy=a"])
+        registry(tmp_path).edits(["vendor.com/toy=a"])
+
+
+# as nvidia-ctk 1.17 writes it
+NVIDIA = """\
+---
+cdiVersion: 0.5.0
+containerEdits:
+  env:
+  - NVIDIA_VISIBLE_DEVICES=void
+  deviceNodes:
+  - path: /dev/nvidiactl
+    major: 195
+    minor: 255
+    fileMode: 0666
+    permissions: rw
+  hooks:
+  - args:
+    - nvidia-cdi-hook
+    - create-symlinks
+    - --link
+    - libcuda.so.1::/usr/lib/x86_64-linux-gnu/libcuda.so
+    hookName: createContainer
+    path: /usr/bin/nvidia-cdi-hook
+  mounts:
+  - containerPath: /usr/bin/nvidia-smi
+    hostPath: /usr/bin/nvidia-smi
+    options:
+    - ro
+    - nosuid
+    - nodev
+    - bind
+devices:
+- containerEdits:
+    deviceNodes:
+    - path: /dev/nvidia0
+  name: "0"
+- containerEdits: {}
+  name: all
+kind: nvidia.com/gpu
+"""
+LINK = ["nvidia-cdi-hook", "create-symlinks", "--link", "libcuda.so.1::/usr/lib/x86_64-linux-gnu/libcuda.so"]
+NVIDIA_JSON = {
+    "cdiVersion": "0.5.0",
+    "containerEdits": {
+        "env": ["NVIDIA_VISIBLE_DEVICES=void"],
+        "deviceNodes": [
+            {"path": "/dev/nvidiactl", "major": 195, "minor": 255, "fileMode": 0o666, "permissions": "rw"}
+        ],
+        "hooks": [{"args": LINK, "hookName": "createContainer", "path": "/usr/bin/nvidia-cdi-hook"}],
+        "mounts": [
+            {
+                "containerPath": "/usr/bin/nvidia-smi",
+                "hostPath": "/usr/bin/nvidia-smi",
+                "options": ["ro", "nosuid", "nodev", "bind"],
+            }
+        ],
+    },
+    "devices": [
+        {"containerEdits": {"deviceNodes": [{"path": "/dev/nvidia0"}]}, "name": "0"},
+        {"containerEdits": {}, "name": "all"},
+    ],
+    "kind": "nvidia.com/gpu",
+}
+
+
+@pytest.mark.parametrize("name", ["n.yaml", "n.yml"])
+def test_yaml_says_what_json_says(tmp_path, loader, name):
+    assert cdi_yaml.loads(NVIDIA.encode(), what="n.yaml") == NVIDIA_JSON
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / name).write_text(NVIDIA)
+    found = registry(tmp_path)
+    assert not found.problems and list(found.found["nvidia.com/gpu"]) == ["0", "all"]
+    same = cdi.Spec("n.json", NVIDIA_JSON)
+    assert found.edits(["nvidia.com/gpu=0"]) == {
+        key: value + same.devices["0"][key] for key, value in same.common.items()
+    }
+
+
+@pytest.mark.parametrize(("document", "message"), WRONG, ids=[message for _, message in WRONG])
+def test_a_wrong_field_is_named_in_yaml_as_well(tmp_path, document, message):
+    path = tmp_path / "x.yaml"
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(InvalidInput) as from_yaml:
+        cdi.load(str(path))
+    with pytest.raises(InvalidInput) as from_json:
+        cdi.Spec(str(tmp_path / "x.json"), document)
+    assert from_yaml.value.message == from_json.value.message.replace("x.json", "x.yaml")
+    assert message in from_yaml.value.message
+
+
+def test_json_and_yaml_in_one_directory_conflict_and_the_later_directory_wins(tmp_path):
+    assert registry(tmp_path, a_x=device(env=["A=1"]), b_other=gpus("0"))
+    (tmp_path / "b/x.yaml").write_text(yaml.safe_dump(device(env=["A=2"])))
+    assert registry(tmp_path).edits(["vendor.com/toy=a"])["env"] == ["A=2"]
+    (tmp_path / "b/y.json").write_text(json.dumps(device(env=["A=3"])))
+    with pytest.raises(InvalidInput, match=r"is described twice: in .*b/x\.yaml and .*b/y\.json"):
+        registry(tmp_path).edits(["vendor.com/toy=a"])
+
+
+def test_without_pyyaml_json_is_read_and_yaml_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "estiva.engine.cdi_yaml")
+    monkeypatch.delattr("estiva.engine.cdi_yaml")
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    found = registry(tmp_path, a_x=spec())
+    (tmp_path / "a/n.yaml").write_text(NVIDIA)
+    assert registry(tmp_path).edits(["vendor.com/toy=a"]) == found.edits(["vendor.com/toy=a"])
+    with pytest.raises(NotFound, match=r"a/n\.yaml can't be read: PyYAML is missing") as caught:
+        registry(tmp_path).edits(["nvidia.com/gpu=0"])
+    assert "pip install pyyaml" in caught.value.hint
+
+
+# YAML: its value, by the rules of YAML 1.1
+VALUES = [
+    ("[0, -7, +3, 1_000, 0644, 0x1f, 0b11]", [0, -7, 3, 1000, 0o644, 31, 3]),
+    ("[1.5, 1e3, yes, Off, ~, null, '5', \"\\u00e9\"]", [1.5, "1e3", True, False, None, None, "5", "é"]),
+    ("a:\nb: ''\n", {"a": None, "b": ""}),
+    ("a: |\n  x\n  y\nb: >\n  x\n  y\n", {"a": "x\ny\n", "b": "x y\n"}),
+    ("# nothing", None),
+]
+
+
+@pytest.mark.parametrize(("text", "value"), VALUES)
+def test_values_of_yaml(loader, text, value):
+    assert cdi_yaml.loads(text.encode(), what="x.yaml") == value
+
+
+BOMB = "a: &a [x, x]\n" + "".join(
+    f"{b}: &{b} [*{a}, *{a}]\n" for a, b in pairwise("abcdefghijklmnopqrstuvwxyz")
+)
+MANY = 1_000_000
+HOSTILE = [
+    (BOMB, "x.yaml: line 1: anchors and aliases are not taken"),
+    ("a: *b", "anchors and aliases"),
+    ("a: !!python/object/apply:os.system [touch owned]", "the tag tag:yaml.org,2002:python/object/apply:os.system"),
+    ("!!python/name:os.system", "is not taken"),
+    ("a: !!set {x, y}", "the tag tag:yaml.org,2002:set is not taken"),
+    ("a: !!binary aGk=", "the tag tag:yaml.org,2002:binary is not taken"),
+    ("a: 1\nb: 2024-12-31\n", r"x.yaml: line 2: 2024-12-31 \(timestamp\) is nothing that json has"),
+    ("a: 2024-99-99", "is nothing that json has"),
+    ("a: .nan", r"\.nan \(float\) is nothing"),
+    ("<<: {a: 1}", r"<< \(merge\) is nothing"),
+    ("1: x", "line 1: a key is not a text"),
+    ("? [a]\n: x", "a key is not a text"),
+    ("a: 1\na: 2", "line 2: the key a is there twice"),
+    ("a: [1,\nb: }", "x.yaml is not valid yaml: line 2: "),
+    ("a:\n\t- b", "is not valid yaml: line 2: found character"),
+    ("--- a\n--- b", "has more than one document"),
+    ("a: \0", "is not valid yaml: .*not allowed"),
+    (r'"\ud800"', "x.yaml"),
+    (r'"\Uffffffff"', "is not valid yaml"),
+    (b"\xff", "is not valid yaml: invalid start byte"),
+    ("[" * MANY, "nest"),
+    ("{a: " * MANY, "nested more than 64 deep"),
+    ("- " * MANY, "nested more than 64 deep"),
+    ("? " * MANY, "nested more than 64 deep"),
+    ("1" + ":1" * MANY, r"\(int\) is nothing"),
+    ("1" + ":1" * MANY + ".5", r"\(float\) is nothing"),
+    ("9" * MANY, r"\(int\) is nothing"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "message"), HOSTILE, ids=[str(text)[:30] for text, _ in HOSTILE])
+def test_hostile_yaml_is_refused_in_one_line(loader, tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInput, match=message) as caught:
+        cdi_yaml.loads(text if isinstance(text, bytes) else text.encode(), what="x.yaml")
+    assert caught.value.message.startswith("x.yaml") and caught.value.message.isprintable()
+    assert len(caught.value.message) < 300
+    assert not list(tmp_path.iterdir())
 
 
 def gpus(*names, kind="nvidia.com/gpu"):

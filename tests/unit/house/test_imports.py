@@ -94,7 +94,7 @@ def test_no_file_holds_two_concepts():
 DEAR = {
     "argparse", "asyncio", "collections", "contextlib", "dataclasses", "datetime", "enum", "functools", "hashlib",
     "inspect", "json", "logging", "pathlib", "random", "re", "shutil", "signal", "site", "socket", "sqlite3",
-    "subprocess", "tempfile", "threading", "typing", "aiohttp", "rich",
+    "subprocess", "tempfile", "threading", "typing", "aiohttp", "rich", "yaml",
 }  # fmt: skip
 
 
