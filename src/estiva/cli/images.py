@@ -18,9 +18,10 @@ QUIET = ("q", "quiet", FLAG, "", "ids only")
 
 def images(context: Context, options: Options) -> None:
     from estiva.cli import tables
+    from estiva.engine import image_filters
     from estiva.engine import images as verbs
 
-    wanted = tables.filters(options.many("filter"), verbs.FILTERS)
+    wanted = tables.filters(options.many("filter"), image_filters.FILTERS)
     if options.arguments:
         wanted.setdefault("reference", []).append(options.arguments[0])
     truncate, digests = not options.flag("no-trunc"), options.flag("digests")

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     Progress = Callable[[dict[str, Any]], object] | None
 
 ZERO_TIME = "0001-01-01T00:00:00Z"
-FILTERS = ("reference", "dangling", "label", "before", "since", "until")
 
 
 def resolve(engine: Engine, ref: str) -> Image:
@@ -227,10 +226,10 @@ def listing(
 
     Filters: reference (a pattern), dangling, label, before, since (an image), until is refused.
     """
+    from estiva.engine import image_filters
+
     filters = filters or {}
-    for key in filters:
-        if key not in FILTERS:
-            raise InvalidInput(f"invalid filter '{key}'", hint=f"one of {', '.join(FILTERS)}")
+    image_filters.check(filters)
     store = engine.store
     bounds = {
         key: resolve(engine, value).created for key in ("before", "since") for value in filters.get(key, ())
@@ -255,39 +254,9 @@ def listing(
             "Labels": (image.config.get("config") or {}).get("Labels") or {},
             "Containers": users.get(image.id, 0),
         }
-        if _matches(entry, filters):
+        if image_filters.matches(entry, filters):
             entries.append(entry)
     return entries
-
-
-def _matches(entry: dict[str, Any], filters: dict[str, list[str]]) -> bool:
-    """Whether an image passes, its RepoTags cut down to those that the reference filter names."""
-    for value in filters.get("dangling", ()):
-        if value.lower() not in ("true", "false", "1", "0"):
-            raise InvalidInput(f"invalid filter 'dangling={value}'", hint="true or false")
-        if (value.lower() in ("true", "1")) != (not entry["RepoTags"]):
-            return False
-    for value in filters.get("label", ()):
-        key, equals, wanted = value.partition("=")
-        if key not in entry["Labels"] or (equals and entry["Labels"][key] != wanted):
-            return False
-    patterns = filters.get("reference")
-    if patterns:
-        entry["RepoTags"] = [tag for tag in entry["RepoTags"] if any(_fits(tag, p) for p in patterns)]
-        return bool(entry["RepoTags"])
-    return True
-
-
-def _fits(tag: str, pattern: str) -> bool:
-    """Whether a name fits a pattern, with or without its tag; a star stays within one part of the path."""
-    from fnmatch import fnmatchcase
-
-    name = tag.rpartition(":")[0]
-    for text in (tag, name):
-        parts, wanted = text.split("/"), pattern.split("/")
-        if len(parts) == len(wanted) and all(fnmatchcase(a, b) for a, b in zip(parts, wanted, strict=True)):
-            return True
-    return False
 
 
 def history(engine: Engine, ref: str) -> list[dict[str, Any]]:

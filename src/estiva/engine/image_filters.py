@@ -1,0 +1,52 @@
+"""Filters of image lists, as `docker images --filter` has them."""
+
+from __future__ import annotations
+
+from estiva.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+FILTERS = ("reference", "dangling", "label", "before", "since", "until")
+
+
+def check(keys: Iterable[str]) -> None:
+    """Raises InvalidInput for a filter that there isn't."""
+    for key in keys:
+        if key not in FILTERS:
+            raise InvalidInput(f"invalid filter '{key}'", hint=f"one of {', '.join(FILTERS)}")
+
+
+def matches(entry: dict[str, Any], filters: dict[str, list[str]]) -> bool:
+    """Whether an image passes, its RepoTags cut down to those that the reference filter names.
+
+    `entry` is one of the Docker Engine API's `GET /images/json`. Raises InvalidInput.
+    """
+    for value in filters.get("dangling", ()):
+        if value.lower() not in ("true", "false", "1", "0"):
+            raise InvalidInput(f"invalid filter 'dangling={value}'", hint="true or false")
+        if (value.lower() in ("true", "1")) != (not entry["RepoTags"]):
+            return False
+    for value in filters.get("label", ()):
+        key, equals, wanted = value.partition("=")
+        if key not in entry["Labels"] or (equals and entry["Labels"][key] != wanted):
+            return False
+    patterns = filters.get("reference")
+    if patterns:
+        entry["RepoTags"] = [tag for tag in entry["RepoTags"] if any(_fits(tag, p) for p in patterns)]
+        return bool(entry["RepoTags"])
+    return True
+
+
+def _fits(tag: str, pattern: str) -> bool:
+    """Whether a name fits a pattern, with or without its tag; a star stays within one part of the path."""
+    from fnmatch import fnmatchcase
+
+    name = tag.rpartition(":")[0]
+    for text in (tag, name):
+        parts, wanted = text.split("/"), pattern.split("/")
+        if len(parts) == len(wanted) and all(fnmatchcase(a, b) for a, b in zip(parts, wanted, strict=True)):
+            return True
+    return False
