@@ -221,6 +221,35 @@ def test_push_and_pull(box, registry):
     box.estiva("rmi", "-f", name)
 
 
+def test_push_all_tags(box, registry):
+    """Every tag of the repository, and nothing of those whose names begin alike."""
+    name = f"{registry}/fleet"
+    tags = ["1", "1.2", "latest"]
+    others = [f"{name}/more:1", f"{name}s:1", f"{name}-x:1", "fleet:1"]
+    for each in [f"{name}:{tag}" for tag in reversed(tags)] + others:
+        box.estiva("tag", IMAGE, each)
+    lines = box.out("push", "-a", name).splitlines()
+    assert lines.count(f"The push refers to repository [{name}]") == 1 and lines[0].startswith("The push")
+    said = [line.partition(": digest: sha256:")[0] for line in lines if ": digest: " in line]
+    assert said == tags
+    assert box.out("search", f"{registry}/fleet", "--format", "{{.Name}}").split() == [name]
+    assert box.out("push", "--all-tags", "-q", name).splitlines() == [f"{name}:{tag}" for tag in tags]
+    box.estiva("rmi", *(f"{name}:{tag}" for tag in tags))
+    for tag in tags:
+        assert box.out("pull", "-q", f"{name}:{tag}") == f"{name}:{tag}"
+    for each in others[:-1]:
+        assert "not found" in box.estiva("pull", "-q", each, status=1).stderr
+    box.estiva("rmi", *(f"{name}:{tag}" for tag in tags), *others)
+
+
+def test_push_all_tags_ends_at_the_first_that_fails(box, registry):
+    for tag in ("1", "2"):
+        box.estiva("tag", IMAGE, f"localhost:1/fleet:{tag}")
+    done = box.estiva("push", "-aq", "localhost:1/fleet", status=1)
+    assert done.stdout == "" and done.stderr.count("can't reach localhost:1") == 1
+    box.estiva("rmi", "localhost:1/fleet:1", "localhost:1/fleet:2")
+
+
 def test_run_pulls_what_is_missing_and_tells_on_stderr(box, registry):
     name = f"{registry}/missing:1"
     box.estiva("tag", IMAGE, name)

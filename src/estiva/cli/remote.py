@@ -51,23 +51,41 @@ def pull(context: Context, options: Options) -> int:
 
 
 def push(context: Context, options: Options) -> None:
+    from estiva.engine import images
+
+    text = options.arguments[0]
+    reference, quiet = images.parse_name(text), options.flag("quiet")
+    if not options.flag("all-tags"):
+        images.resolve(context.engine, text)
+        names = [text]
+    elif reference.tag or reference.digest:
+        raise InvalidInput(
+            f"{text}: tag can't be used with --all-tags/-a",
+            hint=f"`estiva push -a {reference.familiar_name}` sends all tags of the repository",
+        )
+    else:
+        names = images.tags(context.engine, text)
+    if not quiet:
+        print(f"The push refers to repository [{reference.name}]", flush=True)
+    for name in names:
+        _push(context, options, name)
+
+
+def _push(context: Context, options: Options, name: str) -> None:
     from estiva.cli.progress import Progress
     from estiva.engine import images
 
-    reference, quiet = images.parse(options.arguments[0]), options.flag("quiet")
-    images.resolve(context.engine, options.arguments[0])
-    if not quiet:
-        print(f"The push refers to repository [{reference.name}]", flush=True)
+    reference, quiet = images.parse(name), options.flag("quiet")
     with Progress(1) as progress:
         digest = images.push(
             context.engine,
-            options.arguments[0],
+            name,
             platform=options.text("platform") or None,
             compression=options.text("compression"),
             level=level(options),
             progress=None if quiet else progress,
         )
-    print(str(reference) if quiet else f"{reference.tag or 'digest'}: digest: {digest}")
+    print(str(reference) if quiet else f"{reference.tag or 'digest'}: digest: {digest}", flush=True)
 
 
 def login(context: Context, options: Options) -> None:
@@ -130,11 +148,18 @@ PUSH = Verb(
     push,
     "NAME[:TAG]",
     "Send an image to a registry, with all platforms that its name stands for",
-    (("", "platform", TEXT, "OS/ARCH", "the image of this platform alone"), *COMPRESSION, QUIET, TRUST),
+    (
+        ("a", "all-tags", FLAG, "", "all tags of the repository NAME that are here"),
+        ("", "platform", TEXT, "OS/ARCH", "the image of this platform alone"),
+        *COMPRESSION,
+        QUIET,
+        TRUST,
+    ),
     least=1,
     most=1,
     examples=(
         ("estiva push localhost:5000/web:1.2", "to a registry on this machine"),
+        ("estiva push --all-tags localhost:5000/web", "every tag of it that is here"),
         ("estiva push --compression zstd registry.example.org/web:1.2", "smaller, and quicker to unpack"),
     ),
 )

@@ -35,6 +35,23 @@ def parse(ref: str) -> Reference:
     return Reference.parse(ref)
 
 
+def parse_name(ref: str) -> Reference:
+    """As `parse`, but a missing tag stays missing."""
+    return Reference.parse_name(ref)
+
+
+def tags(engine: Engine, ref: str) -> list[str]:
+    """The names, in familiar form and sorted, of all images here that are of the reference's repository.
+
+    Raises NotFound when there are none, InvalidInput.
+    """
+    reference = Reference.parse_name(ref)
+    found = engine.store.images.tags(reference.name)
+    if not found:
+        raise NotFound(f"no such image: {reference.familiar_name}", hint="`estiva images` shows what is here")
+    return found
+
+
 def names(engine: Engine, image_id: str) -> list[str]:
     """The names of an image, in familiar form."""
     return engine.store.images.names(image_id)

@@ -130,6 +130,14 @@ class Images:
         rows = self.db.read("SELECT name FROM names WHERE image = ? ORDER BY name", (image_id,))
         return [familiar(name) for (name,) in rows]
 
+    def tags(self, repository_name: str) -> list[str]:
+        """The names here that are of a repository (its canonical name), in familiar form, sorted."""
+        rows = self.db.read(
+            "SELECT name FROM names WHERE name > ? AND name < ? ORDER BY name",
+            (f"{repository_name}:", f"{repository_name};"),  # the character after the colon
+        )
+        return [familiar(name) for (name,) in rows]
+
     def repo_digests(self, image_id: str) -> list[str]:
         """Under which digests repositories have it, in familiar form: ["alpine@sha256:..."]."""
         rows = self.db.read(

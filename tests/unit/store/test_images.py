@@ -38,6 +38,27 @@ def test_resolves_names_ids_and_digests(store):
         images.resolve("Bad Name")
 
 
+def test_the_tags_of_a_repository(store):
+    image_id = make_image(store, b"base", name="web:2")
+    for name in (
+        "web",
+        "web:1",
+        "web-x:1",
+        "web.x:1",
+        "webs:1",
+        "web/x:1",
+        "a/web:1",
+        "r.io/web:1",
+        "r.io:5/web:1",
+    ):
+        store.images.tag(image_id, name)
+    store.images.record_digest("web", D1, image_id)
+    assert store.images.tags("docker.io/library/web") == ["web:1", "web:2", "web:latest"]
+    assert store.images.tags("r.io/web") == ["r.io/web:1"]
+    assert store.images.tags("r.io:5/web") == ["r.io:5/web:1"]
+    assert store.images.tags("docker.io/library/we") == store.images.tags("r.io/library/web") == []
+
+
 def test_a_name_wins_over_an_id(store):
     first = make_image(store, b"1")
     prefix = first[7:13]
