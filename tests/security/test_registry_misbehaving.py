@@ -15,7 +15,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from estiva.errors import EngineError, IntegrityError, Unavailable, Unsupported
+from estiva.errors import EngineError, IntegrityError, InvalidInput, Unavailable, Unsupported
 from estiva.paths import Paths
 from estiva.registry import auth, client, exchange, lookup
 from estiva.registry.settings import Rule
@@ -269,11 +269,44 @@ def test_search_where_there_is_no_list(registry):
         pytest.raises(Unsupported, match="has no list of its repositories"),
     ):
         lookup.search(f"{proxy.address}/a", config=QUICK)
-    with Proxy(registry.address, [Fault("_catalog", "answer_with", b"<html>")]) as proxy:
-        from estiva.errors import InvalidInput
+    with (
+        Proxy(registry.address, [Fault("_catalog", "answer_with", b"<html>")]) as proxy,
+        pytest.raises(InvalidInput, match="not valid json"),
+    ):
+        lookup.search(f"{proxy.address}/a", config=QUICK)
 
-        with pytest.raises(InvalidInput, match="not valid json"):
-            lookup.search(f"{proxy.address}/a", config=QUICK)
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[]",
+        b'{"tags": "latest"}',
+        b'{"tags": [1]}',
+        b'{"tags": ["../x"]}',
+        b'{"tags": ["a\\n"]}',
+        b'{"name": "a"}',
+        b"<html>",
+    ],
+)
+def test_a_list_of_tags_that_is_none(registry, body):
+    """What is in it becomes part of a path and of a name: only tags are taken. None at all is an empty list."""
+    with Proxy(registry.address, [Fault("/tags/list", "answer_with", body)]) as proxy:
+        if body == b'{"name": "a"}':
+            assert lookup.tags(reference(proxy.address), config=QUICK) == []
+            return
+        with pytest.raises((IntegrityError, InvalidInput)) as caught:
+            lookup.tags(reference(proxy.address), config=QUICK)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_list_of_tags_in_pages_and_one_without_end(registry):
+    more = {"Link": '</v2/a/b/tags/list?n=1&last=x>; rel="next"'}
+    page = Fault("/tags/list", "answer_with", b'{"tags": ["x"]}', headers=more)
+    with Proxy(registry.address, [page]) as proxy:
+        assert lookup.tags(reference(proxy.address), config=QUICK)[0] == "x"
+    page = Fault("/tags/list", "answer_with", b'{"tags": ["x"]}', headers=more, times=10_000)
+    with Proxy(registry.address, [page]) as proxy, pytest.raises(EngineError, match="more than 100 pages"):
+        lookup.tags(reference(proxy.address), config=QUICK)
 
 
 def test_a_list_of_referrers_does_not_lead_to_another_host(registry):

@@ -325,6 +325,8 @@ CASES = [
     # registries
     (("pull", "-q", "127.0.0.1:1/x:1"), 1, "can't reach 127.0.0.1:1: connection refused"),
     (("pull", "-q", "nosuch.invalid/x"), 1, "can't reach nosuch.invalid: its name can't be resolved"),
+    (("pull", "-a", "127.0.0.1:1/x:1"), 1, "127.0.0.1:1/x:1: tag can't be used with --all-tags/-a"),
+    (("pull", "-aq", "127.0.0.1:1/x"), 1, "can't reach 127.0.0.1:1: connection refused"),
     (("push", "-q", "nosuch:1"), 1, "no such image: nosuch:1"),
     (("push", "-a", "nosuch"), 1, "no such image: nosuch$"),
     (("push", "-a", IMAGE), 1, f"{IMAGE}: tag can't be used with --all-tags/-a"),

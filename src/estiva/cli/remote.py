@@ -18,55 +18,69 @@ MAX_SECRET = 64 << 10
 
 def pull(context: Context, options: Options) -> int:
     from estiva.cli.main import tell
-    from estiva.cli.progress import Progress
     from estiva.engine import images
 
-    status, quiet = 0, options.flag("quiet")
+    status, every = 0, options.flag("all-tags")
     for text in options.arguments:
         try:
-            reference = images.parse(text)
-            if not quiet and not reference.digest:
-                print(f"{reference.tag}: Pulling from {reference.repository}", flush=True)
-            before = images.find(context.engine, text)
-            with Progress(1) as progress:
-                image = images.pull(
-                    context.engine,
-                    text,
-                    platform=options.text("platform") or None,
-                    every=options.flag("all-platforms"),
-                    progress=None if quiet else progress,
-                )
+            if every:
+                _refuse_tag(text)
+            for name in images.remote_tags(text) if every else [text]:
+                _pull(context, options, name)
         except EstivaError as error:
             tell(error)
             status = 1
-            continue
-        if not quiet:
-            for digest in images.digests(context.engine, image, reference):
-                print(f"Digest: {digest}")
-            same = before is not None and before.id == image.id
-            word = "Image is up to date" if same else "Downloaded newer image"
-            print(f"Status: {word} for {reference.familiar}")
-        print(str(reference))
     return status
+
+
+def _pull(context: Context, options: Options, name: str) -> None:
+    from estiva.cli.progress import Progress
+    from estiva.engine import images
+
+    reference, quiet = images.parse(name), options.flag("quiet")
+    if not quiet and not reference.digest:
+        print(f"{reference.tag}: Pulling from {reference.repository}", flush=True)
+    before = images.find(context.engine, name)
+    with Progress(1) as progress:
+        image = images.pull(
+            context.engine,
+            name,
+            platform=options.text("platform") or None,
+            every=options.flag("all-platforms"),
+            progress=None if quiet else progress,
+        )
+    if not quiet:
+        for digest in images.digests(context.engine, image, reference):
+            print(f"Digest: {digest}")
+        same = before is not None and before.id == image.id
+        word = "Image is up to date" if same else "Downloaded newer image"
+        print(f"Status: {word} for {reference.familiar}")
+    print(str(reference), flush=True)
+
+
+def _refuse_tag(text: str) -> None:
+    from estiva.engine import images
+
+    reference = images.parse_name(text)
+    if reference.tag or reference.digest:
+        raise InvalidInput(
+            f"{text}: tag can't be used with --all-tags/-a",
+            hint=f"give the name only: {reference.familiar_name}",
+        )
 
 
 def push(context: Context, options: Options) -> None:
     from estiva.engine import images
 
-    text = options.arguments[0]
-    reference, quiet = images.parse_name(text), options.flag("quiet")
-    if not options.flag("all-tags"):
+    text, quiet = options.arguments[0], options.flag("quiet")
+    if options.flag("all-tags"):
+        _refuse_tag(text)
+        names = images.tags(context.engine, text)
+    else:
         images.resolve(context.engine, text)
         names = [text]
-    elif reference.tag or reference.digest:
-        raise InvalidInput(
-            f"{text}: tag can't be used with --all-tags/-a",
-            hint=f"`estiva push -a {reference.familiar_name}` sends all tags of the repository",
-        )
-    else:
-        names = images.tags(context.engine, text)
     if not quiet:
-        print(f"The push refers to repository [{reference.name}]", flush=True)
+        print(f"The push refers to repository [{images.parse(text).name}]", flush=True)
     for name in names:
         _push(context, options, name)
 
@@ -133,6 +147,7 @@ PULL = Verb(
     "NAME[:TAG|@DIGEST] [NAME...]",
     "Fetch images from a registry",
     (
+        ("a", "all-tags", FLAG, "", "all tags that the repository NAME has"),
         PLATFORM,
         ("", "all-platforms", FLAG, "", "the images of all platforms, under the one name"),
         QUIET,
@@ -141,6 +156,7 @@ PULL = Verb(
     least=1,
     examples=(
         ("estiva pull alpine:3.20", "from Docker Hub"),
+        ("estiva pull --all-tags registry.example.org/web", "every tag of it"),
         ("estiva pull --platform linux/arm64 registry.example.org/web", "for another machine"),
     ),
 )

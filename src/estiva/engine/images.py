@@ -52,6 +52,20 @@ def tags(engine: Engine, ref: str) -> list[str]:
     return found
 
 
+def remote_tags(ref: str) -> list[str]:
+    """The names, in familiar form, of all tags that the reference's repository has at its registry.
+
+    Raises NotFound, Denied, Unavailable, and InvalidInput for a reference with a tag.
+    """
+    from estiva.registry import lookup
+
+    reference = Reference.parse_name(ref)
+    found = lookup.tags(reference)
+    if not found:
+        raise NotFound(f"{reference.familiar_name} has no tags")
+    return [reference.with_tag(tag).familiar for tag in found]
+
+
 def names(engine: Engine, image_id: str) -> list[str]:
     """The names of an image, in familiar form."""
     return engine.store.images.names(image_id)

@@ -21,6 +21,7 @@ from estiva.oci import digest as digests
 from estiva.oci import image as documents
 from estiva.oci.platform import Platform, select
 from estiva.oci.reference import DEFAULT_REGISTRY, Reference
+from estiva.registry import grammar
 from estiva.registry.fetch import Fetched, get_manifest, pull_scopes
 from estiva.registry.settings import Settings
 from estiva.registry.transport import Remote, Transport, read_small, retrying
@@ -75,6 +76,31 @@ def images(
             raise IntegrityError(f"the config of {reference} is not what its digest says")
         platform = Platform.of(documents.parse_config(config)).document()
         return [documents.descriptor(kind, top.digest, len(top.body), platform=platform)]
+
+    return _ask(reference, question, config)
+
+
+def tags(reference: Reference, *, config: Settings | None = None) -> list[str]:
+    """The tags of a repository, as its registry sorts them: the distribution-spec's "Listing Tags". Raises
+    NotFound, Denied, Unavailable."""
+
+    async def question(remote: Remote) -> list[str]:
+        what = f"{remote.host}'s list of the tags of {reference.repository}"
+        path: URL | str | None = remote.url(f"/v2/{reference.repository}/tags/list").with_query({"n": "1000"})
+        found: dict[str, None] = {}
+        for _ in range(PAGES):
+            assert path is not None
+            body, path = await _page(remote, path, reference)
+            answer = fastjson.loads(body, what=what)
+            names = answer.get("tags") or [] if isinstance(answer, dict) else None  # some say null for none
+            if not isinstance(names, list) or not all(
+                isinstance(n, str) and grammar.is_tag(n) for n in names
+            ):
+                raise IntegrityError(f"{what} is none")
+            found.update(dict.fromkeys(names))
+            if path is None:
+                return list(found)
+        raise EngineError(f"{what} has more than {PAGES} pages")
 
     return _ask(reference, question, config)
 
