@@ -43,8 +43,9 @@ def attend(begin: Callable[[], Launched], config: dict[str, Any], sig_proxy: boo
     before = {n: _signal.signal(n, pass_on) for n in PASSED_ON} if sig_proxy else {}
     saved: list[Any] | None = None
     try:
-        # before the command can write: a terminal that is not raw yet would echo, and add its own returns
-        if terminal and config.get("OpenStdin") and os.isatty(0):
+        # before the command can write: a terminal that is not raw yet would echo, and add its own returns;
+        # also when the output goes elsewhere: the end of input is a byte to the command
+        if config.get("Tty") and config.get("OpenStdin") and os.isatty(0):
             saved = tty.raw(0)
         launched = begin()
         launched.started()

@@ -150,25 +150,24 @@ def execute(
     if detach:
         launch(engine, wanted, (-1, -1, -1)).started()
         return 0
-    terminal = tty and os.isatty(1)
-    session = Session(wanted, (0 if stdin else -1, 1, 2))
-    if not terminal:
-        session.start()
-        return session.run()
     from estiva.linux import tty as terminals
 
-    wanted["config"]["process"]["consoleSize"] = dict(
-        zip(("height", "width"), terminals.window_size(1), strict=True)
-    )
-    session.start()
-    import _signal
-
-    _signal.signal(
-        _signal.SIGWINCH,
-        lambda _n, _frame: terminals.set_window_size(session.init.console, *terminals.window_size(1)),
-    )
-    saved = terminals.raw(0) if stdin else None
+    terminal = tty and os.isatty(1)
+    if terminal:
+        size = dict(zip(("height", "width"), terminals.window_size(1), strict=True))
+        wanted["config"]["process"]["consoleSize"] = size
+    session = Session(wanted, (0 if stdin else -1, 1, 2))
+    # before the command can write, as in engine/attach.py
+    saved = terminals.raw(0) if tty and stdin else None
     try:
+        session.start()
+        if terminal:
+            import _signal
+
+            _signal.signal(
+                _signal.SIGWINCH,
+                lambda _n, _frame: terminals.set_window_size(session.init.console, *terminals.window_size(1)),
+            )
         return session.run()
     finally:
         if saved is not None:
@@ -249,9 +248,9 @@ class Session:
         for fd in () if terminal else ends:
             os.close(fd)
         self.init.ready()
-        self.init.start()
         if terminal:
             self.streams.console(self.init.console, wanted["stdin"])
+        self.init.start()
 
     def run(self) -> int:
         """Copy streams until the process has ended; its exit status, 128+n for a signal, 0 when detached."""

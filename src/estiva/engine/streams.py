@@ -15,7 +15,7 @@ from errno import EAGAIN, EIO
 
 from estiva import fastjson
 from estiva.files import write_all
-from estiva.linux import tty
+from estiva.linux import tty as terminals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PACKET = 1 << 16  # bytes; messages are far smaller, errors are cut to fit
 CHUNK = 1 << 16
 DETACH = b"\x10\x11"  # ctrl-p ctrl-q
+SETTLE = 200  # milliseconds without output after which a command is taken to wait for input
 
 
 class Source:
@@ -70,9 +71,16 @@ class Input:
         self.fd = fd
         self.tty = tty
         self.waiting = b""
+        self.held = b""
         self.last = b""
         self.detached = False
         os.set_blocking(fd, False)
+        if tty and source >= 0:
+            # A line editor makes the command's terminal raw too, and what ends its input would be lost once
+            # more if it were there before: from an end of file on it is held until the command has settled.
+            now, end, later = terminals.typed_ahead(source).partition(terminals.END)
+            self.held = end + later
+            self.take(now)
 
     def register(self, poll: select.poll) -> None:
         """Say to `poll` what is wanted now: bytes from the caller, or room in the container's pipe."""
@@ -89,6 +97,17 @@ class Input:
             data = os.read(self.source, CHUNK)
         except OSError:
             data = b""
+        self.release()
+        return self.take(data)
+
+    def release(self) -> None:
+        """Pass on what was held, if it still is."""
+        if self.held:
+            held, self.held = self.held, b""
+            self.take(held)
+
+    def take(self, data: bytes) -> bool:
+        """Pass on what was typed, up to the detach keys. False at the caller's end."""
         if self.tty and self.last + data[:1] == DETACH:
             self.detached = True
             return True
@@ -147,6 +166,8 @@ class Conversation:
         self.sources = [Source(fd, self.stdio[1], log)]
         if stdin:
             self.input = Input(self.stdio[0], fd, tty=True)
+            if self.input.held:
+                self.idle = (SETTLE, self.input.release)
 
     def run(self, init: Init, drain: int, at_end: Callable[[], object] = lambda: None) -> None:
         """Copy until `init` has ended and its output is read; at the end `at_end`, and `drain` ms at most.
@@ -156,6 +177,10 @@ class Conversation:
         self.init = init
         if self.bound and self.channel is None:
             self.hang_up()
+        if self.input is not None:
+            self.feed(self.input, {})  # the detach keys may have been typed ahead
+            if self.detached:
+                return
         running, timeout = True, -1
         while running or self.sources:
             poll = select.poll()
@@ -232,7 +257,7 @@ class Conversation:
                 pass
         elif message["do"] == "resize" and any(source.fd == self.init.console for source in self.sources):
             # (else it had no terminal, or that was closed when the last process on it ended)
-            tty.set_window_size(self.init.console, message["rows"], message["columns"])
+            terminals.set_window_size(self.init.console, message["rows"], message["columns"])
 
     def say(self, message: dict[str, Any]) -> None:
         if self.channel is not None:

@@ -17,6 +17,7 @@ TIOCSWINSZ = 0x5414
 TIOCSPTLCK = 0x40045431
 TIOCGPTN = 0x80045430
 TIOCGPTPEER = 0x5441
+END = b"\x04"  # ctrl-d: the end of file of a new terminal (VEOF), and what line editors take for it
 
 
 def unlock(master: int) -> None:
@@ -90,9 +91,14 @@ def raw(fd: int, *, keep_output: bool = False) -> list[Any]:
     return saved
 
 
-def pending(fd: int) -> int:
-    """FIONREAD: how many bytes a read of the terminal would give."""
-    return int(unpack("@i", fcntl.ioctl(fd, FIONREAD, b"\0\0\0\0"))[0])
+def typed_ahead(fd: int) -> bytes:
+    """Take what waits in a terminal that is raw now, with the ends of file among it as `END`.
+
+    One that was typed before it was raw is a NUL byte now (the kernel's n_tty), which ends nothing: who waits
+    for the end would wait for ever. Gives nothing where `fd` is no terminal.
+    """
+    waiting = int(unpack("@i", fcntl.ioctl(fd, FIONREAD, b"\0\0\0\0"))[0]) if os.isatty(fd) else 0
+    return os.read(fd, waiting).replace(b"\0", END) if waiting else b""
 
 
 def plain_newlines(fd: int) -> None:

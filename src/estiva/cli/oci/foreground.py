@@ -99,11 +99,8 @@ def _with_terminal(init: Init) -> int:
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
     typed, shown = _Copy(0, init.console), _Copy(init.console, 1)
     typing = showing = True
-    if ours and (early := tty.pending(0)):
-        # Typed before the terminal was raw. The kernel shows an end of file of then as a NUL byte now, and
-        # who waits for it in the container would wait for ever.
-        typed.waiting = os.read(0, early).replace(b"\0", tty.end_of_file(init.console))
-        typed.flush()
+    typed.waiting = tty.typed_ahead(0)
+    typed.flush()
     status: int | None = None
     try:
         status = reaper.reap(init.pid)
