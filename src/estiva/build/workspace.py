@@ -13,7 +13,7 @@ import shutil
 import tempfile
 
 from estiva.build.mounts import Mount
-from estiva.files import remove_tree
+from estiva.files import abandoned, new_directory, remove_tree
 from estiva.paths import Paths
 
 
@@ -29,7 +29,7 @@ class Workspace:
             os.makedirs(directory, mode=0o700, exist_ok=True)
         _sweep(work)
         _sweep(self.secret_base)
-        self.path, self.fd = _locked(work)
+        self.fd, self.path = new_directory(work, "")
         self.secrets: list[tuple[str, int]] = []
         self.held: list[int] = []
 
@@ -40,8 +40,9 @@ class Workspace:
 
     def secret(self) -> str:
         """The path for a step's secret file, gone with `release`."""
-        self.secrets.append(_locked(self.secret_base))
-        return self.secrets[-1][0] + "/secret"
+        fd, path = new_directory(self.secret_base, "")
+        self.secrets.append((path, fd))
+        return path + "/secret"
 
     def directory(self) -> str:
         """A new, empty directory, 0755 so that a container's user may enter it once it is mounted."""
@@ -88,16 +89,6 @@ class Workspace:
             os.close(fd)
 
 
-def _locked(work: str) -> tuple[str, int]:
-    while True:
-        path = tempfile.mkdtemp(dir=work)
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        if os.path.isdir(path):  # else a sweep took it between mkdir and flock
-            return path, fd
-        os.close(fd)
-
-
 def sweep(paths: Paths) -> list[str]:
     """Remove what killed builds have left; the paths."""
     removed = []
@@ -112,16 +103,12 @@ def _sweep(work: str) -> list[str]:
     removed = []
     for name in os.listdir(work):
         path = f"{work}/{name}"
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:
+        fd = abandoned(path)
+        if fd < 0:
             continue
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             remove_tree(path)
             removed.append(path)
-        except BlockingIOError:
-            pass
         finally:
             os.close(fd)
     return removed
