@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MODES = (
     "ro", "rw", "z", "Z", "nocopy", "private", "rprivate", "shared", "rshared", "slave", "rslave", "cached",
-    "consistent", "delegated",
+    "consistent", "delegated", "U",
 )  # fmt: skip
 PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 NAME = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"
@@ -114,8 +114,8 @@ def _fields(text: str) -> list[str]:
 
 
 class _Mount:
-    KEYS = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
-    BARE = ("readonly", "bind-nonrecursive", "volume-nocopy", "idmap")
+    KEYS = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly", "u": "chown"}
+    BARE = ("readonly", "bind-nonrecursive", "volume-nocopy", "idmap", "chown")
 
     def __init__(self) -> None:
         self.mount: dict[str, Any] = {"Type": "volume"}
@@ -139,6 +139,8 @@ class _Mount:
             self.mount["Target"] = value
         elif key == "readonly":
             self.mount["ReadOnly"] = self.truth(given, value)
+        elif key == "chown":
+            self.mount["Chown"] = self.truth(given, value)
         elif key == "idmap":
             self.mount["IDMap"] = value
         elif key == "bind-propagation":
@@ -188,6 +190,8 @@ class _Mount:
             raise ValueError(f"invalid mount path: '{source}' mount path must be absolute")
         if kind == "tmpfs" and "IDMap" in self.mount:
             raise ValueError("a tmpfs mount can't be id-mapped")
+        if kind == "tmpfs" and self.mount.get("Chown"):
+            raise ValueError("a tmpfs mount has no source to chown")
         if kind == "tmpfs" and source:
             raise ValueError("a tmpfs mount has no source")
         if kind == "volume" and source:

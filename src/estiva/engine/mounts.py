@@ -55,7 +55,9 @@ def from_bind(text: str) -> dict[str, Any]:
             mount["VolumeOptions"] = {"NoCopy": True}
         elif option.partition("=")[0] == "idmap":
             mount["IDMap"] = option.partition("=")[2]
-        elif option in ("U", "O"):
+        elif option == "U":
+            mount["Chown"] = True
+        elif option == "O":
             raise Unsupported(f"the volume option {option} of {text} is not supported yet")
         elif option not in ("rw", "z", "Z", "cached", "delegated", "consistent", ""):
             raise InvalidInput(f"invalid volume option {option} in {text}")
@@ -87,6 +89,10 @@ def plan(config: dict[str, Any], host_config: dict[str, Any], volumes: Volumes) 
     asked = wanted(config, host_config)
     for mount in asked:
         check(mount)
+        if mount.get("Chown") and mount["Type"] == "bind":
+            from estiva.engine import ownership
+
+            ownership.check(mount["Source"], volumes.paths.root, volumes.paths.run_root)
     points: list[dict[str, Any]] = []
     try:
         for mount in asked:
@@ -112,6 +118,8 @@ def check(mount: dict[str, Any]) -> None:
     kind, source, target = mount["Type"], mount.get("Source") or "", mount["Target"]
     if "IDMap" in mount:
         id_mapping(mount["IDMap"])
+    if mount.get("Chown") and mount.get("IDMap"):
+        raise InvalidInput(f"the volume option U of {target} can't be used with id mappings of its own")
     if kind not in ("bind", "volume", "tmpfs"):
         raise Unsupported(f"mount type {kind} is not supported", hint="bind, volume or tmpfs")
     if kind == "bind" and not mount.get("CreateMountpoint") and not os.path.exists(source):
@@ -150,6 +158,8 @@ def point(mount: dict[str, Any], volumes: Volumes) -> dict[str, Any]:
     }
     if "IDMap" in mount:
         result["IDMap"] = mount["IDMap"]
+    if mount.get("Chown"):
+        result["Chown"] = True
     if kind == "bind":
         result["Propagation"] = (mount.get("BindOptions") or {}).get("Propagation") or "rprivate"
         if not os.path.exists(source):

@@ -242,6 +242,10 @@ def go(
     listens after the start.
     """
     try:
+        if any("Chown" in point for point in made["Mounts"]):
+            from estiva.engine import ownership
+
+            ownership.give(engine, made, image)
         lowerdirs = engine.store.layers.mount(image.diff_ids)
         wanted = plan.make(engine, made, list(lowerdirs), address)
         wanted["detach"] = detach

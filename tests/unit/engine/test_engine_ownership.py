@@ -1,0 +1,31 @@
+"""Whose owners the volume option U may change."""
+
+import os
+
+import pytest
+
+from estiva.engine import ownership
+from estiva.errors import InvalidInput
+
+
+@pytest.mark.parametrize(
+    "source", ["/", "/etc", "/etc/", "/etc/../usr/.", "//home", "/var/lib", "/var", "/etc/passwd", "~"]
+)
+def test_what_the_host_needs_is_refused(source, tmp_path):
+    with pytest.raises(InvalidInput, match="refused"):
+        ownership.check(os.path.expanduser(source))
+    (tmp_path / "link").symlink_to(os.path.expanduser(source))
+    with pytest.raises(InvalidInput, match="refused"):
+        ownership.check(str(tmp_path / "link"))
+
+
+def test_a_state_root_and_what_holds_it_are_refused(tmp_path):
+    state = tmp_path / "state"
+    for source in (state, tmp_path, tmp_path.parent):
+        with pytest.raises(InvalidInput, match="refused"):
+            ownership.check(str(source), str(state))
+
+
+def test_others_are_not(tmp_path):
+    ownership.check(str(tmp_path / "data"), str(tmp_path / "data2"))
+    ownership.check("/srv/web", "/srv/web2")
