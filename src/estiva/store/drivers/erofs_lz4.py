@@ -23,6 +23,7 @@ from estiva.store.tree import Tree
 NAME = "erofs-lz4"
 IMAGE = "image.erofs"
 PROGRAM = "mkfs.erofs"
+PACKAGES = {PROGRAM: "erofs-utils", "setpriv": "util-linux"}
 # 64 KiB at once: a sixth smaller than clusters of a page, and no more than readahead takes anyway
 OPTIONS = ("-zlz4hc", "-C65536", "-T0", "--mkfs-time", "--tar=f")
 PIECE = 1 << 20
@@ -39,7 +40,7 @@ def build(tree: Tree, tar_fd: int, tar_size: int, directory: str) -> None:
     os.close(os.open(image, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     with open(os.memfd_create(PROGRAM, os.MFD_CLOEXEC), "w+b") as said:
         process = subprocess.Popen(
-            [program(), *OPTIONS, image],
+            [*program(), *OPTIONS, image],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=said,
@@ -66,12 +67,15 @@ def build(tree: Tree, tar_fd: int, tar_size: int, directory: str) -> None:
         os.close(fd)
 
 
-def program() -> str:
-    """The path of mkfs.erofs. Raises Unsupported when it is not installed."""
-    found = shutil.which(PROGRAM)
-    if found is None:
-        raise Unsupported(f"{PROGRAM} is not installed", hint="it is in the package erofs-utils")
-    return found
+def program() -> tuple[str, ...]:
+    """The words that start mkfs.erofs, to be killed when we are: it goes round for ever in a tar that ends
+    early. Raises Unsupported when something is not installed.
+    """
+    found = {name: shutil.which(name) for name in PACKAGES}
+    for name, path in found.items():
+        if path is None:
+            raise Unsupported(f"{name} is not installed", hint=f"it is in the package {PACKAGES[name]}")
+    return str(found["setpriv"]), "--pdeathsig", "KILL", str(found[PROGRAM])
 
 
 def _feed(process: subprocess.Popen[bytes], pieces: Iterator[bytes]) -> None:
