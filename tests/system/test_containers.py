@@ -210,6 +210,32 @@ def test_an_image_in_use_stays(box, sleeper):
     assert box.out("exec", sleeper, "echo", "alive") == "alive"
 
 
+REMOVED = """
+from estiva.engine import Engine, images, run
+engine = Engine()
+prepare = engine.store.snapshots.prepare
+
+def late(*words):
+    images.remove(engine, "brief:1", force=True)
+    return prepare(*words)
+
+engine.store.snapshots.prepare = late
+try:
+    run.create(engine, {"Image": "brief:1", "Cmd": ["true"]}, {})
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_an_image_that_goes_while_a_container_is_made_of_it(box):
+    """The error is about the image, not about what is missing of it."""
+    box.estiva("run", "--name", "maker", "--network", "none", IMAGE, "touch", "/its-own-layer")
+    box.estiva("commit", "maker", "brief:1")
+    box.estiva("rm", "maker")
+    assert box.python(REMOVED) == "NotFound image brief:1 was removed just now\n"
+    assert box.out("system", "check") == "all is well"
+
+
 def test_volumes(box):
     box.estiva("volume", "create", "data")
     assert json.loads(box.out("volume", "inspect", "data"))[0]["Name"] == "data"

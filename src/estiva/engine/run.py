@@ -136,7 +136,7 @@ def prepare(
         engine.store.snapshots.prepare(image.diff_ids, directory)
         address = insert(engine, made, name, status)
         fill_volumes(engine, made, image)
-    except BaseException:
+    except BaseException as error:
         try:
             mounts.undo(points, engine.store.volumes)
             life.forget(engine.paths, engine.db, container_id)
@@ -145,6 +145,9 @@ def prepare(
         life.leave(engine.paths, container_id)
         if lock >= 0:
             os.close(lock)
+        # until the row is there, another may remove the image and its layers with it
+        if isinstance(error, (OSError, EstivaError)) and engine.store.images.find(image.id) is None:
+            raise removed(made) from None
         raise
     if status != "running":
         life.leave(engine.paths, container_id)
@@ -188,7 +191,7 @@ def write_row(transaction: Transaction, made: dict[str, Any], name: str, status:
     """The rows of a container; its address, if it gets one."""
     made["Name"] = "/" + name
     if not transaction.execute("SELECT 1 FROM images WHERE id = ?", (made["Image"],)).fetchone():
-        raise NotFound(f"image {made['Config']['Image']} was removed just now")
+        raise removed(made)
     if "UsernsMode" in made["HostConfig"]:
         from estiva.engine import userns
 
@@ -208,6 +211,10 @@ def write_row(transaction: Transaction, made: dict[str, Any], name: str, status:
 
         return leases.reserve_in(transaction, made["Id"])
     return ""
+
+
+def removed(made: dict[str, Any]) -> NotFound:
+    return NotFound(f"image {made['Config']['Image']} was removed just now")
 
 
 def fill_volumes(engine: Engine, made: dict[str, Any], image: Image) -> None:
