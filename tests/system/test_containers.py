@@ -160,6 +160,14 @@ def test_what_is_meant_for_one_run_leaves_the_next_alone(box, sleeper, verb, cal
         box.estiva("stop", "-t", "0", sleeper, timeout=60)
 
 
+@pytest.mark.parametrize("verb", [("stop", "-t", "0"), ("rm", "-f")])
+def test_a_container_renamed_while_it_runs_leaves_no_link(box, sleeper, verb):
+    box.estiva("rename", sleeper, "other")
+    box.estiva(*verb, "other")
+    assert "other" not in os.listdir(f"{box.folder}/run/names")
+    box.estiva("rm", "-f", "other", status=None)
+
+
 def test_remove_refuses_a_running_one(box, sleeper):
     assert "running" in box.estiva("rm", sleeper, status=1).stderr
     assert box.out("ps", "-q", "--filter", f"name={sleeper}")

@@ -145,13 +145,16 @@ def link_name(run_root: str, name: str, container_id: str) -> None:
         os.symlink(container_id, link)
 
 
-def unlink_name(run_root: str, name: str, container_id: str) -> None:
+def unlink_name(run_root: str, name: str, container_id: str) -> bool:
+    """False if the name has no link, or one to another container."""
     link = f"{run_root}/names/{name}"
     try:
         if os.readlink(link) == container_id:
             os.unlink(link)
+            return True
     except OSError:
         pass
+    return False
 
 
 def release(plan: dict[str, Any], cgroup: Cgroup | None, endpoint: Any = None) -> None:
@@ -164,8 +167,9 @@ def release(plan: dict[str, Any], cgroup: Cgroup | None, endpoint: Any = None) -
         from estiva.network import bridge
 
         bridge.disconnect(database(plan), paths(plan), plan["id"], ports=plan["network"]["ports"])
-    if plan["name"]:
-        unlink_name(plan["run_root"], plan["name"], plan["id"])
+    if plan["name"] and not unlink_name(plan["run_root"], plan["name"], plan["id"]):
+        for name in os.listdir(f"{plan['run_root']}/names"):  # it may have been renamed while it ran
+            unlink_name(plan["run_root"], name, plan["id"])
 
 
 def end(cgroup: Cgroup) -> None:
