@@ -176,6 +176,7 @@ def test_bind_sources_are_the_runtimes_when_a_mount_namespace_is_joined(rootfs: 
         spec = spec_with("mount", f"/proc/{other}/ns/mnt")
         spec["process"]["args"] = ["cat", "/tmp/file"]
         spec["mounts"].append({"destination": "/tmp", "source": str(tmp_path), "options": ["bind"]})
-        before = open(f"/proc/{other}/mountinfo").read()
+        before = set(open(f"/proc/{other}/mountinfo"))
         assert run(spec, rootfs) == (0, "from the runtime")
-        assert open(f"/proc/{other}/mountinfo").read() == before
+        # nothing more; a copy of another test's mount goes when its directory is removed
+        assert set(open(f"/proc/{other}/mountinfo")) <= before
