@@ -75,6 +75,16 @@ class Shot:
         return out
 
 
+def at_work(directory):
+    """The pids of processes whose command lines name something below a directory."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+            if f"{directory}/".encode() in file.read():
+                found.append(int(pid))
+    return found
+
+
 def traces(box):
     """Whatever of containers, builds and downloads is there: folders, cgroups, veths, mounts in any namespace."""
     found = []
@@ -89,13 +99,11 @@ def traces(box):
         with contextlib.suppress(FileNotFoundError):
             found += [f"{name}/{entry}" for entry in os.listdir(f"{box.folder}/{name}")]
     found += box.cgroups() + box.veths()
+    found += [f"process {pid} at work in the store" for pid in at_work(f"{box.folder}/root")]
     for line in open("/proc/self/mountinfo"):
         if f"{box.folder}/" in line and f"{box.folder}/run/layers/" not in line:
             found.append(f"mounted on the host: {line}")
     for pid in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
-            if f"{box.folder}/root/".encode() in file.read():
-                found.append(f"process {pid} at work in the store")
         with contextlib.suppress(OSError), open(f"/proc/{pid}/mountinfo") as file:
             if any(f"upperdir={box.folder}/" in line for line in file):
                 found.append(f"process {pid} in a container")

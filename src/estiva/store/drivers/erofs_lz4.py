@@ -26,6 +26,7 @@ PROGRAM = "mkfs.erofs"
 PACKAGES = {PROGRAM: "erofs-utils", "setpriv": "util-linux"}
 # 64 KiB at once: a sixth smaller than clusters of a page, and no more than readahead takes anyway
 OPTIONS = ("-zlz4hc", "-C65536", "-T0", "--mkfs-time", "--tar=f")
+STILL_OURS = '[ "$PPID" = "$0" ] && exec "$@"'  # else we were killed before the signal was asked for
 PIECE = 1 << 20
 MESSAGE = 2000  # bytes of what the program says that are kept
 TYPES = {stat.S_IFREG: b"0", stat.S_IFLNK: b"2", stat.S_IFCHR: b"3", stat.S_IFBLK: b"4", stat.S_IFDIR: b"5"}
@@ -75,7 +76,8 @@ def program() -> tuple[str, ...]:
     for name, path in found.items():
         if path is None:
             raise Unsupported(f"{name} is not installed", hint=f"it is in the package {PACKAGES[name]}")
-    return str(found["setpriv"]), "--pdeathsig", "KILL", str(found[PROGRAM])
+    bound = (str(found["setpriv"]), "--pdeathsig", "KILL", "/bin/sh", "-c", STILL_OURS, str(os.getpid()))
+    return (*bound, str(found[PROGRAM]))
 
 
 def _feed(process: subprocess.Popen[bytes], pieces: Iterator[bytes]) -> None:
