@@ -228,7 +228,7 @@ class Cgroup:
             for fd in held.values():
                 os.close(fd)
 
-    def remove(self, timeout: float = 2.0) -> None:
+    def remove(self, timeout: float = 10.0) -> None:
         """Remove it and all below it from every hierarchy. Gone already is fine.
 
         A task that has just been reaped may still be leaving, and the kernel says EBUSY until it has: tried
