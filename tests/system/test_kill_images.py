@@ -23,7 +23,7 @@ RUN --network=none sleep 0.02; ls /files > /list
 """
 
 
-@pytest.fixture(scope="module", params=["erofs", "erofs-lz4", "dir"])
+@pytest.fixture(scope="module", params=["erofs", "dir"])
 def box(request):
     with host(request.param) as made:
         context = pathlib.Path(made.folder, "context")
@@ -127,7 +127,7 @@ def test_pull(box, registry, share):
             time.sleep(0.01 * share)
         if share == 1 or arrived(box):
             break
-        box.estiva("rmi", registry)  # they were faster than we could look
+        box.estiva("rmi", registry, status=None)  # they were faster than we could look
     told = assert_well(box)
     if share < 1:
         assert "kept: " in told and " bytes of blob sha256:" in told
