@@ -176,13 +176,16 @@ class LayerIngest:
         self._to_keep.put(piece)
         self._to_expand.put(piece)
 
+    def _flush(self) -> None:
+        self._send(bytes(self._small))
+        self._small.clear()
+
     def _finish(self) -> None:
         """Let the threads do what they were given, and end."""
         if not self._threads:
             return
         if self._small:
-            self._send(bytes(self._small))
-            self._small.clear()
+            self._flush()
         self._to_keep.put(None)
         self._to_expand.put(None)
         for thread in self._threads:
@@ -205,8 +208,7 @@ class LayerIngest:
             return
         self._small += data
         if len(self._small) >= PIECE:
-            self._send(bytes(self._small))
-            self._small.clear()
+            self._flush()
 
     def commit(self) -> Layer:
         """Prove size, digest and diffID, then make the blob and the layer part of the store.

@@ -63,6 +63,13 @@ class Entry:
         self.nlink = 1
         self.mark = 0  # the drivers' own use
 
+    def attributes(self) -> dict[bytes, bytes]:
+        """The extended attributes on the disk: its own, and overlayfs' mark of an opaque directory."""
+        values = dict(self.xattrs or {})
+        if self.opaque:
+            values[b"trusted.overlay.opaque"] = b"y"
+        return values
+
     def __repr__(self) -> str:
         return f"Entry({self.name!r}, {self.kind | self.mode:o}, size={self.size})"
 

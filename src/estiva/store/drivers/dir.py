@@ -138,10 +138,7 @@ class _Extractor:
         """Owner first: chown clears setuid bits and capabilities. The time last."""
         os.fchown(fd, node.uid, node.gid)
         os.fchmod(fd, node.mode)
-        values = dict(node.xattrs or {})
-        if node.opaque:
-            values[b"trusted.overlay.opaque"] = b"y"
-        for name, value in values.items():
+        for name, value in node.attributes().items():
             try:
                 os.setxattr(fd, name, value)
             except OSError as error:

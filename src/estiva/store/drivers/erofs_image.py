@@ -80,9 +80,7 @@ class _Inode:
 
 
 def _encode_xattrs(entry: Entry) -> bytes:
-    values = dict(entry.xattrs or {})
-    if entry.opaque:
-        values[b"trusted.overlay.opaque"] = b"y"
+    values = entry.attributes()
     if not values:
         return b""
     parts = [b"\0" * 12]  # no name filter, none shared

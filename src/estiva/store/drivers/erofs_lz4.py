@@ -16,6 +16,7 @@ import subprocess
 from collections.abc import Iterator
 
 from estiva.errors import EngineError, Unsupported, oneline
+from estiva.store import tar_entry
 from estiva.store.tar_entry import Entry, shown
 from estiva.store.tar_write import END, Member, header, padding
 from estiva.store.tree import Tree
@@ -29,8 +30,14 @@ OPTIONS = ("-zlz4hc", "-C65536", "-T0", "--mkfs-time", "--tar=f")
 STILL_OURS = '[ "$PPID" = "$0" ] && exec "$@"'  # else we were killed before the signal was asked for
 PIECE = 1 << 20
 MESSAGE = 2000  # bytes of what the program says that are kept
-TYPES = {stat.S_IFREG: b"0", stat.S_IFLNK: b"2", stat.S_IFCHR: b"3", stat.S_IFBLK: b"4", stat.S_IFDIR: b"5"}
-FIFO = b"6"
+TYPES = {
+    stat.S_IFREG: tar_entry.REGULAR,
+    stat.S_IFLNK: tar_entry.SYMLINK,
+    stat.S_IFCHR: tar_entry.CHARACTER,
+    stat.S_IFBLK: tar_entry.BLOCKDEV,
+    stat.S_IFDIR: tar_entry.DIRECTORY,
+    stat.S_IFIFO: tar_entry.FIFO,
+}
 
 
 def build(tree: Tree, tar_fd: int, tar_size: int, directory: str) -> None:
@@ -98,7 +105,7 @@ def _tar(tree: Tree, tar_fd: int) -> Iterator[bytes]:
         path, entry = stack.pop()
         first = made.get(id(entry))
         if first is not None:
-            yield header(Member(path, b"1", link=first))
+            yield header(Member(path, tar_entry.HARDLINK, link=first))
             continue
         if entry.nlink > 1:
             made[id(entry)] = path
@@ -111,13 +118,10 @@ def _tar(tree: Tree, tar_fd: int) -> Iterator[bytes]:
 
 
 def _member(path: bytes, entry: Entry) -> Member:
-    xattrs = dict(entry.xattrs or {})
-    if entry.opaque:
-        xattrs[b"trusted.overlay.opaque"] = b"y"
     seconds, nanoseconds = divmod(entry.mtime, 10**9)
     return Member(
         path + b"/" if entry.children is not None else path,
-        TYPES.get(entry.kind, FIFO),
+        TYPES[entry.kind],
         mode=entry.mode,
         uid=entry.uid,
         gid=entry.gid,
@@ -126,7 +130,7 @@ def _member(path: bytes, entry: Entry) -> Member:
         nanoseconds=nanoseconds if seconds >= 0 else 0,  # mkfs.erofs adds the fraction of a negative one
         link=entry.link if entry.kind == stat.S_IFLNK else b"",
         rdev=entry.rdev,
-        xattrs=xattrs,
+        xattrs=entry.attributes(),
     )
 
 
