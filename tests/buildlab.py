@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from estiva import fastjson
-from estiva.build import Request, Step, build
+from estiva.builder.request import Request, Step, build
 from estiva.errors import NotFound
 from estiva.linux import fs, mount, namespace
 from estiva.oci import config as configs

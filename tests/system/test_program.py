@@ -135,3 +135,34 @@ with estiva.container("box:1", network="none") as box:
     print(sorted(os.listdir("copied")))
 """)
     assert out.splitlines() == ["0", "InvalidInput", "InvalidInput", "InvalidInput", "['f']"]
+
+
+def test_every_public_name_twice(box):
+    """A module that binds itself over a function of the package is seen by the second use only."""
+    out = box.python("""
+import estiva, pathlib
+pathlib.Path("context").mkdir()
+pathlib.Path("context/Dockerfile").write_text("FROM box:1\\nRUN true\\n")
+def box():
+    with estiva.container("box:1", network="none") as made: return made.exec(["true"]).status
+def refused(call):
+    try: call()
+    except estiva.EstivaError as error: return type(error).__name__
+calls = {
+    "Container": lambda: estiva.Container.__name__,
+    "Engine": lambda: estiva.Engine().paths.root[0],
+    "EstivaError": lambda: estiva.EstivaError.__name__,
+    "Result": lambda: estiva.Result(0, b"", b"").check().status,
+    "build": lambda: estiva.build("context", tag="twice:1")[:7],
+    "container": box,
+    "pull": lambda: refused(lambda: estiva.pull("127.0.0.1:1/a")),
+    "push": lambda: refused(lambda: estiva.push("127.0.0.1:1/a")),
+    "run": lambda: estiva.run("box:1", ["true"], network="none").status,
+}
+assert sorted(calls) == estiva.__all__
+for name, call in calls.items(): print(name, call(), call())
+""")
+    assert out.splitlines() == [
+        "Container Container Container", "Engine / /", "EstivaError EstivaError EstivaError", "Result 0 0",
+        "build sha256: sha256:", "container 0 0", "pull Unavailable Unavailable", "push NotFound NotFound", "run 0 0",
+    ]  # fmt: skip

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from estiva.build.request import Step
+    from estiva.builder.request import Step
     from estiva.engine import Engine
     from estiva.store.images import Image
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 def build(engine: Engine, *, progress: Callable[[dict[str, Any]], None] | None = None, **options: Any) -> str:
     """Build an image, name it by `tags`, and return its id.
 
-    `options` are those of estiva.build.Request. `progress` gets the events of the builder, and those of pulls
+    `options` are those of builder.request.Request. `progress` gets the builder's events and those of pulls
     of base images, which have an "id". Raises DockerfileError, BuildFailed and other EstivaErrors.
     """
-    from estiva.build.executor import build as run_build
-    from estiva.build.request import Request
+    from estiva.builder.executor import build as run_build
+    from estiva.builder.request import Request
     from estiva.oci.reference import Reference
 
     request = Request(**options)

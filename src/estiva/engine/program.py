@@ -321,7 +321,7 @@ class Pipes:
 def build(
     context: str | None = ".", *, tag: str | Sequence[str] = (), engine: Engine | None = None, **options: Any
 ) -> str:
-    """Build an image from the Dockerfile of a folder; its id. Options: those of estiva.build.Request."""
+    """Build an image from the Dockerfile of a folder; its id. Options: those of builder.request.Request."""
     from estiva.engine import builds
 
     tags = [tag] if isinstance(tag, str) else list(tag)

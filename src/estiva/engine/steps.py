@@ -9,7 +9,7 @@ from estiva.errors import EngineError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from estiva.build.request import Step
+    from estiva.builder.request import Step
     from estiva.engine import Engine
 
 CHUNK = 1 << 16

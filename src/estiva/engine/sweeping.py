@@ -163,7 +163,7 @@ def _ours(engine: Engine, pid: int) -> bool:
 
 
 def _builds(engine: Engine) -> Iterator[str]:
-    from estiva.build import workspace
+    from estiva.builder import workspace
 
     for path in workspace.sweep(engine.paths):
         yield f"{path} of a build that was killed: removed"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from estiva.build import ignore
-from estiva.build.tree import Missing, Tree
+from estiva.builder import ignore
+from estiva.builder.tree import Missing, Tree
 from estiva.errors import InvalidInput
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from estiva.build import mounts, values
-from estiva.build.variables import Expander
+from estiva.builder import mounts, values
+from estiva.builder.variables import Expander
 from estiva.errors import InvalidInput
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from estiva.build import instructions, parser
-from estiva.build.request import DockerfileError
+from estiva.builder import instructions, parser
+from estiva.builder.request import DockerfileError
 from estiva.errors import EstivaError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from estiva.build import parser, plan
+from estiva.builder import parser, plan
 from estiva.errors import EstivaError
 
 

@@ -18,8 +18,8 @@ ALLOWED = {
     "runtime": {"linux", "oci"},
     "network": {"linux", "oci", "store"},  # store.database only, see below
     "registry": {"store", "oci"},
-    "build": {"store", "oci", "linux", "runtime"},  # runtime.user only: names in a rootfs
-    "engine": {"build", "registry", "network", "store", "runtime", "oci", "linux"},
+    "builder": {"store", "oci", "linux", "runtime"},  # runtime.user only: names in a rootfs
+    "engine": {"builder", "registry", "network", "store", "runtime", "oci", "linux"},
     "cli": {"engine"},
 }
 EXCEPTIONS = {("estiva.cli.registry", "estiva.registry.server")}
@@ -28,7 +28,7 @@ OCI = {
     "linux",
     "oci",
 }  # what the runtime's command line, cli/oci, may import; nothing of the engine
-ONLY = {("network", "store"): {"database"}, ("build", "runtime"): {"user"}}
+ONLY = {("network", "store"): {"database"}, ("builder", "runtime"): {"user"}}
 
 
 def modules():

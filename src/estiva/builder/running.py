@@ -12,19 +12,19 @@ import posixpath
 import stat
 from typing import TYPE_CHECKING, Any
 
-from estiva.build import mounts
-from estiva.build.copy import Copier, Destination
-from estiva.build.instructions import Command
-from estiva.build.parser import heredoc_of
-from estiva.build.request import BuildFailed, Step, bad, shorten, unsupported
-from estiva.build.state import DEFAULT_PATH, State, expander
-from estiva.build.stubs import Stubs
-from estiva.build.tree import Missing, Tree
+from estiva.builder import mounts
+from estiva.builder.copy import Copier, Destination
+from estiva.builder.instructions import Command
+from estiva.builder.parser import heredoc_of
+from estiva.builder.request import BuildFailed, Step, bad, shorten, unsupported
+from estiva.builder.state import DEFAULT_PATH, State, expander
+from estiva.builder.stubs import Stubs
+from estiva.builder.tree import Missing, Tree
 from estiva.errors import NotFound, reason
 
 if TYPE_CHECKING:
-    from estiva.build.executor import Build
-    from estiva.build.plan import Stage
+    from estiva.builder.executor import Build
+    from estiva.builder.plan import Stage
 
 PROXIES = tuple(
     name

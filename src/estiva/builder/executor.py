@@ -8,16 +8,16 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from estiva.build import cache, ignore, parser, plan, state, stubs, users
-from estiva.build.copy import Destination
-from estiva.build.copying import CopyStep
-from estiva.build.instructions import Command, Copy, Pairs, Text, Typed, interpret
-from estiva.build.request import Progress, Request, ResolveImage, RunStep, bad, located, shorten
-from estiva.build.running import PROXIES
-from estiva.build.running import RunStep as Running
-from estiva.build.source import read_dockerfile
-from estiva.build.tree import Tree
-from estiva.build.workspace import Workspace
+from estiva.builder import cache, ignore, parser, plan, state, stubs, users
+from estiva.builder.copy import Destination
+from estiva.builder.copying import CopyStep
+from estiva.builder.instructions import Command, Copy, Pairs, Text, Typed, interpret
+from estiva.builder.request import Progress, Request, ResolveImage, RunStep, bad, located, shorten
+from estiva.builder.running import PROXIES
+from estiva.builder.running import RunStep as Running
+from estiva.builder.source import read_dockerfile
+from estiva.builder.tree import Tree
+from estiva.builder.workspace import Workspace
 from estiva.errors import EngineError, EstivaError, InvalidInput, reason
 from estiva.oci.platform import Platform
 

@@ -12,8 +12,8 @@ import os
 import posixpath
 import stat
 
-from estiva.build import ignore, values
-from estiva.build.tree import Missing, Tree
+from estiva.builder import ignore, values
+from estiva.builder.tree import Missing, Tree
 from estiva.errors import InvalidInput, Unsupported
 from estiva.linux import fs
 

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 
-from estiva.build.mounts import Mount
+from estiva.builder.mounts import Mount
 from estiva.files import abandoned, new_directory, remove_tree
 from estiva.paths import Paths
 

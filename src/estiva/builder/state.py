@@ -7,10 +7,10 @@ import posixpath
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from estiva.build import values
-from estiva.build.instructions import Command, Healthcheck, Pairs, Text, Typed, Words
-from estiva.build.request import bad
-from estiva.build.variables import Expander
+from estiva.builder import values
+from estiva.builder.instructions import Command, Healthcheck, Pairs, Text, Typed, Words
+from estiva.builder.request import bad
+from estiva.builder.variables import Expander
 from estiva.oci import config as configs
 from estiva.oci.platform import Platform
 

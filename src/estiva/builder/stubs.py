@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
-from estiva.build.tree import Tree
+from estiva.builder.tree import Tree
 from estiva.errors import InvalidInput
 
 STANDARD = (

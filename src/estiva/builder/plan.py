@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from estiva.build import mounts
-from estiva.build.instructions import Command, Copy, From, Pairs, Typed, interpret
-from estiva.build.parser import Dockerfile, Instruction
-from estiva.build.request import bad
-from estiva.build.variables import Expander
+from estiva.builder import mounts
+from estiva.builder.instructions import Command, Copy, From, Pairs, Typed, interpret
+from estiva.builder.parser import Dockerfile, Instruction
+from estiva.builder.request import bad
+from estiva.builder.variables import Expander
 from estiva.errors import InvalidInput, NotFound
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from estiva.build.request import DockerfileError
+from estiva.builder.request import DockerfileError
 from estiva.errors import InvalidInput
 
 NAMES = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from estiva.build import ignore, parser
-from estiva.build.request import Request
+from estiva.builder import ignore, parser
+from estiva.builder.request import Request
 from estiva.errors import InvalidInput, NotFound, reason
 from estiva.files import read_bounded
 from estiva.linux import fs

@@ -12,7 +12,7 @@ import posixpath
 import stat
 import tarfile
 
-from estiva.build.copy import Destination
+from estiva.builder.copy import Destination
 from estiva.errors import InvalidInput
 from estiva.linux import fs
 

@@ -6,8 +6,8 @@ import csv
 import posixpath
 from dataclasses import dataclass
 
-from estiva.build import values
-from estiva.build.variables import Expander
+from estiva.builder import values
+from estiva.builder.variables import Expander
 from estiva.errors import InvalidInput
 
 KINDS = ("bind", "cache", "tmpfs", "secret", "ssh")

@@ -14,7 +14,7 @@ import hashlib
 import os
 import stat
 
-from estiva.build import ignore
+from estiva.builder import ignore
 from estiva.errors import InvalidInput, reason
 from estiva.linux import fs
 

@@ -10,18 +10,18 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from estiva.build import ignore, remote, untar, users, values
-from estiva.build.copy import Copier, Destination
-from estiva.build.instructions import Copy
-from estiva.build.parser import Heredoc
-from estiva.build.request import bad, unsupported
-from estiva.build.state import State, expander
-from estiva.build.tree import Missing, Tree
+from estiva.builder import ignore, remote, untar, users, values
+from estiva.builder.copy import Copier, Destination
+from estiva.builder.instructions import Copy
+from estiva.builder.parser import Heredoc
+from estiva.builder.request import bad, unsupported
+from estiva.builder.state import State, expander
+from estiva.builder.tree import Missing, Tree
 from estiva.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from estiva.build.executor import Build
-    from estiva.build.plan import Stage
+    from estiva.builder.executor import Build
+    from estiva.builder.plan import Stage
 
 
 @dataclass

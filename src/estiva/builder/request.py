@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from estiva.errors import EngineError, EstivaError, InvalidInput, Unsupported
 
 if TYPE_CHECKING:
-    from estiva.build.parser import Instruction
+    from estiva.builder.parser import Instruction
     from estiva.store.images import Image
     from estiva.store.snapshots import Snapshot
 

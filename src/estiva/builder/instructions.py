@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from estiva.build import values
-from estiva.build.parser import Heredoc, Instruction, heredoc_of, json_list
-from estiva.build.request import bad, unsupported
+from estiva.builder import values
+from estiva.builder.parser import Heredoc, Instruction, heredoc_of, json_list
+from estiva.builder.request import bad, unsupported
 from estiva.errors import InvalidInput
 
 
