@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from estiva.runtime import container
-from estiva.runtime.container import Init
-from estiva.runtime.rootfs import Rootfs
+from estiva.runtime.launch import container
+from estiva.runtime.launch.clone import Init
+from estiva.runtime.rootfs.rootfs import Rootfs
 
 # fmt: off
 APPLETS = [

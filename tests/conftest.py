@@ -17,7 +17,7 @@ pytest_plugins = ["bundle"]  # imported before any test module does, so that its
 
 
 def can_mount_erofs():
-    from estiva.store.drivers import erofs
+    from estiva.store.layers.drivers import erofs
 
     with tempfile.TemporaryDirectory(prefix="estiva-probe-") as folder:
         return bool(erofs.probe(folder))

@@ -14,7 +14,7 @@ from typing import Any
 
 from estiva.paths import Paths
 from estiva.store import Store
-from estiva.store.layers import Layers
+from estiva.store.layers.layers import Layers
 
 DIR, LINK, HARD, CHR, BLK, FIFO = (
     tarfile.DIRTYPE,

@@ -64,8 +64,8 @@ python_is_ready() { # the dependencies are those of this pyproject.toml, and for
 setup_python() {
     extra=${1:-}
     python_is_ready "$extra" || make_python "$extra" || exit
-    for program in estiva estiva-oci; do # see src/estiva/quickload.py
-        PYTHONPATH=src .venv/bin/python3 -m estiva.quickload $program || fail "the modules of $program can't be loaded"
+    for program in estiva estiva-oci; do # see src/estiva/boot/quickload.py
+        PYTHONPATH=src .venv/bin/python3 -m estiva.boot.quickload $program || fail "the modules of $program can't be loaded"
     done
 }
 

@@ -15,8 +15,8 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.engine import Engine
-    from estiva.engine.program import Container, Result, build, container, pull, push, run
     from estiva.errors import EstivaError
+    from estiva.sdk.containers import Container, Result, build, container, pull, push, run
 
 __all__ = ["Container", "Engine", "EstivaError", "Result", "build", "container", "pull", "push", "run"]
 
@@ -31,7 +31,7 @@ def __getattr__(name: str) -> object:
 
         return EstivaError
     if name in __all__:
-        from estiva.engine import program
+        from estiva.sdk import containers
 
-        return getattr(program, name)
+        return getattr(containers, name)
     raise AttributeError(f"module 'estiva' has no attribute '{name}'")

@@ -6,7 +6,7 @@ State (survives a reboot; ESTIVA_ROOT, default /var/lib/estiva):
     blobs/ALGORITHM/HEX       content by digest, immutable; an uncompressed layer tar is kept under its diffID
     ingest/                   half-written things, on the same filesystem so that a rename finishes them
     layers/HEX/               one layer's snapshot by diffID: index.erofs, or fs/
-    fixups/HEX/               directories whose mode a lower layer gives (store/mounts.py)
+    fixups/HEX/               directories whose mode a lower layer gives (store/layers/mounts.py)
     containers/ID/            upper/ work/ log.json hosts hostname resolv.conf
     volumes/NAME/_data        a volume's files
     cache/                    compiled seccomp filters, builder caches

@@ -16,8 +16,8 @@ import pytest
 
 import bundle
 import ocikit
-from estiva.registry.mirror import Upstream
-from estiva.registry.server_config import Config, load
+from estiva.registry.server.config import Config, load
+from estiva.registry.server.mirror import Upstream
 from unit.registry.registry_support import (
     QUICK,
     SOURCE,

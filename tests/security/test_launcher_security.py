@@ -14,8 +14,8 @@ import bundle
 from bundle import Running, config, requires_kernel, run
 from estiva.errors import CommandNotExecutable, EngineError, InvalidInput
 from estiva.linux import fs, process
-from estiva.runtime.exec import execute
-from estiva.runtime.rootfs import Rootfs
+from estiva.runtime.launch.exec import execute
+from estiva.runtime.rootfs.rootfs import Rootfs
 
 pytestmark = requires_kernel
 
@@ -120,7 +120,7 @@ def test_no_fd_leaks(rootfs: Rootfs) -> None:
 
 
 def test_the_child_is_not_dumpable_until_execve(rootfs: Rootfs) -> None:
-    from estiva.runtime import container
+    from estiva.runtime.launch import container
 
     init = container.create(config("true"), rootfs, id="x", stdio=(-1, -1, -1))
     try:

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from estiva.errors import EstivaError, LayerError
-from estiva.store import Store, codec
-from estiva.store.tar_write import Member, header
+from estiva.store import Store
+from estiva.store.layers import codec
+from estiva.store.tar.writer import Member, header
 from layerkit import (
     CHR,
     DIR,

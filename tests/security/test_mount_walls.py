@@ -18,7 +18,7 @@ import rawelf
 from bundle import config, requires_kernel
 from enginekit import IMAGE, host
 from estiva.errors import EngineError, EstivaError
-from estiva.runtime.rootfs import Rootfs
+from estiva.runtime.rootfs.rootfs import Rootfs
 
 pytestmark = requires_kernel
 pytest_plugins = ["bundle"]
@@ -194,11 +194,11 @@ def test_sysctls_and_scores_are_written_to_the_kernel(shared: Path, tmp_path: Pa
 
 
 def test_what_is_no_procfs_is_not_written_to(tmp_path: Path) -> None:
-    from estiva.runtime import init
+    from estiva.runtime import child
 
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="it is not in a procfs"):
-        init.put(str(tmp_path / "file"), "x")
+        child.put(str(tmp_path / "file"), "x")
     assert (tmp_path / "file").read_text() == ""
 
 
@@ -235,7 +235,7 @@ import os, sys
 sys.path[:0] = sys.argv[1:3]
 from estiva.linux import mount as mnt, namespace as ns
 import bundle
-from estiva.runtime.rootfs import Rootfs
+from estiva.runtime.rootfs.rootfs import Rootfs
 root, kind, box = sys.argv[3:6]
 ns.unshare(ns.CLONE_NEWNS)
 mnt.mount(None, "/", None, mnt.MS_REC | mnt.MS_PRIVATE)

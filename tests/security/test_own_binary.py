@@ -24,9 +24,9 @@ import rawelf
 from bundle import Running, config, requires_kernel
 from enginekit import IMAGE, eventually, host
 from estiva.errors import EstivaError
-from estiva.runtime import container
-from estiva.runtime.exec import execute
-from estiva.runtime.rootfs import Rootfs
+from estiva.runtime.launch import container
+from estiva.runtime.launch.exec import execute
+from estiva.runtime.rootfs.rootfs import Rootfs
 
 pytestmark = [requires_kernel, rawelf.requires_x86]
 
@@ -166,7 +166,8 @@ def test_a_swap_during_exec_of_the_commands(box: str, tmp_path: Path) -> None:
 def test_what_a_filter_without_execveat_gets(rootfs: Rootfs, tmp_path: Path) -> None:
     """A profile that knows execve alone still starts a program; one with execveat is asked by it."""
     from estiva.linux import process
-    from estiva.runtime.security import DEFAULT_CAPABILITIES, default_filter, profile_filter
+    from estiva.runtime.security.capabilities import DEFAULT_CAPABILITIES
+    from estiva.runtime.security.seccomp import default_filter, profile_filter
 
     def profile(*names: str) -> bytes:
         rule = {"names": list(names), "action": "SCMP_ACT_ERRNO", "errnoRet": 38}

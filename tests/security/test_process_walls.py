@@ -17,9 +17,9 @@ import rawelf
 from bundle import Running, config, requires_kernel
 from enginekit import IMAGE, Host, host
 from estiva.errors import EstivaError, InvalidInput
-from estiva.runtime import user
-from estiva.runtime.exec import execute
-from estiva.runtime.rootfs import Rootfs
+from estiva.runtime.launch.exec import execute
+from estiva.runtime.process import user
+from estiva.runtime.rootfs.rootfs import Rootfs
 
 pytestmark = requires_kernel
 pytest_plugins = ["bundle"]

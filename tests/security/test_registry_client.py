@@ -15,9 +15,10 @@ from aiohttp import web
 
 from estiva.errors import Denied, EstivaError, IntegrityError, InvalidInput, Unavailable
 from estiva.oci.reference import Reference
-from estiva.registry import auth, client
-from estiva.registry.settings import Settings
-from estiva.registry.transport import Transport, is_loopback
+from estiva.registry import client
+from estiva.registry.http import credentials as credential_files
+from estiva.registry.http.settings import Settings
+from estiva.registry.http.transport import Transport, is_loopback
 from unit.registry.registry_support import (
     OCI_INDEX,
     OCI_MANIFEST,
@@ -427,4 +428,4 @@ def test_the_password_is_not_in_an_error(registry, store, credentials):
         with pytest.raises(Denied) as caught:
             client.pull(store, reference(proxy.address), config=QUICK)
     assert "secret" not in repr(caught.value) + str(caught.value.__cause__)
-    assert auth.lookup(proxy.address).password == "secret"
+    assert credential_files.lookup(proxy.address).password == "secret"

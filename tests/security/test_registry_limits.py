@@ -10,8 +10,8 @@ import socket
 
 import pytest
 
-from estiva.registry import connections, server_http
-from estiva.registry.server_config import Config
+from estiva.registry.server import connections, http
+from estiva.registry.server.config import Config
 from unit.registry.registry_support import (
     OCI_MANIFEST,
     Server,
@@ -78,7 +78,7 @@ def test_a_connection_that_falls_silent(server, monkeypatch):
 
 
 def test_a_body_that_stalls(server, monkeypatch):
-    monkeypatch.setattr(server_http, "STALL", 0.3)
+    monkeypatch.setattr(http, "STALL", 0.3)
     place = ask(server.address, "POST", "/v2/a/b/blobs/uploads/")[1]["Location"]
     with raw(server) as connection:
         connection.sendall(f"PATCH {place} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc".encode())
@@ -87,8 +87,8 @@ def test_a_body_that_stalls(server, monkeypatch):
 
 
 def test_a_body_that_drips(server, monkeypatch):
-    monkeypatch.setattr(server_http, "STALL", 0.5)
-    monkeypatch.setattr(server_http, "SLOWEST", 1e6)
+    monkeypatch.setattr(http, "STALL", 0.5)
+    monkeypatch.setattr(http, "SLOWEST", 1e6)
     place = ask(server.address, "POST", "/v2/a/b/blobs/uploads/")[1]["Location"]
     with raw(server) as connection:
         connection.sendall(f"PATCH {place} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n".encode())
@@ -107,7 +107,7 @@ def test_a_body_that_drips(server, monkeypatch):
 
 
 def test_a_manifest_that_drips(server, monkeypatch):
-    monkeypatch.setattr(server_http, "DOCUMENT_TIME", 0.3)
+    monkeypatch.setattr(http, "DOCUMENT_TIME", 0.3)
     with raw(server) as connection:
         head = f"PUT /v2/a/b/manifests/x HTTP/1.1\r\nHost: x\r\nContent-Type: {OCI_MANIFEST}\r\n"
         connection.sendall(f"{head}Content-Length: 1000\r\n\r\n{{".encode())
@@ -115,7 +115,7 @@ def test_a_manifest_that_drips(server, monkeypatch):
 
 
 def test_a_client_that_does_not_read(server, monkeypatch):
-    monkeypatch.setattr(server_http, "PIECE_TIME", 0.3)
+    monkeypatch.setattr(http, "PIECE_TIME", 0.3)
     digest = push_blob(server.address, "a/b", bytes(64 << 20))
     with raw(server) as connection:
         connection.sendall(f"GET /v2/a/b/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -166,8 +166,8 @@ def test_a_client_that_waits_for_100_continue(server):
 
 @pytest.mark.parametrize("host", ['x"y', "a b", "x" * 300, "evil.example/path?"])
 def test_a_host_header_does_not_write_the_challenge(tmp_path, host):
-    from estiva.registry.htpasswd import apr1
-    from estiva.registry.server_config import Tokens
+    from estiva.registry.server.auth.htpasswd import apr1
+    from estiva.registry.server.config import Tokens
 
     (tmp_path / "users").write_text(f"ann:{apr1(b'pw', 'salt')}\n")
     config = Config(htpasswd=str(tmp_path / "users"), tokens=Tokens())

@@ -17,9 +17,11 @@ from aiohttp import web
 
 from estiva.errors import EngineError, IntegrityError, InvalidInput, Unavailable, Unsupported
 from estiva.paths import Paths
-from estiva.registry import auth, client, exchange, lookup
-from estiva.registry.settings import Rule
-from estiva.store import Store, codec
+from estiva.registry import client, lookup
+from estiva.registry.http import credentials, errors
+from estiva.registry.http.settings import Rule
+from estiva.store import Store
+from estiva.store.layers import codec
 from unit.registry.registry_support import (
     QUICK,
     SOURCE,
@@ -75,7 +77,7 @@ def test_a_layer_that_drips_is_broken(registry, store):
 
 
 def test_a_document_that_drips_ends(registry, store, monkeypatch):
-    monkeypatch.setattr(exchange, "DOCUMENT_TIME", 1.0)
+    monkeypatch.setattr(errors, "DOCUMENT_TIME", 1.0)
     with (
         Dripping(registry.address, [Fault("/manifests/", "drip", 10, times=99)]) as proxy,
         pytest.raises(Unavailable, match="does not answer in time"),
@@ -187,7 +189,7 @@ import sys
 from estiva.oci.reference import Reference
 from estiva.paths import Paths
 from estiva.registry import client
-from estiva.registry.settings import Settings
+from estiva.registry.http.settings import Settings
 from estiva.store import Store
 store = Store(Paths(sys.argv[1] + "/root", sys.argv[1] + "/run"))
 print(client.pull(store, Reference.parse(sys.argv[2]), config=Settings(connect=60, stall=120)).id)
@@ -238,10 +240,10 @@ def helper(tmp_path, monkeypatch, script):
 
 
 def test_a_helper_that_hangs_is_ended(tmp_path, monkeypatch):
-    monkeypatch.setattr(auth, "HELPER_TIMEOUT", 0.5)
+    monkeypatch.setattr(credentials, "HELPER_TIMEOUT", 0.5)
     config = helper(tmp_path, monkeypatch, f"echo $$ > {tmp_path}/pid; exec sleep 1000")
     with pytest.raises(Unavailable, match="did not answer"):
-        auth.lookup("r.example", auth_file=config)
+        credentials.lookup("r.example", auth_file=config)
     pid = int((tmp_path / "pid").read_text())
     wait_for(lambda: not os.path.exists(f"/proc/{pid}"))
 
@@ -260,7 +262,7 @@ def test_a_helper_that_hangs_is_ended(tmp_path, monkeypatch):
 def test_a_helper_that_babbles(tmp_path, monkeypatch, script, said):
     config = helper(tmp_path, monkeypatch, script)
     with pytest.raises(EngineError, match=said):
-        auth.lookup("r.example", auth_file=config)
+        credentials.lookup("r.example", auth_file=config)
 
 
 def test_search_where_there_is_no_list(registry):

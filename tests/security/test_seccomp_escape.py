@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from estiva.linux import process
-from estiva.runtime.security import DEFAULT_CAPABILITIES, default_filter, profile_filter
+from estiva.runtime.security.capabilities import DEFAULT_CAPABILITIES
+from estiva.runtime.security.seccomp import default_filter, profile_filter
 
 if platform.machine() not in ("x86_64", "aarch64"):
     pytest.skip("needs x86_64 or aarch64: the table has no others", allow_module_level=True)

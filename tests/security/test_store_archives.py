@@ -14,7 +14,9 @@ from estiva.errors import EstivaError, IntegrityError, InvalidInput, LayerError,
 from estiva.oci import image as documents
 from estiva.oci.digest import sha256
 from estiva.paths import Paths
-from estiva.store import Store, archive, gc
+from estiva.store import Store
+from estiva.store.archive import save
+from estiva.store.upkeep import gc
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def docker(entry, **members):
 
 
 def load(store, data):
-    return archive.load(store, io.BytesIO(data))
+    return save.load(store, io.BytesIO(data))
 
 
 def refused(store, data, kind=EstivaError, match=None):
@@ -165,9 +167,9 @@ def test_a_member_given_twice_is_refused(store):
 
 
 def test_an_archive_of_too_many_members_is_refused(store, monkeypatch):
-    from estiva.store import archive_load
+    from estiva.store.archive import load as loading
 
-    monkeypatch.setattr(archive_load, "MEMBERS_LIMIT", 10)
+    monkeypatch.setattr(loading, "MEMBERS_LIMIT", 10)
     refused(store, build({f"f{n}": b"" for n in range(11)}), LayerError, "more than 10")
 
 

@@ -9,10 +9,10 @@ import tarfile
 import pytest
 
 from enginekit import IMAGE, host
-from estiva.engine.borrowing import Borrowed, give, verified
+from estiva.engine.monitor.namespaces import Borrowed, give, verified
 from estiva.errors import Conflict
 from estiva.linux import process
-from estiva.runtime.rootfs import Rootfs
+from estiva.runtime.rootfs.rootfs import Rootfs
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import tarfile
 import pytest
 
 from enginekit import ESTIVA, IMAGE, eventually, host
-from estiva.cli.options import TABLE
+from estiva.cli.options.run import TABLE
 from statekit import one_line, state
 
 RUN = ("run", "--rm", "--network", "none")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from buildlab import Lab
-from estiva.builder.request import BuildFailed, DockerfileError
+from estiva.builder.frontend.errors import BuildFailed, DockerfileError
 from estiva.errors import EstivaError
 
 

@@ -186,7 +186,7 @@ def test_kill_and_remove_reach_the_cgroups_below(make: MAKE) -> None:
         os.makedirs(directory)
     if version() == "v1":
         from estiva.runtime.cgroup.layout import layout
-        from estiva.runtime.cgroup.v1 import fill_cpuset
+        from estiva.runtime.cgroup.v1.group import fill_cpuset
 
         if "cpuset" in layout().where:
             fill_cpuset(layout().where["cpuset"], inner.path)

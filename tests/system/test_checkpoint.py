@@ -17,7 +17,9 @@ import pytest
 
 import bundle
 import ocikit
-from estiva.runtime import criu, criu_restore, criu_rpc
+from estiva.runtime.lifecycle import checkpoint as checkpointing
+from estiva.runtime.lifecycle import criu_rpc
+from estiva.runtime.lifecycle import restore as restoring
 
 
 def why_not():
@@ -333,15 +335,15 @@ def test_without_criu(box):
 
 
 def images(folder, descriptors='["a","b","c"]', external=None):
-    pathlib.Path(folder, criu.DESCRIPTORS).write_text(descriptors)
+    pathlib.Path(folder, checkpointing.DESCRIPTORS).write_text(descriptors)
     if external is not None:
-        pathlib.Path(folder, criu.EXTERNAL).write_text(external)
-    restoring = object.__new__(criu_restore._Restore)
-    restoring.how = criu.Options()
-    restoring.how.images = str(folder)
-    restoring.images = os.open(folder, os.O_RDONLY)
-    restoring.extra = []
-    return restoring
+        pathlib.Path(folder, checkpointing.EXTERNAL).write_text(external)
+    restored = object.__new__(restoring._Restore)
+    restored.how = checkpointing.Options()
+    restored.how.images = str(folder)
+    restored.images = os.open(folder, os.O_RDONLY)
+    restored.extra = []
+    return restored
 
 
 @contextlib.contextmanager
@@ -377,12 +379,12 @@ def test_hostile_descriptors_are_refused(tmp_path, text, words):
 
 def test_a_link_among_the_images_is_not_followed(tmp_path):
     with closing(images(tmp_path)) as restoring:
-        os.unlink(tmp_path / criu.DESCRIPTORS)
-        os.symlink("/etc/passwd", tmp_path / criu.DESCRIPTORS)
+        os.unlink(tmp_path / checkpointing.DESCRIPTORS)
+        os.symlink("/etc/passwd", tmp_path / checkpointing.DESCRIPTORS)
         with pytest.raises(Exception, match="can't be read"):
             restoring._descriptors()
-        os.unlink(tmp_path / criu.DESCRIPTORS)
-        os.mkfifo(tmp_path / criu.DESCRIPTORS)
+        os.unlink(tmp_path / checkpointing.DESCRIPTORS)
+        os.mkfifo(tmp_path / checkpointing.DESCRIPTORS)
         with pytest.raises(Exception, match="not a file"):
             restoring._descriptors()
 

@@ -121,7 +121,9 @@ def test_rename_restart_top(box, sleeper):
 
 OVERTAKEN = """
 import subprocess
-from estiva.engine import Engine, control, life
+from estiva.engine import Engine
+from estiva.engine.containers import control
+from estiva.engine.state import locks
 verb, name, estiva = {verb!r}, {name!r}, {estiva!r}
 engine = Engine()
 inner = {{"stop": "send", "remove": "send", "unpause": "mark"}}[verb]
@@ -131,7 +133,7 @@ def overtaken(*words):  # the container is killed and started again before we ge
     setattr(control, inner, original)
     live = next(word for word in words if isinstance(word, dict))
     subprocess.run([estiva, "kill", name], check=True)
-    life.await_end(engine.paths, live["id"])
+    locks.await_end(engine.paths, live["id"])
     subprocess.run([estiva, "start", name], check=True)
     return original(*words)
 
@@ -219,17 +221,19 @@ def test_an_image_in_use_stays(box, sleeper):
 
 
 REMOVED = """
-from estiva.engine import Engine, images, run
+from estiva.engine import Engine
+from estiva.engine.containers import create
+from estiva.engine.images import lookup
 engine = Engine()
 prepare = engine.store.snapshots.prepare
 
 def late(*words):
-    images.remove(engine, "brief:1", force=True)
+    lookup.remove(engine, "brief:1", force=True)
     return prepare(*words)
 
 engine.store.snapshots.prepare = late
 try:
-    run.create(engine, {"Image": "brief:1", "Cmd": ["true"]}, {})
+    create.create(engine, {"Image": "brief:1", "Cmd": ["true"]}, {})
 except Exception as error:
     print(type(error).__name__, error)
 """

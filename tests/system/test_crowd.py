@@ -143,21 +143,21 @@ def test_programs_with_threads(box):
 
 TAKER = """
 import os, sys
-from estiva.engine import life
+from estiva.engine.state import locks
 from estiva.paths import Paths
 paths, mark = Paths(sys.argv[1] + "/root", sys.argv[1] + "/run"), sys.argv[1] + "/mark"
 taken = 0
 while taken < 150:
-    life.held(paths, "c")
+    locks.held(paths, "c")
     try:
-        lock = life.take(paths, "c")
+        lock = locks.take(paths, "c")
     except BlockingIOError:
         continue
     os.close(os.open(mark, os.O_CREAT | os.O_EXCL))  # FileExistsError: another has the lock too
-    assert life.held(paths, "c")
+    assert locks.held(paths, "c")
     os.unlink(mark)
     if taken % 3:
-        life.leave(paths, "c")
+        locks.leave(paths, "c")
     os.close(lock)
     taken += 1
 """

@@ -1,4 +1,4 @@
-"""A detached container's monitor dozes as a shell and misses nothing (engine/doze.py)."""
+"""A detached container's monitor dozes as a shell and misses nothing (engine/monitor/hibernate.py)."""
 
 import functools
 import json
@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from enginekit import IMAGE, eventually, host
-from estiva.engine import doze
+from estiva.engine.monitor import hibernate
 from ocikit import gone
 
 
@@ -45,7 +45,7 @@ def dozes(pid):
 @functools.cache
 def can_doze():
     """Whether monitors do here; without dash, or before Linux 6.15, they must do all this awake."""
-    return any(os.access(shell, os.X_OK) for shell in doze.SHELLS) and doze.tells_status()
+    return any(os.access(shell, os.X_OK) for shell in hibernate.SHELLS) and hibernate.tells_status()
 
 
 def start(box, *words):

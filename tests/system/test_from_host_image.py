@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from estiva.engine import from_host, ldcache
+from estiva.engine.images.from_host import ldcache, make
 from estiva.errors import InvalidInput, NotFound, Unsupported
 from estiva.paths import Paths
 from estiva.store import Store
@@ -51,7 +51,7 @@ def inside(rootfs: str, *command: str) -> str:
 
 
 def test_programs_run_with_nothing_else(store: Store, tmp_path: Path) -> None:
-    image = from_host.make(store, ["sh", "ls", "cat", "id", "sleep", "env"], tag="base:host")
+    image = make.make(store, ["sh", "ls", "cat", "id", "sleep", "env"], tag="base:host")
     assert store.images.resolve("base:host").id == image.id
     assert image.config["config"]["Cmd"] == ["sh"]
     assert image.config["config"]["Env"][0].startswith("PATH=/usr/local/sbin:")
@@ -68,7 +68,7 @@ def test_programs_run_with_nothing_else(store: Store, tmp_path: Path) -> None:
 
 
 def test_ld_so_accepts_the_cache_that_is_built(store: Store, tmp_path: Path) -> None:
-    rootfs = unpack(store, from_host.make(store, ["cat"]), tmp_path)
+    rootfs = unpack(store, make.make(store, ["cat"]), tmp_path)
     entries = ldcache.parse(Path(rootfs, "etc/ld.so.cache").read_bytes())
     libc = next(entry for entry in entries if entry.name == "libc.so.6")
     os.makedirs(rootfs + "/odd/place")
@@ -84,20 +84,20 @@ def test_ld_so_accepts_the_cache_that_is_built(store: Store, tmp_path: Path) -> 
 
 def test_the_same_programs_give_the_same_image(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     before = time.time()
-    made = from_host.make(store, ["sh", "cat"]).created
+    made = make.make(store, ["sh", "cat"]).created
     assert int(before) <= made <= time.time()
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    one = from_host.make(store, ["sh", "cat"])
-    two = from_host.make(store, ["sh", "cat"], tag="again")
+    one = make.make(store, ["sh", "cat"])
+    two = make.make(store, ["sh", "cat"], tag="again")
     assert one.id == two.id and one.created == 1_700_000_000
-    assert from_host.make(store, ["cat", "sh"]).diff_ids == one.diff_ids
+    assert make.make(store, ["cat", "sh"]).diff_ids == one.diff_ids
 
 
 def test_a_script_brings_its_interpreter(store: Store, tmp_path: Path) -> None:
     script = tmp_path / "hello"
     script.write_text("#!/usr/bin/env sh\ncat /etc/group\n")
     script.chmod(0o755)
-    image = from_host.make(store, [str(script), "cat"])
+    image = make.make(store, [str(script), "cat"])
     rootfs = unpack(store, image, tmp_path)
     assert inside(rootfs, str(script)).startswith("root:")
 
@@ -111,7 +111,7 @@ def test_extra_files_and_folders_keep_their_place_and_links(store: Store, tmp_pa
     os.mkfifo(data / "pipe")
     os.chown(data / "deep/file", 1234, 1234)
     os.chmod(data / "deep/file", 0o6755)
-    image = from_host.make(store, ["cat"], extra_files=[str(data)])
+    image = make.make(store, ["cat"], extra_files=[str(data)])
     rootfs = unpack(store, image, tmp_path)
     assert inside(rootfs, "cat", f"{data}/link") == "hello"
     assert os.readlink(f"{rootfs}{data}/dangling") == "nowhere"
@@ -122,7 +122,7 @@ def test_extra_files_and_folders_keep_their_place_and_links(store: Store, tmp_pa
 
 
 def test_nothing_of_the_hosts_users_or_settings(store: Store, tmp_path: Path) -> None:
-    image = from_host.make(store, ["sh"])
+    image = make.make(store, ["sh"])
     with tarfile.open(fileobj=store.layers.tar(image.diff_ids[0])) as archive:
         names = archive.getnames()
         owners = {(member.uid, member.gid, member.uname) for member in archive.getmembers()}
@@ -139,7 +139,7 @@ def test_no_program_is_executed(store: Store, tmp_path: Path, monkeypatch: pytes
         monkeypatch.setattr(os, name, refuse)
     monkeypatch.setattr(subprocess, "Popen", refuse)
     monkeypatch.setenv("ESTIVA_STORAGE_DRIVER", "dir")
-    tree = from_host.Tree()
+    tree = make.Tree()
     tree.add_program("ls")
     tree.finish()
     assert tree.has("/bin/ls")
@@ -162,7 +162,7 @@ def test_refused(
     store: Store, programs: list[str], extra: list[str], kind: type[Exception], words: str
 ) -> None:
     with pytest.raises(kind, match=words):
-        from_host.make(store, programs, extra_files=extra)
+        make.make(store, programs, extra_files=extra)
     assert store.images.list() == []
 
 
@@ -171,9 +171,9 @@ def test_a_script_without_its_interpreter_is_named(store: Store, tmp_path: Path)
     script.write_text("#!/no/such/interpreter\n")
     script.chmod(0o755)
     with pytest.raises(NotFound, match=f"/no/such/interpreter, which {script} needs"):
-        from_host.make(store, [str(script)])
+        make.make(store, [str(script)])
 
 
 def test_another_platform_is_refused(store: Store) -> None:
     with pytest.raises(Unsupported, match="this machine's programs are for"):
-        from_host.make(store, ["sh"], platform="linux/riscv64")
+        make.make(store, ["sh"], platform="linux/riscv64")

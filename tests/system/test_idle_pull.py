@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
-from estiva.engine import Engine, images
+from estiva.engine import Engine
+from estiva.engine.images import registry as image_registry
 from estiva.oci.reference import Reference
-from estiva.registry import glance
+from estiva.registry.transfer import precheck
 from unit.registry.registry_support import SOURCE, Fault, Proxy, Server, sha256, tar_image, upload
 
 OLD, NEW = tar_image([{"a": b"old"}], "old"), tar_image([{"a": b"new"}], "new")
@@ -46,7 +47,7 @@ print(image.id, "aiohttp" in sys.modules)
 def test_the_client_is_not_loaded_for_nothing(registry, engine):
     with Proxy(registry.address) as proxy:
         name = f"{proxy.address}/app:1"
-        assert images.pull(engine, name).id == sha256(OLD.config)
+        assert image_registry.pull(engine, name).id == sha256(OLD.config)
         proxy.seen.clear()
         arguments = [sys.executable, "-c", PROGRAM, engine.paths.root, engine.paths.run_root, name]
         done = subprocess.run(
@@ -58,9 +59,9 @@ def test_the_client_is_not_loaded_for_nothing(registry, engine):
 
 def test_what_has_changed_is_pulled(registry, engine):
     name = f"{registry.address}/app:1"
-    images.pull(engine, name)
+    image_registry.pull(engine, name)
     upload(registry.address, "app", "1", NEW)
-    assert images.pull(engine, name).id == sha256(NEW.config)
+    assert image_registry.pull(engine, name).id == sha256(NEW.config)
 
 
 @pytest.mark.parametrize("status", [302, 401, 404, 429, 500])
@@ -70,23 +71,23 @@ def test_any_other_answer_is_the_clients_business(registry, engine, status):
     )
     with Proxy(registry.address) as proxy:
         name = f"{proxy.address}/app:1"
-        images.pull(engine, name)
+        image_registry.pull(engine, name)
         proxy.faults.append(fault)
-        assert glance.unchanged(engine.store, Reference.parse(name)) is None
+        assert precheck.unchanged(engine.store, Reference.parse(name)) is None
 
 
 def test_it_asks_nobody_who_needs_more(registry, engine, monkeypatch, tmp_path):
-    assert not glance._simple("docker.io") and glance._simple("127.0.0.1:5000")
+    assert not precheck._simple("docker.io") and precheck._simple("127.0.0.1:5000")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example")
-    assert not glance._simple("r.example") and glance._simple("localhost:1")
+    assert not precheck._simple("r.example") and precheck._simple("localhost:1")
     (tmp_path / "config/estiva").mkdir(parents=True)
     (tmp_path / "config/estiva/registries.toml").write_text("")
-    assert not glance._simple("127.0.0.1:5000")
+    assert not precheck._simple("127.0.0.1:5000")
 
 
 def test_a_layer_that_is_gone_is_fetched_again(registry, engine):
     name = f"{registry.address}/app:1"
-    image = images.pull(engine, name)
+    image = image_registry.pull(engine, name)
     engine.store.layers.delete(image.diff_ids[0])
-    assert images.pull(engine, name).id == image.id
+    assert image_registry.pull(engine, name).id == image.id
     assert engine.store.layers.has(image.diff_ids[0])

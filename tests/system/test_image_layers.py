@@ -8,7 +8,8 @@ import subprocess
 
 import pytest
 
-from estiva.engine import Engine, images, system
+from estiva.engine import Engine, system
+from estiva.engine.images import inspect, lookup
 from estiva.oci import config as configs
 from estiva.oci import image as documents
 from layerkit import CAP, DIR, HARD, LINK, add, member, pull, tar_of, xattr
@@ -49,7 +50,7 @@ TOP = tar_of(
 
 def test_what_each_layer_does(engine):
     image(engine, "i:1", BASE, MIDDLE, TOP)
-    base, middle, top = images.layers(engine, "i:1")
+    base, middle, top = inspect.layers(engine, "i:1")
 
     def counts(layer):
         return [layer[key] for key in ("added", "changed", "removed", "content", "wasted")]
@@ -64,19 +65,19 @@ def test_what_each_layer_does(engine):
 def test_a_directory_named_again_is_no_change_but_its_mode_is(engine):
     same = tar_of(member("d", DIR, mtime=5), member("d/z"))
     image(engine, "i:1", BASE, same, tar_of(member("d", DIR, mode=0o700)))
-    assert [layer["changed"] for layer in images.layers(engine, "i:1")] == [0, 0, 1]
+    assert [layer["changed"] for layer in inspect.layers(engine, "i:1")] == [0, 0, 1]
 
 
 def test_the_diff_of_two_images(engine):
     image(engine, "i:1", BASE)
     image(engine, "i:2", BASE, MIDDLE, TOP)
-    assert images.diff(engine, "i:1", "i:2") == [
+    assert inspect.diff(engine, "i:1", "i:2") == [
         ("C", "/d"), ("D", "/d/copy"), ("D", "/d/one"), ("D", "/d/two"), ("D", "/o/x"), ("A", "/o/y"),
     ]  # fmt: skip
-    assert images.diff(engine, "i:2", "i:1") == [
+    assert inspect.diff(engine, "i:2", "i:1") == [
         ("C", "/d"), ("A", "/d/copy"), ("A", "/d/one"), ("A", "/d/two"), ("A", "/o/x"), ("D", "/o/y"),
     ]  # fmt: skip
-    assert images.diff(engine, "i:2", "i:2") == []
+    assert inspect.diff(engine, "i:2", "i:2") == []
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_the_diff_of_two_images(engine):
 def test_what_counts_as_a_change(engine, change, seen):
     image(engine, "i:1", tar_of(member("f", data=b"b")))
     image(engine, "i:2", tar_of(member("f", **{"data": b"b", **change})))
-    assert images.diff(engine, "i:1", "i:2") == ([("C", "/f")] if seen else [])
+    assert inspect.diff(engine, "i:1", "i:2") == ([("C", "/f")] if seen else [])
 
 
 def du(engine):
@@ -117,7 +118,7 @@ def test_what_df_calls_reclaimable_is_what_prune_frees(engine, monkeypatch):
     usage = system.df(engine)["images"]
     before = du(engine)
     assert usage["count"] == 3 and usage["active"] == 1
-    lines, freed = images.prune(engine, all=True)
+    lines, freed = lookup.prune(engine, all=True)
     assert du(engine) == before - freed
     assert freed == usage["reclaimable"] > 670_000
     assert system.df(engine)["images"]["reclaimable"] == 0
@@ -129,7 +130,7 @@ def test_rmi_frees_what_only_it_needs(engine):
     image(engine, "a:1", shared)
     empty = du(engine)
     image(engine, "b:1", shared, own)
-    images.remove(engine, "b:1")
+    lookup.remove(engine, "b:1")
     assert du(engine) == empty
 
 

@@ -12,8 +12,8 @@ import pytest
 import bundle
 from bundle import config, requires_kernel, run
 from estiva.errors import CommandNotExecutable, CommandNotFound, EngineError, InvalidInput, LimitRefused
-from estiva.runtime import container
-from estiva.runtime.rootfs import Rootfs
+from estiva.runtime.launch import container
+from estiva.runtime.rootfs.rootfs import Rootfs
 from estiva.runtime.sync import StepFailed
 
 pytestmark = requires_kernel

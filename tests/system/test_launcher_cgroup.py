@@ -10,8 +10,8 @@ import pytest
 import bundle
 from bundle import config, requires_kernel, run
 from estiva.runtime.cgroup import Cgroup
-from estiva.runtime.exec import execute
-from estiva.runtime.rootfs import Rootfs
+from estiva.runtime.launch.exec import execute
+from estiva.runtime.rootfs.rootfs import Rootfs
 
 pytestmark = requires_kernel
 

@@ -11,8 +11,8 @@ import pytest
 import bundle
 from bundle import Running, config, requires_kernel
 from estiva.errors import CommandNotFound, Conflict, InvalidInput
-from estiva.runtime.exec import execute
-from estiva.runtime.rootfs import Rootfs
+from estiva.runtime.launch.exec import execute
+from estiva.runtime.rootfs.rootfs import Rootfs
 
 pytestmark = requires_kernel
 

@@ -10,8 +10,8 @@ import pytest
 import bundle
 from bundle import config, requires_kernel, run
 from enginekit import eventually
-from estiva.runtime import container
-from estiva.runtime.rootfs import Rootfs
+from estiva.runtime.launch import container
+from estiva.runtime.rootfs.rootfs import Rootfs
 
 pytestmark = requires_kernel
 

@@ -18,7 +18,7 @@ import zstandard
 from enginekit import eventually
 from estiva.errors import IntegrityError, InvalidInput, LayerError, NotFound
 from estiva.store import Store
-from estiva.store.layer_ingest import LayerIngest
+from estiva.store.layers.ingest import LayerIngest
 from killkit import at_work
 from layerkit import digest, layer_tree, member, pull, store_at, tar_of
 

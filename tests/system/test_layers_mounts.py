@@ -14,7 +14,7 @@ import pytest
 
 from estiva.errors import InvalidInput
 from estiva.store import Store
-from estiva.store.drivers import META
+from estiva.store.layers.drivers import META
 from layerkit import DIR, LINK, add, member, store_at, tar_of, tree, viewed, xattr
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
@@ -94,7 +94,7 @@ def test_a_layer_image_can_be_anywhere(tmp_path: Path) -> None:
 
 @pytest.mark.erofs
 def test_what_the_kernel_can_is_asked_once(erofs: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from estiva.store import drivers
+    from estiva.store.layers import drivers
 
     assert drivers.choose(erofs.paths, erofs.db) == "erofs"
     ((value,),) = erofs.db.read("SELECT value FROM meta WHERE key = ?", (META,))
@@ -183,7 +183,7 @@ def test_the_mount_path_imports_little() -> None:
     heavy = "json re enum signal typing dataclasses collections contextlib pathlib subprocess logging hashlib"
     heavy += " threading queue tempfile shutil argparse"
     program = (
-        "import sys; from estiva.store import layers, mounts, snapshots\n"
+        "import sys; from estiva.store import snapshots; from estiva.store.layers import layers, mounts\n"
         f"print(sorted(set({heavy.split()!r}) & set(sys.modules)))"
     )
     source = next(path for path in sys.path if os.path.isdir(path + "/estiva/store"))

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from estiva.oci import config as configs
 from estiva.oci import image as documents
 from estiva.registry import client
-from estiva.registry.plan import Packing
-from estiva.store.compress import compress
+from estiva.registry.transfer.plan import Packing
+from estiva.store.layers.compress import compress
 from layerkit import CAP, DIR, add, digest, layer_tree, member, pull, store_at, tar_of, tree, viewed
 from unit.registry.registry_support import QUICK, Server, reference
 

@@ -241,10 +241,10 @@ def test_a_flushed_firewall_and_a_lost_bridge_heal() -> None:
 
 @own_netns
 def test_the_subnet_avoids_what_the_machine_uses() -> None:
-    from estiva.network import bridge, leases
+    from estiva.network import bridge, ipam
 
     with Lab() as lab:
-        first, second = (candidate.rsplit(".", 2)[0] for candidate in leases.CANDIDATES[:2])
+        first, second = (candidate.rsplit(".", 2)[0] for candidate in ipam.CANDIDATES[:2])
         ip("link", "add", "vpn", "type", "bridge")
         ip("addr", "add", f"{first}.7.1/24", "dev", "vpn")
         ip("link", "set", "vpn", "up")

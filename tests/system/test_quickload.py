@@ -14,7 +14,7 @@ SOURCE = pathlib.Path(__file__).parents[2] / "src"
 ASK = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from estiva import quickload
+from estiva.boot import quickload
 quickload.install("estiva-oci")
 from estiva.runtime import sync
 print(type(sync.__spec__.loader).__name__, getattr(sync, "CHANGED", ""), sync.__file__)
@@ -23,7 +23,7 @@ print(type(sync.__spec__.loader).__name__, getattr(sync, "CHANGED", ""), sync.__
 
 def copy(folder, program):
     shutil.copytree(SOURCE, folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    command = [sys.executable, "-m", "estiva.quickload", program]
+    command = [sys.executable, "-m", "estiva.boot.quickload", program]
     env = {**os.environ, "PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     subprocess.run(command, env=env, check=True)
     return folder / "src"
@@ -89,4 +89,4 @@ def test_a_cold_run_finds_all_its_modules_there(tmp_path, network):
         for line in ran.stderr.splitlines()
         if "import 'estiva" in line and "SourceFile" in line
     ]
-    assert "estiva.engine.monitor" in loaded and elsewhere == ["estiva", "estiva.quickload"]
+    assert "estiva.engine.monitor.monitor" in loaded and elsewhere == ["estiva", "estiva.boot.quickload"]

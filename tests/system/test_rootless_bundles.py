@@ -14,7 +14,7 @@ import pytest
 import bundle
 import ocikit
 from estiva.errors import EngineError
-from estiva.runtime import rootless
+from estiva.runtime.launch import newuidmap
 
 box = bundle.box
 USER = 54321
@@ -128,7 +128,7 @@ def test_what_the_mapping_program_says_is_the_error(tmp_path):
             pytest.skip("uidmap is not installed")
         child = subprocess.Popen(["sleep", "100"])
         try:
-            rootless._by_program("newuidmap", [str(child.pid), "0", "0", "4294967295"])
+            newuidmap._by_program("newuidmap", [str(child.pid), "0", "0", "4294967295"])
         finally:
             child.kill()
             child.wait()

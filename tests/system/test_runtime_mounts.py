@@ -10,7 +10,7 @@ import pytest
 
 from bundle import Running, config, requires_kernel, run
 from estiva.errors import EstivaError, InvalidInput
-from estiva.runtime.rootfs import Rootfs
+from estiva.runtime.rootfs.rootfs import Rootfs
 
 pytestmark = requires_kernel
 

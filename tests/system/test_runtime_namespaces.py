@@ -12,8 +12,8 @@ import pytest
 
 from bundle import Running, config, finish, requires_kernel, run
 from estiva.errors import InvalidInput
-from estiva.runtime import exec as runtime_exec
-from estiva.runtime.rootfs import Rootfs
+from estiva.runtime.launch import exec as runtime_exec
+from estiva.runtime.rootfs.rootfs import Rootfs
 
 pytestmark = requires_kernel
 

@@ -17,9 +17,11 @@ import pytest
 
 from bundle import PATH, Running, config, finish, make_root, requires_kernel, run
 from estiva.errors import EstivaError, InvalidInput, Unsupported
-from estiva.runtime import exec as runtime_exec
-from estiva.runtime import hooks, labels, security
-from estiva.runtime.rootfs import Rootfs
+from estiva.runtime.launch import exec as runtime_exec
+from estiva.runtime.launch import hooks
+from estiva.runtime.process import labels
+from estiva.runtime.rootfs.rootfs import Rootfs
+from estiva.runtime.security import capabilities, seccomp
 
 pytestmark = requires_kernel
 
@@ -126,7 +128,9 @@ def test_the_bounding_set_holds_in_a_user_namespace(tmp_path: Any) -> None:
     spec["linux"] |= {
         name: [{"containerID": 0, "hostID": 100000, "size": 1000}] for name in ("uidMappings", "gidMappings")
     }
-    wanted = sum(1 << security.ALL_CAPABILITIES[name] for name in spec["process"]["capabilities"]["bounding"])
+    wanted = sum(
+        1 << capabilities.ALL_CAPABILITIES[name] for name in spec["process"]["capabilities"]["bounding"]
+    )
     _, text = run(spec, Rootfs(path=make_root(str(tmp_path / "root"))))
     assert int(text.split()[1], 16) == wanted
 
@@ -244,7 +248,7 @@ def test_a_seccomp_listener(kept: bool, rootfs: Rootfs, tmp_path: Any) -> None:
         spec["linux"]["seccomp"]["flags"] = ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_TSYNC"]
         spec["linux"]["seccomp"]["flags"].append("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV")
     state = {"ociVersion": "1.2.0", "id": "test", "bundle": "/b", "annotations": {"a": "b"}}
-    bpf = security.profile_filter(spec["linux"]["seccomp"], (), str(tmp_path / "cache"))
+    bpf = seccomp.profile_filter(spec["linux"]["seccomp"], (), str(tmp_path / "cache"))
     _, text = run(spec, rootfs, bpf=bpf, hooks=hooks.Hooks(None, state))
     agent.end()
     assert "Invalid cross-device link" in text and text.endswith("1\nend\n")
@@ -260,7 +264,7 @@ def test_a_seccomp_listener(kept: bool, rootfs: Rootfs, tmp_path: Any) -> None:
 def test_a_listener_may_even_ask_for_execve(rootfs: Rootfs, tmp_path: Any) -> None:
     agent = Agent(str(tmp_path / "sock"), -13)
     spec = listened(tmp_path / "sock", "execve")
-    bpf = security.profile_filter(spec["linux"]["seccomp"], (), str(tmp_path / "cache"))
+    bpf = seccomp.profile_filter(spec["linux"]["seccomp"], (), str(tmp_path / "cache"))
     with pytest.raises(EstivaError, match="permission denied"):
         run(spec, rootfs, bpf=bpf)
     agent.end()
@@ -269,7 +273,7 @@ def test_a_listener_may_even_ask_for_execve(rootfs: Rootfs, tmp_path: Any) -> No
 
 def test_nobody_listens(rootfs: Rootfs, tmp_path: Any) -> None:
     spec = listened(tmp_path / "sock", "mkdir")
-    bpf = security.profile_filter(spec["linux"]["seccomp"], (), str(tmp_path / "cache"))
+    bpf = seccomp.profile_filter(spec["linux"]["seccomp"], (), str(tmp_path / "cache"))
     with pytest.raises(InvalidInput, match="linux.seccomp.listenerPath: .*/sock is not there"):
         run(spec, rootfs, bpf=bpf)
     (tmp_path / "sock").touch()

@@ -17,7 +17,7 @@ import pytest
 from estiva.errors import EngineError
 from estiva.linux.fs import open_in_root
 from estiva.store import Store
-from estiva.store.pack import write_tree
+from estiva.store.layers.pack import write_tree
 from estiva.store.snapshots import Snapshot
 from layerkit import CAP, DIR, LINK, add, digest, member, store_at, tar_of, tree, viewed
 
@@ -256,7 +256,7 @@ def test_fractions_of_seconds_and_overlay_marks_are_not_packed(store: Store, bas
 
 
 def test_a_snapshot_lives_as_long_as_its_process(store: Store, base: str) -> None:
-    from estiva.store import gc
+    from estiva.store.upkeep import gc
 
     snapshot = store.snapshots.prepare([base])
     old = time.time() - 10 * 86400

@@ -66,7 +66,7 @@ def test_all_has_the_stopped_ones_too(box, busy):
 
 def test_the_cache_is_not_the_working_set(box, busy):
     code = """
-import estiva.engine.stats as s
+import estiva.engine.containers.stats as s
 from estiva.engine import Engine
 used = s.stats(Engine(), "busy")["memory"]
 print(used["usage"], used["working_set"], used["cache"], used["inactive_file"])
@@ -89,7 +89,7 @@ def test_network_is_counted_without_loopback(box):
     container = box.out("run", "-d", IMAGE, "sh", "-c", "ping -c 3 127.0.0.1; echo done; sleep 600")
     eventually(lambda: "done" in box.out("logs", container))
     code = f"""
-import estiva.engine.stats as s
+import estiva.engine.containers.stats as s
 from estiva.engine import Engine
 print(*s.stats(Engine(), {container!r})["network"])
 """

@@ -15,7 +15,9 @@ from estiva.oci import config as configs
 from estiva.oci import image as documents
 from estiva.oci.digest import sha256
 from estiva.paths import Paths
-from estiva.store import Store, archive, gc
+from estiva.store import Store
+from estiva.store.archive import save
+from estiva.store.upkeep import gc
 
 skopeo = pytest.mark.skipif(not shutil.which("skopeo"), reason="skopeo is not installed")
 
@@ -71,7 +73,7 @@ def saved(new_store, tmp_path):
     add_image(store, "other", base)
     path = str(tmp_path / "saved.tar")
     with open(path, "wb") as out:
-        archive.save(store, ["app:1", "localhost:5000/app:x", "other"], out)
+        save.save(store, ["app:1", "localhost:5000/app:x", "other"], out)
     return store, image, path
 
 
@@ -94,7 +96,7 @@ def check_loaded(store, image, source):
 def test_save_is_deterministic_and_holds_each_blob_once(saved):
     store, image, path = saved
     again = io.BytesIO()
-    archive.save(store, ["app:1", "localhost:5000/app:x", "other"], again)
+    save.save(store, ["app:1", "localhost:5000/app:x", "other"], again)
     with open(path, "rb") as file:
         assert file.read() == again.getvalue()
     with tarfile.open(path) as tar:
@@ -112,11 +114,11 @@ def test_a_repository_without_tag_means_all_its_tags(new_store):
     image = add_image(store, "app:1", layer_tar(a="1"))
     store.images.tag(image.id, "app:2")
     out = io.BytesIO()
-    archive.save(store, ["app"], out)
+    save.save(store, ["app"], out)
     out.seek(0)
-    assert archive.load(new_store("to"), out) == ["app:1", "app:2"]
+    assert save.load(new_store("to"), out) == ["app:1", "app:2"]
     with pytest.raises(NotFound):
-        archive.save(store, ["nothing"], io.BytesIO())
+        save.save(store, ["nothing"], io.BytesIO())
 
 
 @pytest.mark.parametrize("packed", ["file", "pipe", "gzip", "zstd"])
@@ -125,18 +127,18 @@ def test_load_what_was_saved(saved, new_store, packed, tmp_path):
     store = new_store("to")
     if packed == "file":
         with open(path, "rb") as stream:
-            names = archive.load(store, stream)
+            names = save.load(store, stream)
     elif packed == "pipe":
         with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as cat:
-            names = archive.load(store, cat.stdout)
+            names = save.load(store, cat.stdout)
     elif packed == "gzip":
         with open(path, "rb") as file:
-            names = archive.load(store, io.BytesIO(gzip.compress(file.read())))
+            names = save.load(store, io.BytesIO(gzip.compress(file.read())))
     else:
         import zstandard
 
         with open(path, "rb") as file:
-            names = archive.load(store, io.BytesIO(zstandard.compress(file.read())))
+            names = save.load(store, io.BytesIO(zstandard.compress(file.read())))
     assert names == ["app:1", "localhost:5000/app:x", "other:latest"]
     assert store.images.names(image.id) == ["app:1", "localhost:5000/app:x"]
     check_loaded(store, image, source)
@@ -146,10 +148,10 @@ def test_load_what_was_saved(saved, new_store, packed, tmp_path):
 def test_an_id_is_saved_without_names(saved, new_store):
     source, image, _ = saved
     out = io.BytesIO()
-    archive.save(source, [image.id[7:19]], out)
+    save.save(source, [image.id[7:19]], out)
     out.seek(0)
     store = new_store("to")
-    assert archive.load(store, out) == [image.id]
+    assert save.load(store, out) == [image.id]
     check_loaded(store, image, source)
 
 
@@ -160,7 +162,7 @@ def test_a_damaged_layer_is_not_saved(saved):
         file.seek(600)
         file.write(b"evil")
     with pytest.raises(IntegrityError, match="damaged"):
-        archive.save(store, ["app:1"], io.BytesIO())
+        save.save(store, ["app:1"], io.BytesIO())
 
 
 @skopeo
@@ -187,7 +189,7 @@ def test_load_what_skopeo_writes(saved, new_store, tmp_path, form):
     )  # fmt: skip
     store = new_store("to")
     with open(out, "rb") as stream:
-        names = archive.load(store, stream)
+        names = save.load(store, stream)
     assert names == ["example.org/app:2"]
     loaded = store.images.resolve("example.org/app:2")
     assert loaded.diff_ids == image.diff_ids
@@ -235,7 +237,7 @@ def test_load_an_old_docker_archive(new_store, compressed):
     layers = [layer_tar(a="1"), layer_tar(b="2"), layer_tar(a="1")]
     stream, image_id = old_archive(layers, compressed=compressed)
     store = new_store("to")
-    assert archive.load(store, stream) == ["old:1"]
+    assert save.load(store, stream) == ["old:1"]
     assert store.images.resolve("old:1").id == image_id
     assert content(store, store.images.resolve("old:1")) == layers
     assert gc.check(store, deep=True) == []
@@ -248,11 +250,11 @@ def test_layers_that_came_compressed_are_saved_as_tars(new_store, monkeypatch, d
     store, other = new_store("to"), new_store("other")
     monkeypatch.setenv("ESTIVA_STORAGE_DRIVER", driver)
     layers = [layer_tar(a="1" * 40_000), layer_tar(b="2")]
-    archive.load(store, old_archive(layers, compressed=True)[0])
+    save.load(store, old_archive(layers, compressed=True)[0])
     out = io.BytesIO()
-    archive.save(store, ["old:1"], out)
+    save.save(store, ["old:1"], out)
     out.seek(0)
-    assert archive.load(other, out) == ["old:1"]
+    assert save.load(other, out) == ["old:1"]
     assert content(other, other.images.resolve("old:1")) == layers
     assert gc.check(other, deep=True) == []
 
@@ -295,7 +297,7 @@ def test_load_selects_the_platform_of_an_index(new_store):
     out.seek(0)
     from estiva.oci.platform import Platform
 
-    assert archive.load(store, out, platform=Platform.parse("linux/amd64")) == ["multi:1"]
+    assert save.load(store, out, platform=Platform.parse("linux/amd64")) == ["multi:1"]
     image = store.images.resolve("multi:1")
     assert image.config["architecture"] == "amd64"
     assert documents.parse_manifest(store.content.read(image.manifest))["config"]["digest"] == image.id
@@ -304,9 +306,7 @@ def test_load_selects_the_platform_of_an_index(new_store):
 def test_import_a_root_filesystem(new_store):
     store = new_store("to")
     data = layer_tar(hostname="x")
-    image = archive.import_tar(
-        store, io.BytesIO(gzip.compress(data)), ['CMD ["sh"]', "ENV A=b"], "from a test"
-    )
+    image = save.import_tar(store, io.BytesIO(gzip.compress(data)), ['CMD ["sh"]', "ENV A=b"], "from a test")
     assert image.diff_ids == [sha256(data)]
     assert image.config["config"] == {"Cmd": ["sh"], "Env": ["A=b"]}
     assert image.config["history"][0]["comment"] == "from a test"

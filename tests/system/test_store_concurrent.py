@@ -14,18 +14,22 @@ import pytest
 from estiva.oci import config as configs
 from estiva.oci import image as documents
 from estiva.paths import Paths
-from estiva.store import Store, archive, gc
+from estiva.store import Store
+from estiva.store.archive import save
+from estiva.store.upkeep import gc
 
 WORK = """
 import io, sys
 sys.path.insert(0, sys.argv[1])
 from estiva.errors import EstivaError, NotFound, Unavailable
 from estiva.paths import Paths
-from estiva.store import Store, archive, gc
+from estiva.store import Store
+from estiva.store.archive import load
+from estiva.store.upkeep import gc
 store = Store(Paths(sys.argv[2] + "/root", sys.argv[2] + "/run"))
 data = open(sys.argv[3], "rb").read()
 for turn in range(int(sys.argv[4])):
-    archive.load(store, io.BytesIO(data))
+    load.load(store, io.BytesIO(data))
     for name in ("one", "two"):
         try:
             store.images.delete(name)
@@ -56,14 +60,14 @@ def saved(store, tmp_path):
                 member = tarfile.TarInfo(f"{name}/{number}")
                 member.size = 3000
                 tar.addfile(member, io.BytesIO(os.urandom(3000)))
-        image = archive.import_tar(store, io.BytesIO(out.getvalue()))
+        image = save.import_tar(store, io.BytesIO(out.getvalue()))
         document = configs.derive(document, image.diff_ids[0])
         base = base or document
         store.images.tag(store.images.add(documents.encode(document)).id, name)
         store.images.delete(image.id)
     path = f"{tmp_path}/saved.tar"
     with open(path, "wb") as file:
-        archive.save(store, ["one", "two"], file)
+        save.save(store, ["one", "two"], file)
     return path
 
 
@@ -97,7 +101,7 @@ def test_killed_at_any_moment(store, saved, tmp_path):
         child.send_signal(signal.SIGKILL)
         child.wait()
     with open(saved, "rb") as stream:
-        assert archive.load(store, stream) == ["one:latest", "two:latest"]
+        assert save.load(store, stream) == ["one:latest", "two:latest"]
     for name in ("one", "two"):
         image = store.images.resolve(name)
         assert all(len(store.layers.tar(d).read()) > 60_000 for d in image.diff_ids)

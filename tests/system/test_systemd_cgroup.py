@@ -15,7 +15,7 @@ import pytest
 import bundle
 import ocikit
 from estiva.errors import Conflict, EngineError, InvalidInput, Unavailable, Unsupported
-from estiva.runtime.cgroup import dbus, systemd
+from estiva.runtime.cgroup.systemd import dbus, scope
 
 box = bundle.box
 MACHINE = os.path.isdir("/run/systemd/system") and os.path.exists("/sys/fs/cgroup/cgroup.controllers")
@@ -87,7 +87,7 @@ def test_limits_as_properties():
             "memory.min": "x",
         },
     }
-    assert dict(systemd.properties(resources)) == {
+    assert dict(scope.properties(resources)) == {
         "MemoryMax": ("t", 1000),
         "MemorySwapMax": ("t", 500),
         "MemoryLow": ("t", (1 << 64) - 1),
@@ -98,10 +98,10 @@ def test_limits_as_properties():
         "TasksMax": ("t", 1),
         "MemoryHigh": ("t", (1 << 64) - 1),
     }
-    assert ("CPUQuotaPerSecUSec", ("t", 130000)) in systemd.properties({"cpu": {"quota": 12345}})
+    assert ("CPUQuotaPerSecUSec", ("t", 130000)) in scope.properties({"cpu": {"quota": 12345}})
     for words in ("", "a", "3-1", "0-99999999", "1-"):
         with pytest.raises(InvalidInput):
-            systemd.bits(words or "x")
+            scope.bits(words or "x")
 
 
 def test_devices():
@@ -112,15 +112,15 @@ def test_devices():
         {"allow": True, "type": "b", "access": "m"},
     ]
     allowed = [("/dev/char/1:3", "rw"), ("char-136", "r"), ("block-*", "m")]
-    assert dict(systemd.devices(rules))["DeviceAllow"] == ("a(ss)", allowed)
-    assert systemd.devices([{"allow": True, "access": "rwm"}]) == []
-    assert systemd.devices([*rules, {"allow": False, "type": "c", "major": 1, "access": "w"}]) == []
+    assert dict(scope.devices(rules))["DeviceAllow"] == ("a(ss)", allowed)
+    assert scope.devices([{"allow": True, "access": "rwm"}]) == []
+    assert scope.devices([*rules, {"allow": False, "type": "c", "major": 1, "access": "w"}]) == []
 
 
 def test_names_of_units():
-    assert systemd.unit_of("a-b.slice:pre:id", "x", False) == ("a-b.slice", "pre-id.scope")
-    assert systemd.unit_of("::id", "x", False) == ("system.slice", "id.scope")
-    assert systemd.unit_of("", "x", True) == ("user.slice", "estiva-x.scope")
+    assert scope.unit_of("a-b.slice:pre:id", "x", False) == ("a-b.slice", "pre-id.scope")
+    assert scope.unit_of("::id", "x", False) == ("system.slice", "id.scope")
+    assert scope.unit_of("", "x", True) == ("user.slice", "estiva-x.scope")
     for wrong in (
         "/a/b",
         "a:b",
@@ -131,9 +131,9 @@ def test_names_of_units():
         "a.slice:p:n n",
     ):
         with pytest.raises(InvalidInput):
-            systemd.unit_of(wrong, "x", False)
+            scope.unit_of(wrong, "x", False)
     with pytest.raises(Unsupported):
-        systemd.unit_of("a.slice::b.slice", "x", False)
+        scope.unit_of("a.slice::b.slice", "x", False)
 
 
 # --- a systemd of our own -----------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ def served(tmp_path, **behaviour):
 
 def test_a_scope_is_started(tmp_path):
     with served(tmp_path) as fake:
-        path = systemd._start(fake.bus, "made.scope", "made.slice", "web", 42, {"pids": {"limit": 5}})
+        path = scope._start(fake.bus, "made.scope", "made.slice", "web", 42, {"pids": {"limit": 5}})
         assert path == "/made.slice/made.scope"
         member, (unit, mode, properties, auxiliary) = fake.calls[0]
         assert (member, unit, mode, auxiliary) == ("StartTransientUnit", "made.scope", "replace", [])
@@ -256,7 +256,7 @@ def test_a_scope_is_started(tmp_path):
 def test_what_is_left_of_a_failed_one_is_taken_away(tmp_path):
     exists = "org.freedesktop.systemd1.UnitExists"
     with served(tmp_path, refuses={"StartTransientUnit": [exists]}) as fake:
-        assert systemd._start(fake.bus, "made.scope", "made.slice", "web", 42, {})
+        assert scope._start(fake.bus, "made.scope", "made.slice", "web", 42, {})
         assert [call[0] for call in fake.calls][:3] == [
             "StartTransientUnit",
             "ResetFailedUnit",
@@ -267,17 +267,17 @@ def test_what_is_left_of_a_failed_one_is_taken_away(tmp_path):
         served(tmp_path, refuses={"StartTransientUnit": exists}) as fake,
         pytest.raises(Conflict, match="already"),
     ):
-        systemd._start(fake.bus, "made.scope", "made.slice", "web", 42, {})
+        scope._start(fake.bus, "made.scope", "made.slice", "web", 42, {})
 
 
 def test_errors_say_what_systemd_said(tmp_path):
     words = r"systemd can't start made\.scope: no such thing"
     refuses = {"StartTransientUnit": "org.x.Denied"}
     with served(tmp_path, refuses=refuses) as fake, pytest.raises(EngineError, match=words):
-        systemd._start(fake.bus, "made.scope", "made.slice", "web", 42, {})
+        scope._start(fake.bus, "made.scope", "made.slice", "web", 42, {})
     os.unlink(tmp_path / "socket")
     with served(tmp_path, result="timeout") as fake, pytest.raises(EngineError, match="ended as timeout"):
-        systemd._start(fake.bus, "made.scope", "made.slice", "web", 42, {})
+        scope._start(fake.bus, "made.scope", "made.slice", "web", 42, {})
 
 
 def test_hostile_answers(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from estiva.cli.parser import FLAG, TEXT, Options, Verb
+from estiva.cmdline.parser import FLAG, TEXT, Options, Verb
 from estiva.errors import EstivaError, InvalidInput, NotFound
 
 TYPE_CHECKING = False
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from estiva.cli.main import Context
+    from estiva.cli.context import Context
     from estiva.engine import Engine
 
     Finder = Callable[[Engine, str], dict[str, Any]]
@@ -19,16 +19,16 @@ KINDS = ("container", "image", "volume")
 
 
 def _container(engine: Engine, ref: str) -> dict[str, Any]:
-    from estiva.engine import containers
+    from estiva.engine.containers import inspect as inspection
 
-    found: dict[str, Any] = containers.inspect(engine, ref)
+    found: dict[str, Any] = inspection.inspect(engine, ref)
     return found
 
 
 def _image(engine: Engine, ref: str) -> dict[str, Any]:
-    from estiva.engine import images
+    from estiva.engine.images import inspect as image_inspection
 
-    return images.inspect(engine, ref)
+    return image_inspection.inspect(engine, ref)
 
 
 def _volume(engine: Engine, ref: str) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def find(engine: Engine, ref: str, kinds: tuple[str, ...]) -> dict[str, Any]:
 
 def show(context: Context, refs: list[str], template: str, kinds: tuple[str, ...]) -> int:
     """Print what is found, and tell what is not. The exit status."""
-    from estiva.cli.main import tell
+    from estiva.cli.context import tell
 
     found, status = [], 0
     for ref in refs:
@@ -70,7 +70,7 @@ def show(context: Context, refs: list[str], template: str, kinds: tuple[str, ...
         else:
             print(json.dumps(found, ensure_ascii=False, indent=4))
         return status
-    from estiva.engine.template import Template
+    from estiva.cli.format.template import Template
 
     parsed = Template(template)
     for item in found:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import sys
 
-from estiva.cli.parser import FLAG, TEXT, Options, Verb
+from estiva.cmdline.parser import FLAG, TEXT, Options, Verb
 from estiva.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from estiva.cli.main import Context
-    from estiva.registry.server_config import Config
+    from estiva.cli.context import Context
+    from estiva.registry.server.config import Config
 
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def _config(context: Context, options: Options) -> Config:
     """The file, if one is named, and what goes before it."""
-    from estiva.registry import server_config
+    from estiva.registry.server import config as server_config
 
     path = options.text("config")
     config = server_config.load(path) if path else server_config.Config()
@@ -26,7 +26,7 @@ def _config(context: Context, options: Options) -> Config:
 
 
 def serve(context: Context, options: Options) -> None:
-    from estiva.registry import server
+    from estiva.registry.server import server
 
     config = _config(context, options)
     config.read_only = config.read_only or options.flag("read-only")
@@ -56,7 +56,7 @@ def seconds(text: str) -> float:
 
 
 def gc(context: Context, options: Options) -> None:
-    from estiva.registry import server_upkeep
+    from estiva.registry.server import maintenance
 
     wanted: dict[str, object] = {}
     if options.given("grace"):
@@ -65,7 +65,7 @@ def gc(context: Context, options: Options) -> None:
         wanted["untagged"] = True
     if options.flag("dry-run"):
         wanted["dry_run"] = True
-    report = server_upkeep.collect_now(_config(context, options), wanted)
+    report = maintenance.collect_now(_config(context, options), wanted)
     word = "would go" if options.flag("dry-run") else "gone"
     for name in ("sessions", "manifests", "blobs", "content"):
         if report[name]:

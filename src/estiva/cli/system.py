@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from estiva.cli.parser import FLAG, LIST, TEXT, Options, Verb
+from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from estiva.cli.main import Context
+    from estiva.cli.context import Context
 
 
 def version(context: Context, options: Options) -> None:
@@ -32,13 +32,13 @@ def version(context: Context, options: Options) -> None:
 
 
 def _by_template(value: dict[str, Any], template: str) -> None:
-    from estiva.engine.template import Template
+    from estiva.cli.format.template import Template
 
     print(Template("{{json .}}" if template == "json" else template).render(value))
 
 
 def info(context: Context, options: Options) -> None:
-    from estiva.cli import units
+    from estiva.cli.format import units
     from estiva.engine import system
 
     known = system.info(context.engine)
@@ -70,7 +70,7 @@ def info(context: Context, options: Options) -> None:
 
 
 def df(context: Context, options: Options) -> None:
-    from estiva.cli import tables, units
+    from estiva.cli.format import tables, units
     from estiva.engine import system
 
     usage = system.df(context.engine)
@@ -105,12 +105,12 @@ def df(context: Context, options: Options) -> None:
 
 
 def _df_images(context: Context, per_image: dict[str, dict[str, int]]) -> None:
-    from estiva.cli import tables, units
-    from estiva.engine import images
+    from estiva.cli.format import tables, units
+    from estiva.engine.images import lookup
 
     rows = [["IMAGE", "IMAGE ID", "SIZE", "SHARED SIZE", "UNIQUE SIZE", "CONTAINERS"]]
     for image_id, part in per_image.items():
-        names = images.names(context.engine, image_id)
+        names = lookup.names(context.engine, image_id)
         rows.append(
             [
                 ", ".join(names) or "<none>",
@@ -126,8 +126,8 @@ def _df_images(context: Context, per_image: dict[str, dict[str, int]]) -> None:
 
 
 def prune(context: Context, options: Options) -> None:
-    from estiva.cli import units
-    from estiva.cli.images import confirm
+    from estiva.cli.format import units
+    from estiva.cli.image.images import confirm
     from estiva.engine import system
 
     everything, volumes = options.flag("all"), options.flag("volumes")
@@ -166,14 +166,14 @@ def check(context: Context, options: Options) -> int:
 
 
 def prune_containers(context: Context, options: Options) -> None:
-    from estiva.cli import tables, units
-    from estiva.cli.images import confirm
-    from estiva.engine import containers
+    from estiva.cli.format import tables, units
+    from estiva.cli.image.images import confirm
+    from estiva.engine.containers import sweep
 
     wanted = tables.filters(options.many("filter"), ("label", "name", "id"))
     if not confirm(options, "all stopped containers"):
         return
-    ids, freed = containers.prune(context.engine, wanted)
+    ids, freed = sweep.prune(context.engine, wanted)
     if ids:
         print("Deleted Containers:", *ids, "", sep="\n")
     print(f"Total reclaimed space: {units.size(freed)}")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from estiva.cli.parser import FLAG, LIST, TEXT, Options, UsageError, Verb
+from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, UsageError, Verb
 from estiva.errors import Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from estiva.cli.main import Context
+    from estiva.cli.context import Context
 
 
 def ls(context: Context, options: Options) -> None:
-    from estiva.cli import tables
+    from estiva.cli.format import tables
     from estiva.engine import volumes
 
     wanted = tables.filters(options.many("filter"), volumes.FILTERS)
@@ -36,7 +36,7 @@ def ls(context: Context, options: Options) -> None:
 
 
 def create(context: Context, options: Options) -> None:
-    from estiva.cli import values
+    from estiva.cli.options import values
     from estiva.engine import volumes
 
     if options.text("driver", "local") != "local" or options.given("opt"):
@@ -65,8 +65,8 @@ def rm(context: Context, options: Options) -> int:
 
 
 def prune(context: Context, options: Options) -> None:
-    from estiva.cli import units
-    from estiva.cli.images import confirm
+    from estiva.cli.format import units
+    from estiva.cli.image.images import confirm
     from estiva.engine import volumes
 
     everything = options.flag("all")

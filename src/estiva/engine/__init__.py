@@ -20,7 +20,7 @@ class Engine:
 
     `direct` is for a program that ends soon after it started a container, as the command line does: its
     monitors
-    are forked from itself (see engine/launch.py).
+    are forked from itself (see engine/launch/launch.py).
     """
 
     def __init__(self, root: str | None = None, run_root: str | None = None, *, direct: bool = False) -> None:
@@ -45,9 +45,9 @@ class Engine:
         """A with-block for work that goes through much memory. The heap's settings are those of the whole
         process, so it changes nothing in a program that is not ours."""
         if self.direct:
-            from estiva.linux import heap
+            from estiva.linux import mallopt
 
-            return heap.Kept()
+            return mallopt.Kept()
         from contextlib import nullcontext
 
         return nullcontext()

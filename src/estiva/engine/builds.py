@@ -18,8 +18,8 @@ def build(engine: Engine, *, progress: Callable[[dict[str, Any]], None] | None =
     `options` are those of builder.request.Request. `progress` gets the builder's events and those of pulls
     of base images, which have an "id". Raises DockerfileError, BuildFailed and other EstivaErrors.
     """
-    from estiva.builder.executor import build as run_build
     from estiva.builder.request import Request
+    from estiva.builder.solver.executor import build as run_build
     from estiva.oci.reference import Reference
 
     request = Request(**options)
@@ -44,7 +44,7 @@ class Steps:
         self.engine = engine
 
     def __call__(self, step: Step) -> int:
-        from estiva.engine.steps import run_step
+        from estiva.engine.build_worker import run_step
 
         return run_step(self.engine, step)
 
@@ -57,7 +57,7 @@ class Resolver:
         self.progress = progress
 
     def __call__(self, name: str, *, platform: str | None, pull: bool) -> Image:
-        from estiva.engine import images
+        from estiva.engine.images import registry
         from estiva.oci.platform import Platform
 
         found = None if pull else self.engine.store.images.find(name)
@@ -65,4 +65,4 @@ class Resolver:
             platform is None or Platform.parse(platform).accepts(Platform.of(found.config))
         ):
             return found
-        return images.pull(self.engine, name, platform=platform, progress=self.progress)
+        return registry.pull(self.engine, name, platform=platform, progress=self.progress)

@@ -92,7 +92,7 @@ def _operating_system() -> str:
 
 def df(engine: Engine) -> dict[str, Any]:
     """Disk usage in bytes: see store.gc.usage."""
-    from estiva.store import gc
+    from estiva.store.upkeep import gc
 
     return gc.usage(engine.store)
 
@@ -105,12 +105,13 @@ def prune(engine: Engine, *, all: bool = False, volumes: bool = False) -> dict[s
     "busy": another process was storing things, so that unused content had to stay; "swept", "failed": what
     killed processes had left, in words, and what of it could not be removed}.
     """
-    from estiva.engine import containers, images
     from estiva.engine import volumes as volume_verbs
-    from estiva.store import gc
+    from estiva.engine.containers import sweep
+    from estiva.engine.images import lookup as images
+    from estiva.store.upkeep import gc
 
-    swept, failed = containers.sweep(engine)
-    ids, freed = containers.prune(engine)
+    swept, failed = sweep.sweep(engine)
+    ids, freed = sweep.prune(engine)
     names: list[str] = []
     if volumes:
         names, bytes_of_volumes = volume_verbs.prune(engine)
@@ -140,7 +141,7 @@ def prune_build_cache(engine: Engine) -> dict[str, Any]:
     Returns {"steps": count, "bytes": freed, "busy": another process was storing things, so that the content
     had to stay for the next prune}.
     """
-    from estiva.store import gc
+    from estiva.store.upkeep import gc
 
     content: set[str] = set()
     with engine.db.write(freeing=True) as transaction:
@@ -162,15 +163,15 @@ def check(engine: Engine, *, deep: bool = False) -> dict[str, list[str]]:
     Returns, in words, {"swept": what was removed, "kept": what is half done and stays on purpose, "problems":
     what is wrong}. `deep` reads all content and verifies its digests.
     """
-    from estiva.engine import containers
-    from estiva.store import gc, leftovers
+    from estiva.engine.containers import sweep
+    from estiva.store.upkeep import gc, leftovers
 
     swept: list[str] = []
     problems: list[str] = []
     for _ in range(ROUNDS):
-        done, failed = containers.sweep(engine)
+        done, failed = sweep.sweep(engine)
         swept += done
-        problems = [*failed, *gc.check(engine.store, deep=deep), *containers.check(engine)]
+        problems = [*failed, *gc.check(engine.store, deep=deep), *sweep.check(engine)]
         if not problems:
             break
     engine.db.checkpoint()

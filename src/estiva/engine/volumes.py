@@ -44,7 +44,7 @@ def _matches(engine: Engine, volume: Volume, filters: dict[str, list[str]]) -> b
 
 
 def _shape(volume: Volume) -> dict[str, Any]:
-    from estiva.engine.clock import rfc3339
+    from estiva.timestamps import rfc3339
 
     return {
         "CreatedAt": rfc3339(int(volume.created * 1e9)),

@@ -11,7 +11,7 @@ import stat
 import sys
 from _struct import pack
 
-from estiva.linux import foreign as ctypes
+from estiva.linux import ffi as ctypes
 from estiva.linux.libc import AT_FDCWD, SYS_openat2, SYS_renameat2, check, encode, libc, syscall
 
 RESOLVE_NO_XDEV = 0x01

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from estiva.linux import foreign as ctypes
+from estiva.linux import ffi as ctypes
 from estiva.linux import process
 from estiva.linux.libc import libc
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from estiva.linux import foreign as ctypes
+from estiva.linux import ffi as ctypes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

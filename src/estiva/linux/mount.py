@@ -10,7 +10,7 @@ import errno
 import os
 from _struct import pack
 
-from estiva.linux import foreign as ctypes
+from estiva.linux import ffi as ctypes
 from estiva.linux.libc import (
     AT_EMPTY_PATH,
     AT_FDCWD,

@@ -6,7 +6,7 @@ import _socket
 import fcntl
 from _struct import pack
 
-from estiva.linux import foreign as ctypes
+from estiva.linux import ffi as ctypes
 from estiva.linux.libc import SYS_clone3, check, libc, libpython
 
 CLONE_NEWTIME = 0x00000080

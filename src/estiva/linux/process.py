@@ -7,7 +7,7 @@ from _signal import pidfd_send_signal as _pidfd_send_signal
 from _struct import pack, unpack
 from errno import ENOSYS, EPERM
 
-from estiva.linux import foreign as ctypes
+from estiva.linux import ffi as ctypes
 from estiva.linux.libc import (
     SYS_close_range,
     SYS_keyctl,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _struct import pack
 
-from estiva.linux import foreign as ctypes
+from estiva.linux import ffi as ctypes
 from estiva.linux.libc import SYS_ioprio_set, SYS_sched_setattr, SYS_set_mempolicy, check, syscall
 
 POLICIES = {

@@ -17,8 +17,8 @@ from _socket import inet_aton
 
 from estiva.errors import EngineError, EstivaError, InvalidInput, reason
 from estiva.linux import netlink
-from estiva.network import firewall, leases, links
-from estiva.network.leases import DEFAULT_NETWORK, PREFIX, Subnet, bridge_name
+from estiva.network import firewall, ipam, links
+from estiva.network.ipam import DEFAULT_NETWORK, PREFIX, Subnet, bridge_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
-    from estiva.network.leases import Database, Transaction
+    from estiva.network.ipam import Database, Transaction
     from estiva.paths import Paths
 
 
@@ -53,7 +53,7 @@ class Endpoint:
 
 def reserve_in(transaction: Transaction, container_id: str, *, address: str | None = None) -> str:
     """Lease an address for a container inside an open write transaction. See leases.reserve_in."""
-    return leases.reserve_in(transaction, container_id, bridge=bridge_name(), address=address)
+    return ipam.reserve_in(transaction, container_id, bridge=bridge_name(), address=address)
 
 
 def reserve(db: Database, paths: Paths, container_id: str, *, address: str | None = None) -> str:
@@ -66,11 +66,11 @@ def ensure(db: Database, paths: Paths) -> str:
     """Make the default bridge and its firewall where they are missing; returns its subnet as text."""
     bridge = bridge_name()
     rows = db.read("SELECT value FROM meta WHERE key = ?", (f"network.{DEFAULT_NETWORK}.subnet",))
-    if rows and leases.exists(bridge):
+    if rows and ipam.exists(bridge):
         subnet = Subnet(rows[0][0].partition("/")[0])
     else:
         with db.write() as transaction:
-            subnet = leases.subnet_in(transaction, bridge, DEFAULT_NETWORK)[0]
+            subnet = ipam.subnet_in(transaction, bridge, DEFAULT_NETWORK)[0]
     with netlink.Socket() as socket:
         links.bridge_link(socket, paths, bridge, subnet)
     return str(subnet)
@@ -154,7 +154,7 @@ def disconnect(
     is published for the container's address is found.
     """
     del ports
-    addresses = leases.held(db, container_id)
+    addresses = ipam.held(db, container_id)
     if addresses:
         firewall.unpublish(bridge_name(), lambda address: address not in addresses)
         _release(db, container_id)
@@ -186,7 +186,7 @@ def sweep(
         rows = transaction.execute("SELECT DISTINCT container FROM leases").fetchall()
         dead = [row[0] for row in rows if row[0] not in live]
         for container_id in dead:
-            leases.release_in(transaction, container_id)
+            ipam.release_in(transaction, container_id)
         kept = {row[0] for row in transaction.execute("SELECT address FROM leases").fetchall()}
         subnet = _remembered(transaction)
         ports = 0
@@ -216,7 +216,7 @@ def remove_all() -> None:
 
 def _release(db: Database, container_id: str) -> None:
     with db.write(freeing=True) as transaction:
-        leases.release_in(transaction, container_id)
+        ipam.release_in(transaction, container_id)
 
 
 def _remembered(transaction: Transaction) -> Subnet | None:

@@ -8,8 +8,8 @@ from _socket import inet_aton
 
 from estiva.errors import Conflict, EngineError
 from estiva.linux import netlink
-from estiva.network import firewall, leases
-from estiva.network.leases import PREFIX, Subnet
+from estiva.network import firewall, ipam
+from estiva.network.ipam import PREFIX, Subnet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _make(socket: netlink.Socket, bridge: str, subnet: Subnet) -> None:
     link = socket.link(bridge)
     if link is not None and link.kind != "bridge":
         raise Conflict(f"interface {bridge} is not a bridge", hint="set ESTIVA_BRIDGE to another name")
-    if leases.clashes(subnet, leases.in_use(socket, bridge)):
+    if ipam.clashes(subnet, ipam.in_use(socket, bridge)):
         raise Conflict(
             f"the subnet {subnet} of bridge {bridge} is now used by another interface or route",
             hint="take that away, or stop all containers and remove the bridge",

@@ -14,7 +14,7 @@ from _socket import AF_INET, SO_REUSEADDR, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_STREAM
 from _socket import socket as _socket
 
 from estiva.errors import Conflict, EngineError, InvalidInput, Unavailable, Unsupported, reason
-from estiva.network.leases import number
+from estiva.network.ipam import number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

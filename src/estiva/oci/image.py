@@ -13,7 +13,6 @@ from typing import Any
 from estiva import fastjson
 from estiva.errors import IntegrityError, InvalidInput, Unsupported
 from estiva.oci import digest as digests
-from estiva.oci.config import apply_changes as apply_changes
 from estiva.oci.config import check as check_config
 
 DOCUMENT_LIMIT = 4 << 20
@@ -248,3 +247,10 @@ def _annotations(value: dict[str, Any], what: str) -> None:
         return
     if not isinstance(annotations, dict) or not all(isinstance(text, str) for text in annotations.values()):
         raise InvalidInput(f"{what} has annotations that are not text")
+
+
+MEDIA_TYPES = {
+    "tar": "application/vnd.oci.image.layer.v1.tar",
+    "gzip": "application/vnd.oci.image.layer.v1.tar+gzip",
+    "zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
+}

@@ -9,17 +9,17 @@ import asyncio
 
 from estiva.errors import Denied, InvalidInput, oneline
 from estiva.oci.reference import DEFAULT_REGISTRY, Reference
-from estiva.registry import auth
-from estiva.registry.plan import AS_IT_CAME, Packing
-from estiva.registry.progress import Progress
-from estiva.registry.pull import Pull
-from estiva.registry.push import Push
-from estiva.registry.settings import Settings
-from estiva.registry.transport import Transport, read_small, retrying
+from estiva.registry.http import credentials as credential_files
+from estiva.registry.http.settings import Settings
+from estiva.registry.http.transport import Transport, read_small, retrying
+from estiva.registry.transfer.plan import AS_IT_CAME, Packing
+from estiva.registry.transfer.progress import Progress
+from estiva.registry.transfer.pull import Pull
+from estiva.registry.transfer.push import Push
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from estiva.registry.progress import Callback
+    from estiva.registry.transfer.progress import Callback
     from estiva.store import Store
     from estiva.store.images import Image
 
@@ -82,15 +82,15 @@ def login(host: str, user: str, password: str, *, config: Settings | None = None
     if not user or ":" in user or not user.isprintable():
         raise InvalidInput(f"invalid user name {oneline(user)!r}")
     settings = config or Settings.from_environment()
-    credentials = auth.Credentials(user, password)
+    credentials = credential_files.Credentials(user, password)
     asyncio.run(_verify(host, credentials, settings))
-    return auth.store(host, credentials, auth_file=settings.auth_file)
+    return credential_files.store(host, credentials, auth_file=settings.auth_file)
 
 
 def logout(host: str, *, config: Settings | None = None) -> bool:
     """Forget the credentials of a registry. False: there were none."""
     settings = config or Settings.from_environment()
-    return auth.erase(registry_host(host), auth_file=settings.auth_file)
+    return credential_files.erase(registry_host(host), auth_file=settings.auth_file)
 
 
 def registry_host(text: str) -> str:
@@ -107,7 +107,7 @@ def registry_host(text: str) -> str:
     return text
 
 
-async def _verify(host: str, credentials: auth.Credentials, settings: Settings) -> None:
+async def _verify(host: str, credentials: credential_files.Credentials, settings: Settings) -> None:
     async with Transport(settings) as transport:
         remote = await transport.remote(host)
         remote.authorizer.credentials = credentials

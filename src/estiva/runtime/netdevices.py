@@ -12,7 +12,7 @@ import os
 
 from estiva.errors import Conflict, InvalidInput, NotFound, oneline
 from estiva.linux import namespace as ns
-from estiva.linux import netlink, netmove
+from estiva.linux import netlink, netlink_move
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ def _move(here: netlink.Socket, there: netlink.Socket, namespace: int, name: str
     link = here.link(name)
     if link is None:
         raise NotFound(f"linux.netDevices: there is no interface {oneline(name)}")
-    addresses = netmove.addresses(here, link.index)
+    addresses = netlink_move.addresses(here, link.index)
     before = {one.index for one in there.links()}
     try:
-        here.exchange(netmove.move(link.index, namespace, new, name))
+        here.exchange(netlink_move.move(link.index, namespace, new, name))
     except OSError as error:
         if error.errno == errno.EEXIST:
             raise Conflict(
@@ -90,5 +90,5 @@ def _move(here: netlink.Socket, there: netlink.Socket, namespace: int, name: str
         raise
     index = next(one.index for one in there.links() if one.index not in before)
     for told in addresses:
-        there.exchange(netmove.give_address(index, told, name))
-    there.exchange(netmove.up(index, new))
+        there.exchange(netlink_move.give_address(index, told, name))
+    there.exchange(netlink_move.up(index, new))

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from estiva.runtime.bundle import Bundle
+    from estiva.runtime.bundle.bundle import Bundle
 
 _LIMIT = 4 << 20
 

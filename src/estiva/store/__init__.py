@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from estiva.store.content import Content
     from estiva.store.database import Database
     from estiva.store.images import Images
-    from estiva.store.layers import Layers
+    from estiva.store.layers.layers import Layers
     from estiva.store.snapshots import Snapshots
     from estiva.store.volumes import Volumes
 
@@ -50,7 +50,7 @@ class Store:
     @property
     def layers(self) -> Layers:
         if self._layers is None:
-            from estiva.store.layers import Layers
+            from estiva.store.layers.layers import Layers
 
             self._layers = Layers(self.paths, self.db, self.content)
         return self._layers

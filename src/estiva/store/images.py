@@ -13,6 +13,7 @@ from estiva import fastjson
 from estiva.errors import InvalidInput, NotFound
 from estiva.oci import digest as digests
 from estiva.oci.reference import Reference, familiar
+from estiva.timestamps import seconds_of_document
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -159,7 +160,6 @@ class Images:
         `manifest` is kept as a blob, so that a push can say the same again. `hidden` marks a build's
         intermediate image. Raises InvalidInput for a bad config, NotFound for a layer that isn't here.
         """
-        from estiva.oci import config as configs
         from estiva.oci.image import parse_config
 
         document = parse_config(config)
@@ -184,7 +184,7 @@ class Images:
                     config.decode(),
                     kept,
                     size,
-                    configs.seconds(document.get("created")),
+                    seconds_of_document(document.get("created")),
                     time.time(),
                     int(hidden),
                 ),
@@ -258,8 +258,8 @@ class Images:
         return result[::-1]
 
     def delete(self, ref: str, force: bool = False) -> list[str]:
-        """Remove a name, and with its last name the image, as `docker rmi`: see store/removal.py."""
-        from estiva.store.removal import delete
+        """Remove a name, and with its last name the image, as `docker rmi`: see store/image_removal.py."""
+        from estiva.store.image_removal import delete
 
         return delete(self, ref, force)
 
@@ -268,7 +268,7 @@ class Images:
 
         With `all`, every image that no container uses.
         """
-        from estiva.store.removal import prune
+        from estiva.store.image_removal import prune
 
         return prune(self, all)
 

@@ -1,6 +1,7 @@
 """Looking into images: what each layer adds, changes, removes and wastes, and what differs between two.
 
-Layers are read from their tars' headers, as the drivers read them (store/tree.py), and laid over each other
+Layers are read from their tars' headers, as the drivers read them (store/layers/tree.py), and laid over
+each other
 in memory: nothing is mounted or extracted for it. Two images are compared through read-only mounts of both.
 """
 
@@ -11,15 +12,15 @@ import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from estiva.store.tar import Scanner
-from estiva.store.tree import Tree, is_whiteout
+from estiva.store.layers.tree import Tree, is_whiteout
+from estiva.store.tar.scanner import Scanner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from estiva.store import Store
     from estiva.store.images import Image
-    from estiva.store.tar_entry import Entry
+    from estiva.store.tar.entry import Entry
 
 CHUNK = 1 << 20
 

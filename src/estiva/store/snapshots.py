@@ -13,14 +13,14 @@ import os
 import stat
 
 from estiva import errors, files
-from estiva.store.mounts import OVERLAY_OPTIONS, Lowerdirs
+from estiva.store.layers.mounts import OVERLAY_OPTIONS, Lowerdirs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from estiva.paths import Paths
-    from estiva.store.layers import Layer, Layers
+    from estiva.store.layers.layers import Layer, Layers
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -59,7 +59,7 @@ class Snapshot:
         """[("A" | "C" | "D", "/path")], sorted by path, as docker diff tells: parents of a change are
         changed.
         """
-        from estiva.store.pack import Changes
+        from estiva.store.layers.pack import Changes
 
         upper, lower = self._both()
         try:
@@ -72,7 +72,7 @@ class Snapshot:
         """Make a layer of the changes. Without any it is the layer of an empty tar. Raises EngineError,
         LayerError.
         """
-        from estiva.store.pack import pack
+        from estiva.store.layers.pack import pack
 
         upper, lower = self._both()
         try:
@@ -95,7 +95,7 @@ class Snapshot:
 
     def size(self) -> int:
         """Bytes of the files in the upper directory, each inode once."""
-        from estiva.store.pack import walk_files
+        from estiva.store.layers.pack import walk_files
 
         sizes: dict[tuple[int, int], int] = {}
 

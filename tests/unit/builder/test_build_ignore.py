@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from estiva.builder import ignore
+from estiva.builder.frontend import ignore
 from estiva.errors import InvalidInput
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from estiva.builder import ignore
-from estiva.builder.tree import Missing, Tree
+from estiva.builder.files.tree import Missing, Tree
+from estiva.builder.frontend import ignore
 from estiva.errors import InvalidInput
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from estiva.builder import mounts, values
-from estiva.builder.variables import Expander
+from estiva.builder.frontend import run_mounts, values
+from estiva.builder.frontend.variables import Expander
 from estiva.errors import InvalidInput
 
 
@@ -70,8 +70,8 @@ def test_chmod_refused(text: str) -> None:
         values.mode_change(text, 0o644, False)
 
 
-def mount(text: str) -> mounts.Mount:
-    return mounts.parse(text, Expander({"d": "/data"}), "/work")
+def mount(text: str) -> run_mounts.Mount:
+    return run_mounts.parse(text, Expander({"d": "/data"}), "/work")
 
 
 def test_mounts() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from estiva.builder import instructions, parser
-from estiva.builder.request import DockerfileError
+from estiva.builder.frontend import instructions, parser
+from estiva.builder.frontend.errors import DockerfileError
 from estiva.errors import EstivaError
 
 

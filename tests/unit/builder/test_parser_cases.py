@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from estiva.builder import parser
+from estiva.builder.frontend import parser
 from estiva.errors import EstivaError
 
 CASES = sorted((Path(__file__).parent / "cases").iterdir())

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from estiva.builder import parser, plan
+from estiva.builder.frontend import parser, stages
 from estiva.errors import EstivaError
 
 
-def make(text: str, **build_args: str) -> plan.Plan:
-    return plan.make(parser.parse(text), build_args, {"TARGETARCH": "amd64"})
+def make(text: str, **build_args: str) -> stages.Plan:
+    return stages.make(parser.parse(text), build_args, {"TARGETARCH": "amd64"})
 
 
 FOUR = """

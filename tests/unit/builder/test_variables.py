@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from estiva.builder.variables import Expander
+from estiva.builder.frontend.variables import Expander
 from estiva.errors import InvalidInput
 
 VALUES = {"home": "/root", "empty": "", "path": "a/b/c.tar.gz", "two": "one two", "star": "a*b"}

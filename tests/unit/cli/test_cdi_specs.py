@@ -7,7 +7,9 @@ from itertools import pairwise
 import pytest
 import yaml
 
-from estiva.engine import cdi, cdi_edits, cdi_yaml
+from estiva.engine.spec.cdi import devices
+from estiva.engine.spec.cdi import edits as cdi_edits
+from estiva.engine.spec.cdi import yaml as cdi_yaml
 from estiva.errors import EstivaError, InvalidInput, NotFound, Unsupported
 
 
@@ -69,7 +71,7 @@ WRONG = [
 @pytest.mark.parametrize(("document", "message"), WRONG, ids=[message for _, message in WRONG])
 def test_a_wrong_field_is_named(document, message):
     with pytest.raises(InvalidInput) as caught:
-        cdi.Spec("/etc/cdi/x.json", document)
+        devices.Spec("/etc/cdi/x.json", document)
     assert message in caught.value.message
     assert "/etc/cdi/x.json" in caught.value.message
 
@@ -77,7 +79,7 @@ def test_a_wrong_field_is_named(document, message):
 @pytest.mark.parametrize("field", ["intelRdt", "netDevices"])
 def test_what_can_t_be_applied_is_refused(field):
     with pytest.raises(Unsupported, match=field):
-        cdi.Spec("/x.json", device(**{field: {"closID": "x"}}))
+        devices.Spec("/x.json", device(**{field: {"closID": "x"}}))
 
 
 def registry(tmp_path, **documents):
@@ -85,7 +87,7 @@ def registry(tmp_path, **documents):
         folder, _, file = name.partition("_")
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / f"{file}.json").write_text(json.dumps(document))
-    return cdi.Registry((str(tmp_path / "a"), str(tmp_path / "b")))
+    return devices.Registry((str(tmp_path / "a"), str(tmp_path / "b")))
 
 
 def test_the_later_directory_wins_and_two_files_of_one_conflict(tmp_path):
@@ -123,7 +125,7 @@ def test_a_missing_device_tells_why_a_file_was_passed_over(tmp_path):
 
 @pytest.mark.parametrize("name", ["x.json", "x.yaml"])
 def test_files_are_bounded(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(cdi, "MAX_FILE", 100)
+    monkeypatch.setattr(devices, "MAX_FILE", 100)
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / name).write_text(json.dumps(spec()))
     with pytest.raises(NotFound, match="is larger than 100 bytes"):
@@ -200,7 +202,7 @@ def test_yaml_says_what_json_says(tmp_path, loader, name):
     (tmp_path / "a" / name).write_text(NVIDIA)
     found = registry(tmp_path)
     assert not found.problems and list(found.found["nvidia.com/gpu"]) == ["0", "all"]
-    same = cdi.Spec("n.json", NVIDIA_JSON)
+    same = devices.Spec("n.json", NVIDIA_JSON)
     assert found.edits(["nvidia.com/gpu=0"]) == {
         key: value + same.devices["0"][key] for key, value in same.common.items()
     }
@@ -211,9 +213,9 @@ def test_a_wrong_field_is_named_in_yaml_as_well(tmp_path, document, message):
     path = tmp_path / "x.yaml"
     path.write_text(yaml.safe_dump(document))
     with pytest.raises(InvalidInput) as from_yaml:
-        cdi.load(str(path))
+        devices.load(str(path))
     with pytest.raises(InvalidInput) as from_json:
-        cdi.Spec(str(tmp_path / "x.json"), document)
+        devices.Spec(str(tmp_path / "x.json"), document)
     assert from_yaml.value.message == from_json.value.message.replace("x.json", "x.yaml")
     assert message in from_yaml.value.message
 
@@ -228,8 +230,8 @@ def test_json_and_yaml_in_one_directory_conflict_and_the_later_directory_wins(tm
 
 
 def test_without_pyyaml_json_is_read_and_yaml_says_what_is_missing(tmp_path, monkeypatch):
-    monkeypatch.delitem(sys.modules, "estiva.engine.cdi_yaml")
-    monkeypatch.delattr("estiva.engine.cdi_yaml")
+    monkeypatch.delitem(sys.modules, "estiva.engine.spec.cdi.yaml")
+    monkeypatch.delattr("estiva.engine.spec.cdi.yaml")
     monkeypatch.setitem(sys.modules, "yaml", None)
     found = registry(tmp_path, a_x=spec())
     (tmp_path / "a/n.yaml").write_text(NVIDIA)
@@ -309,20 +311,20 @@ def request(count=0, ids=None, driver=""):
 
 def test_gpus_are_found_by_count_name_and_all(tmp_path):
     found = registry(tmp_path, a_n=gpus("0", "1", "10", "2", "GPU-aa", "all"))
-    assert cdi.names(request(-1), found) == ["nvidia.com/gpu=all"]
-    assert cdi.names(request(3), found) == [f"nvidia.com/gpu={n}" for n in (0, 1, 2)]
-    assert cdi.names(request(ids=["GPU-aa"]), found) == ["nvidia.com/gpu=GPU-aa"]
+    assert devices.names(request(-1), found) == ["nvidia.com/gpu=all"]
+    assert devices.names(request(3), found) == [f"nvidia.com/gpu={n}" for n in (0, 1, 2)]
+    assert devices.names(request(ids=["GPU-aa"]), found) == ["nvidia.com/gpu=GPU-aa"]
     with pytest.raises(NotFound, match="5 gpus were asked for, and 4 are here"):
-        cdi.names(request(5), found)
+        devices.names(request(5), found)
     found = registry(tmp_path, a_m=gpus("x", kind="amd.com/gpu"))
     with pytest.raises(InvalidInput, match=r"several kinds are here: amd\.com/gpu, nvidia\.com/gpu"):
-        cdi.names(request(-1), found)
-    assert cdi.names(request(-1, driver="amd"), found) == ["amd.com/gpu=x"]
+        devices.names(request(-1), found)
+    assert devices.names(request(-1, driver="amd"), found) == ["amd.com/gpu=x"]
 
 
 def test_a_device_of_another_driver_is_refused(tmp_path):
     with pytest.raises(EstivaError, match="could not select device driver"):
-        cdi.names([{"Driver": "x", "Capabilities": [["tpu"]]}], registry(tmp_path))
+        devices.names([{"Driver": "x", "Capabilities": [["tpu"]]}], registry(tmp_path))
 
 
 def test_edits_go_into_the_config():
@@ -331,7 +333,7 @@ def test_edits_go_into_the_config():
         "linux": {"resources": {"devices": []}, "devices": [{"path": "/dev/toy0"}]},
         "mounts": [{"destination": "/usr/lib/x"}],
     }
-    edits = cdi.Spec(
+    edits = devices.Spec(
         "/x.json",
         device(
             env=["B=2"],

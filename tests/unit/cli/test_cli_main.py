@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from estiva import errors
-from estiva.cli import helping, main, tables, units
-from estiva.cli.logs import moment
-from estiva.cli.parser import Verb
+from estiva.cli import help, main
+from estiva.cli import verbs as verb_table
+from estiva.cli.container.logs import moment
+from estiva.cli.format import tables, units
+from estiva.cmdline.parser import Verb
 
 SOURCE = Path(main.__file__).parents[2]
 
@@ -21,9 +23,9 @@ def verb(monkeypatch):
 
     def install(action, **options):
         made = Verb(action, "[X]", "a probe", **options)
-        monkeypatch.setitem(main.VERBS, "probe", ("probe", "PROBE"))
-        real = main.load
-        monkeypatch.setattr(main, "load", lambda entry: made if entry[0] == "probe" else real(entry))
+        monkeypatch.setitem(verb_table.VERBS, "probe", ("probe", "PROBE"))
+        real = verb_table.load
+        monkeypatch.setattr(verb_table, "load", lambda entry: made if entry[0] == "probe" else real(entry))
 
     return install
 
@@ -133,8 +135,8 @@ def test_wrong_words_are_answered_with_what_to_do(words, status, text, capsys, m
 
 
 def every_verb():
-    yield from ((name, [name], entry) for name, entry in main.VERBS.items())
-    for group, verbs in main.GROUPS.items():
+    yield from ((name, [name], entry) for name, entry in verb_table.VERBS.items())
+    for group, verbs in verb_table.GROUPS.items():
         yield from ((f"{group} {name}", [group, name], entry) for name, entry in verbs.items())
 
 
@@ -145,7 +147,7 @@ def test_every_verb_has_help_with_a_purpose_and_an_example(words, entry, capsys)
     assert main.run([*words, "--help"]) == 0
     text = capsys.readouterr().out
     assert text.startswith((f"Usage: estiva {' '.join(words)} ", f"Usage: estiva {' '.join(words)}\n"))
-    verb = main.load(entry)
+    verb = verb_table.load(entry)
     assert verb.summary in text
     assert "Examples:" in text
     for option in verb.options:
@@ -161,7 +163,7 @@ def test_every_verb_has_help_with_a_purpose_and_an_example(words, entry, capsys)
 def test_the_overview_names_every_verb(words, capsys):
     assert main.run(words) == 0
     text = capsys.readouterr().out
-    for name in [*main.VERBS, *main.GROUPS]:
+    for name in [*verb_table.VERBS, *verb_table.GROUPS]:
         assert f"\n  {name} " in text
     assert "--run-root" in text
 
@@ -170,14 +172,14 @@ def test_the_overview_names_every_verb(words, capsys):
 def test_a_group_lists_its_verbs(words, capsys):
     assert main.run(words) == 0
     text = capsys.readouterr().out
-    for name in main.GROUPS["image"]:
+    for name in verb_table.GROUPS["image"]:
         assert f"\n  {name} " in text
 
 
 def test_help_with_a_verb_is_the_verb_s(capsys):
     assert main.run(["help", "run"]) == 0
     assert capsys.readouterr().out.startswith("Usage: estiva run [OPTIONS] IMAGE")
-    assert helping.text(["container", "list"]).startswith("Usage: estiva container ls")
+    assert help.text(["container", "list"]).startswith("Usage: estiva container ls")
 
 
 def test_the_run_path_imports_nothing_dear():
@@ -189,7 +191,7 @@ def test_the_run_path_imports_nothing_dear():
         check=True,
     )
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "estiva.cli.options" in loaded
+    assert "estiva.cli.options.run" in loaded
     dear = {
         "json",
         "re",

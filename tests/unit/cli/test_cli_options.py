@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from estiva.cli.options import translate
-from estiva.cli.parser import UsageError, parse
-from estiva.cli.run import RUN
+from estiva.cli.container.run import RUN
+from estiva.cli.options.run import translate
+from estiva.cmdline.parser import UsageError, parse
 from estiva.errors import EstivaError, InvalidInput, NotFound, Unsupported
 
 BASE, *CASES = json.loads((Path(__file__).parent / "golden" / "create.json").read_text())

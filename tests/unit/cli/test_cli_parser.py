@@ -2,7 +2,18 @@
 
 import pytest
 
-from estiva.cli.parser import FLAG, INT, LIST, TEXT, HelpWanted, Options, UsageError, Verb, parse, parse_verb
+from estiva.cmdline.parser import (
+    FLAG,
+    INT,
+    LIST,
+    TEXT,
+    HelpWanted,
+    Options,
+    UsageError,
+    Verb,
+    parse,
+    parse_verb,
+)
 
 TABLE = (
     ("a", "all", FLAG, "", "x"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from estiva.engine.template import Template
+from estiva.cli.format.template import Template
 from estiva.errors import InvalidInput
 
 THING = {

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from estiva.engine.streams import Conversation
+from estiva.engine.monitor.streams import Conversation
 from estiva.linux import tty
 
 FIRST_BYTES = "import os, sys; sys.stdout.write(os.read(0, 9).hex())"
@@ -25,7 +25,7 @@ def terminals():
 
 
 def typed(terminal, keys):
-    """Type before the terminal is raw; then it is, as engine/attach.py makes it."""
+    """Type before the terminal is raw; then it is, as cli/container/foreground.py makes it."""
     master, slave = terminal
     os.write(master, keys)
     assert select.select([slave], [], [], 120)[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from estiva.engine import elf, ldcache
+from estiva.engine.images.from_host import elf, ldcache
 from estiva.errors import NotFound
 
 X86_64, I386 = 62, 3

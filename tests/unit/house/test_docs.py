@@ -7,7 +7,9 @@ import shlex
 
 import pytest
 
-from estiva.cli import main, parser
+from estiva.cli import main
+from estiva.cli import verbs as verb_table
+from estiva.cmdline import parser
 
 CHECKOUT = pathlib.Path(__file__).parents[3]
 SOURCE = CHECKOUT / "src/estiva"
@@ -36,7 +38,7 @@ def commands(page):
 def test_commands_are_known_with_their_flags(page):
     for words in commands(page):
         full, entry, rest = main.find(words)
-        parser.parse_verb(main.load(entry), rest, full)
+        parser.parse_verb(verb_table.load(entry), rest, full)
 
 
 def test_the_readme_has_commands():
@@ -79,12 +81,14 @@ def test_links_lead_to_files(page):
 
 def test_every_verb_is_in_the_reference():
     text = (CHECKOUT / "docs/cli.md").read_text()
-    missing = [verb for verb in main.VERBS if not re.search(rf"`(\w+ )?{verb}\b", text)]
+    missing = [verb for verb in verb_table.VERBS if not re.search(rf"`(\w+ )?{verb}\b", text)]
     missing += [
         f"{group} {verb}"
-        for group, verbs in main.GROUPS.items()
+        for group, verbs in verb_table.GROUPS.items()
         for verb, entry in verbs.items()
-        if entry not in main.VERBS.values() and "inspect" not in verb and not re.search(rf"\b{verb}\b", text)
+        if entry not in verb_table.VERBS.values()
+        and "inspect" not in verb
+        and not re.search(rf"\b{verb}\b", text)
     ]
     assert not missing
 

@@ -22,7 +22,7 @@ ALLOWED = {
     "engine": {"builder", "registry", "network", "store", "runtime", "oci", "linux"},
     "cli": {"engine"},
 }
-EXCEPTIONS = {("estiva.cli.registry", "estiva.registry.server")}
+EXCEPTIONS = {("estiva.cmdline.program.registry", "estiva.registry.server.server")}
 OCI = {
     "runtime",
     "linux",
@@ -73,7 +73,7 @@ def test_who_may_import_whom(package):
             if any(target.startswith(module) and name == user for user, module in EXCEPTIONS):
                 continue
             only = ONLY.get((package, parts[1]))
-            allowed = OCI | {"cli"} if name.startswith("estiva.cli.oci") else ALLOWED[package]
+            allowed = OCI | {"cli"} if name.startswith("estiva.cmdline.program.oci") else ALLOWED[package]
             if parts[1] not in allowed or (only and parts[2] not in only):
                 wrong.append(f"{name} imports {target}")
     assert not wrong
@@ -107,11 +107,11 @@ def loaded(code):
     return set(done.stdout.split())
 
 
-RUN = "from estiva.cli import main, options, run as cli; from estiva.engine import run, attach"
-STORE = "from estiva.store import database, images, layers, mounts, snapshots, content"
-MONITOR = "from estiva.engine import monitor; from estiva.network import bridge"
-EXEC = "from estiva.cli import main, execute; from estiva.engine import exec"
-OCI_RUN = "from estiva.cli.oci import main, create, foreground, control, execute, inspect"
+RUN = "from estiva.cli import main; from estiva.cli.options import run; from estiva.cli.container import run as cli, foreground; from estiva.engine.containers import start"
+STORE = "from estiva.store import database, images, snapshots, content; from estiva.store.layers import layers, mounts"
+MONITOR = "from estiva.engine.monitor import main; from estiva.network import bridge"
+EXEC = "from estiva.cli import main; from estiva.cli.container import exec; from estiva.engine.containers import exec"
+OCI_RUN = "from estiva.ocicli import main, create, foreground, control, exec, inspect"
 
 
 @pytest.mark.parametrize("code", [RUN, STORE, MONITOR, EXEC, OCI_RUN])
@@ -120,4 +120,4 @@ def test_the_cold_path_loads_nothing_dear(code):
 
 
 def test_the_command_lines_half_of_a_run_does_without_ctypes():
-    assert "ctypes" not in loaded(f"{RUN}\n{STORE}\nfrom estiva.network import leases, dns")
+    assert "ctypes" not in loaded(f"{RUN}\n{STORE}\nfrom estiva.network import ipam, resolvconf")

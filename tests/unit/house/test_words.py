@@ -7,8 +7,8 @@ import stat
 import pytest
 
 from estiva import errors, fastjson, files
-from estiva.cli import values
-from estiva.engine import spec
+from estiva.cli.options import values
+from estiva.engine.spec import security_opt
 from estiva.errors import EngineError, InvalidInput, StateError, Unavailable
 from estiva.store.database import RESERVE, Database
 
@@ -105,7 +105,7 @@ def test_sizes_that_are_none_or_would_wrap(text):
 
 @pytest.mark.parametrize("option", ["seccomp=/a:b=c", "seccomp:/a:b=c", "seccomp=/a:b", "seccomp:/a=b"])
 def test_a_profile_path_may_have_both_separators(option):
-    assert spec.security_options({"SecurityOpt": [option]}) == (option[8:], False)
+    assert security_opt.security_options({"SecurityOpt": [option]}) == (option[8:], False)
 
 
 def test_the_reserve_of_the_database(tmp_path, monkeypatch):

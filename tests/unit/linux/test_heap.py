@@ -4,20 +4,20 @@ import pathlib
 import subprocess
 import sys
 
-from estiva.linux import heap
+from estiva.linux import mallopt
 
 SOURCE = pathlib.Path(__file__).resolve().parents[3] / "src"
 PROGRAM = f"""
 import os, sys
 sys.path.insert(0, {str(SOURCE)!r})
-from estiva.linux import heap
+from estiva.linux import mallopt
 
 def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") >> 20
 
 start = resident()
-with heap.Kept():
+with mallopt.Kept():
     pieces = [bytearray(b"x") * (1 << 20) for _ in range(100)]
     del pieces
     kept = resident()
@@ -37,6 +37,6 @@ def test_another_c_library_has_no_such_settings(monkeypatch):
         def __getitem__(self, name):
             raise AttributeError(f"symbol not found: {name}")
 
-    monkeypatch.setattr(heap, "libc", Musl())
-    with heap.Kept():
+    monkeypatch.setattr(mallopt, "libc", Musl())
+    with mallopt.Kept():
         pass

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from estiva.errors import Conflict, InvalidInput, Unavailable
-from estiva.network import leases
-from estiva.network.leases import Subnet
+from estiva.network import ipam
+from estiva.network.ipam import Subnet
 from estiva.store.database import Database
 
 BRIDGE = "estiva-none"  # no such interface: the subnet is chosen anew, or kept
@@ -16,40 +16,40 @@ BRIDGE = "estiva-none"  # no such interface: the subnet is chosen anew, or kept
 
 @pytest.fixture
 def db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
-    monkeypatch.setattr(leases, "in_use", lambda socket, bridge: [])
+    monkeypatch.setattr(ipam, "in_use", lambda socket, bridge: [])
     return Database(str(tmp_path / "estiva.db"))
 
 
 def reserve(db: Database, container: str, address: str | None = None) -> str:
     with db.write() as transaction:
-        return leases.reserve_in(transaction, container, bridge=BRIDGE, address=address)
+        return ipam.reserve_in(transaction, container, bridge=BRIDGE, address=address)
 
 
 def release(db: Database, container: str) -> None:
     with db.write() as transaction:
-        leases.release_in(transaction, container)
+        ipam.release_in(transaction, container)
 
 
 def test_network_and_gateway_are_never_given(db: Database) -> None:
-    base = leases.CANDIDATES[0].removesuffix(".0.0")
+    base = ipam.CANDIDATES[0].removesuffix(".0.0")
     assert reserve(db, "a") == f"{base}.0.2"
     assert reserve(db, "b") == f"{base}.0.3"
 
 
 def test_a_container_keeps_its_lease(db: Database) -> None:
     assert reserve(db, "a") == reserve(db, "a")
-    assert len(leases.held(db, "a")) == 1
+    assert len(ipam.held(db, "a")) == 1
 
 
 def test_a_released_address_rests(db: Database) -> None:
     first = reserve(db, "a")
     release(db, "a")
-    assert leases.held(db, "a") == []
+    assert ipam.held(db, "a") == []
     assert reserve(db, "b") != first
 
 
 def test_wraps_around_past_broadcast_and_over_taken_ones(db: Database) -> None:
-    base = leases.CANDIDATES[0].removesuffix(".0.0")
+    base = ipam.CANDIDATES[0].removesuffix(".0.0")
     reserve(db, "a")
     with db.write() as transaction:
         transaction.execute("UPDATE meta SET value = '65534' WHERE key = 'network.default.next'")
@@ -58,7 +58,7 @@ def test_wraps_around_past_broadcast_and_over_taken_ones(db: Database) -> None:
 
 
 def test_full_network(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "_LAST", 4)
+    monkeypatch.setattr(ipam, "_LAST", 4)
     assert len({reserve(db, name) for name in "abc"}) == 3
     with pytest.raises(Unavailable, match="no free address"):
         reserve(db, "d")
@@ -67,10 +67,10 @@ def test_full_network(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_fixed_address(db: Database) -> None:
-    base = leases.CANDIDATES[0].removesuffix(".0.0")
+    base = ipam.CANDIDATES[0].removesuffix(".0.0")
     assert reserve(db, "a", f"{base}.9.9") == f"{base}.9.9"
     assert reserve(db, "a", f"{base}.9.10") == f"{base}.9.10"
-    assert leases.held(db, "a") == [f"{base}.9.10"]
+    assert ipam.held(db, "a") == [f"{base}.9.10"]
     with pytest.raises(Conflict, match="already in use"):
         reserve(db, "b", f"{base}.9.10")
     for wrong in (
@@ -89,9 +89,9 @@ def test_fixed_address(db: Database) -> None:
 
 def test_a_rolled_back_transaction_leases_nothing(db: Database) -> None:
     with pytest.raises(RuntimeError), db.write() as transaction:
-        leases.reserve_in(transaction, "a", bridge=BRIDGE)
+        ipam.reserve_in(transaction, "a", bridge=BRIDGE)
         raise RuntimeError
-    assert leases.held(db, "a") == []
+    assert ipam.held(db, "a") == []
 
 
 @pytest.mark.parametrize(
@@ -106,19 +106,19 @@ def test_a_rolled_back_transaction_leases_nothing(db: Database) -> None:
     ],
 )
 def test_clashes(used: tuple[str, int], clash: bool) -> None:
-    assert leases.clashes(Subnet("10.201.0.0"), [(leases.number(used[0]), used[1])]) is clash
+    assert ipam.clashes(Subnet("10.201.0.0"), [(ipam.number(used[0]), used[1])]) is clash
 
 
 def test_no_subnet_left(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    everything = [(leases.number("10.0.0.0"), 8), (leases.number("172.16.0.0"), 12)]
-    monkeypatch.setattr(leases, "in_use", lambda socket, bridge: everything)
+    everything = [(ipam.number("10.0.0.0"), 8), (ipam.number("172.16.0.0"), 12)]
+    monkeypatch.setattr(ipam, "in_use", lambda socket, bridge: everything)
     with pytest.raises(Unavailable, match="no free subnet"):
         reserve(db, "a")
 
 
 def test_another_subnet_after_a_clash_starts_afresh(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     first = reserve(db, "a")
-    monkeypatch.setattr(leases, "in_use", lambda socket, bridge: [(leases.number(first), 24)])
+    monkeypatch.setattr(ipam, "in_use", lambda socket, bridge: [(ipam.number(first), 24)])
     second = reserve(db, "b")
     assert Subnet(second).base != Subnet(first).base
-    assert leases.held(db, "a") == []
+    assert ipam.held(db, "a") == []

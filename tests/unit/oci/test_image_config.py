@@ -2,6 +2,8 @@ import json
 
 import pytest
 
+from estiva import timestamps
+from estiva.builder.frontend import changes as config_changes
 from estiva.errors import IntegrityError, InvalidInput
 from estiva.oci import config as configs
 from estiva.oci import image
@@ -73,15 +75,20 @@ def test_derive_leaves_the_base_alone():
 
 
 def test_times():
-    assert configs.seconds(configs.rfc3339(1234567890.5)) == 1234567890.5
-    assert configs.seconds("2024-05-01T10:00:00.123456789+02:00") == pytest.approx(1714550400.123456)
-    assert configs.seconds("0001-01-01T00:00:00Z") < 0
-    assert configs.seconds("yesterday") == configs.seconds(None) == configs.seconds("9" * 100) == 0.0
+    assert timestamps.rfc3339(1234567890_500000000, short=True) == "2009-02-13T23:31:30.5Z"
+    assert timestamps.rfc3339(1234567890_500000000) == "2009-02-13T23:31:30.500000000Z"
+    assert timestamps.seconds("2009-02-13T23:31:30.5Z") == 1234567890.5
+    assert timestamps.seconds("2024-05-01T10:00:00.123456789+02:00") == pytest.approx(1714550400.123456)
+    assert timestamps.seconds(timestamps.ZERO) < 0
+    for nonsense in ("yesterday", None, "9" * 100, 5):
+        assert timestamps.seconds_of_document(nonsense) == 0.0
+    with pytest.raises(ValueError):
+        timestamps.seconds("yesterday")
 
 
 def test_changes():
     base = {"config": {"Env": ["A=1", "B=2"], "WorkingDir": "/srv", "Labels": {"x": "1"}}}
-    made = configs.apply_changes(
+    made = config_changes.apply_changes(
         base,
         [
             'CMD ["a", "b c"]',
@@ -112,7 +119,7 @@ def test_changes():
         "Retries": 2,
         "Test": ["CMD-SHELL", "curl -f localhost"],
     }
-    made = configs.apply_changes({}, ["HEALTHCHECK NONE"])["config"]
+    made = config_changes.apply_changes({}, ["HEALTHCHECK NONE"])["config"]
     assert made["Healthcheck"] == {"Test": ["NONE"]}
 
 
@@ -138,4 +145,4 @@ def test_changes():
 )
 def test_refuses_changes(change):
     with pytest.raises(InvalidInput):
-        configs.apply_changes({}, [change])
+        config_changes.apply_changes({}, [change])

@@ -6,9 +6,12 @@ import stat
 import pytest
 
 from estiva import errors
-from estiva.cli.oci import control, events, execute, main, output, spec, update
-from estiva.cli.parser import HelpWanted, UsageError, parse_verb
-from estiva.runtime import bundle, hooks, lifecycle, listener, sync
+from estiva.cmdline.parser import HelpWanted, UsageError, parse_verb
+from estiva.ocicli import control, events, exec, main, output, spec, update
+from estiva.runtime import sync
+from estiva.runtime.bundle import bundle
+from estiva.runtime.launch import hooks, start_socket
+from estiva.runtime.lifecycle import operations
 
 
 @pytest.fixture(autouse=True)
@@ -116,9 +119,7 @@ def test_update_leaves_devices_alone(tmp_path):
 
 
 def process(*words, base=None):
-    return execute._process(
-        parse_verb(execute.EXEC, list(words), "exec"), base or {"cwd": "/", "args": ["init"]}
-    )
+    return exec._process(parse_verb(exec.EXEC, list(words), "exec"), base or {"cwd": "/", "args": ["init"]})
 
 
 def test_exec_process():
@@ -155,13 +156,13 @@ def test_kill_and_delete_words():
 
 @pytest.mark.parametrize("id", ["a", "A-b_c.d+e", "0" * 255])
 def test_ids(id):
-    assert lifecycle.check_id(id) == id
+    assert operations.check_id(id) == id
 
 
 @pytest.mark.parametrize("id", ["", ".", "..", "a/b", "a\n", "é", "0" * 256])
 def test_no_ids(id):
     with pytest.raises(errors.InvalidInput):
-        lifecycle.check_id(id)
+        operations.check_id(id)
 
 
 @pytest.mark.parametrize("rootless", [False, True])
@@ -239,17 +240,17 @@ def test_listening_where_the_path_is_long(tmp_path):
 
     folder = tmp_path / ("x" * 120)
     folder.mkdir(mode=0o700)
-    fd = listener.listen(str(folder), 10)
+    fd = start_socket.listen(str(folder), 10)
     try:
         assert fd >= 10
-        assert listener.waiting(str(folder))
-        assert stat.S_ISSOCK((folder / listener.NAME).stat().st_mode)
-        channel = listener.connect(str(folder))
+        assert start_socket.waiting(str(folder))
+        assert stat.S_ISSOCK((folder / start_socket.NAME).stat().st_mode)
+        channel = start_socket.connect(str(folder))
         channel.send(sync.GO)
         channel.close()
-        assert not listener.waiting(str(folder))
+        assert not start_socket.waiting(str(folder))
         with pytest.raises(errors.Conflict):
-            listener.connect(str(folder))
+            start_socket.connect(str(folder))
     finally:
         os.close(fd)
 
@@ -258,16 +259,16 @@ def test_init_waits_through_callers_that_say_nothing(tmp_path):
     import os
     import threading
 
-    fd = listener.listen(str(tmp_path), 3)
+    fd = start_socket.listen(str(tmp_path), 3)
     parent, child = sync.pair(3)
-    thread = threading.Thread(target=listener.await_start, args=(child, fd))
+    thread = threading.Thread(target=start_socket.await_start, args=(child, fd))
     thread.start()
     parent.send(sync.LEAVE)
     parent.close()
-    os.link(tmp_path / listener.NAME, tmp_path / "again")
-    listener.connect(str(tmp_path)).close()
-    os.rename(tmp_path / "again", tmp_path / listener.NAME)
-    channel = listener.connect(str(tmp_path))
+    os.link(tmp_path / start_socket.NAME, tmp_path / "again")
+    start_socket.connect(str(tmp_path)).close()
+    os.rename(tmp_path / "again", tmp_path / start_socket.NAME)
+    channel = start_socket.connect(str(tmp_path))
     channel.send(sync.GO)
     thread.join(timeout=120)
     assert not thread.is_alive()

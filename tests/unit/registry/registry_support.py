@@ -24,8 +24,8 @@ from aiohttp import web
 from estiva.oci.reference import Reference
 from estiva.paths import Paths
 from estiva.registry import client
-from estiva.registry.server import listening
-from estiva.registry.settings import Settings
+from estiva.registry.http.settings import Settings
+from estiva.registry.server.server import listening
 from estiva.store import Store
 
 SOURCE = client.__file__.removesuffix("/estiva/registry/client.py")
@@ -481,8 +481,8 @@ def process(arguments, ready, **options):
 
 SERVE = """
 import sys
-from estiva.registry.server import serve
-from estiva.registry.server_config import Config
+from estiva.registry.server.server import serve
+from estiva.registry.server.config import Config
 config = Config(stop_timeout=float(sys.argv[3]))
 serve(sys.argv[1], sys.argv[2], ready=lambda address: print(address, flush=True), config=config)
 """

@@ -10,9 +10,11 @@ import bcrypt
 import pytest
 
 from estiva.errors import EstivaError, InvalidInput
-from estiva.registry import bearer, client, server_config
-from estiva.registry.access import ALL, Access, pattern
-from estiva.registry.htpasswd import Htpasswd, apr1
+from estiva.registry import client
+from estiva.registry.server import config as server_config
+from estiva.registry.server.access import ALL, Access, pattern
+from estiva.registry.server.auth import bearer
+from estiva.registry.server.auth.htpasswd import Htpasswd, apr1
 from unit.registry.registry_support import (
     QUICK,
     Server,

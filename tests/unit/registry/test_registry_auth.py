@@ -11,8 +11,10 @@ import pytest
 
 from estiva.errors import Denied, EngineError, InvalidInput, Unsupported
 from estiva.oci.reference import Reference
-from estiva.registry import auth, client, htpasswd
-from estiva.registry.tokens import parse_challenges
+from estiva.registry import client
+from estiva.registry.http import credentials
+from estiva.registry.http.authorizer import parse_challenges
+from estiva.registry.server.auth import htpasswd
 from unit.registry.registry_support import QUICK, Server, ask, fake_store, fill, sample
 
 
@@ -51,14 +53,14 @@ def helper(tmp_path, monkeypatch, script):
 )
 def test_the_keys_that_tools_write(config, key):
     config({"auths": {key: {"auth": encoded("me:pass:word")}}})
-    assert auth.lookup("r.example:5000") == auth.Credentials("me", "pass:word")
-    assert auth.lookup("r.example") is None
-    assert auth.lookup("example:5000") is None
+    assert credentials.lookup("r.example:5000") == credentials.Credentials("me", "pass:word")
+    assert credentials.lookup("r.example") is None
+    assert credentials.lookup("example:5000") is None
 
 
 def test_docker_hub_has_a_key_of_its_own(config):
     config({"auths": {"https://index.docker.io/v1/": {"auth": encoded("me:x")}}})
-    assert auth.lookup("docker.io") == auth.Credentials("me", "x")
+    assert credentials.lookup("docker.io") == credentials.Credentials("me", "x")
 
 
 def test_identity_tokens_and_finer_keys(config):
@@ -70,9 +72,9 @@ def test_identity_tokens_and_finer_keys(config):
             }
         }
     )
-    assert auth.lookup("r.example").identity_token == "tok"
-    assert auth.lookup("r.example", "team/app").user == "team"
-    assert auth.lookup("r.example", "team/other").identity_token == "tok"
+    assert credentials.lookup("r.example").identity_token == "tok"
+    assert credentials.lookup("r.example", "team/app").user == "team"
+    assert credentials.lookup("r.example", "team/other").identity_token == "tok"
 
 
 def test_podmans_file_is_asked_after_dockers(config, tmp_path):
@@ -81,7 +83,7 @@ def test_podmans_file_is_asked_after_dockers(config, tmp_path):
     (tmp_path / ".config/containers/auth.json").write_text(
         json.dumps({"auths": {"r": {"auth": encoded("p:q")}}})
     )
-    assert auth.lookup("r") == auth.Credentials("p", "q")
+    assert credentials.lookup("r") == credentials.Credentials("p", "q")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,7 @@ def test_podmans_file_is_asked_after_dockers(config, tmp_path):
 def test_damaged_files_are_named(config, text):
     config(text)
     with pytest.raises(InvalidInput, match="config.json"):
-        auth.lookup("r")
+        credentials.lookup("r")
 
 
 def test_a_helper_is_asked_and_told(config, tmp_path, monkeypatch):
@@ -103,9 +105,9 @@ echo "$1 $line" >> {tmp_path}/calls
 [ "$1" != get ] || printf '{{"ServerURL":"%s","Username":"u","Secret":"s"}}' "$line"
 """,
     )
-    assert auth.lookup("r.example") == auth.Credentials("u", "s")
-    assert auth.store("r.example", auth.Credentials("a", "b")) == "docker-credential-test"
-    assert auth.erase("r.example")
+    assert credentials.lookup("r.example") == credentials.Credentials("u", "s")
+    assert credentials.store("r.example", credentials.Credentials("a", "b")) == "docker-credential-test"
+    assert credentials.erase("r.example")
     calls = (tmp_path / "calls").read_text().splitlines()
     assert calls[0] == "get r.example" and calls[-1] == "erase r.example"
     assert json.loads(calls[1].removeprefix("store ")) == {
@@ -119,31 +121,31 @@ echo "$1 $line" >> {tmp_path}/calls
 def test_a_helper_that_knows_nothing(config, tmp_path, monkeypatch):
     config({"credsStore": "test", "auths": {"r": {"auth": encoded("file:x")}}})
     helper(tmp_path, monkeypatch, 'echo "credentials not found in native keychain"; exit 1\n')
-    assert auth.lookup("r") == auth.Credentials("file", "x")
+    assert credentials.lookup("r") == credentials.Credentials("file", "x")
     helper(tmp_path, monkeypatch, 'echo "locked"; exit 1\n')
     with pytest.raises(EngineError, match="locked"):
-        auth.lookup("r")
+        credentials.lookup("r")
 
 
 def test_a_helper_that_is_missing(config):
     config({"credsStore": "nosuchhelper"})
     with pytest.raises(EngineError, match="docker-credential-nosuchhelper"):
-        auth.lookup("r")
+        credentials.lookup("r")
 
 
 def test_storing_keeps_what_else_the_file_holds(config, tmp_path):
     config({"proxies": {"default": {}}, "auths": {"other": {"auth": encoded("o:p")}}})
-    path = auth.store("r.example", auth.Credentials("me", "x"))
+    path = credentials.store("r.example", credentials.Credentials("me", "x"))
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     written = json.loads((tmp_path / "docker/config.json").read_text())
     assert written["proxies"] == {"default": {}}
     assert written["auths"] == {"other": {"auth": encoded("o:p")}, "r.example": {"auth": encoded("me:x")}}
-    assert auth.erase("r.example") and not auth.erase("r.example")
-    assert auth.lookup("other").user == "o"
+    assert credentials.erase("r.example") and not credentials.erase("r.example")
+    assert credentials.lookup("other").user == "o"
 
 
 def test_secrets_are_not_shown():
-    assert "hush" not in repr(auth.Credentials("me", "hush", "hush"))
+    assert "hush" not in repr(credentials.Credentials("me", "hush", "hush"))
 
 
 def test_challenges():
@@ -211,7 +213,7 @@ def test_basic_login_push_and_pull(guarded, config, tmp_path):
     assert caught.value.hint == f"estiva login {guarded.address}"
     with pytest.raises(Denied, match="wrong user or password"):
         client.login(guarded.address, "ann", "nope", config=QUICK)
-    assert auth.lookup(guarded.address) is None
+    assert credentials.lookup(guarded.address) is None
     client.login(guarded.address, "ann", "pw", config=QUICK)
     client.push(store, image, target, config=QUICK)
     assert client.pull(fake_store(tmp_path / "other"), target, config=QUICK).id == image.id

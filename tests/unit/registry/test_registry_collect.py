@@ -9,11 +9,11 @@ import threading
 
 import pytest
 
-from estiva.registry import server_upkeep
-from estiva.registry.collect import Collection
-from estiva.registry.server_config import Collecting, Config
-from estiva.registry.storage import Storage
-from estiva.registry.uploads import Uploads
+from estiva.registry.server import maintenance
+from estiva.registry.server.config import Collecting, Config
+from estiva.registry.server.storage.gc import Collection
+from estiva.registry.server.storage.storage import Storage
+from estiva.registry.server.storage.uploads import Uploads
 from unit.registry.registry_support import (
     OCI_INDEX,
     OCI_MANIFEST,
@@ -151,12 +151,12 @@ def test_it_collects_while_it_serves(tmp_path):
             thread.start()
         config.root = str(tmp_path)
         for _ in range(20):
-            server_upkeep.collect_now(config, {"grace": 300, "untagged": True})
+            maintenance.collect_now(config, {"grace": 300, "untagged": True})
         over.set()
         for thread in threads:
             thread.join()
         assert not errors
-        report = server_upkeep.collect_now(config, {"grace": -1, "untagged": True})
+        report = maintenance.collect_now(config, {"grace": -1, "untagged": True})
         assert report["manifests"] >= 2 and report["blobs"] >= 4
         assert ask(server.address, "GET", f"/v2/a/blobs/{stray}")[0] == 404
         text = ask(server.address, "GET", "/metrics")[2].decode()
@@ -177,6 +177,6 @@ def test_a_path_that_no_socket_fits(tmp_path):
     config = Config(root=str(deep))
     with Server(deep) as server:
         push_blob(server.address, "a", b"stray")
-        assert server_upkeep.collect_now(config, {"grace": -1})["blobs"] == 1
+        assert maintenance.collect_now(config, {"grace": -1})["blobs"] == 1
     with pytest.raises(Exception, match="no registry in"):
-        server_upkeep.collect_now(Config(root=str(tmp_path)), {})
+        maintenance.collect_now(Config(root=str(tmp_path)), {})

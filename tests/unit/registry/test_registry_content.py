@@ -13,8 +13,9 @@ import urllib.request
 import pytest
 
 from estiva.errors import InvalidInput
-from estiva.registry import client, server_upkeep
-from estiva.registry.server_config import Config
+from estiva.registry import client
+from estiva.registry.server import maintenance
+from estiva.registry.server.config import Config
 from unit.registry.registry_support import (
     QUICK,
     Server,
@@ -101,11 +102,11 @@ def test_collection(config):
     with Server(config.root, config=config) as server:
         upload(server.address, "a/b", "1", IMAGE)
         push_blob(server.address, "a/b", b"stray")
-        report = server_upkeep.collect_now(config, {"grace": -1})
+        report = maintenance.collect_now(config, {"grace": -1})
         assert (report["blobs"], report["bytes"]) == (1, 5)
         ask(server.address, "DELETE", f"/v2/a/b/manifests/{IMAGE.digest}")
-        assert server_upkeep.collect_now(config, {"grace": -1})["blobs"] == 3
-    assert server_upkeep.collect_now(config, {"grace": -1})["content"] == 0
+        assert maintenance.collect_now(config, {"grace": -1})["blobs"] == 3
+    assert maintenance.collect_now(config, {"grace": -1})["content"] == 0
 
 
 def test_a_store_that_does_not_answer_is_503(tmp_path):

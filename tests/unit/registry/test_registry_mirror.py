@@ -11,8 +11,8 @@ import threading
 import pytest
 
 from estiva.registry import client
-from estiva.registry.mirror import Upstream
-from estiva.registry.server_config import Config
+from estiva.registry.server.config import Config
+from estiva.registry.server.mirror import Upstream
 from unit.registry.registry_support import (
     OCI_MANIFEST,
     QUICK,

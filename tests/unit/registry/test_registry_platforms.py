@@ -8,7 +8,7 @@ import pytest
 
 from estiva.errors import InvalidInput, NotFound
 from estiva.registry import client
-from estiva.registry.plan import Packing, plan
+from estiva.registry.transfer.plan import Packing, plan
 from unit.registry.registry_support import (
     OCI_INDEX,
     OCI_MANIFEST,

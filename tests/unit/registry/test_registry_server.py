@@ -10,8 +10,8 @@ import time
 import pytest
 
 from estiva.errors import Conflict, InvalidInput
-from estiva.registry import server as servers
-from estiva.registry import uploads
+from estiva.registry.server import server as servers
+from estiva.registry.server.storage import uploads
 from unit.registry.registry_support import (
     OCI_INDEX,
     OCI_MANIFEST,

@@ -9,7 +9,7 @@ import pytest
 from estiva.errors import InvalidInput, NotFound, Unavailable
 from estiva.oci.reference import Reference
 from estiva.registry import client
-from estiva.registry.settings import Rule, Settings
+from estiva.registry.http.settings import Rule, Settings
 from unit.registry.registry_support import (
     QUICK,
     Fault,

@@ -9,9 +9,11 @@ import pytest
 from bundle import config
 from estiva.errors import EstivaError, InvalidInput, Unsupported
 from estiva.linux import mount as mnt
-from estiva.runtime import command, mount_plan, protect, state
-from estiva.runtime.plan import Plan, Process
-from estiva.runtime.rootfs import Rootfs
+from estiva.runtime import state
+from estiva.runtime.launch.plan import Plan, Process
+from estiva.runtime.process import command
+from estiva.runtime.rootfs import mount_plan, protect
+from estiva.runtime.rootfs.rootfs import Rootfs
 
 
 def plan(spec: dict[str, Any]) -> Plan:

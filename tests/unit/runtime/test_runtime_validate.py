@@ -9,7 +9,8 @@ import pytest
 
 import bundle
 from estiva.errors import InvalidInput
-from estiva.runtime import labels, schema, validate
+from estiva.runtime.bundle import schema, validate
+from estiva.runtime.process import labels
 
 MAP = [{"containerID": 0, "hostID": 100000, "size": 65536}]
 USER = [{"type": "mount"}, {"type": "user"}]

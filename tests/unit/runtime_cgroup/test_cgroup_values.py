@@ -11,7 +11,7 @@ import pytest
 from estiva.errors import InvalidInput
 from estiva.runtime.cgroup.control import hugepage_name, pairs, rdma, size
 from estiva.runtime.cgroup.devices import normalise, program
-from estiva.runtime.cgroup.v2_limits import cpu_weight, io_weight
+from estiva.runtime.cgroup.v2.limits import cpu_weight, io_weight
 
 
 @pytest.mark.parametrize(

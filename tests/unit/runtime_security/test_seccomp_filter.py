@@ -11,9 +11,9 @@ import pytest
 
 from estiva.errors import InvalidInput
 from estiva.linux import seccomp
-from estiva.runtime.seccomp_profile import profile
-from estiva.runtime.seccomp_rules import resolve
-from estiva.runtime.security import ALL_CAPABILITIES, DEFAULT_CAPABILITIES
+from estiva.runtime.security.capabilities import ALL_CAPABILITIES, DEFAULT_CAPABILITIES
+from estiva.runtime.security.seccomp_profile import profile
+from estiva.runtime.security.seccomp_rules import resolve
 
 if ctypes.util.find_library("seccomp") is None:
     pytest.skip("needs libseccomp.so.2", allow_module_level=True)

@@ -11,22 +11,18 @@ import pytest
 
 from estiva import fastjson
 from estiva.errors import InvalidInput, Unsupported
-from estiva.runtime import security
-from estiva.runtime.security import (
-    ALL_CAPABILITIES,
-    DEFAULT_CAPABILITIES,
-    capabilities,
-    default_filter,
-    device_rules,
-    parse_device_rule,
-    profile_filter,
-)
+from estiva.runtime.security import capabilities as caps
+from estiva.runtime.security import kernel_paths
+from estiva.runtime.security import seccomp as seccomp_filter
+from estiva.runtime.security.capabilities import ALL_CAPABILITIES, DEFAULT_CAPABILITIES, capabilities
+from estiva.runtime.security.device_rules import DEFAULT_DEVICES, device_rules, parse_device_rule
+from estiva.runtime.security.seccomp import default_filter, profile_filter
 
 
 @pytest.fixture
 def full(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose bounding set has everything."""
-    monkeypatch.setattr(security, "bounding_has", lambda number: True)
+    monkeypatch.setattr(caps, "bounding_has", lambda number: True)
 
 
 def test_the_defaults_are_dockers_fourteen(full: None) -> None:
@@ -68,11 +64,11 @@ def test_an_unknown_name_is_refused(full: None, name: str) -> None:
 
 def test_what_the_bounding_set_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     lacking = {ALL_CAPABILITIES["CAP_SYS_RESOURCE"], ALL_CAPABILITIES["CAP_MKNOD"]}
-    monkeypatch.setattr(security, "bounding_has", lambda number: number not in lacking)
+    monkeypatch.setattr(caps, "bounding_has", lambda number: number not in lacking)
     assert set(capabilities(privileged=True)) == set(ALL_CAPABILITIES) - {"CAP_SYS_RESOURCE", "CAP_MKNOD"}
     assert "CAP_SYS_RESOURCE" not in capabilities(["ALL"])
     assert "CAP_MKNOD" not in capabilities()
-    assert security.withheld(DEFAULT_CAPABILITIES) == ["CAP_MKNOD"]
+    assert caps.withheld(DEFAULT_CAPABILITIES) == ["CAP_MKNOD"]
     with pytest.raises(Unsupported, match="CAP_SYS_RESOURCE"):
         capabilities(["SYS_RESOURCE"])
 
@@ -85,11 +81,11 @@ def test_the_real_bounding_set_is_what_proc_says() -> None:
 
 
 def test_hidden_paths() -> None:
-    masked = security.masked_paths()
+    masked = kernel_paths.masked_paths()
     for path in ("/proc/kcore", "/proc/interrupts", "/sys/firmware", "/sys/devices/virtual/powercap"):
         assert path in masked
-    assert {"/proc/sys", "/proc/sysrq-trigger"} <= set(security.READONLY_PATHS)
-    assert not set(masked) & set(security.READONLY_PATHS)
+    assert {"/proc/sys", "/proc/sysrq-trigger"} <= set(kernel_paths.READONLY_PATHS)
+    assert not set(masked) & set(kernel_paths.READONLY_PATHS)
 
 
 def test_device_rules_start_closed() -> None:
@@ -99,7 +95,7 @@ def test_device_rules_start_closed() -> None:
     assert ("c", 1, 3, "rwm") in allowed and ("c", 136, None, "rwm") in allowed
     assert ("b", None, None, "m") in allowed
     assert not [r for r in allowed if r[0] == "b" and r[3] != "m"]
-    for path, major, minor in security.DEFAULT_DEVICES:
+    for path, major, minor in DEFAULT_DEVICES:
         assert ("c", major, minor, "rwm") in allowed, path
 
 
@@ -194,7 +190,7 @@ def test_a_users_profile_is_keyed_by_what_it_says(tmp_path: Any, compilations: l
 def test_whoever_changes_the_table_raises_its_version() -> None:
     """Compiled filters are cached under PROFILE_VERSION, so a table that changed without it would not take
     effect."""
-    from estiva.runtime.seccomp_profile import profile
+    from estiva.runtime.security.seccomp_profile import profile
 
     digest = hashlib.sha256(fastjson.dumps(profile(), sort_keys=True).encode()).hexdigest()
-    assert (security.PROFILE_VERSION, digest[:16]) == (1, "ed19170a569fa1c4")
+    assert (seccomp_filter.PROFILE_VERSION, digest[:16]) == (1, "ed19170a569fa1c4")

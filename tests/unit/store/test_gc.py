@@ -6,8 +6,8 @@ import pytest
 from estiva import files
 from estiva.oci import image as documents
 from estiva.oci.digest import sha256
-from estiva.store import gc, leftovers
-from estiva.store.usage import stored
+from estiva.store.upkeep import gc, leftovers
+from estiva.store.upkeep.usage import stored
 from storekit import add_container, drop_container, make_image, make_store
 
 OLD = time.time() - 10 * 86400

@@ -1,4 +1,4 @@
-"""store/codec.py: every form a layer comes in, damage, and bombs."""
+"""store/layers/codec.py: every form a layer comes in, damage, and bombs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import zstandard
 
 from estiva.errors import InvalidInput, LayerError, Unsupported
-from estiva.store import codec, compress
+from estiva.store.layers import codec, compress
 
 DATA = random.Random(5).randbytes(3000) * 500
 GZIP = gzip.compress(DATA, mtime=0)  # the same in each test process, as test names come of it

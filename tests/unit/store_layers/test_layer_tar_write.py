@@ -1,4 +1,4 @@
-"""store/tar_write.py: what it writes, the standard library and our own scanner read back."""
+"""store/tar/writer.py: what it writes, the standard library and our own scanner read back."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import tarfile
 
 import pytest
 
-from estiva.store.tar import Entry, Scanner
-from estiva.store.tar_write import END, Member, header, padding
+from estiva.store.tar.scanner import Entry, Scanner
+from estiva.store.tar.writer import END, Member, header, padding
 
 CASES = [
     Member(b"plain", b"0", mode=0o4755, uid=1, gid=2, size=3, mtime=1_500_000_000),

@@ -1,4 +1,4 @@
-"""store/tree.py: a tar's entries carried out in memory."""
+"""store/layers/tree.py: a tar's entries carried out in memory."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import stat
 import pytest
 
 from estiva.errors import LayerError
-from estiva.store.tar import Scanner
-from estiva.store.tree import Tree, is_whiteout
+from estiva.store.layers.tree import Tree, is_whiteout
+from estiva.store.tar.scanner import Scanner
 from layerkit import DIR, HARD, LINK, member, tar_of
 
 
@@ -139,7 +139,7 @@ def test_aufs_metadata_is_no_content() -> None:
 
 
 def test_the_time_for_parents_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("estiva.store.tree.MAX_STEPS", 5000)
+    monkeypatch.setattr("estiva.store.layers.tree.MAX_STEPS", 5000)
     links = [member("d", DIR), member("l", LINK, link="/".join(["d/.."] * 500))]
     with pytest.raises(LayerError, match="too long"):
         grow(*links, *(member(f"l/x{i}") for i in range(20)))

@@ -1,4 +1,4 @@
-"""store/tar.py: what is understood, in pieces of any size, and what is refused."""
+"""store/tar/scanner.py: what is understood, in pieces of any size, and what is refused."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import tarfile
 import pytest
 
 from estiva.errors import LayerError
-from estiva.store.tar import Entry, Scanner
-from estiva.store.tar_write import END, Member, header
+from estiva.store.tar.scanner import Entry, Scanner
+from estiva.store.tar.writer import END, Member, header
 from layerkit import CHR, DIR, HARD, LINK, member, tar_of, xattr
 
 
@@ -216,7 +216,7 @@ def test_messages_name_the_entry_on_one_line() -> None:
 
 
 def test_all_metadata_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("estiva.store.tar.MAX_METADATA", 10_000)
+    monkeypatch.setattr("estiva.store.tar.scanner.MAX_METADATA", 10_000)
     data = tar_of(*(member(f"f{i}", pax=xattr("user.a", b"v" * 3000)) for i in range(5)))
     with pytest.raises(LayerError, match="names and attributes"):
         scan(data)

@@ -26,13 +26,16 @@ def preload() -> None:
     except Unsupported:
         return
     if version() == "v1":
-        from estiva.runtime.cgroup import devices, v1, v1_limits  # noqa: F401
+        from estiva.runtime.cgroup import devices, v1  # noqa: F401
+        from estiva.runtime.cgroup.v1 import group, limits  # noqa: F401
     else:
-        from estiva.runtime.cgroup import v2, v2_limits  # noqa: F401
+        from estiva.runtime.cgroup import v2  # noqa: F401
+        from estiva.runtime.cgroup.v2 import group as group2  # noqa: F401
+        from estiva.runtime.cgroup.v2 import limits as limits2  # noqa: F401
 
 
 def warnings(resources: dict[str, Any]) -> list[str]:
     """What of an OCI linux.resources `Cgroup.create` passes over on this machine, in words for the user."""
-    from estiva.runtime.cgroup.ignored import warnings as collect
+    from estiva.runtime.cgroup.unsupported import warnings as collect
 
     return collect(resources)

@@ -49,10 +49,10 @@ class Cgroup:
         path = clean(path)
         places = layout()
         if places.version == "v1":
-            from estiva.runtime.cgroup.v1 import CgroupV1
+            from estiva.runtime.cgroup.v1.group import CgroupV1
 
             return CgroupV1.make(path, places, resources or {})
-        from estiva.runtime.cgroup.v2 import CgroupV2
+        from estiva.runtime.cgroup.v2.group import CgroupV2
 
         return CgroupV2.make(path, places, resources or {})
 
@@ -61,16 +61,16 @@ class Cgroup:
         """An existing cgroup by the `path` of the one that `create` gave, and the `unit` that it is for
         systemd. Does not look whether it exists."""
         if unit:
-            from estiva.runtime.cgroup.systemd import Scope
+            from estiva.runtime.cgroup.systemd.scope import Scope
 
             return Scope.again(path, unit)
         path = clean(path)
         places = layout()
         if places.version == "v1":
-            from estiva.runtime.cgroup.v1 import CgroupV1
+            from estiva.runtime.cgroup.v1.group import CgroupV1
 
             return CgroupV1(path, places)
-        from estiva.runtime.cgroup.v2 import CgroupV2
+        from estiva.runtime.cgroup.v2.group import CgroupV2
 
         return CgroupV2(path, places)
 

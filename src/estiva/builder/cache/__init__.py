@@ -1,0 +1,1 @@
+"""Which steps were done before: build keys and the layers that they gave."""

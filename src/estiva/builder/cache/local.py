@@ -1,0 +1,106 @@
+"""The build cache: what a step's inputs amount to -> the layer that it made; a finished config -> its image.
+
+A layer's key covers everything that may change the result: the layers below, the expanded command,
+environment and ARG values, and the content of what is copied or mounted. Times, proxy settings and secrets
+are in no key (K14). A metadata instruction costs nothing, so it has no entry: it is applied anew, and the
+finished config is looked up without the times that this build gave it, so that an unchanged build ends in
+the very image it made before.
+
+Entries are rows of build_cache that point to images; a layer's is a hidden one.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from estiva.timestamps import rfc3339
+
+if TYPE_CHECKING:
+    from estiva.store import Store
+    from estiva.store.images import Image
+
+VERSION = 1  # of the keys: a change of what they cover starts afresh
+
+
+def key(kind: str, inputs: dict[str, Any]) -> str:
+    """The key of a step: its kind and everything that it depends on, as JSON of sorted keys."""
+    text = json.dumps([VERSION, inputs], sort_keys=True, separators=(",", ":"))
+    return f"{kind}:{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+class Cache:
+    """The cache of one store. With `off`, nothing is found, but results are still kept for the next build."""
+
+    def __init__(self, store: Store, *, off: bool = False) -> None:
+        self.store = store
+        self.off = off
+
+    def layer(self, keys: list[str]) -> tuple[str, str] | None:
+        """(diff_id, created as RFC 3339 text) of the layer kept under one of `keys`."""
+        for name in [] if self.off else keys:
+            image = self._find(name)
+            if image is not None and image.diff_ids and self.store.layers.has(image.diff_ids[-1]):
+                return image.diff_ids[-1], str(image.config.get("created") or "")
+        return None
+
+    def keep_layer(
+        self, keys: list[str], diff_id: str, created: str, created_by: str, platform: dict[str, str]
+    ) -> None:
+        """Remember a layer under each of `keys`."""
+        config = {
+            **platform,
+            "created": created,
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+            "history": [{"created": created, "created_by": created_by}],
+        }
+        image = self.store.images.add(encode(config), hidden=True)
+        for name in keys:
+            self._keep(name, image.id)
+
+    def image(self, config: dict[str, Any], inherited: int) -> Image:
+        """The image of a finished config: the one that an equal build made, or a new one.
+
+        The first `inherited` entries of the history are the base image's; only later times are left out.
+        """
+        timeless = copy.deepcopy(config)
+        timeless.pop("created", None)
+        for entry in timeless["history"][inherited:]:
+            entry.pop("created", None)
+        name = key("image", timeless)
+        known = None if self.off else self._find(name)
+        if known is not None and all(self.store.layers.has(diff_id) for diff_id in known.diff_ids):
+            return self.store.images.add(known.config_bytes)  # listed again, should it have been removed
+        image = self.store.images.add(encode(config))
+        self._keep(name, image.id)
+        return image
+
+    def _find(self, name: str) -> Image | None:
+        rows = self.store.db.read("SELECT image FROM build_cache WHERE key = ?", (name,))
+        if not rows:
+            return None
+        with self.store.db.write() as transaction:
+            transaction.execute("UPDATE build_cache SET used = ? WHERE key = ?", (time.time(), name))
+        return self.store.images.find(rows[0][0])
+
+    def _keep(self, name: str, image_id: str) -> None:
+        now = time.time()
+        with self.store.db.write() as transaction:
+            transaction.execute(
+                "INSERT OR REPLACE INTO build_cache (key, image, created, used) VALUES (?, ?, ?, ?)",
+                (name, image_id, now, now),
+            )
+
+
+def encode(config: dict[str, Any]) -> bytes:
+    """A config as the bytes that its digest covers."""
+    return json.dumps(config, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+
+
+def timestamp(epoch: int | None) -> str:
+    """Now, or SOURCE_DATE_EPOCH, as RFC 3339 text."""
+    return rfc3339(None if epoch is None else epoch * 1_000_000_000, short=True)

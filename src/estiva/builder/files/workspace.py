@@ -1,0 +1,114 @@
+"""Scratch directories of one build, and the directories of cache mounts.
+
+<cache>/build/work/XXXX/    one running build's; held by flock, swept by the next build after a kill
+<cache>/build/mounts/HEX/   a cache mount by its id: data/, data.N/ for private ones in use at once, lock
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+
+from estiva.builder.frontend.run_mounts import Mount
+from estiva.files import abandoned, new_directory, remove_tree
+from estiva.paths import Paths
+
+
+class Workspace:
+    """A build's own directory, 0700, gone after `close`."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.base = paths.cache + "/build"
+        self.mounts = self.base + "/mounts"
+        work = self.base + "/work"
+        self.secret_base = paths.run_root + "/build"
+        for directory in (self.base, work, self.mounts, self.secret_base):
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+        _sweep(work)
+        _sweep(self.secret_base)
+        self.fd, self.path = new_directory(work, "")
+        self.secrets: list[tuple[str, int]] = []
+        self.held: list[int] = []
+
+    def close(self) -> None:
+        self.release()
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self.fd)
+
+    def secret(self) -> str:
+        """The path for a step's secret file, gone with `release`."""
+        fd, path = new_directory(self.secret_base, "")
+        self.secrets.append((path, fd))
+        return path + "/secret"
+
+    def directory(self) -> str:
+        """A new, empty directory, 0755 so that a container's user may enter it once it is mounted."""
+        path = tempfile.mkdtemp(dir=self.path)
+        os.chmod(path, 0o755)
+        return path
+
+    def cache_mount(self, mount: Mount) -> str:
+        """The directory of a cache mount. Waits for its lock if it is `locked`; keep it until `release`."""
+        top = f"{self.mounts}/{hashlib.sha256(mount.id.encode('utf-8', 'surrogatepass')).hexdigest()}"
+        os.makedirs(top, mode=0o700, exist_ok=True)
+        if mount.sharing == "private":
+            number = 0
+            while not self._lock(f"{top}/lock.{number}", blocking=False):
+                number += 1
+            path = f"{top}/data.{number}" if number else f"{top}/data"
+        else:
+            if mount.sharing == "locked":
+                self._lock(f"{top}/lock", blocking=True)
+            path = f"{top}/data"
+        if not os.path.isdir(path):
+            os.mkdir(path, 0o700)
+            os.chown(path, mount.uid or 0, mount.gid or 0)
+            os.chmod(path, 0o755 if mount.mode is None else mount.mode)
+        return path
+
+    def _lock(self, path: str, *, blocking: bool) -> bool:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        self.held.append(fd)
+        return True
+
+    def release(self) -> None:
+        """Let go of the locks of a step's cache mounts, and remove its secrets."""
+        while self.held:
+            os.close(self.held.pop())
+        while self.secrets:
+            path, fd = self.secrets.pop()
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(fd)
+
+
+def sweep(paths: Paths) -> list[str]:
+    """Remove what killed builds have left; the paths."""
+    removed = []
+    for directory in (paths.cache + "/build/work", paths.run_root + "/build"):
+        if os.path.isdir(directory):
+            removed += _sweep(directory)
+    return removed
+
+
+def _sweep(work: str) -> list[str]:
+    """Remove what killed builds left; the paths."""
+    removed = []
+    for name in os.listdir(work):
+        path = f"{work}/{name}"
+        fd = abandoned(path)
+        if fd < 0:
+            continue
+        try:
+            remove_tree(path)
+            removed.append(path)
+        finally:
+            os.close(fd)
+    return removed

@@ -1,0 +1,57 @@
+"""TODO docstring."""
+
+from __future__ import annotations
+
+from estiva.errors import EngineError, EstivaError, InvalidInput, Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.builder.frontend.syntax import Instruction
+
+
+class DockerfileError(InvalidInput):
+    """The Dockerfile is wrong at `line`; `text` is that line as written."""
+
+    def __init__(self, message: str, *, name: str, line: int, text: str, hint: str = "") -> None:
+        super().__init__(f"{name}:{line}: {message}", hint=hint or f"the line is: {shorten(text)}")
+        self.line = line
+        self.text = text
+
+
+class BuildFailed(EngineError):
+    """A RUN step's command failed; `line` and `text` say which, `status` is its exit status."""
+
+    def __init__(self, message: str, *, line: int, text: str, status: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.line = line
+        self.text = text
+        self.status = status
+
+
+def shorten(text: str, limit: int = 200) -> str:
+    """`text` on one line and not too long for a message."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def located(error: EstivaError, instruction: Instruction) -> EstivaError:
+    """`error` with the Dockerfile's name and line before its message, unless it has them already."""
+    where = f"{instruction.file}:{instruction.line}: "
+    if not error.message.startswith(f"{instruction.file}:"):
+        error.message = where + error.message
+        error.args = (error.message,)
+        error.hint = error.hint or f"the line is: {shorten(instruction.original)}"
+    return error
+
+
+def bad(instruction: Instruction, message: str, hint: str = "") -> DockerfileError:
+    """A DockerfileError at an instruction."""
+    return DockerfileError(
+        message, name=instruction.file, line=instruction.line, text=instruction.original, hint=hint
+    )
+
+
+def unsupported(instruction: Instruction, message: str, hint: str = "") -> Unsupported:
+    """What this version does not do, at an instruction."""
+    text = f"{instruction.file}:{instruction.line}: {message}"
+    return Unsupported(text, hint=hint or f"the line is: {shorten(instruction.original)}")

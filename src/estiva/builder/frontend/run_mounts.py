@@ -1,0 +1,159 @@
+"""RUN --mount: its comma-separated fields understood and checked."""
+
+from __future__ import annotations
+
+import csv
+import posixpath
+from dataclasses import dataclass
+
+from estiva.builder.frontend import values
+from estiva.builder.frontend.variables import Expander
+from estiva.errors import InvalidInput
+
+KINDS = ("bind", "cache", "tmpfs", "secret", "ssh")
+SHARING = ("shared", "private", "locked")
+
+
+@dataclass
+class Mount:
+    """One mount; `mode`, `uid`, `gid` are None where not given, `size` is in bytes (0: no limit)."""
+
+    kind: str = "bind"
+    from_: str = ""
+    source: str = ""
+    target: str = ""
+    readonly: bool | None = None
+    id: str = ""
+    sharing: str = "shared"
+    required: bool = False
+    size: int = 0
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    env: str | None = None
+
+    @property
+    def writable(self) -> bool:
+        return self.kind in ("cache", "tmpfs") if self.readonly is None else not self.readonly
+
+
+def fields(text: str) -> list[tuple[str, str | None]]:
+    """The key=value fields of a mount, keys in lower case; quotes as in CSV."""
+    rows = list(csv.reader([text]))
+    pairs: list[tuple[str, str | None]] = []
+    for field in rows[0] if rows else []:
+        key, equals, value = field.partition("=")
+        pairs.append((key.strip().lower(), value if equals else None))
+    return pairs
+
+
+def from_of(text: str) -> str:
+    """What a mount's `from` names, or ""."""
+    return next((value or "" for key, value in fields(text) if key == "from"), "")
+
+
+def parse(text: str, expand: Expander, workdir: str) -> Mount:
+    """A --mount value; targets are absolute afterwards. Raises InvalidInput."""
+    mount = Mount()
+    given: set[str] = set()
+    for key, raw in fields(text):
+        value = None if raw is None else expand.word(raw)
+        key = {
+            "src": "source",
+            "dst": "target",
+            "destination": "target",
+            "ro": "readonly",
+            "rw": "readwrite",
+        }.get(key, key)
+        if value is None and key not in ("readonly", "readwrite", "required"):
+            raise InvalidInput(f"--mount field {key!r} must be key=value")
+        given.add(key)
+        _set(mount, key, value)
+    _check(mount, given)
+    target = mount.target
+    if mount.kind == "secret" and not target and mount.env is None:
+        target = f"/run/secrets/{posixpath.basename(mount.id or mount.source)}"
+    elif mount.kind == "ssh" and not target:
+        target = "/run/estiva/ssh_agent"
+    if target:
+        mount.target = "/" + posixpath.normpath(posixpath.join("/", workdir, target)).lstrip("/")
+        if mount.target == "/":
+            raise InvalidInput(f"invalid mount target: {target!r}")
+    return mount
+
+
+def _set(mount: Mount, key: str, value: str | None) -> None:
+    text = value or ""
+    if key == "type":
+        mount.kind = text.lower()
+        if mount.kind not in KINDS:
+            raise InvalidInput(f"unsupported mount type {text!r}", hint="it is one of " + ", ".join(KINDS))
+    elif key == "from":
+        mount.from_ = text
+    elif key in ("source", "target", "id"):
+        setattr(mount, key, text)
+    elif key in ("readonly", "readwrite", "required"):
+        on = _boolean(key, value)
+        if key == "required":
+            mount.required = on
+        else:
+            mount.readonly = on if key == "readonly" else not on
+    elif key == "size":
+        mount.size = values.size(text)
+    elif key == "sharing":
+        mount.sharing = text.lower()
+        if mount.sharing not in SHARING:
+            raise InvalidInput(f"unsupported sharing {text!r}", hint="it is one of " + ", ".join(SHARING))
+    elif key in ("mode", "uid", "gid"):
+        setattr(mount, key, _number(key, text))
+    elif key == "env":
+        mount.env = text
+    else:
+        raise InvalidInput(f"unexpected --mount field {key!r}")
+
+
+def _boolean(key: str, value: str | None) -> bool:
+    if value is None or value.lower() in ("true", "1", "t"):
+        return True
+    if value.lower() in ("false", "0", "f"):
+        return False
+    raise InvalidInput(f"invalid value for {key}: {value!r}")
+
+
+def _number(key: str, text: str) -> int:
+    try:
+        number = int(text, 8 if key == "mode" else 10)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= (0o7777 if key == "mode" else (1 << 32) - 2):
+        raise InvalidInput(f"invalid value for {key}: {text!r}")
+    return number
+
+
+_ALLOWED = {
+    "bind": {"type", "from", "source", "target", "readonly", "readwrite"},
+    "cache": {
+        "type", "from", "source", "target", "readonly", "readwrite", "id", "sharing", "mode", "uid", "gid",
+    },
+    "tmpfs": {"type", "target", "size"},
+    "secret": {"type", "id", "source", "target", "required", "mode", "uid", "gid", "env"},
+    "ssh": {"type", "id", "target", "required", "mode", "uid", "gid"},
+}  # fmt: skip
+
+
+def _check(mount: Mount, given: set[str]) -> None:
+    extra = sorted(given - _ALLOWED[mount.kind])
+    if extra:
+        raise InvalidInput(f"--mount field {extra[0]!r} does not go with type {mount.kind}")
+    if mount.kind in ("bind", "cache", "tmpfs") and not mount.target:
+        raise InvalidInput(f"a {mount.kind} mount needs a target")
+    if mount.kind == "secret":
+        if mount.source and mount.id:
+            raise InvalidInput("a secret mount has either source or id, not both")
+        mount.id = mount.id or mount.source or posixpath.basename(mount.target)
+        if not mount.id:
+            raise InvalidInput("a secret mount needs an id or a target")
+    if mount.kind == "ssh":
+        mount.id = mount.id or "default"
+    if mount.kind == "cache" and not mount.id:
+        mount.id = posixpath.normpath(mount.target)

@@ -1,0 +1,172 @@
+"""The stages of a Dockerfile, how they need each other, and which of them a target needs."""
+
+from __future__ import annotations
+
+from estiva.builder.frontend import run_mounts
+from estiva.builder.frontend.errors import bad
+from estiva.builder.frontend.instructions import Command, Copy, From, Pairs, Typed, interpret
+from estiva.builder.frontend.syntax import Dockerfile, Instruction
+from estiva.builder.frontend.variables import Expander
+from estiva.errors import InvalidInput, NotFound
+
+
+class Stage:
+    """One FROM and what follows. `base` is an earlier stage, or None for an image or scratch (in `image`)."""
+
+    def __init__(self, index: int, start: From, image: str, platform: str) -> None:
+        self.index = index
+        self.start = start
+        self.image = image
+        self.platform = platform
+        self.base: Stage | None = None
+        self.steps: list[Typed] = []
+        self.needs: list[Stage] = []
+
+    @property
+    def alias(self) -> str:
+        return self.start.alias
+
+    @property
+    def label(self) -> str:
+        return self.start.alias or f"stage-{self.index}"
+
+
+class Plan:
+    """All stages in order, the one to build, and the ARGs from before the first FROM."""
+
+    def __init__(
+        self, dockerfile: Dockerfile, build_args: dict[str, str], platform_args: dict[str, str]
+    ) -> None:
+        self.dockerfile = dockerfile
+        self.build_args = build_args
+        self.stages: list[Stage] = []
+        self.global_args: dict[str, str] = {
+            name: build_args.get(name, value) for name, value in platform_args.items()
+        }
+        self.declared: set[str] = set()
+
+    def find(self, name: str, before: Stage) -> Stage | None:
+        """The stage that COPY --from names, by alias or number. Raises InvalidInput for a later one."""
+        found = next(
+            (stage for stage in reversed(self.stages[: before.index]) if stage.alias == name.lower()), None
+        )
+        if found is None and name.isdecimal():
+            if int(name) >= before.index:
+                raise InvalidInput(f"invalid stage index {name}: it must be that of an earlier stage")
+            found = self.stages[int(name)]
+        if found is None and any(stage.alias == name.lower() for stage in self.stages[before.index :]):
+            raise InvalidInput(
+                f"can't copy from stage {name}: it must be defined before stage {before.label}"
+            )
+        return found
+
+    def target(self, name: str | None) -> Stage:
+        """The stage to build: the last, or the one named. Raises NotFound."""
+        if not name:
+            return self.stages[-1]
+        for stage in self.stages:
+            if stage.alias == name.lower() or name == str(stage.index):
+                return stage
+        known = ", ".join(stage.alias for stage in self.stages if stage.alias)
+        raise NotFound(
+            f"no stage {name!r} in {self.dockerfile.name}", hint=f"it has {known}" if known else ""
+        )
+
+    def needed(self, target: Stage) -> list[Stage]:
+        """What must be built for `target`, itself included, in order."""
+        wanted: set[int] = set()
+
+        def visit(stage: Stage) -> None:
+            if stage.index not in wanted:
+                wanted.add(stage.index)
+                for other in stage.needs:
+                    visit(other)
+
+        visit(target)
+        return [stage for stage in self.stages if stage.index in wanted]
+
+
+def make(dockerfile: Dockerfile, build_args: dict[str, str], platform_args: dict[str, str]) -> Plan:
+    """Interpret every instruction and link the stages. Raises DockerfileError."""
+    plan = Plan(dockerfile, build_args, platform_args)
+    stage: Stage | None = None
+    for instruction in dockerfile.instructions:
+        typed = interpret(instruction)
+        if isinstance(typed, From):
+            stage = _stage(plan, typed)
+            plan.stages.append(stage)
+        elif stage is not None:
+            stage.steps.append(typed)
+            if isinstance(typed, Pairs) and typed.name == "ARG":
+                plan.declared.update(name for name, _ in typed.pairs)
+        elif isinstance(typed, Pairs) and typed.name == "ARG":
+            _global(plan, typed)
+        else:
+            raise bad(
+                instruction, f"{instruction.name} before FROM", "only ARG may come before the first FROM"
+            )
+    if not plan.stages:
+        raise InvalidInput(f"{dockerfile.name} has no FROM", hint="a Dockerfile starts with FROM IMAGE")
+    for each in plan.stages:
+        _link(plan, each)
+    return plan
+
+
+def _global(plan: Plan, typed: Pairs) -> None:
+    for name, default in typed.pairs:
+        plan.declared.add(name)
+        if name in plan.build_args:
+            plan.global_args[name] = plan.build_args[name]
+        elif default is not None:
+            plan.global_args[name] = _expand(plan, typed.source, default)
+
+
+def _expand(plan: Plan, source: Instruction, text: str) -> str:
+    try:
+        return Expander(plan.global_args, source.escape).word(text)
+    except InvalidInput as error:
+        raise bad(source, error.message, error.hint) from None
+
+
+def _stage(plan: Plan, typed: From) -> Stage:
+    image = _expand(plan, typed.source, typed.image)
+    if not image:
+        raise bad(
+            typed.source,
+            f"the base image of FROM is empty: {typed.image}",
+            "an ARG used in FROM must come before the first FROM and have a value",
+        )
+    return Stage(len(plan.stages), typed, image, _expand(plan, typed.source, typed.platform))
+
+
+def _link(plan: Plan, stage: Stage) -> None:
+    earlier = [
+        other for other in plan.stages[: stage.index] if other.alias and other.alias == stage.image.lower()
+    ]
+    if earlier:
+        stage.base = earlier[-1]
+        stage.needs.append(stage.base)
+    for typed in stage.steps:
+        for name in references(typed):
+            try:
+                found = plan.find(name, stage)
+            except InvalidInput as error:
+                raise bad(typed.source, error.message, error.hint) from None
+            if found is not None:
+                stage.needs.append(found)
+
+
+def references(typed: Typed) -> list[str]:
+    """The stages, images or named contexts that an instruction reads from, as written."""
+    if isinstance(typed, Copy):
+        names = [typed.from_]
+    elif isinstance(typed, Command):
+        names = [run_mounts.from_of(text) for text in typed.mounts]
+    else:
+        return []
+    for name in names:
+        if "$" in name:
+            raise bad(
+                typed.source, f"from={name} can't hold a variable", "FROM $IMAGE AS NAME, and use NAME here"
+            )
+    return [name for name in names if name]

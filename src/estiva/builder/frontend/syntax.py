@@ -1,0 +1,47 @@
+"""TODO docstring."""
+
+from __future__ import annotations
+
+import re
+
+
+class Heredoc:
+    """One here-document: `expand` is false when its word was quoted, `chomp` strips leading tabs (`<<-`)."""
+
+    def __init__(self, name: str, *, expand: bool, chomp: bool, content: str = "") -> None:
+        self.name = name
+        self.expand = expand
+        self.chomp = chomp
+        self.content = content
+
+    @property
+    def text(self) -> str:
+        """The content as the reader of the document sees it."""
+        return re.sub(r"(?m)^\t+", "", self.content) if self.chomp else self.content
+
+
+class Instruction:
+    """One instruction as written: upper-case name, unquoted flags, the rest of the logical line."""
+
+    def __init__(
+        self, name: str, args: str, flags: list[str], line: int, original: str, file: str, escape: str
+    ) -> None:
+        self.name = name
+        self.args = args
+        self.flags = flags
+        self.heredocs: list[Heredoc] = []
+        self.line = line
+        self.original = original
+        self.file = file
+        self.escape = escape
+
+
+class Dockerfile:
+    """A parsed Dockerfile."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.escape = "\\"
+        self.directives: dict[str, str] = {}
+        self.instructions: list[Instruction] = []
+        self.warnings: list[str] = []

@@ -1,0 +1,1 @@
+"""In which order the stages of a build are done."""

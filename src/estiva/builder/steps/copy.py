@@ -1,0 +1,263 @@
+"""The COPY and ADD steps: their sources, what those amount to (for the cache), how they are copied."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+import stat
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from estiva.builder.files import untar
+from estiva.builder.files import url as url_files
+from estiva.builder.files.copier import Copier, Destination
+from estiva.builder.files.tree import Missing, Tree
+from estiva.builder.frontend import ignore, values
+from estiva.builder.frontend.errors import bad, unsupported
+from estiva.builder.frontend.instructions import Copy
+from estiva.builder.frontend.syntax import Heredoc
+from estiva.builder.steps import users
+from estiva.builder.steps.state import State, expander
+from estiva.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from estiva.builder.frontend.stages import Stage
+    from estiva.builder.solver.executor import Build
+
+
+@dataclass
+class Item:
+    """One source: a path of the tree, its name in a destination directory, and for --parents its base."""
+
+    path: str
+    name: str
+    base: str = ""
+    relative: str = ""
+
+
+class CopyStep:
+    """One COPY or ADD, its words expanded against the state before it."""
+
+    def __init__(self, build: Build, stage: Stage, state: State, typed: Copy) -> None:
+        self.build = build
+        self.stage = stage
+        self.state = state
+        self.typed = typed
+        expand = expander(state, typed)
+        self.sources = [expand.word(source) for source in typed.sources]
+        self.destination = expand.word(typed.destination)
+        self.chown = expand.word(typed.chown)
+        self.chmod = expand.word(typed.chmod)
+        self.checksum = expand.word(typed.checksum)
+        self.exclude = ignore.Matcher([expand.word(pattern) for pattern in typed.exclude])
+        self.documents = [(doc, expand.text(doc.text) if doc.expand else doc.text) for doc in typed.heredocs]
+        self.path = state.absolute(self.destination)
+        self.downloads: list[url_files.Download] = []
+        self._check()
+
+    def _check(self) -> None:
+        source, typed = self.typed.source, self.typed
+        if self.chmod:
+            values.mode_change(self.chmod, 0o644, False)
+        many = len(self.sources) + len(self.documents) > 1
+        if many and not self.path.endswith("/") and not self._is_directory():
+            raise bad(
+                source,
+                f"when {typed.name} has more than one source, the destination must be a directory",
+                f"end it with a slash: {self.destination}/",
+            )
+        for name in self.sources:
+            if url_files.is_git(name) and typed.name == "ADD":
+                raise unsupported(source, f"ADD of a git repository is not supported: {name}")
+            if url_files.is_url(name) and typed.name == "COPY":
+                raise bad(source, f"COPY can't take a URL: {name}", "use ADD")
+        urls = [name for name in self.sources if url_files.is_url(name)]
+        if self.checksum and (len(urls) != 1 or len(self.sources) != 1):
+            raise bad(source, "--checksum needs exactly one source, a URL")
+
+    def run(self) -> tuple[str, bool]:
+        """Copy, or find the layer in the cache: (created_by, whether it was cached)."""
+        tree, below = self.build.tree(self.typed.from_, self.stage)
+        created_by = self.created_by()
+        fast = (
+            [self.build.key("copy-from", self._inputs(below))] if below is not None and self.sources else []
+        )
+        cache = self.build.cache_of(self.stage)
+        known = cache.layer(fast)
+        if known is None:
+            items = self._gather(tree)
+            self.downloads = [
+                url_files.fetch(url, self.checksum) for url in self.sources if url_files.is_url(url)
+            ]
+            contents: list[Any] = [self._item_digest(tree, item) for item in items]
+            contents += [hashlib.sha256(download.data).hexdigest() for download in self.downloads]
+            keys = [*fast, self.build.key("copy", self._inputs(contents))]
+            known = cache.layer(keys)
+            if known is None:
+                diff_id = self.build.layer(
+                    [] if self.typed.link else self.state.diff_ids,
+                    lambda rootfd: self._copy(tree, items, rootfd),
+                )
+                created = self.state.clock()
+                cache.keep_layer(keys, diff_id, created, created_by, self.state.platform)
+                self.state.record(created_by, created=created, diff_id=diff_id)
+                return created_by, False
+        self.state.record(created_by, created=known[1], diff_id=known[0])
+        return created_by, True
+
+    def created_by(self) -> str:
+        """The line in the image's history."""
+        words = [self.typed.name]
+        words += ["--parents"] if self.typed.parents else []
+        words += [f"--chown={self.chown}"] if self.chown else []
+        words += [f"--chmod={self.chmod}"] if self.chmod else []
+        words += [*self.sources, *("<<" + doc.name for doc, _ in self.documents), self.destination]
+        return " ".join(words) + " # buildkit"
+
+    def _inputs(self, contents: Any) -> dict[str, Any]:
+        """All that the layer depends on, as the cache key covers it."""
+        link = self.typed.link
+        return {
+            "below": [] if link else self.state.diff_ids,
+            "owner": list(self._owner_of_link()) if link and self.chown else self.chown,
+            "add": self.typed.name == "ADD",
+            "sources": [url_files.name_of(name) if url_files.is_url(name) else name for name in self.sources],
+            "contents": contents,
+            "documents": [[doc.name, text] for doc, text in self.documents],
+            "path": self.path,
+            "chmod": self.chmod,
+            "exclude": [("!" if p.negated else "") + p.text for p in self.exclude.patterns],
+            "flags": [link, self.typed.parents, self.typed.unpack],
+        }
+
+    def _owner_of_link(self) -> tuple[int, int]:
+        """The numeric owner of a --link copy: its layer does not depend on the rootfs, but names do."""
+        if not self.state.diff_ids:
+            return users.owner(self.build.empty(), self.chown)
+        fd = self.build.store.snapshots.view(self.state.diff_ids)
+        try:
+            return users.owner(fd, self.chown)
+        finally:
+            os.close(fd)
+
+    def _gather(self, tree: Tree) -> list[Item]:
+        items: list[Item] = []
+        for source in self.sources:
+            if url_files.is_url(source):
+                continue
+            found = self._parents(tree, source) if self.typed.parents else self._plain(tree, source)
+            into = self.path.endswith("/") or self.typed.parents
+            if len(found) > 1 and not into and not self._is_directory():
+                raise bad(
+                    self.typed.source,
+                    f"{source} matches {len(found)} sources, so the destination must be a directory",
+                    f"end it with a slash: {self.destination}/",
+                )
+            items += found
+        return items
+
+    def _is_directory(self) -> bool:
+        if not self.state.diff_ids:
+            return self.path == "/"
+        fd = self.build.store.snapshots.view(self.state.diff_ids)
+        try:
+            return Destination(fd).is_directory(self.path)
+        finally:
+            os.close(fd)
+
+    def _plain(self, tree: Tree, source: str) -> list[Item]:
+        return [
+            Item(self._resolve(tree, path, source), posixpath.basename(path)) for path in tree.glob(source)
+        ]
+
+    def _parents(self, tree: Tree, source: str) -> list[Item]:
+        """--parents: sources keep their path below the context, or below a `/./` in them."""
+        base, pivot, pattern = source.partition("/./")
+        if not pivot:
+            base, pattern = "", source
+        items: list[Item] = []
+        for start in tree.glob(base) if base else [""]:
+            top = self._resolve(tree, start, source)
+            prefix = top + "/" if top else ""
+            if "**" in pattern:
+                wanted = ignore.Matcher([pattern.lstrip("/")])
+                names = [path[len(prefix) :] for path in tree.walk(top)]
+                names = [
+                    name
+                    for name in names
+                    if wanted.excluded(name) and not stat.S_ISDIR(tree.stat(prefix + name).st_mode)
+                ]
+            else:
+                names = [path[len(prefix) :] for path in tree.glob(prefix + posixpath.normpath(pattern))]
+            for name in names:
+                resolved = self._resolve(tree, prefix + name, source)
+                items.append(Item(resolved, posixpath.basename(name), top, name))
+        return items
+
+    def _resolve(self, tree: Tree, path: str, source: str) -> str:
+        try:
+            return tree.resolve(path)
+        except Missing:
+            name = self.typed.name
+            where = (
+                f"in {self.typed.from_}"
+                if self.typed.from_
+                else "in build context (or excluded by .dockerignore)"
+            )
+            raise bad(self.typed.source, f"{name} failed: file not found {where}: {source}") from None
+
+    def _item_digest(self, tree: Tree, item: Item) -> list[str]:
+        kind = "" if stat.S_ISDIR(tree.stat(item.path).st_mode) else item.name
+        return [kind, item.relative, tree.digest(item.path, exclude=self.exclude)]
+
+    def _copy(self, tree: Tree, items: list[Item], rootfd: int) -> None:
+        owner = None
+        if self.chown:
+            owner = self._owner_of_link() if self.typed.link else users.owner(rootfd, self.chown)
+        to = Destination(rootfd, owner=owner, chmod=self.chmod, epoch=self.build.epoch)
+        copier = Copier(tree, to, exclude=self.exclude)
+        unpack = self.typed.name == "ADD" if self.typed.unpack is None else self.typed.unpack
+        for item in items:
+            if unpack and not item.relative and self._unpacked(tree, item, to):
+                continue
+            if not item.relative:
+                copier.copy(item.path, item.name, self.path)
+                continue
+            place = copier.parents(item.base, item.relative, self.path)
+            directory = stat.S_ISDIR(tree.stat(item.path).st_mode)
+            copier.copy(item.path, item.name, place + item.name if directory else place)
+        for download in self.downloads:
+            self._write_download(download, to)
+        for document, text in self.documents:
+            self._write_document(document, text, to)
+
+    def _unpacked(self, tree: Tree, item: Item, to: Destination) -> bool:
+        if not stat.S_ISREG(tree.stat(item.path).st_mode):
+            return False
+        fd = tree.open(item.path)
+        try:
+            if not untar.is_archive(fd):
+                return False
+            untar.extract(fd, self.path, to)
+            return True
+        finally:
+            os.close(fd)
+
+    def _write_download(self, download: url_files.Download, to: Destination) -> None:
+        mtime = time.time_ns() if download.mtime_ns is None else download.mtime_ns
+        if not self.typed.unpack:
+            to.write(self.path, download.name, download.data, mode=0o600, mtime_ns=mtime)
+            return
+        fd = os.memfd_create("add", os.MFD_CLOEXEC)
+        with open(fd, "wb", buffering=0) as file:
+            file.write(download.data)
+            if not untar.is_archive(fd):
+                raise InvalidInput(f"{download.name} is not an archive", hint="leave out --unpack")
+            untar.extract(fd, self.path, to)
+
+    def _write_document(self, document: Heredoc, text: str, to: Destination) -> None:
+        data = text.encode("utf-8", "replace")
+        name = posixpath.basename(document.name)
+        to.write(self.path, name, data, mode=0o644, mtime_ns=time.time_ns())

@@ -1,0 +1,65 @@
+"""`exec`: a command in a running container (cold path)."""
+
+from __future__ import annotations
+
+import os
+
+from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, UsageError, Verb
+from estiva.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.cli.context import Context
+
+
+def execute(context: Context, options: Options) -> int:
+    env: list[str] = []
+    if options.given("env") or options.given("env-file"):
+        from estiva.cli.options import values
+
+        try:
+            env = values.environment(options.many("env-file"), options.many("env"))
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+    tty, stdin, detach = options.flag("tty"), options.flag("interactive"), options.flag("detach")
+    if tty and stdin and not detach and not os.isatty(0):
+        raise InvalidInput("the input device is not a TTY", hint="leave out -t, or run it in a terminal")
+    from estiva.engine.containers import exec as engine_exec
+
+    return engine_exec.execute(
+        context.engine,
+        options.arguments[0],
+        options.arguments[1:],
+        env=env,
+        user=options.text("user"),
+        workdir=options.text("workdir"),
+        tty=tty,
+        stdin=stdin,
+        detach=detach,
+        privileged=options.flag("privileged"),
+    )
+
+
+EXEC = Verb(
+    execute,
+    "CONTAINER COMMAND [ARG...]",
+    "Run a command in a running container",
+    (
+        ("d", "detach", FLAG, "", "leave the command running in the background"),
+        ("e", "env", LIST, "K[=V]", "set a variable; K alone takes the host's value"),
+        ("", "env-file", LIST, "FILE", "read variables from a file"),
+        ("i", "interactive", FLAG, "", "keep stdin open"),
+        ("", "privileged", FLAG, "", "give the command all capabilities"),
+        ("t", "tty", FLAG, "", "give the command a terminal"),
+        ("u", "user", TEXT, "USER[:GROUP]", "run as this user, by name or number"),
+        ("w", "workdir", TEXT, "PATH", "working directory"),
+        ("", "detach-keys", TEXT, "", ""),
+    ),
+    least=2,
+    interspersed=False,
+    failure=125,
+    examples=(
+        ("estiva exec -it web sh", "a shell in the container"),
+        ("estiva exec -u nobody web id", "one command as another user"),
+    ),
+)

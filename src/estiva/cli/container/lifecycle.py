@@ -1,0 +1,171 @@
+"""What changes a container's state: start, stop, restart, kill, pause, wait, rm, rename (cold path)."""
+
+from __future__ import annotations
+
+from estiva.cmdline.parser import FLAG, INT, TEXT, Options, Verb
+from estiva.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.cli.context import Context
+
+TIMEOUT = ("t", "time", INT, "SECONDS", "how long to wait before it is killed (default 10)")
+TIMEOUT_ALIAS = ("", "timeout", INT, "", "")
+SIGNAL = ("s", "signal", TEXT, "SIGNAL", "signal to send instead of the container's own stop signal")
+
+
+def _timeout(options: Options) -> int | None:
+    for name in ("time", "timeout"):
+        if options.given(name):
+            return options.number(name)
+    return None
+
+
+def start(context: Context, options: Options) -> int:
+    from estiva.engine.containers import start as starting
+
+    attach, stdin = options.flag("attach"), options.flag("interactive")
+    if attach or stdin:
+        if len(options.arguments) > 1:
+            raise InvalidInput("you cannot start and attach multiple containers at once")
+        return starting.start(context.engine, options.arguments[0], attach=True, stdin=stdin)
+    return context.each(options.arguments, lambda ref: starting.start(context.engine, ref))
+
+
+def stop(context: Context, options: Options) -> int:
+    from estiva.engine.containers import control
+
+    timeout, signal = _timeout(options), options.text("signal") or None
+    return context.each(
+        options.arguments, lambda ref: control.stop(context.engine, ref, timeout=timeout, signal=signal)
+    )
+
+
+def restart(context: Context, options: Options) -> int:
+    from estiva.engine.containers import control
+
+    timeout = _timeout(options)
+    return context.each(options.arguments, lambda ref: control.restart(context.engine, ref, timeout=timeout))
+
+
+def kill(context: Context, options: Options) -> int:
+    from estiva.engine.containers import control
+
+    signal = options.text("signal", "KILL")
+    return context.each(options.arguments, lambda ref: control.kill(context.engine, ref, signal=signal))
+
+
+def pause(context: Context, options: Options) -> int:
+    from estiva.engine.containers import control
+
+    return context.each(options.arguments, lambda ref: control.pause(context.engine, ref))
+
+
+def unpause(context: Context, options: Options) -> int:
+    from estiva.engine.containers import control
+
+    return context.each(options.arguments, lambda ref: control.unpause(context.engine, ref))
+
+
+def wait(context: Context, options: Options) -> int:
+    from estiva.engine.containers import control
+
+    for ref in options.arguments:
+        print(control.wait(context.engine, ref), flush=True)
+    return 0
+
+
+def remove(context: Context, options: Options) -> int:
+    from estiva.engine.containers import control
+
+    force, volumes = options.flag("force"), options.flag("volumes")
+    return context.each(
+        options.arguments,
+        lambda ref: control.remove(context.engine, ref, force=force, volumes=volumes),
+        missing_is_fine=force,
+    )
+
+
+def rename(context: Context, options: Options) -> None:
+    from estiva.engine.containers import control as controlling
+
+    controlling.rename(context.engine, options.arguments[0], options.arguments[1])
+
+
+START = Verb(
+    start,
+    "CONTAINER [CONTAINER...]",
+    "Start stopped containers",
+    (
+        ("a", "attach", FLAG, "", "show its output and end with its exit status"),
+        ("i", "interactive", FLAG, "", "pass stdin on as well"),
+        ("", "detach-keys", TEXT, "", ""),
+    ),
+    least=1,
+    failure=125,
+    examples=(("estiva start -a job", "run it again and watch"),),
+)
+STOP = Verb(
+    stop,
+    "CONTAINER [CONTAINER...]",
+    "Stop running containers: their stop signal, then SIGKILL",
+    (SIGNAL, TIMEOUT, TIMEOUT_ALIAS),
+    least=1,
+    examples=(("estiva stop -t 30 web", "let it take half a minute"),),
+)
+RESTART = Verb(
+    restart,
+    "CONTAINER [CONTAINER...]",
+    "Stop containers and start them again",
+    (TIMEOUT, TIMEOUT_ALIAS),
+    least=1,
+    examples=(("estiva restart web", "after its configuration changed"),),
+)
+KILL = Verb(
+    kill,
+    "CONTAINER [CONTAINER...]",
+    "Send a signal to running containers",
+    (("s", "signal", TEXT, "SIGNAL", "name or number (default KILL)"),),
+    least=1,
+    examples=(("estiva kill -s HUP web", "make it read its configuration again"),),
+)
+PAUSE = Verb(
+    pause,
+    "CONTAINER [CONTAINER...]",
+    "Freeze all processes of containers",
+    least=1,
+    examples=(("estiva pause job", "thaw it with 'estiva unpause job'"),),
+)
+UNPAUSE = Verb(
+    unpause,
+    "CONTAINER [CONTAINER...]",
+    "Thaw paused containers",
+    least=1,
+    examples=(("estiva unpause job", "go on where it was"),),
+)
+WAIT = Verb(
+    wait,
+    "CONTAINER [CONTAINER...]",
+    "Wait until containers stop and print their exit statuses",
+    least=1,
+    examples=(("estiva wait job", "prints 0 when it went well"),),
+)
+RM = Verb(
+    remove,
+    "CONTAINER [CONTAINER...]",
+    "Remove containers",
+    (
+        ("f", "force", FLAG, "", "kill a running container first"),
+        ("v", "volumes", FLAG, "", "remove its anonymous volumes too"),
+    ),
+    least=1,
+    examples=(("estiva rm -f $(estiva ps -aq)", "remove them all"),),
+)
+RENAME = Verb(
+    rename,
+    "CONTAINER NAME",
+    "Give a container another name",
+    least=2,
+    most=2,
+    examples=(("estiva rename web web-old", "its id stays"),),
+)

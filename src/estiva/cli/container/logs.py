@@ -1,0 +1,86 @@
+"""`logs`: what a container has written."""
+
+from __future__ import annotations
+
+import sys
+
+from estiva.cmdline.parser import FLAG, TEXT, Options, Verb
+from estiva.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from estiva.cli.context import Context
+
+
+def logs(context: Context, options: Options) -> None:
+    from estiva.engine.containers import logs as engine_logs
+
+    tail = options.text("tail", "all")
+    if tail != "all" and not tail.isdecimal() and not tail.startswith("-"):
+        raise InvalidInput(f"invalid --tail '{tail}'", hint="a number of lines, or all")
+    follow = options.flag("follow")
+    engine_logs.logs(
+        context.engine,
+        options.arguments[0],
+        _writer(1, follow),
+        _writer(2, follow),
+        follow=follow,
+        tail=None if not tail.isdecimal() else int(tail),
+        since=moment(options.text("since")),
+        until=moment(options.text("until")),
+        timestamps=options.flag("timestamps"),
+    )
+    sys.stdout.flush()
+
+
+def _writer(fd: int, now: bool) -> Callable[[bytes], object]:
+    """Takes output for fd 1 or 2; `now` writes it as it comes."""
+    stream = (sys.stderr if fd == 2 else sys.stdout).buffer
+
+    def write(data: bytes) -> None:
+        stream.write(data)
+        if now or fd == 2:
+            stream.flush()
+
+    return write
+
+
+def moment(text: str) -> float | None:
+    """Seconds since the epoch of a duration before now, a timestamp, or a moment in ISO 8601."""
+    if not text:
+        return None
+    import datetime
+    import time
+
+    from estiva.cli.options.values import seconds
+
+    try:
+        value = seconds(text)
+    except ValueError:
+        pass
+    else:
+        return value if text[-1:].isdigit() else time.time() - value
+    try:
+        return datetime.datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise InvalidInput(f"invalid time '{text}'", hint="10m, 1732455480, or 2024-11-24T13:38:00") from None
+
+
+LOGS = Verb(
+    logs,
+    "CONTAINER",
+    "Show what a container has written",
+    (
+        ("f", "follow", FLAG, "", "go on showing what it writes"),
+        ("", "since", TEXT, "TIME", "from then on: 10m, a timestamp, or 2024-11-24T13:38:00"),
+        ("n", "tail", TEXT, "N", "only the last N lines"),
+        ("t", "timestamps", FLAG, "", "when each line was written"),
+        ("", "until", TEXT, "TIME", "up to then"),
+        ("", "details", FLAG, "", ""),
+    ),
+    least=1,
+    most=1,
+    examples=(("estiva logs -f --tail 20 web", "the last lines, and what comes"),),
+)

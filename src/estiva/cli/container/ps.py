@@ -1,0 +1,150 @@
+"""`ps`: the list of containers (cold path)."""
+
+from __future__ import annotations
+
+from estiva.cmdline.parser import FLAG, INT, LIST, TEXT, Options, Verb
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.cli.context import Context
+
+FILTERS = ("id", "name", "label", "status", "ancestor", "exited", "volume", "network")
+HEADINGS = [
+    ("ID", "CONTAINER ID"),
+    ("Image", "IMAGE"),
+    ("Command", "COMMAND"),
+    ("RunningFor", "CREATED"),
+    ("Status", "STATUS"),
+    ("Ports", "PORTS"),
+    ("Names", "NAMES"),
+]
+KNOWN = [
+    ("CreatedAt", "CREATED AT"),
+    ("Labels", "LABELS"),
+    ("LocalVolumes", "LOCAL VOLUMES"),
+    ("Mounts", "MOUNTS"),
+    ("Networks", "NETWORKS"),
+    ("Size", "SIZE"),
+    ("State", "STATE"),
+]
+
+
+def ps(context: Context, options: Options) -> None:
+    from estiva.engine.containers import listing as container_listing
+
+    wanted: dict[str, list[str]] = {}
+    if options.given("filter"):
+        from estiva.cli.format.tables import filters
+
+        wanted = filters(options.many("filter"), FILTERS)
+    last = 1 if options.flag("latest") else options.number("last", -1)
+    everything = options.flag("all") or last > 0 or "status" in wanted or "exited" in wanted
+    listing = container_listing.listing(context.engine, all=everything, filters=wanted)
+    if last > 0:
+        listing = listing[:last]
+    truncate = not options.flag("no-trunc")
+    if options.flag("quiet") and not options.given("format"):
+        for record in listing:
+            print(record["Id"][:12] if truncate else record["Id"])
+        return
+    from estiva.cli.format import tables
+
+    template = options.text("format")
+    sized = options.flag("size") or ".Size" in template
+    headings = [*HEADINGS, ("Size", "SIZE")] if options.flag("size") else HEADINGS
+    rows = [_row(context, record, truncate, sized) for record in listing]
+    tables.show(rows, headings, template, KNOWN)
+
+
+def _row(context: Context, record: dict[str, Any], truncate: bool, sized: bool) -> dict[str, Any]:
+    """A container in the words of Docker's formatter."""
+    import time
+
+    from estiva.cli.format import units
+    from estiva.timestamps import seconds
+
+    config = record["Config"]
+    created = seconds(record["Created"])
+    command = " ".join([record["Path"], *record["Args"]])
+    labels = config.get("Labels") or {}
+    mounts = [mount.get("Name") or mount["Source"] or mount["Destination"] for mount in record["Mounts"]]
+    image = config.get("Image") or record["Image"]
+    return {
+        "ID": record["Id"][:12] if truncate else record["Id"],
+        "Image": units.short_id(image) if truncate and image.startswith("sha256:") else image,
+        "Command": f'"{units.ellipsis(command, 20) if truncate else command}"',
+        "CreatedAt": units.local_time(created),
+        "RunningFor": units.ago(time.time() - created),
+        "State": record["State"]["Status"],
+        "Status": status(record["State"]),
+        "Ports": ports(record["NetworkSettings"].get("Ports") or {}),
+        "Names": record["Name"].removeprefix("/"),
+        "Labels": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),
+        "LocalVolumes": str(sum(1 for mount in record["Mounts"] if mount["Type"] == "volume")),
+        "Mounts": ",".join(units.ellipsis(name, 15) if truncate else name for name in mounts),
+        "Networks": record["HostConfig"].get("NetworkMode") or "",
+        "Size": _size(context, record) if sized else "0B",
+    }
+
+
+def _size(context: Context, record: dict[str, Any]) -> str:
+    from estiva.cli.format import units
+    from estiva.engine.containers import changes
+    from estiva.engine.images import lookup
+
+    written = changes.size(context.engine, record)
+    whole = written + lookup.resolve(context.engine, record["Image"]).size
+    return f"{units.size(written, 3)} (virtual {units.size(whole, 3)})"
+
+
+def status(state: dict[str, Any]) -> str:
+    """A container's state in words: "Up 3 minutes", "Exited (0) 2 hours ago"."""
+    import time
+
+    from estiva.cli.format import units
+    from estiva.timestamps import seconds
+
+    if state["Running"]:
+        paused = " (Paused)" if state["Paused"] else ""
+        return f"Up {units.duration(time.time() - seconds(state['StartedAt']))}{paused}"
+    if state["Status"] == "created":
+        return "Created"
+    if state["Status"] == "dead":
+        return "Dead"
+    return f"Exited ({state['ExitCode']}) {units.ago(time.time() - seconds(state['FinishedAt']))}"
+
+
+def ports(table: dict[str, Any]) -> str:
+    """Published and exposed ports: "0.0.0.0:8080->80/tcp, 443/tcp"."""
+    words = []
+    for port, bindings in table.items():
+        if not bindings:
+            words.append(port)
+        for binding in bindings or ():
+            host = binding["HostIp"] or "0.0.0.0"
+            words.append(f"{f'[{host}]' if ':' in host else host}:{binding['HostPort']}->{port}")
+    return ", ".join(words)
+
+
+PS = Verb(
+    ps,
+    "",
+    "List containers",
+    (
+        ("a", "all", FLAG, "", "stopped ones too"),
+        ("f", "filter", LIST, "KEY=VALUE", "only those that match: name, label, status, ancestor, ..."),
+        ("", "format", TEXT, "TEMPLATE", "json, or a Go template such as '{{.ID}}\\t{{.Names}}'"),
+        ("n", "last", INT, "N", "the last N created, in any state"),
+        ("l", "latest", FLAG, "", "the last created, in any state"),
+        ("", "no-trunc", FLAG, "", "don't shorten ids and commands"),
+        ("q", "quiet", FLAG, "", "ids only"),
+        ("s", "size", FLAG, "", "with the size of what it has written"),
+    ),
+    most=0,
+    examples=(
+        ("estiva ps -a --filter status=exited", "what has ended"),
+        ("estiva ps --format 'table {{.Names}}\\t{{.Status}}'", "two columns"),
+    ),
+)

@@ -1,0 +1,123 @@
+"""`run` and `create` (cold path)."""
+
+from __future__ import annotations
+
+import os
+
+from estiva.cli.options.run import TABLE, translate
+from estiva.cmdline.parser import FLAG, Options, Verb
+from estiva.errors import Conflict, InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.cli.context import Context
+
+
+class LateProgress:
+    """Progress of a pull on stderr, loaded when there is something to tell."""
+
+    def __init__(self, image: str, quiet: bool) -> None:
+        self.image = image
+        self.quiet = quiet
+        self.progress: Any = None
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if self.quiet or event["status"] == "starting":
+            return  # nothing is known of the image yet, not even that it exists
+        if self.progress is None:
+            import sys
+
+            from estiva.cli.format.progress import Progress
+            from estiva.errors import oneline
+
+            print(f"Pulling image '{oneline(self.image)}'", file=sys.stderr, flush=True)
+            self.progress = Progress(2)
+        self.progress(event)
+
+
+def _pull(options: Options) -> str:
+    when = options.text("pull", "missing")
+    if when not in ("always", "missing", "never"):
+        raise InvalidInput(f'invalid pull option: \'{when}\': must be one of "always", "missing" or "never"')
+    return when
+
+
+def run(context: Context, options: Options) -> int:
+    config, host_config = translate(options)
+    pull, cidfile, detach = _pull(options), options.text("cidfile"), options.flag("detach")
+    if detach:
+        if options.given("attach"):
+            raise Conflict("conflicting options: cannot specify both --attach and --detach")
+        config.update(AttachStdin=False, AttachStdout=False, AttachStderr=False, StdinOnce=False)
+    elif config["Tty"] and config["AttachStdin"] and not os.isatty(0):
+        raise InvalidInput("the input device is not a TTY", hint="leave out -t, or run it in a terminal")
+    from estiva.engine.containers import start as engine_run
+
+    container_id, status = engine_run.run(
+        context.engine,
+        config,
+        host_config,
+        name=options.text("name") or None,
+        detach=detach,
+        pull=pull,
+        platform=options.text("platform") or None,
+        progress=LateProgress(config["Image"], options.flag("quiet")),
+        cidfile=cidfile or None,
+        sig_proxy=options.flag("sig-proxy", True),
+    )
+    if detach:
+        print(container_id)
+        return 0
+    return status
+
+
+def create(context: Context, options: Options) -> int:
+    config, host_config = translate(options)
+    pull = _pull(options)
+    from estiva.engine.containers import create as creation
+
+    record = creation.create(
+        context.engine,
+        config,
+        host_config,
+        name=options.text("name") or None,
+        pull=pull,
+        platform=options.text("platform") or None,
+        progress=LateProgress(config["Image"], options.flag("quiet")),
+        cidfile=options.text("cidfile"),
+    )
+    print(record["Id"])
+    return 0
+
+
+RUN = Verb(
+    run,
+    "IMAGE [COMMAND] [ARG...]",
+    "Create a container from an image and run it",
+    (
+        *TABLE,
+        ("d", "detach", FLAG, "", "run in the background and print the container's id"),
+        ("", "sig-proxy", FLAG, "", "pass signals on to the command (default true)"),
+    ),
+    least=1,
+    interspersed=False,
+    failure=125,
+    examples=(
+        ("estiva run --rm alpine echo hello", "run a command and remove the container"),
+        ("estiva run -it -v .:/src -w /src python:3.13 bash", "a shell over the current folder"),
+        ("estiva run -d --name web -p 8080:80 -m 256m nginx", "a service, limited to 256 MiB"),
+    ),
+)
+
+CREATE = Verb(
+    create,
+    "IMAGE [COMMAND] [ARG...]",
+    "Create a container without starting it",
+    TABLE,
+    least=1,
+    interspersed=False,
+    failure=125,
+    examples=(("estiva create --name job alpine sh -c 'echo hi'", "start it with 'estiva start -a job'"),),
+)

@@ -1,0 +1,59 @@
+"""TODO docstring."""
+
+from __future__ import annotations
+
+import sys
+
+from estiva import errors
+from estiva.cmdline.parser import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from estiva.engine import Engine
+
+
+class Context:
+    """What a verb works with: the global options and the engine, opened on first use."""
+
+    def __init__(self, root: str | None = None, run_root: str | None = None, debug: bool = False) -> None:
+        self.root = root
+        self.run_root = run_root
+        self.debug = debug
+        self._engine: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        if self._engine is None:
+            from estiva.engine import Engine
+
+            self._engine = Engine(self.root, self.run_root, direct=True)
+        return self._engine
+
+    def each(
+        self, words: Iterable[str], action: Callable[[str], object], *, missing_is_fine: bool = False
+    ) -> int:
+        """Do `action` for every word and print the word; an error is told and the rest still done."""
+        status = 0
+        for word in words:
+            try:
+                action(word)
+            except errors.EstivaError as error:
+                tell(error)
+                if not (missing_is_fine and isinstance(error, errors.NotFound)):
+                    status = 1
+            else:
+                print(word)
+        return status
+
+
+def tell(error: errors.EstivaError, see: str = "") -> None:
+    """An error for people: one line, then what can be done about it."""
+    lines = [f"estiva: {errors.brief(error.message)}"]
+    if error.hint:
+        lines.append(f"hint: {errors.brief(error.hint)}")
+    elif see and isinstance(error, UsageError):
+        lines.append(f"hint: see '{see} --help'")
+    sys.stdout.flush()
+    sys.stderr.write("\n".join(lines) + "\n")

@@ -1,0 +1,132 @@
+"""The functions of templates (see estiva.cli.format.template): Go's own and those that Docker adds."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def show(value: Any) -> str:
+    """A value as Go's fmt.Print shows it."""
+    if value is None:
+        return "<no value>"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "map[" + " ".join(f"{show(key)}:{show(item)}" for key, item in sorted(value.items())) + "]"
+    if isinstance(value, list | tuple):
+        return "[" + " ".join(show(item) for item in value) + "]"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _index(value: Any, *keys: Any) -> Any:
+    for key in keys:
+        if value is None:
+            return None
+        if isinstance(value, dict):
+            # Go gives the zero value of the map's type for a missing key, most often ""
+            value = value.get(key, "" if all(isinstance(item, str) for item in value.values()) else None)
+        else:
+            if isinstance(key, int) and not 0 <= key < len(value):
+                raise ValueError(f"index out of range: {key}")
+            value = value[key]
+    return value
+
+
+def _slice(value: Any, *bounds: int) -> Any:
+    start, end = [*bounds, 0][0], [*bounds, len(value)][1] if len(bounds) > 1 else len(value)
+    if not 0 <= start <= end <= len(value):
+        raise ValueError("slice bounds out of range")
+    return value[start:end]
+
+
+def _print(*values: Any) -> str:
+    text = ""
+    for number, value in enumerate(values):
+        if number and not isinstance(value, str) and not isinstance(values[number - 1], str):
+            text += " "  # as Go: a space between operands when neither is a string
+        text += show(value)
+    return text
+
+
+def _printf(pattern: str, *values: Any) -> str:
+    result, rest, given = "", pattern, list(values)
+    while rest:
+        before, percent, rest = rest.partition("%")
+        result += before
+        if not percent:
+            break
+        flags = ""
+        while rest[:1] and rest[0] in "-+ 0123456789.#":
+            flags, rest = flags + rest[0], rest[1:]
+        verb, rest = rest[:1], rest[1:]
+        if verb == "%":
+            result += "%"
+            continue
+        if not given:
+            result += f"%!{verb}(MISSING)"
+            continue
+        value = given.pop(0)
+        if verb in ("s", "v"):
+            result += f"%{flags}s" % show(value)
+        elif verb == "q":
+            result += json.dumps(show(value), ensure_ascii=False)
+        elif verb in ("d", "x", "X", "o", "f", "g", "e", "c"):
+            result += f"%{flags}{verb}" % value
+        elif verb == "t":
+            result += show(bool(value))
+        else:
+            result += f"%!{verb}({show(value)})"
+    return result
+
+
+def _equal(first: Any, *others: Any) -> bool:
+    if not others:
+        raise TypeError("missing argument for comparison")
+    return any(first == other for other in others)
+
+
+def _and(*values: Any) -> Any:
+    return next((value for value in values if not value), values[-1])
+
+
+def _or(*values: Any) -> Any:
+    return next((value for value in values if value), values[-1])
+
+
+def _truncate(text: str, width: int) -> str:
+    return text[:width]
+
+
+TABLE: dict[str, Any] = {
+    "json": _json,
+    "index": _index,
+    "slice": _slice,
+    "len": len,
+    "print": _print,
+    "println": lambda *values: " ".join(show(value) for value in values) + "\n",
+    "printf": _printf,
+    "join": lambda values, separator: separator.join(show(value) for value in values or ()),
+    "split": lambda text, separator: text.split(separator),
+    "upper": lambda text: text.upper(),
+    "lower": lambda text: text.lower(),
+    "title": lambda text: text.title(),
+    "pad": lambda text, before, after: " " * before + text + " " * after,
+    "truncate": _truncate,
+    "eq": _equal,
+    "ne": lambda a, b: a != b,
+    "lt": lambda a, b: a < b,
+    "le": lambda a, b: a <= b,
+    "gt": lambda a, b: a > b,
+    "ge": lambda a, b: a >= b,
+    "not": lambda value: not value,
+    "and": _and,
+    "or": _or,
+    "html": lambda text: text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"),
+}

@@ -1,0 +1,331 @@
+"""Go's text/template, as far as --format uses it, over dicts and lists.
+
+    {{.A.B}}  {{json .}}  {{index .A "k" 0}}  {{len .A}}  {{.A | upper}}  {{$x := .A}}  {{(index .A 0).B}}
+    {{if .A}}..{{else if .B}}..{{else}}..{{end}}   {{range $i, $v := .A}}..{{else}}..{{end}}
+    {{with .A}}..{{end}}   {{- trimmed -}}   {{/* comment */}}
+
+A field that a thing does not have is an error that names it; a key that a map (labels, ports, ...) does not
+have is "<no value>", as in Go. Values print as Go prints them: [a b], map[k:v], true, <no value> for nil.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from estiva.errors import InvalidInput
+
+# What Docker declares as maps: any key may be asked for.
+MAPS = frozenset((
+    "Labels", "Options", "Sysctls", "Tmpfs", "Volumes", "ExposedPorts", "Ports", "PortBindings", "Networks",
+    "Annotations", "Data", "DriverOpts", "Config", "StorageOpt",
+))  # fmt: skip
+TOKEN = re.compile(
+    r"""\s*(?:(?P<string>"(?:[^"\\\n]|\\.)*"|`[^`]*`)|(?P<number>-?\d+(?:\.\d+)?)"""
+    r"""|(?P<field>(?:\.[A-Za-z_]\w*)+|\.)|(?P<variable>\$\w*(?:\.[A-Za-z_]\w*)*)"""
+    r"""|(?P<word>[A-Za-z_]\w*)|(?P<mark>:=|=|\||\(|\)|,))"""
+)
+CLOSING = re.compile(r'"(?:[^"\\\n]|\\.)*"|`[^`]*`|/\*.*?\*/|}}', re.S)
+CONSTANTS: dict[str, Any] = {"true": True, "false": False, "nil": None}
+KEYWORDS = ("if", "range", "with", "else", "end", "define", "template", "block", "break", "continue")
+STEPS = 1_000_000  # bounds what a template can be made to print (K13)
+
+Node = tuple[Any, ...]
+
+
+def error(why: str) -> InvalidInput:
+    return InvalidInput(
+        f"template parsing error: {why}", hint="--format takes a Go template such as '{{.ID}}'"
+    )
+
+
+class Template:
+    """A parsed template. Raises InvalidInput when it makes no sense."""
+
+    def __init__(self, text: str) -> None:
+        self.nodes, rest = _Parser(_split(text)).block(())
+        if rest:
+            raise error(f"unexpected {{{{{rest}}}}}")
+
+    def render(self, value: Any) -> str:
+        """The text for one value. Raises InvalidInput for a field that is not there."""
+        run = _Run(value)
+        run.block(self.nodes, value)
+        return "".join(run.out)
+
+    def heading(self, names: dict[str, str]) -> str:
+        """The head of a table: each field's name in the place of its value."""
+        run = _Run(names, heading=True)
+        run.block(self.nodes, names)
+        return "".join(run.out)
+
+
+def _split(text: str) -> list[tuple[bool, str]]:
+    """(is an action, text) parts; trim markers applied, comments left out."""
+    parts: list[tuple[bool, str]] = []
+    trim = False
+    while text:
+        before, opened, rest = text.partition("{{")
+        if trim:
+            before = before.lstrip()
+        if opened and rest[:2].strip() == "-" and rest[1:2].isspace():
+            before, rest = before.rstrip(), rest[1:]
+        if before:
+            parts.append((False, before))
+        if not opened:
+            break
+        end = next((match for match in CLOSING.finditer(rest) if match.group() == "}}"), None)
+        if end is None:
+            raise error("unclosed action")
+        action, text = rest[: end.start()], rest[end.end() :]
+        trim = action.endswith("-") and action[-2:-1].isspace()
+        action = action[:-1] if trim else action
+        if not (action.strip().startswith("/*") and action.strip().endswith("*/")):
+            parts.append((True, action))
+    return parts
+
+
+class _Parser:
+    def __init__(self, parts: list[tuple[bool, str]]) -> None:
+        self.parts = parts
+        self.position = 0
+
+    def block(self, ends: tuple[str, ...]) -> tuple[list[Node], str]:
+        """Nodes up to an action that begins with one of `ends`; that action's text."""
+        nodes: list[Node] = []
+        while self.position < len(self.parts):
+            is_action, text = self.parts[self.position]
+            self.position += 1
+            if not is_action:
+                nodes.append(("text", text))
+                continue
+            words = text.split(None, 1)
+            if not words:
+                raise error("missing value for command")
+            word = words[0]
+            if word in ends or word in ("else", "end"):
+                return nodes, text.strip()
+            if word in ("if", "with", "range"):
+                nodes.append(self.control(word, words[1] if len(words) > 1 else ""))
+            elif word in KEYWORDS:
+                raise error(f"{word} is not supported")
+            else:
+                nodes.append(("print", _Expression(text).pipeline()))
+        if ends:
+            raise error("unexpected end: {{end}} is missing")
+        return nodes, ""
+
+    def control(self, word: str, text: str) -> Node:
+        pipeline = _Expression(text).pipeline()
+        body, closing = self.block(("else", "end"))
+        other: list[Node] = []
+        if closing.startswith("else"):
+            rest = closing[4:].strip()
+            if rest:
+                inner, _, condition = rest.partition(" ")
+                if inner not in ("if", "with"):
+                    raise error(f"unexpected {{{{{closing}}}}}")
+                other = [self.control(inner, condition)]
+            else:
+                other, closing = self.block(("end",))
+                if closing != "end":
+                    raise error(f"unexpected {{{{{closing}}}}}")
+        elif closing != "end":
+            raise error(f"unexpected {{{{{closing}}}}}")
+        return (word, pipeline, body, other)
+
+
+class _Expression:
+    """One action: `[$i[, $v] :=|=] command | command ...`, a command being a list of operands."""
+
+    def __init__(self, text: str) -> None:
+        self.tokens: list[tuple[str, str]] = []
+        position = 0
+        while text[position:].strip():
+            match = TOKEN.match(text, position)
+            if match is None:
+                raise error(f"unexpected {text[position:].strip()[:1]!r} in {{{{{text}}}}}")
+            self.tokens.append((str(match.lastgroup), match.group().strip()))
+            position = match.end()
+        self.position = 0
+
+    def peek(self) -> tuple[str, str]:
+        return self.tokens[self.position] if self.position < len(self.tokens) else ("", "")
+
+    def pipeline(self) -> Node:
+        names: list[str] = []
+        marks = [text for kind, text in self.tokens if kind == "mark"]
+        declare = ""
+        if ":=" in marks or "=" in marks:
+            while self.peek()[0] == "variable":
+                names.append(self.peek()[1])
+                self.position += 1
+                if self.peek()[1] == ",":
+                    self.position += 1
+            declare = self.peek()[1]
+            if declare not in (":=", "=") or not 1 <= len(names) <= 2:
+                raise error("bad variable declaration")
+            self.position += 1
+        commands = self.commands()
+        if self.position < len(self.tokens):
+            raise error(f"unexpected {self.peek()[1]!r}")
+        return (names, commands)
+
+    def commands(self) -> list[list[Node]]:
+        commands: list[list[Node]] = [[]]
+        while self.peek()[0] and self.peek()[1] != ")":
+            if self.peek() == ("mark", "|"):
+                commands.append([])
+                self.position += 1
+            else:
+                commands[-1].append(self.operand())
+        if not all(commands):
+            raise error("missing value for command")
+        return commands
+
+    def operand(self) -> Node:
+        kind, text = self.peek()
+        self.position += 1
+        if kind == "string":
+            return ("value", text[1:-1] if text[0] == "`" else json.loads(text))
+        if kind == "number":
+            return ("value", float(text) if "." in text else int(text))
+        if kind == "field":
+            return ("field", tuple(text.split(".")[1:]) if text != "." else ())
+        if kind == "variable":
+            name, *fields = text.split(".")
+            return ("variable", name, tuple(fields))
+        if kind == "word":
+            if text in CONSTANTS:
+                return ("value", CONSTANTS[text])
+            from estiva.cli.format import functions
+
+            if text not in functions.TABLE:
+                raise error(f'function "{text}" not defined')
+            return ("function", text)
+        if text == "(":
+            inner = self.commands()
+            if self.peek()[1] != ")":
+                raise error("unclosed left paren")
+            self.position += 1
+            chain: tuple[str, ...] = ()
+            if self.peek()[0] == "field" and self.peek()[1] != ".":
+                chain = tuple(self.peek()[1].split(".")[1:])
+                self.position += 1
+            return ("nested", inner, chain)
+        raise error(f"unexpected {text!r}")
+
+
+class _Run:
+    def __init__(self, root: Any, heading: bool = False) -> None:
+        self.out: list[str] = []
+        self.variables: dict[str, Any] = {"$": root}
+        self.heading = heading
+        self.steps = 0
+
+    def block(self, nodes: list[Node], dot: Any) -> None:
+        for node in nodes:
+            self.steps += 1
+            if self.steps > STEPS:
+                raise error("it does not come to an end")
+            if node[0] == "text":
+                self.out.append(node[1])
+            elif node[0] == "print":
+                value = self.pipeline(node[1], dot)
+                if not node[1][0]:
+                    from estiva.cli.format.functions import show
+
+                    self.out.append(show(value))
+            elif node[0] == "range":
+                self.range(node, dot)
+            else:
+                value = self.pipeline(node[1], dot)
+                chosen = node[2] if truth(value) else node[3]
+                self.block(chosen, value if node[0] == "with" and truth(value) else dot)
+
+    def range(self, node: Node, dot: Any) -> None:
+        names, commands = node[1]
+        value = self.commands(commands, dot)
+        if isinstance(value, dict):
+            pairs = sorted(value.items())
+        elif isinstance(value, list | tuple):
+            pairs = list(enumerate(value))
+        elif isinstance(value, int) and not isinstance(value, bool):
+            pairs = [(i, i) for i in range(value)]
+        elif value is None:
+            pairs = []
+        else:
+            raise error(f"range can't iterate over {value}")
+        for key, item in pairs:
+            if len(names) == 1:
+                self.variables[names[0]] = item
+            elif names:
+                self.variables[names[0]], self.variables[names[1]] = key, item
+            self.block(node[2], item)
+        if not pairs:
+            self.block(node[3], dot)
+
+    def pipeline(self, pipeline: Node, dot: Any) -> Any:
+        names, commands = pipeline
+        value = self.commands(commands, dot)
+        if names:
+            self.variables[names[0]] = value
+        return value
+
+    def commands(self, commands: list[list[Node]], dot: Any) -> Any:
+        value: Any = None
+        for number, command in enumerate(commands):
+            value = self.command(command, dot, [value] if number else [])
+        return value
+
+    def command(self, command: list[Node], dot: Any, piped: list[Any]) -> Any:
+        head, arguments = command[0], command[1:]
+        if head[0] != "function":
+            if arguments or piped:
+                raise error("can't give an argument to what is not a function")
+            return self.operand(head, dot)
+        values = [self.operand(argument, dot) for argument in arguments] + piped
+        if self.heading and head[1] not in ("print", "printf", "println"):
+            strings = [value for value in values if isinstance(value, str)]
+            return strings[0] if strings else ""
+        from estiva.cli.format.functions import TABLE
+
+        try:
+            return TABLE[head[1]](*values)
+        except (TypeError, ValueError, IndexError, AttributeError, KeyError) as problem:
+            raise error(f"error calling {head[1]}: {problem}") from None
+
+    def operand(self, node: Node, dot: Any) -> Any:
+        if node[0] == "value":
+            return node[1]
+        if node[0] == "field":
+            return self.fields(dot, node[1])
+        if node[0] == "nested":
+            return self.fields(self.commands(node[1], dot), node[2])
+        if node[0] == "variable":
+            if node[1] not in self.variables:
+                raise error(f'undefined variable "{node[1]}"')
+            return self.fields(self.variables[node[1]], node[2])
+        return self.command([node], dot, [])
+
+    def fields(self, value: Any, names: tuple[str, ...]) -> Any:
+        inside = ""
+        for name in names:
+            if isinstance(value, dict) and name in value:
+                value = value[name]
+            elif self.heading:
+                return name
+            elif value is None or isinstance(value, dict) and inside in MAPS:
+                value = None
+            else:
+                where = f" in .{inside}" if inside else ""
+                raise InvalidInput(
+                    f"template: no field .{name}{where}", hint="'{{json .}}' shows what there is"
+                )
+            inside = name
+        return value
+
+
+def truth(value: Any) -> bool:
+    return bool(value)

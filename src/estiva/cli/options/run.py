@@ -1,0 +1,370 @@
+"""What `run` and `create` take: the option table, and its translation to Docker's dicts (cold path).
+
+Config and HostConfig hold what was asked for and no defaults, under the keys of the Docker Engine API.
+"""
+
+from __future__ import annotations
+
+import os
+
+from estiva.cli.options import values
+from estiva.cmdline.parser import FLAG, INT, LIST, TEXT, Options, UsageError, bad_value, converted
+from estiva.errors import Conflict, InvalidInput, NotFound, Unsupported, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+TABLE = (
+    ("", "add-host", LIST, "HOST:IP", "add a line to the container's /etc/hosts"),
+    ("", "annotation", LIST, "K=V", "add an annotation"),
+    ("a", "attach", LIST, "STREAM", "attach only to stdin, stdout or stderr"),
+    ("", "blkio-weight", INT, "N", "block io weight, 10 to 1000"),
+    ("", "blkio-weight-device", LIST, "DEV:N", "block io weight for a device"),
+    ("", "cap-add", LIST, "CAP", "add a capability"),
+    ("", "cap-drop", LIST, "CAP", "drop a capability"),
+    ("", "cgroup-parent", TEXT, "CGROUP", "cgroup, or systemd slice, above the container's"),
+    ("", "cgroupns", TEXT, "MODE", "cgroup namespace: private, host or container:NAME"),
+    ("", "cidfile", TEXT, "FILE", "write the container's id to a new file"),
+    ("", "cpu-period", INT, "USEC", "cpu quota period in microseconds"),
+    ("", "cpu-quota", INT, "USEC", "cpu time per period in microseconds"),
+    ("", "cpu-rt-period", INT, "USEC", "realtime period, only with cgroup v1"),
+    ("", "cpu-rt-runtime", INT, "USEC", "realtime runtime per period, only with cgroup v1"),
+    ("c", "cpu-shares", INT, "N", "relative cpu weight (1024 is usual)"),
+    ("", "cpus", TEXT, "N", "number of cpus, such as 1.5"),
+    ("", "cpuset-cpus", TEXT, "LIST", "cpus to run on, such as 0-3,7"),
+    ("", "cpuset-mems", TEXT, "LIST", "memory nodes to use"),
+    ("", "device", LIST, "HOST[:CTR][:rwm]", "give a host device, or a CDI device (vendor.com/class=name)"),
+    ("", "device-cgroup-rule", LIST, "RULE", "allow devices by number, such as 'c 189:* rwm'"),
+    ("", "device-read-bps", LIST, "DEV:RATE", "most bytes read from a device in a second"),
+    ("", "device-read-iops", LIST, "DEV:RATE", "most reads from a device in a second"),
+    ("", "device-write-bps", LIST, "DEV:RATE", "most bytes written to a device in a second"),
+    ("", "device-write-iops", LIST, "DEV:RATE", "most writes to a device in a second"),
+    ("", "dns", LIST, "IP", "name server to use"),
+    ("", "dns-option", LIST, "OPT", "resolver option"),
+    ("", "dns-search", LIST, "DOMAIN", "domain to search for names"),
+    ("", "domainname", TEXT, "NAME", "NIS domain name"),
+    ("", "entrypoint", TEXT, "PATH", "run this instead of the image's entrypoint"),
+    ("e", "env", LIST, "K[=V]", "set a variable; K alone takes the host's value"),
+    ("", "env-file", LIST, "FILE", "read variables from a file"),
+    ("", "expose", LIST, "PORT[/PROTO]", "declare a port or a range of ports"),
+    ("", "gpus", TEXT, "WHICH", "gpus, found by CDI: all, a number, or 'device=0,1'"),
+    ("", "gidmap", LIST, "CTR:HOST[:N]", "map N group ids of the container to the host's"),
+    ("", "group-add", LIST, "GROUP", "add a supplementary group"),
+    ("h", "hostname", TEXT, "NAME", "host name inside the container"),
+    ("", "init", FLAG, "", "run a small init that reaps zombies and forwards signals"),
+    ("i", "interactive", FLAG, "", "keep stdin open"),
+    ("", "ipc", TEXT, "MODE", "ipc namespace: private, shareable, none, host or container:NAME"),
+    ("l", "label", LIST, "K=V", "set a label"),
+    ("", "label-file", LIST, "FILE", "read labels from a file"),
+    ("m", "memory", TEXT, "BYTES", "memory limit, such as 256m"),
+    ("", "memory-reservation", TEXT, "BYTES", "memory that is protected when the host runs short"),
+    ("", "memory-swap", TEXT, "BYTES", "memory plus swap; -1 is unlimited"),
+    ("", "memory-swappiness", INT, "N", "0 to 100, only with cgroup v1"),
+    ("", "mount", LIST, "SPEC", "type=bind|volume|tmpfs,src=...,dst=...[,ro]"),
+    ("", "name", TEXT, "NAME", "name of the container"),
+    ("", "network", TEXT, "MODE", "bridge, none, host or container:NAME"),
+    ("", "no-healthcheck", FLAG, "", "drop the image's health check"),
+    ("", "oom-kill-disable", FLAG, "", "don't kill on out of memory, only with cgroup v1"),
+    ("", "oom-score-adj", INT, "N", "out-of-memory preference, -1000 to 1000"),
+    ("", "pid", TEXT, "MODE", "pid namespace: host or container:NAME"),
+    ("", "pids-limit", INT, "N", "most processes; -1 is unlimited"),
+    ("", "platform", TEXT, "OS/ARCH", "platform of the image"),
+    ("", "privileged", FLAG, "", "all capabilities and devices, no seccomp filter"),
+    ("p", "publish", LIST, "[IP:]HOST:CTR", "publish a port of the container"),
+    ("P", "publish-all", FLAG, "", "publish every exposed port on a free one"),
+    ("", "pull", TEXT, "WHEN", "pull the image always, missing or never (default missing)"),
+    ("q", "quiet", FLAG, "", "no progress of a pull"),
+    ("", "read-only", FLAG, "", "mount the root filesystem read-only"),
+    ("", "restart", TEXT, "POLICY", "restart policy (only no, yet)"),
+    ("", "rm", FLAG, "", "remove the container when it ends"),
+    ("", "security-opt", LIST, "OPT", "seccomp=FILE|unconfined, no-new-privileges, unmask=PATH, ..."),
+    ("", "shm-size", TEXT, "BYTES", "size of /dev/shm (default 64m)"),
+    ("", "stop-signal", TEXT, "SIGNAL", "signal that stops the container"),
+    ("", "stop-timeout", INT, "SECONDS", "how long stop waits before it kills"),
+    ("", "subgidname", TEXT, "USER", "map the group ids that /etc/subgid gives to a user"),
+    ("", "subuidname", TEXT, "USER", "map the user ids that /etc/subuid gives to a user"),
+    ("", "sysctl", LIST, "K=V", "kernel setting of the container's namespaces"),
+    ("", "tmpfs", LIST, "PATH[:OPTS]", "mount a tmpfs"),
+    ("t", "tty", FLAG, "", "give the container a terminal"),
+    ("", "ulimit", LIST, "N=SOFT[:HARD]", "set a resource limit"),
+    ("", "uidmap", LIST, "CTR:HOST[:N]", "map N user ids of the container to the host's"),
+    ("u", "user", TEXT, "USER[:GROUP]", "run as this user, by name or number"),
+    ("", "userns", TEXT, "MODE", "user namespace: auto, keep-id, host or container:NAME"),
+    ("", "uts", TEXT, "MODE", "uts namespace: private, host or container:NAME"),
+    ("v", "volume", LIST, "SRC:DST[:ro]", "mount a host folder or a volume"),
+    ("w", "workdir", TEXT, "PATH", "working directory"),
+    # Docker's and Podman's other spellings, and what is known but not there yet: read, not shown
+    ("", "net", TEXT, "", ""),
+    ("", "dns-opt", LIST, "", ""),
+    ("", "kernel-memory", TEXT, "", ""),
+    ("", "disable-content-trust", FLAG, "", ""),
+    ("", "detach-keys", TEXT, "", ""),
+    ("", "isolation", TEXT, "", ""),
+    ("", "log-driver", TEXT, "", ""),
+    *[("", name, LIST, "", "") for name in (
+        "health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period",
+        "health-timeout", "ip", "ip6", "link", "link-local-ip", "log-opt", "mac-address", "network-alias",
+        "runtime", "storage-opt", "volume-driver", "volumes-from",
+    )],
+)  # fmt: skip
+
+# given with a value that asks for something -> not there yet
+NOT_YET = frozenset(option[1] for option in TABLE if option[2] == LIST and not option[4]) - {"dns-opt"}
+KIND = {option[1]: option for option in TABLE}
+# what cli/options/limits.py is loaded for
+LIMITS = frozenset((
+    "blkio-weight", "blkio-weight-device", "cgroup-parent", "cpu-period", "cpu-quota", "cpu-rt-period",
+    "cpu-rt-runtime", "cpu-shares", "cpus", "cpuset-cpus", "cpuset-mems", "device-read-bps",
+    "device-read-iops", "device-write-bps", "device-write-iops", "kernel-memory", "memory",
+    "memory-reservation", "memory-swap", "memory-swappiness", "oom-kill-disable", "oom-score-adj",
+    "pids-limit", "shm-size", "ulimit",
+))  # fmt: skip
+
+
+class _Translator:
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.config: dict[str, Any] = {}
+        self.host: dict[str, Any] = {}
+        self.limited = False
+
+    def read(self, name: str, reader: Callable[[str], Any]) -> Any:
+        return converted(KIND[name], self.options.text(name), reader)
+
+    def read_many(self, name: str, reader: Callable[[str], Any]) -> list[Any]:
+        return [converted(KIND[name], text, reader) for text in self.options.many(name)]
+
+    def identity(self) -> None:
+        """Config: what runs, as whom, with which streams."""
+        options, config = self.options, self.config
+        config["Image"] = options.arguments[0]
+        config["Cmd"] = options.arguments[1:] or None
+        if options.given("entrypoint"):
+            config["Entrypoint"] = [options.text("entrypoint")]
+        for name, key in (
+            ("workdir", "WorkingDir"),
+            ("user", "User"),
+            ("hostname", "Hostname"),
+            ("domainname", "Domainname"),
+            ("stop-signal", "StopSignal"),
+        ):
+            if options.given(name):
+                config[key] = options.text(name)
+        if config.get("WorkingDir") and not config["WorkingDir"].startswith("/"):
+            raise InvalidInput(
+                f"the working directory '{config['WorkingDir']}' is invalid, it must be absolute"
+            )
+        if config.get("StopSignal"):
+            from estiva.linux import signals
+
+            signals.number(config["StopSignal"])
+        if options.given("stop-timeout"):
+            config["StopTimeout"] = options.number("stop-timeout")
+        if options.flag("no-healthcheck"):
+            config["Healthcheck"] = {"Test": ["NONE"]}
+        attach = [stream.lower() for stream in options.many("attach")]
+        for stream in attach:
+            if stream not in ("stdin", "stdout", "stderr"):
+                raise bad_value(KIND["attach"], stream, "valid streams are stdin, stdout and stderr")
+        stdin = options.flag("interactive")
+        config["Tty"] = options.flag("tty")
+        config["OpenStdin"] = stdin
+        config["AttachStdin"] = stdin or "stdin" in attach
+        config["AttachStdout"] = not attach or "stdout" in attach
+        config["AttachStderr"] = not attach or "stderr" in attach
+        if stdin:
+            config["StdinOnce"] = True
+        if options.given("env") or options.given("env-file"):
+            try:
+                config["Env"] = values.environment(options.many("env-file"), options.many("env"))
+            except ValueError as error:
+                raise UsageError(str(error)) from None
+        if options.given("label") or options.given("label-file"):
+            try:
+                config["Labels"] = values.labels(options.many("label-file"), options.many("label"))
+            except ValueError as error:
+                raise UsageError(str(error)) from None
+
+    def limits(self) -> None:
+        options, host = self.options, self.host
+        if not LIMITS.isdisjoint(options.values):
+            from estiva.cli.options import limits
+
+            host.update(limits.read(options, KIND))
+            self.limited = True
+        if options.text("isolation") not in ("", "default"):
+            host["Isolation"] = options.text("isolation")
+            self.limited = True
+
+    def devices(self) -> None:
+        options, host = self.options, self.host
+        if options.given("device-cgroup-rule"):
+            host["DeviceCgroupRules"] = options.many("device-cgroup-rule")
+            self.limited = True
+        if options.given("device") or options.given("gpus"):
+            from estiva.cli.options import devices
+
+            host.update(devices.read(options, KIND))
+
+    def files(self) -> None:
+        options, host = self.options, self.host
+        if options.given("volume") or options.given("mount") or options.given("tmpfs"):
+            from estiva.cli.options import mounts
+
+            try:
+                binds, anonymous = mounts.volumes(options.many("volume"))
+                tmpfs = mounts.tmpfs(options.many("tmpfs"))
+            except ValueError as error:
+                raise InvalidInput(str(error)) from None
+            if binds:
+                host["Binds"] = binds
+            if anonymous:
+                self.config["Volumes"] = anonymous
+            if tmpfs:
+                host["Tmpfs"] = tmpfs
+            if options.given("mount"):
+                host["Mounts"] = self.read_many("mount", mounts.mount)
+        if options.flag("read-only"):
+            host["ReadonlyRootfs"] = True
+
+    def network(self) -> None:
+        options, host = self.options, self.host
+        host["NetworkMode"] = network_mode(options.text("network", options.text("net", "default")))
+        if options.given("publish") or options.given("expose"):
+            from estiva.cli.options import ports
+
+            try:
+                bindings = ports.publish(options.many("publish"))
+                exposed = [*bindings, *ports.expose(options.many("expose"))]
+            except ValueError as error:
+                raise InvalidInput(str(error)) from None
+            if bindings:
+                host["PortBindings"] = bindings
+            self.config["ExposedPorts"] = {port: {} for port in exposed}
+        if options.flag("publish-all"):
+            host["PublishAllPorts"] = True
+        for name, key, reader in (
+            ("dns", "Dns", values.dns_server),
+            ("dns-search", "DnsSearch", values.dns_domain),
+            ("add-host", "ExtraHosts", values.extra_host),
+        ):
+            if options.given(name):
+                host[key] = self.read_many(name, reader)
+        if options.given("dns-option") or options.given("dns-opt"):
+            host["DnsOptions"] = options.many("dns-option") + options.many("dns-opt")
+
+    def isolation(self) -> None:
+        options, host = self.options, self.host
+        for name, key in (("cap-add", "CapAdd"), ("cap-drop", "CapDrop"), ("group-add", "GroupAdd")):
+            if options.given(name):
+                host[key] = options.many(name)
+        for name, key in (("privileged", "Privileged"), ("rm", "AutoRemove")):
+            if options.flag(name):
+                host[key] = True
+        if options.given("init"):
+            host["Init"] = options.flag("init")
+        if options.given("sysctl"):
+            host["Sysctls"] = dict(self.read_many("sysctl", values.sysctl))
+        if options.given("annotation"):
+            host["Annotations"] = {
+                k: v for k, _, v in (word.partition("=") for word in options.many("annotation"))
+            }
+        if options.given("security-opt"):
+            host.update(security_options(options.many("security-opt")))
+        for name, key, allowed in (
+            ("pid", "PidMode", ("host", "private")),
+            ("ipc", "IpcMode", ("host", "private", "shareable", "none")),
+            ("uts", "UTSMode", ("host", "private")),
+            ("userns", "UsernsMode", ("host", "private", "auto", "keep-id", "nomap")),
+            ("cgroupns", "CgroupnsMode", ("host", "private")),
+        ):
+            mode = options.text(name)
+            kind, _, details = mode.partition(":")
+            if mode and mode not in allowed and not (details and kind in ("container", "ns", *allowed[2:])):
+                raise InvalidInput(f"--{name}: invalid {name} mode '{mode}'")
+            if mode:
+                host[key] = mode
+        for name, key in (("subuidname", "SubuidName"), ("subgidname", "SubgidName")):
+            if options.text(name):
+                host[key] = options.text(name)
+        if options.given("uidmap") or options.given("gidmap"):
+            host["IDMappings"] = {"UidMap": options.many("uidmap"), "GidMap": options.many("gidmap")}
+
+    def refuse(self) -> None:
+        """Say what isn't there yet, rather than leave it out in silence."""
+        options = self.options
+        for name in options.values:
+            if name in NOT_YET:
+                raise Unsupported(f"--{name} is not supported yet")
+        driver = options.text("log-driver")
+        if driver == "none":
+            self.host["LogConfig"] = {"Type": "none", "Config": {}}
+        elif driver not in ("", "json-file"):
+            raise Unsupported(f"the log driver {driver} is not supported yet", hint="json-file or none")
+        policy = options.text("restart")
+        if policy not in ("", "no"):
+            if options.flag("rm"):
+                raise Conflict("conflicting options: --restart and --rm")
+            raise Unsupported(f"the restart policy {policy} is not supported yet, only no")
+
+
+def network_mode(mode: str) -> str:
+    if mode in ("default", "bridge", "none", "host"):
+        return mode
+    if mode.startswith(("container:", "ns:/")) and mode != "container:":
+        return mode
+    raise Unsupported(
+        f"network '{mode}' is not available: networks of your own are not supported yet",
+        hint="bridge, none, host or container:NAME",
+    )
+
+
+def security_options(words: list[str]) -> dict[str, Any]:
+    """HostConfig.SecurityOpt and what goes with it; a seccomp profile is read in."""
+    result: dict[str, Any] = {"SecurityOpt": []}
+    for word in words:
+        # the first of both separates: a profile's path may have the other in it
+        key, given, value = word.partition("=" if "=" in word.partition(":")[0] else ":")
+        if not given and word != "no-new-privileges":
+            raise InvalidInput(f'invalid --security-opt: "{word}"')
+        if key == "no-new-privileges" and given and value not in ("true", "false"):
+            raise InvalidInput(f'invalid --security-opt: "{word}"', hint="no-new-privileges[:true|:false]")
+        if key == "seccomp" and value not in ("unconfined", "builtin"):
+            word = f"seccomp={_profile(value)}"
+        result["SecurityOpt"].append(word)
+    if any(word.startswith(("systempaths", "mask", "unmask")) for word in words):
+        from estiva.engine.spec import confinement
+
+        result = confinement.paths(result["SecurityOpt"])
+    return result
+
+
+def _profile(path: str) -> str:
+    """The profile's absolute path, once it proves to be a readable JSON document."""
+    from estiva import fastjson, files
+
+    try:
+        data = files.read_bounded(path, values.MAX_FILE)
+    except OSError as error:
+        raise NotFound(f"opening seccomp profile ({path}) failed: {reason(error)}") from None
+    fastjson.loads(data, what=f"seccomp profile {path}")
+    return os.path.abspath(path)
+
+
+def translate(options: Options) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(Config, HostConfig) of the options and arguments of `run` or `create`. Raises EstivaError."""
+    translator = _Translator(options)
+    translator.refuse()
+    translator.identity()
+    translator.limits()
+    translator.devices()
+    translator.files()
+    translator.network()
+    translator.isolation()
+    if translator.limited:
+        from estiva.cli.options import limits
+
+        limits.warn(translator.host)
+    return translator.config, translator.host

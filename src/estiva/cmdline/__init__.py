@@ -1,0 +1,1 @@
+"""What both command lines share: the parser of words, and how a program begins and ends."""

@@ -1,0 +1,147 @@
+"""What a container changed on its filesystem: diff, commit, export, size. Works for running and stopped
+ones.
+"""
+
+from __future__ import annotations
+
+import os
+
+from estiva import fastjson
+from estiva.engine.state import lookup
+from estiva.files import Lock
+from estiva.runtime import state
+from estiva.runtime.cgroup import Cgroup
+from estiva.timestamps import rfc3339
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import IO, Any
+
+    from estiva.engine import Engine
+    from estiva.store.snapshots import Snapshot
+
+
+def snapshot(engine: Engine, record: dict[str, Any]) -> Snapshot:
+    """The container's read-write layer over its image's layers."""
+    image = engine.store.images.resolve(record["Image"])
+    return engine.store.snapshots.prepare(image.diff_ids, engine.paths.container(record["Id"]))
+
+
+def diff(engine: Engine, ref: str) -> list[tuple[str, str]]:
+    """[("A"|"C"|"D", "/path")] against the image, sorted by path."""
+    return snapshot(engine, lookup.resolve(engine, ref)).changes()
+
+
+def size(engine: Engine, record: dict[str, Any]) -> int:
+    """Bytes in the read-write layer; 0 when the container is removed at this moment."""
+    try:
+        return snapshot(engine, record).size()
+    except FileNotFoundError:
+        return 0
+
+
+class Paused:
+    """Holds a running container still while its files are read, one such reader at a time.
+
+    The lock tells a reader at work from one that was killed: then a sweep lets the container go on.
+    """
+
+    def __init__(self, engine: Engine, record: dict[str, Any], wanted: bool) -> None:
+        still = record["State"]["Running"] and not record["State"]["Paused"] and wanted
+        self.cgroup = Cgroup.open(lookup.running_state(engine, record["Id"])["cgroup"]) if still else None
+        self.lock = Lock(lock_path(engine, record["Id"]))
+
+    def __enter__(self) -> None:
+        if self.cgroup is not None:
+            try:
+                self.lock.__enter__()
+            except FileNotFoundError:
+                self.cgroup = None  # it has ended just now, and is as still as can be
+                return
+            self.cgroup.freeze()
+
+    def __exit__(self, *exception: object) -> None:
+        if self.cgroup is not None:
+            self.cgroup.thaw()
+            self.lock.__exit__(None, None, None)
+
+
+def lock_path(engine: Engine, container_id: str) -> str:
+    return engine.paths.run_container(container_id) + "/still"
+
+
+def let_go(engine: Engine) -> Iterator[str]:
+    """Let containers go on that a killed reader left frozen; which, in words."""
+    for container_id in os.listdir(engine.paths.run_containers):
+        live = state.read(engine.paths.run_container(container_id))
+        if live is None or live.get("paused") or not Cgroup.open(live["cgroup"]).frozen():
+            continue
+        try:
+            with Lock(lock_path(engine, container_id), blocking=False):
+                Cgroup.open(live["cgroup"]).thaw()
+        except (BlockingIOError, FileNotFoundError):
+            continue  # somebody reads it now, or it has ended
+        yield f"container {container_id[:12]}, frozen by a commit that was killed: goes on"
+
+
+def commit(
+    engine: Engine,
+    ref: str,
+    reference: str | None = None,
+    *,
+    author: str = "",
+    message: str = "",
+    changes: list[str] | None = None,
+    pause: bool = True,
+) -> str:
+    """A new image out of a container's read-write layer; its id. `changes` are Dockerfile instructions."""
+    from estiva.oci.reference import Reference
+
+    name = str(Reference.parse(reference)) if reference else None
+    record = lookup.resolve(engine, ref)
+    base = engine.store.images.resolve(record["Image"])
+    config: dict[str, Any] = fastjson.loads(fastjson.dumps(base.config))
+    kept = (
+        "Env",
+        "Cmd",
+        "Entrypoint",
+        "WorkingDir",
+        "User",
+        "Labels",
+        "ExposedPorts",
+        "Volumes",
+        "StopSignal",
+    )
+    ran = record["Config"]
+    config["config"] = {**(config.get("config") or {}), **{key: ran[key] for key in kept if ran.get(key)}}
+    config["created"] = rfc3339()
+    if author:
+        config["author"] = author
+    command = " ".join([record["Path"], *record["Args"]])
+    config.setdefault("history", []).append(
+        {"created": config["created"], "created_by": command, "author": author, "comment": message}
+    )
+    from estiva.builder.frontend.changes import apply_changes
+
+    config = apply_changes(config, changes or [])  # may raise, before a layer is made for nothing
+    with engine.store.writing():
+        with Paused(engine, record, pause):
+            layer = snapshot(engine, record).commit()
+        config["rootfs"]["diff_ids"] = [*base.diff_ids, layer.diff_id]
+        image = engine.store.images.add(fastjson.dumps(config).encode())
+        if name:
+            engine.store.images.tag(image.id, name)
+    return image.id
+
+
+def export(engine: Engine, ref: str, out: IO[bytes]) -> None:
+    """The container's whole filesystem as a tar stream."""
+    from estiva.store.layers.pack import write_tree
+
+    record = lookup.resolve(engine, ref)
+    rootfs = snapshot(engine, record).mount(readonly=True)
+    try:
+        write_tree(rootfs, out)
+    finally:
+        os.close(rootfs)

@@ -1,0 +1,209 @@
+"""The verbs that end, halt and remove containers: stop, kill, wait, remove, pause, unpause, restart.
+
+Others may start the container again meanwhile. So what is meant for one run goes by its run state, as it was
+read at first: nothing that is said or done here is about a run that began later.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+import time
+
+from estiva import fastjson
+from estiva.engine.state import locks, teardown
+from estiva.engine.state import names as naming
+from estiva.engine.state.lookup import LOOK_AGAIN, resolve, resolve_if_there, running_state
+from estiva.errors import Conflict, EstivaError, NotFound
+from estiva.linux import process, signals
+from estiva.runtime import state
+from estiva.runtime.cgroup import Cgroup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.engine import Engine
+
+
+STOP_TIMEOUT = 10  # seconds, as Docker
+
+
+def send(live: dict[str, Any], number: int) -> None:
+    """Signal a container's init, never a process that only has its pid. Fine if it has ended."""
+    try:
+        pidfd = process.pidfd_open(live["pid"])
+    except ProcessLookupError:
+        return
+    try:
+        if state.alive(live["pid"], live["start_time"]):
+            process.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(pidfd)
+
+
+def kill(engine: Engine, ref: str, signal: str = "KILL") -> None:
+    """Send a signal to the main process. Raises Conflict when it isn't running."""
+    number = signals.number(signal)
+    live = running_state(engine, ref)
+    send(live, number)
+    if number == _signal.SIGKILL or live.get("paused"):
+        thaw(engine, live)
+
+
+def thaw(engine: Engine, live: dict[str, Any]) -> None:
+    """What is frozen can't die: not by `pause` only, but also by a commit that was killed."""
+    if live.get("paused"):
+        mark(engine, live, False)
+    cgroup = Cgroup.open(live["cgroup"])
+    if not cgroup.frozen():
+        return
+    try:
+        cgroup.thaw()
+    except EstivaError:
+        if cgroup.exists():
+            raise  # else it has ended by itself meanwhile
+
+
+def mark(engine: Engine, live: dict[str, Any], paused: bool) -> None:
+    """Write into the run state whether it is paused; nothing if the run is over, and its folder gone."""
+    try:
+        folder = os.open(engine.paths.run_container(live["id"]), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        # by the fd, since a later run has another folder of the same name
+        here = f"/proc/self/fd/{folder}"
+        now = state.read(here)
+        if now is not None and state.same_run(now, live):
+            state.write(here, {**now, "paused": paused})
+    except FileNotFoundError:
+        pass
+    finally:
+        os.close(folder)
+
+
+def stop(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | None = None) -> None:
+    """Ask the main process to end, kill it after `timeout` seconds (negative: never). Fine if it doesn't
+    run.
+    """
+    record = resolve(engine, ref)
+    if not record["State"]["Running"]:
+        return
+    try:
+        live = running_state(engine, record["Id"])
+    except (Conflict, NotFound):
+        return  # it has ended meanwhile
+    config = record["Config"]
+    number = signals.number(signal or config.get("StopSignal") or "TERM")
+    if timeout is None:
+        timeout = config.get("StopTimeout")
+    if timeout is None:
+        timeout = STOP_TIMEOUT
+    thaw(engine, live)
+    send(live, number)
+    deadline = time.monotonic() + timeout
+    pause = 0.005
+    while locks.runs(engine.paths, live):
+        if timeout >= 0 and time.monotonic() >= deadline:
+            send(live, _signal.SIGKILL)
+            locks.await_end(engine.paths, record["Id"], live)
+            break
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.05)
+    resolve_if_there(engine, record["Id"])
+
+
+def wait(engine: Engine, ref: str) -> int:
+    """Block until the container ends; its exit status, also of one that is removed then."""
+    record = resolve(engine, ref)
+    status = None
+    if record["State"]["Running"]:
+        status = locks.await_end(engine.paths, record["Id"])
+    ended = resolve_if_there(engine, record["Id"])
+    return int(ended["State"]["ExitCode"]) if ended else status or 0
+
+
+def remove(engine: Engine, ref: str, *, force: bool = False, volumes: bool = False) -> str:
+    """Remove a stopped container (with `force` a running one); its id. Raises Conflict."""
+    record = resolve(engine, ref)
+    container_id: str = record["Id"]
+    while True:
+        try:
+            lock = locks.take(engine.paths, container_id)
+            break
+        except BlockingIOError:
+            if record["State"]["Running"] and not force:
+                raise Conflict(
+                    f"container {ref} is {record['State']['Status']}",
+                    hint="stop it first, or remove it with --force",
+                ) from None
+        live = state.read(engine.paths.run_container(container_id))
+        if live is not None:
+            send(live, _signal.SIGKILL)
+            thaw(engine, live)
+            locks.await_end(engine.paths, container_id, live)
+        else:  # it is being made, started or removed, or has ended just now
+            time.sleep(LOOK_AGAIN)
+        now = resolve_if_there(engine, container_id)
+        if now is None:
+            return container_id  # it was a --rm one
+        record = now
+    try:
+        teardown.forget(engine.paths, engine.db, container_id, volumes=volumes)
+        locks.leave(engine.paths, container_id)
+    finally:
+        os.close(lock)
+    return container_id
+
+
+def pause(engine: Engine, ref: str) -> None:
+    """Freeze every process of a running container."""
+    live = running_state(engine, ref)
+    if live.get("paused"):
+        raise Conflict(f"container {ref} is already paused", hint=f"`estiva unpause {ref}` lets it go on")
+    Cgroup.open(live["cgroup"]).freeze()
+    mark(engine, live, True)
+
+
+def unpause(engine: Engine, ref: str) -> None:
+    """Let a paused container go on."""
+    live = running_state(engine, ref)
+    if not live.get("paused") and not Cgroup.open(live["cgroup"]).frozen():
+        raise Conflict(f"container {ref} is not paused")
+    thaw(engine, live)
+
+
+def restart(engine: Engine, ref: str, timeout: int | None = None) -> None:
+    """Stop, then start."""
+    from estiva.engine.containers import start
+
+    stop(engine, ref, timeout=timeout)
+    start.start(engine, ref)
+
+
+def rename(engine: Engine, ref: str, name: str) -> None:
+    """Give a container another name. Raises Conflict when it is taken."""
+    from estiva.engine.state import names
+
+    record = resolve(engine, ref)
+    new = names.check(name)
+    with engine.db.write() as transaction:
+        taken = transaction.execute("SELECT id FROM containers WHERE name = ?", (new,)).fetchone()
+        if taken:
+            raise Conflict(f'the name "{new}" is in use by container {taken[0][:12]}')
+        text = transaction.execute("SELECT record FROM containers WHERE id = ?", (record["Id"],)).fetchone()
+        if text is None:
+            raise NotFound(f"no such container: {ref}")
+        stored = fastjson.loads(text[0])
+        old = stored["Name"].removeprefix("/")
+        stored["Name"] = "/" + new
+        transaction.execute(
+            "UPDATE containers SET name = ?, record = ? WHERE id = ?",
+            (new, fastjson.dumps(stored), record["Id"]),
+        )
+    if record["State"]["Running"]:
+        naming.unlink_name(engine.paths.run_root, old, record["Id"])
+        naming.link_name(engine.paths.run_root, new, record["Id"])

@@ -1,0 +1,180 @@
+"""Files into and out of a running container, by fd through its init's root, never by a path of its making
+(K1).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from estiva.engine.mounts.volume_copy import copy_node, copy_tree
+from estiva.engine.state import lookup
+from estiva.errors import InvalidInput, NotFound
+from estiva.files import write_all
+from estiva.linux import fs
+
+if TYPE_CHECKING:
+    from estiva.engine import Engine
+
+
+def root_of(engine: Engine, ref: str) -> int:
+    """An fd of a running container's root folder; openat2 keeps all below it."""
+    live = lookup.running_state(engine, ref)
+    return os.open(f"/proc/{live['pid']}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def put(engine: Engine, ref: str, source: str | os.PathLike[str] | bytes, path: str, mode: int) -> None:
+    """Write bytes, or copy a file or folder of the host, to `path`; missing parents are made.
+
+    Raises NotFound for a missing source, InvalidInput where a folder is in the way.
+    """
+    if not path.startswith("/") or path.endswith("/"):
+        raise InvalidInput(f"the place {path} must be an absolute path of a file or folder")
+    live = lookup.running_state(engine, ref)
+    owner = (live["root"][0], live["root"][1]) if live.get("root") else None
+    root = os.open(f"/proc/{live['pid']}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with Mapped(owner):
+            folder, _, name = os.path.normpath(path).rpartition("/")
+            parent = fs.mkdir_in_root(root, folder or "/", 0o755, *(owner or (0, 0)))
+            try:
+                place(parent, name, source, path, mode, owner)
+            finally:
+                os.close(parent)
+    finally:
+        os.close(root)
+
+
+class Mapped:
+    """In a user namespace the host's root has no id to make files by: this thread has those of the
+    container's root meanwhile.
+    """
+
+    def __init__(self, owner: tuple[int, int] | None) -> None:
+        self.owner = owner
+
+    def __enter__(self) -> None:
+        if self.owner is not None:
+            from estiva.linux import fsid, process
+
+            self.dumpable = process.dumpable() == 1
+            fsid.take(*self.owner)
+
+    def __exit__(self, *exception: object) -> None:
+        if self.owner is not None:
+            from estiva.linux import fsid, process
+
+            fsid.take(os.geteuid(), os.getegid())
+            if self.dumpable:
+                process.set_dumpable(True)
+
+
+def place(
+    parent: int,
+    name: str,
+    source: str | os.PathLike[str] | bytes,
+    path: str,
+    mode: int,
+    owner: tuple[int, int] | None = None,
+) -> None:
+    if not isinstance(source, bytes):
+        try:
+            status = os.lstat(source)
+        except FileNotFoundError:
+            raise NotFound(f"no such file: {os.fspath(source)}") from None
+        if not (stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+            raise InvalidInput(f"{os.fspath(source)} is neither a file nor a folder")
+        if stat.S_ISDIR(status.st_mode):
+            try:
+                os.mkdir(name, 0o755, dir_fd=parent)
+            except FileExistsError:
+                pass
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            outer = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                inner = os.open(name, flags, dir_fd=parent)
+                try:
+                    copy_tree(outer, inner, special=False, owner=owner)
+                finally:
+                    os.close(inner)
+            finally:
+                os.close(outer)
+            return
+    try:
+        os.unlink(name, dir_fd=parent)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno == errno.EISDIR:
+            raise InvalidInput(f"{path} is a folder in the container") from None
+        raise
+    if isinstance(source, bytes):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(name, flags, 0o600, dir_fd=parent)
+        try:
+            write_all(fd, source)
+            os.fchmod(fd, mode)
+        finally:
+            os.close(fd)
+        return
+    directory, base = os.path.split(os.path.abspath(os.fspath(source)))
+    outer = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        copy_node(outer, parent, base, status, name, owner)
+    finally:
+        os.close(outer)
+
+
+def get(engine: Engine, ref: str, path: str, target: str | os.PathLike[str] | None) -> bytes:
+    """The bytes of a file in the container, or a copy of a file or folder at `target`. Raises NotFound."""
+    root = root_of(engine, ref)
+    try:
+        try:
+            found = fs.open_in_root(root, path, os.O_PATH)
+        except OSError as error:
+            raise NotFound(f"{path} in the container: {(error.strerror or '').lower()}") from None
+        try:
+            kind = os.fstat(found).st_mode
+            if target is not None and stat.S_ISDIR(kind):
+                copy_out_folder(found, os.fspath(target))
+                return b""
+            if not stat.S_ISREG(kind):
+                raise InvalidInput(f"{path} is not a file", hint="give a target to copy a folder")
+            return copy_out_file(found, None if target is None else os.fspath(target))
+        finally:
+            os.close(found)
+    finally:
+        os.close(root)
+
+
+def copy_out_folder(found: int, target: str) -> None:
+    os.makedirs(target, exist_ok=True)
+    inner = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        outer = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            copy_tree(inner, outer, special=False)
+        finally:
+            os.close(outer)
+    finally:
+        os.close(inner)
+
+
+def copy_out_file(found: int, target: str | None) -> bytes:
+    """The file's bytes, or b"" when they went to `target`; its mode goes along without setuid and setgid."""
+    reader = fs.reopen_regular(found)
+    try:
+        if target is None:
+            return b"".join(iter(lambda: os.read(reader, 1 << 20), b""))
+        writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        try:
+            while chunk := os.read(reader, 1 << 20):
+                write_all(writer, chunk)
+            os.fchmod(writer, stat.S_IMODE(os.fstat(reader).st_mode) & 0o777)
+        finally:
+            os.close(writer)
+    finally:
+        os.close(reader)
+    return b""

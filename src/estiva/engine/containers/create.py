@@ -1,0 +1,194 @@
+"""TODO docstring."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from estiva import fastjson
+from estiva.engine.images.find import find_image
+from estiva.engine.mounts import points as mount_points
+from estiva.engine.spec import oci_config
+from estiva.engine.state import locks, names, record, teardown
+from estiva.errors import Conflict, EngineError, EstivaError, NotFound, Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.engine import Engine
+    from estiva.engine.images.find import Progress
+    from estiva.store.database import Transaction
+    from estiva.store.images import Image
+
+
+ATTEMPTS = 8  # invented names
+
+
+def create(
+    engine: Engine,
+    config: dict[str, Any],
+    host_config: dict[str, Any],
+    *,
+    name: str | None = None,
+    pull: str = "missing",
+    platform: str | None = None,
+    progress: Progress = None,
+    cidfile: str = "",
+) -> dict[str, Any]:
+    """Make a container that does not run yet; its record. Raises for a bad option, image, name or mount."""
+    if not cidfile:
+        return prepare(engine, config, host_config, name, pull, platform, progress, "created")[0]
+    from estiva.cli.container.cidfile import CidFile
+
+    with CidFile(cidfile) as file:
+        made = prepare(engine, config, host_config, name, pull, platform, progress, "created")[0]
+        try:
+            file.write(made["Id"])
+        except BaseException:
+            teardown.forget(engine.paths, engine.db, made["Id"])
+            raise
+    return made
+
+
+def prepare(
+    engine: Engine,
+    config: dict[str, Any],
+    host_config: dict[str, Any],
+    name: str | None,
+    pull: str,
+    platform: str | None,
+    progress: Progress,
+    status: str,
+) -> tuple[dict[str, Any], Image, int, str]:
+    """(record, image, lock or -1, address or ""): the container as a row, with its folder. Undone on
+    error.
+    """
+    if os.geteuid():
+        raise Unsupported("containers can only be run by root, yet", hint="use sudo")
+    name = names.check(name) if name else None
+    if platform:
+        from estiva.oci.platform import Platform
+
+        Platform.parse(platform)
+    host_config.setdefault("NetworkMode", "bridge")
+    if host_config["NetworkMode"] == "default":
+        host_config["NetworkMode"] = "bridge"
+    if oci_config.special(host_config):
+        from estiva.engine.spec import namespaces
+
+        namespaces.settle(engine, config, host_config, starts=status == "running")
+    image = find_image(engine, config["Image"], pull, platform, progress)
+    config = record.merge(config, image.config)
+    container_id = os.urandom(32).hex()
+    made = record.new(container_id, name or "", image, config, host_config, [])
+    oci_config.make(made, [], {})  # every option is checked before anything is written
+    if host_config.get("PortBindings"):
+        from estiva.engine.spec import ports
+
+        ports.wanted(config, host_config)
+    if name and (config.get("Volumes") or host_config.get("Binds") or host_config.get("Mounts")):
+        refuse_taken(engine, name)
+    points = made["Mounts"] = mount_points.plan(config, host_config, engine.store.volumes)
+    lock = -1
+    try:
+        lock = locks.take(engine.paths, container_id, new=True)
+        directory = engine.paths.container(container_id)
+        os.mkdir(directory, 0o700)
+        engine.store.snapshots.prepare(image.diff_ids, directory)
+        address = insert(engine, made, name, status)
+        fill_volumes(engine, made, image)
+    except BaseException as error:
+        try:
+            mount_points.undo(points, engine.store.volumes)
+            teardown.forget(engine.paths, engine.db, container_id)
+        except (OSError, EstivaError):
+            pass  # the first error is the one to tell; a sweep finds what is left
+        locks.leave(engine.paths, container_id)
+        if lock >= 0:
+            os.close(lock)
+        # until the row is there, another may remove the image and its layers with it
+        if isinstance(error, (OSError, EstivaError)) and engine.store.images.find(image.id) is None:
+            raise removed(made) from None
+        raise
+    if status != "running":
+        locks.leave(engine.paths, container_id)
+        os.close(lock)
+        lock = -1
+    return made, image, lock, address
+
+
+def insert(engine: Engine, made: dict[str, Any], name: str | None, status: str) -> str:
+    """Write the row, with a name that nobody has, and take an address if it starts now on the bridge."""
+    for attempt in range(ATTEMPTS):
+        chosen = name or names.invent(attempt)
+        with engine.db.write() as transaction:
+            taken = transaction.execute(
+                "SELECT id, status FROM containers WHERE name = ?", (chosen,)
+            ).fetchone()
+            if not taken:
+                return write_row(transaction, made, chosen, status)
+        # a container whose monitor was killed may be a --rm one, and give the name back
+        dead = taken[1] == "running" and teardown.reconcile_if_dead(engine.paths, engine.db, taken[0])
+        if name is not None and (attempt > 0 or not dead):
+            raise in_use(chosen, taken[0])
+    raise EngineError("no free name was found", hint="give one with --name")
+
+
+def in_use(name: str, container_id: str) -> Conflict:
+    return Conflict(
+        f'the name "{name}" is in use by container {container_id[:12]}',
+        hint=f"`estiva rm {name}` removes it, `estiva rename` frees the name",
+    )
+
+
+def refuse_taken(engine: Engine, name: str) -> None:
+    """Raise Conflict while no volume has been made yet; `insert` is what decides."""
+    for container_id, status in engine.db.read("SELECT id, status FROM containers WHERE name = ?", (name,)):
+        if status != "running" or locks.held(engine.paths, container_id):
+            raise in_use(name, container_id)
+
+
+def write_row(transaction: Transaction, made: dict[str, Any], name: str, status: str) -> str:
+    """The rows of a container; its address, if it gets one."""
+    made["Name"] = "/" + name
+    if not transaction.execute("SELECT 1 FROM images WHERE id = ?", (made["Image"],)).fetchone():
+        raise removed(made)
+    if "UsernsMode" in made["HostConfig"]:
+        from estiva.engine.spec import userns
+
+        if userns.wants_range(made["HostConfig"]):
+            userns.allocate(transaction, made)
+    transaction.execute(
+        "INSERT INTO containers (id, name, image, status, created, record) VALUES (?, ?, ?, ?, ?, ?)",
+        (made["Id"], name, made["Image"], status, time.time(), fastjson.dumps(made)),
+    )
+    for point in made["Mounts"]:
+        if point["Type"] == "volume":
+            transaction.execute(
+                "INSERT OR IGNORE INTO container_volumes VALUES (?, ?)", (made["Id"], point["Name"])
+            )
+    if status == "running" and made["HostConfig"]["NetworkMode"] == "bridge":
+        from estiva.network import ipam
+
+        return ipam.reserve_in(transaction, made["Id"])
+    return ""
+
+
+def removed(made: dict[str, Any]) -> NotFound:
+    return NotFound(f"image {made['Config']['Image']} was removed just now")
+
+
+def fill_volumes(engine: Engine, made: dict[str, Any], image: Image) -> None:
+    """Copy what the image has at a new volume's place into it, as Docker does."""
+    fresh = [point for point in made["Mounts"] if point.pop("New", False)]
+    if not fresh:
+        return
+    from estiva.engine.mounts.volume_copy import copy_up
+
+    rootfs = engine.store.snapshots.view(image.diff_ids)
+    try:
+        for point in fresh:
+            copy_up(rootfs, point["Destination"], point["Source"])
+    finally:
+        os.close(rootfs)

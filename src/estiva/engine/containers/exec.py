@@ -1,0 +1,188 @@
+"""`exec`: one more process in a running container.
+
+The command line finds the container by run/names and run/containers alone (no database) and is itself the
+parent of
+the process; a Python program has the spawner fork one. Both copy the streams through pipes: no fd of the
+caller's
+enters the container.
+"""
+
+from __future__ import annotations
+
+import os
+
+from estiva.engine.monitor.exec_session import Session, become
+from estiva.engine.state import locks
+from estiva.engine.state.record import merge_env
+from estiva.errors import Conflict, InvalidInput
+from estiva.runtime import state
+from estiva.runtime.security import capabilities
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.engine import Engine
+    from estiva.engine.launch.launch import Launched
+
+
+def running(engine: Engine, ref: str) -> dict[str, Any]:
+    """The run state of a running container, by name, id or its beginning. Raises NotFound, Conflict."""
+    paths = engine.paths
+    found = None
+    if "/" not in ref and ref not in (".", ".."):
+        try:
+            found = state.read(paths.run_container(os.readlink(f"{paths.run_names}/{ref}")))
+        except OSError:
+            if len(ref) == 64:
+                found = state.read(paths.run_container(ref))
+    if found is None or not locks.held(paths, found["id"]):
+        from estiva.engine.state import lookup
+
+        record = lookup.resolve(engine, ref)
+        found = state.read(paths.run_container(record["Id"]))
+        if found is None or not locks.held(paths, record["Id"]):
+            raise Conflict(f"container {ref} is not running", hint=f"`estiva start {ref}` starts it")
+    if found.get("paused"):
+        raise Conflict(f"container {ref} is paused", hint=f"`estiva unpause {ref}` lets it go on")
+    return found
+
+
+def make_process(
+    target: dict[str, Any],
+    argv: list[str],
+    env: list[str],
+    user: str,
+    workdir: str,
+    tty: bool,
+    privileged: bool,
+) -> dict[str, Any]:
+    """The OCI process of an exec: the container's own with what was asked changed."""
+    if not argv:
+        raise InvalidInput("exec needs a command", hint="estiva exec CONTAINER COMMAND [ARG...]")
+    process: dict[str, Any] = dict(target["process"])
+    variables = [v for v in process["env"] if tty or not v.startswith("TERM=")]
+    if user:
+        process["user"] = {"username": user}
+        variables = [v for v in variables if not v.startswith("HOME=")]
+    process.update(
+        args=argv, terminal=tty, env=merge_env([*variables, *(["TERM=xterm"] if tty else [])], env)
+    )
+    process.pop("consoleSize", None)
+    if workdir:
+        if not workdir.startswith("/"):
+            raise InvalidInput(f"the working directory {workdir} must be absolute")
+        process["cwd"] = workdir
+    if privileged:
+        everything = capabilities.capabilities([], [], True)
+        process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), everything)
+    return process
+
+
+def plan(
+    engine: Engine,
+    ref: str,
+    argv: list[str],
+    *,
+    env: list[str],
+    user: str = "",
+    workdir: str = "",
+    tty: bool = False,
+    stdin: bool = False,
+    privileged: bool = False,
+) -> dict[str, Any]:
+    """All that the parent of the process needs, as JSON-able data."""
+    target = running(engine, ref)
+    process = make_process(target, argv, env, user, workdir, tty, privileged)
+    return {
+        "pid": target["pid"],
+        "start_time": target["start_time"],
+        "id": target["id"],
+        "cgroup": target["cgroup"],
+        "config": {"process": process},
+        "seccomp": None if privileged else target["seccomp"],
+        "cache": engine.paths.cache,
+        "stdin": stdin,
+        "root": target.get("root"),
+    }
+
+
+def execute(
+    engine: Engine,
+    ref: str,
+    argv: list[str],
+    *,
+    env: list[str] | None = None,
+    user: str = "",
+    workdir: str = "",
+    tty: bool = False,
+    stdin: bool = False,
+    detach: bool = False,
+    privileged: bool = False,
+) -> int:
+    """`estiva exec`: the command's exit status (0 at once when detached). Raises CommandNotFound and
+    others.
+    """
+    if tty and stdin and not detach and not os.isatty(0):
+        raise InvalidInput("the input device is not a tty", hint="leave out -t when input comes from a pipe")
+    wanted = plan(
+        engine,
+        ref,
+        argv,
+        env=env or [],
+        user=user,
+        workdir=workdir,
+        tty=tty,
+        stdin=stdin,
+        privileged=privileged,
+    )
+    bounding = (wanted["config"]["process"].get("capabilities") or {}).get("bounding") or ()
+    if engine.direct and "CAP_SYS_PTRACE" in bounding:
+        from estiva.runtime.launch import sealed_exe
+
+        sealed_exe.ensure()
+    if detach:
+        launch(engine, wanted, (-1, -1, -1)).started()
+        return 0
+    from estiva.linux import tty as terminals
+
+    terminal = tty and os.isatty(1)
+    if terminal:
+        size = dict(zip(("height", "width"), terminals.window_size(1), strict=True))
+        wanted["config"]["process"]["consoleSize"] = size
+    session = Session(wanted, (0 if stdin else -1, 1, 2))
+    # before the command can write, as in cli/container/foreground.py
+    saved = terminals.raw(0) if tty and stdin else None
+    try:
+        session.start()
+        if terminal:
+            import _signal
+
+            _signal.signal(
+                _signal.SIGWINCH,
+                lambda _n, _frame: terminals.set_window_size(session.init.console, *terminals.window_size(1)),
+            )
+        return session.run()
+    finally:
+        if saved is not None:
+            terminals.restore(0, saved)
+
+
+def launch(engine: Engine, wanted: dict[str, Any], stdio: tuple[int, int, int]) -> Launched:
+    """Have another process be the parent: a fork of ours, or of the spawner."""
+    from estiva.engine.launch.launch import Launched
+    from estiva.engine.monitor.protocol import pair, single_threaded
+
+    ours, theirs = pair()
+    try:
+        if not (engine.direct and single_threaded()):
+            from estiva.engine.launch import spawner
+
+            spawner.request({"kind": "exec", "plan": wanted}, [theirs.fileno(), -1, *stdio])
+        elif os.fork() == 0:
+            ours.close()
+            os.setsid()
+            become(wanted, theirs, stdio)
+    finally:
+        theirs.close()
+    return Launched(ours)

@@ -1,0 +1,63 @@
+"""TODO docstring."""
+
+from __future__ import annotations
+
+from estiva.engine.state.lookup import resolve, running_state
+from estiva.errors import InvalidInput
+from estiva.runtime.cgroup import Cgroup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.engine import Engine
+
+
+def inspect(engine: Engine, ref: str) -> dict[str, Any]:
+    """All that is known of a container, in Docker's shape."""
+    record = resolve(engine, ref)
+    directory = engine.paths.container(record["Id"])
+    from estiva.engine.state.record import complete
+
+    record.setdefault("Driver", "overlay2")
+    record["LogPath"] = directory + "/log.json"
+    record["HostnamePath"] = directory + "/hostname"
+    record["HostsPath"] = directory + "/hosts"
+    record["ResolvConfPath"] = directory + "/resolv.conf"
+    complete(record)
+    record["GraphDriver"] = {
+        "Name": "overlay2",
+        "Data": {"UpperDir": directory + "/upper", "WorkDir": directory + "/work"},
+    }
+    return record
+
+
+def top(engine: Engine, ref: str, args: list[str]) -> tuple[list[str], list[list[str]]]:
+    """(titles, rows) of the container's processes, as ps on the host shows them. Raises InvalidInput."""
+    import subprocess
+
+    live = running_state(engine, ref)
+    pids = Cgroup.open(live["cgroup"]).processes()
+    # only the host's ps, only on these pids, never through a shell
+    command = ["ps", *(args or ["-ef"])]
+    shown = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    lines = shown.stdout.splitlines()
+    if shown.returncode != 0 or not lines or "PID" not in lines[0].split():
+        raise InvalidInput(
+            f"ps {' '.join(args)} shows no PID column", hint="give ps options such as -ef or aux"
+        )
+    titles = lines[0].split()
+    column = titles.index("PID")
+    wanted = {str(pid) for pid in pids}
+    rows = [line.split(None, len(titles) - 1) for line in lines[1:]]
+    return titles, [row for row in rows if len(row) > column and row[column] in wanted]
+
+
+def port(engine: Engine, ref: str) -> list[tuple[str, str]]:
+    """[("80/tcp", "0.0.0.0:8080")] of a running container."""
+    record = resolve(engine, ref)
+    return [
+        (key, f"{binding['HostIp']}:{binding['HostPort']}")
+        for key, bindings in (record["NetworkSettings"].get("Ports") or {}).items()
+        for binding in bindings
+    ]

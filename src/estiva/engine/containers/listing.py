@@ -1,0 +1,67 @@
+"""TODO docstring."""
+
+from __future__ import annotations
+
+from estiva.engine.state.lookup import ROWS, load, settled
+from estiva.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.engine import Engine
+
+
+def listing(
+    engine: Engine, *, all: bool = False, filters: dict[str, list[str]] | None = None
+) -> list[dict[str, Any]]:
+    """The rows of `ps`, newest first. `filters`: id, name, label, status, ancestor, exited, volume,
+    network.
+    """
+    rows = []
+    for row in engine.db.read(f"{ROWS} ORDER BY created DESC"):
+        container_id, status, text = settled(engine, *row)
+        if not status:
+            continue
+        record = load(engine, container_id, status, text)
+        if not all and not record["State"]["Running"] and "status" not in (filters or {}):
+            continue
+        if matches(record, filters or {}):
+            rows.append(record)
+    return rows
+
+
+def matches(record: dict[str, Any], filters: dict[str, list[str]]) -> bool:
+    labels = record["Config"].get("Labels") or {}
+    for key, values in filters.items():
+        if key == "id":
+            fits = any(record["Id"].startswith(value) for value in values)
+        elif key == "name":
+            fits = any(value.removeprefix("/") in record["Name"] for value in values)
+        elif key == "status":
+            fits = record["State"]["Status"] in values
+        elif key == "label":
+            pairs = [value.partition("=") for value in values]
+            fits = all(k in labels and (not sep or labels[k] == v) for k, sep, v in pairs)
+        elif key == "ancestor":
+            image = record["Config"]["Image"]
+            digest = record["Image"].partition(":")[2]
+            fits = any(
+                value in (image, record["Image"]) or image == f"{value}:latest" or digest.startswith(value)
+                for value in values
+            )
+        elif key == "exited":
+            fits = not record["State"]["Running"] and str(record["State"]["ExitCode"]) in values
+        elif key == "volume":
+            fits = any(
+                v in (m.get("Name"), m["Source"], m["Destination"]) for m in record["Mounts"] for v in values
+            )
+        elif key == "network":
+            fits = record["HostConfig"]["NetworkMode"] in values
+        else:
+            raise InvalidInput(
+                f"invalid filter: {key}", hint="id, name, label, status, ancestor, exited, volume"
+            )
+        if not fits:
+            return False
+    return True

@@ -1,0 +1,227 @@
+"""What killed processes left behind: found, ended, removed (`system check`, `system prune`).
+
+    frozen       by a commit that was killed: let go on
+    containers   a row that says "running" while nobody holds its lock: processes killed, row settled
+    run folders  without a holder: of a build's step, or of a container that was being made or removed
+    folders      of containers without a row
+    names        links to containers that do not run
+    network      addresses, published ports and veths of containers that do not run
+    cgroups      with processes of ours whose run folder has vanished; empty ones
+    builds       scratch directories and secrets
+    the store    store/upkeep/leftovers.py
+
+Each is told by a lock that its maker holds from before it exists (engine/state/teardown.py): nothing has to
+grow old first, and nobody who is at work loses anything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from estiva import fastjson
+from estiva.engine.containers import changes, control, listing
+from estiva.engine.state import locks, names, teardown
+from estiva.errors import Conflict, EstivaError, NotFound
+from estiva.files import remove_tree
+
+if TYPE_CHECKING:
+    from estiva.engine import Engine
+
+
+def sweep(engine: Engine) -> tuple[list[str], list[str]]:
+    """End and remove what killed processes left behind: (what was done, what could not be done), in words."""
+    parts: tuple[Callable[[Engine], Iterator[str]], ...] = (
+        changes.let_go,
+        _running,
+        _run_folders,
+        _folders,
+        _names,
+        _network,
+        _cgroups,
+        _builds,
+        _store,
+    )
+    done: list[str] = []
+    failed: list[str] = []
+    engine.paths.prepare()
+    for part in parts:
+        try:
+            for line in part(engine):
+                done.append(line)
+        except (EstivaError, OSError) as error:
+            failed.append(f"sweeping {part.__name__.strip('_').replace('_', ' ')}: {error}")
+    return done, failed
+
+
+def _running(engine: Engine) -> Iterator[str]:
+    paths, db = engine.paths, engine.db
+    for container_id, name in db.read("SELECT id, name FROM containers WHERE status = 'running'"):
+        if not locks.held(paths, container_id) and teardown.reconcile(paths, db, container_id):
+            yield f"container {container_id[:12]} ({name}), whose monitor was killed: ended"
+
+
+def _run_folders(engine: Engine) -> Iterator[str]:
+    paths, db = engine.paths, engine.db
+    for container_id in os.listdir(paths.run_containers):
+        if container_id.startswith("."):  # life.leave
+            remove_tree(f"{paths.run_containers}/{container_id}")
+        elif not locks.held(paths, container_id) and teardown.reconcile(paths, db, container_id):
+            yield f"run folder of container {container_id[:12]}: removed"
+
+
+def _folders(engine: Engine) -> Iterator[str]:
+    """A container's folder comes after its lock and goes after its row, with the lock held."""
+    paths, db = engine.paths, engine.db
+    for container_id in os.listdir(paths.containers):
+        if locks.held(paths, container_id) or _row(engine, container_id):
+            continue
+        try:
+            lock = locks.take(paths, container_id)
+        except BlockingIOError:
+            continue
+        try:
+            there = os.path.lexists(paths.container(container_id))
+            if there and not _row(engine, container_id):
+                teardown.forget(paths, db, container_id)
+                yield f"folder of container {container_id[:12]}, which has no row: removed"
+            locks.leave(paths, container_id)
+        finally:
+            os.close(lock)
+
+
+def _row(engine: Engine, container_id: str) -> str:
+    """The status of a container's row, "" without one."""
+    rows = engine.db.read("SELECT status FROM containers WHERE id = ?", (container_id,))
+    return str(rows[0][0]) if rows else ""
+
+
+def _names(engine: Engine) -> Iterator[str]:
+    paths = engine.paths
+    for name in os.listdir(paths.run_names):
+        try:
+            target = os.readlink(f"{paths.run_names}/{name}")
+        except FileNotFoundError:
+            continue
+        if not locks.held(paths, target):
+            names.unlink_name(paths.run_root, name, target)
+            yield f"link of container name {name}: removed"
+
+
+def _network(engine: Engine) -> Iterator[str]:
+    """Whoever has an address holds the container's lock from before until after."""
+    paths, db = engine.paths, engine.db
+    if not db.read("SELECT 1 FROM meta WHERE key LIKE 'network.%' LIMIT 1"):
+        return  # never used
+    from estiva.network import bridge
+
+    found = bridge.sweep(
+        db, paths, lambda: [i for i in os.listdir(paths.run_containers) if locks.held(paths, i)]
+    )
+    for kind, what in (("leases", "addresses"), ("ports", "published ports"), ("veths", "veths")):
+        if found[kind]:
+            yield f"{found[kind]} {what} of containers that do not run: removed"
+
+
+def _cgroups(engine: Engine) -> Iterator[str]:
+    from estiva.runtime import cgroup
+
+    paths = engine.paths
+    above = cgroup.parent()
+    for name in cgroup.children(above):
+        if len(name) != 64 or locks.held(paths, name):
+            continue
+        group = cgroup.Cgroup.open(f"{above}/{name}")
+        if not any(_ours(engine, pid) for pid in group.processes()):
+            continue  # empty, or of another state root
+        try:
+            lock = locks.take(paths, name)
+        except BlockingIOError:
+            continue
+        try:
+            teardown.end(group)
+            locks.leave(paths, name)
+        finally:
+            os.close(lock)
+        yield f"processes of container {name[:12]}, which nobody watched: killed"
+    live = set(os.listdir(paths.run_containers))
+    for name in cgroup.sweep(above, live):
+        yield f"empty cgroup of container {name[:12]}: removed"
+
+
+def _ours(engine: Engine, pid: int) -> bool:
+    """Whether a process has a root filesystem with its read-write layer below our state root."""
+    root = engine.paths.root
+    for char, code in (("\\", "\\134"), (" ", "\\040"), ("\t", "\\011"), ("\n", "\\012"), (",", "\\054")):
+        root = root.replace(char, code)
+    try:
+        with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            # in a user namespace the source is the upper directory; runtime/rootfs/idmap.py
+            return any(f"upperdir={root}/" in line or f" overlay {root}/" in line for line in file)
+    except OSError:
+        return False
+
+
+def _builds(engine: Engine) -> Iterator[str]:
+    from estiva.builder.files import workspace
+
+    for path in workspace.sweep(engine.paths):
+        yield f"{path} of a build that was killed: removed"
+
+
+def _store(engine: Engine) -> Iterator[str]:
+    from estiva.store.upkeep import gc
+
+    yield from gc.sweep(engine.store)
+
+
+def check(engine: Engine) -> list[str]:
+    """What is wrong with the containers' state, in words; empty when all is well.
+
+    Others may be at work: what is found is looked at again, in the order that they go by.
+    """
+    problems = []
+    paths, db = engine.paths, engine.db
+    for container_id, status, text in db.read("SELECT id, status, record FROM containers"):
+        said = f"container {container_id[:12]}"
+        try:
+            record = fastjson.stored(text, what=f"the record of {said}")
+        except EstivaError as error:
+            problems.append(str(error))
+            continue
+        if not os.path.isdir(paths.container(container_id) + "/upper") and _row(engine, container_id):
+            problems.append(f"{said} has no read-write layer")
+        if status == "running" and _stale(engine, container_id):
+            problems.append(f"{said} is said to run but does not")
+        image = record["Image"]
+        lost = image and not db.read("SELECT 1 FROM images WHERE id = ?", (image,))
+        if lost and _row(engine, container_id):
+            problems.append(f"{said} has lost its image {image[:19]}")
+    for address, container_id in db.read("SELECT address, container FROM leases"):
+        if not locks.held(paths, container_id) and db.read(
+            "SELECT 1 FROM leases WHERE address = ?", (address,)
+        ):
+            problems.append(
+                f"address {address} is kept for container {container_id[:12]}, which does not run"
+            )
+    return problems
+
+
+def _stale(engine: Engine, container_id: str) -> bool:
+    """Whether nobody holds the lock of a container whose row says, also after that look, that it runs."""
+    return not locks.held(engine.paths, container_id) and _row(engine, container_id) == "running"
+
+
+def prune(engine: Engine, filters: dict[str, list[str]] | None = None) -> tuple[list[str], int]:
+    """Remove every stopped container: (ids, bytes freed)."""
+    removed, freed = [], 0
+    for record in listing.listing(engine, all=True, filters=filters):
+        if not record["State"]["Running"]:
+            size = changes.size(engine, record)
+            try:
+                removed.append(control.remove(engine, record["Id"]))
+            except (Conflict, NotFound):
+                continue  # somebody was faster
+            freed += size
+    return removed, freed

@@ -1,0 +1,142 @@
+"""`update`: other limits for a container, in its cgroup at once if it runs, and for all its later runs."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from estiva import fastjson
+from estiva.engine.spec import resources
+from estiva.engine.state import locks, lookup
+from estiva.errors import Conflict, EstivaError, InvalidInput, LimitRefused, NotFound
+from estiva.runtime import state
+from estiva.runtime.cgroup import Cgroup
+from estiva.runtime.cgroup.control import size
+from estiva.runtime.cgroup.rollback import Snapshot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.engine import Engine
+
+# what can be changed, and the part of linux.resources that it is in
+KEYS = {
+    "Memory": "memory",
+    "MemorySwap": "memory",
+    "MemoryReservation": "memory",
+    "KernelMemory": "memory",
+    "NanoCpus": "cpu",
+    "CpuPeriod": "cpu",
+    "CpuQuota": "cpu",
+    "CpuShares": "cpu",
+    "CpuRealtimePeriod": "cpu",
+    "CpuRealtimeRuntime": "cpu",
+    "CpusetCpus": "cpu",
+    "CpusetMems": "cpu",
+    "PidsLimit": "pids",
+    "BlkioWeight": "blockIO",
+}
+
+
+def update(engine: Engine, ref: str, changes: dict[str, Any]) -> list[str]:
+    """Change limits of a container: keys of HostConfig, 0 for those that stay. Warnings for the user.
+
+    When one is refused, none is changed. Raises NotFound, InvalidInput, Conflict, LimitRefused.
+    """
+    policy = changes.get("RestartPolicy")
+    wanted = {key: value for key, value in changes.items() if value and key in KEYS}
+    unknown = [key for key in changes if key not in KEYS and key != "RestartPolicy"]
+    if unknown:
+        raise InvalidInput(f"{unknown[0]} can't be changed")
+    if not wanted and not policy:
+        raise InvalidInput("you must provide one or more flags when using this command")
+    while True:
+        record = lookup.resolve(engine, ref)
+        running = record["State"]["Running"]
+        live = state.read(engine.paths.run_container(record["Id"])) if running else None
+        if running and live is None:
+            time.sleep(lookup.LOOK_AGAIN)  # it is being started
+            continue
+        if running:
+            return _change(engine, record["Id"], wanted, policy, live)
+        try:
+            lock = locks.take(engine.paths, record["Id"])  # so that it is not started meanwhile
+        except BlockingIOError:
+            time.sleep(lookup.LOOK_AGAIN)
+            continue
+        try:
+            return _change(engine, record["Id"], wanted, policy, None)
+        finally:
+            locks.leave(engine.paths, record["Id"])
+            os.close(lock)
+
+
+def _change(
+    engine: Engine,
+    container_id: str,
+    wanted: dict[str, Any],
+    policy: dict[str, Any] | None,
+    live: dict[str, Any] | None,
+) -> list[str]:
+    """In one write transaction, so that of two updates the second sees what the first has made."""
+    with engine.db.write() as transaction:
+        rows = transaction.execute("SELECT record FROM containers WHERE id = ?", (container_id,)).fetchall()
+        if not rows:
+            raise NotFound(f"no such container: {container_id[:12]}")
+        record = fastjson.stored(rows[0][0], what=f"the record of container {container_id[:12]}")
+        old = record["HostConfig"]
+        new = merge(old, wanted)
+        resources.check(new)
+        warnings = resources.warnings(new)
+        if policy:
+            new["RestartPolicy"] = policy
+        if live is not None and wanted:
+            _apply(live, new, {KEYS[key] for key in wanted})
+        record["HostConfig"] = new
+        transaction.execute(
+            "UPDATE containers SET record = ? WHERE id = ?", (fastjson.dumps(record), container_id)
+        )
+    return warnings
+
+
+def merge(old: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """The HostConfig after an update, by the rules of Docker's daemon. Raises Conflict."""
+    get = old.get
+    if wanted.get("NanoCpus", 0) and (get("CpuPeriod") or get("CpuQuota")):
+        raise Conflict("conflicting options: nano cpus cannot be updated as cpu period or quota has been set")
+    if get("NanoCpus"):
+        for key, what in (("CpuPeriod", "cpu period"), ("CpuQuota", "cpu quota")):
+            if wanted.get(key):
+                raise Conflict(f"conflicting options: {what} cannot be updated as nano cpus has been set")
+    memory, swap = wanted.get("Memory") or 0, wanted.get("MemorySwap") or 0
+    stands = get("MemorySwap") or 2 * (get("Memory") or 0)
+    if memory and not swap and 0 < stands < memory:
+        raise Conflict(
+            "memory limit should be smaller than already set memoryswap limit, update the memoryswap at the"
+            " same time",
+            hint="add --memory-swap",
+        )
+    new = {**old, **wanted}
+    if memory and not swap and stands:
+        new["MemorySwap"] = stands
+    return new
+
+
+def _apply(live: dict[str, Any], new: dict[str, Any], parts: set[str]) -> None:
+    """Write the changed parts to the cgroup; all is as before when one is refused."""
+    group = Cgroup.open(live["cgroup"])
+    after = resources.oci(new)
+    limit = (after.get("memory") or {}).get("limit") or 0
+    if "memory" in parts and limit > 0:
+        memory = group.stats()["memory"]
+        # what the kernel can't drop: on v2 it would make room by killing
+        used = memory["usage"] - memory["cache"] + memory["shared"]
+        if used > limit:
+            raise LimitRefused(f"memory limit {size(limit)} is refused: {size(used)} are in use")
+    held = Snapshot(group)
+    try:
+        group.update({part: after[part] for part in parts if part in after})
+    except EstivaError:
+        held.restore()
+        raise

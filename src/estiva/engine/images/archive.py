@@ -1,0 +1,91 @@
+"""TODO docstring."""
+
+from __future__ import annotations
+
+import os
+
+from estiva.engine.images.lookup import _platform, resolve
+from estiva.errors import InvalidInput, NotFound
+from estiva.oci.reference import Reference
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import IO
+
+    from estiva.engine import Engine
+
+
+def save(engine: Engine, refs: Sequence[str], out: IO[bytes]) -> None:
+    """Write images as one archive that Docker, Podman and OCI tools load. Others: engine.copies.save."""
+    for ref in refs:
+        resolve(engine, ref)
+    from estiva.store.archive import save as saving
+
+    saving.save(engine.store, refs, out)
+
+
+def load(engine: Engine, source: IO[bytes] | str, *, platform: str | None = None) -> list[str]:
+    """Read images of a docker-archive, an oci-archive, or the folder (its path) of an OCI layout; their
+    names, or ids where they have none."""
+    from estiva.store.archive import layout
+    from estiva.store.archive import load as loading
+
+    if isinstance(source, str):
+        folder = layout.Folder(source)
+        loading.check_kind(folder)
+        return loading.load(engine.store, folder, platform=_platform(platform))
+    return loading.load(engine.store, source, platform=_platform(platform))
+
+
+def import_(
+    engine: Engine,
+    source: IO[bytes],
+    reference: str | None = None,
+    *,
+    changes: Sequence[str] = (),
+    message: str = "",
+    platform: str | None = None,
+) -> str:
+    """Make an image of one layer out of a tar of a filesystem; its id."""
+    if reference:
+        Reference.parse(reference)
+    from estiva.builder.frontend.changes import apply_changes
+    from estiva.store.archive import save as saving
+
+    image = saving.import_tar(
+        engine.store,
+        source,
+        message,
+        change=lambda config: apply_changes(config, list(changes)),
+        platform=_platform(platform),
+    )
+    if reference:
+        engine.store.images.tag(image.id, reference)
+    return image.id
+
+
+def from_host(
+    engine: Engine,
+    programs: Sequence[str],
+    *,
+    name: str | None = None,
+    files: Sequence[str] = (),
+    platform: str | None = None,
+) -> str:
+    """Make an image out of this machine's own programs (see estiva.engine.images.from_host.make); its id."""
+    from estiva.engine.images.from_host import make as maker
+
+    return maker.make(engine.store, programs, tag=name, extra_files=files, platform=platform).id
+
+
+def open_source(path: str) -> IO[bytes]:
+    """A file to read an archive from; "-" is standard input. Raises NotFound."""
+    if path == "-":
+        return os.fdopen(os.dup(0), "rb")
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise NotFound(f"no such file: {path}") from None
+    except IsADirectoryError:
+        raise InvalidInput(f"{path} is a folder, not an archive") from None

@@ -1,0 +1,41 @@
+"""TODO docstring."""
+
+from __future__ import annotations
+
+from estiva.errors import Denied, InvalidInput, NotFound, Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from estiva.engine import Engine
+    from estiva.store.images import Image
+
+    Progress = Callable[[dict[str, Any]], object] | None
+
+
+def find_image(engine: Engine, ref: str, pull: str, platform: str | None, progress: Progress) -> Image:
+    """The image of a run. `pull`: missing, always or never. Raises NotFound and what a pull raises."""
+    if pull not in ("missing", "always", "never"):
+        raise InvalidInput(f"invalid --pull: {pull}", hint="always, missing or never")
+    image = engine.store.images.find(ref) if pull != "always" else None
+    if image is not None and platform:
+        from estiva.oci.platform import Platform
+
+        if not Platform.parse(platform).accepts(Platform.of(image.config)):
+            image = None
+    if image is None:
+        if pull == "never":
+            what = f"{ref} for {platform}" if platform else ref
+            ask = f"--platform {platform} {ref}" if platform else ref
+            raise NotFound(f"no such image: {what}", hint=f"`estiva pull {ask}` fetches it")
+        from estiva.engine.images import registry
+
+        try:
+            image = registry.pull(engine, ref, platform=platform, progress=progress)
+        except (NotFound, Denied, Unavailable) as error:
+            what = f"image {ref}" if pull == "always" else f"image {ref} is not here and"
+            error.message = f"{what} can't be pulled: {error.message}"
+            raise
+    return image

@@ -1,0 +1,147 @@
+"""TODO docstring."""
+
+from __future__ import annotations
+
+from estiva.engine.images.lookup import resolve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.engine import Engine
+
+
+ZERO_TIME = "0001-01-01T00:00:00Z"
+
+
+def listing(
+    engine: Engine, *, all: bool = False, filters: dict[str, list[str]] | None = None
+) -> list[dict[str, Any]]:
+    """Images as `GET /images/json` of the Docker Engine API has them, newest first.
+
+    Filters: reference (a pattern), dangling, label, before, since (an image), until is refused.
+    """
+    from estiva.engine.images import filters as image_filters
+
+    filters = filters or {}
+    image_filters.check(filters)
+    store = engine.store
+    bounds = {
+        key: resolve(engine, value).created for key in ("before", "since") for value in filters.get(key, ())
+    }
+    users: dict[str, int] = dict(
+        engine.db.read("SELECT image, count(*) FROM containers WHERE image IS NOT NULL GROUP BY image")
+    )
+    entries = []
+    for image in store.images.list(all=all):
+        if "before" in bounds and image.created >= bounds["before"]:
+            continue
+        if "since" in bounds and image.created <= bounds["since"]:
+            continue
+        entry = {
+            "Id": image.id,
+            "ParentId": "",
+            "RepoTags": store.images.names(image.id),
+            "RepoDigests": store.images.repo_digests(image.id),
+            "Created": int(image.created),
+            "Size": image.size,
+            "SharedSize": -1,
+            "Labels": (image.config.get("config") or {}).get("Labels") or {},
+            "Containers": users.get(image.id, 0),
+        }
+        if image_filters.matches(entry, filters):
+            entries.append(entry)
+    return entries
+
+
+def history(engine: Engine, ref: str) -> list[dict[str, Any]]:
+    """The steps that made an image, newest first, as the Docker Engine API has them."""
+    from estiva.timestamps import seconds_of_document
+
+    image = resolve(engine, ref)
+    names = engine.store.images.names(image.id)
+    entries = []
+    for number, step in enumerate(engine.store.images.history(image)):
+        entries.append(
+            {
+                "Id": image.id if number == 0 else "<missing>",
+                "Created": int(seconds_of_document(step["created"])),
+                "CreatedBy": step["created_by"],
+                "Size": step["size"],
+                "Comment": step["comment"],
+                "Tags": names if number == 0 else None,
+            }
+        )
+    return entries
+
+
+def inspect(engine: Engine, ref: str) -> dict[str, Any]:
+    """All that is known of an image, in the shape of `docker image inspect`."""
+    image = resolve(engine, ref)
+    document = image.config
+    store = engine.store
+    used = engine.db.read("SELECT max(updated) FROM names WHERE image = ?", (image.id,))[0][0]
+    result: dict[str, Any] = {
+        "Id": image.id,
+        "RepoTags": store.images.names(image.id),
+        "RepoDigests": store.images.repo_digests(image.id),
+        "Parent": "",
+        "Comment": ((document.get("history") or [{}])[-1]).get("comment") or "",
+        "Created": document.get("created") or ZERO_TIME,
+        "Author": document.get("author") or "",
+        "Config": {**_EMPTY_CONFIG, **(document.get("config") or {})},
+        "Architecture": document.get("architecture") or "",
+        "Os": document.get("os") or "",
+        "Size": image.size,
+        "GraphDriver": {"Data": {}, "Name": "estiva"},
+        "RootFS": {"Type": "layers", "Layers": image.diff_ids},
+        "Metadata": {"LastTagTime": _moment(used) if used else ZERO_TIME},
+    }
+    for key, name in (("variant", "Variant"), ("os.version", "OsVersion")):
+        if document.get(key):
+            result[name] = document[key]
+    if image.manifest:
+        result["Descriptor"] = {"digest": image.manifest}
+    return result
+
+
+_EMPTY_CONFIG: dict[str, Any] = {
+    "Hostname": "",
+    "Domainname": "",
+    "User": "",
+    "AttachStdin": False,
+    "AttachStdout": False,
+    "AttachStderr": False,
+    "Tty": False,
+    "OpenStdin": False,
+    "StdinOnce": False,
+    "Env": None,
+    "Cmd": None,
+    "Image": "",
+    "Volumes": None,
+    "WorkingDir": "",
+    "Entrypoint": None,
+    "OnBuild": None,
+    "Labels": None,
+}
+
+
+def _moment(timestamp: float) -> str:
+    from estiva.timestamps import rfc3339
+
+    return rfc3339(int(timestamp * 1e9))
+
+
+def layers(engine: Engine, ref: str) -> list[dict[str, Any]]:
+    """What each layer of an image adds, changes, removes and wastes: see store.inspect.layers."""
+    from estiva.store import inspect as looking
+
+    return looking.layers(engine.store, resolve(engine, ref))
+
+
+def diff(engine: Engine, first: str, second: str) -> list[tuple[str, str]]:
+    """What the second image has that the first has not ("A"), otherwise ("C"), or not any more ("D")."""
+    from estiva.store import inspect as looking
+
+    one, two = resolve(engine, first), resolve(engine, second)
+    return list(looking.diff(engine.store, one.diff_ids, two.diff_ids))

@@ -1,0 +1,94 @@
+"""User verbs on images: get, send, name, list, look into, remove. The store and the registry do the work."""
+
+from __future__ import annotations
+
+from estiva.errors import NotFound
+from estiva.oci.reference import Reference
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from estiva.engine import Engine
+    from estiva.store.images import Image
+
+    Progress = Callable[[dict[str, Any]], object] | None
+
+
+def resolve(engine: Engine, ref: str) -> Image:
+    """The image of a name, digest or id. Raises NotFound."""
+    return engine.store.images.resolve(ref)
+
+
+def find(engine: Engine, ref: str) -> Image | None:
+    """As `resolve`, but None for an image that isn't here."""
+    return engine.store.images.find(ref)
+
+
+def parse(ref: str) -> Reference:
+    """The parts of an image's name. Raises InvalidInput."""
+    return Reference.parse(ref)
+
+
+def parse_name(ref: str) -> Reference:
+    """As `parse`, but a missing tag stays missing."""
+    return Reference.parse_name(ref)
+
+
+def tags(engine: Engine, ref: str) -> list[str]:
+    """The names, in familiar form and sorted, of all images here that are of the reference's repository.
+
+    Raises NotFound when there are none, InvalidInput.
+    """
+    reference = Reference.parse_name(ref)
+    found = engine.store.images.tags(reference.name)
+    if not found:
+        raise NotFound(f"no such image: {reference.familiar_name}", hint="`estiva images` shows what is here")
+    return found
+
+
+def names(engine: Engine, image_id: str) -> list[str]:
+    """The names of an image, in familiar form."""
+    return engine.store.images.names(image_id)
+
+
+def digests(engine: Engine, image: Image, reference: Reference) -> list[str]:
+    """The digests under which the reference's repository has the image."""
+    prefix = reference.familiar_name + "@"
+    known = engine.store.images.repo_digests(image.id)
+    return [text.removeprefix(prefix) for text in known if text.startswith(prefix)]
+
+
+def tag(engine: Engine, source: str, target: str) -> None:
+    """Give an image one more name."""
+    image = resolve(engine, source)
+    Reference.parse(target)
+    engine.store.images.tag(image.id, target, image.manifest)
+
+
+def remove(engine: Engine, ref: str, *, force: bool = False) -> list[str]:
+    """Remove a name, and with its last name the image; the lines that `rmi` prints."""
+    return engine.store.images.delete(ref, force=force)
+
+
+def prune(engine: Engine, *, all: bool = False) -> tuple[list[str], int]:
+    """Remove images that have no name (`all`: that no container uses): (`rmi` lines, bytes freed)."""
+    before = store_size(engine)
+    lines = engine.store.images.prune(all=all)
+    return lines, max(0, before - store_size(engine))
+
+
+def store_size(engine: Engine) -> int:
+    """Bytes on the disk of all layers and blobs."""
+    from estiva.store.upkeep import usage
+
+    return usage.stored(engine.store)
+
+
+def _platform(text: str | None) -> Any:
+    if not text:
+        return None
+    from estiva.oci.platform import Platform
+
+    return Platform.parse(text)

@@ -1,0 +1,45 @@
+"""TODO docstring."""
+
+from __future__ import annotations
+
+from estiva.errors import InvalidInput, NotFound, oneline
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.engine import Engine
+    from estiva.registry.transfer.plan import Packing
+    from estiva.store.images import Image
+
+
+def packing(compression: str = "", level: int | None = None) -> Packing:
+    """How layers are to be compressed. Raises InvalidInput."""
+    from estiva.registry.transfer.plan import METHODS, Packing
+    from estiva.store.layers.compress import check_level
+
+    if compression and compression not in METHODS:
+        raise InvalidInput(
+            f"no compression {oneline(compression)}", hint=f"one of {', '.join(sorted(METHODS))}"
+        )
+    method = METHODS.get(compression, "")
+    if level is not None and not method:
+        method = "gzip"
+    check_level(method, level)
+    return Packing(method, level)
+
+
+def of_platform(engine: Engine, image: Image, platform: str) -> Image:
+    """The image for a platform among those that an image's name stands for. Raises NotFound."""
+    from estiva.oci.platform import Platform
+    from estiva.store.platforms import members
+
+    wanted = Platform.parse(platform)
+    found = [image]
+    for manifest, image_id in members(engine.store, image.manifest or ""):
+        member = engine.store.images.resolve(image_id)
+        member.manifest = manifest
+        found.append(member)
+    for choice in wanted.fallbacks():
+        for each in reversed(found):
+            if Platform.of(each.config) == choice:
+                return each
+    raise NotFound(f"there is no image for {wanted} here", hint="estiva pull --all-platforms fetches all")

@@ -1,0 +1,1 @@
+"""From a container's record to its monitor, a process of its own."""

@@ -1,0 +1,124 @@
+"""From a plan to a running container: one monitor process for each, forked here or by the spawner.
+
+The monitor (engine/monitor/monitor.py) is the parent of the container's init and outlives its caller.
+Namespaces are made in a process with one thread only (DESIGN, decision 4), so:
+
+    the command line        has one thread: it forks the monitor first of all (engine/launch/prefork.py), so
+    that both
+                            load their modules at the same time
+    a Python program        may have more threads, and much memory: the spawner (engine/launch/spawner.py)
+    forks it,
+                            which has one thread and little memory
+
+Either way the plan goes over a socket as a memfd, with the fds beside it. Caller and monitor then speak
+over a socket, one JSON object in a packet:
+
+    monitor -> caller   {"event": "started", "pid": N}
+                        {"event": "error", "kind": "CommandNotFound", "message": "...", "hint": "..."}
+                        {"event": "exited", "status": N, "oom": false}
+                        {"event": "detached"}              the detach keys were typed
+    caller -> monitor   {"do": "signal", "signal": N}  {"do": "resize", "rows": N, "columns": N}
+
+The caller's end going away means nothing to the container, save that nobody listens any more.
+"""
+
+from __future__ import annotations
+
+from _socket import (
+    socket,
+)
+
+from estiva import errors, fastjson
+from estiva.engine.launch import prefork
+from estiva.engine.monitor.protocol import decode_error, pair, send, single_threaded
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.engine import Engine
+    from estiva.store.layers.mounts import Lowerdirs
+
+KILLED_EARLY = "the container's monitor was killed before the command started"
+
+
+class Launched:
+    """The caller's side of one monitor. `pid` is the init's, in the host's numbering, once it has started."""
+
+    def __init__(self, channel: socket) -> None:
+        self.channel = channel
+        self.pid = 0
+        self.lowerdirs: Lowerdirs | None = None  # the layer mounts, kept until the overlay stands on them
+        self.outcome: dict[str, Any] | None = None
+
+    def receive(self) -> dict[str, Any]:
+        """The next message. A monitor that died says {"event": "lost"}."""
+        data = b""
+        for _ in range(2):
+            try:
+                data = self.channel.recv(1 << 16)
+                break
+            except ConnectionResetError:
+                continue  # it went with a message of ours unread: told once, before what it said itself
+        if not data:
+            return {"event": "lost"}
+        message: dict[str, Any] = fastjson.loads(data, what="the monitor's message")
+        return message
+
+    def started(self) -> int:
+        """Wait until the command runs; its pid. Raises the error that kept it from running."""
+        message = self.receive()
+        if self.lowerdirs is not None:
+            self.lowerdirs.release()
+        if message["event"] == "started":
+            self.pid = message["pid"]
+            return self.pid
+        if message["event"] == "error":
+            raise decode_error(message)
+        raise errors.EngineError(KILLED_EARLY)
+
+    def wait(self) -> dict[str, Any]:
+        """The outcome: {"event": "exited", "status": N, "oom": bool}, or "detached", or "lost"."""
+        if self.outcome is None:
+            self.outcome = self.receive()
+        return self.outcome
+
+    def send(self, message: dict[str, Any]) -> None:
+        try:
+            self.channel.send(fastjson.dumps(message).encode())
+        except OSError:
+            pass  # the monitor has gone; `wait` tells
+
+    def signal(self, number: int) -> None:
+        self.send({"do": "signal", "signal": number})
+
+    def resize(self, rows: int, columns: int) -> None:
+        self.send({"do": "resize", "rows": rows, "columns": columns})
+
+    def close(self) -> None:
+        self.channel.close()
+
+
+def launch(engine: Engine, plan: dict[str, Any], stdio: tuple[int, int, int], hold: int) -> Launched:
+    """Start a monitor for `plan`. `stdio` are where the container's streams go (-1: nowhere).
+
+    `hold` is the fd of the container's flock, taken by the caller; the monitor keeps it for its life and the
+    caller may close its own. Returns at once: `Launched.started` waits.
+    """
+    if engine.direct and single_threaded():
+        # SQLite keeps its locks in memory: a fork copies them, and the child's own connection would wait
+        engine.close_database()
+        ours = prefork.take()
+        try:
+            send(ours, {"plan": plan}, [hold, *stdio])
+        except ConnectionError:
+            raise errors.EngineError(KILLED_EARLY) from None
+        return Launched(ours)
+    from estiva.engine.launch import spawner
+
+    ours, theirs = pair()
+    try:
+        spawner.request({"kind": "container", "plan": plan}, [theirs.fileno(), hold, *stdio])
+    finally:
+        theirs.close()
+    return Launched(ours)

@@ -1,0 +1,95 @@
+"""The plan of a run: all that a monitor must know, as JSON-able data that can go to another process."""
+
+from __future__ import annotations
+
+from estiva import fastjson
+from estiva.engine.mounts import initlayer, points
+from estiva.engine.mounts.hostfiles import generated_files
+from estiva.engine.spec import oci_config, security_opt
+from estiva.errors import InvalidInput, reason
+from estiva.store.layers.mounts import OVERLAY_OPTIONS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.engine import Engine
+
+
+def make(engine: Engine, made: dict[str, Any], lowerdirs: list[str], address: str) -> dict[str, Any]:
+    """All that the monitor of a container needs to know."""
+    directory = engine.paths.container(made["Id"])
+    extra = points.oci(made["Mounts"])
+    return make_in(
+        engine, made, lowerdirs, address, directory, directory + "/upper", directory + "/work", extra
+    )
+
+
+def make_in(
+    engine: Engine,
+    made: dict[str, Any],
+    lowerdirs: list[str],
+    address: str,
+    directory: str,
+    upper: str,
+    work: str,
+    extra: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """A monitor's plan, as JSON-able data. Generated files go to `directory`; `extra` are OCI mounts."""
+    config, host_config = made["Config"], made["HostConfig"]
+    container_id = made["Id"]
+    lent = None
+    if oci_config.special(host_config):
+        from estiva.engine.spec import namespaces
+
+        lent = namespaces.Lent(engine, made)
+    files = generated_files(engine, made, directory, address, lent.network if lent else "")
+    oci = oci_config.make(made, [*files, *extra], lent.shared if lent else {})
+    if lent is not None:
+        lent.adapt(oci, engine.paths)
+    seccomp, _ = security_opt.security_options(host_config)
+    mode = host_config["NetworkMode"]
+    ports = []
+    if mode == "bridge":
+        from estiva.engine.spec.ports import wanted
+
+        ports = wanted(config, host_config)
+    result = {
+        "id": container_id,
+        "name": made["Name"].removeprefix("/"),
+        "root": engine.paths.root,
+        "run_root": engine.paths.run_root,
+        "cache": engine.paths.cache,
+        "config": oci,
+        "lowerdirs": [*lowerdirs, initlayer.provide(engine.paths)],
+        "overlay": OVERLAY_OPTIONS,
+        "upper": upper,
+        "work": work,
+        "seccomp": load_seccomp(seccomp),
+        "network": {"mode": mode, "address": address, "ports": ports},
+        "stdin": bool(config.get("OpenStdin")),
+        "log": "" if (host_config.get("LogConfig") or {}).get("Type") == "none" else directory + "/log.json",
+        "init": bool(host_config.get("Init")),
+        "auto_remove": bool(host_config.get("AutoRemove")),
+        "ephemeral": False,
+        "detach": False,
+        "stop_signal": config.get("StopSignal") or "",
+        "cgroup_parent": host_config.get("CgroupParent") or "",
+    }
+    if lent is not None:
+        result["sharing"] = lent.wanted
+    return result
+
+
+def load_seccomp(option: str) -> dict[str, Any] | None:
+    if option == "unconfined":
+        return None
+    if option in ("", "builtin"):
+        return {}
+    from estiva.files import read_bounded
+
+    try:
+        data = read_bounded(option, 1 << 20)
+    except OSError as error:
+        raise InvalidInput(f"seccomp profile {option} can't be read: {reason(error)}") from None
+    return {"profile": fastjson.loads(data, what=f"seccomp profile {option}")}

@@ -1,0 +1,115 @@
+"""A detached monitor with nothing to do turns into a waiting shell of 0.3 MB, and back on the next event.
+
+A Python process that only waits keeps 3 to 5 MB for itself as long as the container idles, and nothing else
+of this engine lives that long. execve(2) keeps what matters: the pid, so that init stays our child, and the
+open fds.
+
+    monitor (python)             shell                           python again
+      |  doze() -- execve -->      |  trap on SIGCHLD, "ready"
+      |                            |  reads from a pipe that stays empty
+      |  armer, a grandchild:      |    <- init ends: SIGCHLD
+      |  asks for SIGCHLD for      |    <- output: SIGCHLD too (F_SETSIG, fcntl(2))
+      |  output too, then ends     |  trap: execve -->               |  resume(): reads the memfd, goes on
+
+The armer also looks once whether something happened before it had asked: nothing is missed. Only dash is
+taken: it is small, and known to run a trap when `read` is interrupted. Before the trap it reaps init, as it
+does after every builtin once a SIGCHLD has come; the exit status is had from the pidfd then. Where that can't
+be (before Linux 6.15), or without dash, the monitor stays as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+
+from estiva import fastjson
+from estiva.files import write_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.engine.monitor.monitor import Monitor
+
+SHELLS = ("/bin/dash", "/usr/bin/dash")
+# fd 0 is a pipe that stays empty, fd 1 a pipe to the armer; a shell knows fds of one digit only
+SCRIPT = """trap 'exec "$@"' CHLD
+echo ready
+exec >/dev/null
+while :; do read -r line; done"""
+SOURCE = os.path.abspath(__file__).rpartition("/estiva/engine/")[0]
+RESUME = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from estiva.engine.monitor import main; main.resume(int(sys.argv[2]))"
+)
+
+
+def doze(monitor: Monitor) -> None:
+    """Become the shell; does not return. Returns at once where that can't be, or on any error before."""
+    shell = next((path for path in SHELLS if os.access(path, os.X_OK)), "")
+    if not shell or not tells_status():
+        return
+    state = monitor.freeze()
+    kept: list[int] = state["fds"]
+    memory = os.memfd_create("monitor", 0)
+    write_all(memory, fastjson.dumps(state).encode())
+    empty, feed = os.pipe()
+    ready, tell = os.pipe()
+    outputs = [source["fd"] for source in state["sources"]]
+    arm(ready, [feed, tell], os.getpid(), state["pidfd"], outputs)
+    for fd in (*kept, feed):
+        os.set_inheritable(fd, True)
+    os.dup2(empty, 0)
+    os.dup2(tell, 1)
+    title = f"estiva: monitor of {monitor.plan['name'] or monitor.plan['id'][:12]}"
+    python = [sys.executable, "-I", "-S", "-c", RESUME, SOURCE, str(memory)]
+    env = {key: value for key, value in os.environ.items() if key == "PATH" or key.startswith("ESTIVA_")}
+    try:
+        os.execve(shell, [title, "-c", SCRIPT, "sh", *python], env)
+    except OSError:
+        os._exit(1)  # an executable shell that can't be executed: the next sweep ends the container
+
+
+def tells_status() -> bool:
+    """Whether this kernel tells the exit status of a process that has been reaped."""
+    from estiva.linux import process
+
+    child = os.fork()
+    if child == 0:
+        os._exit(7)
+    pidfd = process.pidfd_open(child)
+    status = os.waitpid(child, 0)[1]
+    try:
+        return process.pidfd_exit_status(pidfd) == status
+    except OSError:
+        return False
+    finally:
+        os.close(pidfd)
+
+
+def arm(ready: int, unwanted: list[int], monitor: int, pidfd: int, outputs: list[int]) -> None:
+    """Fork the armer: a grandchild, so that its end is no SIGCHLD for the shell."""
+    import fcntl
+
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        os.close(ready)
+        return
+    try:
+        if os.fork():
+            os._exit(0)
+        for fd in unwanted:
+            os.close(fd)
+        if not os.read(ready, 16):
+            os._exit(1)
+        for fd in outputs:
+            fcntl.fcntl(fd, fcntl.F_SETOWN, monitor)
+            fcntl.fcntl(fd, fcntl.F_SETSIG, 17)  # SIGCHLD
+            fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+        poll = select.poll()
+        for fd in (pidfd, *outputs):
+            poll.register(fd, select.POLLIN)
+        if poll.poll(0):
+            os.kill(monitor, 17)
+    finally:
+        os._exit(0)

@@ -1,0 +1,85 @@
+"""TODO docstring."""
+
+from __future__ import annotations
+
+import gc
+import os
+from _socket import socket
+
+from estiva import fastjson
+from estiva.engine.monitor.monitor import QUIET, Monitor
+from estiva.engine.monitor.protocol import encode_error
+from estiva.linux import process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from typing import Any
+
+    from estiva.engine.monitor.monitor import Monitor
+
+
+def become_monitor(plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hold: int) -> None:
+    """In a process of its own: run the monitor and end, whatever happens."""
+    status = 1
+    try:
+        main(plan, channel, stdio, hold)
+        status = 0
+    except BaseException as error:
+        try:
+            channel.send(encode_error(error))
+        except OSError:
+            pass
+    finally:
+        os._exit(status)
+
+
+def main(plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hold: int) -> None:
+    """The whole life of one monitor; `plan` is made by engine/containers/start.py. Errors before the start
+    go to the caller.
+    """
+    gc.disable()
+    os.chdir("/")
+    keep = {channel.fileno(), hold, *(fd for fd in stdio if fd >= 0)}
+    process.close_all_but(list(keep))
+    for fd, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
+        if fd not in keep:
+            null = os.open("/dev/null", flags)
+            if null != fd:
+                os.dup2(null, fd)
+                os.close(null)
+    monitor = Monitor(plan, channel, stdio, hold)
+    try:
+        monitor.start()
+    except BaseException as error:
+        monitor.abandon(error)
+        return
+    monitor.supervise(QUIET)
+    monitor.finish()
+
+
+AWAKE = 10_000  # milliseconds of quiet before it dozes again: going to sleep and waking up cost 40 ms of cpu
+
+
+def resume(memory: int) -> None:
+    """The monitor's life goes on, in a fresh interpreter; ends the process."""
+    import fcntl
+
+    try:
+        state = fastjson.loads(os.pread(memory, os.fstat(memory).st_size, 0), what="the monitor's state")
+        os.close(memory)
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        os.dup2(null, 0)
+        os.dup2(null, 1)
+        for fd in state["fds"]:
+            os.set_inheritable(fd, False)
+        for source in state["sources"]:
+            flags = fcntl.fcntl(source["fd"], fcntl.F_GETFL)
+            fcntl.fcntl(source["fd"], fcntl.F_SETFL, flags & ~os.O_ASYNC)
+        from estiva.engine.monitor.monitor import Monitor
+
+        monitor = Monitor.thaw(state)
+        monitor.supervise(AWAKE)
+        monitor.finish()
+    finally:
+        os._exit(0)

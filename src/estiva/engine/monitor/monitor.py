@@ -1,0 +1,277 @@
+"""The monitor: the parent of one container's init, from before its first instruction to after its last.
+
+    1  own session, no signals of the terminal's, only the fds that it needs
+    2  cgroup with its limits
+    3  init cloned (runtime/launch/container.py); it builds its rootfs while we ...
+    4  ... plug in the network
+    5  run state written, so that exec and ps find it; init ready
+    6  init executes the command; the caller hears "started"
+    7  streams copied, log written, signals and sizes passed on, until init ends
+    8  what is left is killed; cgroup, network, run state go; the row is updated, or all is removed (--rm)
+    9  the caller hears "exited"
+
+It holds an flock on the container's run folder from before 1 until it dies, however it dies: that lock is
+what
+"running" means (engine/state/teardown.py). Killed itself, it leaves init to be found and ended by the next
+sweep.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+
+from estiva import fastjson
+from estiva.engine.monitor.protocol import encode_error
+from estiva.engine.monitor.seccomp import seccomp_filter
+from estiva.engine.monitor.streams import Conversation, Input, Source
+from estiva.engine.state import cgroup, names, teardown
+from estiva.engine.state.logfile import Writer
+from estiva.linux import process
+from estiva.runtime import state
+from estiva.runtime.cgroup import Cgroup
+from estiva.runtime.launch import clone, container
+from estiva.runtime.rootfs.rootfs import Rootfs
+from estiva.timestamps import rfc3339
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from typing import Any
+
+    from estiva.runtime.launch.clone import Init
+
+QUIET = 300  # milliseconds without an event after which a detached container's monitor dozes
+DRAIN = 2000  # milliseconds to wait for output that is still in the pipes after the end
+
+
+class Monitor:
+    def __init__(
+        self, plan: dict[str, Any], channel: socket | None, stdio: tuple[int, int, int], hold: int
+    ) -> None:
+        self.plan = plan
+        self.hold = hold
+        self.streams = Conversation(stdio, channel, bound=plan["ephemeral"])
+        self.cgroup: Cgroup | None = None
+        self.init: Init | None = None
+        self.endpoint: Any = None
+        self.log: Writer | None = None
+        self.started = ""
+        self.root: tuple[int, int] | None = None  # with a user namespace: the host's ids of its root
+
+    def start(self) -> None:
+        """Steps 2 to 6. Raises the error that keeps the command from running."""
+        plan = self.plan
+        config = plan["config"]
+        terminal = config["process"]["terminal"]
+        path = cgroup.cgroup_path(plan["id"], plan["cgroup_parent"])
+        self.cgroup = Cgroup.create(path, config["linux"]["resources"])
+        bpf = seccomp_filter(plan)
+        rootfs = Rootfs(
+            lowerdirs=plan["lowerdirs"],
+            upper=plan["upper"],
+            work=plan["work"],
+            readonly=config["root"]["readonly"],
+            options=[(key, value) for key, value in plan["overlay"]],
+        )
+        shared = None
+        if "sharing" in plan:
+            from estiva.engine.monitor.namespaces import Borrowed
+
+            shared = Borrowed(plan, rootfs)
+            self.root = shared.root
+        if plan["log"]:
+            self.log = Writer(plan["log"])
+        out, err = (self.log.stream("stdout"), self.log.stream("stderr")) if self.log else (None, None)
+        ends = (0, 1, 2) if terminal else self.streams.pipes(plan["stdin"], (out, err))
+        hooks = None
+        if "hooks" in config:
+            from estiva.engine.monitor import hooks as hooking
+
+            hooks = hooking.prepare(plan)
+        if shared is not None and not terminal:
+            shared.own(ends)
+        self.init = container.create(
+            config,
+            rootfs,
+            id=plan["id"],
+            cgroup=self.cgroup,
+            stdio=ends,
+            bpf=bpf,
+            init=plan["init"],
+            hooks=hooks,
+            mounted=shared.mounted if shared is not None else None,
+        )
+        if shared is not None:
+            shared.close()
+        for fd in () if terminal else ends:
+            os.close(fd)
+        try:
+            self.connect()
+        except BaseException:
+            self.init.ready()  # when init has failed, its netns has gone: its own error tells why
+            raise
+        if not plan["detach"]:
+            teardown.database(plan).open()  # while init builds its rootfs
+        self.write_state()
+        self.init.ready()
+        if terminal:
+            self.streams.console(self.init.console, plan["stdin"], out)
+        self.init.start()
+        if hooks is not None:
+            hooking.run(plan, "poststart", self.init.pid)
+        if plan["name"]:
+            names.link_name(plan["run_root"], plan["name"], plan["id"])
+        self.streams.say({"event": "started", "pid": self.init.pid})
+
+    def connect(self) -> None:
+        """Step 4."""
+        assert self.init is not None
+        network = self.plan["network"]
+        if network["mode"] == "bridge":
+            from estiva.network import bridge
+
+            self.endpoint = bridge.connect(
+                teardown.database(self.plan),
+                teardown.paths(self.plan),
+                self.plan["id"],
+                self.init.pid,
+                ports=network["ports"],
+                hostname=self.plan["name"],
+                address=network["address"],
+            )
+
+    def write_state(self) -> None:
+        assert self.init is not None and self.cgroup is not None
+        plan = self.plan
+        self.started = rfc3339()
+        network: dict[str, Any] = {}
+        if self.endpoint is not None:
+            network = {
+                "address": self.endpoint.ip,
+                "prefix": self.endpoint.prefix,
+                "gateway": self.endpoint.gateway,
+                "mac": self.endpoint.mac,
+                "ports": self.endpoint.ports,
+            }
+        run = f"{plan['run_root']}/containers/{plan['id']}"
+        state.write(
+            run,
+            {
+                "id": plan["id"],
+                "name": plan["name"],
+                "pid": self.init.pid,
+                "start_time": process.start_time(self.init.pid),
+                "monitor": os.getpid(),
+                "started": self.started,
+                "cgroup": self.cgroup.path,
+                "process": plan["config"]["process"],
+                "seccomp": plan["seccomp"],
+                "network": network,
+                "stop_signal": plan["stop_signal"],
+                **({"root": self.root} if self.root is not None else {}),
+            },
+        )
+
+    def supervise(self, quiet: int) -> None:
+        """Step 7: until init has ended and its output is read. A detached one dozes after `quiet` ms."""
+        assert self.init is not None and self.cgroup is not None
+        if self.plan["detach"]:
+            self.streams.hang_up()  # it has been told; nobody listens any more
+        # The interpreter can't be written to while this process runs it, whatever fd of it a container that
+        # may trace has got hold of (K4)
+        bounding = (self.plan["config"]["process"].get("capabilities") or {}).get("bounding") or ()
+        if self.plan["detach"] and "CAP_SYS_PTRACE" not in bounding:
+            self.streams.idle = (quiet, self.doze)
+        # killing the cgroup also ends those in a shared pid namespace
+        self.streams.run(self.init, DRAIN, self.cgroup.kill)
+
+    def doze(self) -> None:
+        from estiva.engine.monitor import hibernate
+
+        hibernate.doze(self)
+
+    def freeze(self) -> dict[str, Any]:
+        """All that `thaw` needs in another interpreter of this process; under "fds" what must stay open."""
+        assert self.init is not None and self.cgroup is not None
+        sources = [
+            {"fd": source.fd, "stream": stream}
+            for source, stream in zip(self.streams.sources, ("stdout", "stderr"), strict=False)
+        ]
+        state: dict[str, Any] = {
+            "plan": self.plan,
+            "pid": self.init.pid,
+            "pidfd": self.init.pidfd,
+            "console": self.init.console,
+            "cgroup": self.cgroup.path,
+            "started": self.started,
+            "hold": self.hold,
+            "sources": sources,
+            "input": self.streams.input.fd if self.streams.input is not None else -1,
+        }
+        sockets = [port.fileno() for port in self.endpoint.sockets] if self.endpoint is not None else []
+        fds = [state["pidfd"], self.hold, state["console"], state["input"], *sockets]
+        fds += [source["fd"] for source in sources]
+        state["fds"] = sorted({fd for fd in fds if fd >= 0})
+        return state
+
+    @classmethod
+    def thaw(cls, state: dict[str, Any]) -> Monitor:
+        plan = state["plan"]
+        monitor = cls(plan, None, (-1, -1, -1), state["hold"])
+        monitor.init = clone.Init.adopt(state["pid"], state["pidfd"], state["console"])
+        monitor.cgroup = Cgroup.open(state["cgroup"])
+        monitor.started = state["started"]
+        if plan["log"]:
+            monitor.log = Writer(plan["log"])
+        for source in state["sources"]:
+            log = monitor.log.stream(source["stream"]) if monitor.log else None
+            monitor.streams.sources.append(Source(source["fd"], -1, log))
+        if state["input"] >= 0:
+            monitor.streams.input = Input(-1, state["input"], tty=state["input"] == state["console"])
+        return monitor
+
+    def finish(self) -> None:
+        """Steps 8 and 9."""
+        assert self.init is not None and self.cgroup is not None
+        status = os.waitstatus_to_exitcode(self.init.wait())
+        code = 128 - status if status < 0 else status
+        oom = self.cgroup.oom_kills() > 0
+        if self.log is not None:
+            self.log.close()
+        os.pwrite(self.hold, b"%d" % code, 0)  # for those in `wait`
+        problem = ""
+        try:
+            teardown.release(self.plan, self.cgroup, self.endpoint)
+            self.after()
+            teardown.settle(self.plan, {"ExitCode": code, "OOMKilled": oom, "StartedAt": self.started})
+        except Exception as error:  # the exit status must reach the caller even so; a sweep finishes the rest
+            problem = f"{type(error).__name__}: {error}"
+        self.streams.say({"event": "exited", "status": code, "oom": oom, "problem": problem})
+
+    def after(self) -> None:
+        """The poststop hooks: nothing is left but the run folder."""
+        if "hooks" in self.plan["config"]:
+            from estiva.engine.monitor import hooks as hooking
+
+            hooking.run(self.plan, "poststop", 0)
+
+    def abandon(self, error: BaseException) -> None:
+        """A start that failed: nothing stays but a created container, with the error in its record."""
+        if self.init is not None:
+            try:
+                self.init.signal(_signal.SIGKILL)
+                self.init.wait()
+            except (OSError, ChildProcessError):
+                pass
+        message = encode_error(error)
+        try:
+            teardown.release(self.plan, self.cgroup, self.endpoint)
+            self.after()
+            text = fastjson.loads(message)["message"]
+            from estiva import errors
+
+            code = errors.status(error)[0] if isinstance(error, errors.EstivaError) else 125
+            teardown.settle(self.plan, {"ExitCode": code, "Error": text}, failed=True)
+        finally:
+            self.streams.say(fastjson.loads(message))

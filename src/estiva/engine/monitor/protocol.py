@@ -1,0 +1,86 @@
+"""TODO docstring."""
+
+from __future__ import annotations
+
+import _thread
+import os
+from _socket import (
+    AF_UNIX,
+    CMSG_SPACE,
+    MSG_CMSG_CLOEXEC,
+    SCM_RIGHTS,
+    SOCK_CLOEXEC,
+    SOCK_SEQPACKET,
+    SOL_SOCKET,
+    socket,
+    socketpair,
+)
+from _struct import pack, unpack
+
+from estiva import errors, fastjson
+from estiva.files import write_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def encode_error(error: BaseException) -> bytes:
+    """An error as a message: its kind survives when it is one of ours."""
+    if isinstance(error, OSError):
+        error = errors.from_os(error)
+    if isinstance(error, errors.EstivaError):
+        kind, message, hint = type(error).__name__, error.message, error.hint
+    else:
+        kind, message, hint = "EngineError", f"internal error: {type(error).__name__}: {error}", ""
+    return fastjson.dumps(
+        {"event": "error", "kind": kind, "message": message[:4096], "hint": hint[:1024]}
+    ).encode(errors="replace")
+
+
+def decode_error(message: dict[str, Any]) -> errors.EstivaError:
+    kind = getattr(errors, str(message.get("kind")), errors.EngineError)
+    return kind(str(message["message"]), hint=str(message.get("hint") or ""))
+
+
+def send(channel: socket, request: dict[str, Any], fds: list[int]) -> None:
+    """One request: the packet says which of `fds` are there (not -1); they and a memfd go beside it."""
+    memory = os.memfd_create("request", os.MFD_CLOEXEC)
+    try:
+        write_all(memory, fastjson.dumps(request).encode())
+        present = [memory, *(fd for fd in fds if fd >= 0)]
+        flags = bytes(fd >= 0 for fd in fds)
+        channel.sendmsg([flags], [(SOL_SOCKET, SCM_RIGHTS, pack(f"{len(present)}i", *present))])
+    finally:
+        os.close(memory)
+
+
+def receive(channel: socket) -> tuple[dict[str, Any], list[int]]:
+    """What `send` sent: (request, fds); ({}, []) when the other side has gone."""
+    try:
+        flags, ancillary, _, _ = channel.recvmsg(64, CMSG_SPACE(4 * 16), MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:
+        flags, ancillary = b"", []
+    if not flags:
+        return {}, []
+    received = iter(unpack(f"{len(ancillary[0][2]) // 4}i", ancillary[0][2]))
+    memory = next(received)
+    fds = [next(received) if flag else -1 for flag in flags]
+    data = os.pread(memory, os.fstat(memory).st_size, 0)
+    os.close(memory)
+    return fastjson.loads(data, what="the request"), fds
+
+
+def adopt(fd: int) -> socket:
+    """A channel from an fd that came over a socket."""
+    return socket(AF_UNIX, SOCK_SEQPACKET, 0, fd)
+
+
+def single_threaded() -> bool:
+    """Whether this process has one thread: Python's own count first, then the kernel's."""
+    return _thread._count() == 0 and len(os.listdir("/proc/self/task")) == 1
+
+
+def pair() -> tuple[socket, socket]:
+    a, b = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+    return a, b

@@ -1,0 +1,283 @@
+"""Copying between a container's streams and whoever listens, by poll(2): no fd of the caller's enters a
+container.
+
+A `Source` is read and its bytes go to sinks: fds of an attached caller, the log. `Input` is the other way,
+with
+back-pressure: what the container does not read is not read from the caller either.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from _signal import SIGKILL
+from errno import EAGAIN, EIO
+
+from estiva import fastjson
+from estiva.files import write_all
+from estiva.linux import tty as terminals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Callable
+    from typing import Any
+
+    from estiva.runtime.launch.clone import Init
+
+    Log = Callable[[bytes], None] | None
+
+PACKET = 1 << 16  # bytes; messages are far smaller, errors are cut to fit
+CHUNK = 1 << 16
+DETACH = b"\x10\x11"  # ctrl-p ctrl-q
+SETTLE = 200  # milliseconds without output after which a command is taken to wait for input
+
+
+class Source:
+    """One stream that comes out of a container: a pipe's read end or a pty's master."""
+
+    def __init__(self, fd: int, target: int, log: Log) -> None:
+        self.fd = fd
+        self.target = target
+        self.log = log
+
+    def pump(self) -> bool:
+        """Move what is there. False at the end of the stream."""
+        try:
+            data = os.read(self.fd, CHUNK)
+        except OSError as error:
+            if error.errno == EAGAIN:
+                return True
+            if error.errno != EIO:  # EIO: the pty's last user has gone
+                raise
+            data = b""
+        if not data:
+            return False
+        if self.log is not None:
+            self.log(data)
+        if self.target >= 0:
+            try:
+                write_all(self.target, data)
+            except OSError:
+                self.target = -1  # the caller has gone; the container need not know
+        return True
+
+
+class Input:
+    """What goes into a container: from a caller's fd to a pipe or a pty's master."""
+
+    def __init__(self, source: int, fd: int, *, tty: bool) -> None:
+        self.source = source
+        self.fd = fd
+        self.tty = tty
+        self.waiting = b""
+        self.held = b""
+        self.last = b""
+        self.detached = False
+        os.set_blocking(fd, False)
+        if tty and source >= 0:
+            # A line editor makes the command's terminal raw too, and what ends its input would be lost once
+            # more if it were there before: from an end of file on it is held until the command has settled.
+            now, end, later = terminals.typed_ahead(source).partition(terminals.END)
+            self.held = end + later
+            self.take(now)
+
+    def register(self, poll: select.poll) -> None:
+        """Say to `poll` what is wanted now: bytes from the caller, or room in the container's pipe."""
+        if self.waiting:
+            poll.register(self.fd, select.POLLOUT | (select.POLLIN if self.tty else 0))
+            if self.source >= 0:
+                poll.register(self.source, 0)
+        elif self.source >= 0:
+            poll.register(self.source, select.POLLIN)
+
+    def read(self) -> bool:
+        """Take what the caller typed. False at its end."""
+        try:
+            data = os.read(self.source, CHUNK)
+        except OSError:
+            data = b""
+        self.release()
+        return self.take(data)
+
+    def release(self) -> None:
+        """Pass on what was held, if it still is."""
+        if self.held:
+            held, self.held = self.held, b""
+            self.take(held)
+
+    def take(self, data: bytes) -> bool:
+        """Pass on what was typed, up to the detach keys. False at the caller's end."""
+        if self.tty and self.last + data[:1] == DETACH:
+            self.detached = True
+            return True
+        self.last = data[-1:] if data[-1:] == DETACH[:1] and self.tty else b""
+        if self.tty and DETACH in data:
+            self.detached = True
+            data = data[: data.index(DETACH)]
+        self.waiting += data
+        self.flush()
+        return bool(data) or self.detached
+
+    def flush(self) -> None:
+        try:
+            while self.waiting:
+                self.waiting = self.waiting[os.write(self.fd, self.waiting) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.waiting = b""  # nobody in the container reads any more
+
+
+class Conversation:
+    """The copying loop of one process: its streams, its caller's messages, its end.
+
+    `stdio` are the caller's ends (-1: nobody). Without a terminal, `pipes` makes the process's ends before it
+    starts; with one, `console` takes the pty's master after. A `bound` process ends when its caller goes.
+    """
+
+    def __init__(
+        self, stdio: tuple[int, int, int], channel: socket | None = None, *, bound: bool = False
+    ) -> None:
+        self.bound = bound
+        self.stdio = stdio
+        self.channel = channel
+        self.sources: list[Source] = []
+        self.input: Input | None = None
+        self.init: Init | None = None
+        self.detached = False
+        self.idle: tuple[int, Callable[[], object]] | None = None  # after so many ms of quiet, once: do this
+
+    def pipes(self, stdin: bool, logs: tuple[Log, Log] = (None, None)) -> tuple[int, int, int]:
+        """The process's ends of new pipes, to be closed here once it has them."""
+        if stdin:
+            theirs, feed = os.pipe()
+            self.input = Input(self.stdio[0], feed, tty=False)
+        else:
+            theirs = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        ends = [theirs]
+        for target, log in zip(self.stdio[1:], logs, strict=True):
+            reader, writer = os.pipe()
+            self.sources.append(Source(reader, target, log))
+            ends.append(writer)
+        return ends[0], ends[1], ends[2]
+
+    def console(self, fd: int, stdin: bool, log: Log = None) -> None:
+        self.sources = [Source(fd, self.stdio[1], log)]
+        if stdin:
+            self.input = Input(self.stdio[0], fd, tty=True)
+            if self.input.held:
+                self.idle = (SETTLE, self.input.release)
+
+    def run(self, init: Init, drain: int, at_end: Callable[[], object] = lambda: None) -> None:
+        """Copy until `init` has ended and its output is read; at the end `at_end`, and `drain` ms at most.
+
+        Returns early, with `detached` set, only when there is no channel to tell of the detach keys.
+        """
+        self.init = init
+        if self.bound and self.channel is None:
+            self.hang_up()
+        if self.input is not None:
+            self.feed(self.input, {})  # the detach keys may have been typed ahead
+            if self.detached:
+                return
+        running, timeout = True, -1
+        while running or self.sources:
+            poll = select.poll()
+            if running:
+                poll.register(init.pidfd, select.POLLIN)
+                if self.channel is not None:
+                    poll.register(self.channel.fileno(), select.POLLIN)
+                if self.input is not None:
+                    self.input.register(poll)
+            for source in self.sources:
+                poll.register(source.fd, select.POLLIN)
+            patience = self.idle[0] if self.idle and running else timeout
+            ready = dict(poll.poll(patience))
+            if not ready and running and self.idle:
+                action = self.idle[1]
+                self.idle = None
+                action()
+                continue
+            if not ready:
+                return  # somebody outlives the process and holds the pipes
+            self.sources = [s for s in self.sources if s.fd not in ready or s.pump() or self.shut(s)]
+            if self.input is not None and running:
+                self.feed(self.input, ready)
+                if self.detached:
+                    return
+            if self.channel is not None and self.channel.fileno() in ready:
+                self.obey(self.channel)
+            if init.pidfd in ready and running:
+                running, timeout = False, drain
+                at_end()
+
+    def shut(self, source: Source) -> bool:
+        """A stream has ended: so its reader sees, if it is not our own stdout, before we have cleaned up."""
+        if source.target > 2:
+            os.close(source.target)
+            source.target = -1
+        if self.input is None or source.fd != self.input.fd:
+            os.close(source.fd)
+        return False
+
+    def feed(self, feed: Input, ready: dict[int, int]) -> None:
+        if feed.waiting and feed.fd in ready:
+            feed.flush()
+        elif feed.source in ready and not feed.read():
+            feed.source = -1
+            if feed.tty:
+                self.input = None
+        if feed.source < 0 and not feed.tty and not feed.waiting and self.stdio[0] >= 0:
+            os.close(feed.fd)  # all is written: now the process sees the end
+            self.input = None
+        if feed.detached:
+            feed.detached = False
+            if self.channel is None:
+                self.detached = True
+            else:
+                self.say({"event": "detached"})
+                self.hang_up()
+
+    def obey(self, channel: socket) -> None:
+        """One message of the caller's (engine/launch/launch.py draws them)."""
+        try:
+            data = channel.recv(PACKET)
+        except OSError:
+            data = b""
+        if not data:
+            self.hang_up()
+            return
+        assert self.init is not None
+        message = fastjson.loads(data, what="the caller's message")
+        if message["do"] == "signal":
+            try:
+                self.init.signal(message["signal"])
+            except ProcessLookupError:
+                pass
+        elif message["do"] == "resize" and any(source.fd == self.init.console for source in self.sources):
+            # (else it had no terminal, or that was closed when the last process on it ended)
+            terminals.set_window_size(self.init.console, message["rows"], message["columns"])
+
+    def say(self, message: dict[str, Any]) -> None:
+        if self.channel is not None:
+            try:
+                self.channel.send(fastjson.dumps(message).encode())
+            except OSError:
+                self.hang_up()
+
+    def hang_up(self) -> None:
+        """The caller has gone: its terminal is not read any more, nor written to."""
+        if self.channel is not None:
+            self.channel.close()
+            self.channel = None
+        if self.bound and self.init is not None:
+            try:
+                self.init.signal(SIGKILL)
+            except ProcessLookupError:
+                pass
+        if self.input is not None:
+            self.input.source = -1
+        for source in self.sources:
+            source.target = -1
+        self.stdio = (-1, -1, -1)

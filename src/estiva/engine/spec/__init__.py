@@ -1,0 +1,1 @@
+"""An option is judged here, once: Docker's Config and HostConfig become an OCI runtime config."""

@@ -1,0 +1,1 @@
+"""Devices by the Container Device Interface."""

@@ -1,0 +1,114 @@
+"""TODO docstring."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from _struct import pack, unpack
+
+from estiva.files import remove_tree
+from estiva.paths import Paths
+from estiva.runtime import state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+_FLOCK = "hhqqi4x"  # struct flock on 64-bit machines: type, whence, start, length, pid
+
+
+_RUNS, _WAIT = 0, 1  # the two bytes
+
+
+def _lock(fd: int, command: int, kind: int, byte: int) -> int:
+    """fcntl(2) with a struct flock; the type of lock that it tells (F_UNLCK: none is in the way)."""
+    answer = fcntl.fcntl(fd, command, pack(_FLOCK, kind, os.SEEK_SET, byte, 1, 0))
+    return int(unpack(_FLOCK, answer)[0])
+
+
+def take(where: Paths, container_id: str, *, new: bool = False) -> int:
+    """The container's lock, as an fd to keep open. Raises BlockingIOError while another has it.
+
+    `new`: nobody knows of the container yet, so only a sweeper may have it, which lets it go.
+    """
+    run = where.run_container(container_id)
+    while True:
+        try:
+            fd = os.open(run + "/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            try:
+                os.makedirs(run, mode=0o700)
+            except FileExistsError:
+                pass  # made, or even removed again, by another
+            continue
+        try:
+            _lock(fd, fcntl.F_OFD_SETLKW if new else fcntl.F_OFD_SETLK, fcntl.F_WRLCK, _RUNS)
+            _lock(fd, fcntl.F_OFD_SETLKW, fcntl.F_WRLCK, _WAIT)
+            # the folder may have been taken away, with the lock in it, between our open and our lock
+            found = os.fstat(fd)
+            if found.st_ino == os.stat(run + "/lock").st_ino:
+                if found.st_size:
+                    os.ftruncate(fd, 0)
+                return fd
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def held(where: Paths, container_id: str) -> bool:
+    """Whether the container runs, or is being made, started, removed or swept."""
+    try:
+        fd = os.open(where.run_container(container_id) + "/lock", os.O_RDWR | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        return _lock(fd, fcntl.F_OFD_GETLK, fcntl.F_WRLCK, _RUNS) != fcntl.F_UNLCK
+    finally:
+        os.close(fd)
+
+
+def runs(where: Paths, live: dict[str, Any]) -> bool:
+    """Whether the run whose state was `live` goes on; not so when the container has been started again."""
+    return held(where, live["id"]) and _is_of(where, live)
+
+
+def _is_of(where: Paths, live: dict[str, Any]) -> bool:
+    now = state.read(where.run_container(live["id"]))
+    return now is not None and state.same_run(now, live)
+
+
+def await_end(where: Paths, container_id: str, live: dict[str, Any] | None = None) -> int | None:
+    """Block until the monitor has settled everything and gone; the exit status, if it left one.
+
+    `live`: only of the run whose state that was, and not of one that has begun since.
+    """
+    try:
+        fd = os.open(where.run_container(container_id) + "/lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        # the state is read after the lock was opened: if it is still that run's, so is the lock
+        if live is not None and not _is_of(where, live):
+            return None
+        _lock(fd, fcntl.F_OFD_SETLKW, fcntl.F_RDLCK, _WAIT)
+        status = os.pread(fd, 16, 0)
+        return int(status) if status else None
+    finally:
+        os.close(fd)
+
+
+def leave(where: Paths, container_id: str) -> None:
+    """Remove a container's run folder, whose lock the caller holds.
+
+    It is renamed first: who comes now makes a new one, and never a lock in what is being removed.
+    """
+    aside = f"{where.run_containers}/.{os.urandom(8).hex()}"
+    try:
+        os.rename(where.run_container(container_id), aside)
+    except FileNotFoundError:
+        return
+    remove_tree(aside)

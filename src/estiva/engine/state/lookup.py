@@ -1,0 +1,115 @@
+"""The containers that exist: found, listed, inspected, renamed. What ends or halts them is in control.py."""
+
+from __future__ import annotations
+
+import time
+
+from estiva import fastjson
+from estiva.engine.state import locks, teardown
+from estiva.errors import Conflict, InvalidInput, NotFound
+from estiva.runtime import state
+from estiva.timestamps import ZERO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.engine import Engine
+
+LOOK_AGAIN = 0.005  # seconds between looks at a container that is on its way from one state to another
+HEX = frozenset("0123456789abcdef")
+ROWS = "SELECT id, status, record FROM containers"
+
+
+def resolve(engine: Engine, ref: str) -> dict[str, Any]:
+    """The record of a container by name, id or the beginning of its id, settled if its monitor was killed.
+
+    Raises NotFound, or InvalidInput when the beginning fits several.
+    """
+    name = ref.removeprefix("/")
+    rows = engine.db.read(f"{ROWS} WHERE name = ? OR id = ? ORDER BY id = ? DESC", (name, name, name))
+    if not rows and name and HEX.issuperset(name):
+        rows = engine.db.read(f"{ROWS} WHERE id >= ? AND id < ? LIMIT 2", (name, name + "g"))
+        if len(rows) > 1:
+            raise InvalidInput(f"{ref} is the beginning of several container ids", hint="give more of the id")
+    container_id, status, text = settled(engine, *rows[0]) if rows else ("", "", "")
+    if not status:
+        raise NotFound(f"no such container: {ref}", hint="`estiva ps -a` lists them all")
+    return load(engine, container_id, status, text)
+
+
+def settled(engine: Engine, container_id: str, status: str, text: str) -> tuple[str, str, str]:
+    """A row, its container ended first if the monitor was killed; the status is "" if that removed it."""
+    if status == "running" and teardown.dead(engine.paths, engine.db, container_id):
+        rows = engine.db.read("SELECT status, record FROM containers WHERE id = ?", (container_id,))
+        status, text = rows[0] if rows else ("", "")
+        if status == "running" and not locks.held(engine.paths, container_id):
+            status = "dead"
+    return container_id, status, text
+
+
+def load(engine: Engine, container_id: str, status: str, text: str) -> dict[str, Any]:
+    """A record with its live State filled in."""
+    record: dict[str, Any] = fastjson.stored(text, what=f"the record of container {container_id[:12]}")
+    live = state.read(engine.paths.run_container(container_id)) if status == "running" else None
+    paused = bool(live and live.get("paused"))
+    record["State"] = {
+        "Status": "paused" if paused else status,
+        "Running": status == "running",
+        "Paused": paused,
+        "Restarting": False,
+        "OOMKilled": False,
+        "Dead": False,
+        "Pid": live["pid"] if live else 0,
+        "ExitCode": 0,
+        "Error": "",
+        "StartedAt": ZERO,
+        "FinishedAt": ZERO,
+        **({"StartedAt": live["started"]} if live else record["State"]),
+    }
+    if live and live.get("network"):
+        record["NetworkSettings"] = network_settings(live["network"])
+    return record
+
+
+def network_settings(network: dict[str, Any]) -> dict[str, Any]:
+
+    endpoint = {
+        "IPAddress": network["address"],
+        "IPPrefixLen": network["prefix"],
+        "Gateway": network["gateway"],
+        "MacAddress": network["mac"],
+    }
+    return {"Ports": docker_shape(network["ports"]), "Networks": {"bridge": endpoint}, **endpoint}
+
+
+def is_alive(engine: Engine, container_id: str) -> bool:
+    """Whether the container runs now."""
+    return locks.held(engine.paths, container_id)
+
+
+def running_state(engine: Engine, ref: str) -> dict[str, Any]:
+    """The run state (pid and so on) of a running container. Raises NotFound, Conflict."""
+    while (record := resolve(engine, ref))["State"]["Running"]:
+        live = state.read(engine.paths.run_container(record["Id"]))
+        if live is not None:
+            return live
+        time.sleep(LOOK_AGAIN)  # it is being started
+    raise Conflict(f"container {ref} is not running", hint=f"`estiva start {ref}` starts it")
+
+
+def resolve_if_there(engine: Engine, container_id: str) -> dict[str, Any] | None:
+    try:
+        return resolve(engine, container_id)
+    except NotFound:
+        return None
+
+
+def docker_shape(published: list[dict[str, str]]) -> dict[str, list[dict[str, str]]]:
+    """NetworkSettings.Ports of what was published."""
+    table: dict[str, list[dict[str, str]]] = {}
+    for port in published:
+        table.setdefault(f"{port['ContainerPort']}/{port['Protocol']}", []).append(
+            {"HostIp": port["HostIp"] or "0.0.0.0", "HostPort": str(port["HostPort"])}
+        )
+    return table

@@ -1,0 +1,148 @@
+"""A container's record: one dict in the shape of Docker's inspect, kept in the database.
+
+`merge` joins what the user asked with what the image says; `new` makes the whole record.
+"""
+
+from __future__ import annotations
+
+from estiva.errors import InvalidInput
+from estiva.timestamps import ZERO, rfc3339
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.store.images import Image
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def merge(config: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
+    """The container's Config: the user's, completed from the image's, with Docker's rules.
+
+    An entrypoint of the user's drops the image's command. The image's variables come first.
+    """
+    base = image.get("config") or {}
+    merged = dict(config)
+    if config.get("Entrypoint") is None:
+        merged["Entrypoint"] = base.get("Entrypoint")
+        if not config.get("Cmd"):
+            merged["Cmd"] = base.get("Cmd")
+    elif config["Entrypoint"] == [""] or config["Entrypoint"] == []:
+        merged["Entrypoint"] = None
+    for key in ("WorkingDir", "User", "StopSignal"):
+        if not config.get(key):
+            merged[key] = base.get(key) or ""
+    merged["Env"] = merge_env(base.get("Env") or (), config.get("Env") or ())
+    for key in ("Labels", "ExposedPorts", "Volumes"):
+        merged[key] = {**(base.get(key) or {}), **(config.get(key) or {})}
+    if not [*(merged.get("Entrypoint") or ()), *(merged.get("Cmd") or ())]:
+        raise InvalidInput(
+            "no command specified", hint="give one after the image's name, or an image with CMD"
+        )
+    return merged
+
+
+def merge_env(first: Any, then: Any) -> list[str]:
+    """KEY=VALUE lists joined; a later value wins in the earlier place; KEY without = removes it."""
+    values: dict[str, str | None] = {}
+    for pair in (*first, *then):
+        key, equals, value = pair.partition("=")
+        values[key] = value if equals else None
+    return [f"{key}={value}" for key, value in values.items() if value is not None]
+
+
+def new(
+    container_id: str,
+    name: str,
+    image: Image | None,
+    config: dict[str, Any],
+    host_config: dict[str, Any],
+    mounts: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """The record of a container that is being created. `config` is merged already."""
+    args = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
+    config.setdefault("Hostname", "")
+    if not config["Hostname"] and not str(host_config.get("NetworkMode", "")).startswith("container:"):
+        config["Hostname"] = container_id[:12]
+    return {
+        "Id": container_id,
+        "Created": rfc3339(),
+        "Path": args[0],
+        "Args": args[1:],
+        "State": {"ExitCode": 0, "OOMKilled": False, "Error": "", "StartedAt": ZERO, "FinishedAt": ZERO},
+        "Image": image.id if image else "",
+        "Name": "/" + name,
+        "RestartCount": 0,
+        "Platform": "linux",
+        "Config": config,
+        "HostConfig": host_config,
+        "Mounts": mounts,
+        "NetworkSettings": {"IPAddress": "", "Ports": {}},
+    }
+
+
+def complete(record: dict[str, Any]) -> None:
+    """Fill in what `inspect` shows of options that were not given, so that templates find Docker's fields."""
+    host, config = record["HostConfig"], record["Config"]
+    if host.get("Memory") and "MemorySwap" not in host:
+        host["MemorySwap"] = 2 * host["Memory"]
+    from estiva.runtime.security import kernel_paths
+
+    privileged = bool(host.get("Privileged"))
+    for key, paths in (
+        ("MaskedPaths", kernel_paths.masked_paths()),
+        ("ReadonlyPaths", kernel_paths.READONLY_PATHS),
+    ):
+        host.setdefault(key, None if privileged else list(paths))
+    for part, defaults in ((host, HOST_DEFAULTS), (config, CONFIG_DEFAULTS), (record, RECORD_DEFAULTS)):
+        for key, value in defaults.items():
+            part.setdefault(key, value)
+
+
+HOST_DEFAULTS: dict[str, Any] = {
+    **dict.fromkeys(
+        (
+            "BlkioWeight", "CpuPeriod", "CpuQuota", "CpuRealtimePeriod", "CpuRealtimeRuntime", "CpuShares",
+            "Memory", "MemoryReservation", "MemorySwap", "NanoCpus", "OomScoreAdj",
+        ),
+        0,
+    ),
+    **dict.fromkeys(
+        ("Cgroup", "CgroupParent", "ContainerIDFile", "CpusetCpus", "CpusetMems", "Isolation", "PidMode",
+         "UTSMode", "UsernsMode", "VolumeDriver"),
+        "",
+    ),
+    **dict.fromkeys(("AutoRemove", "Privileged", "PublishAllPorts", "ReadonlyRootfs"), False),
+    **dict.fromkeys(
+        ("Binds", "BlkioDeviceReadBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteBps", "BlkioDeviceWriteIOps",
+         "BlkioWeightDevice", "CapAdd", "CapDrop", "DeviceCgroupRules", "DeviceRequests",
+         "ExtraHosts", "GroupAdd", "Links", "MemorySwappiness",
+         "OomKillDisable", "PidsLimit", "SecurityOpt", "Ulimits", "VolumesFrom"),
+    ),
+    "CgroupnsMode": "private",
+    "Devices": [],
+    "Dns": [],
+    "DnsOptions": [],
+    "DnsSearch": [],
+    "IpcMode": "private",
+    "LogConfig": {"Type": "json-file", "Config": {}},
+    "PortBindings": {},
+    "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+    "Runtime": "estiva",
+    "ShmSize": 64 << 20,
+}  # fmt: skip
+CONFIG_DEFAULTS: dict[str, Any] = {
+    **dict.fromkeys(("Domainname", "User", "WorkingDir"), ""),
+    **dict.fromkeys(("AttachStdin", "OpenStdin", "StdinOnce", "Tty"), False),
+    **dict.fromkeys(("AttachStderr", "AttachStdout"), True),
+    **dict.fromkeys(("Cmd", "Entrypoint", "OnBuild", "Volumes")),
+    "Env": [],
+    "Labels": {},
+}
+RECORD_DEFAULTS: dict[str, Any] = {
+    "AppArmorProfile": "",
+    "ExecIDs": None,
+    "MountLabel": "",
+    "ProcessLabel": "",
+}

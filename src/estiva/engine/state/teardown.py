@@ -1,0 +1,205 @@
+"""What "running" means, and how a container's traces go.
+
+A container runs while somebody holds the lock of its run folder: the starter first, then its monitor, which
+inherits it. The kernel drops it when the monitor dies. So nobody is fooled by a recycled pid or a stale row:
+
+    row "running", lock held    runs (or is being started)
+    row "running", lock free    its monitor was killed: `reconcile` ends it and settles the row
+
+Whoever makes, removes or sweeps a container holds the lock too. It is an open file description lock
+(fcntl(2), F_OFD_SETLK): passed on by fork and by socket as flock(2) is, but it can be looked at (F_OFD_GETLK)
+without being taken, even for a moment, from one who wants it. Of its two bytes the first is the lock; who
+waits for the end waits on the second, and so is in nobody's way either. The file's content is the exit
+status, once there is one: who waits has it open, and can read it even when the container is removed (--rm).
+"""
+
+from __future__ import annotations
+
+import os
+
+from estiva import fastjson
+from estiva.engine.state.cgroup import cgroup_path
+from estiva.engine.state.locks import held, leave, take
+from estiva.engine.state.names import unlink_name
+from estiva.errors import Unavailable
+from estiva.files import remove_tree
+from estiva.paths import Paths
+from estiva.runtime import state
+from estiva.timestamps import rfc3339
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.runtime.cgroup import Cgroup
+    from estiva.store.database import Database, Transaction
+
+KILLED = 137
+
+
+def paths(plan: dict[str, Any]) -> Paths:
+    return Paths(plan["root"], plan["run_root"])
+
+
+_databases: dict[tuple[int, str], Database] = {}
+
+
+def database(plan: dict[str, Any]) -> Database:
+    """This process's own connection: one that came over a fork is never used."""
+    key = (os.getpid(), plan["root"])
+    if key not in _databases:
+        from estiva.store.database import Database
+
+        _databases[key] = Database(Paths(plan["root"], plan["run_root"]).database)
+    return _databases[key]
+
+
+def release(plan: dict[str, Any], cgroup: Cgroup | None, endpoint: Any = None) -> None:
+    """Everything of a run that is over: its processes, cgroup, network. The run folder stays, with the
+    lock.
+    """
+    if cgroup is not None:
+        end(cgroup)
+    if plan["network"]["mode"] == "bridge":
+        from estiva.network import bridge
+
+        bridge.disconnect(database(plan), paths(plan), plan["id"], ports=plan["network"]["ports"])
+    if plan["name"] and not unlink_name(plan["run_root"], plan["name"], plan["id"]):
+        for name in os.listdir(f"{plan['run_root']}/names"):  # it may have been renamed while it ran
+            unlink_name(plan["run_root"], name, plan["id"])
+
+
+def end(cgroup: Cgroup) -> None:
+    """Kill all in a cgroup and remove it. Raises EngineError."""
+    from estiva.errors import EngineError
+
+    for last in (False, True):
+        try:
+            cgroup.kill()
+            cgroup.remove()
+            return
+        except EngineError:
+            if last:
+                raise  # else: the child of a monitor killed while it cloned came in after the kill
+
+
+def settle(plan: dict[str, Any], outcome: dict[str, Any], *, failed: bool = False) -> None:
+    """Write how a run ended into the container's row, or remove the container (--rm). Then the run folder
+    goes.
+    """
+    where = paths(plan)
+    if plan["ephemeral"]:
+        pass
+    elif plan["auto_remove"]:
+        forget(where, database(plan), plan["id"])
+    else:
+        with database(plan).write(freeing=True) as transaction:
+            rows = transaction.execute("SELECT record FROM containers WHERE id = ?", (plan["id"],)).fetchall()
+            if rows:
+                record = fastjson.loads(rows[0][0], what="the container's record")
+                record["State"].update(outcome)
+                if not failed:
+                    record["State"]["FinishedAt"] = rfc3339()
+                transaction.execute(
+                    "UPDATE containers SET status = ?, record = ? WHERE id = ?",
+                    ("created" if failed else "exited", fastjson.dumps(record), plan["id"]),
+                )
+    leave(where, plan["id"])
+
+
+def forget(where: Paths, db: Database, container_id: str, *, volumes: bool = True) -> None:
+    """Remove a stopped container, whose lock the caller holds: its rows first, then its folder, so that
+    nobody meets half of one; a folder without a row is swept.
+
+    With `volumes`, its anonymous volumes too. Only where the disk is too full for that, and what was set
+    aside is used up, the files go first.
+    """
+    try:
+        with db.write(freeing=True) as transaction:
+            anonymous = drop_rows(transaction, container_id, volumes)
+    except Unavailable:
+        remove_tree(where.container(container_id))
+        with db.write() as transaction:
+            anonymous = drop_rows(transaction, container_id, volumes)
+    remove_tree(where.container(container_id))
+    for name in anonymous:
+        remove_tree(f"{where.volumes}/{name}")
+
+
+def drop_rows(transaction: Transaction, container_id: str, volumes: bool) -> list[str]:
+    anonymous: list[str] = []
+    mine = transaction.execute("SELECT volume FROM container_volumes WHERE container = ?", (container_id,))
+    names = [row[0] for row in mine.fetchall()]
+    if names:
+        transaction.execute("DELETE FROM container_volumes WHERE container = ?", (container_id,))
+    for name in names if volumes else ():
+        gone = transaction.execute(
+            "DELETE FROM volumes WHERE name = ? AND anonymous = 1 AND NOT EXISTS"
+            " (SELECT 1 FROM container_volumes WHERE volume = ?)",
+            (name, name),
+        )
+        if gone.rowcount:
+            anonymous.append(name)
+    transaction.execute("DELETE FROM leases WHERE container = ?", (container_id,))
+    transaction.execute("DELETE FROM containers WHERE id = ?", (container_id,))
+    return anonymous
+
+
+def reconcile(where: Paths, db: Database, container_id: str) -> bool:
+    """End what a killed monitor left of a container and settle its row. False when it runs after all."""
+    rebooted = not os.path.isdir(where.run_container(container_id))
+    try:
+        lock = take(where, container_id)
+    except BlockingIOError:
+        return False
+    try:
+        rows = db.read("SELECT record, status FROM containers WHERE id = ?", (container_id,))
+        record = fastjson.loads(rows[0][0], what="the container's record") if rows else None
+        left = state.read(where.run_container(container_id)) or {}
+        host_config = (record or {}).get("HostConfig") or {}
+        mode = host_config.get("NetworkMode") or "bridge"
+        plan: dict[str, Any] = {
+            "id": container_id,
+            "root": where.root,
+            "run_root": where.run_root,
+            "name": (record or {}).get("Name", "").removeprefix("/") or left.get("name", ""),
+            "network": {"mode": "bridge" if mode in ("bridge", "default") else mode, "ports": []},
+            "auto_remove": bool(host_config.get("AutoRemove")),
+            "ephemeral": record is None or rows[0][1] != "running",
+        }
+        from estiva.runtime.cgroup import Cgroup
+
+        above = host_config.get("CgroupParent") or ""
+        release(plan, Cgroup.open(left.get("cgroup") or cgroup_path(container_id, above)))
+        if left:
+            why, started = "the container's monitor was killed", {"StartedAt": left["started"]}
+        else:
+            why, started = "what started the container was killed", {}
+            if rebooted:
+                why = "the machine went down while the container ran"
+        outcome = {"ExitCode": KILLED, "Error": why, **started}
+        settle(plan, outcome, failed=not (left or rebooted))
+    finally:
+        os.close(lock)
+    return True
+
+
+def dead(where: Paths, db: Database, container_id: str) -> bool:
+    """As `reconcile_if_dead`, for those who look only: "dead" is all they say while the disk is too full to
+    write down how it ended.
+    """
+    try:
+        return reconcile_if_dead(where, db, container_id)
+    except Unavailable:
+        return True
+
+
+def reconcile_if_dead(where: Paths, db: Database, container_id: str) -> bool:
+    """Settle a container whose row says running while nobody holds its lock. True if that was so."""
+    if held(where, container_id):
+        return False
+    # its row may have been settled between the reading of it and the look at the lock
+    rows = db.read("SELECT status FROM containers WHERE id = ?", (container_id,))
+    if not rows or rows[0][0] != "running":
+        return True
+    return reconcile(where, db, container_id)

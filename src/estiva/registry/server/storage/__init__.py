@@ -1,0 +1,1 @@
+"""What the registry server keeps, on a disk or in a bucket."""

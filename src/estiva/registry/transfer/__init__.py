@@ -1,0 +1,1 @@
+"""Pull, push and copy: which content goes from where to where."""

@@ -1,0 +1,1 @@
+"""Cgroups that systemd makes: scopes, over D-Bus."""

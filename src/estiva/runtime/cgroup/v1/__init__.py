@@ -1,0 +1,1 @@
+"""Cgroups of version 1, also in the hybrid layout."""

@@ -1,0 +1,84 @@
+"""What a cgroup v1 uses."""
+
+from __future__ import annotations
+
+from estiva.errors import NotFound
+from estiva.runtime.cgroup.control import number_or_none, pairs, read_or
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.runtime.cgroup.v1.group import CgroupV1
+
+
+def collect(group: CgroupV1) -> dict[str, Any]:
+    """The usage now. Sizes in bytes, times in nanoseconds; None is "no limit" or "can't be told".
+
+    memory: usage (all that is charged), working_set (usage without file pages that are idle: what counts
+    against the limit before the kernel has to kill), cache (with it the files of a tmpfs, which can't be
+    dropped: shared), anonymous, inactive_file, kernel, swap, limit, swap_limit (memory and swap together on
+    v1), peak, oom_kills. cpu: usage_ns, user_ns, system_ns, periods,
+    throttled_periods, throttled_ns. pids: current, limit. io: read_bytes, write_bytes, reads, writes.
+    Raises NotFound when the cgroup is gone.
+    """
+    if not group.exists():
+        raise NotFound(f"cgroup {group.path} is gone")
+    return {
+        "memory": _memory(group, group.place("memory")),
+        "cpu": _cpu(group.place("cpuacct"), group.place("cpu")),
+        "pids": {
+            "current": number_or_none(read_or(group.place("pids") + "/pids.current")) or 0,
+            "limit": number_or_none(read_or(group.place("pids") + "/pids.max")),
+        },
+        "io": _io(group.place("blkio")),
+    }
+
+
+def _memory(group: CgroupV1, place: str) -> dict[str, Any]:
+    stat = pairs(read_or(place + "/memory.stat"))
+    usage = number_or_none(read_or(place + "/memory.usage_in_bytes")) or 0
+    idle = stat.get("total_inactive_file", 0)
+    return {
+        "usage": usage,
+        "working_set": max(usage - idle, 0),
+        "cache": stat.get("total_cache", 0),
+        "shared": stat.get("total_shmem", 0),
+        "anonymous": stat.get("total_rss", 0),
+        "inactive_file": idle,
+        "kernel": number_or_none(read_or(place + "/memory.kmem.usage_in_bytes")) or 0,
+        "swap": stat.get("total_swap", 0),
+        "limit": number_or_none(read_or(place + "/memory.limit_in_bytes")),
+        "swap_limit": number_or_none(read_or(place + "/memory.memsw.limit_in_bytes")),
+        "peak": number_or_none(read_or(place + "/memory.max_usage_in_bytes")),
+        "oom_kills": group.oom_kills(),
+    }
+
+
+def _cpu(account: str, cpu: str) -> dict[str, int]:
+    stat = pairs(read_or(cpu + "/cpu.stat"))
+    return {
+        "usage_ns": number_or_none(read_or(account + "/cpuacct.usage")) or 0,
+        "user_ns": number_or_none(read_or(account + "/cpuacct.usage_user")) or 0,
+        "system_ns": number_or_none(read_or(account + "/cpuacct.usage_sys")) or 0,
+        "periods": stat.get("nr_periods", 0),
+        "throttled_periods": stat.get("nr_throttled", 0),
+        "throttled_ns": stat.get("throttled_time", 0),
+    }
+
+
+def _io(place: str) -> dict[str, int]:
+    """The throttle files count in every kernel; the bfq ones only where that scheduler drives the device."""
+    result = {"read_bytes": 0, "write_bytes": 0, "reads": 0, "writes": 0}
+    for name, read_field, write_field in (
+        ("io_service_bytes", "read_bytes", "write_bytes"),
+        ("io_serviced", "reads", "writes"),
+    ):
+        path = f"{place}/blkio.throttle.{name}"
+        for line in (read_or(path + "_recursive") or read_or(path)).split("\n"):
+            words = line.split(" ")  # MAJOR:MINOR Read|Write|... COUNT
+            if len(words) == 3 and words[1] == "Read":
+                result[read_field] += int(words[2])
+            elif len(words) == 3 and words[1] == "Write":
+                result[write_field] += int(words[2])
+    return result

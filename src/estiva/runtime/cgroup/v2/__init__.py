@@ -1,0 +1,1 @@
+"""Cgroups of version 2."""

@@ -1,0 +1,1 @@
+"""How a container's init and further processes are made."""

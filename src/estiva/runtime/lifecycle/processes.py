@@ -1,0 +1,74 @@
+"""What `kill`, `list` and `delete --force` do with containers beside the lifecycle's operations."""
+
+from __future__ import annotations
+
+import _signal
+import os
+
+from estiva import files
+from estiva.errors import EstivaError
+from estiva.runtime import state
+from estiva.runtime.lifecycle import operations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.runtime.lifecycle.operations import Container
+
+
+def own_pids(made: Container) -> bool:
+    """Whether it has a pid namespace of its own, whose processes all end with init."""
+    spaces = (made.config().get("linux") or {}).get("namespaces") or ()
+    return any(entry.get("type") == "pid" and not entry.get("path") for entry in spaces)
+
+
+def kill(made: Container) -> None:
+    """SIGKILL, which ends all of its processes: also those that have no pid namespace of their own, and so
+    outlive init. Raises Conflict when none is left."""
+    group = made.cgroup
+    if group is None or own_pids(made):
+        made.signal(_signal.SIGKILL)
+        if group is not None and group.frozen():
+            group.thaw()  # a frozen process of cgroup v1 does not die
+        return
+    if not made.alive and not group.processes():
+        raise operations.not_running(made.id)
+    group.kill()
+
+
+def signal_all(made: Container, number: int) -> None:
+    """To every process of its cgroup, also when init is gone (it had no pid namespace of its own)."""
+    group = made.cgroup
+    if group is None:
+        made.signal(number)
+    elif number == _signal.SIGKILL:
+        group.kill()
+    else:
+        for pid in group.processes():
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+
+
+def everything(root: str) -> list[Container]:
+    """All containers, by id; what is being created, or is damaged, is left out."""
+    try:
+        names = sorted(os.listdir(root))
+    except FileNotFoundError:
+        return []
+    found = []
+    for name in names:
+        try:
+            found.append(operations.load(root, name))
+        except EstivaError:
+            continue
+    return found
+
+
+def sweep_half_made(root: str, id: str) -> bool:
+    """Remove a directory without state.json, whose maker was killed. False if there is none."""
+    directory = f"{root}/{operations.check_id(id)}"
+    if not os.path.isdir(directory) or state.read(directory) is not None:
+        return False
+    files.remove_tree(directory)
+    return True

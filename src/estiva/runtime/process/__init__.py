@@ -1,0 +1,1 @@
+"""The process that is executed: its command, user, credentials, scheduling."""

@@ -1,0 +1,1 @@
+"""The root filesystem and all that is mounted in it."""

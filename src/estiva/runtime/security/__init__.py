@@ -1,0 +1,1 @@
+"""What a container may not do: capabilities, seccomp, devices, masked paths."""

@@ -1,0 +1,1 @@
+"""Images as files: docker-archive, oci-archive, OCI layout."""

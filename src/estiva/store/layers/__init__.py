@@ -1,0 +1,1 @@
+"""Layers: from a stream of bytes to something mountable, and back."""

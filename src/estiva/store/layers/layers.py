@@ -1,0 +1,317 @@
+"""Layers by diffID: how they come in, where they can be read, how they go out.
+
+    ingest   from a registry or an archive: compressed bytes, verified and unpacked as they come
+    (layer_ingest.py) apply    from an uncompressed tar: a container's changes, an import
+    mount    the lowerdirs of a chain (mounts.py)
+    tar, compressed    the layer's stream for export and push
+    delete, sweep      the end
+
+A layer depends on nothing below it (DESIGN decision 3). Its files, below layers/HEX and for erofs also the
+tar in blobs/, are complete and on the disk before its row is there; whoever dies before that leaves files
+in ingest/ that hold no lock, or files without a row, and both are swept.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from estiva import errors, fastjson, files
+from estiva.oci.image import MEDIA_TYPES
+from estiva.store.layers.mounts import Lowerdirs, Mounts
+from estiva.store.layers.naming import layer_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import BinaryIO
+
+    from estiva.paths import Paths
+    from estiva.store.content import Content
+    from estiva.store.database import Database
+    from estiva.store.layers.ingest import LayerIngest
+    from estiva.store.layers.sink import TarSink
+
+
+class Layer:
+    """A layer in the store. size: bytes of its uncompressed tar."""
+
+    __slots__ = ("diff_id", "size", "driver")
+
+    def __init__(self, diff_id: str, size: int, driver: str) -> None:
+        self.diff_id, self.size, self.driver = diff_id, size, driver
+
+    def __repr__(self) -> str:
+        return f"Layer({self.diff_id}, size={self.size}, driver={self.driver!r})"
+
+
+class Layers:
+    """The layers of one store. `driver` overrides the environment's and the remembered choice for new
+    layers.
+    """
+
+    def __init__(self, paths: Paths, db: Database, content: Content, driver: str | None = None) -> None:
+        self.paths = paths
+        self.db = db
+        self.content = content
+        self.mounts = Mounts(paths, db)
+        self._driver = driver
+        self._chosen: str | None = None
+
+    @property
+    def driver(self) -> str:
+        """The driver that new layers are made with."""
+        if self._chosen is None:
+            from estiva.store.layers.drivers import choose
+
+            self._chosen = choose(self.paths, self.db, self._driver)
+        return self._chosen
+
+    # ---- what is there
+
+    def find(self, diff_id: str) -> Layer | None:
+        """The layer, or None."""
+        rows = self.db.read("SELECT size, driver FROM layers WHERE diff_id = ?", (diff_id,))
+        return Layer(diff_id, rows[0][0], rows[0][1]) if rows else None
+
+    def get(self, diff_id: str) -> Layer:
+        """The layer. Raises NotFound."""
+        found = self.find(diff_id)
+        if found is None:
+            raise errors.NotFound(f"no layer {diff_id} in the store")
+        return found
+
+    def has(self, diff_id: str) -> bool:
+        """Whether the layer can be mounted."""
+        return self.find(diff_id) is not None
+
+    # ---- in
+
+    def ingest(self, blob_digest: str, size: int | None, media_type: str, diff_id: str) -> LayerIngest:
+        """Begin, or resume, taking in a compressed layer. Waits while another process takes in the same
+        blob.
+        """
+        from estiva.store.layers.ingest import LayerIngest
+
+        return LayerIngest(self, blob_digest, size, media_type, diff_id)
+
+    def apply_tar(self, source: int | str, diff_id: str | None = None) -> Layer:
+        """Make a layer of an uncompressed tar, read from an fd to its end or from a path.
+
+        Raises LayerError, and IntegrityError when `diff_id` is given and the tar has another.
+        """
+        fd = source if isinstance(source, int) else os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with self.sink() as sink:
+                while piece := os.read(fd, 1 << 20):
+                    sink.write(piece)
+                return self.commit(sink, expected=diff_id)
+        finally:
+            if not isinstance(source, int):
+                os.close(fd)
+
+    def sink(self) -> TarSink:
+        """A place to write an uncompressed tar to, for `commit`."""
+        from estiva.store.layers.sink import TarSink
+
+        return TarSink(self.paths.ingest)
+
+    def commit(self, sink: TarSink, *, expected: str | None = None, keep_tar: bool = True) -> Layer:
+        """Make a layer of the tar in `sink`. Raises LayerError, IntegrityError when it is not `expected`.
+
+        keep_tar=False: another form of the layer is kept, so a driver that can do without drops the tar.
+        """
+        diff_id = sink.finish()
+        if expected is not None and diff_id != expected:
+            raise errors.IntegrityError(f"layer has the diffID {diff_id} instead of {expected}")
+        found = self.find(diff_id)
+        if found is not None:
+            return found
+        return self._build(sink, diff_id, keep_tar)
+
+    def _build(self, sink: TarSink, diff_id: str, keep_tar: bool) -> Layer:
+        from estiva.store.layers import drivers
+        from estiva.store.layers.sink import Workspace
+
+        driver = self.driver
+        with Workspace(self.paths.ingest) as workspace:
+            syncing = sink.sync() if driver == "erofs" or keep_tar else None
+            try:
+                drivers.load(driver).build(sink.tree, sink.fd, sink.size, workspace.path)
+            except errors.Unsupported:
+                driver = "dir"  # sparse members and the like
+                workspace.renew()
+                drivers.load(driver).build(sink.tree, sink.fd, sink.size, workspace.path)
+            implied = fastjson.dumps(sink.tree.implied())
+            if syncing is not None:
+                syncing.join()
+            with files.Lock(self.paths.lock("layers-commit")):
+                found = self.find(diff_id)
+                if found is not None:  # another process made it from another form of it
+                    return found
+                keep = driver == "erofs" or keep_tar
+                if keep:
+                    os.rename(sink.path, self.content.path(diff_id))
+                    files.sync_directory(f"{self.paths.blobs}/sha256")
+                self._place(workspace.path, layer_name(diff_id))
+                self._register(diff_id, driver, sink.size, implied, keep)
+        return Layer(diff_id, sink.size, driver)
+
+    def _place(self, directory: str, name: str) -> None:
+        """Rename a finished layer directory into place. One that is there without a row is of a process
+        that died.
+        """
+        target = f"{self.paths.layers}/{name}"
+        if os.path.lexists(target):
+            files.remove_tree(target)
+        os.rename(directory, target)
+        files.sync_directory(self.paths.layers)
+
+    def _register(self, diff_id: str, driver: str, size: int, implied: str, keep: bool) -> None:
+        now = time.time()
+        with self.db.write() as transaction:
+            if keep:
+                transaction.execute(
+                    "INSERT OR REPLACE INTO blobs (digest, size, created) VALUES (?, ?, ?)",
+                    (diff_id, size, now),
+                )
+            transaction.execute(
+                "INSERT OR REPLACE INTO layers (diff_id, driver, size, implied, created)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (diff_id, driver, size, implied, now),
+            )
+
+    def adopt_blob(self, diff_id: str, digest: str, size: int, media_type: str) -> None:
+        """Remember that the blob `digest` (in the store) is a form of the layer; media_type as its manifest
+        says.
+        """
+        with self.db.write() as transaction:
+            transaction.execute(
+                "INSERT OR REPLACE INTO layer_blobs (digest, diff_id, media_type, size) VALUES (?, ?, ?, ?)",
+                (digest, diff_id, media_type, size),
+            )
+
+    # ---- where it can be read
+
+    def mount(self, diff_ids: Sequence[str]) -> Lowerdirs:
+        """The lowerdirs of a chain given base first, topmost first; see mounts.Mounts.mount."""
+        return self.mounts.mount(diff_ids)
+
+    def sweep(self, keep: Iterable[str] | None = None) -> int:
+        """Unmount layers that no container needs now; returns how many.
+
+        `keep`: diffIDs to leave mounted; by default those of the images of containers that are not stopped.
+        """
+        if keep is None:
+            rows = self.db.read(
+                "SELECT DISTINCT images.config FROM containers JOIN images ON images.id = containers.image"
+                " WHERE containers.status NOT IN ('created', 'exited', 'dead')"
+            )
+            found: set[str] = set()
+            for (config,) in rows:
+                found.update((fastjson.loads(config).get("rootfs") or {}).get("diff_ids") or ())
+            keep = found
+        return self.mounts.sweep(keep)
+
+    def unmount_all(self) -> int:
+        """Unmount every layer mount under the run root (tests, uninstall); returns how many."""
+        return self.mounts.sweep(())
+
+    # ---- out
+
+    def blobs(self, diff_id: str) -> list[tuple[str, int, str]]:
+        """(digest, size, media type) of every form of the layer that is kept, compressed ones first."""
+        rows = self.db.read(
+            "SELECT layer_blobs.digest, layer_blobs.size, media_type"
+            " FROM layer_blobs JOIN blobs USING (digest) WHERE diff_id = ?"
+            " ORDER BY layer_blobs.digest = diff_id, layer_blobs.size",
+            (diff_id,),
+        )
+        result = [(digest, size, media) for digest, size, media in rows]
+        if not any(digest == diff_id for digest, _, _ in result) and self.content.has(diff_id):
+            result.append((diff_id, self.content.size(diff_id), MEDIA_TYPES["tar"]))
+        return result
+
+    def chunks(self, diff_id: str) -> Iterator[bytes]:
+        """The layer's uncompressed tar in pieces."""
+        from estiva.store.layers import codec
+
+        self.get(diff_id)
+        if self.content.has(diff_id):
+            digest = diff_id
+        else:
+            forms = self.blobs(diff_id)
+            if not forms:
+                raise errors.NotFound(f"layer {diff_id} has lost its content", hint="pull its image again")
+            digest = forms[0][0]
+        fd = self.content.open(digest)
+        try:
+            pieces = codec.file_chunks(fd)
+            yield from pieces if digest == diff_id else codec.decompress(pieces)
+        finally:
+            os.close(fd)
+
+    def tar(self, diff_id: str) -> BinaryIO:
+        """The layer's uncompressed tar as a readable file; the caller closes it. Raises NotFound."""
+        import io
+        from typing import cast
+
+        from estiva.store.layers import codec
+
+        self.get(diff_id)
+        if self.content.has(diff_id):
+            return open(self.content.open(diff_id), "rb")
+        return cast("BinaryIO", io.BufferedReader(codec.Stream(self.chunks(diff_id)), 1 << 20))
+
+    def compressed(
+        self, diff_id: str, method: str = "gzip", level: int | None = None
+    ) -> tuple[str, int, str]:
+        """(digest, size, media type) of the layer as "gzip", "zstd" or "tar"; what was pulled is given as
+        it came, unless a `level` is asked for.
+
+        Made once and kept in the store. Raises NotFound.
+        """
+        from estiva.store.layers.recompress import compress
+
+        for digest, size, media_type in self.blobs(diff_id) if level is None else ():
+            if _method(media_type) == method:
+                return digest, size, media_type
+        return compress(self, diff_id, method, level)
+
+    # ---- the end
+
+    def strays(self) -> list[str]:
+        """Layer directories and fixups that no row speaks of: what processes that died have left."""
+        known = {diff_id.rpartition(":")[2] for (diff_id,) in self.db.read("SELECT diff_id FROM layers")}
+        return [
+            f"{directory}/{name}"
+            for directory in (self.paths.layers, self.paths.fixups)
+            for name in os.listdir(directory)
+            if name not in known and name != "empty"
+        ]
+
+    def delete(self, diff_id: str) -> int:
+        """Forget the layer, unmount it and remove its files, tar and compressed forms; returns the bytes of
+        blobs freed.
+
+        The caller has made sure that no image needs it. Deleting what is half gone is no error.
+        """
+        name = layer_name(diff_id)
+        digests = {diff_id}
+        with self.db.write(freeing=True) as transaction:
+            rows = transaction.execute(
+                "SELECT digest FROM layer_blobs WHERE diff_id = ?", (diff_id,)
+            ).fetchall()
+            digests.update(digest for (digest,) in rows)
+            transaction.execute("DELETE FROM layers WHERE diff_id = ?", (diff_id,))
+            transaction.execute("DELETE FROM layer_blobs WHERE diff_id = ?", (diff_id,))
+        self.mounts.unmount(name)
+        for directory in (f"{self.paths.layers}/{name}", f"{self.paths.fixups}/{name}"):
+            files.remove_tree(directory)
+        return sum(self.content.delete(digest) for digest in digests)
+
+
+def _method(media_type: str) -> str:
+    if media_type.endswith(("gzip", "tar.gzip")):
+        return "gzip"
+    return "zstd" if media_type.endswith("zstd") else "tar"

@@ -1,0 +1,1 @@
+"""Garbage collection, checks, what is left over, usage."""

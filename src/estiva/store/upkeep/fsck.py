@@ -1,0 +1,154 @@
+"""The store checked against itself: every row against what is on the disk, and the other way round."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from estiva import fastjson, files
+from estiva.errors import EstivaError, StateError
+from estiva.oci import digest as digests
+from estiva.store.upkeep import leftovers
+
+if TYPE_CHECKING:
+    from estiva.store import Store
+
+
+def check(store: Store, *, deep: bool = False) -> list[str]:
+    """One line per finding, none for a sound store. `deep` reads every blob and proves its digest.
+
+    What a process stores at this moment is no finding: see store/upkeep/leftovers.py.
+    """
+    try:
+        findings = [text for (text,) in store.db.read("PRAGMA integrity_check(20)") if text != "ok"]
+    except StateError as error:
+        return [str(error)]
+    findings = [f"database: {text}" for text in findings]
+    for part in (_blobs(store, deep), _layers(store), _images(store), _strays(store), _volumes(store)):
+        findings.extend(part)
+    return findings
+
+
+def _blobs(store: Store, deep: bool) -> Iterator[str]:
+    known: dict[str, int] = dict(store.db.read("SELECT digest, size FROM blobs"))
+    for digest, size in known.items():
+        if not digests.valid(digest):
+            yield f"blob row {digest!r} is no digest"
+            continue
+        path = store.content.path(digest)
+        try:
+            there = os.stat(path, follow_symlinks=False).st_size
+        except FileNotFoundError:
+            yield f"blob {digest} has no file"
+            continue
+        if there != size:
+            yield f"blob {digest} is {there} bytes long instead of {size}"
+        elif deep and not _proven(store, digest):
+            yield f"blob {digest} is damaged"
+    for algorithm in digests.LENGTHS:
+        for name in _names(f"{store.paths.blobs}/{algorithm}"):
+            if f"{algorithm}:{name}" not in known and _lost(
+                store, "blobs", f"{algorithm}:{name}", f"{store.paths.blobs}/{algorithm}/{name}"
+            ):
+                yield f"file blobs/{algorithm}/{name} has no row"
+
+
+def _proven(store: Store, digest: str) -> bool:
+    from estiva.store.content import hash_fd
+
+    fd = store.content.open(digest)
+    try:
+        algorithm, encoded = digests.parse(digest)
+        return hash_fd(fd, algorithm)[1] == encoded
+    finally:
+        os.close(fd)
+
+
+def _layers(store: Store) -> Iterator[str]:
+    known = {diff_id for (diff_id,) in store.db.read("SELECT diff_id FROM layers")}
+    for diff_id in known:
+        if not os.path.isdir(f"{store.paths.layers}/{diff_id.rpartition(':')[2]}"):
+            yield f"layer {diff_id} has no snapshot"
+    for name in _names(store.paths.layers):
+        if f"sha256:{name}" not in known and _lost(
+            store, "layers", f"sha256:{name}", f"{store.paths.layers}/{name}"
+        ):
+            yield f"directory layers/{name} has no row"
+    for digest, diff_id in store.db.read("SELECT digest, diff_id FROM layer_blobs"):
+        if diff_id not in known:
+            yield f"compressed layer {digest} belongs to {diff_id}, which is not here"
+
+
+def _images(store: Store) -> Iterator[str]:
+    layers = {diff_id for (diff_id,) in store.db.read("SELECT diff_id FROM layers")}
+    known = set()
+    for image_id, text, manifest in store.db.read("SELECT id, config, manifest FROM images"):
+        known.add(image_id)
+        if digests.sha256(text.encode()) != image_id:
+            yield f"image {image_id} has a config of another digest"
+            continue
+        try:
+            diff_ids = (fastjson.loads(text, what="config").get("rootfs") or {}).get("diff_ids") or []
+        except EstivaError as error:
+            yield f"image {image_id}: {error}"
+            continue
+        for diff_id in diff_ids:
+            if diff_id not in layers:
+                yield f"image {image_id} lacks layer {diff_id}"
+        if manifest and not store.content.has(manifest):
+            yield f"image {image_id} lacks its manifest {manifest}"
+    for table, what in (("names", "name"), ("repo_digests", "name"), ("build_cache", "key")):
+        for name, image_id in store.db.read(f"SELECT {what}, image FROM {table}"):
+            if image_id not in known:
+                yield f"{table} {name} points to image {image_id}, which is not here"
+    for container, image_id in store.db.read("SELECT id, image FROM containers WHERE image IS NOT NULL"):
+        if image_id not in known:
+            yield f"container {container} is made from image {image_id}, which is not here"
+
+
+def _lost(store: Store, table: str, digest: str, path: str) -> bool:
+    """Whether a file or directory without a row has also lost its maker, who holds its flock until the row
+    is there.
+    """
+    column = "digest" if table == "blobs" else "diff_id"
+    return leftovers.abandoned(path) and not leftovers.row(store.db, table, column, digest)
+
+
+def _strays(store: Store) -> Iterator[str]:
+    for name, path in leftovers.entries(store.paths.ingest):
+        if not leftovers.resumable(name, path) and leftovers.abandoned(path):
+            yield f"file ingest/{name} is left from an unfinished write"
+    for name, path in leftovers.entries(store.paths.containers):
+        # in this order: while a container is made or removed, it has a folder in the run root
+        if (
+            not os.path.exists(store.paths.run_container(name))
+            and not leftovers.row(store.db, "containers", "id", name)
+            and os.path.exists(path)
+        ):
+            yield f"directory containers/{name} has no row"
+
+
+def _volumes(store: Store) -> Iterator[str]:
+    with files.Lock(store.paths.lock("volumes")):  # nobody makes or removes one meanwhile
+        yield from _volumes_alone(store)
+
+
+def _volumes_alone(store: Store) -> Iterator[str]:
+    known = {name for (name,) in store.db.read("SELECT name FROM volumes")}
+    for name in known:
+        if not os.path.isdir(store.volumes.path(name)):
+            yield f"volume {name} has no directory"
+    for name in _names(store.paths.volumes):
+        if name not in known and not name.endswith(".gone"):
+            yield f"directory volumes/{name} has no row"
+    for container, name in store.db.read("SELECT container, volume FROM container_volumes"):
+        if name not in known:
+            yield f"container {container} has volume {name}, which is not here"
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except FileNotFoundError:
+        return []
