@@ -18,7 +18,7 @@ import bundle
 import ocikit
 from estiva.registry.server.config import Config, load
 from estiva.registry.server.mirror import Upstream
-from unit.registry.registry_support import (
+from registry_support import (
     QUICK,
     SOURCE,
     Server,
@@ -193,7 +193,7 @@ def test_skopeo_over_tls(folder, tool):
 @pytest.fixture
 def debians(folder):
     """docker-registry (distribution 2.8) on a free port."""
-    from unit.registry.registry_support import process
+    from registry_support import process
 
     (folder / "config.yml").write_text(
         f"version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"

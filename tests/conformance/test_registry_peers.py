@@ -10,7 +10,7 @@ import tempfile
 import pytest
 
 from estiva.registry import client
-from unit.registry.registry_support import (
+from registry_support import (
     QUICK,
     ask,
     fake_store,
@@ -137,7 +137,7 @@ def test_our_client_with_docker_registry(debians, tmp_path):
 
 
 def test_our_client_resumes_an_upload_at_docker_registry(debians, tmp_path):
-    from unit.registry.registry_support import Fault, Proxy
+    from registry_support import Fault, Proxy
 
     store = fake_store(tmp_path)
     big = sample(32, sizes=(3_000_000,))
@@ -147,7 +147,7 @@ def test_our_client_resumes_an_upload_at_docker_registry(debians, tmp_path):
 
 
 def test_our_client_resumes_a_pull_from_docker_registry(debians, tmp_path):
-    from unit.registry.registry_support import Fault, Proxy
+    from registry_support import Fault, Proxy
 
     big = sample(33, sizes=(3_000_000,))
     push_sample(debians, tmp_path, big)

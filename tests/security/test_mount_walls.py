@@ -24,7 +24,7 @@ pytestmark = requires_kernel
 pytest_plugins = ["bundle"]
 
 SOURCE = str(Path(__file__).parents[2] / "src")
-TESTS = str(Path(__file__).parents[1])
+TESTS = str(Path(__file__).parents[1] / "support")
 ROUNDS = 50
 
 

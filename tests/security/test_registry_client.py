@@ -19,7 +19,7 @@ from estiva.registry import client
 from estiva.registry.http import credentials as credential_files
 from estiva.registry.http.settings import Settings
 from estiva.registry.http.transport import Transport, is_loopback
-from unit.registry.registry_support import (
+from registry_support import (
     OCI_INDEX,
     OCI_MANIFEST,
     QUICK,

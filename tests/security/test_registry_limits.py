@@ -12,7 +12,7 @@ import pytest
 
 from estiva.registry.server import connections, http
 from estiva.registry.server.config import Config
-from unit.registry.registry_support import (
+from registry_support import (
     OCI_MANIFEST,
     Server,
     ask,

@@ -22,7 +22,7 @@ from estiva.registry.http import credentials, errors
 from estiva.registry.http.settings import Rule
 from estiva.store import Store
 from estiva.store.layers import codec
-from unit.registry.registry_support import (
+from registry_support import (
     QUICK,
     SOURCE,
     Fault,
@@ -326,7 +326,7 @@ def test_a_list_of_referrers_does_not_lead_to_another_host(registry):
 
 
 def test_referrers_by_api_and_by_tag(registry):
-    from unit.registry.registry_support import OCI_INDEX, OCI_MANIFEST, ask, push_blob
+    from registry_support import OCI_INDEX, OCI_MANIFEST, ask, push_blob
 
     empty = push_blob(registry.address, "a/b", b"{}")
     subject = {"mediaType": OCI_MANIFEST, "digest": IMAGE.digest, "size": len(IMAGE.manifest)}

@@ -8,7 +8,7 @@ import stat
 
 import pytest
 
-from unit.registry.registry_support import (
+from registry_support import (
     OCI_MANIFEST,
     Server,
     ask,

@@ -11,8 +11,8 @@ import os
 import sys
 
 from estiva import errors
-from estiva.cli.context import Context, tell
 from estiva.cli import verbs
+from estiva.cli.context import Context, tell
 from estiva.cli.verbs import ALIASES, BRIEF, DRIVERS, GLOBALS, GROUPS, LATER, LATER_HINTS, VERBS
 from estiva.cmdline import program
 from estiva.cmdline.parser import HelpWanted, UsageError, parse, parse_verb
