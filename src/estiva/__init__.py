@@ -10,7 +10,7 @@
 All of it is loaded on first use; safe in a program with threads; no daemon.
 """
 
-__version__ = "0.1.0"
+from estiva.version import __version__ as __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

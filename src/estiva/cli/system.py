@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def version(context: Context, options: Options) -> None:
-    import estiva
+    from estiva.version import __version__
 
     if options.flag("short"):
-        print(f"estiva {estiva.__version__}")
+        print(f"estiva {__version__}")
         return
     from estiva.engine import system
 

@@ -20,10 +20,10 @@ def version() -> dict[str, str]:
     """Version and platform."""
     import platform
 
-    import estiva
+    from estiva.version import __version__
 
     return {
-        "Version": estiva.__version__,
+        "Version": __version__,
         "PythonVersion": platform.python_version(),
         "Os": "linux",
         "Arch": architecture(),

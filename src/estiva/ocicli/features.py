@@ -24,7 +24,7 @@ _ARCHITECTURES = (
 
 def described() -> dict[str, Any]:
     """Of the runtime, not of this machine."""
-    import estiva
+    from estiva.version import __version__
 
     return {
         "ociVersionMin": "1.0.0",
@@ -53,7 +53,7 @@ def described() -> dict[str, Any]:
             "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": True},
         },
-        "annotations": {"io.github.estiva.version": estiva.__version__},
+        "annotations": {"io.github.estiva.version": __version__},
         "potentiallyUnsafeConfigAnnotations": [],
     }
 

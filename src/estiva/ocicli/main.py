@@ -247,9 +247,9 @@ def fail(context: Context, error: errors.EstivaError) -> int:
 
 def version() -> str:
     """runc's form: name and version, then what it is made for."""
-    import estiva
+    from estiva.version import __version__
 
-    return f"estiva-oci version {estiva.__version__}\nspec: {SPEC_VERSION}\npython: {sys.version.split()[0]}"
+    return f"estiva-oci version {__version__}\nspec: {SPEC_VERSION}\npython: {sys.version.split()[0]}"
 
 
 def usage(words: list[str]) -> str:
