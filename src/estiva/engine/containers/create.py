@@ -1,4 +1,8 @@
-"""TODO docstring."""
+"""A container out of what the user asked: image -> merged config -> mount points -> folder and row.
+
+create    a container that does not run yet
+prepare   one that is about to run: its lock is held, its address taken, and `Start` goes on from there
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import time
 
 from estiva import fastjson
 from estiva.engine.images.find import find_image
+from estiva.engine.launch.start import Start
 from estiva.engine.mounts import points as mount_points
 from estiva.engine.spec import oci_config
 from estiva.engine.state import locks, names, record, teardown
@@ -34,24 +39,34 @@ def create(
     pull: str = "missing",
     platform: str | None = None,
     progress: Progress = None,
-    cidfile: str = "",
 ) -> dict[str, Any]:
-    """Make a container that does not run yet; its record. Raises for a bad option, image, name or mount."""
-    if not cidfile:
-        return prepare(engine, config, host_config, name, pull, platform, progress, "created")[0]
-    from estiva.cli.container.cidfile import CidFile
+    """Make a container that does not run yet; its record. Raises for a bad option, image, name or mount.
 
-    with CidFile(cidfile) as file:
-        made = prepare(engine, config, host_config, name, pull, platform, progress, "created")[0]
-        try:
-            file.write(made["Id"])
-        except BaseException:
-            teardown.forget(engine.paths, engine.db, made["Id"])
-            raise
+    `config` and `host_config` are Docker's Config and HostConfig; both are completed in place. `pull`:
+    missing, always or never. `platform`: as `--platform`, for the image.
+    """
+    made, _, lock, _ = make(engine, config, host_config, name, pull, platform, progress, "created")
+    locks.leave(engine.paths, made["Id"])
+    os.close(lock)
     return made
 
 
 def prepare(
+    engine: Engine,
+    config: dict[str, Any],
+    host_config: dict[str, Any],
+    *,
+    name: str | None = None,
+    pull: str = "missing",
+    platform: str | None = None,
+    progress: Progress = None,
+) -> Start:
+    """Make a container that starts now, as `create` does but in one transaction with its address."""
+    made, image, lock, address = make(engine, config, host_config, name, pull, platform, progress, "running")
+    return Start(engine, made, lock, address, image)
+
+
+def make(
     engine: Engine,
     config: dict[str, Any],
     host_config: dict[str, Any],
@@ -61,9 +76,7 @@ def prepare(
     progress: Progress,
     status: str,
 ) -> tuple[dict[str, Any], Image, int, str]:
-    """(record, image, lock or -1, address or ""): the container as a row, with its folder. Undone on
-    error.
-    """
+    """(record, image, lock, address or ""): the container as a row, with its folder. Undone on error."""
     if os.geteuid():
         raise Unsupported("containers can only be run by root, yet", hint="use sudo")
     name = names.check(name) if name else None
@@ -111,10 +124,6 @@ def prepare(
         if isinstance(error, (OSError, EstivaError)) and engine.store.images.find(image.id) is None:
             raise removed(made) from None
         raise
-    if status != "running":
-        locks.leave(engine.paths, container_id)
-        os.close(lock)
-        lock = -1
     return made, image, lock, address
 
 

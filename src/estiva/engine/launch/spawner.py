@@ -129,7 +129,7 @@ def wait_for_request(channel: socket, take: int) -> None:
 
 def load() -> None:
     """All that a monitor or an exec will use: loaded once, shared by every fork."""
-    from estiva.engine.containers import exec as _exec  # noqa: F401
+    from estiva.engine.monitor import exec_session as _exec  # noqa: F401
     from estiva.engine.monitor import monitor  # noqa: F401
     from estiva.engine.state import teardown  # noqa: F401
     from estiva.network import bridge  # noqa: F401
