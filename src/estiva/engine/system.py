@@ -40,11 +40,12 @@ def architecture() -> str:
 
 def info(engine: Engine) -> dict[str, Any]:
     """The engine and its machine, in the shape of `docker info` as far as it has sense here."""
+    from estiva.engine.containers import listing
     from estiva.runtime import cgroup
 
     states: dict[str, int] = {}
-    for status, count in engine.db.read("SELECT status, count(*) FROM containers GROUP BY status"):
-        states[status] = count
+    for record in listing.listing(engine, all=True):
+        states[record["State"]["Status"]] = states.get(record["State"]["Status"], 0) + 1
     uname = os.uname()
     return {
         "ID": "",

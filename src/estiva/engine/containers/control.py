@@ -18,6 +18,7 @@ from estiva.errors import Conflict, EstivaError, NotFound
 from estiva.linux import process, signals
 from estiva.runtime import state
 from estiva.runtime.cgroup import Cgroup
+from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -191,19 +192,16 @@ def rename(engine: Engine, ref: str, name: str) -> None:
     record = resolve(engine, ref)
     new = names.check(name)
     with engine.db.write() as transaction:
-        taken = transaction.execute("SELECT id FROM containers WHERE name = ?", (new,)).fetchone()
+        taken = containers.named(transaction, new)
         if taken:
             raise Conflict(f'the name "{new}" is in use by container {taken[0][:12]}')
-        text = transaction.execute("SELECT record FROM containers WHERE id = ?", (record["Id"],)).fetchone()
-        if text is None:
+        row = containers.get(transaction, record["Id"])
+        if row is None:
             raise NotFound(f"no such container: {ref}")
-        stored = fastjson.loads(text[0])
+        stored = fastjson.loads(row[2])
         old = stored["Name"].removeprefix("/")
         stored["Name"] = "/" + new
-        transaction.execute(
-            "UPDATE containers SET name = ?, record = ? WHERE id = ?",
-            (new, fastjson.dumps(stored), record["Id"]),
-        )
+        containers.rename(transaction, record["Id"], new, fastjson.dumps(stored))
     if record["State"]["Running"]:
         naming.unlink_name(engine.paths.run_root, old, record["Id"])
         naming.link_name(engine.paths.run_root, new, record["Id"])

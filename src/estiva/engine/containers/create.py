@@ -7,7 +7,6 @@ prepare   one that is about to run: its lock is held, its address taken, and `St
 from __future__ import annotations
 
 import os
-import time
 
 from estiva import fastjson
 from estiva.engine.images.find import find_image
@@ -16,6 +15,7 @@ from estiva.engine.mounts import points as mount_points
 from estiva.engine.spec import oci_config
 from estiva.engine.state import locks, names, record, teardown
 from estiva.errors import Conflict, EngineError, EstivaError, NotFound, Unsupported
+from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,9 +132,7 @@ def insert(engine: Engine, made: dict[str, Any], name: str | None, status: str) 
     for attempt in range(ATTEMPTS):
         chosen = name or names.invent(attempt)
         with engine.db.write() as transaction:
-            taken = transaction.execute(
-                "SELECT id, status FROM containers WHERE name = ?", (chosen,)
-            ).fetchone()
+            taken = containers.named(transaction, chosen)
             if not taken:
                 return write_row(transaction, made, chosen, status)
         # a container whose monitor was killed may be a --rm one, and give the name back
@@ -153,9 +151,9 @@ def in_use(name: str, container_id: str) -> Conflict:
 
 def refuse_taken(engine: Engine, name: str) -> None:
     """Raise Conflict while no volume has been made yet; `insert` is what decides."""
-    for container_id, status in engine.db.read("SELECT id, status FROM containers WHERE name = ?", (name,)):
-        if status != "running" or locks.held(engine.paths, container_id):
-            raise in_use(name, container_id)
+    taken = containers.named(engine.db, name)
+    if taken and (taken[1] != "running" or locks.held(engine.paths, taken[0])):
+        raise in_use(name, taken[0])
 
 
 def write_row(transaction: Transaction, made: dict[str, Any], name: str, status: str) -> str:
@@ -168,15 +166,8 @@ def write_row(transaction: Transaction, made: dict[str, Any], name: str, status:
 
         if userns.wants_range(made["HostConfig"]):
             userns.allocate(transaction, made)
-    transaction.execute(
-        "INSERT INTO containers (id, name, image, status, created, record) VALUES (?, ?, ?, ?, ?, ?)",
-        (made["Id"], name, made["Image"], status, time.time(), fastjson.dumps(made)),
-    )
-    for point in made["Mounts"]:
-        if point["Type"] == "volume":
-            transaction.execute(
-                "INSERT OR IGNORE INTO container_volumes VALUES (?, ?)", (made["Id"], point["Name"])
-            )
+    volumes = [point["Name"] for point in made["Mounts"] if point["Type"] == "volume"]
+    containers.add(transaction, made["Id"], name, made["Image"], status, fastjson.dumps(made), volumes)
     if status == "running" and made["HostConfig"]["NetworkMode"] == "bridge":
         from estiva.network import ipam
 

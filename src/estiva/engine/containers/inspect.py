@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""What is asked of one container: inspect, top, port."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import time
 from estiva.engine.launch.start import Start
 from estiva.engine.state import locks, lookup
 from estiva.errors import Conflict
+from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def again(engine: Engine, ref: str) -> Start | None:
     try:
         image = engine.store.images.resolve(record["Image"])
         with engine.db.write() as transaction:
-            transaction.execute("UPDATE containers SET status = 'running' WHERE id = ?", (record["Id"],))
+            containers.set_status(transaction, record["Id"], "running")
             if record["HostConfig"]["NetworkMode"] == "bridge":
                 from estiva.network import ipam
 

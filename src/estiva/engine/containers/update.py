@@ -13,6 +13,7 @@ from estiva.runtime import state
 from estiva.runtime.cgroup import Cgroup
 from estiva.runtime.cgroup.control import size
 from estiva.runtime.cgroup.rollback import Snapshot
+from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,10 +82,10 @@ def _change(
 ) -> list[str]:
     """In one write transaction, so that of two updates the second sees what the first has made."""
     with engine.db.write() as transaction:
-        rows = transaction.execute("SELECT record FROM containers WHERE id = ?", (container_id,)).fetchall()
-        if not rows:
+        row = containers.get(transaction, container_id)
+        if row is None:
             raise NotFound(f"no such container: {container_id[:12]}")
-        record = fastjson.stored(rows[0][0], what=f"the record of container {container_id[:12]}")
+        record = fastjson.stored(row[2], what=f"the record of container {container_id[:12]}")
         old = record["HostConfig"]
         new = merge(old, wanted)
         resources.check(new)
@@ -94,9 +95,7 @@ def _change(
         if live is not None and wanted:
             _apply(live, new, {KEYS[key] for key in wanted})
         record["HostConfig"] = new
-        transaction.execute(
-            "UPDATE containers SET record = ? WHERE id = ?", (fastjson.dumps(record), container_id)
-        )
+        containers.set_record(transaction, container_id, fastjson.dumps(record))
     return warnings
 
 

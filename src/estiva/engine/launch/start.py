@@ -16,6 +16,7 @@ import os
 
 from estiva.engine.launch import launch, plan
 from estiva.engine.state import locks, teardown
+from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,13 +64,15 @@ class Start:
 
     def undo(self) -> None:
         """Before a monitor took over: the container is back to created, or gone (--rm)."""
+        from estiva.network import ipam
+
         engine = self.engine
         if self.record["HostConfig"].get("AutoRemove"):
             teardown.forget(engine.paths, engine.db, self.id)
         else:
             with engine.db.write(freeing=True) as transaction:
-                transaction.execute("UPDATE containers SET status = 'created' WHERE id = ?", (self.id,))
-                transaction.execute("DELETE FROM leases WHERE container = ?", (self.id,))
+                containers.set_status(transaction, self.id, "created")
+                ipam.release_in(transaction, self.id)
         locks.leave(engine.paths, self.id)
 
     # --- the steps ---

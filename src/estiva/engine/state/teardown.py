@@ -25,6 +25,7 @@ from estiva.errors import Unavailable
 from estiva.files import remove_tree
 from estiva.paths import Paths
 from estiva.runtime import state
+from estiva.store import containers
 from estiva.timestamps import rfc3339
 
 TYPE_CHECKING = False
@@ -94,16 +95,14 @@ def settle(plan: dict[str, Any], outcome: dict[str, Any], *, failed: bool = Fals
         forget(where, database(plan), plan["id"])
     else:
         with database(plan).write(freeing=True) as transaction:
-            rows = transaction.execute("SELECT record FROM containers WHERE id = ?", (plan["id"],)).fetchall()
-            if rows:
-                record = fastjson.loads(rows[0][0], what="the container's record")
+            row = containers.get(transaction, plan["id"])
+            if row:
+                record = fastjson.loads(row[2], what="the container's record")
                 record["State"].update(outcome)
                 if not failed:
                     record["State"]["FinishedAt"] = rfc3339()
-                transaction.execute(
-                    "UPDATE containers SET status = ?, record = ? WHERE id = ?",
-                    ("created" if failed else "exited", fastjson.dumps(record), plan["id"]),
-                )
+                status = "created" if failed else "exited"
+                containers.set_record(transaction, plan["id"], fastjson.dumps(record), status)
     leave(where, plan["id"])
 
 
@@ -116,33 +115,22 @@ def forget(where: Paths, db: Database, container_id: str, *, volumes: bool = Tru
     """
     try:
         with db.write(freeing=True) as transaction:
-            anonymous = drop_rows(transaction, container_id, volumes)
+            anonymous = remove_rows(transaction, container_id, volumes)
     except Unavailable:
         remove_tree(where.container(container_id))
         with db.write() as transaction:
-            anonymous = drop_rows(transaction, container_id, volumes)
+            anonymous = remove_rows(transaction, container_id, volumes)
     remove_tree(where.container(container_id))
     for name in anonymous:
         remove_tree(f"{where.volumes}/{name}")
 
 
-def drop_rows(transaction: Transaction, container_id: str, volumes: bool) -> list[str]:
-    anonymous: list[str] = []
-    mine = transaction.execute("SELECT volume FROM container_volumes WHERE container = ?", (container_id,))
-    names = [row[0] for row in mine.fetchall()]
-    if names:
-        transaction.execute("DELETE FROM container_volumes WHERE container = ?", (container_id,))
-    for name in names if volumes else ():
-        gone = transaction.execute(
-            "DELETE FROM volumes WHERE name = ? AND anonymous = 1 AND NOT EXISTS"
-            " (SELECT 1 FROM container_volumes WHERE volume = ?)",
-            (name, name),
-        )
-        if gone.rowcount:
-            anonymous.append(name)
-    transaction.execute("DELETE FROM leases WHERE container = ?", (container_id,))
-    transaction.execute("DELETE FROM containers WHERE id = ?", (container_id,))
-    return anonymous
+def remove_rows(transaction: Transaction, container_id: str, volumes: bool) -> list[str]:
+    """All rows of a container; the names of its anonymous volumes, whose rows went with them."""
+    from estiva.network import ipam
+
+    ipam.release_in(transaction, container_id)
+    return containers.remove(transaction, container_id, volumes=volumes)
 
 
 def reconcile(where: Paths, db: Database, container_id: str) -> bool:
@@ -153,8 +141,8 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
     except BlockingIOError:
         return False
     try:
-        rows = db.read("SELECT record, status FROM containers WHERE id = ?", (container_id,))
-        record = fastjson.loads(rows[0][0], what="the container's record") if rows else None
+        row = containers.get(db, container_id)
+        record = fastjson.loads(row[2], what="the container's record") if row else None
         left = state.read(where.run_container(container_id)) or {}
         host_config = (record or {}).get("HostConfig") or {}
         mode = host_config.get("NetworkMode") or "bridge"
@@ -165,7 +153,7 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
             "name": (record or {}).get("Name", "").removeprefix("/") or left.get("name", ""),
             "network": {"mode": "bridge" if mode in ("bridge", "default") else mode, "ports": []},
             "auto_remove": bool(host_config.get("AutoRemove")),
-            "ephemeral": record is None or rows[0][1] != "running",
+            "ephemeral": row is None or row[1] != "running",
         }
         from estiva.runtime.cgroup import Cgroup
 
@@ -199,7 +187,6 @@ def reconcile_if_dead(where: Paths, db: Database, container_id: str) -> bool:
     if held(where, container_id):
         return False
     # its row may have been settled between the reading of it and the look at the lock
-    rows = db.read("SELECT status FROM containers WHERE id = ?", (container_id,))
-    if not rows or rows[0][0] != "running":
+    if containers.status(db, container_id) != "running":
         return True
     return reconcile(where, db, container_id)
