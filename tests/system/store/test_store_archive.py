@@ -10,6 +10,7 @@ import tarfile
 
 import pytest
 
+from estiva.builder.frontend.changes import apply_changes
 from estiva.errors import IntegrityError, NotFound
 from estiva.oci import config as configs
 from estiva.oci import image as documents
@@ -306,7 +307,12 @@ def test_load_selects_the_platform_of_an_index(new_store):
 def test_import_a_root_filesystem(new_store):
     store = new_store("to")
     data = layer_tar(hostname="x")
-    image = save.import_tar(store, io.BytesIO(gzip.compress(data)), ['CMD ["sh"]', "ENV A=b"], "from a test")
+    image = save.import_tar(
+        store,
+        io.BytesIO(gzip.compress(data)),
+        "from a test",
+        change=lambda config: apply_changes(config, ['CMD ["sh"]', "ENV A=b"]),
+    )
     assert image.diff_ids == [sha256(data)]
     assert image.config["config"] == {"Cmd": ["sh"], "Env": ["A=b"]}
     assert image.config["history"][0]["comment"] == "from a test"
