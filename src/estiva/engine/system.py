@@ -92,10 +92,10 @@ def _operating_system() -> str:
 
 
 def df(engine: Engine) -> dict[str, Any]:
-    """Disk usage in bytes: see store.gc.usage."""
-    from estiva.store.upkeep import gc
+    """Disk usage in bytes: see store/upkeep/usage.py."""
+    from estiva.store.upkeep import usage
 
-    return gc.usage(engine.store)
+    return usage.usage(engine.store)
 
 
 def prune(engine: Engine, *, all: bool = False, volumes: bool = False) -> dict[str, Any]:
@@ -165,14 +165,14 @@ def check(engine: Engine, *, deep: bool = False) -> dict[str, list[str]]:
     what is wrong}. `deep` reads all content and verifies its digests.
     """
     from estiva.engine.containers import sweep
-    from estiva.store.upkeep import gc, leftovers
+    from estiva.store.upkeep import fsck, leftovers
 
     swept: list[str] = []
     problems: list[str] = []
     for _ in range(ROUNDS):
         done, failed = sweep.sweep(engine)
         swept += done
-        problems = [*failed, *gc.check(engine.store, deep=deep), *sweep.check(engine)]
+        problems = [*failed, *fsck.check(engine.store, deep=deep), *sweep.check(engine)]
         if not problems:
             break
     engine.db.checkpoint()

@@ -171,9 +171,9 @@ def _builds(engine: Engine) -> Iterator[str]:
 
 
 def _store(engine: Engine) -> Iterator[str]:
-    from estiva.store.upkeep import gc
+    from estiva.store.upkeep import leftovers
 
-    yield from gc.sweep(engine.store)
+    yield from leftovers.sweep(engine.store)
 
 
 def check(engine: Engine) -> list[str]:

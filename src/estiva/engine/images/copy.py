@@ -239,10 +239,10 @@ def save(engine: Engine, refs: Sequence[str], form: str, path: str) -> None:
 def _forget(engine: Engine, image: Image) -> None:
     """Take away what only the copy needed, unless somebody has named or used it meanwhile."""
     from estiva.errors import EstivaError
+    from estiva.store.upkeep import image_removal
 
-    images = engine.store.images
     try:
-        if not images.names(image.id):
-            images.delete(image.id, force=True)
+        if not engine.store.images.names(image.id):
+            image_removal.delete(engine.store, image.id, force=True)
     except EstivaError:
         pass  # in use by now: `image prune` takes it
