@@ -11,7 +11,7 @@ from estiva.ocicli import control, events, exec, main, output, spec, update
 from estiva.runtime import sync
 from estiva.runtime.bundle import bundle
 from estiva.runtime.launch import hooks, start_socket
-from estiva.runtime.lifecycle import operations
+from estiva.runtime.lifecycle import containers
 
 
 @pytest.fixture(autouse=True)
@@ -156,13 +156,13 @@ def test_kill_and_delete_words():
 
 @pytest.mark.parametrize("id", ["a", "A-b_c.d+e", "0" * 255])
 def test_ids(id):
-    assert operations.check_id(id) == id
+    assert containers.check_id(id) == id
 
 
 @pytest.mark.parametrize("id", ["", ".", "..", "a/b", "a\n", "é", "0" * 256])
 def test_no_ids(id):
     with pytest.raises(errors.InvalidInput):
-        operations.check_id(id)
+        containers.check_id(id)
 
 
 @pytest.mark.parametrize("rootless", [False, True])
