@@ -5,7 +5,7 @@ from __future__ import annotations
 from estiva import fastjson
 from estiva.cmdline.parser import FLAG, TEXT, Options, UsageError, Verb
 from estiva.errors import Conflict, NotFound, Unsupported
-from estiva.runtime.lifecycle import operations
+from estiva.runtime.lifecycle import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from estiva.ocicli.main import Context
     from estiva.runtime.cgroup import Cgroup
-    from estiva.runtime.lifecycle.operations import Container
+    from estiva.runtime.lifecycle.containers import Container
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _UNLIMITED = (1 << 64) - 1
@@ -85,7 +85,7 @@ def usage(stats: dict[str, Any]) -> dict[str, Any]:
 
 def events(context: Context, options: Options) -> int:
     pause = seconds(options.text("interval", "5s"))
-    made = operations.load(context.root, options.arguments[0])
+    made = containers.load(context.root, options.arguments[0])
     if made.status() == "stopped":
         raise Conflict(f"container not running: {made.id}")
     group = made.cgroup

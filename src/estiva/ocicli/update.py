@@ -7,14 +7,14 @@ import os
 from estiva import fastjson, files
 from estiva.cmdline.parser import TEXT, Options, UsageError, Verb
 from estiva.errors import Conflict, InvalidInput, Unsupported
-from estiva.runtime.lifecycle import operations
+from estiva.runtime.lifecycle import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from estiva.ocicli.main import Context
-    from estiva.runtime.lifecycle.operations import Container
+    from estiva.runtime.lifecycle.containers import Container
 
 # flag -> (section, field, whether it is a number)
 _FIELDS: dict[str, tuple[str, str, bool]] = {
@@ -40,7 +40,7 @@ _UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def update(context: Context, options: Options) -> int:
-    made = operations.load(context.root, options.arguments[0])
+    made = containers.load(context.root, options.arguments[0])
     resources = _from_file(options.text("resources")) if options.given("resources") else _from_flags(options)
     if made.status() == "stopped":
         raise Conflict(f"container not running: {made.id}")

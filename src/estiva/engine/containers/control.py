@@ -17,7 +17,7 @@ from estiva.engine.state.lookup import LOOK_AGAIN, resolve, resolve_if_there, ru
 from estiva.errors import Conflict, EstivaError, NotFound
 from estiva.linux import process, signals
 from estiva.runtime import state
-from estiva.runtime.cgroup import Cgroup
+from estiva.runtime.cgroup import factory
 from estiva.store import containers
 
 TYPE_CHECKING = False
@@ -58,7 +58,7 @@ def thaw(engine: Engine, live: dict[str, Any]) -> None:
     """What is frozen can't die: not by `pause` only, but also by a commit that was killed."""
     if live.get("paused"):
         mark(engine, live, False)
-    cgroup = Cgroup.open(live["cgroup"])
+    cgroup = factory.open(live["cgroup"])
     if not cgroup.frozen():
         return
     try:
@@ -165,14 +165,14 @@ def pause(engine: Engine, ref: str) -> None:
     live = running_state(engine, ref)
     if live.get("paused"):
         raise Conflict(f"container {ref} is already paused", hint=f"`estiva unpause {ref}` lets it go on")
-    Cgroup.open(live["cgroup"]).freeze()
+    factory.open(live["cgroup"]).freeze()
     mark(engine, live, True)
 
 
 def unpause(engine: Engine, ref: str) -> None:
     """Let a paused container go on."""
     live = running_state(engine, ref)
-    if not live.get("paused") and not Cgroup.open(live["cgroup"]).frozen():
+    if not live.get("paused") and not factory.open(live["cgroup"]).frozen():
         raise Conflict(f"container {ref} is not paused")
     thaw(engine, live)
 

@@ -126,13 +126,14 @@ def _network(engine: Engine) -> Iterator[str]:
 
 def _cgroups(engine: Engine) -> Iterator[str]:
     from estiva.runtime import cgroup
+    from estiva.runtime.cgroup import factory
 
     paths = engine.paths
     above = cgroup.parent()
     for name in cgroup.children(above):
         if len(name) != 64 or locks.held(paths, name):
             continue
-        group = cgroup.Cgroup.open(f"{above}/{name}")
+        group = factory.open(f"{above}/{name}")
         if not any(_ours(engine, pid) for pid in group.processes()):
             continue  # empty, or of another state root
         try:

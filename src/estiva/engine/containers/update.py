@@ -10,7 +10,7 @@ from estiva.engine.spec import resources
 from estiva.engine.state import locks, lookup
 from estiva.errors import Conflict, EstivaError, InvalidInput, LimitRefused, NotFound
 from estiva.runtime import state
-from estiva.runtime.cgroup import Cgroup
+from estiva.runtime.cgroup import factory
 from estiva.runtime.cgroup.control import size
 from estiva.runtime.cgroup.rollback import Snapshot
 from estiva.store import containers
@@ -124,7 +124,7 @@ def merge(old: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
 
 def _apply(live: dict[str, Any], new: dict[str, Any], parts: set[str]) -> None:
     """Write the changed parts to the cgroup; all is as before when one is refused."""
-    group = Cgroup.open(live["cgroup"])
+    group = factory.open(live["cgroup"])
     after = resources.oci(new)
     limit = (after.get("memory") or {}).get("limit") or 0
     if "memory" in parts and limit > 0:

@@ -9,7 +9,7 @@ from estiva.engine.monitor.streams import Conversation
 from estiva.errors import Conflict
 from estiva.linux import tty as terminals
 from estiva.runtime import state
-from estiva.runtime.cgroup import Cgroup
+from estiva.runtime.cgroup import factory
 from estiva.runtime.launch import exec as runtime_exec
 
 TYPE_CHECKING = False
@@ -78,7 +78,7 @@ class Session:
         self.init = runtime_exec.execute(
             wanted["pid"],
             process,
-            cgroup=Cgroup.open(wanted["cgroup"]),
+            cgroup=factory.open(wanted["cgroup"]),
             stdio=ends,
             bpf=seccomp_filter(wanted),
         )

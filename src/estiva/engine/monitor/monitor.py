@@ -29,7 +29,7 @@ from estiva.engine.state import cgroup, names, teardown
 from estiva.engine.state.logfile import Writer
 from estiva.linux import process
 from estiva.runtime import state
-from estiva.runtime.cgroup import Cgroup
+from estiva.runtime.cgroup import Cgroup, factory
 from estiva.runtime.launch import clone, container
 from estiva.runtime.rootfs.rootfs import Rootfs
 from estiva.timestamps import rfc3339
@@ -65,7 +65,7 @@ class Monitor:
         config = plan["config"]
         terminal = config["process"]["terminal"]
         path = cgroup.cgroup_path(plan["id"], plan["cgroup_parent"])
-        self.cgroup = Cgroup.create(path, config["linux"]["resources"])
+        self.cgroup = factory.create(path, config["linux"]["resources"])
         bpf = seccomp_filter(plan)
         rootfs = Rootfs(
             lowerdirs=plan["lowerdirs"],
@@ -220,7 +220,7 @@ class Monitor:
         plan = state["plan"]
         monitor = cls(plan, None, (-1, -1, -1), state["hold"])
         monitor.init = clone.Init.adopt(state["pid"], state["pidfd"], state["console"])
-        monitor.cgroup = Cgroup.open(state["cgroup"])
+        monitor.cgroup = factory.open(state["cgroup"])
         monitor.started = state["started"]
         if plan["log"]:
             monitor.log = Writer(plan["log"])

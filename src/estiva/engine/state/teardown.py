@@ -155,10 +155,10 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
             "auto_remove": bool(host_config.get("AutoRemove")),
             "ephemeral": row is None or row[1] != "running",
         }
-        from estiva.runtime.cgroup import Cgroup
+        from estiva.runtime.cgroup import factory
 
         above = host_config.get("CgroupParent") or ""
-        release(plan, Cgroup.open(left.get("cgroup") or cgroup_path(container_id, above)))
+        release(plan, factory.open(left.get("cgroup") or cgroup_path(container_id, above)))
         if left:
             why, started = "the container's monitor was killed", {"StartedAt": left["started"]}
         else:

@@ -122,7 +122,7 @@ class Plan:
         own = {name for name, (flag, _) in ns.NAMESPACES.items() if self.flags & flag} | self.joined.keys()
         if "user" in own and "mount" not in own:
             raise Unsupported("a user namespace can't go with the host's mount namespace")
-        # fds of namespaces that the child joins by itself; joining.py
+        # fds of namespaces that the child joins by itself: join.py
         self.late: dict[str, int] = {}
         self.hostname: str = config.get("hostname") or ""
         self.domainname: str = config.get("domainname") or ""
@@ -158,7 +158,7 @@ class Plan:
             m.bind and m.source.startswith(f"{rootfs.path}/") for m in self.mounts
         )
         self.root_fd = -1
-        self.listener = -1  # fd: runtime/launch/start_socket.py
+        self.listener = -1  # fd: start_socket.py
         self.hooks: Hooks | None = None
         self.pivot = True
         # An overlay of its own has nobody in it yet. A directory may be another container's root too.
@@ -189,7 +189,7 @@ class Plan:
         return [fd for fd in fds if fd >= 0]
 
     @property
-    def foreign(self) -> bool:
+    def other_user(self) -> bool:
         """Whether the child is in another user namespace than we, and so may not what we may."""
         return bool(self.flags & ns.CLONE_NEWUSER) or "user" in self.joined
 
