@@ -70,6 +70,10 @@ class CopyStep:
             if url_files.is_url(name) and typed.name == "COPY":
                 raise bad(source, f"COPY can't take a URL: {name}", "use ADD")
         urls = [name for name in self.sources if url_files.is_url(name)]
+        if urls and self.context.request.network == "none":
+            raise bad(
+                source, f"ADD can't fetch {urls[0]}: the build has no network", "leave out --network none"
+            )
         if self.checksum and (len(urls) != 1 or len(self.sources) != 1):
             raise bad(source, "--checksum needs exactly one source, a URL")
 

@@ -50,13 +50,21 @@ class CommandStep:
         self.mounts = [run_mounts.parse(text, expand, state.workdir) for text in typed.mounts]
         self.argv = self._argv()
         self.env = {"PATH": DEFAULT_PATH} | state.variables
-        self.network = typed.network or context.request.network
-        if typed.security == "insecure" and not context.request.allow_insecure:
-            raise bad(
-                typed.source,
-                "RUN --security=insecure is not allowed",
-                "allow it with: --allow security.insecure",
-            )
+        self.network = self._network()
+        if typed.security == "insecure":
+            self._allowed("--security=insecure", "security.insecure")
+
+    def _network(self) -> str:
+        """The network that the instruction asks for, else the build's; none if the build has none (K23)."""
+        asked, given = self.typed.network, self.context.request.network
+        if asked == "host":
+            self._allowed("--network=host", "network.host")
+        return given if given == "none" or not asked else asked
+
+    def _allowed(self, flag: str, entitlement: str) -> None:
+        if entitlement not in self.context.request.allow:
+            message, hint = f"RUN {flag} is not allowed", f"allow it with: --allow {entitlement}"
+            raise bad(self.typed.source, message, hint)
 
     def _argv(self) -> list[str]:
         """The command; a lone here-document is the script, run by its own interpreter if it names one."""
