@@ -1,13 +1,16 @@
-"""Image configs: checked, derived from a base, and changed by Dockerfile instructions (`commit --change`)."""
+"""Image configs: made, checked, derived from a base."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from estiva.errors import InvalidInput
 from estiva.oci import digest as digests
 from estiva.timestamps import rfc3339
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LAYERS_LIMIT = 1000
 TEXTS = ("User", "WorkingDir", "StopSignal", "Image", "Hostname", "Domainname", "MacAddress")
 LISTS = ("Env", "Cmd", "Entrypoint", "OnBuild", "Shell")

@@ -122,9 +122,10 @@ def commit(
     config.setdefault("history", []).append(
         {"created": config["created"], "created_by": command, "author": author, "comment": message}
     )
-    from estiva.builder.frontend.changes import apply_changes
+    if changes:
+        from estiva.builder.steps.changes import apply_changes
 
-    config = apply_changes(config, changes or [])  # may raise, before a layer is made for nothing
+        config = apply_changes(config, changes)  # may raise, before a layer is made for nothing
     with engine.store.writing():
         with Paused(engine, record, pause):
             layer = snapshot(engine, record).commit()

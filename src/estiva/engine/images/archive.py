@@ -50,7 +50,7 @@ def import_(
     """Make an image of one layer out of a tar of a filesystem; its id."""
     if reference:
         Reference.parse(reference)
-    from estiva.builder.frontend.changes import apply_changes
+    from estiva.builder.steps.changes import apply_changes
     from estiva.store.archive import save as saving
 
     image = saving.import_tar(
