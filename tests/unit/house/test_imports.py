@@ -37,9 +37,9 @@ RULES = {
     # --- programs ---
     "cli": {"engine", "oci", "cmdline", "linux"},
     "cli.main": {"cli", "cmdline", "engine.launch.prefork", "ocicli.main"},
-    "cli.registry": {"cli", "cmdline", "registry.server"},
+    "cli.registry": {"cli", "cmdline", "oci", "registry.server"},
     "cli.format": {"cmdline"},
-    "cli.options": {"cmdline", "engine.spec", "linux"},
+    "cli.options": {"cmdline", "engine.spec", "oci", "linux"},
     "ocicli": {"runtime", "oci", "linux", "cmdline"},
     "sdk": {"engine", "oci"},
     # --- the engine ---

@@ -10,6 +10,7 @@ import os
 from estiva.errors import InvalidInput, Unsupported
 from estiva.linux import mount as mnt
 from estiva.linux import namespace as ns
+from estiva.oci.config import DEFAULT_PATH
 from estiva.runtime.process import command
 from estiva.runtime.process.credentials import Capabilities
 from estiva.runtime.rootfs import mount_plan, protect
@@ -98,7 +99,7 @@ class Process:
     @property
     def path(self) -> str:
         """The PATH that the command is looked for on."""
-        return self.env.get(b"PATH", command.DEFAULT_PATH.encode()).decode("utf-8", "surrogateescape")
+        return self.env.get(b"PATH", DEFAULT_PATH.encode()).decode("utf-8", "surrogateescape")
 
 
 class Plan:

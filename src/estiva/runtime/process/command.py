@@ -15,8 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 HANDLERS = "/proc/sys/fs/binfmt_misc/status"  # there when binfmt_misc is in use
 
 _HEADER = 1024
