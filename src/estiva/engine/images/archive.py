@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Images from and to archives: save, load, import; and out of this machine's programs."""
 
 from __future__ import annotations
 

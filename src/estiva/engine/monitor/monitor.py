@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from estiva.runtime.launch.clone import Init
 
-QUIET = 300  # milliseconds without an event after which a detached container's monitor dozes
+QUIET = 300  # milliseconds without an event after which a detached container's monitor hibernates
 DRAIN = 2000  # milliseconds to wait for output that is still in the pipes after the end
 
 
@@ -174,7 +174,7 @@ class Monitor:
         )
 
     def supervise(self, quiet: int) -> None:
-        """Step 7: until init has ended and its output is read. A detached one dozes after `quiet` ms."""
+        """Step 7: until init has ended and its output is read. A detached one hibernates after `quiet` ms."""
         assert self.init is not None and self.cgroup is not None
         if self.plan["detach"]:
             self.streams.hang_up()  # it has been told; nobody listens any more
@@ -182,14 +182,14 @@ class Monitor:
         # may trace has got hold of (K4)
         bounding = (self.plan["config"]["process"].get("capabilities") or {}).get("bounding") or ()
         if self.plan["detach"] and "CAP_SYS_PTRACE" not in bounding:
-            self.streams.idle = (quiet, self.doze)
+            self.streams.idle = (quiet, self.hibernate)
         # killing the cgroup also ends those in a shared pid namespace
         self.streams.run(self.init, DRAIN, self.cgroup.kill)
 
-    def doze(self) -> None:
+    def hibernate(self) -> None:
         from estiva.engine.monitor import hibernate
 
-        hibernate.doze(self)
+        hibernate.hibernate(self.freeze())
 
     def freeze(self) -> dict[str, Any]:
         """All that `thaw` needs in another interpreter of this process; under "fds" what must stay open."""
