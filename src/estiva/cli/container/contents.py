@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from estiva.cli.outfile import Output
 from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb
+from estiva.engine.images.outfile import Output
 from estiva.errors import NotFound, oneline
 
 TYPE_CHECKING = False

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from estiva.cli.outfile import Output
 from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb
+from estiva.engine.images.outfile import Output
 from estiva.errors import EstivaError, IntegrityError, InvalidInput, Unsupported
 
 TYPE_CHECKING = False
