@@ -1,35 +1,59 @@
-"""Where an archive is written to, for `save`, `export` and `image copy`: a file, or stdout."""
+"""Archives by path, for `save`, `load`, `export`, `import` and `image copy`: "-" is a stream of the
+caller's.
+"""
 
 from __future__ import annotations
 
 import os
-import sys
 
 from estiva.errors import InvalidInput, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import IO
+    from typing import IO, Protocol
+
+    class Standard(Protocol):
+        """What "-" means to the caller: opened when it is wanted, and not before."""
+
+        def input(self) -> IO[bytes]: ...
+
+        def output(self) -> IO[bytes]: ...
+
+
+def open_source(path: str, standard: Standard | None = None) -> IO[bytes]:
+    """A file to read an archive from. Raises NotFound, InvalidInput."""
+    if path == "-":
+        return _given(standard).input()
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise NotFound(f"no such file: {path}") from None
+    except IsADirectoryError:
+        raise InvalidInput(f"{path} is a folder, not an archive") from None
+
+
+def _given(standard: Standard | None) -> Standard:
+    if standard is None:
+        raise InvalidInput("- stands for a stream, and there is none", hint="give the path of a file")
+    return standard
 
 
 class Output:
-    """A with-block that gives the stream to write an archive to: a file, or stdout ("" or "-") unless that is
-    a terminal.
+    """A with-block that gives the stream to write an archive to: a file, or the caller's ("" or "-").
 
     A file takes its place when it is whole: after an error what was there before is there still. Devices and
     pipes are written to as they are. Raises InvalidInput, NotFound, and OSError with the path: also for what
     can't be written in the block, where the stream itself knows no name.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, standard: Standard | None = None) -> None:
         self.path = "" if path == "-" else path
+        self.standard = standard
         self.aside = ""
 
     def __enter__(self) -> IO[bytes]:
         if not self.path:
-            if os.isatty(1):
-                raise InvalidInput("an archive is not written to a terminal", hint="use -o FILE, or redirect")
-            self.stream: IO[bytes] = sys.stdout.buffer
+            self.stream: IO[bytes] = _given(self.standard).output()
             return self.stream
         self.target = os.path.realpath(self.path)
         if os.path.isdir(self.target):

@@ -1,10 +1,11 @@
 import errno
+import io
 import os
 import threading
 
 import pytest
 
-from estiva.engine.images.outfile import Output
+from estiva.engine.images.outfile import Output, open_source
 from estiva.errors import InvalidInput, NotFound
 
 
@@ -61,3 +62,36 @@ def test_a_failed_write_is_told_by_the_file_s_name():
     with pytest.raises(OSError) as caught, Output("/dev/full") as out:
         out.write(b"x" * 100_000)
     assert caught.value.errno == errno.ENOSPC and caught.value.filename == "/dev/full"
+
+
+class Streams:
+    def __init__(self):
+        self.out = io.BytesIO()
+
+    def input(self):
+        return io.BytesIO(b"given")
+
+    def output(self):
+        return self.out
+
+
+@pytest.mark.parametrize("path", ["", "-"])
+def test_a_dash_is_the_caller_s_stream(path):
+    streams = Streams()
+    with Output(path, streams) as out:
+        out.write(b"x")
+    assert streams.out.getvalue() == b"x"
+    with pytest.raises(InvalidInput, match="there is none"), Output(path):
+        pass
+
+
+def test_a_source_by_path_or_as_a_stream(tmp_path):
+    (tmp_path / "a").write_bytes(b"file")
+    with open_source(str(tmp_path / "a")) as source:
+        assert source.read() == b"file"
+    with open_source("-", Streams()) as source:
+        assert source.read() == b"given"
+    with pytest.raises(InvalidInput, match="there is none"):
+        open_source("-")
+    with pytest.raises(NotFound, match=f"^no such file: {tmp_path}/b$"):
+        open_source(f"{tmp_path}/b")
