@@ -241,6 +241,17 @@ def test_no_file_holds_two_concepts():
     assert not {name: lines for name, lines in long.items() if lines > 400}
 
 
+def test_no_function_does_two_things():
+    long = {}
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = node.end_lineno - node.lineno + 1
+                if lines > 80:
+                    long[f"{name}.{node.name}"] = lines
+    assert not long
+
+
 def test_no_folder_holds_too_much():
     count = collections.Counter(path.parent for path in modules().values() if path.name != "__init__.py")
     assert not {str(folder): number for folder, number in count.items() if number > 18}

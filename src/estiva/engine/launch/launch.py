@@ -3,12 +3,10 @@
 The monitor (engine/monitor/monitor.py) is the parent of the container's init and outlives its caller.
 Namespaces are made in a process with one thread only (DESIGN, decision 4), so:
 
-    the command line        has one thread: it forks the monitor first of all (engine/launch/prefork.py), so
-    that both
-                            load their modules at the same time
-    a Python program        may have more threads, and much memory: the spawner (engine/launch/spawner.py)
-    forks it,
-                            which has one thread and little memory
+    the command line   has one thread: it forks the monitor first of all (prefork.py), so that both load
+                       their modules at the same time
+    a Python program   may have more threads, and much memory: the spawner (spawner.py) forks it, which has
+                       one thread and little memory
 
 Either way the plan goes over a socket as a memfd, with the fds beside it. Caller and monitor then speak
 over a socket, one JSON object in a packet:

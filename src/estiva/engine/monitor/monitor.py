@@ -11,9 +11,8 @@
     9  the caller hears "exited"
 
 It holds an flock on the container's run folder from before 1 until it dies, however it dies: that lock is
-what
-"running" means (engine/state/teardown.py). Killed itself, it leaves init to be found and ended by the next
-sweep.
+what "running" means (engine/state/teardown.py). Killed itself, it leaves init to be found and ended by the
+next sweep.
 """
 
 from __future__ import annotations
