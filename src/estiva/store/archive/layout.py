@@ -68,7 +68,7 @@ class Folder:
                 fd = below
             if stat.S_ISREG(os.fstat(fd).st_mode):
                 return fd
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a NUL in it
             pass
         os.close(fd)
         return -1
