@@ -205,6 +205,9 @@ def test_forged_tokens_open_nothing(issuing, tmp_path):
         except ConnectionError:  # the header is too long for aiohttp
             continue
         assert status in (400, 401), text[:100]
+    for raw in (b"\xff.a.b", b"a.b.\xff"):
+        header = {"Authorization": b"Bearer " + raw}
+        assert ask(issuing.address, "GET", "/v2/team/web/manifests/1", headers=header)[0] == 401, raw
     assert (tmp_path / "registry/token.key").stat().st_mode & 0o777 == 0o600
 
 
@@ -234,7 +237,8 @@ def test_tokens_of_an_issuer(tmp_path, write, kind):
     with Server(tmp_path / "registry", config=config) as server:
 
         def status(text, path="/v2/a/b/manifests/1"):
-            return ask(server.address, "GET", path, headers={"Authorization": f"Bearer {text}"})[0]
+            header = {"Authorization": f"Bearer {text}".encode("latin-1")}
+            return ask(server.address, "GET", path, headers=header)[0]
 
         challenge = ask(server.address, "GET", "/v2/")[1]["WWW-Authenticate"]
         assert challenge == 'Bearer realm="https://auth.example/token",service="here"'
@@ -247,6 +251,7 @@ def test_tokens_of_an_issuer(tmp_path, write, kind):
             signed(key=b"k" * 32, method="HS256"),
             jwt.encode(base, None, algorithm="none", headers={"kid": "k1"}),
             signed()[:-8] + "AAAAAAAA",
+            "\xff.a.b",
         ]
         assert [status(text) for text in wrong] == [401] * len(wrong)
         assert ask(server.address, "GET", "/token")[0] in (401, 404), "it issues none itself"
