@@ -108,9 +108,7 @@ def _images(store: Store) -> Iterator[str]:
 
 
 def _lost(store: Store, table: str, digest: str, path: str) -> bool:
-    """Whether a file or directory without a row has also lost its maker, who holds its flock until the row
-    is there.
-    """
+    """Whether what has no row has lost its maker too, who holds its flock until the row is there."""
     column = "digest" if table == "blobs" else "diff_id"
     return leftovers.abandoned(path) and not leftovers.row(store.db, table, column, digest)
 

@@ -216,9 +216,7 @@ def _halves(paths: Paths, db: Database) -> tuple[list[str], list[str]]:
 
 
 def _remove_volume(path: str, name: str) -> bool:
-    """Remove an anonymous volume, or a named one that was never used: a person's files stay, whatever the
-    database says.
-    """
+    """Remove an anonymous volume, or a named one never used: a person's files stay, whatever the rows say."""
     try:
         if len(name) == 64 and digests.is_hex(name):
             files.remove_tree(path)
