@@ -7,9 +7,8 @@ One directory per container, ROOT/ID, 0700:
     start.sock     there while init waits for `start` (launch/start_socket.py)
     notify/        the socket that the container's systemd-style readiness goes to (NOTIFY_SOCKET)
 
-A container's status is never stored, it is looked up: `creating` until state.json
-is there, `created` while start.sock is, `stopped` when init is gone, `paused` when its cgroup is frozen, else
-`running`.
+A container's status is never stored, it is looked up: `creating` until state.json is there, `created` while
+start.sock is, `stopped` when init is gone, `paused` when its cgroup is frozen, else `running`.
 """
 
 from __future__ import annotations
