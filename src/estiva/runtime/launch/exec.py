@@ -7,6 +7,7 @@ import os
 from estiva.errors import Conflict, EngineError
 from estiva.linux import namespace as ns
 from estiva.linux import process as proc
+from estiva.linux import procinfo
 from estiva.runtime import child, sync
 from estiva.runtime.launch import init
 from estiva.runtime.launch.clone import Init, clone
@@ -54,7 +55,7 @@ def execute(
             what.scheduling = scheduling.plan(process, linux)
         what.domain = personality(linux.get("personality"))
     try:
-        target = sync.at_least(proc.pidfd_open(pid), 3 + preserve_fds)
+        target = sync.at_least(procinfo.pidfd_open(pid), 3 + preserve_fds)
     except ProcessLookupError:
         raise Conflict(f"process {pid} is gone: its container is not running") from None
     try:
