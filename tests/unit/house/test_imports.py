@@ -299,7 +299,7 @@ RUN = (
 STORE = "from estiva.store import database, images, snapshots, content; from estiva.store.layers import layers, mounts"
 MONITOR = "from estiva.engine.monitor import main; from estiva.network import bridge"
 EXEC = "from estiva.cli import main; from estiva.cli.container import exec; from estiva.engine.containers import exec"
-OCI_RUN = "from estiva.ocicli import main, create, foreground, control, exec, inspect"
+OCI_RUN = "from estiva.ocicli import main, create, start, foreground, control, exec, inspect"
 
 
 @pytest.mark.parametrize("code", [RUN, STORE, MONITOR, EXEC, OCI_RUN])

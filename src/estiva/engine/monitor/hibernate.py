@@ -71,12 +71,12 @@ def hibernate(state: dict[str, Any]) -> None:
 
 def tells_status() -> bool:
     """Whether this kernel tells the exit status of a process that has been reaped."""
-    from estiva.linux import process
+    from estiva.linux import process, procinfo
 
     child = os.fork()
     if child == 0:
         os._exit(7)
-    pidfd = process.pidfd_open(child)
+    pidfd = procinfo.pidfd_open(child)
     status = os.waitpid(child, 0)[1]
     try:
         return process.pidfd_exit_status(pidfd) == status

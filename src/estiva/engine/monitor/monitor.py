@@ -26,7 +26,7 @@ from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation, Input, Source
 from estiva.engine.state import cgroup, names, teardown
 from estiva.engine.state.logfile import Writer
-from estiva.linux import process
+from estiva.linux import procinfo
 from estiva.runtime import state
 from estiva.runtime.cgroup import Cgroup, factory
 from estiva.runtime.launch import clone, container
@@ -160,7 +160,7 @@ class Monitor:
                 "id": plan["id"],
                 "name": plan["name"],
                 "pid": self.init.pid,
-                "start_time": process.start_time(self.init.pid),
+                "start_time": procinfo.start_time(self.init.pid),
                 "monitor": os.getpid(),
                 "started": self.started,
                 "cgroup": self.cgroup.path,
