@@ -54,7 +54,7 @@ def run_step(engine: Engine, step: Step) -> int:
             step.mounts,
         )
         wanted["ephemeral"] = True
-        launched = launch.launch(engine, wanted, (-1, writer, writer), lock)
+        launched = launch.launch(engine, wanted, (-1, writer, writer), lock, step.mounted)
         launched.lowerdirs = lowerdirs
         os.close(writer)
         writer = -1
