@@ -97,18 +97,28 @@ class Launched:
         self.channel.close()
 
 
-def launch(engine: Engine, plan: dict[str, Any], stdio: tuple[int, int, int], hold: int) -> Launched:
-    """Start a monitor for `plan`. `stdio` are where the container's streams go (-1: nowhere).
+def launch(
+    engine: Engine,
+    plan: dict[str, Any],
+    stdio: tuple[int, int, int],
+    hold: int,
+    mounted: dict[str, int] | None = None,
+) -> Launched:
+    """Start a monitor for `plan`. `stdio` are where the container's streams go (-1: nowhere). `mounted` has,
+    by destination, fds of detached mounts that are attached in place of bind mounts' sources.
 
     `hold` is the fd of the container's flock, taken by the caller; the monitor keeps it for its life and the
     caller may close its own. Returns at once: `Launched.started` waits.
     """
+    fds = [hold, *stdio, *(mounted or {}).values()]
+    if mounted:
+        plan["mounted"] = list(mounted)
     if engine.direct and single_threaded():
         # SQLite keeps its locks in memory: a fork copies them, and the child's own connection would wait
         engine.close_database()
         ours = prefork.take()
         try:
-            send(ours, {"plan": plan}, [hold, *stdio])
+            send(ours, {"plan": plan}, fds)
         except ConnectionError:
             raise errors.EngineError(KILLED_EARLY) from None
         return Launched(ours)
@@ -116,7 +126,7 @@ def launch(engine: Engine, plan: dict[str, Any], stdio: tuple[int, int, int], ho
 
     ours, theirs = pair()
     try:
-        spawner.request({"kind": "container", "plan": plan}, [theirs.fileno(), hold, *stdio])
+        spawner.request({"kind": "container", "plan": plan}, [theirs.fileno(), *fds])
     finally:
         theirs.close()
     return Launched(ours)

@@ -147,4 +147,4 @@ def become(message: dict[str, Any], fds: list[int]) -> None:
     stdio = (fds[2], fds[3], fds[4])
     if message["kind"] == "exec":
         exec_session.become(message["plan"], channel, stdio)
-    main.become_monitor(message["plan"], channel, stdio, hold)
+    main.become_monitor(message["plan"], channel, stdio, hold, fds[5:])

@@ -56,6 +56,7 @@ class Monitor:
         self.endpoint: Any = None
         self.log: Writer | None = None
         self.started = ""
+        self.mounted: dict[str, int] = {}  # detached mounts for bind mounts, by destination
         self.root: tuple[int, int] | None = None  # with a user namespace: the host's ids of its root
 
     def start(self) -> None:
@@ -99,8 +100,10 @@ class Monitor:
             bpf=bpf,
             init=plan["init"],
             hooks=hooks,
-            mounted=shared.mounted if shared is not None else None,
+            mounted={**self.mounted, **(shared.mounted if shared is not None else {})},
         )
+        while self.mounted:
+            os.close(self.mounted.popitem()[1])
         if shared is not None:
             shared.close()
         for fd in () if terminal else ends:
