@@ -4,7 +4,8 @@ A rule is one of
 
     "string" "absolute" "bool" "int64" ...    a JSON value of that type and range
     {"name!": rule, "name": rule}             an object; "!" marks what must be there; other fields are free
-    {EACH: rule}                              an object whose every value follows the rule
+    {EACH: rule}                              an object whose every value follows the rule; EACH_SAID: also
+                                              where it is null
     [rule]                                    a list of such
     Choice(what, values)                      one of some strings
     Text(what, holds)                         a string for which `holds` is true
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 EACH = "*"
+EACH_SAID = "*!"
 
 NUMBERS = {
     "uint8": (0, (1 << 8) - 1),
@@ -126,12 +128,13 @@ def _is_string(value: Any) -> bool:
 def _object(value: Any, rule: dict[str, Any], where: str) -> None:
     if type(value) is not dict:
         raise InvalidInput(f"{where or 'the config'}: {shown(value)} is not an object")
-    each = rule.get(EACH)
+    said = rule.get(EACH_SAID)
+    each = rule.get(EACH, said)
     if each is not None:
         for key, item in value.items():
             if not _is_string(key):
                 raise InvalidInput(f"{where}: the name {shown(key)} is not a string")
-            if item is not None:
+            if item is not None or said is not None:
                 check(item, each, f"{where}[{shown(key)}]")
         return
     for name, inner in rule.items():

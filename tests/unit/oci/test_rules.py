@@ -1,7 +1,7 @@
 import pytest
 
 from estiva.errors import InvalidInput
-from estiva.oci.rules import EACH, Choice, Text, check
+from estiva.oci.rules import EACH, EACH_SAID, Choice, Text, check
 
 GOOD = [
     (0, "uint8"),
@@ -14,7 +14,7 @@ GOOD = [
     ([], ["string"]),
     (["a", "b"], ["string"]),
     ({}, {"a": "bool"}),
-    ({"a": None, "b": object()}, {"a": "bool"}),
+    ({"a": None, "b": b"free"}, {"a": "bool"}),
     ({"x": "1", "y": None}, {EACH: "string"}),
     ("b", Choice("a letter", "abc")),
     ("ab", Text("short", lambda text: len(text) < 3)),
@@ -49,6 +49,7 @@ BAD = [
     ({"a": 1}, {"a": "bool"}, "field.a: 1 is not true or false"),
     ({}, {"a!": "bool"}, "field.a is missing"),
     ({"x": 1}, {EACH: "string"}, 'field["x"]: 1 is not a string'),
+    ({"x": None}, {EACH_SAID: "string"}, 'field["x"]: null is not a string'),
     ({1: "x"}, {EACH: "string"}, "field: the name 1 is not a string"),
     ({"a\0": "x"}, {EACH: "string"}, r'field: the name "a\x00" is not a string'),
     ("d", Choice("a letter", "abc"), 'field: "d" is not a letter'),
