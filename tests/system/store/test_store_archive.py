@@ -9,8 +9,8 @@ import subprocess
 import tarfile
 
 import pytest
-from estiva.builder.frontend.changes import apply_changes
 
+from estiva.builder.steps.changes import apply_changes
 from estiva.errors import IntegrityError, NotFound
 from estiva.oci import config as configs
 from estiva.oci import image as documents
