@@ -7,6 +7,7 @@ import ast
 import collections
 import functools
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -69,7 +70,7 @@ RULES = {
     "network": {"linux", "oci", "store.database"},
     "store": {"linux", "oci"},
     "store.tar": {"linux", "oci"},
-    "store.layers": {"store.tar", "store.database", "store.content", "linux", "oci"},
+    "store.layers": {"store.tar", "store.database", "store.containers", "store.content", "linux", "oci"},
     "store.archive": {"store", "linux", "oci"},
     "store.upkeep": {"store", "linux", "oci"},
     "runtime": {"linux", "oci"},
@@ -210,6 +211,16 @@ def place(name):
 def test_only_the_kernel_boundary_imports_ctypes():
     users = {name for name in modules() if any(target.split(".")[0] == "ctypes" for target in imports(name))}
     assert users and all(name.startswith("estiva.linux") for name in users)
+
+
+def test_the_sql_on_containers_stands_in_one_module():
+    found = set()
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                if re.search(r"\b(FROM|INTO|UPDATE|JOIN) (containers|container_volumes)\b", node.value):
+                    found.add(name)
+    assert found == {"estiva.store.containers"}
 
 
 TERMINALS = {  # what an engine that serves 300 clients must not touch

@@ -183,12 +183,10 @@ class Layers:
         `keep`: diffIDs to leave mounted; by default those of the images of containers that are not stopped.
         """
         if keep is None:
-            rows = self.db.read(
-                "SELECT DISTINCT images.config FROM containers JOIN images ON images.id = containers.image"
-                " WHERE containers.status NOT IN ('created', 'exited', 'dead')"
-            )
+            from estiva.store import containers
+
             found: set[str] = set()
-            for (config,) in rows:
+            for config in containers.configs_in_use(self.db):
                 found.update((fastjson.loads(config).get("rootfs") or {}).get("diff_ids") or ())
             keep = found
         return self.mounts.sweep(keep)
