@@ -54,8 +54,12 @@ def begin(root: str, id: str, bundle: Bundle) -> Container:
         raise Conflict(f"container with id {id} exists already") from None
     made = Container(directory, state.new(id, bundle))
     try:
-        with open(f"{directory}/{containers.CONFIG}", "wb", opener=_private) as file:
-            file.write(bundle.raw)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        fd = os.open(f"{directory}/{containers.CONFIG}", flags, 0o600)
+        try:
+            files.write_all(fd, bundle.raw)
+        finally:
+            os.close(fd)
     except BaseException:
         operations.undo(made)
         raise
@@ -86,10 +90,6 @@ def create(root: str, id: str, bundle: Bundle, options: Options) -> tuple[Contai
         operations.undo(made)
         raise
     return made, init
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 def _launch(made: Container, bundle: Bundle, options: Options) -> Init:
