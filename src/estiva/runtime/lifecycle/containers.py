@@ -101,7 +101,7 @@ class Container:
 
     def hooks(self) -> Hooks | None:
         """Those of its config; None without any. Raises as `config` does."""
-        # version 0.1 has not put them on record
+        # records of before there was such a field leave them to the config
         told = self.record["hooks"] if "hooks" in self.record else self.config().get("hooks")
         if not told:
             return None
