@@ -21,7 +21,9 @@ def check(host_config: dict[str, Any]) -> None:
     servers, search = host_config.get("Dns") or (), host_config.get("DnsSearch") or ()
     for text in servers:
         if not is_address(text):
-            raise InvalidInput(f"IP address is not correctly formatted: {brief(text, 60)}")
+            raise InvalidInput(
+                f"invalid name server: IP address is not correctly formatted: {brief(text, 60)}"
+            )
     for text in search:
         if text != "." and not all(map(_is_label, text.rstrip(".").split("."))):
             raise InvalidInput(f"{brief(text, 300)} is not a valid domain")
