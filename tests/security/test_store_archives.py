@@ -15,8 +15,8 @@ from estiva.oci import image as documents
 from estiva.oci.digest import sha256
 from estiva.paths import Paths
 from estiva.store import Store
-from estiva.store.archive import save
-from estiva.store.upkeep import gc
+from estiva.store.archive import load as loading
+from estiva.store.upkeep import fsck
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def docker(entry, **members):
 
 
 def load(store, data):
-    return save.load(store, io.BytesIO(data))
+    return loading.load(store, io.BytesIO(data))
 
 
 def refused(store, data, kind=EstivaError, match=None):
@@ -67,7 +67,7 @@ def refused(store, data, kind=EstivaError, match=None):
     assert store.images.list(all=True) == []
     assert store.db.read("SELECT * FROM names") == []
     assert set(os.listdir(os.path.dirname(store.paths.root))) == before
-    assert [f for f in gc.check(store, deep=True) if "ingest/" not in f] == []
+    assert [f for f in fsck.check(store, deep=True) if "ingest/" not in f] == []
 
 
 @pytest.mark.parametrize("data", [b"", b"x" * 5000, b"\x1f\x8b\x08garbage", b"\0" * 10240])
@@ -167,8 +167,6 @@ def test_a_member_given_twice_is_refused(store):
 
 
 def test_an_archive_of_too_many_members_is_refused(store, monkeypatch):
-    from estiva.store.archive import load as loading
-
     monkeypatch.setattr(loading, "MEMBERS_LIMIT", 10)
     refused(store, build({f"f{n}": b"" for n in range(11)}), LayerError, "more than 10")
 

@@ -38,7 +38,7 @@ GLOBALS = (
 # verb -> module in estiva.ocicli; its Verb there is the verb in upper case
 VERBS = {
     "create": "create",
-    "start": "create",
+    "start": "start",
     "run": "create",
     "restore": "restore",
     "checkpoint": "checkpoint",

@@ -1,8 +1,7 @@
-"""Images by name and id. An image's id is the digest of its config; names, digests and containers point at
-ids.
+"""Images by name and id. The id is the digest of the config; names, digests and containers point at it.
 
-`resolve` is on the path of every run: one query for a name, and the config is parsed on use.
-Names are kept in canonical form (docker.io/library/alpine:latest) and shown in familiar form (alpine:latest).
+`resolve` is on the path of every run: one query for a name, and the config is parsed on use. Names are kept
+in canonical form (docker.io/library/alpine:latest) and shown in familiar form (alpine:latest).
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from estiva.store import Store
-    from estiva.store.database import Database, Transaction
+    from estiva.store.content import Content
+    from estiva.store.database import Database
 
 COLUMNS = "i.id, i.config, i.manifest, i.size, i.created"
 
 
 class Image:
     """One image. `id` and `manifest` are digests, `created` is in seconds since 1970 (0.0 if the config has
-    none),
-    `size` is the sum of its layers' uncompressed tars in bytes."""
+    none), `size` is the sum of its layers' uncompressed tars in bytes.
+    """
 
     __slots__ = ("id", "manifest", "size", "created", "text", "_config")
 
@@ -64,11 +63,11 @@ class Image:
 
 
 class Images:
-    """The images of one store."""
+    """The images of one store. Removing them: store/upkeep/image_removal.py."""
 
-    def __init__(self, db: Database, store: Store) -> None:
+    def __init__(self, db: Database, content: Content) -> None:
         self.db = db
-        self.store = store
+        self.content = content
 
     def resolve(self, ref: str) -> Image:
         """The image of a name, a name@digest, an id or the start of one. Raises NotFound, InvalidInput."""
@@ -156,15 +155,16 @@ class Images:
     ) -> Image:
         """Make an image of a config whose layers are in the store; the same config again is the same image.
 
-        It gets `names` in the same transaction, so that no prune ever sees it without.
-        `manifest` is kept as a blob, so that a push can say the same again. `hidden` marks a build's
-        intermediate image. Raises InvalidInput for a bad config, NotFound for a layer that isn't here.
+        It gets `names` in the same transaction, so that no prune ever sees it without. `manifest` is kept as
+        a blob, so that a push can say the same again. `hidden` marks a build's intermediate image.
+
+        Raises InvalidInput for a bad config, NotFound for a layer that isn't here.
         """
         from estiva.oci.image import parse_config
 
         document = parse_config(config)
         image_id = digests.sha256(config)
-        kept = self.store.content.put(manifest) if manifest is not None else None
+        kept = self.content.put(manifest) if manifest is not None else None
         with self.db.write() as transaction:
             size = 0
             for diff_id in document["rootfs"]["diff_ids"]:
@@ -235,8 +235,7 @@ class Images:
     def history(self, image: Image) -> list[dict[str, Any]]:
         """The steps that made an image, the newest first.
 
-        Each has created (text), created_by, comment, author, empty (bool), size (bytes) and diff_id ("" if
-        empty).
+        Each has created (text), created_by, comment, author, empty (bool), size (bytes), diff_id ("": empty).
         """
         diff_ids = image.diff_ids
         steps: list[dict[str, Any]] = [dict(step) for step in image.config.get("history") or []]
@@ -257,21 +256,6 @@ class Images:
             )
         return result[::-1]
 
-    def delete(self, ref: str, force: bool = False) -> list[str]:
-        """Remove a name, and with its last name the image, as `docker rmi`: see store/image_removal.py."""
-        from estiva.store.image_removal import delete
-
-        return delete(self, ref, force)
-
-    def prune(self, *, all: bool = False) -> list[str]:
-        """Remove images without name that no container uses.
-
-        With `all`, every image that no container uses.
-        """
-        from estiva.store.image_removal import prune
-
-        return prune(self, all)
-
     def list(self, *, all: bool = False) -> list[Image]:
         """The images, the newest first; `all` shows intermediate results of builds too."""
         rows = self.db.read(
@@ -280,11 +264,3 @@ class Images:
             (all,),
         )
         return [Image(*row) for row in rows]
-
-
-def holders(transaction: Transaction | Database, image_id: str) -> list[tuple[str, str, str]]:
-    """(id, name, status) of the containers made from an image."""
-    rows = transaction.read(
-        "SELECT id, name, status FROM containers WHERE image = ? ORDER BY created", (image_id,)
-    )
-    return [(str(a), str(b), str(c)) for a, b, c in rows]

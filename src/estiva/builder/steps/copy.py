@@ -8,23 +8,21 @@ import posixpath
 import stat
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from estiva.builder.files import untar
 from estiva.builder.files import url as url_files
-from estiva.builder.files.copier import Copier, Destination
+from estiva.builder.files.copier import Copier, Destination, take
+from estiva.builder.files.record import Record
 from estiva.builder.files.tree import Missing, Tree
 from estiva.builder.frontend import ignore, values
 from estiva.builder.frontend.errors import bad, unsupported
 from estiva.builder.frontend.instructions import Copy
 from estiva.builder.frontend.syntax import Heredoc
 from estiva.builder.steps import users
+from estiva.builder.steps.context import StepContext
 from estiva.builder.steps.state import State, expander
 from estiva.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from estiva.builder.frontend.stages import Stage
-    from estiva.builder.solver.executor import Build
 
 
 @dataclass
@@ -40,9 +38,8 @@ class Item:
 class CopyStep:
     """One COPY or ADD, its words expanded against the state before it."""
 
-    def __init__(self, build: Build, stage: Stage, state: State, typed: Copy) -> None:
-        self.build = build
-        self.stage = stage
+    def __init__(self, context: StepContext, state: State, typed: Copy) -> None:
+        self.context = context
         self.state = state
         self.typed = typed
         expand = expander(state, typed)
@@ -74,38 +71,42 @@ class CopyStep:
             if url_files.is_url(name) and typed.name == "COPY":
                 raise bad(source, f"COPY can't take a URL: {name}", "use ADD")
         urls = [name for name in self.sources if url_files.is_url(name)]
+        if urls and self.context.request.network == "none":
+            raise bad(
+                source, f"ADD can't fetch {urls[0]}: the build has no network", "leave out --network none"
+            )
         if self.checksum and (len(urls) != 1 or len(self.sources) != 1):
             raise bad(source, "--checksum needs exactly one source, a URL")
 
-    def run(self) -> tuple[str, bool]:
-        """Copy, or find the layer in the cache: (created_by, whether it was cached)."""
-        tree, below = self.build.tree(self.typed.from_, self.stage)
+    def run(self) -> bool:
+        """Copy, or find the layer in the cache: whether it was cached."""
+        context, state = self.context, self.state
+        source = context.source(self.typed.from_)
+        tree = source.tree
         created_by = self.created_by()
-        fast = (
-            [self.build.key("copy-from", self._inputs(below))] if below is not None and self.sources else []
-        )
-        cache = self.build.cache_of(self.stage)
-        known = cache.layer(fast)
-        if known is None:
-            items = self._gather(tree)
-            self.downloads = [
-                url_files.fetch(url, self.checksum) for url in self.sources if url_files.is_url(url)
-            ]
-            contents: list[Any] = [self._item_digest(tree, item) for item in items]
-            contents += [hashlib.sha256(download.data).hexdigest() for download in self.downloads]
-            keys = [*fast, self.build.key("copy", self._inputs(contents))]
-            known = cache.layer(keys)
-            if known is None:
-                diff_id = self.build.layer(
-                    [] if self.typed.link else self.state.diff_ids,
-                    lambda rootfd: self._copy(tree, items, rootfd),
-                )
-                created = self.state.clock()
-                cache.keep_layer(keys, diff_id, created, created_by, self.state.platform)
-                self.state.record(created_by, created=created, diff_id=diff_id)
-                return created_by, False
-        self.state.record(created_by, created=known[1], diff_id=known[0])
-        return created_by, True
+        keys: list[str] = []
+        if source.layers is not None and self.sources:
+            keys = [context.key("copy-from", self._inputs(source.layers))]
+            if context.reuse(state, keys, created_by):
+                return True
+        items = self._gather(tree)
+        self.downloads = [
+            url_files.fetch(url, self.checksum) for url in self.sources if url_files.is_url(url)
+        ]
+        downloads = [hashlib.sha256(download.data).hexdigest() for download in self.downloads]
+        seen = [self._look(tree, item) for item in items]
+        if context.reuse(state, [self._key(seen, downloads)], created_by):
+            return True
+        copied: list[list[Any]] = []
+        below = [] if self.typed.link else state.diff_ids
+        diff_id = context.layer(below, lambda rootfd: copied.extend(self._copy(tree, items, rootfd)))
+        # The key tells what was copied, whatever a folder held when it was looked at (K20)
+        keys.append(self._key(copied if source.layers is None else seen, downloads))
+        context.keep(state, keys, created_by, diff_id)
+        return False
+
+    def _key(self, contents: list[list[Any]], downloads: list[str]) -> str:
+        return self.context.key("copy", self._inputs([*contents, *downloads]))
 
     def created_by(self) -> str:
         """The line in the image's history."""
@@ -134,9 +135,7 @@ class CopyStep:
 
     def _owner_of_link(self) -> tuple[int, int]:
         """The numeric owner of a --link copy: its layer does not depend on the rootfs, but names do."""
-        if not self.state.diff_ids:
-            return users.owner(self.build.empty(), self.chown)
-        fd = self.build.store.snapshots.view(self.state.diff_ids)
+        fd = self.context.view(self.state.diff_ids)
         try:
             return users.owner(fd, self.chown)
         finally:
@@ -159,9 +158,7 @@ class CopyStep:
         return items
 
     def _is_directory(self) -> bool:
-        if not self.state.diff_ids:
-            return self.path == "/"
-        fd = self.build.store.snapshots.view(self.state.diff_ids)
+        fd = self.context.view(self.state.diff_ids)
         try:
             return Destination(fd).is_directory(self.path)
         finally:
@@ -208,41 +205,72 @@ class CopyStep:
             )
             raise bad(self.typed.source, f"{name} failed: file not found {where}: {source}") from None
 
-    def _item_digest(self, tree: Tree, item: Item) -> list[str]:
-        kind = "" if stat.S_ISDIR(tree.stat(item.path).st_mode) else item.name
-        return [kind, item.relative, tree.digest(item.path, exclude=self.exclude)]
+    @property
+    def _unpacks(self) -> bool:
+        return self.typed.name == "ADD" if self.typed.unpack is None else self.typed.unpack
 
-    def _copy(self, tree: Tree, items: list[Item], rootfd: int) -> None:
+    def _look(self, tree: Tree, item: Item) -> list[Any]:
+        """What a source is now, for the search in the cache: name, content, whether it is unpacked."""
+        total = Record(tree.owners)
+        for parent in tree.above(item.base, item.relative):
+            total.add(parent, tree.stat(tree.resolve(parent)))
+        directory = stat.S_ISDIR(tree.stat(item.path).st_mode)
+        if directory or not self.exclude.excluded(item.name):
+            directory = tree.look(item.path, total, exclude=self.exclude)
+        archive = self._archive(tree, item)
+        if archive >= 0:
+            os.close(archive)
+        return ["" if directory else item.name, item.relative, total.digest(), archive >= 0]
+
+    def _archive(self, tree: Tree, item: Item) -> int:
+        """An fd of a source that is to be unpacked, -1 for one that is to be copied."""
+        if item.relative or not self._unpacks or not stat.S_ISREG(tree.stat(item.path).st_mode):
+            return -1
+        fd = tree.open(item.path)
+        if untar.is_archive(fd):
+            return fd
+        os.close(fd)
+        return -1
+
+    def _copy(self, tree: Tree, items: list[Item], rootfd: int) -> list[list[Any]]:
+        """Do all of it; for every source what `_look` tells, of what was copied."""
         owner = None
         if self.chown:
             owner = self._owner_of_link() if self.typed.link else users.owner(rootfd, self.chown)
-        to = Destination(rootfd, owner=owner, chmod=self.chmod, epoch=self.build.epoch)
+        to = Destination(rootfd, owner=owner, chmod=self.chmod, epoch=self.context.epoch)
         copier = Copier(tree, to, exclude=self.exclude)
-        unpack = self.typed.name == "ADD" if self.typed.unpack is None else self.typed.unpack
+        copied: list[list[Any]] = []
         for item in items:
-            if unpack and not item.relative and self._unpacked(tree, item, to):
+            total = Record(tree.owners)
+            archive = self._archive(tree, item)
+            if archive >= 0:
+                self._unpack(tree, archive, to, total)
+                copied.append([item.name, item.relative, total.digest(), True])
                 continue
-            if not item.relative:
-                copier.copy(item.path, item.name, self.path)
-                continue
-            place = copier.parents(item.base, item.relative, self.path)
-            directory = stat.S_ISDIR(tree.stat(item.path).st_mode)
-            copier.copy(item.path, item.name, place + item.name if directory else place)
+            path = self.path
+            if item.relative:
+                path = copier.parents(item.base, item.relative, path, total)
+                if stat.S_ISDIR(tree.stat(item.path).st_mode):
+                    path += item.name
+            directory = copier.copy(item.path, item.name, path, total)
+            copied.append(["" if directory else item.name, item.relative, total.digest(), False])
         for download in self.downloads:
             self._write_download(download, to)
         for document, text in self.documents:
             self._write_document(document, text, to)
+        return copied
 
-    def _unpacked(self, tree: Tree, item: Item, to: Destination) -> bool:
-        if not stat.S_ISREG(tree.stat(item.path).st_mode):
-            return False
-        fd = tree.open(item.path)
+    def _unpack(self, tree: Tree, fd: int, to: Destination, into: Record) -> None:
+        """Unpack an archive out of a copy of it, so that what was unpacked is what the record tells."""
+        own = self.context.workspace.file()
         try:
-            if not untar.is_archive(fd):
-                return False
-            untar.extract(fd, self.path, to)
-            return True
+            copied = take(fd, own, owners=tree.owners, keyed=True)
+            into.add("", copied.info, copied.content)
+            if not untar.is_archive(own):
+                raise InvalidInput("the archive changed while it was copied")
+            untar.extract(own, self.path, to)
         finally:
+            os.close(own)
             os.close(fd)
 
     def _write_download(self, download: url_files.Download, to: Destination) -> None:

@@ -1,6 +1,7 @@
-"""Option values that need reading: sizes, decimals, key=value lists and files, limits, devices (cold path).
+"""Option values that need reading: key=value lists and files, ulimits, devices, hosts (cold path).
 
-Each reader takes the words and returns what Docker's API holds, or raises ValueError with the reason.
+Each reader takes the words and returns what Docker's API holds, or raises ValueError when they can't be read.
+Whether there can be such a thing is judged in engine/spec.
 """
 
 from __future__ import annotations
@@ -9,58 +10,14 @@ import os
 
 from estiva import files
 from estiva.errors import InvalidInput, NotFound, reason
+from estiva.oci import units
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 MAX_FILE = 16 << 20
-MAX_NUMBER = (1 << 63) - 1
-ULIMITS = (
-    "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
-    "rtprio", "rttime", "sigpending", "stack",
-)  # fmt: skip
-
-
-def size(text: str) -> int:
-    """Bytes of "64m", "1.5g", "64MiB", "6291456"; every unit is a power of 1024."""
-    number = text.strip().lower()
-    if number.endswith("b"):
-        number = number[:-1]
-        if number.endswith("i"):
-            number = number[:-1]
-    unit = number[-1:] if number[-1:] in UNITS else ""
-    if unit:
-        number = number[:-1].rstrip()
-    if not _is_decimal(number):
-        raise ValueError(f"invalid size: '{text}'")
-    whole, _, part = number.partition(".")
-    if len(whole.lstrip("0")) > 19:
-        raise ValueError("it is too large")
-    count = int(whole or "0") * UNITS[unit] + int(float(f"0.{part or 0}") * UNITS[unit])
-    if count > MAX_NUMBER:  # the kernel would wrap it
-        raise ValueError("it is too large")
-    return count
-
-
-def _is_decimal(text: str) -> bool:
-    whole, dot, part = text.partition(".")
-    digits = whole + part
-    return digits.isascii() and digits.isdigit() and bool(whole or part) and (not dot or bool(part))
-
-
-def nano_cpus(text: str) -> int:
-    """CPUs as a decimal, in billionths."""
-    if not _is_decimal(text):
-        raise ValueError(f"failed to parse {text} as a decimal number")
-    whole, _, part = text.partition(".")
-    if len(part.rstrip("0")) > 9:
-        raise ValueError("value is too precise")
-    if len(whole.lstrip("0")) > 9:
-        raise ValueError("it is too large")
-    return int(whole or "0") * 10**9 + int((part + "000000000")[:9])
 
 
 def environment(files_given: Iterable[str], words: Iterable[str]) -> list[str]:
@@ -122,20 +79,14 @@ def ulimit(text: str) -> dict[str, Any]:
     name, equals, limits = text.partition("=")
     if not equals:
         raise ValueError(f"invalid ulimit argument: {text}")
-    if name not in ULIMITS:
-        raise ValueError(f"invalid ulimit type: {name}")
     words = limits.split(":")
     if len(words) > 2:
         raise ValueError(f"too many limit value arguments: {limits}, can only have up to two, soft[:hard]")
     if not all(word == "-1" or (word.isascii() and word.isdigit()) for word in words):
         raise ValueError(f"{limits} is not a number or two")
-    if any(len(word) > 19 or int(word) > MAX_NUMBER for word in words):
+    if any(len(word) > 19 or int(word) > units.MAX for word in words):
         raise ValueError(f"{limits} is too large, -1 is unlimited")
-    numbers = [int(word) for word in words]
-    soft, hard = numbers[0], numbers[-1]
-    if hard != -1 and (soft > hard or soft == -1):
-        raise ValueError(f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")
-    return {"Name": name, "Hard": hard, "Soft": soft}
+    return {"Name": name, "Hard": int(words[-1]), "Soft": int(words[0])}
 
 
 def device(text: str) -> dict[str, str]:
@@ -159,73 +110,17 @@ def _is_mode(text: str) -> bool:
 
 
 def extra_host(text: str) -> str:
-    """HOST:ADDRESS or HOST=ADDRESS; the address may be host-gateway."""
-    at = min((i for i in (text.find(":"), text.find("=")) if i > 0), default=0)
-    if not at:
-        raise ValueError(f'bad format for add-host: "{text}"')
-    name, address = text[:at], text[at + 1 :]
+    """HOST:ADDRESS or HOST=ADDRESS, an IPv6 one with or without brackets."""
+    at = min((place for place in (text.find(":"), text.find("=")) if place > 0), default=-1)
+    address = text[at + 1 :]
     if address.startswith("[") and address.endswith("]"):
         address = address[1:-1]
-    if address != "host-gateway" and not is_address(address):
-        raise ValueError(f'invalid IP address in add-host: "{address}"')
-    return f"{name}:{address}"
-
-
-def dns_server(text: str) -> str:
-    if not is_address(text.strip()):
-        raise ValueError(f"IP address is not correctly formatted: {text}")
-    return text.strip()
-
-
-def dns_domain(text: str) -> str:
-    if text.strip() == ".":
-        return "."
-    parts = text.strip().rstrip(".").split(".")
-    if any(not p or len(p) > 63 or not all(c.isalnum() or c in "-_" for c in p) for p in parts):
-        raise ValueError(f"{text} is not a valid domain")
-    return text.strip()
-
-
-def is_address(text: str) -> bool:
-    """Whether `text` is an IPv4 or IPv6 address, as inet_pton(3) reads it."""
-    from _socket import AF_INET, AF_INET6, inet_pton
-
-    try:
-        inet_pton(AF_INET6 if ":" in text else AF_INET, text)
-    except (OSError, ValueError):
-        return False
-    return True
+    return f"{text[:at]}:{address}" if at > 0 else text
 
 
 def sysctl(text: str) -> tuple[str, str]:
-    """A sysctl that belongs to a namespace of the container; the rest are the host's."""
+    """KEY=VALUE."""
     key, equals, value = text.partition("=")
-    known = key.startswith(("net.", "fs.mqueue.")) or key in (
-        "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax",
-        "kernel.shmmni", "kernel.shm_rmid_forced",
-    )  # fmt: skip
-    if not equals or not known:
+    if not equals:
         raise ValueError(f"sysctl '{text}' is not allowed")
     return key, value
-
-
-def seconds(text: str) -> float:
-    """Seconds of "1h30m", "1.5s", "100ms", or of a plain number."""
-    if _is_decimal(text):
-        return float(text)
-    scale = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-    total, number, unit = 0.0, "", ""
-    for c in text + "0":
-        if c.isdigit() or c == ".":
-            if unit:
-                if unit not in scale or not _is_decimal(number):
-                    break
-                total += float(number) * scale[unit]
-                number, unit = "", ""
-            number += c
-        else:
-            unit += c
-    else:
-        if number == "0" and text:
-            return total
-    raise ValueError(f"invalid duration: '{text}'")

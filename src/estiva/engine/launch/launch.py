@@ -3,12 +3,10 @@
 The monitor (engine/monitor/monitor.py) is the parent of the container's init and outlives its caller.
 Namespaces are made in a process with one thread only (DESIGN, decision 4), so:
 
-    the command line        has one thread: it forks the monitor first of all (engine/launch/prefork.py), so
-    that both
-                            load their modules at the same time
-    a Python program        may have more threads, and much memory: the spawner (engine/launch/spawner.py)
-    forks it,
-                            which has one thread and little memory
+    the command line   has one thread: it forks the monitor first of all (prefork.py), so that both load
+                       their modules at the same time
+    a Python program   may have more threads, and much memory: the spawner (spawner.py) forks it, which has
+                       one thread and little memory
 
 Either way the plan goes over a socket as a memfd, with the fds beside it. Caller and monitor then speak
 over a socket, one JSON object in a packet:
@@ -99,18 +97,28 @@ class Launched:
         self.channel.close()
 
 
-def launch(engine: Engine, plan: dict[str, Any], stdio: tuple[int, int, int], hold: int) -> Launched:
-    """Start a monitor for `plan`. `stdio` are where the container's streams go (-1: nowhere).
+def launch(
+    engine: Engine,
+    plan: dict[str, Any],
+    stdio: tuple[int, int, int],
+    hold: int,
+    mounted: dict[str, int] | None = None,
+) -> Launched:
+    """Start a monitor for `plan`. `stdio` are where the container's streams go (-1: nowhere). `mounted` has,
+    by destination, fds of detached mounts that are attached in place of bind mounts' sources.
 
     `hold` is the fd of the container's flock, taken by the caller; the monitor keeps it for its life and the
     caller may close its own. Returns at once: `Launched.started` waits.
     """
+    fds = [hold, *stdio, *(mounted or {}).values()]
+    if mounted:
+        plan["mounted"] = list(mounted)
     if engine.direct and single_threaded():
         # SQLite keeps its locks in memory: a fork copies them, and the child's own connection would wait
         engine.close_database()
         ours = prefork.take()
         try:
-            send(ours, {"plan": plan}, [hold, *stdio])
+            send(ours, {"plan": plan}, fds)
         except ConnectionError:
             raise errors.EngineError(KILLED_EARLY) from None
         return Launched(ours)
@@ -118,7 +126,7 @@ def launch(engine: Engine, plan: dict[str, Any], stdio: tuple[int, int, int], ho
 
     ours, theirs = pair()
     try:
-        spawner.request({"kind": "container", "plan": plan}, [theirs.fileno(), hold, *stdio])
+        spawner.request({"kind": "container", "plan": plan}, [theirs.fileno(), *fds])
     finally:
         theirs.close()
     return Launched(ours)

@@ -129,7 +129,7 @@ def wait_for_request(channel: socket, take: int) -> None:
 
 def load() -> None:
     """All that a monitor or an exec will use: loaded once, shared by every fork."""
-    from estiva.engine.containers import exec as _exec  # noqa: F401
+    from estiva.engine.monitor import exec_session as _exec  # noqa: F401
     from estiva.engine.monitor import monitor  # noqa: F401
     from estiva.engine.state import teardown  # noqa: F401
     from estiva.network import bridge  # noqa: F401
@@ -147,4 +147,4 @@ def become(message: dict[str, Any], fds: list[int]) -> None:
     stdio = (fds[2], fds[3], fds[4])
     if message["kind"] == "exec":
         exec_session.become(message["plan"], channel, stdio)
-    main.become_monitor(message["plan"], channel, stdio, hold)
+    main.become_monitor(message["plan"], channel, stdio, hold, fds[5:])

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""What a process does that becomes a monitor, or goes on as one after it has hibernated."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from estiva.engine.monitor.monitor import Monitor
 
 
-def become_monitor(plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hold: int) -> None:
+def become_monitor(
+    plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hold: int, mounts: list[int]
+) -> None:
     """In a process of its own: run the monitor and end, whatever happens."""
     status = 1
     try:
-        main(plan, channel, stdio, hold)
+        main(plan, channel, stdio, hold, mounts)
         status = 0
     except BaseException as error:
         try:
@@ -34,13 +36,15 @@ def become_monitor(plan: dict[str, Any], channel: socket, stdio: tuple[int, int,
         os._exit(status)
 
 
-def main(plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hold: int) -> None:
+def main(
+    plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hold: int, mounts: list[int]
+) -> None:
     """The whole life of one monitor; `plan` is made by engine/containers/start.py. Errors before the start
-    go to the caller.
+    go to the caller. `mounts` are detached mounts for the destinations in plan["mounted"].
     """
     gc.disable()
     os.chdir("/")
-    keep = {channel.fileno(), hold, *(fd for fd in stdio if fd >= 0)}
+    keep = {channel.fileno(), hold, *(fd for fd in stdio if fd >= 0), *mounts}
     process.close_all_but(list(keep))
     for fd, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         if fd not in keep:
@@ -49,6 +53,7 @@ def main(plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hol
                 os.dup2(null, fd)
                 os.close(null)
     monitor = Monitor(plan, channel, stdio, hold)
+    monitor.mounted = dict(zip(plan.get("mounted", ()), mounts, strict=True))
     try:
         monitor.start()
     except BaseException as error:
@@ -58,7 +63,9 @@ def main(plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hol
     monitor.finish()
 
 
-AWAKE = 10_000  # milliseconds of quiet before it dozes again: going to sleep and waking up cost 40 ms of cpu
+AWAKE = (
+    10_000  # milliseconds of quiet before it hibernates again: going to sleep and waking up cost 40 ms of cpu
+)
 
 
 def resume(memory: int) -> None:
@@ -76,8 +83,6 @@ def resume(memory: int) -> None:
         for source in state["sources"]:
             flags = fcntl.fcntl(source["fd"], fcntl.F_GETFL)
             fcntl.fcntl(source["fd"], fcntl.F_SETFL, flags & ~os.O_ASYNC)
-        from estiva.engine.monitor.monitor import Monitor
-
         monitor = Monitor.thaw(state)
         monitor.supervise(AWAKE)
         monitor.finish()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from estiva.errors import InvalidInput, Unsupported
-from estiva.linux.mount import unescape
+from estiva.linux.procinfo import unescape
 
 DEFAULT_PARENT = "/estiva"
 

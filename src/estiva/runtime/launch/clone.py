@@ -1,4 +1,7 @@
-"""TODO docstring."""
+"""clone3 with the namespaces of a container, and the parent's hold on the child: `Init`.
+
+The numbers are those of sync.py.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import os
 from estiva.errors import EngineError
 from estiva.linux import namespace as ns
 from estiva.linux import process as proc
+from estiva.linux import procinfo
 from estiva.runtime import child, sync
 from estiva.runtime.launch.plan import Process
 
@@ -29,10 +33,10 @@ class Init:
         self.pid = pid
         self.pidfd = pidfd
         self.console = -1
+        self.hooks: Hooks | None = None  # those of create that are run on this side
         self._channel = channel
         self._status: int | None = None
         self._started = False
-        self._hooks: Hooks | None = None
 
     @classmethod
     def adopt(cls, pid: int, pidfd: int, console: int) -> Init:
@@ -41,6 +45,13 @@ class Init:
         init.console = console
         init._started = True
         return init
+
+    def mapped(self) -> None:
+        """Its id maps are written: it may go on. `ready` tells of one that is gone."""
+        try:
+            self._channel.send(sync.MAPPED)  # (1)
+        except BrokenPipeError:
+            pass
 
     def ready(self) -> None:
         """Wait until the root filesystem stands and the credentials are taken. Raises the child's error."""
@@ -57,9 +68,9 @@ class Init:
 
     def _run_hooks(self) -> None:
         """What the runtime's side has to run while init waits. Raises EngineError; the caller then closes."""
-        assert self._hooks is not None
+        assert self.hooks is not None
         for kind in ("prestart", "createRuntime"):
-            self._hooks.run(kind, self.pid, "created")
+            self.hooks.run(kind, self.pid, "created")
         self._channel.send(sync.HOOKS)
 
     def leave(self) -> None:
@@ -105,7 +116,7 @@ class Init:
 
     def signal(self, number: int) -> None:
         """Send a signal by pidfd, so that a recycled pid is never hit. Raises ProcessLookupError."""
-        proc.pidfd_send_signal(self.pidfd, number)
+        procinfo.pidfd_send_signal(self.pidfd, number)
 
     def close(self) -> None:
         """Close all fds. One that was never started ends: it sees end of file; it is reaped."""

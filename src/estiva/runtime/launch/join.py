@@ -12,7 +12,7 @@ import _signal
 import os
 
 from estiva.errors import Conflict, EngineError
-from estiva.linux import fs
+from estiva.linux import fs, procinfo
 from estiva.linux import mount as mnt
 from estiva.linux import namespace as ns
 from estiva.linux import process as proc
@@ -75,7 +75,7 @@ def clone_beyond(
     join: Callable[[], None],
     body: Callable[[sync.Channel], None],
 ) -> Init:
-    """As container.clone, from inside the user namespace that `join` goes to.
+    """As clone.clone, from inside the user namespace that `join` goes to.
 
     Who has joined a user namespace can't return, so a process in between does, with CLONE_PARENT. It enters
     the cgroup too, which root of the user namespace may not. Raises the error of whichever side fails.
@@ -122,10 +122,10 @@ def clone_beyond(
         if kind == sync.ERROR:
             raise sync.decode(payload)
         raise EngineError("the process that joins the user namespace ended without a word")
-    return Init(int(text), proc.pidfd_open(int(text)), mine)
+    return Init(int(text), procinfo.pidfd_open(int(text)), mine)
 
 
-def borrow_tmpfs(pidfd: int, path: str) -> int:
+def share_tmpfs(pidfd: int, path: str) -> int:
     """A detached copy of the tmpfs that the process of `pidfd` has at `path`, as /dev/shm of who shares ipc.
 
     A process of its own goes into that mount namespace for it: before Linux 6.15 only a mount of one's own

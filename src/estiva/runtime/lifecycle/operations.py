@@ -1,312 +1,25 @@
-"""Containers that outlive the command that made them: runtime-spec runtime.md, "Lifecycle" and "Operations".
+"""start and delete: runtime-spec runtime.md, "Lifecycle" and "Operations"; create.py has the first of them.
 
-One directory per container, ROOT/ID, 0700:
-
-    state.json     what the container is: pid with its start time, bundle, cgroup; written aside and renamed
-    config.json    the bundle's, as it was at create: later changes to it mean nothing
-    start.sock     there while init waits for `start` (listener.py)
-    notify/        the socket that the container's systemd-style readiness goes to (NOTIFY_SOCKET)
-
-No process of ours stays. A container's status is never stored, it is looked up: `creating` until state.json
-is there, `created` while start.sock is, `stopped` when init is gone, `paused` when its cgroup is frozen, else
-`running`.
+No process of ours stays. What is here loads little: callers of a runtime wait for it as a process of its own.
 """
 
 from __future__ import annotations
 
 import _signal
-import fcntl
 import os
 import time
 
 from estiva import files
-from estiva.errors import Conflict, EngineError, EstivaError, InvalidInput, NotFound, Unsupported
-from estiva.linux import process as proc
-from estiva.runtime import cgroup as cgroups
-from estiva.runtime import state, sync
-from estiva.runtime.bundle import bundle as bundles
-from estiva.runtime.bundle.bundle import Bundle
-from estiva.runtime.cgroup import Cgroup
-from estiva.runtime.launch import container, start_socket
-from estiva.runtime.launch.hooks import Hooks
-from estiva.runtime.security import capabilities, seccomp
+from estiva.errors import Conflict, EngineError, EstivaError
+from estiva.runtime import sync
+from estiva.runtime.launch import start_socket
+from estiva.runtime.lifecycle import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from estiva.runtime.lifecycle.containers import Container
 
-    from estiva.runtime.launch.clone import Init
-
-_NAME_LIMIT = 255
-_MOST_CPUS = 1 << 13
 _DEATH = 10.0  # seconds that a killed process may take to go
-
-
-def check_id(id: str) -> str:
-    """A container's id becomes the name of a directory (K9). Raises InvalidInput."""
-    if (
-        not id
-        or id in (".", "..")
-        or len(id) > _NAME_LIMIT
-        or not all((c.isascii() and c.isalnum()) or c in "_+-." for c in id)
-    ):
-        raise InvalidInput(f"{id!r} is not a container id", hint="letters, digits, _ + - . are allowed")
-    return id
-
-
-class Container:
-    """A container by its state: `record` is state.json. `status` looks anew each time."""
-
-    def __init__(self, directory: str, record: dict[str, Any]) -> None:
-        self.directory = directory
-        self.record = record
-        self.id: str = record["id"]
-        self.pid: int = record["pid"]
-        self.making: Cgroup | None = None  # its cgroup, while it is made
-
-    @property
-    def alive(self) -> bool:
-        return state.alive(self.pid, self.record["start_time"])
-
-    @property
-    def cgroup(self) -> Cgroup | None:
-        path = self.record["cgroup"]
-        return Cgroup.open(path, self.record.get("scope", "")) if path else None
-
-    def status(self) -> str:
-        """created, running, paused or stopped."""
-        if not self.alive:
-            return "stopped"
-        if start_socket.waiting(self.directory):
-            return "created"
-        group = self.cgroup
-        return "paused" if group is not None and group.frozen() else "running"
-
-    def config(self) -> dict[str, Any]:
-        """The config that it was created with."""
-        return Bundle(
-            self.directory, files.read_bounded(f"{self.directory}/{bundles.CONFIG}", 16 << 20)
-        ).config
-
-    def oci_state(self) -> dict[str, Any]:
-        """The state object of the runtime-spec; pid is 0 once stopped."""
-        status = self.status()
-        return {
-            "ociVersion": self.record["ociVersion"],
-            "id": self.id,
-            "status": status,
-            "pid": 0 if status == "stopped" else self.pid,
-            "bundle": self.record["bundle"],
-            "annotations": self.record["annotations"],
-        }
-
-    def hooks(self) -> Hooks:
-        keys = ("ociVersion", "id", "bundle", "annotations")
-        return Hooks(self.config().get("hooks"), {key: self.record[key] for key in keys})
-
-    def signal(self, number: int) -> None:
-        """To init. Raises Conflict when it is gone."""
-        try:
-            pidfd = proc.pidfd_open(self.pid)
-        except ProcessLookupError:
-            raise not_running(self.id) from None
-        try:
-            if not self.alive:
-                raise not_running(self.id)
-            proc.pidfd_send_signal(pidfd, number)
-        except ProcessLookupError:
-            raise not_running(self.id) from None
-        finally:
-            os.close(pidfd)
-
-    def lock(self) -> int:
-        """An fd that holds the container for one verb at a time. Raises NotFound when it is gone."""
-        try:
-            fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise _missing(self.id) from None
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        return fd
-
-
-def not_running(id: str) -> Conflict:
-    return Conflict(f"container not running: {id}")
-
-
-def _missing(id: str) -> NotFound:
-    return NotFound(f'container "{id}" does not exist')
-
-
-def load(root: str, id: str) -> Container:
-    """Raises NotFound, StateError."""
-    directory = f"{root}/{check_id(id)}"
-    record = state.read(directory)
-    if record is None:
-        raise _missing(id)
-    return Container(directory, record)
-
-
-class Options:
-    """How to create: the flags of `create` and `run`."""
-
-    def __init__(self) -> None:
-        self.pivot = True
-        self.keyring = True
-        self.preserve_fds = 0
-        self.cache = ""  # where compiled seccomp filters are kept
-        self.wait_for_start = True  # by another process
-        self.systemd = False  # the cgroup is a scope of systemd's
-        self.notify = False  # make the directory for NOTIFY_SOCKET
-        self.console: Callable[[int], None] | None = None  # is given the pty's master
-        self.pidfd: Callable[[int, bytes], None] | None = None  # is given init's pidfd, and "standard"
-        self.rootless = False  # there may be no right to make a cgroup
-
-
-def begin(root: str, id: str, bundle: Bundle) -> Container:
-    """A new container's directory, with its config.json. Raises Conflict when the id is taken."""
-    directory = f"{root}/{check_id(id)}"
-    os.makedirs(root, mode=0o700, exist_ok=True)
-    try:
-        os.mkdir(directory, 0o700)
-    except FileExistsError:
-        raise Conflict(f"container with id {id} exists already") from None
-    made = Container(directory, state.new(id, bundle))
-    try:
-        with open(f"{directory}/{bundles.CONFIG}", "wb", opener=_private) as file:
-            file.write(bundle.raw)
-    except BaseException:
-        undo(made)
-        raise
-    return made
-
-
-def create(root: str, id: str, bundle: Bundle, options: Options) -> tuple[Container, Init]:
-    """The `create` operation: the container stands, its command waits. The caller `leave`s or starts it.
-
-    Nothing is left behind on an error. Raises Conflict when the id is taken, and what the launcher raises.
-    """
-    init: Init | None = None
-    made = begin(root, id, bundle)
-    try:
-        if options.notify:
-            files.make_directory(f"{made.directory}/notify", 0o755)
-        init = _launch(made, bundle, options)
-        init.ready()
-        if made.making is not None:
-            made.making.settled()
-        if init.console >= 0 and options.console is not None:
-            options.console(init.console)
-        if options.pidfd is not None:
-            options.pidfd(init.pidfd, b"standard")
-    except BaseException:
-        if init is not None:
-            init.close()
-        undo(made)
-        raise
-    return made, init
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
-
-
-def _launch(made: Container, bundle: Bundle, options: Options) -> Init:
-    """Everything up to the clone; state.json is there before a hook can ask for it."""
-    record, config = made.record, bundle.config
-    linux = config.get("linux") or {}
-    keys = ("ociVersion", "id", "bundle", "annotations")
-    hooks = Hooks(config.get("hooks"), {key: record[key] for key in keys})
-    group = cgroup_of(made, bundle, options.systemd, options.rootless)
-    listening = (
-        start_socket.listen(made.directory, 3 + options.preserve_fds) if options.wait_for_start else -1
-    )
-    anywhere()
-    try:
-        init = container.create(
-            config,
-            bundle.rootfs,
-            id=made.id,
-            cgroup=group,
-            bpf=filter_of(config, options.cache),
-            preserve_fds=options.preserve_fds,
-            listener=listening,
-            hooks=hooks,
-            keyring=f"_ses.{made.id}" if options.keyring else "",
-            pivot=options.pivot,
-        )
-    finally:
-        if listening >= 0:
-            os.close(listening)
-    try:
-        record["pid"] = made.pid = init.pid
-        record["start_time"] = proc.start_time(init.pid)
-        if linux.get("netDevices"):
-            from estiva.runtime import netdevices
-
-            netdevices.move(linux["netDevices"], init.pid)
-        if linux.get("intelRdt"):
-            from estiva.runtime import rdt
-
-            record["rdt"] = rdt.apply(linux["intelRdt"], made.id, init.pid)
-        state.write(made.directory, record)
-    except BaseException:
-        init.close()
-        raise
-    return init
-
-
-def anywhere() -> None:
-    """Undo a taskset(1) of the caller's, which is not the container's: its cpuset says where it may run.
-
-    runc does the same. The kernel takes what is possible of the mask, now and when the cpuset changes.
-    """
-    if len(os.sched_getaffinity(0)) < (os.cpu_count() or 1):
-        try:
-            os.sched_setaffinity(0, range(_MOST_CPUS))
-        except OSError:
-            pass
-
-
-def cgroup_of(made: Container, bundle: Bundle, systemd: bool, rootless: bool | None = None) -> Cgroup | None:
-    """Make its cgroup, which `settled` is said to once it is used, and put it on record.
-
-    None where we may not make any and no limit was asked for (`rootless`; by default an ordinary user is)."""
-    group = _make_cgroup(bundle, made.id, systemd, os.geteuid() != 0 if rootless is None else rootless)
-    if group is not None:
-        made.making = group
-        made.record["cgroup"] = group.path
-        if group.unit:
-            made.record["scope"] = group.unit
-    return group
-
-
-def _make_cgroup(bundle: Bundle, id: str, systemd: bool, rootless: bool) -> Cgroup | None:
-    linux = bundle.config.get("linux") or {}
-    path = linux.get("cgroupsPath") or ""
-    if not isinstance(path, str):
-        raise InvalidInput("linux.cgroupsPath is not a string")
-    if systemd:
-        from estiva.runtime.cgroup.systemd.scope import Scope
-
-        return Scope.begin(path, id, bundle.resources())
-    try:
-        return Cgroup.create(cgroups.resolve(path, id), bundle.resources())
-    except Unsupported:
-        asked = linux.get("resources") or {}
-        if not rootless or any(value for key, value in asked.items() if key != "devices"):
-            raise
-        return None
-
-
-def filter_of(config: dict[str, Any], cache: str) -> bytes | None:
-    """The BPF program of linux.seccomp."""
-    profile = (config.get("linux") or {}).get("seccomp")
-    if not profile:
-        return None
-    names = ((config.get("process") or {}).get("capabilities") or {}).get("bounding") or ()
-    granted = [name for name in names if name in capabilities.ALL_CAPABILITIES]
-    return seccomp.profile_filter(profile, granted, cache)
 
 
 def undo(made: Container) -> list[str]:
@@ -325,7 +38,8 @@ def undo(made: Container) -> list[str]:
     except (EstivaError, OSError):
         pass
     else:
-        warnings = hooks.run_all("poststop", 0, "stopped")
+        if hooks is not None:
+            warnings = hooks.run_all("poststop", 0, "stopped")
     files.remove_tree(made.directory)
     return warnings
 
@@ -348,7 +62,7 @@ def start(made: Container) -> None:
         channel.send(sync.GO)
         kind, payload, _ = channel.receive()
     except (BrokenPipeError, ConnectionResetError):
-        raise not_running(made.id) from None
+        raise containers.not_running(made.id) from None
     finally:
         channel.close()
     if kind == sync.ERROR:
@@ -360,6 +74,8 @@ def started(made: Container) -> None:
     """The poststart hooks. When one fails its error is raised and nothing is left of the container:
     runtime-spec 1.3, "Lifecycle", step 9."""
     hooks = made.hooks()
+    if hooks is None:
+        return
     try:
         hooks.run("poststart", made.pid, "running")
     except EngineError:

@@ -10,25 +10,21 @@ import stat
 
 from estiva.linux import fs
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from estiva.runtime.rootfs.mount_plan import Mount
-
 _CHUNK = 1 << 20
 
 
-def fill(under: int, root: int, mount: Mount) -> None:
-    """Copy the directory fd `under` (O_PATH, taken before the mount) to the tmpfs now at the destination.
+def fill(under: int, root: int, destination: str, options: list[str]) -> None:
+    """Copy the directory fd `under` (O_PATH, taken before the mount) to the tmpfs now at `destination`.
 
     Owners, modes, times and extended attributes are kept; the tmpfs itself takes those of the directory
-    unless its options set them. Raises OSError.
+    unless `options` of it set them. Raises OSError.
     """
     source = os.open(f"/proc/self/fd/{under}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        into = fs.open_in_root(root, mount.destination, os.O_RDONLY | os.O_DIRECTORY)
+        into = fs.open_in_root(root, destination, os.O_RDONLY | os.O_DIRECTORY)
         try:
             _directory(source, into)
-            given = {option.partition("=")[0] for option in mount.data}
+            given = {option.partition("=")[0] for option in options}
             status = os.fstat(source)
             if "uid" not in given and "gid" not in given:
                 os.fchown(into, status.st_uid, status.st_gid)
@@ -68,10 +64,17 @@ def _directory(source: int, into: int) -> None:
 def _copy(name: str, source: int, into: int, flags: int, body: object) -> None:
     """Open `name` on both sides, and copy its extended attributes and what is in it."""
     assert callable(body)
-    read = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | flags
-    one = os.open(name, read, dir_fd=source)
+    found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC | flags, dir_fd=source)
     try:
-        two = os.open(name, read if flags else os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=into)
+        if flags:
+            one = os.open(".", os.O_RDONLY | os.O_CLOEXEC | flags, dir_fd=found)
+        else:
+            one = fs.reopen_regular(found, name, kernel=True)  # whoever asked for the copy chose the place
+    finally:
+        os.close(found)
+    try:
+        write = os.O_RDONLY | flags if flags else os.O_WRONLY
+        two = os.open(name, write | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=into)
         try:
             body(one, two)
             for attribute in os.listxattr(one):

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""linux.resources.devices and the nodes of /dev that every container has: docker's defaults."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def parse_device_rule(text: str) -> dict[str, Any]:
 
 
 def _is_number(text: str) -> bool:
-    return text == "*" or (text.isascii() and text.isdigit() and int(text) < 1 << 32)
+    return text == "*" or (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) < 1 << 32)
 
 
 def device_rules(

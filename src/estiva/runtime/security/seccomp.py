@@ -1,7 +1,7 @@
-"""What a container is allowed: capabilities, devices, hidden parts of /proc and /sys, the system-call filter.
+"""The system-call filter of a container: the BPF program that `container.create` installs, from its cache.
 
-All of it is data for a bundle (OCI process.capabilities, linux.maskedPaths, linux.readonlyPaths,
-linux.resources.devices) and the BPF program that `container.create` installs. The defaults are docker's.
+Compiling takes libseccomp some 30 ms, so a program is kept in CACHE/seccomp/ under a name that says what it
+was made from. A hit costs one open and one read.
 """
 
 from __future__ import annotations
@@ -16,14 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-
-# --- the system-call filter -------------------------------------------------------------------------------
-#
-# Compiling takes libseccomp some 30 ms, so a program is kept in CACHE/seccomp/ under a name that says what
-# it was made from. A hit costs one open and one read.
-
-# Of runtime/security/seccomp_profile.py and of the code that compiles it: raise it when one of them changes.
-PROFILE_VERSION = 1
+# Of seccomp_profile.py and of the code that compiles it: raise it when one of them changes.
+PROFILE_VERSION = 2
 
 _MAX_BYTES = 4096 * 8
 
@@ -55,10 +49,11 @@ def _compiled(profile: dict[str, Any], names: Iterable[str], path: str) -> bytes
     else."""
     from estiva.files import atomic_write
     from estiva.linux import seccomp
+    from estiva.runtime.security.seccomp_ranges import condense
     from estiva.runtime.security.seccomp_rules import resolve
 
     system = os.uname()
-    program = seccomp.compile(resolve(profile, names, system.machine, system.release))
+    program = condense(seccomp.compile(resolve(profile, names, system.machine, system.release)))
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         # Synced, although it can be made again: after a power cut a file of the right size could hold zeros.

@@ -4,8 +4,7 @@
          \\-> queue -> [expand]  decompress -> queue -> [unpack]  hash as diffID, scan headers, write the tar
 
 Three threads over bounded queues; each spends its time in C without the interpreter's lock. Nothing of the
-layer can be seen before `commit` has proven size, digest and diffID. A layer that comes uncompressed is its
-own tar.
+layer can be seen before `commit` has proven size, digest and diffID. An uncompressed one is its own tar.
 """
 
 from __future__ import annotations
@@ -20,12 +19,27 @@ from typing import TYPE_CHECKING
 
 from estiva.errors import IntegrityError, Unavailable
 from estiva.store.layers import codec
-from estiva.store.layers.naming import layer_name
+from estiva.store.layers.layer import layer_name
 from estiva.store.layers.sink import TarSink
 
 if TYPE_CHECKING:
-    from estiva.store.content import Ingest
-    from estiva.store.layers.layers import Layer, Layers
+    from typing import Protocol
+
+    from estiva.paths import Paths
+    from estiva.store.content import Content, Ingest
+    from estiva.store.layers.layer import Layer
+
+    class Layers(Protocol):
+        """Where a layer comes in: the part of store/layers/layers.py, which imports this, that is used."""
+
+        paths: Paths
+        content: Content
+
+        def has(self, diff_id: str) -> bool: ...
+        def get(self, diff_id: str) -> Layer: ...
+        def commit(self, sink: TarSink, *, expected: str | None, keep_tar: bool) -> Layer: ...
+        def adopt_blob(self, diff_id: str, digest: str, size: int, media_type: str) -> None: ...
+
 
 PIECE = 1 << 18  # small feeds are gathered to so much before threads are woken
 DEPTH = 8
@@ -36,9 +50,7 @@ class _Stopped(Exception):
 
 
 class _Pipe:
-    """A bounded queue of pieces with an end (None); its reader empties it in any case, so its writer never
-    hangs.
-    """
+    """A bounded queue of pieces, ended by None; its reader empties it in any case: its writer never hangs."""
 
     def __init__(self) -> None:
         self.queue: queue.Queue[bytes | None] = queue.Queue(DEPTH)

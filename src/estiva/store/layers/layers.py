@@ -1,8 +1,9 @@
 """Layers by diffID: how they come in, where they can be read, how they go out.
 
-    ingest   from a registry or an archive: compressed bytes, verified and unpacked as they come
-    (layer_ingest.py) apply    from an uncompressed tar: a container's changes, an import
-    mount    the lowerdirs of a chain (mounts.py)
+    ingest             from a registry or an archive: compressed bytes, verified and unpacked as they come
+                       (ingest.py)
+    apply_tar          from an uncompressed tar: an import; sink and commit: a container's changes
+    mount              the lowerdirs of a chain (mounts.py)
     tar, compressed    the layer's stream for export and push
     delete, sweep      the end
 
@@ -17,9 +18,8 @@ import os
 import time
 
 from estiva import errors, fastjson, files
-from estiva.oci.image import MEDIA_TYPES
+from estiva.store.layers.layer import Layer, layer_name
 from estiva.store.layers.mounts import Lowerdirs, Mounts
-from estiva.store.layers.naming import layer_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,22 +33,8 @@ if TYPE_CHECKING:
     from estiva.store.layers.sink import TarSink
 
 
-class Layer:
-    """A layer in the store. size: bytes of its uncompressed tar."""
-
-    __slots__ = ("diff_id", "size", "driver")
-
-    def __init__(self, diff_id: str, size: int, driver: str) -> None:
-        self.diff_id, self.size, self.driver = diff_id, size, driver
-
-    def __repr__(self) -> str:
-        return f"Layer({self.diff_id}, size={self.size}, driver={self.driver!r})"
-
-
 class Layers:
-    """The layers of one store. `driver` overrides the environment's and the remembered choice for new
-    layers.
-    """
+    """The layers of one store. `driver`: for new layers, before the environment's and the remembered one."""
 
     def __init__(self, paths: Paths, db: Database, content: Content, driver: str | None = None) -> None:
         self.paths = paths
@@ -88,9 +74,7 @@ class Layers:
     # ---- in
 
     def ingest(self, blob_digest: str, size: int | None, media_type: str, diff_id: str) -> LayerIngest:
-        """Begin, or resume, taking in a compressed layer. Waits while another process takes in the same
-        blob.
-        """
+        """Begin, or resume, taking in a compressed layer. Waits while another process takes in the blob."""
         from estiva.store.layers.ingest import LayerIngest
 
         return LayerIngest(self, blob_digest, size, media_type, diff_id)
@@ -158,9 +142,7 @@ class Layers:
         return Layer(diff_id, sink.size, driver)
 
     def _place(self, directory: str, name: str) -> None:
-        """Rename a finished layer directory into place. One that is there without a row is of a process
-        that died.
-        """
+        """Rename a finished layer directory into place. One that is there has no row: its maker died."""
         target = f"{self.paths.layers}/{name}"
         if os.path.lexists(target):
             files.remove_tree(target)
@@ -182,9 +164,7 @@ class Layers:
             )
 
     def adopt_blob(self, diff_id: str, digest: str, size: int, media_type: str) -> None:
-        """Remember that the blob `digest` (in the store) is a form of the layer; media_type as its manifest
-        says.
-        """
+        """Remember that the blob `digest` (in the store) is a form of the layer, of its manifest's type."""
         with self.db.write() as transaction:
             transaction.execute(
                 "INSERT OR REPLACE INTO layer_blobs (digest, diff_id, media_type, size) VALUES (?, ?, ?, ?)",
@@ -203,12 +183,10 @@ class Layers:
         `keep`: diffIDs to leave mounted; by default those of the images of containers that are not stopped.
         """
         if keep is None:
-            rows = self.db.read(
-                "SELECT DISTINCT images.config FROM containers JOIN images ON images.id = containers.image"
-                " WHERE containers.status NOT IN ('created', 'exited', 'dead')"
-            )
+            from estiva.store import containers
+
             found: set[str] = set()
-            for (config,) in rows:
+            for config in containers.configs_in_use(self.db):
                 found.update((fastjson.loads(config).get("rootfs") or {}).get("diff_ids") or ())
             keep = found
         return self.mounts.sweep(keep)
@@ -229,7 +207,9 @@ class Layers:
         )
         result = [(digest, size, media) for digest, size, media in rows]
         if not any(digest == diff_id for digest, _, _ in result) and self.content.has(diff_id):
-            result.append((diff_id, self.content.size(diff_id), MEDIA_TYPES["tar"]))
+            from estiva.oci.image import OCI_LAYER
+
+            result.append((diff_id, self.content.size(diff_id), OCI_LAYER))
         return result
 
     def chunks(self, diff_id: str) -> Iterator[bytes]:
@@ -269,14 +249,30 @@ class Layers:
         """(digest, size, media type) of the layer as "gzip", "zstd" or "tar"; what was pulled is given as
         it came, unless a `level` is asked for.
 
-        Made once and kept in the store. Raises NotFound.
+        Made once and kept in the store. Raises NotFound, InvalidInput for another method.
         """
-        from estiva.store.layers.recompress import compress
-
         for digest, size, media_type in self.blobs(diff_id) if level is None else ():
             if _method(media_type) == method:
                 return digest, size, media_type
-        return compress(self, diff_id, method, level)
+        return self._compress(diff_id, method, level)
+
+    def _compress(self, diff_id: str, method: str, level: int | None) -> tuple[str, int, str]:
+        from estiva.oci.image import MEDIA_TYPES
+        from estiva.store.layers.compress import compress
+        from estiva.store.layers.sink import BlobSink
+
+        media_type = MEDIA_TYPES.get(method)
+        if media_type is None:
+            raise errors.InvalidInput(
+                f"layers can't be compressed with {method}", hint="use gzip, zstd or tar"
+            )
+        with BlobSink(self.paths.ingest) as sink:
+            for piece in compress(self.chunks(diff_id), method, level):
+                sink.write(piece)
+            digest = sink.digest()
+            self.content.adopt(sink.path, digest, sink.size)
+        self.adopt_blob(diff_id, digest, sink.size, media_type)
+        return digest, sink.size, media_type
 
     # ---- the end
 
@@ -291,10 +287,10 @@ class Layers:
         ]
 
     def delete(self, diff_id: str) -> int:
-        """Forget the layer, unmount it and remove its files, tar and compressed forms; returns the bytes of
-        blobs freed.
+        """Forget the layer, unmount it and remove its files, tar and compressed forms.
 
-        The caller has made sure that no image needs it. Deleting what is half gone is no error.
+        Returns the bytes of blobs freed. The caller has made sure that no image needs it. Deleting what is
+        half gone is no error.
         """
         name = layer_name(diff_id)
         digests = {diff_id}
