@@ -31,7 +31,7 @@ RUNTIME_BASE = {
 RULES = {
     "": {"sdk", "engine", "cli", "boot"},  # the package itself and __main__
     **dict.fromkeys(BASE, BASE),
-    "boot": {"cli", "ocicli", "runtime.cgroup"},
+    "boot": {"cli", "ocicli"},
     "cmdline": set(),
     "linux": set(),
     "oci": set(),
