@@ -81,7 +81,7 @@ class Monitor:
             shared = Borrowed(plan, rootfs)
             self.root = shared.root
         if plan["log"]:
-            self.log = Writer(plan["log"])
+            self.log = Writer(plan["log"], teardown.paths(plan).ingest)
         out, err = (self.log.stream("stdout"), self.log.stream("stderr")) if self.log else (None, None)
         ends = (0, 1, 2) if terminal else self.streams.pipes(plan["stdin"], (out, err))
         hooks = None
@@ -200,6 +200,7 @@ class Monitor:
             {"fd": source.fd, "stream": stream}
             for source, stream in zip(self.streams.sources, ("stdout", "stderr"), strict=False)
         ]
+        partial = self.log.partial if self.log is not None else {}
         state: dict[str, Any] = {
             "plan": self.plan,
             "pid": self.init.pid,
@@ -210,6 +211,8 @@ class Monitor:
             "hold": self.hold,
             "sources": sources,
             "input": self.streams.input.fd if self.streams.input is not None else -1,
+            # lines that wait for their newlines, bytes of any kind
+            "partial": {name: rest.decode("latin-1") for name, rest in partial.items()},
         }
         sockets = [port.fileno() for port in self.endpoint.sockets] if self.endpoint is not None else []
         fds = [state["pidfd"], self.hold, state["console"], state["input"], *sockets]
@@ -225,7 +228,8 @@ class Monitor:
         monitor.cgroup = factory.open(state["cgroup"])
         monitor.started = state["started"]
         if plan["log"]:
-            monitor.log = Writer(plan["log"])
+            monitor.log = Writer(plan["log"], teardown.paths(plan).ingest)
+            monitor.log.partial = {name: text.encode("latin-1") for name, text in state["partial"].items()}
         for source in state["sources"]:
             log = monitor.log.stream(source["stream"]) if monitor.log else None
             monitor.streams.sources.append(Source(source["fd"], -1, log))

@@ -12,9 +12,8 @@ from POOL, of which systemd's table of uids makes no use, without what those fil
 from __future__ import annotations
 
 from estiva import fastjson
-from estiva.errors import Conflict, InvalidInput, NotFound, Unsupported, reason
-from estiva.store import containers
 from estiva.errors import Conflict, InvalidInput, NotFound, Unsupported, brief, reason
+from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
