@@ -35,7 +35,9 @@ def paths(options: list[str]) -> dict[str, Any]:
         changed = True
         if key == "systempaths":
             if value != "unconfined":
-                raise InvalidInput(f'invalid --security-opt: "{brief(option)}"', hint="systempaths=unconfined")
+                raise InvalidInput(
+                    f'invalid --security-opt: "{brief(option)}"', hint="systempaths=unconfined"
+                )
             masked, readonly = [], []
         elif key == "unmask" and value.lower() == "all":
             masked, readonly = [], []
