@@ -23,24 +23,17 @@ def become_monitor(plan: dict[str, Any], channel: socket, stdio: tuple[int, int,
     """In a process of its own: run the monitor and end, whatever happens."""
     status = 1
     try:
-        main(plan, channel, stdio, hold)
+        alone({channel.fileno(), hold, *(fd for fd in stdio if fd >= 0)})
+        serve(plan, channel, stdio, hold)
         status = 0
-    except BaseException as error:
-        try:
-            channel.send(encode_error(error))
-        except OSError:
-            pass
     finally:
         os._exit(status)
 
 
-def main(plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hold: int) -> None:
-    """The whole life of one monitor; `plan` is made by engine/containers/start.py. Errors before the start
-    go to the caller.
-    """
+def alone(keep: set[int]) -> None:
+    """No fds but `keep`, of which 0 to 2 are /dev/null if they are not among them; no directory in use."""
     gc.disable()
     os.chdir("/")
-    keep = {channel.fileno(), hold, *(fd for fd in stdio if fd >= 0)}
     process.close_all_but(list(keep))
     for fd, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         if fd not in keep:
@@ -48,14 +41,29 @@ def main(plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hol
             if null != fd:
                 os.dup2(null, fd)
                 os.close(null)
-    monitor = Monitor(plan, channel, stdio, hold)
+
+
+def serve(plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hold: int) -> bool:
+    """The whole life of one monitor; `plan` is made by engine/launch/plan.py. Errors go to the caller.
+
+    True when all went well and its fds are closed again, so that the process can serve another.
+    """
     try:
-        monitor.start()
+        monitor = Monitor(plan, channel, stdio, hold)
+        try:
+            monitor.start()
+        except BaseException as error:
+            monitor.abandon(error)
+            return False
+        monitor.supervise(QUIET)
+        monitor.finish()
+        return monitor.close()
     except BaseException as error:
-        monitor.abandon(error)
-        return
-    monitor.supervise(QUIET)
-    monitor.finish()
+        try:
+            channel.send(encode_error(error))
+        except OSError:
+            pass
+        return False
 
 
 AWAKE = 10_000  # milliseconds of quiet before it dozes again: going to sleep and waking up cost 40 ms of cpu

@@ -249,6 +249,18 @@ class Monitor:
             problem = f"{type(error).__name__}: {error}"
         self.streams.say({"event": "exited", "status": code, "oom": oom, "problem": problem})
 
+    def close(self) -> bool:
+        """Close all fds. False for what was out of the ordinary: the process is to end then."""
+        assert self.init is not None
+        config = self.plan["config"]
+        if "sharing" in self.plan or "hooks" in config or config["process"]["terminal"]:
+            return False
+        self.init.close()
+        os.close(self.hold)
+        for port in self.endpoint.sockets if self.endpoint is not None else ():
+            port.close()
+        return self.streams.close()
+
     def after(self) -> None:
         """The poststop hooks: nothing is left but the run folder."""
         if "hooks" in self.plan["config"]:
