@@ -127,11 +127,11 @@ class Worker:
             os.setsid()
             main.alone({self.channel.fileno(), self.requests.fileno()})
             message, fds = self.first()
-            for _ in range(LIVES):
-                self.say(TAKEN if message else GONE)
-                if not message or not self.become(message, fds) or not self.say(FREE):
-                    break
+            self.say(TAKEN if message else GONE)
+            lives = LIVES
+            while message and self.become(message, fds) and (lives := lives - 1) and self.say(FREE):
                 message, fds = self.next()
+                self.say(TAKEN if message else GONE)
         except BlockingIOError:
             pass  # nothing came: the memory is worth more
         finally:
