@@ -80,7 +80,9 @@ def prepare(
         namespaces.settle(engine, config, host_config, starts=status == "running")
     image = find_image(engine, config["Image"], pull, platform, progress)
     config = record.merge(config, image.config)
-    container_id = os.urandom(32).hex()
+    container_id, lock = os.urandom(32).hex(), -1
+    if status == "running":
+        container_id, lock = launch.reserve(engine, host_config)
     made = record.new(container_id, name or "", image, config, host_config, [])
     oci_config.make(made, [], {})  # every option is checked before anything is written
     if host_config.get("PortBindings"):

@@ -24,13 +24,12 @@ The caller's end going away means nothing to the container, save that nobody lis
 
 from __future__ import annotations
 
-from _socket import (
-    socket,
-)
+import os
+from _socket import socket
 
 from estiva import errors, fastjson
 from estiva.engine.launch import prefork
-from estiva.engine.monitor.protocol import decode_error, pair, send, single_threaded
+from estiva.engine.monitor.protocol import decode_error, send, single_threaded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,6 +98,24 @@ class Launched:
         self.channel.close()
 
 
+def reserve(engine: Engine, host_config: dict[str, Any]) -> tuple[str, int]:
+    """A new container's id with its lock, which is -1 where the caller has to take it."""
+    if not engine.direct and not host_config.get("CgroupParent"):
+        from estiva.engine.launch import spawner
+
+        reserved = spawner.reserve(engine.paths)
+        if reserved is not None:
+            return reserved
+    return os.urandom(32).hex(), -1
+
+
+def release(container_id: str) -> None:
+    """Give up what `reserve` gave and `launch` did not get."""
+    from estiva.engine.launch import spawner
+
+    spawner.release(container_id)
+
+
 def launch(engine: Engine, plan: dict[str, Any], stdio: tuple[int, int, int], hold: int) -> Launched:
     """Start a monitor for `plan`. `stdio` are where the container's streams go (-1: nowhere).
 
@@ -116,9 +133,4 @@ def launch(engine: Engine, plan: dict[str, Any], stdio: tuple[int, int, int], ho
         return Launched(ours)
     from estiva.engine.launch import spawner
 
-    ours, theirs = pair()
-    try:
-        spawner.request({"kind": "container", "plan": plan}, [theirs.fileno(), hold, *stdio])
-    finally:
-        theirs.close()
-    return Launched(ours)
+    return Launched(spawner.launch(plan, hold, stdio))

@@ -10,18 +10,28 @@ from __future__ import annotations
 import _thread
 import os
 import sys
+import time
+from _socket import CMSG_SPACE, MSG_CMSG_CLOEXEC, MSG_DONTWAIT, socket
+from _struct import unpack
 
 from estiva.engine.monitor.protocol import pair, send
 from estiva.errors import EngineError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from _socket import socket
     from typing import Any
+
+    from estiva.paths import Paths
+
+TAKEN = b"t"
+LINGER = 2.0  # seconds: how long a reservation is good for, at least
 
 _channel: socket | None = None
 _owner = 0
 _lock = _thread.allocate_lock()
+_offered: tuple[socket, tuple[int, str, str]] | None = None  # to a worker with a reservation; whose it is
+_taken: dict[str, socket] = {}  # by container id: the worker that has made its reservation
+_latest = 0.0  # when the last container was launched
 
 
 def request(message: dict[str, Any], fds: list[int]) -> None:
@@ -35,6 +45,78 @@ def request(message: dict[str, Any], fds: list[int]) -> None:
                 forget()
                 if attempt:
                     raise EngineError("the spawner process can't be started") from None
+
+
+def reserve(paths: Paths) -> tuple[str, int] | None:
+    """(id, lock) of a container that a worker has half started already, if there is one. To be launched by
+    `launch`, or given up by `release`; the lock is the caller's to close."""
+    global _offered
+    with _lock:
+        if _offered is None or _offered[1] != (os.getpid(), paths.root, paths.run_root):
+            return None
+        channel = _offered[0]
+        try:
+            container_id = channel.recv(64, MSG_DONTWAIT).decode()
+        except BlockingIOError:
+            return None  # it is not ready yet: for the next one then
+        except OSError:
+            container_id = ""
+        _offered = None
+    try:
+        channel.send(TAKEN)
+        _, rights, _, _ = channel.recvmsg(1, CMSG_SPACE(4), MSG_CMSG_CLOEXEC)
+    except OSError:
+        rights = []
+    if not rights:  # nobody wanted it for too long, or it was killed
+        channel.close()
+        return None
+    _taken[container_id] = channel
+    return container_id, unpack("@i", rights[0][2])[0]
+
+
+def release(container_id: str) -> None:
+    """Give a reservation up; the run folder goes with the lock's owner."""
+    channel = _taken.pop(container_id, None)
+    if channel is not None:
+        channel.close()
+
+
+def launch(plan: dict[str, Any], hold: int, stdio: tuple[int, int, int]) -> socket:
+    """Have a worker be the monitor of `plan`: the channel to it. Raises EngineError."""
+    channel = _taken.pop(plan["id"], None)
+    if channel is not None:
+        try:
+            send(channel, {"plan": plan}, [*stdio])
+            prepare(plan)
+            return channel
+        except (BrokenPipeError, ConnectionError):
+            channel.close()  # it was killed: another can do it
+    ours, theirs = pair()
+    try:
+        request({"kind": "container", "plan": plan}, [theirs.fileno(), hold, *stdio])
+    finally:
+        theirs.close()
+    prepare(plan)
+    return ours
+
+
+def prepare(plan: dict[str, Any]) -> None:
+    """Have a worker make a reservation for the next container, if they come one after the other."""
+    global _offered, _latest
+    now = time.monotonic()
+    soon, _latest = now - _latest < LINGER, now
+    mine = (os.getpid(), plan["root"], plan["run_root"])
+    if not soon or plan["detach"] or (_offered is not None and _offered[1] == mine):
+        return
+    ours, theirs = pair()
+    try:
+        request({"kind": "reserve", "plan": plan}, [theirs.fileno(), -1, -1, -1, -1])
+    except EngineError:
+        ours.close()
+        return
+    finally:
+        theirs.close()
+    _offered = ours, mine
 
 
 def forget() -> None:

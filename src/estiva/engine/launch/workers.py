@@ -29,14 +29,15 @@ from _socket import (
 )
 from _struct import pack, unpack
 
+from estiva.engine.launch.spawner import LINGER, TAKEN
 from estiva.engine.monitor import exec_session, main, protocol
+from estiva.engine.monitor.reservation import Reservation, Unusual
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-TAKEN, FREE, GONE = b"t", b"f", b"g"
-LINGER = 2  # seconds that a worker waits for a further request
+FREE, GONE = b"f", b"g"
 SPARE = 4  # workers that may wait at once
 LIVES = 64  # requests that it serves, so that it does not grow
 
@@ -51,7 +52,7 @@ def serve(fd: int) -> None:
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
     requests = socket(AF_UNIX, SOCK_SEQPACKET, 0, fd)
     os.set_inheritable(fd, False)
-    requests.setsockopt(SOL_SOCKET, SO_RCVTIMEO, pack("@ll", LINGER, 0))
+    requests.setsockopt(SOL_SOCKET, SO_RCVTIMEO, pack("@ll", int(LINGER), 0))
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -171,6 +172,52 @@ class Worker:
         plan, channel, stdio = message["plan"], protocol.adopt(fds[0]), (fds[2], fds[3], fds[4])
         if message["kind"] == "exec":
             exec_session.become(plan, channel, stdio)
+        if message["kind"] == "reserve":
+            return self.reserve(plan, channel)
+        return self.monitor(plan, channel, stdio, fds[1])
+
+    def monitor(
+        self,
+        plan: dict[str, Any],
+        channel: socket,
+        stdio: tuple[int, int, int],
+        hold: int,
+        reservation: Reservation | None = None,
+    ) -> bool:
         if plan["detach"]:
             self.channel.close()
-        return main.serve(plan, channel, stdio, fds[1]) and not plan["detach"]
+        return main.serve(plan, channel, stdio, hold, reservation) and not plan["detach"]
+
+    def reserve(self, plan: dict[str, Any], channel: socket) -> bool:
+        """Make what can be made of the next container, and wait for it for a while; see spawner.reserve."""
+        try:
+            held = Reservation(plan)
+        except Unusual:
+            channel.close()
+            return True
+        if not self.wanted(held, channel):
+            held.discard()
+            held.leave()
+            channel.close()
+            return True
+        # from here on the run folder is the program's too
+        channel.sendmsg([TAKEN], [(SOL_SOCKET, SCM_RIGHTS, pack("@i", held.hold))])
+        message, fds = protocol.receive(channel)
+        if message and held.fits(message["plan"]):
+            return self.monitor(message["plan"], channel, (fds[0], fds[1], fds[2]), held.hold, held)
+        held.discard()
+        if message:
+            return self.monitor(message["plan"], channel, (fds[0], fds[1], fds[2]), held.hold)
+        os.close(held.hold)
+        channel.close()
+        return True
+
+    def wanted(self, held: Reservation, channel: socket) -> bool:
+        """Whether the program takes the reservation, before long."""
+        poll = select.poll()
+        poll.register(channel.fileno(), select.POLLIN)
+        try:
+            channel.send(held.id.encode())
+            return bool(poll.poll(int(LINGER * 1000))) and channel.recv(1) == TAKEN
+        except OSError:
+            return False  # the program has gone

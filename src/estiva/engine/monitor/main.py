@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine.monitor.monitor import Monitor
+    from estiva.engine.monitor.reservation import Reservation
 
 
 def become_monitor(plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hold: int) -> None:
@@ -43,13 +44,19 @@ def alone(keep: set[int]) -> None:
                 os.close(null)
 
 
-def serve(plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hold: int) -> bool:
+def serve(
+    plan: dict[str, Any],
+    channel: socket,
+    stdio: tuple[int, int, int],
+    hold: int,
+    reservation: Reservation | None = None,
+) -> bool:
     """The whole life of one monitor; `plan` is made by engine/launch/plan.py. Errors go to the caller.
 
     True when all went well and its fds are closed again, so that the process can serve another.
     """
     try:
-        monitor = Monitor(plan, channel, stdio, hold)
+        monitor = Monitor(plan, channel, stdio, hold, reservation)
         try:
             monitor.start()
         except BaseException as error:

@@ -23,6 +23,7 @@ import os
 
 from estiva import fastjson
 from estiva.engine.monitor.protocol import encode_error
+from estiva.engine.monitor.rootfs import rootfs_of
 from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation, Input, Source
 from estiva.engine.state import cgroup, names, teardown
@@ -31,7 +32,6 @@ from estiva.linux import process
 from estiva.runtime import state
 from estiva.runtime.cgroup import Cgroup
 from estiva.runtime.launch import clone, container
-from estiva.runtime.rootfs.rootfs import Rootfs
 from estiva.timestamps import rfc3339
 
 TYPE_CHECKING = False
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from _socket import socket
     from typing import Any
 
+    from estiva.engine.monitor.reservation import Reservation
     from estiva.runtime.launch.clone import Init
 
 QUIET = 300  # milliseconds without an event after which a detached container's monitor dozes
@@ -47,9 +48,15 @@ DRAIN = 2000  # milliseconds to wait for output that is still in the pipes after
 
 class Monitor:
     def __init__(
-        self, plan: dict[str, Any], channel: socket | None, stdio: tuple[int, int, int], hold: int
+        self,
+        plan: dict[str, Any],
+        channel: socket | None,
+        stdio: tuple[int, int, int],
+        hold: int,
+        reservation: Reservation | None = None,
     ) -> None:
         self.plan = plan
+        self.reservation = reservation
         self.hold = hold
         self.streams = Conversation(stdio, channel, bound=plan["ephemeral"])
         self.cgroup: Cgroup | None = None
@@ -64,16 +71,13 @@ class Monitor:
         plan = self.plan
         config = plan["config"]
         terminal = config["process"]["terminal"]
-        path = cgroup.cgroup_path(plan["id"], plan["cgroup_parent"])
-        self.cgroup = Cgroup.create(path, config["linux"]["resources"])
+        if self.reservation is not None:
+            self.cgroup, self.init = self.reservation.cgroup, self.reservation.init
+        else:
+            path = cgroup.cgroup_path(plan["id"], plan["cgroup_parent"])
+            self.cgroup = Cgroup.create(path, config["linux"]["resources"])
         bpf = seccomp_filter(plan)
-        rootfs = Rootfs(
-            lowerdirs=plan["lowerdirs"],
-            upper=plan["upper"],
-            work=plan["work"],
-            readonly=config["root"]["readonly"],
-            options=[(key, value) for key, value in plan["overlay"]],
-        )
+        rootfs = rootfs_of(plan)
         shared = None
         if "sharing" in plan:
             from estiva.engine.monitor.namespaces import Borrowed
@@ -91,17 +95,20 @@ class Monitor:
             hooks = hooking.prepare(plan)
         if shared is not None and not terminal:
             shared.own(ends)
-        self.init = container.create(
-            config,
-            rootfs,
-            id=plan["id"],
-            cgroup=self.cgroup,
-            stdio=ends,
-            bpf=bpf,
-            init=plan["init"],
-            hooks=hooks,
-            mounted=shared.mounted if shared is not None else None,
-        )
+        if self.reservation is not None:
+            self.reservation.order(plan, ends, bpf)
+        else:
+            self.init = container.create(
+                config,
+                rootfs,
+                id=plan["id"],
+                cgroup=self.cgroup,
+                stdio=ends,
+                bpf=bpf,
+                init=plan["init"],
+                hooks=hooks,
+                mounted=shared.mounted if shared is not None else None,
+            )
         if shared is not None:
             shared.close()
         for fd in () if terminal else ends:

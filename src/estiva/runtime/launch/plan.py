@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from estiva.runtime.cgroup import Cgroup
     from estiva.runtime.launch.hooks import Hooks
+    from estiva.runtime.launch.standby import Standby
     from estiva.runtime.process.labels import Labels
     from estiva.runtime.process.scheduling import Scheduling
     from estiva.runtime.rootfs.mount_plan import Mount
@@ -158,6 +159,7 @@ class Plan:
             m.bind and m.source.startswith(f"{rootfs.path}/") for m in self.mounts
         )
         self.root_fd = -1
+        self.standby: Standby | None = None
         self.listener = -1  # fd: runtime/launch/start_socket.py
         self.hooks: Hooks | None = None
         self.pivot = True
@@ -185,7 +187,9 @@ class Plan:
 
     def opened(self) -> list[int]:
         """The fds that were opened for the child beforehand."""
-        fds = (self.root_fd, self.listener, *self.late.values(), *[m.fd for m in self.mounts])
+        fds = [self.root_fd, self.listener, *self.late.values(), *[m.fd for m in self.mounts]]
+        if self.standby is not None:
+            fds += self.standby.fds()
         return [fd for fd in fds if fd >= 0]
 
     @property
