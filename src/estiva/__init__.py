@@ -10,13 +10,12 @@
 All of it is loaded on first use; safe in a program with threads; no daemon.
 """
 
-from estiva.version import __version__ as __version__
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.engine import Engine
     from estiva.errors import EstivaError
     from estiva.sdk.containers import Container, Result, build, container, pull, push, run
+    from estiva.version import __version__ as __version__
 
 __all__ = ["Container", "Engine", "EstivaError", "Result", "build", "container", "pull", "push", "run"]
 
@@ -30,6 +29,10 @@ def __getattr__(name: str) -> object:
         from estiva.errors import EstivaError
 
         return EstivaError
+    if name == "__version__":
+        from estiva.version import __version__
+
+        return __version__
     if name in __all__:
         from estiva.sdk import containers
 

@@ -16,7 +16,7 @@ from estiva.oci.digest import sha256
 from estiva.paths import Paths
 from estiva.store import Store
 from estiva.store.archive import save
-from estiva.store.upkeep import gc
+from estiva.store.upkeep import fsck
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def refused(store, data, kind=EstivaError, match=None):
     assert store.images.list(all=True) == []
     assert store.db.read("SELECT * FROM names") == []
     assert set(os.listdir(os.path.dirname(store.paths.root))) == before
-    assert [f for f in gc.check(store, deep=True) if "ingest/" not in f] == []
+    assert [f for f in fsck.check(store, deep=True) if "ingest/" not in f] == []
 
 
 @pytest.mark.parametrize("data", [b"", b"x" * 5000, b"\x1f\x8b\x08garbage", b"\0" * 10240])

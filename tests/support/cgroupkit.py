@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from estiva.errors import EstivaError
-from estiva.runtime.cgroup import Cgroup, version
+from estiva.runtime.cgroup import Cgroup, factory, version
 
 MAKE = Callable[..., Cgroup]
 MIB = 1 << 20
@@ -24,15 +24,15 @@ def make() -> Iterator[MAKE]:
     made: list[Cgroup] = []
 
     def create(resources: dict[str, Any] | None = None, name: str = "c") -> Cgroup:
-        made.append(Cgroup.create(f"{parent}/{name}", resources))
+        made.append(factory.create(f"{parent}/{name}", resources))
         return made[-1]
 
     try:
-        made.append(Cgroup.create(f"{parent}/first"))
+        made.append(factory.create(f"{parent}/first"))
     except EstivaError as error:
         pytest.skip(f"needs cgroups that can be made: {error}")
     yield create
-    top = Cgroup.open(os.path.dirname(made[0].path))
+    top = factory.open(os.path.dirname(made[0].path))
     top.kill()
     top.remove()
     assert not top.exists()

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from estiva.errors import InvalidInput
+
 if TYPE_CHECKING:
     from estiva.store.images import Image
     from estiva.store.snapshots import Snapshot
+
+NETWORKS = ("default", "none", "host")
+ENTITLEMENTS = ("network.host", "security.insecure")
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -21,8 +26,12 @@ class Request:
     build_args       ARG values, proxy settings and SOURCE_DATE_EPOCH
     secrets          id -> path of a file, or the bytes themselves
     ssh              id -> path of an agent's socket
+    network          of RUN: "default", "none", which no RUN can go beyond, or "host"
+    allow            what of ENTITLEMENTS a Dockerfile may ask for (K23); network "host" brings network.host
     build_contexts   name -> a directory, or "docker-image://NAME"; used by FROM and COPY --from
     cache_from, cache_to are accepted and ignored: the cache is the local one
+
+    Raises InvalidInput for a network or an entitlement that there is not.
     """
 
     def __init__(
@@ -42,7 +51,7 @@ class Request:
         network: str = "default",
         secrets: dict[str, str | bytes] | None = None,
         ssh: dict[str, str] | None = None,
-        allow_insecure: bool = False,
+        allow: list[str] | None = None,
         source_date_epoch: int | None = None,
         tags: list[str] | None = None,
         cache_from: list[str] | None = None,
@@ -59,10 +68,19 @@ class Request:
         self.no_cache_filter = list(no_cache_filter or [])
         self.pull = pull
         self.platform = platform
-        self.network = network or "default"
+        self.network = "default" if network in ("", "bridge") else network
+        if self.network not in NETWORKS:
+            raise InvalidInput(f"unsupported network {network!r} for a build", hint=", ".join(NETWORKS))
+        self.allow = list(allow or [])
+        for name in self.allow:
+            if name not in ENTITLEMENTS:
+                raise InvalidInput(
+                    f"unknown entitlement {name!r}", hint="it is one of " + ", ".join(ENTITLEMENTS)
+                )
+        if self.network == "host":
+            self.allow.append("network.host")
         self.secrets = dict(secrets or {})
         self.ssh = dict(ssh or {})
-        self.allow_insecure = allow_insecure
         self.source_date_epoch = source_date_epoch
         self.tags = list(tags or [])
         self.cache_from = list(cache_from or [])

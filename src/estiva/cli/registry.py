@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 
 from estiva.cmdline.parser import FLAG, TEXT, Options, Verb
-from estiva.errors import InvalidInput
+from estiva.errors import InvalidInput, brief
+from estiva.oci import units
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.cli.context import Context
     from estiva.registry.server.config import Config
-
-UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def _config(context: Context, options: Options) -> Config:
@@ -47,12 +46,13 @@ def serve(context: Context, options: Options) -> None:
 
 
 def seconds(text: str) -> float:
-    """A time such as 90s, 30m, 24h, 7d."""
-    number = text.rstrip("smhd")
-    unit = text[len(number) :]
-    if not number.isascii() or not number.isdigit() or unit not in UNITS or len(number) > 9:
-        raise InvalidInput(f"{text!r} is not a time", hint="write it as 90s, 30m, 24h or 7d")
-    return float(int(number) * UNITS[unit])
+    """A time such as 90s, 30m, 24h, 7d. Raises InvalidInput."""
+    try:
+        return units.duration(f"{text}s" if text.isdigit() else text, days=True) / 1e9
+    except ValueError:
+        raise InvalidInput(
+            f"'{brief(text, 60)}' is not a time", hint="write it as 90s, 30m, 24h or 7d"
+        ) from None
 
 
 def gc(context: Context, options: Options) -> None:

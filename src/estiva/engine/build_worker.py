@@ -4,16 +4,75 @@ from __future__ import annotations
 
 import os
 
-from estiva.engine.launch import launch, plan
+from estiva.engine.launch import plan
+from estiva.engine.launch.start import Start
 from estiva.engine.state import locks, record, teardown
 from estiva.errors import EngineError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from estiva.builder.request import Step
     from estiva.engine import Engine
+    from estiva.store.layers.mounts import Lowerdirs
 
-CHUNK = 1 << 16
+CHUNK = 1 << 16  # bytes
+
+
+class StepStart(Start):
+    """The start of a step's container, which has no row: its run folder is all that there is of it.
+
+    It ends with the caller: `close` kills what runs and waits until nothing is left.
+    """
+
+    def __init__(self, engine: Engine, step: Step) -> None:
+        mode = "bridge" if step.network in ("", "default") else step.network
+        made = record.new(
+            os.urandom(32).hex(),
+            "",
+            None,
+            {"Image": "", "Cmd": step.argv, "Env": step.env, "User": step.user, "WorkingDir": step.cwd},
+            {"NetworkMode": mode, "Privileged": step.privileged, "LogConfig": {"Type": "none"}},
+            [],
+        )
+        self.step = step
+        super().__init__(engine, made, locks.take(engine.paths, made["Id"], new=True), "")
+
+    def prepare(self) -> None:
+        if self.record["HostConfig"]["NetworkMode"] == "bridge":
+            from estiva.network import ipam
+
+            with self.engine.db.write() as transaction:
+                self.address = ipam.reserve_in(transaction, self.id)
+
+    def lowerdirs(self) -> Lowerdirs:
+        return self.step.snapshot.lowerdirs()
+
+    def plan(self, lowerdirs: list[str]) -> dict[str, Any]:
+        wanted = plan.make_in(
+            self.engine,
+            self.record,
+            lowerdirs,
+            self.address,
+            self.engine.paths.run_container(self.id),
+            self.step.snapshot.upper,
+            self.step.snapshot.work,
+            self.step.mounts,
+        )
+        wanted["ephemeral"] = True
+        return wanted
+
+    def undo(self) -> None:
+        """What there is goes in `close`, once the lock is free."""
+
+    def close(self) -> None:
+        if self._launched is not None:
+            self._launched.signal(9)  # to one that has ended it is nothing
+            locks.await_end(self.engine.paths, self.id)
+        super().close()
+        if os.path.isdir(self.engine.paths.run_container(self.id)):  # no monitor came to its end
+            teardown.reconcile(self.engine.paths, self.engine.db, self.id)
 
 
 def run_step(engine: Engine, step: Step) -> int:
@@ -21,61 +80,19 @@ def run_step(engine: Engine, step: Step) -> int:
 
     Raises CommandNotFound and what else keeps it from starting.
     """
-    container_id = os.urandom(32).hex()
-    mode = "bridge" if step.network in ("", "default") else step.network
-    made = record.new(
-        container_id,
-        "",
-        None,
-        {"Image": "", "Cmd": step.argv, "Env": step.env, "User": step.user, "WorkingDir": step.cwd},
-        {"NetworkMode": mode, "Privileged": step.privileged, "LogConfig": {"Type": "none"}},
-        [],
-    )
-    lock = locks.take(engine.paths, container_id, new=True)
-    launched = None
     reader, writer = os.pipe()
     try:
-        address = ""
-        if mode == "bridge":
-            from estiva.network import ipam
-
-            with engine.db.write() as transaction:
-                address = ipam.reserve_in(transaction, container_id)
-        snapshot = step.snapshot
-        lowerdirs = snapshot.lowerdirs()
-        wanted = plan.make_in(
-            engine,
-            made,
-            list(lowerdirs),
-            address,
-            engine.paths.run_container(container_id),
-            snapshot.upper,
-            snapshot.work,
-            step.mounts,
-        )
-        wanted["ephemeral"] = True
-        launched = launch.launch(engine, wanted, (-1, writer, writer), lock)
-        launched.lowerdirs = lowerdirs
-        os.close(writer)
-        writer = -1
-        launched.started()
-        while data := os.read(reader, CHUNK):
-            step.output(data)
-        outcome = launched.wait()
+        with StepStart(engine, step) as start:
+            try:
+                start.go((-1, writer, writer))
+            finally:
+                os.close(writer)
+            start.started()
+            while data := os.read(reader, CHUNK):
+                step.output(data)
+            outcome = start.wait()
         if outcome["event"] == "lost":
             raise EngineError("the monitor of the build's container was killed")
         return int(outcome["status"])
-    except BaseException:
-        if launched is not None:
-            launched.signal(9)
-        raise
     finally:
         os.close(reader)
-        if writer >= 0:
-            os.close(writer)
-        os.close(lock)
-        if launched is not None:
-            locks.await_end(engine.paths, container_id)
-            launched.close()
-        if os.path.isdir(engine.paths.run_container(container_id)):  # no monitor came to its end
-            teardown.reconcile(engine.paths, engine.db, container_id)

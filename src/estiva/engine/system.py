@@ -40,11 +40,12 @@ def architecture() -> str:
 
 def info(engine: Engine) -> dict[str, Any]:
     """The engine and its machine, in the shape of `docker info` as far as it has sense here."""
+    from estiva.engine.containers import listing
     from estiva.runtime import cgroup
 
     states: dict[str, int] = {}
-    for status, count in engine.db.read("SELECT status, count(*) FROM containers GROUP BY status"):
-        states[status] = count
+    for record in listing.listing(engine, all=True):
+        states[record["State"]["Status"]] = states.get(record["State"]["Status"], 0) + 1
     uname = os.uname()
     return {
         "ID": "",
@@ -91,10 +92,10 @@ def _operating_system() -> str:
 
 
 def df(engine: Engine) -> dict[str, Any]:
-    """Disk usage in bytes: see store.gc.usage."""
-    from estiva.store.upkeep import gc
+    """Disk usage in bytes: see store/upkeep/usage.py."""
+    from estiva.store.upkeep import usage
 
-    return gc.usage(engine.store)
+    return usage.usage(engine.store)
 
 
 def prune(engine: Engine, *, all: bool = False, volumes: bool = False) -> dict[str, Any]:
@@ -164,14 +165,14 @@ def check(engine: Engine, *, deep: bool = False) -> dict[str, list[str]]:
     what is wrong}. `deep` reads all content and verifies its digests.
     """
     from estiva.engine.containers import sweep
-    from estiva.store.upkeep import gc, leftovers
+    from estiva.store.upkeep import fsck, leftovers
 
     swept: list[str] = []
     problems: list[str] = []
     for _ in range(ROUNDS):
         done, failed = sweep.sweep(engine)
         swept += done
-        problems = [*failed, *gc.check(engine.store, deep=deep), *sweep.check(engine)]
+        problems = [*failed, *fsck.check(engine.store, deep=deep), *sweep.check(engine)]
         if not problems:
             break
     engine.db.checkpoint()

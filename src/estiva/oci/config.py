@@ -1,13 +1,18 @@
-"""Image configs: checked, derived from a base, and changed by Dockerfile instructions (`commit --change`)."""
+"""Image configs: made, checked, derived from a base.
+
+On the cold path for DEFAULT_PATH alone.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
 from estiva.errors import InvalidInput
-from estiva.oci import digest as digests
-from estiva.timestamps import rfc3339
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# where a command is looked for when nobody has said where
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LAYERS_LIMIT = 1000
 TEXTS = ("User", "WorkingDir", "StopSignal", "Image", "Hostname", "Domainname", "MacAddress")
 LISTS = ("Env", "Cmd", "Entrypoint", "OnBuild", "Shell")
@@ -27,6 +32,8 @@ def check(document: dict[str, Any]) -> None:
         rootfs["diff_ids"] = diff_ids = []
     if not isinstance(diff_ids, list) or len(diff_ids) > LAYERS_LIMIT:
         raise _wrong("rootfs.diff_ids", f"a list of at most {LAYERS_LIMIT}")
+    from estiva.oci import digest as digests
+
     for diff_id in diff_ids:
         if not isinstance(diff_id, str):
             raise _wrong("rootfs.diff_ids", "a list of digests")
@@ -111,6 +118,8 @@ def derive(
 ) -> dict[str, Any]:
     """A copy of `base` with one layer more, or, with no `diff_id`, one step of history that has no layer."""
     from copy import deepcopy
+
+    from estiva.timestamps import rfc3339
 
     document = deepcopy(base)
     stamp = rfc3339(None if created is None else int(created * 1_000_000) * 1000, short=True)

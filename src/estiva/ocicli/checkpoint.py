@@ -7,7 +7,7 @@ import os
 from estiva.cmdline.parser import FLAG, INT, LIST, TEXT, Options, UsageError, Verb
 from estiva.errors import InvalidInput
 from estiva.runtime.lifecycle import checkpoint as checkpointing
-from estiva.runtime.lifecycle import operations
+from estiva.runtime.lifecycle import containers, operations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def common(options: Options) -> checkpointing.Options:
 
 
 def checkpoint(context: Context, options: Options) -> int:
-    made = operations.load(context.root, options.arguments[0])
+    made = containers.load(context.root, options.arguments[0])
     how = common(options)
     how.parent = options.text("parent-path")
     how.leave_running = options.flag("leave-running")

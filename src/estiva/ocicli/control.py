@@ -5,17 +5,17 @@ from __future__ import annotations
 from estiva.cmdline.parser import FLAG, Options, Verb
 from estiva.errors import Conflict, NotFound, Unsupported
 from estiva.linux import signals
-from estiva.runtime.lifecycle import operations, processes
+from estiva.runtime.lifecycle import containers, operations, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.ocicli.main import Context
     from estiva.runtime.cgroup import Cgroup
-    from estiva.runtime.lifecycle.operations import Container
+    from estiva.runtime.lifecycle.containers import Container
 
 
 def kill(context: Context, options: Options) -> int:
-    made = operations.load(context.root, options.arguments[0])
+    made = containers.load(context.root, options.arguments[0])
     word = options.arguments[1] if len(options.arguments) > 1 else "TERM"
     number = 0 if word == "0" else signals.number(word)  # 0 only asks whether it is there: kill(2)
     if options.flag("all"):
@@ -31,11 +31,11 @@ def kill(context: Context, options: Options) -> int:
 def delete(context: Context, options: Options) -> int:
     force = options.flag("force")
     try:
-        made = operations.load(context.root, options.arguments[0])
+        made = containers.load(context.root, options.arguments[0])
     except NotFound:
         if not force:
             raise
-        processes.sweep_half_made(context.root, options.arguments[0])
+        containers.sweep_half_made(context.root, options.arguments[0])
         return 0
     context.warn(operations.delete(made, force=force))
     return 0
@@ -56,12 +56,12 @@ def _group(made: Container, *allowed: str) -> Cgroup:
 
 
 def pause(context: Context, options: Options) -> int:
-    _group(operations.load(context.root, options.arguments[0]), "running", "created").freeze()
+    _group(containers.load(context.root, options.arguments[0]), "running", "created").freeze()
     return 0
 
 
 def resume(context: Context, options: Options) -> int:
-    _group(operations.load(context.root, options.arguments[0]), "paused").thaw()
+    _group(containers.load(context.root, options.arguments[0]), "paused").thaw()
     return 0
 
 

@@ -9,14 +9,14 @@ from estiva.errors import InvalidInput
 from estiva.ocicli import handover
 from estiva.runtime import cgroup
 from estiva.runtime.bundle import bundle as bundles
-from estiva.runtime.lifecycle import operations
+from estiva.runtime.lifecycle import containers, operations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.ocicli.main import Context
     from estiva.runtime.bundle.bundle import Bundle
     from estiva.runtime.launch.clone import Init
-    from estiva.runtime.lifecycle.operations import Container
+    from estiva.runtime.lifecycle.containers import Container
 
 _CREATE = (
     ("b", "bundle", TEXT, "DIR", "the bundle (default: the current directory)"),
@@ -32,7 +32,7 @@ _CREATE = (
 
 def _prepare(context: Context, options: Options) -> tuple[str, Bundle, operations.Options]:
     """What `create` and `run` do alike before anything is made: first of all the fds are looked at."""
-    id = operations.check_id(options.arguments[0])
+    id = containers.check_id(options.arguments[0])
     wanted = options.number("preserve-fds")
     if wanted < 0:
         raise InvalidInput(f"--preserve-fds {wanted} is not a number of fds")
@@ -97,7 +97,7 @@ def _settle(made: Container, init: Init, options: Options) -> None:
 
 
 def start(context: Context, options: Options) -> int:
-    made = operations.load(context.root, options.arguments[0])
+    made = containers.load(context.root, options.arguments[0])
     notify = handover.Notify.of(made.directory)
     operations.start(made)
     if notify is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from estiva import fastjson
 from estiva.cmdline.parser import FLAG, TEXT, Options, UsageError, Verb
-from estiva.errors import Conflict, NotFound, Unsupported
-from estiva.runtime.lifecycle import operations
+from estiva.errors import Conflict, NotFound, Unsupported, brief
+from estiva.oci import units
+from estiva.runtime.lifecycle import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,21 +14,20 @@ if TYPE_CHECKING:
 
     from estiva.ocicli.main import Context
     from estiva.runtime.cgroup import Cgroup
-    from estiva.runtime.lifecycle.operations import Container
+    from estiva.runtime.lifecycle.containers import Container
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _UNLIMITED = (1 << 64) - 1
 
 
 def seconds(text: str) -> float:
-    """A duration as Go writes it, of one part: 5s, 500ms. Raises UsageError."""
-    for unit in ("ms", "s", "m", "h"):
-        number = text.removesuffix(unit)
-        if number != text and number.replace(".", "", 1).isdigit():
-            value = float(number) * _UNITS[unit]
-            if value > 0:
-                return value
-    raise UsageError(f"invalid --interval {text!r}", hint="such as 5s or 500ms")
+    """A duration as Go writes it, more than none: 5s, 500ms. Raises UsageError."""
+    try:
+        value = units.duration(text)
+    except ValueError:
+        value = 0
+    if not value:
+        raise UsageError(f"invalid --interval '{brief(text, 60)}'", hint="such as 5s or 500ms")
+    return value / 1e9
 
 
 def usage(stats: dict[str, Any]) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def usage(stats: dict[str, Any]) -> dict[str, Any]:
 
 def events(context: Context, options: Options) -> int:
     pause = seconds(options.text("interval", "5s"))
-    made = operations.load(context.root, options.arguments[0])
+    made = containers.load(context.root, options.arguments[0])
     if made.status() == "stopped":
         raise Conflict(f"container not running: {made.id}")
     group = made.cgroup
@@ -120,7 +120,7 @@ def _follow(made: Container, group: Cgroup, pause: float) -> int:
             except NotFound:
                 break
             due = time.monotonic() + pause
-        ready = dict(poll.poll(max(1, int((due - time.monotonic()) * 1000))))
+        ready = dict(poll.poll(min(1 << 30, max(1, int((due - time.monotonic()) * 1000)))))
         ended = pidfd in ready
         if watch.happened(watch.fd in ready):
             _print(made.id, "oom", None)

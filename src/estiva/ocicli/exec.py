@@ -8,7 +8,7 @@ from estiva.errors import Conflict, InvalidInput, Unsupported
 from estiva.ocicli import handover
 from estiva.runtime.bundle import bundle as bundles
 from estiva.runtime.bundle import validate
-from estiva.runtime.lifecycle import operations
+from estiva.runtime.lifecycle import containers, operations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from estiva.ocicli.main import Context
     from estiva.runtime.cgroup import Cgroup
-    from estiva.runtime.lifecycle.operations import Container
+    from estiva.runtime.lifecycle.containers import Container
 
 _LIMIT = 4 << 20  # bytes of --process
 _SETS = ("bounding", "effective", "permitted")
@@ -35,7 +35,7 @@ def execute(context: Context, options: Options) -> int:
     if wanted < 0:
         raise InvalidInput(f"--preserve-fds {wanted} is not a number of fds")
     handover.check_fds(wanted)
-    made = operations.load(context.root, options.arguments[0])
+    made = containers.load(context.root, options.arguments[0])
     status = made.status()
     if status == "stopped":
         raise Conflict(f"cannot exec in a stopped container: container not running: {made.id}")

@@ -117,7 +117,7 @@ class Notify:
         return notify
 
     def add_to(self, config: dict[str, Any]) -> None:
-        """Bind-mount the socket's directory, which lifecycle.create makes, and name it in the environment."""
+        """Bind-mount the socket's directory, which operations.create makes, and name it in the env."""
         process = config["process"]
         env = [word for word in process.get("env") or () if not word.startswith("NOTIFY_SOCKET=")]
         process["env"] = [*env, f"NOTIFY_SOCKET={_NOTIFY_DIR}/{_NOTIFY_NAME}"]

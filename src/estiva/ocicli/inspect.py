@@ -7,14 +7,14 @@ import os
 from estiva.cmdline.parser import FLAG, TEXT, Options, UsageError, Verb
 from estiva.errors import EngineError, NotFound
 from estiva.ocicli import output
-from estiva.runtime.lifecycle import operations, processes
+from estiva.runtime.lifecycle import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from estiva.ocicli.main import Context
-    from estiva.runtime.lifecycle.operations import Container
+    from estiva.runtime.lifecycle.containers import Container
 
 
 def _described(made: Container) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def _user(uid: int) -> str:
 
 
 def state(context: Context, options: Options) -> int:
-    told = _described(operations.load(context.root, options.arguments[0]))
+    told = _described(containers.load(context.root, options.arguments[0]))
     told["owner"] = "" if told["owner"] == "root" else told["owner"]
     print(output.pretty(told))
     return 0
@@ -55,7 +55,7 @@ def listing(context: Context, options: Options) -> int:
         raise UsageError(f"invalid format option: {form}", hint="table or json")
     if context.root_given and not os.path.isdir(context.root):
         raise NotFound(f"--root {context.root}: no such file or directory")
-    found = processes.everything(context.root)
+    found = containers.everything(context.root)
     if options.flag("quiet"):
         for made in found:
             print(made.id)
@@ -75,7 +75,7 @@ def ps(context: Context, options: Options) -> int:
     form = options.text("format", "table")
     if form not in ("table", "json"):
         raise UsageError(f"invalid format option: {form}", hint="table or json")
-    made = operations.load(context.root, options.arguments[0])
+    made = containers.load(context.root, options.arguments[0])
     group = made.cgroup
     pids = sorted(group.processes()) if group is not None else [made.pid] if made.alive else []
     if form == "json":

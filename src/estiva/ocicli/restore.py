@@ -8,7 +8,7 @@ from estiva.cmdline.parser import FLAG, TEXT, Options, Verb
 from estiva.ocicli import foreground, handover
 from estiva.ocicli.checkpoint import COMMON, common
 from estiva.runtime.bundle import bundle as bundles
-from estiva.runtime.lifecycle import operations
+from estiva.runtime.lifecycle import containers, operations
 from estiva.runtime.lifecycle import restore as restoring
 
 TYPE_CHECKING = False
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def restore(context: Context, options: Options) -> int:
     """The exit status is the command's, or 0 with --detach."""
-    id = operations.check_id(options.arguments[0])
+    id = containers.check_id(options.arguments[0])
     how = common(options)
     how.systemd = context.systemd
     how.lsm_profile = options.text("lsm-profile")

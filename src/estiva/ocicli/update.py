@@ -6,15 +6,16 @@ import os
 
 from estiva import fastjson, files
 from estiva.cmdline.parser import TEXT, Options, UsageError, Verb
-from estiva.errors import Conflict, InvalidInput, Unsupported
-from estiva.runtime.lifecycle import operations
+from estiva.errors import Conflict, InvalidInput, Unsupported, brief
+from estiva.oci import units
+from estiva.runtime.lifecycle import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from estiva.ocicli.main import Context
-    from estiva.runtime.lifecycle.operations import Container
+    from estiva.runtime.lifecycle.containers import Container
 
 # flag -> (section, field, whether it is a number)
 _FIELDS: dict[str, tuple[str, str, bool]] = {
@@ -36,11 +37,10 @@ _FIELDS: dict[str, tuple[str, str, bool]] = {
     "pids-limit": ("pids", "limit", True),
 }
 _SCHEMATA = {"l3-cache-schema": "l3CacheSchema", "mem-bw-schema": "memBwSchema"}
-_UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def update(context: Context, options: Options) -> int:
-    made = operations.load(context.root, options.arguments[0])
+    made = containers.load(context.root, options.arguments[0])
     resources = _from_file(options.text("resources")) if options.given("resources") else _from_flags(options)
     if made.status() == "stopped":
         raise Conflict(f"container not running: {made.id}")
@@ -97,14 +97,15 @@ def _from_flags(options: Options) -> dict[str, Any]:
 
 def _number(text: str, flag: str) -> int:
     """A whole number; memory also with a unit, such as 512m. -1 is unlimited."""
-    factor = 1
-    body = text.lower().removesuffix("ib") if "memory" in flag else text
-    if "memory" in flag and body[-1:] in _UNITS:
-        body, factor = body[:-1], _UNITS[body[-1]]
     try:
-        return int(body, 10) * factor
+        if "memory" in flag and text != "-1":
+            return units.size(text)
+        number = int(text, 10)
+        if abs(number) > units.MAX:
+            raise ValueError
     except ValueError:
-        raise UsageError(f"invalid value for {flag}: {text!r}") from None
+        raise UsageError(f"invalid value for {flag}: '{brief(text, 60)}'") from None
+    return number
 
 
 UPDATE = Verb(

@@ -1,4 +1,8 @@
-"""TODO docstring."""
+"""What every cloned child of the runtime begins and ends with: an error goes to its parent, never on.
+
+A child is a copy of a Python process in which only the calling thread goes on. It must not return into what
+it was copied from, and once names are the container's it must not import.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Files of the kernel's in /proc, opened only where /proc is a procfs for sure (K5)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What the launcher and the child that becomes the container say to each other.
 
-    parent (container.py)                            child (init.py)
+    parent (launch/container.py, clone.py)           child (launch/init.py)
       |  clone3 ----------------------------------------> |
       |  MAPPED  (1) only with a new user namespace ----> |  id maps are written, it may go on
       |                                                   |  builds its rootfs, takes its credentials
@@ -30,7 +30,7 @@ CONSOLE = b"C"
 READY = b"R"
 GO = b"G"
 HOOKS = b"H"
-LEAVE = b"L"  # listener.py
+LEAVE = b"L"  # launch/start_socket.py
 ERROR = b"E"
 
 _LIMIT = 8192  # bytes of one message

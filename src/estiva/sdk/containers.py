@@ -18,7 +18,6 @@ from estiva.engine import Engine
 from estiva.engine.containers import control, create
 from estiva.engine.containers import exec as exec_
 from estiva.engine.containers import inspect as inspection
-from estiva.engine.containers import start as run_
 from estiva.engine.state import locks
 from estiva.errors import EngineError, InvalidInput, NotFound
 from estiva.sdk.options import host_config_of
@@ -85,18 +84,12 @@ def run(
     config, host_config, name, pull = settings(image, command, options)
     config["OpenStdin"] = input is not None
     host_config["AutoRemove"] = True
-    made, found, lock, address = create.prepare(
-        engine, config, host_config, name, pull, None, None, "running"
-    )
-    with Pipes(input) as pipes:
-        launched = run_.go(engine, made, found, lock, address, pipes.theirs)
-        try:
-            pipes.close_theirs()
-            launched.started()
-            stdout, stderr = pipes.communicate(timeout, lambda: launched.signal(9))
-            outcome = launched.wait()
-        finally:
-            launched.close()
+    with create.prepare(engine, config, host_config, name=name, pull=pull) as start, Pipes(input) as pipes:
+        start.go(pipes.theirs)
+        pipes.close_theirs()
+        start.started()
+        stdout, stderr = pipes.communicate(timeout, lambda: start.signal(9))
+        outcome = start.wait()
     return finished(outcome, stdout, stderr, pipes.timed_out, timeout)
 
 
@@ -146,17 +139,15 @@ def container(
     if command is None:
         config["Entrypoint"] = []
         host_config["Init"] = True
-    made, found, lock, address = create.prepare(
-        engine, config, host_config, name, pull, None, None, "running"
-    )
-    launched = run_.go(engine, made, found, lock, address, (-1, -1, -1), idle=command is None)
+    start = create.prepare(engine, config, host_config, name=name, pull=pull)
     try:
-        launched.started()
-        yield Container(engine, made["Id"])
+        start.go(idle=command is None)
+        start.started()
+        yield Container(engine, start.id)
     finally:
-        launched.close()
+        start.close()
         with contextlib.suppress(NotFound):
-            control.remove(engine, made["Id"], force=True, volumes=True)
+            control.remove(engine, start.id, force=True, volumes=True)
 
 
 class Container:

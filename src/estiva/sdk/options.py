@@ -6,9 +6,7 @@ import os
 from typing import Any
 
 from estiva.errors import InvalidInput
-
-UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-
+from estiva.oci import units
 
 # keyword -> key of HostConfig, for numbers and texts that are taken as they are
 LIMITS = {
@@ -34,12 +32,10 @@ def size(value: int | str, option: str) -> int:
     """Bytes of 1024 or "256m". Raises InvalidInput."""
     if isinstance(value, int):
         return value
-    number = value.strip().lower().removesuffix("b").removesuffix("i")
-    unit = number[-1:] if number[-1:].isalpha() else ""
     try:
-        return int(float(number.removesuffix(unit)) * UNITS[unit])
-    except (ValueError, KeyError):
-        raise InvalidInput(f"invalid {option}: {value}", hint="bytes, or a number with k, m or g") from None
+        return units.size(value)
+    except ValueError as error:
+        raise InvalidInput(f"invalid {option}: {error}", hint="bytes, or a number with k, m or g") from None
 
 
 def devices_of(words: list[str]) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Store:
         if self._images is None:
             from estiva.store.images import Images
 
-            self._images = Images(self.db, self)
+            self._images = Images(self.db, self.content)
         return self._images
 
     @property

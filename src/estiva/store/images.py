@@ -1,5 +1,5 @@
 """Images by name and id. An image's id is the digest of its config; names, digests and containers point at
-ids.
+an id.
 
 `resolve` is on the path of every run: one query for a name, and the config is parsed on use.
 Names are kept in canonical form (docker.io/library/alpine:latest) and shown in familiar form (alpine:latest).
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from estiva.store import Store
-    from estiva.store.database import Database, Transaction
+    from estiva.store.content import Content
+    from estiva.store.database import Database
 
 COLUMNS = "i.id, i.config, i.manifest, i.size, i.created"
 
 
 class Image:
     """One image. `id` and `manifest` are digests, `created` is in seconds since 1970 (0.0 if the config has
-    none),
-    `size` is the sum of its layers' uncompressed tars in bytes."""
+    none), `size` is the sum of its layers' uncompressed tars in bytes.
+    """
 
     __slots__ = ("id", "manifest", "size", "created", "text", "_config")
 
@@ -64,11 +64,11 @@ class Image:
 
 
 class Images:
-    """The images of one store."""
+    """The images of one store. Removing them: store/upkeep/image_removal.py."""
 
-    def __init__(self, db: Database, store: Store) -> None:
+    def __init__(self, db: Database, content: Content) -> None:
         self.db = db
-        self.store = store
+        self.content = content
 
     def resolve(self, ref: str) -> Image:
         """The image of a name, a name@digest, an id or the start of one. Raises NotFound, InvalidInput."""
@@ -164,7 +164,7 @@ class Images:
 
         document = parse_config(config)
         image_id = digests.sha256(config)
-        kept = self.store.content.put(manifest) if manifest is not None else None
+        kept = self.content.put(manifest) if manifest is not None else None
         with self.db.write() as transaction:
             size = 0
             for diff_id in document["rootfs"]["diff_ids"]:
@@ -257,21 +257,6 @@ class Images:
             )
         return result[::-1]
 
-    def delete(self, ref: str, force: bool = False) -> list[str]:
-        """Remove a name, and with its last name the image, as `docker rmi`: see store/image_removal.py."""
-        from estiva.store.image_removal import delete
-
-        return delete(self, ref, force)
-
-    def prune(self, *, all: bool = False) -> list[str]:
-        """Remove images without name that no container uses.
-
-        With `all`, every image that no container uses.
-        """
-        from estiva.store.image_removal import prune
-
-        return prune(self, all)
-
     def list(self, *, all: bool = False) -> list[Image]:
         """The images, the newest first; `all` shows intermediate results of builds too."""
         rows = self.db.read(
@@ -280,11 +265,3 @@ class Images:
             (all,),
         )
         return [Image(*row) for row in rows]
-
-
-def holders(transaction: Transaction | Database, image_id: str) -> list[tuple[str, str, str]]:
-    """(id, name, status) of the containers made from an image."""
-    rows = transaction.read(
-        "SELECT id, name, status FROM containers WHERE image = ? ORDER BY created", (image_id,)
-    )
-    return [(str(a), str(b), str(c)) for a, b, c in rows]

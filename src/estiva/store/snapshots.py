@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from estiva.paths import Paths
-    from estiva.store.layers.layers import Layer, Layers
+    from estiva.store.layers.layer import Layer
+    from estiva.store.layers.layers import Layers
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 

@@ -76,7 +76,7 @@ def test_a_moved_tree(tree):
 
 @pytest.mark.parametrize("network", ["none", "bridge"])
 def test_a_cold_run_finds_all_its_modules_there(tmp_path, network):
-    launcher = copy(tmp_path, "estiva") / "estiva/launcher.py"
+    launcher = copy(tmp_path, "estiva") / "estiva/boot/launcher.py"
     with host() as box:
         ran = subprocess.run(
             [*box.prefix, sys.executable, "-I", "-S", "-B", "-v", launcher, "run", "--rm", "--network", network, IMAGE, "true"],
@@ -89,4 +89,8 @@ def test_a_cold_run_finds_all_its_modules_there(tmp_path, network):
         for line in ran.stderr.splitlines()
         if "import 'estiva" in line and "SourceFile" in line
     ]
-    assert "estiva.engine.monitor.monitor" in loaded and elsewhere == ["estiva", "estiva.boot.quickload"]
+    assert "estiva.engine.monitor.monitor" in loaded and elsewhere == [
+        "estiva",
+        "estiva.boot",
+        "estiva.boot.quickload",
+    ]

@@ -97,7 +97,7 @@ RUN --mount=type=secret,id=absent test ! -e /run/secrets/absent
 def test_network_and_security(lab: Lab) -> None:
     lab.build("FROM box\nRUN true\nRUN --network=none true 2\n", network="host")
     assert [step.network for step in lab.steps] == ["host", "none"]
-    lab.build("FROM box\nRUN --security=insecure true\n", allow_insecure=True)
+    lab.build("FROM box\nRUN --security=insecure true\n", allow=["security.insecure"])
     assert lab.steps[0].privileged
 
 

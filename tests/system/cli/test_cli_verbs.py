@@ -337,6 +337,11 @@ def test_system(box, sleeper):
     assert [line.split()[0] for line in usage[1:]] == ["Images", "Containers", "Local", "Build"]
     assert IMAGE in box.out("system", "df", "-v")
     assert box.out("info", "-f", "{{.ContainersRunning}} {{.EstivaRootDir}}") == f"1 {box.folder}/root"
+    counts = "{{.Containers}} {{.ContainersRunning}} {{.ContainersPaused}} {{.ContainersStopped}}"
+    box.estiva("pause", sleeper)
+    assert box.out("info", "-f", counts) == "1 0 1 0"
+    box.estiva("unpause", sleeper)
+    assert box.out("info", "-f", counts) == "1 1 0 0"
     assert box.out("info", "-f", "{{.Driver}}") in ("erofs", "dir")
     assert box.out("system", "check", "--deep").endswith("all is well")
     box.estiva("create", "--name", "idle", "--network", "none", IMAGE, "true")

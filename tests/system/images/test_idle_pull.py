@@ -38,8 +38,9 @@ def engine(tmp_path, monkeypatch):
 
 PROGRAM = """
 import sys
-from estiva.engine import Engine, images
-image = images.pull(Engine(sys.argv[1], sys.argv[2]), sys.argv[3])
+from estiva.engine import Engine
+from estiva.engine.images import registry
+image = registry.pull(Engine(sys.argv[1], sys.argv[2]), sys.argv[3])
 print(image.id, "aiohttp" in sys.modules)
 """
 

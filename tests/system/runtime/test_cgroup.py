@@ -15,7 +15,7 @@ import pytest
 import cgroupkit
 from cgroupkit import MAKE, reap
 from estiva.errors import Conflict, EngineError, EstivaError, InvalidInput, NotFound
-from estiva.runtime.cgroup import Cgroup, sweep, version
+from estiva.runtime.cgroup import Cgroup, factory, sweep, version
 
 make = cgroupkit.make
 
@@ -181,7 +181,7 @@ def test_kill_leaves_nothing_of_a_forking_crowd(make: MAKE) -> None:
 
 def test_kill_and_remove_reach_the_cgroups_below(make: MAKE) -> None:
     outer = make()
-    inner = Cgroup.open(outer.path + "/a/b")
+    inner = factory.open(outer.path + "/a/b")
     for directory in inner.directories:
         os.makedirs(directory)
     if version() == "v1":
@@ -282,10 +282,10 @@ def test_remove_waits_for_tasks_that_are_leaving(make: MAKE) -> None:
 def test_many_processes_make_the_same_parent_at_once() -> None:
     parent = f"/estiva-test-{os.urandom(6).hex()}"
     try:
-        probe = Cgroup.create(f"{parent}/probe")
+        probe = factory.create(f"{parent}/probe")
     except EstivaError as error:
         pytest.skip(f"needs cgroups that can be made: {error}")
-    top = Cgroup.open(os.path.dirname(probe.path))
+    top = factory.open(os.path.dirname(probe.path))
     probe.remove()
     top.remove()
     try:
@@ -298,7 +298,7 @@ def test_many_processes_make_the_same_parent_at_once() -> None:
                 try:
                     os.close(go)
                     os.read(start, 1)  # all leave together, when the pipe closes
-                    group = Cgroup.create(f"{parent}/deep/{index}", {"pids": {"limit": 100}})
+                    group = factory.create(f"{parent}/deep/{index}", {"pids": {"limit": 100}})
                     group.enter()  # fails with ENOSPC in a cpuset that nobody filled
                 except BaseException as error:
                     os.write(failed, f"{index}: {error!r}, from {error.__cause__!r}\n".encode())
@@ -334,6 +334,6 @@ def test_sweep_takes_what_is_empty_old_and_unknown(make: MAKE) -> None:
 @pytest.mark.parametrize("path", ["relative", "/", "", "/a/../b", "/a/./b", "/a\nb", "/a\0b", "../x"])
 def test_a_path_can_not_lead_out(path: str) -> None:
     with pytest.raises(InvalidInput):
-        Cgroup.create(path)
+        factory.create(path)
     with pytest.raises(InvalidInput):
-        Cgroup.open(path)
+        factory.open(path)

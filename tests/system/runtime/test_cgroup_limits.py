@@ -15,7 +15,7 @@ import pytest
 import cgroupkit
 from cgroupkit import MAKE, MIB, file, reap, spawn, value
 from estiva.errors import InvalidInput, LimitRefused, Unsupported
-from estiva.runtime.cgroup import Cgroup, version, warnings
+from estiva.runtime.cgroup import factory, version, warnings
 
 make = cgroupkit.make
 
@@ -236,7 +236,7 @@ def test_what_the_kernel_refuses_is_named(make: MAKE, resources: dict[str, Any],
         make(resources, "refused")
     # Nothing is left of the attempt.
     parent = os.path.dirname(make().path)
-    assert not Cgroup.open(parent + "/refused").exists()
+    assert not factory.open(parent + "/refused").exists()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 import bundle
 from bundle import config, requires_kernel, run
-from estiva.runtime.cgroup import Cgroup
+from estiva.runtime.cgroup import Cgroup, factory
 from estiva.runtime.launch.exec import execute
 from estiva.runtime.rootfs.rootfs import Rootfs
 
@@ -18,9 +18,9 @@ pytestmark = requires_kernel
 
 @pytest.fixture
 def cgroup() -> Iterator[Cgroup]:
-    made = Cgroup.create(f"/estiva-test-{os.urandom(6).hex()}/launcher", {})
+    made = factory.create(f"/estiva-test-{os.urandom(6).hex()}/launcher", {})
     yield made
-    top = Cgroup.open(os.path.dirname(made.path))
+    top = factory.open(os.path.dirname(made.path))
     top.kill()
     top.remove()
 

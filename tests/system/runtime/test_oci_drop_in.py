@@ -15,7 +15,7 @@ import pytest
 import ocikit
 from bundle import box, requires_kernel  # noqa: F401  (a fixture)
 from enginekit import eventually
-from estiva.runtime.cgroup import Cgroup
+from estiva.runtime.cgroup import factory
 from estiva.runtime.cgroup.layout import layout
 
 pytestmark = requires_kernel
@@ -36,7 +36,7 @@ def shared(config):
 
 
 def group_of(ours, id):
-    return Cgroup.open(
+    return factory.open(
         json.loads(pathlib.Path(ours.folder, "run/oci", id, "state.json").read_text())["cgroup"]
     )
 
@@ -209,7 +209,7 @@ def test_exec_follows_init_where_the_container_has_distributed_controllers(ours)
 def test_a_cgroup_that_is_frozen_or_in_use_is_refused(ours):
     path = f"{ours.parent}/frozen"
     folder = ours.bundle(*LONG, change=lambda config: config["linux"].update(cgroupsPath=path))
-    group = Cgroup.create(path)
+    group = factory.create(path)
     try:
         group.freeze()
         assert "container's cgroup unexpectedly frozen" in ours.fails("run", "-d", "-b", folder, "c")

@@ -256,15 +256,15 @@ def test_fractions_of_seconds_and_overlay_marks_are_not_packed(store: Store, bas
 
 
 def test_a_snapshot_lives_as_long_as_its_process(store: Store, base: str) -> None:
-    from estiva.store.upkeep import gc
+    from estiva.store.upkeep import leftovers
 
     snapshot = store.snapshots.prepare([base])
     old = time.time() - 10 * 86400
     os.utime(snapshot.directory, (old, old))
-    gc.sweep(store)
+    leftovers.sweep(store)
     assert os.path.isdir(snapshot.upper)
     os.close(snapshot.lock)  # as the kernel does when a process dies
     snapshot.lock = -1
     os.utime(snapshot.directory, (old, old))
-    gc.sweep(store)
+    leftovers.sweep(store)
     assert not os.path.exists(snapshot.directory)

@@ -10,6 +10,7 @@ import tarfile
 
 import pytest
 
+from estiva.builder.frontend.changes import apply_changes
 from estiva.errors import IntegrityError, NotFound
 from estiva.oci import config as configs
 from estiva.oci import image as documents
@@ -17,7 +18,7 @@ from estiva.oci.digest import sha256
 from estiva.paths import Paths
 from estiva.store import Store
 from estiva.store.archive import save
-from estiva.store.upkeep import gc
+from estiva.store.upkeep import fsck, image_removal
 
 skopeo = pytest.mark.skipif(not shutil.which("skopeo"), reason="skopeo is not installed")
 
@@ -90,7 +91,7 @@ def content(store, image):
 def check_loaded(store, image, source):
     loaded = store.images.resolve(image.id)
     assert content(store, loaded) == content(source, image)
-    assert gc.check(store, deep=True) == []
+    assert fsck.check(store, deep=True) == []
 
 
 def test_save_is_deterministic_and_holds_each_blob_once(saved):
@@ -194,7 +195,7 @@ def test_load_what_skopeo_writes(saved, new_store, tmp_path, form):
     loaded = store.images.resolve("example.org/app:2")
     assert loaded.diff_ids == image.diff_ids
     assert content(store, loaded) == content(source, image)
-    assert gc.check(store, deep=True) == []
+    assert fsck.check(store, deep=True) == []
 
 
 def old_archive(image_layers, *, compressed=False):
@@ -240,7 +241,7 @@ def test_load_an_old_docker_archive(new_store, compressed):
     assert save.load(store, stream) == ["old:1"]
     assert store.images.resolve("old:1").id == image_id
     assert content(store, store.images.resolve("old:1")) == layers
-    assert gc.check(store, deep=True) == []
+    assert fsck.check(store, deep=True) == []
 
 
 @pytest.mark.parametrize("driver", ["dir", "erofs"])
@@ -256,7 +257,7 @@ def test_layers_that_came_compressed_are_saved_as_tars(new_store, monkeypatch, d
     out.seek(0)
     assert save.load(other, out) == ["old:1"]
     assert content(other, other.images.resolve("old:1")) == layers
-    assert gc.check(other, deep=True) == []
+    assert fsck.check(other, deep=True) == []
 
 
 def test_load_selects_the_platform_of_an_index(new_store):
@@ -306,12 +307,17 @@ def test_load_selects_the_platform_of_an_index(new_store):
 def test_import_a_root_filesystem(new_store):
     store = new_store("to")
     data = layer_tar(hostname="x")
-    image = save.import_tar(store, io.BytesIO(gzip.compress(data)), ['CMD ["sh"]', "ENV A=b"], "from a test")
+    image = save.import_tar(
+        store,
+        io.BytesIO(gzip.compress(data)),
+        "from a test",
+        change=lambda config: apply_changes(config, ['CMD ["sh"]', "ENV A=b"]),
+    )
     assert image.diff_ids == [sha256(data)]
     assert image.config["config"] == {"Cmd": ["sh"], "Env": ["A=b"]}
     assert image.config["history"][0]["comment"] == "from a test"
     assert content(store, image) == [data]
-    assert gc.check(store, deep=True) == []
-    assert store.images.delete(image.id) == [f"Deleted: {image.id}", f"Deleted: {sha256(data)}"]
+    assert fsck.check(store, deep=True) == []
+    assert image_removal.delete(store, image.id) == [f"Deleted: {image.id}", f"Deleted: {sha256(data)}"]
     assert store.db.read("SELECT * FROM blobs") == []
     assert os.listdir(store.paths.layers) == []

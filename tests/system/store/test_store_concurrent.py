@@ -16,7 +16,7 @@ from estiva.oci import image as documents
 from estiva.paths import Paths
 from estiva.store import Store
 from estiva.store.archive import save
-from estiva.store.upkeep import gc
+from estiva.store.upkeep import fsck, gc, image_removal
 
 WORK = """
 import io, sys
@@ -25,18 +25,18 @@ from estiva.errors import EstivaError, NotFound, Unavailable
 from estiva.paths import Paths
 from estiva.store import Store
 from estiva.store.archive import load
-from estiva.store.upkeep import gc
+from estiva.store.upkeep import gc, image_removal, leftovers
 store = Store(Paths(sys.argv[2] + "/root", sys.argv[2] + "/run"))
 data = open(sys.argv[3], "rb").read()
 for turn in range(int(sys.argv[4])):
     load.load(store, io.BytesIO(data))
     for name in ("one", "two"):
         try:
-            store.images.delete(name)
+            image_removal.delete(store, name)
         except NotFound:
             pass
     gc.reclaim(store, grace=0)
-    gc.sweep(store)
+    leftovers.sweep(store)
 """
 
 
@@ -64,7 +64,7 @@ def saved(store, tmp_path):
         document = configs.derive(document, image.diff_ids[0])
         base = base or document
         store.images.tag(store.images.add(documents.encode(document)).id, name)
-        store.images.delete(image.id)
+        image_removal.delete(store, image.id)
     path = f"{tmp_path}/saved.tar"
     with open(path, "wb") as file:
         save.save(store, ["one", "two"], file)
@@ -81,7 +81,7 @@ def command(tmp_path, saved, turns):
 def settle(store):
     """What is left must be sound once the last process has tidied up."""
     gc.reclaim(store, grace=0)
-    return [finding for finding in gc.check(store, deep=True) if "unfinished write" not in finding]
+    return [finding for finding in fsck.check(store, deep=True) if "unfinished write" not in finding]
 
 
 def test_loading_and_removing_at_once(store, saved, tmp_path):

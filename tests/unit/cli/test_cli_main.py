@@ -183,7 +183,7 @@ def test_help_with_a_verb_is_the_verb_s(capsys):
 
 
 def test_the_run_path_imports_nothing_dear():
-    launcher = SOURCE / "estiva" / "launcher.py"
+    launcher = SOURCE / "estiva/boot/launcher.py"
     done = subprocess.run(
         ["/usr/bin/env", sys.executable, "-X", "importtime", "-I", "-S", str(launcher), "run", "--help"],
         capture_output=True,
@@ -207,7 +207,7 @@ def test_the_run_path_imports_nothing_dear():
 
 
 def test_a_closed_pipe_ends_quietly():
-    launcher = SOURCE / "estiva" / "launcher.py"
+    launcher = SOURCE / "estiva/boot/launcher.py"
     done = subprocess.run(
         ["/bin/sh", "-c", f"{sys.executable} -I -S {launcher} run --help | true"],
         capture_output=True,

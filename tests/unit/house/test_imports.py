@@ -37,9 +37,9 @@ RULES = {
     # --- programs ---
     "cli": {"engine", "oci", "cmdline", "linux"},
     "cli.main": {"cli", "cmdline", "engine.launch.prefork", "ocicli.main"},
-    "cli.registry": {"cli", "cmdline", "registry.server"},
+    "cli.registry": {"cli", "cmdline", "oci", "registry.server"},
     "cli.format": {"cmdline"},
-    "cli.options": {"cmdline", "engine.spec", "linux"},
+    "cli.options": {"cmdline", "engine.spec", "oci", "linux"},
     "ocicli": {"runtime", "oci", "linux", "cmdline"},
     "sdk": {"engine", "oci"},
     # --- the engine ---
@@ -212,9 +212,44 @@ def test_only_the_kernel_boundary_imports_ctypes():
     assert users and all(name.startswith("estiva.linux") for name in users)
 
 
+TERMINALS = {  # what an engine that serves 300 clients must not touch
+    "isatty", "get_terminal_size", "SIGWINCH", "stdin", "stdout", "stderr", "raw", "restore", "window_size",
+    "print", "input", "exit", "SystemExit",
+}  # fmt: skip
+
+
+def test_the_engine_knows_no_terminal():
+    """Terminals, standard streams and exit statuses are the command line's: the engine is handed fds and streams."""
+    found = []
+    for name, path in modules().items():
+        if not name.startswith(
+            ("estiva.engine", "estiva.builder", "estiva.registry.transfer", "estiva.store")
+        ):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                owner, attribute = node.value.id, node.attr
+                if owner in ("os", "sys", "tty", "terminals", "_signal", "signal") and attribute in TERMINALS:
+                    found.append(f"{name}:{node.lineno} {owner}.{attribute}")
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in TERMINALS:
+                found.append(f"{name}:{node.lineno} {node.func.id}()")
+    assert not found
+
+
 def test_no_file_holds_two_concepts():
     long = {name: len(path.read_text().splitlines()) for name, path in modules().items()}
     assert not {name: lines for name, lines in long.items() if lines > 400}
+
+
+def test_no_function_does_two_things():
+    long = {}
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = node.end_lineno - node.lineno + 1
+                if lines > 80:
+                    long[f"{name}.{node.name}"] = lines
+    assert not long
 
 
 def test_no_folder_holds_too_much():

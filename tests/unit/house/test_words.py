@@ -7,7 +7,6 @@ import stat
 import pytest
 
 from estiva import errors, fastjson, files
-from estiva.cli.options import values
 from estiva.engine.spec import security_opt
 from estiva.errors import EngineError, InvalidInput, StateError, Unavailable
 from estiva.store.database import RESERVE, Database
@@ -85,22 +84,6 @@ def test_an_atomic_write_that_fails_names_the_file(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         files.atomic_write(str(tmp_path / "no" / "file"), b"x")
     assert caught.value.filename == str(tmp_path / "no" / "file")
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [("0", 0), ("64m", 64 << 20), ("1.5g", 3 << 29), (".5k", 512), ("8191p", 8191 << 50), ("1GiB", 1 << 30)],
-)
-def test_sizes(text, count):
-    assert values.size(text) == count
-
-
-@pytest.mark.parametrize(
-    "text", ["8192p", "9" * 400, "9" * 400 + ".5", "18446744073709551616", "-1", "1e9", "٣m", ""]
-)
-def test_sizes_that_are_none_or_would_wrap(text):
-    with pytest.raises(ValueError, match="too large|invalid size"):
-        values.size(text)
 
 
 @pytest.mark.parametrize("option", ["seccomp=/a:b=c", "seccomp:/a:b=c", "seccomp=/a:b", "seccomp:/a=b"])

@@ -3,7 +3,6 @@ import json
 import pytest
 
 from estiva import timestamps
-from estiva.builder.frontend import changes as config_changes
 from estiva.errors import IntegrityError, InvalidInput
 from estiva.oci import config as configs
 from estiva.oci import image
@@ -84,65 +83,3 @@ def test_times():
         assert timestamps.seconds_of_document(nonsense) == 0.0
     with pytest.raises(ValueError):
         timestamps.seconds("yesterday")
-
-
-def test_changes():
-    base = {"config": {"Env": ["A=1", "B=2"], "WorkingDir": "/srv", "Labels": {"x": "1"}}}
-    made = config_changes.apply_changes(
-        base,
-        [
-            'CMD ["a", "b c"]',
-            "entrypoint run it",
-            "ENV A=3 C='4 5'",
-            "ENV D the rest",
-            'LABEL y="2 3"',
-            "EXPOSE 80 53/udp 9000-9001",
-            'VOLUME ["/a", "/b c"]',
-            "WORKDIR app/../lib",
-            "USER 5:6",
-            "STOPSIGNAL SIGINT",
-            "ONBUILD RUN x",
-            "HEALTHCHECK --interval=1m30s --retries=2 CMD curl -f localhost",
-        ],
-    )["config"]
-    assert base["config"]["Env"] == ["A=1", "B=2"]
-    assert made["Cmd"] == ["a", "b c"]
-    assert made["Entrypoint"] == ["/bin/sh", "-c", "run it"]
-    assert made["Env"] == ["A=3", "B=2", "C=4 5", "D=the rest"]
-    assert made["Labels"] == {"x": "1", "y": "2 3"}
-    assert set(made["ExposedPorts"]) == {"80/tcp", "53/udp", "9000/tcp", "9001/tcp"}
-    assert set(made["Volumes"]) == {"/a", "/b c"}
-    assert made["WorkingDir"] == "/srv/lib"
-    assert (made["User"], made["StopSignal"], made["OnBuild"]) == ("5:6", "SIGINT", ["RUN x"])
-    assert made["Healthcheck"] == {
-        "Interval": 90 * 10**9,
-        "Retries": 2,
-        "Test": ["CMD-SHELL", "curl -f localhost"],
-    }
-    made = config_changes.apply_changes({}, ["HEALTHCHECK NONE"])["config"]
-    assert made["Healthcheck"] == {"Test": ["NONE"]}
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "RUN x",
-        "FROM a",
-        "",
-        "CMD",
-        "ENV A",
-        "ENV A=b c",
-        "ENV A='b",
-        "EXPOSE x",
-        "EXPOSE 80/icmp",
-        "EXPOSE 70000",
-        "EXPOSE 90-80",
-        "HEALTHCHECK curl",
-        "HEALTHCHECK --every=1s CMD x",
-        "HEALTHCHECK --interval=soon CMD x",
-        "ONBUILD FROM x",
-    ],
-)
-def test_refuses_changes(change):
-    with pytest.raises(InvalidInput):
-        config_changes.apply_changes({}, [change])

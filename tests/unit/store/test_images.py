@@ -1,8 +1,9 @@
 import pytest
 
-from estiva.errors import Conflict, InvalidInput, NotFound
+from estiva.errors import InvalidInput, NotFound
 from estiva.oci.digest import sha256
-from storekit import add_container, drop_container, make_image, make_store
+from estiva.store.upkeep import image_removal
+from storekit import make_image, make_store
 
 D1 = "sha256:" + "11" * 32
 D2 = "sha256:" + "22" * 32
@@ -107,7 +108,7 @@ def test_an_image_is_made_with_its_names_or_not_at_all(store):
     image = store.images.add(config, manifest=b"{}", names=["a", "b:1"])
     assert store.images.names(image.id) == ["a:latest", "b:1", "old:latest"]
     assert store.images.resolve("a").manifest == sha256(b"{}")
-    store.images.delete(image.id, force=True)
+    image_removal.delete(store, image.id, force=True)
     store.layers.put(b"x")
     with pytest.raises(InvalidInput):
         store.images.add(config, names=["a", "Bad"])
@@ -153,79 +154,6 @@ def test_history_pairs_steps_with_layers(store):
     assert [s["size"] for s in store.images.history(store.images.resolve(bare))] == [5, 4]
 
 
-# ---- rmi
-
-
-def test_rmi_by_name_takes_the_last_name_and_the_image(store):
-    image_id = make_image(store, b"base", b"top", name="app:1")
-    store.images.tag(image_id, "app:2")
-    store.images.record_digest("app", D1, image_id)
-    assert store.images.delete("app:1") == ["Untagged: app:1"]
-    lines = store.images.delete("app:2")
-    assert lines[:3] == ["Untagged: app:2", f"Untagged: app@{D1}", f"Deleted: {image_id}"]
-    assert sorted(lines[3:]) == sorted([f"Deleted: {sha256(b'base')}", f"Deleted: {sha256(b'top')}"])
-    assert store.db.read("SELECT * FROM blobs") == store.db.read("SELECT * FROM layers") == []
-    with pytest.raises(NotFound):
-        store.images.delete("app:2")
-
-
-def test_rmi_keeps_shared_layers(store):
-    make_image(store, b"base", b"one", name="one")
-    two = make_image(store, b"base", b"two", name="two")
-    assert f"Deleted: {sha256(b'base')}" not in store.images.delete("one")
-    assert store.layers.has(sha256(b"base")) and not store.layers.has(sha256(b"one"))
-    assert f"Deleted: {sha256(b'base')}" in store.images.delete(two)
-
-
-def test_rmi_by_id_refuses_several_names_unless_forced(store):
-    image_id = make_image(store, b"base", name="a")
-    store.images.tag(image_id, "b")
-    with pytest.raises(Conflict, match="a:latest, b:latest") as caught:
-        store.images.delete(image_id[7:19])
-    assert "--force" in caught.value.hint
-    lines = store.images.delete(image_id[7:19], force=True)
-    assert lines[:3] == ["Untagged: a:latest", "Untagged: b:latest", f"Deleted: {image_id}"]
-
-
-def test_rmi_of_an_image_in_use(store):
-    image_id = make_image(store, b"base", name="a")
-    container = add_container(store, image_id, "web")
-    for ref in ("a", image_id):
-        with pytest.raises(Conflict, match="web") as caught:
-            store.images.delete(ref)
-        assert caught.value.hint
-    assert store.images.names(image_id) == ["a:latest"]
-    store.images.tag(image_id, "b")
-    assert store.images.delete("b") == ["Untagged: b:latest"]
-    assert store.images.delete("a", force=True) == ["Untagged: a:latest"]
-    assert store.layers.has(sha256(b"base"))
-    with pytest.raises(Conflict):
-        store.images.delete(image_id, force=True)
-    drop_container(store, container)
-    assert store.images.delete(image_id)[0] == f"Deleted: {image_id}"
-    assert not store.layers.has(sha256(b"base"))
-
-
-def test_rmi_by_digest(store):
-    image_id = make_image(store, b"base", name="a")
-    store.images.record_digest("a", D1, image_id)
-    store.images.record_digest("b", D1, image_id)
-    assert store.images.repo_digests(image_id) == [f"a@{D1}", f"b@{D1}"]
-    assert store.images.delete(f"b@{D1}") == [f"Untagged: b@{D1}"]
-    assert store.images.resolve("a").id == image_id
-
-
-def test_the_build_cache_holds_layers(store):
-    image_id = make_image(store, b"base", name="a")
-    with store.db.write() as transaction:
-        transaction.execute("INSERT INTO build_cache VALUES ('key', ?, 0, 0)", (image_id,))
-    assert store.images.delete("a") == ["Untagged: a:latest", f"Deleted: {image_id}"]
-    assert store.images.list() == [] and store.layers.has(sha256(b"base"))
-    assert [i.id for i in store.images.list(all=True)] == [image_id]
-    store.images.tag(image_id, "again")
-    assert [i.id for i in store.images.list()] == [image_id]
-
-
 def test_hidden_images_are_not_listed_until_they_have_a_name(store):
     image_id = make_image(store, b"base", hidden=True)
     assert store.images.list() == []
@@ -233,26 +161,3 @@ def test_hidden_images_are_not_listed_until_they_have_a_name(store):
     assert [i.id for i in store.images.list()] == [image_id]
     make_image(store, b"base", hidden=True)
     assert [i.id for i in store.images.list()] == [image_id]
-
-
-def test_prune_takes_the_nameless_and_all_takes_the_unused(store):
-    nameless, named, used = (make_image(store, data) for data in (b"1", b"2", b"3"))
-    store.images.tag(named, "named")
-    store.images.tag(used, "used")
-    add_container(store, used, "c")
-    held = make_image(store, b"4")
-    add_container(store, held, "d")
-    assert store.images.prune() == [f"Deleted: {nameless}", f"Deleted: {sha256(b'1')}"]
-    assert store.images.prune() == []
-    lines = store.images.prune(all=True)
-    assert lines == ["Untagged: named:latest", f"Deleted: {named}", f"Deleted: {sha256(b'2')}"]
-    assert {i.id for i in store.images.list()} == {used, held}
-
-
-def test_prune_leaves_the_fresh_images_of_others(store):
-    image_id = make_image(store, b"1")
-    with store.writing():
-        assert store.images.prune() == []
-        with store.db.write() as transaction:
-            transaction.execute("UPDATE images SET added = added - 100")
-        assert store.images.prune() == [f"Deleted: {image_id}"]

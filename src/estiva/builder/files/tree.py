@@ -15,7 +15,7 @@ import os
 import stat
 
 from estiva.builder.frontend import ignore
-from estiva.errors import InvalidInput, reason
+from estiva.errors import InvalidInput, NotFound, reason
 from estiva.linux import fs
 
 _MAX_LINKS = 40  # as path_resolution(7)
@@ -41,9 +41,11 @@ class Tree:
 
     @classmethod
     def context(cls, path: str, exclude: ignore.Matcher | None = None) -> Tree:
-        """The tree of a build context, a directory that the caller names. Raises InvalidInput."""
+        """The tree of a build context, a directory that the caller names. Raises NotFound, InvalidInput."""
         try:
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFound(f"the build context {path} is not a directory") from None
         except OSError as error:
             raise InvalidInput(f"the build context {path} can't be read: {reason(error)}") from None
         return cls(fd, exclude=exclude)

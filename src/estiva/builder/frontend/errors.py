@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""What is wrong with a Dockerfile or fails in a build, always with the file's name and the line."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ if TYPE_CHECKING:
 
 
 class DockerfileError(InvalidInput):
-    """The Dockerfile is wrong at `line`; `text` is that line as written."""
+    """The Dockerfile is wrong at `line`; `text` is that line as written, `bare` the message alone."""
 
     def __init__(self, message: str, *, name: str, line: int, text: str, hint: str = "") -> None:
         super().__init__(f"{name}:{line}: {message}", hint=hint or f"the line is: {shorten(text)}")
+        self.bare = message
         self.line = line
         self.text = text
 

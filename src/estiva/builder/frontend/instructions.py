@@ -328,7 +328,7 @@ def _healthcheck(source: Instruction, flags: _Flags) -> Typed:
         ("start-interval", "StartInterval"),
     ):
         value = flags.text(flag)
-        nanoseconds = values.parse(value) if value else 0
+        nanoseconds = values.duration(value) if value else 0
         if nanoseconds < 0 or 0 < nanoseconds < 1_000_000:
             raise bad(source, f"--{flag} can't be less than 1ms: {value}")
         if nanoseconds:

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""The parts of a Dockerfile as the parser gives them: instructions as written, and their here-documents."""
 
 from __future__ import annotations
 

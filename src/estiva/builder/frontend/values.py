@@ -19,8 +19,8 @@ _NANOSECONDS = {
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 
 
-def parse(text: str) -> int:
-    """A duration such as `1m30s` or `1.5h` in nanoseconds."""
+def duration(text: str) -> int:
+    """A duration such as `1m30s` or `1.5h` in nanoseconds. Raises InvalidInput."""
     position = 0
     total = 0.0
     while position < len(text):

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import posixpath
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from estiva.builder.cache import local
-from estiva.builder.files.copier import Destination
-from estiva.builder.files.tree import Tree
 from estiva.builder.files.workspace import Workspace
-from estiva.builder.frontend import ignore, parser, stages
+from estiva.builder.frontend import parser, stages
 from estiva.builder.frontend.errors import bad, located, shorten
 from estiva.builder.frontend.instructions import Command, Copy, Pairs, Text, Typed, interpret
 from estiva.builder.frontend.source import read_dockerfile
 from estiva.builder.request import Progress, Request, ResolveImage, RunStep
-from estiva.builder.steps import mountpoints, state, users
-from estiva.builder.steps.copy import CopyStep
-from estiva.builder.steps.run import PROXIES
-from estiva.builder.steps.run import RunStep as Running
+from estiva.builder.solver.sources import Sources
+from estiva.builder.steps import config, copy, run, workdir
+from estiva.builder.steps.context import Source, StepContext
+from estiva.builder.steps.state import State
 from estiva.errors import EngineError, EstivaError, InvalidInput, reason
 from estiva.oci.platform import Platform
 
@@ -28,11 +23,11 @@ if TYPE_CHECKING:
     from estiva.store import Store
     from estiva.store.images import Image
 
-_UNCOUNTED = (*PROXIES, "SOURCE_DATE_EPOCH")  # build args that need no ARG
+_UNCOUNTED = (*run.PROXIES, "SOURCE_DATE_EPOCH")  # build args that need no ARG
 
 
 class Build:
-    """One running build; what its steps share."""
+    """One running build."""
 
     def __init__(
         self,
@@ -45,31 +40,37 @@ class Build:
         self.request = request
         self.store = store
         self.run_step = run_step
-        self.resolve_image = resolve_image
         self.progress = progress or (lambda event: None)
         self.epoch = _epoch(request)
         self.host = Platform.host()
         self.wanted = Platform.parse(request.platform) if request.platform else self.host
-        self.trees: dict[str, Tree] = {}
-        self.states: dict[int, state.State] = {}
-        self.images: dict[str, Image] = {}
+        self.states: dict[int, State] = {}
         self.number = 0
         self.total = 0
         self.current: dict[str, Any] = {}
-        self.cache = local.Cache(store, off=request.no_cache)
-        self.no_cache = local.Cache(store, off=True)
         self.workspace = Workspace(store.paths)
+        try:
+            self.sources = Sources(request, store, self.workspace, resolve_image)
+        except BaseException:
+            self.workspace.close()
+            raise
 
     def close(self) -> None:
-        for tree in self.trees.values():
-            tree.close()
+        self.sources.close()
         self.workspace.close()
 
     def run(self) -> Image:
         """Build the target's image. Raises EstivaError."""
-        dockerfile, self.patterns = read_dockerfile(self.request)
-        self.plan = stages.make(dockerfile, self.request.build_args, self._platform_args())
-        target = self.plan.target(self.request.target)
+        request = self.request
+        context = self.sources.context
+        dockerfile, context.exclude = read_dockerfile(
+            context.rootfd if request.context is not None else None,
+            request.context or "",
+            path=request.dockerfile,
+            text=request.dockerfile_text,
+        )
+        self.plan = stages.make(dockerfile, request.build_args, self._platform_args())
+        target = self.plan.target(request.target)
         for message in dockerfile.warnings:
             self.progress({"status": "warning", "message": message})
         needed = self.plan.needed(target)
@@ -77,12 +78,12 @@ class Build:
         for stage in needed:
             self.stage(stage)
         final = self.states[target.index]
-        for name in sorted(set(self.request.build_args) - self.plan.declared - set(_UNCOUNTED)):
+        for name in sorted(set(request.build_args) - self.plan.declared - set(_UNCOUNTED)):
             self.progress({"status": "warning", "message": f"build argument {name} is not used"})
-        if self.request.labels:
-            final.config["Labels"] = {**(final.config.get("Labels") or {}), **self.request.labels}
+        if request.labels:
+            final.config["Labels"] = {**(final.config.get("Labels") or {}), **request.labels}
         final.document.setdefault("created", self.clock())
-        return self.cache_of(target).image(final.document, final.inherited)
+        return self._cache(target).image(final.document, final.inherited)
 
     def stage(self, stage: stages.Stage) -> None:
         """Run all of one stage."""
@@ -90,22 +91,32 @@ class Build:
             return
         start = stage.start
         with _Reported(self, stage, start) as reported:
-            current = self._start(stage)
-            triggers = self._triggers(stage, current)
+            state = self._start(stage)
+            triggers = self._triggers(stage, state)
             reported.status = "done"
         self.total += len(triggers)
+        context = StepContext(
+            request=self.request,
+            store=self.store,
+            cache=self._cache(stage),
+            workspace=self.workspace,
+            source=lambda name: self._source(name, stage),
+            run_step=self.run_step,
+            output=self.output,
+            epoch=self.epoch,
+        )
         for typed in [*triggers, *stage.steps]:
             with _Reported(self, stage, typed) as reported:
                 try:
-                    reported.status = self._step(stage, current, typed)
+                    reported.status = "cached" if self._step(context, state, typed) else "done"
                 except EstivaError as error:
                     raise located(error, typed.source) from error.__cause__
                 except OSError as error:
                     message = f"{typed.name} failed: {reason(error)}: {error.filename or ''}".rstrip(": ")
                     raise located(EngineError(message), typed.source) from error
-        self.states[stage.index] = current
+        self.states[stage.index] = state
 
-    def _start(self, stage: stages.Stage) -> state.State:
+    def _start(self, stage: stages.Stage) -> State:
         """The state that a stage's FROM gives."""
         source = stage.start.source
         if stage.base is not None:
@@ -113,10 +124,10 @@ class Build:
             return self.states[stage.base.index].child()
         wanted = Platform.parse(stage.platform) if stage.platform else self.wanted
         if stage.image == "scratch":
-            return state.State.scratch(wanted, self.clock)
+            return State.scratch(wanted, self.clock)
         asked = stage.platform or self.request.platform
         try:
-            image = self.image(stage.image, asked or None)
+            image = self.sources.image(stage.image, asked or None)
         except EstivaError as error:
             raise located(error, source) from error.__cause__
         got = Platform.of(image.config)
@@ -125,13 +136,13 @@ class Build:
             if asked:
                 raise bad(source, message, f"ask for it with --platform={got}, or use another image")
             self.progress({"status": "warning", "message": f"{source.file}:{source.line}: {message}"})
-        return state.State.of(image, self.clock)
+        return State.of(image, self.clock)
 
-    def _triggers(self, stage: stages.Stage, current: state.State) -> list[Typed]:
+    def _triggers(self, stage: stages.Stage, state: State) -> list[Typed]:
         """The ONBUILD instructions of the base, which run once and are not inherited further."""
         triggers: list[Typed] = []
         source = stage.start.source
-        for text in current.config.pop("OnBuild", None) or []:
+        for text in state.config.pop("OnBuild", None) or []:
             for instruction in parser.parse(text, name=source.file).instructions:
                 instruction.line = source.line
                 if instruction.name in ("FROM", "MAINTAINER", "ONBUILD"):
@@ -146,131 +157,47 @@ class Build:
                 triggers.append(typed)
         return triggers
 
-    def _step(self, stage: stages.Stage, current: state.State, typed: Typed) -> str:
-        """Run one instruction: "done" or "cached"."""
+    def _step(self, context: StepContext, state: State, typed: Typed) -> bool:
+        """Run one instruction: whether the cache had its result."""
         if isinstance(typed, Copy):
-            cached = CopyStep(self, stage, current, typed).run()[1]
-        elif typed.name == "RUN":
+            return copy.CopyStep(context, state, typed).run()
+        if typed.name == "RUN":
             assert isinstance(typed, Command)
-            cached = Running(self, stage, current, typed).run()[1]
-        elif typed.name == "WORKDIR":
+            return run.CommandStep(context, state, typed).run()
+        if typed.name == "WORKDIR":
             assert isinstance(typed, Text)
-            cached = self._workdir(stage, current, typed)
-        elif typed.name == "ARG":
+            return workdir.run(context, state, typed)
+        if typed.name == "ARG":
             assert isinstance(typed, Pairs)
-            state.declare(current, typed, self.request.build_args, self.plan.global_args)
-            return "done"
+            line = config.declare(state, typed, self.request.build_args, self.plan.global_args)
         else:
-            state.apply(current, typed)
-            return "done"
-        return "cached" if cached else "done"
-
-    def _workdir(self, stage: stages.Stage, current: state.State, typed: Text) -> bool:
-        """WORKDIR makes the directory, owned by USER, in a layer of its own (perhaps an empty one)."""
-        text = state.expander(current, typed).word(typed.text)
-        path = posixpath.normpath(current.absolute(text))
-        current.config["WorkingDir"] = path
-        created_by = f"WORKDIR {path}"
-        if path == "/":
-            current.record(created_by)
-            return False
-        user = str(current.config.get("User") or "")
-        inputs = {"below": current.diff_ids, "path": path, "user": user}
-        keys = [self.key("workdir", inputs)]
-        layers = self.cache_of(stage)
-        known = layers.layer(keys)
-        if known is not None:
-            current.record(created_by, created=known[1], diff_id=known[0])
-            return True
-
-        def work(rootfd: int) -> None:
-            owner = users.owner(rootfd, user) if user else (0, 0)
-            os.close(Destination(rootfd, owner=owner).directory(path))
-
-        diff_id = self.layer(current.diff_ids, work)
-        created = self.clock()
-        layers.keep_layer(keys, diff_id, created, created_by, current.platform)
-        current.record(created_by, created=created, diff_id=diff_id)
+            line = config.apply(state, typed)
+        if line:
+            state.record(line)
+        else:
+            state.touch()
         return False
 
-    def layer(self, diff_ids: list[str], work: Callable[[int], None]) -> str:
-        """Commit what `work` does to a rootfs (by fd) of these layers; the new layer's diff_id."""
-        snapshot = self.store.snapshots.prepare(diff_ids)
-        try:
-            fd = snapshot.mount()
-            try:
-                work(fd)
-            finally:
-                os.close(fd)
-            self.clamp(snapshot)
-            return str(snapshot.commit().diff_id)
-        finally:
-            snapshot.discard()
+    def _source(self, name: str, stage: stages.Stage) -> Source:
+        """What COPY --from=name or a mount's `from` reads in a stage."""
+        if not name:
+            return Source(self.sources.context, None)
+        found = self.plan.find(name, stage)
+        if found is not None:
+            return self.sources.view(f"stage {found.index}", self.states[found.index].diff_ids)
+        return self.sources.find(name)
 
-    def clamp(self, snapshot: Any) -> None:
-        if self.epoch is not None:
-            mountpoints.clamp(snapshot.upper, self.epoch)
+    def _cache(self, stage: stages.Stage) -> local.Cache:
+        names = self.request.no_cache_filter
+        off = self.request.no_cache or stage.label in names or stage.alias in names
+        return local.Cache(self.store, off=off)
 
     def clock(self) -> str:
         return local.timestamp(self.epoch)
 
-    def key(self, kind: str, inputs: dict[str, Any]) -> str:
-        return local.key(kind, {**inputs, "epoch": self.epoch})
-
-    def cache_of(self, stage: stages.Stage) -> local.Cache:
-        names = self.request.no_cache_filter
-        return self.no_cache if stage.label in names or stage.alias in names else self.cache
-
     def output(self, data: bytes) -> None:
         """What a RUN's command writes."""
         self.progress({**self.current, "status": "output", "data": data})
-
-    def image(self, name: str, platform: str | None) -> Image:
-        named = self.request.build_contexts.get(name, "")
-        if named.startswith("docker-image://"):
-            name = named.removeprefix("docker-image://")
-        elif named:
-            raise InvalidInput(f"the named context {name} is a directory, which FROM can't take")
-        key = f"{platform}\0{name}"
-        if key not in self.images:
-            self.images[key] = self.resolve_image(name, platform=platform, pull=self.request.pull)
-        return self.images[key]
-
-    def tree(self, name: str, stage: stages.Stage) -> tuple[Tree, list[str] | None]:
-        """The tree that COPY --from=name or a mount reads, and its layers (None for a context)."""
-        if not name:
-            return self._context("", self.request.context, self.patterns), None
-        found = self.plan.find(name, stage)
-        if found is not None:
-            diff_ids = self.states[found.index].diff_ids
-            return self._view(f"stage {found.index}", diff_ids), diff_ids
-        directory = self.request.build_contexts.get(name)
-        if directory and not directory.startswith("docker-image://"):
-            return self._context(name, directory, None), None
-        if name == "scratch":
-            return self._view("scratch", []), []
-        image = self.image(name, self.request.platform)
-        return self._view(image.id, image.diff_ids), image.diff_ids
-
-    def _context(self, name: str, directory: str | None, patterns: ignore.Matcher | None) -> Tree:
-        key = f"context {name}"
-        if key not in self.trees:
-            if directory is not None and "://" in directory:
-                raise InvalidInput(f"the build context {directory} is not a directory")
-            self.trees[key] = Tree.context(directory or self.workspace.directory(), patterns)
-        return self.trees[key]
-
-    def _view(self, key: str, diff_ids: list[str]) -> Tree:
-        if key not in self.trees:
-            fd = self.store.snapshots.view(diff_ids) if diff_ids else os.dup(self.empty())
-            self.trees[key] = Tree(fd, owners=True)
-        return self.trees[key]
-
-    def empty(self) -> int:
-        """The fd of an empty directory: the rootfs of scratch."""
-        if "empty" not in self.trees:
-            self.trees["empty"] = Tree.context(self.workspace.directory())
-        return self.trees["empty"].rootfd
 
     def _platform_args(self) -> dict[str, str]:
         result: dict[str, str] = {}

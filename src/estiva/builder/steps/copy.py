@@ -8,7 +8,7 @@ import posixpath
 import stat
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from estiva.builder.files import untar
 from estiva.builder.files import url as url_files
@@ -19,12 +19,9 @@ from estiva.builder.frontend.errors import bad, unsupported
 from estiva.builder.frontend.instructions import Copy
 from estiva.builder.frontend.syntax import Heredoc
 from estiva.builder.steps import users
+from estiva.builder.steps.context import StepContext
 from estiva.builder.steps.state import State, expander
 from estiva.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from estiva.builder.frontend.stages import Stage
-    from estiva.builder.solver.executor import Build
 
 
 @dataclass
@@ -40,9 +37,8 @@ class Item:
 class CopyStep:
     """One COPY or ADD, its words expanded against the state before it."""
 
-    def __init__(self, build: Build, stage: Stage, state: State, typed: Copy) -> None:
-        self.build = build
-        self.stage = stage
+    def __init__(self, context: StepContext, state: State, typed: Copy) -> None:
+        self.context = context
         self.state = state
         self.typed = typed
         expand = expander(state, typed)
@@ -74,38 +70,37 @@ class CopyStep:
             if url_files.is_url(name) and typed.name == "COPY":
                 raise bad(source, f"COPY can't take a URL: {name}", "use ADD")
         urls = [name for name in self.sources if url_files.is_url(name)]
+        if urls and self.context.request.network == "none":
+            raise bad(
+                source, f"ADD can't fetch {urls[0]}: the build has no network", "leave out --network none"
+            )
         if self.checksum and (len(urls) != 1 or len(self.sources) != 1):
             raise bad(source, "--checksum needs exactly one source, a URL")
 
-    def run(self) -> tuple[str, bool]:
-        """Copy, or find the layer in the cache: (created_by, whether it was cached)."""
-        tree, below = self.build.tree(self.typed.from_, self.stage)
+    def run(self) -> bool:
+        """Copy, or find the layer in the cache: whether it was cached."""
+        context, state = self.context, self.state
+        source = context.source(self.typed.from_)
+        tree = source.tree
         created_by = self.created_by()
-        fast = (
-            [self.build.key("copy-from", self._inputs(below))] if below is not None and self.sources else []
-        )
-        cache = self.build.cache_of(self.stage)
-        known = cache.layer(fast)
-        if known is None:
-            items = self._gather(tree)
-            self.downloads = [
-                url_files.fetch(url, self.checksum) for url in self.sources if url_files.is_url(url)
-            ]
-            contents: list[Any] = [self._item_digest(tree, item) for item in items]
-            contents += [hashlib.sha256(download.data).hexdigest() for download in self.downloads]
-            keys = [*fast, self.build.key("copy", self._inputs(contents))]
-            known = cache.layer(keys)
-            if known is None:
-                diff_id = self.build.layer(
-                    [] if self.typed.link else self.state.diff_ids,
-                    lambda rootfd: self._copy(tree, items, rootfd),
-                )
-                created = self.state.clock()
-                cache.keep_layer(keys, diff_id, created, created_by, self.state.platform)
-                self.state.record(created_by, created=created, diff_id=diff_id)
-                return created_by, False
-        self.state.record(created_by, created=known[1], diff_id=known[0])
-        return created_by, True
+        keys: list[str] = []
+        if source.layers is not None and self.sources:
+            keys = [context.key("copy-from", self._inputs(source.layers))]
+            if context.reuse(state, keys, created_by):
+                return True
+        items = self._gather(tree)
+        self.downloads = [
+            url_files.fetch(url, self.checksum) for url in self.sources if url_files.is_url(url)
+        ]
+        contents: list[Any] = [self._item_digest(tree, item) for item in items]
+        contents += [hashlib.sha256(download.data).hexdigest() for download in self.downloads]
+        keys.append(context.key("copy", self._inputs(contents)))
+        if context.reuse(state, keys[-1:], created_by):
+            return True
+        below = [] if self.typed.link else state.diff_ids
+        diff_id = context.layer(below, lambda rootfd: self._copy(tree, items, rootfd))
+        context.keep(state, keys, created_by, diff_id)
+        return False
 
     def created_by(self) -> str:
         """The line in the image's history."""
@@ -134,9 +129,7 @@ class CopyStep:
 
     def _owner_of_link(self) -> tuple[int, int]:
         """The numeric owner of a --link copy: its layer does not depend on the rootfs, but names do."""
-        if not self.state.diff_ids:
-            return users.owner(self.build.empty(), self.chown)
-        fd = self.build.store.snapshots.view(self.state.diff_ids)
+        fd = self.context.view(self.state.diff_ids)
         try:
             return users.owner(fd, self.chown)
         finally:
@@ -159,9 +152,7 @@ class CopyStep:
         return items
 
     def _is_directory(self) -> bool:
-        if not self.state.diff_ids:
-            return self.path == "/"
-        fd = self.build.store.snapshots.view(self.state.diff_ids)
+        fd = self.context.view(self.state.diff_ids)
         try:
             return Destination(fd).is_directory(self.path)
         finally:
@@ -216,7 +207,7 @@ class CopyStep:
         owner = None
         if self.chown:
             owner = self._owner_of_link() if self.typed.link else users.owner(rootfd, self.chown)
-        to = Destination(rootfd, owner=owner, chmod=self.chmod, epoch=self.build.epoch)
+        to = Destination(rootfd, owner=owner, chmod=self.chmod, epoch=self.context.epoch)
         copier = Copier(tree, to, exclude=self.exclude)
         unpack = self.typed.name == "ADD" if self.typed.unpack is None else self.typed.unpack
         for item in items:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from estiva.builder.files.copier import Copier, Destination
 from estiva.builder.files.tree import Missing, Tree
@@ -19,13 +19,11 @@ from estiva.builder.frontend.errors import BuildFailed, bad, shorten, unsupporte
 from estiva.builder.frontend.instructions import Command
 from estiva.builder.frontend.parser import heredoc_of
 from estiva.builder.request import Step
+from estiva.builder.steps.context import StepContext, with_root
 from estiva.builder.steps.mountpoints import Stubs
-from estiva.builder.steps.state import DEFAULT_PATH, State, expander
+from estiva.builder.steps.state import State, expander
 from estiva.errors import NotFound, reason
-
-if TYPE_CHECKING:
-    from estiva.builder.frontend.stages import Stage
-    from estiva.builder.solver.executor import Build
+from estiva.oci.config import DEFAULT_PATH
 
 PROXIES = tuple(
     name
@@ -40,12 +38,11 @@ HINTS = {
 }
 
 
-class RunStep:
+class CommandStep:
     """One RUN."""
 
-    def __init__(self, build: Build, stage: Stage, state: State, typed: Command) -> None:
-        self.build = build
-        self.stage = stage
+    def __init__(self, context: StepContext, state: State, typed: Command) -> None:
+        self.context = context
         self.state = state
         self.typed = typed
         self.script = ""
@@ -53,13 +50,21 @@ class RunStep:
         self.mounts = [run_mounts.parse(text, expand, state.workdir) for text in typed.mounts]
         self.argv = self._argv()
         self.env = {"PATH": DEFAULT_PATH} | state.variables
-        self.network = typed.network or build.request.network
-        if typed.security == "insecure" and not build.request.allow_insecure:
-            raise bad(
-                typed.source,
-                "RUN --security=insecure is not allowed",
-                "allow it with: --allow security.insecure",
-            )
+        self.network = self._network()
+        if typed.security == "insecure":
+            self._allowed("--security=insecure", "security.insecure")
+
+    def _network(self) -> str:
+        """The network that the instruction asks for, else the build's; none if the build has none (K23)."""
+        asked, given = self.typed.network, self.context.request.network
+        if asked == "host":
+            self._allowed("--network=host", "network.host")
+        return given if given == "none" or not asked else asked
+
+    def _allowed(self, flag: str, entitlement: str) -> None:
+        if entitlement not in self.context.request.allow:
+            message, hint = f"RUN {flag} is not allowed", f"allow it with: --allow {entitlement}"
+            raise bad(self.typed.source, message, hint)
 
     def _argv(self) -> list[str]:
         """The command; a lone here-document is the script, run by its own interpreter if it names one."""
@@ -75,22 +80,16 @@ class RunStep:
         text = typed.shell + "".join(f"\n{document.content}{document.name}" for document in documents)
         return [*self.state.shell, text]
 
-    def run(self) -> tuple[str, bool]:
-        """Run the command, or find its layer in the cache: (created_by, whether it was cached)."""
+    def run(self) -> bool:
+        """Run the command, or find its layer in the cache: whether it was cached."""
         args = [f"{name}={self.state.variables.get(name, '')}" for name in self.state.args]
         prefix = f"|{len(args)} " + " ".join(args) + " " if args else ""
         created_by = f"RUN {prefix}{' '.join(self.argv)} # buildkit"
-        cache = self.build.cache_of(self.stage)
-        keys = [self.build.key("run", self._inputs())]
-        known = cache.layer(keys)
-        if known is not None:
-            self.state.record(created_by, created=known[1], diff_id=known[0])
-            return created_by, True
-        diff_id = self._layer()
-        created = self.state.clock()
-        cache.keep_layer(keys, diff_id, created, created_by, self.state.platform)
-        self.state.record(created_by, created=created, diff_id=diff_id)
-        return created_by, False
+        keys = [self.context.key("run", self._inputs())]
+        if self.context.reuse(self.state, keys, created_by):
+            return True
+        self.context.keep(self.state, keys, created_by, self._layer())
+        return False
 
     def _inputs(self) -> dict[str, Any]:
         return {
@@ -110,8 +109,11 @@ class RunStep:
         """What of a mount changes the result: for a bind its content, never a secret's or a cache's."""
         inputs: list[Any] = [mount.kind, mount.target, mount.writable, mount.id, mount.env, mount.size]
         if mount.kind == "bind":
-            tree, below = self.build.tree(mount.from_, self.stage)
-            inputs += [mount.source, below if below is not None else tree.digest(self._resolve(tree, mount))]
+            source = self.context.source(mount.from_)
+            content = source.layers
+            if content is None:
+                content = [source.tree.digest(self._resolve(source.tree, mount))]
+            inputs += [mount.source, content]
         return inputs
 
     def _resolve(self, tree: Tree, mount: run_mounts.Mount) -> str:
@@ -122,18 +124,16 @@ class RunStep:
             raise bad(self.typed.source, f"no {mount.source} in {where} to mount") from None
 
     def _layer(self) -> str:
-        build, state = self.build, self.state
-        snapshot = build.store.snapshots.prepare(state.diff_ids)
+        context, state = self.context, self.state
+        given = context.request.build_args
+        snapshot = context.store.snapshots.prepare(state.diff_ids)
         try:
-            env = dict(self.env)
-            env.update(
-                {name: build.request.build_args[name] for name in PROXIES if name in build.request.build_args}
-            )
+            env = self.env | {name: given[name] for name in PROXIES if name in given}
             planned = [mount for each in self.mounts for mount in self._planned(each, env)]
             if self.script:
                 planned.append(self._script_mount())
             stubs = Stubs([str(mount["destination"]) for mount in planned])
-            self._with_root(snapshot, stubs.before)
+            with_root(snapshot, stubs.before)
             step = Step(
                 snapshot,
                 self.argv,
@@ -142,26 +142,17 @@ class RunStep:
                 str(state.config.get("User") or ""),
                 planned,
                 self.network,
-                build.output,
+                context.output,
                 self.typed.security == "insecure",
             )
-            status = build.run_step(step)
+            status = context.run_step(step)
             if status:
                 raise self._failed(status)
-            self._with_root(snapshot, stubs.after)
-            build.clamp(snapshot)
-            return str(snapshot.commit().diff_id)
+            with_root(snapshot, stubs.after)
+            return context.commit(snapshot)
         finally:
-            build.workspace.release()
+            context.workspace.release()
             snapshot.discard()
-
-    @staticmethod
-    def _with_root(snapshot: Any, work: Any) -> None:
-        fd = snapshot.mount()
-        try:
-            work(fd)
-        finally:
-            os.close(fd)
 
     def _failed(self, status: int) -> BuildFailed:
         source = self.typed.source
@@ -186,17 +177,18 @@ class RunStep:
         if mount.kind == "cache":
             if mount.from_ or mount.source:
                 raise unsupported(self.typed.source, "a cache mount with from or source is not supported")
-            return [_bind(self.build.workspace.cache_mount(mount), mount)]
+            return [_bind(self.context.workspace.cache_mount(mount), mount)]
         return [_bind(self._bind_source(mount), mount)]
 
     def _bind_source(self, mount: run_mounts.Mount) -> str:
         """A path on the host with what is mounted: the context itself where that is safe, else a copy."""
-        tree, below = self.build.tree(mount.from_, self.stage)
+        source = self.context.source(mount.from_)
+        tree = source.tree
         resolved = self._resolve(tree, mount)
-        plain = below is None and not tree.exclude and not mount.writable and not mount.from_
-        if plain and self.build.request.context is not None:
-            return os.path.join(os.path.realpath(self.build.request.context), resolved)
-        directory = self.build.workspace.directory()
+        plain = source.layers is None and not tree.exclude and not mount.writable and not mount.from_
+        if plain and self.context.request.context is not None:
+            return os.path.join(os.path.realpath(self.context.request.context), resolved)
+        directory = self.context.workspace.directory()
         name = posixpath.basename(resolved) or "root"
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -210,7 +202,7 @@ class RunStep:
             os.close(fd)
 
     def _secret(self, mount: run_mounts.Mount, env: dict[str, str]) -> list[dict[str, Any]]:
-        value = self.build.request.secrets.get(mount.id)
+        value = self.context.request.secrets.get(mount.id)
         if value is None:
             if mount.required:
                 raise bad(
@@ -232,13 +224,13 @@ class RunStep:
             env[mount.env or mount.id] = value.decode("utf-8", "surrogateescape")
         if not mount.target:
             return []
-        aside = self.build.workspace.secret()
+        aside = self.context.workspace.secret()
         mode = 0o400 if mount.mode is None else mount.mode
         _write(aside, value, mode, mount.uid or 0, mount.gid or 0)
         return [_bind(aside, mount)]
 
     def _ssh(self, mount: run_mounts.Mount, env: dict[str, str]) -> list[dict[str, Any]]:
-        socket = self.build.request.ssh.get(mount.id)
+        socket = self.context.request.ssh.get(mount.id)
         if socket is None:
             if mount.required:
                 raise bad(
@@ -251,7 +243,7 @@ class RunStep:
         return [_bind(os.path.realpath(socket), mount)]
 
     def _script_mount(self) -> dict[str, Any]:
-        directory = self.build.workspace.directory()
+        directory = self.context.workspace.directory()
         name = posixpath.basename(self.argv[0])
         _write(f"{directory}/{name}", self.script.encode("utf-8", "replace"), 0o755, 0, 0)
         return {

@@ -26,7 +26,7 @@ def execute(context: Context, options: Options) -> int:
         raise InvalidInput("the input device is not a TTY", hint="leave out -t, or run it in a terminal")
     from estiva.engine.containers import exec as engine_exec
 
-    return engine_exec.execute(
+    wanted = engine_exec.plan(
         context.engine,
         options.arguments[0],
         options.arguments[1:],
@@ -35,9 +35,16 @@ def execute(context: Context, options: Options) -> int:
         workdir=options.text("workdir"),
         tty=tty,
         stdin=stdin,
-        detach=detach,
         privileged=options.flag("privileged"),
     )
+    if detach:
+        engine_exec.seal(context.engine, wanted)
+        engine_exec.launch(context.engine, wanted, (-1, -1, -1)).started()
+        return 0
+    from estiva.cli.container import foreground
+
+    session = engine_exec.session(context.engine, wanted, (0 if stdin else -1, 1, 2))
+    return foreground.attend_exec(session, tty=tty, stdin=stdin)
 
 
 EXEC = Verb(

@@ -1,5 +1,5 @@
-"""Staying with a container: signals passed on, the terminal raw and its size followed, the exit status at
-the end.
+"""Staying with a command: signals passed on, the terminal raw and its size followed, the exit status at the
+end (cold path). Everything about terminals and the standard streams is here; the engine takes fds.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from estiva.errors import EngineError, oneline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
-    from estiva.engine.launch.launch import Launched
+    from estiva.engine.launch.start import Start
+    from estiva.engine.monitor.exec_session import Session
 
 PASSED_ON = (
     _signal.SIGINT,
@@ -26,45 +26,57 @@ PASSED_ON = (
 )
 
 
-def attend(begin: Callable[[], Launched], config: dict[str, Any], sig_proxy: bool) -> int:
-    """Start by `begin` and stay until the container ends or the user detaches; its exit status."""
+def attend(
+    start: Start, *, stdin: bool, stdout: bool = True, stderr: bool = True, sig_proxy: bool = True
+) -> int:
+    """Launch `start` on our standard streams, those that are wanted, and stay until the container ends or the
+    user detaches; its exit status.
+    """
     from estiva.linux import tty
 
+    config = start.record["Config"]
     terminal = bool(config.get("Tty")) and os.isatty(1)
-    launched: Launched | None = None
+    stdio = (0 if stdin else -1, 1 if stdout else -1, 2 if stderr else -1)
+    begun = False
     early: list[int] = []  # signals that come before there is anything to pass them to
 
     def pass_on(number: int, _frame: object) -> None:
-        if launched is None:
-            early.append(number)
+        if begun:
+            start.signal(number)
         else:
-            launched.signal(number)
+            early.append(number)
 
     before = {n: _signal.signal(n, pass_on) for n in PASSED_ON} if sig_proxy else {}
     saved: list[Any] | None = None
     try:
         # before the command can write: a terminal that is not raw yet would echo, and add its own returns;
         # also when the output goes elsewhere: the end of input is a byte to the command
-        if config.get("Tty") and config.get("OpenStdin") and os.isatty(0):
+        if config.get("Tty") and stdin and os.isatty(0):
             saved = tty.raw(0)
-        launched = begin()
-        launched.started()
+        start.go(stdio, stdin=stdin, size=tty.window_size(1) if terminal else None)
+        begun = True
+        start.started()
         for number in early:
-            launched.signal(number)
+            start.signal(number)
         if terminal:
-            both = launched
             before[_signal.SIGWINCH] = _signal.signal(
-                _signal.SIGWINCH, lambda _n, _frame: both.resize(*tty.window_size(1))
+                _signal.SIGWINCH, lambda _n, _frame: start.resize(*tty.window_size(1))
             )
-            launched.resize(*tty.window_size(1))  # it may have changed since the plan was made
-        outcome = launched.wait()
+            start.resize(*tty.window_size(1))  # it may have changed since the plan was made
+        outcome = start.wait()
     finally:
         if saved is not None:
             tty.restore(0, saved)
         for number, handler in before.items():
             _signal.signal(number, handler)
-        if launched is not None:
-            launched.close()
+        start.close()
+    return exit_status(outcome)
+
+
+def exit_status(outcome: dict[str, Any]) -> int:
+    """What the command line ends with after `outcome`. Raises EngineError when the monitor did not tell
+    one.
+    """
     if outcome["event"] == "detached":
         return 0
     if outcome["event"] == "lost":
@@ -80,3 +92,24 @@ def attend(begin: Callable[[], Launched], config: dict[str, Any], sig_proxy: boo
         os.write(2, text.encode())
     status: int = outcome["status"]
     return status
+
+
+def attend_exec(session: Session, *, tty: bool, stdin: bool) -> int:
+    """Start an exec of which this process is the parent, and stay until it ends; its exit status."""
+    from estiva.linux import tty as terminals
+
+    terminal = tty and os.isatty(1)
+    if terminal:
+        session.size(*terminals.window_size(1))
+    saved = terminals.raw(0) if tty and stdin else None  # before the command can write, as above
+    try:
+        session.start()
+        if terminal:
+            _signal.signal(
+                _signal.SIGWINCH,
+                lambda _n, _frame: session.resize(*terminals.window_size(1)),
+            )
+        return session.run()
+    finally:
+        if saved is not None:
+            terminals.restore(0, saved)

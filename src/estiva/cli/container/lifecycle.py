@@ -28,7 +28,12 @@ def start(context: Context, options: Options) -> int:
     if attach or stdin:
         if len(options.arguments) > 1:
             raise InvalidInput("you cannot start and attach multiple containers at once")
-        return starting.start(context.engine, options.arguments[0], attach=True, stdin=stdin)
+        begun = starting.again(context.engine, options.arguments[0])
+        if begun is None:
+            return 0
+        from estiva.cli.container import foreground
+
+        return foreground.attend(begun, stdin=stdin and bool(begun.record["Config"].get("OpenStdin")))
     return context.each(options.arguments, lambda ref: starting.start(context.engine, ref))
 
 

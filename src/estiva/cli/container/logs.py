@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from estiva.cmdline.parser import FLAG, TEXT, Options, Verb
-from estiva.errors import InvalidInput
+from estiva.errors import InvalidInput, brief
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ def logs(context: Context, options: Options) -> None:
     from estiva.engine.containers import logs as engine_logs
 
     tail = options.text("tail", "all")
-    if tail != "all" and not tail.isdecimal() and not tail.startswith("-"):
+    lines = int(tail) if tail.isascii() and tail.isdigit() and len(tail) < 19 else None
+    if lines is None and tail != "all" and not tail.startswith("-"):
         raise InvalidInput(f"invalid --tail '{tail}'", hint="a number of lines, or all")
     follow = options.flag("follow")
     engine_logs.logs(
@@ -27,7 +28,7 @@ def logs(context: Context, options: Options) -> None:
         _writer(1, follow),
         _writer(2, follow),
         follow=follow,
-        tail=None if not tail.isdecimal() else int(tail),
+        tail=lines,
         since=moment(options.text("since")),
         until=moment(options.text("until")),
         timestamps=options.flag("timestamps"),
@@ -51,21 +52,23 @@ def moment(text: str) -> float | None:
     """Seconds since the epoch of a duration before now, a timestamp, or a moment in ISO 8601."""
     if not text:
         return None
-    import datetime
     import time
 
-    from estiva.cli.options.values import seconds
+    from estiva import timestamps
+    from estiva.oci import units
 
     try:
-        value = seconds(text)
+        return time.time() - units.duration(text) / 1e9 if text != "0" else 0.0
     except ValueError:
         pass
-    else:
-        return value if text[-1:].isdigit() else time.time() - value
     try:
-        return datetime.datetime.fromisoformat(text).timestamp()
+        if text.isascii() and text.replace(".", "", 1).isdigit() and len(text) < 40:
+            return float(text)
+        return timestamps.seconds(text)
     except ValueError:
-        raise InvalidInput(f"invalid time '{text}'", hint="10m, 1732455480, or 2024-11-24T13:38:00") from None
+        raise InvalidInput(
+            f"invalid time '{brief(text, 60)}'", hint="10m, 1732455480, or 2024-11-24T13:38:00"
+        ) from None
 
 
 LOGS = Verb(

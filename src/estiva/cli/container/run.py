@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from estiva.cli.container.cidfile import CidFile
 from estiva.cli.options.run import TABLE, translate
 from estiva.cmdline.parser import FLAG, Options, Verb
 from estiva.errors import Conflict, InvalidInput
@@ -46,48 +47,68 @@ def _pull(options: Options) -> str:
 
 def run(context: Context, options: Options) -> int:
     config, host_config = translate(options)
-    pull, cidfile, detach = _pull(options), options.text("cidfile"), options.flag("detach")
+    pull, detach = _pull(options), options.flag("detach")
     if detach:
         if options.given("attach"):
             raise Conflict("conflicting options: cannot specify both --attach and --detach")
         config.update(AttachStdin=False, AttachStdout=False, AttachStderr=False, StdinOnce=False)
     elif config["Tty"] and config["AttachStdin"] and not os.isatty(0):
         raise InvalidInput("the input device is not a TTY", hint="leave out -t, or run it in a terminal")
-    from estiva.engine.containers import start as engine_run
+    from estiva.engine.containers.create import prepare
 
-    container_id, status = engine_run.run(
-        context.engine,
-        config,
-        host_config,
-        name=options.text("name") or None,
-        detach=detach,
-        pull=pull,
-        platform=options.text("platform") or None,
-        progress=LateProgress(config["Image"], options.flag("quiet")),
-        cidfile=cidfile or None,
+    with CidFile(options.text("cidfile")) as file:
+        start = prepare(
+            context.engine,
+            config,
+            host_config,
+            name=options.text("name") or None,
+            pull=pull,
+            platform=options.text("platform") or None,
+            progress=LateProgress(config["Image"], options.flag("quiet")),
+        )
+        try:
+            file.write(start.id)
+        except BaseException:
+            start.close()
+            raise
+    if detach:
+        with start:
+            start.go(detach=True)
+            start.started()
+        print(start.id)
+        return 0
+    from estiva.cli.container import foreground
+
+    return foreground.attend(
+        start,
+        stdin=config["OpenStdin"],
+        stdout=config["AttachStdout"],
+        stderr=config["AttachStderr"],
         sig_proxy=options.flag("sig-proxy", True),
     )
-    if detach:
-        print(container_id)
-        return 0
-    return status
 
 
 def create(context: Context, options: Options) -> int:
     config, host_config = translate(options)
     pull = _pull(options)
+    from estiva.engine.containers import control
     from estiva.engine.containers import create as creation
 
-    record = creation.create(
-        context.engine,
-        config,
-        host_config,
-        name=options.text("name") or None,
-        pull=pull,
-        platform=options.text("platform") or None,
-        progress=LateProgress(config["Image"], options.flag("quiet")),
-        cidfile=options.text("cidfile"),
-    )
+    with CidFile(options.text("cidfile")) as file:
+        record = creation.create(
+            context.engine,
+            config,
+            host_config,
+            name=options.text("name") or None,
+            pull=pull,
+            platform=options.text("platform") or None,
+            progress=LateProgress(config["Image"], options.flag("quiet")),
+        )
+        try:
+            file.write(record["Id"])
+        except BaseException:
+            control.remove(context.engine, record["Id"], volumes=True)
+            raise
     print(record["Id"])
     return 0
 

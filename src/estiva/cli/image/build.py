@@ -96,7 +96,7 @@ def build(context: Context, options: Options) -> None:
         network=_network(options.text("network", "default")),
         secrets=dict(_secret(word) for word in options.many("secret")),
         ssh=dict(_ssh(word) for word in options.many("ssh")),
-        allow_insecure="security.insecure" in options.many("allow"),
+        allow=options.many("allow"),
     )
     if iidfile:
         from estiva.files import atomic_write
@@ -225,7 +225,7 @@ BUILD = Verb(
     "FOLDER|-",
     "Build an image from a Dockerfile",
     (
-        ("", "allow", LIST, "ENTITLEMENT", "security.insecure lets RUN --security=insecure be"),
+        ("", "allow", LIST, "ENTITLEMENT", "network.host or security.insecure: what a RUN may ask for"),
         ("", "build-arg", LIST, "K[=V]", "set an ARG; K alone takes the host's value"),
         ("", "build-context", LIST, "NAME=FOLDER", "one more place for FROM and COPY --from"),
         ("f", "file", TEXT, "FILE", "the Dockerfile (default FOLDER/Dockerfile); - is stdin"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from estiva.cli.options import values
 from estiva.cmdline.parser import UsageError, converted
 from estiva.errors import Unsupported, oneline
+from estiva.oci import units
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,12 +51,12 @@ def read(options: Options, kinds: dict[str, Option]) -> dict[str, Any]:
 
     for name, key in SIZES:
         if options.given(name):
-            host[key] = through(name, values.size)
+            host[key] = through(name, units.size)
     if options.given("memory-swap"):
         unlimited = options.text("memory-swap") == "-1"
-        host["MemorySwap"] = -1 if unlimited else through("memory-swap", values.size)
+        host["MemorySwap"] = -1 if unlimited else through("memory-swap", units.size)
     if options.given("cpus"):
-        host["NanoCpus"] = through("cpus", values.nano_cpus)
+        host["NanoCpus"] = through("cpus", units.nano_cpus)
     for name, key in NUMBERS:
         if options.given(name):
             host[key] = options.number(name)
@@ -101,7 +102,7 @@ def _device_weight(text: str) -> dict[str, Any]:
 def _device_bytes(text: str) -> dict[str, Any]:
     path, value = _device(text)
     try:
-        return {"Path": path, "Rate": values.size(value)}
+        return {"Path": path, "Rate": units.size(value)}
     except ValueError:
         raise ValueError(
             f"invalid rate for device: {text}: the format is <device-path>:<number>[<unit>], the unit kb, mb"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from estiva.cli.options.values import size
 from estiva.cmdline.parser import boolean
+from estiva.oci import units
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class _Mount:
             if key == "volume-opt" or value != "local":
                 raise ValueError(f"{key} is not supported: volumes are plain local directories")
         elif key == "tmpfs-size":
-            self.tmpfs["SizeBytes"] = size(value)
+            self.tmpfs["SizeBytes"] = units.size(value)
         elif key == "tmpfs-mode":
             if not value or any(c not in "01234567" for c in value) or int(value, 8) > 0o7777:
                 raise ValueError(f"invalid value for tmpfs-mode: {value}")

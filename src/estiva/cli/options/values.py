@@ -1,4 +1,4 @@
-"""Option values that need reading: sizes, decimals, key=value lists and files, limits, devices (cold path).
+"""Option values that need reading: key=value lists and files, limits, devices (cold path).
 
 Each reader takes the words and returns what Docker's API holds, or raises ValueError with the reason.
 """
@@ -15,52 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 MAX_FILE = 16 << 20
 MAX_NUMBER = (1 << 63) - 1
 ULIMITS = (
     "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
     "rtprio", "rttime", "sigpending", "stack",
 )  # fmt: skip
-
-
-def size(text: str) -> int:
-    """Bytes of "64m", "1.5g", "64MiB", "6291456"; every unit is a power of 1024."""
-    number = text.strip().lower()
-    if number.endswith("b"):
-        number = number[:-1]
-        if number.endswith("i"):
-            number = number[:-1]
-    unit = number[-1:] if number[-1:] in UNITS else ""
-    if unit:
-        number = number[:-1].rstrip()
-    if not _is_decimal(number):
-        raise ValueError(f"invalid size: '{text}'")
-    whole, _, part = number.partition(".")
-    if len(whole.lstrip("0")) > 19:
-        raise ValueError("it is too large")
-    count = int(whole or "0") * UNITS[unit] + int(float(f"0.{part or 0}") * UNITS[unit])
-    if count > MAX_NUMBER:  # the kernel would wrap it
-        raise ValueError("it is too large")
-    return count
-
-
-def _is_decimal(text: str) -> bool:
-    whole, dot, part = text.partition(".")
-    digits = whole + part
-    return digits.isascii() and digits.isdigit() and bool(whole or part) and (not dot or bool(part))
-
-
-def nano_cpus(text: str) -> int:
-    """CPUs as a decimal, in billionths."""
-    if not _is_decimal(text):
-        raise ValueError(f"failed to parse {text} as a decimal number")
-    whole, _, part = text.partition(".")
-    if len(part.rstrip("0")) > 9:
-        raise ValueError("value is too precise")
-    if len(whole.lstrip("0")) > 9:
-        raise ValueError("it is too large")
-    return int(whole or "0") * 10**9 + int((part + "000000000")[:9])
 
 
 def environment(files_given: Iterable[str], words: Iterable[str]) -> list[str]:
@@ -207,25 +167,3 @@ def sysctl(text: str) -> tuple[str, str]:
     if not equals or not known:
         raise ValueError(f"sysctl '{text}' is not allowed")
     return key, value
-
-
-def seconds(text: str) -> float:
-    """Seconds of "1h30m", "1.5s", "100ms", or of a plain number."""
-    if _is_decimal(text):
-        return float(text)
-    scale = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-    total, number, unit = 0.0, "", ""
-    for c in text + "0":
-        if c.isdigit() or c == ".":
-            if unit:
-                if unit not in scale or not _is_decimal(number):
-                    break
-                total += float(number) * scale[unit]
-                number, unit = "", ""
-            number += c
-        else:
-            unit += c
-    else:
-        if number == "0" and text:
-            return total
-    raise ValueError(f"invalid duration: '{text}'")

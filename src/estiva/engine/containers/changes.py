@@ -10,7 +10,7 @@ from estiva import fastjson
 from estiva.engine.state import lookup
 from estiva.files import Lock
 from estiva.runtime import state
-from estiva.runtime.cgroup import Cgroup
+from estiva.runtime.cgroup import factory
 from estiva.timestamps import rfc3339
 
 TYPE_CHECKING = False
@@ -49,7 +49,7 @@ class Paused:
 
     def __init__(self, engine: Engine, record: dict[str, Any], wanted: bool) -> None:
         still = record["State"]["Running"] and not record["State"]["Paused"] and wanted
-        self.cgroup = Cgroup.open(lookup.running_state(engine, record["Id"])["cgroup"]) if still else None
+        self.cgroup = factory.open(lookup.running_state(engine, record["Id"])["cgroup"]) if still else None
         self.lock = Lock(lock_path(engine, record["Id"]))
 
     def __enter__(self) -> None:
@@ -75,11 +75,11 @@ def let_go(engine: Engine) -> Iterator[str]:
     """Let containers go on that a killed reader left frozen; which, in words."""
     for container_id in os.listdir(engine.paths.run_containers):
         live = state.read(engine.paths.run_container(container_id))
-        if live is None or live.get("paused") or not Cgroup.open(live["cgroup"]).frozen():
+        if live is None or live.get("paused") or not factory.open(live["cgroup"]).frozen():
             continue
         try:
             with Lock(lock_path(engine, container_id), blocking=False):
-                Cgroup.open(live["cgroup"]).thaw()
+                factory.open(live["cgroup"]).thaw()
         except (BlockingIOError, FileNotFoundError):
             continue  # somebody reads it now, or it has ended
         yield f"container {container_id[:12]}, frozen by a commit that was killed: goes on"
@@ -122,9 +122,10 @@ def commit(
     config.setdefault("history", []).append(
         {"created": config["created"], "created_by": command, "author": author, "comment": message}
     )
-    from estiva.builder.frontend.changes import apply_changes
+    if changes:
+        from estiva.builder.steps.changes import apply_changes
 
-    config = apply_changes(config, changes or [])  # may raise, before a layer is made for nothing
+        config = apply_changes(config, changes)  # may raise, before a layer is made for nothing
     with engine.store.writing():
         with Paused(engine, record, pause):
             layer = snapshot(engine, record).commit()

@@ -17,7 +17,8 @@ from estiva.engine.state.lookup import LOOK_AGAIN, resolve, resolve_if_there, ru
 from estiva.errors import Conflict, EstivaError, NotFound
 from estiva.linux import process, signals
 from estiva.runtime import state
-from estiva.runtime.cgroup import Cgroup
+from estiva.runtime.cgroup import factory
+from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def thaw(engine: Engine, live: dict[str, Any]) -> None:
     """What is frozen can't die: not by `pause` only, but also by a commit that was killed."""
     if live.get("paused"):
         mark(engine, live, False)
-    cgroup = Cgroup.open(live["cgroup"])
+    cgroup = factory.open(live["cgroup"])
     if not cgroup.frozen():
         return
     try:
@@ -164,14 +165,14 @@ def pause(engine: Engine, ref: str) -> None:
     live = running_state(engine, ref)
     if live.get("paused"):
         raise Conflict(f"container {ref} is already paused", hint=f"`estiva unpause {ref}` lets it go on")
-    Cgroup.open(live["cgroup"]).freeze()
+    factory.open(live["cgroup"]).freeze()
     mark(engine, live, True)
 
 
 def unpause(engine: Engine, ref: str) -> None:
     """Let a paused container go on."""
     live = running_state(engine, ref)
-    if not live.get("paused") and not Cgroup.open(live["cgroup"]).frozen():
+    if not live.get("paused") and not factory.open(live["cgroup"]).frozen():
         raise Conflict(f"container {ref} is not paused")
     thaw(engine, live)
 
@@ -191,19 +192,16 @@ def rename(engine: Engine, ref: str, name: str) -> None:
     record = resolve(engine, ref)
     new = names.check(name)
     with engine.db.write() as transaction:
-        taken = transaction.execute("SELECT id FROM containers WHERE name = ?", (new,)).fetchone()
+        taken = containers.named(transaction, new)
         if taken:
             raise Conflict(f'the name "{new}" is in use by container {taken[0][:12]}')
-        text = transaction.execute("SELECT record FROM containers WHERE id = ?", (record["Id"],)).fetchone()
-        if text is None:
+        row = containers.get(transaction, record["Id"])
+        if row is None:
             raise NotFound(f"no such container: {ref}")
-        stored = fastjson.loads(text[0])
+        stored = fastjson.loads(row[2])
         old = stored["Name"].removeprefix("/")
         stored["Name"] = "/" + new
-        transaction.execute(
-            "UPDATE containers SET name = ?, record = ? WHERE id = ?",
-            (new, fastjson.dumps(stored), record["Id"]),
-        )
+        containers.rename(transaction, record["Id"], new, fastjson.dumps(stored))
     if record["State"]["Running"]:
         naming.unlink_name(engine.paths.run_root, old, record["Id"])
         naming.link_name(engine.paths.run_root, new, record["Id"])

@@ -1,16 +1,22 @@
-"""TODO docstring."""
+"""A container out of what the user asked: image -> merged config -> mount points -> folder and row.
+
+create    a container that does not run yet
+prepare   one that is about to run: its lock is held, its address taken, and `Start` goes on from there
+"""
 
 from __future__ import annotations
 
 import os
-import time
 
 from estiva import fastjson
 from estiva.engine.images.find import find_image
+from estiva.engine.launch import launch
+from estiva.engine.launch.start import Start
 from estiva.engine.mounts import points as mount_points
 from estiva.engine.spec import oci_config
 from estiva.engine.state import locks, names, record, teardown
 from estiva.errors import Conflict, EngineError, EstivaError, NotFound, Unsupported
+from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,24 +40,34 @@ def create(
     pull: str = "missing",
     platform: str | None = None,
     progress: Progress = None,
-    cidfile: str = "",
 ) -> dict[str, Any]:
-    """Make a container that does not run yet; its record. Raises for a bad option, image, name or mount."""
-    if not cidfile:
-        return prepare(engine, config, host_config, name, pull, platform, progress, "created")[0]
-    from estiva.cli.container.cidfile import CidFile
+    """Make a container that does not run yet; its record. Raises for a bad option, image, name or mount.
 
-    with CidFile(cidfile) as file:
-        made = prepare(engine, config, host_config, name, pull, platform, progress, "created")[0]
-        try:
-            file.write(made["Id"])
-        except BaseException:
-            teardown.forget(engine.paths, engine.db, made["Id"])
-            raise
+    `config` and `host_config` are Docker's Config and HostConfig; both are completed in place. `pull`:
+    missing, always or never. `platform`: as `--platform`, for the image.
+    """
+    made, _, lock, _ = make(engine, config, host_config, name, pull, platform, progress, "created")
+    locks.leave(engine.paths, made["Id"])
+    os.close(lock)
     return made
 
 
 def prepare(
+    engine: Engine,
+    config: dict[str, Any],
+    host_config: dict[str, Any],
+    *,
+    name: str | None = None,
+    pull: str = "missing",
+    platform: str | None = None,
+    progress: Progress = None,
+) -> Start:
+    """Make a container that starts now, as `create` does but in one transaction with its address."""
+    made, image, lock, address = make(engine, config, host_config, name, pull, platform, progress, "running")
+    return Start(engine, made, lock, address, image)
+
+
+def make(
     engine: Engine,
     config: dict[str, Any],
     host_config: dict[str, Any],
@@ -61,9 +77,7 @@ def prepare(
     progress: Progress,
     status: str,
 ) -> tuple[dict[str, Any], Image, int, str]:
-    """(record, image, lock or -1, address or ""): the container as a row, with its folder. Undone on
-    error.
-    """
+    """(record, image, lock, address or ""): the container as a row, with its folder. Undone on error."""
     if os.geteuid():
         raise Unsupported("containers can only be run by root, yet", hint="use sudo")
     name = names.check(name) if name else None
@@ -80,9 +94,7 @@ def prepare(
         namespaces.settle(engine, config, host_config, starts=status == "running")
     image = find_image(engine, config["Image"], pull, platform, progress)
     config = record.merge(config, image.config)
-    container_id, lock = os.urandom(32).hex(), -1
-    if status == "running":
-        container_id, lock = launch.reserve(engine, host_config)
+    container_id = launch.new_id(engine, host_config if status == "running" else None)
     made = record.new(container_id, name or "", image, config, host_config, [])
     oci_config.make(made, [], {})  # every option is checked before anything is written
     if host_config.get("PortBindings"):
@@ -94,7 +106,7 @@ def prepare(
     points = made["Mounts"] = mount_points.plan(config, host_config, engine.store.volumes)
     lock = -1
     try:
-        lock = locks.take(engine.paths, container_id, new=True)
+        lock = launch.take_lock(engine, container_id)
         directory = engine.paths.container(container_id)
         os.mkdir(directory, 0o700)
         engine.store.snapshots.prepare(image.diff_ids, directory)
@@ -107,16 +119,13 @@ def prepare(
         except (OSError, EstivaError):
             pass  # the first error is the one to tell; a sweep finds what is left
         locks.leave(engine.paths, container_id)
+        launch.give_up(engine, container_id)
         if lock >= 0:
             os.close(lock)
         # until the row is there, another may remove the image and its layers with it
         if isinstance(error, (OSError, EstivaError)) and engine.store.images.find(image.id) is None:
             raise removed(made) from None
         raise
-    if status != "running":
-        locks.leave(engine.paths, container_id)
-        os.close(lock)
-        lock = -1
     return made, image, lock, address
 
 
@@ -125,9 +134,7 @@ def insert(engine: Engine, made: dict[str, Any], name: str | None, status: str) 
     for attempt in range(ATTEMPTS):
         chosen = name or names.invent(attempt)
         with engine.db.write() as transaction:
-            taken = transaction.execute(
-                "SELECT id, status FROM containers WHERE name = ?", (chosen,)
-            ).fetchone()
+            taken = containers.named(transaction, chosen)
             if not taken:
                 return write_row(transaction, made, chosen, status)
         # a container whose monitor was killed may be a --rm one, and give the name back
@@ -146,9 +153,9 @@ def in_use(name: str, container_id: str) -> Conflict:
 
 def refuse_taken(engine: Engine, name: str) -> None:
     """Raise Conflict while no volume has been made yet; `insert` is what decides."""
-    for container_id, status in engine.db.read("SELECT id, status FROM containers WHERE name = ?", (name,)):
-        if status != "running" or locks.held(engine.paths, container_id):
-            raise in_use(name, container_id)
+    taken = containers.named(engine.db, name)
+    if taken and (taken[1] != "running" or locks.held(engine.paths, taken[0])):
+        raise in_use(name, taken[0])
 
 
 def write_row(transaction: Transaction, made: dict[str, Any], name: str, status: str) -> str:
@@ -161,15 +168,8 @@ def write_row(transaction: Transaction, made: dict[str, Any], name: str, status:
 
         if userns.wants_range(made["HostConfig"]):
             userns.allocate(transaction, made)
-    transaction.execute(
-        "INSERT INTO containers (id, name, image, status, created, record) VALUES (?, ?, ?, ?, ?, ?)",
-        (made["Id"], name, made["Image"], status, time.time(), fastjson.dumps(made)),
-    )
-    for point in made["Mounts"]:
-        if point["Type"] == "volume":
-            transaction.execute(
-                "INSERT OR IGNORE INTO container_volumes VALUES (?, ?)", (made["Id"], point["Name"])
-            )
+    volumes = [point["Name"] for point in made["Mounts"] if point["Type"] == "volume"]
+    containers.add(transaction, made["Id"], name, made["Image"], status, fastjson.dumps(made), volumes)
     if status == "running" and made["HostConfig"]["NetworkMode"] == "bridge":
         from estiva.network import ipam
 

@@ -1,10 +1,8 @@
 """`exec`: one more process in a running container.
 
-The command line finds the container by run/names and run/containers alone (no database) and is itself the
-parent of
-the process; a Python program has the spawner fork one. Both copy the streams through pipes: no fd of the
-caller's
-enters the container.
+The container is found by run/names and run/containers alone, without the database. The command line is itself
+the parent of the process (`session`); a program with threads has the spawner fork one (`launch`). Both copy
+the streams through pipes: no fd of the caller's enters the container.
 """
 
 from __future__ import annotations
@@ -107,69 +105,25 @@ def plan(
     }
 
 
-def execute(
-    engine: Engine,
-    ref: str,
-    argv: list[str],
-    *,
-    env: list[str] | None = None,
-    user: str = "",
-    workdir: str = "",
-    tty: bool = False,
-    stdin: bool = False,
-    detach: bool = False,
-    privileged: bool = False,
-) -> int:
-    """`estiva exec`: the command's exit status (0 at once when detached). Raises CommandNotFound and
-    others.
-    """
-    if tty and stdin and not detach and not os.isatty(0):
-        raise InvalidInput("the input device is not a tty", hint="leave out -t when input comes from a pipe")
-    wanted = plan(
-        engine,
-        ref,
-        argv,
-        env=env or [],
-        user=user,
-        workdir=workdir,
-        tty=tty,
-        stdin=stdin,
-        privileged=privileged,
-    )
+def session(engine: Engine, wanted: dict[str, Any], stdio: tuple[int, int, int]) -> Session:
+    """An exec of which this process, which has one thread, is the parent: to be started by the caller."""
+    seal(engine, wanted)
+    return Session(wanted, stdio)
+
+
+def seal(engine: Engine, wanted: dict[str, Any]) -> None:
+    """Where the process may trace ours, go on from a copy of the interpreter that it can't write to (K4)."""
     bounding = (wanted["config"]["process"].get("capabilities") or {}).get("bounding") or ()
     if engine.direct and "CAP_SYS_PTRACE" in bounding:
         from estiva.runtime.launch import sealed_exe
 
         sealed_exe.ensure()
-    if detach:
-        launch(engine, wanted, (-1, -1, -1)).started()
-        return 0
-    from estiva.linux import tty as terminals
-
-    terminal = tty and os.isatty(1)
-    if terminal:
-        size = dict(zip(("height", "width"), terminals.window_size(1), strict=True))
-        wanted["config"]["process"]["consoleSize"] = size
-    session = Session(wanted, (0 if stdin else -1, 1, 2))
-    # before the command can write, as in cli/container/foreground.py
-    saved = terminals.raw(0) if tty and stdin else None
-    try:
-        session.start()
-        if terminal:
-            import _signal
-
-            _signal.signal(
-                _signal.SIGWINCH,
-                lambda _n, _frame: terminals.set_window_size(session.init.console, *terminals.window_size(1)),
-            )
-        return session.run()
-    finally:
-        if saved is not None:
-            terminals.restore(0, saved)
 
 
 def launch(engine: Engine, wanted: dict[str, Any], stdio: tuple[int, int, int]) -> Launched:
-    """Have another process be the parent: a fork of ours, or of the spawner."""
+    """Have another process be the parent, a fork of ours or of the spawner: `Launched.started` waits for
+    it.
+    """
     from estiva.engine.launch.launch import Launched
     from estiva.engine.monitor.protocol import pair, single_threaded
 

@@ -1,10 +1,10 @@
-"""TODO docstring."""
+"""What is asked of one container: inspect, top, port."""
 
 from __future__ import annotations
 
 from estiva.engine.state.lookup import resolve, running_state
 from estiva.errors import InvalidInput
-from estiva.runtime.cgroup import Cgroup
+from estiva.runtime.cgroup import factory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def top(engine: Engine, ref: str, args: list[str]) -> tuple[list[str], list[list
     import subprocess
 
     live = running_state(engine, ref)
-    pids = Cgroup.open(live["cgroup"]).processes()
+    pids = factory.open(live["cgroup"]).processes()
     # only the host's ps, only on these pids, never through a shell
     command = ["ps", *(args or ["-ef"])]
     shown = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)

@@ -1,9 +1,10 @@
-"""TODO docstring."""
+"""`ps`: the containers that fit."""
 
 from __future__ import annotations
 
-from estiva.engine.state.lookup import ROWS, load, settled
+from estiva.engine.state.lookup import load, settled
 from estiva.errors import InvalidInput
+from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def listing(
     network.
     """
     rows = []
-    for row in engine.db.read(f"{ROWS} ORDER BY created DESC"):
+    for row in containers.every(engine.db):
         container_id, status, text = settled(engine, *row)
         if not status:
             continue

@@ -8,7 +8,7 @@ import time
 from estiva.engine.state import lookup
 from estiva.errors import Conflict, NotFound
 from estiva.runtime import state
-from estiva.runtime.cgroup import Cgroup
+from estiva.runtime.cgroup import factory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def of(live: dict[str, Any], mode: str) -> dict[str, Any]:
     """The same by the run state. Raises Conflict when it has ended."""
     network = {} if mode == "host" else interfaces(live)
     try:
-        usage = Cgroup.open(live["cgroup"]).stats()
+        usage = factory.open(live["cgroup"]).stats()
     except NotFound:
         raise Conflict(f"container {live['id'][:12]} has ended") from None
     usage["network"] = network

@@ -25,6 +25,7 @@ from estiva.engine.containers import changes, control, listing
 from estiva.engine.state import locks, names, teardown
 from estiva.errors import Conflict, EstivaError, NotFound
 from estiva.files import remove_tree
+from estiva.store import containers
 
 if TYPE_CHECKING:
     from estiva.engine import Engine
@@ -57,7 +58,7 @@ def sweep(engine: Engine) -> tuple[list[str], list[str]]:
 
 def _running(engine: Engine) -> Iterator[str]:
     paths, db = engine.paths, engine.db
-    for container_id, name in db.read("SELECT id, name FROM containers WHERE status = 'running'"):
+    for container_id, name in containers.running(db):
         if not locks.held(paths, container_id) and teardown.reconcile(paths, db, container_id):
             yield f"container {container_id[:12]} ({name}), whose monitor was killed: ended"
 
@@ -93,8 +94,7 @@ def _folders(engine: Engine) -> Iterator[str]:
 
 def _row(engine: Engine, container_id: str) -> str:
     """The status of a container's row, "" without one."""
-    rows = engine.db.read("SELECT status FROM containers WHERE id = ?", (container_id,))
-    return str(rows[0][0]) if rows else ""
+    return containers.status(engine.db, container_id)
 
 
 def _names(engine: Engine) -> Iterator[str]:
@@ -126,13 +126,14 @@ def _network(engine: Engine) -> Iterator[str]:
 
 def _cgroups(engine: Engine) -> Iterator[str]:
     from estiva.runtime import cgroup
+    from estiva.runtime.cgroup import factory
 
     paths = engine.paths
     above = cgroup.parent()
     for name in cgroup.children(above):
         if len(name) != 64 or locks.held(paths, name):
             continue
-        group = cgroup.Cgroup.open(f"{above}/{name}")
+        group = factory.open(f"{above}/{name}")
         if not any(_ours(engine, pid) for pid in group.processes()):
             continue  # empty, or of another state root
         try:
@@ -171,9 +172,9 @@ def _builds(engine: Engine) -> Iterator[str]:
 
 
 def _store(engine: Engine) -> Iterator[str]:
-    from estiva.store.upkeep import gc
+    from estiva.store.upkeep import leftovers
 
-    yield from gc.sweep(engine.store)
+    yield from leftovers.sweep(engine.store)
 
 
 def check(engine: Engine) -> list[str]:
@@ -183,7 +184,7 @@ def check(engine: Engine) -> list[str]:
     """
     problems = []
     paths, db = engine.paths, engine.db
-    for container_id, status, text in db.read("SELECT id, status, record FROM containers"):
+    for container_id, status, text in containers.every(db):
         said = f"container {container_id[:12]}"
         try:
             record = fastjson.stored(text, what=f"the record of {said}")

@@ -10,9 +10,10 @@ from estiva.engine.spec import resources
 from estiva.engine.state import locks, lookup
 from estiva.errors import Conflict, EstivaError, InvalidInput, LimitRefused, NotFound
 from estiva.runtime import state
-from estiva.runtime.cgroup import Cgroup
+from estiva.runtime.cgroup import factory
 from estiva.runtime.cgroup.control import size
 from estiva.runtime.cgroup.rollback import Snapshot
+from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,10 +82,10 @@ def _change(
 ) -> list[str]:
     """In one write transaction, so that of two updates the second sees what the first has made."""
     with engine.db.write() as transaction:
-        rows = transaction.execute("SELECT record FROM containers WHERE id = ?", (container_id,)).fetchall()
-        if not rows:
+        row = containers.get(transaction, container_id)
+        if row is None:
             raise NotFound(f"no such container: {container_id[:12]}")
-        record = fastjson.stored(rows[0][0], what=f"the record of container {container_id[:12]}")
+        record = fastjson.stored(row[2], what=f"the record of container {container_id[:12]}")
         old = record["HostConfig"]
         new = merge(old, wanted)
         resources.check(new)
@@ -94,9 +95,7 @@ def _change(
         if live is not None and wanted:
             _apply(live, new, {KEYS[key] for key in wanted})
         record["HostConfig"] = new
-        transaction.execute(
-            "UPDATE containers SET record = ? WHERE id = ?", (fastjson.dumps(record), container_id)
-        )
+        containers.set_record(transaction, container_id, fastjson.dumps(record))
     return warnings
 
 
@@ -125,7 +124,7 @@ def merge(old: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
 
 def _apply(live: dict[str, Any], new: dict[str, Any], parts: set[str]) -> None:
     """Write the changed parts to the cgroup; all is as before when one is refused."""
-    group = Cgroup.open(live["cgroup"])
+    group = factory.open(live["cgroup"])
     after = resources.oci(new)
     limit = (after.get("memory") or {}).get("limit") or 0
     if "memory" in parts and limit > 0:

@@ -1,8 +1,9 @@
-"""TODO docstring."""
+"""What is shown of images: lists, history, inspect, layers, what differs between two."""
 
 from __future__ import annotations
 
 from estiva.engine.images.lookup import resolve
+from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,9 +30,7 @@ def listing(
     bounds = {
         key: resolve(engine, value).created for key in ("before", "since") for value in filters.get(key, ())
     }
-    users: dict[str, int] = dict(
-        engine.db.read("SELECT image, count(*) FROM containers WHERE image IS NOT NULL GROUP BY image")
-    )
+    users = containers.images(engine.db)
     entries = []
     for image in store.images.list(all=all):
         if "before" in bounds and image.created >= bounds["before"]:

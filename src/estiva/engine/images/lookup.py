@@ -69,13 +69,17 @@ def tag(engine: Engine, source: str, target: str) -> None:
 
 def remove(engine: Engine, ref: str, *, force: bool = False) -> list[str]:
     """Remove a name, and with its last name the image; the lines that `rmi` prints."""
-    return engine.store.images.delete(ref, force=force)
+    from estiva.store.upkeep import image_removal
+
+    return image_removal.delete(engine.store, ref, force=force)
 
 
 def prune(engine: Engine, *, all: bool = False) -> tuple[list[str], int]:
     """Remove images that have no name (`all`: that no container uses): (`rmi` lines, bytes freed)."""
+    from estiva.store.upkeep import image_removal
+
     before = store_size(engine)
-    lines = engine.store.images.prune(all=all)
+    lines = image_removal.prune(engine.store, all=all)
     return lines, max(0, before - store_size(engine))
 
 

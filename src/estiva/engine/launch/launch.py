@@ -3,12 +3,10 @@
 The monitor (engine/monitor/monitor.py) is the parent of the container's init and outlives its caller.
 Namespaces are made in a process with one thread only (DESIGN, decision 4), so:
 
-    the command line        has one thread: it forks the monitor first of all (engine/launch/prefork.py), so
-    that both
-                            load their modules at the same time
-    a Python program        may have more threads, and much memory: the spawner (engine/launch/spawner.py)
-    forks it,
-                            which has one thread and little memory
+    the command line   has one thread: it forks the monitor first of all (prefork.py), so that both load
+                       their modules at the same time
+    a Python program   may have more threads, and much memory: the spawner (spawner.py) forks it, which has
+                       one thread and little memory
 
 Either way the plan goes over a socket as a memfd, with the fds beside it. Caller and monitor then speak
 over a socket, one JSON object in a packet:
@@ -30,6 +28,7 @@ from _socket import socket
 from estiva import errors, fastjson
 from estiva.engine.launch import prefork
 from estiva.engine.monitor.protocol import decode_error, send, single_threaded
+from estiva.engine.state import locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,22 +97,30 @@ class Launched:
         self.channel.close()
 
 
-def reserve(engine: Engine, host_config: dict[str, Any]) -> tuple[str, int]:
-    """A new container's id with its lock, which is -1 where the caller has to take it."""
-    if not engine.direct and not host_config.get("CgroupParent"):
-        from estiva.engine.launch import spawner
-
-        reserved = spawner.reserve(engine.paths)
-        if reserved is not None:
-            return reserved
-    return os.urandom(32).hex(), -1
-
-
-def release(container_id: str) -> None:
-    """Give up what `reserve` gave and `launch` did not get."""
+def new_id(engine: Engine, host_config: dict[str, Any] | None) -> str:
+    """The id of a container that is about to be made and, with a `host_config`, started."""
+    if engine.direct or host_config is None or host_config.get("CgroupParent"):
+        return os.urandom(32).hex()
     from estiva.engine.launch import spawner
 
-    spawner.release(container_id)
+    return spawner.new_id(engine.paths)
+
+
+def take_lock(engine: Engine, container_id: str) -> int:
+    """Its lock, which is the caller's to close."""
+    if engine.direct:
+        return locks.take(engine.paths, container_id, new=True)
+    from estiva.engine.launch import spawner
+
+    return spawner.take_lock(engine.paths, container_id)
+
+
+def give_up(engine: Engine, container_id: str) -> None:
+    """It isn't launched after all."""
+    if not engine.direct:
+        from estiva.engine.launch import spawner
+
+        spawner.release(container_id)
 
 
 def launch(engine: Engine, plan: dict[str, Any], stdio: tuple[int, int, int], hold: int) -> Launched:

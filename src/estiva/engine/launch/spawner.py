@@ -11,10 +11,11 @@ import _thread
 import os
 import sys
 import time
-from _socket import CMSG_SPACE, MSG_CMSG_CLOEXEC, MSG_DONTWAIT, socket
+from _socket import CMSG_SPACE, MSG_CMSG_CLOEXEC, MSG_DONTWAIT, MSG_PEEK, socket
 from _struct import unpack
 
 from estiva.engine.monitor.protocol import pair, send
+from estiva.engine.state import locks
 from estiva.errors import EngineError
 
 TYPE_CHECKING = False
@@ -30,7 +31,7 @@ _channel: socket | None = None
 _owner = 0
 _lock = _thread.allocate_lock()
 _offered: tuple[socket, tuple[int, str, str]] | None = None  # to a worker with a reservation; whose it is
-_taken: dict[str, socket] = {}  # by container id: the worker that has made its reservation
+_reserved: dict[str, socket] = {}  # by container id: the worker that has made its reservation
 _latest = 0.0  # when the last container was launched
 
 
@@ -47,43 +48,64 @@ def request(message: dict[str, Any], fds: list[int]) -> None:
                     raise EngineError("the spawner process can't be started") from None
 
 
-def reserve(paths: Paths) -> tuple[str, int] | None:
-    """(id, lock) of a container that a worker has half started already, if there is one. To be launched by
-    `launch`, or given up by `release`; the lock is the caller's to close."""
+def new_id(paths: Paths) -> str:
+    """The id of a new container: that of one which a worker has half started already, if there is one."""
     global _offered
     with _lock:
-        if _offered is None or _offered[1] != (os.getpid(), paths.root, paths.run_root):
-            return None
-        channel = _offered[0]
+        if _offered is not None and _offered[1] == (os.getpid(), paths.root, paths.run_root):
+            channel = _offered[0]
+            try:
+                container_id = channel.recv(64, MSG_DONTWAIT).decode()
+            except BlockingIOError:
+                return os.urandom(32).hex()  # it is not ready yet: for the next one then
+            except OSError:
+                container_id = ""
+            _offered = None
+            if container_id:
+                _forget_expired()
+                _reserved[container_id] = channel
+                return container_id
+    return os.urandom(32).hex()
+
+
+def _forget_expired() -> None:
+    """Of those whose id came to nothing: an option that was refused, say."""
+    for container_id, channel in list(_reserved.items()):
         try:
-            container_id = channel.recv(64, MSG_DONTWAIT).decode()
+            if not channel.recv(1, MSG_PEEK | MSG_DONTWAIT):
+                release(container_id)
         except BlockingIOError:
-            return None  # it is not ready yet: for the next one then
+            pass  # somebody is at it
         except OSError:
-            container_id = ""
-        _offered = None
-    try:
-        channel.send(TAKEN)
-        _, rights, _, _ = channel.recvmsg(1, CMSG_SPACE(4), MSG_CMSG_CLOEXEC)
-    except OSError:
-        rights = []
-    if not rights:  # nobody wanted it for too long, or it was killed
-        channel.close()
-        return None
-    _taken[container_id] = channel
-    return container_id, unpack("@i", rights[0][2])[0]
+            release(container_id)
+
+
+def take_lock(paths: Paths, container_id: str) -> int:
+    """The lock of a container that is new, from the worker that has it, if there is one. From then on the
+    worker waits for `launch` or `release`."""
+    channel = _reserved.get(container_id)
+    if channel is not None:
+        try:
+            channel.send(TAKEN)
+            _, rights, _, _ = channel.recvmsg(1, CMSG_SPACE(4), MSG_CMSG_CLOEXEC)
+            if rights:
+                return int(unpack("@i", rights[0][2])[0])
+        except OSError:
+            pass
+        release(container_id)  # it was not wanted for too long, or killed
+    return locks.take(paths, container_id, new=True)
 
 
 def release(container_id: str) -> None:
-    """Give a reservation up; the run folder goes with the lock's owner."""
-    channel = _taken.pop(container_id, None)
+    """Give a reservation up; the run folder is removed by whoever has the lock."""
+    channel = _reserved.pop(container_id, None)
     if channel is not None:
         channel.close()
 
 
 def launch(plan: dict[str, Any], hold: int, stdio: tuple[int, int, int]) -> socket:
     """Have a worker be the monitor of `plan`: the channel to it. Raises EngineError."""
-    channel = _taken.pop(plan["id"], None)
+    channel = _reserved.pop(plan["id"], None)
     if channel is not None:
         try:
             send(channel, {"plan": plan}, [*stdio])

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""One exec, from its start to its end: what the parent of the process does."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation
 from estiva.errors import Conflict
+from estiva.linux import tty as terminals
 from estiva.runtime import state
-from estiva.runtime.cgroup import Cgroup
+from estiva.runtime.cgroup import factory
 from estiva.runtime.launch import exec as runtime_exec
 
 TYPE_CHECKING = False
@@ -54,6 +55,14 @@ class Session:
         self.wanted = wanted
         self.streams = Conversation(stdio, channel)
 
+    def size(self, rows: int, columns: int) -> None:
+        """The size that its terminal has from the start."""
+        self.wanted["config"]["process"]["consoleSize"] = {"height": rows, "width": columns}
+
+    def resize(self, rows: int, columns: int) -> None:
+        """The size of its terminal, while it runs."""
+        terminals.set_window_size(self.init.console, rows, columns)
+
     def start(self) -> None:
         """Start the process. Raises the error that keeps it from running."""
         wanted = self.wanted
@@ -69,7 +78,7 @@ class Session:
         self.init = runtime_exec.execute(
             wanted["pid"],
             process,
-            cgroup=Cgroup.open(wanted["cgroup"]),
+            cgroup=factory.open(wanted["cgroup"]),
             stdio=ends,
             bpf=seccomp_filter(wanted),
         )

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""What a process does that becomes a monitor, or goes on as one after it has hibernated."""
 
 from __future__ import annotations
 
@@ -73,7 +73,9 @@ def serve(
         return False
 
 
-AWAKE = 10_000  # milliseconds of quiet before it dozes again: going to sleep and waking up cost 40 ms of cpu
+AWAKE = (
+    10_000  # milliseconds of quiet before it hibernates again: going to sleep and waking up cost 40 ms of cpu
+)
 
 
 def resume(memory: int) -> None:
@@ -91,8 +93,6 @@ def resume(memory: int) -> None:
         for source in state["sources"]:
             flags = fcntl.fcntl(source["fd"], fcntl.F_GETFL)
             fcntl.fcntl(source["fd"], fcntl.F_SETFL, flags & ~os.O_ASYNC)
-        from estiva.engine.monitor.monitor import Monitor
-
         monitor = Monitor.thaw(state)
         monitor.supervise(AWAKE)
         monitor.finish()

@@ -11,9 +11,8 @@
     9  the caller hears "exited"
 
 It holds an flock on the container's run folder from before 1 until it dies, however it dies: that lock is
-what
-"running" means (engine/state/teardown.py). Killed itself, it leaves init to be found and ended by the next
-sweep.
+what "running" means (engine/state/teardown.py). Killed itself, it leaves init to be found and ended by the
+next sweep.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from estiva.engine.state import cgroup, names, teardown
 from estiva.engine.state.logfile import Writer
 from estiva.linux import process
 from estiva.runtime import state
-from estiva.runtime.cgroup import Cgroup
+from estiva.runtime.cgroup import Cgroup, factory
 from estiva.runtime.launch import clone, container
 from estiva.timestamps import rfc3339
 
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from estiva.engine.monitor.reservation import Reservation
     from estiva.runtime.launch.clone import Init
 
-QUIET = 300  # milliseconds without an event after which a detached container's monitor dozes
+QUIET = 300  # milliseconds without an event after which a detached container's monitor hibernates
 DRAIN = 2000  # milliseconds to wait for output that is still in the pipes after the end
 
 
@@ -75,7 +74,7 @@ class Monitor:
             self.cgroup, self.init = self.reservation.cgroup, self.reservation.init
         else:
             path = cgroup.cgroup_path(plan["id"], plan["cgroup_parent"])
-            self.cgroup = Cgroup.create(path, config["linux"]["resources"])
+            self.cgroup = factory.create(path, config["linux"]["resources"])
         bpf = seccomp_filter(plan)
         rootfs = rootfs_of(plan)
         shared = None
@@ -109,6 +108,7 @@ class Monitor:
                 hooks=hooks,
                 mounted=shared.mounted if shared is not None else None,
             )
+        assert self.init is not None
         if shared is not None:
             shared.close()
         for fd in () if terminal else ends:
@@ -181,7 +181,7 @@ class Monitor:
         )
 
     def supervise(self, quiet: int) -> None:
-        """Step 7: until init has ended and its output is read. A detached one dozes after `quiet` ms."""
+        """Step 7: until init has ended and its output is read. A detached one hibernates after `quiet` ms."""
         assert self.init is not None and self.cgroup is not None
         if self.plan["detach"]:
             self.streams.hang_up()  # it has been told; nobody listens any more
@@ -189,14 +189,14 @@ class Monitor:
         # may trace has got hold of (K4)
         bounding = (self.plan["config"]["process"].get("capabilities") or {}).get("bounding") or ()
         if self.plan["detach"] and "CAP_SYS_PTRACE" not in bounding:
-            self.streams.idle = (quiet, self.doze)
+            self.streams.idle = (quiet, self.hibernate)
         # killing the cgroup also ends those in a shared pid namespace
         self.streams.run(self.init, DRAIN, self.cgroup.kill)
 
-    def doze(self) -> None:
+    def hibernate(self) -> None:
         from estiva.engine.monitor import hibernate
 
-        hibernate.doze(self)
+        hibernate.hibernate(self.freeze())
 
     def freeze(self) -> dict[str, Any]:
         """All that `thaw` needs in another interpreter of this process; under "fds" what must stay open."""
@@ -227,7 +227,7 @@ class Monitor:
         plan = state["plan"]
         monitor = cls(plan, None, (-1, -1, -1), state["hold"])
         monitor.init = clone.Init.adopt(state["pid"], state["pidfd"], state["console"])
-        monitor.cgroup = Cgroup.open(state["cgroup"])
+        monitor.cgroup = factory.open(state["cgroup"])
         monitor.started = state["started"]
         if plan["log"]:
             monitor.log = Writer(plan["log"])

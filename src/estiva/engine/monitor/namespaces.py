@@ -51,7 +51,7 @@ class Borrowed:
                 self._fds.append(fd)
                 entries[lender["kind"]]["path"] = f"/proc/self/fd/{fd}"
             if index == wanted["shm"]:
-                self.mounted["/dev/shm"] = join.borrow_tmpfs(pidfd, "/dev/shm")
+                self.mounted["/dev/shm"] = join.share_tmpfs(pidfd, "/dev/shm")
                 self._fds.append(self.mounted["/dev/shm"])
             os.close(self._fds.pop(self._fds.index(pidfd)))
             os.close(verified(lender))

@@ -1,4 +1,6 @@
-"""TODO docstring."""
+"""What goes between a monitor and who started it: requests with fds, errors as messages (see
+launch/launch.py).
+"""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 A Python program that runs one container after the other finds the next one half started
 (engine/launch/spawner.py). What is there is what there is of a container that is being made: a run folder
-whose lock is held, and a cgroup. So who sweeps has nothing to learn: with the lock free, both go; init ends by
-itself, as its parent has gone.
+whose lock is held, and a cgroup. So who sweeps has nothing to learn: with the lock free, both go. Init ends
+by itself when its parent has gone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from estiva.engine.monitor.rootfs import rootfs_of
 from estiva.engine.state import cgroup, locks, teardown
 from estiva.files import write_all
 from estiva.runtime import sync
-from estiva.runtime.cgroup import Cgroup
+from estiva.runtime.cgroup import Cgroup, factory
 from estiva.runtime.launch import standby
 from estiva.runtime.launch.plan import Plan, Process
 
@@ -44,7 +44,7 @@ class Reservation:
         self.init: Init | None = None
         try:
             path = cgroup.cgroup_path(self.id)
-            self.cgroup = Cgroup.create(path, plan["config"]["linux"]["resources"])
+            self.cgroup = factory.create(path, plan["config"]["linux"]["resources"])
             self.init = found.clone(self.cgroup, self._order)
             self.init.ready()
         except BaseException:

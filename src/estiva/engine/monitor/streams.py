@@ -2,8 +2,7 @@
 container.
 
 A `Source` is read and its bytes go to sinks: fds of an attached caller, the log. `Input` is the other way,
-with
-back-pressure: what the container does not read is not read from the caller either.
+with back-pressure: what the container does not read is not read from the caller either.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from estiva.engine.spec.defaults import _MODES, _NETWORKS, HOSTNAME_LIMIT, PIDS_LIMIT, RESOURCES, SHM_SIZE
 from estiva.engine.spec.security_opt import security_options
-from estiva.engine.state.record import DEFAULT_PATH, merge_env
+from estiva.engine.state.record import merge_env
 from estiva.errors import InvalidInput
+from estiva.oci.config import DEFAULT_PATH
 from estiva.runtime.security import capabilities as caps
 from estiva.runtime.security import device_rules, kernel_paths
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from estiva import fastjson
 from estiva.errors import Conflict, InvalidInput, NotFound, Unsupported, reason
+from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -190,11 +191,8 @@ def allocate(transaction: Transaction, made: dict[str, Any]) -> None:
     """Give a container that is about to get its row ranges of its own. Raises Conflict when none is free."""
     host_config = made["HostConfig"]
     size, uids, gids = _auto_options(host_config["UsernsMode"].partition(":")[2])
-    rows = transaction.execute(
-        "SELECT json_extract(record, '$.HostConfig.IDMappings') FROM containers"
-        " WHERE record LIKE '%\"IDMappings\"%'"
-    ).fetchall()
-    others = [fastjson.loads(row[0], what="a container's id mappings") for row in rows if row[0]]
+    texts = containers.id_mappings(transaction)
+    others = [fastjson.loads(text, what="a container's id mappings") for text in texts]
     result = {}
     for key, forced in (("UidMap", uids), ("GidMap", gids)):
         pool = subordinate(_FILES[key], OWNER)

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""A container's log as a file: JSON lines as Docker's json-file driver writes them, rotated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The containers that exist: found, listed, inspected, renamed. What ends or halts them is in control.py."""
+"""The containers that exist: found by what people call them, with their live state."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from estiva import fastjson
 from estiva.engine.state import locks, teardown
 from estiva.errors import Conflict, InvalidInput, NotFound
 from estiva.runtime import state
+from estiva.store import containers
 from estiva.timestamps import ZERO
 
 TYPE_CHECKING = False
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN = 0.005  # seconds between looks at a container that is on its way from one state to another
 HEX = frozenset("0123456789abcdef")
-ROWS = "SELECT id, status, record FROM containers"
 
 
 def resolve(engine: Engine, ref: str) -> dict[str, Any]:
@@ -27,9 +27,9 @@ def resolve(engine: Engine, ref: str) -> dict[str, Any]:
     Raises NotFound, or InvalidInput when the beginning fits several.
     """
     name = ref.removeprefix("/")
-    rows = engine.db.read(f"{ROWS} WHERE name = ? OR id = ? ORDER BY id = ? DESC", (name, name, name))
+    rows = containers.find(engine.db, name)
     if not rows and name and HEX.issuperset(name):
-        rows = engine.db.read(f"{ROWS} WHERE id >= ? AND id < ? LIMIT 2", (name, name + "g"))
+        rows = containers.find_beginning(engine.db, name)
         if len(rows) > 1:
             raise InvalidInput(f"{ref} is the beginning of several container ids", hint="give more of the id")
     container_id, status, text = settled(engine, *rows[0]) if rows else ("", "", "")
@@ -41,8 +41,7 @@ def resolve(engine: Engine, ref: str) -> dict[str, Any]:
 def settled(engine: Engine, container_id: str, status: str, text: str) -> tuple[str, str, str]:
     """A row, its container ended first if the monitor was killed; the status is "" if that removed it."""
     if status == "running" and teardown.dead(engine.paths, engine.db, container_id):
-        rows = engine.db.read("SELECT status, record FROM containers WHERE id = ?", (container_id,))
-        status, text = rows[0] if rows else ("", "")
+        _, status, text = containers.get(engine.db, container_id) or ("", "", "")
         if status == "running" and not locks.held(engine.paths, container_id):
             status = "dead"
     return container_id, status, text

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from estiva.store.images import Image
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 
 def merge(config: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
     """The container's Config: the user's, completed from the image's, with Docker's rules.

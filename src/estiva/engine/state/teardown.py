@@ -1,16 +1,6 @@
-"""What "running" means, and how a container's traces go.
+"""How a run ends, however it ends, and how a container goes: processes, cgroup, network, rows, folders.
 
-A container runs while somebody holds the lock of its run folder: the starter first, then its monitor, which
-inherits it. The kernel drops it when the monitor dies. So nobody is fooled by a recycled pid or a stale row:
-
-    row "running", lock held    runs (or is being started)
-    row "running", lock free    its monitor was killed: `reconcile` ends it and settles the row
-
-Whoever makes, removes or sweeps a container holds the lock too. It is an open file description lock
-(fcntl(2), F_OFD_SETLK): passed on by fork and by socket as flock(2) is, but it can be looked at (F_OFD_GETLK)
-without being taken, even for a moment, from one who wants it. Of its two bytes the first is the lock; who
-waits for the end waits on the second, and so is in nobody's way either. The file's content is the exit
-status, once there is one: who waits has it open, and can read it even when the container is removed (--rm).
+The monitor does it for its own container; for one whose monitor was killed, whoever meets it (`reconcile`).
 """
 
 from __future__ import annotations
@@ -25,6 +15,7 @@ from estiva.errors import Unavailable
 from estiva.files import remove_tree
 from estiva.paths import Paths
 from estiva.runtime import state
+from estiva.store import containers
 from estiva.timestamps import rfc3339
 
 TYPE_CHECKING = False
@@ -108,16 +99,14 @@ def settle(plan: dict[str, Any], outcome: dict[str, Any], *, failed: bool = Fals
         forget(where, database(plan), plan["id"])
     else:
         with database(plan).write(freeing=True) as transaction:
-            rows = transaction.execute("SELECT record FROM containers WHERE id = ?", (plan["id"],)).fetchall()
-            if rows:
-                record = fastjson.loads(rows[0][0], what="the container's record")
+            row = containers.get(transaction, plan["id"])
+            if row:
+                record = fastjson.loads(row[2], what="the container's record")
                 record["State"].update(outcome)
                 if not failed:
                     record["State"]["FinishedAt"] = rfc3339()
-                transaction.execute(
-                    "UPDATE containers SET status = ?, record = ? WHERE id = ?",
-                    ("created" if failed else "exited", fastjson.dumps(record), plan["id"]),
-                )
+                status = "created" if failed else "exited"
+                containers.set_record(transaction, plan["id"], fastjson.dumps(record), status)
     leave(where, plan["id"])
 
 
@@ -130,33 +119,22 @@ def forget(where: Paths, db: Database, container_id: str, *, volumes: bool = Tru
     """
     try:
         with db.write(freeing=True) as transaction:
-            anonymous = drop_rows(transaction, container_id, volumes)
+            anonymous = remove_rows(transaction, container_id, volumes)
     except Unavailable:
         remove_tree(where.container(container_id))
         with db.write() as transaction:
-            anonymous = drop_rows(transaction, container_id, volumes)
+            anonymous = remove_rows(transaction, container_id, volumes)
     remove_tree(where.container(container_id))
     for name in anonymous:
         remove_tree(f"{where.volumes}/{name}")
 
 
-def drop_rows(transaction: Transaction, container_id: str, volumes: bool) -> list[str]:
-    anonymous: list[str] = []
-    mine = transaction.execute("SELECT volume FROM container_volumes WHERE container = ?", (container_id,))
-    names = [row[0] for row in mine.fetchall()]
-    if names:
-        transaction.execute("DELETE FROM container_volumes WHERE container = ?", (container_id,))
-    for name in names if volumes else ():
-        gone = transaction.execute(
-            "DELETE FROM volumes WHERE name = ? AND anonymous = 1 AND NOT EXISTS"
-            " (SELECT 1 FROM container_volumes WHERE volume = ?)",
-            (name, name),
-        )
-        if gone.rowcount:
-            anonymous.append(name)
-    transaction.execute("DELETE FROM leases WHERE container = ?", (container_id,))
-    transaction.execute("DELETE FROM containers WHERE id = ?", (container_id,))
-    return anonymous
+def remove_rows(transaction: Transaction, container_id: str, volumes: bool) -> list[str]:
+    """All rows of a container; the names of its anonymous volumes, whose rows went with them."""
+    from estiva.network import ipam
+
+    ipam.release_in(transaction, container_id)
+    return containers.remove(transaction, container_id, volumes=volumes)
 
 
 def reconcile(where: Paths, db: Database, container_id: str) -> bool:
@@ -167,8 +145,8 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
     except BlockingIOError:
         return False
     try:
-        rows = db.read("SELECT record, status FROM containers WHERE id = ?", (container_id,))
-        record = fastjson.loads(rows[0][0], what="the container's record") if rows else None
+        row = containers.get(db, container_id)
+        record = fastjson.loads(row[2], what="the container's record") if row else None
         left = state.read(where.run_container(container_id)) or {}
         host_config = (record or {}).get("HostConfig") or {}
         mode = host_config.get("NetworkMode") or "bridge"
@@ -179,12 +157,12 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
             "name": (record or {}).get("Name", "").removeprefix("/") or left.get("name", ""),
             "network": {"mode": "bridge" if mode in ("bridge", "default") else mode, "ports": []},
             "auto_remove": bool(host_config.get("AutoRemove")),
-            "ephemeral": record is None or rows[0][1] != "running",
+            "ephemeral": row is None or row[1] != "running",
         }
-        from estiva.runtime.cgroup import Cgroup
+        from estiva.runtime.cgroup import factory
 
         above = host_config.get("CgroupParent") or ""
-        release(plan, Cgroup.open(left.get("cgroup") or cgroup_path(container_id, above)))
+        release(plan, factory.open(left.get("cgroup") or cgroup_path(container_id, above)))
         if left:
             why, started = "the container's monitor was killed", {"StartedAt": left["started"]}
         else:
@@ -213,7 +191,6 @@ def reconcile_if_dead(where: Paths, db: Database, container_id: str) -> bool:
     if held(where, container_id):
         return False
     # its row may have been settled between the reading of it and the look at the lock
-    rows = db.read("SELECT status FROM containers WHERE id = ?", (container_id,))
-    if not rows or rows[0][0] != "running":
+    if containers.status(db, container_id) != "running":
         return True
     return reconcile(where, db, container_id)

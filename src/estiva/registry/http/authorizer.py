@@ -22,9 +22,17 @@ from estiva.registry.http import credentials as credential_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+    from typing import Protocol
 
-    from estiva.registry.http.transport import Transport
+    class Transport(Protocol):
+        """How a token is asked for: the part of http/transport.py, which imports this, that is used."""
+
+        async def small(
+            self, url: URL, headers: Mapping[str, str], body: Mapping[str, str] | None, *, limit: int
+        ) -> tuple[int, bytes]: ...
+        def may_be_plain(self, target: URL, source: URL) -> bool: ...
+
 
 CLIENT_ID = "estiva"
 MINIMUM_LIFE = 60.0  # seconds; what the specification assumes when a server says nothing

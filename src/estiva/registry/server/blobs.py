@@ -60,7 +60,7 @@ async def get_blob(context: Context, request: web.BaseRequest, route: Route) -> 
             status = 206
             headers["Content-Range"] = f"bytes {offset}-{offset + count - 1}/{size}"
     response = web.StreamResponse(status=status, headers=headers)
-    return await send(context, request, response, source, offset, count)
+    return await send(request, response, source, offset, count, context.metrics)
 
 
 async def _open(context: Context, request: web.BaseRequest, name: str, digest: str) -> tuple[Source, int]:
@@ -72,7 +72,7 @@ async def _open(context: Context, request: web.BaseRequest, name: str, digest: s
         assert mirrors is not None
         with upstream_errors("BLOB_UNKNOWN"):
             if request.method == "HEAD":
-                return PieceSource(context, digest), await mirrors.size(upstream, name, digest)
+                return _pieces(context, digest), await mirrors.size(upstream, name, digest)
             fetch = await mirrors.fetch(upstream, name, digest)
             fd = fetch.reader()
             if fd is not None and fetch.size is not None:
@@ -87,7 +87,11 @@ async def _open(context: Context, request: web.BaseRequest, name: str, digest: s
     if request.method == "HEAD":
         await context.call(storage.touch_blob, name, digest, TOUCH)
     fd, size = found
-    return (PieceSource(context, digest) if fd is None else FileSource(fd)), size
+    return (_pieces(context, digest) if fd is None else FileSource(fd)), size
+
+
+def _pieces(context: Context, digest: str) -> PieceSource:
+    return PieceSource(context.storage.content, digest, context.pool)
 
 
 async def delete_blob(context: Context, request: web.BaseRequest, route: Route) -> web.StreamResponse:
@@ -137,7 +141,7 @@ async def start_upload(context: Context, request: web.BaseRequest, route: Route)
         return web.Response(status=202, headers=_session_headers(upload))
     async with upload.lock:
         try:
-            await receive(context, request, upload.append)
+            await receive(request, upload.append, context.pool, context.metrics)
         except BaseException:
             await context.call(context.uploads.cancel, upload)
             raise
@@ -182,7 +186,7 @@ async def patch_upload(context: Context, request: web.BaseRequest, route: Route)
     async with upload.lock:
         _alive(upload)
         _check_chunk(request, upload)
-        await receive(context, request, upload.append)
+        await receive(request, upload.append, context.pool, context.metrics)
         return web.Response(status=202, headers=_session_headers(upload))
 
 
@@ -193,7 +197,7 @@ async def put_upload(context: Context, request: web.BaseRequest, route: Route) -
     async with upload.lock:
         _alive(upload)
         _check_chunk(request, upload)
-        await receive(context, request, upload.append)
+        await receive(request, upload.append, context.pool, context.metrics)
         return await _finish(context, upload, digest)
 
 

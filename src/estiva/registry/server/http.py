@@ -13,18 +13,18 @@ from aiohttp import web
 from estiva import fastjson
 from estiva.errors import Denied, EstivaError, NotFound, Unavailable
 from estiva.registry import grammar
-from estiva.registry.http.offload import Gather
+from estiva.registry.http.offload import Gather, call
 from estiva.registry.server.connections import state
-from estiva.registry.server.context import Context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-    from typing import Protocol, TypeVar
+    from concurrent.futures import Executor
+    from typing import Protocol
 
+    from estiva.registry.server.metrics import Metrics
     from estiva.registry.server.mirror import Fetch
-
-    T = TypeVar("T")
+    from estiva.registry.server.storage.content import Content
 
     class Source(Protocol):
         async def send(
@@ -163,23 +163,23 @@ async def _chunks(request: web.BaseRequest, slowest: float) -> AsyncIterator[byt
 
 
 async def receive(
-    context: Context, request: web.BaseRequest, consume: Callable[[list[bytes]], object]
+    request: web.BaseRequest, consume: Callable[[list[bytes]], object], pool: Executor, metrics: Metrics
 ) -> int:
-    """Carry a request's body into `consume` with flat memory. Returns its length.
+    """Carry a request's body into `consume`, called in threads of `pool`, with flat memory; its length.
 
     What has come before a connection broke is consumed too, so that the upload can be resumed behind it.
     """
-    pump = Gather(consume, context.pool)
+    pump = Gather(consume, pool)
     received = 0
     try:
         async for chunk in _chunks(request, SLOWEST):
             received += len(chunk)
-            context.metrics.received += len(chunk)
+            metrics.received += len(chunk)
             await pump.put(chunk)
         await pump.drain()
         return received
     except Refusal:
-        context.metrics.broken += 1
+        metrics.broken += 1
         await pump.drain()
         raise
     except BaseException:
@@ -204,12 +204,12 @@ async def read_body(request: web.BaseRequest, limit: int) -> bytes:
 
 
 async def send(
-    context: Context,
     request: web.BaseRequest,
     response: web.StreamResponse,
     source: Source,
     offset: int,
     count: int,
+    metrics: Metrics,
 ) -> web.StreamResponse:
     """Send `count` bytes of a source from `offset` as the body, and close the source.
 
@@ -227,11 +227,11 @@ async def send(
                 if not sent:
                     raise ConnectionAbortedError("less content than there should be")
                 offset += sent
-                context.metrics.sent += sent
+                metrics.sent += sent
         await response.write_eof()
     except (EstivaError, OSError, TimeoutError, RuntimeError):
         # RuntimeError: the loop's word for a transport that closes. Nobody is left to answer.
-        context.metrics.broken += 1
+        metrics.broken += 1
         state(request).broken = True
         if request.transport is not None:
             request.transport.abort()
@@ -258,17 +258,17 @@ class FileSource:
 
 
 class PieceSource:
-    """Content that is no file, read piece by piece."""
+    """Content that is no file, read piece by piece in a thread of `pool`."""
 
-    def __init__(self, context: Context, digest: str) -> None:
-        self.context = context
+    def __init__(self, content: Content, digest: str, pool: Executor) -> None:
+        self.content = content
         self.digest = digest
+        self.pool = pool
 
     async def send(
         self, request: web.BaseRequest, response: web.StreamResponse, offset: int, count: int
     ) -> int:
-        content = self.context.storage.content
-        piece = await self.context.call(content.piece, self.digest, offset, min(count, CHUNK))
+        piece = await call(self.pool, self.content.piece, self.digest, offset, min(count, CHUNK))
         await response.write(piece)
         return len(piece)
 

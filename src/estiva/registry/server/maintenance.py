@@ -33,7 +33,7 @@ LINE = 16 << 10
 PATIENCE = 3600.0  # seconds that a collection may take before who asked for it goes
 
 
-class Upkeep:
+class Maintenance:
     """The tasks of one server, as an async with-block."""
 
     def __init__(self, context: Context, config: Config) -> None:
@@ -42,7 +42,7 @@ class Upkeep:
         self.collecting = asyncio.Lock()
         self.stack = contextlib.AsyncExitStack()
 
-    async def __aenter__(self) -> Upkeep:
+    async def __aenter__(self) -> Maintenance:
         await self.stack.enter_async_context(self._control())
         self._every(SWEEP, self._expire, at_once=True)
         if self.config.gc.interval:

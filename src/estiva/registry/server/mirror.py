@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 from estiva.errors import EstivaError, IntegrityError, NotFound
 from estiva.registry import grammar
-from estiva.registry.http.offload import Gather
+from estiva.registry.http.offload import Gather, call
 from estiva.registry.http.settings import Settings
 from estiva.registry.http.transport import Broken, Transport, broken, pause
 from estiva.registry.server.storage.documents import inspect
@@ -32,14 +32,16 @@ from estiva.registry.transfer.manifests import ACCEPT
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Executor
     from io import FileIO
     from typing import Any
 
     import aiohttp
 
     from estiva.registry.http.transport import Remote
-    from estiva.registry.server.context import Context
-    from estiva.registry.server.storage.uploads import Upload
+    from estiva.registry.server.metrics import Metrics
+    from estiva.registry.server.storage.storage import Storage
+    from estiva.registry.server.storage.uploads import Upload, Uploads
 
 FRESH = 300.0  # seconds that a tag is believed without asking again
 FETCHES = 16  # downloads at once
@@ -104,13 +106,22 @@ class Fetch:
 
 
 class Mirrors:
-    """The upstreams of one server, as an async with-block."""
+    """The upstreams of one server, as an async with-block. `pool` has the threads for what blocks."""
 
-    def __init__(self, upstreams: list[Upstream], context: Context, settings: Settings) -> None:
+    def __init__(
+        self,
+        upstreams: list[Upstream],
+        settings: Settings,
+        storage: Storage,
+        uploads: Uploads,
+        pool: Executor,
+        metrics: Metrics,
+    ) -> None:
         # the longest prefix first: docker.io/private may have another upstream than docker.io
         self.upstreams = sorted(upstreams, key=lambda upstream: -len(upstream.prefix))
-        self.context = context
         self.settings = settings
+        self.storage, self.uploads = storage, uploads
+        self.pool, self.metrics = pool, metrics
         self.transports: dict[str | None, Transport] = {}
         self.remotes: dict[tuple[str, str], Remote] = {}
         self.checked: dict[tuple[str, str], float] = {}
@@ -168,11 +179,11 @@ class Mirrors:
 
         Raises NotFound and the like when there is none to be had.
         """
-        key, storage = (name, reference), self.context.storage
+        key, storage = (name, reference), self.storage
         lock = self.locks.setdefault(key, asyncio.Lock())
         try:
             async with lock:
-                have = await self.context.call(storage.manifest, name, reference)
+                have = await call(self.pool, storage.manifest, name, reference)
                 by_digest = grammar.is_digest(reference)
                 fresh = time.monotonic() - self.checked.get(key, -1e9) < upstream.fresh
                 if have is None or not (by_digest or fresh):
@@ -180,7 +191,7 @@ class Mirrors:
                         await self._update(upstream, name, reference, have)
                     except NotFound:
                         if have is not None:
-                            await self.context.call(storage.delete_tag, name, reference)
+                            await call(self.pool, storage.delete_tag, name, reference)
                         raise
                     except EstivaError:
                         if have is None:
@@ -188,11 +199,11 @@ class Mirrors:
                     _bound(self.checked)
                     self.checked[key] = time.monotonic()
                 else:
-                    self.context.metrics.mirror["hit"] += 1
+                    self.metrics.mirror["hit"] += 1
         finally:
             if not lock.locked() and not getattr(lock, "_waiters", None):
                 self.locks.pop(key, None)
-        await self.context.call(storage.touch_manifest, name, reference, TOUCH)
+        await call(self.pool, storage.touch_manifest, name, reference, TOUCH)
 
     async def _update(self, upstream: Upstream, name: str, reference: str, have: Manifest | None) -> None:
         repository = upstream.repository(name)
@@ -202,7 +213,7 @@ class Mirrors:
             response = await self._ask(upstream, repository, "HEAD", what, headers=headers)
             response.release()
             if response.headers.get("Docker-Content-Digest") == have.digest:
-                self.context.metrics.mirror["hit"] += 1
+                self.metrics.mirror["hit"] += 1
                 return
         remote = await self._remote(upstream, repository)
         body, answer = await remote.document(
@@ -229,9 +240,9 @@ class Mirrors:
             document.annotations,
         )
         tags = [] if grammar.is_digest(reference) else [reference]
-        put = self.context.storage.put_manifest
-        await self.context.call(put, name, manifest, body, tags, document.references(), list)
-        self.context.metrics.mirror["miss"] += 1
+        put = self.storage.put_manifest
+        await call(self.pool, put, name, manifest, body, tags, document.references(), list)
+        self.metrics.mirror["miss"] += 1
 
     # ---- blobs
 
@@ -259,18 +270,17 @@ class Mirrors:
         return fetch
 
     async def _fetch(self, fetch: Fetch, upstream: Upstream, name: str, digest: str) -> None:
-        uploads, context = self.context.uploads, self.context
-        upload = None
+        uploads, upload = self.uploads, None
         try:
             async with self.slots:
-                upload = await context.call(uploads.start, name, digest.partition(":")[0])
+                upload = await call(self.pool, uploads.start, name, digest.partition(":")[0])
                 fetch.file = open(uploads.path(upload.id), "rb", buffering=0)
                 async with upload.lock:
                     await self._download(fetch, upstream, name, digest, upload)
-                    await context.call(uploads.finish, upload, digest)
+                    await call(self.pool, uploads.finish, upload, digest)
             fetch.verified = True
-            context.metrics.mirror["miss"] += 1
-            context.metrics.mirror_bytes += fetch.received
+            self.metrics.mirror["miss"] += 1
+            self.metrics.mirror_bytes += fetch.received
         except EstivaError as error:
             fetch.error = error
         except OSError as error:
@@ -320,7 +330,7 @@ class Mirrors:
         )
         skip = start if response.status == 200 else 0  # no ranges there: read over what is here already
         total = start
-        pump = Gather(_appender(fetch, upload, asyncio.get_running_loop()), self.context.pool)
+        pump = Gather(_appender(fetch, upload, asyncio.get_running_loop()), self.pool)
         try:
             length = response.content_length
             if not start:

@@ -1,12 +1,12 @@
 """The registry server: every endpoint of distribution-spec 1.1 over one directory, in one process.
 
-    serve -> listening -> Registry.answer        server_answer.py
-                 |- Upkeep                       server_upkeep.py: garbage collection and the like
-                 |- Auth                         server_auth.py, access.py, bearer.py, htpasswd.py
+    serve -> listening -> Registry.answer        dispatch.py
+                 |- Maintenance                  maintenance.py: garbage collection and the like
+                 |- Auth                         access.py, auth/: auth.py, bearer.py, htpasswd.py
                  |- Mirrors                      mirror.py: pull-through caching
-                 `- Storage, Uploads             storage.py, content.py, uploads.py
+                 `- Storage, Uploads             storage/: storage.py, content.py, uploads.py
 
-server_http.py has the shapes that the endpoints in server_blobs.py and server_manifests.py use.
+http.py has the shapes that the endpoints in blobs.py and manifests.py use; what they share is in context.py.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from estiva.registry.server.config import Config
 from estiva.registry.server.context import Context
 from estiva.registry.server.dispatch import Registry
 from estiva.registry.server.http import READ_BUFFER
-from estiva.registry.server.maintenance import Upkeep
+from estiva.registry.server.maintenance import Maintenance
 from estiva.registry.server.metrics import Metrics
 from estiva.registry.server.mirror import Mirrors
 from estiva.registry.server.storage.storage import Storage
@@ -134,8 +134,9 @@ async def listening(
         context = Context(storage, uploads, pool, Metrics(), auth, read_only=config.read_only)
         if config.upstreams:
             settings = upstream_settings or Settings.from_environment()
-            context.mirrors = await stack.enter_async_context(Mirrors(config.upstreams, context, settings))
-        await stack.enter_async_context(Upkeep(context, config))
+            mirrors = Mirrors(config.upstreams, settings, storage, uploads, pool, context.metrics)
+            context.mirrors = await stack.enter_async_context(mirrors)
+        await stack.enter_async_context(Maintenance(context, config))
         records = _records(config.access_log, stack) if config.access_log else None
         # What a refused client goes on sending is read and dropped for a while, so that it sees the refusal.
         server = connections.Server(

@@ -1,6 +1,7 @@
 """Limits and accounting of a container's processes: cgroups(7), v1 (also hybrid) and v2.
 
-`Cgroup` is one cgroup in every hierarchy in use. Limits come as an OCI linux.resources.
+`Cgroup` is one cgroup in every hierarchy in use; factory.py makes and finds them. Limits come as an OCI
+linux.resources.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ __all__ = ["Cgroup", "children", "parent", "preload", "resolve", "sweep", "versi
 
 
 def preload() -> None:
-    """Load what `Cgroup.create` will want on this machine: for a process whose forks are to start quickly.
+    """Load what `factory.create` will want on this machine: for a process whose forks are to start quickly.
 
     On a machine without cgroups that is nothing: `create` says what is missing.
     """
@@ -26,16 +27,16 @@ def preload() -> None:
     except Unsupported:
         return
     if version() == "v1":
-        from estiva.runtime.cgroup import devices, v1  # noqa: F401
+        from estiva.runtime.cgroup import devices, factory, v1  # noqa: F401
         from estiva.runtime.cgroup.v1 import group, limits  # noqa: F401
     else:
-        from estiva.runtime.cgroup import v2  # noqa: F401
+        from estiva.runtime.cgroup import factory, v2  # noqa: F401
         from estiva.runtime.cgroup.v2 import group as group2  # noqa: F401
         from estiva.runtime.cgroup.v2 import limits as limits2  # noqa: F401
 
 
 def warnings(resources: dict[str, Any]) -> list[str]:
-    """What of an OCI linux.resources `Cgroup.create` passes over on this machine, in words for the user."""
+    """What of an OCI linux.resources `factory.create` passes over on this machine, in words for the user."""
     from estiva.runtime.cgroup.unsupported import warnings as collect
 
     return collect(resources)

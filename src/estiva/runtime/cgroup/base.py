@@ -1,6 +1,6 @@
 """One container's cgroup, whatever the version: the contract, and what both versions do alike.
 
-The life of a cgroup: `create` with limits, `enter` by the container's first process (or clone into
+The life of a cgroup: factory.create with limits, `enter` by the container's first process (or clone into
 `enter_fd`), then `stats`, `update`, `freeze`, `thaw`, `kill` as wanted, and `remove` when no process is left.
 """
 
@@ -29,50 +29,12 @@ class Cgroup:
 
     path: str
     directories: tuple[str, ...]
-    unit = ""  # systemd.py: the scope that it is
+    unit = ""  # systemd/scope.py: the scope that it is
 
     def __init__(self, path: str, places: Layout) -> None:
         self.path = path
         self.places = places
         self.directories = tuple([mount + path for mount in places.mounts])
-
-    # --- making and finding -------------------------------------------------------------------------------
-
-    @staticmethod
-    def create(path: str, resources: dict[str, Any] | None = None) -> Cgroup:
-        """Make the cgroup in every hierarchy in use and set the limits of an OCI linux.resources.
-
-        A cgroup that exists already and is empty is used. Raises InvalidInput (a malformed path or field),
-        LimitRefused (names the limit and the value), Conflict (it holds processes, or v2's rules forbid it
-        there), Unsupported (no hierarchy, or no right to make it). Nothing is left behind on an error.
-        """
-        path = clean(path)
-        places = layout()
-        if places.version == "v1":
-            from estiva.runtime.cgroup.v1.group import CgroupV1
-
-            return CgroupV1.make(path, places, resources or {})
-        from estiva.runtime.cgroup.v2.group import CgroupV2
-
-        return CgroupV2.make(path, places, resources or {})
-
-    @staticmethod
-    def open(path: str, unit: str = "") -> Cgroup:
-        """An existing cgroup by the `path` of the one that `create` gave, and the `unit` that it is for
-        systemd. Does not look whether it exists."""
-        if unit:
-            from estiva.runtime.cgroup.systemd.scope import Scope
-
-            return Scope.again(path, unit)
-        path = clean(path)
-        places = layout()
-        if places.version == "v1":
-            from estiva.runtime.cgroup.v1.group import CgroupV1
-
-            return CgroupV1(path, places)
-        from estiva.runtime.cgroup.v2.group import CgroupV2
-
-        return CgroupV2(path, places)
 
     def exists(self) -> bool:
         """Whether it is there in any hierarchy."""
@@ -103,7 +65,6 @@ class Cgroup:
         NotFound when the process is gone, EngineError, Conflict.
         """
         raise NotImplementedError
-        raise NotImplementedError
 
     def freeze(self) -> None:
         """Stop every process of the cgroup and of those below, and return when they stand. Raises
@@ -115,7 +76,7 @@ class Cgroup:
         raise NotImplementedError
 
     def update(self, resources: dict[str, Any]) -> None:
-        """Change limits while it runs; only what is named changes. Raises like `create`."""
+        """Change limits while it runs; only what is named changes. Raises like `factory.create`."""
         raise NotImplementedError
 
     def oom_kills(self) -> int:
@@ -123,7 +84,7 @@ class Cgroup:
         raise NotImplementedError
 
     def stats(self) -> dict[str, Any]:
-        """What it uses: see `v1_stats`. Raises NotFound when it is gone."""
+        """What it uses: see v1/stats.py. Raises NotFound when it is gone."""
         raise NotImplementedError
 
     def _kill_at_once(self) -> bool:

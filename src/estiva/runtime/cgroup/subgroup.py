@@ -8,6 +8,7 @@ from estiva.errors import InvalidInput, NotFound
 from estiva.runtime.cgroup.base import Cgroup
 from estiva.runtime.cgroup.layout import clean
 from estiva.runtime.cgroup.v1.group import CgroupV1
+from estiva.runtime.cgroup.v2.group import CgroupV2
 
 
 def parse(words: list[str]) -> dict[str, str]:
@@ -41,7 +42,7 @@ def subgroup(group: Cgroup, words: list[str]) -> Cgroup:
             f"--cgroup {words[0]}: unknown controller {next(iter(places))}",
             hint="on cgroup v2 give one path, for all of them",
         )
-    found = Cgroup.open(_join(group.path, places[""]))
+    found = CgroupV2(_join(group.path, places[""]), group.places)
     if not found.exists():
         raise NotFound(f"--cgroup {words[0]}: cgroup {found.path}: no such file or directory")
     return found

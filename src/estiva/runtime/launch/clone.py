@@ -1,4 +1,7 @@
-"""TODO docstring."""
+"""clone3 with the namespaces of a container, and the parent's hold on the child: `Init`.
+
+The numbers are those of sync.py.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +32,10 @@ class Init:
         self.pid = pid
         self.pidfd = pidfd
         self.console = -1
+        self.hooks: Hooks | None = None  # those of create that are run on this side
         self._channel = channel
         self._status: int | None = None
         self._started = False
-        self._hooks: Hooks | None = None
 
     @classmethod
     def adopt(cls, pid: int, pidfd: int, console: int) -> Init:
@@ -41,6 +44,13 @@ class Init:
         init.console = console
         init._started = True
         return init
+
+    def mapped(self) -> None:
+        """Its id maps are written: it may go on. `ready` tells of one that is gone."""
+        try:
+            self._channel.send(sync.MAPPED)  # (1)
+        except BrokenPipeError:
+            pass
 
     def ready(self) -> None:
         """Wait until the root filesystem stands and the credentials are taken. Raises the child's error."""
@@ -56,7 +66,7 @@ class Init:
                 self._fail(kind, payload)
 
     def order(self, data: bytes, fds: tuple[int, ...]) -> None:
-        """Of one that waits (standby.py), after `ready`: say what it is to be, and it gets ready once more."""
+        """Of one that waits (standby.py), after `ready`: what it is to be; it gets ready once more."""
         try:
             self._channel.order(data, fds)
         except (BrokenPipeError, ConnectionResetError):
@@ -64,9 +74,9 @@ class Init:
 
     def _run_hooks(self) -> None:
         """What the runtime's side has to run while init waits. Raises EngineError; the caller then closes."""
-        assert self._hooks is not None
+        assert self.hooks is not None
         for kind in ("prestart", "createRuntime"):
-            self._hooks.run(kind, self.pid, "created")
+            self.hooks.run(kind, self.pid, "created")
         self._channel.send(sync.HOOKS)
 
     def leave(self) -> None:

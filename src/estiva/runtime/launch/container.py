@@ -16,7 +16,6 @@ from estiva.runtime import child, sync
 from estiva.runtime.launch.clone import Init, clone
 from estiva.runtime.launch.init import become
 from estiva.runtime.launch.plan import Plan, Process
-from estiva.runtime.launch.sources import _open_sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,11 +46,11 @@ def create(
 
     The caller must have one thread. `id` is for messages. `stdio` are fds of the caller for the child's 0-2
     (-1: /dev/null), without use with a terminal. `bpf` is the seccomp filter. `init` keeps a reaper as pid 1,
-    which without a command only waits, for what is executed in the container later.
-    `preserve_fds` fds from 3 on are passed on. With a `listener` (listener.listen) it may be left by `leave`,
-    and the command may be missing until then. `keyring` names a session keyring to join; without `pivot` the
-    root is changed by chroot(2), for a root on the initial ramfs. `mounted` has detached mounts (fds) for
-    bind mounts, by destination.
+    which without a command only waits, for what is executed in the container later. `preserve_fds` fds from 3
+    on are passed on. With a `listener` (start_socket.listen) it may be left by `leave`, and the command may
+    be missing until then. `keyring` names a session keyring to join; without `pivot` the root is changed by
+    chroot(2), for a root on the initial ramfs. `mounted` has detached mounts (fds) for bind mounts, by
+    destination.
     Raises InvalidInput, Unsupported, EngineError.
     """
     idle = init or listener >= 0
@@ -66,34 +65,10 @@ def create(
         from estiva.runtime.rootfs import nopivot  # noqa: F401  (now, so that the child doesn't have to)
     held: list[int] = []
     try:
-        joins: list[tuple[str, int, int]] = []
-        user = -1
-        if plan.joined:
-            from estiva.runtime.launch import join
-
-            joins, user = join.open_namespaces(plan, held)
-        for mount in plan.mounts:
-            if mounted is not None and mount.bind and mount.destination in mounted:
-                mount.fd = sync.at_least(os.dup(mounted[mount.destination]), 3 + preserve_fds)
-                held.append(mount.fd)
-        if plan.foreign or not plan.own_mounts or plan.sharing:
-            _open_sources(plan, held)
-        if plan.id_mapped:
-            from estiva.runtime.launch import sources
-
-            sources.open_mounts(plan, held)
-        early = plan.flags & ~(ns.CLONE_NEWCGROUP | ns.CLONE_NEWTIME)
-        if user >= 0:
-            child_init = join.clone_into_user(early, joins, user, plan)
-        elif joins and ns.in_user_namespace():  # as under podman: the machine's can't be gone back to
-            from estiva.runtime.launch import join
-
-            child_init = join.clone_into_user(early, joins, -1, plan)
-        else:
-            child_init = clone(early, joins, process, cgroup, lambda channel: become(plan, channel))
-        child_init._hooks = plan.hooks
+        started = _clone(plan, held, mounted or {})
+        started.hooks = plan.hooks
         if process.notifier is not None:
-            process.notifier.watch(child_init.pid, child_init.pidfd)
+            process.notifier.watch(started.pid, started.pidfd)
     except OSError as error:
         raise sync.StepFailed(
             f"start container {id}",
@@ -107,11 +82,37 @@ def create(
             os.close(fd)
     if plan.flags & ns.CLONE_NEWUSER:
         try:
-            _map_ids(child_init, plan, cgroup)
+            _map_ids(started, plan, cgroup)
         except BaseException:
-            child_init.close()
+            started.close()
             raise
-    return child_init
+    return started
+
+
+def _clone(plan: Plan, held: list[int], mounted: dict[str, int]) -> Init:
+    """Open what the child can't, and clone it; the fds go to `held`, for the caller to close."""
+    joins: list[tuple[str, int, int]] = []
+    user = -1
+    if plan.joined:
+        from estiva.runtime.launch import join
+
+        joins, user = join.open_namespaces(plan, held)
+    for mount in plan.mounts if mounted else ():
+        if mount.bind and mount.destination in mounted:
+            mount.fd = sync.at_least(os.dup(mounted[mount.destination]), 3 + plan.process.preserve_fds)
+            held.append(mount.fd)
+    if plan.other_user or not plan.own_mounts or plan.sharing or plan.id_mapped:
+        from estiva.runtime.launch import sources
+
+        sources.open_sources(plan, held)
+        sources.open_mapped(plan, held)
+    early = plan.flags & ~(ns.CLONE_NEWCGROUP | ns.CLONE_NEWTIME)
+    # After a join there is no way back to a namespace of the machine's for root of a user namespace only.
+    if user >= 0 or (joins and ns.in_user_namespace()):
+        from estiva.runtime.launch import join
+
+        return join.clone_into_user(early, joins, user, plan)
+    return clone(early, joins, plan.process, plan.cgroup, lambda channel: become(plan, channel))
 
 
 def _map_ids(init: Init, plan: Plan, cgroup: Cgroup | None) -> None:
@@ -130,7 +131,4 @@ def _map_ids(init: Init, plan: Plan, cgroup: Cgroup | None) -> None:
             ) from error
     if cgroup is not None:
         cgroup.add(init.pid)
-    try:
-        init._channel.send(sync.MAPPED)  # (1)
-    except BrokenPipeError:
-        pass
+    init.mapped()

@@ -78,15 +78,15 @@ def become(plan: Plan, channel: sync.Channel) -> None:
 
 def enter_namespaces(plan: Plan, channel: sync.Channel) -> None:
     """Into the cgroup, and then the namespaces that are not made by clone3."""
-    if plan.cgroup is not None and not plan.foreign:
+    if plan.cgroup is not None and not plan.other_user:
         channel.step = "enter the cgroup"
         plan.cgroup.enter()
-    if plan.foreign and plan.flags & ns.CLONE_NEWTIME and plan.time_offsets:
+    if plan.other_user and plan.flags & ns.CLONE_NEWTIME and plan.time_offsets:
         # Once we are root of the user namespace and not dumpable, the file is not ours to open.
         plan.late["offsets"] = os.open("/proc/self/timens_offsets", os.O_WRONLY | os.O_CLOEXEC)
     if plan.flags & ns.CLONE_NEWUSER:
         channel.expect(sync.MAPPED)  # (1)
-    if plan.foreign:
+    if plan.other_user:
         channel.step = "become root of the user namespace"
         become_root()
     channel.step = "make the namespaces"

@@ -75,7 +75,7 @@ def clone_beyond(
     join: Callable[[], None],
     body: Callable[[sync.Channel], None],
 ) -> Init:
-    """As container.clone, from inside the user namespace that `join` goes to.
+    """As clone.clone, from inside the user namespace that `join` goes to.
 
     Who has joined a user namespace can't return, so a process in between does, with CLONE_PARENT. It enters
     the cgroup too, which root of the user namespace may not. Raises the error of whichever side fails.
@@ -125,7 +125,7 @@ def clone_beyond(
     return Init(int(text), proc.pidfd_open(int(text)), mine)
 
 
-def borrow_tmpfs(pidfd: int, path: str) -> int:
+def share_tmpfs(pidfd: int, path: str) -> int:
     """A detached copy of the tmpfs that the process of `pidfd` has at `path`, as /dev/shm of who shares ipc.
 
     A process of its own goes into that mount namespace for it: before Linux 6.15 only a mount of one's own

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""A namespace by its path, known to be of the kind that was asked for: ioctl_ns(2)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 
 
 def open_namespace(kind: str, path: str) -> int:
-    """An fd of the namespace of that kind at `path`. Raises InvalidInput."""
+    """An fd of the namespace of that kind at `path`. Raises InvalidInput, OSError."""
     where = f"linux.namespaces: the {kind} namespace {path}"
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)

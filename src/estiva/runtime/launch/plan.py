@@ -10,6 +10,7 @@ import os
 from estiva.errors import InvalidInput, Unsupported
 from estiva.linux import mount as mnt
 from estiva.linux import namespace as ns
+from estiva.oci.config import DEFAULT_PATH
 from estiva.runtime.process import command
 from estiva.runtime.process.credentials import Capabilities
 from estiva.runtime.rootfs import mount_plan, protect
@@ -99,7 +100,7 @@ class Process:
     @property
     def path(self) -> str:
         """The PATH that the command is looked for on."""
-        return self.env.get(b"PATH", command.DEFAULT_PATH.encode()).decode("utf-8", "surrogateescape")
+        return self.env.get(b"PATH", DEFAULT_PATH.encode()).decode("utf-8", "surrogateescape")
 
 
 class Plan:
@@ -123,7 +124,7 @@ class Plan:
         own = {name for name, (flag, _) in ns.NAMESPACES.items() if self.flags & flag} | self.joined.keys()
         if "user" in own and "mount" not in own:
             raise Unsupported("a user namespace can't go with the host's mount namespace")
-        # fds of namespaces that the child joins by itself; joining.py
+        # fds of namespaces that the child joins by itself: join.py
         self.late: dict[str, int] = {}
         self.hostname: str = config.get("hostname") or ""
         self.domainname: str = config.get("domainname") or ""
@@ -160,7 +161,7 @@ class Plan:
         )
         self.root_fd = -1
         self.standby: Standby | None = None
-        self.listener = -1  # fd: runtime/launch/start_socket.py
+        self.listener = -1  # fd: start_socket.py
         self.hooks: Hooks | None = None
         self.pivot = True
         # An overlay of its own has nobody in it yet. A directory may be another container's root too.
@@ -193,7 +194,7 @@ class Plan:
         return [fd for fd in fds if fd >= 0]
 
     @property
-    def foreign(self) -> bool:
+    def other_user(self) -> bool:
         """Whether the child is in another user namespace than we, and so may not what we may."""
         return bool(self.flags & ns.CLONE_NEWUSER) or "user" in self.joined
 

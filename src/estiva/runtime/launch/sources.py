@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Mounts that the runtime opens for the child, which can't: their fds go along to it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from estiva.linux import mount as mnt
 from estiva.linux import process as proc
 from estiva.linux.libc import AT_RECURSIVE
 from estiva.runtime import sync
-from estiva.runtime.launch.plan import Plan
 from estiva.runtime.rootfs.idmap import map_ids, user_namespace
 
 TYPE_CHECKING = False
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from estiva.runtime.rootfs.mount_plan import Mount
 
 
-def _open_sources(plan: Plan, held: list[int]) -> None:
+def open_sources(plan: Plan, held: list[int]) -> None:
     """The root filesystem and bind sources, where the child can't open them by their names.
 
     Root of a user namespace may not reach them, and in a joined mount namespace there may be other things.
@@ -28,7 +27,7 @@ def _open_sources(plan: Plan, held: list[int]) -> None:
     his rights, as root of the user namespace.
     """
     least = 3 + plan.process.preserve_fds
-    everything = not plan.own_mounts or (plan.foreign and proc.may(proc.CAP_SYS_ADMIN))
+    everything = not plan.own_mounts or (plan.other_user and proc.may(proc.CAP_SYS_ADMIN))
     if everything:
         plan.root_fd = sync.at_least(plan.rootfs.mount(), least)
         held.append(plan.root_fd)
@@ -40,12 +39,13 @@ def _open_sources(plan: Plan, held: list[int]) -> None:
 
 
 def _has_peers(mount: Mount) -> bool:
+    """Whether its source is in a peer group."""
     from estiva.runtime.rootfs import peer_groups
 
     return peer_groups.shared(mount.source)
 
 
-def open_mounts(plan: Plan, held: list[int]) -> None:
+def open_mapped(plan: Plan, held: list[int]) -> None:
     """Open the bind mounts that are to be id-mapped, map them, and put their fds in `mount.fd` and `held`.
 
     One without a mapping of its own takes that of the container's user namespace. Raises InvalidInput when
@@ -73,12 +73,7 @@ def open_mounts(plan: Plan, held: list[int]) -> None:
             if mount.fd < 0:
                 mount.fd = sync.at_least(mount.open(), 3 + plan.process.preserve_fds)
                 held.append(mount.fd)
-            apply(mount, made[maps])
+            map_ids(mount.fd, made[maps], mount.source, AT_RECURSIVE if mount.idmap == "ridmap" else 0)
     finally:
         for fd in made.values():
             os.close(fd)
-
-
-def apply(mount: Mount, namespace: int) -> None:
-    """Map the detached mount `mount.fd`."""
-    map_ids(mount.fd, namespace, mount.source, AT_RECURSIVE if mount.idmap == "ridmap" else 0)

@@ -66,14 +66,12 @@ class Standby:
         )
 
     def clone(self, cgroup: Cgroup, order: Callable[[sync.Channel], Plan]) -> Init:
-        """The waiting init: `ready` once it waits. The caller, who has one thread, sends what `order` reads in
-        the child, and calls `ready` again, or `close`. Raises OSError, EngineError."""
+        """The waiting init: `ready` once it waits. The caller, who has one thread, sends what `order` reads
+        in the child, and calls `ready` again, or `close`. Raises OSError, EngineError."""
         blank = Process({}, stdio=(-1, -1, -1), bpf=None, idle=True)
         return clone(_EARLY, [], blank, cgroup, lambda channel: self._wait(channel, cgroup, order))
 
-    def _wait(
-        self, channel: sync.Channel, cgroup: Cgroup, order: Callable[[sync.Channel], Plan]
-    ) -> None:
+    def _wait(self, channel: sync.Channel, cgroup: Cgroup, order: Callable[[sync.Channel], Plan]) -> None:
         channel.step = "prepare the process"
         process.close_all_but([channel.fd])
         os.umask(0)
@@ -135,8 +133,8 @@ class Standby:
 
 
 def _younger(tree: int) -> int:
-    """A copy of a detached tree: the kernel lists mounts by age, and the root is to be the first. Before Linux
-    6.15 the tree itself, which is all there is."""
+    """A copy of a detached tree: the kernel lists mounts by age, and the root is to be the first. Before
+    Linux 6.15 the tree itself, which is all there is."""
     try:
         copy = mnt.clone_tree("", recursive=True, dirfd=tree)
     except OSError:

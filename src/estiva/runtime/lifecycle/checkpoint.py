@@ -26,8 +26,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.runtime.lifecycle.containers import Container
     from estiva.runtime.lifecycle.criu_rpc import Criu
-    from estiva.runtime.lifecycle.operations import Container
 
     Fields = list[tuple[int, int | str | bytes]]
 

@@ -1,34 +1,23 @@
-"""Containers that outlive the command that made them: runtime-spec runtime.md, "Lifecycle" and "Operations".
-
-One directory per container, ROOT/ID, 0700:
-
-    state.json     what the container is: pid with its start time, bundle, cgroup; written aside and renamed
-    config.json    the bundle's, as it was at create: later changes to it mean nothing
-    start.sock     there while init waits for `start` (listener.py)
-    notify/        the socket that the container's systemd-style readiness goes to (NOTIFY_SOCKET)
-
-No process of ours stays. A container's status is never stored, it is looked up: `creating` until state.json
-is there, `created` while start.sock is, `stopped` when init is gone, `paused` when its cgroup is frozen, else
-`running`.
-"""
+"""create, start, delete: runtime-spec runtime.md, "Lifecycle" and "Operations". No process of ours stays."""
 
 from __future__ import annotations
 
 import _signal
-import fcntl
 import os
 import time
 
 from estiva import files
-from estiva.errors import Conflict, EngineError, EstivaError, InvalidInput, NotFound, Unsupported
+from estiva.errors import Conflict, EngineError, EstivaError, InvalidInput, Unsupported
 from estiva.linux import process as proc
 from estiva.runtime import cgroup as cgroups
 from estiva.runtime import state, sync
 from estiva.runtime.bundle import bundle as bundles
 from estiva.runtime.bundle.bundle import Bundle
-from estiva.runtime.cgroup import Cgroup
+from estiva.runtime.cgroup import factory
 from estiva.runtime.launch import container, start_socket
 from estiva.runtime.launch.hooks import Hooks
+from estiva.runtime.lifecycle import containers
+from estiva.runtime.lifecycle.containers import Container
 from estiva.runtime.security import capabilities, seccomp
 
 TYPE_CHECKING = False
@@ -36,115 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from estiva.runtime.cgroup import Cgroup
     from estiva.runtime.launch.clone import Init
 
-_NAME_LIMIT = 255
 _MOST_CPUS = 1 << 13
 _DEATH = 10.0  # seconds that a killed process may take to go
-
-
-def check_id(id: str) -> str:
-    """A container's id becomes the name of a directory (K9). Raises InvalidInput."""
-    if (
-        not id
-        or id in (".", "..")
-        or len(id) > _NAME_LIMIT
-        or not all((c.isascii() and c.isalnum()) or c in "_+-." for c in id)
-    ):
-        raise InvalidInput(f"{id!r} is not a container id", hint="letters, digits, _ + - . are allowed")
-    return id
-
-
-class Container:
-    """A container by its state: `record` is state.json. `status` looks anew each time."""
-
-    def __init__(self, directory: str, record: dict[str, Any]) -> None:
-        self.directory = directory
-        self.record = record
-        self.id: str = record["id"]
-        self.pid: int = record["pid"]
-        self.making: Cgroup | None = None  # its cgroup, while it is made
-
-    @property
-    def alive(self) -> bool:
-        return state.alive(self.pid, self.record["start_time"])
-
-    @property
-    def cgroup(self) -> Cgroup | None:
-        path = self.record["cgroup"]
-        return Cgroup.open(path, self.record.get("scope", "")) if path else None
-
-    def status(self) -> str:
-        """created, running, paused or stopped."""
-        if not self.alive:
-            return "stopped"
-        if start_socket.waiting(self.directory):
-            return "created"
-        group = self.cgroup
-        return "paused" if group is not None and group.frozen() else "running"
-
-    def config(self) -> dict[str, Any]:
-        """The config that it was created with."""
-        return Bundle(
-            self.directory, files.read_bounded(f"{self.directory}/{bundles.CONFIG}", 16 << 20)
-        ).config
-
-    def oci_state(self) -> dict[str, Any]:
-        """The state object of the runtime-spec; pid is 0 once stopped."""
-        status = self.status()
-        return {
-            "ociVersion": self.record["ociVersion"],
-            "id": self.id,
-            "status": status,
-            "pid": 0 if status == "stopped" else self.pid,
-            "bundle": self.record["bundle"],
-            "annotations": self.record["annotations"],
-        }
-
-    def hooks(self) -> Hooks:
-        keys = ("ociVersion", "id", "bundle", "annotations")
-        return Hooks(self.config().get("hooks"), {key: self.record[key] for key in keys})
-
-    def signal(self, number: int) -> None:
-        """To init. Raises Conflict when it is gone."""
-        try:
-            pidfd = proc.pidfd_open(self.pid)
-        except ProcessLookupError:
-            raise not_running(self.id) from None
-        try:
-            if not self.alive:
-                raise not_running(self.id)
-            proc.pidfd_send_signal(pidfd, number)
-        except ProcessLookupError:
-            raise not_running(self.id) from None
-        finally:
-            os.close(pidfd)
-
-    def lock(self) -> int:
-        """An fd that holds the container for one verb at a time. Raises NotFound when it is gone."""
-        try:
-            fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise _missing(self.id) from None
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        return fd
-
-
-def not_running(id: str) -> Conflict:
-    return Conflict(f"container not running: {id}")
-
-
-def _missing(id: str) -> NotFound:
-    return NotFound(f'container "{id}" does not exist')
-
-
-def load(root: str, id: str) -> Container:
-    """Raises NotFound, StateError."""
-    directory = f"{root}/{check_id(id)}"
-    record = state.read(directory)
-    if record is None:
-        raise _missing(id)
-    return Container(directory, record)
 
 
 class Options:
@@ -165,7 +50,7 @@ class Options:
 
 def begin(root: str, id: str, bundle: Bundle) -> Container:
     """A new container's directory, with its config.json. Raises Conflict when the id is taken."""
-    directory = f"{root}/{check_id(id)}"
+    directory = f"{root}/{containers.check_id(id)}"
     os.makedirs(root, mode=0o700, exist_ok=True)
     try:
         os.mkdir(directory, 0o700)
@@ -291,7 +176,7 @@ def _make_cgroup(bundle: Bundle, id: str, systemd: bool, rootless: bool) -> Cgro
 
         return Scope.begin(path, id, bundle.resources())
     try:
-        return Cgroup.create(cgroups.resolve(path, id), bundle.resources())
+        return factory.create(cgroups.resolve(path, id), bundle.resources())
     except Unsupported:
         asked = linux.get("resources") or {}
         if not rootless or any(value for key, value in asked.items() if key != "devices"):
@@ -348,7 +233,7 @@ def start(made: Container) -> None:
         channel.send(sync.GO)
         kind, payload, _ = channel.receive()
     except (BrokenPipeError, ConnectionResetError):
-        raise not_running(made.id) from None
+        raise containers.not_running(made.id) from None
     finally:
         channel.close()
     if kind == sync.ERROR:

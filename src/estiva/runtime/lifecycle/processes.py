@@ -1,18 +1,15 @@
-"""What `kill`, `list` and `delete --force` do with containers beside the lifecycle's operations."""
+"""Signals to the processes of a container, whether or not init is left: the `kill` operation."""
 
 from __future__ import annotations
 
 import _signal
 import os
 
-from estiva import files
-from estiva.errors import EstivaError
-from estiva.runtime import state
-from estiva.runtime.lifecycle import operations
+from estiva.runtime.lifecycle import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from estiva.runtime.lifecycle.operations import Container
+    from estiva.runtime.lifecycle.containers import Container
 
 
 def own_pids(made: Container) -> bool:
@@ -31,7 +28,7 @@ def kill(made: Container) -> None:
             group.thaw()  # a frozen process of cgroup v1 does not die
         return
     if not made.alive and not group.processes():
-        raise operations.not_running(made.id)
+        raise containers.not_running(made.id)
     group.kill()
 
 
@@ -48,27 +45,3 @@ def signal_all(made: Container, number: int) -> None:
                 os.kill(pid, number)
             except ProcessLookupError:
                 pass
-
-
-def everything(root: str) -> list[Container]:
-    """All containers, by id; what is being created, or is damaged, is left out."""
-    try:
-        names = sorted(os.listdir(root))
-    except FileNotFoundError:
-        return []
-    found = []
-    for name in names:
-        try:
-            found.append(operations.load(root, name))
-        except EstivaError:
-            continue
-    return found
-
-
-def sweep_half_made(root: str, id: str) -> bool:
-    """Remove a directory without state.json, whose maker was killed. False if there is none."""
-    directory = f"{root}/{operations.check_id(id)}"
-    if not os.path.isdir(directory) or state.read(directory) is not None:
-        return False
-    files.remove_tree(directory)
-    return True

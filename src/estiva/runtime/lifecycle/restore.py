@@ -1,4 +1,4 @@
-"""Restore: a container is made of the images of a checkpoint (criu.py).
+"""Restore: a container is made of the images of a checkpoint (checkpoint.py).
 
 criu builds it in a mount namespace where the bundle's root filesystem is mounted once more, since it must be
 a mount point, and where what is missing to mount on is made. That namespace ends with criu: nothing is ever
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.runtime.bundle.bundle import Bundle
-    from estiva.runtime.lifecycle.operations import Container
+    from estiva.runtime.lifecycle.containers import Container
 
 _LIMIT = 64 << 10  # bytes of a JSON file among the images
 _LABELS = 256

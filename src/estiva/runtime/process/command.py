@@ -15,8 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 HANDLERS = "/proc/sys/fs/binfmt_misc/status"  # there when binfmt_misc is in use
 
 _HEADER = 1024
@@ -124,7 +122,7 @@ def inspect(path: str, args: Sequence[str], contested: bool, handlers: bool) -> 
                 _check_loader(path, loader, header)
         line = _shebang(header)
         if not line:
-            if contested and not (handlers and _is_foreign(header)):
+            if contested and not (handlers and _of_another_machine(header)):
                 return fd, argv
             return -1, list(args)  # by its name the kernel itself puts the interpreters before them
         os.close(fd)
@@ -154,7 +152,7 @@ def _open(name: str, contested: bool) -> tuple[int, bool]:
     return fs.openat2(AT_FDCWD, name, os.O_PATH, 0, resolve), True
 
 
-def _is_foreign(header: bytes) -> bool:
+def _of_another_machine(header: bytes) -> bool:
     """Whether this kernel doesn't run such a file by itself."""
     machine = _MACHINES.get(int.from_bytes(header[18:20], "little"), "") if header[:4] == b"\x7fELF" else ""
     here = os.uname().machine

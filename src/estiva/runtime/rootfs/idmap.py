@@ -19,7 +19,7 @@ from estiva.runtime import helper, sync
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from estiva.runtime.rootfs.rootfs import Rootfs
+    from collections.abc import Sequence
 
 
 def map_ids(fd: int, namespace: int, source: str, flags: int = 0) -> None:
@@ -35,39 +35,50 @@ def map_ids(fd: int, namespace: int, source: str, flags: int = 0) -> None:
         raise
 
 
-def overlay(rootfs: Rootfs) -> int:
-    """The root filesystem as a detached overlay, of layers that all show in the ids of `rootfs.namespace`.
+def overlay(
+    lowerdirs: Sequence[str],
+    upper: str | None,
+    work: str | None,
+    options: Sequence[tuple[str, str]],
+    *,
+    namespace: int,
+    owner: tuple[int, int],
+) -> int:
+    """A detached overlay, as of Rootfs, of layers that all show in the ids of the user namespace `namespace`.
 
     The read-write layer is mapped too: what the container makes as its root is root's on the disk, as in a
     container without a user namespace. So `diff`, `commit` and `export` read it as ever, and whatever other
     mapping a later start has, its owners are right. Overlayfs itself works with the ids of who mounts it,
-    which the mapping must know: a process of its own takes those of the container's root for that. It has a
-    mount namespace of its own too, since overlayfs takes layers by name, and before Linux 6.15 no detached
-    ones. Raises Unsupported, StepFailed.
+    which the mapping must know: a process of its own takes those of the container's root (`owner`, in the
+    host's ids) for that. It has a mount namespace of its own too, since overlayfs takes layers by name, and
+    before Linux 6.15 no detached ones. Raises Unsupported, StepFailed.
     """
-    return helper.fetch(
-        ns.CLONE_NEWNS, lambda channel: _hand_over(rootfs, channel), "mounting the layers ended in silence"
-    )
+
+    def hand_over(channel: sync.Channel) -> None:
+        channel.step = "mount the root filesystem"
+        mnt.mount(None, "/", None, mnt.MS_REC | mnt.MS_PRIVATE)
+        names = [_mapped(directory, namespace) for directory in lowerdirs]
+        writable: tuple[str, str] | tuple[None, None] = (None, None)
+        source = "overlay"
+        if upper is not None and work is not None:
+            writable, source = _mapped_pair(upper, work, namespace), upper
+        fsid.take(*owner)
+        root = mnt.overlay(names, *writable, options=options, source=source)
+        # who could bring a device node into a layer may not open it: root of a user namespace can make none
+        mnt.mount_setattr(root, "", mnt.MOUNT_ATTR_NODEV)
+        channel.send_fd(sync.READY, root)
+
+    return helper.fetch(ns.CLONE_NEWNS, hand_over, "mounting the layers ended in silence")
 
 
-def _hand_over(rootfs: Rootfs, channel: sync.Channel) -> None:
-    channel.step = "mount the root filesystem"
-    mnt.mount(None, "/", None, mnt.MS_REC | mnt.MS_PRIVATE)
-    names = [_mapped(directory, rootfs.namespace) for directory in rootfs.lowerdirs]
-    upper = work = source = None
-    if rootfs.upper is not None and rootfs.work is not None:
-        source = rootfs.upper
-        base, above = os.path.split(rootfs.upper)
-        beside, name = os.path.split(rootfs.work)
-        if base != beside:
-            raise InvalidInput(f"{rootfs.upper} and {rootfs.work} are not in one folder")
-        both = _mapped(base, rootfs.namespace)
-        upper, work = f"{both}/{above}", f"{both}/{name}"
-    fsid.take(*rootfs.owner)
-    root = mnt.overlay(names, upper, work, options=rootfs.options, source=source or "overlay")
-    # who could bring a device node into a layer may not open it: root of a user namespace can make none
-    mnt.mount_setattr(root, "", mnt.MOUNT_ATTR_NODEV)
-    channel.send_fd(sync.READY, root)
+def _mapped_pair(upper: str, work: str, namespace: int) -> tuple[str, str]:
+    """Names of upperdir and workdir in one id-mapped copy of their folder: overlayfs wants one mount."""
+    base, above = os.path.split(upper)
+    beside, name = os.path.split(work)
+    if base != beside:
+        raise InvalidInput(f"{upper} and {work} are not in one folder")
+    both = _mapped(base, namespace)
+    return f"{both}/{above}", f"{both}/{name}"
 
 
 def _mapped(directory: str, namespace: int) -> str:

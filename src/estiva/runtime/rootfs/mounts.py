@@ -54,7 +54,7 @@ def apply(mount: Mount, root: int) -> None:
         if mount.copy_up:
             from estiva.runtime.rootfs import tmpcopyup
 
-            tmpcopyup.fill(target, root, mount)
+            tmpcopyup.fill(target, root, mount.destination, mount.data)
     finally:
         os.close(target)
     if mount.propagation:

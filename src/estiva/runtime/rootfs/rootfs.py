@@ -49,7 +49,8 @@ class Rootfs:
         if self.namespace >= 0:
             from estiva.runtime.rootfs import idmap
 
-            return idmap.overlay(self)
+            layers = (self.lowerdirs, self.upper, self.work, self.options)
+            return idmap.overlay(*layers, namespace=self.namespace, owner=self.owner)
         return mnt.overlay(self.lowerdirs, self.upper, self.work, options=self.options)
 
 

@@ -10,25 +10,21 @@ import stat
 
 from estiva.linux import fs
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from estiva.runtime.rootfs.mount_plan import Mount
-
 _CHUNK = 1 << 20
 
 
-def fill(under: int, root: int, mount: Mount) -> None:
-    """Copy the directory fd `under` (O_PATH, taken before the mount) to the tmpfs now at the destination.
+def fill(under: int, root: int, destination: str, options: list[str]) -> None:
+    """Copy the directory fd `under` (O_PATH, taken before the mount) to the tmpfs now at `destination`.
 
     Owners, modes, times and extended attributes are kept; the tmpfs itself takes those of the directory
-    unless its options set them. Raises OSError.
+    unless `options` of it set them. Raises OSError.
     """
     source = os.open(f"/proc/self/fd/{under}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        into = fs.open_in_root(root, mount.destination, os.O_RDONLY | os.O_DIRECTORY)
+        into = fs.open_in_root(root, destination, os.O_RDONLY | os.O_DIRECTORY)
         try:
             _directory(source, into)
-            given = {option.partition("=")[0] for option in mount.data}
+            given = {option.partition("=")[0] for option in options}
             status = os.fstat(source)
             if "uid" not in given and "gid" not in given:
                 os.fchown(into, status.st_uid, status.st_gid)

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""process.capabilities: their names and numbers (capabilities(7)), docker's defaults and its options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""linux.resources.devices and the nodes of /dev that every container has: docker's defaults."""
 
 from __future__ import annotations
 

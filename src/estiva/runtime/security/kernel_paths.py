@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""linux.maskedPaths and linux.readonlyPaths: docker's defaults, and what of /proc may be mounted over."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a container is allowed: capabilities, devices, hidden parts of /proc and /sys, the system-call filter.
+"""The system-call filter of a container: the BPF program that `container.create` installs, from its cache.
 
-All of it is data for a bundle (OCI process.capabilities, linux.maskedPaths, linux.readonlyPaths,
-linux.resources.devices) and the BPF program that `container.create` installs. The defaults are docker's.
+Compiling takes libseccomp some 30 ms, so a program is kept in CACHE/seccomp/ under a name that says what it
+was made from. A hit costs one open and one read.
 """
 
 from __future__ import annotations
@@ -16,13 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-
-# --- the system-call filter -------------------------------------------------------------------------------
-#
-# Compiling takes libseccomp some 30 ms, so a program is kept in CACHE/seccomp/ under a name that says what
-# it was made from. A hit costs one open and one read.
-
-# Of runtime/security/seccomp_profile.py and of the code that compiles it: raise it when one of them changes.
+# Of seccomp_profile.py and of the code that compiles it: raise it when one of them changes.
 PROFILE_VERSION = 2
 
 _MAX_BYTES = 4096 * 8

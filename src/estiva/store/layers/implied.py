@@ -15,7 +15,7 @@ from estiva import fastjson, files
 from estiva.linux import fs
 from estiva.paths import Paths
 from estiva.store.database import Database
-from estiva.store.layers.naming import layer_name
+from estiva.store.layers.layer import layer_name
 from estiva.store.layers.tree import IMPLIED_MODE
 from estiva.store.tar.records import kept_xattr
 

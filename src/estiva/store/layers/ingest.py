@@ -20,12 +20,27 @@ from typing import TYPE_CHECKING
 
 from estiva.errors import IntegrityError, Unavailable
 from estiva.store.layers import codec
-from estiva.store.layers.naming import layer_name
+from estiva.store.layers.layer import layer_name
 from estiva.store.layers.sink import TarSink
 
 if TYPE_CHECKING:
-    from estiva.store.content import Ingest
-    from estiva.store.layers.layers import Layer, Layers
+    from typing import Protocol
+
+    from estiva.paths import Paths
+    from estiva.store.content import Content, Ingest
+    from estiva.store.layers.layer import Layer
+
+    class Layers(Protocol):
+        """Where a layer comes in: the part of store/layers/layers.py, which imports this, that is used."""
+
+        paths: Paths
+        content: Content
+
+        def has(self, diff_id: str) -> bool: ...
+        def get(self, diff_id: str) -> Layer: ...
+        def commit(self, sink: TarSink, *, expected: str | None, keep_tar: bool) -> Layer: ...
+        def adopt_blob(self, diff_id: str, digest: str, size: int, media_type: str) -> None: ...
+
 
 PIECE = 1 << 18  # small feeds are gathered to so much before threads are woken
 DEPTH = 8

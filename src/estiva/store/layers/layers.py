@@ -1,8 +1,9 @@
 """Layers by diffID: how they come in, where they can be read, how they go out.
 
-    ingest   from a registry or an archive: compressed bytes, verified and unpacked as they come
-    (layer_ingest.py) apply    from an uncompressed tar: a container's changes, an import
-    mount    the lowerdirs of a chain (mounts.py)
+    ingest             from a registry or an archive: compressed bytes, verified and unpacked as they come
+                       (ingest.py)
+    apply_tar          from an uncompressed tar: an import; sink and commit: a container's changes
+    mount              the lowerdirs of a chain (mounts.py)
     tar, compressed    the layer's stream for export and push
     delete, sweep      the end
 
@@ -17,9 +18,8 @@ import os
 import time
 
 from estiva import errors, fastjson, files
-from estiva.oci.image import MEDIA_TYPES
+from estiva.store.layers.layer import Layer, layer_name
 from estiva.store.layers.mounts import Lowerdirs, Mounts
-from estiva.store.layers.naming import layer_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,18 +31,6 @@ if TYPE_CHECKING:
     from estiva.store.database import Database
     from estiva.store.layers.ingest import LayerIngest
     from estiva.store.layers.sink import TarSink
-
-
-class Layer:
-    """A layer in the store. size: bytes of its uncompressed tar."""
-
-    __slots__ = ("diff_id", "size", "driver")
-
-    def __init__(self, diff_id: str, size: int, driver: str) -> None:
-        self.diff_id, self.size, self.driver = diff_id, size, driver
-
-    def __repr__(self) -> str:
-        return f"Layer({self.diff_id}, size={self.size}, driver={self.driver!r})"
 
 
 class Layers:
@@ -229,7 +217,9 @@ class Layers:
         )
         result = [(digest, size, media) for digest, size, media in rows]
         if not any(digest == diff_id for digest, _, _ in result) and self.content.has(diff_id):
-            result.append((diff_id, self.content.size(diff_id), MEDIA_TYPES["tar"]))
+            from estiva.oci.image import OCI_LAYER
+
+            result.append((diff_id, self.content.size(diff_id), OCI_LAYER))
         return result
 
     def chunks(self, diff_id: str) -> Iterator[bytes]:
@@ -269,14 +259,30 @@ class Layers:
         """(digest, size, media type) of the layer as "gzip", "zstd" or "tar"; what was pulled is given as
         it came, unless a `level` is asked for.
 
-        Made once and kept in the store. Raises NotFound.
+        Made once and kept in the store. Raises NotFound, InvalidInput for another method.
         """
-        from estiva.store.layers.recompress import compress
-
         for digest, size, media_type in self.blobs(diff_id) if level is None else ():
             if _method(media_type) == method:
                 return digest, size, media_type
-        return compress(self, diff_id, method, level)
+        return self._compress(diff_id, method, level)
+
+    def _compress(self, diff_id: str, method: str, level: int | None) -> tuple[str, int, str]:
+        from estiva.oci.image import MEDIA_TYPES
+        from estiva.store.layers.compress import compress
+        from estiva.store.layers.sink import BlobSink
+
+        media_type = MEDIA_TYPES.get(method)
+        if media_type is None:
+            raise errors.InvalidInput(
+                f"layers can't be compressed with {method}", hint="use gzip, zstd or tar"
+            )
+        with BlobSink(self.paths.ingest) as sink:
+            for piece in compress(self.chunks(diff_id), method, level):
+                sink.write(piece)
+            digest = sink.digest()
+            self.content.adopt(sink.path, digest, sink.size)
+        self.adopt_blob(diff_id, digest, sink.size, media_type)
+        return digest, sink.size, media_type
 
     # ---- the end
 

@@ -23,7 +23,7 @@ import os
 
 from estiva import errors
 from estiva.files import Lock
-from estiva.store.layers.naming import layer_name
+from estiva.store.layers.layer import layer_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""Garbage collection, checks, what is left over, usage."""
+"""Removing images, garbage collection, checks, what is left over, usage."""

@@ -1,4 +1,4 @@
-"""What the store holds and nobody needs: found, counted, removed, and the store checked against itself.
+"""Garbage collection: layers and blobs that no image needs, found and removed.
 
 An image, by name or only by id, keeps its layers and manifests; so does an image that only a container or the
 build cache still needs. All else may go, except what is younger than GRACE: another process may have stored
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from estiva import fastjson, files
 from estiva.errors import EstivaError
+from estiva.store.upkeep.usage import disk
 
 if TYPE_CHECKING:
     from estiva.store import Store
@@ -58,7 +59,7 @@ def _mark_document(store: Store, digest: str, marks: Marks, depth: int) -> None:
     try:
         document = image.parse_document(store.content.read(digest))
     except EstivaError:
-        return  # not here, or damaged: `check` tells
+        return  # not here, or damaged: fsck tells
     if image.is_index(document):
         for item in document["manifests"]:
             _mark_document(store, item["digest"], marks, depth + 1)
@@ -109,8 +110,6 @@ def _reclaim(store: Store, only: set[str] | None, grace: float, result: dict[str
             transaction.execute("DELETE FROM layers WHERE diff_id = ?", (diff_id,))
             transaction.execute("DELETE FROM layer_blobs WHERE diff_id = ?", (diff_id,))
         transaction.execute("DELETE FROM layer_blobs WHERE digest NOT IN (SELECT digest FROM blobs)")
-    from estiva.store.upkeep.usage import disk
-
     paths = store.paths
     for diff_id, _ in layers:
         name = diff_id.rpartition(":")[2]
@@ -122,31 +121,3 @@ def _reclaim(store: Store, only: set[str] | None, grace: float, result: dict[str
     for digest in blobs:
         store.content.delete(digest)
         result["blobs"].append(digest)
-
-
-def sweep(store: Store) -> list[str]:
-    """Remove what processes that died have left, and unmount what no container needs: see
-    store/upkeep/leftovers.py. What was removed, in words.
-    """
-    from estiva.store.upkeep import leftovers
-
-    done = leftovers.sweep(store)
-    try:
-        store.layers.sweep()
-    except OSError:
-        pass  # a mount in use: the next sweep
-    return done
-
-
-def usage(store: Store) -> dict[str, Any]:
-    """The disk's use for `system df`: see store/upkeep/usage.py."""
-    from estiva.store.upkeep import usage as measuring
-
-    return measuring.usage(store)
-
-
-def check(store: Store, *, deep: bool = False) -> list[str]:
-    """What is wrong with the store: see store/upkeep/fsck.py."""
-    from estiva.store.upkeep import fsck
-
-    return fsck.check(store, deep=deep)

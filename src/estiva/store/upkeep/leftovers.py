@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 
 from estiva import files
 from estiva.oci import digest as digests
+from estiva.store.layers.mounts import Mounts
+from estiva.store.upkeep import gc
 
 if TYPE_CHECKING:
     from estiva.paths import Paths
@@ -29,10 +31,16 @@ RESUME = 86400.0  # seconds that a broken download waits to be resumed
 
 
 def sweep(store: Store) -> list[str]:
-    """Remove what processes that died have left; what was done, in words. Cheap when there is nothing."""
+    """Remove what processes that died have left, and unmount the layers that no container needs; what was
+    removed, in words. Cheap when there is nothing.
+    """
     done: list[str] = []
     for part in (_aside, _blobs, _blob_rows, _layers, _fixups, _filters, _volumes):
         done.extend(part(store))
+    try:
+        store.layers.sweep()
+    except OSError:
+        pass  # a mount in use: the next sweep
     return done
 
 
@@ -89,7 +97,7 @@ def _remove(path: str) -> bool:
     try:
         files.remove_tree(path)
     except OSError:
-        return False  # a mount in it, or a disk error: `check` tells
+        return False  # a mount in it, or a disk error: fsck tells
     finally:
         os.close(fd)
     return True
@@ -117,10 +125,8 @@ def _blob_rows(store: Store) -> Iterator[str]:
     """Rows whose file is gone, killed between the two, of blobs that no image needs."""
     if not _without_file(store):
         return
-    from estiva.store.upkeep.gc import mark
-
     with store.db.write(freeing=True) as transaction:
-        needed = mark(store, transaction).blobs
+        needed = gc.mark(store, transaction).blobs
         gone = [digest for digest in _without_file(store) if digest not in needed]
         for digest in gone:
             transaction.execute("DELETE FROM blobs WHERE digest = ?", (digest,))
@@ -137,8 +143,6 @@ def _without_file(store: Store) -> list[str]:
 def _layers(store: Store) -> Iterator[str]:
     if not any(not row(store.db, "layers", "diff_id", f"sha256:{n}") for n, _ in entries(store.paths.layers)):
         return
-    from estiva.store.layers.mounts import Mounts
-
     mounts = Mounts(store.paths, store.db)
     with files.Lock(store.paths.lock("layers-commit")):
         for name, path in entries(store.paths.layers):

@@ -10,7 +10,7 @@ from estiva.errors import InvalidInput
 
 
 def test_durations() -> None:
-    assert values.parse("1h2m3.5s") == 3723_500_000_000
+    assert values.duration("1h2m3.5s") == 3723_500_000_000
     assert [values.show(n) for n in (0, 10**8, 30 * 10**9, 90 * 10**9, 3600 * 10**9)] == [
         "0s",
         "100ms",

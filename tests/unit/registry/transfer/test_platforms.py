@@ -9,6 +9,7 @@ import pytest
 from estiva.errors import InvalidInput, NotFound
 from estiva.registry import client
 from estiva.registry.transfer.plan import Packing, plan
+from estiva.store.upkeep import image_removal
 from registry_support import (
     OCI_INDEX,
     OCI_MANIFEST,
@@ -93,8 +94,8 @@ def test_after_one_platform_all_can_be_asked_for(registry, store):
 
 def test_prune_spares_them_and_rmi_takes_them(registry, store):
     pulled(registry, store)
-    assert store.images.prune() == []
-    lines = store.images.delete(f"{registry.address}/multi:all")
+    assert image_removal.prune(store) == []
+    lines = image_removal.delete(store, f"{registry.address}/multi:all")
     assert store.images.list() == []
     assert sum(line.startswith("Deleted: sha256") for line in lines) >= 3
     assert store.db.read("SELECT digest FROM repo_digests") == []
@@ -103,9 +104,9 @@ def test_prune_spares_them_and_rmi_takes_them(registry, store):
 def test_a_second_name_keeps_all(registry, store):
     image = pulled(registry, store)
     store.images.tag(image.id, "mine:1", sha256(INDEX))
-    store.images.delete(f"{registry.address}/multi:all")
+    image_removal.delete(store, f"{registry.address}/multi:all")
     assert len(store.images.list()) == 3
-    store.images.delete("mine:1")
+    image_removal.delete(store, "mine:1")
     assert store.images.list() == []
 
 

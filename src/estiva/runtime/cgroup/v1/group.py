@@ -34,7 +34,7 @@ class CgroupV1(Cgroup):
 
     @classmethod
     def make(cls, path: str, places: Layout, resources: dict[str, Any]) -> CgroupV1:
-        """See `Cgroup.create`."""
+        """See factory.create."""
         self = cls(path, places)
         made: list[str] = []
         try:
@@ -175,7 +175,7 @@ class CgroupV1(Cgroup):
     def update(self, resources: dict[str, Any]) -> None:
         from estiva.runtime.cgroup.v1.limits import apply
 
-        apply(self, resources)
+        apply(self.place, resources)
 
     def oom_kills(self) -> int:
         place = self.place("memory")
@@ -189,7 +189,9 @@ class CgroupV1(Cgroup):
     def stats(self) -> dict[str, Any]:
         from estiva.runtime.cgroup.v1.stats import collect
 
-        return collect(self)
+        if not self.exists():
+            raise NotFound(f"cgroup {self.path} is gone")
+        return collect(self.place, self.oom_kills())
 
 
 def _make(mount: str, path: str, places: Layout) -> bool:

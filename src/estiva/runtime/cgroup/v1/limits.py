@@ -28,34 +28,39 @@ from estiva.runtime.cgroup.devices import normalise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
-    from estiva.runtime.cgroup.v1.group import CgroupV1
+    Place = Callable[[str], str]
 
 
-def apply(group: CgroupV1, resources: dict[str, Any]) -> None:
-    """Set every limit that `resources` names. Raises InvalidInput, LimitRefused, Unsupported."""
+def apply(place: Place, resources: dict[str, Any]) -> None:
+    """Set every limit that `resources` names; `place` gives the directory in a controller's
+    hierarchy.
+
+    Raises InvalidInput, LimitRefused, Unsupported.
+    """
     if resources.get("unified"):
         raise Unsupported("linux.resources.unified needs cgroup v2, and this machine has v1")
     if memory := part(resources, "memory"):
-        _memory(group.place("memory"), memory)
+        _memory(place("memory"), memory)
     if cpu := part(resources, "cpu"):
-        _cpu(group.place("cpu"), cpu)
-        _cpuset(group.place("cpuset"), cpu)
+        _cpu(place("cpu"), cpu)
+        _cpuset(place("cpuset"), cpu)
     pids = whole(part(resources, "pids"), "limit", "pids")
     if pids is not None:
-        limit(group.place("pids") + "/pids.max", "max" if pids < 0 else str(pids), "pids limit", str(pids))
+        limit(place("pids") + "/pids.max", "max" if pids < 0 else str(pids), "pids limit", str(pids))
     if block := part(resources, "blockIO"):
-        _block(group.place("blkio"), block)
+        _block(place("blkio"), block)
     if rules := listed(resources, "devices", ""):
-        _devices(group.place("devices"), rules)
+        _devices(place("devices"), rules)
     for entry in listed(resources, "hugepageLimits", ""):
-        _hugepages(group.place("hugetlb"), entry)
+        _hugepages(place("hugetlb"), entry)
     if network := part(resources, "network"):
-        _network(group, network)
+        _network(place, network)
     for name, entry in part(resources, "rdma").items():
         words = rdma(name, entry)
-        limit(group.place("rdma") + "/rdma.max", words, "rdma limit", words)
+        limit(place("rdma") + "/rdma.max", words, "rdma limit", words)
 
 
 def _memory(place: str, memory: dict[str, Any]) -> None:
@@ -228,10 +233,10 @@ def _hugepages(place: str, entry: dict[str, Any]) -> None:
     limit(f"{place}/hugetlb.{name}.limit_in_bytes", str(value), f"{name} huge page limit", size(value))
 
 
-def _network(group: CgroupV1, network: dict[str, Any]) -> None:
+def _network(place: Place, network: dict[str, Any]) -> None:
     class_id = whole(network, "classID", "network")
     if class_id is not None:
-        limit(group.place("net_cls") + "/net_cls.classid", str(class_id), "network class id")
+        limit(place("net_cls") + "/net_cls.classid", str(class_id), "network class id")
     for entry in listed(network, "priorities", "network"):
         name, priority = (
             text(entry, "name", "network.priorities"),
@@ -239,4 +244,4 @@ def _network(group: CgroupV1, network: dict[str, Any]) -> None:
         )
         if not name or not name.isprintable() or " " in name or priority is None:
             raise InvalidInput("linux.resources.network.priorities needs name and priority")
-        limit(group.place("net_prio") + "/net_prio.ifpriomap", f"{name} {priority}", "network priority")
+        limit(place("net_prio") + "/net_prio.ifpriomap", f"{name} {priority}", "network priority")

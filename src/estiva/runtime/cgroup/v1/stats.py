@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-from estiva.errors import NotFound
 from estiva.runtime.cgroup.control import number_or_none, pairs, read_or
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
-    from estiva.runtime.cgroup.v1.group import CgroupV1
 
+def collect(place: Callable[[str], str], oom_kills: int) -> dict[str, Any]:
+    """The usage now; `place` gives the cgroup's directory in a controller's hierarchy.
 
-def collect(group: CgroupV1) -> dict[str, Any]:
-    """The usage now. Sizes in bytes, times in nanoseconds; None is "no limit" or "can't be told".
+    Sizes are in bytes, times in nanoseconds; None is "no limit" or "can't be told".
 
     memory: usage (all that is charged), working_set (usage without file pages that are idle: what counts
     against the limit before the kernel has to kill), cache (with it the files of a tmpfs, which can't be
     dropped: shared), anonymous, inactive_file, kernel, swap, limit, swap_limit (memory and swap together on
     v1), peak, oom_kills. cpu: usage_ns, user_ns, system_ns, periods,
     throttled_periods, throttled_ns. pids: current, limit. io: read_bytes, write_bytes, reads, writes.
-    Raises NotFound when the cgroup is gone.
     """
-    if not group.exists():
-        raise NotFound(f"cgroup {group.path} is gone")
     return {
-        "memory": _memory(group, group.place("memory")),
-        "cpu": _cpu(group.place("cpuacct"), group.place("cpu")),
+        "memory": _memory(place("memory"), oom_kills),
+        "cpu": _cpu(place("cpuacct"), place("cpu")),
         "pids": {
-            "current": number_or_none(read_or(group.place("pids") + "/pids.current")) or 0,
-            "limit": number_or_none(read_or(group.place("pids") + "/pids.max")),
+            "current": number_or_none(read_or(place("pids") + "/pids.current")) or 0,
+            "limit": number_or_none(read_or(place("pids") + "/pids.max")),
         },
-        "io": _io(group.place("blkio")),
+        "io": _io(place("blkio")),
     }
 
 
-def _memory(group: CgroupV1, place: str) -> dict[str, Any]:
+def _memory(place: str, oom_kills: int) -> dict[str, Any]:
     stat = pairs(read_or(place + "/memory.stat"))
     usage = number_or_none(read_or(place + "/memory.usage_in_bytes")) or 0
     idle = stat.get("total_inactive_file", 0)
@@ -51,7 +48,7 @@ def _memory(group: CgroupV1, place: str) -> dict[str, Any]:
         "limit": number_or_none(read_or(place + "/memory.limit_in_bytes")),
         "swap_limit": number_or_none(read_or(place + "/memory.memsw.limit_in_bytes")),
         "peak": number_or_none(read_or(place + "/memory.max_usage_in_bytes")),
-        "oom_kills": group.oom_kills(),
+        "oom_kills": oom_kills,
     }
 
 

@@ -30,7 +30,7 @@ class CgroupV2(Cgroup):
 
     @classmethod
     def make(cls, path: str, places: Layout, resources: dict[str, Any]) -> CgroupV2:
-        """See `Cgroup.create`. Without the right to write at the root the cgroup is made below the one that
+        """See factory.create. Without the right to write at the root the cgroup is made below the one that
         was delegated to the caller, and `path` says so."""
         root = places.mounts[0]
         try:
@@ -178,7 +178,7 @@ class CgroupV2(Cgroup):
     def update(self, resources: dict[str, Any]) -> None:
         from estiva.runtime.cgroup.v2.limits import apply
 
-        apply(self, resources)
+        apply(self.places.mounts[0], self.path, resources)
 
     def oom_kills(self) -> int:
         return pairs(read_or(self.directory + "/memory.events")).get("oom_kill", 0)
@@ -186,7 +186,9 @@ class CgroupV2(Cgroup):
     def stats(self) -> dict[str, Any]:
         from estiva.runtime.cgroup.v2.stats import collect
 
-        return collect(self)
+        if not self.exists():
+            raise NotFound(f"cgroup {self.path} is gone")
+        return collect(self.directory, self.oom_kills())
 
 
 def _make(root: str, path: str) -> bool:

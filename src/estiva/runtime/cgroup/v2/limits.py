@@ -32,8 +32,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from estiva.runtime.cgroup.v2.group import CgroupV2
-
 
 def cpu_weight(shares: int) -> int:
     """cpu.weight (1..10000, default 100) for cpu.shares (2..262144, default 1024).
@@ -56,10 +54,13 @@ def io_weight(weight: int) -> int:
     return 1 + (weight - 10) * 9999 // 990
 
 
-def apply(group: CgroupV2, resources: dict[str, Any]) -> None:
-    """Set every limit that `resources` names. Raises InvalidInput, LimitRefused, Conflict."""
-    place = group.directory
-    _have_controllers(group, resources)
+def apply(root: str, path: str, resources: dict[str, Any]) -> None:
+    """Set every limit that `resources` names for the cgroup `path` of the tree that is mounted at `root`.
+
+    Raises InvalidInput, LimitRefused, Conflict.
+    """
+    place = root + path
+    _have_controllers(root, path, resources)
     if memory := part(resources, "memory"):
         _memory(place, memory)
     if cpu := part(resources, "cpu"):
@@ -81,12 +82,12 @@ def apply(group: CgroupV2, resources: dict[str, Any]) -> None:
         words = rdma(name, entry)
         limit(place + "/rdma.max", words, "rdma limit", words)
     if rules := listed(resources, "devices", ""):
-        _devices(group, rules)
+        _devices(root, path, rules)
     for key, value in part(resources, "unified").items():
         _unified(place, key, value)
 
 
-def _have_controllers(group: CgroupV2, resources: dict[str, Any]) -> None:
+def _have_controllers(root: str, path: str, resources: dict[str, Any]) -> None:
     """Switch on what the limits need beyond what every container has."""
     wanted = {
         name for name, field in (("hugetlb", "hugepageLimits"), ("rdma", "rdma")) if resources.get(field)
@@ -100,7 +101,7 @@ def _have_controllers(group: CgroupV2, resources: dict[str, Any]) -> None:
     if wanted:
         from estiva.runtime.cgroup.v2.tree import enable
 
-        enable(group.places.mounts[0], group.path, wanted)
+        enable(root, path, wanted)
 
 
 def _memory(place: str, memory: dict[str, Any]) -> None:
@@ -215,14 +216,14 @@ def _unified(place: str, key: str, value: Any) -> None:
                 raise refused(oneline(key), line, error) from error
 
 
-def _devices(group: CgroupV2, rules: list[dict[str, Any]]) -> None:
+def _devices(root: str, path: str, rules: list[dict[str, Any]]) -> None:
     """Attach a BPF program for the rules, then take off the one before, so that at no moment there is
     none."""
     from estiva.linux import bpf
     from estiva.runtime.cgroup.devices import program
 
     code = program(rules)
-    fd = os.open(group.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = os.open(root + path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     loaded = -1
     try:
         before = bpf.attached_device_programs(fd)
@@ -235,7 +236,7 @@ def _devices(group: CgroupV2, rules: list[dict[str, Any]]) -> None:
         if error.errno == errno.EPERM and not real_root():
             return
         why = os.strerror(error.errno or 0).lower()
-        raise Unsupported(f"the device rules of cgroup {group.path} can't be set: bpf: {why}") from error
+        raise Unsupported(f"the device rules of cgroup {path} can't be set: bpf: {why}") from error
     finally:
         os.close(fd)
         if loaded >= 0:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from estiva.errors import NotFound
 from estiva.runtime.cgroup.control import number_or_none, pairs, read_or
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from estiva.runtime.cgroup.v2.group import CgroupV2
 
-
-def collect(group: CgroupV2) -> dict[str, Any]:
-    """The usage now, in the shape that `v1_stats.collect` tells of. `swap_limit` is memory and swap
-    together, as on v1; `peak` needs Linux 5.19. Raises NotFound when the cgroup is gone."""
-    place = group.directory
-    if not group.exists():
-        raise NotFound(f"cgroup {group.path} is gone")
+def collect(place: str, oom_kills: int) -> dict[str, Any]:
+    """The usage now, in the shape that v1/stats.py tells of; `place` is the cgroup's directory. `swap_limit`
+    is memory and swap together, as on v1; `peak` needs Linux 5.19."""
     cpu = pairs(read_or(place + "/cpu.stat"))
     return {
-        "memory": _memory(group, place),
+        "memory": _memory(place, oom_kills),
         "cpu": {
             "usage_ns": cpu.get("usage_usec", 0) * 1000,
             "user_ns": cpu.get("user_usec", 0) * 1000,
@@ -37,7 +31,7 @@ def collect(group: CgroupV2) -> dict[str, Any]:
     }
 
 
-def _memory(group: CgroupV2, place: str) -> dict[str, Any]:
+def _memory(place: str, oom_kills: int) -> dict[str, Any]:
     stat = pairs(read_or(place + "/memory.stat"))
     usage = number_or_none(read_or(place + "/memory.current")) or 0
     idle = stat.get("inactive_file", 0)
@@ -55,7 +49,7 @@ def _memory(group: CgroupV2, place: str) -> dict[str, Any]:
         "limit": hard,
         "swap_limit": None if hard is None or swap is None else hard + swap,
         "peak": number_or_none(read_or(place + "/memory.peak")),
-        "oom_kills": group.oom_kills(),
+        "oom_kills": oom_kills,
     }
 
 

@@ -1,4 +1,7 @@
-"""TODO docstring."""
+"""What is above a cgroup in the v2 tree: where the caller is, and which controllers are handed down.
+
+cgroup-v2.rst, "Enabling and Disabling", "No Internal Process Constraint" and "Threads".
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """The erofs driver: a layer is its uncompressed tar, untouched, and a small EROFS image that points into it.
 
 Nothing is extracted: 10,000 files cost one file of 1 MB. Mounting is in store/layers/mounts.py; here the
-image is
-made and the kernel is asked, once per store, whether it can mount such a thing (file-backed mounts: Linux
-6.12).
+image is made and the kernel is asked, once per store, whether it can mount such a thing (file-backed mounts:
+Linux 6.12).
 """
 
 from __future__ import annotations

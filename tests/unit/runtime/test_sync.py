@@ -57,7 +57,7 @@ def test_an_error_of_ours_keeps_its_kind_and_hint() -> None:
 def test_a_bug_is_told_with_its_place() -> None:
     error = passed(raised(ZeroDivisionError, lambda: 1 // 0))
     assert type(error) is errors.EngineError
-    assert "ZeroDivisionError" in str(error) and "test_runtime_sync.py:" in str(error)
+    assert "ZeroDivisionError" in str(error) and "test_sync.py:" in str(error)
 
 
 def test_what_is_too_long_is_cut() -> None:

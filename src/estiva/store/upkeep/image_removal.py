@@ -18,60 +18,63 @@ from estiva.errors import Conflict, InvalidInput
 from estiva.oci import digest as digests
 from estiva.oci.reference import Reference, familiar
 from estiva.store import platforms
-from estiva.store.images import Image, Images, holders
+from estiva.store.upkeep import gc
 
 if TYPE_CHECKING:
+    from estiva.store import Store
     from estiva.store.database import Transaction
+    from estiva.store.images import Image, Images
 
-FRESH = 60.0
+FRESH = 60.0  # seconds
 
 
-def delete(images: Images, ref: str, force: bool) -> list[str]:
-    """What `rmi` prints, a line each: "Untagged: name", "Deleted: digest"."""
+def delete(store: Store, ref: str, *, force: bool = False) -> list[str]:
+    """Remove a name, and with its last name the image; what `rmi` prints, a line each: "Untagged: name",
+    "Deleted: digest". Raises NotFound, Conflict.
+    """
     lines: list[str] = []
-    with images.db.write(freeing=True) as transaction:
-        image = images.resolve(ref)
+    with store.db.write(freeing=True) as transaction:
+        image = store.images.resolve(ref)
         reference = _named(transaction, ref)
-        users = holders(transaction, image.id)
+        users = _users(transaction, image.id)
         indexes = _indexes(transaction, image.id)
         candidates = _documents(transaction, image.id)
         if reference is not None:
             _untag(transaction, image, reference, bool(users) and not force, users, lines)
         else:
-            _refuse(images, image, users, force)
+            _refuse(store.images, image, users, force)
             lines += _untag_all(transaction, image.id)
         if not users and not _references(transaction, image.id):
             candidates |= _drop(transaction, image, lines)
-        candidates |= _drop_platforms(transaction, images, indexes, lines)
-    lines += _reclaim(images, candidates)
+        candidates |= _drop_platforms(transaction, store, indexes, lines)
+    return lines + _reclaim(store, candidates)
     return lines
 
 
-def prune(images: Images, all: bool) -> list[str]:
-    """What `image prune` removes, in the same lines.
+def prune(store: Store, *, all: bool = False) -> list[str]:
+    """Remove images without a name, with `all` any, that no container uses; the same lines.
 
     While another process pulls or builds, an image younger than FRESH seconds may be its own, not yet named.
     """
     lines: list[str] = []
     candidates: set[str] = set()
-    before = time.time() - (FRESH if _writers(images) else 0.0)
-    with images.db.write(freeing=True) as transaction:
+    before = time.time() - (FRESH if _writers(store) else 0.0)
+    with store.db.write(freeing=True) as transaction:
         rows = transaction.read(
             "SELECT id FROM images WHERE hidden = 0 AND added <= ? AND id NOT IN"
             " (SELECT image FROM containers WHERE image IS NOT NULL)"
             " AND (? OR id NOT IN (SELECT image FROM names))",
             (before, all),
         )
-        spared = platforms.held(images.store, transaction) if not all else set()
+        spared = platforms.held(store, transaction) if not all else set()
         for (image_id,) in rows:
             if image_id in spared:
                 continue
-            image = images.resolve(image_id)
+            image = store.images.resolve(image_id)
             candidates |= _documents(transaction, image.id)
             lines += _untag_all(transaction, image.id)
             candidates |= _drop(transaction, image, lines)
-    lines += _reclaim(images, candidates)
-    return lines
+    return lines + _reclaim(store, candidates)
 
 
 def _indexes(transaction: Transaction, image_id: str) -> set[str]:
@@ -94,30 +97,37 @@ def _documents(transaction: Transaction, image_id: str) -> set[str]:
     return {digest for (digest,) in rows}
 
 
-def _drop_platforms(
-    transaction: Transaction, images: Images, indexes: set[str], lines: list[str]
-) -> set[str]:
+def _drop_platforms(transaction: Transaction, store: Store, indexes: set[str], lines: list[str]) -> set[str]:
     """The images of the other platforms go with the last name of their index; what they may leave behind."""
     candidates: set[str] = set()
     for digest in sorted(indexes):
         if transaction.read("SELECT 1 FROM names WHERE manifest = ?", (digest,)):
             continue
-        spared = platforms.held(images.store, transaction)
-        for _, image_id in platforms.members(images.store, digest):
-            if image_id in spared or holders(transaction, image_id):
+        spared = platforms.held(store, transaction)
+        for _, image_id in platforms.members(store, digest):
+            if image_id in spared or _users(transaction, image_id):
                 continue
             if transaction.read("SELECT 1 FROM names WHERE image = ?", (image_id,)):
                 continue
             candidates |= _documents(transaction, image_id)
             lines += _untag_all(transaction, image_id)
-            candidates |= _drop(transaction, images.resolve(image_id), lines)
+            candidates |= _drop(transaction, store.images.resolve(image_id), lines)
         candidates.add(digest)
     return candidates
 
 
-def _writers(images: Images) -> bool:
+def _users(transaction: Transaction, image_id: str) -> list[tuple[str, str, str]]:
+    """(id, name, status) of the containers made from an image."""
+    rows = transaction.read(
+        "SELECT id, name, status FROM containers WHERE image = ? ORDER BY created", (image_id,)
+    )
+    return [(str(a), str(b), str(c)) for a, b, c in rows]
+
+
+def _writers(store: Store) -> bool:
+    """Whether any process holds `Store.writing`."""
     try:
-        with files.Lock(images.store.paths.root + "/writing.lock", blocking=False):
+        with files.Lock(store.paths.root + "/writing.lock", blocking=False):
             return False
     except BlockingIOError:
         return True
@@ -232,9 +242,8 @@ def _drop(transaction: Transaction, image: Image, lines: list[str]) -> set[str]:
     return candidates
 
 
-def _reclaim(images: Images, candidates: set[str]) -> list[str]:
+def _reclaim(store: Store, candidates: set[str]) -> list[str]:
+    """Delete what of the candidates nothing else needs; a line for each layer that went."""
     if not candidates:
         return []
-    from estiva.store.upkeep import gc
-
-    return [f"Deleted: {diff_id}" for diff_id in gc.reclaim(images.store, only=candidates)["layers"]]
+    return [f"Deleted: {diff_id}" for diff_id in gc.reclaim(store, only=candidates)["layers"]]

@@ -1,4 +1,4 @@
-"""Conversions, messages, and the device program of v2, run by a small interpreter of BPF."""
+"""Device rules: the lines of v1, and the program of v2, run by a small interpreter of BPF."""
 
 from __future__ import annotations
 
@@ -9,73 +9,11 @@ from typing import Any
 import pytest
 
 from estiva.errors import InvalidInput
-from estiva.runtime.cgroup.control import hugepage_name, pairs, rdma, size
 from estiva.runtime.cgroup.devices import normalise, program
-from estiva.runtime.cgroup.v2.limits import cpu_weight, io_weight
-
-
-@pytest.mark.parametrize(
-    ("shares", "weight"), [(2, 1), (3, 2), (512, 59), (1024, 100), (2000, 170), (2048, 174), (262144, 10000)]
-)
-def test_cpu_weight(shares: int, weight: int) -> None:
-    """2000 -> 170 is what runc's maintainers quote for the conversion since 1.3.2."""
-    assert cpu_weight(shares) == weight
-
-
-def test_cpu_weight_never_falls() -> None:
-    weights = [cpu_weight(shares) for shares in range(2, 262145, 97)]
-    assert weights == sorted(weights)
-    assert min(weights) >= 1 and max(weights) <= 10000
-
-
-def test_io_weight() -> None:
-    assert [io_weight(weight) for weight in (10, 100, 500, 1000)] == [1, 910, 4950, 10000]
-
-
-@pytest.mark.parametrize(
-    ("number", "text"),
-    [
-        (4096, "4 KiB"),
-        (64 << 20, "64 MiB"),
-        (3 << 29, "1.50 GiB"),
-        (1000, "1000 bytes"),
-        (-1, "unlimited"),
-        (0, "0 bytes"),
-    ],
-)
-def test_sizes_in_messages(number: int, text: str) -> None:
-    assert size(number) == text
-
-
-def test_keyed_files() -> None:
-    assert pairs("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n\nbroken\nx y") == {
-        "oom_kill_disable": 0,
-        "under_oom": 0,
-        "oom_kill": 3,
-    }
-
-
-@pytest.mark.parametrize("name", ["2MB", "1GB", "64KB"])
-def test_huge_page_sizes(name: str) -> None:
-    assert hugepage_name({"pageSize": name}) == name
-
-
-@pytest.mark.parametrize("name", ["", "MB", "2mb", "../2MB", "2MB/x", "2TB", "²MB", None])
-def test_huge_page_sizes_that_are_none(name: str | None) -> None:
-    with pytest.raises(InvalidInput):
-        hugepage_name({"pageSize": name})
-
-
-def test_rdma_lines() -> None:
-    assert rdma("mlx5_1", {"hcaHandles": 3, "hcaObjects": 10000}) == "mlx5_1 hca_handle=3 hca_object=10000"
-    for name, entry in (("a/b", {"hcaHandles": 1}), ("a", {}), ("a", 3)):
-        with pytest.raises(InvalidInput):
-            rdma(name, entry)
-
-
-# --- devices -------------------------------------------------------------------------------------------
 
 KINDS = {"b": 1, "c": 2}
+
+
 BITS = {"m": 1, "r": 2, "w": 4}
 
 

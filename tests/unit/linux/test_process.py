@@ -1,4 +1,4 @@
-"""estiva.linux.process, namespace and tty without privileges."""
+"""What a process may know and change of itself and others, without privileges."""
 
 from __future__ import annotations
 
@@ -6,39 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 
-from estiva.linux import namespace, process, tty
-
-
-def test_clone3_is_a_fork() -> None:
-    out, into = os.pipe()
-    pid, pidfd = namespace.clone3(0)
-    if pid == 0:
-        try:
-            data = f"{os.getpid()} {threading.current_thread().ident == threading.main_thread().ident}"
-            data += f" {threading.get_native_id() == os.getpid()}"
-            os.write(into, data.encode())
-            if os.fork() == 0:  # the C library's own fork still works in it
-                os._exit(0)
-            os.wait()
-        finally:
-            os._exit(3)
-    os.close(into)
-    assert os.read(out, 100).decode() == f"{pid} True True"
-    assert not os.get_inheritable(pidfd)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
-    with pytest.raises(ProcessLookupError):
-        process.pidfd_send_signal(pidfd, signal.SIGTERM)
-    os.close(pidfd)
-    os.close(out)
-
-
-def test_clone3_raises_in_the_parent() -> None:
-    with pytest.raises(OSError):
-        namespace.clone3(1 << 60)
+from estiva.linux import process
 
 
 def test_start_time_and_state() -> None:
@@ -106,20 +77,3 @@ def test_capset_round_trip() -> None:
     effective, permitted, inheritable = process.capget()
     process.capset(effective, permitted, inheritable)
     assert process.capget() == (effective, permitted, inheritable)
-
-
-def test_window_size_and_raw_mode() -> None:
-    master, slave = tty.open_pty()
-    try:
-        tty.set_window_size(master, 12, 34)
-        assert tty.window_size(slave) == (12, 34)
-        assert os.ttyname(slave) == f"/dev/pts/{tty.number(master)}"
-        saved = tty.raw(slave)
-        os.write(master, b"\x03\r")
-        assert os.read(slave, 10) == b"\x03\r"
-        tty.restore(slave, saved)
-        os.write(master, b"x\r")
-        assert os.read(slave, 10) == b"x\n"
-    finally:
-        os.close(master)
-        os.close(slave)

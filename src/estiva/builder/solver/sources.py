@@ -1,0 +1,70 @@
+"""Where a build's steps read files: contexts, stages and images, each opened once."""
+
+from __future__ import annotations
+
+from estiva.builder.files.tree import Tree
+from estiva.builder.files.workspace import Workspace
+from estiva.builder.request import Request, ResolveImage
+from estiva.builder.steps.context import Source
+from estiva.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.store import Store
+    from estiva.store.images import Image
+
+
+class Sources:
+    """The trees of one build, kept open until `close`; `context` is that of the build context, empty without
+    one.
+    """
+
+    def __init__(
+        self, request: Request, store: Store, workspace: Workspace, resolve_image: ResolveImage
+    ) -> None:
+        self.request = request
+        self.store = store
+        self.resolve_image = resolve_image
+        self.trees: dict[str, Tree] = {}
+        self.images: dict[str, Image] = {}
+        self.context = self._folder("", request.context or workspace.directory())
+
+    def close(self) -> None:
+        for tree in self.trees.values():
+            tree.close()
+
+    def find(self, name: str) -> Source:
+        """A named context or an image, as COPY --from or a mount names it. Raises NotFound, InvalidInput."""
+        folder = self.request.build_contexts.get(name)
+        if folder and not folder.startswith("docker-image://"):
+            return Source(self._folder(name, folder), None)
+        if name == "scratch":
+            return self.view(name, [])
+        image = self.image(name, self.request.platform)
+        return self.view(image.id, image.diff_ids)
+
+    def view(self, key: str, diff_ids: list[str]) -> Source:
+        """The rootfs of layers; `key` is the same for the same ones."""
+        if key not in self.trees:
+            self.trees[key] = Tree(self.store.snapshots.view(diff_ids), owners=True)
+        return Source(self.trees[key], diff_ids)
+
+    def image(self, name: str, platform: str | None) -> Image:
+        """An image by its name, or by that of a named context. Raises NotFound, InvalidInput."""
+        named = self.request.build_contexts.get(name, "")
+        if named.startswith("docker-image://"):
+            name = named.removeprefix("docker-image://")
+        elif named:
+            raise InvalidInput(f"the named context {name} is a directory, which FROM can't take")
+        key = f"{platform}\0{name}"
+        if key not in self.images:
+            self.images[key] = self.resolve_image(name, platform=platform, pull=self.request.pull)
+        return self.images[key]
+
+    def _folder(self, name: str, folder: str) -> Tree:
+        key = f"context {name}"
+        if key not in self.trees:
+            if "://" in folder:
+                raise InvalidInput(f"the build context {folder} is not a directory")
+            self.trees[key] = Tree.context(folder)
+        return self.trees[key]

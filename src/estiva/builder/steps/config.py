@@ -1,0 +1,175 @@
+"""The instructions that change only the image's config."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable
+
+from estiva.builder.frontend import values
+from estiva.builder.frontend.errors import bad
+from estiva.builder.frontend.instructions import Command, Healthcheck, Pairs, Text, Typed, Words
+from estiva.builder.frontend.variables import Expander
+from estiva.builder.steps.state import State, expander
+
+
+def apply(state: State, typed: Typed) -> str:
+    """Apply an instruction to the config; its line of history, "" for one without. Raises InvalidInput."""
+    return _APPLY[typed.name](state, typed, expander(state, typed))
+
+
+def workdir(state: State, typed: Text) -> str:
+    """WORKDIR's part in the config: the new working directory. Its directory is made by steps/workdir.py."""
+    path = posixpath.normpath(state.absolute(expander(state, typed).word(typed.text)))
+    state.config["WorkingDir"] = path
+    return path
+
+
+def declare(state: State, typed: Pairs, given: dict[str, str], global_args: dict[str, str]) -> str:
+    """ARG: the value given to the build, else the default, else the global ARG's. Its line of history."""
+    words = []
+    for name, default in typed.pairs:
+        name = Expander(state.variables, typed.source.escape).word(name)
+        value: str | None
+        if name in given:
+            value = given[name]
+        elif default is not None:
+            value = Expander(state.variables, typed.source.escape).word(default)
+        else:
+            value = global_args.get(name)
+        state.args[name] = value
+        words.append(name if value is None else f"{name}={value}")
+    return "ARG " + " ".join(words)
+
+
+def _env(state: State, typed: Typed, expand: Expander) -> str:
+    assert isinstance(typed, Pairs)
+    new = [(expand.word(name), expand.word(value or "")) for name, value in typed.pairs]
+    env = state.env
+    env.update(new)
+    if "" in env:
+        raise bad(typed.source, "ENV names can't be blank")
+    state.config["Env"] = [f"{name}={value}" for name, value in env.items()]
+    return "ENV " + " ".join(f"{name}={value}" for name, value in new)
+
+
+def _label(state: State, typed: Typed, expand: Expander) -> str:
+    assert isinstance(typed, Pairs)
+    new = [(expand.word(name), expand.word(value or "")) for name, value in typed.pairs]
+    state.config["Labels"] = {**(state.config.get("Labels") or {}), **dict(new)}
+    return "LABEL " + " ".join(f"{name}={value}" for name, value in new)
+
+
+def _maintainer(state: State, typed: Typed, expand: Expander) -> str:
+    assert isinstance(typed, Text)
+    state.document["author"] = typed.text
+    return f"MAINTAINER {typed.text}"
+
+
+def _cmd(state: State, typed: Typed, expand: Expander) -> str:
+    assert isinstance(typed, Command)
+    argv = state.command(typed) if typed.argv is not None or typed.shell else []
+    state.config["Cmd"] = argv
+    state.has_cmd = True
+    return "CMD " + quoted(argv)
+
+
+def _entrypoint(state: State, typed: Typed, expand: Expander) -> str:
+    """A new ENTRYPOINT makes the base's CMD meaningless: it goes, unless this stage set one."""
+    assert isinstance(typed, Command)
+    argv = state.command(typed) if typed.argv is not None or typed.shell else []
+    if argv:
+        state.config["Entrypoint"] = argv
+    else:
+        state.config.pop("Entrypoint", None)
+    if not state.has_cmd:
+        state.config.pop("Cmd", None)
+    return "ENTRYPOINT " + quoted(argv)
+
+
+def _expose(state: State, typed: Typed, expand: Expander) -> str:
+    assert isinstance(typed, Words)
+    ports: list[str] = []
+    for word in typed.words:
+        for port in expand.words(word):
+            ports += values.ports(port)
+    state.config["ExposedPorts"] = {
+        **(state.config.get("ExposedPorts") or {}),
+        **{port: {} for port in ports},
+    }
+    return "EXPOSE " + listed(ports)
+
+
+def _volume(state: State, typed: Typed, expand: Expander) -> str:
+    assert isinstance(typed, Words)
+    places = [expand.word(word) for word in typed.words]
+    if not all(place.strip() for place in places):
+        raise bad(typed.source, "a VOLUME can't be an empty string")
+    state.config["Volumes"] = {**(state.config.get("Volumes") or {}), **{place: {} for place in places}}
+    return "VOLUME " + listed(places)
+
+
+def _user(state: State, typed: Typed, expand: Expander) -> str:
+    assert isinstance(typed, Text)
+    state.config["User"] = expand.word(typed.text)
+    return f"USER {state.config['User']}"
+
+
+def _stopsignal(state: State, typed: Typed, expand: Expander) -> str:
+    assert isinstance(typed, Text)
+    text = expand.word(typed.text)
+    values.signal_number(text)
+    state.config["StopSignal"] = text
+    return f"STOPSIGNAL {text}"
+
+
+def _shell(state: State, typed: Typed, expand: Expander) -> str:
+    assert isinstance(typed, Words)
+    state.config["Shell"] = typed.words
+    return "SHELL " + listed(typed.words)
+
+
+def _onbuild(state: State, typed: Typed, expand: Expander) -> str:
+    assert isinstance(typed, Text)
+    state.config["OnBuild"] = [*(state.config.get("OnBuild") or []), typed.text]
+    return ""  # no step of its own in history, as docker has it
+
+
+def _healthcheck(state: State, typed: Typed, expand: Expander) -> str:
+    assert isinstance(typed, Healthcheck)
+    state.config["Healthcheck"] = typed.config
+    parts = []
+    for name, value in typed.config.items():
+        if isinstance(value, list):
+            shown = listed(value)
+        else:
+            shown = values.show(int(str(value))) if name != "Retries" else str(value)
+        parts.append(f"{name}:{shown}")
+    return "HEALTHCHECK {" + " ".join(parts) + "}"
+
+
+def quoted(words: list[str]) -> str:
+    """Words as history shows an argv: `["a" "b"]`."""
+    import json
+
+    return "[" + " ".join(json.dumps(word, ensure_ascii=False) for word in words) + "]"
+
+
+def listed(words: list[str]) -> str:
+    """Words as history shows a list: `[a b]`."""
+    return "[" + " ".join(words) + "]"
+
+
+_APPLY: dict[str, Callable[[State, Typed, Expander], str]] = {
+    "ENV": _env,
+    "LABEL": _label,
+    "MAINTAINER": _maintainer,
+    "CMD": _cmd,
+    "ENTRYPOINT": _entrypoint,
+    "EXPOSE": _expose,
+    "VOLUME": _volume,
+    "USER": _user,
+    "STOPSIGNAL": _stopsignal,
+    "SHELL": _shell,
+    "ONBUILD": _onbuild,
+    "HEALTHCHECK": _healthcheck,
+}

@@ -1,0 +1,31 @@
+"""The WORKDIR step: its directory, made in a layer of its own (perhaps an empty one) and owned by USER."""
+
+from __future__ import annotations
+
+import os
+
+from estiva.builder.files.copier import Destination
+from estiva.builder.frontend.instructions import Text
+from estiva.builder.steps import config, users
+from estiva.builder.steps.context import StepContext
+from estiva.builder.steps.state import State
+
+
+def run(context: StepContext, state: State, typed: Text) -> bool:
+    """Make the directory, or find its layer in the cache: whether it was cached. Raises InvalidInput."""
+    path = config.workdir(state, typed)
+    created_by = f"WORKDIR {path}"
+    if path == "/":
+        state.record(created_by)
+        return False
+    user = str(state.config.get("User") or "")
+    keys = [context.key("workdir", {"below": state.diff_ids, "path": path, "user": user})]
+    if context.reuse(state, keys, created_by):
+        return True
+
+    def work(rootfd: int) -> None:
+        owner = users.owner(rootfd, user) if user else (0, 0)
+        os.close(Destination(rootfd, owner=owner).directory(path))
+
+    context.keep(state, keys, created_by, context.layer(state.diff_ids, work))
+    return False

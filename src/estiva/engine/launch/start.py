@@ -1,0 +1,160 @@
+"""One start of a container: an object that holds its lock, its layer mounts and the way to its monitor.
+
+    with create.prepare(engine, config, host_config) as start:   a new container, or
+    with start.again(engine, ref) as start:                      one that is there
+        start.go(stdio)        its monitor has it; the caller's ends of `stdio` may be closed
+        start.started()        the command runs; or the error that kept it from running
+        start.wait()           how it ended
+
+`close` may be called at any point, and again. Before `go` it undoes the start: the container is back to
+created, or gone (--rm). After it, the container is left to its monitor, and only the caller stops listening.
+"""
+
+from __future__ import annotations
+
+import os
+
+from estiva.engine.launch import launch, plan
+from estiva.engine.state import locks, teardown
+from estiva.store import containers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Self
+
+    from estiva.engine import Engine
+    from estiva.store.images import Image
+    from estiva.store.layers.mounts import Lowerdirs
+
+NOWHERE = (-1, -1, -1)
+
+
+class Start:
+    """See above. `record` is the container's, `lock` the fd of its lock, which goes to the monitor."""
+
+    def __init__(
+        self, engine: Engine, record: dict[str, Any], lock: int, address: str, image: Image | None = None
+    ) -> None:
+        self.engine = engine
+        self.record = record
+        self.id: str = record["Id"]
+        self.address = address
+        self.image = image
+        self._lock = lock
+        self._launched: launch.Launched | None = None
+
+    # --- what differs between a container and a step of a build ---
+
+    def lowerdirs(self) -> Lowerdirs:
+        """The mounts of its layers, made now where they are not there yet; held until they are released."""
+        assert self.image is not None
+        return self.engine.store.layers.mount(self.image.diff_ids)
+
+    def plan(self, lowerdirs: list[str]) -> dict[str, Any]:
+        """What the monitor must know."""
+        return plan.make(self.engine, self.record, lowerdirs, self.address)
+
+    def prepare(self) -> None:
+        """What is left to do before the plan can be made."""
+        if any("Chown" in point for point in self.record["Mounts"]):
+            from estiva.engine.mounts import chown
+
+            assert self.image is not None
+            chown.give(self.engine, self.record, self.image)
+
+    def undo(self) -> None:
+        """Before a monitor took over: the container is back to created, or gone (--rm)."""
+        from estiva.network import ipam
+
+        engine = self.engine
+        if self.record["HostConfig"].get("AutoRemove"):
+            teardown.forget(engine.paths, engine.db, self.id)
+        else:
+            with engine.db.write(freeing=True) as transaction:
+                containers.set_status(transaction, self.id, "created")
+                ipam.release_in(transaction, self.id)
+        locks.leave(engine.paths, self.id)
+        launch.give_up(engine, self.id)
+
+    # --- the steps ---
+
+    def go(
+        self,
+        stdio: tuple[int, int, int] = NOWHERE,
+        *,
+        stdin: bool | None = None,
+        size: tuple[int, int] | None = None,
+        idle: bool = False,
+        detach: bool = False,
+    ) -> None:
+        """Launch it; returns at once. Errors up to here undo the start.
+
+        `stdio` are the fds that its streams go to (-1: nowhere), `stdin` whether its input is open (as its
+        config says), `size` the rows and columns of its terminal. An `idle` one has no command: its init only
+        waits for what is executed in it later. With `detach` nobody listens after the start.
+        """
+        config = self.record["Config"]
+        if stdin is not None and stdin != bool(config.get("OpenStdin")):
+            self.record["Config"] = {**config, "OpenStdin": stdin}
+        if size is not None:
+            self.record["HostConfig"]["ConsoleSize"] = list(size)
+        try:
+            self.prepare()
+            lowerdirs = self.lowerdirs()
+            try:
+                wanted = self.plan(list(lowerdirs))
+                wanted["detach"] = detach
+                if idle:
+                    wanted["config"]["process"]["args"] = []
+                launched = launch.launch(self.engine, wanted, stdio, self._lock)
+            except BaseException:
+                lowerdirs.release()
+                raise
+        except BaseException:
+            self.close()
+            raise
+        launched.lowerdirs = lowerdirs
+        self._launched = launched
+        os.close(self._lock)
+        self._lock = -1
+
+    @property
+    def launched(self) -> launch.Launched:
+        """The way to the monitor, after `go`."""
+        assert self._launched is not None, "go comes first"
+        return self._launched
+
+    def started(self) -> int:
+        """Wait until the command runs; its pid in the host's numbering. Raises the error that kept it from
+        that.
+        """
+        return self.launched.started()
+
+    def wait(self) -> dict[str, Any]:
+        """How it ended: see Launched.wait."""
+        return self.launched.wait()
+
+    def signal(self, number: int) -> None:
+        """Have the monitor send its init a signal."""
+        self.launched.signal(number)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """The size of its terminal."""
+        self.launched.resize(rows, columns)
+
+    def close(self) -> None:
+        """Let go of everything: see above."""
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            try:
+                self.undo()
+            finally:
+                os.close(lock)
+        if self._launched is not None:
+            self._launched.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

@@ -1,0 +1,166 @@
+"""The containers under ROOT that outlive the command that made them: runtime-spec runtime.md, "State".
+
+One directory per container, ROOT/ID, 0700:
+
+    state.json     what the container is: pid with its start time, bundle, cgroup; written aside and renamed
+    config.json    the bundle's, as it was at create: later changes to it mean nothing
+    start.sock     there while init waits for `start` (launch/start_socket.py)
+    notify/        the socket that the container's systemd-style readiness goes to (NOTIFY_SOCKET)
+
+A container's status is never stored, it is looked up: `creating` until state.json
+is there, `created` while start.sock is, `stopped` when init is gone, `paused` when its cgroup is frozen, else
+`running`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from estiva import files
+from estiva.errors import Conflict, EstivaError, InvalidInput, NotFound
+from estiva.linux import process as proc
+from estiva.runtime import state
+from estiva.runtime.bundle import bundle as bundles
+from estiva.runtime.bundle.bundle import Bundle
+from estiva.runtime.cgroup import factory
+from estiva.runtime.launch import start_socket
+from estiva.runtime.launch.hooks import Hooks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.runtime.cgroup import Cgroup
+
+_NAME_LIMIT = 255
+
+
+def check_id(id: str) -> str:
+    """A container's id becomes the name of a directory (K9). Raises InvalidInput."""
+    if (
+        not id
+        or id in (".", "..")
+        or len(id) > _NAME_LIMIT
+        or not all((c.isascii() and c.isalnum()) or c in "_+-." for c in id)
+    ):
+        raise InvalidInput(f"{id!r} is not a container id", hint="letters, digits, _ + - . are allowed")
+    return id
+
+
+class Container:
+    """A container by its state: `record` is state.json. `status` looks anew each time."""
+
+    def __init__(self, directory: str, record: dict[str, Any]) -> None:
+        self.directory = directory
+        self.record = record
+        self.id: str = record["id"]
+        self.pid: int = record["pid"]
+        self.making: Cgroup | None = None  # its cgroup, while it is made
+
+    @property
+    def alive(self) -> bool:
+        return state.alive(self.pid, self.record["start_time"])
+
+    @property
+    def cgroup(self) -> Cgroup | None:
+        path = self.record["cgroup"]
+        return factory.open(path, self.record.get("scope", "")) if path else None
+
+    def status(self) -> str:
+        """created, running, paused or stopped."""
+        if not self.alive:
+            return "stopped"
+        if start_socket.waiting(self.directory):
+            return "created"
+        group = self.cgroup
+        return "paused" if group is not None and group.frozen() else "running"
+
+    def config(self) -> dict[str, Any]:
+        """The config that it was created with."""
+        return Bundle(
+            self.directory, files.read_bounded(f"{self.directory}/{bundles.CONFIG}", 16 << 20)
+        ).config
+
+    def oci_state(self) -> dict[str, Any]:
+        """The state object of the runtime-spec; pid is 0 once stopped."""
+        status = self.status()
+        return {
+            "ociVersion": self.record["ociVersion"],
+            "id": self.id,
+            "status": status,
+            "pid": 0 if status == "stopped" else self.pid,
+            "bundle": self.record["bundle"],
+            "annotations": self.record["annotations"],
+        }
+
+    def hooks(self) -> Hooks:
+        keys = ("ociVersion", "id", "bundle", "annotations")
+        return Hooks(self.config().get("hooks"), {key: self.record[key] for key in keys})
+
+    def signal(self, number: int) -> None:
+        """To init. Raises Conflict when it is gone."""
+        try:
+            pidfd = proc.pidfd_open(self.pid)
+        except ProcessLookupError:
+            raise not_running(self.id) from None
+        try:
+            if not self.alive:
+                raise not_running(self.id)
+            proc.pidfd_send_signal(pidfd, number)
+        except ProcessLookupError:
+            raise not_running(self.id) from None
+        finally:
+            os.close(pidfd)
+
+    def lock(self) -> int:
+        """An fd that holds the container for one verb at a time. Raises NotFound when it is gone."""
+        try:
+            fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise missing(self.id) from None
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        return fd
+
+
+def not_running(id: str) -> Conflict:
+    """The error for one whose init is gone, in runc's words."""
+    return Conflict(f"container not running: {id}")
+
+
+def missing(id: str) -> NotFound:
+    """The error for a container that is not there, in runc's words."""
+    return NotFound(f'container "{id}" does not exist')
+
+
+def load(root: str, id: str) -> Container:
+    """The container of that id. Raises InvalidInput, NotFound, StateError."""
+    directory = f"{root}/{check_id(id)}"
+    record = state.read(directory)
+    if record is None:
+        raise missing(id)
+    return Container(directory, record)
+
+
+def everything(root: str) -> list[Container]:
+    """All containers, by id; what is being created, or is damaged, is left out."""
+    try:
+        names = sorted(os.listdir(root))
+    except FileNotFoundError:
+        return []
+    found = []
+    for name in names:
+        try:
+            found.append(load(root, name))
+        except EstivaError:
+            continue
+    return found
+
+
+def sweep_half_made(root: str, id: str) -> bool:
+    """Remove a directory without state.json, whose maker was killed. False if there is none."""
+    directory = f"{root}/{check_id(id)}"
+    if not os.path.isdir(directory) or state.read(directory) is not None:
+        return False
+    files.remove_tree(directory)
+    return True

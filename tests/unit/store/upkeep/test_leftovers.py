@@ -1,0 +1,74 @@
+import os
+
+import pytest
+
+from estiva import files
+from estiva.oci.digest import sha256
+from estiva.store.upkeep import fsck, leftovers
+from storekit import age, make_image, make_store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return make_store(tmp_path)
+
+
+def test_sweep_removes_what_the_dead_left(store):
+    paths = store.paths
+    make_image(store, b"base", name="app")
+    store.volumes.create("kept")
+    made = []
+    for path in (
+        f"{paths.ingest}/aside.tmp",
+        f"{paths.ingest}/{sha256(b'empty')}.part",
+        f"{paths.ingest}/1-ab.snapshot/upper",
+        f"{paths.layers}/{'ab' * 32}/fs",
+        f"{paths.fixups}/{'ab' * 32}/0123",
+        f"{paths.fixups}/{sha256(b'base')[7:]}/0123/etc",
+        f"{paths.volumes}/{'ef' * 32}/_data",
+        f"{paths.volumes}/.12.gone/_data/file",
+        f"{paths.volumes}/made-only/_data",
+        f"{paths.blobs}/sha256/{'12' * 32}",
+        f"{paths.cache}/seccomp/default.bpf.999999999.ab.tmp",
+    ):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.close(os.open(path, os.O_CREAT)) if "." in path[-6:] or "blobs" in path else os.makedirs(path)
+        made.append(path)
+    os.makedirs(f"{paths.volumes}/of-a-person/_data/letters")
+    store.volumes.create("half-removed")
+    os.rename(f"{paths.volumes}/half-removed", f"{paths.volumes}/.34.gone")
+    lost = store.content.put(b"being deleted")
+    os.unlink(store.content.path(lost))
+    assert len(leftovers.sweep(store)) == len(made) + 3
+    assert [path for path in made if os.path.exists(path)] == []
+    assert os.path.isdir(paths.volumes + "/of-a-person/_data/letters")
+    assert [volume.name for volume in store.volumes.list()] == ["kept"]
+    assert fsck.check(store) == ["directory volumes/of-a-person has no row"]
+    assert leftovers.sweep(store) == []
+
+
+def test_sweep_leaves_what_is_being_made(store):
+    paths = store.paths
+    fd, path = files.new_file(paths.ingest, ".tmp")
+    blob = f"{paths.blobs}/sha256/{'12' * 32}"
+    os.rename(path, blob)  # its row comes in a moment
+    directory, layer = files.new_directory(paths.ingest, ".layer")
+    assert leftovers.sweep(store) == fsck.check(store) == []
+    os.close(fd)
+    os.close(directory)
+    assert len(fsck.check(store)) == 2
+    assert len(leftovers.sweep(store)) == 2
+    assert not os.path.exists(blob) and not os.path.exists(layer)
+
+
+def test_a_broken_download_is_kept_for_a_while(store):
+    with store.content.ingest(sha256(b"x" * 10), 10) as ingest:
+        ingest.write(b"x")
+        age(store)
+        assert leftovers.sweep(store) == [] == leftovers.kept(store)
+        assert os.path.exists(ingest.path)
+    os.utime(ingest.path)
+    assert leftovers.sweep(store) == fsck.check(store) == []
+    assert leftovers.kept(store) == [f"1 bytes of blob {ingest.digest}, for the next pull to go on from"]
+    age(store)
+    assert leftovers.sweep(store) == [f"ingest/{ingest.digest}.part: removed"]
