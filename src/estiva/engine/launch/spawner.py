@@ -93,7 +93,18 @@ def take_lock(paths: Paths, container_id: str) -> int:
         except OSError:
             pass
         release(container_id)  # it was not wanted for too long, or killed
-    return locks.take(paths, container_id, new=True)
+    lock = locks.take(paths, container_id, new=True)
+    if channel is not None:
+        clear(container_id)
+    return lock
+
+
+def clear(container_id: str) -> None:
+    """Remove what a worker that was killed had made of a container whose lock we hold."""
+    from estiva.engine.state import cgroup, teardown
+    from estiva.runtime.cgroup import factory
+
+    teardown.end(factory.open(cgroup.cgroup_path(container_id)))
 
 
 def release(container_id: str) -> None:
@@ -113,6 +124,7 @@ def launch(plan: dict[str, Any], hold: int, stdio: tuple[int, int, int]) -> sock
             return channel
         except (BrokenPipeError, ConnectionError):
             channel.close()  # it was killed: another can do it
+            clear(plan["id"])
     ours, theirs = pair()
     try:
         request({"kind": "container", "plan": plan}, [theirs.fileno(), hold, *stdio])

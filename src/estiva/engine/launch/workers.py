@@ -21,6 +21,7 @@ from _socket import (
     AF_UNIX,
     CMSG_SPACE,
     MSG_CMSG_CLOEXEC,
+    MSG_DONTWAIT,
     SCM_RIGHTS,
     SO_RCVTIMEO,
     SOCK_SEQPACKET,
@@ -203,21 +204,17 @@ class Worker:
         # from here on the run folder is the program's too
         channel.sendmsg([TAKEN], [(SOL_SOCKET, SCM_RIGHTS, pack("@i", held.hold))])
         message, fds = protocol.receive(channel)
-        if message and held.fits(message["plan"]):
+        if message:
             return self.monitor(message["plan"], channel, (fds[0], fds[1], fds[2]), held.hold, held)
         held.discard()
-        if message:
-            return self.monitor(message["plan"], channel, (fds[0], fds[1], fds[2]), held.hold)
         os.close(held.hold)
         channel.close()
         return True
 
     def wanted(self, held: Reservation, channel: socket) -> bool:
         """Whether the program takes the reservation, before long."""
-        poll = select.poll()
-        poll.register(channel.fileno(), select.POLLIN)
         try:
             channel.send(held.id.encode())
-            return bool(poll.poll(int(LINGER * 1000))) and channel.recv(1) == TAKEN
+            return held.waits(channel, LINGER) and channel.recv(1, MSG_DONTWAIT) == TAKEN
         except OSError:
-            return False  # the program has gone
+            return False  # the program has gone, or said nothing

@@ -70,6 +70,9 @@ class Monitor:
         plan = self.plan
         config = plan["config"]
         terminal = config["process"]["terminal"]
+        if self.reservation is not None and not self.reservation.fits(plan):
+            self.reservation.discard()
+            self.reservation = None
         if self.reservation is not None:
             self.cgroup, self.init = self.reservation.cgroup, self.reservation.init
         else:

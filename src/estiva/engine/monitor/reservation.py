@@ -9,6 +9,7 @@ by itself when its parent has gone.
 from __future__ import annotations
 
 import os
+import select
 
 from estiva import fastjson
 from estiva.engine.monitor.rootfs import rootfs_of
@@ -21,6 +22,7 @@ from estiva.runtime.launch.plan import Plan, Process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
     from typing import Any
 
     from estiva.runtime.launch.clone import Init
@@ -54,7 +56,16 @@ class Reservation:
 
     def fits(self, plan: dict[str, Any]) -> bool:
         """Whether the container of `plan`, which has our id, can be had from it."""
-        return "sharing" not in plan and self.standby.fits(plan["config"])
+        return "sharing" not in plan and self.standby.fits(plan["config"]) and self.waits()
+
+    def waits(self, channel: socket | None = None, seconds: float = 0) -> bool:
+        """Whether init is there still, after so many seconds or when there is something in `channel`."""
+        assert self.init is not None
+        poll = select.poll()
+        poll.register(self.init.pidfd, select.POLLIN)
+        if channel is not None:
+            poll.register(channel.fileno(), select.POLLIN)
+        return self.init.pidfd not in dict(poll.poll(int(seconds * 1000)))
 
     def order(self, plan: dict[str, Any], stdio: tuple[int, int, int], bpf: bytes | None) -> None:
         """Send init on its way: from here on it is like one of `container.create`."""

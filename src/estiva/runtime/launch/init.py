@@ -36,7 +36,7 @@ def become(plan: Plan, channel: sync.Channel) -> None:
     """Become the container's first process."""
     what = plan.process
     isolate_process(what, channel, plan.opened())
-    if plan.standby is not None:  # it is in the cgroup and in all other namespaces
+    if plan.prepared is not None:  # it is in the cgroup and in all other namespaces
         channel.step = "make the namespaces"
         ns.unshare(ns.CLONE_NEWNS)
     else:
@@ -196,9 +196,9 @@ def build(plan: Plan, channel: sync.Channel) -> Identity:
         at = plan.rootfs.path or "/"
     rootfs.attach(plan.rootfs, root, plan.propagation, at)
     done = 0
-    if plan.standby is not None:
+    if plan.prepared is not None:
         channel.step = "attach the kernel's filesystems"
-        done = plan.standby.attach(root)
+        done = plan.prepared.attach(root)
     mounts.apply_all(plan.mounts[done:], root, channel, None if plan.cgroup is None else plan.cgroup.path)
     if not done and devices.is_ours(plan.mounts):
         channel.step = "make the devices"

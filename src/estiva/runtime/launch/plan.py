@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from estiva.runtime.cgroup import Cgroup
     from estiva.runtime.launch.hooks import Hooks
-    from estiva.runtime.launch.standby import Standby
     from estiva.runtime.process.labels import Labels
     from estiva.runtime.process.scheduling import Scheduling
     from estiva.runtime.rootfs.mount_plan import Mount
+    from estiva.runtime.rootfs.prepared import Prepared
     from estiva.runtime.rootfs.rootfs import Rootfs
     from estiva.runtime.security.seccomp_notify import Notifier
 
@@ -160,7 +160,7 @@ class Plan:
             m.bind and m.source.startswith(f"{rootfs.path}/") for m in self.mounts
         )
         self.root_fd = -1
-        self.standby: Standby | None = None
+        self.prepared: Prepared | None = None  # of an init that waited: standby.py
         self.listener = -1  # fd: start_socket.py
         self.hooks: Hooks | None = None
         self.pivot = True
@@ -189,8 +189,8 @@ class Plan:
     def opened(self) -> list[int]:
         """The fds that were opened for the child beforehand."""
         fds = [self.root_fd, self.listener, *self.late.values(), *[m.fd for m in self.mounts]]
-        if self.standby is not None:
-            fds += self.standby.fds()
+        if self.prepared is not None:
+            fds += self.prepared.fds()
         return [fd for fd in fds if fd >= 0]
 
     @property

@@ -2,12 +2,12 @@
 kernel's own filesystems mounted as they will be. That is half the way to the command.
 
     parent                                    init
-      | clone3 ------------------------------> |  no fds of the host's, in its cgroup, lo is up,
-      |                                        |  /proc, /dev and /sys with all that belongs in them: detached
+      | clone3 ------------------------------> |  no fds of the host's, in its cgroup, lo is up
+      |                                        |  /proc, /dev and /sys (rootfs/prepared.py)
       | <------------------------- READY ----- |
       |         for a while, nothing           |  in the host's mount namespace: it keeps nothing of it busy
       | order, with fds ---------------------> |  goes on as any other init does (init.py): its own mount
-      |                                        |  namespace, the root filesystem, on which those are put, ...
+      |                                        |  namespace, the root filesystem, ...
 
 What it will be must be alike in all that was done so far: `fits`. End of file means that nobody wants it.
 """
@@ -16,15 +16,13 @@ from __future__ import annotations
 
 import os
 
-from estiva.linux import fs, process
-from estiva.linux import mount as mnt
 from estiva.linux import namespace as ns
-from estiva.linux.libc import AT_FDCWD
+from estiva.linux import process
 from estiva.runtime import sync
 from estiva.runtime.launch import init
 from estiva.runtime.launch.clone import Init, clone
 from estiva.runtime.launch.plan import Plan, Process
-from estiva.runtime.rootfs import devices, mount_plan, mounts, protect, rootfs
+from estiva.runtime.rootfs.prepared import TOPS, Prepared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,36 +30,29 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.runtime.cgroup import Cgroup
-    from estiva.runtime.rootfs.mount_plan import Mount
 
-TOPS = ("/proc", "/dev", "/sys")
 _KINDS = ("proc", "tmpfs", "devpts", "sysfs", "cgroup", "cgroup2", "mqueue")
 _UNUSUAL = {"bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap"}
 _NAMESPACES = ["cgroup", "ipc", "mount", "network", "pid", "uts"]
 _EARLY = ns.CLONE_NEWPID | ns.CLONE_NEWNET | ns.CLONE_NEWIPC | ns.CLONE_NEWUTS
-# linux.*: what is seen to below; anything else is out of the ordinary
+# what of config.linux is seen to before; anything else is out of the ordinary
 _KNOWN = {"namespaces", "resources", "devices", "maskedPaths", "readonlyPaths", "rootfsPropagation"}
 
 
 class Standby:
-    """What is prepared for containers like that of an OCI `config`; see the module.
-
-    Both sides have it: the parent to see what it is good for, the child with `trees` besides.
-    """
+    """What is made for containers like that of an OCI `config`. `offer` tells for which it can be."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.linux: dict[str, Any] = config["linux"]
         self.entries = _leading(config)
-        self.trees: list[tuple[Mount, int]] = []
 
     def fits(self, config: dict[str, Any]) -> bool:
         """Whether a container of `config` can be had from it."""
         count = len(self.entries)
-        later = config["mounts"][count:]
         return (
             config["linux"] == self.linux
             and config["mounts"][:count] == self.entries
-            and not any(_below(entry["destination"]) for entry in later)
+            and not any(_below(entry["destination"]) for entry in config["mounts"][count:])
             and "hooks" not in config
         )
 
@@ -80,71 +71,16 @@ class Standby:
         channel.step = "make the namespaces"
         ns.unshare(ns.CLONE_NEWCGROUP)
         ns.loopback_up()
-        self._prepare(channel, cgroup)
+        prepared = Prepared(self.entries, self.linux)
+        prepared.make(channel, cgroup.path)
         channel.send(sync.READY)
         plan = order(channel)
-        plan.standby = self
+        plan.prepared = prepared
         init.become(plan, channel)
-
-    def _prepare(self, channel: sync.Channel, cgroup: Cgroup) -> None:
-        """Mount everything on a root that is there for this moment only, as it will be on the real one."""
-        home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        top = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        ns.unshare(ns.CLONE_NEWNS)
-        os.close(rootfs.isolate(""))
-        root = mnt.new_filesystem("tmpfs", (("mode", "755"),))
-        mnt.move_mount(root, "", AT_FDCWD, "/")
-        planned = mount_plan.plan(self.entries)
-        mounts.apply_all(planned, root, channel, cgroup.path)
-        channel.step = "make the devices"
-        devices.populate(root, self.linux.get("devices") or [])
-        channel.step = "guard kernel files"
-        protect.make_readonly(root, self.linux.get("readonlyPaths") or [])
-        protect.mask(root, list(dict.fromkeys(self.linux.get("maskedPaths") or ())))
-        mounts.seal(planned, root)
-        for mount in planned:
-            if mount.destination in TOPS:
-                tree = mnt.clone_tree(mount.destination[1:], recursive=True, dirfd=root)
-                self.trees.append((mount, tree))
-        os.close(root)
-        # all but those trees goes with the namespace
-        ns.setns(home, ns.CLONE_NEWNS, "mount namespace")
-        os.fchdir(top)
-        os.chroot(".")
-        os.close(home)
-        os.close(top)
-
-    def fds(self) -> list[int]:
-        return [tree for _, tree in self.trees]
-
-    def attach(self, root: int) -> int:
-        """Put what was prepared on the root filesystem `root`; how many of the config's mounts that was."""
-        for mount, tree in self.trees:
-            # as mounts.apply has it
-            target = fs.mkdir_in_root(root, mount.destination, follow=mount.fstype not in ("proc", "sysfs"))
-            try:
-                mounts.outside_proc(mount, target)
-                copy = _younger(tree)
-                mnt.move_mount(copy, "", target, "")
-                os.close(copy)
-            finally:
-                os.close(target)
-        return len(self.entries)
-
-
-def _younger(tree: int) -> int:
-    """A copy of a detached tree: the kernel lists mounts by age, and the root is to be the first. Before
-    Linux 6.15 the tree itself, which is all there is."""
-    try:
-        copy = mnt.clone_tree("", recursive=True, dirfd=tree)
-    except OSError:
-        return tree
-    os.close(tree)
-    return copy
 
 
 def offer(config: dict[str, Any]) -> Standby | None:
-    """What can be prepared for further containers like that of `config`, if it is of the usual kind."""
+    """What can be made for further containers like that of `config`, if it is of the usual kind."""
     linux = config["linux"]
     guarded = [*(linux.get("maskedPaths") or ()), *(linux.get("readonlyPaths") or ())]
     usual = (
