@@ -125,6 +125,8 @@ class Monitor:
         if not plan["detach"]:
             teardown.database(plan).open()  # while init builds its rootfs
         self.write_state()
+        if hooks is None and not terminal:
+            self.init.go()
         self.init.ready()
         self.keep_mounts()
         if terminal:
