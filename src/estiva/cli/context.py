@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""What a verb works with, and how verbs for several objects do and tell what they do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from estiva.cmdline.parser import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from estiva.engine import Engine
 
@@ -35,16 +35,40 @@ class Context:
         self, words: Iterable[str], action: Callable[[str], object], *, missing_is_fine: bool = False
     ) -> int:
         """Do `action` for every word and print the word; an error is told and the rest still done."""
-        status = 0
-        for word in words:
+
+        def task(word: str) -> Iterator[None]:
+            action(word)
+            return
+            yield
+
+        return self.together(words, task, missing_is_fine=missing_is_fine)
+
+    def together(
+        self, words: Iterable[str], task: Callable[[str], Iterator[None]], *, missing_is_fine: bool = False
+    ) -> int:
+        """As `each`, with a task for every word (engine/containers/tasks.py): all at once, told in order."""
+        from estiva.engine.containers import tasks
+
+        words = list(words)
+        ended: list[str] = []
+
+        def when_free(index: int, word: str) -> Iterator[None]:
+            while ended.count(word) < words[:index].count(word):
+                yield  # what is named twice is done twice, one after the other
             try:
-                action(word)
-            except errors.EstivaError as error:
-                tell(error)
-                if not (missing_is_fine and isinstance(error, errors.NotFound)):
-                    status = 1
-            else:
+                yield from task(word)
+            finally:
+                ended.append(word)
+
+        status = 0
+        errors_of = tasks.together([when_free(*item) for item in enumerate(words)])
+        for word, error in zip(words, errors_of, strict=True):
+            if error is None:
                 print(word)
+                continue
+            tell(error)
+            if not (missing_is_fine and isinstance(error, errors.NotFound)):
+                status = 1
         return status
 
 

@@ -17,6 +17,10 @@ from estiva.linux.libc import (
     syscall,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 PR_SET_PDEATHSIG = 1
 PR_GET_DUMPABLE = 3
 PR_SET_DUMPABLE = 4
@@ -151,9 +155,10 @@ def known_capabilities() -> int:
     return _known
 
 
-def bounding_drop(capability: int) -> None:
-    """PR_CAPBSET_DROP; needs CAP_SETPCAP."""
-    prctl(PR_CAPBSET_DROP, capability)
+def bounding_drop(capabilities: Iterable[int]) -> None:
+    """PR_CAPBSET_DROP of each; needs CAP_SETPCAP."""
+    for capability in capabilities:
+        check(_prctl(PR_CAPBSET_DROP, capability, 0, 0, 0))
 
 
 def ambient_clear() -> None:

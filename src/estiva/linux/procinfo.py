@@ -1,4 +1,4 @@
-"""What /proc tells of processes and mounts, and pidfds: what does without the C library.
+"""What /proc tells of processes, mounts and us, and pidfds: what does without the C library.
 
 The verbs that only look at a container, or signal it, load no ctypes.
 """
@@ -41,6 +41,15 @@ def stat(pid: int) -> tuple[str, int]:
 def start_time(pid: int) -> int:
     """When a process started, in clock ticks since boot. Raises ProcessLookupError when there is none."""
     return stat(pid)[1]
+
+
+def in_user_namespace() -> bool:
+    """Whether we are in a user namespace that is not the first: user_namespaces(7)."""
+    try:
+        with open("/proc/self/uid_map", "rb") as file:
+            return file.read().split() != [b"0", b"0", b"4294967295"]
+    except FileNotFoundError:  # a kernel without them
+        return False
 
 
 def unescape(text: str) -> str:

@@ -3,12 +3,14 @@
 A rule is one of
 
     "string" "absolute" "bool" "int64" ...    a JSON value of that type and range
-    {"name!": rule, "name": rule}             an object; "!" marks what must be there; other fields are free
+    {"name!": rule, "name": rule}             an object; "!" marks what must be there; other fields are free,
+                                              but with ONLY: None they may be empty only
     {EACH: rule}                              an object whose every value follows the rule; EACH_SAID: also
                                               where it is null
     [rule]                                    a list of such
     Choice(what, values)                      one of some strings
     Text(what, holds)                         a string for which `holds` is true
+    Later(rule)                               what follows the rule, and yet may be empty only
 
 An error names the field, the value and what it should have been:
 
@@ -20,7 +22,7 @@ half of a surrogate pair, then one that stands for a byte (PEP 383).
 
 from __future__ import annotations
 
-from estiva.errors import InvalidInput, oneline
+from estiva.errors import InvalidInput, Unsupported, oneline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 EACH = "*"
 EACH_SAID = "*!"
+ONLY = ""
 
 NUMBERS = {
     "uint8": (0, (1 << 8) - 1),
@@ -65,6 +68,13 @@ class Text:
         self.holds = holds
 
 
+class Later:
+    """What is known and can't be done yet."""
+
+    def __init__(self, rule: Any) -> None:
+        self.rule = rule
+
+
 def shown(value: Any) -> str:
     """A value as an error shows it."""
     if isinstance(value, str):
@@ -83,7 +93,8 @@ def shown(value: Any) -> str:
 
 
 def check(value: Any, rule: Any, where: str) -> None:
-    """Raise InvalidInput unless the value at `where` follows its rule."""
+    """Raise InvalidInput unless the value at `where` follows its rule, Unsupported for what is said and may
+    only be empty."""
     if type(rule) is str:
         if rule in NUMBERS:
             low, high = NUMBERS[rule]
@@ -108,6 +119,10 @@ def check(value: Any, rule: Any, where: str) -> None:
             raise InvalidInput(
                 f"{where}: {shown(value)} is not {rule.what}", hint="one of " + ", ".join(rule.values)
             )
+    elif type(rule) is Later:
+        check(value, rule.rule, where)
+        if value:
+            raise Unsupported(f"{where} is not supported yet")
     else:
         assert type(rule) is Text
         if not _is_string(value) or not rule.holds(value):
@@ -137,13 +152,24 @@ def _object(value: Any, rule: dict[str, Any], where: str) -> None:
             if item is not None or said is not None:
                 check(item, each, f"{where}[{shown(key)}]")
         return
+    if ONLY in rule:
+        _only(value, rule, where)
     for name, inner in rule.items():
-        required = name[-1] == "!"
+        required = name[-1:] == "!"
         if required:
             name = name[:-1]
         item = value.get(name)
-        path = f"{where}.{name}" if where else name
         if item is not None:
-            check(item, inner, path)
+            check(item, inner, f"{where}.{name}" if where else name)
         elif required:
-            raise InvalidInput(f"{path} is missing")
+            raise InvalidInput(f"{where}.{name} is missing" if where else f"{name} is missing")
+
+
+def _only(value: dict[Any, Any], rule: dict[str, Any], where: str) -> None:
+    for key, item in value.items():
+        if key in rule and key != ONLY:
+            continue
+        if not _is_string(key):
+            raise InvalidInput(f"{where}: the name {shown(key)} is not a string")
+        if f"{key}!" not in rule and (item or key == ONLY):
+            raise Unsupported(f"{where}.{oneline(key[:100])} is not supported")

@@ -82,7 +82,8 @@ def test_a_log_that_can_t_be_written_is_an_error(tmp_path, capsys):
 @pytest.mark.parametrize("verb", ["start", "delete", "kill", "state", "list", "pause", "resume"])
 def test_verbs_that_make_nothing_load_little(verb):
     """podman and containerd call three or four of them for each container: no ctypes, nothing of a start's."""
-    code = f"import sys; sys.path[:0] = {sys.path!r}; from estiva.ocicli import main; main.load({verb!r}); print(*sys.modules)"
+    code = f"import sys; sys.path[:0] = {sys.path!r}; from estiva.ocicli import main; main.load({verb!r}); "
+    code += "main.default_root(); main._rootless(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True)
     loaded = done.stdout.split()
     assert "_ctypes" not in loaded

@@ -17,6 +17,7 @@ from estiva.builder.files.record import Record
 from estiva.builder.files.tree import Missing, Tree
 from estiva.builder.frontend import ignore, values
 from estiva.errors import InvalidInput, Unsupported
+from estiva.files import write_all
 from estiva.linux import fs
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
@@ -75,13 +76,17 @@ class Destination:
     def time(self, nanoseconds: int) -> int:
         return nanoseconds if self.epoch is None else min(nanoseconds, self.epoch * 10**9)
 
-    def write(self, path: str, name: str, data: bytes, *, mode: int, mtime_ns: int) -> None:
-        """A file from bytes: a here-document, or what a URL gave."""
+    def write(self, path: str, name: str, data: bytes | int, *, mode: int, mtime_ns: int) -> None:
+        """A file from bytes, such as a here-document, or from a file (its fd), such as what a URL gave."""
         parent, last = self.place(path, name)
         try:
             fd = _create(parent, last)
-            with open(fd, "wb", buffering=0) as file:
-                file.write(data)
+            with open(fd, "wb", buffering=0):
+                if isinstance(data, int):
+                    os.lseek(data, 0, os.SEEK_SET)
+                    _transfer(data, fd)
+                else:
+                    write_all(fd, data)
                 os.fchown(fd, *(self.owner or (0, 0)))
                 os.fchmod(fd, values.mode_change(self.chmod, mode, False) if self.chmod else mode)
                 os.utime(fd, ns=(self.time(mtime_ns), self.time(mtime_ns)))

@@ -15,12 +15,13 @@ import stat
 
 from estiva.builder.files import record
 from estiva.builder.files.record import Record
-from estiva.builder.frontend import ignore
+from estiva.builder.frontend import ignore, patterns
 from estiva.errors import InvalidInput, NotFound, reason
 from estiva.linux import fs
 
 _MAX_LINKS = 40  # as path_resolution(7)
 _MAX_DEPTH = 250
+_MAX_MATCHES = 100_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -140,17 +141,19 @@ class Tree:
 
     def has_visible(self, path: str) -> bool:
         """Whether a hidden directory holds something that the patterns take back with `!`."""
-        if not self.exclude.negations or not stat.S_ISDIR(self.stat(path).st_mode):
-            return False
-        for name in self.names(path):
-            child = f"{path}/{name}" if path else name
-            if not self.hides(child) or self.has_visible(child):
-                return True
+        pending = [path] if self.exclude.negations else []
+        while pending:
+            here = pending.pop()
+            if stat.S_ISDIR(self.stat(here).st_mode):
+                below = [f"{here}/{name}" if here else name for name in self.names(here)]
+                if not all(map(self.hides, below)):
+                    return True
+                pending += below
         return False
 
     def glob(self, pattern: str) -> list[str]:
         """The paths that match a pattern of path elements, sorted; without a wildcard, the path itself,
-        unchecked.
+        unchecked. Raises InvalidInput for too many of them: symlinks are followed, so they may have no end.
         """
         parts = [part for part in pattern.split("/") if part not in ("", ".")]
         if not ignore.has_wildcard(pattern):
@@ -161,10 +164,12 @@ class Tree:
             if not ignore.has_wildcard(part):
                 found = [path + ignore.unescape(part) for path in prefix]
                 continue
-            regex = ignore.glob_regex(part)
+            wanted = patterns.path(part)
             matched: list[str] = []
             for path in prefix:
-                matched += [path + name for name in self._children(path) if regex.match(name)]
+                matched += [path + name for name in self._children(path) if wanted.match(name)]
+                if len(matched) > _MAX_MATCHES:
+                    raise InvalidInput(f"{pattern} matches more than {_MAX_MATCHES} paths")
             found = matched
             if not found:
                 return []

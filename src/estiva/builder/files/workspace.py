@@ -68,8 +68,9 @@ class Workspace:
         return path
 
     def file(self) -> int:
-        """The fd of a new, empty file without a name, for reading and writing."""
+        """The fd of a new, empty file without a name, for reading and writing; closed by `release`."""
         fd, path = tempfile.mkstemp(dir=self.path)
+        self.held.append(fd)
         os.unlink(path)
         return fd
 
@@ -103,7 +104,7 @@ class Workspace:
         return True
 
     def release(self) -> None:
-        """Let go of the locks of a step's cache mounts, and remove its secrets."""
+        """Let go of a step's files and of the locks of its cache mounts, and remove its secrets."""
         while self.held:
             os.close(self.held.pop())
         while self.secrets:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import posixpath
 import stat
@@ -80,6 +79,12 @@ class CopyStep:
 
     def run(self) -> bool:
         """Copy, or find the layer in the cache: whether it was cached."""
+        try:
+            return self._run()
+        finally:
+            self.context.workspace.release()
+
+    def _run(self) -> bool:
         context, state = self.context, self.state
         source = context.source(self.typed.from_)
         tree = source.tree
@@ -90,10 +95,8 @@ class CopyStep:
             if context.reuse(state, keys, created_by):
                 return True
         items = self._gather(tree)
-        self.downloads = [
-            url_files.fetch(url, self.checksum) for url in self.sources if url_files.is_url(url)
-        ]
-        downloads = [hashlib.sha256(download.data).hexdigest() for download in self.downloads]
+        self._fetch()
+        downloads = [download.content for download in self.downloads]
         seen = [self._look(tree, item) for item in items]
         if context.reuse(state, [self._key(seen, downloads)], created_by):
             return True
@@ -104,6 +107,11 @@ class CopyStep:
         keys.append(self._key(copied if source.layers is None else seen, downloads))
         context.keep(state, keys, created_by, diff_id)
         return False
+
+    def _fetch(self) -> None:
+        for url in filter(url_files.is_url, self.sources):
+            file = self.context.workspace.file()
+            self.downloads.append(url_files.fetch(url, file, self.checksum))
 
     def _key(self, contents: list[list[Any]], downloads: list[str]) -> str:
         return self.context.key("copy", self._inputs([*contents, *downloads]))
@@ -265,25 +273,21 @@ class CopyStep:
         own = self.context.workspace.file()
         try:
             copied = take(fd, own, owners=tree.owners, keyed=True)
-            into.add("", copied.info, copied.content)
-            if not untar.is_archive(own):
-                raise InvalidInput("the archive changed while it was copied")
-            untar.extract(own, self.path, to)
         finally:
-            os.close(own)
             os.close(fd)
+        into.add("", copied.info, copied.content)
+        if not untar.is_archive(own):
+            raise InvalidInput("the archive changed while it was copied")
+        untar.extract(own, self.context.workspace.file(), self.path, to)
 
     def _write_download(self, download: url_files.Download, to: Destination) -> None:
         mtime = time.time_ns() if download.mtime_ns is None else download.mtime_ns
         if not self.typed.unpack:
-            to.write(self.path, download.name, download.data, mode=0o600, mtime_ns=mtime)
+            to.write(self.path, download.name, download.fd, mode=0o600, mtime_ns=mtime)
             return
-        fd = os.memfd_create("add", os.MFD_CLOEXEC)
-        with open(fd, "wb", buffering=0) as file:
-            file.write(download.data)
-            if not untar.is_archive(fd):
-                raise InvalidInput(f"{download.name} is not an archive", hint="leave out --unpack")
-            untar.extract(fd, self.path, to)
+        if not untar.is_archive(download.fd):
+            raise InvalidInput(f"{download.name} is not an archive", hint="leave out --unpack")
+        untar.extract(download.fd, self.context.workspace.file(), self.path, to)
 
     def _write_document(self, document: Heredoc, text: str, to: Destination) -> None:
         data = text.encode("utf-8", "replace")

@@ -41,8 +41,8 @@ def stop(context: Context, options: Options) -> int:
     from estiva.engine.containers import control
 
     timeout, signal = _timeout(options), options.text("signal") or None
-    return context.each(
-        options.arguments, lambda ref: control.stop(context.engine, ref, timeout=timeout, signal=signal)
+    return context.together(
+        options.arguments, lambda ref: control.stopping(context.engine, ref, timeout=timeout, signal=signal)
     )
 
 
@@ -50,14 +50,18 @@ def restart(context: Context, options: Options) -> int:
     from estiva.engine.containers import control
 
     timeout = _timeout(options)
-    return context.each(options.arguments, lambda ref: control.restart(context.engine, ref, timeout=timeout))
+    return context.together(
+        options.arguments, lambda ref: control.restarting(context.engine, ref, timeout=timeout)
+    )
 
 
 def kill(context: Context, options: Options) -> int:
     from estiva.engine.containers import control
 
     signal = options.text("signal", "KILL")
-    return context.each(options.arguments, lambda ref: control.kill(context.engine, ref, signal=signal))
+    return context.together(
+        options.arguments, lambda ref: control.killing(context.engine, ref, signal=signal)
+    )
 
 
 def pause(context: Context, options: Options) -> int:
@@ -84,9 +88,9 @@ def remove(context: Context, options: Options) -> int:
     from estiva.engine.containers import control
 
     force, volumes = options.flag("force"), options.flag("volumes")
-    return context.each(
+    return context.together(
         options.arguments,
-        lambda ref: control.remove(context.engine, ref, force=force, volumes=volumes),
+        lambda ref: control.removing(context.engine, ref, force=force, volumes=volumes),
         missing_is_fine=force,
     )
 

@@ -32,8 +32,14 @@ def logs(context: Context, options: Options) -> None:
         since=moment(options.text("since")),
         until=moment(options.text("until")),
         timestamps=options.flag("timestamps"),
+        missing=_missing,
     )
     sys.stdout.flush()
+
+
+def _missing() -> None:
+    sys.stdout.flush()
+    print("estiva: lines are missing here: they were not read as fast as they were written", file=sys.stderr)
 
 
 def _writer(fd: int, now: bool) -> Callable[[bytes], object]:

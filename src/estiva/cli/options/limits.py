@@ -5,7 +5,6 @@ What can't be or doesn't go together is refused by engine/spec/resources.py.
 
 from __future__ import annotations
 
-from estiva.cli.options import values
 from estiva.cmdline.parser import UsageError, converted
 from estiva.oci import units
 
@@ -66,7 +65,7 @@ def read(options: Options, kinds: dict[str, Option]) -> dict[str, Any]:
     if options.flag("oom-kill-disable"):
         host["OomKillDisable"] = True
     if options.given("ulimit"):
-        limits = each("ulimit", values.ulimit)
+        limits = each("ulimit", ulimit)
         host["Ulimits"] = list({limit["Name"]: limit for limit in limits}.values())
     if options.given("blkio-weight-device"):
         host["BlkioWeightDevice"] = each("blkio-weight-device", _device_weight)
@@ -115,6 +114,21 @@ def _device_bytes(text: str) -> dict[str, Any]:
 def _device_operations(text: str) -> dict[str, Any]:
     path, rate = _device(text, _number, "rate")
     return {"Path": path, "Rate": rate}
+
+
+def ulimit(text: str) -> dict[str, Any]:
+    """NAME=SOFT[:HARD], -1 is unlimited."""
+    name, equals, limits = text.partition("=")
+    if not equals:
+        raise ValueError(f"invalid ulimit argument: {text}")
+    words = limits.split(":")
+    if len(words) > 2:
+        raise ValueError(f"too many limit value arguments: {limits}, can only have up to two, soft[:hard]")
+    if not all(word == "-1" or (word.isascii() and word.isdigit()) for word in words):
+        raise ValueError(f"{limits} is not a number or two")
+    if any(len(word) > 19 or int(word) > units.MAX for word in words):
+        raise ValueError(f"{limits} is too large, -1 is unlimited")
+    return {"Name": name, "Hard": int(words[-1]), "Soft": int(words[0])}
 
 
 def restart_policy(text: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Config and HostConfig hold what was asked for and no defaults, under the keys of
 
 from __future__ import annotations
 
-from estiva.cli.options import values
 from estiva.cmdline.parser import FLAG, INT, LIST, TEXT, Options, UsageError, bad_value, converted
 from estiva.errors import InvalidInput, Unsupported
 
@@ -165,16 +164,15 @@ class _Translator:
         config["AttachStderr"] = not attach or "stderr" in attach
         if stdin:
             config["StdinOnce"] = True
-        if options.given("env") or options.given("env-file"):
-            try:
-                config["Env"] = values.environment(options.many("env-file"), options.many("env"))
-            except ValueError as error:
-                raise UsageError(str(error)) from None
-        if options.given("label") or options.given("label-file"):
-            try:
-                config["Labels"] = values.labels(options.many("label-file"), options.many("label"))
-            except ValueError as error:
-                raise UsageError(str(error)) from None
+        for name, key in (("env", "Env"), ("label", "Labels")):
+            if options.given(name) or options.given(f"{name}-file"):
+                from estiva.cli.options import values
+
+                read = values.environment if name == "env" else values.labels
+                try:
+                    config[key] = read(options.many(f"{name}-file"), options.many(name))
+                except ValueError as error:
+                    raise UsageError(str(error)) from None
 
     def limits(self) -> None:
         options, host = self.options, self.host
@@ -225,13 +223,13 @@ class _Translator:
             self.config["ExposedPorts"] = {port: {} for port in exposed}
         if options.flag("publish-all"):
             host["PublishAllPorts"] = True
-        for name, key, reader in (
-            ("dns", "Dns", str.strip),
-            ("dns-search", "DnsSearch", str.strip),
-            ("add-host", "ExtraHosts", values.extra_host),
-        ):
+        for name, key in (("dns", "Dns"), ("dns-search", "DnsSearch")):
             if options.given(name):
-                host[key] = [reader(word) for word in options.many(name)]
+                host[key] = [word.strip() for word in options.many(name)]
+        if options.given("add-host"):
+            from estiva.cli.options import values
+
+            host["ExtraHosts"] = [values.extra_host(word) for word in options.many("add-host")]
         if options.given("dns-option") or options.given("dns-opt"):
             host["DnsOptions"] = options.many("dns-option") + options.many("dns-opt")
 
@@ -252,6 +250,8 @@ class _Translator:
         if options.given("init"):
             host["Init"] = options.flag("init")
         if options.given("sysctl"):
+            from estiva.cli.options import values
+
             host["Sysctls"] = dict(self.read_many("sysctl", values.sysctl))
         if options.given("annotation"):
             host["Annotations"] = {

@@ -1,4 +1,4 @@
-"""Option values that need reading: key=value lists and files, ulimits, devices, hosts (cold path).
+"""Option values that need reading: key=value lists and files, hosts (cold path).
 
 Each reader takes the words and returns what Docker's API holds, or raises ValueError when they can't be read.
 Whether there can be such a thing is judged in engine/spec.
@@ -10,12 +10,10 @@ import os
 
 from estiva import files
 from estiva.errors import InvalidInput, NotFound, reason
-from estiva.oci import units
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
 
 MAX_FILE = 16 << 20
 
@@ -72,41 +70,6 @@ def _lines(path: str, what: str) -> list[tuple[str, str, str]]:
             raise InvalidInput(f"{path}: {what} '{key}' contains a null byte")
         result.append((key, equals, value))
     return result
-
-
-def ulimit(text: str) -> dict[str, Any]:
-    """NAME=SOFT[:HARD], -1 is unlimited."""
-    name, equals, limits = text.partition("=")
-    if not equals:
-        raise ValueError(f"invalid ulimit argument: {text}")
-    words = limits.split(":")
-    if len(words) > 2:
-        raise ValueError(f"too many limit value arguments: {limits}, can only have up to two, soft[:hard]")
-    if not all(word == "-1" or (word.isascii() and word.isdigit()) for word in words):
-        raise ValueError(f"{limits} is not a number or two")
-    if any(len(word) > 19 or int(word) > units.MAX for word in words):
-        raise ValueError(f"{limits} is too large, -1 is unlimited")
-    return {"Name": name, "Hard": int(words[-1]), "Soft": int(words[0])}
-
-
-def device(text: str) -> dict[str, str]:
-    """HOST[:CONTAINER][:PERMISSIONS]."""
-    words = text.split(":")
-    permissions = "rwm"
-    if len(words) > 3:
-        raise ValueError(f"invalid device specification: {text}")
-    if len(words) > 1 and _is_mode(words[-1]):
-        permissions = words.pop()
-    elif len(words) == 3:
-        raise ValueError(f"bad mode specified: {words[2]}")
-    for path in words:
-        if not path.startswith("/"):
-            raise ValueError(f"{path} is not an absolute path")
-    return {"PathOnHost": words[0], "PathInContainer": words[-1], "CgroupPermissions": permissions}
-
-
-def _is_mode(text: str) -> bool:
-    return bool(text) and len(set(text)) == len(text) and all(c in "rwm" for c in text)
 
 
 def extra_host(text: str) -> str:

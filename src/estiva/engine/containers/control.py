@@ -1,7 +1,8 @@
 """The verbs that end, halt and remove containers: stop, kill, wait, remove, pause, unpause, restart.
 
-Others may start the container again meanwhile. So what is meant for one run goes by its run state, as it was
-read at first: nothing that is said or done here is about a run that began later.
+What may have to wait is a task (containers/tasks.py), to be done for many containers at once: stopping,
+killing, removing, restarting. Others may start the container again meanwhile. So what is meant for one run
+goes by its run state, as it was read at first: nothing that is said or done here is about a later run.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import os
 import time
 
 from estiva import fastjson
+from estiva.engine.containers import tasks
 from estiva.engine.state import locks, teardown
 from estiva.engine.state import names as naming
-from estiva.engine.state.lookup import LOOK_AGAIN, resolve, resolve_if_there, running_state
-from estiva.errors import Conflict, EstivaError, NotFound
+from estiva.engine.state.lookup import resolve, resolve_if_there, running_state, running_state_now
+from estiva.errors import Conflict, EngineError, EstivaError, NotFound
 from estiva.linux import procinfo, signals
 from estiva.runtime import state
 from estiva.runtime.cgroup import factory
@@ -22,12 +24,16 @@ from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Generator
+    from typing import Any, TypeAlias
 
     from estiva.engine import Engine
 
+    Task: TypeAlias = Generator[None, None, None]
+
 
 STOP_TIMEOUT = 10  # seconds, as Docker
+UNKILLABLE = 10  # seconds
 
 
 def send(live: dict[str, Any], number: int) -> None:
@@ -46,12 +52,36 @@ def send(live: dict[str, Any], number: int) -> None:
 
 
 def kill(engine: Engine, ref: str, signal: str = "KILL") -> None:
-    """Send a signal to the main process. Raises Conflict when it isn't running."""
+    """Send a signal to the main process; SIGKILL and return once the container has ended.
+
+    Raises Conflict when it isn't running, EngineError when SIGKILL does not end it.
+    """
+    tasks.run(killing(engine, ref, signal))
+
+
+def killing(engine: Engine, ref: str, signal: str = "KILL") -> Task:
+    """`kill` as a task."""
     number = signals.number(signal)
-    live = running_state(engine, ref)
+    while (live := running_state_now(engine, ref)) is None:
+        yield
     send(live, number)
     if number == _signal.SIGKILL or live.get("paused"):
         thaw(engine, live)
+    if number == _signal.SIGKILL:
+        yield from ending(engine, ref, live)
+
+
+def ending(engine: Engine, ref: str, live: dict[str, Any]) -> Task:
+    """Wait for the end of a run whose main process got SIGKILL. Raises EngineError."""
+    deadline = time.monotonic() + UNKILLABLE
+    while locks.runs(engine.paths, live):
+        if time.monotonic() > deadline and state.alive(live["pid"], live["start_time"]):
+            raise EngineError(
+                f"container {ref} was killed and has not ended in {UNKILLABLE} s",
+                hint="its main process waits in the kernel, for a disk or network that does not answer",
+            )
+        yield
+    resolve_if_there(engine, live["id"])  # settles it if its monitor was killed too
 
 
 def thaw(engine: Engine, live: dict[str, Any]) -> None:
@@ -88,13 +118,19 @@ def mark(engine: Engine, live: dict[str, Any], paused: bool) -> None:
 
 def stop(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | None = None) -> None:
     """Ask the main process to end, kill it after `timeout` seconds (negative: never). Fine if it doesn't
-    run.
+    run. Raises NotFound, EngineError when SIGKILL does not end it.
     """
+    tasks.run(stopping(engine, ref, timeout=timeout, signal=signal))
+
+
+def stopping(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | None = None) -> Task:
+    """`stop` as a task."""
     record = resolve(engine, ref)
     if not record["State"]["Running"]:
         return
     try:
-        live = running_state(engine, record["Id"])
+        while (live := running_state_now(engine, record["Id"])) is None:
+            yield
     except (Conflict, NotFound):
         return  # it has ended meanwhile
     config = record["Config"]
@@ -106,15 +142,12 @@ def stop(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | 
     thaw(engine, live)
     send(live, number)
     deadline = time.monotonic() + timeout
-    pause = 0.005
     while locks.runs(engine.paths, live):
         if timeout >= 0 and time.monotonic() >= deadline:
             send(live, _signal.SIGKILL)
-            locks.await_end(engine.paths, record["Id"], live)
             break
-        time.sleep(pause)
-        pause = min(pause * 1.5, 0.05)
-    resolve_if_there(engine, record["Id"])
+        yield
+    yield from ending(engine, ref, live)
 
 
 def wait(engine: Engine, ref: str) -> int:
@@ -128,7 +161,14 @@ def wait(engine: Engine, ref: str) -> int:
 
 
 def remove(engine: Engine, ref: str, *, force: bool = False, volumes: bool = False) -> str:
-    """Remove a stopped container (with `force` a running one); its id. Raises Conflict."""
+    """Remove a stopped container (with `force` a running one); its id. Raises NotFound, Conflict."""
+    return tasks.run(removing(engine, ref, force=force, volumes=volumes))
+
+
+def removing(
+    engine: Engine, ref: str, *, force: bool = False, volumes: bool = False
+) -> Generator[None, None, str]:
+    """`remove` as a task."""
     record = resolve(engine, ref)
     container_id: str = record["Id"]
     while True:
@@ -145,9 +185,9 @@ def remove(engine: Engine, ref: str, *, force: bool = False, volumes: bool = Fal
         if live is not None:
             send(live, _signal.SIGKILL)
             thaw(engine, live)
-            locks.await_end(engine.paths, container_id, live)
-        else:  # it is being made, started or removed, or has ended just now
-            time.sleep(LOOK_AGAIN)
+            yield from ending(engine, ref, live)
+        else:
+            yield  # it is being made, started or removed, or has ended just now
         now = resolve_if_there(engine, container_id)
         if now is None:
             return container_id  # it was a --rm one
@@ -177,11 +217,11 @@ def unpause(engine: Engine, ref: str) -> None:
     thaw(engine, live)
 
 
-def restart(engine: Engine, ref: str, timeout: int | None = None) -> None:
-    """Stop, then start."""
+def restarting(engine: Engine, ref: str, timeout: int | None = None) -> Task:
+    """Stop, then start; as a task."""
     from estiva.engine.containers import start
 
-    stop(engine, ref, timeout=timeout)
+    yield from stopping(engine, ref, timeout=timeout)
     start.start(engine, ref)
 
 

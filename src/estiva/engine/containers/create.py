@@ -10,6 +10,7 @@ import os
 
 from estiva import fastjson
 from estiva.engine.images.find import find_image
+from estiva.engine.launch import launch
 from estiva.engine.launch.start import Start
 from estiva.engine.mounts import points as mount_points
 from estiva.engine.spec import judge, oci_config
@@ -95,7 +96,7 @@ def make(
         namespaces.settle(engine, config, host_config, starts=status == "running")
     image = find_image(engine, config["Image"], pull, platform, progress)
     config = record.merge(config, image.config)
-    container_id = os.urandom(32).hex()
+    container_id = launch.new_id(engine, host_config if status == "running" else None)
     made = record.new(container_id, name or "", image, config, host_config, [])
     oci_config.make(made, [], {})  # what this machine lacks is found out before anything is written
     if name and (config.get("Volumes") or host_config.get("Binds") or host_config.get("Mounts")):
@@ -103,7 +104,7 @@ def make(
     points = made["Mounts"] = mount_points.plan(config, host_config, engine.store.volumes)
     lock = -1
     try:
-        lock = locks.take(engine.paths, container_id, new=True)
+        lock = launch.take_lock(engine, container_id)
         directory = engine.paths.container(container_id)
         os.mkdir(directory, 0o700)
         engine.store.snapshots.prepare(image.diff_ids, directory)
@@ -116,6 +117,7 @@ def make(
         except (OSError, EstivaError):
             pass  # the first error is the one to tell; a sweep finds what is left
         locks.leave(engine.paths, container_id)
+        launch.give_up(engine, container_id)
         if lock >= 0:
             os.close(lock)
         # until the row is there, another may remove the image and its layers with it

@@ -22,13 +22,13 @@ The caller's end going away means nothing to the container, save that nobody lis
 
 from __future__ import annotations
 
-from _socket import (
-    socket,
-)
+import os
+from _socket import socket
 
 from estiva import errors, fastjson
 from estiva.engine.launch import prefork
-from estiva.engine.monitor.protocol import decode_error, pair, send, single_threaded
+from estiva.engine.monitor.protocol import decode_error, send, single_threaded
+from estiva.engine.state import locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,6 +97,32 @@ class Launched:
         self.channel.close()
 
 
+def new_id(engine: Engine, host_config: dict[str, Any] | None) -> str:
+    """The id of a container that is about to be made and, with a `host_config`, started."""
+    if engine.direct or host_config is None or host_config.get("CgroupParent"):
+        return os.urandom(32).hex()
+    from estiva.engine.launch import spawner
+
+    return spawner.new_id(engine.paths)
+
+
+def take_lock(engine: Engine, container_id: str) -> int:
+    """Its lock, which is the caller's to close."""
+    if engine.direct:
+        return locks.take(engine.paths, container_id, new=True)
+    from estiva.engine.launch import spawner
+
+    return spawner.take_lock(engine.paths, container_id)
+
+
+def give_up(engine: Engine, container_id: str) -> None:
+    """It isn't launched after all."""
+    if not engine.direct:
+        from estiva.engine.launch import spawner
+
+        spawner.release(container_id)
+
+
 def launch(
     engine: Engine,
     plan: dict[str, Any],
@@ -124,9 +150,4 @@ def launch(
         return Launched(ours)
     from estiva.engine.launch import spawner
 
-    ours, theirs = pair()
-    try:
-        spawner.request({"kind": "container", "plan": plan}, [theirs.fileno(), *fds])
-    finally:
-        theirs.close()
-    return Launched(ours)
+    return Launched(spawner.launch(plan, fds))

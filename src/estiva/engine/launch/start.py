@@ -78,6 +78,7 @@ class Start:
                 containers.set_status(transaction, self.id, "created")
                 ipam.release_in(transaction, self.id)
         locks.leave(engine.paths, self.id)
+        launch.give_up(engine, self.id)
 
     # --- the steps ---
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine.monitor.monitor import Monitor
+    from estiva.engine.monitor.reservation import Reservation
 
 
 def become_monitor(
@@ -25,26 +26,17 @@ def become_monitor(
     """In a process of its own: run the monitor and end, whatever happens."""
     status = 1
     try:
-        main(plan, channel, stdio, hold, mounts)
+        alone({channel.fileno(), hold, *(fd for fd in stdio if fd >= 0), *mounts})
+        serve(plan, channel, stdio, hold, mounts)
         status = 0
-    except BaseException as error:
-        try:
-            channel.send(encode_error(error))
-        except OSError:
-            pass
     finally:
         os._exit(status)
 
 
-def main(
-    plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hold: int, mounts: list[int]
-) -> None:
-    """The whole life of one monitor; `plan` is made by engine/containers/start.py. Errors before the start
-    go to the caller. `mounts` are detached mounts for the destinations in plan["mounted"].
-    """
+def alone(keep: set[int]) -> None:
+    """No fds but `keep`, of which 0 to 2 are /dev/null if they are not among them; no directory in use."""
     gc.disable()
     os.chdir("/")
-    keep = {channel.fileno(), hold, *(fd for fd in stdio if fd >= 0), *mounts}
     process.close_all_but(list(keep))
     for fd, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         if fd not in keep:
@@ -52,15 +44,38 @@ def main(
             if null != fd:
                 os.dup2(null, fd)
                 os.close(null)
-    monitor = Monitor(plan, channel, stdio, hold)
-    monitor.mounted = dict(zip(plan.get("mounted", ()), mounts, strict=True))
+
+
+def serve(
+    plan: dict[str, Any],
+    channel: socket,
+    stdio: tuple[int, int, int],
+    hold: int,
+    mounts: list[int],
+    reservation: Reservation | None = None,
+) -> bool:
+    """The whole life of one monitor; `plan` is made by engine/launch/plan.py. Errors go to the caller.
+    `mounts` are detached mounts for the destinations in plan["mounted"].
+
+    True when all went well and its fds are closed again, so that the process can serve another.
+    """
     try:
-        monitor.start()
+        monitor = Monitor(plan, channel, stdio, hold, reservation)
+        monitor.mounted = dict(zip(plan.get("mounted", ()), mounts, strict=True))
+        try:
+            monitor.start()
+        except BaseException as error:
+            monitor.abandon(error)
+            return False
+        monitor.supervise(QUIET)
+        monitor.finish()
+        return monitor.close()
     except BaseException as error:
-        monitor.abandon(error)
-        return
-    monitor.supervise(QUIET)
-    monitor.finish()
+        try:
+            channel.send(encode_error(error))
+        except OSError:
+            pass
+        return False
 
 
 AWAKE = (

@@ -22,6 +22,7 @@ import os
 
 from estiva import fastjson
 from estiva.engine.monitor.protocol import encode_error
+from estiva.engine.monitor.rootfs import rootfs_of
 from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation, Input, Source
 from estiva.engine.state import cgroup, names, teardown
@@ -30,7 +31,6 @@ from estiva.linux import procinfo
 from estiva.runtime import state
 from estiva.runtime.cgroup import Cgroup, factory
 from estiva.runtime.launch import clone, container
-from estiva.runtime.rootfs.rootfs import Rootfs
 from estiva.timestamps import rfc3339
 
 TYPE_CHECKING = False
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from _socket import socket
     from typing import Any
 
+    from estiva.engine.monitor.reservation import Reservation
     from estiva.runtime.launch.clone import Init
 
 QUIET = 300  # milliseconds without an event after which a detached container's monitor hibernates
@@ -46,9 +47,15 @@ DRAIN = 2000  # milliseconds to wait for output that is still in the pipes after
 
 class Monitor:
     def __init__(
-        self, plan: dict[str, Any], channel: socket | None, stdio: tuple[int, int, int], hold: int
+        self,
+        plan: dict[str, Any],
+        channel: socket | None,
+        stdio: tuple[int, int, int],
+        hold: int,
+        reservation: Reservation | None = None,
     ) -> None:
         self.plan = plan
+        self.reservation = reservation
         self.hold = hold
         self.streams = Conversation(stdio, channel, bound=plan["ephemeral"])
         self.cgroup: Cgroup | None = None
@@ -64,16 +71,16 @@ class Monitor:
         plan = self.plan
         config = plan["config"]
         terminal = config["process"]["terminal"]
-        path = cgroup.cgroup_path(plan["id"], plan["cgroup_parent"])
-        self.cgroup = factory.create(path, config["linux"]["resources"])
+        if self.reservation is not None and not self.reservation.fits(plan):
+            self.reservation.discard()
+            self.reservation = None
+        if self.reservation is not None:
+            self.cgroup, self.init = self.reservation.cgroup, self.reservation.init
+        else:
+            path = cgroup.cgroup_path(plan["id"], plan["cgroup_parent"])
+            self.cgroup = factory.create(path, config["linux"]["resources"])
         bpf = seccomp_filter(plan)
-        rootfs = Rootfs(
-            lowerdirs=plan["lowerdirs"],
-            upper=plan["upper"],
-            work=plan["work"],
-            readonly=config["root"]["readonly"],
-            options=[(key, value) for key, value in plan["overlay"]],
-        )
+        rootfs = rootfs_of(plan)
         shared = None
         if "sharing" in plan:
             from estiva.engine.monitor.namespaces import Borrowed
@@ -81,7 +88,7 @@ class Monitor:
             shared = Borrowed(plan, rootfs)
             self.root = shared.root
         if plan["log"]:
-            self.log = Writer(plan["log"])
+            self.log = Writer(plan["log"], teardown.paths(plan).ingest)
         out, err = (self.log.stream("stdout"), self.log.stream("stderr")) if self.log else (None, None)
         ends = (0, 1, 2) if terminal else self.streams.pipes(plan["stdin"], (out, err))
         hooks = None
@@ -91,17 +98,21 @@ class Monitor:
             hooks = hooking.prepare(plan)
         if shared is not None and not terminal:
             shared.own(ends)
-        self.init = container.create(
-            config,
-            rootfs,
-            id=plan["id"],
-            cgroup=self.cgroup,
-            stdio=ends,
-            bpf=bpf,
-            init=plan["init"],
-            hooks=hooks,
-            mounted={**self.mounted, **(shared.mounted if shared is not None else {})},
-        )
+        if self.reservation is not None:
+            self.reservation.order(plan, ends, bpf)
+        else:
+            self.init = container.create(
+                config,
+                rootfs,
+                id=plan["id"],
+                cgroup=self.cgroup,
+                stdio=ends,
+                bpf=bpf,
+                init=plan["init"],
+                hooks=hooks,
+                mounted={**self.mounted, **(shared.mounted if shared is not None else {})},
+            )
+        assert self.init is not None
         while self.mounted:
             os.close(self.mounted.popitem()[1])
         if shared is not None:
@@ -200,6 +211,7 @@ class Monitor:
             {"fd": source.fd, "stream": stream}
             for source, stream in zip(self.streams.sources, ("stdout", "stderr"), strict=False)
         ]
+        partial = self.log.partial if self.log is not None else {}
         state: dict[str, Any] = {
             "plan": self.plan,
             "pid": self.init.pid,
@@ -210,6 +222,8 @@ class Monitor:
             "hold": self.hold,
             "sources": sources,
             "input": self.streams.input.fd if self.streams.input is not None else -1,
+            # lines that wait for their newlines, bytes of any kind
+            "partial": {name: rest.decode("latin-1") for name, rest in partial.items()},
         }
         sockets = [port.fileno() for port in self.endpoint.sockets] if self.endpoint is not None else []
         fds = [state["pidfd"], self.hold, state["console"], state["input"], *sockets]
@@ -225,7 +239,8 @@ class Monitor:
         monitor.cgroup = factory.open(state["cgroup"])
         monitor.started = state["started"]
         if plan["log"]:
-            monitor.log = Writer(plan["log"])
+            monitor.log = Writer(plan["log"], teardown.paths(plan).ingest)
+            monitor.log.partial = {name: text.encode("latin-1") for name, text in state["partial"].items()}
         for source in state["sources"]:
             log = monitor.log.stream(source["stream"]) if monitor.log else None
             monitor.streams.sources.append(Source(source["fd"], -1, log))
@@ -250,6 +265,18 @@ class Monitor:
         except Exception as error:  # the exit status must reach the caller even so; a sweep finishes the rest
             problem = f"{type(error).__name__}: {error}"
         self.streams.say({"event": "exited", "status": code, "oom": oom, "problem": problem})
+
+    def close(self) -> bool:
+        """Close all fds. False for what was out of the ordinary: the process is to end then."""
+        assert self.init is not None
+        config = self.plan["config"]
+        if "sharing" in self.plan or "hooks" in config or config["process"]["terminal"]:
+            return False
+        self.init.close()
+        os.close(self.hold)
+        for port in self.endpoint.sockets if self.endpoint is not None else ():
+            port.close()
+        return self.streams.close()
 
     def after(self) -> None:
         """The poststop hooks: nothing is left but the run folder."""

@@ -4,7 +4,7 @@ ExtraHosts, judged. The files are made by network/resolvconf.py.
 
 from __future__ import annotations
 
-from estiva.errors import InvalidInput, brief
+from estiva.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,18 +21,18 @@ def check(host_config: dict[str, Any]) -> None:
     servers, search = host_config.get("Dns") or (), host_config.get("DnsSearch") or ()
     for text in servers:
         if not is_address(text):
-            raise InvalidInput(f"IP address is not correctly formatted: {brief(text, 60)}")
+            raise InvalidInput(f"invalid name server: IP address is not correctly formatted: {text}")
     for text in search:
         if text != "." and not all(map(_is_label, text.rstrip(".").split("."))):
-            raise InvalidInput(f"{brief(text, 300)} is not a valid domain")
+            raise InvalidInput(f"{text} is not a valid domain")
     extra = host_config.get("ExtraHosts") or ()
     for text in extra:
         at = min((place for place in (text.find(":"), text.find("=")) if place > 0), default=0)
         address = text[at + 1 :].removeprefix("[").removesuffix("]")
         if not at:
-            raise InvalidInput(f'bad format for add-host: "{brief(text, 60)}"', hint="HOST:IP")
+            raise InvalidInput(f'bad format for add-host: "{text}"', hint="HOST:IP")
         if address != "host-gateway" and not is_address(address):
-            raise InvalidInput(f'invalid IP address in add-host: "{brief(address, 60)}"')
+            raise InvalidInput(f'invalid IP address in add-host: "{address}"')
     options = host_config.get("DnsOptions") or ()
     resolvconf.resolv_conf("", dns=servers, search=search, options=options, host_network=True)
     resolvconf.hosts("", "", extra, gateway="0.0.0.0")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from estiva.engine.spec import fields
 from estiva.engine.spec.defaults import HOSTNAME_LIMIT, MODES, NETWORKS, RESOURCES, ULIMITS
-from estiva.errors import Conflict, InvalidInput, Unsupported, brief, oneline
+from estiva.errors import Conflict, EstivaError, InvalidInput, Unsupported, brief
 from estiva.oci import rules
 
 TYPE_CHECKING = False
@@ -26,15 +26,19 @@ POLICIES = ("no", "always", "unless-stopped", "on-failure")
 
 def check(config: dict[str, Any], host_config: dict[str, Any]) -> None:
     """Raises InvalidInput that names the field, Unsupported for what isn't there yet, Conflict."""
-    _shape(config, fields.CONFIG, "Config")
-    _shape(host_config, fields.HOST, "HostConfig")
-    _check_config(config)
-    _check_host(config, host_config)
+    try:
+        rules.check(config, fields.CONFIG, "Config")
+        rules.check(host_config, fields.HOST, "HostConfig")
+        _check_config(config)
+        _check_host(config, host_config)
+    except EstivaError as error:
+        error.message = brief(error.message)  # whatever the words hold (K9)
+        raise
 
 
 def check_update(changes: dict[str, Any]) -> None:
     """The same for what an update changes of a HostConfig."""
-    _shape(changes, fields.HOST, "HostConfig")
+    rules.check(changes, fields.HOST, "HostConfig")
     if changes.get("RestartPolicy"):
         _check_restart(changes["RestartPolicy"], False)
 
@@ -48,36 +52,23 @@ def warn(host_config: dict[str, Any], tell: Callable[[dict[str, Any]], object]) 
             tell({"id": "", "status": "warning", "message": line})
 
 
-def _shape(document: dict[str, Any], table: dict[str, Any], where: str) -> None:
-    if type(document) is not dict:
-        raise InvalidInput(f"{where}: {rules.shown(document)} is not an object")
-    for key, value in document.items():
-        rule = table.get(key) if type(key) is str else None
-        if rule is not None and value is not None:
-            rules.check(value, rule, f"{where}.{key}")
-        if value and (rule is None or f"{where}.{key}" in fields.LATER):
-            raise Unsupported(f"{where}.{brief(str(key), 60)} is not supported yet")
-
-
 def _check_config(config: dict[str, Any]) -> None:
     get = config.get
-    if get("Image") is None:
-        raise InvalidInput("Config.Image is missing")
     uts_name("hostname", get("Hostname") or "")
     uts_name("domain name", get("Domainname") or "")
     folder = get("WorkingDir") or ""
     if folder and not folder.startswith("/"):
-        raise InvalidInput(f"the working directory '{brief(folder)}' is invalid, it must be absolute")
+        raise InvalidInput(f"the working directory '{folder}' is invalid, it must be absolute")
     if get("StopSignal"):
         from estiva.linux import signals
 
         signals.number(config["StopSignal"])
     for word in get("Env") or ():
         if not word or word[0] == "=":
-            raise InvalidInput(f"invalid environment variable: {brief(word)}", hint="NAME=VALUE or NAME")
+            raise InvalidInput(f"invalid environment variable: {word}", hint="NAME=VALUE or NAME")
     labels = get("Labels") or {}
     if "" in labels:
-        raise InvalidInput(f"invalid label '={brief(labels[''])}': empty name")
+        raise InvalidInput(f"invalid label '={labels['']}': empty name")
     if get("ExposedPorts"):
         from estiva.engine.spec import ports
 
@@ -93,7 +84,7 @@ def uts_name(kind: str, name: str) -> None:
         not name.isprintable() or " " in name or name[0] in "#;" or len(name.encode()) > HOSTNAME_LIMIT
     ):
         raise InvalidInput(
-            f'invalid {kind} "{brief(name, 200)}"',
+            f'invalid {kind} "{name}"',
             hint=f"at most {HOSTNAME_LIMIT} bytes, without spaces and control characters",
         )
 
@@ -125,9 +116,9 @@ def _check_host(config: dict[str, Any], host_config: dict[str, Any]) -> None:
     for device in get("Devices") or ():
         target, access = device.get("PathInContainer") or "/", device.get("CgroupPermissions") or "rwm"
         if not target.startswith("/"):
-            raise InvalidInput(f"{brief(target)} is not an absolute path")
+            raise InvalidInput(f"{target} is not an absolute path")
         if set(access) - set("rwm"):
-            raise InvalidInput(f"bad mode specified: {brief(access, 60)}", hint="made of r, w and m")
+            raise InvalidInput(f"bad mode specified: {access}", hint="made of r, w and m")
     if get("PortBindings"):
         from estiva.engine.spec import ports
 
@@ -143,16 +134,16 @@ def _check_host(config: dict[str, Any], host_config: dict[str, Any]) -> None:
     if len(get("ConsoleSize") or ()) not in (0, 2):
         raise InvalidInput("HostConfig.ConsoleSize is not [height, width]")
     if get("Runtime") not in (None, "", "estiva"):
-        raise Unsupported(f"the runtime {brief(host_config['Runtime'], 60)} is not known here")
+        raise Unsupported(f"the runtime {host_config['Runtime']} is not known here")
     if get("VolumeDriver") not in (None, "", "local"):
-        raise Unsupported(f"the volume driver {brief(host_config['VolumeDriver'], 60)} is not supported")
+        raise Unsupported(f"the volume driver {host_config['VolumeDriver']} is not supported")
 
 
 def _check_restart(policy: dict[str, Any], remove: bool) -> None:
     name, count = policy.get("Name") or "no", policy.get("MaximumRetryCount") or 0
     counted = count >= 0 if name == "on-failure" else count == 0
     if name not in POLICIES or not counted:
-        text = brief(f"{name}:{count}" if count else name, 60)
+        text = f"{name}:{count}" if count else name
         raise InvalidInput(
             f"invalid restart policy: '{text}'", hint="no, always, unless-stopped or on-failure[:N]"
         )
@@ -165,11 +156,9 @@ def _check_restart(policy: dict[str, Any], remove: bool) -> None:
 def _check_log(settings: dict[str, Any]) -> None:
     driver = settings.get("Type") or ""
     if driver not in ("", "json-file", "none"):
-        raise Unsupported(
-            f"the log driver {brief(driver, 60)} is not supported yet", hint="json-file or none"
-        )
+        raise Unsupported(f"the log driver {driver} is not supported yet", hint="json-file or none")
     if settings.get("Config"):
-        raise Unsupported(f"the log option {brief(min(settings['Config']), 60)} is not supported yet")
+        raise Unsupported(f"the log option {min(settings['Config'])} is not supported yet")
 
 
 def _check_ulimits(limits: list[dict[str, Any]] | tuple[()]) -> None:
@@ -177,7 +166,7 @@ def _check_ulimits(limits: list[dict[str, Any]] | tuple[()]) -> None:
     for limit in limits:
         name, soft, hard = limit["Name"], limit.get("Soft") or 0, limit.get("Hard") or 0
         if name not in ULIMITS:
-            raise InvalidInput(f"invalid ulimit type: {brief(name, 60)}", hint=f"one of {', '.join(ULIMITS)}")
+            raise InvalidInput(f"invalid ulimit type: {name}", hint=f"one of {', '.join(ULIMITS)}")
         if min(soft, hard) < -1:
             raise InvalidInput(f"invalid ulimit {name}: {soft}:{hard}", hint="-1 is unlimited")
         if hard != -1 and (soft > hard or soft == -1):
@@ -201,4 +190,4 @@ def _check_sysctls(sysctls: dict[str, str]) -> None:
             except InvalidInput as error:
                 hint = error.hint or error.message
         if hint:
-            raise InvalidInput(f"sysctl '{oneline(f'{key}={value}')}' is not allowed", hint=hint)
+            raise InvalidInput(f"sysctl '{key}={value}' is not allowed", hint=hint)

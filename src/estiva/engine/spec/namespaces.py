@@ -15,7 +15,7 @@ import os
 
 from estiva.engine.spec import userns
 from estiva.engine.state import lookup
-from estiva.errors import Conflict, InvalidInput, Unsupported, brief
+from estiva.errors import Conflict, InvalidInput, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,23 +37,24 @@ _NS_GET_USERNS = 0xB701  # ioctl_ns(2)
 
 
 def check(host_config: dict[str, Any]) -> None:
-    """Judge the modes, but for a user namespace's (userns.settle). Raises InvalidInput, Unsupported."""
+    """Judge the modes. Raises InvalidInput, Conflict, Unsupported."""
+    userns.check(host_config)
     for kind, key, _, option, known in KINDS:
         mode = host_config.get(key) or ""
         start, _, name = mode.partition(":")
         if start == "ns":
             if not name.startswith("/"):
-                raise InvalidInput(f"--{option}: {brief(mode)} needs an absolute path")
+                raise InvalidInput(f"--{option}: {mode} needs an absolute path")
         elif mode in ("", *known) or (start == "container" and name) or kind == "user":
             pass
         elif kind == "network":
             raise Unsupported(
-                f"network '{brief(mode)}' is not available: networks of your own are not supported yet",
+                f"network '{mode}' is not available: networks of your own are not supported yet",
                 hint="bridge, none, host or container:NAME",
             )
         else:
             raise InvalidInput(
-                f"--{option}: invalid {option} mode '{brief(mode)}'",
+                f"--{option}: invalid {option} mode '{mode}'",
                 hint=", ".join((*known, "container:NAME", "ns:PATH")),
             )
 

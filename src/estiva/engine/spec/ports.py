@@ -4,7 +4,7 @@ publishes.
 
 from __future__ import annotations
 
-from estiva.errors import InvalidInput, brief
+from estiva.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,11 +44,9 @@ def split(key: str) -> tuple[str, str]:
     port, _, protocol = key.partition("/")
     protocol = protocol or "tcp"
     if not _number(port):
-        raise InvalidInput(
-            f"invalid container port: {brief(key, 60)}", hint=f"1 to {LAST}, with /tcp or /udp"
-        )
+        raise InvalidInput(f"invalid container port: {key}", hint=f"1 to {LAST}, with /tcp or /udp")
     if protocol not in ("tcp", "udp"):
-        raise InvalidInput(f"invalid proto: {brief(protocol, 60)} of port {port}", hint="tcp or udp")
+        raise InvalidInput(f"invalid proto: {protocol} of port {port}", hint="tcp or udp")
     return port, protocol
 
 
@@ -62,13 +60,11 @@ def _check_range(text: str) -> None:
     """A HostPort: a port, 0 for any, or FIRST-LAST for any of these."""
     first, dash, last = text.partition("-")
     if text != "0" and not 0 < _number(first) <= _number(last if dash else first):
-        raise InvalidInput(
-            f"invalid hostPort: {brief(text, 60)}", hint=f"1 to {LAST}, or a range such as 8000-8010"
-        )
+        raise InvalidInput(f"invalid hostPort: {text}", hint=f"1 to {LAST}, or a range such as 8000-8010")
 
 
 def _check_address(text: str) -> None:
     from estiva.engine.spec import dns
 
     if not dns.is_address(text):
-        raise InvalidInput(f"invalid IP address: {brief(text, 60)}")
+        raise InvalidInput(f"invalid IP address: {text}")

@@ -86,27 +86,19 @@ def held(where: Paths, container_id: str) -> bool:
 
 def runs(where: Paths, live: dict[str, Any]) -> bool:
     """Whether the run whose state was `live` goes on; not so when the container has been started again."""
-    return held(where, live["id"]) and _is_of(where, live)
-
-
-def _is_of(where: Paths, live: dict[str, Any]) -> bool:
+    if not held(where, live["id"]):
+        return False
     now = state.read(where.run_container(live["id"]))
     return now is not None and state.same_run(now, live)
 
 
-def await_end(where: Paths, container_id: str, live: dict[str, Any] | None = None) -> int | None:
-    """Block until the monitor has settled everything and gone; the exit status, if it left one.
-
-    `live`: only of the run whose state that was, and not of one that has begun since.
-    """
+def await_end(where: Paths, container_id: str) -> int | None:
+    """Block until the monitor has settled everything and gone; the exit status, if it left one."""
     try:
         fd = os.open(where.run_container(container_id) + "/lock", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
-        # the state is read after the lock was opened: if it is still that run's, so is the lock
-        if live is not None and not _is_of(where, live):
-            return None
         _lock(fd, fcntl.F_OFD_SETLKW, fcntl.F_RDLCK, _WAIT)
         status = os.pread(fd, 16, 0)
         return int(status) if status else None

@@ -89,11 +89,16 @@ def is_alive(engine: Engine, container_id: str) -> bool:
 
 def running_state(engine: Engine, ref: str) -> dict[str, Any]:
     """The run state (pid and so on) of a running container. Raises NotFound, Conflict."""
-    while (record := resolve(engine, ref))["State"]["Running"]:
-        live = state.read(engine.paths.run_container(record["Id"]))
-        if live is not None:
-            return live
-        time.sleep(LOOK_AGAIN)  # it is being started
+    while (live := running_state_now(engine, ref)) is None:
+        time.sleep(LOOK_AGAIN)
+    return live
+
+
+def running_state_now(engine: Engine, ref: str) -> dict[str, Any] | None:
+    """As `running_state`; None while it is being started."""
+    record = resolve(engine, ref)
+    if record["State"]["Running"]:
+        return state.read(engine.paths.run_container(record["Id"]))
     raise Conflict(f"container {ref} is not running", hint=f"`estiva start {ref}` starts it")
 
 

@@ -32,17 +32,31 @@ def paths(plan: dict[str, Any]) -> Paths:
     return Paths(plan["root"], plan["run_root"])
 
 
-_databases: dict[tuple[int, str], Database] = {}
+# by process and path: the connection, and which file it is to
+_databases: dict[tuple[int, str], tuple[Database, tuple[int, int]]] = {}
 
 
 def database(plan: dict[str, Any]) -> Database:
-    """This process's own connection: one that came over a fork is never used."""
-    key = (os.getpid(), plan["root"])
-    if key not in _databases:
+    """This process's own connection: one that came over a fork is never used, nor one to a file that is not
+    there any more."""
+    path = paths(plan).database
+    key = (os.getpid(), path)
+    known = _databases.get(key)
+    if known is None or known[1] != _identity(path):
         from estiva.store.database import Database
 
-        _databases[key] = Database(Paths(plan["root"], plan["run_root"]).database)
-    return _databases[key]
+        if known is not None:
+            known[0].close()
+        _databases[key] = known = Database(path), _identity(path)
+    return known[0]
+
+
+def _identity(path: str) -> tuple[int, int]:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_dev, found.st_ino
 
 
 def release(plan: dict[str, Any], cgroup: Cgroup | None, endpoint: Any = None) -> None:

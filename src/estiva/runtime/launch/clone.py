@@ -66,6 +66,13 @@ class Init:
             else:
                 self._fail(kind, payload)
 
+    def order(self, data: bytes, fds: tuple[int, ...]) -> None:
+        """Of one that waits (standby.py), after `ready`: what it is to be; it gets ready once more."""
+        try:
+            self._channel.order(data, fds)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it has died: `ready` tells
+
     def _run_hooks(self) -> None:
         """What the runtime's side has to run while init waits. Raises EngineError; the caller then closes."""
         assert self.hooks is not None

@@ -73,7 +73,7 @@ def execute(
         # An ordinary user may join nothing before the user namespace, and from there is no way back; nor may
         # he join what is the machine's, where he is already.
         before = 0
-        if not proc.may(proc.CAP_SYS_ADMIN) or ns.in_user_namespace():
+        if not proc.may(proc.CAP_SYS_ADMIN) or procinfo.in_user_namespace():
             before = ns.CLONE_NEWPID | (flags & ns.CLONE_NEWUSER)
             for flag, name in ns.NAMESPACES.values():
                 if flag & flags and not differs(pid, name):

@@ -20,7 +20,6 @@ from estiva import fastjson, files
 from estiva.errors import Conflict, EstivaError, InvalidInput, NotFound, StateError
 from estiva.linux import procinfo
 from estiva.runtime import state
-from estiva.runtime.launch import start_socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,6 +72,8 @@ class Container:
         """created, running, paused or stopped."""
         if not self.alive:
             return "stopped"
+        from estiva.runtime.launch import start_socket
+
         if start_socket.waiting(self.directory):
             return "created"
         group = self.cgroup
@@ -100,7 +101,7 @@ class Container:
 
     def hooks(self) -> Hooks | None:
         """Those of its config; None without any. Raises as `config` does."""
-        # version 0.1 has not put them on record
+        # records of before there was such a field leave them to the config
         told = self.record["hooks"] if "hooks" in self.record else self.config().get("hooks")
         if not told:
             return None

@@ -10,11 +10,10 @@ from estiva.linux import procinfo
 from estiva.runtime import cgroup as cgroups
 from estiva.runtime import state
 from estiva.runtime.cgroup import factory
-from estiva.runtime.launch import container, start_socket
+from estiva.runtime.launch import container
 from estiva.runtime.launch.hooks import Hooks
 from estiva.runtime.lifecycle import containers, operations
 from estiva.runtime.lifecycle.containers import Container
-from estiva.runtime.security import capabilities, seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,8 +53,12 @@ def begin(root: str, id: str, bundle: Bundle) -> Container:
         raise Conflict(f"container with id {id} exists already") from None
     made = Container(directory, state.new(id, bundle))
     try:
-        with open(f"{directory}/{containers.CONFIG}", "wb", opener=_private) as file:
-            file.write(bundle.raw)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        fd = os.open(f"{directory}/{containers.CONFIG}", flags, 0o600)
+        try:
+            files.write_all(fd, bundle.raw)
+        finally:
+            os.close(fd)
     except BaseException:
         operations.undo(made)
         raise
@@ -88,10 +91,6 @@ def create(root: str, id: str, bundle: Bundle, options: Options) -> tuple[Contai
     return made, init
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
-
-
 def _launch(made: Container, bundle: Bundle, options: Options) -> Init:
     """Everything up to the clone; state.json is there before a hook can ask for it."""
     record, config = made.record, bundle.config
@@ -99,9 +98,11 @@ def _launch(made: Container, bundle: Bundle, options: Options) -> Init:
     keys = ("ociVersion", "id", "bundle", "annotations")
     hooks = Hooks(config.get("hooks"), {key: record[key] for key in keys})
     group = cgroup_of(made, bundle, options.systemd, options.rootless)
-    listening = (
-        start_socket.listen(made.directory, 3 + options.preserve_fds) if options.wait_for_start else -1
-    )
+    listening = -1
+    if options.wait_for_start:
+        from estiva.runtime.launch import start_socket
+
+        listening = start_socket.listen(made.directory, 3 + options.preserve_fds)
     anywhere()
     try:
         init = container.create(
@@ -185,6 +186,8 @@ def filter_of(config: dict[str, Any], cache: str) -> bytes | None:
     profile = (config.get("linux") or {}).get("seccomp")
     if not profile:
         return None
+    from estiva.runtime.security import capabilities, seccomp
+
     names = ((config.get("process") or {}).get("capabilities") or {}).get("bounding") or ()
     granted = [name for name in names if name in capabilities.ALL_CAPABILITIES]
     return seccomp.profile_filter(profile, granted, cache)
