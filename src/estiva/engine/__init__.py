@@ -19,8 +19,7 @@ class Engine:
     """One state root with its run root (see estiva.paths). Cheap to make; safe to share between threads.
 
     `direct` is for a program that ends soon after it started a container, as the command line does: its
-    monitors
-    are forked from itself (see engine/launch/launch.py).
+    monitors are forked from itself (see engine/launch/launch.py).
     """
 
     def __init__(self, root: str | None = None, run_root: str | None = None, *, direct: bool = False) -> None:

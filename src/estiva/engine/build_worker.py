@@ -63,6 +63,9 @@ class StepStart(Start):
         wanted["ephemeral"] = True
         return wanted
 
+    def mounted(self) -> dict[str, int]:
+        return self.step.mounted
+
     def undo(self) -> None:
         """What there is goes in `close`, once the lock is free."""
 

@@ -108,10 +108,18 @@ def mkdir_in_root(
         return open_in_root(rootfd, path, flags, follow=follow)
     except FileNotFoundError:
         pass
-    todo = path.split("/")[::-1]
+    todo = [part for part in path.split("/")[::-1] if part not in ("", ".")]
     done: list[str] = []
     links = 0
-    fd = open_in_root(rootfd, "/", flags)
+    fd = -1
+    if todo and ".." not in todo:  # as a rule the last step alone is missing
+        try:
+            fd = open_in_root(rootfd, "/".join(todo[:0:-1]) or "/", flags, follow=follow)
+            todo, done = todo[:1], todo[:0:-1]
+        except FileNotFoundError:
+            pass
+    if fd < 0:
+        fd = open_in_root(rootfd, "/", flags)
     try:
         while todo:
             part = todo.pop()
@@ -125,14 +133,16 @@ def mkdir_in_root(
                 try:
                     child = open_in_root(rootfd, "/".join(done), flags, follow=follow)
                 except FileNotFoundError:
-                    link = _mkdir_step(fd, part, path, mode, uid, gid)
-                    if link is not None:
+                    made = _mkdir_step(fd, part, path, mode, uid, gid)
+                    if isinstance(made, int):
+                        child = made
+                    else:
                         links += 1
                         if links > _MAX_LINKS or not follow:
                             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path) from None
-                        todo += link.split("/")[::-1]
-                        del done[0 if link.startswith("/") else -1 :]
-                    child = open_in_root(rootfd, "/".join(done) or "/", flags, follow=follow)
+                        todo += made.split("/")[::-1]
+                        del done[0 if made.startswith("/") else -1 :]
+                        child = open_in_root(rootfd, "/".join(done) or "/", flags, follow=follow)
             os.close(fd)
             fd = child
     except BaseException:
@@ -141,30 +151,32 @@ def mkdir_in_root(
     return fd
 
 
-def _mkdir_step(parent: int, name: str, path: str, mode: int, uid: int, gid: int) -> str | None:
-    """mkdir `name` in the directory fd `parent`; the target instead when a symlink to nothing is there."""
+def _mkdir_step(parent: int, name: str, path: str, mode: int, uid: int, gid: int) -> int | str:
+    """mkdir `name` in the directory fd `parent`: its O_PATH fd; the target where a symlink to nothing is."""
+    made = True
     try:
         os.mkdir(name, mode, dir_fd=parent)
     except FileExistsError:
         try:
             return os.readlink(name, dir_fd=parent)
         except OSError as error:
-            if error.errno == errno.EINVAL:  # somebody else made a directory just now
-                return None
-            raise
+            if error.errno != errno.EINVAL:
+                raise
+        made = False  # somebody else made a directory just now
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from None
     fd = openat2(parent, name, O_PATH | O_DIRECTORY, 0, RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH)
     try:
         own = f"/proc/self/fd/{fd}"
         given = stat.S_IMODE(os.fstat(fd).st_mode)
-        if given & ~stat.S_ISGID != mode & ~stat.S_ISGID:
+        if made and given & ~stat.S_ISGID != mode & ~stat.S_ISGID:
             os.chmod(own, mode | given & stat.S_ISGID)
-        if uid >= 0 or gid >= 0:
+        if made and (uid >= 0 or gid >= 0):
             os.chown(own, uid, gid)
-    finally:
+    except BaseException:
         os.close(fd)
-    return None
+        raise
+    return fd
 
 
 def create_in_root(rootfd: int, path: str, mode: int = 0o644) -> int:

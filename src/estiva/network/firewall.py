@@ -3,15 +3,14 @@ in it.
 
 What a packet meets (nft(8), Netfilter hooks):
 
-    raw        from the bridge: spoofed sources, and anything for 127.0.0.0/8, which `route_localnet` would
-    let in prerouting, output      for an address of this machine and a published port: the destination
-    becomes the
-               container; from outside never for 127.0.0.0/8, which a neighbour could send past the routing
-               checks
-    forward    into the bridge: replies, published ports and the bridge's own containers; nothing else
-    postrouting             out of the bridge's subnet: masqueraded; so are 127.0.0.1 -> container and
-    container ->
-               published port of a container, whose replies would else not come back this way
+    raw           from the bridge: dropped are spoofed sources, and anything for 127.0.0.0/8, which
+                  `route_localnet` would let in
+    prerouting,   for an address of this machine and a published port: the destination becomes the
+    output        container; from outside never for 127.0.0.0/8, which a neighbour could send past the
+                  routing checks
+    forward       into the bridge: replies, published ports and the bridge's own containers; nothing else
+    postrouting   out of the bridge's subnet: masqueraded; so are 127.0.0.1 -> container and container ->
+                  published port of a container, whose replies would else not come back this way
 
 The table and its rules are made once per boot with nft(8). Publishing a port adds an element to a map,
 without any process (linux/netfilter). Other tables are never touched; what they drop stays dropped

@@ -38,7 +38,7 @@ GLOBALS = (
 # verb -> module in estiva.ocicli; its Verb there is the verb in upper case
 VERBS = {
     "create": "create",
-    "start": "create",
+    "start": "start",
     "run": "create",
     "restore": "restore",
     "checkpoint": "checkpoint",
@@ -121,9 +121,9 @@ def default_root() -> str:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     ordinary = os.geteuid() != 0
     if runtime and not ordinary:
-        from estiva.linux import namespace
+        from estiva.linux import procinfo
 
-        ordinary = namespace.in_user_namespace()
+        ordinary = procinfo.in_user_namespace()
     return f"{runtime}/estiva-oci" if ordinary and runtime else "/run/estiva-oci"
 
 
@@ -222,9 +222,9 @@ def _rootless() -> bool:
         return True
     if os.environ.get("USER", "root") in ("", "root"):
         return False
-    from estiva.linux import namespace
+    from estiva.linux import procinfo
 
-    return namespace.in_user_namespace()
+    return procinfo.in_user_namespace()
 
 
 def _unknown(word: str) -> UsageError:

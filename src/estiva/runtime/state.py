@@ -30,6 +30,7 @@ def new(id: str, bundle: Bundle) -> dict[str, Any]:
         "created": time.time(),
         "owner": os.geteuid(),
         "cgroup": "",
+        "hooks": bundle.config.get("hooks"),
         "stdio": [] if (bundle.config.get("process") or {}).get("terminal") else _stdio(),
     }
 
@@ -78,13 +79,13 @@ def same_run(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def alive(pid: int, start_time: int) -> bool:
-    """Whether `pid` is still the process that started at `start_time` (process.start_time); no zombie is."""
+    """Whether `pid` is still the process that started at `start_time` (procinfo.start_time); no zombie is."""
     if pid <= 0:
         return False
-    from estiva.linux import process
+    from estiva.linux import procinfo
 
     try:
-        letter, started = process.stat(pid)
+        letter, started = procinfo.stat(pid)
         return started == start_time and letter not in "ZXx"
     except (OSError, ValueError, IndexError):
         return False

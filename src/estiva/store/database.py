@@ -98,11 +98,10 @@ _abandoned: list[object] = []  # connections inherited through fork: kept so tha
 
 
 class Database:
-    """The database at `path`, made with its tables when absent. Connections open on first use, one per
-    thread.
+    """The database at `path`, made with its tables when absent. Each thread's connection opens on first use.
 
-    Raises StateError for a damaged, foreign, newer or locked file, Unavailable for a full disk, Conflict
-    where a UNIQUE constraint refuses a row.
+    Raises StateError for a file that is damaged, newer, locked or no database, Unavailable for a full disk,
+    Conflict where a UNIQUE constraint refuses a row.
     """
 
     def __init__(self, path: str) -> None:

@@ -35,6 +35,8 @@ def test_build_and_run(box: Host, context: pathlib.Path) -> None:
         context,
         "RUN --mount=type=secret,id=t --mount=type=cache,target=/c test $(cat /run/secrets/t) = hunter2",
         "RUN --mount=target=/ctx,ro cp /ctx/app.sh /copied",
+        f"RUN --mount=from={IMAGE},source=/etc,target=/from,ro --mount=source=app.sh,target=/one,rw"
+        " cmp /from/passwd /etc/passwd && cmp /one /copied && ! touch /from/x && echo >> /one",
         "COPY --chmod=755 app.sh /app.sh",
         "USER user",
         "WORKDIR /home/w",
@@ -68,7 +70,7 @@ def test_build_and_run(box: Host, context: pathlib.Path) -> None:
         "-maxdepth",
         "2",
     )
-    assert not {"/c", "/ctx", "/run/secrets", "/dev/pipes"} & set(listing.split())
+    assert not {"/c", "/ctx", "/from", "/one", "/run/secrets", "/dev/pipes"} & set(listing.split())
     assert box.out(*words) == image
     assert "CACHED" in box.estiva("build", *words[2:]).stderr
 

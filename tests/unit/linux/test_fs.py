@@ -60,6 +60,9 @@ def test_fds_are_close_on_exec(root: int) -> None:
         ("../../a", "a"),
         ("dangling/x", "target/deep/x"),
         ("relative/x", "away/x"),
+        ("relative", "away"),
+        ("dangling", "target/deep"),
+        ("dangling/x/y", "target/deep/x/y"),
     ],
 )
 def test_mkdir_in_root(root: int, tmp_path: Path, path: str, made: str) -> None:

@@ -10,16 +10,18 @@ for the root itself.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 
-from estiva.builder.frontend import ignore
+from estiva.builder.files import record
+from estiva.builder.files.record import Record
+from estiva.builder.frontend import ignore, patterns
 from estiva.errors import InvalidInput, NotFound, reason
 from estiva.linux import fs
 
 _MAX_LINKS = 40  # as path_resolution(7)
 _MAX_DEPTH = 250
+_MAX_MATCHES = 100_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -139,17 +141,19 @@ class Tree:
 
     def has_visible(self, path: str) -> bool:
         """Whether a hidden directory holds something that the patterns take back with `!`."""
-        if not self.exclude.negations or not stat.S_ISDIR(self.stat(path).st_mode):
-            return False
-        for name in self.names(path):
-            child = f"{path}/{name}" if path else name
-            if not self.hides(child) or self.has_visible(child):
-                return True
+        pending = [path] if self.exclude.negations else []
+        while pending:
+            here = pending.pop()
+            if stat.S_ISDIR(self.stat(here).st_mode):
+                below = [f"{here}/{name}" if here else name for name in self.names(here)]
+                if not all(map(self.hides, below)):
+                    return True
+                pending += below
         return False
 
     def glob(self, pattern: str) -> list[str]:
         """The paths that match a pattern of path elements, sorted; without a wildcard, the path itself,
-        unchecked.
+        unchecked. Raises InvalidInput for too many of them: symlinks are followed, so they may have no end.
         """
         parts = [part for part in pattern.split("/") if part not in ("", ".")]
         if not ignore.has_wildcard(pattern):
@@ -160,10 +164,12 @@ class Tree:
             if not ignore.has_wildcard(part):
                 found = [path + ignore.unescape(part) for path in prefix]
                 continue
-            regex = ignore.glob_regex(part)
+            wanted = patterns.path(part)
             matched: list[str] = []
             for path in prefix:
-                matched += [path + name for name in self._children(path) if regex.match(name)]
+                matched += [path + name for name in self._children(path) if wanted.match(name)]
+                if len(matched) > _MAX_MATCHES:
+                    raise InvalidInput(f"{pattern} matches more than {_MAX_MATCHES} paths")
             found = matched
             if not found:
                 return []
@@ -182,10 +188,11 @@ class Tree:
             return False
         return True
 
-    def walk(self, path: str) -> list[str]:
+    def walk(self, path: str, *, without: ignore.Matcher | None = None) -> list[str]:
         """Every visible path below a resolved directory, parents first, sorted, without the directory itself.
 
-        A directory that is left out is listed only if something below it is not.
+        A directory that is left out is listed only if something below it is not. `without` leaves out more,
+        by names relative to `path`.
         """
         result: list[str] = []
 
@@ -208,47 +215,69 @@ class Tree:
                     result.pop()
 
         visit(path, 0)
-        return result
+        if not without:
+            return result
+        strip = len(path) + 1 if path else 0
+        keep = [name for name in result if not without.excluded(name[strip:])]
+        needed = set(keep)
+        for name in keep:  # the directories of what `!` took back
+            parent = name.rpartition("/")[0]
+            while len(parent) > strip and parent not in needed:
+                needed.add(parent)
+                parent = parent.rpartition("/")[0]
+        return [name for name in result if name in needed]
 
     def digest(self, path: str, *, exclude: ignore.Matcher | None = None) -> str:
-        """A digest of what a resolved path holds: names, types, modes, content (and owners where they are
-        kept).
+        """What a resolved path holds, as the cache's key covers it (files/record.py)."""
+        total = Record(self.owners)
+        self.look(path, total, exclude=exclude)
+        return total.digest()
 
-        Times count for nothing, so a fresh checkout of the same files is the same source.
-        """
-        total = hashlib.sha256()
-        top = self.stat(path)
-        paths = [path]
-        if stat.S_ISDIR(top.st_mode):
-            paths += self.walk(path)
+    def look(self, path: str, into: Record, *, exclude: ignore.Matcher | None = None) -> bool:
+        """Add what a resolved path holds to a record. Whether it is a directory."""
+        info = self._look(into, path, "")
+        if not stat.S_ISDIR(info.st_mode):
+            return False
         strip = len(path) + 1 if path else 0
-        for entry in paths:
-            name = entry[strip:] if entry != path else ""
-            if exclude and name and exclude.excluded(name):
-                continue
-            total.update(self._entry(entry, name))
-        return total.hexdigest()
+        for entry in self.walk(path, without=exclude):
+            self._look(into, entry, entry[strip:])
+        return True
 
-    def _entry(self, path: str, name: str) -> bytes:
+    def above(self, base: str, relative: str) -> list[str]:
+        """The directories of `relative`, which is below `base`, from the outermost on."""
+        found = []
+        for part in [part for part in relative.split("/") if part][:-1]:
+            base = f"{base}/{part}" if base else part
+            found.append(base)
+        return found
+
+    def _look(self, into: Record, path: str, name: str) -> os.stat_result:
         info = self.stat(path)
-        mode = info.st_mode
-        if stat.S_ISREG(mode):
-            content = self._content(path, info)
-        elif stat.S_ISLNK(mode):
-            content, mode = self.readlink(path), stat.S_IFLNK
-        else:
-            content = str(info.st_rdev) if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else ""
-        owner = f"{info.st_uid}:{info.st_gid}" if self.owners else ""
-        fields = (name, oct(mode), owner, content)
-        return "\0".join(fields).encode("utf-8", "surrogateescape") + b"\0\0"
+        text = ""
+        if stat.S_ISREG(info.st_mode):
+            info, text = self._content(path, info)
+        elif stat.S_ISLNK(info.st_mode):
+            text = self.readlink(path)
+        into.add(name, info, text)
+        return info
 
-    def _content(self, path: str, info: os.stat_result) -> str:
-        key = (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
-        known = self.digests.get(key)
+    def _content(self, path: str, info: os.stat_result) -> tuple[os.stat_result, str]:
+        """A file's content for a key, read once in a build as long as its times don't change."""
+        known = self.digests.get(_version(info))
         if known is not None:
-            return known
+            return info, known
         fd = self.open(path)
-        with open(fd, "rb", buffering=0) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        self.digests[key] = digest
-        return digest
+        try:
+            info = os.fstat(fd)
+            if not stat.S_ISREG(info.st_mode):
+                raise InvalidInput(f"{path} changed while it was read")
+            text = record.content(fd, record.attributes(fd) if self.owners else {})
+        finally:
+            os.close(fd)
+        self.digests[_version(info)] = text
+        return info, text
+
+
+def _version(info: os.stat_result) -> tuple[int, int, int, int, int]:
+    """What changes with a file's content, but for a change within one tick of the clock."""
+    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns

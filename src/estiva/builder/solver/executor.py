@@ -95,6 +95,10 @@ class Build:
             triggers = self._triggers(stage, state)
             reported.status = "done"
         self.total += len(triggers)
+        if self.total > parser.MOST:
+            raise bad(
+                start.source, f"with the triggers of its base images, the build has over {parser.MOST} steps"
+            )
         context = StepContext(
             request=self.request,
             store=self.store,
@@ -124,7 +128,7 @@ class Build:
             return self.states[stage.base.index].child()
         wanted = Platform.parse(stage.platform) if stage.platform else self.wanted
         if stage.image == "scratch":
-            return State.scratch(wanted, self.clock)
+            return State.scratch(wanted, self.clock, self.plan.budget)
         asked = stage.platform or self.request.platform
         try:
             image = self.sources.image(stage.image, asked or None)
@@ -136,7 +140,7 @@ class Build:
             if asked:
                 raise bad(source, message, f"ask for it with --platform={got}, or use another image")
             self.progress({"status": "warning", "message": f"{source.file}:{source.line}: {message}"})
-        return State.of(image, self.clock)
+        return State(image.config, clock=self.clock, budget=self.plan.budget)
 
     def _triggers(self, stage: stages.Stage, state: State) -> list[Typed]:
         """The ONBUILD instructions of the base, which run once and are not inherited further."""

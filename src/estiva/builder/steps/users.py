@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
+from estiva.builder.frontend import values
 from estiva.errors import InvalidInput
 from estiva.linux import fs
 
@@ -46,9 +47,10 @@ def _group(rootfd: int, name: str) -> int:
 
 
 def _number(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or int(text) > _MAX_ID:
+    number = values.whole(text, _MAX_ID)
+    if number is None:
         raise InvalidInput(f"invalid user or group id: {text[:40]!r}")
-    return int(text)
+    return number
 
 
 def _records(rootfd: int, path: str, least: int) -> Iterator[list[str]]:

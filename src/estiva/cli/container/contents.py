@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from estiva.cli.outfile import Output
+from estiva.cli.standard import Standard
 from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb
+from estiva.engine.images.outfile import Output
 from estiva.errors import NotFound, oneline
 
 TYPE_CHECKING = False
@@ -53,7 +54,7 @@ def export(context: Context, options: Options) -> None:
     from estiva.engine.state import lookup
 
     ref = lookup.resolve(context.engine, options.arguments[0])["Id"]
-    with Output(options.text("output")) as stream:
+    with Output(options.text("output"), Standard()) as stream:
         changes.export(context.engine, ref, stream)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class LateProgress:
-    """Progress of a pull on stderr, loaded when there is something to tell."""
+    """Warnings, and the progress of a pull, on stderr; loaded when there is something to tell."""
 
     def __init__(self, image: str, quiet: bool) -> None:
         self.image = image
@@ -25,6 +25,13 @@ class LateProgress:
         self.progress: Any = None
 
     def __call__(self, event: dict[str, Any]) -> None:
+        if event["status"] == "warning":
+            import sys
+
+            from estiva.errors import oneline
+
+            sys.stderr.write(f"WARNING: {oneline(event['message'])}\n")
+            return
         if self.quiet or event["status"] == "starting":
             return  # nothing is known of the image yet, not even that it exists
         if self.progress is None:

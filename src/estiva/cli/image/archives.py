@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-from estiva.cli.outfile import Output
+from estiva.cli.standard import Standard
 from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb
+from estiva.engine.images.outfile import Output, open_source
 from estiva.errors import EstivaError, IntegrityError, InvalidInput, Unsupported
 
 TYPE_CHECKING = False
@@ -43,9 +44,9 @@ def save(context: Context, options: Options) -> None:
             raise InvalidInput(f"no format {form}", hint=f"one of {', '.join(copy.FORMATS)}")
         if form == "oci-dir" and path in ("", "-"):
             raise InvalidInput("a folder is not written to stdout", hint="use -o DIR")
-        copy.save(context.engine, options.arguments, form, path or "-")
+        copy.save(context.engine, options.arguments, form, path or "-", Standard())
         return
-    with Output(options.text("output")) as stream:
+    with Output(options.text("output"), Standard()) as stream:
         archive.save(context.engine, options.arguments, stream)
 
 
@@ -60,7 +61,7 @@ def load(context: Context, options: Options) -> None:
         with Named(path, InvalidInput, IntegrityError, Unsupported):
             names = archive.load(context.engine, path, platform=platform)
     else:
-        with archive.open_source(path) as source, Named(path, InvalidInput, IntegrityError, Unsupported):
+        with open_source(path, Standard()) as source, Named(path, InvalidInput, IntegrityError, Unsupported):
             names = archive.load(context.engine, source, platform=platform)
     for name in names:
         if options.flag("quiet"):
@@ -75,7 +76,7 @@ def import_(context: Context, options: Options) -> None:
     path = options.arguments[0]
     if path == "-" and os.isatty(0):
         raise InvalidInput("there is no archive on stdin", hint="give a file, or redirect")
-    with archive.open_source(path) as source, Named(path, IntegrityError):
+    with open_source(path, Standard()) as source, Named(path, IntegrityError):
         print(
             archive.import_(
                 context.engine,

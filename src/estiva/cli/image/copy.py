@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from estiva.cli.standard import Standard
 from estiva.cmdline.parser import FLAG, INT, LIST, TEXT, Options, Verb
 from estiva.errors import InvalidInput
 
@@ -43,6 +44,7 @@ def copy(context: Context, options: Options) -> None:
             compression=options.text("compression"),
             level=level(options),
             progress=None if quiet else progress,
+            standard=Standard(),
         )
     if copying.Place.parse(target).where != "-":  # there the archive is on stdout
         print(digest)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from estiva.cli.options import values
 from estiva.cmdline.parser import converted
 
 TYPE_CHECKING = False
@@ -20,7 +19,7 @@ def read(options: Options, kinds: dict[str, Option]) -> dict[str, Any]:
         if "=" in text and not text.startswith("/"):
             named.append(text)
         else:
-            devices.append(converted(kinds["device"], text, values.device))
+            devices.append(converted(kinds["device"], text, device))
     requests: list[dict[str, Any]] = []
     if options.given("gpus"):
         requests.append(converted(kinds["gpus"], options.text("gpus"), gpus))
@@ -34,6 +33,26 @@ def read(options: Options, kinds: dict[str, Option]) -> dict[str, Any]:
     if requests:
         host["DeviceRequests"] = requests
     return host
+
+
+def device(text: str) -> dict[str, str]:
+    """HOST[:CONTAINER][:PERMISSIONS]."""
+    words = text.split(":")
+    permissions = "rwm"
+    if len(words) > 3:
+        raise ValueError(f"invalid device specification: {text}")
+    if len(words) > 1 and _is_mode(words[-1]):
+        permissions = words.pop()
+    elif len(words) == 3:
+        raise ValueError(f"bad mode specified: {words[2]}")
+    for path in words:
+        if not path.startswith("/"):
+            raise ValueError(f"{path} is not an absolute path")
+    return {"PathOnHost": words[0], "PathInContainer": words[-1], "CgroupPermissions": permissions}
+
+
+def _is_mode(text: str) -> bool:
+    return bool(text) and len(set(text)) == len(text) and all(c in "rwm" for c in text)
 
 
 def gpus(text: str) -> dict[str, Any]:

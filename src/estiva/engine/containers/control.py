@@ -17,7 +17,7 @@ from estiva.engine.state import locks, teardown
 from estiva.engine.state import names as naming
 from estiva.engine.state.lookup import resolve, resolve_if_there, running_state, running_state_now
 from estiva.errors import Conflict, EngineError, EstivaError, NotFound
-from estiva.linux import process, signals
+from estiva.linux import procinfo, signals
 from estiva.runtime import state
 from estiva.runtime.cgroup import factory
 from estiva.store import containers
@@ -39,12 +39,12 @@ UNKILLABLE = 10  # seconds
 def send(live: dict[str, Any], number: int) -> None:
     """Signal a container's init, never a process that only has its pid. Fine if it has ended."""
     try:
-        pidfd = process.pidfd_open(live["pid"])
+        pidfd = procinfo.pidfd_open(live["pid"])
     except ProcessLookupError:
         return
     try:
         if state.alive(live["pid"], live["start_time"]):
-            process.pidfd_send_signal(pidfd, number)
+            procinfo.pidfd_send_signal(pidfd, number)
     except ProcessLookupError:
         pass
     finally:

@@ -10,9 +10,10 @@ import os
 
 from estiva import fastjson
 from estiva.engine.images.find import find_image
+from estiva.engine.launch import launch
 from estiva.engine.launch.start import Start
 from estiva.engine.mounts import points as mount_points
-from estiva.engine.spec import oci_config
+from estiva.engine.spec import judge, oci_config
 from estiva.engine.state import locks, names, record, teardown
 from estiva.errors import Conflict, EngineError, EstivaError, NotFound, Unsupported
 from estiva.store import containers
@@ -77,6 +78,9 @@ def make(
     status: str,
 ) -> tuple[dict[str, Any], Image, int, str]:
     """(record, image, lock, address or ""): the container as a row, with its folder. Undone on error."""
+    judge.check(config, host_config)
+    if host_config.get("NetworkMode") in (None, "", "default"):
+        host_config["NetworkMode"] = "bridge"
     if os.geteuid():
         raise Unsupported("containers can only be run by root, yet", hint="use sudo")
     name = names.check(name) if name else None
@@ -84,28 +88,23 @@ def make(
         from estiva.oci.platform import Platform
 
         Platform.parse(platform)
-    host_config.setdefault("NetworkMode", "bridge")
-    if host_config["NetworkMode"] == "default":
-        host_config["NetworkMode"] = "bridge"
+    if progress is not None:
+        judge.warn(host_config, progress)
     if oci_config.special(host_config):
         from estiva.engine.spec import namespaces
 
         namespaces.settle(engine, config, host_config, starts=status == "running")
     image = find_image(engine, config["Image"], pull, platform, progress)
     config = record.merge(config, image.config)
-    container_id = os.urandom(32).hex()
+    container_id = launch.new_id(engine, host_config if status == "running" else None)
     made = record.new(container_id, name or "", image, config, host_config, [])
-    oci_config.make(made, [], {})  # every option is checked before anything is written
-    if host_config.get("PortBindings"):
-        from estiva.engine.spec import ports
-
-        ports.wanted(config, host_config)
+    oci_config.make(made, [], {})  # what this machine lacks is found out before anything is written
     if name and (config.get("Volumes") or host_config.get("Binds") or host_config.get("Mounts")):
         refuse_taken(engine, name)
     points = made["Mounts"] = mount_points.plan(config, host_config, engine.store.volumes)
     lock = -1
     try:
-        lock = locks.take(engine.paths, container_id, new=True)
+        lock = launch.take_lock(engine, container_id)
         directory = engine.paths.container(container_id)
         os.mkdir(directory, 0o700)
         engine.store.snapshots.prepare(image.diff_ids, directory)
@@ -118,6 +117,7 @@ def make(
         except (OSError, EstivaError):
             pass  # the first error is the one to tell; a sweep finds what is left
         locks.leave(engine.paths, container_id)
+        launch.give_up(engine, container_id)
         if lock >= 0:
             os.close(lock)
         # until the row is there, another may remove the image and its layers with it

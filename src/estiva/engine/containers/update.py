@@ -6,7 +6,7 @@ import os
 import time
 
 from estiva import fastjson
-from estiva.engine.spec import resources
+from estiva.engine.spec import judge, resources
 from estiva.engine.state import locks, lookup
 from estiva.errors import Conflict, EstivaError, InvalidInput, LimitRefused, NotFound
 from estiva.runtime import state
@@ -45,6 +45,7 @@ def update(engine: Engine, ref: str, changes: dict[str, Any]) -> list[str]:
 
     When one is refused, none is changed. Raises NotFound, InvalidInput, Conflict, LimitRefused.
     """
+    judge.check_update(changes)
     policy = changes.get("RestartPolicy")
     wanted = {key: value for key, value in changes.items() if value and key in KEYS}
     unknown = [key for key in changes if key not in KEYS and key != "RestartPolicy"]

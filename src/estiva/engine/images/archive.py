@@ -1,11 +1,8 @@
-"""TODO docstring."""
+"""Images from and to archives: save, load, import; and out of this machine's programs."""
 
 from __future__ import annotations
 
-import os
-
 from estiva.engine.images.lookup import _platform, resolve
-from estiva.errors import InvalidInput, NotFound
 from estiva.oci.reference import Reference
 
 TYPE_CHECKING = False
@@ -77,15 +74,3 @@ def from_host(
     from estiva.engine.images.from_host import make as maker
 
     return maker.make(engine.store, programs, tag=name, extra_files=files, platform=platform).id
-
-
-def open_source(path: str) -> IO[bytes]:
-    """A file to read an archive from; "-" is standard input. Raises NotFound."""
-    if path == "-":
-        return os.fdopen(os.dup(0), "rb")
-    try:
-        return open(path, "rb")
-    except FileNotFoundError:
-        raise NotFound(f"no such file: {path}") from None
-    except IsADirectoryError:
-        raise InvalidInput(f"{path} is a folder, not an archive") from None

@@ -9,7 +9,7 @@ store:REFERENCE                   this machine's images
 
 from __future__ import annotations
 
-from estiva.engine.images.outfile import Output
+from estiva.engine.images.outfile import Output, open_source
 from estiva.engine.images.platforms import packing
 from estiva.errors import InvalidInput, oneline
 from estiva.oci.reference import Reference
@@ -17,9 +17,10 @@ from estiva.oci.reference import Reference
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import IO, Any
+    from typing import Any
 
     from estiva.engine import Engine
+    from estiva.engine.images.outfile import Standard
     from estiva.registry.transfer.plan import Packing, Plan
     from estiva.store.images import Image
 
@@ -31,6 +32,8 @@ FORMATS = ("docker-archive", "oci-archive", "oci-dir")
 
 class Place:
     """One end of a copy. `where` is a path or a reference's text, `tag` what follows the path."""
+
+    standard: Standard | None = None  # what its stream is where it is "-"
 
     def __init__(self, kind: str, where: str, tag: str = "") -> None:
         self.kind, self.where, self.tag = kind, where, tag
@@ -74,6 +77,7 @@ def copy(
     compression: str = "",
     level: int | None = None,
     progress: Progress = None,
+    standard: Standard | None = None,
 ) -> str:
     """Copy one image, or with `every` those of all platforms; the digest of its manifest or index (its id
     where the target is the store or a docker-archive).
@@ -82,6 +86,7 @@ def copy(
     Raises InvalidInput, NotFound, Denied, Unavailable, IntegrityError.
     """
     origin, goal = Place.parse(source), Place.parse(target)
+    origin.standard = goal.standard = standard
     how = packing(compression, level)
     direct = (
         origin.kind in ("docker", "oci", "oci-archive")
@@ -113,7 +118,7 @@ def _direct(
             archive = layout.Folder(origin.where)
             load.check_kind(archive)
         elif origin.kind == "oci-archive":
-            with _source(origin.where) as stream:
+            with open_source(origin.where, origin.standard) as stream:
                 archive = load.open_archive(engine.store, stream)
         start = start or (archive, origin.tag)
 
@@ -124,17 +129,11 @@ def _direct(
             return run(goal.reference)
         if goal.kind == "oci":
             return run((goal.where, goal.tag))
-        with Output(goal.where) as out:
+        with Output(goal.where, goal.standard) as out:
             return run((out, goal.tag))
     finally:
         if archive is not None:
             archive.close()
-
-
-def _source(path: str) -> IO[bytes]:
-    from estiva.engine.images.archive import open_source
-
-    return open_source(path)
 
 
 def _take(
@@ -160,7 +159,7 @@ def _take(
     if origin.kind == "oci":
         archive: Any = layout.Folder(origin.where)
     else:
-        with _source(origin.where) as stream:
+        with open_source(origin.where, origin.standard) as stream:
             archive = load.open_archive(store, stream)
     try:
         load.check_kind(archive)
@@ -189,11 +188,11 @@ def _give(engine: Engine, image: Image, goal: Place, every: bool, how: Packing, 
     if goal.kind == "docker-archive":
         from estiva.store.archive import save as saving
 
-        with Output(goal.where) as out:
+        with Output(goal.where, goal.standard) as out:
             saving.save_images(store, [(image, [goal.tag] if goal.tag else [])], out)
         return image.id
     plan = plan_of(engine, image, index, how)
-    return export(engine, [(plan, goal.tag)], goal.kind, goal.where, progress)[0]
+    return export(engine, [(plan, goal.tag)], goal.kind, goal.where, progress, goal.standard)[0]
 
 
 def plan_of(engine: Engine, image: Image, index: str, how: Packing | None = None) -> Plan:
@@ -207,7 +206,12 @@ def plan_of(engine: Engine, image: Image, index: str, how: Packing | None = None
 
 
 def export(
-    engine: Engine, plans: Sequence[tuple[Plan, str]], kind: str, path: str, progress: Progress = None
+    engine: Engine,
+    plans: Sequence[tuple[Plan, str]],
+    kind: str,
+    path: str,
+    progress: Progress = None,
+    standard: Standard | None = None,
 ) -> list[str]:
     """Write planned images, each under its tag, into a layout's folder ("oci") or archive."""
     from estiva.registry.transfer import copy as copying
@@ -215,12 +219,12 @@ def export(
     if kind == "oci":
         pairs: Any = [((engine.store, plan), (path, tag)) for plan, tag in plans]
         return copying.copy(pairs, every=True, progress=progress)
-    with Output(path) as out:
+    with Output(path, standard) as out:
         pairs = [((engine.store, plan), (out, tag)) for plan, tag in plans]
         return copying.copy(pairs, every=True, progress=progress)
 
 
-def save(engine: Engine, refs: Sequence[str], form: str, path: str) -> None:
+def save(engine: Engine, refs: Sequence[str], form: str, path: str, standard: Standard | None = None) -> None:
     """`save --format oci-archive` and `oci-dir`: images as they came, compressed, all platforms that a name
     means."""
     from estiva.store.archive.save import choose
@@ -233,7 +237,7 @@ def save(engine: Engine, refs: Sequence[str], form: str, path: str) -> None:
                 image = engine.store.images.resolve(name)
             index = index_digest(engine.store, image.manifest)
             plans.append((plan_of(engine, image, index), name))
-    export(engine, plans, "oci" if form == "oci-dir" else "oci-archive", path)
+    export(engine, plans, "oci" if form == "oci-dir" else "oci-archive", path, standard=standard)
 
 
 def _forget(engine: Engine, image: Image) -> None:

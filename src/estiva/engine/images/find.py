@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""The image that a container is to be made of: here already, or pulled."""
 
 from __future__ import annotations
 

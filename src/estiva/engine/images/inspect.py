@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""What is shown of images: lists, history, inspect, layers, what differs between two."""
 
 from __future__ import annotations
 

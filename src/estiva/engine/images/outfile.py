@@ -1,50 +1,95 @@
-"""TODO docstring."""
+"""Archives by path, for `save`, `load`, `export`, `import` and `image copy`: "-" is a stream of the
+caller's.
+"""
 
 from __future__ import annotations
 
 import os
-import sys
 
 from estiva.errors import InvalidInput, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import IO
+    from typing import IO, Protocol
+
+    class Standard(Protocol):
+        """What "-" means to the caller: opened when it is wanted, and not before."""
+
+        def input(self) -> IO[bytes]: ...
+
+        def output(self) -> IO[bytes]: ...
+
+
+def open_source(path: str, standard: Standard | None = None) -> IO[bytes]:
+    """A file to read an archive from. Raises NotFound, InvalidInput."""
+    if path == "-":
+        return _given(standard).input()
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise NotFound(f"no such file: {path}") from None
+    except IsADirectoryError:
+        raise InvalidInput(f"{path} is a folder, not an archive") from None
+
+
+def _given(standard: Standard | None) -> Standard:
+    if standard is None:
+        raise InvalidInput("- stands for a stream, and there is none", hint="give the path of a file")
+    return standard
 
 
 class Output:
-    """A with-block with the stream for an archive: a file that appears when it is whole, or stdout."""
+    """A with-block that gives the stream to write an archive to: a file, or the caller's ("" or "-").
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    A file takes its place when it is whole: after an error what was there before is there still. Devices and
+    pipes are written to as they are. Raises InvalidInput, NotFound, and OSError with the path: also for what
+    can't be written in the block, where the stream itself knows no name.
+    """
+
+    def __init__(self, path: str, standard: Standard | None = None) -> None:
+        self.path = "" if path == "-" else path
+        self.standard = standard
         self.aside = ""
 
     def __enter__(self) -> IO[bytes]:
-        if self.path == "-":
-            if os.isatty(1):
-                raise InvalidInput("an archive is not written to a terminal", hint="redirect stdout")
-            self.stream: IO[bytes] = sys.stdout.buffer
+        if not self.path:
+            self.stream: IO[bytes] = _given(self.standard).output()
             return self.stream
-        target = os.path.realpath(self.path)
-        if not os.path.isdir(os.path.dirname(target)):
-            raise NotFound(f"no such folder: {os.path.dirname(self.path)}")
-        if os.path.isdir(target):
-            raise InvalidInput(f"{self.path} is a folder")
-        if os.path.exists(target) and not os.path.isfile(target):
-            self.stream = open(target, "wb")
-            return self.stream
-        self.aside = f"{target}.{os.getpid()}.tmp"
-        self.stream = open(self.aside, "xb")
+        self.target = os.path.realpath(self.path)
+        if os.path.isdir(self.target):
+            raise InvalidInput(f"{self.path} is a folder", hint="name a file in it")
+        try:
+            if os.path.exists(self.target) and not os.path.isfile(self.target):
+                self.stream = open(self.target, "wb")
+                return self.stream
+            self.aside = f"{self.target}.{os.getpid()}.tmp"
+            self.stream = open(self.aside, "xb")
+        except FileNotFoundError:
+            raise NotFound(
+                f"{self.path}: no such file or directory", hint=f"no folder {os.path.dirname(self.target)}"
+            ) from None
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self.path) from None
         return self.stream
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         try:
-            self.stream.flush()
-            if self.path != "-":
-                self.stream.close()
-            if self.aside and error is None:
-                os.rename(self.aside, os.path.realpath(self.path))
-                self.aside = ""
+            if kind is None:
+                self.stream.flush()
+                if self.aside:
+                    os.rename(self.aside, self.target)
+                    self.aside = ""
+            elif isinstance(error, OSError) and error.filename is None:
+                raise error
+        except BrokenPipeError:
+            raise
+        except OSError as failed:
+            raise OSError(failed.errno, failed.strerror, self.path or "stdout") from None
         finally:
             if self.aside:
                 os.unlink(self.aside)
+            if self.path:
+                try:
+                    self.stream.close()
+                except OSError:
+                    pass  # what could not be flushed is told already

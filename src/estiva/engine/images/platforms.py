@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Images for one platform of several."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Images from and to registries: pull, push, login, search, referrers."""
 
 from __future__ import annotations
 

@@ -3,12 +3,10 @@
 The monitor (engine/monitor/monitor.py) is the parent of the container's init and outlives its caller.
 Namespaces are made in a process with one thread only (DESIGN, decision 4), so:
 
-    the command line        has one thread: it forks the monitor first of all (engine/launch/prefork.py), so
-    that both
-                            load their modules at the same time
-    a Python program        may have more threads, and much memory: the spawner (engine/launch/spawner.py)
-    forks it,
-                            which has one thread and little memory
+    the command line   has one thread: it forks the monitor first of all (prefork.py), so that both load
+                       their modules at the same time
+    a Python program   may have more threads, and much memory: the spawner (spawner.py) forks it, which has
+                       one thread and little memory
 
 Either way the plan goes over a socket as a memfd, with the fds beside it. Caller and monitor then speak
 over a socket, one JSON object in a packet:
@@ -24,13 +22,13 @@ The caller's end going away means nothing to the container, save that nobody lis
 
 from __future__ import annotations
 
-from _socket import (
-    socket,
-)
+import os
+from _socket import socket
 
 from estiva import errors, fastjson
 from estiva.engine.launch import prefork
-from estiva.engine.monitor.protocol import decode_error, pair, send, single_threaded
+from estiva.engine.monitor.protocol import decode_error, send, single_threaded
+from estiva.engine.state import locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,26 +97,57 @@ class Launched:
         self.channel.close()
 
 
-def launch(engine: Engine, plan: dict[str, Any], stdio: tuple[int, int, int], hold: int) -> Launched:
-    """Start a monitor for `plan`. `stdio` are where the container's streams go (-1: nowhere).
+def new_id(engine: Engine, host_config: dict[str, Any] | None) -> str:
+    """The id of a container that is about to be made and, with a `host_config`, started."""
+    if engine.direct or host_config is None or host_config.get("CgroupParent"):
+        return os.urandom(32).hex()
+    from estiva.engine.launch import spawner
+
+    return spawner.new_id(engine.paths)
+
+
+def take_lock(engine: Engine, container_id: str) -> int:
+    """Its lock, which is the caller's to close."""
+    if engine.direct:
+        return locks.take(engine.paths, container_id, new=True)
+    from estiva.engine.launch import spawner
+
+    return spawner.take_lock(engine.paths, container_id)
+
+
+def give_up(engine: Engine, container_id: str) -> None:
+    """It isn't launched after all."""
+    if not engine.direct:
+        from estiva.engine.launch import spawner
+
+        spawner.release(container_id)
+
+
+def launch(
+    engine: Engine,
+    plan: dict[str, Any],
+    stdio: tuple[int, int, int],
+    hold: int,
+    mounted: dict[str, int] | None = None,
+) -> Launched:
+    """Start a monitor for `plan`. `stdio` are where the container's streams go (-1: nowhere). `mounted` has,
+    by destination, fds of detached mounts that are attached in place of bind mounts' sources.
 
     `hold` is the fd of the container's flock, taken by the caller; the monitor keeps it for its life and the
     caller may close its own. Returns at once: `Launched.started` waits.
     """
+    fds = [hold, *stdio, *(mounted or {}).values()]
+    if mounted:
+        plan["mounted"] = list(mounted)
     if engine.direct and single_threaded():
         # SQLite keeps its locks in memory: a fork copies them, and the child's own connection would wait
         engine.close_database()
         ours = prefork.take()
         try:
-            send(ours, {"plan": plan}, [hold, *stdio])
+            send(ours, {"plan": plan}, fds)
         except ConnectionError:
             raise errors.EngineError(KILLED_EARLY) from None
         return Launched(ours)
     from estiva.engine.launch import spawner
 
-    ours, theirs = pair()
-    try:
-        spawner.request({"kind": "container", "plan": plan}, [theirs.fileno(), hold, *stdio])
-    finally:
-        theirs.close()
-    return Launched(ours)
+    return Launched(spawner.launch(plan, fds))

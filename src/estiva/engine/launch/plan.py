@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from estiva import fastjson
 from estiva.engine.mounts import initlayer, points
 from estiva.engine.mounts.hostfiles import generated_files
 from estiva.engine.spec import oci_config, security_opt
-from estiva.errors import InvalidInput, reason
 from estiva.store.layers.mounts import OVERLAY_OPTIONS
 
 TYPE_CHECKING = False
@@ -65,7 +63,7 @@ def make_in(
         "overlay": OVERLAY_OPTIONS,
         "upper": upper,
         "work": work,
-        "seccomp": load_seccomp(seccomp),
+        "seccomp": security_opt.profile(seccomp),
         "network": {"mode": mode, "address": address, "ports": ports},
         "stdin": bool(config.get("OpenStdin")),
         "log": "" if (host_config.get("LogConfig") or {}).get("Type") == "none" else directory + "/log.json",
@@ -79,17 +77,3 @@ def make_in(
     if lent is not None:
         result["sharing"] = lent.wanted
     return result
-
-
-def load_seccomp(option: str) -> dict[str, Any] | None:
-    if option == "unconfined":
-        return None
-    if option in ("", "builtin"):
-        return {}
-    from estiva.files import read_bounded
-
-    try:
-        data = read_bounded(option, 1 << 20)
-    except OSError as error:
-        raise InvalidInput(f"seccomp profile {option} can't be read: {reason(error)}") from None
-    return {"profile": fastjson.loads(data, what=f"seccomp profile {option}")}

@@ -57,6 +57,6 @@ def await_plan(channel: socket, bridge: bool) -> None:
             from estiva.network import bridge as _bridge  # noqa: F401
         request, fds = protocol.receive(channel)
         if request:
-            main.become_monitor(request["plan"], channel, (fds[1], fds[2], fds[3]), fds[0])
+            main.become_monitor(request["plan"], channel, (fds[1], fds[2], fds[3]), fds[0], fds[4:])
     finally:
         os._exit(1)

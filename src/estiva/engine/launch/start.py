@@ -54,6 +54,10 @@ class Start:
         """What the monitor must know."""
         return plan.make(self.engine, self.record, lowerdirs, self.address)
 
+    def mounted(self) -> dict[str, int]:
+        """By destination, fds of detached mounts that are attached in place of bind mounts' sources."""
+        return {}
+
     def prepare(self) -> None:
         """What is left to do before the plan can be made."""
         if any("Chown" in point for point in self.record["Mounts"]):
@@ -74,6 +78,7 @@ class Start:
                 containers.set_status(transaction, self.id, "created")
                 ipam.release_in(transaction, self.id)
         locks.leave(engine.paths, self.id)
+        launch.give_up(engine, self.id)
 
     # --- the steps ---
 
@@ -105,7 +110,7 @@ class Start:
                 wanted["detach"] = detach
                 if idle:
                     wanted["config"]["process"]["args"] = []
-                launched = launch.launch(self.engine, wanted, stdio, self._lock)
+                launched = launch.launch(self.engine, wanted, stdio, self._lock, self.mounted())
             except BaseException:
                 lowerdirs.release()
                 raise

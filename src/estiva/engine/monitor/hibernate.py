@@ -5,7 +5,7 @@ of this engine lives that long. execve(2) keeps what matters: the pid, so that i
 open fds.
 
     monitor (python)             shell                           python again
-      |  doze() -- execve -->      |  trap on SIGCHLD, "ready"
+      |  hibernate() -- execve -->      |  trap on SIGCHLD, "ready"
       |                            |  reads from a pipe that stays empty
       |  armer, a grandchild:      |    <- init ends: SIGCHLD
       |  asks for SIGCHLD for      |    <- output: SIGCHLD too (F_SETSIG, fcntl(2))
@@ -28,7 +28,7 @@ from estiva.files import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from estiva.engine.monitor.monitor import Monitor
+    from typing import Any
 
 SHELLS = ("/bin/dash", "/usr/bin/dash")
 # fd 0 is a pipe that stays empty, fd 1 a pipe to the armer; a shell knows fds of one digit only
@@ -43,12 +43,11 @@ RESUME = (
 )
 
 
-def doze(monitor: Monitor) -> None:
+def hibernate(state: dict[str, Any]) -> None:
     """Become the shell; does not return. Returns at once where that can't be, or on any error before."""
     shell = next((path for path in SHELLS if os.access(path, os.X_OK)), "")
     if not shell or not tells_status():
         return
-    state = monitor.freeze()
     kept: list[int] = state["fds"]
     memory = os.memfd_create("monitor", 0)
     write_all(memory, fastjson.dumps(state).encode())
@@ -60,7 +59,8 @@ def doze(monitor: Monitor) -> None:
         os.set_inheritable(fd, True)
     os.dup2(empty, 0)
     os.dup2(tell, 1)
-    title = f"estiva: monitor of {monitor.plan['name'] or monitor.plan['id'][:12]}"
+    plan = state["plan"]
+    title = f"estiva: monitor of {plan['name'] or plan['id'][:12]}"
     python = [sys.executable, "-I", "-S", "-c", RESUME, SOURCE, str(memory)]
     env = {key: value for key, value in os.environ.items() if key == "PATH" or key.startswith("ESTIVA_")}
     try:
@@ -71,12 +71,12 @@ def doze(monitor: Monitor) -> None:
 
 def tells_status() -> bool:
     """Whether this kernel tells the exit status of a process that has been reaped."""
-    from estiva.linux import process
+    from estiva.linux import process, procinfo
 
     child = os.fork()
     if child == 0:
         os._exit(7)
-    pidfd = process.pidfd_open(child)
+    pidfd = procinfo.pidfd_open(child)
     status = os.waitpid(child, 0)[1]
     try:
         return process.pidfd_exit_status(pidfd) == status

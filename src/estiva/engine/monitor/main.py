@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""What a process does that becomes a monitor, or goes on as one after it has hibernated."""
 
 from __future__ import annotations
 
@@ -17,30 +17,26 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine.monitor.monitor import Monitor
+    from estiva.engine.monitor.reservation import Reservation
 
 
-def become_monitor(plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hold: int) -> None:
+def become_monitor(
+    plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hold: int, mounts: list[int]
+) -> None:
     """In a process of its own: run the monitor and end, whatever happens."""
     status = 1
     try:
-        main(plan, channel, stdio, hold)
+        alone({channel.fileno(), hold, *(fd for fd in stdio if fd >= 0), *mounts})
+        serve(plan, channel, stdio, hold, mounts)
         status = 0
-    except BaseException as error:
-        try:
-            channel.send(encode_error(error))
-        except OSError:
-            pass
     finally:
         os._exit(status)
 
 
-def main(plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hold: int) -> None:
-    """The whole life of one monitor; `plan` is made by engine/containers/start.py. Errors before the start
-    go to the caller.
-    """
+def alone(keep: set[int]) -> None:
+    """No fds but `keep`, of which 0 to 2 are /dev/null if they are not among them; no directory in use."""
     gc.disable()
     os.chdir("/")
-    keep = {channel.fileno(), hold, *(fd for fd in stdio if fd >= 0)}
     process.close_all_but(list(keep))
     for fd, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         if fd not in keep:
@@ -48,17 +44,43 @@ def main(plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hol
             if null != fd:
                 os.dup2(null, fd)
                 os.close(null)
-    monitor = Monitor(plan, channel, stdio, hold)
+
+
+def serve(
+    plan: dict[str, Any],
+    channel: socket,
+    stdio: tuple[int, int, int],
+    hold: int,
+    mounts: list[int],
+    reservation: Reservation | None = None,
+) -> bool:
+    """The whole life of one monitor; `plan` is made by engine/launch/plan.py. Errors go to the caller.
+    `mounts` are detached mounts for the destinations in plan["mounted"].
+
+    True when all went well and its fds are closed again, so that the process can serve another.
+    """
     try:
-        monitor.start()
+        monitor = Monitor(plan, channel, stdio, hold, reservation)
+        monitor.mounted = dict(zip(plan.get("mounted", ()), mounts, strict=True))
+        try:
+            monitor.start()
+        except BaseException as error:
+            monitor.abandon(error)
+            return False
+        monitor.supervise(QUIET)
+        monitor.finish()
+        return monitor.close()
     except BaseException as error:
-        monitor.abandon(error)
-        return
-    monitor.supervise(QUIET)
-    monitor.finish()
+        try:
+            channel.send(encode_error(error))
+        except OSError:
+            pass
+        return False
 
 
-AWAKE = 10_000  # milliseconds of quiet before it dozes again: going to sleep and waking up cost 40 ms of cpu
+AWAKE = (
+    10_000  # milliseconds of quiet before it hibernates again: going to sleep and waking up cost 40 ms of cpu
+)
 
 
 def resume(memory: int) -> None:
@@ -76,8 +98,6 @@ def resume(memory: int) -> None:
         for source in state["sources"]:
             flags = fcntl.fcntl(source["fd"], fcntl.F_GETFL)
             fcntl.fcntl(source["fd"], fcntl.F_SETFL, flags & ~os.O_ASYNC)
-        from estiva.engine.monitor.monitor import Monitor
-
         monitor = Monitor.thaw(state)
         monitor.supervise(AWAKE)
         monitor.finish()

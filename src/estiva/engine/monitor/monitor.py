@@ -11,9 +11,8 @@
     9  the caller hears "exited"
 
 It holds an flock on the container's run folder from before 1 until it dies, however it dies: that lock is
-what
-"running" means (engine/state/teardown.py). Killed itself, it leaves init to be found and ended by the next
-sweep.
+what "running" means (engine/state/teardown.py). Killed itself, it leaves init to be found and ended by the
+next sweep.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ import os
 
 from estiva import fastjson
 from estiva.engine.monitor.protocol import encode_error
+from estiva.engine.monitor.rootfs import rootfs_of
 from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation, Input, Source
 from estiva.engine.state import cgroup, names, teardown
 from estiva.engine.state.logfile import Writer
-from estiva.linux import process
+from estiva.linux import procinfo
 from estiva.runtime import state
 from estiva.runtime.cgroup import Cgroup, factory
 from estiva.runtime.launch import clone, container
-from estiva.runtime.rootfs.rootfs import Rootfs
 from estiva.timestamps import rfc3339
 
 TYPE_CHECKING = False
@@ -39,17 +38,24 @@ if TYPE_CHECKING:
     from _socket import socket
     from typing import Any
 
+    from estiva.engine.monitor.reservation import Reservation
     from estiva.runtime.launch.clone import Init
 
-QUIET = 300  # milliseconds without an event after which a detached container's monitor dozes
+QUIET = 300  # milliseconds without an event after which a detached container's monitor hibernates
 DRAIN = 2000  # milliseconds to wait for output that is still in the pipes after the end
 
 
 class Monitor:
     def __init__(
-        self, plan: dict[str, Any], channel: socket | None, stdio: tuple[int, int, int], hold: int
+        self,
+        plan: dict[str, Any],
+        channel: socket | None,
+        stdio: tuple[int, int, int],
+        hold: int,
+        reservation: Reservation | None = None,
     ) -> None:
         self.plan = plan
+        self.reservation = reservation
         self.hold = hold
         self.streams = Conversation(stdio, channel, bound=plan["ephemeral"])
         self.cgroup: Cgroup | None = None
@@ -57,6 +63,7 @@ class Monitor:
         self.endpoint: Any = None
         self.log: Writer | None = None
         self.started = ""
+        self.mounted: dict[str, int] = {}  # detached mounts for bind mounts, by destination
         self.root: tuple[int, int] | None = None  # with a user namespace: the host's ids of its root
 
     def start(self) -> None:
@@ -64,16 +71,16 @@ class Monitor:
         plan = self.plan
         config = plan["config"]
         terminal = config["process"]["terminal"]
-        path = cgroup.cgroup_path(plan["id"], plan["cgroup_parent"])
-        self.cgroup = factory.create(path, config["linux"]["resources"])
+        if self.reservation is not None and not self.reservation.fits(plan):
+            self.reservation.discard()
+            self.reservation = None
+        if self.reservation is not None:
+            self.cgroup, self.init = self.reservation.cgroup, self.reservation.init
+        else:
+            path = cgroup.cgroup_path(plan["id"], plan["cgroup_parent"])
+            self.cgroup = factory.create(path, config["linux"]["resources"])
         bpf = seccomp_filter(plan)
-        rootfs = Rootfs(
-            lowerdirs=plan["lowerdirs"],
-            upper=plan["upper"],
-            work=plan["work"],
-            readonly=config["root"]["readonly"],
-            options=[(key, value) for key, value in plan["overlay"]],
-        )
+        rootfs = rootfs_of(plan)
         shared = None
         if "sharing" in plan:
             from estiva.engine.monitor.namespaces import Borrowed
@@ -91,17 +98,23 @@ class Monitor:
             hooks = hooking.prepare(plan)
         if shared is not None and not terminal:
             shared.own(ends)
-        self.init = container.create(
-            config,
-            rootfs,
-            id=plan["id"],
-            cgroup=self.cgroup,
-            stdio=ends,
-            bpf=bpf,
-            init=plan["init"],
-            hooks=hooks,
-            mounted=shared.mounted if shared is not None else None,
-        )
+        if self.reservation is not None:
+            self.reservation.order(plan, ends, bpf)
+        else:
+            self.init = container.create(
+                config,
+                rootfs,
+                id=plan["id"],
+                cgroup=self.cgroup,
+                stdio=ends,
+                bpf=bpf,
+                init=plan["init"],
+                hooks=hooks,
+                mounted={**self.mounted, **(shared.mounted if shared is not None else {})},
+            )
+        assert self.init is not None
+        while self.mounted:
+            os.close(self.mounted.popitem()[1])
         if shared is not None:
             shared.close()
         for fd in () if terminal else ends:
@@ -161,7 +174,7 @@ class Monitor:
                 "id": plan["id"],
                 "name": plan["name"],
                 "pid": self.init.pid,
-                "start_time": process.start_time(self.init.pid),
+                "start_time": procinfo.start_time(self.init.pid),
                 "monitor": os.getpid(),
                 "started": self.started,
                 "cgroup": self.cgroup.path,
@@ -174,7 +187,7 @@ class Monitor:
         )
 
     def supervise(self, quiet: int) -> None:
-        """Step 7: until init has ended and its output is read. A detached one dozes after `quiet` ms."""
+        """Step 7: until init has ended and its output is read. A detached one hibernates after `quiet` ms."""
         assert self.init is not None and self.cgroup is not None
         if self.plan["detach"]:
             self.streams.hang_up()  # it has been told; nobody listens any more
@@ -182,14 +195,14 @@ class Monitor:
         # may trace has got hold of (K4)
         bounding = (self.plan["config"]["process"].get("capabilities") or {}).get("bounding") or ()
         if self.plan["detach"] and "CAP_SYS_PTRACE" not in bounding:
-            self.streams.idle = (quiet, self.doze)
+            self.streams.idle = (quiet, self.hibernate)
         # killing the cgroup also ends those in a shared pid namespace
         self.streams.run(self.init, DRAIN, self.cgroup.kill)
 
-    def doze(self) -> None:
+    def hibernate(self) -> None:
         from estiva.engine.monitor import hibernate
 
-        hibernate.doze(self)
+        hibernate.hibernate(self.freeze())
 
     def freeze(self) -> dict[str, Any]:
         """All that `thaw` needs in another interpreter of this process; under "fds" what must stay open."""
@@ -252,6 +265,18 @@ class Monitor:
         except Exception as error:  # the exit status must reach the caller even so; a sweep finishes the rest
             problem = f"{type(error).__name__}: {error}"
         self.streams.say({"event": "exited", "status": code, "oom": oom, "problem": problem})
+
+    def close(self) -> bool:
+        """Close all fds. False for what was out of the ordinary: the process is to end then."""
+        assert self.init is not None
+        config = self.plan["config"]
+        if "sharing" in self.plan or "hooks" in config or config["process"]["terminal"]:
+            return False
+        self.init.close()
+        os.close(self.hold)
+        for port in self.endpoint.sockets if self.endpoint is not None else ():
+            port.close()
+        return self.streams.close()
 
     def after(self) -> None:
         """The poststop hooks: nothing is left but the run folder."""

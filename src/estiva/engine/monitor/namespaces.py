@@ -11,7 +11,7 @@ import os
 import stat
 
 from estiva.errors import Conflict
-from estiva.linux import process
+from estiva.linux import procinfo
 from estiva.runtime import state
 from estiva.runtime.launch import join, open_namespace
 from estiva.runtime.rootfs import idmap
@@ -90,7 +90,7 @@ def give(fds: tuple[int, ...], root: tuple[int, int]) -> None:
 def verified(lender: dict[str, Any]) -> int:
     """A pidfd of the init that lends, known to be it. Raises Conflict when it is gone."""
     try:
-        pidfd = process.pidfd_open(lender["pid"])
+        pidfd = procinfo.pidfd_open(lender["pid"])
     except ProcessLookupError:
         pidfd = -1
     if pidfd < 0 or not state.alive(lender["pid"], lender["start_time"]):

@@ -1,4 +1,6 @@
-"""TODO docstring."""
+"""What goes between a monitor and who started it: requests with fds, errors as messages (see
+launch/launch.py).
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,8 @@ from _struct import pack, unpack
 
 from estiva import errors, fastjson
 from estiva.files import write_all
+
+MAX_FDS = 253  # that one packet may carry, the kernel's SCM_MAX_FD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +62,7 @@ def send(channel: socket, request: dict[str, Any], fds: list[int]) -> None:
 def receive(channel: socket) -> tuple[dict[str, Any], list[int]]:
     """What `send` sent: (request, fds); ({}, []) when the other side has gone."""
     try:
-        flags, ancillary, _, _ = channel.recvmsg(64, CMSG_SPACE(4 * 16), MSG_CMSG_CLOEXEC)
+        flags, ancillary, _, _ = channel.recvmsg(MAX_FDS, CMSG_SPACE(4 * MAX_FDS), MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
         flags, ancillary = b"", []
     if not flags:

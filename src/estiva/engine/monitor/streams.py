@@ -2,8 +2,7 @@
 container.
 
 A `Source` is read and its bytes go to sinks: fds of an attached caller, the log. `Input` is the other way,
-with
-back-pressure: what the container does not read is not read from the caller either.
+with back-pressure: what the container does not read is not read from the caller either.
 """
 
 from __future__ import annotations
@@ -59,8 +58,14 @@ class Source:
             try:
                 write_all(self.target, data)
             except OSError:
-                self.target = -1  # the caller has gone; the container need not know
+                self.leave()  # the caller has gone; the container need not know
         return True
+
+    def leave(self) -> None:
+        """Let go of the caller's end, if it is not our own stdout."""
+        if self.target > 2:
+            os.close(self.target)
+        self.target = -1
 
 
 class Input:
@@ -214,9 +219,7 @@ class Conversation:
 
     def shut(self, source: Source) -> bool:
         """A stream has ended: so its reader sees, if it is not our own stdout, before we have cleaned up."""
-        if source.target > 2:
-            os.close(source.target)
-            source.target = -1
+        source.leave()
         if self.input is None or source.fd != self.input.fd:
             os.close(source.fd)
         return False
@@ -281,3 +284,16 @@ class Conversation:
         for source in self.sources:
             source.target = -1
         self.stdio = (-1, -1, -1)
+
+    def close(self) -> bool:
+        """Close all fds. False where the caller has hung up: then they are not known any more."""
+        if self.channel is None:
+            return False
+        self.channel.close()
+        for source in self.sources:
+            self.shut(source)
+        if self.input is not None:
+            os.close(self.input.fd)
+        if self.stdio[0] > 2:
+            os.close(self.stdio[0])
+        return True

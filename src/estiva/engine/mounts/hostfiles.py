@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""/etc/hosts, /etc/hostname and /etc/resolv.conf of a container, which Estiva writes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Copying a tree between two roots by fd: a new volume filled from the image, and the like (K1).
 
 Nothing is resolved by the kernel outside of the two roots: the top is found with openat2 in its root, and
-below it
-every step is one name opened with O_NOFOLLOW.
+below it every step is one name opened with O_NOFOLLOW.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Namespaces other than a container's own: the host's, another container's, one by its path; and user
 namespaces. Loaded only for a container that asks for such.
 
-    settle    at create: options checked, names become ids (HostConfig holds `container:ID`)
+    check     at create: which modes there are
+    settle    at create: names become ids (HostConfig holds `container:ID`)
     Lent      at start: who lends what, and what the OCI config must say for it
     Borrowed  in the monitor (engine/monitor/namespaces.py): the namespaces, opened once their owner is
     verified
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 # kind of namespace, HostConfig's key, name under /proc/PID/ns, option, modes beside container:X and ns:PATH
 KINDS = (
     ("user", "UsernsMode", "user", "userns", ()),
-    ("network", "NetworkMode", "net", "network", ("bridge", "none", "host")),
+    ("network", "NetworkMode", "net", "network", ("bridge", "none", "host", "default")),
     ("pid", "PidMode", "pid", "pid", ("host", "private")),
     ("ipc", "IpcMode", "ipc", "ipc", ("host", "private", "shareable", "none")),
     ("uts", "UTSMode", "uts", "uts", ("host", "private")),
@@ -35,28 +36,42 @@ KINDS = (
 _NS_GET_USERNS = 0xB701  # ioctl_ns(2)
 
 
+def check(host_config: dict[str, Any]) -> None:
+    """Judge the modes. Raises InvalidInput, Conflict, Unsupported."""
+    userns.check(host_config)
+    for kind, key, _, option, known in KINDS:
+        mode = host_config.get(key) or ""
+        start, _, name = mode.partition(":")
+        if start == "ns":
+            if not name.startswith("/"):
+                raise InvalidInput(f"--{option}: {mode} needs an absolute path")
+        elif mode in ("", *known) or (start == "container" and name) or kind == "user":
+            pass
+        elif kind == "network":
+            raise Unsupported(
+                f"network '{mode}' is not available: networks of your own are not supported yet",
+                hint="bridge, none, host or container:NAME",
+            )
+        else:
+            raise InvalidInput(
+                f"--{option}: invalid {option} mode '{mode}'",
+                hint=", ".join((*known, "container:NAME", "ns:PATH")),
+            )
+
+
 def settle(engine: Engine, config: dict[str, Any], host_config: dict[str, Any], *, starts: bool) -> None:
-    """Check the modes and what goes with them, and replace names by ids. Who lends must run for a container
-    that `starts` at once. Raises NotFound, Conflict, InvalidInput.
+    """Replace the names in judged modes by ids, and check what goes with them. Who lends must run for a
+    container that `starts` at once. Raises NotFound, Conflict, InvalidInput.
     """
     userns.settle(config, host_config)
     lenders: dict[str, dict[str, Any]] = {}
-    for kind, key, _, option, known in KINDS:
-        mode = str(host_config.get(key) or "")
-        start, _, name = mode.partition(":")
+    for kind, key, _, _, _ in KINDS:
+        start, _, name = str(host_config.get(key) or "").partition(":")
         if start == "container" and name:
             lender = lenders[kind] = lookup.resolve(engine, name)
             if starts and not lender["State"]["Running"]:
                 raise Conflict(f"container {name} is not running", hint=f"`estiva start {name}` starts it")
             host_config[key] = f"container:{lender['Id']}"
-        elif start == "ns":
-            if not name.startswith("/"):
-                raise InvalidInput(f"--{option}: {mode} needs an absolute path")
-        elif mode and kind != "user" and mode not in known:
-            raise InvalidInput(
-                f"--{option}: invalid {option} mode '{mode}'",
-                hint=", ".join((*known, "container:NAME", "ns:PATH")),
-            )
     _check_network(config, host_config, lenders.get("network"))
     uts = str(host_config.get("UTSMode") or "")
     if uts not in ("", "private"):

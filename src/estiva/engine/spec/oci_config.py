@@ -6,10 +6,9 @@ The defaults are Docker's: six namespaces, masked and read-only kernel files, 14
 
 from __future__ import annotations
 
-from estiva.engine.spec.defaults import _MODES, _NETWORKS, HOSTNAME_LIMIT, PIDS_LIMIT, RESOURCES, SHM_SIZE
+from estiva.engine.spec.defaults import MODES, NETWORKS, PIDS_LIMIT, RESOURCES, SHM_SIZE
 from estiva.engine.spec.security_opt import security_options
 from estiva.engine.state.record import merge_env
-from estiva.errors import InvalidInput
 from estiva.oci.config import DEFAULT_PATH
 from estiva.runtime.security import capabilities as caps
 from estiva.runtime.security import device_rules, kernel_paths
@@ -56,13 +55,12 @@ def mounts(host_config: dict[str, Any], ipc_mounts: bool = True) -> list[dict[st
 
 
 def resources(host_config: dict[str, Any]) -> dict[str, Any]:
-    """linux.resources from Docker's HostConfig. Raises InvalidInput."""
+    """linux.resources from Docker's HostConfig. Raises InvalidInput when a device isn't there."""
     if RESOURCES.isdisjoint(host_config):
         rules = device_rules.device_rules((), (), bool(host_config.get("Privileged")))
         return {"pids": {"limit": PIDS_LIMIT}, "devices": rules}
     from estiva.engine.spec import resources
 
-    resources.check(host_config)
     return resources.oci(host_config)
 
 
@@ -70,7 +68,7 @@ def special(host_config: dict[str, Any]) -> bool:
     """Whether a namespace is another than a container has by default, so that engine/spec/namespaces.py is
     needed.
     """
-    return host_config.get("NetworkMode") not in _NETWORKS or not _MODES.isdisjoint(host_config)
+    return host_config.get("NetworkMode") not in NETWORKS or not MODES.isdisjoint(host_config)
 
 
 def namespaces(host_config: dict[str, Any], shared: dict[str, str]) -> list[dict[str, str]]:
@@ -161,9 +159,9 @@ def make(
         "linux": linux,
     }
     if "uts" not in shared and host_config.get("UTSMode") != "host":
-        spec["hostname"] = uts_name("hostname", config.get("Hostname") or "")
+        spec["hostname"] = config.get("Hostname") or ""
         if config.get("Domainname"):
-            spec["domainname"] = uts_name("domain name", config["Domainname"])
+            spec["domainname"] = config["Domainname"]
     if host_config.get("SecurityOpt"):
         from estiva.engine.spec import confinement
 
@@ -173,16 +171,6 @@ def make(
 
         cdi.apply(spec, host_config["DeviceRequests"])
     return spec
-
-
-def uts_name(kind: str, name: str) -> str:
-    """`name` if the kernel takes it and no file of the container is garbled by it. Raises InvalidInput."""
-    if name and (not name.isprintable() or " " in name or len(name.encode()) > HOSTNAME_LIMIT):
-        raise InvalidInput(
-            f'invalid {kind} "{name}"',
-            hint=f"at most {HOSTNAME_LIMIT} bytes, without spaces and control characters",
-        )
-    return name
 
 
 def order(base: list[dict[str, Any]], extra: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 CPU_PERIOD = 100_000  # microseconds
+MIN_SHARES, MAX_SHARES = 2, 262_144  # kernel/sched/sched.h
 MIN_MEMORY = 6 << 20  # bytes
 MAX_PIDS = 4_194_304  # PID_MAX_LIMIT of include/linux/threads.h
 LISTED = frozenset("0123456789,-")
@@ -33,7 +34,8 @@ THROTTLES = (
 
 
 def check(host: dict[str, Any]) -> None:
-    """Raises InvalidInput when the limits in a HostConfig can't be, or don't go together."""
+    """Raises InvalidInput when the limits in a HostConfig can't be, or don't go together. That its values
+    are of their types is known (judge.py)."""
     _check_memory(host)
     _check_cpu(host)
     get = host.get
@@ -43,9 +45,12 @@ def check(host: dict[str, Any]) -> None:
         raise InvalidInput(f"invalid pids limit {host['PidsLimit']}, the most is {MAX_PIDS}")
     if (get("ShmSize") or 0) < 0:
         raise InvalidInput("shm size can not be less than 0")
-    weights = [get("BlkioWeight") or 0, *(entry["Weight"] for entry in get("BlkioWeightDevice") or ())]
-    if any(weight and not 10 <= weight <= 1000 for weight in weights):
+    if get("BlkioWeight") and not 10 <= host["BlkioWeight"] <= 1000:
         raise InvalidInput("range of blkio weight is from 10 to 1000")
+    for entry in get("BlkioWeightDevice") or ():
+        if not 10 <= entry["Weight"] <= 1000:
+            what = f"{oneline(entry['Path'])}:{entry['Weight']}"
+            raise InvalidInput(f"invalid weight for device: {what}: it is from 10 to 1000")
     for rule in get("DeviceCgroupRules") or ():
         device_rules.parse_device_rule(rule)
     if get("CgroupParent"):
@@ -75,6 +80,8 @@ def _check_memory(host: dict[str, Any]) -> None:
             "minimum memory swap limit should be larger than memory limit",
             hint="--memory-swap counts memory plus swap; -1 is unlimited",
         )
+    if (get("KernelMemory") or 0) < 0:
+        raise InvalidInput(f"invalid kernel memory limit {host['KernelMemory']}")
     if reservation and reservation < MIN_MEMORY:
         raise InvalidInput("minimum memory reservation allowed is 6MB")
     if 0 < memory < reservation:
@@ -98,10 +105,10 @@ def _check_cpu(host: dict[str, Any]) -> None:
     if quota and quota != -1 and quota < 1000:
         raise InvalidInput("cpu cfs quota can not be less than 1ms (1000)")
     shares = get("CpuShares") or 0
-    if shares < 0:
-        raise InvalidInput(f"invalid cpu shares ({shares}): value must be a positive integer")
-    if shares > 262144 or shares == 1:
-        raise InvalidInput(f"invalid cpu shares ({shares}): the range is from 2 to 262144")
+    if shares and not MIN_SHARES <= shares <= MAX_SHARES:
+        raise InvalidInput(
+            f"invalid cpu shares ({shares}): the minimum is {MIN_SHARES}, the maximum {MAX_SHARES}"
+        )
     realtime = get("CpuRealtimePeriod") or 0, get("CpuRealtimeRuntime") or 0
     if min(realtime) < 0 or realtime[1] > (realtime[0] or 1_000_000):
         raise InvalidInput("cpu real-time runtime cannot be higher than cpu real-time period")

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Where a container's cgroup is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,17 @@
-"""The lock of a container's run folder, which says that it runs: see teardown.py (cold path)."""
+"""What "running" means: the lock of a container's run folder.
+
+A container runs while somebody holds the lock of its run folder: the starter first, then its monitor, which
+inherits it. The kernel drops it when the monitor dies. So nobody is fooled by a recycled pid or a stale row:
+
+    row "running", lock held    runs (or is being started)
+    row "running", lock free    its monitor was killed: `teardown.reconcile` ends it and settles the row
+
+Whoever makes, removes or sweeps a container holds the lock too. It is an open file description lock
+(fcntl(2), F_OFD_SETLK): passed on by fork and by socket as flock(2) is, but it can be looked at (F_OFD_GETLK)
+without being taken, even for a moment, from one who wants it. Of its two bytes the first is the lock; who
+waits for the end waits on the second, and so is in nobody's way either. The file's content is the exit
+status, once there is one: who waits has it open, and can read it even when the container is removed (--rm).
+"""
 
 from __future__ import annotations
 

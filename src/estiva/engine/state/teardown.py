@@ -1,16 +1,6 @@
-"""What "running" means, and how a container's traces go.
+"""How a run ends, however it ends, and how a container goes: processes, cgroup, network, rows, folders.
 
-A container runs while somebody holds the lock of its run folder: the starter first, then its monitor, which
-inherits it. The kernel drops it when the monitor dies. So nobody is fooled by a recycled pid or a stale row:
-
-    row "running", lock held    runs (or is being started)
-    row "running", lock free    its monitor was killed: `reconcile` ends it and settles the row
-
-Whoever makes, removes or sweeps a container holds the lock too. It is an open file description lock
-(fcntl(2), F_OFD_SETLK): passed on by fork and by socket as flock(2) is, but it can be looked at (F_OFD_GETLK)
-without being taken, even for a moment, from one who wants it. Of its two bytes the first is the lock; who
-waits for the end waits on the second, and so is in nobody's way either. The file's content is the exit
-status, once there is one: who waits has it open, and can read it even when the container is removed (--rm).
+The monitor does it for its own container; for one whose monitor was killed, whoever meets it (`reconcile`).
 """
 
 from __future__ import annotations
@@ -42,17 +32,31 @@ def paths(plan: dict[str, Any]) -> Paths:
     return Paths(plan["root"], plan["run_root"])
 
 
-_databases: dict[tuple[int, str], Database] = {}
+# by process and path: the connection, and which file it is to
+_databases: dict[tuple[int, str], tuple[Database, tuple[int, int]]] = {}
 
 
 def database(plan: dict[str, Any]) -> Database:
-    """This process's own connection: one that came over a fork is never used."""
-    key = (os.getpid(), plan["root"])
-    if key not in _databases:
+    """This process's own connection: one that came over a fork is never used, nor one to a file that is not
+    there any more."""
+    path = paths(plan).database
+    key = (os.getpid(), path)
+    known = _databases.get(key)
+    if known is None or known[1] != _identity(path):
         from estiva.store.database import Database
 
-        _databases[key] = Database(Paths(plan["root"], plan["run_root"]).database)
-    return _databases[key]
+        if known is not None:
+            known[0].close()
+        _databases[key] = known = Database(path), _identity(path)
+    return known[0]
+
+
+def _identity(path: str) -> tuple[int, int]:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_dev, found.st_ino
 
 
 def release(plan: dict[str, Any], cgroup: Cgroup | None, endpoint: Any = None) -> None:

@@ -11,6 +11,7 @@ import os
 from estiva.errors import EngineError
 from estiva.linux import namespace as ns
 from estiva.linux import process as proc
+from estiva.linux import procinfo
 from estiva.runtime import child, sync
 from estiva.runtime.launch.plan import Process
 
@@ -65,6 +66,13 @@ class Init:
             else:
                 self._fail(kind, payload)
 
+    def order(self, data: bytes, fds: tuple[int, ...]) -> None:
+        """Of one that waits (standby.py), after `ready`: what it is to be; it gets ready once more."""
+        try:
+            self._channel.order(data, fds)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it has died: `ready` tells
+
     def _run_hooks(self) -> None:
         """What the runtime's side has to run while init waits. Raises EngineError; the caller then closes."""
         assert self.hooks is not None
@@ -115,7 +123,7 @@ class Init:
 
     def signal(self, number: int) -> None:
         """Send a signal by pidfd, so that a recycled pid is never hit. Raises ProcessLookupError."""
-        proc.pidfd_send_signal(self.pidfd, number)
+        procinfo.pidfd_send_signal(self.pidfd, number)
 
     def close(self) -> None:
         """Close all fds. One that was never started ends: it sees end of file; it is reaped."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 # Of seccomp_profile.py and of the code that compiles it: raise it when one of them changes.
-PROFILE_VERSION = 1
+PROFILE_VERSION = 2
 
 _MAX_BYTES = 4096 * 8
 
@@ -49,10 +49,11 @@ def _compiled(profile: dict[str, Any], names: Iterable[str], path: str) -> bytes
     else."""
     from estiva.files import atomic_write
     from estiva.linux import seccomp
+    from estiva.runtime.security.seccomp_ranges import condense
     from estiva.runtime.security.seccomp_rules import resolve
 
     system = os.uname()
-    program = seccomp.compile(resolve(profile, names, system.machine, system.release))
+    program = condense(seccomp.compile(resolve(profile, names, system.machine, system.release)))
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         # Synced, although it can be made again: after a power cut a file of the right size could hold zeros.

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from estiva import files
 from estiva.oci import digest as digests
+from estiva.store import containers
 from estiva.store.layers.mounts import Mounts
 from estiva.store.upkeep import gc
 
@@ -233,7 +234,7 @@ def _halves(paths: Paths, db: Database) -> tuple[list[str], list[str]]:
     """Volumes with a directory and no row; those with a row, no directory and no user."""
     there = {name for name, _ in entries(paths.volumes) if not name.endswith(".gone")}
     known = {name for (name,) in db.read("SELECT name FROM volumes")}
-    used = {name for (name,) in db.read("SELECT volume FROM container_volumes")}
+    used = {volume for _, volume in containers.volume_of_each(db)}
     return sorted(there - known), sorted(known - there - used)
 
 

@@ -89,4 +89,4 @@ def test_whoever_changes_the_table_raises_its_version() -> None:
     from estiva.runtime.security.seccomp_profile import profile
 
     digest = hashlib.sha256(fastjson.dumps(profile(), sort_keys=True).encode()).hexdigest()
-    assert (seccomp_filter.PROFILE_VERSION, digest[:16]) == (1, "ed19170a569fa1c4")
+    assert (seccomp_filter.PROFILE_VERSION, digest[:16]) == (2, "ed19170a569fa1c4")

@@ -4,11 +4,11 @@ architecture."""
 from __future__ import annotations
 
 import ctypes.util
-import struct
 from typing import Any
 
 import pytest
 
+from bpfkit import answer
 from estiva.errors import InvalidInput
 from estiva.linux import seccomp
 from estiva.runtime.security.capabilities import ALL_CAPABILITIES, DEFAULT_CAPABILITIES
@@ -23,40 +23,6 @@ X32 = 0x40000000
 ALLOW, KILL_THREAD, KILL_PROCESS = 0x7FFF0000, 0, 0x80000000
 EPERM, ENOSYS, EAFNOSUPPORT = 0x50001, 0x50026, 0x50061
 NEWUSER, NEWNET, THREAD_FLAGS = 0x10000000, 0x40000000, 0x3D0F00
-
-
-def answer(program: bytes, arch: int, number: int, *args: int) -> int:
-    """Run the filter on a struct seccomp_data: what SECCOMP_RET_* value comes out."""
-    padded = (list(args) + [0] * 6)[:6]
-    data = struct.pack("<iIQ6Q", number - (1 << 32) if number >= 1 << 31 else number, arch, 0, *padded)
-    code = seccomp.instructions(program)
-    accumulator, index, memory = 0, 0, [0] * 16
-    for _ in range(len(code) + 1):
-        op, yes, no, k = code[index]
-        index += 1
-        if op == 0x20:
-            (accumulator,) = struct.unpack_from("<I", data, k)
-        elif op == 0x06:
-            return k
-        elif op == 0x05:
-            index += k
-        elif op == 0x54:
-            accumulator &= k
-        elif op == 0x02:
-            memory[k] = accumulator
-        elif op == 0x60:
-            accumulator = memory[k]
-        elif op in (0x15, 0x25, 0x35, 0x45):
-            tests = {
-                0x15: accumulator == k,
-                0x25: accumulator > k,
-                0x35: accumulator >= k,
-                0x45: accumulator & k,
-            }
-            index += yes if tests[op] else no
-        else:
-            raise AssertionError(f"instruction {op:#x}")
-    raise AssertionError("the filter does not end")
 
 
 NEW = ("mseal",)  # since libseccomp 2.6

@@ -13,7 +13,16 @@ import stat
 
 from estiva import fastjson, files
 from estiva.engine.spec.cdi import edits as cdi_edits
-from estiva.errors import EngineError, EstivaError, InvalidInput, NotFound, Unsupported, oneline, reason
+from estiva.errors import (
+    EngineError,
+    EstivaError,
+    InvalidInput,
+    NotFound,
+    Unsupported,
+    brief,
+    oneline,
+    reason,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -218,8 +227,8 @@ def names(requests: list[dict[str, Any]], registry: Registry) -> list[str]:
             wanted += registry.gpus(request)
         else:
             capabilities = request.get("Capabilities") or []
-            driver = oneline(str(request.get("Driver") or ""))
-            raise Unsupported(f'could not select device driver "{driver}" with capabilities: {capabilities}')
+            told = f'"{request.get("Driver") or ""}" with capabilities: {capabilities}'
+            raise Unsupported(f"could not select device driver {brief(told)}")
     return list(dict.fromkeys(wanted))
 
 

@@ -1,4 +1,4 @@
-"""A detached container's monitor dozes as a shell and misses nothing (engine/monitor/hibernate.py)."""
+"""A detached container's monitor hibernates as a shell and misses nothing (engine/monitor/hibernate.py)."""
 
 import functools
 import json
@@ -30,33 +30,33 @@ def monitor(box, name):
 
 @pytest.fixture(autouse=True)
 def gate(box):
-    """A folder that the container sees at /gate and waits on: however slow the machine, it ends after the doze."""
+    """A folder that the container sees at /gate and waits on: however slow the machine, it ends after that."""
     folder = pathlib.Path(box.folder, "gate")
     folder.mkdir()
     yield folder
-    box.estiva("rm", "-f", "dozer", status=None)
+    box.estiva("rm", "-f", "sleeper", status=None)
     shutil.rmtree(folder)
 
 
-def dozes(pid):
+def hibernates(pid):
     return os.readlink(f"/proc/{pid}/exe").endswith("/dash")
 
 
 @functools.cache
-def can_doze():
+def can_hibernate():
     """Whether monitors do here; without dash, or before Linux 6.15, they must do all this awake."""
     return any(os.access(shell, os.X_OK) for shell in hibernate.SHELLS) and hibernate.tells_status()
 
 
 def start(box, *words):
-    box.estiva("run", "-d", "--name", "dozer", "-v", f"{box.folder}/gate:/gate", *words)
-    pid = monitor(box, "dozer")
-    if can_doze():
-        eventually(lambda: dozes(pid))
+    box.estiva("run", "-d", "--name", "sleeper", "-v", f"{box.folder}/gate:/gate", *words)
+    pid = monitor(box, "sleeper")
+    if can_hibernate():
+        eventually(lambda: hibernates(pid))
     return pid
 
 
-def after_the_doze(script):
+def after_hibernation(script):
     return "sh", "-c", f"until [ -e /gate/open ]; do sleep 0.05; done; {script}"
 
 
@@ -65,41 +65,41 @@ def open_gate(box):
 
 
 def test_the_end_wakes_it(box):
-    start(box, "--network", "none", IMAGE, *after_the_doze("exit 7"))
+    start(box, "--network", "none", IMAGE, *after_hibernation("exit 7"))
     open_gate(box)
-    assert box.out("wait", "dozer") == "7"
-    assert box.out("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "dozer") == "exited 7"
-    box.estiva("rm", "dozer")
+    assert box.out("wait", "sleeper") == "7"
+    assert box.out("inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "sleeper") == "exited 7"
+    box.estiva("rm", "sleeper")
 
 
 def test_output_wakes_it_and_none_is_lost(box):
-    pid = start(box, "--network", "none", IMAGE, *after_the_doze("seq 50000; echo end >&2; sleep 100"))
+    pid = start(box, "--network", "none", IMAGE, *after_hibernation("seq 50000; echo end >&2; sleep 100"))
     open_gate(box)
-    eventually(lambda: not dozes(pid))
-    eventually(lambda: box.estiva("logs", "dozer").stderr == "end\n")
-    assert box.estiva("logs", "dozer").stdout == "".join(f"{n}\n" for n in range(1, 50001))
-    box.estiva("rm", "-f", "dozer")
+    eventually(lambda: not hibernates(pid))
+    eventually(lambda: box.estiva("logs", "sleeper").stderr == "end\n")
+    assert box.estiva("logs", "sleeper").stdout == "".join(f"{n}\n" for n in range(1, 50001))
+    box.estiva("rm", "-f", "sleeper")
 
 
 def test_it_takes_little_memory(box):
-    if not can_doze():
+    if not can_hibernate():
         pytest.skip("needs dash and Linux 6.15")
     pid = start(box, "--network", "none", IMAGE, "sleep", "100")
     pss = next(line for line in open(f"/proc/{pid}/smaps_rollup") if line.startswith("Pss:"))
     assert int(pss.split()[1]) < 2500
-    assert "dozer" in pathlib.Path(f"/proc/{pid}/cmdline").read_text()
-    box.estiva("stop", "-t", "0", "dozer")
-    assert box.out("inspect", "-f", "{{.State.ExitCode}}", "dozer") == "137"
-    box.estiva("rm", "dozer")
+    assert "sleeper" in pathlib.Path(f"/proc/{pid}/cmdline").read_text()
+    box.estiva("stop", "-t", "0", "sleeper")
+    assert box.out("inspect", "-f", "{{.State.ExitCode}}", "sleeper") == "137"
+    box.estiva("rm", "sleeper")
 
 
 @pytest.mark.parametrize("options", [["-t"], ["-i"], ["-it"], ["--init"]])
 def test_with_terminal_input_and_init(box, options):
-    start(box, *options, "--network", "none", IMAGE, *after_the_doze("echo out; exit 3"))
+    start(box, *options, "--network", "none", IMAGE, *after_hibernation("echo out; exit 3"))
     open_gate(box)
-    assert box.out("wait", "dozer") == "3"
-    assert box.estiva("logs", "dozer").stdout.strip() == "out"
-    box.estiva("rm", "dozer")
+    assert box.out("wait", "sleeper") == "3"
+    assert box.estiva("logs", "sleeper").stdout.strip() == "out"
+    box.estiva("rm", "sleeper")
 
 
 def test_ports_stay_published(box):
@@ -109,20 +109,20 @@ def test_ports_stay_published(box):
     eventually(lambda: "served" in answer())
     again = box.estiva("run", "--rm", "-p", "127.0.0.1:8095:80", IMAGE, "true", status=125)
     assert "8095" in again.stderr
-    box.estiva("rm", "-f", "dozer")
+    box.estiva("rm", "-f", "sleeper")
     box.estiva("run", "--rm", "-p", "127.0.0.1:8095:80", IMAGE, "true")
 
 
 def test_rm_of_an_auto_removed_one(box):
     start(box, "--rm", "--network", "none", IMAGE, "sleep", "100")
-    box.estiva("kill", "dozer")
+    box.estiva("kill", "sleeper")
     eventually(lambda: box.out("ps", "-aq") == "")
 
 
-def test_killed_while_it_dozes(box):
+def test_killed_while_it_hibernates(box):
     pid = start(box, "--network", "none", IMAGE, "sleep", "100")
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: gone(pid))
     assert box.out("ps", "-q") == ""
-    assert box.out("inspect", "-f", "{{.State.Status}}", "dozer") == "exited"
-    box.estiva("rm", "dozer")
+    assert box.out("inspect", "-f", "{{.State.Status}}", "sleeper") == "exited"
+    box.estiva("rm", "sleeper")
