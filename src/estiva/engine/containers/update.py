@@ -81,23 +81,30 @@ def _change(
     policy: dict[str, Any] | None,
     live: dict[str, Any] | None,
 ) -> list[str]:
-    """In one write transaction, so that of two updates the second sees what the first has made."""
-    with engine.db.write() as transaction:
-        row = containers.get(transaction, container_id)
-        if row is None:
-            raise NotFound(f"no such container: {container_id[:12]}")
-        record = fastjson.stored(row[2], what=f"the record of container {container_id[:12]}")
-        old = record["HostConfig"]
-        new = merge(old, wanted)
+    """The limits first, which may take a while, then the record. Where that has been changed meanwhile, all
+    again: of two updates the second sees what the first has made.
+    """
+    text, changed = "", ""
+    warnings: list[str] = []
+    while True:
+        with engine.db.write() as transaction:
+            row = containers.get(transaction, container_id)
+            if row is None:
+                raise NotFound(f"no such container: {container_id[:12]}")
+            if row[2] == text:
+                containers.set_record(transaction, container_id, changed)
+                return warnings
+        text = row[2]
+        record = fastjson.stored(text, what=f"the record of container {container_id[:12]}")
+        new = merge(record["HostConfig"], wanted)
         resources.check(new)
         warnings = resources.warnings(new)
         if policy:
             new["RestartPolicy"] = policy
-        if live is not None and wanted:
+        if live is not None and wanted and (locks.runs(engine.paths, live) or not changed):
             _apply(live, new, {KEYS[key] for key in wanted})
         record["HostConfig"] = new
-        containers.set_record(transaction, container_id, fastjson.dumps(record))
-    return warnings
+        changed = fastjson.dumps(record)
 
 
 def merge(old: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:

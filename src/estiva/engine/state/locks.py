@@ -40,10 +40,11 @@ def _lock(fd: int, command: int, kind: int, byte: int) -> int:
     return int(unpack(_FLOCK, answer)[0])
 
 
-def take(where: Paths, container_id: str, *, new: bool = False) -> int:
+def take(where: Paths, container_id: str, *, new: bool = False, keep: bool = False) -> int:
     """The container's lock, as an fd to keep open. Raises BlockingIOError while another has it.
 
-    `new`: nobody knows of the container yet, so only a sweeper may have it, which lets it go.
+    `new`: nobody knows of the container yet, so only a sweeper may have it, which lets it go. `keep`: the
+    exit status that the last run left in the file stays there.
     """
     run = where.run_container(container_id)
     while True:
@@ -61,7 +62,7 @@ def take(where: Paths, container_id: str, *, new: bool = False) -> int:
             # the folder may have been taken away, with the lock in it, between our open and our lock
             found = os.fstat(fd)
             if found.st_ino == os.stat(run + "/lock").st_ino:
-                if found.st_size:
+                if found.st_size and not keep:
                     os.ftruncate(fd, 0)
                 return fd
         except FileNotFoundError:
@@ -100,10 +101,15 @@ def await_end(where: Paths, container_id: str) -> int | None:
         return None
     try:
         _lock(fd, fcntl.F_OFD_SETLKW, fcntl.F_RDLCK, _WAIT)
-        status = os.pread(fd, 16, 0)
-        return int(status) if status else None
+        return exit_status(fd)
     finally:
         os.close(fd)
+
+
+def exit_status(lock: int) -> int | None:
+    """The exit status that the monitor has left in the lock file, if it came to that."""
+    status = os.pread(lock, 16, 0)
+    return int(status) if status.isdigit() else None
 
 
 def leave(where: Paths, container_id: str) -> None:

@@ -9,7 +9,7 @@ import os
 
 from estiva import fastjson
 from estiva.engine.state.cgroup import cgroup_path
-from estiva.engine.state.locks import held, leave, take
+from estiva.engine.state.locks import exit_status, held, leave, take
 from estiva.engine.state.names import unlink_name
 from estiva.errors import Unavailable
 from estiva.files import remove_tree
@@ -102,9 +102,9 @@ def settle(plan: dict[str, Any], outcome: dict[str, Any], *, failed: bool = Fals
             row = containers.get(transaction, plan["id"])
             if row:
                 record = fastjson.loads(row[2], what="the container's record")
-                record["State"].update(outcome)
                 if not failed:
                     record["State"]["FinishedAt"] = rfc3339()
+                record["State"].update(outcome)
                 status = "created" if failed else "exited"
                 containers.set_record(transaction, plan["id"], fastjson.dumps(record), status)
     leave(where, plan["id"])
@@ -138,10 +138,14 @@ def remove_rows(transaction: Transaction, container_id: str, volumes: bool) -> l
 
 
 def reconcile(where: Paths, db: Database, container_id: str) -> bool:
-    """End what a killed monitor left of a container and settle its row. False when it runs after all."""
+    """End what a killed monitor left of a container and settle its row. False when it runs after all.
+
+    One that could not write into the row (the disk was full or read-only, or a process was stopped while it
+    had the database) has left the exit status in the lock file.
+    """
     rebooted = not os.path.isdir(where.run_container(container_id))
     try:
-        lock = take(where, container_id)
+        lock = take(where, container_id, keep=True)
     except BlockingIOError:
         return False
     try:
@@ -170,6 +174,9 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
             if rebooted:
                 why = "the machine went down while the container ran"
         outcome = {"ExitCode": KILLED, "Error": why, **started}
+        code = exit_status(lock)
+        if code is not None:
+            outcome.update(ExitCode=code, Error="", FinishedAt=rfc3339(os.fstat(lock).st_mtime_ns))
         settle(plan, outcome, failed=not (left or rebooted))
     finally:
         os.close(lock)
