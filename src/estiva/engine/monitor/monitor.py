@@ -129,7 +129,7 @@ class Monitor:
         self.write_state()
         self.init.ready()
         if terminal:
-            self.streams.console(self.init.console, plan["stdin"], out)
+            self.streams.console(self.init.console, plan["stdin"], out, plan.get("detach_keys", ""))
         self.init.start()
         if hooks is not None:
             hooking.run(plan, "poststart", self.init.pid)
