@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from estiva.cli.container.cidfile import CidFile
+from estiva.cli.context import refuse_trust, warn
 from estiva.cli.options.run import TABLE, translate
 from estiva.cmdline.parser import FLAG, TEXT, Options, Verb
 from estiva.errors import Conflict, InvalidInput
@@ -45,7 +46,16 @@ def _pull(options: Options) -> str:
     return when
 
 
+def _warn(config: dict[str, Any]) -> None:
+    """Tell what the image asks for and does not get."""
+    test = (config.get("Healthcheck") or {}).get("Test")
+    if test and test[0] != "NONE":
+        warn("the image's health check is not run: health checks are not supported yet (--no-healthcheck)")
+
+
 def run(context: Context, options: Options) -> int:
+    if options.given("disable-content-trust"):
+        refuse_trust(options)
     config, host_config = translate(options)
     pull, detach = _pull(options), options.flag("detach")
     if detach:
@@ -76,6 +86,7 @@ def run(context: Context, options: Options) -> int:
         except BaseException:
             start.close()
             raise
+    _warn(start.record["Config"])
     if detach:
         with start:
             start.go(detach=True)
@@ -95,6 +106,8 @@ def run(context: Context, options: Options) -> int:
 
 
 def create(context: Context, options: Options) -> int:
+    if options.given("disable-content-trust"):
+        refuse_trust(options)
     config, host_config = translate(options)
     pull = _pull(options)
     from estiva.engine.containers import control
@@ -115,6 +128,7 @@ def create(context: Context, options: Options) -> int:
         except BaseException:
             control.remove(context.engine, record["Id"], volumes=True)
             raise
+    _warn(record["Config"])
     print(record["Id"])
     return 0
 

@@ -17,9 +17,10 @@ MAX_SECRET = 64 << 10
 
 
 def pull(context: Context, options: Options) -> int:
-    from estiva.cli.context import tell
+    from estiva.cli.context import refuse_trust, tell
     from estiva.engine.images import registry
 
+    refuse_trust(options)
     status, every = 0, options.flag("all-tags")
     for text in options.arguments:
         try:
@@ -70,8 +71,10 @@ def _refuse_tag(text: str) -> None:
 
 
 def push(context: Context, options: Options) -> None:
+    from estiva.cli.context import refuse_trust
     from estiva.engine.images import lookup
 
+    refuse_trust(options)
     text, quiet = options.arguments[0], options.flag("quiet")
     if options.flag("all-tags"):
         _refuse_tag(text)
