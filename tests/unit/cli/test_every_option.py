@@ -197,6 +197,7 @@ RETURNS = {
     "engine.containers.create.prepare": lambda journal: optionkit.Thing(journal, "start", id="c" * 64, record=RECORD),
     "engine.builds.build": IMAGE["Id"],
     "engine.images.lookup.resolve": types.SimpleNamespace(size=9),
+    "engine.images.platforms.mismatch": "",
     "engine.system.info": dict.fromkeys(INFO, 1) | {"SecurityOptions": []},
     "engine.images.inspect.listing": [IMAGE],
     "engine.images.inspect.history": [

@@ -46,8 +46,18 @@ def _pull(options: Options) -> str:
     return when
 
 
-def _warn(config: dict[str, Any]) -> None:
-    """Tell what the image asks for and does not get."""
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # the usual ones: of others oci/platform.py knows
+
+
+def _warn(options: Options, config: dict[str, Any], image: Any) -> None:
+    """Tell what the image asks for and does not get: a machine of its own kind, a health check."""
+    asked = options.given("platform") or image is None
+    if not asked and image.config.get("architecture") != ARCHITECTURES.get(os.uname().machine):
+        from estiva.engine.images import platforms
+
+        other = platforms.mismatch(image, config["Image"], None)
+        if other:
+            warn(other)
     test = (config.get("Healthcheck") or {}).get("Test")
     if test and test[0] != "NONE":
         warn("the image's health check is not run: health checks are not supported yet (--no-healthcheck)")
@@ -86,7 +96,7 @@ def run(context: Context, options: Options) -> int:
         except BaseException:
             start.close()
             raise
-    _warn(start.record["Config"])
+    _warn(options, start.record["Config"], start.image)
     if detach:
         with start:
             start.go(detach=True)
@@ -112,6 +122,7 @@ def create(context: Context, options: Options) -> int:
     pull = _pull(options)
     from estiva.engine.containers import control
     from estiva.engine.containers import create as creation
+    from estiva.engine.images import lookup
 
     with CidFile(options.text("cidfile")) as file:
         record = creation.create(
@@ -128,7 +139,7 @@ def create(context: Context, options: Options) -> int:
         except BaseException:
             control.remove(context.engine, record["Id"], volumes=True)
             raise
-    _warn(record["Config"])
+    _warn(options, record["Config"], lookup.find(context.engine, record["Image"]))
     print(record["Id"])
     return 0
 

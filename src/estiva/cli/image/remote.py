@@ -35,8 +35,9 @@ def pull(context: Context, options: Options) -> int:
 
 
 def _pull(context: Context, options: Options, name: str) -> None:
+    from estiva.cli.context import warn
     from estiva.cli.format.progress import Progress
-    from estiva.engine.images import lookup, registry
+    from estiva.engine.images import lookup, platforms, registry
 
     reference, quiet = lookup.parse(name), options.flag("quiet")
     if not quiet and not reference.digest:
@@ -50,6 +51,9 @@ def _pull(context: Context, options: Options, name: str) -> None:
             every=options.flag("all-platforms"),
             progress=None if quiet else progress,
         )
+    other = platforms.mismatch(image, reference.familiar, options.text("platform") or None)
+    if other and not options.flag("all-platforms"):
+        warn(other)
     if not quiet:
         for digest in lookup.digests(context.engine, image, reference):
             print(f"Digest: {digest}")
