@@ -210,6 +210,8 @@ def _globals(context: Context, options: Options) -> None:
     if form not in ("text", "json"):
         raise UsageError(f"invalid log-format: {form}", hint="text or json")
     context.json = form == "json"
+    if options.given("criu"):  # as runc does since 1.1
+        context.warn(["--criu has no effect: the one that is installed is used"])
     rootless = options.text("rootless", "auto")
     if rootless not in ("auto", *TRUE, *FALSE):
         raise UsageError(f"invalid --rootless: {rootless}", hint="true, false or auto")

@@ -328,10 +328,14 @@ def build(
 
 
 def pull(reference: str, *, platform: str | None = None, engine: Engine | None = None) -> str:
-    """Fetch an image from its registry; its id."""
-    from estiva.engine.images import registry
+    """Fetch an image from its registry; its id. Raises NotFound also where it has none for the platform."""
+    from estiva.engine.images import platforms, registry
 
-    return registry.pull(engine or default_engine(), reference, platform=platform).id
+    image = registry.pull(engine or default_engine(), reference, platform=platform)
+    other = platforms.mismatch(image, reference, platform) if platform else ""
+    if other:
+        raise NotFound(other)
+    return image.id
 
 
 def push(reference: str, *, engine: Engine | None = None) -> str:

@@ -31,6 +31,8 @@ def merge(config: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
     for key in ("WorkingDir", "User", "StopSignal"):
         if not config.get(key):
             merged[key] = base.get(key) or ""
+    if base.get("Healthcheck"):
+        merged.setdefault("Healthcheck", base["Healthcheck"])
     merged["Env"] = merge_env(base.get("Env") or (), config.get("Env") or ())
     for key in ("Labels", "ExposedPorts", "Volumes"):
         merged[key] = {**(base.get(key) or {}), **(config.get(key) or {})}
