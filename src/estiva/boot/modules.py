@@ -30,6 +30,7 @@ MODULES = {
         "estiva.engine.images",
         "estiva.engine.images.find",
         "estiva.engine.images.lookup",
+        "estiva.engine.images.platforms",
         "estiva.engine.images.registry",
         "estiva.engine.launch",
         "estiva.engine.launch.launch",
