@@ -87,7 +87,7 @@ def journal(settings):
         "runtime.lifecycle.containers.load": made,
         "runtime.lifecycle.containers.everything": lambda journal: [made(journal)],
         "runtime.lifecycle.containers.check_id": "web",
-        "runtime.lifecycle.operations.create": lambda journal: (
+        "runtime.lifecycle.create.create": lambda journal: (
             made(journal),
             optionkit.Thing(journal, "init"),
         ),
