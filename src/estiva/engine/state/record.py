@@ -87,6 +87,8 @@ def complete(record: dict[str, Any]) -> None:
     host, config = record["HostConfig"], record["Config"]
     if host.get("Memory") and "MemorySwap" not in host:
         host["MemorySwap"] = 2 * host["Memory"]
+    from copy import deepcopy
+
     from estiva.runtime.security import kernel_paths
 
     privileged = bool(host.get("Privileged"))
@@ -97,7 +99,8 @@ def complete(record: dict[str, Any]) -> None:
         host.setdefault(key, None if privileged else list(paths))
     for part, defaults in ((host, HOST_DEFAULTS), (config, CONFIG_DEFAULTS), (record, RECORD_DEFAULTS)):
         for key, value in defaults.items():
-            part.setdefault(key, value)
+            if key not in part:
+                part[key] = deepcopy(value)
 
 
 HOST_DEFAULTS: dict[str, Any] = {
