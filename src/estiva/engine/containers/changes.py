@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from typing import IO, Any
 
     from estiva.engine import Engine
+    from estiva.engine.state.types import Record
     from estiva.store.snapshots import Snapshot
 
 
-def snapshot(engine: Engine, record: dict[str, Any]) -> Snapshot:
+def snapshot(engine: Engine, record: Record) -> Snapshot:
     """The container's read-write layer over its image's layers."""
     image = engine.store.images.resolve(record["Image"])
     return engine.store.snapshots.prepare(image.diff_ids, engine.paths.container(record["Id"]))
@@ -33,7 +34,7 @@ def diff(engine: Engine, ref: str) -> list[tuple[str, str]]:
     return snapshot(engine, lookup.resolve(engine, ref)).changes()
 
 
-def size(engine: Engine, record: dict[str, Any]) -> int:
+def size(engine: Engine, record: Record) -> int:
     """Bytes in the read-write layer; 0 when the container is removed at this moment."""
     try:
         return snapshot(engine, record).size()
@@ -47,7 +48,7 @@ class Paused:
     The lock tells a reader at work from one that was killed: then a sweep lets the container go on.
     """
 
-    def __init__(self, engine: Engine, record: dict[str, Any], wanted: bool) -> None:
+    def __init__(self, engine: Engine, record: Record, wanted: bool) -> None:
         still = record["State"]["Running"] and not record["State"]["Paused"] and wanted
         self.cgroup = factory.open(lookup.running_state(engine, record["Id"])["cgroup"]) if still else None
         self.lock = Lock(lock_path(engine, record["Id"]))

@@ -20,10 +20,9 @@ from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from estiva.engine import Engine
     from estiva.engine.images.find import Progress
+    from estiva.engine.state.types import Record
     from estiva.store.database import Transaction
     from estiva.store.images import Image
 
@@ -40,7 +39,7 @@ def create(
     pull: str = "missing",
     platform: str | None = None,
     progress: Progress = None,
-) -> dict[str, Any]:
+) -> Record:
     """Make a container that does not run yet; its record. Raises for a bad option, image, name or mount.
 
     `config` and `host_config` are Docker's Config and HostConfig; both are completed in place. `pull`:
@@ -76,9 +75,9 @@ def make(
     platform: str | None,
     progress: Progress,
     status: str,
-) -> tuple[dict[str, Any], Image, int, str]:
+) -> tuple[Record, Image, int, str]:
     """(record, image, lock, address or ""): the container as a row, with its folder. Undone on error."""
-    judge.check(config, host_config)
+    asked, host = judge.check(config, host_config)
     if host_config.get("NetworkMode") in (None, "", "default"):
         host_config["NetworkMode"] = "bridge"
     if os.geteuid():
@@ -127,7 +126,7 @@ def make(
     return made, image, lock, address
 
 
-def insert(engine: Engine, made: dict[str, Any], name: str | None, status: str) -> str:
+def insert(engine: Engine, made: Record, name: str | None, status: str) -> str:
     """Write the row, with a name that nobody has, and take an address if it starts now on the bridge."""
     for attempt in range(ATTEMPTS):
         chosen = name or names.invent(attempt)
@@ -156,7 +155,7 @@ def refuse_taken(engine: Engine, name: str) -> None:
         raise in_use(name, taken[0])
 
 
-def write_row(transaction: Transaction, made: dict[str, Any], name: str, status: str) -> str:
+def write_row(transaction: Transaction, made: Record, name: str, status: str) -> str:
     """The rows of a container; its address, if it gets one."""
     made["Name"] = "/" + name
     if not transaction.execute("SELECT 1 FROM images WHERE id = ?", (made["Image"],)).fetchone():
@@ -175,11 +174,11 @@ def write_row(transaction: Transaction, made: dict[str, Any], name: str, status:
     return ""
 
 
-def removed(made: dict[str, Any]) -> NotFound:
+def removed(made: Record) -> NotFound:
     return NotFound(f"image {made['Config']['Image']} was removed just now")
 
 
-def fill_volumes(engine: Engine, made: dict[str, Any], image: Image) -> None:
+def fill_volumes(engine: Engine, made: Record, image: Image) -> None:
     """Copy what the image has at a new volume's place into it, as Docker does."""
     fresh = [point for point in made["Mounts"] if point.pop("New", False)]
     if not fresh:

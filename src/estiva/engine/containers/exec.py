@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
     from estiva.engine import Engine
     from estiva.engine.launch.launch import Launched
+    from estiva.engine.state.types import ExecPlan, RunState
 
 
-def running(engine: Engine, ref: str) -> dict[str, Any]:
+def running(engine: Engine, ref: str) -> RunState:
     """The run state of a running container, by name, id or its beginning. Raises NotFound, Conflict."""
     paths = engine.paths
     found = None
@@ -47,7 +48,7 @@ def running(engine: Engine, ref: str) -> dict[str, Any]:
 
 
 def make_process(
-    target: dict[str, Any],
+    target: RunState,
     argv: list[str],
     env: list[str],
     user: str,
@@ -88,7 +89,7 @@ def plan(
     tty: bool = False,
     stdin: bool = False,
     privileged: bool = False,
-) -> dict[str, Any]:
+) -> ExecPlan:
     """All that the parent of the process needs, as JSON-able data."""
     target = running(engine, ref)
     process = make_process(target, argv, env, user, workdir, tty, privileged)
@@ -105,13 +106,13 @@ def plan(
     }
 
 
-def session(engine: Engine, wanted: dict[str, Any], stdio: tuple[int, int, int]) -> Session:
+def session(engine: Engine, wanted: ExecPlan, stdio: tuple[int, int, int]) -> Session:
     """An exec of which this process, which has one thread, is the parent: to be started by the caller."""
     seal(engine, wanted)
     return Session(wanted, stdio)
 
 
-def seal(engine: Engine, wanted: dict[str, Any]) -> None:
+def seal(engine: Engine, wanted: ExecPlan) -> None:
     """Where the process may trace ours, go on from a copy of the interpreter that it can't write to (K4)."""
     bounding = (wanted["config"]["process"].get("capabilities") or {}).get("bounding") or ()
     if engine.direct and "CAP_SYS_PTRACE" in bounding:
@@ -120,7 +121,7 @@ def seal(engine: Engine, wanted: dict[str, Any]) -> None:
         sealed_exe.ensure()
 
 
-def launch(engine: Engine, wanted: dict[str, Any], stdio: tuple[int, int, int]) -> Launched:
+def launch(engine: Engine, wanted: ExecPlan, stdio: tuple[int, int, int]) -> Launched:
     """Have another process be the parent, a fork of ours or of the spawner: `Launched.started` waits for
     it.
     """

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine import Engine
+    from estiva.engine.state.types import HostConfig, RunState
 
 # what can be changed, and the part of linux.resources that it is in
 KEYS = {
@@ -77,9 +78,9 @@ def update(engine: Engine, ref: str, changes: dict[str, Any]) -> list[str]:
 def _change(
     engine: Engine,
     container_id: str,
-    wanted: dict[str, Any],
+    wanted: HostConfig,
     policy: dict[str, Any] | None,
-    live: dict[str, Any] | None,
+    live: RunState | None,
 ) -> list[str]:
     """The limits first, which may take a while, then the record. Where that has been changed meanwhile, all
     again: of two updates the second sees what the first has made.
@@ -107,7 +108,7 @@ def _change(
         changed = fastjson.dumps(record)
 
 
-def merge(old: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+def merge(old: HostConfig, wanted: HostConfig) -> HostConfig:
     """The HostConfig after an update, by the rules of Docker's daemon. Raises Conflict."""
     get = old.get
     if wanted.get("NanoCpus", 0) and (get("CpuPeriod") or get("CpuQuota")):
@@ -130,7 +131,7 @@ def merge(old: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     return new
 
 
-def _apply(live: dict[str, Any], new: dict[str, Any], parts: set[str]) -> None:
+def _apply(live: RunState, new: HostConfig, parts: set[str]) -> None:
     """Write the changed parts to the cgroup; all is as before when one is refused."""
     group = factory.open(live["cgroup"])
     after = resources.oci(new)

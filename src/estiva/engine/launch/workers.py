@@ -38,6 +38,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.engine.state.types import Plan
+
 FREE, GONE = b"f", b"g"
 SPARE = 4  # workers that may wait at once
 LIVES = 64  # requests that it serves, so that it does not grow
@@ -179,7 +181,7 @@ class Worker:
 
     def monitor(
         self,
-        plan: dict[str, Any],
+        plan: Plan,
         channel: socket,
         stdio: tuple[int, int, int],
         hold: int,
@@ -190,7 +192,7 @@ class Worker:
             self.channel.close()
         return main.serve(plan, channel, stdio, hold, mounts, reservation) and not plan["detach"]
 
-    def reserve(self, plan: dict[str, Any], channel: socket) -> bool:
+    def reserve(self, plan: Plan, channel: socket) -> bool:
         """Make what can be made of the next container, and wait for it for a while; see spawner.reserve."""
         try:
             held = Reservation(plan)

@@ -14,14 +14,14 @@ from estiva.linux import process
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from typing import Any
 
     from estiva.engine.monitor.monitor import Monitor
     from estiva.engine.monitor.reservation import Reservation
+    from estiva.engine.state.types import Plan
 
 
 def become_monitor(
-    plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hold: int, mounts: list[int]
+    plan: Plan, channel: socket, stdio: tuple[int, int, int], hold: int, mounts: list[int]
 ) -> None:
     """In a process of its own: run the monitor and end, whatever happens."""
     status = 1
@@ -47,7 +47,7 @@ def alone(keep: set[int]) -> None:
 
 
 def serve(
-    plan: dict[str, Any],
+    plan: Plan,
     channel: socket,
     stdio: tuple[int, int, int],
     hold: int,

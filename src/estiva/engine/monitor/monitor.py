@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine.monitor.reservation import Reservation
+    from estiva.engine.state.types import Outcome, Plan
     from estiva.runtime.launch.clone import Init
 
 QUIET = 300  # milliseconds without an event after which a detached container's monitor hibernates
@@ -48,7 +49,7 @@ DRAIN = 2000  # milliseconds to wait for output that is still in the pipes after
 class Monitor:
     def __init__(
         self,
-        plan: dict[str, Any],
+        plan: Plan,
         channel: socket | None,
         stdio: tuple[int, int, int],
         hold: int,
@@ -258,7 +259,7 @@ class Monitor:
         if self.log is not None:
             self.log.close()
         os.pwrite(self.hold, b"%d" % code, 0)  # for those in `wait`
-        told: dict[str, Any] = {"event": "exited", "status": code, "oom": oom, "problem": ""}
+        told: Outcome = {"event": "exited", "status": code, "oom": oom, "problem": ""}
         try:
             if self.plan["auto_remove"] and not self.plan["ephemeral"] and "hooks" not in self.plan["config"]:
                 self.remove(told)
@@ -270,7 +271,7 @@ class Monitor:
             told["problem"] = f"{type(error).__name__}: {error}"
         self.streams.say(told)
 
-    def remove(self, told: dict[str, Any]) -> None:
+    def remove(self, told: Outcome) -> None:
         """--rm: the caller hears that it has ended once nobody finds it any more, and need not wait for its
         cgroup and files to go. The lock is held until then, so that who sweeps leaves that to us."""
         assert self.cgroup is not None

@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.engine.state.types import Plan
     from estiva.runtime.rootfs.rootfs import Rootfs
 
 
@@ -30,7 +31,7 @@ class Borrowed:
     the namespaces in the plan's config become those of our fds. Raises Conflict, InvalidInput.
     """
 
-    def __init__(self, plan: dict[str, Any], rootfs: Rootfs) -> None:
+    def __init__(self, plan: Plan, rootfs: Rootfs) -> None:
         self.mounted: dict[str, int] = {}
         self.root: tuple[int, int] | None = None
         self._fds: list[int] = []
@@ -40,7 +41,7 @@ class Borrowed:
             self.close()
             raise
 
-    def _open(self, plan: dict[str, Any], rootfs: Rootfs) -> None:
+    def _open(self, plan: Plan, rootfs: Rootfs) -> None:
         wanted = plan["sharing"]
         entries = {entry["type"]: entry for entry in plan["config"]["linux"]["namespaces"]}
         for index, lender in enumerate(wanted["lenders"]):

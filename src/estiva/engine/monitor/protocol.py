@@ -28,6 +28,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.engine.state.types import Outcome
+
 
 def encode_error(error: BaseException) -> bytes:
     """An error as a message: its kind survives when it is one of ours."""
@@ -42,7 +44,7 @@ def encode_error(error: BaseException) -> bytes:
     ).encode(errors="replace")
 
 
-def decode_error(message: dict[str, Any]) -> errors.EstivaError:
+def decode_error(message: Outcome) -> errors.EstivaError:
     kind = getattr(errors, str(message.get("kind")), errors.EngineError)
     return kind(str(message["message"]), hint=str(message.get("hint") or ""))
 

@@ -23,8 +23,8 @@ from estiva.runtime.launch.plan import Plan, Process
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from typing import Any
 
+    from estiva.engine.state.types import Plan
     from estiva.runtime.launch.clone import Init
 
 
@@ -34,7 +34,7 @@ NO_FILTER = b"-"
 class Reservation:
     """What is made for the next container like that of `plan`. Raises EstivaError, OSError, Unusual."""
 
-    def __init__(self, plan: dict[str, Any]) -> None:
+    def __init__(self, plan: Plan) -> None:
         found = standby.offer(plan["config"])
         if found is None or {"sharing", "mounted"} & plan.keys() or plan["cgroup_parent"]:
             raise Unusual
@@ -54,7 +54,7 @@ class Reservation:
             self.leave()
             raise
 
-    def fits(self, plan: dict[str, Any]) -> bool:
+    def fits(self, plan: Plan) -> bool:
         """Whether the container of `plan`, which has our id, can be had from it."""
         return not {"sharing", "mounted"} & plan.keys() and self.standby.fits(plan["config"]) and self.waits()
 
@@ -67,7 +67,7 @@ class Reservation:
             poll.register(channel.fileno(), select.POLLIN)
         return self.init.pidfd not in dict(poll.poll(int(seconds * 1000)))
 
-    def order(self, plan: dict[str, Any], stdio: tuple[int, int, int], bpf: bytes | None) -> None:
+    def order(self, plan: Plan, stdio: tuple[int, int, int], bpf: bytes | None) -> None:
         """Send init on its way: from here on it is like one of `container.create`."""
         assert self.init is not None
         memory = os.memfd_create("plan", os.MFD_CLOEXEC)

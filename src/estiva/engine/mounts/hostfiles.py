@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine import Engine
+    from estiva.engine.state.types import Record
 
 
 def write_shared(path: str, data: bytes) -> None:
@@ -26,7 +27,7 @@ def write_shared(path: str, data: bytes) -> None:
 
 
 def generated_files(
-    engine: Engine, made: dict[str, Any], directory: str, address: str, lender: str
+    engine: Engine, made: Record, directory: str, address: str, lender: str
 ) -> list[dict[str, Any]]:
     """/etc/hosts, hostname and resolv.conf: written into the container's folder, mounted over the image's."""
     taken = {point["Destination"] for point in made["Mounts"]}

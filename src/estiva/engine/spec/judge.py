@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from estiva.engine.state.types import Config, HostConfig
+
 
 POLICIES = ("no", "always", "unless-stopped", "on-failure")
 
 
-def check(config: dict[str, Any], host_config: dict[str, Any]) -> None:
-    """Raises InvalidInput that names the field, Unsupported for what isn't there yet, Conflict."""
+def check(config: dict[str, Any], host_config: dict[str, Any]) -> tuple[Config, HostConfig]:
+    """Both, from here on of their types. Raises InvalidInput that names the field, Unsupported for what isn't
+    there yet, Conflict."""
     try:
         rules.check(config, fields.CONFIG, "Config")
         rules.check(host_config, fields.HOST, "HostConfig")
@@ -43,7 +46,7 @@ def check_update(changes: dict[str, Any]) -> None:
         _check_restart(changes["RestartPolicy"], False)
 
 
-def warn(host_config: dict[str, Any], tell: Callable[[dict[str, Any]], object]) -> None:
+def warn(host_config: HostConfig, tell: Callable[[dict[str, Any]], object]) -> None:
     """Tell, as events of status "warning", what of a judged HostConfig has no effect on this machine."""
     if not RESOURCES.isdisjoint(host_config):
         from estiva.engine.spec import resources
@@ -52,7 +55,7 @@ def warn(host_config: dict[str, Any], tell: Callable[[dict[str, Any]], object]) 
             tell({"id": "", "status": "warning", "message": line})
 
 
-def _check_config(config: dict[str, Any]) -> None:
+def _check_config(config: Config) -> None:
     get = config.get
     uts_name("hostname", get("Hostname") or "")
     uts_name("domain name", get("Domainname") or "")
@@ -89,7 +92,7 @@ def uts_name(kind: str, name: str) -> None:
         )
 
 
-def _check_host(config: dict[str, Any], host_config: dict[str, Any]) -> None:
+def _check_host(config: Config, host_config: HostConfig) -> None:
     """Value by value; what is rare is loaded when it is asked for."""
     get = host_config.get
     if not RESOURCES.isdisjoint(host_config):

@@ -10,7 +10,7 @@ from estiva.errors import InvalidInput, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from estiva.engine.state.types import Config, HostConfig, Mount
 
 PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 IGNORED = ("rw", "z", "Z", "cached", "delegated", "consistent")  # of -v: is so anyway, or means nothing
@@ -21,10 +21,10 @@ def absolute(source: str) -> str:
     return os.path.abspath(source) if source in (".", "..") or source.startswith(("./", "../")) else source
 
 
-def wanted(config: dict[str, Any], host_config: dict[str, Any]) -> list[dict[str, Any]]:
+def wanted(config: Config, host_config: HostConfig) -> list[Mount]:
     """Every mount asked for, one for each destination. Raises InvalidInput, also when two want the same
     place, and Unsupported."""
-    table: dict[str, dict[str, Any]] = {}
+    table: dict[str, Mount] = {}
     asked = [from_bind(bind) for bind in host_config.get("Binds") or ()]
     asked += [from_mount(mount) for mount in host_config.get("Mounts") or ()]
     for target, flags in (host_config.get("Tmpfs") or {}).items():
@@ -50,14 +50,14 @@ def destination(target: str, where: str) -> str:
     return path
 
 
-def from_bind(text: str) -> dict[str, Any]:
+def from_bind(text: str) -> Mount:
     """The Mounts entry that -v SOURCE:DESTINATION[:OPTIONS] stands for. Raises InvalidInput, Unsupported."""
     parts = text.split(":")
     if "" in parts:
         raise InvalidInput(f"invalid spec: {text}: empty section between colons")
     if not 2 <= len(parts) <= 3:
         raise InvalidInput(f"invalid volume specification: '{text}'", hint="SOURCE:DESTINATION[:ro]")
-    mount: dict[str, Any] = {
+    mount: Mount = {
         "Source": parts[0],
         "Target": destination(parts[1], f"volume specification: '{text}'"),
     }
@@ -85,7 +85,7 @@ def from_bind(text: str) -> dict[str, Any]:
     return mount
 
 
-def from_mount(given: dict[str, Any]) -> dict[str, Any]:
+def from_mount(given: Mount) -> Mount:
     """One of HostConfig.Mounts with a clean Target. Raises InvalidInput, Unsupported."""
     kind, source, target = given["Type"], given.get("Source") or "", given["Target"]
     if kind in ("npipe", "cluster", "image"):
@@ -140,7 +140,7 @@ def volume_name(text: str) -> None:
         ) from None
 
 
-def _idmap(mount: dict[str, Any]) -> None:
+def _idmap(mount: Mount) -> None:
     if mount.get("IDMap"):
         id_mapping(mount["IDMap"])
         if mount.get("Chown"):

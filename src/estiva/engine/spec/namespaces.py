@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine import Engine
+    from estiva.engine.state.types import Config, HostConfig, Record
     from estiva.paths import Paths
 
 # kind of namespace, HostConfig's key, name under /proc/PID/ns, option, modes beside container:X and ns:PATH
@@ -36,7 +37,7 @@ KINDS = (
 _NS_GET_USERNS = 0xB701  # ioctl_ns(2)
 
 
-def check(host_config: dict[str, Any]) -> None:
+def check(host_config: HostConfig) -> None:
     """Judge the modes. Raises InvalidInput, Conflict, Unsupported."""
     userns.check(host_config)
     for kind, key, _, option, known in KINDS:
@@ -59,12 +60,12 @@ def check(host_config: dict[str, Any]) -> None:
             )
 
 
-def settle(engine: Engine, config: dict[str, Any], host_config: dict[str, Any], *, starts: bool) -> None:
+def settle(engine: Engine, config: Config, host_config: HostConfig, *, starts: bool) -> None:
     """Replace the names in judged modes by ids, and check what goes with them. Who lends must run for a
     container that `starts` at once. Raises NotFound, Conflict, InvalidInput.
     """
     userns.settle(config, host_config)
-    lenders: dict[str, dict[str, Any]] = {}
+    lenders: dict[str, Record] = {}
     for kind, key, _, _, _ in KINDS:
         start, _, name = str(host_config.get(key) or "").partition(":")
         if start == "container" and name:
@@ -90,9 +91,7 @@ def settle(engine: Engine, config: dict[str, Any], host_config: dict[str, Any], 
         host_config["IDMappings"] = lenders["user"]["HostConfig"]["IDMappings"]
 
 
-def _check_network(
-    config: dict[str, Any], host_config: dict[str, Any], lender: dict[str, Any] | None
-) -> None:
+def _check_network(config: Config, host_config: HostConfig, lender: Record | None) -> None:
     mode = str(host_config.get("NetworkMode") or "")
     if lender is None and not mode.startswith("ns:"):
         return
@@ -115,7 +114,7 @@ def _check_network(
             raise Conflict(f"{option} can't be used with the network of another {whose}")
 
 
-def _check_ipc(lender: dict[str, Any]) -> None:
+def _check_ipc(lender: Record) -> None:
     """As with Docker, only what was made for it is shared."""
     mode = lender["HostConfig"].get("IpcMode") or "private"
     if mode in ("private", "none"):
@@ -132,7 +131,7 @@ class Lent:
     is; wanted: what the monitor needs, as JSON-able data. Raises NotFound, Conflict.
     """
 
-    def __init__(self, engine: Engine, made: dict[str, Any]) -> None:
+    def __init__(self, engine: Engine, made: Record) -> None:
         self.host = made["HostConfig"]
         self.shared: dict[str, str] = {}
         self.network = ""

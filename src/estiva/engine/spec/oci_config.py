@@ -17,8 +17,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.engine.state.types import Config, HostConfig, Record
 
-def mounts(host_config: dict[str, Any], ipc_mounts: bool = True) -> list[dict[str, Any]]:
+
+def mounts(host_config: HostConfig, ipc_mounts: bool = True) -> list[dict[str, Any]]:
     """The kernel's own filesystems, in the order in which they are mounted."""
     privileged = bool(host_config.get("Privileged"))
     secure = ["nosuid", "noexec", "nodev"]
@@ -54,7 +56,7 @@ def mounts(host_config: dict[str, Any], ipc_mounts: bool = True) -> list[dict[st
     return table
 
 
-def resources(host_config: dict[str, Any]) -> dict[str, Any]:
+def resources(host_config: HostConfig) -> dict[str, Any]:
     """linux.resources from Docker's HostConfig. Raises InvalidInput when a device isn't there."""
     if RESOURCES.isdisjoint(host_config):
         rules = device_rules.device_rules((), (), bool(host_config.get("Privileged")))
@@ -64,14 +66,14 @@ def resources(host_config: dict[str, Any]) -> dict[str, Any]:
     return resources.oci(host_config)
 
 
-def special(host_config: dict[str, Any]) -> bool:
+def special(host_config: HostConfig) -> bool:
     """Whether a namespace is another than a container has by default, so that engine/spec/namespaces.py is
     needed.
     """
     return host_config.get("NetworkMode") not in NETWORKS or not MODES.isdisjoint(host_config)
 
 
-def namespaces(host_config: dict[str, Any], shared: dict[str, str]) -> list[dict[str, str]]:
+def namespaces(host_config: HostConfig, shared: dict[str, str]) -> list[dict[str, str]]:
     """linux.namespaces. `shared` has the path of each namespace that another container lends, by type."""
     host = {
         kind
@@ -94,7 +96,7 @@ def namespaces(host_config: dict[str, Any], shared: dict[str, str]) -> list[dict
     return result
 
 
-def process(config: dict[str, Any], host_config: dict[str, Any], args: list[str]) -> dict[str, Any]:
+def process(config: Config, host_config: HostConfig, args: list[str]) -> dict[str, Any]:
     """The OCI process object: what runs, as whom, with which capabilities and limits."""
     tty = bool(config.get("Tty"))
     env = [f"PATH={DEFAULT_PATH}", f"HOSTNAME={config.get('Hostname') or 'localhost'}"]
@@ -124,9 +126,7 @@ def process(config: dict[str, Any], host_config: dict[str, Any], args: list[str]
     return result
 
 
-def make(
-    record: dict[str, Any], extra_mounts: list[dict[str, Any]], shared: dict[str, str]
-) -> dict[str, Any]:
+def make(record: Record, extra_mounts: list[dict[str, Any]], shared: dict[str, str]) -> dict[str, Any]:
     """The whole OCI config of a container. `extra_mounts` follow the kernel's own, in order."""
     config, host_config = record["Config"], record["HostConfig"]
     privileged = bool(host_config.get("Privileged"))

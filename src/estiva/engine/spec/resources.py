@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.engine.state.types import HostConfig
+
 CPU_PERIOD = 100_000  # microseconds
 MIN_SHARES, MAX_SHARES = 2, 262_144  # kernel/sched/sched.h
 MIN_MEMORY = 6 << 20  # bytes
@@ -33,7 +35,7 @@ THROTTLES = (
 )
 
 
-def check(host: dict[str, Any]) -> None:
+def check(host: HostConfig) -> None:
     """Raises InvalidInput when the limits in a HostConfig can't be, or don't go together. That its values
     are of their types is known (judge.py)."""
     _check_memory(host)
@@ -63,7 +65,7 @@ def check(host: dict[str, Any]) -> None:
         )
 
 
-def _check_memory(host: dict[str, Any]) -> None:
+def _check_memory(host: HostConfig) -> None:
     get = host.get
     memory, swap = get("Memory") or 0, get("MemorySwap") or 0
     reservation, swappiness = get("MemoryReservation") or 0, get("MemorySwappiness")
@@ -90,7 +92,7 @@ def _check_memory(host: dict[str, Any]) -> None:
         raise InvalidInput(f"invalid value: {swappiness}. valid memory swappiness range is 0-100")
 
 
-def _check_cpu(host: dict[str, Any]) -> None:
+def _check_cpu(host: HostConfig) -> None:
     get = host.get
     nano, period, quota = get("NanoCpus") or 0, get("CpuPeriod") or 0, get("CpuQuota") or 0
     if nano and (period or quota):
@@ -152,7 +154,7 @@ def numbers(text: str) -> set[int] | None:
     return found
 
 
-def oci(host: dict[str, Any]) -> dict[str, Any]:
+def oci(host: HostConfig) -> dict[str, Any]:
     """linux.resources of a checked HostConfig. Bytes, microseconds, shares; only what was asked for. Raises
     InvalidInput when a device isn't there."""
     get = host.get
@@ -174,7 +176,7 @@ def oci(host: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _memory(host: dict[str, Any]) -> dict[str, Any]:
+def _memory(host: HostConfig) -> dict[str, Any]:
     get = host.get
     memory: dict[str, Any] = {}
     if get("Memory"):
@@ -194,7 +196,7 @@ def _memory(host: dict[str, Any]) -> dict[str, Any]:
     return memory
 
 
-def _cpu(host: dict[str, Any]) -> dict[str, Any]:
+def _cpu(host: HostConfig) -> dict[str, Any]:
     cpu: dict[str, Any] = {}
     if host.get("NanoCpus"):
         cpu["period"] = CPU_PERIOD
@@ -213,7 +215,7 @@ def _cpu(host: dict[str, Any]) -> dict[str, Any]:
     return cpu
 
 
-def _block(host: dict[str, Any]) -> dict[str, Any]:
+def _block(host: HostConfig) -> dict[str, Any]:
     block: dict[str, Any] = {}
     if host.get("BlkioWeight"):
         block["weight"] = host["BlkioWeight"]
@@ -233,7 +235,7 @@ def _numbered(path: str) -> dict[str, int]:
     return block_device(path)
 
 
-def warnings(host: dict[str, Any]) -> list[str]:
+def warnings(host: HostConfig) -> list[str]:
     """What of a checked HostConfig has no effect on this machine, or less than one may think: lines for the
     user."""
     from estiva.runtime import cgroup

@@ -25,7 +25,7 @@ from estiva.runtime import state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from estiva.engine.state.types import RunState
 
 
 _FLOCK = "hhqqi4x"  # struct flock on 64-bit machines: type, whence, start, length, pid
@@ -85,7 +85,7 @@ def held(where: Paths, container_id: str) -> bool:
         os.close(fd)
 
 
-def runs(where: Paths, live: dict[str, Any]) -> bool:
+def runs(where: Paths, live: RunState) -> bool:
     """Whether the run whose state was `live` goes on; not so when the container has been started again."""
     if not held(where, live["id"]):
         return False

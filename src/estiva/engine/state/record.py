@@ -12,10 +12,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.engine.state.types import Config, HostConfig, MountPoint, Record
     from estiva.store.images import Image
 
 
-def merge(config: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
+def merge(config: Config, image: dict[str, Any]) -> Config:
     """The container's Config: the user's, completed from the image's, with Docker's rules.
 
     An entrypoint of the user's drops the image's command. The image's variables come first.
@@ -54,10 +55,10 @@ def new(
     container_id: str,
     name: str,
     image: Image | None,
-    config: dict[str, Any],
-    host_config: dict[str, Any],
-    mounts: list[dict[str, Any]],
-) -> dict[str, Any]:
+    config: Config,
+    host_config: HostConfig,
+    mounts: list[MountPoint],
+) -> Record:
     """The record of a container that is being created. `config` is merged already."""
     args = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
     config.setdefault("Hostname", "")
@@ -80,7 +81,7 @@ def new(
     }
 
 
-def complete(record: dict[str, Any]) -> None:
+def complete(record: Record) -> None:
     """Fill in what `inspect` shows of options that were not given, so that templates find Docker's fields."""
     host, config = record["HostConfig"], record["Config"]
     if host.get("Memory") and "MemorySwap" not in host:

@@ -22,13 +22,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.engine.state.types import Ending
     from estiva.runtime.cgroup import Cgroup
     from estiva.store.database import Database, Transaction
 
 KILLED = 137
 
 
-def paths(plan: dict[str, Any]) -> Paths:
+def paths(plan: Ending) -> Paths:
     return Paths(plan["root"], plan["run_root"])
 
 
@@ -36,7 +37,7 @@ def paths(plan: dict[str, Any]) -> Paths:
 _databases: dict[tuple[int, str], tuple[Database, tuple[int, int]]] = {}
 
 
-def database(plan: dict[str, Any]) -> Database:
+def database(plan: Ending) -> Database:
     """This process's own connection: one that came over a fork is never used, nor one to a file that is not
     there any more."""
     path = paths(plan).database
@@ -59,7 +60,7 @@ def _identity(path: str) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def release(plan: dict[str, Any], cgroup: Cgroup | None, endpoint: Any = None) -> None:
+def release(plan: Ending, cgroup: Cgroup | None, endpoint: Any = None) -> None:
     """Everything of a run that is over: its processes, cgroup, network. The run folder stays, with the
     lock.
     """
@@ -68,7 +69,7 @@ def release(plan: dict[str, Any], cgroup: Cgroup | None, endpoint: Any = None) -
     disconnect(plan)
 
 
-def disconnect(plan: dict[str, Any]) -> None:
+def disconnect(plan: Ending) -> None:
     """Its network and its name."""
     if plan["network"]["mode"] == "bridge":
         from estiva.network import bridge
@@ -93,7 +94,7 @@ def end(cgroup: Cgroup) -> None:
                 raise  # else: the child of a monitor killed while it cloned came in after the kill
 
 
-def settle(plan: dict[str, Any], outcome: dict[str, Any], *, failed: bool = False) -> None:
+def settle(plan: Ending, outcome: dict[str, Any], *, failed: bool = False) -> None:
     """Write how a run ended into the container's row, or remove the container (--rm). Then the run folder
     goes.
     """
@@ -168,7 +169,7 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
         left = state.read(where.run_container(container_id)) or {}
         host_config = (record or {}).get("HostConfig") or {}
         mode = host_config.get("NetworkMode") or "bridge"
-        plan: dict[str, Any] = {
+        plan: Ending = {
             "id": container_id,
             "root": where.root,
             "run_root": where.run_root,

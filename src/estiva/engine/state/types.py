@@ -13,6 +13,7 @@ Message, Outcome, Order                   what a monitor and its caller say to e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, NotRequired, TypedDict
 
 OCI = dict[str, Any]  # a runtime config, or a part of one: runtime-spec config.md
@@ -237,7 +238,7 @@ class Plan(Ending):
     cache: str
     config: OCI
     lowerdirs: list[str]
-    overlay: list[tuple[str, str]]
+    overlay: Sequence[tuple[str, str]]
     upper: str
     work: str
     seccomp: dict[str, Any] | None  # None: no filter; {}: the built-in profile; {"profile": ...}
@@ -247,6 +248,7 @@ class Plan(Ending):
     detach: bool
     stop_signal: str
     cgroup_parent: str
+    mounted: NotRequired[list[str]]  # destinations whose detached mounts come as fds beside the plan
     sharing: NotRequired[dict[str, Any]]  # namespaces of others: monitor/namespaces.py
     detach_keys: NotRequired[str]  # "": the usual ones
 
