@@ -21,8 +21,7 @@ KINDS = ("container", "image", "volume")
 def _container(engine: Engine, ref: str) -> dict[str, Any]:
     from estiva.engine.containers import inspect as inspection
 
-    found: dict[str, Any] = inspection.inspect(engine, ref)
-    return found
+    return {**inspection.inspect(engine, ref)}
 
 
 def _image(engine: Engine, ref: str) -> dict[str, Any]:

@@ -7,9 +7,8 @@ from __future__ import annotations
 import os
 
 from estiva import fastjson
-from estiva.engine.state import lookup
+from estiva.engine.state import lookup, runstate
 from estiva.files import Lock
-from estiva.runtime import state
 from estiva.runtime.cgroup import factory
 from estiva.timestamps import rfc3339
 
@@ -75,7 +74,7 @@ def lock_path(engine: Engine, container_id: str) -> str:
 def let_go(engine: Engine) -> Iterator[str]:
     """Let containers go on that a killed reader left frozen; which, in words."""
     for container_id in os.listdir(engine.paths.run_containers):
-        live = state.read(engine.paths.run_container(container_id))
+        live = runstate.read(engine.paths, container_id)
         if live is None or live.get("paused") or not factory.open(live["cgroup"]).frozen():
             continue
         try:
@@ -114,7 +113,7 @@ def commit(
         "Volumes",
         "StopSignal",
     )
-    ran = record["Config"]
+    ran: Any = record["Config"]
     config["config"] = {**(config.get("config") or {}), **{key: ran[key] for key in kept if ran.get(key)}}
     config["created"] = rfc3339()
     if author:

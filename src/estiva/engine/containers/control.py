@@ -13,7 +13,7 @@ import time
 
 from estiva import fastjson
 from estiva.engine.containers import tasks
-from estiva.engine.state import locks, teardown
+from estiva.engine.state import locks, runstate, teardown
 from estiva.engine.state import names as naming
 from estiva.engine.state.lookup import resolve, resolve_if_there, running_state, running_state_now
 from estiva.errors import Conflict, EngineError, EstivaError, NotFound
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from estiva.engine import Engine
-    from estiva.engine.state.types import RunState
+    from estiva.engine.state.types import Record, RunState
 
     Task: TypeAlias = Generator[None, None, None]
 
@@ -108,9 +108,9 @@ def mark(engine: Engine, live: RunState, paused: bool) -> None:
     try:
         # by the fd, since a later run has another folder of the same name
         here = f"/proc/self/fd/{folder}"
-        now = state.read(here)
-        if now is not None and state.same_run(now, live):
-            state.write(here, {**now, "paused": paused})
+        now = runstate.read_in(here)
+        if now is not None and runstate.same(now, live):
+            runstate.write(here, {**now, "paused": paused})
     except FileNotFoundError:
         pass
     finally:
@@ -182,7 +182,7 @@ def removing(
                     f"container {ref} is {record['State']['Status']}",
                     hint="stop it first, or remove it with --force",
                 ) from None
-        live = state.read(engine.paths.run_container(container_id))
+        live = runstate.read(engine.paths, container_id)
         if live is not None:
             send(live, _signal.SIGKILL)
             thaw(engine, live)
@@ -239,7 +239,7 @@ def rename(engine: Engine, ref: str, name: str) -> None:
         row = containers.get(transaction, record["Id"])
         if row is None:
             raise NotFound(f"no such container: {ref}")
-        stored = fastjson.loads(row[2])
+        stored: Record = fastjson.loads(row[2])
         old = stored["Name"].removeprefix("/")
         stored["Name"] = "/" + new
         containers.rename(transaction, record["Id"], new, fastjson.dumps(stored))

@@ -20,6 +20,8 @@ from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from estiva.engine import Engine
     from estiva.engine.images.find import Progress
     from estiva.engine.state.types import Record
@@ -78,8 +80,8 @@ def make(
 ) -> tuple[Record, Image, int, str]:
     """(record, image, lock, address or ""): the container as a row, with its folder. Undone on error."""
     asked, host = judge.check(config, host_config)
-    if host_config.get("NetworkMode") in (None, "", "default"):
-        host_config["NetworkMode"] = "bridge"
+    if host.get("NetworkMode") in (None, "", "default"):
+        host["NetworkMode"] = "bridge"
     if os.geteuid():
         raise Unsupported("containers can only be run by root, yet", hint="use sudo")
     name = names.check(name) if name else None
@@ -88,19 +90,19 @@ def make(
 
         Platform.parse(platform)
     if progress is not None:
-        judge.warn(host_config, progress)
-    if oci_config.special(host_config):
+        judge.warn(host, progress)
+    if oci_config.special(host):
         from estiva.engine.spec import namespaces
 
-        namespaces.settle(engine, config, host_config, starts=status == "running")
-    image = find_image(engine, config["Image"], pull, platform, progress)
-    config = record.merge(config, image.config)
-    container_id = launch.new_id(engine, host_config if status == "running" else None)
-    made = record.new(container_id, name or "", image, config, host_config, [])
+        namespaces.settle(engine, asked, host, starts=status == "running")
+    image = find_image(engine, asked["Image"], pull, platform, progress)
+    merged = record.merge(asked, image.config)
+    container_id = launch.new_id(engine, host if status == "running" else None)
+    made = record.new(container_id, name or "", image, merged, host, [])
     oci_config.make(made, [], {})  # what this machine lacks is found out before anything is written
-    if name and (config.get("Volumes") or host_config.get("Binds") or host_config.get("Mounts")):
+    if name and (merged.get("Volumes") or host.get("Binds") or host.get("Mounts")):
         refuse_taken(engine, name)
-    points = made["Mounts"] = mount_points.plan(config, host_config, engine.store.volumes)
+    points = made["Mounts"] = mount_points.plan(merged, host, engine.store.volumes)
     lock = -1
     try:
         lock = launch.take_lock(engine, container_id)

@@ -10,19 +10,16 @@ from __future__ import annotations
 import os
 
 from estiva.engine.monitor.exec_session import Session, become
-from estiva.engine.state import locks
+from estiva.engine.state import locks, runstate
 from estiva.engine.state.record import merge_env
 from estiva.errors import Conflict, InvalidInput
-from estiva.runtime import state
 from estiva.runtime.security import capabilities
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from estiva.engine import Engine
     from estiva.engine.launch.launch import Launched
-    from estiva.engine.state.types import ExecPlan, RunState
+    from estiva.engine.state.types import OCI, ExecPlan, RunState
 
 
 def running(engine: Engine, ref: str) -> RunState:
@@ -31,15 +28,15 @@ def running(engine: Engine, ref: str) -> RunState:
     found = None
     if "/" not in ref and ref not in (".", ".."):
         try:
-            found = state.read(paths.run_container(os.readlink(f"{paths.run_names}/{ref}")))
+            found = runstate.read(paths, os.readlink(f"{paths.run_names}/{ref}"))
         except OSError:
             if len(ref) == 64:
-                found = state.read(paths.run_container(ref))
+                found = runstate.read(paths, ref)
     if found is None or not locks.held(paths, found["id"]):
         from estiva.engine.state import lookup
 
         record = lookup.resolve(engine, ref)
-        found = state.read(paths.run_container(record["Id"]))
+        found = runstate.read(paths, record["Id"])
         if found is None or not locks.held(paths, record["Id"]):
             raise Conflict(f"container {ref} is not running", hint=f"`estiva start {ref}` starts it")
     if found.get("paused"):
@@ -55,11 +52,11 @@ def make_process(
     workdir: str,
     tty: bool,
     privileged: bool,
-) -> dict[str, Any]:
+) -> OCI:
     """The OCI process of an exec: the container's own with what was asked changed."""
     if not argv:
         raise InvalidInput("exec needs a command", hint="estiva exec CONTAINER COMMAND [ARG...]")
-    process: dict[str, Any] = dict(target["process"])
+    process: OCI = dict(target["process"])
     variables = [v for v in process["env"] if tty or not v.startswith("TERM=")]
     if user:
         process["user"] = {"username": user}

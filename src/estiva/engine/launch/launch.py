@@ -33,7 +33,8 @@ from estiva.engine.state import locks
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.engine import Engine
-    from estiva.engine.state.types import HostConfig, Order, Outcome, Plan
+    from estiva.engine.state.config_types import HostConfig
+    from estiva.engine.state.types import Order, Outcome, Plan
     from estiva.store.layers.mounts import Lowerdirs
 
 KILLED_EARLY = "the container's monitor was killed before the command started"

@@ -9,10 +9,8 @@ from estiva.store.layers.mounts import OVERLAY_OPTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from estiva.engine import Engine
-    from estiva.engine.state.types import Plan, Record
+    from estiva.engine.state.types import OCI, Plan, Record
 
 
 def make(engine: Engine, made: Record, lowerdirs: list[str], address: str) -> Plan:
@@ -32,7 +30,7 @@ def make_in(
     directory: str,
     upper: str,
     work: str,
-    extra: list[dict[str, Any]],
+    extra: list[OCI],
 ) -> Plan:
     """A monitor's plan, as JSON-able data. Generated files go to `directory`; `extra` are OCI mounts."""
     config, host_config = made["Config"], made["HostConfig"]

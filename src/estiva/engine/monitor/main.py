@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from estiva.engine.monitor.monitor import Monitor
     from estiva.engine.monitor.reservation import Reservation
-    from estiva.engine.state.types import Plan
+    from estiva.engine.state.types import Frozen, Plan
 
 
 def become_monitor(
@@ -88,7 +88,9 @@ def resume(memory: int) -> None:
     import fcntl
 
     try:
-        state = fastjson.loads(os.pread(memory, os.fstat(memory).st_size, 0), what="the monitor's state")
+        state: Frozen = fastjson.loads(
+            os.pread(memory, os.fstat(memory).st_size, 0), what="the monitor's state"
+        )
         os.close(memory)
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         os.dup2(null, 0)

@@ -18,9 +18,7 @@ from estiva.runtime.rootfs import idmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    from estiva.engine.state.types import Plan
+    from estiva.engine.state.types import Lender, Plan
     from estiva.runtime.rootfs.rootfs import Rootfs
 
 
@@ -88,7 +86,7 @@ def give(fds: tuple[int, ...], root: tuple[int, int]) -> None:
             os.fchown(fd, *root)
 
 
-def verified(lender: dict[str, Any]) -> int:
+def verified(lender: Lender) -> int:
     """A pidfd of the init that lends, known to be it. Raises Conflict when it is gone."""
     try:
         pidfd = procinfo.pidfd_open(lender["pid"])

@@ -18,7 +18,8 @@ from estiva.files import write_all
 from estiva.runtime import sync
 from estiva.runtime.cgroup import Cgroup, factory
 from estiva.runtime.launch import standby
-from estiva.runtime.launch.plan import Plan, Process
+from estiva.runtime.launch.plan import Plan as LaunchPlan
+from estiva.runtime.launch.plan import Process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,17 +78,17 @@ class Reservation:
         finally:
             os.close(memory)
 
-    def _order(self, channel: sync.Channel) -> Plan:
+    def _order(self, channel: sync.Channel) -> LaunchPlan:
         """In init: wait for what `order` sends."""
         bpf, (memory, *stdio) = channel.take_order()
-        plan = fastjson.loads(os.pread(memory, os.fstat(memory).st_size, 0), what="the plan")
+        plan: Plan = fastjson.loads(os.pread(memory, os.fstat(memory).st_size, 0), what="the plan")
         process = Process(
             plan["config"]["process"],
             stdio=(stdio[0], stdio[1], stdio[2]),
             bpf=bpf if bpf != NO_FILTER else None,
             idle=plan["init"],
         )
-        return Plan(plan["config"], rootfs_of(plan), process, cgroup=self.cgroup, init=plan["init"])
+        return LaunchPlan(plan["config"], rootfs_of(plan), process, cgroup=self.cgroup, init=plan["init"])
 
     def discard(self) -> None:
         """End init and remove the cgroup: as far as they are still ours."""

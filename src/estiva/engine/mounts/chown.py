@@ -15,7 +15,8 @@ from estiva.runtime.process import user
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.engine import Engine
-    from estiva.engine.state.types import HostConfig, MountPoint, Record
+    from estiva.engine.state.config_types import HostConfig
+    from estiva.engine.state.types import MountPoint, Record
     from estiva.store.images import Image
 
 # Podman's list, of what a host can't do without. What is below them may be given away.

@@ -8,10 +8,8 @@ from estiva.files import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from estiva.engine import Engine
-    from estiva.engine.state.types import Record
+    from estiva.engine.state.types import OCI, Record
 
 
 def write_shared(path: str, data: bytes) -> None:
@@ -26,9 +24,7 @@ def write_shared(path: str, data: bytes) -> None:
         os.close(fd)
 
 
-def generated_files(
-    engine: Engine, made: Record, directory: str, address: str, lender: str
-) -> list[dict[str, Any]]:
+def generated_files(engine: Engine, made: Record, directory: str, address: str, lender: str) -> list[OCI]:
     """/etc/hosts, hostname and resolv.conf: written into the container's folder, mounted over the image's."""
     taken = {point["Destination"] for point in made["Mounts"]}
     source = engine.paths.container(lender) if lender else directory

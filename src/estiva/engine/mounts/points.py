@@ -18,9 +18,8 @@ from estiva.runtime.security.kernel_paths import PROC_FILES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    from estiva.engine.state.types import Config, HostConfig, Mount, MountPoint
+    from estiva.engine.state.config_types import Config, HostConfig, Mount
+    from estiva.engine.state.types import OCI, MountPoint
     from estiva.store.volumes import Volumes
 
 
@@ -118,7 +117,7 @@ def point(mount: Mount, volumes: Volumes) -> MountPoint:
             options = mount.get("VolumeOptions") or {}
             volumes.create(name, options.get("Labels"), anonymous=anonymous)
             result["New"] = not options.get("NoCopy")
-        result.update(Name=name, Source=volumes.path(name), Driver="local")
+        result["Name"], result["Source"], result["Driver"] = name, volumes.path(name), "local"
         if anonymous:
             result["Anonymous"] = True
     elif kind == "tmpfs":
@@ -132,7 +131,7 @@ def point(mount: Mount, volumes: Volumes) -> MountPoint:
     return result
 
 
-def oci(points: list[MountPoint]) -> list[dict[str, Any]]:
+def oci(points: list[MountPoint]) -> list[OCI]:
     """OCI mounts of mount points."""
     result = []
     for mount in points:
@@ -155,7 +154,7 @@ def oci(points: list[MountPoint]) -> list[dict[str, Any]]:
         alone = mount.get("NonRecursive", False)
         options = ["bind" if alone else "rbind", mount["Propagation"] or "rprivate"]
         options += ["ro" if alone else "rro"] if access else []
-        one = {
+        one: OCI = {
             "destination": mount["Destination"],
             "type": "bind",
             "source": mount["Source"],

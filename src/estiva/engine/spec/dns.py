@@ -8,7 +8,7 @@ from estiva.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from estiva.engine.state.types import HostConfig
+    from estiva.engine.state.config_types import HostConfig
 
 KEYS = ("Dns", "DnsSearch", "DnsOptions", "ExtraHosts")
 LABEL = 63  # bytes between two dots, RFC 1035

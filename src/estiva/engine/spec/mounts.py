@@ -10,7 +10,9 @@ from estiva.errors import InvalidInput, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from estiva.engine.state.types import Config, HostConfig, Mount
+    from typing import Any
+
+    from estiva.engine.state.config_types import Config, HostConfig, Mount
 
 PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 IGNORED = ("rw", "z", "Z", "cached", "delegated", "consistent")  # of -v: is so anyway, or means nothing
@@ -62,7 +64,8 @@ def from_bind(text: str) -> Mount:
         "Target": destination(parts[1], f"volume specification: '{text}'"),
     }
     if parts[0].startswith("/"):
-        mount.update(Type="bind", Source=os.path.normpath(parts[0]), BindOptions={"CreateMountpoint": True})
+        mount["Type"], mount["Source"] = "bind", os.path.normpath(parts[0])
+        mount["BindOptions"] = {"CreateMountpoint": True}
     else:
         mount["Type"] = "volume"
         volume_name(parts[0])
@@ -92,10 +95,11 @@ def from_mount(given: Mount) -> Mount:
         raise Unsupported(f"mount type {kind} is not supported", hint="bind, volume or tmpfs")
     if kind not in ("bind", "volume", "tmpfs"):
         raise InvalidInput(f"mount type unknown: '{kind}'", hint="bind, volume or tmpfs")
-    mount = {key: value for key, value in given.items() if value is not None}
+    said: Any = {key: value for key, value in given.items() if value is not None}
+    mount: Mount = said
     mount["Target"] = destination(target, f"mount path: '{target}'")
     for name in ("bind", "volume", "tmpfs"):
-        if name != kind and any((given.get(f"{name.capitalize()}Options") or {}).values()):
+        if name != kind and any((said.get(f"{name.capitalize()}Options") or {}).values()):
             raise InvalidInput(f"cannot mix '{name}-*' options with mount type '{kind}'")
     if kind == "bind":
         if not source.startswith("/"):

@@ -8,7 +8,7 @@ from estiva.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from estiva.engine.state.types import Config, HostConfig
+    from estiva.engine.state.config_types import Config, HostConfig
 
 LAST = 65535
 

@@ -6,9 +6,8 @@ from estiva.errors import InvalidInput, NotFound, brief, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    from estiva.engine.state.types import HostConfig
+    from estiva.engine.state.config_types import HostConfig
+    from estiva.engine.state.types import Seccomp
 
 MAX_PROFILE = 1 << 20  # bytes
 BUILT_IN = ("", "builtin", "unconfined")
@@ -57,7 +56,7 @@ def check(host_config: HostConfig) -> None:
     profile(security_options(host_config)[0])
 
 
-def profile(seccomp: str) -> dict[str, Any] | None:
+def profile(seccomp: str) -> Seccomp | None:
     """What the monitor needs of what `security_options` found: None for no filter, {} for the default one,
     else {"profile": ...}. Read anew for every start. Raises NotFound, InvalidInput.
     """

@@ -17,7 +17,8 @@ from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from estiva.engine.state.types import Config, HostConfig, Record
+    from estiva.engine.state.config_types import Config, HostConfig
+    from estiva.engine.state.types import Record
     from estiva.store.database import Transaction
 
     Extent = tuple[int, int, int]  # container id, host id, size
@@ -99,7 +100,7 @@ def settle(config: Config, host_config: HostConfig) -> None:
     no ranges, InvalidInput when they can't be used."""
     kind, _, details = str(host_config.get("UsernsMode") or "").partition(":")
     given = host_config.pop("IDMappings", None) or {}
-    names = [host_config.pop(key, None) for key in ("SubuidName", "SubgidName")]
+    names = [host_config.pop("SubuidName", None), host_config.pop("SubgidName", None)]
     if any(given.values()) or any(names):
         host_config["UsernsMode"] = "private"
         host_config["IDMappings"] = _named(names) if any(names) else _explicit(given)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 
 from estiva import fastjson
-from estiva.engine.state import locks, teardown
+from estiva.engine.state import locks, runstate, teardown
 from estiva.errors import Conflict, InvalidInput, NotFound
-from estiva.runtime import state
 from estiva.store import containers
 from estiva.timestamps import ZERO
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine import Engine
-    from estiva.engine.state.types import Record, RunState
+    from estiva.engine.state.types import Network, Record, RunState
 
 LOOK_AGAIN = 0.005  # seconds between looks at a container that is on its way from one state to another
 HEX = frozenset("0123456789abcdef")
@@ -51,7 +50,7 @@ def settled(engine: Engine, container_id: str, status: str, text: str) -> tuple[
 def load(engine: Engine, container_id: str, status: str, text: str) -> Record:
     """A record with its live State filled in."""
     record: Record = fastjson.stored(text, what=f"the record of container {container_id[:12]}")
-    live = state.read(engine.paths.run_container(container_id)) if status == "running" else None
+    live = runstate.read(engine.paths, container_id) if status == "running" else None
     paused = bool(live and live.get("paused"))
     record["State"] = {
         "Status": "paused" if paused else status,
@@ -72,7 +71,7 @@ def load(engine: Engine, container_id: str, status: str, text: str) -> Record:
     return record
 
 
-def network_settings(network: dict[str, Any]) -> dict[str, Any]:
+def network_settings(network: Network) -> dict[str, Any]:
 
     endpoint = {
         "IPAddress": network["address"],
@@ -95,11 +94,11 @@ def running_state(engine: Engine, ref: str) -> RunState:
     return live
 
 
-def running_state_now(engine: Engine, ref: str) -> Record | None:
+def running_state_now(engine: Engine, ref: str) -> RunState | None:
     """As `running_state`; None while it is being started."""
     record = resolve(engine, ref)
     if record["State"]["Running"]:
-        return state.read(engine.paths.run_container(record["Id"]))
+        return runstate.read(engine.paths, record["Id"])
     raise Conflict(f"container {ref} is not running", hint=f"`estiva start {ref}` starts it")
 
 

@@ -12,7 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from estiva.engine.state.types import Config, HostConfig, MountPoint, Record
+    from estiva.engine.state.config_types import Config, HostConfig
+    from estiva.engine.state.types import MountPoint, Record
     from estiva.store.images import Image
 
 
@@ -22,7 +23,8 @@ def merge(config: Config, image: dict[str, Any]) -> Config:
     An entrypoint of the user's drops the image's command. The image's variables come first.
     """
     base = image.get("config") or {}
-    merged = dict(config)
+    asked: Any = config
+    merged: Any = dict(config)
     if config.get("Entrypoint") is None:
         merged["Entrypoint"] = base.get("Entrypoint")
         if not config.get("Cmd"):
@@ -30,16 +32,17 @@ def merge(config: Config, image: dict[str, Any]) -> Config:
     elif config["Entrypoint"] == [""] or config["Entrypoint"] == []:
         merged["Entrypoint"] = None
     for key in ("WorkingDir", "User", "StopSignal"):
-        if not config.get(key):
+        if not asked.get(key):
             merged[key] = base.get(key) or ""
     merged["Env"] = merge_env(base.get("Env") or (), config.get("Env") or ())
     for key in ("Labels", "ExposedPorts", "Volumes"):
-        merged[key] = {**(base.get(key) or {}), **(config.get(key) or {})}
+        merged[key] = {**(base.get(key) or {}), **(asked.get(key) or {})}
     if not [*(merged.get("Entrypoint") or ()), *(merged.get("Cmd") or ())]:
         raise InvalidInput(
             "no command specified", hint="give one after the image's name, or an image with CMD"
         )
-    return merged
+    result: Config = merged
+    return result
 
 
 def merge_env(first: Any, then: Any) -> list[str]:
@@ -83,7 +86,8 @@ def new(
 
 def complete(record: Record) -> None:
     """Fill in what `inspect` shows of options that were not given, so that templates find Docker's fields."""
-    host, config = record["HostConfig"], record["Config"]
+    whole: Any = record
+    host, config = whole["HostConfig"], whole["Config"]
     if host.get("Memory") and "MemorySwap" not in host:
         host["MemorySwap"] = 2 * host["Memory"]
     from estiva.runtime.security import kernel_paths
@@ -94,7 +98,7 @@ def complete(record: Record) -> None:
         ("ReadonlyPaths", kernel_paths.READONLY_PATHS),
     ):
         host.setdefault(key, None if privileged else list(paths))
-    for part, defaults in ((host, HOST_DEFAULTS), (config, CONFIG_DEFAULTS), (record, RECORD_DEFAULTS)):
+    for part, defaults in ((host, HOST_DEFAULTS), (config, CONFIG_DEFAULTS), (whole, RECORD_DEFAULTS)):
         for key, value in defaults.items():
             part.setdefault(key, value)
 
