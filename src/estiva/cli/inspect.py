@@ -21,8 +21,7 @@ KINDS = ("container", "image", "volume")
 def _container(engine: Engine, ref: str) -> dict[str, Any]:
     from estiva.engine.containers import inspect as inspection
 
-    found: dict[str, Any] = inspection.inspect(engine, ref)
-    return found
+    return {**inspection.inspect(engine, ref)}
 
 
 def _image(engine: Engine, ref: str) -> dict[str, Any]:
@@ -56,7 +55,8 @@ def add_size(engine: Engine, record: dict[str, Any]) -> None:
     from estiva.engine.containers import changes
     from estiva.engine.images import lookup
 
-    record["SizeRw"] = changes.size(engine, record)
+    found: Any = record
+    record["SizeRw"] = changes.size(engine, found)
     record["SizeRootFs"] = record["SizeRw"] + lookup.resolve(engine, record["Image"]).size
 
 

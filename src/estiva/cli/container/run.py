@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.cli.context import Context
+    from estiva.engine.state.types import Config
 
 
 class LateProgress:
@@ -56,7 +57,7 @@ def _pull(options: Options) -> str:
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # the usual ones: of others oci/platform.py knows
 
 
-def _warn(options: Options, config: dict[str, Any], image: Any) -> None:
+def _warn(options: Options, config: Config, image: Any) -> None:
     """Tell what the image asks for and does not get: a machine of its own kind, a health check."""
     asked = options.given("platform") or image is None
     if not asked and image.config.get("architecture") != ARCHITECTURES.get(os.uname().machine):

@@ -7,9 +7,8 @@ from __future__ import annotations
 import os
 
 from estiva import fastjson
-from estiva.engine.state import lookup
+from estiva.engine.state import lookup, runstate
 from estiva.files import Lock
-from estiva.runtime import state
 from estiva.runtime.cgroup import factory
 from estiva.timestamps import rfc3339
 
@@ -19,10 +18,11 @@ if TYPE_CHECKING:
     from typing import IO, Any
 
     from estiva.engine import Engine
+    from estiva.engine.state.types import Record
     from estiva.store.snapshots import Snapshot
 
 
-def snapshot(engine: Engine, record: dict[str, Any]) -> Snapshot:
+def snapshot(engine: Engine, record: Record) -> Snapshot:
     """The container's read-write layer over its image's layers."""
     image = engine.store.images.resolve(record["Image"])
     return engine.store.snapshots.prepare(image.diff_ids, engine.paths.container(record["Id"]))
@@ -33,7 +33,7 @@ def diff(engine: Engine, ref: str) -> list[tuple[str, str]]:
     return snapshot(engine, lookup.resolve(engine, ref)).changes()
 
 
-def size(engine: Engine, record: dict[str, Any]) -> int:
+def size(engine: Engine, record: Record) -> int:
     """Bytes in the read-write layer; 0 when the container is removed at this moment."""
     try:
         return snapshot(engine, record).size()
@@ -47,7 +47,7 @@ class Paused:
     The lock tells a reader at work from one that was killed: then a sweep lets the container go on.
     """
 
-    def __init__(self, engine: Engine, record: dict[str, Any], wanted: bool) -> None:
+    def __init__(self, engine: Engine, record: Record, wanted: bool) -> None:
         still = record["State"]["Running"] and not record["State"]["Paused"] and wanted
         self.cgroup = factory.open(lookup.running_state(engine, record["Id"])["cgroup"]) if still else None
         self.lock = Lock(lock_path(engine, record["Id"]))
@@ -74,7 +74,7 @@ def lock_path(engine: Engine, container_id: str) -> str:
 def let_go(engine: Engine) -> Iterator[str]:
     """Let containers go on that a killed reader left frozen; which, in words."""
     for container_id in os.listdir(engine.paths.run_containers):
-        live = state.read(engine.paths.run_container(container_id))
+        live = runstate.read(engine.paths, container_id)
         if live is None or live.get("paused") or not factory.open(live["cgroup"]).frozen():
             continue
         try:
@@ -113,7 +113,7 @@ def commit(
         "Volumes",
         "StopSignal",
     )
-    ran = record["Config"]
+    ran: Any = record["Config"]
     config["config"] = {**(config.get("config") or {}), **{key: ran[key] for key in kept if ran.get(key)}}
     config["created"] = rfc3339()
     if author:

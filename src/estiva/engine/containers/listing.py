@@ -8,9 +8,8 @@ from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from estiva.engine import Engine
+    from estiva.engine.state.types import Record
 
 FILTERS = ("id", "name", "label", "status", "ancestor", "exited", "volume", "network")
 STATUSES = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
@@ -18,7 +17,7 @@ STATUSES = ("created", "restarting", "running", "removing", "paused", "exited", 
 
 def listing(
     engine: Engine, *, all: bool = False, filters: dict[str, list[str]] | None = None
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     """The rows of `ps`, newest first. `filters`: id, name, label, status, ancestor, exited, volume,
     network.
     """
@@ -48,7 +47,7 @@ def check(filters: dict[str, list[str]]) -> None:
                 raise InvalidInput(f"invalid filter 'exited={brief(value, 60)}'", hint="an exit status")
 
 
-def matches(record: dict[str, Any], filters: dict[str, list[str]]) -> bool:
+def matches(record: Record, filters: dict[str, list[str]]) -> bool:
     labels = record["Config"].get("Labels") or {}
     for key, values in filters.items():
         if key == "id":

@@ -9,12 +9,11 @@ from estiva.store.layers.mounts import OVERLAY_OPTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from estiva.engine import Engine
+    from estiva.engine.state.types import OCI, Plan, Record
 
 
-def make(engine: Engine, made: dict[str, Any], lowerdirs: list[str], address: str) -> dict[str, Any]:
+def make(engine: Engine, made: Record, lowerdirs: list[str], address: str) -> Plan:
     """All that the monitor of a container needs to know."""
     directory = engine.paths.container(made["Id"])
     extra = points.oci(made["Mounts"])
@@ -25,14 +24,14 @@ def make(engine: Engine, made: dict[str, Any], lowerdirs: list[str], address: st
 
 def make_in(
     engine: Engine,
-    made: dict[str, Any],
+    made: Record,
     lowerdirs: list[str],
     address: str,
     directory: str,
     upper: str,
     work: str,
-    extra: list[dict[str, Any]],
-) -> dict[str, Any]:
+    extra: list[OCI],
+) -> Plan:
     """A monitor's plan, as JSON-able data. Generated files go to `directory`; `extra` are OCI mounts."""
     config, host_config = made["Config"], made["HostConfig"]
     container_id = made["Id"]
@@ -52,7 +51,7 @@ def make_in(
         from estiva.engine.spec.ports import wanted
 
         ports = wanted(config, host_config)
-    result = {
+    result: Plan = {
         "id": container_id,
         "name": made["Name"].removeprefix("/"),
         "root": engine.paths.root,

@@ -15,15 +15,15 @@ from estiva.runtime.launch import exec as runtime_exec
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from typing import Any
 
+    from estiva.engine.state.types import ExecPlan
     from estiva.runtime.launch.clone import Init
 
 
 DRAIN = 100  # milliseconds for output that is still in the pipes when the process has ended
 
 
-def become(wanted: dict[str, Any], channel: socket, stdio: tuple[int, int, int]) -> None:
+def become(wanted: ExecPlan, channel: socket, stdio: tuple[int, int, int]) -> None:
     """In a fork: run the process to its end, tell the caller, end."""
     from estiva.engine.monitor.protocol import encode_error
     from estiva.linux import process
@@ -49,9 +49,7 @@ class Session:
 
     init: Init
 
-    def __init__(
-        self, wanted: dict[str, Any], stdio: tuple[int, int, int], channel: socket | None = None
-    ) -> None:
+    def __init__(self, wanted: ExecPlan, stdio: tuple[int, int, int], channel: socket | None = None) -> None:
         self.wanted = wanted
         self.streams = Conversation(stdio, channel)
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine.monitor.reservation import Reservation
+    from estiva.engine.state.types import Frozen, FrozenSource, Network, Outcome, Plan
     from estiva.runtime.launch.clone import Init
 
 QUIET = 300  # milliseconds without an event after which a detached container's monitor hibernates
@@ -48,7 +49,7 @@ DRAIN = 2000  # milliseconds to wait for output that is still in the pipes after
 class Monitor:
     def __init__(
         self,
-        plan: dict[str, Any],
+        plan: Plan,
         channel: socket | None,
         stdio: tuple[int, int, int],
         hold: int,
@@ -158,7 +159,7 @@ class Monitor:
         assert self.init is not None and self.cgroup is not None
         plan = self.plan
         self.started = rfc3339()
-        network: dict[str, Any] = {}
+        network: Network = {}
         if self.endpoint is not None:
             network = {
                 "address": self.endpoint.ip,
@@ -205,15 +206,15 @@ class Monitor:
 
         hibernate.hibernate(self.freeze())
 
-    def freeze(self) -> dict[str, Any]:
+    def freeze(self) -> Frozen:
         """All that `thaw` needs in another interpreter of this process; under "fds" what must stay open."""
         assert self.init is not None and self.cgroup is not None
-        sources = [
+        sources: list[FrozenSource] = [
             {"fd": source.fd, "stream": stream}
             for source, stream in zip(self.streams.sources, ("stdout", "stderr"), strict=False)
         ]
         partial = self.log.partial if self.log is not None else {}
-        state: dict[str, Any] = {
+        state: Frozen = {
             "plan": self.plan,
             "pid": self.init.pid,
             "pidfd": self.init.pidfd,
@@ -225,6 +226,7 @@ class Monitor:
             "input": self.streams.input.fd if self.streams.input is not None else -1,
             # lines that wait for their newlines, bytes of any kind
             "partial": {name: rest.decode("latin-1") for name, rest in partial.items()},
+            "fds": [],
         }
         sockets = [port.fileno() for port in self.endpoint.sockets] if self.endpoint is not None else []
         fds = [state["pidfd"], self.hold, state["console"], state["input"], *sockets]
@@ -233,7 +235,7 @@ class Monitor:
         return state
 
     @classmethod
-    def thaw(cls, state: dict[str, Any]) -> Monitor:
+    def thaw(cls, state: Frozen) -> Monitor:
         plan = state["plan"]
         monitor = cls(plan, None, (-1, -1, -1), state["hold"])
         monitor.init = clone.Init.adopt(state["pid"], state["pidfd"], state["console"])
@@ -258,7 +260,7 @@ class Monitor:
         if self.log is not None:
             self.log.close()
         os.pwrite(self.hold, b"%d" % code, 0)  # for those in `wait`
-        told: dict[str, Any] = {"event": "exited", "status": code, "oom": oom, "problem": ""}
+        told: Outcome = {"event": "exited", "status": code, "oom": oom, "problem": ""}
         try:
             if self.plan["auto_remove"] and not self.plan["ephemeral"] and "hooks" not in self.plan["config"]:
                 self.remove(told)
@@ -270,7 +272,7 @@ class Monitor:
             told["problem"] = f"{type(error).__name__}: {error}"
         self.streams.say(told)
 
-    def remove(self, told: dict[str, Any]) -> None:
+    def remove(self, told: Outcome) -> None:
         """--rm: the caller hears that it has ended once nobody finds it any more, and need not wait for its
         cgroup and files to go. The lock is held until then, so that who sweeps leaves that to us."""
         assert self.cgroup is not None
