@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.cli.context import Context
-    from estiva.engine.state.types import Config
+    from estiva.engine.state.config_types import Config
 
 
 class LateProgress:

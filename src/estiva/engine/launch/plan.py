@@ -7,6 +7,10 @@ from estiva.engine.mounts.hostfiles import generated_files
 from estiva.engine.spec import oci_config, security_opt
 from estiva.store.layers.mounts import OVERLAY_OPTIONS
 
+# What is removed with its container need not get to the disk first: else the kernel waits at the end of each
+# until all that was written to that disk is there (overlayfs.rst, "Volatile mount"). Nobody mounts it again.
+VOLATILE = ("volatile", "")
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.engine import Engine
@@ -59,7 +63,7 @@ def make_in(
         "cache": engine.paths.cache,
         "config": oci,
         "lowerdirs": [*lowerdirs, initlayer.provide(engine.paths)],
-        "overlay": OVERLAY_OPTIONS,
+        "overlay": (*OVERLAY_OPTIONS, VOLATILE) if host_config.get("AutoRemove") else OVERLAY_OPTIONS,
         "upper": upper,
         "work": work,
         "seccomp": security_opt.profile(seccomp),

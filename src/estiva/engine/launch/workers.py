@@ -48,16 +48,17 @@ def serve(fd: int) -> None:
     import _signal
     import gc
 
+    from estiva.linux import immortal
+
     load()
     _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)  # workers are not waited for
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
     requests = socket(AF_UNIX, SOCK_SEQPACKET, 0, fd)
     os.set_inheritable(fd, False)
     requests.setsockopt(SOL_SOCKET, SO_RCVTIMEO, pack("@ll", int(LINGER), 0))
-    gc.collect()
-    gc.freeze()
     gc.disable()
     workers: dict[int, socket] = {}  # those that may serve
+    first = -1  # who comes first does not wait for `immortalize`, and serves once
     waiting: set[int] = set()
     poll = select.poll()
     while True:
@@ -72,16 +73,22 @@ def serve(fd: int) -> None:
             workers[number] = ours
             waiting.add(number)
             poll.register(number, select.POLLIN)
+            if first < 0:
+                first = number
+                immortal.immortalize()
+                gc.freeze()
         for number, _ in poll.poll():
             said = hear(workers[number])
             waiting.discard(number)
             if said == GONE:
                 return
-            if said == FREE and len(waiting) < SPARE and give(workers[number], fd):
+            again = number != first and len(waiting) < SPARE
+            if said == FREE and again and give(workers[number], fd):
                 waiting.add(number)
             elif said != TAKEN:  # it has ended, or been killed, or is to end
                 poll.unregister(number)
                 workers.pop(number).close()
+                first = 0 if number == first else first
 
 
 def hear(worker: socket) -> bytes:

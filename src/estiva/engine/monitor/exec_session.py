@@ -82,6 +82,8 @@ class Session:
         )
         for fd in () if terminal else ends:
             os.close(fd)
+        if not terminal:
+            self.init.go()
         self.init.ready()
         if terminal:
             self.streams.console(self.init.console, wanted["stdin"], keys=wanted.get("detach_keys") or "")

@@ -65,6 +65,7 @@ class Monitor:
         self.log: Writer | None = None
         self.started = ""
         self.mounted: dict[str, int] = {}  # detached mounts for bind mounts, by destination
+        self.mounts = -1  # an fd that keeps the container's mounts until the caller has been told of its end
         self.root: tuple[int, int] | None = None  # with a user namespace: the host's ids of its root
 
     def start(self) -> None:
@@ -128,7 +129,10 @@ class Monitor:
         if not plan["detach"]:
             teardown.database(plan).open()  # while init builds its rootfs
         self.write_state()
+        if hooks is None and not terminal:
+            self.init.go()
         self.init.ready()
+        self.keep_mounts()
         if terminal:
             self.streams.console(self.init.console, plan["stdin"], out, plan.get("detach_keys", ""))
         self.init.start()
@@ -154,6 +158,17 @@ class Monitor:
                 hostname=self.plan["name"],
                 address=network["address"],
             )
+
+    def keep_mounts(self) -> None:
+        """Taking its mounts down is half of what the kernel does at a container's end, and would come before
+        we hear of it. Not where others could be waiting for a place on the host that is mounted in it."""
+        assert self.init is not None
+        sources = [m["source"] for m in self.plan["config"]["mounts"] if m["type"] == "bind"]
+        if self.removes and all(source.startswith(self.plan["root"] + "/") for source in sources):
+            try:
+                self.mounts = os.open(f"/proc/{self.init.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                pass  # we may not; or it has ended already
 
     def write_state(self) -> None:
         assert self.init is not None and self.cgroup is not None
@@ -262,7 +277,7 @@ class Monitor:
         os.pwrite(self.hold, b"%d" % code, 0)  # for those in `wait`
         told: Outcome = {"event": "exited", "status": code, "oom": oom, "problem": ""}
         try:
-            if self.plan["auto_remove"] and not self.plan["ephemeral"] and "hooks" not in self.plan["config"]:
+            if self.removes:
                 self.remove(told)
                 return
             teardown.release(self.plan, self.cgroup, self.endpoint)
@@ -272,14 +287,22 @@ class Monitor:
             told["problem"] = f"{type(error).__name__}: {error}"
         self.streams.say(told)
 
+    @property
+    def removes(self) -> bool:
+        """Whether all of the container goes with its end (--rm), by `remove`."""
+        plan = self.plan
+        return plan["auto_remove"] and not plan["ephemeral"] and "hooks" not in plan["config"]
+
     def remove(self, told: Outcome) -> None:
-        """--rm: the caller hears that it has ended once nobody finds it any more, and need not wait for its
-        cgroup and files to go. The lock is held until then, so that who sweeps leaves that to us."""
+        """The caller hears that it has ended once nobody finds it any more, and need not wait for its cgroup,
+        mounts and files to go. The lock is held until then, so that who sweeps leaves that to us."""
         assert self.cgroup is not None
         plan, where = self.plan, teardown.paths(self.plan)
         teardown.disconnect(plan)
         volumes = teardown.forget_rows(where, teardown.database(plan), plan["id"])
         self.streams.say(told)
+        if self.mounts >= 0:
+            os.close(self.mounts)
         teardown.end(self.cgroup)
         teardown.forget_files(where, plan["id"], volumes)
         locks.leave(where, plan["id"])

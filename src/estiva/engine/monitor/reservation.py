@@ -48,7 +48,7 @@ class Reservation:
         try:
             path = cgroup.cgroup_path(self.id)
             self.cgroup = factory.create(path, plan["config"]["linux"]["resources"])
-            self.init = found.clone(self.cgroup, self._order)
+            self.init = found.clone(self.cgroup, lambda channel: self._order(channel, plan))
             self.init.ready()
         except BaseException:
             self.discard()
@@ -78,16 +78,18 @@ class Reservation:
         finally:
             os.close(memory)
 
-    def _order(self, channel: sync.Channel) -> LaunchPlan:
-        """In init: wait for what `order` sends."""
+    def _order(self, channel: sync.Channel, likely: Plan) -> LaunchPlan:
+        """In init: wait for what `order` sends. The memory that it takes is touched before, by a likely
+        plan.
+        """
+        self._plan(likely, (-1, -1, -1), None)
+        channel.send(sync.READY)
         bpf, (memory, *stdio) = channel.take_order()
-        plan: Plan = fastjson.loads(os.pread(memory, os.fstat(memory).st_size, 0), what="the plan")
-        process = Process(
-            plan["config"]["process"],
-            stdio=(stdio[0], stdio[1], stdio[2]),
-            bpf=bpf if bpf != NO_FILTER else None,
-            idle=plan["init"],
-        )
+        plan = fastjson.loads(os.pread(memory, os.fstat(memory).st_size, 0), what="the plan")
+        return self._plan(plan, (stdio[0], stdio[1], stdio[2]), bpf if bpf != NO_FILTER else None)
+
+    def _plan(self, plan: Plan, stdio: tuple[int, int, int], bpf: bytes | None) -> LaunchPlan:
+        process = Process(plan["config"]["process"], stdio=stdio, bpf=bpf, idle=plan["init"])
         return LaunchPlan(plan["config"], rootfs_of(plan), process, cgroup=self.cgroup, init=plan["init"])
 
     def discard(self) -> None:
