@@ -9,7 +9,7 @@ from estiva.engine.state import locks, teardown
 from estiva.errors import Conflict, InvalidInput, NotFound
 from estiva.runtime import state
 from estiva.store import containers
-from estiva.timestamps import ZERO
+from estiva.timestamps import ZERO, rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,23 +50,29 @@ def settled(engine: Engine, container_id: str, status: str, text: str) -> tuple[
 def load(engine: Engine, container_id: str, status: str, text: str) -> dict[str, Any]:
     """A record with its live State filled in."""
     record: dict[str, Any] = fastjson.stored(text, what=f"the record of container {container_id[:12]}")
-    live = state.read(engine.paths.run_container(container_id)) if status == "running" else None
+    live = None
+    if status in ("running", "dead"):
+        live = state.read(engine.paths.run_container(container_id))
     paused = bool(live and live.get("paused"))
     record["State"] = {
-        "Status": "paused" if paused else status,
+        "Status": "paused" if paused and status == "running" else status,
         "Running": status == "running",
-        "Paused": paused,
+        "Paused": paused and status == "running",
         "Restarting": False,
         "OOMKilled": False,
         "Dead": False,
-        "Pid": live["pid"] if live else 0,
+        "Pid": live["pid"] if live and status == "running" else 0,
         "ExitCode": 0,
         "Error": "",
         "StartedAt": ZERO,
         "FinishedAt": ZERO,
         **({"StartedAt": live["started"]} if live else record["State"]),
     }
-    if live and live.get("network"):
+    if status == "dead":
+        ended = locks.left(engine.paths, container_id)
+        if ended is not None:  # nobody could write that down
+            record["State"].update(Status="exited", ExitCode=ended[0], FinishedAt=rfc3339(ended[1]))
+    elif live and live.get("network"):
         record["NetworkSettings"] = network_settings(live["network"])
     return record
 
