@@ -20,7 +20,7 @@ from estiva.engine.containers import exec as exec_
 from estiva.engine.containers import inspect as inspection
 from estiva.engine.state import locks
 from estiva.errors import EngineError, InvalidInput, NotFound
-from estiva.sdk.options import host_config_of
+from estiva.sdk.options import changes_of, host_config_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -231,9 +231,8 @@ class Container:
         When one is refused, none is changed. Raises EstivaError.
         """
         from estiva.engine.containers import update
-        from estiva.sdk.options import host_config_of
 
-        return update.update(self.engine, self.id, host_config_of(options, {}))
+        return update.update(self.engine, self.id, changes_of(options))
 
     def pause(self) -> None:
         """Freeze all its processes."""

@@ -1,5 +1,4 @@
-"""Copying from a Tree into a rootfs, both held by fd: the file work of COPY, ADD and of a stage's bind
-mounts.
+"""Copying from a Tree into a rootfs, both held by fd: the file work of COPY and ADD, and of bind mounts.
 
 Destinations are resolved inside the rootfs, so an image's own symlinks count but lead nowhere else (K1,
 K14). What is made gets the source's mode and times; the owner is the one asked for, the source's (from a

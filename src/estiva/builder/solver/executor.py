@@ -126,11 +126,11 @@ class Build:
         if stage.base is not None:
             self.stage(stage.base)
             return self.states[stage.base.index].child()
-        wanted = Platform.parse(stage.platform) if stage.platform else self.wanted
-        if stage.image == "scratch":
-            return State.scratch(wanted, self.clock, self.plan.budget)
         asked = stage.platform or self.request.platform
         try:
+            wanted = Platform.parse(stage.platform) if stage.platform else self.wanted
+            if stage.image == "scratch":
+                return State.scratch(wanted, self.clock, self.plan.budget)
             image = self.sources.image(stage.image, asked or None)
         except EstivaError as error:
             raise located(error, source) from error.__cause__

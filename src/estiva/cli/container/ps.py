@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 
     from estiva.cli.context import Context
 
-FILTERS = ("id", "name", "label", "status", "ancestor", "exited", "volume", "network")
 HEADINGS = [
     ("ID", "CONTAINER ID"),
     ("Image", "IMAGE"),
@@ -38,7 +37,7 @@ def ps(context: Context, options: Options) -> None:
     if options.given("filter"):
         from estiva.cli.format.tables import filters
 
-        wanted = filters(options.many("filter"), FILTERS)
+        wanted = filters(options.many("filter"), container_listing.FILTERS)
     last = 1 if options.flag("latest") else options.number("last", -1)
     everything = options.flag("all") or last > 0 or "status" in wanted or "exited" in wanted
     listing = container_listing.listing(context.engine, all=everything, filters=wanted)

@@ -6,7 +6,7 @@ import os
 
 from estiva.cli.container.cidfile import CidFile
 from estiva.cli.options.run import TABLE, translate
-from estiva.cmdline.parser import FLAG, Options, Verb
+from estiva.cmdline.parser import FLAG, TEXT, Options, Verb
 from estiva.errors import Conflict, InvalidInput
 
 TYPE_CHECKING = False
@@ -61,6 +61,11 @@ def run(context: Context, options: Options) -> int:
         config.update(AttachStdin=False, AttachStdout=False, AttachStderr=False, StdinOnce=False)
     elif config["Tty"] and config["AttachStdin"] and not os.isatty(0):
         raise InvalidInput("the input device is not a TTY", hint="leave out -t, or run it in a terminal")
+    keys = ""
+    if options.given("detach-keys"):
+        from estiva.cli.container import foreground
+
+        keys = foreground.detach_keys(options)
     from estiva.engine.containers.create import prepare
 
     with CidFile(options.text("cidfile")) as file:
@@ -92,6 +97,7 @@ def run(context: Context, options: Options) -> int:
         stdout=config["AttachStdout"],
         stderr=config["AttachStderr"],
         sig_proxy=options.flag("sig-proxy", True),
+        detach_keys=keys,
     )
 
 
@@ -120,6 +126,13 @@ def create(context: Context, options: Options) -> int:
     return 0
 
 
+DETACH_KEYS = (
+    "",
+    "detach-keys",
+    TEXT,
+    "KEYS",
+    "leave a terminal by these, such as ctrl-a,d (default ctrl-p,ctrl-q)",
+)
 RUN = Verb(
     run,
     "IMAGE [COMMAND] [ARG...]",
@@ -127,6 +140,7 @@ RUN = Verb(
     (
         *TABLE,
         ("d", "detach", FLAG, "", "run in the background and print the container's id"),
+        DETACH_KEYS,
         ("", "sig-proxy", FLAG, "", "pass signals on to the command (default true)"),
     ),
     least=1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from estiva.cmdline.parser import converted
+from estiva.engine.spec import devices as nodes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def read(options: Options, kinds: dict[str, Option]) -> dict[str, Any]:
         if "=" in text and not text.startswith("/"):
             named.append(text)
         else:
-            devices.append(converted(kinds["device"], text, device))
+            devices.append(converted(kinds["device"], text, nodes.from_word))
     requests: list[dict[str, Any]] = []
     if options.given("gpus"):
         requests.append(converted(kinds["gpus"], options.text("gpus"), gpus))
@@ -33,26 +34,6 @@ def read(options: Options, kinds: dict[str, Option]) -> dict[str, Any]:
     if requests:
         host["DeviceRequests"] = requests
     return host
-
-
-def device(text: str) -> dict[str, str]:
-    """HOST[:CONTAINER][:PERMISSIONS]."""
-    words = text.split(":")
-    permissions = "rwm"
-    if len(words) > 3:
-        raise ValueError(f"invalid device specification: {text}")
-    if len(words) > 1 and _is_mode(words[-1]):
-        permissions = words.pop()
-    elif len(words) == 3:
-        raise ValueError(f"bad mode specified: {words[2]}")
-    for path in words:
-        if not path.startswith("/"):
-            raise ValueError(f"{path} is not an absolute path")
-    return {"PathOnHost": words[0], "PathInContainer": words[-1], "CgroupPermissions": permissions}
-
-
-def _is_mode(text: str) -> bool:
-    return bool(text) and len(set(text)) == len(text) and all(c in "rwm" for c in text)
 
 
 def gpus(text: str) -> dict[str, Any]:

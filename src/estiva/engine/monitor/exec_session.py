@@ -86,7 +86,7 @@ class Session:
             os.close(fd)
         self.init.ready()
         if terminal:
-            self.streams.console(self.init.console, wanted["stdin"])
+            self.streams.console(self.init.console, wanted["stdin"], keys=wanted.get("detach_keys") or "")
         self.init.start()
 
     def run(self) -> int:

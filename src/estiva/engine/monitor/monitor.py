@@ -25,7 +25,7 @@ from estiva.engine.monitor.protocol import encode_error
 from estiva.engine.monitor.rootfs import rootfs_of
 from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation, Input, Source
-from estiva.engine.state import cgroup, names, teardown
+from estiva.engine.state import cgroup, locks, names, teardown
 from estiva.engine.state.logfile import Writer
 from estiva.linux import procinfo
 from estiva.runtime import state
@@ -129,7 +129,7 @@ class Monitor:
         self.write_state()
         self.init.ready()
         if terminal:
-            self.streams.console(self.init.console, plan["stdin"], out)
+            self.streams.console(self.init.console, plan["stdin"], out, plan.get("detach_keys", ""))
         self.init.start()
         if hooks is not None:
             hooking.run(plan, "poststart", self.init.pid)
@@ -196,8 +196,9 @@ class Monitor:
         bounding = (self.plan["config"]["process"].get("capabilities") or {}).get("bounding") or ()
         if self.plan["detach"] and "CAP_SYS_PTRACE" not in bounding:
             self.streams.idle = (quiet, self.hibernate)
-        # killing the cgroup also ends those in a shared pid namespace
-        self.streams.run(self.init, DRAIN, self.cgroup.kill)
+        # what is left in a pid namespace ends with its init
+        alone = {"type": "pid"} in self.plan["config"]["linux"]["namespaces"]
+        self.streams.run(self.init, DRAIN, (lambda: None) if alone else self.cgroup.kill)
 
     def hibernate(self) -> None:
         from estiva.engine.monitor import hibernate
@@ -257,14 +258,29 @@ class Monitor:
         if self.log is not None:
             self.log.close()
         os.pwrite(self.hold, b"%d" % code, 0)  # for those in `wait`
-        problem = ""
+        told: dict[str, Any] = {"event": "exited", "status": code, "oom": oom, "problem": ""}
         try:
+            if self.plan["auto_remove"] and not self.plan["ephemeral"] and "hooks" not in self.plan["config"]:
+                self.remove(told)
+                return
             teardown.release(self.plan, self.cgroup, self.endpoint)
             self.after()
             teardown.settle(self.plan, {"ExitCode": code, "OOMKilled": oom, "StartedAt": self.started})
         except Exception as error:  # the exit status must reach the caller even so; a sweep finishes the rest
-            problem = f"{type(error).__name__}: {error}"
-        self.streams.say({"event": "exited", "status": code, "oom": oom, "problem": problem})
+            told["problem"] = f"{type(error).__name__}: {error}"
+        self.streams.say(told)
+
+    def remove(self, told: dict[str, Any]) -> None:
+        """--rm: the caller hears that it has ended once nobody finds it any more, and need not wait for its
+        cgroup and files to go. The lock is held until then, so that who sweeps leaves that to us."""
+        assert self.cgroup is not None
+        plan, where = self.plan, teardown.paths(self.plan)
+        teardown.disconnect(plan)
+        volumes = teardown.forget_rows(where, teardown.database(plan), plan["id"])
+        self.streams.say(told)
+        teardown.end(self.cgroup)
+        teardown.forget_files(where, plan["id"], volumes)
+        locks.leave(where, plan["id"])
 
     def close(self) -> bool:
         """Close all fds. False for what was out of the ordinary: the process is to end then."""

@@ -7,7 +7,7 @@ become HostConfig.MaskedPaths and ReadonlyPaths, as Docker's API has them.
 from __future__ import annotations
 
 from estiva.engine.spec.security_opt import split_option
-from estiva.errors import InvalidInput, Unsupported, oneline
+from estiva.errors import InvalidInput, Unsupported, brief, oneline
 from estiva.runtime.security import kernel_paths
 
 TYPE_CHECKING = False
@@ -35,7 +35,9 @@ def paths(options: list[str]) -> dict[str, Any]:
         changed = True
         if key == "systempaths":
             if value != "unconfined":
-                raise InvalidInput(f'invalid --security-opt: "{option}"', hint="systempaths=unconfined")
+                raise InvalidInput(
+                    f'invalid --security-opt: "{brief(option)}"', hint="systempaths=unconfined"
+                )
             masked, readonly = [], []
         elif key == "unmask" and value.lower() == "all":
             masked, readonly = [], []
@@ -43,7 +45,7 @@ def paths(options: list[str]) -> dict[str, Any]:
             named = value.split(":")
             for path in named:
                 if not path.startswith("/") or ".." in path.split("/") or not path.isprintable():
-                    raise InvalidInput(f'invalid --security-opt: "{oneline(option)}"', hint="absolute paths")
+                    raise InvalidInput(f'invalid --security-opt: "{brief(option)}"', hint="absolute paths")
             if key == "mask":
                 masked += [path for path in named if path not in masked]
             else:

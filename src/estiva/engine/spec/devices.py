@@ -17,6 +17,26 @@ MAX_DEVICES = 4096
 OWN = frozenset(f"/dev/{name}" for name in ("pts", "shm", "mqueue", "console", "ptmx", "fd"))
 
 
+def from_word(text: str) -> dict[str, str]:
+    """The entry of HostConfig.Devices that HOST[:CONTAINER][:PERMISSIONS] stands for. Raises ValueError."""
+    words = text.split(":")
+    permissions = "rwm"
+    if len(words) > 3:
+        raise ValueError(f"invalid device specification: {text}")
+    if len(words) > 1 and _is_mode(words[-1]):
+        permissions = words.pop()
+    elif len(words) == 3:
+        raise ValueError(f"bad mode specified: {words[2]}")
+    for path in words:
+        if not path.startswith("/"):
+            raise ValueError(f"{path} is not an absolute path")
+    return {"PathOnHost": words[0], "PathInContainer": words[-1], "CgroupPermissions": permissions}
+
+
+def _is_mode(text: str) -> bool:
+    return bool(text) and len(set(text)) == len(text) and all(c in "rwm" for c in text)
+
+
 def linux_devices(devices: Any) -> list[dict[str, Any]]:
     """OCI linux.devices from HostConfig.Devices: the host's node gives type and number.
 

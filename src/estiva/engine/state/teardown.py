@@ -65,6 +65,11 @@ def release(plan: dict[str, Any], cgroup: Cgroup | None, endpoint: Any = None) -
     """
     if cgroup is not None:
         end(cgroup)
+    disconnect(plan)
+
+
+def disconnect(plan: dict[str, Any]) -> None:
+    """Its network and its name."""
     if plan["network"]["mode"] == "bridge":
         from estiva.network import bridge
 
@@ -117,15 +122,24 @@ def forget(where: Paths, db: Database, container_id: str, *, volumes: bool = Tru
     With `volumes`, its anonymous volumes too. Only where the disk is too full for that, and what was set
     aside is used up, the files go first.
     """
+    forget_files(where, container_id, forget_rows(where, db, container_id, volumes=volumes))
+
+
+def forget_rows(where: Paths, db: Database, container_id: str, *, volumes: bool = True) -> list[str]:
+    """The first half of `forget`: nobody finds it any more. The volumes that `forget_files` is to remove."""
     try:
         with db.write(freeing=True) as transaction:
-            anonymous = remove_rows(transaction, container_id, volumes)
+            return remove_rows(transaction, container_id, volumes)
     except Unavailable:
         remove_tree(where.container(container_id))
         with db.write() as transaction:
-            anonymous = remove_rows(transaction, container_id, volumes)
+            return remove_rows(transaction, container_id, volumes)
+
+
+def forget_files(where: Paths, container_id: str, volumes: list[str]) -> None:
+    """The second half: who is killed before it leaves what is swept."""
     remove_tree(where.container(container_id))
-    for name in anonymous:
+    for name in volumes:
         remove_tree(f"{where.volumes}/{name}")
 
 

@@ -248,6 +248,7 @@ class Plan(Ending):
     stop_signal: str
     cgroup_parent: str
     sharing: NotRequired[dict[str, Any]]  # namespaces of others: monitor/namespaces.py
+    detach_keys: NotRequired[str]  # "": the usual ones
 
 
 class ExecPlan(TypedDict):
@@ -261,6 +262,7 @@ class ExecPlan(TypedDict):
     seccomp: dict[str, Any] | None
     cache: str
     stdin: bool
+    detach_keys: NotRequired[str]
     root: Ids | None
 
 

@@ -52,7 +52,7 @@ def qualified(text: str) -> tuple[str, str]:
     """("vendor.com/class", "name") of a device's full name. Raises InvalidInput."""
     kind, equals, name = text.partition("=")
     if not equals or not is_kind(kind) or not _is_name(name, "_-.:", ALPHANUMERIC):
-        raise InvalidInput(f"{oneline(text)} is not the name of a device", hint="vendor.com/class=name")
+        raise InvalidInput(f"{brief(text, 100)} is not the name of a device", hint="vendor.com/class=name")
     return kind, name
 
 

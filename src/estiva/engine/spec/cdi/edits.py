@@ -220,6 +220,11 @@ def _device(node: dict[str, Any], user: dict[str, Any]) -> dict[str, Any]:
     number = str(user.get("username") or "").partition(":")
     made["fileMode"] = 0o666 if mode is None else mode
     # CDI: a node belongs to the container's user, unless the spec says whose it is
-    made["uid"] = uid if uid is not None else int(number[0]) if number[0].isdigit() else 0
-    made["gid"] = gid if gid is not None else int(number[2]) if number[2].isdigit() else 0
+    made["uid"] = uid if uid is not None else _id(number[0])
+    made["gid"] = gid if gid is not None else _id(number[2])
     return made
+
+
+def _id(text: str) -> int:
+    """The number that a user is given by; root's where it is a name."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else 0
