@@ -22,18 +22,17 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sys
 import time
 from _thread import _local
 
 from estiva.errors import FREE_SPACE, Conflict, EstivaError, InvalidInput, StateError, Unavailable
-from estiva.store import schema
+from estiva.store import schema, sqlite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
-    from types import ModuleType, TracebackType
+    from types import TracebackType
     from typing import Any
 
 PATIENCE = 10.0  # seconds that a writer waits for one and the same other
@@ -55,44 +54,7 @@ _BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _PROTOCOL, _CONST
 )
 
 
-def _load() -> ModuleType:
-    """SQLite's C module, without the `sqlite3` package (datetime, collections: 3 ms).
-
-    The C module wants `functools.lru_cache` for its statement cache and nothing else of functools, whose
-    import would cost 2.5 ms more; a stand-in over the same C implementation is there while it loads, if this
-    is the first module to ask.
-    """
-    if "sqlite3" in sys.modules or "functools" in sys.modules:
-        import sqlite3
-
-        return sqlite3
-    try:
-        from _functools import _lru_cache_wrapper  # type: ignore[import-not-found]
-    except ImportError:
-        import sqlite3
-
-        return sqlite3
-
-    def lru_cache(size: int) -> Any:
-        return lambda function: _lru_cache_wrapper(function, size, False, tuple)
-
-    stand_in = type(sys)("functools")
-    stand_in.lru_cache = lru_cache  # type: ignore[attr-defined]
-    sys.modules["functools"] = stand_in
-    try:
-        import _sqlite3
-
-        return _sqlite3
-    except ImportError:
-        pass
-    finally:
-        del sys.modules["functools"]
-    import sqlite3
-
-    return sqlite3
-
-
-_sqlite = _load()
+_sqlite = sqlite.load()
 _Error: type[Exception] = _sqlite.Error
 _abandoned: list[object] = []  # connections inherited through fork: kept so that nothing closes them
 
@@ -106,6 +68,7 @@ class Database:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.unwritable = False  # noted by those who can do without writing, so that they try it once
         self._local = _local()
 
     def read(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -184,12 +147,21 @@ class Database:
         local.tuned = False
         return connection
 
-    def _open(self) -> sqlite3.Connection:
+    def _connect(self, name: str, *, uri: bool = False) -> sqlite3.Connection:
         connection: sqlite3.Connection = _sqlite.connect(
-            self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+            name, timeout=PATIENCE, isolation_level=None, check_same_thread=False, uri=uri
         )
+        return connection
+
+    def _open(self) -> sqlite3.Connection:
+        connection = self._connect(self.path)
         try:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            try:
+                version = connection.execute("PRAGMA user_version").fetchone()[0]
+            except _Error as error:
+                connection.close()
+                connection = self._open_read_only(error)
+                version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version != schema.VERSION:
                 self._migrate(connection)
             quiet = getattr(_sqlite, "SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE", None)
@@ -199,6 +171,21 @@ class Database:
             connection.close()
             raise
         return connection
+
+    def _open_read_only(self, error: BaseException) -> sqlite3.Connection:
+        """On a read-only disk SQLite can't make the -shm file that it wants even for reading. Where there is
+        no log, the file is all there is, and may be read without.
+        """
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        path = self.path
+        log = os.stat(path + "-wal").st_size if os.path.exists(path + "-wal") else 0
+        if code not in (_CANTOPEN, _READONLY) or log or not os.path.exists(path):
+            raise error
+        if not os.statvfs(path).f_flag & os.ST_RDONLY:
+            raise error
+        for char, escaped in (("%", "%25"), ("?", "%3f"), ("#", "%23")):
+            path = path.replace(char, escaped)
+        return self._connect(f"file:{path}?immutable=1", uri=True)
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         """Bring a new or older file to schema.VERSION.

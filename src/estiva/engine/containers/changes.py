@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 
 from estiva import fastjson
+from estiva.engine.containers import folder
 from estiva.engine.state import lookup, runstate
 from estiva.files import Lock
 from estiva.runtime.cgroup import factory
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 def snapshot(engine: Engine, record: Record) -> Snapshot:
     """The container's read-write layer over its image's layers."""
     image = engine.store.images.resolve(record["Image"])
+    folder.mend_stopped(engine, record, image)
     return engine.store.snapshots.prepare(image.diff_ids, engine.paths.container(record["Id"]))
 
 

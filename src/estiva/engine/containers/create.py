@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from estiva import fastjson
+from estiva.engine.containers import folder
 from estiva.engine.images.find import find_image
 from estiva.engine.launch import launch
 from estiva.engine.launch.start import Start
@@ -106,11 +107,10 @@ def make(
     lock = -1
     try:
         lock = launch.take_lock(engine, container_id)
-        directory = engine.paths.container(container_id)
-        os.mkdir(directory, 0o700)
-        engine.store.snapshots.prepare(image.diff_ids, directory)
+        folder.make(engine, container_id, image, durable=status == "created")
+        fresh = [point for point in points if point.pop("New", False)]
         address = insert(engine, made, name, status)
-        fill_volumes(engine, made, image)
+        folder.fill(engine, fresh, image)
     except BaseException as error:
         try:
             mount_points.undo(points, engine.store.volumes)
@@ -178,18 +178,3 @@ def write_row(transaction: Transaction, made: Record, name: str, status: str) ->
 
 def removed(made: Record) -> NotFound:
     return NotFound(f"image {made['Config']['Image']} was removed just now")
-
-
-def fill_volumes(engine: Engine, made: Record, image: Image) -> None:
-    """Copy what the image has at a new volume's place into it, as Docker does."""
-    fresh = [point for point in made["Mounts"] if point.pop("New", False)]
-    if not fresh:
-        return
-    from estiva.engine.mounts.volume_copy import copy_up
-
-    rootfs = engine.store.snapshots.view(image.diff_ids)
-    try:
-        for point in fresh:
-            copy_up(rootfs, point["Destination"], point["Source"])
-    finally:
-        os.close(rootfs)

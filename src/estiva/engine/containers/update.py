@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from estiva import fastjson
@@ -70,8 +69,7 @@ def update(engine: Engine, ref: str, changes: dict[str, Any]) -> list[str]:
         try:
             return _change(engine, record["Id"], wanted, policy, None)
         finally:
-            locks.leave(engine.paths, record["Id"])
-            os.close(lock)
+            locks.let_go(engine.paths, record["Id"], lock)
 
 
 def _change(

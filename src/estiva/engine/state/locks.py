@@ -40,11 +40,10 @@ def _lock(fd: int, command: int, kind: int, byte: int) -> int:
     return int(unpack(_FLOCK, answer)[0])
 
 
-def take(where: Paths, container_id: str, *, new: bool = False, keep: bool = False) -> int:
+def take(where: Paths, container_id: str, *, new: bool = False) -> int:
     """The container's lock, as an fd to keep open. Raises BlockingIOError while another has it.
 
-    `new`: nobody knows of the container yet, so only a sweeper may have it, which lets it go. `keep`: the
-    exit status that the last run left in the file stays there.
+    `new`: nobody knows of the container yet, so only a sweeper may have it, which lets it go.
     """
     run = where.run_container(container_id)
     while True:
@@ -60,10 +59,7 @@ def take(where: Paths, container_id: str, *, new: bool = False, keep: bool = Fal
             _lock(fd, fcntl.F_OFD_SETLKW if new else fcntl.F_OFD_SETLK, fcntl.F_WRLCK, _RUNS)
             _lock(fd, fcntl.F_OFD_SETLKW, fcntl.F_WRLCK, _WAIT)
             # the folder may have been taken away, with the lock in it, between our open and our lock
-            found = os.fstat(fd)
-            if found.st_ino == os.stat(run + "/lock").st_ino:
-                if found.st_size and not keep:
-                    os.ftruncate(fd, 0)
+            if os.fstat(fd).st_ino == os.stat(run + "/lock").st_ino:
                 return fd
         except FileNotFoundError:
             pass
@@ -110,6 +106,28 @@ def exit_status(lock: int) -> int | None:
     """The exit status that the monitor has left in the lock file, if it came to that."""
     status = os.pread(lock, 16, 0)
     return int(status) if status.isdigit() else None
+
+
+def left(where: Paths, container_id: str) -> tuple[int, int] | None:
+    """(exit status, nanoseconds since the epoch) of a run whose end could not be written into the row."""
+    try:
+        fd = os.open(where.run_container(container_id) + "/lock", os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        code = exit_status(fd)
+        return None if code is None else (code, os.fstat(fd).st_mtime_ns)
+    finally:
+        os.close(fd)
+
+
+def let_go(where: Paths, container_id: str, lock: int) -> None:
+    """Let go of the lock of a container that has not been started after all. The run folder goes, unless it
+    says how a run has ended whose row does not.
+    """
+    if exit_status(lock) is None:
+        leave(where, container_id)
+    os.close(lock)
 
 
 def leave(where: Paths, container_id: str) -> None:

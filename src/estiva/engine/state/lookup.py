@@ -8,7 +8,7 @@ from estiva import fastjson
 from estiva.engine.state import locks, runstate, teardown
 from estiva.errors import Conflict, InvalidInput, NotFound
 from estiva.store import containers
-from estiva.timestamps import ZERO
+from estiva.timestamps import ZERO, rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,29 +50,33 @@ def settled(engine: Engine, container_id: str, status: str, text: str) -> tuple[
 def load(engine: Engine, container_id: str, status: str, text: str) -> Record:
     """A record with its live State filled in."""
     record: Record = fastjson.stored(text, what=f"the record of container {container_id[:12]}")
-    live = runstate.read(engine.paths, container_id) if status == "running" else None
+    live = runstate.read(engine.paths, container_id) if status in ("running", "dead") else None
     paused = bool(live and live.get("paused"))
     record["State"] = {
-        "Status": "paused" if paused else status,
+        "Status": "paused" if paused and status == "running" else status,
         "Running": status == "running",
-        "Paused": paused,
+        "Paused": paused and status == "running",
         "Restarting": False,
         "OOMKilled": False,
         "Dead": False,
-        "Pid": live["pid"] if live else 0,
+        "Pid": live["pid"] if live and status == "running" else 0,
         "ExitCode": 0,
         "Error": "",
         "StartedAt": ZERO,
         "FinishedAt": ZERO,
         **({"StartedAt": live["started"]} if live else record["State"]),
     }
-    if live and live.get("network"):
+    if status == "dead":
+        ended = locks.left(engine.paths, container_id)
+        if ended is not None:  # nobody could write that down
+            record["State"]["Status"], record["State"]["ExitCode"] = "exited", ended[0]
+            record["State"]["FinishedAt"] = rfc3339(ended[1])
+    elif live and live.get("network"):
         record["NetworkSettings"] = network_settings(live["network"])
     return record
 
 
 def network_settings(network: Network) -> dict[str, Any]:
-
     endpoint = {
         "IPAddress": network["address"],
         "IPPrefixLen": network["prefix"],

@@ -12,7 +12,7 @@ from estiva.engine.state import runstate
 from estiva.engine.state.cgroup import cgroup_path
 from estiva.engine.state.locks import exit_status, held, leave, take
 from estiva.engine.state.names import unlink_name
-from estiva.errors import Unavailable
+from estiva.errors import StateError, Unavailable
 from estiva.files import remove_tree
 from estiva.paths import Paths
 from estiva.store import containers
@@ -161,7 +161,7 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
     """
     rebooted = not os.path.isdir(where.run_container(container_id))
     try:
-        lock = take(where, container_id, keep=True)
+        lock = take(where, container_id)
     except BlockingIOError:
         return False
     try:
@@ -201,12 +201,15 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
 
 
 def dead(where: Paths, db: Database, container_id: str) -> bool:
-    """As `reconcile_if_dead`, for those who look only: "dead" is all they say while the disk is too full to
-    write down how it ended.
+    """As `reconcile_if_dead`, for those who look only, and do not try again where nothing can be written: the
+    disk is full or read-only, or another process keeps the database.
     """
+    if db.unwritable and not held(where, container_id):
+        return True
     try:
         return reconcile_if_dead(where, db, container_id)
-    except Unavailable:
+    except (Unavailable, StateError):
+        db.unwritable = True
         return True
 
 

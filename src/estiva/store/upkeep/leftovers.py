@@ -3,7 +3,8 @@
     ingest/             whoever makes something holds its flock (files.new_file); a broken download is kept
                         for RESUME seconds, to go on from
     blobs/, layers/     a file or directory without a row: its maker holds its flock until the row is there,
-                        also after the rename, and a blob is deleted inside the transaction that takes its row
+                        also after the rename, and a blob is renamed away inside the transaction that takes
+                        its row
     fixups/             written under the lock of their directory, and named in its `chains`
     volumes/            made and removed under the lock `volumes`, which is free then
 
@@ -85,23 +86,9 @@ def entries(directory: str) -> list[tuple[str, str]]:
 
 
 def _aside(store: Store) -> Iterator[str]:
-    for name, path in entries(store.paths.ingest):
-        if not resumable(name, path) and _remove(path):
-            yield f"ingest/{name}: removed"
-
-
-def _remove(path: str) -> bool:
-    """Remove what its maker has left, so that nobody can take it up again meanwhile."""
-    fd = files.abandoned(path)
-    if fd < 0:
-        return False
-    try:
-        files.remove_tree(path)
-    except OSError:
-        return False  # a mount in it, or a disk error: fsck tells
-    finally:
-        os.close(fd)
-    return True
+    ingest = store.paths.ingest
+    for path in files.sweep(ingest, lambda name: not resumable(name, f"{ingest}/{name}")):
+        yield f"ingest/{os.path.basename(path)}: removed"
 
 
 def row(db: Database, table: str, column: str, value: str) -> bool:
