@@ -169,6 +169,9 @@ def run(words: list[str]) -> int:
     except Exception as error:
         if context.debug:
             sys.excepthook(type(error), error, error.__traceback__)
+        exhausted = errors.exhausted(error)
+        if exhausted is not None:
+            return fail(context, exhausted)
         known = isinstance(error, OSError) and error.errno
         words_of = f"internal error: {type(error).__name__}: {error}"
         told = errors.from_os(error) if known and isinstance(error, OSError) else errors.EngineError(words_of)

@@ -189,7 +189,14 @@ class Build:
         found = self.plan.find(name, stage)
         if found is not None:
             return self.sources.view(f"stage {found.index}", self.states[found.index].diff_ids)
-        return self.sources.find(name)
+        try:
+            return self.sources.find(name)
+        except EstivaError as error:
+            known = [other.alias for other in self.plan.stages[: stage.index] if other.alias]
+            if "/" not in name and ":" not in name:  # a stage was meant more likely than an image
+                error.message = f"there is no stage {name}, and the image of that name: {error.message}"
+                error.hint = f"earlier stages with a name: {', '.join(known)}" if known else error.hint
+            raise
 
     def _cache(self, stage: stages.Stage) -> local.Cache:
         names = self.request.no_cache_filter

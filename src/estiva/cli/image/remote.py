@@ -84,7 +84,7 @@ def push(context: Context, options: Options) -> None:
         _refuse_tag(text)
         names = lookup.tags(context.engine, text)
     else:
-        lookup.resolve(context.engine, text)
+        lookup.resolve(context.engine, text, hint=f"{lookup.HERE}; `estiva tag IMAGE {text}` names one so")
         names = [text]
     if not quiet:
         print(f"The push refers to repository [{lookup.parse(text).name}]", flush=True)

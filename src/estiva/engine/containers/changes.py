@@ -9,6 +9,7 @@ import os
 from estiva import fastjson
 from estiva.engine.containers import folder
 from estiva.engine.state import lookup, runstate
+from estiva.errors import NotFound
 from estiva.files import Lock
 from estiva.runtime.cgroup import factory
 from estiva.timestamps import rfc3339
@@ -32,7 +33,9 @@ def snapshot(engine: Engine, record: Record) -> Snapshot:
 
 def diff(engine: Engine, ref: str) -> list[tuple[str, str]]:
     """[("A"|"C"|"D", "/path")] against the image, sorted by path."""
-    return snapshot(engine, lookup.resolve(engine, ref)).changes()
+    record = lookup.resolve(engine, ref)
+    with Whole(engine, record):
+        return snapshot(engine, record).changes()
 
 
 def size(engine: Engine, record: Record) -> int:
@@ -41,6 +44,22 @@ def size(engine: Engine, record: Record) -> int:
         return snapshot(engine, record).size()
     except FileNotFoundError:
         return 0
+
+
+class Whole:
+    """A block that reads a container's folder, in which it may be removed: that is told as such."""
+
+    def __init__(self, engine: Engine, record: Record) -> None:
+        self.record = record
+        self.folder = engine.paths.container(record["Id"])
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (FileNotFoundError, NotFound)) and not os.path.isdir(self.folder):
+            name = self.record["Name"].removeprefix("/")
+            raise NotFound(f"container {name} was removed meanwhile") from None
 
 
 class Paused:
@@ -61,11 +80,18 @@ class Paused:
             except FileNotFoundError:
                 self.cgroup = None  # it has ended just now, and is as still as can be
                 return
-            self.cgroup.freeze()
+            try:
+                self.cgroup.freeze()
+            except NotFound:  # likewise
+                self.cgroup = None
+                self.lock.__exit__(None, None, None)
 
     def __exit__(self, *exception: object) -> None:
         if self.cgroup is not None:
-            self.cgroup.thaw()
+            try:
+                self.cgroup.thaw()
+            except NotFound:
+                pass  # it was killed meanwhile
             self.lock.__exit__(None, None, None)
 
 
@@ -128,7 +154,7 @@ def commit(
         from estiva.builder.steps.changes import apply_changes
 
         config = apply_changes(config, changes)  # may raise, before a layer is made for nothing
-    with engine.store.writing():
+    with engine.store.writing(), Whole(engine, record):
         with Paused(engine, record, pause):
             layer = snapshot(engine, record).commit()
         config["rootfs"]["diff_ids"] = [*base.diff_ids, layer.diff_id]
@@ -143,7 +169,8 @@ def export(engine: Engine, ref: str, out: IO[bytes]) -> None:
     from estiva.store.layers.pack import write_tree
 
     record = lookup.resolve(engine, ref)
-    rootfs = snapshot(engine, record).mount(readonly=True)
+    with Whole(engine, record):
+        rootfs = snapshot(engine, record).mount(readonly=True)
     try:
         write_tree(rootfs, out)
     finally:

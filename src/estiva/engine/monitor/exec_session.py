@@ -6,7 +6,7 @@ import os
 
 from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation
-from estiva.errors import Conflict
+from estiva.errors import Conflict, EstivaError
 from estiva.linux import tty as terminals
 from estiva.runtime import state
 from estiva.runtime.cgroup import factory
@@ -73,13 +73,18 @@ class Session:
             from estiva.engine.monitor.namespaces import give
 
             give(ends, wanted["root"])
-        self.init = runtime_exec.execute(
-            wanted["pid"],
-            process,
-            cgroup=factory.open(wanted["cgroup"]),
-            stdio=ends,
-            bpf=seccomp_filter(wanted),
-        )
+        try:
+            self.init = runtime_exec.execute(
+                wanted["pid"],
+                process,
+                cgroup=factory.open(wanted["cgroup"]),
+                stdio=ends,
+                bpf=seccomp_filter(wanted),
+            )
+        except EstivaError:  # of a pid, a namespace or a cgroup that has gone: what has, is the container
+            if not state.alive(wanted["pid"], wanted["start_time"]):
+                raise Conflict(f"container {wanted['id'][:12]} has ended") from None
+            raise
         for fd in () if terminal else ends:
             os.close(fd)
         if not terminal:
