@@ -63,6 +63,7 @@ MODULES = {
         "estiva.engine.state.logfile",
         "estiva.engine.state.names",
         "estiva.engine.state.record",
+        "estiva.engine.state.runstate",
         "estiva.engine.state.teardown",
         "estiva.errors",
         "estiva.fastjson",
