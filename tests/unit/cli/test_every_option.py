@@ -193,6 +193,7 @@ LAYER = {
     "created_by": "RUN a" + "b" * 90,
 }
 RETURNS = {
+    **{f"engine.containers.control.{verb}": [] for verb in ("stopping", "restarting", "killing", "removing")},
     "engine.containers.create.create": RECORD,
     "engine.containers.create.prepare": lambda journal: optionkit.Thing(journal, "start", id="c" * 64, record=RECORD),
     "engine.builds.build": IMAGE["Id"],
@@ -255,6 +256,7 @@ SINGLE = (
 )
 PURE = (
     "engine.spec", "engine.images.outfile", "engine.images.filters", "engine.images.lookup.parse",
+    "engine.containers.tasks",
 )  # fmt: skip
 # Flags that are true unless they are given as false.
 DEFAULT_TRUE = {("run", "sig-proxy"), ("commit", "pause"), ("history", "human")}
@@ -302,8 +304,6 @@ CONTRARY = [
 REFUSED = (
     {(verb, name) for verb in ("run", "create") for name in NOT_YET}
     | {("build", name) for name in (*NOT_IN_BUILDS, "provenance", "sbom")}
-    | {("run", "restart"), ("create", "restart"), ("update", "restart")}
-    | {("run", "isolation"), ("create", "isolation")}
     | {("volume create", "driver"), ("volume create", "opt"), ("manifest inspect", "verbose")}
 )
 
