@@ -8,8 +8,8 @@ the usual import takes over. The first start after an installation or a change w
 may (writer.py).
 
 What is in the file is executed: nobody may be able to write to it or its folder but its owner, who is root,
-this user or the owner of the sources. Measured: 3 to 4 ms of a start of 30, and 1
-to 2 more for loading without importlib; 15 ms once for writing it.
+this user or the owner of the sources. Measured: 3 to 4 ms of a start of 30, and 1 to 2
+more for loading without importlib; 15 ms once for writing it.
 """
 
 from __future__ import annotations
