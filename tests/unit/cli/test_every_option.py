@@ -116,7 +116,7 @@ NEEDS = {
     "manifest annotate": "nothing to annotate",
     "login": "nobody can be asked",
     **dict.fromkeys(
-        ("container prune", "image prune", "volume prune", "builder prune", "system prune"),
+        ("container prune", "image prune", "volume prune", "builder prune", "system prune", "system reset"),
         "nobody can be asked",
     ),
 }
@@ -236,6 +236,8 @@ RETURNS = {
         **dict.fromkeys(("images", "containers", "volumes", "build_cache"), PART),
         "per_image": {IMAGE["Id"]: {"size": 1, "shared": 1, "unique": 1, "containers": 1}},
     },
+    "engine.reset.look": {"containers": 1, "running": 0, "images": 1, "volumes": 1, "bytes": 1, "bridge": "", "registry": ""},
+    "engine.reset.reset": [],
     "engine.system.check": {"swept": [], "kept": [], "problems": []},
     "engine.system.prune": {
         "failed": [], "swept": [], "containers": [], "volumes": [], "images": [], "build_cache": 0, "busy": False,
