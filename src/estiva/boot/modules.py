@@ -74,6 +74,7 @@ MODULES = {
         "estiva.linux.libc",
         "estiva.linux.mount",
         "estiva.linux.namespace",
+        "estiva.linux.net",
         "estiva.linux.net.netfilter",
         "estiva.linux.net.netlink",
         "estiva.linux.process",

@@ -118,7 +118,7 @@ def _free(lock: str, message: str, hint: str) -> None:
 
 def _mounted(folder: str) -> list[str]:
     """The mount points below a folder: proc_pid_mountinfo(5)."""
-    from estiva.linux.mount import unescape
+    from estiva.linux.procinfo import unescape
 
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         places = [unescape(line.split(" ")[4]) for line in file]
@@ -244,7 +244,7 @@ def _machine(engine: Engine, bridge: str) -> list[str]:
 
 def _network(bridge: str) -> None:
     """Take the bridge away, if nobody else's containers are plugged into it."""
-    from estiva.linux import netlink
+    from estiva.linux.net import netlink
     from estiva.network import bridge as networks
 
     with netlink.Socket() as socket:
