@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Throughput of the registry server beside Debian's docker-registry: concurrent pulls and pushes of blobs.
 
-    .venv/bin/python benchmarks/registry.py [--clients 8] [--size 64] [--rounds 5] [--memory]
+    .venv/bin/python benchmarks/registry.py [--clients 8] [--size 64] [--rounds 5] [--memory] [--json FILE]
 
 Both serve from one disk on loopback, in turn, round after round; the client is the same for both: one thread
 and one connection for each transfer, a bare socket, recv_into for pulls and sendfile for pushes, and the
@@ -25,6 +25,9 @@ import sys
 import tempfile
 import threading
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from results import Results  # noqa: E402
 
 SOURCE = pathlib.Path(__file__).resolve().parent.parent / "src"
 
@@ -191,9 +194,10 @@ class Server:
         self.process.wait(60)
 
 
-def throughput(directory: str, clients: int, size: int, rounds: int) -> None:
+def throughput(told: Results, directory: str, clients: int, size: int) -> None:
+    rounds = told.rounds
     servers = [Server("estiva", directory), Server("docker-registry", directory)]
-    results: dict[tuple[str, str], list[float]] = {}
+    speed: dict[tuple[str, str], list[float]] = {}
     cpu: dict[tuple[str, str], list[float]] = {}
     amount = clients * size >> 20
     try:
@@ -207,7 +211,7 @@ def throughput(directory: str, clients: int, size: int, rounds: int) -> None:
                     else:
                         jobs = [lambda b=blob, s=server: pull(s.port, b[1]) for blob in blobs]
                     seconds = together(jobs)
-                    results.setdefault((what, server.name), []).append(amount / seconds)
+                    speed.setdefault((what, server.name), []).append(amount / seconds)
                     cpu.setdefault((what, server.name), []).append((server.cpu() - before) / amount * 1000)
             for path, _ in blobs:
                 os.unlink(path)
@@ -220,12 +224,15 @@ def throughput(directory: str, clients: int, size: int, rounds: int) -> None:
     )
     print("|---|---|---|---|---|---|")
     for what in ("pull", "push"):
-        ours, theirs = (statistics.median(results[what, name]) for name in ("estiva", "docker-registry"))
+        ours, theirs = (statistics.median(speed[what, name]) for name in ("estiva", "docker-registry"))
+        values = {"estiva": ours, "docker-registry": theirs}
+        name = f"{what} of blobs of {size >> 20} MB, {clients} at once"
+        told.add(name, values, [("docker-registry", 1.0)], unit="MB/s", more=True)
         used = [statistics.median(cpu[what, name]) for name in ("estiva", "docker-registry")]
         print(f"| {what} | {ours:.0f} | {theirs:.0f} | {ours / theirs:.2f} | {used[0]:.2f} | {used[1]:.2f} |")
 
 
-def memory(directory: str, clients: int = 50, size: int = 500 << 20) -> None:
+def memory(told: Results, directory: str, clients: int = 50, size: int = 500 << 20) -> None:
     server = Server("estiva", directory)
     try:
         path, digest = make(directory, size, "large")
@@ -233,12 +240,17 @@ def memory(directory: str, clients: int = 50, size: int = 500 << 20) -> None:
         start = server.peak()
         seconds = together([lambda: pull(server.port, digest)] * clients)
         peaks = f"peak {server.peak() >> 10} MB ({start >> 10} before)"
+        what = f"of {size >> 20} MB at once"
+        peak = {"estiva": server.peak() / 1024}
+        told.add(f"peak of memory: {clients} pulls {what}", peak, unit="MB", limit=150)
         print(f"{clients} pulls of {size >> 20} MB in {seconds:.0f} s: {peaks}")
         if shutil.disk_usage(directory).free < (clients + 4) * size:
             print("no room for the pushes")
             return
         seconds = together([lambda: push(server.port, path, digest)] * clients)
         print(f"{clients} pushes of {size >> 20} MB in {seconds:.0f} s: peak {server.peak() >> 10} MB")
+        peak = {"estiva": server.peak() / 1024}
+        told.add(f"peak of memory: {clients} pushes {what}", peak, unit="MB", limit=150)
     finally:
         server.stop()
 
@@ -249,12 +261,16 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64, help="MB")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--json", metavar="FILE", help="write the numbers there too")
     wanted = parser.parse_args()
+    told = Results("registry.py", wanted.rounds)
     directory = tempfile.mkdtemp(prefix="registry-benchmark-", dir="/var/tmp")
     try:
-        throughput(directory, wanted.clients, wanted.size << 20, wanted.rounds)
+        throughput(told, directory, wanted.clients, wanted.size << 20)
         if wanted.memory:
-            memory(directory)
+            memory(told, directory)
+        if wanted.json:
+            told.save(wanted.json)
     finally:
         shutil.rmtree(directory)
 

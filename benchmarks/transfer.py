@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures pull, push and pull-to-first-instruction beside docker and podman in one run.
 
-    benchmarks/transfer.py [--rounds N]
+    benchmarks/transfer.py [--rounds N] [--json FILE]
 
 Needs what benchmarks/run.py needs. All from and to a docker-registry on loopback, in namespaces and folders
 of its own, every peer once in each round; medians.
@@ -14,15 +14,15 @@ import random
 import shutil
 import subprocess
 
-from run import ESTIVA, Bench, isolate, running
+from bench import ESTIVA, Bench, finish, isolate, running
 
 FILES = 10_000
 LAYERS = 12
 
 
 class Transfer(Bench):
-    def __init__(self, folder):
-        super().__init__(folder)
+    def __init__(self, *told):
+        super().__init__(*told)
         self.peers = {
             "estiva": (self.estiva, [ESTIVA]),
             "podman": (self.v1, self.podman),
@@ -66,27 +66,27 @@ class Transfer(Bench):
     def each(self, *words):
         return {case: lambda c=case: self.tool(c, *words) for case in self.peers}
 
-    def rows(self, count):
+    def rows(self):
         names = (
-            (self.big, "one layer of 200 MB, 10,000 files"),
-            (self.many, f"{LAYERS} layers, the same in all"),
+            (self.big, "one layer of 200 MB, 10,000 files", [("docker", 0.15), ("podman", 0.25)]),
+            (self.many, f"{LAYERS} layers, the same in all", [("docker", 0.15), ("podman", 0.20)]),
         )
-        for image, what in names:
-            self.rounds(f"pull: {what}", count, self.each("pull", "-q", image), self.clear(image))
+        for image, what, goals in names:
+            self.rounds(f"pull: {what}", self.each("pull", "-q", image), goals, self.clear(image))
         for case in self.peers:
             self.tool(case, "pull", "-q", self.many)
-        self.rounds("pull of what is here already", count * 3, self.each("pull", "-q", self.many))
+        here = self.each("pull", "-q", self.many)
+        self.rounds("pull of what is here already", here, [("podman", 0.30)], count=self.count * 3)
         run = self.each("run", "--rm", "--network", "none", self.many, "/bin/true")
-        self.rounds(
-            "pull to first instruction (run of an absent image, 12 layers)", count, run, self.clear(self.many)
-        )
-        for image, _ in names:  # all of them first: pushing empties the registry
+        name = f"pull to first instruction (run of an absent image, {LAYERS} layers)"
+        self.rounds(name, run, [("docker", 0.15), ("podman", 0.25)], self.clear(self.many))
+        for image, *_ in names:  # all of them first: pushing empties the registry
             for case in self.peers:
                 self.tool(case, "pull", "-q", image)
-        for image, what in names:
-            self.push_row(image, what, count)
+        for image, what, _ in names:
+            self.push_row(image, what)
 
-    def push_row(self, image, what, count):
+    def push_row(self, image, what):
         """To a repository that nobody has pushed to, so that all bytes go."""
         number = iter(range(10_000))
         where = self.big.partition("/")[0]
@@ -94,6 +94,7 @@ class Transfer(Bench):
 
         def fresh(case):
             # an empty registry each time: a blob that is anywhere in it would be mounted or skipped
+            self.daemons.remove(self.registry)
             self.registry.terminate()
             self.registry.wait()
             shutil.rmtree(f"{self.folder}/registry", ignore_errors=True)
@@ -102,36 +103,21 @@ class Transfer(Bench):
             self.tool(case, "tag", image, target[case])
 
         cases = {case: lambda c=case: self.tool(c, "push", "-q", target[c]) for case in self.peers}
-        self.rounds(f"push: {what}", count, cases, fresh)
-
-
-GOALS = {"pull:": (0.15, 0.25), "push:": (0.30, None), "pull to": (0.15, 0.25), "pull of what": (None, 0.30)}
-
-
-def table(results):
-    print("| what, ms | estiva | podman | docker | ratio | aim, at most |")
-    print("|---|---|---|---|---|---|")
-    for name, row in results.items():
-        docker, podman = next(goal for start, goal in GOALS.items() if name.startswith(start))
-        ours = row["estiva"]
-        aims = [f"{aim:.2f} x {peer}" for peer, aim in (("docker", docker), ("podman", podman)) if aim]
-        print(
-            f"| {name} | {ours:.0f} | {row['podman']:.0f} | {row['docker']:.0f} |"
-            f" {ours / row['docker']:.2f} x docker, {ours / row['podman']:.2f} x podman | {', '.join(aims)} |"
-        )
+        self.rounds(f"push: {what}", cases, [("docker", 0.30)], fresh)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", metavar="FILE", help="write the numbers there too")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     isolate(options.inside)
-    with running(Transfer, "estiva-transfer-") as bench:
+    with running(Transfer, "estiva-transfer-", options.rounds) as bench:
         bench.make_big_image()
         bench.make_many_layers()
-        bench.rows(options.rounds)
-        table(bench.results)
+        bench.rows()
+        finish(bench, options.json)
 
 
 if __name__ == "__main__":

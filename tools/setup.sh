@@ -65,7 +65,7 @@ setup_python() {
     extra=${1:-}
     python_is_ready "$extra" || make_python "$extra" || exit
     for program in estiva estiva-oci; do # see src/estiva/boot/quickload.py
-        PYTHONPATH=src .venv/bin/python3 -m estiva.boot.quickload $program || fail "the modules of $program can't be loaded"
+        PYTHONPATH=src .venv/bin/python3 -m estiva.boot.writer $program || fail "the modules of $program can't be loaded"
     done
 }
 

@@ -1,4 +1,4 @@
-"""`python -m estiva` and the installed `estiva` command."""
+"""`python -m estiva`: the command line with the interpreter and the paths that this one has."""
 
 from estiva.cli.main import main
 

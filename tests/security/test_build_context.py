@@ -231,3 +231,62 @@ RUN --mount=type=secret,id=b,env=B echo "${B:+set}" > /set
 def test_limits_of_a_dockerfile(lab: Lab) -> None:
     refused(lab, "FROM box\nRUN " + "x" * (4 << 20), "larger than 4 MiB")
     refused(lab, "FROM box\nCMD " + "[" * 100_000 + "\n" + "RUN " + "[" * 100_000 + "\n")
+
+
+@pytest.mark.parametrize("target", ["{outside}/file", "../outside/file", "sub/l", "/etc/passwd"])
+@pytest.mark.parametrize("form", ["absolute", "relative", "dots", "through a link", "inside a folder"])
+def test_a_named_dockerfile_that_links_out_of_the_context(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, target: str, form: str
+) -> None:
+    """-f names a file of the context: what that leads to is the context's doing, not the caller's."""
+    (lab.context / "sub").mkdir()
+    (lab.context / "sub/l").symlink_to(outside(lab) + "/file")
+    (lab.context / "My.df").symlink_to(target.format(outside=outside(lab)))
+    (lab.context / "folder").symlink_to(outside(lab))
+    Path(lab.folder, "link").symlink_to(lab.context / "sub")
+    monkeypatch.chdir(lab.folder)
+    path = {
+        "absolute": f"{lab.context}/My.df",
+        "relative": "context/My.df",
+        "dots": "context/sub/../My.df",
+        "through a link": "link/../My.df",
+        "inside a folder": "context/folder/file",
+    }[form]
+    with pytest.raises(EstivaError) as caught:
+        lab.build(None, dockerfile=path)
+    assert caught.value.message == f"the Dockerfile {path} is a link out of the build context"
+    assert SECRET not in caught.value.message + caught.value.hint
+
+
+def test_a_named_dockerfile_beside_the_context(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the caller's own path leads is the caller's to say; what the context has on the way is not asked."""
+    beside = Path(lab.folder, "My.df")
+    beside.write_text("FROM box\nCMD beside\n")
+    Path(lab.folder, "alias.df").symlink_to(beside)
+    lab.put("real.df", "FROM box\nCMD inside\n")
+    (lab.context / "here.df").symlink_to("real.df")
+    (lab.context / "trap").symlink_to(outside(lab))
+    (lab.context / "My.df.dockerignore").symlink_to("/etc/passwd")
+    monkeypatch.chdir(lab.folder)
+    for path in ("My.df", "alias.df", str(beside), "context/../My.df", "context/trap/../../My.df"):
+        assert lab.build(None, dockerfile=path).config["config"]["Cmd"][-1] == "beside"
+    reader, writer = os.pipe()
+    os.write(writer, b"FROM box\nCMD piped\n")
+    os.close(writer)
+    assert lab.build(None, dockerfile=f"/dev/fd/{reader}").config["config"]["Cmd"][-1] == "piped"
+    os.close(reader)
+    for path in ("context/here.df", "context/./trap/../here.df", "here.df"):
+        assert lab.build(None, dockerfile=path).config["config"]["Cmd"][-1] == "inside"
+    refused_file(lab, "context/none.df", "can't be read")
+
+
+def test_an_ignore_file_beside_a_named_dockerfile(lab: Lab) -> None:
+    lab.put("My.df", "FROM box\nCOPY . /x/\n")
+    (lab.context / "My.df.dockerignore").symlink_to(outside(lab) + "/file")
+    assert "My.df" in lab.names(lab.build(None, dockerfile=f"{lab.context}/My.df"), "/x")
+
+
+def refused_file(lab: Lab, path: str, message: str) -> None:
+    with pytest.raises(EstivaError) as caught:
+        lab.build(None, dockerfile=path)
+    assert message in caught.value.message

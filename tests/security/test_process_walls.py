@@ -198,6 +198,8 @@ def put_database(root: Path, kind: str, name: str) -> None:
         os.symlink("../../../../../../../../../etc/" + name, where)
     elif kind == "magic":
         os.symlink("/proc/1/root/etc/" + name, where)
+    elif kind.startswith("/"):
+        os.symlink(kind, where)
     elif kind == "loop":
         os.symlink(name, where)
     elif kind == "long line":
@@ -210,8 +212,9 @@ def put_database(root: Path, kind: str, name: str) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["fifo", "device", "directory", "dangling", "host", "magic", "loop", "long line", "nul", "many"],
-)
+    ["fifo", "device", "directory", "dangling", "host", "magic", "loop", "long line", "nul", "many",
+     "/proc/kallsyms", "/proc/kmsg", "/sys/kernel/notes", "/dev/pts/ptmx"],
+)  # fmt: skip
 def test_databases_that_are_none(tmp_path: Path, kind: str) -> None:
     """A uid works whatever they are; a name that only the host has, or none, is an error; nothing hangs."""
     root = Path(bundle.make_root(str(tmp_path / "root")))

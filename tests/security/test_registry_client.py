@@ -17,8 +17,9 @@ from estiva.errors import Denied, EstivaError, IntegrityError, InvalidInput, Una
 from estiva.oci.reference import Reference
 from estiva.registry import client
 from estiva.registry.http import credentials as credential_files
+from estiva.registry.http.errors import is_loopback
 from estiva.registry.http.settings import Settings
-from estiva.registry.http.transport import Transport, is_loopback
+from estiva.registry.http.transport import Transport
 from registry_support import (
     OCI_INDEX,
     OCI_MANIFEST,

@@ -15,7 +15,7 @@ from estiva.oci import image as documents
 from estiva.oci.digest import sha256
 from estiva.paths import Paths
 from estiva.store import Store
-from estiva.store.archive import save
+from estiva.store.archive import load as loading
 from estiva.store.upkeep import fsck
 
 
@@ -57,7 +57,7 @@ def docker(entry, **members):
 
 
 def load(store, data):
-    return save.load(store, io.BytesIO(data))
+    return loading.load(store, io.BytesIO(data))
 
 
 def refused(store, data, kind=EstivaError, match=None):
@@ -167,8 +167,6 @@ def test_a_member_given_twice_is_refused(store):
 
 
 def test_an_archive_of_too_many_members_is_refused(store, monkeypatch):
-    from estiva.store.archive import load as loading
-
     monkeypatch.setattr(loading, "MEMBERS_LIMIT", 10)
     refused(store, build({f"f{n}": b"" for n in range(11)}), LayerError, "more than 10")
 

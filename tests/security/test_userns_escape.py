@@ -11,7 +11,7 @@ import pytest
 from enginekit import IMAGE, host
 from estiva.engine.monitor.namespaces import Borrowed, give, verified
 from estiva.errors import Conflict
-from estiva.linux import process
+from estiva.linux import procinfo
 from estiva.runtime.rootfs.rootfs import Rootfs
 
 
@@ -110,7 +110,7 @@ def test_a_recycled_pid_lends_nothing():
         lender = {
             "kind": "network",
             "pid": child.pid,
-            "start_time": process.start_time(child.pid),
+            "start_time": procinfo.start_time(child.pid),
             "id": "a" * 64,
         }
         os.close(verified(lender))

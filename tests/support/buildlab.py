@@ -198,11 +198,15 @@ def _enter(root: int, mountpoint: str, step: Step) -> None:
             os.makedirs(target, exist_ok=True)
             mount.mount("tmpfs", target, "tmpfs", 0, None)
             continue
-        if os.path.isdir(each["source"]):
+        fd = step.mounted.get(each["destination"], -1)
+        if stat.S_ISDIR(os.stat(fd if fd >= 0 else each["source"]).st_mode):
             os.makedirs(target, exist_ok=True)
         else:
             os.makedirs(os.path.dirname(target), exist_ok=True)
             open(target, "a").close()
+        if fd >= 0:
+            mount.move_mount(fd, "", fs.AT_FDCWD, target)
+            continue
         mount.mount(each["source"], target, None, mount.MS_BIND, None)
         if "ro" in each["options"]:
             mount.mount(None, target, None, mount.MS_BIND | mount.MS_REMOUNT | mount.MS_RDONLY, None)

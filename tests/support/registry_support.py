@@ -53,6 +53,11 @@ def ask(address, method, path, body=b"", headers=None):
         connection.close()
 
 
+def error_code(body):
+    """The code of an error response of a registry."""
+    return json.loads(body)["errors"][0]["code"]
+
+
 def push_blob(address, repository, data, algorithm="sha256"):
     digest = f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
     status, _, body = ask(address, "POST", f"/v2/{repository}/blobs/uploads/?digest={digest}", data)

@@ -1,4 +1,4 @@
-"""The start of `./estiva`, run with -I -S: sets sys.path without `site` (5 ms) and hands over.
+"""The start of `estiva`, run with -I -S: sets sys.path without `site` (5 ms) and hands over.
 
 A script has no cached bytecode, so it stays tiny. Its own directory is not on sys.path (-I).
 """
@@ -7,14 +7,19 @@ import gc
 import sys
 
 gc.disable()  # modules make much and throw away nothing; verbs that last enable it (cli/main.py)
-SOURCE = __file__.rpartition("/estiva/boot/")[0]
-CHECKOUT = SOURCE.rpartition("/")[0] or "."
-sys.path.insert(0, SOURCE)
-sys.path.append(f"{CHECKOUT}/.venv/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages")
+sys.path.insert(0, __file__.rpartition("/estiva/boot/")[0])
 
 from estiva.boot import quickload  # noqa: E402
 
-quickload.install("estiva")
+if not quickload.install("estiva"):
+    from estiva.boot import writer
+
+    if writer.try_to_write("estiva"):
+        quickload.install("estiva")
+
+from estiva.boot import packages  # noqa: E402
+
+packages.install()
 
 from estiva.cli.main import main  # noqa: E402
 

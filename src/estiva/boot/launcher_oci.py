@@ -1,15 +1,22 @@
-"""The start of `./estiva-oci`: see launcher.py. No third-party package is needed."""
+"""The start of `estiva-oci`: see launcher.py."""
 
 import gc
 import sys
 
 gc.disable()  # a start makes much and throws away nothing
-SOURCE = __file__.rpartition("/estiva/boot/")[0]
-sys.path.insert(0, SOURCE)
+sys.path.insert(0, __file__.rpartition("/estiva/boot/")[0])
 
 from estiva.boot import quickload  # noqa: E402
 
-quickload.install("estiva-oci")
+if not quickload.install("estiva-oci"):
+    from estiva.boot import writer
+
+    if writer.try_to_write("estiva-oci"):
+        quickload.install("estiva-oci")
+
+from estiva.boot import packages  # noqa: E402
+
+packages.install()
 
 from estiva.ocicli.main import main  # noqa: E402
 

@@ -90,7 +90,8 @@ class Request:
 class Step:
     """One command to run on a snapshot, as RUN asks for it.
 
-    mounts are mounts of the OCI runtime spec; network is "default", "none" or "host"; user is a USER value
+    mounts are mounts of the OCI runtime spec; mounted has, by destination, fds of detached mounts that are to
+    be attached in place of their sources. network is "default", "none" or "host"; user is a USER value
     ("" is root), to be resolved inside the rootfs; output takes what the command writes to stdout and
     stderr.
     """
@@ -103,6 +104,7 @@ class Step:
         cwd: str,
         user: str,
         mounts: list[dict[str, Any]],
+        mounted: dict[str, int],
         network: str,
         output: Callable[[bytes], None],
         privileged: bool = False,
@@ -113,6 +115,7 @@ class Step:
         self.cwd = cwd
         self.user = user
         self.mounts = mounts
+        self.mounted = mounted
         self.network = network
         self.output = output
         self.privileged = privileged

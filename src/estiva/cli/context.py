@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""What a verb works with, and how verbs for several objects do and tell what they do."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from estiva.cmdline.parser import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
+    from estiva.cmdline.parser import Options
     from estiva.engine import Engine
 
 
@@ -35,17 +36,56 @@ class Context:
         self, words: Iterable[str], action: Callable[[str], object], *, missing_is_fine: bool = False
     ) -> int:
         """Do `action` for every word and print the word; an error is told and the rest still done."""
-        status = 0
-        for word in words:
+
+        def task(word: str) -> Iterator[None]:
+            action(word)
+            return
+            yield
+
+        return self.together(words, task, missing_is_fine=missing_is_fine)
+
+    def together(
+        self, words: Iterable[str], task: Callable[[str], Iterator[None]], *, missing_is_fine: bool = False
+    ) -> int:
+        """As `each`, with a task for every word (engine/containers/tasks.py): all at once, told in order."""
+        from estiva.engine.containers import tasks
+
+        words = list(words)
+        ended: list[str] = []
+
+        def when_free(index: int, word: str) -> Iterator[None]:
+            while ended.count(word) < words[:index].count(word):
+                yield  # what is named twice is done twice, one after the other
             try:
-                action(word)
-            except errors.EstivaError as error:
-                tell(error)
-                if not (missing_is_fine and isinstance(error, errors.NotFound)):
-                    status = 1
-            else:
+                yield from task(word)
+            finally:
+                ended.append(word)
+
+        status = 0
+        errors_of = tasks.together([when_free(*item) for item in enumerate(words)])
+        for word, error in zip(words, errors_of, strict=True):
+            if error is None:
                 print(word)
+                continue
+            tell(error)
+            if not (missing_is_fine and isinstance(error, errors.NotFound)):
+                status = 1
         return status
+
+
+def warn(text: str) -> None:
+    """A line on stderr, in Docker's form, of what was asked for and has no effect."""
+    sys.stdout.flush()
+    sys.stderr.write(f"WARNING: {errors.oneline(text)}\n")
+
+
+def refuse_trust(options: Options) -> None:
+    """--disable-content-trust is so anyway; the contrary can't be had. Raises Unsupported."""
+    if not options.flag("disable-content-trust", True):
+        raise errors.Unsupported(
+            "--disable-content-trust=false is not supported: signatures are not verified here",
+            hint="leave it out; a digest (NAME@sha256:...) says exactly what is meant",
+        )
 
 
 def tell(error: errors.EstivaError, see: str = "") -> None:

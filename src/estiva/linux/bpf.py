@@ -3,11 +3,15 @@ attached."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 from _struct import pack_into, unpack_from
 
+from estiva.linux import ffi as ctypes
 from estiva.linux.libc import check, syscall
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 SYS_bpf = 321 if os.uname().machine == "x86_64" else 280
 
@@ -24,7 +28,7 @@ _ATTR_SIZE = 72  # of union bpf_attr, as far as it is used here
 _bpf = syscall(ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
 
 
-def _call(command: int, attribute: ctypes.Array[ctypes.c_char], what: str) -> int:
+def _call(command: int, attribute: Any, what: str) -> int:
     return check(_bpf(SYS_bpf, command, attribute, _ATTR_SIZE), what)
 
 

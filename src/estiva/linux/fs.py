@@ -31,19 +31,32 @@ RENAME_EXCHANGE = 2
 RENAME_WHITEOUT = 4
 
 # statfs(2) f_type
+BPF_FS_MAGIC = 0xCAFE4A11
 BTRFS_SUPER_MAGIC = 0x9123683E
 CGROUP_SUPER_MAGIC = 0x27E0EB
 CGROUP2_SUPER_MAGIC = 0x63677270
+DEBUGFS_MAGIC = 0x64626720
 DEVPTS_SUPER_MAGIC = 0x1CD1
 EROFS_SUPER_MAGIC = 0xE0F5E1E2
 EXT4_SUPER_MAGIC = 0xEF53
 NFS_SUPER_MAGIC = 0x6969
 OVERLAYFS_SUPER_MAGIC = 0x794C7630
 PROC_SUPER_MAGIC = 0x9FA0
+SECURITYFS_MAGIC = 0x73636673
 SELINUX_MAGIC = 0xF97CFF8C
 SYSFS_MAGIC = 0x62656572
 TMPFS_MAGIC = 0x01021994
+TRACEFS_MAGIC = 0x74726163
 XFS_SUPER_MAGIC = 0x58465342
+# configfs, pstore, efivarfs, mqueue, binfmt_misc, fusectl, resctrl, nsfs: linux/magic.h and its users
+_OTHERS = (0x62656570, 0x6165676C, 0xDE5E81E4, 0x19800202, 0x42494E4D, 0x65735543, 0x7655821, 0x6E736673)
+
+# What looks like a regular file there is the kernel speaking: to read it may block (/proc/kmsg), use
+# something up, or tell root what a container must not know.
+KERNEL_FILESYSTEMS = frozenset(
+    (BPF_FS_MAGIC, CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, DEBUGFS_MAGIC, DEVPTS_SUPER_MAGIC,
+     PROC_SUPER_MAGIC, SECURITYFS_MAGIC, SELINUX_MAGIC, SYSFS_MAGIC, TRACEFS_MAGIC, *_OTHERS)
+)  # fmt: skip
 
 _MAX_RETRIES = 128
 _MAX_LINKS = 40
@@ -95,10 +108,18 @@ def mkdir_in_root(
         return open_in_root(rootfd, path, flags, follow=follow)
     except FileNotFoundError:
         pass
-    todo = path.split("/")[::-1]
+    todo = [part for part in path.split("/")[::-1] if part not in ("", ".")]
     done: list[str] = []
     links = 0
-    fd = open_in_root(rootfd, "/", flags)
+    fd = -1
+    if todo and ".." not in todo:  # as a rule the last step alone is missing
+        try:
+            fd = open_in_root(rootfd, "/".join(todo[:0:-1]) or "/", flags, follow=follow)
+            todo, done = todo[:1], todo[:0:-1]
+        except FileNotFoundError:
+            pass
+    if fd < 0:
+        fd = open_in_root(rootfd, "/", flags)
     try:
         while todo:
             part = todo.pop()
@@ -112,14 +133,16 @@ def mkdir_in_root(
                 try:
                     child = open_in_root(rootfd, "/".join(done), flags, follow=follow)
                 except FileNotFoundError:
-                    link = _mkdir_step(fd, part, path, mode, uid, gid)
-                    if link is not None:
+                    made = _mkdir_step(fd, part, path, mode, uid, gid)
+                    if isinstance(made, int):
+                        child = made
+                    else:
                         links += 1
                         if links > _MAX_LINKS or not follow:
                             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path) from None
-                        todo += link.split("/")[::-1]
-                        del done[0 if link.startswith("/") else -1 :]
-                    child = open_in_root(rootfd, "/".join(done) or "/", flags, follow=follow)
+                        todo += made.split("/")[::-1]
+                        del done[0 if made.startswith("/") else -1 :]
+                        child = open_in_root(rootfd, "/".join(done) or "/", flags, follow=follow)
             os.close(fd)
             fd = child
     except BaseException:
@@ -128,30 +151,32 @@ def mkdir_in_root(
     return fd
 
 
-def _mkdir_step(parent: int, name: str, path: str, mode: int, uid: int, gid: int) -> str | None:
-    """mkdir `name` in the directory fd `parent`; the target instead when a symlink to nothing is there."""
+def _mkdir_step(parent: int, name: str, path: str, mode: int, uid: int, gid: int) -> int | str:
+    """mkdir `name` in the directory fd `parent`: its O_PATH fd; the target where a symlink to nothing is."""
+    made = True
     try:
         os.mkdir(name, mode, dir_fd=parent)
     except FileExistsError:
         try:
             return os.readlink(name, dir_fd=parent)
         except OSError as error:
-            if error.errno == errno.EINVAL:  # somebody else made a directory just now
-                return None
-            raise
+            if error.errno != errno.EINVAL:
+                raise
+        made = False  # somebody else made a directory just now
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from None
     fd = openat2(parent, name, O_PATH | O_DIRECTORY, 0, RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH)
     try:
         own = f"/proc/self/fd/{fd}"
         given = stat.S_IMODE(os.fstat(fd).st_mode)
-        if given & ~stat.S_ISGID != mode & ~stat.S_ISGID:
+        if made and given & ~stat.S_ISGID != mode & ~stat.S_ISGID:
             os.chmod(own, mode | given & stat.S_ISGID)
-        if uid >= 0 or gid >= 0:
+        if made and (uid >= 0 or gid >= 0):
             os.chown(own, uid, gid)
-    finally:
+    except BaseException:
         os.close(fd)
-    return None
+        raise
+    return fd
 
 
 def create_in_root(rootfd: int, path: str, mode: int = 0o644) -> int:
@@ -205,6 +230,11 @@ def fstatfs(fd: int) -> int:
     return int.from_bytes(buffer.raw[:4], sys.byteorder)
 
 
+def is_kernel(fd: int) -> bool:
+    """Whether the file or directory of any fd is the kernel's own: of procfs, sysfs and the like."""
+    return fstatfs(fd) in KERNEL_FILESYSTEMS
+
+
 def memfd(name: str, data: bytes = b"", *, seal: bool = False) -> int:
     """memfd_create(2) holding `data`, at offset 0; `seal` makes it immutable (F_ADD_SEALS)."""
     fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -224,12 +254,45 @@ def memfd(name: str, data: bytes = b"", *, seal: bool = False) -> int:
     return fd
 
 
-def reopen_regular(fd: int, what: str = "") -> int:
-    """Open what the O_PATH fd `fd` stands for, for reading, if it is a regular file.
+def reopen_regular(fd: int, what: str = "", *, kernel: bool = False) -> int:
+    """Open what the O_PATH fd `fd` stands for, for reading, if it is a file with content of its own (K21).
 
-    To open a device node is to act on the device, and a name may stand for one a moment after it was looked
-    at: so look at the fd, then open the fd. Raises OSError with EINVAL for anything else.
+    A name may stand for something else a moment after it was looked at, so look at the fd, then open the fd:
+    to open a device node is to act on the device, and the kernel's own files are no content, save with
+    `kernel` where nobody but the caller chose them. Nothing blocks, not even another's lease on the file
+    (fcntl(2), F_SETLEASE: EAGAIN). Raises OSError with EINVAL for anything else. /proc must be the host's.
     """
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         raise OSError(errno.EINVAL, "not a regular file", what)
-    return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    if not kernel and is_kernel(fd):
+        raise OSError(errno.EINVAL, "the kernel's own file, not one with content", what)
+    return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+
+
+def read_regular(fd: int, limit: int, what: str = "") -> bytes:
+    """The whole content of what the O_PATH fd `fd` stands for. Raises OSError as `reopen_regular`, and EFBIG
+    when it is more than `limit` bytes (K13).
+    """
+    reader = reopen_regular(fd, what)
+    try:
+        size = os.fstat(reader).st_size
+        chunks: list[bytes] = []
+        left = limit + 1 if size <= limit else 0
+        while left > 0:
+            chunk = os.read(reader, min(left, size + 1))  # at once, as a rule: one copy in memory
+            if not chunk:
+                return b"".join(chunks)
+            chunks.append(chunk)
+            left -= len(chunk)
+    finally:
+        os.close(reader)
+    raise OSError(errno.EFBIG, os.strerror(errno.EFBIG).lower(), what)
+
+
+def read_in_root(rootfd: int, path: str, limit: int) -> bytes:
+    """`read_regular` of a path inside `rootfd`, symlinks and all."""
+    found = open_in_root(rootfd, path, O_PATH)
+    try:
+        return read_regular(found, limit, path)
+    finally:
+        os.close(found)

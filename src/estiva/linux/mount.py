@@ -330,20 +330,3 @@ def _overlay_by_string(
     if attributes:
         mount_setattr(fd, "", attributes)
     return fd
-
-
-def unescape(text: str) -> str:
-    """A name of /proc/PID/mountinfo, where blank, tab, newline and backslash are octal:
-    proc_pid_mountinfo(5).
-    """
-    if "\\" not in text:
-        return text
-    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(code, char)
-    return text
-
-
-def mount_id(fd: int, pid: int | str = "self") -> int:
-    """The id in mountinfo of the mount that an fd is on: proc_pid_fdinfo(5). Raises OSError."""
-    with open(f"/proc/{pid}/fdinfo/{fd}") as file:
-        return next(int(line[7:]) for line in file if line.startswith("mnt_id:"))

@@ -126,15 +126,6 @@ def setns(fd: int, flags: int = 0, name: str = "") -> None:
     check(_setns(fd, flags), name or fd)
 
 
-def in_user_namespace() -> bool:
-    """Whether we are in a user namespace that is not the first: user_namespaces(7)."""
-    try:
-        with open("/proc/self/uid_map", "rb") as file:
-            return file.read().split() != [b"0", b"0", b"4294967295"]
-    except FileNotFoundError:  # a kernel without them
-        return False
-
-
 def loopback_up() -> None:
     """Set `lo` up in the caller's network namespace: SIOCSIFFLAGS of netdevice(7)."""
     sock = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)

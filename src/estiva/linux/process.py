@@ -1,9 +1,8 @@
-"""Processes: prctl(2), pidfds, capabilities(7), close_range(2), seccomp(2), and what /proc says of a pid."""
+"""The calling process: prctl(2), capabilities(7), close_range(2), seccomp(2), setrlimit(2), keyrings."""
 
 from __future__ import annotations
 
 import os
-from _signal import pidfd_send_signal as _pidfd_send_signal
 from _struct import pack, unpack
 from errno import ENOSYS, EPERM
 
@@ -17,6 +16,10 @@ from estiva.linux.libc import (
     libc,
     syscall,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 PR_SET_PDEATHSIG = 1
 PR_GET_DUMPABLE = 3
@@ -45,7 +48,6 @@ MAX_FD = 0xFFFFFFFF
 
 CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN = 6, 7, 21  # capabilities(7)
 _CAPABILITY_VERSION_3 = 0x20080522
-_bounding = -1
 _known = 0
 
 _prctl = libc.prctl
@@ -138,35 +140,25 @@ def bounding_read(capability: int) -> int:
     return int(_prctl(PR_CAPBSET_READ, capability, 0, 0, 0))
 
 
-def bounding_has(capability: int) -> bool:
-    """Whether a capability is in the bounding set."""
-    return bounding_read(capability) == 1
-
-
-def bounding_set() -> int:
-    """The caller's bounding set as a mask; asked of the kernel once, as it is inherited."""
-    global _bounding, _known
-    if _bounding < 0:
-        mask = 0
-        for capability in range(64):
-            there = bounding_read(capability)
-            if there < 0:
-                break  # past the kernel's last one
-            mask |= there << capability
-            _known = capability + 1
-        _bounding = mask
-    return _bounding
-
-
 def known_capabilities() -> int:
-    """How many capabilities the kernel has: their numbers are below this."""
-    bounding_set()
+    """How many capabilities the kernel has: their numbers are below this. Asked of it once."""
+    global _known
+    if not _known:
+        low, high = 0, 64  # the last is in between: no set of the kernel's has more bits
+        while low < high:
+            middle = (low + high) // 2
+            if bounding_read(middle) < 0:
+                high = middle
+            else:
+                low = middle + 1
+        _known = low
     return _known
 
 
-def bounding_drop(capability: int) -> None:
-    """PR_CAPBSET_DROP; needs CAP_SETPCAP."""
-    prctl(PR_CAPBSET_DROP, capability)
+def bounding_drop(capabilities: Iterable[int]) -> None:
+    """PR_CAPBSET_DROP of each; needs CAP_SETPCAP."""
+    for capability in capabilities:
+        check(_prctl(PR_CAPBSET_DROP, capability, 0, 0, 0))
 
 
 def ambient_clear() -> None:
@@ -220,16 +212,6 @@ def close_all_but(keep: list[int], first: int = 3) -> None:
                 close_range(first, fd - 1)
             first = fd + 1
     close_range(first)
-
-
-def pidfd_open(pid: int) -> int:
-    """pidfd_open(2); close-on-exec."""
-    return os.pidfd_open(pid, 0)
-
-
-def pidfd_send_signal(pidfd: int, number: int) -> None:
-    """pidfd_send_signal(2): never hits a recycled pid. Raises ProcessLookupError when it is gone."""
-    _pidfd_send_signal(pidfd, number, None, 0)
 
 
 def pidfd_exit_status(pidfd: int) -> int:
@@ -338,27 +320,3 @@ def setdomainname(name: str) -> None:
     """setdomainname(2): the NIS domain of the uts namespace."""
     raw = name.encode()
     check(_setdomainname(raw, len(raw)), name)
-
-
-def stat(pid: int) -> tuple[str, int]:
-    """(state letter, start time) of a process: fields 3 and 22 of /proc/PID/stat (proc_pid_stat(5)).
-
-    The start time is in clock ticks since boot; a pid with it names one process for ever. Raises
-    ProcessLookupError when there is none.
-    """
-    try:
-        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            data = os.read(fd, 4096)
-        finally:
-            os.close(fd)
-    except FileNotFoundError:
-        raise ProcessLookupError(3, "no such process", str(pid)) from None
-    # The second field, the name, may hold blanks and brackets: count from the last ")".
-    fields = data[data.rindex(b")") + 2 :].split(b" ", 20)
-    return fields[0].decode(), int(fields[19])
-
-
-def start_time(pid: int) -> int:
-    """When a process started, in clock ticks since boot. Raises ProcessLookupError when there is none."""
-    return stat(pid)[1]

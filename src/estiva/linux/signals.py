@@ -18,12 +18,12 @@ RTMAX = NUMBERS.get("RTMAX", 64)
 def number(text: str) -> int:
     """The number of a signal given as 15, TERM, SIGTERM or RTMIN+3. Raises InvalidInput."""
     name = text.strip().upper().removeprefix("SIG")
-    if name.isdecimal() and 1 <= int(name) <= RTMAX:
+    if name.isdecimal() and len(name) < 4 and 1 <= int(name) <= RTMAX:
         return int(name)
     if name in NUMBERS:
         return NUMBERS[name]
     base, sign, offset = name.replace("-", "+-").partition("+")
-    if sign and base in ("RTMIN", "RTMAX") and offset.lstrip("-").isdecimal():
+    if sign and base in ("RTMIN", "RTMAX") and offset.lstrip("-").isdecimal() and len(offset) < 4:
         value = NUMBERS.get(base, RTMAX) + int(offset)
         if RTMIN <= value <= RTMAX:
             return value

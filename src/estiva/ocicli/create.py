@@ -1,4 +1,4 @@
-"""`create`, `start` and `run` of estiva-oci (cold path)."""
+"""`create` and `run` of estiva-oci (cold path)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from estiva.ocicli import handover
 from estiva.runtime import cgroup
 from estiva.runtime.bundle import bundle as bundles
 from estiva.runtime.lifecycle import containers, operations
+from estiva.runtime.lifecycle import create as creation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.ocicli.main import Context
+    from estiva.ocicli.notify import Notify
     from estiva.runtime.bundle.bundle import Bundle
     from estiva.runtime.launch.clone import Init
     from estiva.runtime.lifecycle.containers import Container
@@ -30,7 +32,7 @@ _CREATE = (
 )
 
 
-def _prepare(context: Context, options: Options) -> tuple[str, Bundle, operations.Options]:
+def _prepare(context: Context, options: Options) -> tuple[str, Bundle, creation.Options]:
     """What `create` and `run` do alike before anything is made: first of all the fds are looked at."""
     id = containers.check_id(options.arguments[0])
     wanted = options.number("preserve-fds")
@@ -53,7 +55,7 @@ def _prepare(context: Context, options: Options) -> tuple[str, Bundle, operation
     path = (bundle.config.get("linux") or {}).get("cgroupsPath")
     if context.systemd and path and len(str(path).split(":")) != 3:
         raise InvalidInput(f"linux.cgroupsPath: {path!r} is not of the form SLICE:PREFIX:NAME")
-    how = operations.Options()
+    how = creation.Options()
     how.systemd = context.systemd
     how.rootless = context.rootless
     if options.text("pidfd-socket"):
@@ -69,17 +71,27 @@ def _terminal(bundle: Bundle) -> bool:
     return bool((bundle.config.get("process") or {}).get("terminal"))
 
 
-def _notify(context: Context, id: str, bundle: Bundle, how: operations.Options) -> None:
+def _notify(context: Context, id: str, bundle: Bundle, how: creation.Options) -> None:
     if os.environ.get("NOTIFY_SOCKET") and bundle.config.get("process"):
-        handover.Notify(f"{context.root}/{id}", "").add_to(bundle.config)
+        from estiva.ocicli.notify import Notify
+
+        Notify(f"{context.root}/{id}", "").add_to(bundle.config)
         how.notify = True
+
+
+def _notifying(made: Container) -> Notify | None:
+    if not os.environ.get("NOTIFY_SOCKET"):
+        return None
+    from estiva.ocicli import notify
+
+    return notify.of(made.directory)
 
 
 def create(context: Context, options: Options) -> int:
     id, bundle, how = _prepare(context, options)
     how.console = handover.console(options.text("console-socket"), _terminal(bundle), stays=False)
     _notify(context, id, bundle, how)
-    made, init = operations.create(context.root, id, bundle, how)
+    made, init = creation.create(context.root, id, bundle, how)
     _settle(made, init, options)
     init.leave()
     return 0
@@ -96,15 +108,6 @@ def _settle(made: Container, init: Init, options: Options) -> None:
             raise
 
 
-def start(context: Context, options: Options) -> int:
-    made = containers.load(context.root, options.arguments[0])
-    notify = handover.Notify.of(made.directory)
-    operations.start(made)
-    if notify is not None:
-        notify.forward(made.pid)
-    return 0
-
-
 def run(context: Context, options: Options) -> int:
     """create, start, wait, delete in one process. The exit status is the command's."""
     id, bundle, how = _prepare(context, options)
@@ -118,10 +121,10 @@ def run(context: Context, options: Options) -> int:
         if _terminal(bundle):
             how.console = foreground.prepare
         foreground.take_signals(subreaper=not options.flag("no-subreaper"))
-    made, init = operations.create(context.root, id, bundle, how)
+    made, init = creation.create(context.root, id, bundle, how)
     try:
         _settle(made, init, options)
-        notify = handover.Notify.of(made.directory)
+        notify = _notifying(made)
         init.start()
     except BaseException:
         init.close()
@@ -139,7 +142,6 @@ def run(context: Context, options: Options) -> int:
 
 
 CREATE = Verb(create, "ID", "Make a container that waits for its start", _CREATE, least=1, most=1)
-START = Verb(start, "ID", "Run the command of a created container", (), least=1, most=1)
 RUN = Verb(
     run,
     "ID",

@@ -8,7 +8,7 @@ from estiva.errors import Conflict, InvalidInput, Unsupported
 from estiva.ocicli import handover
 from estiva.runtime.bundle import bundle as bundles
 from estiva.runtime.bundle import validate
-from estiva.runtime.lifecycle import containers, operations
+from estiva.runtime.lifecycle import containers, create
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,13 +64,13 @@ def execute(context: Context, options: Options) -> int:
     cache = context.cache if (config.get("linux") or {}).get("seccomp") else ""
     from estiva.runtime.launch import exec as further
 
-    operations.anywhere()
+    create.anywhere()
     init = further.execute(
         made.pid,
         process,
         cgroup=group,
         exact=bool(options.many("cgroup")),
-        bpf=operations.filter_of({**config, "process": process}, cache),
+        bpf=create.filter_of({**config, "process": process}, cache),
         preserve_fds=wanted,
         keyring=f"_ses.{made.id}",
         linux=config.get("linux"),

@@ -1,0 +1,1 @@
+"""Registries: the client that pulls, pushes and copies, and the server."""

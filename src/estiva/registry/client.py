@@ -10,8 +10,9 @@ import asyncio
 from estiva.errors import Denied, InvalidInput, oneline
 from estiva.oci.reference import DEFAULT_REGISTRY, Reference
 from estiva.registry.http import credentials as credential_files
+from estiva.registry.http.errors import read_small
 from estiva.registry.http.settings import Settings
-from estiva.registry.http.transport import Transport, read_small, retrying
+from estiva.registry.http.transport import Transport, retrying
 from estiva.registry.transfer.plan import AS_IT_CAME, Packing
 from estiva.registry.transfer.progress import Progress
 from estiva.registry.transfer.pull import Pull
@@ -39,9 +40,8 @@ def pull(
     `every`: the images of all platforms, under one name. `name`: what it is called here, by default as there.
 
     `progress` gets events {"id": short digest, "status": "waiting|downloading|retrying|extracting|done|
-    exists", "current": bytes, "total": bytes, "message"}. A pull that ended early goes on
-    from the bytes on the disk.
-    Raises NotFound, Denied, IntegrityError, Unavailable, Unsupported, InvalidInput.
+    exists", "current": bytes, "total": bytes, "message"}. A pull that ended early goes on from the bytes on
+    the disk. Raises NotFound, Denied, IntegrityError, Unavailable, Unsupported, InvalidInput.
     """
     settings = config or Settings.from_environment()
     with store.writing():

@@ -22,8 +22,9 @@ from estiva.oci import image as documents
 from estiva.oci.platform import Platform, select
 from estiva.oci.reference import DEFAULT_REGISTRY, Reference
 from estiva.registry import grammar
+from estiva.registry.http.errors import read_small
 from estiva.registry.http.settings import Settings
-from estiva.registry.http.transport import Remote, Transport, read_small, retrying
+from estiva.registry.http.transport import Remote, Transport, retrying
 from estiva.registry.transfer.manifests import Fetched, get_manifest, pull_scopes
 
 TYPE_CHECKING = False

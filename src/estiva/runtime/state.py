@@ -10,6 +10,7 @@ from estiva.errors import StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from estiva.runtime.bundle.bundle import Bundle
@@ -30,6 +31,7 @@ def new(id: str, bundle: Bundle) -> dict[str, Any]:
         "created": time.time(),
         "owner": os.geteuid(),
         "cgroup": "",
+        "hooks": bundle.config.get("hooks"),
         "stdio": [] if (bundle.config.get("process") or {}).get("terminal") else _stdio(),
     }
 
@@ -45,7 +47,7 @@ def _stdio() -> list[str]:
     return names
 
 
-def write(run_dir: str, state: dict[str, Any]) -> None:
+def write(run_dir: str, state: Mapping[str, object]) -> None:
     """Replace DIR/state.json, making the directory (0700) where missing. Not synced: a reboot ends it."""
     data = fastjson.dumps(state).encode("utf-8", "surrogateescape")
     path = f"{run_dir}/state.json"
@@ -72,19 +74,19 @@ def read(run_dir: str) -> dict[str, Any] | None:
     return state
 
 
-def same_run(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def same_run(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
     """Whether two states are of the same run: of the same init."""
-    return bool(one["pid"] == other["pid"] and one["start_time"] == other["start_time"])
+    return one["pid"] == other["pid"] and one["start_time"] == other["start_time"]
 
 
 def alive(pid: int, start_time: int) -> bool:
-    """Whether `pid` is still the process that started at `start_time` (process.start_time); no zombie is."""
+    """Whether `pid` is still the process that started at `start_time` (procinfo.start_time); no zombie is."""
     if pid <= 0:
         return False
-    from estiva.linux import process
+    from estiva.linux import procinfo
 
     try:
-        letter, started = process.stat(pid)
+        letter, started = procinfo.stat(pid)
         return started == start_time and letter not in "ZXx"
     except (OSError, ValueError, IndexError):
         return False

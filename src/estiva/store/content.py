@@ -129,13 +129,15 @@ class Content:
     def delete(self, digest: str) -> int:
         """Forget the blob and remove its file; returns the bytes freed (0 if it was not there)."""
         path = self.path(digest)
+        aside = f"{self.paths.ingest}/{os.urandom(8).hex()}.gone"
         with self.db.write(freeing=True) as transaction:
             transaction.execute("DELETE FROM blobs WHERE digest = ?", (digest,))
             try:
                 size = os.stat(path).st_size
-                os.unlink(path)
+                os.rename(path, aside)  # to free gigabytes takes longer than others should wait
             except FileNotFoundError:
                 return 0
+        files.remove_tree(aside)
         return size
 
 
@@ -163,7 +165,7 @@ class Ingest:
         self.path = f"{content.paths.ingest}/{digest}.part"
         self.algorithm, self.hex = digests.parse(digest)
         self._hash: hashlib._Hash | None = None
-        self._guard = files.Lock(content.paths.root + "/writing.lock", shared=True)  # see gc.reclaim
+        self._guard = files.Lock(content.paths.root + "/writing.lock", shared=True)  # see upkeep/gc.py
         if content.has(digest):
             self.exists = True
             self.offset = content.size(digest)
@@ -240,9 +242,8 @@ class Ingest:
             at += len(chunk)
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append. Raises IntegrityError, with nothing written, for more bytes than declared.
-
-        Unavailable (full).
+        """Append. Raises IntegrityError, with nothing written, for more bytes than declared; Unavailable when
+        the disk is full.
         """
         if self.limit is not None and self.offset + len(data) > self.limit:
             raise IntegrityError(f"blob {self.digest} is larger than the {self.limit} bytes it should have")
@@ -265,8 +266,9 @@ class Ingest:
             self._hash = digests.hasher(self.algorithm)
 
     def commit(self, *, verified: bool = False) -> None:
-        """Prove size and digest, then make the blob part of the store. A wrong one is thrown away:
-        IntegrityError.
+        """Prove size and digest, then make the blob part of the store.
+
+        Raises IntegrityError for a wrong one, which is thrown away.
 
         `verified`: the caller has hashed exactly the bytes that are in the part.
         """

@@ -1,8 +1,7 @@
-"""Images by name and id. An image's id is the digest of its config; names, digests and containers point at
-an id.
+"""Images by name and id. The id is the digest of the config; names, digests and containers point at it.
 
-`resolve` is on the path of every run: one query for a name, and the config is parsed on use.
-Names are kept in canonical form (docker.io/library/alpine:latest) and shown in familiar form (alpine:latest).
+`resolve` is on the path of every run: one query for a name, and the config is parsed on use. Names are kept
+in canonical form (docker.io/library/alpine:latest) and shown in familiar form (alpine:latest).
 """
 
 from __future__ import annotations
@@ -156,9 +155,10 @@ class Images:
     ) -> Image:
         """Make an image of a config whose layers are in the store; the same config again is the same image.
 
-        It gets `names` in the same transaction, so that no prune ever sees it without.
-        `manifest` is kept as a blob, so that a push can say the same again. `hidden` marks a build's
-        intermediate image. Raises InvalidInput for a bad config, NotFound for a layer that isn't here.
+        It gets `names` in the same transaction, so that no prune ever sees it without. `manifest` is kept as
+        a blob, so that a push can say the same again. `hidden` marks a build's intermediate image.
+
+        Raises InvalidInput for a bad config, NotFound for a layer that isn't here.
         """
         from estiva.oci.image import parse_config
 
@@ -235,8 +235,7 @@ class Images:
     def history(self, image: Image) -> list[dict[str, Any]]:
         """The steps that made an image, the newest first.
 
-        Each has created (text), created_by, comment, author, empty (bool), size (bytes) and diff_id ("" if
-        empty).
+        Each has created (text), created_by, comment, author, empty (bool), size (bytes), diff_id ("": empty).
         """
         diff_ids = image.diff_ids
         steps: list[dict[str, Any]] = [dict(step) for step in image.config.get("history") or []]

@@ -1,8 +1,7 @@
 """Looking into images: what each layer adds, changes, removes and wastes, and what differs between two.
 
 Layers are read from their tars' headers, as the drivers read them (store/layers/tree.py), and laid over each
-other in memory: nothing is mounted or extracted for it. Two images are compared through read-only mounts of
-both.
+other in memory: nothing is mounted or extracted. Two images are compared through read-only mounts of both.
 """
 
 from __future__ import annotations

@@ -57,9 +57,7 @@ class Snapshot:
         return Lowerdirs([_empty(self.layers.paths)])  # FROM scratch
 
     def changes(self) -> list[tuple[str, str]]:
-        """[("A" | "C" | "D", "/path")], sorted by path, as docker diff tells: parents of a change are
-        changed.
-        """
+        """[("A" | "C" | "D", "/path")], sorted by path, as docker diff tells: parents of changes are C."""
         from estiva.store.layers.pack import Changes
 
         upper, lower = self._both()
@@ -70,9 +68,7 @@ class Snapshot:
             os.close(lower)
 
     def commit(self) -> Layer:
-        """Make a layer of the changes. Without any it is the layer of an empty tar. Raises EngineError,
-        LayerError.
-        """
+        """Make a layer of the changes; without any, that of an empty tar. Raises EngineError, LayerError."""
         from estiva.store.layers.pack import pack
 
         upper, lower = self._both()

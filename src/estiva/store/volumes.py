@@ -12,6 +12,7 @@ import time
 
 from estiva import fastjson, files
 from estiva.errors import Conflict, InvalidInput, NotFound
+from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,6 +75,9 @@ class Volumes:
                 if new:
                     files.make_directory(os.path.dirname(path), exist_ok=True)
                     files.make_directory(path, 0o755)  # containers' users must get in
+                    if not anonymous:  # one with a name may be filled later, and must be there then
+                        files.sync_directory(os.path.dirname(path))
+                        files.sync_directory(self.paths.volumes)
                 with self.db.write() as transaction:
                     transaction.execute(
                         "INSERT OR IGNORE INTO volumes (name, created, anonymous, labels)"
@@ -107,8 +111,7 @@ class Volumes:
 
     def in_use_by(self, name: str) -> list[str]:
         """The ids of the containers that mount it."""
-        rows = self.db.read("SELECT container FROM container_volumes WHERE volume = ? ORDER BY 1", (name,))
-        return [str(container) for (container,) in rows]
+        return containers.users_of(self.db, name)
 
     def remove(self, name: str, *, force: bool = False) -> None:
         """Remove a volume with its files.
@@ -124,9 +127,9 @@ class Volumes:
         """Take the row away and rename the directory; its new path."""
         aside = f"{self.paths.volumes}/.{os.urandom(8).hex()}.gone"
         with self.db.write(freeing=True) as transaction:
-            users = transaction.read("SELECT container FROM container_volumes WHERE volume = ?", (name,))
+            users = containers.users_of(transaction, name)
             if users:
-                ids = ", ".join(sorted(row[0][:12] for row in users))
+                ids = ", ".join(sorted(user[:12] for user in users))
                 raise Conflict(
                     f"volume {name} is in use by container {ids}", hint="remove the container first"
                 )

@@ -8,7 +8,10 @@ import pytest
 
 import cgroupkit
 from cgroupkit import MAKE, MIB, file, reap, spawn, value
+from estiva.linux import bpf
 from estiva.runtime.cgroup import version
+from estiva.runtime.cgroup.devices import program
+from estiva.runtime.cgroup.layout import layout
 
 make = cgroupkit.make
 
@@ -82,3 +85,26 @@ def test_device_rules_hold(make: MAKE) -> None:
     assert reap(spawn(group, look)) == 0b1111111
     group.update({"devices": [{"allow": False}]})
     assert reap(spawn(group, look)) == 0
+
+
+def test_device_programs_come_and_go_by_the_kernel(make: MAKE) -> None:
+    """Also where v1 does the work: the v2 tree of the hybrid layout takes programs."""
+    root = layout().hybrid if version() == "v1" else layout().mounts[0]
+    if not root:
+        pytest.skip("needs a v2 tree")
+    fd = os.open(root + make().path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        before = bpf.attached_device_programs(fd)
+        loaded = bpf.load_device_program(
+            program([{"allow": False}, {"allow": True, "type": "c", "major": 1}])
+        )
+        assert not os.get_inheritable(loaded)
+        bpf.attach_device_program(fd, loaded)
+        os.close(loaded)
+        (mine,) = set(bpf.attached_device_programs(fd)) - set(before)
+        bpf.detach_device_program(fd, mine)
+        assert bpf.attached_device_programs(fd) == before
+        with pytest.raises(OSError):
+            bpf.load_device_program(b"\0" * 8)
+    finally:
+        os.close(fd)

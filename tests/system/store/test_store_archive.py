@@ -10,14 +10,14 @@ import tarfile
 
 import pytest
 
-from estiva.builder.frontend.changes import apply_changes
+from estiva.builder.steps.changes import apply_changes
 from estiva.errors import IntegrityError, NotFound
 from estiva.oci import config as configs
 from estiva.oci import image as documents
 from estiva.oci.digest import sha256
 from estiva.paths import Paths
 from estiva.store import Store
-from estiva.store.archive import save
+from estiva.store.archive import load, save
 from estiva.store.upkeep import fsck, image_removal
 
 skopeo = pytest.mark.skipif(not shutil.which("skopeo"), reason="skopeo is not installed")
@@ -117,7 +117,7 @@ def test_a_repository_without_tag_means_all_its_tags(new_store):
     out = io.BytesIO()
     save.save(store, ["app"], out)
     out.seek(0)
-    assert save.load(new_store("to"), out) == ["app:1", "app:2"]
+    assert load.load(new_store("to"), out) == ["app:1", "app:2"]
     with pytest.raises(NotFound):
         save.save(store, ["nothing"], io.BytesIO())
 
@@ -128,18 +128,18 @@ def test_load_what_was_saved(saved, new_store, packed, tmp_path):
     store = new_store("to")
     if packed == "file":
         with open(path, "rb") as stream:
-            names = save.load(store, stream)
+            names = load.load(store, stream)
     elif packed == "pipe":
         with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as cat:
-            names = save.load(store, cat.stdout)
+            names = load.load(store, cat.stdout)
     elif packed == "gzip":
         with open(path, "rb") as file:
-            names = save.load(store, io.BytesIO(gzip.compress(file.read())))
+            names = load.load(store, io.BytesIO(gzip.compress(file.read())))
     else:
         import zstandard
 
         with open(path, "rb") as file:
-            names = save.load(store, io.BytesIO(zstandard.compress(file.read())))
+            names = load.load(store, io.BytesIO(zstandard.compress(file.read())))
     assert names == ["app:1", "localhost:5000/app:x", "other:latest"]
     assert store.images.names(image.id) == ["app:1", "localhost:5000/app:x"]
     check_loaded(store, image, source)
@@ -152,7 +152,7 @@ def test_an_id_is_saved_without_names(saved, new_store):
     save.save(source, [image.id[7:19]], out)
     out.seek(0)
     store = new_store("to")
-    assert save.load(store, out) == [image.id]
+    assert load.load(store, out) == [image.id]
     check_loaded(store, image, source)
 
 
@@ -190,7 +190,7 @@ def test_load_what_skopeo_writes(saved, new_store, tmp_path, form):
     )  # fmt: skip
     store = new_store("to")
     with open(out, "rb") as stream:
-        names = save.load(store, stream)
+        names = load.load(store, stream)
     assert names == ["example.org/app:2"]
     loaded = store.images.resolve("example.org/app:2")
     assert loaded.diff_ids == image.diff_ids
@@ -238,7 +238,7 @@ def test_load_an_old_docker_archive(new_store, compressed):
     layers = [layer_tar(a="1"), layer_tar(b="2"), layer_tar(a="1")]
     stream, image_id = old_archive(layers, compressed=compressed)
     store = new_store("to")
-    assert save.load(store, stream) == ["old:1"]
+    assert load.load(store, stream) == ["old:1"]
     assert store.images.resolve("old:1").id == image_id
     assert content(store, store.images.resolve("old:1")) == layers
     assert fsck.check(store, deep=True) == []
@@ -251,11 +251,11 @@ def test_layers_that_came_compressed_are_saved_as_tars(new_store, monkeypatch, d
     store, other = new_store("to"), new_store("other")
     monkeypatch.setenv("ESTIVA_STORAGE_DRIVER", driver)
     layers = [layer_tar(a="1" * 40_000), layer_tar(b="2")]
-    save.load(store, old_archive(layers, compressed=True)[0])
+    load.load(store, old_archive(layers, compressed=True)[0])
     out = io.BytesIO()
     save.save(store, ["old:1"], out)
     out.seek(0)
-    assert save.load(other, out) == ["old:1"]
+    assert load.load(other, out) == ["old:1"]
     assert content(other, other.images.resolve("old:1")) == layers
     assert fsck.check(other, deep=True) == []
 
@@ -298,7 +298,7 @@ def test_load_selects_the_platform_of_an_index(new_store):
     out.seek(0)
     from estiva.oci.platform import Platform
 
-    assert save.load(store, out, platform=Platform.parse("linux/amd64")) == ["multi:1"]
+    assert load.load(store, out, platform=Platform.parse("linux/amd64")) == ["multi:1"]
     image = store.images.resolve("multi:1")
     assert image.config["architecture"] == "amd64"
     assert documents.parse_manifest(store.content.read(image.manifest))["config"]["digest"] == image.id

@@ -15,7 +15,7 @@ from estiva.oci import config as configs
 from estiva.oci import image as documents
 from estiva.paths import Paths
 from estiva.store import Store
-from estiva.store.archive import save
+from estiva.store.archive import load, save
 from estiva.store.upkeep import fsck, gc, image_removal
 
 WORK = """
@@ -101,7 +101,7 @@ def test_killed_at_any_moment(store, saved, tmp_path):
         child.send_signal(signal.SIGKILL)
         child.wait()
     with open(saved, "rb") as stream:
-        assert save.load(store, stream) == ["one:latest", "two:latest"]
+        assert load.load(store, stream) == ["one:latest", "two:latest"]
     for name in ("one", "two"):
         image = store.images.resolve(name)
         assert all(len(store.layers.tar(d).read()) > 60_000 for d in image.diff_ids)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +60,9 @@ def test_fds_are_close_on_exec(root: int) -> None:
         ("../../a", "a"),
         ("dangling/x", "target/deep/x"),
         ("relative/x", "away/x"),
+        ("relative", "away"),
+        ("dangling", "target/deep"),
+        ("dangling/x/y", "target/deep/x/y"),
     ],
 )
 def test_mkdir_in_root(root: int, tmp_path: Path, path: str, made: str) -> None:
@@ -117,6 +122,49 @@ def test_fstatfs_tells_the_filesystem() -> None:
     fd = os.open("/proc", os.O_PATH)
     assert fs.fstatfs(fd) == fs.PROC_SUPER_MAGIC
     os.close(fd)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/proc/kmsg", "/proc/version", "/sys/kernel/mm/transparent_hugepage/enabled", "/dev/zero", "fifo", "."],
+)
+def test_what_has_no_content_of_its_own_is_not_opened(path: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    found = os.open(tmp_path / path, os.O_PATH)
+    with pytest.raises(OSError) as caught:
+        fs.reopen_regular(found, path)
+    assert (caught.value.errno, caught.value.filename) == (errno.EINVAL, path)
+    os.close(found)
+
+
+def test_a_leased_file_does_not_block(tmp_path: Path) -> None:
+    """A process in a container may hold a write lease on a file: who opens it waits for a while."""
+    (tmp_path / "f").write_text("x")
+    holder = os.open(tmp_path / "f", os.O_RDWR)
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+    fcntl.fcntl(holder, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    found = os.open(tmp_path / "f", os.O_PATH)
+    try:
+        with pytest.raises(BlockingIOError):
+            fs.reopen_regular(found)
+    finally:
+        fcntl.fcntl(holder, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        signal.signal(signal.SIGIO, signal.SIG_DFL)
+        os.close(holder)
+    os.close(fs.reopen_regular(found))
+    os.close(found)
+
+
+def test_a_file_is_read_within_bounds(root: int, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"12345")
+    assert fs.read_in_root(root, "f", 5) == b"12345"
+    os.truncate(tmp_path / "f", 1 << 40)
+    for limit in (4, 5):
+        with pytest.raises(OSError) as caught:
+            fs.read_in_root(root, "f", limit)
+        assert caught.value.errno == errno.EFBIG
+    (tmp_path / "empty").touch()
+    assert fs.read_in_root(root, "empty", 0) == b""
 
 
 def test_a_sealed_memfd_is_immutable() -> None:

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from estiva.linux import namespace, process
+from estiva.linux import namespace, procinfo
 
 
 def test_clone3_is_a_fork() -> None:
@@ -29,7 +29,7 @@ def test_clone3_is_a_fork() -> None:
     assert not os.get_inheritable(pidfd)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
     with pytest.raises(ProcessLookupError):
-        process.pidfd_send_signal(pidfd, signal.SIGTERM)
+        procinfo.pidfd_send_signal(pidfd, signal.SIGTERM)
     os.close(pidfd)
     os.close(out)
 

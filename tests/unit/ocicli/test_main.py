@@ -1,6 +1,8 @@
 """The words of estiva-oci's command line, without a container."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -75,3 +77,17 @@ def test_a_log_that_can_t_be_written_is_an_error(tmp_path, capsys):
     assert "can't be opened: no such file or directory" in capsys.readouterr().err
     main.run(["--log", str(tmp_path / "log"), "--root", str(tmp_path), "list"])
     assert (tmp_path / "log").read_text() == ""
+
+
+@pytest.mark.parametrize("verb", ["start", "delete", "kill", "state", "list", "pause", "resume"])
+def test_verbs_that_make_nothing_load_little(verb):
+    """podman and containerd call three or four of them for each container: no ctypes, nothing of a start's."""
+    code = f"import sys; sys.path[:0] = {sys.path!r}; from estiva.ocicli import main; main.load({verb!r}); "
+    code += "main.default_root(); main._rootless(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert "_ctypes" not in loaded
+    assert not [
+        name for name in loaded if name.startswith(("estiva.runtime.rootfs", "estiva.runtime.bundle"))
+    ]
+    assert not [name for name in loaded if name.startswith("estiva.runtime.cgroup")]

@@ -13,7 +13,7 @@ from estiva.runtime import state
 def test_state(tmp_path: Any) -> None:
     import os
 
-    from estiva.linux import process
+    from estiva.linux import procinfo
 
     run_dir = str(tmp_path / "c" / "id")
     assert state.read(run_dir) is None
@@ -24,7 +24,7 @@ def test_state(tmp_path: Any) -> None:
     (tmp_path / "c" / "id" / "state.json").write_text("[")
     with pytest.raises(EstivaError):
         state.read(run_dir)
-    assert state.alive(os.getpid(), process.start_time(os.getpid()))
+    assert state.alive(os.getpid(), procinfo.start_time(os.getpid()))
     assert not state.alive(os.getpid(), 1)
     assert not state.alive(0, 1)
     assert not state.alive(1 << 22, 1)
@@ -33,11 +33,11 @@ def test_state(tmp_path: Any) -> None:
 def test_a_zombie_is_not_alive() -> None:
     import os
 
-    from estiva.linux import process
+    from estiva.linux import procinfo
 
     pid = os.fork()
     if pid == 0:
         os._exit(0)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    assert not state.alive(pid, process.start_time(pid))
+    assert not state.alive(pid, procinfo.start_time(pid))
     os.waitpid(pid, 0)

@@ -1,5 +1,4 @@
-"""Copying from a Tree into a rootfs, both held by fd: the file work of COPY, ADD and of a stage's bind
-mounts.
+"""Copying from a Tree into a rootfs, both held by fd: the file work of COPY and ADD, and of bind mounts.
 
 Destinations are resolved inside the rootfs, so an image's own symlinks count but lead nowhere else (K1,
 K14). What is made gets the source's mode and times; the owner is the one asked for, the source's (from a
@@ -12,9 +11,12 @@ import os
 import posixpath
 import stat
 
+from estiva.builder.files import record
+from estiva.builder.files.record import Record
 from estiva.builder.files.tree import Missing, Tree
 from estiva.builder.frontend import ignore, values
 from estiva.errors import InvalidInput, Unsupported
+from estiva.files import write_all
 from estiva.linux import fs
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
@@ -73,13 +75,17 @@ class Destination:
     def time(self, nanoseconds: int) -> int:
         return nanoseconds if self.epoch is None else min(nanoseconds, self.epoch * 10**9)
 
-    def write(self, path: str, name: str, data: bytes, *, mode: int, mtime_ns: int) -> None:
-        """A file from bytes: a here-document, or what a URL gave."""
+    def write(self, path: str, name: str, data: bytes | int, *, mode: int, mtime_ns: int) -> None:
+        """A file from bytes, such as a here-document, or from a file (its fd), such as what a URL gave."""
         parent, last = self.place(path, name)
         try:
             fd = _create(parent, last)
-            with open(fd, "wb", buffering=0) as file:
-                file.write(data)
+            with open(fd, "wb", buffering=0):
+                if isinstance(data, int):
+                    os.lseek(data, 0, os.SEEK_SET)
+                    _transfer(data, fd)
+                else:
+                    write_all(fd, data)
                 os.fchown(fd, *(self.owner or (0, 0)))
                 os.fchmod(fd, values.mode_change(self.chmod, mode, False) if self.chmod else mode)
                 os.utime(fd, ns=(self.time(mtime_ns), self.time(mtime_ns)))
@@ -87,27 +93,59 @@ class Destination:
             os.close(parent)
 
 
+class Copied:
+    """One file as it was copied: what a key covers of it, and where it is if it has more names to come."""
+
+    def __init__(self, info: os.stat_result, attributes: dict[str, bytes], content: str) -> None:
+        self.info = info
+        self.attributes = attributes
+        self.content = content
+        self.place = ""
+
+
+def take(incoming: int, outgoing: int, *, owners: bool, keyed: bool) -> Copied:
+    """Copy an open file's bytes into a new one that nobody else writes; `keyed`: and tell its content.
+
+    `owners` as of the tree that it is in. Raises InvalidInput if it is no regular file (any more).
+    """
+    info = os.fstat(incoming)
+    if not stat.S_ISREG(info.st_mode):
+        raise InvalidInput("a file changed while it was copied")
+    _transfer(incoming, outgoing)
+    kept = record.attributes(incoming) if owners else {}
+    return Copied(info, kept, record.content(outgoing, kept) if keyed else "")
+
+
 class Copier:
-    """Copies paths of one tree into one destination; hard links among them stay hard links."""
+    """Copies paths of one tree into one destination; hard links among them stay hard links.
+
+    A record given to a method gets what was copied, as it was copied; it equals that of Tree.digest.
+    """
 
     def __init__(self, tree: Tree, to: Destination, *, exclude: ignore.Matcher | None = None) -> None:
         self.tree = tree
         self.to = to
         self.exclude = exclude or ignore.Matcher([])
-        self.links: dict[tuple[int, int], str] = {}
+        self.links: dict[tuple[int, int], Copied] = {}
+        self.record: Record | None = None
 
-    def copy(self, source: str, name: str, path: str) -> None:
-        """Copy a resolved source: a directory's contents into `path`, a file to it or into it as `name`."""
+    def copy(self, source: str, name: str, path: str, into: Record | None = None) -> bool:
+        """Copy a resolved source: a directory's contents into `path`, a file to it or into it as `name`.
+
+        Whether it is a directory.
+        """
+        self.record = into
         info = self.tree.stat(source)
         if not stat.S_ISDIR(info.st_mode):
             if self.exclude and name and self.exclude.excluded(name):
-                return
+                return False
             parent, last = self.to.place(path, name)
             try:
-                self._entry(source, info, parent, last)
+                self._entry(source, info, parent, last, "")
             finally:
                 os.close(parent)
-            return
+            return False
+        self._note("", info)
         resolved = self.to.resolve(path)
         if resolved and _exists(self.to, resolved) and not self.to.is_directory(resolved):
             raise InvalidInput(f"can't copy a directory onto the file /{resolved}")
@@ -116,18 +154,19 @@ class Copier:
             self._contents(source, top)
         finally:
             os.close(top)
+        return True
 
-    def parents(self, base: str, relative: str, path: str) -> str:
+    def parents(self, base: str, relative: str, path: str, into: Record | None = None) -> str:
         """Make the directories of `relative` (below `base` in the source) in `path`; the path of the last
         one.
         """
+        self.record = into
         done = path.rstrip("/")
-        here = base
-        for part in [part for part in posixpath.dirname(relative).split("/") if part]:
-            here = f"{here}/{part}" if here else part
+        for here in self.tree.above(base, relative):
+            part = posixpath.basename(here)
             parent = self.to.directory(done)
             try:
-                self._entry(here, self.tree.stat(self.tree.resolve(here)), parent, part)
+                self._entry(here, self.tree.stat(self.tree.resolve(here)), parent, part, here)
             finally:
                 os.close(parent)
             done = f"{done}/{part}"
@@ -139,13 +178,11 @@ class Copier:
         times: list[tuple[str, os.stat_result]] = []
         strip = len(source) + 1 if source else 0
         try:
-            for path in self._paths(source, strip):
+            for path, _, name, info in self.tree.entries(source, without=self.exclude):
                 parent = posixpath.dirname(path)
                 while stack[-1][0] != parent:
                     os.close(stack.pop()[1])
-                info = self.tree.stat(path)
-                name = posixpath.basename(path)
-                made = self._entry(path, info, stack[-1][1], name)
+                made = self._entry(path, info, stack[-1][1], name, path[strip:])
                 if stat.S_ISDIR(info.st_mode):
                     if made:
                         times.append((path[strip:], info))
@@ -156,18 +193,6 @@ class Copier:
             for _, fd in stack[1:]:
                 os.close(fd)
 
-    def _paths(self, source: str, strip: int) -> list[str]:
-        paths = self.tree.walk(source)
-        if not self.exclude:
-            return paths
-        keep = [path for path in paths if not self.exclude.excluded(path[strip:])]
-        needed = set(keep)
-        for path in keep:  # the directories of what `!` took back
-            while len(path) > strip and path:
-                needed.add(path)
-                path = posixpath.dirname(path)
-        return [path for path in paths if path in needed]
-
     def _time(self, relative: str, info: os.stat_result, top: int) -> None:
         parent, _, name = relative.rpartition("/")
         fd = fs.open_in_root(top, parent or ".", _DIRECTORY, follow=False)
@@ -177,11 +202,19 @@ class Copier:
         finally:
             os.close(fd)
 
-    def _entry(self, source: str, info: os.stat_result, parent: int, name: str) -> bool:
-        """Copy one path without what is below it. False for a directory that was there already."""
+    def _note(self, name: str, info: os.stat_result, content: str = "") -> None:
+        if self.record is not None:
+            self.record.add(name, info, content)
+
+    def _entry(self, source: str, info: os.stat_result, parent: int, name: str, noted: str) -> bool:
+        """Copy one path without what is below it. False for a directory that was there already.
+
+        `noted` is its name in the record.
+        """
         kind = stat.S_IFMT(info.st_mode)
         old = _lstat(parent, name)
         if kind == stat.S_IFDIR:
+            self._note(noted, info)
             if old is None:
                 os.mkdir(name, 0o700, dir_fd=parent)
                 self._metadata(info, parent, name)
@@ -194,44 +227,56 @@ class Copier:
                 raise InvalidInput(f"can't copy the file {source} onto a directory: {name}")
             os.unlink(name, dir_fd=parent)
         if kind == stat.S_IFREG:
-            self._file(source, info, parent, name)
-        elif kind == stat.S_IFLNK:
-            os.symlink(self.tree.readlink(source), name, dir_fd=parent)
-            self._metadata(info, parent, name)
+            self._file(source, info, parent, name, noted)
+            return True
+        target = ""
+        if kind == stat.S_IFLNK:
+            target = self.tree.readlink(source)
+            os.symlink(target, name, dir_fd=parent)
         elif kind == stat.S_IFIFO:
             os.mkfifo(name, 0o600, dir_fd=parent)
-            self._metadata(info, parent, name)
         elif kind in (stat.S_IFCHR, stat.S_IFBLK):
             if not self.tree.owners:
                 raise Unsupported(f"{source} in the build context is a device, which is not copied")
             if info.st_rdev == 0:
                 return False  # an overlay whiteout, not a device
             os.mknod(name, kind | 0o600, info.st_rdev, dir_fd=parent)
-            self._metadata(info, parent, name)
+        else:  # a socket
+            self._note(noted, info)
+            return False
+        self._metadata(info, parent, name)
+        self._note(noted, info, target)
         return True
 
-    def _file(self, source: str, info: os.stat_result, parent: int, name: str) -> None:
-        key = (info.st_dev, info.st_ino)
-        if info.st_nlink > 1 and key in self.links:
-            self._link(self.links[key], parent, name)
+    def _file(self, source: str, info: os.stat_result, parent: int, name: str, noted: str) -> None:
+        known = self.links.get((info.st_dev, info.st_ino)) if info.st_nlink > 1 else None
+        if known is not None:
+            self._link(known.place, parent, name)
+            self._note(noted, known.info, known.content)
             return
         incoming = self.tree.open(source)
         try:
             outgoing = _create(parent, name)
             try:
-                _transfer(incoming, outgoing, source)
-                uid, gid = self._owner(info)
-                os.fchown(outgoing, uid, gid)
-                os.fchmod(outgoing, self._mode(info))
-                if self.tree.owners:
-                    _copy_xattrs(incoming, outgoing)
-                os.utime(outgoing, ns=(self.to.time(info.st_atime_ns), self.to.time(info.st_mtime_ns)))
-                if info.st_nlink > 1:
-                    self.links[key] = self._path(outgoing)
+                copied = self._bytes(incoming, outgoing)
+                self._note(noted, copied.info, copied.content)
+                if copied.info.st_nlink > 1:
+                    copied.place = self._path(outgoing)
+                    self.links[copied.info.st_dev, copied.info.st_ino] = copied
             finally:
                 os.close(outgoing)
         finally:
             os.close(incoming)
+
+    def _bytes(self, incoming: int, outgoing: int) -> Copied:
+        """A file's content and metadata."""
+        copied = take(incoming, outgoing, owners=self.tree.owners, keyed=self.record is not None)
+        info = copied.info
+        os.fchown(outgoing, *self._owner(info))
+        os.fchmod(outgoing, self._mode(info))
+        _set_attributes(outgoing, copied.attributes)
+        os.utime(outgoing, ns=(self.to.time(info.st_atime_ns), self.to.time(info.st_mtime_ns)))
+        return copied
 
     def _path(self, fd: int) -> str:
         """Where in the root an open file is (paths in a detached mount begin at its own root)."""
@@ -286,7 +331,7 @@ def _open_directory(parent: int, name: str) -> int:
 
 def _create(parent: int, name: str) -> int:
     """A new, empty file in a directory, in the place of what was there (never of a directory)."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     old = _lstat(parent, name)
     if old is not None:
         if stat.S_ISDIR(old.st_mode):
@@ -295,10 +340,8 @@ def _create(parent: int, name: str) -> int:
     return os.open(name, flags, 0o600, dir_fd=parent)
 
 
-def _transfer(incoming: int, outgoing: int, name: str) -> None:
+def _transfer(incoming: int, outgoing: int) -> None:
     """All bytes of one file, by copy_file_range(2) where the filesystems agree."""
-    if not stat.S_ISREG(os.fstat(incoming).st_mode):
-        raise InvalidInput(f"{name} changed while it was copied")
     try:
         while os.copy_file_range(incoming, outgoing, _CHUNK):
             pass
@@ -308,11 +351,10 @@ def _transfer(incoming: int, outgoing: int, name: str) -> None:
             pass
 
 
-def _copy_xattrs(incoming: int, outgoing: int) -> None:
-    """File capabilities and user attributes, where the filesystem keeps them."""
+def _set_attributes(fd: int, kept: dict[str, bytes]) -> None:
+    """Give a copy the attributes of its source, where the filesystem keeps them."""
     try:
-        for name in os.listxattr(incoming):
-            if name == "security.capability" or name.startswith("user."):
-                os.setxattr(outgoing, name, os.getxattr(incoming, name))
+        for name, value in kept.items():
+            os.setxattr(fd, name, value)
     except OSError:
         pass

@@ -1,184 +1,242 @@
 """ADD's unpacking of a local tar archive, plain or compressed, into a directory of the rootfs.
 
-The standard library's tarfile only parses the headers. Every file is made here by fd: names are cleaned,
-parents are resolved inside the destination directory, and links are made as what they say without being
-followed (K12, K14).
+store/tar reads the headers, with its rules for names and its bounds (K12, K13). Every file is made here by
+fd: parents are resolved inside the destination directory, and links are made as what they say without being
+followed. Memory stays flat: a member is made as soon as its bytes are there.
 """
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import os
-import posixpath
 import stat
-import tarfile
+from collections.abc import Callable, Iterator
+from typing import Any
 
+from estiva.builder.files import record
 from estiva.builder.files.copier import Destination
-from estiva.errors import InvalidInput
+from estiva.errors import InvalidInput, LayerError, Unsupported
+from estiva.files import write_all
 from estiva.linux import fs
+from estiva.store.layers import codec
+from estiva.store.tar.entry import BLOCK, Entry, shown
+from estiva.store.tar.scanner import Scanner
 
-MAX_ENTRIES = 2_000_000
-MAX_BYTES = 1 << 40
-_MAGIC = (b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
+_BZIP2, _XZ = b"BZh", b"\xfd7zXZ\x00"
+_MAGIC = (codec.GZIP_MAGIC, codec.ZSTD_MAGIC, _BZIP2, _XZ)
+_XZ_MEMORY = 128 << 20  # bytes that decompression may take, as `xz -9` needs 65 MiB
 
 
 def is_archive(fd: int) -> bool:
-    """Whether an open file is a tar archive by its content; leaves the offset at 0."""
+    """Whether an open file is a tar archive by its content: a header with a right checksum comes first."""
+    head = os.pread(fd, BLOCK, 0)
+    if not head.startswith(_MAGIC):
+        return _is_header(head)
+    head = b""
     try:
-        head = os.pread(fd, 512, 0)
-        if not head.startswith(_MAGIC) and head[257:262] != b"ustar" and not _old_tar(head):
-            return False
-        with _open(fd) as archive:
-            return archive.next() is not None
-    except (tarfile.TarError, OSError, EOFError, ValueError, InvalidInput):
+        for piece in _plain(fd):
+            head += piece
+            if len(head) >= BLOCK:
+                break
+    except (LayerError, Unsupported):
         return False
-    finally:
-        os.lseek(fd, 0, os.SEEK_SET)
+    return _is_header(head[:BLOCK])
 
 
-def _old_tar(head: bytes) -> bool:
-    """A pre-POSIX header: its checksum is right."""
+def _is_header(block: bytes) -> bool:
+    """Whether a block is a member's header, also a pre-POSIX one."""
     try:
-        wanted = int(head[148:156].strip(b"\0 ") or b"x", 8)
+        wanted = int(block[148:156].strip(b"\0 ") or b"x", 8)
     except ValueError:
         return False
-    return len(head) == 512 and sum(head[:148]) + 8 * 32 + sum(head[156:]) == wanted
+    rest = block[:148] + b" " * 8 + block[156:]
+    signed = sum(byte - 256 if byte > 127 else byte for byte in rest)  # as some old programs counted
+    return len(block) == BLOCK and wanted in (sum(rest), signed)
 
 
-def _open(fd: int) -> tarfile.TarFile:
-    os.lseek(fd, 0, os.SEEK_SET)
-    file = open(os.dup(fd), "rb")  # noqa: SIM115 - the archive closes it
-    if os.pread(fd, 4, 0) == _MAGIC[3]:
-        import zstandard
+def _plain(fd: int) -> Iterator[bytes]:
+    """The uncompressed bytes of an archive, from its begin."""
+    pieces, bound = codec.file_chunks(fd), codec.Bound()
+    head = os.pread(fd, len(_XZ), 0)
+    if head.startswith(_BZIP2):
+        return _expand(pieces, bound, bz2.BZ2Decompressor, "bzip2")
+    if head == _XZ:
+        return _expand(pieces, bound, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY), "xz")
+    return codec.decompress(pieces, bound)
 
-        reader = zstandard.ZstdDecompressor().stream_reader(file, closefd=True)
-        return tarfile.open(fileobj=reader, mode="r|", errorlevel=2)
-    return tarfile.open(fileobj=file, mode="r:*", errorlevel=2)
+
+def _expand(
+    pieces: Iterator[bytes], bound: codec.Bound, make: Callable[[], Any], name: str
+) -> Iterator[bytes]:
+    """Stream after stream, as `cat a.xz b.xz` makes them."""
+    data = b""
+    while data := data or next(pieces, b""):
+        bound.take(len(data))
+        stream = make()
+        while not stream.eof:
+            if stream.needs_input and not data:
+                data = next(pieces, b"")
+                bound.take(len(data))
+                if not data:
+                    raise LayerError(f"{name} stream is truncated")
+            try:
+                out = stream.decompress(data, codec.PIECE)
+            except (OSError, ValueError, EOFError, lzma.LZMAError) as error:
+                raise LayerError(f"{name} stream is damaged: {error}") from None
+            data = b""
+            if out:
+                bound.give(len(out))
+                yield out
+        data = stream.unused_data.lstrip(b"\0")
 
 
-def extract(fd: int, path: str, to: Destination) -> None:
-    """Unpack the archive into directory `path` of the rootfs. Raises InvalidInput for a malformed or hostile
-    one.
+def extract(fd: int, scratch: int, path: str, to: Destination) -> None:
+    """Unpack the archive into directory `path` of the rootfs; what it expands to goes to the file `scratch`.
+
+    Nobody else writes `fd`. Raises InvalidInput for a malformed or hostile archive.
     """
     os.close(to.directory(path))
     top = fs.open_in_root(to.rootfd, to.resolve(path) or ".", os.O_PATH | os.O_DIRECTORY)
-    total = 0
-    directories: list[tuple[str, tarfile.TarInfo]] = []
     try:
-        with _open(fd) as archive:
-            for count, entry in enumerate(archive):
-                total += max(entry.size, 0)
-                if count >= MAX_ENTRIES or total > MAX_BYTES:
-                    raise InvalidInput("the archive holds too much")
-                _member(archive, entry, top, to, directories)
-        for name, entry in reversed(directories):
-            _metadata(top, name, entry, to)
-    except (tarfile.TarError, EOFError) as error:
+        Extraction(top, to).run(fd, scratch)
+    except (LayerError, Unsupported) as error:
         raise InvalidInput(f"the archive can't be unpacked: {error}") from None
     finally:
         os.close(top)
 
 
-def _clean(name: str) -> str:
-    """A member's name relative to the destination. Raises InvalidInput for one that climbs out."""
-    cleaned = posixpath.normpath("./" + name.lstrip("/"))
-    if cleaned == ".." or cleaned.startswith("../") or "\0" in name:
-        raise InvalidInput(f"the archive has a member outside of itself: {name[:200]!r}")
-    return "" if cleaned == "." else cleaned
+class Extraction:
+    """Of one archive: members wait in `pending` until all their bytes are in the file `data`."""
 
+    def __init__(self, top: int, to: Destination) -> None:
+        self.top = top
+        self.to = to
+        self.data = -1
+        self.pending: list[Entry] = []
+        self.times: list[tuple[bytes, int]] = []  # of directories: set when nothing is made in them any more
 
-def _member(
-    archive: tarfile.TarFile,
-    entry: tarfile.TarInfo,
-    top: int,
-    to: Destination,
-    directories: list[tuple[str, tarfile.TarInfo]],
-) -> None:
-    name = _clean(entry.name)
-    if not name:
-        return
-    directory, _, last = name.rpartition("/")
-    parent = fs.mkdir_in_root(top, directory or ".", 0o755, 0, 0)
-    try:
-        old = _lstat(parent, last)
-        if entry.isdir():
-            if old is not None and not stat.S_ISDIR(old.st_mode):
-                os.unlink(last, dir_fd=parent)
-                old = None
-            if old is None:
-                os.mkdir(last, 0o700, dir_fd=parent)
-            directories.append((name, entry))
-            return
-        if old is not None:
-            if stat.S_ISDIR(old.st_mode):
+    def run(self, fd: int, scratch: int) -> None:
+        scanner = Scanner(self.pending.append)
+        packed = os.pread(fd, BLOCK, 0).startswith(_MAGIC)
+        self.data = scratch if packed else fd
+        for piece in _plain(fd):
+            if packed:
+                write_all(scratch, piece)
+            scanner.feed(piece)
+            self._make(scanner.position)
+        scanner.close()
+        for name, mtime in reversed(self.times):
+            self._time(name, mtime)
+
+    def _make(self, written: int) -> None:
+        """Make the members whose bytes are among the first `written`."""
+        done = 0
+        for entry in self.pending:
+            if entry.offset + entry.stored > written:
+                break
+            if entry.name:
+                self._member(entry)
+            done += 1
+        del self.pending[:done]
+
+    def _member(self, entry: Entry) -> None:
+        directory, _, last = entry.name.rpartition(b"/")
+        parent = fs.mkdir_in_root(self.top, os.fsdecode(directory) or ".", 0o755, 0, 0)
+        try:
+            old = _lstat(parent, last)
+            if entry.kind == stat.S_IFDIR:
+                if old is not None and not stat.S_ISDIR(old.st_mode):
+                    os.unlink(last, dir_fd=parent)
+                    old = None
+                if old is None:
+                    os.mkdir(last, 0o700, dir_fd=parent)
+                self._apply(parent, last, entry)
+                self.times.append((entry.name, self.to.time(entry.mtime)))
+                return
+            if old is not None and stat.S_ISDIR(old.st_mode):
                 os.rmdir(last, dir_fd=parent)
-            else:
+            elif old is not None:
                 os.unlink(last, dir_fd=parent)
-        if entry.islnk():
-            _hard_link(entry, top, parent, last)
+            if entry.kind == 0:
+                self._hard_link(entry, parent, last)
+                return
+            self._new(entry, parent, last)
+            self._apply(parent, last, entry)
+            mtime = self.to.time(entry.mtime)
+            os.utime(last, ns=(mtime, mtime), dir_fd=parent, follow_symlinks=False)
+        finally:
+            os.close(parent)
+
+    def _hard_link(self, entry: Entry, parent: int, last: bytes) -> None:
+        directory, _, name = entry.link.rpartition(b"/")
+        source = fs.open_in_root(self.top, os.fsdecode(directory) or ".", os.O_PATH | os.O_DIRECTORY)
+        try:
+            os.link(name, last, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
+        finally:
+            os.close(source)
+
+    def _new(self, entry: Entry, parent: int, last: bytes) -> None:
+        if entry.kind == stat.S_IFLNK:
+            os.symlink(entry.link, last, dir_fd=parent)
+        elif entry.kind == stat.S_IFIFO:
+            os.mkfifo(last, 0o600, dir_fd=parent)
+        elif entry.kind in (stat.S_IFCHR, stat.S_IFBLK):
+            if entry.rdev == (0, 0):
+                raise InvalidInput(f"the archive has an overlay whiteout: {shown(entry.name)!r}")
+            os.mknod(last, entry.kind | 0o600, os.makedev(*entry.rdev), dir_fd=parent)
+        else:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            file = os.open(last, flags, 0o600, dir_fd=parent)
+            try:
+                self._data(entry, file)
+            finally:
+                os.close(file)
+
+    def _data(self, entry: Entry, file: int) -> None:
+        place = entry.offset
+        for start, length in entry.sparse if entry.sparse is not None else [(0, entry.size)]:
+            os.lseek(file, start, os.SEEK_SET)
+            while length:
+                count = os.sendfile(file, self.data, place, length)
+                if not count:
+                    raise LayerError(f"{shown(entry.name)} is cut off")
+                place += count
+                length -= count
+        os.ftruncate(file, entry.size)
+
+    def _apply(self, parent: int, last: bytes, entry: Entry) -> None:
+        """A member's owner, mode and attributes, in an order in which none undoes another."""
+        uid, gid = self.to.owner or (entry.uid, entry.gid)
+        os.chown(last, uid, gid, dir_fd=parent, follow_symlinks=False)
+        if entry.kind == stat.S_IFLNK:
             return
-        _make(archive, entry, parent, last)
-        _apply(parent, last, entry, to)
-    finally:
-        os.close(parent)
+        own = b"/proc/self/fd/%d/%s" % (parent, last)
+        os.chmod(own, entry.mode)
+        for key, value in (entry.xattrs or {}).items() if entry.kind == stat.S_IFREG else ():
+            try:
+                if os.fsdecode(key).startswith(record.ATTRIBUTES):
+                    os.setxattr(own, key, value, follow_symlinks=False)
+            except OSError:  # a filesystem without
+                pass
+
+    def _time(self, name: bytes, mtime: int) -> None:
+        """A directory's time, if it is one still."""
+        directory, _, last = name.rpartition(b"/")
+        try:
+            parent = fs.open_in_root(self.top, os.fsdecode(directory) or ".", os.O_PATH | os.O_DIRECTORY)
+        except OSError:
+            return
+        try:
+            old = _lstat(parent, last)
+            if old is not None and stat.S_ISDIR(old.st_mode):
+                os.utime(last, ns=(mtime, mtime), dir_fd=parent, follow_symlinks=False)
+        finally:
+            os.close(parent)
 
 
-def _lstat(parent: int, name: str) -> os.stat_result | None:
+def _lstat(parent: int, name: bytes) -> os.stat_result | None:
     try:
         return os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
         return None
-
-
-def _hard_link(entry: tarfile.TarInfo, top: int, parent: int, last: str) -> None:
-    target = _clean(entry.linkname)
-    directory, _, name = target.rpartition("/")
-    source = fs.open_in_root(top, directory or ".", os.O_PATH | os.O_DIRECTORY)
-    try:
-        os.link(name, last, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
-    finally:
-        os.close(source)
-
-
-def _make(archive: tarfile.TarFile, entry: tarfile.TarInfo, parent: int, last: str) -> None:
-    if entry.issym():
-        os.symlink(entry.linkname, last, dir_fd=parent)
-    elif entry.isfifo():
-        os.mkfifo(last, 0o600, dir_fd=parent)
-    elif entry.ischr() or entry.isblk():
-        if entry.devmajor == 0 and entry.devminor == 0:
-            raise InvalidInput(f"the archive has an overlay whiteout: {entry.name[:200]!r}")
-        kind = stat.S_IFCHR if entry.ischr() else stat.S_IFBLK
-        os.mknod(last, kind | 0o600, os.makedev(entry.devmajor, entry.devminor), dir_fd=parent)
-    elif entry.isreg():
-        reader = archive.extractfile(entry)
-        assert reader is not None
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(last, flags, 0o600, dir_fd=parent), "wb", buffering=0) as file:
-            while chunk := reader.read(1 << 20):
-                file.write(chunk)
-    else:
-        raise InvalidInput(f"the archive has a member of an unknown type: {entry.name[:200]!r}")
-
-
-def _apply(parent: int, last: str, entry: tarfile.TarInfo, to: Destination) -> None:
-    uid, gid = to.owner or (entry.uid, entry.gid)
-    os.chown(last, uid, gid, dir_fd=parent, follow_symlinks=False)
-    if not entry.issym():
-        os.chmod(f"/proc/self/fd/{parent}/{last}", entry.mode & 0o7777)
-    mtime = to.time(int(entry.mtime * 10**9))
-    os.utime(last, ns=(mtime, mtime), dir_fd=parent, follow_symlinks=False)
-
-
-def _metadata(top: int, name: str, entry: tarfile.TarInfo, to: Destination) -> None:
-    """A directory's owner, mode and time, once all its members are there."""
-    directory, _, last = name.rpartition("/")
-    try:
-        parent = fs.open_in_root(top, directory or ".", os.O_PATH | os.O_DIRECTORY)
-    except OSError:
-        return
-    try:
-        old = _lstat(parent, last)
-        if old is not None and stat.S_ISDIR(old.st_mode):
-            _apply(parent, last, entry, to)
-    finally:
-        os.close(parent)

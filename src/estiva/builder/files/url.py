@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import posixpath
+import time
 import urllib.error
 import urllib.request
 from email.utils import parsedate_to_datetime
@@ -11,17 +13,22 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from estiva.errors import IntegrityError, Unavailable, oneline, reason
+from estiva.files import write_all
 from estiva.oci import digest as digests
 
 LIMIT = 1 << 30  # bytes
 TIMEOUT = 60.0  # seconds without a byte
+LONGEST = 3600.0  # seconds for all of it
 
 
 class Download:
-    """What a URL gave: bytes, a file name for it, and its Last-Modified time (nanoseconds, or None)."""
+    """What a URL gave: a file (its fd, which nobody else writes), the sha256 of its content in hex, a name
+    for it, and its Last-Modified time (nanoseconds, or None).
+    """
 
-    def __init__(self, data: bytes, name: str, mtime_ns: int | None) -> None:
-        self.data = data
+    def __init__(self, fd: int, content: str, name: str, mtime_ns: int | None) -> None:
+        self.fd = fd
+        self.content = content
         self.name = name
         self.mtime_ns = mtime_ns
 
@@ -40,42 +47,48 @@ def is_git(source: str) -> bool:
 
 def name_of(url: str) -> str:
     """The file name that a URL's path ends in."""
-    name = posixpath.basename(unquote(urlsplit(url).path))
+    try:
+        name = posixpath.basename(unquote(urlsplit(url).path))
+    except ValueError:
+        name = ""
     if name in ("", ".", "..") or "\0" in name:
         return "__unnamed__"
     return name
 
 
-def fetch(url: str, checksum: str = "") -> Download:
-    """Download `url`. Raises Unavailable, IntegrityError for a wrong checksum."""
+def fetch(url: str, into: int, checksum: str = "") -> Download:
+    """Download `url` into the new file `into`. Raises Unavailable, IntegrityError for a wrong checksum."""
     algorithm = digests.parse(checksum)[0] if checksum else "sha256"
     opener = urllib.request.build_opener(_Redirects)
     request = urllib.request.Request(url, headers={"User-Agent": "estiva"})
-    hasher = hashlib.new(algorithm)
-    chunks: list[bytes] = []
+    hasher, own = hashlib.new(algorithm), hashlib.sha256()
     total = 0
+    until = time.monotonic() + LONGEST
     try:
         with opener.open(request, timeout=TIMEOUT) as response:
-            while chunk := response.read(1 << 20):
+            while chunk := response.read1(1 << 20):
                 total += len(chunk)
                 if total > LIMIT:
                     raise Unavailable(f"{oneline(url)} is larger than {LIMIT >> 30} GiB")
+                if time.monotonic() > until:
+                    raise Unavailable(f"{oneline(url)} took longer than an hour")
                 hasher.update(chunk)
-                chunks.append(chunk)
+                own.update(chunk)
+                write_all(into, chunk)
             modified = response.headers.get("Last-Modified")
             length = response.headers.get("Content-Length")
     except urllib.error.HTTPError as error:
         raise Unavailable(f"{oneline(url)}: the server answered {error.code} {error.reason}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         cause = getattr(error, "reason", error)
         why = reason(cause) if isinstance(cause, OSError) else oneline(str(cause))
         raise Unavailable(f"{oneline(url)} can't be fetched: {why}") from None
-    if length and length.isdecimal() and int(length) != total:
-        raise Unavailable(f"{oneline(url)} broke off after {total} of {length} bytes")
+    if length and length != str(total) and length.isdecimal():
+        raise Unavailable(f"{oneline(url)} broke off after {total} of {length[:20]} bytes")
     got = f"{algorithm}:{hasher.hexdigest()}"
     if checksum and got != checksum:
         raise IntegrityError(f"{oneline(url)} has the digest {got}, not {checksum}")
-    return Download(b"".join(chunks), name_of(url), _time(modified))
+    return Download(into, own.hexdigest(), name_of(url), _time(modified))
 
 
 def _time(text: str | None) -> int | None:

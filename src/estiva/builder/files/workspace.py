@@ -12,13 +12,21 @@ import os
 import shutil
 import tempfile
 
+from estiva.builder.files.tree import Tree
 from estiva.builder.frontend.run_mounts import Mount
 from estiva.files import abandoned, new_directory, remove_tree
 from estiva.paths import Paths
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.builder.files.frozen import Frozen
+
 
 class Workspace:
-    """A build's own directory, 0700, gone after `close`."""
+    """A build's own directory, 0700, gone after `close`.
+
+    `frozen` are copies of folders, by what they were made of.
+    """
 
     def __init__(self, paths: Paths) -> None:
         self.base = paths.cache + "/build"
@@ -32,9 +40,12 @@ class Workspace:
         self.fd, self.path = new_directory(work, "")
         self.secrets: list[tuple[str, int]] = []
         self.held: list[int] = []
+        self.frozen: dict[tuple[Tree, str], Frozen] = {}
 
     def close(self) -> None:
         self.release()
+        while self.frozen:
+            self.frozen.popitem()[1].close()
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self.fd)
 
@@ -49,6 +60,13 @@ class Workspace:
         path = tempfile.mkdtemp(dir=self.path)
         os.chmod(path, 0o755)
         return path
+
+    def file(self) -> int:
+        """The fd of a new, empty file without a name, for reading and writing; closed by `release`."""
+        fd, path = tempfile.mkstemp(dir=self.path)
+        self.held.append(fd)
+        os.unlink(path)
+        return fd
 
     def cache_mount(self, mount: Mount) -> str:
         """The directory of a cache mount. Waits for its lock if it is `locked`; keep it until `release`."""
@@ -80,7 +98,7 @@ class Workspace:
         return True
 
     def release(self) -> None:
-        """Let go of the locks of a step's cache mounts, and remove its secrets."""
+        """Let go of a step's files and of the locks of its cache mounts, and remove its secrets."""
         while self.held:
             os.close(self.held.pop())
         while self.secrets:

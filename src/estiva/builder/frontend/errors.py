@@ -13,6 +13,7 @@ class DockerfileError(InvalidInput):
     """The Dockerfile is wrong at `line`; `text` is that line as written, `bare` the message alone."""
 
     def __init__(self, message: str, *, name: str, line: int, text: str, hint: str = "") -> None:
+        message = shorten(message, 1000)
         super().__init__(f"{name}:{line}: {message}", hint=hint or f"the line is: {shorten(text)}")
         self.bare = message
         self.line = line
@@ -39,7 +40,7 @@ def located(error: EstivaError, instruction: Instruction) -> EstivaError:
     """`error` with the Dockerfile's name and line before its message, unless it has them already."""
     where = f"{instruction.file}:{instruction.line}: "
     if not error.message.startswith(f"{instruction.file}:"):
-        error.message = where + error.message
+        error.message = where + shorten(error.message, 1000)
         error.args = (error.message,)
         error.hint = error.hint or f"the line is: {shorten(instruction.original)}"
     return error

@@ -2,8 +2,7 @@
 
 `.dockerignore` (docs.docker.com/build/concepts/context): patterns are cleaned paths relative to the
 context's root, a leading `/` counts for nothing, `!` takes back what an earlier pattern left out, the last
-match decides, and a match of a parent directory counts for all below it. `**` spans any number of
-directories. A wildcard within one path element follows Go's path/filepath.Match.
+match decides, and a match of a parent directory counts for all below it.
 """
 
 from __future__ import annotations
@@ -11,7 +10,11 @@ from __future__ import annotations
 import posixpath
 import re
 
+from estiva.builder.frontend import patterns
 from estiva.errors import InvalidInput
+
+LIMIT = 10_000  # patterns of one file
+_REMEMBERED = 10_000  # directories
 
 
 class Pattern:
@@ -20,18 +23,15 @@ class Pattern:
     def __init__(self, text: str, *, negated: bool) -> None:
         self.text = text
         self.negated = negated
-        self.matches = re.compile(_translate(text)).match
-
-    def match(self, path: str) -> bool:
-        return self.matches(path) is not None
+        self.match = patterns.path(text).match
 
 
 class Matcher:
-    """An ordered list of patterns. `Matcher([])` matches nothing."""
+    """An ordered list of patterns. `Matcher([])` matches nothing. Raises InvalidInput for a malformed one."""
 
-    def __init__(self, patterns: list[str]) -> None:
+    def __init__(self, lines: list[str]) -> None:
         self.patterns: list[Pattern] = []
-        for line in patterns:
+        for line in lines:
             text = line.strip()
             negated = text.startswith("!")
             if negated:
@@ -43,7 +43,10 @@ class Matcher:
             text = posixpath.normpath(text)
             text = text.lstrip("/") if len(text) > 1 else text
             self.patterns.append(Pattern(text, negated=negated))
+            if len(self.patterns) > LIMIT:
+                raise InvalidInput(f"there are more than {LIMIT} patterns of paths to leave out")
         self.negations = any(pattern.negated for pattern in self.patterns)
+        self._above: dict[str, int] = {}  # directory -> the patterns that match it or a parent, as bits
 
     def __bool__(self) -> bool:
         return bool(self.patterns)
@@ -52,14 +55,36 @@ class Matcher:
         """Whether `path` (relative, no leading slash) is matched by the patterns, itself or through a
         parent.
         """
-        parents = [path]
-        while "/" in parents[-1]:
-            parents.append(parents[-1].rsplit("/", 1)[0])
+        matching = self._matching(path, self._parent(path))
         decided = False
-        for pattern in self.patterns:
-            if pattern.negated == decided and any(pattern.match(part) for part in parents):
+        for index, pattern in enumerate(self.patterns):
+            if matching >> index & 1:
                 decided = not pattern.negated
         return decided
+
+    def _parent(self, path: str) -> int:
+        """The patterns that match a directory above `path`."""
+        if "/" not in path:
+            return 0
+        directory = path.rpartition("/")[0]
+        known = self._above.get(directory)
+        if known is None:
+            known = 0
+            place = -1
+            while place < len(directory):  # from the outermost on
+                place = directory.find("/", place + 1)
+                place = len(directory) if place < 0 else place
+                known = self._matching(directory[:place], known)
+            if len(self._above) >= _REMEMBERED:
+                self._above.clear()
+            self._above[directory] = known
+        return known
+
+    def _matching(self, path: str, known: int) -> int:
+        for index, pattern in enumerate(self.patterns):
+            if not known >> index & 1 and pattern.match(path):
+                known |= 1 << index
+        return known
 
     def prunes(self, directory: str) -> bool:
         """Whether nothing below an excluded `directory` can be taken back, so that no one need look."""
@@ -72,87 +97,11 @@ def read_ignore(text: str) -> Matcher:
     return Matcher([line for line in lines if not line.startswith("#")])
 
 
-def glob_regex(pattern: str) -> re.Pattern[str]:
-    """One path element's wildcard pattern. Raises InvalidInput when it is malformed."""
-    return re.compile(_translate(pattern))
-
-
 def has_wildcard(text: str) -> bool:
     """Whether a COPY source has an unescaped wildcard."""
-    return re.search(r"(?:^|[^\\])(?:\\\\)*[*?\[]", text) is not None
+    return re.search(r"[*?\[]", re.sub(r"(?s)\\.", "", text)) is not None
 
 
 def unescape(text: str) -> str:
     """A pattern without wildcards as the path that it names."""
     return re.sub(r"\\(.)", r"\1", text)
-
-
-def _translate(pattern: str) -> str:
-    """The pattern as a regular expression that must match the whole path."""
-    out = ""
-    position = 0
-    while position < len(pattern):
-        char = pattern[position]
-        position += 1
-        if pattern.startswith("**", position - 1):
-            position += 1
-            suffix = position == 2 and not any(char in pattern[2:] for char in "*?[\\")
-            if pattern.startswith("/", position):
-                position += 1
-            if position >= len(pattern):
-                out += ".*"
-            elif suffix and pattern[position - 1] != "/":
-                out += ".*"  # `**foo`: any path that ends so
-            else:
-                out += "(?:.*/)?"
-        elif char == "*":
-            out += "[^/]*"
-        elif char == "?":
-            out += "[^/]"
-        elif char == "[":
-            text, position = _bracket(pattern, position)
-            out += text
-        elif char == "\\":
-            if position >= len(pattern):
-                raise InvalidInput(f"malformed pattern: {pattern}")
-            out += re.escape(pattern[position])
-            position += 1
-        else:
-            out += re.escape(char)
-    return f"(?s:{out})\\Z"
-
-
-def _bracket(pattern: str, position: int) -> tuple[str, int]:
-    """A character class `[^]lo-hi...]` that begins before `position` -> regular expression, next position."""
-    malformed = InvalidInput(f"malformed pattern: {pattern}")
-    negated = pattern.startswith("^", position)
-    if negated:
-        position += 1
-    ranges: list[str] = []
-
-    def take() -> str:
-        nonlocal position
-        if pattern.startswith("\\", position):
-            position += 1
-        if position >= len(pattern):
-            raise malformed
-        position += 1
-        return pattern[position - 1]
-
-    while not (pattern.startswith("]", position) and ranges):
-        if position >= len(pattern) or pattern[position] in "-]":
-            raise malformed
-        low = high = take()
-        if pattern.startswith("-", position):
-            position += 1
-            if pattern.startswith("]", position):
-                raise malformed
-            high = take()
-        if low <= high:  # Go lets an empty range match nothing
-            ranges.append(f"{re.escape(low)}-{re.escape(high)}")
-        else:
-            ranges.append("")
-    inside = "".join(ranges)
-    if not inside:
-        return ("[^/]" if negated else "(?!)"), position + 1
-    return (f"[^/{inside}]" if negated else f"(?!/)[{inside}]"), position + 1

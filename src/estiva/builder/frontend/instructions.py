@@ -335,10 +335,11 @@ def _healthcheck(source: Instruction, flags: _Flags) -> Typed:
             config[key] = nanoseconds
     retries = flags.text("retries")
     if retries:
-        if not retries.isdecimal():
+        count = values.whole(retries, 2**31 - 1)
+        if count is None:
             raise bad(source, f"--retries must be a number of 0 or more, not {retries!r}")
-        if int(retries):
-            config["Retries"] = int(retries)
+        if count:
+            config["Retries"] = count
     return Healthcheck(source, config)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from estiva.builder.frontend.errors import DockerfileError
+from estiva.builder.frontend.errors import DockerfileError, shorten
 from estiva.builder.frontend.syntax import Dockerfile, Heredoc, Instruction
 from estiva.errors import InvalidInput
 
@@ -35,9 +35,10 @@ NAMES = (
 )
 DIRECTIVES = ("syntax", "escape", "check")
 LIMIT = 4 << 20  # bytes of one Dockerfile (K13)
+MOST = 10_000  # instructions
 
-_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$")
-_HEREDOC = re.compile(r"(\d*)<<(-?)[ \t\r]*([^<]+)$", re.DOTALL)
+_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+)")
+_HEREDOC = re.compile(r"(\d*)<<(-?)[ \t\r]*+([^<]+)$", re.DOTALL)
 _HEREDOC_NAMES = ("ADD", "COPY", "RUN")
 
 
@@ -82,6 +83,8 @@ def parse(data: bytes | str, *, name: str = "Dockerfile") -> Dockerfile:
         instruction = _split(logical, start, result)
         _read_heredocs(instruction, logical, lines, result)
         result.instructions.append(instruction)
+        if len(result.instructions) > MOST:
+            raise InvalidInput(f"{name} has more than {MOST} instructions")
     if not result.instructions:
         raise InvalidInput(f"{name} has no instructions", hint="a Dockerfile starts with FROM")
     return result
@@ -116,6 +119,7 @@ def _continued(result: Dockerfile, first: str, lines: _Lines) -> str:
     escape = result.escape
     joined = ""
     current = first
+    empty = 0
     while True:
         trimmed = current.rstrip(" \t")
         goes_on = trimmed.endswith(escape) and not trimmed.endswith(escape * 2)
@@ -128,7 +132,9 @@ def _continued(result: Dockerfile, first: str, lines: _Lines) -> str:
                 continue
             if current.strip():
                 break
-            result.warnings.append(f"{result.name}:{lines.number}: empty continuation line")
+            empty += 1
+            if empty == 1:
+                result.warnings.append(f"{result.name}:{lines.number}: empty continuation line")
         else:
             return joined
 
@@ -140,7 +146,11 @@ def _split(line: str, number: int, result: Dockerfile) -> Instruction:
     rest = parts[1] if len(parts) == 2 else ""
     if name not in NAMES:
         raise DockerfileError(
-            f"unknown instruction: {parts[0]}", name=result.name, line=number, text=line, hint=_meant(name)
+            f"unknown instruction: {shorten(parts[0])}",
+            name=result.name,
+            line=number,
+            text=line,
+            hint=_meant(name),
         )
     flags, rest = _take_flags(rest, result.escape)
     return Instruction(name, rest.strip(), flags, number, line.strip(), result.name, result.escape)
@@ -240,6 +250,7 @@ def _words(line: str, escape: str) -> list[str]:
     words: list[str] = []
     word = ""
     position = 0
+    last = line.rfind("))")  # looked for once: a line may have any number of `$((`
     while position < len(line):
         char = line[position]
         if char in "'\"":
@@ -250,8 +261,7 @@ def _words(line: str, escape: str) -> list[str]:
         elif char == escape:
             end = position + 1
         elif line.startswith("$((", position):
-            end = line.find("))", position)
-            end = position if end < 0 else end + 1
+            end = line.find("))", position) + 1 if position < last else position
         elif line.startswith("<<", position):
             end = position + 1
             while line[end + 1 : end + 2] in (" ", "\t", "\r"):

@@ -7,6 +7,7 @@ import posixpath
 from dataclasses import dataclass
 
 from estiva.builder.frontend import values
+from estiva.builder.frontend.errors import shorten
 from estiva.builder.frontend.variables import Expander
 from estiva.errors import InvalidInput
 
@@ -38,8 +39,11 @@ class Mount:
 
 
 def fields(text: str) -> list[tuple[str, str | None]]:
-    """The key=value fields of a mount, keys in lower case; quotes as in CSV."""
-    rows = list(csv.reader([text]))
+    """The key=value fields of a mount, keys in lower case; quotes as in CSV. Raises InvalidInput."""
+    try:
+        rows = list(csv.reader([text]))
+    except csv.Error as error:
+        raise InvalidInput(f"--mount {shorten(text)!r} can't be read: {error}") from None
     pairs: list[tuple[str, str | None]] = []
     for field in rows[0] if rows else []:
         key, equals, value = field.partition("=")

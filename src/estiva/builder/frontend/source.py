@@ -9,6 +9,7 @@ from estiva.errors import InvalidInput, NotFound, reason
 from estiva.files import read_bounded
 from estiva.linux import fs
 
+_MAX_LINKS = 40  # as path_resolution(7)
 NAMES = ("Dockerfile", "Containerfile")
 
 
@@ -20,9 +21,9 @@ def read_dockerfile(
     `context` is an fd of the build context, `place` its name for messages; `text` the Dockerfile itself,
     `path` the one that the caller names.
 
-    A Dockerfile that the caller names is opened as named; one found in the context is not followed out of
-    it, since a context may be someone else's (K14). `NAME.dockerignore` beside it comes before the context's
-    `.dockerignore`.
+    A Dockerfile that the caller names is opened as named. One in the context, found there or named, is not
+    followed out of it, since a context may be someone else's (K14). `NAME.dockerignore` beside it comes
+    before the context's `.dockerignore`.
     """
     if text is not None:
         return parser.parse(text), _patterns(context, None)
@@ -43,11 +44,60 @@ def _named(context: int | None, path: str) -> tuple[syntax.Dockerfile, ignore.Ma
         if data is not None:
             own = _inside(context, path + ".dockerignore")
             return parser.parse(data, name=name), _patterns(context, own)
+    rest, real = _followed(context, path)
+    if rest is None:
+        try:
+            data = read_bounded(real, parser.LIMIT)
+        except OSError as error:
+            raise NotFound(f"the Dockerfile {path} can't be read: {reason(error)}") from None
+    else:
+        data = _inside(context, rest)
+        if data is None and os.path.lexists(path):
+            message = f"the Dockerfile {path} is a link out of the build context"
+            raise InvalidInput(message, hint="name what it leads to")
+        if data is None:
+            raise NotFound(f"the Dockerfile {path} can't be read: no such file or directory")
+    beside = path + ".dockerignore"
+    rest, real = _followed(context, beside)
+    own = _outside(real, beside) if rest is None else _inside(context, rest)
+    return parser.parse(data, name=name), _patterns(context, own)
+
+
+def _followed(context: int | None, path: str) -> tuple[str | None, str]:
+    """(the rest of a path from where it comes to the context, by whatever links; the path to open otherwise).
+
+    The rest is None for a path that doesn't come there, or only to go out again by `..`: then links that it
+    passes there are not in the path to open. One that can't be followed to its end is opened as it is.
+    """
+    root = os.fstat(context) if context is not None else None
+    here = "/" if path.startswith("/") else os.getcwd()
+    pending = path.split("/")[::-1]
+    links = 0
+    passed = False
     try:
-        data = read_bounded(path, parser.LIMIT)
-    except OSError as error:
-        raise NotFound(f"the Dockerfile {path} can't be read: {reason(error)}") from None
-    return parser.parse(data, name=name), _patterns(context, _beside(path + ".dockerignore"))
+        while pending:
+            if root is not None and os.path.samestat(os.stat(here), root):
+                rest = os.path.normpath("/".join(pending[::-1]))
+                if rest != ".." and not rest.startswith("../"):
+                    return rest, path
+                pending = rest.split("/")[::-1]
+                passed = True
+            part = pending.pop()
+            there = os.path.join(here, part)
+            if part == "..":
+                here = os.path.dirname(here)
+            elif part and os.path.islink(there):
+                target = os.readlink(there)
+                here = "/" if target.startswith("/") else here
+                pending += target.split("/")[::-1]
+                links += 1
+                if links > _MAX_LINKS:
+                    return None, path
+            elif part not in ("", "."):
+                here = there
+    except OSError:  # who opens it will tell
+        pass
+    return None, here if passed else path  # as named: /dev/fd/N leads to what has no name
 
 
 def _inside(context: int | None, name: str) -> bytes | None:
@@ -70,9 +120,9 @@ def _inside(context: int | None, name: str) -> bytes | None:
     return data
 
 
-def _beside(path: str) -> bytes | None:
+def _outside(real: str, path: str) -> bytes | None:
     try:
-        return read_bounded(path, parser.LIMIT)
+        return read_bounded(real, parser.LIMIT)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from estiva.builder.frontend import run_mounts
-from estiva.builder.frontend.errors import bad
+import bisect
+
+from estiva.builder.frontend import run_mounts, values
+from estiva.builder.frontend.errors import DockerfileError, bad
 from estiva.builder.frontend.instructions import Command, Copy, From, Pairs, Typed, interpret
 from estiva.builder.frontend.syntax import Dockerfile, Instruction
-from estiva.builder.frontend.variables import Expander
+from estiva.builder.frontend.variables import Budget, Expander
 from estiva.errors import InvalidInput, NotFound
 
 
@@ -44,17 +46,29 @@ class Plan:
             name: build_args.get(name, value) for name, value in platform_args.items()
         }
         self.declared: set[str] = set()
+        self.budget = Budget()
+        self.named: dict[str, list[Stage]] = {}  # by alias, in order
+
+    def add(self, stage: Stage) -> None:
+        self.stages.append(stage)
+        if stage.alias:
+            self.named.setdefault(stage.alias, []).append(stage)
+
+    def before(self, name: str, stage: Stage) -> Stage | None:
+        """The last stage of that name before another one."""
+        named = self.named.get(name.lower(), [])
+        place = bisect.bisect_left(named, stage.index, key=lambda other: other.index)
+        return named[place - 1] if place else None
 
     def find(self, name: str, before: Stage) -> Stage | None:
         """The stage that COPY --from names, by alias or number. Raises InvalidInput for a later one."""
-        found = next(
-            (stage for stage in reversed(self.stages[: before.index]) if stage.alias == name.lower()), None
-        )
+        found = self.before(name, before)
         if found is None and name.isdecimal():
-            if int(name) >= before.index:
+            index = values.whole(name, before.index - 1)
+            if index is None:
                 raise InvalidInput(f"invalid stage index {name}: it must be that of an earlier stage")
-            found = self.stages[int(name)]
-        if found is None and any(stage.alias == name.lower() for stage in self.stages[before.index :]):
+            found = self.stages[index]
+        if found is None and name.lower() in self.named:
             raise InvalidInput(
                 f"can't copy from stage {name}: it must be defined before stage {before.label}"
             )
@@ -75,14 +89,12 @@ class Plan:
     def needed(self, target: Stage) -> list[Stage]:
         """What must be built for `target`, itself included, in order."""
         wanted: set[int] = set()
-
-        def visit(stage: Stage) -> None:
+        pending = [target]
+        while pending:
+            stage = pending.pop()
             if stage.index not in wanted:
                 wanted.add(stage.index)
-                for other in stage.needs:
-                    visit(other)
-
-        visit(target)
+                pending += stage.needs
         return [stage for stage in self.stages if stage.index in wanted]
 
 
@@ -94,7 +106,7 @@ def make(dockerfile: Dockerfile, build_args: dict[str, str], platform_args: dict
         typed = interpret(instruction)
         if isinstance(typed, From):
             stage = _stage(plan, typed)
-            plan.stages.append(stage)
+            plan.add(stage)
         elif stage is not None:
             stage.steps.append(typed)
             if isinstance(typed, Pairs) and typed.name == "ARG":
@@ -123,7 +135,7 @@ def _global(plan: Plan, typed: Pairs) -> None:
 
 def _expand(plan: Plan, source: Instruction, text: str) -> str:
     try:
-        return Expander(plan.global_args, source.escape).word(text)
+        return Expander(plan.global_args, source.escape, plan.budget).word(text)
     except InvalidInput as error:
         raise bad(source, error.message, error.hint) from None
 
@@ -140,20 +152,17 @@ def _stage(plan: Plan, typed: From) -> Stage:
 
 
 def _link(plan: Plan, stage: Stage) -> None:
-    earlier = [
-        other for other in plan.stages[: stage.index] if other.alias and other.alias == stage.image.lower()
-    ]
-    if earlier:
-        stage.base = earlier[-1]
+    stage.base = plan.before(stage.image, stage)
+    if stage.base is not None:
         stage.needs.append(stage.base)
     for typed in stage.steps:
-        for name in references(typed):
-            try:
-                found = plan.find(name, stage)
-            except InvalidInput as error:
-                raise bad(typed.source, error.message, error.hint) from None
-            if found is not None:
-                stage.needs.append(found)
+        try:
+            found = [plan.find(name, stage) for name in references(typed)]
+        except DockerfileError:
+            raise
+        except InvalidInput as error:
+            raise bad(typed.source, error.message, error.hint) from None
+        stage.needs += [other for other in found if other is not None]
 
 
 def references(typed: Typed) -> list[str]:

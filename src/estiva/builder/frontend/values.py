@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 
+from estiva.builder.frontend.errors import shorten
 from estiva.errors import InvalidInput
 
 _NANOSECONDS = {
@@ -19,6 +20,14 @@ _NANOSECONDS = {
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 
 
+def whole(text: str, most: int) -> int | None:
+    """A whole number in ASCII digits, up to `most`; None for anything else."""
+    if not (text.isascii() and text.isdecimal()) or len(text.lstrip("0")) > len(str(most)):
+        return None
+    number = int(text.lstrip("0") or "0")
+    return number if number <= most else None
+
+
 def duration(text: str) -> int:
     """A duration such as `1m30s` or `1.5h` in nanoseconds. Raises InvalidInput."""
     position = 0
@@ -31,8 +40,8 @@ def duration(text: str) -> int:
         position = match.end()
     if text == "0":
         return 0
-    if not text or position < len(text):
-        raise InvalidInput(f"invalid duration: {text!r}", hint="such as 30s, 1m30s or 500ms")
+    if not text or position < len(text) or total >= 1 << 63:
+        raise InvalidInput(f"invalid duration: {shorten(text)!r}", hint="such as 30s, 1m30s or 500ms")
     return int(total)
 
 
@@ -50,36 +59,28 @@ def show(nanoseconds: int) -> str:
 
 
 def size(text: str) -> int:
-    """A size such as `64m` or `1gb` in bytes (powers of 1024)."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([bkmgtp]?)(?:i?b)?", text.strip().lower())
-    if match is None:
-        raise InvalidInput(f"invalid size: {text!r}", hint="such as 64m or 1g")
-    return int(
-        float(match.group(1))
-        * 1024 ** " kmgtp".find(match.group(2) if match.group(2) not in ("", "b") else " ")
-    )
+    """A size such as `64m` or `1gb` in bytes (powers of 1024). Raises InvalidInput."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([bkmgtp]?)(?:i?b)?", text.strip().lower())
+    number = float(match.group(1)) * 1024 ** max(0, " kmgtp".find(match.group(2) or " ")) if match else 1e30
+    if number >= 1 << 63:
+        raise InvalidInput(f"invalid size: {shorten(text)!r}", hint="such as 64m or 1g")
+    return int(number)
 
 
 def signal_number(text: str) -> int:
     """A STOPSIGNAL value: a name with or without SIG, or a number. Raises InvalidInput."""
     name = text.upper()
-    if name.isdecimal():
-        number = int(name)
-        if 0 < number <= signal.SIGRTMAX:
-            return number
-        raise InvalidInput(f"invalid signal: {text}")
     name = name if name.startswith("SIG") else "SIG" + name
-    match = re.fullmatch(r"SIGRT(MIN|MAX)(?:([+-])(\d+))?", name)
+    number = whole(text, signal.SIGRTMAX) or signal.Signals.__members__.get(name)
+    match = re.fullmatch(r"SIGRT(MIN|MAX)(?:([+-])([0-9]{1,2}))?", name)
     if match:
         base = signal.SIGRTMIN if match.group(1) == "MIN" else signal.SIGRTMAX
         number = base + int((match.group(2) or "+") + (match.group(3) or "0"))
-        if signal.SIGRTMIN <= number <= signal.SIGRTMAX:
-            return number
-        raise InvalidInput(f"invalid signal: {text}")
-    found = signal.Signals.__members__.get(name)
-    if found is None:
-        raise InvalidInput(f"invalid signal: {text}", hint="such as SIGTERM, SIGQUIT or 9")
-    return int(found)
+        if not signal.SIGRTMIN <= number <= signal.SIGRTMAX:
+            number = None
+    if not number:
+        raise InvalidInput(f"invalid signal: {shorten(text)}", hint="such as SIGTERM, SIGQUIT or 9")
+    return int(number)
 
 
 def mode_change(text: str, mode: int, directory: bool) -> int:
@@ -88,13 +89,16 @@ def mode_change(text: str, mode: int, directory: bool) -> int:
         return int(text, 8)
     if re.fullmatch(r"\d+", text):
         raise InvalidInput(
-            f"invalid chmod value: {text}", hint="an octal number from 0 to 7777, or such as u=rwX,go=rX"
+            f"invalid chmod value: {shorten(text)}",
+            hint="an octal number from 0 to 7777, or such as u=rwX,go=rX",
         )
     result = mode & 0o7777
     for clause in text.split(","):
         match = re.fullmatch(r"([ugoa]*)((?:[-+=][rwxXst]*|[-+=][ugo])+)", clause)
         if match is None:
-            raise InvalidInput(f"invalid chmod value: {text}", hint="an octal number, or such as u=rwX,go=rX")
+            raise InvalidInput(
+                f"invalid chmod value: {shorten(text)}", hint="an octal number, or such as u=rwX,go=rX"
+            )
         who = match.group(1) or "a"
         who = "ugo" if "a" in who else who
         for operator, letters in re.findall(r"([-+=])([rwxXstugo]*)", match.group(2)):
@@ -135,11 +139,12 @@ def ports(text: str) -> list[str]:
     numbers = numbers.rpartition(":")[2]  # a host's port before it has no meaning here, and docker lets it be
     low, dash, high = numbers.partition("-")
     if protocol not in ("tcp", "udp", "sctp"):
-        raise InvalidInput(f"invalid protocol in port {text!r}", hint="it is one of tcp, udp, sctp")
-    for number in (low, high) if dash else (low,):
-        if not (number.isascii() and number.isdecimal()) or int(number) > 65535:
-            raise InvalidInput(f"invalid port: {text!r}", hint="PORT, PORT/udp or PORT-PORT, up to 65535")
-    first, last = int(low), int(high or low)
+        hint = "it is one of tcp, udp, sctp"
+        raise InvalidInput(f"invalid protocol in port {shorten(text)!r}", hint=hint)
+    first, last = whole(low, 65535), whole(high if dash else low, 65535)
+    if first is None or last is None:
+        hint = "PORT, PORT/udp or PORT-PORT, up to 65535"
+        raise InvalidInput(f"invalid port: {shorten(text)!r}", hint=hint)
     if last < first:
         raise InvalidInput(f"invalid port range: {text!r}")
     return [f"{number}/{protocol}" for number in range(first, last + 1)]

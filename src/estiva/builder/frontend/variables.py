@@ -3,24 +3,45 @@
 `${v:-w} ${v-w} ${v:+w} ${v+w} ${v:?w} ${v?w} ${v#p} ${v##p} ${v%p} ${v%%p} ${v/p/r} ${v//p/r}`; in patterns
 `*` and `?` are wildcards. The escape character is the Dockerfile's. A name that is not set expands to
 nothing.
+
+A few lines that double a variable each would fill the memory, so what variables bring is counted (K22).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 
+from estiva.builder.frontend import patterns
+from estiva.builder.frontend.errors import shorten
 from estiva.errors import InvalidInput
 
 _SPECIAL = "@*#?-$!0"
+_MAX_DEPTH = 50  # of ${a:-${b:-...}}
+
+
+class Budget:
+    """How many characters one build may make out of variables; shared by all that expand for it."""
+
+    LIMIT = 32 << 20
+
+    def __init__(self) -> None:
+        self.left = self.LIMIT
+
+    def spend(self, count: int) -> None:
+        """Raises InvalidInput when there is nothing left."""
+        self.left -= count
+        if self.left < 0:
+            raise InvalidInput(f"the variables of this build expand to more than {self.LIMIT >> 20} MiB")
 
 
 class Expander:
     """Expands words against one snapshot of variables; `used` gathers the names that were looked up."""
 
-    def __init__(self, values: Mapping[str, str], escape: str = "\\") -> None:
+    def __init__(self, values: Mapping[str, str], escape: str = "\\", budget: Budget | None = None) -> None:
         self.values = values
         self.escape = escape
+        self.budget = budget or Budget()
+        self.depth = 0
         self.used: set[str] = set()
 
     def word(self, text: str) -> str:
@@ -64,7 +85,7 @@ class Expander:
         try:
             return self._until(_Scan(text), "", raw=False)
         except _Syntax as error:
-            raise InvalidInput(f"can't expand {text!r}: {error}") from None
+            raise InvalidInput(f"can't expand {shorten(text)!r}: {error}") from None
 
     def _until(self, scan: _Scan, stop: str, *, raw: bool) -> list[tuple[str, bool]]:
         """Pieces up to the character `stop` (or the end): (text, whether blanks in it split words)."""
@@ -123,7 +144,17 @@ class Expander:
     def _dollar(self, scan: _Scan) -> str:
         if scan.peek() != "{":
             name = self._name(scan)
-            return (self._value(name) or "") if name else "$"
+            text = (self._value(name) or "") if name else "$"
+        elif self.depth >= _MAX_DEPTH:
+            raise _Syntax("substitutions are nested too deeply")
+        else:
+            self.depth += 1
+            text = self._braces(scan)
+            self.depth -= 1
+        self.budget.spend(len(text))
+        return text
+
+    def _braces(self, scan: _Scan) -> str:
         scan.next()
         if scan.end or scan.peek() in "{}:":
             raise _Syntax("bad substitution")
@@ -142,7 +173,7 @@ class Expander:
             greedy = scan.peek() == operator
             if greedy:
                 scan.next()
-            pattern = self._flat(scan, "}", raw=True)
+            pattern = patterns.shell(self._flat(scan, "}", raw=True))
             return _trimmed(self._value(name) or "", pattern, operator == "#", greedy)
         if operator == "" or operator not in "-+?":
             raise _Syntax(f"unsupported modifier {':' * colon + operator!r}" if operator else "missing '}'")
@@ -162,9 +193,22 @@ class Expander:
         every = scan.peek() == "/"
         if every:
             scan.next()
-        pattern = self._flat(scan, "/", raw=True)
+        pattern = patterns.shell(self._flat(scan, "/", raw=True))
         replacement = self._flat(scan, "}", raw=False)
-        return re.sub(_regex(pattern, True), lambda _: replacement, value, count=0 if every else 1)
+        starts = pattern.starts(value)
+        pieces: list[str] = []
+        done, last = 0, -1  # what is copied, where the last match ended
+        start = starts.find(1)
+        while start >= 0:
+            end = max(pattern.ends(value, start))
+            if end > start or end != last:  # nothing is not found right behind a match
+                self.budget.spend(len(replacement))
+                pieces += value[done:start], replacement
+                done = last = end
+            if not every:
+                break
+            start = starts.find(1, max(end, start + 1))
+        return "".join(pieces) + value[done:]
 
 
 class _Syntax(Exception):
@@ -203,29 +247,9 @@ class _Scan:
         return self.text[start : self.position]
 
 
-def _regex(pattern: str, greedy: bool) -> str:
-    out = ""
-    scan = _Scan(pattern)
-    while not scan.end:
-        char = scan.next()
-        if char == "*":
-            out += "(?s:.*)" if greedy else "(?s:.*?)"
-        elif char == "?":
-            out += "(?s:.)"
-        elif char == "\\" and not scan.end:
-            out += re.escape(scan.next())
-        else:
-            out += re.escape(char)
-    return out
-
-
-def _trimmed(value: str, pattern: str, prefix: bool, greedy: bool) -> str:
-    if prefix:
-        match = re.match(_regex(pattern, greedy), value)
-        return value[match.end() :] if match else value
-    regex = re.compile(_regex(pattern, True))
-    starts = range(len(value) + 1) if greedy else range(len(value), -1, -1)
-    for start in starts:
-        if regex.fullmatch(value, start):
-            return value[:start]
-    return value
+def _trimmed(value: str, pattern: patterns.Pattern, prefix: bool, greedy: bool) -> str:
+    """`value` without what matches at its begin, or its end: as much of it as can be, or as little."""
+    if not prefix:
+        return _trimmed(value[::-1], patterns.reverse(pattern), True, greedy)[::-1]
+    ends = pattern.ends(value)
+    return value[max(ends, default=0) if greedy else next(ends, 0) :]

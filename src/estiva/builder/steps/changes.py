@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from estiva.builder.frontend import parser
@@ -23,15 +22,13 @@ def apply_changes(document: dict[str, Any], changes: list[str]) -> dict[str, Any
 
     Each change is one of ALLOWED; history stays as it is. Raises InvalidInput naming the change.
     """
-    document = copy.deepcopy(document)
-    document["config"] = document.get("config") or {}
     state = State(document, clock=lambda: "")
     for change in changes:
         try:
             _apply(state, change)
         except DockerfileError as error:
             raise InvalidInput(f"the change {shorten(change)!r}: {error.bare}", hint=error.hint) from None
-    return document
+    return {**document, "config": state.config}
 
 
 def _apply(state: State, change: str) -> None:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable
+from typing import Any
 
 from estiva.builder.frontend import values
 from estiva.builder.frontend.errors import bad
 from estiva.builder.frontend.instructions import Command, Healthcheck, Pairs, Text, Typed, Words
 from estiva.builder.frontend.variables import Expander
 from estiva.builder.steps.state import State, expander
+from estiva.errors import InvalidInput
+
+MOST = 10_000  # variables or labels of an image
+MOST_VOLUMES = 1000  # each of which is a folder for every container
+MOST_PORTS = 3 * 65536  # all that there are
 
 
 def apply(state: State, typed: Typed) -> str:
@@ -27,17 +33,28 @@ def workdir(state: State, typed: Text) -> str:
 def declare(state: State, typed: Pairs, given: dict[str, str], global_args: dict[str, str]) -> str:
     """ARG: the value given to the build, else the default, else the global ARG's. Its line of history."""
     words = []
+    env, variables = state.env, state.variables
+    expand = Expander(
+        variables, typed.source.escape, state.budget
+    )  # of what the words before it have set, too
     for name, default in typed.pairs:
-        name = Expander(state.variables, typed.source.escape).word(name)
+        name = expand.word(name)
         value: str | None
         if name in given:
             value = given[name]
         elif default is not None:
-            value = Expander(state.variables, typed.source.escape).word(default)
+            value = expand.word(default)
         else:
             value = global_args.get(name)
+        state.budget.spend(len(value or ""))
         state.args[name] = value
+        if name not in env:
+            if value is None:
+                variables.pop(name, None)
+            else:
+                variables[name] = value
         words.append(name if value is None else f"{name}={value}")
+    _bounded("ARGs", state.args)
     return "ARG " + " ".join(words)
 
 
@@ -46,6 +63,7 @@ def _env(state: State, typed: Typed, expand: Expander) -> str:
     new = [(expand.word(name), expand.word(value or "")) for name, value in typed.pairs]
     env = state.env
     env.update(new)
+    _bounded("variables", env)
     if "" in env:
         raise bad(typed.source, "ENV names can't be blank")
     state.config["Env"] = [f"{name}={value}" for name, value in env.items()]
@@ -55,7 +73,7 @@ def _env(state: State, typed: Typed, expand: Expander) -> str:
 def _label(state: State, typed: Typed, expand: Expander) -> str:
     assert isinstance(typed, Pairs)
     new = [(expand.word(name), expand.word(value or "")) for name, value in typed.pairs]
-    state.config["Labels"] = {**(state.config.get("Labels") or {}), **dict(new)}
+    state.config["Labels"] = _bounded("labels", {**(state.config.get("Labels") or {}), **dict(new)})
     return "LABEL " + " ".join(f"{name}={value}" for name, value in new)
 
 
@@ -92,6 +110,8 @@ def _expose(state: State, typed: Typed, expand: Expander) -> str:
     for word in typed.words:
         for port in expand.words(word):
             ports += values.ports(port)
+            if len(ports) > MOST_PORTS:
+                raise bad(typed.source, f"EXPOSE has more than {MOST_PORTS} ports")
     state.config["ExposedPorts"] = {
         **(state.config.get("ExposedPorts") or {}),
         **{port: {} for port in ports},
@@ -104,7 +124,8 @@ def _volume(state: State, typed: Typed, expand: Expander) -> str:
     places = [expand.word(word) for word in typed.words]
     if not all(place.strip() for place in places):
         raise bad(typed.source, "a VOLUME can't be an empty string")
-    state.config["Volumes"] = {**(state.config.get("Volumes") or {}), **{place: {} for place in places}}
+    volumes = {**(state.config.get("Volumes") or {}), **{place: {} for place in places}}
+    state.config["Volumes"] = _bounded("VOLUMEs", volumes, MOST_VOLUMES)
     return "VOLUME " + listed(places)
 
 
@@ -145,6 +166,13 @@ def _healthcheck(state: State, typed: Typed, expand: Expander) -> str:
             shown = values.show(int(str(value))) if name != "Retries" else str(value)
         parts.append(f"{name}:{shown}")
     return "HEALTHCHECK {" + " ".join(parts) + "}"
+
+
+def _bounded(what: str, values: dict[str, Any], most: int = MOST) -> dict[str, Any]:
+    """`values`, if they are not too many: each instruction copies them."""
+    if len(values) > most:
+        raise InvalidInput(f"an image can't have more than {most} {what}")
+    return values
 
 
 def quoted(words: list[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import posixpath
 import stat
@@ -12,7 +11,8 @@ from typing import Any
 
 from estiva.builder.files import untar
 from estiva.builder.files import url as url_files
-from estiva.builder.files.copier import Copier, Destination
+from estiva.builder.files.copier import Copier, Destination, take
+from estiva.builder.files.record import Record
 from estiva.builder.files.tree import Missing, Tree
 from estiva.builder.frontend import ignore, values
 from estiva.builder.frontend.errors import bad, unsupported
@@ -79,6 +79,12 @@ class CopyStep:
 
     def run(self) -> bool:
         """Copy, or find the layer in the cache: whether it was cached."""
+        try:
+            return self._run()
+        finally:
+            self.context.workspace.release()
+
+    def _run(self) -> bool:
         context, state = self.context, self.state
         source = context.source(self.typed.from_)
         tree = source.tree
@@ -89,18 +95,26 @@ class CopyStep:
             if context.reuse(state, keys, created_by):
                 return True
         items = self._gather(tree)
-        self.downloads = [
-            url_files.fetch(url, self.checksum) for url in self.sources if url_files.is_url(url)
-        ]
-        contents: list[Any] = [self._item_digest(tree, item) for item in items]
-        contents += [hashlib.sha256(download.data).hexdigest() for download in self.downloads]
-        keys.append(context.key("copy", self._inputs(contents)))
-        if context.reuse(state, keys[-1:], created_by):
+        self._fetch()
+        downloads = [download.content for download in self.downloads]
+        seen = [self._look(tree, item) for item in items]
+        if context.reuse(state, [self._key(seen, downloads)], created_by):
             return True
+        copied: list[list[Any]] = []
         below = [] if self.typed.link else state.diff_ids
-        diff_id = context.layer(below, lambda rootfd: self._copy(tree, items, rootfd))
+        diff_id = context.layer(below, lambda rootfd: copied.extend(self._copy(tree, items, rootfd)))
+        # The key tells what was copied, whatever a folder held when it was looked at (K20)
+        keys.append(self._key(copied if source.layers is None else seen, downloads))
         context.keep(state, keys, created_by, diff_id)
         return False
+
+    def _fetch(self) -> None:
+        for url in filter(url_files.is_url, self.sources):
+            file = self.context.workspace.file()
+            self.downloads.append(url_files.fetch(url, file, self.checksum))
+
+    def _key(self, contents: list[list[Any]], downloads: list[str]) -> str:
+        return self.context.key("copy", self._inputs([*contents, *downloads]))
 
     def created_by(self) -> str:
         """The line in the image's history."""
@@ -199,54 +213,81 @@ class CopyStep:
             )
             raise bad(self.typed.source, f"{name} failed: file not found {where}: {source}") from None
 
-    def _item_digest(self, tree: Tree, item: Item) -> list[str]:
-        kind = "" if stat.S_ISDIR(tree.stat(item.path).st_mode) else item.name
-        return [kind, item.relative, tree.digest(item.path, exclude=self.exclude)]
+    @property
+    def _unpacks(self) -> bool:
+        return self.typed.name == "ADD" if self.typed.unpack is None else self.typed.unpack
 
-    def _copy(self, tree: Tree, items: list[Item], rootfd: int) -> None:
+    def _look(self, tree: Tree, item: Item) -> list[Any]:
+        """What a source is now, for the search in the cache: name, content, whether it is unpacked."""
+        total = Record(tree.owners)
+        for parent in tree.above(item.base, item.relative):
+            total.add(parent, tree.stat(tree.resolve(parent)))
+        directory = stat.S_ISDIR(tree.stat(item.path).st_mode)
+        if directory or not self.exclude.excluded(item.name):
+            directory = tree.look(item.path, total, exclude=self.exclude)
+        archive = self._archive(tree, item)
+        if archive >= 0:
+            os.close(archive)
+        return ["" if directory else item.name, item.relative, total.digest(), archive >= 0]
+
+    def _archive(self, tree: Tree, item: Item) -> int:
+        """An fd of a source that is to be unpacked, -1 for one that is to be copied."""
+        if item.relative or not self._unpacks or not stat.S_ISREG(tree.stat(item.path).st_mode):
+            return -1
+        fd = tree.open(item.path)
+        if untar.is_archive(fd):
+            return fd
+        os.close(fd)
+        return -1
+
+    def _copy(self, tree: Tree, items: list[Item], rootfd: int) -> list[list[Any]]:
+        """Do all of it; for every source what `_look` tells, of what was copied."""
         owner = None
         if self.chown:
             owner = self._owner_of_link() if self.typed.link else users.owner(rootfd, self.chown)
         to = Destination(rootfd, owner=owner, chmod=self.chmod, epoch=self.context.epoch)
         copier = Copier(tree, to, exclude=self.exclude)
-        unpack = self.typed.name == "ADD" if self.typed.unpack is None else self.typed.unpack
+        copied: list[list[Any]] = []
         for item in items:
-            if unpack and not item.relative and self._unpacked(tree, item, to):
+            total = Record(tree.owners)
+            archive = self._archive(tree, item)
+            if archive >= 0:
+                self._unpack(tree, archive, to, total)
+                copied.append([item.name, item.relative, total.digest(), True])
                 continue
-            if not item.relative:
-                copier.copy(item.path, item.name, self.path)
-                continue
-            place = copier.parents(item.base, item.relative, self.path)
-            directory = stat.S_ISDIR(tree.stat(item.path).st_mode)
-            copier.copy(item.path, item.name, place + item.name if directory else place)
+            path = self.path
+            if item.relative:
+                path = copier.parents(item.base, item.relative, path, total)
+                if stat.S_ISDIR(tree.stat(item.path).st_mode):
+                    path += item.name
+            directory = copier.copy(item.path, item.name, path, total)
+            copied.append(["" if directory else item.name, item.relative, total.digest(), False])
         for download in self.downloads:
             self._write_download(download, to)
         for document, text in self.documents:
             self._write_document(document, text, to)
+        return copied
 
-    def _unpacked(self, tree: Tree, item: Item, to: Destination) -> bool:
-        if not stat.S_ISREG(tree.stat(item.path).st_mode):
-            return False
-        fd = tree.open(item.path)
+    def _unpack(self, tree: Tree, fd: int, to: Destination, into: Record) -> None:
+        """Unpack an archive out of a copy of it, so that what was unpacked is what the record tells."""
+        own = self.context.workspace.file()
         try:
-            if not untar.is_archive(fd):
-                return False
-            untar.extract(fd, self.path, to)
-            return True
+            copied = take(fd, own, owners=tree.owners, keyed=True)
         finally:
             os.close(fd)
+        into.add("", copied.info, copied.content)
+        if not untar.is_archive(own):
+            raise InvalidInput("the archive changed while it was copied")
+        untar.extract(own, self.context.workspace.file(), self.path, to)
 
     def _write_download(self, download: url_files.Download, to: Destination) -> None:
         mtime = time.time_ns() if download.mtime_ns is None else download.mtime_ns
         if not self.typed.unpack:
-            to.write(self.path, download.name, download.data, mode=0o600, mtime_ns=mtime)
+            to.write(self.path, download.name, download.fd, mode=0o600, mtime_ns=mtime)
             return
-        fd = os.memfd_create("add", os.MFD_CLOEXEC)
-        with open(fd, "wb", buffering=0) as file:
-            file.write(download.data)
-            if not untar.is_archive(fd):
-                raise InvalidInput(f"{download.name} is not an archive", hint="leave out --unpack")
-            untar.extract(fd, self.path, to)
+        if not untar.is_archive(download.fd):
+            raise InvalidInput(f"{download.name} is not an archive", hint="leave out --unpack")
+        untar.extract(download.fd, self.context.workspace.file(), self.path, to)
 
     def _write_document(self, document: Heredoc, text: str, to: Destination) -> None:
         data = text.encode("utf-8", "replace")

@@ -2,49 +2,51 @@
 
 from __future__ import annotations
 
-import copy
 import posixpath
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from estiva.builder.frontend.instructions import Command, Typed
-from estiva.builder.frontend.variables import Expander
+from estiva.builder.frontend.variables import Budget, Expander
 from estiva.oci import config as configs
 from estiva.oci.platform import Platform
-
-if TYPE_CHECKING:
-    from estiva.store.images import Image
 
 COMMENT = "estiva.build"
 DEFAULT_SHELL = ["/bin/sh", "-c"]
 
 
 class State:
-    """Layers (base first), the image config so far, and the ARGs in scope (None: without a value)."""
+    """Layers (base first), the image config so far, and the ARGs in scope (None: without a value).
 
-    def __init__(self, document: dict[str, Any], *, clock: Callable[[], str]) -> None:
-        self.document = document
+    What is in the config is shared with the base and with other stages: a value is replaced, never changed.
+    """
+
+    def __init__(
+        self, document: dict[str, Any], *, clock: Callable[[], str], budget: Budget | None = None
+    ) -> None:
+        self.document = {
+            **document,
+            "config": dict(document.get("config") or {}),
+            "rootfs": dict(document.get("rootfs") or configs.new("")["rootfs"]),
+            "history": list(document.get("history") or []),
+        }
+        self.document["rootfs"]["diff_ids"] = list(self.document["rootfs"]["diff_ids"])
         self.clock = clock
+        self.budget = budget or Budget()
         self.args: dict[str, str | None] = {}
-        self.inherited = len(document.get("history") or [])
+        self.inherited = len(self.document["history"])
         self.has_cmd = False
+        self._parsed: tuple[list[str], dict[str, str]] = ([], {})  # Env, and as what it was read
 
     @classmethod
-    def scratch(cls, platform: Platform, clock: Callable[[], str]) -> State:
+    def scratch(cls, platform: Platform, clock: Callable[[], str], budget: Budget) -> State:
         document = configs.new(platform.architecture, platform.os, platform.variant)
         document["config"] = {"Env": [f"PATH={configs.DEFAULT_PATH}"], "WorkingDir": "/"}
-        return cls(document, clock=clock)
-
-    @classmethod
-    def of(cls, image: Image, clock: Callable[[], str]) -> State:
-        document = copy.deepcopy(image.config)
-        document["config"] = document.get("config") or {}
-        document["history"] = document.get("history") or []
-        return cls(document, clock=clock)
+        return cls(document, clock=clock, budget=budget)
 
     def child(self) -> State:
         """The state that `FROM this-stage` begins with: its files, config and ARGs."""
-        state = State(copy.deepcopy(self.document), clock=self.clock)
+        state = State(self.document, clock=self.clock, budget=self.budget)
         state.args = dict(self.args)
         state.inherited = self.inherited
         return state
@@ -67,8 +69,11 @@ class State:
     @property
     def env(self) -> dict[str, str]:
         """The image's ENV."""
-        pairs = (item.partition("=") for item in self.config.get("Env") or [])
-        return {name: value for name, _, value in pairs}
+        listed = self.config.get("Env") or []
+        if self._parsed[0] is not listed:
+            pairs = (item.partition("=") for item in listed)
+            self._parsed = listed, {name: value for name, _, value in pairs}
+        return dict(self._parsed[1])
 
     @property
     def variables(self) -> dict[str, str]:
@@ -91,7 +96,8 @@ class State:
         return cleaned + "/" if directory and cleaned != "/" else cleaned
 
     def record(self, created_by: str, *, created: str = "", diff_id: str = "") -> None:
-        """One step of history; with a layer, that too."""
+        """One step of history; with a layer, that too. Raises InvalidInput when a build's get too long."""
+        self.budget.spend(len(created_by))
         created = created or self.clock()
         step: dict[str, Any] = {"created": created, "created_by": created_by, "comment": COMMENT}
         if diff_id:
@@ -112,4 +118,4 @@ class State:
 
 def expander(state: State, typed: Typed) -> Expander:
     """An expander over the variables as they are before the instruction."""
-    return Expander(state.variables, typed.source.escape)
+    return Expander(state.variables, typed.source.escape, state.budget)

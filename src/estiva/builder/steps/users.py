@@ -5,10 +5,10 @@ No NSS, no libraries of the image (K2): two text files, read through the root's 
 
 from __future__ import annotations
 
-import os
-import stat
+import errno
 from collections.abc import Iterator
 
+from estiva.builder.frontend import values
 from estiva.errors import InvalidInput
 from estiva.linux import fs
 
@@ -47,23 +47,20 @@ def _group(rootfd: int, name: str) -> int:
 
 
 def _number(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or int(text) > _MAX_ID:
+    number = values.whole(text, _MAX_ID)
+    if number is None:
         raise InvalidInput(f"invalid user or group id: {text[:40]!r}")
-    return int(text)
+    return number
 
 
 def _records(rootfd: int, path: str, least: int) -> Iterator[list[str]]:
     """The lines of a passwd-like file that have at least `least` fields."""
     try:
-        fd = fs.open_in_root(rootfd, path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
+        data = fs.read_in_root(rootfd, path, LIMIT)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise InvalidInput(f"the image's /{path} is larger than {LIMIT >> 20} MiB") from None
         return
-    with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return
-        data = file.read(LIMIT + 1)
-    if len(data) > LIMIT:
-        raise InvalidInput(f"the image's /{path} is larger than {LIMIT >> 20} MiB")
     for line in data.decode("utf-8", "replace").splitlines():
         fields = line.strip().split(":")
         if len(fields) >= least and fields[0] and not fields[0].startswith("#"):

@@ -24,6 +24,11 @@ def execute(context: Context, options: Options) -> int:
     tty, stdin, detach = options.flag("tty"), options.flag("interactive"), options.flag("detach")
     if tty and stdin and not detach and not os.isatty(0):
         raise InvalidInput("the input device is not a TTY", hint="leave out -t, or run it in a terminal")
+    keys = ""
+    if options.given("detach-keys"):
+        from estiva.cli.container import foreground
+
+        keys = foreground.detach_keys(options)
     from estiva.engine.containers import exec as engine_exec
 
     wanted = engine_exec.plan(
@@ -43,6 +48,7 @@ def execute(context: Context, options: Options) -> int:
         return 0
     from estiva.cli.container import foreground
 
+    wanted["detach_keys"] = keys
     session = engine_exec.session(context.engine, wanted, (0 if stdin else -1, 1, 2))
     return foreground.attend_exec(session, tty=tty, stdin=stdin)
 
@@ -60,7 +66,7 @@ EXEC = Verb(
         ("t", "tty", FLAG, "", "give the command a terminal"),
         ("u", "user", TEXT, "USER[:GROUP]", "run as this user, by name or number"),
         ("w", "workdir", TEXT, "PATH", "working directory"),
-        ("", "detach-keys", TEXT, "", ""),
+        ("", "detach-keys", TEXT, "KEYS", "leave its terminal by these (default ctrl-p,ctrl-q)"),
     ),
     least=2,
     interspersed=False,

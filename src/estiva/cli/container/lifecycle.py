@@ -25,6 +25,11 @@ def start(context: Context, options: Options) -> int:
     from estiva.engine.containers import start as starting
 
     attach, stdin = options.flag("attach"), options.flag("interactive")
+    keys = ""
+    if options.given("detach-keys"):
+        from estiva.cli.container import foreground
+
+        keys = foreground.detach_keys(options)
     if attach or stdin:
         if len(options.arguments) > 1:
             raise InvalidInput("you cannot start and attach multiple containers at once")
@@ -33,7 +38,8 @@ def start(context: Context, options: Options) -> int:
             return 0
         from estiva.cli.container import foreground
 
-        return foreground.attend(begun, stdin=stdin and bool(begun.record["Config"].get("OpenStdin")))
+        stdin = stdin and bool(begun.record["Config"].get("OpenStdin"))
+        return foreground.attend(begun, stdin=stdin, detach_keys=keys)
     return context.each(options.arguments, lambda ref: starting.start(context.engine, ref))
 
 
@@ -41,8 +47,8 @@ def stop(context: Context, options: Options) -> int:
     from estiva.engine.containers import control
 
     timeout, signal = _timeout(options), options.text("signal") or None
-    return context.each(
-        options.arguments, lambda ref: control.stop(context.engine, ref, timeout=timeout, signal=signal)
+    return context.together(
+        options.arguments, lambda ref: control.stopping(context.engine, ref, timeout=timeout, signal=signal)
     )
 
 
@@ -50,14 +56,18 @@ def restart(context: Context, options: Options) -> int:
     from estiva.engine.containers import control
 
     timeout = _timeout(options)
-    return context.each(options.arguments, lambda ref: control.restart(context.engine, ref, timeout=timeout))
+    return context.together(
+        options.arguments, lambda ref: control.restarting(context.engine, ref, timeout=timeout)
+    )
 
 
 def kill(context: Context, options: Options) -> int:
     from estiva.engine.containers import control
 
     signal = options.text("signal", "KILL")
-    return context.each(options.arguments, lambda ref: control.kill(context.engine, ref, signal=signal))
+    return context.together(
+        options.arguments, lambda ref: control.killing(context.engine, ref, signal=signal)
+    )
 
 
 def pause(context: Context, options: Options) -> int:
@@ -84,9 +94,9 @@ def remove(context: Context, options: Options) -> int:
     from estiva.engine.containers import control
 
     force, volumes = options.flag("force"), options.flag("volumes")
-    return context.each(
+    return context.together(
         options.arguments,
-        lambda ref: control.remove(context.engine, ref, force=force, volumes=volumes),
+        lambda ref: control.removing(context.engine, ref, force=force, volumes=volumes),
         missing_is_fine=force,
     )
 
@@ -104,7 +114,7 @@ START = Verb(
     (
         ("a", "attach", FLAG, "", "show its output and end with its exit status"),
         ("i", "interactive", FLAG, "", "pass stdin on as well"),
-        ("", "detach-keys", TEXT, "", ""),
+        ("", "detach-keys", TEXT, "KEYS", "leave its terminal by these (default ctrl-p,ctrl-q)"),
     ),
     least=1,
     failure=125,

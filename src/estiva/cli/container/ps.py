@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.cli.context import Context
+    from estiva.engine.state.types import Record, State
 
-FILTERS = ("id", "name", "label", "status", "ancestor", "exited", "volume", "network")
 HEADINGS = [
     ("ID", "CONTAINER ID"),
     ("Image", "IMAGE"),
@@ -38,7 +38,7 @@ def ps(context: Context, options: Options) -> None:
     if options.given("filter"):
         from estiva.cli.format.tables import filters
 
-        wanted = filters(options.many("filter"), FILTERS)
+        wanted = filters(options.many("filter"), container_listing.FILTERS)
     last = 1 if options.flag("latest") else options.number("last", -1)
     everything = options.flag("all") or last > 0 or "status" in wanted or "exited" in wanted
     listing = container_listing.listing(context.engine, all=everything, filters=wanted)
@@ -58,7 +58,7 @@ def ps(context: Context, options: Options) -> None:
     tables.show(rows, headings, template, KNOWN)
 
 
-def _row(context: Context, record: dict[str, Any], truncate: bool, sized: bool) -> dict[str, Any]:
+def _row(context: Context, record: Record, truncate: bool, sized: bool) -> dict[str, Any]:
     """A container in the words of Docker's formatter."""
     import time
 
@@ -89,7 +89,7 @@ def _row(context: Context, record: dict[str, Any], truncate: bool, sized: bool) 
     }
 
 
-def _size(context: Context, record: dict[str, Any]) -> str:
+def _size(context: Context, record: Record) -> str:
     from estiva.cli.format import units
     from estiva.engine.containers import changes
     from estiva.engine.images import lookup
@@ -99,7 +99,7 @@ def _size(context: Context, record: dict[str, Any]) -> str:
     return f"{units.size(written, 3)} (virtual {units.size(whole, 3)})"
 
 
-def status(state: dict[str, Any]) -> str:
+def status(state: State) -> str:
     """A container's state in words: "Up 3 minutes", "Exited (0) 2 hours ago"."""
     import time
 

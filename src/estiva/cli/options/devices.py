@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from estiva.cli.options import values
 from estiva.cmdline.parser import converted
+from estiva.engine.spec import devices as nodes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def read(options: Options, kinds: dict[str, Option]) -> dict[str, Any]:
         if "=" in text and not text.startswith("/"):
             named.append(text)
         else:
-            devices.append(converted(kinds["device"], text, values.device))
+            devices.append(converted(kinds["device"], text, nodes.from_word))
     requests: list[dict[str, Any]] = []
     if options.given("gpus"):
         requests.append(converted(kinds["gpus"], options.text("gpus"), gpus))

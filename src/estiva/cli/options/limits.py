@@ -1,14 +1,11 @@
 """The options that limit what a container may use, as HostConfig; loaded when one of them is given.
 
-What can't be or doesn't go together is refused by engine/spec/resources.py, for `update` and the Python API
-too.
+What can't be or doesn't go together is refused by engine/spec/resources.py.
 """
 
 from __future__ import annotations
 
-from estiva.cli.options import values
 from estiva.cmdline.parser import UsageError, converted
-from estiva.errors import Unsupported, oneline
 from estiva.oci import units
 
 TYPE_CHECKING = False
@@ -61,14 +58,14 @@ def read(options: Options, kinds: dict[str, Option]) -> dict[str, Any]:
         if options.given(name):
             host[key] = options.number(name)
     if host.get("PidsLimit") == 0:
-        host["PidsLimit"] = -1  # said so it is unlimited; left away, as many as spec.PIDS_LIMIT
+        host["PidsLimit"] = -1  # said so it is unlimited; left away, as many as engine/spec has by default
     for name, key in TEXTS:
         if options.given(name):
             host[key] = options.text(name)
     if options.flag("oom-kill-disable"):
         host["OomKillDisable"] = True
     if options.given("ulimit"):
-        limits = each("ulimit", values.ulimit)
+        limits = each("ulimit", ulimit)
         host["Ulimits"] = list({limit["Name"]: limit for limit in limits}.values())
     if options.given("blkio-weight-device"):
         host["BlkioWeightDevice"] = each("blkio-weight-device", _device_weight)
@@ -83,60 +80,63 @@ def read(options: Options, kinds: dict[str, Option]) -> dict[str, Any]:
     return host
 
 
-def _device(text: str) -> tuple[str, str]:
+def _device(text: str, read: Callable[[str], int], what: str, unit: str = "") -> tuple[str, int]:
+    """(path, number) of DEVICE:NUMBER."""
     path, colon, value = text.partition(":")
     if not colon:
         raise ValueError(f"bad format: {text}")
     if not path.startswith("/dev/"):
         raise ValueError(f"bad format for device path: {text}")
-    return path, value
-
-
-def _device_weight(text: str) -> dict[str, Any]:
-    path, value = _device(text)
-    if not (value.isascii() and value.isdigit()) or len(value) > 4 or not 10 <= int(value) <= 1000:
-        raise ValueError(f"invalid weight for device: {text}: it is from 10 to 1000")
-    return {"Path": path, "Weight": int(value)}
-
-
-def _device_bytes(text: str) -> dict[str, Any]:
-    path, value = _device(text)
     try:
-        return {"Path": path, "Rate": units.size(value)}
+        return path, read(value)
     except ValueError:
         raise ValueError(
-            f"invalid rate for device: {text}: the format is <device-path>:<number>[<unit>], the unit kb, mb"
-            " or gb"
+            f"invalid {what} for device: {text}: the format is <device-path>:<number>{unit}"
         ) from None
 
 
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
+        raise ValueError
+    return int(text)
+
+
+def _device_weight(text: str) -> dict[str, Any]:
+    path, weight = _device(text, _number, "weight")
+    return {"Path": path, "Weight": weight}
+
+
+def _device_bytes(text: str) -> dict[str, Any]:
+    path, rate = _device(text, units.size, "rate", "[<unit>], the unit kb, mb or gb")
+    return {"Path": path, "Rate": rate}
+
+
 def _device_operations(text: str) -> dict[str, Any]:
-    path, value = _device(text)
-    if not (value.isascii() and value.isdigit()) or len(value) > 18:
-        raise ValueError(f"invalid rate for device: {text}: the format is <device-path>:<number>")
-    return {"Path": path, "Rate": int(value)}
+    path, rate = _device(text, _number, "rate")
+    return {"Path": path, "Rate": rate}
 
 
-def warn(host: dict[str, Any]) -> None:
-    """Tell on stderr, as docker does, what has no effect here. Raises InvalidInput for what `check`
-    refuses."""
-    import sys
-
-    from estiva.engine.spec import resources
-
-    resources.check(host)
-    for line in resources.warnings(host):
-        sys.stderr.write(f"WARNING: {oneline(line)}\n")
+def ulimit(text: str) -> dict[str, Any]:
+    """NAME=SOFT[:HARD], -1 is unlimited."""
+    name, equals, limits = text.partition("=")
+    if not equals:
+        raise ValueError(f"invalid ulimit argument: {text}")
+    words = limits.split(":")
+    if len(words) > 2:
+        raise ValueError(f"too many limit value arguments: {limits}, can only have up to two, soft[:hard]")
+    if not all(word == "-1" or (word.isascii() and word.isdigit()) for word in words):
+        raise ValueError(f"{limits} is not a number or two")
+    if any(len(word) > 19 or int(word) > units.MAX for word in words):
+        raise ValueError(f"{limits} is too large, -1 is unlimited")
+    return {"Name": name, "Hard": int(words[-1]), "Soft": int(words[0])}
 
 
 def restart_policy(text: str) -> dict[str, Any]:
-    """RestartPolicy of --restart. Raises UsageError, Unsupported for what isn't there yet."""
+    """RestartPolicy of --restart. Raises UsageError."""
     name, colon, count = text.partition(":")
-    known = name in ("no", "always", "unless-stopped", "on-failure")
-    if not known or (colon and not (name == "on-failure" and count.isascii() and count.isdigit())):
+    try:
+        return {"Name": name, "MaximumRetryCount": _number(count) if colon else 0}
+    except ValueError:
         raise UsageError(
             f"invalid restart policy: '{text}'", hint="no, always, unless-stopped or on-failure[:N]"
-        )
-    if name != "no":
-        raise Unsupported(f"the restart policy {text} is not supported yet, only no")
-    return {"Name": "no", "MaximumRetryCount": 0}
+        ) from None

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from estiva.cmdline.parser import boolean
+from estiva.engine.spec.mounts import absolute
 from estiva.oci import units
 
 TYPE_CHECKING = False
@@ -12,69 +11,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-MODES = (
-    "ro", "rw", "z", "Z", "nocopy", "private", "rprivate", "shared", "rshared", "slave", "rslave", "cached",
-    "consistent", "delegated", "U",
-)  # fmt: skip
-PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
-NAME = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"
-
 
 def volumes(words: Iterable[str]) -> tuple[list[str], dict[str, dict[str, str]]]:
-    """(Binds, Volumes) of [SOURCE:]TARGET[:MODE,...] words. Raises ValueError."""
+    """(Binds, Volumes) of [SOURCE:]TARGET[:MODE,...] words."""
     binds: list[str] = []
     anonymous: dict[str, dict[str, str]] = {}
     for word in dict.fromkeys(words):
-        parts = word.split(":")
-        if "" in parts:
-            raise ValueError(f"invalid spec: {word}: empty section between colons")
-        if len(parts) > 3:
-            raise ValueError(f"invalid volume specification: '{word}'")
-        if len(parts) == 3:
-            for mode in parts[2].split(","):
-                if mode not in MODES and mode.partition("=")[0] != "idmap":
-                    raise ValueError(f"invalid mode: {mode}")
-        target = parts[min(1, len(parts) - 1)]
-        if not target.startswith("/"):
-            raise ValueError(
-                f"invalid volume specification: '{word}': mount path '{target}' must be absolute"
-            )
-        if os.path.normpath(target) in ("/", "//"):
-            raise ValueError(f"invalid volume specification: '{word}': destination can't be '/'")
-        if len(parts) == 1:
-            anonymous[target] = {}
-            continue
-        parts[0] = _source(parts[0])
-        if not parts[0].startswith("/"):
-            volume_name(parts[0])
-        binds.append(":".join(parts))
+        source, colon, rest = word.partition(":")
+        if colon:
+            binds.append(f"{absolute(source)}:{rest}")
+        else:
+            anonymous[word] = {}
     return binds, anonymous
 
 
-def _source(text: str) -> str:
-    """A host path that begins with a dot is relative to the working directory."""
-    return os.path.abspath(text) if text == "." or text == ".." or text.startswith(("./", "../")) else text
-
-
-def volume_name(text: str) -> str:
-    """Raises ValueError if `text` can't be a volume's name."""
-    if not text or text[0] in "_.-" or any(c not in NAME for c in text):
-        raise ValueError(
-            f'"{text}" includes invalid characters for a local volume name, '
-            'only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed; for a host directory use an absolute path'
-        )
-    return text
-
-
 def tmpfs(words: Iterable[str]) -> dict[str, str]:
-    """Target -> options of TARGET[:OPTIONS] words. Raises ValueError."""
-    result = {}
-    for word in words:
-        target, _, options = word.partition(":")
-        if not target.startswith("/"):
-            raise ValueError(f"invalid tmpfs mount '{word}': mount path must be absolute")
-        result[target] = options
-    return result
+    """Target -> options of TARGET[:OPTIONS] words."""
+    return {target: options for target, _, options in (word.partition(":") for word in words)}
 
 
 def mount(word: str) -> dict[str, Any]:
@@ -122,6 +75,7 @@ class _Mount:
         self.bind: dict[str, Any] = {}
         self.volume: dict[str, Any] = {}
         self.tmpfs: dict[str, Any] = {}
+        self.driver: dict[str, Any] = {}
 
     def field(self, field: str) -> None:
         given, equals, value = field.partition("=")
@@ -134,7 +88,7 @@ class _Mount:
         if key == "type":
             self.mount["Type"] = value.lower()
         elif key == "source":
-            self.mount["Source"] = _source(value)
+            self.mount["Source"] = absolute(value)
         elif key == "target":
             self.mount["Target"] = value
         elif key == "readonly":
@@ -144,8 +98,6 @@ class _Mount:
         elif key == "idmap":
             self.mount["IDMap"] = value
         elif key == "bind-propagation":
-            if value.lower() not in PROPAGATIONS:
-                raise ValueError(f"invalid value for bind-propagation: {value}")
             self.bind["Propagation"] = value.lower()
         elif key == "bind-nonrecursive":
             self.bind["NonRecursive"] = self.truth(given, value)
@@ -156,9 +108,11 @@ class _Mount:
         elif key == "volume-label":
             label, _, text = value.partition("=")
             self.volume.setdefault("Labels", {})[label] = text
-        elif key in ("volume-opt", "volume-driver"):
-            if key == "volume-opt" or value != "local":
-                raise ValueError(f"{key} is not supported: volumes are plain local directories")
+        elif key == "volume-driver":
+            self.driver["Name"] = value
+        elif key == "volume-opt":
+            option, _, text = value.partition("=")
+            self.driver.setdefault("Options", {})[option] = text
         elif key == "tmpfs-size":
             self.tmpfs["SizeBytes"] = units.size(value)
         elif key == "tmpfs-mode":
@@ -175,31 +129,11 @@ class _Mount:
         return truth
 
     def result(self) -> dict[str, Any]:
-        kind, target = self.mount["Type"], self.mount.get("Target", "")
-        if kind not in ("bind", "volume", "tmpfs"):
-            raise ValueError(f"mount type unknown: '{kind}'")
-        if not target:
+        if not self.mount.get("Target"):
             raise ValueError("target is required")
-        if not target.startswith("/"):
-            raise ValueError(f"invalid mount path: '{target}' mount path must be absolute")
-        for name, options in (("bind", self.bind), ("volume", self.volume), ("tmpfs", self.tmpfs)):
-            if options and kind != name:
-                raise ValueError(f"cannot mix '{name}-*' options with mount type '{kind}'")
-        source = self.mount.get("Source", "")
-        if kind == "bind" and not source.startswith("/"):
-            raise ValueError(f"invalid mount path: '{source}' mount path must be absolute")
-        if kind == "tmpfs" and "IDMap" in self.mount:
-            raise ValueError("a tmpfs mount can't be id-mapped")
-        if kind == "tmpfs" and self.mount.get("Chown"):
-            raise ValueError("a tmpfs mount has no source to chown")
-        if kind == "tmpfs" and source:
-            raise ValueError("a tmpfs mount has no source")
-        if kind == "volume" and source:
-            volume_name(source)
-        if self.bind:
-            self.mount["BindOptions"] = self.bind
-        if self.volume:
-            self.mount["VolumeOptions"] = self.volume
-        if self.tmpfs:
-            self.mount["TmpfsOptions"] = self.tmpfs
+        if self.driver:
+            self.volume["DriverConfig"] = self.driver
+        for name, options in (("Bind", self.bind), ("Volume", self.volume), ("Tmpfs", self.tmpfs)):
+            if options:
+                self.mount[f"{name}Options"] = options
         return self.mount

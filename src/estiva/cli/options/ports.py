@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from estiva.cli.options.values import is_address
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     Bindings = dict[str, list[dict[str, str]]]
-
-PROTOCOLS = ("tcp", "udp", "sctp")
 
 
 def publish(words: Iterable[str]) -> Bindings:
@@ -52,8 +48,6 @@ def _publish_one(word: str) -> list[tuple[str, dict[str, str]]]:
     container, protocol = _protocol(container)
     if address.startswith("[") and address.endswith("]"):
         address = address[1:-1]
-    if address and not is_address(address):
-        raise ValueError(f"invalid IP address: {address}")
     if not container:
         raise ValueError(f"no port specified: {word or '<empty>'}")
     first, last = _range(container, f"invalid containerPort: {container}")
@@ -71,10 +65,9 @@ def _publish_one(word: str) -> list[tuple[str, dict[str, str]]]:
 
 def _protocol(word: str) -> tuple[str, str]:
     port, slash, protocol = word.partition("/")
-    protocol = protocol.lower() or "tcp"
-    if protocol not in PROTOCOLS or (slash and not port):
-        raise ValueError(f"invalid proto: {protocol}")
-    return port, protocol
+    if slash and not port:
+        raise ValueError(f"invalid proto: {word}")
+    return port, protocol.lower() or "tcp"
 
 
 def _range(text: str, problem: str) -> tuple[int, int]:

@@ -5,11 +5,8 @@ Config and HostConfig hold what was asked for and no defaults, under the keys of
 
 from __future__ import annotations
 
-import os
-
-from estiva.cli.options import values
 from estiva.cmdline.parser import FLAG, INT, LIST, TEXT, Options, UsageError, bad_value, converted
-from estiva.errors import Conflict, InvalidInput, NotFound, Unsupported, reason
+from estiva.errors import InvalidInput, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,7 +97,6 @@ TABLE = (
     ("", "dns-opt", LIST, "", ""),
     ("", "kernel-memory", TEXT, "", ""),
     ("", "disable-content-trust", FLAG, "", ""),
-    ("", "detach-keys", TEXT, "", ""),
     ("", "isolation", TEXT, "", ""),
     ("", "log-driver", TEXT, "", ""),
     *[("", name, LIST, "", "") for name in (
@@ -128,7 +124,6 @@ class _Translator:
         self.options = options
         self.config: dict[str, Any] = {}
         self.host: dict[str, Any] = {}
-        self.limited = False
 
     def read(self, name: str, reader: Callable[[str], Any]) -> Any:
         return converted(KIND[name], self.options.text(name), reader)
@@ -152,14 +147,6 @@ class _Translator:
         ):
             if options.given(name):
                 config[key] = options.text(name)
-        if config.get("WorkingDir") and not config["WorkingDir"].startswith("/"):
-            raise InvalidInput(
-                f"the working directory '{config['WorkingDir']}' is invalid, it must be absolute"
-            )
-        if config.get("StopSignal"):
-            from estiva.linux import signals
-
-            signals.number(config["StopSignal"])
         if options.given("stop-timeout"):
             config["StopTimeout"] = options.number("stop-timeout")
         if options.flag("no-healthcheck"):
@@ -176,16 +163,15 @@ class _Translator:
         config["AttachStderr"] = not attach or "stderr" in attach
         if stdin:
             config["StdinOnce"] = True
-        if options.given("env") or options.given("env-file"):
-            try:
-                config["Env"] = values.environment(options.many("env-file"), options.many("env"))
-            except ValueError as error:
-                raise UsageError(str(error)) from None
-        if options.given("label") or options.given("label-file"):
-            try:
-                config["Labels"] = values.labels(options.many("label-file"), options.many("label"))
-            except ValueError as error:
-                raise UsageError(str(error)) from None
+        for name, key in (("env", "Env"), ("label", "Labels")):
+            if options.given(name) or options.given(f"{name}-file"):
+                from estiva.cli.options import values
+
+                read = values.environment if name == "env" else values.labels
+                try:
+                    config[key] = read(options.many(f"{name}-file"), options.many(name))
+                except ValueError as error:
+                    raise UsageError(str(error)) from None
 
     def limits(self) -> None:
         options, host = self.options, self.host
@@ -193,16 +179,11 @@ class _Translator:
             from estiva.cli.options import limits
 
             host.update(limits.read(options, KIND))
-            self.limited = True
-        if options.text("isolation") not in ("", "default"):
-            host["Isolation"] = options.text("isolation")
-            self.limited = True
 
     def devices(self) -> None:
         options, host = self.options, self.host
         if options.given("device-cgroup-rule"):
             host["DeviceCgroupRules"] = options.many("device-cgroup-rule")
-            self.limited = True
         if options.given("device") or options.given("gpus"):
             from estiva.cli.options import devices
 
@@ -213,17 +194,13 @@ class _Translator:
         if options.given("volume") or options.given("mount") or options.given("tmpfs"):
             from estiva.cli.options import mounts
 
-            try:
-                binds, anonymous = mounts.volumes(options.many("volume"))
-                tmpfs = mounts.tmpfs(options.many("tmpfs"))
-            except ValueError as error:
-                raise InvalidInput(str(error)) from None
+            binds, anonymous = mounts.volumes(options.many("volume"))
             if binds:
                 host["Binds"] = binds
             if anonymous:
                 self.config["Volumes"] = anonymous
-            if tmpfs:
-                host["Tmpfs"] = tmpfs
+            if options.given("tmpfs"):
+                host["Tmpfs"] = mounts.tmpfs(options.many("tmpfs"))
             if options.given("mount"):
                 host["Mounts"] = self.read_many("mount", mounts.mount)
         if options.flag("read-only"):
@@ -231,7 +208,7 @@ class _Translator:
 
     def network(self) -> None:
         options, host = self.options, self.host
-        host["NetworkMode"] = network_mode(options.text("network", options.text("net", "default")))
+        host["NetworkMode"] = options.text("network", options.text("net", "default"))
         if options.given("publish") or options.given("expose"):
             from estiva.cli.options import ports
 
@@ -245,13 +222,13 @@ class _Translator:
             self.config["ExposedPorts"] = {port: {} for port in exposed}
         if options.flag("publish-all"):
             host["PublishAllPorts"] = True
-        for name, key, reader in (
-            ("dns", "Dns", values.dns_server),
-            ("dns-search", "DnsSearch", values.dns_domain),
-            ("add-host", "ExtraHosts", values.extra_host),
-        ):
+        for name, key in (("dns", "Dns"), ("dns-search", "DnsSearch")):
             if options.given(name):
-                host[key] = self.read_many(name, reader)
+                host[key] = [word.strip() for word in options.many(name)]
+        if options.given("add-host"):
+            from estiva.cli.options import values
+
+            host["ExtraHosts"] = [values.extra_host(word) for word in options.many("add-host")]
         if options.given("dns-option") or options.given("dns-opt"):
             host["DnsOptions"] = options.many("dns-option") + options.many("dns-opt")
 
@@ -260,12 +237,20 @@ class _Translator:
         for name, key in (("cap-add", "CapAdd"), ("cap-drop", "CapDrop"), ("group-add", "GroupAdd")):
             if options.given(name):
                 host[key] = options.many(name)
+        if options.text("log-driver"):
+            host["LogConfig"] = {"Type": options.text("log-driver"), "Config": {}}
+        if options.text("restart"):
+            from estiva.cli.options import limits
+
+            host["RestartPolicy"] = limits.restart_policy(options.text("restart"))
         for name, key in (("privileged", "Privileged"), ("rm", "AutoRemove")):
             if options.flag(name):
                 host[key] = True
         if options.given("init"):
             host["Init"] = options.flag("init")
         if options.given("sysctl"):
+            from estiva.cli.options import values
+
             host["Sysctls"] = dict(self.read_many("sysctl", values.sysctl))
         if options.given("annotation"):
             host["Annotations"] = {
@@ -273,20 +258,16 @@ class _Translator:
             }
         if options.given("security-opt"):
             host.update(security_options(options.many("security-opt")))
-        for name, key, allowed in (
-            ("pid", "PidMode", ("host", "private")),
-            ("ipc", "IpcMode", ("host", "private", "shareable", "none")),
-            ("uts", "UTSMode", ("host", "private")),
-            ("userns", "UsernsMode", ("host", "private", "auto", "keep-id", "nomap")),
-            ("cgroupns", "CgroupnsMode", ("host", "private")),
+        for name, key in (
+            ("pid", "PidMode"),
+            ("ipc", "IpcMode"),
+            ("uts", "UTSMode"),
+            ("userns", "UsernsMode"),
+            ("cgroupns", "CgroupnsMode"),
+            ("subuidname", "SubuidName"),
+            ("subgidname", "SubgidName"),
+            ("isolation", "Isolation"),
         ):
-            mode = options.text(name)
-            kind, _, details = mode.partition(":")
-            if mode and mode not in allowed and not (details and kind in ("container", "ns", *allowed[2:])):
-                raise InvalidInput(f"--{name}: invalid {name} mode '{mode}'")
-            if mode:
-                host[key] = mode
-        for name, key in (("subuidname", "SubuidName"), ("subgidname", "SubgidName")):
             if options.text(name):
                 host[key] = options.text(name)
         if options.given("uidmap") or options.given("gidmap"):
@@ -298,63 +279,24 @@ class _Translator:
         for name in options.values:
             if name in NOT_YET:
                 raise Unsupported(f"--{name} is not supported yet")
-        driver = options.text("log-driver")
-        if driver == "none":
-            self.host["LogConfig"] = {"Type": "none", "Config": {}}
-        elif driver not in ("", "json-file"):
-            raise Unsupported(f"the log driver {driver} is not supported yet", hint="json-file or none")
-        policy = options.text("restart")
-        if policy not in ("", "no"):
-            if options.flag("rm"):
-                raise Conflict("conflicting options: --restart and --rm")
-            raise Unsupported(f"the restart policy {policy} is not supported yet, only no")
-
-
-def network_mode(mode: str) -> str:
-    if mode in ("default", "bridge", "none", "host"):
-        return mode
-    if mode.startswith(("container:", "ns:/")) and mode != "container:":
-        return mode
-    raise Unsupported(
-        f"network '{mode}' is not available: networks of your own are not supported yet",
-        hint="bridge, none, host or container:NAME",
-    )
 
 
 def security_options(words: list[str]) -> dict[str, Any]:
-    """HostConfig.SecurityOpt and what goes with it; a seccomp profile is read in."""
-    result: dict[str, Any] = {"SecurityOpt": []}
-    for word in words:
-        # the first of both separates: a profile's path may have the other in it
-        key, given, value = word.partition("=" if "=" in word.partition(":")[0] else ":")
-        if not given and word != "no-new-privileges":
-            raise InvalidInput(f'invalid --security-opt: "{word}"')
-        if key == "no-new-privileges" and given and value not in ("true", "false"):
-            raise InvalidInput(f'invalid --security-opt: "{word}"', hint="no-new-privileges[:true|:false]")
-        if key == "seccomp" and value not in ("unconfined", "builtin"):
-            word = f"seccomp={_profile(value)}"
-        result["SecurityOpt"].append(word)
-    if any(word.startswith(("systempaths", "mask", "unmask")) for word in words):
+    """HostConfig.SecurityOpt and what goes with it, a seccomp profile by its absolute path."""
+    from estiva.engine.spec import security_opt
+
+    options = [security_opt.absolute(word) for word in words]
+    if any(word.startswith(("systempaths", "mask", "unmask")) for word in options):
         from estiva.engine.spec import confinement
 
-        result = confinement.paths(result["SecurityOpt"])
-    return result
-
-
-def _profile(path: str) -> str:
-    """The profile's absolute path, once it proves to be a readable JSON document."""
-    from estiva import fastjson, files
-
-    try:
-        data = files.read_bounded(path, values.MAX_FILE)
-    except OSError as error:
-        raise NotFound(f"opening seccomp profile ({path}) failed: {reason(error)}") from None
-    fastjson.loads(data, what=f"seccomp profile {path}")
-    return os.path.abspath(path)
+        return confinement.paths(options)
+    return {"SecurityOpt": options}
 
 
 def translate(options: Options) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(Config, HostConfig) of the options and arguments of `run` or `create`. Raises EstivaError."""
+    """(Config, HostConfig) of the options and arguments of `run` or `create`; what they may be, engine/spec
+    judges. Raises UsageError for words that can't be read, Unsupported for what isn't there yet.
+    """
     translator = _Translator(options)
     translator.refuse()
     translator.identity()
@@ -363,8 +305,4 @@ def translate(options: Options) -> tuple[dict[str, Any], dict[str, Any]]:
     translator.files()
     translator.network()
     translator.isolation()
-    if translator.limited:
-        from estiva.cli.options import limits
-
-        limits.warn(translator.host)
     return translator.config, translator.host

@@ -1,7 +1,8 @@
 """The verbs that end, halt and remove containers: stop, kill, wait, remove, pause, unpause, restart.
 
-Others may start the container again meanwhile. So what is meant for one run goes by its run state, as it was
-read at first: nothing that is said or done here is about a run that began later.
+What may have to wait is a task (containers/tasks.py), to be done for many containers at once: stopping,
+killing, removing, restarting. Others may start the container again meanwhile. So what is meant for one run
+goes by its run state, as it was read at first: nothing that is said or done here is about a later run.
 """
 
 from __future__ import annotations
@@ -11,34 +12,40 @@ import os
 import time
 
 from estiva import fastjson
-from estiva.engine.state import locks, teardown
+from estiva.engine.containers import tasks
+from estiva.engine.state import locks, runstate, teardown
 from estiva.engine.state import names as naming
-from estiva.engine.state.lookup import LOOK_AGAIN, resolve, resolve_if_there, running_state
-from estiva.errors import Conflict, EstivaError, NotFound
-from estiva.linux import process, signals
+from estiva.engine.state.lookup import resolve, resolve_if_there, running_state, running_state_now
+from estiva.errors import Conflict, EngineError, EstivaError, NotFound
+from estiva.linux import procinfo, signals
 from estiva.runtime import state
 from estiva.runtime.cgroup import factory
 from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Generator
+    from typing import TypeAlias
 
     from estiva.engine import Engine
+    from estiva.engine.state.types import Record, RunState
+
+    Task: TypeAlias = Generator[None, None, None]
 
 
 STOP_TIMEOUT = 10  # seconds, as Docker
+UNKILLABLE = 10  # seconds
 
 
-def send(live: dict[str, Any], number: int) -> None:
+def send(live: RunState, number: int) -> None:
     """Signal a container's init, never a process that only has its pid. Fine if it has ended."""
     try:
-        pidfd = process.pidfd_open(live["pid"])
+        pidfd = procinfo.pidfd_open(live["pid"])
     except ProcessLookupError:
         return
     try:
         if state.alive(live["pid"], live["start_time"]):
-            process.pidfd_send_signal(pidfd, number)
+            procinfo.pidfd_send_signal(pidfd, number)
     except ProcessLookupError:
         pass
     finally:
@@ -46,15 +53,39 @@ def send(live: dict[str, Any], number: int) -> None:
 
 
 def kill(engine: Engine, ref: str, signal: str = "KILL") -> None:
-    """Send a signal to the main process. Raises Conflict when it isn't running."""
+    """Send a signal to the main process; SIGKILL and return once the container has ended.
+
+    Raises Conflict when it isn't running, EngineError when SIGKILL does not end it.
+    """
+    tasks.run(killing(engine, ref, signal))
+
+
+def killing(engine: Engine, ref: str, signal: str = "KILL") -> Task:
+    """`kill` as a task."""
     number = signals.number(signal)
-    live = running_state(engine, ref)
+    while (live := running_state_now(engine, ref)) is None:
+        yield
     send(live, number)
     if number == _signal.SIGKILL or live.get("paused"):
         thaw(engine, live)
+    if number == _signal.SIGKILL:
+        yield from ending(engine, ref, live)
 
 
-def thaw(engine: Engine, live: dict[str, Any]) -> None:
+def ending(engine: Engine, ref: str, live: RunState) -> Task:
+    """Wait for the end of a run whose main process got SIGKILL. Raises EngineError."""
+    deadline = time.monotonic() + UNKILLABLE
+    while locks.runs(engine.paths, live):
+        if time.monotonic() > deadline and state.alive(live["pid"], live["start_time"]):
+            raise EngineError(
+                f"container {ref} was killed and has not ended in {UNKILLABLE} s",
+                hint="its main process waits in the kernel, for a disk or network that does not answer",
+            )
+        yield
+    resolve_if_there(engine, live["id"])  # settles it if its monitor was killed too
+
+
+def thaw(engine: Engine, live: RunState) -> None:
     """What is frozen can't die: not by `pause` only, but also by a commit that was killed."""
     if live.get("paused"):
         mark(engine, live, False)
@@ -68,7 +99,7 @@ def thaw(engine: Engine, live: dict[str, Any]) -> None:
             raise  # else it has ended by itself meanwhile
 
 
-def mark(engine: Engine, live: dict[str, Any], paused: bool) -> None:
+def mark(engine: Engine, live: RunState, paused: bool) -> None:
     """Write into the run state whether it is paused; nothing if the run is over, and its folder gone."""
     try:
         folder = os.open(engine.paths.run_container(live["id"]), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -77,9 +108,9 @@ def mark(engine: Engine, live: dict[str, Any], paused: bool) -> None:
     try:
         # by the fd, since a later run has another folder of the same name
         here = f"/proc/self/fd/{folder}"
-        now = state.read(here)
-        if now is not None and state.same_run(now, live):
-            state.write(here, {**now, "paused": paused})
+        now = runstate.read_in(here)
+        if now is not None and runstate.same(now, live):
+            runstate.write(here, {**now, "paused": paused})
     except FileNotFoundError:
         pass
     finally:
@@ -88,13 +119,19 @@ def mark(engine: Engine, live: dict[str, Any], paused: bool) -> None:
 
 def stop(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | None = None) -> None:
     """Ask the main process to end, kill it after `timeout` seconds (negative: never). Fine if it doesn't
-    run.
+    run. Raises NotFound, EngineError when SIGKILL does not end it.
     """
+    tasks.run(stopping(engine, ref, timeout=timeout, signal=signal))
+
+
+def stopping(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | None = None) -> Task:
+    """`stop` as a task."""
     record = resolve(engine, ref)
     if not record["State"]["Running"]:
         return
     try:
-        live = running_state(engine, record["Id"])
+        while (live := running_state_now(engine, record["Id"])) is None:
+            yield
     except (Conflict, NotFound):
         return  # it has ended meanwhile
     config = record["Config"]
@@ -106,15 +143,12 @@ def stop(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | 
     thaw(engine, live)
     send(live, number)
     deadline = time.monotonic() + timeout
-    pause = 0.005
     while locks.runs(engine.paths, live):
         if timeout >= 0 and time.monotonic() >= deadline:
             send(live, _signal.SIGKILL)
-            locks.await_end(engine.paths, record["Id"], live)
             break
-        time.sleep(pause)
-        pause = min(pause * 1.5, 0.05)
-    resolve_if_there(engine, record["Id"])
+        yield
+    yield from ending(engine, ref, live)
 
 
 def wait(engine: Engine, ref: str) -> int:
@@ -128,7 +162,14 @@ def wait(engine: Engine, ref: str) -> int:
 
 
 def remove(engine: Engine, ref: str, *, force: bool = False, volumes: bool = False) -> str:
-    """Remove a stopped container (with `force` a running one); its id. Raises Conflict."""
+    """Remove a stopped container (with `force` a running one); its id. Raises NotFound, Conflict."""
+    return tasks.run(removing(engine, ref, force=force, volumes=volumes))
+
+
+def removing(
+    engine: Engine, ref: str, *, force: bool = False, volumes: bool = False
+) -> Generator[None, None, str]:
+    """`remove` as a task."""
     record = resolve(engine, ref)
     container_id: str = record["Id"]
     while True:
@@ -141,13 +182,13 @@ def remove(engine: Engine, ref: str, *, force: bool = False, volumes: bool = Fal
                     f"container {ref} is {record['State']['Status']}",
                     hint="stop it first, or remove it with --force",
                 ) from None
-        live = state.read(engine.paths.run_container(container_id))
+        live = runstate.read(engine.paths, container_id)
         if live is not None:
             send(live, _signal.SIGKILL)
             thaw(engine, live)
-            locks.await_end(engine.paths, container_id, live)
-        else:  # it is being made, started or removed, or has ended just now
-            time.sleep(LOOK_AGAIN)
+            yield from ending(engine, ref, live)
+        else:
+            yield  # it is being made, started or removed, or has ended just now
         now = resolve_if_there(engine, container_id)
         if now is None:
             return container_id  # it was a --rm one
@@ -177,11 +218,11 @@ def unpause(engine: Engine, ref: str) -> None:
     thaw(engine, live)
 
 
-def restart(engine: Engine, ref: str, timeout: int | None = None) -> None:
-    """Stop, then start."""
+def restarting(engine: Engine, ref: str, timeout: int | None = None) -> Task:
+    """Stop, then start; as a task."""
     from estiva.engine.containers import start
 
-    stop(engine, ref, timeout=timeout)
+    yield from stopping(engine, ref, timeout=timeout)
     start.start(engine, ref)
 
 
@@ -198,7 +239,7 @@ def rename(engine: Engine, ref: str, name: str) -> None:
         row = containers.get(transaction, record["Id"])
         if row is None:
             raise NotFound(f"no such container: {ref}")
-        stored = fastjson.loads(row[2])
+        stored: Record = fastjson.loads(row[2])
         old = stored["Name"].removeprefix("/")
         stored["Name"] = "/" + new
         containers.rename(transaction, record["Id"], new, fastjson.dumps(stored))

@@ -9,9 +9,10 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from estiva.engine.mounts.volume_copy import copy_node, copy_tree
+from estiva.engine.mounts import volume_copy
+from estiva.engine.mounts.volume_copy import Terms
 from estiva.engine.state import lookup
-from estiva.errors import InvalidInput, NotFound
+from estiva.errors import InvalidInput, NotFound, Unavailable
 from estiva.files import write_all
 from estiva.linux import fs
 
@@ -79,6 +80,7 @@ def place(
     mode: int,
     owner: tuple[int, int] | None = None,
 ) -> None:
+    terms = Terms(owner=owner, kernel=True)
     if not isinstance(source, bytes):
         try:
             status = os.lstat(source)
@@ -96,7 +98,7 @@ def place(
             try:
                 inner = os.open(name, flags, dir_fd=parent)
                 try:
-                    copy_tree(outer, inner, special=False, owner=owner)
+                    volume_copy.copy_tree(outer, inner, terms)
                 finally:
                     os.close(inner)
             finally:
@@ -122,13 +124,20 @@ def place(
     directory, base = os.path.split(os.path.abspath(os.fspath(source)))
     outer = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        copy_node(outer, parent, base, status, name, owner)
+        volume_copy.copy_node(outer, parent, base, status, terms, name)
     finally:
         os.close(outer)
 
 
+IN_MEMORY = 256 << 20  # bytes of a file that `get` gives without a target
+
+
 def get(engine: Engine, ref: str, path: str, target: str | os.PathLike[str] | None) -> bytes:
-    """The bytes of a file in the container, or a copy of a file or folder at `target`. Raises NotFound."""
+    """The bytes of a file in the container, or a copy of a file or folder at `target`.
+
+    What is copied is the caller's own, without setuid, setgid and capabilities (K21). Raises NotFound, and
+    InvalidInput for what is no file, for the kernel's own, and for more than 256 MiB without a target.
+    """
     root = root_of(engine, ref)
     try:
         try:
@@ -137,12 +146,27 @@ def get(engine: Engine, ref: str, path: str, target: str | os.PathLike[str] | No
             raise NotFound(f"{path} in the container: {(error.strerror or '').lower()}") from None
         try:
             kind = os.fstat(found).st_mode
-            if target is not None and stat.S_ISDIR(kind):
+            folder = stat.S_ISDIR(kind)
+            if fs.is_kernel(found):
+                raise InvalidInput(f"{path} is the kernel's own", hint="read it by an exec in the container")
+            if target is not None and folder:
                 copy_out_folder(found, os.fspath(target))
                 return b""
             if not stat.S_ISREG(kind):
                 raise InvalidInput(f"{path} is not a file", hint="give a target to copy a folder")
-            return copy_out_file(found, None if target is None else os.fspath(target))
+            if target is None:
+                return fs.read_regular(found, IN_MEMORY)
+            copy_out_file(found, os.fspath(target))
+            return b""
+        except OSError as error:
+            if error.errno == errno.EFBIG:
+                raise InvalidInput(
+                    f"{path} is larger than {IN_MEMORY >> 20} MiB",
+                    hint="give a target: it is copied there, whatever its size",
+                ) from None
+            if error.errno == errno.EAGAIN:
+                raise Unavailable(f"{path} is leased by a process in the container") from None
+            raise
         finally:
             os.close(found)
     finally:
@@ -150,31 +174,32 @@ def get(engine: Engine, ref: str, path: str, target: str | os.PathLike[str] | No
 
 
 def copy_out_folder(found: int, target: str) -> None:
+    """Copy what a folder holds into `target`, which gets its mode and times if it is made."""
+    there = os.path.isdir(target)
     os.makedirs(target, exist_ok=True)
     inner = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         outer = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            copy_tree(inner, outer, special=False)
+            volume_copy.copy_entries(inner, outer, volume_copy.OUT)
+            if not there:
+                volume_copy.dress(outer, os.fstat(inner), inner, volume_copy.OUT)
         finally:
             os.close(outer)
     finally:
         os.close(inner)
 
 
-def copy_out_file(found: int, target: str | None) -> bytes:
-    """The file's bytes, or b"" when they went to `target`; its mode goes along without setuid and setgid."""
+def copy_out_file(found: int, target: str) -> None:
+    """Copy a file to `target`; its mode goes along without setuid, setgid and sticky."""
     reader = fs.reopen_regular(found)
     try:
-        if target is None:
-            return b"".join(iter(lambda: os.read(reader, 1 << 20), b""))
         writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         try:
-            while chunk := os.read(reader, 1 << 20):
-                write_all(writer, chunk)
-            os.fchmod(writer, stat.S_IMODE(os.fstat(reader).st_mode) & 0o777)
+            status = os.fstat(reader)
+            volume_copy.copy_bytes(reader, writer, status.st_size)
+            os.fchmod(writer, stat.S_IMODE(status.st_mode) & 0o777)
         finally:
             os.close(writer)
     finally:
         os.close(reader)
-    return b""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 
 from estiva import fastjson
+from estiva.engine.containers import folder
 from estiva.engine.images.find import find_image
 from estiva.engine.launch import launch
 from estiva.engine.launch.start import Start
 from estiva.engine.mounts import points as mount_points
-from estiva.engine.spec import oci_config
+from estiva.engine.spec import judge, oci_config
 from estiva.engine.state import locks, names, record, teardown
 from estiva.errors import Conflict, EngineError, EstivaError, NotFound, Unsupported
 from estiva.store import containers
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from estiva.engine import Engine
     from estiva.engine.images.find import Progress
+    from estiva.engine.state.types import Record
     from estiva.store.database import Transaction
     from estiva.store.images import Image
 
@@ -40,7 +42,7 @@ def create(
     pull: str = "missing",
     platform: str | None = None,
     progress: Progress = None,
-) -> dict[str, Any]:
+) -> Record:
     """Make a container that does not run yet; its record. Raises for a bad option, image, name or mount.
 
     `config` and `host_config` are Docker's Config and HostConfig; both are completed in place. `pull`:
@@ -76,8 +78,11 @@ def make(
     platform: str | None,
     progress: Progress,
     status: str,
-) -> tuple[dict[str, Any], Image, int, str]:
+) -> tuple[Record, Image, int, str]:
     """(record, image, lock, address or ""): the container as a row, with its folder. Undone on error."""
+    asked, host = judge.check(config, host_config)
+    if host.get("NetworkMode") in (None, "", "default"):
+        host["NetworkMode"] = "bridge"
     if os.geteuid():
         raise Unsupported("containers can only be run by root, yet", hint="use sudo")
     name = names.check(name) if name else None
@@ -85,33 +90,27 @@ def make(
         from estiva.oci.platform import Platform
 
         Platform.parse(platform)
-    host_config.setdefault("NetworkMode", "bridge")
-    if host_config["NetworkMode"] == "default":
-        host_config["NetworkMode"] = "bridge"
-    if oci_config.special(host_config):
+    if progress is not None:
+        judge.warn(host, progress)
+    if oci_config.special(host):
         from estiva.engine.spec import namespaces
 
-        namespaces.settle(engine, config, host_config, starts=status == "running")
-    image = find_image(engine, config["Image"], pull, platform, progress)
-    config = record.merge(config, image.config)
-    container_id = launch.new_id(engine, host_config if status == "running" else None)
-    made = record.new(container_id, name or "", image, config, host_config, [])
-    oci_config.make(made, [], {})  # every option is checked before anything is written
-    if host_config.get("PortBindings"):
-        from estiva.engine.spec import ports
-
-        ports.wanted(config, host_config)
-    if name and (config.get("Volumes") or host_config.get("Binds") or host_config.get("Mounts")):
+        namespaces.settle(engine, asked, host, starts=status == "running")
+    image = find_image(engine, asked["Image"], pull, platform, progress)
+    merged = record.merge(asked, image.config)
+    container_id = launch.new_id(engine, host if status == "running" else None)
+    made = record.new(container_id, name or "", image, merged, host, [])
+    oci_config.make(made, [], {})  # what this machine lacks is found out before anything is written
+    if name and (merged.get("Volumes") or host.get("Binds") or host.get("Mounts")):
         refuse_taken(engine, name)
-    points = made["Mounts"] = mount_points.plan(config, host_config, engine.store.volumes)
+    points = made["Mounts"] = mount_points.plan(merged, host, engine.store.volumes)
     lock = -1
     try:
         lock = launch.take_lock(engine, container_id)
-        directory = engine.paths.container(container_id)
-        os.mkdir(directory, 0o700)
-        engine.store.snapshots.prepare(image.diff_ids, directory)
+        folder.make(engine, container_id, image, durable=status == "created")
+        fresh = [point for point in points if point.pop("New", False)]
         address = insert(engine, made, name, status)
-        fill_volumes(engine, made, image)
+        folder.fill(engine, fresh, image)
     except BaseException as error:
         try:
             mount_points.undo(points, engine.store.volumes)
@@ -129,7 +128,7 @@ def make(
     return made, image, lock, address
 
 
-def insert(engine: Engine, made: dict[str, Any], name: str | None, status: str) -> str:
+def insert(engine: Engine, made: Record, name: str | None, status: str) -> str:
     """Write the row, with a name that nobody has, and take an address if it starts now on the bridge."""
     for attempt in range(ATTEMPTS):
         chosen = name or names.invent(attempt)
@@ -158,7 +157,7 @@ def refuse_taken(engine: Engine, name: str) -> None:
         raise in_use(name, taken[0])
 
 
-def write_row(transaction: Transaction, made: dict[str, Any], name: str, status: str) -> str:
+def write_row(transaction: Transaction, made: Record, name: str, status: str) -> str:
     """The rows of a container; its address, if it gets one."""
     made["Name"] = "/" + name
     if not transaction.execute("SELECT 1 FROM images WHERE id = ?", (made["Image"],)).fetchone():
@@ -177,20 +176,5 @@ def write_row(transaction: Transaction, made: dict[str, Any], name: str, status:
     return ""
 
 
-def removed(made: dict[str, Any]) -> NotFound:
+def removed(made: Record) -> NotFound:
     return NotFound(f"image {made['Config']['Image']} was removed just now")
-
-
-def fill_volumes(engine: Engine, made: dict[str, Any], image: Image) -> None:
-    """Copy what the image has at a new volume's place into it, as Docker does."""
-    fresh = [point for point in made["Mounts"] if point.pop("New", False)]
-    if not fresh:
-        return
-    from estiva.engine.mounts.volume_copy import copy_up
-
-    rootfs = engine.store.snapshots.view(image.diff_ids)
-    try:
-        for point in fresh:
-            copy_up(rootfs, point["Destination"], point["Source"])
-    finally:
-        os.close(rootfs)

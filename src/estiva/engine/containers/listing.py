@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from estiva.engine.state.lookup import load, settled
-from estiva.errors import InvalidInput
+from estiva.errors import InvalidInput, brief
 from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from estiva.engine import Engine
+    from estiva.engine.state.types import Record
+
+FILTERS = ("id", "name", "label", "status", "ancestor", "exited", "volume", "network")
+STATUSES = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
 
 
 def listing(
     engine: Engine, *, all: bool = False, filters: dict[str, list[str]] | None = None
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     """The rows of `ps`, newest first. `filters`: id, name, label, status, ancestor, exited, volume,
     network.
     """
+    check(filters or {})
     rows = []
     for row in containers.every(engine.db):
         container_id, status, text = settled(engine, *row)
@@ -32,7 +35,19 @@ def listing(
     return rows
 
 
-def matches(record: dict[str, Any], filters: dict[str, list[str]]) -> bool:
+def check(filters: dict[str, list[str]]) -> None:
+    """Raises InvalidInput for a filter that there isn't, or a value that no container can have."""
+    for key, values in filters.items():
+        if key not in FILTERS:
+            raise InvalidInput(f"invalid filter '{key}'", hint=f"one of {', '.join(FILTERS)}")
+        for value in values:
+            if key == "status" and value not in STATUSES:
+                raise InvalidInput(f"invalid filter 'status={brief(value, 60)}'", hint=", ".join(STATUSES))
+            if key == "exited" and not (value.isascii() and value.isdigit()):
+                raise InvalidInput(f"invalid filter 'exited={brief(value, 60)}'", hint="an exit status")
+
+
+def matches(record: Record, filters: dict[str, list[str]]) -> bool:
     labels = record["Config"].get("Labels") or {}
     for key, values in filters.items():
         if key == "id":
@@ -48,7 +63,9 @@ def matches(record: dict[str, Any], filters: dict[str, list[str]]) -> bool:
             image = record["Config"]["Image"]
             digest = record["Image"].partition(":")[2]
             fits = any(
-                value in (image, record["Image"]) or image == f"{value}:latest" or digest.startswith(value)
+                value in (image, record["Image"])
+                or image == f"{value}:latest"
+                or (value and digest.startswith(value))
                 for value in values
             )
         elif key == "exited":
@@ -57,12 +74,8 @@ def matches(record: dict[str, Any], filters: dict[str, list[str]]) -> bool:
             fits = any(
                 v in (m.get("Name"), m["Source"], m["Destination"]) for m in record["Mounts"] for v in values
             )
-        elif key == "network":
+        else:  # network
             fits = record["HostConfig"]["NetworkMode"] in values
-        else:
-            raise InvalidInput(
-                f"invalid filter: {key}", hint="id, name, label, status, ancestor, exited, volume"
-            )
         if not fits:
             return False
     return True

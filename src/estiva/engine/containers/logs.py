@@ -1,20 +1,21 @@
-"""A container's log: Docker's json-file form, one object a line, rotated.
-
-    {"log":"text with its newline\\n","stream":"stdout","time":"2026-01-31T12:00:00.000000001Z"}
-
-`Writer` is the monitor's; `logs` is the verb.
-"""
+"""What a container has written, and writes: `logs`."""
 
 from __future__ import annotations
 
-from estiva.engine.state.logfile import Follower, entries
+import os
+import time
+
+from estiva.engine.containers.logreader import MISSING, NONE, Follower, Log, blocks, entries
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from estiva.engine import Engine
+
+LOOK_AGAIN = 0.05  # seconds
+EXACT = len("2026-01-31T12:00:00.000000")
+LAST = 253402300799  # epoch seconds: the end of the year 9999
 
 
 def logs(
@@ -28,38 +29,147 @@ def logs(
     since: float | None = None,
     until: float | None = None,
     timestamps: bool = False,
+    missing: Callable[[], object] = lambda: None,
 ) -> None:
-    """Give a container's output to `out` and `err`. `since`, `until`: epoch seconds; `tail`: lines.
+    """Give a container's output to `out` and `err`, many lines at a time. `since`, `until`: epoch seconds;
+    `tail`: lines, all if negative.
 
-    With `follow`, until the container ends. Raises NotFound.
+    With `follow`, until the run that goes on now has ended: every line once, however often the log is rotated
+    meanwhile, and though the container is removed. Only where the reader falls a gigabyte behind something is
+    left out, and `missing` called. Raises NotFound.
     """
     from estiva.engine.state import lookup
-    from estiva.timestamps import seconds
 
     record = lookup.resolve(engine, ref)
     path = engine.paths.container(record["Id"]) + "/log.json"
+    show = Show(out, err, since, until, timestamps)
+    goes_on = run(engine, record["Id"])
+    follower = Follower(path, engine.paths.ingest) if follow and goes_on() else None
+    log = Log(path)
+    try:
+        starts = [0] * len(log.fds) if tail is None or tail < 0 else log.tail(tail)
+        if follower is not None and log.fds:
+            follower.skip(log.fds[-1])
+        for fd, start in zip(log.fds[:-1], starts, strict=False):
+            if not show.too_old(fd):
+                drain(fd, start, show)
+        current, start = (log.fds.pop(), starts[-1]) if log.fds else (-1, 0)
+        try:
+            if follower is not None:
+                current = go_on(follower, current, start, show, goes_on, missing)
+            elif current >= 0:
+                drain(current, start, show)
+        finally:
+            if current >= 0:
+                os.close(current)
+    finally:
+        log.close()
+        if follower is not None:
+            follower.close()
 
-    def show(entry: dict[str, Any]) -> None:
-        if since is not None or until is not None:
-            moment = seconds(entry["time"])
-            if (since is not None and moment < since) or (until is not None and moment > until):
-                return
-        text = f"{entry['time']} {entry['log']}" if timestamps else entry["log"]
-        (err if entry["stream"] == "stderr" else out)(text.encode())
 
-    # the tail of the file first, then what is appended from the same offset on
-    with_follow = Follower(path) if follow else None
-    if tail is None or tail < 0:
-        for entry in entries(path) if with_follow is None else with_follow.before():
-            show(entry)
-    elif tail:
-        from collections import deque
+def go_on(
+    follower: Follower,
+    current: int,
+    start: int,
+    show: Show,
+    goes_on: Callable[[], bool],
+    missing: Callable[[], object],
+) -> int:
+    """Show what is added until the run has ended, from `start` of the file `current` (-1: none yet) on.
 
-        source = entries(path) if with_follow is None else with_follow.before()
-        for entry in deque(source, maxlen=tail):
-            show(entry)
-    elif with_follow is not None:
-        for _ in with_follow.before():
-            pass
-    if with_follow is not None:
-        with_follow.follow(show, lambda: lookup.is_alive(engine, record["Id"]))
+    The last file, to be closed.
+    """
+    while True:
+        over = not goes_on() or show.is_over()
+        start = drain(current, start, show)
+        following = follower.next(current)
+        if following != NONE:
+            drain(current, start, show)  # what came before the writer left this file
+            if current >= 0:
+                os.close(current)
+            current, start = max(following, -1), 0
+            if following == MISSING:
+                missing()
+        elif over:
+            return current
+        else:
+            time.sleep(LOOK_AGAIN)
+
+
+def drain(fd: int, start: int, show: Show) -> int:
+    """Show the lines from an offset on; the offset after them."""
+    if fd >= 0:
+        for lines, after in blocks(fd, start):
+            show(lines)
+            start = after
+    return start
+
+
+def run(engine: Engine, container_id: str) -> Callable[[], bool]:
+    """A function that tells whether the run that goes on now still does; a later one does not count."""
+    from estiva.engine.state import locks, runstate
+
+    live = runstate.read(engine.paths, container_id)
+
+    def goes_on() -> bool:
+        nonlocal live
+        if live is not None:
+            return locks.runs(engine.paths, live)
+        live = runstate.read(engine.paths, container_id)  # it was being started
+        return locks.held(engine.paths, container_id)
+
+    return goes_on
+
+
+class Show:
+    """Gives the text of log lines to `out` and `err`, as much at once as goes the same way."""
+
+    def __init__(
+        self,
+        out: Callable[[bytes], object],
+        err: Callable[[bytes], object],
+        since: float | None,
+        until: float | None,
+        timestamps: bool,
+    ) -> None:
+        self.out = out
+        self.err = err
+        self.first = moment(since)
+        self.last = moment(until)
+        self.since = since
+        self.until = until
+        self.timestamps = timestamps
+
+    def __call__(self, lines: bytes) -> None:
+        texts: list[bytes] = []
+        stream = b""
+        for come_by, at, text in entries(lines):
+            if (self.first and at[:EXACT] < self.first) or (self.last and at[:EXACT] > self.last):
+                continue
+            if come_by != stream:
+                self.give(stream, texts)
+                stream, texts = come_by, []
+            texts.append(at + b" " + text if self.timestamps else text)
+        self.give(stream, texts)
+
+    def give(self, stream: bytes, texts: list[bytes]) -> None:
+        if texts:
+            (self.err if stream == b"stderr" else self.out)(b"".join(texts))
+
+    def too_old(self, fd: int) -> bool:
+        """Whether a file has not been written to since `since`; a second is for the coarse clock of files."""
+        return self.since is not None and os.fstat(fd).st_mtime + 1 < self.since
+
+    def is_over(self) -> bool:
+        """Whether nothing that comes will be shown."""
+        return self.until is not None and time.time() > self.until
+
+
+def moment(seconds: float | None) -> bytes:
+    """A time as a log writes it, to the microsecond; such texts are in the order of time."""
+    if seconds is None:
+        return b""
+    from estiva.timestamps import rfc3339
+
+    return rfc3339(round(min(max(seconds, 0), LAST) * 1e6) * 1000).encode()[:EXACT]

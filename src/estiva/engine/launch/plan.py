@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from estiva import fastjson
 from estiva.engine.mounts import initlayer, points
 from estiva.engine.mounts.hostfiles import generated_files
 from estiva.engine.spec import oci_config, security_opt
-from estiva.errors import InvalidInput, reason
 from estiva.store.layers.mounts import OVERLAY_OPTIONS
 
 # What is removed with its container need not get to the disk first: else the kernel waits at the end of each
@@ -15,12 +13,11 @@ VOLATILE = ("volatile", "")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from estiva.engine import Engine
+    from estiva.engine.state.types import OCI, Plan, Record
 
 
-def make(engine: Engine, made: dict[str, Any], lowerdirs: list[str], address: str) -> dict[str, Any]:
+def make(engine: Engine, made: Record, lowerdirs: list[str], address: str) -> Plan:
     """All that the monitor of a container needs to know."""
     directory = engine.paths.container(made["Id"])
     extra = points.oci(made["Mounts"])
@@ -31,14 +28,14 @@ def make(engine: Engine, made: dict[str, Any], lowerdirs: list[str], address: st
 
 def make_in(
     engine: Engine,
-    made: dict[str, Any],
+    made: Record,
     lowerdirs: list[str],
     address: str,
     directory: str,
     upper: str,
     work: str,
-    extra: list[dict[str, Any]],
-) -> dict[str, Any]:
+    extra: list[OCI],
+) -> Plan:
     """A monitor's plan, as JSON-able data. Generated files go to `directory`; `extra` are OCI mounts."""
     config, host_config = made["Config"], made["HostConfig"]
     container_id = made["Id"]
@@ -58,7 +55,7 @@ def make_in(
         from estiva.engine.spec.ports import wanted
 
         ports = wanted(config, host_config)
-    result = {
+    result: Plan = {
         "id": container_id,
         "name": made["Name"].removeprefix("/"),
         "root": engine.paths.root,
@@ -69,7 +66,7 @@ def make_in(
         "overlay": (*OVERLAY_OPTIONS, VOLATILE) if host_config.get("AutoRemove") else OVERLAY_OPTIONS,
         "upper": upper,
         "work": work,
-        "seccomp": load_seccomp(seccomp),
+        "seccomp": security_opt.profile(seccomp),
         "network": {"mode": mode, "address": address, "ports": ports},
         "stdin": bool(config.get("OpenStdin")),
         "log": "" if (host_config.get("LogConfig") or {}).get("Type") == "none" else directory + "/log.json",
@@ -83,17 +80,3 @@ def make_in(
     if lent is not None:
         result["sharing"] = lent.wanted
     return result
-
-
-def load_seccomp(option: str) -> dict[str, Any] | None:
-    if option == "unconfined":
-        return None
-    if option in ("", "builtin"):
-        return {}
-    from estiva.files import read_bounded
-
-    try:
-        data = read_bounded(option, 1 << 20)
-    except OSError as error:
-        raise InvalidInput(f"seccomp profile {option} can't be read: {reason(error)}") from None
-    return {"profile": fastjson.loads(data, what=f"seccomp profile {option}")}

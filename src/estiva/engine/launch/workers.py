@@ -36,7 +36,7 @@ from estiva.engine.monitor.reservation import Reservation, Unusual
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from estiva.engine.state.types import Handed, Plan, Request
 
 FREE, GONE = b"f", b"g"
 SPARE = 4  # workers that may wait at once
@@ -146,7 +146,7 @@ class Worker:
         finally:
             os._exit(0)
 
-    def first(self) -> tuple[dict[str, Any], list[int]]:
+    def first(self) -> tuple[Request | None, list[int]]:
         """The first request, however long it takes: so far all memory is shared."""
         while True:
             try:
@@ -154,15 +154,15 @@ class Worker:
             except BlockingIOError:
                 pass
 
-    def next(self) -> tuple[dict[str, Any], list[int]]:
-        """A further request, or {} if the spawner wants no more. Raises BlockingIOError after LINGER."""
+    def next(self) -> tuple[Request | None, list[int]]:
+        """A further request, or None if the spawner wants no more. Raises BlockingIOError after LINGER."""
         _, ancillary, _, _ = self.channel.recvmsg(1, CMSG_SPACE(4), MSG_CMSG_CLOEXEC)
         if not ancillary:
-            return {}, []
+            return None, []
         self.requests = protocol.adopt(unpack("@i", ancillary[0][2])[0])
         return self.take()
 
-    def take(self) -> tuple[dict[str, Any], list[int]]:
+    def take(self) -> tuple[Request | None, list[int]]:
         message, fds = protocol.receive(self.requests)
         self.requests.close()
         return message, fds
@@ -175,28 +175,30 @@ class Worker:
         except OSError:
             return False
 
-    def become(self, message: dict[str, Any], fds: list[int]) -> bool:
+    def become(self, message: Request, fds: list[int]) -> bool:
         """Be what was asked for; whether this process can serve again."""
-        plan, channel, stdio = message["plan"], protocol.adopt(fds[0]), (fds[2], fds[3], fds[4])
+        channel, stdio = protocol.adopt(fds[0]), (fds[2], fds[3], fds[4])
         if message["kind"] == "exec":
-            exec_session.become(plan, channel, stdio)
+            exec_session.become(message["plan"], channel, stdio)
+            return False  # it does not come back
         if message["kind"] == "reserve":
-            return self.reserve(plan, channel)
-        return self.monitor(plan, channel, stdio, fds[1])
+            return self.reserve(message["plan"], channel)
+        return self.monitor(message["plan"], channel, stdio, fds[1], fds[5:])
 
     def monitor(
         self,
-        plan: dict[str, Any],
+        plan: Plan,
         channel: socket,
         stdio: tuple[int, int, int],
         hold: int,
+        mounts: list[int],
         reservation: Reservation | None = None,
     ) -> bool:
         if plan["detach"]:
             self.channel.close()
-        return main.serve(plan, channel, stdio, hold, reservation) and not plan["detach"]
+        return main.serve(plan, channel, stdio, hold, mounts, reservation) and not plan["detach"]
 
-    def reserve(self, plan: dict[str, Any], channel: socket) -> bool:
+    def reserve(self, plan: Plan, channel: socket) -> bool:
         """Make what can be made of the next container, and wait for it for a while; see spawner.reserve."""
         try:
             held = Reservation(plan)
@@ -210,9 +212,10 @@ class Worker:
             return True
         # from here on the run folder is the program's too
         channel.sendmsg([TAKEN], [(SOL_SOCKET, SCM_RIGHTS, pack("@i", held.hold))])
+        message: Handed | None
         message, fds = protocol.receive(channel)
         if message:
-            return self.monitor(message["plan"], channel, (fds[0], fds[1], fds[2]), held.hold, held)
+            return self.monitor(message["plan"], channel, (fds[0], fds[1], fds[2]), held.hold, fds[3:], held)
         held.discard()
         os.close(held.hold)
         channel.close()

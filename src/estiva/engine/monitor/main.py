@@ -14,18 +14,20 @@ from estiva.linux import process
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from typing import Any
 
     from estiva.engine.monitor.monitor import Monitor
     from estiva.engine.monitor.reservation import Reservation
+    from estiva.engine.state.types import Frozen, Plan
 
 
-def become_monitor(plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hold: int) -> None:
+def become_monitor(
+    plan: Plan, channel: socket, stdio: tuple[int, int, int], hold: int, mounts: list[int]
+) -> None:
     """In a process of its own: run the monitor and end, whatever happens."""
     status = 1
     try:
-        alone({channel.fileno(), hold, *(fd for fd in stdio if fd >= 0)})
-        serve(plan, channel, stdio, hold)
+        alone({channel.fileno(), hold, *(fd for fd in stdio if fd >= 0), *mounts})
+        serve(plan, channel, stdio, hold, mounts)
         status = 0
     finally:
         os._exit(status)
@@ -45,18 +47,21 @@ def alone(keep: set[int]) -> None:
 
 
 def serve(
-    plan: dict[str, Any],
+    plan: Plan,
     channel: socket,
     stdio: tuple[int, int, int],
     hold: int,
+    mounts: list[int],
     reservation: Reservation | None = None,
 ) -> bool:
     """The whole life of one monitor; `plan` is made by engine/launch/plan.py. Errors go to the caller.
+    `mounts` are detached mounts for the destinations in plan["mounted"].
 
     True when all went well and its fds are closed again, so that the process can serve another.
     """
     try:
         monitor = Monitor(plan, channel, stdio, hold, reservation)
+        monitor.mounted = dict(zip(plan.get("mounted", ()), mounts, strict=True))
         try:
             monitor.start()
         except BaseException as error:
@@ -83,7 +88,9 @@ def resume(memory: int) -> None:
     import fcntl
 
     try:
-        state = fastjson.loads(os.pread(memory, os.fstat(memory).st_size, 0), what="the monitor's state")
+        state: Frozen = fastjson.loads(
+            os.pread(memory, os.fstat(memory).st_size, 0), what="the monitor's state"
+        )
         os.close(memory)
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         os.dup2(null, 0)

@@ -27,7 +27,7 @@ from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation, Input, Source
 from estiva.engine.state import cgroup, locks, names, teardown
 from estiva.engine.state.logfile import Writer
-from estiva.linux import process
+from estiva.linux import procinfo
 from estiva.runtime import state
 from estiva.runtime.cgroup import Cgroup, factory
 from estiva.runtime.launch import clone, container
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine.monitor.reservation import Reservation
+    from estiva.engine.state.types import Frozen, FrozenSource, Network, Outcome, Plan
     from estiva.runtime.launch.clone import Init
 
 QUIET = 300  # milliseconds without an event after which a detached container's monitor hibernates
@@ -48,7 +49,7 @@ DRAIN = 2000  # milliseconds to wait for output that is still in the pipes after
 class Monitor:
     def __init__(
         self,
-        plan: dict[str, Any],
+        plan: Plan,
         channel: socket | None,
         stdio: tuple[int, int, int],
         hold: int,
@@ -63,6 +64,7 @@ class Monitor:
         self.endpoint: Any = None
         self.log: Writer | None = None
         self.started = ""
+        self.mounted: dict[str, int] = {}  # detached mounts for bind mounts, by destination
         self.mounts = -1  # an fd that keeps the container's mounts until the caller has been told of its end
         self.root: tuple[int, int] | None = None  # with a user namespace: the host's ids of its root
 
@@ -88,7 +90,7 @@ class Monitor:
             shared = Borrowed(plan, rootfs)
             self.root = shared.root
         if plan["log"]:
-            self.log = Writer(plan["log"])
+            self.log = Writer(plan["log"], teardown.paths(plan).ingest)
         out, err = (self.log.stream("stdout"), self.log.stream("stderr")) if self.log else (None, None)
         ends = (0, 1, 2) if terminal else self.streams.pipes(plan["stdin"], (out, err))
         hooks = None
@@ -110,9 +112,11 @@ class Monitor:
                 bpf=bpf,
                 init=plan["init"],
                 hooks=hooks,
-                mounted=shared.mounted if shared is not None else None,
+                mounted={**self.mounted, **(shared.mounted if shared is not None else {})},
             )
         assert self.init is not None
+        while self.mounted:
+            os.close(self.mounted.popitem()[1])
         if shared is not None:
             shared.close()
         for fd in () if terminal else ends:
@@ -130,7 +134,7 @@ class Monitor:
         self.init.ready()
         self.keep_mounts()
         if terminal:
-            self.streams.console(self.init.console, plan["stdin"], out)
+            self.streams.console(self.init.console, plan["stdin"], out, plan.get("detach_keys", ""))
         self.init.start()
         if hooks is not None:
             hooking.run(plan, "poststart", self.init.pid)
@@ -170,7 +174,7 @@ class Monitor:
         assert self.init is not None and self.cgroup is not None
         plan = self.plan
         self.started = rfc3339()
-        network: dict[str, Any] = {}
+        network: Network = {}
         if self.endpoint is not None:
             network = {
                 "address": self.endpoint.ip,
@@ -186,7 +190,7 @@ class Monitor:
                 "id": plan["id"],
                 "name": plan["name"],
                 "pid": self.init.pid,
-                "start_time": process.start_time(self.init.pid),
+                "start_time": procinfo.start_time(self.init.pid),
                 "monitor": os.getpid(),
                 "started": self.started,
                 "cgroup": self.cgroup.path,
@@ -217,14 +221,15 @@ class Monitor:
 
         hibernate.hibernate(self.freeze())
 
-    def freeze(self) -> dict[str, Any]:
+    def freeze(self) -> Frozen:
         """All that `thaw` needs in another interpreter of this process; under "fds" what must stay open."""
         assert self.init is not None and self.cgroup is not None
-        sources = [
+        sources: list[FrozenSource] = [
             {"fd": source.fd, "stream": stream}
             for source, stream in zip(self.streams.sources, ("stdout", "stderr"), strict=False)
         ]
-        state: dict[str, Any] = {
+        partial = self.log.partial if self.log is not None else {}
+        state: Frozen = {
             "plan": self.plan,
             "pid": self.init.pid,
             "pidfd": self.init.pidfd,
@@ -234,6 +239,9 @@ class Monitor:
             "hold": self.hold,
             "sources": sources,
             "input": self.streams.input.fd if self.streams.input is not None else -1,
+            # lines that wait for their newlines, bytes of any kind
+            "partial": {name: rest.decode("latin-1") for name, rest in partial.items()},
+            "fds": [],
         }
         sockets = [port.fileno() for port in self.endpoint.sockets] if self.endpoint is not None else []
         fds = [state["pidfd"], self.hold, state["console"], state["input"], *sockets]
@@ -242,14 +250,15 @@ class Monitor:
         return state
 
     @classmethod
-    def thaw(cls, state: dict[str, Any]) -> Monitor:
+    def thaw(cls, state: Frozen) -> Monitor:
         plan = state["plan"]
         monitor = cls(plan, None, (-1, -1, -1), state["hold"])
         monitor.init = clone.Init.adopt(state["pid"], state["pidfd"], state["console"])
         monitor.cgroup = factory.open(state["cgroup"])
         monitor.started = state["started"]
         if plan["log"]:
-            monitor.log = Writer(plan["log"])
+            monitor.log = Writer(plan["log"], teardown.paths(plan).ingest)
+            monitor.log.partial = {name: text.encode("latin-1") for name, text in state["partial"].items()}
         for source in state["sources"]:
             log = monitor.log.stream(source["stream"]) if monitor.log else None
             monitor.streams.sources.append(Source(source["fd"], -1, log))
@@ -266,7 +275,7 @@ class Monitor:
         if self.log is not None:
             self.log.close()
         os.pwrite(self.hold, b"%d" % code, 0)  # for those in `wait`
-        told: dict[str, Any] = {"event": "exited", "status": code, "oom": oom, "problem": ""}
+        told: Outcome = {"event": "exited", "status": code, "oom": oom, "problem": ""}
         try:
             if self.removes:
                 self.remove(told)
@@ -284,7 +293,7 @@ class Monitor:
         plan = self.plan
         return plan["auto_remove"] and not plan["ephemeral"] and "hooks" not in plan["config"]
 
-    def remove(self, told: dict[str, Any]) -> None:
+    def remove(self, told: Outcome) -> None:
         """The caller hears that it has ended once nobody finds it any more, and need not wait for its cgroup,
         mounts and files to go. The lock is held until then, so that who sweeps leaves that to us."""
         assert self.cgroup is not None

@@ -20,8 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Callable
-    from typing import Any
 
+    from estiva.engine.state.types import Outcome
     from estiva.runtime.launch.clone import Init
 
     Log = Callable[[bytes], None] | None
@@ -71,13 +71,14 @@ class Source:
 class Input:
     """What goes into a container: from a caller's fd to a pipe or a pty's master."""
 
-    def __init__(self, source: int, fd: int, *, tty: bool) -> None:
+    def __init__(self, source: int, fd: int, *, tty: bool, keys: bytes = DETACH) -> None:
         self.source = source
         self.fd = fd
         self.tty = tty
+        self.keys = keys
         self.waiting = b""
         self.held = b""
-        self.last = b""
+        self.last = b""  # what was typed last, as far as it may begin the detach keys
         self.detached = False
         os.set_blocking(fd, False)
         if tty and source >= 0:
@@ -113,13 +114,13 @@ class Input:
 
     def take(self, data: bytes) -> bool:
         """Pass on what was typed, up to the detach keys. False at the caller's end."""
-        if self.tty and self.last + data[:1] == DETACH:
-            self.detached = True
-            return True
-        self.last = data[-1:] if data[-1:] == DETACH[:1] and self.tty else b""
-        if self.tty and DETACH in data:
-            self.detached = True
-            data = data[: data.index(DETACH)]
+        if self.tty:
+            typed = self.last + data
+            at = typed.find(self.keys)
+            if at >= 0:
+                self.detached = True
+                data = data[: max(0, at - len(self.last))]
+            self.last = typed[len(typed) - len(self.keys) + 1 :] if len(typed) >= len(self.keys) else typed
         self.waiting += data
         self.flush()
         return bool(data) or self.detached
@@ -167,10 +168,10 @@ class Conversation:
             ends.append(writer)
         return ends[0], ends[1], ends[2]
 
-    def console(self, fd: int, stdin: bool, log: Log = None) -> None:
+    def console(self, fd: int, stdin: bool, log: Log = None, keys: str = "") -> None:
         self.sources = [Source(fd, self.stdio[1], log)]
         if stdin:
-            self.input = Input(self.stdio[0], fd, tty=True)
+            self.input = Input(self.stdio[0], fd, tty=True, keys=keys.encode() or DETACH)
             if self.input.held:
                 self.idle = (SETTLE, self.input.release)
 
@@ -262,7 +263,7 @@ class Conversation:
             # (else it had no terminal, or that was closed when the last process on it ended)
             terminals.set_window_size(self.init.console, message["rows"], message["columns"])
 
-    def say(self, message: dict[str, Any]) -> None:
+    def say(self, message: Outcome) -> None:
         if self.channel is not None:
             try:
                 self.channel.send(fastjson.dumps(message).encode())

@@ -8,9 +8,8 @@ from estiva.files import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from estiva.engine import Engine
+    from estiva.engine.state.types import OCI, Record
 
 
 def write_shared(path: str, data: bytes) -> None:
@@ -25,10 +24,10 @@ def write_shared(path: str, data: bytes) -> None:
         os.close(fd)
 
 
-def generated_files(
-    engine: Engine, made: dict[str, Any], directory: str, address: str, lender: str
-) -> list[dict[str, Any]]:
-    """/etc/hosts, hostname and resolv.conf: written into the container's folder, mounted over the image's."""
+def generated_files(engine: Engine, made: Record, directory: str, address: str, lender: str) -> list[OCI]:
+    """OCI mounts of /etc/hosts, hostname and resolv.conf over the image's: files in `directory`, written now,
+    or those of the container `lender` whose network it is.
+    """
     taken = {point["Destination"] for point in made["Mounts"]}
     source = engine.paths.container(lender) if lender else directory
     if not lender:
@@ -41,20 +40,17 @@ def generated_files(
                 text = file.read(1 << 16)
         except OSError:
             text = ""
-        resolv = (
-            text
-            if host_config["NetworkMode"] == "host" and not host_config.get("Dns")
-            else resolvconf.resolv_conf(
-                text,
-                dns=host_config.get("Dns") or (),
-                search=host_config.get("DnsSearch") or (),
-                options=host_config.get("DnsOptions") or (),
-            )
-        )
+        shared = host_config["NetworkMode"] == "host"
+        dns, search = host_config.get("Dns") or (), host_config.get("DnsSearch") or ()
+        options = host_config.get("DnsOptions") or ()
+        if not shared or dns or search or options:
+            text = resolvconf.resolv_conf(text, dns=dns, search=search, options=options, host_network=shared)
+        extra = host_config.get("ExtraHosts") or ()
+        gateway = _gateway(address) if any(entry.endswith("host-gateway") for entry in extra) else ""
         for name, content in (
-            ("hosts", resolvconf.hosts(hostname, address, extra=host_config.get("ExtraHosts") or ())),
+            ("hosts", resolvconf.hosts(hostname, address, extra, gateway=gateway)),
             ("hostname", hostname + "\n"),
-            ("resolv.conf", resolv),
+            ("resolv.conf", text),
         ):
             write_shared(f"{directory}/{name}", content.encode())
     return [
@@ -67,3 +63,12 @@ def generated_files(
         for name in ("resolv.conf", "hostname", "hosts")
         if f"/etc/{name}" not in taken
     ]
+
+
+def _gateway(address: str) -> str:
+    """Where the host is, seen from a container: the bridge, or itself for one without an address there."""
+    if not address:
+        return "127.0.0.1"
+    from estiva.network import ipam
+
+    return ipam.Subnet(address).gateway

@@ -1,9 +1,10 @@
 """A user's mounts: -v, --mount, --tmpfs and the image's VOLUMEs become mount points, then OCI mounts.
 
 HostConfig.Binds, .Mounts, .Tmpfs, Config.Volumes
+    -> wanted()  one list, judged (engine/spec/mounts.py)
     -> plan()    mount points in Docker's shape (record["Mounts"]); volumes made, bind folders made
     -> oci()     what the launcher mounts
-    -> copy_up() fills a new volume from what the image has at its place
+    -> copy_up() fills a new volume from what the image has at its place (engine/mounts/volume_copy.py)
 """
 
 from __future__ import annotations
@@ -11,89 +12,33 @@ from __future__ import annotations
 import errno
 import os
 
-from estiva.errors import Conflict, InvalidInput, NotFound, Unsupported, reason
+from estiva.errors import Conflict, InvalidInput, NotFound, reason
 from estiva.files import make_directory
 from estiva.runtime.security.kernel_paths import PROC_FILES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from estiva.engine.state.config_types import Config, HostConfig, Mount
+    from estiva.engine.state.types import OCI, MountPoint
     from estiva.store.volumes import Volumes
 
-PROPAGATION = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 
-
-def clean(destination: str) -> str:
-    """An absolute path inside the container, normalised. Raises InvalidInput for a relative one or /."""
-    if not destination.startswith("/"):
-        raise InvalidInput(f"invalid mount path: {destination} must be absolute")
-    path = os.path.normpath("/" + destination.lstrip("/"))
-    if path == "/":
-        raise InvalidInput("invalid mount: the destination can't be /")
-    return path
-
-
-def from_bind(text: str) -> dict[str, Any]:
-    """The Mounts entry that -v SOURCE:DESTINATION[:OPTIONS] stands for."""
-    parts = text.split(":")
-    if len(parts) == 1:
-        return {"Type": "volume", "Source": "", "Target": clean(parts[0])}
-    if len(parts) > 3 or not parts[0] or not parts[1]:
-        raise InvalidInput(f"invalid volume: {text}", hint="SOURCE:DESTINATION[:ro]")
-    mount: dict[str, Any] = {"Source": parts[0], "Target": clean(parts[1])}
-    if parts[0].startswith(("/", "./", "../")) or parts[0] in (".", ".."):
-        mount.update(Type="bind", Source=os.path.abspath(parts[0]), CreateMountpoint=True)
-    else:
-        mount["Type"] = "volume"
-    for option in parts[2].split(",") if len(parts) == 3 else ():
-        if option in ("ro", "readonly"):
-            mount["ReadOnly"] = True
-        elif option in PROPAGATION and mount["Type"] == "bind":
-            mount["BindOptions"] = {"Propagation": option}
-        elif option == "nocopy" and mount["Type"] == "volume":
-            mount["VolumeOptions"] = {"NoCopy": True}
-        elif option.partition("=")[0] == "idmap":
-            mount["IDMap"] = option.partition("=")[2]
-        elif option == "U":
-            mount["Chown"] = True
-        elif option == "O":
-            raise Unsupported(f"the volume option {option} of {text} is not supported yet")
-        elif option not in ("rw", "z", "Z", "cached", "delegated", "consistent", ""):
-            raise InvalidInput(f"invalid volume option {option} in {text}")
-    return mount
-
-
-def wanted(config: dict[str, Any], host_config: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every mount asked for, one for each destination. Raises InvalidInput when two want the same place."""
-    table: dict[str, dict[str, Any]] = {}
-    asked = [from_bind(bind) for bind in host_config.get("Binds") or ()]
-    asked += [{**mount, "Target": clean(mount["Target"])} for mount in host_config.get("Mounts") or ()]
-    asked += [
-        {"Type": "tmpfs", "Source": "", "Target": clean(target), "TmpfsFlags": flags}
-        for target, flags in (host_config.get("Tmpfs") or {}).items()
-    ]
-    for mount in asked:
-        if mount["Target"] in table:
-            raise InvalidInput(f"duplicate mount point: {mount['Target']}")
-        table[mount["Target"]] = mount
-    for target in config.get("Volumes") or ():
-        table.setdefault(clean(target), {"Type": "volume", "Source": "", "Target": clean(target)})
-    return list(table.values())
-
-
-def plan(config: dict[str, Any], host_config: dict[str, Any], volumes: Volumes) -> list[dict[str, Any]]:
+def plan(config: Config, host_config: HostConfig, volumes: Volumes) -> list[MountPoint]:
     """Mount points in Docker's shape, for the record. Makes volumes that don't exist, and -v's host
     folders, once nothing is wrong with any of them.
     """
-    asked = wanted(config, host_config)
+    if not config.get("Volumes") and not any(host_config.get(key) for key in ("Binds", "Mounts", "Tmpfs")):
+        return []
+    from estiva.engine.spec import mounts
+
+    asked = mounts.wanted(config, host_config)
     for mount in asked:
         check(mount)
         if mount.get("Chown") and mount["Type"] == "bind":
             from estiva.engine.mounts import chown
 
             chown.check(mount["Source"], volumes.paths.root, volumes.paths.run_root)
-    points: list[dict[str, Any]] = []
+    points: list[MountPoint] = []
     try:
         for mount in asked:
             points.append(point(mount, volumes))
@@ -103,7 +48,7 @@ def plan(config: dict[str, Any], host_config: dict[str, Any], volumes: Volumes) 
     return points
 
 
-def undo(points: list[dict[str, Any]], volumes: Volumes) -> None:
+def undo(points: list[MountPoint], volumes: Volumes) -> None:
     """Remove the anonymous volumes that were made for a container that does not come to be."""
     for made in points:
         if made.get("Anonymous"):
@@ -113,19 +58,12 @@ def undo(points: list[dict[str, Any]], volumes: Volumes) -> None:
                 pass
 
 
-def check(mount: dict[str, Any]) -> None:
-    """Raise what is wrong with a mount before anything is made for it."""
+def check(mount: Mount) -> None:
+    """Raise what is wrong on this machine with a mount, before anything is made for it."""
     kind, source, target = mount["Type"], mount.get("Source") or "", mount["Target"]
-    if "IDMap" in mount:
-        id_mapping(mount["IDMap"])
-    if mount.get("Chown") and mount.get("IDMap"):
-        raise InvalidInput(f"the volume option U of {target} can't be used with id mappings of its own")
-    if kind not in ("bind", "volume", "tmpfs"):
-        raise Unsupported(f"mount type {kind} is not supported", hint="bind, volume or tmpfs")
-    if kind == "bind" and not mount.get("CreateMountpoint") and not os.path.exists(source):
+    made = (mount.get("BindOptions") or {}).get("CreateMountpoint")
+    if kind == "bind" and not made and not os.path.exists(source):
         raise InvalidInput(f"bind source path does not exist: {source}")
-    if (mount.get("VolumeOptions") or {}).get("Subpath"):
-        raise Unsupported("volume-subpath is not supported yet")
     # the masks and the sysctls would fall on what is mounted there (CVE-2019-16884); see also runtime/mounts
     if (target + "/").startswith("/proc/") and target not in PROC_FILES and not _is_proc(kind, source):
         raise InvalidInput(f"{target} can't be mounted on: it is the kernel's", hint="choose another place")
@@ -146,9 +84,9 @@ def _is_proc(kind: str, source: str) -> bool:
     return kind == "bind" and os.path.exists(source) and os.stat(source).st_dev == os.stat("/proc").st_dev
 
 
-def point(mount: dict[str, Any], volumes: Volumes) -> dict[str, Any]:
+def point(mount: Mount, volumes: Volumes) -> MountPoint:
     kind, source, target = mount["Type"], mount.get("Source") or "", mount["Target"]
-    result: dict[str, Any] = {
+    result: MountPoint = {
         "Type": kind,
         "Source": source,
         "Destination": target,
@@ -161,7 +99,10 @@ def point(mount: dict[str, Any], volumes: Volumes) -> dict[str, Any]:
     if mount.get("Chown"):
         result["Chown"] = True
     if kind == "bind":
-        result["Propagation"] = (mount.get("BindOptions") or {}).get("Propagation") or "rprivate"
+        options = mount.get("BindOptions") or {}
+        result["Propagation"] = options.get("Propagation") or "rprivate"
+        if options.get("NonRecursive"):
+            result["NonRecursive"] = True
         if not os.path.exists(source):
             try:
                 make_folder(source)
@@ -173,9 +114,10 @@ def point(mount: dict[str, Any], volumes: Volumes) -> dict[str, Any]:
         anonymous = not source
         name = source or os.urandom(32).hex()
         if anonymous or volumes.find(name) is None:
-            volumes.create(name, anonymous=anonymous)
-            result["New"] = not (mount.get("VolumeOptions") or {}).get("NoCopy")
-        result.update(Name=name, Source=volumes.path(name), Driver="local")
+            options = mount.get("VolumeOptions") or {}
+            volumes.create(name, options.get("Labels"), anonymous=anonymous)
+            result["New"] = not options.get("NoCopy")
+        result["Name"], result["Source"], result["Driver"] = name, volumes.path(name), "local"
         if anonymous:
             result["Anonymous"] = True
     elif kind == "tmpfs":
@@ -189,28 +131,7 @@ def point(mount: dict[str, Any], volumes: Volumes) -> dict[str, Any]:
     return result
 
 
-def id_mapping(text: str) -> dict[str, list[dict[str, int]]]:
-    """uidMappings and gidMappings of Podman's idmap=uids=ON_DISK-SHOWN-SIZE#...;gids=...; none without a
-    text: then they are those of the container's user namespace. Raises InvalidInput.
-    """
-    result = {}
-    for part in text.split(";") if text else ():
-        kind, _, ranges = part.partition("=")
-        rows = [one.split("-") for one in ranges.split("#")]
-        fits = all(
-            len(row) == 3 and all(w.isascii() and w.isdigit() and len(w) < 11 for w in row) for row in rows
-        )
-        if kind not in ("uids", "gids") or not fits:
-            raise InvalidInput(f"invalid idmap: {text}", hint="idmap=uids=0-100000-65536;gids=0-100000-65536")
-        keys = ("containerID", "hostID", "size")
-        result[f"{kind[0]}idMappings"] = [dict(zip(keys, map(int, row), strict=True)) for row in rows]
-    if len(result) == 1:
-        only = next(iter(result.values()))
-        result = {"uidMappings": only, "gidMappings": only}
-    return result
-
-
-def oci(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def oci(points: list[MountPoint]) -> list[OCI]:
     """OCI mounts of mount points."""
     result = []
     for mount in points:
@@ -230,15 +151,19 @@ def oci(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
             raise NotFound(
                 f"mount source {mount['Source']} is gone", hint="it was there when the container was made"
             )
-        options = ["rbind", mount["Propagation"] or "rprivate", *(["rro"] if access else [])]
-        one = {
+        alone = mount.get("NonRecursive", False)
+        options = ["bind" if alone else "rbind", mount["Propagation"] or "rprivate"]
+        options += ["ro" if alone else "rro"] if access else []
+        one: OCI = {
             "destination": mount["Destination"],
             "type": "bind",
             "source": mount["Source"],
             "options": options,
         }
         if "IDMap" in mount:
+            from estiva.engine.spec import mounts
+
             options.append("idmap")
-            one.update(id_mapping(mount["IDMap"]))
+            one.update(mounts.id_mapping(mount["IDMap"]))
         result.append(one)
     return result

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 
 from estiva.linux import fs
 
@@ -37,14 +38,57 @@ def copy_up(rootfs: int, path: str, target: str) -> None:
         os.close(destination)
 
 
-def copy_tree(
-    source: int, target: int, *, special: bool = True, owner: tuple[int, int] | None = None
-) -> None:
-    """Copy what the directory fd `source` holds into `target`, then its own owner, mode and times.
+class Terms:
+    """On what terms files go from one side to the other.
 
-    All is `owner`'s, if given. Without `special`, device nodes and fifos are left out: between a container
-    and the host they mean harm.
+    special   device nodes and fifos too; between a container and the host they mean harm, and are left out
+    owner     whose all becomes; None: whose it was
+    plain     for the host: all is the caller's, without setuid, setgid and capabilities (K21)
+    kernel    procfs, sysfs and the like too, where the caller has named them; else what is there is left out
     """
+
+    __slots__ = ("special", "owner", "plain", "kernel")
+
+    def __init__(
+        self,
+        *,
+        special: bool = False,
+        owner: tuple[int, int] | None = None,
+        plain: bool = False,
+        kernel: bool = False,
+    ) -> None:
+        self.special = special
+        self.owner = owner
+        self.plain = plain
+        self.kernel = kernel
+
+    def own(self, name: str | int, status: os.stat_result, at: int | None = None) -> None:
+        """chown(2) of a name in the directory `at`, or of an fd."""
+        if not self.plain:
+            uid, gid = self.owner or (status.st_uid, status.st_gid)
+            os.chown(name, uid, gid, dir_fd=at, follow_symlinks=at is None)
+
+    def mode(self, status: os.stat_result) -> int:
+        return stat.S_IMODE(status.st_mode) & ~(SET_IDS if self.plain else 0)
+
+    def keeps(self, attribute: str) -> bool:
+        return attribute.startswith("user.") or attribute == "security.capability" and not self.plain
+
+
+ALL = Terms(special=True)
+OUT = Terms(plain=True)
+SET_IDS = stat.S_ISUID | stat.S_ISGID
+
+
+def copy_tree(source: int, target: int, terms: Terms = ALL) -> None:
+    """Copy what the directory fd `source` holds into `target`, then its own owner, mode and times."""
+    copy_entries(source, target, terms)
+    dress(target, os.fstat(source), source, terms)
+
+
+def copy_entries(source: int, target: int, terms: Terms) -> None:
+    if not terms.kernel and fs.is_kernel(source):
+        return
     for entry in os.scandir(source):
         status = entry.stat(follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):
@@ -53,13 +97,12 @@ def copy_tree(
             inner = os.open(entry.name, flags, dir_fd=source)
             outer = os.open(entry.name, flags, dir_fd=target)
             try:
-                copy_tree(inner, outer, special=special, owner=owner)
+                copy_tree(inner, outer, terms)
             finally:
                 os.close(inner)
                 os.close(outer)
-        elif special or stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
-            copy_node(source, target, entry.name, status, owner=owner)
-    dress(target, os.fstat(source), source, owner)
+        elif terms.special or stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
+            copy_node(source, target, entry.name, status, terms)
 
 
 def copy_node(
@@ -67,58 +110,66 @@ def copy_node(
     target: int,
     name: str,
     status: os.stat_result,
+    terms: Terms,
     as_name: str | None = None,
-    owner: tuple[int, int] | None = None,
 ) -> None:
     """One entry that is not a directory, under `as_name` if given."""
     new = as_name or name
-    uid, gid = owner or (status.st_uid, status.st_gid)
     if stat.S_ISLNK(status.st_mode):
         os.symlink(os.readlink(name, dir_fd=source), new, dir_fd=target)
     elif stat.S_ISREG(status.st_mode):
-        found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
-        try:
-            reader = fs.reopen_regular(found, name)
-        finally:
-            os.close(found)
-        try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            writer = os.open(new, flags, 0o600, dir_fd=target)
-            try:
-                copy_bytes(reader, writer)
-                dress(writer, status, reader, owner)
-            finally:
-                os.close(writer)
-        finally:
-            os.close(reader)
+        copy_file(source, target, name, new, terms)
         return
     elif not stat.S_ISSOCK(status.st_mode):
         os.mknod(new, status.st_mode, status.st_rdev, dir_fd=target)
     else:
         return
-    os.chown(new, uid, gid, dir_fd=target, follow_symlinks=False)
+    terms.own(new, status, target)
     if not stat.S_ISLNK(status.st_mode):
-        os.chmod(new, stat.S_IMODE(status.st_mode), dir_fd=target)
+        os.chmod(new, terms.mode(status), dir_fd=target)
     os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=target, follow_symlinks=False)
 
 
-def copy_bytes(reader: int, writer: int) -> None:
-    """All that is left of one file into another, in the kernel where it can."""
+def copy_file(source: int, target: int, name: str, new: str, terms: Terms) -> None:
+    """One regular file; nothing where it is the kernel's and the terms leave that out."""
+    found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
     try:
-        while os.copy_file_range(reader, writer, CHUNK):
-            pass
+        if not terms.kernel and fs.is_kernel(found):
+            return
+        reader = fs.reopen_regular(found, name, kernel=terms.kernel)
+    finally:
+        os.close(found)
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        writer = os.open(new, flags, 0o600, dir_fd=target)
+        try:
+            status = os.fstat(reader)
+            # files of procfs say that they are empty; one of a container might grow for ever
+            copy_bytes(reader, writer, sys.maxsize if terms.kernel else status.st_size)
+            dress(writer, status, reader, terms)
+        finally:
+            os.close(writer)
+    finally:
+        os.close(reader)
+
+
+def copy_bytes(reader: int, writer: int, left: int) -> None:
+    """`left` bytes, or what there is, of one file into another, in the kernel where it can."""
+    try:
+        while left and (done := os.copy_file_range(reader, writer, min(left, CHUNK))):
+            left -= done
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
             raise
-        while os.sendfile(writer, reader, None, CHUNK):
-            pass
+        while left and (done := os.sendfile(writer, reader, None, min(left, CHUNK))):
+            left -= done
 
 
-def dress(fd: int, status: os.stat_result, source: int, owner: tuple[int, int] | None = None) -> None:
-    """Give an open file the owner, or `owner`, mode, extended attributes and times of another."""
-    os.fchown(fd, *(owner or (status.st_uid, status.st_gid)))
-    os.fchmod(fd, stat.S_IMODE(status.st_mode))
+def dress(fd: int, status: os.stat_result, source: int, terms: Terms) -> None:
+    """Give an open file what the terms leave of another's owner, mode, extended attributes and times."""
+    terms.own(fd, status)
+    os.fchmod(fd, terms.mode(status))
     for name in os.listxattr(source):
-        if name.startswith(("user.", "security.capability")):
+        if terms.keeps(name):
             os.setxattr(fd, name, os.getxattr(source, name))
     os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))

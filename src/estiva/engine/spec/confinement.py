@@ -7,12 +7,14 @@ become HostConfig.MaskedPaths and ReadonlyPaths, as Docker's API has them.
 from __future__ import annotations
 
 from estiva.engine.spec.security_opt import split_option
-from estiva.errors import InvalidInput, Unsupported, oneline
+from estiva.errors import InvalidInput, Unsupported, brief, oneline
 from estiva.runtime.security import kernel_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from estiva.engine.state.types import OCI
 
 PATHS = ("systempaths", "mask", "unmask")
 NOTHING = ("apparmor=unconfined", "label=disable")
@@ -35,7 +37,9 @@ def paths(options: list[str]) -> dict[str, Any]:
         changed = True
         if key == "systempaths":
             if value != "unconfined":
-                raise InvalidInput(f'invalid --security-opt: "{option}"', hint="systempaths=unconfined")
+                raise InvalidInput(
+                    f'invalid --security-opt: "{brief(option)}"', hint="systempaths=unconfined"
+                )
             masked, readonly = [], []
         elif key == "unmask" and value.lower() == "all":
             masked, readonly = [], []
@@ -43,7 +47,7 @@ def paths(options: list[str]) -> dict[str, Any]:
             named = value.split(":")
             for path in named:
                 if not path.startswith("/") or ".." in path.split("/") or not path.isprintable():
-                    raise InvalidInput(f'invalid --security-opt: "{oneline(option)}"', hint="absolute paths")
+                    raise InvalidInput(f'invalid --security-opt: "{brief(option)}"', hint="absolute paths")
             if key == "mask":
                 masked += [path for path in named if path not in masked]
             else:
@@ -59,7 +63,7 @@ def paths(options: list[str]) -> dict[str, Any]:
     return result
 
 
-def label(config: dict[str, Any], options: list[str], privileged: bool) -> None:
+def label(config: OCI, options: list[str], privileged: bool) -> None:
     """Put what apparmor=PROFILE and label=... ask for into an OCI config. Raises Unsupported where the kernel
     lacks it, InvalidInput."""
     from estiva.runtime.process import labels

@@ -1,6 +1,7 @@
 """--userns, --uidmap and --gidmap: which of the host's ids a container's are.
 
-    settle     what was asked becomes HostConfig.IDMappings, "CONTAINER:HOST:SIZE" lines as Podman has them
+    check      what was asked is judged
+    settle     it becomes HostConfig.IDMappings, "CONTAINER:HOST:SIZE" lines as Podman has them
     allocate   `auto`: ranges that no other container has, in the transaction that writes the row; they are
                free again when the row goes
 
@@ -11,13 +12,13 @@ from POOL, of which systemd's table of uids makes no use, without what those fil
 from __future__ import annotations
 
 from estiva import fastjson
-from estiva.errors import Conflict, InvalidInput, NotFound, Unsupported, reason
+from estiva.errors import Conflict, InvalidInput, NotFound, Unsupported, brief, reason
 from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from estiva.engine.state.config_types import Config, HostConfig
+    from estiva.engine.state.types import Record
     from estiva.store.database import Transaction
 
     Extent = tuple[int, int, int]  # container id, host id, size
@@ -27,6 +28,7 @@ OWNER = "containers"
 SIZE = 65536
 LAST = 0xFFFFFFFE  # (uid_t)-1 is no id
 EXTENTS = 340  # user_namespaces(7)
+OPTIONS = (("UidMap", "--uidmap"), ("GidMap", "--gidmap"))
 _FILES = {"UidMap": "/etc/subuid", "GidMap": "/etc/subgid"}
 _FILE_LIMIT = 1 << 20
 
@@ -61,26 +63,25 @@ def checked(extents: list[Extent], option: str) -> list[str]:
     return [f"{inside}:{outside}:{size}" for inside, outside, size in sorted(extents)]
 
 
-def settle(config: dict[str, Any], host_config: dict[str, Any]) -> None:
-    """Make IDMappings of all modes but `auto` and `container:X`. Raises what is wrong with the options."""
+def check(host_config: HostConfig) -> None:
+    """Judge what is asked for. Raises InvalidInput, Conflict, Unsupported."""
     mode = str(host_config.get("UsernsMode") or "")
-    given = host_config.pop("IDMappings", None) or {}
-    names = [host_config.pop(key, None) for key in ("SubuidName", "SubgidName")]
+    given = host_config.get("IDMappings") or {}
+    named = host_config.get("SubuidName") or host_config.get("SubgidName")
     kind, _, details = mode.partition(":")
-    if any(given.values()) or any(names):
+    if any(given.values()) or named:
         if mode not in ("", "private"):
             raise Conflict(
                 f"--userns {mode} can't be used with --uidmap, --gidmap, --subuidname, --subgidname"
             )
-        host_config["UsernsMode"] = "private"
-        host_config["IDMappings"] = _explicit(given, names)
+        if named and any(given.values()):
+            raise Conflict("--subuidname and --subgidname can't be used with --uidmap and --gidmap")
+        if not named:
+            _explicit(given)
     elif kind == "auto":
-        _auto_options(details)  # checked here, used when the row is written
+        _auto_options(details)
     elif kind == "keep-id":
-        uid, gid = _keep_options(details)
-        host_config["IDMappings"] = {"UidMap": _present("uid"), "GidMap": _present("gid")}
-        if not config.get("User"):
-            config["User"] = f"{uid}:{gid}"
+        _keep_options(details)
     elif mode == "nomap":
         raise Unsupported(
             "--userns nomap is for containers of ordinary users", hint="auto maps none of the ids in use"
@@ -94,23 +95,43 @@ def settle(config: dict[str, Any], host_config: dict[str, Any]) -> None:
         )
 
 
-def _explicit(given: dict[str, list[str]], names: list[str | None]) -> dict[str, list[str]]:
-    """--uidmap and --gidmap, or ranges by name; either alone is for both, as with Podman."""
+def settle(config: Config, host_config: HostConfig) -> None:
+    """Make IDMappings of all judged modes but `auto` and `container:X`. Raises NotFound when a named user has
+    no ranges, InvalidInput when they can't be used."""
+    kind, _, details = str(host_config.get("UsernsMode") or "").partition(":")
+    given = host_config.pop("IDMappings", None) or {}
+    names = [host_config.pop("SubuidName", None), host_config.pop("SubgidName", None)]
+    if any(given.values()) or any(names):
+        host_config["UsernsMode"] = "private"
+        host_config["IDMappings"] = _named(names) if any(names) else _explicit(given)
+    elif kind == "keep-id":
+        uid, gid = _keep_options(details)
+        host_config["IDMappings"] = {"UidMap": _present("uid"), "GidMap": _present("gid")}
+        if not config.get("User"):
+            config["User"] = f"{uid}:{gid}"
+
+
+def _explicit(given: dict[str, list[str]]) -> dict[str, list[str]]:
+    """--uidmap and --gidmap; either alone is for both, as with Podman."""
     result = {}
-    for key, name, option in (("UidMap", names[0], "--uidmap"), ("GidMap", names[1], "--gidmap")):
+    for key, option in OPTIONS:
+        lines = given.get(key) or given.get("UidMap") or given.get("GidMap") or ()
+        result[key] = checked([extent(line, option) for line in lines], option)
+    return result
+
+
+def _named(names: list[str | None]) -> dict[str, list[str]]:
+    """--subuidname and --subgidname: the ranges that the files give to a user, one after the other; either
+    alone is for both, as with Podman."""
+    result = {}
+    for (key, option), name in zip(OPTIONS, names, strict=True):
         name = name or names[0] or names[1]
-        if any(names):
-            if any(given.values()):
-                raise Conflict("--subuidname and --subgidname can't be used with --uidmap and --gidmap")
-            inside, extents = 0, []
-            for start, size in subordinate(_FILES[key], str(name)):
-                extents.append((inside, start, size))
-                inside += size
-            if not extents:
-                raise NotFound(f"{_FILES[key]} has no ranges for {name}")
-        else:
-            lines = given.get(key) or given.get("UidMap") or given.get("GidMap") or ()
-            extents = [extent(line, option) for line in lines]
+        inside, extents = 0, []
+        for start, size in subordinate(_FILES[key], str(name)):
+            extents.append((inside, start, size))
+            inside += size
+        if not extents:
+            raise NotFound(f"{_FILES[key]} has no ranges for {brief(str(name), 100)}")
         result[key] = checked(extents, option)
     return result
 
@@ -182,12 +203,12 @@ def subordinate(path: str, name: str | None) -> list[tuple[int, int]]:
     return found
 
 
-def wants_range(host_config: dict[str, Any]) -> bool:
+def wants_range(host_config: HostConfig) -> bool:
     mode = str(host_config.get("UsernsMode") or "")
     return mode.partition(":")[0] in ("auto", "private") and not host_config.get("IDMappings")
 
 
-def allocate(transaction: Transaction, made: dict[str, Any]) -> None:
+def allocate(transaction: Transaction, made: Record) -> None:
     """Give a container that is about to get its row ranges of its own. Raises Conflict when none is free."""
     host_config = made["HostConfig"]
     size, uids, gids = _auto_options(host_config["UsernsMode"].partition(":")[2])

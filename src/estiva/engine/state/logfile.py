@@ -1,36 +1,51 @@
-"""A container's log as a file: JSON lines as Docker's json-file driver writes them, rotated."""
+"""A container's log as its monitor writes it: Docker's json-file form, one object a line (cold path).
+
+    {"log":"text with its newline\\n","stream":"stdout","time":"2026-01-31T12:00:00.000000001Z"}
+
+    log.json       what is being written
+    log.json.1     what was before it, and so on: KEEP files, the oldest goes
+
+A follower, who must miss no file however often the log is rotated between two of its looks, and though the
+container is removed, has a folder in ingest/ with its flock on it. Whoever makes a log file gives it a second
+name there, before the first byte (`pass_on`): 0, 1, 2 ... A follower too slow for BEHIND files gets a symlink
+instead, which says that something is missing there. engine/containers/logreader.py is the other side.
+"""
 
 from __future__ import annotations
 
 import os
 
-from estiva import fastjson
-from estiva.errors import InvalidInput
-from estiva.files import write_all
+from estiva.files import abandoned, remove_tree, write_all
 from estiva.timestamps import rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import Any
+    from collections.abc import Callable
 
-
-LINE = 16 << 10  # bytes; a longer line is cut into several, as Docker does
-
-
+LINE = 16 << 10  # bytes; a longer line is cut into several entries, as Docker does
 ROTATE = 20 << 20  # bytes a file
-
-
 KEEP = 3  # files, the live one included
+BEHIND = 50  # files that wait for one follower
+
+HEAD = b'{"log":"'
+TAIL = b'","stream":"%b","time":"%b"}\n'
+# What a JSON string holds as it is, and newlines; what else is ASCII is escaped, the backslash first.
+_PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\') + b"\n"
+_SHORT = {0x5C: b"\\\\", 0x22: b'\\"', 0x08: b"\\b", 0x09: b"\\t", 0x0C: b"\\f", 0x0D: b"\\r"}
+_OTHERS = {byte: b"\\u%04x" % byte for byte in range(0x20) if byte not in (0x0A, *_SHORT)}
+_ESCAPES = {**_SHORT, **_OTHERS}
 
 
 class Writer:
     """Appends to a log file, made at the first byte. Never raises for a full disk: the container matters
     more.
+
+    Lines that one `write` completes have one time: they came by one read. `ingest` is where followers are.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, ingest: str) -> None:
         self.path = path
+        self.ingest = ingest
         self.fd = -1
         self.size = 0
         self.partial = {"stdout": b"", "stderr": b""}
@@ -39,26 +54,37 @@ class Writer:
         return lambda data: self.write(name, data)
 
     def write(self, stream: str, data: bytes) -> None:
-        lines = (self.partial[stream] + data).split(b"\n")
-        rest = lines.pop()
-        out = [self.entry(stream, line + b"\n") for line in lines]
-        while len(rest) > LINE:
-            out.append(self.entry(stream, rest[:LINE]))
-            rest = rest[LINE:]
-        self.partial[stream] = rest
-        self.append("".join(out).encode())
-
-    def entry(self, stream: str, line: bytes) -> str:
-        text = line.decode("utf-8", "replace")
-        return fastjson.dumps({"log": text, "stream": stream, "time": rfc3339()}) + "\n"
+        """Log what came; a line without its newline waits for that, up to LINE bytes."""
+        if self.partial[stream]:
+            data = self.partial[stream] + data
+        end = TAIL % (stream.encode(), rfc3339().encode())
+        out: list[bytes] = []
+        done = position = 0
+        while position + LINE < len(data):
+            newline = data.rfind(b"\n", position, position + LINE + 1)
+            if newline >= 0:
+                position = newline + 1
+                continue
+            out.append(entries(data[done:position], end))  # ... up to a line that is too long
+            done = position
+            position += LINE
+            while position > done + LINE - 4 and data[position] & 0xC0 == 0x80:
+                position -= 1  # not inside a character
+            out.append(HEAD + escape(data[done:position]) + end)
+            done = position
+        newline = data.rfind(b"\n", done) + 1
+        if newline:
+            out.append(entries(data[done:newline], end))
+            done = newline
+        self.partial[stream] = data[done:]
+        self.append(b"".join(out))
 
     def append(self, data: bytes) -> None:
         if not data:
             return
         try:
             if self.fd < 0:
-                self.fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                self.size = os.fstat(self.fd).st_size
+                self.open()
             write_all(self.fd, data)
             self.size += len(data)
             if self.size > ROTATE:
@@ -66,6 +92,16 @@ class Writer:
         except OSError:
             if self.fd >= 0:
                 os.ftruncate(self.fd, self.size)  # no half line, which the next one would continue
+
+    def open(self) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+        try:
+            self.fd = os.open(self.path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            self.fd = os.open(self.path, flags)
+            self.size = os.fstat(self.fd).st_size
+        else:
+            pass_on(self.path, self.ingest)
 
     def rotate(self) -> None:
         os.close(self.fd)
@@ -79,82 +115,70 @@ class Writer:
         """Write lines that have no newline yet."""
         for stream, rest in self.partial.items():
             if rest:
-                self.append(self.entry(stream, rest).encode())
+                self.append(HEAD + escape(rest) + TAIL % (stream.encode(), rfc3339().encode()))
                 self.partial[stream] = b""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
 
 
-def entry_of(line: bytes) -> Iterator[dict[str, Any]]:
-    """The entry in a line; none if a power cut garbled it."""
+def entries(lines: bytes, end: bytes) -> bytes:
+    """The entries of whole lines, all at once: nothing here is done line by line."""
+    if not lines:
+        return b""
+    between = b"\\n" + end + HEAD
+    return HEAD + escape(lines).replace(b"\n", between)[: -len(HEAD)]
+
+
+def escape(text: bytes) -> bytes:
+    """What stands between the quotes of a JSON string, but newlines, which are left as they are.
+
+    What is no UTF-8 becomes U+FFFD.
+    """
+    odd = text.translate(None, _PLAIN)
+    if odd:
+        if not odd.isascii():
+            text = text.decode("utf-8", "replace").encode()
+        for byte, escaped in _ESCAPES.items():
+            if byte in odd:
+                text = text.replace(bytes((byte,)), escaped)
+    return text
+
+
+# --- followers --------------------------------------------------------------------------------------------
+
+
+def suffix(path: str) -> str:
+    """How the folders of those end who follow the log at `path`."""
+    return f".{os.path.basename(os.path.dirname(path))}.log"
+
+
+def pass_on(path: str, ingest: str) -> None:
+    """Tell every follower of a file that has just been made, and clean up after those that have gone."""
+    mine = suffix(path)
     try:
-        entry = fastjson.loads(line)
-        if isinstance(entry["log"], str) and isinstance(entry["time"], str) and entry["stream"]:
-            yield entry
-    except (InvalidInput, KeyError, TypeError):
-        pass
-
-
-def entries(path: str) -> Iterator[dict[str, Any]]:
-    """Every entry, oldest file first. A half-written last line is left out."""
-    for number in range(KEEP - 1, -1, -1):
-        try:
-            with open(f"{path}.{number}" if number else path, "rb") as file:
-                for line in file:
-                    if line.endswith(b"\n"):
-                        yield from entry_of(line)
-        except FileNotFoundError:
-            continue
-
-
-class Follower:
-    """Reads a growing log through rotations."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.fd = -1
-        self.rest = b""
-
-    def before(self) -> Iterator[dict[str, Any]]:
-        """What is there already; remembers where it ended."""
-        for number in range(KEEP - 1, 0, -1):
-            try:
-                with open(f"{self.path}.{number}", "rb") as file:
-                    for line in file:
-                        yield from entry_of(line)
-            except FileNotFoundError:
+        names = os.listdir(ingest)
+    except OSError:
+        return
+    for name in names:
+        if name.endswith(mine):
+            folder = f"{ingest}/{name}"
+            gone = abandoned(folder)
+            if gone >= 0:
+                remove_tree(folder)
+                os.close(gone)
                 continue
-        yield from self.read()
-
-    def read(self) -> Iterator[dict[str, Any]]:
-        if self.fd < 0:
             try:
-                self.fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                return
-        while data := os.read(self.fd, 1 << 16):
-            *lines, self.rest = (self.rest + data).split(b"\n")
-            for line in lines:
-                yield from entry_of(line)
+                hand_over(path, folder)
+            except OSError:
+                pass  # it ends at this moment
 
-    def rotated(self) -> bool:
-        try:
-            return self.fd >= 0 and os.fstat(self.fd).st_ino != os.stat(self.path).st_ino
-        except FileNotFoundError:
-            return False
 
-    def follow(self, show: Callable[[dict[str, Any]], None], alive: Callable[[], bool]) -> None:
-        import time
-
-        while True:
-            running = alive()
-            for entry in self.read():
-                show(entry)
-            if self.rotated():
-                os.close(self.fd)
-                self.fd = -1
-                continue
-            if not running:
-                return
-            time.sleep(0.05)
+def hand_over(path: str, folder: str) -> None:
+    waiting = sorted(map(int, os.listdir(folder)))
+    last = f"{folder}/{waiting[-1] if waiting else -1}"
+    name = f"{folder}/{waiting[-1] + 1 if waiting else 0}"
+    if len(waiting) < BEHIND:
+        os.link(path, name)
+    elif not os.path.islink(last):
+        os.symlink("missing", name)

@@ -31,11 +31,7 @@ from estiva.errors import (
 from estiva.registry import grammar
 from estiva.registry.http import credentials as credential_files
 from estiva.registry.http.authorizer import Authorizer, error_text
-from estiva.registry.http.errors import Broken as Broken
-from estiva.registry.http.errors import broken as broken
-from estiva.registry.http.errors import is_loopback as is_loopback
-from estiva.registry.http.errors import proxy, retry_after
-from estiva.registry.http.errors import read_small as read_small
+from estiva.registry.http.errors import Broken, broken, is_loopback, proxy, read_small, retry_after
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -212,8 +208,7 @@ class Remote:
     ) -> aiohttp.ClientResponse:
         """A response with one of the statuses in `expect`; the caller reads or releases it.
 
-        `subject` is what an error message names. Raises NotFound, Denied,
-        EngineError; Broken for what may pass.
+        `subject` is what errors name. Raises NotFound, Denied, EngineError; Broken for what may pass.
         """
         target = self.url(url) if isinstance(url, str) else url
         answered = False

@@ -22,9 +22,10 @@ from dataclasses import dataclass, replace
 
 from estiva.errors import EstivaError, IntegrityError, NotFound
 from estiva.registry import grammar
+from estiva.registry.http.errors import Broken, broken
 from estiva.registry.http.offload import Gather, call
 from estiva.registry.http.settings import Settings
-from estiva.registry.http.transport import Broken, Transport, broken, pause
+from estiva.registry.http.transport import Transport, pause
 from estiva.registry.server.storage.documents import inspect
 from estiva.registry.server.storage.storage import Manifest
 from estiva.registry.transfer.manifests import ACCEPT

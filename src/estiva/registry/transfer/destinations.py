@@ -11,8 +11,9 @@ from estiva.errors import Denied, EngineError, IntegrityError, NotFound
 from estiva.oci import digest as digests
 from estiva.oci import image as documents
 from estiva.oci.reference import Reference
+from estiva.registry.http.errors import Broken
 from estiva.registry.http.offload import call
-from estiva.registry.http.transport import Broken, Remote, retrying
+from estiva.registry.http.transport import Remote, retrying
 from estiva.registry.transfer.download import open_sink
 from estiva.registry.transfer.manifests import Fetched
 from estiva.registry.transfer.upload import Upload, cancel

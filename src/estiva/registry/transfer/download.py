@@ -19,8 +19,9 @@ from aiohttp import hdrs
 from estiva.errors import IntegrityError, Unavailable
 from estiva.oci import digest as digests
 from estiva.registry import grammar
+from estiva.registry.http.errors import Broken, broken
 from estiva.registry.http.offload import Pump, call
-from estiva.registry.http.transport import Broken, Remote, broken, pause
+from estiva.registry.http.transport import Remote, pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

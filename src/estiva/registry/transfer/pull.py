@@ -17,9 +17,10 @@ from estiva.oci import image as documents
 from estiva.oci.platform import Platform, select
 from estiva.oci.reference import Reference
 from estiva.registry import grammar
+from estiva.registry.http.errors import Broken
 from estiva.registry.http.offload import call, for_each
 from estiva.registry.http.settings import Settings
-from estiva.registry.http.transport import Broken, Remote, Transport
+from estiva.registry.http.transport import Remote, Transport
 from estiva.registry.transfer.download import Download, open_sink
 from estiva.registry.transfer.manifests import Fetched, get_manifest, head_digest, pull_scopes
 from estiva.registry.transfer.progress import Progress

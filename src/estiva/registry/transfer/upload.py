@@ -17,7 +17,8 @@ from yarl import URL
 
 from estiva.errors import EngineError, EstivaError, IntegrityError
 from estiva.registry import grammar
-from estiva.registry.http.transport import Broken, Remote, broken, pause
+from estiva.registry.http.errors import Broken, broken
+from estiva.registry.http.transport import Remote, pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,15 +1,6 @@
 """config.json of the runtime-spec as tables, for validate.py.
 
-A rule is one of
-
-    "string" "absolute" "bool" "int64" ...    a JSON value of that type and range
-    {"name!": rule, "name": rule}             an object; "!" marks what must be there; other fields are free
-    {EACH: rule}                              an object whose every value follows the rule
-    [rule]                                    a list of such
-    Choice(what, values)                      one of some strings
-    Text(what, holds)                         a string for which `holds` is true
-
-in the order and with the names of config.md and config-linux.md.
+The rules are those of oci/rules.py, in the order and with the names of config.md and config-linux.md.
 """
 
 from __future__ import annotations
@@ -17,46 +8,12 @@ from __future__ import annotations
 from estiva.linux import namespace, scheduler
 from estiva.linux import seccomp_names as seccomp
 from estiva.linux.process import RLIMITS
+from estiva.oci.rules import EACH, Choice, Text
 from estiva.runtime.launch.hooks import KINDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
     from typing import Any
-
-EACH = "*"
-
-NUMBERS = {
-    "uint8": (0, (1 << 8) - 1),
-    "uint16": (0, (1 << 16) - 1),
-    "uint32": (0, (1 << 32) - 1),
-    "uint64": (0, (1 << 64) - 1),
-    "int32": (-(1 << 31), (1 << 31) - 1),
-    "int64": (-(1 << 63), (1 << 63) - 1),
-    "id": (0, (1 << 32) - 2),
-    "umask": (0, 0o777),
-    "percent": (0, 100),
-    "oom": (-1000, 1000),
-    "level": (0, 7),
-    "argument": (0, 5),
-    "seconds": (1, (1 << 31) - 1),
-}
-
-
-class Choice:
-    """One of some words; `what` is what they are, in a sentence."""
-
-    def __init__(self, what: str, values: Iterable[str]) -> None:
-        self.what = what
-        self.values = tuple(values)
-
-
-class Text:
-    """A string with a form of its own."""
-
-    def __init__(self, what: str, holds: Callable[[str], bool]) -> None:
-        self.what = what
-        self.holds = holds
 
 
 def _is_list(text: str) -> bool:

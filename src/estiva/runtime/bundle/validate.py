@@ -1,9 +1,7 @@
 """A whole config.json checked against the runtime-spec before anything is made of it.
 
 The tables of schema.py follow config.md, config-linux.md and the JSON schema of runtime-spec 1.2 (with what
-1.3 adds), field by field. An error names the field, the value and what it should have been:
-
-    linux.namespaces[2].type: "foo" is not a kind of namespace
+1.3 adds), field by field; oci/rules.py says what is wrong with one.
 
 Fields that no table knows are passed over, and null counts as absent, both as the specification wants it.
 Only for bundles, whose author is somebody else: the engine's own configs go past this.
@@ -12,7 +10,8 @@ Only for bundles, whose author is somebody else: the engine's own configs go pas
 from __future__ import annotations
 
 from estiva.errors import InvalidInput, oneline
-from estiva.runtime.bundle.schema import CAPABILITY_SETS, CONFIG, EACH, NUMBERS, PROCESS, Choice, Text
+from estiva.oci.rules import check, shown
+from estiva.runtime.bundle.schema import CAPABILITY_SETS, CONFIG, PROCESS
 from estiva.runtime.security.capabilities import ALL_CAPABILITIES, bounding_has
 
 TYPE_CHECKING = False
@@ -25,7 +24,7 @@ def config(document: dict[str, Any]) -> list[str]:
 
     Raises InvalidInput with the path of the field.
     """
-    _check(document, CONFIG, "")
+    check(document, CONFIG, "")
     warnings: list[str] = []
     if document.get("process") is not None:
         warnings = _process(document["process"], "process")
@@ -51,74 +50,8 @@ def config(document: dict[str, Any]) -> list[str]:
 
 def process(document: dict[str, Any], where: str = "process") -> list[str]:
     """The same for a process alone, as `exec --process` takes it."""
-    _check(document, PROCESS, where)
+    check(document, PROCESS, where)
     return _process(document, where)
-
-
-def _word(value: Any) -> str:
-    """A value as an error shows it."""
-    if isinstance(value, str):
-        return f'"{oneline(value[:100])}"'
-    if isinstance(value, dict):
-        return "an object"
-    if isinstance(value, list):
-        return "a list"
-    if value is None:
-        return "null"
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
-
-
-def _check(value: Any, rule: Any, where: str) -> None:
-    """One value against its rule; see schema.py for what a rule is."""
-    if type(rule) is str:
-        if rule in NUMBERS:
-            low, high = NUMBERS[rule]
-            if type(value) is not int or not low <= value <= high:
-                raise InvalidInput(f"{where}: {_word(value)} is not a number from {low} to {high}")
-        elif rule == "bool":
-            if type(value) is not bool:
-                raise InvalidInput(f"{where}: {_word(value)} is not true or false")
-        elif type(value) is not str or "\0" in value:
-            raise InvalidInput(f"{where}: {_word(value)} is not a string")
-        elif rule == "absolute" and not value.startswith("/"):
-            raise InvalidInput(f"{where}: {_word(value)} is not an absolute path")
-    elif type(rule) is dict:
-        _object(value, rule, where)
-    elif type(rule) is list:
-        if type(value) is not list:
-            raise InvalidInput(f"{where}: {_word(value)} is not a list")
-        for index, item in enumerate(value):
-            _check(item, rule[0], f"{where}[{index}]")
-    elif type(rule) is Choice:
-        if type(value) is not str or value not in rule.values:
-            raise InvalidInput(
-                f"{where}: {_word(value)} is not {rule.what}", hint="one of " + ", ".join(rule.values)
-            )
-    else:
-        assert type(rule) is Text
-        if type(value) is not str or not rule.holds(value):
-            raise InvalidInput(f"{where}: {_word(value)} is not {rule.what}")
-
-
-def _object(value: Any, rule: dict[str, Any], where: str) -> None:
-    if type(value) is not dict:
-        raise InvalidInput(f"{where or 'the config'}: {_word(value)} is not an object")
-    each = rule.get(EACH)
-    if each is not None:
-        for key, item in value.items():
-            if item is not None:
-                _check(item, each, f"{where}[{_word(key)}]")
-        return
-    for name, inner in rule.items():
-        required = name[-1] == "!"
-        if required:
-            name = name[:-1]
-        item = value.get(name)
-        path = f"{where}.{name}" if where else name
-        if item is not None:
-            _check(item, inner, path)
-        elif required:
-            raise InvalidInput(f"{path} is missing")
 
 
 def _process(document: dict[str, Any], where: str) -> list[str]:
@@ -136,7 +69,7 @@ def _process(document: dict[str, Any], where: str) -> list[str]:
             raise InvalidInput(f"{here}.soft: {limit['soft']} is above the hard limit {limit['hard']}")
     console = document.get("consoleSize")
     if document.get("terminal") and console is not None:
-        _check(console, {"height!": "uint16", "width!": "uint16"}, f"{where}.consoleSize")
+        check(console, {"height!": "uint16", "width!": "uint16"}, f"{where}.consoleSize")
     return _capabilities(document.get("capabilities") or {}, f"{where}.capabilities")
 
 
@@ -146,7 +79,7 @@ def _capabilities(sets: dict[str, list[str]], where: str) -> list[str]:
     for name in CAPABILITY_SETS:
         for capability in sets.get(name) or ():
             if capability not in ALL_CAPABILITIES:
-                warnings.setdefault(capability, f"{where}.{name}: {_word(capability)} is not a capability")
+                warnings.setdefault(capability, f"{where}.{name}: {shown(capability)} is not a capability")
             elif not bounding_has(ALL_CAPABILITIES[capability]):
                 warnings.setdefault(capability, f"{where}.{name}: {capability} is not ours to give")
     for capability in sets.get("ambient") or ():
@@ -172,7 +105,7 @@ def _namespaces(linux: dict[str, Any]) -> None:
         if kind in seen:
             raise InvalidInput(f"{where}.type: the {kind} namespace is given twice")
         if path and not path.startswith("/"):
-            raise InvalidInput(f"{where}.path: {_word(path)} is not an absolute path")
+            raise InvalidInput(f"{where}.path: {shown(path)} is not an absolute path")
         seen[kind] = path
     if "user" in seen and not seen["user"]:
         for field in ("uidMappings", "gidMappings"):
@@ -186,7 +119,7 @@ def _namespaces(linux: dict[str, Any]) -> None:
     for clock in linux.get("timeOffsets") or ():
         if clock not in ("monotonic", "boottime"):
             raise InvalidInput(
-                f"linux.timeOffsets: {_word(clock)} is not a clock", hint="monotonic or boottime"
+                f"linux.timeOffsets: {shown(clock)} is not a clock", hint="monotonic or boottime"
             )
 
 

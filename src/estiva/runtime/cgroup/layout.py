@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import os
 
+from estiva import files
 from estiva.errors import InvalidInput, Unsupported
-from estiva.linux.mount import unescape
+from estiva.linux.procinfo import unescape
 
 DEFAULT_PARENT = "/estiva"
+_LIMIT = (
+    64 << 20
+)  # bytes of mountinfo: a hundred thousand mounts, the kernel's own limit, are a quarter of that
 
 # Words among a v1 mount's options that name a controller. (`name=` marks a hierarchy without one.)
 V1_CONTROLLERS = frozenset(
@@ -76,8 +80,8 @@ def layout() -> Layout:
     """The layout of this process's mount namespace, read once. Raises Unsupported."""
     global _known
     if _known is None:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            _known = parse(file.read())
+        told = files.read_bounded("/proc/self/mountinfo", _LIMIT)
+        _known = parse(told.decode("utf-8", "surrogateescape"))
     return _known
 
 

@@ -11,6 +11,7 @@ import os
 from estiva.errors import EngineError
 from estiva.linux import namespace as ns
 from estiva.linux import process as proc
+from estiva.linux import procinfo
 from estiva.runtime import child, sync
 from estiva.runtime.launch.plan import Process
 
@@ -131,7 +132,7 @@ class Init:
 
     def signal(self, number: int) -> None:
         """Send a signal by pidfd, so that a recycled pid is never hit. Raises ProcessLookupError."""
-        proc.pidfd_send_signal(self.pidfd, number)
+        procinfo.pidfd_send_signal(self.pidfd, number)
 
     def close(self) -> None:
         """Close all fds. One that was never started ends: it sees end of file; it is reaped."""

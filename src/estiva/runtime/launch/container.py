@@ -12,6 +12,7 @@ import os
 
 from estiva.linux import namespace as ns
 from estiva.linux import process as proc
+from estiva.linux import procinfo
 from estiva.runtime import child, sync
 from estiva.runtime.launch.clone import Init, clone
 from estiva.runtime.launch.init import become
@@ -108,7 +109,7 @@ def _clone(plan: Plan, held: list[int], mounted: dict[str, int]) -> Init:
         sources.open_mapped(plan, held)
     early = plan.flags & ~(ns.CLONE_NEWCGROUP | ns.CLONE_NEWTIME)
     # After a join there is no way back to a namespace of the machine's for root of a user namespace only.
-    if user >= 0 or (joins and ns.in_user_namespace()):
+    if user >= 0 or (joins and procinfo.in_user_namespace()):
         from estiva.runtime.launch import join
 
         return join.clone_into_user(early, joins, user, plan)

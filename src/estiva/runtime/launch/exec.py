@@ -7,6 +7,7 @@ import os
 from estiva.errors import Conflict, EngineError
 from estiva.linux import namespace as ns
 from estiva.linux import process as proc
+from estiva.linux import procinfo
 from estiva.runtime import child, sync
 from estiva.runtime.launch import init
 from estiva.runtime.launch.clone import Init, clone
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
 # Joining one that is the same already does no harm, except for the user namespace (EINVAL).
 _ALWAYS = ns.CLONE_NEWNS | ns.CLONE_NEWNET | ns.CLONE_NEWIPC | ns.CLONE_NEWUTS | ns.CLONE_NEWCGROUP
-
-# What a cgroup of v2 may distribute to those below and still hold processes (cgroup-v2.rst, "Threads").
-_THREADED = frozenset(("cpu", "cpuset", "perf_event", "pids"))
 
 
 def execute(
@@ -57,7 +55,7 @@ def execute(
             what.scheduling = scheduling.plan(process, linux)
         what.domain = personality(linux.get("personality"))
     try:
-        target = sync.at_least(proc.pidfd_open(pid), 3 + preserve_fds)
+        target = sync.at_least(procinfo.pidfd_open(pid), 3 + preserve_fds)
     except ProcessLookupError:
         raise Conflict(f"process {pid} is gone: its container is not running") from None
     try:
@@ -75,7 +73,7 @@ def execute(
         # An ordinary user may join nothing before the user namespace, and from there is no way back; nor may
         # he join what is the machine's, where he is already.
         before = 0
-        if not proc.may(proc.CAP_SYS_ADMIN) or ns.in_user_namespace():
+        if not proc.may(proc.CAP_SYS_ADMIN) or procinfo.in_user_namespace():
             before = ns.CLONE_NEWPID | (flags & ns.CLONE_NEWUSER)
             for flag, name in ns.NAMESPACES.values():
                 if flag & flags and not differs(pid, name):
@@ -110,9 +108,11 @@ def place(cgroup: Cgroup, pid: int) -> Cgroup:
     """
     if cgroup.places.version == "v1":
         return cgroup
+    from estiva.runtime.cgroup.v2.tree import THREADED  # what one may distribute and still hold processes
+
     try:
         with open(f"{cgroup.directories[0]}/cgroup.subtree_control") as file:
-            if _THREADED.issuperset(file.read().split()):
+            if not set(file.read().split()) - set(THREADED):
                 return cgroup
     except OSError:
         pass

@@ -15,12 +15,11 @@ import _socket
 import os
 
 from estiva.errors import InvalidInput
-from estiva.linux import fs, process, tty
+from estiva.linux import fs, process
 from estiva.linux import namespace as ns
 from estiva.linux.libc import SYS_execveat
 from estiva.runtime import sync
 from estiva.runtime.child import ALL_SIGNALS, forbid_imports, put, run
-from estiva.runtime.launch import start_socket
 from estiva.runtime.process import command, credentials, reaper, user
 from estiva.runtime.rootfs import devices, mounts, protect, rootfs
 
@@ -63,6 +62,8 @@ def become(plan: Plan, channel: sync.Channel) -> None:
         if what.args:
             channel.step = "find the command"
             command.find(what.args[0], what.path)
+        from estiva.runtime.launch import start_socket  # loaded by who made the listener
+
         channel.send(sync.READY)  # (3)
         start_socket.mortal(True)
         start_socket.await_start(channel, plan.listener)  # (4)
@@ -249,6 +250,8 @@ def look_up(root: int, what: Process) -> Identity:
 
 def take_terminal(root: int, what: Process, channel: sync.Channel, *, console: bool) -> None:
     """Make a pty: its master goes to the parent, its slave becomes fds 0-2 and the controlling terminal."""
+    from estiva.linux import tty  # loaded by Process
+
     master, slave = devices.open_console(root, what.console_size)
     if console:
         devices.bind_console(root, slave)

@@ -12,7 +12,7 @@ import _signal
 import os
 
 from estiva.errors import Conflict, EngineError
-from estiva.linux import fs
+from estiva.linux import fs, procinfo
 from estiva.linux import mount as mnt
 from estiva.linux import namespace as ns
 from estiva.linux import process as proc
@@ -122,7 +122,7 @@ def clone_beyond(
         if kind == sync.ERROR:
             raise sync.decode(payload)
         raise EngineError("the process that joins the user namespace ended without a word")
-    return Init(int(text), proc.pidfd_open(int(text)), mine)
+    return Init(int(text), procinfo.pidfd_open(int(text)), mine)
 
 
 def share_tmpfs(pidfd: int, path: str) -> int:

@@ -56,6 +56,8 @@ class Process:
             raise InvalidInput(f"the working directory {self.cwd!r} is not an absolute path")
         self.user: dict[str, Any] = process.get("user") or {}
         self.terminal = bool(process.get("terminal"))
+        if self.terminal:
+            from estiva.linux import tty  # noqa: F401  (now: the child may import nothing once names are others')
         self.console_size: dict[str, Any] | None = process.get("consoleSize")
         self.capabilities = Capabilities(process.get("capabilities"), ALL_CAPABILITIES)
         self.no_new_privileges = bool(process.get("noNewPrivileges"))

@@ -16,7 +16,7 @@ import stat
 
 from estiva import fastjson, files
 from estiva.errors import Conflict, EngineError, InvalidInput, Unsupported, oneline
-from estiva.linux import fs
+from estiva.linux import fs, procinfo
 from estiva.linux import mount as mnt
 from estiva.runtime.cgroup.layout import layout
 from estiva.runtime.lifecycle import criu_rpc as rpc
@@ -209,7 +209,7 @@ class Entry:
         before, _, after = line.partition(" - ")
         words = before.split(" ")
         self.id, self.parent = int(words[0]), int(words[1])
-        self.root, self.point = mnt.unescape(words[3]), mnt.unescape(words[4])
+        self.root, self.point = procinfo.unescape(words[3]), procinfo.unescape(words[4])
         self.fstype = after.split(" ")[0]
 
 
@@ -223,7 +223,7 @@ def table(pid: int | str) -> dict[int, Entry]:
 def mount_of(fd: int, pid: int | str = "self") -> int:
     """The id of the mount that an fd is on; -1 when the fd is gone."""
     try:
-        return mnt.mount_id(fd, pid)
+        return procinfo.mount_id(fd, pid)
     except (OSError, StopIteration):
         return -1
 

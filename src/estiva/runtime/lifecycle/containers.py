@@ -7,9 +7,8 @@ One directory per container, ROOT/ID, 0700:
     start.sock     there while init waits for `start` (launch/start_socket.py)
     notify/        the socket that the container's systemd-style readiness goes to (NOTIFY_SOCKET)
 
-A container's status is never stored, it is looked up: `creating` until state.json
-is there, `created` while start.sock is, `stopped` when init is gone, `paused` when its cgroup is frozen, else
-`running`.
+A container's status is never stored, it is looked up: `creating` until state.json is there, `created` while
+start.sock is, `stopped` when init is gone, `paused` when its cgroup is frozen, else `running`.
 """
 
 from __future__ import annotations
@@ -17,22 +16,20 @@ from __future__ import annotations
 import fcntl
 import os
 
-from estiva import files
-from estiva.errors import Conflict, EstivaError, InvalidInput, NotFound
-from estiva.linux import process as proc
+from estiva import fastjson, files
+from estiva.errors import Conflict, EstivaError, InvalidInput, NotFound, StateError
+from estiva.linux import procinfo
 from estiva.runtime import state
-from estiva.runtime.bundle import bundle as bundles
-from estiva.runtime.bundle.bundle import Bundle
-from estiva.runtime.cgroup import factory
-from estiva.runtime.launch import start_socket
-from estiva.runtime.launch.hooks import Hooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from estiva.runtime.cgroup import Cgroup
+    from estiva.runtime.launch.hooks import Hooks
 
+CONFIG = "config.json"
+_LIMIT = 16 << 20  # bytes of it
 _NAME_LIMIT = 255
 
 
@@ -65,22 +62,30 @@ class Container:
     @property
     def cgroup(self) -> Cgroup | None:
         path = self.record["cgroup"]
-        return factory.open(path, self.record.get("scope", "")) if path else None
+        if not path:
+            return None
+        from estiva.runtime.cgroup import factory  # not for `start`
+
+        return factory.open(path, self.record.get("scope", ""))
 
     def status(self) -> str:
         """created, running, paused or stopped."""
         if not self.alive:
             return "stopped"
+        from estiva.runtime.launch import start_socket
+
         if start_socket.waiting(self.directory):
             return "created"
         group = self.cgroup
         return "paused" if group is not None and group.frozen() else "running"
 
     def config(self) -> dict[str, Any]:
-        """The config that it was created with."""
-        return Bundle(
-            self.directory, files.read_bounded(f"{self.directory}/{bundles.CONFIG}", 16 << 20)
-        ).config
+        """The config that it was created with. Raises StateError, InvalidInput (it is damaged), OSError."""
+        path = f"{self.directory}/{CONFIG}"
+        config = fastjson.loads(files.read_bounded(path, _LIMIT), what=path)
+        if not isinstance(config, dict):
+            raise StateError(f"{path} is not a json object")
+        return config
 
     def oci_state(self) -> dict[str, Any]:
         """The state object of the runtime-spec; pid is 0 once stopped."""
@@ -94,20 +99,27 @@ class Container:
             "annotations": self.record["annotations"],
         }
 
-    def hooks(self) -> Hooks:
+    def hooks(self) -> Hooks | None:
+        """Those of its config; None without any. Raises as `config` does."""
+        # records of before there was such a field leave them to the config
+        told = self.record["hooks"] if "hooks" in self.record else self.config().get("hooks")
+        if not told:
+            return None
+        from estiva.runtime.launch.hooks import Hooks
+
         keys = ("ociVersion", "id", "bundle", "annotations")
-        return Hooks(self.config().get("hooks"), {key: self.record[key] for key in keys})
+        return Hooks(told, {key: self.record[key] for key in keys})
 
     def signal(self, number: int) -> None:
         """To init. Raises Conflict when it is gone."""
         try:
-            pidfd = proc.pidfd_open(self.pid)
+            pidfd = procinfo.pidfd_open(self.pid)
         except ProcessLookupError:
             raise not_running(self.id) from None
         try:
             if not self.alive:
                 raise not_running(self.id)
-            proc.pidfd_send_signal(pidfd, number)
+            procinfo.pidfd_send_signal(pidfd, number)
         except ProcessLookupError:
             raise not_running(self.id) from None
         finally:

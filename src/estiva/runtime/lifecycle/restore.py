@@ -14,17 +14,16 @@ import time
 
 from estiva import fastjson, files
 from estiva.errors import EngineError, InvalidInput, NotFound, Unsupported
-from estiva.linux import fs
+from estiva.linux import fs, procinfo
 from estiva.linux import mount as mnt
 from estiva.linux import namespace as ns
-from estiva.linux import process as proc
 from estiva.linux.libc import AT_FDCWD
 from estiva.runtime import state, sync
 from estiva.runtime.cgroup.control import read
 from estiva.runtime.cgroup.layout import layout
 from estiva.runtime.launch.clone import Init
 from estiva.runtime.launch.hooks import Hooks
-from estiva.runtime.lifecycle import checkpoint, operations
+from estiva.runtime.lifecycle import checkpoint, create, operations
 from estiva.runtime.lifecycle import criu_rpc as rpc
 from estiva.runtime.rootfs import mount_plan
 
@@ -50,7 +49,7 @@ def restore(
     checkpoint.external_namespaces(bundle.config)
     images = checkpoint.directory(how.images, make=False)
     try:
-        made = operations.begin(root, id, bundle)
+        made = create.begin(root, id, bundle)
         try:
             files.make_directory(f"{made.directory}/notify", 0o755)
             files.make_directory(f"{made.directory}/root")
@@ -90,7 +89,7 @@ class _Restore:
 
     def run(self) -> Init:
         how, made = self.how, self.made
-        group = operations.cgroup_of(made, self.bundle, how.systemd)
+        group = create.cgroup_of(made, self.bundle, how.systemd)
         if how.work:
             os.close(checkpoint.directory(how.work, make=True))
         try:
@@ -275,9 +274,9 @@ class _Restore:
                 self.console(self.master)
         elif script == "post-restore":
             made = self.made
-            self.init = Init.adopt(pid, proc.pidfd_open(pid), self.master)
+            self.init = Init.adopt(pid, procinfo.pidfd_open(pid), self.master)
             made.record["pid"] = made.pid = pid
-            made.record["start_time"] = proc.start_time(pid)
+            made.record["start_time"] = procinfo.start_time(pid)
             made.record["created"] = time.time()
             self._loopback(pid)
             state.write(made.directory, made.record)

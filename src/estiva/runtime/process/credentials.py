@@ -111,8 +111,7 @@ def drop(identity: Identity, wanted: Capabilities, *, keep_admin: bool) -> None:
     `keep_admin` holds CAP_SYS_ADMIN back for installing a seccomp filter without no_new_privs.
     """
     _, permitted, _ = process.capget()
-    for capability in wanted.dropped:
-        process.bounding_drop(capability)
+    process.bounding_drop(wanted.dropped)
     if identity.uid != 0:
         process.set_keepcaps(True)
     try:

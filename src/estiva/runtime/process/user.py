@@ -6,7 +6,7 @@ is a number: an image's passwd with a user named "1000" and uid 0 doesn't turn `
 
 from __future__ import annotations
 
-import os
+import errno
 
 from estiva.errors import InvalidInput
 from estiva.linux import fs
@@ -53,29 +53,15 @@ def _file_number(text: str) -> int:
 def read_database(root: int, path: str) -> str:
     """A container's /etc/passwd or /etc/group; "" when there is none. Raises InvalidInput over 4 MiB.
 
-    Only a regular file is opened: a FIFO would block, and a device do something. /proc must be the host's.
+    A link to anything but a file with content counts as none. /proc must be the host's.
     """
     try:
-        found = fs.open_in_root(root, path, os.O_PATH)
-    except OSError:
+        data = fs.read_in_root(root, path, _FILE_LIMIT)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise InvalidInput(f"the image's {path} is larger than {_FILE_LIMIT >> 20} MiB") from None
         return ""
-    try:
-        fd = fs.reopen_regular(found)
-    except OSError:
-        return ""
-    finally:
-        os.close(found)
-    try:
-        chunks: list[bytes] = []
-        size = 0
-        while chunk := os.read(fd, 65536):
-            size += len(chunk)
-            if size > _FILE_LIMIT:
-                raise InvalidInput(f"the image's {path} is larger than {_FILE_LIMIT >> 20} MiB")
-            chunks.append(chunk)
-    finally:
-        os.close(fd)
-    return b"".join(chunks).decode("utf-8", "surrogateescape")
+    return data.decode("utf-8", "surrogateescape")
 
 
 def parse_passwd(text: str) -> Iterator[tuple[str, int, int, str]]:

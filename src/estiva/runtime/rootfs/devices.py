@@ -7,7 +7,7 @@ import os
 import stat
 
 from estiva.errors import InvalidInput
-from estiva.linux import fs, tty
+from estiva.linux import fs
 from estiva.linux import mount as mnt
 
 TYPE_CHECKING = False
@@ -142,6 +142,8 @@ def open_console(root: int, size: dict[str, Any] | None) -> tuple[int, int]:
     The multiplexer is opened through an fd that is known to be a devpts, and the slave through the master
     (TIOCGPTPEER), so nothing that an image put under /dev/pts is touched (K5). Raises OSError.
     """
+    from estiva.linux import tty  # loaded by launch.plan.Process
+
     pts = fs.open_in_root(root, "/dev/pts", os.O_PATH | os.O_DIRECTORY)
     try:
         if fs.fstatfs(pts) != fs.DEVPTS_SUPER_MAGIC:

@@ -12,6 +12,7 @@ import errno
 import os
 
 from estiva.linux import mount as mnt
+from estiva.linux import procinfo
 
 _KINDS = ("proc", "sysfs")
 
@@ -24,13 +25,13 @@ def hide_kernel_filesystems(root: int) -> None:
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         lines = [line.split(" ") for line in file]
     inside: set[str] = set()
-    new = {str(mnt.mount_id(root))}
+    new = {str(procinfo.mount_id(root))}
     while new:
         inside |= new
         new = {fields[0] for fields in lines if fields[1] in new and fields[0] not in inside}
     for fields in reversed(lines):
         if fields[0] not in inside and fields[fields.index("-") + 1] in _KINDS:
-            _hide(mnt.unescape(fields[4]))
+            _hide(procinfo.unescape(fields[4]))
 
 
 def _hide(place: str) -> None:

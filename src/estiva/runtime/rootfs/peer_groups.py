@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from estiva.linux.mount import mount_id
+from estiva.linux.procinfo import mount_id
 
 
 def shared(path: str) -> bool:

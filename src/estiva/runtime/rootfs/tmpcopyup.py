@@ -64,10 +64,17 @@ def _directory(source: int, into: int) -> None:
 def _copy(name: str, source: int, into: int, flags: int, body: object) -> None:
     """Open `name` on both sides, and copy its extended attributes and what is in it."""
     assert callable(body)
-    read = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | flags
-    one = os.open(name, read, dir_fd=source)
+    found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC | flags, dir_fd=source)
     try:
-        two = os.open(name, read if flags else os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=into)
+        if flags:
+            one = os.open(".", os.O_RDONLY | os.O_CLOEXEC | flags, dir_fd=found)
+        else:
+            one = fs.reopen_regular(found, name, kernel=True)  # whoever asked for the copy chose the place
+    finally:
+        os.close(found)
+    try:
+        write = os.O_RDONLY | flags if flags else os.O_WRONLY
+        two = os.open(name, write | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=into)
         try:
             body(one, two)
             for attribute in os.listxattr(one):

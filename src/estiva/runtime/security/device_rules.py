@@ -59,7 +59,7 @@ def parse_device_rule(text: str) -> dict[str, Any]:
 
 
 def _is_number(text: str) -> bool:
-    return text == "*" or (text.isascii() and text.isdigit() and int(text) < 1 << 32)
+    return text == "*" or (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) < 1 << 32)
 
 
 def device_rules(

@@ -42,7 +42,7 @@ class Member:
 
 
 class Folder:
-    """The files of a layout's folder by name, as archive_load.Archive has those of an archive."""
+    """The files of a layout's folder by name, as Archive (store/archive/load.py) has those of an archive."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -68,7 +68,7 @@ class Folder:
                 fd = below
             if stat.S_ISREG(os.fstat(fd).st_mode):
                 return fd
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a NUL in it
             pass
         os.close(fd)
         return -1
@@ -111,7 +111,7 @@ class Folder:
 
 
 class BlobFile:
-    """One blob on its way into a folder: a sink as registry.download wants it."""
+    """One blob on its way into a folder: a Sink as registry/transfer/download.py wants it."""
 
     def __init__(self, path: str, digest: str, size: int) -> None:
         self.digest, self.size = digest, size

@@ -1,5 +1,5 @@
-"""Reading images from a docker-archive or an OCI archive, plain, gzip or zstd, from a file or a pipe,
-and from the folder of an OCI layout.
+"""Reading images: a docker-archive or an OCI archive, plain, gzip or zstd, from a file or a pipe; and the
+folder of an OCI layout.
 
 An archive is as untrusted as a registry (K19). It is one seekable tar here: the file itself where it is a
 plain one, else a nameless copy in the store. Its members are a table of names and offsets; names are looked
@@ -31,7 +31,8 @@ from estiva.oci.platform import Platform, select
 from estiva.oci.reference import Reference
 from estiva.store.archive import layout
 from estiva.store.layers import codec
-from estiva.store.tar import scanner as tar_scanner
+from estiva.store.tar.entry import Entry, clean, shown
+from estiva.store.tar.scanner import Scanner
 
 if TYPE_CHECKING:
     from estiva.store import Store
@@ -44,11 +45,9 @@ LINKS_LIMIT = 8
 
 
 def load(store: Store, source: IO[bytes] | layout.Folder, *, platform: Platform | None = None) -> list[str]:
-    """Load every image of an archive or a layout's folder. Returns, for each, its familiar name, or its id if
-    it has none.
+    """Load every image of an archive or a layout's folder: its familiar name, or its id if it has none.
 
-    Raises InvalidInput for what is no image archive, LayerError and IntegrityError for what is not as it
-    says.
+    Raises InvalidInput for what is no image archive, LayerError and IntegrityError for one that lies.
     """
     with store.writing():
         archive = source if isinstance(source, layout.Folder) else open_archive(store, source)
@@ -117,9 +116,9 @@ class Archive:
         self.fd = _plain_file(stream)
         if self.fd < 0:
             self.fd = spool(store, stream)
-        self.members: dict[str, tar_scanner.Entry] = {}
+        self.members: dict[str, Entry] = {}
         try:
-            scanner = tar_scanner.Scanner(self._add, max_entries=MEMBERS_LIMIT)
+            scanner = Scanner(self._add, max_entries=MEMBERS_LIMIT)
             for data in codec.file_chunks(self.fd):
                 scanner.feed(data)
             scanner.close()
@@ -132,18 +131,18 @@ class Archive:
                 ) from None
             raise
 
-    def _add(self, entry: tar_scanner.Entry) -> None:
+    def _add(self, entry: Entry) -> None:
         if entry.kind == stat.S_IFDIR:
             return
         name = entry.name.decode("utf-8", "surrogateescape")
         if name in self.members:
-            raise LayerError(f"the archive has {tar_scanner.shown(entry.name)} twice")
+            raise LayerError(f"the archive has {shown(entry.name)} twice")
         self.members[name] = entry
 
     def __contains__(self, name: str) -> bool:
         return name in self.members
 
-    def find(self, name: str) -> tar_scanner.Entry:
+    def find(self, name: str) -> Entry:
         """The regular file of a name, through links. Raises InvalidInput."""
         wanted = name
         for _ in range(LINKS_LIMIT):
@@ -158,10 +157,8 @@ class Archive:
                 target = entry.link
             else:
                 break
-            wanted = tar_scanner.clean(target).decode("utf-8", "surrogateescape")
-        raise InvalidInput(
-            f"the archive has no file {tar_scanner.shown(name.encode('utf-8', 'surrogateescape'))}"
-        )
+            wanted = clean(target).decode("utf-8", "surrogateescape")
+        raise InvalidInput(f"the archive has no file {shown(name.encode('utf-8', 'surrogateescape'))}")
 
     def chunks(self, entry: Any, start: int = 0) -> Iterator[bytes]:
         """A member's data from `start` on."""
@@ -171,7 +168,7 @@ class Archive:
         """The whole of a small member."""
         entry = self.find(name)
         if entry.stored > limit:
-            raise InvalidInput(f"{tar_scanner.shown(entry.name)} in the archive is larger than {limit} bytes")
+            raise InvalidInput(f"{shown(entry.name)} in the archive is larger than {limit} bytes")
         return b"".join(self.chunks(entry))
 
     def close(self) -> None:
@@ -268,7 +265,7 @@ class Loader:
         return found
 
     def one(self, tag: str, *, every: bool = False) -> Image:
-        """The one image that `tag` picks (store.layout.pick; a RepoTag in a docker-archive), without a name.
+        """The one image that `tag` picks (layout.pick; a RepoTag in a docker-archive), without a name.
         `every`: with the images of all platforms of its index; its `manifest` is then the index's digest."""
         if "index.json" not in self.archive:
             return self._one_of_docker(tag)

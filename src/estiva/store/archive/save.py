@@ -1,5 +1,4 @@
-"""Images as one file: `save`, and `import_tar` for a bare root filesystem. Reading is in
-store/archive/load.py.
+"""Images as one file: `save`, and `import_tar` for a bare root filesystem. Reading: store/archive/load.py.
 
 What `save` writes is a docker-archive and an OCI image layout at once, as docker 25 and later do:
 `manifest.json` for docker load and podman, `oci-layout` and `index.json` for all that reads OCI, and each
@@ -17,7 +16,6 @@ from estiva.oci import digest as digests
 from estiva.oci import image as documents
 from estiva.oci.platform import Platform
 from estiva.oci.reference import Reference, familiar
-from estiva.store.archive.load import load as load
 from estiva.store.archive.load import spool
 from estiva.store.tar import writer
 

@@ -1,8 +1,8 @@
-"""Layer compression: gzip (several members, zeros behind the last), zstd (several frames), none; told by
-magic number.
+"""Decompressing layers: gzip (several members, zeros behind the last), zstd (several frames), or none.
 
-Input comes as an iterator of pieces, output goes out in pieces of at most 1 MiB, whatever the input expands
-to, and all in all not more than a bound (K13). The libraries release the interpreter while they work.
+The first bytes tell which. Input comes as an iterator of pieces, output goes out in pieces of at most 1 MiB,
+whatever the input expands to, and all in all not more than a bound (K13). The libraries release the
+interpreter while they work.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""What the layers of a chain leave to the layers below them: mode, owner, times and attributes of
-directories that a layer needs but does not name.
+"""What the layers of a chain leave to those below: how directories are that they need but do not name.
 
 Overlayfs shows a directory as its topmost layer has it, where it would be root's and 0755. So, once per
-chain, the directories that a lower layer describes differently are made in fixups/TOP/NAME, which mounts
-put on top of all layers: directories only, empty, with the attributes that count.
+chain, the directories that a lower layer describes differently are made in fixups/TOP/NAME, which mounts.py
+puts on top of all layers: directories only, empty, with the mode, owner, time and attributes that count.
 """
 
 from __future__ import annotations
@@ -113,8 +112,7 @@ def _opaque(target: str | int) -> bool:
 
 def _wanted(lowers: list[str], implied: list[set[bytes]]) -> dict[bytes, Attributes]:
     """The directories, by absolute path, that a lower layer describes and the topmost layer with them only
-    implies; and the parents of these, which must show what they show without the fix. Parents come
-    first.
+    implies; and the parents of these, which must show what they show without the fix. Parents first.
     """
     found: dict[bytes, Attributes] = {}
     roots = [os.open(lower, _WALK) for lower in lowers]
@@ -136,9 +134,7 @@ def _wanted(lowers: list[str], implied: list[set[bytes]]) -> dict[bytes, Attribu
 
 
 def _described(path: bytes, roots: list[int], implied: list[set[bytes]]) -> tuple[Attributes, bool]:
-    """What the topmost layer that names the directory `path` says of it, and whether a layer above only
-    implies it.
-    """
+    """What the topmost layer that names the directory `path` says of it; whether one above implies it."""
     relative = path.lstrip(b"/") or b"."
     covered = False
     for root, names in zip(roots, implied, strict=False):

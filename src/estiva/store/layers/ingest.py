@@ -4,8 +4,7 @@
          \\-> queue -> [expand]  decompress -> queue -> [unpack]  hash as diffID, scan headers, write the tar
 
 Three threads over bounded queues; each spends its time in C without the interpreter's lock. Nothing of the
-layer can be seen before `commit` has proven size, digest and diffID. A layer that comes uncompressed is its
-own tar.
+layer can be seen before `commit` has proven size, digest and diffID. An uncompressed one is its own tar.
 """
 
 from __future__ import annotations
@@ -51,9 +50,7 @@ class _Stopped(Exception):
 
 
 class _Pipe:
-    """A bounded queue of pieces with an end (None); its reader empties it in any case, so its writer never
-    hangs.
-    """
+    """A bounded queue of pieces, ended by None; its reader empties it in any case: its writer never hangs."""
 
     def __init__(self) -> None:
         self.queue: queue.Queue[bytes | None] = queue.Queue(DEPTH)

@@ -34,9 +34,7 @@ if TYPE_CHECKING:
 
 
 class Layers:
-    """The layers of one store. `driver` overrides the environment's and the remembered choice for new
-    layers.
-    """
+    """The layers of one store. `driver`: for new layers, before the environment's and the remembered one."""
 
     def __init__(self, paths: Paths, db: Database, content: Content, driver: str | None = None) -> None:
         self.paths = paths
@@ -76,9 +74,7 @@ class Layers:
     # ---- in
 
     def ingest(self, blob_digest: str, size: int | None, media_type: str, diff_id: str) -> LayerIngest:
-        """Begin, or resume, taking in a compressed layer. Waits while another process takes in the same
-        blob.
-        """
+        """Begin, or resume, taking in a compressed layer. Waits while another process takes in the blob."""
         from estiva.store.layers.ingest import LayerIngest
 
         return LayerIngest(self, blob_digest, size, media_type, diff_id)
@@ -146,9 +142,7 @@ class Layers:
         return Layer(diff_id, sink.size, driver)
 
     def _place(self, directory: str, name: str) -> None:
-        """Rename a finished layer directory into place. One that is there without a row is of a process
-        that died.
-        """
+        """Rename a finished layer directory into place. One that is there has no row: its maker died."""
         target = f"{self.paths.layers}/{name}"
         if os.path.lexists(target):
             files.remove_tree(target)
@@ -170,9 +164,7 @@ class Layers:
             )
 
     def adopt_blob(self, diff_id: str, digest: str, size: int, media_type: str) -> None:
-        """Remember that the blob `digest` (in the store) is a form of the layer; media_type as its manifest
-        says.
-        """
+        """Remember that the blob `digest` (in the store) is a form of the layer, of its manifest's type."""
         with self.db.write() as transaction:
             transaction.execute(
                 "INSERT OR REPLACE INTO layer_blobs (digest, diff_id, media_type, size) VALUES (?, ?, ?, ?)",
@@ -191,12 +183,10 @@ class Layers:
         `keep`: diffIDs to leave mounted; by default those of the images of containers that are not stopped.
         """
         if keep is None:
-            rows = self.db.read(
-                "SELECT DISTINCT images.config FROM containers JOIN images ON images.id = containers.image"
-                " WHERE containers.status NOT IN ('created', 'exited', 'dead')"
-            )
+            from estiva.store import containers
+
             found: set[str] = set()
-            for (config,) in rows:
+            for config in containers.configs_in_use(self.db):
                 found.update((fastjson.loads(config).get("rootfs") or {}).get("diff_ids") or ())
             keep = found
         return self.mounts.sweep(keep)
@@ -297,10 +287,10 @@ class Layers:
         ]
 
     def delete(self, diff_id: str) -> int:
-        """Forget the layer, unmount it and remove its files, tar and compressed forms; returns the bytes of
-        blobs freed.
+        """Forget the layer, unmount it and remove its files, tar and compressed forms.
 
-        The caller has made sure that no image needs it. Deleting what is half gone is no error.
+        Returns the bytes of blobs freed. The caller has made sure that no image needs it. Deleting what is
+        half gone is no error.
         """
         name = layer_name(diff_id)
         digests = {diff_id}

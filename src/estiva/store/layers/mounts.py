@@ -1,5 +1,4 @@
-"""Where a layer can be read: mounts of EROFS layers under the run root, made on first use and shared by all
-containers.
+"""Where a layer can be read: mounts under the run root, made on first use and shared by all containers.
 
     Mounts.mount([base .. top]) -> Lowerdirs: the overlay's lowerdirs, topmost first, and a shared flock
 
@@ -10,9 +9,10 @@ device number.
 Overlayfs takes a directory's mode and owner from the topmost layer that has it. A layer that needs `a/` for
 `a/b` but does not name it must not decide that, so chains with such layers get one more lowerdir on top
 (store/layers/implied.py), made once per chain and remembered in fixups/TOP/chains, a line for each chain:
-`NAME
-DEPTH DIFFID,DIFFID,...`, NAME "-" for none, DEPTH the layers from the top that count. On the cold path this
-module stats every layer and reads one file.
+
+    NAME DEPTH DIFFID,DIFFID,...    NAME "-" for none, DEPTH the layers from the top that count
+
+On the cold path this module stats every layer and reads one file.
 """
 
 from __future__ import annotations
@@ -47,9 +47,7 @@ class Lowerdirs(list[str]):
     fd = -1
 
     def release(self) -> None:
-        """Let sweepers at the mounts: call it once the overlay is mounted. Also for copies in forked
-        children.
-        """
+        """Let sweepers at the mounts, once the overlay is mounted. Also for copies in forked children."""
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
             fcntl.flock(fd, fcntl.LOCK_UN)
@@ -153,9 +151,7 @@ class Mounts:
             lowers.insert(0, f"{self.paths.fixups}/{top}/{name}")
 
     def unmount(self, name: str) -> bool:
-        """Unmount the layer of that hex name; False if it was not mounted. Running containers keep what
-        they have.
-        """
+        """Unmount the layer of that hex name; False if it was not. Running containers keep what they have."""
         path = f"{self.paths.run_layers}/{name}"
         try:
             if os.stat(path).st_dev == os.stat(self.paths.run_layers).st_dev:

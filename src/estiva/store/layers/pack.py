@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _INSIDE = fs.RESOLVE_BENEATH | fs.RESOLVE_NO_SYMLINKS
 _PIECE = 1 << 20
 _OVERLAY = "trusted.overlay."
@@ -137,15 +136,18 @@ class _Packer:
             self._emit(self._member(path, type, found, rdev=rdev))
 
     def _file(self, parent: int, name: bytes, path: bytes) -> None:
+        it = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         try:
-            fd = os.open(name, _FILE, dir_fd=parent)
+            fd = fs.reopen_regular(it)
         except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENXIO):
-                return  # swapped for a link or a socket since stat
+            if error.errno == errno.EINVAL:
+                return  # swapped for something else since stat
             raise
+        finally:
+            os.close(it)
         try:
             found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode) or self._linked(found, path):
+            if self._linked(found, path):
                 return
             self._emit(self._member(path, b"0", found, size=found.st_size, xattrs=self._xattrs(fd, path)))
             left = found.st_size

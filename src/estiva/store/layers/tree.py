@@ -1,5 +1,4 @@
-"""One layer as it stands after extraction, built in memory from its tar's headers: what every driver makes
-real.
+"""One layer as it is after extraction, built in memory from its tar's headers: what each driver makes real.
 
 A tar is a list of instructions: a later entry replaces an earlier one, a hard link names an earlier entry,
 a parent may be a symlink or not be named at all. `Tree.add` carries them out on nodes in memory, where no
@@ -216,9 +215,7 @@ class Tree:
                     stack.append((prefix + name, node.children[name]))
 
     def implied(self) -> list[str]:
-        """The directories that entries need but the archive does not name: absolute, bytes as Latin-1
-        text.
-        """
+        """Directories that entries need but the archive does not name: absolute, bytes as Latin-1 text."""
         found: list[str] = []
         stack = [(b"", self.root)]
         while stack:

@@ -33,8 +33,7 @@ class Entry:
     """One member; the layer's tree (store/layers/tree.py) uses the same object as its node.
 
     kind: S_IFMT bits, 0 for a hard link. name, link: bytes, name cleaned and relative ("" is the root).
-    mtime: nanoseconds. offset: of the data in the tar, bytes. sparse: [(offset, length)] of the data, or
-    None.
+    mtime: nanoseconds. offset: bytes, of the data in the tar. sparse: [(offset, length)] of it, or None.
     """
 
     __slots__ = (
@@ -81,9 +80,7 @@ def shown(name: bytes) -> str:
 
 
 def clean(name: bytes) -> bytes:
-    """`name` without leading "/", "./" and empty parts; "" is the root. Raises LayerError when it leaves
-    the root.
-    """
+    """`name` without leading "/", "./" and empty parts; "" is the root. Raises LayerError if it leaves it."""
     parts: list[bytes] = []
     for part in name.split(b"/"):
         if part == b"..":

@@ -1,6 +1,4 @@
-"""What a tar keeps in text: PAX records, times, extended attributes and sparse maps. Pure functions over
-bytes.
-"""
+"""What a tar keeps in text: PAX records, times, extended attributes, sparse maps. Pure functions."""
 
 from __future__ import annotations
 
@@ -101,9 +99,7 @@ def kept_xattr(name: bytes) -> bool:
 def pax_map(
     records: dict[bytes, bytes], pairs: list[tuple[int, int]] | None
 ) -> tuple[bytes | None, int | None, list[tuple[int, int]] | None]:
-    """(name, real size, segments) of a PAX sparse member; segments None: the map leads the data (format
-    1.0).
-    """
+    """(name, real size, segments) of a PAX sparse member; segments None: the map leads the data (1.0)."""
     name = records.get(b"GNU.sparse.name")
     size = records.get(b"GNU.sparse.realsize") or records.get(b"GNU.sparse.size")
     real = None if size is None else decimal(size)
@@ -135,9 +131,7 @@ def inline_map(text: bytes) -> list[tuple[int, int]]:
 
 
 def old_map(table: bytes, number: Callable[[bytes, str], int]) -> list[tuple[int, int]]:
-    """The segments of an old GNU sparse table: 12 bytes offset, 12 bytes length; an empty offset field ends
-    it.
-    """
+    """The segments of an old GNU sparse table: 12 bytes offset, 12 bytes length; an empty offset ends it."""
     segments: list[tuple[int, int]] = []
     for position in range(0, len(table) - 23, 24):
         if not table[position]:

@@ -26,10 +26,10 @@ from estiva.store.tar.entry import (
     MAX_LINK,
     MAX_NAME,
     MAX_SIZE,
+    Entry,
+    clean,
+    shown,
 )
-from estiva.store.tar.entry import Entry as Entry
-from estiva.store.tar.entry import clean as clean
-from estiva.store.tar.entry import shown as shown
 from estiva.store.tar.records import (
     header_xattr,
     inline_lines,

@@ -1,5 +1,4 @@
-"""Writing tar: one header per member, ustar where it holds what there is, PAX records where not, nothing
-that varies.
+"""Writing tar: one header per member, ustar where it holds what there is, PAX records where it does not.
 
 The same members always give the same bytes: no user names, no access times, device numbers only for devices.
 """
@@ -105,8 +104,7 @@ def _split(name: bytes) -> tuple[bytes | None, bytes]:
     if len(name) <= 100:
         return name, b""
     cut = name.rfind(b"/", 0, 156)
-    # the shortest tail that fits: any cut with 1..100 bytes behind it would do, the last is always tried
-    # alike
+    # any cut with 1 to 100 bytes behind it would do: the last one, each time
     if cut > 0 and 0 < len(name) - cut - 1 <= 100:
         return name[cut + 1 :], name[:cut]
     return None, b""

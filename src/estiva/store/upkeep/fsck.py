@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from estiva import fastjson, files
 from estiva.errors import EstivaError, StateError
 from estiva.oci import digest as digests
+from estiva.store import containers
 from estiva.store.upkeep import leftovers
 
 if TYPE_CHECKING:
@@ -102,15 +103,13 @@ def _images(store: Store) -> Iterator[str]:
         for name, image_id in store.db.read(f"SELECT {what}, image FROM {table}"):
             if image_id not in known:
                 yield f"{table} {name} points to image {image_id}, which is not here"
-    for container, image_id in store.db.read("SELECT id, image FROM containers WHERE image IS NOT NULL"):
+    for container, image_id in containers.image_of_each(store.db):
         if image_id not in known:
             yield f"container {container} is made from image {image_id}, which is not here"
 
 
 def _lost(store: Store, table: str, digest: str, path: str) -> bool:
-    """Whether a file or directory without a row has also lost its maker, who holds its flock until the row
-    is there.
-    """
+    """Whether what has no row has lost its maker too, who holds its flock until the row is there."""
     column = "digest" if table == "blobs" else "diff_id"
     return leftovers.abandoned(path) and not leftovers.row(store.db, table, column, digest)
 
@@ -142,7 +141,7 @@ def _volumes_alone(store: Store) -> Iterator[str]:
     for name in _names(store.paths.volumes):
         if name not in known and not name.endswith(".gone"):
             yield f"directory volumes/{name} has no row"
-    for container, name in store.db.read("SELECT container, volume FROM container_volumes"):
+    for container, name in containers.volume_of_each(store.db):
         if name not in known:
             yield f"container {container} has volume {name}, which is not here"
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from estiva import fastjson, files
 from estiva.errors import EstivaError
+from estiva.store import containers
 from estiva.store.upkeep.usage import disk
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _reclaim(store: Store, only: set[str] | None, grace: float, result: dict[str
     with store.db.write(freeing=True) as transaction:
         transaction.execute(
             "DELETE FROM images WHERE hidden = 1 AND id NOT IN (SELECT image FROM names)"
-            " AND id NOT IN (SELECT image FROM containers WHERE image IS NOT NULL)"
+            f" AND id NOT IN ({containers.IMAGES_IN_USE})"
             " AND id NOT IN (SELECT image FROM build_cache)"
         )
         marks = mark(store, transaction)

@@ -17,7 +17,7 @@ from estiva import files
 from estiva.errors import Conflict, InvalidInput
 from estiva.oci import digest as digests
 from estiva.oci.reference import Reference, familiar
-from estiva.store import platforms
+from estiva.store import containers, platforms
 from estiva.store.upkeep import gc
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def delete(store: Store, ref: str, *, force: bool = False) -> list[str]:
     with store.db.write(freeing=True) as transaction:
         image = store.images.resolve(ref)
         reference = _named(transaction, ref)
-        users = _users(transaction, image.id)
+        users = containers.made_from(transaction, image.id)
         indexes = _indexes(transaction, image.id)
         candidates = _documents(transaction, image.id)
         if reference is not None:
@@ -62,7 +62,7 @@ def prune(store: Store, *, all: bool = False) -> list[str]:
     with store.db.write(freeing=True) as transaction:
         rows = transaction.read(
             "SELECT id FROM images WHERE hidden = 0 AND added <= ? AND id NOT IN"
-            " (SELECT image FROM containers WHERE image IS NOT NULL)"
+            f" ({containers.IMAGES_IN_USE})"
             " AND (? OR id NOT IN (SELECT image FROM names))",
             (before, all),
         )
@@ -105,7 +105,7 @@ def _drop_platforms(transaction: Transaction, store: Store, indexes: set[str], l
             continue
         spared = platforms.held(store, transaction)
         for _, image_id in platforms.members(store, digest):
-            if image_id in spared or _users(transaction, image_id):
+            if image_id in spared or containers.made_from(transaction, image_id):
                 continue
             if transaction.read("SELECT 1 FROM names WHERE image = ?", (image_id,)):
                 continue
@@ -114,14 +114,6 @@ def _drop_platforms(transaction: Transaction, store: Store, indexes: set[str], l
             candidates |= _drop(transaction, store.images.resolve(image_id), lines)
         candidates.add(digest)
     return candidates
-
-
-def _users(transaction: Transaction, image_id: str) -> list[tuple[str, str, str]]:
-    """(id, name, status) of the containers made from an image."""
-    rows = transaction.read(
-        "SELECT id, name, status FROM containers WHERE image = ? ORDER BY created", (image_id,)
-    )
-    return [(str(a), str(b), str(c)) for a, b, c in rows]
 
 
 def _writers(store: Store) -> bool:

@@ -12,7 +12,7 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from estiva.oci import digest as digests
-from estiva.store import platforms
+from estiva.store import containers, platforms
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -94,9 +94,7 @@ def usage(store: Store) -> dict[str, Any]:
     "reclaimable"}; `per_image` maps an image's id to {"size", "shared", "unique", "containers"}.
     """
     db = store.db
-    users: dict[str, int] = dict(
-        db.read("SELECT image, count(*) FROM containers WHERE image IS NOT NULL GROUP BY image")
-    )
+    users = containers.images(db)
     cached = {image for (image,) in db.read("SELECT image FROM build_cache")}
     listed = {image.id: image.diff_ids for image in store.images.list()}
     every = {image.id: image.diff_ids for image in store.images.list(all=True)}
@@ -164,7 +162,7 @@ def _containers_usage(store: Store) -> dict[str, int]:
     from estiva.store.volumes import tree_size
 
     result = {"count": 0, "active": 0, "size": 0, "reclaimable": 0}
-    for container, status in store.db.read("SELECT id, status FROM containers"):
+    for container, status in containers.statuses(store.db).items():
         size = tree_size(store.paths.container(container) + "/upper")
         result["count"] += 1
         result["size"] += size
@@ -176,7 +174,7 @@ def _containers_usage(store: Store) -> dict[str, int]:
 
 
 def _volumes_usage(store: Store) -> dict[str, int]:
-    used = {name for (name,) in store.db.read("SELECT DISTINCT volume FROM container_volumes")}
+    used = {volume for _, volume in containers.volume_of_each(store.db)}
     result = {"count": 0, "active": 0, "size": 0, "reclaimable": 0}
     for volume in store.volumes.list():
         size = store.volumes.size(volume.name)

@@ -39,6 +39,11 @@ VALUES = {"home": "/root", "empty": "", "path": "a/b/c.tar.gz", "two": "one two"
         (r"${path//\//-}", "a-b-c.tar.gz"),
         ("${path//?.*/Z}", "a/b/Z"),
         ("${path/nothing/X}", "a/b/c.tar.gz"),
+        ("${path//*/X}", "X"),
+        ("${path/*/X}${empty/*/Y}", "XY"),
+        (r"${path/\//$two}", "aone twob/c.tar.gz"),
+        ("${path%/*}${path%%/*}", "a/ba"),
+        ("${path#*}${path##*}", "a/b/c.tar.gz"),
     ],
 )
 def test_word(text: str, expected: str) -> None:

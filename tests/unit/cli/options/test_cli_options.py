@@ -14,6 +14,7 @@ import pytest
 from estiva.cli.container.run import RUN
 from estiva.cli.options.run import translate
 from estiva.cmdline.parser import UsageError, parse
+from estiva.engine.spec import judge
 from estiva.errors import EstivaError, InvalidInput, NotFound, Unsupported
 
 BASE, *CASES = json.loads((Path(__file__).parent / "golden" / "create.json").read_text())
@@ -33,6 +34,13 @@ def files(tmp_path, monkeypatch):
 
 def words(line):
     return parse(RUN.options, shlex.split(line), interspersed=False)
+
+
+def judged(line):
+    """What the engine is asked, as it judges it before it does anything; warnings are looked for too."""
+    config, host = translate(words(line))
+    judge.check(config, host)
+    judge.warn(host, lambda event: None)
 
 
 def differences(given, base):
@@ -79,7 +87,7 @@ REFUSED = [
     ("-v a:b:c:d a", "invalid volume specification: 'a:b:c:d'"),
     ("-v /a:b a", "invalid volume specification: '/a:b': mount path 'b' must be absolute"),
     ("-v /a:/ a", "invalid volume specification: '/a:/': destination can't be '/'"),
-    ("-v ../up:/.. a", "invalid volume specification: '../up:/..': destination can't be '/'"),
+    ("-v ./sub:/.. a", "invalid volume specification: '{here}/sub:/..': destination can't be '/'"),
     ("--mount type=bind a", 'invalid argument "type=bind" for "--mount" flag: target is required'),
     ("--mount foo,dst=/a a", "invalid field 'foo' must be a key=value pair"),
     ("--mount type=bind,foo=b a", "unexpected key 'foo' in 'foo=b'"),
@@ -123,7 +131,10 @@ REFUSED = [
     ("--security-opt systempaths=x a", 'invalid --security-opt: "systempaths=x"'),
     ("--security-opt mask=rel a", 'invalid --security-opt: "mask=rel"'),
     ("--security-opt foo a", 'invalid --security-opt: "foo"'),
-    ("--security-opt seccomp=nofile a", "opening seccomp profile (nofile) failed: no such file or directory"),
+    (
+        "--security-opt seccomp=nofile a",
+        "opening seccomp profile ({here}/nofile) failed: no such file or directory",
+    ),
     ("-a foo a", "valid streams are stdin, stdout and stderr"),
     ("--rm=maybe a", 'invalid argument "maybe" for "--rm" flag: not true or false'),
     ("--rm --restart always a", "conflicting options: --restart and --rm"),
@@ -147,7 +158,7 @@ REFUSED = [
     ("--cpuset-cpus 99999999999999 a", "invalid value 99999999999999 for cpuset cpus"),
     ("--cpuset-mems 900 a", "requested memory nodes are not available - requested 900, available: "),
     ("--cpu-rt-runtime 5000 --cpu-rt-period 4000 a", "runtime cannot be higher than cpu real-time period"),
-    ("--cpu-shares 300000 a", "invalid cpu shares (300000)"),
+    ("--cpu-shares 300000 a", "invalid cpu shares (300000): the minimum is 2, the maximum 262144"),
     ("--cpu-period 10 a", "cpu cfs period can not be less than 1ms"),
     ("--cpu-quota -5 a", "cpu cfs quota can not be less than 1ms"),
     ("--memory-swappiness 101 a", "valid memory swappiness range is 0-100"),
@@ -170,15 +181,15 @@ REFUSED = [
 @pytest.mark.parametrize(("line", "message"), REFUSED, ids=[line for line, _ in REFUSED])
 def test_refusals_say_what_is_wrong(line, message, files):
     with pytest.raises(EstivaError) as caught:
-        translate(words(line))
-    assert message in caught.value.message
+        judged(line)
+    assert message.replace("{here}", str(files)) in caught.value.message
     assert isinstance(caught.value, InvalidInput | NotFound | Unsupported) or "conflicting" in message
 
 
 def test_a_seccomp_profile_that_is_no_json_is_refused(files):
     Path("bad.json").write_text("{")
-    with pytest.raises(InvalidInput, match=r"seccomp profile bad\.json is not valid json"):
-        translate(words("--security-opt seccomp=bad.json a"))
+    with pytest.raises(InvalidInput, match=rf"seccomp profile {files}/bad\.json is not valid json"):
+        judged("--security-opt seccomp=bad.json a")
 
 
 def test_env_file_takes_what_a_later_e_overrides_last(files):

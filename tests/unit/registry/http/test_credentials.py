@@ -1,4 +1,4 @@
-"""Credentials: docker's config file, helpers, challenges, htpasswd."""
+"""Credentials: docker's config file, podman's, and credential helpers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,8 @@ import stat
 
 import pytest
 
-from estiva.errors import Denied, EngineError, InvalidInput, Unsupported
-from estiva.oci.reference import Reference
-from estiva.registry import client
+from estiva.errors import EngineError, InvalidInput
 from estiva.registry.http import credentials
-from estiva.registry.http.authorizer import parse_challenges
-from estiva.registry.server.auth import htpasswd
-from registry_support import QUICK, Server, ask, fake_store, fill, sample
 
 
 def encoded(text):
@@ -146,96 +141,3 @@ def test_storing_keeps_what_else_the_file_holds(config, tmp_path):
 
 def test_secrets_are_not_shown():
     assert "hush" not in repr(credentials.Credentials("me", "hush", "hush"))
-
-
-def test_challenges():
-    bearer = (
-        'Bearer realm="https://auth.example/token?a=b,c",service="reg, istry",scope="repository:x:pull,push"'
-    )
-    assert parse_challenges([bearer, "Basic realm=x"]) == [
-        (
-            "bearer",
-            {
-                "realm": "https://auth.example/token?a=b,c",
-                "service": "reg, istry",
-                "scope": "repository:x:pull,push",
-            },
-        ),
-        ("basic", {"realm": "x"}),
-    ]
-    assert parse_challenges(['Basic realm="a \\" b", Bearer realm=c']) == [
-        ("basic", {"realm": 'a " b'}),
-        ("bearer", {"realm": "c"}),
-    ]
-    assert parse_challenges([""]) == []
-    assert parse_challenges(['Bearer realm="' + "\\" * 7000]) == [("bearer", {})]
-
-
-def test_apr1_as_openssl_makes_it():
-    assert htpasswd.apr1(b"secret", "abcdefgh") == "$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/"
-    assert htpasswd.apr1(b"a much longer passphrase than sixteen", "xy") == "$apr1$xy$th566Cn3BYbZP2e/0h2QS/"
-
-
-def test_htpasswd_files(tmp_path):
-    path = tmp_path / "users"
-    path.write_text(
-        f"# users\n\nann:{htpasswd.apr1(b'pw', 'salt')}\nbob:{{SHA}}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n"
-    )
-    users = htpasswd.Htpasswd(str(path))
-    for _ in range(2):
-        assert users.accepts("ann", "pw")
-        assert users.accepts("bob", "password")
-    for user, password in (("ann", ""), ("x", "pw"), ("ann", "pw2"), ("", "")):
-        assert not users.accepts(user, password)
-    path.write_text("eve:$2y$05$abc\n")
-    with pytest.raises(InvalidInput, match="line 1"):
-        htpasswd.Htpasswd(str(path))
-    path.write_text("eve:$6$salt$hash\n")
-    with pytest.raises(Unsupported, match="line 1"):
-        htpasswd.Htpasswd(str(path))
-
-
-@pytest.fixture
-def guarded(tmp_path):
-    users = tmp_path / "users"
-    users.write_text(f"ann:{htpasswd.apr1(b'pw', 'salt')}\n")
-    with Server(tmp_path / "registry", htpasswd=str(users)) as server:
-        yield server
-
-
-def test_basic_login_push_and_pull(guarded, config, tmp_path):
-    assert ask(guarded.address, "GET", "/v2/")[0] == 401
-    store = fake_store(tmp_path)
-    image = fill(store, sample(1))
-    target = Reference.parse(f"{guarded.address}/a/b:1")
-    with pytest.raises(Denied) as caught:
-        client.push(store, image, target, config=QUICK)
-    assert caught.value.hint == f"estiva login {guarded.address}"
-    with pytest.raises(Denied, match="wrong user or password"):
-        client.login(guarded.address, "ann", "nope", config=QUICK)
-    assert credentials.lookup(guarded.address) is None
-    client.login(guarded.address, "ann", "pw", config=QUICK)
-    client.push(store, image, target, config=QUICK)
-    assert client.pull(fake_store(tmp_path / "other"), target, config=QUICK).id == image.id
-    assert client.logout(guarded.address)
-    with pytest.raises(Denied):
-        client.pull(fake_store(tmp_path / "third"), target, config=QUICK)
-
-
-@pytest.mark.parametrize(
-    ("text", "host"),
-    [
-        ("", "docker.io"),
-        ("https://index.docker.io/v1/", "docker.io"),
-        ("https://r.example/", "r.example"),
-        ("localhost:5000", "localhost:5000"),
-    ],
-)
-def test_hosts_as_users_write_them(text, host):
-    assert client.registry_host(text) == host
-
-
-@pytest.mark.parametrize("text", ["a b", "r.example/path", "-x", "a:b:c"])
-def test_bad_hosts(text):
-    with pytest.raises(InvalidInput):
-        client.registry_host(text)

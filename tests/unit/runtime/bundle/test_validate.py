@@ -9,6 +9,7 @@ import pytest
 
 import bundle
 from estiva.errors import InvalidInput
+from estiva.oci.rules import NUMBERS, Choice, Text
 from estiva.runtime.bundle import schema, validate
 from estiva.runtime.process import labels
 
@@ -214,13 +215,9 @@ def rules(table: Any) -> Any:
 
 
 def test_every_rule_of_the_tables_is_one_that_there_is() -> None:
-    words = {"string", "absolute", "bool", *schema.NUMBERS}
+    words = {"string", "absolute", "bool", *NUMBERS}
     found = list(rules(schema.CONFIG))
     assert len(found) > 200
     for rule in found:
-        assert (
-            rule in words
-            if isinstance(rule, str)
-            else isinstance(rule, (dict, list, schema.Choice, schema.Text))
-        )
+        assert rule in words if isinstance(rule, str) else isinstance(rule, (dict, list, Choice, Text))
         assert not isinstance(rule, list) or len(rule) == 1

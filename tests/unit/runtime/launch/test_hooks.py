@@ -5,7 +5,7 @@ import json
 import pytest
 
 from estiva import errors
-from estiva.runtime.launch import hooks
+from estiva.runtime.launch import hooks, run_hook
 
 
 def shell(script, **more):
@@ -32,9 +32,9 @@ def test_hooks_leave_no_fd_behind(tmp_path):
     import os
 
     before = os.listdir("/proc/self/fd")
-    hooks.run(shell("cat >/dev/null"), b"{}", "hook")
+    run_hook.run(shell("cat >/dev/null"), b"{}", "hook")
     with pytest.raises(errors.EngineError):
-        hooks.run(shell("sleep 10", timeout=1), b"{}", "hook")
+        run_hook.run(shell("sleep 10", timeout=1), b"{}", "hook")
     assert os.listdir("/proc/self/fd") == before
 
 
@@ -71,7 +71,7 @@ def test_a_hook_gets_the_environment_that_is_given_and_no_other(tmp_path, monkey
     script = f"env > {tmp_path}/out"
 
     def told(**more):
-        hooks.run(
+        run_hook.run(
             {"path": "/bin/sh", "args": ["sh", "-c", script], **more}, b"{}", "hook", "/", {b"THEIRS": b"1"}
         )
         return (tmp_path / "out").read_text().splitlines()
@@ -83,8 +83,8 @@ def test_a_hook_gets_the_environment_that_is_given_and_no_other(tmp_path, monkey
 
 def test_a_hook_that_does_not_end_is_killed_and_says_so():
     with pytest.raises(errors.EngineError, match="did not end within 1 seconds"):
-        hooks.run(shell("exec sleep 100", timeout=1), b"{}", "hook")
+        run_hook.run(shell("exec sleep 100", timeout=1), b"{}", "hook")
 
 
 def test_a_hook_need_not_read_its_state():
-    hooks.run(shell("exec true"), b"x" * (1 << 20), "hook")
+    run_hook.run(shell("exec true"), b"x" * (1 << 20), "hook")

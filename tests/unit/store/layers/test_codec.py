@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 import zstandard
 
-from estiva.errors import InvalidInput, LayerError, Unsupported
-from estiva.store.layers import codec, compress
+from estiva.errors import LayerError, Unsupported
+from estiva.store.layers import codec
 
 DATA = random.Random(5).randbytes(3000) * 500
 GZIP = gzip.compress(DATA, mtime=0)  # the same in each test process, as test names come of it
@@ -90,39 +90,8 @@ def test_an_absolute_bound() -> None:
         list(codec.decompress([DATA], codec.Bound(most=1000)))
 
 
-@pytest.mark.parametrize("method", ["gzip", "zstd", "tar"])
-def test_compress_and_back(method: str) -> None:
-    out = b"".join(compress.compress(pieces(DATA, 99_999), method))
-    assert out == b"".join(compress.compress(pieces(DATA, 99_999), method))
-    assert expand(out) == DATA and codec.kind(out[:4]) in (method, "tar")
-
-
 def test_stream_reads_as_a_file() -> None:
     import io
 
     with io.BufferedReader(codec.Stream(iter([b"abc", b"", b"defg"]))) as file:
         assert file.read(2) == b"ab" and file.read() == b"cdefg" and file.read() == b""
-
-
-@pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (3 << 20) + 17])
-@pytest.mark.parametrize("level", [None, 1, 9])
-def test_parallel_gzip_is_one_member_whatever_the_pieces(size: int, level: int | None) -> None:
-    data = (DATA * 3)[:size]
-    once = b"".join(compress.compress([data], "gzip", level))
-    assert gzip.decompress(once) == data
-    assert zlib.decompressobj(31).decompress(once) == data
-    assert once == b"".join(compress.compress(pieces(data, 77_777), "gzip", level))
-
-
-def test_gzip_and_zstd_do_not_depend_on_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-    for cores in (1, 2, 7):
-        monkeypatch.setattr(compress, "_cores", lambda count=cores: count)
-        made.append([b"".join(compress.compress(pieces(DATA * 3, 1 << 18), m)) for m in ("gzip", "zstd")])
-    assert made[0] == made[1] == made[2]
-
-
-@pytest.mark.parametrize(("method", "level"), [("gzip", 0), ("gzip", 10), ("zstd", 23), ("tar", 1)])
-def test_levels_that_are_none(method: str, level: int) -> None:
-    with pytest.raises(InvalidInput):
-        list(compress.compress([b""], method, level))

@@ -10,7 +10,8 @@ import tarfile
 import pytest
 
 from estiva.errors import LayerError
-from estiva.store.tar.scanner import Entry, Scanner
+from estiva.store.tar.entry import Entry
+from estiva.store.tar.scanner import Scanner
 from estiva.store.tar.writer import END, Member, header
 from layerkit import CHR, DIR, HARD, LINK, member, tar_of, xattr
 

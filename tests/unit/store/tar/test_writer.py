@@ -7,7 +7,8 @@ import tarfile
 
 import pytest
 
-from estiva.store.tar.scanner import Entry, Scanner
+from estiva.store.tar.entry import Entry
+from estiva.store.tar.scanner import Scanner
 from estiva.store.tar.writer import END, Member, header, padding
 
 CASES = [

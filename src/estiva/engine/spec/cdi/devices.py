@@ -13,11 +13,23 @@ import stat
 
 from estiva import fastjson, files
 from estiva.engine.spec.cdi import edits as cdi_edits
-from estiva.errors import EngineError, EstivaError, InvalidInput, NotFound, Unsupported, oneline, reason
+from estiva.errors import (
+    EngineError,
+    EstivaError,
+    InvalidInput,
+    NotFound,
+    Unsupported,
+    brief,
+    oneline,
+    reason,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from estiva.engine.state.config_types import DeviceRequest
+    from estiva.engine.state.types import OCI
 
 # the later one wins: what a running system has written over what stands
 DIRECTORIES = ("/etc/cdi", "/var/run/cdi")
@@ -43,7 +55,7 @@ def qualified(text: str) -> tuple[str, str]:
     """("vendor.com/class", "name") of a device's full name. Raises InvalidInput."""
     kind, equals, name = text.partition("=")
     if not equals or not is_kind(kind) or not _is_name(name, "_-.:", ALPHANUMERIC):
-        raise InvalidInput(f"{oneline(text)} is not the name of a device", hint="vendor.com/class=name")
+        raise InvalidInput(f"{brief(text, 100)} is not the name of a device", hint="vendor.com/class=name")
     return kind, name
 
 
@@ -157,7 +169,7 @@ class Registry:
             return NotFound(f"{message} ({self.problems[0]}{more})", hint=self.problems[0].hint)
         return NotFound(message, hint=f"its vendor's program describes it in {DIRECTORIES[0]}")
 
-    def gpus(self, request: dict[str, Any]) -> list[str]:
+    def gpus(self, request: DeviceRequest) -> list[str]:
         """The full names of the devices that a gpu request means. Raises NotFound, InvalidInput."""
         kinds = sorted(kind for kind in self.found if kind.endswith("/gpu"))
         driver = request.get("Driver") or ""
@@ -171,8 +183,8 @@ class Registry:
             )
         kind = kinds[0]
         there = list(self.found[kind])
-        if request.get("DeviceIDs"):
-            return [f"{kind}={name}" for name in request["DeviceIDs"]]
+        if named := request.get("DeviceIDs"):
+            return [f"{kind}={name}" for name in named]
         count = request.get("Count") or 0
         if count < 0 and "all" in there:
             return [f"{kind}=all"]
@@ -208,7 +220,7 @@ def load(path: str) -> Spec:
     return Spec(path, yaml.loads(data, what=path))
 
 
-def names(requests: list[dict[str, Any]], registry: Registry) -> list[str]:
+def names(requests: list[DeviceRequest], registry: Registry) -> list[str]:
     """The full names of all devices that HostConfig.DeviceRequests mean. Raises EstivaError."""
     wanted: list[str] = []
     for request in requests:
@@ -218,12 +230,12 @@ def names(requests: list[dict[str, Any]], registry: Registry) -> list[str]:
             wanted += registry.gpus(request)
         else:
             capabilities = request.get("Capabilities") or []
-            driver = oneline(str(request.get("Driver") or ""))
-            raise Unsupported(f'could not select device driver "{driver}" with capabilities: {capabilities}')
+            told = f'"{request.get("Driver") or ""}" with capabilities: {capabilities}'
+            raise Unsupported(f"could not select device driver {brief(told)}")
     return list(dict.fromkeys(wanted))
 
 
-def apply(config: dict[str, Any], requests: list[dict[str, Any]]) -> None:
+def apply(config: OCI, requests: list[DeviceRequest]) -> None:
     """Put what the devices bring into an OCI config. Raises EstivaError."""
     registry = Registry()
     cdi_edits.apply(config, registry.edits(names(requests, registry)))

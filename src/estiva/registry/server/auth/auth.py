@@ -101,6 +101,8 @@ class Auth:
     def _bearer(self, request: web.BaseRequest, token: str) -> Principal:
         assert self.tokens is not None
         try:
+            if not token.isascii():
+                raise bearer.Refused("malformed token")
             claims = self.tokens.check(token)
         except (bearer.Refused, EstivaError) as error:
             raise self.challenge(request, f"invalid token: {error}", error="invalid_token") from None

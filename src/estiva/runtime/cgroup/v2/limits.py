@@ -11,7 +11,7 @@ import errno
 import os
 
 from estiva.errors import InvalidInput, LimitRefused, Unsupported, oneline
-from estiva.linux.namespace import in_user_namespace
+from estiva.linux.procinfo import in_user_namespace
 from estiva.runtime.cgroup.control import (
     device,
     hugepage_name,

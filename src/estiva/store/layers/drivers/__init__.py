@@ -4,7 +4,7 @@
 
 erofs keeps the tar and adds an image that points into it, erofs-lz4 makes a compressed image, dir extracts
 it. Every layer's row says which one made it, so all kinds mix in a chain, and a layer that erofs can't hold
-(sparse members) is a dir layer. All pass the same contract suite (tests/system/test_layers_contract.py).
+(sparse members) is a dir layer. All pass one contract suite (tests/system/store/test_layers_contract.py).
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def load(name: str) -> ModuleType:
 def choose(paths: Paths, db: Database, wanted: str | None = None) -> str:
     """The driver for new layers: `wanted`, else ESTIVA_STORAGE_DRIVER, else erofs where it works, else dir.
 
-    What the kernel can do is found out once and remembered in `meta`. Raises Unsupported when erofs was
-    asked for.
+    What the kernel can do is found out once and remembered in `meta`. Raises Unsupported when erofs was asked
+    for and does not work.
     """
     wanted = wanted or os.environ.get("ESTIVA_STORAGE_DRIVER") or None
     if wanted is not None:

@@ -1,10 +1,9 @@
 """The dir driver: a layer is a directory of files, for kernels that can't mount an EROFS file.
 
 It makes a finished Tree (store/layers/tree.py) real: each path is there once and each parent is a real
-directory,
-so nothing in here decides anything. It still trusts no name: every directory is opened beneath the layer's
-root without following links, everything is made new (O_EXCL) through its directory's fd, and metadata is
-set through the fd of what was made.
+directory, so nothing in here decides anything. It still trusts no name: every directory is opened beneath the
+layer's root without following links, everything is made new (O_EXCL) through its directory's fd, and metadata
+is set through the fd of what was made.
 """
 
 from __future__ import annotations
@@ -26,9 +25,7 @@ _COPY = 1 << 20
 
 
 def build(tree: Tree, tar_fd: int, tar_size: int, directory: str) -> None:
-    """Extract `tree` from the tar `tar_fd` to `directory`/fs and have it on the disk. Raises LayerError,
-    OSError.
-    """
+    """Extract `tree` from the tar `tar_fd` to `directory`/fs and sync it. Raises LayerError, OSError."""
     root = f"{directory}/{ROOT}"
     os.mkdir(root, 0o700)
     rootfd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -143,8 +140,8 @@ class _Extractor:
             try:
                 os.setxattr(fd, name, value)
             except OSError as error:
-                # a filesystem without these attributes loses them, as other extractors do; never the opaque
-                # mark
+                # a filesystem without these attributes loses them, as it does with other extractors; the
+                # opaque mark is never lost
                 if error.errno != errno.EOPNOTSUPP or name.startswith(b"trusted."):
                     raise
         os.utime(fd, ns=(node.mtime, node.mtime))

@@ -1,8 +1,7 @@
 """The erofs driver: a layer is its uncompressed tar, untouched, and a small EROFS image that points into it.
 
 Nothing is extracted: 10,000 files cost one file of 1 MB. Mounting is in store/layers/mounts.py; here the
-image is made and the kernel is asked, once per store, whether it can mount such a thing (file-backed mounts:
-Linux 6.12).
+image is made, and the kernel is asked, once per store, whether it can mount one (Linux 6.12 and later).
 """
 
 from __future__ import annotations
@@ -21,9 +20,7 @@ INDEX = "index.erofs"
 
 
 def build(tree: Tree, tar_fd: int, tar_size: int, directory: str) -> None:
-    """Write and sync the layer's image below `directory`. Raises Unsupported for what erofs can't hold
-    here.
-    """
+    """Write and sync the layer's image below `directory`. Raises Unsupported for what erofs can't hold."""
     image = encode(tree, tar_size)
     fd = os.open(f"{directory}/{INDEX}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

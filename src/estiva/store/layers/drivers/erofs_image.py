@@ -1,5 +1,4 @@
-"""Writes the EROFS image of a layer: inodes, names and attributes, whose files' data stays in the layer's
-tar.
+"""Writes the EROFS image of a layer: inodes, names and attributes; the files' data stays in the layer's tar.
 
 The image is what `mkfs.erofs --tar=i` makes, written from our own tree instead. Measured with erofs-utils
 1.8.6, that tool gives directories which a tar does not name, the root among them, mode 0777, reads the
@@ -114,9 +113,7 @@ class _Writer:
         return inode
 
     def _collect(self, root: Entry) -> None:
-        """Number every inode; breadth first, so that a directory's children lie together. Marks 0 are
-        unnumbered.
-        """
+        """Number every inode, breadth first, so that a directory's children lie together. Mark 0: none."""
         first = self._add(root)
         first.names = [(b".", first), (b"..", first)]
         first.links = 2
@@ -274,8 +271,7 @@ def _directory_block(group: list[tuple[bytes, _Inode]]) -> bytes:
 def encode(tree: Tree, tar_size: int) -> bytearray:
     """The image of a finished tree over a tar of `tar_size` bytes. The same tree always gives the same bytes.
 
-    Raises Unsupported for what only the dir driver can hold (sparse files), LayerError for more than 16
-    million inodes.
+    Raises Unsupported for what only the dir driver holds (sparse files), LayerError for too many inodes.
     """
     writer = _Writer(tree, tar_size)
     if writer.size > 1 << 40:

@@ -1,0 +1,62 @@
+"""What copied paths amount to, for the cache's key: names, types, modes, content; where they are kept, owners
+and extended attributes.
+
+Times count for nothing, so a fresh checkout of the same files is the same source. A key may only come of
+the bytes and attributes that went into the layer, or of the one look that found the layer (K20): what is
+looked at for a key and read again for the copy could be another's file by then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+
+from estiva.files import write_all
+
+_PIECE = 1 << 17
+ATTRIBUTES = ("security.capability", "user.")  # the second is a prefix
+
+
+class Record:
+    """Paths added in the order of a walk -> one digest. `owners`: owners and attributes count."""
+
+    def __init__(self, owners: bool) -> None:
+        self.owners = owners
+        self.total = hashlib.sha256()
+
+    def add(self, name: str, info: os.stat_result, content: str = "") -> None:
+        """One path. `content`: a file's by `content`, a symlink's target; a device's number is in `info`."""
+        mode = stat.S_IFLNK if stat.S_ISLNK(info.st_mode) else info.st_mode
+        owner = f"{info.st_uid}:{info.st_gid}" if self.owners else ""
+        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+            content = str(info.st_rdev)
+        fields = (name, oct(mode), owner, content)
+        self.total.update("\0".join(fields).encode("utf-8", "surrogateescape") + b"\0\0")
+
+    def digest(self) -> str:
+        return self.total.hexdigest()
+
+
+def content(fd: int, kept: dict[str, bytes], to: int = -1) -> str:
+    """A regular file's content and the attributes that are kept of it; `to` is a file that gets it, too."""
+    total = hashlib.sha256()
+    offset = 0
+    while piece := os.pread(fd, _PIECE, offset):
+        total.update(piece)
+        if to >= 0:
+            write_all(to, piece)
+        offset += len(piece)
+    for name in sorted(kept):
+        key, value = os.fsencode(name), kept[name]
+        total.update(b"\0%d %d " % (len(key), len(value)) + key + value)
+    return total.hexdigest() + (f":{len(kept)}" if kept else "")
+
+
+def attributes(fd: int) -> dict[str, bytes]:
+    """The extended attributes of an open file that a copy keeps: its capabilities and the user's own."""
+    try:
+        names = os.listxattr(fd)
+    except OSError:  # a filesystem without
+        return {}
+    return {name: os.getxattr(fd, name) for name in names if name.startswith(ATTRIBUTES)}

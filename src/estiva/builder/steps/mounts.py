@@ -1,0 +1,159 @@
+"""The mounts of a RUN: what they show, what of that is in the cache's key, and what is made for them.
+
+A secret reaches the command only: as a file bound from the build's scratch directory, or as a variable of
+that one command. It is in no layer, no history and no cache key (K14). What a bind mount lets the command
+write is thrown away.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from estiva.builder.files.tree import Missing, Tree
+from estiva.builder.frontend import run_mounts
+from estiva.builder.frontend.errors import bad, unsupported
+from estiva.builder.frontend.instructions import Command
+from estiva.builder.frontend.run_mounts import Mount
+from estiva.builder.frontend.variables import Expander
+from estiva.builder.steps.binds import Bind
+from estiva.builder.steps.context import StepContext
+from estiva.errors import NotFound, reason
+
+SCRIPTS = "/dev/pipes"  # where a here-document with its own interpreter line is run from
+_MOST = 200  # bind mounts of one RUN, whose fds go to its container in one packet
+_SECRET_LIMIT = 512 << 10  # bytes, as docker has it
+
+
+class Mounts:
+    """Those of one RUN. `planned` and `mounted` are a Step's, once `make` was called; then `close` it."""
+
+    def __init__(self, context: StepContext, typed: Command, expand: Expander, workdir: str) -> None:
+        self.context = context
+        self.typed = typed
+        self.wanted = [run_mounts.parse(text, expand, workdir) for text in typed.mounts]
+        self.planned: list[dict[str, Any]] = []
+        self.mounted: dict[str, int] = {}
+        self.binds: dict[int, Bind] = {}  # by their places in `wanted`
+
+    def close(self) -> None:
+        while self.mounted:
+            os.close(self.mounted.popitem()[1])
+        for bind in self.binds.values():
+            bind.close()
+        self.context.workspace.release()
+
+    def inputs(self) -> list[list[Any]]:
+        """What of the mounts changes the result: a bind's content, never a secret's or a cache's.
+
+        Before `make`, a folder's content as it is now; after, that of what is mounted.
+        """
+        result = []
+        for index, mount in enumerate(self.wanted):
+            fields: list[Any] = [mount.kind, mount.target, mount.writable, mount.id, mount.env, mount.size]
+            if mount.kind == "bind":
+                if index not in self.binds:
+                    source = self.context.source(mount.from_)
+                    resolved = self._resolve(source.tree, mount)
+                    self.binds[index] = Bind(self.context, mount, source, resolved)
+                fields += [mount.source, self.binds[index].content]
+            result.append(fields)
+        return result
+
+    def changed(self) -> str:
+        """What was mounted of the host's and is not as the key tells any more, in words; "" if nothing."""
+        for bind in self.binds.values():
+            path = bind.changed()
+            if path is not None:
+                return f"{bind.name} changed while RUN read it ({path})"
+        return ""
+
+    def make(self, env: dict[str, str], script: tuple[str, str] | None) -> None:
+        """Make them; secrets for the environment go to `env`. `script`: (name, text) of a file in SCRIPTS.
+
+        Of two with the same target the later one counts. `inputs` was called before. Raises InvalidInput and
+        others, naming the line.
+        """
+        for index, mount in enumerate(self.wanted):
+            if mount.kind == "tmpfs":
+                size = [f"size={mount.size}"] if mount.size else []
+                self._plan(mount.target, "tmpfs", ["nosuid", "nodev", "mode=1777", *size], "tmpfs")
+            elif mount.kind == "secret":
+                self._secret(mount, env)
+            elif mount.kind == "ssh":
+                self._ssh(mount, env)
+            elif mount.kind == "cache":
+                if mount.from_ or mount.source:
+                    raise unsupported(self.typed.source, "a cache mount with from or source is not supported")
+                self._plan_bind(mount, self.context.workspace.cache_mount(mount))
+            else:
+                bind = self.binds[index]
+                self._plan_bind(mount, f"{bind.name}:/{bind.resolved}", bind.open())
+        if script is not None:
+            directory = self.context.workspace.directory()
+            _write(f"{directory}/{script[0]}", script[1].encode("utf-8", "replace"), 0o755, 0, 0)
+            self._plan(SCRIPTS, "bind", ["bind", "ro", "nosuid", "nodev"], directory)
+
+    def _plan(self, target: str, kind: str, options: list[str], source: str, fd: int = -1) -> None:
+        self.planned = [each for each in self.planned if each["destination"] != target]
+        hidden = self.mounted.pop(target, -1)
+        if hidden >= 0:
+            os.close(hidden)
+        if fd >= 0:
+            self.mounted[target] = fd
+            if len(self.mounted) > _MOST:
+                raise bad(self.typed.source, f"a RUN can't have more than {_MOST} bind mounts")
+        self.planned.append({"destination": target, "type": kind, "source": source, "options": options})
+
+    def _plan_bind(self, mount: Mount, source: str, fd: int = -1) -> None:
+        access = "rw" if mount.writable else "ro"
+        self._plan(mount.target, "bind", ["bind", access, "nosuid", "nodev"], source, fd)
+
+    def _resolve(self, tree: Tree, mount: Mount) -> str:
+        try:
+            return tree.resolve(mount.source)
+        except Missing:
+            where = mount.from_ or "the build context"
+            raise bad(self.typed.source, f"no {mount.source} in {where} to mount") from None
+
+    def _secret(self, mount: Mount, env: dict[str, str]) -> None:
+        value = self.context.request.secrets.get(mount.id)
+        if value is None:
+            if mount.required:
+                hint = f"give it with: --secret id={mount.id},src=FILE"
+                raise bad(self.typed.source, f"secret {mount.id} is required", hint)
+            return
+        if isinstance(value, str):
+            path = value
+            try:
+                with open(path, "rb") as file:
+                    value = file.read(_SECRET_LIMIT + 1)
+            except OSError as error:
+                raise NotFound(f"secret {mount.id}: {path}: {reason(error)}") from None
+        if len(value) > _SECRET_LIMIT:
+            raise bad(self.typed.source, f"secret {mount.id} is larger than {_SECRET_LIMIT >> 10} KiB")
+        if mount.env is not None:
+            env[mount.env or mount.id] = value.decode("utf-8", "surrogateescape")
+        if mount.target:
+            aside = self.context.workspace.secret()
+            mode = 0o400 if mount.mode is None else mount.mode
+            _write(aside, value, mode, mount.uid or 0, mount.gid or 0)
+            self._plan_bind(mount, aside)
+
+    def _ssh(self, mount: Mount, env: dict[str, str]) -> None:
+        socket = self.context.request.ssh.get(mount.id)
+        if socket is None:
+            if mount.required:
+                hint = "give it with: --ssh default=SOCKET"
+                raise bad(self.typed.source, f"ssh agent {mount.id} is required", hint)
+            return
+        env["SSH_AUTH_SOCK"] = mount.target
+        self._plan_bind(mount, os.path.realpath(socket))
+
+
+def _write(path: str, data: bytes, mode: int, uid: int, gid: int) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(fd, "wb") as file:
+        file.write(data)
+        os.fchown(fd, uid, gid)
+        os.fchmod(fd, mode)

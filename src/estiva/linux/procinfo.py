@@ -1,0 +1,69 @@
+"""What /proc tells of processes, mounts and us, and pidfds: what does without the C library.
+
+The verbs that only look at a container, or signal it, load no ctypes.
+"""
+
+from __future__ import annotations
+
+import os
+from _signal import pidfd_send_signal as _pidfd_send_signal
+
+
+def pidfd_open(pid: int) -> int:
+    """pidfd_open(2); close-on-exec."""
+    return os.pidfd_open(pid, 0)
+
+
+def pidfd_send_signal(pidfd: int, number: int) -> None:
+    """pidfd_send_signal(2): never hits a recycled pid. Raises ProcessLookupError when it is gone."""
+    _pidfd_send_signal(pidfd, number, None, 0)
+
+
+def stat(pid: int) -> tuple[str, int]:
+    """(state letter, start time) of a process: fields 3 and 22 of /proc/PID/stat (proc_pid_stat(5)).
+
+    The start time is in clock ticks since boot; a pid with it names one process for ever. Raises
+    ProcessLookupError when there is none.
+    """
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.read(fd, 4096)
+        finally:
+            os.close(fd)
+    except FileNotFoundError:
+        raise ProcessLookupError(3, "no such process", str(pid)) from None
+    # The second field, the name, may hold blanks and brackets: count from the last ")".
+    fields = data[data.rindex(b")") + 2 :].split(b" ", 20)
+    return fields[0].decode(), int(fields[19])
+
+
+def start_time(pid: int) -> int:
+    """When a process started, in clock ticks since boot. Raises ProcessLookupError when there is none."""
+    return stat(pid)[1]
+
+
+def in_user_namespace() -> bool:
+    """Whether we are in a user namespace that is not the first: user_namespaces(7)."""
+    try:
+        with open("/proc/self/uid_map", "rb") as file:
+            return file.read().split() != [b"0", b"0", b"4294967295"]
+    except FileNotFoundError:  # a kernel without them
+        return False
+
+
+def unescape(text: str) -> str:
+    """A name of /proc/PID/mountinfo, where blank, tab, newline and backslash are octal:
+    proc_pid_mountinfo(5).
+    """
+    if "\\" not in text:
+        return text
+    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, char)
+    return text
+
+
+def mount_id(fd: int, pid: int | str = "self") -> int:
+    """The id in mountinfo of the mount that an fd is on: proc_pid_fdinfo(5). Raises OSError."""
+    with open(f"/proc/{pid}/fdinfo/{fd}") as file:
+        return next(int(line[7:]) for line in file if line.startswith("mnt_id:"))

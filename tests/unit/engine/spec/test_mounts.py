@@ -1,0 +1,158 @@
+"""Binds, Mounts, Tmpfs and Volumes as one list of mounts, or what is wrong with them."""
+
+import os
+
+import pytest
+
+from estiva.engine.spec import mounts
+from estiva.errors import InvalidInput, Unsupported
+
+MADE = {"CreateMountpoint": True}
+BINDS = [
+    ("/a:/b", {"Type": "bind", "Source": "/a", "Target": "/b", "BindOptions": MADE}),
+    ("/a/../c//d/:/b/./x/..", {"Type": "bind", "Source": "/c/d", "Target": "/b", "BindOptions": MADE}),
+    ("/a:/b:ro,z", {"Type": "bind", "Source": "/a", "Target": "/b", "BindOptions": MADE, "ReadOnly": True}),
+    (
+        "/a:/b:rw,rslave",
+        {"Type": "bind", "Source": "/a", "Target": "/b", "BindOptions": {**MADE, "Propagation": "rslave"}},
+    ),
+    ("data:/b", {"Type": "volume", "Source": "data", "Target": "/b"}),
+    (
+        "data:/b:nocopy",
+        {"Type": "volume", "Source": "data", "Target": "/b", "VolumeOptions": {"NoCopy": True}},
+    ),
+    ("data:/b:U", {"Type": "volume", "Source": "data", "Target": "/b", "Chown": True}),
+    ("/a:/b:idmap", {"Type": "bind", "Source": "/a", "Target": "/b", "BindOptions": MADE, "IDMap": ""}),
+    ("data:/b:idmap=uids=0-1-2", {"Type": "volume", "Source": "data", "Target": "/b", "IDMap": "uids=0-1-2"}),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), BINDS, ids=[row[0] for row in BINDS])
+def test_binds(text, expected):
+    assert mounts.from_bind(text) == expected
+
+
+def test_all_that_is_asked_for_by_place():
+    config = {"Volumes": {"/v": {}, "/b": {}}}
+    host = {
+        "Binds": ["/a:/b"],
+        "Mounts": [{"Type": "tmpfs", "Target": "/t/", "ReadOnly": None, "TmpfsOptions": {"SizeBytes": 5}}],
+        "Tmpfs": {"/u": "size=1m"},
+    }
+    assert mounts.wanted(config, host) == [
+        {"Type": "bind", "Source": "/a", "Target": "/b", "BindOptions": MADE},
+        {"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": 5}},
+        {"Type": "tmpfs", "Source": "", "Target": "/u", "TmpfsFlags": "size=1m"},
+        {"Type": "volume", "Source": "", "Target": "/v"},
+    ]
+    assert mounts.wanted({}, {"Binds": None, "Mounts": [], "Tmpfs": {}}) == []
+
+
+def mount(kind="bind", target="/x", **fields):
+    return {"Mounts": [{"Type": kind, "Target": target, **fields}]}
+
+
+REFUSED = [
+    ({"Binds": [":/x"]}, "invalid spec: :/x: empty section between colons"),
+    ({"Binds": ["/a:"]}, "invalid spec: /a:: empty section between colons"),
+    ({"Binds": ["/a:/b:"]}, "invalid spec: /a:/b:: empty section between colons"),
+    ({"Binds": ["/a"]}, "invalid volume specification: '/a'"),
+    ({"Binds": ["a:b:c:d"]}, "invalid volume specification: 'a:b:c:d'"),
+    ({"Binds": ["/a:b"]}, "invalid volume specification: '/a:b': mount path 'b' must be absolute"),
+    ({"Binds": ["/a:/"]}, "invalid volume specification: '/a:/': destination can't be '/'"),
+    ({"Binds": ["/a://"]}, "destination can't be '/'"),
+    ({"Binds": ["/a:/b/../.."]}, "destination can't be '/'"),
+    ({"Binds": ["/a:/b:bad"]}, "invalid mode: bad in the volume /a:/b:bad"),
+    ({"Binds": ["/a:/b:ro,"]}, "invalid mode: "),
+    ({"Binds": ["/a:/b:nocopy"]}, "invalid mode: nocopy"),
+    ({"Binds": ["data:/b:rshared"]}, "invalid mode: rshared"),
+    ({"Binds": ["./rel:/b"]}, '"./rel" includes invalid characters for a local volume name'),
+    ({"Binds": ["..:/b"]}, '".." includes invalid characters for a local volume name'),
+    ({"Binds": ["a/b:/b"]}, '"a/b" includes invalid characters for a local volume name'),
+    ({"Binds": ["a" * 256 + ":/b"]}, "invalid volume name"),
+    ({"Binds": ["/a:/b:idmap=x"]}, "invalid idmap: x"),
+    ({"Binds": ["/a:/b:U,idmap=uids=0-1-2"]}, "the volume option U of /b can't be used with id mappings of its own"),
+    ({"Binds": ["/a:/x", "/b:/x/"]}, "duplicate mount point: /x"),
+    ({"Binds": ["/a:/x"], "Tmpfs": {"/y/../x": ""}}, "duplicate mount point: /x"),
+    ({"Tmpfs": {"rel": ""}}, "invalid tmpfs mount 'rel': mount path 'rel' must be absolute"),
+    ({"Tmpfs": {"/": ""}}, "destination can't be '/'"),
+    (mount("bad"), "mount type unknown: 'bad'"),
+    (mount("bind", source="/a"), "invalid mount path: '' mount path must be absolute"),
+    (mount("bind", Source="rel"), "invalid mount path: 'rel' mount path must be absolute"),
+    (mount("bind", "rel", Source="/a"), "mount path 'rel' must be absolute"),
+    (mount("bind", "", Source="/a"), "mount path '' must be absolute"),
+    (mount("bind", Source="/a", BindOptions={"Propagation": "x"}), "invalid value for bind-propagation: x"),
+    (mount("bind", Source="/a", TmpfsOptions={"SizeBytes": 1}), "cannot mix 'tmpfs-*' options with mount type 'bind'"),
+    (mount("volume", BindOptions={"Propagation": "private"}), "cannot mix 'bind-*' options with mount type 'volume'"),
+    (mount("tmpfs", VolumeOptions={"NoCopy": True}), "cannot mix 'volume-*' options with mount type 'tmpfs'"),
+    (mount("volume", Source="../x"), '"../x" includes invalid characters for a local volume name'),
+    (mount("tmpfs", Source="x"), "a tmpfs mount has no source"),
+    (mount("tmpfs", IDMap=""), "a tmpfs mount can't be id-mapped"),
+    (mount("tmpfs", Chown=True), "a tmpfs mount has no source to chown"),
+    (mount("volume", IDMap="uids=0-1"), "invalid idmap: uids=0-1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("host", "message"), REFUSED, ids=[row[1][:70] for row in REFUSED])
+def test_refused(host, message):
+    with pytest.raises(InvalidInput) as caught:
+        mounts.wanted({}, host)
+    assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [
+        ({"Binds": ["/a:/b:O"]}, "the volume option O of /a:/b:O is not supported yet"),
+        (mount("npipe", Source="x"), "mount type npipe is not supported"),
+        (mount("volume", VolumeOptions={"Subpath": "x"}), "volume-subpath is not supported yet"),
+        (mount("volume", VolumeOptions={"DriverConfig": {"Name": "nfs"}}), "volume-driver is not supported"),
+        (
+            mount("volume", VolumeOptions={"DriverConfig": {"Options": {"o": "x"}}}),
+            "volume-opt is not supported",
+        ),
+    ],
+)
+def test_what_is_not_there_yet(host, message):
+    with pytest.raises(Unsupported) as caught:
+        mounts.wanted({}, host)
+    assert caught.value.message.startswith(message)
+
+
+def test_what_is_said_and_asks_for_nothing():
+    mounts.wanted(
+        {}, mount("bind", Source="/a", VolumeOptions={"NoCopy": False}, TmpfsOptions={}, BindOptions=None)
+    )
+    mounts.wanted({}, mount("volume", VolumeOptions={"DriverConfig": {"Name": "local", "Options": {}}}))
+
+
+def test_id_mappings():
+    one = [{"containerID": 0, "hostID": 5, "size": 9}]
+    assert mounts.id_mapping("") == {}
+    assert mounts.id_mapping("uids=0-5-9") == {"uidMappings": one, "gidMappings": one}
+    assert mounts.id_mapping("gids=0-5-9;uids=0-5-9#9-20-1") == {
+        "gidMappings": one,
+        "uidMappings": [*one, {"containerID": 9, "hostID": 20, "size": 1}],
+    }
+    for text in (
+        "x",
+        "uids",
+        "uids=",
+        "uids=0-5",
+        "uids=0-5-x",
+        "uids=0-5-٣",
+        "uids=0-5-" + "9" * 5000,
+        "uids=0-5-9;",
+        ";",
+    ):
+        with pytest.raises(InvalidInput, match="invalid idmap: "):
+            mounts.id_mapping(text)
+
+
+def test_a_dot_is_the_caller_s_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert mounts.absolute(".") == str(tmp_path)
+    assert mounts.absolute("./a/../b") == f"{tmp_path}/b"
+    assert mounts.absolute("..") == os.path.dirname(tmp_path)
+    for name in ("data", "/a", ".hidden", "..x", "a/b", ""):
+        assert mounts.absolute(name) == name
