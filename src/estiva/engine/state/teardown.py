@@ -107,6 +107,7 @@ def settle(plan: dict[str, Any], outcome: dict[str, Any], *, failed: bool = Fals
             row = containers.get(transaction, plan["id"])
             if row:
                 record = fastjson.loads(row[2], what="the container's record")
+                record["State"].pop(containers.BEGAN, None)
                 if not failed:
                     record["State"]["FinishedAt"] = rfc3339()
                 record["State"].update(outcome)
@@ -187,6 +188,8 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
             why, started = "what started the container was killed", {}
             if rebooted:
                 why = "the machine went down while the container ran"
+                began = record["State"].get(containers.BEGAN) if record else None
+                started = {"StartedAt": began} if began else {}
         outcome = {"ExitCode": KILLED, "Error": why, **started}
         code = exit_status(lock)
         if code is not None:
