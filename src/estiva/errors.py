@@ -27,6 +27,8 @@ import errno
 class EstivaError(Exception):
     """The root of the tree. `str(error)` is one line; `hint` may be empty."""
 
+    exit_status = 0  # what the command line ends with, where the verb knows better than STATUS
+
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
