@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import time
 
+PYTHON = str(pathlib.Path(__file__).resolve().parents[1] / ".venv/bin/python3")  # Estiva's, not this script's
 VERSION = {
     "podman": ["podman", "--version"],
     "docker": ["docker", "--version"],
@@ -72,13 +73,14 @@ def number(value):
 
 
 def machine():
+    python = subprocess.run([PYTHON, "-V"], capture_output=True, text=True, check=True).stdout.split()[1]
     hybrid = os.path.isdir("/sys/fs/cgroup/memory")
     return {
         "system": platform.freedesktop_os_release().get("PRETTY_NAME", ""),
         "kernel": platform.release().partition("-")[0],
         "cpus": os.cpu_count(),
         "cgroups": "v1" if hybrid else "v2",
-        "python": platform.python_version(),
+        "python": python,
     }
 
 

@@ -105,7 +105,7 @@ def wrapped(words, room, size=13.0):
 
 def broken(words, room, size):
     lines = [""]
-    for word in words.split():
+    for word in words.split(" "):
         longer = f"{lines[-1]} {word}".strip()
         if lines[-1] and width(longer, size) > room:
             lines.append(word)

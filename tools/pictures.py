@@ -105,7 +105,8 @@ def colophon(first, rows):
     system = machine["system"].replace("GNU/Linux ", "")
     where = [first["date"], system, f"Linux {machine['kernel']}", f"{machine['cpus']} cpus"]
     where += [f"cgroup {machine['cgroups']}"]
-    return " · ".join([*where, f"Python {machine['python']}", *versions, "medians"])
+    parts = [*where, f"Python {machine['python']}", *versions, "medians"]
+    return " · ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in parts)
 
 
 def charts(theme):

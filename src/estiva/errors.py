@@ -27,6 +27,8 @@ import errno
 class EstivaError(Exception):
     """The root of the tree. `str(error)` is one line; `hint` may be empty."""
 
+    exit_status = 0  # what the command line ends with, where the verb knows better than STATUS
+
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
@@ -142,6 +144,26 @@ def brief(text: str, limit: int = 600) -> str:
 def reason(error: OSError) -> str:
     """What the kernel says of an error, for the end of a message: "no such file or directory"."""
     return (error.strerror or str(error)).lower()
+
+
+LIMITS = (
+    "a limit of this shell (ulimit -a), of its cgroup (memory.max, pids.max) or of the machine is reached"
+)
+
+
+def exhausted(error: Exception) -> Unavailable | None:
+    """The error for people where a limit of memory, processes or files is reached, as Python tells that of
+    mmap(2), clone(2) and open(2); None for all else."""
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, MemoryError) or number == errno.ENOMEM:
+        return Unavailable("no more memory can be had here", hint=LIMITS)
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return Unavailable("no more threads can be started here", hint=LIMITS)
+    if number in (errno.EMFILE, errno.ENFILE):
+        return Unavailable("no more files can be opened here", hint=LIMITS)
+    if isinstance(error, BlockingIOError) and error.filename is None:  # of fork(2)
+        return Unavailable("no more processes can be started here", hint=LIMITS)
+    return None
 
 
 def from_os(error: OSError) -> EstivaError:

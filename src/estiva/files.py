@@ -234,6 +234,27 @@ def abandoned(path: str) -> int:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return fd
-    except BlockingIOError:
+    except OSError:  # EWOULDBLOCK; or of a filesystem without locks, where nobody can tell
         os.close(fd)
         return -1
+
+
+def sweep(directory: str, wanted: Callable[[str], bool]) -> list[str]:
+    """Remove the `wanted` names in a directory whose makers have gone (see `new_file`); their paths."""
+    removed: list[str] = []
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return removed
+    for name in names:
+        path = f"{directory}/{name}"
+        fd = abandoned(path) if wanted(name) else -1
+        if fd >= 0:
+            try:
+                remove_tree(path)
+                removed.append(path)
+            except OSError:
+                pass  # a mount in it, or a disk error
+            finally:
+                os.close(fd)
+    return removed

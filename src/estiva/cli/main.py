@@ -102,7 +102,7 @@ def run(words: list[str]) -> int:
         if context.debug:
             sys.excepthook(*sys.exc_info())
         tell(error, see)
-        return errors.status(error)[0] if failure == 125 else failure
+        return error.exit_status or (errors.status(error)[0] if failure == 125 else failure)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -115,7 +115,10 @@ def unexpected(error: Exception, debug: bool, failure: int) -> int:
     """What no part of Estiva foresaw: the system's refusals in plain words, all else as an internal error."""
     if debug:
         sys.excepthook(type(error), error, error.__traceback__)
-    if isinstance(error, OSError) and error.errno:
+    exhausted = errors.exhausted(error)
+    if exhausted is not None:
+        tell(exhausted)
+    elif isinstance(error, OSError) and error.errno:
         from errno import EACCES, EPERM, EROFS
 
         told = errors.from_os(error)

@@ -170,7 +170,7 @@ def prune_containers(context: Context, options: Options) -> None:
     from estiva.cli.image.images import confirm
     from estiva.engine.containers import sweep
 
-    wanted = tables.filters(options.many("filter"), ("label", "name", "id"))
+    wanted = tables.filters(options.many("filter"), PRUNE_FILTERS)
     if not confirm(options, "all stopped containers"):
         return
     ids, freed = sweep.prune(context.engine, wanted)
@@ -179,6 +179,7 @@ def prune_containers(context: Context, options: Options) -> None:
     print(f"Total reclaimed space: {units.size(freed)}")
 
 
+PRUNE_FILTERS = ("label", "name", "id")
 FORMAT = ("f", "format", TEXT, "TEMPLATE", "json, or a Go template")
 FORCE = ("f", "force", FLAG, "", "don't ask")
 

@@ -21,10 +21,14 @@ def create(engine: Engine, name: str | None = None, labels: dict[str, str] | Non
 
 def listing(engine: Engine, filters: dict[str, list[str]] | None = None) -> list[dict[str, Any]]:
     """All volumes by name. Filters: name (a part of it), label, dangling, driver."""
+    from estiva.engine.images.filters import truth
+
     filters = filters or {}
-    for key in filters:
+    for key, values in filters.items():
         if key not in FILTERS:
             raise InvalidInput(f"invalid filter '{key}'", hint=f"one of {', '.join(FILTERS)}")
+        for value in values if key == "dangling" else ():
+            truth(key, value)
     return [_shape(volume) for volume in engine.store.volumes.list() if _matches(engine, volume, filters)]
 
 

@@ -50,6 +50,25 @@ def duration(text: str, *, days: bool = False) -> int:
     return _bounded(total)
 
 
+def moment(text: str) -> float:
+    """Seconds since the epoch of "10m" (so long before now), "1732455480.5" or an ISO 8601 time; "0" is the
+    epoch itself. Raises ValueError."""
+    import time
+
+    from estiva import timestamps
+
+    try:
+        return time.time() - duration(text) / 1e9 if text != "0" else 0.0
+    except ValueError:
+        pass
+    try:
+        if text.isascii() and text.replace(".", "", 1).isdigit() and len(text) < 40:
+            return float(text)
+        return timestamps.seconds(text)
+    except ValueError:
+        raise ValueError(f"invalid time '{brief(text, 60)}'") from None
+
+
 def _end(text: str, start: int, decimal: bool) -> int:
     """Where the run of characters ends that may, or may not, stand in a decimal."""
     while start < len(text) and (text[start] in _DECIMAL) is decimal:

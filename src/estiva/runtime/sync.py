@@ -34,6 +34,7 @@ LEAVE = b"L"  # launch/start_socket.py
 ERROR = b"E"
 
 _LIMIT = 8192  # bytes of one message
+_LONG = 1 << 16  # of an order
 
 
 class StepFailed(errors.EngineError):
@@ -70,6 +71,26 @@ class Channel:
             sock.sendmsg([kind], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack("@i", fd))])
         finally:
             sock.detach()
+
+    def order(self, data: bytes, fds: tuple[int, ...]) -> None:
+        """To an init that waits (standby.py): what it is to be."""
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, self.fd)
+        try:
+            rights = pack(f"@{len(fds)}i", *fds)
+            sock.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+        finally:
+            sock.detach()
+
+    def take_order(self) -> tuple[bytes, list[int]]:
+        """In that init: what `order` sent, with the fds. Raises ParentGone."""
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, self.fd)
+        try:
+            data, rights, _, _ = sock.recvmsg(_LONG, _socket.CMSG_SPACE(4 * 8), _socket.MSG_CMSG_CLOEXEC)
+        finally:
+            sock.detach()
+        if not rights:
+            raise ParentGone
+        return data, list(unpack(f"@{len(rights[0][2]) // 4}i", rights[0][2]))
 
     def receive(self) -> tuple[bytes, bytes, int]:
         """(kind, payload, fd or -1); kind is b"" at end of file."""

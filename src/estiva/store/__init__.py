@@ -83,10 +83,12 @@ class Store:
         """A with-block that pull, build, load, commit and import hold while they add content.
 
         What they have stored but not yet made an image of is safe from `gc.reclaim` meanwhile. Shared: any
-        number of them work at once; it waits only while a reclaim deletes.
+        number of them work at once; it waits only while a reclaim deletes. What killed ones left half done
+        goes first, gigabytes perhaps, but for downloads that a pull can go on from.
         """
-        from estiva.files import Lock
+        from estiva.files import Lock, sweep
 
+        sweep(self.paths.ingest, lambda name: not name.endswith(".part"))
         return Lock(self.paths.root + "/writing.lock", shared=True)
 
     def close(self) -> None:

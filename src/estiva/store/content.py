@@ -129,13 +129,15 @@ class Content:
     def delete(self, digest: str) -> int:
         """Forget the blob and remove its file; returns the bytes freed (0 if it was not there)."""
         path = self.path(digest)
+        aside = f"{self.paths.ingest}/{os.urandom(8).hex()}.gone"
         with self.db.write(freeing=True) as transaction:
             transaction.execute("DELETE FROM blobs WHERE digest = ?", (digest,))
             try:
                 size = os.stat(path).st_size
-                os.unlink(path)
+                os.rename(path, aside)  # to free gigabytes takes longer than others should wait
             except FileNotFoundError:
                 return 0
+        files.remove_tree(aside)
         return size
 
 

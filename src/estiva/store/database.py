@@ -3,11 +3,11 @@
 Facts this leans on:
 - WAL mode is a property of the file, so opening an existing one needs no PRAGMA but the version check. What
   only matters to a writer (`synchronous`, the checkpoint threshold) is set at a connection's first write.
-- SQLite's busy handler polls, up to 100 ms at a time, and a writer that polls can starve behind hundreds of
-  others. Writers therefore queue on a POSIX lock first (fcntl(2) F_SETLKW): the kernel wakes the next one at
-  once. It is a queue only; SQLite's own locks give the exclusion, so losing it (another thread closing the
-  file) harms nothing. A POSIX lock, unlike flock(2), is not shared with a forked child that outlives its
-  parent.
+- SQLite's busy handler polls, up to 100 ms at a time, so that a writer can starve behind hundreds of others.
+  Writers therefore meet at a POSIX lock first (fcntl(2)), asked for every few milliseconds: to wait in the
+  kernel (F_SETLKW) has no end while its holder is stopped (Ctrl-Z), and F_GETLK tells who that is. SQLite's
+  own locks give the exclusion, so losing it (another thread closing the file) harms nothing. A POSIX lock,
+  unlike flock(2), is not shared with a forked child that outlives its parent.
 - The last connection to close would checkpoint and delete the log, with two fsyncs on the way out of each
   `run`; that is switched off. SQLite's automatic checkpoint is too: it can't start the log anew, because the
   next process to open the file no longer knows what was checkpointed, so with short-lived processes the log
@@ -22,21 +22,20 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sys
 import time
 from _thread import _local
 
 from estiva.errors import FREE_SPACE, Conflict, EstivaError, InvalidInput, StateError, Unavailable
-from estiva.store import schema
+from estiva.store import schema, sqlite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
-    from types import ModuleType, TracebackType
+    from types import TracebackType
     from typing import Any
 
-BUSY_SECONDS = 60.0
+PATIENCE = 10.0  # seconds that a writer waits for one and the same other
 RETRIES = 5
 RESERVE = 256 << 10  # bytes
 LOG_LIMIT = 1 << 20  # bytes: each MiB costs the next command 0.5 ms of recovery, a checkpoint of one 3 ms
@@ -55,44 +54,7 @@ _BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _PROTOCOL, _CONST
 )
 
 
-def _load() -> ModuleType:
-    """SQLite's C module, without the `sqlite3` package (datetime, collections: 3 ms).
-
-    The C module wants `functools.lru_cache` for its statement cache and nothing else of functools, whose
-    import would cost 2.5 ms more; a stand-in over the same C implementation is there while it loads, if this
-    is the first module to ask.
-    """
-    if "sqlite3" in sys.modules or "functools" in sys.modules:
-        import sqlite3
-
-        return sqlite3
-    try:
-        from _functools import _lru_cache_wrapper  # type: ignore[import-not-found]
-    except ImportError:
-        import sqlite3
-
-        return sqlite3
-
-    def lru_cache(size: int) -> Any:
-        return lambda function: _lru_cache_wrapper(function, size, False, tuple)
-
-    stand_in = type(sys)("functools")
-    stand_in.lru_cache = lru_cache  # type: ignore[attr-defined]
-    sys.modules["functools"] = stand_in
-    try:
-        import _sqlite3
-
-        return _sqlite3
-    except ImportError:
-        pass
-    finally:
-        del sys.modules["functools"]
-    import sqlite3
-
-    return sqlite3
-
-
-_sqlite = _load()
+_sqlite = sqlite.load()
 _Error: type[Exception] = _sqlite.Error
 _abandoned: list[object] = []  # connections inherited through fork: kept so that nothing closes them
 
@@ -106,15 +68,17 @@ class Database:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.unwritable = False  # noted by those who can do without writing, so that they try it once
         self._local = _local()
 
     def read(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of one query. Inside a `write` block of the same thread it sees what the block wrote."""
+        begun = time.monotonic()
         for attempt in range(RETRIES):
             try:
                 return self._connection().execute(sql, params).fetchall()
             except _Error as error:
-                if not _again(error, attempt):
+                if not _again(error, attempt, begun):
                     raise self._explain(error) from error
             except UnicodeEncodeError as error:
                 raise _not_text(error) from None
@@ -183,12 +147,21 @@ class Database:
         local.tuned = False
         return connection
 
-    def _open(self) -> sqlite3.Connection:
+    def _connect(self, name: str, *, uri: bool = False) -> sqlite3.Connection:
         connection: sqlite3.Connection = _sqlite.connect(
-            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            name, timeout=PATIENCE, isolation_level=None, check_same_thread=False, uri=uri
         )
+        return connection
+
+    def _open(self) -> sqlite3.Connection:
+        connection = self._connect(self.path)
         try:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            try:
+                version = connection.execute("PRAGMA user_version").fetchone()[0]
+            except _Error as error:
+                connection.close()
+                connection = self._open_read_only(error)
+                version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version != schema.VERSION:
                 self._migrate(connection)
             quiet = getattr(_sqlite, "SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE", None)
@@ -198,6 +171,21 @@ class Database:
             connection.close()
             raise
         return connection
+
+    def _open_read_only(self, error: BaseException) -> sqlite3.Connection:
+        """On a read-only disk SQLite can't make the -shm file that it wants even for reading. Where there is
+        no log, the file is all there is, and may be read without.
+        """
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        path = self.path
+        log = os.stat(path + "-wal").st_size if os.path.exists(path + "-wal") else 0
+        if code not in (_CANTOPEN, _READONLY) or log or not os.path.exists(path):
+            raise error
+        if not os.statvfs(path).f_flag & os.ST_RDONLY:
+            raise error
+        for char, escaped in (("%", "%25"), ("?", "%3f"), ("#", "%23")):
+            path = path.replace(char, escaped)
+        return self._connect(f"file:{path}?immutable=1", uri=True)
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         """Bring a new or older file to schema.VERSION.
@@ -241,9 +229,9 @@ class Database:
                 hint="move it away with its -wal and -shm files; images and containers must be made again",
             )
         if code in (_BUSY, _LOCKED, _PROTOCOL):
-            return StateError(
-                f"the database {self.path} is locked: another process holds it for {BUSY_SECONDS:.0f} s"
-            )
+            from estiva.store import lock_holder
+
+            return lock_holder.error(self.path)
         return StateError(f"the database {self.path}: {error}")
 
 
@@ -293,6 +281,7 @@ class Transaction:
             local.tuned = True
         if self.freeing and _disk_full(self.database.path, RESERVE):
             self.database.give_up()
+        begun = time.monotonic()
         for attempt in range(RETRIES):
             self._join_queue()
             try:
@@ -300,15 +289,23 @@ class Transaction:
                 return
             except _Error as error:
                 self._leave_queue()
-                if not _again(error, attempt):
+                if not _again(error, attempt, begun):
                     raise
 
     def _join_queue(self) -> None:
         try:
             self.queue = os.open(self.database.path + ".queue", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.lockf(self.queue, fcntl.LOCK_EX)
+            fcntl.lockf(self.queue, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            from estiva.store import lock_holder
+
+            try:
+                lock_holder.wait(self.queue, self.database.path, PATIENCE)
+            except BaseException:
+                self._leave_queue()
+                raise
         except OSError:
-            pass  # only fairness is lost
+            pass  # only the order is lost
 
     def _leave_queue(self) -> None:
         if self.queue >= 0:
@@ -347,7 +344,7 @@ class Transaction:
                 return
             self.connection.execute("PRAGMA busy_timeout = 20").fetchall()
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            self.connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}").fetchall()
+            self.connection.execute(f"PRAGMA busy_timeout = {int(PATIENCE * 1000)}").fetchall()
             self.database.set_aside()
         except (OSError, _Error):
             pass
@@ -363,10 +360,10 @@ class Transaction:
             self.database.close()  # closing rolls back
 
 
-def _again(error: BaseException, attempt: int) -> bool:
-    """True, after a pause, when SQLite said busy and there are tries left."""
+def _again(error: BaseException, attempt: int, begun: float) -> bool:
+    """True, after a pause, when SQLite said busy without waiting for long, and there are tries left."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code not in (_BUSY, _PROTOCOL) or attempt == RETRIES - 1:
+    if code not in (_BUSY, _PROTOCOL) or attempt == RETRIES - 1 or time.monotonic() > begun + PATIENCE / 2:
         return False
     time.sleep(0.01 * (attempt + 1))
     return True

@@ -75,6 +75,9 @@ class Volumes:
                 if new:
                     files.make_directory(os.path.dirname(path), exist_ok=True)
                     files.make_directory(path, 0o755)  # containers' users must get in
+                    if not anonymous:  # one with a name may be filled later, and must be there then
+                        files.sync_directory(os.path.dirname(path))
+                        files.sync_directory(self.paths.volumes)
                 with self.db.write() as transaction:
                     transaction.execute(
                         "INSERT OR IGNORE INTO volumes (name, created, anonymous, labels)"

@@ -6,6 +6,7 @@ import gzip
 import http.server
 import io
 import os
+import socket
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -295,3 +296,32 @@ ADD --unpack=true {server}/f.tar /unpacked/
     refused(lab, f"ADD --checksum={HELLO[:-1]}5 {server}/hello /x", "has the digest sha256:2cf2")
     refused(lab, f"ADD {server}/none /x", "the server answered 404")
     refused(lab, "ADD --checksum=sha256:00 a /x", "--checksum needs exactly one source, a URL")
+
+
+def test_every_kind_of_file_is_found_in_the_cache_again(lab: Lab) -> None:
+    """What a copy says of its sources is what the next build's look says of them."""
+    lab.write(d__a="1", d__b="2", d__sub__c="3", d__sub__deep__e="5", one="1")
+    os.link(lab.context / "d/a", lab.context / "d/sub/linked")
+    (lab.context / "d/link").symlink_to("a")
+    (lab.context / "d/broken").symlink_to("/nowhere")
+    (lab.context / "d/empty").mkdir(0o700)
+    os.mkfifo(lab.context / "d/fifo")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(lab.context / "d/socket"))
+    os.setxattr(lab.context / "d/a", "user.note", b"x")
+    lines = [
+        "COPY d /d1/",
+        "COPY . /d2",
+        "COPY --parents ./d/sub/deep ./d/a /d3/",
+        "COPY --exclude=sub/* --exclude=!sub/deep --exclude=b d /d4/",
+        "COPY --exclude=one one /d5/",
+        "ADD d one /d6/",
+        "RUN --mount=target=/in,source=d test -p /in/fifo",
+        "RUN --mount=target=/in,source=d/a,rw test -s /in",
+    ]
+    text = "FROM box\n" + "\n".join(lines) + "\n"
+    first = lab.build(text)
+    assert lab.names(first, "/d4") == ["a", "broken", "empty", "fifo", "link", "sub"]
+    assert lab.names(first, "/d4/sub") == ["deep"]
+    assert lab.build(text).id == first.id
+    assert {line: lab.statuses()[line] for line in lines} == dict.fromkeys(lines, "cached")

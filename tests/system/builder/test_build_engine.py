@@ -121,3 +121,25 @@ def running(command: str) -> bool:
         except OSError:
             continue
     return False
+
+
+def test_a_program_s_build_mounts_by_fd(box: Host, context: pathlib.Path) -> None:
+    """A program with threads has its containers started by the spawner: the mounts go there, too."""
+    write(
+        context,
+        "RUN mkdir /made && echo made > /made/f",
+        f"FROM {IMAGE}",
+        "RUN --mount=target=/in --mount=from=0,source=/made,target=/stage cat /in/app.sh /stage/f > /out"
+        " && ls -l /proc/self/fd > /fds",
+    )
+    box.python(
+        f"""
+import estiva, threading
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+estiva.build({str(context)!r}, tag="by-program", network="none")
+"""
+    )
+    read = ("run", "--rm", "--network", "none", "by-program", "cat")
+    assert box.out(*read, "/out") == (context / "app.sh").read_text() + "made"
+    held = {line.rpartition(" -> ")[2] for line in box.out(*read, "/fds").splitlines() if " -> " in line}
+    assert all(name.startswith(("/dev/null", "pipe:", "/fds", "/proc/")) for name in held), held

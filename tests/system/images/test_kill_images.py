@@ -1,6 +1,7 @@
 """SIGKILL at many moments of what stores things: pull, build, import, load, commit, rmi, volumes."""
 
 import contextlib
+import fcntl
 import os
 import pathlib
 import random
@@ -10,6 +11,7 @@ import time
 import pytest
 
 from enginekit import IMAGE, busybox_tar, eventually, host
+from estiva.files import abandoned
 from killkit import Shot, assert_nothing_left, assert_well, kill, monitors, traces
 
 BIG = 20_000_000  # bytes
@@ -168,3 +170,37 @@ def test_the_rest_of_the_store(box):
     box.estiva("rm", "-f", container)
     box.estiva("container", "prune", "-f")
     assert_nothing_left(box)
+
+
+def test_the_next_build_sweeps_what_a_killed_one_left(box):
+    """Its layer in the making may be of gigabytes: nobody should have to know of `system prune` for that."""
+    child = box.start("build", "-", stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    child.stdin.write(f"FROM {IMAGE}\nRUN echo big > /big; touch /tmp/up; sleep 1000\n".encode())
+    child.stdin.close()
+    ingest = pathlib.Path(box.folder, "root/ingest")
+    eventually(lambda: list(ingest.glob("*.snapshot/upper/tmp/up")))
+    child.kill()
+    eventually(lambda: not box.cgroups())
+    assert list(ingest.iterdir())
+    box.estiva(*box.build)
+    assert not list(ingest.iterdir())
+    sweep(box)
+
+
+def test_the_next_save_sweeps_what_a_killed_one_left(box):
+    target = pathlib.Path(box.folder, "swept.tar")
+    names = ["swept.tar.1.tmp", "swept.tar.2.tmp", "swept.tar.x.tmp", "other.tar.1.tmp", "swept.tar.tmp"]
+    for name in names:
+        (target.parent / name).write_text("left")
+    with open(target.parent / "swept.tar.2.tmp") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # of one that is at work
+        box.estiva("save", "-o", target, IMAGE)
+    assert not (target.parent / "swept.tar.1.tmp").exists() and target.stat().st_size > 100_000
+    for name in names[1:]:
+        (target.parent / name).unlink()
+    child = box.start("save", "-o", target, IMAGE)  # and that of one that is at work is held
+    asides = eventually(lambda: list(target.parent.glob("swept.tar.*.tmp")) or child.poll() is not None)
+    if asides is not True:
+        with contextlib.suppress(FileNotFoundError):
+            assert abandoned(str(asides[0])) < 0
+    assert child.wait(60) == 0

@@ -203,8 +203,9 @@ def test_a_run_whose_end_could_not_be_written_down(box):
     box.estiva("exec", "unlucky", "sh", "-c", "dd if=/dev/zero of=/big bs=64k; true")
     assert box.free() == 0
     box.estiva("kill", "unlucky", status=None)
-    eventually(lambda: "Dead" in box.out("ps", "-a", "--format", "{{.Status}}"))
-    assert box.out("inspect", "-f", "{{.State.Status}} {{.State.Running}}", "unlucky") == "dead false"
+    eventually(lambda: "Exited (137)" in box.out("ps", "-a", "--format", "{{.Status}}"))
+    state = box.out("inspect", "-f", "{{.State.Status}} {{.State.Running}} {{.State.ExitCode}}", "unlucky")
+    assert state == "exited false 137"
     box.estiva("rm", "unlucky")
     assert box.free() > ROOM
     well(box)

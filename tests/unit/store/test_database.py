@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from estiva.errors import Conflict, StateError, Unavailable
-from estiva.store import schema
+from estiva.store import database, schema
 from estiva.store.database import LOG_LIMIT, Database
 
 INSERT = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
@@ -235,3 +235,104 @@ def test_the_cold_path_imports_little(path):
     loaded = set(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout.split())
     dear = {"functools", "collections", "re", "json", "datetime", "sqlite3", "enum", "typing", "hashlib"}
     assert loaded & dear == set()
+
+
+HOLD = """
+import os, signal, sys
+sys.path.insert(0, {source!r})
+from estiva.store.database import Database
+with Database({path!r}).write() as transaction:
+    transaction.execute("INSERT OR REPLACE INTO meta VALUES ('held', 'v')")
+    print("in", flush=True)
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(database, "PATIENCE", 0.5)
+
+
+def test_a_stopped_writer_is_named(path, impatient):
+    """Ctrl-Z inside a transaction: others don't wait for ever, and are told who to wake."""
+    db = Database(path)
+    put(db, "a")
+    held = subprocess.Popen(
+        [sys.executable, "-c", HOLD.format(source=source(), path=path)], stdout=subprocess.PIPE
+    )
+    try:
+        assert held.stdout.readline() == b"in\n"
+        while subprocess.run(["ps", "-o", "stat=", str(held.pid)], capture_output=True).stdout[:1] != b"T":
+            pass
+        for other in (db, Database(path)):
+            with pytest.raises(
+                StateError, match=f"is locked by process {held.pid} \\(.*python3? -c "
+            ) as caught:
+                put(other, "b")
+            assert caught.value.hint == f"it is stopped: `kill -CONT {held.pid}` lets it go on"
+        assert keys(db) == ["a"]  # who only reads does not wait
+    finally:
+        os.kill(held.pid, signal.SIGCONT)
+        held.communicate()
+    put(db, "b")
+    assert keys(db) == ["a", "b", "held"]
+
+
+def test_who_writes_without_the_queue_is_named_too(path, impatient):
+    """Another SQLite program, such as a person's sqlite3: the lock itself tells."""
+    put(Database(path), "a")
+    code = f"import sqlite3; c = sqlite3.connect({path!r}); c.execute('BEGIN IMMEDIATE'); print('in', flush=True); input()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout.readline() == "in\n"
+        with pytest.raises(StateError, match=f"is locked by process {other.pid} ") as caught:
+            put(Database(path), "b")
+        assert not caught.value.hint
+    finally:
+        other.communicate("\n")
+    put(Database(path), "b")
+
+
+def test_another_thread_is_named(path, impatient):
+    db = Database(path)
+    put(db, "a")
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold():
+        with db.write():
+            entered.set()
+            leave.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    entered.wait()
+    try:
+        with pytest.raises(StateError, match="another thread of this process"):
+            put(db, "b")
+    finally:
+        leave.set()
+        thread.join()
+    put(db, "b")
+
+
+def test_writers_in_turn_are_waited_for(path, monkeypatch):
+    """The bound is for one that does not go on, not for a crowd."""
+    monkeypatch.setattr(database, "PATIENCE", 2.0)
+    db = Database(path)
+    put(db, "a")
+    code = (
+        f"import sys, time; sys.path.insert(0, {source()!r})\n"
+        f"from estiva.store.database import Database\n"
+        f"db = Database({path!r})\n"
+        "print('in', flush=True)\n"
+        "with db.write(): time.sleep(1)\n"
+    )
+    children = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(4)]
+    for child in children:
+        child.stdout.readline()
+    put(db, "b")
+    for child in children:
+        assert child.wait() == 0
+        child.stdout.close()

@@ -1,5 +1,4 @@
-"""Copying from a Tree into a rootfs, both held by fd: the file work of COPY, ADD and of a stage's bind
-mounts.
+"""Copying from a Tree into a rootfs, both held by fd: the file work of COPY and ADD, and of bind mounts.
 
 Destinations are resolved inside the rootfs, so an image's own symlinks count but lead nowhere else (K1,
 K14). What is made gets the source's mode and times; the owner is the one asked for, the source's (from a
@@ -179,12 +178,10 @@ class Copier:
         times: list[tuple[str, os.stat_result]] = []
         strip = len(source) + 1 if source else 0
         try:
-            for path in self.tree.walk(source, without=self.exclude):
+            for path, _, name, info in self.tree.entries(source, without=self.exclude):
                 parent = posixpath.dirname(path)
                 while stack[-1][0] != parent:
                     os.close(stack.pop()[1])
-                info = self.tree.stat(path)
-                name = posixpath.basename(path)
                 made = self._entry(path, info, stack[-1][1], name, path[strip:])
                 if stat.S_ISDIR(info.st_mode):
                     if made:

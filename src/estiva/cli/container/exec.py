@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 
 from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, UsageError, Verb
-from estiva.errors import InvalidInput
+from estiva.errors import EstivaError, InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.cli.context import Context
+
+NOT_STARTED = 126  # whatever kept the command from running, as docker's; 1 where it did not come to that
 
 
 def execute(context: Context, options: Options) -> int:
@@ -24,6 +26,11 @@ def execute(context: Context, options: Options) -> int:
     tty, stdin, detach = options.flag("tty"), options.flag("interactive"), options.flag("detach")
     if tty and stdin and not detach and not os.isatty(0):
         raise InvalidInput("the input device is not a TTY", hint="leave out -t, or run it in a terminal")
+    keys = ""
+    if options.given("detach-keys"):
+        from estiva.cli.container import foreground
+
+        keys = foreground.detach_keys(options)
     from estiva.engine.containers import exec as engine_exec
 
     wanted = engine_exec.plan(
@@ -43,8 +50,14 @@ def execute(context: Context, options: Options) -> int:
         return 0
     from estiva.cli.container import foreground
 
+    wanted["detach_keys"] = keys
     session = engine_exec.session(context.engine, wanted, (0 if stdin else -1, 1, 2))
-    return foreground.attend_exec(session, tty=tty, stdin=stdin)
+    try:
+        return foreground.attend_exec(session, tty=tty, stdin=stdin)
+    except EstivaError as error:
+        if not session.started:
+            error.exit_status = NOT_STARTED
+        raise
 
 
 EXEC = Verb(
@@ -60,11 +73,10 @@ EXEC = Verb(
         ("t", "tty", FLAG, "", "give the command a terminal"),
         ("u", "user", TEXT, "USER[:GROUP]", "run as this user, by name or number"),
         ("w", "workdir", TEXT, "PATH", "working directory"),
-        ("", "detach-keys", TEXT, "", ""),
+        ("", "detach-keys", TEXT, "KEYS", "leave its terminal by these (default ctrl-p,ctrl-q)"),
     ),
     least=2,
     interspersed=False,
-    failure=125,
     examples=(
         ("estiva exec -it web sh", "a shell in the container"),
         ("estiva exec -u nobody web id", "one command as another user"),

@@ -7,14 +7,16 @@ from __future__ import annotations
 import _signal
 import os
 
-from estiva.errors import EngineError, oneline
+from estiva.errors import EngineError, InvalidInput, brief, oneline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.cmdline.parser import Options
     from estiva.engine.launch.start import Start
     from estiva.engine.monitor.exec_session import Session
+    from estiva.engine.state.types import Outcome
 
 PASSED_ON = (
     _signal.SIGINT,
@@ -25,9 +27,17 @@ PASSED_ON = (
     _signal.SIGUSR2,
 )
 
+CONTROL = (*"@abcdefghijklmnopqrstuvwxyz", "[", "\\", "]", "^", "_")  # ctrl- and one of these, by its code
+
 
 def attend(
-    start: Start, *, stdin: bool, stdout: bool = True, stderr: bool = True, sig_proxy: bool = True
+    start: Start,
+    *,
+    stdin: bool,
+    stdout: bool = True,
+    stderr: bool = True,
+    sig_proxy: bool = True,
+    detach_keys: str = "",
 ) -> int:
     """Launch `start` on our standard streams, those that are wanted, and stay until the container ends or the
     user detaches; its exit status.
@@ -53,7 +63,8 @@ def attend(
         # also when the output goes elsewhere: the end of input is a byte to the command
         if config.get("Tty") and stdin and os.isatty(0):
             saved = tty.raw(0)
-        start.go(stdio, stdin=stdin, size=tty.window_size(1) if terminal else None)
+        size = tty.window_size(1) if terminal else None
+        start.go(stdio, stdin=stdin, size=size, detach_keys=detach_keys)
         begun = True
         start.started()
         for number in early:
@@ -73,7 +84,28 @@ def attend(
     return exit_status(outcome)
 
 
-def exit_status(outcome: dict[str, Any]) -> int:
+def detach_keys(options: Options) -> str:
+    """The keys of --detach-keys, in Docker's words: "ctrl-a", "ctrl-p,q", "DEL"; "" for the usual ones."""
+    text = options.text("detach-keys")
+    if not text:
+        return ""
+    keys = ""
+    for word in text.split(","):
+        if len(word) == 1 and word.isascii():
+            keys += word
+        elif word == "DEL":
+            keys += "\x7f"
+        elif word.startswith("ctrl-") and word[5:] in CONTROL:
+            keys += chr(CONTROL.index(word[5:]))
+        else:
+            raise InvalidInput(
+                f"invalid --detach-keys: unknown key '{brief(word, 60)}'",
+                hint="a character, ctrl-a to -z, ctrl-@, -[, -\\\\, -], -^, -_ or DEL, separated by commas",
+            )
+    return keys
+
+
+def exit_status(outcome: Outcome) -> int:
     """What the command line ends with after `outcome`. Raises EngineError when the monitor did not tell
     one.
     """

@@ -25,6 +25,11 @@ def start(context: Context, options: Options) -> int:
     from estiva.engine.containers import start as starting
 
     attach, stdin = options.flag("attach"), options.flag("interactive")
+    keys = ""
+    if options.given("detach-keys"):
+        from estiva.cli.container import foreground
+
+        keys = foreground.detach_keys(options)
     if attach or stdin:
         if len(options.arguments) > 1:
             raise InvalidInput("you cannot start and attach multiple containers at once")
@@ -33,7 +38,8 @@ def start(context: Context, options: Options) -> int:
             return 0
         from estiva.cli.container import foreground
 
-        return foreground.attend(begun, stdin=stdin and bool(begun.record["Config"].get("OpenStdin")))
+        stdin = stdin and bool(begun.record["Config"].get("OpenStdin"))
+        return foreground.attend(begun, stdin=stdin, detach_keys=keys)
     return context.each(options.arguments, lambda ref: starting.start(context.engine, ref))
 
 
@@ -108,7 +114,7 @@ START = Verb(
     (
         ("a", "attach", FLAG, "", "show its output and end with its exit status"),
         ("i", "interactive", FLAG, "", "pass stdin on as well"),
-        ("", "detach-keys", TEXT, "", ""),
+        ("", "detach-keys", TEXT, "KEYS", "leave its terminal by these (default ctrl-p,ctrl-q)"),
     ),
     least=1,
     failure=125,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from estiva.cmdline.parser import FLAG, TEXT, Options, Verb
-from estiva.errors import InvalidInput, brief
+from estiva.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ def logs(context: Context, options: Options) -> None:
     if lines is None and tail != "all" and not tail.startswith("-"):
         raise InvalidInput(f"invalid --tail '{tail}'", hint="a number of lines, or all")
     follow = options.flag("follow")
+    if options.flag("details"):
+        from estiva.cli.context import warn
+
+        warn("--details shows nothing more: there are no log options (--log-opt) yet")
     engine_logs.logs(
         context.engine,
         options.arguments[0],
@@ -58,23 +62,12 @@ def moment(text: str) -> float | None:
     """Seconds since the epoch of a duration before now, a timestamp, or a moment in ISO 8601."""
     if not text:
         return None
-    import time
-
-    from estiva import timestamps
     from estiva.oci import units
 
     try:
-        return time.time() - units.duration(text) / 1e9 if text != "0" else 0.0
-    except ValueError:
-        pass
-    try:
-        if text.isascii() and text.replace(".", "", 1).isdigit() and len(text) < 40:
-            return float(text)
-        return timestamps.seconds(text)
-    except ValueError:
-        raise InvalidInput(
-            f"invalid time '{brief(text, 60)}'", hint="10m, 1732455480, or 2024-11-24T13:38:00"
-        ) from None
+        return units.moment(text)
+    except ValueError as error:
+        raise InvalidInput(str(error), hint="10m, 1732455480, or 2024-11-24T13:38:00") from None
 
 
 LOGS = Verb(

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.cli.context import Context
+    from estiva.engine.state.types import Record, State
 
-FILTERS = ("id", "name", "label", "status", "ancestor", "exited", "volume", "network")
 HEADINGS = [
     ("ID", "CONTAINER ID"),
     ("Image", "IMAGE"),
@@ -38,7 +38,7 @@ def ps(context: Context, options: Options) -> None:
     if options.given("filter"):
         from estiva.cli.format.tables import filters
 
-        wanted = filters(options.many("filter"), FILTERS)
+        wanted = filters(options.many("filter"), container_listing.FILTERS)
     last = 1 if options.flag("latest") else options.number("last", -1)
     everything = options.flag("all") or last > 0 or "status" in wanted or "exited" in wanted
     listing = container_listing.listing(context.engine, all=everything, filters=wanted)
@@ -58,7 +58,7 @@ def ps(context: Context, options: Options) -> None:
     tables.show(rows, headings, template, KNOWN)
 
 
-def _row(context: Context, record: dict[str, Any], truncate: bool, sized: bool) -> dict[str, Any]:
+def _row(context: Context, record: Record, truncate: bool, sized: bool) -> dict[str, Any]:
     """A container in the words of Docker's formatter."""
     import time
 
@@ -89,7 +89,7 @@ def _row(context: Context, record: dict[str, Any], truncate: bool, sized: bool) 
     }
 
 
-def _size(context: Context, record: dict[str, Any]) -> str:
+def _size(context: Context, record: Record) -> str:
     from estiva.cli.format import units
     from estiva.engine.containers import changes
     from estiva.engine.images import lookup
@@ -99,7 +99,7 @@ def _size(context: Context, record: dict[str, Any]) -> str:
     return f"{units.size(written, 3)} (virtual {units.size(whole, 3)})"
 
 
-def status(state: dict[str, Any]) -> str:
+def status(state: State) -> str:
     """A container's state in words: "Up 3 minutes", "Exited (0) 2 hours ago"."""
     import time
 
@@ -117,15 +117,33 @@ def status(state: dict[str, Any]) -> str:
 
 
 def ports(table: dict[str, Any]) -> str:
-    """Published and exposed ports: "0.0.0.0:8080->80/tcp, 443/tcp"."""
-    words = []
-    for port, bindings in table.items():
-        if not bindings:
-            words.append(port)
-        for binding in bindings or ():
-            host = binding["HostIp"] or "0.0.0.0"
-            words.append(f"{f'[{host}]' if ':' in host else host}:{binding['HostPort']}->{port}")
-    return ", ".join(words)
+    """Published and exposed ports as docker has them, in order of the port inside; neighbours whose port
+    outside is the same are a range: "90-91/tcp, 0.0.0.0:9000-9002->9000-9002/tcp, 0.0.0.0:8080->80/tcp".
+    """
+    found = [
+        (int(key.partition("/")[0]), binding["HostIp"], binding["HostPort"], key.partition("/")[2])
+        for key, bindings in table.items()
+        for binding in bindings or [{"HostIp": "", "HostPort": ""}]
+    ]
+    ranges: dict[tuple[str, str], tuple[int, int]] = {}  # by address ("": exposed) and protocol
+    words, others = [], []
+    for inner, address, outer, protocol in sorted(found):
+        place = (address, protocol)
+        if outer not in ("", str(inner)):
+            others.append(f"{address}:{outer}->{inner}/{protocol}")
+        elif place in ranges and ranges[place][1] == inner - 1:
+            ranges[place] = (ranges[place][0], inner)
+        else:
+            if place in ranges:
+                words.append(_range(place, ranges[place]))
+            ranges[place] = (inner, inner)
+    return ", ".join([*words, *(_range(*item) for item in ranges.items()), *others])
+
+
+def _range(place: tuple[str, str], ends: tuple[int, int]) -> str:
+    address, protocol = place
+    text = str(ends[0]) if ends[0] == ends[1] else f"{ends[0]}-{ends[1]}"
+    return f"{address}:{text}->{text}/{protocol}" if address else f"{text}/{protocol}"
 
 
 PS = Verb(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 from estiva.cli.container.cidfile import CidFile
+from estiva.cli.context import refuse_trust, warn
 from estiva.cli.options.run import TABLE, translate
-from estiva.cmdline.parser import FLAG, Options, Verb
+from estiva.cmdline.parser import FLAG, TEXT, Options, Verb
 from estiva.errors import Conflict, InvalidInput
 
 TYPE_CHECKING = False
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.cli.context import Context
+    from estiva.engine.state.config_types import Config
 
 
 class LateProgress:
@@ -52,7 +54,26 @@ def _pull(options: Options) -> str:
     return when
 
 
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # the usual ones: of others oci/platform.py knows
+
+
+def _warn(options: Options, config: Config, image: Any) -> None:
+    """Tell what the image asks for and does not get: a machine of its own kind, a health check."""
+    asked = options.given("platform") or image is None
+    if not asked and image.config.get("architecture") != ARCHITECTURES.get(os.uname().machine):
+        from estiva.engine.images import platforms
+
+        other = platforms.mismatch(image, config["Image"], None)
+        if other:
+            warn(other)
+    test = (config.get("Healthcheck") or {}).get("Test")
+    if test and test[0] != "NONE":
+        warn("the image's health check is not run: health checks are not supported yet (--no-healthcheck)")
+
+
 def run(context: Context, options: Options) -> int:
+    if options.given("disable-content-trust"):
+        refuse_trust(options)
     config, host_config = translate(options)
     pull, detach = _pull(options), options.flag("detach")
     if detach:
@@ -61,6 +82,11 @@ def run(context: Context, options: Options) -> int:
         config.update(AttachStdin=False, AttachStdout=False, AttachStderr=False, StdinOnce=False)
     elif config["Tty"] and config["AttachStdin"] and not os.isatty(0):
         raise InvalidInput("the input device is not a TTY", hint="leave out -t, or run it in a terminal")
+    keys = ""
+    if options.given("detach-keys"):
+        from estiva.cli.container import foreground
+
+        keys = foreground.detach_keys(options)
     from estiva.engine.containers.create import prepare
 
     with CidFile(options.text("cidfile")) as file:
@@ -78,6 +104,7 @@ def run(context: Context, options: Options) -> int:
         except BaseException:
             start.close()
             raise
+    _warn(options, start.record["Config"], start.image)
     if detach:
         with start:
             start.go(detach=True)
@@ -92,14 +119,18 @@ def run(context: Context, options: Options) -> int:
         stdout=config["AttachStdout"],
         stderr=config["AttachStderr"],
         sig_proxy=options.flag("sig-proxy", True),
+        detach_keys=keys,
     )
 
 
 def create(context: Context, options: Options) -> int:
+    if options.given("disable-content-trust"):
+        refuse_trust(options)
     config, host_config = translate(options)
     pull = _pull(options)
     from estiva.engine.containers import control
     from estiva.engine.containers import create as creation
+    from estiva.engine.images import lookup
 
     with CidFile(options.text("cidfile")) as file:
         record = creation.create(
@@ -116,10 +147,18 @@ def create(context: Context, options: Options) -> int:
         except BaseException:
             control.remove(context.engine, record["Id"], volumes=True)
             raise
+    _warn(options, record["Config"], lookup.find(context.engine, record["Image"]))
     print(record["Id"])
     return 0
 
 
+DETACH_KEYS = (
+    "",
+    "detach-keys",
+    TEXT,
+    "KEYS",
+    "leave a terminal by these, such as ctrl-a,d (default ctrl-p,ctrl-q)",
+)
 RUN = Verb(
     run,
     "IMAGE [COMMAND] [ARG...]",
@@ -127,6 +166,7 @@ RUN = Verb(
     (
         *TABLE,
         ("d", "detach", FLAG, "", "run in the background and print the container's id"),
+        DETACH_KEYS,
         ("", "sig-proxy", FLAG, "", "pass signals on to the command (default true)"),
     ),
     least=1,

@@ -77,7 +77,7 @@ def search(context: Context, options: Options) -> None:
     from estiva.cli.format import tables, units
     from estiva.engine.images import registry
 
-    wanted = tables.filters(options.many("filter"), ("stars", "is-official"))
+    wanted = tables.filters(options.many("filter"), SEARCH_FILTERS)
     asked = "".join(wanted.get("is-official", [])[-1:])
     if asked not in ("", "true", "false"):
         raise InvalidInput(f"invalid filter 'is-official={asked}'", hint="true or false")
@@ -101,6 +101,7 @@ def search(context: Context, options: Options) -> None:
     tables.show(rows, headings, options.text("format"))
 
 
+SEARCH_FILTERS = ("stars", "is-official")
 FORMAT = ("", "format", TEXT, "TEMPLATE", "json, or a Go template such as '{{.Name}}'")
 
 COPY = Verb(

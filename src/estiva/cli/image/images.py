@@ -165,7 +165,7 @@ IMAGES = Verb(
     (
         ("a", "all", FLAG, "", "intermediate images of builds too"),
         ("", "digests", FLAG, "", "with their digests"),
-        ("f", "filter", LIST, "KEY=VALUE", "reference, label, dangling, before or since"),
+        ("f", "filter", LIST, "KEY=VALUE", "reference, label, dangling, before, since or until"),
         FORMAT,
         NO_TRUNC,
         QUIET,

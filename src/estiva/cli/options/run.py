@@ -97,7 +97,6 @@ TABLE = (
     ("", "dns-opt", LIST, "", ""),
     ("", "kernel-memory", TEXT, "", ""),
     ("", "disable-content-trust", FLAG, "", ""),
-    ("", "detach-keys", TEXT, "", ""),
     ("", "isolation", TEXT, "", ""),
     ("", "log-driver", TEXT, "", ""),
     *[("", name, LIST, "", "") for name in (

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from estiva.engine.state.lookup import load, settled
-from estiva.errors import InvalidInput
+from estiva.errors import EstivaError, InvalidInput, brief
 from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from estiva.engine import Engine
+    from estiva.engine.state.types import Record
+    from estiva.store.images import Image
+
+FILTERS = ("id", "name", "label", "status", "ancestor", "exited", "volume", "network")
+STATUSES = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
 
 
 def listing(
     engine: Engine, *, all: bool = False, filters: dict[str, list[str]] | None = None
-) -> list[dict[str, Any]]:
-    """The rows of `ps`, newest first. `filters`: id, name, label, status, ancestor, exited, volume,
-    network.
-    """
+) -> list[Record]:
+    """The rows of `ps`, newest first. `filters`: see FILTERS."""
+    check(filters or {})
+    if filters and "ancestor" in filters:
+        filters = {**filters, "ancestor": made_from(engine, filters["ancestor"])}
     rows = []
     for row in containers.every(engine.db):
         container_id, status, text = settled(engine, *row)
@@ -32,7 +36,45 @@ def listing(
     return rows
 
 
-def matches(record: dict[str, Any], filters: dict[str, list[str]]) -> bool:
+def check(filters: dict[str, list[str]]) -> None:
+    """Raises InvalidInput for a filter that there isn't, or a value that no container can have."""
+    for key, values in filters.items():
+        if key not in FILTERS:
+            raise InvalidInput(f"invalid filter '{key}'", hint=f"one of {', '.join(FILTERS)}")
+        for value in values:
+            if key == "status" and value not in STATUSES:
+                raise InvalidInput(f"invalid filter 'status={brief(value, 60)}'", hint=", ".join(STATUSES))
+            if key == "exited" and not (value.isascii() and value.isdigit()):
+                raise InvalidInput(f"invalid filter 'exited={brief(value, 60)}'", hint="an exit status")
+
+
+def made_from(engine: Engine, refs: list[str]) -> list[str]:
+    """The ids of the images of containers that are one of `refs` (names, without a tag that of `latest`, or
+    ids), or have all of its layers and more. What is no image has none.
+    """
+    ancestors = [image for image in (_image(engine, ref) for ref in refs) if image is not None]
+    found = []
+    for image_id in containers.images(engine.db):
+        image = _image(engine, image_id)
+        if image is not None and any(_descends(image, ancestor) for ancestor in ancestors):
+            found.append(image_id)
+    return found
+
+
+def _descends(image: Image, ancestor: Image) -> bool:
+    below = ancestor.diff_ids
+    more = len(image.diff_ids) > len(below) > 0
+    return image.id == ancestor.id or (more and image.diff_ids[: len(below)] == below)
+
+
+def _image(engine: Engine, ref: str) -> Image | None:
+    try:
+        return engine.store.images.find(ref)
+    except EstivaError:
+        return None
+
+
+def matches(record: Record, filters: dict[str, list[str]]) -> bool:
     labels = record["Config"].get("Labels") or {}
     for key, values in filters.items():
         if key == "id":
@@ -45,24 +87,15 @@ def matches(record: dict[str, Any], filters: dict[str, list[str]]) -> bool:
             pairs = [value.partition("=") for value in values]
             fits = all(k in labels and (not sep or labels[k] == v) for k, sep, v in pairs)
         elif key == "ancestor":
-            image = record["Config"]["Image"]
-            digest = record["Image"].partition(":")[2]
-            fits = any(
-                value in (image, record["Image"]) or image == f"{value}:latest" or digest.startswith(value)
-                for value in values
-            )
+            fits = record["Image"] in values
         elif key == "exited":
             fits = not record["State"]["Running"] and str(record["State"]["ExitCode"]) in values
         elif key == "volume":
             fits = any(
                 v in (m.get("Name"), m["Source"], m["Destination"]) for m in record["Mounts"] for v in values
             )
-        elif key == "network":
+        else:  # network
             fits = record["HostConfig"]["NetworkMode"] in values
-        else:
-            raise InvalidInput(
-                f"invalid filter: {key}", hint="id, name, label, status, ancestor, exited, volume"
-            )
         if not fits:
             return False
     return True

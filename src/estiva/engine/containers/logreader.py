@@ -90,17 +90,29 @@ def _back(fd: int, end: int, lines: int) -> tuple[int, int]:
 
 
 class Follower:
-    """The folder that the log's writer gives its new files to, from now on. Close it."""
+    """The folder that the log's writer gives its new files to, from now on. Close it.
+
+    On a full or read-only disk there can be none. New files are found by the log's name then, which is that
+    of the next one as long as no two come between two looks.
+    """
 
     def __init__(self, path: str, ingest: str) -> None:
-        for name in os.listdir(ingest):
-            gone = abandoned(f"{ingest}/{name}") if name.endswith(suffix(path)) else -1
-            if gone >= 0:  # of one who was killed
-                remove_tree(f"{ingest}/{name}")
-                os.close(gone)
-        self.lock, self.folder = new_directory(ingest, suffix(path))
+        self.path = path
+        self.lock, self.folder = -1, ""
+        try:
+            for name in os.listdir(ingest):
+                gone = abandoned(f"{ingest}/{name}") if name.endswith(suffix(path)) else -1
+                if gone >= 0:  # of one who was killed
+                    remove_tree(f"{ingest}/{name}")
+                    os.close(gone)
+            self.lock, self.folder = new_directory(ingest, suffix(path))
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+                raise
 
     def waiting(self) -> list[str]:
+        if not self.folder:
+            return []
         return [f"{self.folder}/{number}" for number in sorted(map(int, os.listdir(self.folder)))]
 
     def skip(self, newest: int) -> None:
@@ -121,15 +133,29 @@ class Follower:
                     raise
                 fd = MISSING
             os.unlink(name)
-            if fd >= 0 and current >= 0 and os.path.samestat(os.fstat(fd), os.fstat(current)):
-                os.close(fd)  # it was made just before we came
-                continue
+            if fd < 0 or not _same(fd, current):
+                return fd
+            os.close(fd)  # it was made just before we came
+        return NONE if self.folder else self._next_by_name(current)
+
+    def _next_by_name(self, current: int) -> int:
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return NONE
+        if not _same(fd, current):
             return fd
+        os.close(fd)
         return NONE
 
     def close(self) -> None:
-        remove_tree(self.folder)
-        os.close(self.lock)
+        if self.folder:
+            remove_tree(self.folder)
+            os.close(self.lock)
+
+
+def _same(fd: int, current: int) -> bool:
+    return current >= 0 and os.path.samestat(os.fstat(fd), os.fstat(current))
 
 
 def blocks(fd: int, start: int) -> Iterator[tuple[bytes, int]]:

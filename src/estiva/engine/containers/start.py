@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import time
 
+from estiva.engine.containers import folder
 from estiva.engine.launch.start import Start
 from estiva.engine.state import locks, lookup
-from estiva.errors import Conflict
+from estiva.errors import Conflict, NotFound
 from estiva.store import containers
+from estiva.timestamps import rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,17 +34,20 @@ def again(engine: Engine, ref: str) -> Start | None:
             time.sleep(lookup.LOOK_AGAIN)  # it is being made or removed, or has ended just now
     address = ""
     try:
+        if not containers.status(engine.db, record["Id"]):
+            raise NotFound(f"container {ref} was removed just now")
         image = engine.store.images.resolve(record["Image"])
+        folder.mend(engine, record, image)
         with engine.db.write() as transaction:
-            containers.set_status(transaction, record["Id"], "running")
+            containers.set_running(transaction, record["Id"], rfc3339())
             if record["HostConfig"]["NetworkMode"] == "bridge":
                 from estiva.network import ipam
 
                 address = ipam.reserve_in(transaction, record["Id"])
     except BaseException:
-        locks.leave(engine.paths, record["Id"])
-        os.close(lock)
+        locks.let_go(engine.paths, record["Id"], lock)
         raise
+    os.ftruncate(lock, 0)  # how the last run ended, where that could not be written into the row
     return Start(engine, record, lock, address, image)
 
 

@@ -3,7 +3,7 @@
     frozen       by a commit that was killed: let go on
     containers   a row that says "running" while nobody holds its lock: processes killed, row settled
     run folders  without a holder: of a build's step, or of a container that was being made or removed
-    folders      of containers without a row
+    folders      of containers without a row; rows without a folder get a new one
     names        links to containers that do not run
     network      addresses, published ports and veths of containers that do not run
     cgroups      with processes of ours whose run folder has vanished; empty ones
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from estiva import fastjson
-from estiva.engine.containers import changes, control, listing
+from estiva.engine.containers import changes, control, folder, listing
 from estiva.engine.state import locks, names, teardown
 from estiva.errors import Conflict, EstivaError, NotFound
 from estiva.files import remove_tree
@@ -38,6 +38,7 @@ def sweep(engine: Engine) -> tuple[list[str], list[str]]:
         _running,
         _run_folders,
         _folders,
+        _lost_folders,
         _names,
         _network,
         _cgroups,
@@ -90,6 +91,19 @@ def _folders(engine: Engine) -> Iterator[str]:
             locks.leave(paths, container_id)
         finally:
             os.close(lock)
+
+
+def _lost_folders(engine: Engine) -> Iterator[str]:
+    """A power cut may take a folder and leave the row."""
+    for container_id, status, text in containers.every(engine.db):
+        if status != "running" and not os.path.isdir(engine.paths.container(container_id) + "/work"):
+            try:
+                record = fastjson.stored(text, what=f"the record of container {container_id[:12]}")
+                mended = folder.mend_stopped(engine, record, engine.store.images.resolve(record["Image"]))
+            except EstivaError:
+                continue  # the check tells what is wrong with it
+            if mended:
+                yield f"container {container_id[:12]} had lost its folder: it has a new one"
 
 
 def _row(engine: Engine, container_id: str) -> str:

@@ -2,32 +2,56 @@
 
 from __future__ import annotations
 
-from estiva.errors import InvalidInput
+from estiva.errors import InvalidInput, brief
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any
 
 FILTERS = ("reference", "dangling", "label", "before", "since", "until")
 
 
-def check(keys: Iterable[str]) -> None:
-    """Raises InvalidInput for a filter that there isn't."""
-    for key in keys:
+def check(filters: dict[str, list[str]]) -> None:
+    """Raises InvalidInput for a filter that there isn't, or a value that means nothing."""
+    for key, values in filters.items():
         if key not in FILTERS:
             raise InvalidInput(f"invalid filter '{key}'", hint=f"one of {', '.join(FILTERS)}")
+        for value in values:
+            if key == "dangling":
+                truth(key, value)
+            elif key == "until":
+                moment(value)
+
+
+def truth(key: str, value: str) -> bool:
+    """The truth of a filter's value. Raises InvalidInput."""
+    if value.lower() not in ("true", "false", "1", "0"):
+        raise InvalidInput(f"invalid filter '{key}={brief(value, 60)}'", hint="true or false")
+    return value.lower() in ("true", "1")
+
+
+def moment(value: str) -> float:
+    """Seconds since the epoch of the filter `until`. Raises InvalidInput."""
+    from estiva.oci import units
+
+    try:
+        return units.moment(value)
+    except ValueError:
+        raise InvalidInput(
+            f"invalid filter 'until={brief(value, 60)}'", hint="720h, 1732455480, or 2024-11-24T13:38:00"
+        ) from None
 
 
 def matches(entry: dict[str, Any], filters: dict[str, list[str]]) -> bool:
     """Whether an image passes, its RepoTags cut down to those that the reference filter names.
 
-    `entry` is one of the Docker Engine API's `GET /images/json`. Raises InvalidInput.
+    `entry` is one of the Docker Engine API's `GET /images/json`; `filters` have passed `check`.
     """
     for value in filters.get("dangling", ()):
-        if value.lower() not in ("true", "false", "1", "0"):
-            raise InvalidInput(f"invalid filter 'dangling={value}'", hint="true or false")
-        if (value.lower() in ("true", "1")) != (not entry["RepoTags"]):
+        if truth("dangling", value) != (not entry["RepoTags"]):
+            return False
+    for value in filters.get("until", ()):
+        if entry["Created"] >= moment(value):
             return False
     for value in filters.get("label", ()):
         key, equals, wanted = value.partition("=")

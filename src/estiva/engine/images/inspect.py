@@ -20,7 +20,7 @@ def listing(
 ) -> list[dict[str, Any]]:
     """Images as `GET /images/json` of the Docker Engine API has them, newest first.
 
-    Filters: reference (a pattern), dangling, label, before, since (an image), until is refused.
+    Filters: reference (a pattern), dangling, label, before, since (an image), until (a time: made before it).
     """
     from estiva.engine.images import filters as image_filters
 

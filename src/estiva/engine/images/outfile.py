@@ -4,9 +4,11 @@ caller's.
 
 from __future__ import annotations
 
+import fcntl
 import os
 
 from estiva.errors import InvalidInput, NotFound
+from estiva.files import sweep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,8 +64,13 @@ class Output:
             if os.path.exists(self.target) and not os.path.isfile(self.target):
                 self.stream = open(self.target, "wb")
                 return self.stream
+            folder, base = os.path.split(self.target)
+            sweep(folder, lambda name: _is_aside(name, base))  # of those who were killed
             self.aside = f"{self.target}.{os.getpid()}.tmp"
             self.stream = open(self.aside, "xb")
+            while not _held(self.stream.fileno(), self.aside):
+                self.stream.close()
+                self.stream = open(self.aside, "xb")
         except FileNotFoundError:
             raise NotFound(
                 f"{self.path}: no such file or directory", hint=f"no folder {os.path.dirname(self.target)}"
@@ -93,3 +100,19 @@ class Output:
                     self.stream.close()
                 except OSError:
                     pass  # what could not be flushed is told already
+
+
+def _held(fd: int, path: str) -> bool:
+    """Take the flock by which others see that the maker lives. False if one had taken it for dead before."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # a filesystem without locks, where nobody sweeps
+    return os.path.exists(path)
+
+
+def _is_aside(name: str, base: str) -> bool:
+    """Whether a file is what was to become `base`."""
+    return name.startswith(base + ".") and name.endswith(".tmp") and name[len(base) + 1 : -4].isdecimal()

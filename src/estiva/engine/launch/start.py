@@ -20,9 +20,10 @@ from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Self
+    from typing import Self
 
     from estiva.engine import Engine
+    from estiva.engine.state.types import Outcome, Plan, Record
     from estiva.store.images import Image
     from estiva.store.layers.mounts import Lowerdirs
 
@@ -33,7 +34,7 @@ class Start:
     """See above. `record` is the container's, `lock` the fd of its lock, which goes to the monitor."""
 
     def __init__(
-        self, engine: Engine, record: dict[str, Any], lock: int, address: str, image: Image | None = None
+        self, engine: Engine, record: Record, lock: int, address: str, image: Image | None = None
     ) -> None:
         self.engine = engine
         self.record = record
@@ -50,7 +51,7 @@ class Start:
         assert self.image is not None
         return self.engine.store.layers.mount(self.image.diff_ids)
 
-    def plan(self, lowerdirs: list[str]) -> dict[str, Any]:
+    def plan(self, lowerdirs: list[str]) -> Plan:
         """What the monitor must know."""
         return plan.make(self.engine, self.record, lowerdirs, self.address)
 
@@ -78,6 +79,7 @@ class Start:
                 containers.set_status(transaction, self.id, "created")
                 ipam.release_in(transaction, self.id)
         locks.leave(engine.paths, self.id)
+        launch.give_up(engine, self.id)
 
     # --- the steps ---
 
@@ -89,12 +91,14 @@ class Start:
         size: tuple[int, int] | None = None,
         idle: bool = False,
         detach: bool = False,
+        detach_keys: str = "",
     ) -> None:
         """Launch it; returns at once. Errors up to here undo the start.
 
         `stdio` are the fds that its streams go to (-1: nowhere), `stdin` whether its input is open (as its
         config says), `size` the rows and columns of its terminal. An `idle` one has no command: its init only
-        waits for what is executed in it later. With `detach` nobody listens after the start.
+        waits for what is executed in it later. With `detach` nobody listens after the start. `detach_keys`
+        are typed to leave its terminal ("": ctrl-p ctrl-q).
         """
         config = self.record["Config"]
         if stdin is not None and stdin != bool(config.get("OpenStdin")):
@@ -107,6 +111,8 @@ class Start:
             try:
                 wanted = self.plan(list(lowerdirs))
                 wanted["detach"] = detach
+                if detach_keys:
+                    wanted["detach_keys"] = detach_keys
                 if idle:
                     wanted["config"]["process"]["args"] = []
                 launched = launch.launch(self.engine, wanted, stdio, self._lock, self.mounted())
@@ -133,7 +139,7 @@ class Start:
         """
         return self.launched.started()
 
-    def wait(self) -> dict[str, Any]:
+    def wait(self) -> Outcome:
         """How it ended: see Launched.wait."""
         return self.launched.wait()
 

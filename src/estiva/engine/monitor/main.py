@@ -14,37 +14,29 @@ from estiva.linux import process
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from typing import Any
 
     from estiva.engine.monitor.monitor import Monitor
+    from estiva.engine.monitor.reservation import Reservation
+    from estiva.engine.state.types import Frozen, Plan
 
 
 def become_monitor(
-    plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hold: int, mounts: list[int]
+    plan: Plan, channel: socket, stdio: tuple[int, int, int], hold: int, mounts: list[int]
 ) -> None:
     """In a process of its own: run the monitor and end, whatever happens."""
     status = 1
     try:
-        main(plan, channel, stdio, hold, mounts)
+        alone({channel.fileno(), hold, *(fd for fd in stdio if fd >= 0), *mounts})
+        serve(plan, channel, stdio, hold, mounts)
         status = 0
-    except BaseException as error:
-        try:
-            channel.send(encode_error(error))
-        except OSError:
-            pass
     finally:
         os._exit(status)
 
 
-def main(
-    plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hold: int, mounts: list[int]
-) -> None:
-    """The whole life of one monitor; `plan` is made by engine/containers/start.py. Errors before the start
-    go to the caller. `mounts` are detached mounts for the destinations in plan["mounted"].
-    """
+def alone(keep: set[int]) -> None:
+    """No fds but `keep`, of which 0 to 2 are /dev/null if they are not among them; no directory in use."""
     gc.disable()
     os.chdir("/")
-    keep = {channel.fileno(), hold, *(fd for fd in stdio if fd >= 0), *mounts}
     process.close_all_but(list(keep))
     for fd, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         if fd not in keep:
@@ -52,15 +44,38 @@ def main(
             if null != fd:
                 os.dup2(null, fd)
                 os.close(null)
-    monitor = Monitor(plan, channel, stdio, hold)
-    monitor.mounted = dict(zip(plan.get("mounted", ()), mounts, strict=True))
+
+
+def serve(
+    plan: Plan,
+    channel: socket,
+    stdio: tuple[int, int, int],
+    hold: int,
+    mounts: list[int],
+    reservation: Reservation | None = None,
+) -> bool:
+    """The whole life of one monitor; `plan` is made by engine/launch/plan.py. Errors go to the caller.
+    `mounts` are detached mounts for the destinations in plan["mounted"].
+
+    True when all went well and its fds are closed again, so that the process can serve another.
+    """
     try:
-        monitor.start()
+        monitor = Monitor(plan, channel, stdio, hold, reservation)
+        monitor.mounted = dict(zip(plan.get("mounted", ()), mounts, strict=True))
+        try:
+            monitor.start()
+        except BaseException as error:
+            monitor.abandon(error)
+            return False
+        monitor.supervise(QUIET)
+        monitor.finish()
+        return monitor.close()
     except BaseException as error:
-        monitor.abandon(error)
-        return
-    monitor.supervise(QUIET)
-    monitor.finish()
+        try:
+            channel.send(encode_error(error))
+        except OSError:
+            pass
+        return False
 
 
 AWAKE = (
@@ -73,7 +88,9 @@ def resume(memory: int) -> None:
     import fcntl
 
     try:
-        state = fastjson.loads(os.pread(memory, os.fstat(memory).st_size, 0), what="the monitor's state")
+        state: Frozen = fastjson.loads(
+            os.pread(memory, os.fstat(memory).st_size, 0), what="the monitor's state"
+        )
         os.close(memory)
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         os.dup2(null, 0)

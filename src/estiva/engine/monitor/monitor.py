@@ -22,15 +22,15 @@ import os
 
 from estiva import fastjson
 from estiva.engine.monitor.protocol import encode_error
+from estiva.engine.monitor.rootfs import rootfs_of
 from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation, Input, Source
-from estiva.engine.state import cgroup, names, teardown
+from estiva.engine.state import cgroup, locks, names, teardown
 from estiva.engine.state.logfile import Writer
 from estiva.linux import procinfo
 from estiva.runtime import state
 from estiva.runtime.cgroup import Cgroup, factory
 from estiva.runtime.launch import clone, container
-from estiva.runtime.rootfs.rootfs import Rootfs
 from estiva.timestamps import rfc3339
 
 TYPE_CHECKING = False
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from _socket import socket
     from typing import Any
 
+    from estiva.engine.monitor.reservation import Reservation
+    from estiva.engine.state.types import Frozen, FrozenSource, Network, Outcome, Plan
     from estiva.runtime.launch.clone import Init
 
 QUIET = 300  # milliseconds without an event after which a detached container's monitor hibernates
@@ -46,9 +48,15 @@ DRAIN = 2000  # milliseconds to wait for output that is still in the pipes after
 
 class Monitor:
     def __init__(
-        self, plan: dict[str, Any], channel: socket | None, stdio: tuple[int, int, int], hold: int
+        self,
+        plan: Plan,
+        channel: socket | None,
+        stdio: tuple[int, int, int],
+        hold: int,
+        reservation: Reservation | None = None,
     ) -> None:
         self.plan = plan
+        self.reservation = reservation
         self.hold = hold
         self.streams = Conversation(stdio, channel, bound=plan["ephemeral"])
         self.cgroup: Cgroup | None = None
@@ -57,6 +65,7 @@ class Monitor:
         self.log: Writer | None = None
         self.started = ""
         self.mounted: dict[str, int] = {}  # detached mounts for bind mounts, by destination
+        self.mounts = -1  # an fd that keeps the container's mounts until the caller has been told of its end
         self.root: tuple[int, int] | None = None  # with a user namespace: the host's ids of its root
 
     def start(self) -> None:
@@ -64,16 +73,16 @@ class Monitor:
         plan = self.plan
         config = plan["config"]
         terminal = config["process"]["terminal"]
-        path = cgroup.cgroup_path(plan["id"], plan["cgroup_parent"])
-        self.cgroup = factory.create(path, config["linux"]["resources"])
+        if self.reservation is not None and not self.reservation.fits(plan):
+            self.reservation.discard()
+            self.reservation = None
+        if self.reservation is not None:
+            self.cgroup, self.init = self.reservation.cgroup, self.reservation.init
+        else:
+            path = cgroup.cgroup_path(plan["id"], plan["cgroup_parent"])
+            self.cgroup = factory.create(path, config["linux"]["resources"])
         bpf = seccomp_filter(plan)
-        rootfs = Rootfs(
-            lowerdirs=plan["lowerdirs"],
-            upper=plan["upper"],
-            work=plan["work"],
-            readonly=config["root"]["readonly"],
-            options=[(key, value) for key, value in plan["overlay"]],
-        )
+        rootfs = rootfs_of(plan)
         shared = None
         if "sharing" in plan:
             from estiva.engine.monitor.namespaces import Borrowed
@@ -91,17 +100,21 @@ class Monitor:
             hooks = hooking.prepare(plan)
         if shared is not None and not terminal:
             shared.own(ends)
-        self.init = container.create(
-            config,
-            rootfs,
-            id=plan["id"],
-            cgroup=self.cgroup,
-            stdio=ends,
-            bpf=bpf,
-            init=plan["init"],
-            hooks=hooks,
-            mounted={**self.mounted, **(shared.mounted if shared is not None else {})},
-        )
+        if self.reservation is not None:
+            self.reservation.order(plan, ends, bpf)
+        else:
+            self.init = container.create(
+                config,
+                rootfs,
+                id=plan["id"],
+                cgroup=self.cgroup,
+                stdio=ends,
+                bpf=bpf,
+                init=plan["init"],
+                hooks=hooks,
+                mounted={**self.mounted, **(shared.mounted if shared is not None else {})},
+            )
+        assert self.init is not None
         while self.mounted:
             os.close(self.mounted.popitem()[1])
         if shared is not None:
@@ -116,9 +129,12 @@ class Monitor:
         if not plan["detach"]:
             teardown.database(plan).open()  # while init builds its rootfs
         self.write_state()
+        if hooks is None and not terminal:
+            self.init.go()
         self.init.ready()
+        self.keep_mounts()
         if terminal:
-            self.streams.console(self.init.console, plan["stdin"], out)
+            self.streams.console(self.init.console, plan["stdin"], out, plan.get("detach_keys", ""))
         self.init.start()
         if hooks is not None:
             hooking.run(plan, "poststart", self.init.pid)
@@ -143,11 +159,22 @@ class Monitor:
                 address=network["address"],
             )
 
+    def keep_mounts(self) -> None:
+        """Taking its mounts down is half of what the kernel does at a container's end, and would come before
+        we hear of it. Not where others could be waiting for a place on the host that is mounted in it."""
+        assert self.init is not None
+        sources = [m["source"] for m in self.plan["config"]["mounts"] if m["type"] == "bind"]
+        if self.removes and all(source.startswith(self.plan["root"] + "/") for source in sources):
+            try:
+                self.mounts = os.open(f"/proc/{self.init.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                pass  # we may not; or it has ended already
+
     def write_state(self) -> None:
         assert self.init is not None and self.cgroup is not None
         plan = self.plan
         self.started = rfc3339()
-        network: dict[str, Any] = {}
+        network: Network = {}
         if self.endpoint is not None:
             network = {
                 "address": self.endpoint.ip,
@@ -185,23 +212,24 @@ class Monitor:
         bounding = (self.plan["config"]["process"].get("capabilities") or {}).get("bounding") or ()
         if self.plan["detach"] and "CAP_SYS_PTRACE" not in bounding:
             self.streams.idle = (quiet, self.hibernate)
-        # killing the cgroup also ends those in a shared pid namespace
-        self.streams.run(self.init, DRAIN, self.cgroup.kill)
+        # what is left in a pid namespace ends with its init
+        alone = {"type": "pid"} in self.plan["config"]["linux"]["namespaces"]
+        self.streams.run(self.init, DRAIN, (lambda: None) if alone else self.cgroup.kill)
 
     def hibernate(self) -> None:
         from estiva.engine.monitor import hibernate
 
         hibernate.hibernate(self.freeze())
 
-    def freeze(self) -> dict[str, Any]:
+    def freeze(self) -> Frozen:
         """All that `thaw` needs in another interpreter of this process; under "fds" what must stay open."""
         assert self.init is not None and self.cgroup is not None
-        sources = [
+        sources: list[FrozenSource] = [
             {"fd": source.fd, "stream": stream}
             for source, stream in zip(self.streams.sources, ("stdout", "stderr"), strict=False)
         ]
         partial = self.log.partial if self.log is not None else {}
-        state: dict[str, Any] = {
+        state: Frozen = {
             "plan": self.plan,
             "pid": self.init.pid,
             "pidfd": self.init.pidfd,
@@ -213,6 +241,7 @@ class Monitor:
             "input": self.streams.input.fd if self.streams.input is not None else -1,
             # lines that wait for their newlines, bytes of any kind
             "partial": {name: rest.decode("latin-1") for name, rest in partial.items()},
+            "fds": [],
         }
         sockets = [port.fileno() for port in self.endpoint.sockets] if self.endpoint is not None else []
         fds = [state["pidfd"], self.hold, state["console"], state["input"], *sockets]
@@ -221,7 +250,7 @@ class Monitor:
         return state
 
     @classmethod
-    def thaw(cls, state: dict[str, Any]) -> Monitor:
+    def thaw(cls, state: Frozen) -> Monitor:
         plan = state["plan"]
         monitor = cls(plan, None, (-1, -1, -1), state["hold"])
         monitor.init = clone.Init.adopt(state["pid"], state["pidfd"], state["console"])
@@ -246,14 +275,49 @@ class Monitor:
         if self.log is not None:
             self.log.close()
         os.pwrite(self.hold, b"%d" % code, 0)  # for those in `wait`
-        problem = ""
+        told: Outcome = {"event": "exited", "status": code, "oom": oom, "problem": ""}
         try:
+            if self.removes:
+                self.remove(told)
+                return
             teardown.release(self.plan, self.cgroup, self.endpoint)
             self.after()
             teardown.settle(self.plan, {"ExitCode": code, "OOMKilled": oom, "StartedAt": self.started})
         except Exception as error:  # the exit status must reach the caller even so; a sweep finishes the rest
-            problem = f"{type(error).__name__}: {error}"
-        self.streams.say({"event": "exited", "status": code, "oom": oom, "problem": problem})
+            told["problem"] = f"{type(error).__name__}: {error}"
+        self.streams.say(told)
+
+    @property
+    def removes(self) -> bool:
+        """Whether all of the container goes with its end (--rm), by `remove`."""
+        plan = self.plan
+        return plan["auto_remove"] and not plan["ephemeral"] and "hooks" not in plan["config"]
+
+    def remove(self, told: Outcome) -> None:
+        """The caller hears that it has ended once nobody finds it any more, and need not wait for its cgroup,
+        mounts and files to go. The lock is held until then, so that who sweeps leaves that to us."""
+        assert self.cgroup is not None
+        plan, where = self.plan, teardown.paths(self.plan)
+        teardown.disconnect(plan)
+        volumes = teardown.forget_rows(where, teardown.database(plan), plan["id"])
+        self.streams.say(told)
+        if self.mounts >= 0:
+            os.close(self.mounts)
+        teardown.end(self.cgroup)
+        teardown.forget_files(where, plan["id"], volumes)
+        locks.leave(where, plan["id"])
+
+    def close(self) -> bool:
+        """Close all fds. False for what was out of the ordinary: the process is to end then."""
+        assert self.init is not None
+        config = self.plan["config"]
+        if "sharing" in self.plan or "hooks" in config or config["process"]["terminal"]:
+            return False
+        self.init.close()
+        os.close(self.hold)
+        for port in self.endpoint.sockets if self.endpoint is not None else ():
+            port.close()
+        return self.streams.close()
 
     def after(self) -> None:
         """The poststop hooks: nothing is left but the run folder."""

@@ -20,8 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Callable
-    from typing import Any
 
+    from estiva.engine.state.types import Outcome
     from estiva.runtime.launch.clone import Init
 
     Log = Callable[[bytes], None] | None
@@ -58,20 +58,27 @@ class Source:
             try:
                 write_all(self.target, data)
             except OSError:
-                self.target = -1  # the caller has gone; the container need not know
+                self.leave()  # the caller has gone; the container need not know
         return True
+
+    def leave(self) -> None:
+        """Let go of the caller's end, if it is not our own stdout."""
+        if self.target > 2:
+            os.close(self.target)
+        self.target = -1
 
 
 class Input:
     """What goes into a container: from a caller's fd to a pipe or a pty's master."""
 
-    def __init__(self, source: int, fd: int, *, tty: bool) -> None:
+    def __init__(self, source: int, fd: int, *, tty: bool, keys: bytes = DETACH) -> None:
         self.source = source
         self.fd = fd
         self.tty = tty
+        self.keys = keys
         self.waiting = b""
         self.held = b""
-        self.last = b""
+        self.last = b""  # what was typed last, as far as it may begin the detach keys
         self.detached = False
         os.set_blocking(fd, False)
         if tty and source >= 0:
@@ -107,13 +114,13 @@ class Input:
 
     def take(self, data: bytes) -> bool:
         """Pass on what was typed, up to the detach keys. False at the caller's end."""
-        if self.tty and self.last + data[:1] == DETACH:
-            self.detached = True
-            return True
-        self.last = data[-1:] if data[-1:] == DETACH[:1] and self.tty else b""
-        if self.tty and DETACH in data:
-            self.detached = True
-            data = data[: data.index(DETACH)]
+        if self.tty:
+            typed = self.last + data
+            at = typed.find(self.keys)
+            if at >= 0:
+                self.detached = True
+                data = data[: max(0, at - len(self.last))]
+            self.last = typed[len(typed) - len(self.keys) + 1 :] if len(typed) >= len(self.keys) else typed
         self.waiting += data
         self.flush()
         return bool(data) or self.detached
@@ -161,10 +168,10 @@ class Conversation:
             ends.append(writer)
         return ends[0], ends[1], ends[2]
 
-    def console(self, fd: int, stdin: bool, log: Log = None) -> None:
+    def console(self, fd: int, stdin: bool, log: Log = None, keys: str = "") -> None:
         self.sources = [Source(fd, self.stdio[1], log)]
         if stdin:
-            self.input = Input(self.stdio[0], fd, tty=True)
+            self.input = Input(self.stdio[0], fd, tty=True, keys=keys.encode() or DETACH)
             if self.input.held:
                 self.idle = (SETTLE, self.input.release)
 
@@ -213,9 +220,7 @@ class Conversation:
 
     def shut(self, source: Source) -> bool:
         """A stream has ended: so its reader sees, if it is not our own stdout, before we have cleaned up."""
-        if source.target > 2:
-            os.close(source.target)
-            source.target = -1
+        source.leave()
         if self.input is None or source.fd != self.input.fd:
             os.close(source.fd)
         return False
@@ -258,7 +263,7 @@ class Conversation:
             # (else it had no terminal, or that was closed when the last process on it ended)
             terminals.set_window_size(self.init.console, message["rows"], message["columns"])
 
-    def say(self, message: dict[str, Any]) -> None:
+    def say(self, message: Outcome) -> None:
         if self.channel is not None:
             try:
                 self.channel.send(fastjson.dumps(message).encode())
@@ -280,3 +285,16 @@ class Conversation:
         for source in self.sources:
             source.target = -1
         self.stdio = (-1, -1, -1)
+
+    def close(self) -> bool:
+        """Close all fds. False where the caller has hung up: then they are not known any more."""
+        if self.channel is None:
+            return False
+        self.channel.close()
+        for source in self.sources:
+            self.shut(source)
+        if self.input is not None:
+            os.close(self.input.fd)
+        if self.stdio[0] > 2:
+            os.close(self.stdio[0])
+        return True

@@ -19,13 +19,13 @@ import fcntl
 import os
 from _struct import pack, unpack
 
+from estiva.engine.state import runstate
 from estiva.files import remove_tree
 from estiva.paths import Paths
-from estiva.runtime import state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from estiva.engine.state.types import RunState
 
 
 _FLOCK = "hhqqi4x"  # struct flock on 64-bit machines: type, whence, start, length, pid
@@ -59,10 +59,7 @@ def take(where: Paths, container_id: str, *, new: bool = False) -> int:
             _lock(fd, fcntl.F_OFD_SETLKW if new else fcntl.F_OFD_SETLK, fcntl.F_WRLCK, _RUNS)
             _lock(fd, fcntl.F_OFD_SETLKW, fcntl.F_WRLCK, _WAIT)
             # the folder may have been taken away, with the lock in it, between our open and our lock
-            found = os.fstat(fd)
-            if found.st_ino == os.stat(run + "/lock").st_ino:
-                if found.st_size:
-                    os.ftruncate(fd, 0)
+            if os.fstat(fd).st_ino == os.stat(run + "/lock").st_ino:
                 return fd
         except FileNotFoundError:
             pass
@@ -84,12 +81,12 @@ def held(where: Paths, container_id: str) -> bool:
         os.close(fd)
 
 
-def runs(where: Paths, live: dict[str, Any]) -> bool:
+def runs(where: Paths, live: RunState) -> bool:
     """Whether the run whose state was `live` goes on; not so when the container has been started again."""
     if not held(where, live["id"]):
         return False
-    now = state.read(where.run_container(live["id"]))
-    return now is not None and state.same_run(now, live)
+    now = runstate.read(where, live["id"])
+    return now is not None and runstate.same(now, live)
 
 
 def await_end(where: Paths, container_id: str) -> int | None:
@@ -100,10 +97,37 @@ def await_end(where: Paths, container_id: str) -> int | None:
         return None
     try:
         _lock(fd, fcntl.F_OFD_SETLKW, fcntl.F_RDLCK, _WAIT)
-        status = os.pread(fd, 16, 0)
-        return int(status) if status else None
+        return exit_status(fd)
     finally:
         os.close(fd)
+
+
+def exit_status(lock: int) -> int | None:
+    """The exit status that the monitor has left in the lock file, if it came to that."""
+    status = os.pread(lock, 16, 0)
+    return int(status) if status.isdigit() else None
+
+
+def left(where: Paths, container_id: str) -> tuple[int, int] | None:
+    """(exit status, nanoseconds since the epoch) of a run whose end could not be written into the row."""
+    try:
+        fd = os.open(where.run_container(container_id) + "/lock", os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        code = exit_status(fd)
+        return None if code is None else (code, os.fstat(fd).st_mtime_ns)
+    finally:
+        os.close(fd)
+
+
+def let_go(where: Paths, container_id: str, lock: int) -> None:
+    """Let go of the lock of a container that has not been started after all. The run folder goes, unless it
+    says how a run has ended whose row does not.
+    """
+    if exit_status(lock) is None:
+        leave(where, container_id)
+    os.close(lock)
 
 
 def leave(where: Paths, container_id: str) -> None:

@@ -5,23 +5,25 @@ from __future__ import annotations
 import time
 
 from estiva import fastjson
-from estiva.engine.state import locks, teardown
+from estiva.engine.state import locks, runstate, teardown
 from estiva.errors import Conflict, InvalidInput, NotFound
-from estiva.runtime import state
 from estiva.store import containers
-from estiva.timestamps import ZERO
+from estiva.timestamps import ZERO, rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from estiva.engine import Engine
+    from estiva.engine.state.config_types import Config
+    from estiva.engine.state.types import Network, Record, RunState
 
 LOOK_AGAIN = 0.005  # seconds between looks at a container that is on its way from one state to another
 HEX = frozenset("0123456789abcdef")
 
 
-def resolve(engine: Engine, ref: str) -> dict[str, Any]:
+def resolve(engine: Engine, ref: str) -> Record:
     """The record of a container by name, id or the beginning of its id, settled if its monitor was killed.
 
     Raises NotFound, or InvalidInput when the beginning fits several.
@@ -47,39 +49,46 @@ def settled(engine: Engine, container_id: str, status: str, text: str) -> tuple[
     return container_id, status, text
 
 
-def load(engine: Engine, container_id: str, status: str, text: str) -> dict[str, Any]:
+def load(engine: Engine, container_id: str, status: str, text: str) -> Record:
     """A record with its live State filled in."""
-    record: dict[str, Any] = fastjson.stored(text, what=f"the record of container {container_id[:12]}")
-    live = state.read(engine.paths.run_container(container_id)) if status == "running" else None
+    record: Record = fastjson.stored(text, what=f"the record of container {container_id[:12]}")
+    live = runstate.read(engine.paths, container_id) if status in ("running", "dead") else None
     paused = bool(live and live.get("paused"))
     record["State"] = {
-        "Status": "paused" if paused else status,
+        "Status": "paused" if paused and status == "running" else status,
         "Running": status == "running",
-        "Paused": paused,
+        "Paused": paused and status == "running",
         "Restarting": False,
         "OOMKilled": False,
         "Dead": False,
-        "Pid": live["pid"] if live else 0,
+        "Pid": live["pid"] if live and status == "running" else 0,
         "ExitCode": 0,
         "Error": "",
         "StartedAt": ZERO,
         "FinishedAt": ZERO,
         **({"StartedAt": live["started"]} if live else record["State"]),
     }
-    if live and live.get("network"):
-        record["NetworkSettings"] = network_settings(live["network"])
+    record["State"].pop("Began", None)
+    if status == "dead":
+        ended = locks.left(engine.paths, container_id)
+        if ended is not None:  # nobody could write that down
+            record["State"]["Status"], record["State"]["ExitCode"] = "exited", ended[0]
+            record["State"]["FinishedAt"] = rfc3339(ended[1])
+    elif live and live.get("network"):
+        record["NetworkSettings"] = network_settings(live["network"], record["Config"])
     return record
 
 
-def network_settings(network: dict[str, Any]) -> dict[str, Any]:
-
+def network_settings(network: Network, config: Config) -> dict[str, Any]:
+    """NetworkSettings of a running container."""
     endpoint = {
         "IPAddress": network["address"],
         "IPPrefixLen": network["prefix"],
         "Gateway": network["gateway"],
         "MacAddress": network["mac"],
     }
-    return {"Ports": docker_shape(network["ports"]), "Networks": {"bridge": endpoint}, **endpoint}
+    ports = docker_shape(network["ports"], config.get("ExposedPorts") or ())
+    return {"Ports": ports, "Networks": {"bridge": endpoint}, **endpoint}
 
 
 def is_alive(engine: Engine, container_id: str) -> bool:
@@ -87,33 +96,36 @@ def is_alive(engine: Engine, container_id: str) -> bool:
     return locks.held(engine.paths, container_id)
 
 
-def running_state(engine: Engine, ref: str) -> dict[str, Any]:
+def running_state(engine: Engine, ref: str) -> RunState:
     """The run state (pid and so on) of a running container. Raises NotFound, Conflict."""
     while (live := running_state_now(engine, ref)) is None:
         time.sleep(LOOK_AGAIN)
     return live
 
 
-def running_state_now(engine: Engine, ref: str) -> dict[str, Any] | None:
+def running_state_now(engine: Engine, ref: str) -> RunState | None:
     """As `running_state`; None while it is being started."""
     record = resolve(engine, ref)
     if record["State"]["Running"]:
-        return state.read(engine.paths.run_container(record["Id"]))
+        return runstate.read(engine.paths, record["Id"])
     raise Conflict(f"container {ref} is not running", hint=f"`estiva start {ref}` starts it")
 
 
-def resolve_if_there(engine: Engine, container_id: str) -> dict[str, Any] | None:
+def resolve_if_there(engine: Engine, container_id: str) -> Record | None:
     try:
         return resolve(engine, container_id)
     except NotFound:
         return None
 
 
-def docker_shape(published: list[dict[str, str]]) -> dict[str, list[dict[str, str]]]:
-    """NetworkSettings.Ports of what was published."""
+def docker_shape(
+    published: list[dict[str, str]], exposed: Iterable[str]
+) -> dict[str, list[dict[str, str]] | None]:
+    """NetworkSettings.Ports of what was published; None for what is only exposed."""
     table: dict[str, list[dict[str, str]]] = {}
     for port in published:
         table.setdefault(f"{port['ContainerPort']}/{port['Protocol']}", []).append(
             {"HostIp": port["HostIp"] or "0.0.0.0", "HostPort": str(port["HostPort"])}
         )
-    return table
+    keys = {*table, *(key if "/" in key else f"{key}/tcp" for key in exposed)}
+    return {key: table.get(key) for key in sorted(keys)}

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 
 from estiva import fastjson
+from estiva.engine.state import runstate
 from estiva.engine.state.cgroup import cgroup_path
-from estiva.engine.state.locks import held, leave, take
+from estiva.engine.state.locks import exit_status, held, leave, take
 from estiva.engine.state.names import unlink_name
-from estiva.errors import Unavailable
+from estiva.errors import StateError, Unavailable
 from estiva.files import remove_tree
 from estiva.paths import Paths
-from estiva.runtime import state
 from estiva.store import containers
 from estiva.timestamps import rfc3339
 
@@ -22,35 +22,56 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.engine.state.config_types import HostConfig
+    from estiva.engine.state.types import Ending, Record, State
     from estiva.runtime.cgroup import Cgroup
     from estiva.store.database import Database, Transaction
 
 KILLED = 137
 
 
-def paths(plan: dict[str, Any]) -> Paths:
+def paths(plan: Ending) -> Paths:
     return Paths(plan["root"], plan["run_root"])
 
 
-_databases: dict[tuple[int, str], Database] = {}
+# by process and path: the connection, and which file it is to
+_databases: dict[tuple[int, str], tuple[Database, tuple[int, int]]] = {}
 
 
-def database(plan: dict[str, Any]) -> Database:
-    """This process's own connection: one that came over a fork is never used."""
-    key = (os.getpid(), plan["root"])
-    if key not in _databases:
+def database(plan: Ending) -> Database:
+    """This process's own connection: one that came over a fork is never used, nor one to a file that is not
+    there any more."""
+    path = paths(plan).database
+    key = (os.getpid(), path)
+    known = _databases.get(key)
+    if known is None or known[1] != _identity(path):
         from estiva.store.database import Database
 
-        _databases[key] = Database(Paths(plan["root"], plan["run_root"]).database)
-    return _databases[key]
+        if known is not None:
+            known[0].close()
+        _databases[key] = known = Database(path), _identity(path)
+    return known[0]
 
 
-def release(plan: dict[str, Any], cgroup: Cgroup | None, endpoint: Any = None) -> None:
+def _identity(path: str) -> tuple[int, int]:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_dev, found.st_ino
+
+
+def release(plan: Ending, cgroup: Cgroup | None, endpoint: Any = None) -> None:
     """Everything of a run that is over: its processes, cgroup, network. The run folder stays, with the
     lock.
     """
     if cgroup is not None:
         end(cgroup)
+    disconnect(plan)
+
+
+def disconnect(plan: Ending) -> None:
+    """Its network and its name."""
     if plan["network"]["mode"] == "bridge":
         from estiva.network import bridge
 
@@ -74,7 +95,7 @@ def end(cgroup: Cgroup) -> None:
                 raise  # else: the child of a monitor killed while it cloned came in after the kill
 
 
-def settle(plan: dict[str, Any], outcome: dict[str, Any], *, failed: bool = False) -> None:
+def settle(plan: Ending, outcome: State, *, failed: bool = False) -> None:
     """Write how a run ended into the container's row, or remove the container (--rm). Then the run folder
     goes.
     """
@@ -87,10 +108,11 @@ def settle(plan: dict[str, Any], outcome: dict[str, Any], *, failed: bool = Fals
         with database(plan).write(freeing=True) as transaction:
             row = containers.get(transaction, plan["id"])
             if row:
-                record = fastjson.loads(row[2], what="the container's record")
-                record["State"].update(outcome)
+                record: Record = fastjson.loads(row[2], what="the container's record")
+                record["State"].pop("Began", None)
                 if not failed:
                     record["State"]["FinishedAt"] = rfc3339()
+                record["State"].update(outcome)
                 status = "created" if failed else "exited"
                 containers.set_record(transaction, plan["id"], fastjson.dumps(record), status)
     leave(where, plan["id"])
@@ -103,15 +125,24 @@ def forget(where: Paths, db: Database, container_id: str, *, volumes: bool = Tru
     With `volumes`, its anonymous volumes too. Only where the disk is too full for that, and what was set
     aside is used up, the files go first.
     """
+    forget_files(where, container_id, forget_rows(where, db, container_id, volumes=volumes))
+
+
+def forget_rows(where: Paths, db: Database, container_id: str, *, volumes: bool = True) -> list[str]:
+    """The first half of `forget`: nobody finds it any more. The volumes that `forget_files` is to remove."""
     try:
         with db.write(freeing=True) as transaction:
-            anonymous = remove_rows(transaction, container_id, volumes)
+            return remove_rows(transaction, container_id, volumes)
     except Unavailable:
         remove_tree(where.container(container_id))
         with db.write() as transaction:
-            anonymous = remove_rows(transaction, container_id, volumes)
+            return remove_rows(transaction, container_id, volumes)
+
+
+def forget_files(where: Paths, container_id: str, volumes: list[str]) -> None:
+    """The second half: who is killed before it leaves what is swept."""
     remove_tree(where.container(container_id))
-    for name in anonymous:
+    for name in volumes:
         remove_tree(f"{where.volumes}/{name}")
 
 
@@ -124,7 +155,11 @@ def remove_rows(transaction: Transaction, container_id: str, volumes: bool) -> l
 
 
 def reconcile(where: Paths, db: Database, container_id: str) -> bool:
-    """End what a killed monitor left of a container and settle its row. False when it runs after all."""
+    """End what a killed monitor left of a container and settle its row. False when it runs after all.
+
+    One that could not write into the row (the disk was full or read-only, or a process was stopped while it
+    had the database) has left the exit status in the lock file.
+    """
     rebooted = not os.path.isdir(where.run_container(container_id))
     try:
         lock = take(where, container_id)
@@ -132,30 +167,37 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
         return False
     try:
         row = containers.get(db, container_id)
-        record = fastjson.loads(row[2], what="the container's record") if row else None
-        left = state.read(where.run_container(container_id)) or {}
-        host_config = (record or {}).get("HostConfig") or {}
-        mode = host_config.get("NetworkMode") or "bridge"
-        plan: dict[str, Any] = {
+        record: Record | None = fastjson.loads(row[2], what="the container's record") if row else None
+        left = runstate.read(where, container_id)
+        host_config: HostConfig = (record.get("HostConfig") or {}) if record else {}
+        mode = host_config.get("NetworkMode") or "default"
+        name = record.get("Name", "").removeprefix("/") if record else ""
+        path = left.get("cgroup") if left else ""
+        plan: Ending = {
             "id": container_id,
             "root": where.root,
             "run_root": where.run_root,
-            "name": (record or {}).get("Name", "").removeprefix("/") or left.get("name", ""),
-            "network": {"mode": "bridge" if mode in ("bridge", "default") else mode, "ports": []},
+            "name": name or (left.get("name", "") if left else ""),
+            "network": {"mode": "bridge" if mode == "default" else mode, "address": "", "ports": []},
             "auto_remove": bool(host_config.get("AutoRemove")),
             "ephemeral": row is None or row[1] != "running",
         }
         from estiva.runtime.cgroup import factory
 
         above = host_config.get("CgroupParent") or ""
-        release(plan, factory.open(left.get("cgroup") or cgroup_path(container_id, above)))
+        release(plan, factory.open(path or cgroup_path(container_id, above)))
+        outcome: State = {"ExitCode": KILLED, "Error": "what started the container was killed"}
         if left:
-            why, started = "the container's monitor was killed", {"StartedAt": left["started"]}
-        else:
-            why, started = "what started the container was killed", {}
-            if rebooted:
-                why = "the machine went down while the container ran"
-        outcome = {"ExitCode": KILLED, "Error": why, **started}
+            outcome["Error"], outcome["StartedAt"] = "the container's monitor was killed", left["started"]
+        elif rebooted:
+            outcome["Error"] = "the machine went down while the container ran"
+            began = record["State"].get("Began") if record else None
+            if began:
+                outcome["StartedAt"] = began
+        code = exit_status(lock)
+        if code is not None:
+            outcome["ExitCode"], outcome["Error"] = code, ""
+            outcome["FinishedAt"] = rfc3339(os.fstat(lock).st_mtime_ns)
         settle(plan, outcome, failed=not (left or rebooted))
     finally:
         os.close(lock)
@@ -163,12 +205,15 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
 
 
 def dead(where: Paths, db: Database, container_id: str) -> bool:
-    """As `reconcile_if_dead`, for those who look only: "dead" is all they say while the disk is too full to
-    write down how it ended.
+    """As `reconcile_if_dead`, for those who look only, and do not try again where nothing can be written: the
+    disk is full or read-only, or another process keeps the database.
     """
+    if db.unwritable and not held(where, container_id):
+        return True
     try:
         return reconcile_if_dead(where, db, container_id)
-    except Unavailable:
+    except (Unavailable, StateError):
+        db.unwritable = True
         return True
 
 

@@ -35,21 +35,11 @@ def become(plan: Plan, channel: sync.Channel) -> None:
     """Become the container's first process."""
     what = plan.process
     isolate_process(what, channel, plan.opened())
-    if plan.cgroup is not None and not plan.other_user:
-        channel.step = "enter the cgroup"
-        plan.cgroup.enter()
-    if plan.other_user and plan.flags & ns.CLONE_NEWTIME and plan.time_offsets:
-        # Once we are root of the user namespace and not dumpable, the file is not ours to open.
-        plan.late["offsets"] = os.open("/proc/self/timens_offsets", os.O_WRONLY | os.O_CLOEXEC)
-    if plan.flags & ns.CLONE_NEWUSER:
-        channel.expect(sync.MAPPED)  # (1)
-    if plan.other_user:
-        channel.step = "become root of the user namespace"
-        become_root()
-    channel.step = "make the namespaces"
-    enter_late_namespaces(plan)
-    if plan.flags & ns.CLONE_NEWNET:
-        ns.loopback_up()
+    if plan.prepared is not None:  # it is in the cgroup and in all other namespaces
+        channel.step = "make the namespaces"
+        ns.unshare(ns.CLONE_NEWNS)
+    else:
+        enter_namespaces(plan, channel)
     identity = build(plan, channel)
     channel.step = "set the hostname"
     if plan.hostname:
@@ -85,6 +75,25 @@ def become(plan: Plan, channel: sync.Channel) -> None:
         channel.step = "run the hooks"
         plan.hooks.run("startContainer", os.getpid(), "created", env=what.env, confine=lambda: _confine(what))
     launch(what, channel)
+
+
+def enter_namespaces(plan: Plan, channel: sync.Channel) -> None:
+    """Into the cgroup, and then the namespaces that are not made by clone3."""
+    if plan.cgroup is not None and not plan.other_user:
+        channel.step = "enter the cgroup"
+        plan.cgroup.enter()
+    if plan.other_user and plan.flags & ns.CLONE_NEWTIME and plan.time_offsets:
+        # Once we are root of the user namespace and not dumpable, the file is not ours to open.
+        plan.late["offsets"] = os.open("/proc/self/timens_offsets", os.O_WRONLY | os.O_CLOEXEC)
+    if plan.flags & ns.CLONE_NEWUSER:
+        channel.expect(sync.MAPPED)  # (1)
+    if plan.other_user:
+        channel.step = "become root of the user namespace"
+        become_root()
+    channel.step = "make the namespaces"
+    enter_late_namespaces(plan)
+    if plan.flags & ns.CLONE_NEWNET:
+        ns.loopback_up()
 
 
 def _confine(what: Process) -> None:
@@ -187,8 +196,12 @@ def build(plan: Plan, channel: sync.Channel) -> Identity:
     elif plan.inward:
         at = plan.rootfs.path or "/"
     rootfs.attach(plan.rootfs, root, plan.propagation, at)
-    mounts.apply_all(plan.mounts, root, channel, None if plan.cgroup is None else plan.cgroup.path)
-    if devices.is_ours(plan.mounts):
+    done = 0
+    if plan.prepared is not None:
+        channel.step = "attach the kernel's filesystems"
+        done = plan.prepared.attach(root)
+    mounts.apply_all(plan.mounts[done:], root, channel, None if plan.cgroup is None else plan.cgroup.path)
+    if not done and devices.is_ours(plan.mounts):
         channel.step = "make the devices"
         devices.populate(root, plan.devices)
     if what.terminal:
@@ -205,10 +218,11 @@ def build(plan: Plan, channel: sync.Channel) -> Identity:
     if plan.sysctls:
         channel.step = "set sysctls"
         protect.write_sysctls(plan.sysctls)
-    channel.step = "guard kernel files"
-    protect.make_readonly(root, plan.readonly_paths)
-    protect.mask(root, plan.masked)
-    mounts.seal(plan.mounts, root)
+    if not done:
+        channel.step = "guard kernel files"
+        protect.make_readonly(root, plan.readonly_paths)
+        protect.mask(root, plan.masked)
+        mounts.seal(plan.mounts, root)
     if plan.hooks is not None and hooked:
         channel.step = "run the hooks"
         channel.send(sync.HOOKS)

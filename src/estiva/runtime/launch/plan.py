@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from estiva.runtime.process.labels import Labels
     from estiva.runtime.process.scheduling import Scheduling
     from estiva.runtime.rootfs.mount_plan import Mount
+    from estiva.runtime.rootfs.prepared import Prepared
     from estiva.runtime.rootfs.rootfs import Rootfs
     from estiva.runtime.security.seccomp_notify import Notifier
 
@@ -161,6 +162,7 @@ class Plan:
             m.bind and m.source.startswith(f"{rootfs.path}/") for m in self.mounts
         )
         self.root_fd = -1
+        self.prepared: Prepared | None = None  # of an init that waited: standby.py
         self.listener = -1  # fd: start_socket.py
         self.hooks: Hooks | None = None
         self.pivot = True
@@ -188,7 +190,9 @@ class Plan:
 
     def opened(self) -> list[int]:
         """The fds that were opened for the child beforehand."""
-        fds = (self.root_fd, self.listener, *self.late.values(), *[m.fd for m in self.mounts])
+        fds = [self.root_fd, self.listener, *self.late.values(), *[m.fd for m in self.mounts]]
+        if self.prepared is not None:
+            fds += self.prepared.fds()
         return [fd for fd in fds if fd >= 0]
 
     @property

@@ -3,7 +3,8 @@
     ingest/             whoever makes something holds its flock (files.new_file); a broken download is kept
                         for RESUME seconds, to go on from
     blobs/, layers/     a file or directory without a row: its maker holds its flock until the row is there,
-                        also after the rename, and a blob is deleted inside the transaction that takes its row
+                        also after the rename, and a blob is renamed away inside the transaction that takes
+                        its row
     fixups/             written under the lock of their directory, and named in its `chains`
     volumes/            made and removed under the lock `volumes`, which is free then
 
@@ -85,23 +86,9 @@ def entries(directory: str) -> list[tuple[str, str]]:
 
 
 def _aside(store: Store) -> Iterator[str]:
-    for name, path in entries(store.paths.ingest):
-        if not resumable(name, path) and _remove(path):
-            yield f"ingest/{name}: removed"
-
-
-def _remove(path: str) -> bool:
-    """Remove what its maker has left, so that nobody can take it up again meanwhile."""
-    fd = files.abandoned(path)
-    if fd < 0:
-        return False
-    try:
-        files.remove_tree(path)
-    except OSError:
-        return False  # a mount in it, or a disk error: fsck tells
-    finally:
-        os.close(fd)
-    return True
+    ingest = store.paths.ingest
+    for path in files.sweep(ingest, lambda name: not resumable(name, f"{ingest}/{name}")):
+        yield f"ingest/{os.path.basename(path)}: removed"
 
 
 def row(db: Database, table: str, column: str, value: str) -> bool:
@@ -116,10 +103,27 @@ def _blobs(store: Store) -> Iterator[str]:
             digest = f"{algorithm}:{name}"
             if digest in known:
                 continue
-            with store.db.write():  # nobody adds the row meanwhile
-                gone = not row(store.db, "blobs", "digest", digest) and _remove(path)
-            if gone:
+            if _remove_blob(store, digest, path):
                 yield f"blob {digest[:19]} without a row: removed"
+
+
+def _remove_blob(store: Store, digest: str, path: str) -> bool:
+    """Remove a blob that its maker has left without a row."""
+    fd = files.abandoned(path)
+    if fd < 0:
+        return False
+    aside = f"{store.paths.ingest}/{os.urandom(8).hex()}.gone"
+    try:
+        with store.db.write():  # nobody adds the row meanwhile
+            if row(store.db, "blobs", "digest", digest):
+                return False
+            os.rename(path, aside)
+        files.remove_tree(aside)
+    except OSError:
+        return False  # removed by another, or a disk error: fsck tells
+    finally:
+        os.close(fd)
+    return True
 
 
 def _blob_rows(store: Store) -> Iterator[str]:
@@ -195,17 +199,22 @@ def _volumes(store: Store) -> Iterator[str]:
             yield f"volumes/{name}: removed"
     if not _halves(paths, db)[0] and not _halves(paths, db)[1]:
         return
+    done: list[str] = []
+    aside: list[str] = []
     try:
         with files.Lock(paths.lock("volumes"), blocking=False), db.write() as transaction:
             rowless, homeless = _halves(paths, db)
             for name in homeless:
                 transaction.execute("DELETE FROM volumes WHERE name = ?", (name,))
-                yield f"volume {name}, whose removal was cut short: removed"
+                done.append(f"volume {name}, whose removal was cut short: removed")
             for name in rowless:
-                if _remove_volume(f"{paths.volumes}/{name}", name):
-                    yield f"directory of volume {name} without a row: removed"
+                if _remove_volume(paths, name, aside):
+                    done.append(f"directory of volume {name} without a row: removed")
     except BlockingIOError:
-        pass  # somebody makes or removes one: the next sweep
+        return  # somebody makes or removes one: the next sweep
+    for path in aside:
+        files.remove_tree(path)
+    yield from done
 
 
 def _halves(paths: Paths, db: Database) -> tuple[list[str], list[str]]:
@@ -216,11 +225,16 @@ def _halves(paths: Paths, db: Database) -> tuple[list[str], list[str]]:
     return sorted(there - known), sorted(known - there - used)
 
 
-def _remove_volume(path: str, name: str) -> bool:
-    """Remove an anonymous volume, or a named one never used: a person's files stay, whatever the rows say."""
+def _remove_volume(paths: Paths, name: str, aside: list[str]) -> bool:
+    """Remove an anonymous volume, by a rename to what is added to `aside`, or a named one that was never
+    used: a person's files stay, whatever the database says.
+    """
+    path = f"{paths.volumes}/{name}"
     try:
         if len(name) == 64 and digests.is_hex(name):
-            files.remove_tree(path)
+            new = f"{paths.volumes}/.{os.urandom(8).hex()}.gone"
+            os.rename(path, new)
+            aside.append(new)
         else:
             if os.path.isdir(path + "/_data"):
                 os.rmdir(path + "/_data")

@@ -77,3 +77,32 @@ def test_detach_keys_typed_before_the_start_detach(terminals):
     conversation.console(master, True)
     converse(conversation, slave, "sleep", "60")
     assert conversation.detached
+
+
+@pytest.mark.parametrize(
+    ("keys", "reads", "passed", "detached"),
+    [
+        (b"\x10\x11", [b"ab\x10\x11cd"], b"ab", True),
+        (b"\x10\x11", [b"ab\x10", b"\x11cd"], b"ab\x10", True),
+        (b"\x10\x11", [b"\x10", b"x\x11"], b"\x10x\x11", False),
+        (b"\x01", [b"ab\x01c"], b"ab", True),
+        (b"\x01", [b"\x10", b"\x11"], b"\x10\x11", False),
+        (b"abc", [b"xa", b"b", b"cd"], b"xab", True),
+        (b"abc", [b"aab", b"c"], b"aab", True),
+        (b"abc", [b"ab", b"ab", b"c"], b"abab", True),
+        (b"aab", [b"a", b"a", b"a", b"b"], b"aaa", True),
+        (b"abc", [b"ab", b"xc"], b"abxc", False),
+    ],
+)
+def test_detach_keys_in_one_read_or_several(terminals, keys, reads, passed, detached):
+    _, (master, slave) = terminals
+    tty.raw(slave)
+    conversation = Conversation((-1, -1, -1))
+    conversation.console(master, True, keys=keys.decode())
+    for data in reads:
+        assert conversation.input.take(data)
+    assert conversation.input.detached is detached
+    got = b""
+    while len(got) < len(passed):
+        got += os.read(slave, 100)
+    assert got == passed

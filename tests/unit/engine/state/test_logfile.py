@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -241,6 +242,25 @@ def test_half_a_line_is_read_when_it_is_whole(place: Place) -> None:
     assert logs.drain(current, start, show) > start
     assert bytes(following.out) == b"one\nthree\n"
     os.close(current)
+    following.follower.close()
+
+
+def test_a_follower_on_a_full_disk(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can have no folder, and goes by the name of the log."""
+
+    def full(directory: str, suffix: str) -> tuple[int, str]:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(logfile, "ROTATE", 1500)
+    monkeypatch.setattr(logreader, "new_directory", full)
+    place.writer.write("stdout", b"0\n")
+    following = Following(place)
+    place.writer.write("stdout", numbers(1, 30))
+    assert not os.path.exists(place.path)
+    place.writer.write("stdout", numbers(30, 40))
+    show = logs.Show(following.out.extend, following.out.extend, None, None, False)
+    os.close(logs.go_on(following.follower, following.log.fds.pop(), 0, show, lambda: False, lambda: None))
+    assert bytes(following.out) == numbers(0, 40)
     following.follower.close()
 
 

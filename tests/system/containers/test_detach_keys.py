@@ -1,0 +1,90 @@
+"""--detach-keys of run, start and exec: they leave the terminal, and the usual ones then are typed like any other."""
+
+import os
+import pty
+import select
+
+import pytest
+
+from enginekit import IMAGE, eventually, host
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+HANGS = 240  # seconds; for what would wait for ever, not for a slow machine
+SHELL = (
+    "sh",
+    "-c",
+    "stty raw -echo; echo ready; dd bs=1 count=4 2>/dev/null | cat -v; echo over; exec sleep 600",
+)
+
+
+@pytest.fixture(scope="module")
+def box():
+    with host() as made:
+        yield made
+
+
+def session(box, typed, *words):
+    """The exit status of a command line on a terminal in which `typed` is typed once the command is ready, and what the
+    terminal shows."""
+    master, slave = pty.openpty()
+    child = box.start(*words, stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    ended = os.pidfd_open(child.pid)
+    shown = b""
+    try:
+        while master in select.select([master, ended], [], [], HANGS)[0]:
+            try:
+                shown += os.read(master, 4096)
+            except OSError:  # EIO: the last of them has closed the terminal
+                break
+            if b"ready" in shown and typed:
+                os.write(master, typed)
+                typed = b""
+        return child.wait(HANGS), shown.decode(errors="replace")
+    finally:
+        os.close(ended)
+        os.close(master)
+
+
+def running(box, name):
+    return box.out("inspect", "-f", "{{.State.Running}}", name)
+
+
+@pytest.mark.parametrize(
+    ("keys", "typed"), [("ctrl-a,d", b"\x01d"), ("x", b"x"), ("ctrl-\\,DEL", b"\x1c\x7f")]
+)
+def test_they_leave_run_and_start_and_the_container_runs_on(box, keys, typed):
+    run = ("run", "-it", "--name", "left", "--network", "none", f"--detach-keys={keys}", IMAGE, *SHELL)
+    assert session(box, typed, *run)[0] == 0
+    assert running(box, "left") == "true"
+    box.estiva("kill", "left")
+    box.estiva("wait", "left")
+    assert session(box, typed, "start", "-ai", "--detach-keys", keys, "left")[0] == 0
+    assert running(box, "left") == "true"
+    box.estiva("rm", "-f", "left")
+
+
+def test_the_usual_ones_are_the_command_s_then(box):
+    run = ("run", "-it", "--name", "other", "--network", "none", "--detach-keys=ctrl-a", IMAGE, *SHELL)
+    status, shown = session(box, b"\x10\x11zz\x01", *run)
+    assert status == 0
+    eventually(lambda: "^P^Qzz" in box.out("logs", "other"))
+    box.estiva("rm", "-f", "other")
+
+
+def test_they_leave_exec(box):
+    box.estiva("run", "-d", "--name", "up", "--network", "none", IMAGE, "sleep", "600")
+    status, _ = session(box, b"\x10\x11q", "exec", "-it", "--detach-keys", "q", "up", *SHELL)
+    assert status == 0
+    assert session(box, b"\x10\x11", "exec", "-it", "up", *SHELL)[0] == 0
+    box.estiva("rm", "-f", "up")
+
+
+@pytest.mark.parametrize("words", [("run", "-it"), ("start", "-ai"), ("exec", "-it")])
+@pytest.mark.parametrize("keys", ["ctrl-p,", "ctrl-é", "ctrl-1", "alt-a", "escape"])
+def test_a_key_that_there_isn_t_is_named(box, words, keys):
+    status = 1 if words[0] == "exec" else 125
+    done = box.estiva(words[0], "--detach-keys", keys, "thing", "true", status=status)
+    assert done.stderr.startswith(
+        f"estiva: invalid --detach-keys: unknown key '{keys.rpartition(',')[2]}'\nhint: "
+    )
