@@ -146,6 +146,26 @@ def reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
+LIMITS = (
+    "a limit of this shell (ulimit -a), of its cgroup (memory.max, pids.max) or of the machine is reached"
+)
+
+
+def exhausted(error: Exception) -> Unavailable | None:
+    """The error for people where a limit of memory, processes or files is reached, as Python tells that of
+    mmap(2), clone(2) and open(2); None for all else."""
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, MemoryError) or number == errno.ENOMEM:
+        return Unavailable("no more memory can be had here", hint=LIMITS)
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return Unavailable("no more threads can be started here", hint=LIMITS)
+    if number in (errno.EMFILE, errno.ENFILE):
+        return Unavailable("no more files can be opened here", hint=LIMITS)
+    if isinstance(error, BlockingIOError) and error.filename is None:  # of fork(2)
+        return Unavailable("no more processes can be started here", hint=LIMITS)
+    return None
+
+
 def from_os(error: OSError) -> EstivaError:
     """The error for people of an OSError that nobody foresaw: Unavailable where the disk is full."""
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]

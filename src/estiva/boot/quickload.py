@@ -8,11 +8,13 @@ the usual import takes over. The first start after an installation or a change w
 may (writer.py).
 
 What is in the file is executed: nobody may be able to write to it or its folder but its owner, who is root,
-this user or the owner of the sources. Measured: 3 to 4 ms of a start of 30; 15 ms once for writing it.
+this user or the owner of the sources. Measured: 3 to 4 ms of a start of 30, and 1 to 2
+more for loading without importlib; 15 ms once for writing it.
 """
 
 from __future__ import annotations
 
+import _thread
 import marshal
 import posix
 import sys
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
     from _frozen_importlib import ModuleSpec
     from types import ModuleType
 
-    # package?, path below the source folder, mtime in ns, size, offset and length of the code
-    Entry = tuple[bool, str, int, int, int, int]
+    # package?, path below the source folder, mtime in ns, size, offset and length of the code, its imports
+    Entry = tuple[bool, str, int, int, int, int, tuple[str, ...]]
 
 LAUNCHERS = {
     "estiva": "launcher",
@@ -36,6 +38,7 @@ BOOT = f"{SOURCE}/estiva/boot"
 FOLDER = f"{BOOT}/__pycache__"
 MAGIC: bytes = sys.modules["_frozen_importlib_external"].MAGIC_NUMBER  # of this interpreter's bytecode
 SPEC = type(sys.__spec__)
+MODULE = type(sys)
 
 
 def path(program: str) -> str:
@@ -51,7 +54,11 @@ def private(found: posix.stat_result, owner: int) -> bool:
 class Finder:
     """A finder and loader of sys.meta_path for what the file holds (importlib, PEP 451).
 
-    The file is opened anew for each module: a monitor and an init close fds that they don't know.
+    What a module imports as it is loaded is loaded before it, without importlib, whose locks, searches and
+    attributes are a third of the cost of a module. That is for a process with one thread only, which a start
+    is: no other may see a module that is not ready.
+
+    The file is opened anew each time: a monitor and an init close fds that they don't know.
     """
 
     def __init__(self, file: str, found: posix.stat_result, modules: dict[str, Entry], start: int) -> None:
@@ -59,42 +66,100 @@ class Finder:
         self.id = (found.st_dev, found.st_ino)
         self.modules = modules
         self.start = start  # of the first module's code
+        self.begun: set[str] = set()
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         entry = self.modules.get(name)
         if entry is None:
             return None
-        package, file, _, _, offset, length = entry
-        file = f"{SOURCE}/{file}"
         try:
-            code = self.read(offset, length)
+            fd = self.open()
+        except (OSError, EOFError):
+            return None
+        try:
+            self.begun.add(name)
+            if _thread._count() == 0 and not entry[0]:  # a package may be what they are in
+                self.load_all(entry[6], fd)
+            spec = self.spec(name, fd)
+            if spec is not None and name in sys.modules:
+                spec.loader_state = None  # one of them has imported it, in a circle: that is it
+            return spec
+        finally:
+            posix.close(fd)
+
+    def open(self) -> int:
+        """The file. Raises OSError, EOFError."""
+        fd = posix.open(self.file, posix.O_RDONLY | posix.O_CLOEXEC)
+        found = posix.fstat(fd)
+        if (found.st_dev, found.st_ino) != self.id:
+            posix.close(fd)
+            raise EOFError  # written anew meanwhile
+        return fd
+
+    def spec(self, name: str, fd: int) -> ModuleSpec | None:
+        """A module's, with its code; None when that can't be read."""
+        package, file, _, _, offset, length, _ = self.modules[name]
+        try:
+            code = marshal.loads(posix.pread(fd, length, self.start + offset))
         except (OSError, EOFError, ValueError, TypeError):
             return None
+        file = f"{SOURCE}/{file}"
+        # without `has_location`: importlib would think up where the .pyc is
         spec = SPEC(name, self, origin=file, loader_state=code, is_package=package)  # type: ignore[arg-type]
-        spec.has_location = True
         if package:
             spec.submodule_search_locations = [file.rpartition("/")[0]]
         return spec
 
-    def read(self, offset: int, length: int) -> object:
-        """A module's code. Raises OSError, EOFError, ValueError, TypeError."""
-        fd = posix.open(self.file, posix.O_RDONLY | posix.O_CLOEXEC)
-        try:
-            found = posix.fstat(fd)
-            if (found.st_dev, found.st_ino) != self.id:
-                raise EOFError  # written anew meanwhile
-            return marshal.loads(posix.pread(fd, length, self.start + offset))
-        finally:
-            posix.close(fd)
+    def load_all(self, names: tuple[str, ...], fd: int) -> None:
+        for name in names:
+            if name not in sys.modules:
+                self.load(name, fd)
 
-    def create_module(self, spec: ModuleSpec) -> None:
-        """The usual module."""
+    def load(self, name: str, fd: int) -> None:
+        """As `import` would, with what it needs before it; what can't be is left to the import itself."""
+        entry = self.modules.get(name)
+        if entry is None or name in self.begun:
+            return
+        self.begun.add(name)
+        above, _, own = name.rpartition(".")
+        if above not in sys.modules:
+            self.load(above, fd)
+        if not entry[0]:
+            self.load_all(entry[6], fd)
+        if name in sys.modules or above not in sys.modules:
+            return
+        spec = self.spec(name, fd)
+        if spec is None:
+            return
+        module = MODULE(name)
+        module.__spec__ = spec
+        module.__loader__ = self  # type: ignore[assignment]
+        module.__package__ = name if entry[0] else above
+        if entry[0]:
+            module.__path__ = spec.submodule_search_locations  # type: ignore[assignment]
+        sys.modules[name] = module
+        try:
+            if entry[0]:
+                self.load_all(entry[6], fd)
+            self.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        setattr(sys.modules[above], own, module)
+        if sys.flags.verbose:
+            sys.stderr.write(f"import {name!r} # {self!r}\n")  # in importlib's words
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """The usual module, unless there is one."""
+        return None if spec.loader_state else sys.modules[spec.name]
 
     def exec_module(self, module: ModuleType) -> None:
         spec = module.__spec__
         assert spec is not None
+        module.__file__ = spec.origin
         code, spec.loader_state = spec.loader_state, None
-        exec(code, module.__dict__)
+        if code:
+            exec(code, module.__dict__)
 
 
 def install(program: str) -> bool:

@@ -63,6 +63,7 @@ def write(program: str, wait: bool = True) -> None:
 def content(program: str) -> list[bytes]:
     """The file in parts."""
     modules: dict[str, Entry] = {}
+    known = {name: sys.intern(name) for name in MODULES[program]}  # marshal writes the same object once
     codes: list[bytes] = []
     offset = 0
     for name in (*MODULES[program], MODULES_NAME):  # and with a changed list the file is out of date
@@ -70,15 +71,16 @@ def content(program: str) -> list[bytes]:
         package = os.path.isdir(file)
         file += "/__init__.py" if package else ".py"
         try:
-            found, code = compiled(file)
+            found, source, code = compiled(file)
         except FileNotFoundError:
             continue
         below = file.removeprefix(f"{quickload.SOURCE}/")
-        modules[name] = (package, below, found.st_mtime_ns, found.st_size, offset, len(code))
+        needs = needed(source.decode(), known)
+        modules[name] = (package, below, found.st_mtime_ns, found.st_size, offset, len(code), needs)
         codes.append(code)
         offset += len(code)
     launcher = f"{quickload.BOOT}/{quickload.LAUNCHERS[program]}.py"
-    found, code = compiled(launcher, cached=False)
+    found, _, code = compiled(launcher, cached=False)
     index = marshal.dumps(modules)
     head = [header(found), code, quickload.MARK, len(index).to_bytes(8, "little"), index]
     if sum(map(len, head)) > quickload.HEAD:
@@ -86,12 +88,32 @@ def content(program: str) -> list[bytes]:
     return head + codes
 
 
-def compiled(path: str, cached: bool = True) -> tuple[os.stat_result, bytes]:
-    """What a source file is, and its code in marshal's form: the .pyc's if that is newer. Raises OSError."""
-    with open(path, "rb") as source:
-        found = os.fstat(source.fileno())
-        code = pyc(path, found) if cached else b""
-        return found, code or marshal.dumps(compile(source.read(), path, "exec", dont_inherit=True))
+def needed(source: str, known: dict[str, str]) -> tuple[str, ...]:
+    """Which of the `known` modules a module imports whenever it is loaded: by lines that begin with it."""
+    found: dict[str, None] = {}
+    lines = iter(source.splitlines())
+    for line in lines:
+        if not line.startswith("from estiva."):
+            continue
+        words = line.partition("#")[0]
+        while "(" in words and ")" not in words:
+            words += next(lines, ")").partition("#")[0]
+        module, _, names = words.removeprefix("from ").partition(" import ")
+        for word in names.replace("(", " ").replace(")", " ").split(","):
+            if word.strip():
+                inside = f"{module}.{word.split()[0]}"
+                name = inside if inside in known else module
+                if name in known:
+                    found[known[name]] = None
+    return tuple(found)
+
+
+def compiled(path: str, cached: bool = True) -> tuple[os.stat_result, bytes, bytes]:
+    """A source file: what it is, its text, its code in marshal's form. Raises OSError."""
+    with open(path, "rb") as file:
+        found, source = os.fstat(file.fileno()), file.read()
+    code = pyc(path, found) if cached else b""
+    return found, source, code or marshal.dumps(compile(source, path, "exec", dont_inherit=True))
 
 
 def pyc(path: str, source: os.stat_result) -> bytes:

@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from estiva.cmdline.parser import Options
     from estiva.engine import Engine
 
 
@@ -70,6 +71,21 @@ class Context:
             if not (missing_is_fine and isinstance(error, errors.NotFound)):
                 status = 1
         return status
+
+
+def warn(text: str) -> None:
+    """A line on stderr, in Docker's form, of what was asked for and has no effect."""
+    sys.stdout.flush()
+    sys.stderr.write(f"WARNING: {errors.oneline(text)}\n")
+
+
+def refuse_trust(options: Options) -> None:
+    """--disable-content-trust is so anyway; the contrary can't be had. Raises Unsupported."""
+    if not options.flag("disable-content-trust", True):
+        raise errors.Unsupported(
+            "--disable-content-trust=false is not supported: signatures are not verified here",
+            hint="leave it out; a digest (NAME@sha256:...) says exactly what is meant",
+        )
 
 
 def tell(error: errors.EstivaError, see: str = "") -> None:

@@ -32,7 +32,7 @@ GROUP_SUMMARIES = {
     "volume": "volumes: ls, create, inspect, rm, prune",
     "registry": "serve a registry of your own",
     "builder": "prune the build cache",
-    "system": "disk usage, clean-up, consistency check",
+    "system": "disk usage, clean-up, consistency check, reset",
 }
 NAME_WIDTH = 11
 

@@ -21,8 +21,7 @@ KINDS = ("container", "image", "volume")
 def _container(engine: Engine, ref: str) -> dict[str, Any]:
     from estiva.engine.containers import inspect as inspection
 
-    found: dict[str, Any] = inspection.inspect(engine, ref)
-    return found
+    return {**inspection.inspect(engine, ref)}
 
 
 def _image(engine: Engine, ref: str) -> dict[str, Any]:
@@ -40,25 +39,42 @@ def _volume(engine: Engine, ref: str) -> dict[str, Any]:
 FINDERS: dict[str, Finder] = {"container": _container, "image": _image, "volume": _volume}
 
 
-def find(engine: Engine, ref: str, kinds: tuple[str, ...]) -> dict[str, Any]:
-    """The first of `kinds` that has a thing called `ref`. Raises NotFound."""
+def find(engine: Engine, ref: str, kinds: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
+    """(kind, thing): the first of `kinds` that has a thing called `ref`. Raises NotFound."""
     for kind in kinds:
         try:
-            return FINDERS[kind](engine, ref)
+            return kind, FINDERS[kind](engine, ref)
         except (NotFound, InvalidInput):
             if len(kinds) == 1:
                 raise
     raise NotFound(f"no such object: {ref}", hint="a container, an image or a volume")
 
 
-def show(context: Context, refs: list[str], template: str, kinds: tuple[str, ...]) -> int:
+def add_size(engine: Engine, record: dict[str, Any]) -> None:
+    """SizeRw and SizeRootFs of a container: bytes that it has written, and those with its image."""
+    from estiva.engine.containers import changes
+    from estiva.engine.images import lookup
+
+    found: Any = record
+    record["SizeRw"] = changes.size(engine, found)
+    record["SizeRootFs"] = record["SizeRw"] + lookup.resolve(engine, record["Image"]).size
+
+
+def show(
+    context: Context, refs: list[str], template: str, kinds: tuple[str, ...], *, size: bool = False
+) -> int:
     """Print what is found, and tell what is not. The exit status."""
-    from estiva.cli.context import tell
+    from estiva.cli.context import tell, warn
 
     found, status = [], 0
     for ref in refs:
         try:
-            found.append(find(context.engine, ref, kinds))
+            kind, item = find(context.engine, ref, kinds)
+            if size and kind == "container":
+                add_size(context.engine, item)
+            elif size:
+                warn(f"--size ignored for {kind}s")
+            found.append(item)
         except EstivaError as error:
             tell(error)
             status = 1
@@ -82,11 +98,18 @@ def inspect(context: Context, options: Options) -> int:
     kind = options.text("type")
     if kind and kind not in KINDS:
         raise InvalidInput(f'"{kind}" is not a valid value for --type', hint=", ".join(KINDS))
-    return show(context, options.arguments, options.text("format"), (kind,) if kind else KINDS)
+    return show(
+        context,
+        options.arguments,
+        options.text("format"),
+        (kind,) if kind else KINDS,
+        size=options.flag("size"),
+    )
 
 
 def inspect_container(context: Context, options: Options) -> int:
-    return show(context, options.arguments, options.text("format"), ("container",))
+    template, size = options.text("format"), options.flag("size")
+    return show(context, options.arguments, template, ("container",), size=size)
 
 
 def inspect_image(context: Context, options: Options) -> int:
@@ -94,7 +117,7 @@ def inspect_image(context: Context, options: Options) -> int:
 
 
 FORMAT = ("f", "format", TEXT, "TEMPLATE", "json, or a Go template such as '{{.Config.Image}}'")
-SIZE = ("s", "size", FLAG, "", "")
+SIZE = ("s", "size", FLAG, "", "of containers, what they have written, in bytes, too")
 
 INSPECT = Verb(
     inspect,

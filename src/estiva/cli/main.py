@@ -115,7 +115,10 @@ def unexpected(error: Exception, debug: bool, failure: int) -> int:
     """What no part of Estiva foresaw: the system's refusals in plain words, all else as an internal error."""
     if debug:
         sys.excepthook(type(error), error, error.__traceback__)
-    if isinstance(error, OSError) and error.errno:
+    exhausted = errors.exhausted(error)
+    if exhausted is not None:
+        tell(exhausted)
+    elif isinstance(error, OSError) and error.errno:
         from errno import EACCES, EPERM, EROFS
 
         told = errors.from_os(error)

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Which verbs there are, and where each is: what `main` looks up, and help, completion and man pages list."""
 
 from __future__ import annotations
 
@@ -115,6 +115,7 @@ GROUPS = {
         "df": ("system", "DF"),
         "prune": ("system", "PRUNE"),
         "check": ("system", "CHECK"),
+        "reset": ("reset", "RESET"),
         "info": ("system", "INFO"),
     },
 }

@@ -11,10 +11,9 @@ from estiva.errors import EngineError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from estiva.builder.request import Step
     from estiva.engine import Engine
+    from estiva.engine.state.types import Plan
     from estiva.store.layers.mounts import Lowerdirs
 
 CHUNK = 1 << 16  # bytes
@@ -49,7 +48,7 @@ class StepStart(Start):
     def lowerdirs(self) -> Lowerdirs:
         return self.step.snapshot.lowerdirs()
 
-    def plan(self, lowerdirs: list[str]) -> dict[str, Any]:
+    def plan(self, lowerdirs: list[str]) -> Plan:
         wanted = plan.make_in(
             self.engine,
             self.record,

@@ -16,7 +16,7 @@ from __future__ import annotations
 from _socket import inet_aton
 
 from estiva.errors import EngineError, EstivaError, InvalidInput, reason
-from estiva.linux import netlink
+from estiva.linux.net import netlink
 from estiva.network import firewall, ipam, links
 from estiva.network.ipam import DEFAULT_NETWORK, PREFIX, Subnet, bridge_name
 

@@ -24,8 +24,8 @@ import os
 from _socket import inet_aton
 
 from estiva.errors import EngineError, Unsupported, reason
-from estiva.linux import netfilter
-from estiva.linux.netlink import Socket
+from estiva.linux.net import netfilter
+from estiva.linux.net.netlink import Socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, Protocol
 
-    from estiva.linux.netlink import Socket
+    from estiva.linux.net.netlink import Socket
 
     class Cursor(Protocol):
         @property
@@ -158,7 +158,7 @@ def subnet_in(transaction: Transaction, bridge: str, network: str) -> tuple[Subn
         return remembered, following
     # First use, or the first since the machine started: nobody is on the bridge, so the subnet may still
     # change.
-    from estiva.linux.netlink import Socket
+    from estiva.linux.net.netlink import Socket
 
     with Socket() as socket:
         used = in_use(socket, "")

@@ -7,7 +7,7 @@ import os
 from _socket import inet_aton
 
 from estiva.errors import Conflict, EngineError
-from estiva.linux import netlink
+from estiva.linux.net import netlink
 from estiva.network import firewall, ipam
 from estiva.network.ipam import PREFIX, Subnet
 

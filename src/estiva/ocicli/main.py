@@ -169,6 +169,9 @@ def run(words: list[str]) -> int:
     except Exception as error:
         if context.debug:
             sys.excepthook(type(error), error, error.__traceback__)
+        exhausted = errors.exhausted(error)
+        if exhausted is not None:
+            return fail(context, exhausted)
         known = isinstance(error, OSError) and error.errno
         words_of = f"internal error: {type(error).__name__}: {error}"
         told = errors.from_os(error) if known and isinstance(error, OSError) else errors.EngineError(words_of)
@@ -210,6 +213,8 @@ def _globals(context: Context, options: Options) -> None:
     if form not in ("text", "json"):
         raise UsageError(f"invalid log-format: {form}", hint="text or json")
     context.json = form == "json"
+    if options.given("criu"):  # as runc does since 1.1
+        context.warn(["--criu has no effect: the one that is installed is used"])
     rootless = options.text("rootless", "auto")
     if rootless not in ("auto", *TRUE, *FALSE):
         raise UsageError(f"invalid --rootless: {rootless}", hint="true, false or auto")

@@ -23,6 +23,8 @@ def restore(context: Context, options: Options) -> int:
     how.systemd = context.systemd
     how.lsm_profile = options.text("lsm-profile")
     how.lsm_mount_context = options.text("lsm-mount-context")
+    if options.flag("no-pivot"):
+        context.warn(["--no-pivot has no effect: criu makes the root"])
     bundle = bundles.load(options.text("bundle") or os.getcwd())
     context.warn(bundle.warnings)
     detach = options.flag("detach")

@@ -12,7 +12,7 @@ import os
 
 from estiva.errors import Conflict, InvalidInput, NotFound, oneline
 from estiva.linux import namespace as ns
-from estiva.linux import netlink, netlink_move
+from estiva.linux.net import netlink, netlink_move
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

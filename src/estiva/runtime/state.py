@@ -10,6 +10,7 @@ from estiva.errors import StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from estiva.runtime.bundle.bundle import Bundle
@@ -46,7 +47,7 @@ def _stdio() -> list[str]:
     return names
 
 
-def write(run_dir: str, state: dict[str, Any]) -> None:
+def write(run_dir: str, state: Mapping[str, object]) -> None:
     """Replace DIR/state.json, making the directory (0700) where missing. Not synced: a reboot ends it."""
     data = fastjson.dumps(state).encode("utf-8", "surrogateescape")
     path = f"{run_dir}/state.json"
@@ -73,9 +74,9 @@ def read(run_dir: str) -> dict[str, Any] | None:
     return state
 
 
-def same_run(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def same_run(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
     """Whether two states are of the same run: of the same init."""
-    return bool(one["pid"] == other["pid"] and one["start_time"] == other["start_time"])
+    return one["pid"] == other["pid"] and one["start_time"] == other["start_time"]
 
 
 def alive(pid: int, start_time: int) -> bool:

@@ -25,6 +25,8 @@ from estiva.sdk.options import changes_of, host_config_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from estiva.engine.state.types import Outcome, Record
+
 _lock = threading.Lock()
 _engine: Engine | None = None
 
@@ -94,7 +96,7 @@ def run(
 
 
 def finished(
-    outcome: dict[str, Any], stdout: bytes, stderr: bytes, timed_out: bool, timeout: float | None
+    outcome: Outcome, stdout: bytes, stderr: bytes, timed_out: bool, timeout: float | None
 ) -> Result:
     if timed_out:
         raise TimeoutError(f"the command was killed after {timeout} s")
@@ -210,7 +212,7 @@ class Container:
 
         return changes.commit(self.engine, self.id, reference, **options)
 
-    def inspect(self) -> dict[str, Any]:
+    def inspect(self) -> Record:
         """All that is known of it, in Docker's shape."""
         return inspection.inspect(self.engine, self.id)
 
@@ -328,10 +330,14 @@ def build(
 
 
 def pull(reference: str, *, platform: str | None = None, engine: Engine | None = None) -> str:
-    """Fetch an image from its registry; its id."""
-    from estiva.engine.images import registry
+    """Fetch an image from its registry; its id. Raises NotFound also where it has none for the platform."""
+    from estiva.engine.images import platforms, registry
 
-    return registry.pull(engine or default_engine(), reference, platform=platform).id
+    image = registry.pull(engine or default_engine(), reference, platform=platform)
+    other = platforms.mismatch(image, reference, platform) if platform else ""
+    if other:
+        raise NotFound(other)
+    return image.id
 
 
 def push(reference: str, *, engine: Engine | None = None) -> str:

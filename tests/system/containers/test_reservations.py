@@ -72,7 +72,8 @@ def look():
     text = done.output + done.stderr.decode()
     mine = re.search("containers/([0-9a-f]{{64}})/", text)[1]
     text = text.replace(mine, "ID").replace(mine[:12], "ID")
-    return mine, re.sub(r"10\\.201[0-9.]+|@if[0-9]+|02:e5:[0-9a-f:]+", "ADDRESS", text).splitlines()
+    text = re.sub(r"10\\.201[0-9.]+|@if[0-9]+|02:e5:[0-9a-f:]+", "ADDRESS", text)
+    return mine, re.sub(r"eth0:[ 0-9]+", "eth0: COUNTERS", text).splitlines()
 
 spawner.prepare, prepare = (lambda plan: None), spawner.prepare
 plain = look()[1]
@@ -240,4 +241,47 @@ with concurrent.futures.ThreadPoolExecutor(4) as pool:
 """
     )
     assert out.split() == ["False", "4", "40"]
+    assert_nothing_left(box)
+
+
+def test_what_was_mounted_is_free_when_it_has_ended(box):
+    """A place of the host's, though the kernel takes a container's mounts down a moment after it has ended."""
+    out = box.python(
+        """
+import ctypes, estiva, os, subprocess
+libc = ctypes.CDLL(None)
+assert libc.unshare(0x20000) == 0  # a mount namespace of this program's own
+subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+os.mkdir("place")
+for _ in range(15):
+    subprocess.run(["mount", "-t", "tmpfs", "none", "place"], check=True)
+    watch = libc.inotify_init1(os.O_NONBLOCK)
+    assert libc.inotify_add_watch(watch, b"place", 0x200) == 1
+    done = estiva.run("box:1", ["true"], network="none", volumes={os.path.abspath("place"): "/x"})
+    subprocess.run(["umount", "place"], check=True)
+    print(done.status, int.from_bytes(os.read(watch, 4096)[4:8], "little") & 0x2000)  # IN_UNMOUNT: of all its mounts
+"""
+    )
+    assert out == f"0 {0x2000}\n" * 15
+
+
+def test_the_disk_is_not_waited_for(box):
+    """What is removed with its container need not get there; what stays must."""
+    for words, expected in ((["--rm"], True), ([], False)):
+        seen = box.out(
+            "run",
+            *words,
+            "--network",
+            "none",
+            "--name",
+            "it",
+            IMAGE,
+            "head",
+            "-n",
+            "1",
+            "/proc/self/mountinfo",
+        )
+        assert ("volatile" in seen.partition("workdir=")[2]) == expected, seen
+    box.estiva("start", "it")
+    box.estiva("rm", "-f", "it")
     assert_nothing_left(box)

@@ -54,6 +54,27 @@ def raising(error):
         (ValueError("odd"), 125, 125, "estiva: internal error: ValueError: odd\nhint: run it with --debug"),
         (ValueError("odd"), 1, 1, "estiva: internal error: ValueError: odd\n"),
         (KeyboardInterrupt(), 1, 130, ""),
+        (
+            MemoryError(),
+            125,
+            125,
+            "estiva: no more memory can be had here\nhint: a limit of this shell (ulimit -a)",
+        ),
+        (
+            RuntimeError("can't start new thread"),
+            1,
+            1,
+            "estiva: no more threads can be started here\nhint: a limit",
+        ),
+        (OSError(errno.EMFILE, "Too many"), 1, 1, "estiva: no more files can be opened here\nhint: a limit"),
+        (OSError(errno.ENOMEM, "No memory"), 1, 1, "estiva: no more memory can be had here\nhint: a limit"),
+        (
+            BlockingIOError(errno.EAGAIN, "Again"),
+            1,
+            1,
+            "estiva: no more processes can be started here\nhint: a",
+        ),
+        (RuntimeError("odd"), 1, 1, "estiva: internal error: RuntimeError: odd\nhint: run it with --debug"),
     ],
 )
 def test_errors_are_told_in_a_line_with_docker_s_exit_status(error, failure, status, text, verb, capsys):

@@ -37,7 +37,7 @@ def commands(page):
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_commands_are_known_with_their_flags(page):
     for words in commands(page):
-        full, entry, rest = main.find(words)
+        full, entry, rest = main.find(parser.parse(verb_table.GLOBALS, words, interspersed=False).arguments)
         parser.parse_verb(verb_table.load(entry), rest, full)
 
 

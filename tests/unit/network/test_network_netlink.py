@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from estiva.linux import netlink
+from estiva.linux.net import netlink
 from estiva.network import firewall
 
 

@@ -178,12 +178,10 @@ class Copier:
         times: list[tuple[str, os.stat_result]] = []
         strip = len(source) + 1 if source else 0
         try:
-            for path in self.tree.walk(source, without=self.exclude):
+            for path, _, name, info in self.tree.entries(source, without=self.exclude):
                 parent = posixpath.dirname(path)
                 while stack[-1][0] != parent:
                     os.close(stack.pop()[1])
-                info = self.tree.stat(path)
-                name = posixpath.basename(path)
                 made = self._entry(path, info, stack[-1][1], name, path[strip:])
                 if stat.S_ISDIR(info.st_mode):
                     if made:

@@ -12,6 +12,9 @@ import hashlib
 import os
 import stat
 
+from estiva.files import write_all
+
+_PIECE = 1 << 17
 ATTRIBUTES = ("security.capability", "user.")  # the second is a prefix
 
 
@@ -35,11 +38,15 @@ class Record:
         return self.total.hexdigest()
 
 
-def content(fd: int, kept: dict[str, bytes]) -> str:
-    """A regular file's content and the attributes that are kept of it; moves the offset of `fd`."""
-    os.lseek(fd, 0, os.SEEK_SET)
-    with open(fd, "rb", buffering=0, closefd=False) as file:
-        total = hashlib.file_digest(file, "sha256")
+def content(fd: int, kept: dict[str, bytes], to: int = -1) -> str:
+    """A regular file's content and the attributes that are kept of it; `to` is a file that gets it, too."""
+    total = hashlib.sha256()
+    offset = 0
+    while piece := os.pread(fd, _PIECE, offset):
+        total.update(piece)
+        if to >= 0:
+            write_all(to, piece)
+        offset += len(piece)
     for name in sorted(kept):
         key, value = os.fsencode(name), kept[name]
         total.update(b"\0%d %d " % (len(key), len(value)) + key + value)

@@ -12,8 +12,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from estiva.builder.files import record
+from estiva.builder.files import identity, record
 from estiva.builder.files.record import Record
 from estiva.builder.frontend import ignore, patterns
 from estiva.errors import InvalidInput, NotFound, reason
@@ -23,23 +25,34 @@ _MAX_LINKS = 40  # as path_resolution(7)
 _MAX_DEPTH = 250
 _MAX_MATCHES = 100_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Missing(InvalidInput):
     """A source path that is not in the tree."""
 
 
+class Entry(NamedTuple):
+    """A path that a walk comes by: `name` in the directory `parent`, an fd that is good for the moment."""
+
+    path: str
+    parent: int
+    name: str
+    info: os.stat_result
+
+
 class Tree:
     """A source of files. `owners`: files keep their owner (stages and images); a context's are all root's.
 
-    Owns `rootfd`, and closes it. `excluded` are paths left out by patterns.
+    Owns `rootfd`, and closes it; it may be a file's. `excluded` are paths left out by patterns.
     """
 
     def __init__(self, rootfd: int, *, exclude: ignore.Matcher | None = None, owners: bool = False) -> None:
         self.rootfd = rootfd
         self.exclude = exclude or ignore.Matcher([])
         self.owners = owners
-        self.digests: dict[tuple[int, int, int, int, int], str] = {}
+        self.digests: dict[identity.Identity, str] = {}  # of files that can be told from changed ones
+        self.firm: set[identity.Identity] = set()  # those that nobody was writing
 
     @classmethod
     def context(cls, path: str, exclude: ignore.Matcher | None = None) -> Tree:
@@ -51,6 +64,12 @@ class Tree:
         except OSError as error:
             raise InvalidInput(f"the build context {path} can't be read: {reason(error)}") from None
         return cls(fd, exclude=exclude)
+
+    def through(self, rootfd: int) -> Tree:
+        """A tree of what a mount shows of files of this one: what is known of these is known of it."""
+        tree = Tree(rootfd, owners=self.owners)
+        tree.digests, tree.firm = self.digests, self.firm
+        return tree
 
     def close(self) -> None:
         if self.rootfd >= 0:
@@ -189,59 +208,99 @@ class Tree:
         return True
 
     def walk(self, path: str, *, without: ignore.Matcher | None = None) -> list[str]:
+        """The paths of `entries`."""
+        return [entry.path for entry in self.entries(path, without=without)]
+
+    def entries(self, path: str, *, without: ignore.Matcher | None = None) -> Iterator[Entry]:
         """Every visible path below a resolved directory, parents first, sorted, without the directory itself.
 
-        A directory that is left out is listed only if something below it is not. `without` leaves out more,
-        by names relative to `path`.
+        A directory that is left out comes only if something below it does not. `without` leaves out more, by
+        names relative to `path`.
         """
-        result: list[str] = []
+        return self._without(path, without) if without else self._visible_below(path)
 
-        def visit(directory: str, depth: int) -> None:
-            if depth > _MAX_DEPTH:
-                raise InvalidInput(f"the directory tree is too deep: {directory[:100]}")
-            for name in self.names(directory):
+    def _visible_below(self, path: str) -> Iterator[Entry]:
+        waiting: list[Entry] = []  # directories left out that we are in, until something in them is not
+        stack = [(path, self.open(path, os.O_RDONLY | os.O_DIRECTORY))]
+        names = [sorted(os.listdir(stack[0][1]), reverse=True)]
+        try:
+            while stack:
+                directory, fd = stack[-1]
+                if not names[-1]:
+                    os.close(stack.pop()[1])
+                    names.pop()
+                    if waiting and waiting[-1].path == directory:
+                        waiting.pop()
+                    continue
+                name = names[-1].pop()
                 child = f"{directory}/{name}" if directory else name
                 hidden = self.hides(child)
                 if hidden and not self.exclude.negations:
                     continue
-                if not stat.S_ISDIR(self.stat(child).st_mode):
-                    if not hidden:
-                        result.append(child)
-                    continue
-                mark = len(result)
-                result.append(child)
-                visit(child, depth + 1)
-                if hidden and len(result) == mark + 1:
-                    result.pop()
+                entry = Entry(child, fd, name, os.stat(name, dir_fd=fd, follow_symlinks=False))
+                if not hidden:
+                    yield from waiting
+                    waiting.clear()
+                    yield entry
+                if stat.S_ISDIR(entry.info.st_mode):
+                    if hidden:
+                        waiting.append(entry)
+                    if len(stack) > _MAX_DEPTH:
+                        raise InvalidInput(f"the directory tree is too deep: {child[:100]}")
+                    stack.append((child, os.open(name, _DIRECTORY, dir_fd=fd)))
+                    names.append(sorted(os.listdir(stack[-1][1]), reverse=True))
+        finally:
+            for _, fd in stack:
+                os.close(fd)
 
-        visit(path, 0)
-        if not without:
-            return result
+    def _without(self, path: str, without: ignore.Matcher) -> Iterator[Entry]:
         strip = len(path) + 1 if path else 0
-        keep = [name for name in result if not without.excluded(name[strip:])]
-        needed = set(keep)
-        for name in keep:  # the directories of what `!` took back
-            parent = name.rpartition("/")[0]
-            while len(parent) > strip and parent not in needed:
-                needed.add(parent)
-                parent = parent.rpartition("/")[0]
-        return [name for name in result if name in needed]
+        waiting: list[Entry] = []  # directories left out, until `!` takes back something in them
+        for entry in self._visible_below(path):
+            while waiting and not entry.path.startswith(waiting[-1].path + "/"):
+                waiting.pop()
+            if not without.excluded(entry.path[strip:]):
+                yield from waiting
+                waiting.clear()
+                yield entry
+            elif stat.S_ISDIR(entry.info.st_mode):
+                waiting.append(entry)
 
-    def digest(self, path: str, *, exclude: ignore.Matcher | None = None) -> str:
+    def digest(self, path: str, *, exclude: ignore.Matcher | None = None, firm: bool = False) -> str:
         """What a resolved path holds, as the cache's key covers it (files/record.py)."""
         total = Record(self.owners)
-        self.look(path, total, exclude=exclude)
+        self.look(path, total, exclude=exclude, firm=firm)
         return total.digest()
 
-    def look(self, path: str, into: Record, *, exclude: ignore.Matcher | None = None) -> bool:
+    def look(
+        self, path: str, into: Record, *, exclude: ignore.Matcher | None = None, firm: bool = False
+    ) -> bool:
         """Add what a resolved path holds to a record. Whether it is a directory."""
-        info = self._look(into, path, "")
+        directory = False
+        for name, info, text in self.sights(path, exclude=exclude, firm=firm):
+            into.add(name, info, text)
+            directory |= not name and stat.S_ISDIR(info.st_mode)
+        return directory
+
+    def sights(
+        self, path: str, *, exclude: ignore.Matcher | None = None, firm: bool = False
+    ) -> Iterator[tuple[str, os.stat_result, str]]:
+        """What a look at a resolved path and all below it sees, for a record: names below it, "" its own.
+
+        firm: of files that are read, find out whether anybody writes to them, for `self.firm`.
+        """
+        info = self.stat(path)
         if not stat.S_ISDIR(info.st_mode):
-            return False
+            parent, name = self.parent(path) if path else (os.dup(self.rootfd), "")
+            try:
+                yield "", *self._content(Entry(path, parent, name, info), firm)
+            finally:
+                os.close(parent)
+            return
+        yield "", info, ""
         strip = len(path) + 1 if path else 0
-        for entry in self.walk(path, without=exclude):
-            self._look(into, entry, entry[strip:])
-        return True
+        for entry in self.entries(path, without=exclude):
+            yield entry.path[strip:], *self._content(entry, firm)
 
     def above(self, base: str, relative: str) -> list[str]:
         """The directories of `relative`, which is below `base`, from the outermost on."""
@@ -251,33 +310,31 @@ class Tree:
             found.append(base)
         return found
 
-    def _look(self, into: Record, path: str, name: str) -> os.stat_result:
-        info = self.stat(path)
-        text = ""
-        if stat.S_ISREG(info.st_mode):
-            info, text = self._content(path, info)
-        elif stat.S_ISLNK(info.st_mode):
-            text = self.readlink(path)
-        into.add(name, info, text)
-        return info
-
-    def _content(self, path: str, info: os.stat_result) -> tuple[os.stat_result, str]:
-        """A file's content for a key, read once in a build as long as its times don't change."""
-        known = self.digests.get(_version(info))
-        if known is not None:
-            return info, known
-        fd = self.open(path)
+    def _content(self, entry: Entry, firm: bool) -> tuple[os.stat_result, str]:
+        """A file's content for a record, read once in a build while it is the same, or a link's target."""
+        info = entry.info
+        if stat.S_ISLNK(info.st_mode):
+            return info, os.readlink(entry.name, dir_fd=entry.parent)
+        if not stat.S_ISREG(info.st_mode):
+            return info, ""
+        seen = identity.of(info)
+        if seen in self.digests and (not firm or seen in self.firm):
+            return info, self.digests[seen]
+        now = identity.clock()
+        if entry.name:
+            fd = os.open(entry.name, _FILE, dir_fd=entry.parent)
+        else:
+            fd = fs.reopen_regular(entry.parent)
         try:
+            unwritten = firm and identity.unwritten(fd)
             info = os.fstat(fd)
             if not stat.S_ISREG(info.st_mode):
-                raise InvalidInput(f"{path} changed while it was read")
+                raise InvalidInput(f"{entry.path} changed while it was read")
             text = record.content(fd, record.attributes(fd) if self.owners else {})
         finally:
             os.close(fd)
-        self.digests[_version(info)] = text
+        if self.owners or identity.settles(info) < now:  # a layer's files don't change
+            self.digests[identity.of(info)] = text
+            if unwritten:
+                self.firm.add(identity.of(info))
         return info, text
-
-
-def _version(info: os.stat_result) -> tuple[int, int, int, int, int]:
-    """What changes with a file's content, but for a change within one tick of the clock."""
-    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns

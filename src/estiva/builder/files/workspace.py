@@ -17,20 +17,15 @@ from estiva.builder.frontend.run_mounts import Mount
 from estiva.files import abandoned, new_directory, remove_tree
 from estiva.paths import Paths
 
-
-class Frozen:
-    """A copy of what a folder held: `name` in the directory `fd`, and what the cache's key tells of it."""
-
-    def __init__(self, fd: int, name: str, digest: str) -> None:
-        self.fd = fd
-        self.name = name
-        self.digest = digest
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.builder.files.frozen import Frozen
 
 
 class Workspace:
     """A build's own directory, 0700, gone after `close`.
 
-    `frozen` are copies that nobody changes any more, by what they were made of; `opened` are fds to close.
+    `frozen` are copies of folders, by what they were made of.
     """
 
     def __init__(self, paths: Paths) -> None:
@@ -45,13 +40,12 @@ class Workspace:
         self.fd, self.path = new_directory(work, "")
         self.secrets: list[tuple[str, int]] = []
         self.held: list[int] = []
-        self.opened: list[int] = []
         self.frozen: dict[tuple[Tree, str], Frozen] = {}
 
     def close(self) -> None:
         self.release()
-        while self.opened:
-            os.close(self.opened.pop())
+        while self.frozen:
+            self.frozen.popitem()[1].close()
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self.fd)
 

@@ -72,14 +72,14 @@ class Build:
         self.plan = stages.make(dockerfile, request.build_args, self._platform_args())
         target = self.plan.target(request.target)
         for message in dockerfile.warnings:
-            self.progress({"status": "warning", "message": message})
+            self.warn(message)
         needed = self.plan.needed(target)
         self.total = sum(1 + len(stage.steps) for stage in needed)
         for stage in needed:
             self.stage(stage)
         final = self.states[target.index]
         for name in sorted(set(request.build_args) - self.plan.declared - set(_UNCOUNTED)):
-            self.progress({"status": "warning", "message": f"build argument {name} is not used"})
+            self.warn(f"build argument {name} is not used")
         if request.labels:
             final.config["Labels"] = {**(final.config.get("Labels") or {}), **request.labels}
         final.document.setdefault("created", self.clock())
@@ -107,6 +107,7 @@ class Build:
             source=lambda name: self._source(name, stage),
             run_step=self.run_step,
             output=self.output,
+            warn=self.warn,
             epoch=self.epoch,
         )
         for typed in [*triggers, *stage.steps]:
@@ -139,7 +140,7 @@ class Build:
             message = f"the image {stage.image} is for {got}, not for {wanted}"
             if asked:
                 raise bad(source, message, f"ask for it with --platform={got}, or use another image")
-            self.progress({"status": "warning", "message": f"{source.file}:{source.line}: {message}"})
+            self.warn(f"{source.file}:{source.line}: {message}")
         return State(image.config, clock=self.clock, budget=self.plan.budget)
 
     def _triggers(self, stage: stages.Stage, state: State) -> list[Typed]:
@@ -189,7 +190,14 @@ class Build:
         found = self.plan.find(name, stage)
         if found is not None:
             return self.sources.view(f"stage {found.index}", self.states[found.index].diff_ids)
-        return self.sources.find(name)
+        try:
+            return self.sources.find(name)
+        except EstivaError as error:
+            known = [other.alias for other in self.plan.stages[: stage.index] if other.alias]
+            if "/" not in name and ":" not in name:  # a stage was meant more likely than an image
+                error.message = f"there is no stage {name}, and the image of that name: {error.message}"
+                error.hint = f"earlier stages with a name: {', '.join(known)}" if known else error.hint
+            raise
 
     def _cache(self, stage: stages.Stage) -> local.Cache:
         names = self.request.no_cache_filter
@@ -202,6 +210,9 @@ class Build:
     def output(self, data: bytes) -> None:
         """What a RUN's command writes."""
         self.progress({**self.current, "status": "output", "data": data})
+
+    def warn(self, message: str) -> None:
+        self.progress({"status": "warning", "message": message})
 
     def _platform_args(self) -> dict[str, str]:
         result: dict[str, str] = {}

@@ -38,6 +38,7 @@ class StepContext:
     request     what the caller asked for: secrets, networks, build arguments
     source      the tree that COPY --from=NAME or a mount's `from` means, "" the build context
     output      takes what a command writes, as bytes
+    warn        takes a sentence for the user
     epoch       SOURCE_DATE_EPOCH in seconds, or None
     """
 
@@ -48,6 +49,7 @@ class StepContext:
     source: Callable[[str], Source]
     run_step: RunStep
     output: Callable[[bytes], None]
+    warn: Callable[[str], None]
     epoch: int | None
 
     def key(self, kind: str, inputs: dict[str, Any]) -> str:
@@ -63,9 +65,10 @@ class StepContext:
         return True
 
     def keep(self, state: State, keys: list[str], created_by: str, diff_id: str) -> None:
-        """Add a new layer, and keep it under `keys`."""
+        """Add a new layer, and keep it under `keys`, if there are any."""
         created = state.clock()
-        self.cache.keep_layer(keys, diff_id, created, created_by, state.platform)
+        if keys:
+            self.cache.keep_layer(keys, diff_id, created, created_by, state.platform)
         state.record(created_by, created=created, diff_id=diff_id)
 
     def layer(self, diff_ids: list[str], work: Callable[[int], None]) -> str:

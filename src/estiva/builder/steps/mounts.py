@@ -3,32 +3,22 @@
 A secret reaches the command only: as a file bound from the build's scratch directory, or as a variable of
 that one command. It is in no layer, no history and no cache key (K14). What a bind mount lets the command
 write is thrown away.
-
-Bind mounts are handed over as fds, never by a name that somebody may give to something else meanwhile. A
-stage or an image can't change, so its own files are shown. A folder of the host's can, so the command sees a
-copy, and the key tells what is in the copy (K20).
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import posixpath
 from typing import Any
 
-from estiva.builder.files.copier import Copier, Destination
-from estiva.builder.files.record import Record
 from estiva.builder.files.tree import Missing, Tree
-from estiva.builder.files.workspace import Frozen
 from estiva.builder.frontend import run_mounts
 from estiva.builder.frontend.errors import bad, unsupported
 from estiva.builder.frontend.instructions import Command
 from estiva.builder.frontend.run_mounts import Mount
 from estiva.builder.frontend.variables import Expander
-from estiva.builder.steps.context import Source, StepContext
+from estiva.builder.steps.binds import Bind
+from estiva.builder.steps.context import StepContext
 from estiva.errors import NotFound, reason
-from estiva.linux import fs
-from estiva.linux import mount as mnt
 
 SCRIPTS = "/dev/pipes"  # where a here-document with its own interpreter line is run from
 _MOST = 200  # bind mounts of one RUN, whose fds go to its container in one packet
@@ -44,40 +34,45 @@ class Mounts:
         self.wanted = [run_mounts.parse(text, expand, workdir) for text in typed.mounts]
         self.planned: list[dict[str, Any]] = []
         self.mounted: dict[str, int] = {}
-        self.copies: dict[int, str] = {}  # the place of a mount in `wanted` -> the digest of its copy
+        self.binds: dict[int, Bind] = {}  # by their places in `wanted`
 
     def close(self) -> None:
         while self.mounted:
             os.close(self.mounted.popitem()[1])
+        for bind in self.binds.values():
+            bind.close()
         self.context.workspace.release()
 
     def inputs(self) -> list[list[Any]]:
         """What of the mounts changes the result: a bind's content, never a secret's or a cache's.
 
-        Before `make`, a folder's content as it is now; after, that of the copy.
+        Before `make`, a folder's content as it is now; after, that of what is mounted.
         """
         result = []
         for index, mount in enumerate(self.wanted):
             fields: list[Any] = [mount.kind, mount.target, mount.writable, mount.id, mount.env, mount.size]
             if mount.kind == "bind":
-                fields += [mount.source, self._content(index, mount)]
+                if index not in self.binds:
+                    source = self.context.source(mount.from_)
+                    resolved = self._resolve(source.tree, mount)
+                    self.binds[index] = Bind(self.context, mount, source, resolved)
+                fields += [mount.source, self.binds[index].content]
             result.append(fields)
         return result
 
-    def _content(self, index: int, mount: Mount) -> list[str]:
-        if index in self.copies:
-            return [self.copies[index]]
-        source = self.context.source(mount.from_)
-        resolved = self._resolve(source.tree, mount)
-        if source.layers is not None:
-            return source.layers
-        known = self.context.workspace.frozen.get((source.tree, resolved))
-        return [source.tree.digest(resolved) if known is None else known.digest]
+    def changed(self) -> str:
+        """What was mounted of the host's and is not as the key tells any more, in words; "" if nothing."""
+        for bind in self.binds.values():
+            path = bind.changed()
+            if path is not None:
+                return f"{bind.name} changed while RUN read it ({path})"
+        return ""
 
     def make(self, env: dict[str, str], script: tuple[str, str] | None) -> None:
         """Make them; secrets for the environment go to `env`. `script`: (name, text) of a file in SCRIPTS.
 
-        Of two with the same target the later one counts. Raises InvalidInput and others, naming the line.
+        Of two with the same target the later one counts. `inputs` was called before. Raises InvalidInput and
+        others, naming the line.
         """
         for index, mount in enumerate(self.wanted):
             if mount.kind == "tmpfs":
@@ -92,7 +87,8 @@ class Mounts:
                     raise unsupported(self.typed.source, "a cache mount with from or source is not supported")
                 self._plan_bind(mount, self.context.workspace.cache_mount(mount))
             else:
-                self._bind(index, mount)
+                bind = self.binds[index]
+                self._plan_bind(mount, f"{bind.name}:/{bind.resolved}", bind.open())
         if script is not None:
             directory = self.context.workspace.directory()
             _write(f"{directory}/{script[0]}", script[1].encode("utf-8", "replace"), 0o755, 0, 0)
@@ -119,37 +115,6 @@ class Mounts:
         except Missing:
             where = mount.from_ or "the build context"
             raise bad(self.typed.source, f"no {mount.source} in {where} to mount") from None
-
-    def _bind(self, index: int, mount: Mount) -> None:
-        source = self.context.source(mount.from_)
-        resolved = self._resolve(source.tree, mount)
-        name = f"{mount.from_ or 'the build context'}:/{resolved}"
-        if source.layers is not None and not mount.writable:
-            fd = _detached(source.tree.open(resolved, os.O_PATH), mount)
-            if fd >= 0:
-                self._plan_bind(mount, name, fd)
-                return
-        frozen = self._freeze(source, resolved, mount)
-        self.copies[index] = frozen.digest
-        fd = _detached(fs.openat2(frozen.fd, frozen.name, os.O_PATH, 0, fs.RESOLVE_NO_SYMLINKS), mount)
-        self._plan_bind(mount, name, fd)
-
-    def _freeze(self, source: Source, resolved: str, mount: Mount) -> Frozen:
-        """A copy that nobody else changes, made once in a build for all that only read it."""
-        workspace = self.context.workspace
-        known = workspace.frozen.get((source.tree, resolved))
-        if known is not None and not mount.writable:
-            return known
-        directory = workspace.directory()
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        workspace.opened.append(fd)
-        total = Record(source.tree.owners)
-        name = posixpath.basename(resolved) or "root"
-        below = Copier(source.tree, Destination(fd)).copy(resolved, name, "/", total)
-        frozen = Frozen(fd, "." if below else name, total.digest())
-        if not mount.writable:
-            workspace.frozen[source.tree, resolved] = frozen
-        return frozen
 
     def _secret(self, mount: Mount, env: dict[str, str]) -> None:
         value = self.context.request.secrets.get(mount.id)
@@ -184,30 +149,6 @@ class Mounts:
             return
         env["SSH_AUTH_SOCK"] = mount.target
         self._plan_bind(mount, os.path.realpath(socket))
-
-
-def _detached(fd: int, mount: Mount) -> int:
-    """A detached mount of what the O_PATH fd `fd` stands for, which is closed.
-
-    -1 where the kernel can't copy a mount that is itself detached (before Linux 6.15), as a stage's is.
-    """
-    try:
-        made = mnt.clone_tree("", dirfd=fd)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        return -1
-    finally:
-        os.close(fd)
-    attributes = mnt.MOUNT_ATTR_NOSUID | mnt.MOUNT_ATTR_NODEV
-    if not mount.writable:
-        attributes |= mnt.MOUNT_ATTR_RDONLY
-    try:
-        mnt.mount_setattr(made, "", attributes, propagation=mnt.MS_PRIVATE)
-    except BaseException:
-        os.close(made)
-        raise
-    return made
 
 
 def _write(path: str, data: bytes, mode: int, uid: int, gid: int) -> None:

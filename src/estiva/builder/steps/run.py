@@ -39,6 +39,7 @@ class CommandStep:
         self.argv = self._argv()
         self.env = {"PATH": DEFAULT_PATH} | state.variables
         self.network = self._network()
+        self.changed = ""  # what the command read and the key does not tell
         if typed.security == "insecure":
             self._allowed("--security=insecure", "security.insecure")
 
@@ -76,7 +77,11 @@ class CommandStep:
         if self.context.reuse(self.state, [self._key()], created_by):
             return True
         diff_id = self._layer()
-        self.context.keep(self.state, [self._key()], created_by, diff_id)
+        keys = [] if self.changed else [self._key()]
+        self.context.keep(self.state, keys, created_by, diff_id)
+        if self.changed:
+            source = self.typed.source
+            self.context.warn(f"{source.file}:{source.line}: {self.changed}: not cached")
         return False
 
     def _key(self) -> str:
@@ -118,6 +123,7 @@ class CommandStep:
             status = context.run_step(step)
             if status:
                 raise self._failed(status)
+            self.changed = mounts.changed()
             with_root(snapshot, stubs.after)
             return context.commit(snapshot)
         finally:

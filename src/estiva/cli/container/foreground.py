@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from estiva.cmdline.parser import Options
     from estiva.engine.launch.start import Start
     from estiva.engine.monitor.exec_session import Session
+    from estiva.engine.state.types import Outcome
 
 PASSED_ON = (
     _signal.SIGINT,
@@ -104,7 +105,7 @@ def detach_keys(options: Options) -> str:
     return keys
 
 
-def exit_status(outcome: dict[str, Any]) -> int:
+def exit_status(outcome: Outcome) -> int:
     """What the command line ends with after `outcome`. Raises EngineError when the monitor did not tell
     one.
     """

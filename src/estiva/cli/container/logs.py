@@ -22,6 +22,10 @@ def logs(context: Context, options: Options) -> None:
     if lines is None and tail != "all" and not tail.startswith("-"):
         raise InvalidInput(f"invalid --tail '{tail}'", hint="a number of lines, or all")
     follow = options.flag("follow")
+    if options.flag("details"):
+        from estiva.cli.context import warn
+
+        warn("--details shows nothing more: there are no log options (--log-opt) yet")
     engine_logs.logs(
         context.engine,
         options.arguments[0],

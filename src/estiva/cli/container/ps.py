@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.cli.context import Context
+    from estiva.engine.state.types import Record, State
 
 HEADINGS = [
     ("ID", "CONTAINER ID"),
@@ -57,7 +58,7 @@ def ps(context: Context, options: Options) -> None:
     tables.show(rows, headings, template, KNOWN)
 
 
-def _row(context: Context, record: dict[str, Any], truncate: bool, sized: bool) -> dict[str, Any]:
+def _row(context: Context, record: Record, truncate: bool, sized: bool) -> dict[str, Any]:
     """A container in the words of Docker's formatter."""
     import time
 
@@ -88,7 +89,7 @@ def _row(context: Context, record: dict[str, Any], truncate: bool, sized: bool) 
     }
 
 
-def _size(context: Context, record: dict[str, Any]) -> str:
+def _size(context: Context, record: Record) -> str:
     from estiva.cli.format import units
     from estiva.engine.containers import changes
     from estiva.engine.images import lookup
@@ -98,7 +99,7 @@ def _size(context: Context, record: dict[str, Any]) -> str:
     return f"{units.size(written, 3)} (virtual {units.size(whole, 3)})"
 
 
-def status(state: dict[str, Any]) -> str:
+def status(state: State) -> str:
     """A container's state in words: "Up 3 minutes", "Exited (0) 2 hours ago"."""
     import time
 

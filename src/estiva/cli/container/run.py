@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from estiva.cli.container.cidfile import CidFile
+from estiva.cli.context import refuse_trust, warn
 from estiva.cli.options.run import TABLE, translate
 from estiva.cmdline.parser import FLAG, TEXT, Options, Verb
 from estiva.errors import Conflict, InvalidInput
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.cli.context import Context
+    from estiva.engine.state.config_types import Config
 
 
 class LateProgress:
@@ -52,7 +54,26 @@ def _pull(options: Options) -> str:
     return when
 
 
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # the usual ones: of others oci/platform.py knows
+
+
+def _warn(options: Options, config: Config, image: Any) -> None:
+    """Tell what the image asks for and does not get: a machine of its own kind, a health check."""
+    asked = options.given("platform") or image is None
+    if not asked and image.config.get("architecture") != ARCHITECTURES.get(os.uname().machine):
+        from estiva.engine.images import platforms
+
+        other = platforms.mismatch(image, config["Image"], None)
+        if other:
+            warn(other)
+    test = (config.get("Healthcheck") or {}).get("Test")
+    if test and test[0] != "NONE":
+        warn("the image's health check is not run: health checks are not supported yet (--no-healthcheck)")
+
+
 def run(context: Context, options: Options) -> int:
+    if options.given("disable-content-trust"):
+        refuse_trust(options)
     config, host_config = translate(options)
     pull, detach = _pull(options), options.flag("detach")
     if detach:
@@ -83,6 +104,7 @@ def run(context: Context, options: Options) -> int:
         except BaseException:
             start.close()
             raise
+    _warn(options, start.record["Config"], start.image)
     if detach:
         with start:
             start.go(detach=True)
@@ -102,10 +124,13 @@ def run(context: Context, options: Options) -> int:
 
 
 def create(context: Context, options: Options) -> int:
+    if options.given("disable-content-trust"):
+        refuse_trust(options)
     config, host_config = translate(options)
     pull = _pull(options)
     from estiva.engine.containers import control
     from estiva.engine.containers import create as creation
+    from estiva.engine.images import lookup
 
     with CidFile(options.text("cidfile")) as file:
         record = creation.create(
@@ -122,6 +147,7 @@ def create(context: Context, options: Options) -> int:
         except BaseException:
             control.remove(context.engine, record["Id"], volumes=True)
             raise
+    _warn(options, record["Config"], lookup.find(context.engine, record["Image"]))
     print(record["Id"])
     return 0
 

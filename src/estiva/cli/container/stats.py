@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.cli.context import Context
+    from estiva.engine.state.types import Record
 
 HEADINGS = [
     ("ID", "CONTAINER ID"),
@@ -41,7 +42,7 @@ class Watch:
         self.width = 64 if whole_ids else 12
         self.before: dict[str, dict[str, Any]] = {}
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[Record]:
         """Raises NotFound for a name that means no container."""
         from estiva.engine.containers import listing
         from estiva.engine.state import lookup

@@ -64,10 +64,23 @@ def load(context: Context, options: Options) -> None:
         with open_source(path, Standard()) as source, Named(path, InvalidInput, IntegrityError, Unsupported):
             names = archive.load(context.engine, source, platform=platform)
     for name in names:
+        _check_platform(context, name, platform)
         if options.flag("quiet"):
             print(name)
         else:
             print(f"Loaded image ID: {name}" if name.startswith("sha256:") else f"Loaded image: {name}")
+
+
+def _check_platform(context: Context, name: str, platform: str | None) -> None:
+    """Say that an archive has an image for another platform than was asked for alone."""
+    if platform:
+        from estiva.cli.context import warn
+        from estiva.engine.images import lookup, platforms
+
+        image = lookup.find(context.engine, name)
+        other = platforms.mismatch(image, name, platform) if image is not None else ""
+        if other:
+            warn(other)
 
 
 def import_(context: Context, options: Options) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, UsageError, Verb
+from estiva.cli.context import refuse_trust, warn
+from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, UsageError, Verb, boolean
 from estiva.errors import InvalidInput, NotFound, Unsupported, oneline
 
 TYPE_CHECKING = False
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 MAX_DOCKERFILE = 16 << 20
 ARCHIVES = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")
 NOT_YET = (
-    "add-host", "attest", "cgroup-parent", "cpu-period", "cpu-quota", "cpu-shares", "cpuset-cpus",
+    "add-host", "attest", "cache-to", "cgroup-parent", "cpu-period", "cpu-quota", "cpu-shares", "cpuset-cpus",
     "cpuset-mems", "isolation", "memory", "memory-swap", "metadata-file", "output", "security-opt",
     "shm-size", "ulimit",
 )  # fmt: skip
@@ -68,11 +69,7 @@ class BuildProgress:
 
 
 def build(context: Context, options: Options) -> None:
-    for name in NOT_YET:
-        if options.given(name):
-            raise Unsupported(f"build --{name} is not supported yet")
-    if options.text("progress", "auto") not in ("auto", "plain", "tty", "quiet"):
-        raise InvalidInput(f"invalid --progress '{options.text('progress')}'", hint="plain or quiet")
+    _refuse(options)
     iidfile = options.text("iidfile")
     directory, dockerfile, text = _sources(options)
     from estiva.engine import builds
@@ -106,6 +103,29 @@ def build(context: Context, options: Options) -> None:
     if not quiet:
         for tag in options.many("tag"):
             print(f"named {tag}", file=sys.stderr)
+
+
+def _refuse(options: Options) -> None:
+    """Say what isn't there yet, rather than leave it out in silence. Raises Unsupported, InvalidInput."""
+    for name in NOT_YET:
+        if options.given(name):
+            raise Unsupported(f"build --{name} is not supported yet")
+    for name in ("provenance", "sbom"):
+        if options.given(name) and boolean(options.text(name)) is not False:
+            raise Unsupported(
+                f"build --{name} is not supported yet: the image would come without",
+                hint=f"leave it out, or --{name}=false",
+            )
+    refuse_trust(options)
+    if options.given("cache-from"):
+        warn("build --cache-from is not supported yet: the cache is the local one")
+    if not options.flag("rm", True):
+        warn("build --rm=false has no effect: no step leaves a container behind")
+    progress = options.text("progress", "auto")
+    if progress == "tty":
+        warn("build --progress tty is not supported yet: steps are shown as lines, as with plain")
+    elif progress not in ("auto", "plain", "quiet"):
+        raise InvalidInput(f"invalid --progress '{progress}'", hint="plain or quiet")
 
 
 def _sources(options: Options) -> tuple[str | None, str | None, str | None]:
@@ -242,15 +262,15 @@ BUILD = Verb(
         ("", "ssh", LIST, "ID[=SOCKET]", "an ssh agent for RUN --mount=type=ssh"),
         ("t", "tag", LIST, "NAME[:TAG]", "name the image"),
         ("", "target", TEXT, "STAGE", "build up to this stage"),
-        # accepted: they ask for what is so anyway, or for a cache that is the local one
-        ("", "cache-from", LIST, "", ""),
-        ("", "cache-to", LIST, "", ""),
+        ("", "cache-from", LIST, "", ""),  # a warning
+        # what is so anyway
         ("", "compress", FLAG, "", ""),
         ("", "disable-content-trust", FLAG, "", ""),
         ("", "force-rm", FLAG, "", ""),
         ("", "load", FLAG, "", ""),
-        ("", "provenance", TEXT, "", ""),
         ("", "rm", FLAG, "", ""),
+        # refused, but where they say what is so anyway
+        ("", "provenance", TEXT, "", ""),
         ("", "sbom", TEXT, "", ""),
         ("c", "cpu-shares", LIST, "", ""),
         ("m", "memory", LIST, "", ""),

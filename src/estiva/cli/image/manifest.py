@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb
-from estiva.errors import InvalidInput
+from estiva.errors import InvalidInput, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.cli.context import Context
 
 
+def _insecure(options: Options, *names: str) -> None:
+    """--insecure is so anyway on loopback, and nowhere else. Raises Unsupported."""
+    from estiva.engine.images import lookup
+
+    for name in names if options.flag("insecure") else ():
+        host = lookup.parse(name).registry
+        if not host.startswith(("localhost", "127.", "[::1]")):
+            raise Unsupported(
+                f"--insecure is not supported for {host}",
+                hint="plain-http or verify of registries.toml says it of one registry (docs/cli.md)",
+            )
+
+
 def create(context: Context, options: Options) -> None:
     from estiva.engine.images import manifest_lists
 
     name, *images = options.arguments
+    _insecure(options, name, *images)
     print(
         manifest_lists.create(
             context.engine, name, images, amend=options.flag("amend"), every=options.flag("all")
@@ -75,6 +89,9 @@ def inspect(context: Context, options: Options) -> None:
 
     from estiva.engine.images import manifest_lists
 
+    if options.flag("verbose"):
+        raise Unsupported("manifest inspect --verbose is not supported yet", hint="leave it out")
+    _insecure(options, options.arguments[0])
     print(
         json.dumps(manifest_lists.inspect(context.engine, options.arguments[0]), indent=2, ensure_ascii=True)
     )
@@ -85,6 +102,9 @@ def push(context: Context, options: Options) -> None:
     from estiva.engine.images import manifest_lists
 
     name, *target = options.arguments
+    if not options.flag("all", True):
+        raise Unsupported("manifest push --all=false is not supported: a list is sent with its images")
+    _insecure(options, *(target or [name]))
     with Progress(2) as progress:
         digest = manifest_lists.push(
             context.engine, name, "".join(target), progress=None if options.flag("quiet") else progress

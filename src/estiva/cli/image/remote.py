@@ -17,9 +17,10 @@ MAX_SECRET = 64 << 10
 
 
 def pull(context: Context, options: Options) -> int:
-    from estiva.cli.context import tell
+    from estiva.cli.context import refuse_trust, tell
     from estiva.engine.images import registry
 
+    refuse_trust(options)
     status, every = 0, options.flag("all-tags")
     for text in options.arguments:
         try:
@@ -34,8 +35,9 @@ def pull(context: Context, options: Options) -> int:
 
 
 def _pull(context: Context, options: Options, name: str) -> None:
+    from estiva.cli.context import warn
     from estiva.cli.format.progress import Progress
-    from estiva.engine.images import lookup, registry
+    from estiva.engine.images import lookup, platforms, registry
 
     reference, quiet = lookup.parse(name), options.flag("quiet")
     if not quiet and not reference.digest:
@@ -49,6 +51,9 @@ def _pull(context: Context, options: Options, name: str) -> None:
             every=options.flag("all-platforms"),
             progress=None if quiet else progress,
         )
+    other = platforms.mismatch(image, reference.familiar, options.text("platform") or None)
+    if other and not options.flag("all-platforms"):
+        warn(other)
     if not quiet:
         for digest in lookup.digests(context.engine, image, reference):
             print(f"Digest: {digest}")
@@ -70,14 +75,16 @@ def _refuse_tag(text: str) -> None:
 
 
 def push(context: Context, options: Options) -> None:
+    from estiva.cli.context import refuse_trust
     from estiva.engine.images import lookup
 
+    refuse_trust(options)
     text, quiet = options.arguments[0], options.flag("quiet")
     if options.flag("all-tags"):
         _refuse_tag(text)
         names = lookup.tags(context.engine, text)
     else:
-        lookup.resolve(context.engine, text)
+        lookup.resolve(context.engine, text, hint=f"{lookup.HERE}; `estiva tag IMAGE {text}` names one so")
         names = [text]
     if not quiet:
         print(f"The push refers to repository [{lookup.parse(text).name}]", flush=True)

@@ -8,9 +8,9 @@ import os
 
 from estiva import fastjson
 from estiva.engine.containers import folder
-from estiva.engine.state import lookup
+from estiva.engine.state import lookup, runstate
+from estiva.errors import NotFound
 from estiva.files import Lock
-from estiva.runtime import state
 from estiva.runtime.cgroup import factory
 from estiva.timestamps import rfc3339
 
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from typing import IO, Any
 
     from estiva.engine import Engine
+    from estiva.engine.state.types import Record
     from estiva.store.snapshots import Snapshot
 
 
-def snapshot(engine: Engine, record: dict[str, Any]) -> Snapshot:
+def snapshot(engine: Engine, record: Record) -> Snapshot:
     """The container's read-write layer over its image's layers."""
     image = engine.store.images.resolve(record["Image"])
     folder.mend_stopped(engine, record, image)
@@ -32,15 +33,33 @@ def snapshot(engine: Engine, record: dict[str, Any]) -> Snapshot:
 
 def diff(engine: Engine, ref: str) -> list[tuple[str, str]]:
     """[("A"|"C"|"D", "/path")] against the image, sorted by path."""
-    return snapshot(engine, lookup.resolve(engine, ref)).changes()
+    record = lookup.resolve(engine, ref)
+    with Whole(engine, record):
+        return snapshot(engine, record).changes()
 
 
-def size(engine: Engine, record: dict[str, Any]) -> int:
+def size(engine: Engine, record: Record) -> int:
     """Bytes in the read-write layer; 0 when the container is removed at this moment."""
     try:
         return snapshot(engine, record).size()
     except FileNotFoundError:
         return 0
+
+
+class Whole:
+    """A block that reads a container's folder, in which it may be removed: that is told as such."""
+
+    def __init__(self, engine: Engine, record: Record) -> None:
+        self.record = record
+        self.folder = engine.paths.container(record["Id"])
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (FileNotFoundError, NotFound)) and not os.path.isdir(self.folder):
+            name = self.record["Name"].removeprefix("/")
+            raise NotFound(f"container {name} was removed meanwhile") from None
 
 
 class Paused:
@@ -49,7 +68,7 @@ class Paused:
     The lock tells a reader at work from one that was killed: then a sweep lets the container go on.
     """
 
-    def __init__(self, engine: Engine, record: dict[str, Any], wanted: bool) -> None:
+    def __init__(self, engine: Engine, record: Record, wanted: bool) -> None:
         still = record["State"]["Running"] and not record["State"]["Paused"] and wanted
         self.cgroup = factory.open(lookup.running_state(engine, record["Id"])["cgroup"]) if still else None
         self.lock = Lock(lock_path(engine, record["Id"]))
@@ -61,11 +80,18 @@ class Paused:
             except FileNotFoundError:
                 self.cgroup = None  # it has ended just now, and is as still as can be
                 return
-            self.cgroup.freeze()
+            try:
+                self.cgroup.freeze()
+            except NotFound:  # likewise
+                self.cgroup = None
+                self.lock.__exit__(None, None, None)
 
     def __exit__(self, *exception: object) -> None:
         if self.cgroup is not None:
-            self.cgroup.thaw()
+            try:
+                self.cgroup.thaw()
+            except NotFound:
+                pass  # it was killed meanwhile
             self.lock.__exit__(None, None, None)
 
 
@@ -76,7 +102,7 @@ def lock_path(engine: Engine, container_id: str) -> str:
 def let_go(engine: Engine) -> Iterator[str]:
     """Let containers go on that a killed reader left frozen; which, in words."""
     for container_id in os.listdir(engine.paths.run_containers):
-        live = state.read(engine.paths.run_container(container_id))
+        live = runstate.read(engine.paths, container_id)
         if live is None or live.get("paused") or not factory.open(live["cgroup"]).frozen():
             continue
         try:
@@ -115,7 +141,7 @@ def commit(
         "Volumes",
         "StopSignal",
     )
-    ran = record["Config"]
+    ran: Any = record["Config"]
     config["config"] = {**(config.get("config") or {}), **{key: ran[key] for key in kept if ran.get(key)}}
     config["created"] = rfc3339()
     if author:
@@ -128,7 +154,7 @@ def commit(
         from estiva.builder.steps.changes import apply_changes
 
         config = apply_changes(config, changes)  # may raise, before a layer is made for nothing
-    with engine.store.writing():
+    with engine.store.writing(), Whole(engine, record):
         with Paused(engine, record, pause):
             layer = snapshot(engine, record).commit()
         config["rootfs"]["diff_ids"] = [*base.diff_ids, layer.diff_id]
@@ -143,7 +169,8 @@ def export(engine: Engine, ref: str, out: IO[bytes]) -> None:
     from estiva.store.layers.pack import write_tree
 
     record = lookup.resolve(engine, ref)
-    rootfs = snapshot(engine, record).mount(readonly=True)
+    with Whole(engine, record):
+        rootfs = snapshot(engine, record).mount(readonly=True)
     try:
         write_tree(rootfs, out)
     finally:

@@ -13,7 +13,7 @@ import time
 
 from estiva import fastjson
 from estiva.engine.containers import tasks
-from estiva.engine.state import locks, teardown
+from estiva.engine.state import locks, runstate, teardown
 from estiva.engine.state import names as naming
 from estiva.engine.state.lookup import resolve, resolve_if_there, running_state, running_state_now
 from estiva.errors import Conflict, EngineError, EstivaError, NotFound
@@ -25,9 +25,10 @@ from estiva.store import containers
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from typing import Any, TypeAlias
+    from typing import TypeAlias
 
     from estiva.engine import Engine
+    from estiva.engine.state.types import Record, RunState
 
     Task: TypeAlias = Generator[None, None, None]
 
@@ -36,7 +37,7 @@ STOP_TIMEOUT = 10  # seconds, as Docker
 UNKILLABLE = 10  # seconds
 
 
-def send(live: dict[str, Any], number: int) -> None:
+def send(live: RunState, number: int) -> None:
     """Signal a container's init, never a process that only has its pid. Fine if it has ended."""
     try:
         pidfd = procinfo.pidfd_open(live["pid"])
@@ -71,7 +72,7 @@ def killing(engine: Engine, ref: str, signal: str = "KILL") -> Task:
         yield from ending(engine, ref, live)
 
 
-def ending(engine: Engine, ref: str, live: dict[str, Any]) -> Task:
+def ending(engine: Engine, ref: str, live: RunState) -> Task:
     """Wait for the end of a run whose main process got SIGKILL. Raises EngineError."""
     deadline = time.monotonic() + UNKILLABLE
     while locks.runs(engine.paths, live):
@@ -84,7 +85,7 @@ def ending(engine: Engine, ref: str, live: dict[str, Any]) -> Task:
     resolve_if_there(engine, live["id"])  # settles it if its monitor was killed too
 
 
-def thaw(engine: Engine, live: dict[str, Any]) -> None:
+def thaw(engine: Engine, live: RunState) -> None:
     """What is frozen can't die: not by `pause` only, but also by a commit that was killed."""
     if live.get("paused"):
         mark(engine, live, False)
@@ -98,7 +99,7 @@ def thaw(engine: Engine, live: dict[str, Any]) -> None:
             raise  # else it has ended by itself meanwhile
 
 
-def mark(engine: Engine, live: dict[str, Any], paused: bool) -> None:
+def mark(engine: Engine, live: RunState, paused: bool) -> None:
     """Write into the run state whether it is paused; nothing if the run is over, and its folder gone."""
     try:
         folder = os.open(engine.paths.run_container(live["id"]), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -107,9 +108,9 @@ def mark(engine: Engine, live: dict[str, Any], paused: bool) -> None:
     try:
         # by the fd, since a later run has another folder of the same name
         here = f"/proc/self/fd/{folder}"
-        now = state.read(here)
-        if now is not None and state.same_run(now, live):
-            state.write(here, {**now, "paused": paused})
+        now = runstate.read_in(here)
+        if now is not None and runstate.same(now, live):
+            runstate.write(here, {**now, "paused": paused})
     except FileNotFoundError:
         pass
     finally:
@@ -181,7 +182,7 @@ def removing(
                     f"container {ref} is {record['State']['Status']}",
                     hint="stop it first, or remove it with --force",
                 ) from None
-        live = state.read(engine.paths.run_container(container_id))
+        live = runstate.read(engine.paths, container_id)
         if live is not None:
             send(live, _signal.SIGKILL)
             thaw(engine, live)
@@ -238,7 +239,7 @@ def rename(engine: Engine, ref: str, name: str) -> None:
         row = containers.get(transaction, record["Id"])
         if row is None:
             raise NotFound(f"no such container: {ref}")
-        stored = fastjson.loads(row[2])
+        stored: Record = fastjson.loads(row[2])
         old = stored["Name"].removeprefix("/")
         stored["Name"] = "/" + new
         containers.rename(transaction, record["Id"], new, fastjson.dumps(stored))

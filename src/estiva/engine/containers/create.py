@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from estiva.engine import Engine
     from estiva.engine.images.find import Progress
+    from estiva.engine.state.types import Record
     from estiva.store.database import Transaction
     from estiva.store.images import Image
 
@@ -41,7 +42,7 @@ def create(
     pull: str = "missing",
     platform: str | None = None,
     progress: Progress = None,
-) -> dict[str, Any]:
+) -> Record:
     """Make a container that does not run yet; its record. Raises for a bad option, image, name or mount.
 
     `config` and `host_config` are Docker's Config and HostConfig; both are completed in place. `pull`:
@@ -77,11 +78,11 @@ def make(
     platform: str | None,
     progress: Progress,
     status: str,
-) -> tuple[dict[str, Any], Image, int, str]:
+) -> tuple[Record, Image, int, str]:
     """(record, image, lock, address or ""): the container as a row, with its folder. Undone on error."""
-    judge.check(config, host_config)
-    if host_config.get("NetworkMode") in (None, "", "default"):
-        host_config["NetworkMode"] = "bridge"
+    asked, host = judge.check(config, host_config)
+    if host.get("NetworkMode") in (None, "", "default"):
+        host["NetworkMode"] = "bridge"
     if os.geteuid():
         raise Unsupported("containers can only be run by root, yet", hint="use sudo")
     name = names.check(name) if name else None
@@ -90,19 +91,19 @@ def make(
 
         Platform.parse(platform)
     if progress is not None:
-        judge.warn(host_config, progress)
-    if oci_config.special(host_config):
+        judge.warn(host, progress)
+    if oci_config.special(host):
         from estiva.engine.spec import namespaces
 
-        namespaces.settle(engine, config, host_config, starts=status == "running")
-    image = find_image(engine, config["Image"], pull, platform, progress)
-    config = record.merge(config, image.config)
-    container_id = launch.new_id(engine, host_config if status == "running" else None)
-    made = record.new(container_id, name or "", image, config, host_config, [])
+        namespaces.settle(engine, asked, host, starts=status == "running")
+    image = find_image(engine, asked["Image"], pull, platform, progress)
+    merged = record.merge(asked, image.config)
+    container_id = launch.new_id(engine, host if status == "running" else None)
+    made = record.new(container_id, name or "", image, merged, host, [])
     oci_config.make(made, [], {})  # what this machine lacks is found out before anything is written
-    if name and (config.get("Volumes") or host_config.get("Binds") or host_config.get("Mounts")):
+    if name and (merged.get("Volumes") or host.get("Binds") or host.get("Mounts")):
         refuse_taken(engine, name)
-    points = made["Mounts"] = mount_points.plan(config, host_config, engine.store.volumes)
+    points = made["Mounts"] = mount_points.plan(merged, host, engine.store.volumes)
     lock = -1
     try:
         lock = launch.take_lock(engine, container_id)
@@ -127,7 +128,7 @@ def make(
     return made, image, lock, address
 
 
-def insert(engine: Engine, made: dict[str, Any], name: str | None, status: str) -> str:
+def insert(engine: Engine, made: Record, name: str | None, status: str) -> str:
     """Write the row, with a name that nobody has, and take an address if it starts now on the bridge."""
     for attempt in range(ATTEMPTS):
         chosen = name or names.invent(attempt)
@@ -156,7 +157,7 @@ def refuse_taken(engine: Engine, name: str) -> None:
         raise in_use(name, taken[0])
 
 
-def write_row(transaction: Transaction, made: dict[str, Any], name: str, status: str) -> str:
+def write_row(transaction: Transaction, made: Record, name: str, status: str) -> str:
     """The rows of a container; its address, if it gets one."""
     made["Name"] = "/" + name
     if not transaction.execute("SELECT 1 FROM images WHERE id = ?", (made["Image"],)).fetchone():
@@ -168,7 +169,7 @@ def write_row(transaction: Transaction, made: dict[str, Any], name: str, status:
             userns.allocate(transaction, made)
     volumes = [point["Name"] for point in made["Mounts"] if point["Type"] == "volume"]
     if status == "running":
-        made["State"][containers.BEGAN] = made["Created"]
+        made["State"]["Began"] = made["Created"]
     containers.add(transaction, made["Id"], name, made["Image"], status, fastjson.dumps(made), volumes)
     if status == "running" and made["HostConfig"]["NetworkMode"] == "bridge":
         from estiva.network import ipam
@@ -177,5 +178,5 @@ def write_row(transaction: Transaction, made: dict[str, Any], name: str, status:
     return ""
 
 
-def removed(made: dict[str, Any]) -> NotFound:
+def removed(made: Record) -> NotFound:
     return NotFound(f"image {made['Config']['Image']} was removed just now")

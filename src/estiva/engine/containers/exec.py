@@ -10,35 +10,33 @@ from __future__ import annotations
 import os
 
 from estiva.engine.monitor.exec_session import Session, become
-from estiva.engine.state import locks
+from estiva.engine.state import locks, runstate
 from estiva.engine.state.record import merge_env
 from estiva.errors import Conflict, InvalidInput
-from estiva.runtime import state
 from estiva.runtime.security import capabilities
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from estiva.engine import Engine
     from estiva.engine.launch.launch import Launched
+    from estiva.engine.state.types import OCI, ExecPlan, RunState
 
 
-def running(engine: Engine, ref: str) -> dict[str, Any]:
+def running(engine: Engine, ref: str) -> RunState:
     """The run state of a running container, by name, id or its beginning. Raises NotFound, Conflict."""
     paths = engine.paths
     found = None
     if "/" not in ref and ref not in (".", ".."):
         try:
-            found = state.read(paths.run_container(os.readlink(f"{paths.run_names}/{ref}")))
+            found = runstate.read(paths, os.readlink(f"{paths.run_names}/{ref}"))
         except OSError:
             if len(ref) == 64:
-                found = state.read(paths.run_container(ref))
+                found = runstate.read(paths, ref)
     if found is None or not locks.held(paths, found["id"]):
         from estiva.engine.state import lookup
 
         record = lookup.resolve(engine, ref)
-        found = state.read(paths.run_container(record["Id"]))
+        found = runstate.read(paths, record["Id"])
         if found is None or not locks.held(paths, record["Id"]):
             raise Conflict(f"container {ref} is not running", hint=f"`estiva start {ref}` starts it")
     if found.get("paused"):
@@ -47,18 +45,18 @@ def running(engine: Engine, ref: str) -> dict[str, Any]:
 
 
 def make_process(
-    target: dict[str, Any],
+    target: RunState,
     argv: list[str],
     env: list[str],
     user: str,
     workdir: str,
     tty: bool,
     privileged: bool,
-) -> dict[str, Any]:
+) -> OCI:
     """The OCI process of an exec: the container's own with what was asked changed."""
     if not argv:
         raise InvalidInput("exec needs a command", hint="estiva exec CONTAINER COMMAND [ARG...]")
-    process: dict[str, Any] = dict(target["process"])
+    process: OCI = dict(target["process"])
     variables = [v for v in process["env"] if tty or not v.startswith("TERM=")]
     if user:
         process["user"] = {"username": user}
@@ -88,7 +86,7 @@ def plan(
     tty: bool = False,
     stdin: bool = False,
     privileged: bool = False,
-) -> dict[str, Any]:
+) -> ExecPlan:
     """All that the parent of the process needs, as JSON-able data."""
     target = running(engine, ref)
     process = make_process(target, argv, env, user, workdir, tty, privileged)
@@ -105,13 +103,13 @@ def plan(
     }
 
 
-def session(engine: Engine, wanted: dict[str, Any], stdio: tuple[int, int, int]) -> Session:
+def session(engine: Engine, wanted: ExecPlan, stdio: tuple[int, int, int]) -> Session:
     """An exec of which this process, which has one thread, is the parent: to be started by the caller."""
     seal(engine, wanted)
     return Session(wanted, stdio)
 
 
-def seal(engine: Engine, wanted: dict[str, Any]) -> None:
+def seal(engine: Engine, wanted: ExecPlan) -> None:
     """Where the process may trace ours, go on from a copy of the interpreter that it can't write to (K4)."""
     bounding = (wanted["config"]["process"].get("capabilities") or {}).get("bounding") or ()
     if engine.direct and "CAP_SYS_PTRACE" in bounding:
@@ -120,7 +118,7 @@ def seal(engine: Engine, wanted: dict[str, Any]) -> None:
         sealed_exe.ensure()
 
 
-def launch(engine: Engine, wanted: dict[str, Any], stdio: tuple[int, int, int]) -> Launched:
+def launch(engine: Engine, wanted: ExecPlan, stdio: tuple[int, int, int]) -> Launched:
     """Have another process be the parent, a fork of ours or of the spawner: `Launched.started` waits for
     it.
     """

@@ -16,9 +16,8 @@ from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from estiva.engine import Engine
+    from estiva.engine.state.types import MountPoint, Record
     from estiva.store.images import Image
 
 
@@ -32,7 +31,7 @@ def make(engine: Engine, container_id: str, image: Image, *, durable: bool) -> N
             files.sync_directory(path)
 
 
-def fill(engine: Engine, points: list[dict[str, Any]], image: Image) -> None:
+def fill(engine: Engine, points: list[MountPoint], image: Image) -> None:
     """Copy what the image has at the places of new volumes into them, as Docker does."""
     if not points:
         return
@@ -46,7 +45,7 @@ def fill(engine: Engine, points: list[dict[str, Any]], image: Image) -> None:
         os.close(rootfs)
 
 
-def mend(engine: Engine, record: dict[str, Any], image: Image) -> bool:
+def mend(engine: Engine, record: Record, image: Image) -> bool:
     """Make what a power cut took and left the row of: the folder, volumes. Whether something was missing.
 
     The caller holds the container's lock.
@@ -63,7 +62,7 @@ def mend(engine: Engine, record: dict[str, Any], image: Image) -> bool:
     return missing or bool(volumes)
 
 
-def mend_stopped(engine: Engine, record: dict[str, Any], image: Image) -> bool:
+def mend_stopped(engine: Engine, record: Record, image: Image) -> bool:
     """As `mend`, of a container that does not run: its lock is taken for that, if it is free."""
     container_id = record["Id"]
     if os.path.isdir(engine.paths.container(container_id) + "/work"):

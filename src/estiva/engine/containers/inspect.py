@@ -8,12 +8,11 @@ from estiva.runtime.cgroup import factory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from estiva.engine import Engine
+    from estiva.engine.state.types import Record
 
 
-def inspect(engine: Engine, ref: str) -> dict[str, Any]:
+def inspect(engine: Engine, ref: str) -> Record:
     """All that is known of a container, in Docker's shape."""
     record = resolve(engine, ref)
     directory = engine.paths.container(record["Id"])

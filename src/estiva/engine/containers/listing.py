@@ -8,9 +8,8 @@ from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from estiva.engine import Engine
+    from estiva.engine.state.types import Record
     from estiva.store.images import Image
 
 FILTERS = ("id", "name", "label", "status", "ancestor", "exited", "volume", "network")
@@ -19,7 +18,7 @@ STATUSES = ("created", "restarting", "running", "removing", "paused", "exited", 
 
 def listing(
     engine: Engine, *, all: bool = False, filters: dict[str, list[str]] | None = None
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     """The rows of `ps`, newest first. `filters`: see FILTERS."""
     check(filters or {})
     if filters and "ancestor" in filters:
@@ -75,7 +74,7 @@ def _image(engine: Engine, ref: str) -> Image | None:
         return None
 
 
-def matches(record: dict[str, Any], filters: dict[str, list[str]]) -> bool:
+def matches(record: Record, filters: dict[str, list[str]]) -> bool:
     labels = record["Config"].get("Labels") or {}
     for key, values in filters.items():
         if key == "id":

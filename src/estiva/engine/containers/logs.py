@@ -108,16 +108,15 @@ def drain(fd: int, start: int, show: Show) -> int:
 
 def run(engine: Engine, container_id: str) -> Callable[[], bool]:
     """A function that tells whether the run that goes on now still does; a later one does not count."""
-    from estiva.engine.state import locks
-    from estiva.runtime import state
+    from estiva.engine.state import locks, runstate
 
-    live = state.read(engine.paths.run_container(container_id))
+    live = runstate.read(engine.paths, container_id)
 
     def goes_on() -> bool:
         nonlocal live
         if live is not None:
             return locks.runs(engine.paths, live)
-        live = state.read(engine.paths.run_container(container_id))  # it was being started
+        live = runstate.read(engine.paths, container_id)  # it was being started
         return locks.held(engine.paths, container_id)
 
     return goes_on

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine import Engine
+    from estiva.engine.state.types import RunState
 
 
 def stats(engine: Engine, ref: str) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def stats(engine: Engine, ref: str) -> dict[str, Any]:
     return of(live, record["HostConfig"].get("NetworkMode") or "")
 
 
-def of(live: dict[str, Any], mode: str) -> dict[str, Any]:
+def of(live: RunState, mode: str) -> dict[str, Any]:
     """The same by the run state. Raises Conflict when it has ended."""
     network = {} if mode == "host" else interfaces(live)
     try:
@@ -45,7 +46,7 @@ def of(live: dict[str, Any], mode: str) -> dict[str, Any]:
 COUNTERS = ("bytes", "packets", "errors", "dropped")
 
 
-def interfaces(live: dict[str, Any]) -> dict[str, dict[str, int]]:
+def interfaces(live: RunState) -> dict[str, dict[str, int]]:
     """The counters in the container's network namespace, loopback left out: proc_pid_net(5)."""
     try:
         fd = os.open(f"/proc/{live['pid']}/net/dev", os.O_RDONLY | os.O_CLOEXEC)

@@ -6,9 +6,8 @@ import time
 
 from estiva import fastjson
 from estiva.engine.spec import judge, resources
-from estiva.engine.state import locks, lookup
+from estiva.engine.state import locks, lookup, runstate
 from estiva.errors import Conflict, EstivaError, InvalidInput, LimitRefused, NotFound
-from estiva.runtime import state
 from estiva.runtime.cgroup import factory
 from estiva.runtime.cgroup.control import size
 from estiva.runtime.cgroup.rollback import Snapshot
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine import Engine
+    from estiva.engine.state.config_types import HostConfig, RestartPolicy
+    from estiva.engine.state.types import Record, RunState
 
 # what can be changed, and the part of linux.resources that it is in
 KEYS = {
@@ -44,9 +45,8 @@ def update(engine: Engine, ref: str, changes: dict[str, Any]) -> list[str]:
 
     When one is refused, none is changed. Raises NotFound, InvalidInput, Conflict, LimitRefused.
     """
-    judge.check_update(changes)
-    policy = changes.get("RestartPolicy")
-    wanted = {key: value for key, value in changes.items() if value and key in KEYS}
+    policy = judge.check_update(changes).get("RestartPolicy")
+    wanted: Any = {key: value for key, value in changes.items() if value and key in KEYS}
     unknown = [key for key in changes if key not in KEYS and key != "RestartPolicy"]
     if unknown:
         raise InvalidInput(f"{unknown[0]} can't be changed")
@@ -55,7 +55,7 @@ def update(engine: Engine, ref: str, changes: dict[str, Any]) -> list[str]:
     while True:
         record = lookup.resolve(engine, ref)
         running = record["State"]["Running"]
-        live = state.read(engine.paths.run_container(record["Id"])) if running else None
+        live = runstate.read(engine.paths, record["Id"]) if running else None
         if running and live is None:
             time.sleep(lookup.LOOK_AGAIN)  # it is being started
             continue
@@ -75,9 +75,9 @@ def update(engine: Engine, ref: str, changes: dict[str, Any]) -> list[str]:
 def _change(
     engine: Engine,
     container_id: str,
-    wanted: dict[str, Any],
-    policy: dict[str, Any] | None,
-    live: dict[str, Any] | None,
+    wanted: HostConfig,
+    policy: RestartPolicy | None,
+    live: RunState | None,
 ) -> list[str]:
     """The limits first, which may take a while, then the record. Where that has been changed meanwhile, all
     again: of two updates the second sees what the first has made.
@@ -93,7 +93,7 @@ def _change(
                 containers.set_record(transaction, container_id, changed)
                 return warnings
         text = row[2]
-        record = fastjson.stored(text, what=f"the record of container {container_id[:12]}")
+        record: Record = fastjson.stored(text, what=f"the record of container {container_id[:12]}")
         new = merge(record["HostConfig"], wanted)
         resources.check(new)
         warnings = resources.warnings(new)
@@ -105,30 +105,29 @@ def _change(
         changed = fastjson.dumps(record)
 
 
-def merge(old: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+def merge(old: HostConfig, wanted: HostConfig) -> HostConfig:
     """The HostConfig after an update, by the rules of Docker's daemon. Raises Conflict."""
-    get = old.get
-    if wanted.get("NanoCpus", 0) and (get("CpuPeriod") or get("CpuQuota")):
+    if wanted.get("NanoCpus", 0) and (old.get("CpuPeriod") or old.get("CpuQuota")):
         raise Conflict("conflicting options: nano cpus cannot be updated as cpu period or quota has been set")
-    if get("NanoCpus"):
+    if old.get("NanoCpus"):
         for key, what in (("CpuPeriod", "cpu period"), ("CpuQuota", "cpu quota")):
             if wanted.get(key):
                 raise Conflict(f"conflicting options: {what} cannot be updated as nano cpus has been set")
     memory, swap = wanted.get("Memory") or 0, wanted.get("MemorySwap") or 0
-    stands = get("MemorySwap") or 2 * (get("Memory") or 0)
+    stands = old.get("MemorySwap") or 2 * (old.get("Memory") or 0)
     if memory and not swap and 0 < stands < memory:
         raise Conflict(
             "memory limit should be smaller than already set memoryswap limit, update the memoryswap at the"
             " same time",
             hint="add --memory-swap",
         )
-    new = {**old, **wanted}
+    new: HostConfig = {**old, **wanted}
     if memory and not swap and stands:
         new["MemorySwap"] = stands
     return new
 
 
-def _apply(live: dict[str, Any], new: dict[str, Any], parts: set[str]) -> None:
+def _apply(live: RunState, new: HostConfig, parts: set[str]) -> None:
     """Write the changed parts to the cgroup; all is as before when one is refused."""
     group = factory.open(live["cgroup"])
     after = resources.oci(new)

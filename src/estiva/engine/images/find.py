@@ -20,12 +20,16 @@ def find_image(engine: Engine, ref: str, pull: str, platform: str | None, progre
     if pull not in ("missing", "always", "never"):
         raise InvalidInput(f"invalid --pull: {pull}", hint="always, missing or never")
     image = engine.store.images.find(ref) if pull != "always" else None
+    other = ""  # what to tell of an image that is here, for another platform
     if image is not None and platform:
-        from estiva.oci.platform import Platform
+        from estiva.engine.images import platforms
 
-        if not Platform.parse(platform).accepts(Platform.of(image.config)):
-            image = None
-    if image is None:
+        other = platforms.mismatch(image, ref, platform)
+    if image is None or other:
+        if pull == "never" and other:
+            raise NotFound(
+                other, hint=f"`estiva pull --platform {platform} {ref}` fetches it, if there is one"
+            )
         if pull == "never":
             what = f"{ref} for {platform}" if platform else ref
             ask = f"--platform {platform} {ref}" if platform else ref
@@ -36,6 +40,13 @@ def find_image(engine: Engine, ref: str, pull: str, platform: str | None, progre
             image = registry.pull(engine, ref, platform=platform, progress=progress)
         except (NotFound, Denied, Unavailable) as error:
             what = f"image {ref}" if pull == "always" else f"image {ref} is not here and"
+            what = f"{other}, and it" if other else what
             error.message = f"{what} can't be pulled: {error.message}"
             raise
+        if platform:
+            from estiva.engine.images import platforms
+
+            other = platforms.mismatch(image, ref, platform)
+            if other:
+                raise NotFound(other, hint="leave out --platform to run it as it is")
     return image

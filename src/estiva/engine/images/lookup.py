@@ -16,9 +16,16 @@ if TYPE_CHECKING:
     Progress = Callable[[dict[str, Any]], object] | None
 
 
-def resolve(engine: Engine, ref: str) -> Image:
-    """The image of a name, digest or id. Raises NotFound."""
-    return engine.store.images.resolve(ref)
+HERE = "`estiva images` shows what is here"
+
+
+def resolve(engine: Engine, ref: str, *, hint: str = "") -> Image:
+    """The image of a name, digest or id. Raises NotFound, with `hint` where a pull is no help."""
+    try:
+        return engine.store.images.resolve(ref)
+    except NotFound as error:
+        error.hint = hint or error.hint
+        raise
 
 
 def find(engine: Engine, ref: str) -> Image | None:
@@ -44,7 +51,7 @@ def tags(engine: Engine, ref: str) -> list[str]:
     reference = Reference.parse_name(ref)
     found = engine.store.images.tags(reference.name)
     if not found:
-        raise NotFound(f"no such image: {reference.familiar_name}", hint="`estiva images` shows what is here")
+        raise NotFound(f"no such image: {reference.familiar_name}", hint=HERE)
     return found
 
 
@@ -71,7 +78,11 @@ def remove(engine: Engine, ref: str, *, force: bool = False) -> list[str]:
     """Remove a name, and with its last name the image; the lines that `rmi` prints."""
     from estiva.store.upkeep import image_removal
 
-    return image_removal.delete(engine.store, ref, force=force)
+    try:
+        return image_removal.delete(engine.store, ref, force=force)
+    except NotFound as error:
+        error.hint = HERE
+        raise
 
 
 def prune(engine: Engine, *, all: bool = False) -> tuple[list[str], int]:

@@ -27,6 +27,26 @@ def packing(compression: str = "", level: int | None = None) -> Packing:
     return Packing(method, level)
 
 
+def mismatch(image: Image, ref: str, platform: str | None) -> str:
+    """What there is to tell, in Docker's words, of an image that is not for the platform that was asked for,
+    or not for this machine's where none was; "" where it is. Raises InvalidInput for a word that is no
+    platform."""
+    from estiva.oci.platform import Platform
+
+    wanted, actual = Platform.parse(platform) if platform else Platform.host(), Platform.of(image.config)
+    if wanted.accepts(actual) or not actual.architecture:
+        return ""
+    if platform:
+        return (
+            f"image with reference {ref} was found but does not match the specified platform: "
+            f"wanted {platform}, actual: {actual}"
+        )
+    return (
+        f"the requested image's platform ({actual}) does not match the detected host platform ({wanted}) "
+        "and no specific platform was requested"
+    )
+
+
 def of_platform(engine: Engine, image: Image, platform: str) -> Image:
     """The image for a platform among those that an image's name stands for. Raises NotFound."""
     from estiva.oci.platform import Platform

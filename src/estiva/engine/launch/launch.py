@@ -32,9 +32,9 @@ from estiva.engine.state import locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from estiva.engine import Engine
+    from estiva.engine.state.config_types import HostConfig
+    from estiva.engine.state.types import Order, Outcome, Plan
     from estiva.store.layers.mounts import Lowerdirs
 
 KILLED_EARLY = "the container's monitor was killed before the command started"
@@ -47,9 +47,9 @@ class Launched:
         self.channel = channel
         self.pid = 0
         self.lowerdirs: Lowerdirs | None = None  # the layer mounts, kept until the overlay stands on them
-        self.outcome: dict[str, Any] | None = None
+        self.outcome: Outcome | None = None
 
-    def receive(self) -> dict[str, Any]:
+    def receive(self) -> Outcome:
         """The next message. A monitor that died says {"event": "lost"}."""
         data = b""
         for _ in range(2):
@@ -60,7 +60,7 @@ class Launched:
                 continue  # it went with a message of ours unread: told once, before what it said itself
         if not data:
             return {"event": "lost"}
-        message: dict[str, Any] = fastjson.loads(data, what="the monitor's message")
+        message: Outcome = fastjson.loads(data, what="the monitor's message")
         return message
 
     def started(self) -> int:
@@ -75,13 +75,13 @@ class Launched:
             raise decode_error(message)
         raise errors.EngineError(KILLED_EARLY)
 
-    def wait(self) -> dict[str, Any]:
+    def wait(self) -> Outcome:
         """The outcome: {"event": "exited", "status": N, "oom": bool}, or "detached", or "lost"."""
         if self.outcome is None:
             self.outcome = self.receive()
         return self.outcome
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: Order) -> None:
         try:
             self.channel.send(fastjson.dumps(message).encode())
         except OSError:
@@ -97,7 +97,7 @@ class Launched:
         self.channel.close()
 
 
-def new_id(engine: Engine, host_config: dict[str, Any] | None) -> str:
+def new_id(engine: Engine, host_config: HostConfig | None) -> str:
     """The id of a container that is about to be made and, with a `host_config`, started."""
     if engine.direct or host_config is None or host_config.get("CgroupParent"):
         return os.urandom(32).hex()
@@ -125,7 +125,7 @@ def give_up(engine: Engine, container_id: str) -> None:
 
 def launch(
     engine: Engine,
-    plan: dict[str, Any],
+    plan: Plan,
     stdio: tuple[int, int, int],
     hold: int,
     mounted: dict[str, int] | None = None,

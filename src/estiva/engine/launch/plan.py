@@ -7,14 +7,17 @@ from estiva.engine.mounts.hostfiles import generated_files
 from estiva.engine.spec import oci_config, security_opt
 from estiva.store.layers.mounts import OVERLAY_OPTIONS
 
+# What is removed with its container need not get to the disk first: else the kernel waits at the end of each
+# until all that was written to that disk is there (overlayfs.rst, "Volatile mount"). Nobody mounts it again.
+VOLATILE = ("volatile", "")
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from estiva.engine import Engine
+    from estiva.engine.state.types import OCI, Plan, Record
 
 
-def make(engine: Engine, made: dict[str, Any], lowerdirs: list[str], address: str) -> dict[str, Any]:
+def make(engine: Engine, made: Record, lowerdirs: list[str], address: str) -> Plan:
     """All that the monitor of a container needs to know."""
     directory = engine.paths.container(made["Id"])
     extra = points.oci(made["Mounts"])
@@ -25,14 +28,14 @@ def make(engine: Engine, made: dict[str, Any], lowerdirs: list[str], address: st
 
 def make_in(
     engine: Engine,
-    made: dict[str, Any],
+    made: Record,
     lowerdirs: list[str],
     address: str,
     directory: str,
     upper: str,
     work: str,
-    extra: list[dict[str, Any]],
-) -> dict[str, Any]:
+    extra: list[OCI],
+) -> Plan:
     """A monitor's plan, as JSON-able data. Generated files go to `directory`; `extra` are OCI mounts."""
     config, host_config = made["Config"], made["HostConfig"]
     container_id = made["Id"]
@@ -52,7 +55,7 @@ def make_in(
         from estiva.engine.spec.ports import wanted
 
         ports = wanted(config, host_config)
-    result = {
+    result: Plan = {
         "id": container_id,
         "name": made["Name"].removeprefix("/"),
         "root": engine.paths.root,
@@ -60,7 +63,7 @@ def make_in(
         "cache": engine.paths.cache,
         "config": oci,
         "lowerdirs": [*lowerdirs, initlayer.provide(engine.paths)],
-        "overlay": OVERLAY_OPTIONS,
+        "overlay": (*OVERLAY_OPTIONS, VOLATILE) if host_config.get("AutoRemove") else OVERLAY_OPTIONS,
         "upper": upper,
         "work": work,
         "seccomp": security_opt.profile(seccomp),

@@ -12,6 +12,10 @@ from _socket import socket
 
 from estiva.engine.monitor.protocol import pair
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.engine.state.types import Handed
+
 _waiting: socket | None = None  # the channel of a monitor without a plan yet
 
 
@@ -55,6 +59,7 @@ def await_plan(channel: socket, bridge: bool) -> None:
         cgroup.preload()
         if bridge and not select([channel], [], [], 0)[0]:
             from estiva.network import bridge as _bridge  # noqa: F401
+        request: Handed | None
         request, fds = protocol.receive(channel)
         if request:
             main.become_monitor(request["plan"], channel, (fds[1], fds[2], fds[3]), fds[0], fds[4:])

@@ -20,8 +20,7 @@ from estiva.errors import EngineError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from estiva.engine.state.types import Plan, Request
     from estiva.paths import Paths
 
 TAKEN = b"t"
@@ -35,7 +34,7 @@ _reserved: dict[str, socket] = {}  # by container id: the worker that has made i
 _latest = 0.0  # when the last container was launched
 
 
-def request(message: dict[str, Any], fds: list[int]) -> None:
+def request(message: Request, fds: list[int]) -> None:
     """Have the spawner fork a process for {"kind", "plan"}. Thread-safe. Raises EngineError."""
     with _lock:
         for attempt in (0, 1):
@@ -114,7 +113,7 @@ def release(container_id: str) -> None:
         channel.close()
 
 
-def launch(plan: dict[str, Any], fds: list[int]) -> socket:
+def launch(plan: Plan, fds: list[int]) -> socket:
     """Have a worker be the monitor of `plan`: the channel to it. `fds` are the container's lock, its three
     streams and its detached mounts. Raises EngineError."""
     channel = _reserved.pop(plan["id"], None)
@@ -135,7 +134,7 @@ def launch(plan: dict[str, Any], fds: list[int]) -> socket:
     return ours
 
 
-def prepare(plan: dict[str, Any]) -> None:
+def prepare(plan: Plan) -> None:
     """Have a worker make a reservation for the next container, if they come one after the other."""
     global _offered, _latest
     now = time.monotonic()

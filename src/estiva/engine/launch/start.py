@@ -20,9 +20,10 @@ from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Self
+    from typing import Self
 
     from estiva.engine import Engine
+    from estiva.engine.state.types import Outcome, Plan, Record
     from estiva.store.images import Image
     from estiva.store.layers.mounts import Lowerdirs
 
@@ -33,7 +34,7 @@ class Start:
     """See above. `record` is the container's, `lock` the fd of its lock, which goes to the monitor."""
 
     def __init__(
-        self, engine: Engine, record: dict[str, Any], lock: int, address: str, image: Image | None = None
+        self, engine: Engine, record: Record, lock: int, address: str, image: Image | None = None
     ) -> None:
         self.engine = engine
         self.record = record
@@ -50,7 +51,7 @@ class Start:
         assert self.image is not None
         return self.engine.store.layers.mount(self.image.diff_ids)
 
-    def plan(self, lowerdirs: list[str]) -> dict[str, Any]:
+    def plan(self, lowerdirs: list[str]) -> Plan:
         """What the monitor must know."""
         return plan.make(self.engine, self.record, lowerdirs, self.address)
 
@@ -138,7 +139,7 @@ class Start:
         """
         return self.launched.started()
 
-    def wait(self) -> dict[str, Any]:
+    def wait(self) -> Outcome:
         """How it ended: see Launched.wait."""
         return self.launched.wait()
 

@@ -36,7 +36,7 @@ from estiva.engine.monitor.reservation import Reservation, Unusual
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from estiva.engine.state.types import Handed, Plan, Request
 
 FREE, GONE = b"f", b"g"
 SPARE = 4  # workers that may wait at once
@@ -48,16 +48,17 @@ def serve(fd: int) -> None:
     import _signal
     import gc
 
+    from estiva.linux import immortal
+
     load()
     _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)  # workers are not waited for
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
     requests = socket(AF_UNIX, SOCK_SEQPACKET, 0, fd)
     os.set_inheritable(fd, False)
     requests.setsockopt(SOL_SOCKET, SO_RCVTIMEO, pack("@ll", int(LINGER), 0))
-    gc.collect()
-    gc.freeze()
     gc.disable()
     workers: dict[int, socket] = {}  # those that may serve
+    first = -1  # who comes first does not wait for `immortalize`, and serves once
     waiting: set[int] = set()
     poll = select.poll()
     while True:
@@ -72,16 +73,22 @@ def serve(fd: int) -> None:
             workers[number] = ours
             waiting.add(number)
             poll.register(number, select.POLLIN)
+            if first < 0:
+                first = number
+                immortal.immortalize()
+                gc.freeze()
         for number, _ in poll.poll():
             said = hear(workers[number])
             waiting.discard(number)
             if said == GONE:
                 return
-            if said == FREE and len(waiting) < SPARE and give(workers[number], fd):
+            again = number != first and len(waiting) < SPARE
+            if said == FREE and again and give(workers[number], fd):
                 waiting.add(number)
             elif said != TAKEN:  # it has ended, or been killed, or is to end
                 poll.unregister(number)
                 workers.pop(number).close()
+                first = 0 if number == first else first
 
 
 def hear(worker: socket) -> bytes:
@@ -139,7 +146,7 @@ class Worker:
         finally:
             os._exit(0)
 
-    def first(self) -> tuple[dict[str, Any], list[int]]:
+    def first(self) -> tuple[Request | None, list[int]]:
         """The first request, however long it takes: so far all memory is shared."""
         while True:
             try:
@@ -147,15 +154,15 @@ class Worker:
             except BlockingIOError:
                 pass
 
-    def next(self) -> tuple[dict[str, Any], list[int]]:
-        """A further request, or {} if the spawner wants no more. Raises BlockingIOError after LINGER."""
+    def next(self) -> tuple[Request | None, list[int]]:
+        """A further request, or None if the spawner wants no more. Raises BlockingIOError after LINGER."""
         _, ancillary, _, _ = self.channel.recvmsg(1, CMSG_SPACE(4), MSG_CMSG_CLOEXEC)
         if not ancillary:
-            return {}, []
+            return None, []
         self.requests = protocol.adopt(unpack("@i", ancillary[0][2])[0])
         return self.take()
 
-    def take(self) -> tuple[dict[str, Any], list[int]]:
+    def take(self) -> tuple[Request | None, list[int]]:
         message, fds = protocol.receive(self.requests)
         self.requests.close()
         return message, fds
@@ -168,18 +175,19 @@ class Worker:
         except OSError:
             return False
 
-    def become(self, message: dict[str, Any], fds: list[int]) -> bool:
+    def become(self, message: Request, fds: list[int]) -> bool:
         """Be what was asked for; whether this process can serve again."""
-        plan, channel, stdio = message["plan"], protocol.adopt(fds[0]), (fds[2], fds[3], fds[4])
+        channel, stdio = protocol.adopt(fds[0]), (fds[2], fds[3], fds[4])
         if message["kind"] == "exec":
-            exec_session.become(plan, channel, stdio)
+            exec_session.become(message["plan"], channel, stdio)
+            return False  # it does not come back
         if message["kind"] == "reserve":
-            return self.reserve(plan, channel)
-        return self.monitor(plan, channel, stdio, fds[1], fds[5:])
+            return self.reserve(message["plan"], channel)
+        return self.monitor(message["plan"], channel, stdio, fds[1], fds[5:])
 
     def monitor(
         self,
-        plan: dict[str, Any],
+        plan: Plan,
         channel: socket,
         stdio: tuple[int, int, int],
         hold: int,
@@ -190,7 +198,7 @@ class Worker:
             self.channel.close()
         return main.serve(plan, channel, stdio, hold, mounts, reservation) and not plan["detach"]
 
-    def reserve(self, plan: dict[str, Any], channel: socket) -> bool:
+    def reserve(self, plan: Plan, channel: socket) -> bool:
         """Make what can be made of the next container, and wait for it for a while; see spawner.reserve."""
         try:
             held = Reservation(plan)
@@ -204,6 +212,7 @@ class Worker:
             return True
         # from here on the run folder is the program's too
         channel.sendmsg([TAKEN], [(SOL_SOCKET, SCM_RIGHTS, pack("@i", held.hold))])
+        message: Handed | None
         message, fds = protocol.receive(channel)
         if message:
             return self.monitor(message["plan"], channel, (fds[0], fds[1], fds[2]), held.hold, fds[3:], held)

@@ -6,7 +6,7 @@ import os
 
 from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation
-from estiva.errors import Conflict
+from estiva.errors import Conflict, EstivaError
 from estiva.linux import tty as terminals
 from estiva.runtime import state
 from estiva.runtime.cgroup import factory
@@ -15,15 +15,15 @@ from estiva.runtime.launch import exec as runtime_exec
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from typing import Any
 
+    from estiva.engine.state.types import ExecPlan
     from estiva.runtime.launch.clone import Init
 
 
 DRAIN = 100  # milliseconds for output that is still in the pipes when the process has ended
 
 
-def become(wanted: dict[str, Any], channel: socket, stdio: tuple[int, int, int]) -> None:
+def become(wanted: ExecPlan, channel: socket, stdio: tuple[int, int, int]) -> None:
     """In a fork: run the process to its end, tell the caller, end."""
     from estiva.engine.monitor.protocol import encode_error
     from estiva.linux import process
@@ -49,9 +49,7 @@ class Session:
 
     init: Init
 
-    def __init__(
-        self, wanted: dict[str, Any], stdio: tuple[int, int, int], channel: socket | None = None
-    ) -> None:
+    def __init__(self, wanted: ExecPlan, stdio: tuple[int, int, int], channel: socket | None = None) -> None:
         self.wanted = wanted
         self.started = False
         self.streams = Conversation(stdio, channel)
@@ -76,15 +74,22 @@ class Session:
             from estiva.engine.monitor.namespaces import give
 
             give(ends, wanted["root"])
-        self.init = runtime_exec.execute(
-            wanted["pid"],
-            process,
-            cgroup=factory.open(wanted["cgroup"]),
-            stdio=ends,
-            bpf=seccomp_filter(wanted),
-        )
+        try:
+            self.init = runtime_exec.execute(
+                wanted["pid"],
+                process,
+                cgroup=factory.open(wanted["cgroup"]),
+                stdio=ends,
+                bpf=seccomp_filter(wanted),
+            )
+        except EstivaError:  # of a pid, a namespace or a cgroup that has gone: what has, is the container
+            if not state.alive(wanted["pid"], wanted["start_time"]):
+                raise Conflict(f"container {wanted['id'][:12]} has ended") from None
+            raise
         for fd in () if terminal else ends:
             os.close(fd)
+        if not terminal:
+            self.init.go()
         self.init.ready()
         if terminal:
             self.streams.console(self.init.console, wanted["stdin"], keys=wanted.get("detach_keys") or "")

@@ -28,7 +28,7 @@ from estiva.files import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from estiva.engine.state.types import Frozen
 
 SHELLS = ("/bin/dash", "/usr/bin/dash")
 # fd 0 is a pipe that stays empty, fd 1 a pipe to the armer; a shell knows fds of one digit only
@@ -43,12 +43,12 @@ RESUME = (
 )
 
 
-def hibernate(state: dict[str, Any]) -> None:
+def hibernate(state: Frozen) -> None:
     """Become the shell; does not return. Returns at once where that can't be, or on any error before."""
     shell = next((path for path in SHELLS if os.access(path, os.X_OK)), "")
     if not shell or not tells_status():
         return
-    kept: list[int] = state["fds"]
+    kept = state["fds"]
     memory = os.memfd_create("monitor", 0)
     write_all(memory, fastjson.dumps(state).encode())
     empty, feed = os.pipe()

@@ -13,10 +13,10 @@ from estiva.runtime.launch.hooks import Hooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from estiva.engine.state.types import Plan
 
 
-def _hooks(plan: dict[str, Any]) -> Hooks:
+def _hooks(plan: Plan) -> Hooks:
     bundle = f"{plan['run_root']}/containers/{plan['id']}/bundle"
     state = {
         "ociVersion": plan["config"]["ociVersion"],
@@ -29,7 +29,7 @@ def _hooks(plan: dict[str, Any]) -> Hooks:
     return hooks
 
 
-def prepare(plan: dict[str, Any]) -> Hooks:
+def prepare(plan: Plan) -> Hooks:
     """The hooks of a monitor's plan, with the bundle that they will look at."""
     hooks = _hooks(plan)
     os.makedirs(hooks.place, mode=0o700, exist_ok=True)
@@ -38,6 +38,6 @@ def prepare(plan: dict[str, Any]) -> Hooks:
     return hooks
 
 
-def run(plan: dict[str, Any], kind: str, pid: int) -> None:
+def run(plan: Plan, kind: str, pid: int) -> None:
     """poststart or poststop: their failures change nothing (runtime-spec runtime.md, "Lifecycle")."""
     _hooks(plan).run_all(kind, pid, "running" if pid else "stopped")

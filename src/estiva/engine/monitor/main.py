@@ -14,14 +14,14 @@ from estiva.linux import process
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from typing import Any
 
     from estiva.engine.monitor.monitor import Monitor
     from estiva.engine.monitor.reservation import Reservation
+    from estiva.engine.state.types import Frozen, Plan
 
 
 def become_monitor(
-    plan: dict[str, Any], channel: socket, stdio: tuple[int, int, int], hold: int, mounts: list[int]
+    plan: Plan, channel: socket, stdio: tuple[int, int, int], hold: int, mounts: list[int]
 ) -> None:
     """In a process of its own: run the monitor and end, whatever happens."""
     status = 1
@@ -47,7 +47,7 @@ def alone(keep: set[int]) -> None:
 
 
 def serve(
-    plan: dict[str, Any],
+    plan: Plan,
     channel: socket,
     stdio: tuple[int, int, int],
     hold: int,
@@ -88,7 +88,9 @@ def resume(memory: int) -> None:
     import fcntl
 
     try:
-        state = fastjson.loads(os.pread(memory, os.fstat(memory).st_size, 0), what="the monitor's state")
+        state: Frozen = fastjson.loads(
+            os.pread(memory, os.fstat(memory).st_size, 0), what="the monitor's state"
+        )
         os.close(memory)
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         os.dup2(null, 0)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine.monitor.reservation import Reservation
+    from estiva.engine.state.types import Frozen, FrozenSource, Network, Outcome, Plan
     from estiva.runtime.launch.clone import Init
 
 QUIET = 300  # milliseconds without an event after which a detached container's monitor hibernates
@@ -48,7 +49,7 @@ DRAIN = 2000  # milliseconds to wait for output that is still in the pipes after
 class Monitor:
     def __init__(
         self,
-        plan: dict[str, Any],
+        plan: Plan,
         channel: socket | None,
         stdio: tuple[int, int, int],
         hold: int,
@@ -64,6 +65,7 @@ class Monitor:
         self.log: Writer | None = None
         self.started = ""
         self.mounted: dict[str, int] = {}  # detached mounts for bind mounts, by destination
+        self.mounts = -1  # an fd that keeps the container's mounts until the caller has been told of its end
         self.root: tuple[int, int] | None = None  # with a user namespace: the host's ids of its root
 
     def start(self) -> None:
@@ -127,7 +129,10 @@ class Monitor:
         if not plan["detach"]:
             teardown.database(plan).open()  # while init builds its rootfs
         self.write_state()
+        if hooks is None and not terminal:
+            self.init.go()
         self.init.ready()
+        self.keep_mounts()
         if terminal:
             self.streams.console(self.init.console, plan["stdin"], out, plan.get("detach_keys", ""))
         self.init.start()
@@ -154,11 +159,22 @@ class Monitor:
                 address=network["address"],
             )
 
+    def keep_mounts(self) -> None:
+        """Taking its mounts down is half of what the kernel does at a container's end, and would come before
+        we hear of it. Not where others could be waiting for a place on the host that is mounted in it."""
+        assert self.init is not None
+        sources = [m["source"] for m in self.plan["config"]["mounts"] if m["type"] == "bind"]
+        if self.removes and all(source.startswith(self.plan["root"] + "/") for source in sources):
+            try:
+                self.mounts = os.open(f"/proc/{self.init.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                pass  # we may not; or it has ended already
+
     def write_state(self) -> None:
         assert self.init is not None and self.cgroup is not None
         plan = self.plan
         self.started = rfc3339()
-        network: dict[str, Any] = {}
+        network: Network = {}
         if self.endpoint is not None:
             network = {
                 "address": self.endpoint.ip,
@@ -205,15 +221,15 @@ class Monitor:
 
         hibernate.hibernate(self.freeze())
 
-    def freeze(self) -> dict[str, Any]:
+    def freeze(self) -> Frozen:
         """All that `thaw` needs in another interpreter of this process; under "fds" what must stay open."""
         assert self.init is not None and self.cgroup is not None
-        sources = [
+        sources: list[FrozenSource] = [
             {"fd": source.fd, "stream": stream}
             for source, stream in zip(self.streams.sources, ("stdout", "stderr"), strict=False)
         ]
         partial = self.log.partial if self.log is not None else {}
-        state: dict[str, Any] = {
+        state: Frozen = {
             "plan": self.plan,
             "pid": self.init.pid,
             "pidfd": self.init.pidfd,
@@ -225,6 +241,7 @@ class Monitor:
             "input": self.streams.input.fd if self.streams.input is not None else -1,
             # lines that wait for their newlines, bytes of any kind
             "partial": {name: rest.decode("latin-1") for name, rest in partial.items()},
+            "fds": [],
         }
         sockets = [port.fileno() for port in self.endpoint.sockets] if self.endpoint is not None else []
         fds = [state["pidfd"], self.hold, state["console"], state["input"], *sockets]
@@ -233,7 +250,7 @@ class Monitor:
         return state
 
     @classmethod
-    def thaw(cls, state: dict[str, Any]) -> Monitor:
+    def thaw(cls, state: Frozen) -> Monitor:
         plan = state["plan"]
         monitor = cls(plan, None, (-1, -1, -1), state["hold"])
         monitor.init = clone.Init.adopt(state["pid"], state["pidfd"], state["console"])
@@ -258,9 +275,9 @@ class Monitor:
         if self.log is not None:
             self.log.close()
         os.pwrite(self.hold, b"%d" % code, 0)  # for those in `wait`
-        told: dict[str, Any] = {"event": "exited", "status": code, "oom": oom, "problem": ""}
+        told: Outcome = {"event": "exited", "status": code, "oom": oom, "problem": ""}
         try:
-            if self.plan["auto_remove"] and not self.plan["ephemeral"] and "hooks" not in self.plan["config"]:
+            if self.removes:
                 self.remove(told)
                 return
             teardown.release(self.plan, self.cgroup, self.endpoint)
@@ -270,14 +287,22 @@ class Monitor:
             told["problem"] = f"{type(error).__name__}: {error}"
         self.streams.say(told)
 
-    def remove(self, told: dict[str, Any]) -> None:
-        """--rm: the caller hears that it has ended once nobody finds it any more, and need not wait for its
-        cgroup and files to go. The lock is held until then, so that who sweeps leaves that to us."""
+    @property
+    def removes(self) -> bool:
+        """Whether all of the container goes with its end (--rm), by `remove`."""
+        plan = self.plan
+        return plan["auto_remove"] and not plan["ephemeral"] and "hooks" not in plan["config"]
+
+    def remove(self, told: Outcome) -> None:
+        """The caller hears that it has ended once nobody finds it any more, and need not wait for its cgroup,
+        mounts and files to go. The lock is held until then, so that who sweeps leaves that to us."""
         assert self.cgroup is not None
         plan, where = self.plan, teardown.paths(self.plan)
         teardown.disconnect(plan)
         volumes = teardown.forget_rows(where, teardown.database(plan), plan["id"])
         self.streams.say(told)
+        if self.mounts >= 0:
+            os.close(self.mounts)
         teardown.end(self.cgroup)
         teardown.forget_files(where, plan["id"], volumes)
         locks.leave(where, plan["id"])

@@ -18,8 +18,7 @@ from estiva.runtime.rootfs import idmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from estiva.engine.state.types import Lender, Plan
     from estiva.runtime.rootfs.rootfs import Rootfs
 
 
@@ -30,7 +29,7 @@ class Borrowed:
     the namespaces in the plan's config become those of our fds. Raises Conflict, InvalidInput.
     """
 
-    def __init__(self, plan: dict[str, Any], rootfs: Rootfs) -> None:
+    def __init__(self, plan: Plan, rootfs: Rootfs) -> None:
         self.mounted: dict[str, int] = {}
         self.root: tuple[int, int] | None = None
         self._fds: list[int] = []
@@ -40,7 +39,7 @@ class Borrowed:
             self.close()
             raise
 
-    def _open(self, plan: dict[str, Any], rootfs: Rootfs) -> None:
+    def _open(self, plan: Plan, rootfs: Rootfs) -> None:
         wanted = plan["sharing"]
         entries = {entry["type"]: entry for entry in plan["config"]["linux"]["namespaces"]}
         for index, lender in enumerate(wanted["lenders"]):
@@ -87,7 +86,7 @@ def give(fds: tuple[int, ...], root: tuple[int, int]) -> None:
             os.fchown(fd, *root)
 
 
-def verified(lender: dict[str, Any]) -> int:
+def verified(lender: Lender) -> int:
     """A pidfd of the init that lends, known to be it. Raises Conflict when it is gone."""
     try:
         pidfd = procinfo.pidfd_open(lender["pid"])

@@ -28,6 +28,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.engine.state.types import Handed, Outcome, Request
+
 
 def encode_error(error: BaseException) -> bytes:
     """An error as a message: its kind survives when it is one of ours."""
@@ -42,12 +44,12 @@ def encode_error(error: BaseException) -> bytes:
     ).encode(errors="replace")
 
 
-def decode_error(message: dict[str, Any]) -> errors.EstivaError:
+def decode_error(message: Outcome) -> errors.EstivaError:
     kind = getattr(errors, str(message.get("kind")), errors.EngineError)
     return kind(str(message["message"]), hint=str(message.get("hint") or ""))
 
 
-def send(channel: socket, request: dict[str, Any], fds: list[int]) -> None:
+def send(channel: socket, request: Request | Handed, fds: list[int]) -> None:
     """One request: the packet says which of `fds` are there (not -1); they and a memfd go beside it."""
     memory = os.memfd_create("request", os.MFD_CLOEXEC)
     try:
@@ -59,14 +61,14 @@ def send(channel: socket, request: dict[str, Any], fds: list[int]) -> None:
         os.close(memory)
 
 
-def receive(channel: socket) -> tuple[dict[str, Any], list[int]]:
-    """What `send` sent: (request, fds); ({}, []) when the other side has gone."""
+def receive(channel: socket) -> tuple[Any, list[int]]:
+    """What `send` sent: (request, fds); (None, []) when the other side has gone."""
     try:
         flags, ancillary, _, _ = channel.recvmsg(MAX_FDS, CMSG_SPACE(4 * MAX_FDS), MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
         flags, ancillary = b"", []
     if not flags:
-        return {}, []
+        return None, []
     received = iter(unpack(f"{len(ancillary[0][2]) // 4}i", ancillary[0][2]))
     memory = next(received)
     fds = [next(received) if flag else -1 for flag in flags]

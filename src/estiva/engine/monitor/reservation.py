@@ -18,13 +18,14 @@ from estiva.files import write_all
 from estiva.runtime import sync
 from estiva.runtime.cgroup import Cgroup, factory
 from estiva.runtime.launch import standby
-from estiva.runtime.launch.plan import Plan, Process
+from estiva.runtime.launch.plan import Plan as LaunchPlan
+from estiva.runtime.launch.plan import Process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from typing import Any
 
+    from estiva.engine.state.types import Plan
     from estiva.runtime.launch.clone import Init
 
 
@@ -34,7 +35,7 @@ NO_FILTER = b"-"
 class Reservation:
     """What is made for the next container like that of `plan`. Raises EstivaError, OSError, Unusual."""
 
-    def __init__(self, plan: dict[str, Any]) -> None:
+    def __init__(self, plan: Plan) -> None:
         found = standby.offer(plan["config"])
         if found is None or {"sharing", "mounted"} & plan.keys() or plan["cgroup_parent"]:
             raise Unusual
@@ -47,14 +48,14 @@ class Reservation:
         try:
             path = cgroup.cgroup_path(self.id)
             self.cgroup = factory.create(path, plan["config"]["linux"]["resources"])
-            self.init = found.clone(self.cgroup, self._order)
+            self.init = found.clone(self.cgroup, lambda channel: self._order(channel, plan))
             self.init.ready()
         except BaseException:
             self.discard()
             self.leave()
             raise
 
-    def fits(self, plan: dict[str, Any]) -> bool:
+    def fits(self, plan: Plan) -> bool:
         """Whether the container of `plan`, which has our id, can be had from it."""
         return not {"sharing", "mounted"} & plan.keys() and self.standby.fits(plan["config"]) and self.waits()
 
@@ -67,7 +68,7 @@ class Reservation:
             poll.register(channel.fileno(), select.POLLIN)
         return self.init.pidfd not in dict(poll.poll(int(seconds * 1000)))
 
-    def order(self, plan: dict[str, Any], stdio: tuple[int, int, int], bpf: bytes | None) -> None:
+    def order(self, plan: Plan, stdio: tuple[int, int, int], bpf: bytes | None) -> None:
         """Send init on its way: from here on it is like one of `container.create`."""
         assert self.init is not None
         memory = os.memfd_create("plan", os.MFD_CLOEXEC)
@@ -77,17 +78,19 @@ class Reservation:
         finally:
             os.close(memory)
 
-    def _order(self, channel: sync.Channel) -> Plan:
-        """In init: wait for what `order` sends."""
+    def _order(self, channel: sync.Channel, likely: Plan) -> LaunchPlan:
+        """In init: wait for what `order` sends. The memory that it takes is touched before, by a likely
+        plan.
+        """
+        self._plan(likely, (-1, -1, -1), None)
+        channel.send(sync.READY)
         bpf, (memory, *stdio) = channel.take_order()
         plan = fastjson.loads(os.pread(memory, os.fstat(memory).st_size, 0), what="the plan")
-        process = Process(
-            plan["config"]["process"],
-            stdio=(stdio[0], stdio[1], stdio[2]),
-            bpf=bpf if bpf != NO_FILTER else None,
-            idle=plan["init"],
-        )
-        return Plan(plan["config"], rootfs_of(plan), process, cgroup=self.cgroup, init=plan["init"])
+        return self._plan(plan, (stdio[0], stdio[1], stdio[2]), bpf if bpf != NO_FILTER else None)
+
+    def _plan(self, plan: Plan, stdio: tuple[int, int, int], bpf: bytes | None) -> LaunchPlan:
+        process = Process(plan["config"]["process"], stdio=stdio, bpf=bpf, idle=plan["init"])
+        return LaunchPlan(plan["config"], rootfs_of(plan), process, cgroup=self.cgroup, init=plan["init"])
 
     def discard(self) -> None:
         """End init and remove the cgroup: as far as they are still ours."""

@@ -6,10 +6,10 @@ from estiva.runtime.rootfs.rootfs import Rootfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from estiva.engine.state.types import Plan
 
 
-def rootfs_of(plan: dict[str, Any]) -> Rootfs:
+def rootfs_of(plan: Plan) -> Rootfs:
     return Rootfs(
         lowerdirs=plan["lowerdirs"],
         upper=plan["upper"],

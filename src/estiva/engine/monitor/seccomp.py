@@ -6,10 +6,10 @@ from estiva.runtime.security import seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from estiva.engine.state.types import ExecPlan, Plan
 
 
-def seccomp_filter(plan: dict[str, Any]) -> bytes | None:
+def seccomp_filter(plan: Plan | ExecPlan) -> bytes | None:
     """The BPF program of plan["seccomp"]: None, {} for the default profile, or {"profile": {...}}."""
     wanted = plan["seccomp"]
     if wanted is None:

@@ -20,8 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Callable
-    from typing import Any
 
+    from estiva.engine.state.types import Outcome
     from estiva.runtime.launch.clone import Init
 
     Log = Callable[[bytes], None] | None
@@ -263,7 +263,7 @@ class Conversation:
             # (else it had no terminal, or that was closed when the last process on it ended)
             terminals.set_window_size(self.init.console, message["rows"], message["columns"])
 
-    def say(self, message: dict[str, Any]) -> None:
+    def say(self, message: Outcome) -> None:
         if self.channel is not None:
             try:
                 self.channel.send(fastjson.dumps(message).encode())

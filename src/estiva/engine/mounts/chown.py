@@ -14,9 +14,9 @@ from estiva.runtime.process import user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from estiva.engine import Engine
+    from estiva.engine.state.config_types import HostConfig
+    from estiva.engine.state.types import MountPoint, Record
     from estiva.store.images import Image
 
 # Podman's list, of what a host can't do without. What is below them may be given away.
@@ -41,7 +41,7 @@ def check(source: str, *state: str) -> str:
     return real
 
 
-def give(engine: Engine, made: dict[str, Any], image: Image) -> None:
+def give(engine: Engine, made: Record, image: Image) -> None:
     """Give the sources of the mounts with U to the user whom the container runs as."""
     rootfs = engine.store.snapshots.view(image.diff_ids)
     try:
@@ -64,12 +64,12 @@ def give(engine: Engine, made: dict[str, Any], image: Image) -> None:
             raise EngineError(f"{source} is too deep to be given to {uid}:{gid}") from None
 
 
-def _has_own_ids(point: dict[str, Any]) -> bool:
+def _has_own_ids(point: MountPoint) -> bool:
     """Whether the mount is id-mapped in a user namespace, with the container's ids on the disk."""
     return point["Type"] == "volume" or "IDMap" in point
 
 
-def _outside(host_config: dict[str, Any], uid: int, gid: int) -> tuple[int, int]:
+def _outside(host_config: HostConfig, uid: int, gid: int) -> tuple[int, int]:
     """The host's ids of the container's."""
     mode = str(host_config.get("UsernsMode") or "")
     if mode.startswith(("container:", "ns:")):

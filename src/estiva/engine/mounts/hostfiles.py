@@ -8,9 +8,8 @@ from estiva.files import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from estiva.engine import Engine
+    from estiva.engine.state.types import OCI, Record
 
 
 def write_shared(path: str, data: bytes) -> None:
@@ -25,9 +24,7 @@ def write_shared(path: str, data: bytes) -> None:
         os.close(fd)
 
 
-def generated_files(
-    engine: Engine, made: dict[str, Any], directory: str, address: str, lender: str
-) -> list[dict[str, Any]]:
+def generated_files(engine: Engine, made: Record, directory: str, address: str, lender: str) -> list[OCI]:
     """OCI mounts of /etc/hosts, hostname and resolv.conf over the image's: files in `directory`, written now,
     or those of the container `lender` whose network it is.
     """
@@ -44,7 +41,8 @@ def generated_files(
         except OSError:
             text = ""
         shared = host_config["NetworkMode"] == "host"
-        dns, search, options = (host_config.get(key) or () for key in ("Dns", "DnsSearch", "DnsOptions"))
+        dns, search = host_config.get("Dns") or (), host_config.get("DnsSearch") or ()
+        options = host_config.get("DnsOptions") or ()
         if not shared or dns or search or options:
             text = resolvconf.resolv_conf(text, dns=dns, search=search, options=options, host_network=shared)
         extra = host_config.get("ExtraHosts") or ()

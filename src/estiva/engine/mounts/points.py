@@ -18,12 +18,12 @@ from estiva.runtime.security.kernel_paths import PROC_FILES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from estiva.engine.state.config_types import Config, HostConfig, Mount
+    from estiva.engine.state.types import OCI, MountPoint
     from estiva.store.volumes import Volumes
 
 
-def plan(config: dict[str, Any], host_config: dict[str, Any], volumes: Volumes) -> list[dict[str, Any]]:
+def plan(config: Config, host_config: HostConfig, volumes: Volumes) -> list[MountPoint]:
     """Mount points in Docker's shape, for the record. Makes volumes that don't exist, and -v's host
     folders, once nothing is wrong with any of them.
     """
@@ -38,7 +38,7 @@ def plan(config: dict[str, Any], host_config: dict[str, Any], volumes: Volumes) 
             from estiva.engine.mounts import chown
 
             chown.check(mount["Source"], volumes.paths.root, volumes.paths.run_root)
-    points: list[dict[str, Any]] = []
+    points: list[MountPoint] = []
     try:
         for mount in asked:
             points.append(point(mount, volumes))
@@ -48,7 +48,7 @@ def plan(config: dict[str, Any], host_config: dict[str, Any], volumes: Volumes) 
     return points
 
 
-def undo(points: list[dict[str, Any]], volumes: Volumes) -> None:
+def undo(points: list[MountPoint], volumes: Volumes) -> None:
     """Remove the anonymous volumes that were made for a container that does not come to be."""
     for made in points:
         if made.get("Anonymous"):
@@ -58,7 +58,7 @@ def undo(points: list[dict[str, Any]], volumes: Volumes) -> None:
                 pass
 
 
-def check(mount: dict[str, Any]) -> None:
+def check(mount: Mount) -> None:
     """Raise what is wrong on this machine with a mount, before anything is made for it."""
     kind, source, target = mount["Type"], mount.get("Source") or "", mount["Target"]
     made = (mount.get("BindOptions") or {}).get("CreateMountpoint")
@@ -84,9 +84,9 @@ def _is_proc(kind: str, source: str) -> bool:
     return kind == "bind" and os.path.exists(source) and os.stat(source).st_dev == os.stat("/proc").st_dev
 
 
-def point(mount: dict[str, Any], volumes: Volumes) -> dict[str, Any]:
+def point(mount: Mount, volumes: Volumes) -> MountPoint:
     kind, source, target = mount["Type"], mount.get("Source") or "", mount["Target"]
-    result: dict[str, Any] = {
+    result: MountPoint = {
         "Type": kind,
         "Source": source,
         "Destination": target,
@@ -117,7 +117,7 @@ def point(mount: dict[str, Any], volumes: Volumes) -> dict[str, Any]:
             options = mount.get("VolumeOptions") or {}
             volumes.create(name, options.get("Labels"), anonymous=anonymous)
             result["New"] = not options.get("NoCopy")
-        result.update(Name=name, Source=volumes.path(name), Driver="local")
+        result["Name"], result["Source"], result["Driver"] = name, volumes.path(name), "local"
         if anonymous:
             result["Anonymous"] = True
     elif kind == "tmpfs":
@@ -131,7 +131,7 @@ def point(mount: dict[str, Any], volumes: Volumes) -> dict[str, Any]:
     return result
 
 
-def oci(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def oci(points: list[MountPoint]) -> list[OCI]:
     """OCI mounts of mount points."""
     result = []
     for mount in points:
@@ -154,7 +154,7 @@ def oci(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
         alone = mount.get("NonRecursive", False)
         options = ["bind" if alone else "rbind", mount["Propagation"] or "rprivate"]
         options += ["ro" if alone else "rro"] if access else []
-        one = {
+        one: OCI = {
             "destination": mount["Destination"],
             "type": "bind",
             "source": mount["Source"],

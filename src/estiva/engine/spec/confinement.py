@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.engine.state.types import OCI
+
 PATHS = ("systempaths", "mask", "unmask")
 NOTHING = ("apparmor=unconfined", "label=disable")
 PARTS = ("user", "role", "type", "level")
@@ -61,7 +63,7 @@ def paths(options: list[str]) -> dict[str, Any]:
     return result
 
 
-def label(config: dict[str, Any], options: list[str], privileged: bool) -> None:
+def label(config: OCI, options: list[str], privileged: bool) -> None:
     """Put what apparmor=PROFILE and label=... ask for into an OCI config. Raises Unsupported where the kernel
     lacks it, InvalidInput."""
     from estiva.runtime.process import labels

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
+    from estiva.engine.state.types import OCI
+
 MAX_DEVICES = 4096
 # what a container has of its own in /dev
 OWN = frozenset(f"/dev/{name}" for name in ("pts", "shm", "mqueue", "console", "ptmx", "fd"))
@@ -37,12 +39,12 @@ def _is_mode(text: str) -> bool:
     return bool(text) and len(set(text)) == len(text) and all(c in "rwm" for c in text)
 
 
-def linux_devices(devices: Any) -> list[dict[str, Any]]:
+def linux_devices(devices: Any) -> list[OCI]:
     """OCI linux.devices from HostConfig.Devices: the host's node gives type and number.
 
     A folder stands for every device in it and below, as with Docker. Raises InvalidInput.
     """
-    result: list[dict[str, Any]] = []
+    result: list[OCI] = []
     for device in devices or ():
         source = device["PathOnHost"]
         target = device.get("PathInContainer") or source
@@ -73,7 +75,7 @@ def _status(path: str) -> os.stat_result:
         raise InvalidInput(f"device {path} can't be used: {reason(error)}") from None
 
 
-def _entry(path: str, status: os.stat_result, access: str) -> dict[str, Any]:
+def _entry(path: str, status: os.stat_result, access: str) -> OCI:
     return {
         "path": path,
         "type": "c" if stat.S_ISCHR(status.st_mode) else "b",
@@ -108,7 +110,7 @@ def _below(directory: str, skip: Iterable[str] = ()) -> Iterator[tuple[str, os.s
                 yield entry.path, status
 
 
-def host_devices() -> list[dict[str, Any]]:
+def host_devices() -> list[OCI]:
     """Every device node of the host's /dev (not pts, shm, mqueue), for --privileged."""
     return [_entry(path, status, "rwm") for path, status in _below("/dev", OWN)]
 

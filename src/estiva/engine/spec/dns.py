@@ -8,13 +8,13 @@ from estiva.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from estiva.engine.state.config_types import HostConfig
 
 KEYS = ("Dns", "DnsSearch", "DnsOptions", "ExtraHosts")
 LABEL = 63  # bytes between two dots, RFC 1035
 
 
-def check(host_config: dict[str, Any]) -> None:
+def check(host_config: HostConfig) -> None:
     """Raises InvalidInput for what is no address or no name, or would be read as something else there."""
     from estiva.network import resolvconf
 

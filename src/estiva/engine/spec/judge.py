@@ -17,33 +17,42 @@ from estiva.oci import rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
+
+    from estiva.engine.state.config_types import Config, HostConfig, LogConfig, RestartPolicy, Ulimit
 
 
 POLICIES = ("no", "always", "unless-stopped", "on-failure")
 
 
-def check(config: dict[str, Any], host_config: dict[str, Any]) -> None:
-    """Raises InvalidInput that names the field, Unsupported for what isn't there yet, Conflict."""
+def check(config: dict[str, Any], host_config: dict[str, Any]) -> tuple[Config, HostConfig]:
+    """The same two objects, from here on with types. Raises InvalidInput that names the field, Unsupported
+    for what isn't there yet, Conflict."""
     try:
         rules.check(config, fields.CONFIG, "Config")
         rules.check(host_config, fields.HOST, "HostConfig")
-        _check_config(config)
-        _check_host(config, host_config)
+        asked: Any = config
+        host: Any = host_config
+        _check_config(asked)
+        _check_host(asked, host)
     except EstivaError as error:
         error.message = brief(error.message)  # whatever the words hold (K9)
         raise
+    return asked, host
 
 
-def check_update(changes: dict[str, Any]) -> None:
+def check_update(changes: dict[str, Any]) -> HostConfig:
     """The same for what an update changes of a HostConfig."""
     rules.check(changes, fields.HOST, "HostConfig")
     if changes.get("RestartPolicy"):
         _check_restart(changes["RestartPolicy"], False)
+    host: Any = changes
+    wanted: HostConfig = host
+    return wanted
 
 
-def warn(host_config: dict[str, Any], tell: Callable[[dict[str, Any]], object]) -> None:
+def warn(host_config: HostConfig, tell: Callable[[dict[str, Any]], object]) -> None:
     """Tell, as events of status "warning", what of a judged HostConfig has no effect on this machine."""
     if not RESOURCES.isdisjoint(host_config):
         from estiva.engine.spec import resources
@@ -52,29 +61,28 @@ def warn(host_config: dict[str, Any], tell: Callable[[dict[str, Any]], object]) 
             tell({"id": "", "status": "warning", "message": line})
 
 
-def _check_config(config: dict[str, Any]) -> None:
-    get = config.get
-    uts_name("hostname", get("Hostname") or "")
-    uts_name("domain name", get("Domainname") or "")
-    folder = get("WorkingDir") or ""
+def _check_config(config: Config) -> None:
+    uts_name("hostname", config.get("Hostname") or "")
+    uts_name("domain name", config.get("Domainname") or "")
+    folder = config.get("WorkingDir") or ""
     if folder and not folder.startswith("/"):
         raise InvalidInput(f"the working directory '{folder}' is invalid, it must be absolute")
-    if get("StopSignal"):
+    if config.get("StopSignal"):
         from estiva.linux import signals
 
         signals.number(config["StopSignal"])
-    for word in get("Env") or ():
+    for word in config.get("Env") or ():
         if not word or word[0] == "=":
             raise InvalidInput(f"invalid environment variable: {word}", hint="NAME=VALUE or NAME")
-    labels = get("Labels") or {}
+    labels = config.get("Labels") or {}
     if "" in labels:
         raise InvalidInput(f"invalid label '={labels['']}': empty name")
-    if get("ExposedPorts"):
+    if config.get("ExposedPorts"):
         from estiva.engine.spec import ports
 
         for port in config["ExposedPorts"]:
             ports.split(port)
-    if ((get("Healthcheck") or {}).get("Test") or ["NONE"]) != ["NONE"]:
+    if ((config.get("Healthcheck") or {}).get("Test") or ["NONE"]) != ["NONE"]:
         raise Unsupported("health checks are not supported yet")
 
 
@@ -89,57 +97,60 @@ def uts_name(kind: str, name: str) -> None:
         )
 
 
-def _check_host(config: dict[str, Any], host_config: dict[str, Any]) -> None:
+def _check_host(config: Config, host: HostConfig) -> None:
     """Value by value; what is rare is loaded when it is asked for."""
-    get = host_config.get
-    if not RESOURCES.isdisjoint(host_config):
+    if not RESOURCES.isdisjoint(host):
         from estiva.engine.spec import resources
 
-        resources.check(host_config)
-    _check_restart(get("RestartPolicy") or {}, bool(get("AutoRemove")))
-    _check_log(get("LogConfig") or {})
-    _check_ulimits(get("Ulimits") or ())
-    if get("NetworkMode") not in (*NETWORKS, "", "default") or not MODES.isdisjoint(host_config):
+        resources.check(host)
+    _check_restart(host.get("RestartPolicy") or {}, bool(host.get("AutoRemove")))
+    _check_log(host.get("LogConfig") or {})
+    _check_ulimits(host.get("Ulimits") or ())
+    if host.get("NetworkMode") not in (*NETWORKS, "", "default") or not MODES.isdisjoint(host):
         from estiva.engine.spec import namespaces
 
-        namespaces.check(host_config)
-    if get("CapAdd") or get("CapDrop"):
+        namespaces.check(host)
+    if host.get("CapAdd") or host.get("CapDrop"):
         from estiva.runtime.security import capabilities
 
-        capabilities.capabilities(get("CapAdd") or (), get("CapDrop") or (), bool(get("Privileged")))
-    if get("SecurityOpt"):
+        capabilities.capabilities(
+            host.get("CapAdd") or (),
+            host.get("CapDrop") or (),
+            bool(host.get("Privileged")),
+        )
+    if host.get("SecurityOpt"):
         from estiva.engine.spec import security_opt
 
-        security_opt.check(host_config)
-    if get("Sysctls"):
-        _check_sysctls(host_config["Sysctls"])
-    for device in get("Devices") or ():
+        security_opt.check(host)
+    if host.get("Sysctls"):
+        _check_sysctls(host["Sysctls"])
+    for device in host.get("Devices") or ():
         target, access = device.get("PathInContainer") or "/", device.get("CgroupPermissions") or "rwm"
         if not target.startswith("/"):
             raise InvalidInput(f"{target} is not an absolute path")
         if set(access) - set("rwm"):
             raise InvalidInput(f"bad mode specified: {access}", hint="made of r, w and m")
-    if get("PortBindings"):
+    if host.get("PortBindings"):
         from estiva.engine.spec import ports
 
-        ports.wanted(config, host_config)
-    if any(get(key) for key in ("Dns", "DnsSearch", "DnsOptions", "ExtraHosts")):
+        ports.wanted(config, host)
+    if any(host.get(key) for key in ("Dns", "DnsSearch", "DnsOptions", "ExtraHosts")):
         from estiva.engine.spec import dns
 
-        dns.check(host_config)
-    if config.get("Volumes") or get("Binds") or get("Mounts") or get("Tmpfs"):
+        dns.check(host)
+    if config.get("Volumes") or host.get("Binds") or host.get("Mounts") or host.get("Tmpfs"):
         from estiva.engine.spec import mounts
 
-        mounts.wanted(config, host_config)
-    if len(get("ConsoleSize") or ()) not in (0, 2):
+        mounts.wanted(config, host)
+    if len(host.get("ConsoleSize") or ()) not in (0, 2):
         raise InvalidInput("HostConfig.ConsoleSize is not [height, width]")
-    if get("Runtime") not in (None, "", "estiva"):
-        raise Unsupported(f"the runtime {host_config['Runtime']} is not known here")
-    if get("VolumeDriver") not in (None, "", "local"):
-        raise Unsupported(f"the volume driver {host_config['VolumeDriver']} is not supported")
+    if host.get("Runtime") not in (None, "", "estiva"):
+        raise Unsupported(f"the runtime {host['Runtime']} is not known here")
+    if host.get("VolumeDriver") not in (None, "", "local"):
+        raise Unsupported(f"the volume driver {host['VolumeDriver']} is not supported")
 
 
-def _check_restart(policy: dict[str, Any], remove: bool) -> None:
+def _check_restart(policy: RestartPolicy, remove: bool) -> None:
     name, count = policy.get("Name") or "no", policy.get("MaximumRetryCount") or 0
     counted = count >= 0 if name == "on-failure" else count == 0
     if name not in POLICIES or not counted:
@@ -153,7 +164,7 @@ def _check_restart(policy: dict[str, Any], remove: bool) -> None:
         raise Unsupported(f"the restart policy {name} is not supported yet, only no")
 
 
-def _check_log(settings: dict[str, Any]) -> None:
+def _check_log(settings: LogConfig) -> None:
     driver = settings.get("Type") or ""
     if driver not in ("", "json-file", "none"):
         raise Unsupported(f"the log driver {driver} is not supported yet", hint="json-file or none")
@@ -161,7 +172,7 @@ def _check_log(settings: dict[str, Any]) -> None:
         raise Unsupported(f"the log option {min(settings['Config'])} is not supported yet")
 
 
-def _check_ulimits(limits: list[dict[str, Any]] | tuple[()]) -> None:
+def _check_ulimits(limits: Iterable[Ulimit]) -> None:
     """setrlimit(2): soft and hard limits, -1 is unlimited."""
     for limit in limits:
         name, soft, hard = limit["Name"], limit.get("Soft") or 0, limit.get("Hard") or 0

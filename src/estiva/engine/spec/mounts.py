@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.engine.state.config_types import Config, HostConfig, Mount
+
 PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 IGNORED = ("rw", "z", "Z", "cached", "delegated", "consistent")  # of -v: is so anyway, or means nothing
 
@@ -21,10 +23,10 @@ def absolute(source: str) -> str:
     return os.path.abspath(source) if source in (".", "..") or source.startswith(("./", "../")) else source
 
 
-def wanted(config: dict[str, Any], host_config: dict[str, Any]) -> list[dict[str, Any]]:
+def wanted(config: Config, host_config: HostConfig) -> list[Mount]:
     """Every mount asked for, one for each destination. Raises InvalidInput, also when two want the same
     place, and Unsupported."""
-    table: dict[str, dict[str, Any]] = {}
+    table: dict[str, Mount] = {}
     asked = [from_bind(bind) for bind in host_config.get("Binds") or ()]
     asked += [from_mount(mount) for mount in host_config.get("Mounts") or ()]
     for target, flags in (host_config.get("Tmpfs") or {}).items():
@@ -50,19 +52,20 @@ def destination(target: str, where: str) -> str:
     return path
 
 
-def from_bind(text: str) -> dict[str, Any]:
+def from_bind(text: str) -> Mount:
     """The Mounts entry that -v SOURCE:DESTINATION[:OPTIONS] stands for. Raises InvalidInput, Unsupported."""
     parts = text.split(":")
     if "" in parts:
         raise InvalidInput(f"invalid spec: {text}: empty section between colons")
     if not 2 <= len(parts) <= 3:
         raise InvalidInput(f"invalid volume specification: '{text}'", hint="SOURCE:DESTINATION[:ro]")
-    mount: dict[str, Any] = {
+    mount: Mount = {
         "Source": parts[0],
         "Target": destination(parts[1], f"volume specification: '{text}'"),
     }
     if parts[0].startswith("/"):
-        mount.update(Type="bind", Source=os.path.normpath(parts[0]), BindOptions={"CreateMountpoint": True})
+        mount["Type"], mount["Source"] = "bind", os.path.normpath(parts[0])
+        mount["BindOptions"] = {"CreateMountpoint": True}
     else:
         mount["Type"] = "volume"
         volume_name(parts[0])
@@ -85,17 +88,18 @@ def from_bind(text: str) -> dict[str, Any]:
     return mount
 
 
-def from_mount(given: dict[str, Any]) -> dict[str, Any]:
+def from_mount(given: Mount) -> Mount:
     """One of HostConfig.Mounts with a clean Target. Raises InvalidInput, Unsupported."""
     kind, source, target = given["Type"], given.get("Source") or "", given["Target"]
     if kind in ("npipe", "cluster", "image"):
         raise Unsupported(f"mount type {kind} is not supported", hint="bind, volume or tmpfs")
     if kind not in ("bind", "volume", "tmpfs"):
         raise InvalidInput(f"mount type unknown: '{kind}'", hint="bind, volume or tmpfs")
-    mount = {key: value for key, value in given.items() if value is not None}
+    said: Any = {key: value for key, value in given.items() if value is not None}
+    mount: Mount = said
     mount["Target"] = destination(target, f"mount path: '{target}'")
     for name in ("bind", "volume", "tmpfs"):
-        if name != kind and any((given.get(f"{name.capitalize()}Options") or {}).values()):
+        if name != kind and any((said.get(f"{name.capitalize()}Options") or {}).values()):
             raise InvalidInput(f"cannot mix '{name}-*' options with mount type '{kind}'")
     if kind == "bind":
         if not source.startswith("/"):
@@ -140,7 +144,7 @@ def volume_name(text: str) -> None:
         ) from None
 
 
-def _idmap(mount: dict[str, Any]) -> None:
+def _idmap(mount: Mount) -> None:
     if mount.get("IDMap"):
         id_mapping(mount["IDMap"])
         if mount.get("Chown"):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine import Engine
+    from estiva.engine.state.config_types import Config, HostConfig
+    from estiva.engine.state.types import OCI, Lender, Record, Sharing
     from estiva.paths import Paths
 
 # kind of namespace, HostConfig's key, name under /proc/PID/ns, option, modes beside container:X and ns:PATH
@@ -36,11 +38,12 @@ KINDS = (
 _NS_GET_USERNS = 0xB701  # ioctl_ns(2)
 
 
-def check(host_config: dict[str, Any]) -> None:
+def check(host_config: HostConfig) -> None:
     """Judge the modes. Raises InvalidInput, Conflict, Unsupported."""
     userns.check(host_config)
+    modes: Any = host_config
     for kind, key, _, option, known in KINDS:
-        mode = host_config.get(key) or ""
+        mode = modes.get(key) or ""
         start, _, name = mode.partition(":")
         if start == "ns":
             if not name.startswith("/"):
@@ -59,19 +62,20 @@ def check(host_config: dict[str, Any]) -> None:
             )
 
 
-def settle(engine: Engine, config: dict[str, Any], host_config: dict[str, Any], *, starts: bool) -> None:
+def settle(engine: Engine, config: Config, host_config: HostConfig, *, starts: bool) -> None:
     """Replace the names in judged modes by ids, and check what goes with them. Who lends must run for a
     container that `starts` at once. Raises NotFound, Conflict, InvalidInput.
     """
     userns.settle(config, host_config)
-    lenders: dict[str, dict[str, Any]] = {}
+    modes: Any = host_config
+    lenders: dict[str, Record] = {}
     for kind, key, _, _, _ in KINDS:
         start, _, name = str(host_config.get(key) or "").partition(":")
         if start == "container" and name:
             lender = lenders[kind] = lookup.resolve(engine, name)
             if starts and not lender["State"]["Running"]:
                 raise Conflict(f"container {name} is not running", hint=f"`estiva start {name}` starts it")
-            host_config[key] = f"container:{lender['Id']}"
+            modes[key] = f"container:{lender['Id']}"
     _check_network(config, host_config, lenders.get("network"))
     uts = str(host_config.get("UTSMode") or "")
     if uts not in ("", "private"):
@@ -90,13 +94,11 @@ def settle(engine: Engine, config: dict[str, Any], host_config: dict[str, Any], 
         host_config["IDMappings"] = lenders["user"]["HostConfig"]["IDMappings"]
 
 
-def _check_network(
-    config: dict[str, Any], host_config: dict[str, Any], lender: dict[str, Any] | None
-) -> None:
+def _check_network(config: Config, host_config: HostConfig, lender: Record | None) -> None:
     mode = str(host_config.get("NetworkMode") or "")
     if lender is None and not mode.startswith("ns:"):
         return
-    taken = [
+    taken: list[tuple[str, object]] = [
         ("--publish", host_config.get("PortBindings") or host_config.get("PublishAllPorts")),
         ("--expose", config.get("ExposedPorts")),
     ]
@@ -115,7 +117,7 @@ def _check_network(
             raise Conflict(f"{option} can't be used with the network of another {whose}")
 
 
-def _check_ipc(lender: dict[str, Any]) -> None:
+def _check_ipc(lender: Record) -> None:
     """As with Docker, only what was made for it is shared."""
     mode = lender["HostConfig"].get("IpcMode") or "private"
     if mode in ("private", "none"):
@@ -132,11 +134,11 @@ class Lent:
     is; wanted: what the monitor needs, as JSON-able data. Raises NotFound, Conflict.
     """
 
-    def __init__(self, engine: Engine, made: dict[str, Any]) -> None:
+    def __init__(self, engine: Engine, made: Record) -> None:
         self.host = made["HostConfig"]
         self.shared: dict[str, str] = {}
         self.network = ""
-        lenders: list[dict[str, Any]] = []
+        lenders: list[Lender] = []
         shm = -1
         for kind, key, proc, _, _ in KINDS:
             start, _, name = str(self.host.get(key) or "").partition(":")
@@ -156,15 +158,15 @@ class Lent:
         if "user" in self.shared and _same(self.shared["user"], "/proc/self/ns/user"):
             del self.shared["user"]
         mappings = self.host.get("IDMappings")
-        self.mappings: dict[str, list[str]] | None = mappings
+        self.mappings = mappings
         self.foreign = bool(mappings) or "user" in self.shared
         self.mapped = self.foreign and not (mappings and userns.identical(mappings))
-        self.wanted: dict[str, Any] = {"lenders": lenders, "shm": shm, "mapped": self.mapped}
+        self.wanted: Sharing = {"lenders": lenders, "shm": shm, "mapped": self.mapped}
         if mappings:
             self.wanted["maps"] = [userns.text(mappings[key]) for key in ("UidMap", "GidMap")]
             self.wanted["root"] = userns.root(mappings)
 
-    def adapt(self, oci: dict[str, Any], paths: Paths) -> None:
+    def adapt(self, oci: OCI, paths: Paths) -> None:
         """Make an OCI config of spec.make what its namespaces demand. Raises Unsupported."""
         self._ipc(oci)
         if not self.foreign:
@@ -181,21 +183,22 @@ class Lent:
         linux["namespaces"].insert(0, entry)
         # What the kernel lets root of a user namespace mount new is only what belongs to namespaces that this
         # one owns; of the others the host's are bound, without what is mounted in them.
+        modes: Any = self.host
         for kind, key in (("network", "NetworkMode"), ("pid", "PidMode"), ("cgroup", "CgroupnsMode")):
             theirs = kind in self.shared and not self._owned(self.shared[kind])
             if theirs and kind != "network":
                 raise Unsupported(
-                    f"the {kind} namespace of {self.host[key]} belongs to another user namespace",
+                    f"the {kind} namespace of {modes[key]} belongs to another user namespace",
                     hint="join that too, with --userns, or neither",
                 )
-            if theirs or self.host.get(key) == "host":
+            if theirs or modes.get(key) == "host":
                 self._bind(oci, {"network": "/sys", "pid": "/proc", "cgroup": "/sys/fs/cgroup"}[kind])
         if not (self.mappings and userns.has(self.mappings["GidMap"], 5)):
             for mount in oci["mounts"]:
                 if mount["type"] == "devpts":
                     mount["options"].remove("gid=5")
 
-    def _map_files(self, oci: dict[str, Any], paths: Paths) -> None:
+    def _map_files(self, oci: OCI, paths: Paths) -> None:
         """What the engine keeps for containers, volumes and /etc/hosts, has a container's ids on the disk."""
         ours = (paths.containers + "/", paths.volumes + "/")
         for mount in oci["mounts"]:
@@ -204,7 +207,7 @@ class Lent:
             if not self.mapped and "uidMappings" not in mount and "idmap" in mount["options"]:
                 mount["options"] = [o for o in mount["options"] if o != "idmap"]  # the ids are the same
 
-    def _bind_devices(self, oci: dict[str, Any]) -> None:
+    def _bind_devices(self, oci: OCI) -> None:
         """Nodes can't be made in a user namespace, and the launcher binds those that have the same name."""
         named = {
             device["PathInContainer"]: device["PathOnHost"]
@@ -226,7 +229,7 @@ class Lent:
         """Whether the namespace at `path` belongs to the user namespace that is joined."""
         return "user" in self.shared and _owner(path) == _identity(self.shared["user"])
 
-    def _ipc(self, oci: dict[str, Any]) -> None:
+    def _ipc(self, oci: OCI) -> None:
         """/dev/shm and /dev/mqueue of the ipc namespace that it is."""
         mode = str(self.host.get("IpcMode") or "")
         if mode in ("", "private", "shareable"):
@@ -253,7 +256,7 @@ class Lent:
         after = next((i for i, m in enumerate(oci["mounts"]) if m["destination"] == "/dev/pts"), 0) + 1
         oci["mounts"][after:after] = mounts
 
-    def _bind(self, oci: dict[str, Any], place: str) -> None:
+    def _bind(self, oci: OCI, place: str) -> None:
         for mount in oci["mounts"]:
             if mount["destination"] == place and mount["type"] in ("sysfs", "proc", "cgroup"):
                 if place == "/sys/fs/cgroup" and not os.path.exists(place + "/cgroup.controllers"):

@@ -15,10 +15,11 @@ from estiva.runtime.security import device_rules, kernel_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from estiva.engine.state.config_types import Config, HostConfig
+    from estiva.engine.state.types import OCI, Record
 
 
-def mounts(host_config: dict[str, Any], ipc_mounts: bool = True) -> list[dict[str, Any]]:
+def mounts(host_config: HostConfig, ipc_mounts: bool = True) -> list[OCI]:
     """The kernel's own filesystems, in the order in which they are mounted."""
     privileged = bool(host_config.get("Privileged"))
     secure = ["nosuid", "noexec", "nodev"]
@@ -54,7 +55,7 @@ def mounts(host_config: dict[str, Any], ipc_mounts: bool = True) -> list[dict[st
     return table
 
 
-def resources(host_config: dict[str, Any]) -> dict[str, Any]:
+def resources(host_config: HostConfig) -> OCI:
     """linux.resources from Docker's HostConfig. Raises InvalidInput when a device isn't there."""
     if RESOURCES.isdisjoint(host_config):
         rules = device_rules.device_rules((), (), bool(host_config.get("Privileged")))
@@ -64,14 +65,14 @@ def resources(host_config: dict[str, Any]) -> dict[str, Any]:
     return resources.oci(host_config)
 
 
-def special(host_config: dict[str, Any]) -> bool:
+def special(host_config: HostConfig) -> bool:
     """Whether a namespace is another than a container has by default, so that engine/spec/namespaces.py is
     needed.
     """
     return host_config.get("NetworkMode") not in NETWORKS or not MODES.isdisjoint(host_config)
 
 
-def namespaces(host_config: dict[str, Any], shared: dict[str, str]) -> list[dict[str, str]]:
+def namespaces(host_config: HostConfig, shared: dict[str, str]) -> list[dict[str, str]]:
     """linux.namespaces. `shared` has the path of each namespace that another container lends, by type."""
     host = {
         kind
@@ -94,7 +95,7 @@ def namespaces(host_config: dict[str, Any], shared: dict[str, str]) -> list[dict
     return result
 
 
-def process(config: dict[str, Any], host_config: dict[str, Any], args: list[str]) -> dict[str, Any]:
+def process(config: Config, host_config: HostConfig, args: list[str]) -> OCI:
     """The OCI process object: what runs, as whom, with which capabilities and limits."""
     tty = bool(config.get("Tty"))
     env = [f"PATH={DEFAULT_PATH}", f"HOSTNAME={config.get('Hostname') or 'localhost'}"]
@@ -103,7 +104,7 @@ def process(config: dict[str, Any], host_config: dict[str, Any], args: list[str]
     capabilities = caps.capabilities(
         host_config.get("CapAdd") or [], host_config.get("CapDrop") or [], bool(host_config.get("Privileged"))
     )
-    result: dict[str, Any] = {
+    result: OCI = {
         "terminal": tty,
         "args": args,
         "env": merge_env(env, config.get("Env") or ()),
@@ -124,22 +125,21 @@ def process(config: dict[str, Any], host_config: dict[str, Any], args: list[str]
     return result
 
 
-def make(
-    record: dict[str, Any], extra_mounts: list[dict[str, Any]], shared: dict[str, str]
-) -> dict[str, Any]:
+def make(record: Record, extra_mounts: list[OCI], shared: dict[str, str]) -> OCI:
     """The whole OCI config of a container. `extra_mounts` follow the kernel's own, in order."""
     config, host_config = record["Config"], record["HostConfig"]
     privileged = bool(host_config.get("Privileged"))
-    linux: dict[str, Any] = {
+    linux: OCI = {
         "namespaces": namespaces(host_config, shared),
         "resources": resources(host_config),
         "maskedPaths": [] if privileged else kernel_paths.masked_paths(),
         "readonlyPaths": [] if privileged else kernel_paths.READONLY_PATHS,
         "rootfsPropagation": "rprivate",
     }
-    for key, name in (("MaskedPaths", "maskedPaths"), ("ReadonlyPaths", "readonlyPaths")):
-        if host_config.get(key) is not None:
-            linux[name] = host_config[key]
+    if host_config.get("MaskedPaths") is not None:
+        linux["maskedPaths"] = host_config["MaskedPaths"]
+    if host_config.get("ReadonlyPaths") is not None:
+        linux["readonlyPaths"] = host_config["ReadonlyPaths"]
     if privileged or host_config.get("Devices"):
         from estiva.engine.spec import devices
 
@@ -173,7 +173,7 @@ def make(
     return spec
 
 
-def order(base: list[dict[str, Any]], extra: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def order(base: list[OCI], extra: list[OCI]) -> list[OCI]:
     """A user's mount replaces ours on the same place; otherwise parents come before what lies in them."""
     taken = {mount["destination"].rstrip("/") for mount in extra}
     kept = [mount for mount in base if mount["destination"] not in taken]

@@ -8,12 +8,12 @@ from estiva.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from estiva.engine.state.config_types import Config, HostConfig
 
 LAST = 65535
 
 
-def wanted(config: dict[str, Any], host_config: dict[str, Any]) -> list[dict[str, str]]:
+def wanted(config: Config, host_config: HostConfig) -> list[dict[str, str]]:
     """[{"HostIp", "HostPort", "ContainerPort", "Protocol"}]; HostPort "" asks for a free one (-P, -p 80).
 
     Raises InvalidInput.

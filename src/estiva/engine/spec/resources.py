@@ -16,6 +16,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.engine.state.config_types import HostConfig
+    from estiva.engine.state.types import OCI
+
 CPU_PERIOD = 100_000  # microseconds
 MIN_SHARES, MAX_SHARES = 2, 262_144  # kernel/sched/sched.h
 MIN_MEMORY = 6 << 20  # bytes
@@ -33,40 +36,38 @@ THROTTLES = (
 )
 
 
-def check(host: dict[str, Any]) -> None:
+def check(host: HostConfig) -> None:
     """Raises InvalidInput when the limits in a HostConfig can't be, or don't go together. That its values
     are of their types is known (judge.py)."""
     _check_memory(host)
     _check_cpu(host)
-    get = host.get
-    if not -1000 <= (get("OomScoreAdj") or 0) <= 1000:
+    if not -1000 <= (host.get("OomScoreAdj") or 0) <= 1000:
         raise InvalidInput(f"invalid value {host['OomScoreAdj']}, range for oom score adj is [-1000, 1000]")
-    if (get("PidsLimit") or 0) > MAX_PIDS:
+    if (host.get("PidsLimit") or 0) > MAX_PIDS:
         raise InvalidInput(f"invalid pids limit {host['PidsLimit']}, the most is {MAX_PIDS}")
-    if (get("ShmSize") or 0) < 0:
+    if (host.get("ShmSize") or 0) < 0:
         raise InvalidInput("shm size can not be less than 0")
-    if get("BlkioWeight") and not 10 <= host["BlkioWeight"] <= 1000:
+    if host.get("BlkioWeight") and not 10 <= host["BlkioWeight"] <= 1000:
         raise InvalidInput("range of blkio weight is from 10 to 1000")
-    for entry in get("BlkioWeightDevice") or ():
+    for entry in host.get("BlkioWeightDevice") or ():
         if not 10 <= entry["Weight"] <= 1000:
             what = f"{oneline(entry['Path'])}:{entry['Weight']}"
             raise InvalidInput(f"invalid weight for device: {what}: it is from 10 to 1000")
-    for rule in get("DeviceCgroupRules") or ():
+    for rule in host.get("DeviceCgroupRules") or ():
         device_rules.parse_device_rule(rule)
-    if get("CgroupParent"):
+    if host.get("CgroupParent"):
         from estiva.engine.state import cgroup as cgroups
 
         cgroups.cgroup_path("x", host["CgroupParent"])
-    if get("Isolation") not in (None, "", "default"):
+    if host.get("Isolation") not in (None, "", "default"):
         raise InvalidInput(
             f"invalid isolation ({oneline(host['Isolation'])}) on linux: only default is known"
         )
 
 
-def _check_memory(host: dict[str, Any]) -> None:
-    get = host.get
-    memory, swap = get("Memory") or 0, get("MemorySwap") or 0
-    reservation, swappiness = get("MemoryReservation") or 0, get("MemorySwappiness")
+def _check_memory(host: HostConfig) -> None:
+    memory, swap = host.get("Memory") or 0, host.get("MemorySwap") or 0
+    reservation, swappiness = host.get("MemoryReservation") or 0, host.get("MemorySwappiness")
     if memory and memory < MIN_MEMORY:
         raise InvalidInput("minimum memory limit allowed is 6MB")
     if swap > 0 and not memory:
@@ -80,7 +81,7 @@ def _check_memory(host: dict[str, Any]) -> None:
             "minimum memory swap limit should be larger than memory limit",
             hint="--memory-swap counts memory plus swap; -1 is unlimited",
         )
-    if (get("KernelMemory") or 0) < 0:
+    if (host.get("KernelMemory") or 0) < 0:
         raise InvalidInput(f"invalid kernel memory limit {host['KernelMemory']}")
     if reservation and reservation < MIN_MEMORY:
         raise InvalidInput("minimum memory reservation allowed is 6MB")
@@ -90,9 +91,8 @@ def _check_memory(host: dict[str, Any]) -> None:
         raise InvalidInput(f"invalid value: {swappiness}. valid memory swappiness range is 0-100")
 
 
-def _check_cpu(host: dict[str, Any]) -> None:
-    get = host.get
-    nano, period, quota = get("NanoCpus") or 0, get("CpuPeriod") or 0, get("CpuQuota") or 0
+def _check_cpu(host: HostConfig) -> None:
+    nano, period, quota = host.get("NanoCpus") or 0, host.get("CpuPeriod") or 0, host.get("CpuQuota") or 0
     if nano and (period or quota):
         raise InvalidInput("conflicting options: --cpus and --cpu-period or --cpu-quota cannot both be set")
     cpus = os.cpu_count() or 1
@@ -104,17 +104,18 @@ def _check_cpu(host: dict[str, Any]) -> None:
         raise InvalidInput("cpu cfs period can not be less than 1ms (1000) or larger than 1s (1000000)")
     if quota and quota != -1 and quota < 1000:
         raise InvalidInput("cpu cfs quota can not be less than 1ms (1000)")
-    shares = get("CpuShares") or 0
+    shares = host.get("CpuShares") or 0
     if shares and not MIN_SHARES <= shares <= MAX_SHARES:
         raise InvalidInput(
             f"invalid cpu shares ({shares}): the minimum is {MIN_SHARES}, the maximum {MAX_SHARES}"
         )
-    realtime = get("CpuRealtimePeriod") or 0, get("CpuRealtimeRuntime") or 0
+    realtime = host.get("CpuRealtimePeriod") or 0, host.get("CpuRealtimeRuntime") or 0
     if min(realtime) < 0 or realtime[1] > (realtime[0] or 1_000_000):
         raise InvalidInput("cpu real-time runtime cannot be higher than cpu real-time period")
-    for key, kind, what in (("CpusetCpus", "cpu", "CPUs"), ("CpusetMems", "node", "memory nodes")):
-        if get(key):
-            _check_list(host[key], kind, what)
+    if host.get("CpusetCpus"):
+        _check_list(host["CpusetCpus"], "cpu", "CPUs")
+    if host.get("CpusetMems"):
+        _check_list(host["CpusetMems"], "node", "memory nodes")
 
 
 def _check_list(text: str, kind: str, what: str) -> None:
@@ -152,50 +153,49 @@ def numbers(text: str) -> set[int] | None:
     return found
 
 
-def oci(host: dict[str, Any]) -> dict[str, Any]:
+def oci(host: HostConfig) -> OCI:
     """linux.resources of a checked HostConfig. Bytes, microseconds, shares; only what was asked for. Raises
     InvalidInput when a device isn't there."""
-    get = host.get
-    limit = get("PidsLimit")
+    limit = host.get("PidsLimit")
     if limit is None or limit == 0:
         limit = PIDS_LIMIT
-    result: dict[str, Any] = {"pids": {"limit": limit}}
+    result: OCI = {"pids": {"limit": limit}}
     for name, part in (("memory", _memory(host)), ("cpu", _cpu(host)), ("blockIO", _block(host))):
         if part:
             result[name] = part
-    devices: list[dict[str, Any]] = []
-    if get("Devices"):
+    devices: list[OCI] = []
+    if host.get("Devices"):
         from estiva.engine.spec.devices import linux_devices
 
-        devices = linux_devices(get("Devices"))
+        devices = linux_devices(host.get("Devices"))
     result["devices"] = device_rules.device_rules(
-        devices, get("DeviceCgroupRules") or (), bool(get("Privileged"))
+        devices, host.get("DeviceCgroupRules") or (), bool(host.get("Privileged"))
     )
     return result
 
 
-def _memory(host: dict[str, Any]) -> dict[str, Any]:
-    get = host.get
-    memory: dict[str, Any] = {}
-    if get("Memory"):
-        memory["limit"] = get("Memory")
+def _memory(host: HostConfig) -> OCI:
+    memory: OCI = {}
+    if host.get("Memory"):
+        memory["limit"] = host.get("Memory")
         # Docker: as much swap as memory, unless said otherwise; the value is memory plus swap
-        memory["swap"] = get("MemorySwap") or 2 * get("Memory", 0)
-    elif get("MemorySwap"):
-        memory["swap"] = get("MemorySwap")
-    if get("MemoryReservation"):
-        memory["reservation"] = get("MemoryReservation")
-    if get("MemorySwappiness") is not None and get("MemorySwappiness") != -1:
-        memory["swappiness"] = get("MemorySwappiness")
-    if get("OomKillDisable"):
+        memory["swap"] = host.get("MemorySwap") or 2 * host.get("Memory", 0)
+    elif host.get("MemorySwap"):
+        memory["swap"] = host.get("MemorySwap")
+    if host.get("MemoryReservation"):
+        memory["reservation"] = host.get("MemoryReservation")
+    if host.get("MemorySwappiness") is not None and host.get("MemorySwappiness") != -1:
+        memory["swappiness"] = host.get("MemorySwappiness")
+    if host.get("OomKillDisable"):
         memory["disableOOMKiller"] = True
-    if get("KernelMemory"):
-        memory["kernel"] = get("KernelMemory")
+    if host.get("KernelMemory"):
+        memory["kernel"] = host.get("KernelMemory")
     return memory
 
 
-def _cpu(host: dict[str, Any]) -> dict[str, Any]:
-    cpu: dict[str, Any] = {}
+def _cpu(host: HostConfig) -> OCI:
+    cpu: OCI = {}
+    asked: Any = host
     if host.get("NanoCpus"):
         cpu["period"] = CPU_PERIOD
         cpu["quota"] = host["NanoCpus"] * CPU_PERIOD // 1_000_000_000
@@ -208,13 +208,14 @@ def _cpu(host: dict[str, Any]) -> dict[str, Any]:
         ("CpusetCpus", "cpus"),
         ("CpusetMems", "mems"),
     ):
-        if host.get(key):
-            cpu[name] = host[key]
+        if asked.get(key):
+            cpu[name] = asked[key]
     return cpu
 
 
-def _block(host: dict[str, Any]) -> dict[str, Any]:
-    block: dict[str, Any] = {}
+def _block(host: HostConfig) -> OCI:
+    block: OCI = {}
+    asked: Any = host
     if host.get("BlkioWeight"):
         block["weight"] = host["BlkioWeight"]
     if host.get("BlkioWeightDevice"):
@@ -222,8 +223,8 @@ def _block(host: dict[str, Any]) -> dict[str, Any]:
             {**_numbered(entry["Path"]), "weight": entry["Weight"]} for entry in host["BlkioWeightDevice"]
         ]
     for key, field in THROTTLES:
-        if host.get(key):
-            block[field] = [{**_numbered(entry["Path"]), "rate": entry["Rate"]} for entry in host[key]]
+        if asked.get(key):
+            block[field] = [{**_numbered(entry["Path"]), "rate": entry["Rate"]} for entry in asked[key]]
     return block
 
 
@@ -233,7 +234,7 @@ def _numbered(path: str) -> dict[str, int]:
     return block_device(path)
 
 
-def warnings(host: dict[str, Any]) -> list[str]:
+def warnings(host: HostConfig) -> list[str]:
     """What of a checked HostConfig has no effect on this machine, or less than one may think: lines for the
     user."""
     from estiva.runtime import cgroup

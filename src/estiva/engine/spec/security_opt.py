@@ -6,7 +6,8 @@ from estiva.errors import InvalidInput, NotFound, brief, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from estiva.engine.state.config_types import HostConfig
+    from estiva.engine.state.types import Seccomp
 
 MAX_PROFILE = 1 << 20  # bytes
 BUILT_IN = ("", "builtin", "unconfined")
@@ -31,7 +32,7 @@ def absolute(option: str) -> str:
     return f"seccomp={os.path.abspath(value)}"
 
 
-def security_options(host_config: dict[str, Any]) -> tuple[str, bool]:
+def security_options(host_config: HostConfig) -> tuple[str, bool]:
     """(seccomp: "" for the default, "unconfined", a file or a profile in JSON; no_new_privileges) from
     HostConfig.SecurityOpt. Raises InvalidInput.
     """
@@ -50,12 +51,12 @@ def security_options(host_config: dict[str, Any]) -> tuple[str, bool]:
     return ("unconfined" if host_config.get("Privileged") and not seccomp else seccomp), no_new_privileges
 
 
-def check(host_config: dict[str, Any]) -> None:
+def check(host_config: HostConfig) -> None:
     """Raises InvalidInput for an option that there is not, and what `profile` raises."""
     profile(security_options(host_config)[0])
 
 
-def profile(seccomp: str) -> dict[str, Any] | None:
+def profile(seccomp: str) -> Seccomp | None:
     """What the monitor needs of what `security_options` found: None for no filter, {} for the default one,
     else {"profile": ...}. Read anew for every start. Raises NotFound, InvalidInput.
     """

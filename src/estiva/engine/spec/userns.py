@@ -17,8 +17,8 @@ from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from estiva.engine.state.config_types import Config, HostConfig
+    from estiva.engine.state.types import Record
     from estiva.store.database import Transaction
 
     Extent = tuple[int, int, int]  # container id, host id, size
@@ -63,7 +63,7 @@ def checked(extents: list[Extent], option: str) -> list[str]:
     return [f"{inside}:{outside}:{size}" for inside, outside, size in sorted(extents)]
 
 
-def check(host_config: dict[str, Any]) -> None:
+def check(host_config: HostConfig) -> None:
     """Judge what is asked for. Raises InvalidInput, Conflict, Unsupported."""
     mode = str(host_config.get("UsernsMode") or "")
     given = host_config.get("IDMappings") or {}
@@ -95,12 +95,12 @@ def check(host_config: dict[str, Any]) -> None:
         )
 
 
-def settle(config: dict[str, Any], host_config: dict[str, Any]) -> None:
+def settle(config: Config, host_config: HostConfig) -> None:
     """Make IDMappings of all judged modes but `auto` and `container:X`. Raises NotFound when a named user has
     no ranges, InvalidInput when they can't be used."""
     kind, _, details = str(host_config.get("UsernsMode") or "").partition(":")
     given = host_config.pop("IDMappings", None) or {}
-    names = [host_config.pop(key, None) for key in ("SubuidName", "SubgidName")]
+    names = [host_config.pop("SubuidName", None), host_config.pop("SubgidName", None)]
     if any(given.values()) or any(names):
         host_config["UsernsMode"] = "private"
         host_config["IDMappings"] = _named(names) if any(names) else _explicit(given)
@@ -203,12 +203,12 @@ def subordinate(path: str, name: str | None) -> list[tuple[int, int]]:
     return found
 
 
-def wants_range(host_config: dict[str, Any]) -> bool:
+def wants_range(host_config: HostConfig) -> bool:
     mode = str(host_config.get("UsernsMode") or "")
     return mode.partition(":")[0] in ("auto", "private") and not host_config.get("IDMappings")
 
 
-def allocate(transaction: Transaction, made: dict[str, Any]) -> None:
+def allocate(transaction: Transaction, made: Record) -> None:
     """Give a container that is about to get its row ranges of its own. Raises Conflict when none is free."""
     host_config = made["HostConfig"]
     size, uids, gids = _auto_options(host_config["UsernsMode"].partition(":")[2])

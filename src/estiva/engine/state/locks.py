@@ -19,13 +19,13 @@ import fcntl
 import os
 from _struct import pack, unpack
 
+from estiva.engine.state import runstate
 from estiva.files import remove_tree
 from estiva.paths import Paths
-from estiva.runtime import state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from estiva.engine.state.types import RunState
 
 
 _FLOCK = "hhqqi4x"  # struct flock on 64-bit machines: type, whence, start, length, pid
@@ -81,12 +81,12 @@ def held(where: Paths, container_id: str) -> bool:
         os.close(fd)
 
 
-def runs(where: Paths, live: dict[str, Any]) -> bool:
+def runs(where: Paths, live: RunState) -> bool:
     """Whether the run whose state was `live` goes on; not so when the container has been started again."""
     if not held(where, live["id"]):
         return False
-    now = state.read(where.run_container(live["id"]))
-    return now is not None and state.same_run(now, live)
+    now = runstate.read(where, live["id"])
+    return now is not None and runstate.same(now, live)
 
 
 def await_end(where: Paths, container_id: str) -> int | None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 
 from estiva import fastjson
-from estiva.engine.state import locks, teardown
+from estiva.engine.state import locks, runstate, teardown
 from estiva.errors import Conflict, InvalidInput, NotFound
-from estiva.runtime import state
 from estiva.store import containers
 from estiva.timestamps import ZERO, rfc3339
 
@@ -17,12 +16,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine import Engine
+    from estiva.engine.state.config_types import Config
+    from estiva.engine.state.types import Network, Record, RunState
 
 LOOK_AGAIN = 0.005  # seconds between looks at a container that is on its way from one state to another
 HEX = frozenset("0123456789abcdef")
 
 
-def resolve(engine: Engine, ref: str) -> dict[str, Any]:
+def resolve(engine: Engine, ref: str) -> Record:
     """The record of a container by name, id or the beginning of its id, settled if its monitor was killed.
 
     Raises NotFound, or InvalidInput when the beginning fits several.
@@ -48,12 +49,10 @@ def settled(engine: Engine, container_id: str, status: str, text: str) -> tuple[
     return container_id, status, text
 
 
-def load(engine: Engine, container_id: str, status: str, text: str) -> dict[str, Any]:
+def load(engine: Engine, container_id: str, status: str, text: str) -> Record:
     """A record with its live State filled in."""
-    record: dict[str, Any] = fastjson.stored(text, what=f"the record of container {container_id[:12]}")
-    live = None
-    if status in ("running", "dead"):
-        live = state.read(engine.paths.run_container(container_id))
+    record: Record = fastjson.stored(text, what=f"the record of container {container_id[:12]}")
+    live = runstate.read(engine.paths, container_id) if status in ("running", "dead") else None
     paused = bool(live and live.get("paused"))
     record["State"] = {
         "Status": "paused" if paused and status == "running" else status,
@@ -69,17 +68,18 @@ def load(engine: Engine, container_id: str, status: str, text: str) -> dict[str,
         "FinishedAt": ZERO,
         **({"StartedAt": live["started"]} if live else record["State"]),
     }
-    record["State"].pop(containers.BEGAN, None)
+    record["State"].pop("Began", None)
     if status == "dead":
         ended = locks.left(engine.paths, container_id)
         if ended is not None:  # nobody could write that down
-            record["State"].update(Status="exited", ExitCode=ended[0], FinishedAt=rfc3339(ended[1]))
+            record["State"]["Status"], record["State"]["ExitCode"] = "exited", ended[0]
+            record["State"]["FinishedAt"] = rfc3339(ended[1])
     elif live and live.get("network"):
         record["NetworkSettings"] = network_settings(live["network"], record["Config"])
     return record
 
 
-def network_settings(network: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+def network_settings(network: Network, config: Config) -> dict[str, Any]:
     """NetworkSettings of a running container."""
     endpoint = {
         "IPAddress": network["address"],
@@ -96,22 +96,22 @@ def is_alive(engine: Engine, container_id: str) -> bool:
     return locks.held(engine.paths, container_id)
 
 
-def running_state(engine: Engine, ref: str) -> dict[str, Any]:
+def running_state(engine: Engine, ref: str) -> RunState:
     """The run state (pid and so on) of a running container. Raises NotFound, Conflict."""
     while (live := running_state_now(engine, ref)) is None:
         time.sleep(LOOK_AGAIN)
     return live
 
 
-def running_state_now(engine: Engine, ref: str) -> dict[str, Any] | None:
+def running_state_now(engine: Engine, ref: str) -> RunState | None:
     """As `running_state`; None while it is being started."""
     record = resolve(engine, ref)
     if record["State"]["Running"]:
-        return state.read(engine.paths.run_container(record["Id"]))
+        return runstate.read(engine.paths, record["Id"])
     raise Conflict(f"container {ref} is not running", hint=f"`estiva start {ref}` starts it")
 
 
-def resolve_if_there(engine: Engine, container_id: str) -> dict[str, Any] | None:
+def resolve_if_there(engine: Engine, container_id: str) -> Record | None:
     try:
         return resolve(engine, container_id)
     except NotFound:

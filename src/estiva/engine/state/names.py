@@ -30,7 +30,7 @@ _REST = _FIRST | frozenset("_.-")
 
 def check(name: str) -> str:
     """`name` without Docker's leading slash. Raises InvalidInput: [a-zA-Z0-9][a-zA-Z0-9_.-]+ only (K9)."""
-    bare = name.removeprefix("/")
+    bare = name.removeprefix("/") if isinstance(name, str) else ""
     if len(bare) < 2 or len(bare) > 200 or bare[0] not in _FIRST or not _REST.issuperset(bare):
         raise InvalidInput(
             f'invalid container name "{name}"',

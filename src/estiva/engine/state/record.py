@@ -12,16 +12,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.engine.state.config_types import Config, HostConfig
+    from estiva.engine.state.types import MountPoint, Record
     from estiva.store.images import Image
 
 
-def merge(config: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
+def merge(config: Config, image: dict[str, Any]) -> Config:
     """The container's Config: the user's, completed from the image's, with Docker's rules.
 
     An entrypoint of the user's drops the image's command. The image's variables come first.
     """
     base = image.get("config") or {}
-    merged = dict(config)
+    asked: Any = config
+    merged: Any = dict(config)
     if config.get("Entrypoint") is None:
         merged["Entrypoint"] = base.get("Entrypoint")
         if not config.get("Cmd"):
@@ -29,16 +32,19 @@ def merge(config: dict[str, Any], image: dict[str, Any]) -> dict[str, Any]:
     elif config["Entrypoint"] == [""] or config["Entrypoint"] == []:
         merged["Entrypoint"] = None
     for key in ("WorkingDir", "User", "StopSignal"):
-        if not config.get(key):
+        if not asked.get(key):
             merged[key] = base.get(key) or ""
+    if base.get("Healthcheck"):
+        merged.setdefault("Healthcheck", base["Healthcheck"])
     merged["Env"] = merge_env(base.get("Env") or (), config.get("Env") or ())
     for key in ("Labels", "ExposedPorts", "Volumes"):
-        merged[key] = {**(base.get(key) or {}), **(config.get(key) or {})}
+        merged[key] = {**(base.get(key) or {}), **(asked.get(key) or {})}
     if not [*(merged.get("Entrypoint") or ()), *(merged.get("Cmd") or ())]:
         raise InvalidInput(
             "no command specified", hint="give one after the image's name, or an image with CMD"
         )
-    return merged
+    result: Config = merged
+    return result
 
 
 def merge_env(first: Any, then: Any) -> list[str]:
@@ -54,10 +60,10 @@ def new(
     container_id: str,
     name: str,
     image: Image | None,
-    config: dict[str, Any],
-    host_config: dict[str, Any],
-    mounts: list[dict[str, Any]],
-) -> dict[str, Any]:
+    config: Config,
+    host_config: HostConfig,
+    mounts: list[MountPoint],
+) -> Record:
     """The record of a container that is being created. `config` is merged already."""
     args = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
     config.setdefault("Hostname", "")
@@ -80,11 +86,14 @@ def new(
     }
 
 
-def complete(record: dict[str, Any]) -> None:
+def complete(record: Record) -> None:
     """Fill in what `inspect` shows of options that were not given, so that templates find Docker's fields."""
-    host, config = record["HostConfig"], record["Config"]
+    whole: Any = record
+    host, config = whole["HostConfig"], whole["Config"]
     if host.get("Memory") and "MemorySwap" not in host:
         host["MemorySwap"] = 2 * host["Memory"]
+    from copy import deepcopy
+
     from estiva.runtime.security import kernel_paths
 
     privileged = bool(host.get("Privileged"))
@@ -93,9 +102,10 @@ def complete(record: dict[str, Any]) -> None:
         ("ReadonlyPaths", kernel_paths.READONLY_PATHS),
     ):
         host.setdefault(key, None if privileged else list(paths))
-    for part, defaults in ((host, HOST_DEFAULTS), (config, CONFIG_DEFAULTS), (record, RECORD_DEFAULTS)):
+    for part, defaults in ((host, HOST_DEFAULTS), (config, CONFIG_DEFAULTS), (whole, RECORD_DEFAULTS)):
         for key, value in defaults.items():
-            part.setdefault(key, value)
+            if key not in part:
+                part[key] = deepcopy(value)
 
 
 HOST_DEFAULTS: dict[str, Any] = {

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 
 from estiva import fastjson
+from estiva.engine.state import runstate
 from estiva.engine.state.cgroup import cgroup_path
 from estiva.engine.state.locks import exit_status, held, leave, take
 from estiva.engine.state.names import unlink_name
 from estiva.errors import StateError, Unavailable
 from estiva.files import remove_tree
 from estiva.paths import Paths
-from estiva.runtime import state
 from estiva.store import containers
 from estiva.timestamps import rfc3339
 
@@ -22,13 +22,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.engine.state.config_types import HostConfig
+    from estiva.engine.state.types import Ending, Record, State
     from estiva.runtime.cgroup import Cgroup
     from estiva.store.database import Database, Transaction
 
 KILLED = 137
 
 
-def paths(plan: dict[str, Any]) -> Paths:
+def paths(plan: Ending) -> Paths:
     return Paths(plan["root"], plan["run_root"])
 
 
@@ -36,7 +38,7 @@ def paths(plan: dict[str, Any]) -> Paths:
 _databases: dict[tuple[int, str], tuple[Database, tuple[int, int]]] = {}
 
 
-def database(plan: dict[str, Any]) -> Database:
+def database(plan: Ending) -> Database:
     """This process's own connection: one that came over a fork is never used, nor one to a file that is not
     there any more."""
     path = paths(plan).database
@@ -59,7 +61,7 @@ def _identity(path: str) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def release(plan: dict[str, Any], cgroup: Cgroup | None, endpoint: Any = None) -> None:
+def release(plan: Ending, cgroup: Cgroup | None, endpoint: Any = None) -> None:
     """Everything of a run that is over: its processes, cgroup, network. The run folder stays, with the
     lock.
     """
@@ -68,7 +70,7 @@ def release(plan: dict[str, Any], cgroup: Cgroup | None, endpoint: Any = None) -
     disconnect(plan)
 
 
-def disconnect(plan: dict[str, Any]) -> None:
+def disconnect(plan: Ending) -> None:
     """Its network and its name."""
     if plan["network"]["mode"] == "bridge":
         from estiva.network import bridge
@@ -93,7 +95,7 @@ def end(cgroup: Cgroup) -> None:
                 raise  # else: the child of a monitor killed while it cloned came in after the kill
 
 
-def settle(plan: dict[str, Any], outcome: dict[str, Any], *, failed: bool = False) -> None:
+def settle(plan: Ending, outcome: State, *, failed: bool = False) -> None:
     """Write how a run ended into the container's row, or remove the container (--rm). Then the run folder
     goes.
     """
@@ -106,8 +108,8 @@ def settle(plan: dict[str, Any], outcome: dict[str, Any], *, failed: bool = Fals
         with database(plan).write(freeing=True) as transaction:
             row = containers.get(transaction, plan["id"])
             if row:
-                record = fastjson.loads(row[2], what="the container's record")
-                record["State"].pop(containers.BEGAN, None)
+                record: Record = fastjson.loads(row[2], what="the container's record")
+                record["State"].pop("Began", None)
                 if not failed:
                     record["State"]["FinishedAt"] = rfc3339()
                 record["State"].update(outcome)
@@ -165,35 +167,37 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
         return False
     try:
         row = containers.get(db, container_id)
-        record = fastjson.loads(row[2], what="the container's record") if row else None
-        left = state.read(where.run_container(container_id)) or {}
-        host_config = (record or {}).get("HostConfig") or {}
-        mode = host_config.get("NetworkMode") or "bridge"
-        plan: dict[str, Any] = {
+        record: Record | None = fastjson.loads(row[2], what="the container's record") if row else None
+        left = runstate.read(where, container_id)
+        host_config: HostConfig = (record.get("HostConfig") or {}) if record else {}
+        mode = host_config.get("NetworkMode") or "default"
+        name = record.get("Name", "").removeprefix("/") if record else ""
+        path = left.get("cgroup") if left else ""
+        plan: Ending = {
             "id": container_id,
             "root": where.root,
             "run_root": where.run_root,
-            "name": (record or {}).get("Name", "").removeprefix("/") or left.get("name", ""),
-            "network": {"mode": "bridge" if mode in ("bridge", "default") else mode, "ports": []},
+            "name": name or (left.get("name", "") if left else ""),
+            "network": {"mode": "bridge" if mode == "default" else mode, "address": "", "ports": []},
             "auto_remove": bool(host_config.get("AutoRemove")),
             "ephemeral": row is None or row[1] != "running",
         }
         from estiva.runtime.cgroup import factory
 
         above = host_config.get("CgroupParent") or ""
-        release(plan, factory.open(left.get("cgroup") or cgroup_path(container_id, above)))
+        release(plan, factory.open(path or cgroup_path(container_id, above)))
+        outcome: State = {"ExitCode": KILLED, "Error": "what started the container was killed"}
         if left:
-            why, started = "the container's monitor was killed", {"StartedAt": left["started"]}
-        else:
-            why, started = "what started the container was killed", {}
-            if rebooted:
-                why = "the machine went down while the container ran"
-                began = record["State"].get(containers.BEGAN) if record else None
-                started = {"StartedAt": began} if began else {}
-        outcome = {"ExitCode": KILLED, "Error": why, **started}
+            outcome["Error"], outcome["StartedAt"] = "the container's monitor was killed", left["started"]
+        elif rebooted:
+            outcome["Error"] = "the machine went down while the container ran"
+            began = record["State"].get("Began") if record else None
+            if began:
+                outcome["StartedAt"] = began
         code = exit_status(lock)
         if code is not None:
-            outcome.update(ExitCode=code, Error="", FinishedAt=rfc3339(os.fstat(lock).st_mtime_ns))
+            outcome["ExitCode"], outcome["Error"] = code, ""
+            outcome["FinishedAt"] = rfc3339(os.fstat(lock).st_mtime_ns)
         settle(plan, outcome, failed=not (left or rebooted))
     finally:
         os.close(lock)

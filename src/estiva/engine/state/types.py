@@ -1,65 +1,27 @@
 """What crosses a process or a file, by name. For type checkers alone: nothing imports this module when it
 runs.
 
-Record, Config, HostConfig, MountPoint    Docker's shapes (Engine API 1.45, ContainerInspect and
-ContainerCreate), in the
-                                          database; keys that are Estiva's own say so
-RunState                                  state.json of a run folder: what exec, stats and the rest need of
-a live container
-Plan, ExecPlan                            what a monitor, or the parent of an exec, is told by who starts it
-Message, Outcome, Order                   what a monitor and its caller say to each other
-(monitor/protocol.py draws it)
+Record, State, MountPoint                Docker's shapes (Engine API 1.45, ContainerInspect), in the database;
+                                         keys of our own say so
+Config, HostConfig, Mount, ...           what a container is made of: config_types.py
+RunState                                 state.json of a run folder: what exec, stats and the rest need of a
+                                         container that runs
+Plan, ExecPlan                           what a monitor, or the parent of an exec, is told by who starts it
+Ending                                   as much of a Plan as is known of a run whose monitor was killed
+Request, Handed                          how plans reach the spawner's workers, or a monitor that waits
+Outcome, Order                           what a monitor and its caller say to each other (launch/launch.py)
+Frozen                                   a monitor that hibernates
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, NotRequired, TypedDict
+
+from estiva.engine.state.config_types import Config, HostConfig
 
 OCI = dict[str, Any]  # a runtime config, or a part of one: runtime-spec config.md
 Ids = tuple[int, int]  # uid, gid
-
-
-class Config(TypedDict, total=False):
-    """What is to run, in a container: the image's config completed by the user."""
-
-    Image: str
-    Hostname: str
-    Domainname: str
-    User: str
-    AttachStdin: bool
-    AttachStdout: bool
-    AttachStderr: bool
-    ExposedPorts: dict[str, Any]
-    Tty: bool
-    OpenStdin: bool
-    StdinOnce: bool
-    Env: list[str]
-    Cmd: list[str] | None
-    Entrypoint: list[str] | None
-    Healthcheck: dict[str, Any]
-    Volumes: dict[str, Any]
-    WorkingDir: str
-    Labels: dict[str, str]
-    StopSignal: str
-    StopTimeout: int
-    OnBuild: list[str]
-    Shell: list[str]
-
-
-class Mount(TypedDict, total=False):
-    """One entry of HostConfig.Mounts."""
-
-    Type: str
-    Source: str
-    Target: str
-    ReadOnly: bool
-    BindOptions: dict[str, Any]
-    VolumeOptions: dict[str, Any]
-    TmpfsOptions: dict[str, Any]
-    CreateMountpoint: bool  # ours: -v makes a missing folder
-    TmpfsFlags: str  # ours: the options of --tmpfs
-    IDMap: str  # ours
-    Chown: bool  # ours: the volume option U
 
 
 class MountPoint(TypedDict, total=False):
@@ -73,74 +35,11 @@ class MountPoint(TypedDict, total=False):
     Mode: str
     RW: bool
     Propagation: str
-    Subpath: str
-    Options: list[str]
-    Anonymous: bool  # ours, as are the rest
+    NonRecursive: bool  # ours, as are the rest
+    Anonymous: bool
     New: bool  # a volume that is to get what the image has there
     Chown: bool
     IDMap: str
-
-
-class HostConfig(TypedDict, total=False):
-    """How it is to run, on this host. Sizes in bytes, times in microseconds, NanoCpus in 1e-9 of a CPU."""
-
-    Annotations: dict[str, str]
-    AutoRemove: bool
-    Binds: list[str]
-    BlkioWeight: int
-    BlkioWeightDevice: list[dict[str, Any]]
-    BlkioDeviceReadBps: list[dict[str, Any]]
-    BlkioDeviceReadIOps: list[dict[str, Any]]
-    BlkioDeviceWriteBps: list[dict[str, Any]]
-    BlkioDeviceWriteIOps: list[dict[str, Any]]
-    CapAdd: list[str]
-    CapDrop: list[str]
-    CgroupParent: str
-    CgroupnsMode: str
-    ConsoleSize: list[int]
-    CpuPeriod: int
-    CpuQuota: int
-    CpuRealtimePeriod: int
-    CpuRealtimeRuntime: int
-    CpuShares: int
-    CpusetCpus: str
-    CpusetMems: str
-    DeviceCgroupRules: list[str]
-    DeviceRequests: list[dict[str, Any]]
-    Devices: list[dict[str, str]]
-    Dns: list[str]
-    DnsOptions: list[str]
-    DnsSearch: list[str]
-    ExtraHosts: list[str]
-    GroupAdd: list[str]
-    IDMappings: dict[str, list[list[int]]]
-    Init: bool
-    IpcMode: str
-    KernelMemory: int
-    LogConfig: dict[str, Any]
-    Memory: int
-    MemoryReservation: int
-    MemorySwap: int
-    MemorySwappiness: int | None
-    Mounts: list[Mount]
-    NanoCpus: int
-    NetworkMode: str
-    OomKillDisable: bool | None
-    OomScoreAdj: int
-    PidMode: str
-    PidsLimit: int | None
-    PortBindings: dict[str, list[dict[str, str]]]
-    Privileged: bool
-    PublishAllPorts: bool
-    ReadonlyRootfs: bool
-    RestartPolicy: dict[str, Any]
-    SecurityOpt: list[str]
-    ShmSize: int
-    Sysctls: dict[str, str]
-    Tmpfs: dict[str, str]
-    UTSMode: str
-    Ulimits: list[dict[str, Any]]
-    UsernsMode: str
 
 
 class State(TypedDict, total=False):
@@ -184,14 +83,20 @@ class Record(TypedDict):
     ResolvConfPath: NotRequired[str]
 
 
-class Network(TypedDict):
-    """What a run has of a network: see network/bridge.py's Endpoint."""
+class Network(TypedDict, total=False):
+    """What a run has of a network, nothing when it has none: see network/bridge.py's Endpoint."""
 
     address: str
     prefix: int
     gateway: str
     mac: str
     ports: list[dict[str, str]]
+
+
+class Seccomp(TypedDict, total=False):
+    """Without a profile: the built-in one."""
+
+    profile: dict[str, Any]  # the content of the file that was given
 
 
 class RunState(TypedDict):
@@ -207,8 +112,8 @@ class RunState(TypedDict):
     started: str
     cgroup: str
     process: OCI
-    seccomp: dict[str, Any] | None
-    network: Network | dict[str, Any]
+    seccomp: Seccomp | None
+    network: Network
     stop_signal: str
     root: NotRequired[Ids]
     paused: NotRequired[bool]
@@ -216,8 +121,27 @@ class RunState(TypedDict):
 
 class NetworkPlan(TypedDict):
     mode: str
-    address: str
-    ports: list[dict[str, Any]]
+    address: str  # leased already; "" when the mode has none
+    ports: list[dict[str, str]]  # spec/ports.py
+
+
+class Lender(TypedDict):
+    """The init of a container that lends a namespace."""
+
+    kind: str
+    pid: int
+    start_time: int
+    id: str
+
+
+class Sharing(TypedDict):
+    """Namespaces of others: made by spec/namespaces.py, carried out by monitor/namespaces.py."""
+
+    lenders: list[Lender]
+    shm: int  # of `lenders`, whose /dev/shm it is; -1 for none
+    mapped: bool  # the ids of its files are mapped
+    maps: NotRequired[list[str]]  # as in uid_map and gid_map of /proc/PID
+    root: NotRequired[Ids]  # the host's ids of the container's root
 
 
 class Ending(TypedDict):
@@ -238,17 +162,18 @@ class Plan(Ending):
     cache: str
     config: OCI
     lowerdirs: list[str]
-    overlay: list[tuple[str, str]]
+    overlay: Sequence[tuple[str, str]]
     upper: str
     work: str
-    seccomp: dict[str, Any] | None  # None: no filter; {}: the built-in profile; {"profile": ...}
+    seccomp: Seccomp | None  # None: no filter
     stdin: bool
     log: str  # a path, "" for none
     init: bool
     detach: bool
     stop_signal: str
     cgroup_parent: str
-    sharing: NotRequired[dict[str, Any]]  # namespaces of others: monitor/namespaces.py
+    mounted: NotRequired[list[str]]  # destinations whose detached mounts come as fds beside the plan
+    sharing: NotRequired[Sharing]
     detach_keys: NotRequired[str]  # "": the usual ones
 
 
@@ -260,7 +185,7 @@ class ExecPlan(TypedDict):
     start_time: int
     cgroup: str
     config: OCI  # its "process" alone
-    seccomp: dict[str, Any] | None
+    seccomp: Seccomp | None
     cache: str
     stdin: bool
     detach_keys: NotRequired[str]
@@ -289,8 +214,45 @@ class Order(TypedDict, total=False):
     columns: int
 
 
-class Request(TypedDict):
-    """What the spawner is asked for: a monitor, or the parent of an exec."""
+class MonitorRequest(TypedDict):
+    """To the spawner: a monitor of a container, or of one to come like it."""
 
-    kind: Literal["container", "exec"]
-    plan: Plan | ExecPlan
+    kind: Literal["container", "reserve"]
+    plan: Plan
+
+
+class ExecRequest(TypedDict):
+    """To the spawner: the parent of an exec."""
+
+    kind: Literal["exec"]
+    plan: ExecPlan
+
+
+Request = MonitorRequest | ExecRequest
+
+
+class Handed(TypedDict):
+    """To a monitor that waits already: prefork's, or one with a reservation."""
+
+    plan: Plan
+
+
+class FrozenSource(TypedDict):
+    fd: int
+    stream: str  # stdout, stderr
+
+
+class Frozen(TypedDict):
+    """A monitor that hibernates, as another interpreter in the same process reads it."""
+
+    plan: Plan
+    pid: int
+    pidfd: int
+    console: int
+    cgroup: str
+    started: str
+    hold: int
+    sources: list[FrozenSource]
+    input: int
+    partial: dict[str, str]  # by stream, a line without its end: latin-1, for bytes of any kind
+    fds: list[int]  # that must stay open

@@ -80,17 +80,29 @@ async def read_small(response: aiohttp.ClientResponse, limit: int, *, cut: bool 
     return bytes(body)
 
 
+UNKNOWN_AUTHORITY = (2, 18, 19, 20, 21)  # X509_V_ERR_*: an issuer that is not there, self-signed
+
+
 def broken(error: Exception, host: str, port: int | None = None) -> Broken | Unavailable:
     """What went wrong with a connection, in one line."""
     name = f"{host}:{port}" if port else host
     if isinstance(error, (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError)):
         cause = getattr(error, "certificate_error", error)
         why = getattr(cause, "verify_message", "") or "it can't be verified"
-        return Unavailable(f"the certificate of {name} is not trusted: {oneline(str(why))}")
+        unknown = getattr(cause, "verify_code", 0) in UNKNOWN_AUTHORITY
+        hint = f"ESTIVA_REGISTRY_CA=FILE names who signed it, or `ca` of {name} in registries.toml"
+        return Unavailable(
+            f"the certificate of {name} is not trusted: {oneline(str(why))}", hint=hint if unknown else ""
+        )
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         text = f"can't reach {name}: its name can't be resolved"
     elif isinstance(error, aiohttp.ClientConnectorSSLError):
-        text = f"{name} does not speak https"
+        return Broken(
+            Unavailable(
+                f"{name} does not speak https",
+                hint=f"without TLS: ESTIVA_REGISTRY_PLAIN_HTTP={name}, or `plain-http` in registries.toml",
+            )
+        )
     elif isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno  # absent when several addresses failed in different ways
         text = f"can't reach {name}: {os.strerror(number).lower() if number else 'no connection'}"

@@ -23,7 +23,7 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from estiva.errors import Conflict, InvalidInput, Unavailable, reason
+from estiva.errors import Conflict, InvalidInput, Unavailable, oneline, reason
 from estiva.registry.http.settings import Settings
 from estiva.registry.server import connections
 from estiva.registry.server.access import Access
@@ -247,7 +247,18 @@ def _tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
         context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
+    except FileNotFoundError as error:
+        what = f"certificate {certificate}" if not os.path.exists(certificate) else f"key {key}"
+        raise InvalidInput(f"can't use the {what}: {reason(error)}") from None
+    except ssl.SSLError as error:
+        both = f"with the key {key}" if key else "alone"
+        raise InvalidInput(
+            f"can't use the certificate {certificate} {both}: {oneline(reason(error))}",
+            hint="both are PEM files, the key not encrypted and the certificate's own"
+            if key
+            else "--tls-key FILE names its key, where that is not in the same file",
+        ) from None
+    except OSError as error:
         raise InvalidInput(f"can't use the certificate {certificate}: {reason(error)}") from None
     return context
 

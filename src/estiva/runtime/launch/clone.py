@@ -36,6 +36,7 @@ class Init:
         self.hooks: Hooks | None = None  # those of create that are run on this side
         self._channel = channel
         self._status: int | None = None
+        self._told = False
         self._started = False
 
     @classmethod
@@ -86,15 +87,23 @@ class Init:
         self._started = True
         self._channel.close()
 
+    def go(self) -> None:
+        """Let it go on to its command when it is ready, before `ready` has said so: of one without hooks, for
+        whose start nothing is left to do. `start` has to be called all the same."""
+        if self._told:
+            return
+        self._told = True
+        try:
+            self._channel.send(sync.GO)  # (4)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it died while it waited: there may still be a message that says why
+
     def start(self) -> None:
         """Let it execute the command; returns once execve has happened.
 
         Raises CommandNotFound (exit status 127), CommandNotExecutable (126), or EngineError.
         """
-        try:
-            self._channel.send(sync.GO)  # (4)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it died while it waited: there may still be a message that says why
+        self.go()
         kind, payload, _ = self._channel.receive()
         if kind:
             self._fail(kind, payload)

@@ -58,7 +58,7 @@ class Standby:
 
     def clone(self, cgroup: Cgroup, order: Callable[[sync.Channel], Plan]) -> Init:
         """The waiting init: `ready` once it waits. The caller, who has one thread, sends what `order` reads
-        in the child, and calls `ready` again, or `close`. Raises OSError, EngineError."""
+        in the child, which says READY before, and calls `ready` again, or `close`. Raises OSError."""
         blank = Process({}, stdio=(-1, -1, -1), bpf=None, idle=True)
         return clone(_EARLY, [], blank, cgroup, lambda channel: self._wait(channel, cgroup, order))
 
@@ -73,7 +73,6 @@ class Standby:
         ns.loopback_up()
         prepared = Prepared(self.entries, self.linux)
         prepared.make(channel, cgroup.path)
-        channel.send(sync.READY)
         plan = order(channel)
         plan.prepared = prepared
         init.become(plan, channel)

@@ -8,7 +8,7 @@ import pytest
 from estiva.engine.containers import update
 from estiva.engine.spec import fields, judge
 from estiva.engine.spec.defaults import MODES, RESOURCES
-from estiva.engine.state import record
+from estiva.engine.state import record, types
 from estiva.errors import Conflict, InvalidInput, NotFound, Unsupported
 
 DOCKER = Path(__file__).parents[2] / "cli" / "options" / "golden" / "create.json"
@@ -149,6 +149,8 @@ def test_what_inspect_shows_can_be_asked_for_again():
 def test_every_field_that_is_read_somewhere_has_a_rule():
     assert set(record.HOST_DEFAULTS) | RESOURCES | MODES | set(update.KEYS) <= set(fields.HOST)
     assert set(record.CONFIG_DEFAULTS) <= set(fields.CONFIG)
+    known = {name.rstrip("!") for name in (*fields.CONFIG, *fields.HOST)}
+    assert set(types.Config.__annotations__) | set(types.HostConfig.__annotations__) <= known
 
 
 def test_an_update_s_policy():

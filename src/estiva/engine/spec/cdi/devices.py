@@ -28,6 +28,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.engine.state.config_types import DeviceRequest
+    from estiva.engine.state.types import OCI
+
 # the later one wins: what a running system has written over what stands
 DIRECTORIES = ("/etc/cdi", "/var/run/cdi")
 VERSIONS = ("0.3.0", "0.4.0", "0.5.0", "0.6.0", "0.7.0", "0.8.0", "1.0.0", "1.1.0")
@@ -166,7 +169,7 @@ class Registry:
             return NotFound(f"{message} ({self.problems[0]}{more})", hint=self.problems[0].hint)
         return NotFound(message, hint=f"its vendor's program describes it in {DIRECTORIES[0]}")
 
-    def gpus(self, request: dict[str, Any]) -> list[str]:
+    def gpus(self, request: DeviceRequest) -> list[str]:
         """The full names of the devices that a gpu request means. Raises NotFound, InvalidInput."""
         kinds = sorted(kind for kind in self.found if kind.endswith("/gpu"))
         driver = request.get("Driver") or ""
@@ -180,8 +183,8 @@ class Registry:
             )
         kind = kinds[0]
         there = list(self.found[kind])
-        if request.get("DeviceIDs"):
-            return [f"{kind}={name}" for name in request["DeviceIDs"]]
+        if named := request.get("DeviceIDs"):
+            return [f"{kind}={name}" for name in named]
         count = request.get("Count") or 0
         if count < 0 and "all" in there:
             return [f"{kind}=all"]
@@ -217,7 +220,7 @@ def load(path: str) -> Spec:
     return Spec(path, yaml.loads(data, what=path))
 
 
-def names(requests: list[dict[str, Any]], registry: Registry) -> list[str]:
+def names(requests: list[DeviceRequest], registry: Registry) -> list[str]:
     """The full names of all devices that HostConfig.DeviceRequests mean. Raises EstivaError."""
     wanted: list[str] = []
     for request in requests:
@@ -232,7 +235,7 @@ def names(requests: list[dict[str, Any]], registry: Registry) -> list[str]:
     return list(dict.fromkeys(wanted))
 
 
-def apply(config: dict[str, Any], requests: list[dict[str, Any]]) -> None:
+def apply(config: OCI, requests: list[DeviceRequest]) -> None:
     """Put what the devices bring into an OCI config. Raises EstivaError."""
     registry = Registry()
     cdi_edits.apply(config, registry.edits(names(requests, registry)))

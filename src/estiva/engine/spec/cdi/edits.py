@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.engine.state.types import OCI
+
 SUFFIXES = (".json", ".yaml", ".yml")
 MAX_ENTRIES = 4096
 MAX_TEXT = 65536
@@ -125,8 +127,8 @@ def edits(where: Reader) -> dict[str, Any]:
     return result
 
 
-def _node(entry: Reader) -> dict[str, Any]:
-    node: dict[str, Any] = {"path": entry.path("path")}
+def _node(entry: Reader) -> OCI:
+    node: OCI = {"path": entry.path("path")}
     node["hostPath"] = entry.path("hostPath", "") or node["path"]
     node["type"] = entry.text("type", "")
     if node["type"] not in ("", *NODES):
@@ -146,8 +148,8 @@ def _node(entry: Reader) -> dict[str, Any]:
     return node
 
 
-def _mount(entry: Reader) -> dict[str, Any]:
-    mount: dict[str, Any] = {
+def _mount(entry: Reader) -> OCI:
+    mount: OCI = {
         "source": entry.text("hostPath"),
         "destination": entry.path("containerPath"),
         "type": entry.text("type", "") or "bind",
@@ -162,8 +164,8 @@ def _mount(entry: Reader) -> dict[str, Any]:
     return mount
 
 
-def _hook(entry: Reader) -> dict[str, Any]:
-    hook: dict[str, Any] = {"hookName": entry.text("hookName"), "path": entry.path("path")}
+def _hook(entry: Reader) -> OCI:
+    hook: OCI = {"hookName": entry.text("hookName"), "path": entry.path("path")}
     if hook["hookName"] not in HOOKS:
         raise InvalidInput(f"{entry.where}.hookName is none of {', '.join(HOOKS)}")
     hook["args"] = entry.listed("args", str)
@@ -175,7 +177,7 @@ def _hook(entry: Reader) -> dict[str, Any]:
     return hook
 
 
-def apply(config: dict[str, Any], edits: dict[str, Any]) -> None:
+def apply(config: OCI, edits: dict[str, Any]) -> None:
     """Change an OCI config. Raises InvalidInput when a device isn't there."""
     from estiva.engine.state.record import merge_env
 
@@ -202,7 +204,7 @@ def apply(config: dict[str, Any], edits: dict[str, Any]) -> None:
     process["user"]["additionalGroups"] = list(dict.fromkeys(groups))
 
 
-def _device(node: dict[str, Any], user: dict[str, Any]) -> dict[str, Any]:
+def _device(node: OCI, user: OCI) -> OCI:
     """An entry of linux.devices; what the spec doesn't say is the host node's."""
     made = {key: node[key] for key in ("path", "type", "major", "minor", "permissions")}
     mode, uid, gid = node["fileMode"], node["uid"], node["gid"]

@@ -354,3 +354,19 @@ def test_edits_go_into_the_config():
     assert config["mounts"][0]["options"] == ["rbind", "ro"]
     assert config["hooks"] == {"createContainer": [{"path": "/h", "args": ["h"], "timeout": 5}]}
     assert config["process"]["user"]["additionalGroups"] == ["5", "6"]
+
+
+@pytest.mark.parametrize(
+    ("user", "ids"),
+    [("7:8", (7, 8)), ("7", (7, 0)), ("me:us", (0, 0)), ("²:٣", (0, 0)), ("9" * 5000, (0, 0)), ("", (0, 0))],
+)
+def test_a_node_is_the_container_s_user_s_where_that_is_a_number(user, ids):
+    config = {
+        "process": {"env": [], "user": {"username": user}},
+        "linux": {"resources": {"devices": []}},
+        "mounts": [],
+    }
+    edits = devices.Spec("/x.json", device(deviceNodes=[NODE])).devices["a"]
+    cdi_edits.apply(config, edits)
+    (node,) = config["linux"]["devices"]
+    assert (node["uid"], node["gid"]) == ids

@@ -11,7 +11,7 @@ import errno
 from _socket import AF_INET, AF_UNSPEC, IPPROTO_UDP
 from _struct import Struct
 
-from estiva.linux.netlink import NLM_F_CREATE, Request, Socket, attribute, attributes, nested, text
+from estiva.linux.net.netlink import NLM_F_CREATE, Request, Socket, attribute, attributes, nested, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from _struct import Struct
 
-from estiva.linux import netlink
-from estiva.linux.netlink import Request, Socket, attribute, attributes, text, u32
+from estiva.linux.net import netlink
+from estiva.linux.net.netlink import Request, Socket, attribute, attributes, text, u32
 
 _AF_UNSPEC = 0
 _IFINFO = Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change

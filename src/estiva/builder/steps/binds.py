@@ -1,0 +1,106 @@
+"""A RUN's bind mounts: what each shows, and what the cache's key tells of it.
+
+They are handed over as fds, never by a name that somebody may give to something else meanwhile. A stage or an
+image can't change, so its own files are shown. A folder of the host's can: it is mounted itself where a
+change would be seen afterwards (files/witness.py), so that the result is not kept under a key that tells of
+other files. Else, and where it must not be shown as it is (what `.dockerignore` leaves out, other owners than
+root, sockets), the command sees a copy, and the key tells what is in the copy (K20).
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+
+from estiva.builder.files import frozen
+from estiva.builder.files.witness import Witness
+from estiva.builder.frontend.run_mounts import Mount
+from estiva.builder.steps.context import Source, StepContext
+
+
+class Bind:
+    """One of them. `content` is what the key tells, of what is mounted once `open` was called. Close it after
+    the command.
+    """
+
+    def __init__(self, context: StepContext, mount: Mount, source: Source, resolved: str) -> None:
+        self.workspace = context.workspace
+        self.store = context.store
+        self.mount = mount
+        self.source = source
+        self.resolved = resolved
+        self.witness: Witness | None = None
+        known = self.workspace.frozen.get((source.tree, resolved))
+        if source.layers is not None:
+            self.content = source.layers
+        else:
+            self.content = [source.tree.digest(resolved, firm=True) if known is None else known.digest]
+
+    @property
+    def name(self) -> str:
+        return self.mount.from_ or "the build context"
+
+    def close(self) -> None:
+        if self.witness is not None:
+            self.witness.tree.close()
+            self.witness = None
+
+    def open(self) -> int:
+        """The fd of a detached mount of it. Raises OSError, InvalidInput, Unsupported."""
+        fd = self._itself()
+        if fd < 0:
+            fd = self._copy()
+        if fd >= 0 and self.mount.writable:
+            fd = frozen.over(fd, self.workspace.directory())
+        if fd >= 0:
+            return fd
+        self.close()
+        copied = frozen.Copied(self.source.tree, self.resolved, self.workspace.directory())
+        try:
+            if self.source.layers is None:
+                self.content = [copied.digest]
+            return copied.mount(writable=self.mount.writable)
+        finally:
+            copied.close()
+
+    def changed(self) -> str | None:
+        """A path of what was mounted that is not as the key tells any more, if there is one."""
+        path = None if self.witness is None else self.witness.changed()
+        return path if path is None else posixpath.join(self.resolved, path).rstrip("/") or "."
+
+    def _itself(self) -> int:
+        """A mount of the very files; -1 if it might show what the key does not tell."""
+        tree = self.source.tree
+        if self.source.layers is not None:
+            return frozen.detached(tree.open(self.resolved, os.O_PATH))
+        if (tree, self.resolved) in self.workspace.frozen or (tree.exclude and self._is_directory()):
+            return -1
+        fd = frozen.detached(tree.open(self.resolved, os.O_PATH))
+        if fd < 0:
+            return -1
+        self.witness = Witness(tree.through(os.dup(fd)))
+        if self.witness.doubt or self.content != [self.witness.digest]:
+            self.close()
+            os.close(fd)
+            return -1
+        return fd
+
+    def _copy(self) -> int:
+        """A mount of a copy that is made once in a build, -1 if there can't be one."""
+        tree, known = self.source.tree, self.workspace.frozen
+        key = tree, self.resolved
+        if key not in known:
+            folder = self.source.layers is None and self._is_directory()
+            if folder and self.store.layers.driver == "erofs":
+                known[key] = frozen.Packed(*key, self.workspace.directory())
+            elif not self.mount.writable:
+                known[key] = frozen.Copied(*key, self.workspace.directory())
+            else:
+                return -1
+        if self.source.layers is None:
+            self.content = [known[key].digest]
+        return known[key].mount()
+
+    def _is_directory(self) -> bool:
+        return stat.S_ISDIR(self.source.tree.stat(self.resolved).st_mode)

@@ -1,0 +1,1 @@
+"""The kernel boundary of networks: rtnetlink and nfnetlink messages over sockets of their own."""

@@ -1,0 +1,173 @@
+"""Mount points: what is asked for, as it is on this machine, and as the launcher mounts it."""
+
+import os
+import stat
+
+import pytest
+
+from estiva.engine.mounts import points
+from estiva.errors import Conflict, InvalidInput, NotFound
+
+
+class Volumes:
+    """Volumes in memory."""
+
+    def __init__(self, *names):
+        self.names = {name: {} for name in names}
+        self.removed = []
+
+    def find(self, name):
+        return self.names.get(name)
+
+    def create(self, name, labels=None, *, anonymous=False):
+        if name == "broken":
+            raise Conflict("no")
+        self.names[name] = {"labels": labels, "anonymous": anonymous}
+
+    def path(self, name):
+        return f"/volumes/{name}/_data"
+
+    def remove(self, name, *, force):
+        self.removed.append(name)
+
+
+def plan(volumes=None, config=None, **host):
+    return points.plan(config or {}, host, volumes or Volumes())
+
+
+def test_nothing_asked_for():
+    assert plan() == plan(Binds=None, Mounts=[], Tmpfs={}, config={"Volumes": None}) == []
+
+
+def test_a_bind_makes_its_folder(tmp_path):
+    umask = os.umask(0o077)
+    try:
+        (point,) = plan(Binds=[f"{tmp_path}/a/b:/x:ro,rslave"])
+    finally:
+        os.umask(umask)
+    assert point == {
+        "Type": "bind", "Source": f"{tmp_path}/a/b", "Destination": "/x", "Mode": "", "RW": False,
+        "Propagation": "rslave",
+    }  # fmt: skip
+    assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o755
+
+
+def test_a_mount_wants_its_source_to_be_there(tmp_path):
+    mount = {"Type": "bind", "Source": f"{tmp_path}/a", "Target": "/x"}
+    with pytest.raises(InvalidInput, match=f"bind source path does not exist: {tmp_path}/a"):
+        plan(Mounts=[mount])
+    assert not (tmp_path / "a").exists()
+    (point,) = plan(Mounts=[{**mount, "BindOptions": {"CreateMountpoint": True}}])
+    assert (tmp_path / "a").is_dir() and point["Propagation"] == "rprivate" and point["RW"]
+
+
+def test_a_folder_that_can_t_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidInput, match="file/x is not there and can't be made: not a directory"):
+        plan(Binds=[f"{tmp_path}/file/x:/y"])
+
+
+def test_nothing_is_made_when_one_is_wrong(tmp_path):
+    volumes = Volumes()
+    with pytest.raises(InvalidInput, match="can't be mounted on: it is the kernel's"):
+        plan(volumes, Binds=[f"{tmp_path}/a:/x", "data:/proc/sys"])
+    assert volumes.names == {} and not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("target", ["/proc", "/proc/", "/proc/sys", "/proc/1", "/x/../proc/self"])
+def test_what_is_the_kernel_s_is_not_mounted_on(target):
+    with pytest.raises(InvalidInput, match="can't be mounted on: it is the kernel's"):
+        plan(Tmpfs={target: ""})
+
+
+def test_files_of_proc_that_may_be_and_proc_itself(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert plan(Binds=[f"{tmp_path}/file:/proc/meminfo"])[0]["Destination"] == "/proc/meminfo"
+    assert plan(Binds=["/proc:/proc"])[0]["Source"] == "/proc"
+
+
+def test_volumes():
+    volumes = Volumes("old")
+    found = plan(
+        volumes,
+        {"Volumes": {"/anonymous": {}}},
+        Binds=["old:/a", "new:/b:nocopy"],
+        Mounts=[
+            {"Type": "volume", "Source": "third", "Target": "/c", "VolumeOptions": {"Labels": {"k": "v"}}}
+        ],
+    )
+    old, new, third, anonymous = found
+    assert (old["Name"], old["Source"], old["Driver"], "New" in old) == (
+        "old",
+        "/volumes/old/_data",
+        "local",
+        False,
+    )
+    assert new["New"] is False and third["New"] is True
+    assert volumes.names["third"] == {"labels": {"k": "v"}, "anonymous": False}
+    assert anonymous["Anonymous"] and anonymous["New"] and len(anonymous["Name"]) == 64
+    assert volumes.names[anonymous["Name"]]["anonymous"]
+
+
+def test_an_error_half_way_takes_the_anonymous_volumes_back():
+    volumes = Volumes()
+    with pytest.raises(Conflict):
+        plan(
+            volumes,
+            Mounts=[
+                {"Type": "volume", "Target": "/a"},
+                {"Type": "volume", "Source": "broken", "Target": "/b"},
+            ],
+        )
+    assert (
+        volumes.removed == [name for name in volumes.names if name != "broken"] and len(volumes.removed) == 1
+    )
+
+
+def test_tmpfs():
+    (one, two) = plan(Tmpfs={"/a": "size=1m,,exec"}, Mounts=[{"Type": "tmpfs", "Target": "/b", "ReadOnly": True, "TmpfsOptions": {"SizeBytes": 5, "Mode": 0o700}}])  # fmt: skip
+    assert (two["Mode"], one["Mode"]) == ("size=1m,exec", "size=5,mode=700")
+    assert points.oci([two, one]) == [
+        {"destination": "/a", "type": "tmpfs", "source": "tmpfs",
+         "options": ["nosuid", "nodev", "size=1m", "mode=1777"]},
+        {"destination": "/b", "type": "tmpfs", "source": "tmpfs",
+         "options": ["nosuid", "nodev", "noexec", "size=5", "mode=700", "ro"]},
+    ]  # fmt: skip
+
+
+def oci(tmp_path, **fields):
+    point = {
+        "Type": "bind",
+        "Source": str(tmp_path),
+        "Destination": "/x",
+        "Mode": "",
+        "RW": True,
+        "Propagation": "",
+    }
+    return points.oci([{**point, **fields}])[0]
+
+
+def test_binds_as_the_launcher_mounts_them(tmp_path):
+    assert oci(tmp_path) == {
+        "destination": "/x", "type": "bind", "source": str(tmp_path), "options": ["rbind", "rprivate"],
+    }  # fmt: skip
+    assert oci(tmp_path, RW=False, Propagation="rshared")["options"] == ["rbind", "rshared", "rro"]
+    assert oci(tmp_path, NonRecursive=True)["options"] == ["bind", "rprivate"]
+    assert oci(tmp_path, NonRecursive=True, RW=False)["options"] == ["bind", "rprivate", "ro"]
+    mapped = oci(tmp_path, IDMap="uids=0-5-9")
+    assert mapped["options"] == ["rbind", "rprivate", "idmap"]
+    assert mapped["uidMappings"] == mapped["gidMappings"] == [{"containerID": 0, "hostID": 5, "size": 9}]
+    assert "uidMappings" not in oci(tmp_path, IDMap="")
+
+
+def test_a_bind_that_is_not_to_hold_what_is_mounted_in_it(tmp_path):
+    mount = {"Type": "bind", "Source": str(tmp_path), "Target": "/x", "BindOptions": {"NonRecursive": True}}
+    (point,) = plan(Mounts=[mount])
+    assert points.oci([point])[0]["options"] == ["bind", "rprivate"]
+
+
+def test_a_source_that_has_gone(tmp_path):
+    with pytest.raises(NotFound, match=f"mount source {tmp_path}/a is gone"):
+        oci(tmp_path, Source=f"{tmp_path}/a")
+    (tmp_path / "link").symlink_to("nowhere")
+    assert oci(tmp_path, Source=f"{tmp_path}/link")["source"] == f"{tmp_path}/link"

@@ -1,0 +1,72 @@
+"""A container that ends or is removed in the middle of a verb is told as such, not by the file or the pid that has gone."""
+
+import os
+import types
+
+import pytest
+
+from estiva.engine.containers import changes
+from estiva.engine.monitor import exec_session
+from estiva.errors import Conflict, NotFound
+
+RECORD = {"Id": "a" * 64, "Name": "/web", "Image": "b", "State": {"Running": True, "Paused": False}}
+
+
+@pytest.fixture
+def engine(tmp_path):
+    paths = types.SimpleNamespace(
+        container=lambda id: str(tmp_path / "containers" / id),
+        run_container=lambda id: str(tmp_path / "run" / id),
+    )
+    os.makedirs(paths.container(RECORD["Id"]))
+    os.makedirs(paths.run_container(RECORD["Id"]))
+    return types.SimpleNamespace(paths=paths)
+
+
+@pytest.mark.parametrize("verb", ["diff", "export"])
+def test_a_container_that_is_removed_while_it_is_read(verb, engine, monkeypatch):
+    def snapshot(engine, record):
+        os.rmdir(engine.paths.container(record["Id"]))
+        raise FileNotFoundError(2, "No such file or directory", "upper")
+
+    monkeypatch.setattr(changes.lookup, "resolve", lambda engine, ref: RECORD)
+    monkeypatch.setattr(changes, "snapshot", snapshot)
+    with pytest.raises(NotFound, match="^container web was removed meanwhile$"):
+        getattr(changes, verb)(engine, "web", *([None] if verb == "export" else []))
+
+
+def test_what_is_missing_in_one_that_is_there_is_told_as_it_is(engine):
+    with pytest.raises(FileNotFoundError), changes.Whole(engine, RECORD):
+        raise FileNotFoundError(2, "No such file or directory", "upper")
+
+
+@pytest.mark.parametrize("when", ["freeze", "thaw"])
+def test_a_container_that_ends_while_it_is_held_still(when, engine, monkeypatch):
+    def gone():
+        raise NotFound("cgroup /estiva/x is gone")
+
+    group = types.SimpleNamespace(freeze=lambda: None, thaw=lambda: None)
+    setattr(group, when, gone)
+    monkeypatch.setattr(changes.lookup, "running_state", lambda engine, id: {"cgroup": "/estiva/x"})
+    monkeypatch.setattr(changes.factory, "open", lambda path: group)
+    for _ in range(2):  # the lock was let go of
+        with changes.Paused(engine, RECORD, True):
+            pass
+
+
+def test_an_exec_names_the_container_that_has_ended(monkeypatch):
+    answers = iter([True, False, True, True])
+    monkeypatch.setattr(exec_session.state, "alive", lambda pid, start: next(answers))
+    monkeypatch.setattr(exec_session.factory, "open", lambda path: None)
+    monkeypatch.setattr(exec_session, "seccomp_filter", lambda plan: None)
+
+    def execute(*words, **more):
+        raise Conflict("process 7 is gone: its container is not running")
+
+    monkeypatch.setattr(exec_session.runtime_exec, "execute", execute)
+    plan = {"pid": 7, "start_time": 1, "id": "c" * 64, "cgroup": "/x", "stdin": False, "root": None,
+            "config": {"process": {"terminal": True}}}  # fmt: skip
+    with pytest.raises(Conflict, match=f"^container {'c' * 12} has ended$"):
+        exec_session.Session(plan, (-1, -1, -1)).start()
+    with pytest.raises(Conflict, match="process 7 is gone"):
+        exec_session.Session(plan, (-1, -1, -1)).start()
