@@ -35,6 +35,7 @@ Node = tuple[Any, ...]
 
 
 def error(why: str) -> InvalidInput:
+    """A template that makes no sense."""
     return InvalidInput(
         f"template parsing error: {why}", hint="--format takes a Go template such as '{{.ID}}'"
     )
@@ -328,4 +329,5 @@ class _Run:
 
 
 def truth(value: Any) -> bool:
+    """As Go's `if` sees a value: false, 0, nil and what is empty are false."""
     return bool(value)

@@ -157,12 +157,12 @@ def test_what_is_lent(lenders):
     }
     assert lent.network == "a" * 64
     assert [entry["kind"] for entry in lent.wanted["lenders"]] == ["network", "pid"]
-    assert not lent.foreign
+    assert not lent.in_userns
 
 
 def test_the_own_user_namespace_is_no_other():
     lent = namespaces.Lent(None, {"HostConfig": {"UsernsMode": "ns:/proc/self/ns/user"}})
-    assert lent.shared == {} and not lent.foreign
+    assert lent.shared == {} and not lent.in_userns
 
 
 def test_a_mapping_makes_a_user_namespace():
