@@ -54,8 +54,6 @@ class Witness:
         kind = stat.S_IFMT(info.st_mode)
         if not name and not identity.honest(self.tree.rootfd):
             return "its filesystem's times can't be relied on"
-        if info.st_dev != self.seen[""][0]:
-            return f"{name} is on another filesystem"
         if kind not in (stat.S_IFREG, stat.S_IFDIR) and not (name and kind == stat.S_IFLNK):
             return f"{name} is neither a file nor a directory"
         if (info.st_uid, info.st_gid) != (0, 0):
@@ -77,14 +75,10 @@ class Witness:
 
     def changed(self) -> str | None:
         """The first path that is not as it was ("" the mounted one itself), None if all are."""
-        left = dict(self.seen)
-        name = ""
+        now = {"": identity.of(self.tree.stat(""))}
         try:
-            if left.pop("") != identity.of(self.tree.stat("")):
-                return ""
             for name, _, _, info in self.tree.entries("") if stat.S_ISDIR(self.seen[""][2]) else ():
-                if left.pop(name, None) != identity.of(info):
-                    return name
-        except (OSError, InvalidInput):
-            return name
-        return next(iter(left), None)
+                now[name] = identity.of(info)
+        except (OSError, InvalidInput):  # what made it fail was not there before
+            pass
+        return next((name for name in {**self.seen, **now} if self.seen.get(name) != now.get(name)), None)
