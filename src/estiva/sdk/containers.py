@@ -33,6 +33,14 @@ _lock = threading.Lock()
 _engine: Engine | None = None
 
 
+def _in_a_fork() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread may have held it
+
+
+os.register_at_fork(after_in_child=_in_a_fork)
+
+
 def default_engine() -> Engine:
     """The engine over ESTIVA_ROOT and ESTIVA_RUN_ROOT, made once."""
     global _engine
