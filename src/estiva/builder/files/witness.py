@@ -24,6 +24,8 @@ class Witness:
 
     digest   what the cache's key tells of it, as Tree.digest does
     doubt    why the mount would show what the digest does not tell, or a change could not be seen; "" if not
+
+    Raises OSError and InvalidInput for a tree that changes under the eye.
     """
 
     def __init__(self, tree: Tree) -> None:
@@ -36,9 +38,9 @@ class Witness:
             self.doubt = "it has just been changed"
 
     def _look(self) -> int:
-        """Look at everything; how many nanoseconds too early, if any."""
+        """Look at everything, up to a doubt; how many nanoseconds too early, if any."""
         self.seen: dict[str, identity.Identity] = {}
-        self.doubt = ""
+        self.digest = self.doubt = ""
         total = Record(self.tree.owners)
         now = identity.clock()
         settled = 0
@@ -46,11 +48,13 @@ class Witness:
             total.add(name, info, text)
             self.seen[name] = identity.of(info)
             settled = max(settled, identity.settles(info))
-            self.doubt = self.doubt or self._doubt(name, info)
+            self.doubt = self._doubt(name, info, now)
+            if self.doubt:
+                return 0
         self.digest = total.digest()
         return settled - now + 1 if settled >= now else 0
 
-    def _doubt(self, name: str, info: os.stat_result) -> str:
+    def _doubt(self, name: str, info: os.stat_result, now: int) -> str:
         kind = stat.S_IFMT(info.st_mode)
         if not name and not identity.honest(self.tree.rootfd):
             return "its filesystem's times can't be relied on"
@@ -60,7 +64,7 @@ class Witness:
             return f"{name} is not root's"
         if kind != stat.S_IFLNK and self._attributes(name):
             return f"{name} has extended attributes"
-        if kind == stat.S_IFREG and identity.of(info) not in self.tree.firm:
+        if kind == stat.S_IFREG and identity.settles(info) < now and identity.of(info) not in self.tree.firm:
             return f"{name} is being written"
         return ""
 
