@@ -79,9 +79,7 @@ class Reservation:
             os.close(memory)
 
     def _order(self, channel: sync.Channel, likely: Plan) -> LaunchPlan:
-        """In init: wait for what `order` sends. The memory that it takes is touched before, by a likely
-        plan.
-        """
+        """In init: wait for what `order` sends. A likely plan goes first, so that memory is there for it."""
         self._plan(likely, (-1, -1, -1), None)
         channel.send(sync.READY)
         bpf, (memory, *stdio) = channel.take_order()
