@@ -403,7 +403,9 @@ def test_an_env_file_may_be_a_pipe(box):
 
 def test_bytes_in_every_option_of_run(box):
     """Refused in one line, or used as they are; never an internal error."""
-    before = state(box)
+    folder = f"{box.folder}/root/containers"
+    eventually(lambda: [(len(os.listdir(folder)),)] == box.db("SELECT count(*) FROM containers"))
+    before = state(box)  # and nothing of the --rm containers of other tests
     options = [option[1] for option in TABLE if option[2] != "flag"]
 
     def attempt(name):

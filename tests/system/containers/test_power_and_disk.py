@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from enginekit import IMAGE, Host, host
+from killkit import kill, monitors
 
 
 @pytest.fixture
@@ -17,6 +18,7 @@ def box():
 
 def cut(box, *folders):
     """The power goes, and takes folders that were not synced."""
+    kill(*monitors(box))
     box.power_cut()
     for folder in folders:
         shutil.rmtree(f"{box.folder}/root/{folder}")
