@@ -146,34 +146,44 @@ DEEPEST = 100  # folders; what lies deeper is moved up first: a container may ne
 
 def _remove_at(parent: int, name: str, top: int, depth: int) -> None:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        fd = os.open(name, flags, dir_fd=parent)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
-            raise
-        _gone(os.unlink, name, parent)
-        return
-    try:
-        while children := os.listdir(fd):
-            for child in children:
+    while True:
+        try:
+            fd = os.open(name, flags, dir_fd=parent)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+            _gone(os.unlink, name, parent)
+            return
+        try:
+            for child in os.listdir(fd):
                 # most entries are files: one call, where opening each first would take three
                 try:
                     _gone(os.unlink, child, fd)
                 except (IsADirectoryError, PermissionError):
-                    if depth < DEEPEST:
-                        _remove_at(fd, child, fd if top < 0 else top, depth + 1)
-                    else:
-                        os.rename(child, f".deep.{os.urandom(8).hex()}", src_dir_fd=fd, dst_dir_fd=top)
-    finally:
-        os.close(fd)
+                    _remove_folder(fd, child, top, depth)
+        finally:
+            os.close(fd)
+        try:
+            _gone(os.rmdir, name, parent)
+            return
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+            # else: what lay deep is here now, or somebody put something in meanwhile
+
+
+def _remove_folder(fd: int, child: str, top: int, depth: int) -> None:
     try:
-        _gone(os.rmdir, name, parent)
-    except OSError as error:
-        if error.errno != errno.ENOTEMPTY:
-            raise
-        _remove_at(parent, name, top, depth)  # somebody put something in meanwhile
+        os.rmdir(child, dir_fd=fd)  # many are empty
+        return
+    except OSError:
+        pass
+    if depth < DEEPEST:
+        _remove_at(fd, child, fd if top < 0 else top, depth + 1)
+    else:
+        os.rename(child, f".deep.{os.urandom(8).hex()}", src_dir_fd=fd, dst_dir_fd=top)
 
 
 def _gone(remove: Callable[..., None], name: str, parent: int) -> None:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     Reader: TypeAlias = Database | Transaction
     Row: TypeAlias = tuple[str, str, str]
 
-BEGAN = "Began"  # in a record's State, while the row says running
 _ROWS = "SELECT id, status, record FROM containers"
 # for `id NOT IN (...)` in statements on images
 IMAGES_IN_USE = "SELECT image FROM containers WHERE image IS NOT NULL"
@@ -162,7 +161,7 @@ def set_status(transaction: Transaction, container_id: str, status: str) -> None
 def set_running(transaction: Transaction, container_id: str, began: str) -> None:
     """Say that it runs, and since when: the run state tells that better, but does not outlive a reboot."""
     transaction.execute(
-        f"UPDATE containers SET status = 'running', record = json_set(record, '$.State.{BEGAN}', ?)"
+        "UPDATE containers SET status = 'running', record = json_set(record, '$.State.Began', ?)"
         " WHERE id = ?",
         (began, container_id),
     )
