@@ -4,6 +4,8 @@ import os
 import re
 import sqlite3
 
+from enginekit import eventually
+
 TABLES = {
     "names": "name, image",
     "images": "id",
@@ -25,11 +27,26 @@ def state(box):
         found[table] = sorted(database.execute(f"SELECT {columns} FROM {table}"))
     database.close()
     for name in ("containers", "volumes", "layers", "ingest", "blobs/sha256"):
-        found[name] = sorted(os.listdir(f"{box.folder}/root/{name}"))
+        found["folder " + name] = sorted(os.listdir(f"{box.folder}/root/{name}"))
     for name in ("containers", "names"):
         found["run " + name] = sorted(os.listdir(f"{box.folder}/run/{name}"))
     found["here"] = sorted(os.listdir(box.folder))
     found["cgroups"] = sorted(box.cgroups())
+    return found
+
+
+def settled(box):
+    """`state`, once the files and cgroups of every --rm container are gone, which is a moment after its end."""
+    found = {}
+
+    def quiet():
+        found.update(state(box))
+        there = {row[0] for row in found["containers"]}
+        left = {*found["folder containers"], *found["run containers"]}
+        left.update(name for name in map(os.path.basename, found["cgroups"]) if len(name) == 64)
+        return left <= there
+
+    eventually(quiet)
     return found
 
 

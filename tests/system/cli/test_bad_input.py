@@ -12,7 +12,7 @@ import pytest
 
 from enginekit import ESTIVA, IMAGE, eventually, host
 from estiva.cli.options.run import TABLE
-from statekit import one_line, state
+from statekit import one_line, settled, state
 
 RUN = ("run", "--rm", "--network", "none")
 BRIDGE = ("run", "--rm")
@@ -58,7 +58,7 @@ def seen(box):
 
 
 def refused(box, words, status, pattern):
-    before = state(box)
+    before = settled(box)
     done = box.estiva(*words, status=status)
     message = one_line(done.stderr)
     assert re.search(pattern, message), message
@@ -403,9 +403,7 @@ def test_an_env_file_may_be_a_pipe(box):
 
 def test_bytes_in_every_option_of_run(box):
     """Refused in one line, or used as they are; never an internal error."""
-    folder = f"{box.folder}/root/containers"
-    eventually(lambda: [(len(os.listdir(folder)),)] == box.db("SELECT count(*) FROM containers"))
-    before = state(box)  # and nothing of the --rm containers of other tests
+    before = settled(box)
     options = [option[1] for option in TABLE if option[2] != "flag"]
 
     def attempt(name):

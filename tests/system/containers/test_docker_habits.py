@@ -166,3 +166,35 @@ def test_exposed_ports_are_told_while_it_runs(box):
     assert box.out("ps", "-a", "--format", "{{.Ports}}") == ""
     assert box.out("inspect", "-f", "{{json .NetworkSettings.Ports}}", container) == "{}"
     box.estiva("rm", container)
+
+
+def test_host_gateway_is_the_bridge(box):
+    words = ("run", "--rm", "--add-host", "up:host-gateway", IMAGE, "sh", "-c")
+    script = "grep up /etc/hosts | cut -f1; ip route 2>/dev/null | grep default | cut -d' ' -f3"
+    address, *route = box.out(*words, script).splitlines()
+    assert address.endswith(".0.1") and route in ([], [address])
+    assert "is not an address" not in box.estiva(*words, "true").stderr
+
+
+def test_a_bind_that_is_not_recursive_leaves_out_what_is_mounted_in_it(box, tmp_path):
+    import subprocess
+
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(inside)], check=True)
+    try:
+        (inside / "secret").write_text("x")
+        mount = f"type=bind,src={tmp_path},dst=/x"
+        assert run(box, "--mount", mount, IMAGE, "ls", "/x/inside") == "secret"
+        assert run(box, "--mount", f"{mount},bind-nonrecursive", IMAGE, "ls", "/x/inside") == ""
+        script = "touch /x/y 2>&1; true"
+        said = run(box, "--mount", f"{mount},bind-nonrecursive,ro", IMAGE, "sh", "-c", script)
+        assert "Read-only" in said
+    finally:
+        subprocess.run(["umount", str(inside)], check=True)
+
+
+def test_a_volume_has_the_labels_that_its_mount_gives(box):
+    run(box, "--mount", "type=volume,src=labelled,dst=/x,volume-label=a=b", IMAGE, "true")
+    assert json.loads(box.out("volume", "inspect", "labelled"))[0]["Labels"] == {"a": "b"}
+    box.estiva("volume", "rm", "labelled")
