@@ -27,6 +27,8 @@ import errno
 class EstivaError(Exception):
     """The root of the tree. `str(error)` is one line; `hint` may be empty."""
 
+    exit_status = 0  # what the command line ends with, where the verb knows better than STATUS
+
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
@@ -153,7 +155,9 @@ def exhausted(error: Exception) -> Unavailable | None:
     """The error for people where a limit of memory, processes or files is reached, as Python tells that of
     mmap(2), clone(2) and open(2); None for all else."""
     number = error.errno if isinstance(error, OSError) else None
-    if isinstance(error, MemoryError) or number == errno.ENOMEM:
+    # a C module that finds no memory for its own exception has none to raise
+    bare = isinstance(error, SystemError) and "without exception set" in str(error)
+    if isinstance(error, MemoryError) or number == errno.ENOMEM or bare:
         return Unavailable("no more memory can be had here", hint=LIMITS)
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return Unavailable("no more threads can be started here", hint=LIMITS)

@@ -102,7 +102,7 @@ def run(words: list[str]) -> int:
         if context.debug:
             sys.excepthook(*sys.exc_info())
         tell(error, see)
-        return errors.status(error)[0] if failure == 125 else failure
+        return error.exit_status or (errors.status(error)[0] if failure == 125 else failure)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

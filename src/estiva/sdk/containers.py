@@ -23,12 +23,22 @@ from estiva.errors import EngineError, InvalidInput, NotFound
 from estiva.sdk.options import changes_of, host_config_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
+    from estiva.engine.launch.launch import Launched
     from estiva.engine.state.types import Outcome, Record
 
+LONGEST = 86_400_000.0  # milliseconds that poll(2) is asked to wait at once; it takes an int
 _lock = threading.Lock()
 _engine: Engine | None = None
+
+
+def _in_a_fork() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread may have held it
+
+
+os.register_at_fork(after_in_child=_in_a_fork)
 
 
 def default_engine() -> Engine:
@@ -82,16 +92,21 @@ def run(
     `timeout` in seconds: the container is killed then and TimeoutError raised. Options: see `container`.
     Raises EstivaError.
     """
+    timeout = bound(timeout)
     engine = engine or default_engine()
     config, host_config, name, pull = settings(image, command, options)
     config["OpenStdin"] = input is not None
     host_config["AutoRemove"] = True
     with create.prepare(engine, config, host_config, name=name, pull=pull) as start, Pipes(input) as pipes:
         start.go(pipes.theirs)
-        pipes.close_theirs()
-        start.started()
-        stdout, stderr = pipes.communicate(timeout, lambda: start.signal(9))
-        outcome = start.wait()
+        try:
+            pipes.close_theirs()
+            start.started()
+            stdout, stderr = pipes.communicate(timeout, start.launched)
+            outcome = start.wait()
+        except BaseException:  # Ctrl-C too: nobody is left to hear of it
+            start.signal(9)
+            raise
     return finished(outcome, stdout, stderr, pipes.timed_out, timeout)
 
 
@@ -103,6 +118,15 @@ def finished(
     if outcome["event"] != "exited":
         raise EngineError("the container's monitor was killed", hint="`estiva system check` cleans up")
     return Result(outcome["status"], stdout, stderr, bool(outcome.get("oom")))
+
+
+def bound(timeout: object) -> float | None:
+    """A timeout in seconds; None for none. Raises InvalidInput."""
+    if timeout is None or timeout == float("inf"):
+        return None
+    if isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and timeout >= 0:
+        return float(timeout)
+    raise InvalidInput(f"timeout must be seconds, not {timeout!r:.60}", hint="a number, or None for no limit")
 
 
 def settings(
@@ -173,6 +197,7 @@ class Container:
         """Run one more command in it: its status and output. Raises EstivaError, TimeoutError."""
         if isinstance(command, str):
             raise InvalidInput("the command must be a list of words", hint='["sh", "-c", "..."]')
+        timeout = bound(timeout)
         wanted = exec_.plan(
             self.engine,
             self.id,
@@ -188,8 +213,11 @@ class Container:
             try:
                 pipes.close_theirs()
                 launched.started()
-                stdout, stderr = pipes.communicate(timeout, lambda: launched.signal(9))
+                stdout, stderr = pipes.communicate(timeout, launched)
                 outcome = launched.wait()
+            except BaseException:
+                launched.signal(9)
+                raise
             finally:
                 launched.close()
         return finished(outcome, stdout, stderr, pipes.timed_out, timeout)
@@ -255,7 +283,11 @@ class Pipes:
     """Three pipes to a container and the copying between them and bytes in memory."""
 
     def __init__(self, input: bytes | str | None) -> None:
-        self.data = input.encode() if isinstance(input, str) else input
+        try:
+            data = input.encode() if isinstance(input, str) else input
+            self.data = None if data is None else memoryview(data).cast("B")
+        except TypeError:
+            raise InvalidInput(f"input must be bytes or text, not {type(input).__name__}") from None
         self.timed_out = False
         self.ours: list[int] = []
         self.open: list[int] = []
@@ -282,11 +314,14 @@ class Pipes:
             if fd >= 0:
                 self.close(fd)
 
-    def communicate(self, timeout: float | None, kill: Callable[[], object]) -> tuple[bytes, bytes]:
-        """(stdout, stderr) whole. After `timeout` seconds `kill` is called and what came is returned."""
+    def communicate(self, timeout: float | None, launched: Launched) -> tuple[bytes, bytes]:
+        """(stdout, stderr) whole, when the command has ended or says no more. After `timeout` seconds it is
+        killed, and what came is returned.
+        """
         deadline = None if timeout is None else time.monotonic() + timeout
+        ended = launched.channel.fileno()
         chunks: dict[int, list[bytes]] = {self.out: [], self.err: []}
-        waiting = memoryview(self.data or b"")
+        waiting = self.data if self.data is not None else memoryview(b"")
         poll = select.poll()
         for fd in chunks:
             poll.register(fd, select.POLLIN)
@@ -294,12 +329,16 @@ class Pipes:
             os.set_blocking(self.feed, False)
             poll.register(self.feed, select.POLLOUT)
         left = 2
-        while left:
-            wait = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+        while left or deadline is not None:
+            if not left:  # it may have closed its output and go on: until the monitor says that it has ended
+                poll.register(ended, select.POLLIN)
+            wait = None if deadline is None else min(max(0.0, deadline - time.monotonic()) * 1000, LONGEST)
             ready = poll.poll(wait)
+            if not left and ended in dict(ready):
+                break
             if not ready and deadline is not None and time.monotonic() >= deadline:
                 self.timed_out, deadline = True, None
-                kill()
+                launched.signal(9)
             for fd, _ in ready:
                 if fd == self.feed:
                     try:

@@ -158,6 +158,15 @@ def set_status(transaction: Transaction, container_id: str, status: str) -> None
     transaction.execute("UPDATE containers SET status = ? WHERE id = ?", (status, container_id))
 
 
+def set_running(transaction: Transaction, container_id: str, began: str) -> None:
+    """Say that it runs, and since when: the run state tells that better, but does not outlive a reboot."""
+    transaction.execute(
+        "UPDATE containers SET status = 'running', record = json_set(record, '$.State.Began', ?)"
+        " WHERE id = ?",
+        (began, container_id),
+    )
+
+
 def set_record(transaction: Transaction, container_id: str, text: str, status: str | None = None) -> None:
     """Write a record anew, and where it changes the status with it."""
     transaction.execute(

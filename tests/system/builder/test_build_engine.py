@@ -143,3 +143,31 @@ estiva.build({str(context)!r}, tag="by-program", network="none")
     assert box.out(*read, "/out") == (context / "app.sh").read_text() + "made"
     held = {line.rpartition(" -> ")[2] for line in box.out(*read, "/fds").splitlines() if " -> " in line}
     assert all(name.startswith(("/dev/null", "pipe:", "/fds", "/proc/")) for name in held), held
+
+
+def test_a_context_that_changes_while_a_command_reads_it(box: Host) -> None:
+    context = pathlib.Path(box.folder, "changing")
+    context.mkdir()
+    wait = "for i in $(seq 300); do [ -e /in/go ] && break; sleep 0.1; done"
+    write(context, f"RUN --mount=target=/in echo started; {wait}; ls /in > /out")
+    child = box.start("build", "-t", "changed", context, stderr=subprocess.PIPE, text=True)
+    assert child.stderr is not None
+    while child.stderr.readline().strip() != "started":
+        assert child.poll() is None
+    (context / "go").touch()
+    said = child.stderr.read()
+    child.stderr.close()
+    assert child.wait(300) == 0
+    assert "warning: Dockerfile:2: the build context changed while RUN read it (.): not cached\n" in said
+    assert box.out("run", "--rm", "--network", "none", "changed", "cat", "/out") == "Dockerfile\ngo"
+    assert "CACHED" not in box.estiva("build", "-t", "again", context).stderr
+    assert "CACHED" in box.estiva("build", "-t", "again", context).stderr
+
+
+def test_a_bind_mount_of_another_user_s_folder_is_root_s(box: Host, context: pathlib.Path) -> None:
+    write(context, "RUN --mount=target=/in,rw stat -c '%u %g' /in /in/app.sh > /out && echo > /in/new")
+    os.chown(context, 1000, 1000)
+    os.chown(context / "app.sh", 1000, 1000)
+    box.out("build", "-q", "-t", "owned", context)
+    assert box.out("run", "--rm", "--network", "none", "owned", "cat", "/out") == "0 0\n0 0"
+    assert sorted(os.listdir(context)) == ["Dockerfile", "app.sh"]

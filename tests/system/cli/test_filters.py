@@ -23,7 +23,7 @@ CONTAINERS = {
     "name": [("uns", "runs"), ("^no$", "")],
     "label": [("kind", "runs made"), ("kind=b", "made"), ("kind=c", "")],
     "status": [("running", "runs"), ("created", "made"), ("exited", "ended"), ("paused", "")],
-    "ancestor": [(IMAGE, "runs ended"), ("new:1", "made"), ("{new}", "made"), ("old:1", ""), ("", "")],
+    "ancestor": [(IMAGE, "runs ended made"), ("new:1", "made"), ("{new}", "made"), ("old:1", ""), ("", "")],
     "exited": [("3", "ended"), ("4", "")],
     "volume": [("data", "runs"), ("/place", "runs"), ("other", "")],
     "network": [("none", "runs ended"), ("bridge", "made")],

@@ -60,7 +60,7 @@ def test_exec(box, sleeper):
         "exec", "-u", "user", "-w", "/tmp", "-e", "A=1", sleeper, "sh", "-c", "id -un; pwd; echo $A $HOME"
     ) == ("user\n/tmp\n1 /home")
     assert box.out("exec", "-i", sleeper, "cat", input="through") == "through"
-    assert "executable file not found" in box.estiva("exec", sleeper, "nosuch", status=127).stderr
+    assert "executable file not found" in box.estiva("exec", sleeper, "nosuch", status=126).stderr
     box.estiva("exec", sleeper, "/etc/passwd", status=126)
     box.estiva("exec", "-d", sleeper, "touch", "/made")
     eventually(lambda: box.estiva("exec", sleeper, "ls", "/made", status=None).returncode == 0)

@@ -111,3 +111,58 @@ def test_the_build_cache_goes_at_once_with_what_only_it_kept(box, tmp_path):
 @pytest.mark.parametrize("words", [["cp", "a", "b:/c"], ["network", "ls"], ["container", "attach", "x"]])
 def test_verbs_that_are_not_there_yet_say_so(box, words):
     assert "is not supported yet" in box.estiva(*words, status=1).stderr
+
+
+def test_ancestors_by_name_with_and_without_tag_by_id_and_by_layers(box):
+    for name in ("root:latest", "root:1", "same:9"):
+        box.estiva("tag", IMAGE, name)
+    box.image("child:1", source="root:1")
+    for name, image in (("one", "root:1"), ("late", "root"), ("same", "same:9"), ("child", "child:1")):
+        box.estiva("create", "--name", name, image, "true")
+    image_id = box.out("images", "-q", "--no-trunc", "root:1")
+
+    def ancestors(*values):
+        words = [word for value in values for word in ("--filter", f"ancestor={value}")]
+        return sorted(box.out("ps", "-a", "--format", "{{.Names}}", *words).split())
+
+    everyone = ["child", "late", "one", "same"]
+    for value in (
+        "root",
+        "root:1",
+        "root:latest",
+        "same:9",
+        "docker.io/library/root:1",
+        image_id,
+        image_id[7:19],
+    ):
+        assert ancestors(value) == everyone, value
+    assert ancestors("child:1") == ancestors("child:1", "nosuch") == ["child"]
+    for value in ("same", "child", "nosuch", "BAD::", "", "root:2"):
+        assert ancestors(value) == [], value
+    box.estiva("rm", *everyone)
+    box.estiva("rmi", "root:1", "root", "same:9", "child:1")
+
+
+def test_images_aq_has_each_image_once(box):
+    """So that `rmi $(images -aq)` does not meet one a second time."""
+    for name in ("twice:1", "twice:2"):
+        box.estiva("tag", IMAGE, name)
+    ids = box.out("images", "-aq").split()
+    assert ids and len(ids) == len(set(ids))
+    assert len(box.out("images", "-a", "--format", "{{.ID}}").split()) >= 3
+    box.estiva("rmi", "twice:1", "twice:2")
+
+
+def test_exposed_ports_are_told_while_it_runs(box):
+    words = ("--expose", "90", "--expose", "91", "-p", "8070:80", "-p", "8071:71", IMAGE)
+    container = box.out("run", "-d", *words, "sleep", "1000")
+    exposed = "90-91/tcp, 0.0.0.0:8071->71/tcp, 0.0.0.0:8070->80/tcp"
+    assert box.out("ps", "--format", "{{.Ports}}") == exposed
+    ports = json.loads(box.out("inspect", "-f", "{{json .NetworkSettings.Ports}}", container))
+    assert list(ports) == ["71/tcp", "80/tcp", "90/tcp", "91/tcp"] and ports["90/tcp"] is None
+    assert box.out("port", container).splitlines() == ["71/tcp -> 0.0.0.0:8071", "80/tcp -> 0.0.0.0:8070"]
+    assert box.estiva("port", container, "90", status=1).stdout == ""
+    box.estiva("stop", "-t", "0", container)
+    assert box.out("ps", "-a", "--format", "{{.Ports}}") == ""
+    assert box.out("inspect", "-f", "{{json .NetworkSettings.Ports}}", container) == "{}"
+    box.estiva("rm", container)

@@ -89,6 +89,31 @@ def test_a_lost_container_is_not_made_again_when_it_is_removed(box):
     assert os.listdir(f"{box.folder}/root/containers") == []
 
 
+def test_when_it_was_started_outlives_a_power_cut(box):
+    """The second start, too; and one that failed is none."""
+    box.estiva("run", "-d", "--name", "up", "--network", "none", IMAGE, "sleep", "1000")
+    box.estiva("create", "--name", "broken", "--network", "none", IMAGE, "nosuch")
+    box.estiva("start", "broken", status=None)
+    last = ""
+    for _ in range(2):
+        before = state(box, "up", "{{.State.StartedAt}}")
+        cut(box)
+        status, began, ended = state(
+            box, "up", "{{.State.Status}} {{.State.StartedAt}} {{.State.FinishedAt}}"
+        ).split()
+        # as the row has it: when the start was asked for, a moment before the command ran
+        assert status == "exited" and last < began <= before < ended
+        last = before
+        assert "Began" not in box.out("inspect", "up")
+        box.estiva("start", "up")
+        assert state(box, "up", "{{.State.StartedAt}}") > ended
+    assert state(box, "broken", "{{.State.Status}} {{.State.StartedAt}}") == "created 0001-01-01T00:00:00Z"
+    assert "Began" not in "".join(
+        text for (text,) in box.db("SELECT record FROM containers WHERE name = 'broken'")
+    )
+    box.estiva("rm", "-f", "up", "broken")
+
+
 class LockedHost(Host):
     """A host whose state root is a mount of its own, which can be made read-only for all of its processes."""
 

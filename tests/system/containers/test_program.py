@@ -2,7 +2,7 @@
 
 import pytest
 
-from enginekit import host
+from enginekit import eventually, host
 
 
 @pytest.fixture(scope="module")
@@ -166,3 +166,40 @@ for name, call in calls.items(): print(name, call(), call())
         "Container Container Container", "Engine / /", "EstivaError EstivaError EstivaError", "Result 0 0",
         "build sha256: sha256:", "container 0 0", "pull Unavailable Unavailable", "push NotFound NotFound", "run 0 0",
     ]  # fmt: skip
+
+
+def test_a_timeout_holds_for_a_command_that_has_closed_its_output(box):
+    out = box.python("""
+import estiva, time
+quiet = ["sh", "-c", "exec >/dev/null 2>&1; sleep 60"]
+def timed(call):
+    try: return call()
+    except TimeoutError as error: return error
+print(timed(lambda: estiva.run("box:1", quiet, network="none", timeout=0.5)))
+print(estiva.run("box:1", ["sh", "-c", "exec >/dev/null 2>&1; exit 7"], network="none", timeout=60).status)
+print(estiva.run("box:1", ["true"], network="none", timeout=float("inf")).status)
+with estiva.container("box:1", network="none") as made:
+    print(timed(lambda: made.exec(quiet, timeout=0.5)))
+""")
+    assert out.splitlines() == [
+        "the command was killed after 0.5 s", "7", "0", "the command was killed after 0.5 s",
+    ]  # fmt: skip
+
+
+def test_whatever_ends_a_run_ends_its_container(box):
+    out = box.python("""
+import array, estiva, signal, threading, os
+def name(call):
+    try: return call()
+    except (Exception, KeyboardInterrupt) as error: return type(error).__name__
+for timeout in ("5", -1, float("nan"), True):
+    print(name(lambda: estiva.run("box:1", ["sleep", "100"], network="none", timeout=timeout)))
+for data in (5, [], {}):
+    print(name(lambda: estiva.run("box:1", ["sleep", "100"], network="none", input=data)))
+threading.Timer(1, os.kill, (os.getpid(), signal.SIGINT)).start()
+print(name(lambda: estiva.run("box:1", ["sleep", "100"], network="none")))
+whole = array.array("I", range(300000))
+print(len(estiva.run("box:1", ["cat"], network="none", input=whole).stdout) == whole.itemsize * len(whole))
+""")
+    assert out.splitlines() == [*["InvalidInput"] * 7, "KeyboardInterrupt", "True"]
+    eventually(lambda: box.out("ps", "-aq") == "")

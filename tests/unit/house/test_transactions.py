@@ -11,7 +11,7 @@ LONG = {
     "Popen", "wait", "await_end", "kill", "freeze", "thaw", "apply", "_apply", "commit", "prepare", "mount", "unmount",
     "pull", "put", "print", "unpublish",
 }  # fmt: skip
-# One run of nft, whose addresses must not be given to a container that starts meanwhile.
+# A few netlink messages, about addresses that must not be given to a container that starts meanwhile.
 KNOWN = {("estiva.network.bridge", "unpublish")}
 
 

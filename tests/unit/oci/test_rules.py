@@ -1,7 +1,7 @@
 import pytest
 
-from estiva.errors import InvalidInput
-from estiva.oci.rules import EACH, EACH_SAID, Choice, Text, check
+from estiva.errors import InvalidInput, Unsupported
+from estiva.oci.rules import EACH, EACH_SAID, ONLY, Choice, Later, Text, check
 
 GOOD = [
     (0, "uint8"),
@@ -71,3 +71,27 @@ def test_what_is_told_is_short():
         with pytest.raises(InvalidInput) as caught:
             check(value, "bool", "field")
         assert len(caught.value.message) < 200
+
+
+def test_an_object_with_no_other_fields():
+    rule = {ONLY: None, "a": "bool", "b!": "string"}
+    check({"a": None, "b": "x"}, rule, "it")
+    for empty in (None, "", 0, [], {}):
+        check({"b": "x", "c": empty}, rule, "it")
+    with pytest.raises(Unsupported, match=r"^it\.c is not supported$"):
+        check({"b": "x", "c": "said"}, rule, "it")
+    with pytest.raises(Unsupported, match=r"^it\. is not supported$"):
+        check({"b": "x", "": None}, rule, "it")
+    with pytest.raises(InvalidInput, match="^it: the name 5 is not a string$"):
+        check({"b": "x", 5: None}, rule, "it")
+    with pytest.raises(InvalidInput, match=r"^it\.b is missing$"):
+        check({"a": True}, rule, "it")
+
+
+def test_what_can_t_be_done_yet():
+    check({"a": None}, {"a": Later(["string"])}, "it")
+    check({"a": []}, {"a": Later(["string"])}, "it")
+    with pytest.raises(Unsupported, match=r"^it\.a is not supported yet$"):
+        check({"a": ["x"]}, {"a": Later(["string"])}, "it")
+    with pytest.raises(InvalidInput, match=r'^it\.a: "x" is not a list$'):
+        check({"a": "x"}, {"a": Later(["string"])}, "it")

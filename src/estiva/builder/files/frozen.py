@@ -23,6 +23,7 @@ from estiva.linux import mount as mnt
 from estiva.store.layers.drivers.erofs_image import BLOCK, encode
 from estiva.store.layers.mounts import OVERLAY_OPTIONS, open_erofs
 from estiva.store.layers.tree import Tree as Image
+from estiva.store.snapshots import make_upper
 from estiva.store.tar.entry import Entry
 
 TYPE_CHECKING = False
@@ -72,15 +73,12 @@ def over(fd: int, scratch: str) -> int:
     empty directory. -1 where the kernel can't: for a file, and before Linux 6.15.
     """
     try:
-        info = os.fstat(fd)
-        if not stat.S_ISDIR(info.st_mode):
+        if not stat.S_ISDIR(os.fstat(fd).st_mode):
             return -1
-        upper, work = scratch + "/upper", scratch + "/work"
-        os.mkdir(upper)
+        below, upper, work = f"/proc/self/fd/{fd}", scratch + "/upper", scratch + "/work"
+        make_upper(upper, below)
         os.mkdir(work)
-        os.chown(upper, info.st_uid, info.st_gid)
-        os.chmod(upper, stat.S_IMODE(info.st_mode))
-        made = mnt.overlay([f"/proc/self/fd/{fd}"], upper, work, options=OVERLAY_OPTIONS)
+        made = mnt.overlay([below], upper, work, options=OVERLAY_OPTIONS)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise

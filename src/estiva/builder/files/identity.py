@@ -24,8 +24,8 @@ SLACK = 20_000_000  # nanoseconds that a change time must be old: two ticks of t
 _SECOND = 1_000_000_000
 _COARSE = 5  # CLOCK_REALTIME_COARSE, clock_gettime(2)
 
-# Filesystems that set the change time when a page of a shared mapping is first stored to. A tmpfs never does,
-# and a FUSE or network filesystem tells what it likes.
+# Filesystems that set the change time when a page of a shared mapping is first stored to. A tmpfs does not if
+# the page was read before, and a FUSE or network filesystem tells what it likes.
 _HONEST = frozenset((fs.EXT4_SUPER_MAGIC, fs.XFS_SUPER_MAGIC, fs.BTRFS_SUPER_MAGIC))
 
 

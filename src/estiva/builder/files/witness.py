@@ -24,6 +24,8 @@ class Witness:
 
     digest   what the cache's key tells of it, as Tree.digest does
     doubt    why the mount would show what the digest does not tell, or a change could not be seen; "" if not
+
+    Raises OSError and InvalidInput for a tree that changes under the eye.
     """
 
     def __init__(self, tree: Tree) -> None:
@@ -36,9 +38,9 @@ class Witness:
             self.doubt = "it has just been changed"
 
     def _look(self) -> int:
-        """Look at everything; how many nanoseconds too early, if any."""
+        """Look at everything, up to a doubt; how many nanoseconds too early, if any."""
         self.seen: dict[str, identity.Identity] = {}
-        self.doubt = ""
+        self.digest = self.doubt = ""
         total = Record(self.tree.owners)
         now = identity.clock()
         settled = 0
@@ -46,23 +48,23 @@ class Witness:
             total.add(name, info, text)
             self.seen[name] = identity.of(info)
             settled = max(settled, identity.settles(info))
-            self.doubt = self.doubt or self._doubt(name, info)
+            self.doubt = self._doubt(name, info, now)
+            if self.doubt:
+                return 0
         self.digest = total.digest()
         return settled - now + 1 if settled >= now else 0
 
-    def _doubt(self, name: str, info: os.stat_result) -> str:
+    def _doubt(self, name: str, info: os.stat_result, now: int) -> str:
         kind = stat.S_IFMT(info.st_mode)
         if not name and not identity.honest(self.tree.rootfd):
             return "its filesystem's times can't be relied on"
-        if info.st_dev != self.seen[""][0]:
-            return f"{name} is on another filesystem"
         if kind not in (stat.S_IFREG, stat.S_IFDIR) and not (name and kind == stat.S_IFLNK):
             return f"{name} is neither a file nor a directory"
         if (info.st_uid, info.st_gid) != (0, 0):
             return f"{name} is not root's"
         if kind != stat.S_IFLNK and self._attributes(name):
             return f"{name} has extended attributes"
-        if kind == stat.S_IFREG and identity.of(info) not in self.tree.firm:
+        if kind == stat.S_IFREG and identity.settles(info) < now and identity.of(info) not in self.tree.firm:
             return f"{name} is being written"
         return ""
 
@@ -77,14 +79,10 @@ class Witness:
 
     def changed(self) -> str | None:
         """The first path that is not as it was ("" the mounted one itself), None if all are."""
-        left = dict(self.seen)
-        name = ""
+        now = {"": identity.of(self.tree.stat(""))}
         try:
-            if left.pop("") != identity.of(self.tree.stat("")):
-                return ""
             for name, _, _, info in self.tree.entries("") if stat.S_ISDIR(self.seen[""][2]) else ():
-                if left.pop(name, None) != identity.of(info):
-                    return name
-        except (OSError, InvalidInput):
-            return name
-        return next(iter(left), None)
+                now[name] = identity.of(info)
+        except (OSError, InvalidInput):  # what made it fail was not there before
+            pass
+        return next((name for name in {**self.seen, **now} if self.seen.get(name) != now.get(name)), None)

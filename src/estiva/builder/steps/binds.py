@@ -79,11 +79,18 @@ class Bind:
         fd = frozen.detached(tree.open(self.resolved, os.O_PATH))
         if fd < 0:
             return -1
-        self.witness = Witness(tree.through(os.dup(fd)))
-        if self.witness.doubt or self.content != [self.witness.digest]:
-            self.close()
+        shown = tree.through(os.dup(fd))
+        try:
+            witness = Witness(shown)
+        except BaseException:
+            shown.close()
+            os.close(fd)
+            raise
+        if witness.doubt or self.content != [witness.digest]:
+            shown.close()
             os.close(fd)
             return -1
+        self.witness = witness
         return fd
 
     def _copy(self) -> int:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 
 from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, UsageError, Verb
-from estiva.errors import InvalidInput
+from estiva.errors import EstivaError, InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.cli.context import Context
+
+NOT_STARTED = 126  # whatever kept the command from running, as docker's; 1 where it did not come to that
 
 
 def execute(context: Context, options: Options) -> int:
@@ -50,7 +52,12 @@ def execute(context: Context, options: Options) -> int:
 
     wanted["detach_keys"] = keys
     session = engine_exec.session(context.engine, wanted, (0 if stdin else -1, 1, 2))
-    return foreground.attend_exec(session, tty=tty, stdin=stdin)
+    try:
+        return foreground.attend_exec(session, tty=tty, stdin=stdin)
+    except EstivaError as error:
+        if not session.started:
+            error.exit_status = NOT_STARTED
+        raise
 
 
 EXEC = Verb(
@@ -70,7 +77,6 @@ EXEC = Verb(
     ),
     least=2,
     interspersed=False,
-    failure=125,
     examples=(
         ("estiva exec -it web sh", "a shell in the container"),
         ("estiva exec -u nobody web id", "one command as another user"),

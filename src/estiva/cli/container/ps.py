@@ -117,15 +117,33 @@ def status(state: State) -> str:
 
 
 def ports(table: dict[str, Any]) -> str:
-    """Published and exposed ports: "0.0.0.0:8080->80/tcp, 443/tcp"."""
-    words = []
-    for port, bindings in table.items():
-        if not bindings:
-            words.append(port)
-        for binding in bindings or ():
-            host = binding["HostIp"] or "0.0.0.0"
-            words.append(f"{f'[{host}]' if ':' in host else host}:{binding['HostPort']}->{port}")
-    return ", ".join(words)
+    """Published and exposed ports as docker has them, in order of the port inside; neighbours whose port
+    outside is the same are a range: "90-91/tcp, 0.0.0.0:9000-9002->9000-9002/tcp, 0.0.0.0:8080->80/tcp".
+    """
+    found = [
+        (int(key.partition("/")[0]), binding["HostIp"], binding["HostPort"], key.partition("/")[2])
+        for key, bindings in table.items()
+        for binding in bindings or [{"HostIp": "", "HostPort": ""}]
+    ]
+    ranges: dict[tuple[str, str], tuple[int, int]] = {}  # by address ("": exposed) and protocol
+    words, others = [], []
+    for inner, address, outer, protocol in sorted(found):
+        place = (address, protocol)
+        if outer not in ("", str(inner)):
+            others.append(f"{address}:{outer}->{inner}/{protocol}")
+        elif place in ranges and ranges[place][1] == inner - 1:
+            ranges[place] = (ranges[place][0], inner)
+        else:
+            if place in ranges:
+                words.append(_range(place, ranges[place]))
+            ranges[place] = (inner, inner)
+    return ", ".join([*words, *(_range(*item) for item in ranges.items()), *others])
+
+
+def _range(place: tuple[str, str], ends: tuple[int, int]) -> str:
+    address, protocol = place
+    text = str(ends[0]) if ends[0] == ends[1] else f"{ends[0]}-{ends[1]}"
+    return f"{address}:{text}->{text}/{protocol}" if address else f"{text}/{protocol}"
 
 
 PS = Verb(

@@ -32,6 +32,7 @@ KIND = {option[1]: option for option in TABLE}
 
 
 def update(context: Context, options: Options) -> int:
+    """1 if one of the containers could not be changed; the others are."""
     import sys
 
     from estiva.cli.context import tell

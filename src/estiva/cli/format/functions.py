@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+WIDTH = 4  # digits of what is printed in columns (K13)
+
 
 def show(value: Any) -> str:
     """A value as Go's fmt.Print shows it."""
@@ -65,6 +67,8 @@ def _printf(pattern: str, *values: Any) -> str:
         flags = ""
         while rest[:1] and rest[0] in "-+ 0123456789.#":
             flags, rest = flags + rest[0], rest[1:]
+        if any(len(number) > WIDTH for number in flags.lstrip("-+ #").split(".")):
+            raise ValueError(f"%{flags} is too wide")
         verb, rest = rest[:1], rest[1:]
         if verb == "%":
             result += "%"
@@ -100,6 +104,12 @@ def _or(*values: Any) -> Any:
     return next((value for value in values if value), values[-1])
 
 
+def _pad(text: str, before: int, after: int) -> str:
+    if max(before, after) >= 10**WIDTH:
+        raise ValueError("too many spaces")
+    return " " * before + text + " " * after
+
+
 def _truncate(text: str, width: int) -> str:
     return text[:width]
 
@@ -117,7 +127,7 @@ TABLE: dict[str, Any] = {
     "upper": lambda text: text.upper(),
     "lower": lambda text: text.lower(),
     "title": lambda text: text.title(),
-    "pad": lambda text, before, after: " " * before + text + " " * after,
+    "pad": _pad,
     "truncate": _truncate,
     "eq": _equal,
     "ne": lambda a, b: a != b,

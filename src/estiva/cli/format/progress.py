@@ -56,6 +56,7 @@ class Progress:
         print(f"{name}: {word}{reason}" if name else f"{word}{reason}", file=self.stream, flush=True)
 
     def close(self) -> None:
+        """Leave what has been drawn as it is."""
         if self.bars is not None:
             self.bars.close()
             self.bars = None

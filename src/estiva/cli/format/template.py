@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from estiva.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # What Docker declares as maps: any key may be asked for.
 MAPS = frozenset((
@@ -30,11 +33,14 @@ CLOSING = re.compile(r'"(?:[^"\\\n]|\\.)*"|`[^`]*`|/\*.*?\*/|}}', re.S)
 CONSTANTS: dict[str, Any] = {"true": True, "false": False, "nil": None}
 KEYWORDS = ("if", "range", "with", "else", "end", "define", "template", "block", "break", "continue")
 STEPS = 1_000_000  # bounds what a template can be made to print (K13)
+DEPTH = 100  # of actions and of parentheses within each other
+DIGITS = 18  # of a number
 
 Node = tuple[Any, ...]
 
 
 def error(why: str) -> InvalidInput:
+    """A template that makes no sense."""
     return InvalidInput(
         f"template parsing error: {why}", hint="--format takes a Go template such as '{{.ID}}'"
     )
@@ -90,6 +96,7 @@ class _Parser:
     def __init__(self, parts: list[tuple[bool, str]]) -> None:
         self.parts = parts
         self.position = 0
+        self.depth = 0
 
     def block(self, ends: tuple[str, ...]) -> tuple[list[Node], str]:
         """Nodes up to an action that begins with one of `ends`; that action's text."""
@@ -118,6 +125,9 @@ class _Parser:
 
     def control(self, word: str, text: str) -> Node:
         pipeline = _Expression(text).pipeline()
+        self.depth += 1
+        if self.depth > DEPTH:
+            raise error("it is nested too deeply")
         body, closing = self.block(("else", "end"))
         other: list[Node] = []
         if closing.startswith("else"):
@@ -133,6 +143,7 @@ class _Parser:
                     raise error(f"unexpected {{{{{closing}}}}}")
         elif closing != "end":
             raise error(f"unexpected {{{{{closing}}}}}")
+        self.depth -= 1
         return (word, pipeline, body, other)
 
 
@@ -149,6 +160,7 @@ class _Expression:
             self.tokens.append((str(match.lastgroup), match.group().strip()))
             position = match.end()
         self.position = 0
+        self.depth = 0
 
     def peek(self) -> tuple[str, str]:
         return self.tokens[self.position] if self.position < len(self.tokens) else ("", "")
@@ -188,8 +200,13 @@ class _Expression:
         kind, text = self.peek()
         self.position += 1
         if kind == "string":
-            return ("value", text[1:-1] if text[0] == "`" else json.loads(text))
+            try:
+                return ("value", text[1:-1] if text[0] == "`" else json.loads(text))
+            except ValueError:
+                raise error(f"{text} is not a string") from None
         if kind == "number":
+            if len(text) > DIGITS:
+                raise error(f"{text} is too long a number")
             return ("value", float(text) if "." in text else int(text))
         if kind == "field":
             return ("field", tuple(text.split(".")[1:]) if text != "." else ())
@@ -205,7 +222,11 @@ class _Expression:
                 raise error(f'function "{text}" not defined')
             return ("function", text)
         if text == "(":
+            self.depth += 1
+            if self.depth > DEPTH:
+                raise error("it is nested too deeply")
             inner = self.commands()
+            self.depth -= 1
             if self.peek()[1] != ")":
                 raise error("unclosed left paren")
             self.position += 1
@@ -226,9 +247,7 @@ class _Run:
 
     def block(self, nodes: list[Node], dot: Any) -> None:
         for node in nodes:
-            self.steps += 1
-            if self.steps > STEPS:
-                raise error("it does not come to an end")
+            self.step()
             if node[0] == "text":
                 self.out.append(node[1])
             elif node[0] == "print":
@@ -244,26 +263,33 @@ class _Run:
                 chosen = node[2] if truth(value) else node[3]
                 self.block(chosen, value if node[0] == "with" and truth(value) else dot)
 
+    def step(self) -> None:
+        self.steps += 1
+        if self.steps > STEPS:
+            raise error("it does not come to an end")
+
     def range(self, node: Node, dot: Any) -> None:
         names, commands = node[1]
         value = self.commands(commands, dot)
+        pairs: Iterable[tuple[Any, Any]] = ()
         if isinstance(value, dict):
             pairs = sorted(value.items())
         elif isinstance(value, list | tuple):
-            pairs = list(enumerate(value))
+            pairs = enumerate(value)
         elif isinstance(value, int) and not isinstance(value, bool):
-            pairs = [(i, i) for i in range(value)]
-        elif value is None:
-            pairs = []
-        else:
+            pairs = enumerate(range(value))
+        elif value is not None:
             raise error(f"range can't iterate over {value}")
+        empty = True
         for key, item in pairs:
+            empty = False
+            self.step()
             if len(names) == 1:
                 self.variables[names[0]] = item
             elif names:
                 self.variables[names[0]], self.variables[names[1]] = key, item
             self.block(node[2], item)
-        if not pairs:
+        if empty:
             self.block(node[3], dot)
 
     def pipeline(self, pipeline: Node, dot: Any) -> Any:
@@ -293,7 +319,7 @@ class _Run:
 
         try:
             return TABLE[head[1]](*values)
-        except (TypeError, ValueError, IndexError, AttributeError, KeyError) as problem:
+        except (TypeError, ValueError, IndexError, AttributeError, KeyError, OverflowError) as problem:
             raise error(f"error calling {head[1]}: {problem}") from None
 
     def operand(self, node: Node, dot: Any) -> Any:
@@ -328,4 +354,5 @@ class _Run:
 
 
 def truth(value: Any) -> bool:
+    """As Go's `if` sees a value: false, 0, nil and what is empty are false."""
     return bool(value)

@@ -52,6 +52,7 @@ def duration(seconds: float) -> str:
 
 
 def ago(seconds: float) -> str:
+    """How long something is past: "3 weeks ago"; what is yet to come is "Less than a second ago"."""
     return f"{duration(max(0.0, seconds))} ago"
 
 

@@ -174,6 +174,7 @@ class _Translator:
                     raise UsageError(str(error)) from None
 
     def limits(self) -> None:
+        """HostConfig: what it may use."""
         options, host = self.options, self.host
         if not LIMITS.isdisjoint(options.values):
             from estiva.cli.options import limits
@@ -181,6 +182,7 @@ class _Translator:
             host.update(limits.read(options, KIND))
 
     def devices(self) -> None:
+        """HostConfig: the host's devices that it may use."""
         options, host = self.options, self.host
         if options.given("device-cgroup-rule"):
             host["DeviceCgroupRules"] = options.many("device-cgroup-rule")
@@ -190,6 +192,7 @@ class _Translator:
             host.update(devices.read(options, KIND))
 
     def files(self) -> None:
+        """HostConfig: mounts; Config: anonymous volumes."""
         options, host = self.options, self.host
         if options.given("volume") or options.given("mount") or options.given("tmpfs"):
             from estiva.cli.options import mounts
@@ -207,6 +210,7 @@ class _Translator:
             host["ReadonlyRootfs"] = True
 
     def network(self) -> None:
+        """HostConfig: the network, ports and names."""
         options, host = self.options, self.host
         host["NetworkMode"] = options.text("network", options.text("net", "default"))
         if options.given("publish") or options.given("expose"):
@@ -233,6 +237,7 @@ class _Translator:
             host["DnsOptions"] = options.many("dns-option") + options.many("dns-opt")
 
     def isolation(self) -> None:
+        """HostConfig: rights, namespaces, and what becomes of it afterwards."""
         options, host = self.options, self.host
         for name, key in (("cap-add", "CapAdd"), ("cap-drop", "CapDrop"), ("group-add", "GroupAdd")):
             if options.given(name):

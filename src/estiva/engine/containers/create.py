@@ -168,6 +168,8 @@ def write_row(transaction: Transaction, made: Record, name: str, status: str) ->
         if userns.wants_range(made["HostConfig"]):
             userns.allocate(transaction, made)
     volumes = [point["Name"] for point in made["Mounts"] if point["Type"] == "volume"]
+    if status == "running":
+        made["State"]["Began"] = made["Created"]
     containers.add(transaction, made["Id"], name, made["Image"], status, fastjson.dumps(made), volumes)
     if status == "running" and made["HostConfig"]["NetworkMode"] == "bridge":
         from estiva.network import ipam

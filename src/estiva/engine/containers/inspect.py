@@ -53,10 +53,15 @@ def top(engine: Engine, ref: str, args: list[str]) -> tuple[list[str], list[list
 
 
 def port(engine: Engine, ref: str) -> list[tuple[str, str]]:
-    """[("80/tcp", "0.0.0.0:8080")] of a running container."""
-    record = resolve(engine, ref)
+    """[("80/tcp", "0.0.0.0:8080")] of a running container, by port."""
+    table = resolve(engine, ref)["NetworkSettings"].get("Ports") or {}
+    keys = sorted(table, key=lambda key: (int(key.partition("/")[0]), key))
     return [
-        (key, f"{binding['HostIp']}:{binding['HostPort']}")
-        for key, bindings in (record["NetworkSettings"].get("Ports") or {}).items()
-        for binding in bindings
+        (key, f"{_host(binding['HostIp'])}:{binding['HostPort']}")
+        for key in keys
+        for binding in table[key] or ()
     ]
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from estiva.engine.state.lookup import load, settled
-from estiva.errors import InvalidInput, brief
+from estiva.errors import EstivaError, InvalidInput, brief
 from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.engine import Engine
     from estiva.engine.state.types import Record
+    from estiva.store.images import Image
 
 FILTERS = ("id", "name", "label", "status", "ancestor", "exited", "volume", "network")
 STATUSES = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
@@ -18,10 +19,10 @@ STATUSES = ("created", "restarting", "running", "removing", "paused", "exited", 
 def listing(
     engine: Engine, *, all: bool = False, filters: dict[str, list[str]] | None = None
 ) -> list[Record]:
-    """The rows of `ps`, newest first. `filters`: id, name, label, status, ancestor, exited, volume,
-    network.
-    """
+    """The rows of `ps`, newest first. `filters`: see FILTERS."""
     check(filters or {})
+    if filters and "ancestor" in filters:
+        filters = {**filters, "ancestor": made_from(engine, filters["ancestor"])}
     rows = []
     for row in containers.every(engine.db):
         container_id, status, text = settled(engine, *row)
@@ -47,6 +48,32 @@ def check(filters: dict[str, list[str]]) -> None:
                 raise InvalidInput(f"invalid filter 'exited={brief(value, 60)}'", hint="an exit status")
 
 
+def made_from(engine: Engine, refs: list[str]) -> list[str]:
+    """The ids of the images of containers that are one of `refs` (names, without a tag that of `latest`, or
+    ids), or have all of its layers and more. What is no image has none.
+    """
+    ancestors = [image for image in (_image(engine, ref) for ref in refs) if image is not None]
+    found = []
+    for image_id in containers.images(engine.db):
+        image = _image(engine, image_id)
+        if image is not None and any(_descends(image, ancestor) for ancestor in ancestors):
+            found.append(image_id)
+    return found
+
+
+def _descends(image: Image, ancestor: Image) -> bool:
+    below = ancestor.diff_ids
+    more = len(image.diff_ids) > len(below) > 0
+    return image.id == ancestor.id or (more and image.diff_ids[: len(below)] == below)
+
+
+def _image(engine: Engine, ref: str) -> Image | None:
+    try:
+        return engine.store.images.find(ref)
+    except EstivaError:
+        return None
+
+
 def matches(record: Record, filters: dict[str, list[str]]) -> bool:
     labels = record["Config"].get("Labels") or {}
     for key, values in filters.items():
@@ -60,14 +87,7 @@ def matches(record: Record, filters: dict[str, list[str]]) -> bool:
             pairs = [value.partition("=") for value in values]
             fits = all(k in labels and (not sep or labels[k] == v) for k, sep, v in pairs)
         elif key == "ancestor":
-            image = record["Config"]["Image"]
-            digest = record["Image"].partition(":")[2]
-            fits = any(
-                value in (image, record["Image"])
-                or image == f"{value}:latest"
-                or (value and digest.startswith(value))
-                for value in values
-            )
+            fits = record["Image"] in values
         elif key == "exited":
             fits = not record["State"]["Running"] and str(record["State"]["ExitCode"]) in values
         elif key == "volume":

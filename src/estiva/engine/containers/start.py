@@ -10,6 +10,7 @@ from estiva.engine.launch.start import Start
 from estiva.engine.state import locks, lookup
 from estiva.errors import Conflict, NotFound
 from estiva.store import containers
+from estiva.timestamps import rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def again(engine: Engine, ref: str) -> Start | None:
         image = engine.store.images.resolve(record["Image"])
         folder.mend(engine, record, image)
         with engine.db.write() as transaction:
-            containers.set_status(transaction, record["Id"], "running")
+            containers.set_running(transaction, record["Id"], rfc3339())
             if record["HostConfig"]["NetworkMode"] == "bridge":
                 from estiva.network import ipam
 

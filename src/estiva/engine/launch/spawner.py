@@ -25,6 +25,22 @@ _owner = 0
 _lock = _thread.allocate_lock()
 
 
+def _in_a_fork() -> None:
+    """A child of the program, which may have been forked while another thread held the lock: it starts
+    anew.
+    """
+    global _lock, _channel, _offered
+    _lock = _thread.allocate_lock()
+    for channel in (_channel, *_reserved.values(), *([_offered[0]] if _offered else [])):
+        if channel is not None:
+            channel.close()  # our copies: the parent goes on with its own
+    _channel = _offered = None
+    _reserved.clear()
+
+
+os.register_at_fork(after_in_child=_in_a_fork)
+
+
 def request(message: Request, fds: list[int]) -> None:
     """Have the spawner fork a process for {"kind", "plan"}. Thread-safe. Raises EngineError."""
     with _lock:

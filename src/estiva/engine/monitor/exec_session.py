@@ -51,6 +51,7 @@ class Session:
 
     def __init__(self, wanted: ExecPlan, stdio: tuple[int, int, int], channel: socket | None = None) -> None:
         self.wanted = wanted
+        self.started = False
         self.streams = Conversation(stdio, channel)
 
     def size(self, rows: int, columns: int) -> None:
@@ -93,6 +94,7 @@ class Session:
         if terminal:
             self.streams.console(self.init.console, wanted["stdin"], keys=wanted.get("detach_keys") or "")
         self.init.start()
+        self.started = True
 
     def run(self) -> int:
         """Copy streams until the process has ended; its exit status, 128+n for a signal, 0 when detached."""

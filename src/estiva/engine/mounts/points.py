@@ -85,6 +85,7 @@ def _is_proc(kind: str, source: str) -> bool:
 
 
 def point(mount: Mount, volumes: Volumes) -> MountPoint:
+    """The mount point of a checked mount; its volume or folder is made where it is not there."""
     kind, source, target = mount["Type"], mount.get("Source") or "", mount["Target"]
     result: MountPoint = {
         "Type": kind,

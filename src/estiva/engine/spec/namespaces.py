@@ -159,8 +159,8 @@ class Lent:
             del self.shared["user"]
         mappings = self.host.get("IDMappings")
         self.mappings = mappings
-        self.foreign = bool(mappings) or "user" in self.shared
-        self.mapped = self.foreign and not (mappings and userns.identical(mappings))
+        self.in_userns = bool(mappings) or "user" in self.shared
+        self.mapped = self.in_userns and not (mappings and userns.identical(mappings))
         self.wanted: Sharing = {"lenders": lenders, "shm": shm, "mapped": self.mapped}
         if mappings:
             self.wanted["maps"] = [userns.text(mappings[key]) for key in ("UidMap", "GidMap")]
@@ -169,7 +169,7 @@ class Lent:
     def adapt(self, oci: OCI, paths: Paths) -> None:
         """Make an OCI config of spec.make what its namespaces demand. Raises Unsupported."""
         self._ipc(oci)
-        if not self.foreign:
+        if not self.in_userns:
             return
         self._map_files(oci, paths)
         self._bind_devices(oci)
@@ -242,7 +242,7 @@ class Lent:
                 m for m in oci["mounts"] if m["destination"] != "/dev/shm" or m["source"] != "shm"
             ]
             return
-        theirs = self.foreign and ("ipc" not in self.shared or not self._owned(self.shared["ipc"]))
+        theirs = self.in_userns and ("ipc" not in self.shared or not self._owned(self.shared["ipc"]))
         if "/dev/mqueue" not in places and not theirs:
             mounts.append(
                 {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": secure}

@@ -204,6 +204,7 @@ def subordinate(path: str, name: str | None) -> list[tuple[int, int]]:
 
 
 def wants_range(host_config: HostConfig) -> bool:
+    """Whether `allocate` is to give a container its ranges."""
     mode = str(host_config.get("UsernsMode") or "")
     return mode.partition(":")[0] in ("auto", "private") and not host_config.get("IDMappings")
 

@@ -12,9 +12,11 @@ from estiva.timestamps import ZERO, rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from estiva.engine import Engine
+    from estiva.engine.state.config_types import Config
     from estiva.engine.state.types import Network, Record, RunState
 
 LOOK_AGAIN = 0.005  # seconds between looks at a container that is on its way from one state to another
@@ -66,24 +68,27 @@ def load(engine: Engine, container_id: str, status: str, text: str) -> Record:
         "FinishedAt": ZERO,
         **({"StartedAt": live["started"]} if live else record["State"]),
     }
+    record["State"].pop("Began", None)
     if status == "dead":
         ended = locks.left(engine.paths, container_id)
         if ended is not None:  # nobody could write that down
             record["State"]["Status"], record["State"]["ExitCode"] = "exited", ended[0]
             record["State"]["FinishedAt"] = rfc3339(ended[1])
     elif live and live.get("network"):
-        record["NetworkSettings"] = network_settings(live["network"])
+        record["NetworkSettings"] = network_settings(live["network"], record["Config"])
     return record
 
 
-def network_settings(network: Network) -> dict[str, Any]:
+def network_settings(network: Network, config: Config) -> dict[str, Any]:
+    """NetworkSettings of a running container."""
     endpoint = {
         "IPAddress": network["address"],
         "IPPrefixLen": network["prefix"],
         "Gateway": network["gateway"],
         "MacAddress": network["mac"],
     }
-    return {"Ports": docker_shape(network["ports"]), "Networks": {"bridge": endpoint}, **endpoint}
+    ports = docker_shape(network["ports"], config.get("ExposedPorts") or ())
+    return {"Ports": ports, "Networks": {"bridge": endpoint}, **endpoint}
 
 
 def is_alive(engine: Engine, container_id: str) -> bool:
@@ -113,11 +118,14 @@ def resolve_if_there(engine: Engine, container_id: str) -> Record | None:
         return None
 
 
-def docker_shape(published: list[dict[str, str]]) -> dict[str, list[dict[str, str]]]:
-    """NetworkSettings.Ports of what was published."""
+def docker_shape(
+    published: list[dict[str, str]], exposed: Iterable[str]
+) -> dict[str, list[dict[str, str]] | None]:
+    """NetworkSettings.Ports of what was published; None for what is only exposed."""
     table: dict[str, list[dict[str, str]]] = {}
     for port in published:
         table.setdefault(f"{port['ContainerPort']}/{port['Protocol']}", []).append(
             {"HostIp": port["HostIp"] or "0.0.0.0", "HostPort": str(port["HostPort"])}
         )
-    return table
+    keys = {*table, *(key if "/" in key else f"{key}/tcp" for key in exposed)}
+    return {key: table.get(key) for key in sorted(keys)}

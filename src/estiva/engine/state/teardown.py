@@ -109,6 +109,7 @@ def settle(plan: Ending, outcome: State, *, failed: bool = False) -> None:
             row = containers.get(transaction, plan["id"])
             if row:
                 record: Record = fastjson.loads(row[2], what="the container's record")
+                record["State"].pop("Began", None)
                 if not failed:
                     record["State"]["FinishedAt"] = rfc3339()
                 record["State"].update(outcome)
@@ -190,6 +191,9 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
             outcome["Error"], outcome["StartedAt"] = "the container's monitor was killed", left["started"]
         elif rebooted:
             outcome["Error"] = "the machine went down while the container ran"
+            began = record["State"].get("Began") if record else None
+            if began:
+                outcome["StartedAt"] = began
         code = exit_status(lock)
         if code is not None:
             outcome["ExitCode"], outcome["Error"] = code, ""

@@ -56,6 +56,7 @@ class State(TypedDict, total=False):
     Error: str
     StartedAt: str
     FinishedAt: str
+    Began: str  # ours: see store/containers.set_running; never shown
 
 
 class Record(TypedDict):

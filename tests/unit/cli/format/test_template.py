@@ -108,3 +108,37 @@ def test_a_template_can_not_print_without_end():
     nested = "{{range .N}}" * 8 + "x" + "{{end}}" * 8
     with pytest.raises(InvalidInput):
         Template(nested).render({"N": list(range(100))})
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{" + "9" * 5000 + "}}", "is too long a number"),
+        ("{{index .Names " + "9" * 5000 + "}}", "is too long a number"),
+        (r'{{"\x"}}', "is not a string"),
+        ('{{printf "%99999999999d" 1}}', "error calling printf: %99999999999 is too wide"),
+        ('{{printf "%-1.99999999f" 1}}', "error calling printf: %-1.99999999 is too wide"),
+        ('{{printf "%c" 99999999999}}', "error calling printf: "),
+        ('{{pad "a" 1 99999999999}}', "error calling pad: too many spaces"),
+        ("{{range 99999999999}}{{end}}", "it does not come to an end"),
+        ("{{range 9999}}{{range 9999}}{{end}}{{end}}", "it does not come to an end"),
+        ("{{" + "(" * 3000 + ".Id" + ")" * 3000 + "}}", "it is nested too deeply"),
+        ("{{if .Id}}" * 3000 + "{{end}}" * 3000, "it is nested too deeply"),
+        ("{{if .Id}}{{else " + "if .Id}}{{else " * 3000 + "}}{{end}}", "it is nested too deeply"),
+    ],
+    ids=lambda text: text[:30],
+)
+def test_a_hostile_template_is_told_in_one_line(template, message):
+    with pytest.raises(InvalidInput) as caught:
+        Template(template).render(THING)
+    assert message in caught.value.message and "\n" not in caught.value.message
+
+
+def test_what_is_nested_and_wide_within_reason():
+    assert Template("{{" + "(" * 90 + "len .Id" + ")" * 90 + "}}").render({"Id": "abc"}) == "3"
+    assert Template("{{if .A}}" * 90 + "x" + "{{end}}" * 90).render({"A": 1}) == "x"
+    assert Template("{{if .A}}x{{end}}" * 200).render({"A": 1}) == "x" * 200
+    assert (
+        Template('{{range 3}}{{.}}{{end}}{{range 0}}{{else}}none{{end}}{{printf "%05d" 7}}').render({})
+        == "012none00007"
+    )

@@ -101,6 +101,8 @@ REFUSED = [
         "cannot mix 'tmpfs-*' options with mount type 'bind'",
     ),
     ("--mount 'type=bind,\"src=/a' a", "a quote is not closed"),
+    ("--mount 'type=bind,\"src=/a\"x,dst=/b' a", "text after a closing quote"),
+    ("--mount type=volume,dst=/b,volume-driver=nfs a", "volume-driver is not supported"),
     ("--ulimit x a", "invalid ulimit argument: x"),
     ("--ulimit foo=1 a", "invalid ulimit type: foo"),
     ("--ulimit nofile=5:3 a", "ulimit soft limit must be less than or equal to hard limit: 5 > 3"),

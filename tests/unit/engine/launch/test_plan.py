@@ -88,6 +88,8 @@ def test_a_profile_goes_along(engine, tmp_path):
 
 def test_namespaces_of_others(engine):
     found = planned(engine, PidMode="host", IpcMode="ns:/proc/self/ns/ipc")
-    assert found["sharing"]["lenders"] == []
+    assert found["sharing"]["lenders"] == [] and not found["sharing"]["mapped"]
+    mapped = planned(engine, IDMappings={"UidMap": ["0:1000:5"], "GidMap": ["0:1000:5"]})
+    assert mapped["config"]["linux"]["uidMappings"] and mapped["sharing"]["mapped"]
     kinds = {entry["type"]: entry for entry in found["config"]["linux"]["namespaces"]}
     assert "pid" not in kinds and kinds["ipc"]["path"] == "/proc/self/ns/ipc"

@@ -83,3 +83,9 @@ def test_every_user_can_read_them_and_the_inode_stays(directory):
     after = os.stat(directory / "x")
     assert stat.S_IMODE(after.st_mode) == 0o644 and after.st_ino == before.st_ino
     assert (directory / "x").read_bytes() == b"now"
+
+
+def test_a_failed_write_names_the_file():
+    with pytest.raises(OSError) as caught:
+        hostfiles.write_shared("/dev/full", b"x")
+    assert caught.value.filename == "/dev/full"

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import types
 
 import pytest
 
@@ -59,6 +60,18 @@ def test_a_mount_wants_its_source_to_be_there(tmp_path):
     assert not (tmp_path / "a").exists()
     (point,) = plan(Mounts=[{**mount, "BindOptions": {"CreateMountpoint": True}}])
     assert (tmp_path / "a").is_dir() and point["Propagation"] == "rprivate" and point["RW"]
+
+
+def test_a_source_that_is_the_container_s_user_s(tmp_path):
+    (point,) = plan(Volumes("data"), Binds=["data:/x:U"])
+    assert point["Chown"] is True
+    volumes = Volumes()
+    volumes.paths = types.SimpleNamespace(root="/nosuch/root", run_root="/nosuch/run")
+    with pytest.raises(InvalidInput, match="/etc"):  # engine/mounts/chown.py says which folders never are
+        plan(volumes, Binds=["/etc:/x:U"])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError):
+        points.make_folder(f"{tmp_path}/file")
 
 
 def test_a_folder_that_can_t_be_made(tmp_path):

@@ -20,10 +20,32 @@ def test_words(word, expected):
     assert devices.from_word(word) == dict(zip(keys, expected, strict=True))
 
 
-@pytest.mark.parametrize("word", ["", "x", "/a:b", "/a:/b:q", "/a:/b:rr", "/a:/b:r:w", "/a:", ":"])
-def test_words_that_are_none(word):
-    with pytest.raises(ValueError, match="absolute path|bad mode|invalid device"):
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("", " is not an absolute path"),
+        ("x", "x is not an absolute path"),
+        ("/a:b", "b is not an absolute path"),
+        ("r:/a", "r is not an absolute path"),
+        ("r", "r is not an absolute path"),
+        ("/a:", " is not an absolute path"),
+        ("/a:/b:q", "bad mode specified: q"),
+        ("/a:/b:rr", "bad mode specified: rr"),
+        ("/a:/b:", "bad mode specified: "),
+        ("/a:/b:r:w", "invalid device specification: /a:/b:r:w"),
+    ],
+)
+def test_words_that_are_none(word, message):
+    with pytest.raises(ValueError) as caught:
         devices.from_word(word)
+    assert str(caught.value) == message
+
+
+def test_block_devices_by_number():
+    with pytest.raises(InvalidInput, match="/dev/null is not a block device"):
+        devices.block_device("/dev/null")
+    with pytest.raises(InvalidInput, match="device /nosuch can't be used"):
+        devices.block_device("/nosuch")
 
 
 def given(path, **fields):
@@ -72,6 +94,7 @@ def test_not_endlessly_many(monkeypatch):
     monkeypatch.setattr(devices, "MAX_DEVICES", 2)
     with pytest.raises(InvalidInput, match="more than 2 devices are asked for"):
         devices.linux_devices([{"PathOnHost": "/dev/null"}] * 3)
+    assert len(devices.linux_devices([{"PathOnHost": "/dev/null"}] * 2)) == 2
 
 
 def test_the_host_s_devices_are_those_of_dev():

@@ -46,6 +46,7 @@ REFUSED = [
     ({}, {"Devices": [{"PathOnHost": "null"}]}, 'HostConfig.Devices[0].PathOnHost: "null" is not an absolute path'),
     ({}, {"Devices": [{"PathOnHost": "/dev/null", "PathInContainer": "x"}]}, "x is not an absolute path"),
     ({}, {"Devices": [{"PathOnHost": "/dev/null", "CgroupPermissions": "rx"}]}, "bad mode specified: rx"),
+    ({}, {"PortBindings": {"x": None}}, "invalid container port: x"),
     ({}, {"ConsoleSize": [1]}, "HostConfig.ConsoleSize is not [height, width]"),
     ({}, {"CapAdd": ["nosuch"]}, "nosuch is not a capability"),
     ({}, {"PidMode": "x"}, "--pid: invalid pid mode 'x'"),

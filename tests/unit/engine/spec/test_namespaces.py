@@ -157,12 +157,12 @@ def test_what_is_lent(lenders):
     }
     assert lent.network == "a" * 64
     assert [entry["kind"] for entry in lent.wanted["lenders"]] == ["network", "pid"]
-    assert not lent.foreign
+    assert not lent.in_userns
 
 
 def test_the_own_user_namespace_is_no_other():
     lent = namespaces.Lent(None, {"HostConfig": {"UsernsMode": "ns:/proc/self/ns/user"}})
-    assert lent.shared == {} and not lent.foreign
+    assert lent.shared == {} and not lent.in_userns
 
 
 def test_a_mapping_makes_a_user_namespace():
@@ -186,6 +186,38 @@ def test_equal_ids_need_no_mapped_mounts():
                  {"destination": "/dev/pts", "type": "devpts", "options": ["gid=5"]})  # fmt: skip
     lent, config = adapted(config, IDMappings=mappings)
     assert [mount["options"] for mount in config["mounts"]] == [[], ["gid=5"]] and not lent.mapped
+
+
+def test_what_the_host_has_is_bound_where_it_can_t_be_mounted(monkeypatch):
+    """In a user namespace /proc, /sys and cgroups are mounted new only where their namespace is the container's."""
+    mappings = {"UidMap": ["0:1:1"], "GidMap": ["0:1:1"]}
+    kernel = [
+        {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid"]},
+        {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]},
+        {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": []},
+    ]
+    for v2 in (True, False):
+        monkeypatch.setattr(namespaces.os.path, "exists", lambda path, v2=v2: v2)
+        _, config = adapted(
+            oci(*kernel), IDMappings=mappings, NetworkMode="host", PidMode="host", CgroupnsMode="host"
+        )
+        kinds = ["bind", "bind", "bind" if v2 else "cgroup"]
+        assert [mount["type"] for mount in config["mounts"]] == kinds
+        assert config["mounts"][0]["options"] == ["bind", "rprivate", "nosuid"]
+        _, config = adapted(oci(*kernel), IDMappings=mappings)
+        assert [mount["type"] for mount in config["mounts"]] == ["proc", "sysfs", "cgroup"]
+        _, config = adapted(oci({**kernel[0], "type": "tmpfs"}), IDMappings=mappings, PidMode="host")
+        assert config["mounts"][0]["type"] == "tmpfs"  # the user's
+
+
+def test_a_namespace_of_another_user_namespace():
+    mappings = {"UidMap": ["0:1:1"], "GidMap": ["0:1:1"]}
+    for key, kind in (("PidMode", "pid"), ("CgroupnsMode", "cgroup")):
+        with pytest.raises(
+            Unsupported, match=f"the {kind} namespace of .* belongs to another user namespace"
+        ):
+            adapted(oci(), IDMappings=mappings, **{key: f"ns:/proc/self/ns/{kind}"})
+    adapted(oci(), IDMappings=mappings, NetworkMode="ns:/proc/self/ns/net")
 
 
 def test_nodes_of_another_name_are_bound_in_a_user_namespace():

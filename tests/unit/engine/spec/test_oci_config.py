@@ -8,6 +8,7 @@ from estiva.engine.state import record
 from estiva.errors import InvalidInput, NotFound, Unsupported
 from estiva.oci.config import DEFAULT_PATH
 from estiva.runtime.bundle import validate
+from estiva.runtime.process import labels
 from estiva.runtime.security import capabilities, kernel_paths
 
 
@@ -134,6 +135,17 @@ def test_what_this_machine_lacks_is_found_out():
         make(DeviceRequests=[{"Driver": "cdi", "DeviceIDs": ["vendor.invalid/class=name"]}])
     with pytest.raises(Unsupported, match="could not select device driver"):
         make(DeviceRequests=[{"Capabilities": [["tpu"]]}])
+
+
+def test_labels_and_capabilities():
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(Unsupported, match="SELinux is not enabled here"),
+    ):
+        patch.setattr(labels, "selinux", lambda: False)
+        make(SecurityOpt=["label=type:x"])
+    assert make(CapAdd=None, CapDrop=["ALL"])["process"]["capabilities"]["bounding"] == []
+    assert make(CapAdd=["CHOWN"], CapDrop=["ALL"])["process"]["capabilities"]["bounding"] == ["CAP_CHOWN"]
 
 
 def test_names():

@@ -94,6 +94,7 @@ TAKEN = [
     {"CpuShares": 262144},
     {"CpuRealtimeRuntime": 950_000},
     {"CpusetCpus": "0-1,2", "CpusetMems": "0"},
+    {"BlkioWeightDevice": [{"Path": "/dev/x", "Weight": 10}, {"Path": "/dev/x", "Weight": 1000}]},
     {"OomScoreAdj": -1000, "PidsLimit": -1, "BlkioWeight": 10},
     {
         "DeviceCgroupRules": ["a *:* rwm", "c 4294967295:0 r"],

@@ -67,6 +67,7 @@ def request(devices: list[str]) -> dict[str, Any]:
 
 
 def is_kind(text: str) -> bool:
+    """Whether `text` is vendor.com/class."""
     vendor, slash, kind = text.partition("/")
     return bool(slash) and _is_name(vendor, "_-.") and _is_name(kind, "_-.")
 

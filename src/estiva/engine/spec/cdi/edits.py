@@ -25,7 +25,9 @@ NODES = {"b": stat.S_IFBLK, "c": stat.S_IFCHR, "u": stat.S_IFCHR, "p": stat.S_IF
 
 
 class Reader:
-    """An object of the document. Each field is asked for once; `done` refuses what nobody asked for."""
+    """An object of the document. Each field is asked for once, by the method of its type; `done` refuses what
+    nobody asked for. All raise InvalidInput with the path of the field.
+    """
 
     def __init__(self, where: str, value: Any) -> None:
         self.where = where
@@ -100,10 +102,12 @@ class Reader:
 
 
 def empty() -> dict[str, Any]:
+    """Edits that change nothing, to join others to."""
     return {"env": [], "deviceNodes": [], "mounts": [], "hooks": [], "additionalGids": []}
 
 
 def join(total: dict[str, Any], more: dict[str, Any]) -> None:
+    """Add edits to others, after them."""
     for key, value in more.items():
         total[key] += value
 
