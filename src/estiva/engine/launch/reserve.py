@@ -34,17 +34,30 @@ LINGER = 2.0  # seconds
 TRIES = 3  # so often in a row may nothing come of it, before it is left
 
 _lock = _thread.allocate_lock()
-_offered: tuple[socket, tuple[int, str, str]] | None = None  # to a worker that makes one; whose it is
+_offered: tuple[socket, tuple[str, str]] | None = None  # to a worker that makes one; its roots
 _reserved: dict[str, socket] = {}  # by container id
 _latest = 0.0  # when the last container was launched
 _failures = 0
+
+
+def _in_a_fork() -> None:
+    """As in spawner.py: a child of the program takes nothing that its parent has reserved."""
+    global _lock, _offered
+    _lock = _thread.allocate_lock()
+    for channel in (*_reserved.values(), *([_offered[0]] if _offered else [])):
+        channel.close()
+    _offered = None
+    _reserved.clear()
+
+
+os.register_at_fork(after_in_child=_in_a_fork)
 
 
 def new_id(paths: Paths) -> str:
     """The id of a new container: that of one which a worker has half started already, if there is one."""
     global _offered, _failures
     with _lock:
-        if _offered is not None and _offered[1] == (os.getpid(), paths.root, paths.run_root):
+        if _offered is not None and _offered[1] == (paths.root, paths.run_root):
             channel = _offered[0]
             try:
                 container_id = channel.recv(64, MSG_DONTWAIT).decode()
@@ -140,8 +153,8 @@ def prepare(plan: Plan) -> None:
     global _offered, _latest
     now = time.monotonic()
     soon, _latest = now - _latest < LINGER, now
-    mine = (os.getpid(), plan["root"], plan["run_root"])
-    offered = _offered is not None and _offered[1] == mine
+    roots = (plan["root"], plan["run_root"])
+    offered = _offered is not None and _offered[1] == roots
     if offered or not soon or plan["detach"] or _failures >= TRIES:
         return
     ours, theirs = pair()
@@ -149,4 +162,4 @@ def prepare(plan: Plan) -> None:
         spawner.request({"kind": "reserve", "plan": plan}, [theirs.fileno(), -1, -1, -1, -1])
     finally:
         theirs.close()
-    _offered = ours, mine
+    _offered = ours, roots

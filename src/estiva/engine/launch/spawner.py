@@ -29,13 +29,9 @@ def _in_a_fork() -> None:
     """A child of the program, which may have been forked while another thread held the lock: it starts
     anew.
     """
-    global _lock, _channel, _offered
+    global _lock
     _lock = _thread.allocate_lock()
-    for channel in (_channel, *_reserved.values(), *([_offered[0]] if _offered else [])):
-        if channel is not None:
-            channel.close()  # our copies: the parent goes on with its own
-    _channel = _offered = None
-    _reserved.clear()
+    forget()  # our copy: the parent goes on with its own
 
 
 os.register_at_fork(after_in_child=_in_a_fork)
