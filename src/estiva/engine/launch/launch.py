@@ -101,26 +101,26 @@ def new_id(engine: Engine, host_config: HostConfig | None) -> str:
     """The id of a container that is about to be made and, with a `host_config`, started."""
     if engine.direct or host_config is None or host_config.get("CgroupParent"):
         return os.urandom(32).hex()
-    from estiva.engine.launch import spawner
+    from estiva.engine.launch import reserve
 
-    return spawner.new_id(engine.paths)
+    return reserve.new_id(engine.paths)
 
 
 def take_lock(engine: Engine, container_id: str) -> int:
     """Its lock, which is the caller's to close."""
     if engine.direct:
         return locks.take(engine.paths, container_id, new=True)
-    from estiva.engine.launch import spawner
+    from estiva.engine.launch import reserve
 
-    return spawner.take_lock(engine.paths, container_id)
+    return reserve.take_lock(engine.paths, container_id)
 
 
 def give_up(engine: Engine, container_id: str) -> None:
     """It isn't launched after all."""
     if not engine.direct:
-        from estiva.engine.launch import spawner
+        from estiva.engine.launch import reserve
 
-        spawner.release(container_id)
+        reserve.release(container_id)
 
 
 def launch(
@@ -148,6 +148,6 @@ def launch(
         except ConnectionError:
             raise errors.EngineError(KILLED_EARLY) from None
         return Launched(ours)
-    from estiva.engine.launch import spawner
+    from estiva.engine.launch import reserve
 
-    return Launched(spawner.launch(plan, fds))
+    return Launched(reserve.launch(plan, fds))

@@ -30,7 +30,7 @@ from _socket import (
 )
 from _struct import pack, unpack
 
-from estiva.engine.launch.spawner import LINGER, TAKEN
+from estiva.engine.launch.reserve import LINGER, TAKEN
 from estiva.engine.monitor import exec_session, main, protocol
 from estiva.engine.monitor.reservation import Reservation, Unusual
 
@@ -148,11 +148,14 @@ class Worker:
 
     def first(self) -> tuple[Request | None, list[int]]:
         """The first request, however long it takes: so far all memory is shared."""
+        poll = select.poll()
+        poll.register(self.requests.fileno(), select.POLLIN)
         while True:
+            poll.poll()
             try:
                 return self.take()
             except BlockingIOError:
-                pass
+                pass  # another was faster
 
     def next(self) -> tuple[Request | None, list[int]]:
         """A further request, or None if the spawner wants no more. Raises BlockingIOError after LINGER."""
@@ -199,7 +202,7 @@ class Worker:
         return main.serve(plan, channel, stdio, hold, mounts, reservation) and not plan["detach"]
 
     def reserve(self, plan: Plan, channel: socket) -> bool:
-        """Make what can be made of the next container, and wait for it for a while; see spawner.reserve."""
+        """Make what can be made of the next container, and wait for it for a while: see reserve.py."""
         try:
             held = Reservation(plan)
         except Unusual:

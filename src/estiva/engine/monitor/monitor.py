@@ -301,6 +301,7 @@ class Monitor:
         teardown.disconnect(plan)
         volumes = teardown.forget_rows(where, teardown.database(plan), plan["id"])
         self.streams.say(told)
+        teardown.unlink_names(plan)
         if self.mounts >= 0:
             os.close(self.mounts)
         teardown.end(self.cgroup)

@@ -1,7 +1,7 @@
 """A container's id, lock, cgroup and init, made by its monitor before anybody asked for it.
 
 A Python program that runs one container after the other finds the next one half started
-(engine/launch/spawner.py). What is there is what there is of a container that is being made: a run folder
+(engine/launch/reserve.py). What is there is what there is of a container that is being made: a run folder
 whose lock is held, and a cgroup. So who sweeps has nothing to learn: with the lock free, both go. Init ends
 by itself when its parent has gone.
 """

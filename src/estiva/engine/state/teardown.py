@@ -68,14 +68,19 @@ def release(plan: Ending, cgroup: Cgroup | None, endpoint: Any = None) -> None:
     if cgroup is not None:
         end(cgroup)
     disconnect(plan)
+    unlink_names(plan)
 
 
 def disconnect(plan: Ending) -> None:
-    """Its network and its name."""
+    """Out of its network."""
     if plan["network"]["mode"] == "bridge":
         from estiva.network import bridge
 
         bridge.disconnect(database(plan), paths(plan), plan["id"], ports=plan["network"]["ports"])
+
+
+def unlink_names(plan: Ending) -> None:
+    """The link that `exec NAME` finds it by. One of that name which has come since is left."""
     if plan["name"] and not unlink_name(plan["run_root"], plan["name"], plan["id"]):
         for name in os.listdir(f"{plan['run_root']}/names"):  # it may have been renamed while it ran
             unlink_name(plan["run_root"], name, plan["id"])
