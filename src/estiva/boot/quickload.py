@@ -39,6 +39,7 @@ FOLDER = f"{BOOT}/__pycache__"
 MAGIC: bytes = sys.modules["_frozen_importlib_external"].MAGIC_NUMBER  # of this interpreter's bytecode
 SPEC = type(sys.__spec__)
 MODULE = type(sys)
+TOLD = sys.flags.verbose or "importtime" in sys._xoptions  # by importlib, module for module
 
 
 def path(program: str) -> str:
@@ -78,7 +79,7 @@ class Finder:
             return None
         try:
             self.begun.add(name)
-            if _thread._count() == 0 and not entry[0]:  # a package may be what they are in
+            if _thread._count() == 0 and not entry[0] and not TOLD:  # a package may be what they are in
                 self.load_all(entry[6], fd)
             spec = self.spec(name, fd)
             if spec is not None and name in sys.modules:
@@ -146,8 +147,6 @@ class Finder:
             del sys.modules[name]
             raise
         setattr(sys.modules[above], own, module)
-        if sys.flags.verbose:
-            sys.stderr.write(f"import {name!r} # {self!r}\n")  # in importlib's words
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """The usual module, unless there is one."""

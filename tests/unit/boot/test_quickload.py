@@ -125,8 +125,11 @@ def test_a_circle_ends(tree):
     assert sorted(set(made.loaded)) == sorted(made.loaded)
 
 
-def test_with_other_threads_each_import_has_its_locks(tree):
-    made = tree(SOURCES, threads=1)
+@pytest.mark.parametrize(("threads", "told"), [(1, False), (0, True)])
+def test_with_other_threads_or_for_who_wants_to_be_told_importlib_does_it(tree, monkeypatch, threads, told):
+    """Each import has its lock then, and `python -v` and `-X importtime` tell of it."""
+    made = tree(SOURCES, threads=threads)
+    monkeypatch.setattr(quickload, "TOLD", told)
     asked = []
     plain = made.finder.load
     made.finder.load = lambda *words: asked.append(words) or plain(*words)
