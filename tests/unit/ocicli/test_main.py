@@ -91,3 +91,4 @@ def test_verbs_that_make_nothing_load_little(verb):
         name for name in loaded if name.startswith(("estiva.runtime.rootfs", "estiva.runtime.bundle"))
     ]
     assert not [name for name in loaded if name.startswith("estiva.runtime.cgroup")]
+    assert "_socket" not in loaded

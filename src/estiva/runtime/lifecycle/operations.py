@@ -11,7 +11,6 @@ import time
 
 from estiva import files
 from estiva.errors import Conflict, EngineError, EstivaError
-from estiva.runtime import sync
 from estiva.runtime.lifecycle import containers
 
 TYPE_CHECKING = False
@@ -49,6 +48,7 @@ def start(made: Container) -> None:
     Raises Conflict when it was started before or is stopped, init's error when it can't go on, and that of a
     poststart hook.
     """
+    from estiva.runtime import sync  # nothing of this for `delete`
     from estiva.runtime.launch import start_socket
 
     held = made.lock()
