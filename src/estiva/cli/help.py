@@ -22,7 +22,7 @@ SECTIONS = (
     ),
     ("Images", ("tag", "history", "save", "load", "import")),
     ("Registries", ("login", "logout", "search")),
-    ("Everything", ("inspect", "info", "version")),
+    ("Everything", ("inspect", "info", "version", "completion", "man")),
 )  # fmt: skip
 
 GROUP_SUMMARIES = {

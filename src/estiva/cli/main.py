@@ -77,6 +77,10 @@ def run(words: list[str]) -> int:
         words = words[asked:]
         if not words:
             raise HelpWanted
+        if words[0] == "__complete":
+            from estiva.cli import completion
+
+            return completion.answer(context, words[1:])
         if words[0] == "oci":
             from estiva.ocicli import main as oci
 

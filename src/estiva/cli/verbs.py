@@ -60,6 +60,8 @@ VERBS = {
     "search": ("image.copy", "SEARCH"),
     "version": ("system", "VERSION"),
     "info": ("system", "INFO"),
+    "completion": ("completion", "COMPLETION"),
+    "man": ("manual", "MAN"),
 }
 
 

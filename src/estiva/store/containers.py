@@ -73,6 +73,12 @@ def running(reader: Reader) -> list[tuple[str, str]]:
     return [(str(a), str(b)) for a, b in rows]
 
 
+def names(reader: Reader) -> list[tuple[str, str]]:
+    """(name, status) of all, sorted."""
+    rows = reader.read("SELECT name, status FROM containers ORDER BY name")
+    return [(str(a), str(b)) for a, b in rows]
+
+
 def statuses(reader: Reader) -> dict[str, str]:
     """Id -> status of all."""
     return dict(reader.read("SELECT id, status FROM containers"))

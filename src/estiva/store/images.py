@@ -130,6 +130,10 @@ class Images:
         rows = self.db.read("SELECT name FROM names WHERE image = ? ORDER BY name", (image_id,))
         return [familiar(name) for (name,) in rows]
 
+    def all_names(self) -> list[str]:
+        """Every name here, in familiar form, sorted."""
+        return sorted(familiar(name) for (name,) in self.db.read("SELECT name FROM names"))
+
     def tags(self, repository_name: str) -> list[str]:
         """The names here that are of a repository (its canonical name), in familiar form, sorted."""
         rows = self.db.read(

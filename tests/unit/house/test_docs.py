@@ -30,6 +30,8 @@ def commands(page):
     for block in blocks(page, "sh"):
         for line in block.splitlines():
             words = shlex.split(line.rstrip("& "), comments=True)
+            ends = [words.index(mark) for mark in (">", "<", "|", "||", "&&") if mark in words]
+            words = words[: min(ends, default=None)]
             if words and words[0] in ("estiva", "./estiva"):
                 yield words[1:]
 

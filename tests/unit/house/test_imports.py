@@ -38,6 +38,7 @@ RULES = {
     # --- programs ---
     "cli": {"engine", "oci", "cmdline", "linux"},
     "cli.main": {"cli", "cmdline", "engine.launch.prefork", "ocicli.main"},
+    "cli.manual": {"cli", "cmdline", "ocicli.main"},
     "cli.registry": {"cli", "cmdline", "oci", "registry.server"},
     "cli.format": {"cmdline"},
     "cli.options": {"cmdline", "engine.spec", "oci", "linux"},
