@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     # (letter, long name, kind, metavar, help); an empty help hides an alias from --help
     Option = tuple[str, str, str, str, str]
-    Action = Callable[[Any, "Options"], int | None]  # a Context, of cli.main or of cli.oci.main
+    Action = Callable[[Any, "Options"], int | None]  # a Context, of cli.main or of ocicli.main
     Example = tuple[str, str]
 
 FLAG = "flag"

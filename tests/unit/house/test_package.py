@@ -18,7 +18,7 @@ PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
 def wheel(tmp_path_factory):
     pytest.importorskip("setuptools")
     folder = tmp_path_factory.mktemp("package")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "estiva", "estiva-oci"):
         shutil.copy(CHECKOUT / name, folder)
     shutil.copytree(
         CHECKOUT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
@@ -36,8 +36,8 @@ def test_it_holds_every_module_and_says_that_it_is_typed(wheel):
     assert {
         str(path.relative_to(CHECKOUT / "src")) for path in (CHECKOUT / "src/estiva").rglob("*.py")
     } <= names
-    (entries,) = [wheel.read(name).decode() for name in names if name.endswith("entry_points.txt")]
-    assert "estiva = estiva.__main__:main" in entries and "estiva-oci = estiva.ocicli.main:main" in entries
+    scripts = {name.partition("/scripts/")[2] for name in names if ".data/scripts/" in name}
+    assert scripts == {"estiva", "estiva-oci"}
 
 
 def test_what_it_says_of_itself(wheel):
@@ -57,7 +57,4 @@ def test_the_classifiers_agree_with_the_rest():
         if each.startswith("Programming Language :: Python :: 3.")
     ]
     assert f">={versions[0]}" == PROJECT["requires-python"]
-    assert (
-        PROJECT["license"]["text"] == "Apache-2.0"
-        and "License :: OSI Approved :: Apache Software License" in classifiers
-    )
+    assert PROJECT["license"] == "Apache-2.0"

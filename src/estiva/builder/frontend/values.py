@@ -7,17 +7,7 @@ import signal
 
 from estiva.builder.frontend.errors import shorten
 from estiva.errors import InvalidInput
-
-_NANOSECONDS = {
-    "ns": 1,
-    "us": 1000,
-    "µs": 1000,
-    "ms": 10**6,
-    "s": 10**9,
-    "m": 60 * 10**9,
-    "h": 3600 * 10**9,
-}
-_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+from estiva.oci import units
 
 
 def whole(text: str, most: int) -> int | None:
@@ -30,19 +20,12 @@ def whole(text: str, most: int) -> int | None:
 
 def duration(text: str) -> int:
     """A duration such as `1m30s` or `1.5h` in nanoseconds. Raises InvalidInput."""
-    position = 0
-    total = 0.0
-    while position < len(text):
-        match = _PART.match(text, position)
-        if match is None:
-            break
-        total += float(match.group(1)) * _NANOSECONDS[match.group(2)]
-        position = match.end()
-    if text == "0":
-        return 0
-    if not text or position < len(text) or total >= 1 << 63:
-        raise InvalidInput(f"invalid duration: {shorten(text)!r}", hint="such as 30s, 1m30s or 500ms")
-    return int(total)
+    try:
+        return units.duration(text)
+    except ValueError:
+        raise InvalidInput(
+            f"invalid duration: {shorten(text)!r}", hint="such as 30s, 1m30s or 500ms"
+        ) from None
 
 
 def show(nanoseconds: int) -> str:
@@ -60,11 +43,10 @@ def show(nanoseconds: int) -> str:
 
 def size(text: str) -> int:
     """A size such as `64m` or `1gb` in bytes (powers of 1024). Raises InvalidInput."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([bkmgtp]?)(?:i?b)?", text.strip().lower())
-    number = float(match.group(1)) * 1024 ** max(0, " kmgtp".find(match.group(2) or " ")) if match else 1e30
-    if number >= 1 << 63:
-        raise InvalidInput(f"invalid size: {shorten(text)!r}", hint="such as 64m or 1g")
-    return int(number)
+    try:
+        return units.size(text)
+    except ValueError:
+        raise InvalidInput(f"invalid size: {shorten(text)!r}", hint="such as 64m or 1g") from None
 
 
 def signal_number(text: str) -> int:

@@ -71,7 +71,7 @@ def start() -> socket:
 
     ours, theirs = pair()
     code = (
-        "import sys; sys.path[:0] = sys.argv[2].split(':'); "
+        "import sys; sys.path.append(sys.argv[2]); "
         "from estiva.engine.launch import workers; workers.serve(int(sys.argv[1]))"
     )
     source = os.path.abspath(__file__).rpartition("/estiva/engine/")[0]

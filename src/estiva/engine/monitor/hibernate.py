@@ -38,7 +38,7 @@ exec >/dev/null
 while :; do read -r line; done"""
 SOURCE = os.path.abspath(__file__).rpartition("/estiva/engine/")[0]
 RESUME = (
-    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "import sys; sys.path.append(sys.argv[1]); "
     "from estiva.engine.monitor import main; main.resume(int(sys.argv[2]))"
 )
 
