@@ -324,3 +324,25 @@ def test_a_member_keeps_the_manifest_of_the_name_that_it_was_added_by(registry, 
         manifest_lists.push(engine, goal)
         shown = json.loads(ask(registry.address, "GET", f"/v2/members/manifests/{name}")[2])
         assert shown["manifests"][0]["digest"] == (ONE.digest if name == "one" else sha256(again))
+
+
+def test_an_image_for_another_platform_is_never_copied_in_silence(registry, engine, tmp_path):
+    """One manifest, and no index that would say: its config does."""
+    copy.copy(engine, at(registry, "app:two"), f"oci:{tmp_path}/arm:1", platform="linux/arm64")
+    copy.copy(engine, at(registry, "app:one"), "store:here:1", platform="linux/amd64")
+    sources = (at(registry, "app:two"), f"oci:{tmp_path}/arm:1")
+    goals = ("store:mine:1", f"docker-archive:{tmp_path}/d.tar", f"oci:{tmp_path}/o", at(registry, "n:1"))
+    for source in sources:
+        for goal in goals:
+            with pytest.raises(
+                NotFound, match=r"linux/arm64.*linux/amd64|linux/amd64.*linux/arm64"
+            ) as caught:
+                copy.copy(engine, source, goal, platform="linux/amd64")
+            assert "without --platform" in caught.value.hint
+    with pytest.raises(NotFound, match="linux/arm64"):
+        copy.copy(engine, "store:here:1", f"oci:{tmp_path}/o", platform="linux/arm64")
+    assert ask(registry.address, "GET", "/v2/n/tags/list")[0] == 404
+    assert [engine.store.images.names(image.id) for image in engine.store.images.list(all=True)] == [
+        ["here:1"]
+    ]
+    assert lookup.remove(engine, "here:1")

@@ -10,8 +10,8 @@ store:REFERENCE                   this machine's images
 from __future__ import annotations
 
 from estiva.engine.images.outfile import Output, open_source
-from estiva.engine.images.platforms import packing
-from estiva.errors import InvalidInput, oneline
+from estiva.engine.images.platforms import mismatch, of_platform, packing
+from estiva.errors import InvalidInput, NotFound, oneline
 from estiva.oci.reference import Reference
 
 TYPE_CHECKING = False
@@ -98,10 +98,13 @@ def copy(
     image, new = None, False
     try:
         with engine.store.writing():
-            image, new = _take(engine, origin, goal, platform, every, progress)
+            image, new = _take(engine, origin, platform, every, progress)
+            other = mismatch(image, source, platform) if platform and not every else ""
+            if other:
+                raise NotFound(other, hint="without --platform it is copied as it is")
             return _give(engine, image, goal, every, how, progress)
     finally:
-        if image is not None and new and goal.kind != "store":
+        if image is not None and new:  # what has a name stays
             _forget(engine, image)
 
 
@@ -137,20 +140,21 @@ def _direct(
 
 
 def _take(
-    engine: Engine, origin: Place, goal: Place, platform: str | None, every: bool, progress: Progress
+    engine: Engine, origin: Place, platform: str | None, every: bool, progress: Progress
 ) -> tuple[Image, bool]:
     """The image in the store, and whether it was not there before."""
     store = engine.store
     if origin.kind == "store":
         from estiva.engine.images import lookup
 
-        return lookup.resolve(engine, origin.where), False
+        image = lookup.resolve(engine, origin.where)
+        return of_platform(engine, image, platform) if platform and not every else image, False
     known = {image.id for image in store.images.list(all=True)}
     if origin.kind == "docker":
         from estiva.registry import client
 
         here = origin.reference
-        name = goal.reference if goal.kind == "store" else Reference(here.registry, here.repository)
+        name = Reference(here.registry, here.repository)  # no tag: only what arrived well is named
         image = client.pull(store, here, platform=platform, every=every, name=name, progress=progress)
         return image, image.id not in known
     from estiva.oci.platform import Platform

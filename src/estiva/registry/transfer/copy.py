@@ -12,10 +12,11 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from estiva.errors import IntegrityError, InvalidInput
+from estiva.errors import IntegrityError, InvalidInput, NotFound
 from estiva.oci import image as documents
 from estiva.oci.platform import Platform, select
 from estiva.oci.reference import Reference
+from estiva.registry import grammar
 from estiva.registry.http.offload import for_each
 from estiva.registry.http.settings import Settings
 from estiva.registry.http.transport import Transport
@@ -68,6 +69,7 @@ def copy(
 class _Copying:
     def __init__(self, progress: Progress, settings: Settings, platform: str | None, every: bool) -> None:
         self.progress, self.settings, self.every = progress, settings, every
+        self.asked = bool(platform)
         self.platform = Platform.parse(platform) if platform else Platform.host()
         self.pool = ThreadPoolExecutor(settings.parallel + 2, "copy")
         self.archive: ToArchive | None = None
@@ -127,11 +129,28 @@ class _Copying:
         for _ in range(NESTING):
             document = self._parse(top)
             if not documents.is_index(document):
+                if self.asked:
+                    await self._check(source, document["config"])
                 return top
             if isinstance(source, Here) and isinstance(source.local, FromStore):
                 return top  # planned already
             top = await source.document(select(document, self.platform))
         raise IntegrityError("an index leads to no manifest")
+
+    async def _check(self, source: Source, config: dict[str, Any]) -> None:
+        """A manifest that no index led to is for the platform that was asked for. Raises NotFound."""
+        digest, size = config["digest"], config["size"]
+        if config["mediaType"] not in documents.CONFIG_TYPES:
+            return  # an artifact has none
+        if size > grammar.CONFIG_LIMIT:
+            raise IntegrityError(f"config {digest} has {size} bytes, the limit is {grammar.CONFIG_LIMIT}")
+        body = b"".join([piece async for piece in source.stream(digest, size, 0)])
+        actual = Platform.of(documents.parse_config(body))
+        if actual.architecture and not self.platform.accepts(actual):
+            raise NotFound(
+                f"the image is for {actual}, not for {self.platform}",
+                hint="without --platform it is copied as it is",
+            )
 
     def _parse(self, what: Fetched) -> dict[str, Any]:
         if what.media_type in documents.MANIFEST_TYPES:
