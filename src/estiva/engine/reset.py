@@ -75,6 +75,8 @@ def _check(engine: Engine) -> dict[str, Any]:
     if not os.path.isdir(paths.root):
         raise NotFound(f"there is nothing to reset: {paths.root} is not there")
     marked: dict[str, Any] = {}
+    if not os.listdir(paths.root):
+        return marked  # by a reset that was killed before its very last step, or new
     try:
         marked = fastjson.stored(
             files.read_bounded(f"{paths.root}/{MARK}", 1 << 16).decode(), what="the mark"
@@ -265,7 +267,8 @@ def _folders(folder: str, known: tuple[str, ...], suffix: str = "") -> list[str]
     """Remove what Estiva has made in a root; what could not be removed, in words."""
     told = []
     for name in _names(folder):
-        if name in known or (suffix and name.endswith(suffix)):
+        aside = name.endswith(".tmp") and name.split(".", 1)[0] in (*known, MARK)  # of a killed atomic_write
+        if name in known or aside or (suffix and name.endswith(suffix)):
             try:
                 files.remove_tree(f"{folder}/{name}")
             except OSError as error:

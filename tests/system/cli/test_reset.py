@@ -235,3 +235,14 @@ def test_killed_in_the_middle_and_run_again(box):
         assert done.returncode == 0 or "there is nothing to reset" in done.stderr, done.stderr
         assert left(box) == []
     assert killed
+
+
+def test_what_a_killed_reset_leaves_last_is_taken_by_the_next(box):
+    """The mark half written, and the root with nothing in it any more."""
+    root = pathlib.Path(box.folder, "root")
+    (root / "reset.4711.0a0b0c0d.tmp").write_bytes(b"{")
+    box.estiva("system", "reset", "-f")
+    assert left(box) == []
+    root.mkdir()
+    box.estiva("system", "reset", "-f")
+    assert left(box) == []
