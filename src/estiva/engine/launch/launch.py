@@ -28,7 +28,7 @@ from _socket import socket
 from estiva import errors, fastjson
 from estiva.engine.launch import prefork
 from estiva.engine.monitor.protocol import decode_error, send, single_threaded
-from estiva.engine.state import locks
+from estiva.engine.state import locks, teardown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Launched:
         self.pid = 0
         self.lowerdirs: Lowerdirs | None = None  # the layer mounts, kept until the overlay stands on them
         self.outcome: Outcome | None = None
+        self.busy = False  # whether others may wait for a place on the host that is mounted in it
 
     def receive(self) -> Outcome:
         """The next message. A monitor that died says {"event": "lost"}."""
@@ -79,6 +80,10 @@ class Launched:
         """The outcome: {"event": "exited", "status": N, "oom": bool}, or "detached", or "lost"."""
         if self.outcome is None:
             self.outcome = self.receive()
+            if self.busy:
+                from estiva.engine.launch import reserve
+
+                reserve.settle()
         return self.outcome
 
     def send(self, message: Order) -> None:
@@ -150,4 +155,6 @@ def launch(
         return Launched(ours)
     from estiva.engine.launch import reserve
 
-    return Launched(reserve.launch(plan, fds))
+    launched = Launched(reserve.launch(plan, fds))
+    launched.busy = teardown.binds_the_host(plan)
+    return launched

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import _thread
 import os
+import select
 import time
 from _socket import CMSG_SPACE, MSG_CMSG_CLOEXEC, MSG_DONTWAIT, MSG_PEEK, socket
 from _struct import unpack
@@ -163,3 +164,16 @@ def prepare(plan: Plan) -> None:
     finally:
         theirs.close()
     _offered = ours, roots
+
+
+def settle() -> None:
+    """Wait until no worker of ours is in the middle of making a reservation, for a second at most: for that
+    moment its init has a copy of all mounts of the host, which keeps them busy."""
+    offered = _offered
+    if offered is not None:
+        try:
+            poll = select.poll()
+            poll.register(offered[0].fileno(), select.POLLIN)
+            poll.poll(1000)
+        except (OSError, ValueError):
+            pass  # another thread has just taken it

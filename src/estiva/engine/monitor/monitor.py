@@ -163,8 +163,7 @@ class Monitor:
         """Taking its mounts down is half of what the kernel does at a container's end, and would come before
         we hear of it. Not where others could be waiting for a place on the host that is mounted in it."""
         assert self.init is not None
-        sources = [m["source"] for m in self.plan["config"]["mounts"] if m["type"] == "bind"]
-        if self.removes and all(source.startswith(self.plan["root"] + "/") for source in sources):
+        if self.removes and not teardown.binds_the_host(self.plan):
             try:
                 self.mounts = os.open(f"/proc/{self.init.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
             except OSError:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine.state.config_types import HostConfig
-    from estiva.engine.state.types import Ending, Record, State
+    from estiva.engine.state.types import Ending, Plan, Record, State
     from estiva.runtime.cgroup import Cgroup
     from estiva.store.database import Database, Transaction
 
@@ -32,6 +32,12 @@ KILLED = 137
 
 def paths(plan: Ending) -> Paths:
     return Paths(plan["root"], plan["run_root"])
+
+
+def binds_the_host(plan: Plan) -> bool:
+    """Whether a place of the host's outside our root is mounted in it: others could be waiting for that."""
+    sources = [entry["source"] for entry in plan["config"]["mounts"] if entry["type"] == "bind"]
+    return not all(source.startswith(plan["root"] + "/") for source in sources)
 
 
 # by process and path: the connection, and which file it is to
