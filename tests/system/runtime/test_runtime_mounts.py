@@ -72,6 +72,7 @@ def tree(tmp_path: Any) -> Any:
     inner = tmp_path / "inner"
     inner.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", inner], check=True)
+    subprocess.run(["mount", "--make-private", inner], check=True)  # where / is shared it would be too
     yield tmp_path
     subprocess.run(["umount", "-l", inner], check=True)
 
