@@ -9,7 +9,7 @@ import tarfile
 import pytest
 
 from enginekit import IMAGE, host
-from estiva.engine.monitor.namespaces import Borrowed, give, verified
+from estiva.engine.monitor.namespaces import Joined, give, verified
 from estiva.errors import Conflict
 from estiva.linux import procinfo
 from estiva.runtime.rootfs.rootfs import Rootfs
@@ -122,7 +122,7 @@ def test_a_recycled_pid_lends_nothing():
         }
         before = len(os.listdir("/proc/self/fd"))
         with pytest.raises(Conflict, match="aaaaaaaaaaaa has ended"):
-            Borrowed(plan, Rootfs(path="/"))
+            Joined(plan, Rootfs(path="/"))
         assert len(os.listdir("/proc/self/fd")) == before
         assert entries[0]["path"].startswith("/proc/")
     finally:

@@ -39,15 +39,15 @@ def make_in(
     """A monitor's plan, as JSON-able data. Generated files go to `directory`; `extra` are OCI mounts."""
     config, host_config = made["Config"], made["HostConfig"]
     container_id = made["Id"]
-    lent = None
+    joining = None
     if oci_config.special(host_config):
         from estiva.engine.spec import namespaces
 
-        lent = namespaces.Lent(engine, made)
-    files = generated_files(engine, made, directory, address, lent.network if lent else "")
-    oci = oci_config.make(made, [*files, *extra], lent.shared if lent else {})
-    if lent is not None:
-        lent.adapt(oci, engine.paths)
+        joining = namespaces.Joining(engine, made)
+    files = generated_files(engine, made, directory, address, joining.network if joining else "")
+    oci = oci_config.make(made, [*files, *extra], joining.shared if joining else {})
+    if joining is not None:
+        joining.adapt(oci, engine.paths)
     seccomp, _ = security_opt.security_options(host_config)
     mode = host_config["NetworkMode"]
     ports = []
@@ -77,6 +77,6 @@ def make_in(
         "stop_signal": config.get("StopSignal") or "",
         "cgroup_parent": host_config.get("CgroupParent") or "",
     }
-    if lent is not None:
-        result["sharing"] = lent.wanted
+    if joining is not None:
+        result["sharing"] = joining.wanted
     return result

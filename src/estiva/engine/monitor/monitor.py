@@ -85,9 +85,9 @@ class Monitor:
         rootfs = rootfs_of(plan)
         shared = None
         if "sharing" in plan:
-            from estiva.engine.monitor.namespaces import Borrowed
+            from estiva.engine.monitor.namespaces import Joined
 
-            shared = Borrowed(plan, rootfs)
+            shared = Joined(plan, rootfs)
             self.root = shared.root
         if plan["log"]:
             self.log = Writer(plan["log"], teardown.paths(plan).ingest)

@@ -1,4 +1,4 @@
-"""In the monitor: the namespaces that a container borrows, opened by fd, and the user namespace of its files.
+"""In the monitor: the namespaces that a container joins, opened by fd, and the user namespace of its files.
 
 A pid is only a number: by the time that the monitor comes to it, its container may have ended and another
 process have it. So what is opened below /proc/PID counts only if the process that `start_time` tells was
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from estiva.runtime.rootfs.rootfs import Rootfs
 
 
-class Borrowed:
+class Joined:
     """plan["sharing"] carried out, for the moment of container.create. `close` when that is over.
 
     mounted: destination -> fd of a detached mount; root: the host's ids of the container's root. The paths of

@@ -20,10 +20,10 @@ FILES = ("etc/hosts", "etc/hostname", "etc/resolv.conf")
 
 def provide(paths: Paths) -> str:
     """The folder, made once for a state root: aside, then renamed, so that it is there whole or not."""
-    path = paths.root + "/skeleton"
+    path = paths.root + "/initlayer"
     if os.path.isdir(path):
         return path
-    fd, aside = new_directory(paths.ingest, ".skeleton")
+    fd, aside = new_directory(paths.ingest, ".initlayer")
     os.chmod(aside, 0o755)
     for name in FOLDERS:
         os.mkdir(f"{aside}/{name}")

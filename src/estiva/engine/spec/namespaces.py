@@ -1,10 +1,10 @@
 """Namespaces other than a container's own: the host's, another container's, one by its path; and user
 namespaces. Loaded only for a container that asks for such.
 
-    check     at create: which modes there are
-    settle    at create: names become ids (HostConfig holds `container:ID`)
-    Lent      at start: who lends what, and what the OCI config must say for it
-    Borrowed  in the monitor (engine/monitor/namespaces.py): the namespaces, opened once their owner is
+    check    at create: which modes there are
+    settle   at create: names become ids (HostConfig holds `container:ID`)
+    Joining  at start: whose are joined, and what the OCI config must say for it
+    Joined   in the monitor (engine/monitor/namespaces.py): the namespaces, opened once their owner is
     verified
 """
 
@@ -127,7 +127,7 @@ def _check_ipc(lender: Record) -> None:
         )
 
 
-class Lent:
+class Joining:
     """What a container that is being started gets from others.
 
     shared: kind of namespace -> path, for the OCI config; network: the id of the container whose network it

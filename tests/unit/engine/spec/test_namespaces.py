@@ -141,28 +141,28 @@ def oci(*mounts):
 
 
 def adapted(config, **host):
-    lent = namespaces.Lent(None, {"HostConfig": host})
-    lent.adapt(config, PATHS)
-    return lent, config
+    joining = namespaces.Joining(None, {"HostConfig": host})
+    joining.adapt(config, PATHS)
+    return joining, config
 
 
 def test_what_is_lent(lenders):
-    lent = namespaces.Lent(
+    joining = namespaces.Joining(
         None, {"HostConfig": {"PidMode": "container:x", "NetworkMode": "container:x", "IpcMode": "ns:/x"}}
     )
-    assert lent.shared == {
+    assert joining.shared == {
         "network": f"/proc/{os.getpid()}/ns/net",
         "pid": f"/proc/{os.getpid()}/ns/pid",
         "ipc": "/x",
     }
-    assert lent.network == "a" * 64
-    assert [entry["kind"] for entry in lent.wanted["lenders"]] == ["network", "pid"]
-    assert not lent.in_userns
+    assert joining.network == "a" * 64
+    assert [entry["kind"] for entry in joining.wanted["lenders"]] == ["network", "pid"]
+    assert not joining.in_userns
 
 
 def test_the_own_user_namespace_is_no_other():
-    lent = namespaces.Lent(None, {"HostConfig": {"UsernsMode": "ns:/proc/self/ns/user"}})
-    assert lent.shared == {} and not lent.in_userns
+    joining = namespaces.Joining(None, {"HostConfig": {"UsernsMode": "ns:/proc/self/ns/user"}})
+    assert joining.shared == {} and not joining.in_userns
 
 
 def test_a_mapping_makes_a_user_namespace():
@@ -172,20 +172,20 @@ def test_a_mapping_makes_a_user_namespace():
         {"destination": "/data", "source": "/elsewhere"},
         {"destination": "/dev/pts", "type": "devpts", "options": ["gid=5"]},
     )
-    lent, config = adapted(config, IDMappings=mappings)
+    joining, config = adapted(config, IDMappings=mappings)
     assert config["linux"]["namespaces"][0] == {"type": "user"}
     assert config["linux"]["uidMappings"] == [{"containerID": 0, "hostID": 1000, "size": 5}]
     assert [mount["options"] for mount in config["mounts"]] == [["idmap"], [], []]  # group 5 is not mapped
-    assert lent.wanted["maps"] == ["0 1000 5", "0 2000 5"] and lent.wanted["root"] == (1000, 2000)
-    assert lent.mapped
+    assert joining.wanted["maps"] == ["0 1000 5", "0 2000 5"] and joining.wanted["root"] == (1000, 2000)
+    assert joining.mapped
 
 
 def test_equal_ids_need_no_mapped_mounts():
     mappings = {"UidMap": ["0:0:9"], "GidMap": ["0:0:9"]}
     config = oci({"destination": "/etc/hosts", "source": "/state/containers/x/hosts"},
                  {"destination": "/dev/pts", "type": "devpts", "options": ["gid=5"]})  # fmt: skip
-    lent, config = adapted(config, IDMappings=mappings)
-    assert [mount["options"] for mount in config["mounts"]] == [[], ["gid=5"]] and not lent.mapped
+    joining, config = adapted(config, IDMappings=mappings)
+    assert [mount["options"] for mount in config["mounts"]] == [[], ["gid=5"]] and not joining.mapped
 
 
 def test_what_the_host_has_is_bound_where_it_can_t_be_mounted(monkeypatch):
