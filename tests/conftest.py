@@ -26,6 +26,7 @@ def can_mount_erofs():
 def pytest_configure(config):
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # of a shell's background job: children inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ["PYTHONUNBUFFERED"] = "1"  # programs that tests read line by line, or kill
     config.addinivalue_line("markers", "erofs: needs the erofs driver, as do tests with a parameter `erofs`")
 
 

@@ -104,7 +104,7 @@ assert channel.recv(64) and channel.recv(1) == b""
 runs = f"{os.environ['ESTIVA_RUN_ROOT']}/containers"
 print(first in os.listdir(runs), run("hostname").output[:12] == first[:12])
 kept = offer()
-print(run("sh", "-c", "hostname; cat /sys/fs/cgroup/memory/memory.limit_in_bytes", memory="64m").output.split() == [
+print(run("sh", "-c", "hostname; cd /sys/fs/cgroup; cat memory.max memory/memory.limit_in_bytes 2>/dev/null", memory="64m").output.split() == [
     kept[:12], "67108864"])
 for options in ({"privileged": True}, {"tmpfs": ["/dev/x"]}, {"hostname": "me"}, {"pids_limit": 5}):
     kept = offer()
