@@ -1,11 +1,16 @@
 """What holds for all tests: those of the erofs driver run where this machine can mount such a layer."""
 
+import functools
 import os
 import signal
+import sys
 import tempfile
+import time
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from estiva.linux import namespace
 
 # A slow machine breaks no rule, and each run tries the same examples.
 settings.register_profile(
@@ -23,7 +28,25 @@ def can_mount_erofs():
         return bool(erofs.probe(folder))
 
 
+def alone(clone3):
+    """clone3 for a process with threads, which xdist's workers are: none may be waiting for the GIL, or the
+    child would wait for that thread to take it (estiva.linux.namespace.fork)."""
+
+    @functools.wraps(clone3)
+    def wrapped(*words, **options):
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(3600)
+        time.sleep(0.001)  # those that wait take it now
+        try:
+            return clone3(*words, **options)
+        finally:
+            sys.setswitchinterval(interval)
+
+    return wrapped
+
+
 def pytest_configure(config):
+    namespace.clone3 = alone(namespace.clone3)
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # of a shell's background job: children inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["PYTHONUNBUFFERED"] = "1"  # programs that tests read line by line, or kill

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import _socket
+import _thread
 import fcntl
+import os
 from _struct import pack
 
 from estiva.linux import ffi as ctypes
@@ -114,6 +116,35 @@ def clone3(flags: int, *, cgroup_fd: int = -1, pidfd: bool = True) -> tuple[int,
         ctypes.set_errno(number)
         check(pid)
     return pid, out.value
+
+
+def fork(flags: int = 0) -> tuple[int, int]:
+    """A fork into new namespaces of `flags`, without CLONE_NEWPID: (pid, pidfd) in the parent, (0, -1) in the
+    child.
+
+    Other threads may be there, unlike with `clone3`: after that the child would wait for ever for a thread
+    that wants the GIL or has a lock of malloc's; fork(3) sees to both. Raises OSError.
+    """
+    if _thread._count() == 0:
+        return clone3(flags)
+    done, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(done)
+        try:
+            unshare(flags)
+        except OSError as error:
+            os.write(tell, b"%d" % (error.errno or 0))
+            os._exit(1)
+        os.close(tell)
+        return 0, -1
+    os.close(tell)
+    failed = os.read(done, 16)
+    os.close(done)
+    if failed:
+        os.waitpid(pid, 0)
+        raise OSError(int(failed), os.strerror(int(failed)))
+    return pid, os.pidfd_open(pid)
 
 
 def unshare(flags: int) -> None:

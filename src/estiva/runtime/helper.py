@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def fetch(flags: int, body: Callable[[sync.Channel], None], silence: str) -> int:
-    """clone3 a process with the namespaces of `flags` that runs `body`, which sends one fd: that fd.
+    """Fork a process with the namespaces of `flags` that runs `body`, which sends one fd: that fd.
 
     Raises the error of `body`, or EngineError with the words `silence` when nothing came.
     """
     mine, theirs = sync.pair(3)
     mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, child.ALL_SIGNALS)
     try:
-        pid, pidfd = ns.clone3(flags)
+        pid, pidfd = ns.fork(flags)
         if pid == 0:
             child.run(theirs, lambda: body(theirs))
     finally:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -37,3 +39,34 @@ def test_clone3_is_a_fork() -> None:
 def test_clone3_raises_in_the_parent() -> None:
     with pytest.raises(OSError):
         namespace.clone3(1 << 60)
+
+
+THREADED = """
+import os, sys, threading
+from estiva.linux import namespace
+from estiva.runtime.rootfs import idmap
+stop = False
+def busy():
+    while not stop:
+        bytes(100_000)  # the GIL and malloc
+for _ in range(4):
+    threading.Thread(target=busy, daemon=True).start()
+sys.setswitchinterval(1e-5)
+made = idmap.user_namespace("0 5 1", "0 6 1")
+for _ in range(100):
+    assert idmap.root_of(made) == (5, 6)
+try:
+    namespace.fork(1 << 20)
+except OSError:
+    print("refused")
+stop = True
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="writes maps")
+def test_a_fork_beside_busy_threads() -> None:
+    words = [sys.executable, "-W", "ignore", "-c", THREADED]
+    path = os.path.dirname(os.path.dirname(os.path.dirname(namespace.__file__)))
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100, env=environment)
+    assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr

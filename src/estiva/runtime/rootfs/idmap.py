@@ -91,7 +91,7 @@ def _mapped(directory: str, namespace: int) -> str:
 
 def user_namespace(uid_map: str, gid_map: str) -> int:
     """An fd of a user namespace with these maps and nobody in it. Raises OSError."""
-    pid, pidfd = ns.clone3(ns.CLONE_NEWUSER)
+    pid, pidfd = ns.fork(ns.CLONE_NEWUSER)
     if pid == 0:
         try:
             while True:
@@ -117,7 +117,7 @@ def user_namespace(uid_map: str, gid_map: str) -> int:
 def root_of(namespace: int) -> tuple[int, int]:
     """The ids, as we number them, of the root of a user namespace (its fd). Raises InvalidInput, OSError."""
     told, tell = os.pipe()
-    pid, pidfd = ns.clone3(0)
+    pid, pidfd = ns.fork(0)
     if pid == 0:
         try:
             os.close(told)
