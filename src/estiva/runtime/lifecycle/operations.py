@@ -91,6 +91,7 @@ def delete(made: Container, *, force: bool = False) -> list[str]:
     """
     held = made.lock()
     try:
+        made.look_again()
         status = made.status()
         if status != "stopped":
             if not force:

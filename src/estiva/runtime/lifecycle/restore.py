@@ -54,9 +54,11 @@ def restore(
             files.make_directory(f"{made.directory}/notify", 0o755)
             files.make_directory(f"{made.directory}/root")
             init = _Restore(made, bundle, how, images, console).run()
+            made.let_go()
             os.rmdir(f"{made.directory}/root")
         except BaseException:
             operations.undo(made)
+            made.let_go()
             raise
     finally:
         os.close(images)
@@ -90,6 +92,8 @@ class _Restore:
     def run(self) -> Init:
         how, made = self.how, self.made
         group = create.cgroup_of(made, self.bundle, how.systemd)
+        if group is not None:
+            state.write(made.directory, made.record)  # whom criu has restored lives on if we are killed
         if how.work:
             os.close(checkpoint.directory(how.work, make=True))
         try:
