@@ -17,7 +17,7 @@ from estiva.runtime.bundle import bundle as bundles
 from estiva.runtime.cgroup import factory
 from estiva.runtime.cgroup.layout import layout
 from estiva.runtime.launch import container
-from estiva.runtime.lifecycle import containers, operations
+from estiva.runtime.lifecycle import containers
 from estiva.runtime.lifecycle import create as creation
 
 pytestmark = requires_kernel
@@ -163,14 +163,6 @@ def test_a_directory_that_has_another_maker_by_now_is_not_swept(tmp_path):
     os.close(held)
     waiter.join()
     assert swept == [False] and (tmp_path / "c").exists()
-
-
-def test_one_that_is_restored_when_it_is_loaded_is_looked_at_again(ours):
-    ours("run", "-d", "-b", ours.bundle(*LONG), "c")
-    record = state.read(f"{ours.folder}/run/oci/c")
-    before = containers.Container(f"{ours.folder}/run/oci/c", record | {"pid": 0, "start_time": 0})
-    with pytest.raises(operations.Conflict, match="not stopped: running"):
-        operations.delete(before)
 
 
 def test_killed_at_any_moment(ours):

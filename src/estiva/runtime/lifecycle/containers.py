@@ -138,11 +138,6 @@ class Container:
         except FileNotFoundError:
             raise missing(self.id) from None
 
-    def look_again(self) -> None:
-        """With the lock: of one that was being restored when it was loaded. Raises StateError."""
-        if not self.pid and (record := state.read(self.directory)) is not None:
-            self.record, self.pid = record, record["pid"]
-
     def let_go(self) -> None:
         """The maker's lock: the container stands, or is taken away again."""
         if self.held >= 0:
@@ -195,8 +190,8 @@ def sweep_half_made(root: str, id: str) -> bool:
     """Remove a directory without state.json, whose maker was killed, and the cgroup that it names. False if
     there is none, also when a maker that is waited for gets done.
 
-    Raises EngineError when there are processes in the cgroup that don't end. Init ends by itself: it waits
-    for a word of its maker's, and sees end of file.
+    Raises EngineError when there are processes in the cgroup that don't end. Init ends by itself, since it
+    waits for a word of its maker's and sees end of file; so does criu, with what it has restored.
     """
     directory = f"{root}/{check_id(id)}"
     try:

@@ -91,7 +91,6 @@ def delete(made: Container, *, force: bool = False) -> list[str]:
     """
     held = made.lock()
     try:
-        made.look_again()
         status = made.status()
         if status != "stopped":
             if not force:

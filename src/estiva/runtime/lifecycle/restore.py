@@ -92,8 +92,6 @@ class _Restore:
     def run(self) -> Init:
         how, made = self.how, self.made
         group = create.cgroup_of(made, self.bundle, how.systemd)
-        if group is not None:
-            state.write(made.directory, made.record)  # whom criu has restored lives on if we are killed
         if how.work:
             os.close(checkpoint.directory(how.work, make=True))
         try:
