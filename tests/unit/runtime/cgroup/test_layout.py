@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from estiva.errors import InvalidInput, Unsupported
-from estiva.runtime.cgroup.layout import clean, parent, parse, resolve
+from estiva.runtime.cgroup.layout import Layout, clean, parent, parse, resolve
 
 V1 = """\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
@@ -91,3 +91,17 @@ def test_cgroups_path_of_a_bundle(monkeypatch: pytest.MonkeyPatch, given: str, p
     for root in ("/a/../..", "..", "/"):
         with pytest.raises(InvalidInput):
             resolve(root, "ID")
+
+
+def test_where_a_cgroup_may_have_been_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On v2, without the right to the root, below what is delegated to the caller."""
+    from estiva.runtime.cgroup import factory
+    from estiva.runtime.cgroup.v2 import tree
+
+    monkeypatch.setattr(factory, "layout", lambda: Layout("v2", ("/cg",), {}))
+    monkeypatch.setattr(tree, "own_cgroup", lambda: "/user.slice/x")
+    assert [group.path for group in factory.places("/a/../b")] == ["/b", "/user.slice/x/b"]
+    monkeypatch.setattr(tree, "own_cgroup", lambda: "")
+    assert [group.path for group in factory.places("/b")] == ["/b"]
+    monkeypatch.setattr(factory, "layout", lambda: Layout("v1", ("/cg/pids",), {"pids": "/cg/pids"}))
+    assert [group.path for group in factory.places("/b")] == ["/b"]
