@@ -8,11 +8,10 @@ import pathlib
 import pytest
 
 import ocikit
-import rawelf
 from bundle import box, requires_kernel  # noqa: F401  (a fixture)
 from enginekit import IMAGE, eventually, host
 
-pytestmark = [requires_kernel, rawelf.requires_x86]
+pytestmark = requires_kernel
 
 
 @pytest.fixture

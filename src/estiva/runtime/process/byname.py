@@ -36,27 +36,39 @@ _HEADERS = 64 + 56
 _ELF_64_LITTLE = b"\x7fELF\x02\x01\x01"
 _PROGRAM_HEADER = 56
 
-# The stack begins with argc, argv with its NULL, envp: the System V ABI's "Initial Process Stack".
-_CODE = {
-    "x86_64": (
-        62,  # EM_X86_64
-        bytes.fromhex("488b0424")  # mov rax, [rsp]              argc
-        + bytes.fromhex("488d742408")  # lea rsi, [rsp + 8]         argv
-        + bytes.fromhex("488d54c410")  # lea rdx, [rsp + rax*8 + 16]   envp
-        + bytes.fromhex("488d3d13000000")  # lea rdi, [rip + 19]    the name, which follows the code
-        + bytes.fromhex("b83b000000")  # mov eax, 59                execve
-        + bytes.fromhex("0f05")  # syscall
-        + bytes.fromhex("bf7e000000")  # mov edi, 126
-        + bytes.fromhex("b8e7000000")  # mov eax, 231               exit_group
-        + bytes.fromhex("0f05"),  # syscall
-    ),
-}
+# The stack begins with argc, argv with its NULL, envp: the System V ABI's "Initial Process Stack". The name
+# follows the code. Machine: (e_machine of elf(5), code).
+_X86_64 = (
+    "488b0424"  # mov rax, [rsp]                 argc
+    "488d742408"  # lea rsi, [rsp + 8]           argv
+    "488d54c410"  # lea rdx, [rsp + rax*8 + 16]  envp
+    "488d3d13000000"  # lea rdi, [rip + 19]      the name
+    "b83b000000"  # mov eax, 59                  execve
+    "0f05"  # syscall
+    "bf7e000000"  # mov edi, 126
+    "b8e7000000"  # mov eax, 231                 exit_group
+    "0f05"  # syscall
+)
+_AARCH64 = (
+    "e90340f9"  # ldr x9, [sp]                   argc
+    "e1230091"  # add x1, sp, #8                 argv
+    "220c098b"  # add x2, x1, x9, lsl #3
+    "42200091"  # add x2, x2, #8                 envp
+    "c0000010"  # adr x0, .+24                   the name
+    "a81b80d2"  # mov x8, #221                   execve
+    "010000d4"  # svc #0
+    "c00f80d2"  # mov x0, #126
+    "c80b80d2"  # mov x8, #94                    exit_group
+    "010000d4"  # svc #0
+)
+_CODE = {"x86_64": (62, _X86_64), "aarch64": (183, _AARCH64)}
 
 
-def program(name: bytes) -> bytes:
-    """The ELF file that executes `name`. Raises KeyError for a machine whose code is not known here."""
-    machine, code = _CODE[os.uname().machine]
-    text = code + name + b"\0"
+def program(name: bytes, on: str) -> bytes:
+    """The ELF file that executes `name`, for a machine as uname(2) calls it. Raises KeyError for one whose
+    code is not known here."""
+    machine, code = _CODE[on]
+    text = bytes.fromhex(code) + name + b"\0"
     size = _HEADERS + len(text)
     entry = (2, machine, 1, _BASE + _HEADERS, 64, 0, 0, 64, _PROGRAM_HEADER, 1, 0, 0, 0)
     header = _ELF_64_LITTLE + bytes(9) + pack("<HHIQQQIHHHHHH", *entry)
@@ -72,7 +84,7 @@ def open_program(name: str, fd: int) -> int:
     try:
         if not _differs(name, fd) or not sound(fd) or os.statvfs(name).f_flag & os.ST_NOEXEC:
             return -1
-        data = program(os.fsencode(name))
+        data = program(os.fsencode(name), os.uname().machine)
         written = _in_memory()
     except (OSError, KeyError):
         return -1

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-import rawelf
 from estiva.runtime.process import byname
-
-pytestmark = rawelf.requires_x86
 
 
 def as_a_child(
@@ -64,7 +63,7 @@ def test_a_script_is_called_by_its_own_name(tmp_path: Path) -> None:
 
 def test_what_can_not_be_executed_after_all_is_126(link: str, monkeypatch: pytest.MonkeyPatch) -> None:
     real = byname.program
-    monkeypatch.setattr(byname, "program", lambda name: real(name + b"-is-gone"))
+    monkeypatch.setattr(byname, "program", lambda name, on: real(name + b"-is-gone", on))
     assert as_a_child(link, ["x"], {})[0] == 126
 
 
@@ -96,6 +95,20 @@ def test_a_name_that_has_become_our_own_binary_never_starts_it(tmp_path: Path) -
         if pid:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+
+
+@pytest.mark.skipif(shutil.which("qemu-aarch64") is None, reason="needs qemu-aarch64 (package qemu-user)")
+def test_the_code_of_the_other_machine(tmp_path: Path) -> None:
+    def run(name: bytes, *words: str) -> tuple[int, str]:
+        (tmp_path / "arm").write_bytes(byname.program(name, "aarch64"))
+        (tmp_path / "arm").chmod(0o755)
+        done = subprocess.run(
+            ["qemu-aarch64", tmp_path / "arm", *words], env={"A": "1 2"}, capture_output=True, text=True
+        )
+        return done.returncode, done.stdout
+
+    assert run(b"/bin/sh", "-c", 'echo "$A $0 $1"', "x", "y z") == (0, "1 2 x y z\n")
+    assert run(b"/nowhere")[0] == 126
 
 
 def test_what_is_better_executed_by_its_fd(tmp_path: Path) -> None:
