@@ -10,8 +10,10 @@ import pytest
 import ocikit
 from bundle import box, requires_kernel  # noqa: F401  (a fixture)
 from enginekit import IMAGE, eventually, host
+from estiva.runtime.process import byname
 
-pytestmark = requires_kernel
+known = pytest.mark.skipif(os.uname().machine not in byname._CODE, reason="this machine's code is not known")
+pytestmark = [requires_kernel, known]
 
 
 @pytest.fixture

@@ -13,6 +13,10 @@ import pytest
 
 from estiva.runtime.process import byname
 
+pytestmark = pytest.mark.skipif(
+    os.uname().machine not in byname._CODE, reason="this machine's code is not known"
+)
+
 
 def as_a_child(
     name: str, arguments: list[str], env: dict[str, str], program: str = "/bin/cat"
