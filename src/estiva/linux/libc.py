@@ -34,6 +34,7 @@ SYS_ioprio_set = 251 if _X86_64 else 30
 SYS_sched_setattr = 314 if _X86_64 else 274
 SYS_finit_module = 313 if _X86_64 else 273
 SYS_memfd_create = 319 if _X86_64 else 279
+SYS_execve = 59 if _X86_64 else 221
 SYS_execveat = 322 if _X86_64 else 281
 SYS_renameat2 = 316 if _X86_64 else 276
 SYS_pidfd_send_signal = 424

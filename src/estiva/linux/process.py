@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from _struct import pack, unpack
-from errno import ENOSYS, EPERM
+from errno import EINVAL, ENOSYS, EPERM
 
 from estiva.linux import ffi as ctypes
 from estiva.linux.libc import (
+    AT_EMPTY_PATH,
     SYS_close_range,
+    SYS_execveat,
     SYS_keyctl,
     SYS_pidfd_getfd,
     SYS_seccomp,
@@ -34,6 +36,7 @@ PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 
+AT_EXECVE_CHECK = 0x10000
 CLOSE_RANGE_CLOEXEC = 4
 PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, struct pidfd_info), of 64 bytes
 PIDFD_INFO_EXIT = 8
@@ -72,6 +75,7 @@ _setdomainname.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
 _close_range = syscall(ctypes.c_uint, ctypes.c_uint, ctypes.c_uint)
 _pidfd_getfd = syscall(ctypes.c_int, ctypes.c_int, ctypes.c_uint)
 _seccomp = syscall(ctypes.c_uint, ctypes.c_uint, ctypes.c_char_p)
+_execveat = syscall(ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int)
 _keyctl = syscall(ctypes.c_int, ctypes.c_char_p)
 
 
@@ -231,6 +235,18 @@ def pidfd_exit_status(pidfd: int) -> int:
 def pidfd_getfd(pidfd: int, fd: int) -> int:
     """pidfd_getfd(2): a copy of another process's fd; close-on-exec."""
     return check(_pidfd_getfd(SYS_pidfd_getfd, pidfd, fd, 0), f"fd {fd} of another process")
+
+
+def execve_check(fd: int) -> None:
+    """execveat(2) AT_EXECVE_CHECK (Linux 6.14): whether a file may be executed, now and by us. Raises OSError
+    where not, and nothing on an older kernel."""
+    name = ctypes.create_string_buffer(b"x", 2)
+    argv = pack("@2Q", ctypes.addressof(name), 0)
+    try:
+        check(_execveat(SYS_execveat, fd, b"", argv, None, AT_EMPTY_PATH | AT_EXECVE_CHECK), f"fd {fd}")
+    except OSError as error:
+        if error.errno != EINVAL:
+            raise
 
 
 def install(bpf: bytes, flags: int = 0) -> int:

@@ -36,7 +36,10 @@ def delete(context: Context, options: Options) -> int:
         if not force:
             raise
         containers.sweep_half_made(context.root, options.arguments[0])
-        return 0
+        try:
+            made = containers.load(context.root, options.arguments[0])  # its maker got done meanwhile
+        except NotFound:
+            return 0
     context.warn(operations.delete(made, force=force))
     return 0
 

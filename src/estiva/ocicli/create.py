@@ -47,6 +47,10 @@ def _prepare(context: Context, options: Options) -> tuple[str, Bundle, creation.
 
             sealed_exe.ensure()
     context.warn(bundle.warnings)
+    if context.debug:
+        from estiva.runtime.bundle import validate
+
+        context.note(validate.passed_over(bundle.config.get("process") or {}))
     asked = (bundle.config.get("linux") or {}).get("resources") or {}
     if any(asked.get(part) for part in ("memory", "cpu", "blockIO", "network")):
         context.warn(cgroup.warnings(asked))

@@ -47,6 +47,8 @@ def execute(context: Context, options: Options) -> int:
     _umask(process, config.get("process") or {})
     bundles.check_process(process, "process")
     context.warn(validate.process(process))
+    if context.debug:
+        context.note(validate.passed_over(process))
     detach, path = options.flag("detach"), options.text("console-socket")
     terminal = bool(process.get("terminal"))
     if path and not terminal:

@@ -99,6 +99,10 @@ class Context:
         for message in messages:
             self.log("warning", message)
 
+    def note(self, messages: list[str]) -> None:
+        for message in messages:
+            self.log("debug", message)
+
 
 def entry(level: str, message: str, as_json: bool) -> str:
     """One line of a log in logrus's form, which callers of runc parse. Times are UTC."""

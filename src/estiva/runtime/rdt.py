@@ -63,6 +63,16 @@ def apply(settings: dict[str, Any], id: str, pid: int, place: str = "") -> list[
     return made
 
 
+def planned(settings: dict[str, Any], id: str, place: str = "") -> list[str]:
+    """The directories that `apply` will make: on record before it does, for `remove`. Raises Unsupported."""
+    place = place or mounted()
+    name = settings.get("closID") or ""
+    directory = place if name == "/" else f"{place}/{name or id}"
+    wanted = [f"{directory}/mon_groups/{id}"] if settings.get("enableMonitoring") else []
+    wanted += [] if name else [directory]
+    return [path for path in wanted if not os.path.isdir(path)]
+
+
 def change(settings: dict[str, Any], id: str, lines: list[str], place: str = "") -> None:
     """Write other shares to the class of service that `apply` put a container in.
 

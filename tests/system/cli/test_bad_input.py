@@ -139,6 +139,7 @@ CASES = [
     (("images", "--filter", "x=y"), 1, "invalid filter 'x'"),
     # commands
     ((*RUN, IMAGE, "nosuch"), 127, 'exec: "nosuch": executable file not found'),
+    ((*RUN, IMAGE, ""), 127, 'exec: "": executable file not found'),
     ((*RUN, IMAGE, "/nosuch"), 127, 'exec: "/nosuch": no such file'),
     ((*RUN, IMAGE, "/etc/passwd"), 126, 'exec: "/etc/passwd": permission denied'),
     ((*RUN, IMAGE, "/etc"), 126, 'exec: "/etc": is a directory'),

@@ -331,7 +331,7 @@ def test_sweep_takes_what_is_empty_old_and_unknown(make: MAKE) -> None:
     reap(pid)
 
 
-@pytest.mark.parametrize("path", ["relative", "/", "", "/a/../b", "/a/./b", "/a\nb", "/a\0b", "../x"])
+@pytest.mark.parametrize("path", ["relative", "/", "", "/a/..", "/..", "/.", "/a\nb", "/a\0b", "../x"])
 def test_a_path_can_not_lead_out(path: str) -> None:
     with pytest.raises(InvalidInput):
         factory.create(path)

@@ -15,59 +15,19 @@ import time
 
 import pytest
 
-import bundle
+import criukit
 import ocikit
+from bundle import box  # noqa: F401  (a fixture)
+from criukit import IDLE, LOOP, checkpoint, go, restore
 from estiva.runtime.lifecycle import checkpoint as checkpointing
 from estiva.runtime.lifecycle import criu_rpc
 from estiva.runtime.lifecycle import restore as restoring
 
 
-def why_not():
-    if os.geteuid() != 0 or shutil.which("busybox") is None:
-        return "needs root and a static busybox"
-    if shutil.which("criu") is None:
-        return "criu is not installed"
-    done = subprocess.run(["criu", "check"], capture_output=True, text=True)
-    return f"criu check: {done.stderr.strip()[-200:]}" if done.returncode else ""
-
-
-box = bundle.box
-# criu interrupts a sleep: that is how nanosleep(2) comes back from a checkpoint
-IDLE = ("sh", "-c", "while :; do sleep 100; done")
-LOOP = "i=0; while sleep 0.05; do i=$((i+1)); echo $i; done"
-
-
-@pytest.fixture(scope="module")
-def needed():
-    reason = why_not()
-    if reason:
-        pytest.skip(reason)
-
-
 @pytest.fixture
-def runtime(needed, box):
-    with ocikit.runtime(box) as made:
-        made.images = f"{made.folder}/images"
+def runtime(box):  # noqa: F811
+    with criukit.runtime(box) as made:
         yield made
-
-
-def go(runtime, *words, **fds):
-    """A verb whose container gets these fds as stdio, /dev/null otherwise."""
-    for stream in ("stdin", "stdout", "stderr"):
-        fds.setdefault(stream, subprocess.DEVNULL)
-    log = f"{runtime.folder}/log"
-    pathlib.Path(log).unlink(missing_ok=True)
-    process = runtime.popen("--log", log, *words, **fds)
-    status = process.wait(timeout=300)
-    assert status == 0, pathlib.Path(log).read_text()
-
-
-def checkpoint(runtime, id, *flags):
-    return runtime("checkpoint", "--image-path", runtime.images, *flags, id)
-
-
-def restore(runtime, id, folder, *flags, **options):
-    go(runtime, "restore", "-d", "-b", folder, "--image-path", runtime.images, *flags, id, **options)
 
 
 def read_until(fd, text, seconds=120):
@@ -321,7 +281,7 @@ def test_what_criu_refuses_is_told_in_its_words(runtime):
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("busybox") is None, reason="needs root and busybox")
-def test_without_criu(box):
+def test_without_criu(box):  # noqa: F811
     with ocikit.runtime(box) as runtime:
         folder = runtime.bundle(*IDLE)
         go(runtime, "run", "-d", "-b", folder, "web")

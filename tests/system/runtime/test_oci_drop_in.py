@@ -206,6 +206,14 @@ def test_exec_follows_init_where_the_container_has_distributed_controllers(ours)
     assert ours.fails("exec", "--cgroup", "/", "c", "true")
 
 
+def test_a_cgroup_of_dots_stays_below_the_root(ours):
+    def change(config):
+        config["linux"]["cgroupsPath"] = f"/../x/../..{ours.parent}/up/../dots"
+
+    ours("run", "-d", "-b", ours.bundle(*LONG, change=change), "c")
+    assert group_of(ours, "c").path == f"{ours.parent}/dots"
+
+
 def test_a_cgroup_that_is_frozen_or_in_use_is_refused(ours):
     path = f"{ours.parent}/frozen"
     folder = ours.bundle(*LONG, change=lambda config: config["linux"].update(cgroupsPath=path))

@@ -218,6 +218,18 @@ def test_a_missing_command_is_create_s_error(ours):
     assert not list(pathlib.Path("/sys/fs/cgroup").glob(f"*{ours.parent}/c"))
 
 
+def test_an_empty_word_is_a_command_that_is_nowhere(ours):
+    """As for runc: docker and containerd make 127 of these words."""
+    said = 'exec: "": executable file not found in $PATH'
+    for verb in ("create", "run"):
+        status, _, err = ours.run(verb, "-b", ours.bundle(""), "c")
+        assert status == 1 and said in err
+    assert ours("list", "-q") == ""
+    ours("run", "-d", "-b", ours.bundle(*LONG), "c")
+    status, _, err = ours.run("exec", "c", "")
+    assert status == 255 and said in err
+
+
 def test_no_process_is_start_s_error(ours):
     ours("create", "-b", ours.bundle(change=lambda config: config.pop("process")), "c")
     assert "process is not set" in ours.fails("start", "c")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,21 @@ def test_a_class_of_its_own(place: Path) -> None:
         (place / "c1/schemata").read_text().startswith("MB:0=20\n")
     )  # a plain file: the last write is on top
     assert (place / "c1/mon_groups/c1/tasks").read_text() == "42"
+
+
+def test_what_will_be_made_is_known_before(place: Path) -> None:
+    """It is on record first, so that who is killed in the middle leaves nothing that is not known."""
+    for settings in (
+        {},
+        {"enableMonitoring": True},
+        {"closID": "gold", "enableMonitoring": True, "schemata": ["L3:0=f"]},
+    ):
+        told = rdt.planned(settings, "c1", str(place))
+        made = rdt.apply(settings, "c1", 42, str(place))
+        assert made == told
+        assert rdt.planned(settings, "c1", str(place)) == []  # what is there already is not ours to take away
+        for directory in made:
+            shutil.rmtree(directory)
 
 
 def test_a_named_class(place: Path) -> None:

@@ -16,5 +16,6 @@ def cgroup_path(container_id: str, above: str = "") -> str:
 
             raise InvalidInput(f"{oneline(above)} is not the name of a slice", hint="such as a-b.slice")
         return cgroup.resolve(f"{above}:estiva:{container_id}", container_id)
-    inside = above if above[0] == "/" else f"{cgroup.parent()}/{above}"
-    return cgroup.resolve(f"{inside}/{container_id}", container_id)
+    if above[0] == "/":
+        return cgroup.resolve(f"{above}/{container_id}", container_id)
+    return cgroup.parent() + cgroup.resolve(f"/{above}/{container_id}", container_id)

@@ -56,7 +56,7 @@ def process(document: dict[str, Any], where: str = "process") -> list[str]:
 
 def _process(document: dict[str, Any], where: str) -> list[str]:
     """What a table can't say of a process. Returns warnings."""
-    if not document["args"] or not document["args"][0]:
+    if not document["args"]:
         raise InvalidInput(f"{where}.args is empty: at least one word is needed")
     seen: set[str] = set()
     for index, limit in enumerate(document.get("rlimits") or ()):
@@ -82,11 +82,21 @@ def _capabilities(sets: dict[str, list[str]], where: str) -> list[str]:
                 warnings.setdefault(capability, f"{where}.{name}: {shown(capability)} is not a capability")
             elif not bounding_has(ALL_CAPABILITIES[capability]):
                 warnings.setdefault(capability, f"{where}.{name}: {capability} is not ours to give")
-    for capability in sets.get("ambient") or ():
-        if any(capability not in (sets.get(name) or ()) for name in ("inheritable", "permitted")):
-            told = f"{where}: can't raise ambient capability {capability}: not inheritable and permitted"
-            warnings.setdefault(capability, told)
     return list(warnings.values())
+
+
+def passed_over(process: dict[str, Any], where: str = "process") -> list[str]:
+    """What of a checked process has no effect and is common all the same: for the log, where that is wanted.
+
+    The ambient set of what `crun spec` writes is not inheritable, so nothing of it can be raised.
+    """
+    sets = process.get("capabilities") or {}
+    both = set(sets.get("inheritable") or ()) & set(sets.get("permitted") or ())
+    lost = [name for name in sets.get("ambient") or () if name not in both and name in ALL_CAPABILITIES]
+    if not lost:
+        return []
+    names = ", ".join(lost)
+    return [f"{where}.capabilities: not ambient, since not inheritable and permitted: {names}"]
 
 
 def _names(document: dict[str, Any], sysctls: dict[str, str]) -> None:

@@ -66,6 +66,11 @@ class Cgroup:
         """
         raise NotImplementedError
 
+    def adopt(self, pid: int) -> None:
+        """Move a process that was cloned elsewhere: `add`, and into the v2 tree of the hybrid layout too.
+        Raises as `add` does."""
+        self.add(pid)
+
     def freeze(self) -> None:
         """Stop every process of the cgroup and of those below, and return when they stand. Raises
         EngineError."""

@@ -29,6 +29,20 @@ def create(path: str, resources: dict[str, Any] | None = None) -> Cgroup:
     return CgroupV2.make(path, places, resources or {})
 
 
+def places(path: str) -> list[Cgroup]:
+    """Where `create` may have made the cgroup of that path: on v2 also below the one delegated to us.
+
+    Raises InvalidInput, Unsupported.
+    """
+    found = [open(path)]
+    if layout().version == "v2":
+        from estiva.runtime.cgroup.v2.tree import own_cgroup
+
+        if below := own_cgroup():
+            found.append(open(below + path))
+    return found
+
+
 def open(path: str, unit: str = "") -> Cgroup:
     """An existing cgroup by the `path` of the one that `create` gave, and the `unit` that it is for systemd.
     Does not look whether it exists. Raises InvalidInput, Unsupported."""

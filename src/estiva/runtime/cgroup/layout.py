@@ -94,10 +94,16 @@ def clean(path: str) -> str:
     """A cgroup path in its one spelling: absolute, single slashes, no end slash, no `.` or `..`.
 
     Names come from users (--cgroup-parent) and bundles (linux.cgroupsPath), so nothing in them may lead out
-    of the hierarchy (K9). Raises InvalidInput.
+    of the hierarchy (K9): a `..` takes the name before it away, and at the root it means nothing, as for
+    runc. Raises InvalidInput, also when nothing is left, since no container may have the root.
     """
-    parts = [part for part in path.split("/") if part]
-    if not path.startswith("/") or not parts or "." in parts or ".." in parts or not path.isprintable():
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    if not path.startswith("/") or not parts or not path.isprintable():
         raise InvalidInput(
             f"{path!r} is not the path of a cgroup", hint="give an absolute path such as /estiva"
         )
@@ -112,9 +118,9 @@ def parent() -> str:
 def resolve(cgroups_path: str, container_id: str) -> str:
     """The cgroup path for a bundle's linux.cgroupsPath (runtime-spec config-linux.md, "Cgroups Path").
 
-    Absolute: as it is. Empty: below `parent()`. Relative: below `parent()`. systemd's SLICE:PREFIX:NAME,
-    which callers of runc use, becomes the place that systemd would give the scope: a-b.slice is
-    /a.slice/a-b.slice.
+    Absolute: as it is. Empty: below `parent()`. Relative: below `parent()`, whatever `..` are in it.
+    systemd's SLICE:PREFIX:NAME, which callers of runc use, becomes the place that systemd would give the
+    scope: a-b.slice is /a.slice/a-b.slice.
     """
     if not cgroups_path:
         return clean(f"{parent()}/{container_id}")
@@ -122,7 +128,7 @@ def resolve(cgroups_path: str, container_id: str) -> str:
         return clean(cgroups_path)
     parts = cgroups_path.split(":")
     if len(parts) != 3:
-        return clean(f"{parent()}/{cgroups_path}")
+        return parent() + clean(f"/{cgroups_path}")
     slice_name, prefix, name = parts
     steps = (slice_name or "system.slice").removesuffix(".slice").split("-")
     slices = ["-".join(steps[: count + 1]) + ".slice" for count in range(len(steps))] if steps != [""] else []

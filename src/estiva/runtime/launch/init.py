@@ -17,10 +17,10 @@ import os
 from estiva.errors import InvalidInput
 from estiva.linux import fs, process
 from estiva.linux import namespace as ns
-from estiva.linux.libc import SYS_execveat
+from estiva.linux.libc import SYS_execve, SYS_execveat
 from estiva.runtime import sync
 from estiva.runtime.child import ALL_SIGNALS, forbid_imports, put, run
-from estiva.runtime.process import command, credentials, reaper, user
+from estiva.runtime.process import byname, command, credentials, reaper, user
 from estiva.runtime.rootfs import devices, mounts, protect, rootfs
 
 TYPE_CHECKING = False
@@ -298,6 +298,20 @@ def enter_cwd(path: str) -> None:
         os.close(fd)
 
 
+def _twice(what: Process) -> bool:
+    """Whether one execve may come before another and nothing else is different.
+
+    A security label is for the first, who is told of system calls sees both, and a filter must let the
+    second one pass. Of its capabilities a user other than root keeps the ambient ones, root what its bounding
+    set has: those that the first one takes away may be what the command is looked up with.
+    """
+    sets = what.capabilities
+    kept = sets.bounding if os.geteuid() == 0 else sets.ambient
+    if what.labels is not None or what.notifier is not None or sets.permitted & ~kept:
+        return False
+    return not what.bpf or process.filter_allows(what.bpf, SYS_execve)
+
+
 def launch(what: Process, channel: sync.Channel) -> None:
     """Find the command with the rights it will have, and become it."""
     channel.step = "find the command"
@@ -307,6 +321,7 @@ def launch(what: Process, channel: sync.Channel) -> None:
     fd, arguments = command.inspect(path, what.args, what.contested, what.handlers)
     if fd >= 0 and what.bpf and not process.filter_allows(what.bpf, SYS_execveat):
         fd, arguments = -1, what.args  # a profile that knows execve alone
+    named = byname.open_program(path, fd) if fd >= 0 and _twice(what) else -1
     channel.step = "restore signals"
     for number in ALL_SIGNALS:
         if _signal.getsignal(number) not in (_signal.SIG_DFL, None):
@@ -324,4 +339,6 @@ def launch(what: Process, channel: sync.Channel) -> None:
         notifier=what.notifier,
     )
     channel.step = "execute the command"
+    if named >= 0:
+        byname.execute(named, what.args, what.env)  # (5)
     command.execute(path, arguments, what.env, fd)  # (5)

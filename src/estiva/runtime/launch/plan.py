@@ -46,7 +46,7 @@ class Process:
         idle: bool = False,
     ) -> None:
         self.args: list[str] = [str(a) for a in process.get("args") or ()]
-        if not (self.args and self.args[0]) and not idle:
+        if not self.args and not idle:
             raise InvalidInput("no command was given, and the image has none")
         if any("\0" in a for a in self.args):
             raise InvalidInput("an argument of the command holds a NUL byte")

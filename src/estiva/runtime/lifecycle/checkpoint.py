@@ -18,6 +18,7 @@ from estiva import fastjson, files
 from estiva.errors import Conflict, EngineError, InvalidInput, Unsupported, oneline
 from estiva.linux import fs, procinfo
 from estiva.linux import mount as mnt
+from estiva.runtime.cgroup.control import read
 from estiva.runtime.cgroup.layout import layout
 from estiva.runtime.lifecycle import criu_rpc as rpc
 from estiva.runtime.rootfs import mount_plan
@@ -26,6 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.runtime.cgroup import Cgroup
     from estiva.runtime.lifecycle.containers import Container
     from estiva.runtime.lifecycle.criu_rpc import Criu
 
@@ -180,7 +182,32 @@ def _of_container(made: Container, how: Options) -> Fields:
         point = places.where.get("freezer") if places.version == "v1" else places.mounts[0]
         if point:
             fields.append((44, point + group.path))
+        fields += _hierarchies(made.pid, group)
     return fields
+
+
+def _hierarchies(init: int, group: Cgroup) -> Fields:
+    """The hierarchies whose cgroups are to be dumped, where those are not all.
+
+    criu dumps the whole tree below each cgroup that a process is in. In a hierarchy where the container was
+    given no place, or where somebody has moved a process out of it, that tree is others', or the machine's.
+    """
+    named: dict[str, bool] = {}
+    for pid in dict.fromkeys([init, *group.processes()]):
+        try:
+            lines = read(f"/proc/{pid}/cgroup").split("\n")
+        except OSError:
+            continue  # it has just ended
+        for line in lines:
+            _, colon, rest = line.partition(":")
+            controllers, _, path = rest.partition(":")
+            if colon:
+                ours = path == group.path or path.startswith(group.path + "/")
+                named[controllers] = named.get(controllers, True) and ours
+    if all(named.values()):
+        return []
+    kept: Fields = [(43, controllers) for controllers, ours in named.items() if ours]
+    return kept or [(34, CGROUP_MODES["ignore"])]
 
 
 def external_namespaces(config: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -4,11 +4,15 @@ One directory per container, ROOT/ID, 0700:
 
     state.json     what the container is: pid with its start time, bundle, cgroup; written aside and renamed
     config.json    the bundle's, as it was at create: later changes to it mean nothing
+    cgroup         a symlink that names the cgroup, from before that is made: for who finds no state.json
     start.sock     there while init waits for `start` (launch/start_socket.py)
     notify/        the socket that the container's systemd-style readiness goes to (NOTIFY_SOCKET)
 
 A container's status is never stored, it is looked up: `creating` until state.json is there, `created` while
 start.sock is, `stopped` when init is gone, `paused` when its cgroup is frozen, else `running`.
+
+Who makes a container holds its lock (flock(2) of the directory) until state.json is there; the kernel drops
+it with a maker that is killed. Verbs that change a container hold it too, one at a time.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from estiva.runtime.launch.hooks import Hooks
 
 CONFIG = "config.json"
+CGROUP = "cgroup"
 _LIMIT = 16 << 20  # bytes of it
 _NAME_LIMIT = 255
 
@@ -54,6 +59,7 @@ class Container:
         self.id: str = record["id"]
         self.pid: int = record["pid"]
         self.making: Cgroup | None = None  # its cgroup, while it is made
+        self.held = -1  # the maker's lock
 
     @property
     def alive(self) -> bool:
@@ -128,11 +134,22 @@ class Container:
     def lock(self) -> int:
         """An fd that holds the container for one verb at a time. Raises NotFound when it is gone."""
         try:
-            fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            return lock(self.directory)
         except FileNotFoundError:
             raise missing(self.id) from None
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        return fd
+
+    def let_go(self) -> None:
+        """The maker's lock: the container stands, or is taken away again."""
+        if self.held >= 0:
+            os.close(self.held)
+            self.held = -1
+
+
+def lock(directory: str) -> int:
+    """Wait for the lock of a container's directory; an fd that has it. Raises OSError."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd
 
 
 def not_running(id: str) -> Conflict:
@@ -170,9 +187,46 @@ def everything(root: str) -> list[Container]:
 
 
 def sweep_half_made(root: str, id: str) -> bool:
-    """Remove a directory without state.json, whose maker was killed. False if there is none."""
+    """Remove a directory without state.json, whose maker was killed, and the cgroup that it names. False if
+    there is none, also when a maker that is waited for gets done.
+
+    Raises EngineError when there are processes in the cgroup that don't end. Init ends by itself, since it
+    waits for a word of its maker's and sees end of file; so does criu, with what it has restored.
+    """
     directory = f"{root}/{check_id(id)}"
-    if not os.path.isdir(directory) or state.read(directory) is not None:
+    try:
+        held = lock(directory)
+    except (FileNotFoundError, NotADirectoryError):
         return False
-    files.remove_tree(directory)
-    return True
+    try:
+        if not _is_still(directory, held) or state.read(directory) is not None:
+            return False
+        try:
+            path = os.readlink(f"{directory}/{CGROUP}")
+        except FileNotFoundError:
+            path = ""
+        if path:
+            _remove_cgroup(root, path)
+        files.remove_tree(directory)
+        return True
+    finally:
+        os.close(held)
+
+
+def _is_still(directory: str, fd: int) -> bool:
+    """Whether an fd of it is, and not of one that its maker has removed while we waited."""
+    try:
+        return os.path.samestat(os.stat(directory), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+def _remove_cgroup(root: str, path: str) -> None:
+    """That of a container of which no more is known; not one of another container's, for which ours was
+    refused."""
+    from estiva.runtime.cgroup import factory
+
+    taken = {made.record.get("cgroup") for made in everything(root)}
+    for group in factory.places(path):
+        if group.path not in taken and group.exists():
+            group.remove()

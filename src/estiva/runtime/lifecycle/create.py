@@ -53,6 +53,7 @@ def begin(root: str, id: str, bundle: Bundle) -> Container:
         raise Conflict(f"container with id {id} exists already") from None
     made = Container(directory, state.new(id, bundle))
     try:
+        made.held = containers.lock(directory)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         fd = os.open(f"{directory}/{containers.CONFIG}", flags, 0o600)
         try:
@@ -61,6 +62,7 @@ def begin(root: str, id: str, bundle: Bundle) -> Container:
             os.close(fd)
     except BaseException:
         operations.undo(made)
+        made.let_go()
         raise
     return made
 
@@ -76,6 +78,7 @@ def create(root: str, id: str, bundle: Bundle, options: Options) -> tuple[Contai
         if options.notify:
             files.make_directory(f"{made.directory}/notify", 0o755)
         init = _launch(made, bundle, options)
+        made.let_go()
         init.ready()
         if made.making is not None:
             made.making.settled()
@@ -87,6 +90,7 @@ def create(root: str, id: str, bundle: Bundle, options: Options) -> tuple[Contai
         if init is not None:
             init.close()
         operations.undo(made)
+        made.let_go()
         raise
     return made, init
 
@@ -130,8 +134,10 @@ def _launch(made: Container, bundle: Bundle, options: Options) -> Init:
         if linux.get("intelRdt"):
             from estiva.runtime import rdt
 
-            record["rdt"] = rdt.apply(linux["intelRdt"], made.id, init.pid)
+            record["rdt"] = rdt.planned(linux["intelRdt"], made.id)
         state.write(made.directory, record)
+        if linux.get("intelRdt"):
+            rdt.apply(linux["intelRdt"], made.id, init.pid)
     except BaseException:
         init.close()
         raise
@@ -151,10 +157,11 @@ def anywhere() -> None:
 
 
 def cgroup_of(made: Container, bundle: Bundle, systemd: bool, rootless: bool | None = None) -> Cgroup | None:
-    """Make its cgroup, which `settled` is said to once it is used, and put it on record.
+    """Make its cgroup, which `settled` is said to once it is used, and put it on record. The directory names
+    it first; not so a scope, which systemd takes away when nobody is in it.
 
     None where we may not make any and no limit was asked for (`rootless`; by default an ordinary user is)."""
-    group = _make_cgroup(bundle, made.id, systemd, os.geteuid() != 0 if rootless is None else rootless)
+    group = _make_cgroup(made, bundle, systemd, os.geteuid() != 0 if rootless is None else rootless)
     if group is not None:
         made.making = group
         made.record["cgroup"] = group.path
@@ -163,7 +170,7 @@ def cgroup_of(made: Container, bundle: Bundle, systemd: bool, rootless: bool | N
     return group
 
 
-def _make_cgroup(bundle: Bundle, id: str, systemd: bool, rootless: bool) -> Cgroup | None:
+def _make_cgroup(made: Container, bundle: Bundle, systemd: bool, rootless: bool) -> Cgroup | None:
     linux = bundle.config.get("linux") or {}
     path = linux.get("cgroupsPath") or ""
     if not isinstance(path, str):
@@ -171,9 +178,11 @@ def _make_cgroup(bundle: Bundle, id: str, systemd: bool, rootless: bool) -> Cgro
     if systemd:
         from estiva.runtime.cgroup.systemd.scope import Scope
 
-        return Scope.begin(path, id, bundle.resources())
+        return Scope.begin(path, made.id, bundle.resources())
+    path = cgroups.resolve(path, made.id)
+    os.symlink(path, f"{made.directory}/{containers.CGROUP}")
     try:
-        return factory.create(cgroups.resolve(path, id), bundle.resources())
+        return factory.create(path, bundle.resources())
     except Unsupported:
         asked = linux.get("resources") or {}
         if not rootless or any(value for key, value in asked.items() if key != "devices"):

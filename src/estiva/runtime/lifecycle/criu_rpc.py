@@ -213,8 +213,8 @@ class Criu:
             os._exit(1)
 
     def enter(self, cgroup: Cgroup) -> None:
-        """Move criu into a cgroup: what it restores is where it is itself."""
-        cgroup.add(self.pid)
+        """Move criu into a cgroup: what it restores is where it is itself, in every hierarchy."""
+        cgroup.adopt(self.pid)
 
     def request(
         self, kind: int, options: bytes = b"", *, features: bytes = b"", notified: Notified | None = None

@@ -54,9 +54,11 @@ def restore(
             files.make_directory(f"{made.directory}/notify", 0o755)
             files.make_directory(f"{made.directory}/root")
             init = _Restore(made, bundle, how, images, console).run()
+            made.let_go()
             os.rmdir(f"{made.directory}/root")
         except BaseException:
             operations.undo(made)
+            made.let_go()
             raise
     finally:
         os.close(images)

@@ -64,7 +64,7 @@ REFUSED = [
     ({"DeviceCgroupRules": ["c 1:3 x"]}, "'c 1:3 x' is not a device rule"),
     ({"DeviceCgroupRules": ["c 1:" + "9" * 5000 + " r"]}, "is not a device rule"),
     ({"CgroupParent": "a--b.slice"}, "a--b.slice is not the name of a slice"),
-    ({"CgroupParent": "/a/../b"}, "is not the path of a cgroup"),
+    ({"CgroupParent": "/a\nb"}, "is not the path of a cgroup"),
     ({"Isolation": "hyperv"}, "invalid isolation (hyperv) on linux: only default is known"),
 ]  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from estiva.errors import InvalidInput, Unsupported
-from estiva.runtime.cgroup.layout import clean, parent, parse, resolve
+from estiva.runtime.cgroup.layout import Layout, clean, parent, parse, resolve
 
 V1 = """\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
@@ -54,7 +54,9 @@ def test_none_mounted() -> None:
 
 def test_paths_have_one_spelling() -> None:
     assert clean("/a//b/") == "/a/b"
-    for bad in ("a", "/", "", "/..", "/a/../b", "/./a", "/a\nb", "/a\0"):
+    assert clean("/./a/b/../c") == "/a/c"
+    assert clean("/../../a/../../b") == "/b"  # the root has nothing above it
+    for bad in ("a", "/", "", "/..", "/a/..", "../a", "/a\nb", "/a\0"):
         with pytest.raises(InvalidInput):
             clean(bad)
 
@@ -77,11 +79,29 @@ def test_parent(monkeypatch: pytest.MonkeyPatch) -> None:
         ("mine", "/estiva/mine"),
         ("system.slice:docker:ID", "/system.slice/docker-ID.scope"),
         (":docker:ID", "/system.slice/docker-ID.scope"),
+        ("/a/../../b", "/b"),
+        ("../../mine", "/estiva/mine"),
+        ("a/../../../mine", "/estiva/mine"),
         ("a-b-c.slice:cri:ID", "/a.slice/a-b.slice/a-b-c.slice/cri-ID.scope"),
     ],
 )
 def test_cgroups_path_of_a_bundle(monkeypatch: pytest.MonkeyPatch, given: str, path: str) -> None:
     monkeypatch.delenv("ESTIVA_CGROUP_PARENT", raising=False)
     assert resolve(given, "ID") == path
-    with pytest.raises(InvalidInput):
-        resolve("/a/../../b", "ID")
+    for root in ("/a/../..", "..", "/"):
+        with pytest.raises(InvalidInput):
+            resolve(root, "ID")
+
+
+def test_where_a_cgroup_may_have_been_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On v2, without the right to the root, below what is delegated to the caller."""
+    from estiva.runtime.cgroup import factory
+    from estiva.runtime.cgroup.v2 import tree
+
+    monkeypatch.setattr(factory, "layout", lambda: Layout("v2", ("/cg",), {}))
+    monkeypatch.setattr(tree, "own_cgroup", lambda: "/user.slice/x")
+    assert [group.path for group in factory.places("/a/../b")] == ["/b", "/user.slice/x/b"]
+    monkeypatch.setattr(tree, "own_cgroup", lambda: "")
+    assert [group.path for group in factory.places("/b")] == ["/b"]
+    monkeypatch.setattr(factory, "layout", lambda: Layout("v1", ("/cg/pids",), {"pids": "/cg/pids"}))
+    assert [group.path for group in factory.places("/b")] == ["/b"]

@@ -21,7 +21,6 @@ def plan(spec: dict[str, Any]) -> Plan:
     ("path", "value", "words"),
     [
         ("process.args", [], "no command was given"),
-        ("process.args", [""], "no command was given"),
         ("process.args", ["a\0b"], "NUL"),
         ("process.cwd", "tmp", "not an absolute path"),
         ("linux.namespaces", [{"type": "mount"}, {"type": "moon"}], "'moon' is not a kind of namespace"),

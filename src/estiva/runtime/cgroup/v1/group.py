@@ -21,8 +21,8 @@ class CgroupV1(Cgroup):
 
     In the hybrid layout the container has a place in the v2 tree too, the last of `directories`. There are no
     limits there, but systemd counts processes by that tree in this layout (a container left in its starter's
-    session would be killed with it), and cgroup.kill is there. Processes come in by CLONE_INTO_CGROUP only,
-    which costs nothing; a later move would wait for an RCU grace period.
+    session would be killed with it), and cgroup.kill is there. Processes come in by CLONE_INTO_CGROUP, which
+    costs nothing; a later move (`adopt`) waits for an RCU grace period.
     """
 
     def __init__(self, path: str, places: Layout) -> None:
@@ -120,6 +120,17 @@ class CgroupV1(Cgroup):
             if error.errno == errno.ESRCH:
                 raise NotFound(f"process {pid} is gone") from error
             raise self._not_entered(directory, error) from error
+
+    def adopt(self, pid: int) -> None:
+        self.add(pid)
+        if not self.unified:
+            return
+        try:
+            put(self.unified + "/cgroup.procs", str(pid))
+        except OSError as error:
+            if error.errno == errno.ESRCH:
+                raise NotFound(f"process {pid} is gone") from error
+            raise self._not_entered(self.unified, error) from error
 
     def _not_entered(self, directory: str, error: OSError) -> EngineError | NotFound | Conflict:
         if error.errno == errno.ENOSPC:

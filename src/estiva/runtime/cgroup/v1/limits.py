@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
-from estiva.errors import InvalidInput, Unsupported
+from estiva.errors import InvalidInput, LimitRefused, Unsupported
 from estiva.runtime.cgroup.control import (
     device,
     hugepage_name,
@@ -107,8 +107,7 @@ def _cpu(place: str, cpu: dict[str, Any]) -> None:
     if shares:
         # The kernel would silently take the nearest in range.
         if not 2 <= shares <= 262144:
-            error = OSError(errno.ERANGE, "")
-            raise refused("cpu shares", str(shares), error, "from 2 to 262144, 1024 is the default")
+            raise LimitRefused(f"cpu shares {shares} is refused: the minimum is 2, the maximum 262144")
         limit(place + "/cpu.shares", str(shares), "cpu shares")
     _bandwidth(place, cpu)
     _realtime(place, cpu)

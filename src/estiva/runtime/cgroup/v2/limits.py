@@ -139,8 +139,7 @@ def _cpu(place: str, cpu: dict[str, Any]) -> None:
     shares = whole(cpu, "shares", "cpu")
     if shares:
         if not 2 <= shares <= 262144:
-            error = OSError(errno.ERANGE, "")
-            raise refused("cpu shares", str(shares), error, "from 2 to 262144, 1024 is the default")
+            raise LimitRefused(f"cpu shares {shares} is refused: the minimum is 2, the maximum 262144")
         limit(place + "/cpu.weight", str(cpu_weight(shares)), "cpu shares", str(shares))
     _bandwidth(place, cpu)
     idle = whole(cpu, "idle", "cpu")

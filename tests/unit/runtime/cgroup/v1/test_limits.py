@@ -124,7 +124,12 @@ def test_pids_huge_pages_and_the_rest(tree: Tree) -> None:
     ("resources", "error", "words"),
     [
         ({"unified": {"memory.high": "1"}}, Unsupported, "needs cgroup v2"),
-        ({"cpu": {"shares": 1}}, LimitRefused, "cpu shares 1 is refused"),
+        (
+            {"cpu": {"shares": 1}},
+            LimitRefused,
+            "cpu shares 1 is refused: the minimum is 2, the maximum 262144",
+        ),
+        ({"cpu": {"shares": 262145}}, LimitRefused, "the minimum is 2, the maximum 262144"),
         ({"cpu": {"shares": "1024"}}, InvalidInput, "cpu.shares is not a whole number"),
         ({"memory": []}, InvalidInput, "memory is not an object"),
         (
