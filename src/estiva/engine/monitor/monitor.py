@@ -4,7 +4,7 @@
     2  cgroup with its limits
     3  init cloned (runtime/launch/container.py); it builds its rootfs while we ...
     4  ... plug in the network
-    5  run state written, so that exec and ps find it; init ready
+    5  run state written, so that exec and ps find it; ports published; init ready
     6  init executes the command; the caller hears "started"
     7  streams copied, log written, signals and sizes passed on, until init ends
     8  what is left is killed; cgroup, network, run state go; the row is updated, or all is removed (--rm)
@@ -129,6 +129,7 @@ class Monitor:
         if not plan["detach"]:
             teardown.database(plan).open()  # while init builds its rootfs
         self.write_state()
+        self.publish()
         if hooks is None and not terminal:
             self.init.go()
         self.init.ready()
@@ -157,7 +158,17 @@ class Monitor:
                 ports=network["ports"],
                 hostname=self.plan["name"],
                 address=network["address"],
+                publish_now=False,
+                published=teardown.published_by(self.plan),
             )
+
+    def publish(self) -> None:
+        """Its ports. After the run state, which who makes the firewall anew reads: else these would be
+        missing."""
+        if self.endpoint is not None and self.endpoint.ports:
+            from estiva.network import bridge
+
+            bridge.publish(teardown.paths(self.plan), self.endpoint, teardown.published_by(self.plan))
 
     def keep_mounts(self) -> None:
         """Taking its mounts down is half of what the kernel does at a container's end, and would come before
