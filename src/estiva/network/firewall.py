@@ -225,6 +225,8 @@ def _pairs(address: str, ports: Iterable[dict[str, Any]]) -> Pairs:
     found: Pairs = {}
     target = inet_aton(address)
     for port in ports:
+        if ":" in port["HostIp"]:
+            continue  # network/relay
         key = bytes((PROTOCOLS[port["Protocol"]], 0, 0, 0)) + _port(port["HostPort"])
         data = target + _port(port["ContainerPort"])
         if port["HostIp"] == "0.0.0.0":

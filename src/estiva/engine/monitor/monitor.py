@@ -169,6 +169,13 @@ class Monitor:
             from estiva.network import bridge
 
             bridge.publish(teardown.paths(self.plan), self.endpoint, teardown.published_by(self.plan))
+            if any(":" in port["HostIp"] for port in self.endpoint.ports):
+                from estiva.network import relay
+
+                assert self.init is not None
+                self.endpoint.sockets = relay.start(
+                    self.init.pidfd, self.endpoint.ip, self.endpoint.ports, self.endpoint.sockets
+                )
 
     def keep_mounts(self) -> None:
         """Taking its mounts down is half of what the kernel does at a container's end, and would come before
