@@ -252,6 +252,7 @@ RETURNS = {
 SINGLE = (
     "cli.container.foreground.attend",
     "cli.container.foreground.attend_exec",
+    "cli.container.attach.attach_to",
     "registry.server.server.serve",
     "registry.server.config.load",
     "registry.server.maintenance.collect_now",
@@ -261,7 +262,7 @@ PURE = (
     "engine.containers.tasks",
 )  # fmt: skip
 # Flags that are true unless they are given as false.
-DEFAULT_TRUE = {("run", "sig-proxy"), ("commit", "pause"), ("history", "human")}
+DEFAULT_TRUE = {("run", "sig-proxy"), ("attach", "sig-proxy"), ("commit", "pause"), ("history", "human")}
 # What asks for what is so anyway -> why. Where the contrary can be asked for, CONTRARY has it.
 SO_ANYWAY = {
     ("run", "disable-content-trust"): "signatures are never asked for",
