@@ -39,6 +39,7 @@ MODULES = {
         "estiva.engine.launch.prefork",
         "estiva.engine.launch.start",
         "estiva.engine.monitor",
+        "estiva.engine.monitor.audience",
         "estiva.engine.monitor.exec_session",
         "estiva.engine.monitor.main",
         "estiva.engine.monitor.monitor",

@@ -16,8 +16,8 @@ SECTIONS = (
     (
         "Containers",
         (
-            "create", "start", "restart", "kill", "pause", "unpause", "wait", "rename", "update", "stats",
-            "top", "port", "diff", "commit", "export",
+            "create", "start", "restart", "kill", "pause", "unpause", "wait", "attach", "rename", "update",
+            "stats", "top", "port", "diff", "commit", "export",
         ),
     ),
     ("Images", ("tag", "history", "save", "load", "import")),

@@ -15,7 +15,7 @@ from estiva.cli import verbs
 from estiva.cli.context import Context, tell
 from estiva.cli.verbs import ALIASES, BRIEF, DRIVERS, GLOBALS, GROUPS, LATER, LATER_HINTS, VERBS
 from estiva.cmdline import program
-from estiva.cmdline.parser import HelpWanted, UsageError, parse, parse_verb
+from estiva.cmdline.parser import FlagError, HelpWanted, UsageError, parse, parse_verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def find(words: list[str]) -> tuple[str, tuple[str, str], list[str]]:
     if not rest or rest[0] in ("--help", "-h", "help"):
         raise HelpWanted
     verb = rest[0]
+    if verb.startswith("-"):
+        raise FlagError(f"unknown flag: {verb}", hint=f"see 'estiva {name} --help'")
     if verb not in group:
         verb = ALIASES.get(verb, verb)
     if verb in LATER and verb not in group and name == "container":

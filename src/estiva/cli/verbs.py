@@ -34,6 +34,7 @@ VERBS = {
     "pause": ("container.lifecycle", "PAUSE"),
     "unpause": ("container.lifecycle", "UNPAUSE"),
     "wait": ("container.lifecycle", "WAIT"),
+    "attach": ("container.attach", "ATTACH"),
     "rm": ("container.lifecycle", "RM"),
     "rename": ("container.lifecycle", "RENAME"),
     "update": ("container.update", "UPDATE"),
@@ -66,8 +67,8 @@ VERBS = {
 
 
 _CONTAINER = (
-    "run", "exec", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "rm", "rename",
-    "update", "stats", "logs", "top", "port", "diff", "export", "commit",
+    "run", "exec", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "attach", "rm",
+    "rename", "update", "stats", "logs", "top", "port", "diff", "export", "commit",
 )  # fmt: skip
 
 
@@ -126,7 +127,7 @@ GROUPS = {
 # Docker's verbs that are known, and not there yet
 LATER = frozenset(
     (
-        "attach", "buildx", "checkpoint", "compose", "context", "cp", "events", "network",
+        "buildx", "checkpoint", "compose", "context", "cp", "events", "network",
         "plugin", "trust",
     )
 )  # fmt: skip

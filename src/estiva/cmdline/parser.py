@@ -35,6 +35,18 @@ class UsageError(InvalidInput):
     """Words that the verb's table does not allow; its hint is the verb's --help."""
 
 
+class FlagError(UsageError):
+    """An option that there isn't, or whose value can't be meant: all of docker's verbs end with 125 then."""
+
+    exit_status = 125
+
+
+class CountError(UsageError):
+    """Too few arguments or too many: with 1, docker's `run` too."""
+
+    exit_status = 1
+
+
 class HelpWanted(Exception):
     """--help was given."""
 
@@ -118,8 +130,8 @@ def label(option: Option) -> str:
     return f"-{option[0]}, --{option[1]}" if option[0] else f"--{option[1]}"
 
 
-def bad_value(option: Option, value: str, why: str) -> UsageError:
-    return UsageError(f'invalid argument "{value}" for "{label(option)}" flag: {why}')
+def bad_value(option: Option, value: str, why: str) -> FlagError:
+    return FlagError(f'invalid argument "{value}" for "{label(option)}" flag: {why}')
 
 
 def converted(option: Option, text: str, reader: Callable[[str], T]) -> T:
@@ -171,7 +183,7 @@ class _Reader:
         if option is None:
             if name == "help":
                 raise HelpWanted
-            raise UsageError(f"unknown flag: --{name}", hint=self.suggestion(name))
+            raise FlagError(f"unknown flag: --{name}", hint=self.suggestion(name))
         if equals:
             self.store(option, value)
         elif option[2] == FLAG:
@@ -180,7 +192,7 @@ class _Reader:
             self.store(option, words[position])
             position += 1
         else:
-            raise UsageError(f"flag needs an argument: --{name}")
+            raise FlagError(f"flag needs an argument: --{name}")
         return position
 
     def read_short(self, word: str, words: list[str], position: int) -> int:
@@ -191,7 +203,7 @@ class _Reader:
             if option is None:
                 if letter == "h":
                     raise HelpWanted
-                raise UsageError(f"unknown shorthand flag: '{letter}' in {word}")
+                raise FlagError(f"unknown shorthand flag: '{letter}' in {word}")
             if letters.startswith("="):
                 self.store(option, letters[1:])
                 break
@@ -204,7 +216,7 @@ class _Reader:
                 self.store(option, words[position])
                 position += 1
             else:
-                raise UsageError(f"flag needs an argument: '{letter}' in {word}")
+                raise FlagError(f"flag needs an argument: '{letter}' in {word}")
         return position
 
     def store(self, option: Option, value: str) -> None:
@@ -251,13 +263,13 @@ def parse_verb(verb: Verb, words: list[str], name: str) -> Options:
     options = parse(verb.options, words, interspersed=verb.interspersed)
     count = len(options.arguments)
     if verb.most == 0 and count:
-        raise UsageError(f'"{name}" accepts no arguments')
+        raise CountError(f'"{name}" accepts no arguments')
     if verb.least == verb.most and count != verb.least:
-        raise UsageError(f'"{name}" requires exactly {_arguments(verb.least)}')
+        raise CountError(f'"{name}" requires exactly {_arguments(verb.least)}')
     if count < verb.least:
-        raise UsageError(f'"{name}" requires at least {_arguments(verb.least)}')
+        raise CountError(f'"{name}" requires at least {_arguments(verb.least)}')
     if verb.most is not None and count > verb.most:
-        raise UsageError(f'"{name}" requires at most {_arguments(verb.most)}')
+        raise CountError(f'"{name}" requires at most {_arguments(verb.most)}')
     return options
 
 

@@ -158,17 +158,19 @@ def prune_build_cache(engine: Engine) -> dict[str, Any]:
     return {"steps": steps, "bytes": done["bytes"], "busy": done["busy"]}
 
 
-def check(engine: Engine, *, deep: bool = False) -> dict[str, list[str]]:
+def check(engine: Engine, *, deep: bool = False, repair: bool = False) -> dict[str, list[str]]:
     """Sweep what killed processes left, then check all state against itself.
 
-    Returns, in words, {"swept": what was removed, "kept": what is half done and stays on purpose, "problems":
-    what is wrong}. `deep` reads all content and verifies its digests.
+    Returns, in words, {"swept": what was removed, "repaired": what was wrong and with `repair` is not any
+    more, "kept": what is half done and stays on purpose, "problems": what is wrong}. `deep` reads all content
+    and verifies its digests.
     """
     from estiva.engine.containers import sweep
     from estiva.store.upkeep import fsck, leftovers
 
     swept: list[str] = []
     problems: list[str] = []
+    repaired = sweep.mend_rules(engine) if repair else []
     for _ in range(ROUNDS):
         done, failed = sweep.sweep(engine)
         swept += done
@@ -176,4 +178,4 @@ def check(engine: Engine, *, deep: bool = False) -> dict[str, list[str]]:
         if not problems:
             break
     engine.db.checkpoint()
-    return {"swept": swept, "kept": leftovers.kept(engine.store), "problems": problems}
+    return {"swept": swept, "repaired": repaired, "kept": leftovers.kept(engine.store), "problems": problems}

@@ -2,13 +2,16 @@
 
     reserve_in   an address, in the transaction that writes the container's row
     connect      once the container's netns exists: veth, address, default route, published ports
+    publish      its ports; a part of connect, or after it
     disconnect   ports, address; the veth goes with the netns
     sweep        what containers left that nobody disconnected
+    missing      what others have taken out of the firewall; mend puts it back
     remove_all   bridge and firewall table, for an uninstall
 
 The bridge (`estiva0`, or ESTIVA_BRIDGE) and its firewall table are made on first use and found missing by
-`connect` (three questions to the kernel), so a reboot or a flushed firewall heals by itself. IPv6 is off on
-the bridge and on each container's eth0; a container keeps ::1.
+`connect` (three questions to the kernel), so a reboot or a flushed firewall heals by itself, for all who run:
+`published` tells of their ports, as (address, ports). `disconnect` sees it too. IPv6 is off on the bridge and
+on each container's eth0; a container keeps ::1.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from __future__ import annotations
 from _socket import inet_aton
 
 from estiva.errors import EngineError, EstivaError, InvalidInput, reason
+from estiva.files import Lock
 from estiva.linux.net import netlink
 from estiva.network import firewall, ipam, links
 from estiva.network.ipam import DEFAULT_NETWORK, PREFIX, Subnet, bridge_name
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
+    from estiva.network.firewall import Published
     from estiva.network.ipam import Database, Transaction
     from estiva.paths import Paths
 
@@ -86,9 +91,11 @@ def connect(
     ports: Sequence[dict[str, Any]] = (),
     mac: str | None = None,
     address: str | None = None,
+    publish_now: bool = True,
+    published: Published = firewall.nothing,
 ) -> Endpoint:
     """Plug the network namespace of process `pid` into the default bridge, with `address` as leased by
-    `reserve_in` (leased now, without), and publish `ports`.
+    `reserve_in` (leased now, without), and publish `ports`; not `publish_now` leaves that to `publish`.
 
     The calling thread enters the namespace for some microseconds (setns(2)) and returns: a netlink socket
     belongs to the namespace that its maker is in, and /proc/sys/net shows the reader's. Other threads notice
@@ -107,12 +114,12 @@ def connect(
         hardware = _hardware(mac) if mac else b"\x02\xe5" + ip
         endpoint = Endpoint(address, hardware.hex(":"), bridge, hostname)
         if ports:
-            from estiva.network import ports as published
+            from estiva.network import ports as holding
 
-            endpoint.ports, endpoint.sockets = published.bind(ports)
-            undo.append(lambda: published.release(endpoint.sockets))
+            endpoint.ports, endpoint.sockets = holding.bind(ports)
+            undo.append(lambda: holding.release(endpoint.sockets))
         with netlink.Socket() as outside:
-            link = links.bridge_link(outside, paths, bridge, Subnet(address))
+            link = links.bridge_link(outside, paths, bridge, Subnet(address), published)
             inside = links.enter(pid)
             try:
                 endpoint.veth = links.add_veth(outside, container_id, pid, hardware, link)
@@ -124,8 +131,8 @@ def connect(
                 links.configure(inside, ip, inet_aton(endpoint.gateway))
             finally:
                 inside.close()
-        if endpoint.ports:
-            firewall.publish(bridge, address, endpoint.ports)
+        if publish_now:
+            publish(paths, endpoint, published)
         return endpoint
     except BaseException as error:
         for step in reversed(undo):
@@ -139,6 +146,35 @@ def connect(
         raise
 
 
+def publish(paths: Paths, endpoint: Endpoint, published: Published = firewall.nothing) -> None:
+    """Send the ports of an endpoint to its container. The caller has written down before what `published`
+    will tell: so nobody who makes the firewall anew at this moment leaves them out.
+    """
+    if not endpoint.ports:
+        return
+    try:
+        firewall.publish(endpoint.bridge, endpoint.ip, endpoint.ports)
+    except FileNotFoundError:  # the table has gone since `connect` looked
+        links.mend_firewall(paths, endpoint.bridge, published)
+        try:
+            firewall.publish(endpoint.bridge, endpoint.ip, endpoint.ports)
+        except FileNotFoundError:
+            raise EngineError(
+                f"the firewall's table of bridge {endpoint.bridge} was removed while ports were published"
+            ) from None
+
+
+def missing(published: Published) -> list[str]:
+    """What others have taken out of the firewall, in words; for when containers run on the bridge."""
+    bridge = bridge_name()
+    return firewall.missing(bridge, published) if ipam.exists(bridge) else []
+
+
+def mend(paths: Paths, published: Published) -> None:
+    """Put back what `missing` told."""
+    links.mend_firewall(paths, bridge_name(), published)
+
+
 def disconnect(
     db: Database,
     paths: Paths,
@@ -146,8 +182,10 @@ def disconnect(
     ports: Sequence[dict[str, Any]] = (),
     *,
     delete_veth: bool = False,
+    published: Published = firewall.nothing,
 ) -> None:
-    """Unpublish a container's ports and give its address back. Harmless when it has none.
+    """Unpublish a container's ports and give its address back. Harmless when it has none. Where others have
+    removed the firewall, it is made anew for those who stay.
 
     The veth goes with the network namespace when its last process ends, later and in the kernel's own time;
     with `delete_veth` now (15-30 ms), for a namespace that others keep alive. `ports` need not be told: what
@@ -156,8 +194,13 @@ def disconnect(
     del ports
     addresses = ipam.held(db, container_id)
     if addresses:
-        firewall.unpublish(bridge_name(), lambda address: address not in addresses)
-        _release(db, container_id)
+        bridge = bridge_name()
+        # together: who makes the firewall anew goes by the leases
+        with Lock(links.lock_of(paths, bridge)):
+            firewall.unpublish(bridge, lambda address: address not in addresses)
+            _release(db, container_id)
+        if not firewall.present(bridge) and ipam.leased(db) and ipam.exists(bridge):
+            links.mend_firewall(paths, bridge, published)
     if delete_veth:
         for name in links.veths(lambda name: links.belongs(name, container_id)):
             links.delete_link(name)

@@ -12,9 +12,9 @@ What a packet meets (nft(8), Netfilter hooks):
     postrouting   out of the bridge's subnet: masqueraded; so are 127.0.0.1 -> container and container ->
                   published port of a container, whose replies would else not come back this way
 
-The table and its rules are made once per boot with nft(8). Publishing a port adds an element to a map,
-without any process (linux/netfilter). Other tables are never touched; what they drop stays dropped
-(`forward_note`).
+The table and its rules are made once per boot with nft(8), and again where others have removed them, as
+`nft flush ruleset` does. Publishing a port adds an element to a map, without any process (linux/netfilter).
+Other tables are never touched; what they drop stays dropped (`forward_note`).
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     Pairs = dict[str, list[tuple[bytes, bytes]]]
+    Ports = Iterable[dict[str, Any]]
+    Published = Callable[[], Iterable[tuple[str, Ports]]]  # an address and its ports, of all that run
 
 PROTOCOLS = {"tcp": 6, "udp": 17}
 _ANY, _AT = "published_any", "published_at"  # maps: ports of all addresses, ports of one
@@ -82,6 +84,9 @@ table ip {table} {{
 """
 
 
+RULES = 13  # that the table has
+
+
 def table_of(bridge: str) -> str:
     """The name of the bridge's own table."""
     if bridge == "estiva0":
@@ -90,12 +95,22 @@ def table_of(bridge: str) -> str:
 
 
 def present(bridge: str) -> bool:
-    """Whether the bridge's table is there. Raises EngineError where nftables can't be reached at all."""
-    return bool(_with_socket(lambda socket: netfilter.has_table(socket, table_of(bridge))))
+    """Whether the bridge's table is there with all its rules. Raises EngineError where nftables can't be
+    reached at all.
+    """
+    return bool(_with_socket(lambda socket: netfilter.rules(socket, table_of(bridge)) >= RULES))
 
 
-def install(bridge: str, subnets: Iterable[str]) -> None:
-    """Make the bridge's table anew, in one nft transaction; published ports in an old one are carried over.
+def nothing() -> tuple[()]:
+    """No published ports but those in the table itself."""
+    return ()
+
+
+def install(bridge: str, subnets: Iterable[str], published: Published = nothing) -> None:
+    """Make the bridge's table anew, in one nft transaction, with the ports of an old one and of all that run.
+
+    `published` is asked once the new table stands: who publishes meanwhile writes down first what, and so is
+    found by it, or adds to the new table.
 
     Slow path: runs nft(8). Raises Unsupported without nft, EngineError with nft's words when it refuses.
     """
@@ -104,14 +119,34 @@ def install(bridge: str, subnets: Iterable[str]) -> None:
         lambda socket: {name: netfilter.elements(socket, table, name) for name in (_ANY, _AT)}
     )
     _nft(_RULES.format(table=table, bridge=bridge, subnets=", ".join(sorted(set(subnets)))))
-    if carried[_ANY] or carried[_AT]:
-        _with_socket(lambda socket: netfilter.add_elements(socket, table, carried))
+    for address, ports in published():
+        for name, pairs in _pairs(address, ports).items():
+            carried[name] = [*({**dict(carried[name]), **dict(pairs)}).items()]
+    carried = {name: pairs for name, pairs in carried.items() if pairs}
+    _with_socket(lambda socket: netfilter.add_elements(socket, table, carried))
+
+
+def missing(bridge: str, published: Published) -> list[str]:
+    """What others have taken out of the bridge's table, in words; empty when nothing is missing."""
+    table = table_of(bridge)
+    if not present(bridge):
+        return [f"missing in the firewall: rules of table ip {table}, so containers have no way out or in"]
+    found = _with_socket(
+        lambda socket: {name: set(netfilter.elements(socket, table, name)) for name in (_ANY, _AT)}
+    )
+    return [
+        f"missing in the firewall: the port {port['HostIp']}:{port['HostPort']}/{port['Protocol']} that is "
+        f"published for {address}, in table ip {table}"
+        for address, ports in published()
+        for port in ports
+        if any(not found[name].issuperset(pairs) for name, pairs in _pairs(address, [port]).items())
+    ]
 
 
 def remove(bridge: str) -> None:
     """Delete the bridge's table, if it is there."""
     table = table_of(bridge)
-    if present(bridge):
+    if _with_socket(lambda socket: netfilter.has_table(socket, table)):
         _nft(f"add table ip {table}\ndelete table ip {table}\n")
 
 
@@ -190,6 +225,8 @@ def _pairs(address: str, ports: Iterable[dict[str, Any]]) -> Pairs:
     found: Pairs = {}
     target = inet_aton(address)
     for port in ports:
+        if ":" in port["HostIp"]:
+            continue  # network/relay
         key = bytes((PROTOCOLS[port["Protocol"]], 0, 0, 0)) + _port(port["HostPort"])
         data = target + _port(port["ContainerPort"])
         if port["HostIp"] == "0.0.0.0":

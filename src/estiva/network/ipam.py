@@ -218,3 +218,8 @@ def held(database: Database, container_id: str) -> list[str]:
     return [
         row[0] for row in database.read("SELECT address FROM leases WHERE container = ?", (container_id,))
     ]
+
+
+def leased(database: Database) -> dict[str, str]:
+    """The address of every container that has one."""
+    return dict(database.read("SELECT container, address FROM leases"))

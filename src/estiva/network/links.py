@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from estiva.network.firewall import Published
     from estiva.paths import Paths
 
 INTERFACE = "eth0"
@@ -25,8 +26,11 @@ _SYSCTL = "/proc/sys/net/"
 # ---- the host's side
 
 
-def bridge_link(socket: netlink.Socket, paths: Paths, bridge: str, subnet: Subnet) -> netlink.Link:
-    """The bridge, made if need be with the subnet's gateway address and firewall.
+def bridge_link(
+    socket: netlink.Socket, paths: Paths, bridge: str, subnet: Subnet, published: Published = firewall.nothing
+) -> netlink.Link:
+    """The bridge, made if need be with the subnet's gateway address and firewall, which sends `published`
+    ports to all that run.
 
     Three questions to the kernel when all is there.
     """
@@ -35,16 +39,30 @@ def bridge_link(socket: netlink.Socket, paths: Paths, bridge: str, subnet: Subne
         return link
     from estiva.files import Lock
 
-    with Lock(paths.lock(f"network-{bridge}")):
+    with Lock(lock_of(paths, bridge)):
         link = _ready(socket, bridge, subnet)
         if link is None:
             _make(socket, bridge, subnet)
         if link is None or not firewall.present(bridge):
-            _install(socket, bridge)
+            _install(socket, bridge, published)
         link = _ready(socket, bridge, subnet)
     if link is None:
         raise EngineError(f"bridge {bridge} went away while it was made")
     return link
+
+
+def mend_firewall(paths: Paths, bridge: str, published: Published) -> None:
+    """Make the firewall of a bridge that is there anew, unless another has been faster."""
+    from estiva.files import Lock
+
+    with Lock(lock_of(paths, bridge)), netlink.Socket() as socket:
+        if firewall.missing(bridge, published):
+            _install(socket, bridge, published)
+
+
+def lock_of(paths: Paths, bridge: str) -> str:
+    """Of whoever makes the bridge or its firewall, or takes a container's part out of it."""
+    return paths.lock(f"network-{bridge}")
 
 
 def _ready(socket: netlink.Socket, bridge: str, subnet: Subnet) -> netlink.Link | None:
@@ -86,12 +104,12 @@ def _make(socket: netlink.Socket, bridge: str, subnet: Subnet) -> None:
     socket.exchange(netlink.set_link(bridge, up=True))
 
 
-def _install(socket: netlink.Socket, bridge: str) -> None:
+def _install(socket: netlink.Socket, bridge: str, published: Published) -> None:
     """Forwarding and the firewall table, for every subnet on the bridge (another state root may share it)."""
     link = socket.link(bridge)
     index = link.index if link else 0
     subnets = [str(Subnet(address)) for owner, address, _ in socket.addresses() if owner == index]
-    firewall.install(bridge, subnets)
+    firewall.install(bridge, subnets, published)
     _sysctl("ipv4/ip_forward", "1")
 
 

@@ -2,15 +2,28 @@
 them.
 
 A request is Docker's: {"HostIp", "HostPort", "ContainerPort", "Protocol"}. HostIp "" means every IPv4
-address, HostPort "" any free port and "8000-8010" any free one of these. With a range as ContainerPort,
-HostPort is empty or a range of the same length. Resolved ports have one number in each, as strings, and an
-address.
+address, "::" every IPv6 one (network/relay); HostPort "" any free port and "8000-8010" any free one of these.
+With a range as ContainerPort, HostPort is empty or a range of the same length. Resolved ports have one number
+in each, as strings, and an address.
 """
 
 from __future__ import annotations
 
 import errno
-from _socket import AF_INET, SO_REUSEADDR, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET
+import time
+from _socket import (
+    AF_INET,
+    AF_INET6,
+    IPPROTO_IPV6,
+    IPV6_V6ONLY,
+    SO_REUSEADDR,
+    SOCK_CLOEXEC,
+    SOCK_DGRAM,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    inet_ntop,
+    inet_pton,
+)
 from _socket import socket as _socket
 
 from estiva.errors import Conflict, EngineError, InvalidInput, Unavailable, Unsupported, reason
@@ -21,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
+PATIENCE, PAUSE = 20, 0.02  # looks at a port of IPv6, and seconds between two
+BACKLOG = 511  # connections that wait to be accepted
 _KINDS = {"tcp": SOCK_STREAM, "udp": SOCK_DGRAM}
 
 
@@ -28,7 +43,7 @@ def bind(requests: Iterable[dict[str, Any]]) -> tuple[list[dict[str, str]], list
     """Resolve the requests and hold every port: (resolved ports, sockets to keep open while they are
     published).
 
-    Raises Conflict when a port is in use, InvalidInput, Unsupported (sctp, IPv6), Unavailable when the
+    Raises Conflict when a port is in use, InvalidInput, Unsupported (sctp), Unavailable when the
     address is not this machine's; then nothing is held.
     """
     resolved: list[dict[str, str]] = []
@@ -64,11 +79,13 @@ def _expand(request: dict[str, Any]) -> list[tuple[str, Sequence[int], int, str]
     if protocol not in _KINDS:
         raise Unsupported(f"ports of protocol {protocol!r} can't be published", hint="use tcp or udp")
     address = str(request.get("HostIp") or "0.0.0.0")
-    if ":" in address:
-        raise Unsupported(
-            f"ports can't be published on the IPv6 address {address}", hint="use an IPv4 address"
-        )
-    number(address)
+    if ":" not in address:
+        number(address)
+    else:
+        try:
+            address = inet_ntop(AF_INET6, inet_pton(AF_INET6, address))
+        except OSError:
+            raise InvalidInput(f"{address!r} is not an IPv6 address") from None
     container = _range(request.get("ContainerPort"), "container")
     host = (
         _range(request.get("HostPort"), "host") if request.get("HostPort") not in (None, "", 0, "0") else None
@@ -94,10 +111,13 @@ def _range(value: Any, whose: str) -> range:
 
 def _hold(address: str, choices: Sequence[int], protocol: str) -> tuple[_socket, int]:
     """The first of `choices` that is free (0: any), bound."""
-    for port in choices:
-        held = _bind(address, port, protocol)
-        if held is not None:
-            return held, held.getsockname()[1]
+    for left in range(PATIENCE if ":" in address else 1, 0, -1):
+        for port in choices:
+            held = _bind(address, port, protocol)
+            if held is not None:
+                return held, held.getsockname()[1]
+        if left > 1:
+            time.sleep(PAUSE)  # it may be a relay's whose container ended just now
     what = f"port {choices[0]}" if len(choices) == 1 else f"each of the ports {choices[0]}-{choices[-1]}"
     where = f"{what}/{protocol} is already in use on {address}"
     raise Conflict(where, hint="stop what uses it, or publish on another host port")
@@ -111,13 +131,15 @@ def _bind(address: str, port: int, protocol: str) -> _socket | None:
     TIME_WAIT are in the way (tcp(7)), SO_REUSEADDR gets it, and listening keeps others from doing the same.
     """
     try:
-        held = _socket(AF_INET, _KINDS[protocol] | SOCK_CLOEXEC)
+        held = _socket(AF_INET6 if ":" in address else AF_INET, _KINDS[protocol] | SOCK_CLOEXEC)
     except OSError as error:
         raise Unavailable(
             f"port {port}/{protocol} can't be published: {reason(error)}",
             hint="publish fewer ports, or raise the limit with ulimit -n",
         ) from None
     try:
+        if ":" in address:
+            return _bind_relay(held, address, port, protocol)
         try:
             held.bind((address, port))
         except OSError as error:
@@ -130,7 +152,7 @@ def _bind(address: str, port: int, protocol: str) -> _socket | None:
         held.close()
         if error.errno == errno.EADDRINUSE:
             return None
-        if error.errno == errno.EADDRNOTAVAIL:
+        if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
             raise Unavailable(
                 f"ports can't be published on {address}: this machine does not have that address"
             ) from None
@@ -138,4 +160,17 @@ def _bind(address: str, port: int, protocol: str) -> _socket | None:
     except BaseException:
         held.close()
         raise
+    return held
+
+
+def _bind_relay(held: _socket, address: str, port: int, protocol: str) -> _socket:
+    """A socket that the relay reads or accepts from. Connections that linger are in nobody's way: it has
+    accepted them itself. Raises OSError.
+    """
+    held.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
+    if protocol == "tcp":
+        held.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+    held.bind((address, port))
+    if protocol == "tcp":
+        held.listen(BACKLOG)
     return held

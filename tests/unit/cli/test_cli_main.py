@@ -120,7 +120,7 @@ def test_global_options_reach_the_engine(verb, tmp_path, monkeypatch):
             "estiva: 'inspekt' is not a verb of estiva\nhint: did you mean 'inspect'?\n",
         ),
         (["image", "puul"], 1, "estiva: 'puul' is not a verb of estiva image\nhint: did you mean 'pull'?"),
-        (["--nope", "ps"], 1, "estiva: unknown flag: --nope\nhint: see 'estiva --help'\n"),
+        (["--nope", "ps"], 125, "estiva: unknown flag: --nope\nhint: see 'estiva --help'\n"),
         (["run", "--nope", "x"], 125, "estiva: unknown flag: --nope\nhint: see 'estiva run --help'\n"),
         (
             ["exec", "x"],
@@ -139,7 +139,7 @@ def test_global_options_reach_the_engine(verb, tmp_path, monkeypatch):
             "estiva: a build context from https://example.org/x.git is",
         ),
         (["build", "--secret", "src=x", "."], 1, "estiva: invalid --secret 'src=x': it needs an id\n"),
-        (["ps", "--filter", "x"], 1, "estiva: invalid filter 'x'\nhint: a filter is KEY=VALUE\n"),
+        (["ps", "--filter", "x"], 125, "estiva: invalid filter 'x'\nhint: a filter is KEY=VALUE\n"),
         (["logs", "--since", "soon", "x"], 1, "estiva: invalid time 'soon'\n"),
         (["login", "--password-stdin"], 1, "estiva: must provide --username with --password-stdin\n"),
     ],

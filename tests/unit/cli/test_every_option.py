@@ -238,7 +238,7 @@ RETURNS = {
     },
     "engine.reset.look": {"containers": 1, "running": 0, "images": 1, "volumes": 1, "bytes": 1, "bridge": "", "registry": ""},
     "engine.reset.reset": [],
-    "engine.system.check": {"swept": [], "kept": [], "problems": []},
+    "engine.system.check": {"swept": [], "repaired": [], "kept": [], "problems": []},
     "engine.system.prune": {
         "failed": [], "swept": [], "containers": [], "volumes": [], "images": [], "build_cache": 0, "busy": False,
         "bytes": 0,
@@ -252,6 +252,7 @@ RETURNS = {
 SINGLE = (
     "cli.container.foreground.attend",
     "cli.container.foreground.attend_exec",
+    "cli.container.attach.attach_to",
     "registry.server.server.serve",
     "registry.server.config.load",
     "registry.server.maintenance.collect_now",
@@ -261,7 +262,7 @@ PURE = (
     "engine.containers.tasks",
 )  # fmt: skip
 # Flags that are true unless they are given as false.
-DEFAULT_TRUE = {("run", "sig-proxy"), ("commit", "pause"), ("history", "human")}
+DEFAULT_TRUE = {("run", "sig-proxy"), ("attach", "sig-proxy"), ("commit", "pause"), ("history", "human")}
 # What asks for what is so anyway -> why. Where the contrary can be asked for, CONTRARY has it.
 SO_ANYWAY = {
     ("run", "disable-content-trust"): "signatures are never asked for",

@@ -80,7 +80,7 @@ def test_ranges_pair_up() -> None:
         (request("8٣"), InvalidInput),
         (request("80", address="localhost"), InvalidInput),
         (request("80", protocol="sctp"), Unsupported),
-        (request("80", address="::1"), Unsupported),
+        (request("80", address="::g"), InvalidInput),
         (request("8123", address="203.0.113.77"), Unavailable),
     ],
 )

@@ -35,7 +35,9 @@ def start(context: Context, options: Options) -> int:
             raise InvalidInput("you cannot start and attach multiple containers at once")
         begun = starting.again(context.engine, options.arguments[0])
         if begun is None:
-            return 0
+            from estiva.cli.container import attach as attaching
+
+            return attaching.attach_to(context.engine, options.arguments[0], stdin=stdin, keys=keys)
         from estiva.cli.container import foreground
 
         stdin = stdin and bool(begun.record["Config"].get("OpenStdin"))
@@ -112,7 +114,7 @@ START = Verb(
     "CONTAINER [CONTAINER...]",
     "Start stopped containers",
     (
-        ("a", "attach", FLAG, "", "show its output and end with its exit status"),
+        ("a", "attach", FLAG, "", "show its output and end with its exit status; also of one that runs"),
         ("i", "interactive", FLAG, "", "pass stdin on as well"),
         ("", "detach-keys", TEXT, "KEYS", "leave its terminal by these (default ctrl-p,ctrl-q)"),
     ),

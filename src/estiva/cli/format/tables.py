@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from estiva.cmdline.parser import FlagError
 from estiva.errors import InvalidInput, oneline
 
 TYPE_CHECKING = False
@@ -70,7 +71,7 @@ def filters(words: Iterable[str], allowed: Sequence[str]) -> dict[str, list[str]
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
-            raise InvalidInput(f"invalid filter '{word}'", hint="a filter is KEY=VALUE")
+            raise FlagError(f"invalid filter '{word}'", hint="a filter is KEY=VALUE")
         if key not in allowed:
             raise InvalidInput(f"invalid filter '{key}'", hint=f"one of {', '.join(allowed)}")
         result.setdefault(key, []).append(value)

@@ -220,7 +220,29 @@ def check(engine: Engine) -> list[str]:
             problems.append(
                 f"address {address} is kept for container {container_id[:12]}, which does not run"
             )
-    return problems
+    return problems + missing_rules(engine)
+
+
+def missing_rules(engine: Engine) -> list[str]:
+    """What others have taken out of the firewall of containers that run, in words."""
+    from estiva.engine.state.published import published
+    from estiva.network import bridge, ipam
+
+    paths, db = engine.paths, engine.db
+    if not any(locks.held(paths, container_id) for container_id in ipam.leased(db)):
+        return []
+    return bridge.missing(lambda: published(paths, db))
+
+
+def mend_rules(engine: Engine) -> list[str]:
+    """Put that back; what was missing."""
+    from estiva.engine.state.published import published
+    from estiva.network import bridge
+
+    found = missing_rules(engine)
+    if found:
+        bridge.mend(engine.paths, lambda: published(engine.paths, engine.db))
+    return found
 
 
 def _stale(engine: Engine, container_id: str) -> bool:

@@ -9,7 +9,7 @@ open fds.
       |                            |  reads from a pipe that stays empty
       |  armer, a grandchild:      |    <- init ends: SIGCHLD
       |  asks for SIGCHLD for      |    <- output: SIGCHLD too (F_SETSIG, fcntl(2))
-      |  output too, then ends     |  trap: execve -->               |  resume(): reads the memfd, goes on
+      |  output and who attaches   |  trap: execve -->               |  resume(): reads the memfd, goes on
 
 The armer also looks once whether something happened before it had asked: nothing is missed. Only dash is
 taken: it is small, and known to run a trap when `read` is interrupted. Before the trap it reaps init, as it
@@ -54,6 +54,7 @@ def hibernate(state: Frozen) -> None:
     empty, feed = os.pipe()
     ready, tell = os.pipe()
     outputs = [source["fd"] for source in state["sources"]]
+    outputs += [state["listening"]] if state["listening"] >= 0 else []
     arm(ready, [feed, tell], os.getpid(), state["pidfd"], outputs)
     for fd in (*kept, feed):
         os.set_inheritable(fd, True)

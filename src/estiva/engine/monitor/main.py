@@ -97,9 +97,9 @@ def resume(memory: int) -> None:
         os.dup2(null, 1)
         for fd in state["fds"]:
             os.set_inheritable(fd, False)
-        for source in state["sources"]:
-            flags = fcntl.fcntl(source["fd"], fcntl.F_GETFL)
-            fcntl.fcntl(source["fd"], fcntl.F_SETFL, flags & ~os.O_ASYNC)
+        for fd in (*(source["fd"] for source in state["sources"]), state["listening"]):
+            if fd >= 0:
+                fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_ASYNC)
         monitor = Monitor.thaw(state)
         monitor.supervise(AWAKE)
         monitor.finish()

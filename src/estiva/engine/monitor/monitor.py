@@ -4,7 +4,7 @@
     2  cgroup with its limits
     3  init cloned (runtime/launch/container.py); it builds its rootfs while we ...
     4  ... plug in the network
-    5  run state written, so that exec and ps find it; init ready
+    5  run state written, so that exec and ps find it; ports published; init ready
     6  init executes the command; the caller hears "started"
     7  streams copied, log written, signals and sizes passed on, until init ends
     8  what is left is killed; cgroup, network, run state go; the row is updated, or all is removed (--rm)
@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import _signal
 import os
+from _socket import AF_UNIX, SOCK_SEQPACKET, socket
 
 from estiva import fastjson
 from estiva.engine.monitor.protocol import encode_error
 from estiva.engine.monitor.rootfs import rootfs_of
 from estiva.engine.monitor.seccomp import seccomp_filter
-from estiva.engine.monitor.streams import Conversation, Input, Source
+from estiva.engine.monitor.streams import STDERR, STDOUT, Conversation, Input, Source
 from estiva.engine.state import cgroup, locks, names, teardown
 from estiva.engine.state.logfile import Writer
 from estiva.linux import procinfo
@@ -35,7 +36,6 @@ from estiva.timestamps import rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from _socket import socket
     from typing import Any
 
     from estiva.engine.monitor.reservation import Reservation
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from estiva.runtime.launch.clone import Init
 
 QUIET = 300  # milliseconds without an event after which a detached container's monitor hibernates
+ATTENDED = 10_000  # milliseconds until it is tried again while somebody is attached
 DRAIN = 2000  # milliseconds to wait for output that is still in the pipes after the end
 
 
@@ -129,6 +130,7 @@ class Monitor:
         if not plan["detach"]:
             teardown.database(plan).open()  # while init builds its rootfs
         self.write_state()
+        self.publish()
         if hooks is None and not terminal:
             self.init.go()
         self.init.ready()
@@ -157,7 +159,24 @@ class Monitor:
                 ports=network["ports"],
                 hostname=self.plan["name"],
                 address=network["address"],
+                publish_now=False,
+                published=teardown.published_by(self.plan),
             )
+
+    def publish(self) -> None:
+        """Its ports. After the run state, which who makes the firewall anew reads: else these would be
+        missing."""
+        if self.endpoint is not None and self.endpoint.ports:
+            from estiva.network import bridge
+
+            bridge.publish(teardown.paths(self.plan), self.endpoint, teardown.published_by(self.plan))
+            if any(":" in port["HostIp"] for port in self.endpoint.ports):
+                from estiva.network import relay
+
+                assert self.init is not None
+                self.endpoint.sockets = relay.start(
+                    self.init.pidfd, self.endpoint.ip, self.endpoint.ports, self.endpoint.sockets
+                )
 
     def keep_mounts(self) -> None:
         """Taking its mounts down is half of what the kernel does at a container's end, and would come before
@@ -206,6 +225,12 @@ class Monitor:
         assert self.init is not None and self.cgroup is not None
         if self.plan["detach"]:
             self.streams.hang_up()  # it has been told; nobody listens any more
+        if self.streams.audience is None and not self.plan["ephemeral"]:
+            from estiva.engine.monitor import audience  # once the command runs
+
+            listening = audience.listen(f"{self.plan['run_root']}/containers/{self.plan['id']}")
+            if listening is not None:
+                self.streams.audience = audience.Audience(listening, self.streams.hear)
         # The interpreter can't be written to while this process runs it, whatever fd of it a container that
         # may trace has got hold of (K4)
         bounding = (self.plan["config"]["process"].get("capabilities") or {}).get("bounding") or ()
@@ -216,6 +241,9 @@ class Monitor:
         self.streams.run(self.init, DRAIN, (lambda: None) if alone else self.cgroup.kill)
 
     def hibernate(self) -> None:
+        if self.streams.audience is not None and self.streams.audience.clients:
+            self.streams.idle = (ATTENDED, self.hibernate)  # later
+            return
         from estiva.engine.monitor import hibernate
 
         hibernate.hibernate(self.freeze())
@@ -224,9 +252,10 @@ class Monitor:
         """All that `thaw` needs in another interpreter of this process; under "fds" what must stay open."""
         assert self.init is not None and self.cgroup is not None
         sources: list[FrozenSource] = [
-            {"fd": source.fd, "stream": stream}
-            for source, stream in zip(self.streams.sources, ("stdout", "stderr"), strict=False)
+            {"fd": source.fd, "stream": "stderr" if source.tag == STDERR else "stdout"}
+            for source in self.streams.sources
         ]
+        listening = self.streams.audience.listening.fileno() if self.streams.audience is not None else -1
         partial = self.log.partial if self.log is not None else {}
         state: Frozen = {
             "plan": self.plan,
@@ -238,12 +267,13 @@ class Monitor:
             "hold": self.hold,
             "sources": sources,
             "input": self.streams.input.fd if self.streams.input is not None else -1,
+            "listening": listening,
             # lines that wait for their newlines, bytes of any kind
             "partial": {name: rest.decode("latin-1") for name, rest in partial.items()},
             "fds": [],
         }
         sockets = [port.fileno() for port in self.endpoint.sockets] if self.endpoint is not None else []
-        fds = [state["pidfd"], self.hold, state["console"], state["input"], *sockets]
+        fds = [state["pidfd"], self.hold, state["console"], state["input"], listening, *sockets]
         fds += [source["fd"] for source in sources]
         state["fds"] = sorted({fd for fd in fds if fd >= 0})
         return state
@@ -260,9 +290,15 @@ class Monitor:
             monitor.log.partial = {name: text.encode("latin-1") for name, text in state["partial"].items()}
         for source in state["sources"]:
             log = monitor.log.stream(source["stream"]) if monitor.log else None
-            monitor.streams.sources.append(Source(source["fd"], -1, log))
+            tag = STDERR if source["stream"] == "stderr" else STDOUT
+            monitor.streams.sources.append(Source(source["fd"], -1, log, tag))
         if state["input"] >= 0:
             monitor.streams.input = Input(-1, state["input"], tty=state["input"] == state["console"])
+        if state["listening"] >= 0:
+            from estiva.engine.monitor import audience
+
+            listening = socket(AF_UNIX, SOCK_SEQPACKET, 0, state["listening"])
+            monitor.streams.audience = audience.Audience(listening, monitor.streams.hear)
         return monitor
 
     def finish(self) -> None:

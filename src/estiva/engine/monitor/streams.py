@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Callable
 
+    from estiva.engine.monitor.audience import Audience
     from estiva.engine.state.types import Outcome
     from estiva.runtime.launch.clone import Init
 
@@ -29,18 +30,21 @@ if TYPE_CHECKING:
 PACKET = 1 << 16  # bytes; messages are far smaller, errors are cut to fit
 CHUNK = 1 << 16
 DETACH = b"\x10\x11"  # ctrl-p ctrl-q
+STDOUT, STDERR = b"1", b"2"
+STALLED = 1000  # milliseconds between two looks at who is attached and does not read
 SETTLE = 200  # milliseconds without output after which a command is taken to wait for input
 
 
 class Source:
     """One stream that comes out of a container: a pipe's read end or a pty's master."""
 
-    def __init__(self, fd: int, target: int, log: Log) -> None:
+    def __init__(self, fd: int, target: int, log: Log, tag: bytes = STDOUT) -> None:
         self.fd = fd
         self.target = target
         self.log = log
+        self.tag = tag
 
-    def pump(self) -> bool:
+    def pump(self, audience: Audience | None = None) -> bool:
         """Move what is there. False at the end of the stream."""
         try:
             data = os.read(self.fd, CHUNK)
@@ -54,6 +58,8 @@ class Source:
             return False
         if self.log is not None:
             self.log(data)
+        if audience is not None:
+            audience.put(self.tag, data)
         if self.target >= 0:
             try:
                 write_all(self.target, data)
@@ -80,6 +86,7 @@ class Input:
         self.held = b""
         self.last = b""  # what was typed last, as far as it may begin the detach keys
         self.detached = False
+        self.ended = False  # somebody has said that nothing will come any more
         os.set_blocking(fd, False)
         if tty and source >= 0:
             # A line editor makes the command's terminal raw too, and what ends its input would be lost once
@@ -88,10 +95,12 @@ class Input:
             self.held = end + later
             self.take(now)
 
-    def register(self, poll: select.poll) -> None:
-        """Say to `poll` what is wanted now: bytes from the caller, or room in the container's pipe."""
+    def register(self, poll: select.poll, *, read: bool) -> None:
+        """Say to `poll` what is wanted now: bytes from the caller, or room in the container's pipe. A
+        terminal's fd is that of its output too, which is wanted if `read`.
+        """
         if self.waiting:
-            poll.register(self.fd, select.POLLOUT | (select.POLLIN if self.tty else 0))
+            poll.register(self.fd, select.POLLOUT | (select.POLLIN if self.tty and read else 0))
             if self.source >= 0:
                 poll.register(self.source, 0)
         elif self.source >= 0:
@@ -121,9 +130,13 @@ class Input:
                 self.detached = True
                 data = data[: max(0, at - len(self.last))]
             self.last = typed[len(typed) - len(self.keys) + 1 :] if len(typed) >= len(self.keys) else typed
+        self.put(data)
+        return bool(data) or self.detached
+
+    def put(self, data: bytes) -> None:
+        """Pass on `data` as it is."""
         self.waiting += data
         self.flush()
-        return bool(data) or self.detached
 
     def flush(self) -> None:
         try:
@@ -152,6 +165,7 @@ class Conversation:
         self.input: Input | None = None
         self.init: Init | None = None
         self.detached = False
+        self.audience: Audience | None = None  # who may come and attach
         self.idle: tuple[int, Callable[[], object]] | None = None  # after so many ms of quiet, once: do this
 
     def pipes(self, stdin: bool, logs: tuple[Log, Log] = (None, None)) -> tuple[int, int, int]:
@@ -162,9 +176,9 @@ class Conversation:
         else:
             theirs = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         ends = [theirs]
-        for target, log in zip(self.stdio[1:], logs, strict=True):
+        for target, log, tag in zip(self.stdio[1:], logs, (STDOUT, STDERR), strict=True):
             reader, writer = os.pipe()
-            self.sources.append(Source(reader, target, log))
+            self.sources.append(Source(reader, target, log, tag))
             ends.append(writer)
         return ends[0], ends[1], ends[2]
 
@@ -190,16 +204,23 @@ class Conversation:
         running, timeout = True, -1
         while running or self.sources:
             poll = select.poll()
+            full = self.audience is not None and self.audience.full
+            for source in () if full else self.sources:
+                poll.register(source.fd, select.POLLIN)
             if running:
                 poll.register(init.pidfd, select.POLLIN)
                 if self.channel is not None:
                     poll.register(self.channel.fileno(), select.POLLIN)
                 if self.input is not None:
-                    self.input.register(poll)
-            for source in self.sources:
-                poll.register(source.fd, select.POLLIN)
-            patience = self.idle[0] if self.idle and running else timeout
-            ready = dict(poll.poll(patience))
+                    self.input.register(poll, read=not full)
+            if self.audience is not None:
+                self.audience.register(poll, read=self.input is None or not self.input.waiting)
+            idle = self.idle if running else None
+            ready = dict(poll.poll(STALLED if full else idle[0] if idle else timeout))
+            if self.audience is not None:
+                self.audience.serve(ready)
+            if not ready and full:
+                continue
             if not ready and running and self.idle:
                 action = self.idle[1]
                 self.idle = None
@@ -207,7 +228,9 @@ class Conversation:
                 continue
             if not ready:
                 return  # somebody outlives the process and holds the pipes
-            self.sources = [s for s in self.sources if s.fd not in ready or s.pump() or self.shut(s)]
+            self.sources = [
+                s for s in self.sources if s.fd not in ready or s.pump(self.audience) or self.shut(s)
+            ]
             if self.input is not None and running:
                 self.feed(self.input, ready)
                 if self.detached:
@@ -230,9 +253,8 @@ class Conversation:
             feed.flush()
         elif feed.source in ready and not feed.read():
             feed.source = -1
-            if feed.tty:
-                self.input = None
-        if feed.source < 0 and not feed.tty and not feed.waiting and self.stdio[0] >= 0:
+        over = feed.ended or self.stdio[0] >= 0
+        if feed.source < 0 and not feed.tty and not feed.waiting and over:
             os.close(feed.fd)  # all is written: now the process sees the end
             self.input = None
         if feed.detached:
@@ -252,9 +274,22 @@ class Conversation:
         if not data:
             self.hang_up()
             return
+        self.order(data)
+
+    def hear(self, data: bytes) -> None:
+        """One packet of who is attached (audience.py draws them)."""
+        if not data.startswith(b"i"):
+            self.order(data)
+        elif self.input is not None:
+            self.input.put(data[1:])
+
+    def order(self, data: bytes) -> None:
         assert self.init is not None
         message = fastjson.loads(data, what="the caller's message")
-        if message["do"] == "signal":
+        if message["do"] == "eof":
+            if self.input is not None:
+                self.input.ended = True
+        elif message["do"] == "signal":
             try:
                 self.init.signal(message["signal"])
             except ProcessLookupError:
@@ -269,6 +304,8 @@ class Conversation:
                 self.channel.send(fastjson.dumps(message).encode())
             except OSError:
                 self.hang_up()
+        if self.audience is not None and message["event"] == "exited":
+            self.audience.say(message)
 
     def hang_up(self) -> None:
         """The caller has gone: its terminal is not read any more, nor written to."""
@@ -288,6 +325,9 @@ class Conversation:
 
     def close(self) -> bool:
         """Close all fds. False where the caller has hung up: then they are not known any more."""
+        if self.audience is not None:
+            self.audience.close()
+            self.audience = None
         if self.channel is None:
             return False
         self.channel.close()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from estiva.engine.state.config_types import HostConfig
     from estiva.engine.state.types import Ending, Plan, Record, State
+    from estiva.network.firewall import Published
     from estiva.runtime.cgroup import Cgroup
     from estiva.store.database import Database, Transaction
 
@@ -82,7 +83,24 @@ def disconnect(plan: Ending) -> None:
     if plan["network"]["mode"] == "bridge":
         from estiva.network import bridge
 
-        bridge.disconnect(database(plan), paths(plan), plan["id"], ports=plan["network"]["ports"])
+        bridge.disconnect(
+            database(plan),
+            paths(plan),
+            plan["id"],
+            ports=plan["network"]["ports"],
+            published=published_by(plan),
+        )
+
+
+def published_by(plan: Ending) -> Published:
+    """What tells the published ports of all that run, should the firewall have to be made anew."""
+
+    def look() -> list[tuple[str, list[dict[str, str]]]]:
+        from estiva.engine.state import published
+
+        return published.published(paths(plan), database(plan))
+
+    return look
 
 
 def unlink_names(plan: Ending) -> None:

@@ -208,7 +208,7 @@ class Outcome(TypedDict, total=False):
 class Order(TypedDict, total=False):
     """A message to a monitor."""
 
-    do: Literal["signal", "resize"]
+    do: Literal["signal", "resize", "eof"]
     signal: int
     rows: int
     columns: int
@@ -254,5 +254,6 @@ class Frozen(TypedDict):
     hold: int
     sources: list[FrozenSource]
     input: int
+    listening: int  # for who attaches
     partial: dict[str, str]  # by stream, a line without its end: latin-1, for bytes of any kind
     fds: list[int]  # that must stay open

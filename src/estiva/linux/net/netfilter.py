@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 NETLINK_NETFILTER = 12
 NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END = 16, 17
 NFNL_SUBSYS_CTNETLINK, NFNL_SUBSYS_NFTABLES = 1, 10
-NFT_MSG_GETTABLE, NFT_MSG_NEWSETELEM, NFT_MSG_GETSETELEM, NFT_MSG_DELSETELEM = 1, 12, 13, 14
-NFTA_TABLE_NAME = 1
+NFT_MSG_GETTABLE, NFT_MSG_GETRULE = 1, 7
+NFT_MSG_NEWSETELEM, NFT_MSG_GETSETELEM, NFT_MSG_DELSETELEM = 12, 13, 14
+NFTA_TABLE_NAME, NFTA_RULE_TABLE = 1, 1
 NFTA_SET_ELEM_LIST_TABLE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_ELEMENTS = 1, 2, 3
 NFTA_LIST_ELEM, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_DATA, NFTA_DATA_VALUE = 1, 1, 2, 1
 IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_DELETE = 1, 2
@@ -75,6 +76,13 @@ def has_table(socket: Socket, table: str) -> bool:
             return False
         raise
     return True
+
+
+def rules(socket: Socket, table: str) -> int:
+    """How many rules all chains of `ip TABLE` have; 0 without the table. Raises OSError."""
+    body = _NFGENMSG.pack(AF_INET, 0, 0) + text(NFTA_RULE_TABLE, table)
+    kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE
+    return len(socket.dump(Request(kind, 0, body, f"nftables table {table}")))
 
 
 def add_elements(socket: Socket, table: str, maps: dict[str, list[tuple[bytes, bytes]]]) -> None:

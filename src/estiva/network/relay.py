@@ -1,0 +1,318 @@
+"""Ports that are published on IPv6 addresses: a relay to the container's IPv4 address.
+
+The kernel translates addresses within a family only, and containers have IPv4 alone. So a process of its own
+accepts what comes for these ports and copies it to the container and back, as Docker's does. It waits in
+epoll(7) on all that it has, reads from one side only what the other has taken (K25), and ends with the
+container's init.
+
+    tcp   one connection to the container for each that is accepted; each side's end is passed on
+    udp   one socket to the container for each sender, forgotten after `IDLE` seconds without a datagram
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from _socket import (
+    AF_INET,
+    IPPROTO_TCP,
+    SHUT_WR,
+    SO_ERROR,
+    SOCK_CLOEXEC,
+    SOCK_DGRAM,
+    SOCK_NONBLOCK,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    TCP_NODELAY,
+)
+from _socket import socket as _socket
+from errno import EINPROGRESS, EMFILE, ENFILE, ENOBUFS, ENOMEM
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+CHUNK = 1 << 16  # bytes that wait for one side at most
+MOST = 4096  # senders of datagrams that are remembered, and connections
+MOMENT = 1  # seconds until it is tried again to accept, where there were no fds left
+IDLE = 90  # seconds, as Docker's relay
+DATAGRAM = 1 << 16
+ROUND = 32  # datagrams from one socket before the others have their turn
+
+CONNECTING = (0, EINPROGRESS)
+EXHAUSTED = (EMFILE, ENFILE, ENOBUFS, ENOMEM)
+
+Target = tuple[str, int]
+
+
+class Relay:
+    """All ports of one container. `listening` are (bound socket, address and port in the container)."""
+
+    def __init__(self, pidfd: int, listening: Iterable[tuple[_socket, Target]]) -> None:
+        self.pidfd = pidfd
+        self.poll = select.epoll()
+        self.handlers: dict[int, Callable[[int], None]] = {}
+        self.count = 0
+        self.paused: list[_socket] = []  # that accept nothing until a connection has ended
+        self.tables: list[Datagrams] = []
+        self.watch(pidfd, select.EPOLLIN, lambda _: None)
+        for held, target in listening:
+            held.setblocking(False)
+            if held.type & 0xF == SOCK_STREAM:
+                self.watch(held.fileno(), select.EPOLLIN, self.acceptor(held, target))
+            else:
+                table = Datagrams(self, held, target)
+                self.tables.append(table)
+                self.watch(held.fileno(), select.EPOLLIN, table.receive)
+
+    def watch(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
+        self.poll.register(fd, events)
+        self.handlers[fd] = handler
+
+    def forget(self, fd: int, *, watched: bool = True) -> None:
+        if watched:
+            self.poll.unregister(fd)
+        del self.handlers[fd]
+
+    def acceptor(self, listening: _socket, target: Target) -> Callable[[int], None]:
+        """What is done when a connection has come."""
+
+        def accept(_: int) -> None:
+            if self.count >= MOST:
+                self.rest(listening)
+                return
+            try:
+                fd, _ = listening._accept()  # type: ignore[attr-defined]
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in EXHAUSTED:
+                    self.rest(listening)
+                return  # else: it has gone already
+            client = _socket(fileno=fd)
+            try:
+                server = _socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
+            except OSError:
+                client.close()
+                self.rest(listening)
+                return
+            client.setblocking(False)
+            Connection(self, client, server, target)
+
+        return accept
+
+    def rest(self, listening: _socket) -> None:
+        """Accept nothing more there for a moment: they wait in the kernel's queue."""
+        self.poll.modify(listening.fileno(), 0)
+        self.paused.append(listening)
+
+    def go_on(self) -> None:
+        """Accept again."""
+        while self.paused:
+            self.poll.modify(self.paused.pop().fileno(), select.EPOLLIN)
+
+    def run(self) -> None:
+        """Until the process of the pidfd has ended."""
+        while True:
+            wait = IDLE if any(table.senders for table in self.tables) else -1
+            found = self.poll.poll(MOMENT if self.paused else wait)
+            if not found:
+                self.go_on()
+            for fd, events in found:
+                if fd == self.pidfd:
+                    return
+                handler = self.handlers.get(fd)
+                if handler is not None:  # else it went with one before it in this very list
+                    handler(events)
+            for table in self.tables:
+                table.tidy()
+
+
+class Connection:
+    """Two sockets: 0 is the client's, 1 the container's."""
+
+    def __init__(self, relay: Relay, client: _socket, server: _socket, target: Target) -> None:
+        self.relay = relay
+        self.sockets = (client, server)
+        self.waiting = [b"", b""]  # what each side has sent and the other has not taken
+        self.over = [False, False]  # each side has sent all
+        self.told = [False, False]  # ... and the other knows
+        self.gone = [False, False]  # each side can neither send nor take any more
+        self.connected = False
+        relay.count += 1
+        for held in self.sockets:
+            held.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+        relay.watch(client.fileno(), 0, self.handler(0))
+        relay.watch(server.fileno(), select.EPOLLOUT, self.handler(1))
+        if server.connect_ex(target) not in CONNECTING:
+            self.close()
+
+    def handler(self, side: int) -> Callable[[int], None]:
+        def handle(events: int) -> None:
+            try:
+                self.work(side, events)
+            except OSError:
+                self.close()
+
+        return handle
+
+    def work(self, side: int, events: int) -> None:
+        """What can be done now. Raises OSError: both end then."""
+        if side and not self.connected:
+            if self.sockets[1].getsockopt(SOL_SOCKET, SO_ERROR):
+                self.close()
+                return
+            self.connected = True
+        if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR) and not self.waiting[side]:
+            self.read(side)
+        if events & (select.EPOLLHUP | select.EPOLLERR):
+            # epoll would tell it again and again while the other side takes its time
+            self.gone[side] = True
+            self.relay.poll.unregister(self.sockets[side].fileno())
+        for sender in (0, 1):
+            self.write(sender)
+            while self.gone[sender] and not self.waiting[sender] and not self.over[sender]:
+                self.read(sender)  # what is left in the kernel, which is bounded
+                self.write(sender)
+        if all(self.told):
+            self.close()
+            return
+        for one in (0, 1):
+            wanted = select.EPOLLIN if not self.over[one] and not self.waiting[one] else 0
+            wanted |= select.EPOLLOUT if self.waiting[1 - one] else 0
+            if not self.gone[one] and self.connected:
+                self.relay.poll.modify(self.sockets[one].fileno(), wanted)
+
+    def read(self, side: int) -> None:
+        if self.over[side]:
+            return
+        try:
+            data = self.sockets[side].recv(CHUNK)
+        except BlockingIOError:
+            return
+        self.waiting[side] = data
+        self.over[side] = not data
+
+    def write(self, sender: int) -> None:
+        """Pass on what one side has sent, and that it has sent all."""
+        receiver = self.sockets[1 - sender]
+        if not self.connected:
+            return
+        try:
+            while self.waiting[sender]:
+                self.waiting[sender] = self.waiting[sender][receiver.send(self.waiting[sender]) :]
+        except BlockingIOError:
+            return
+        if self.over[sender] and not self.told[sender]:
+            self.told[sender] = True
+            receiver.shutdown(SHUT_WR)
+
+    def close(self) -> None:
+        if self.sockets[0].fileno() < 0:
+            return
+        for held, gone in zip(self.sockets, self.gone, strict=True):
+            self.relay.forget(held.fileno(), watched=not gone)
+            held.close()
+        self.relay.count -= 1
+        self.relay.go_on()
+
+
+class Datagrams:
+    """A port of datagrams: who has sent some, and the socket to the container that stands for each."""
+
+    def __init__(self, relay: Relay, held: _socket, target: Target) -> None:
+        self.relay = relay
+        self.held = held
+        self.target = target
+        self.senders: dict[Any, tuple[_socket, float]] = {}  # the one longest silent first
+
+    def receive(self, _: int) -> None:
+        for _ in range(ROUND):
+            try:
+                data, sender = self.held.recvfrom(DATAGRAM)
+            except OSError:
+                return
+            known = self.senders.pop(sender, None)
+            try:
+                inside = known[0] if known else self.meet(sender)
+                self.senders[sender] = (inside, time.monotonic())
+                inside.send(data)
+            except OSError:
+                continue  # lost, as datagrams may be: nobody listens there, or no fd is left
+
+    def meet(self, sender: Any) -> _socket:
+        """A socket for a new sender. Raises OSError."""
+        if len(self.senders) >= MOST:
+            self.drop(next(iter(self.senders)))
+        inside = _socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
+        try:
+            inside.connect(self.target)
+        except OSError:
+            inside.close()
+            raise
+
+        def answer(_: int) -> None:
+            try:
+                self.held.sendto(inside.recv(DATAGRAM), sender)
+            except OSError:
+                return
+            known = self.senders.pop(sender, None)
+            if known is not None:
+                self.senders[sender] = (known[0], time.monotonic())
+
+        self.relay.watch(inside.fileno(), select.EPOLLIN, answer)
+        return inside
+
+    def drop(self, sender: Any) -> None:
+        inside, _ = self.senders.pop(sender)
+        self.relay.forget(inside.fileno())
+        inside.close()
+
+    def tidy(self) -> None:
+        """Forget who has been silent for long."""
+        before = time.monotonic() - IDLE
+        while self.senders:
+            sender = next(iter(self.senders))
+            if self.senders[sender][1] > before:
+                return
+            self.drop(sender)
+
+
+def start(pidfd: int, address: str, ports: list[dict[str, str]], sockets: list[_socket]) -> list[_socket]:
+    """Leave the ports of IPv6 addresses to a process of their own, which ends with that of `pidfd`; the
+    sockets that are still the caller's. It has one thread.
+    """
+    pairs = list(zip(ports, sockets, strict=True))
+    ours = [held for port, held in pairs if ":" not in port["HostIp"]]
+    theirs = [(held, (address, int(port["ContainerPort"]))) for port, held in pairs if ":" in port["HostIp"]]
+    if not theirs:
+        return ours
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.fork() == 0:  # a grandchild: its end is no SIGCHLD for who waits for a container
+                _become(pidfd, theirs)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    for held, _ in theirs:
+        held.close()  # so that the port is free when the relay ends
+    return ours
+
+
+def _become(pidfd: int, listening: list[tuple[_socket, Target]]) -> None:
+    import gc
+
+    from estiva.linux import process
+
+    gc.disable()
+    os.setsid()
+    os.chdir("/")
+    process.close_all_but([pidfd, *(held.fileno() for held, _ in listening)])
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    process.set_title("estiva-ports")
+    Relay(pidfd, listening).run()

@@ -1,0 +1,197 @@
+"""Ports that are published on IPv6 addresses: `-p [::]:8080:80`."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+
+import pytest
+
+import enginekit
+from netlab import at, server
+
+ECHO = "while :; do nc -l -p 80 -e cat; done"
+
+
+@pytest.fixture
+def host():
+    with enginekit.host() as made:
+        made.import_busybox()
+        yield made
+
+
+def connect(host, address, port, kind=socket.SOCK_STREAM):
+    with at(host.netns.pid):
+        made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
+    made.settimeout(60)
+    made.connect((address, port))
+    return made
+
+
+def echoed(host, address, port, data=b"hello"):
+    """What comes back of `data`; b"" where nobody is."""
+    try:
+        with connect(host, address, port) as made:
+            made.sendall(data)
+            made.shutdown(socket.SHUT_WR)
+            found = b""
+            while part := made.recv(65536):
+                found += part
+            return found
+    except OSError:
+        return b""
+
+
+def addresses(host):
+    with at(host.netns.pid):
+        subprocess.run(["ip", "addr", "add", "fd00:e571::1/64", "dev", "lo"], check=True)
+
+
+def relays():
+    """The pids of the processes that hold such ports, of all hosts."""
+    found = set()
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/cmdline", "rb") as file:
+                    if file.read().startswith(b"estiva-ports"):
+                        found.add((name, os.readlink(f"/proc/{name}/ns/net")))
+            except OSError:
+                continue
+    return found
+
+
+def ours(host):
+    here = os.readlink(f"/proc/{host.netns.pid}/ns/net")
+    return {name for name, netns in relays() if netns == here}
+
+
+def test_every_address_or_one(host):
+    addresses(host)
+    host.estiva(
+        "run", "-d", "--name", "web",
+        "-p", "[::]:8080:80", "-p", "0.0.0.0:8080:80", "-p", "[::1]:8081:80",
+        enginekit.IMAGE, "sh", "-c", ECHO,
+    )  # fmt: skip
+    enginekit.eventually(lambda: echoed(host, "::1", 8080) == b"hello")
+    enginekit.eventually(lambda: echoed(host, "fd00:e571::1", 8080) == b"hello")
+    enginekit.eventually(lambda: echoed(host, "127.0.0.1", 8080) == b"hello")
+    enginekit.eventually(lambda: echoed(host, "::1", 8081) == b"hello")
+    assert echoed(host, "fd00:e571::1", 8081) == b""
+    assert echoed(host, "127.0.0.1", 8081) == b""
+    # as docker 26 shows them
+    assert host.out("port", "web").splitlines() == [
+        "80/tcp -> [::]:8080", "80/tcp -> 0.0.0.0:8080", "80/tcp -> [::1]:8081",
+    ]  # fmt: skip
+    assert host.out("ps", "--format", "{{.Ports}}") == (
+        "0.0.0.0:8080->80/tcp, :::8080->80/tcp, ::1:8081->80/tcp"
+    )
+    shown = json.loads(host.out("inspect", "web"))[0]
+    bindings = [
+        {"HostIp": "::", "HostPort": "8080"},
+        {"HostIp": "0.0.0.0", "HostPort": "8080"},
+        {"HostIp": "::1", "HostPort": "8081"},
+    ]
+    assert shown["NetworkSettings"]["Ports"] == {"80/tcp": bindings}
+    assert shown["HostConfig"]["PortBindings"] == {"80/tcp": bindings}
+    assert len(ours(host)) == 1
+    done = host.estiva("run", "--rm", "-p", "[::1]:8080:80", enginekit.IMAGE, "true", status=125)
+    assert "port 8080/tcp is already in use on ::1" in done.stderr
+    for _ in range(5):  # the port is free as soon as it has been stopped
+        host.estiva("restart", "-t", "0", "web")
+    enginekit.eventually(lambda: echoed(host, "::1", 8080) == b"hello")
+    host.estiva("rm", "-f", "web")
+    enginekit.eventually(lambda: not ours(host))
+
+
+def test_much_goes_both_ways_and_the_end_of_each_side_is_told(host):
+    host.estiva("run", "-d", "-p", "[::1]:8080:80", enginekit.IMAGE, "sh", "-c", ECHO)
+    enginekit.eventually(lambda: echoed(host, "::1", 8080) == b"hello")
+    data = os.urandom(1 << 20) * 3
+
+    def all_of_it():
+        import threading
+
+        try:
+            made = connect(host, "::1", 8080)
+        except OSError:
+            return False
+        with made:
+
+            def send():
+                made.sendall(data)
+                made.shutdown(socket.SHUT_WR)
+
+            sender = threading.Thread(target=send)
+            sender.start()
+            found = bytearray()
+            try:
+                while part := made.recv(65536):
+                    found += part
+            except ConnectionResetError:
+                return False  # nc was between two connections
+            finally:
+                sender.join()
+            return bytes(found) == data
+
+    enginekit.eventually(all_of_it)
+
+
+def test_who_does_not_read_is_nobodys_burden(host):
+    server = "while :; do nc -l -p 80 -e sh -c 'read x; yes'; done"
+    other = "while :; do nc -l -p 81 -e cat; done"
+    host.estiva(
+        "run", "-d", "-p", "[::1]:8080:80", "-p", "[::1]:8081:81",
+        enginekit.IMAGE, "sh", "-c", f"({server})& {other}",
+    )  # fmt: skip
+    enginekit.eventually(lambda: echoed(host, "::1", 8081) == b"hello")
+    with connect(host, "::1", 8080) as stalled:
+        stalled.sendall(b"go\n")
+        (relay,) = ours(host)
+        for _ in range(3):
+            enginekit.eventually(lambda: echoed(host, "::1", 8081) == b"hello")
+        with open(f"/proc/{relay}/status") as file:
+            resident = next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+        assert resident < 100_000  # kB: what `yes` says is not collected
+        # a client that is gone while much waits for it is let go of
+    enginekit.eventually(lambda: len(os.listdir(f"/proc/{relay}/fd")) < 10)
+
+
+def test_datagrams_and_free_ports(host):
+    host.estiva("run", "-d", "--name", "web", "-p", "[::1]::80/udp", enginekit.IMAGE, "sleep", "1000")
+    shown = host.out("port", "web", "80/udp")
+    port = int(shown.removeprefix("[::1]:"))
+    inside = server(int(host.out("inspect", "-f", "{{.State.Pid}}", "web")), 80, kind=socket.SOCK_DGRAM)
+    clients = [connect(host, "::1", port, socket.SOCK_DGRAM) for _ in range(3)]
+    with inside:
+        inside.settimeout(60)
+        for _ in range(2):
+            for number, client in enumerate(clients):
+                client.send(b"%d" % number)
+            for _ in clients:
+                data, sender = inside.recvfrom(100)
+                inside.sendto(b"re:" + data, sender)
+            for number, client in enumerate(clients):
+                assert client.recv(100) == b"re:%d" % number
+    for client in clients:
+        client.close()
+
+
+def test_the_relay_outlives_the_monitor_and_not_the_container(host):
+    host.estiva("run", "-d", "--name", "web", "-p", "[::1]:8080:80", enginekit.IMAGE, "sh", "-c", ECHO)
+    enginekit.eventually(lambda: echoed(host, "::1", 8080) == b"hello")
+    state = json.loads(
+        open(f"{host.folder}/run/containers/{host.out('ps', '-q', '--no-trunc')}/state.json").read()
+    )
+    os.kill(state["monitor"], 9)
+    enginekit.eventually(lambda: not host.out("ps", "-q"))
+    enginekit.eventually(lambda: not ours(host))
+    host.estiva("start", "web")
+    enginekit.eventually(lambda: echoed(host, "::1", 8080) == b"hello")
+
+
+def test_an_address_that_is_not_there(host):
+    done = host.estiva("run", "--rm", "-p", "[fd00::7]:1:1", enginekit.IMAGE, "true", status=125)
+    assert "ports can't be published on fd00::7: this machine does not have that address" in done.stderr
