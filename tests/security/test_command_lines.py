@@ -108,4 +108,3 @@ def test_the_own_process_hides_it_too(engine: Host) -> None:
     child = engine.start("run", "--rm", *NONE, "-e", f"A={SECRET}", IMAGE, "sh", "-c", "usleep 1500000")
     eventually(lambda: b"A=***" in Path(f"/proc/{child.pid}/cmdline").read_bytes() or None)
     assert child.wait(60) == 0
-

@@ -1,8 +1,8 @@
 """Secrets in the words of a command line are taken from what ps shows of it, before anything forks (K24).
 
-The kernel shows /proc/PID/cmdline to every user of the host, and a fork has its parent's. What the words meant
-is in sys.argv, a copy. The place to write to is memory of ours, reached by /proc/self/mem: ctypes would cost
-milliseconds here.
+The kernel shows /proc/PID/cmdline to every user of the host, and a fork has its parent's. What the words
+meant is in sys.argv, a copy. The place to write to is memory of ours, reached by /proc/self/mem: ctypes would
+cost milliseconds here.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def masked(words: list[bytes]) -> list[bytes]:
 
 
 def _split(word: bytes, login: bool) -> tuple[bytes, bytes]:
-    """(the long name of the option with a secret that a word such as --env, -itePATH=x or -pX sets, its value)."""
+    """(the option with a secret that a word such as --env, -iteA=x or -pX sets, its value)."""
     if word[:2] == b"--":
         option, _, value = word.partition(b"=")
         return (option, value) if option in LONG or option == PASSWORD else (b"", b"")

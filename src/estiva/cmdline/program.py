@@ -36,6 +36,10 @@ def program(run: Callable[[list[str]], int]) -> NoReturn:
 def secret(words: list[str]) -> bool:
     """Whether there may be something to hide: a quick look that may be wrong in this direction alone."""
     for word in words:
-        if word[:1] == "-" and (word[1:2] != "-" and "e" in word or word.startswith(("--env", "--build-arg"))):
+        if word[:2] == "--":
+            found = word.startswith(("--env", "--build-arg"))
+        else:
+            found = word[:1] == "-" and "e" in word
+        if found:
             return True
     return "login" in words
