@@ -6,7 +6,7 @@ import time
 
 from estiva import fastjson
 from estiva.engine.state import locks, runstate, teardown
-from estiva.errors import Conflict, InvalidInput, NotFound
+from estiva.errors import Conflict, InvalidInput, NotFound, StateError
 from estiva.store import containers
 from estiva.timestamps import ZERO, rfc3339
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from estiva.engine.state.config_types import Config
     from estiva.engine.state.types import Network, Record, RunState
 
+DAMAGED = "`estiva rm -f` removes it; `estiva system check` looks for more that is damaged"
 LOOK_AGAIN = 0.005  # seconds between looks at a container that is on its way from one state to another
 HEX = frozenset("0123456789abcdef")
 
@@ -40,6 +41,21 @@ def resolve(engine: Engine, ref: str) -> Record:
     return load(engine, container_id, status, text)
 
 
+def find_damaged(engine: Engine, ref: str) -> str:
+    """The id of a container by name, id or the beginning of its id, whose record can't be read; "" else."""
+    name = ref.removeprefix("/")
+    rows = containers.find(engine.db, name)
+    if not rows and name and HEX.issuperset(name):
+        rows = containers.find_beginning(engine.db, name)
+    if len(rows) != 1:
+        return ""
+    try:
+        sound(rows[0][0], rows[0][2])
+    except StateError:
+        return rows[0][0]
+    return ""
+
+
 def settled(engine: Engine, container_id: str, status: str, text: str) -> tuple[str, str, str]:
     """A row, its container ended first if the monitor was killed; the status is "" if that removed it."""
     if status == "running" and teardown.dead(engine.paths, engine.db, container_id):
@@ -49,10 +65,30 @@ def settled(engine: Engine, container_id: str, status: str, text: str) -> tuple[
     return container_id, status, text
 
 
+def sound(container_id: str, text: str) -> Record:
+    """A row's record, if it is one. Raises StateError, which names the container."""
+    what = f"the record of container {container_id[:12]}"
+    record: Record = fastjson.stored(text, what=what)
+    kinds = {"Config": dict, "HostConfig": dict, "State": dict, "Mounts": list, "Args": list}
+    kinds |= dict.fromkeys(("Id", "Name", "Image", "Created", "Path"), str)
+    parts: Any = record
+    if not isinstance(parts, dict):
+        raise StateError(f"{what} is not a json object", hint=DAMAGED)
+    for key, kind in kinds.items():
+        if not isinstance(parts.get(key), kind):
+            raise StateError(f"{what} is damaged: {key} is missing or no {kind.__name__}", hint=DAMAGED)
+    if record["Id"] != container_id:
+        raise StateError(f"{what} is of another container", hint=DAMAGED)
+    return record
+
+
 def load(engine: Engine, container_id: str, status: str, text: str) -> Record:
     """A record with its live State filled in."""
-    record: Record = fastjson.stored(text, what=f"the record of container {container_id[:12]}")
-    live = runstate.read(engine.paths, container_id) if status in ("running", "dead") else None
+    record = sound(container_id, text)
+    try:
+        live = runstate.read(engine.paths, container_id) if status in ("running", "dead") else None
+    except StateError:
+        live = None  # whoever needs it is told; the check names it
     paused = bool(live and live.get("paused"))
     record["State"] = {
         "Status": "paused" if paused and status == "running" else status,
