@@ -61,6 +61,12 @@ def sync_directory(path: str) -> None:
         os.close(fd)
 
 
+def make_room(path: str) -> None:
+    """Remove a folder that is where a file is to be renamed to: what else is there, rename(2) replaces."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        remove_tree(path)
+
+
 def make_directory(path: str, mode: int = 0o700, *, exist_ok: bool = False) -> None:
     """mkdir(2) with exactly that mode, whatever the umask (K16)."""
     try:

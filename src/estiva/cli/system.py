@@ -156,8 +156,13 @@ def prune(context: Context, options: Options) -> None:
 def check(context: Context, options: Options) -> int:
     from estiva.engine import system
 
-    found = system.check(context.engine, deep=options.flag("deep"))
-    for title, key in (("swept", "swept"), ("kept", "kept"), ("problem", "problems")):
+    found = system.check(context.engine, deep=options.flag("deep"), repair=options.flag("repair"))
+    for title, key in (
+        ("swept", "swept"),
+        ("repaired", "repaired"),
+        ("kept", "kept"),
+        ("problem", "problems"),
+    ):
         for line in found[key]:
             print(f"{title}: {line}")
     count = len(found["problems"])
@@ -226,9 +231,15 @@ CHECK = Verb(
     check,
     "",
     "Sweep what killed processes left, and check all state against itself",
-    (("", "deep", FLAG, "", "read all content and verify its digests"),),
+    (
+        ("", "deep", FLAG, "", "read all content and verify its digests"),
+        ("", "repair", FLAG, "", "make or fetch again what is damaged, adopt what a lost database knew"),
+    ),
     most=0,
-    examples=(("estiva system check --deep", "ends with 1 if something is wrong"),),
+    examples=(
+        ("estiva system check --deep", "ends with 1 if something is wrong"),
+        ("estiva system check --deep --repair", "mends what can be"),
+    ),
 )
 PRUNE_CONTAINERS = Verb(
     prune_containers,

@@ -55,6 +55,10 @@ class Engine:
 
         return nullcontext()
 
+    def mended(self) -> list[str]:
+        """What has been made or fetched again since the last call because it was damaged, a line for each."""
+        return self._store.mended() if self._store is not None else []
+
     def close_database(self) -> None:
         """Close this thread's connection, if there is one; the next use opens it again."""
         if self._store is not None:
