@@ -205,6 +205,22 @@ def test_a_lost_database(lonely, how):
     assert box.out("system", "check", "--deep") == "all is well"
 
 
+def test_what_containers_run_on_is_not_touched():
+    """Layers of the dir driver are folders that overlays lie on: they wait until nothing runs."""
+    with host("dir") as box:
+        box.estiva("run", "-d", "--name", "web", *NONE, IMAGE, "sleep", "1000")
+        lose(box, "deleted")
+        done = box.estiva("system", "check", "--repair", status=1)
+        assert "(web), which runs: adopted" in done.stdout
+        assert "again once they have ended" in done.stdout
+        assert box.out("exec", "web", "echo", "alive") == "alive"
+        assert "again once they have ended" in box.estiva("system", "prune", "-af", status=1).stderr
+        assert box.out("exec", "web", "cat", "/etc/group")
+        box.estiva("rm", "-f", "web")
+        assert box.out("system", "check", "--repair").endswith("all is well")
+        assert box.out("system", "check", "--deep") == "all is well"
+
+
 def test_a_new_root_is_no_lost_database(tmp_path):
     with host() as made:
         shutil.rmtree(f"{made.folder}/root")

@@ -32,6 +32,11 @@ def lost(engine: Engine) -> list[str]:
     """A line for people if the database was lost and nobody has adopted anything since."""
     if not is_lost(engine):
         return []
+    if _needed(engine):
+        return [
+            "the database was lost, and containers run on layers that can't be adopted meanwhile: run"
+            " `estiva system check --repair` again once they have ended"
+        ]
     return [
         f"the database was lost: `estiva system check --repair` adopts what is left below {engine.paths.root}"
     ]
@@ -187,6 +192,8 @@ def _layers(engine: Engine) -> Iterator[str]:
         tar = f"{engine.paths.blobs}/sha256/{name}"
         if not digests.valid(f"sha256:{name}") or layers.find(f"sha256:{name}") or not os.path.isfile(tar):
             continue
+        if name in _needed(engine):
+            continue  # it would be put in the place of what containers run on
         try:
             layers.apply_tar(tar, f"sha256:{name}")
         except (EstivaError, OSError):
@@ -195,7 +202,7 @@ def _layers(engine: Engine) -> Iterator[str]:
 
 
 def _needed(engine: Engine) -> list[str]:
-    """Folders of layers that running containers may lie on, with nothing that tells what they are."""
+    """Layers of the dir driver that running containers may lie on, without a row."""
     if not containers.running(engine.db):
         return []
     layers = engine.store.layers
