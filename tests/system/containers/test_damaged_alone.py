@@ -10,7 +10,7 @@ import sqlite3
 
 import pytest
 
-from enginekit import IMAGE, host
+from enginekit import IMAGE, eventually, host
 
 NONE = ("--network", "none")
 
@@ -241,3 +241,16 @@ def test_a_broken_row_of_one_whose_monitor_was_killed(box):
     box.estiva("rm", "-f", "broken")
     assert box.out("system", "check") == "all is well"
     assert not [path for path in box.cgroups() if broken in str(path)]
+
+
+@pytest.mark.parametrize("record", ["{}", '{"Id": "x"}'])
+def test_the_end_of_a_run_whose_row_is_broken(box, record):
+    """Its monitor can't write down how it ended, but that it did."""
+    broken = box.out("run", "-d", "--name", "broken", *NONE, IMAGE, "sleep", "1000")
+    edited(box, "UPDATE containers SET record = ? WHERE id = ?", record, broken)
+    with open(f"{box.folder}/run/containers/{broken}/state.json") as file:
+        os.kill(json.load(file)["pid"], signal.SIGKILL)
+    eventually(lambda: box.db("SELECT status FROM containers WHERE name = 'broken'") == [("exited",)])
+    assert box.out("ps", "-a", "--format", "{{.Names}}") == "other"
+    box.estiva("rm", "-f", "broken")
+    assert box.out("system", "check") == "all is well"

@@ -238,7 +238,7 @@ RETURNS = {
     },
     "engine.reset.look": {"containers": 1, "running": 0, "images": 1, "volumes": 1, "bytes": 1, "bridge": "", "registry": ""},
     "engine.reset.reset": [],
-    "engine.system.check": {"swept": [], "kept": [], "problems": []},
+    "engine.system.check": {"swept": [], "repaired": [], "kept": [], "problems": []},
     "engine.system.prune": {
         "failed": [], "swept": [], "containers": [], "volumes": [], "images": [], "build_cache": 0, "busy": False,
         "bytes": 0,

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 
 from estiva import fastjson
 from estiva.engine.containers import changes, control, folder, listing
-from estiva.engine.state import locks, lookup, names, runstate, teardown
+from estiva.engine.state import locks, names, runstate, teardown
+from estiva.engine.state import record as records
 from estiva.errors import Conflict, EstivaError, NotFound, StateError
 from estiva.files import remove_tree
 from estiva.store import containers
@@ -221,7 +222,7 @@ def check(engine: Engine) -> list[str]:
     for container_id, status, text in containers.every(db):
         said = f"container {container_id[:12]}"
         try:
-            record = lookup.sound(container_id, text)
+            record = records.sound(container_id, text)
         except EstivaError as error:
             problems.append(f"{error}: `estiva rm -f` removes it")
             continue

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from estiva import fastjson
 from estiva.engine.state import locks, runstate, teardown
+from estiva.engine.state import record as records
 from estiva.errors import Conflict, InvalidInput, NotFound, StateError
 from estiva.store import containers
 from estiva.timestamps import ZERO, rfc3339
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from estiva.engine.state.config_types import Config
     from estiva.engine.state.types import Network, Record, RunState
 
-DAMAGED = "`estiva rm -f` removes it; `estiva system check` looks for more that is damaged"
 LOOK_AGAIN = 0.005  # seconds between looks at a container that is on its way from one state to another
 HEX = frozenset("0123456789abcdef")
 
@@ -50,7 +49,7 @@ def find_damaged(engine: Engine, ref: str) -> str:
     if len(rows) != 1:
         return ""
     try:
-        sound(rows[0][0], rows[0][2])
+        records.sound(rows[0][0], rows[0][2])
     except StateError:
         return rows[0][0]
     return ""
@@ -65,26 +64,9 @@ def settled(engine: Engine, container_id: str, status: str, text: str) -> tuple[
     return container_id, status, text
 
 
-def sound(container_id: str, text: str) -> Record:
-    """A row's record, if it is one. Raises StateError, which names the container."""
-    what = f"the record of container {container_id[:12]}"
-    record: Record = fastjson.stored(text, what=what)
-    kinds = {"Config": dict, "HostConfig": dict, "State": dict, "Mounts": list, "Args": list}
-    kinds |= dict.fromkeys(("Id", "Name", "Image", "Created", "Path"), str)
-    parts: Any = record
-    if not isinstance(parts, dict):
-        raise StateError(f"{what} is not a json object", hint=DAMAGED)
-    for key, kind in kinds.items():
-        if not isinstance(parts.get(key), kind):
-            raise StateError(f"{what} is damaged: {key} is missing or no {kind.__name__}", hint=DAMAGED)
-    if record["Id"] != container_id:
-        raise StateError(f"{what} is of another container", hint=DAMAGED)
-    return record
-
-
 def load(engine: Engine, container_id: str, status: str, text: str) -> Record:
     """A record with its live State filled in."""
-    record = sound(container_id, text)
+    record = records.sound(container_id, text)
     try:
         live = runstate.read(engine.paths, container_id) if status in ("running", "dead") else None
     except StateError:

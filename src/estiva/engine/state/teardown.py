@@ -9,6 +9,7 @@ import os
 import time
 
 from estiva import fastjson
+from estiva.engine.state import record as records
 from estiva.engine.state import runstate
 from estiva.engine.state.cgroup import cgroup_path
 from estiva.engine.state.locks import exit_status, held, leave, take
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine.state.config_types import HostConfig
-    from estiva.engine.state.types import Ending, Record, RunState, State
+    from estiva.engine.state.types import Ending, RunState, State
     from estiva.runtime.cgroup import Cgroup
     from estiva.store.database import Database, Transaction
 
@@ -113,8 +114,12 @@ def settle(plan: Ending, outcome: State, *, failed: bool = False) -> None:
     else:
         with database(plan).write(freeing=True) as transaction:
             row = containers.get(transaction, plan["id"])
-            if row:
-                record: Record = fastjson.loads(row[2], what="the container's record")
+            try:
+                record = records.sound(plan["id"], row[2]) if row else None
+            except StateError:  # all that can still be said of it
+                record = None
+                containers.set_status(transaction, plan["id"], "created" if failed else "exited")
+            if record is not None:
                 record["State"].pop("Began", None)
                 if not failed:
                     record["State"]["FinishedAt"] = rfc3339()
@@ -173,8 +178,7 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
         return False
     try:
         row = containers.get(db, container_id)
-        what = f"the record of container {container_id[:12]}"
-        record: Record | None = fastjson.stored(row[2], what=what) if row else None
+        record = records.sound(container_id, row[2]) if row else None
         left = _left(where, container_id)
         host_config: HostConfig = (record.get("HostConfig") or {}) if record else {}
         mode = host_config.get("NetworkMode") or "default"

@@ -109,4 +109,4 @@ def _file(path: str, size: int) -> str:
         return "is no file"
     if found.st_size != size and size >= 0:
         return f"is {found.st_size} bytes long instead of {size}"
-    return "" if found.st_size else "is empty"
+    return "is empty" if size < 0 and not found.st_size else ""
