@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 
-from estiva.errors import IntegrityError
+from estiva.errors import Denied, IntegrityError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +61,12 @@ def sync_directory(path: str) -> None:
         os.close(fd)
 
 
+def make_room(path: str) -> None:
+    """Remove a folder that is where a file is to be renamed to: what else is there, rename(2) replaces."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        remove_tree(path)
+
+
 def make_directory(path: str, mode: int = 0o700, *, exist_ok: bool = False) -> None:
     """mkdir(2) with exactly that mode, whatever the umask (K16)."""
     try:
@@ -70,6 +76,37 @@ def make_directory(path: str, mode: int = 0o700, *, exist_ok: bool = False) -> N
             return
         raise
     os.chmod(path, mode)
+
+
+def refuse_others(path: str) -> None:
+    """State of which another user is the owner, or that others may write to, is not to be trusted: who has it
+    says what runs with our rights, and where it is mounted (K24). Fine where nothing is there yet, or where
+    what others may write has the sticky bit, as /tmp. Raises Denied.
+    """
+    try:
+        there = os.stat(path)
+    except OSError:
+        return  # whoever needs it will tell
+    if there.st_uid not in (0, os.geteuid()):
+        raise Denied(
+            f"{path} belongs to {_user(there.st_uid)}, who could change what is kept there",
+            hint=f"choose another directory, or if it is yours: chown -R {os.geteuid()} {path}",
+        )
+    mode = there.st_mode & 0o7777
+    if mode & 0o022 and not mode & 0o1000:
+        raise Denied(
+            f"{path}, of {_user(there.st_uid)}, may be written to by others (mode {mode:04o})",
+            hint=f"chmod go-w {path}, if you know what is in it",
+        )
+
+
+def _user(uid: int) -> str:
+    import pwd
+
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
+    except KeyError:
+        return f"uid {uid}"
 
 
 def read_bounded(path: str, limit: int, *, wait: bool = False) -> bytes:

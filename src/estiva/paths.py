@@ -10,6 +10,7 @@ State (survives a reboot; ESTIVA_ROOT, default /var/lib/estiva):
     containers/ID/            upper/ work/ log.json hosts hostname resolv.conf
     volumes/NAME/_data        a volume's files
     cache/                    compiled seccomp filters, builder caches
+    lost/                     what a lost database leaves that can't be adopted: engine/containers/adopt.py
     run -> RUN_ROOT           the run root that belongs to it
 
 Run state (gone after a reboot; ESTIVA_RUN_ROOT, default /run/estiva):

@@ -21,7 +21,7 @@ class PlainLayers:
 
     def put(self, data: bytes) -> str:
         diff_id = self.store.content.put(data)
-        os.makedirs(f"{self.store.paths.layers}/{diff_id[7:]}", exist_ok=True)
+        os.makedirs(f"{self.store.paths.layers}/{diff_id[7:]}/fs", exist_ok=True)
         with self.store.db.write() as transaction:
             transaction.execute(
                 "INSERT OR REPLACE INTO layers (diff_id, driver, size, created) VALUES (?, 'dir', ?, ?)",
@@ -31,6 +31,9 @@ class PlainLayers:
 
     def has(self, diff_id: str) -> bool:
         return bool(self.store.db.read("SELECT 1 FROM layers WHERE diff_id = ?", (diff_id,)))
+
+    def differs(self, diff_id: str) -> str:
+        return ""
 
     def tar(self, diff_id: str) -> io.BufferedReader:
         return open(self.store.content.path(diff_id), "rb")

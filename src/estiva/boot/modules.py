@@ -147,6 +147,7 @@ MODULES = {
         "estiva.store.layers.layer",
         "estiva.store.layers.layers",
         "estiva.store.layers.mounts",
+        "estiva.store.layers.soundness",
         "estiva.store.schema",
         "estiva.store.snapshots",
         "estiva.store.sqlite",

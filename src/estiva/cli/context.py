@@ -32,6 +32,11 @@ class Context:
             self._engine = Engine(self.root, self.run_root, direct=True)
         return self._engine
 
+    def tell_mended(self) -> None:
+        """Say what was damaged and has been made or fetched again."""
+        for line in self._engine.mended() if self._engine is not None else ():
+            warn(line)
+
     def each(
         self, words: Iterable[str], action: Callable[[str], object], *, missing_is_fine: bool = False
     ) -> int:

@@ -115,6 +115,8 @@ def run(words: list[str]) -> int:
         return _pipe_closed(failure)
     except Exception as error:
         return unexpected(error, context.debug, failure)
+    finally:
+        context.tell_mended()
 
 
 def unexpected(error: Exception, debug: bool, failure: int) -> int:

@@ -233,10 +233,13 @@ CHECK = Verb(
     "Sweep what killed processes left, and check all state against itself",
     (
         ("", "deep", FLAG, "", "read all content and verify its digests"),
-        ("", "repair", FLAG, "", "make anew what others have removed: rules of the firewall"),
+        ("", "repair", FLAG, "", "mend layers, firewall rules and what a lost database knew"),
     ),
     most=0,
-    examples=(("estiva system check --deep", "ends with 1 if something is wrong"),),
+    examples=(
+        ("estiva system check --deep", "ends with 1 if something is wrong"),
+        ("estiva system check --deep --repair", "mends what can be"),
+    ),
 )
 PRUNE_CONTAINERS = Verb(
     prune_containers,

@@ -19,10 +19,27 @@ def program(run: Callable[[list[str]], int]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    status = run(sys.argv[1:])
+    words = sys.argv[1:]
+    if secret(words):
+        from estiva.cmdline import hidden
+
+        hidden.hide()
+    status = run(words)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, AttributeError, ValueError):
             status = status or 1
     os._exit(status)
+
+
+def secret(words: list[str]) -> bool:
+    """Whether there may be something to hide: a quick look that may be wrong in this direction alone."""
+    for word in words:
+        if word[:2] == "--":
+            found = word.startswith(("--env", "--build-arg"))
+        else:
+            found = word[:1] == "-" and "e" in word
+        if found:
+            return True
+    return "login" in words

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from estiva.files import refuse_others
 from estiva.paths import Paths
 
 TYPE_CHECKING = False
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 class Engine:
     """One state root with its run root (see estiva.paths). Cheap to make; safe to share between threads.
+    Raises Denied for one that others than its user could change.
 
     `direct` is for a program that ends soon after it started a container, as the command line does: its
     monitors are forked from itself (see engine/launch/launch.py).
@@ -25,6 +27,8 @@ class Engine:
     def __init__(self, root: str | None = None, run_root: str | None = None, *, direct: bool = False) -> None:
         self.direct = direct
         self.paths = Paths(root, run_root)
+        refuse_others(self.paths.root)
+        refuse_others(self.paths.run_root)
         self._store: Store | None = None
 
     @property
@@ -50,6 +54,10 @@ class Engine:
         from contextlib import nullcontext
 
         return nullcontext()
+
+    def mended(self) -> list[str]:
+        """What has been made or fetched again since the last call because it was damaged, a line for each."""
+        return self._store.mended() if self._store is not None else []
 
     def close_database(self) -> None:
         """Close this thread's connection, if there is one; the next use opens it again."""

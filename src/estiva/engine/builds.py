@@ -20,11 +20,13 @@ def build(engine: Engine, *, progress: Callable[[dict[str, Any]], None] | None =
     """
     from estiva.builder.request import Request
     from estiva.builder.solver.executor import build as run_build
+    from estiva.engine.images.find import allow_refetch
     from estiva.oci.reference import Reference
 
     request = Request(**options)
     for tag in request.tags:
         Reference.parse(tag)
+    allow_refetch(engine)
     image = run_build(
         request,
         store=engine.store,

@@ -28,7 +28,7 @@ MARK = "reset"
 DATABASE = ("estiva.db", "estiva.db-wal", "estiva.db-shm")
 ROOT = (
     "estiva.db.migrate", "estiva.db.queue", "estiva.db.reserve", "blobs", "cache", "containers", "fixups",
-    "ingest", "initlayer", "layers", "manifests", "registry", "volumes", "writing.lock",
+    "ingest", "initlayer", "layers", "lost", "manifests", "registry", "volumes", "writing.lock",
 )  # fmt: skip
 RUN_ROOT = ("build", "containers", "layers", "names")
 PATIENCE = 30.0  # seconds for the monitor of a killed container to go

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from estiva import fastjson
+from estiva.errors import StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,10 +108,12 @@ def prune(engine: Engine, *, all: bool = False, volumes: bool = False) -> dict[s
     killed processes had left, in words, and what of it could not be removed}.
     """
     from estiva.engine import volumes as volume_verbs
-    from estiva.engine.containers import sweep
+    from estiva.engine.containers import adopt, sweep
     from estiva.engine.images import lookup as images
     from estiva.store.upkeep import gc
 
+    if adopt.is_lost(engine):
+        raise StateError(*adopt.lost(engine), hint="nothing is pruned before that")
     swept, failed = sweep.sweep(engine)
     ids, freed = sweep.prune(engine)
     names: list[str] = []
@@ -163,18 +166,25 @@ def check(engine: Engine, *, deep: bool = False, repair: bool = False) -> dict[s
 
     Returns, in words, {"swept": what was removed, "repaired": what was wrong and with `repair` is not any
     more, "kept": what is half done and stays on purpose, "problems": what is wrong}. `deep` reads all content
-    and verifies its digests.
+    and verifies its digests. `repair` makes or fetches again what is damaged of images, adopts what a lost
+    database knew, and makes anew what others have removed from the firewall.
     """
-    from estiva.engine.containers import sweep
+    from estiva.engine.containers import adopt, sweep
     from estiva.store.upkeep import fsck, leftovers
 
     swept: list[str] = []
+    repaired: list[str] = []
     problems: list[str] = []
-    repaired = sweep.mend_rules(engine) if repair else []
+    if repair:
+        from estiva.engine.images import repair as images
+
+        repaired += adopt.adopt(engine)
+        repaired += sweep.mend_rules(engine)
+        repaired += images.repair(engine, deep=deep)
     for _ in range(ROUNDS):
-        done, failed = sweep.sweep(engine)
+        done, failed = ([], []) if adopt.is_lost(engine) else sweep.sweep(engine)
         swept += done
-        problems = [*failed, *fsck.check(engine.store, deep=deep), *sweep.check(engine)]
+        problems = [*failed, *adopt.lost(engine), *fsck.check(engine.store, deep=deep), *sweep.check(engine)]
         if not problems:
             break
     engine.db.checkpoint()

@@ -89,11 +89,12 @@ def set_name(name: str) -> None:
     check(_prctl_name(PR_SET_NAME, name.encode()[:15]))
 
 
-def set_title(title: str) -> None:
-    """Show `title` as this process's command line, and wipe the environment that it was started with.
+def set_title(title: str, *, wipe: bool = True) -> None:
+    """Show `title` as this process's command line, and `wipe` the environment that it was started with.
 
     Both are memory of ours that /proc/PID/cmdline and environ show to others (proc(5)): their places are
-    fields 48 to 51 of /proc/self/stat. os.environ is a copy and stays. Does nothing where there is no /proc.
+    fields 48 to 51 of /proc/self/stat. os.environ is a copy and stays, but execv(3) passes on what was wiped.
+    Does nothing where there is no /proc.
     """
     try:
         with open("/proc/self/stat", "rb") as file:
@@ -101,7 +102,7 @@ def set_title(title: str) -> None:
     except OSError:
         return
     start, end, environment, environment_end = map(int, fields[45:49])
-    if 0 < environment <= environment_end:
+    if wipe and 0 < environment <= environment_end:
         _memset(environment, 0, environment_end - environment)
     if 0 < start < end:
         _memset(start, 0, end - start)

@@ -273,19 +273,16 @@ def _with_socket(work: Callable[[Socket], Any]) -> Any:
 def _nft(script: str, *, wanted: bool = False) -> str:
     import subprocess
 
-    try:
-        done = subprocess.run(
-            ["nft", "-f", "-"],
-            input=script.encode(),
-            capture_output=True,
-            check=False,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
-        )
-    except FileNotFoundError:
+    from estiva import programs
+
+    nft = programs.find("nft")
+    if not nft:
         raise Unsupported(
             "nft is not installed: a bridge network needs nftables",
             hint="install the nftables package, or use --network host or none",
-        ) from None
+        )
+    command, environment = [nft, "-f", "-"], programs.environment()
+    done = subprocess.run(command, input=script.encode(), capture_output=True, check=False, env=environment)
     if done.returncode and not wanted:
         words = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
         raise EngineError(f"nft refuses the rules of the bridge: {words}")

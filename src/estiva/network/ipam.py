@@ -140,6 +140,15 @@ def reserve_in(
     raise Unavailable(f"network {network} ({subnet}) has no free address", hint="remove some containers")
 
 
+def adopt_in(
+    transaction: Transaction, container_id: str, address: str, network: str = DEFAULT_NETWORK
+) -> None:
+    """Lease a running container the address that it has, where the database that knew of it was lost."""
+    key, subnet = f"network.{network}.subnet", Subnet(address)
+    transaction.execute("INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", (key, str(subnet)))
+    _take(transaction, network, address, container_id)
+
+
 def _take(transaction: Transaction, network: str, address: str, container_id: str) -> bool:
     cursor = transaction.execute(
         "INSERT OR IGNORE INTO leases (network, address, container) VALUES (?, ?, ?)",

@@ -85,12 +85,13 @@ def ps(context: Context, options: Options) -> int:
         return 0
     import subprocess
 
-    try:
-        ran = subprocess.run(
-            ["ps", *(options.arguments[1:] or ["-ef"])], capture_output=True, text=True, errors="replace"
-        )
-    except FileNotFoundError:
-        raise EngineError("ps is not installed", hint="--format json lists the pids without it") from None
+    from estiva import programs
+
+    program = programs.find("ps")
+    if not program:
+        raise EngineError("ps is not installed", hint="--format json lists the pids without it")
+    words = [program, *(options.arguments[1:] or ["-ef"])]
+    ran = subprocess.run(words, capture_output=True, text=True, errors="replace")
     if ran.returncode:
         raise EngineError(f"ps: {ran.stderr.strip()}")
     lines = ran.stdout.splitlines()

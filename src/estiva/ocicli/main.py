@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from estiva import errors
+from estiva import errors, files
 from estiva.cmdline import program
 from estiva.cmdline.parser import FALSE, FLAG, TEXT, TRUE, HelpWanted, UsageError, parse, parse_verb
 
@@ -204,6 +204,7 @@ def _globals(context: Context, options: Options) -> None:
     context.systemd = options.flag("systemd-cgroup")
     context.root = os.path.abspath(options.text("root")) if options.text("root") else default_root()
     context.root_given = options.given("root")
+    files.refuse_others(context.root)
     context.log_file = options.text("log")
     if context.log_file in ("/dev/stderr", "/dev/null"):
         context.log_file = "" if context.log_file == "/dev/stderr" else context.log_file

@@ -6,7 +6,7 @@ import os
 import time
 
 from estiva import fastjson, files
-from estiva.errors import StateError
+from estiva.errors import StateError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ def read(run_dir: str) -> dict[str, Any] | None:
         data = files.read_bounded(path, _LIMIT)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:  # a folder, a loop of links
+        raise StateError(f"{path} can't be read: {reason(error)}") from error
     try:
         state = fastjson.loads(data, what=path)
     except Exception as error:

@@ -91,6 +91,13 @@ class Store:
         sweep(self.paths.ingest, lambda name: not name.endswith(".part"))
         return Lock(self.paths.root + "/writing.lock", shared=True)
 
+    def mended(self) -> list[str]:
+        """Of layers: see Engine.mended."""
+        if self._layers is None:
+            return []
+        lines, self._layers.mended = self._layers.mended, []
+        return lines
+
     def close(self) -> None:
         """Close this thread's database connection."""
         if self._db is not None:

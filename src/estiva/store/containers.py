@@ -145,7 +145,7 @@ def add(
     transaction: Transaction,
     container_id: str,
     name: str,
-    image: str,
+    image: str | None,
     status: str,
     text: str,
     volumes: Iterable[str],

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import time
 
 from estiva import files
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 READ_LIMIT = 4 << 20
+AGAIN = "pull its image again"
 
 
 class Content:
@@ -47,7 +49,7 @@ class Content:
     def has(self, digest: str) -> bool:
         """True if the blob is here: row and file."""
         path = self.path(digest)
-        return bool(self.db.read("SELECT 1 FROM blobs WHERE digest = ?", (digest,))) and os.path.isfile(path)
+        return bool(self.db.read("SELECT 1 FROM blobs WHERE digest = ?", (digest,))) and _is_file(path)
 
     def size(self, digest: str) -> int:
         """The blob's size in bytes. Raises NotFound."""
@@ -60,24 +62,31 @@ class Content:
     def open(self, digest: str) -> int:
         """A read-only fd of the blob; the caller closes it. Raises NotFound."""
         try:
-            return os.open(self.path(digest), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            # not to wait for the other end of a FIFO that somebody put there
+            fd = os.open(self.path(digest), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
             raise _no_blob(digest) from None
+        except OSError:  # a link, or a socket
+            raise IntegrityError(f"blob {digest} is no file on the disk", hint=AGAIN) from None
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise IntegrityError(f"blob {digest} is no file on the disk", hint=AGAIN)
+        return fd
 
     def read(self, digest: str, limit: int = READ_LIMIT) -> bytes:
         """The whole blob, at most `limit` bytes, with its digest verified.
 
         Raises NotFound, IntegrityError.
         """
-        path = self.path(digest)
+        fd = self.open(digest)
         try:
-            data = files.read_bounded(path, limit)
-        except FileNotFoundError:
-            raise _no_blob(digest) from None
+            data = files.read_bounded(f"/proc/self/fd/{fd}", limit)
+        finally:
+            os.close(fd)
         hasher = digests.hasher(digest.partition(":")[0])
         hasher.update(data)
         if hasher.hexdigest() != digest.partition(":")[2]:
-            raise IntegrityError(f"blob {digest} is damaged on the disk", hint="pull its image again")
+            raise IntegrityError(f"blob {digest} is damaged on the disk", hint=AGAIN)
         return data
 
     def put(self, data: bytes) -> str:
@@ -111,6 +120,7 @@ class Content:
                 os.fsync(fd)
             finally:
                 os.close(fd)
+            files.make_room(target)
             os.rename(path, target)
             files.sync_directory(os.path.dirname(target))
         self.register(digest, size)
@@ -119,7 +129,7 @@ class Content:
         """Add the row of a blob whose file is in place."""
         path = self.path(digest)
         with self.db.write() as transaction:
-            if not os.path.isfile(path):  # a reclaim that ran between rename and row
+            if not _is_file(path):  # a reclaim that ran between rename and row
                 raise Unavailable(f"blob {digest} was deleted while it was stored", hint="try again")
             transaction.execute(
                 "INSERT OR REPLACE INTO blobs (digest, size, created) VALUES (?, ?, ?)",
@@ -133,7 +143,7 @@ class Content:
         with self.db.write(freeing=True) as transaction:
             transaction.execute("DELETE FROM blobs WHERE digest = ?", (digest,))
             try:
-                size = os.stat(path).st_size
+                size = os.stat(path, follow_symlinks=False).st_size
                 os.rename(path, aside)  # to free gigabytes takes longer than others should wait
             except FileNotFoundError:
                 return 0
@@ -218,7 +228,7 @@ class Ingest:
 
     def _recover(self) -> bool:
         """A file without a row: its process died between rename and row, or is about to add it."""
-        if not os.path.isfile(self.target):
+        if not _is_file(self.target):
             return False
         fd = self.content.open(self.digest)
         try:
@@ -284,6 +294,7 @@ class Ingest:
                 raise IntegrityError(f"blob {self.digest} has the digest {self.algorithm}:{encoded}")
         with _Disk(self.path):
             os.fsync(self.fd)
+            files.make_room(self.target)
             os.rename(self.path, self.target)
             files.sync_directory(os.path.dirname(self.target))
         self.content.register(self.digest, self.offset)
@@ -332,6 +343,13 @@ class _Disk:
     ) -> None:
         if isinstance(error, OSError) and error.errno in FULL:
             raise Unavailable(f"no space left in {os.path.dirname(self.path)}", hint=FREE_SPACE) from error
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
 
 
 def _no_blob(digest: str) -> EstivaError:

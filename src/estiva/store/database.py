@@ -59,6 +59,13 @@ _Error: type[Exception] = _sqlite.Error
 _abandoned: list[object] = []  # connections inherited through fork: kept so that nothing closes them
 
 
+LOST = "lost"  # the key in `meta` of a database that was begun where another must have been
+
+
+class DatabaseDamaged(StateError):
+    """The file is no database, or one that can't be read."""
+
+
 class Database:
     """The database at `path`, made with its tables when absent. Each thread's connection opens on first use.
 
@@ -203,13 +210,22 @@ class Database:
                 )
             if version == schema.VERSION:
                 return
+            lost = version == 0 and self._has_neighbours()
             os.chmod(self.path, 0o600)
             connection.execute("PRAGMA journal_mode = WAL").fetchall()
             steps = "".join(schema.steps(version))
             connection.executescript(
                 f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {schema.VERSION}; COMMIT;"
             )
+            if lost:
+                connection.execute("INSERT INTO meta (key, value) VALUES (?, '')", (LOST,))
             self.set_aside()
+
+    def _has_neighbours(self) -> bool:
+        """Whether a new database has state beside it that another must have known: that one was lost."""
+        above = os.path.dirname(self.path)
+        places = [f"{above}/{name}" for name in ("containers", "volumes", "layers")]
+        return any(os.path.isdir(place) and os.listdir(place) for place in places)
 
     def _explain(self, error: BaseException) -> EstivaError:
         """The Estiva error for one of SQLite's."""
@@ -224,9 +240,9 @@ class Database:
                 hint="the disk is mounted read-only, or the file belongs to another user",
             )
         if code in (_CORRUPT, _NOTADB):
-            return StateError(
+            return DatabaseDamaged(
                 f"the database {self.path} is damaged: {error}",
-                hint="move it away with its -wal and -shm files; images and containers must be made again",
+                hint="`estiva system check --repair` begins a new one, and adopts volumes and what runs",
             )
         if code in (_BUSY, _LOCKED, _PROTOCOL):
             from estiva.store import lock_holder

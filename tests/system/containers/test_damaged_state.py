@@ -86,16 +86,22 @@ def test_a_newer_database(kept):
 
 
 def test_damaged_rows(box):
-    container = box.out("create", IMAGE, "true")
+    container, sound = box.out("create", IMAGE, "true"), box.out("create", IMAGE, "true")
     connection = edited(box)
-    connection.execute("UPDATE containers SET record = '{nonsense'")
+    connection.execute("UPDATE containers SET record = '{nonsense' WHERE id = ?", (container,))
     connection.close()
-    for words in (("ps", "-a"), ("inspect", container), ("rm", container)):
-        assert f"the record of container {container[:12]} is not valid json" in told(box, *words)
-    done = box.estiva("system", "check", status=1)
-    assert f"problem: the record of container {container[:12]} is not valid json" in done.stdout
+    said = f"the record of container {container[:12]} is not valid json"
+    for words in (("inspect", container), ("rm", container), ("start", container)):
+        assert said in told(box, *words)
+    done = box.estiva("ps", "-aq")  # the others are there
+    assert done.stdout == sound[:12] + "\n"
+    assert done.stderr.startswith(f"WARNING: {said}") and done.stderr.count("\n") == 1
+    assert f"problem: {said}" in box.estiva("system", "check", status=1).stdout
+    assert box.out("rm", "-f", container) == container
+    assert not os.path.exists(f"{box.folder}/root/containers/{container}")
+    assert box.out("system", "check") == "all is well"
+    box.estiva("rm", sound)
     connection = edited(box)
-    connection.execute("DELETE FROM containers")
     connection.execute("UPDATE images SET config = config || '}'")
     connection.close()
     assert "the config of image sha256:" in told(box, "images")

@@ -11,6 +11,7 @@ import subprocess
 import pytest
 
 from enginekit import IMAGE, eventually, host
+from estiva import programs
 from estiva.engine.monitor import hibernate
 from ocikit import gone
 
@@ -45,7 +46,7 @@ def hibernates(pid):
 @functools.cache
 def can_hibernate():
     """Whether monitors do here; without dash, or before Linux 6.15, they must do all this awake."""
-    return any(os.access(shell, os.X_OK) for shell in hibernate.SHELLS) and hibernate.tells_status()
+    return programs.find("dash") and hibernate.tells_status()
 
 
 def start(box, *words):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from estiva import programs
 from estiva.errors import EngineError, Unsupported
 from estiva.store import Store
 from layerkit import (
@@ -215,7 +216,7 @@ def test_a_failing_mkfs_is_told_and_leaves_nothing(
     tool.parent.mkdir()
     tool.write_text(script)
     tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr("estiva.programs.FOLDERS", (str(tool.parent), *programs.FOLDERS))
     with store_at(tmp_path, "erofs-lz4") as store:
         with pytest.raises(EngineError, match=r"^mkfs.erofs failed: (<E> bad|status -9)$"):
             pull(store, tar_of(member("a", data=b"x" * 3_000_000)))
@@ -224,7 +225,7 @@ def test_a_failing_mkfs_is_told_and_leaves_nothing(
 
 
 def test_without_mkfs_the_compressed_driver_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("estiva.programs.FOLDERS", (str(tmp_path),))
     with (
         store_at(tmp_path, "erofs-lz4") as store,
         pytest.raises(Unsupported, match="mkfs.erofs is not installed"),

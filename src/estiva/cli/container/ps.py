@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from estiva.cli.context import warn
 from estiva.cmdline.parser import FLAG, INT, LIST, TEXT, Options, Verb
 
 TYPE_CHECKING = False
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
 
     from estiva.cli.context import Context
     from estiva.engine.state.types import Record, State
+    from estiva.errors import EstivaError
 
 HEADINGS = [
     ("ID", "CONTAINER ID"),
@@ -41,7 +43,10 @@ def ps(context: Context, options: Options) -> None:
         wanted = filters(options.many("filter"), container_listing.FILTERS)
     last = 1 if options.flag("latest") else options.number("last", -1)
     everything = options.flag("all") or last > 0 or "status" in wanted or "exited" in wanted
-    listing = container_listing.listing(context.engine, all=everything, filters=wanted)
+    damaged: list[EstivaError] = []
+    listing = container_listing.listing(context.engine, all=everything, filters=wanted, damaged=damaged)
+    for error in damaged:
+        warn(f"{error}: `estiva rm -f` removes it")
     if last > 0:
         listing = listing[:last]
     truncate = not options.flag("no-trunc")

@@ -43,6 +43,7 @@ def _pull(context: Context, options: Options, name: str) -> None:
     if not quiet and not reference.digest:
         print(f"{reference.tag}: Pulling from {reference.repository}", flush=True)
     before = lookup.find(context.engine, name)
+    whole = before is not None and lookup.is_whole(context.engine, before)
     with Progress(1) as progress:
         image = registry.pull(
             context.engine,
@@ -59,6 +60,7 @@ def _pull(context: Context, options: Options, name: str) -> None:
             print(f"Digest: {digest}")
         same = before is not None and before.id == image.id
         word = "Image is up to date" if same else "Downloaded newer image"
+        word = word if whole or not same else "Fetched damaged layers again"
         print(f"Status: {word} for {reference.familiar}")
     print(str(reference), flush=True)
 

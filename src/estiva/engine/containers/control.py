@@ -15,8 +15,14 @@ from estiva import fastjson
 from estiva.engine.containers import tasks
 from estiva.engine.state import locks, runstate, teardown
 from estiva.engine.state import names as naming
-from estiva.engine.state.lookup import resolve, resolve_if_there, running_state, running_state_now
-from estiva.errors import Conflict, EngineError, EstivaError, NotFound
+from estiva.engine.state.lookup import (
+    find_damaged,
+    resolve,
+    resolve_if_there,
+    running_state,
+    running_state_now,
+)
+from estiva.errors import Conflict, EngineError, EstivaError, InvalidInput, NotFound, StateError
 from estiva.linux import procinfo, signals
 from estiva.runtime import state
 from estiva.runtime.cgroup import factory
@@ -170,7 +176,14 @@ def removing(
     engine: Engine, ref: str, *, force: bool = False, volumes: bool = False
 ) -> Generator[None, None, str]:
     """`remove` as a task."""
-    record = resolve(engine, ref)
+    try:
+        record = resolve(engine, ref)
+    except (StateError, InvalidInput):
+        damaged = find_damaged(engine, ref) if force else ""
+        if not damaged:
+            raise
+        teardown.destroy(engine.paths, engine.db, damaged, volumes=volumes)
+        return damaged
     container_id: str = record["Id"]
     while True:
         try:
@@ -182,7 +195,13 @@ def removing(
                     f"container {ref} is {record['State']['Status']}",
                     hint="stop it first, or remove it with --force",
                 ) from None
-        live = runstate.read(engine.paths, container_id)
+        try:
+            live = runstate.read(engine.paths, container_id)
+        except StateError:
+            if not force:
+                raise
+            teardown.destroy(engine.paths, engine.db, container_id, volumes=volumes)
+            return container_id
         if live is not None:
             send(live, _signal.SIGKILL)
             thaw(engine, live)

@@ -10,7 +10,7 @@ import os
 
 from estiva import fastjson
 from estiva.engine.containers import folder
-from estiva.engine.images.find import find_image
+from estiva.engine.images.find import allow_refetch, find_image
 from estiva.engine.launch import launch
 from estiva.engine.launch.start import Start
 from estiva.engine.mounts import points as mount_points
@@ -97,6 +97,8 @@ def make(
 
         namespaces.settle(engine, asked, host, starts=status == "running")
     image = find_image(engine, asked["Image"], pull, platform, progress)
+    if pull != "never":
+        allow_refetch(engine)
     merged = record.merge(asked, image.config)
     container_id = launch.new_id(engine, host if status == "running" else None)
     made = record.new(container_id, name or "", image, merged, host, [])

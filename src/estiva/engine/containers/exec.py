@@ -132,6 +132,9 @@ def launch(engine: Engine, wanted: ExecPlan, stdio: tuple[int, int, int]) -> Lau
 
             spawner.request({"kind": "exec", "plan": wanted}, [theirs.fileno(), -1, *stdio])
         elif os.fork() == 0:
+            from estiva.linux import process
+
+            process.set_title("estiva: exec", wipe=False)
             ours.close()
             os.setsid()
             become(wanted, theirs, stdio)

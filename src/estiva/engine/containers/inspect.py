@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from estiva.engine.state.lookup import resolve, running_state
-from estiva.errors import InvalidInput
+from estiva.errors import EngineError, InvalidInput
 from estiva.runtime.cgroup import factory
 
 TYPE_CHECKING = False
@@ -35,10 +35,15 @@ def top(engine: Engine, ref: str, args: list[str]) -> tuple[list[str], list[list
     """(titles, rows) of the container's processes, as ps on the host shows them. Raises InvalidInput."""
     import subprocess
 
+    from estiva import programs
+
     live = running_state(engine, ref)
     pids = factory.open(live["cgroup"]).processes()
     # only the host's ps, only on these pids, never through a shell
-    command = ["ps", *(args or ["-ef"])]
+    program = programs.find("ps")
+    if not program:
+        raise EngineError("ps is not installed", hint="install the package procps")
+    command = [program, *(args or ["-ef"])]
     shown = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     lines = shown.stdout.splitlines()
     if shown.returncode != 0 or not lines or "PID" not in lines[0].split():

@@ -17,18 +17,29 @@ STATUSES = ("created", "restarting", "running", "removing", "paused", "exited", 
 
 
 def listing(
-    engine: Engine, *, all: bool = False, filters: dict[str, list[str]] | None = None
+    engine: Engine,
+    *,
+    all: bool = False,
+    filters: dict[str, list[str]] | None = None,
+    damaged: list[EstivaError] | None = None,
 ) -> list[Record]:
-    """The rows of `ps`, newest first. `filters`: see FILTERS."""
+    """The rows of `ps`, newest first. `filters`: see FILTERS. What is wrong with those that can't be read is
+    added to `damaged`: it is no reason not to see the others.
+    """
     check(filters or {})
     if filters and "ancestor" in filters:
         filters = {**filters, "ancestor": made_from(engine, filters["ancestor"])}
     rows = []
     for row in containers.every(engine.db):
-        container_id, status, text = settled(engine, *row)
-        if not status:
+        try:
+            container_id, status, text = settled(engine, *row)
+            if not status:
+                continue
+            record = load(engine, container_id, status, text)
+        except EstivaError as error:
+            if damaged is not None:
+                damaged.append(error)
             continue
-        record = load(engine, container_id, status, text)
         if not all and not record["State"]["Running"] and "status" not in (filters or {}):
             continue
         if matches(record, filters or {}):

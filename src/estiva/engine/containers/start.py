@@ -6,6 +6,7 @@ import os
 import time
 
 from estiva.engine.containers import folder
+from estiva.engine.images.find import allow_refetch
 from estiva.engine.launch.start import Start
 from estiva.engine.state import locks, lookup
 from estiva.errors import Conflict, NotFound
@@ -37,6 +38,7 @@ def again(engine: Engine, ref: str) -> Start | None:
         if not containers.status(engine.db, record["Id"]):
             raise NotFound(f"container {ref} was removed just now")
         image = engine.store.images.resolve(record["Image"])
+        allow_refetch(engine)
         folder.mend(engine, record, image)
         with engine.db.write() as transaction:
             containers.set_running(transaction, record["Id"], rfc3339())

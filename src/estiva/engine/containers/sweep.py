@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 
 from estiva import fastjson
 from estiva.engine.containers import changes, control, folder, listing
-from estiva.engine.state import locks, names, teardown
-from estiva.errors import Conflict, EstivaError, NotFound
+from estiva.engine.state import locks, names, runstate, teardown
+from estiva.engine.state import record as records
+from estiva.errors import Conflict, EstivaError, NotFound, StateError
 from estiva.files import remove_tree
 from estiva.store import containers
 
@@ -60,16 +61,28 @@ def sweep(engine: Engine) -> tuple[list[str], list[str]]:
 def _running(engine: Engine) -> Iterator[str]:
     paths, db = engine.paths, engine.db
     for container_id, name in containers.running(db):
-        if not locks.held(paths, container_id) and teardown.reconcile(paths, db, container_id):
+        if not locks.held(paths, container_id) and _reconciled(engine, container_id):
             yield f"container {container_id[:12]} ({name}), whose monitor was killed: ended"
 
 
+def _reconciled(engine: Engine, container_id: str) -> bool:
+    """teardown.reconcile, but for one whose row is damaged: the check names it, `rm -f` removes it."""
+    try:
+        return teardown.reconcile(engine.paths, engine.db, container_id)
+    except StateError:
+        return False
+
+
 def _run_folders(engine: Engine) -> Iterator[str]:
-    paths, db = engine.paths, engine.db
+    paths = engine.paths
     for container_id in os.listdir(paths.run_containers):
+        path = f"{paths.run_containers}/{container_id}"
         if container_id.startswith("."):  # life.leave
-            remove_tree(f"{paths.run_containers}/{container_id}")
-        elif not locks.held(paths, container_id) and teardown.reconcile(paths, db, container_id):
+            remove_tree(path)
+        elif not os.path.isdir(path) or os.path.islink(path):
+            remove_tree(path)
+            yield f"{path}, which is no run folder: removed"
+        elif not locks.held(paths, container_id) and _reconciled(engine, container_id):
             yield f"run folder of container {container_id[:12]}: removed"
 
 
@@ -78,6 +91,10 @@ def _folders(engine: Engine) -> Iterator[str]:
     paths, db = engine.paths, engine.db
     for container_id in os.listdir(paths.containers):
         if locks.held(paths, container_id) or _row(engine, container_id):
+            continue
+        if not os.path.isdir(paths.container(container_id)):
+            remove_tree(paths.container(container_id))
+            yield f"{paths.container(container_id)}, which is no folder of a container: removed"
             continue
         try:
             lock = locks.take(paths, container_id)
@@ -117,6 +134,10 @@ def _names(engine: Engine) -> Iterator[str]:
         try:
             target = os.readlink(f"{paths.run_names}/{name}")
         except FileNotFoundError:
+            continue
+        except OSError:
+            remove_tree(f"{paths.run_names}/{name}")
+            yield f"{paths.run_names}/{name}, which is no link: removed"
             continue
         if not locks.held(paths, target):
             names.unlink_name(paths.run_root, name, target)
@@ -201,10 +222,15 @@ def check(engine: Engine) -> list[str]:
     for container_id, status, text in containers.every(db):
         said = f"container {container_id[:12]}"
         try:
-            record = fastjson.stored(text, what=f"the record of {said}")
+            record = records.sound(container_id, text)
         except EstivaError as error:
-            problems.append(str(error))
+            problems.append(f"{error}: `estiva rm -f` removes it")
             continue
+        try:
+            if status == "running":
+                runstate.read(paths, container_id)
+        except EstivaError as error:
+            problems.append(f"{said} runs, but {error}: `estiva rm -f` removes it")
         if not os.path.isdir(paths.container(container_id) + "/upper") and _row(engine, container_id):
             problems.append(f"{said} has no read-write layer")
         if status == "running" and _stale(engine, container_id):

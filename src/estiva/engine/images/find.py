@@ -15,6 +15,17 @@ if TYPE_CHECKING:
     Progress = Callable[[dict[str, Any]], object] | None
 
 
+def allow_refetch(engine: Engine) -> None:
+    """From now on, a layer that is damaged, and can't be made again from what is here, is fetched again."""
+
+    def refetch(diff_id: str) -> str:
+        from estiva.engine.images import repair
+
+        return repair.fetch_layer(engine, diff_id)
+
+    engine.store.layers.refetch = refetch
+
+
 def find_image(engine: Engine, ref: str, pull: str, platform: str | None, progress: Progress) -> Image:
     """The image of a run. `pull`: missing, always or never. Raises NotFound and what a pull raises."""
     if pull not in ("missing", "always", "never"):

@@ -33,6 +33,11 @@ def find(engine: Engine, ref: str) -> Image | None:
     return engine.store.images.find(ref)
 
 
+def is_whole(engine: Engine, image: Image) -> bool:
+    """Whether all layers of an image are here, and look sound."""
+    return all(engine.store.layers.has(diff_id) for diff_id in image.diff_ids)
+
+
 def parse(ref: str) -> Reference:
     """The parts of an image's name. Raises InvalidInput."""
     return Reference.parse(ref)

@@ -54,8 +54,10 @@ def await_plan(channel: socket, bridge: bool) -> None:
             monitor,  # noqa: F401
             protocol,  # noqa: F401
         )
+        from estiva.linux import process
         from estiva.runtime import cgroup
 
+        process.set_title("estiva: monitor", wipe=False)  # its caller's words are no business of others (K24)
         cgroup.preload()
         if bridge and not select([channel], [], [], 0)[0]:
             from estiva.network import bridge as _bridge  # noqa: F401

@@ -23,14 +23,13 @@ import os
 import select
 import sys
 
-from estiva import fastjson
+from estiva import fastjson, programs
 from estiva.files import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.engine.state.types import Frozen
 
-SHELLS = ("/bin/dash", "/usr/bin/dash")
 # fd 0 is a pipe that stays empty, fd 1 a pipe to the armer; a shell knows fds of one digit only
 SCRIPT = """trap 'exec "$@"' CHLD
 echo ready
@@ -45,7 +44,7 @@ RESUME = (
 
 def hibernate(state: Frozen) -> None:
     """Become the shell; does not return. Returns at once where that can't be, or on any error before."""
-    shell = next((path for path in SHELLS if os.access(path, os.X_OK)), "")
+    shell = programs.find("dash")
     if not shell or not tells_status():
         return
     kept = state["fds"]

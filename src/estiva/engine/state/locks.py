@@ -55,6 +55,9 @@ def take(where: Paths, container_id: str, *, new: bool = False) -> int:
             except FileExistsError:
                 pass  # made, or even removed again, by another
             continue
+        except (NotADirectoryError, IsADirectoryError) as error:  # what nobody of ours has made
+            remove_tree(run if isinstance(error, NotADirectoryError) else run + "/lock")
+            continue
         try:
             _lock(fd, fcntl.F_OFD_SETLKW if new else fcntl.F_OFD_SETLK, fcntl.F_WRLCK, _RUNS)
             _lock(fd, fcntl.F_OFD_SETLKW, fcntl.F_WRLCK, _WAIT)
@@ -73,7 +76,7 @@ def held(where: Paths, container_id: str) -> bool:
     """Whether the container runs, or is being made, started, removed or swept."""
     try:
         fd = os.open(where.run_container(container_id) + "/lock", os.O_RDWR | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return False
     try:
         return _lock(fd, fcntl.F_OFD_GETLK, fcntl.F_WRLCK, _RUNS) != fcntl.F_UNLCK

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from estiva import fastjson
 from estiva.engine.state import locks, runstate, teardown
-from estiva.errors import Conflict, InvalidInput, NotFound
+from estiva.engine.state import record as records
+from estiva.errors import Conflict, InvalidInput, NotFound, StateError
 from estiva.store import containers
 from estiva.timestamps import ZERO, rfc3339
 
@@ -40,6 +40,21 @@ def resolve(engine: Engine, ref: str) -> Record:
     return load(engine, container_id, status, text)
 
 
+def find_damaged(engine: Engine, ref: str) -> str:
+    """The id of a container by name, id or the beginning of its id, whose record can't be read; "" else."""
+    name = ref.removeprefix("/")
+    rows = containers.find(engine.db, name)
+    if not rows and name and HEX.issuperset(name):
+        rows = containers.find_beginning(engine.db, name)
+    if len(rows) != 1:
+        return ""
+    try:
+        records.sound(rows[0][0], rows[0][2])
+    except StateError:
+        return rows[0][0]
+    return ""
+
+
 def settled(engine: Engine, container_id: str, status: str, text: str) -> tuple[str, str, str]:
     """A row, its container ended first if the monitor was killed; the status is "" if that removed it."""
     if status == "running" and teardown.dead(engine.paths, engine.db, container_id):
@@ -51,8 +66,11 @@ def settled(engine: Engine, container_id: str, status: str, text: str) -> tuple[
 
 def load(engine: Engine, container_id: str, status: str, text: str) -> Record:
     """A record with its live State filled in."""
-    record: Record = fastjson.stored(text, what=f"the record of container {container_id[:12]}")
-    live = runstate.read(engine.paths, container_id) if status in ("running", "dead") else None
+    record = records.sound(container_id, text)
+    try:
+        live = runstate.read(engine.paths, container_id) if status in ("running", "dead") else None
+    except StateError:
+        live = None  # whoever needs it is told; the check names it
     paused = bool(live and live.get("paused"))
     record["State"] = {
         "Status": "paused" if paused and status == "running" else status,

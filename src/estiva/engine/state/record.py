@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
-from estiva.errors import InvalidInput
+from estiva import fastjson
+from estiva.errors import InvalidInput, StateError
 from estiva.timestamps import ZERO, rfc3339
+
+DAMAGED = "`estiva rm -f` removes it; `estiva system check` looks for more that is damaged"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,6 +87,23 @@ def new(
         "Mounts": mounts,
         "NetworkSettings": {"IPAddress": "", "Ports": {}},
     }
+
+
+def sound(container_id: str, text: str) -> Record:
+    """A row's record, if it is one. Raises StateError, which names the container."""
+    what = f"the record of container {container_id[:12]}"
+    record: Record = fastjson.stored(text, what=what)
+    kinds = {"Config": dict, "HostConfig": dict, "State": dict, "Mounts": list, "Args": list}
+    kinds |= dict.fromkeys(("Id", "Name", "Image", "Created", "Path"), str)
+    parts: Any = record
+    if not isinstance(parts, dict):
+        raise StateError(f"{what} is not a json object", hint=DAMAGED)
+    for key, kind in kinds.items():
+        if not isinstance(parts.get(key), kind):
+            raise StateError(f"{what} is damaged: {key} is missing or no {kind.__name__}", hint=DAMAGED)
+    if record["Id"] != container_id:
+        raise StateError(f"{what} is of another container", hint=DAMAGED)
+    return record
 
 
 def complete(record: Record) -> None:

@@ -6,8 +6,10 @@ The monitor does it for its own container; for one whose monitor was killed, who
 from __future__ import annotations
 
 import os
+import time
 
 from estiva import fastjson
+from estiva.engine.state import record as records
 from estiva.engine.state import runstate
 from estiva.engine.state.cgroup import cgroup_path
 from estiva.engine.state.locks import exit_status, held, leave, take
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine.state.config_types import HostConfig
-    from estiva.engine.state.types import Ending, Plan, Record, State
+    from estiva.engine.state.types import Ending, Plan, RunState, State
     from estiva.network.firewall import Published
     from estiva.runtime.cgroup import Cgroup
     from estiva.store.database import Database, Transaction
@@ -136,8 +138,12 @@ def settle(plan: Ending, outcome: State, *, failed: bool = False) -> None:
     else:
         with database(plan).write(freeing=True) as transaction:
             row = containers.get(transaction, plan["id"])
-            if row:
-                record: Record = fastjson.loads(row[2], what="the container's record")
+            try:
+                record = records.sound(plan["id"], row[2]) if row else None
+            except StateError:  # all that can still be said of it
+                record = None
+                containers.set_status(transaction, plan["id"], "created" if failed else "exited")
+            if record is not None:
                 record["State"].pop("Began", None)
                 if not failed:
                     record["State"]["FinishedAt"] = rfc3339()
@@ -196,8 +202,8 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
         return False
     try:
         row = containers.get(db, container_id)
-        record: Record | None = fastjson.loads(row[2], what="the container's record") if row else None
-        left = runstate.read(where, container_id)
+        record = records.sound(container_id, row[2]) if row else None
+        left = _left(where, container_id)
         host_config: HostConfig = (record.get("HostConfig") or {}) if record else {}
         mode = host_config.get("NetworkMode") or "default"
         name = record.get("Name", "").removeprefix("/") if record else ""
@@ -231,6 +237,48 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
     finally:
         os.close(lock)
     return True
+
+
+def _left(where: Paths, container_id: str) -> RunState | None:
+    """What a run has left of its state; a file that can't be understood is as good as none."""
+    try:
+        return runstate.read(where, container_id)
+    except StateError:
+        return None
+
+
+def destroy(where: Paths, db: Database, container_id: str, *, volumes: bool) -> None:
+    """Remove a container whose record can't be understood: all in its cgroup is killed, and what its id leads
+    to goes. Its lock is taken as soon as nobody holds it.
+    """
+    from estiva.runtime.cgroup import factory
+
+    live = _left(where, container_id)
+    cgroup = factory.open(live["cgroup"] if live and live.get("cgroup") else cgroup_path(container_id))
+    while True:
+        try:
+            lock = take(where, container_id)
+            break
+        except BlockingIOError:
+            cgroup.kill()
+            time.sleep(0.01)
+    try:
+        plan: Ending = {
+            "id": container_id,
+            "root": where.root,
+            "run_root": where.run_root,
+            "name": live.get("name", "") if live else "",
+            "network": {"mode": "bridge", "address": "", "ports": []},
+            "auto_remove": True,
+            "ephemeral": False,
+        }
+        if not db.read("SELECT 1 FROM meta WHERE key LIKE 'network.%' LIMIT 1"):
+            plan["network"]["mode"] = "none"
+        release(plan, cgroup)
+        forget(where, db, container_id, volumes=volumes)
+        leave(where, container_id)
+    finally:
+        os.close(lock)
 
 
 def dead(where: Paths, db: Database, container_id: str) -> bool:

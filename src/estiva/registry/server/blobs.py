@@ -124,7 +124,7 @@ async def start_upload(context: Context, request: web.BaseRequest, route: Route)
             raise Refusal(400, "NAME_INVALID", "invalid repository name in from")
         principal, auth = context.principal(request), context.auth
         if source is not None and "pull" not in auth.allowed(principal, source):
-            auth.offer(request, principal, route.name, source)
+            auth.offer(principal, route.name, source)
             source = route.name  # as if there were no such blob, which is what the spec has for it
 
         def readable(name: str) -> bool:

@@ -115,9 +115,9 @@ class Registry:
         method = "GET" if request.method == "HEAD" and route.kind != "upload" else request.method
         endpoint = ENDPOINTS.get((route.kind, method))
         if route.kind == "base":
-            auth.permit_base(request, principal)
+            auth.permit_base(principal)
         elif route.kind == "catalog":
-            auth.permit_catalog(request, principal)
+            auth.permit_catalog(principal)
         elif endpoint is not None:
             self._permit(request, route, action(route.kind, method))
         if endpoint is None:
@@ -127,7 +127,7 @@ class Registry:
 
     def _permit(self, request: web.BaseRequest, route: Route, what: str) -> None:
         context = self.context
-        context.auth.permit(request, context.principal(request), what, route.name)
+        context.auth.permit(context.principal(request), what, route.name)
         if what == "pull":
             return
         if context.read_only:
@@ -146,7 +146,7 @@ class Registry:
         """To whoever has logged in, where that is needed."""
         context = self.context
         if context.auth.needed and await context.auth.authenticate(request) is NOBODY:
-            raise context.auth.challenge(request, "authentication required")
+            raise context.auth.challenge("authentication required")
         gauges = await context.call(context.storage.gauges)
         text = context.metrics.text(gauges)
         return web.Response(text=text, content_type=metrics.CONTENT_TYPE, charset="utf-8")

@@ -28,7 +28,7 @@ from estiva.registry.http.settings import Settings
 from estiva.registry.server import connections
 from estiva.registry.server.access import Access
 from estiva.registry.server.auth import bearer
-from estiva.registry.server.auth.auth import Auth
+from estiva.registry.server.auth.auth import TOKEN_PATH, Auth
 from estiva.registry.server.auth.htpasswd import Htpasswd
 from estiva.registry.server.config import Config
 from estiva.registry.server.context import Context
@@ -88,7 +88,18 @@ def _bind(listen: str) -> socket.socket:
     return bound
 
 
-def _auth(config: Config) -> Auth:
+def _realm(listen: str, bound: socket.socket, scheme: str) -> str:
+    """Where this server itself gives tokens, as a client reaches it. Raises InvalidInput."""
+    host, (address, port) = parse_listen(listen)[0], bound.getsockname()[:2]
+    if address in ("0.0.0.0", "::"):
+        raise InvalidInput(
+            f"the registry listens on {listen}, which is no address that clients could get tokens from",
+            hint='name one in [token]: realm = "https://registry.example.org/token"',
+        )
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{TOKEN_PATH}"
+
+
+def _auth(config: Config, bound: socket.socket, scheme: str) -> Auth:
     """Who may do what, as configured. Raises InvalidInput for what makes no sense together."""
     users = Htpasswd(config.htpasswd) if config.htpasswd else None
     tokens, own, issued = config.tokens, None, None
@@ -100,6 +111,8 @@ def _auth(config: Config) -> Auth:
         own = bearer.OwnTokens(bearer.own_key(config.root), tokens.service, tokens.life)
     access = Access(config.rules, login=users is not None or issued is not None)
     realm, service = (tokens.realm, tokens.service) if tokens is not None else ("", "")
+    if own is not None and not realm:
+        realm = _realm(config.listen, bound, scheme)
     return Auth(access, users, own=own, issued=issued, realm=realm, service=service)
 
 
@@ -125,7 +138,7 @@ async def listening(
         stack.callback(bound.close)
         storage = Storage(config.root, config.storage)
         stack.callback(storage.close)
-        auth = _auth(config)
+        auth = _auth(config, bound, "https" if tls else "http")
         stack.callback(auth.close)
         uploads = Uploads(storage)
         stack.callback(uploads.close)

@@ -35,6 +35,8 @@ def unchanged(store: Store, reference: Reference) -> Image | None:
     known = _digests(store, reference, image)
     if not known or not all(store.layers.has(diff_id) for diff_id in image.diff_ids):
         return None
+    if image.manifest and not store.content.has(image.manifest):
+        return None
     from estiva.oci.platform import Platform
 
     if not Platform.host().accepts(Platform.of(image.config)):

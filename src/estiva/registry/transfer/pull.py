@@ -118,6 +118,8 @@ class Pull:
         if self.every and not self._all_here(digest):
             return None
         if not all(self.layers.has(diff_id) for diff_id in image.diff_ids):
+            return None  # one is gone or damaged: it alone is fetched again
+        if image.manifest and not self.content.has(image.manifest):
             return None
         if self.name.tag:
             named = self.images.find(str(self.name))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from estiva import programs
 from estiva.errors import EngineError, Unsupported, oneline
 from estiva.runtime import child, sync
 
@@ -32,9 +33,7 @@ def map_ids(pid: int, uid_map: str, gid_map: str) -> None:
 
 
 def _by_program(name: str, words: list[str]) -> None:
-    path = next(
-        (f"{d}/{name}" for d in ("/usr/bin", "/bin", "/usr/local/bin") if os.path.exists(f"{d}/{name}")), ""
-    )
+    path = programs.find(name)
     if not path:
         raise Unsupported(f"{name} is not installed: it maps more ids than one's own", hint="package uidmap")
     told, tell = os.pipe()

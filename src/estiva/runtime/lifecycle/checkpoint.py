@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import stat
 
-from estiva import fastjson, files
+from estiva import fastjson, files, programs
 from estiva.errors import Conflict, EngineError, InvalidInput, Unsupported, oneline
 from estiva.linux import fs, procinfo
 from estiva.linux import mount as mnt
@@ -73,7 +73,7 @@ def common(how: Options, log: str, images: int, work: int) -> Fields:
     fields.append((51, CONFIGS[0] if os.path.exists(CONFIGS[0]) else CONFIGS[1]))
     if work >= 0:
         fields.append((17, work))
-    if not rpc.on_path("iptables-restore"):
+    if not programs.find("iptables-restore"):
         # criu locks the network meanwhile, by iptables unless told otherwise. By nftables (2) a namespace
         # that stays can't be locked again, and without connections to keep there is nothing to lock (3).
         fields.append((64, 2 if how.tcp_established else 3))

@@ -18,6 +18,7 @@ import _socket
 import os
 from _struct import unpack
 
+from estiva import programs
 from estiva.errors import EngineError, Unsupported, oneline
 from estiva.linux import process as proc
 from estiva.runtime import sync
@@ -121,18 +122,9 @@ def inner(message: Message, field: int) -> bytes:
 # --- the process ------------------------------------------------------------------------------------------
 
 
-def on_path(name: str) -> str:
-    """Where a program is, "" when it is not installed."""
-    for directory in os.environ.get("PATH", os.defpath).split(":"):
-        path = f"{directory}/{name}"
-        if directory.startswith("/") and os.access(path, os.X_OK) and os.path.isfile(path):
-            return path
-    return ""
-
-
 def find() -> str:
     """Where criu is. Raises Unsupported."""
-    path = on_path("criu")
+    path = programs.find("criu")
     if not path:
         raise Unsupported("criu is not installed: it is what checkpoint and restore are done by")
     return path
@@ -206,7 +198,8 @@ class Criu:
                 if _signal.getsignal(signal) not in (_signal.SIG_DFL, None):
                     _signal.signal(signal, _signal.SIG_DFL)
             _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
-            os.execv(path, ["criu", "swrk", str(SOCKET)])
+            # it runs others by their names, iptables-restore and tar among them
+            os.execve(path, ["criu", "swrk", str(SOCKET)], {**os.environ, **programs.environment()})
         except BaseException as error:
             channel.report(error)
         finally:

@@ -10,15 +10,26 @@ from estiva.oci import digest as digests
 
 
 class Layer:
-    """A layer in the store. size: bytes of its uncompressed tar; driver: which snapshot driver made it."""
+    """A layer in the store. size: bytes of its uncompressed tar; driver: which snapshot driver made it; sum:
+    what its files have to be (store/layers/soundness.py).
+    """
 
-    __slots__ = ("diff_id", "size", "driver")
+    __slots__ = ("diff_id", "size", "driver", "sum")
 
-    def __init__(self, diff_id: str, size: int, driver: str) -> None:
-        self.diff_id, self.size, self.driver = diff_id, size, driver
+    def __init__(self, diff_id: str, size: int, driver: str, sum: str = "") -> None:
+        self.diff_id, self.size, self.driver, self.sum = diff_id, size, driver, sum
 
     def __repr__(self) -> str:
         return f"Layer({self.diff_id}, size={self.size}, driver={self.driver!r})"
+
+
+class Damaged(errors.StateError):
+    """A layer can't be used as it is: it has to be made or fetched again."""
+
+    def __init__(self, diff_id: str, why: str) -> None:
+        super().__init__(f"layer {diff_id} is damaged: {why}", hint="pull its image again")
+        self.diff_id = diff_id
+        self.why = why
 
 
 def layer_name(diff_id: str) -> str:

@@ -18,12 +18,13 @@ import os
 import time
 
 from estiva import errors, fastjson, files
-from estiva.store.layers.layer import Layer, layer_name
+from estiva.store.layers import soundness
+from estiva.store.layers.layer import Damaged, Layer, layer_name
 from estiva.store.layers.mounts import Lowerdirs, Mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import BinaryIO
 
     from estiva.paths import Paths
@@ -43,6 +44,8 @@ class Layers:
         self.mounts = Mounts(paths, db)
         self._driver = driver
         self._chosen: str | None = None
+        self.refetch: Callable[[str], str] | None = None  # gets a layer again; where from, in words
+        self.mended: list[str] = []  # what was made again because it was damaged, in words
 
     @property
     def driver(self) -> str:
@@ -57,8 +60,7 @@ class Layers:
 
     def find(self, diff_id: str) -> Layer | None:
         """The layer, or None."""
-        rows = self.db.read("SELECT size, driver FROM layers WHERE diff_id = ?", (diff_id,))
-        return Layer(diff_id, rows[0][0], rows[0][1]) if rows else None
+        return soundness.find(self.db, diff_id)
 
     def get(self, diff_id: str) -> Layer:
         """The layer. Raises NotFound."""
@@ -68,8 +70,9 @@ class Layers:
         return found
 
     def has(self, diff_id: str) -> bool:
-        """Whether the layer can be mounted."""
-        return self.find(diff_id) is not None
+        """Whether the layer can be mounted, as far as a look at its files tells."""
+        found = self.find(diff_id)
+        return found is not None and not soundness.finding(self.paths, found)
 
     # ---- in
 
@@ -108,16 +111,17 @@ class Layers:
         diff_id = sink.finish()
         if expected is not None and diff_id != expected:
             raise errors.IntegrityError(f"layer has the diffID {diff_id} instead of {expected}")
-        found = self.find(diff_id)
-        if found is not None:
-            return found
-        return self._build(sink, diff_id, keep_tar)
+        if self.has(diff_id):
+            return self.get(diff_id)
+        return self._build(sink, diff_id, keep_tar, self.driver)
 
-    def _build(self, sink: TarSink, diff_id: str, keep_tar: bool) -> Layer:
+    def _build(
+        self, sink: TarSink, diff_id: str, keep_tar: bool, driver: str, *, anew: bool = False
+    ) -> Layer:
+        """`anew`: also where there is one that looks sound."""
         from estiva.store.layers import drivers
         from estiva.store.layers.sink import Workspace
 
-        driver = self.driver
         with Workspace(self.paths.ingest) as workspace:
             syncing = sink.sync() if driver == "erofs" or keep_tar else None
             try:
@@ -127,29 +131,33 @@ class Layers:
                 workspace.renew()
                 drivers.load(driver).build(sink.tree, sink.fd, sink.size, workspace.path)
             implied = fastjson.dumps(sink.tree.implied())
+            summed = soundness.summed(driver, workspace.path)
             if syncing is not None:
                 syncing.join()
             with files.Lock(self.paths.lock("layers-commit")):
-                found = self.find(diff_id)
-                if found is not None:  # another process made it from another form of it
-                    return found
+                if not anew and self.has(diff_id):  # another process made it from another form of it
+                    return self.get(diff_id)
                 keep = driver == "erofs" or keep_tar
                 if keep:
+                    files.make_room(self.content.path(diff_id))
                     os.rename(sink.path, self.content.path(diff_id))
                     files.sync_directory(f"{self.paths.blobs}/sha256")
                 self._place(workspace.path, layer_name(diff_id))
-                self._register(diff_id, driver, sink.size, implied, keep)
-        return Layer(diff_id, sink.size, driver)
+                self._register(diff_id, driver, sink.size, implied, summed, keep)
+                self.mounts.unmount(layer_name(diff_id))  # of one that was damaged; who runs on it keeps it
+        return Layer(diff_id, sink.size, driver, summed)
 
     def _place(self, directory: str, name: str) -> None:
-        """Rename a finished layer directory into place. One that is there has no row: its maker died."""
+        """Rename a finished layer directory into place. One that is there has no row, for its maker died, or
+        is damaged.
+        """
         target = f"{self.paths.layers}/{name}"
         if os.path.lexists(target):
             files.remove_tree(target)
         os.rename(directory, target)
         files.sync_directory(self.paths.layers)
 
-    def _register(self, diff_id: str, driver: str, size: int, implied: str, keep: bool) -> None:
+    def _register(self, diff_id: str, driver: str, size: int, implied: str, summed: str, keep: bool) -> None:
         now = time.time()
         with self.db.write() as transaction:
             if keep:
@@ -162,6 +170,7 @@ class Layers:
                 " VALUES (?, ?, ?, ?, ?)",
                 (diff_id, driver, size, implied, now),
             )
+            transaction.execute(soundness.SET, (soundness.key(diff_id), summed))
 
     def adopt_blob(self, diff_id: str, digest: str, size: int, media_type: str) -> None:
         """Remember that the blob `digest` (in the store) is a form of the layer, of its manifest's type."""
@@ -174,8 +183,71 @@ class Layers:
     # ---- where it can be read
 
     def mount(self, diff_ids: Sequence[str]) -> Lowerdirs:
-        """The lowerdirs of a chain given base first, topmost first; see mounts.Mounts.mount."""
+        """The lowerdirs of a chain given base first, topmost first; see mounts.Mounts.mount. A layer that is
+        found damaged is made again, or fetched again where that is not enough.
+        """
+        for _ in diff_ids:
+            try:
+                return self.mounts.mount(diff_ids)
+            except Damaged as error:
+                self.mend(error)
         return self.mounts.mount(diff_ids)
+
+    # ---- what is damaged
+
+    def mend(self, damage: Damaged) -> str:
+        """Make a damaged layer again from what is here of it, or have it fetched again; what was done, in
+        words. Raises the damage where neither can be.
+        """
+        try:
+            done = f"made again from its {self.rebuild(damage.diff_id)}"
+        except errors.EstivaError:
+            if self.refetch is None:
+                raise damage from None
+            try:
+                done = f"fetched again from {self.refetch(damage.diff_id)}"
+            except errors.EstivaError as error:
+                raise Damaged(damage.diff_id, f"{damage.why}; it can't be fetched again: {error}") from None
+        line = f"layer {damage.diff_id[:19]} was damaged ({damage.why}): {done}"
+        self.mended.append(line)
+        return line
+
+    def rebuild(self, diff_id: str) -> str:
+        """Make the layer again from its tar or a compressed form of it, whichever proves to be sound; which
+        it was. Raises IntegrityError where none is, NotFound.
+        """
+        layer = self.get(diff_id)
+        kept = bool(self.db.read("SELECT 1 FROM blobs WHERE digest = ?", (diff_id,)))
+        compressed = self.db.read(
+            "SELECT digest FROM layer_blobs WHERE diff_id = ? AND digest != diff_id", (diff_id,)
+        )
+        for digest in (diff_id, *(digest for (digest,) in compressed)):
+            try:
+                with self.sink() as sink:
+                    for piece in self._form(diff_id, digest):
+                        sink.write(piece)
+                    if sink.finish() == diff_id:
+                        self._build(sink, diff_id, kept, layer.driver, anew=True)
+                        return "tar" if digest == diff_id else f"compressed form {digest[:19]}"
+            except (errors.IntegrityError, errors.NotFound):
+                continue
+            except OSError as error:
+                if error.errno in errors.FULL:
+                    raise errors.from_os(error) from error
+        raise errors.IntegrityError(f"layer {diff_id} can't be made again from what is here")
+
+    def differs(self, diff_id: str) -> str:
+        """The first file of a dir layer that is not what its tar says, "" for none; it reads all. Raises what
+        reading the tar raises.
+        """
+        from estiva.store.layers.drivers.dir import differs
+
+        with self.sink() as sink:
+            for piece in self.chunks(diff_id):
+                sink.write(piece)
+            if sink.finish() != diff_id:
+                raise errors.IntegrityError(f"layer {diff_id} has a tar of another digest")
+            return differs(sink.tree, sink.fd, f"{self.paths.layers}/{layer_name(diff_id)}")
 
     def sweep(self, keep: Iterable[str] | None = None) -> int:
         """Unmount layers that no container needs now; returns how many.
@@ -214,8 +286,6 @@ class Layers:
 
     def chunks(self, diff_id: str) -> Iterator[bytes]:
         """The layer's uncompressed tar in pieces."""
-        from estiva.store.layers import codec
-
         self.get(diff_id)
         if self.content.has(diff_id):
             digest = diff_id
@@ -224,6 +294,12 @@ class Layers:
             if not forms:
                 raise errors.NotFound(f"layer {diff_id} has lost its content", hint="pull its image again")
             digest = forms[0][0]
+        yield from self._form(diff_id, digest)
+
+    def _form(self, diff_id: str, digest: str) -> Iterator[bytes]:
+        """The uncompressed tar in pieces, from one of the blobs that hold it."""
+        from estiva.store.layers import codec
+
         fd = self.content.open(digest)
         try:
             pieces = codec.file_chunks(fd)
@@ -301,6 +377,7 @@ class Layers:
             digests.update(digest for (digest,) in rows)
             transaction.execute("DELETE FROM layers WHERE diff_id = ?", (diff_id,))
             transaction.execute("DELETE FROM layer_blobs WHERE diff_id = ?", (diff_id,))
+            transaction.execute("DELETE FROM meta WHERE key = ?", (soundness.key(diff_id),))
         self.mounts.unmount(name)
         for directory in (f"{self.paths.layers}/{name}", f"{self.paths.fixups}/{name}"):
             files.remove_tree(directory)

@@ -23,7 +23,8 @@ import os
 
 from estiva import errors
 from estiva.files import Lock
-from estiva.store.layers.layer import layer_name
+from estiva.store.layers import soundness
+from estiva.store.layers.layer import Damaged, layer_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 LOCK = "layers"
 MOUNT_LOCK = "layers-mount"
+DAMAGE = (errno.EINVAL, errno.EIO, errno.EUCLEAN, errno.EBADMSG)  # of mount(2), for what no layer looks like
 STRING_MAX = 250  # fsconfig(2) takes 255 bytes
 
 # What every overlay of ours is mounted with: a snapshot's upper must hold plain files and directories only,
@@ -105,8 +107,12 @@ class Mounts:
         index, tar = layer + "/index.erofs", f"{self.paths.blobs}/sha256/{name}"
         if not os.path.isfile(index):
             index, tar = layer + "/image.erofs", ""  # erofs-lz4: all is in one file
-        if not os.path.isfile(index):
+        found = soundness.find(self.db, f"sha256:{name}")
+        if found is None:
             raise errors.NotFound(f"layer sha256:{name} is not in the store", hint="pull its image again")
+        wrong = soundness.finding(self.paths, found)
+        if wrong:
+            raise Damaged(found.diff_id, wrong)
         with Lock(self.paths.lock(MOUNT_LOCK)):
             try:
                 os.mkdir(path, 0o700)
@@ -123,6 +129,8 @@ class Mounts:
                         raise
                     attach_erofs(index, tar, path, directio=False)
             except OSError as error:
+                if error.errno in DAMAGE:
+                    raise Damaged(f"sha256:{name}", f"it can't be mounted, {errors.reason(error)}") from error
                 raise errors.EngineError(
                     f"mounting layer sha256:{name} failed: {errors.reason(error)} ({error.filename})"
                 ) from error

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Container, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from estiva import fastjson, files
 from estiva.errors import EstivaError, StateError
 from estiva.oci import digest as digests
 from estiva.store import containers
+from estiva.store.layers import soundness
+from estiva.store.layers.layer import Damaged, Layer
 from estiva.store.upkeep import leftovers
 
 if TYPE_CHECKING:
@@ -17,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def check(store: Store, *, deep: bool = False) -> list[str]:
-    """One line per finding, none for a sound store. `deep` reads every blob and proves its digest.
+    """One line per finding, none for a sound store. `deep` reads every blob and proves its digest, and
+    compares all files of layers; what it finds damaged of a layer is remembered, so that a pull fetches it
+    again.
 
     What a process stores at this moment is no finding: see store/upkeep/leftovers.py.
     """
@@ -26,27 +31,78 @@ def check(store: Store, *, deep: bool = False) -> list[str]:
     except StateError as error:
         return [str(error)]
     findings = [f"database: {text}" for text in findings]
-    for part in (_blobs(store, deep), _layers(store), _images(store), _strays(store), _volumes(store)):
+    broken = dict(blobs(store, deep))
+    for part in (
+        _blobs(store, broken),
+        _layers(store, deep, broken),
+        _images(store),
+        _strays(store),
+        _volumes(store),
+    ):
         findings.extend(part)
     return findings
 
 
-def _blobs(store: Store, deep: bool) -> Iterator[str]:
-    known: dict[str, int] = dict(store.db.read("SELECT digest, size FROM blobs"))
-    for digest, size in known.items():
+def blobs(store: Store, deep: bool) -> Iterator[tuple[str, str]]:
+    """(digest, what is wrong) of each blob that is not as its row says."""
+    for digest, size in store.db.read("SELECT digest, size FROM blobs"):
         if not digests.valid(digest):
-            yield f"blob row {digest!r} is no digest"
+            yield repr(digest), "is the row of a blob, but no digest"
             continue
-        path = store.content.path(digest)
         try:
-            there = os.stat(path, follow_symlinks=False).st_size
-        except FileNotFoundError:
-            yield f"blob {digest} has no file"
+            there = os.stat(store.content.path(digest), follow_symlinks=False)
+        except OSError:
+            yield digest, "has no file"
             continue
-        if there != size:
-            yield f"blob {digest} is {there} bytes long instead of {size}"
+        if not stat.S_ISREG(there.st_mode):
+            yield digest, "is no file"
+        elif there.st_size != size:
+            yield digest, f"is {there.st_size} bytes long instead of {size}"
         elif deep and not _proven(store, digest):
-            yield f"blob {digest} is damaged"
+            yield digest, "is damaged"
+
+
+def layers(store: Store, deep: bool, broken: Container[str]) -> Iterator[Damaged]:
+    """Each layer whose files are not what they have to be; `broken` are the digests that `blobs` gave. `deep`
+    marks those that only it can tell.
+    """
+    for row in store.db.read(f"SELECT diff_id, size, driver, {soundness.SQL} FROM layers"):
+        layer = Layer(*row)
+        marked = layer.sum.startswith(soundness.DAMAGED)
+        layer.sum = layer.sum.removeprefix(soundness.DAMAGED)
+        wrong = soundness.finding(store.paths, layer)
+        if not wrong and (deep or marked):
+            wrong = _deep_finding(store, layer, broken, marked and not deep)
+            if wrong and not marked:
+                soundness.mark(store.db, layer)
+        if marked and not wrong:  # somebody has put it right
+            soundness.set_sum(store.db, layer.diff_id, layer.sum)
+        if wrong:
+            yield Damaged(layer.diff_id, wrong)
+
+
+def _deep_finding(store: Store, layer: Layer, broken: Container[str], alone: bool) -> str:
+    """`alone`: `broken` tells nothing of its tar."""
+    try:
+        wrong = soundness.finding(store.paths, layer, deep=True)
+        if (
+            not wrong
+            and layer.driver == "erofs"
+            and (layer.diff_id in broken or (alone and not _proven(store, layer.diff_id)))
+        ):
+            wrong = "its tar is damaged"
+        if not wrong and layer.driver == "dir":
+            path = store.layers.differs(layer.diff_id)
+            wrong = f"its file {path} is not as it was" if path else ""
+    except (EstivaError, OSError) as error:
+        wrong = f"it can't be compared: {error}"
+    return wrong
+
+
+def _blobs(store: Store, broken: Mapping[str, str]) -> Iterator[str]:
+    known = {digest for (digest,) in store.db.read("SELECT digest FROM blobs")}
+    for digest, wrong in broken.items():
+        yield f"blob {digest} {wrong}"
     for algorithm in digests.LENGTHS:
         for name in _names(f"{store.paths.blobs}/{algorithm}"):
             if f"{algorithm}:{name}" not in known and _lost(
@@ -66,11 +122,10 @@ def _proven(store: Store, digest: str) -> bool:
         os.close(fd)
 
 
-def _layers(store: Store) -> Iterator[str]:
+def _layers(store: Store, deep: bool, broken: Container[str]) -> Iterator[str]:
     known = {diff_id for (diff_id,) in store.db.read("SELECT diff_id FROM layers")}
-    for diff_id in known:
-        if not os.path.isdir(f"{store.paths.layers}/{diff_id.rpartition(':')[2]}"):
-            yield f"layer {diff_id} has no snapshot"
+    for damage in layers(store, deep, broken):
+        yield str(damage)
     for name in _names(store.paths.layers):
         if f"sha256:{name}" not in known and _lost(
             store, "layers", f"sha256:{name}", f"{store.paths.layers}/{name}"

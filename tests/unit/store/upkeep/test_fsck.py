@@ -24,7 +24,7 @@ def test_check_finds_each_kind_of_damage(store):
         file.write(b"s")
     open(f"{paths.blobs}/sha256/{'12' * 32}", "w").close()
     open(f"{paths.ingest}/stray", "w").close()
-    os.rmdir(f"{paths.layers}/{sha256(b'top')[7:]}")
+    os.rmdir(f"{paths.layers}/{sha256(b'top')[7:]}/fs")
     with store.db.write() as transaction:
         transaction.execute("DELETE FROM layers WHERE diff_id = ?", (sha256(b"base"),))
         transaction.execute("INSERT INTO names VALUES ('docker.io/library/gone:1', 'sha256:00', NULL, 0)")
@@ -36,7 +36,7 @@ def test_check_finds_each_kind_of_damage(store):
         f"blob {lost} has no file",
         f"blob {short} is 1 bytes long instead of 5",
         f"file blobs/sha256/{'12' * 32} has no row",
-        f"layer {sha256(b'top')} has no snapshot",
+        f"layer {sha256(b'top')} is damaged: its files are missing",
         f"directory layers/{sha256(b'base')[7:]} has no row",
         f"image {image_id} lacks layer {sha256(b'base')}",
         "names docker.io/library/gone:1 points to image sha256:00, which is not here",

@@ -35,7 +35,9 @@ VERIFIERS = 2  # threads: a storm of wrong passwords takes two of them, and the 
 
 
 class Auth:
-    """`realm` "" with `own` tokens: the endpoint of this very server."""
+    """`realm` is where clients get their tokens. It is never made of what a request says, such as its Host:
+    who can have a client see an answer to another's request would have its password.
+    """
 
     def __init__(
         self,
@@ -81,8 +83,8 @@ class Auth:
                 if user is not None:
                     return Principal(user)
             if kind == "bearer" and self.tokens is not None:
-                return self._bearer(request, value.strip())
-        raise self.challenge(request, "authentication required")
+                return self._bearer(value.strip())
+        raise self.challenge("authentication required")
 
     async def _basic(self, value: str) -> str | None:
         """The user of right Basic credentials (RFC 7617)."""
@@ -98,14 +100,14 @@ class Auth:
         assert self.users is not None
         return await asyncio.get_running_loop().run_in_executor(self.pool, self.users.accepts, user, password)
 
-    def _bearer(self, request: web.BaseRequest, token: str) -> Principal:
+    def _bearer(self, token: str) -> Principal:
         assert self.tokens is not None
         try:
             if not token.isascii():
                 raise bearer.Refused("malformed token")
             claims = self.tokens.check(token)
         except (bearer.Refused, EstivaError) as error:
-            raise self.challenge(request, f"invalid token: {error}", error="invalid_token") from None
+            raise self.challenge(f"invalid token: {error}", error="invalid_token") from None
         subject = claims.get("sub")
         user = subject if isinstance(subject, str) and subject else None
         return Principal(user, bearer.grants(claims))
@@ -119,17 +121,17 @@ class Auth:
             return granted & self.access.allowed(principal.user, repository) if self.own else granted
         return self.access.allowed(principal.user, repository)
 
-    def permit(self, request: web.BaseRequest, principal: Principal, action: str, repository: str) -> None:
+    def permit(self, principal: Principal, action: str, repository: str) -> None:
         """Raises Refusal unless the principal may do it."""
         if action in self.allowed(principal, repository):
             return
         scope = f"repository:{repository}:{'pull,push' if action == 'push' else action}"
         if self.needed and (principal is NOBODY or principal.grants is not None):
             error = "insufficient_scope" if principal.grants is not None else ""
-            raise self.challenge(request, "authentication required", scope=scope, error=error)
+            raise self.challenge("authentication required", scope=scope, error=error)
         raise Refusal(403, "DENIED", f"no {action} on {repository} for you")
 
-    def offer(self, request: web.BaseRequest, principal: Principal, target: str, source: str) -> None:
+    def offer(self, principal: Principal, target: str, source: str) -> None:
         """Raises a challenge for a token with which a blob of `source` can be mounted, if it is to be had."""
         if (
             self.own
@@ -137,36 +139,31 @@ class Auth:
             and "pull" in self.access.allowed(principal.user, source)
         ):
             scope = f"repository:{target}:pull,push repository:{source}:pull"
-            raise self.challenge(
-                request, "the token is not for both", scope=scope, error="insufficient_scope"
-            )
+            raise self.challenge("the token is not for both", scope=scope, error="insufficient_scope")
 
-    def permit_base(self, request: web.BaseRequest, principal: Principal) -> None:
+    def permit_base(self, principal: Principal) -> None:
         """/v2/ tells a client how to log in, so it asks for that whenever there is something to log in to."""
         if self.needed and principal is NOBODY:
-            raise self.challenge(request, "authentication required")
+            raise self.challenge("authentication required")
 
-    def permit_catalog(self, request: web.BaseRequest, principal: Principal) -> None:
+    def permit_catalog(self, principal: Principal) -> None:
         """The catalog's entries are filtered; a token must be for it."""
         if principal.grants is not None:
             if {"*", "pull"} & principal.grants.get(("registry", "catalog"), frozenset()):
                 return
         elif principal is not NOBODY or self.access.anonymous:
             return
-        raise self.challenge(request, "authentication required", scope="registry:catalog:*")
+        raise self.challenge("authentication required", scope="registry:catalog:*")
 
     def sees(self, principal: Principal, repository: str) -> bool:
         """Whether the catalog shows a repository."""
         return "pull" in self.access.allowed(principal.user, repository) or self.issued is not None
 
-    def challenge(
-        self, request: web.BaseRequest, message: str, *, scope: str = "", error: str = ""
-    ) -> Refusal:
+    def challenge(self, message: str, *, scope: str = "", error: str = "") -> Refusal:
         if self.tokens is None:
             header = 'Basic realm="estiva", charset="UTF-8"'
         else:
-            realm = self.realm or f"{request.scheme}://{_host(request)}{TOKEN_PATH}"
-            header = f'Bearer realm="{realm}",service="{self.service}"'
+            header = f'Bearer realm="{self.realm}",service="{self.service}"'
             if scope:
                 header += f',scope="{scope}"'
             if error:
@@ -225,9 +222,3 @@ async def _form(request: web.BaseRequest) -> Mapping[str, list[str]]:
         return parse_qs(body.decode(), strict_parsing=True, max_num_fields=100)
     except ValueError:
         raise Refusal(400, "UNSUPPORTED", "the form is malformed") from None
-
-
-def _host(request: web.BaseRequest) -> str:
-    """The name that the client called this server by, if it is one."""
-    host = request.headers.get("Host", "")
-    return host if grammar.HOST.fullmatch(host) else "localhost"

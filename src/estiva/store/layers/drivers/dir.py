@@ -36,6 +36,43 @@ def build(tree: Tree, tar_fd: int, tar_size: int, directory: str) -> None:
     os.sync()  # one for all files: fsync of each costs more than writing them
 
 
+def differs(tree: Tree, tar_fd: int, directory: str) -> str:
+    """The first path below `directory`/fs that is not what `build` makes of `tree`, "" for none."""
+    root = os.fsencode(f"{directory}/{ROOT}")
+    for path, node in tree.walk():
+        place = os.path.join(root, path) if path else root
+        try:
+            found = os.stat(place, follow_symlinks=False)
+            same = (found.st_uid, found.st_gid, found.st_mtime_ns) == (node.uid, node.gid, node.mtime)
+            kind = stat.S_IFDIR if node.children is not None else node.kind
+            same = same and stat.S_IFMT(found.st_mode) == kind
+            if kind == stat.S_IFLNK:
+                same = same and os.fsencode(os.readlink(place)) == node.link
+            else:
+                same = same and stat.S_IMODE(found.st_mode) == node.mode
+            if kind == stat.S_IFREG:
+                same = same and found.st_size == node.size and _same_bytes(place, node, tar_fd)
+            if node.children is not None:
+                same = same and set(os.listdir(place)) == set(node.children)
+        except OSError:
+            same = False
+        if not same:
+            return shown(b"/" + path)
+    return ""
+
+
+def _same_bytes(place: bytes, node: Entry, tar_fd: int) -> bool:
+    source = node.offset
+    with open(place, "rb") as file:
+        for offset, length in node.sparse if node.sparse is not None else ((0, node.size),):
+            while length:
+                piece = os.pread(file.fileno(), min(length, _COPY), offset)
+                if not piece or piece != os.pread(tar_fd, len(piece), source):
+                    return False
+                source, offset, length = source + len(piece), offset + len(piece), length - len(piece)
+    return True
+
+
 class _Extractor:
     def __init__(self, tree: Tree, tar_fd: int, rootfd: int) -> None:
         self.tree = tree

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 import subprocess
 from collections.abc import Iterator
 
+from estiva import programs
 from estiva.errors import EngineError, Unsupported, oneline
 from estiva.store.layers.tree import Tree
 from estiva.store.tar import entry as tar_entry
@@ -53,7 +53,7 @@ def build(tree: Tree, tar_fd: int, tar_size: int, directory: str) -> None:
             stdout=subprocess.DEVNULL,
             stderr=said,
             cwd=directory,
-            env={"TMPDIR": directory, "LC_ALL": "C"},
+            env=programs.environment(TMPDIR=directory),
         )
         try:
             _feed(process, _tar(tree, tar_fd))
@@ -79,12 +79,12 @@ def program() -> tuple[str, ...]:
     """The words that start mkfs.erofs, to be killed when we are: it goes round for ever in a tar that ends
     early. Raises Unsupported when something is not installed.
     """
-    found = {name: shutil.which(name) for name in PACKAGES}
+    found = {name: programs.find(name) for name in PACKAGES}
     for name, path in found.items():
-        if path is None:
+        if not path:
             raise Unsupported(f"{name} is not installed", hint=f"it is in the package {PACKAGES[name]}")
-    bound = (str(found["setpriv"]), "--pdeathsig", "KILL", "/bin/sh", "-c", STILL_OURS, str(os.getpid()))
-    return (*bound, str(found[PROGRAM]))
+    bound = (found["setpriv"], "--pdeathsig", "KILL", "/bin/sh", "-c", STILL_OURS, str(os.getpid()))
+    return (*bound, found[PROGRAM])
 
 
 def _feed(process: subprocess.Popen[bytes], pieces: Iterator[bytes]) -> None:

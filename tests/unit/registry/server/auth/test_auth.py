@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
@@ -9,10 +10,11 @@ import time
 import bcrypt
 import pytest
 
-from estiva.errors import EstivaError
+from estiva.errors import EstivaError, InvalidInput
 from estiva.registry import client
 from estiva.registry.server import config as server_config
 from estiva.registry.server.auth import bearer
+from estiva.registry.server.server import listening
 from registry_support import (
     QUICK,
     Server,
@@ -122,6 +124,27 @@ def token(server, scope, who=None, **more):
 def claims(text):
     part = text.split(".")[1]
     return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "localhost", '"x', ""])
+def test_nobody_is_sent_elsewhere_for_a_token(issuing, host):
+    """What a request calls this server is no word of the server's own: the realm is that of the configuration."""
+    sent = {"Host": host, "X-Forwarded-Host": "evil.example"}
+    _, headers, _ = ask(issuing.address, "GET", "/v2/", headers=sent)
+    assert headers["WWW-Authenticate"] == f'Bearer realm="http://{issuing.address}/token",service="estiva"'
+
+
+def test_an_address_of_every_interface_is_no_realm(tmp_path, write):
+    config = write("htpasswd = 'users'\n[token]\n" + RULES)
+    for listen in ("0.0.0.0:0", "[::]:0", ":0"):
+
+        async def serve(listen=listen):
+            async with listening(listen, str(tmp_path / "registry"), config=config):
+                pass
+
+        with pytest.raises(InvalidInput, match="no address that clients") as raised:
+            asyncio.run(serve())
+        assert "realm" in raised.value.hint
 
 
 def test_tokens_give_what_the_rules_give(issuing):
