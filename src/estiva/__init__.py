@@ -14,10 +14,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.engine import Engine
     from estiva.errors import EstivaError
-    from estiva.sdk.containers import Container, Result, build, container, pull, push, run
+    from estiva.sdk.containers import Container, container, run
+    from estiva.sdk.images import build, pull, push
+    from estiva.sdk.result import CommandTimeout, Result
     from estiva.version import __version__ as __version__
 
-__all__ = ["Container", "Engine", "EstivaError", "Result", "build", "container", "pull", "push", "run"]
+__all__ = [
+    "CommandTimeout",
+    "Container",
+    "Engine",
+    "EstivaError",
+    "Result",
+    "build",
+    "container",
+    "pull",
+    "push",
+    "run",
+]
 
 
 def __getattr__(name: str) -> object:
@@ -33,8 +46,16 @@ def __getattr__(name: str) -> object:
         from estiva.version import __version__
 
         return __version__
-    if name in __all__:
+    if name in ("Container", "container", "run"):
         from estiva.sdk import containers
 
         return getattr(containers, name)
+    if name in ("build", "pull", "push"):
+        from estiva.sdk import images
+
+        return getattr(images, name)
+    if name in ("CommandTimeout", "Result"):
+        from estiva.sdk import result
+
+        return getattr(result, name)
     raise AttributeError(f"module 'estiva' has no attribute '{name}'")
