@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from estiva.engine import Engine
-from estiva.engine.containers import control
+from estiva.engine.containers import control, preload  # noqa: F401
 from estiva.engine.containers import exec as exec_
 from estiva.engine.containers import inspect as inspection
 from estiva.engine.state import locks
@@ -21,6 +21,7 @@ from estiva.sdk.begun import Begun
 from estiva.sdk.options import changes_of, host_config_of
 from estiva.sdk.pipes import MAX_OUTPUT, Pipes
 from estiva.sdk.result import Result
+from estiva.sdk.told import told
 
 if TYPE_CHECKING:
     import enum
@@ -52,6 +53,7 @@ def default_engine() -> Engine:
         return _engine
 
 
+@told
 def run(
     image: str,
     command: Sequence[Word] = (),
@@ -101,6 +103,7 @@ def settings(
     return config, host_config_of(options, config), chosen
 
 
+@told
 def container(
     image: str,
     command: Sequence[Word] | None = None,
@@ -139,6 +142,7 @@ class Block:
         self.engine = engine or default_engine()
         self._begun = Begun(self.engine, config, host_config, idle=idle, **chosen)
 
+    @told
     def __enter__(self) -> Container:
         try:
             start = self._begun.__enter__()
@@ -149,6 +153,7 @@ class Block:
             self._begun.close()
             raise
 
+    @told
     def __exit__(self, *exception: object) -> None:
         try:
             self._begun.close()
@@ -164,6 +169,7 @@ class Container:
         self.id = container_id
         self._gone = False  # though its files may still be on their way
 
+    @told
     def exec(
         self,
         command: Sequence[Word],
@@ -205,6 +211,7 @@ class Container:
                 launched.close()  # what runs still is killed
         return pipes.result(outcome, timeout)
 
+    @told
     def put(self, source: Word | bytes, path: Word, *, mode: int = 0o644) -> None:
         """Put bytes, or a file or folder of the host, at `path` in the container; parents are made.
 
@@ -218,6 +225,7 @@ class Container:
         mode = values.whole("mode", mode, 0, 0o10000)
         cp.put(self.engine, self.id, values.path("source", source) if plain is None else plain, where, mode)
 
+    @told
     def get(self, path: Word, target: Word | None = None) -> bytes:
         """The bytes of a file in the container; with `target`, a file or folder is copied there instead, a
         folder into one that is there. Raises EstivaError.
@@ -227,6 +235,7 @@ class Container:
         there = None if target is None else values.path("target", target)
         return cp.get(self.engine, self.id, values.path("path", path), there)
 
+    @told
     def commit(
         self,
         reference: str | None = None,
@@ -251,10 +260,12 @@ class Container:
             pause=values.flag("pause", pause),
         )
 
+    @told
     def inspect(self) -> Record:
         """All that is known of it, in Docker's shape."""
         return inspection.inspect(self.engine, self.id)
 
+    @told
     def stats(self) -> dict[str, Any]:
         """What it uses now: memory, cpu, pids, io and network, in bytes and nanoseconds; see
         engine/containers/stats.py.
@@ -265,6 +276,7 @@ class Container:
 
         return stats.stats(self.engine, self.id)
 
+    @told
     def update(self, **options: Any) -> list[str]:
         """Change its limits while it runs; warnings. Options: memory, memory_swap, memory_reservation, cpus,
         cpu_period, cpu_quota, cpu_shares, cpuset_cpus, cpuset_mems, pids_limit, blkio_weight.
@@ -275,17 +287,21 @@ class Container:
 
         return update.update(self.engine, self.id, changes_of(options))
 
+    @told
     def pause(self) -> None:
         """Freeze all its processes."""
         control.pause(self.engine, self.id)
 
+    @told
     def unpause(self) -> None:
         control.unpause(self.engine, self.id)
 
+    @told
     def kill(self, signal: str | int | enum.IntEnum = "KILL") -> None:
         """Send its main process a signal: 15, "TERM", "SIGTERM" or signal.SIGTERM. Raises EstivaError."""
         control.kill(self.engine, self.id, values.signal(signal))
 
     @property
+    @told
     def running(self) -> bool:
         return not self._gone and locks.held(self.engine.paths, self.id)

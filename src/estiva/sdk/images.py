@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from estiva.errors import InvalidInput, NotFound
 from estiva.sdk import values
 from estiva.sdk.containers import default_engine
+from estiva.sdk.told import told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 PULL = {"missing": False, "always": True, "never": None}
 
 
+@told
 def build(
     context: str | os.PathLike[str] | None = ".",
     *,
@@ -69,6 +71,7 @@ def _option(name: str, value: Any) -> Any:
     raise InvalidInput(f"unknown option: {values.shown(name)}", hint="the options are in estiva.build's help")
 
 
+@told
 def pull(reference: str, *, platform: str | None = None, engine: Engine | None = None) -> str:
     """Fetch an image from its registry; its id. Raises NotFound also where it has none for the platform."""
     from estiva.engine.images import platforms, registry
@@ -83,6 +86,7 @@ def pull(reference: str, *, platform: str | None = None, engine: Engine | None =
     return image.id
 
 
+@told
 def push(reference: str, *, engine: Engine | None = None) -> str:
     """Send an image to its registry; the digest under which it is there now. Raises EstivaError."""
     from estiva.engine.images import registry

@@ -56,24 +56,28 @@ class Ledger:
 
 
 def undo(fd: int) -> None:
-    """The spawner's side, when the program has gone. What a worker or monitor holds is left to it."""
-    from estiva.engine.state import locks, teardown
-    from estiva.errors import EstivaError
+    """The spawner's side, when the program has gone."""
     from estiva.paths import Paths
 
     for offset in range(0, os.fstat(fd).st_size, SLOT):
         container_id, _, rest = os.pread(fd, SLOT, offset).partition(b"\0")
-        if not container_id:
-            continue
-        root, run_root, *_ = map(os.fsdecode, rest.split(b"\0"))
-        where, name = Paths(root, run_root), container_id.decode()
-        try:
-            lock = locks.take(where, name)
-        except BlockingIOError:
-            continue
-        try:
-            teardown.undo(where, name)
-        except (OSError, EstivaError):
-            pass  # a sweep finds it
-        finally:
-            os.close(lock)
+        if container_id:
+            root, run_root, *_ = map(os.fsdecode, rest.split(b"\0"))
+            undo_one(Paths(root, run_root), container_id.decode())
+
+
+def undo_one(where: Paths, container_id: str) -> None:
+    """One that no monitor has. What a worker or monitor holds after all is left to it."""
+    from estiva.engine.state import locks, teardown
+    from estiva.errors import EstivaError
+
+    try:
+        lock = locks.take(where, container_id)
+    except BlockingIOError:
+        return
+    try:
+        teardown.undo(where, container_id)
+    except (OSError, EstivaError):
+        pass  # a sweep finds it
+    finally:
+        os.close(lock)

@@ -33,6 +33,7 @@ from _struct import pack, unpack
 from estiva.engine.launch.reserve import LINGER, TAKEN
 from estiva.engine.monitor import exec_session, main, protocol
 from estiva.engine.monitor.reservation import Reservation, Unusual
+from estiva.engine.state import teardown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,16 +46,35 @@ LIVES = 64  # requests that it serves, so that it does not grow
 
 def serve(fd: int, program: int, ledger: int) -> None:
     """The spawner's whole life; `program` is a pidfd of whom it serves, `ledger` that of ledger.py."""
+    requests = socket(AF_UNIX, SOCK_SEQPACKET, 0, fd)
     try:
-        attend(fd, program)
+        attend(requests, program)
     finally:
         from estiva.engine.launch import ledger as begun
 
         begun.undo(ledger)
+        decline(requests)
         os._exit(0)
 
 
-def attend(fd: int, program: int) -> None:
+def decline(requests: socket) -> None:
+    """The program has gone, and what it had asked for is in the queue still."""
+    from estiva.engine.launch.ledger import undo_one
+
+    requests.setblocking(False)
+    try:
+        while (message := protocol.receive(requests))[0]:
+            request, fds = message
+            for fd in fds:
+                if fd >= 0:
+                    os.close(fd)
+            if request["kind"] == "container":
+                undo_one(teardown.paths(request["plan"]), request["plan"]["id"])
+    except BlockingIOError:
+        pass  # a fork of the program has the other end
+
+
+def attend(requests: socket, program: int) -> None:
     """Have workers there, until the program has gone."""
     import _signal
     import gc
@@ -64,7 +84,7 @@ def attend(fd: int, program: int) -> None:
     load()
     _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)  # workers are not waited for
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
-    requests = socket(AF_UNIX, SOCK_SEQPACKET, 0, fd)
+    fd = requests.fileno()
     for inherited in (fd, program):
         os.set_inheritable(inherited, False)
     requests.setsockopt(SOL_SOCKET, SO_RCVTIMEO, pack("@ll", int(LINGER), 0))
@@ -232,9 +252,12 @@ class Worker:
             channel.close()
             return True
         # from here on the run folder is the program's too
-        channel.sendmsg([TAKEN], [(SOL_SOCKET, SCM_RIGHTS, pack("@i", held.hold))])
-        message: Handed | None
-        message, fds = protocol.receive(channel)
+        message: Handed | None = None
+        try:
+            channel.sendmsg([TAKEN], [(SOL_SOCKET, SCM_RIGHTS, pack("@i", held.hold))])
+            message, fds = protocol.receive(channel)
+        except ConnectionError:
+            pass  # it was killed after it had taken it
         if message:
             return self.monitor(message["plan"], channel, (fds[0], fds[1], fds[2]), held.hold, fds[3:], held)
         held.undo()
