@@ -36,6 +36,7 @@ def become(wanted: ExecPlan, channel: socket, stdio: tuple[int, int, int], progr
         try:
             session.start()
         except BaseException as error:
+            session.leave()
             channel.send(encode_error(error))
             return
         session.streams.say({"event": "started", "pid": session.init.pid})
