@@ -36,6 +36,11 @@ with estiva.container("box:1", network="none") as box:
     box.get("/dir", pathlib.Path("out"))
     print(pathlib.Path("out/extra").read_text(), pathlib.Path("out/sub/b").read_text())
     box.get("/dir/a", "out/sub"); print(pathlib.Path("out/sub/a").read_text())
+    # a link that came from the container is not written through
+    pathlib.Path("secret").write_text("host"); box.exec(["sh", "-c", f"ln -s {os.path.abspath('secret')} /dir/trap"])
+    box.get("/dir", "out"); box.exec(["sh", "-c", "rm /dir/trap; echo evil > /dir/trap"])
+    box.get("/dir/trap", "out")
+    print(pathlib.Path("secret").read_text(), pathlib.Path("out/trap").read_text())
     # a link on the host where a folder goes is not followed
     os.mkdir("elsewhere"); shutil.rmtree("out/sub"); os.symlink(os.path.abspath("elsewhere"), "out/sub")
     print(refused(lambda: box.get("/dir", "out")), os.listdir("elsewhere"))
@@ -47,7 +52,9 @@ with estiva.container("box:1", network="none") as box:
     )
     assert out.splitlines() == [
         "['in/amine', 'in/sub/bin/sub/cdeep', 'a', 'dir']",
-        "True", "x in/sub/b", "in/a", "InvalidInput []", "InvalidInput InvalidInput",
+        "True", "x in/sub/b", "in/a",
+        "host evil",
+        "", "InvalidInput []", "InvalidInput InvalidInput",
         "InvalidInput InvalidInput InvalidInput",
     ]  # fmt: skip
 

@@ -207,7 +207,7 @@ def copy_out_folder(found: int, target: str) -> None:
 
 
 def remove_link(path: str) -> None:
-    """A link by the name of a container's file may have come from the container: it is not written through."""
+    """A link by the name of a container's file may have come from there: it is not written through."""
     try:
         if stat.S_ISLNK(os.lstat(path).st_mode):
             os.unlink(path)
