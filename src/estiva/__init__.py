@@ -10,17 +10,64 @@
 All of it is loaded on first use; safe in a program with threads; no daemon.
 """
 
+from __future__ import annotations
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _thread import RLock
+
     from estiva.engine import Engine
     from estiva.errors import EstivaError
-    from estiva.sdk.containers import Container, Result, build, container, pull, push, run
+    from estiva.sdk.containers import Container, container, run
+    from estiva.sdk.images import build, pull, push
+    from estiva.sdk.result import CommandTimeout, Result
     from estiva.version import __version__ as __version__
 
-__all__ = ["Container", "Engine", "EstivaError", "Result", "build", "container", "pull", "push", "run"]
+__all__ = [
+    "CommandTimeout",
+    "Container",
+    "Engine",
+    "EstivaError",
+    "Result",
+    "build",
+    "container",
+    "pull",
+    "push",
+    "run",
+]
+
+
+_loading: RLock | None = None  # held while something is loaded; a fork waits for it
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from estiva.version import __version__
+
+        return __version__
+    if name not in __all__:
+        raise AttributeError(f"module 'estiva' has no attribute '{name}'")
+    with _lock():
+        return _load(name)
+
+
+def _lock() -> RLock:
+    """A child that is forked while another thread imports a module would find it locked for ever."""
+    global _loading
+    if _loading is None:
+        import os
+        from _thread import RLock
+
+        lock = RLock()
+        if _loading is None:
+            _loading = lock
+            os.register_at_fork(
+                before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+            )
+    return _loading
+
+
+def _load(name: str) -> object:
     if name == "Engine":
         from estiva.engine import Engine
 
@@ -29,12 +76,14 @@ def __getattr__(name: str) -> object:
         from estiva.errors import EstivaError
 
         return EstivaError
-    if name == "__version__":
-        from estiva.version import __version__
+    if name in ("build", "pull", "push"):
+        from estiva.sdk import images
 
-        return __version__
-    if name in __all__:
-        from estiva.sdk import containers
+        return getattr(images, name)
+    if name in ("CommandTimeout", "Result"):
+        from estiva.sdk import result
 
-        return getattr(containers, name)
-    raise AttributeError(f"module 'estiva' has no attribute '{name}'")
+        return getattr(result, name)
+    from estiva.sdk import containers
+
+    return getattr(containers, name)

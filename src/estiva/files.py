@@ -158,6 +158,7 @@ class Lock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        fcntl.flock(self.fd, fcntl.LOCK_UN)  # also for a fork of another thread's, which has the fd too
         os.close(self.fd)
         self.fd = -1
 

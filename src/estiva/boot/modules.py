@@ -142,6 +142,7 @@ MODULES = {
         "estiva.store.containers",
         "estiva.store.content",
         "estiva.store.database",
+        "estiva.store.gate",
         "estiva.store.images",
         "estiva.store.layers",
         "estiva.store.layers.layer",

@@ -26,7 +26,13 @@ class Engine:
 
     def __init__(self, root: str | None = None, run_root: str | None = None, *, direct: bool = False) -> None:
         self.direct = direct
-        self.paths = Paths(root, run_root)
+        try:
+            self.paths = Paths(root, run_root)
+        except TypeError:
+            from estiva.errors import InvalidInput, brief
+
+            given = brief(f"{root!r}, {run_root!r}", 120)
+            raise InvalidInput(f"root and run_root must be paths, not {given}") from None
         refuse_others(self.paths.root)
         refuse_others(self.paths.run_root)
         self._store: Store | None = None

@@ -12,11 +12,18 @@ if TYPE_CHECKING:
     from estiva.store.images import Image
 
 
-def build(engine: Engine, *, progress: Callable[[dict[str, Any]], None] | None = None, **options: Any) -> str:
+def build(
+    engine: Engine,
+    *,
+    progress: Callable[[dict[str, Any]], None] | None = None,
+    fetch: bool = True,
+    **options: Any,
+) -> str:
     """Build an image, name it by `tags`, and return its id.
 
     `options` are those of builder.request.Request. `progress` gets the builder's events and those of pulls
-    of base images, which have an "id". Raises DockerfileError, BuildFailed and other EstivaErrors.
+    of base images, which have an "id"; without `fetch` nothing is ever pulled. Raises
+    DockerfileError, BuildFailed and other EstivaErrors.
     """
     from estiva.builder.request import Request
     from estiva.builder.solver.executor import build as run_build
@@ -31,7 +38,7 @@ def build(engine: Engine, *, progress: Callable[[dict[str, Any]], None] | None =
         request,
         store=engine.store,
         run_step=Steps(engine),
-        resolve_image=Resolver(engine, progress),
+        resolve_image=Resolver(engine, progress, fetch),
         progress=progress,
     )
     for tag in request.tags:
@@ -54,12 +61,16 @@ class Steps:
 class Resolver:
     """Finds a base image here, or pulls it: when it is missing, is for another platform, or always."""
 
-    def __init__(self, engine: Engine, progress: Callable[[dict[str, Any]], None] | None) -> None:
+    def __init__(
+        self, engine: Engine, progress: Callable[[dict[str, Any]], None] | None, fetch: bool = True
+    ) -> None:
         self.engine = engine
         self.progress = progress
+        self.fetch = fetch
 
     def __call__(self, name: str, *, platform: str | None, pull: bool) -> Image:
         from estiva.engine.images import registry
+        from estiva.errors import NotFound
         from estiva.oci.platform import Platform
 
         found = None if pull else self.engine.store.images.find(name)
@@ -67,4 +78,7 @@ class Resolver:
             platform is None or Platform.parse(platform).accepts(Platform.of(found.config))
         ):
             return found
+        if not self.fetch:
+            what = f"{name} for {platform}" if platform else name
+            raise NotFound(f"no such image: {what}", hint=f"`estiva pull {name}` fetches it")
         return registry.pull(self.engine, name, platform=platform, progress=self.progress)

@@ -1,34 +1,37 @@
-"""Containers from a Python program: `run`, `container`, `build`, `pull`, `push`.
+"""Containers from a Python program: `run`, `container`.
 
 No daemon: the first container starts a spawner process (engine/launch/spawner.py), the later ones are forks
-of it.
-Every function may be called from any thread. Options are keyword arguments with the command line's names.
+of it. Every function may be called from any thread. Options are keyword arguments with the command line's
+names. A container that is begun here ends with the program, however that ends (begun.py).
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import select
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 from estiva.engine import Engine
-from estiva.engine.containers import control, create
+from estiva.engine.containers import control, preload  # noqa: F401
 from estiva.engine.containers import exec as exec_
 from estiva.engine.containers import inspect as inspection
 from estiva.engine.state import locks
-from estiva.errors import EngineError, InvalidInput, NotFound
+from estiva.sdk import values
+from estiva.sdk.begun import Begun
 from estiva.sdk.options import changes_of, host_config_of
+from estiva.sdk.pipes import MAX_OUTPUT, Pipes
+from estiva.sdk.result import Result
+from estiva.sdk.told import told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    import enum
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
-    from estiva.engine.launch.launch import Launched
-    from estiva.engine.state.types import Outcome, Record
+    from estiva.engine.state.types import Record
 
-LONGEST = 86_400_000.0  # milliseconds that poll(2) is asked to wait at once; it takes an int
+    Word = str | os.PathLike[str]
+
 _lock = threading.Lock()
 _engine: Engine | None = None
 
@@ -50,108 +53,65 @@ def default_engine() -> Engine:
         return _engine
 
 
-class Result:
-    """How a command ended: `status` (128+n for a signal), `stdout` and `stderr` as bytes, `oom` if it was
-    killed for its memory limit."""
-
-    __slots__ = ("oom", "status", "stderr", "stdout")
-
-    def __init__(self, status: int, stdout: bytes, stderr: bytes, oom: bool = False) -> None:
-        self.status = status
-        self.stdout = stdout
-        self.stderr = stderr
-        self.oom = oom
-
-    @property
-    def output(self) -> str:
-        """stdout as text."""
-        return self.stdout.decode(errors="replace")
-
-    def check(self) -> Result:
-        """This result. Raises EngineError unless the status is 0."""
-        if self.status:
-            last = self.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-            raise EngineError(f"the command ended with status {self.status}" + (f": {last}" if last else ""))
-        return self
-
-    def __repr__(self) -> str:
-        return f"Result(status={self.status}, stdout={self.stdout!r}, stderr={self.stderr!r})"
-
-
+@told
 def run(
     image: str,
-    command: Sequence[str] = (),
+    command: Sequence[Word] = (),
     *,
     input: bytes | str | None = None,
     timeout: float | None = None,
+    max_output: int = MAX_OUTPUT,
     engine: Engine | None = None,
     **options: Any,
 ) -> Result:
     """Run a command in a new container and remove it: its status and output.
 
-    `timeout` in seconds: the container is killed then and TimeoutError raised. Options: see `container`.
-    Raises EstivaError.
+    After `timeout` seconds the container is killed and CommandTimeout raised, which has the output so far. Of
+    stdout and of stderr `max_output` bytes each are kept, the rest is read and dropped. Options: see
+    `container`. Raises EstivaError.
     """
-    timeout = bound(timeout)
-    engine = engine or default_engine()
-    config, host_config, name, pull = settings(image, command, options)
+    timeout = values.seconds(timeout)
+    pipes = Pipes(values.data(input), values.whole("max_output", max_output))
+    config, host_config, chosen = settings(image, command or (), options, engine)
     config["OpenStdin"] = input is not None
     host_config["AutoRemove"] = True
-    with create.prepare(engine, config, host_config, name=name, pull=pull) as start, Pipes(input) as pipes:
-        start.go(pipes.theirs)
-        try:
-            pipes.close_theirs()
-            start.started()
-            stdout, stderr = pipes.communicate(timeout, start.launched)
-            outcome = start.wait()
-        except BaseException:  # Ctrl-C too: nobody is left to hear of it
-            start.signal(9)
-            raise
-    return finished(outcome, stdout, stderr, pipes.timed_out, timeout)
-
-
-def finished(
-    outcome: Outcome, stdout: bytes, stderr: bytes, timed_out: bool, timeout: float | None
-) -> Result:
-    if timed_out:
-        raise TimeoutError(f"the command was killed after {timeout} s")
-    if outcome["event"] != "exited":
-        raise EngineError("the container's monitor was killed", hint="`estiva system check` cleans up")
-    return Result(outcome["status"], stdout, stderr, bool(outcome.get("oom")))
-
-
-def bound(timeout: object) -> float | None:
-    """A timeout in seconds; None for none. Raises InvalidInput."""
-    if timeout is None or timeout == float("inf"):
-        return None
-    if isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and timeout >= 0:
-        return float(timeout)
-    raise InvalidInput(f"timeout must be seconds, not {timeout!r:.60}", hint="a number, or None for no limit")
+    engine = engine or default_engine()
+    with pipes, Begun(engine, config, host_config, stdio=pipes.theirs, **chosen) as start:
+        pipes.close_theirs()
+        start.started()
+        pipes.communicate(timeout, start.launched)
+        outcome = start.wait()
+        return pipes.result(outcome, timeout)
 
 
 def settings(
-    image: str, command: Sequence[str], options: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any], str | None, str]:
-    """(Config, HostConfig, name, pull) of keyword options. Raises InvalidInput for an unknown one."""
-    if isinstance(command, str):
-        raise InvalidInput(
-            "the command must be a list of words", hint='["sh", "-c", "..."] runs a shell line'
-        )
+    image: Any, command: Any, options: dict[str, Any], engine: Any
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """(Config, HostConfig, options of create.prepare) of what the caller gave. Raises InvalidInput."""
+    values.engine(engine)
     options = dict(options)
-    name, pull = options.pop("name", None), options.pop("pull", "missing")
-    config: dict[str, Any] = {"Image": image, "Cmd": [os.fspath(word) for word in command]}
-    return config, host_config_of(options, config), name, pull
+    chosen = {
+        "name": values.text("name", options.pop("name", None)) or None,
+        "pull": values.text("pull", options.pop("pull", None), "missing"),
+    }
+    config: dict[str, Any] = {
+        "Image": values.text("image", image),
+        "Cmd": values.words("the command", command),
+    }
+    if not config["Image"]:
+        raise values.wrong("image", "a name or id", image)
+    return config, host_config_of(options, config), chosen
 
 
-@contextlib.contextmanager
+@told
 def container(
     image: str,
-    command: Sequence[str] | None = None,
+    command: Sequence[Word] | None = None,
     *,
     engine: Engine | None = None,
     **options: Any,
-) -> Iterator[Container]:
-    """A container for the length of a with-block; it is killed and removed at its end.
+) -> AbstractContextManager[Container]:
+    """A container for the length of a with-block; it is killed and removed at its end, or with the program.
 
     Without `command` its main process is Estiva's own init, which only waits, so that any image serves.
     Options: memory, memory_swap, memory_reservation, shm_size ("256m" or bytes), cpus, pids_limit and the
@@ -160,20 +120,45 @@ def container(
     entrypoint, read_only, privileged, cap_add [], cap_drop [], security_opt [], init, labels {}, name, pull.
     Raises EstivaError.
     """
-    engine = engine or default_engine()
-    config, host_config, name, pull = settings(image, command or ["estiva-idle"], options)
-    if command is None:
+    idle = command is None
+    config, host_config, chosen = settings(image, ["estiva-idle"] if idle else command, options, engine)
+    if idle:
         config["Entrypoint"] = []
         host_config["Init"] = True
-    start = create.prepare(engine, config, host_config, name=name, pull=pull)
-    try:
-        start.go(idle=command is None)
-        start.started()
-        yield Container(engine, start.id)
-    finally:
-        start.close()
-        with contextlib.suppress(NotFound):
-            control.remove(engine, start.id, force=True, volumes=True)
+    return Block(engine, config, host_config, idle, chosen)
+
+
+class Block:
+    """What `container` gives: see there."""
+
+    def __init__(
+        self,
+        engine: Engine | None,
+        config: dict[str, Any],
+        host_config: dict[str, Any],
+        idle: bool,
+        chosen: dict[str, Any],
+    ) -> None:
+        self.engine = engine or default_engine()
+        self._begun = Begun(self.engine, config, host_config, idle=idle, **chosen)
+
+    @told
+    def __enter__(self) -> Container:
+        try:
+            start = self._begun.__enter__()
+            start.started()
+            self._box = Container(self.engine, start.id)
+            return self._box
+        except BaseException:
+            self._begun.close()
+            raise
+
+    @told
+    def __exit__(self, *exception: object) -> None:
+        try:
+            self._begun.close()
+        finally:
+            self._box._gone = True
 
 
 class Container:
@@ -182,68 +167,105 @@ class Container:
     def __init__(self, engine: Engine, container_id: str) -> None:
         self.engine = engine
         self.id = container_id
+        self._gone = False  # though its files may still be on their way
 
+    @told
     def exec(
         self,
-        command: Sequence[str],
+        command: Sequence[Word],
         *,
         input: bytes | str | None = None,
         timeout: float | None = None,
-        env: dict[str, str] | None = None,
-        user: str = "",
-        workdir: str = "",
+        max_output: int = MAX_OUTPUT,
+        env: dict[str, str] | Sequence[str] | None = None,
+        user: str | int = "",
+        workdir: Word = "",
         privileged: bool = False,
     ) -> Result:
-        """Run one more command in it: its status and output. Raises EstivaError, TimeoutError."""
-        if isinstance(command, str):
-            raise InvalidInput("the command must be a list of words", hint='["sh", "-c", "..."]')
-        timeout = bound(timeout)
+        """Run one more command in it: its status and output; `timeout` and `max_output` as of `run`.
+
+        At the timeout, or when the program ends, the command is killed with all that it has started. Raises
+        EstivaError.
+        """
+        timeout = values.seconds(timeout)
+        pipes = Pipes(values.data(input), values.whole("max_output", max_output))
         wanted = exec_.plan(
             self.engine,
             self.id,
-            list(command),
-            env=[f"{key}={value}" for key, value in (env or {}).items()],
-            user=user,
-            workdir=workdir,
+            values.words("the command", command),
+            env=values.environment(env),
+            user=values.user(user),
+            workdir=values.path("workdir", workdir) if workdir not in ("", None) else "",
             stdin=input is not None,
-            privileged=privileged,
+            privileged=values.flag("privileged", privileged),
+            bound=True,
         )
-        with Pipes(input) as pipes:
+        with pipes:
             launched = exec_.launch(self.engine, wanted, pipes.theirs)
             try:
                 pipes.close_theirs()
                 launched.started()
-                stdout, stderr = pipes.communicate(timeout, launched)
+                pipes.communicate(timeout, launched)
                 outcome = launched.wait()
-            except BaseException:
-                launched.signal(9)
-                raise
             finally:
-                launched.close()
-        return finished(outcome, stdout, stderr, pipes.timed_out, timeout)
+                launched.close()  # what runs still is killed
+        return pipes.result(outcome, timeout)
 
-    def put(self, source: str | os.PathLike[str] | bytes, path: str, *, mode: int = 0o644) -> None:
-        """Put bytes, or a file or folder of the host, at `path` in the container; parents are made."""
+    @told
+    def put(self, source: Word | bytes, path: Word, *, mode: int = 0o644) -> None:
+        """Put bytes, or a file or folder of the host, at `path` in the container; parents are made.
+
+        A folder goes into one that is there, and replaces the files of the same names, as `docker cp
+        FOLDER/.` does. `mode` is that of a file of bytes. Raises EstivaError.
+        """
         from estiva.engine.containers import cp
 
-        cp.put(self.engine, self.id, source, path, mode)
+        plain = bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else None
+        where = values.path("path", path)
+        mode = values.whole("mode", mode, 0, 0o10000)
+        cp.put(self.engine, self.id, values.path("source", source) if plain is None else plain, where, mode)
 
-    def get(self, path: str, target: str | os.PathLike[str] | None = None) -> bytes:
-        """The bytes of a file in the container; with `target`, a file or folder is copied there instead."""
+    @told
+    def get(self, path: Word, target: Word | None = None) -> bytes:
+        """The bytes of a file in the container; with `target`, a file or folder is copied there instead, a
+        folder into one that is there. Raises EstivaError.
+        """
         from estiva.engine.containers import cp
 
-        return cp.get(self.engine, self.id, path, target)
+        there = None if target is None else values.path("target", target)
+        return cp.get(self.engine, self.id, values.path("path", path), there)
 
-    def commit(self, reference: str | None = None, **options: Any) -> str:
-        """A new image out of what the container is now; its id. Options: author, message, changes."""
-        from estiva.engine.containers import changes
+    @told
+    def commit(
+        self,
+        reference: str | None = None,
+        *,
+        author: str = "",
+        message: str = "",
+        changes: Sequence[str] | None = None,
+        pause: bool = True,
+    ) -> str:
+        """A new image out of what the container is now; its id. `changes` are Dockerfile instructions. Raises
+        EstivaError.
+        """
+        from estiva.engine.containers import changes as committing
 
-        return changes.commit(self.engine, self.id, reference, **options)
+        return committing.commit(
+            self.engine,
+            self.id,
+            values.text("reference", reference) or None,
+            author=values.text("author", author),
+            message=values.text("message", message),
+            changes=values.listed("changes", changes),
+            pause=values.flag("pause", pause),
+        )
 
+    @told
     def inspect(self) -> Record:
         """All that is known of it, in Docker's shape."""
         return inspection.inspect(self.engine, self.id)
 
+    @told
     def stats(self) -> dict[str, Any]:
         """What it uses now: memory, cpu, pids, io and network, in bytes and nanoseconds; see
         engine/containers/stats.py.
@@ -254,6 +276,7 @@ class Container:
 
         return stats.stats(self.engine, self.id)
 
+    @told
     def update(self, **options: Any) -> list[str]:
         """Change its limits while it runs; warnings. Options: memory, memory_swap, memory_reservation, cpus,
         cpu_period, cpu_quota, cpu_shares, cpuset_cpus, cpuset_mems, pids_limit, blkio_weight.
@@ -264,123 +287,21 @@ class Container:
 
         return update.update(self.engine, self.id, changes_of(options))
 
+    @told
     def pause(self) -> None:
         """Freeze all its processes."""
         control.pause(self.engine, self.id)
 
+    @told
     def unpause(self) -> None:
         control.unpause(self.engine, self.id)
 
-    def kill(self, signal: str = "KILL") -> None:
-        control.kill(self.engine, self.id, signal)
+    @told
+    def kill(self, signal: str | int | enum.IntEnum = "KILL") -> None:
+        """Send its main process a signal: 15, "TERM", "SIGTERM" or signal.SIGTERM. Raises EstivaError."""
+        control.kill(self.engine, self.id, values.signal(signal))
 
     @property
+    @told
     def running(self) -> bool:
-        return locks.held(self.engine.paths, self.id)
-
-
-class Pipes:
-    """Three pipes to a container and the copying between them and bytes in memory."""
-
-    def __init__(self, input: bytes | str | None) -> None:
-        try:
-            data = input.encode() if isinstance(input, str) else input
-            self.data = None if data is None else memoryview(data).cast("B")
-        except TypeError:
-            raise InvalidInput(f"input must be bytes or text, not {type(input).__name__}") from None
-        self.timed_out = False
-        self.ours: list[int] = []
-        self.open: list[int] = []
-
-    def __enter__(self) -> Pipes:
-        stdin, feed = os.pipe() if self.data is not None else (-1, -1)
-        out_r, out_w = os.pipe()
-        err_r, err_w = os.pipe()
-        self.feed, self.out, self.err = feed, out_r, err_r
-        self.theirs = (stdin, out_w, err_w)
-        self.open = [fd for fd in (stdin, feed, out_r, out_w, err_r, err_w) if fd >= 0]
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for fd in self.open:
-            os.close(fd)
-
-    def close(self, fd: int) -> None:
-        self.open.remove(fd)
-        os.close(fd)
-
-    def close_theirs(self) -> None:
-        for fd in self.theirs:
-            if fd >= 0:
-                self.close(fd)
-
-    def communicate(self, timeout: float | None, launched: Launched) -> tuple[bytes, bytes]:
-        """(stdout, stderr) whole, when the command has ended or says no more. After `timeout` seconds it is
-        killed, and what came is returned.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        ended = launched.channel.fileno()
-        chunks: dict[int, list[bytes]] = {self.out: [], self.err: []}
-        waiting = self.data if self.data is not None else memoryview(b"")
-        poll = select.poll()
-        for fd in chunks:
-            poll.register(fd, select.POLLIN)
-        if self.feed >= 0:
-            os.set_blocking(self.feed, False)
-            poll.register(self.feed, select.POLLOUT)
-        left = 2
-        while left or deadline is not None:
-            if not left:  # it may have closed its output and go on: until the monitor says that it has ended
-                poll.register(ended, select.POLLIN)
-            wait = None if deadline is None else min(max(0.0, deadline - time.monotonic()) * 1000, LONGEST)
-            ready = poll.poll(wait)
-            if not left and ended in dict(ready):
-                break
-            if not ready and deadline is not None and time.monotonic() >= deadline:
-                self.timed_out, deadline = True, None
-                launched.signal(9)
-            for fd, _ in ready:
-                if fd == self.feed:
-                    try:
-                        waiting = waiting[os.write(fd, waiting[: 1 << 16]) :] if waiting else waiting
-                    except BrokenPipeError:
-                        waiting = memoryview(b"")
-                    if not waiting:
-                        poll.unregister(fd)
-                        self.close(fd)
-                    continue
-                data = os.read(fd, 1 << 16)
-                if data:
-                    chunks[fd].append(data)
-                else:
-                    poll.unregister(fd)
-                    left -= 1
-        return b"".join(chunks[self.out]), b"".join(chunks[self.err])
-
-
-def build(
-    context: str | None = ".", *, tag: str | Sequence[str] = (), engine: Engine | None = None, **options: Any
-) -> str:
-    """Build an image from the Dockerfile of a folder; its id. Options: those of builder.request.Request."""
-    from estiva.engine import builds
-
-    tags = [tag] if isinstance(tag, str) else list(tag)
-    return builds.build(engine or default_engine(), context=context, tags=tags, **options)
-
-
-def pull(reference: str, *, platform: str | None = None, engine: Engine | None = None) -> str:
-    """Fetch an image from its registry; its id. Raises NotFound also where it has none for the platform."""
-    from estiva.engine.images import platforms, registry
-
-    image = registry.pull(engine or default_engine(), reference, platform=platform)
-    other = platforms.mismatch(image, reference, platform) if platform else ""
-    if other:
-        raise NotFound(other)
-    return image.id
-
-
-def push(reference: str, *, engine: Engine | None = None) -> str:
-    """Send an image to its registry; the digest under which it is there now."""
-    from estiva.engine.images import registry
-
-    return registry.push(engine or default_engine(), reference)
+        return not self._gone and locks.held(self.engine.paths, self.id)

@@ -15,7 +15,8 @@ Facts this leans on:
 - A full disk would also keep `rm` and `prune` from writing that something goes. So that they can, some space
   is set aside in a file, which a transaction that frees space, or says how a run ended, gives up. It does so
   beforehand: after SQLITE_FULL at COMMIT there is nothing to try again, SQLite has rolled back.
-- A connection must not be used after fork(2), not even closed: the child leaks it and opens its own.
+- A connection must not be used after fork(2), not even closed: the child leaks it and opens its own. Nor may
+  another thread be in SQLite then (gate.py).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from _thread import _local
 
 from estiva.errors import FREE_SPACE, Conflict, EstivaError, InvalidInput, StateError, Unavailable
 from estiva.store import schema, sqlite
+from estiva.store.gate import Gate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +58,6 @@ _BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _PROTOCOL, _CONST
 
 _sqlite = sqlite.load()
 _Error: type[Exception] = _sqlite.Error
-_abandoned: list[object] = []  # connections inherited through fork: kept so that nothing closes them
 
 
 LOST = "lost"  # the key in `meta` of a database that was begun where another must have been
@@ -83,7 +84,9 @@ class Database:
         begun = time.monotonic()
         for attempt in range(RETRIES):
             try:
-                return self._connection().execute(sql, params).fetchall()
+                connection = self._connection()
+                with self._local.gate.lock:
+                    return connection.execute(sql, params).fetchall()
             except _Error as error:
                 if not _again(error, attempt, begun):
                     raise self._explain(error) from error
@@ -104,15 +107,9 @@ class Database:
 
     def close(self) -> None:
         """Close this thread's connection. The database stays usable: the next call opens another."""
-        local = self._local
-        connection = getattr(local, "connection", None)
-        if connection is None:
-            return
-        if local.pid == os.getpid():
-            connection.close()
-        else:
-            _abandoned.append(connection)
-        local.connection = None
+        gate: Gate | None = getattr(self._local, "gate", None)
+        if gate is not None:
+            gate.close()
 
     def checkpoint(self) -> None:
         """Bring the log into the database file and empty it. For verbs that run rarely: prune, check."""
@@ -142,17 +139,15 @@ class Database:
 
     def _connection(self) -> sqlite3.Connection:
         local = self._local
-        connection: sqlite3.Connection | None = getattr(local, "connection", None)
-        if connection is not None:
-            if local.pid == os.getpid():
-                return connection
-            _abandoned.append(connection)
-        connection = self._open()
-        local.connection = connection
-        local.pid = os.getpid()
-        local.depth = 0
-        local.tuned = False
-        return connection
+        gate: Gate | None = getattr(local, "gate", None)
+        if gate is None or gate.pid != os.getpid():
+            gate = local.gate = Gate()
+        if gate.connection is None:
+            with gate.lock:
+                gate.connection = self._open()
+            local.depth = 0
+            local.tuned = False
+        return gate.connection
 
     def _connect(self, name: str, *, uri: bool = False) -> sqlite3.Connection:
         connection: sqlite3.Connection = _sqlite.connect(
@@ -301,11 +296,13 @@ class Transaction:
         for attempt in range(RETRIES):
             self._join_queue()
             try:
+                local.gate.lock.acquire()  # until `__exit__`
                 self.connection.execute("BEGIN IMMEDIATE")
                 return
-            except _Error as error:
+            except BaseException as error:
+                local.gate.lock.release()
                 self._leave_queue()
-                if not _again(error, attempt, begun):
+                if not isinstance(error, _Error) or not _again(error, attempt, begun):
                     raise
 
     def _join_queue(self) -> None:
@@ -334,7 +331,9 @@ class Transaction:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.database._local.depth -= 1
+        local = self.database._local
+        local.depth -= 1
+        lock = local.gate.lock
         name = f"s{self.depth}"
         try:
             if kind is None:
@@ -348,6 +347,8 @@ class Transaction:
         else:
             self._undo(name)
         finally:
+            if not self.depth:
+                lock.release()
             self._leave_queue()
 
     def _tidy(self) -> None:

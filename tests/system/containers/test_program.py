@@ -3,6 +3,7 @@
 import pytest
 
 from enginekit import eventually, host
+from killkit import assert_nothing_left
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,8 @@ def test_errors_are_exceptions(box):
 import estiva
 def name(call):
     try: call()
-    except (estiva.EstivaError, TimeoutError) as error: print(type(error).__name__)
+    except TimeoutError as error: print("TimeoutError", isinstance(error, estiva.CommandTimeout))
+    except estiva.EstivaError as error: print(type(error).__name__)
 name(lambda: estiva.run("box:1", ["nosuch"], network="none"))
 name(lambda: estiva.run("localhost:1/missing:1", ["true"], pull="never"))
 name(lambda: estiva.run("box:1", ["sleep", "9"], timeout=0.3, network="none"))
@@ -67,8 +69,8 @@ with estiva.container("box:1", network="none") as box:
     name(lambda: box.exec(["sleep", "9"], timeout=0.3))
 """)
     assert out.split() == [
-        "CommandNotFound", "NotFound", "TimeoutError", "InvalidInput", "InvalidInput", "InvalidInput", "EngineError",
-        "CommandNotFound", "NotFound", "NotFound", "TimeoutError",
+        "CommandNotFound", "NotFound", "TimeoutError", "True", "InvalidInput", "InvalidInput", "InvalidInput", "EngineError",
+        "CommandNotFound", "NotFound", "NotFound", "TimeoutError", "True",
     ]  # fmt: skip
     assert box.out("ps", "-aq") == ""
 
@@ -86,7 +88,7 @@ with concurrent.futures.ThreadPoolExecutor(8) as pool:
     assert box.out("ps", "-aq") == ""
 
 
-def test_a_program_that_is_killed_leaves_nothing_behind_but_what_a_sweep_takes(box):
+def test_a_program_that_is_killed_takes_its_containers_with_it(box):
     box.python(
         """
 import estiva, os, signal
@@ -95,9 +97,7 @@ with estiva.container("box:1", network="none") as box:
 """,
         status=-9,
     )
-    left = box.out("ps", "-q").split()
-    assert len(left) == 1  # it outlives its program, as a detached one does
-    box.estiva("rm", "-f", *left)
+    assert_nothing_left(box)
 
 
 def test_what_hostile_paths_in_a_container_reach(box):
@@ -149,6 +149,7 @@ def refused(call):
     try: call()
     except estiva.EstivaError as error: return type(error).__name__
 calls = {
+    "CommandTimeout": lambda: estiva.CommandTimeout.__name__,
     "Container": lambda: estiva.Container.__name__,
     "Engine": lambda: estiva.Engine().paths.root[0],
     "EstivaError": lambda: estiva.EstivaError.__name__,
@@ -163,7 +164,7 @@ assert sorted(calls) == estiva.__all__
 for name, call in calls.items(): print(name, call(), call())
 """)
     assert out.splitlines() == [
-        "Container Container Container", "Engine / /", "EstivaError EstivaError EstivaError", "Result 0 0",
+        "CommandTimeout CommandTimeout CommandTimeout", "Container Container Container", "Engine / /", "EstivaError EstivaError EstivaError", "Result 0 0",
         "build sha256: sha256:", "container 0 0", "pull Unavailable Unavailable", "push NotFound NotFound", "run 0 0",
     ]  # fmt: skip
 

@@ -153,7 +153,7 @@ print(run("echo", "again").output)
 """
     )
     assert out.split("\n")[:4] == [
-        "True", "[]", "['/dev/null', '/dev/null', '/dev/null', 'socket', 'socket']", "again",
+        "True", "[]", "['/dev/null', '/dev/null', '/dev/null', 'anon_inode', 'socket', 'socket']", "again",
     ]  # fmt: skip
 
 

@@ -101,13 +101,13 @@ def test_each_thread_has_its_connection(path):
 def test_a_forked_child_opens_its_own(path):
     db = Database(path)
     put(db, "parent")
-    inherited = db._local.connection
+    inherited = db._local.gate.connection
     child = os.fork()
     if child == 0:
         status = 1
         try:
             put(db, "child")
-            if db._local.connection is not inherited and keys(db) == ["child", "parent"]:
+            if db._local.gate.connection is not inherited and keys(db) == ["child", "parent"]:
                 status = 0
         finally:
             os._exit(status)

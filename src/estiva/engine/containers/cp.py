@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from estiva.engine.mounts import volume_copy
 from estiva.engine.mounts.volume_copy import Terms
 from estiva.engine.state import lookup
-from estiva.errors import InvalidInput, NotFound, Unavailable
+from estiva.errors import InvalidInput, NotFound, Unavailable, reason
 from estiva.files import write_all
 from estiva.linux import fs
 
@@ -41,7 +41,7 @@ def put(engine: Engine, ref: str, source: str | os.PathLike[str] | bytes, path: 
             folder, _, name = os.path.normpath(path).rpartition("/")
             parent = fs.mkdir_in_root(root, folder or "/", 0o755, *(owner or (0, 0)))
             try:
-                place(parent, name, source, path, mode, owner)
+                place(root, parent, name, source, path, mode, owner)
             finally:
                 os.close(parent)
     finally:
@@ -73,6 +73,7 @@ class Mapped:
 
 
 def place(
+    root: int,
     parent: int,
     name: str,
     source: str | os.PathLike[str] | bytes,
@@ -80,7 +81,7 @@ def place(
     mode: int,
     owner: tuple[int, int] | None = None,
 ) -> None:
-    terms = Terms(owner=owner, kernel=True)
+    terms = Terms(owner=owner, merge=True, kernel=True)
     if not isinstance(source, bytes):
         try:
             status = os.lstat(source)
@@ -89,14 +90,9 @@ def place(
         if not (stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
             raise InvalidInput(f"{os.fspath(source)} is neither a file nor a folder")
         if stat.S_ISDIR(status.st_mode):
-            try:
-                os.mkdir(name, 0o755, dir_fd=parent)
-            except FileExistsError:
-                pass
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             outer = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                inner = os.open(name, flags, dir_fd=parent)
+                inner = folder_in(root, parent, name, path)
                 try:
                     volume_copy.copy_tree(outer, inner, terms)
                 finally:
@@ -129,6 +125,19 @@ def place(
         os.close(outer)
 
 
+def folder_in(root: int, parent: int, name: str, path: str) -> int:
+    """An fd of the folder at `path`, which may be a link to one there, made if there is none. Raises
+    InvalidInput."""
+    try:
+        os.mkdir(name or ".", 0o755, dir_fd=parent)
+    except FileExistsError:
+        pass
+    try:
+        return fs.open_in_root(root, path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise InvalidInput(f"{path} is not a folder in the container: {reason(error)}") from None
+
+
 IN_MEMORY = 256 << 20  # bytes of a file that `get` gives without a target
 
 
@@ -156,7 +165,11 @@ def get(engine: Engine, ref: str, path: str, target: str | os.PathLike[str] | No
                 raise InvalidInput(f"{path} is not a file", hint="give a target to copy a folder")
             if target is None:
                 return fs.read_regular(found, IN_MEMORY)
-            copy_out_file(found, os.fspath(target))
+            there = os.fspath(target)
+            if os.path.isdir(there):
+                there = os.path.join(there, os.path.basename(path))
+                remove_link(there)
+            copy_out_file(found, there)
             return b""
         except OSError as error:
             if error.errno == errno.EFBIG:
@@ -176,7 +189,10 @@ def get(engine: Engine, ref: str, path: str, target: str | os.PathLike[str] | No
 def copy_out_folder(found: int, target: str) -> None:
     """Copy what a folder holds into `target`, which gets its mode and times if it is made."""
     there = os.path.isdir(target)
-    os.makedirs(target, exist_ok=True)
+    try:
+        os.makedirs(target, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InvalidInput(f"{target} is not a folder") from None
     inner = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         outer = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -190,6 +206,15 @@ def copy_out_folder(found: int, target: str) -> None:
         os.close(inner)
 
 
+def remove_link(path: str) -> None:
+    """A link by the name of a container's file may have come from there: it is not written through."""
+    try:
+        if stat.S_ISLNK(os.lstat(path).st_mode):
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
 def copy_out_file(found: int, target: str) -> None:
     """Copy a file to `target`; its mode goes along without setuid, setgid and sticky."""
     reader = fs.reopen_regular(found)
@@ -197,7 +222,7 @@ def copy_out_file(found: int, target: str) -> None:
         writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         try:
             status = os.fstat(reader)
-            volume_copy.copy_bytes(reader, writer, status.st_size)
+            volume_copy.copy_content(reader, writer, status)
             os.fchmod(writer, stat.S_IMODE(status.st_mode) & 0o777)
         finally:
             os.close(writer)

@@ -21,11 +21,12 @@ from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from estiva.engine import Engine
     from estiva.engine.images.find import Progress
-    from estiva.engine.state.types import Record
+    from estiva.engine.state.types import MountPoint, Record
     from estiva.store.database import Transaction
     from estiva.store.images import Image
 
@@ -50,7 +51,7 @@ def create(
     """
     made, _, lock, _ = make(engine, config, host_config, name, pull, platform, progress, "created")
     locks.leave(engine.paths, made["Id"])
-    os.close(lock)
+    launch.close_lock(engine, lock)
     return made
 
 
@@ -63,9 +64,14 @@ def prepare(
     pull: str = "missing",
     platform: str | None = None,
     progress: Progress = None,
+    begins: Callable[[], object] | None = None,
 ) -> Start:
-    """Make a container that starts now, as `create` does but in one transaction with its address."""
-    made, image, lock, address = make(engine, config, host_config, name, pull, platform, progress, "running")
+    """Make a container that starts now, as `create` does but in one transaction with its address. `begins` is
+    called when the image is there and before anything is made.
+    """
+    made, image, lock, address = make(
+        engine, config, host_config, name, pull, platform, progress, "running", begins
+    )
     return Start(engine, made, lock, address, image)
 
 
@@ -78,6 +84,7 @@ def make(
     platform: str | None,
     progress: Progress,
     status: str,
+    begins: Callable[[], object] | None = None,
 ) -> tuple[Record, Image, int, str]:
     """(record, image, lock, address or ""): the container as a row, with its folder. Undone on error."""
     asked, host = judge.check(config, host_config)
@@ -100,34 +107,45 @@ def make(
     if pull != "never":
         allow_refetch(engine)
     merged = record.merge(asked, image.config)
+    if begins is not None:
+        begins()
     container_id = launch.new_id(engine, host if status == "running" else None)
-    made = record.new(container_id, name or "", image, merged, host, [])
-    oci_config.make(made, [], {})  # what this machine lacks is found out before anything is written
-    if name and (merged.get("Volumes") or host.get("Binds") or host.get("Mounts")):
-        refuse_taken(engine, name)
-    points = made["Mounts"] = mount_points.plan(merged, host, engine.store.volumes)
-    lock = -1
+    lock, points = -1, []
     try:
+        made = record.new(container_id, name or "", image, merged, host, [])
+        oci_config.make(made, [], {})  # what this machine lacks is found out before anything is written
+        if name and (merged.get("Volumes") or host.get("Binds") or host.get("Mounts")):
+            refuse_taken(engine, name)
+        points = made["Mounts"] = mount_points.plan(merged, host, engine.store.volumes)
         lock = launch.take_lock(engine, container_id)
         folder.make(engine, container_id, image, durable=status == "created")
         fresh = [point for point in points if point.pop("New", False)]
         address = insert(engine, made, name, status)
         folder.fill(engine, fresh, image)
     except BaseException as error:
-        try:
-            mount_points.undo(points, engine.store.volumes)
-            teardown.forget(engine.paths, engine.db, container_id)
-        except (OSError, EstivaError):
-            pass  # the first error is the one to tell; a sweep finds what is left
-        locks.leave(engine.paths, container_id)
-        launch.give_up(engine, container_id)
-        if lock >= 0:
-            os.close(lock)
+        if lock >= 0 or points:
+            unmake(engine, container_id, points, lock)
+        else:
+            launch.give_up(engine, container_id)
         # until the row is there, another may remove the image and its layers with it
         if isinstance(error, (OSError, EstivaError)) and engine.store.images.find(image.id) is None:
-            raise removed(made) from None
+            raise removed(asked["Image"]) from None
         raise
     return made, image, lock, address
+
+
+def unmake(engine: Engine, container_id: str, points: list[MountPoint], lock: int) -> None:
+    """Undo what `make` did, as far as that can be done: the first error is the one to tell."""
+    undone = True
+    try:
+        mount_points.undo(points, engine.store.volumes)
+        teardown.forget(engine.paths, engine.db, container_id)
+        locks.leave(engine.paths, container_id)
+    except (OSError, EstivaError):
+        undone = False  # a sweep finds what is left
+    launch.give_up(engine, container_id, undone)
+    if lock >= 0:
+        launch.close_lock(engine, lock)
 
 
 def insert(engine: Engine, made: Record, name: str | None, status: str) -> str:
@@ -163,7 +181,7 @@ def write_row(transaction: Transaction, made: Record, name: str, status: str) ->
     """The rows of a container; its address, if it gets one."""
     made["Name"] = "/" + name
     if not transaction.execute("SELECT 1 FROM images WHERE id = ?", (made["Image"],)).fetchone():
-        raise removed(made)
+        raise removed(made["Config"]["Image"])
     if "UsernsMode" in made["HostConfig"]:
         from estiva.engine.spec import userns
 
@@ -180,5 +198,5 @@ def write_row(transaction: Transaction, made: Record, name: str, status: str) ->
     return ""
 
 
-def removed(made: Record) -> NotFound:
-    return NotFound(f"image {made['Config']['Image']} was removed just now")
+def removed(image: str) -> NotFound:
+    return NotFound(f"image {image} was removed just now")

@@ -86,11 +86,12 @@ def plan(
     tty: bool = False,
     stdin: bool = False,
     privileged: bool = False,
+    bound: bool = False,
 ) -> ExecPlan:
-    """All that the parent of the process needs, as JSON-able data."""
+    """All that the parent of the process needs, as JSON-able data. A `bound` one ends with its caller."""
     target = running(engine, ref)
     process = make_process(target, argv, env, user, workdir, tty, privileged)
-    return {
+    result: ExecPlan = {
         "pid": target["pid"],
         "start_time": target["start_time"],
         "id": target["id"],
@@ -101,6 +102,9 @@ def plan(
         "stdin": stdin,
         "root": target.get("root"),
     }
+    if bound:
+        result["bound"], result["run"] = True, engine.paths.run_container(target["id"])
+    return result
 
 
 def session(engine: Engine, wanted: ExecPlan, stdio: tuple[int, int, int]) -> Session:
@@ -140,4 +144,9 @@ def launch(engine: Engine, wanted: ExecPlan, stdio: tuple[int, int, int]) -> Lau
             become(wanted, theirs, stdio)
     finally:
         theirs.close()
-    return Launched(ours)
+    launched = Launched(ours)
+    if not engine.direct:
+        from estiva.engine.launch import forks
+
+        forks.channels.add(launched)
+    return launched

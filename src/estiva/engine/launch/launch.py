@@ -15,9 +15,12 @@ over a socket, one JSON object in a packet:
                         {"event": "error", "kind": "CommandNotFound", "message": "...", "hint": "..."}
                         {"event": "exited", "status": N, "oom": false}
                         {"event": "detached"}              the detach keys were typed
+                        {"event": "removed"}               a bound one that had ended has gone
     caller -> monitor   {"do": "signal", "signal": N}  {"do": "resize", "rows": N, "columns": N}
+                        {"do": "end"}                      a bound one is killed and removed
 
-The caller's end going away means nothing to the container, save that nobody listens any more.
+The caller's end going away means nothing to the container, save that nobody listens any more. One that is
+bound to its caller ends with it and is removed; so does one whose caller's program ends.
 """
 
 from __future__ import annotations
@@ -95,6 +98,15 @@ class Launched:
     def signal(self, number: int) -> None:
         self.send({"do": "signal", "signal": number})
 
+    def end(self) -> bool:
+        """Have a bound container killed and removed; True when nobody finds it any more, False when its
+        monitor was killed."""
+        self.send({"do": "end"})
+        while (event := self.receive()["event"]) != "lost":
+            if event == "removed":
+                return True
+        return False
+
     def resize(self, rows: int, columns: int) -> None:
         self.send({"do": "resize", "rows": rows, "columns": columns})
 
@@ -104,28 +116,51 @@ class Launched:
 
 def new_id(engine: Engine, host_config: HostConfig | None) -> str:
     """The id of a container that is about to be made and, with a `host_config`, started."""
-    if engine.direct or host_config is None or host_config.get("CgroupParent"):
+    if engine.direct or host_config is None:
         return os.urandom(32).hex()
-    from estiva.engine.launch import reserve
+    from estiva.engine.launch import reserve, spawner
 
-    return reserve.new_id(engine.paths)
+    container_id = os.urandom(32).hex() if host_config.get("CgroupParent") else reserve.new_id(engine.paths)
+    spawner.begin(engine.paths, container_id)
+    return container_id
 
 
 def take_lock(engine: Engine, container_id: str) -> int:
     """Its lock, which is the caller's to close."""
     if engine.direct:
         return locks.take(engine.paths, container_id, new=True)
-    from estiva.engine.launch import reserve
+    from estiva.engine.launch import forks, reserve
 
-    return reserve.take_lock(engine.paths, container_id)
+    lock = reserve.take_lock(engine.paths, container_id)
+    forks.fds.add(lock)
+    return lock
 
 
-def give_up(engine: Engine, container_id: str) -> None:
-    """It isn't launched after all."""
+def close_lock(engine: Engine, lock: int) -> None:
+    """Close what `take_lock` gave."""
+    if not engine.direct:
+        from estiva.engine.launch import forks
+
+        forks.fds.discard(lock)
+    os.close(lock)
+
+
+def give_up(engine: Engine, container_id: str, undone: bool = True) -> None:
+    """It isn't launched after all. What is not `undone` is when this process has ended."""
     if not engine.direct:
         from estiva.engine.launch import reserve
 
         reserve.release(container_id)
+    if undone:
+        taken_over(engine, container_id)
+
+
+def taken_over(engine: Engine, container_id: str) -> None:
+    """Nothing is left to undo if this process is killed: there is a monitor, or nothing at all."""
+    if not engine.direct:
+        from estiva.engine.launch import spawner
+
+        spawner.ledger.strike(container_id)
 
 
 def launch(
@@ -153,8 +188,9 @@ def launch(
         except ConnectionError:
             raise errors.EngineError(KILLED_EARLY) from None
         return Launched(ours)
-    from estiva.engine.launch import reserve
+    from estiva.engine.launch import forks, reserve
 
     launched = Launched(reserve.launch(plan, fds))
     launched.busy = teardown.binds_the_host(plan)
+    forks.channels.add(launched)
     return launched

@@ -1,7 +1,8 @@
 """One small process with one thread that forks monitors for a Python program (see engine/launch/launch.py).
 
 It starts with the first container, which costs about 10 ms then; its forks (engine/launch/workers.py) wait
-for requests on the socket to it. It ends when the program's end of the socket closes; its monitors go on.
+for requests on the socket to it. It ends when the program does, which a pidfd tells, or closes the socket.
+What the program had begun then and no monitor has is undone (ledger.py); what a monitor has is the monitor's.
 Losing it harms nothing: the next request starts another.
 """
 
@@ -11,6 +12,7 @@ import _thread
 import os
 import sys
 
+from estiva.engine.launch.ledger import Ledger
 from estiva.engine.monitor.protocol import pair, send
 from estiva.errors import EngineError
 
@@ -19,10 +21,12 @@ if TYPE_CHECKING:
     from _socket import socket
 
     from estiva.engine.state.types import Request
+    from estiva.paths import Paths
 
 _channel: socket | None = None
 _owner = 0
 _lock = _thread.allocate_lock()
+ledger = Ledger()
 
 
 def _in_a_fork() -> None:
@@ -32,6 +36,7 @@ def _in_a_fork() -> None:
     global _lock
     _lock = _thread.allocate_lock()
     forget()  # our copy: the parent goes on with its own
+    ledger.forget()
 
 
 os.register_at_fork(after_in_child=_in_a_fork)
@@ -48,6 +53,14 @@ def request(message: Request, fds: list[int]) -> None:
                 forget()
                 if attempt:
                     raise EngineError("the spawner process can't be started") from None
+
+
+def begin(paths: Paths, container_id: str) -> None:
+    """Something of a container is about to be made: it is undone if this process ends before a monitor has
+    it. Raises EngineError, OSError."""
+    with _lock:
+        connection()
+    ledger.enter(paths, container_id)
 
 
 def forget() -> None:
@@ -71,14 +84,16 @@ def start() -> socket:
 
     ours, theirs = pair()
     code = (
-        "import sys; sys.path.append(sys.argv[2]); "
-        "from estiva.engine.launch import workers; workers.serve(int(sys.argv[1]))"
+        "import sys; sys.path.append(sys.argv[1]); "
+        "from estiva.engine.launch import workers; workers.serve(*map(int, sys.argv[2:]))"
     )
+    program = os.pidfd_open(os.getpid())
+    fds = [theirs.fileno(), program, ledger.open()]
     source = os.path.abspath(__file__).rpartition("/estiva/engine/")[0]
     try:
         child = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", code, str(theirs.fileno()), source],
-            pass_fds=[theirs.fileno()],
+            [sys.executable, "-I", "-S", "-c", code, source, *map(str, fds)],
+            pass_fds=fds,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
@@ -86,5 +101,6 @@ def start() -> socket:
         )
     finally:
         theirs.close()
+        os.close(program)
     child.returncode = 0  # it is not waited for: it ends when our socket closes
     return ours

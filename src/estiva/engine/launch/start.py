@@ -12,8 +12,6 @@ created, or gone (--rm). After it, the container is left to its monitor, and onl
 
 from __future__ import annotations
 
-import os
-
 from estiva.engine.launch import launch, plan
 from estiva.engine.state import locks, teardown
 from estiva.store import containers
@@ -43,6 +41,7 @@ class Start:
         self.image = image
         self._lock = lock
         self._launched: launch.Launched | None = None
+        self.bound = False  # it ends, and is removed, with `close` or this process, however that ends
 
     # --- what differs between a container and a step of a build ---
 
@@ -72,7 +71,7 @@ class Start:
         from estiva.network import ipam
 
         engine = self.engine
-        if self.record["HostConfig"].get("AutoRemove"):
+        if self.bound or self.record["HostConfig"].get("AutoRemove"):
             teardown.forget(engine.paths, engine.db, self.id)
         else:
             with engine.db.write(freeing=True) as transaction:
@@ -111,6 +110,8 @@ class Start:
             try:
                 wanted = self.plan(list(lowerdirs))
                 wanted["detach"] = detach
+                if self.bound:
+                    wanted["bound"] = True
                 if detach_keys:
                     wanted["detach_keys"] = detach_keys
                 if idle:
@@ -124,14 +125,20 @@ class Start:
             raise
         launched.lowerdirs = lowerdirs
         self._launched = launched
-        os.close(self._lock)
-        self._lock = -1
+        lock, self._lock = self._lock, -1
+        launch.close_lock(self.engine, lock)
+        launch.taken_over(self.engine, self.id)
 
     @property
     def launched(self) -> launch.Launched:
         """The way to the monitor, after `go`."""
         assert self._launched is not None, "go comes first"
         return self._launched
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has a monitor: after `go`."""
+        return self._launched is not None
 
     def started(self) -> int:
         """Wait until the command runs; its pid in the host's numbering. Raises the error that kept it from
@@ -142,6 +149,10 @@ class Start:
     def wait(self) -> Outcome:
         """How it ended: see Launched.wait."""
         return self.launched.wait()
+
+    def end(self) -> bool:
+        """Kill and remove a bound one: see Launched.end."""
+        return self.launched.end()
 
     def signal(self, number: int) -> None:
         """Have the monitor send its init a signal."""
@@ -158,7 +169,7 @@ class Start:
             try:
                 self.undo()
             finally:
-                os.close(lock)
+                launch.close_lock(self.engine, lock)
         if self._launched is not None:
             self._launched.close()
 

@@ -33,6 +33,7 @@ from _struct import pack, unpack
 from estiva.engine.launch.reserve import LINGER, TAKEN
 from estiva.engine.monitor import exec_session, main, protocol
 from estiva.engine.monitor.reservation import Reservation, Unusual
+from estiva.engine.state import teardown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,8 +44,38 @@ SPARE = 4  # workers that may wait at once
 LIVES = 64  # requests that it serves, so that it does not grow
 
 
-def serve(fd: int) -> None:
-    """The spawner's whole life."""
+def serve(fd: int, program: int, ledger: int) -> None:
+    """The spawner's whole life; `program` is a pidfd of whom it serves, `ledger` that of ledger.py."""
+    requests = socket(AF_UNIX, SOCK_SEQPACKET, 0, fd)
+    try:
+        attend(requests, program)
+    finally:
+        from estiva.engine.launch import ledger as begun
+
+        begun.undo(ledger)
+        decline(requests)
+        os._exit(0)
+
+
+def decline(requests: socket) -> None:
+    """The program has gone, and what it had asked for is in the queue still."""
+    from estiva.engine.launch.ledger import undo_one
+
+    requests.setblocking(False)
+    try:
+        while (message := protocol.receive(requests))[0]:
+            request, fds = message
+            for fd in fds:
+                if fd >= 0:
+                    os.close(fd)
+            if request["kind"] == "container":
+                undo_one(teardown.paths(request["plan"]), request["plan"]["id"])
+    except BlockingIOError:
+        pass  # a fork of the program has the other end
+
+
+def attend(requests: socket, program: int) -> None:
+    """Have workers there, until the program has gone."""
     import _signal
     import gc
 
@@ -53,21 +84,23 @@ def serve(fd: int) -> None:
     load()
     _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)  # workers are not waited for
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
-    requests = socket(AF_UNIX, SOCK_SEQPACKET, 0, fd)
-    os.set_inheritable(fd, False)
+    fd = requests.fileno()
+    for inherited in (fd, program):
+        os.set_inheritable(inherited, False)
     requests.setsockopt(SOL_SOCKET, SO_RCVTIMEO, pack("@ll", int(LINGER), 0))
     gc.disable()
     workers: dict[int, socket] = {}  # those that may serve
     first = -1  # who comes first does not wait for `immortalize`, and serves once
     waiting: set[int] = set()
     poll = select.poll()
+    poll.register(program, select.POLLIN)
     while True:
         if not waiting:
             ours, theirs = protocol.pair()
             if os.fork() == 0:
                 for channel in (ours, *workers.values()):
                     channel.close()
-                Worker(theirs, requests).live()
+                Worker(theirs, requests, program).live()
             theirs.close()
             number = ours.fileno()
             workers[number] = ours
@@ -78,6 +111,8 @@ def serve(fd: int) -> None:
                 immortal.immortalize()
                 gc.freeze()
         for number, _ in poll.poll():
+            if number == program:
+                return
             said = hear(workers[number])
             waiting.discard(number)
             if said == GONE:
@@ -123,9 +158,10 @@ class Worker:
     socket that nobody listens any more.
     """
 
-    def __init__(self, channel: socket, requests: socket) -> None:
+    def __init__(self, channel: socket, requests: socket, program: int) -> None:
         self.channel = channel
         self.requests = requests
+        self.program = program
 
     def live(self) -> None:
         """Serve until the program has gone, nothing comes or something was out of the ordinary; then end."""
@@ -134,7 +170,7 @@ class Worker:
         try:
             _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
             os.setsid()
-            main.alone({self.channel.fileno(), self.requests.fileno()})
+            main.alone({self.channel.fileno(), self.requests.fileno(), self.program})
             message, fds = self.first()
             self.say(TAKEN if message else GONE)
             lives = LIVES
@@ -182,7 +218,7 @@ class Worker:
         """Be what was asked for; whether this process can serve again."""
         channel, stdio = protocol.adopt(fds[0]), (fds[2], fds[3], fds[4])
         if message["kind"] == "exec":
-            exec_session.become(message["plan"], channel, stdio)
+            exec_session.become(message["plan"], channel, stdio, self.program)
             return False  # it does not come back
         if message["kind"] == "reserve":
             return self.reserve(message["plan"], channel)
@@ -199,7 +235,9 @@ class Worker:
     ) -> bool:
         if plan["detach"]:
             self.channel.close()
-        return main.serve(plan, channel, stdio, hold, mounts, reservation) and not plan["detach"]
+        return (
+            main.serve(plan, channel, stdio, hold, mounts, reservation, self.program) and not plan["detach"]
+        )
 
     def reserve(self, plan: Plan, channel: socket) -> bool:
         """Make what can be made of the next container, and wait for it for a while: see reserve.py."""
@@ -214,13 +252,15 @@ class Worker:
             channel.close()
             return True
         # from here on the run folder is the program's too
-        channel.sendmsg([TAKEN], [(SOL_SOCKET, SCM_RIGHTS, pack("@i", held.hold))])
-        message: Handed | None
-        message, fds = protocol.receive(channel)
+        message: Handed | None = None
+        try:
+            channel.sendmsg([TAKEN], [(SOL_SOCKET, SCM_RIGHTS, pack("@i", held.hold))])
+            message, fds = protocol.receive(channel)
+        except ConnectionError:
+            pass  # it was killed after it had taken it
         if message:
             return self.monitor(message["plan"], channel, (fds[0], fds[1], fds[2]), held.hold, fds[3:], held)
-        held.discard()
-        os.close(held.hold)
+        held.undo()
         channel.close()
         return True
 

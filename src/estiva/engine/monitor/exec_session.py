@@ -6,6 +6,7 @@ import os
 
 from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation
+from estiva.engine.state import runstate
 from estiva.errors import Conflict, EstivaError
 from estiva.linux import tty as terminals
 from estiva.runtime import state
@@ -17,29 +18,34 @@ if TYPE_CHECKING:
     from _socket import socket
 
     from estiva.engine.state.types import ExecPlan
+    from estiva.runtime.cgroup import Cgroup
     from estiva.runtime.launch.clone import Init
 
 
 DRAIN = 100  # milliseconds for output that is still in the pipes when the process has ended
 
 
-def become(wanted: ExecPlan, channel: socket, stdio: tuple[int, int, int]) -> None:
-    """In a fork: run the process to its end, tell the caller, end."""
+def become(wanted: ExecPlan, channel: socket, stdio: tuple[int, int, int], program: int = -1) -> None:
+    """In a fork: run the process to its end, tell the caller, end. `program`: a pidfd of the caller's."""
     from estiva.engine.monitor.protocol import encode_error
     from estiva.linux import process
 
     try:
-        process.close_all_but([channel.fileno(), *stdio])
-        session = Session(wanted, stdio, channel)
+        process.close_all_but([channel.fileno(), *stdio, program])
+        session = Session(wanted, stdio, channel, program)
         try:
             session.start()
         except BaseException as error:
+            session.leave()
             channel.send(encode_error(error))
             return
         session.streams.say({"event": "started", "pid": session.init.pid})
-        session.streams.say({"event": "exited", "status": session.run()})
-    except OSError:
-        pass  # the caller has gone
+        status = session.run()
+        oom = session.killed_for_memory(status)
+        session.streams.say({"event": "exited", "status": status, "oom": oom})
+        session.leave()
+    except (OSError, EstivaError):
+        pass  # the caller has gone, or the container
     finally:
         os._exit(0)
 
@@ -49,10 +55,19 @@ class Session:
 
     init: Init
 
-    def __init__(self, wanted: ExecPlan, stdio: tuple[int, int, int], channel: socket | None = None) -> None:
+    def __init__(
+        self,
+        wanted: ExecPlan,
+        stdio: tuple[int, int, int],
+        channel: socket | None = None,
+        program: int = -1,
+    ) -> None:
         self.wanted = wanted
         self.started = False
-        self.streams = Conversation(stdio, channel)
+        self.group: Cgroup | None = None  # the container's
+        self.own: Cgroup | None = None  # below it, of one that is bound to its caller
+        self.ooms = 0  # of the container, before
+        self.streams = Conversation(stdio, channel, bound=wanted.get("bound", False), program=program)
 
     def size(self, rows: int, columns: int) -> None:
         """The size that its terminal has from the start."""
@@ -69,6 +84,15 @@ class Session:
         if not state.alive(wanted["pid"], wanted["start_time"]):
             raise Conflict(f"container {wanted['id'][:12]} has ended")
         terminal = process["terminal"]
+        self.group = factory.open(wanted["cgroup"])
+        cgroup = self.group
+        if self.streams.bound:
+            from estiva.runtime.cgroup.leaf import leaf
+
+            self.own = leaf(runtime_exec.place(cgroup, wanted["pid"]), f"exec-{os.getpid()}")
+            cgroup = self.own or cgroup
+            self.ooms = self.group.oom_kills()
+            self.streams.kill = self.kill
         ends = (0, 1, 2) if terminal else self.streams.pipes(wanted["stdin"])
         if wanted["root"] and not terminal:
             from estiva.engine.monitor.namespaces import give
@@ -78,9 +102,10 @@ class Session:
             self.init = runtime_exec.execute(
                 wanted["pid"],
                 process,
-                cgroup=factory.open(wanted["cgroup"]),
+                cgroup=cgroup,
                 stdio=ends,
                 bpf=seccomp_filter(wanted),
+                exact=self.own is not None,
             )
         except EstivaError:  # of a pid, a namespace or a cgroup that has gone: what has, is the container
             if not state.alive(wanted["pid"], wanted["start_time"]):
@@ -95,6 +120,28 @@ class Session:
             self.streams.console(self.init.console, wanted["stdin"], keys=wanted.get("detach_keys") or "")
         self.init.start()
         self.started = True
+
+    def kill(self) -> None:
+        """All that it has started, of one that is bound. On cgroup v1 what is frozen can't die: a paused
+        container goes on for that moment."""
+        if self.own is None or self.group is None:
+            return
+        frozen = self.group.frozen()
+        if frozen:
+            self.own.strike()
+            self.group.thaw()
+        self.own.kill()
+        now = runstate.read_in(self.wanted["run"]) if frozen else None
+        if now is not None and now.get("paused"):
+            self.group.freeze()
+
+    def leave(self) -> None:
+        """Its own cgroup goes, unless something that it left running is in it."""
+        if self.own is not None and not self.own.processes():
+            self.own.remove()
+
+    def killed_for_memory(self, status: int) -> bool:
+        return status == 137 and self.group is not None and self.group.oom_kills() > self.ooms
 
     def run(self) -> int:
         """Copy streams until the process has ended; its exit status, 128+n for a signal, 0 when detached."""

@@ -53,14 +53,15 @@ def serve(
     hold: int,
     mounts: list[int],
     reservation: Reservation | None = None,
+    program: int = -1,
 ) -> bool:
     """The whole life of one monitor; `plan` is made by engine/launch/plan.py. Errors go to the caller.
-    `mounts` are detached mounts for the destinations in plan["mounted"].
+    `mounts` are detached mounts for the destinations in plan["mounted"], `program` a pidfd of the caller's.
 
     True when all went well and its fds are closed again, so that the process can serve another.
     """
     try:
-        monitor = Monitor(plan, channel, stdio, hold, reservation)
+        monitor = Monitor(plan, channel, stdio, hold, reservation, program)
         monitor.mounted = dict(zip(plan.get("mounted", ()), mounts, strict=True))
         try:
             monitor.start()

@@ -55,11 +55,13 @@ class Monitor:
         stdio: tuple[int, int, int],
         hold: int,
         reservation: Reservation | None = None,
+        program: int = -1,
     ) -> None:
         self.plan = plan
         self.reservation = reservation
         self.hold = hold
-        self.streams = Conversation(stdio, channel, bound=plan["ephemeral"])
+        self.bound = plan.get("bound", False)
+        self.streams = Conversation(stdio, channel, bound=self.bound or plan["ephemeral"], program=program)
         self.cgroup: Cgroup | None = None
         self.init: Init | None = None
         self.endpoint: Any = None
@@ -116,6 +118,7 @@ class Monitor:
                 mounted={**self.mounted, **(shared.mounted if shared is not None else {})},
             )
         assert self.init is not None
+        self.streams.kill = self.unfreeze
         while self.mounted:
             os.close(self.mounted.popitem()[1])
         if shared is not None:
@@ -240,6 +243,12 @@ class Monitor:
         alone = {"type": "pid"} in self.plan["config"]["linux"]["namespaces"]
         self.streams.run(self.init, DRAIN, (lambda: None) if alone else self.cgroup.kill)
 
+    def unfreeze(self) -> None:
+        """What is frozen can't die."""
+        assert self.cgroup is not None
+        if self.cgroup.frozen():
+            self.cgroup.thaw()
+
     def hibernate(self) -> None:
         if self.streams.audience is not None and self.streams.audience.clients:
             self.streams.idle = (ATTENDED, self.hibernate)  # later
@@ -311,6 +320,8 @@ class Monitor:
             self.log.close()
         os.pwrite(self.hold, b"%d" % code, 0)  # for those in `wait`
         told: Outcome = {"event": "exited", "status": code, "oom": oom, "problem": ""}
+        if self.bound and self.streams.ended_by_caller:
+            self.plan["auto_remove"] = True
         try:
             if self.removes:
                 self.remove(told)
@@ -321,6 +332,17 @@ class Monitor:
         except Exception as error:  # the exit status must reach the caller even so; a sweep finishes the rest
             told["problem"] = f"{type(error).__name__}: {error}"
         self.streams.say(told)
+        if self.bound and not self.plan["auto_remove"]:
+            self.linger()
+
+    def linger(self) -> None:
+        """Of a bound container that ended by itself: it can be looked at until its caller has gone, or asks
+        for its end; then it is removed. One that others have started again meanwhile is theirs."""
+        os.close(self.hold)
+        self.hold = -1
+        self.streams.await_caller()
+        teardown.remove_ended(teardown.paths(self.plan), teardown.database(self.plan), self.plan["id"])
+        self.streams.say({"event": "removed"})
 
     @property
     def removes(self) -> bool:
@@ -336,6 +358,8 @@ class Monitor:
         teardown.disconnect(plan)
         volumes = teardown.forget_rows(where, teardown.database(plan), plan["id"])
         self.streams.say(told)
+        if self.bound:
+            self.streams.say({"event": "removed"})
         teardown.unlink_names(plan)
         if self.mounts >= 0:
             os.close(self.mounts)
@@ -350,7 +374,8 @@ class Monitor:
         if "sharing" in self.plan or "hooks" in config or config["process"]["terminal"]:
             return False
         self.init.close()
-        os.close(self.hold)
+        if self.hold >= 0:
+            os.close(self.hold)
         for port in self.endpoint.sockets if self.endpoint is not None else ():
             port.close()
         return self.streams.close()
@@ -371,6 +396,8 @@ class Monitor:
             except (OSError, ChildProcessError):
                 pass
         message = encode_error(error)
+        if self.bound:
+            self.plan["auto_remove"] = True
         try:
             teardown.release(self.plan, self.cgroup, self.endpoint)
             self.after()

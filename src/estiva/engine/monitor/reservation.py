@@ -99,6 +99,12 @@ class Reservation:
             teardown.end(self.cgroup)
             self.cgroup = None
 
+    def undo(self) -> None:
+        """Of one whose id and lock the program has had: it, too, may have made something before it went."""
+        self.discard()
+        teardown.undo(self.where, self.id)
+        os.close(self.hold)
+
     def leave(self) -> None:
         """Remove the run folder, and the lock goes: for one whose id nobody knows."""
         locks.leave(self.where, self.id)

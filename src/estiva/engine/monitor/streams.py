@@ -152,13 +152,22 @@ class Conversation:
     """The copying loop of one process: its streams, its caller's messages, its end.
 
     `stdio` are the caller's ends (-1: nobody). Without a terminal, `pipes` makes the process's ends before it
-    starts; with one, `console` takes the pty's master after. A `bound` process ends when its caller goes.
+    starts; with one, `console` takes the pty's master after. A `bound` process ends when its caller goes, or
+    the `program` (a pidfd) that the caller is in: a fork of it may still have the caller's fds.
     """
 
     def __init__(
-        self, stdio: tuple[int, int, int], channel: socket | None = None, *, bound: bool = False
+        self,
+        stdio: tuple[int, int, int],
+        channel: socket | None = None,
+        *,
+        bound: bool = False,
+        program: int = -1,
     ) -> None:
         self.bound = bound
+        self.program = program if bound else -1
+        self.ended_by_caller = False  # it asked for the end of a bound process, or has gone
+        self.kill: Callable[[], object] = lambda: None  # after SIGKILL to init: what else ends or holds it
         self.stdio = stdio
         self.channel = channel
         self.sources: list[Source] = []
@@ -211,6 +220,8 @@ class Conversation:
                 poll.register(init.pidfd, select.POLLIN)
                 if self.channel is not None:
                     poll.register(self.channel.fileno(), select.POLLIN)
+                    if self.program >= 0:
+                        poll.register(self.program, select.POLLIN)
                 if self.input is not None:
                     self.input.register(poll, read=not full)
             if self.audience is not None:
@@ -237,9 +248,23 @@ class Conversation:
                     return
             if self.channel is not None and self.channel.fileno() in ready:
                 self.obey(self.channel)
+            if self.program in ready and self.channel is not None:
+                self.hang_up()
             if init.pidfd in ready and running:
                 running, timeout = False, drain
                 at_end()
+
+    def await_caller(self) -> None:
+        """After the end of a bound process: until the caller asks for the end, or has gone."""
+        while self.channel is not None and not self.ended_by_caller:
+            poll = select.poll()
+            for fd in (self.channel.fileno(), self.program):
+                if fd >= 0:
+                    poll.register(fd, select.POLLIN)
+            if self.program in dict(poll.poll()):
+                self.hang_up()
+            else:
+                self.obey(self.channel)
 
     def shut(self, source: Source) -> bool:
         """A stream has ended: so its reader sees, if it is not our own stdout, before we have cleaned up."""
@@ -290,13 +315,23 @@ class Conversation:
             if self.input is not None:
                 self.input.ended = True
         elif message["do"] == "signal":
-            try:
-                self.init.signal(message["signal"])
-            except ProcessLookupError:
-                pass
+            self.signal(message["signal"])
+        elif message["do"] == "end":
+            self.ended_by_caller = True
+            self.signal(SIGKILL)
         elif message["do"] == "resize" and any(source.fd == self.init.console for source in self.sources):
             # (else it had no terminal, or that was closed when the last process on it ended)
             terminals.set_window_size(self.init.console, message["rows"], message["columns"])
+
+    def signal(self, number: int) -> None:
+        """To the process; with SIGKILL it ends, whatever holds it."""
+        assert self.init is not None
+        try:
+            self.init.signal(number)
+        except ProcessLookupError:
+            pass
+        if number == SIGKILL:
+            self.kill()
 
     def say(self, message: Outcome) -> None:
         if self.channel is not None:
@@ -313,10 +348,8 @@ class Conversation:
             self.channel.close()
             self.channel = None
         if self.bound and self.init is not None:
-            try:
-                self.init.signal(SIGKILL)
-            except ProcessLookupError:
-                pass
+            self.ended_by_caller = True
+            self.signal(SIGKILL)
         if self.input is not None:
             self.input.source = -1
         for source in self.sources:

@@ -11,6 +11,7 @@ import os
 import stat
 import sys
 
+from estiva.errors import InvalidInput, oneline
 from estiva.linux import fs
 
 CHUNK = 1 << 20
@@ -44,10 +45,11 @@ class Terms:
     special   device nodes and fifos too; between a container and the host they mean harm, and are left out
     owner     whose all becomes; None: whose it was
     plain     for the host: all is the caller's, without setuid, setgid and capabilities (K21)
+    merge     what is there already stays: folders get more in them, other files are replaced by name
     kernel    procfs, sysfs and the like too, where the caller has named them; else what is there is left out
     """
 
-    __slots__ = ("special", "owner", "plain", "kernel")
+    __slots__ = ("special", "owner", "plain", "merge", "kernel")
 
     def __init__(
         self,
@@ -55,11 +57,13 @@ class Terms:
         special: bool = False,
         owner: tuple[int, int] | None = None,
         plain: bool = False,
+        merge: bool = False,
         kernel: bool = False,
     ) -> None:
         self.special = special
         self.owner = owner
         self.plain = plain
+        self.merge = merge
         self.kernel = kernel
 
     def own(self, name: str | int, status: os.stat_result, at: int | None = None) -> None:
@@ -67,6 +71,34 @@ class Terms:
         if not self.plain:
             uid, gid = self.owner or (status.st_uid, status.st_gid)
             os.chown(name, uid, gid, dir_fd=at, follow_symlinks=at is None)
+
+    def clear(self, name: str, at: int) -> None:
+        """Make room for a file that is no folder. Raises InvalidInput where a folder is."""
+        if not self.merge:
+            return
+        try:
+            os.unlink(name, dir_fd=at)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if error.errno == errno.EISDIR:
+                raise InvalidInput(f"a folder is where the file {oneline(name)} goes") from None
+            raise
+
+    def enter(self, name: str, at: int) -> int:
+        """An fd of the folder `name`, made or, to merge, there already. Raises InvalidInput where no folder
+        is."""
+        try:
+            os.mkdir(name, 0o700, dir_fd=at)
+        except FileExistsError:
+            if not self.merge:
+                raise
+        try:
+            return os.open(name, FOLDER, dir_fd=at)
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP):
+                raise InvalidInput(f"no folder is where the folder {oneline(name)} goes") from None
+            raise
 
     def mode(self, status: os.stat_result) -> int:
         return stat.S_IMODE(status.st_mode) & ~(SET_IDS if self.plain else 0)
@@ -76,7 +108,8 @@ class Terms:
 
 
 ALL = Terms(special=True)
-OUT = Terms(plain=True)
+OUT = Terms(plain=True, merge=True)
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 SET_IDS = stat.S_ISUID | stat.S_ISGID
 
 
@@ -92,15 +125,15 @@ def copy_entries(source: int, target: int, terms: Terms) -> None:
     for entry in os.scandir(source):
         status = entry.stat(follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):
-            os.mkdir(entry.name, 0o700, dir_fd=target)
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            inner = os.open(entry.name, flags, dir_fd=source)
-            outer = os.open(entry.name, flags, dir_fd=target)
+            inner = os.open(entry.name, FOLDER, dir_fd=source)
             try:
-                copy_tree(inner, outer, terms)
+                outer = terms.enter(entry.name, target)
+                try:
+                    copy_tree(inner, outer, terms)
+                finally:
+                    os.close(outer)
             finally:
                 os.close(inner)
-                os.close(outer)
         elif terms.special or stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode):
             copy_node(source, target, entry.name, status, terms)
 
@@ -115,6 +148,7 @@ def copy_node(
 ) -> None:
     """One entry that is not a directory, under `as_name` if given."""
     new = as_name or name
+    terms.clear(new, target)
     if stat.S_ISLNK(status.st_mode):
         os.symlink(os.readlink(name, dir_fd=source), new, dir_fd=target)
     elif stat.S_ISREG(status.st_mode):
@@ -145,12 +179,36 @@ def copy_file(source: int, target: int, name: str, new: str, terms: Terms) -> No
         try:
             status = os.fstat(reader)
             # files of procfs say that they are empty; one of a container might grow for ever
-            copy_bytes(reader, writer, sys.maxsize if terms.kernel else status.st_size)
+            if terms.kernel and fs.is_kernel(reader):
+                copy_bytes(reader, writer, sys.maxsize)
+            else:
+                copy_content(reader, writer, status)
             dress(writer, status, reader, terms)
         finally:
             os.close(writer)
     finally:
         os.close(reader)
+
+
+def copy_content(reader: int, writer: int, status: os.stat_result) -> None:
+    """As many bytes as the file has by its `status`; holes stay holes."""
+    size, at = status.st_size, 0
+    if status.st_blocks * 512 >= size:
+        copy_bytes(reader, writer, size)
+        return
+    while at < size:
+        try:
+            at = os.lseek(reader, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            break  # nothing but a hole is left
+        end = min(os.lseek(reader, at, os.SEEK_HOLE), size)
+        os.lseek(reader, at, os.SEEK_SET)
+        os.lseek(writer, at, os.SEEK_SET)
+        copy_bytes(reader, writer, max(0, end - at))
+        at = max(end, at + 1)
+    os.ftruncate(writer, size)
 
 
 def copy_bytes(reader: int, writer: int, left: int) -> None:

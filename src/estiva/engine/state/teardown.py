@@ -189,6 +189,40 @@ def remove_rows(transaction: Transaction, container_id: str, volumes: bool) -> l
     return containers.remove(transaction, container_id, volumes=volumes)
 
 
+def remove_ended(where: Paths, db: Database, container_id: str) -> None:
+    """Remove a container that has ended, unless it has gone or others have started it again."""
+    if not containers.status(db, container_id):
+        return
+    try:
+        lock = take(where, container_id)
+    except BlockingIOError:
+        return
+    try:
+        forget(where, db, container_id)
+        leave(where, container_id)
+    finally:
+        os.close(lock)
+
+
+def undo(where: Paths, container_id: str) -> None:
+    """Remove what was made of a container that no monitor came to have; the caller holds its lock. One that
+    has been set back to created stays."""
+    from estiva.runtime.cgroup import factory
+    from estiva.store.database import Database
+
+    db = Database(where.database)
+    try:
+        row = containers.get(db, container_id)
+        if row is None or row[1] == "running":
+            record = records.sound(container_id, row[2]) if row else None
+            above = ((record.get("HostConfig") or {}).get("CgroupParent") or "") if record else ""
+            end(factory.open(cgroup_path(container_id, above)))
+            forget(where, db, container_id)
+        leave(where, container_id)
+    finally:
+        db.close()
+
+
 def reconcile(where: Paths, db: Database, container_id: str) -> bool:
     """End what a killed monitor left of a container and settle its row. False when it runs after all.
 

@@ -174,6 +174,7 @@ class Plan(Ending):
     cgroup_parent: str
     mounted: NotRequired[list[str]]  # destinations whose detached mounts come as fds beside the plan
     sharing: NotRequired[Sharing]
+    bound: NotRequired[bool]  # it ends, and is removed, when its caller goes
     detach_keys: NotRequired[str]  # "": the usual ones
 
 
@@ -190,12 +191,14 @@ class ExecPlan(TypedDict):
     stdin: bool
     detach_keys: NotRequired[str]
     root: Ids | None
+    bound: NotRequired[bool]  # it ends when its caller goes, with all that it has started
+    run: NotRequired[str]  # the container's run folder, of a bound one
 
 
 class Outcome(TypedDict, total=False):
     """A message of a monitor: what has become of its command."""
 
-    event: Literal["started", "exited", "detached", "error", "lost"]
+    event: Literal["started", "exited", "detached", "error", "lost", "removed"]
     pid: int  # started
     status: int  # exited: 128+n for a signal
     oom: bool  # exited: its memory limit killed it
@@ -208,7 +211,7 @@ class Outcome(TypedDict, total=False):
 class Order(TypedDict, total=False):
     """A message to a monitor."""
 
-    do: Literal["signal", "resize", "eof"]
+    do: Literal["signal", "resize", "eof", "end"]
     signal: int
     rows: int
     columns: int

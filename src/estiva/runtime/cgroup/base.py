@@ -159,6 +159,12 @@ class Cgroup:
                 time.sleep(pause)
                 pause = min(pause * 1.5, 0.02)
 
+    def strike(self) -> None:
+        """SIGKILL to every process of the cgroup and below, once, without waiting: for those that can't die
+        before they are thawed."""
+        if not self._kill_at_once():
+            self._kill_one_by_one()
+
     def _kill_one_by_one(self) -> None:
         try:
             self.freeze()

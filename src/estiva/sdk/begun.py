@@ -1,0 +1,73 @@
+"""A container that was begun for a program: it ends, and goes, with the block that it was begun for.
+
+However the block ends (its end, an exception, Ctrl-C at any instruction), and however the program does: then
+its monitor (engine/monitor/monitor.py) sees that, or its spawner what no monitor has yet
+(engine/launch/ledger.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from estiva.engine.containers import control, create
+from estiva.errors import NotFound
+from estiva.sdk import held
+
+if TYPE_CHECKING:
+    from estiva.engine import Engine
+    from estiva.engine.launch.start import Start
+
+
+class Begun:
+    """See above: a with-block that gives the Start of a container whose monitor has been sent for. `options`
+    are those of create.prepare, besides the two configs. Raises EstivaError, OSError.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        config: dict[str, Any],
+        host_config: dict[str, Any],
+        *,
+        stdio: tuple[int, int, int] = (-1, -1, -1),
+        idle: bool = False,
+        **options: Any,
+    ) -> None:
+        self.engine = engine
+        self.configs = config, host_config
+        self.stdio = stdio
+        self.idle = idle
+        self.options = options
+        self.owner = os.getpid()
+        self.start: Start | None = None
+
+    def __enter__(self) -> Start:
+        try:
+            with held.Signals() as signals:
+                start = create.prepare(self.engine, *self.configs, begins=signals.hold, **self.options)
+                start.bound = True
+                self.start = start
+                start.go(self.stdio, idle=self.idle)
+            return start
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Have it killed and removed, and return when nobody finds it any more. Nothing in a fork of the
+        program, whose parent has it still.
+        """
+        start, self.start = self.start, None
+        if start is None or self.owner != os.getpid():
+            return
+        try:
+            if start.begun and not start.end():  # its monitor was killed
+                with contextlib.suppress(NotFound):
+                    control.remove(self.engine, start.id, force=True, volumes=True)
+        finally:
+            start.close()

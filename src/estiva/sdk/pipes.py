@@ -1,0 +1,133 @@
+"""The standard streams of a command, and the copying between them and bytes in memory."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from typing import TYPE_CHECKING
+
+from estiva.engine.launch import forks
+from estiva.errors import EngineError
+from estiva.sdk import held
+from estiva.sdk.result import CommandTimeout, Result
+
+if TYPE_CHECKING:
+    from estiva.engine.launch.launch import Launched
+    from estiva.engine.state.types import Outcome
+
+LONGEST = 86_400_000.0  # milliseconds that poll(2) is asked to wait at once; it takes an int
+CHUNK = 1 << 16
+MAX_OUTPUT = 64 << 20  # bytes of each stream that are kept
+
+
+class Pipes:
+    """Three pipes to a command, as a with-block. `data` goes to its stdin, if not None. Of its stdout and of
+    its stderr `most` bytes are kept; the rest is read and dropped. Raises OSError.
+    """
+
+    def __init__(self, data: memoryview | None, most: int = MAX_OUTPUT) -> None:
+        self.data = data
+        self.most = most
+        self.timed_out = False
+        self.truncated = False
+        self.open: list[int] = []
+        self.feed, self.theirs = -1, (-1, -1, -1)
+        self.kept: dict[int, bytearray] = {}
+
+    def __enter__(self) -> Pipes:
+        try:
+            with held.Signals() as signals:
+                signals.hold()
+                stdin, self.feed = self._pipe() if self.data is not None else (-1, -1)
+                (out, out_w), (err, err_w) = self._pipe(), self._pipe()
+                self.theirs = (stdin, out_w, err_w)
+                self.kept = {out: bytearray(), err: bytearray()}
+            return self
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _pipe(self) -> tuple[int, int]:
+        ends = os.pipe()
+        self.open += ends
+        forks.fds.update(ends)
+        return ends
+
+    def __exit__(self, *exception: object) -> None:
+        while self.open:
+            self._close(self.open[-1])
+
+    def _close(self, fd: int) -> None:
+        self.open.remove(fd)
+        forks.fds.discard(fd)
+        os.close(fd)
+
+    def close_theirs(self) -> None:
+        for fd in self.theirs:
+            if fd in self.open:
+                self._close(fd)
+
+    def communicate(self, timeout: float | None, launched: Launched) -> None:
+        """Until the monitor says that the command has ended. After `timeout` seconds it is killed.
+
+        The end of the pipes would not tell: a fork of this program may have their other ends.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        channel = launched.channel.fileno()
+        poll = select.poll()
+        for fd in (*self.kept, channel):
+            poll.register(fd, select.POLLIN)
+        waiting = self.data if self.data is not None else memoryview(b"")
+        if self.feed >= 0:
+            os.set_blocking(self.feed, False)
+            poll.register(self.feed, select.POLLOUT)
+        while True:
+            wait = None if deadline is None else min(max(0.0, deadline - time.monotonic()) * 1000, LONGEST)
+            ready = dict(poll.poll(wait))
+            if deadline is not None and time.monotonic() >= deadline and channel not in ready:
+                self.timed_out, deadline = True, None
+                launched.signal(9)
+            if self.feed in ready:
+                waiting = self._write(waiting)
+                if not waiting:
+                    poll.unregister(self.feed)
+                    self._close(self.feed)
+                    self.feed = -1
+            for fd in self.kept:
+                if fd in ready and not self._read(fd):
+                    poll.unregister(fd)
+            if channel in ready:
+                break
+        for fd in self.kept:  # what it has written is there already
+            os.set_blocking(fd, False)
+            try:
+                while self._read(fd):
+                    pass
+            except BlockingIOError:
+                pass
+
+    def _write(self, waiting: memoryview) -> memoryview:
+        try:
+            return waiting[os.write(self.feed, waiting[:CHUNK]) :] if waiting else waiting
+        except BlockingIOError:
+            return waiting
+        except BrokenPipeError:
+            return memoryview(b"")
+
+    def _read(self, fd: int) -> bool:
+        data = os.read(fd, CHUNK)
+        kept = self.kept[fd]
+        room = self.most - len(kept)
+        kept += data if len(data) <= room else data[:room]
+        self.truncated = self.truncated or len(data) > room
+        return bool(data)
+
+    def result(self, outcome: Outcome, timeout: float | None) -> Result:
+        """How it ended. Raises CommandTimeout, EngineError when the monitor was killed."""
+        stdout, stderr = map(bytes, self.kept.values())
+        if self.timed_out:
+            raise CommandTimeout(f"the command was killed after {timeout} s", stdout, stderr, self.truncated)
+        if outcome["event"] != "exited":
+            raise EngineError("the container's monitor was killed", hint="`estiva system check` cleans up")
+        return Result(outcome["status"], stdout, stderr, bool(outcome.get("oom")), self.truncated)

@@ -1,0 +1,63 @@
+"""How a command ended."""
+
+from __future__ import annotations
+
+from estiva.errors import EngineError, EstivaError
+
+
+class Result:
+    """How a command ended: `status` (128+n for a signal), `stdout` and `stderr` as bytes, `oom` if it was
+    killed for its memory limit, `truncated` if it wrote more than `max_output` bytes to one of them."""
+
+    __slots__ = ("oom", "status", "stderr", "stdout", "truncated")
+
+    def __init__(
+        self, status: int, stdout: bytes, stderr: bytes, oom: bool = False, truncated: bool = False
+    ) -> None:
+        self.status = status
+        self.stdout = stdout
+        self.stderr = stderr
+        self.oom = oom
+        self.truncated = truncated
+
+    @property
+    def output(self) -> str:
+        """stdout as text."""
+        return self.stdout.decode(errors="replace")
+
+    def check(self) -> Result:
+        """This result. Raises EngineError unless the status is 0."""
+        if self.status:
+            last = self.stderr[-4096:].decode(errors="replace").strip().rpartition("\n")[2]
+            raise EngineError(f"the command ended with status {self.status}" + (f": {last}" if last else ""))
+        return self
+
+    def __repr__(self) -> str:
+        return f"Result(status={self.status}, stdout={self.stdout!r}, stderr={self.stderr!r})"
+
+
+class CommandTimeout(EstivaError, TimeoutError):
+    """The command was killed, with all that it had started, after its `timeout`: `stdout`, `stderr` and
+    `truncated` are as a Result's, up to then."""
+
+    def __init__(
+        self,
+        message: str,
+        stdout: bytes = b"",
+        stderr: bytes = b"",
+        truncated: bool = False,
+        *,
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.stdout = stdout
+        self.stderr = stderr
+        self.truncated = truncated
+
+    @property
+    def output(self) -> str:
+        """stdout as text."""
+        return self.stdout.decode(errors="replace")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.message, self.stdout, self.stderr, self.truncated)
