@@ -92,7 +92,7 @@ def engine(box, program):
 
     box.estiva("run", "--rm", enginekit.IMAGE, "true")  # makes what only a first run has to
     for network in ("none", "bridge"):
-        noted("run", "--rm", "--network", network, enginekit.IMAGE, "true")
+        noted("run", "--rm", "-e", "A=b", "--network", network, enginekit.IMAGE, "true")
     box.estiva("run", "-d", "--name", "one", enginekit.IMAGE, "sleep", "1000")
     noted("exec", "one", "true")
     box.estiva("rm", "-f", "one")
@@ -133,7 +133,7 @@ def oci(folder):
         command("sleep", "1000")
         noted("create", "-b", bundle, "two")
         noted("start", "two")
-        noted("exec", "two", "true")
+        noted("exec", "-e", "A=b", "two", "true")
         noted("kill", "two", "KILL")
         noted("delete", "--force", "two")
     finally:
