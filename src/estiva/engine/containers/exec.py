@@ -95,6 +95,7 @@ def plan(
         "start_time": target["start_time"],
         "id": target["id"],
         "cgroup": target["cgroup"],
+        "run": engine.paths.run_container(target["id"]),
         "config": {"process": process},
         "seccomp": None if privileged else target["seccomp"],
         "cache": engine.paths.cache,

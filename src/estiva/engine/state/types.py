@@ -184,6 +184,7 @@ class ExecPlan(TypedDict):
     pid: int
     start_time: int
     cgroup: str
+    run: str  # its run folder
     config: OCI  # its "process" alone
     seccomp: Seccomp | None
     cache: str
