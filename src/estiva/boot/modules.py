@@ -62,6 +62,7 @@ MODULES = {
         "estiva.engine.spec.security_opt",
         "estiva.engine.state",
         "estiva.engine.state.cgroup",
+        "estiva.engine.state.gate",
         "estiva.engine.state.locks",
         "estiva.engine.state.logfile",
         "estiva.engine.state.names",

@@ -83,21 +83,18 @@ class Relay:
             if self.count >= MOST:
                 self.rest(listening)
                 return
+            server = None
             try:
+                # first: who has been accepted is not to be sent away for want of another fd
+                server = _socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
                 fd, _ = listening._accept()  # type: ignore[attr-defined]
-            except BlockingIOError:
-                return
             except OSError as error:
+                if server is not None:
+                    server.close()
                 if error.errno in EXHAUSTED:
                     self.rest(listening)
                 return  # else: it has gone already
             client = _socket(fileno=fd)
-            try:
-                server = _socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
-            except OSError:
-                client.close()
-                self.rest(listening)
-                return
             client.setblocking(False)
             Connection(self, client, server, target)
 

@@ -1,10 +1,13 @@
 """Verbs for many containers at once: none waits for the others, and what is printed keeps the order."""
 
+import contextlib
+import os
 import subprocess
+import time
 
 import pytest
 
-from enginekit import host
+from enginekit import eventually, host
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +89,91 @@ def test_a_stop_goes_on_for_others_when_one_is_interrupted(box):
     child.communicate(timeout=60)
     assert sorted(states(box)) == ["ends exited", "resists running"]
     box.estiva("rm", "-f", "resists", "ends")
+
+
+@pytest.mark.parametrize("verb", ["start", "restart"])
+def test_starts_go_side_by_side(box, verb):
+    names = [f"many{number}" for number in range(12)]
+    for name in names:
+        box.estiva("create", "--name", name, "--network", "none", "box:1", "sleep", "1000")
+    box.estiva("create", "--name", "broken", "--network", "none", "box:1", "/nosuch")
+    done = box.estiva(
+        verb,
+        "-t0" if verb == "restart" else "--detach-keys=x",
+        *names[:6],
+        "broken",
+        "nosuch",
+        *names[6:],
+        status=1,
+    )
+    assert done.stdout.split() == names
+    errors = [line for line in done.stderr.splitlines() if line.startswith("estiva:")]
+    assert ["/nosuch" in errors[0], "no such container: nosuch" in errors[1]] == [True, True]
+    assert box.out("ps", "-q").count("\n") == 11
+    box.estiva("pause", *names)
+    assert box.estiva("unpause", *names).stdout.split() == names
+    box.estiva("rm", "-f", "broken", *names)
+
+
+def test_the_same_container_twice(box):
+    box.estiva("create", "--name", "one", "--network", "none", "box:1", "sleep", "1000")
+    assert box.estiva("start", "one", "one").stdout.split() == ["one", "one"]
+    done = box.estiva("pause", "one", "nosuch", "one", status=1)
+    assert done.stdout.split() == ["one"]
+    assert "nosuch" in done.stderr and "already paused" in done.stderr
+    box.estiva("rm", "-f", "one")
+
+
+def test_wait_misses_none_that_ends_before_the_one_that_is_named_first(box):
+    run(box, "first", "while ! test -e /v/go; do sleep 0.05; done; exit 3", "-v", "shared:/v")
+    run(box, "second", "while ! test -e /v/early; do sleep 0.05; done; exit 4", "--rm", "-v", "shared:/v")
+    child = box.start(
+        "wait", "first", "nosuch", "second", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    eventually(lambda: watched(box, child.pid) == 2)
+    box.estiva("exec", "first", "touch", "/v/early")
+    eventually(lambda: states(box) == ["first running"])
+    box.estiva("exec", "first", "touch", "/v/go")
+    out, err = child.communicate(timeout=120)
+    assert out.split() == ["3", "4"] and "no such container: nosuch" in err and child.returncode == 1
+    box.estiva("rm", "-f", "first")
+    box.estiva("volume", "rm", "shared")
+
+
+def watched(box, pid):
+    """How many locks of containers a process has open."""
+    folder = f"/proc/{pid}/fd"
+    return sum(os.readlink(f"{folder}/{fd}").endswith("/lock") for fd in os.listdir(folder))
+
+
+def test_what_pause_stops_has_begun_and_what_has_not_is_refused(box):
+    """None is caught on its way in: what stands still is the command, and not we who make it."""
+    run(box, "still", "sleep 1000")
+    caught = refused = 0
+    for number in range(25):
+        execs = [
+            box.start("exec", "still", "true", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            for _ in range(3)
+        ]
+        time.sleep(0.004 * number)
+        box.estiva("pause", "still")
+        programs = [os.readlink(f"/proc/{pid}/exe") for pid in inside(box)]
+        assert all(program.endswith("/busybox") for program in programs), programs
+        caught += len(programs) > 1
+        assert "is paused" in box.estiva("exec", "still", "true", status=1).stderr
+        box.estiva("unpause", "still")
+        for child in execs:
+            _, err = child.communicate(timeout=120)
+            assert (child.returncode, err) == (0, "") or child.returncode in (1, 126) and "is paused" in err
+            refused += child.returncode != 0
+    assert caught or refused
+    box.estiva("rm", "-f", "still")
+
+
+def inside(box):
+    """The processes in the host's only container."""
+    found = set()
+    for directory in box.cgroups():
+        with contextlib.suppress(FileNotFoundError), open(f"{directory}/cgroup.procs") as file:
+            found |= set(file.read().split())
+    return found

@@ -54,7 +54,7 @@ def test_a_container_that_ends_while_it_is_held_still(when, engine, monkeypatch)
             pass
 
 
-def test_an_exec_names_the_container_that_has_ended(monkeypatch):
+def test_an_exec_names_the_container_that_has_ended(monkeypatch, tmp_path):
     answers = iter([True, False, True, True])
     monkeypatch.setattr(exec_session.state, "alive", lambda pid, start: next(answers))
     monkeypatch.setattr(exec_session.factory, "open", lambda path: None)
@@ -64,9 +64,11 @@ def test_an_exec_names_the_container_that_has_ended(monkeypatch):
         raise Conflict("process 7 is gone: its container is not running")
 
     monkeypatch.setattr(exec_session.runtime_exec, "execute", execute)
-    plan = {"pid": 7, "start_time": 1, "id": "c" * 64, "cgroup": "/x", "stdin": False, "root": None,
+    plan = {"pid": 7, "start_time": 1, "id": "c" * 64, "cgroup": "/x", "stdin": False, "root": None, "run": str(tmp_path),
             "config": {"process": {"terminal": True}}}  # fmt: skip
     with pytest.raises(Conflict, match=f"^container {'c' * 12} has ended$"):
         exec_session.Session(plan, (-1, -1, -1)).start()
+    with pytest.raises(Conflict, match=f"^container {'c' * 12} has ended$"):
+        exec_session.Session({**plan, "run": str(tmp_path / ("c" * 64))}, (-1, -1, -1)).start()
     with pytest.raises(Conflict, match="process 7 is gone"):
         exec_session.Session(plan, (-1, -1, -1)).start()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from estiva.cmdline.parser import FLAG, INT, TEXT, Options, Verb
-from estiva.errors import InvalidInput
+from estiva.errors import EstivaError, InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.cli.context import Context
 
+STARTS = 8  # at once: each has a process of its own that loads its modules
 TIMEOUT = ("t", "time", INT, "SECONDS", "how long to wait before it is killed (default 10)")
 TIMEOUT_ALIAS = ("", "timeout", INT, "", "")
 SIGNAL = ("s", "signal", TEXT, "SIGNAL", "signal to send instead of the container's own stop signal")
@@ -42,7 +43,12 @@ def start(context: Context, options: Options) -> int:
 
         stdin = stdin and bool(begun.record["Config"].get("OpenStdin"))
         return foreground.attend(begun, stdin=stdin, detach_keys=keys)
-    return context.each(options.arguments, lambda ref: starting.start(context.engine, ref))
+    from estiva.engine.containers import tasks
+
+    gate = tasks.Gate(STARTS)
+    return context.together(
+        options.arguments, lambda ref: gate.through(starting.starting(context.engine, ref))
+    )
 
 
 def stop(context: Context, options: Options) -> int:
@@ -75,21 +81,34 @@ def kill(context: Context, options: Options) -> int:
 def pause(context: Context, options: Options) -> int:
     from estiva.engine.containers import control
 
-    return context.each(options.arguments, lambda ref: control.pause(context.engine, ref))
+    return context.together(options.arguments, lambda ref: control.pausing(context.engine, ref))
 
 
 def unpause(context: Context, options: Options) -> int:
     from estiva.engine.containers import control
 
-    return context.each(options.arguments, lambda ref: control.unpause(context.engine, ref))
+    return context.together(options.arguments, lambda ref: control.unpausing(context.engine, ref))
 
 
 def wait(context: Context, options: Options) -> int:
+    from estiva.cli.context import tell
     from estiva.engine.containers import control
 
+    # all at first, so that none which ends meanwhile, and is started again or removed, is missed
+    begun: list[control.Waiting | EstivaError] = []
     for ref in options.arguments:
-        print(control.wait(context.engine, ref), flush=True)
-    return 0
+        try:
+            begun.append(control.Waiting(context.engine, ref))
+        except EstivaError as error:
+            begun.append(error)
+    status = 0
+    for one in begun:
+        if isinstance(one, EstivaError):
+            tell(one)
+            status = 1
+        else:
+            print(one.end(), flush=True)
+    return status
 
 
 def remove(context: Context, options: Options) -> int:

@@ -21,7 +21,7 @@ MAX_FILE = 16 << 20
 def environment(files_given: Iterable[str], words: Iterable[str]) -> list[str]:
     """K=V of env files, then of the command line. K alone takes the host's value.
 
-    K alone that the host lacks stays K: it removes the image's variable.
+    K alone that the host lacks stays K: it removes the variable, of the image or of the engine's own.
     """
     result: list[str] = []
     for path in files_given:

@@ -143,6 +143,8 @@ def commit(
     )
     ran: Any = record["Config"]
     config["config"] = {**(config.get("config") or {}), **{key: ran[key] for key in kept if ran.get(key)}}
+    if ran.get("Env"):
+        config["config"]["Env"] = [pair for pair in ran["Env"] if "=" in pair]
     config["created"] = rfc3339()
     if author:
         config["author"] = author

@@ -13,13 +13,12 @@ import time
 
 from estiva import fastjson
 from estiva.engine.containers import tasks
-from estiva.engine.state import locks, runstate, teardown
+from estiva.engine.state import gate, locks, runstate, teardown
 from estiva.engine.state import names as naming
 from estiva.engine.state.lookup import (
     find_damaged,
     resolve,
     resolve_if_there,
-    running_state,
     running_state_now,
 )
 from estiva.errors import Conflict, EngineError, EstivaError, InvalidInput, NotFound, StateError
@@ -159,12 +158,33 @@ def stopping(engine: Engine, ref: str, *, timeout: int | None = None, signal: st
 
 def wait(engine: Engine, ref: str) -> int:
     """Block until the container ends; its exit status, also of one that is removed then."""
-    record = resolve(engine, ref)
-    status = None
-    if record["State"]["Running"]:
-        status = locks.await_end(engine.paths, record["Id"])
-    ended = resolve_if_there(engine, record["Id"])
-    return int(ended["State"]["ExitCode"]) if ended else status or 0
+    return Waiting(engine, ref).end()
+
+
+class Waiting:
+    """A `wait` that has begun: for the end of the run that is on now, whatever comes after it. Raises
+    NotFound.
+    """
+
+    def __init__(self, engine: Engine, ref: str) -> None:
+        self.engine = engine
+        record = resolve(engine, ref)
+        self.id: str = record["Id"]
+        self.lock = locks.watch(engine.paths, self.id) if record["State"]["Running"] else -1
+
+    def end(self) -> int:
+        """Block until then; the exit status."""
+        lock, self.lock = self.lock, -1
+        status = None
+        if lock >= 0:
+            try:
+                status = locks.await_end_of(lock)
+            finally:
+                os.close(lock)
+        if status is not None:
+            return status
+        ended = resolve_if_there(self.engine, self.id)
+        return int(ended["State"]["ExitCode"]) if ended else 0
 
 
 def remove(engine: Engine, ref: str, *, force: bool = False, volumes: bool = False) -> str:
@@ -222,16 +242,30 @@ def removing(
 
 def pause(engine: Engine, ref: str) -> None:
     """Freeze every process of a running container."""
-    live = running_state(engine, ref)
-    if live.get("paused"):
-        raise Conflict(f"container {ref} is already paused", hint=f"`estiva unpause {ref}` lets it go on")
-    factory.open(live["cgroup"]).freeze()
-    mark(engine, live, True)
+    tasks.run(pausing(engine, ref))
+
+
+def pausing(engine: Engine, ref: str) -> Task:
+    """`pause` as a task."""
+    while (live := running_state_now(engine, ref)) is None:
+        yield
+    with gate.Closed(engine.paths.run_container(live["id"])):  # nobody who is on the way into it freezes too
+        live = runstate.read(engine.paths, live["id"]) or live
+        if live.get("paused"):
+            raise Conflict(f"container {ref} is already paused", hint=f"`estiva unpause {ref}` lets it go on")
+        factory.open(live["cgroup"]).freeze()
+        mark(engine, live, True)
 
 
 def unpause(engine: Engine, ref: str) -> None:
     """Let a paused container go on."""
-    live = running_state(engine, ref)
+    tasks.run(unpausing(engine, ref))
+
+
+def unpausing(engine: Engine, ref: str) -> Task:
+    """`unpause` as a task."""
+    while (live := running_state_now(engine, ref)) is None:
+        yield
     if not live.get("paused") and not factory.open(live["cgroup"]).frozen():
         raise Conflict(f"container {ref} is not paused")
     thaw(engine, live)
@@ -242,7 +276,7 @@ def restarting(engine: Engine, ref: str, timeout: int | None = None) -> Task:
     from estiva.engine.containers import start
 
     yield from stopping(engine, ref, timeout=timeout)
-    start.start(engine, ref)
+    yield from start.starting(engine, ref)
 
 
 def rename(engine: Engine, ref: str, name: str) -> None:

@@ -140,9 +140,12 @@ def unmake(engine: Engine, container_id: str, points: list[MountPoint], lock: in
     try:
         mount_points.undo(points, engine.store.volumes)
         teardown.forget(engine.paths, engine.db, container_id)
-        locks.leave(engine.paths, container_id)
     except (OSError, EstivaError):
         undone = False  # a sweep finds what is left
+    try:
+        locks.leave(engine.paths, container_id)
+    except OSError:
+        undone = False
     launch.give_up(engine, container_id, undone)
     if lock >= 0:
         launch.close_lock(engine, lock)

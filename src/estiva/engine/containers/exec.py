@@ -96,6 +96,7 @@ def plan(
         "start_time": target["start_time"],
         "id": target["id"],
         "cgroup": target["cgroup"],
+        "run": engine.paths.run_container(target["id"]),
         "config": {"process": process},
         "seccomp": None if privileged else target["seccomp"],
         "cache": engine.paths.cache,
@@ -103,7 +104,7 @@ def plan(
         "root": target.get("root"),
     }
     if bound:
-        result["bound"], result["run"] = True, engine.paths.run_container(target["id"])
+        result["bound"] = True
     return result
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
 
-from estiva.engine.containers import folder
+from estiva.engine.containers import folder, tasks
 from estiva.engine.images.find import allow_refetch
 from estiva.engine.launch.start import Start
 from estiva.engine.state import locks, lookup
@@ -15,11 +14,18 @@ from estiva.timestamps import rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from estiva.engine import Engine
 
 
 def again(engine: Engine, ref: str) -> Start | None:
     """A start of a container that does not run; None if it does. Raises NotFound, Conflict (it is paused)."""
+    return tasks.run(beginning(engine, ref))
+
+
+def beginning(engine: Engine, ref: str) -> Generator[None, None, Start | None]:
+    """`again` as a task."""
     while True:
         record = lookup.resolve(engine, ref)
         try:
@@ -32,7 +38,7 @@ def again(engine: Engine, ref: str) -> Start | None:
                 ) from None
             if record["State"]["Running"]:
                 return None
-            time.sleep(lookup.LOOK_AGAIN)  # it is being made or removed, or has ended just now
+            yield  # it is being made or removed, or has ended just now
     address = ""
     try:
         if not containers.status(engine.db, record["Id"]):
@@ -55,8 +61,15 @@ def again(engine: Engine, ref: str) -> Start | None:
 
 def start(engine: Engine, ref: str) -> None:
     """Start a container and return once its command runs; one that runs already is left alone."""
-    begun = again(engine, ref)
+    tasks.run(starting(engine, ref))
+
+
+def starting(engine: Engine, ref: str) -> Generator[None, None, None]:
+    """`start` as a task."""
+    begun = yield from beginning(engine, ref)
     if begun is not None:
         with begun:
             begun.go(detach=True)
+            while not begun.heard():
+                yield
             begun.started()

@@ -19,6 +19,22 @@ if TYPE_CHECKING:
 FIRST, LONGEST = 0.002, 0.05  # seconds between two looks: it may take a moment, or the whole timeout
 
 
+class Gate:
+    """Lets through a number of tasks at once; the others wait in front of it."""
+
+    def __init__(self, most: int) -> None:
+        self.free = most
+
+    def through(self, task: Iterator[None]) -> Iterator[None]:
+        while not self.free:
+            yield
+        self.free -= 1
+        try:
+            yield from task
+        finally:
+            self.free += 1
+
+
 def run(task: Generator[None, None, Result]) -> Result:
     """Do one task to its end; what it returns."""
     pause = FIRST

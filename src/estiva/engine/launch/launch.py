@@ -67,6 +67,12 @@ class Launched:
         message: Outcome = fastjson.loads(data, what="the monitor's message")
         return message
 
+    def heard(self) -> bool:
+        """Whether a message is there, or the monitor has gone."""
+        import select
+
+        return bool(select.select([self.channel], [], [], 0)[0])
+
     def started(self) -> int:
         """Wait until the command runs; its pid. Raises the error that kept it from running."""
         message = self.receive()

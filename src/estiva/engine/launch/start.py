@@ -146,6 +146,10 @@ class Start:
         """
         return self.launched.started()
 
+    def heard(self) -> bool:
+        """Whether `started` need not wait."""
+        return self.launched.heard()
+
     def wait(self) -> Outcome:
         """How it ended: see Launched.wait."""
         return self.launched.wait()

@@ -6,7 +6,7 @@ import os
 
 from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation
-from estiva.engine.state import runstate
+from estiva.engine.state import gate, runstate
 from estiva.errors import Conflict, EstivaError
 from estiva.linux import tty as terminals
 from estiva.runtime import state
@@ -79,6 +79,14 @@ class Session:
 
     def start(self) -> None:
         """Start the process. Raises the error that keeps it from running."""
+        with gate.Open(self.wanted["run"]):
+            live = runstate.read_in(self.wanted["run"])
+            if live is not None and live.get("paused"):
+                name = live["name"] or live["id"][:12]
+                raise Conflict(f"container {name} is paused", hint=f"`estiva unpause {name}` lets it go on")
+            self._start()
+
+    def _start(self) -> None:
         wanted = self.wanted
         process = wanted["config"]["process"]
         if not state.alive(wanted["pid"], wanted["start_time"]):

@@ -94,15 +94,27 @@ def runs(where: Paths, live: RunState) -> bool:
 
 def await_end(where: Paths, container_id: str) -> int | None:
     """Block until the monitor has settled everything and gone; the exit status, if it left one."""
-    try:
-        fd = os.open(where.run_container(container_id) + "/lock", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+    fd = watch(where, container_id)
+    if fd < 0:
         return None
     try:
-        _lock(fd, fcntl.F_OFD_SETLKW, fcntl.F_RDLCK, _WAIT)
-        return exit_status(fd)
+        return await_end_of(fd)
     finally:
         os.close(fd)
+
+
+def watch(where: Paths, container_id: str) -> int:
+    """An fd for `await_end_of`, the caller's to close: of the run that is on now. -1 without one."""
+    try:
+        return os.open(where.run_container(container_id) + "/lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -1
+
+
+def await_end_of(fd: int) -> int | None:
+    """See `await_end`."""
+    _lock(fd, fcntl.F_OFD_SETLKW, fcntl.F_RDLCK, _WAIT)
+    return exit_status(fd)
 
 
 def exit_status(lock: int) -> int | None:

@@ -40,6 +40,9 @@ def merge(config: Config, image: dict[str, Any]) -> Config:
     if base.get("Healthcheck"):
         merged.setdefault("Healthcheck", base["Healthcheck"])
     merged["Env"] = merge_env(base.get("Env") or (), config.get("Env") or ())
+    values = {pair.partition("=")[0] for pair in merged["Env"]}
+    # a name alone stays, as in Docker's: it takes away what the engine itself would set
+    merged["Env"] += dict.fromkeys(n for n in config.get("Env") or () if "=" not in n and n not in values)
     for key in ("Labels", "ExposedPorts", "Volumes"):
         merged[key] = {**(base.get(key) or {}), **(asked.get(key) or {})}
     if not [*(merged.get("Entrypoint") or ()), *(merged.get("Cmd") or ())]:

@@ -185,6 +185,7 @@ class ExecPlan(TypedDict):
     pid: int
     start_time: int
     cgroup: str
+    run: str  # its run folder
     config: OCI  # its "process" alone
     seccomp: Seccomp | None
     cache: str
@@ -192,7 +193,6 @@ class ExecPlan(TypedDict):
     detach_keys: NotRequired[str]
     root: Ids | None
     bound: NotRequired[bool]  # it ends when its caller goes, with all that it has started
-    run: NotRequired[str]  # the container's run folder, of a bound one
 
 
 class Outcome(TypedDict, total=False):

@@ -46,7 +46,7 @@ def test_what_the_user_leaves_open_is_the_image_s():
     assert (found["WorkingDir"], found["User"], found["StopSignal"]) == ("/i", "7", "INT")
     assert found["Labels"] == {"a": "1", "b": "2"} and found["Volumes"] == {"/v": {}}
     assert list(found["ExposedPorts"]) == ["80/tcp", "81/tcp"]
-    assert found["Env"] == ["A=1", "B=2", "D=2"]
+    assert found["Env"] == ["A=1", "B=2", "D=2", "C"]
     bare = record.merge({"Image": "x", "Cmd": ["x"], "Labels": None}, {})
     assert (bare["WorkingDir"], bare["Labels"], bare["Env"]) == ("", {}, [])
 

@@ -1,0 +1,47 @@
+"""The gate of a running container: who goes in holds it open, who pauses waits until none is under way.
+
+Else a process that is on its way in would stand still half made, with its parent waiting, until somebody
+unpauses the container. It is a lock on the run folder itself (flock(2)), shared for those who go in.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from estiva.errors import Conflict
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
+
+
+class _Gate:
+    operation = fcntl.LOCK_SH
+
+    def __init__(self, run: str) -> None:
+        """`run`: the container's run folder."""
+        self.run = run
+        self.fd = -1
+
+    def __enter__(self) -> Self:
+        try:
+            self.fd = os.open(self.run, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise Conflict(f"container {os.path.basename(self.run)[:12]} has ended") from None
+        fcntl.flock(self.fd, self.operation)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.flock(self.fd, fcntl.LOCK_UN)  # for a child too, which has a copy until it executes
+        os.close(self.fd)
+
+
+class Open(_Gate):
+    """Held by who goes in, until that is done."""
+
+
+class Closed(_Gate):
+    """Held by who pauses. Raises Conflict when the run is over."""
+
+    operation = fcntl.LOCK_EX
