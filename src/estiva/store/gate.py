@@ -43,7 +43,8 @@ class Gate:
         if connection is None:
             return
         if self.pid == os.getpid():
-            connection.close()
+            with self.lock:
+                connection.close()
         else:
             abandoned.append(connection)
 
