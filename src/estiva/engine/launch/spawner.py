@@ -12,6 +12,7 @@ import _thread
 import os
 import sys
 
+from estiva import atfork
 from estiva.engine.launch.ledger import Ledger
 from estiva.engine.monitor.protocol import pair, send
 from estiva.errors import EngineError
@@ -46,7 +47,7 @@ def _in_a_fork() -> None:
     ledger.forget()
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_a_fork)
+atfork.wait(_before_fork, _after_fork, _in_a_fork)
 
 
 def request(message: Request, fds: list[int]) -> None:
