@@ -55,15 +55,14 @@ def _lock() -> RLock:
     """A child that is forked while another thread imports a module would find it locked for ever."""
     global _loading
     if _loading is None:
-        import os
         from _thread import RLock
+
+        from estiva import atfork
 
         lock = RLock()
         if _loading is None:
             _loading = lock
-            os.register_at_fork(
-                before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
-            )
+            atfork.wait(lock.acquire, lock.release, lock.release)
     return _loading
 
 

@@ -2,6 +2,7 @@
 
 MODULES = {
     "estiva": (
+        "estiva.atfork",
         "estiva.boot.packages",
         "estiva.cli",
         "estiva.cli.container",

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 class Begun:
     """See above: a with-block that gives the Start of a container whose monitor has been sent for. `options`
-    are those of create.prepare, besides the two configs. Raises EstivaError, OSError.
+    are those of create.prepare, besides the two configs. One that `lingers` can be looked at when it has
+    ended by itself. Raises EstivaError, OSError.
     """
 
     def __init__(
@@ -33,10 +34,12 @@ class Begun:
         *,
         stdio: tuple[int, int, int] = (-1, -1, -1),
         idle: bool = False,
+        lingers: bool = False,
         **options: Any,
     ) -> None:
         self.engine = engine
-        self.configs = config, host_config
+        self.configs = config, {**host_config, "AutoRemove": True}
+        self.lingers = lingers
         self.stdio = stdio
         self.idle = idle
         self.options = options
@@ -47,7 +50,7 @@ class Begun:
         try:
             with held.Signals() as signals:
                 start = create.prepare(self.engine, *self.configs, begins=signals.hold, **self.options)
-                start.bound = True
+                start.bound, start.lingers = True, self.lingers
                 self.start = start
                 start.go(self.stdio, idle=self.idle)
             return start

@@ -74,7 +74,6 @@ def run(
     pipes = Pipes(values.data(input), values.whole("max_output", max_output))
     config, host_config, chosen = settings(image, command or (), options, engine)
     config["OpenStdin"] = input is not None
-    host_config["AutoRemove"] = True
     engine = engine or default_engine()
     with pipes, Begun(engine, config, host_config, stdio=pipes.theirs, **chosen) as start:
         pipes.close_theirs()
@@ -140,7 +139,7 @@ class Block:
         chosen: dict[str, Any],
     ) -> None:
         self.engine = engine or default_engine()
-        self._begun = Begun(self.engine, config, host_config, idle=idle, **chosen)
+        self._begun = Begun(self.engine, config, host_config, idle=idle, lingers=True, **chosen)
 
     @told
     def __enter__(self) -> Container:

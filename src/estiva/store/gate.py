@@ -13,6 +13,8 @@ from __future__ import annotations
 import os
 from _thread import RLock, allocate_lock, get_ident
 
+from estiva import atfork
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
@@ -43,7 +45,8 @@ class Gate:
         if connection is None:
             return
         if self.pid == os.getpid():
-            connection.close()
+            with self.lock:
+                connection.close()
         else:
             abandoned.append(connection)
 
@@ -72,4 +75,4 @@ def _in_a_fork() -> None:
     _gates.clear()
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_a_fork)
+atfork.wait(_before_fork, _after_fork, _in_a_fork)

@@ -117,6 +117,8 @@ class Launched:
         self.send({"do": "resize", "rows": rows, "columns": columns})
 
     def close(self) -> None:
+        if self.lowerdirs is not None:
+            self.lowerdirs.release()
         self.channel.close()
 
 

@@ -12,6 +12,7 @@ import _thread
 import os
 import sys
 
+from estiva import atfork
 from estiva.engine.launch.ledger import Ledger
 from estiva.engine.monitor.protocol import pair, send
 from estiva.errors import EngineError
@@ -29,17 +30,24 @@ _lock = _thread.allocate_lock()
 ledger = Ledger()
 
 
+def _before_fork() -> None:
+    """Not while another thread starts the spawner: its Popen would wait for the child's copy of a pipe."""
+    _lock.acquire()
+
+
+def _after_fork() -> None:
+    _lock.release()
+
+
 def _in_a_fork() -> None:
-    """A child of the program, which may have been forked while another thread held the lock: it starts
-    anew.
-    """
+    """A child of the program starts anew."""
     global _lock
     _lock = _thread.allocate_lock()
     forget()  # our copy: the parent goes on with its own
     ledger.forget()
 
 
-os.register_at_fork(after_in_child=_in_a_fork)
+atfork.wait(_before_fork, _after_fork, _in_a_fork)
 
 
 def request(message: Request, fds: list[int]) -> None:

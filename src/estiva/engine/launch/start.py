@@ -42,6 +42,7 @@ class Start:
         self._lock = lock
         self._launched: launch.Launched | None = None
         self.bound = False  # it ends, and is removed, with `close` or this process, however that ends
+        self.lingers = False  # a bound one that has ended by itself is there until then
 
     # --- what differs between a container and a step of a build ---
 
@@ -71,7 +72,7 @@ class Start:
         from estiva.network import ipam
 
         engine = self.engine
-        if self.bound or self.record["HostConfig"].get("AutoRemove"):
+        if self.record["HostConfig"].get("AutoRemove"):
             teardown.forget(engine.paths, engine.db, self.id)
         else:
             with engine.db.write(freeing=True) as transaction:
@@ -112,6 +113,7 @@ class Start:
                 wanted["detach"] = detach
                 if self.bound:
                     wanted["bound"] = True
+                    wanted["auto_remove"] = not self.lingers
                 if detach_keys:
                     wanted["detach_keys"] = detach_keys
                 if idle:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-from _socket import socket
 
 from estiva import fastjson
 from estiva.engine.monitor.monitor import QUIET, Monitor
@@ -15,7 +14,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
 
-    from estiva.engine.monitor.monitor import Monitor
     from estiva.engine.monitor.reservation import Reservation
     from estiva.engine.state.types import Frozen, Plan
 
@@ -88,6 +86,8 @@ def resume(memory: int) -> None:
     """The monitor's life goes on, in a fresh interpreter; ends the process."""
     import fcntl
 
+    from estiva.engine.monitor import frozen
+
     try:
         state: Frozen = fastjson.loads(
             os.pread(memory, os.fstat(memory).st_size, 0), what="the monitor's state"
@@ -101,7 +101,7 @@ def resume(memory: int) -> None:
         for fd in (*(source["fd"] for source in state["sources"]), state["listening"]):
             if fd >= 0:
                 fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_ASYNC)
-        monitor = Monitor.thaw(state)
+        monitor = frozen.thaw(state)
         monitor.supervise(AWAKE)
         monitor.finish()
     finally:

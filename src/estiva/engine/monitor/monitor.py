@@ -19,19 +19,19 @@ from __future__ import annotations
 
 import _signal
 import os
-from _socket import AF_UNIX, SOCK_SEQPACKET, socket
+from _socket import socket
 
 from estiva import fastjson
 from estiva.engine.monitor.protocol import encode_error
 from estiva.engine.monitor.rootfs import rootfs_of
 from estiva.engine.monitor.seccomp import seccomp_filter
-from estiva.engine.monitor.streams import STDERR, STDOUT, Conversation, Input, Source
+from estiva.engine.monitor.streams import Conversation
 from estiva.engine.state import cgroup, locks, names, teardown
 from estiva.engine.state.logfile import Writer
 from estiva.linux import procinfo
 from estiva.runtime import state
 from estiva.runtime.cgroup import Cgroup, factory
-from estiva.runtime.launch import clone, container
+from estiva.runtime.launch import container
 from estiva.timestamps import rfc3339
 
 TYPE_CHECKING = False
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine.monitor.reservation import Reservation
-    from estiva.engine.state.types import Frozen, FrozenSource, Network, Outcome, Plan
+    from estiva.engine.state.types import Network, Outcome, Plan
     from estiva.runtime.launch.clone import Init
 
 QUIET = 300  # milliseconds without an event after which a detached container's monitor hibernates
@@ -253,62 +253,9 @@ class Monitor:
         if self.streams.audience is not None and self.streams.audience.clients:
             self.streams.idle = (ATTENDED, self.hibernate)  # later
             return
-        from estiva.engine.monitor import hibernate
+        from estiva.engine.monitor import frozen, hibernate
 
-        hibernate.hibernate(self.freeze())
-
-    def freeze(self) -> Frozen:
-        """All that `thaw` needs in another interpreter of this process; under "fds" what must stay open."""
-        assert self.init is not None and self.cgroup is not None
-        sources: list[FrozenSource] = [
-            {"fd": source.fd, "stream": "stderr" if source.tag == STDERR else "stdout"}
-            for source in self.streams.sources
-        ]
-        listening = self.streams.audience.listening.fileno() if self.streams.audience is not None else -1
-        partial = self.log.partial if self.log is not None else {}
-        state: Frozen = {
-            "plan": self.plan,
-            "pid": self.init.pid,
-            "pidfd": self.init.pidfd,
-            "console": self.init.console,
-            "cgroup": self.cgroup.path,
-            "started": self.started,
-            "hold": self.hold,
-            "sources": sources,
-            "input": self.streams.input.fd if self.streams.input is not None else -1,
-            "listening": listening,
-            # lines that wait for their newlines, bytes of any kind
-            "partial": {name: rest.decode("latin-1") for name, rest in partial.items()},
-            "fds": [],
-        }
-        sockets = [port.fileno() for port in self.endpoint.sockets] if self.endpoint is not None else []
-        fds = [state["pidfd"], self.hold, state["console"], state["input"], listening, *sockets]
-        fds += [source["fd"] for source in sources]
-        state["fds"] = sorted({fd for fd in fds if fd >= 0})
-        return state
-
-    @classmethod
-    def thaw(cls, state: Frozen) -> Monitor:
-        plan = state["plan"]
-        monitor = cls(plan, None, (-1, -1, -1), state["hold"])
-        monitor.init = clone.Init.adopt(state["pid"], state["pidfd"], state["console"])
-        monitor.cgroup = factory.open(state["cgroup"])
-        monitor.started = state["started"]
-        if plan["log"]:
-            monitor.log = Writer(plan["log"], teardown.paths(plan).ingest)
-            monitor.log.partial = {name: text.encode("latin-1") for name, text in state["partial"].items()}
-        for source in state["sources"]:
-            log = monitor.log.stream(source["stream"]) if monitor.log else None
-            tag = STDERR if source["stream"] == "stderr" else STDOUT
-            monitor.streams.sources.append(Source(source["fd"], -1, log, tag))
-        if state["input"] >= 0:
-            monitor.streams.input = Input(-1, state["input"], tty=state["input"] == state["console"])
-        if state["listening"] >= 0:
-            from estiva.engine.monitor import audience
-
-            listening = socket(AF_UNIX, SOCK_SEQPACKET, 0, state["listening"])
-            monitor.streams.audience = audience.Audience(listening, monitor.streams.hear)
-        return monitor
+        hibernate.hibernate(frozen.freeze(self))
 
     def finish(self) -> None:
         """Steps 8 and 9."""
