@@ -159,7 +159,7 @@ ARROWS = (
     ("store", "linux", 155, 155),
     ("runtime", "linux", 715, 715),
 )
-BASE = "errors files paths programs fastjson timestamps version"
+BASE = "errors files paths programs fastjson timestamps version atfork"
 
 
 def house(theme):

@@ -66,7 +66,7 @@ def serve(
         except BaseException as error:
             monitor.abandon(error)
             return False
-        monitor.supervise(QUIET)
+        monitor.supervise(QUIET, hibernate)
         monitor.finish()
         return monitor.close()
     except BaseException as error:
@@ -75,6 +75,14 @@ def serve(
         except OSError:
             pass
         return False
+
+
+def hibernate(monitor: Monitor) -> None:
+    """Most never come to it."""
+    from estiva.engine.monitor import frozen
+    from estiva.engine.monitor import hibernate as hibernation
+
+    hibernation.hibernate(frozen.freeze(monitor))
 
 
 AWAKE = (
@@ -102,7 +110,7 @@ def resume(memory: int) -> None:
             if fd >= 0:
                 fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_ASYNC)
         monitor = frozen.thaw(state)
-        monitor.supervise(AWAKE)
+        monitor.supervise(AWAKE, hibernate)
         monitor.finish()
     finally:
         os._exit(0)

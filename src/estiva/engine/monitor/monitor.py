@@ -36,6 +36,7 @@ from estiva.timestamps import rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from estiva.engine.monitor.reservation import Reservation
@@ -223,8 +224,9 @@ class Monitor:
             },
         )
 
-    def supervise(self, quiet: int) -> None:
-        """Step 7: until init has ended and its output is read. A detached one hibernates after `quiet` ms."""
+    def supervise(self, quiet: int, hibernate: Callable[[Monitor], object]) -> None:
+        """Step 7: until init has ended and its output is read. After `quiet` ms a detached one is to
+        `hibernate` (frozen.py)."""
         assert self.init is not None and self.cgroup is not None
         if self.plan["detach"]:
             self.streams.hang_up()  # it has been told; nobody listens any more
@@ -238,7 +240,7 @@ class Monitor:
         # may trace has got hold of (K4)
         bounding = (self.plan["config"]["process"].get("capabilities") or {}).get("bounding") or ()
         if self.plan["detach"] and "CAP_SYS_PTRACE" not in bounding:
-            self.streams.idle = (quiet, self.hibernate)
+            self.streams.idle = (quiet, lambda: self.hibernate(hibernate))
         # what is left in a pid namespace ends with its init
         alone = {"type": "pid"} in self.plan["config"]["linux"]["namespaces"]
         self.streams.run(self.init, DRAIN, (lambda: None) if alone else self.cgroup.kill)
@@ -249,13 +251,11 @@ class Monitor:
         if self.cgroup.frozen():
             self.cgroup.thaw()
 
-    def hibernate(self) -> None:
+    def hibernate(self, hibernate: Callable[[Monitor], object]) -> None:
         if self.streams.audience is not None and self.streams.audience.clients:
-            self.streams.idle = (ATTENDED, self.hibernate)  # later
-            return
-        from estiva.engine.monitor import frozen, hibernate
-
-        hibernate.hibernate(frozen.freeze(self))
+            self.streams.idle = (ATTENDED, lambda: self.hibernate(hibernate))  # later
+        else:
+            hibernate(self)
 
     def finish(self) -> None:
         """Steps 8 and 9."""
