@@ -143,7 +143,8 @@ def unmake(engine: Engine, container_id: str, points: list[MountPoint], lock: in
     except (OSError, EstivaError):
         undone = False  # a sweep finds what is left
     try:
-        locks.leave(engine.paths, container_id)
+        if undone or engine.direct:  # else this program's spawner sees to it
+            locks.leave(engine.paths, container_id)
     except OSError:
         undone = False
     launch.give_up(engine, container_id, undone)

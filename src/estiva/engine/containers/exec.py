@@ -130,21 +130,20 @@ def launch(engine: Engine, wanted: ExecPlan, stdio: tuple[int, int, int]) -> Lau
     from estiva.engine.launch.launch import Launched
     from estiva.engine.monitor.protocol import pair, single_threaded
 
-    ours, theirs = pair()
-    try:
-        if not (engine.direct and single_threaded()):
-            from estiva.engine.launch import spawner
-
-            spawner.request({"kind": "exec", "plan": wanted}, [theirs.fileno(), -1, *stdio])
-        elif os.fork() == 0:
+    if engine.direct and single_threaded():
+        ours, theirs = pair()
+        if os.fork() == 0:
             from estiva.linux import process
 
             process.set_title("estiva: exec", wipe=False)
             ours.close()
             os.setsid()
             become(wanted, theirs, stdio)
-    finally:
         theirs.close()
+    else:
+        from estiva.engine.launch import spawner
+
+        ours = spawner.ask({"kind": "exec", "plan": wanted}, [-1, *stdio])
     launched = Launched(ours)
     if not engine.direct:
         from estiva.engine.launch import forks

@@ -21,7 +21,7 @@ from _socket import CMSG_SPACE, MSG_CMSG_CLOEXEC, MSG_DONTWAIT, MSG_PEEK, socket
 from _struct import unpack
 
 from estiva.engine.launch import spawner
-from estiva.engine.monitor.protocol import pair, send
+from estiva.engine.monitor.protocol import send
 from estiva.engine.state import locks
 from estiva.errors import EngineError
 
@@ -137,15 +137,12 @@ def _launch(plan: Plan, fds: list[int]) -> socket:
         try:
             send(channel, {"plan": plan}, fds[1:])
             return channel
-        except (BrokenPipeError, ConnectionError):
+        except OSError as error:
             channel.close()
             _clear(plan["id"])
-    ours, theirs = pair()
-    try:
-        spawner.request({"kind": "container", "plan": plan}, [theirs.fileno(), *fds])
-    finally:
-        theirs.close()
-    return ours
+            if not isinstance(error, (BrokenPipeError, ConnectionError)):
+                raise
+    return spawner.ask({"kind": "container", "plan": plan}, fds)
 
 
 def prepare(plan: Plan) -> None:
@@ -158,12 +155,7 @@ def prepare(plan: Plan) -> None:
     offered = _offered is not None and _offered[1] == roots
     if offered or not soon or plan["detach"] or _failures >= TRIES:
         return
-    ours, theirs = pair()
-    try:
-        spawner.request({"kind": "reserve", "plan": plan}, [theirs.fileno(), -1, -1, -1, -1])
-    finally:
-        theirs.close()
-    _offered = ours, roots
+    _offered = spawner.ask({"kind": "reserve", "plan": plan}, [-1, -1, -1, -1]), roots
 
 
 def settle() -> None:

@@ -63,6 +63,19 @@ def request(message: Request, fds: list[int]) -> None:
                     raise EngineError("the spawner process can't be started") from None
 
 
+def ask(message: Request, fds: list[int]) -> socket:
+    """`request`, with one end of a new channel before `fds`: our end. Raises EngineError, OSError."""
+    ours, theirs = pair()
+    try:
+        request(message, [theirs.fileno(), *fds])
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return ours
+
+
 def begin(paths: Paths, container_id: str) -> None:
     """Something of a container is about to be made: it is undone if this process ends before a monitor has
     it. Raises EngineError, OSError."""
