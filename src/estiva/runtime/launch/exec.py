@@ -12,7 +12,7 @@ from estiva.runtime import child, sync
 from estiva.runtime.launch import init
 from estiva.runtime.launch.clone import Init, clone
 from estiva.runtime.launch.plan import Process, personality
-from estiva.runtime.process import command
+from estiva.runtime.process import command, null
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -170,6 +170,7 @@ def enter(
     os.close(root)
     if flags & ns.CLONE_NEWUSER:
         init.become_root()
+    null.own()
     if what.terminal:
         channel.step = "open the terminal"
         root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -20,7 +20,7 @@ from estiva.linux import namespace as ns
 from estiva.linux.libc import SYS_execve, SYS_execveat
 from estiva.runtime import sync
 from estiva.runtime.child import ALL_SIGNALS, forbid_imports, put, run
-from estiva.runtime.process import byname, command, credentials, reaper, user
+from estiva.runtime.process import byname, command, credentials, null, reaper, user
 from estiva.runtime.rootfs import devices, mounts, protect, rootfs
 
 TYPE_CHECKING = False
@@ -41,6 +41,7 @@ def become(plan: Plan, channel: sync.Channel) -> None:
     else:
         enter_namespaces(plan, channel)
     identity = build(plan, channel)
+    null.own()
     channel.step = "set the hostname"
     if plan.hostname:
         _socket.sethostname(plan.hostname)
@@ -147,6 +148,7 @@ def place_stdio(stdio: tuple[int, int, int]) -> None:
             os.set_inheritable(fd, True)
         else:
             os.dup2(fd, wanted)
+    null.guard()
 
 
 def become_root() -> None:

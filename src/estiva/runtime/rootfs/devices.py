@@ -113,9 +113,11 @@ def _node(parent: int, name: str, mode: int, number: int, path: str = "") -> boo
 
 
 def bind_node(source: str, parent: int, name: str, number: int) -> None:
-    """Bind the host's device `source`, once it is known to be `number`, over a file `name` in `parent`."""
+    """Bind the host's device `source`, once it is known to be `number`, over a file `name` in `parent`:
+    read-only, which is for its mode, owner and times, not for what is written to the device."""
     copy = mnt.clone_tree(source)
     try:
+        mnt.mount_setattr(copy, "", mnt.MOUNT_ATTR_RDONLY)
         if os.fstat(copy).st_rdev != number:
             raise OSError(errno.ENODEV, "it is another device", source)
         _bind_file(copy, parent, name)

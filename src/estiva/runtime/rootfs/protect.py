@@ -10,10 +10,10 @@ from estiva.errors import InvalidInput
 from estiva.linux import fs
 from estiva.linux import mount as mnt
 from estiva.linux.libc import AT_RECURSIVE
+from estiva.runtime.process import null
 from estiva.runtime.procfs import open_proc
 
 _KERNEL_FILESYSTEMS = {"proc": fs.PROC_SUPER_MAGIC, "sys": fs.SYSFS_MAGIC}
-_NULL = os.makedev(1, 3)
 _ATTRIBUTES = mnt.MOUNT_ATTR_NOSUID | mnt.MOUNT_ATTR_NODEV | mnt.MOUNT_ATTR_NOEXEC
 
 
@@ -51,7 +51,8 @@ def _magic(root: int, name: str) -> int:
 def mask(root: int, paths: list[str]) -> None:
     """Hide each path: a file under /dev/null, a directory under an empty read-only tmpfs shared by all.
 
-    The null device is the host's, known by its number; the container's own could be swapped. Raises OSError.
+    The null device is the host's, known by its number; the container's own could be swapped. It is mounted
+    read-only, so that nobody inside changes its mode or owner; it can be written to. Raises OSError.
     """
     sources: dict[bool, int] = {}  # by "is a directory": an fd of what is put over it
     try:
@@ -67,6 +68,8 @@ def mask(root: int, paths: list[str]) -> None:
                         continue
                 copy = mnt.clone_tree("", dirfd=sources[directory])
                 try:
+                    if not directory:
+                        mnt.mount_setattr(copy, "", mnt.MOUNT_ATTR_RDONLY)
                     mnt.move_mount(copy, "", target, "")
                 finally:
                     os.close(copy)
@@ -81,7 +84,7 @@ def mask(root: int, paths: list[str]) -> None:
 
 def _null_device() -> int:
     fd = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC)
-    if os.fstat(fd).st_rdev != _NULL:
+    if not null.is_null(fd):
         os.close(fd)
         raise OSError(errno.ENODEV, "it is not the null device", "/dev/null")
     return fd
