@@ -156,7 +156,8 @@ def exhausted(error: Exception) -> Unavailable | None:
     mmap(2), clone(2) and open(2); None for all else."""
     number = error.errno if isinstance(error, OSError) else None
     # a C module that finds no memory for its own exception has none to raise
-    bare = isinstance(error, SystemError) and "without exception set" in str(error)
+    words = ("without exception set", "without setting an exception")
+    bare = isinstance(error, SystemError) and any(word in str(error) for word in words)
     if isinstance(error, MemoryError) or number == errno.ENOMEM or bare:
         return Unavailable("no more memory can be had here", hint=LIMITS)
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):

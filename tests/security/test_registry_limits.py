@@ -175,7 +175,7 @@ def test_a_host_header_does_not_write_the_challenge(tmp_path, host):
         connection.sendall(f"GET /v2/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         answer = rest(connection)
         if b" 401 " in answer.split(b"\r\n")[0]:
-            assert b'realm="http://localhost/token"' in answer
+            assert f'realm="http://{server.address}/token"'.encode() in answer
 
 
 def test_an_access_log_that_is_full_stops_nothing(tmp_path):

@@ -54,6 +54,7 @@ def listen(run: str) -> _socket | None:
         except FileNotFoundError:
             pass
         made.bind(path)
+        os.chmod(path, 0o600)  # whatever the caller's umask; nobody can connect before `listen`
         made.listen(WAITING)
         return made
     except OSError:
