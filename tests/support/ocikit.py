@@ -37,7 +37,7 @@ class Runtime:
         self.env = {
             "PATH": os.environ["PATH"],
             "ESTIVA_ROOT": f"{folder}/root",
-            "ESTIVA_RUN_ROOT": f"{folder}/run",
+            "ESTIVA_OCI_ROOT": f"{folder}/run/oci",
             "ESTIVA_CGROUP_PARENT": self.parent,
         }
 

@@ -117,11 +117,12 @@ def entry(level: str, message: str, as_json: bool) -> str:
 
 
 def default_root() -> str:
-    """ESTIVA_RUN_ROOT/oci, /run/estiva-oci, or $XDG_RUNTIME_DIR/estiva-oci for an ordinary user, also when he
-    is root of a user namespace, as under podman."""
-    run_root = os.environ.get("ESTIVA_RUN_ROOT")
-    if run_root:
-        return os.path.abspath(run_root) + "/oci"
+    """/run/estiva-oci, or $XDG_RUNTIME_DIR/estiva-oci for an ordinary user, also when he is root of a user
+    namespace, as under podman. ESTIVA_OCI_ROOT in its place is for tests: ESTIVA_RUN_ROOT would reach only
+    some of the calls of an engine, those of its monitor, and what they made would never be found again."""
+    root = os.environ.get("ESTIVA_OCI_ROOT")
+    if root:
+        return os.path.abspath(root)
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     ordinary = os.geteuid() != 0
     if runtime and not ordinary:

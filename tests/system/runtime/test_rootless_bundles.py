@@ -42,7 +42,11 @@ def run():
     for place, names, files in os.walk(folder):
         for name in (".", *names, *files):
             os.chown(f"{place}/{name}", USER, USER, follow_symlinks=False)
-    env = {"PATH": os.environ["PATH"], "ESTIVA_RUN_ROOT": f"{folder}/run", "ESTIVA_ROOT": f"{folder}/root"}
+    env = {
+        "PATH": os.environ["PATH"],
+        "ESTIVA_OCI_ROOT": f"{folder}/run/oci",
+        "ESTIVA_ROOT": f"{folder}/root",
+    }
 
     def act(*words, stdin=subprocess.DEVNULL):
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:

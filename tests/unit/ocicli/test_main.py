@@ -12,7 +12,7 @@ from estiva.ocicli import main
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setenv("ESTIVA_RUN_ROOT", str(tmp_path / "run"))
+    monkeypatch.setenv("ESTIVA_OCI_ROOT", str(tmp_path / "run/oci"))
 
 
 @pytest.mark.parametrize("verb", sorted(main.VERBS))
@@ -92,3 +92,10 @@ def test_verbs_that_make_nothing_load_little(verb):
     ]
     assert not [name for name in loaded if name.startswith("estiva.runtime.cgroup")]
     assert "_socket" not in loaded
+
+
+def test_the_engine_s_variables_do_not_move_it(monkeypatch):
+    """An engine's monitor has them and the engine's later calls have not: what was made would not be found."""
+    monkeypatch.delenv("ESTIVA_OCI_ROOT")
+    monkeypatch.setenv("ESTIVA_RUN_ROOT", "/elsewhere")
+    assert "elsewhere" not in main.default_root()
