@@ -254,3 +254,32 @@ def test_the_end_of_a_run_whose_row_is_broken(box, record):
     assert box.out("ps", "-a", "--format", "{{.Names}}") == "other"
     box.estiva("rm", "-f", "broken")
     assert box.out("system", "check") == "all is well"
+
+
+FORGED = """
+V=$(ls /names); mkdir -p /t "/v x" && mount -t tmpfs t /t && mkdir -p /t/volumes/$V/_data && touch /t/volumes/$V/_data/no
+mount -o bind /t/volumes/$V/_data "/v x"; echo ready; exec sleep 1000
+"""
+
+
+def test_a_container_has_no_volume_by_what_it_has_mounted_itself():
+    """Nor by a folder of the host's that is called as volumes are."""
+    with host() as box:
+        box.estiva("volume", "create", "web")
+        box.estiva("volume", "create", "my")
+        with open(f"{box.folder}/root/volumes/web/_data/file", "w") as file:
+            file.write("precious")
+        os.makedirs(f"{box.folder}/srv/volumes/web/_data")
+        os.makedirs(f"{box.folder}/names/web")
+        options = ("--userns", "auto", "--cap-add", "SYS_ADMIN", "-v", f"{box.folder}/names:/names")
+        evil = box.out("run", "-d", "--name", "evil", *NONE, *options, IMAGE, "sh", "-c", FORGED)
+        like = f"{box.folder}/srv/volumes/web/_data:/x"
+        box.estiva("run", "-d", "--name", "alike", *NONE, "-v", like, "-v", "my:/a b", IMAGE, "sleep", "1000")
+        eventually(lambda: box.out("logs", evil) == "ready")
+        lose(box, "deleted")
+        box.estiva("system", "check", "--repair")
+        show = "{{range .Mounts}}{{.Name}}={{.Destination}};{{end}}"
+        assert [box.out("inspect", "-f", show, name) for name in ("evil", "alike")] == ["", "my=/a b;"]
+        box.estiva("rm", "-fv", "evil", "alike")
+        with open(f"{box.folder}/root/volumes/web/_data/file") as file:
+            assert file.read() == "precious"

@@ -14,6 +14,7 @@ import time
 from estiva import fastjson, files
 from estiva.engine.state import locks, record, runstate
 from estiva.errors import EstivaError, InvalidInput
+from estiva.linux import fs, procinfo
 from estiva.network import ipam
 from estiva.oci import digest as digests
 from estiva.store import containers
@@ -147,28 +148,44 @@ def _record(engine: Engine, live: RunState) -> Record:
 
 
 def _mounts(engine: Engine, pid: int) -> list[MountPoint]:
-    """The volumes that a container has mounted, by its init's mountinfo (proc(5)): a bind mount's root
-    there is its path in its filesystem.
+    """The volumes that a container has mounted. What its init's mountinfo (proc(5)) says is the container's
+    word, who may mount what is called alike: a volume is known by the inode that is found there.
     """
     found: list[MountPoint] = []
     try:
         with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
             lines = file.read(1 << 22).splitlines()
+        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return found
-    for line in lines:
-        _, _, _, inside, target, options, *_ = line.split(" ")
-        above, _, name = inside.removesuffix("/_data").rpartition("/")
-        if not inside.endswith("/_data") or not engine.paths.volumes.endswith(above.rpartition("/")[2]):
-            continue
-        source = f"{engine.paths.volumes}/{name}/_data"
-        if above.endswith("/volumes") and os.path.isdir(source):
+    try:
+        for line in lines:
+            _, _, _, inside, target, options, *_ = line.split(" ")
+            inside, target = procinfo.unescape(inside), procinfo.unescape(target)
+            name = inside.removesuffix("/_data").rpartition("/")[2]
+            source = f"{engine.paths.volumes}/{name}/_data"
+            if not inside.endswith("/_data") or not name or not _same(root, target, source):
+                continue
             point: MountPoint = {
                 "Type": "volume", "Name": name, "Source": source, "Destination": target, "Driver": "local",
                 "Mode": "", "RW": "ro" not in options.split(","), "Propagation": "",
             }  # fmt: skip
             found.append(point)
+    finally:
+        os.close(root)
     return found
+
+
+def _same(root: int, target: str, source: str) -> bool:
+    """Whether `target` below the root is the host's folder `source`."""
+    try:
+        fd = fs.open_in_root(root, target, os.O_PATH, follow=False)
+        try:
+            return os.path.samestat(os.fstat(fd), os.lstat(source))
+        finally:
+            os.close(fd)
+    except OSError:
+        return False
 
 
 def _insert(engine: Engine, made: Record, live: RunState) -> None:
