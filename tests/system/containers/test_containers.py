@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import tarfile
 import time
@@ -293,17 +294,24 @@ def test_a_commit_that_is_killed_leaves_the_container_frozen_only_until_a_sweep(
             if os.path.exists(f"{path}/{name}")
         )
 
-    def kill_a_commit():
+    def kill_a_commit(number=signal.SIGKILL):
         """Kill one at its work; some end before they are caught."""
         for _ in range(100):
-            child = box.start("commit", "held")
+            child = box.start("commit", "held", stdout=subprocess.DEVNULL)
             while child.poll() is None and not frozen():
                 pass
-            child.kill()
-            child.wait()
-            if frozen():
+            child.send_signal(number)
+            if child.wait() == (128 + number if number == signal.SIGTERM else -number) and (
+                frozen() or number == signal.SIGTERM
+            ):
                 return
         raise AssertionError("no commit was caught at work")
+
+    kill_a_commit(signal.SIGTERM)
+    assert not frozen()
+    kill_a_commit()
+    assert box.out("exec", "held", "echo", "alive") == "alive"
+    assert not frozen()
 
     kill_a_commit()
     assert "frozen by a commit" in box.out("system", "check")

@@ -59,8 +59,14 @@ def export(context: Context, options: Options) -> None:
 
 
 def commit(context: Context, options: Options) -> None:
+    import signal
+    import sys
+
     from estiva.engine.containers import changes
 
+    # who ends it is not to leave the container frozen
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     print(
         changes.commit(
             context.engine,

@@ -8,8 +8,8 @@ import os
 
 from estiva import fastjson
 from estiva.engine.containers import folder
-from estiva.engine.state import lookup, runstate
-from estiva.errors import NotFound
+from estiva.engine.state import gate, lookup, runstate
+from estiva.errors import Conflict, NotFound
 from estiva.files import Lock
 from estiva.runtime.cgroup import factory
 from estiva.timestamps import rfc3339
@@ -71,7 +71,8 @@ class Paused:
     def __init__(self, engine: Engine, record: Record, wanted: bool) -> None:
         still = record["State"]["Running"] and not record["State"]["Paused"] and wanted
         self.cgroup = factory.open(lookup.running_state(engine, record["Id"])["cgroup"]) if still else None
-        self.lock = Lock(lock_path(engine, record["Id"]))
+        self.run = engine.paths.run_container(record["Id"])
+        self.lock = Lock(gate.still(self.run))
 
     def __enter__(self) -> None:
         if self.cgroup is not None:
@@ -81,8 +82,9 @@ class Paused:
                 self.cgroup = None  # it has ended just now, and is as still as can be
                 return
             try:
-                self.cgroup.freeze()
-            except NotFound:  # likewise
+                with gate.Closed(self.run):
+                    self.cgroup.freeze()
+            except (NotFound, Conflict):  # likewise
                 self.cgroup = None
                 self.lock.__exit__(None, None, None)
 
@@ -95,10 +97,6 @@ class Paused:
             self.lock.__exit__(None, None, None)
 
 
-def lock_path(engine: Engine, container_id: str) -> str:
-    return engine.paths.run_container(container_id) + "/still"
-
-
 def let_go(engine: Engine) -> Iterator[str]:
     """Let containers go on that a killed reader left frozen; which, in words."""
     for container_id in os.listdir(engine.paths.run_containers):
@@ -106,7 +104,7 @@ def let_go(engine: Engine) -> Iterator[str]:
         if live is None or live.get("paused") or not factory.open(live["cgroup"]).frozen():
             continue
         try:
-            with Lock(lock_path(engine, container_id), blocking=False):
+            with Lock(gate.still(engine.paths.run_container(container_id)), blocking=False):
                 factory.open(live["cgroup"]).thaw()
         except (BlockingIOError, FileNotFoundError):
             continue  # somebody reads it now, or it has ended

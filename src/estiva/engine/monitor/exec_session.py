@@ -93,6 +93,7 @@ class Session:
             raise Conflict(f"container {wanted['id'][:12]} has ended")
         terminal = process["terminal"]
         self.group = factory.open(wanted["cgroup"])
+        gate.melt(wanted["run"], self.group)
         cgroup = self.group
         if self.streams.bound:
             from estiva.runtime.cgroup.leaf import leaf

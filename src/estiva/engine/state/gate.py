@@ -10,10 +10,13 @@ import fcntl
 import os
 
 from estiva.errors import Conflict
+from estiva.files import Lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Self
+
+    from estiva.runtime.cgroup import Cgroup
 
 
 class _Gate:
@@ -45,3 +48,19 @@ class Closed(_Gate):
     """Held by who pauses. Raises Conflict when the run is over."""
 
     operation = fcntl.LOCK_EX
+
+
+def still(run: str) -> str:
+    """The lock of who holds a running container still to read its files."""
+    return run + "/still"
+
+
+def melt(run: str, cgroup: Cgroup) -> None:
+    """Wait until nobody holds the container still; one that a killed reader left frozen goes on. For who has
+    the gate open, and knows that it is not paused."""
+    if cgroup.frozen():
+        try:
+            with Lock(still(run)):
+                cgroup.thaw()
+        except FileNotFoundError:
+            pass  # it has ended
