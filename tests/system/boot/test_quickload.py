@@ -333,3 +333,15 @@ def test_a_cold_run_finds_all_its_modules_there(tmp_path, network):
     loaded = [line.split("'")[1] for line in ran.stderr.splitlines() if line.startswith("import 'estiva")]
     assert "estiva.engine.monitor.monitor" in loaded and searched(ran.stderr) == SLOW
     assert "import 'site'" not in ran.stderr
+
+
+@pytest.mark.parametrize("program", ["estiva", "estiva-oci"])
+def test_a_directory_as_stdin(program):
+    """On which Python would not start."""
+    checkout = pathlib.Path(__file__).resolve().parents[3]
+    stdin = os.open("/etc", os.O_RDONLY)
+    try:
+        done = subprocess.run([checkout / program, "--version"], stdin=stdin, capture_output=True, text=True)
+    finally:
+        os.close(stdin)
+    assert (done.returncode, done.stderr) == (0, "")
