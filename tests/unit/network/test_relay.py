@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from estiva.linux import process
 from estiva.network import relay
 
 HANGS = 120  # seconds; for what would wait for ever, not for a slow machine
@@ -28,7 +29,7 @@ def relayed(target: tuple[str, int], kind: int, files: int = 0) -> Iterator[tupl
     child = os.fork()
     if child == 0:
         try:
-            os.close(hold)
+            process.close_all_but([ends, outer.fileno()])  # what others have open here is not to count
             if files:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
             relay.Relay(ends, [(outer, target)]).run()
