@@ -20,7 +20,7 @@ def create(engine: Engine, name: str | None = None, labels: dict[str, str] | Non
 
 
 def listing(engine: Engine, filters: dict[str, list[str]] | None = None) -> list[dict[str, Any]]:
-    """All volumes by name. Filters: name (a part of it), label, dangling, driver."""
+    """All volumes by name. Filters: name (an expression), label, dangling, driver."""
     from estiva.engine.images.filters import truth
 
     filters = filters or {}
@@ -29,12 +29,16 @@ def listing(engine: Engine, filters: dict[str, list[str]] | None = None) -> list
             raise InvalidInput(f"invalid filter '{key}'", hint=f"one of {', '.join(FILTERS)}")
         for value in values if key == "dangling" else ():
             truth(key, value)
-    return [_shape(volume) for volume in engine.store.volumes.list() if _matches(engine, volume, filters)]
+    volumes = engine.store.volumes.list()
+    if "name" in filters:
+        from estiva.engine.state.expression import any_of
+
+        named = any_of(filters["name"])
+        volumes = [volume for volume in volumes if named(volume.name)]
+    return [_shape(volume) for volume in volumes if _matches(engine, volume, filters)]
 
 
 def _matches(engine: Engine, volume: Volume, filters: dict[str, list[str]]) -> bool:
-    if "name" in filters and not any(value in volume.name for value in filters["name"]):
-        return False
     if "driver" in filters and "local" not in filters["driver"]:
         return False
     for value in filters.get("label", ()):

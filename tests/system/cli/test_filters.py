@@ -20,7 +20,13 @@ MOMENT = 1732455480
 # verb -> words before --filter, all that it lists, and for each filter: its value -> what is left
 CONTAINERS = {
     "id": [("{runs}", "runs"), ("f" * 64, "")],
-    "name": [("uns", "runs"), ("^no$", "")],
+    "name": [
+        ("uns", "runs"),
+        ("^no$", ""),
+        ("^/runs$", "runs"),
+        ("^runs$", "runs"),
+        ("^/?(runs|made)", "runs made"),
+    ],
     "label": [("kind", "runs made"), ("kind=b", "made"), ("kind=c", "")],
     "status": [("running", "runs"), ("created", "made"), ("exited", "ended"), ("paused", "")],
     "ancestor": [(IMAGE, "runs ended made"), ("new:1", "made"), ("{new}", "made"), ("old:1", ""), ("", "")],
@@ -29,7 +35,7 @@ CONTAINERS = {
     "network": [("none", "runs ended"), ("bridge", "made")],
 }
 IMAGES = {
-    "reference": [("new", "new:1"), ("*:1", "box:1 new:1 old:1"), ("nosuch", "")],
+    "reference": [("new", "new:1"), ("*:1", "box:1 new:1 old:1"), ("[^bo]*:1", "new:1"), ("nosuch", "")],
     "dangling": [("true", "<none>:<none>"), ("false", "box:1 new:1 old:1")],
     "label": [("kind", "new:1"), ("kind=x", "")],
     "before": [("new:1", "old:1"), ("old:1", "")],
@@ -44,7 +50,7 @@ IMAGES = {
     ],
 }
 VOLUMES = {
-    "name": [("dat", "data"), ("nosuch", "")],
+    "name": [("dat", "data"), ("nosuch", ""), ("^data$", "data"), ("^ata", "")],
     "label": [("kind", "spare"), ("kind=x", "")],
     "dangling": [("true", "spare"), ("0", "data")],
     "driver": [("local", "data spare"), ("nfs", "")],
@@ -157,6 +163,10 @@ def test_what_no_verb_knows_is_refused_by_name(box, words):
         ("volume ls", "dangling=yes"),
         ("ps", "status=nonsense"),
         ("ps", "exited=x"),
+        ("ps", "name=(web"),
+        ("ps", "name=" + "(" * 200),
+        ("volume ls", "name=[a"),
+        ("images", "reference=[a"),
         ("search 127.0.0.1:5000/", "stars=many"),
         ("search 127.0.0.1:5000/", "is-official=maybe"),
         ("container prune -f", "until=24h"),

@@ -21,6 +21,8 @@ def check(filters: dict[str, list[str]]) -> None:
                 truth(key, value)
             elif key == "until":
                 moment(value)
+            elif key == "reference":
+                _fits("", value)
 
 
 def truth(key: str, value: str) -> bool:
@@ -65,12 +67,17 @@ def matches(entry: dict[str, Any], filters: dict[str, list[str]]) -> bool:
 
 
 def _fits(tag: str, pattern: str) -> bool:
-    """Whether a name fits a pattern, with or without its tag; a star stays within one part of the path."""
-    from fnmatch import fnmatchcase
+    """Whether a name fits a pattern (Go's path.Match), with or without its tag; a star stays within one part
+    of the path. Raises InvalidInput for a malformed one.
+    """
+    from estiva.builder.frontend import patterns
 
-    name = tag.rpartition(":")[0]
-    for text in (tag, name):
-        parts, wanted = text.split("/"), pattern.split("/")
-        if len(parts) == len(wanted) and all(fnmatchcase(a, b) for a, b in zip(parts, wanted, strict=True)):
-            return True
-    return False
+    while "**" in pattern:  # is not more than one star here
+        pattern = pattern.replace("**", "*")
+    try:
+        compiled = patterns.path(pattern)
+    except InvalidInput:
+        raise InvalidInput(
+            f"invalid filter 'reference={brief(pattern, 60)}'", hint="a pattern, such as 'web*:1.[0-9]'"
+        ) from None
+    return compiled.match(tag) or compiled.match(tag.rpartition(":")[0])
