@@ -11,25 +11,31 @@ if TYPE_CHECKING:
 
 
 def ls(context: Context, options: Options) -> None:
+    from estiva.cli.context import FORMAT_IGNORED, warn
     from estiva.cli.format import tables
+    from estiva.cli.format.struct import labelled
     from estiva.engine import volumes
 
     wanted = tables.filters(options.many("filter"), volumes.FILTERS)
     listing = volumes.listing(context.engine, wanted)
     if options.flag("quiet"):
+        if options.given("format"):
+            warn(FORMAT_IGNORED)
         for entry in listing:
             print(entry["Name"])
         return
     rows = [
-        {
-            **{key: entry[key] for key in ("Driver", "Name", "Mountpoint", "Scope")},
-            "Labels": ",".join(f"{key}={value}" for key, value in sorted((entry["Labels"] or {}).items())),
-            "Availability": "N/A",
-            "Group": "N/A",
-            "Links": "N/A",
-            "Size": "N/A",
-            "Status": "N/A",
-        }
+        labelled(
+            {
+                **{key: entry[key] for key in ("Driver", "Name", "Mountpoint", "Scope")},
+                "Availability": "N/A",
+                "Group": "N/A",
+                "Links": "N/A",
+                "Size": "N/A",
+                "Status": "N/A",
+            },
+            entry["Labels"],
+        )
         for entry in listing
     ]
     tables.show(rows, [("Driver", "DRIVER"), ("Name", "VOLUME NAME")], options.text("format"))

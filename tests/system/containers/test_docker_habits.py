@@ -198,3 +198,25 @@ def test_a_volume_has_the_labels_that_its_mount_gives(box):
     run(box, "--mount", "type=volume,src=labelled,dst=/x,volume-label=a=b", IMAGE, "true")
     assert json.loads(box.out("volume", "inspect", "labelled"))[0]["Labels"] == {"a": "b"}
     box.estiva("volume", "rm", "labelled")
+
+
+def test_lists_show_one_label_and_quiet_wins_over_a_format(box):
+    name = box.out("create", "--name", "labelled", "-l", "com.ex.my-key=a", "-l", "b=2", IMAGE, "true")
+    box.out("volume", "create", "--label", "b=3", "labelled")
+    box.image("labelled:1", ["LABEL b=4"])
+    lists = (
+        ("ps", "-a", "-f", "name=^labelled$"),
+        ("images", "labelled"),
+        ("volume", "ls", "-f", "name=labelled"),
+    )
+    for words, value in zip(lists, "243", strict=True):
+        assert box.out(*words, "--format", '{{.Label "b"}}|{{.Label "none"}}') == f"{value}|"
+    heading, row = box.out(*lists[0], "--format", 'table {{.Names}}\t{{.Label "com.ex.my-key"}}').splitlines()
+    assert (heading.split(), row.split()) == (["NAMES", "my", "key"], ["labelled", "a"])
+    for words in lists:
+        plain = box.estiva(*words, "-q")
+        both = box.estiva(*words, "-q", "--format", "{{.Nothing}}")
+        assert both.stdout == plain.stdout != "" and plain.stderr == ""
+        warning = "Ignoring custom format, because both --format and --quiet are set."
+        assert both.stderr == f"WARNING: {warning}\n"
+    box.estiva("rm", name)

@@ -265,6 +265,7 @@ PURE = (
 DEFAULT_TRUE = {("run", "sig-proxy"), ("attach", "sig-proxy"), ("commit", "pause"), ("history", "human")}
 # What asks for what is so anyway -> why. Where the contrary can be asked for, CONTRARY has it.
 SO_ANYWAY = {
+    ("load", "quiet"): "there is no progress to show",
     ("run", "disable-content-trust"): "signatures are never asked for",
     ("create", "disable-content-trust"): "signatures are never asked for",
     ("pull", "disable-content-trust"): "signatures are never asked for",
