@@ -42,6 +42,7 @@ def architecture() -> str:
 def info(engine: Engine) -> dict[str, Any]:
     """The engine and its machine, in the shape of `docker info` as far as it has sense here."""
     from estiva.engine.containers import listing
+    from estiva.engine.daemon_fields import daemon_fields
     from estiva.runtime import cgroup
 
     states: dict[str, int] = {}
@@ -69,6 +70,7 @@ def info(engine: Engine) -> dict[str, Any]:
         "EstivaRootDir": engine.paths.root,
         "EstivaRunRootDir": engine.paths.run_root,
         "ServerVersion": version()["Version"],
+        **daemon_fields(engine),
     }
 
 

@@ -220,3 +220,41 @@ def test_lists_show_one_label_and_quiet_wins_over_a_format(box):
         warning = "Ignoring custom format, because both --format and --quiet are set."
         assert both.stderr == f"WARNING: {warning}\n"
     box.estiva("rm", name)
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}", "none"),
+        ("{{range .Mounts}}{{.Type}}={{.Name}};{{end}}", "bind=;"),
+        ("{{.NetworkSettings.SandboxKey}}|{{.NetworkSettings.GlobalIPv6Address}}", "|"),
+        ("{{.NetworkSettings.Networks.bridge.NetworkID}}|{{.NetworkSettings.Networks.other}}", "|<no value>"),
+        (
+            "{{.HostConfig.Init}} {{json .HostConfig.Mounts}} {{.HostConfig.ConsoleSize}}",
+            "<no value> null [0 0]",
+        ),
+        ("{{.Config.StopSignal}}{{.Config.Healthcheck}}", "<no value>"),
+        ("{{if and (gt .State.Pid 0) .State.Running}}up{{else}}down{{end}}", "down"),
+    ],
+)
+def test_what_is_empty_has_a_value_in_templates(box, template, text):
+    container = box.out("create", "-v", f"{box.folder}:/x", IMAGE, "true")
+    assert box.out("inspect", "-f", template, container) == text
+    shown = json.loads(box.out("inspect", container))[0]
+    assert (
+        "Health" not in shown["State"]
+        and "Name" not in shown["Mounts"][0]
+        and "Init" not in shown["HostConfig"]
+    )
+    box.estiva("rm", container)
+
+
+def test_images_and_the_engine_have_docker_s_fields_too(box):
+    assert (
+        box.out("image", "inspect", "-f", "{{.DockerVersion}}|{{.Variant}}|{{.Config.Healthcheck}}", IMAGE)
+        == "||<no value>"
+    )
+    assert "no field .Nothing" in box.estiva("inspect", "-f", "{{.Nothing}}", IMAGE, status=1).stderr
+    root = json.loads(box.out("info", "-f", "json"))["EstivaRootDir"]
+    template = "{{.DockerRootDir}} {{.LoggingDriver}} {{range $name, $r := .Runtimes}}{{$name}}{{end}} {{.Runtimes.runc}} {{.MemoryLimit}}"
+    assert box.out("info", "--format", template) == f"{root} json-file estiva <no value> true"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MAPS = frozenset((
     "Labels", "Options", "Sysctls", "Tmpfs", "Volumes", "ExposedPorts", "Ports", "PortBindings", "Networks",
     "Annotations", "Data", "DriverOpts", "Config", "StorageOpt",
+    "Runtimes",
 ))  # fmt: skip
 TOKEN = re.compile(
     r"""\s*(?:(?P<string>"(?:[^"\\\n]|\\.)*"|`[^`]*`)|(?P<number>-?\d+(?:\.\d+)?)"""
