@@ -258,3 +258,27 @@ def test_images_and_the_engine_have_docker_s_fields_too(box):
     root = json.loads(box.out("info", "-f", "json"))["EstivaRootDir"]
     template = "{{.DockerRootDir}} {{.LoggingDriver}} {{range $name, $r := .Runtimes}}{{$name}}{{end}} {{.Runtimes.runc}} {{.MemoryLimit}}"
     assert box.out("info", "--format", template) == f"{root} json-file estiva <no value> true"
+
+
+@pytest.mark.parametrize("verb", ["run", "create"])
+@pytest.mark.parametrize("mode", ["host", "none"])
+def test_ports_that_no_network_publishes_are_told(box, verb, mode):
+    words = (verb, "--name", "discarded", "--network", mode)
+    done = box.estiva(*words, "-p", "80:80", IMAGE, "true")
+    assert done.stderr == f"WARNING: Published ports are discarded when using {mode} network mode\n"
+    box.estiva("rm", "discarded")
+    assert box.estiva(*words, IMAGE, "true").stderr == ""
+    box.estiva("rm", "discarded")
+
+
+def test_the_name_with_its_domain_comes_first_in_the_hosts_file(box):
+    hosts = run(box, "-h", "h", "--domainname", "ex.org", IMAGE, "cat", "/etc/hosts", "/etc/hostname")
+    assert hosts.splitlines()[-2:] == ["127.0.0.1\th.ex.org h", "h"]
+
+
+def test_a_stop_timeout_is_seconds_or_none(box):
+    done = box.estiva("create", "--stop-timeout", "-5", IMAGE, "true", status=125)
+    assert done.stderr.splitlines()[0] == "estiva: invalid stop timeout: -5"
+    container = box.out("create", "--stop-timeout", "-1", IMAGE, "true")
+    assert box.out("inspect", "-f", "{{.Config.StopTimeout}}", container) == "-1"
+    box.estiva("rm", container)
