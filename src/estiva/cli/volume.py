@@ -71,14 +71,15 @@ def rm(context: Context, options: Options) -> int:
 
 
 def prune(context: Context, options: Options) -> None:
-    from estiva.cli.format import units
+    from estiva.cli.format import tables, units
     from estiva.cli.image.images import confirm
     from estiva.engine import volumes
 
+    wanted = tables.filters(options.many("filter"), volumes.PRUNE_FILTERS)
     everything = options.flag("all")
     if not confirm(options, f"{'all' if everything else 'anonymous'} volumes that no container uses"):
         return
-    names, freed = volumes.prune(context.engine, all=everything)
+    names, freed = volumes.prune(context.engine, all=everything, filters=wanted)
     if names:
         print("Deleted Volumes:", *names, "", sep="\n")
     print(f"Total reclaimed space: {units.size(freed)}")
@@ -131,7 +132,11 @@ PRUNE = Verb(
     prune,
     "",
     "Remove anonymous volumes that no container uses",
-    (("a", "all", FLAG, "", "named ones too"), ("f", "force", FLAG, "", "don't ask")),
+    (
+        ("a", "all", FLAG, "", "named ones too"),
+        ("", "filter", LIST, "KEY=VALUE", "only those that match: label, label!"),
+        ("f", "force", FLAG, "", "don't ask"),
+    ),
     most=0,
     examples=(("estiva volume prune -f", "in a script"),),
 )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from estiva.store.volumes import Volume
 
 FILTERS = ("name", "label", "dangling", "driver")
+PRUNE_FILTERS = ("label", "label!")
 
 
 def create(engine: Engine, name: str | None = None, labels: dict[str, str] | None = None) -> str:
@@ -75,10 +76,25 @@ def remove(engine: Engine, name: str, *, force: bool = False) -> None:
     engine.store.volumes.remove(name, force=force)
 
 
-def prune(engine: Engine, *, all: bool = False) -> tuple[list[str], int]:
-    """Remove anonymous volumes (`all`: named ones too) that no container has: (names, bytes freed)."""
+def prune(
+    engine: Engine, *, all: bool = False, filters: dict[str, list[str]] | None = None
+) -> tuple[list[str], int]:
+    """Remove anonymous volumes (`all`: named ones too) that no container has: (names, bytes freed).
+    `filters`: see PRUNE_FILTERS. Raises InvalidInput.
+    """
+    from estiva.engine.state.prune_filters import Pruned
+
+    wanted = Pruned(filters, PRUNE_FILTERS)
     volumes = engine.store.volumes
-    unused = [v for v in volumes.list() if (v.anonymous or all) and not volumes.in_use_by(v.name)]
+
+    def fits(volume: Volume) -> bool:
+        return wanted.takes(volume.created, volume.labels)
+
+    unused = [
+        volume
+        for volume in volumes.list()
+        if (volume.anonymous or all) and fits(volume) and not volumes.in_use_by(volume.name)
+    ]
     sizes = {volume.name: volumes.size(volume.name) for volume in unused}
-    removed = volumes.prune(all=all)
+    removed = volumes.prune(all=all, fits=fits)
     return removed, sum(sizes.get(name, 0) for name in removed)

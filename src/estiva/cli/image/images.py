@@ -149,14 +149,16 @@ def confirm(options: Options, what: str) -> bool:
 
 
 def prune(context: Context, options: Options) -> None:
-    from estiva.cli.format import units
+    from estiva.cli.format import tables, units
     from estiva.engine.images import lookup as verbs
+    from estiva.engine.state.prune_filters import FILTERS
 
+    wanted = tables.filters(options.many("filter"), FILTERS)
     everything = options.flag("all")
     what = "all images that no container uses" if everything else "all images without a name"
     if not confirm(options, what):
         return
-    lines, freed = verbs.prune(context.engine, all=everything)
+    lines, freed = verbs.prune(context.engine, all=everything, filters=wanted)
     if lines:
         print("Deleted Images:")
         print("\n".join(line[0].lower() + line[1:] for line in lines))
@@ -216,6 +218,7 @@ PRUNE = Verb(
     "Remove images that have no name",
     (
         ("a", "all", FLAG, "", "every image that no container uses"),
+        ("", "filter", LIST, "KEY=VALUE", "only those that match: until, label, label!"),
         ("f", "force", FLAG, "", "don't ask"),
     ),
     most=0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from estiva.engine.state.prune_filters import moment
 from estiva.errors import InvalidInput, brief
 
 TYPE_CHECKING = False
@@ -30,18 +31,6 @@ def truth(key: str, value: str) -> bool:
     if value.lower() not in ("true", "false", "1", "0"):
         raise InvalidInput(f"invalid filter '{key}={brief(value, 60)}'", hint="true or false")
     return value.lower() in ("true", "1")
-
-
-def moment(value: str) -> float:
-    """Seconds since the epoch of the filter `until`. Raises InvalidInput."""
-    from estiva.oci import units
-
-    try:
-        return units.moment(value)
-    except ValueError:
-        raise InvalidInput(
-            f"invalid filter 'until={brief(value, 60)}'", hint="720h, 1732455480, or 2024-11-24T13:38:00"
-        ) from None
 
 
 def matches(entry: dict[str, Any], filters: dict[str, list[str]]) -> bool:
