@@ -123,8 +123,11 @@ def _filters(verb: str) -> Sequence[str]:
         return ("dangling=true", "dangling=false", "driver=local", "label=", "name=<volume>")
     if verb == "search":
         return ("is-official=true", "is-official=false", "stars=")
-    if verb == "container prune":
-        return ("id=", "label=", "name=<stopped>")
+    if verb == "volume prune":
+        return ("label=", "label!=")
+    if verb.endswith("prune"):
+        more = ("id=", "name=<stopped>") if verb == "container prune" else ()
+        return ("label=", "label!=", "until=", *more)
     from estiva.engine.containers import listing
 
     statuses = [f"status={status}" for status in listing.STATUSES]

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from estiva.engine import Engine
 
 
+FORMAT_IGNORED = "Ignoring custom format, because both --format and --quiet are set."
+
+
 class Context:
     """What a verb works with: the global options and the engine, opened on first use."""
 

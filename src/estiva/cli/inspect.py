@@ -60,13 +60,53 @@ def add_size(engine: Engine, record: dict[str, Any]) -> None:
     record["SizeRootFs"] = record["SizeRw"] + lookup.resolve(engine, record["Image"]).size
 
 
+# By kind and part ("": the thing itself): what Docker leaves out where it is empty, and what it is then.
+_CONFIG = {
+    **dict.fromkeys(("ExposedPorts", "Healthcheck", "Shell", "StopTimeout")),
+    **dict.fromkeys(("ArgsEscaped", "NetworkDisabled"), False),
+    **dict.fromkeys(("MacAddress", "StopSignal"), ""),
+}
+LEFT_OUT: dict[str, dict[str, dict[str, Any]]] = {
+    "container": {
+        "": {"SizeRw": None, "SizeRootFs": None},
+        "State": {"Health": None},
+        "Mounts": {"Name": "", "Driver": ""},
+        "Config": _CONFIG,
+        "HostConfig": {
+            **dict.fromkeys(("Annotations", "Init", "Mounts", "StorageOpt", "Sysctls", "Tmpfs")),
+            **dict.fromkeys(("KernelMemory", "KernelMemoryTCP"), 0),
+        },
+    },
+    "image": {
+        "": {"Variant": "", "OsVersion": "", "Container": "", "ContainerConfig": None, "VirtualSize": 0},
+        "Config": _CONFIG,
+    },
+    "volume": {"": {"Status": None, "UsageData": None, "ClusterVolume": None}},
+}
+
+
+def for_template(kind: str, item: dict[str, Any]) -> dict[str, Any]:
+    """A thing as templates see it: with the zero values of what is left out where it is empty."""
+    from estiva.cli.format.struct import Struct
+
+    parts = dict(item)
+    for name, hidden in LEFT_OUT[kind].items():
+        part = item.get(name)
+        if isinstance(part, dict):
+            parts[name] = Struct(part, hidden)
+        elif isinstance(part, list):
+            parts[name] = [Struct(each, hidden) for each in part]
+    return Struct(parts, LEFT_OUT[kind][""])
+
+
 def show(
     context: Context, refs: list[str], template: str, kinds: tuple[str, ...], *, size: bool = False
 ) -> int:
     """Print what is found, and tell what is not. The exit status."""
     from estiva.cli.context import tell, warn
 
-    found, status = [], 0
+    found: list[tuple[str, dict[str, Any]]] = []
+    status = 0
     for ref in refs:
         try:
             kind, item = find(context.engine, ref, kinds)
@@ -74,23 +114,24 @@ def show(
                 add_size(context.engine, item)
             elif size:
                 warn(f"--size ignored for {kind}s")
-            found.append(item)
+            found.append((kind, item))
         except EstivaError as error:
             tell(error)
             status = 1
     if template in ("", "json"):
         import json
 
+        items = [item for _, item in found]
         if template == "json":
-            print(json.dumps(found, ensure_ascii=False, separators=(",", ":")))
+            print(json.dumps(items, ensure_ascii=False, separators=(",", ":")))
         else:
-            print(json.dumps(found, ensure_ascii=False, indent=4))
+            print(json.dumps(items, ensure_ascii=False, indent=4))
         return status
     from estiva.cli.format.template import Template
 
     parsed = Template(template)
-    for item in found:
-        print(parsed.render(item))
+    for kind, item in found:
+        print(parsed.render(for_template(kind, item)))
     return status
 
 

@@ -126,16 +126,18 @@ def _df_images(context: Context, per_image: dict[str, dict[str, int]]) -> None:
 
 
 def prune(context: Context, options: Options) -> None:
-    from estiva.cli.format import units
+    from estiva.cli.format import tables, units
     from estiva.cli.image.images import confirm
     from estiva.engine import system
+    from estiva.engine.state.prune_filters import FILTERS
 
+    wanted = tables.filters(options.many("filter"), FILTERS)
     everything, volumes = options.flag("all"), options.flag("volumes")
     images = "images that no container uses" if everything else "images without a name"
-    what = f"stopped containers, {images}, the build cache, unused content"
+    what = f"stopped containers, {images}, {'' if wanted else 'the build cache, '}unused content"
     if not confirm(options, what + (" and anonymous volumes" if volumes else "")):
         return
-    done = system.prune(context.engine, all=everything, volumes=volumes)
+    done = system.prune(context.engine, all=everything, volumes=volumes, filters=wanted)
     for line in done["failed"]:
         print(f"problem: {line}", file=sys.stderr)
     for title, words in (
@@ -175,7 +177,7 @@ def prune_containers(context: Context, options: Options) -> None:
     from estiva.cli.image.images import confirm
     from estiva.engine.containers import sweep
 
-    wanted = tables.filters(options.many("filter"), PRUNE_FILTERS)
+    wanted = tables.filters(options.many("filter"), sweep.PRUNE_FILTERS)
     if not confirm(options, "all stopped containers"):
         return
     ids, freed = sweep.prune(context.engine, wanted)
@@ -184,7 +186,6 @@ def prune_containers(context: Context, options: Options) -> None:
     print(f"Total reclaimed space: {units.size(freed)}")
 
 
-PRUNE_FILTERS = ("label", "name", "id")
 FORMAT = ("f", "format", TEXT, "TEMPLATE", "json, or a Go template")
 FORCE = ("f", "force", FLAG, "", "don't ask")
 
@@ -221,6 +222,7 @@ PRUNE = Verb(
     "Remove stopped containers, unused images, build cache and content",
     (
         ("a", "all", FLAG, "", "every image that no container uses"),
+        ("", "filter", LIST, "KEY=VALUE", "only what matches, and no build cache: until, label, label!"),
         FORCE,
         ("", "volumes", FLAG, "", "anonymous volumes too"),
     ),
@@ -245,7 +247,7 @@ PRUNE_CONTAINERS = Verb(
     prune_containers,
     "",
     "Remove all stopped containers",
-    (("", "filter", LIST, "KEY=VALUE", "only those that match: label, name, id"), FORCE),
+    (("", "filter", LIST, "KEY=VALUE", "only those that match: until, label, label!, name, id"), FORCE),
     most=0,
     examples=(("estiva container prune -f", "in a script"),),
 )

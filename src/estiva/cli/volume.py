@@ -11,25 +11,31 @@ if TYPE_CHECKING:
 
 
 def ls(context: Context, options: Options) -> None:
+    from estiva.cli.context import FORMAT_IGNORED, warn
     from estiva.cli.format import tables
+    from estiva.cli.format.struct import labelled
     from estiva.engine import volumes
 
     wanted = tables.filters(options.many("filter"), volumes.FILTERS)
     listing = volumes.listing(context.engine, wanted)
     if options.flag("quiet"):
+        if options.given("format"):
+            warn(FORMAT_IGNORED)
         for entry in listing:
             print(entry["Name"])
         return
     rows = [
-        {
-            **{key: entry[key] for key in ("Driver", "Name", "Mountpoint", "Scope")},
-            "Labels": ",".join(f"{key}={value}" for key, value in sorted((entry["Labels"] or {}).items())),
-            "Availability": "N/A",
-            "Group": "N/A",
-            "Links": "N/A",
-            "Size": "N/A",
-            "Status": "N/A",
-        }
+        labelled(
+            {
+                **{key: entry[key] for key in ("Driver", "Name", "Mountpoint", "Scope")},
+                "Availability": "N/A",
+                "Group": "N/A",
+                "Links": "N/A",
+                "Size": "N/A",
+                "Status": "N/A",
+            },
+            entry["Labels"],
+        )
         for entry in listing
     ]
     tables.show(rows, [("Driver", "DRIVER"), ("Name", "VOLUME NAME")], options.text("format"))
@@ -65,14 +71,15 @@ def rm(context: Context, options: Options) -> int:
 
 
 def prune(context: Context, options: Options) -> None:
-    from estiva.cli.format import units
+    from estiva.cli.format import tables, units
     from estiva.cli.image.images import confirm
     from estiva.engine import volumes
 
+    wanted = tables.filters(options.many("filter"), volumes.PRUNE_FILTERS)
     everything = options.flag("all")
     if not confirm(options, f"{'all' if everything else 'anonymous'} volumes that no container uses"):
         return
-    names, freed = volumes.prune(context.engine, all=everything)
+    names, freed = volumes.prune(context.engine, all=everything, filters=wanted)
     if names:
         print("Deleted Volumes:", *names, "", sep="\n")
     print(f"Total reclaimed space: {units.size(freed)}")
@@ -125,7 +132,11 @@ PRUNE = Verb(
     prune,
     "",
     "Remove anonymous volumes that no container uses",
-    (("a", "all", FLAG, "", "named ones too"), ("f", "force", FLAG, "", "don't ask")),
+    (
+        ("a", "all", FLAG, "", "named ones too"),
+        ("", "filter", LIST, "KEY=VALUE", "only those that match: label, label!"),
+        ("f", "force", FLAG, "", "don't ask"),
+    ),
     most=0,
     examples=(("estiva volume prune -f", "in a script"),),
 )

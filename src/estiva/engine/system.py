@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from estiva import fastjson
-from estiva.errors import StateError
+from estiva.errors import InvalidInput, StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def architecture() -> str:
 def info(engine: Engine) -> dict[str, Any]:
     """The engine and its machine, in the shape of `docker info` as far as it has sense here."""
     from estiva.engine.containers import listing
+    from estiva.engine.daemon_fields import daemon_fields
     from estiva.runtime import cgroup
 
     states: dict[str, int] = {}
@@ -69,6 +70,7 @@ def info(engine: Engine) -> dict[str, Any]:
         "EstivaRootDir": engine.paths.root,
         "EstivaRunRootDir": engine.paths.run_root,
         "ServerVersion": version()["Version"],
+        **daemon_fields(engine),
     }
 
 
@@ -99,9 +101,12 @@ def df(engine: Engine) -> dict[str, Any]:
     return usage.usage(engine.store)
 
 
-def prune(engine: Engine, *, all: bool = False, volumes: bool = False) -> dict[str, Any]:
+def prune(
+    engine: Engine, *, all: bool = False, volumes: bool = False, filters: dict[str, list[str]] | None = None
+) -> dict[str, Any]:
     """Remove stopped containers, unused images (`all`: named ones too), the build cache, unused content, and
-    with `volumes` anonymous volumes.
+    with `volumes` anonymous volumes. With `filters` (engine/state/prune_filters.py) only containers, images
+    and volumes that they take, and what a build remembers stays: it has neither labels nor a time.
 
     Returns {"containers": ids, "images": rmi lines, "volumes": names, "build_cache": count, "bytes": freed,
     "busy": another process was storing things, so that unused content had to stay; "swept", "failed": what
@@ -110,19 +115,25 @@ def prune(engine: Engine, *, all: bool = False, volumes: bool = False) -> dict[s
     from estiva.engine import volumes as volume_verbs
     from estiva.engine.containers import adopt, sweep
     from estiva.engine.images import lookup as images
+    from estiva.engine.state.prune_filters import Pruned
     from estiva.store.upkeep import gc
 
+    if Pruned(filters).until is not None and volumes:
+        raise InvalidInput(
+            "the filter 'until' can't be with --volumes",
+            hint="`estiva volume prune` is for volumes alone",
+        )
     if adopt.is_lost(engine):
         raise StateError(*adopt.lost(engine), hint="nothing is pruned before that")
     swept, failed = sweep.sweep(engine)
-    ids, freed = sweep.prune(engine)
+    ids, freed = sweep.prune(engine, filters)
     names: list[str] = []
     if volumes:
-        names, bytes_of_volumes = volume_verbs.prune(engine)
+        names, bytes_of_volumes = volume_verbs.prune(engine, filters=filters)
         freed += bytes_of_volumes
     before = images.store_size(engine)
-    cached = prune_build_cache(engine)["steps"]
-    lines, _ = images.prune(engine, all=all)
+    cached = 0 if filters else prune_build_cache(engine)["steps"]
+    lines, _ = images.prune(engine, all=all, filters=filters)
     result = gc.reclaim(engine.store, grace=0.0 if all else gc.GRACE)
     engine.store.layers.sweep()
     engine.db.checkpoint()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from estiva.store.volumes import Volume
 
 FILTERS = ("name", "label", "dangling", "driver")
+PRUNE_FILTERS = ("label", "label!")
 
 
 def create(engine: Engine, name: str | None = None, labels: dict[str, str] | None = None) -> str:
@@ -20,7 +21,7 @@ def create(engine: Engine, name: str | None = None, labels: dict[str, str] | Non
 
 
 def listing(engine: Engine, filters: dict[str, list[str]] | None = None) -> list[dict[str, Any]]:
-    """All volumes by name. Filters: name (a part of it), label, dangling, driver."""
+    """All volumes by name. Filters: name (an expression), label, dangling, driver."""
     from estiva.engine.images.filters import truth
 
     filters = filters or {}
@@ -29,12 +30,16 @@ def listing(engine: Engine, filters: dict[str, list[str]] | None = None) -> list
             raise InvalidInput(f"invalid filter '{key}'", hint=f"one of {', '.join(FILTERS)}")
         for value in values if key == "dangling" else ():
             truth(key, value)
-    return [_shape(volume) for volume in engine.store.volumes.list() if _matches(engine, volume, filters)]
+    volumes = engine.store.volumes.list()
+    if "name" in filters:
+        from estiva.engine.state.expression import any_of
+
+        named = any_of(filters["name"])
+        volumes = [volume for volume in volumes if named(volume.name)]
+    return [_shape(volume) for volume in volumes if _matches(engine, volume, filters)]
 
 
 def _matches(engine: Engine, volume: Volume, filters: dict[str, list[str]]) -> bool:
-    if "name" in filters and not any(value in volume.name for value in filters["name"]):
-        return False
     if "driver" in filters and "local" not in filters["driver"]:
         return False
     for value in filters.get("label", ()):
@@ -71,10 +76,25 @@ def remove(engine: Engine, name: str, *, force: bool = False) -> None:
     engine.store.volumes.remove(name, force=force)
 
 
-def prune(engine: Engine, *, all: bool = False) -> tuple[list[str], int]:
-    """Remove anonymous volumes (`all`: named ones too) that no container has: (names, bytes freed)."""
+def prune(
+    engine: Engine, *, all: bool = False, filters: dict[str, list[str]] | None = None
+) -> tuple[list[str], int]:
+    """Remove anonymous volumes (`all`: named ones too) that no container has: (names, bytes freed).
+    `filters`: see PRUNE_FILTERS. Raises InvalidInput.
+    """
+    from estiva.engine.state.prune_filters import Pruned
+
+    wanted = Pruned(filters, PRUNE_FILTERS)
     volumes = engine.store.volumes
-    unused = [v for v in volumes.list() if (v.anonymous or all) and not volumes.in_use_by(v.name)]
+
+    def fits(volume: Volume) -> bool:
+        return wanted.takes(volume.created, volume.labels)
+
+    unused = [
+        volume
+        for volume in volumes.list()
+        if (volume.anonymous or all) and fits(volume) and not volumes.in_use_by(volume.name)
+    ]
     sizes = {volume.name: volumes.size(volume.name) for volume in unused}
-    removed = volumes.prune(all=all)
+    removed = volumes.prune(all=all, fits=fits)
     return removed, sum(sizes.get(name, 0) for name in removed)

@@ -16,6 +16,7 @@ from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from estiva.paths import Paths
@@ -141,14 +142,14 @@ class Volumes:
                 os.rename(f"{self.paths.volumes}/{name}", aside)
         return aside
 
-    def prune(self, *, all: bool = False) -> list[str]:
-        """Remove the anonymous volumes (with `all`, the named too) that no container has.
+    def prune(self, *, all: bool = False, fits: Callable[[Volume], bool] | None = None) -> list[str]:
+        """Remove the anonymous volumes (with `all`, the named too) that no container has, of those that fit.
 
         Returns their names.
         """
         removed = []
         for volume in self.list():
-            if volume.anonymous or all:
+            if (volume.anonymous or all) and (fits is None or fits(volume)):
                 try:
                     self.remove(volume.name)
                 except (Conflict, NotFound):

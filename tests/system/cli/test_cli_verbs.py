@@ -170,7 +170,7 @@ def test_save_and_load(box):
     box.estiva("rmi", "saved:1")
     assert box.out("load", "-i", "saved.tar") == "Loaded image: saved:1"
     archive = box.estiva("save", "saved:1", text=False).stdout
-    assert box.estiva("load", "-q", input=archive, text=False).stdout == b"saved:1\n"
+    assert box.estiva("load", "-q", input=archive, text=False).stdout == b"Loaded image: saved:1\n"
     box.estiva("rmi", "saved:1")
     assert "not written to a terminal" in in_terminal(box, "save", IMAGE)[1]
 

@@ -7,8 +7,8 @@ import pytest
 
 from enginekit import IMAGE, eventually, host
 from estiva.cli.image.copy import SEARCH_FILTERS
-from estiva.cli.system import PRUNE_FILTERS
 from estiva.engine.containers import listing
+from estiva.engine.containers.sweep import PRUNE_FILTERS
 from estiva.engine.images import filters as image_filters
 from estiva.engine.volumes import FILTERS as VOLUME_FILTERS
 
@@ -20,7 +20,13 @@ MOMENT = 1732455480
 # verb -> words before --filter, all that it lists, and for each filter: its value -> what is left
 CONTAINERS = {
     "id": [("{runs}", "runs"), ("f" * 64, "")],
-    "name": [("uns", "runs"), ("^no$", "")],
+    "name": [
+        ("uns", "runs"),
+        ("^no$", ""),
+        ("^/runs$", "runs"),
+        ("^runs$", "runs"),
+        ("^/?(runs|made)", "runs made"),
+    ],
     "label": [("kind", "runs made"), ("kind=b", "made"), ("kind=c", "")],
     "status": [("running", "runs"), ("created", "made"), ("exited", "ended"), ("paused", "")],
     "ancestor": [(IMAGE, "runs ended made"), ("new:1", "made"), ("{new}", "made"), ("old:1", ""), ("", "")],
@@ -29,7 +35,7 @@ CONTAINERS = {
     "network": [("none", "runs ended"), ("bridge", "made")],
 }
 IMAGES = {
-    "reference": [("new", "new:1"), ("*:1", "box:1 new:1 old:1"), ("nosuch", "")],
+    "reference": [("new", "new:1"), ("*:1", "box:1 new:1 old:1"), ("[^bo]*:1", "new:1"), ("nosuch", "")],
     "dangling": [("true", "<none>:<none>"), ("false", "box:1 new:1 old:1")],
     "label": [("kind", "new:1"), ("kind=x", "")],
     "before": [("new:1", "old:1"), ("old:1", "")],
@@ -44,7 +50,7 @@ IMAGES = {
     ],
 }
 VOLUMES = {
-    "name": [("dat", "data"), ("nosuch", "")],
+    "name": [("dat", "data"), ("nosuch", ""), ("^data$", "data"), ("^ata", "")],
     "label": [("kind", "spare"), ("kind=x", "")],
     "dangling": [("true", "spare"), ("0", "data")],
     "driver": [("local", "data spare"), ("nfs", "")],
@@ -132,8 +138,10 @@ def test_a_prune_takes_only_what_fits(box, name):
     ids = {
         each: box.out("create", "--name", each, "-l", f"kind={each}", IMAGE, "true") for each in ("p1", "p2")
     }
-    value = {"label": "kind=p1", "name": "p1", "id": ids["p1"]}[name]
-    box.estiva("container", "prune", "-f", "--filter", f"{name}={value}")
+    made = box.out("inspect", "-f", "{{.Created}}", "p1")
+    values = {"label": "kind=p1", "label!": "kind=p2", "until": made, "name": "^p1$", "id": ids["p1"]}
+    words = ["--filter", f"{name}={values[name]}", "--filter", "name=^p"]
+    box.estiva("container", "prune", "-f", *words[: 2 if name in ("name", "id") else 4])
     assert listed(box, "ps") == sorted(["p2", *VERBS["ps"][1].split()])
     box.estiva("rm", "p2")
 
@@ -157,9 +165,19 @@ def test_what_no_verb_knows_is_refused_by_name(box, words):
         ("volume ls", "dangling=yes"),
         ("ps", "status=nonsense"),
         ("ps", "exited=x"),
+        ("ps", "name=(web"),
+        ("ps", "name=" + "(" * 200),
+        ("volume ls", "name=[a"),
+        ("images", "reference=[a"),
         ("search 127.0.0.1:5000/", "stars=many"),
         ("search 127.0.0.1:5000/", "is-official=maybe"),
-        ("container prune -f", "until=24h"),
+        ("container prune -f", "until=nonsense"),
+        ("container prune -f --filter until=1h", "until=2h"),
+        ("image prune -f", "until=nonsense"),
+        ("image prune -f", "dangling=true"),
+        ("volume prune -f", "until=24h"),
+        ("system prune -f", "id=a"),
+        ("system prune -f --volumes", "until=24h"),
     ],
 )  # fmt: skip
 def test_a_value_that_means_nothing_is_refused(box, words, filter):
@@ -179,3 +197,32 @@ def test_removing_what_a_filter_lists_removes_no_more(box):
     left = eventually(lambda: box.out("images", "--format", "{{.Repository}}")).split()
     assert "newer" in left and "older" not in left
     box.estiva("rmi", "newer:1")
+
+
+def test_prunes_of_images_and_volumes_take_only_what_fits():
+    with host() as box:
+        for name in ("i1:1", "i2:1", "i3:1"):
+            box.image(name, [f"LABEL kind={name[:2]}", "LABEL all=1"])
+        old = box.out("inspect", "-f", "{{.Id}}", "i3:1")
+        box.db(f"UPDATE images SET created = {MOMENT} WHERE id = '{old}'")
+        for name in ("v1", "v2", "v3"):
+            box.out("volume", "create", "--label", f"kind={name}", "--label", "all=1", name)
+        box.out("create", "--name", "kept", "-l", "kind=c", IMAGE, "true")
+
+        def left():
+            return box.out("images", "-f", "label=all", "--format", "{{.Repository}}").split()
+
+        box.estiva("image", "prune", "-af", "--filter", "until=2024-12-01T00:00:00", "--filter", "label=all")
+        assert sorted(left()) == ["i1", "i2"]
+        box.estiva("image", "prune", "-af", "--filter", "label=all", "--filter", "label!=kind=i2")
+        assert left() == ["i2"]
+        box.estiva("volume", "prune", "-af", "--filter", "label=kind=v1")
+        assert box.out("volume", "ls", "-q").split() == ["v2", "v3"]
+        box.estiva("volume", "prune", "-af", "--filter", "label!=kind=v3")
+        assert box.out("volume", "ls", "-q").split() == ["v3"]
+        box.estiva("system", "prune", "-af", "--filter", "until=2024-12-01T00:00:00")
+        assert left() == ["i2"] and box.out("ps", "-aq", "-f", "name=kept") != ""
+        box.estiva("system", "prune", "-af", "--filter", "label=kind=c")
+        assert left() == ["i2"] and box.out("ps", "-aq") == "" and box.out("volume", "ls", "-q") == "v3"
+        box.estiva("system", "prune", "-af", "--filter", "label!=all")
+        assert left() == ["i2"] and box.out("images", "-q", IMAGE) == ""

@@ -198,3 +198,87 @@ def test_a_volume_has_the_labels_that_its_mount_gives(box):
     run(box, "--mount", "type=volume,src=labelled,dst=/x,volume-label=a=b", IMAGE, "true")
     assert json.loads(box.out("volume", "inspect", "labelled"))[0]["Labels"] == {"a": "b"}
     box.estiva("volume", "rm", "labelled")
+
+
+def test_lists_show_one_label_and_quiet_wins_over_a_format(box):
+    name = box.out("create", "--name", "labelled", "-l", "com.ex.my-key=a", "-l", "b=2", IMAGE, "true")
+    box.out("volume", "create", "--label", "b=3", "labelled")
+    box.image("labelled:1", ["LABEL b=4"])
+    lists = (
+        ("ps", "-a", "-f", "name=^labelled$"),
+        ("images", "labelled"),
+        ("volume", "ls", "-f", "name=labelled"),
+    )
+    for words, value in zip(lists, "243", strict=True):
+        assert box.out(*words, "--format", '{{.Label "b"}}|{{.Label "none"}}') == f"{value}|"
+    heading, row = box.out(*lists[0], "--format", 'table {{.Names}}\t{{.Label "com.ex.my-key"}}').splitlines()
+    assert (heading.split(), row.split()) == (["NAMES", "my", "key"], ["labelled", "a"])
+    for words in lists:
+        plain = box.estiva(*words, "-q")
+        both = box.estiva(*words, "-q", "--format", "{{.Nothing}}")
+        assert both.stdout == plain.stdout != "" and plain.stderr == ""
+        warning = "Ignoring custom format, because both --format and --quiet are set."
+        assert both.stderr == f"WARNING: {warning}\n"
+    box.estiva("rm", name)
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}", "none"),
+        ("{{range .Mounts}}{{.Type}}={{.Name}};{{end}}", "bind=;"),
+        ("{{.NetworkSettings.SandboxKey}}|{{.NetworkSettings.GlobalIPv6Address}}", "|"),
+        ("{{.NetworkSettings.Networks.bridge.NetworkID}}|{{.NetworkSettings.Networks.other}}", "|<no value>"),
+        (
+            "{{.HostConfig.Init}} {{json .HostConfig.Mounts}} {{.HostConfig.ConsoleSize}}",
+            "<no value> null [0 0]",
+        ),
+        ("{{.Config.StopSignal}}{{.Config.Healthcheck}}", "<no value>"),
+        ("{{if and (gt .State.Pid 0) .State.Running}}up{{else}}down{{end}}", "down"),
+    ],
+)
+def test_what_is_empty_has_a_value_in_templates(box, template, text):
+    container = box.out("create", "-v", f"{box.folder}:/x", IMAGE, "true")
+    assert box.out("inspect", "-f", template, container) == text
+    shown = json.loads(box.out("inspect", container))[0]
+    assert (
+        "Health" not in shown["State"]
+        and "Name" not in shown["Mounts"][0]
+        and "Init" not in shown["HostConfig"]
+    )
+    box.estiva("rm", container)
+
+
+def test_images_and_the_engine_have_docker_s_fields_too(box):
+    assert (
+        box.out("image", "inspect", "-f", "{{.DockerVersion}}|{{.Variant}}|{{.Config.Healthcheck}}", IMAGE)
+        == "||<no value>"
+    )
+    assert "no field .Nothing" in box.estiva("inspect", "-f", "{{.Nothing}}", IMAGE, status=1).stderr
+    root = json.loads(box.out("info", "-f", "json"))["EstivaRootDir"]
+    template = "{{.DockerRootDir}} {{.LoggingDriver}} {{range $name, $r := .Runtimes}}{{$name}}{{end}} {{.Runtimes.runc}} {{.MemoryLimit}}"
+    assert box.out("info", "--format", template) == f"{root} json-file estiva <no value> true"
+
+
+@pytest.mark.parametrize("verb", ["run", "create"])
+@pytest.mark.parametrize("mode", ["host", "none"])
+def test_ports_that_no_network_publishes_are_told(box, verb, mode):
+    words = (verb, "--name", "discarded", "--network", mode)
+    done = box.estiva(*words, "-p", "80:80", IMAGE, "true")
+    assert done.stderr == f"WARNING: Published ports are discarded when using {mode} network mode\n"
+    box.estiva("rm", "discarded")
+    assert box.estiva(*words, IMAGE, "true").stderr == ""
+    box.estiva("rm", "discarded")
+
+
+def test_the_name_with_its_domain_comes_first_in_the_hosts_file(box):
+    hosts = run(box, "-h", "h", "--domainname", "ex.org", IMAGE, "cat", "/etc/hosts", "/etc/hostname")
+    assert hosts.splitlines()[-2:] == ["127.0.0.1\th.ex.org h", "h"]
+
+
+def test_a_stop_timeout_is_seconds_or_none(box):
+    done = box.estiva("create", "--stop-timeout", "-5", IMAGE, "true", status=125)
+    assert done.stderr.splitlines()[0] == "estiva: invalid stop timeout: -5"
+    container = box.out("create", "--stop-timeout", "-1", IMAGE, "true")
+    assert box.out("inspect", "-f", "{{.Config.StopTimeout}}", container) == "-1"
+    box.estiva("rm", container)

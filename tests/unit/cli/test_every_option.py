@@ -94,6 +94,9 @@ SAMPLES = {
 }
 VERB_SAMPLES = {
     ("container prune", "filter"): "label=a",
+    ("image prune", "filter"): "label=a",
+    ("volume prune", "filter"): "label=a",
+    ("system prune", "filter"): "label=a",
     ("images", "filter"): "dangling=true",
     ("ps", "filter"): "label=a",
     ("ps", "format"): "{{.ID}}",
@@ -140,6 +143,9 @@ BESIDE = {
     ("update", "memory-swap"): ["-m", "64m"],
     ("start", "detach-keys"): ["-a", "-i"],
     ("container prune", "filter"): ["-f"],
+    ("image prune", "filter"): ["-f"],
+    ("volume prune", "filter"): ["-f"],
+    ("system prune", "filter"): ["-f"],
     ("image prune", "all"): ["-f"],
     ("volume prune", "all"): ["-f"],
     ("system prune", "all"): ["-f"],
@@ -265,6 +271,7 @@ PURE = (
 DEFAULT_TRUE = {("run", "sig-proxy"), ("attach", "sig-proxy"), ("commit", "pause"), ("history", "human")}
 # What asks for what is so anyway -> why. Where the contrary can be asked for, CONTRARY has it.
 SO_ANYWAY = {
+    ("load", "quiet"): "there is no progress to show",
     ("run", "disable-content-trust"): "signatures are never asked for",
     ("create", "disable-content-trust"): "signatures are never asked for",
     ("pull", "disable-content-trust"): "signatures are never asked for",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from estiva.cli.context import warn
+from estiva.cli.context import FORMAT_IGNORED, warn
 from estiva.cmdline.parser import FLAG, INT, LIST, TEXT, Options, Verb
 
 TYPE_CHECKING = False
@@ -50,7 +50,9 @@ def ps(context: Context, options: Options) -> None:
     if last > 0:
         listing = listing[:last]
     truncate = not options.flag("no-trunc")
-    if options.flag("quiet") and not options.given("format"):
+    if options.flag("quiet"):
+        if options.given("format"):
+            warn(FORMAT_IGNORED)
         for record in listing:
             print(record["Id"][:12] if truncate else record["Id"])
         return
@@ -68,15 +70,15 @@ def _row(context: Context, record: Record, truncate: bool, sized: bool) -> dict[
     import time
 
     from estiva.cli.format import units
+    from estiva.cli.format.struct import labelled
     from estiva.timestamps import seconds
 
     config = record["Config"]
     created = seconds(record["Created"])
     command = " ".join([record["Path"], *record["Args"]])
-    labels = config.get("Labels") or {}
     mounts = [mount.get("Name") or mount["Source"] or mount["Destination"] for mount in record["Mounts"]]
     image = config.get("Image") or record["Image"]
-    return {
+    row = {
         "ID": record["Id"][:12] if truncate else record["Id"],
         "Image": units.short_id(image) if truncate and image.startswith("sha256:") else image,
         "Command": f'"{units.ellipsis(command, 20) if truncate else command}"',
@@ -86,12 +88,12 @@ def _row(context: Context, record: Record, truncate: bool, sized: bool) -> dict[
         "Status": status(record["State"]),
         "Ports": ports(record["NetworkSettings"].get("Ports") or {}),
         "Names": record["Name"].removeprefix("/"),
-        "Labels": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),
         "LocalVolumes": str(sum(1 for mount in record["Mounts"] if mount["Type"] == "volume")),
         "Mounts": ",".join(units.ellipsis(name, 15) if truncate else name for name in mounts),
         "Networks": record["HostConfig"].get("NetworkMode") or "",
         "Size": _size(context, record) if sized else "0B",
     }
+    return labelled(row, config.get("Labels"))
 
 
 def _size(context: Context, record: Record) -> str:

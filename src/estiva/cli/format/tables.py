@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 MIN_WIDTH = 10
 PADDING = 3
+SPACES = {ord("-"): " ", ord("_"): " "}  # in the heading of a label
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
@@ -49,6 +50,7 @@ def show(
         return
     if template == "json":
         template = "{{json .}}"
+    from estiva.cli.format.struct import Struct
     from estiva.cli.format.template import Template
 
     table = template.startswith("table ")
@@ -57,6 +59,7 @@ def show(
         names = {field: field.upper() for row in rows[:1] for field in row}
         names.update({**dict(known), **dict(headings)})
         parsed = Template(template)
+        names = Struct(names, {"Label": lambda key: key.rpartition(".")[2].translate(SPACES)})
         lines = [parsed.heading(names), *(parsed.render(row) for row in rows)]
         print(columns([line.split("\t") for line in lines]))
         return

@@ -2,7 +2,7 @@
 
     {{.A.B}}  {{json .}}  {{index .A "k" 0}}  {{len .A}}  {{.A | upper}}  {{$x := .A}}  {{(index .A 0).B}}
     {{if .A}}..{{else if .B}}..{{else}}..{{end}}   {{range $i, $v := .A}}..{{else}}..{{end}}
-    {{with .A}}..{{end}}   {{- trimmed -}}   {{/* comment */}}
+    {{with .A}}..{{end}}   {{- trimmed -}}   {{/* comment */}}   {{.Label "k"}} of a Struct
 
 A field that a thing does not have is an error that names it; a key that a map (labels, ports, ...) does not
 have is "<no value>", as in Go. Values print as Go prints them: [a b], map[k:v], true, <no value> for nil.
@@ -14,15 +14,17 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from estiva.cli.format.struct import Struct
 from estiva.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 # What Docker declares as maps: any key may be asked for.
 MAPS = frozenset((
     "Labels", "Options", "Sysctls", "Tmpfs", "Volumes", "ExposedPorts", "Ports", "PortBindings", "Networks",
     "Annotations", "Data", "DriverOpts", "Config", "StorageOpt",
+    "Runtimes",
 ))  # fmt: skip
 TOKEN = re.compile(
     r"""\s*(?:(?P<string>"(?:[^"\\\n]|\\.)*"|`[^`]*`)|(?P<number>-?\d+(?:\.\d+)?)"""
@@ -152,12 +154,14 @@ class _Expression:
 
     def __init__(self, text: str) -> None:
         self.tokens: list[tuple[str, str]] = []
+        self.starts: list[bool] = []  # of each token, whether a space is before it
         position = 0
         while text[position:].strip():
             match = TOKEN.match(text, position)
             if match is None:
                 raise error(f"unexpected {text[position:].strip()[:1]!r} in {{{{{text}}}}}")
             self.tokens.append((str(match.lastgroup), match.group().strip()))
+            self.starts.append(match.group()[0].isspace())
             position = match.end()
         self.position = 0
         self.depth = 0
@@ -231,7 +235,7 @@ class _Expression:
                 raise error("unclosed left paren")
             self.position += 1
             chain: tuple[str, ...] = ()
-            if self.peek()[0] == "field" and self.peek()[1] != ".":
+            if self.peek()[0] == "field" and self.peek()[1] != "." and not self.starts[self.position]:
                 chain = tuple(self.peek()[1].split(".")[1:])
                 self.position += 1
             return ("nested", inner, chain)
@@ -308,19 +312,27 @@ class _Run:
     def command(self, command: list[Node], dot: Any, piped: list[Any]) -> Any:
         head, arguments = command[0], command[1:]
         if head[0] != "function":
+            value = self.operand(head, dot)
+            if callable(value):
+                return self.call(head[-1][-1], value, [self.operand(word, dot) for word in arguments] + piped)
             if arguments or piped:
                 raise error("can't give an argument to what is not a function")
-            return self.operand(head, dot)
+            return value
         values = [self.operand(argument, dot) for argument in arguments] + piped
         if self.heading and head[1] not in ("print", "printf", "println"):
             strings = [value for value in values if isinstance(value, str)]
             return strings[0] if strings else ""
         from estiva.cli.format.functions import TABLE
 
+        return self.call(head[1], TABLE[head[1]], values)
+
+    def call(self, name: str, function: Callable[..., Any], values: list[Any]) -> Any:
+        if any(callable(value) for value in values):
+            raise error("a method without its argument")
         try:
-            return TABLE[head[1]](*values)
+            return function(*values)
         except (TypeError, ValueError, IndexError, AttributeError, KeyError, OverflowError) as problem:
-            raise error(f"error calling {head[1]}: {problem}") from None
+            raise error(f"error calling {name}: {problem}") from None
 
     def operand(self, node: Node, dot: Any) -> Any:
         if node[0] == "value":
@@ -340,6 +352,8 @@ class _Run:
         for name in names:
             if isinstance(value, dict) and name in value:
                 value = value[name]
+            elif isinstance(value, Struct) and name in value.hidden:
+                value = value.hidden[name]
             elif self.heading:
                 return name
             elif value is None or isinstance(value, dict) and inside in MAPS:

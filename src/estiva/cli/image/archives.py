@@ -65,10 +65,7 @@ def load(context: Context, options: Options) -> None:
             names = archive.load(context.engine, source, platform=platform)
     for name in names:
         _check_platform(context, name, platform)
-        if options.flag("quiet"):
-            print(name)
-        else:
-            print(f"Loaded image ID: {name}" if name.startswith("sha256:") else f"Loaded image: {name}")
+        print(f"Loaded image ID: {name}" if name.startswith("sha256:") else f"Loaded image: {name}")
 
 
 def _check_platform(context: Context, name: str, platform: str | None) -> None:
@@ -148,7 +145,7 @@ LOAD = Verb(
     "Read images from an archive, docker or oci, plain or compressed, or from an OCI layout's folder",
     (
         ("i", "input", TEXT, "FILE", "read a file instead of stdin"),
-        ("q", "quiet", FLAG, "", "print the names only"),
+        ("q", "quiet", FLAG, "", "no progress (there is none anyway)"),
         PLATFORM,
     ),
     most=0,

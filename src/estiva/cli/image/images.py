@@ -17,6 +17,7 @@ QUIET = ("q", "quiet", FLAG, "", "ids only")
 
 
 def images(context: Context, options: Options) -> None:
+    from estiva.cli.context import FORMAT_IGNORED, warn
     from estiva.cli.format import tables
     from estiva.engine.images import filters, inspect
 
@@ -26,7 +27,9 @@ def images(context: Context, options: Options) -> None:
     truncate, digests = not options.flag("no-trunc"), options.flag("digests")
     listing = inspect.listing(context.engine, all=options.flag("all"), filters=wanted)
     rows = [row for entry in listing for row in _rows(entry, digests, truncate)]
-    if options.flag("quiet") and not options.given("format"):
+    if options.flag("quiet"):
+        if options.given("format"):
+            warn(FORMAT_IGNORED)
         for image_id in dict.fromkeys(row["ID"] for row in rows):
             print(image_id)
         return
@@ -42,6 +45,7 @@ def _rows(entry: dict[str, Any], digests: bool, truncate: bool) -> list[dict[str
     import time
 
     from estiva.cli.format import units
+    from estiva.cli.format.struct import labelled
 
     known = dict(item.rsplit("@", 1) for item in entry["RepoDigests"])
     names: list[tuple[str, str, str]] = []
@@ -53,20 +57,22 @@ def _rows(entry: dict[str, Any], digests: bool, truncate: bool) -> list[dict[str
         names = [(repository, NONE, digest) for repository, digest in found] or [(NONE, NONE, NONE)]
     created = entry["Created"]
     return [
-        {
-            "ID": units.short_id(entry["Id"]) if truncate else entry["Id"],
-            "Repository": repository,
-            "Tag": tag,
-            "Digest": digest,
-            "CreatedSince": units.ago(time.time() - created) if created else "N/A",
-            "CreatedAt": units.local_time(created),
-            "Size": units.size(entry["Size"], 3),
-            "VirtualSize": units.size(entry["Size"], 3),
-            "UniqueSize": "N/A",
-            "SharedSize": "N/A",
-            "Containers": str(entry["Containers"]),
-            "Labels": ",".join(f"{key}={value}" for key, value in sorted(entry["Labels"].items())),
-        }
+        labelled(
+            {
+                "ID": units.short_id(entry["Id"]) if truncate else entry["Id"],
+                "Repository": repository,
+                "Tag": tag,
+                "Digest": digest,
+                "CreatedSince": units.ago(time.time() - created) if created else "N/A",
+                "CreatedAt": units.local_time(created),
+                "Size": units.size(entry["Size"], 3),
+                "VirtualSize": units.size(entry["Size"], 3),
+                "UniqueSize": "N/A",
+                "SharedSize": "N/A",
+                "Containers": str(entry["Containers"]),
+            },
+            entry["Labels"],
+        )
         for repository, tag, digest in names
     ]
 
@@ -143,14 +149,16 @@ def confirm(options: Options, what: str) -> bool:
 
 
 def prune(context: Context, options: Options) -> None:
-    from estiva.cli.format import units
+    from estiva.cli.format import tables, units
     from estiva.engine.images import lookup as verbs
+    from estiva.engine.state.prune_filters import FILTERS
 
+    wanted = tables.filters(options.many("filter"), FILTERS)
     everything = options.flag("all")
     what = "all images that no container uses" if everything else "all images without a name"
     if not confirm(options, what):
         return
-    lines, freed = verbs.prune(context.engine, all=everything)
+    lines, freed = verbs.prune(context.engine, all=everything, filters=wanted)
     if lines:
         print("Deleted Images:")
         print("\n".join(line[0].lower() + line[1:] for line in lines))
@@ -210,6 +218,7 @@ PRUNE = Verb(
     "Remove images that have no name",
     (
         ("a", "all", FLAG, "", "every image that no container uses"),
+        ("", "filter", LIST, "KEY=VALUE", "only those that match: until, label, label!"),
         ("f", "force", FLAG, "", "don't ask"),
     ),
     most=0,

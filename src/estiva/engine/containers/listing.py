@@ -29,6 +29,11 @@ def listing(
     check(filters or {})
     if filters and "ancestor" in filters:
         filters = {**filters, "ancestor": made_from(engine, filters["ancestor"])}
+    named = None
+    if filters and "name" in filters:
+        from estiva.engine.state.expression import any_of
+
+        named = any_of(filters["name"])
     rows = []
     for row in containers.every(engine.db):
         try:
@@ -41,6 +46,8 @@ def listing(
                 damaged.append(error)
             continue
         if not all and not record["State"]["Running"] and "status" not in (filters or {}):
+            continue
+        if named is not None and not (named(record["Name"]) or named(record["Name"].removeprefix("/"))):
             continue
         if matches(record, filters or {}):
             rows.append(record)
@@ -86,12 +93,13 @@ def _image(engine: Engine, ref: str) -> Image | None:
 
 
 def matches(record: Record, filters: dict[str, list[str]]) -> bool:
+    """Whether a container passes all filters but `name`."""
     labels = record["Config"].get("Labels") or {}
     for key, values in filters.items():
         if key == "id":
             fits = any(record["Id"].startswith(value) for value in values)
         elif key == "name":
-            fits = any(value.removeprefix("/") in record["Name"] for value in values)
+            continue  # see listing
         elif key == "status":
             fits = record["State"]["Status"] in values
         elif key == "label":

@@ -20,16 +20,19 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from estiva import fastjson
+from estiva import fastjson, timestamps
 from estiva.engine.containers import changes, control, folder, listing
 from estiva.engine.state import locks, names, runstate, teardown
 from estiva.engine.state import record as records
+from estiva.engine.state.prune_filters import FILTERS, Pruned
 from estiva.errors import Conflict, EstivaError, NotFound, StateError
 from estiva.files import remove_tree
 from estiva.store import containers
 
 if TYPE_CHECKING:
     from estiva.engine import Engine
+
+PRUNE_FILTERS = (*FILTERS, "name", "id")
 
 
 def sweep(engine: Engine) -> tuple[list[str], list[str]]:
@@ -277,10 +280,17 @@ def _stale(engine: Engine, container_id: str) -> bool:
 
 
 def prune(engine: Engine, filters: dict[str, list[str]] | None = None) -> tuple[list[str], int]:
-    """Remove every stopped container: (ids, bytes freed)."""
+    """Remove every stopped container: (ids, bytes freed). `filters`: see PRUNE_FILTERS. Raises
+    InvalidInput.
+    """
+    given = filters or {}
+    wanted = Pruned({key: given[key] for key in given if key not in ("id", "name")}, PRUNE_FILTERS)
+    listed = {key: given[key] for key in given if key in ("id", "name")}
     removed, freed = [], 0
-    for record in listing.listing(engine, all=True, filters=filters):
-        if not record["State"]["Running"]:
+    for record in listing.listing(engine, all=True, filters=listed):
+        if record["State"]["Running"]:
+            continue
+        if wanted.takes(timestamps.seconds(record["Created"]), record["Config"].get("Labels")):
             size = changes.size(engine, record)
             try:
                 removed.append(control.remove(engine, record["Id"]))

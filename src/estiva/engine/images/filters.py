@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from estiva.engine.state.prune_filters import moment
 from estiva.errors import InvalidInput, brief
 
 TYPE_CHECKING = False
@@ -21,6 +22,8 @@ def check(filters: dict[str, list[str]]) -> None:
                 truth(key, value)
             elif key == "until":
                 moment(value)
+            elif key == "reference":
+                _fits("", value)
 
 
 def truth(key: str, value: str) -> bool:
@@ -28,18 +31,6 @@ def truth(key: str, value: str) -> bool:
     if value.lower() not in ("true", "false", "1", "0"):
         raise InvalidInput(f"invalid filter '{key}={brief(value, 60)}'", hint="true or false")
     return value.lower() in ("true", "1")
-
-
-def moment(value: str) -> float:
-    """Seconds since the epoch of the filter `until`. Raises InvalidInput."""
-    from estiva.oci import units
-
-    try:
-        return units.moment(value)
-    except ValueError:
-        raise InvalidInput(
-            f"invalid filter 'until={brief(value, 60)}'", hint="720h, 1732455480, or 2024-11-24T13:38:00"
-        ) from None
 
 
 def matches(entry: dict[str, Any], filters: dict[str, list[str]]) -> bool:
@@ -65,12 +56,17 @@ def matches(entry: dict[str, Any], filters: dict[str, list[str]]) -> bool:
 
 
 def _fits(tag: str, pattern: str) -> bool:
-    """Whether a name fits a pattern, with or without its tag; a star stays within one part of the path."""
-    from fnmatch import fnmatchcase
+    """Whether a name fits a pattern (Go's path.Match), with or without its tag; a star stays within one part
+    of the path. Raises InvalidInput for a malformed one.
+    """
+    from estiva.builder.frontend import patterns
 
-    name = tag.rpartition(":")[0]
-    for text in (tag, name):
-        parts, wanted = text.split("/"), pattern.split("/")
-        if len(parts) == len(wanted) and all(fnmatchcase(a, b) for a, b in zip(parts, wanted, strict=True)):
-            return True
-    return False
+    while "**" in pattern:  # is not more than one star here
+        pattern = pattern.replace("**", "*")
+    try:
+        compiled = patterns.path(pattern)
+    except InvalidInput:
+        raise InvalidInput(
+            f"invalid filter 'reference={brief(pattern, 60)}'", hint="a pattern, such as 'web*:1.[0-9]'"
+        ) from None
+    return compiled.match(tag) or compiled.match(tag.rpartition(":")[0])

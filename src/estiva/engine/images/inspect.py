@@ -87,6 +87,7 @@ def inspect(engine: Engine, ref: str) -> dict[str, Any]:
         "Parent": "",
         "Comment": ((document.get("history") or [{}])[-1]).get("comment") or "",
         "Created": document.get("created") or ZERO_TIME,
+        "DockerVersion": document.get("docker_version") or "",
         "Author": document.get("author") or "",
         "Config": {**_EMPTY_CONFIG, **(document.get("config") or {})},
         "Architecture": document.get("architecture") or "",

@@ -90,12 +90,22 @@ def remove(engine: Engine, ref: str, *, force: bool = False) -> list[str]:
         raise
 
 
-def prune(engine: Engine, *, all: bool = False) -> tuple[list[str], int]:
-    """Remove images that have no name (`all`: that no container uses): (`rmi` lines, bytes freed)."""
+def prune(
+    engine: Engine, *, all: bool = False, filters: dict[str, list[str]] | None = None
+) -> tuple[list[str], int]:
+    """Remove images that have no name (`all`: that no container uses): (`rmi` lines, bytes freed).
+    `filters`: see engine/state/prune_filters.py. Raises InvalidInput.
+    """
+    from estiva.engine.state.prune_filters import Pruned
     from estiva.store.upkeep import image_removal
 
+    wanted = Pruned(filters)
+
+    def fits(image: Image) -> bool:
+        return wanted.takes(image.created, (image.config.get("config") or {}).get("Labels"))
+
     before = store_size(engine)
-    lines = image_removal.prune(engine.store, all=all)
+    lines = image_removal.prune(engine.store, all=all, fits=fits)
     return lines, max(0, before - store_size(engine))
 
 

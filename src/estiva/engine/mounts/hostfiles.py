@@ -47,8 +47,10 @@ def generated_files(engine: Engine, made: Record, directory: str, address: str, 
             text = resolvconf.resolv_conf(text, dns=dns, search=search, options=options, host_network=shared)
         extra = host_config.get("ExtraHosts") or ()
         gateway = _gateway(address) if any(entry.endswith("host-gateway") for entry in extra) else ""
+        domain = config.get("Domainname")
+        whole = f"{hostname}.{domain}" if domain else hostname
         for name, content in (
-            ("hosts", resolvconf.hosts(hostname, address, extra, gateway=gateway)),
+            ("hosts", resolvconf.hosts(whole, address, extra, gateway=gateway)),
             ("hostname", hostname + "\n"),
             ("resolv.conf", text),
         ):

@@ -35,7 +35,7 @@ CONFIG: dict[str, Any] = {
     "Labels": _MAP,
     "MacAddress": Later("string"),
     "NetworkDisabled": Later("bool"),
-    "StopTimeout": "int32",  # seconds; negative: never killed
+    "StopTimeout": "int32",  # seconds; -1: never killed
     "Volumes": _EMPTY,
 }  # fmt: skip
 

@@ -53,12 +53,18 @@ def check_update(changes: dict[str, Any]) -> HostConfig:
 
 
 def warn(host_config: HostConfig, tell: Callable[[dict[str, Any]], object]) -> None:
-    """Tell, as events of status "warning", what of a judged HostConfig has no effect on this machine."""
+    """Tell, as events of status "warning", what of a judged HostConfig has no effect, on this machine or at
+    all.
+    """
     if not RESOURCES.isdisjoint(host_config):
         from estiva.engine.spec import resources
 
         for line in resources.warnings(host_config):
             tell({"id": "", "status": "warning", "message": line})
+    mode = host_config.get("NetworkMode")
+    if mode in ("host", "none") and (host_config.get("PortBindings") or host_config.get("PublishAllPorts")):
+        line = f"Published ports are discarded when using {mode} network mode"
+        tell({"id": "", "status": "warning", "message": line})
 
 
 def _check_config(config: Config) -> None:
@@ -67,6 +73,9 @@ def _check_config(config: Config) -> None:
     folder = config.get("WorkingDir") or ""
     if folder and not folder.startswith("/"):
         raise InvalidInput(f"the working directory '{folder}' is invalid, it must be absolute")
+    timeout = config.get("StopTimeout")
+    if timeout is not None and timeout < -1:
+        raise InvalidInput(f"invalid stop timeout: {timeout}", hint="seconds, or -1 to wait without an end")
     if config.get("StopSignal"):
         from estiva.linux import signals
 

@@ -125,7 +125,16 @@ def complete(record: Record) -> None:
         ("ReadonlyPaths", kernel_paths.READONLY_PATHS),
     ):
         host.setdefault(key, None if privileged else list(paths))
-    for part, defaults in ((host, HOST_DEFAULTS), (config, CONFIG_DEFAULTS), (whole, RECORD_DEFAULTS)):
+    settings = whole["NetworkSettings"]
+    mode = host.get("NetworkMode") or "bridge"
+    networks = settings.setdefault("Networks", {} if ":" in mode else {mode: {}})
+    for part, defaults in (
+        (host, HOST_DEFAULTS),
+        (config, CONFIG_DEFAULTS),
+        (whole, RECORD_DEFAULTS),
+        (settings, NETWORK_DEFAULTS),
+        *((endpoint, ENDPOINT_DEFAULTS) for endpoint in networks.values()),
+    ):
         for key, value in defaults.items():
             if key not in part:
                 part[key] = deepcopy(value)
@@ -135,7 +144,8 @@ HOST_DEFAULTS: dict[str, Any] = {
     **dict.fromkeys(
         (
             "BlkioWeight", "CpuPeriod", "CpuQuota", "CpuRealtimePeriod", "CpuRealtimeRuntime", "CpuShares",
-            "Memory", "MemoryReservation", "MemorySwap", "NanoCpus", "OomScoreAdj",
+            "Memory", "MemoryReservation", "MemorySwap", "NanoCpus", "OomScoreAdj", "CpuCount", "CpuPercent",
+            "IOMaximumBandwidth", "IOMaximumIOps",
         ),
         0,
     ),
@@ -152,6 +162,7 @@ HOST_DEFAULTS: dict[str, Any] = {
          "OomKillDisable", "PidsLimit", "SecurityOpt", "Ulimits", "VolumesFrom"),
     ),
     "CgroupnsMode": "private",
+    "ConsoleSize": [0, 0],
     "Devices": [],
     "Dns": [],
     "DnsOptions": [],
@@ -176,4 +187,23 @@ RECORD_DEFAULTS: dict[str, Any] = {
     "ExecIDs": None,
     "MountLabel": "",
     "ProcessLabel": "",
+}
+_ADDRESSES: dict[str, Any] = {
+    **dict.fromkeys(
+        ("EndpointID", "Gateway", "GlobalIPv6Address", "IPAddress", "IPv6Gateway", "MacAddress"), ""
+    ),
+    **dict.fromkeys(("GlobalIPv6PrefixLen", "IPPrefixLen"), 0),
+}
+NETWORK_DEFAULTS: dict[str, Any] = {
+    **_ADDRESSES,
+    **dict.fromkeys(("Bridge", "LinkLocalIPv6Address", "SandboxID", "SandboxKey"), ""),
+    **dict.fromkeys(("SecondaryIPAddresses", "SecondaryIPv6Addresses")),
+    "HairpinMode": False,
+    "LinkLocalIPv6PrefixLen": 0,
+    "Ports": {},
+}
+ENDPOINT_DEFAULTS: dict[str, Any] = {
+    **_ADDRESSES,
+    **dict.fromkeys(("Aliases", "DNSNames", "DriverOpts", "IPAMConfig", "Links")),
+    "NetworkID": "",
 }

@@ -21,6 +21,8 @@ from estiva.store import containers, platforms
 from estiva.store.upkeep import gc
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from estiva.store import Store
     from estiva.store.database import Transaction
     from estiva.store.images import Image, Images
@@ -51,8 +53,9 @@ def delete(store: Store, ref: str, *, force: bool = False) -> list[str]:
     return lines
 
 
-def prune(store: Store, *, all: bool = False) -> list[str]:
-    """Remove images without a name, with `all` any, that no container uses; the same lines.
+def prune(store: Store, *, all: bool = False, fits: Callable[[Image], bool] | None = None) -> list[str]:
+    """Remove images without a name, with `all` any, that no container uses, of those that fit; the same
+    lines.
 
     While another process pulls or builds, an image younger than FRESH seconds may be its own, not yet named.
     """
@@ -71,6 +74,8 @@ def prune(store: Store, *, all: bool = False) -> list[str]:
             if image_id in spared:
                 continue
             image = store.images.resolve(image_id)
+            if fits is not None and not fits(image):
+                continue
             candidates |= _documents(transaction, image.id)
             lines += _untag_all(transaction, image.id)
             candidates |= _drop(transaction, image, lines)

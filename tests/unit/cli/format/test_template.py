@@ -2,6 +2,7 @@
 
 import pytest
 
+from estiva.cli.format.struct import Struct, labelled
 from estiva.cli.format.template import Template
 from estiva.errors import InvalidInput
 
@@ -48,6 +49,8 @@ THING = {
         ('{{range split "a:b" ":"}}{{title .}}{{end}}', "AB"),
         ("{{len .Names}} {{len .Id}}", "2 3"),
         ('{{println .Id "x"}}', "abc x\n"),
+        ("{{if and (gt .State.Pid 0) .State.Running}}y{{end}}", "y"),
+        ("{{or (.State).Error .Id}} {{(.State).Pid}}", "abc 42"),
         ('{{printf "%-5s|%q|%d|%v" .Id .Id .State.Pid .Names}}', 'abc  |"abc"|42|[/web /alias]'),
         ("{{$x := .State}}{{$x.Pid}}", "42"),
         ("a {{- .Id -}} b", "aabcb"),
@@ -142,3 +145,34 @@ def test_what_is_nested_and_wide_within_reason():
         Template('{{range 3}}{{.}}{{end}}{{range 0}}{{else}}none{{end}}{{printf "%05d" 7}}').render({})
         == "012none00007"
     )
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ('{{.Label "a.b"}}', "1"),
+        ('{{.Label "none"}}|{{if .Label "none"}}x{{end}}', "|"),
+        ('{{"a.b" | .Label | printf "<%s>"}}{{(.Label "a.b")}}', "<1>1"),
+        ('{{$x := .}}{{$x.Label "c"}} {{$.Label "c"}}', "2 2"),
+        ("{{.Labels}} {{json .}}", 'a.b=1,c=2 {"ID":"x","Labels":"a.b=1,c=2"}'),
+    ],
+)
+def test_one_label_by_its_key(template, text):
+    assert Template(template).render(labelled({"ID": "x"}, {"c": "2", "a.b": "1"})) == text
+    assert labelled({}, None) == {"Labels": ""}
+
+
+@pytest.mark.parametrize(
+    "template", ["{{.Label}}", "{{json .Label}}", '{{.Label "a" "b"}}', "{{range .Label}}{{end}}"]
+)
+def test_a_method_without_its_argument_is_told(template):
+    with pytest.raises(InvalidInput, match="template parsing error: "):
+        Template(template).render(labelled({"ID": "x"}, {"a": "1"}))
+
+
+def test_a_field_that_is_left_out_where_it_is_empty_has_its_zero_value():
+    thing = {"State": Struct({"Pid": 1}, {"Health": None})}
+    assert Template("{{if .State.Health}}x{{end}}{{.State.Health.Status}}").render(thing) == "<no value>"
+    assert Template("{{json .State}}").render(thing) == '{"Pid":1}'
+    with pytest.raises(InvalidInput, match="no field .Wealth in .State"):
+        Template("{{.State.Wealth}}").render(thing)

@@ -55,7 +55,7 @@ def test_labels(wanted, truth):
         ("*/*", ["me/box:1"]),
         ("me/*:1", ["me/box:1"]),
         ("nosuch", []),
-        ("[", []),
+        ("[^a]ox", ["box:1", "box:2"]),
     ],
 )
 def test_references_cut_the_names_down(pattern, tags):
@@ -73,3 +73,9 @@ def test_all_must_pass():
     assert passes(entry("box:1", a="1"), reference=["nosuch", "box"], label="a", dangling="false")
     assert not passes(entry("box:1", a="1"), reference="box", label="b")
     assert passes(entry())
+
+
+@pytest.mark.parametrize("bad", ["[", "a[", "[]", "[a-]", "*" * 5000 + "["])
+def test_a_reference_that_is_no_pattern_is_refused(bad):
+    with pytest.raises(InvalidInput, match="^invalid filter 'reference="):
+        filters.check({"reference": ["x", bad]})

@@ -31,6 +31,7 @@ REFUSED = [
     ({"Domainname": "a\nb"}, {}, r'invalid domain name "a\nb"'),
     ({"ExposedPorts": {"x": {}}}, {}, "invalid container port: x"),
     ({"Volumes": {"rel": {}}}, {}, "invalid volume specification: 'rel': mount path 'rel' must be absolute"),
+    ({"StopTimeout": -5}, {}, "invalid stop timeout: -5"),
     ({"StopTimeout": 1 << 31}, {}, "Config.StopTimeout: 2147483648 is not a number from"),
     ({}, {"RestartPolicy": {"Name": "x"}}, "invalid restart policy: 'x'"),
     ({}, {"RestartPolicy": {"Name": "always", "MaximumRetryCount": 3}}, "invalid restart policy: 'always:3'"),

@@ -108,3 +108,25 @@ def test_two_records_share_nothing():
     for part in ("HostConfig", "Config"):
         for key, value in one[part].items():
             assert not isinstance(value, (list, dict)) or value is not other[part][key], key
+
+
+def test_inspect_shows_docker_s_network_fields_in_every_mode():
+    made = new(NetworkMode="none")
+    record.complete(made)
+    settings = made["NetworkSettings"]
+    assert (
+        settings["SandboxKey"]
+        == settings["GlobalIPv6Address"]
+        == settings["Networks"]["none"]["NetworkID"]
+        == ""
+    )
+    assert settings["Networks"]["none"]["Aliases"] is None and settings["Ports"] == {}
+    made = new(NetworkMode="container:x")
+    record.complete(made)
+    assert made["NetworkSettings"]["Networks"] == {}
+    made = new(NetworkMode="bridge")
+    made["NetworkSettings"] = {"IPAddress": "10.0.0.2", "Networks": {"bridge": {"IPAddress": "10.0.0.2"}}}
+    record.complete(made)
+    assert made["NetworkSettings"]["IPAddress"] == "10.0.0.2"
+    assert made["NetworkSettings"]["Networks"]["bridge"]["IPAddress"] == "10.0.0.2"
+    assert made["NetworkSettings"]["Networks"]["bridge"]["IPPrefixLen"] == 0

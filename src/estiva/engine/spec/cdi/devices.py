@@ -41,6 +41,12 @@ LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 ALPHANUMERIC = LETTERS | frozenset("0123456789")
 
 
+def spec_directories() -> tuple[str, ...]:
+    """Where specs are looked for, the most important last."""
+    asked = os.environ.get("ESTIVA_CDI_SPEC_DIRS", "")
+    return tuple(filter(None, asked.split(":"))) or DIRECTORIES
+
+
 def _is_name(text: str, inner: str, first: frozenset[str] = LETTERS) -> bool:
     return (
         bool(text)
@@ -109,8 +115,7 @@ class Registry:
 
     def __init__(self, directories: tuple[str, ...] = ()) -> None:
         if not directories:
-            asked = os.environ.get("ESTIVA_CDI_SPEC_DIRS", "")
-            directories = tuple(filter(None, asked.split(":"))) or DIRECTORIES
+            directories = spec_directories()
         # kind -> name -> the specs of the most important directory that has it: more than one is a conflict
         self.found: dict[str, dict[str, list[Spec]]] = {}
         self.problems: list[EstivaError] = []
