@@ -8,7 +8,7 @@ from collections.abc import Container, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from estiva import fastjson, files
-from estiva.errors import EstivaError, StateError
+from estiva.errors import EstivaError, NotFound, StateError
 from estiva.oci import digest as digests
 from estiva.store import containers
 from estiva.store.layers import soundness
@@ -94,6 +94,8 @@ def _deep_finding(store: Store, layer: Layer, broken: Container[str], alone: boo
         if not wrong and layer.driver == "dir":
             path = store.layers.differs(layer.diff_id)
             wrong = f"its file {path} is not as it was" if path else ""
+    except NotFound:
+        return ""  # nothing to compare it with: that is told of the blob, or was never here
     except (EstivaError, OSError) as error:
         wrong = f"it can't be compared: {error}"
     return wrong
