@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import _thread
 import os
-import sys
 
 from estiva import atfork
+from estiva.engine.launch import interpreter
 from estiva.engine.launch.ledger import Ledger
 from estiva.engine.monitor.protocol import pair, send
 from estiva.errors import EngineError
@@ -100,12 +100,14 @@ def connection() -> socket:
 
 
 def start() -> socket:
-    """Start the spawner: a fresh interpreter with as little in it as possible, in its own session."""
+    """Start the spawner: a fresh interpreter with as little in it as possible, in its own session. Raises
+    Unsupported where there is none, OSError."""
     import subprocess
 
+    python = interpreter.find()
     ours, theirs = pair()
     code = (
-        "import sys; sys.path.append(sys.argv[1]); "
+        f"import os, sys; os.environ.pop('{interpreter.SECOND}', None); sys.path.append(sys.argv[1]); "
         "from estiva.engine.launch import workers; workers.serve(*map(int, sys.argv[2:]))"
     )
     program = os.pidfd_open(os.getpid())
@@ -113,12 +115,13 @@ def start() -> socket:
     source = os.path.abspath(__file__).rpartition("/estiva/engine/")[0]
     try:
         child = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", code, source, *map(str, fds)],
+            [python, "-I", "-S", "-c", code, source, *map(str, fds)],
             pass_fds=fds,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
             cwd="/",
+            env=interpreter.environment(),
         )
     finally:
         theirs.close()
