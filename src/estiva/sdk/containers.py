@@ -76,10 +76,13 @@ def run(
     config["OpenStdin"] = input is not None
     engine = engine or default_engine()
     with pipes, Begun(engine, config, host_config, stdio=pipes.theirs, **chosen) as start:
-        pipes.close_theirs()
-        start.started()
-        pipes.communicate(timeout, start.launched)
-        outcome = start.wait()
+        try:
+            pipes.close_theirs()
+            start.started()
+            pipes.communicate(timeout, start.launched)
+            outcome = start.wait()
+        finally:
+            pipes.close()  # before the container's end is asked for
         return pipes.result(outcome, timeout)
 
 

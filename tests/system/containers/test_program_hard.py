@@ -38,3 +38,75 @@ print(open("runs").read().count("run"))
 """)
     first, count = out.split()
     assert first == ("x" if runs == 1 else "EngineError") and int(count) <= runs
+
+
+NO_MEMORY = """
+import resource, estiva
+estiva.run("box:1", ["true"], network="none")
+size = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize")) << 10
+resource.setrlimit(resource.RLIMIT_AS, (size + (4 << 20), -1))
+def tell(call):
+    try:
+        print(call())
+    except estiva.EstivaError as error:
+        print(type(error).__name__)
+"""
+
+
+def test_no_memory_for_the_output(box):
+    """The container is killed, and nobody waits for one another."""
+    out = box.python(
+        NO_MEMORY
+        + """
+words = ["sh", "-c", "yes | head -c 100000000; sleep 1000"]
+tell(lambda: estiva.run("box:1", words, max_output=10**8, network="none", timeout=30))
+def block():
+    with estiva.container("box:1", network="none") as box:
+        return box.exec(words, max_output=10**8, timeout=30)
+tell(block)
+""",
+        timeout=60,
+    )
+    assert out.split() == ["Unavailable", "Unavailable"]
+    assert box.out("ps", "-aq") == ""
+
+
+def test_an_exception_while_output_waits_to_be_read(box):
+    out = box.python(
+        """
+import estiva
+from estiva.sdk import pipes
+class Odd(Exception): pass
+def read(self, fd):
+    raise Odd
+pipes.Pipes._read = read
+try:
+    estiva.run("box:1", ["sh", "-c", "yes"], network="none")
+except Odd:
+    print("odd")
+""",
+        timeout=60,
+    )
+    assert out == "odd\n"
+    assert box.out("ps", "-aq") == ""
+
+
+def test_a_monitor_that_does_not_answer(box):
+    """The end of a block has an end."""
+    out = box.python(
+        """
+import estiva, os, signal
+from estiva.engine.launch import launch
+from estiva.engine.state import runstate
+from estiva.runtime import state
+launch.PATIENCE = 1
+with estiva.container("box:1", network="none") as box:
+    live = runstate.read(box.engine.paths, box.id)
+    os.kill(live["monitor"], signal.SIGSTOP)
+print(state.alive(live["pid"], live["start_time"]), box.running)
+print(estiva.run("box:1", ["echo", "on"], network="none").output)
+""",
+        timeout=60,
+    )
+    assert out.split() == ["False", "False", "on"]
+    assert box.out("ps", "-aq") == ""
