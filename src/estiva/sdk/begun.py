@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from estiva.engine.containers import control, create
 from estiva.engine.launch import launch
 from estiva.engine.state import runstate
-from estiva.errors import EngineError, NotFound
+from estiva.errors import EngineError, NotFound, Unavailable
 from estiva.sdk import held
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Begun:
             if start.begun and not start.end():
                 if not start.heard():
                     self._kill_monitor(start)
-                with contextlib.suppress(NotFound):
+                with contextlib.suppress(NotFound, Unavailable):  # the disk is full: a sweep finds it
                     control.remove(self.engine, start.id, force=True, volumes=True)
         finally:
             start.close()

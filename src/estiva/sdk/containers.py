@@ -74,6 +74,7 @@ def run(
     pipes = Pipes(values.data(input), values.whole("max_output", max_output))
     config, host_config, chosen = settings(image, command or (), options, engine)
     config["OpenStdin"] = input is not None
+    host_config["LogConfig"] = {"Type": "none"}  # all that it writes comes here, and it is gone afterwards
     engine = engine or default_engine()
     with pipes, Begun(engine, config, host_config, stdio=pipes.theirs, **chosen) as start:
         try:

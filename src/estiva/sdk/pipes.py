@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from estiva.engine.launch import forks
+from estiva.engine.monitor.protocol import decode_error
 from estiva.errors import EngineError
 from estiva.sdk import held
 from estiva.sdk.result import CommandTimeout, Result
@@ -140,6 +141,8 @@ class Pipes:
         stdout, stderr = map(bytes, self.kept.values())
         if self.timed_out:
             raise CommandTimeout(f"the command was killed after {timeout} s", stdout, stderr, self.truncated)
+        if outcome["event"] == "error":
+            raise decode_error(outcome)
         if outcome["event"] != "exited":
             raise EngineError("the container's monitor was killed", hint="`estiva system check` cleans up")
         return Result(outcome["status"], stdout, stderr, bool(outcome.get("oom")), self.truncated)

@@ -110,3 +110,52 @@ print(estiva.run("box:1", ["echo", "on"], network="none").output)
     )
     assert out.split() == ["False", "False", "on"]
     assert box.out("ps", "-aq") == ""
+
+
+def test_a_run_writes_no_log(box):
+    out = box.python(f"""
+import estiva, pathlib, threading
+engine = estiva.Engine()
+def run():
+    words = ["sh", "-c", "seq 1000; cat /go"]
+    try: estiva.run("box:1", words, volumes={{"{box.folder}/fifo": "/go"}}, network="none", engine=engine)
+    except Exception as error: print(error)
+import os, time
+os.mkfifo("fifo")
+thread = threading.Thread(target=run); thread.start()
+go = os.open("fifo", os.O_WRONLY)
+print(len(list(pathlib.Path(engine.paths.containers).iterdir())),
+      list(pathlib.Path(engine.paths.containers).glob("*/log*")))
+os.close(go); thread.join()
+with estiva.container("box:1", ["sh", "-c", "echo said; sleep 1000"], network="none", name="said") as box:
+    while not (log := pathlib.Path(engine.paths.container(box.id), "log.json")).exists(): time.sleep(0.01)
+    print(b"said" in log.read_bytes())
+""")
+    assert out.splitlines() == ["1 []", "True"]
+
+
+def test_a_full_disk_loses_no_result(box):
+    out = box.python(
+        """
+import os, subprocess, sys
+os.unshare(os.CLONE_NEWNS)
+subprocess.run("mount --make-rprivate / && mkdir -p small && mount -t tmpfs -o size=24m none small", shell=True, check=True)
+os.environ.update(ESTIVA_ROOT=os.path.abspath("small/root"), ESTIVA_RUN_ROOT=os.path.abspath("small/run"))
+import estiva
+"""
+        + f"""
+sys.path.insert(0, {str(CHECKOUT / "tests/support")!r})
+from enginekit import busybox_tar, ESTIVA
+subprocess.run([ESTIVA, "import", busybox_tar(), "box:1"], check=True, stdout=subprocess.DEVNULL)
+"""
+        + """
+fill = ["sh", "-c", "dd if=/dev/zero of=/x bs=1M count=100 2>/dev/null; echo $?; exit 7"]
+for _ in range(3):
+    result = estiva.run("box:1", fill, network="none")
+    print(result.status, result.output.strip())
+with estiva.container("box:1", network="none") as box:
+    print(box.exec(fill).status)
+print(estiva.run("box:1", ["echo", "well"], network="none").output.strip())
+"""
+    )
+    assert out.split() == ["7", "1"] * 3 + ["7", "well"]
