@@ -159,3 +159,46 @@ print(estiva.run("box:1", ["echo", "well"], network="none").output.strip())
 """
     )
     assert out.split() == ["7", "1"] * 3 + ["7", "well"]
+
+
+SIMPLE = 'import estiva\nestiva.run("box:1", ["true"], network="none")\n'
+SEVERAL = """
+import estiva
+from concurrent.futures import ThreadPoolExecutor
+def one(number):
+    estiva.run("box:1", ["true"], network="none")
+with ThreadPoolExecutor(50) as pool:
+    list(pool.map(one, range(100)))
+"""
+ROOTS = """
+import estiva
+other = estiva.Engine("other/root", "other/run")
+for _ in range(3):
+    estiva.run("box:1", ["true"], network="none")
+    try: estiva.run("box:1", ["true"], network="none", pull="never", engine=other)
+    except estiva.EstivaError: pass
+    try: estiva.run("box:1", ["nosuch"], network="none")
+    except estiva.EstivaError: pass
+with estiva.container("box:1", network="none") as box:
+    box.exec(["true"])
+"""
+FORKED = (
+    SIMPLE
+    + "import os\nif not os.fork():\n    estiva.run('box:1', ['true'], network='none')\nelse:\n    os.wait()\n"
+)
+AT_EXIT = """
+import atexit
+atexit.register(lambda: estiva.run("box:1", ["true"], network="none"))
+import estiva
+estiva.run("box:1", ["true"], network="none")
+"""
+
+
+@pytest.mark.parametrize("code", [SIMPLE, SEVERAL, ROOTS, FORKED, AT_EXIT])
+def test_python_has_nothing_to_warn_of(box, code):
+    out = box.python(f"""
+import subprocess, sys
+done = subprocess.run([sys.executable, "-X", "dev", "-W", "error", "-c", {code!r}], capture_output=True, text=True)
+print(done.returncode, done.stderr)
+""")
+    assert out.strip() == "0"

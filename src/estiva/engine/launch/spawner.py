@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _thread
 import os
+from _socket import AF_UNIX, SOCK_SEQPACKET, socket
 
 from estiva import atfork
 from estiva.engine.launch import interpreter
@@ -19,12 +20,22 @@ from estiva.errors import EngineError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from _socket import socket
-
     from estiva.engine.state.types import Request
     from estiva.paths import Paths
 
-_channel: socket | None = None
+
+class Kept(socket):
+    """One that stays open until the process has ended, however long Python takes to end, unless it is closed
+    before: so nobody is told of a socket that was left open (-X dev)."""
+
+    def __init__(self, taken: socket) -> None:
+        super().__init__(AF_UNIX, SOCK_SEQPACKET, 0, taken.detach())
+
+    def __del__(self) -> None:
+        self.detach()
+
+
+_channel: Kept | None = None
 _owner = 0
 _lock = _thread.allocate_lock()
 ledger = Ledger()
@@ -95,7 +106,7 @@ def connection() -> socket:
     """The socket to this process's spawner, started if there is none. A fork of the program gets its own."""
     global _channel, _owner
     if _channel is None or _owner != os.getpid():
-        _channel, _owner = start(), os.getpid()
+        _channel, _owner = Kept(start()), os.getpid()
     return _channel
 
 
@@ -123,6 +134,9 @@ def start() -> socket:
             cwd="/",
             env=interpreter.environment(),
         )
+    except BaseException:
+        ours.close()
+        raise
     finally:
         theirs.close()
         os.close(program)
