@@ -51,6 +51,10 @@ def __getattr__(name: str) -> object:
         return _load(name)
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})
+
+
 def _lock() -> RLock:
     """A child that is forked while another thread imports a module would find it locked for ever."""
     global _loading

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+from os import fspath
+
 from estiva.files import refuse_others
 from estiva.paths import Paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from os import PathLike
 
     from estiva.store import Store
     from estiva.store.database import Database
@@ -18,17 +21,24 @@ if TYPE_CHECKING:
 
 class Engine:
     """One state root with its run root (see estiva.paths). Cheap to make; safe to share between threads.
-    Raises Denied for one that others than its user could change.
+    None is that of the environment, or the default. Raises Denied for one that others than its user could
+    change, InvalidInput for what is no path.
 
     `direct` is for a program that ends soon after it started a container, as the command line does: its
     monitors are forked from itself (see engine/launch/launch.py).
     """
 
-    def __init__(self, root: str | None = None, run_root: str | None = None, *, direct: bool = False) -> None:
+    def __init__(
+        self,
+        root: str | PathLike[str] | None = None,
+        run_root: str | PathLike[str] | None = None,
+        *,
+        direct: bool = False,
+    ) -> None:
         self.direct = direct
         try:
-            self.paths = Paths(root, run_root)
-        except TypeError:
+            self.paths = Paths(_path(root), _path(run_root))
+        except (TypeError, ValueError):
             from estiva.errors import InvalidInput, brief
 
             given = brief(f"{root!r}, {run_root!r}", 120)
@@ -69,3 +79,15 @@ class Engine:
         """Close this thread's connection, if there is one; the next use opens it again."""
         if self._store is not None:
             self._store.close()
+
+
+def _path(given: str | PathLike[str] | None) -> str | None:
+    """A root as text. Raises TypeError, ValueError: what is empty is not the default."""
+    if given is None:
+        return None
+    path = fspath(given)
+    if not isinstance(path, str):
+        raise TypeError
+    if not path or "\0" in path:
+        raise ValueError
+    return path

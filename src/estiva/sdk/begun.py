@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 from estiva.engine.containers import control, create
-from estiva.errors import NotFound
+from estiva.engine.launch import launch
+from estiva.engine.state import runstate
+from estiva.errors import EngineError, NotFound, Unavailable
 from estiva.sdk import held
 
 if TYPE_CHECKING:
@@ -62,15 +65,40 @@ class Begun:
         self.close()
 
     def close(self) -> None:
-        """Have it killed and removed, and return when nobody finds it any more. Nothing in a fork of the
-        program, whose parent has it still.
+        """Have it killed and removed, and return when nobody finds it any more. A monitor that does not
+        answer is killed, and what it leaves removed. Nothing in a fork of the program, whose parent has it
+        still.
         """
         start, self.start = self.start, None
         if start is None or self.owner != os.getpid():
             return
         try:
-            if start.begun and not start.end():  # its monitor was killed
-                with contextlib.suppress(NotFound):
+            if start.begun and not start.end():
+                if not start.heard():
+                    self._kill_monitor(start)
+                with contextlib.suppress(NotFound, Unavailable):  # the disk is full: a sweep finds it
                     control.remove(self.engine, start.id, force=True, volumes=True)
         finally:
             start.close()
+
+    def _kill_monitor(self, start: Start) -> None:
+        """One that does not answer: stopped, or held by the kernel. Raises EngineError."""
+        live = runstate.read(self.engine.paths, start.id)
+        problem = EngineError(
+            f"container {start.id[:12]} has not ended", hint="it does once its monitor goes on"
+        )
+        if live is None:
+            raise problem  # it is being started still
+        try:
+            pidfd = os.pidfd_open(live["monitor"])
+        except ProcessLookupError:
+            return
+        try:
+            if not start.heard():  # it has its end of the channel still: so that pid was its own just now
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                if not start.heard(launch.PATIENCE):
+                    raise problem
+        except ProcessLookupError:
+            pass
+        finally:
+            os.close(pidfd)

@@ -16,6 +16,7 @@ from estiva.engine.containers import control, preload  # noqa: F401
 from estiva.engine.containers import exec as exec_
 from estiva.engine.containers import inspect as inspection
 from estiva.engine.state import locks
+from estiva.errors import Conflict
 from estiva.sdk import values
 from estiva.sdk.begun import Begun
 from estiva.sdk.options import changes_of, host_config_of
@@ -25,12 +26,13 @@ from estiva.sdk.told import told
 
 if TYPE_CHECKING:
     import enum
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from estiva.engine.state.types import Record
 
     Word = str | os.PathLike[str]
+    Data = bytes | bytearray | memoryview | str
 
 _lock = threading.Lock()
 _engine: Engine | None = None
@@ -58,7 +60,7 @@ def run(
     image: str,
     command: Sequence[Word] = (),
     *,
-    input: bytes | str | None = None,
+    input: Data | None = None,
     timeout: float | None = None,
     max_output: int = MAX_OUTPUT,
     engine: Engine | None = None,
@@ -74,12 +76,16 @@ def run(
     pipes = Pipes(values.data(input), values.whole("max_output", max_output))
     config, host_config, chosen = settings(image, command or (), options, engine)
     config["OpenStdin"] = input is not None
+    host_config["LogConfig"] = {"Type": "none"}  # all that it writes comes here, and it is gone afterwards
     engine = engine or default_engine()
     with pipes, Begun(engine, config, host_config, stdio=pipes.theirs, **chosen) as start:
-        pipes.close_theirs()
-        start.started()
-        pipes.communicate(timeout, start.launched)
-        outcome = start.wait()
+        try:
+            pipes.close_theirs()
+            start.started()
+            pipes.communicate(timeout, start.launched)
+            outcome = start.wait()
+        finally:
+            pipes.close()  # before the container's end is asked for
         return pipes.result(outcome, timeout)
 
 
@@ -140,24 +146,34 @@ class Block:
     ) -> None:
         self.engine = engine or default_engine()
         self._begun = Begun(self.engine, config, host_config, idle=idle, lingers=True, **chosen)
+        self._box: Container | None = None
+        self._entered = threading.Lock()  # held while it is
 
     @told
     def __enter__(self) -> Container:
+        if not self._entered.acquire(blocking=False):
+            raise Conflict(
+                "this estiva.container has been entered already", hint="make one for each with-block"
+            )
         try:
             start = self._begun.__enter__()
             start.started()
             self._box = Container(self.engine, start.id)
             return self._box
         except BaseException:
-            self._begun.close()
+            self.__exit__()
             raise
 
     @told
     def __exit__(self, *exception: object) -> None:
+        box, self._box = self._box, None
         try:
             self._begun.close()
         finally:
-            self._box._gone = True
+            if box is not None:
+                box._gone = True
+            if self._entered.locked():
+                self._entered.release()
 
 
 class Container:
@@ -173,10 +189,10 @@ class Container:
         self,
         command: Sequence[Word],
         *,
-        input: bytes | str | None = None,
+        input: Data | None = None,
         timeout: float | None = None,
         max_output: int = MAX_OUTPUT,
-        env: dict[str, str] | Sequence[str] | None = None,
+        env: Mapping[str, str | None] | Sequence[str] | None = None,
         user: str | int = "",
         workdir: Word = "",
         privileged: bool = False,
@@ -211,7 +227,7 @@ class Container:
         return pipes.result(outcome, timeout)
 
     @told
-    def put(self, source: Word | bytes, path: Word, *, mode: int = 0o644) -> None:
+    def put(self, source: Word | bytes | bytearray | memoryview, path: Word, *, mode: int = 0o644) -> None:
         """Put bytes, or a file or folder of the host, at `path` in the container; parents are made.
 
         A folder goes into one that is there, and replaces the files of the same names, as `docker cp

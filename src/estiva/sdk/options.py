@@ -13,11 +13,15 @@ from estiva.engine.spec import confinement, mounts, security_opt
 from estiva.engine.spec import devices as nodes
 from estiva.errors import InvalidInput, brief
 from estiva.oci import units
+from estiva.sdk import values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Reader = Callable[[Any], Any]
+
+
+OCTETS = (bytes, bytearray, memoryview)  # iterable, but no list of anything that is meant here
 
 
 def host_config_of(options: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
@@ -61,11 +65,13 @@ def _listed(value: Any) -> Any:
     """A list of any iterable, or of one text."""
     if isinstance(value, str):
         return [value]
-    return list(value) if hasattr(value, "__iter__") and not isinstance(value, (bytes, dict)) else value
+    return list(value) if hasattr(value, "__iter__") and not isinstance(value, (*OCTETS, dict)) else value
 
 
 def _mapped(value: Any) -> Any:
     """A dict of a mapping, or of pairs."""
+    if isinstance(value, (str, *OCTETS)):
+        return value  # an empty one would do
     try:
         return dict(value)
     except (TypeError, ValueError):
@@ -102,7 +108,7 @@ def _environment(value: Any) -> Any:
     table = _mapped(value)
     if not isinstance(table, dict):
         return _listed(value)
-    return [str(name) if text is None else f"{name}={text}" for name, text in table.items()]
+    return values.pairs(table)
 
 
 def _ports(value: Any) -> Any:

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from estiva.engine.launch import forks
+from estiva.engine.monitor.protocol import decode_error
 from estiva.errors import EngineError
 from estiva.sdk import held
 from estiva.sdk.result import CommandTimeout, Result
@@ -45,7 +46,7 @@ class Pipes:
                 self.kept = {out: bytearray(), err: bytearray()}
             return self
         except BaseException:
-            self.__exit__()
+            self.close()
             raise
 
     def _pipe(self) -> tuple[int, int]:
@@ -55,6 +56,10 @@ class Pipes:
         return ends
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of all ends. A monitor that waits for us to read would not hear what is said to it."""
         while self.open:
             self._close(self.open[-1])
 
@@ -73,6 +78,14 @@ class Pipes:
 
         The end of the pipes would not tell: a fork of this program may have their other ends.
         """
+        try:
+            self._communicate(timeout, launched)
+        except BaseException:
+            for kept in self.kept.values():
+                kept.clear()  # it may be the memory that is missing, and the end takes some
+            raise
+
+    def _communicate(self, timeout: float | None, launched: Launched) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout
         channel = launched.channel.fileno()
         poll = select.poll()
@@ -128,6 +141,8 @@ class Pipes:
         stdout, stderr = map(bytes, self.kept.values())
         if self.timed_out:
             raise CommandTimeout(f"the command was killed after {timeout} s", stdout, stderr, self.truncated)
+        if outcome["event"] == "error":
+            raise decode_error(outcome)
         if outcome["event"] != "exited":
             raise EngineError("the container's monitor was killed", hint="`estiva system check` cleans up")
         return Result(outcome["status"], stdout, stderr, bool(outcome.get("oom")), self.truncated)

@@ -60,4 +60,4 @@ class CommandTimeout(EstivaError, TimeoutError):
         return self.stdout.decode(errors="replace")
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.message, self.stdout, self.stderr, self.truncated)
+        return type(self), (self.message, self.stdout, self.stderr, self.truncated), self.__dict__

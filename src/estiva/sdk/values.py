@@ -5,6 +5,8 @@ the argument, its value shortened and escaped.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from estiva.errors import InvalidInput, brief
@@ -59,7 +61,7 @@ def words(what: str, value: Any) -> list[str]:
     """The words of a command: an iterable of text and path objects."""
     if isinstance(value, str):
         raise InvalidInput(f"{what} must be a list of words", hint='["sh", "-c", "..."] runs a shell line')
-    if isinstance(value, (bytes, bytearray, dict)) or not hasattr(value, "__iter__"):
+    if isinstance(value, (bytes, bytearray, memoryview, dict)) or not hasattr(value, "__iter__"):
         raise wrong(what, "a list of words", value)
     result = []
     for number, word in enumerate(value, 1):
@@ -105,10 +107,21 @@ def data(value: Any) -> memoryview | None:
         raise InvalidInput(f"input must be bytes or text, not {shown(value)}") from None
 
 
+def pairs(value: Mapping[Any, Any]) -> list[str]:
+    """NAME=VALUE of a mapping, NAME alone for None. Raises InvalidInput for other than text and numbers."""
+    words = []
+    for name, each in value.items():
+        plain = os.fspath(each) if isinstance(each, os.PathLike) else each
+        if not isinstance(name, str) or not isinstance(plain, (str, int, float, NoneType)):
+            raise wrong("env", "names with texts or numbers", {name: each})
+        words.append(name if plain is None else f"{name}={plain}")
+    return words
+
+
 def environment(value: Any) -> list[str]:
-    """NAME=VALUE of a dict, NAME alone for None; a list of such words as it is."""
-    if isinstance(value, dict):
-        value = [str(name) if text is None else f"{name}={text}" for name, text in value.items()]
+    """`pairs` of a mapping; a list of such words as it is."""
+    if isinstance(value, Mapping):
+        value = pairs(value)
     found = [] if value is None else words("env", value)
     for word in found:
         if not word or word[0] == "=":
@@ -127,7 +140,7 @@ def signal(value: Any) -> str:
     """15, "TERM", "SIGTERM" or signal.SIGTERM; which there are is judged where it is sent."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(int(value))
-    if not isinstance(value, str) or len(value) > 20:
+    if not isinstance(value, str) or len(value) > 20 or not value.isascii():
         raise wrong("signal", "a number or a name", value)
     return value
 
@@ -138,7 +151,7 @@ def listed(what: str, value: Any) -> list[str]:
         return []
     if isinstance(value, str):
         return [no_nul(what, value)]
-    if isinstance(value, (bytes, bytearray, dict)) or not hasattr(value, "__iter__"):
+    if isinstance(value, (bytes, bytearray, memoryview, dict)) or not hasattr(value, "__iter__"):
         raise wrong(what, "text or a list of texts", value)
     found: Iterable[Any] = value
     return [text(f"an item of {what}", item, "") if item is not None else _none(what) for item in found]

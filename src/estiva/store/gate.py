@@ -18,6 +18,7 @@ from estiva import atfork
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Callable
 
 LONGEST = 12.0  # seconds that a fork waits for one thread; SQLite itself waits for 10 at most
 _gates: dict[tuple[int, int], RLock] = {}  # by thread and gate
@@ -41,18 +42,24 @@ class Gate:
 
     def close(self) -> None:
         """Close the connection, unless it came over a fork."""
+        self._close(os.getpid())
+
+    def _close(self, pid: int) -> None:
         connection, self.connection = self.connection, None
         if connection is None:
             return
-        if self.pid == os.getpid():
+        if self.pid == pid:
             with self.lock:
                 connection.close()
         else:
             abandoned.append(connection)
 
-    def __del__(self) -> None:
-        self.close()
-        _gates.pop(self._key, None)
+    def __del__(
+        self, getpid: Callable[[], int] = os.getpid, gates: dict[tuple[int, int], RLock] = _gates
+    ) -> None:
+        """Names of this module may have gone by then, at the interpreter's end."""
+        self._close(getpid())
+        gates.pop(self._key, None)
 
 
 def _before_fork() -> None:

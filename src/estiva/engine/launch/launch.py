@@ -26,7 +26,7 @@ bound to its caller ends with it and is removed; so does one whose caller's prog
 from __future__ import annotations
 
 import os
-from _socket import socket
+from _socket import MSG_DONTWAIT, socket
 
 from estiva import errors, fastjson
 from estiva.engine.launch import prefork
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from estiva.engine.state.types import Order, Outcome, Plan
     from estiva.store.layers.mounts import Lowerdirs
 
+END = b'{"do": "end"}'  # ready made: it is said, too, when there is no more memory
+PATIENCE = 15.0  # seconds that a monitor has for the end of its container
 KILLED_EARLY = "the container's monitor was killed before the command started"
 
 
@@ -67,11 +69,13 @@ class Launched:
         message: Outcome = fastjson.loads(data, what="the monitor's message")
         return message
 
-    def heard(self) -> bool:
-        """Whether a message is there, or the monitor has gone."""
+    def heard(self, seconds: float = 0) -> bool:
+        """Whether a message is there, or the monitor has gone, within so many seconds."""
         import select
 
-        return bool(select.select([self.channel], [], [], 0)[0])
+        poll = select.poll()
+        poll.register(self.channel.fileno(), select.POLLIN)
+        return bool(poll.poll(max(0.0, seconds) * 1000))
 
     def started(self) -> int:
         """Wait until the command runs; its pid. Raises the error that kept it from running."""
@@ -106,11 +110,18 @@ class Launched:
 
     def end(self) -> bool:
         """Have a bound container killed and removed; True when nobody finds it any more, False when its
-        monitor was killed."""
-        self.send({"do": "end"})
-        while (event := self.receive()["event"]) != "lost":
-            if event == "removed":
-                return True
+        monitor was killed, or has said nothing for PATIENCE seconds."""
+        import time
+
+        try:
+            self.channel.send(END, MSG_DONTWAIT)
+        except OSError:
+            pass  # the monitor has gone, or reads nothing
+        deadline = time.monotonic() + PATIENCE
+        while self.heard(deadline - time.monotonic()):
+            event = self.receive()["event"]
+            if event in ("removed", "lost"):
+                return event == "removed"
         return False
 
     def resize(self, rows: int, columns: int) -> None:

@@ -21,7 +21,7 @@ from _socket import CMSG_SPACE, MSG_CMSG_CLOEXEC, MSG_DONTWAIT, MSG_PEEK, socket
 from _struct import unpack
 
 from estiva.engine.launch import spawner
-from estiva.engine.monitor.protocol import send
+from estiva.engine.monitor.protocol import adopt, send
 from estiva.engine.state import locks
 from estiva.errors import EngineError
 
@@ -35,7 +35,7 @@ LINGER = 2.0  # seconds
 TRIES = 3  # so often in a row may nothing come of it, before it is left
 
 _lock = _thread.allocate_lock()
-_offered: tuple[socket, tuple[str, str]] | None = None  # to a worker that makes one; its roots
+_offered: tuple[spawner.Kept, tuple[str, str]] | None = None  # to a worker that makes one; its roots
 _reserved: dict[str, socket] = {}  # by container id
 _latest = 0.0  # when the last container was launched
 _failures = 0
@@ -70,8 +70,9 @@ def new_id(paths: Paths) -> str:
             _failures = 0 if container_id else _failures + 1
             if container_id:
                 _forget_expired()
-                _reserved[container_id] = channel
+                _reserved[container_id] = adopt(channel.detach())
                 return container_id
+            channel.close()
     return os.urandom(32).hex()
 
 
@@ -152,10 +153,14 @@ def prepare(plan: Plan) -> None:
     now = time.monotonic()
     soon, _latest = now - _latest < LINGER, now
     roots = (plan["root"], plan["run_root"])
-    offered = _offered is not None and _offered[1] == roots
-    if offered or not soon or plan["detach"] or _failures >= TRIES:
-        return
-    _offered = spawner.ask({"kind": "reserve", "plan": plan}, [-1, -1, -1, -1]), roots
+    with _lock:
+        offered = _offered is not None and _offered[1] == roots
+        if offered or not soon or plan["detach"] or _failures >= TRIES:
+            return
+        channel = spawner.ask({"kind": "reserve", "plan": plan}, [-1, -1, -1, -1])
+        if _offered is not None:
+            _offered[0].close()  # one for other roots
+        _offered = spawner.Kept(channel), roots
 
 
 def settle() -> None:

@@ -10,21 +10,32 @@ from __future__ import annotations
 
 import _thread
 import os
-import sys
+from _socket import AF_UNIX, SOCK_SEQPACKET, socket
 
 from estiva import atfork
+from estiva.engine.launch import interpreter
 from estiva.engine.launch.ledger import Ledger
 from estiva.engine.monitor.protocol import pair, send
 from estiva.errors import EngineError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from _socket import socket
-
     from estiva.engine.state.types import Request
     from estiva.paths import Paths
 
-_channel: socket | None = None
+
+class Kept(socket):
+    """One that stays open until the process has ended, however long Python takes to end, unless it is closed
+    before: so nobody is told of a socket that was left open (-X dev)."""
+
+    def __init__(self, taken: socket) -> None:
+        super().__init__(AF_UNIX, SOCK_SEQPACKET, 0, taken.detach())
+
+    def __del__(self) -> None:
+        self.detach()
+
+
+_channel: Kept | None = None
 _owner = 0
 _lock = _thread.allocate_lock()
 ledger = Ledger()
@@ -95,17 +106,19 @@ def connection() -> socket:
     """The socket to this process's spawner, started if there is none. A fork of the program gets its own."""
     global _channel, _owner
     if _channel is None or _owner != os.getpid():
-        _channel, _owner = start(), os.getpid()
+        _channel, _owner = Kept(start()), os.getpid()
     return _channel
 
 
 def start() -> socket:
-    """Start the spawner: a fresh interpreter with as little in it as possible, in its own session."""
+    """Start the spawner: a fresh interpreter with as little in it as possible, in its own session. Raises
+    Unsupported where there is none, OSError."""
     import subprocess
 
+    python = interpreter.find()
     ours, theirs = pair()
     code = (
-        "import sys; sys.path.append(sys.argv[1]); "
+        f"import os, sys; os.environ.pop('{interpreter.SECOND}', None); sys.path.append(sys.argv[1]); "
         "from estiva.engine.launch import workers; workers.serve(*map(int, sys.argv[2:]))"
     )
     program = os.pidfd_open(os.getpid())
@@ -113,13 +126,17 @@ def start() -> socket:
     source = os.path.abspath(__file__).rpartition("/estiva/engine/")[0]
     try:
         child = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", code, source, *map(str, fds)],
+            [python, "-I", "-S", "-c", code, source, *map(str, fds)],
             pass_fds=fds,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
             cwd="/",
+            env=interpreter.environment(),
         )
+    except BaseException:
+        ours.close()
+        raise
     finally:
         theirs.close()
         os.close(program)

@@ -148,9 +148,9 @@ class Start:
         """
         return self.launched.started()
 
-    def heard(self) -> bool:
-        """Whether `started` need not wait."""
-        return self.launched.heard()
+    def heard(self, seconds: float = 0) -> bool:
+        """Whether `started` need not wait, within so many seconds."""
+        return self.launched.heard(seconds)
 
     def wait(self) -> Outcome:
         """How it ended: see Launched.wait."""

@@ -28,6 +28,7 @@ from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation
 from estiva.engine.state import cgroup, locks, names, teardown
 from estiva.engine.state.logfile import Writer
+from estiva.errors import Unavailable
 from estiva.linux import procinfo
 from estiva.runtime import state
 from estiva.runtime.cgroup import Cgroup, factory
@@ -192,6 +193,11 @@ class Monitor:
             except OSError:
                 pass  # we may not; or it has ended already
 
+    def drop_mounts(self) -> None:
+        if self.mounts >= 0:
+            os.close(self.mounts)
+            self.mounts = -1
+
     def write_state(self) -> None:
         assert self.init is not None and self.cgroup is not None
         plan = self.plan
@@ -265,7 +271,7 @@ class Monitor:
         oom = self.cgroup.oom_kills() > 0
         if self.log is not None:
             self.log.close()
-        os.pwrite(self.hold, b"%d" % code, 0)  # for those in `wait`
+        left = self.leave_status(code)
         told: Outcome = {"event": "exited", "status": code, "oom": oom, "problem": ""}
         if self.bound and self.streams.ended_by_caller:
             self.plan["auto_remove"] = True
@@ -278,9 +284,20 @@ class Monitor:
             teardown.settle(self.plan, {"ExitCode": code, "OOMKilled": oom, "StartedAt": self.started})
         except Exception as error:  # the exit status must reach the caller even so; a sweep finishes the rest
             told["problem"] = f"{type(error).__name__}: {error}"
+            self.drop_mounts()
+        if not left:
+            self.leave_status(code)  # there may be room now
         self.streams.say(told)
         if self.bound and not self.plan["auto_remove"]:
             self.linger()
+
+    def leave_status(self, code: int) -> bool:
+        """For those in `wait`. False where the disk is too full for that."""
+        try:
+            os.pwrite(self.hold, b"%d" % code, 0)
+            return True
+        except OSError:
+            return False
 
     def linger(self) -> None:
         """Of a bound container that ended by itself: it can be looked at until its caller has gone, or asks
@@ -303,13 +320,16 @@ class Monitor:
         assert self.cgroup is not None
         plan, where = self.plan, teardown.paths(self.plan)
         teardown.disconnect(plan)
-        volumes = teardown.forget_rows(where, teardown.database(plan), plan["id"])
+        try:
+            volumes = teardown.forget_rows(where, teardown.database(plan), plan["id"])
+        except Unavailable:  # the disk is full, and what it has written is only free without its mounts
+            self.drop_mounts()
+            volumes = teardown.forget_rows(where, teardown.database(plan), plan["id"])
         self.streams.say(told)
         if self.bound:
             self.streams.say({"event": "removed"})
         teardown.unlink_names(plan)
-        if self.mounts >= 0:
-            os.close(self.mounts)
+        self.drop_mounts()
         teardown.end(self.cgroup)
         teardown.forget_files(where, plan["id"], volumes)
         locks.leave(where, plan["id"])
