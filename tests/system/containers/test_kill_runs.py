@@ -1,5 +1,6 @@
 """SIGKILL for the command line, the monitor or both, at many moments of `run` and `start`: the next command works."""
 
+import json
 import os
 import random
 import shutil
@@ -8,7 +9,7 @@ import subprocess
 import pytest
 
 from enginekit import IMAGE, eventually, host
-from killkit import Shot, assert_nothing_left, assert_well, kill, monitors, traces
+from killkit import Shot, assert_nothing_left, assert_well, kill, monitors, moved_away, traces
 from ocikit import gone
 
 SPAN = 0.25  # seconds: longer than a run takes beside eleven others
@@ -223,4 +224,38 @@ def test_processes_that_nobody_watches_are_ended(box):
     box.db("DELETE FROM leases")
     assert f"processes of container {container[:12]}, which nobody watched: killed" in assert_well(box)
     shutil.rmtree(f"{box.folder}/aside")
+    assert_nothing_left(box)
+
+
+@pytest.mark.parametrize(
+    "words", ["rm -f moved", "system check --deep --repair", "system prune -f", "start moved", "ps"]
+)
+def test_processes_outside_their_cgroup_end_with_a_killed_monitor(box, words):
+    container = box.out("run", "-d", "--name", "moved", "-p", "127.0.0.1:8096:80", IMAGE, "sleep", "300")
+    pid = moved_away(box, container)
+    kill(*monitors(box))
+    eventually(lambda: not monitors_alive(box))
+    try:
+        assert not gone(pid)
+        box.estiva(*words.split())
+        assert gone(pid)
+    finally:
+        kill(*(() if gone(pid) else (pid,)))
+    box.estiva("rm", "-f", "moved", status=None)
+    assert_nothing_left(box)
+
+
+def test_a_pid_of_another_process_is_left_alone(box):
+    container = orphan(box, "--name", "recycled")
+    path = f"{box.folder}/run/containers/{container}/state.json"
+    with open(path) as file:
+        live = json.load(file)
+    with subprocess.Popen(["sleep", "300"]) as other:
+        try:
+            with open(path, "w") as file:
+                json.dump({**live, "pid": other.pid}, file)
+            box.estiva("rm", "-f", "recycled")
+            assert other.poll() is None
+        finally:
+            other.kill()
     assert_nothing_left(box)

@@ -22,7 +22,7 @@ from estiva.engine.state.lookup import (
     running_state_now,
 )
 from estiva.errors import Conflict, EngineError, EstivaError, InvalidInput, NotFound, StateError
-from estiva.linux import procinfo, signals
+from estiva.linux import signals
 from estiva.runtime import state
 from estiva.runtime.cgroup import factory
 from estiva.store import containers
@@ -42,21 +42,6 @@ STOP_TIMEOUT = 10  # seconds, as Docker
 UNKILLABLE = 10  # seconds
 
 
-def send(live: RunState, number: int) -> None:
-    """Signal a container's init, never a process that only has its pid. Fine if it has ended."""
-    try:
-        pidfd = procinfo.pidfd_open(live["pid"])
-    except ProcessLookupError:
-        return
-    try:
-        if state.alive(live["pid"], live["start_time"]):
-            procinfo.pidfd_send_signal(pidfd, number)
-    except ProcessLookupError:
-        pass
-    finally:
-        os.close(pidfd)
-
-
 def kill(engine: Engine, ref: str, signal: str = "KILL") -> None:
     """Send a signal to the main process; SIGKILL and return once the container has ended.
 
@@ -70,7 +55,7 @@ def killing(engine: Engine, ref: str, signal: str = "KILL") -> Task:
     number = signals.number(signal)
     while (live := running_state_now(engine, ref)) is None:
         yield
-    send(live, number)
+    runstate.send(live, number)
     if number == _signal.SIGKILL or live.get("paused"):
         thaw(engine, live)
     if number == _signal.SIGKILL:
@@ -146,11 +131,11 @@ def stopping(engine: Engine, ref: str, *, timeout: int | None = None, signal: st
     if timeout is None:
         timeout = STOP_TIMEOUT
     thaw(engine, live)
-    send(live, number)
+    runstate.send(live, number)
     deadline = time.monotonic() + timeout
     while locks.runs(engine.paths, live):
         if timeout >= 0 and time.monotonic() >= deadline:
-            send(live, _signal.SIGKILL)
+            runstate.send(live, _signal.SIGKILL)
             break
         yield
     yield from ending(engine, ref, live)
@@ -223,7 +208,7 @@ def removing(
             teardown.destroy(engine.paths, engine.db, container_id, volumes=volumes)
             return container_id
         if live is not None:
-            send(live, _signal.SIGKILL)
+            runstate.send(live, _signal.SIGKILL)
             thaw(engine, live)
             yield from ending(engine, ref, live)
         else:
