@@ -200,7 +200,7 @@ def _kill(engine: Engine, container_id: str) -> None:
     """End a container of which nothing is known but its run folder, and its monitor with it."""
     import time
 
-    from estiva.engine.state import locks, teardown
+    from estiva.engine.state import locks, runstate, teardown
     from estiva.engine.state.cgroup import cgroup_path
     from estiva.runtime.cgroup import factory
 
@@ -210,6 +210,8 @@ def _kill(engine: Engine, container_id: str) -> None:
     while True:
         group.kill()
         teardown.end_init(live)
+        if live:
+            runstate.end_stopped_monitor(live)
         if not locks.held(engine.paths, container_id):
             break
         if time.monotonic() > end:

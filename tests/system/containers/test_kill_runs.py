@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -259,3 +260,55 @@ def test_a_pid_of_another_process_is_left_alone(box):
         finally:
             other.kill()
     assert_nothing_left(box)
+
+
+@pytest.fixture
+def halted(box):
+    """A container whose monitor is stopped (SIGSTOP), and that monitor's pid."""
+    container = box.out("run", "-d", "--name", "halted", "--network", "none", IMAGE, "sleep", "300")
+    (pid,) = monitors(box)
+    os.kill(pid, signal.SIGSTOP)
+    yield container, pid
+    if not gone(pid):
+        os.kill(pid, signal.SIGCONT)
+    box.estiva("rm", "-f", "halted", status=None)
+    assert_nothing_left(box)
+
+
+@pytest.mark.parametrize("words", ["stop -t1 halted", "kill halted", "stop -t -1 -s KILL halted"])
+def test_a_stopped_monitor_is_named(box, halted, words):
+    done = box.estiva(*words.split(), status=1)
+    assert f"container halted has ended, but its monitor, process {halted[1]}, is stopped" in done.stderr
+    assert f"hint: `kill -CONT {halted[1]}` lets it go on, `estiva rm -f halted` removes" in done.stderr
+    os.kill(halted[1], signal.SIGCONT)
+    box.estiva("wait", "halted")
+    assert state(box, "halted") == "exited 137 "
+
+
+@pytest.mark.parametrize("damage", ["none", "record"])
+def test_rm_f_goes_on_without_a_stopped_monitor(box, halted, damage):
+    if damage == "record":
+        box.db("UPDATE containers SET record = '{'")
+    assert box.out("rm", "-f", "halted") == "halted"
+    eventually(lambda: gone(halted[1]))
+    assert box.out("ps", "-aq") == ""
+
+
+def test_what_only_has_the_pid_of_a_monitor_is_left_alone(box, halted):
+    path = f"{box.folder}/run/containers/{halted[0]}/state.json"
+    with open(path) as file:
+        live = json.load(file)
+    with subprocess.Popen(["sleep", "300"]) as other:
+        try:
+            other.send_signal(signal.SIGSTOP)
+            with open(path, "w") as file:
+                json.dump({**live, "monitor": other.pid}, file)
+            removal = box.start("rm", "-f", "halted")
+            eventually(lambda: gone(live["pid"]))
+            with pytest.raises(subprocess.TimeoutExpired):
+                removal.wait(3)
+            os.kill(halted[1], signal.SIGCONT)
+            assert removal.wait(60) == 0
+            assert other.poll() is None
+        finally:
+            other.kill()

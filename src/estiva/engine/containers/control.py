@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 STOP_TIMEOUT = 10  # seconds, as Docker
 UNKILLABLE = 10  # seconds
+STOPPED = 1  # second that `rm -f` waits for a monitor that is stopped
 
 
 def kill(engine: Engine, ref: str, signal: str = "KILL") -> None:
@@ -62,15 +63,28 @@ def killing(engine: Engine, ref: str, signal: str = "KILL") -> Task:
         yield from ending(engine, ref, live)
 
 
-def ending(engine: Engine, ref: str, live: RunState) -> Task:
-    """Wait for the end of a run whose main process got SIGKILL. Raises EngineError."""
-    deadline = time.monotonic() + UNKILLABLE
+def ending(engine: Engine, ref: str, live: RunState, *, force: bool = False) -> Task:
+    """Wait for the end of a run whose main process has ended or got SIGKILL; with `force`, a monitor that is
+    stopped is killed. Raises EngineError.
+    """
+    began = time.monotonic()
     while locks.runs(engine.paths, live):
-        if time.monotonic() > deadline and state.alive(live["pid"], live["start_time"]):
-            raise EngineError(
-                f"container {ref} was killed and has not ended in {UNKILLABLE} s",
-                hint="its main process waits in the kernel, for a disk or network that does not answer",
-            )
+        waited = time.monotonic() - began
+        if waited > (STOPPED if force else UNKILLABLE):
+            alive = state.alive(live["pid"], live["start_time"])
+            if alive and waited > UNKILLABLE:
+                raise EngineError(
+                    f"container {ref} was killed and has not ended in {UNKILLABLE} s",
+                    hint="its main process waits in the kernel, for a disk or network that does not answer",
+                )
+            monitor = 0 if alive else runstate.stopped_monitor(live)
+            if monitor and not force:
+                raise EngineError(
+                    f"container {ref} has ended, but its monitor, process {monitor}, is stopped",
+                    hint=f"`kill -CONT {monitor}` lets it go on, `estiva rm -f {ref}` removes the container",
+                )
+            if monitor:
+                runstate.end_stopped_monitor(live)
         yield
     resolve_if_there(engine, live["id"])  # settles it if its monitor was killed too
 
@@ -133,7 +147,7 @@ def stopping(engine: Engine, ref: str, *, timeout: int | None = None, signal: st
     thaw(engine, live)
     runstate.send(live, number)
     deadline = time.monotonic() + timeout
-    while locks.runs(engine.paths, live):
+    while locks.runs(engine.paths, live) and state.alive(live["pid"], live["start_time"]):
         if timeout >= 0 and time.monotonic() >= deadline:
             runstate.send(live, _signal.SIGKILL)
             break
@@ -210,7 +224,7 @@ def removing(
         if live is not None:
             runstate.send(live, _signal.SIGKILL)
             thaw(engine, live)
-            yield from ending(engine, ref, live)
+            yield from ending(engine, ref, live, force=force)
         else:
             yield  # it is being made, started or removed, or has ended just now
         now = resolve_if_there(engine, container_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from _signal import SIGKILL
 
 from estiva.errors import StateError
 from estiva.linux import procinfo
@@ -60,6 +61,27 @@ def send(live: RunState, number: int) -> None:
         pass
     finally:
         os.close(pidfd)
+
+
+def stopped_monitor(live: RunState) -> int:
+    """The pid of a run's monitor that somebody has stopped (SIGSTOP, a tracer), so that it settles nothing; 0
+    else."""
+    try:
+        letter, started = procinfo.stat(live["monitor"])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return live["monitor"] if letter in "Tt" and started == live.get("monitor_start") else 0
+
+
+def end_stopped_monitor(live: RunState) -> None:
+    """Kill a monitor that is stopped: then its run is settled as that of any killed monitor."""
+    if stopped_monitor(live) and (pidfd := opened(live["monitor"], live.get("monitor_start", 0))) >= 0:
+        try:
+            procinfo.pidfd_send_signal(pidfd, SIGKILL)
+        except ProcessLookupError:
+            pass
+        finally:
+            os.close(pidfd)
 
 
 def same(one: RunState, other: RunState) -> bool:

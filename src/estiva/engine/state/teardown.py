@@ -15,7 +15,7 @@ from estiva.engine.state import runstate
 from estiva.engine.state.cgroup import cgroup_path
 from estiva.engine.state.locks import exit_status, held, leave, take
 from estiva.engine.state.names import unlink_name
-from estiva.errors import StateError, Unavailable
+from estiva.errors import EngineError, StateError, Unavailable
 from estiva.files import remove_tree
 from estiva.linux import procinfo
 from estiva.paths import Paths
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 KILLED = 137
 UNKILLABLE = 10  # seconds
+PATIENCE = 30.0  # seconds for the monitor of a killed container to go
 
 
 def paths(plan: Ending) -> Paths:
@@ -117,8 +118,6 @@ def unlink_names(plan: Ending) -> None:
 
 def end(cgroup: Cgroup) -> None:
     """Kill all in a cgroup and remove it. Raises EngineError."""
-    from estiva.errors import EngineError
-
     for last in (False, True):
         try:
             cgroup.kill()
@@ -310,12 +309,13 @@ def left_of(where: Paths, container_id: str) -> RunState | None:
 
 def destroy(where: Paths, db: Database, container_id: str, *, volumes: bool) -> None:
     """Remove a container whose record can't be understood: all in its cgroup is killed, and what its id leads
-    to goes. Its lock is taken as soon as nobody holds it.
+    to goes. Its lock is taken as soon as nobody holds it. Raises EngineError.
     """
     from estiva.runtime.cgroup import factory
 
     live = left_of(where, container_id)
     cgroup = factory.open(live["cgroup"] if live and live.get("cgroup") else cgroup_path(container_id))
+    deadline = time.monotonic() + PATIENCE
     while True:
         cgroup.kill()
         end_init(live)
@@ -323,6 +323,13 @@ def destroy(where: Paths, db: Database, container_id: str, *, volumes: bool) -> 
             lock = take(where, container_id)
             break
         except BlockingIOError:
+            if live:
+                runstate.end_stopped_monitor(live)
+            if time.monotonic() > deadline:
+                raise EngineError(
+                    f"the monitor of container {container_id[:12]} does not end",
+                    hint=f"it may be stopped: `fuser {where.run_container(container_id)}/lock` names it",
+                ) from None
             time.sleep(0.01)
     try:
         plan: Ending = {
