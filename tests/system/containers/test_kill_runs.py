@@ -312,3 +312,40 @@ def test_what_only_has_the_pid_of_a_monitor_is_left_alone(box, halted):
             assert other.poll() is None
         finally:
             other.kill()
+
+
+BEFORE = f"""
+import os, signal
+from estiva.engine import Engine
+from estiva.engine.containers import create, folder
+MODULE.NAME = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+volumes = {{"Volumes": {{"/x": {{}}}}}}
+create.create(Engine(), {{"Image": {IMAGE!r}, "Cmd": ["true"], **volumes}}, {{"Binds": ["named:/n"]}})
+"""
+
+
+@pytest.mark.parametrize("step", ["folder make", "create insert", "folder fill"])
+def test_anonymous_volumes_of_one_that_is_killed_while_it_makes_a_container(box, step):
+    module, name = step.split()
+    box.python(BEFORE.replace("MODULE", module).replace("NAME", name), status=-signal.SIGKILL)
+    assert len(os.listdir(f"{box.folder}/root/volumes")) == 2
+    assert_well(box)
+    if step == "folder fill":  # its row is there
+        box.estiva("rm", "-v", *box.out("ps", "-aq").split())
+    assert os.listdir(f"{box.folder}/root/volumes") == ["named"]
+    assert box.out("volume", "ls", "-q") == "named"
+    assert box.db("SELECT count(*) FROM container_volumes") == [(0,)]
+    box.estiva("volume", "rm", "named")
+    assert_nothing_left(box)
+
+
+@pytest.mark.parametrize("step", ["folder.make", "create.insert", "folder.fill"])
+def test_a_container_that_can_not_be_made_leaves_no_anonymous_volume(box, step):
+    module, name = step.split(".")
+    code = BEFORE.replace("os.kill(os.getpid(), signal.SIGKILL)", "1 / 0")
+    box.python(code.replace("MODULE", module).replace("NAME", name), status=1)
+    assert os.listdir(f"{box.folder}/root/volumes") == ["named"]
+    assert box.db("SELECT count(*) FROM container_volumes") == [(0,)]
+    box.estiva("volume", "rm", "named")
+    assert "swept" not in assert_well(box)
+    assert_nothing_left(box)

@@ -4,6 +4,7 @@
     containers   a row that says "running" while nobody holds its lock: processes killed, row settled
     run folders  without a holder: of a build's step, or of a container that was being made or removed
     folders      of containers without a row; rows without a folder get a new one
+    volumes      anonymous ones of containers whose row never came
     names        links to containers that do not run
     network      addresses, published ports and veths of containers that do not run
     cgroups      with processes of ours whose run folder has vanished; empty ones
@@ -39,6 +40,7 @@ def sweep(engine: Engine) -> tuple[list[str], list[str]]:
         _running,
         _run_folders,
         _folders,
+        _unborn,
         _lost_folders,
         _names,
         _network,
@@ -105,6 +107,23 @@ def _folders(engine: Engine) -> Iterator[str]:
             if there and not _row(engine, container_id):
                 teardown.forget(paths, db, container_id)
                 yield f"folder of container {container_id[:12]}, which has no row: removed"
+            locks.leave(paths, container_id)
+        finally:
+            os.close(lock)
+
+
+def _unborn(engine: Engine) -> Iterator[str]:
+    """Volumes of a container that was being made: its lock comes before them, its row after them."""
+    paths, db = engine.paths, engine.db
+    for container_id in containers.unborn(db):
+        try:
+            lock = locks.take(paths, container_id)
+        except BlockingIOError:
+            continue
+        try:
+            if not _row(engine, container_id):
+                teardown.forget(paths, db, container_id)
+                yield f"volumes of container {container_id[:12]}, which was not made: removed"
             locks.leave(paths, container_id)
         finally:
             os.close(lock)
