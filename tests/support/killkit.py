@@ -44,6 +44,21 @@ def kill(*pids):
             os.kill(pid, signal.SIGKILL)
 
 
+def moved_away(box, container):
+    """Take all processes of a container out of its cgroups, as a manager of sessions may. The pid of its init."""
+    with open(f"{box.folder}/run/containers/{container}/state.json") as file:
+        live = json.load(file)
+    tops = {path.removesuffix(live["cgroup"]) for path in box.cgroups() if path.endswith(live["cgroup"])}
+    assert tops
+    for top in tops:
+        with open(f"{top}{live['cgroup']}/cgroup.procs") as file:
+            pids = file.read().split()
+        for pid in pids:
+            with open(f"{top}/cgroup.procs", "w") as file:
+                file.write(pid)
+    return live["pid"]
+
+
 class Shot:
     """The command line in the background, killed after some seconds, by a thread.
 

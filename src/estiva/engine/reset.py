@@ -200,16 +200,18 @@ def _kill(engine: Engine, container_id: str) -> None:
     """End a container of which nothing is known but its run folder, and its monitor with it."""
     import time
 
-    from estiva.engine.state import locks
+    from estiva.engine.state import locks, runstate, teardown
     from estiva.engine.state.cgroup import cgroup_path
-    from estiva.runtime import state
     from estiva.runtime.cgroup import factory
 
-    live = state.read(engine.paths.run_container(container_id)) or {}
-    group = factory.open(live.get("cgroup") or cgroup_path(container_id))
+    live = teardown.left_of(engine.paths, container_id)
+    group = factory.open((live and live.get("cgroup")) or cgroup_path(container_id))
     end = time.monotonic() + PATIENCE
     while True:
         group.kill()
+        teardown.end_init(live)
+        if live:
+            runstate.end_stopped_monitor(live)
         if not locks.held(engine.paths, container_id):
             break
         if time.monotonic() > end:

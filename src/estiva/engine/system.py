@@ -178,7 +178,8 @@ def check(engine: Engine, *, deep: bool = False, repair: bool = False) -> dict[s
     Returns, in words, {"swept": what was removed, "repaired": what was wrong and with `repair` is not any
     more, "kept": what is half done and stays on purpose, "problems": what is wrong}. `deep` reads all content
     and verifies its digests. `repair` makes or fetches again what is damaged of images, adopts what a lost
-    database knew, and makes anew what others have removed from the firewall.
+    database knew, and makes anew what others have removed from the firewall and
+    of the bridge.
     """
     from estiva.engine.containers import adopt, sweep
     from estiva.store.upkeep import fsck, leftovers
@@ -190,6 +191,7 @@ def check(engine: Engine, *, deep: bool = False, repair: bool = False) -> dict[s
         from estiva.engine.images import repair as images
 
         repaired += adopt.adopt(engine)
+        repaired += sweep.mend_network(engine)
         repaired += sweep.mend_rules(engine)
         repaired += images.repair(engine, deep=deep)
     for _ in range(ROUNDS):

@@ -138,6 +138,14 @@ def volume_of_each(reader: Reader) -> list[tuple[str, str]]:
     return [(str(a), str(b)) for a, b in reader.read("SELECT container, volume FROM container_volumes")]
 
 
+def unborn(reader: Reader) -> list[str]:
+    """The ids of those that have volumes and no row: they are being made, or their maker was killed."""
+    rows = reader.read(
+        "SELECT DISTINCT container FROM container_volumes WHERE container NOT IN (SELECT id FROM containers)"
+    )
+    return [str(container) for (container,) in rows]
+
+
 # --- writing ----------------------------------------------------------------------------------------------
 
 
@@ -156,7 +164,12 @@ def add(
         (container_id, name, image, status, time.time(), text),
     )
     for volume in volumes:
-        transaction.execute("INSERT OR IGNORE INTO container_volumes VALUES (?, ?)", (container_id, volume))
+        add_volume(transaction, container_id, volume)
+
+
+def add_volume(transaction: Transaction, container_id: str, volume: str) -> None:
+    """Say that a container, whose row may be about to come, has a volume."""
+    transaction.execute("INSERT OR IGNORE INTO container_volumes VALUES (?, ?)", (container_id, volume))
 
 
 def set_status(transaction: Transaction, container_id: str, status: str) -> None:

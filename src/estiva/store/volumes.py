@@ -64,9 +64,18 @@ class Volumes:
         return f"{self.paths.volumes}/{check_name(name)}/_data"
 
     def create(
-        self, name: str | None = None, labels: dict[str, str] | None = None, *, anonymous: bool = False
+        self,
+        name: str | None = None,
+        labels: dict[str, str] | None = None,
+        *,
+        anonymous: bool = False,
+        user: str = "",
     ) -> Volume:
-        """Make a volume; one that exists is returned as it is. Without a name it is anonymous."""
+        """Make a volume; one that exists is returned as it is. Without a name it is anonymous.
+
+        `user` is the id of a container that is being made: from the first moment it has the volume, so that
+        nobody prunes it, and should its maker be killed a sweep knows whose it was.
+        """
         if name is None:
             name, anonymous = os.urandom(32).hex(), True
         path = self.path(name)
@@ -85,6 +94,8 @@ class Volumes:
                         " VALUES (?, ?, ?, ?)",
                         (name, time.time(), int(anonymous), fastjson.dumps(labels or {})),
                     )
+                    if user:
+                        containers.add_volume(transaction, user, name)
             except BaseException:
                 if new:
                     files.remove_tree(os.path.dirname(path))

@@ -1,6 +1,7 @@
 """`system reset`: everything goes, nothing that is not Estiva's does, and killed in the middle it is run again."""
 
 import contextlib
+import json
 import os
 import pathlib
 import pty
@@ -9,7 +10,9 @@ import time
 
 import pytest
 
-from enginekit import ESTIVA, IMAGE, Host
+from enginekit import ESTIVA, IMAGE, Host, eventually
+from killkit import kill, moved_away
+from ocikit import gone
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -216,6 +219,27 @@ def test_a_database_that_can_t_be_read(box, damage):
     subprocess.run(
         [*box.prefix, "ip", "link", "delete", "estiva0"], check=True
     )  # whose bridge it is, nobody can tell
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+def test_processes_outside_their_cgroup_whose_monitor_was_killed(box, known):
+    container = box.out("inspect", "--format", "{{.Id}}", "web")
+    with open(f"{box.folder}/run/containers/{container}/state.json") as file:
+        monitor = json.load(file)["monitor"]
+    pid = moved_away(box, container)
+    try:
+        kill(monitor)
+        eventually(lambda: gone(monitor))
+        assert not gone(pid)
+        if not known:
+            for path in pathlib.Path(box.folder, "root").glob("estiva.db*"):
+                path.unlink()
+        box.estiva("system", "reset", "-f")
+        assert gone(pid)
+    finally:
+        kill(*(() if gone(pid) else (pid,)))
+    if not known:
+        subprocess.run([*box.prefix, "ip", "link", "delete", "estiva0"], check=True)
 
 
 def test_killed_in_the_middle_and_run_again(box):

@@ -1,14 +1,16 @@
 """SIGKILL for the command line, the monitor or both, at many moments of `run` and `start`: the next command works."""
 
+import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 
 import pytest
 
 from enginekit import IMAGE, eventually, host
-from killkit import Shot, assert_nothing_left, assert_well, kill, monitors, traces
+from killkit import Shot, assert_nothing_left, assert_well, kill, monitors, moved_away, traces
 from ocikit import gone
 
 SPAN = 0.25  # seconds: longer than a run takes beside eleven others
@@ -223,4 +225,127 @@ def test_processes_that_nobody_watches_are_ended(box):
     box.db("DELETE FROM leases")
     assert f"processes of container {container[:12]}, which nobody watched: killed" in assert_well(box)
     shutil.rmtree(f"{box.folder}/aside")
+    assert_nothing_left(box)
+
+
+@pytest.mark.parametrize(
+    "words", ["rm -f moved", "system check --deep --repair", "system prune -f", "start moved", "ps"]
+)
+def test_processes_outside_their_cgroup_end_with_a_killed_monitor(box, words):
+    container = box.out("run", "-d", "--name", "moved", "-p", "127.0.0.1:8096:80", IMAGE, "sleep", "300")
+    pid = moved_away(box, container)
+    kill(*monitors(box))
+    eventually(lambda: not monitors_alive(box))
+    try:
+        assert not gone(pid)
+        box.estiva(*words.split())
+        assert gone(pid)
+    finally:
+        kill(*(() if gone(pid) else (pid,)))
+    box.estiva("rm", "-f", "moved", status=None)
+    assert_nothing_left(box)
+
+
+def test_a_pid_of_another_process_is_left_alone(box):
+    container = orphan(box, "--name", "recycled")
+    path = f"{box.folder}/run/containers/{container}/state.json"
+    with open(path) as file:
+        live = json.load(file)
+    with subprocess.Popen(["sleep", "300"]) as other:
+        try:
+            with open(path, "w") as file:
+                json.dump({**live, "pid": other.pid}, file)
+            box.estiva("rm", "-f", "recycled")
+            assert other.poll() is None
+        finally:
+            other.kill()
+    assert_nothing_left(box)
+
+
+@pytest.fixture
+def halted(box):
+    """A container whose monitor is stopped (SIGSTOP), and that monitor's pid."""
+    container = box.out("run", "-d", "--name", "halted", "--network", "none", IMAGE, "sleep", "300")
+    (pid,) = monitors(box)
+    os.kill(pid, signal.SIGSTOP)
+    yield container, pid
+    if not gone(pid):
+        os.kill(pid, signal.SIGCONT)
+    box.estiva("rm", "-f", "halted", status=None)
+    assert_nothing_left(box)
+
+
+@pytest.mark.parametrize("words", ["stop -t1 halted", "kill halted", "stop -t -1 -s KILL halted"])
+def test_a_stopped_monitor_is_named(box, halted, words):
+    done = box.estiva(*words.split(), status=1)
+    assert f"container halted has ended, but its monitor, process {halted[1]}, is stopped" in done.stderr
+    assert f"hint: `kill -CONT {halted[1]}` lets it go on, `estiva rm -f halted` removes" in done.stderr
+    os.kill(halted[1], signal.SIGCONT)
+    box.estiva("wait", "halted")
+    assert state(box, "halted") == "exited 137 "
+
+
+@pytest.mark.parametrize("damage", ["none", "record"])
+def test_rm_f_goes_on_without_a_stopped_monitor(box, halted, damage):
+    if damage == "record":
+        box.db("UPDATE containers SET record = '{'")
+    assert box.out("rm", "-f", "halted") == "halted"
+    eventually(lambda: gone(halted[1]))
+    assert box.out("ps", "-aq") == ""
+
+
+def test_what_only_has_the_pid_of_a_monitor_is_left_alone(box, halted):
+    path = f"{box.folder}/run/containers/{halted[0]}/state.json"
+    with open(path) as file:
+        live = json.load(file)
+    with subprocess.Popen(["sleep", "300"]) as other:
+        try:
+            other.send_signal(signal.SIGSTOP)
+            with open(path, "w") as file:
+                json.dump({**live, "monitor": other.pid}, file)
+            removal = box.start("rm", "-f", "halted")
+            eventually(lambda: gone(live["pid"]))
+            with pytest.raises(subprocess.TimeoutExpired):
+                removal.wait(3)
+            os.kill(halted[1], signal.SIGCONT)
+            assert removal.wait(60) == 0
+            assert other.poll() is None
+        finally:
+            other.kill()
+
+
+BEFORE = f"""
+import os, signal
+from estiva.engine import Engine
+from estiva.engine.containers import create, folder
+MODULE.NAME = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+volumes = {{"Volumes": {{"/x": {{}}}}}}
+create.create(Engine(), {{"Image": {IMAGE!r}, "Cmd": ["true"], **volumes}}, {{"Binds": ["named:/n"]}})
+"""
+
+
+@pytest.mark.parametrize("step", ["folder make", "create insert", "folder fill"])
+def test_anonymous_volumes_of_one_that_is_killed_while_it_makes_a_container(box, step):
+    module, name = step.split()
+    box.python(BEFORE.replace("MODULE", module).replace("NAME", name), status=-signal.SIGKILL)
+    assert len(os.listdir(f"{box.folder}/root/volumes")) == 2
+    assert_well(box)
+    if step == "folder fill":  # its row is there
+        box.estiva("rm", "-v", *box.out("ps", "-aq").split())
+    assert os.listdir(f"{box.folder}/root/volumes") == ["named"]
+    assert box.out("volume", "ls", "-q") == "named"
+    assert box.db("SELECT count(*) FROM container_volumes") == [(0,)]
+    box.estiva("volume", "rm", "named")
+    assert_nothing_left(box)
+
+
+@pytest.mark.parametrize("step", ["folder.make", "create.insert", "folder.fill"])
+def test_a_container_that_can_not_be_made_leaves_no_anonymous_volume(box, step):
+    module, name = step.split(".")
+    code = BEFORE.replace("os.kill(os.getpid(), signal.SIGKILL)", "1 / 0")
+    box.python(code.replace("MODULE", module).replace("NAME", name), status=1)
+    assert os.listdir(f"{box.folder}/root/volumes") == ["named"]
+    assert box.db("SELECT count(*) FROM container_volumes") == [(0,)]
+    box.estiva("volume", "rm", "named")
+    assert "swept" not in assert_well(box)
     assert_nothing_left(box)

@@ -127,3 +127,56 @@ def test_the_table_has_as_many_rules_as_are_looked_for() -> None:
         with netfilter.Socket(netfilter.NETLINK_NETFILTER) as socket:
             assert netfilter.rules(socket, "estiva") == firewall.RULES
             assert netfilter.rules(socket, "none") == 0
+
+
+def ip(host, *words):
+    subprocess.run([*host.prefix, "ip", *words], check=True)
+
+
+def veth_of(host, name):
+    return "ve" + host.out("inspect", "--format", "{{.Id}}", name)[:11]
+
+
+def test_a_bridge_that_was_deleted_is_made_anew(host):
+    serve(host, "one", 8001)
+    serve(host, "two", 8002)
+    host.estiva("run", "-d", "--name", "apart", "--network", "none", enginekit.IMAGE, "sleep", "1000")
+    answers(host, 8001, "one")
+    ip(host, "link", "delete", "estiva0")
+    told = host.estiva("system", "check", status=1).stdout
+    for name in ("one", "two"):
+        veth = veth_of(host, name)
+        assert (
+            f"problem: container {veth[2:]}" in told
+            and f"has lost its network: its interface {veth} is in no bridge: `estiva system check --repair`"
+            in told
+        )
+    assert told.endswith("2 problems\n")
+    told = host.out("system", "check", "--repair")
+    assert told.count("was in no bridge: plugged in again") == 2 and told.endswith("all is well")
+    answers(host, 8001, "one")
+    answers(host, 8002, "two")
+    address = host.out("inspect", "--format", "{{.NetworkSettings.IPAddress}}", "one")
+    assert host.out("exec", "two", "nc", "-w", "2", address, "80") == "one"
+
+
+def test_a_veth_that_was_deleted_is_told(host):
+    serve(host, "one", 8001)
+    serve(host, "two", 8002)
+    veth = veth_of(host, "one")
+    ip(host, "link", "delete", veth)
+    for words in (("system", "check"), ("system", "check", "--repair")):
+        told = host.estiva(*words, status=1).stdout
+        assert f"has lost its network: its interface has been deleted: `estiva restart {veth[2:]}" in told
+        assert told.endswith("1 problem\n")
+    host.estiva("restart", "-t", "0", "one")
+    answers(host, 8001, "one")
+    assert host.out("system", "check") == "all is well"
+
+
+def test_the_check_from_another_network_namespace_does_not_cry_wolf(host):
+    host.estiva("run", "-d", "--name", "one", enginekit.IMAGE, "sleep", "1000")
+    done = subprocess.run(
+        ["unshare", "-n", enginekit.ESTIVA, "system", "check"], env=host.env, capture_output=True, text=True
+    )
+    assert "lost its network" not in done.stdout

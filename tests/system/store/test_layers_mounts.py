@@ -5,6 +5,7 @@ name.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -133,6 +134,19 @@ def test_an_unnamed_directory_is_as_the_layer_below_has_it(store: Store) -> None
             assert found["named"][0] == "0o40701" and found["new"][0] == "0o40755"
             assert {"home/deep/x/y", "home/deep/w", "named/z", "named/t", "plain/p", "new/n"} < set(found)
     assert len([name for name in os.listdir(f"{store.paths.fixups}/{top[7:]}") if len(name) == 12]) == 1
+    path = f"{store.paths.fixups}/{top[7:]}/chains"
+    for damage in (
+        b"\0" * os.path.getsize(path),
+        open(path, "rb").read().replace(b" ", b"\0", 1),
+        b"\xff 1 x",
+    ):
+        with open(path, "wb") as file:
+            file.write(damage)
+        with viewed(store, base, middle, top) as view:
+            assert tree(view)["home"] == ("0o42770", 1000, 2000, None, 77, {"user.k": b"v"})
+    shutil.rmtree(os.path.dirname(path) + "/" + open(path).read().split(" ")[0])
+    with viewed(store, base, middle, top) as view:
+        assert tree(view)["home"] == ("0o42770", 1000, 2000, None, 77, {"user.k": b"v"})
 
 
 def test_a_parent_of_a_fixed_directory_shows_what_its_own_layer_says(store: Store) -> None:

@@ -22,7 +22,7 @@ from estiva.engine.state.lookup import (
     running_state_now,
 )
 from estiva.errors import Conflict, EngineError, EstivaError, InvalidInput, NotFound, StateError
-from estiva.linux import procinfo, signals
+from estiva.linux import signals
 from estiva.runtime import state
 from estiva.runtime.cgroup import factory
 from estiva.store import containers
@@ -40,21 +40,7 @@ if TYPE_CHECKING:
 
 STOP_TIMEOUT = 10  # seconds, as Docker
 UNKILLABLE = 10  # seconds
-
-
-def send(live: RunState, number: int) -> None:
-    """Signal a container's init, never a process that only has its pid. Fine if it has ended."""
-    try:
-        pidfd = procinfo.pidfd_open(live["pid"])
-    except ProcessLookupError:
-        return
-    try:
-        if state.alive(live["pid"], live["start_time"]):
-            procinfo.pidfd_send_signal(pidfd, number)
-    except ProcessLookupError:
-        pass
-    finally:
-        os.close(pidfd)
+STOPPED = 1  # second that `rm -f` waits for a monitor that is stopped
 
 
 def kill(engine: Engine, ref: str, signal: str = "KILL") -> None:
@@ -70,22 +56,35 @@ def killing(engine: Engine, ref: str, signal: str = "KILL") -> Task:
     number = signals.number(signal)
     while (live := running_state_now(engine, ref)) is None:
         yield
-    send(live, number)
+    runstate.send(live, number)
     if number == _signal.SIGKILL or live.get("paused"):
         thaw(engine, live)
     if number == _signal.SIGKILL:
         yield from ending(engine, ref, live)
 
 
-def ending(engine: Engine, ref: str, live: RunState) -> Task:
-    """Wait for the end of a run whose main process got SIGKILL. Raises EngineError."""
-    deadline = time.monotonic() + UNKILLABLE
+def ending(engine: Engine, ref: str, live: RunState, *, force: bool = False) -> Task:
+    """Wait for the end of a run whose main process has ended or got SIGKILL; with `force`, a monitor that is
+    stopped is killed. Raises EngineError.
+    """
+    began = time.monotonic()
     while locks.runs(engine.paths, live):
-        if time.monotonic() > deadline and state.alive(live["pid"], live["start_time"]):
-            raise EngineError(
-                f"container {ref} was killed and has not ended in {UNKILLABLE} s",
-                hint="its main process waits in the kernel, for a disk or network that does not answer",
-            )
+        waited = time.monotonic() - began
+        if waited > (STOPPED if force else UNKILLABLE):
+            alive = state.alive(live["pid"], live["start_time"])
+            if alive and waited > UNKILLABLE:
+                raise EngineError(
+                    f"container {ref} was killed and has not ended in {UNKILLABLE} s",
+                    hint="its main process waits in the kernel, for a disk or network that does not answer",
+                )
+            monitor = 0 if alive else runstate.stopped_monitor(live)
+            if monitor and not force:
+                raise EngineError(
+                    f"container {ref} has ended, but its monitor, process {monitor}, is stopped",
+                    hint=f"`kill -CONT {monitor}` lets it go on, `estiva rm -f {ref}` removes the container",
+                )
+            if monitor:
+                runstate.end_stopped_monitor(live)
         yield
     resolve_if_there(engine, live["id"])  # settles it if its monitor was killed too
 
@@ -146,11 +145,11 @@ def stopping(engine: Engine, ref: str, *, timeout: int | None = None, signal: st
     if timeout is None:
         timeout = STOP_TIMEOUT
     thaw(engine, live)
-    send(live, number)
+    runstate.send(live, number)
     deadline = time.monotonic() + timeout
-    while locks.runs(engine.paths, live):
+    while locks.runs(engine.paths, live) and state.alive(live["pid"], live["start_time"]):
         if timeout >= 0 and time.monotonic() >= deadline:
-            send(live, _signal.SIGKILL)
+            runstate.send(live, _signal.SIGKILL)
             break
         yield
     yield from ending(engine, ref, live)
@@ -223,9 +222,9 @@ def removing(
             teardown.destroy(engine.paths, engine.db, container_id, volumes=volumes)
             return container_id
         if live is not None:
-            send(live, _signal.SIGKILL)
+            runstate.send(live, _signal.SIGKILL)
             thaw(engine, live)
-            yield from ending(engine, ref, live)
+            yield from ending(engine, ref, live, force=force)
         else:
             yield  # it is being made, started or removed, or has ended just now
         now = resolve_if_there(engine, container_id)

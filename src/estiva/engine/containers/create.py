@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from estiva.engine import Engine
     from estiva.engine.images.find import Progress
-    from estiva.engine.state.types import MountPoint, Record
+    from estiva.engine.state.types import Record
     from estiva.store.database import Transaction
     from estiva.store.images import Image
 
@@ -110,21 +110,21 @@ def make(
     if begins is not None:
         begins()
     container_id = launch.new_id(engine, host if status == "running" else None)
-    lock, points = -1, []
+    lock = -1
     try:
         made = record.new(container_id, name or "", image, merged, host, [])
         oci_config.make(made, [], {})  # what this machine lacks is found out before anything is written
         if name and (merged.get("Volumes") or host.get("Binds") or host.get("Mounts")):
             refuse_taken(engine, name)
-        points = made["Mounts"] = mount_points.plan(merged, host, engine.store.volumes)
         lock = launch.take_lock(engine, container_id)
+        points = made["Mounts"] = mount_points.plan(merged, host, engine.store.volumes, container_id)
         folder.make(engine, container_id, image, durable=status == "created")
         fresh = [point for point in points if point.pop("New", False)]
         address = insert(engine, made, name, status)
         folder.fill(engine, fresh, image)
     except BaseException as error:
-        if lock >= 0 or points:
-            unmake(engine, container_id, points, lock)
+        if lock >= 0:
+            unmake(engine, container_id, lock)
         else:
             launch.give_up(engine, container_id)
         # until the row is there, another may remove the image and its layers with it
@@ -134,11 +134,10 @@ def make(
     return made, image, lock, address
 
 
-def unmake(engine: Engine, container_id: str, points: list[MountPoint], lock: int) -> None:
+def unmake(engine: Engine, container_id: str, lock: int) -> None:
     """Undo what `make` did, as far as that can be done: the first error is the one to tell."""
     undone = True
     try:
-        mount_points.undo(points, engine.store.volumes)
         teardown.forget(engine.paths, engine.db, container_id)
     except (OSError, EstivaError):
         undone = False  # a sweep finds what is left
@@ -148,8 +147,7 @@ def unmake(engine: Engine, container_id: str, points: list[MountPoint], lock: in
     except OSError:
         undone = False
     launch.give_up(engine, container_id, undone)
-    if lock >= 0:
-        launch.close_lock(engine, lock)
+    launch.close_lock(engine, lock)
 
 
 def insert(engine: Engine, made: Record, name: str | None, status: str) -> str:

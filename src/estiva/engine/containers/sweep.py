@@ -4,6 +4,7 @@
     containers   a row that says "running" while nobody holds its lock: processes killed, row settled
     run folders  without a holder: of a build's step, or of a container that was being made or removed
     folders      of containers without a row; rows without a folder get a new one
+    volumes      anonymous ones of containers whose row never came
     names        links to containers that do not run
     network      addresses, published ports and veths of containers that do not run
     cgroups      with processes of ours whose run folder has vanished; empty ones
@@ -42,6 +43,7 @@ def sweep(engine: Engine) -> tuple[list[str], list[str]]:
         _running,
         _run_folders,
         _folders,
+        _unborn,
         _lost_folders,
         _names,
         _network,
@@ -108,6 +110,23 @@ def _folders(engine: Engine) -> Iterator[str]:
             if there and not _row(engine, container_id):
                 teardown.forget(paths, db, container_id)
                 yield f"folder of container {container_id[:12]}, which has no row: removed"
+            locks.leave(paths, container_id)
+        finally:
+            os.close(lock)
+
+
+def _unborn(engine: Engine) -> Iterator[str]:
+    """Volumes of a container that was being made: its lock comes before them, its row after them."""
+    paths, db = engine.paths, engine.db
+    for container_id in containers.unborn(db):
+        try:
+            lock = locks.take(paths, container_id)
+        except BlockingIOError:
+            continue
+        try:
+            if not _row(engine, container_id):
+                teardown.forget(paths, db, container_id)
+                yield f"volumes of container {container_id[:12]}, which was not made: removed"
             locks.leave(paths, container_id)
         finally:
             os.close(lock)
@@ -249,7 +268,72 @@ def check(engine: Engine) -> list[str]:
             problems.append(
                 f"address {address} is kept for container {container_id[:12]}, which does not run"
             )
-    return problems + missing_rules(engine)
+    return problems + unplugged(engine) + missing_rules(engine)
+
+
+def unplugged(engine: Engine) -> list[str]:
+    """Containers that run and have lost their network, in words."""
+    told = []
+    for container_id, (_, veth) in _unplugged(engine).items():
+        said = f"container {container_id[:12]} has lost its network: its interface "
+        if veth:
+            told.append(f"{said}{veth} is in no bridge: `estiva system check --repair` puts it back")
+        else:
+            told.append(f"{said}has been deleted: `estiva restart {container_id[:12]}` makes another")
+    return told
+
+
+def _unplugged(engine: Engine) -> dict[str, tuple[str, str]]:
+    """(address, veth or "") of those."""
+    import time
+
+    from estiva.network.unplugged import unplugged
+
+    found: dict[str, tuple[str, str]] = {}
+    for turn in range(2):
+        addresses = _plugged(engine)
+        found = {known: (addresses[known], veth) for known, veth in unplugged(addresses).items()}
+        if not found:
+            break
+        if not turn:
+            time.sleep(0.1)  # one that ends loses its network a moment before anybody can see that
+    return found
+
+
+def _plugged(engine: Engine) -> dict[str, str]:
+    """The addresses of the containers that ought to be in a bridge of this network namespace."""
+    from estiva.network import ipam
+    from estiva.runtime import state
+
+    addresses = {}
+    here = os.stat("/proc/self/ns/net")
+    for container_id, address in ipam.leased(engine.db).items():
+        try:
+            live = runstate.read(engine.paths, container_id)
+            if (
+                live is not None
+                and live["network"].get("address") == address
+                and os.path.samestat(os.stat(f"/proc/{live['monitor']}/ns/net"), here)
+                and locks.held(engine.paths, container_id)
+                and state.alive(live["pid"], live["start_time"])
+            ):
+                addresses[container_id] = address
+        except (EstivaError, OSError):
+            continue  # damaged, which is told; has ended
+    return addresses
+
+
+def mend_network(engine: Engine) -> list[str]:
+    """Plug in again what can be; what was unplugged."""
+    from estiva.engine.state.published import published
+    from estiva.network.unplugged import plug
+
+    mended = []
+    for container_id, (address, veth) in _unplugged(engine).items():
+        if veth:
+            plug(engine.paths, address, veth, lambda: published(engine.paths, engine.db))
+            mended.append(f"container {container_id[:12]} was in no bridge: plugged in again")
+    return mended
 
 
 def missing_rules(engine: Engine) -> list[str]:

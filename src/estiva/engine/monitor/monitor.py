@@ -220,6 +220,7 @@ class Monitor:
                 "pid": self.init.pid,
                 "start_time": procinfo.start_time(self.init.pid),
                 "monitor": os.getpid(),
+                "monitor_start": procinfo.start_time(os.getpid()),
                 "started": self.started,
                 "cgroup": self.cgroup.path,
                 "process": plan["config"]["process"],

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 
-from estiva.errors import Conflict, InvalidInput, NotFound, reason
+from estiva.errors import InvalidInput, NotFound, reason
 from estiva.files import make_directory
 from estiva.runtime.security.kernel_paths import PROC_FILES
 
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from estiva.store.volumes import Volumes
 
 
-def plan(config: Config, host_config: HostConfig, volumes: Volumes) -> list[MountPoint]:
+def plan(
+    config: Config, host_config: HostConfig, volumes: Volumes, container_id: str = ""
+) -> list[MountPoint]:
     """Mount points in Docker's shape, for the record. Makes volumes that don't exist, and -v's host
-    folders, once nothing is wrong with any of them.
+    folders, once nothing is wrong with any of them. The container has its volumes from then on: `forget`
+    (engine/state/teardown.py) removes the anonymous ones, should it not come to be.
     """
     if not config.get("Volumes") and not any(host_config.get(key) for key in ("Binds", "Mounts", "Tmpfs")):
         return []
@@ -38,24 +41,7 @@ def plan(config: Config, host_config: HostConfig, volumes: Volumes) -> list[Moun
             from estiva.engine.mounts import chown
 
             chown.check(mount["Source"], volumes.paths.root, volumes.paths.run_root)
-    points: list[MountPoint] = []
-    try:
-        for mount in asked:
-            points.append(point(mount, volumes))
-    except BaseException:
-        undo(points, volumes)
-        raise
-    return points
-
-
-def undo(points: list[MountPoint], volumes: Volumes) -> None:
-    """Remove the anonymous volumes that were made for a container that does not come to be."""
-    for made in points:
-        if made.get("Anonymous"):
-            try:
-                volumes.remove(made["Name"], force=True)
-            except Conflict:
-                pass
+    return [point(mount, volumes, container_id) for mount in asked]
 
 
 def check(mount: Mount) -> None:
@@ -84,7 +70,7 @@ def _is_proc(kind: str, source: str) -> bool:
     return kind == "bind" and os.path.exists(source) and os.stat(source).st_dev == os.stat("/proc").st_dev
 
 
-def point(mount: Mount, volumes: Volumes) -> MountPoint:
+def point(mount: Mount, volumes: Volumes, container_id: str) -> MountPoint:
     """The mount point of a checked mount; its volume or folder is made where it is not there."""
     kind, source, target = mount["Type"], mount.get("Source") or "", mount["Target"]
     result: MountPoint = {
@@ -116,7 +102,7 @@ def point(mount: Mount, volumes: Volumes) -> MountPoint:
         name = source or os.urandom(32).hex()
         if anonymous or volumes.find(name) is None:
             options = mount.get("VolumeOptions") or {}
-            volumes.create(name, options.get("Labels"), anonymous=anonymous)
+            volumes.create(name, options.get("Labels"), anonymous=anonymous, user=container_id)
             result["New"] = not options.get("NoCopy")
         result["Name"], result["Source"], result["Driver"] = name, volumes.path(name), "local"
         if anonymous:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from _signal import SIGKILL
 
 from estiva import fastjson
 from estiva.engine.state import record as records
@@ -14,8 +15,9 @@ from estiva.engine.state import runstate
 from estiva.engine.state.cgroup import cgroup_path
 from estiva.engine.state.locks import exit_status, held, leave, take
 from estiva.engine.state.names import unlink_name
-from estiva.errors import StateError, Unavailable
+from estiva.errors import EngineError, StateError, Unavailable
 from estiva.files import remove_tree
+from estiva.linux import procinfo
 from estiva.paths import Paths
 from estiva.store import containers
 from estiva.timestamps import rfc3339
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from estiva.store.database import Database, Transaction
 
 KILLED = 137
+UNKILLABLE = 10  # seconds
+PATIENCE = 30.0  # seconds for the monitor of a killed container to go
 
 
 def paths(plan: Ending) -> Paths:
@@ -114,8 +118,6 @@ def unlink_names(plan: Ending) -> None:
 
 def end(cgroup: Cgroup) -> None:
     """Kill all in a cgroup and remove it. Raises EngineError."""
-    from estiva.errors import EngineError
-
     for last in (False, True):
         try:
             cgroup.kill()
@@ -124,6 +126,27 @@ def end(cgroup: Cgroup) -> None:
         except EngineError:
             if last:
                 raise  # else: the child of a monitor killed while it cloned came in after the kill
+
+
+def end_init(live: RunState | None) -> None:
+    """Kill the init of a run that nobody watches, by pid and start time, and wait until it is dead: its pid
+    namespace, network namespace and veth go with it, also where somebody has moved its processes out of their
+    cgroup. One that waits in the kernel is left after UNKILLABLE seconds.
+    """
+    pidfd = runstate.opened(live["pid"], live["start_time"]) if live else -1
+    if pidfd < 0:
+        return
+    from select import POLLIN, poll
+
+    try:
+        procinfo.pidfd_send_signal(pidfd, SIGKILL)
+        waiting = poll()
+        waiting.register(pidfd, POLLIN)
+        waiting.poll(UNKILLABLE * 1000)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(pidfd)
 
 
 def settle(plan: Ending, outcome: State, *, failed: bool = False) -> None:
@@ -237,7 +260,7 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
     try:
         row = containers.get(db, container_id)
         record = records.sound(container_id, row[2]) if row else None
-        left = _left(where, container_id)
+        left = left_of(where, container_id)
         host_config: HostConfig = (record.get("HostConfig") or {}) if record else {}
         mode = host_config.get("NetworkMode") or "default"
         name = record.get("Name", "").removeprefix("/") if record else ""
@@ -254,7 +277,10 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
         from estiva.runtime.cgroup import factory
 
         above = host_config.get("CgroupParent") or ""
-        release(plan, factory.open(path or cgroup_path(container_id, above)))
+        cgroup = factory.open(path or cgroup_path(container_id, above))
+        cgroup.kill()  # what is frozen could not die
+        end_init(left)
+        release(plan, cgroup)
         outcome: State = {"ExitCode": KILLED, "Error": "what started the container was killed"}
         if left:
             outcome["Error"], outcome["StartedAt"] = "the container's monitor was killed", left["started"]
@@ -273,7 +299,7 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
     return True
 
 
-def _left(where: Paths, container_id: str) -> RunState | None:
+def left_of(where: Paths, container_id: str) -> RunState | None:
     """What a run has left of its state; a file that can't be understood is as good as none."""
     try:
         return runstate.read(where, container_id)
@@ -283,18 +309,27 @@ def _left(where: Paths, container_id: str) -> RunState | None:
 
 def destroy(where: Paths, db: Database, container_id: str, *, volumes: bool) -> None:
     """Remove a container whose record can't be understood: all in its cgroup is killed, and what its id leads
-    to goes. Its lock is taken as soon as nobody holds it.
+    to goes. Its lock is taken as soon as nobody holds it. Raises EngineError.
     """
     from estiva.runtime.cgroup import factory
 
-    live = _left(where, container_id)
+    live = left_of(where, container_id)
     cgroup = factory.open(live["cgroup"] if live and live.get("cgroup") else cgroup_path(container_id))
+    deadline = time.monotonic() + PATIENCE
     while True:
+        cgroup.kill()
+        end_init(live)
         try:
             lock = take(where, container_id)
             break
         except BlockingIOError:
-            cgroup.kill()
+            if live:
+                runstate.end_stopped_monitor(live)
+            if time.monotonic() > deadline:
+                raise EngineError(
+                    f"the monitor of container {container_id[:12]} does not end",
+                    hint=f"it may be stopped: `fuser {where.run_container(container_id)}/lock` names it",
+                ) from None
             time.sleep(0.01)
     try:
         plan: Ending = {

@@ -109,6 +109,7 @@ class RunState(TypedDict):
     pid: int
     start_time: int
     monitor: int
+    monitor_start: NotRequired[int]  # as start_time
     started: str
     cgroup: str
     process: OCI

@@ -14,7 +14,7 @@ from estiva import fastjson, files
 from estiva.linux import fs
 from estiva.paths import Paths
 from estiva.store.database import Database
-from estiva.store.layers.layer import layer_name
+from estiva.store.layers.layer import chains, layer_name
 from estiva.store.layers.tree import IMPLIED_MODE
 from estiva.store.tar.records import kept_xattr
 
@@ -77,12 +77,11 @@ def make(paths: Paths, db: Database, lowers: list[str], diff_ids: list[str]) -> 
         if wanted:
             name = os.urandom(6).hex()
             _write(f"{directory}/{name}", wanted)
-        try:
-            text = files.read_bounded(directory + "/chains", 64 << 20)
-        except FileNotFoundError:
-            text = b""
-        line = f"{name} {depth} {','.join(diff_ids)}\n"
-        files.atomic_write(directory + "/chains", text + line.encode("ascii"))
+        chain = ",".join(diff_ids)
+        lines = [*chains(directory + "/chains"), (name, str(depth), chain)]
+        if not os.path.isfile(directory + "/chains"):
+            files.remove_tree(directory + "/chains")
+        files.atomic_write(directory + "/chains", "".join(" ".join(line) + "\n" for line in lines).encode())
     return name, str(depth)
 
 

@@ -5,8 +5,10 @@ Both the store of layers and what brings one in import this, and it imports neit
 
 from __future__ import annotations
 
-from estiva import errors
+from estiva import errors, files
 from estiva.oci import digest as digests
+
+HEX = frozenset("0123456789abcdef")
 
 
 class Layer:
@@ -38,3 +40,20 @@ def layer_name(diff_id: str) -> str:
     if algorithm != "sha256":
         raise errors.InvalidInput(f"layer {diff_id} is not named by sha256")
     return encoded
+
+
+def chains(path: str) -> list[tuple[str, str, str]]:
+    """(NAME, DEPTH, diffIDs) of each line of a fixups/TOP/chains (mounts.py). What is no such line is as if
+    it were not there, and so is what is no such file.
+    """
+    try:
+        text = files.read_bounded(path, 64 << 20).decode("ascii", "replace")
+    except (OSError, errors.IntegrityError):
+        return []
+    words = (tuple(line.split(" ")) for line in text.split("\n"))
+    return [(found[0], found[1], found[2]) for found in words if len(found) == 3 and _is_chain(*found)]
+
+
+def _is_chain(name: str, depth: str, diff_ids: str) -> bool:
+    named = name == "-" or (len(name) == 12 and HEX.issuperset(name))
+    return named and depth.isdigit() and 0 < int(depth[:9]) <= diff_ids.count(",") + 1

@@ -24,7 +24,7 @@ import os
 from estiva import errors
 from estiva.files import Lock
 from estiva.store.layers import soundness
-from estiva.store.layers.layer import Damaged, layer_name
+from estiva.store.layers.layer import Damaged, chains, layer_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,16 +139,10 @@ class Mounts:
     def _fix(self, lowers: Lowerdirs, diff_ids: list[str]) -> None:
         top = layer_name(diff_ids[0])
         chain = ",".join(diff_ids)
-        try:
-            fd = os.open(f"{self.paths.fixups}/{top}/chains", os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            text = ""
-        else:
-            with open(fd, encoding="ascii") as file:
-                text = file.read()
-        for line in text.split("\n"):
-            if line.endswith(chain) and line.count(" ") == 2 and line.rpartition(" ")[2] == chain:
-                name, depth, _ = line.split(" ")
+        fixups = f"{self.paths.fixups}/{top}"
+        for known in chains(fixups + "/chains"):
+            if known[2] == chain and (known[0] == "-" or os.path.isdir(f"{fixups}/{known[0]}")):
+                name, depth, _ = known
                 break
         else:
             from estiva.store.layers.implied import make
@@ -156,7 +150,7 @@ class Mounts:
             name, depth = make(self.paths, self.db, list(lowers), diff_ids)
         del lowers[int(depth) :]
         if name != "-":
-            lowers.insert(0, f"{self.paths.fixups}/{top}/{name}")
+            lowers.insert(0, f"{fixups}/{name}")
 
     def unmount(self, name: str) -> bool:
         """Unmount the layer of that hex name; False if it was not. Running containers keep what they have."""

@@ -19,8 +19,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from estiva import files
+from estiva.errors import EstivaError
 from estiva.oci import digest as digests
 from estiva.store import containers
+from estiva.store.layers.layer import chains
 from estiva.store.layers.mounts import Mounts
 from estiva.store.upkeep import gc
 
@@ -164,21 +166,32 @@ def _fixups(store: Store) -> Iterator[str]:
         if not row(store.db, "layers", "diff_id", f"sha256:{name}"):
             files.remove_tree(path)
             yield f"fixups of layer sha256:{name[:12]}, which is gone: removed"
-        elif _unnamed(path):
+        elif _unnamed(path) or not _all_chains(path):
             with files.Lock(path + "/lock"):
+                if not _all_chains(path):  # a mount makes anew what it lacks
+                    files.remove_tree(f"{path}/chains")
+                    yield f"fixups/{name[:12]}/chains, which was damaged: removed"
                 for stray in _unnamed(path):
                     files.remove_tree(f"{path}/{stray}")
                     yield f"fixups/{name[:12]}/{stray}: removed"
 
 
+def _all_chains(directory: str) -> bool:
+    """Whether its list holds nothing but chains, if there is one."""
+    path = f"{directory}/chains"
+    if not os.path.lexists(path):
+        return True
+    text = "".join(" ".join(words) + "\n" for words in chains(path))
+    try:
+        return files.read_bounded(path, len(text)) == text.encode()
+    except (OSError, EstivaError):
+        return False
+
+
 def _unnamed(directory: str) -> list[str]:
     """What is in a directory of fixups and not in its list."""
     there = {name for name, _ in entries(directory)}
-    try:
-        with open(f"{directory}/chains", encoding="ascii") as file:
-            known = {line.split(" ")[0] for line in file}
-    except FileNotFoundError:
-        known = set()
+    known = {name for name, _, _ in chains(f"{directory}/chains")}
     return sorted(there - known - {"lock", "chains"})
 
 

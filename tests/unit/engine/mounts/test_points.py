@@ -15,21 +15,19 @@ class Volumes:
 
     def __init__(self, *names):
         self.names = {name: {} for name in names}
-        self.removed = []
+        self.users = {}
 
     def find(self, name):
         return self.names.get(name)
 
-    def create(self, name, labels=None, *, anonymous=False):
+    def create(self, name, labels=None, *, anonymous=False, user=""):
         if name == "broken":
             raise Conflict("no")
         self.names[name] = {"labels": labels, "anonymous": anonymous}
+        self.users[name] = user
 
     def path(self, name):
         return f"/volumes/{name}/_data"
-
-    def remove(self, name, *, force):
-        self.removed.append(name)
 
 
 def plan(volumes=None, config=None, **host):
@@ -122,19 +120,15 @@ def test_volumes():
     assert volumes.names[anonymous["Name"]]["anonymous"]
 
 
-def test_an_error_half_way_takes_the_anonymous_volumes_back():
+def test_an_error_half_way_leaves_its_volumes_to_whom_they_were_made_for():
     volumes = Volumes()
+    mounts = [
+        {"Type": "volume", "Target": "/a"},
+        {"Type": "volume", "Source": "broken", "Target": "/b"},
+    ]
     with pytest.raises(Conflict):
-        plan(
-            volumes,
-            Mounts=[
-                {"Type": "volume", "Target": "/a"},
-                {"Type": "volume", "Source": "broken", "Target": "/b"},
-            ],
-        )
-    assert (
-        volumes.removed == [name for name in volumes.names if name != "broken"] and len(volumes.removed) == 1
-    )
+        points.plan({}, {"Mounts": mounts}, volumes, "mine")
+    assert volumes.users == dict.fromkeys(volumes.names, "mine") and len(volumes.users) == 1
 
 
 def test_tmpfs():

@@ -4,6 +4,7 @@ import pytest
 
 from estiva import files
 from estiva.oci.digest import sha256
+from estiva.store.layers import implied, layer
 from estiva.store.upkeep import fsck, leftovers
 from storekit import age, make_image, make_store
 
@@ -44,6 +45,49 @@ def test_sweep_removes_what_the_dead_left(store):
     assert os.path.isdir(paths.volumes + "/of-a-person/_data/letters")
     assert [volume.name for volume in store.volumes.list()] == ["kept"]
     assert fsck.check(store) == ["directory volumes/of-a-person has no row"]
+    assert leftovers.sweep(store) == []
+
+
+DAMAGES = {
+    "nuls": lambda text: b"\0" * len(text),
+    "nuls in the name": lambda text: b"\0" * 12 + text[12:],
+    "no ascii": lambda text: b"\xff" * 40 + b"\n",
+    "half a line": lambda text: text[: len(text) // 2],
+    "no number": lambda text: text.replace(b" 2 ", b" -2 "),
+    "too many": lambda text: text.replace(b" 2 ", b" 3 "),
+    "leads out": lambda text: b"../../../etc" + text[12:],
+    "folder": lambda text: None,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_list_of_chains_that_is_none(store, damage):
+    """It is as if it were not there; the sweep takes it, or the next mount makes it anew."""
+    make_image(store, b"base", b"above", name="app")
+    diff_ids = [sha256(b"above"), sha256(b"base")]
+    top = f"{store.paths.fixups}/{diff_ids[0][7:]}"
+    line = f"0123456789ab 2 {','.join(diff_ids)}\n".encode()
+    wrong = DAMAGES[damage](line)
+    os.makedirs(top)
+    path = top + "/chains"
+
+    def write(text):
+        files.remove_tree(path)
+        os.mkdir(path) if text is None else files.atomic_write(path, text)
+
+    write(line)
+    os.mkdir(top + "/0123456789ab")
+    assert len(layer.chains(path)) == 1
+    assert leftovers.sweep(store) == []
+    write(wrong)
+    assert layer.chains(path) == []
+    os.makedirs(f"{store.paths.root}/lower/a")
+    name, depth = implied.make(store.paths, store.db, [f"{store.paths.root}/lower"] * 2, diff_ids)
+    assert layer.chains(path) == [(name, depth, ",".join(diff_ids))]
+    files.remove_tree(top + "/0123456789ab")
+    leftovers.sweep(store)
+    write(wrong)
+    assert leftovers.sweep(store)[0] == f"fixups/{diff_ids[0][7:19]}/chains, which was damaged: removed"
     assert leftovers.sweep(store) == []
 
 
