@@ -208,7 +208,7 @@ def _kill(engine: Engine, container_id: str) -> None:
     group = factory.open((live and live.get("cgroup")) or cgroup_path(container_id))
     end = time.monotonic() + PATIENCE
     while True:
-        group.kill()
+        teardown.kill_all(group)
         teardown.end_init(live)
         if live:
             runstate.end_stopped_monitor(live)

@@ -100,13 +100,25 @@ def fifo(path):
     os.mkfifo(path)
 
 
-@pytest.mark.parametrize("damage", [cut, garble, folder, loop, fifo], ids=lambda damage: damage.__name__)
+def bare(path):
+    with open(path, "w") as file:
+        file.write("{}")
+
+
+@pytest.mark.parametrize(
+    "damage", [cut, garble, folder, loop, fifo, bare], ids=lambda damage: damage.__name__
+)
 def test_a_broken_run_state(box, damage):
     broken = box.out("run", "-d", "--name", "broken", *NONE, IMAGE, "sleep", "1000")
     damage(f"{box.folder}/run/containers/{broken}/state.json")
     assert sorted(box.out("ps", "--format", "{{.Names}}").split()) == ["broken", "other"]
     assert box.out("exec", "other", "echo", "alive") == "alive"
     assert "state.json" in box.estiva("exec", "broken", "true", status=None).stderr
+    up = box.out("ps", "--filter", "name=broken", "--format", "{{.Status}}")
+    assert up.startswith("Up ") and up.endswith((" second", " seconds", "a second"))
+    for verb in ("stop", "kill"):
+        told = box.estiva(verb, "broken", status=1).stderr
+        assert "state.json" in told and told.endswith("hint: `estiva rm -f` ends and removes the container\n")
     assert f"container {broken[:12]} runs, but " in box.estiva("system", "check", status=1).stdout
     assert box.out("rm", "-f", "broken") == "broken"
     assert not [path for path in box.cgroups() if broken in str(path)]

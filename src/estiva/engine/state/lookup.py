@@ -86,6 +86,8 @@ def load(engine: Engine, container_id: str, status: str, text: str) -> Record:
         "FinishedAt": ZERO,
         **({"StartedAt": live["started"]} if live else record["State"]),
     }
+    if status == "running" and not live:  # it is being started, or its run state is damaged
+        record["State"]["StartedAt"] = record["State"].get("Began") or record["Created"]
     record["State"].pop("Began", None)
     if status == "dead":
         ended = locks.left(engine.paths, container_id)

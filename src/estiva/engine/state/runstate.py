@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from estiva.paths import Paths
 
 
+DAMAGED = "`estiva rm -f` ends and removes the container"
+
+
 def read(where: Paths, container_id: str) -> RunState | None:
     """None when it does not run, or is being started. Raises StateError when it can't be understood."""
     return read_in(where.run_container(container_id))
@@ -24,11 +27,15 @@ def read(where: Paths, container_id: str) -> RunState | None:
 
 def read_in(run: str) -> RunState | None:
     """The same by the path of the run folder."""
-    found: Any = state.read(run)
+    try:
+        found: Any = state.read(run)
+    except StateError as error:
+        error.hint = error.hint or DAMAGED
+        raise
     if found is not None:
         for key in ("pid", "start_time", "monitor"):
             if type(found.get(key)) is not int:
-                raise StateError(f"{run}/state.json is damaged: {key} is missing or no number")
+                raise StateError(f"{run}/state.json is damaged: {key} is missing or no number", hint=DAMAGED)
     live: RunState | None = found
     return live
 

@@ -15,7 +15,7 @@ from estiva.engine.state import runstate
 from estiva.engine.state.cgroup import cgroup_path
 from estiva.engine.state.locks import exit_status, held, leave, take
 from estiva.engine.state.names import unlink_name
-from estiva.errors import EngineError, StateError, Unavailable
+from estiva.errors import EngineError, NotFound, StateError, Unavailable
 from estiva.files import remove_tree
 from estiva.linux import procinfo
 from estiva.paths import Paths
@@ -126,6 +126,14 @@ def end(cgroup: Cgroup) -> None:
         except EngineError:
             if last:
                 raise  # else: the child of a monitor killed while it cloned came in after the kill
+
+
+def kill_all(cgroup: Cgroup) -> None:
+    """Kill all in a cgroup, which a monitor that is still there may remove meanwhile. Raises EngineError."""
+    try:
+        cgroup.kill()
+    except NotFound:
+        pass
 
 
 def end_init(live: RunState | None) -> None:
@@ -278,7 +286,7 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
 
         above = host_config.get("CgroupParent") or ""
         cgroup = factory.open(path or cgroup_path(container_id, above))
-        cgroup.kill()  # what is frozen could not die
+        kill_all(cgroup)  # what is frozen could not die
         end_init(left)
         release(plan, cgroup)
         outcome: State = {"ExitCode": KILLED, "Error": "what started the container was killed"}
@@ -317,7 +325,7 @@ def destroy(where: Paths, db: Database, container_id: str, *, volumes: bool) -> 
     cgroup = factory.open(live["cgroup"] if live and live.get("cgroup") else cgroup_path(container_id))
     deadline = time.monotonic() + PATIENCE
     while True:
-        cgroup.kill()
+        kill_all(cgroup)
         end_init(live)
         try:
             lock = take(where, container_id)

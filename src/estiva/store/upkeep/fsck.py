@@ -104,13 +104,32 @@ def _deep_finding(store: Store, layer: Layer, broken: Container[str], alone: boo
 def _blobs(store: Store, broken: Mapping[str, str]) -> Iterator[str]:
     known = {digest for (digest,) in store.db.read("SELECT digest FROM blobs")}
     for digest, wrong in broken.items():
-        yield f"blob {digest} {wrong}"
+        yield f"blob {digest} {wrong}{_needed_by(store, digest)}"
     for algorithm in digests.LENGTHS:
         for name in _names(f"{store.paths.blobs}/{algorithm}"):
             if f"{algorithm}:{name}" not in known and _lost(
                 store, "blobs", f"{algorithm}:{name}", f"{store.paths.blobs}/{algorithm}/{name}"
             ):
                 yield f"file blobs/{algorithm}/{name} has no row"
+
+
+def _needed_by(store: Store, digest: str) -> str:
+    """Which images need a blob or layer that could not be mended, and what can be done."""
+    diff_ids = {digest}
+    rows = store.db.read("SELECT diff_id FROM layer_blobs WHERE digest = ?", (digest,))
+    diff_ids.update(diff_id for (diff_id,) in rows)
+    needing: list[str] = []
+    for image in store.images.list(all=True):
+        try:
+            if digest == image.manifest or not diff_ids.isdisjoint(image.diff_ids):
+                needing += store.images.names(image.id) or [image.id[7:19]]
+        except EstivaError:
+            continue  # named by itself
+    if not needing:
+        return ""
+    more = f" and {len(needing) - 3} more" if len(needing) > 3 else ""
+    which = ", ".join(needing[:3]) + more
+    return f"; {which} needs it: pull, load or build that again, or remove it with `estiva rmi -f`"
 
 
 def _proven(store: Store, digest: str) -> bool:
@@ -127,7 +146,7 @@ def _proven(store: Store, digest: str) -> bool:
 def _layers(store: Store, deep: bool, broken: Container[str]) -> Iterator[str]:
     known = {diff_id for (diff_id,) in store.db.read("SELECT diff_id FROM layers")}
     for damage in layers(store, deep, broken):
-        yield str(damage)
+        yield f"{damage}{_needed_by(store, damage.diff_id)}"
     for name in _names(store.paths.layers):
         if f"sha256:{name}" not in known and _lost(
             store, "layers", f"sha256:{name}", f"{store.paths.layers}/{name}"

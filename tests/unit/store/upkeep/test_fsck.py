@@ -36,7 +36,8 @@ def test_check_finds_each_kind_of_damage(store):
         f"blob {lost} has no file",
         f"blob {short} is 1 bytes long instead of 5",
         f"file blobs/sha256/{'12' * 32} has no row",
-        f"layer {sha256(b'top')} is damaged: its files are missing",
+        f"layer {sha256(b'top')} is damaged: its files are missing; app:latest needs it: pull, load or build"
+        " that again, or remove it with `estiva rmi -f`",
         f"directory layers/{sha256(b'base')[7:]} has no row",
         f"image {image_id} lacks layer {sha256(b'base')}",
         "names docker.io/library/gone:1 points to image sha256:00, which is not here",
