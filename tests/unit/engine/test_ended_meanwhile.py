@@ -57,7 +57,9 @@ def test_a_container_that_ends_while_it_is_held_still(when, engine, monkeypatch)
 def test_an_exec_names_the_container_that_has_ended(monkeypatch, tmp_path):
     answers = iter([True, False, True, True])
     monkeypatch.setattr(exec_session.state, "alive", lambda pid, start: next(answers))
-    monkeypatch.setattr(exec_session.factory, "open", lambda path: types.SimpleNamespace(frozen=lambda: False))
+    monkeypatch.setattr(
+        exec_session.factory, "open", lambda path: types.SimpleNamespace(frozen=lambda: False)
+    )
     monkeypatch.setattr(exec_session, "seccomp_filter", lambda plan: None)
 
     def execute(*words, **more):
