@@ -124,21 +124,21 @@ OVERTAKEN = """
 import subprocess
 from estiva.engine import Engine
 from estiva.engine.containers import control
-from estiva.engine.state import locks
+from estiva.engine.state import locks, runstate
 verb, name, estiva = {verb!r}, {name!r}, {estiva!r}
 engine = Engine()
-inner = {{"stop": "send", "remove": "send", "unpause": "mark"}}[verb]
-original = getattr(control, inner)
+where, inner = {{"stop": (runstate, "send"), "remove": (runstate, "send"), "unpause": (control, "mark")}}[verb]
+original = getattr(where, inner)
 
 def overtaken(*words):  # the container is killed and started again before we get to it
-    setattr(control, inner, original)
+    setattr(where, inner, original)
     live = next(word for word in words if isinstance(word, dict))
     subprocess.run([estiva, "kill", name], check=True)
     locks.await_end(engine.paths, live["id"])
     subprocess.run([estiva, "start", name], check=True)
     return original(*words)
 
-setattr(control, inner, overtaken)
+setattr(where, inner, overtaken)
 {call}
 """
 
