@@ -220,7 +220,7 @@ class Host:
         try:
             check = self.estiva("system", "check", status=None)
             assert check.returncode == 0, (check.stdout, check.stderr)
-            assert not self.cgroups()
+            eventually(lambda: not self.cgroups(), 30)  # that of a --rm goes after its end has been told
             assert not self.veths()
         finally:
             self.tear_down()
