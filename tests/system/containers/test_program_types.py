@@ -1,14 +1,20 @@
 """Every argument of every public function of the Python API, with values that people give and that they don't."""
 
+import pathlib
+
 import pytest
 
-from enginekit import host
+from enginekit import eventually, host
 
 
 @pytest.fixture(scope="module")
 def box():
     with host() as made:
         yield made
+        eventually(lambda: not [path for path in made.cgroups() if len(path.rpartition("/")[2]) == 64])
+        for path in made.cgroups():  # what cgroup_parent has named stays, as with Docker
+            for folder in sorted(pathlib.Path(path).glob("**/"), reverse=True):
+                folder.rmdir()
 
 
 WALK = r"""
