@@ -205,11 +205,12 @@ def _insert(engine: Engine, made: Record, live: RunState) -> None:
 def _layers(engine: Engine) -> Iterator[str]:
     """Layers of the erofs driver are their tar too, which proves itself."""
     layers = engine.store.layers
+    needed = set(_needed(engine))
     for name in sorted(os.listdir(engine.paths.layers)):
         tar = f"{engine.paths.blobs}/sha256/{name}"
         if not digests.valid(f"sha256:{name}") or layers.find(f"sha256:{name}") or not os.path.isfile(tar):
             continue
-        if name in _needed(engine):
+        if name in needed:
             continue  # it would be put in the place of what containers run on
         try:
             layers.apply_tar(tar, f"sha256:{name}")
