@@ -189,7 +189,9 @@ def check(engine: Engine, *, deep: bool = False, repair: bool = False) -> dict[s
     problems: list[str] = []
     if repair:
         from estiva.engine.images import repair as images
+        from estiva.engine.images.find import allow_refetch
 
+        allow_refetch(engine)
         repaired += adopt.adopt(engine)
         repaired += sweep.mend_network(engine)
         repaired += sweep.mend_rules(engine)

@@ -62,12 +62,11 @@ def places(engine: Engine, image: Image) -> list[tuple[str, str]]:
 
 def repair(engine: Engine, *, deep: bool = False) -> list[str]:
     """Mend all layers and blobs that are damaged; what was done, in words. What can't be mended stays for the
-    check to name.
+    check to name. Layers are fetched again after `find.allow_refetch`.
     """
     from estiva.store.upkeep import fsck
 
     store = engine.store
-    store.layers.refetch = lambda diff_id: fetch_layer(engine, diff_id)
     broken = dict(fsck.blobs(store, deep))
     done: list[str] = []
     for damage in list(fsck.layers(store, deep, broken)):
