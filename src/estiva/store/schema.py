@@ -3,7 +3,10 @@
 names ----> images ----> layers <---- layer_blobs ----> blobs
               ^
 containers ---+        container_volumes ----> volumes        leases ----> containers
-build_cache --+
+build_cache --+        endpoints ----> networks, containers
+
+endpoints say to which networks of their own making containers belong, also while they don't run; leases hold the
+addresses of those that do.
 
 images.created is what the config says, images.added when the row came (both seconds since 1970). A hidden
 image is a build's intermediate result: not listed, and gone with the last build_cache row or container that
@@ -12,7 +15,7 @@ needs it.
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -43,8 +46,17 @@ CREATE TABLE build_cache (key TEXT PRIMARY KEY, image TEXT NOT NULL, created REA
     used REAL NOT NULL) WITHOUT ROWID;
 """
 
+NETWORKS = """
+CREATE TABLE networks (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, driver TEXT NOT NULL, created REAL NOT NULL,
+    record TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE endpoints (network TEXT NOT NULL, container TEXT NOT NULL, record TEXT NOT NULL,
+    PRIMARY KEY (network, container)) WITHOUT ROWID;
+CREATE INDEX endpoints_container ON endpoints (container);
+ALTER TABLE volumes ADD COLUMN options TEXT NOT NULL DEFAULT '{}';
+"""
+
 # The statements that bring a database of version N to N + 1, by N.
-MIGRATIONS: dict[int, str] = {0: SCHEMA}
+MIGRATIONS: dict[int, str] = {0: SCHEMA, 1: NETWORKS}
 
 
 def steps(version: int) -> list[str]:
