@@ -13,7 +13,7 @@ import time
 
 from estiva import fastjson
 from estiva.engine.containers import tasks
-from estiva.engine.state import gate, locks, runstate, teardown
+from estiva.engine.state import gate, locks, restarts, runstate, teardown
 from estiva.engine.state import names as naming
 from estiva.engine.state.lookup import (
     find_damaged,
@@ -54,8 +54,19 @@ def kill(engine: Engine, ref: str, signal: str = "KILL") -> None:
 def killing(engine: Engine, ref: str, signal: str = "KILL") -> Task:
     """`kill` as a task."""
     number = signals.number(signal)
-    while (live := running_state_now(engine, ref)) is None:
+    ends = number == _signal.SIGKILL
+    while True:
+        record = resolve(engine, ref)
+        ends = ends or number == signals.number(record["Config"].get("StopSignal") or "TERM")
+        if ends and record["State"]["Restarting"]:
+            yield from ending_wait(engine, record["Id"])
+            return
+        live = running_state_now(engine, ref)
+        if live is not None:
+            break
         yield
+    if ends:
+        restarts.mark_stopped(engine.paths, live["id"], live)
     runstate.send(live, number)
     if number == _signal.SIGKILL or live.get("paused"):
         thaw(engine, live)
@@ -87,6 +98,14 @@ def ending(engine: Engine, ref: str, live: RunState, *, force: bool = False) -> 
                 runstate.end_stopped_monitor(live)
         yield
     resolve_if_there(engine, live["id"])  # settles it if its monitor was killed too
+
+
+def ending_wait(engine: Engine, container_id: str) -> Task:
+    """A container that waits to be started again has ended, if that has not been done meanwhile."""
+    restarts.mark_stopped(engine.paths, container_id, None)
+    while (now := resolve_if_there(engine, container_id)) is not None and now["State"]["Restarting"]:
+        restarts.end_waiter(engine.paths, container_id)
+        yield
 
 
 def thaw(engine: Engine, live: RunState) -> None:
@@ -131,19 +150,20 @@ def stop(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | 
 def stopping(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | None = None) -> Task:
     """`stop` as a task."""
     record = resolve(engine, ref)
-    if not record["State"]["Running"]:
-        return
     try:
-        while (live := running_state_now(engine, record["Id"])) is None:
+        while (live := running_state_now(engine, record["Id"], restarting=False)) is None:
+            if restarts.restarting(engine.paths, record["Id"]):
+                yield from ending_wait(engine, record["Id"])
             yield
     except (Conflict, NotFound):
-        return  # it has ended meanwhile
+        return  # it does not run, or has ended meanwhile
     config = record["Config"]
     number = signals.number(signal or config.get("StopSignal") or "TERM")
     if timeout is None:
         timeout = config.get("StopTimeout")
     if timeout is None:
         timeout = STOP_TIMEOUT
+    restarts.mark_stopped(engine.paths, live["id"], live)
     thaw(engine, live)
     runstate.send(live, number)
     deadline = time.monotonic() + timeout
@@ -222,9 +242,12 @@ def removing(
             teardown.destroy(engine.paths, engine.db, container_id, volumes=volumes)
             return container_id
         if live is not None:
+            restarts.mark_stopped(engine.paths, container_id, live)
             runstate.send(live, _signal.SIGKILL)
             thaw(engine, live)
             yield from ending(engine, ref, live, force=force)
+        elif record["State"]["Restarting"]:
+            yield from ending_wait(engine, container_id)
         else:
             yield  # it is being made, started or removed, or has ended just now
         now = resolve_if_there(engine, container_id)

@@ -77,6 +77,12 @@ def make_in(
         "stop_signal": config.get("StopSignal") or "",
         "cgroup_parent": host_config.get("CgroupParent") or "",
     }
+    if config.get("Healthcheck"):
+        from estiva.engine.spec import health
+
+        check = health.plan(config)
+        if check is not None:
+            result["health"] = check
     if joining is not None:
         result["sharing"] = joining.wanted
     return result

@@ -31,6 +31,8 @@ NOWHERE = (-1, -1, -1)
 class Start:
     """See above. `record` is the container's, `lock` the fd of its lock, which goes to the monitor."""
 
+    first = True  # somebody asks for it, not the container's restart policy
+
     def __init__(
         self, engine: Engine, record: Record, lock: int, address: str, image: Image | None = None
     ) -> None:
