@@ -101,6 +101,7 @@ GROUPS = {
         "rm": ("volume", "RM"),
         "prune": ("volume", "PRUNE"),
     },
+    "healthcheck": {"run": ("container.health", "RUN")},
     "registry": {"serve": ("registry", "SERVE"), "gc": ("registry", "GC")},
     "manifest": {
         "create": ("image.manifest", "CREATE"),
@@ -118,6 +119,7 @@ GROUPS = {
         "df": ("system", "DF"),
         "prune": ("system", "PRUNE"),
         "check": ("system", "CHECK"),
+        "resume": ("resume", "RESUME"),
         "reset": ("reset", "RESET"),
         "info": ("system", "INFO"),
     },

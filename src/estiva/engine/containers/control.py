@@ -54,24 +54,37 @@ def kill(engine: Engine, ref: str, signal: str = "KILL") -> None:
 def killing(engine: Engine, ref: str, signal: str = "KILL") -> Task:
     """`kill` as a task."""
     number = signals.number(signal)
-    ends = number == _signal.SIGKILL
-    while True:
-        record = resolve(engine, ref)
-        ends = ends or number == signals.number(record["Config"].get("StopSignal") or "TERM")
-        if ends and record["State"]["Restarting"]:
-            yield from ending_wait(engine, record["Id"])
+    own = resolve(engine, ref)["Config"].get("StopSignal") or "TERM"
+    live: RunState | None
+    if number in (_signal.SIGKILL, signals.number(own)):
+        live = yield from meaning(engine, ref)
+        if live is None:
             return
-        live = running_state_now(engine, ref)
-        if live is not None:
-            break
-        yield
-    if ends:
-        restarts.mark_stopped(engine.paths, live["id"], live)
+    else:
+        while (live := running_state_now(engine, ref)) is None:
+            yield
     runstate.send(live, number)
     if number == _signal.SIGKILL or live.get("paused"):
         thaw(engine, live)
     if number == _signal.SIGKILL:
         yield from ending(engine, ref, live)
+        yield from ending_wait(engine, live["id"])
+
+
+def meaning(engine: Engine, ref: str) -> Generator[None, None, RunState | None]:
+    """The run that is on, which its restart policy is not to follow by another: somebody means it to end.
+    None if the container waited for another, which it does no more. Raises Conflict when it does not run.
+    """
+    while True:
+        live = running_state_now(engine, ref, restarting=False)
+        if live is not None:
+            if restarts.mark_stopped(engine.paths, live["id"], live):
+                return live
+        elif (record := resolve_if_there(engine, ref)) is not None and record["State"]["Restarting"]:
+            restarts.mark_stopped(engine.paths, record["Id"], None)
+            yield from ending_wait(engine, record["Id"])
+            return None
+        yield
 
 
 def ending(engine: Engine, ref: str, live: RunState, *, force: bool = False) -> Task:
@@ -101,8 +114,7 @@ def ending(engine: Engine, ref: str, live: RunState, *, force: bool = False) -> 
 
 
 def ending_wait(engine: Engine, container_id: str) -> Task:
-    """A container that waits to be started again has ended, if that has not been done meanwhile."""
-    restarts.mark_stopped(engine.paths, container_id, None)
+    """A container that waits to be started again, and is not to be, has ended; nothing of others."""
     while (now := resolve_if_there(engine, container_id)) is not None and now["State"]["Restarting"]:
         restarts.end_waiter(engine.paths, container_id)
         yield
@@ -151,19 +163,17 @@ def stopping(engine: Engine, ref: str, *, timeout: int | None = None, signal: st
     """`stop` as a task."""
     record = resolve(engine, ref)
     try:
-        while (live := running_state_now(engine, record["Id"], restarting=False)) is None:
-            if restarts.restarting(engine.paths, record["Id"]):
-                yield from ending_wait(engine, record["Id"])
-            yield
+        live = yield from meaning(engine, record["Id"])
     except (Conflict, NotFound):
         return  # it does not run, or has ended meanwhile
+    if live is None:
+        return
     config = record["Config"]
     number = signals.number(signal or config.get("StopSignal") or "TERM")
     if timeout is None:
         timeout = config.get("StopTimeout")
     if timeout is None:
         timeout = STOP_TIMEOUT
-    restarts.mark_stopped(engine.paths, live["id"], live)
     thaw(engine, live)
     runstate.send(live, number)
     deadline = time.monotonic() + timeout
@@ -173,6 +183,7 @@ def stopping(engine: Engine, ref: str, *, timeout: int | None = None, signal: st
             break
         yield
     yield from ending(engine, ref, live)
+    yield from ending_wait(engine, live["id"])
 
 
 def wait(engine: Engine, ref: str) -> int:
@@ -247,6 +258,7 @@ def removing(
             thaw(engine, live)
             yield from ending(engine, ref, live, force=force)
         elif record["State"]["Restarting"]:
+            restarts.mark_stopped(engine.paths, container_id, None)
             yield from ending_wait(engine, container_id)
         else:
             yield  # it is being made, started or removed, or has ended just now

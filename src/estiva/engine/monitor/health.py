@@ -118,6 +118,11 @@ class Check:
         status = FAILED if more else self.status
         return {"Start": self.began, "End": rfc3339(), "ExitCode": status, "Output": text}
 
+    def timed_out(self, timeout: float) -> HealthResult:
+        """It has taken longer than `timeout` seconds: it is killed, and this is its result."""
+        self.end()
+        return self.result(f"Health check exceeded timeout ({duration(timeout)})")
+
     def end(self) -> None:
         """Have it killed, with all that it has started."""
         try:
@@ -212,8 +217,7 @@ class Health:
             self.kill_at = 0.0
             self.signal(SIGKILL)
         if check is not None and not check.over and now >= check.deadline:
-            check.end()
-            self.take(check.result(f"Health check exceeded timeout ({duration(self.plan['timeout'])})"))
+            self.take(check.timed_out(self.plan["timeout"]))
             return True
         if now < self.due or check is not None and not check.over:
             return False

@@ -103,21 +103,25 @@ def restarting(where: Paths, container_id: str) -> bool:
     return os.path.lexists(where.run_container(container_id) + "/restarting.json")
 
 
-def mark_stopped(where: Paths, container_id: str, live: RunState | None) -> None:
+def mark_stopped(where: Paths, container_id: str, live: RunState | None) -> bool:
     """Somebody asks for the end of the run that is `live`, or of the wait for one: it is not started again.
-    Nothing if that run is over."""
+    False if that run is over."""
     try:
         folder = os.open(where.run_container(container_id), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return
+        return False
     try:
         here = f"/proc/self/fd/{folder}"  # a later run may have another folder of the same name
         now = runstate.read_in(here)
-        if live is None or now is None or runstate.same(now, live):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            os.close(os.open(f"{here}/stopped", flags, 0o600))
+        if live is not None and (now is None or not runstate.same(now, live)):
+            return False
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        os.close(os.open(f"{here}/stopped", flags, 0o600))
+        return True
+    except FileNotFoundError:
+        return False  # it has gone meanwhile
     except OSError:
-        pass  # it has ended meanwhile
+        return True  # there is no room to write that down: it is to end all the same
     finally:
         os.close(folder)
 
