@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from estiva.engine.state.types import ExecPlan, HealthResult, Outcome, Plan, RunState
 
 SOON = 3.0  # seconds: until a check that is due before, a monitor does not hibernate (see hibernate.py)
+MOMENT = 50  # milliseconds
 FAILED = -1  # the exit status of a check that could not be run, or took too long
 END = b'{"do": "end"}'
 PACKET = 1 << 16
@@ -177,10 +178,12 @@ class Health:
         """What there is to know while no check runs: when the run began, and when the next check is due."""
         return self.began, self.due
 
-    @property
-    def soon(self) -> bool:
-        """Whether there is something to do before long."""
-        return self.check is not None or bool(self.kill_at) or self.due - time.monotonic() < SOON
+    def busy(self) -> int:
+        """Milliseconds after which it may be worth while to hibernate, for there is something to do before;
+        0 if it is now."""
+        if self.check is not None:
+            return MOMENT
+        return self.left() + MOMENT if self.kill_at or self.due - time.monotonic() < SOON else 0
 
     def lenient(self) -> bool:
         return time.monotonic() - self.began < self.plan["start_period"]

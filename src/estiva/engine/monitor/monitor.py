@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
 QUIET = 300  # milliseconds without an event after which a detached container's monitor hibernates
 ATTENDED = 10_000  # milliseconds until it is tried again while somebody is attached
-SOON = 1000  # ... while a health check runs, or is due before long
 DRAIN = 2000  # milliseconds to wait for output that is still in the pipes after the end
 
 
@@ -267,8 +266,8 @@ class Monitor:
     def hibernate(self, hibernate: Callable[[Monitor], object]) -> None:
         if self.streams.audience is not None and self.streams.audience.clients:
             self.streams.idle = (ATTENDED, lambda: self.hibernate(hibernate))  # later
-        elif self.streams.health is not None and self.streams.health.soon:
-            self.streams.idle = (SOON, lambda: self.hibernate(hibernate))
+        elif self.streams.health is not None and self.streams.health.busy():
+            self.streams.idle = (self.streams.health.busy(), lambda: self.hibernate(hibernate))
         else:
             hibernate(self)
 
