@@ -270,11 +270,11 @@ def unpausing(engine: Engine, ref: str) -> Task:
     thaw(engine, live)
 
 
-def restarting(engine: Engine, ref: str, timeout: int | None = None) -> Task:
+def restarting(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | None = None) -> Task:
     """Stop, then start; as a task."""
     from estiva.engine.containers import start
 
-    yield from stopping(engine, ref, timeout=timeout)
+    yield from stopping(engine, ref, timeout=timeout, signal=signal)
     yield from start.starting(engine, ref)
 
 
