@@ -157,6 +157,7 @@ MODULES = {
         "estiva.store.layers.layers",
         "estiva.store.layers.mounts",
         "estiva.store.layers.soundness",
+        "estiva.store.reserve",
         "estiva.store.schema",
         "estiva.store.snapshots",
         "estiva.store.sqlite",

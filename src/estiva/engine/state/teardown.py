@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 KILLED = 137
 UNKILLABLE = 10  # seconds
+GONE = ".gone"  # ends the name of the folder of a container whose files went before its rows
 PATIENCE = 30.0  # seconds for the monitor of a killed container to go
 
 
@@ -200,8 +201,7 @@ def forget(
     nobody meets half of one; a folder without a row is swept.
 
     With `volumes`, its anonymous volumes too. It is `about` something that the event log knows if it was ever
-    created (eventlog.about). Only where the disk is too full for that, and what was set
-    aside is used up, the files go first.
+    created (eventlog.about).
     """
     anonymous = forget_rows(where, db, container_id, volumes=volumes)
     if about is not None:
@@ -210,12 +210,24 @@ def forget(
 
 
 def forget_rows(where: Paths, db: Database, container_id: str, *, volumes: bool = True) -> list[str]:
-    """The first half of `forget`: nobody finds it any more. The volumes that `forget_files` is to remove."""
+    """The first half of `forget`: nobody finds it any more. The volumes that `forget_files` is to remove.
+
+    Where the disk is too full to write even that, what the container has written goes first, if it is enough
+    to make room, under a name that tells the sweep what was meant. Raises Unavailable.
+    """
     try:
         with db.write(freeing=True) as transaction:
             return remove_rows(transaction, container_id, volumes)
     except Unavailable:
-        remove_tree(where.container(container_id))
+        from estiva.store.reserve import SIZE
+        from estiva.store.volumes import tree_size
+
+        folder = where.container(container_id)
+        if tree_size(folder) < 4 * SIZE:
+            raise  # it would be lost in vain
+        os.rename(folder, folder + GONE)
+        for name in os.listdir(folder + GONE):
+            remove_tree(f"{folder}{GONE}/{name}")
         with db.write() as transaction:
             return remove_rows(transaction, container_id, volumes)
 
@@ -223,6 +235,7 @@ def forget_rows(where: Paths, db: Database, container_id: str, *, volumes: bool 
 def forget_files(where: Paths, container_id: str, volumes: list[str]) -> None:
     """The second half: who is killed before it leaves what is swept."""
     remove_tree(where.container(container_id))
+    remove_tree(where.container(container_id) + GONE)
     for name in volumes:
         remove_tree(f"{where.volumes}/{name}")
 
