@@ -46,6 +46,7 @@ VERBS = {
     "diff": ("container.contents", "DIFF"),
     "export": ("container.contents", "EXPORT"),
     "commit": ("container.contents", "COMMIT"),
+    "cp": ("container.cp", "CP"),
     "build": ("image.build", "BUILD"),
     "images": ("image.images", "IMAGES"),
     "rmi": ("image.images", "RMI"),
@@ -69,6 +70,7 @@ VERBS = {
 _CONTAINER = (
     "run", "exec", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "attach", "rm",
     "rename", "update", "stats", "logs", "top", "port", "diff", "export", "commit",
+    "cp",
 )  # fmt: skip
 
 
@@ -130,14 +132,13 @@ SWARM = ("config", "node", "secret", "service", "stack", "swarm")
 # Docker's verbs that are known, and not there yet
 LATER = frozenset(
     (
-        "buildx", "checkpoint", "compose", "context", "cp", "events", "network",
+        "buildx", "checkpoint", "compose", "context", "events", "network",
         "plugin", "trust",
     )
 )  # fmt: skip
 
 
 LATER_HINTS = {
-    "cp": "`estiva exec -i CONTAINER sh -c 'cat > /path' < file` copies one file in, `cat` one out",
     "network": "the networks are bridge, none, host and container:NAME",
 }
 

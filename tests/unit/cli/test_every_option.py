@@ -126,6 +126,7 @@ NEEDS = {
 # A verb's words where one "thing" for each argument won't do; what an option needs beside it.
 WORDS = {
     "build": ["."],
+    "cp": ["thing", "web:/srv"],
     "import": ["rootfs.tar"],
     "image copy": ["docker://a:1", "store:b:1"],
     "image from-host": ["sh"],
@@ -254,6 +255,7 @@ RETURNS = {
     "engine.images.manifest_lists.add": [],
     "engine.images.manifest_lists.names": [],
     "engine.containers.update.update": [],
+    "engine.containers.cp.copying.copy": types.SimpleNamespace(left_out=[], omitted=0, bytes=0),
 }  # fmt: skip
 SINGLE = (
     "cli.container.foreground.attend",
@@ -272,6 +274,7 @@ DEFAULT_TRUE = {("run", "sig-proxy"), ("attach", "sig-proxy"), ("commit", "pause
 # What asks for what is so anyway -> why. Where the contrary can be asked for, CONTRARY has it.
 SO_ANYWAY = {
     ("load", "quiet"): "there is no progress to show",
+    ("cp", "quiet"): "how much was copied is told to terminals alone",
     ("run", "disable-content-trust"): "signatures are never asked for",
     ("create", "disable-content-trust"): "signatures are never asked for",
     ("pull", "disable-content-trust"): "signatures are never asked for",
