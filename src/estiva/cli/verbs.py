@@ -40,6 +40,7 @@ VERBS = {
     "update": ("container.update", "UPDATE"),
     "stats": ("container.stats", "STATS"),
     "logs": ("container.logs", "LOGS"),
+    "events": ("events", "EVENTS"),
     "inspect": ("inspect", "INSPECT"),
     "top": ("container.contents", "TOP"),
     "port": ("container.contents", "PORT"),
@@ -120,6 +121,7 @@ GROUPS = {
         "check": ("system", "CHECK"),
         "reset": ("reset", "RESET"),
         "info": ("system", "INFO"),
+        "events": VERBS["events"],
     },
 }
 
@@ -127,7 +129,7 @@ GROUPS = {
 # Docker's verbs that are known, and not there yet
 LATER = frozenset(
     (
-        "buildx", "checkpoint", "compose", "context", "cp", "events", "network",
+        "buildx", "checkpoint", "compose", "context", "cp", "network",
         "plugin", "trust",
     )
 )  # fmt: skip
