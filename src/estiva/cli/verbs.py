@@ -40,6 +40,7 @@ VERBS = {
     "update": ("container.update", "UPDATE"),
     "stats": ("container.stats", "STATS"),
     "logs": ("container.logs", "LOGS"),
+    "events": ("events", "EVENTS"),
     "inspect": ("inspect", "INSPECT"),
     "top": ("container.contents", "TOP"),
     "port": ("container.contents", "PORT"),
@@ -122,6 +123,7 @@ GROUPS = {
         "check": ("system", "CHECK"),
         "reset": ("reset", "RESET"),
         "info": ("system", "INFO"),
+        "events": VERBS["events"],
     },
 }
 
@@ -132,7 +134,7 @@ SWARM = ("config", "node", "secret", "service", "stack", "swarm")
 # Docker's verbs that are known, and not there yet
 LATER = frozenset(
     (
-        "buildx", "checkpoint", "compose", "context", "events", "network",
+        "buildx", "checkpoint", "compose", "context", "network",
         "plugin", "trust",
     )
 )  # fmt: skip

@@ -98,6 +98,8 @@ VERB_SAMPLES = {
     ("volume prune", "filter"): "label=a",
     ("system prune", "filter"): "label=a",
     ("images", "filter"): "dangling=true",
+    ("events", "filter"): "type=image",
+    ("events", "format"): "{{.Action}}",
     ("ps", "filter"): "label=a",
     ("ps", "format"): "{{.ID}}",
     ("search", "filter"): "stars=3",
@@ -177,6 +179,10 @@ RECORD = {
     "NetworkSettings": {"Ports": {}},
     "Mounts": [],
 }  # fmt: skip
+EVENT = {
+    "Type": "volume", "Action": "create", "Actor": {"ID": "data", "Attributes": {}}, "scope": "local",
+    "time": 1, "timeNano": 10**9,
+}  # fmt: skip
 PART = {"count": 1, "active": 1, "size": 10, "reclaimable": 5}
 FIGURES = {
     "memory": {"usage": 1, "working_set": 1, "limit": 2},
@@ -228,6 +234,7 @@ RETURNS = {
         {"Name": "n", "Description": "d" * 60, "StarCount": 3, "IsOfficial": True}
     ],
     "engine.images.archive.load": ["web:1"],
+    "engine.events.events": [EVENT],
     "engine.containers.listing.listing": [RECORD],
     "engine.containers.inspect.inspect": {**RECORD},
     "engine.containers.changes.size": 5,
