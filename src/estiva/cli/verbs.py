@@ -101,6 +101,16 @@ GROUPS = {
         "rm": ("volume", "RM"),
         "prune": ("volume", "PRUNE"),
     },
+    "network": {
+        "ls": ("network", "LS"),
+        "create": ("network", "CREATE"),
+        "inspect": ("network", "INSPECT"),
+        "rm": ("network", "RM"),
+        "prune": ("network", "PRUNE"),
+        "connect": ("network", "CONNECT"),
+        "disconnect": ("network", "DISCONNECT"),
+        "reload": ("network", "RELOAD"),
+    },
     "registry": {"serve": ("registry", "SERVE"), "gc": ("registry", "GC")},
     "manifest": {
         "create": ("image.manifest", "CREATE"),
@@ -127,15 +137,14 @@ GROUPS = {
 # Docker's verbs that are known, and not there yet
 LATER = frozenset(
     (
-        "buildx", "checkpoint", "compose", "context", "cp", "events", "network",
-        "plugin", "trust",
+        "buildx", "checkpoint", "compose", "context", "cp", "events", "plugin",
+        "trust",
     )
 )  # fmt: skip
 
 
 LATER_HINTS = {
     "cp": "`estiva exec -i CONTAINER sh -c 'cat > /path' < file` copies one file in, `cat` one out",
-    "network": "the networks are bridge, none, host and container:NAME",
 }
 
 
