@@ -3,7 +3,7 @@ gave.
 
     connect      at a start, once the container's netns exists; published ports come from the place with the
                  default route
-    plug, pull   one place more, or less, while it runs
+    plug, unplug one place more, or less, while it runs
     publish      its ports; a part of neither
     disconnect   ports and addresses; interfaces go with the netns
 
@@ -153,6 +153,21 @@ def unplug(pid: int, places: list[Place], place: Place) -> None:
             if error.errno != errno.ENODEV:
                 raise
         route(inside, places)
+    finally:
+        inside.close()
+
+
+def remove_strays(pid: int, place: Place, others: Sequence[Place]) -> None:
+    """Take out what a killed `network connect` has left: an interface with the address of `place` that is
+    none of the others'. ipvlan shares its parent's."""
+    if place["driver"] == networks.IPVLAN:
+        return
+    known = {other["interface"] for other in others}
+    inside = links.enter(pid)
+    try:
+        for link in inside.links():
+            if link.address.hex(":") == place["mac"] and link.name not in known:
+                links.ignoring(errno.ENODEV, inside, netlink.delete_link(link.name))
     finally:
         inside.close()
 
