@@ -104,6 +104,16 @@ GROUPS = {
         "rm": ("volume", "RM"),
         "prune": ("volume", "PRUNE"),
     },
+    "network": {
+        "ls": ("network", "LS"),
+        "create": ("network", "CREATE"),
+        "inspect": ("network", "INSPECT"),
+        "rm": ("network", "RM"),
+        "prune": ("network", "PRUNE"),
+        "connect": ("network", "CONNECT"),
+        "disconnect": ("network", "DISCONNECT"),
+        "reload": ("network", "RELOAD"),
+    },
     "registry": {"serve": ("registry", "SERVE"), "gc": ("registry", "GC")},
     "manifest": {
         "create": ("image.manifest", "CREATE"),
@@ -132,17 +142,7 @@ GROUPS = {
 SWARM = ("config", "node", "secret", "service", "stack", "swarm")
 
 # Docker's verbs that are known, and not there yet
-LATER = frozenset(
-    (
-        "buildx", "checkpoint", "compose", "context", "network",
-        "plugin", "trust",
-    )
-)  # fmt: skip
-
-
-LATER_HINTS = {
-    "network": "the networks are bridge, none, host and container:NAME",
-}
+LATER = frozenset(("buildx", "checkpoint", "compose", "context", "plugin", "trust"))
 
 
 # Verbs that are over, or wait, before a garbage collection could pay: it costs a cold start 0.8 ms.

@@ -54,6 +54,8 @@ def _pull(options: Options) -> str:
     return when
 
 
+# what cli/options/networks.py is loaded for
+NETWORKING = ("link", "ip", "ip6", "mac-address", "network-alias", "net-alias", "network", "net")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # the usual ones: of others oci/platform.py knows
 
 
@@ -69,6 +71,15 @@ def _warn(options: Options, config: Config, image: Any) -> None:
     test = (config.get("Healthcheck") or {}).get("Test")
     if test and test[0] != "NONE":
         warn("the image's health check is not run: health checks are not supported yet (--no-healthcheck)")
+
+
+def _networking(options: Options) -> dict[str, Any] | None:
+    """EndpointsConfig, where something of it was asked for."""
+    if not any(map(options.given, NETWORKING)):
+        return None
+    from estiva.cli.options import networks
+
+    return networks.endpoints(options) or None
 
 
 def run(context: Context, options: Options) -> int:
@@ -100,6 +111,7 @@ def run(context: Context, options: Options) -> int:
             pull=pull,
             platform=options.text("platform") or None,
             progress=LateProgress(config["Image"], options.flag("quiet")),
+            networking=_networking(options),
         )
         try:
             file.write(start.id)
@@ -154,6 +166,7 @@ def _create(context: Context, options: Options) -> int:
             pull=pull,
             platform=options.text("platform") or None,
             progress=LateProgress(config["Image"], options.flag("quiet")),
+            networking=_networking(options),
         )
         try:
             file.write(record["Id"])

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from estiva.engine.monitor.reservation import Reservation
     from estiva.engine.state.types import Network, Outcome, Plan, State
+    from estiva.network.types import Place
     from estiva.runtime.launch.clone import Init
 
 QUIET = 300  # milliseconds without an event after which a detached container's monitor hibernates
@@ -70,6 +71,7 @@ class Monitor:
         self.cgroup: Cgroup | None = None
         self.init: Init | None = None
         self.endpoint: Any = None
+        self.places: list[Place] = []  # in networks of one's own, once they are connected
         self.log: Writer | None = None
         self.started, self.began = "", 0  # as text, and in nanoseconds
         self.mounted: dict[str, int] = {}  # detached mounts for bind mounts, by destination
@@ -157,7 +159,12 @@ class Monitor:
         """Step 4."""
         assert self.init is not None
         network = self.plan["network"]
-        if network["mode"] == "bridge":
+        if "places" in network:
+            from estiva.engine.monitor import networking
+
+            self.endpoint = networking.connect(self.plan, self.init.pid)
+            self.places = self.endpoint.places
+        elif network["mode"] == "bridge":
             from estiva.network import bridge
 
             self.endpoint = bridge.connect(
@@ -176,9 +183,14 @@ class Monitor:
         """Its ports. After the run state, which who makes the firewall anew reads: else these would be
         missing."""
         if self.endpoint is not None and self.endpoint.ports:
-            from estiva.network import bridge
+            if self.places:
+                from estiva.engine.monitor import networking
 
-            bridge.publish(teardown.paths(self.plan), self.endpoint, teardown.published_by(self.plan))
+                networking.publish(self.plan, self.endpoint)
+            else:
+                from estiva.network import bridge
+
+                bridge.publish(teardown.paths(self.plan), self.endpoint, teardown.published_by(self.plan))
             if any(":" in port["HostIp"] for port in self.endpoint.ports):
                 from estiva.network import relay
 
@@ -215,6 +227,7 @@ class Monitor:
                 "gateway": self.endpoint.gateway,
                 "mac": self.endpoint.mac,
                 "ports": self.endpoint.ports,
+                **({"places": self.places} if "places" in self.plan["network"] else {}),
             }
         run = f"{plan['run_root']}/containers/{plan['id']}"
         state.write(

@@ -88,14 +88,27 @@ def release(plan: Ending, cgroup: Cgroup | None, endpoint: Any = None) -> None:
 
 def disconnect(plan: Ending) -> None:
     """Out of its network."""
-    if plan["network"]["mode"] == "bridge":
+    mode = plan["network"]["mode"]
+    if mode in ("none", "host") or ":" in mode:
+        return
+    from estiva.network import ipam
+
+    leases = ipam.leases(database(plan), plan["id"])
+    default = [address for network, address in leases if network == ipam.DEFAULT_NETWORK]
+    if len(leases) > len(default):
+        from estiva.engine.state import published
+        from estiva.network import plug
+
+        walls = published.firewalls(paths(plan), database(plan))
+        plug.disconnect(database(plan), paths(plan), plan["id"], walls)
+    if default:
         from estiva.network import bridge
 
         bridge.disconnect(
             database(plan),
             paths(plan),
             plan["id"],
-            ports=plan["network"]["ports"],
+            addresses=default,
             published=published_by(plan),
         )
 
@@ -244,7 +257,7 @@ def remove_rows(transaction: Transaction, container_id: str, volumes: bool) -> l
     """All rows of a container; the names of its anonymous volumes, whose rows went with them."""
     from estiva.network import ipam
 
-    ipam.release_in(transaction, container_id)
+    ipam.forget_in(transaction, container_id)
     return containers.remove(transaction, container_id, volumes=volumes)
 
 
