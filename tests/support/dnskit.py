@@ -171,6 +171,8 @@ class Outside:
                 if self.over:
                     return
                 data = client.recv(65535)
+                if len(data) < 14:
+                    continue  # whoever it was has gone
                 self.asked.append((data[2:], sender))
                 if (answer := self.reply(data[2:])) is not None:
                     client.sendall(struct.pack("!H", len(answer)) + answer)

@@ -37,7 +37,7 @@ from _socket import (
 )
 from _socket import socket as _socket
 from _struct import pack
-from errno import EADDRINUSE, EADDRNOTAVAIL
+from errno import EADDRINUSE
 from zlib import crc32
 
 from estiva import fastjson
@@ -116,6 +116,7 @@ def open_sockets(pid: int, servers: Sequence[tuple[str, bool]] = ()) -> list[_so
 
 
 def _open(made: list[_socket], servers: Sequence[tuple[str, bool]]) -> None:
+    loopback_up()  # where it is down, nobody reaches an address of it
     for attempt in range(TRIES):
         try:
             _listen(made, 0)
@@ -123,9 +124,7 @@ def _open(made: list[_socket], servers: Sequence[tuple[str, bool]]) -> None:
         except OSError as error:
             while made:
                 made.pop().close()
-            if error.errno == EADDRNOTAVAIL and not attempt:
-                loopback_up()  # without it, it has no such address
-            elif error.errno != EADDRINUSE or attempt == TRIES - 1:
+            if error.errno != EADDRINUSE or attempt == TRIES - 1:
                 raise
     targets = zip((IPPROTO_UDP, IPPROTO_TCP), [held.getsockname()[1] for held in made], strict=True)
     try:

@@ -61,6 +61,7 @@ class Resolver:
         self.streams: set[Stream] = set()
         self.newcomers: dict[_socket, float] = {}  # who have sent nothing yet
         self.turns = 0
+        self.mistakes = 0
         self.over = False
         listening.setblocking(False)
         self.loop.watch(listening.fileno(), EPOLLIN, lambda _: self._accept())
@@ -142,6 +143,20 @@ class Resolver:
         query = wire.parse(data)
         if query is None:
             return
+        try:
+            self._answer(container, query, data, reply, stream=stream)
+        except Exception:  # of a mistake here: one query is lost then, and nobody else's
+            self.mistakes += 1
+
+    def _answer(
+        self,
+        container: Container,
+        query: wire.Query,
+        data: bytes,
+        reply: Callable[[bytes], None],
+        *,
+        stream: bool,
+    ) -> None:
         limit = wire.LARGEST if stream else query.size
         if query.rcode:
             reply(wire.answer(query, rcode=query.rcode, limit=limit))
