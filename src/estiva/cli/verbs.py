@@ -124,6 +124,9 @@ GROUPS = {
 }
 
 
+# Docker's groups of verbs about several machines
+SWARM = ("config", "node", "secret", "service", "stack", "swarm")
+
 # Docker's verbs that are known, and not there yet
 LATER = frozenset(
     (
