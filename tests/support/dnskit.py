@@ -229,7 +229,8 @@ def read_message(held: socket.socket) -> bytes:
     """One message with its length before it. Raises EOFError."""
     data = b""
     while len(data) < 2 or len(data) < 2 + struct.unpack("!H", data[:2])[0]:
-        more = held.recv(65535)
+        whole = 2 if len(data) < 2 else 2 + struct.unpack("!H", data[:2])[0]
+        more = held.recv(whole - len(data))
         if not more:
             raise EOFError
         data += more

@@ -126,6 +126,12 @@ def test_who_is_confined(directory, rows):
     rows.join("n2", THREE, "10.2.0.3")
     directory.refresh()
     assert directory.confined(THREE) and not directory.confined(ONE) and not directory.confined("8" * 64)
+    with rows.db.write() as t:
+        t.execute("INSERT INTO leases VALUES ('default', '10.201.0.2', ?)", (THREE,))
+    directory.refresh()
+    assert not directory.confined(THREE), "it is on the default bridge too"
+    with rows.db.write() as t:
+        t.execute("DELETE FROM leases WHERE network = 'default'")
     rows.join("n1", THREE, "10.1.0.8")
     directory.refresh()
     assert not directory.confined(THREE)

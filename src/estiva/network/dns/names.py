@@ -112,6 +112,7 @@ class Directory:
         self.rows: list[tuple[str, str, str, str, str]] = []
         self.known: list[tuple[str, str, str]] = []
         self.places: dict[str, list[Place]] = {}
+        self.beyond: set[str] = set()  # who are on the default network, where nobody has a name
         self.hostnames: dict[str, str] = {}  # which never change
 
     def refresh(self) -> None:
@@ -122,6 +123,10 @@ class Directory:
                 return
             rows = containers.on_networks(self.database)
             known = self.database.read("SELECT id, name, record FROM networks ORDER BY id")
+            beyond = self.database.read(
+                "SELECT DISTINCT container FROM leases WHERE network NOT IN (SELECT id FROM networks)"
+            )
+            self.beyond = {container for (container,) in beyond}
             if rows != self.rows or known != self.known:
                 self._index(rows, known)
                 self.rows, self.known = rows, known
@@ -153,7 +158,7 @@ class Directory:
     def confined(self, container: str) -> bool:
         """Whether all networks that it is on are internal: it is to learn nothing of the outside."""
         places = self.places.get(container)
-        return bool(places) and all(place.network.internal for place in places or ())
+        return bool(places) and container not in self.beyond and all(p.network.internal for p in places or ())
 
     def _index(self, rows: list[tuple[str, str, str, str, str]], known: list[tuple[Any, ...]]) -> None:
         networks = {
