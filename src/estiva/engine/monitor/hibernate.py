@@ -53,7 +53,7 @@ def hibernate(state: Frozen) -> None:
     empty, feed = os.pipe()
     ready, tell = os.pipe()
     outputs = [source["fd"] for source in state["sources"]]
-    outputs += [state["listening"]] if state["listening"] >= 0 else []
+    outputs += [fd for fd in (state["listening"], channel(state)) if fd >= 0]
     arm(ready, [feed, tell], os.getpid(), state["pidfd"], outputs)
     for fd in (*kept, feed):
         os.set_inheritable(fd, True)
@@ -67,6 +67,11 @@ def hibernate(state: Frozen) -> None:
         os.execve(shell, [title, "-c", SCRIPT, "sh", *python], env)
     except OSError:
         os._exit(1)  # an executable shell that can't be executed: the next sweep ends the container
+
+
+def channel(state: Frozen) -> int:
+    """The fd of its connection to the resolver, whose end wakes it; -1 for none."""
+    return state["names"]["channel"] if "names" in state else -1
 
 
 def tells_status() -> bool:

@@ -95,6 +95,7 @@ def resume(memory: int) -> None:
     import fcntl
 
     from estiva.engine.monitor import frozen
+    from estiva.engine.monitor import hibernate as hibernation
 
     try:
         state: Frozen = fastjson.loads(
@@ -106,7 +107,8 @@ def resume(memory: int) -> None:
         os.dup2(null, 1)
         for fd in state["fds"]:
             os.set_inheritable(fd, False)
-        for fd in (*(source["fd"] for source in state["sources"]), state["listening"]):
+        watched = (*(source["fd"] for source in state["sources"]), state["listening"])
+        for fd in (*watched, hibernation.channel(state)):
             if fd >= 0:
                 fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_ASYNC)
         monitor = frozen.thaw(state)

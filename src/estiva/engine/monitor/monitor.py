@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from estiva.engine.monitor.reservation import Reservation
     from estiva.engine.state.types import Network, Outcome, Plan, State
+    from estiva.network.dns.handover import Names
     from estiva.network.types import Place
     from estiva.runtime.launch.clone import Init
 
@@ -72,6 +73,7 @@ class Monitor:
         self.init: Init | None = None
         self.endpoint: Any = None
         self.places: list[Place] = []  # in networks of one's own, once they are connected
+        self.names: Names | None = None  # its name server's sockets
         self.log: Writer | None = None
         self.started, self.began = "", 0  # as text, and in nanoseconds
         self.mounted: dict[str, int] = {}  # detached mounts for bind mounts, by destination
@@ -134,6 +136,10 @@ class Monitor:
             os.close(fd)
         try:
             self.connect()
+            if "names" in plan:
+                from estiva.engine.monitor import naming
+
+                self.names = naming.begin(plan, self.init.pid)
         except BaseException:
             self.init.ready()  # when init has failed, its netns has gone: its own error tells why
             raise
@@ -267,6 +273,10 @@ class Monitor:
         bounding = (self.plan["config"]["process"].get("capabilities") or {}).get("bounding") or ()
         if self.plan["detach"] and "CAP_SYS_PTRACE" not in bounding:
             self.streams.idle = (quiet, lambda: self.hibernate(hibernate))
+        if self.names is not None:
+            from estiva.engine.monitor import naming
+
+            naming.watch(self.names, self.streams)
         # what is left in a pid namespace ends with its init
         alone = {"type": "pid"} in self.plan["config"]["linux"]["namespaces"]
         self.streams.run(self.init, DRAIN, (lambda: None) if alone else self.cgroup.kill)
@@ -368,6 +378,8 @@ class Monitor:
             os.close(self.hold)
         for port in self.endpoint.sockets if self.endpoint is not None else ():
             port.close()
+        if self.names is not None:
+            self.names.close()
         return self.streams.close()
 
     def after(self) -> None:

@@ -176,6 +176,7 @@ class Conversation:
         self.init: Init | None = None
         self.detached = False
         self.audience: Audience | None = None  # who may come and attach
+        self.beside: dict[int, Callable[[], object]] = {}  # once something comes from an fd: do this, once
         self.idle: tuple[int, Callable[[], object]] | None = None  # after so many ms of quiet, once: do this
 
     def pipes(self, stdin: bool, logs: tuple[Log, Log] = (None, None)) -> tuple[int, int, int]:
@@ -218,6 +219,8 @@ class Conversation:
             for source in () if full else self.sources:
                 poll.register(source.fd, select.POLLIN)
             if running:
+                for fd in self.beside:
+                    poll.register(fd, select.POLLIN)
                 poll.register(init.pidfd, select.POLLIN)
                 if self.channel is not None:
                     poll.register(self.channel.fileno(), select.POLLIN)
@@ -251,6 +254,8 @@ class Conversation:
                 self.obey(self.channel)
             if self.program in ready and self.channel is not None:
                 self.hang_up()
+            for fd in [fd for fd in self.beside if fd in ready]:
+                self.beside.pop(fd)()
             if init.pidfd in ready and running:
                 running, timeout = False, drain
                 at_end()

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NotRequired, TypedDict
 
 from estiva.engine.state.config_types import Config, HostConfig
+from estiva.network.dns.handover import Kept, Settings
 from estiva.network.types import Place
 
 OCI = dict[str, Any]  # a runtime config, or a part of one: runtime-spec config.md
@@ -196,6 +197,7 @@ class Plan(Ending):
     cgroup_parent: str
     mounted: NotRequired[list[str]]  # destinations whose detached mounts come as fds beside the plan
     sharing: NotRequired[Sharing]
+    names: NotRequired[Settings]  # it has the embedded name server
     bound: NotRequired[bool]  # it ends, and is removed, when its caller goes
     volumes: NotRequired[list[tuple[str, dict[str, str]]]]  # that are mounted in it, for events too
     detach_keys: NotRequired[str]  # "": the usual ones
@@ -291,5 +293,6 @@ class Frozen(TypedDict):
     sources: list[FrozenSource]
     input: int
     listening: int  # for who attaches
+    names: NotRequired[Kept]
     partial: dict[str, str]  # by stream, a line without its end: latin-1, for bytes of any kind
     fds: list[int]  # that must stay open
