@@ -5,10 +5,10 @@ from __future__ import annotations
 import select
 import time
 
-from estiva.engine.monitor import health as checking
+from estiva.engine.monitor.life import health as checking
 from estiva.engine.spec import health as spec
-from estiva.engine.state import health as states
 from estiva.engine.state import lookup
+from estiva.engine.state.life import health as states
 from estiva.errors import Conflict, InvalidInput
 from estiva.timestamps import seconds
 

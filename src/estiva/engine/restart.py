@@ -1,4 +1,4 @@
-"""What the monitor of a container becomes that is to be started again (engine/monitor/again.py).
+"""What the monitor of a container becomes that is to be started again (engine/monitor/life/again.py).
 
 It does what `estiva start` does, with the lock that it has got from the monitor, and ends. Where that fails,
 the container has ended, with the error in its record: as with Docker it is not tried once more.

@@ -8,8 +8,9 @@ nobody has stopped. One that has never been started is left, and so is one of `o
 from __future__ import annotations
 
 from estiva.engine.containers import start, tasks
-from estiva.engine.state import lookup, restarts
+from estiva.engine.state import lookup
 from estiva.engine.state import record as records
+from estiva.engine.state.life import restarts
 from estiva.errors import EstivaError
 from estiva.store import containers
 from estiva.timestamps import ZERO

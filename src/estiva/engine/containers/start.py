@@ -7,7 +7,7 @@ import os
 from estiva.engine.containers import folder, tasks
 from estiva.engine.images.find import allow_refetch
 from estiva.engine.launch.start import Start
-from estiva.engine.state import locks, lookup
+from estiva.engine.state import addresses, locks, lookup
 from estiva.errors import Conflict, NotFound
 from estiva.store import containers
 from estiva.timestamps import rfc3339
@@ -52,7 +52,6 @@ def beginning(engine: Engine, ref: str) -> Generator[None, None, Start | None]:
 def with_lock(engine: Engine, record: Record, lock: int, kind: type[Start] = Start) -> Start:
     """A start, of this kind, of a container that does not run, whose `lock` the caller has taken; it is the
     Start's to close once there is one. Raises NotFound."""
-    address = ""
     if not containers.status(engine.db, record["Id"]):
         raise NotFound(f"container {record['Name'].removeprefix('/')} was removed just now")
     image = engine.store.images.resolve(record["Image"])
@@ -60,10 +59,7 @@ def with_lock(engine: Engine, record: Record, lock: int, kind: type[Start] = Sta
     folder.mend(engine, record, image)
     with engine.db.write() as transaction:
         containers.set_running(transaction, record["Id"], rfc3339(), first=kind.first)
-        if record["HostConfig"]["NetworkMode"] == "bridge":
-            from estiva.network import ipam
-
-            address = ipam.reserve_in(transaction, record["Id"])
+        address = addresses.take_in(transaction, record["Id"], record["HostConfig"]["NetworkMode"])
     return kind(engine, record, lock, address, image)
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from estiva import fastjson, timestamps
 from estiva.engine.containers import changes, control, folder, listing
-from estiva.engine.state import locks, names, runstate, teardown
+from estiva.engine.state import eventlog, locks, names, runstate, teardown
 from estiva.engine.state import record as records
 from estiva.engine.state.prune_filters import FILTERS, Pruned
 from estiva.errors import Conflict, EstivaError, NotFound, StateError
@@ -94,7 +94,12 @@ def _run_folders(engine: Engine) -> Iterator[str]:
 def _folders(engine: Engine) -> Iterator[str]:
     """A container's folder comes after its lock and goes after its row, with the lock held."""
     paths, db = engine.paths, engine.db
-    for container_id in os.listdir(paths.containers):
+    for name in os.listdir(paths.containers):
+        container_id = name.removesuffix(teardown.GONE)
+        if name != container_id:
+            if folder.finish_removal(engine, container_id, f"{paths.containers}/{name}"):
+                yield f"container {container_id[:12]}, whose removal was cut short: removed"
+            continue
         if locks.held(paths, container_id) or _row(engine, container_id):
             continue
         if not os.path.isdir(paths.container(container_id)):
@@ -381,4 +386,5 @@ def prune(engine: Engine, filters: dict[str, list[str]] | None = None) -> tuple[
             except (Conflict, NotFound):
                 continue  # somebody was faster
             freed += size
+    eventlog.write(engine.paths, "container", "prune", "", {"reclaimed": str(freed)})
     return removed, freed

@@ -55,7 +55,7 @@ def hibernate(state: Frozen) -> None:
     empty, feed = os.pipe()
     ready, tell = os.pipe()
     outputs = [source["fd"] for source in state["sources"]]
-    outputs += [state["listening"]] if state["listening"] >= 0 else []
+    outputs += [fd for fd in (state["listening"], channel(state)) if fd >= 0]
     arm(ready, [feed, tell], os.getpid(), state["pidfd"], outputs)
     for fd in (*kept, feed):
         os.set_inheritable(fd, True)
@@ -79,6 +79,11 @@ def title(plan: Plan) -> str:
 def environment() -> dict[str, str]:
     """What a monitor needs of its environment in another program."""
     return {key: value for key, value in os.environ.items() if key == "PATH" or key.startswith("ESTIVA_")}
+
+
+def channel(state: Frozen) -> int:
+    """The fd of its connection to the resolver, whose end wakes it; -1 for none."""
+    return state["names"]["channel"] if "names" in state else -1
 
 
 def tells_status() -> bool:

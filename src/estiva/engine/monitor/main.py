@@ -81,7 +81,7 @@ def end(monitor: Monitor) -> None:
     """Steps 8 and 9; of one that is to be started again also the way there, and then this does not return."""
     monitor.finish()
     if monitor.delay is not None:
-        from estiva.engine.monitor import again
+        from estiva.engine.monitor.life import again
 
         alone({monitor.hold})
         again.wait(monitor.plan, monitor.hold, monitor.delay)
@@ -106,6 +106,7 @@ def resume(memory: int) -> None:
     import fcntl
 
     from estiva.engine.monitor import frozen
+    from estiva.engine.monitor import hibernate as hibernation
 
     try:
         state: Frozen = fastjson.loads(
@@ -117,7 +118,8 @@ def resume(memory: int) -> None:
         os.dup2(null, 1)
         for fd in state["fds"]:
             os.set_inheritable(fd, False)
-        for fd in (*(source["fd"] for source in state["sources"]), state["listening"]):
+        watched = (*(source["fd"] for source in state["sources"]), state["listening"])
+        for fd in (*watched, hibernation.channel(state)):
             if fd >= 0:
                 fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_ASYNC)
         monitor = frozen.thaw(state)

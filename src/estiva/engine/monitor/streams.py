@@ -168,6 +168,7 @@ class Conversation:
         self.program = program if bound else -1
         self.ended_by_caller = False  # it asked for the end of a bound process, or has gone
         self.kill: Callable[[], object] = lambda: None  # after SIGKILL to init: what else ends or holds it
+        self.resized: Callable[[int, int], object] = lambda rows, columns: None
         self.stdio = stdio
         self.channel = channel
         self.sources: list[Source] = []
@@ -176,6 +177,7 @@ class Conversation:
         self.detached = False
         self.audience: Audience | None = None  # who may come and attach
         self.health: Checks | None = None
+        self.beside: dict[int, Callable[[], object]] = {}  # once something comes from an fd: do this, once
         self.idle: tuple[int, Callable[[], object]] | None = None  # after so many ms of quiet, once: do this
 
     def pipes(self, stdin: bool, logs: tuple[Log, Log] = (None, None)) -> tuple[int, int, int]:
@@ -218,6 +220,8 @@ class Conversation:
             for source in () if full else self.sources:
                 poll.register(source.fd, select.POLLIN)
             if running:
+                for fd in self.beside:
+                    poll.register(fd, select.POLLIN)
                 poll.register(init.pidfd, select.POLLIN)
                 if self.channel is not None:
                     poll.register(self.channel.fileno(), select.POLLIN)
@@ -257,6 +261,8 @@ class Conversation:
                 self.obey(self.channel)
             if self.program in ready and self.channel is not None:
                 self.hang_up()
+            for fd in [fd for fd in self.beside if fd in ready]:
+                self.beside.pop(fd)()
             if init.pidfd in ready and running:
                 running, timeout = False, drain
                 at_end()
@@ -329,6 +335,7 @@ class Conversation:
         elif message["do"] == "resize" and any(source.fd == self.init.console for source in self.sources):
             # (else it had no terminal, or that was closed when the last process on it ended)
             terminals.set_window_size(self.init.console, message["rows"], message["columns"])
+            self.resized(message["rows"], message["columns"])
 
     def signal(self, number: int) -> None:
         """To the process; with SIGKILL it ends, whatever holds it."""

@@ -93,7 +93,7 @@ def load(engine: Engine, container_id: str, status: str, text: str) -> Record:
     for ours in ("Began", "Stopped"):
         record["State"].pop(ours, None)  # type: ignore[misc]
     if record["Config"].get("Healthcheck") and (status == "running" or record["State"]["StartedAt"] != ZERO):
-        from estiva.engine.state import health
+        from estiva.engine.state.life import health
 
         health.fill(engine.paths, record, live)
     if status == "dead":
@@ -119,13 +119,17 @@ def _restarting(engine: Engine, record: Record) -> bool:
 
 def network_settings(network: Network, config: Config) -> dict[str, Any]:
     """NetworkSettings of a running container."""
+    ports = docker_shape(network["ports"], config.get("ExposedPorts") or ())
+    if "places" in network:
+        from estiva.engine.state import endpoint_shape
+
+        return {"Ports": ports, **endpoint_shape.running(network["places"])}
     endpoint = {
         "IPAddress": network["address"],
         "IPPrefixLen": network["prefix"],
         "Gateway": network["gateway"],
         "MacAddress": network["mac"],
     }
-    ports = docker_shape(network["ports"], config.get("ExposedPorts") or ())
     return {"Ports": ports, "Networks": {"bridge": endpoint}, **endpoint}
 
 

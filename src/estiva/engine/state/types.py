@@ -11,6 +11,7 @@ Ending                                   as much of a Plan as is known of a run 
 Request, Handed                          how plans reach the spawner's workers, or a monitor that waits
 Outcome, Order                           what a monitor and its caller say to each other (launch/launch.py)
 Frozen                                   a monitor that hibernates
+Event                                    what has happened, a line of the event log
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from collections.abc import Sequence
 from typing import Any, Literal, NotRequired, Protocol, TypedDict
 
 from estiva.engine.state.config_types import Config, HostConfig
+from estiva.network.dns.handover import Kept, Settings
+from estiva.network.types import Place
 
 OCI = dict[str, Any]  # a runtime config, or a part of one: runtime-spec config.md
 Ids = tuple[int, int]  # uid, gid
@@ -74,7 +77,7 @@ class HealthPlan(TypedDict):
 
 
 class Checks(Protocol):
-    """The health checks of a run, as who copies its streams sees them: monitor/health.py."""
+    """The health checks of a run, as who copies its streams sees them: monitor/life/health.py."""
 
     @property
     def times(self) -> tuple[float, float]: ...
@@ -129,13 +132,29 @@ class Record(TypedDict):
 
 
 class Network(TypedDict, total=False):
-    """What a run has of a network, nothing when it has none: see network/bridge.py's Endpoint."""
+    """What a run has of a network, nothing when it has none: see network/bridge.py's Endpoint. Of several,
+    the one with the default route; `places` are all, without them it is the default bridge."""
 
     address: str
     prefix: int
     gateway: str
     mac: str
     ports: list[dict[str, str]]
+    places: list[Place]
+
+
+class Actor(TypedDict):
+    ID: str
+    Attributes: dict[str, str]
+
+
+class Event(TypedDict):
+    """One line of the event log: eventlog.py."""
+
+    timeNano: int
+    Type: str
+    Action: str
+    Actor: Actor
 
 
 class Seccomp(TypedDict, total=False):
@@ -163,12 +182,14 @@ class RunState(TypedDict):
     stop_signal: str
     root: NotRequired[Ids]
     paused: NotRequired[bool]
+    about: NotRequired[dict[str, str]]  # what events say of it: eventlog.about
 
 
 class NetworkPlan(TypedDict):
     mode: str
     address: str  # leased already; "" when the mode has none
     ports: list[dict[str, str]]  # spec/ports.py
+    places: NotRequired[list[Place]]  # in networks of one's own: then these, and no address
 
 
 class Lender(TypedDict):
@@ -200,6 +221,7 @@ class Ending(TypedDict):
     network: NetworkPlan
     auto_remove: bool
     ephemeral: bool  # a step of a build: there is no row
+    about: NotRequired[dict[str, str]]  # what events say of it: eventlog.about; none of a step of a build
 
 
 class Plan(Ending):
@@ -220,10 +242,20 @@ class Plan(Ending):
     cgroup_parent: str
     mounted: NotRequired[list[str]]  # destinations whose detached mounts come as fds beside the plan
     sharing: NotRequired[Sharing]
+    names: NotRequired[Settings]  # it has the embedded name server
     bound: NotRequired[bool]  # it ends, and is removed, when its caller goes
+    volumes: NotRequired[list[tuple[str, dict[str, str]]]]  # that are mounted in it, for events too
     detach_keys: NotRequired[str]  # "": the usual ones
     health: NotRequired[HealthPlan]
     again: NotRequired[bool]  # it is started again by its restart policy
+
+
+class ExecEvents(TypedDict):
+    """Where to write events of an exec, and what they say of it."""
+
+    root: str
+    run_root: str
+    about: dict[str, str]
 
 
 class ExecPlan(TypedDict):
@@ -240,6 +272,7 @@ class ExecPlan(TypedDict):
     stdin: bool
     detach_keys: NotRequired[str]
     root: Ids | None
+    events: NotRequired[ExecEvents]  # without: the event log hears nothing of it
     bound: NotRequired[bool]  # it ends when its caller goes, with all that it has started
 
 
@@ -302,10 +335,12 @@ class Frozen(TypedDict):
     console: int
     cgroup: str
     started: str
+    began: int
     hold: int
     sources: list[FrozenSource]
     input: int
     listening: int  # for who attaches
-    health: NotRequired[tuple[float, float]]  # monitor/health.py: when it began, and is due
+    health: NotRequired[tuple[float, float]]  # monitor/life/health.py: when it began, and is due
+    names: NotRequired[Kept]
     partial: dict[str, str]  # by stream, a line without its end: latin-1, for bytes of any kind
     fds: list[int]  # that must stay open

@@ -6,8 +6,8 @@ In the run folder of a container, beside its lock, which is held all the time:
                       container is "restarting"
     stopped           somebody has asked for the end: whatever its policy, it is not started again
 
-Who waits is the monitor, in another program (monitor/again.py). It may be killed at any instant: what is left
-then is a container that has ended, whose run was settled before.
+Who waits is the monitor, in another program (monitor/life/again.py). It may be killed at any instant: what is
+left then is a container that has ended, whose run was settled before.
 """
 
 from __future__ import annotations

@@ -21,8 +21,9 @@ from _socket import MSG_DONTWAIT, socket
 
 from estiva import fastjson
 from estiva.engine.monitor.protocol import pair
-from estiva.engine.state import health as states
-from estiva.engine.state import restarts, runstate, teardown
+from estiva.engine.state import eventlog, runstate, teardown
+from estiva.engine.state.life import health as states
+from estiva.engine.state.life import restarts
 from estiva.timestamps import rfc3339
 
 TYPE_CHECKING = False
@@ -256,15 +257,25 @@ class Health:
         """One more result. What a paused container did not do in time says nothing."""
         health = states.read(self.run)
         before = health["Status"]
-        if self.running() is not None:
+        live = self.running()
+        if live is not None:
             states.add(health, result, retries=self.plan["retries"], lenient=self.lenient())
             try:
                 states.write(self.run, health)
             except OSError:
                 pass  # no room: the container matters more
         self.schedule(health["Status"])
-        if health["Status"] != before and health["Status"] == states.UNHEALTHY:
-            self.act()
+        if live is not None and health["Status"] != before:
+            where = teardown.paths(self.whole)
+            eventlog.write(
+                where,
+                "container",
+                f"health_status: {health['Status']}",
+                live["id"],
+                eventlog.about_run(where, live),
+            )
+            if health["Status"] == states.UNHEALTHY:
+                self.act()
 
     def act(self) -> None:
         """What --health-on-failure asks for, of one that has become unhealthy."""

@@ -1,6 +1,6 @@
 """The health of a container: Docker's Health, kept in health.json of the run folder while it runs.
 
-Its monitor writes it (engine/monitor/health.py), `inspect`, `ps` and `wait` read it. It is bounded: five
+Its monitor writes it (engine/monitor/life/health.py), `inspect`, `ps` and `wait` read it. It is bounded: five
 results, each with 4096 bytes of output. Not in the database: it changes often, and ends with the run.
 """
 
