@@ -60,7 +60,20 @@ OF_OPTION: dict[str, Sequence[str]] = {
     "platform": PLATFORMS,
     "progress": ("auto", "plain", "quiet"),
     "pull": ("always", "missing", "never"),
-    "restart": ("no",),
+    "condition": (
+        "not-running",
+        "next-exit",
+        "removed",
+        "healthy",
+        "unhealthy",
+        "running",
+        "paused",
+        "restarting",
+        "created",
+        "exited",
+    ),
+    "health-on-failure": ("none", "kill", "restart", "stop"),
+    "restart": ("no", "on-failure", "on-failure:", "always", "unless-stopped"),
     "security-opt": ("no-new-privileges", "seccomp=unconfined", "systempaths=unconfined", "label=disable"),
     "storage-driver": ("erofs", "erofs-lz4", "dir"),
     "tag": ("<image>",),
@@ -138,8 +151,10 @@ def _filters(verb: str) -> Sequence[str]:
     from estiva.engine.containers import listing
 
     statuses = [f"status={status}" for status in listing.STATUSES]
-    return (*statuses, "ancestor=<image>", "exited=", "id=", "label=", "name=<container>", "network=bridge",
-            "network=host", "network=none", "volume=<volume>")  # fmt: skip
+    return (
+        *statuses, *[f"health={status}" for status in listing.HEALTH], "ancestor=<image>", "exited=", "id=",
+        "label=", "name=<container>", "network=bridge", "network=host", "network=none", "volume=<volume>",
+    )  # fmt: skip
 
 
 def of_argument(verb: str, usage: str, position: int) -> Sequence[str]:

@@ -55,6 +55,10 @@ SAMPLES = {
     "gpus": "all",
     "grace": "1h",
     "ipc": "host",
+    **dict.fromkeys(
+        ("health-interval", "health-start-interval", "health-start-period", "health-timeout"), "7s"
+    ),
+    "health-on-failure": "kill",
     "input": "other.tar",
     "isolation": "hyperv",
     "kernel-memory": "64m",
@@ -170,7 +174,7 @@ RECORD = {
     "Path": "sh",
     "Args": ["-c", "echo a long enough command"],
     "State": {
-        "Status": "exited", "Running": False, "Paused": False, "ExitCode": 0, "FinishedAt": "2024-11-24T13:38:00Z",
+        "Status": "exited", "Running": False, "Restarting": False, "Paused": False, "ExitCode": 0, "FinishedAt": "2024-11-24T13:38:00Z",
     },
     "Image": IMAGE["Id"],
     "Name": "/web",
