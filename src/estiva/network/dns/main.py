@@ -2,9 +2,9 @@
 and then gives up what it could do harm with.
 
 It holds sockets in containers' network namespaces and reads what containers and other name servers send. So
-it runs as a user of its own without any capability, can gain none, can't be traced, and no path of the
-engine's state is open to it: what it needs is open by then. It opens the database for reading; a database
-that is moved away ends it, and the next one opens the new one.
+it runs as a user of its own without any capability, can gain none, can't be traced, may ask little of the
+kernel, and no path of the engine's state is open to it: what it needs is open by then. It opens the
+database for reading; a database that is moved away ends it, and the next one opens the new one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from _socket import AF_UNIX, SOCK_SEQPACKET, socket
 
 from estiva.linux import process
 from estiva.linux.inotify import watch_moved
+from estiva.network.dns import cage
 from estiva.network.dns.names import Directory
 from estiva.network.dns.server import Resolver
 
@@ -35,6 +36,7 @@ def run(listening: int, database: str) -> None:
         drop()
         gc.collect()
         gc.freeze()
+        cage.close()
         resolver.run()
     finally:
         os._exit(0)
