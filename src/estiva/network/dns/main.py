@@ -16,6 +16,7 @@ from _socket import AF_UNIX, SOCK_SEQPACKET, socket
 from estiva.linux import process
 from estiva.linux.inotify import watch_moved
 from estiva.network.dns import cage
+from estiva.network.dns.adopt import adopt
 from estiva.network.dns.names import Directory
 from estiva.network.dns.server import Resolver
 
@@ -23,8 +24,9 @@ USER = 65533  # whom nothing belongs to
 FILES = 1 << 16  # fds
 
 
-def run(listening: int, database: str) -> None:
+def run(listening: int, root: str, run_root: str) -> None:
     """The whole life of the process: `listening` is the fd of the socket that monitors connect to."""
+    database = f"{root}/estiva.db"
     try:
         os.set_inheritable(listening, False)
         process.set_title("estiva: names")
@@ -33,6 +35,7 @@ def run(listening: int, database: str) -> None:
         moved = watch_moved(database)
         if moved >= 0:
             resolver.loop.watch(moved, 1, lambda _: _leave(resolver))
+        adopt(resolver, root, run_root)
         drop()
         gc.collect()
         gc.freeze()
