@@ -13,7 +13,7 @@ import sys
 from estiva import errors
 from estiva.cli import verbs
 from estiva.cli.context import Context, tell
-from estiva.cli.verbs import ALIASES, BRIEF, DRIVERS, GLOBALS, GROUPS, LATER, LATER_HINTS, VERBS
+from estiva.cli.verbs import ALIASES, BRIEF, DRIVERS, GLOBALS, GROUPS, LATER, VERBS
 from estiva.cmdline import program
 from estiva.cmdline.parser import FlagError, HelpWanted, UsageError, parse, parse_verb
 
@@ -29,7 +29,7 @@ def find(words: list[str]) -> tuple[str, tuple[str, str], list[str]]:
         return f"estiva {name}", VERBS[name], rest
     group = GROUPS.get(name)
     if name in LATER:
-        raise errors.Unsupported(f"'{name}' is not supported yet", hint=LATER_HINTS.get(name, ""))
+        raise errors.Unsupported(f"'{name}' is not supported yet")
     if name in verbs.SWARM:
         raise errors.Unsupported(
             f"'{name}' is not supported: Estiva has no swarm",
@@ -45,7 +45,7 @@ def find(words: list[str]) -> tuple[str, tuple[str, str], list[str]]:
     if verb not in group:
         verb = ALIASES.get(verb, verb)
     if verb in LATER and verb not in group and name in ("container", "system"):
-        raise errors.Unsupported(f"'{name} {verb}' is not supported yet", hint=LATER_HINTS.get(verb, ""))
+        raise errors.Unsupported(f"'{name} {verb}' is not supported yet")
     if verb not in group:
         from estiva.cli import refused
 

@@ -22,6 +22,7 @@ from estiva.engine.state.lookup import (
     running_state_now,
 )
 from estiva.errors import Conflict, EngineError, EstivaError, InvalidInput, NotFound, StateError
+from estiva.files import Lock
 from estiva.linux import signals
 from estiva.runtime import state
 from estiva.runtime.cgroup import factory
@@ -124,9 +125,10 @@ def mark(engine: Engine, live: RunState, paused: bool) -> None:
     try:
         # by the fd, since a later run has another folder of the same name
         here = f"/proc/self/fd/{folder}"
-        now = runstate.read_in(here)
-        if now is not None and runstate.same(now, live):
-            runstate.write(here, {**now, "paused": paused})
+        with Lock(runstate.writing(here)):
+            now = runstate.read_in(here)
+            if now is not None and runstate.same(now, live):
+                runstate.write(here, {**now, "paused": paused})
     except FileNotFoundError:
         pass
     finally:

@@ -94,7 +94,12 @@ def _run_folders(engine: Engine) -> Iterator[str]:
 def _folders(engine: Engine) -> Iterator[str]:
     """A container's folder comes after its lock and goes after its row, with the lock held."""
     paths, db = engine.paths, engine.db
-    for container_id in os.listdir(paths.containers):
+    for name in os.listdir(paths.containers):
+        container_id = name.removesuffix(teardown.GONE)
+        if name != container_id:
+            if folder.finish_removal(engine, container_id, f"{paths.containers}/{name}"):
+                yield f"container {container_id[:12]}, whose removal was cut short: removed"
+            continue
         if locks.held(paths, container_id) or _row(engine, container_id):
             continue
         if not os.path.isdir(paths.container(container_id)):

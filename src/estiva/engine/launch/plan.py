@@ -16,10 +16,11 @@ VOLATILE = ("volatile", "")
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.engine import Engine
+    from estiva.engine.state.addresses import Taken
     from estiva.engine.state.types import OCI, MountPoint, Plan, Record
 
 
-def make(engine: Engine, made: Record, lowerdirs: list[str], address: str) -> Plan:
+def make(engine: Engine, made: Record, lowerdirs: list[str], address: Taken) -> Plan:
     """All that the monitor of a container needs to know."""
     directory = engine.paths.container(made["Id"])
     extra = points.oci(made["Mounts"])
@@ -43,7 +44,7 @@ def make_in(
     engine: Engine,
     made: Record,
     lowerdirs: list[str],
-    address: str,
+    address: Taken,
     directory: str,
     upper: str,
     work: str,
@@ -64,7 +65,7 @@ def make_in(
     seccomp, _ = security_opt.security_options(host_config)
     mode = host_config["NetworkMode"]
     ports = []
-    if mode == "bridge":
+    if mode == "bridge" or not isinstance(address, str):
         from estiva.engine.spec.ports import wanted
 
         ports = wanted(config, host_config)
@@ -81,7 +82,7 @@ def make_in(
         "upper": upper,
         "work": work,
         "seccomp": security_opt.profile(seccomp),
-        "network": {"mode": mode, "address": address, "ports": ports},
+        "network": {"mode": mode, "address": address if isinstance(address, str) else "", "ports": ports},
         "stdin": bool(config.get("OpenStdin")),
         "log": "" if (host_config.get("LogConfig") or {}).get("Type") == "none" else directory + "/log.json",
         "init": bool(host_config.get("Init")),
@@ -95,6 +96,8 @@ def make_in(
         result["volumes"] = volumes
     if joining is not None:
         result["sharing"] = joining.wanted
+    if not isinstance(address, str):
+        result["network"]["places"] = address
     if embedded(mode):
         result["names"] = name_server(host_config)
     return result

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def started(where: Paths, plan: Plan) -> None:
     """Somebody is with it from the start, its volumes are mounted, its command runs."""
     if "about" in plan:
-        lines = [*volumes(plan, "mount"), eventlog.line("container", "start", plan["id"], plan["about"])]
-        if not plan["detach"]:
-            lines.insert(0, eventlog.line("container", "attach", plan["id"], plan["about"]))
-        eventlog.append(where, *lines)
+        attached = () if plan["detach"] else ("attach",)
+        lines = [eventlog.line("container", action, plan["id"], plan["about"]) for action in attached]
+        lines += volumes(plan, "mount")
+        eventlog.append(where, *lines, eventlog.line("container", "start", plan["id"], plan["about"]))
 
 
 def resized(plan: Plan, rows: int, columns: int) -> None:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from estiva.engine.monitor.reservation import Reservation
     from estiva.engine.state.types import Network, Outcome, Plan, State
     from estiva.network.dns.handover import Names
+    from estiva.network.types import Place
     from estiva.runtime.launch.clone import Init
 
 QUIET = 300  # milliseconds without an event after which a detached container's monitor hibernates
@@ -71,6 +72,7 @@ class Monitor:
         self.cgroup: Cgroup | None = None
         self.init: Init | None = None
         self.endpoint: Any = None
+        self.places: list[Place] = []  # in networks of one's own, once they are connected
         self.names: Names | None = None  # its name server's sockets
         self.log: Writer | None = None
         self.started, self.began = "", 0  # as text, and in nanoseconds
@@ -163,7 +165,12 @@ class Monitor:
         """Step 4."""
         assert self.init is not None
         network = self.plan["network"]
-        if network["mode"] == "bridge":
+        if "places" in network:
+            from estiva.engine.monitor import networking
+
+            self.endpoint = networking.connect(self.plan, self.init.pid)
+            self.places = self.endpoint.places
+        elif network["mode"] == "bridge":
             from estiva.network import bridge
 
             self.endpoint = bridge.connect(
@@ -182,9 +189,14 @@ class Monitor:
         """Its ports. After the run state, which who makes the firewall anew reads: else these would be
         missing."""
         if self.endpoint is not None and self.endpoint.ports:
-            from estiva.network import bridge
+            if self.places:
+                from estiva.engine.monitor import networking
 
-            bridge.publish(teardown.paths(self.plan), self.endpoint, teardown.published_by(self.plan))
+                networking.publish(self.plan, self.endpoint)
+            else:
+                from estiva.network import bridge
+
+                bridge.publish(teardown.paths(self.plan), self.endpoint, teardown.published_by(self.plan))
             if any(":" in port["HostIp"] for port in self.endpoint.ports):
                 from estiva.network import relay
 
@@ -221,6 +233,7 @@ class Monitor:
                 "gateway": self.endpoint.gateway,
                 "mac": self.endpoint.mac,
                 "ports": self.endpoint.ports,
+                **({"places": self.places} if "places" in self.plan["network"] else {}),
             }
         run = f"{plan['run_root']}/containers/{plan['id']}"
         state.write(

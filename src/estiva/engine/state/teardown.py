@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 KILLED = 137
 UNKILLABLE = 10  # seconds
+GONE = ".gone"  # ends the name of the folder of a container whose files went before its rows
 PATIENCE = 30.0  # seconds for the monitor of a killed container to go
 
 
@@ -87,14 +88,27 @@ def release(plan: Ending, cgroup: Cgroup | None, endpoint: Any = None) -> None:
 
 def disconnect(plan: Ending) -> None:
     """Out of its network."""
-    if plan["network"]["mode"] == "bridge":
+    mode = plan["network"]["mode"]
+    if mode in ("none", "host") or ":" in mode:
+        return
+    from estiva.network import ipam
+
+    leases = ipam.leases(database(plan), plan["id"])
+    default = [address for network, address in leases if network == ipam.DEFAULT_NETWORK]
+    if len(leases) > len(default):
+        from estiva.engine.state import published
+        from estiva.network import plug
+
+        walls = published.firewalls(paths(plan), database(plan))
+        plug.disconnect(database(plan), paths(plan), plan["id"], walls)
+    if default:
         from estiva.network import bridge
 
         bridge.disconnect(
             database(plan),
             paths(plan),
             plan["id"],
-            ports=plan["network"]["ports"],
+            addresses=default,
             published=published_by(plan),
         )
 
@@ -200,8 +214,7 @@ def forget(
     nobody meets half of one; a folder without a row is swept.
 
     With `volumes`, its anonymous volumes too. It is `about` something that the event log knows if it was ever
-    created (eventlog.about). Only where the disk is too full for that, and what was set
-    aside is used up, the files go first.
+    created (eventlog.about).
     """
     anonymous = forget_rows(where, db, container_id, volumes=volumes)
     if about is not None:
@@ -210,12 +223,24 @@ def forget(
 
 
 def forget_rows(where: Paths, db: Database, container_id: str, *, volumes: bool = True) -> list[str]:
-    """The first half of `forget`: nobody finds it any more. The volumes that `forget_files` is to remove."""
+    """The first half of `forget`: nobody finds it any more. The volumes that `forget_files` is to remove.
+
+    Where the disk is too full to write even that, what the container has written goes first, if it is enough
+    to make room, under a name that tells the sweep what was meant. Raises Unavailable.
+    """
     try:
         with db.write(freeing=True) as transaction:
             return remove_rows(transaction, container_id, volumes)
     except Unavailable:
-        remove_tree(where.container(container_id))
+        from estiva.store.reserve import SIZE
+        from estiva.store.volumes import tree_size
+
+        folder = where.container(container_id)
+        if tree_size(folder) < 4 * SIZE:
+            raise  # it would be lost in vain
+        os.rename(folder, folder + GONE)
+        for name in os.listdir(folder + GONE):
+            remove_tree(f"{folder}{GONE}/{name}")
         with db.write() as transaction:
             return remove_rows(transaction, container_id, volumes)
 
@@ -223,6 +248,7 @@ def forget_rows(where: Paths, db: Database, container_id: str, *, volumes: bool 
 def forget_files(where: Paths, container_id: str, volumes: list[str]) -> None:
     """The second half: who is killed before it leaves what is swept."""
     remove_tree(where.container(container_id))
+    remove_tree(where.container(container_id) + GONE)
     for name in volumes:
         remove_tree(f"{where.volumes}/{name}")
 
@@ -231,7 +257,7 @@ def remove_rows(transaction: Transaction, container_id: str, volumes: bool) -> l
     """All rows of a container; the names of its anonymous volumes, whose rows went with them."""
     from estiva.network import ipam
 
-    ipam.release_in(transaction, container_id)
+    ipam.forget_in(transaction, container_id)
     return containers.remove(transaction, container_id, volumes=volumes)
 
 

@@ -21,6 +21,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from estiva.engine.state.config_types import Config, HostConfig
 from estiva.network.dns.handover import Kept, Settings
+from estiva.network.types import Place
 
 OCI = dict[str, Any]  # a runtime config, or a part of one: runtime-spec config.md
 Ids = tuple[int, int]  # uid, gid
@@ -86,13 +87,15 @@ class Record(TypedDict):
 
 
 class Network(TypedDict, total=False):
-    """What a run has of a network, nothing when it has none: see network/bridge.py's Endpoint."""
+    """What a run has of a network, nothing when it has none: see network/bridge.py's Endpoint. Of several,
+    the one with the default route; `places` are all, without them it is the default bridge."""
 
     address: str
     prefix: int
     gateway: str
     mac: str
     ports: list[dict[str, str]]
+    places: list[Place]
 
 
 class Actor(TypedDict):
@@ -141,6 +144,7 @@ class NetworkPlan(TypedDict):
     mode: str
     address: str  # leased already; "" when the mode has none
     ports: list[dict[str, str]]  # spec/ports.py
+    places: NotRequired[list[Place]]  # in networks of one's own: then these, and no address
 
 
 class Lender(TypedDict):
