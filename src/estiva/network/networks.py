@@ -122,19 +122,7 @@ def add(transaction: Transaction, network_id: str, name: str, driver: str, recor
 
 
 def remove(transaction: Transaction, network: Network) -> None:
-    """Take a network away. Raises Conflict, which names them, while containers are on it."""
-    rows = transaction.read(
-        "SELECT DISTINCT leases.container, containers.name FROM leases LEFT JOIN containers"
-        " ON containers.id = leases.container WHERE leases.network = ? ORDER BY 2",
-        (network.id,),
-    )
-    if rows:
-        names = ", ".join(str(name or holder[:12]) for holder, name in rows[:8])
-        more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
-        raise Conflict(
-            f"network {network.name} has active endpoints: {names}{more}",
-            hint=f"`estiva network disconnect {network.name} CONTAINER`, or stop them",
-        )
+    """Take a network away, that nobody is on."""
     transaction.execute("DELETE FROM networks WHERE id = ?", (network.id,))
     keys = (f"network.{network.id}.next", f"network.{network.id}.next6")
     transaction.execute("DELETE FROM meta WHERE key IN (?, ?)", keys)
