@@ -30,6 +30,7 @@ GROUP_SUMMARIES = {
     "image": "all verbs about images, prune, copy, layers, diff, referrers, from-host",
     "manifest": "manifest lists: create, add, annotate, inspect, push, rm",
     "volume": "volumes: ls, create, inspect, rm, prune",
+    "network": "networks: ls, create, inspect, rm, prune, connect, disconnect, reload",
     "registry": "serve a registry of your own",
     "builder": "prune the build cache",
     "system": "disk usage, clean-up, consistency check, reset",

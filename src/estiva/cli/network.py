@@ -49,11 +49,14 @@ def create(context: Context, options: Options) -> None:
     from estiva.engine.spec.networks import Asked
     from estiva.errors import Unsupported
 
-    for name in ("config-from", "config-only", "ingress", "scope"):
-        if options.given(name) and options.text(name) not in ("local", ""):
-            raise Unsupported(f"--{name} is not supported: it is of a swarm", hint="leave it out")
+    swarm = [name for name in ("config-from", "config-only", "ingress") if options.given(name)]
+    if options.text("scope", "local") != "local":
+        swarm.append("scope")
+    if swarm:
+        raise Unsupported(f"--{swarm[0]} is not supported: it is of a swarm", hint="leave it out")
     if options.text("ipam-driver", "default") != "default":
-        raise Unsupported(f"the ipam driver {options.text('ipam-driver')} is not known", hint="default")
+        driver = options.text("ipam-driver")
+        raise Unsupported(f"--ipam-driver {driver} is not known: there is only default")
     if not options.flag("ipv4", True):
         raise Unsupported("--ipv4=false is not supported: every network has IPv4 addresses")
     asked = Asked()
@@ -68,7 +71,7 @@ def create(context: Context, options: Options) -> None:
     asked.options = _pairs("opt", options.many("opt"), bare=True)
     asked.ipam_options = _pairs("ipam-opt", options.many("ipam-opt"))
     if asked.ipam_options:
-        raise Unsupported(f"the ipam option {min(asked.ipam_options)} is not known")
+        raise Unsupported(f"--ipam-opt {min(asked.ipam_options)} is not known: there are none")
     try:
         asked.labels = values.labels((), options.many("label"))
     except ValueError as error:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from estiva.paths import Paths
 
 
+OURS = "br-"  # so begin the names of bridges that were not given one
+
+
 class Firewalls:
     """What tells the published ports of all that run, should a table have to be made anew: those of the
     default bridge's containers, and those of the others."""
@@ -137,12 +140,12 @@ def remove_network(paths: Paths, db: Database, network: networks.Network, publis
     """Take away what a network that has no row any more had on this machine: its bridge, its part of the
     firewall."""
     with Lock(rules.lock(paths)):
-        names = [network.record["Bridge"]] if network.record["Bridge"] else []
+        names = [] if network.record["Adopted"] else [network.record["Bridge"]]
         if network.driver != networks.BRIDGE:
             names = [f"dm-{network.id[:12]}"]
         others = {other.record["Bridge"] for other in networks.every(db)}
         for name in names:
-            if name not in others and ipam.exists(name):
+            if name and name not in others and ipam.exists(name):
                 links.delete_link(name)
         if network.record["Bridge"] and firewall.with_socket(_has(paths)):
             rules.install(paths, db, published)
@@ -161,7 +164,8 @@ def sweep(paths: Paths, db: Database, published: Published) -> list[str]:
         known = {network.record["Bridge"] for network in networks.every(db)}
         gone = [bridge for key, _ in listed if (bridge := key.rstrip(b"\0").decode()) not in known]
         for bridge in gone:
-            links.delete_link(bridge)
+            if bridge.startswith(OURS):
+                links.delete_link(bridge)
         if gone:
             rules.install(paths, db, published)
     return gone
@@ -172,6 +176,6 @@ def remove_all(paths: Paths, db: Database) -> None:
     with Lock(rules.lock(paths)):
         for network in networks.every(db):
             name = network.record["Bridge"] or f"dm-{network.id[:12]}"
-            if ipam.exists(name):
+            if ipam.exists(name) and not network.record["Adopted"]:
                 links.delete_link(name)
         rules.remove(paths)

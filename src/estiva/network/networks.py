@@ -19,7 +19,7 @@ import os
 import time
 
 from estiva import fastjson
-from estiva.errors import Conflict, InvalidInput, NotFound, brief
+from estiva.errors import Conflict, InvalidInput, NotFound, StateError, brief
 from estiva.network import ipam
 from estiva.network.ipam import DEFAULT_NETWORK
 from estiva.network.pools import Pool, take
@@ -48,6 +48,14 @@ IFNAME = "com.docker.network.endpoint.ifname"
 HEX = frozenset("0123456789abcdef")
 
 
+_KINDS = {
+    **dict.fromkeys(("Options", "IPAMOptions", "Labels"), dict),
+    **dict.fromkeys(("Adopted", "Internal", "EnableIPv6", "Attachable"), bool),
+    "Subnets": list,
+    "Bridge": str,
+}
+
+
 class Network:
     """One row. Raises StateError when its record can't be read."""
 
@@ -58,7 +66,13 @@ class Network:
         self.name = name
         self.driver = driver
         self.created = created
-        self.record: NetworkRecord = fastjson.stored(text, what=f"the record of network {name}")
+        record: Any = fastjson.stored(text, what=f"the record of network {name}")
+        for key, kind in _KINDS.items():
+            if not isinstance(record, dict) or not isinstance(record.get(key), kind):
+                raise StateError(
+                    f"the record of network {name} is damaged: {key} is missing or no {kind.__name__}"
+                )
+        self.record: NetworkRecord = record
 
     def pool(self, bits: int) -> Pool | None:
         """Its subnet of IPv4 (32) or IPv6 (128)."""

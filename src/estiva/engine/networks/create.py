@@ -31,6 +31,7 @@ def create(engine: Engine, name: str, asked: judge.Asked) -> str:
     record: NetworkRecord = {
         "Subnets": judge.subnets_of(asked),
         "Bridge": "",
+        "Adopted": False,
         "Internal": asked.internal,
         "EnableIPv6": asked.ipv6 or any(":" in words for words in asked.subnets),
         "Attachable": asked.attachable,
@@ -40,16 +41,19 @@ def create(engine: Engine, name: str, asked: judge.Asked) -> str:
     }
     if asked.driver == BRIDGE:
         record["Bridge"] = options.get(networks.BRIDGE_NAME) or f"br-{network_id[:12]}"
+        record["Adopted"] = ipam.exists(record["Bridge"])
     elif not options.get("parent") and not asked.internal:
         record["Internal"] = True  # as Docker's: without a parent nothing leaves this machine
     from estiva.linux.net.netlink import Socket
 
     with Socket() as socket:
-        machine = pools.in_use(socket)
+        machine = pools.in_use(socket, but=record["Bridge"])
     with engine.db.write() as transaction:
         others = networks.every(transaction)
         if any(other.name == name for other in others):
-            raise Conflict(f"network with name {name} already exists", hint=f"`estiva network rm {name}`")
+            raise Conflict(
+                f"network with name {name} already exists", hint=f"`estiva network rm {name}` removes it"
+            )
         for other in others:
             if record["Bridge"] and other.record["Bridge"] == record["Bridge"]:
                 raise Conflict(f"bridge {record['Bridge']} is that of network {other.name}")
