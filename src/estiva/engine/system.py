@@ -198,7 +198,7 @@ def check(engine: Engine, *, deep: bool = False, repair: bool = False) -> dict[s
         allow_refetch(engine)
         repaired += adopt.adopt(engine)
         repaired += sweep.mend_network(engine)
-        repaired += sweep.mend_rules(engine)
+        repaired += sweep.missing_rules(engine, mend=True)
         repaired += images.repair(engine, deep=deep)
     for _ in range(ROUNDS):
         done, failed = ([], []) if adopt.is_lost(engine) else sweep.sweep(engine)

@@ -5,7 +5,6 @@ parent of a macvlan. Made on first use.
 from __future__ import annotations
 
 import errno
-import os
 from _socket import AF_INET6, inet_aton, inet_pton
 
 from estiva.errors import Conflict, EngineError
@@ -122,14 +121,17 @@ def refuse_overlap(used: Sequence[tuple[str, pools.Range]], subnet: pools.Range,
 
 
 def _parent(outside: netlink.Socket, place: Place) -> netlink.Link:
-    """The interface that a macvlan or ipvlan is of. Without a parent nothing leaves the machine: a bridge
-    that has no other port serves for one."""
+    """The interface that a macvlan or ipvlan is of. Without a parent nothing leaves the machine: one end of a
+    veth(4) serves for one, whose other end nobody listens at.
+    """
     name = place["bridge"] or f"dm-{place['network'][:12]}"
     link = outside.link(name)
     if link is None and not place["bridge"]:
-        links.ignoring(errno.EEXIST, outside, netlink.add_bridge(name, address=b"\x02\xe5" + os.urandom(4)))
-        links.sysctl(f"ipv6/conf/{name}/disable_ipv6", "1", optional=True)
-        outside.exchange(netlink.set_link(name, up=True))
+        other = f"dp-{place['network'][:12]}"
+        links.ignoring(errno.EEXIST, outside, netlink.add_veth(name, peer=other))
+        for end in (name, other):
+            links.sysctl(f"ipv6/conf/{end}/disable_ipv6", "1", optional=True)
+            outside.exchange(netlink.set_link(end, up=True))
         link = outside.link(name)
     if link is None:
         raise Conflict(f"the parent interface {name} of network {place['name']} is not there")

@@ -129,8 +129,16 @@ def test_the_default_pools_are_docker_s_and_what_is_in_use_is_left_out():
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 32), st.integers(0, 2**32 - 1), st.integers(0, 32))
 def test_overlap_is_that_of_sets(one, length, other, more):
-    first = (32, one >> (32 - length) << (32 - length), (one >> (32 - length) << (32 - length)) + (1 << (32 - length)) - 1)
-    second = (32, other >> (32 - more) << (32 - more), (other >> (32 - more) << (32 - more)) + (1 << (32 - more)) - 1)
+    first = (
+        32,
+        one >> (32 - length) << (32 - length),
+        (one >> (32 - length) << (32 - length)) + (1 << (32 - length)) - 1,
+    )
+    second = (
+        32,
+        other >> (32 - more) << (32 - more),
+        (other >> (32 - more) << (32 - more)) + (1 << (32 - more)) - 1,
+    )
     short = min(length, more)
     assert pools.overlap(first, second) == (one >> (32 - short) == other >> (32 - short))
     assert not pools.overlap(first, (128, *second[1:]))

@@ -346,32 +346,26 @@ def mend_network(engine: Engine) -> list[str]:
     return mended
 
 
-def missing_rules(engine: Engine) -> list[str]:
-    """What others have taken out of the firewall of containers that run, in words."""
+def missing_rules(engine: Engine, *, mend: bool = False) -> list[str]:
+    """What others have taken out of the firewall of containers that run, in words; with `mend` it is put
+    back."""
     from estiva.engine.state.published import published
-    from estiva.network import bridge, ipam, networks, rules
+    from estiva.network import bridge, ipam, rules
 
     paths, db = engine.paths, engine.db
     told = []
     if any(locks.held(paths, container_id) for container_id in ipam.leased(db)):
-        told += bridge.missing(lambda: published(paths, db))
+        found = bridge.missing(lambda: published(paths, db))
+        if found and mend:
+            bridge.mend(paths, lambda: published(paths, db))
+        told += found
     others = db.read("SELECT container FROM leases WHERE network != ?", (ipam.DEFAULT_NETWORK,))
-    if networks.any_there(db) and any(locks.held(paths, row[0]) for row in others):
-        told += rules.missing(paths, db, lambda: published_own(paths, db))
+    if any(locks.held(paths, row[0]) for row in others):
+        found = rules.missing(paths, db, lambda: published_own(paths, db))
+        if found and mend:
+            rules.mend(paths, db, lambda: published_own(paths, db))
+        told += found
     return told
-
-
-def mend_rules(engine: Engine) -> list[str]:
-    """Put that back; what was missing."""
-    from estiva.engine.state.published import published
-    from estiva.network import bridge, networks, rules
-
-    found = missing_rules(engine)
-    if found:
-        bridge.mend(engine.paths, lambda: published(engine.paths, engine.db))
-        if networks.any_there(engine.db):
-            rules.mend(engine.paths, engine.db, lambda: published_own(engine.paths, engine.db))
-    return found
 
 
 def _stale(engine: Engine, container_id: str) -> bool:

@@ -88,4 +88,4 @@ def reload(engine: Engine) -> list[str]:
     """Make the firewall of all networks anew where something is missing; what was, in words."""
     from estiva.engine.containers import sweep
 
-    return sweep.mend_network(engine) + sweep.mend_rules(engine)
+    return sweep.mend_network(engine) + sweep.missing_rules(engine, mend=True)

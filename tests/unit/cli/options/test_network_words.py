@@ -23,7 +23,10 @@ def endpoints(line):
         ("--network container:a=b", {}),
         ("--network lab --network web", {"lab": {}, "web": {}}),
         ("--network lab --ip 10.0.0.9", {"lab": {"IPAMConfig": {"IPv4Address": "10.0.0.9"}}}),
-        ("--network-alias a --network-alias b --net lab --net-alias c", {"lab": {"Aliases": ["a", "b", "c"]}}),
+        (
+            "--network-alias a --network-alias b --net lab --net-alias c",
+            {"lab": {"Aliases": ["a", "b", "c"]}},
+        ),
         ("--mac-address 02:00:00:00:00:09", {"default": {"MacAddress": "02:00:00:00:00:09"}}),
         ("--network lab --link db:store", {"lab": {"Links": ["db:store"]}}),
         (
@@ -64,7 +67,11 @@ def test_what_is_meant(line, meant):
         ("--network name=a,colour=red", InvalidInput, "invalid field key colour"),
         ("--network name=a,ip", InvalidInput, "invalid field ip"),
         ("--network name=a,gw-priority=high", InvalidInput, "invalid gw-priority (high)"),
-        ("--network name=a,ip=10.0.0.9 --ip 10.0.0.8", Conflict, "cannot specify both --ip and that of network a"),
+        (
+            "--network name=a,ip=10.0.0.9 --ip 10.0.0.8",
+            Conflict,
+            "cannot specify both --ip and that of network a",
+        ),
         ("--network name=a,alias=x --network-alias y", Conflict, "cannot specify both --network-alias"),
     ],
 )
