@@ -79,10 +79,10 @@ def make_directory(path: str, mode: int = 0o700, *, exist_ok: bool = False) -> N
 
 
 def refuse_others(path: str) -> None:
-    """State of another user, or that others may write to, is not to be trusted, nor is what lies in a folder, or
-    is reached by a link, of such: who has it says what runs with our rights, and where it
-    is mounted (K24). Fine where nothing is there yet, or where what others may write has the sticky bit, as
-    /tmp. Raises Denied.
+    """State of which another user is the owner, or that others may write to, is not to be trusted, nor is
+    what lies in a folder, or is reached by a link, of such: who has it says what runs with our rights, and
+    where it is mounted (K24). Fine where nothing is there yet, or where what others may write has the sticky
+    bit, as /tmp. Raises Denied.
     """
     at = os.open("/", _STEP)
     # in a user namespace without a mapping of root's, / and much below it is of an id that says nothing

@@ -11,12 +11,14 @@ State (survives a reboot; ESTIVA_ROOT, default /var/lib/estiva):
     volumes/NAME/_data        a volume's files
     cache/                    compiled seccomp filters, builder caches
     lost/                     what a lost database leaves that can't be adopted: engine/containers/adopt.py
+    events.log, events.log.1  what has happened: engine/state/eventlog.py
     run -> RUN_ROOT           the run root that belongs to it
 
 Run state (gone after a reboot; ESTIVA_RUN_ROOT, default /run/estiva):
 
     layers/HEX                read-only mounts of layers, shared by all containers
     containers/ID/state.json  pid and start time of init and monitor
+    events.lost               as many bytes as events could not be written
     names/NAME -> ID          running containers by name, so that exec needs no database
     *.lock                    flock files
 """

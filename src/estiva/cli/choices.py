@@ -123,6 +123,13 @@ def _filters(verb: str) -> Sequence[str]:
         return ("dangling=true", "dangling=false", "driver=local", "label=", "name=<volume>")
     if verb == "search":
         return ("is-official=true", "is-official=false", "stars=")
+    if verb in ("events", "system events"):
+        from estiva.engine import events
+
+        types = [f"type={kind}" for kind in events.TYPES]
+        actions = [f"event={action}" for action in ("create", "start", "die", "oom", "destroy", "pull")]
+        names = ("container=<container>", "image=<image>", "volume=<volume>", "label=", "network=")
+        return (*types, *actions, *names, "scope=local")
     if verb == "volume prune":
         return ("label=", "label!=")
     if verb.endswith("prune"):

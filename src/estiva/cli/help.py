@@ -17,12 +17,12 @@ SECTIONS = (
         "Containers",
         (
             "create", "start", "restart", "kill", "pause", "unpause", "wait", "attach", "rename", "update",
-            "stats", "top", "port", "diff", "commit", "export",
+            "stats", "top", "port", "diff", "commit", "cp", "export",
         ),
     ),
     ("Images", ("tag", "history", "save", "load", "import")),
     ("Registries", ("login", "logout", "search")),
-    ("Everything", ("inspect", "info", "version", "completion", "man")),
+    ("Everything", ("inspect", "events", "info", "version", "completion", "man")),
 )  # fmt: skip
 
 GROUP_SUMMARIES = {
@@ -32,7 +32,7 @@ GROUP_SUMMARIES = {
     "volume": "volumes: ls, create, inspect, rm, prune",
     "registry": "serve a registry of your own",
     "builder": "prune the build cache",
-    "system": "disk usage, clean-up, consistency check, reset",
+    "system": "disk usage, events, clean-up, consistency check, reset",
 }
 NAME_WIDTH = 11
 

@@ -53,10 +53,16 @@ def resolv_conf(
 
 
 def hosts(
-    hostname: str, address: str, extra: Sequence[str] | Iterable[str] = (), *, gateway: str = ""
+    hostname: str,
+    address: str,
+    extra: Sequence[str] | Iterable[str] = (),
+    *,
+    gateway: str = "",
+    more: Iterable[str] = (),
 ) -> str:
     """A container's hosts file. `extra` are "NAME:ADDRESS" words (--add-host); the address "host-gateway" is
-    `gateway`. Without `address` (no network of its own) the name is on 127.0.0.1. Raises InvalidInput.
+    `gateway`. Without `address` (no network of its own) the name is on 127.0.0.1; it is on the addresses
+    `more` too. Raises InvalidInput.
     """
     lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
     for entry in extra:
@@ -71,7 +77,7 @@ def hosts(
         _word(hostname)
         short = hostname.partition(".")[0]
         names = hostname if short == hostname else f"{hostname} {short}"
-        lines.append(f"{address or '127.0.0.1'}\t{names}")
+        lines += [f"{one}\t{names}" for one in (address or "127.0.0.1", *more)]
     return "".join(line + "\n" for line in lines)
 
 

@@ -98,6 +98,8 @@ VERB_SAMPLES = {
     ("volume prune", "filter"): "label=a",
     ("system prune", "filter"): "label=a",
     ("images", "filter"): "dangling=true",
+    ("events", "filter"): "type=image",
+    ("events", "format"): "{{.Action}}",
     ("ps", "filter"): "label=a",
     ("ps", "format"): "{{.ID}}",
     ("search", "filter"): "stars=3",
@@ -126,6 +128,7 @@ NEEDS = {
 # A verb's words where one "thing" for each argument won't do; what an option needs beside it.
 WORDS = {
     "build": ["."],
+    "cp": ["thing", "web:/srv"],
     "import": ["rootfs.tar"],
     "image copy": ["docker://a:1", "store:b:1"],
     "image from-host": ["sh"],
@@ -175,6 +178,10 @@ RECORD = {
     "HostConfig": {"NetworkMode": "bridge"},
     "NetworkSettings": {"Ports": {}},
     "Mounts": [],
+}  # fmt: skip
+EVENT = {
+    "Type": "volume", "Action": "create", "Actor": {"ID": "data", "Attributes": {}}, "scope": "local",
+    "time": 1, "timeNano": 10**9,
 }  # fmt: skip
 PART = {"count": 1, "active": 1, "size": 10, "reclaimable": 5}
 FIGURES = {
@@ -227,6 +234,7 @@ RETURNS = {
         {"Name": "n", "Description": "d" * 60, "StarCount": 3, "IsOfficial": True}
     ],
     "engine.images.archive.load": ["web:1"],
+    "engine.events.events": [EVENT],
     "engine.containers.listing.listing": [RECORD],
     "engine.containers.inspect.inspect": {**RECORD},
     "engine.containers.changes.size": 5,
@@ -254,6 +262,7 @@ RETURNS = {
     "engine.images.manifest_lists.add": [],
     "engine.images.manifest_lists.names": [],
     "engine.containers.update.update": [],
+    "engine.containers.cp.copying.copy": types.SimpleNamespace(left_out=[], omitted=0, bytes=0),
 }  # fmt: skip
 SINGLE = (
     "cli.container.foreground.attend",
@@ -272,6 +281,7 @@ DEFAULT_TRUE = {("run", "sig-proxy"), ("attach", "sig-proxy"), ("commit", "pause
 # What asks for what is so anyway -> why. Where the contrary can be asked for, CONTRARY has it.
 SO_ANYWAY = {
     ("load", "quiet"): "there is no progress to show",
+    ("cp", "quiet"): "how much was copied is told to terminals alone",
     ("run", "disable-content-trust"): "signatures are never asked for",
     ("create", "disable-content-trust"): "signatures are never asked for",
     ("pull", "disable-content-trust"): "signatures are never asked for",

@@ -57,11 +57,15 @@ def _is_header(block: bytes) -> bool:
 
 def _plain(fd: int) -> Iterator[bytes]:
     """The uncompressed bytes of an archive, from its begin."""
-    pieces, bound = codec.file_chunks(fd), codec.Bound()
-    head = os.pread(fd, len(_XZ), 0)
+    return plain(os.pread(fd, len(_XZ), 0), codec.file_chunks(fd))
+
+
+def plain(head: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The uncompressed bytes of an archive that comes in pieces; `head`: its first six bytes or more."""
+    bound = codec.Bound()
     if head.startswith(_BZIP2):
         return _expand(pieces, bound, bz2.BZ2Decompressor, "bzip2")
-    if head == _XZ:
+    if head.startswith(_XZ):
         return _expand(pieces, bound, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY), "xz")
     return codec.decompress(pieces, bound)
 
@@ -112,6 +116,7 @@ class Extraction:
     def __init__(self, top: int, to: Destination) -> None:
         self.top = top
         self.to = to
+        self.parents = (0, 0)  # whose those folders are that no member says anything of
         self.data = -1
         self.pending: list[Entry] = []
         self.times: list[tuple[bytes, int]] = []  # of directories: set when nothing is made in them any more
@@ -142,9 +147,11 @@ class Extraction:
 
     def _member(self, entry: Entry) -> None:
         directory, _, last = entry.name.rpartition(b"/")
-        parent = fs.mkdir_in_root(self.top, os.fsdecode(directory) or ".", 0o755, 0, 0)
+        parent = fs.mkdir_in_root(self.top, os.fsdecode(directory) or ".", 0o755, *self.parents)
         try:
             old = _lstat(parent, last)
+            if old is not None:
+                self._clear(entry, old)
             if entry.kind == stat.S_IFDIR:
                 if old is not None and not stat.S_ISDIR(old.st_mode):
                     os.unlink(last, dir_fd=parent)
@@ -167,6 +174,9 @@ class Extraction:
             os.utime(last, ns=(mtime, mtime), dir_fd=parent, follow_symlinks=False)
         finally:
             os.close(parent)
+
+    def _clear(self, entry: Entry, old: os.stat_result) -> None:
+        """What is there already gives way, whatever it is."""
 
     def _hard_link(self, entry: Entry, parent: int, last: bytes) -> None:
         directory, _, name = entry.link.rpartition(b"/")

@@ -63,9 +63,10 @@ def stop(context: Context, options: Options) -> int:
 def restart(context: Context, options: Options) -> int:
     from estiva.engine.containers import control
 
-    timeout = _timeout(options)
+    timeout, signal = _timeout(options), options.text("signal") or None
     return context.together(
-        options.arguments, lambda ref: control.restarting(context.engine, ref, timeout=timeout)
+        options.arguments,
+        lambda ref: control.restarting(context.engine, ref, timeout=timeout, signal=signal),
     )
 
 
@@ -153,7 +154,7 @@ RESTART = Verb(
     restart,
     "CONTAINER [CONTAINER...]",
     "Stop containers and start them again",
-    (TIMEOUT, TIMEOUT_ALIAS),
+    (SIGNAL, TIMEOUT, TIMEOUT_ALIAS),
     least=1,
     examples=(("estiva restart web", "after its configuration changed"),),
 )

@@ -61,7 +61,12 @@ TABLE = (
     ("", "memory-swappiness", INT, "N", "0 to 100, only with cgroup v1"),
     ("", "mount", LIST, "SPEC", "type=bind|volume|tmpfs,src=...,dst=...[,ro]"),
     ("", "name", TEXT, "NAME", "name of the container"),
-    ("", "network", TEXT, "MODE", "bridge, none, host or container:NAME"),
+    ("", "link", LIST, "CTR[:ALIAS]", "let the container find another by a name"),
+    ("", "ip", TEXT, "IP", "IPv4 address, on a network of your own"),
+    ("", "ip6", TEXT, "IP", "IPv6 address, on a network of your own"),
+    ("", "mac-address", TEXT, "MAC", "hardware address"),
+    ("", "network", LIST, "NETWORK", "bridge, none, host, container:NAME, or a network, as name=NAME,ip=..."),
+    ("", "network-alias", LIST, "NAME", "another name of the container on its network"),
     ("", "no-healthcheck", FLAG, "", "drop the image's health check"),
     ("", "oom-kill-disable", FLAG, "", "don't kill on out of memory, only with cgroup v1"),
     ("", "oom-score-adj", INT, "N", "out-of-memory preference, -1000 to 1000"),
@@ -93,7 +98,8 @@ TABLE = (
     ("v", "volume", LIST, "SRC:DST[:ro]", "mount a host folder or a volume"),
     ("w", "workdir", TEXT, "PATH", "working directory"),
     # Docker's and Podman's other spellings, and what is known but not there yet: read, not shown
-    ("", "net", TEXT, "", ""),
+    ("", "net", LIST, "", ""),
+    ("", "net-alias", LIST, "", ""),
     ("", "dns-opt", LIST, "", ""),
     ("", "kernel-memory", TEXT, "", ""),
     ("", "disable-content-trust", FLAG, "", ""),
@@ -101,13 +107,17 @@ TABLE = (
     ("", "log-driver", TEXT, "", ""),
     *[("", name, LIST, "", "") for name in (
         "health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period",
-        "health-timeout", "ip", "ip6", "link", "link-local-ip", "log-opt", "mac-address", "network-alias",
+        "health-timeout", "link-local-ip", "log-opt",
         "runtime", "storage-opt", "volume-driver", "volumes-from",
     )],
 )  # fmt: skip
 
 # given with a value that asks for something -> not there yet
-NOT_YET = frozenset(option[1] for option in TABLE if option[2] == LIST and not option[4]) - {"dns-opt"}
+NOT_YET = frozenset(option[1] for option in TABLE if option[2] == LIST and not option[4]) - {
+    "dns-opt",
+    "net",
+    "net-alias",
+}
 KIND = {option[1]: option for option in TABLE}
 # what cli/options/limits.py is loaded for
 LIMITS = frozenset((
@@ -212,7 +222,9 @@ class _Translator:
     def network(self) -> None:
         """HostConfig: the network, ports and names."""
         options, host = self.options, self.host
-        host["NetworkMode"] = options.text("network", options.text("net", "default"))
+        host["NetworkMode"] = "default"
+        if options.given("network") or options.given("net"):
+            host["NetworkMode"] = mode_of((options.many("network") + options.many("net"))[0])
         if options.given("publish") or options.given("expose"):
             from estiva.cli.options import ports
 
@@ -284,6 +296,15 @@ class _Translator:
         for name in options.values:
             if name in NOT_YET:
                 raise Unsupported(f"--{name} is not supported yet")
+
+
+def mode_of(word: str) -> str:
+    """The NetworkMode of a word of --network: the name in name=NAME,... or NAME:ip=..., else the word."""
+    if "=" not in word or word.startswith(("container:", "ns:")):
+        return word
+    from estiva.cli.options import networks
+
+    return networks.parse(word)[0]
 
 
 def security_options(words: list[str]) -> dict[str, Any]:

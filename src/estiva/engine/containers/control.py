@@ -13,7 +13,7 @@ import time
 
 from estiva import fastjson
 from estiva.engine.containers import tasks
-from estiva.engine.state import gate, locks, runstate, teardown
+from estiva.engine.state import eventlog, gate, locks, runstate, teardown
 from estiva.engine.state import names as naming
 from estiva.engine.state.lookup import (
     find_damaged,
@@ -22,6 +22,7 @@ from estiva.engine.state.lookup import (
     running_state_now,
 )
 from estiva.errors import Conflict, EngineError, EstivaError, InvalidInput, NotFound, StateError
+from estiva.files import Lock
 from estiva.linux import signals
 from estiva.runtime import state
 from estiva.runtime.cgroup import factory
@@ -56,11 +57,23 @@ def killing(engine: Engine, ref: str, signal: str = "KILL") -> Task:
     number = signals.number(signal)
     while (live := running_state_now(engine, ref)) is None:
         yield
-    runstate.send(live, number)
+    send(engine, live, number)
     if number == _signal.SIGKILL or live.get("paused"):
         thaw(engine, live)
     if number == _signal.SIGKILL:
         yield from ending(engine, ref, live)
+
+
+def send(engine: Engine, live: RunState, number: int) -> None:
+    """Signal a container's init, and note that."""
+    said(engine, live, "kill", signal=str(number))
+    runstate.send(live, number)
+
+
+def said(engine: Engine, live: RunState, action: str, **more: str) -> None:
+    """Note what has been done to a container that runs."""
+    about = eventlog.about_run(engine.paths, live)
+    eventlog.write(engine.paths, "container", action, live["id"], {**about, **more})
 
 
 def ending(engine: Engine, ref: str, live: RunState, *, force: bool = False) -> Task:
@@ -112,9 +125,10 @@ def mark(engine: Engine, live: RunState, paused: bool) -> None:
     try:
         # by the fd, since a later run has another folder of the same name
         here = f"/proc/self/fd/{folder}"
-        now = runstate.read_in(here)
-        if now is not None and runstate.same(now, live):
-            runstate.write(here, {**now, "paused": paused})
+        with Lock(runstate.writing(here)):
+            now = runstate.read_in(here)
+            if now is not None and runstate.same(now, live):
+                runstate.write(here, {**now, "paused": paused})
     except FileNotFoundError:
         pass
     finally:
@@ -145,14 +159,15 @@ def stopping(engine: Engine, ref: str, *, timeout: int | None = None, signal: st
     if timeout is None:
         timeout = STOP_TIMEOUT
     thaw(engine, live)
-    runstate.send(live, number)
+    send(engine, live, number)
     deadline = time.monotonic() + timeout
     while locks.runs(engine.paths, live) and state.alive(live["pid"], live["start_time"]):
         if timeout >= 0 and time.monotonic() >= deadline:
-            runstate.send(live, _signal.SIGKILL)
+            send(engine, live, _signal.SIGKILL)
             break
         yield
     yield from ending(engine, ref, live)
+    eventlog.container(engine.paths, record, "stop")
 
 
 def wait(engine: Engine, ref: str) -> int:
@@ -222,7 +237,7 @@ def removing(
             teardown.destroy(engine.paths, engine.db, container_id, volumes=volumes)
             return container_id
         if live is not None:
-            runstate.send(live, _signal.SIGKILL)
+            send(engine, live, _signal.SIGKILL)
             thaw(engine, live)
             yield from ending(engine, ref, live, force=force)
         else:
@@ -232,7 +247,8 @@ def removing(
             return container_id  # it was a --rm one
         record = now
     try:
-        teardown.forget(engine.paths, engine.db, container_id, volumes=volumes)
+        about = eventlog.about(record)
+        teardown.forget(engine.paths, engine.db, container_id, volumes=volumes, about=about)
         locks.leave(engine.paths, container_id)
     finally:
         os.close(lock)
@@ -254,6 +270,7 @@ def pausing(engine: Engine, ref: str) -> Task:
             raise Conflict(f"container {ref} is already paused", hint=f"`estiva unpause {ref}` lets it go on")
         factory.open(live["cgroup"]).freeze()
         mark(engine, live, True)
+    said(engine, live, "pause")
 
 
 def unpause(engine: Engine, ref: str) -> None:
@@ -268,14 +285,16 @@ def unpausing(engine: Engine, ref: str) -> Task:
     if not live.get("paused") and not factory.open(live["cgroup"]).frozen():
         raise Conflict(f"container {ref} is not paused")
     thaw(engine, live)
+    said(engine, live, "unpause")
 
 
-def restarting(engine: Engine, ref: str, timeout: int | None = None) -> Task:
+def restarting(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | None = None) -> Task:
     """Stop, then start; as a task."""
     from estiva.engine.containers import start
 
-    yield from stopping(engine, ref, timeout=timeout)
+    yield from stopping(engine, ref, timeout=timeout, signal=signal)
     yield from start.starting(engine, ref)
+    eventlog.container(engine.paths, resolve(engine, ref), "restart")
 
 
 def rename(engine: Engine, ref: str, name: str) -> None:
@@ -295,6 +314,7 @@ def rename(engine: Engine, ref: str, name: str) -> None:
         old = stored["Name"].removeprefix("/")
         stored["Name"] = "/" + new
         containers.rename(transaction, record["Id"], new, fastjson.dumps(stored))
+    eventlog.container(engine.paths, stored, "rename", oldName="/" + old)
     if record["State"]["Running"]:
         naming.unlink_name(engine.paths.run_root, old, record["Id"])
         naming.link_name(engine.paths.run_root, new, record["Id"])

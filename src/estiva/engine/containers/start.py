@@ -7,7 +7,7 @@ import os
 from estiva.engine.containers import folder, tasks
 from estiva.engine.images.find import allow_refetch
 from estiva.engine.launch.start import Start
-from estiva.engine.state import locks, lookup
+from estiva.engine.state import addresses, locks, lookup
 from estiva.errors import Conflict, NotFound
 from estiva.store import containers
 from estiva.timestamps import rfc3339
@@ -39,7 +39,6 @@ def beginning(engine: Engine, ref: str) -> Generator[None, None, Start | None]:
             if record["State"]["Running"]:
                 return None
             yield  # it is being made or removed, or has ended just now
-    address = ""
     try:
         if not containers.status(engine.db, record["Id"]):
             raise NotFound(f"container {ref} was removed just now")
@@ -48,10 +47,7 @@ def beginning(engine: Engine, ref: str) -> Generator[None, None, Start | None]:
         folder.mend(engine, record, image)
         with engine.db.write() as transaction:
             containers.set_running(transaction, record["Id"], rfc3339())
-            if record["HostConfig"]["NetworkMode"] == "bridge":
-                from estiva.network import ipam
-
-                address = ipam.reserve_in(transaction, record["Id"])
+            address = addresses.take_in(transaction, record["Id"], record["HostConfig"]["NetworkMode"])
     except BaseException:
         locks.let_go(engine.paths, record["Id"], lock)
         raise

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from estiva import fastjson, timestamps
 from estiva.engine.containers import changes, control, folder, listing
-from estiva.engine.state import locks, names, runstate, teardown
+from estiva.engine.state import eventlog, locks, names, runstate, teardown
 from estiva.engine.state import record as records
 from estiva.engine.state.prune_filters import FILTERS, Pruned
 from estiva.errors import Conflict, EstivaError, NotFound, StateError
@@ -386,4 +386,5 @@ def prune(engine: Engine, filters: dict[str, list[str]] | None = None) -> tuple[
             except (Conflict, NotFound):
                 continue  # somebody was faster
             freed += size
+    eventlog.write(engine.paths, "container", "prune", "", {"reclaimed": str(freed)})
     return removed, freed

@@ -32,6 +32,7 @@ def freeze(monitor: Monitor) -> Frozen:
         "console": monitor.init.console,
         "cgroup": monitor.cgroup.path,
         "started": monitor.started,
+        "began": monitor.began,
         "hold": monitor.hold,
         "sources": sources,
         "input": monitor.streams.input.fd if monitor.streams.input is not None else -1,
@@ -53,7 +54,7 @@ def thaw(state: Frozen) -> Monitor:
     monitor = Monitor(plan, None, (-1, -1, -1), state["hold"])
     monitor.init = clone.Init.adopt(state["pid"], state["pidfd"], state["console"])
     monitor.cgroup = factory.open(state["cgroup"])
-    monitor.started = state["started"]
+    monitor.started, monitor.began = state["started"], state["began"]
     if plan["log"]:
         monitor.log = Writer(plan["log"], teardown.paths(plan).ingest)
         monitor.log.partial = {name: text.encode("latin-1") for name, text in state["partial"].items()}

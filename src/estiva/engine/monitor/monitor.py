@@ -19,14 +19,16 @@ from __future__ import annotations
 
 import _signal
 import os
+import time
 from _socket import socket
 
 from estiva import fastjson
+from estiva.engine.monitor import events
 from estiva.engine.monitor.protocol import encode_error
 from estiva.engine.monitor.rootfs import rootfs_of
 from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation
-from estiva.engine.state import cgroup, locks, names, teardown
+from estiva.engine.state import cgroup, eventlog, locks, names, teardown
 from estiva.engine.state.logfile import Writer
 from estiva.errors import Unavailable
 from estiva.linux import procinfo
@@ -41,7 +43,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine.monitor.reservation import Reservation
-    from estiva.engine.state.types import Network, Outcome, Plan
+    from estiva.engine.state.types import Network, Outcome, Plan, State
+    from estiva.network.types import Place
     from estiva.runtime.launch.clone import Init
 
 QUIET = 300  # milliseconds without an event after which a detached container's monitor hibernates
@@ -64,11 +67,13 @@ class Monitor:
         self.hold = hold
         self.bound = plan.get("bound", False)
         self.streams = Conversation(stdio, channel, bound=self.bound or plan["ephemeral"], program=program)
+        self.streams.resized = lambda rows, columns: events.resized(plan, rows, columns)
         self.cgroup: Cgroup | None = None
         self.init: Init | None = None
         self.endpoint: Any = None
+        self.places: list[Place] = []  # in networks of one's own, once they are connected
         self.log: Writer | None = None
-        self.started = ""
+        self.started, self.began = "", 0  # as text, and in nanoseconds
         self.mounted: dict[str, int] = {}  # detached mounts for bind mounts, by destination
         self.mounts = -1  # an fd that keeps the container's mounts until the caller has been told of its end
         self.root: tuple[int, int] | None = None  # with a user namespace: the host's ids of its root
@@ -147,13 +152,19 @@ class Monitor:
             hooking.run(plan, "poststart", self.init.pid)
         if plan["name"]:
             names.link_name(plan["run_root"], plan["name"], plan["id"])
+        events.started(teardown.paths(plan), plan)
         self.streams.say({"event": "started", "pid": self.init.pid})
 
     def connect(self) -> None:
         """Step 4."""
         assert self.init is not None
         network = self.plan["network"]
-        if network["mode"] == "bridge":
+        if "places" in network:
+            from estiva.engine.monitor import networking
+
+            self.endpoint = networking.connect(self.plan, self.init.pid)
+            self.places = self.endpoint.places
+        elif network["mode"] == "bridge":
             from estiva.network import bridge
 
             self.endpoint = bridge.connect(
@@ -172,9 +183,14 @@ class Monitor:
         """Its ports. After the run state, which who makes the firewall anew reads: else these would be
         missing."""
         if self.endpoint is not None and self.endpoint.ports:
-            from estiva.network import bridge
+            if self.places:
+                from estiva.engine.monitor import networking
 
-            bridge.publish(teardown.paths(self.plan), self.endpoint, teardown.published_by(self.plan))
+                networking.publish(self.plan, self.endpoint)
+            else:
+                from estiva.network import bridge
+
+                bridge.publish(teardown.paths(self.plan), self.endpoint, teardown.published_by(self.plan))
             if any(":" in port["HostIp"] for port in self.endpoint.ports):
                 from estiva.network import relay
 
@@ -201,7 +217,8 @@ class Monitor:
     def write_state(self) -> None:
         assert self.init is not None and self.cgroup is not None
         plan = self.plan
-        self.started = rfc3339()
+        self.began = time.time_ns()
+        self.started = rfc3339(self.began)
         network: Network = {}
         if self.endpoint is not None:
             network = {
@@ -210,6 +227,7 @@ class Monitor:
                 "gateway": self.endpoint.gateway,
                 "mac": self.endpoint.mac,
                 "ports": self.endpoint.ports,
+                **({"places": self.places} if "places" in self.plan["network"] else {}),
             }
         run = f"{plan['run_root']}/containers/{plan['id']}"
         state.write(
@@ -227,6 +245,7 @@ class Monitor:
                 "seccomp": plan["seccomp"],
                 "network": network,
                 "stop_signal": plan["stop_signal"],
+                "about": plan.get("about", {}),
                 **({"root": self.root} if self.root is not None else {}),
             },
         )
@@ -273,16 +292,18 @@ class Monitor:
         if self.log is not None:
             self.log.close()
         left = self.leave_status(code)
+        said = events.ended(self.plan, code, oom, self.began)
         told: Outcome = {"event": "exited", "status": code, "oom": oom, "problem": ""}
         if self.bound and self.streams.ended_by_caller:
             self.plan["auto_remove"] = True
         try:
             if self.removes:
-                self.remove(told)
+                self.remove(told, said)
                 return
             teardown.release(self.plan, self.cgroup, self.endpoint)
             self.after()
-            teardown.settle(self.plan, {"ExitCode": code, "OOMKilled": oom, "StartedAt": self.started})
+            outcome: State = {"ExitCode": code, "OOMKilled": oom, "StartedAt": self.started}
+            teardown.settle(self.plan, outcome, said=said)
         except Exception as error:  # the exit status must reach the caller even so; a sweep finishes the rest
             told["problem"] = f"{type(error).__name__}: {error}"
             self.drop_mounts()
@@ -315,7 +336,7 @@ class Monitor:
         plan = self.plan
         return plan["auto_remove"] and not plan["ephemeral"] and "hooks" not in plan["config"]
 
-    def remove(self, told: Outcome) -> None:
+    def remove(self, told: Outcome, said: list[str]) -> None:
         """The caller hears that it has ended once nobody finds it any more, and need not wait for its cgroup,
         mounts and files to go. The lock is held until then, so that who sweeps leaves that to us."""
         assert self.cgroup is not None
@@ -326,6 +347,7 @@ class Monitor:
         except Unavailable:  # the disk is full, and what it has written is only free without its mounts
             self.drop_mounts()
             volumes = teardown.forget_rows(where, teardown.database(plan), plan["id"])
+        eventlog.append(where, *said, *eventlog.removed(plan["id"], plan.get("about", {}), volumes))
         self.streams.say(told)
         if self.bound:
             self.streams.say({"event": "removed"})
@@ -373,6 +395,7 @@ class Monitor:
             from estiva import errors
 
             code = errors.status(error)[0] if isinstance(error, errors.EstivaError) else 125
-            teardown.settle(self.plan, {"ExitCode": code, "Error": text}, failed=True)
+            said = events.ended(self.plan, code, False, self.began)
+            teardown.settle(self.plan, {"ExitCode": code, "Error": text}, failed=True, said=said)
         finally:
             self.streams.say(fastjson.loads(message))

@@ -168,6 +168,7 @@ class Conversation:
         self.program = program if bound else -1
         self.ended_by_caller = False  # it asked for the end of a bound process, or has gone
         self.kill: Callable[[], object] = lambda: None  # after SIGKILL to init: what else ends or holds it
+        self.resized: Callable[[int, int], object] = lambda rows, columns: None
         self.stdio = stdio
         self.channel = channel
         self.sources: list[Source] = []
@@ -322,6 +323,7 @@ class Conversation:
         elif message["do"] == "resize" and any(source.fd == self.init.console for source in self.sources):
             # (else it had no terminal, or that was closed when the last process on it ended)
             terminals.set_window_size(self.init.console, message["rows"], message["columns"])
+            self.resized(message["rows"], message["columns"])
 
     def signal(self, number: int) -> None:
         """To the process; with SIGKILL it ends, whatever holds it."""

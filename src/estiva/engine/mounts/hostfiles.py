@@ -9,6 +9,7 @@ from estiva.files import write_all
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.engine import Engine
+    from estiva.engine.state.addresses import Taken
     from estiva.engine.state.types import OCI, Record
 
 
@@ -24,7 +25,9 @@ def write_shared(path: str, data: bytes) -> None:
         os.close(fd)
 
 
-def generated_files(engine: Engine, made: Record, directory: str, address: str, lender: str) -> list[OCI]:
+def generated_files(
+    engine: Engine, made: Record, directory: str, taken_address: Taken, lender: str
+) -> list[OCI]:
     """OCI mounts of /etc/hosts, hostname and resolv.conf over the image's: files in `directory`, written now,
     or those of the container `lender` whose network it is.
     """
@@ -40,17 +43,18 @@ def generated_files(engine: Engine, made: Record, directory: str, address: str, 
                 text = file.read(1 << 16)
         except OSError:
             text = ""
+        address, more = _addresses(taken_address)
         shared = host_config["NetworkMode"] == "host"
         dns, search = host_config.get("Dns") or (), host_config.get("DnsSearch") or ()
         options = host_config.get("DnsOptions") or ()
         if not shared or dns or search or options:
             text = resolvconf.resolv_conf(text, dns=dns, search=search, options=options, host_network=shared)
         extra = host_config.get("ExtraHosts") or ()
-        gateway = _gateway(address) if any(entry.endswith("host-gateway") for entry in extra) else ""
+        gateway = _gateway(taken_address) if any(entry.endswith("host-gateway") for entry in extra) else ""
         domain = config.get("Domainname")
         whole = f"{hostname}.{domain}" if domain else hostname
         for name, content in (
-            ("hosts", resolvconf.hosts(whole, address, extra, gateway=gateway)),
+            ("hosts", resolvconf.hosts(whole, address, extra, gateway=gateway, more=more)),
             ("hostname", hostname + "\n"),
             ("resolv.conf", text),
         ):
@@ -67,10 +71,22 @@ def generated_files(engine: Engine, made: Record, directory: str, address: str, 
     ]
 
 
-def _gateway(address: str) -> str:
+def _addresses(taken: Taken) -> tuple[str, list[str]]:
+    """The container's own address, and more that it has: "" and none without a network of its own."""
+    if isinstance(taken, str):
+        return taken, []
+    places = sorted(taken, key=lambda place: not place["default"])
+    own = [place["address"] for place in places] + [p["address6"] for p in places if p["address6"]]
+    return (own[0], own[1:]) if own else ("", [])
+
+
+def _gateway(taken: Taken) -> str:
     """Where the host is, seen from a container: the bridge, or itself for one without an address there."""
-    if not address:
+    if not isinstance(taken, str):
+        places = sorted(taken, key=lambda place: not place["default"])
+        return next((place["gateway"] for place in places if place["gateway"]), "127.0.0.1")
+    if not taken:
         return "127.0.0.1"
     from estiva.network import ipam
 
-    return ipam.Subnet(address).gateway
+    return ipam.Subnet(taken).gateway

@@ -50,11 +50,8 @@ def check(host_config: HostConfig) -> None:
                 raise InvalidInput(f"--{option}: {mode} needs an absolute path")
         elif mode in ("", *known) or (start == "container" and name) or kind == "user":
             pass
-        elif kind == "network":
-            raise Unsupported(
-                f"network '{mode}' is not available: networks of your own are not supported yet",
-                hint="bridge, none, host or container:NAME",
-            )
+        elif kind == "network" and ":" not in mode:
+            pass  # endpoints.settle knows whether there is such a network
         else:
             raise InvalidInput(
                 f"--{option}: invalid {option} mode '{mode}'",

@@ -101,13 +101,17 @@ def load(engine: Engine, container_id: str, status: str, text: str) -> Record:
 
 def network_settings(network: Network, config: Config) -> dict[str, Any]:
     """NetworkSettings of a running container."""
+    ports = docker_shape(network["ports"], config.get("ExposedPorts") or ())
+    if "places" in network:
+        from estiva.engine.state import endpoint_shape
+
+        return {"Ports": ports, **endpoint_shape.running(network["places"])}
     endpoint = {
         "IPAddress": network["address"],
         "IPPrefixLen": network["prefix"],
         "Gateway": network["gateway"],
         "MacAddress": network["mac"],
     }
-    ports = docker_shape(network["ports"], config.get("ExposedPorts") or ())
     return {"Ports": ports, "Networks": {"bridge": endpoint}, **endpoint}
 
 

@@ -10,8 +10,8 @@ import time
 from _signal import SIGKILL
 
 from estiva import fastjson
+from estiva.engine.state import eventlog, runstate
 from estiva.engine.state import record as records
-from estiva.engine.state import runstate
 from estiva.engine.state.cgroup import cgroup_path
 from estiva.engine.state.locks import exit_status, held, leave, take
 from estiva.engine.state.names import unlink_name
@@ -24,6 +24,7 @@ from estiva.timestamps import rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from estiva.engine.state.config_types import HostConfig
@@ -87,14 +88,27 @@ def release(plan: Ending, cgroup: Cgroup | None, endpoint: Any = None) -> None:
 
 def disconnect(plan: Ending) -> None:
     """Out of its network."""
-    if plan["network"]["mode"] == "bridge":
+    mode = plan["network"]["mode"]
+    if mode in ("none", "host") or ":" in mode:
+        return
+    from estiva.network import ipam
+
+    leases = ipam.leases(database(plan), plan["id"])
+    default = [address for network, address in leases if network == ipam.DEFAULT_NETWORK]
+    if len(leases) > len(default):
+        from estiva.engine.state import published
+        from estiva.network import plug
+
+        walls = published.firewalls(paths(plan), database(plan))
+        plug.disconnect(database(plan), paths(plan), plan["id"], walls)
+    if default:
         from estiva.network import bridge
 
         bridge.disconnect(
             database(plan),
             paths(plan),
             plan["id"],
-            ports=plan["network"]["ports"],
+            addresses=default,
             published=published_by(plan),
         )
 
@@ -158,15 +172,17 @@ def end_init(live: RunState | None) -> None:
         os.close(pidfd)
 
 
-def settle(plan: Ending, outcome: State, *, failed: bool = False) -> None:
-    """Write how a run ended into the container's row, or remove the container (--rm). Then the run folder
-    goes.
+def settle(plan: Ending, outcome: State, *, failed: bool = False, said: Iterable[str] = ()) -> None:
+    """Write how a run ended into the container's row, or remove the container (--rm), and what is `said` of
+    its end into the event log. Then the run folder goes.
     """
     where = paths(plan)
     if plan["ephemeral"]:
         pass
     elif plan["auto_remove"]:
-        forget(where, database(plan), plan["id"])
+        eventlog.append(where, *said)
+        said = ()
+        forget(where, database(plan), plan["id"], about=plan.get("about"))
     else:
         with database(plan).write(freeing=True) as transaction:
             row = containers.get(transaction, plan["id"])
@@ -182,16 +198,28 @@ def settle(plan: Ending, outcome: State, *, failed: bool = False) -> None:
                 record["State"].update(outcome)
                 status = "created" if failed else "exited"
                 containers.set_record(transaction, plan["id"], fastjson.dumps(record), status)
+    eventlog.append(where, *said)
     leave(where, plan["id"])
 
 
-def forget(where: Paths, db: Database, container_id: str, *, volumes: bool = True) -> None:
+def forget(
+    where: Paths,
+    db: Database,
+    container_id: str,
+    *,
+    volumes: bool = True,
+    about: dict[str, str] | None = None,
+) -> None:
     """Remove a stopped container, whose lock the caller holds: its rows first, then its folder, so that
     nobody meets half of one; a folder without a row is swept.
 
-    With `volumes`, its anonymous volumes too.
+    With `volumes`, its anonymous volumes too. It is `about` something that the event log knows if it was ever
+    created (eventlog.about).
     """
-    forget_files(where, container_id, forget_rows(where, db, container_id, volumes=volumes))
+    anonymous = forget_rows(where, db, container_id, volumes=volumes)
+    if about is not None:
+        eventlog.append(where, *eventlog.removed(container_id, about, anonymous))
+    forget_files(where, container_id, anonymous)
 
 
 def forget_rows(where: Paths, db: Database, container_id: str, *, volumes: bool = True) -> list[str]:
@@ -229,7 +257,7 @@ def remove_rows(transaction: Transaction, container_id: str, volumes: bool) -> l
     """All rows of a container; the names of its anonymous volumes, whose rows went with them."""
     from estiva.network import ipam
 
-    ipam.release_in(transaction, container_id)
+    ipam.forget_in(transaction, container_id)
     return containers.remove(transaction, container_id, volumes=volumes)
 
 
@@ -242,7 +270,8 @@ def remove_ended(where: Paths, db: Database, container_id: str) -> None:
     except BlockingIOError:
         return
     try:
-        forget(where, db, container_id)
+        row = containers.get(db, container_id)
+        forget(where, db, container_id, about=eventlog.known(container_id, row[2] if row else ""))
         leave(where, container_id)
     finally:
         os.close(lock)
@@ -261,7 +290,7 @@ def undo(where: Paths, container_id: str) -> None:
             record = records.sound(container_id, row[2]) if row else None
             above = ((record.get("HostConfig") or {}).get("CgroupParent") or "") if record else ""
             end(factory.open(cgroup_path(container_id, above)))
-            forget(where, db, container_id)
+            forget(where, db, container_id, about=eventlog.known(container_id, row[2]) if row else None)
         leave(where, container_id)
     finally:
         db.close()
@@ -294,6 +323,7 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
             "network": {"mode": "bridge" if mode == "default" else mode, "address": "", "ports": []},
             "auto_remove": bool(host_config.get("AutoRemove")),
             "ephemeral": row is None or row[1] != "running",
+            "about": eventlog.known(container_id, row[2] if row else ""),
         }
         from estiva.runtime.cgroup import factory
 
@@ -314,7 +344,7 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
         if code is not None:
             outcome["ExitCode"], outcome["Error"] = code, ""
             outcome["FinishedAt"] = rfc3339(os.fstat(lock).st_mtime_ns)
-        settle(plan, outcome, failed=not (left or rebooted))
+        settle(plan, outcome, failed=not (left or rebooted), said=eventlog.died(plan, outcome))
     finally:
         os.close(lock)
     return True
@@ -365,7 +395,7 @@ def destroy(where: Paths, db: Database, container_id: str, *, volumes: bool) -> 
         if not db.read("SELECT 1 FROM meta WHERE key LIKE 'network.%' LIMIT 1"):
             plan["network"]["mode"] = "none"
         release(plan, cgroup)
-        forget(where, db, container_id, volumes=volumes)
+        forget(where, db, container_id, volumes=volumes, about={})
         leave(where, container_id)
     finally:
         os.close(lock)

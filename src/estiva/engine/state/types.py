@@ -11,6 +11,7 @@ Ending                                   as much of a Plan as is known of a run 
 Request, Handed                          how plans reach the spawner's workers, or a monitor that waits
 Outcome, Order                           what a monitor and its caller say to each other (launch/launch.py)
 Frozen                                   a monitor that hibernates
+Event                                    what has happened, a line of the event log
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NotRequired, TypedDict
 
 from estiva.engine.state.config_types import Config, HostConfig
+from estiva.network.types import Place
 
 OCI = dict[str, Any]  # a runtime config, or a part of one: runtime-spec config.md
 Ids = tuple[int, int]  # uid, gid
@@ -84,13 +86,29 @@ class Record(TypedDict):
 
 
 class Network(TypedDict, total=False):
-    """What a run has of a network, nothing when it has none: see network/bridge.py's Endpoint."""
+    """What a run has of a network, nothing when it has none: see network/bridge.py's Endpoint. Of several,
+    the one with the default route; `places` are all, without them it is the default bridge."""
 
     address: str
     prefix: int
     gateway: str
     mac: str
     ports: list[dict[str, str]]
+    places: list[Place]
+
+
+class Actor(TypedDict):
+    ID: str
+    Attributes: dict[str, str]
+
+
+class Event(TypedDict):
+    """One line of the event log: eventlog.py."""
+
+    timeNano: int
+    Type: str
+    Action: str
+    Actor: Actor
 
 
 class Seccomp(TypedDict, total=False):
@@ -118,12 +136,14 @@ class RunState(TypedDict):
     stop_signal: str
     root: NotRequired[Ids]
     paused: NotRequired[bool]
+    about: NotRequired[dict[str, str]]  # what events say of it: eventlog.about
 
 
 class NetworkPlan(TypedDict):
     mode: str
     address: str  # leased already; "" when the mode has none
     ports: list[dict[str, str]]  # spec/ports.py
+    places: NotRequired[list[Place]]  # in networks of one's own: then these, and no address
 
 
 class Lender(TypedDict):
@@ -155,6 +175,7 @@ class Ending(TypedDict):
     network: NetworkPlan
     auto_remove: bool
     ephemeral: bool  # a step of a build: there is no row
+    about: NotRequired[dict[str, str]]  # what events say of it: eventlog.about; none of a step of a build
 
 
 class Plan(Ending):
@@ -176,7 +197,16 @@ class Plan(Ending):
     mounted: NotRequired[list[str]]  # destinations whose detached mounts come as fds beside the plan
     sharing: NotRequired[Sharing]
     bound: NotRequired[bool]  # it ends, and is removed, when its caller goes
+    volumes: NotRequired[list[tuple[str, dict[str, str]]]]  # that are mounted in it, for events too
     detach_keys: NotRequired[str]  # "": the usual ones
+
+
+class ExecEvents(TypedDict):
+    """Where to write events of an exec, and what they say of it."""
+
+    root: str
+    run_root: str
+    about: dict[str, str]
 
 
 class ExecPlan(TypedDict):
@@ -193,6 +223,7 @@ class ExecPlan(TypedDict):
     stdin: bool
     detach_keys: NotRequired[str]
     root: Ids | None
+    events: NotRequired[ExecEvents]  # without: the event log hears nothing of it
     bound: NotRequired[bool]  # it ends when its caller goes, with all that it has started
 
 
@@ -255,6 +286,7 @@ class Frozen(TypedDict):
     console: int
     cgroup: str
     started: str
+    began: int
     hold: int
     sources: list[FrozenSource]
     input: int
