@@ -16,10 +16,11 @@ from estiva.engine.containers import tasks
 from estiva.engine.state import eventlog, gate, locks, runstate, teardown
 from estiva.engine.state import names as naming
 from estiva.engine.state.lookup import (
+    LONG,
+    appearing,
     find_damaged,
     resolve,
     resolve_if_there,
-    running_state_now,
 )
 from estiva.errors import Conflict, EngineError, EstivaError, InvalidInput, NotFound, StateError
 from estiva.files import Lock
@@ -55,8 +56,7 @@ def kill(engine: Engine, ref: str, signal: str = "KILL") -> None:
 def killing(engine: Engine, ref: str, signal: str = "KILL") -> Task:
     """`kill` as a task."""
     number = signals.number(signal)
-    while (live := running_state_now(engine, ref)) is None:
-        yield
+    live = yield from appearing(engine, ref)
     send(engine, live, number)
     if number == _signal.SIGKILL or live.get("paused"):
         thaw(engine, live)
@@ -148,8 +148,7 @@ def stopping(engine: Engine, ref: str, *, timeout: int | None = None, signal: st
     if not record["State"]["Running"]:
         return
     try:
-        while (live := running_state_now(engine, record["Id"])) is None:
-            yield
+        live = yield from appearing(engine, record["Id"])
     except (Conflict, NotFound):
         return  # it has ended meanwhile
     config = record["Config"]
@@ -219,6 +218,7 @@ def removing(
         teardown.destroy(engine.paths, engine.db, damaged, volumes=volumes)
         return damaged
     container_id: str = record["Id"]
+    began = looked = time.monotonic()
     while True:
         try:
             lock = locks.take(engine.paths, container_id)
@@ -242,6 +242,14 @@ def removing(
             yield from ending(engine, ref, live, force=force)
         else:
             yield  # it is being made, started or removed, or has ended just now
+            if time.monotonic() > looked + (STOPPED if force else LONG):
+                from estiva.engine.state import starters
+
+                if force:
+                    starters.end(engine.paths, container_id)
+                looked = time.monotonic()
+                if looked > began + LONG:
+                    starters.refuse(engine.paths, container_id)
         now = resolve_if_there(engine, container_id)
         if now is None:
             return container_id  # it was a --rm one
@@ -262,8 +270,7 @@ def pause(engine: Engine, ref: str) -> None:
 
 def pausing(engine: Engine, ref: str) -> Task:
     """`pause` as a task."""
-    while (live := running_state_now(engine, ref)) is None:
-        yield
+    live = yield from appearing(engine, ref)
     with gate.Closed(engine.paths.run_container(live["id"])):  # nobody who is on the way into it freezes too
         live = runstate.read(engine.paths, live["id"]) or live
         if live.get("paused"):
@@ -280,8 +287,7 @@ def unpause(engine: Engine, ref: str) -> None:
 
 def unpausing(engine: Engine, ref: str) -> Task:
     """`unpause` as a task."""
-    while (live := running_state_now(engine, ref)) is None:
-        yield
+    live = yield from appearing(engine, ref)
     if not live.get("paused") and not factory.open(live["cgroup"]).frozen():
         raise Conflict(f"container {ref} is not paused")
     thaw(engine, live)
