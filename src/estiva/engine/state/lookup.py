@@ -6,7 +6,7 @@ import time
 
 from estiva.engine.state import locks, runstate, teardown
 from estiva.engine.state import record as records
-from estiva.errors import Conflict, InvalidInput, NotFound, StateError
+from estiva.errors import Conflict, InvalidInput, Missing, NotFound, StateError
 from estiva.store import containers
 from estiva.timestamps import ZERO, rfc3339
 
@@ -37,7 +37,7 @@ def resolve(engine: Engine, ref: str) -> Record:
             raise InvalidInput(f"{ref} is the beginning of several container ids", hint="give more of the id")
     container_id, status, text = settled(engine, *rows[0]) if rows else ("", "", "")
     if not status:
-        raise NotFound(f"no such container: {ref}", hint="`estiva ps -a` lists them all")
+        raise Missing("container", ref, hint="`estiva ps -a` lists them all")
     return load(engine, container_id, status, text)
 
 
