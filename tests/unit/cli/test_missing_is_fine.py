@@ -52,7 +52,7 @@ def test_of_images(engine: Engine, error: EstivaError, status: int, monkeypatch:
 
     monkeypatch.setattr(lookup, "remove", remove)
     context = Context.__new__(Context)
-    context.__dict__["engine"] = engine
+    context._engine = engine
     assert images.rmi(context, Given(force=True)) == status  # type: ignore[arg-type]
     assert images.rmi(context, Given(force=False)) == 1  # type: ignore[arg-type]
 
