@@ -60,6 +60,13 @@ def status(reader: Reader, container_id: str) -> str:
     return ""
 
 
+def name(reader: Reader, container_id: str) -> str:
+    """A container's name; "" without a row."""
+    for (found,) in reader.read("SELECT name FROM containers WHERE id = ?", (container_id,)):
+        return str(found)
+    return ""
+
+
 def named(reader: Reader, name: str) -> tuple[str, str] | None:
     """(id, status) of the container that has a name."""
     for a, b in reader.read("SELECT id, status FROM containers WHERE name = ?", (name,)):

@@ -10,7 +10,13 @@ if TYPE_CHECKING:
     from estiva.cli.context import Context
 
 STARTS = 8  # at once: each has a process of its own that loads its modules
-TIMEOUT = ("t", "time", INT, "SECONDS", "how long to wait before it is killed (default 10)")
+TIMEOUT = (
+    "t",
+    "time",
+    INT,
+    "SECONDS",
+    "how long to wait before it is killed (default 10; negative: never)",
+)
 TIMEOUT_ALIAS = ("", "timeout", INT, "", "")
 INTERVAL = ("", "interval", TEXT, "DURATION", "time between two looks (default 100ms)")
 SIGNAL = ("s", "signal", TEXT, "SIGNAL", "signal to send instead of the container's own stop signal")

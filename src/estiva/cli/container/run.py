@@ -190,7 +190,7 @@ RUN = Verb(
         *TABLE,
         ("d", "detach", FLAG, "", "run in the background and print the container's id"),
         DETACH_KEYS,
-        ("", "sig-proxy", FLAG, "", "pass signals on to the command (default true)"),
+        ("", "sig-proxy", FLAG, "", "pass signals on to a command without a terminal (default true)"),
     ),
     least=1,
     interspersed=False,

@@ -17,6 +17,8 @@ from estiva.engine.state import eventlog, gate, locks, runstate, teardown
 from estiva.engine.state import names as naming
 from estiva.engine.state.life import restarts
 from estiva.engine.state.lookup import (
+    LONG,
+    appearing,
     find_damaged,
     resolve,
     resolve_if_there,
@@ -63,8 +65,7 @@ def killing(engine: Engine, ref: str, signal: str = "KILL") -> Task:
         if live is None:
             return
     else:
-        while (live := running_state_now(engine, ref)) is None:
-            yield
+        live = yield from appearing(engine, ref)
     send(engine, live, number)
     if number == _signal.SIGKILL or live.get("paused"):
         thaw(engine, live)
@@ -77,6 +78,7 @@ def meaning(engine: Engine, ref: str) -> Generator[None, None, RunState | None]:
     """The run that is on, which its restart policy is not to follow by another: somebody means it to end.
     None if the container waited for another, which it does no more. Raises Conflict when it does not run.
     """
+    looked = time.monotonic()
     while True:
         live = running_state_now(engine, ref, restarting=False)
         if live is not None:
@@ -87,6 +89,11 @@ def meaning(engine: Engine, ref: str) -> Generator[None, None, RunState | None]:
             yield from ending_wait(engine, record["Id"])
             return None
         yield
+        if time.monotonic() > looked + LONG:
+            from estiva.engine.state import starters
+
+            starters.refuse(engine.paths, resolve(engine, ref)["Id"])
+            looked = time.monotonic()
 
 
 def send(engine: Engine, live: RunState, number: int) -> None:
@@ -251,6 +258,7 @@ def removing(
         teardown.destroy(engine.paths, engine.db, damaged, volumes=volumes)
         return damaged
     container_id: str = record["Id"]
+    began = looked = time.monotonic()
     while True:
         try:
             lock = locks.take(engine.paths, container_id)
@@ -278,6 +286,14 @@ def removing(
             yield from ending_wait(engine, container_id)
         else:
             yield  # it is being made, started or removed, or has ended just now
+            if time.monotonic() > looked + (STOPPED if force else LONG):
+                from estiva.engine.state import starters
+
+                if force:
+                    starters.end(engine.paths, container_id)
+                looked = time.monotonic()
+                if looked > began + LONG:
+                    starters.refuse(engine.paths, container_id)
         now = resolve_if_there(engine, container_id)
         if now is None:
             return container_id  # it was a --rm one
@@ -298,8 +314,7 @@ def pause(engine: Engine, ref: str) -> None:
 
 def pausing(engine: Engine, ref: str) -> Task:
     """`pause` as a task."""
-    while (live := running_state_now(engine, ref)) is None:
-        yield
+    live = yield from appearing(engine, ref)
     with gate.Closed(engine.paths.run_container(live["id"])):  # nobody who is on the way into it freezes too
         live = runstate.read(engine.paths, live["id"]) or live
         if live.get("paused"):
@@ -316,8 +331,7 @@ def unpause(engine: Engine, ref: str) -> None:
 
 def unpausing(engine: Engine, ref: str) -> Task:
     """`unpause` as a task."""
-    while (live := running_state_now(engine, ref)) is None:
-        yield
+    live = yield from appearing(engine, ref)
     if not live.get("paused") and not factory.open(live["cgroup"]).frozen():
         raise Conflict(f"container {ref} is not paused")
     thaw(engine, live)

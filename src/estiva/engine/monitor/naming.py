@@ -20,6 +20,7 @@ def begin(plan: Plan, pid: int) -> Names:
     settings = plan["names"]
     sockets = handover.open_sockets(pid, settings["servers"])
     names = handover.Names(plan["id"], plan["root"], plan["run_root"], settings, sockets)
+    names.note()
     names.register()
     return names
 

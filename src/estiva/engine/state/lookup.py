@@ -7,19 +7,20 @@ import time
 
 from estiva.engine.state import locks, runstate, teardown
 from estiva.engine.state import record as records
-from estiva.errors import Conflict, InvalidInput, NotFound, StateError
+from estiva.errors import Conflict, InvalidInput, Missing, NotFound, StateError
 from estiva.store import containers
 from estiva.timestamps import ZERO, rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable
     from typing import Any
 
     from estiva.engine import Engine
     from estiva.engine.state.config_types import Config
     from estiva.engine.state.types import Network, Record, RunState, State
 
+LONG = 5.0  # seconds, after which a start that goes on is looked at
 LOOK_AGAIN = 0.005  # seconds between looks at a container that is on its way from one state to another
 HEX = frozenset("0123456789abcdef")
 
@@ -37,7 +38,7 @@ def resolve(engine: Engine, ref: str) -> Record:
             raise InvalidInput(f"{ref} is the beginning of several container ids", hint="give more of the id")
     container_id, status, text = settled(engine, *rows[0]) if rows else ("", "", "")
     if not status:
-        raise NotFound(f"no such container: {ref}", hint="`estiva ps -a` lists them all")
+        raise Missing("container", ref, hint="`estiva ps -a` lists them all")
     return load(engine, container_id, status, text)
 
 
@@ -140,8 +141,27 @@ def is_alive(engine: Engine, container_id: str) -> bool:
 
 def running_state(engine: Engine, ref: str) -> RunState:
     """The run state (pid and so on) of a running container. Raises NotFound, Conflict."""
-    while (live := running_state_now(engine, ref)) is None:
+    waiting = appearing(engine, ref)
+    while True:
+        try:
+            next(waiting)
+        except StopIteration as end:
+            live: RunState = end.value
+            return live
         time.sleep(LOOK_AGAIN)
+
+
+def appearing(engine: Engine, ref: str) -> Generator[None, None, RunState]:
+    """`running_state` as a task: yields while it is being started. Raises EngineError too, where who starts
+    it is stopped."""
+    looked = time.monotonic()
+    while (live := running_state_now(engine, ref)) is None:
+        yield
+        if time.monotonic() > looked + LONG:
+            from estiva.engine.state import starters
+
+            starters.refuse(engine.paths, resolve(engine, ref)["Id"])
+            looked = time.monotonic()
     return live
 
 

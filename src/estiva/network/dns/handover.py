@@ -4,8 +4,8 @@
                    ports that nobody asks for; port 53 is sent there (linux/net/redirect), and so is free
                    for a name server that the container itself runs on all addresses, as under Docker
     Names          one connection to the resolver, which serves the sockets as long as that stands; when it
-                   ends (the resolver was killed), the monitor hands them over again. Queries wait in the
-                   kernel meanwhile
+                   ends (the resolver was killed), the monitor hands them over again, and the next resolver
+                   takes those of monitors that hibernate. Queries wait in the kernel meanwhile
 
     monitor -> resolver   {"id": ..., "servers": [[address, whether asked from the host's network], ...],
                            "ndots": ...} and, beside it, the two sockets and those for the container's own
@@ -42,8 +42,8 @@ from zlib import crc32
 
 from estiva import fastjson
 from estiva.errors import EngineError, EstivaError, reason
-from estiva.files import Lock
-from estiva.linux import process
+from estiva.files import Lock, write_all
+from estiva.linux import process, procinfo
 from estiva.linux.namespace import CLONE_NEWNET, loopback_up, setns
 from estiva.linux.net.redirect import redirect
 
@@ -80,7 +80,7 @@ SOON = 1.0  # seconds: a resolver that ends before is started again a little lat
 SOURCE = os.path.abspath(__file__).rpartition("/estiva/network/")[0]
 RUN = (
     "import sys; sys.path.append(sys.argv[1]); "
-    "from estiva.network.dns import main; main.run(int(sys.argv[2]), sys.argv[3])"
+    "from estiva.network.dns import main; main.run(int(sys.argv[2]), *sys.argv[3:])"
 )
 
 
@@ -170,13 +170,13 @@ class Names:
 
     def register(self) -> None:
         """Hand the sockets over. Raises EngineError."""
-        message = {"id": self.id, **self.settings}
         fds = [held.fileno() for held in self.sockets]
         try:
             channel = _connect(self.run_root, self.root)
             try:
                 channel.sendmsg(
-                    [fastjson.dumps(message).encode()], [(SOL_SOCKET, SCM_RIGHTS, pack(f"{len(fds)}i", *fds))]
+                    [fastjson.dumps(self.message).encode()],
+                    [(SOL_SOCKET, SCM_RIGHTS, pack(f"{len(fds)}i", *fds))],
                 )
             except ConnectionError:
                 pass  # it has ended just now: whoever waits at the channel sees it
@@ -184,6 +184,33 @@ class Names:
         except OSError as error:
             where = error.filename or self.run_root
             raise EngineError(f"name server of container {self.id[:12]}: {where}: {reason(error)}") from error
+
+    @property
+    def message(self) -> dict[str, object]:
+        return {"id": self.id, **self.settings}
+
+    def note(self) -> None:
+        """Write down in the run folder where the sockets are, for resolvers to come (adopt.py). Where that
+        can't be, they wait for `renew`.
+        """
+        note = {
+            "root": self.root,
+            "monitor": os.getpid(),
+            "started": procinfo.start_time(os.getpid()),
+            "message": self.message,
+            "sockets": [held.fileno() for held in self.sockets],
+        }
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        try:
+            fd = os.open(f"{self.run_root}/containers/{self.id}/names", flags, 0o600)
+        except OSError:
+            return
+        try:
+            write_all(fd, fastjson.dumps(note).encode())
+        except OSError:
+            pass  # a note that breaks off is none
+        finally:
+            os.close(fd)
 
     def renew(self) -> None:
         """The connection has ended: hand over anew, to a resolver that is started if need be. Where that
@@ -259,7 +286,7 @@ def _connect(run_root: str, root: str) -> _socket:
                 listening.bind(path)
                 os.chmod(path, 0o600)  # whatever the caller's umask; nobody can connect before `listen`
                 listening.listen(WAITING)
-                _start(listening.fileno(), f"{root}/estiva.db")
+                _start(listening.fileno(), root, run_root)
                 channel = _reach(path)
             finally:
                 listening.close()
@@ -291,7 +318,7 @@ def _reach(path: str) -> _socket | None:
         raise
 
 
-def _start(listening: int, database: str) -> None:
+def _start(listening: int, root: str, run_root: str) -> None:
     """Start a resolver in a fresh interpreter: it is small, and holds nothing of ours."""
     child = os.fork()
     if child:
@@ -306,7 +333,7 @@ def _start(listening: int, database: str) -> None:
             for fd in (0, 1, 2):
                 os.dup2(null, fd)
             os.set_inheritable(listening, True)
-            words = [sys.executable, "-I", "-S", "-c", RUN, SOURCE, str(listening), database]
+            words = [sys.executable, "-I", "-S", "-c", RUN, SOURCE, str(listening), root, run_root]
             os.execve(sys.executable, words, {})
     finally:
         os._exit(0)

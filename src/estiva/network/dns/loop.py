@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 
 TYPE_CHECKING = False
@@ -32,3 +33,18 @@ class Loop:
             if handler is not None:  # else it went with one before it in this very list
                 handler(events)
         return bool(found)
+
+
+class Held:
+    """An fd that is no socket, to be watched like one: here a pidfd, for the end of a monitor."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def fileno(self) -> int:
+        return self.fd
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1

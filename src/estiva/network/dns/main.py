@@ -2,9 +2,9 @@
 and then gives up what it could do harm with.
 
 It holds sockets in containers' network namespaces and reads what containers and other name servers send. So
-it runs as a user of its own without any capability, can gain none, can't be traced, and no path of the
-engine's state is open to it: what it needs is open by then. It opens the database for reading; a database
-that is moved away ends it, and the next one opens the new one.
+it runs as a user of its own without any capability, can gain none, can't be traced, may ask little of the
+kernel, and no path of the engine's state is open to it: what it needs is open by then. It opens the
+database for reading; a database that is moved away ends it, and the next one opens the new one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from _socket import AF_UNIX, SOCK_SEQPACKET, socket
 
 from estiva.linux import process
 from estiva.linux.inotify import watch_moved
+from estiva.network.dns import cage
+from estiva.network.dns.adopt import adopt
 from estiva.network.dns.names import Directory
 from estiva.network.dns.server import Resolver
 
@@ -22,8 +24,9 @@ USER = 65533  # whom nothing belongs to
 FILES = 1 << 16  # fds
 
 
-def run(listening: int, database: str) -> None:
+def run(listening: int, root: str, run_root: str) -> None:
     """The whole life of the process: `listening` is the fd of the socket that monitors connect to."""
+    database = f"{root}/estiva.db"
     try:
         os.set_inheritable(listening, False)
         process.set_title("estiva: names")
@@ -32,9 +35,11 @@ def run(listening: int, database: str) -> None:
         moved = watch_moved(database)
         if moved >= 0:
             resolver.loop.watch(moved, 1, lambda _: _leave(resolver))
+        adopt(resolver, root, run_root)
         drop()
         gc.collect()
         gc.freeze()
+        cage.close()
         resolver.run()
     finally:
         os._exit(0)

@@ -26,7 +26,7 @@ from select import EPOLLIN, EPOLLOUT
 from estiva import fastjson
 from estiva.errors import EstivaError
 from estiva.network.dns import wire
-from estiva.network.dns.loop import Loop
+from estiva.network.dns.loop import Held, Loop
 from estiva.network.dns.upstream import PORT, Asker, Forwarder, Pool, Server
 
 TYPE_CHECKING = False
@@ -124,6 +124,12 @@ class Resolver:
             return
         del self.newcomers[channel]
         self.loop.forget(channel.fileno())
+        self.admit(container)
+
+    def admit(self, container: Container) -> None:
+        """Serve a container, instead of what was adopted of it."""
+        for other in [other for other in self.containers if other.id == container.id and other.adopted]:
+            other.close()
         container.begin()
         self.containers.add(container)
 
@@ -231,16 +237,18 @@ class Resolver:
 
 
 class Container:
-    """One container's sockets, from the packet that brought them until its monitor's connection ends."""
+    """One container's sockets, from the packet that brought them until its monitor's connection ends: that is
+    `channel`, or of one that was adopted (adopt.py) a pidfd of the monitor."""
 
     def __init__(
-        self, resolver: Resolver, channel: _socket, message: dict[str, object], sockets: list[_socket]
+        self, resolver: Resolver, channel: _socket | Held, message: dict[str, object], sockets: list[_socket]
     ) -> None:
         identity, servers = message["id"], message["servers"]
         if not isinstance(identity, str) or not isinstance(servers, list) or len(sockets) < 2:
             raise ValueError("not a container")
         self.resolver = resolver
         self.channel = channel
+        self.adopted = not isinstance(channel, _socket)
         self.id = identity
         self.ndots = bool(message.get("ndots"))
         self.udp, self.tcp, *given = sockets

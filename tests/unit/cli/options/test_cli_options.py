@@ -177,7 +177,7 @@ REFUSED = [
     ("--pids-limit 5000000 a", "invalid pids limit 5000000, the most is 4194304"),
     ("--cgroup-parent a--b.slice a", "a--b.slice is not the name of a slice"),
     ("--isolation hyperv a", "invalid isolation (hyperv) on linux"),
-    ("--network mine a", "network 'mine' is not available"),
+    ("--network container: a", "network 'container:' is not available"),
     ("-l =x a", "invalid label '=x': empty name"),
     ("--oom-score-adj 2000 a", "range for oom score adj is [-1000, 1000]"),
     ("-w rel a", "the working directory 'rel' is invalid"),

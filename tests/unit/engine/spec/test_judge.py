@@ -89,7 +89,6 @@ LATER = [
     ({}, {"LogConfig": {"Type": "json-file", "Config": {"max-size": "1m"}}}, "the log option max-size is not"),
     ({}, {"Runtime": "kata"}, "the runtime kata is not known here"),
     ({}, {"VolumeDriver": "nfs"}, "the volume driver nfs is not supported"),
-    ({}, {"NetworkMode": "mine"}, "network 'mine' is not available: networks of your own"),
     ({}, {"NetworkMode": "container:"}, "network 'container:' is not available"),
     ({}, {"UsernsMode": "nomap"}, "--userns nomap is for containers of ordinary users"),
     ({}, {"Mounts": [{"Type": "bind", "Target": "/x", "Source": "/", "BindOptions": {"New": True}}]},
