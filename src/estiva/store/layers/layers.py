@@ -125,13 +125,7 @@ class Layers:
         return self.get(diff_id)
 
     def _build(
-        self,
-        sink: TarSink,
-        diff_id: str,
-        keep: bool,
-        driver: str,
-        form: Form | None = None,
-        anew: bool = False,
+        self, sink: TarSink, diff_id: str, keep: bool, driver: str, form: Form | None, anew: bool = False
     ) -> Layer:
         """`anew`: also where there is one that looks sound."""
         from estiva.store.layers import drivers
@@ -246,7 +240,7 @@ class Layers:
                     for piece in self._form(diff_id, digest):
                         sink.write(piece)
                     if sink.finish() == diff_id:
-                        self._build(sink, diff_id, kept, layer.driver, anew=True)
+                        self._build(sink, diff_id, kept, layer.driver, None, anew=True)
                         return "tar" if digest == diff_id else f"compressed form {digest[:19]}"
             except (errors.IntegrityError, errors.NotFound):
                 continue
