@@ -59,6 +59,7 @@ MODULES = {
         "estiva.engine.mounts.points",
         "estiva.engine.spec",
         "estiva.engine.spec.defaults",
+        "estiva.engine.spec.dns",
         "estiva.engine.spec.fields",
         "estiva.engine.spec.judge",
         "estiva.engine.spec.oci_config",

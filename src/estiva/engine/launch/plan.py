@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from estiva.engine.mounts import initlayer, points
-from estiva.engine.mounts.hostfiles import generated_files
+from estiva.engine.mounts.hostfiles import generated_files, name_server
 from estiva.engine.spec import oci_config, security_opt
+from estiva.engine.spec.dns import embedded
 from estiva.engine.state import eventlog
 from estiva.store.layers.mounts import OVERLAY_OPTIONS
 
@@ -93,8 +94,16 @@ def make_in(
     }
     if volumes:
         result["volumes"] = volumes
+    if config.get("Healthcheck"):
+        from estiva.engine.spec import health
+
+        check = health.plan(config)
+        if check is not None:
+            result["health"] = check
     if joining is not None:
         result["sharing"] = joining.wanted
     if not isinstance(address, str):
         result["network"]["places"] = address
+    if embedded(mode):
+        result["names"] = name_server(host_config)
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from estiva.engine.state import locks, runstate, teardown
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from estiva.engine import Engine
     from estiva.engine.state.config_types import Config
-    from estiva.engine.state.types import Network, Record, RunState
+    from estiva.engine.state.types import Network, Record, RunState, State
 
 LONG = 5.0  # seconds, after which a start that goes on is looked at
 LOOK_AGAIN = 0.005  # seconds between looks at a container that is on its way from one state to another
@@ -73,11 +74,12 @@ def load(engine: Engine, container_id: str, status: str, text: str) -> Record:
     except StateError:
         live = None  # whoever needs it is told; the check names it
     paused = bool(live and live.get("paused"))
+    again = status == "running" and live is None and _restarting(engine, record)
     record["State"] = {
-        "Status": "paused" if paused and status == "running" else status,
+        "Status": "restarting" if again else "paused" if paused and status == "running" else status,
         "Running": status == "running",
         "Paused": paused and status == "running",
-        "Restarting": False,
+        "Restarting": again,
         "OOMKilled": False,
         "Dead": False,
         "Pid": live["pid"] if live and status == "running" else 0,
@@ -85,11 +87,16 @@ def load(engine: Engine, container_id: str, status: str, text: str) -> Record:
         "Error": "",
         "StartedAt": ZERO,
         "FinishedAt": ZERO,
-        **({"StartedAt": live["started"]} if live else record["State"]),
+        **(_of_run(live, record) if live else record["State"]),
     }
-    if status == "running" and not live:  # it is being started, or its run state is damaged
+    if status == "running" and not live and not again:  # it is being started, or its run state is damaged
         record["State"]["StartedAt"] = record["State"].get("Began") or record["Created"]
-    record["State"].pop("Began", None)
+    for ours in ("Began", "Stopped"):
+        record["State"].pop(ours, None)  # type: ignore[misc]
+    if record["Config"].get("Healthcheck") and (status == "running" or record["State"]["StartedAt"] != ZERO):
+        from estiva.engine.state.life import health
+
+        health.fill(engine.paths, record, live)
     if status == "dead":
         ended = locks.left(engine.paths, container_id)
         if ended is not None:  # nobody could write that down
@@ -98,6 +105,17 @@ def load(engine: Engine, container_id: str, status: str, text: str) -> Record:
     elif live and live.get("network"):
         record["NetworkSettings"] = network_settings(live["network"], record["Config"])
     return record
+
+
+def _of_run(live: RunState, record: Record) -> State:
+    """What a State says of a run that goes on, and of the one before it."""
+    return {"StartedAt": live["started"], "FinishedAt": record["State"].get("FinishedAt", ZERO)}
+
+
+def _restarting(engine: Engine, record: Record) -> bool:
+    """Whether a container without a run state waits to be started again by its restart policy."""
+    run = engine.paths.run_container(record["Id"])
+    return os.path.lexists(run + "/restarting.json") and not os.path.lexists(run + "/state.json")
 
 
 def network_settings(network: Network, config: Config) -> dict[str, Any]:
@@ -147,12 +165,24 @@ def appearing(engine: Engine, ref: str) -> Generator[None, None, RunState]:
     return live
 
 
-def running_state_now(engine: Engine, ref: str) -> RunState | None:
-    """As `running_state`; None while it is being started."""
+def running_state_now(engine: Engine, ref: str, *, restarting: bool = True) -> RunState | None:
+    """As `running_state`; None while it is being started, and with `restarting` False also while it waits for
+    that."""
     record = resolve(engine, ref)
+    if restarting:
+        refuse_restarting(record, ref)
     if record["State"]["Running"]:
         return runstate.read(engine.paths, record["Id"])
     raise Conflict(f"container {ref} is not running", hint=f"`estiva start {ref}` starts it")
+
+
+def refuse_restarting(record: Record, ref: str) -> None:
+    """Raises Conflict while nothing runs in it."""
+    if record["State"]["Restarting"]:
+        raise Conflict(
+            f"container {ref} is restarting, wait until the container is running",
+            hint=f"`estiva logs {ref}` may tell why it ends, `estiva stop {ref}` leaves it at that",
+        )
 
 
 def resolve_if_there(engine: Engine, container_id: str) -> Record | None:
