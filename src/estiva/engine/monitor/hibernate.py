@@ -109,9 +109,7 @@ def late(state: Frozen) -> str:
     if count <= 0 or not sleep:
         return ""
     seconds = APART * count * int.from_bytes(os.urandom(2), "big") / 65536
-    return (
-        f"{sleep} {seconds:.3f} & wait; kill $!; "  # another signal ends the wait
-    )
+    return f"{sleep} {seconds:.3f} & wait; kill $!; "  # another signal ends the wait
 
 
 def arm(ready: int, unwanted: list[int], monitor: int, pidfd: int, outputs: list[int], resolver: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from estiva.engine.state import addresses
 from estiva.files import write_all
 
 TYPE_CHECKING = False
@@ -36,7 +37,6 @@ def generated_files(
     taken = {point["Destination"] for point in made["Mounts"]}
     source = engine.paths.container(lender) if lender else directory
     if not lender:
-        from estiva.engine.spec.dns import embedded
         from estiva.network import resolvconf
 
         config, host_config = made["Config"], made["HostConfig"]
@@ -53,7 +53,7 @@ def generated_files(
                 search=search,
                 options=options,
                 host_network=shared,
-                embedded=embedded(host_config["NetworkMode"]),
+                embedded=addresses.embedded(taken_address),
             )
         extra = host_config.get("ExtraHosts") or ()
         gateway = _gateway(taken_address) if any(entry.endswith("host-gateway") for entry in extra) else ""
