@@ -171,9 +171,8 @@ def test_links(host):
 
 def test_who_shares_a_network_shares_its_names(host):
     run(host, "web", "--network", "front")
-    assert "127.0.0.1" in host.out(
-        "run", "--rm", "--network", "container:web", enginekit.IMAGE, "ping", "-c1", "web"
-    ) or addresses(host, "web", "web")
+    run(host, "db", "--network", "front")
+    host.out("run", "--rm", "--network", "container:web", enginekit.IMAGE, "ping", "-c1", "db")
     done = host.estiva(
         "run", "--rm", "--network", "container:web", enginekit.IMAGE, "cat", "/etc/resolv.conf"
     )
@@ -193,8 +192,6 @@ def test_other_names_are_asked_of_dns_from_the_container(host):
 def test_a_killed_resolver_is_back_for_those_whose_monitors_hibernate_too(host):
     for number in range(8):
         run(host, f"c{number}", "--network", "front")
-    monitors = [int(host.out("inspect", "-f", "{{.State.Pid}}", f"c{number}")) for number in range(8)]
-    assert monitors
     enginekit.eventually(lambda: sleeping(host) == 8)
     for _ in range(3):
         kill_resolver(host)
@@ -271,7 +268,7 @@ def test_hostile_bytes_from_a_container_change_nothing(host):
     run(host, "two", "--network", "front")
     script = "for i in 1 2 3 4 5 6 7 8; do head -c 300 /dev/urandom | nc -u -w1 127.0.0.11 53; head -c 3000 /dev/urandom | nc -w1 127.0.0.11 53; done"
     before = resolvers(host)
-    host.estiva("exec", "one", "sh", "-c", script, status=None)
+    host.estiva("exec", "one", "sh", "-c", script, status=None, text=False)
     assert resolvers(host) == before and addresses(host, "two", "one") == [address(host, "one")]
     with at(pid(host, "one")):
         client = Client(("127.0.0.11", 53), timeout=60)
