@@ -274,3 +274,41 @@ def test_hostile_bytes_from_a_container_change_nothing(host):
         client = Client(("127.0.0.11", 53), timeout=60)
     with at(pid(host, "one")):
         assert Answer(client.send(query("two")[:-2])).rcode == 1
+
+
+def test_its_first_network_is_joined_while_it_runs(host):
+    """As with Docker: from then on it has names, also once its monitor hibernates and the resolver is killed."""
+    run(host, "plain")
+    run(host, "web", "--network", "front")
+    enginekit.eventually(lambda: sleeping(host) == 2)
+    host.out("network", "connect", "front", "plain")
+    assert addresses(host, "web", "plain") == [address(host, "plain")]
+    enginekit.eventually(lambda: "127.0.0.11" in host.out("exec", "plain", "cat", "/etc/resolv.conf"))
+    enginekit.eventually(lambda: reached(host, "plain"))
+    host.out("exec", "plain", "ping", "-c1", "web")
+    kill_resolver(host)
+    assert addresses(host, "plain", "web") == [address(host, "web")]
+    host.out("network", "disconnect", "front", "plain")
+    assert addresses(host, "plain", "web") == []
+    host.out("network", "connect", "front", "plain")
+    assert addresses(host, "plain", "web") == [address(host, "web")]
+    host.out("restart", "-t", "0", "plain")
+    assert addresses(host, "plain", "web") == [address(host, "web")]
+
+
+def test_a_resolv_conf_that_was_changed_is_left_alone(host):
+    run(host, "plain")
+    host.out("exec", "plain", "sh", "-c", "echo nameserver 192.0.2.7 >/etc/resolv.conf")
+    host.out("network", "connect", "front", "plain")
+    enginekit.eventually(lambda: reached(host, "plain"))
+    assert host.out("exec", "plain", "cat", "/etc/resolv.conf") == "nameserver 192.0.2.7"
+    assert addresses(host, "plain", "plain") == [address(host, "plain")]
+
+
+def reached(host, name):
+    """Whether the container has a name server by now."""
+    with at(pid(host, name)):
+        try:
+            return Client(("127.0.0.11", 53), timeout=2).ask(name)
+        except OSError:
+            return None

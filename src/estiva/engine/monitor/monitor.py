@@ -30,7 +30,7 @@ from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation
 from estiva.engine.state import cgroup, eventlog, locks, names, teardown
 from estiva.engine.state.logfile import Writer
-from estiva.errors import Unavailable
+from estiva.errors import EstivaError, Unavailable
 from estiva.linux import procinfo
 from estiva.runtime import state
 from estiva.runtime.cgroup import Cgroup, factory
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from estiva.engine.monitor.reservation import Reservation
     from estiva.engine.state.types import Outcome, Plan, State
-    from estiva.network.dns.handover import Names
+    from estiva.network.dns.handover import Names, Settings
     from estiva.runtime.launch.clone import Init
 
 QUIET = 300  # milliseconds without an event after which a detached container's monitor hibernates
@@ -222,11 +222,24 @@ class Monitor:
         bounding = (self.plan["config"]["process"].get("capabilities") or {}).get("bounding") or ()
         if self.plan["detach"] and "CAP_SYS_PTRACE" not in bounding:
             self.streams.idle = (quiet, lambda: self.hibernate(hibernate))
+        self.streams.named = self.named
         if self.names is not None:
             self.names.watch(self.streams.beside)
         # what is left in a pid namespace ends with its init
         alone = {"type": "pid"} in self.plan["config"]["linux"]["namespaces"]
         self.streams.run(self.init, DRAIN, (lambda: None) if alone else self.cgroup.kill)
+
+    def named(self, settings: Settings) -> None:
+        """It has joined a network with a name server while it runs. Where that fails, it goes on without."""
+        if self.names is None and self.init is not None:
+            from estiva.engine.monitor import networking
+
+            self.plan["names"] = settings
+            try:
+                self.names = networking.serve_names(self.plan, self.init.pid)
+            except EstivaError:
+                return
+            self.names.watch(self.streams.beside)
 
     def unfreeze(self) -> None:
         """What is frozen can't die."""
