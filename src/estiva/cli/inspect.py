@@ -37,9 +37,9 @@ def _volume(engine: Engine, ref: str) -> dict[str, Any]:
 
 
 def _network(engine: Engine, ref: str) -> dict[str, Any]:
-    from estiva.engine import networks
+    from estiva.engine.networks import look
 
-    return networks.inspect(engine, ref)
+    return look.inspect(engine, ref)
 
 
 FINDERS: dict[str, Finder] = {

@@ -13,10 +13,10 @@ def ls(context: Context, options: Options) -> None:
     from estiva.cli.context import FORMAT_IGNORED, warn
     from estiva.cli.format import tables
     from estiva.cli.format.struct import labelled
-    from estiva.engine import networks
+    from estiva.engine.networks import look
 
-    wanted = tables.filters(options.many("filter"), networks.FILTERS)
-    listing = networks.listing(context.engine, wanted)
+    wanted = tables.filters(options.many("filter"), look.FILTERS)
+    listing = look.listing(context.engine, wanted)
     whole = options.flag("no-trunc")
     if options.flag("quiet"):
         if options.given("format"):
@@ -45,15 +45,18 @@ def ls(context: Context, options: Options) -> None:
 
 def create(context: Context, options: Options) -> None:
     from estiva.cli.options import values
-    from estiva.engine import networks
+    from estiva.engine.networks import create as making
     from estiva.engine.spec.networks import Asked
     from estiva.errors import Unsupported
 
-    for name in ("config-from", "config-only", "ingress", "scope"):
-        if options.given(name) and options.text(name) not in ("local", ""):
-            raise Unsupported(f"--{name} is not supported: it is of a swarm", hint="leave it out")
+    swarm = [name for name in ("config-from", "config-only", "ingress") if options.given(name)]
+    if options.text("scope", "local") != "local":
+        swarm.append("scope")
+    if swarm:
+        raise Unsupported(f"--{swarm[0]} is not supported: it is of a swarm", hint="leave it out")
     if options.text("ipam-driver", "default") != "default":
-        raise Unsupported(f"the ipam driver {options.text('ipam-driver')} is not known", hint="default")
+        driver = options.text("ipam-driver")
+        raise Unsupported(f"--ipam-driver {driver} is not known: there is only default")
     if not options.flag("ipv4", True):
         raise Unsupported("--ipv4=false is not supported: every network has IPv4 addresses")
     asked = Asked()
@@ -68,12 +71,12 @@ def create(context: Context, options: Options) -> None:
     asked.options = _pairs("opt", options.many("opt"), bare=True)
     asked.ipam_options = _pairs("ipam-opt", options.many("ipam-opt"))
     if asked.ipam_options:
-        raise Unsupported(f"the ipam option {min(asked.ipam_options)} is not known")
+        raise Unsupported(f"--ipam-opt {min(asked.ipam_options)} is not known: there are none")
     try:
         asked.labels = values.labels((), options.many("label"))
     except ValueError as error:
         raise UsageError(str(error)) from None
-    print(networks.create(context.engine, options.arguments[0], asked))
+    print(making.create(context.engine, options.arguments[0], asked))
 
 
 def _split(words: list[str]) -> list[str]:
@@ -98,28 +101,28 @@ def inspect(context: Context, options: Options) -> int:
 
 
 def rm(context: Context, options: Options) -> int:
-    from estiva.engine import networks
+    from estiva.engine.networks import remove
 
     force = options.flag("force")
-    return context.each(options.arguments, lambda name: networks.remove(context.engine, name, force=force))
+    return context.each(options.arguments, lambda name: remove.remove(context.engine, name, force=force))
 
 
 def prune(context: Context, options: Options) -> None:
     from estiva.cli.format import tables
     from estiva.cli.image.images import confirm
-    from estiva.engine import networks
+    from estiva.engine.networks import remove
 
-    wanted = tables.filters(options.many("filter"), networks.PRUNE_FILTERS)
+    wanted = tables.filters(options.many("filter"), remove.PRUNE_FILTERS)
     if not confirm(options, "all networks of your own that no container belongs to"):
         return
-    names = networks.prune(context.engine, wanted)
+    names = remove.prune(context.engine, wanted)
     if names:
         print("Deleted Networks:", *names, "", sep="\n")
 
 
 def connect(context: Context, options: Options) -> None:
     from estiva.cli.options import networks as words
-    from estiva.engine.containers import networking
+    from estiva.engine.networks import connect as joining
 
     endpoint: dict[str, object] = {}
     addresses = {
@@ -141,20 +144,20 @@ def connect(context: Context, options: Options) -> None:
     if options.text("mac-address"):
         endpoint["MacAddress"] = options.text("mac-address")
     network, container = options.arguments
-    networking.connect(context.engine, network, container, endpoint)
+    joining.connect(context.engine, network, container, endpoint)
 
 
 def disconnect(context: Context, options: Options) -> None:
-    from estiva.engine.containers import networking
+    from estiva.engine.networks import connect as joining
 
     network, container = options.arguments
-    networking.disconnect(context.engine, network, container, force=options.flag("force"))
+    joining.disconnect(context.engine, network, container, force=options.flag("force"))
 
 
 def reload(context: Context, options: Options) -> None:
-    from estiva.engine import networks
+    from estiva.engine.networks import remove
 
-    for line in networks.reload(context.engine):
+    for line in remove.reload(context.engine):
         print(line)
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from estiva.cmdline.parser import FLAG, TEXT, Options, Verb
 from estiva.errors import InvalidInput, brief
-from estiva.files import refuse_others
 from estiva.oci import units
 
 TYPE_CHECKING = False
@@ -23,7 +21,6 @@ def _config(context: Context, options: Options) -> Config:
     path = options.text("config")
     config = server_config.load(path) if path else server_config.Config()
     config.root = options.text("root") or config.root or f"{context.engine.paths.root}/registry"
-    refuse_others(os.path.abspath(config.root))
     return config
 
 

@@ -104,6 +104,7 @@ GROUPS = {
         "rm": ("volume", "RM"),
         "prune": ("volume", "PRUNE"),
     },
+    "healthcheck": {"run": ("container.health", "RUN")},
     "network": {
         "ls": ("network", "LS"),
         "create": ("network", "CREATE"),
@@ -131,6 +132,7 @@ GROUPS = {
         "df": ("system", "DF"),
         "prune": ("system", "PRUNE"),
         "check": ("system", "CHECK"),
+        "resume": ("resume", "RESUME"),
         "reset": ("reset", "RESET"),
         "info": ("system", "INFO"),
         "events": VERBS["events"],

@@ -19,7 +19,7 @@ import os
 import time
 
 from estiva import fastjson
-from estiva.errors import Conflict, InvalidInput, NotFound, brief
+from estiva.errors import Conflict, InvalidInput, NotFound, StateError, brief
 from estiva.network import ipam
 from estiva.network.ipam import DEFAULT_NETWORK
 from estiva.network.pools import Pool, take
@@ -48,6 +48,14 @@ IFNAME = "com.docker.network.endpoint.ifname"
 HEX = frozenset("0123456789abcdef")
 
 
+_KINDS = {
+    **dict.fromkeys(("Options", "IPAMOptions", "Labels"), dict),
+    **dict.fromkeys(("Adopted", "Internal", "EnableIPv6", "Attachable"), bool),
+    "Subnets": list,
+    "Bridge": str,
+}
+
+
 class Network:
     """One row. Raises StateError when its record can't be read."""
 
@@ -58,7 +66,13 @@ class Network:
         self.name = name
         self.driver = driver
         self.created = created
-        self.record: NetworkRecord = fastjson.stored(text, what=f"the record of network {name}")
+        record: Any = fastjson.stored(text, what=f"the record of network {name}")
+        for key, kind in _KINDS.items():
+            if not isinstance(record, dict) or not isinstance(record.get(key), kind):
+                raise StateError(
+                    f"the record of network {name} is damaged: {key} is missing or no {kind.__name__}"
+                )
+        self.record: NetworkRecord = record
 
     def pool(self, bits: int) -> Pool | None:
         """Its subnet of IPv4 (32) or IPv6 (128)."""
@@ -122,19 +136,7 @@ def add(transaction: Transaction, network_id: str, name: str, driver: str, recor
 
 
 def remove(transaction: Transaction, network: Network) -> None:
-    """Take a network away. Raises Conflict, which names them, while containers are on it."""
-    rows = transaction.read(
-        "SELECT DISTINCT leases.container, containers.name FROM leases LEFT JOIN containers"
-        " ON containers.id = leases.container WHERE leases.network = ? ORDER BY 2",
-        (network.id,),
-    )
-    if rows:
-        names = ", ".join(str(name or holder[:12]) for holder, name in rows[:8])
-        more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
-        raise Conflict(
-            f"network {network.name} has active endpoints: {names}{more}",
-            hint=f"`estiva network disconnect {network.name} CONTAINER`, or stop them",
-        )
+    """Take a network away, that nobody is on."""
     transaction.execute("DELETE FROM networks WHERE id = ?", (network.id,))
     keys = (f"network.{network.id}.next", f"network.{network.id}.next6")
     transaction.execute("DELETE FROM meta WHERE key IN (?, ?)", keys)

@@ -73,6 +73,23 @@ def overlap(one: Range, other: Range) -> bool:
     return one[0] == other[0] and one[1] <= other[2] and other[1] <= one[2]
 
 
+class AddressTaken(Conflict):
+    """Another container has the address; `named` is the same with that one's name."""
+
+    def __init__(self, address: str, network: str, holder: str) -> None:
+        called = holder[:12] if len(holder) == 64 else holder
+        super().__init__(
+            f"address {address} of network {network} is in use by container {called}",
+            hint="leave --ip out, or give another",
+        )
+        self.address = address
+        self.network = network
+        self.holder = holder
+
+    def named(self, name: str) -> AddressTaken:
+        return AddressTaken(self.address, self.network, name or self.holder)
+
+
 class Pool:
     """A subnet with a gateway, which containers get addresses of."""
 
@@ -147,17 +164,11 @@ def _insert(transaction: Transaction, network: str, address: str, container_id: 
 
 
 def _refuse(transaction: Transaction, network: str, name: str, address: str, container_id: str) -> None:
-    """Raises Conflict if another container than this has the address."""
-    sql = (
-        "SELECT leases.container, containers.name FROM leases LEFT JOIN containers"
-        " ON containers.id = leases.container WHERE network = ? AND address = ?"
-    )
-    for holder, called in transaction.execute(sql, (network, address)).fetchall():
+    """Raises AddressTaken if another container than this has the address."""
+    sql = "SELECT container FROM leases WHERE network = ? AND address = ?"
+    for (holder,) in transaction.execute(sql, (network, address)).fetchall():
         if holder != container_id:
-            raise Conflict(
-                f"address {address} of network {name} is in use by container {called or holder[:12]}",
-                hint="leave --ip out, or give another",
-            )
+            raise AddressTaken(address, name, holder)
 
 
 # ---- which subnets a new network gets

@@ -21,10 +21,12 @@ class Subnet(TypedDict):
 
 
 class NetworkRecord(TypedDict):
-    """Docker's words. Bridge: the interface that it is on the host, "" for those of a parent."""
+    """Docker's words. Bridge: the interface that it is on the host, "" for those of a parent; Adopted: it was
+    there before, and stays."""
 
     Subnets: list[Subnet]
     Bridge: str
+    Adopted: bool
     Internal: bool
     EnableIPv6: bool
     Attachable: bool

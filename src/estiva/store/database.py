@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0  # seconds that a writer waits for one and the same other
 RETRIES = 5
+_PATIENT = f"PRAGMA busy_timeout = {int(PATIENCE * 1000)}"
 LOG_LIMIT = 1 << 20  # bytes: each MiB costs the next command 0.5 ms of recovery, a checkpoint of one 3 ms
 
 _BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _PROTOCOL, _CONSTRAINT, _NOTADB = (
@@ -112,7 +113,9 @@ class Database:
 
     def checkpoint(self) -> None:
         """Bring the log into the database file and empty it. For verbs that run rarely: prune, check."""
+        self.read("PRAGMA busy_timeout = 1000")  # who writes now will do it some day
         self.read("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.read(_PATIENT)
         reserve.set_aside(self.path)
 
     def _connection(self) -> sqlite3.Connection:
@@ -342,7 +345,7 @@ class Transaction:
                 return
             self.connection.execute("PRAGMA busy_timeout = 20").fetchall()
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            self.connection.execute(f"PRAGMA busy_timeout = {int(PATIENCE * 1000)}").fetchall()
+            self.connection.execute(_PATIENT).fetchall()
             reserve.set_aside(self.database.path)
         except (OSError, _Error):
             pass

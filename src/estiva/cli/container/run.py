@@ -60,7 +60,7 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # the usual ones: of ot
 
 
 def _warn(options: Options, config: Config, image: Any) -> None:
-    """Tell what the image asks for and does not get: a machine of its own kind, a health check."""
+    """Tell what the image asks for and does not get: a machine of its own kind."""
     asked = options.given("platform") or image is None
     if not asked and image.config.get("architecture") != ARCHITECTURES.get(os.uname().machine):
         from estiva.engine.images import platforms
@@ -68,9 +68,6 @@ def _warn(options: Options, config: Config, image: Any) -> None:
         other = platforms.mismatch(image, config["Image"], None)
         if other:
             warn(other)
-    test = (config.get("Healthcheck") or {}).get("Test")
-    if test and test[0] != "NONE":
-        warn("the image's health check is not run: health checks are not supported yet (--no-healthcheck)")
 
 
 def _networking(options: Options) -> dict[str, Any] | None:
@@ -193,7 +190,7 @@ RUN = Verb(
         *TABLE,
         ("d", "detach", FLAG, "", "run in the background and print the container's id"),
         DETACH_KEYS,
-        ("", "sig-proxy", FLAG, "", "pass signals on to the command (default true)"),
+        ("", "sig-proxy", FLAG, "", "pass signals on to a command without a terminal (default true)"),
     ),
     least=1,
     interspersed=False,

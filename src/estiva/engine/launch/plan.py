@@ -93,6 +93,12 @@ def make_in(
     }
     if volumes:
         result["volumes"] = volumes
+    if config.get("Healthcheck"):
+        from estiva.engine.spec import health
+
+        check = health.plan(config)
+        if check is not None:
+            result["health"] = check
     if joining is not None:
         result["sharing"] = joining.wanted
     if not isinstance(address, str):

@@ -32,6 +32,8 @@ NOWHERE = (-1, -1, -1)
 class Start:
     """See above. `record` is the container's, `lock` the fd of its lock, which goes to the monitor."""
 
+    first = True  # somebody asks for it, not the container's restart policy
+
     def __init__(
         self, engine: Engine, record: Record, lock: int, address: Taken, image: Image | None = None
     ) -> None:

@@ -41,6 +41,8 @@ def freeze(monitor: Monitor) -> Frozen:
         "partial": {name: rest.decode("latin-1") for name, rest in partial.items()},
         "fds": [],
     }
+    if monitor.streams.health is not None:
+        state["health"] = monitor.streams.health.times
     sockets = [port.fileno() for port in monitor.endpoint.sockets] if monitor.endpoint is not None else []
     fds = [state["pidfd"], monitor.hold, state["console"], state["input"], listening, *sockets]
     fds += [source["fd"] for source in sources]
@@ -67,6 +69,10 @@ def thaw(state: Frozen) -> Monitor:
         monitor.streams.sources.append(Source(source["fd"], -1, log, tag))
     if state["input"] >= 0:
         monitor.streams.input = Input(-1, state["input"], tty=state["input"] == state["console"])
+    if "health" in state:
+        from estiva.engine.monitor.life import health
+
+        monitor.streams.health = health.Health(plan, monitor.streams.signal, state["health"])
     if "names" in state:
         from estiva.network.dns import handover
 

@@ -20,9 +20,11 @@ be (before Linux 6.15), or without dash, the monitor stays as it is.
 
 from __future__ import annotations
 
+import _signal
 import os
 import select
 import sys
+import time
 from _signal import SIGCHLD, SIGURG
 
 from estiva import fastjson, programs
@@ -30,11 +32,11 @@ from estiva.files import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from estiva.engine.state.types import Frozen
+    from estiva.engine.state.types import Frozen, Plan
 
 # fd 0 is a pipe that stays empty, fd 1 a pipe to the armer; a shell knows fds of one digit only
-SCRIPT = """trap 'exec "$@"' CHLD
-trap '{late}exec "$@"' URG
+SCRIPT = """trap 'trap "" ALRM; exec "$@"' CHLD ALRM
+trap '{late}trap "" ALRM; exec "$@"' URG
 echo ready
 exec >/dev/null
 while :; do read -r line; done"""
@@ -64,14 +66,25 @@ def hibernate(state: Frozen) -> None:
         os.set_inheritable(fd, True)
     os.dup2(empty, 0)
     os.dup2(tell, 1)
-    plan = state["plan"]
-    title = f"estiva: monitor of {plan['name'] or plan['id'][:12]}"
+    if "health" in state:  # whose timer goes through execve(2)
+        _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
+        _signal.setitimer(_signal.ITIMER_REAL, max(0.001, state["health"][1] - time.monotonic()))
     python = [sys.executable, "-I", "-S", "-c", RESUME, SOURCE, str(memory)]
-    env = {key: value for key, value in os.environ.items() if key == "PATH" or key.startswith("ESTIVA_")}
     try:
-        os.execve(shell, [title, "-c", SCRIPT.replace("{late}", late(state)), "sh", *python], env)
+        script = SCRIPT.replace("{late}", late(state))
+        os.execve(shell, [title(state["plan"]), "-c", script, "sh", *python], environment())
     except OSError:
         os._exit(1)  # an executable shell that can't be executed: the next sweep ends the container
+
+
+def title(plan: Plan) -> str:
+    """What `ps` shows of the shell."""
+    return f"estiva: monitor of {plan['name'] or plan['id'][:12]}"
+
+
+def environment() -> dict[str, str]:
+    """What a monitor needs of its environment in another program."""
+    return {key: value for key, value in os.environ.items() if key == "PATH" or key.startswith("ESTIVA_")}
 
 
 def channel(state: Frozen) -> int:

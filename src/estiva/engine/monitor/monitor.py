@@ -74,6 +74,7 @@ class Monitor:
         self.names: Names | None = None  # its name server's sockets
         self.log: Writer | None = None
         self.started, self.began = "", 0  # as text, and in nanoseconds
+        self.delay: float | None = None  # seconds after which it is to be started again
         self.mounted: dict[str, int] = {}  # detached mounts for bind mounts, by destination
         self.mounts = -1  # an fd that keeps the container's mounts until the caller has been told of its end
         self.root: tuple[int, int] | None = None  # with a user namespace: the host's ids of its root
@@ -217,6 +218,10 @@ class Monitor:
             listening = audience.listen(f"{self.plan['run_root']}/containers/{self.plan['id']}")
             if listening is not None:
                 self.streams.audience = audience.Audience(listening, self.streams.hear)
+        if "health" in self.plan and self.streams.health is None:
+            from estiva.engine.monitor.life import health
+
+            self.streams.health = health.Health(self.plan, self.streams.signal)
         # The interpreter can't be written to while this process runs it, whatever fd of it a container that
         # may trace has got hold of (K4)
         bounding = (self.plan["config"]["process"].get("capabilities") or {}).get("bounding") or ()
@@ -250,12 +255,15 @@ class Monitor:
     def hibernate(self, hibernate: Callable[[Monitor], object]) -> None:
         if self.streams.audience is not None and self.streams.audience.clients:
             self.streams.idle = (ATTENDED, lambda: self.hibernate(hibernate))  # later
+        elif self.streams.health is not None and self.streams.health.busy():
+            self.streams.idle = (self.streams.health.busy(), lambda: self.hibernate(hibernate))
         else:
             hibernate(self)
 
     def finish(self) -> None:
         """Steps 8 and 9."""
         assert self.init is not None and self.cgroup is not None
+        forced = self.streams.health is not None and self.streams.health.close()
         status = os.waitstatus_to_exitcode(self.init.wait())
         code = 128 - status if status < 0 else status
         oom = self.cgroup.oom_kills() > 0
@@ -272,8 +280,12 @@ class Monitor:
                 return
             teardown.release(self.plan, self.cgroup, self.endpoint)
             self.after()
-            outcome: State = {"ExitCode": code, "OOMKilled": oom, "StartedAt": self.started}
-            teardown.settle(self.plan, outcome, said=said)
+            outcome: State = {"ExitCode": code, "OOMKilled": oom, "StartedAt": self.started, "Error": ""}
+            self.delay = teardown.settle(self.plan, outcome, said=said, may=not self.bound, forced=forced)
+            if self.delay is not None:
+                from estiva.engine.state.life import restarts
+
+                restarts.begin(teardown.paths(self.plan), self.plan["id"], self.hold)
         except Exception as error:  # the exit status must reach the caller even so; a sweep finishes the rest
             told["problem"] = f"{type(error).__name__}: {error}"
             self.drop_mounts()
@@ -368,6 +380,7 @@ class Monitor:
 
             code = errors.status(error)[0] if isinstance(error, errors.EstivaError) else 125
             said = events.ended(self.plan, code, False, self.began)
-            teardown.settle(self.plan, {"ExitCode": code, "Error": text}, failed=True, said=said)
+            failed = not self.plan.get("again", False)  # else it has run before
+            teardown.settle(self.plan, {"ExitCode": code, "Error": text}, failed=failed, said=said)
         finally:
             self.streams.say(fastjson.loads(message))

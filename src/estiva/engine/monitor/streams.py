@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from estiva.engine.monitor.audience import Audience
-    from estiva.engine.state.types import Outcome
+    from estiva.engine.state.types import Checks, Outcome
     from estiva.network.dns.handover import Settings
     from estiva.runtime.launch.clone import Init
 
@@ -178,6 +178,7 @@ class Conversation:
         self.detached = False
         self.audience: Audience | None = None  # who may come and attach
         self.named: Callable[[Settings], object] = lambda settings: None  # it is to have a name server
+        self.health: Checks | None = None
         self.beside: dict[int, Callable[[], object]] = {}  # once something comes from an fd: do this, once
         self.idle: tuple[int, Callable[[], object]] | None = None  # after so many ms of quiet, once: do this
 
@@ -233,10 +234,16 @@ class Conversation:
             if self.audience is not None:
                 self.audience.register(poll, read=self.input is None or not self.input.waiting)
             idle = self.idle if running else None
-            ready = dict(poll.poll(STALLED if full else idle[0] if idle else timeout))
+            pause = STALLED if full else idle[0] if idle else timeout
+            health = self.health if running else None
+            if health is not None:
+                health.register(poll)
+                pause = min(pause, health.left()) if pause >= 0 else health.left()
+            ready = dict(poll.poll(pause))
             if self.audience is not None:
                 self.audience.serve(ready)
-            if not ready and full:
+            due = health is not None and health.serve(ready)
+            if not ready and (full or due):
                 continue
             if not ready and running and self.idle:
                 action = self.idle[1]

@@ -52,6 +52,11 @@ def check(host_config: HostConfig) -> None:
             pass
         elif kind == "network" and ":" not in mode:
             pass  # endpoints.settle knows whether there is such a network
+        elif kind == "network":
+            raise Unsupported(
+                f"network '{mode}' is not available",
+                hint="bridge, none, host, container:NAME or the name of a network",
+            )
         else:
             raise InvalidInput(
                 f"--{option}: invalid {option} mode '{mode}'",

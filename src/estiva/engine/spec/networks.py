@@ -45,6 +45,9 @@ class Asked:
         self.ipam_options: dict[str, str] = {}
         self.labels: dict[str, str] = {}
 
+    def __repr__(self) -> str:
+        return f"Asked({vars(self)})"
+
 
 def check_name(name: str) -> None:
     """Raises InvalidInput, Conflict for a name that no network may have."""

@@ -4,12 +4,13 @@ path)."""
 from __future__ import annotations
 
 from estiva.network import ipam
+from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-    from estiva.network.types import Place
+    from estiva.network.types import EndpointRecord, Place
     from estiva.store.database import Transaction
 
     # an address on the default bridge alone, "" for none, or places in networks of one's own
@@ -37,6 +38,19 @@ def take_in(transaction: Transaction, container_id: str, mode: str, *, fresh: bo
         fresh or not transaction.read("SELECT 1 FROM endpoints WHERE container = ? LIMIT 1", (container_id,))
     ):
         return ipam.reserve_in(transaction, container_id)
-    from estiva.network import networks
+    from estiva.network import networks, pools
 
-    return networks.places_in(transaction, container_id, default=mode == "bridge")
+    try:
+        return networks.places_in(transaction, container_id, default=mode == "bridge")
+    except pools.AddressTaken as error:
+        raise error.named(containers.name(transaction, error.holder)) from None
+
+
+def place_in(transaction: Transaction, container_id: str, network_id: str, wished: EndpointRecord) -> Place:
+    """One network more for a container that runs: as networks.place_in."""
+    from estiva.network import networks, pools
+
+    try:
+        return networks.place_in(transaction, container_id, network_id, wished)
+    except pools.AddressTaken as error:
+        raise error.named(containers.name(transaction, error.holder)) from None

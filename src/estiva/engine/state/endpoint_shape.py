@@ -10,7 +10,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.engine.state.types import RunState
     from estiva.network.types import EndpointRecord, Place
+
+
+def endpoint_id(container_id: str) -> str:
+    """Of a container on the default bridge alone, which has none of its own."""
+    from hashlib import sha256
+
+    return sha256(f"endpoint {container_id}".encode()).hexdigest()
 
 
 def running(places: list[Place]) -> dict[str, Any]:
@@ -20,6 +28,42 @@ def running(places: list[Place]) -> dict[str, Any]:
     own = ("IPAddress", "IPPrefixLen", "Gateway", "MacAddress", "EndpointID")
     bridge = shapes.get("bridge") or dict.fromkeys(own, "") | {"IPPrefixLen": 0}
     return {"Networks": shapes, **{key: bridge[key] for key in own}}
+
+
+def places_of(live: RunState) -> list[Place]:
+    """What a running container has of networks; the default bridge alone is told in other words."""
+    network = live["network"]
+    if "places" in network:
+        return network["places"]
+    if not network.get("address"):
+        return []
+    from estiva.network import ipam, links
+
+    return [
+        {
+            "network": DEFAULT_NETWORK,
+            "name": "bridge",
+            "driver": "bridge",
+            "id": endpoint_id(live["id"]),
+            "interface": links.INTERFACE,
+            "named": False,
+            "bridge": ipam.bridge_name(),
+            "mode": "",
+            "address": network["address"],
+            "prefix": network["prefix"],
+            "gateway": network["gateway"],
+            "address6": "",
+            "prefix6": 0,
+            "gateway6": "",
+            "mac": network["mac"],
+            "mtu": 0,
+            "isolated": False,
+            "internal": False,
+            "default": True,
+            "position": 0,
+            "priority": 0,
+        }
+    ]
 
 
 def shape(place: Place) -> dict[str, Any]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from estiva.engine.state.types import Network
-    from estiva.network.plug import Firewalls
+    from estiva.network.bridges import Firewalls
     from estiva.paths import Paths
     from estiva.store.database import Database
 
@@ -58,6 +58,6 @@ def _running(where: Paths, container_ids: Iterable[str]) -> Iterator[tuple[str, 
 
 def firewalls(where: Paths, db: Database) -> Firewalls:
     """Both, for who plugs containers into networks of one's own."""
-    from estiva.network.plug import Firewalls
+    from estiva.network.bridges import Firewalls
 
     return Firewalls(lambda: published(where, db), lambda: published_own(where, db))

@@ -38,7 +38,8 @@ def merge(config: Config, image: dict[str, Any]) -> Config:
         if not asked.get(key):
             merged[key] = base.get(key) or ""
     if base.get("Healthcheck"):
-        merged.setdefault("Healthcheck", base["Healthcheck"])
+        own = {key: value for key, value in (merged.get("Healthcheck") or {}).items() if value}
+        merged["Healthcheck"] = {**base["Healthcheck"], **own}
     merged["Env"] = merge_env(base.get("Env") or (), config.get("Env") or ())
     values = {pair.partition("=")[0] for pair in merged["Env"]}
     # a name alone stays, as in Docker's: it takes away what the engine itself would set

@@ -172,11 +172,21 @@ def end_init(live: RunState | None) -> None:
         os.close(pidfd)
 
 
-def settle(plan: Ending, outcome: State, *, failed: bool = False, said: Iterable[str] = ()) -> None:
+def settle(
+    plan: Ending,
+    outcome: State,
+    *,
+    failed: bool = False,
+    said: Iterable[str] = (),
+    may: bool = False,
+    forced: bool = False,
+) -> float | None:
     """Write how a run ended into the container's row, or remove the container (--rm), and what is `said` of
-    its end into the event log. Then the run folder goes.
+    its end into the event log. Then the run folder goes, unless the caller, who `may`, is to start it again:
+    in so many seconds (restarts.decide).
     """
     where = paths(plan)
+    delay = None
     if plan["ephemeral"]:
         pass
     elif plan["auto_remove"]:
@@ -197,9 +207,18 @@ def settle(plan: Ending, outcome: State, *, failed: bool = False, said: Iterable
                     record["State"]["FinishedAt"] = rfc3339()
                 record["State"].update(outcome)
                 status = "created" if failed else "exited"
+                if os.path.lexists(where.run_container(plan["id"]) + "/stopped"):
+                    record["State"]["Stopped"] = True
+                if may and not failed and (forced or record["HostConfig"].get("RestartPolicy")):
+                    from estiva.engine.state.life import restarts
+
+                    delay = restarts.decide(where, record, forced=forced)
+                    status = status if delay is None else "running"
                 containers.set_record(transaction, plan["id"], fastjson.dumps(record), status)
     eventlog.append(where, *said)
-    leave(where, plan["id"])
+    if delay is None:
+        leave(where, plan["id"])
+    return delay
 
 
 def forget(
@@ -340,11 +359,15 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
             began = record["State"].get("Began") if record else None
             if began:
                 outcome["StartedAt"] = began
+        waited = not left and os.path.lexists(where.run_container(container_id) + "/restarting.json")
+        if record and waited and not outcome.get("StartedAt"):  # how the last run ended is written already
+            outcome = {"ExitCode": KILLED, **record["State"]}
         code = exit_status(lock)
-        if code is not None:
+        if code is not None and not waited:
             outcome["ExitCode"], outcome["Error"] = code, ""
             outcome["FinishedAt"] = rfc3339(os.fstat(lock).st_mtime_ns)
-        settle(plan, outcome, failed=not (left or rebooted), said=eventlog.died(plan, outcome))
+        ended = [] if waited else eventlog.died(plan, outcome)
+        settle(plan, outcome, failed=not (left or rebooted or waited), said=ended)
     finally:
         os.close(lock)
     return True

@@ -16,8 +16,9 @@ Event                                    what has happened, a line of the event 
 
 from __future__ import annotations
 
+import select
 from collections.abc import Sequence
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, Protocol, TypedDict
 
 from estiva.engine.state.config_types import Config, HostConfig
 from estiva.network.dns.handover import Kept, Settings
@@ -45,6 +46,48 @@ class MountPoint(TypedDict, total=False):
     IDMap: str
 
 
+class HealthResult(TypedDict):
+    """One check of a container's health: Docker's HealthcheckResult."""
+
+    Start: str
+    End: str
+    ExitCode: int  # -1: it could not be run, or took too long
+    Output: str
+
+
+class Health(TypedDict):
+    """Docker's Health; health.json of the run folder is one."""
+
+    Status: str
+    FailingStreak: int
+    Log: list[HealthResult]
+
+
+class HealthPlan(TypedDict):
+    """What a monitor must know of a container's health check, made by spec/health.py. Times in seconds."""
+
+    argv: list[str]
+    interval: float
+    timeout: float
+    start_period: float
+    start_interval: float
+    retries: int
+    action: str  # none, kill, restart, stop: once it is unhealthy
+    stop_timeout: float  # before it is killed, when it is stopped; less than 0: never
+
+
+class Checks(Protocol):
+    """The health checks of a run, as who copies its streams sees them: monitor/life/health.py."""
+
+    @property
+    def times(self) -> tuple[float, float]: ...
+    def busy(self) -> int: ...
+    def left(self) -> int: ...
+    def register(self, poll: select.poll) -> None: ...
+    def serve(self, ready: dict[int, int]) -> bool: ...
+    def close(self) -> bool: ...
+
+
 class State(TypedDict, total=False):
     """A record's State. Only how the last run ended is kept; the rest is filled in when it is looked up."""
 
@@ -59,7 +102,9 @@ class State(TypedDict, total=False):
     Error: str
     StartedAt: str
     FinishedAt: str
-    Began: str  # ours: see store/containers.set_running; never shown
+    Health: Health  # while it runs, of one with a health check
+    Began: str  # ours, as the next: see store/containers.set_running; never shown
+    Stopped: bool  # by somebody, so that `unless-stopped` does not start it after a reboot
 
 
 class Record(TypedDict):
@@ -201,6 +246,8 @@ class Plan(Ending):
     bound: NotRequired[bool]  # it ends, and is removed, when its caller goes
     volumes: NotRequired[list[tuple[str, dict[str, str]]]]  # that are mounted in it, for events too
     detach_keys: NotRequired[str]  # "": the usual ones
+    health: NotRequired[HealthPlan]
+    again: NotRequired[bool]  # it is started again by its restart policy
 
 
 class ExecEvents(TypedDict):
@@ -294,6 +341,7 @@ class Frozen(TypedDict):
     sources: list[FrozenSource]
     input: int
     listening: int  # for who attaches
+    health: NotRequired[tuple[float, float]]  # monitor/life/health.py: when it began, and is due
     names: NotRequired[Kept]
     partial: dict[str, str]  # by stream, a line without its end: latin-1, for bytes of any kind
     fds: list[int]  # that must stay open

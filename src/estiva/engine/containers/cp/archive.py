@@ -7,7 +7,7 @@ import os
 import stat
 
 from estiva.builder.files.copier import Destination
-from estiva.builder.files.untar import Extraction, plain
+from estiva.builder.files.untar import Extraction
 from estiva.engine.containers.cp.copying import refuse
 from estiva.engine.containers.cp.place import Place, writable
 from estiva.engine.containers.cp.view import Mapped, View
@@ -16,6 +16,7 @@ from estiva.engine.mounts.trees import TOLD
 from estiva.errors import InvalidInput, LayerError, NotFound, Unsupported
 from estiva.files import write_all
 from estiva.linux import fs
+from estiva.store.archive.compression import plain
 from estiva.store.layers.pack import Packer
 from estiva.store.tar.entry import shown
 from estiva.store.tar.scanner import Scanner

@@ -150,10 +150,12 @@ def _into(work: Copy, start: Place, found: int, status: os.stat_result, folder: 
 def _as(work: Copy, start: Place, found: int, status: os.stat_result, end: Place) -> None:
     """The target is no folder: a file, or nothing yet."""
     whole = stat.S_ISDIR(status.st_mode)
-    if end.slashed and not whole:
-        raise NotFound(f"no such folder: {end.shown}")
     parent, name, there = end.last()
     try:
+        if end.slashed and not whole:
+            if there is not None:
+                raise InvalidInput(f"{end.shown} is not a folder")
+            raise NotFound(f"no such folder: {end.shown}", hint="without the slash, a file is made")
         writable(parent, end)
         if whole and there is not None:
             raise InvalidInput(f"a folder can't be copied to the file {end.shown}")

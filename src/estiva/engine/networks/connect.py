@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import os
 
-from estiva.engine.containers import naming
+from estiva.engine.networks import naming
 from estiva.engine.spec import endpoints
 from estiva.engine.state import addresses, gate, lookup, published, runstate
+from estiva.engine.state.endpoint_shape import places_of
 from estiva.errors import Conflict, EngineError, EstivaError, NotFound, reason
 from estiva.files import Lock, read_bounded
 from estiva.network import networks, plug
@@ -116,43 +117,6 @@ class _alone:
         self.gate.__exit__()
 
 
-def places_of(live: RunState) -> list[Place]:
-    """What a running container has of networks; the default bridge alone is told in other words."""
-    network = live["network"]
-    if "places" in network:
-        return network["places"]
-    if not network.get("address"):
-        return []
-    from estiva.engine.networks import endpoint_id
-    from estiva.network import ipam, links
-
-    return [
-        {
-            "network": DEFAULT_NETWORK,
-            "name": networks.DEFAULT_NAME,
-            "driver": networks.BRIDGE,
-            "id": endpoint_id(live["id"]),
-            "interface": links.INTERFACE,
-            "named": False,
-            "bridge": ipam.bridge_name(),
-            "mode": "",
-            "address": network["address"],
-            "prefix": network["prefix"],
-            "gateway": network["gateway"],
-            "address6": "",
-            "prefix6": 0,
-            "gateway6": "",
-            "mac": network["mac"],
-            "mtu": 0,
-            "isolated": False,
-            "internal": False,
-            "default": True,
-            "position": 0,
-            "priority": 0,
-        }
-    ]
-
-
 def _connect_running(
     engine: Engine, record: Record, live: RunState, network_id: str, wished: EndpointRecord
 ) -> None:
@@ -163,7 +127,7 @@ def _connect_running(
         if containers.status(transaction, record["Id"]) != "running":
             raise Conflict(f"container {record['Name'][1:]} has ended")
         _belong(transaction, network_id, record["Id"], wished)
-        place = networks.place_in(transaction, record["Id"], network_id, wished)
+        place = addresses.place_in(transaction, record["Id"], network_id, wished)
     before = plug.primary(places)
     walls = published.firewalls(engine.paths, engine.db)
     try:

@@ -1,4 +1,4 @@
-"""The embedded name server for a container that joins its first network of somebody's making while it runs."""
+"""The embedded name server for a container that joins its first network that somebody made while it runs."""
 
 from __future__ import annotations
 
