@@ -291,10 +291,11 @@ class Outcome(TypedDict, total=False):
 class Order(TypedDict, total=False):
     """A message to a monitor."""
 
-    do: Literal["signal", "resize", "eof", "end"]
+    do: Literal["signal", "resize", "eof", "end", "names"]
     signal: int
     rows: int
     columns: int
+    settings: Settings  # names
 
 
 class MonitorRequest(TypedDict):
