@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 
     from estiva.engine.monitor.reservation import Reservation
     from estiva.engine.state.types import Outcome, Plan, State
-    from estiva.network.dns.handover import Names, Settings
+    from estiva.network.dns.handover import Names
+    from estiva.network.types import Settings
     from estiva.runtime.launch.clone import Init
 
 QUIET = 300  # milliseconds without an event after which a detached container's monitor hibernates

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from estiva.engine.monitor.audience import Audience
     from estiva.engine.state.types import Checks, Outcome
-    from estiva.network.dns.handover import Settings
+    from estiva.network.types import Settings
     from estiva.runtime.launch.clone import Init
 
     Log = Callable[[bytes], None] | None
