@@ -23,15 +23,12 @@ def inspect(engine: Engine, ref: str) -> Record:
     record["HostnamePath"] = directory + "/hostname"
     record["HostsPath"] = directory + "/hosts"
     record["ResolvConfPath"] = directory + "/resolv.conf"
+    from estiva.engine.containers.listing import add_networks
     from estiva.network import networks
 
     belongings = networks.belongings(engine.db, record["Id"])
     if belongings:
-        from estiva.engine.state import endpoint_shape
-
-        mode = record["HostConfig"]["NetworkMode"]
-        shown = record["NetworkSettings"].setdefault("Networks", {"bridge": {}} if mode == "bridge" else {})
-        endpoint_shape.wished(shown, belongings, record["Id"], record["Name"].removeprefix("/"))
+        add_networks(record, belongings)
     complete(record)
     record["GraphDriver"] = {
         "Name": "overlay2",
