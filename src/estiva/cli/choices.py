@@ -63,7 +63,20 @@ OF_OPTION: dict[str, Sequence[str]] = {
     "platform": PLATFORMS,
     "progress": ("auto", "plain", "quiet"),
     "pull": ("always", "missing", "never"),
-    "restart": ("no",),
+    "condition": (
+        "not-running",
+        "next-exit",
+        "removed",
+        "healthy",
+        "unhealthy",
+        "running",
+        "paused",
+        "restarting",
+        "created",
+        "exited",
+    ),
+    "health-on-failure": ("none", "kill", "restart", "stop"),
+    "restart": ("no", "on-failure", "on-failure:", "always", "unless-stopped"),
     "security-opt": ("no-new-privileges", "seccomp=unconfined", "systempaths=unconfined", "label=disable"),
     "storage-driver": ("erofs", "erofs-lz4", "dir"),
     "tag": ("<image>",),
@@ -132,6 +145,13 @@ def _filters(verb: str) -> Sequence[str]:
         return (*truths, *drivers, "id=", "label=", "name=<network>", "scope=local")
     if verb == "search":
         return ("is-official=true", "is-official=false", "stars=")
+    if verb in ("events", "system events"):
+        from estiva.engine import events
+
+        types = [f"type={kind}" for kind in events.TYPES]
+        actions = [f"event={action}" for action in ("create", "start", "die", "oom", "destroy", "pull")]
+        names = ("container=<container>", "image=<image>", "volume=<volume>", "label=", "network=")
+        return (*types, *actions, *names, "scope=local")
     if verb == "volume prune":
         return ("label=", "label!=")
     if verb.endswith("prune"):
@@ -140,8 +160,11 @@ def _filters(verb: str) -> Sequence[str]:
     from estiva.engine.containers import listing
 
     statuses = [f"status={status}" for status in listing.STATUSES]
-    return (*statuses, "ancestor=<image>", "exited=", "id=", "label=", "name=<container>", "network=bridge",
-            "network=host", "network=none", "network=<network>", "volume=<volume>")  # fmt: skip
+    return (
+        *statuses, *[f"health={status}" for status in listing.HEALTH], "ancestor=<image>", "exited=", "id=",
+        "label=", "name=<container>", "network=bridge", "network=host", "network=none", "network=<network>",
+        "volume=<volume>",
+    )  # fmt: skip
 
 
 def of_argument(verb: str, usage: str, position: int) -> Sequence[str]:

@@ -40,12 +40,14 @@ VERBS = {
     "update": ("container.update", "UPDATE"),
     "stats": ("container.stats", "STATS"),
     "logs": ("container.logs", "LOGS"),
+    "events": ("events", "EVENTS"),
     "inspect": ("inspect", "INSPECT"),
     "top": ("container.contents", "TOP"),
     "port": ("container.contents", "PORT"),
     "diff": ("container.contents", "DIFF"),
     "export": ("container.contents", "EXPORT"),
     "commit": ("container.contents", "COMMIT"),
+    "cp": ("container.cp", "CP"),
     "build": ("image.build", "BUILD"),
     "images": ("image.images", "IMAGES"),
     "rmi": ("image.images", "RMI"),
@@ -69,6 +71,7 @@ VERBS = {
 _CONTAINER = (
     "run", "exec", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "attach", "rm",
     "rename", "update", "stats", "logs", "top", "port", "diff", "export", "commit",
+    "cp",
 )  # fmt: skip
 
 
@@ -101,6 +104,7 @@ GROUPS = {
         "rm": ("volume", "RM"),
         "prune": ("volume", "PRUNE"),
     },
+    "healthcheck": {"run": ("container.health", "RUN")},
     "network": {
         "ls": ("network", "LS"),
         "create": ("network", "CREATE"),
@@ -128,24 +132,19 @@ GROUPS = {
         "df": ("system", "DF"),
         "prune": ("system", "PRUNE"),
         "check": ("system", "CHECK"),
+        "resume": ("resume", "RESUME"),
         "reset": ("reset", "RESET"),
         "info": ("system", "INFO"),
+        "events": VERBS["events"],
     },
 }
 
 
+# Docker's groups of verbs about several machines
+SWARM = ("config", "node", "secret", "service", "stack", "swarm")
+
 # Docker's verbs that are known, and not there yet
-LATER = frozenset(
-    (
-        "buildx", "checkpoint", "compose", "context", "cp", "events", "plugin",
-        "trust",
-    )
-)  # fmt: skip
-
-
-LATER_HINTS = {
-    "cp": "`estiva exec -i CONTAINER sh -c 'cat > /path' < file` copies one file in, `cat` one out",
-}
+LATER = frozenset(("buildx", "checkpoint", "compose", "context", "plugin", "trust"))
 
 
 # Verbs that are over, or wait, before a garbage collection could pay: it costs a cold start 0.8 ms.

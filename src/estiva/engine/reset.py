@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 MARK = "reset"
 DATABASE = ("estiva.db", "estiva.db-wal", "estiva.db-shm")
 ROOT = (
-    "estiva.db.migrate", "estiva.db.queue", "estiva.db.reserve", "blobs", "cache", "containers", "fixups",
+    "estiva.db.migrate", "estiva.db.queue", "estiva.db.reserve", "blobs", "cache", "containers", "events.log",
+    "events.log.1", "fixups",
     "ingest", "initlayer", "layers", "lost", "manifests", "registry", "volumes", "writing.lock",
 )  # fmt: skip
-RUN_ROOT = ("build", "containers", "layers", "names")
+RUN_ROOT = ("build", "containers", "events.lost", "layers", "names")
 PATIENCE = 30.0  # seconds for the monitor of a killed container to go
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from estiva import fastjson
+from estiva.engine.state import eventlog
 from estiva.errors import InvalidInput, StateError
 
 TYPE_CHECKING = False
@@ -173,6 +174,7 @@ def prune_build_cache(engine: Engine) -> dict[str, Any]:
                 content.add(digest)
         steps = transaction.execute("DELETE FROM build_cache").rowcount
     done = gc.reclaim(engine.store, only=content)
+    eventlog.write(engine.paths, "builder", "prune", "", {"reclaimed": str(done["bytes"])})
     return {"steps": steps, "bytes": done["bytes"], "busy": done["busy"]}
 
 

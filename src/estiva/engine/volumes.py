@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from estiva.engine.state import eventlog
 from estiva.errors import InvalidInput
 
 TYPE_CHECKING = False
@@ -17,7 +18,11 @@ PRUNE_FILTERS = ("label", "label!")
 
 def create(engine: Engine, name: str | None = None, labels: dict[str, str] | None = None) -> str:
     """Make a volume, or take the one that is there; its name."""
-    return engine.store.volumes.create(name, labels or {}).name
+    there = name is not None and engine.store.volumes.find(name) is not None
+    made = engine.store.volumes.create(name, labels or {}).name
+    if not there:
+        eventlog.write(engine.paths, "volume", "create", made, {"driver": "local"})
+    return made
 
 
 def listing(engine: Engine, filters: dict[str, list[str]] | None = None) -> list[dict[str, Any]]:
@@ -73,7 +78,10 @@ def inspect(engine: Engine, name: str) -> dict[str, Any]:
 
 def remove(engine: Engine, name: str, *, force: bool = False) -> None:
     """Remove a volume with its files. Raises Conflict while a container has it; NotFound unless `force`."""
+    there = engine.store.volumes.find(name) is not None
     engine.store.volumes.remove(name, force=force)
+    if there:
+        eventlog.write(engine.paths, "volume", "destroy", name, {"driver": "local"})
 
 
 def prune(
@@ -97,4 +105,8 @@ def prune(
     ]
     sizes = {volume.name: volumes.size(volume.name) for volume in unused}
     removed = volumes.prune(all=all, fits=fits)
-    return removed, sum(sizes.get(name, 0) for name in removed)
+    freed = sum(sizes.get(name, 0) for name in removed)
+    lines = [eventlog.line("volume", "destroy", name, {"driver": "local"}) for name in removed]
+    lines.append(eventlog.line("volume", "prune", "", {"reclaimed": str(freed)}))
+    eventlog.append(engine.paths, *lines)
+    return removed, freed

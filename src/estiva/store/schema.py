@@ -5,7 +5,7 @@ names ----> images ----> layers <---- layer_blobs ----> blobs
 containers ---+        container_volumes ----> volumes        leases ----> containers
 build_cache --+        endpoints ----> networks, containers
 
-endpoints say to which networks of their own making containers belong, also while they don't run; leases hold
+endpoints say to which networks that somebody made containers belong, also while they don't run; leases hold
 the addresses of those that do.
 
 images.created is what the config says, images.added when the row came (both seconds since 1970). A hidden

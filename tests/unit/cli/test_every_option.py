@@ -55,6 +55,10 @@ SAMPLES = {
     "gpus": "all",
     "grace": "1h",
     "ipc": "host",
+    **dict.fromkeys(
+        ("health-interval", "health-start-interval", "health-start-period", "health-timeout"), "7s"
+    ),
+    "health-on-failure": "kill",
     "input": "other.tar",
     "isolation": "hyperv",
     "kernel-memory": "64m",
@@ -106,6 +110,8 @@ VERB_SAMPLES = {
     ("network create", "ipam-opt"): "a=b",
     ("system prune", "filter"): "label=a",
     ("images", "filter"): "dangling=true",
+    ("events", "filter"): "type=image",
+    ("events", "format"): "{{.Action}}",
     ("ps", "filter"): "label=a",
     ("ps", "format"): "{{.ID}}",
     ("search", "filter"): "stars=3",
@@ -142,6 +148,7 @@ NEEDS = {
 # A verb's words where one "thing" for each argument won't do; what an option needs beside it.
 WORDS = {
     "build": ["."],
+    "cp": ["thing", "web:/srv"],
     "import": ["rootfs.tar"],
     "image copy": ["docker://a:1", "store:b:1"],
     "image from-host": ["sh"],
@@ -184,7 +191,7 @@ RECORD = {
     "Path": "sh",
     "Args": ["-c", "echo a long enough command"],
     "State": {
-        "Status": "exited", "Running": False, "Paused": False, "ExitCode": 0, "FinishedAt": "2024-11-24T13:38:00Z",
+        "Status": "exited", "Running": False, "Restarting": False, "Paused": False, "ExitCode": 0, "FinishedAt": "2024-11-24T13:38:00Z",
     },
     "Image": IMAGE["Id"],
     "Name": "/web",
@@ -192,6 +199,10 @@ RECORD = {
     "HostConfig": {"NetworkMode": "bridge"},
     "NetworkSettings": {"Ports": {}},
     "Mounts": [],
+}  # fmt: skip
+EVENT = {
+    "Type": "volume", "Action": "create", "Actor": {"ID": "data", "Attributes": {}}, "scope": "local",
+    "time": 1, "timeNano": 10**9,
 }  # fmt: skip
 PART = {"count": 1, "active": 1, "size": 10, "reclaimable": 5}
 FIGURES = {
@@ -244,6 +255,7 @@ RETURNS = {
         {"Name": "n", "Description": "d" * 60, "StarCount": 3, "IsOfficial": True}
     ],
     "engine.images.archive.load": ["web:1"],
+    "engine.events.events": [EVENT],
     "engine.containers.listing.listing": [RECORD],
     "engine.containers.inspect.inspect": {**RECORD},
     "engine.containers.changes.size": 5,
@@ -279,6 +291,7 @@ RETURNS = {
     "engine.images.manifest_lists.add": [],
     "engine.images.manifest_lists.names": [],
     "engine.containers.update.update": [],
+    "engine.containers.cp.copying.copy": types.SimpleNamespace(left_out=[], omitted=0, bytes=0),
 }  # fmt: skip
 SINGLE = (
     "cli.container.foreground.attend",
@@ -299,6 +312,7 @@ SO_ANYWAY = {
     ("network create", "ipv4"): "every network has IPv4 addresses",
     ("network inspect", "verbose"): "it tells more of swarm networks alone",
     ("load", "quiet"): "there is no progress to show",
+    ("cp", "quiet"): "how much was copied is told to terminals alone",
     ("run", "disable-content-trust"): "signatures are never asked for",
     ("create", "disable-content-trust"): "signatures are never asked for",
     ("pull", "disable-content-trust"): "signatures are never asked for",

@@ -70,6 +70,7 @@ RULES = {
     "registry": {"registry.http", "registry.transfer", "store", "oci"},
     # --- mechanisms ---
     "network": {"linux", "oci", "store.database"},
+    "network.dns": {"network", "linux", "store.database", "store.containers", "store.schema"},
     "store": {"linux", "oci"},
     "store.tar": {"linux", "oci"},
     "store.layers": {"store.tar", "store.database", "store.containers", "store.content", "linux", "oci"},

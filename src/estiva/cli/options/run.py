@@ -61,6 +61,13 @@ TABLE = (
     ("", "memory-swappiness", INT, "N", "0 to 100, only with cgroup v1"),
     ("", "mount", LIST, "SPEC", "type=bind|volume|tmpfs,src=...,dst=...[,ro]"),
     ("", "name", TEXT, "NAME", "name of the container"),
+    ("", "health-cmd", TEXT, "COMMAND", "command that checks the health, by a shell"),
+    ("", "health-interval", TEXT, "DURATION", "time between two checks (default 30s)"),
+    ("", "health-on-failure", TEXT, "ACTION", "once it is unhealthy: none, kill, restart or stop"),
+    ("", "health-retries", INT, "N", "failures in a row that make it unhealthy (default 3)"),
+    ("", "health-start-interval", TEXT, "DURATION", "time between two in the start period (default 5s)"),
+    ("", "health-start-period", TEXT, "DURATION", "time in which failures do not count (default 0s)"),
+    ("", "health-timeout", TEXT, "DURATION", "most time that a check may take (default 30s)"),
     ("", "link", LIST, "CTR[:ALIAS]", "let the container find another by a name"),
     ("", "ip", TEXT, "IP", "IPv4 address, on a network of your own"),
     ("", "ip6", TEXT, "IP", "IPv6 address, on a network of your own"),
@@ -79,7 +86,7 @@ TABLE = (
     ("", "pull", TEXT, "WHEN", "pull the image always, missing or never (default missing)"),
     ("q", "quiet", FLAG, "", "no progress of a pull"),
     ("", "read-only", FLAG, "", "mount the root filesystem read-only"),
-    ("", "restart", TEXT, "POLICY", "restart policy (only no, yet)"),
+    ("", "restart", TEXT, "POLICY", "no, on-failure[:N], always or unless-stopped (default no)"),
     ("", "rm", FLAG, "", "remove the container when it ends"),
     ("", "security-opt", LIST, "OPT", "seccomp=FILE|unconfined, no-new-privileges, unmask=PATH, ..."),
     ("", "shm-size", TEXT, "BYTES", "size of /dev/shm (default 64m)"),
@@ -106,8 +113,7 @@ TABLE = (
     ("", "isolation", TEXT, "", ""),
     ("", "log-driver", TEXT, "", ""),
     *[("", name, LIST, "", "") for name in (
-        "health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period",
-        "health-timeout", "link-local-ip", "log-opt",
+        "link-local-ip", "log-opt",
         "runtime", "storage-opt", "volume-driver", "volumes-from",
     )],
 )  # fmt: skip
@@ -119,6 +125,8 @@ NOT_YET = frozenset(option[1] for option in TABLE if option[2] == LIST and not o
     "net-alias",
 }
 KIND = {option[1]: option for option in TABLE}
+# what cli/options/health.py is loaded for
+HEALTH = frozenset(name for name in KIND if name.startswith("health-"))
 # what cli/options/limits.py is loaded for
 LIMITS = frozenset((
     "blkio-weight", "blkio-weight-device", "cgroup-parent", "cpu-period", "cpu-quota", "cpu-rt-period",
@@ -159,8 +167,10 @@ class _Translator:
                 config[key] = options.text(name)
         if options.given("stop-timeout"):
             config["StopTimeout"] = options.number("stop-timeout")
-        if options.flag("no-healthcheck"):
-            config["Healthcheck"] = {"Test": ["NONE"]}
+        if options.flag("no-healthcheck") or not HEALTH.isdisjoint(options.values):
+            from estiva.cli.options import health
+
+            config.update(health.read(options, KIND))
         attach = [stream.lower() for stream in options.many("attach")]
         for stream in attach:
             if stream not in ("stdin", "stdout", "stderr"):

@@ -11,7 +11,7 @@ from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET
 from _socket import socket as _socket
 
 from estiva import fastjson
-from estiva.engine.state import lookup
+from estiva.engine.state import eventlog, lookup
 from estiva.errors import Conflict, EngineError
 
 TYPE_CHECKING = False
@@ -124,6 +124,7 @@ def attach(engine: Engine, ref: str) -> Attached:
             )
         channel = _connect(engine.paths.run_container(record["Id"])) if state["Pid"] else None
         if channel is not None:
+            eventlog.container(engine.paths, record, "attach")
             return Attached(engine, record, channel)
         time.sleep(lookup.LOOK_AGAIN)  # it is being started or has ended just now
 

@@ -15,7 +15,7 @@ from estiva.engine.launch import launch
 from estiva.engine.launch.start import Start
 from estiva.engine.mounts import points as mount_points
 from estiva.engine.spec import judge, oci_config
-from estiva.engine.state import addresses, locks, names, record, teardown
+from estiva.engine.state import addresses, eventlog, locks, names, record, teardown
 from estiva.errors import Conflict, EngineError, EstivaError, NotFound, Unsupported
 from estiva.store import containers
 
@@ -134,9 +134,15 @@ def make(
         lock = launch.take_lock(engine, container_id)
         points = made["Mounts"] = mount_points.plan(merged, host, engine.store.volumes, container_id)
         folder.make(engine, container_id, image, durable=status == "created")
+        volumes = [point["Name"] for point in points if "New" in point]
         fresh = [point for point in points if point.pop("New", False)]
         address = insert(engine, made, name, status, wished)
         folder.fill(engine, fresh, image)
+        eventlog.append(
+            engine.paths,
+            *(eventlog.line("volume", "create", volume, {"driver": "local"}) for volume in volumes),
+            eventlog.line("container", "create", container_id, eventlog.about(made)),
+        )
     except BaseException as error:
         if lock >= 0:
             unmake(engine, container_id, lock)

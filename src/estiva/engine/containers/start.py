@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from estiva.engine import Engine
+    from estiva.engine.state.types import Record
 
 
 def again(engine: Engine, ref: str) -> Start | None:
@@ -40,19 +41,26 @@ def beginning(engine: Engine, ref: str) -> Generator[None, None, Start | None]:
                 return None
             yield  # it is being made or removed, or has ended just now
     try:
-        if not containers.status(engine.db, record["Id"]):
-            raise NotFound(f"container {ref} was removed just now")
-        image = engine.store.images.resolve(record["Image"])
-        allow_refetch(engine)
-        folder.mend(engine, record, image)
-        with engine.db.write() as transaction:
-            containers.set_running(transaction, record["Id"], rfc3339())
-            address = addresses.take_in(transaction, record["Id"], record["HostConfig"]["NetworkMode"])
+        begun = with_lock(engine, record, lock)
     except BaseException:
         locks.let_go(engine.paths, record["Id"], lock)
         raise
     os.ftruncate(lock, 0)  # how the last run ended, where that could not be written into the row
-    return Start(engine, record, lock, address, image)
+    return begun
+
+
+def with_lock(engine: Engine, record: Record, lock: int, kind: type[Start] = Start) -> Start:
+    """A start, of this kind, of a container that does not run, whose `lock` the caller has taken; it is the
+    Start's to close once there is one. Raises NotFound."""
+    if not containers.status(engine.db, record["Id"]):
+        raise NotFound(f"container {record['Name'].removeprefix('/')} was removed just now")
+    image = engine.store.images.resolve(record["Image"])
+    allow_refetch(engine)
+    folder.mend(engine, record, image)
+    with engine.db.write() as transaction:
+        containers.set_running(transaction, record["Id"], rfc3339(), first=kind.first)
+        address = addresses.take_in(transaction, record["Id"], record["HostConfig"]["NetworkMode"])
+    return kind(engine, record, lock, address, image)
 
 
 def start(engine: Engine, ref: str) -> None:

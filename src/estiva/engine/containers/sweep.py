@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING
 
 from estiva import fastjson, timestamps
 from estiva.engine.containers import changes, control, folder, listing
-from estiva.engine.state import locks, names, runstate, teardown
+from estiva.engine.state import eventlog, locks, names, runstate, starters, teardown
 from estiva.engine.state import record as records
 from estiva.engine.state.prune_filters import FILTERS, Pruned
 from estiva.engine.state.published import published_own
-from estiva.errors import Conflict, EstivaError, NotFound, StateError
+from estiva.errors import Conflict, EngineError, EstivaError, NotFound, StateError
 from estiva.files import remove_tree
 from estiva.store import containers
 
@@ -98,7 +98,12 @@ def _run_folders(engine: Engine) -> Iterator[str]:
 def _folders(engine: Engine) -> Iterator[str]:
     """A container's folder comes after its lock and goes after its row, with the lock held."""
     paths, db = engine.paths, engine.db
-    for container_id in os.listdir(paths.containers):
+    for name in os.listdir(paths.containers):
+        container_id = name.removesuffix(teardown.GONE)
+        if name != container_id:
+            if folder.finish_removal(engine, container_id, f"{paths.containers}/{name}"):
+                yield f"container {container_id[:12]}, whose removal was cut short: removed"
+            continue
         if locks.held(paths, container_id) or _row(engine, container_id):
             continue
         if not os.path.isdir(paths.container(container_id)):
@@ -258,10 +263,15 @@ def check(engine: Engine) -> list[str]:
             problems.append(f"{error}: `estiva rm -f` removes it")
             continue
         try:
-            if status == "running":
-                runstate.read(paths, container_id)
+            live = runstate.read(paths, container_id) if status == "running" else None
         except EstivaError as error:
+            live = None
             problems.append(f"{said} runs, but {error}: `estiva rm -f` removes it")
+        try:
+            if status == "running" and live is None:
+                starters.refuse(paths, container_id)
+        except EngineError as error:
+            problems.append(f"{error}: {error.hint}")
         if not os.path.isdir(paths.container(container_id) + "/upper") and _row(engine, container_id):
             problems.append(f"{said} has no read-write layer")
         if status == "running" and _stale(engine, container_id):
@@ -391,4 +401,5 @@ def prune(engine: Engine, filters: dict[str, list[str]] | None = None) -> tuple[
             except (Conflict, NotFound):
                 continue  # somebody was faster
             freed += size
+    eventlog.write(engine.paths, "container", "prune", "", {"reclaimed": str(freed)})
     return removed, freed

@@ -13,7 +13,7 @@ created, or gone (--rm). After it, the container is left to its monitor, and onl
 from __future__ import annotations
 
 from estiva.engine.launch import launch, plan
-from estiva.engine.state import locks, teardown
+from estiva.engine.state import eventlog, locks, teardown
 from estiva.store import containers
 
 TYPE_CHECKING = False
@@ -31,6 +31,8 @@ NOWHERE = (-1, -1, -1)
 
 class Start:
     """See above. `record` is the container's, `lock` the fd of its lock, which goes to the monitor."""
+
+    first = True  # somebody asks for it, not the container's restart policy
 
     def __init__(
         self, engine: Engine, record: Record, lock: int, address: Taken, image: Image | None = None
@@ -74,7 +76,8 @@ class Start:
 
         engine = self.engine
         if self.record["HostConfig"].get("AutoRemove"):
-            teardown.forget(engine.paths, engine.db, self.id)
+            about = eventlog.about(self.record)
+            teardown.forget(engine.paths, engine.db, self.id, about=about)
         else:
             with engine.db.write(freeing=True) as transaction:
                 containers.set_status(transaction, self.id, "created")

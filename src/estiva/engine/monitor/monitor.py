@@ -19,14 +19,16 @@ from __future__ import annotations
 
 import _signal
 import os
+import time
 from _socket import socket
 
 from estiva import fastjson
+from estiva.engine.monitor import events
 from estiva.engine.monitor.protocol import encode_error
 from estiva.engine.monitor.rootfs import rootfs_of
 from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation
-from estiva.engine.state import cgroup, locks, names, teardown
+from estiva.engine.state import cgroup, eventlog, locks, names, teardown
 from estiva.engine.state.logfile import Writer
 from estiva.errors import Unavailable
 from estiva.linux import procinfo
@@ -41,7 +43,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine.monitor.reservation import Reservation
-    from estiva.engine.state.types import Network, Outcome, Plan
+    from estiva.engine.state.types import Network, Outcome, Plan, State
+    from estiva.network.dns.handover import Names
     from estiva.network.types import Place
     from estiva.runtime.launch.clone import Init
 
@@ -65,12 +68,15 @@ class Monitor:
         self.hold = hold
         self.bound = plan.get("bound", False)
         self.streams = Conversation(stdio, channel, bound=self.bound or plan["ephemeral"], program=program)
+        self.streams.resized = lambda rows, columns: events.resized(plan, rows, columns)
         self.cgroup: Cgroup | None = None
         self.init: Init | None = None
         self.endpoint: Any = None
         self.places: list[Place] = []  # in networks of one's own, once they are connected
+        self.names: Names | None = None  # its name server's sockets
         self.log: Writer | None = None
-        self.started = ""
+        self.started, self.began = "", 0  # as text, and in nanoseconds
+        self.delay: float | None = None  # seconds after which it is to be started again
         self.mounted: dict[str, int] = {}  # detached mounts for bind mounts, by destination
         self.mounts = -1  # an fd that keeps the container's mounts until the caller has been told of its end
         self.root: tuple[int, int] | None = None  # with a user namespace: the host's ids of its root
@@ -131,6 +137,10 @@ class Monitor:
             os.close(fd)
         try:
             self.connect()
+            if "names" in plan:
+                from estiva.engine.monitor import naming
+
+                self.names = naming.begin(plan, self.init.pid)
         except BaseException:
             self.init.ready()  # when init has failed, its netns has gone: its own error tells why
             raise
@@ -149,6 +159,7 @@ class Monitor:
             hooking.run(plan, "poststart", self.init.pid)
         if plan["name"]:
             names.link_name(plan["run_root"], plan["name"], plan["id"])
+        events.started(teardown.paths(plan), plan)
         self.streams.say({"event": "started", "pid": self.init.pid})
 
     def connect(self) -> None:
@@ -213,7 +224,8 @@ class Monitor:
     def write_state(self) -> None:
         assert self.init is not None and self.cgroup is not None
         plan = self.plan
-        self.started = rfc3339()
+        self.began = time.time_ns()
+        self.started = rfc3339(self.began)
         network: Network = {}
         if self.endpoint is not None:
             network = {
@@ -240,6 +252,7 @@ class Monitor:
                 "seccomp": plan["seccomp"],
                 "network": network,
                 "stop_signal": plan["stop_signal"],
+                "about": plan.get("about", {}),
                 **({"root": self.root} if self.root is not None else {}),
             },
         )
@@ -256,11 +269,19 @@ class Monitor:
             listening = audience.listen(f"{self.plan['run_root']}/containers/{self.plan['id']}")
             if listening is not None:
                 self.streams.audience = audience.Audience(listening, self.streams.hear)
+        if "health" in self.plan and self.streams.health is None:
+            from estiva.engine.monitor.life import health
+
+            self.streams.health = health.Health(self.plan, self.streams.signal)
         # The interpreter can't be written to while this process runs it, whatever fd of it a container that
         # may trace has got hold of (K4)
         bounding = (self.plan["config"]["process"].get("capabilities") or {}).get("bounding") or ()
         if self.plan["detach"] and "CAP_SYS_PTRACE" not in bounding:
             self.streams.idle = (quiet, lambda: self.hibernate(hibernate))
+        if self.names is not None:
+            from estiva.engine.monitor import naming
+
+            naming.watch(self.names, self.streams)
         # what is left in a pid namespace ends with its init
         alone = {"type": "pid"} in self.plan["config"]["linux"]["namespaces"]
         self.streams.run(self.init, DRAIN, (lambda: None) if alone else self.cgroup.kill)
@@ -274,28 +295,37 @@ class Monitor:
     def hibernate(self, hibernate: Callable[[Monitor], object]) -> None:
         if self.streams.audience is not None and self.streams.audience.clients:
             self.streams.idle = (ATTENDED, lambda: self.hibernate(hibernate))  # later
+        elif self.streams.health is not None and self.streams.health.busy():
+            self.streams.idle = (self.streams.health.busy(), lambda: self.hibernate(hibernate))
         else:
             hibernate(self)
 
     def finish(self) -> None:
         """Steps 8 and 9."""
         assert self.init is not None and self.cgroup is not None
+        forced = self.streams.health is not None and self.streams.health.close()
         status = os.waitstatus_to_exitcode(self.init.wait())
         code = 128 - status if status < 0 else status
         oom = self.cgroup.oom_kills() > 0
         if self.log is not None:
             self.log.close()
         left = self.leave_status(code)
+        said = events.ended(self.plan, code, oom, self.began)
         told: Outcome = {"event": "exited", "status": code, "oom": oom, "problem": ""}
         if self.bound and self.streams.ended_by_caller:
             self.plan["auto_remove"] = True
         try:
             if self.removes:
-                self.remove(told)
+                self.remove(told, said)
                 return
             teardown.release(self.plan, self.cgroup, self.endpoint)
             self.after()
-            teardown.settle(self.plan, {"ExitCode": code, "OOMKilled": oom, "StartedAt": self.started})
+            outcome: State = {"ExitCode": code, "OOMKilled": oom, "StartedAt": self.started, "Error": ""}
+            self.delay = teardown.settle(self.plan, outcome, said=said, may=not self.bound, forced=forced)
+            if self.delay is not None:
+                from estiva.engine.state.life import restarts
+
+                restarts.begin(teardown.paths(self.plan), self.plan["id"], self.hold)
         except Exception as error:  # the exit status must reach the caller even so; a sweep finishes the rest
             told["problem"] = f"{type(error).__name__}: {error}"
             self.drop_mounts()
@@ -328,7 +358,7 @@ class Monitor:
         plan = self.plan
         return plan["auto_remove"] and not plan["ephemeral"] and "hooks" not in plan["config"]
 
-    def remove(self, told: Outcome) -> None:
+    def remove(self, told: Outcome, said: list[str]) -> None:
         """The caller hears that it has ended once nobody finds it any more, and need not wait for its cgroup,
         mounts and files to go. The lock is held until then, so that who sweeps leaves that to us."""
         assert self.cgroup is not None
@@ -339,6 +369,7 @@ class Monitor:
         except Unavailable:  # the disk is full, and what it has written is only free without its mounts
             self.drop_mounts()
             volumes = teardown.forget_rows(where, teardown.database(plan), plan["id"])
+        eventlog.append(where, *said, *eventlog.removed(plan["id"], plan.get("about", {}), volumes))
         self.streams.say(told)
         if self.bound:
             self.streams.say({"event": "removed"})
@@ -359,6 +390,8 @@ class Monitor:
             os.close(self.hold)
         for port in self.endpoint.sockets if self.endpoint is not None else ():
             port.close()
+        if self.names is not None:
+            self.names.close()
         return self.streams.close()
 
     def after(self) -> None:
@@ -386,6 +419,8 @@ class Monitor:
             from estiva import errors
 
             code = errors.status(error)[0] if isinstance(error, errors.EstivaError) else 125
-            teardown.settle(self.plan, {"ExitCode": code, "Error": text}, failed=True)
+            said = events.ended(self.plan, code, False, self.began)
+            failed = not self.plan.get("again", False)  # else it has run before
+            teardown.settle(self.plan, {"ExitCode": code, "Error": text}, failed=failed, said=said)
         finally:
             self.streams.say(fastjson.loads(message))

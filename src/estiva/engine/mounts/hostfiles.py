@@ -11,7 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.engine import Engine
     from estiva.engine.state.addresses import Taken
+    from estiva.engine.state.config_types import HostConfig
     from estiva.engine.state.types import OCI, Record
+    from estiva.network.dns.handover import Settings
 
 
 def write_shared(path: str, data: bytes) -> None:
@@ -35,21 +37,25 @@ def generated_files(
     taken = {point["Destination"] for point in made["Mounts"]}
     source = engine.paths.container(lender) if lender else directory
     if not lender:
+        from estiva.engine.spec.dns import embedded
         from estiva.network import resolvconf
 
         config, host_config = made["Config"], made["HostConfig"]
         hostname = config.get("Hostname") or os.uname().nodename
-        try:
-            with open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
-                text = file.read(1 << 16)
-        except OSError:
-            text = ""
+        text = _resolv_conf()
         address, more = _addresses(taken_address)
         shared = host_config["NetworkMode"] == "host"
         dns, search = host_config.get("Dns") or (), host_config.get("DnsSearch") or ()
         options = host_config.get("DnsOptions") or ()
         if not shared or dns or search or options:
-            text = resolvconf.resolv_conf(text, dns=dns, search=search, options=options, host_network=shared)
+            text = resolvconf.resolv_conf(
+                text,
+                dns=dns,
+                search=search,
+                options=options,
+                host_network=shared,
+                embedded=embedded(host_config["NetworkMode"]),
+            )
         extra = host_config.get("ExtraHosts") or ()
         linked = [] if isinstance(taken_address, str) else _linked(engine, made["Id"])
         gateway = _gateway(taken_address) if any(entry.endswith("host-gateway") for entry in extra) else ""
@@ -105,6 +111,25 @@ def _addresses(taken: Taken) -> tuple[str, list[str]]:
     places = sorted(taken, key=lambda place: not place["default"])
     own = [place["address"] for place in places] + [p["address6"] for p in places if p["address6"]]
     return (own[0], own[1:]) if own else ("", [])
+
+
+def name_server(host_config: HostConfig) -> Settings:
+    """What the embedded name server does with a container's queries for others."""
+    from estiva.network import resolvconf
+
+    servers, ndots = resolvconf.forwarding(
+        _resolv_conf(), dns=host_config.get("Dns") or (), options=host_config.get("DnsOptions") or ()
+    )
+    return {"servers": servers, "ndots": ndots}
+
+
+def _resolv_conf() -> str:
+    """The host's."""
+    try:
+        with open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
+            return file.read(1 << 16)
+    except OSError:
+        return ""
 
 
 def _gateway(taken: Taken) -> str:
