@@ -26,7 +26,7 @@ from estiva.engine.containers import changes, control, folder, listing
 from estiva.engine.state import eventlog, locks, names, runstate, starters, teardown
 from estiva.engine.state import record as records
 from estiva.engine.state.prune_filters import FILTERS, Pruned
-from estiva.errors import Conflict, EngineError, EstivaError, NotFound, StateError
+from estiva.errors import Conflict, EstivaError, NotFound, StateError
 from estiva.files import remove_tree
 from estiva.store import containers
 
@@ -244,15 +244,10 @@ def check(engine: Engine) -> list[str]:
             problems.append(f"{error}: `estiva rm -f` removes it")
             continue
         try:
-            live = runstate.read(paths, container_id) if status == "running" else None
+            if status == "running" and runstate.read(paths, container_id) is None:
+                problems += starters.problems(paths, container_id)
         except EstivaError as error:
-            live = None
             problems.append(f"{said} runs, but {error}: `estiva rm -f` removes it")
-        try:
-            if status == "running" and live is None:
-                starters.refuse(paths, container_id)
-        except EngineError as error:
-            problems.append(f"{error}: {error.hint}")
         if not os.path.isdir(paths.container(container_id) + "/upper") and _row(engine, container_id):
             problems.append(f"{said} has no read-write layer")
         if status == "running" and _stale(engine, container_id):

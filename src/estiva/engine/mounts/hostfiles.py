@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from estiva.engine.state.addresses import Taken
     from estiva.engine.state.config_types import HostConfig
     from estiva.engine.state.types import OCI, Record
-    from estiva.network.dns.handover import Settings
+    from estiva.network.types import Settings
 
 
 def write_shared(path: str, data: bytes) -> None:

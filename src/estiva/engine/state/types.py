@@ -21,8 +21,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NotRequired, Protocol, TypedDict
 
 from estiva.engine.state.config_types import Config, HostConfig
-from estiva.network.dns.handover import Kept, Settings
-from estiva.network.types import Place
+from estiva.network.types import Kept, Place, Settings
 
 OCI = dict[str, Any]  # a runtime config, or a part of one: runtime-spec config.md
 Ids = tuple[int, int]  # uid, gid
