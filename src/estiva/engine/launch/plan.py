@@ -82,7 +82,7 @@ def make_in(
         "seccomp": security_opt.profile(seccomp),
         "network": {"mode": mode, "address": address, "ports": ports},
         "stdin": bool(config.get("OpenStdin")),
-        "log": "" if (host_config.get("LogConfig") or {}).get("Type") == "none" else directory + "/log.json",
+        "log": directory + "/log.json",
         "init": bool(host_config.get("Init")),
         "auto_remove": bool(host_config.get("AutoRemove")),
         "ephemeral": False,
@@ -92,6 +92,15 @@ def make_in(
     }
     if volumes:
         result["volumes"] = volumes
+    settings = host_config.get("LogConfig") or {}
+    if settings.get("Config") or settings.get("Type") not in (None, "", "json-file"):
+        from estiva.engine.spec import logs
+
+        kept, options, outlet = logs.plan(made)
+        result["log"] = result["log"] if kept else ""
+        result["log_options"] = options
+        if outlet is not None:
+            result["outlet"] = outlet
     if joining is not None:
         result["sharing"] = joining.wanted
     return result
