@@ -101,9 +101,9 @@ def test_a_dead_syslog_does_not_hold_up_the_container(box):
 
 
 def test_journald_in_a_machine_that_has_one(box):
-    """Nothing of this machine's: /run/systemd is our own, in a mount namespace."""
+    """Nothing of this machine's: /run is our own, in a mount namespace."""
     script = """
-    mount -t tmpfs none /run/systemd 2>/dev/null || { mkdir -p /run/systemd && mount -t tmpfs none /run/systemd; }
+    mount -t tmpfs none /run
     mkdir -p /run/systemd/journal
     exec "$0" -c '
 import os, socket, subprocess, sys
@@ -115,8 +115,6 @@ peer.settimeout(5)
 os.write(1, peer.recv(1 << 20))
 ' "$@"
     """
-    if not os.path.isdir("/run/systemd"):
-        pytest.skip("there is no /run/systemd to mount on")
     import sys
 
     done = subprocess.run(
