@@ -102,6 +102,7 @@ GROUPS = {
         "inspect": ("volume", "INSPECT"),
         "rm": ("volume", "RM"),
         "prune": ("volume", "PRUNE"),
+        "update": ("volume", "UPDATE"),
     },
     "registry": {"serve": ("registry", "SERVE"), "gc": ("registry", "GC")},
     "manifest": {

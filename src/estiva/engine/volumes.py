@@ -12,12 +12,25 @@ if TYPE_CHECKING:
     from estiva.store.volumes import Volume
 
 FILTERS = ("name", "label", "dangling", "driver")
-PRUNE_FILTERS = ("label", "label!")
+PRUNE_FILTERS = ("label", "label!", "all")
 
 
-def create(engine: Engine, name: str | None = None, labels: dict[str, str] | None = None) -> str:
-    """Make a volume, or take the one that is there; its name."""
-    return engine.store.volumes.create(name, labels or {}).name
+def create(
+    engine: Engine,
+    name: str | None = None,
+    labels: dict[str, str] | None = None,
+    *,
+    driver: str = "local",
+    options: dict[str, str] | None = None,
+) -> str:
+    """Make a volume, or take the one that is there; its name. `options` are those of the driver: type,
+    device, o. Raises InvalidInput, Unsupported.
+    """
+    if options or driver != "local":
+        from estiva.engine.spec import volume_options
+
+        volume_options.check(name or "", driver, options or {})
+    return engine.store.volumes.create(name, labels or {}, options=options).name
 
 
 def listing(engine: Engine, filters: dict[str, list[str]] | None = None) -> list[dict[str, Any]]:
@@ -61,7 +74,7 @@ def _shape(volume: Volume) -> dict[str, Any]:
         "Labels": volume.labels or None,
         "Mountpoint": volume.path,
         "Name": volume.name,
-        "Options": None,
+        "Options": volume.options or None,
         "Scope": "local",
     }
 
@@ -80,10 +93,13 @@ def prune(
     engine: Engine, *, all: bool = False, filters: dict[str, list[str]] | None = None
 ) -> tuple[list[str], int]:
     """Remove anonymous volumes (`all`: named ones too) that no container has: (names, bytes freed).
-    `filters`: see PRUNE_FILTERS. Raises InvalidInput.
+    `filters`: see PRUNE_FILTERS; all=true is as `all`. Raises InvalidInput.
     """
+    from estiva.engine.images.filters import truth
     from estiva.engine.state.prune_filters import Pruned
 
+    for value in (filters or {}).get("all", ()):
+        all = truth("all", value)
     wanted = Pruned(filters, PRUNE_FILTERS)
     volumes = engine.store.volumes
 

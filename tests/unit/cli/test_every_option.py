@@ -311,13 +311,12 @@ CONTRARY = [
     ("manifest inspect --verbose x:1", "estiva: manifest inspect --verbose is not supported yet"),
     ("inspect --size --type image x", "WARNING: --size ignored for images"),
     ("logs --details x", "WARNING: --details shows nothing more"),
-    ("volume create -d nfs x", "estiva: volumes are plain local directories"),
 ]  # fmt: skip
 # Refused whatever they are given: what is not there yet.
 REFUSED = (
     {(verb, name) for verb in ("run", "create") for name in NOT_YET}
     | {("build", name) for name in (*NOT_IN_BUILDS, "provenance", "sbom")}
-    | {("volume create", "driver"), ("volume create", "opt"), ("manifest inspect", "verbose")}
+    | {("manifest inspect", "verbose")}
 )
 
 

@@ -59,7 +59,7 @@ TABLE = (
     ("", "memory-reservation", TEXT, "BYTES", "memory that is protected when the host runs short"),
     ("", "memory-swap", TEXT, "BYTES", "memory plus swap; -1 is unlimited"),
     ("", "memory-swappiness", INT, "N", "0 to 100, only with cgroup v1"),
-    ("", "mount", LIST, "SPEC", "type=bind|volume|tmpfs,src=...,dst=...[,ro]"),
+    ("", "mount", LIST, "SPEC", "type=bind|volume|tmpfs|image,src=...,dst=...[,ro]"),
     ("", "name", TEXT, "NAME", "name of the container"),
     ("", "network", TEXT, "MODE", "bridge, none, host or container:NAME"),
     ("", "no-healthcheck", FLAG, "", "drop the image's health check"),
@@ -91,6 +91,7 @@ TABLE = (
     ("", "userns", TEXT, "MODE", "user namespace: auto, keep-id, host or container:NAME"),
     ("", "uts", TEXT, "MODE", "uts namespace: private, host or container:NAME"),
     ("v", "volume", LIST, "SRC:DST[:ro]", "mount a host folder or a volume"),
+    ("", "volumes-from", LIST, "CONTAINER[:ro]", "mount what another container has mounted"),
     ("w", "workdir", TEXT, "PATH", "working directory"),
     # Docker's and Podman's other spellings, and what is known but not there yet: read, not shown
     ("", "net", TEXT, "", ""),
@@ -99,10 +100,11 @@ TABLE = (
     ("", "disable-content-trust", FLAG, "", ""),
     ("", "isolation", TEXT, "", ""),
     ("", "log-driver", TEXT, "", ""),
+    ("", "volume-driver", TEXT, "", ""),
     *[("", name, LIST, "", "") for name in (
         "health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period",
         "health-timeout", "ip", "ip6", "link", "link-local-ip", "log-opt", "mac-address", "network-alias",
-        "runtime", "storage-opt", "volume-driver", "volumes-from",
+        "runtime", "storage-opt",
     )],
 )  # fmt: skip
 
@@ -194,6 +196,10 @@ class _Translator:
     def files(self) -> None:
         """HostConfig: mounts; Config: anonymous volumes."""
         options, host = self.options, self.host
+        if options.given("volumes-from"):
+            host["VolumesFrom"] = options.many("volumes-from")
+        if options.given("volume-driver"):
+            host["VolumeDriver"] = options.text("volume-driver")
         if options.given("volume") or options.given("mount") or options.given("tmpfs"):
             from estiva.cli.options import mounts
 

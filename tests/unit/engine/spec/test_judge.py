@@ -77,7 +77,6 @@ LATER = [
     ({"Healthcheck": {"Test": ["CMD", "true"]}}, {}, "health checks are not supported yet"),
     ({"MacAddress": "02:42:ac:11:00:02"}, {}, "Config.MacAddress is not supported yet"),
     ({"NetworkDisabled": True}, {}, "Config.NetworkDisabled is not supported yet"),
-    ({}, {"VolumesFrom": ["x"]}, "HostConfig.VolumesFrom is not supported yet"),
     ({}, {"StorageOpt": {"size": "1g"}}, "HostConfig.StorageOpt is not supported yet"),
     ({}, {"CpuCount": 1}, "HostConfig.CpuCount is not supported yet"),
     ({}, {"RestartPolicy": {"Name": "always"}}, "the restart policy always is not supported yet, only no"),
