@@ -102,6 +102,8 @@ GROUPS = {
         "inspect": ("volume", "INSPECT"),
         "rm": ("volume", "RM"),
         "prune": ("volume", "PRUNE"),
+        "export": ("volume", "EXPORT"),
+        "import": ("volume", "IMPORT"),
         "update": ("volume", "UPDATE"),
     },
     "registry": {"serve": ("registry", "SERVE"), "gc": ("registry", "GC")},

@@ -62,6 +62,27 @@ def create(context: Context, options: Options) -> None:
     print(volumes.create(context.engine, name or None, labels, driver=driver, options=given))
 
 
+def export(context: Context, options: Options) -> None:
+    from estiva.cli.standard import Standard
+    from estiva.engine import volumes
+    from estiva.engine.images.outfile import Output
+
+    name = volumes.inspect(context.engine, options.arguments[0])["Name"]
+    with Output(options.text("output"), Standard()) as stream:
+        volumes.export(context.engine, name, stream)
+
+
+def load(context: Context, options: Options) -> None:
+    from estiva.cli.standard import Standard
+    from estiva.engine import volumes
+    from estiva.engine.images.outfile import open_source
+
+    name, path = options.arguments
+    volumes.inspect(context.engine, name)
+    with open_source(path, Standard()) as stream:
+        volumes.load(context.engine, name, stream)
+
+
 def update(context: Context, options: Options) -> None:
     raise Unsupported("volume update is for cluster volumes, of which there are none without swarm")
 
@@ -123,6 +144,23 @@ CREATE = Verb(
         ("estiva volume create data", "then: estiva run -v data:/data ..."),
         ("estiva volume create -o type=tmpfs -o device=tmpfs -o o=size=64m ram", "in memory"),
     ),
+)
+EXPORT = Verb(
+    export,
+    "VOLUME",
+    "Write what a volume holds as a tar archive",
+    (("o", "output", TEXT, "FILE", "write to a file instead of stdout"),),
+    least=1,
+    most=1,
+    examples=(("estiva volume export -o data.tar data", "a backup"),),
+)
+IMPORT = Verb(
+    load,
+    "VOLUME FILE|-",
+    "Unpack a tar archive into a volume",
+    least=2,
+    most=2,
+    examples=(("estiva volume import data data.tar", "into a volume that is there"),),
 )
 UPDATE = Verb(
     update,

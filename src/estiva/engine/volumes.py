@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 from estiva.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import IO, Any
 
     from estiva.engine import Engine
     from estiva.store.volumes import Volume
 
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILTERS = ("name", "label", "dangling", "driver")
 PRUNE_FILTERS = ("label", "label!", "all")
 
@@ -87,6 +90,55 @@ def inspect(engine: Engine, name: str) -> dict[str, Any]:
 def remove(engine: Engine, name: str, *, force: bool = False) -> None:
     """Remove a volume with its files. Raises Conflict while a container has it; NotFound unless `force`."""
     engine.store.volumes.remove(name, force=force)
+
+
+def opened(engine: Engine, name: str) -> int:
+    """An fd of a volume's top folder, the caller's to close; of what its options say is mounted in its place.
+    Raises NotFound, and what keeps it from being mounted.
+    """
+    volume = engine.store.volumes.get(name)
+    if not volume.options:
+        return os.open(volume.path, FOLDER)
+    from estiva.engine.mounts import volume_mount
+
+    mounted = volume_mount.volume(engine, name)
+    try:
+        return os.open(".", FOLDER, dir_fd=mounted)
+    finally:
+        os.close(mounted)
+
+
+def export(engine: Engine, name: str, out: IO[bytes]) -> None:
+    """What a volume holds, as a tar stream."""
+    from estiva.store.layers.pack import write_tree
+
+    top = opened(engine, name)
+    try:
+        write_tree(top, out)
+    finally:
+        os.close(top)
+
+
+def load(engine: Engine, name: str, stream: IO[bytes]) -> None:
+    """Unpack a tar, plain or compressed, into a volume, with owners and modes; links in it lead nowhere but
+    below its top. What is there under the same names is replaced. Raises NotFound, InvalidInput.
+    """
+    from estiva.builder.files.copier import Destination
+    from estiva.builder.files.untar import Extraction, pieces_of, plain
+    from estiva.errors import LayerError, Unsupported
+
+    top = opened(engine, name)
+    scratch = -1
+    try:
+        scratch = os.open(engine.paths.ingest, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        head, pieces = pieces_of(stream)
+        Extraction(top, Destination(top)).feed(plain(head, pieces), scratch)
+    except (LayerError, Unsupported) as error:
+        raise InvalidInput(f"the archive can't be unpacked into volume {name}: {error}") from None
+    finally:
+        os.close(top)
+        if scratch >= 0:
+            os.close(scratch)
 
 
 def prune(

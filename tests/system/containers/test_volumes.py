@@ -222,3 +222,34 @@ def test_prune_and_ls(box):
     assert box.out("volume", "ls", "-q") == "kept"
     box.estiva("volume", "prune", "-f", "-a")
     assert box.out("volume", "ls", "-q") == ""
+
+
+def test_export_and_import(box, tmp_path):
+    run(
+        box,
+        "-v",
+        "from:/v",
+        IMAGE,
+        "sh",
+        "-c",
+        "mkdir -m 700 /v/d; echo x > /v/d/f; chown 5:6 /v/d/f; ln -s /etc /v/l",
+    )
+    box.estiva("volume", "create", "into")
+    box.estiva("volume", "export", "-o", tmp_path / "tar", "from")
+    box.estiva("volume", "import", "into", tmp_path / "tar")
+    data = box.estiva("volume", "export", "from", text=False).stdout
+    box.estiva("volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "memory")
+    box.estiva("run", "-d", "--name", "mm", "--network", "none", "-v", "memory:/m", IMAGE, "sleep", "600")
+    box.estiva("volume", "import", "memory", "-", input=data, text=False)
+    look = "stat -c '%u:%g' {0}/d/f; stat -c %a {0}/d; readlink {0}/l"
+    assert run(box, "-v", "into:/v", IMAGE, "sh", "-c", look.format("/v")) == "5:6\n700\n/etc"
+    assert box.out("exec", "mm", "sh", "-c", look.format("/m")) == "5:6\n700\n/etc"
+    box.estiva("rm", "-f", "mm")
+    for words, told in (
+        (["into", "/nosuch"], "no such file"),
+        (["nosuch", tmp_path / "tar"], "no such volume: nosuch"),
+    ):
+        assert told in box.estiva("volume", "import", *words, status=1).stderr
+    assert (
+        "can't be unpacked" in box.estiva("volume", "import", "into", "-", input="x" * 2000, status=1).stderr
+    )

@@ -127,6 +127,7 @@ NEEDS = {
 WORDS = {
     "build": ["."],
     "cp": ["thing", "web:/srv"],
+    "volume import": ["data", "thing"],
     "import": ["rootfs.tar"],
     "image copy": ["docker://a:1", "store:b:1"],
     "image from-host": ["sh"],

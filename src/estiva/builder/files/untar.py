@@ -12,7 +12,7 @@ import lzma
 import os
 import stat
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import IO, Any
 
 from estiva.builder.files import record
 from estiva.builder.files.copier import Destination
@@ -25,6 +25,7 @@ from estiva.store.tar.scanner import Scanner
 
 _BZIP2, _XZ = b"BZh", b"\xfd7zXZ\x00"
 _MAGIC = (codec.GZIP_MAGIC, codec.ZSTD_MAGIC, _BZIP2, _XZ)
+PIECE = 1 << 20
 _XZ_MEMORY = 128 << 20  # bytes that decompression may take, as `xz -9` needs 65 MiB
 
 
@@ -58,6 +59,19 @@ def _is_header(block: bytes) -> bool:
 def _plain(fd: int) -> Iterator[bytes]:
     """The uncompressed bytes of an archive, from its begin."""
     return plain(os.pread(fd, len(_XZ), 0), codec.file_chunks(fd))
+
+
+def pieces_of(stream: IO[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """(its first bytes, all of it in pieces) of a stream, for `plain`."""
+    head = stream.read(PIECE)
+
+    def pieces() -> Iterator[bytes]:
+        piece = head
+        while piece:
+            yield piece
+            piece = stream.read(PIECE)
+
+    return head, pieces()
 
 
 def plain(head: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -128,6 +142,18 @@ class Extraction:
         for piece in _plain(fd):
             if packed:
                 write_all(scratch, piece)
+            scanner.feed(piece)
+            self._make(scanner.position)
+        scanner.close()
+        for name, mtime in reversed(self.times):
+            self._time(name, mtime)
+
+    def feed(self, pieces: Iterator[bytes], scratch: int) -> None:
+        """The same of an archive that comes in pieces, uncompressed already."""
+        scanner = Scanner(self.pending.append)
+        self.data = scratch
+        for piece in pieces:
+            write_all(scratch, piece)
             scanner.feed(piece)
             self._make(scanner.position)
         scanner.close()
