@@ -153,6 +153,11 @@ def _check_host(config: Config, host: HostConfig) -> None:
         from estiva.engine.spec import mounts
 
         mounts.wanted(config, host)
+    if host.get("VolumesFrom"):
+        from estiva.engine.spec import mounts
+
+        for text in host["VolumesFrom"]:
+            mounts.volumes_from(text)
     if len(host.get("ConsoleSize") or ()) not in (0, 2):
         raise InvalidInput("HostConfig.ConsoleSize is not [height, width]")
     if host.get("Runtime") not in (None, "", "estiva"):
