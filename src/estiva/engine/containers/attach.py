@@ -114,6 +114,7 @@ def attach(engine: Engine, ref: str) -> Attached:
     while True:
         record = lookup.resolve(engine, ref)
         state = record["State"]
+        lookup.refuse_restarting(record)
         if state["Paused"]:
             raise Conflict(
                 "you cannot attach to a paused container, unpause it first", hint=f"`estiva unpause {ref}`"

@@ -50,24 +50,8 @@ from estiva.linux.net.redirect import redirect
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import NotRequired, TypedDict
 
-    class Settings(TypedDict):
-        """What a container's queries that are not about names here are to do."""
-
-        servers: list[tuple[str, bool]]  # address; whether it is asked from the host's network namespace
-        ndots: bool  # somebody has set the option: names without a dot are not forwarded
-
-    class Kept(TypedDict):
-        """`Names`, as another interpreter in the same process reads it."""
-
-        id: str
-        root: str
-        run_root: str
-        settings: Settings
-        sockets: list[int]
-        channel: int
-        hurried: NotRequired[int]
+    from estiva.network.types import Kept, Settings
 
 
 ADDRESS, PORT = "127.0.0.11", 53
