@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 QUERY = 4096  # bytes of a query at most
 ROUND = 16  # queries of one container before the others have their turn
 STREAMS = 16  # connections of one container
+MOST = 512  # of all
 UNREAD = 1 << 17  # bytes of answers that wait for a client which does not read
 IDLE = 10.0  # seconds after which a connection without a query is closed
 PREPARED = 4096  # answers that are kept until a name changes
@@ -138,8 +139,8 @@ class Resolver:
         self.containers.add(container)
 
     def make_room(self) -> None:
-        """There are no fds left: the client that has been silent for longest goes. Without one, they are
-        somebody else's for a moment.
+        """There are no fds left, or too many connections: the client that has been silent for longest goes.
+        Without one, the fds are somebody else's for a moment.
         """
         if self.streams:
             min(self.streams, key=lambda stream: stream.moved).close()
@@ -305,6 +306,8 @@ class Container:
             return
         if len(self.streams) >= STREAMS:
             min(self.streams, key=lambda stream: stream.moved).close()
+        elif len(self.resolver.streams) >= MOST:
+            self.resolver.make_room()
         self.streams.append(Stream(self, _socket(fileno=fd)))
 
     def close(self) -> None:
