@@ -11,7 +11,7 @@ out when oci_config.make makes the OCI config, and who lends a namespace, in nam
 from __future__ import annotations
 
 from estiva.engine.spec import fields
-from estiva.engine.spec.defaults import HOSTNAME_LIMIT, MODES, NETWORKS, RESOURCES, ULIMITS
+from estiva.engine.spec.defaults import HOSTNAME_LIMIT, MODES, RESOURCES, ULIMITS
 from estiva.errors import Conflict, EstivaError, InvalidInput, Unsupported, brief
 from estiva.oci import rules
 
@@ -117,7 +117,7 @@ def _check_host(config: Config, host: HostConfig) -> None:
     _check_restart(host.get("RestartPolicy") or {}, bool(host.get("AutoRemove")))
     _check_log(host.get("LogConfig") or {})
     _check_ulimits(host.get("Ulimits") or ())
-    if host.get("NetworkMode") not in (*NETWORKS, "", "default") or not MODES.isdisjoint(host):
+    if ":" in (host.get("NetworkMode") or "") or not MODES.isdisjoint(host):
         from estiva.engine.spec import namespaces
 
         namespaces.check(host)
@@ -153,6 +153,11 @@ def _check_host(config: Config, host: HostConfig) -> None:
         from estiva.engine.spec import mounts
 
         mounts.wanted(config, host)
+    if host.get("VolumesFrom"):
+        from estiva.engine.spec import mounts
+
+        for text in host["VolumesFrom"]:
+            mounts.volumes_from(text)
     if len(host.get("ConsoleSize") or ()) not in (0, 2):
         raise InvalidInput("HostConfig.ConsoleSize is not [height, width]")
     if host.get("Runtime") not in (None, "", "estiva"):
@@ -174,11 +179,10 @@ def _check_restart(policy: RestartPolicy, remove: bool) -> None:
 
 
 def _check_log(settings: LogConfig) -> None:
-    driver = settings.get("Type") or ""
-    if driver not in ("", "json-file", "none"):
-        raise Unsupported(f"the log driver {driver} is not supported yet", hint="json-file or none")
-    if settings.get("Config"):
-        raise Unsupported(f"the log option {min(settings['Config'])} is not supported yet")
+    if settings.get("Config") or settings.get("Type") not in (None, "", "json-file", "none"):
+        from estiva.engine.spec import logs
+
+        logs.check(settings)
 
 
 def _check_ulimits(limits: Iterable[Ulimit]) -> None:
