@@ -6,7 +6,7 @@ Config and HostConfig hold what was asked for and no defaults, under the keys of
 from __future__ import annotations
 
 from estiva.cmdline.parser import FLAG, INT, LIST, TEXT, Options, UsageError, bad_value, converted
-from estiva.errors import InvalidInput, Unsupported
+from estiva.errors import InvalidInput, Unsupported, brief
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,11 +55,13 @@ TABLE = (
     ("", "ipc", TEXT, "MODE", "ipc namespace: private, shareable, none, host or container:NAME"),
     ("l", "label", LIST, "K=V", "set a label"),
     ("", "label-file", LIST, "FILE", "read labels from a file"),
+    ("", "log-driver", TEXT, "NAME", "json-file, local, journald, syslog or none"),
+    ("", "log-opt", LIST, "K=V", "an option of the log driver, such as max-size=10m"),
     ("m", "memory", TEXT, "BYTES", "memory limit, such as 256m"),
     ("", "memory-reservation", TEXT, "BYTES", "memory that is protected when the host runs short"),
     ("", "memory-swap", TEXT, "BYTES", "memory plus swap; -1 is unlimited"),
     ("", "memory-swappiness", INT, "N", "0 to 100, only with cgroup v1"),
-    ("", "mount", LIST, "SPEC", "type=bind|volume|tmpfs,src=...,dst=...[,ro]"),
+    ("", "mount", LIST, "SPEC", "type=bind|volume|tmpfs|image,src=...,dst=...[,ro]"),
     ("", "name", TEXT, "NAME", "name of the container"),
     ("", "health-cmd", TEXT, "COMMAND", "command that checks the health, by a shell"),
     ("", "health-interval", TEXT, "DURATION", "time between two checks (default 30s)"),
@@ -103,6 +105,7 @@ TABLE = (
     ("", "userns", TEXT, "MODE", "user namespace: auto, keep-id, host or container:NAME"),
     ("", "uts", TEXT, "MODE", "uts namespace: private, host or container:NAME"),
     ("v", "volume", LIST, "SRC:DST[:ro]", "mount a host folder or a volume"),
+    ("", "volumes-from", LIST, "CONTAINER[:ro]", "mount what another container has mounted"),
     ("w", "workdir", TEXT, "PATH", "working directory"),
     # Docker's and Podman's other spellings, and what is known but not there yet: read, not shown
     ("", "net", LIST, "", ""),
@@ -111,10 +114,9 @@ TABLE = (
     ("", "kernel-memory", TEXT, "", ""),
     ("", "disable-content-trust", FLAG, "", ""),
     ("", "isolation", TEXT, "", ""),
-    ("", "log-driver", TEXT, "", ""),
+    ("", "volume-driver", TEXT, "", ""),
     *[("", name, LIST, "", "") for name in (
-        "link-local-ip", "log-opt",
-        "runtime", "storage-opt", "volume-driver", "volumes-from",
+        "link-local-ip", "runtime", "storage-opt",
     )],
 )  # fmt: skip
 
@@ -214,6 +216,10 @@ class _Translator:
     def files(self) -> None:
         """HostConfig: mounts; Config: anonymous volumes."""
         options, host = self.options, self.host
+        if options.given("volumes-from"):
+            host["VolumesFrom"] = options.many("volumes-from")
+        if options.given("volume-driver"):
+            host["VolumeDriver"] = options.text("volume-driver")
         if options.given("volume") or options.given("mount") or options.given("tmpfs"):
             from estiva.cli.options import mounts
 
@@ -264,8 +270,9 @@ class _Translator:
         for name, key in (("cap-add", "CapAdd"), ("cap-drop", "CapDrop"), ("group-add", "GroupAdd")):
             if options.given(name):
                 host[key] = options.many(name)
-        if options.text("log-driver"):
-            host["LogConfig"] = {"Type": options.text("log-driver"), "Config": {}}
+        if options.text("log-driver") or options.given("log-opt"):
+            driver = options.text("log-driver") or "json-file"
+            host["LogConfig"] = {"Type": driver, "Config": log_options(options.many("log-opt"))}
         if options.text("restart"):
             from estiva.cli.options import limits
 
@@ -315,6 +322,17 @@ def mode_of(word: str) -> str:
     from estiva.cli.options import networks
 
     return networks.parse(word)[0]
+
+
+def log_options(words: list[str]) -> dict[str, str]:
+    """HostConfig.LogConfig.Config. Raises InvalidInput."""
+    found = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise InvalidInput(f"invalid argument '{brief(word, 60)}' for --log-opt", hint="KEY=VALUE")
+        found[key] = value
+    return found
 
 
 def security_options(words: list[str]) -> dict[str, Any]:

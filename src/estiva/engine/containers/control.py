@@ -352,7 +352,9 @@ def rename(engine: Engine, ref: str, name: str) -> None:
     from estiva.engine.state import names
 
     record = resolve(engine, ref)
-    new = names.check(name)
+    new = names.check(name.removeprefix("/"))
+    if record["Name"] == "/" + new:
+        raise InvalidInput(f"the container is called {new} already", hint="give another name")
     with engine.db.write() as transaction:
         taken = containers.named(transaction, new)
         if taken:

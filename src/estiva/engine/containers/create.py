@@ -132,7 +132,12 @@ def make(
         if name and (merged.get("Volumes") or host.get("Binds") or host.get("Mounts")):
             refuse_taken(engine, name)
         lock = launch.take_lock(engine, container_id)
-        points = made["Mounts"] = mount_points.plan(merged, host, engine.store.volumes, container_id)
+        known = None
+        if host.get("Mounts") or host.get("VolumesFrom"):
+            from estiva.engine.mounts import others
+
+            known = others.Others(engine)
+        points = made["Mounts"] = mount_points.plan(merged, host, engine.store.volumes, container_id, known)
         folder.make(engine, container_id, image, durable=status == "created")
         volumes = [point["Name"] for point in points if "New" in point]
         fresh = [point for point in points if point.pop("New", False)]

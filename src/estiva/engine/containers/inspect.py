@@ -49,7 +49,7 @@ def inspect(engine: Engine, ref: str) -> Record:
 
 
 def _lowerdirs(engine: Engine, record: Record) -> str:
-    image = engine.store.images.find(record["Image"])
+    image = engine.store.images.find(record["Image"]) if record["Image"] else None  # an adopted one's is lost
     return ":".join(engine.store.layers.mounts.places(image.diff_ids)) if image is not None else ""
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from estiva.engine.mounts import initlayer, points
 from estiva.engine.mounts.hostfiles import generated_files, name_server
 from estiva.engine.spec import oci_config, security_opt
-from estiva.engine.spec.dns import embedded
-from estiva.engine.state import eventlog
+from estiva.engine.state import addresses, eventlog
 from estiva.store.layers.mounts import OVERLAY_OPTIONS
 
 # What is removed with its container need not get to the disk first: else the kernel waits at the end of each
@@ -84,7 +83,7 @@ def make_in(
         "seccomp": security_opt.profile(seccomp),
         "network": {"mode": mode, "address": address if isinstance(address, str) else "", "ports": ports},
         "stdin": bool(config.get("OpenStdin")),
-        "log": "" if (host_config.get("LogConfig") or {}).get("Type") == "none" else directory + "/log.json",
+        "log": directory + "/log.json",
         "init": bool(host_config.get("Init")),
         "auto_remove": bool(host_config.get("AutoRemove")),
         "ephemeral": False,
@@ -100,10 +99,19 @@ def make_in(
         check = health.plan(config)
         if check is not None:
             result["health"] = check
+    settings = host_config.get("LogConfig") or {}
+    if settings.get("Config") or settings.get("Type") not in (None, "", "json-file"):
+        from estiva.engine.spec import logs
+
+        kept, options, outlet = logs.plan(made)
+        result["log"] = result["log"] if kept else ""
+        result["log_options"] = options
+        if outlet is not None:
+            result["outlet"] = outlet
     if joining is not None:
         result["sharing"] = joining.wanted
     if not isinstance(address, str):
         result["network"]["places"] = address
-    if embedded(mode):
+    if addresses.embedded(address):
         result["names"] = name_server(host_config)
     return result

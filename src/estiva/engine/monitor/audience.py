@@ -5,6 +5,7 @@ be killed; the container need not know. Over the socket go packets (SOCK_SEQPACK
 
     client -> monitor   "i" and bytes that were typed
                         {"do": "signal", "signal": N}  {"do": "resize", "rows": N, "columns": N}
+                        {"do": "names", "settings": {...}}   it is to have the embedded name server
                         {"do": "eof"}                    its input has ended, and is the container's only one
     monitor -> client   "1" or "2" and bytes of stdout (or the terminal) or stderr
                         {"event": "exited", "status": N, "oom": false}
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 NAME = "attach"
 FULL = 1 << 18  # bytes that wait for a client, from which on the container has to wait
 PATIENCE = 10  # seconds
-PACKET = (1 << 16) + 1  # bytes
+LONGEST = 1 << 16  # bytes that go in one packet
+PACKET = LONGEST + 1
 WAITING = 16  # clients in the kernel's queue
 SO_SNDTIMEO = 21  # SO_SNDTIMEO_OLD of <asm-generic/socket.h>: struct timeval
 
@@ -119,8 +121,10 @@ class Audience:
 
     def put(self, tag: bytes, data: bytes) -> None:
         """Something that the container has said."""
+        pieces = [data[at : at + LONGEST] for at in range(0, len(data), LONGEST)]
         for client in self.clients:
-            client.put(tag + data)
+            for piece in pieces:
+                client.put(tag + piece)
 
     def serve(self, ready: dict[int, int]) -> None:
         """Take and give what can be now."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from estiva.engine.state import addresses
 from estiva.errors import Conflict
 from estiva.files import write_all
 
@@ -37,25 +38,12 @@ def generated_files(
     taken = {point["Destination"] for point in made["Mounts"]}
     source = engine.paths.container(lender) if lender else directory
     if not lender:
-        from estiva.engine.spec.dns import embedded
         from estiva.network import resolvconf
 
         config, host_config = made["Config"], made["HostConfig"]
         hostname = config.get("Hostname") or os.uname().nodename
-        text = _resolv_conf()
         address, more = _addresses(taken_address)
-        shared = host_config["NetworkMode"] == "host"
-        dns, search = host_config.get("Dns") or (), host_config.get("DnsSearch") or ()
-        options = host_config.get("DnsOptions") or ()
-        if not shared or dns or search or options:
-            text = resolvconf.resolv_conf(
-                text,
-                dns=dns,
-                search=search,
-                options=options,
-                host_network=shared,
-                embedded=embedded(host_config["NetworkMode"]),
-            )
+        text = resolv_conf(host_config, embedded=addresses.embedded(taken_address))
         extra = host_config.get("ExtraHosts") or ()
         linked = [] if isinstance(taken_address, str) else _linked(engine, made["Id"])
         gateway = _gateway(taken_address) if any(entry.endswith("host-gateway") for entry in extra) else ""
@@ -111,6 +99,20 @@ def _addresses(taken: Taken) -> tuple[str, list[str]]:
     places = sorted(taken, key=lambda place: not place["default"])
     own = [place["address"] for place in places] + [p["address6"] for p in places if p["address6"]]
     return (own[0], own[1:]) if own else ("", [])
+
+
+def resolv_conf(host_config: HostConfig, *, embedded: bool) -> str:
+    """A container's: `embedded` for one that has the embedded name server."""
+    from estiva.network import resolvconf
+
+    text, shared = _resolv_conf(), host_config["NetworkMode"] == "host"
+    dns, search = host_config.get("Dns") or (), host_config.get("DnsSearch") or ()
+    options = host_config.get("DnsOptions") or ()
+    if shared and not (dns or search or options):
+        return text
+    return resolvconf.resolv_conf(
+        text, dns=dns, search=search, options=options, host_network=shared, embedded=embedded
+    )
 
 
 def name_server(host_config: HostConfig) -> Settings:

@@ -43,6 +43,13 @@ class MountPoint(TypedDict, total=False):
     New: bool  # a volume that is to get what the image has there
     Chown: bool
     IDMap: str
+    ReadOnlyNonRecursive: bool
+    Flags: list[str]
+    Subpath: str
+    Overlay: dict[str, str]  # see Mount
+    ImageId: str  # of an image mount
+    ReadWrite: bool  # an image mount with a layer of its own, which is thrown away
+    Detached: bool  # mounted by who starts it, and handed to the init: engine/mounts/detached.py
 
 
 class HealthResult(TypedDict):
@@ -223,6 +230,28 @@ class Ending(TypedDict):
     about: NotRequired[dict[str, str]]  # what events say of it: eventlog.about; none of a step of a build
 
 
+class LogOptions(TypedDict, total=False):
+    """How the log is kept, where that is not the default: spec/logs.py."""
+
+    size: int  # bytes a file, 0 for no limit
+    keep: int  # files
+    compress: bool
+    attrs: str  # JSON text that each entry has
+
+
+class Outlet(TypedDict):
+    """Where a log goes besides its file: monitor/outlet.py."""
+
+    driver: Literal["journald", "syslog"]
+    tag: str
+    drops: bool  # rather than have the container wait
+    size: int  # bytes that may wait
+    fields: dict[str, str]  # of each entry: journald
+    facility: NotRequired[int]  # syslog, as are the rest
+    format: NotRequired[str]
+    address: NotRequired[Sequence[Any]]  # udp, tcp, unix, unixgram; address or path; port
+
+
 class Plan(Ending):
     """All that a monitor must know."""
 
@@ -235,6 +264,8 @@ class Plan(Ending):
     seccomp: Seccomp | None  # None: no filter
     stdin: bool
     log: str  # a path, "" for none
+    log_options: NotRequired[LogOptions]
+    outlet: NotRequired[Outlet]
     init: bool
     detach: bool
     stop_signal: str
@@ -291,10 +322,11 @@ class Outcome(TypedDict, total=False):
 class Order(TypedDict, total=False):
     """A message to a monitor."""
 
-    do: Literal["signal", "resize", "eof", "end"]
+    do: Literal["signal", "resize", "eof", "end", "names"]
     signal: int
     rows: int
     columns: int
+    settings: Settings  # names
 
 
 class MonitorRequest(TypedDict):

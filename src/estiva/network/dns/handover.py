@@ -49,7 +49,7 @@ from estiva.linux.net.redirect import redirect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from estiva.network.types import Kept, Settings
 
@@ -210,6 +210,18 @@ class Names:
             self.register()
         except EstivaError:
             pass
+
+    def watch(self, beside: dict[int, Callable[[], object]]) -> None:
+        """Have `renew` called when the connection ends: `beside` are who is called, once, when something
+        comes from an fd.
+        """
+
+        def renew() -> None:
+            self.renew()
+            self.watch(beside)
+
+        if self.channel is not None:
+            beside[self.channel.fileno()] = renew
 
     def freeze(self) -> Kept:
         """All that `thaw` needs; the fds have to stay open."""
