@@ -120,11 +120,13 @@ def disconnect(plan: Ending) -> None:
 
 
 def published_by(plan: Ending) -> Published:
-    """What tells the published ports of all that run, should the firewall have to be made anew."""
+    """What tells the published ports of all that run, should the firewall have to be made anew. Who has
+    flushed it has flushed that of other networks too."""
 
     def look() -> list[tuple[str, list[dict[str, str]]]]:
         from estiva.engine.state import published
 
+        published.mend_own(paths(plan), database(plan))
         return published.published(paths(plan), database(plan))
 
     return look
