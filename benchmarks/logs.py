@@ -43,10 +43,14 @@ class Logs(Bench):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json")
-    parser.add_argument("--beside", action="append", default=[], metavar="NAME=PROGRAM", help="another estiva")
+    parser.add_argument(
+        "--beside", action="append", default=[], metavar="NAME=PROGRAM", help="another estiva"
+    )
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     words = parser.parse_args()
     isolate(words.inside)

@@ -29,6 +29,7 @@ import _thread
 import os
 
 from estiva.errors import Conflict
+from estiva.files import refuse_others
 
 DEFAULT_ROOT = "/var/lib/estiva"
 DEFAULT_RUN_ROOT = "/run/estiva"
@@ -64,7 +65,7 @@ class Paths:
         return f"{self.run_root}/{name}.lock"
 
     def prepare(self) -> None:
-        """Make every directory, 0700 (K16). Cheap when they exist. Raises Conflict."""
+        """Make every directory, 0700 (K16). Cheap when they exist. Raises Conflict, Denied."""
         if self._bound_to() == self.run_root and os.path.isdir(self.run_names):
             return
         for directory in (
@@ -84,6 +85,8 @@ class Paths:
             self.run_names,  # last: its presence tells that all the rest is there
         ):
             os.makedirs(directory, mode=0o700, exist_ok=True)
+        for directory in (self.root, self.run_root):
+            refuse_others(directory)  # another may have been first
         self._bind()
 
     def _bound_to(self) -> str:

@@ -17,7 +17,7 @@ SECTIONS = (
         "Containers",
         (
             "create", "start", "restart", "kill", "pause", "unpause", "wait", "attach", "rename", "update",
-            "stats", "top", "port", "diff", "commit", "export",
+            "stats", "top", "port", "diff", "commit", "cp", "export",
         ),
     ),
     ("Images", ("tag", "history", "save", "load", "import")),
@@ -30,9 +30,11 @@ GROUP_SUMMARIES = {
     "image": "all verbs about images, prune, copy, layers, diff, referrers, from-host",
     "manifest": "manifest lists: create, add, annotate, inspect, push, rm",
     "volume": "volumes: ls, create, inspect, rm, prune",
+    "healthcheck": "run a container's health check now",
+    "network": "networks: ls, create, inspect, rm, prune, connect, disconnect, reload",
     "registry": "serve a registry of your own",
     "builder": "prune the build cache",
-    "system": "disk usage, events, clean-up, consistency check, reset",
+    "system": "disk usage, events, clean-up, consistency check, resume, reset",
 }
 NAME_WIDTH = 11
 

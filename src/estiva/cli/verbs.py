@@ -47,6 +47,7 @@ VERBS = {
     "diff": ("container.contents", "DIFF"),
     "export": ("container.contents", "EXPORT"),
     "commit": ("container.contents", "COMMIT"),
+    "cp": ("container.cp", "CP"),
     "build": ("image.build", "BUILD"),
     "images": ("image.images", "IMAGES"),
     "rmi": ("image.images", "RMI"),
@@ -70,6 +71,7 @@ VERBS = {
 _CONTAINER = (
     "run", "exec", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "attach", "rm",
     "rename", "update", "stats", "logs", "top", "port", "diff", "export", "commit",
+    "cp",
 )  # fmt: skip
 
 
@@ -102,6 +104,17 @@ GROUPS = {
         "rm": ("volume", "RM"),
         "prune": ("volume", "PRUNE"),
     },
+    "healthcheck": {"run": ("container.health", "RUN")},
+    "network": {
+        "ls": ("network", "LS"),
+        "create": ("network", "CREATE"),
+        "inspect": ("network", "INSPECT"),
+        "rm": ("network", "RM"),
+        "prune": ("network", "PRUNE"),
+        "connect": ("network", "CONNECT"),
+        "disconnect": ("network", "DISCONNECT"),
+        "reload": ("network", "RELOAD"),
+    },
     "registry": {"serve": ("registry", "SERVE"), "gc": ("registry", "GC")},
     "manifest": {
         "create": ("image.manifest", "CREATE"),
@@ -119,6 +132,7 @@ GROUPS = {
         "df": ("system", "DF"),
         "prune": ("system", "PRUNE"),
         "check": ("system", "CHECK"),
+        "resume": ("resume", "RESUME"),
         "reset": ("reset", "RESET"),
         "info": ("system", "INFO"),
         "events": VERBS["events"],
@@ -126,19 +140,11 @@ GROUPS = {
 }
 
 
+# Docker's groups of verbs about several machines
+SWARM = ("config", "node", "secret", "service", "stack", "swarm")
+
 # Docker's verbs that are known, and not there yet
-LATER = frozenset(
-    (
-        "buildx", "checkpoint", "compose", "context", "cp", "network",
-        "plugin", "trust",
-    )
-)  # fmt: skip
-
-
-LATER_HINTS = {
-    "cp": "`estiva exec -i CONTAINER sh -c 'cat > /path' < file` copies one file in, `cat` one out",
-    "network": "the networks are bridge, none, host and container:NAME",
-}
+LATER = frozenset(("buildx", "checkpoint", "compose", "context", "plugin", "trust"))
 
 
 # Verbs that are over, or wait, before a garbage collection could pay: it costs a cold start 0.8 ms.

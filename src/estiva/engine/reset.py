@@ -229,6 +229,11 @@ def _machine(engine: Engine, bridge: str) -> list[str]:
             _network(bridge)
         except (EstivaError, OSError) as error:
             told.append(f"the network {bridge}: {error}")
+    try:
+        if os.path.exists(engine.paths.database):
+            _own_networks(engine)
+    except (EstivaError, OSError) as error:
+        told.append(f"networks: {error}")
     from estiva.runtime.cgroup.layout import layout, parent
 
     places = layout()
@@ -257,6 +262,13 @@ def _network(bridge: str) -> None:
         if link is not None and any(port.master == link.index for port in socket.links()):
             return
     networks.remove_all()
+
+
+def _own_networks(engine: Engine) -> None:
+    from estiva.network import bridges, networks
+
+    if networks.any_there(engine.db):
+        bridges.remove_all(engine.paths, engine.db)
 
 
 def _names(folder: str) -> list[str]:

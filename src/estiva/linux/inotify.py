@@ -28,3 +28,16 @@ def inotify_init1() -> int:
 def inotify_add_watch(fd: int, path: str, mask: int) -> int:
     """Have `fd` readable once one of `mask` befalls the file; the watch's number. Raises OSError."""
     return check(_inotify_add_watch(fd, encode(path), mask), path)
+
+
+def watch_moved(path: str) -> int:
+    """An fd that becomes readable when the file at `path` is renamed; -1 where there are no watches left."""
+    fd = -1
+    try:
+        fd = inotify_init1()
+        inotify_add_watch(fd, path, IN_MOVE_SELF)
+    except OSError:
+        if fd >= 0:
+            os.close(fd)
+        return -1
+    return fd

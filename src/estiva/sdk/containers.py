@@ -233,22 +233,24 @@ class Container:
         A folder goes into one that is there, and replaces the files of the same names, as `docker cp
         FOLDER/.` does. `mode` is that of a file of bytes. Raises EstivaError.
         """
-        from estiva.engine.containers import cp
+        from estiva.engine.containers.cp import program
 
         plain = bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else None
         where = values.path("path", path)
         mode = values.whole("mode", mode, 0, 0o10000)
-        cp.put(self.engine, self.id, values.path("source", source) if plain is None else plain, where, mode)
+        program.put(
+            self.engine, self.id, values.path("source", source) if plain is None else plain, where, mode
+        )
 
     @told
     def get(self, path: Word, target: Word | None = None) -> bytes:
         """The bytes of a file in the container; with `target`, a file or folder is copied there instead, a
         folder into one that is there. Raises EstivaError.
         """
-        from estiva.engine.containers import cp
+        from estiva.engine.containers.cp import program
 
         there = None if target is None else values.path("target", target)
-        return cp.get(self.engine, self.id, values.path("path", path), there)
+        return program.get(self.engine, self.id, values.path("path", path), there)
 
     @told
     def commit(

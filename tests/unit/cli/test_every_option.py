@@ -55,6 +55,10 @@ SAMPLES = {
     "gpus": "all",
     "grace": "1h",
     "ipc": "host",
+    **dict.fromkeys(
+        ("health-interval", "health-start-interval", "health-start-period", "health-timeout"), "7s"
+    ),
+    "health-on-failure": "kill",
     "input": "other.tar",
     "isolation": "hyperv",
     "kernel-memory": "64m",
@@ -67,6 +71,9 @@ SAMPLES = {
     "memory-swap": "128m",
     "mount": "type=tmpfs,dst=/place",
     "net": "none",
+    "aux-address": "one=10.0.0.9",
+    "ip": "10.0.0.9",
+    "mac-address": "02:42:ac:11:00:02",
     "network": "none",
     "output": "out",
     "pid": "host",
@@ -97,6 +104,11 @@ VERB_SAMPLES = {
     ("container prune", "filter"): "label=a",
     ("image prune", "filter"): "label=a",
     ("volume prune", "filter"): "label=a",
+    ("network prune", "filter"): "label=a",
+    ("network ls", "filter"): "label=a",
+    ("network connect", "driver-opt"): "a=b",
+    ("network connect", "gw-priority"): "7",
+    ("network create", "ipam-opt"): "a=b",
     ("system prune", "filter"): "label=a",
     ("images", "filter"): "dangling=true",
     ("events", "filter"): "type=image",
@@ -122,13 +134,22 @@ NEEDS = {
     "manifest annotate": "nothing to annotate",
     "login": "nobody can be asked",
     **dict.fromkeys(
-        ("container prune", "image prune", "volume prune", "builder prune", "system prune", "system reset"),
+        (
+            "container prune",
+            "image prune",
+            "volume prune",
+            "network prune",
+            "builder prune",
+            "system prune",
+            "system reset",
+        ),
         "nobody can be asked",
     ),
 }
 # A verb's words where one "thing" for each argument won't do; what an option needs beside it.
 WORDS = {
     "build": ["."],
+    "cp": ["thing", "web:/srv"],
     "import": ["rootfs.tar"],
     "image copy": ["docker://a:1", "store:b:1"],
     "image from-host": ["sh"],
@@ -148,6 +169,7 @@ BESIDE = {
     ("container prune", "filter"): ["-f"],
     ("image prune", "filter"): ["-f"],
     ("volume prune", "filter"): ["-f"],
+    ("network prune", "filter"): ["-f"],
     ("system prune", "filter"): ["-f"],
     ("image prune", "all"): ["-f"],
     ("volume prune", "all"): ["-f"],
@@ -170,7 +192,7 @@ RECORD = {
     "Path": "sh",
     "Args": ["-c", "echo a long enough command"],
     "State": {
-        "Status": "exited", "Running": False, "Paused": False, "ExitCode": 0, "FinishedAt": "2024-11-24T13:38:00Z",
+        "Status": "exited", "Running": False, "Restarting": False, "Paused": False, "ExitCode": 0, "FinishedAt": "2024-11-24T13:38:00Z",
     },
     "Image": IMAGE["Id"],
     "Name": "/web",
@@ -246,6 +268,14 @@ RETURNS = {
     ],
     "engine.volumes.prune": ([], 0),
     "engine.volumes.inspect": {"Name": "data"},
+    "engine.networks.look.listing": [
+        {"Name": "lab", "Id": "a" * 64, "Driver": "bridge", "Scope": "local", "Created": "", "EnableIPv6": False,
+         "Internal": False, "Labels": {}}
+    ],
+    "engine.networks.look.inspect": {"Name": "lab", "Driver": "bridge"},
+    "engine.networks.create.create": "a" * 64,
+    "engine.networks.remove.prune": [],
+    "engine.networks.remove.reload": [],
     "engine.system.df": {
         **dict.fromkeys(("images", "containers", "volumes", "build_cache"), PART),
         "per_image": {IMAGE["Id"]: {"size": 1, "shared": 1, "unique": 1, "containers": 1}},
@@ -254,7 +284,7 @@ RETURNS = {
     "engine.reset.reset": [],
     "engine.system.check": {"swept": [], "repaired": [], "kept": [], "problems": []},
     "engine.system.prune": {
-        "failed": [], "swept": [], "containers": [], "volumes": [], "images": [], "build_cache": 0, "busy": False,
+        "failed": [], "swept": [], "containers": [], "networks": [], "volumes": [], "images": [], "build_cache": 0, "busy": False,
         "bytes": 0,
     },
     "engine.system.prune_build_cache": {"steps": 0, "busy": False, "bytes": 0},
@@ -262,6 +292,7 @@ RETURNS = {
     "engine.images.manifest_lists.add": [],
     "engine.images.manifest_lists.names": [],
     "engine.containers.update.update": [],
+    "engine.containers.cp.copying.copy": types.SimpleNamespace(left_out=[], omitted=0, bytes=0),
 }  # fmt: skip
 SINGLE = (
     "cli.container.foreground.attend",
@@ -279,7 +310,10 @@ PURE = (
 DEFAULT_TRUE = {("run", "sig-proxy"), ("attach", "sig-proxy"), ("commit", "pause"), ("history", "human")}
 # What asks for what is so anyway -> why. Where the contrary can be asked for, CONTRARY has it.
 SO_ANYWAY = {
+    ("network create", "ipv4"): "every network has IPv4 addresses",
+    ("network inspect", "verbose"): "it tells more of swarm networks alone",
     ("load", "quiet"): "there is no progress to show",
+    ("cp", "quiet"): "how much was copied is told to terminals alone",
     ("run", "disable-content-trust"): "signatures are never asked for",
     ("create", "disable-content-trust"): "signatures are never asked for",
     ("pull", "disable-content-trust"): "signatures are never asked for",
@@ -315,6 +349,7 @@ CONTRARY = [
     ("manifest inspect --insecure 10.0.0.7:5000/x:1", "estiva: --insecure is not supported for 10.0.0.7:5000"),
     ("manifest inspect --verbose x:1", "estiva: manifest inspect --verbose is not supported yet"),
     ("inspect --size --type image x", "WARNING: --size ignored for images"),
+    ("network create --ipv4=false x", "estiva: --ipv4=false is not supported"),
     ("volume create -d nfs x", "estiva: volumes are plain local directories"),
 ]  # fmt: skip
 # Refused whatever they are given: what is not there yet.
@@ -322,6 +357,10 @@ REFUSED = (
     {(verb, name) for verb in ("run", "create") for name in NOT_YET}
     | {("build", name) for name in (*NOT_IN_BUILDS, "provenance", "sbom")}
     | {("volume create", "driver"), ("volume create", "opt"), ("manifest inspect", "verbose")}
+    | {
+        ("network create", name)
+        for name in ("config-from", "config-only", "ingress", "scope", "ipam-driver", "ipam-opt")
+    }
 )
 
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from estiva.engine.state.types import Record
     from estiva.store.images import Image
 
-FILTERS = ("id", "name", "label", "status", "ancestor", "exited", "volume", "network")
+FILTERS = ("id", "name", "label", "status", "ancestor", "exited", "volume", "network", "health")
+HEALTH = ("starting", "healthy", "unhealthy", "none")
 STATUSES = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
 
 
@@ -62,6 +63,8 @@ def check(filters: dict[str, list[str]]) -> None:
         for value in values:
             if key == "status" and value not in STATUSES:
                 raise InvalidInput(f"invalid filter 'status={brief(value, 60)}'", hint=", ".join(STATUSES))
+            if key == "health" and value not in HEALTH:
+                raise InvalidInput(f"invalid filter 'health={brief(value, 60)}'", hint=", ".join(HEALTH))
             if key == "exited" and not (value.isascii() and value.isdigit()):
                 raise InvalidInput(f"invalid filter 'exited={brief(value, 60)}'", hint="an exit status")
 
@@ -109,6 +112,8 @@ def matches(record: Record, filters: dict[str, list[str]]) -> bool:
             fits = record["Image"] in values
         elif key == "exited":
             fits = not record["State"]["Running"] and str(record["State"]["ExitCode"]) in values
+        elif key == "health":
+            fits = (record["State"].get("Health") or {"Status": "none"})["Status"] in values
         elif key == "volume":
             fits = any(
                 v in (m.get("Name"), m["Source"], m["Destination"]) for m in record["Mounts"] for v in values

@@ -12,13 +12,13 @@ import subprocess  # noqa: F401
 from estiva.engine.containers import (  # noqa: F401
     changes,
     control,
-    cp,
     create,
     exec,
     inspect,
     stats,
     update,
 )
+from estiva.engine.containers.cp import program  # noqa: F401
 from estiva.engine.launch import forks, ledger, reserve, spawner  # noqa: F401
 from estiva.engine.mounts import chown, volume_copy  # noqa: F401
 from estiva.engine.spec import cdi, namespaces, ports, resources, userns  # noqa: F401

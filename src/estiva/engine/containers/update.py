@@ -99,6 +99,10 @@ def _change(
         resources.check(new)
         warnings = resources.warnings(new)
         if policy:
+            if new.get("AutoRemove") and policy.get("Name") not in (None, "", "no"):
+                raise Conflict(
+                    "restart policy cannot be updated because AutoRemove is enabled for the container"
+                )
             new["RestartPolicy"] = policy
         if live is not None and wanted and (locks.runs(engine.paths, live) or not changed):
             _apply(live, new, {KEYS[key] for key in wanted})

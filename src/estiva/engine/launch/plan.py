@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from estiva.engine.mounts import initlayer, points
-from estiva.engine.mounts.hostfiles import generated_files
+from estiva.engine.mounts.hostfiles import generated_files, name_server
 from estiva.engine.spec import oci_config, security_opt
+from estiva.engine.spec.dns import embedded
 from estiva.engine.state import eventlog
 from estiva.store.layers.mounts import OVERLAY_OPTIONS
 
@@ -15,10 +16,11 @@ VOLATILE = ("volatile", "")
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.engine import Engine
+    from estiva.engine.state.addresses import Taken
     from estiva.engine.state.types import OCI, MountPoint, Plan, Record
 
 
-def make(engine: Engine, made: Record, lowerdirs: list[str], address: str) -> Plan:
+def make(engine: Engine, made: Record, lowerdirs: list[str], address: Taken) -> Plan:
     """All that the monitor of a container needs to know."""
     directory = engine.paths.container(made["Id"])
     extra = points.oci(made["Mounts"])
@@ -42,7 +44,7 @@ def make_in(
     engine: Engine,
     made: Record,
     lowerdirs: list[str],
-    address: str,
+    address: Taken,
     directory: str,
     upper: str,
     work: str,
@@ -63,7 +65,7 @@ def make_in(
     seccomp, _ = security_opt.security_options(host_config)
     mode = host_config["NetworkMode"]
     ports = []
-    if mode == "bridge":
+    if mode == "bridge" or not isinstance(address, str):
         from estiva.engine.spec.ports import wanted
 
         ports = wanted(config, host_config)
@@ -80,7 +82,7 @@ def make_in(
         "upper": upper,
         "work": work,
         "seccomp": security_opt.profile(seccomp),
-        "network": {"mode": mode, "address": address, "ports": ports},
+        "network": {"mode": mode, "address": address if isinstance(address, str) else "", "ports": ports},
         "stdin": bool(config.get("OpenStdin")),
         "log": directory + "/log.json",
         "init": bool(host_config.get("Init")),
@@ -101,6 +103,16 @@ def make_in(
         result["log_options"] = options
         if outlet is not None:
             result["outlet"] = outlet
+    if config.get("Healthcheck"):
+        from estiva.engine.spec import health
+
+        check = health.plan(config)
+        if check is not None:
+            result["health"] = check
     if joining is not None:
         result["sharing"] = joining.wanted
+    if not isinstance(address, str):
+        result["network"]["places"] = address
+    if embedded(mode):
+        result["names"] = name_server(host_config)
     return result

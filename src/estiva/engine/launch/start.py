@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from estiva.engine import Engine
+    from estiva.engine.state.addresses import Taken
     from estiva.engine.state.types import Outcome, Plan, Record
     from estiva.store.images import Image
     from estiva.store.layers.mounts import Lowerdirs
@@ -31,8 +32,10 @@ NOWHERE = (-1, -1, -1)
 class Start:
     """See above. `record` is the container's, `lock` the fd of its lock, which goes to the monitor."""
 
+    first = True  # somebody asks for it, not the container's restart policy
+
     def __init__(
-        self, engine: Engine, record: Record, lock: int, address: str, image: Image | None = None
+        self, engine: Engine, record: Record, lock: int, address: Taken, image: Image | None = None
     ) -> None:
         self.engine = engine
         self.record = record

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from estiva.engine.monitor.reservation import Reservation
     from estiva.engine.state.logfile import Writer
     from estiva.engine.state.types import Network, Outcome, Plan, State
+    from estiva.network.dns.handover import Names
+    from estiva.network.types import Place
     from estiva.runtime.launch.clone import Init
 
 QUIET = 300  # milliseconds without an event after which a detached container's monitor hibernates
@@ -71,8 +73,11 @@ class Monitor:
         self.cgroup: Cgroup | None = None
         self.init: Init | None = None
         self.endpoint: Any = None
+        self.places: list[Place] = []  # in networks of one's own, once they are connected
+        self.names: Names | None = None  # its name server's sockets
         self.log: Writer | Both | None = None
         self.started, self.began = "", 0  # as text, and in nanoseconds
+        self.delay: float | None = None  # seconds after which it is to be started again
         self.mounted: dict[str, int] = {}  # detached mounts for bind mounts, by destination
         self.mounts = -1  # an fd that keeps the container's mounts until the caller has been told of its end
         self.root: tuple[int, int] | None = None  # with a user namespace: the host's ids of its root
@@ -133,6 +138,10 @@ class Monitor:
             os.close(fd)
         try:
             self.connect()
+            if "names" in plan:
+                from estiva.engine.monitor import naming
+
+                self.names = naming.begin(plan, self.init.pid)
         except BaseException:
             self.init.ready()  # when init has failed, its netns has gone: its own error tells why
             raise
@@ -158,7 +167,12 @@ class Monitor:
         """Step 4."""
         assert self.init is not None
         network = self.plan["network"]
-        if network["mode"] == "bridge":
+        if "places" in network:
+            from estiva.engine.monitor import networking
+
+            self.endpoint = networking.connect(self.plan, self.init.pid)
+            self.places = self.endpoint.places
+        elif network["mode"] == "bridge":
             from estiva.network import bridge
 
             self.endpoint = bridge.connect(
@@ -177,9 +191,14 @@ class Monitor:
         """Its ports. After the run state, which who makes the firewall anew reads: else these would be
         missing."""
         if self.endpoint is not None and self.endpoint.ports:
-            from estiva.network import bridge
+            if self.places:
+                from estiva.engine.monitor import networking
 
-            bridge.publish(teardown.paths(self.plan), self.endpoint, teardown.published_by(self.plan))
+                networking.publish(self.plan, self.endpoint)
+            else:
+                from estiva.network import bridge
+
+                bridge.publish(teardown.paths(self.plan), self.endpoint, teardown.published_by(self.plan))
             if any(":" in port["HostIp"] for port in self.endpoint.ports):
                 from estiva.network import relay
 
@@ -216,6 +235,7 @@ class Monitor:
                 "gateway": self.endpoint.gateway,
                 "mac": self.endpoint.mac,
                 "ports": self.endpoint.ports,
+                **({"places": self.places} if "places" in self.plan["network"] else {}),
             }
         run = f"{plan['run_root']}/containers/{plan['id']}"
         state.write(
@@ -250,11 +270,19 @@ class Monitor:
             listening = audience.listen(f"{self.plan['run_root']}/containers/{self.plan['id']}")
             if listening is not None:
                 self.streams.audience = audience.Audience(listening, self.streams.hear)
+        if "health" in self.plan and self.streams.health is None:
+            from estiva.engine.monitor.life import health
+
+            self.streams.health = health.Health(self.plan, self.streams.signal)
         # The interpreter can't be written to while this process runs it, whatever fd of it a container that
         # may trace has got hold of (K4)
         bounding = (self.plan["config"]["process"].get("capabilities") or {}).get("bounding") or ()
         if self.plan["detach"] and "CAP_SYS_PTRACE" not in bounding:
             self.streams.idle = (quiet, lambda: self.hibernate(hibernate))
+        if self.names is not None:
+            from estiva.engine.monitor import naming
+
+            naming.watch(self.names, self.streams)
         # what is left in a pid namespace ends with its init
         alone = {"type": "pid"} in self.plan["config"]["linux"]["namespaces"]
         self.streams.run(self.init, DRAIN, (lambda: None) if alone else self.cgroup.kill)
@@ -269,12 +297,15 @@ class Monitor:
         outlet, audience = self.streams.outlet, self.streams.audience
         if (audience is not None and audience.clients) or (outlet is not None and outlet.queue):
             self.streams.idle = (ATTENDED, lambda: self.hibernate(hibernate))  # later
+        elif self.streams.health is not None and self.streams.health.busy():
+            self.streams.idle = (self.streams.health.busy(), lambda: self.hibernate(hibernate))
         else:
             hibernate(self)
 
     def finish(self) -> None:
         """Steps 8 and 9."""
         assert self.init is not None and self.cgroup is not None
+        forced = self.streams.health is not None and self.streams.health.close()
         status = os.waitstatus_to_exitcode(self.init.wait())
         code = 128 - status if status < 0 else status
         oom = self.cgroup.oom_kills() > 0
@@ -291,8 +322,12 @@ class Monitor:
                 return
             teardown.release(self.plan, self.cgroup, self.endpoint)
             self.after()
-            outcome: State = {"ExitCode": code, "OOMKilled": oom, "StartedAt": self.started}
-            teardown.settle(self.plan, outcome, said=said)
+            outcome: State = {"ExitCode": code, "OOMKilled": oom, "StartedAt": self.started, "Error": ""}
+            self.delay = teardown.settle(self.plan, outcome, said=said, may=not self.bound, forced=forced)
+            if self.delay is not None:
+                from estiva.engine.state.life import restarts
+
+                restarts.begin(teardown.paths(self.plan), self.plan["id"], self.hold)
         except Exception as error:  # the exit status must reach the caller even so; a sweep finishes the rest
             told["problem"] = f"{type(error).__name__}: {error}"
             self.drop_mounts()
@@ -357,6 +392,8 @@ class Monitor:
             os.close(self.hold)
         for port in self.endpoint.sockets if self.endpoint is not None else ():
             port.close()
+        if self.names is not None:
+            self.names.close()
         return self.streams.close()
 
     def after(self) -> None:
@@ -385,6 +422,7 @@ class Monitor:
 
             code = errors.status(error)[0] if isinstance(error, errors.EstivaError) else 125
             said = events.ended(self.plan, code, False, self.began)
-            teardown.settle(self.plan, {"ExitCode": code, "Error": text}, failed=True, said=said)
+            failed = not self.plan.get("again", False)  # else it has run before
+            teardown.settle(self.plan, {"ExitCode": code, "Error": text}, failed=failed, said=said)
         finally:
             self.streams.say(fastjson.loads(message))

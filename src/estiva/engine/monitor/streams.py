@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from estiva.engine.monitor.audience import Audience
     from estiva.engine.monitor.outlet import Outlet
     from estiva.engine.monitor.source import Log
-    from estiva.engine.state.types import Outcome
+    from estiva.engine.state.types import Checks, Outcome
     from estiva.runtime.launch.clone import Init
 
 
@@ -137,6 +137,8 @@ class Conversation:
         self.detached = False
         self.audience: Audience | None = None  # who may come and attach
         self.outlet: Outlet | None = None  # where its log goes besides its file
+        self.health: Checks | None = None
+        self.beside: dict[int, Callable[[], object]] = {}  # once something comes from an fd: do this, once
         self.idle: tuple[int, Callable[[], object]] | None = None  # after so many ms of quiet, once: do this
 
     def pipes(self, stdin: bool, logs: tuple[Log, Log] = (None, None)) -> tuple[int, int, int]:
@@ -180,6 +182,8 @@ class Conversation:
             for source in () if full else self.sources:
                 poll.register(source.fd, select.POLLIN)
             if running:
+                for fd in self.beside:
+                    poll.register(fd, select.POLLIN)
                 poll.register(init.pidfd, select.POLLIN)
                 if self.channel is not None:
                     poll.register(self.channel.fileno(), select.POLLIN)
@@ -190,17 +194,22 @@ class Conversation:
             if self.audience is not None:
                 self.audience.register(poll, read=self.input is None or not self.input.waiting)
             idle = self.idle if running else None
-            wait = STALLED if full else idle[0] if idle else timeout
+            pause = STALLED if full else idle[0] if idle else timeout
             owing = outlet is not None and running and bool(outlet.queue)
             if outlet is not None:
                 outlet.register(poll)
-                wait = STALLED if owing and not 0 <= wait < STALLED else wait
-            ready = dict(poll.poll(wait))
+                pause = STALLED if owing and not 0 <= pause < STALLED else pause
+            health = self.health if running else None
+            if health is not None:
+                health.register(poll)
+                pause = min(pause, health.left()) if pause >= 0 else health.left()
+            ready = dict(poll.poll(pause))
             if outlet is not None:
                 outlet.serve()
             if self.audience is not None:
                 self.audience.serve(ready)
-            if not ready and (full or owing):
+            due = health is not None and health.serve(ready)
+            if not ready and (full or due or owing):
                 continue
             if not ready and running and self.idle:
                 action = self.idle[1]
@@ -220,6 +229,8 @@ class Conversation:
                 self.obey(self.channel)
             if self.program in ready and self.channel is not None:
                 self.hang_up()
+            for fd in [fd for fd in self.beside if fd in ready]:
+                self.beside.pop(fd)()
             if init.pidfd in ready and running:
                 running, timeout = False, drain
                 at_end()

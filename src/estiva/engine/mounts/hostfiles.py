@@ -9,7 +9,10 @@ from estiva.files import write_all
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.engine import Engine
+    from estiva.engine.state.addresses import Taken
+    from estiva.engine.state.config_types import HostConfig
     from estiva.engine.state.types import OCI, Record
+    from estiva.network.dns.handover import Settings
 
 
 def write_shared(path: str, data: bytes) -> None:
@@ -24,33 +27,40 @@ def write_shared(path: str, data: bytes) -> None:
         os.close(fd)
 
 
-def generated_files(engine: Engine, made: Record, directory: str, address: str, lender: str) -> list[OCI]:
+def generated_files(
+    engine: Engine, made: Record, directory: str, taken_address: Taken, lender: str
+) -> list[OCI]:
     """OCI mounts of /etc/hosts, hostname and resolv.conf over the image's: files in `directory`, written now,
     or those of the container `lender` whose network it is.
     """
     taken = {point["Destination"] for point in made["Mounts"]}
     source = engine.paths.container(lender) if lender else directory
     if not lender:
+        from estiva.engine.spec.dns import embedded
         from estiva.network import resolvconf
 
         config, host_config = made["Config"], made["HostConfig"]
         hostname = config.get("Hostname") or os.uname().nodename
-        try:
-            with open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
-                text = file.read(1 << 16)
-        except OSError:
-            text = ""
+        text = _resolv_conf()
+        address, more = _addresses(taken_address)
         shared = host_config["NetworkMode"] == "host"
         dns, search = host_config.get("Dns") or (), host_config.get("DnsSearch") or ()
         options = host_config.get("DnsOptions") or ()
         if not shared or dns or search or options:
-            text = resolvconf.resolv_conf(text, dns=dns, search=search, options=options, host_network=shared)
+            text = resolvconf.resolv_conf(
+                text,
+                dns=dns,
+                search=search,
+                options=options,
+                host_network=shared,
+                embedded=embedded(host_config["NetworkMode"]),
+            )
         extra = host_config.get("ExtraHosts") or ()
-        gateway = _gateway(address) if any(entry.endswith("host-gateway") for entry in extra) else ""
+        gateway = _gateway(taken_address) if any(entry.endswith("host-gateway") for entry in extra) else ""
         domain = config.get("Domainname")
         whole = f"{hostname}.{domain}" if domain else hostname
         for name, content in (
-            ("hosts", resolvconf.hosts(whole, address, extra, gateway=gateway)),
+            ("hosts", resolvconf.hosts(whole, address, extra, gateway=gateway, more=more)),
             ("hostname", hostname + "\n"),
             ("resolv.conf", text),
         ):
@@ -67,10 +77,41 @@ def generated_files(engine: Engine, made: Record, directory: str, address: str, 
     ]
 
 
-def _gateway(address: str) -> str:
+def _addresses(taken: Taken) -> tuple[str, list[str]]:
+    """The container's own address, and more that it has: "" and none without a network of its own."""
+    if isinstance(taken, str):
+        return taken, []
+    places = sorted(taken, key=lambda place: not place["default"])
+    own = [place["address"] for place in places] + [p["address6"] for p in places if p["address6"]]
+    return (own[0], own[1:]) if own else ("", [])
+
+
+def name_server(host_config: HostConfig) -> Settings:
+    """What the embedded name server does with a container's queries for others."""
+    from estiva.network import resolvconf
+
+    servers, ndots = resolvconf.forwarding(
+        _resolv_conf(), dns=host_config.get("Dns") or (), options=host_config.get("DnsOptions") or ()
+    )
+    return {"servers": servers, "ndots": ndots}
+
+
+def _resolv_conf() -> str:
+    """The host's."""
+    try:
+        with open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
+            return file.read(1 << 16)
+    except OSError:
+        return ""
+
+
+def _gateway(taken: Taken) -> str:
     """Where the host is, seen from a container: the bridge, or itself for one without an address there."""
-    if not address:
+    if not isinstance(taken, str):
+        places = sorted(taken, key=lambda place: not place["default"])
+        return next((place["gateway"] for place in places if place["gateway"]), "127.0.0.1")
+    if not taken:
         return "127.0.0.1"
     from estiva.network import ipam
 
-    return ipam.Subnet(address).gateway
+    return ipam.Subnet(taken).gateway

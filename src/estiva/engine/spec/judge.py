@@ -91,8 +91,10 @@ def _check_config(config: Config) -> None:
 
         for port in config["ExposedPorts"]:
             ports.split(port)
-    if ((config.get("Healthcheck") or {}).get("Test") or ["NONE"]) != ["NONE"]:
-        raise Unsupported("health checks are not supported yet")
+    if config.get("Healthcheck") or config.get("HealthcheckOnFailureAction"):
+        from estiva.engine.spec import health
+
+        health.check(config)
 
 
 def uts_name(kind: str, name: str) -> None:
@@ -167,10 +169,8 @@ def _check_restart(policy: RestartPolicy, remove: bool) -> None:
         raise InvalidInput(
             f"invalid restart policy: '{text}'", hint="no, always, unless-stopped or on-failure[:N]"
         )
-    if name != "no":
-        if remove:
-            raise Conflict("conflicting options: --restart and --rm")
-        raise Unsupported(f"the restart policy {name} is not supported yet, only no")
+    if name != "no" and remove:
+        raise Conflict("conflicting options: --restart and --rm")
 
 
 def _check_log(settings: LogConfig) -> None:

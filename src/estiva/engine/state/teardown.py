@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 KILLED = 137
 UNKILLABLE = 10  # seconds
+GONE = ".gone"  # ends the name of the folder of a container whose files went before its rows
 PATIENCE = 30.0  # seconds for the monitor of a killed container to go
 
 
@@ -87,14 +88,27 @@ def release(plan: Ending, cgroup: Cgroup | None, endpoint: Any = None) -> None:
 
 def disconnect(plan: Ending) -> None:
     """Out of its network."""
-    if plan["network"]["mode"] == "bridge":
+    mode = plan["network"]["mode"]
+    if mode in ("none", "host") or ":" in mode:
+        return
+    from estiva.network import ipam
+
+    leases = ipam.leases(database(plan), plan["id"])
+    default = [address for network, address in leases if network == ipam.DEFAULT_NETWORK]
+    if len(leases) > len(default):
+        from estiva.engine.state import published
+        from estiva.network import plug
+
+        walls = published.firewalls(paths(plan), database(plan))
+        plug.disconnect(database(plan), paths(plan), plan["id"], walls)
+    if default:
         from estiva.network import bridge
 
         bridge.disconnect(
             database(plan),
             paths(plan),
             plan["id"],
-            ports=plan["network"]["ports"],
+            addresses=default,
             published=published_by(plan),
         )
 
@@ -158,11 +172,21 @@ def end_init(live: RunState | None) -> None:
         os.close(pidfd)
 
 
-def settle(plan: Ending, outcome: State, *, failed: bool = False, said: Iterable[str] = ()) -> None:
+def settle(
+    plan: Ending,
+    outcome: State,
+    *,
+    failed: bool = False,
+    said: Iterable[str] = (),
+    may: bool = False,
+    forced: bool = False,
+) -> float | None:
     """Write how a run ended into the container's row, or remove the container (--rm), and what is `said` of
-    its end into the event log. Then the run folder goes.
+    its end into the event log. Then the run folder goes, unless the caller, who `may`, is to start it again:
+    in so many seconds (restarts.decide).
     """
     where = paths(plan)
+    delay = None
     if plan["ephemeral"]:
         pass
     elif plan["auto_remove"]:
@@ -183,9 +207,18 @@ def settle(plan: Ending, outcome: State, *, failed: bool = False, said: Iterable
                     record["State"]["FinishedAt"] = rfc3339()
                 record["State"].update(outcome)
                 status = "created" if failed else "exited"
+                if os.path.lexists(where.run_container(plan["id"]) + "/stopped"):
+                    record["State"]["Stopped"] = True
+                if may and not failed and (forced or record["HostConfig"].get("RestartPolicy")):
+                    from estiva.engine.state.life import restarts
+
+                    delay = restarts.decide(where, record, forced=forced)
+                    status = status if delay is None else "running"
                 containers.set_record(transaction, plan["id"], fastjson.dumps(record), status)
     eventlog.append(where, *said)
-    leave(where, plan["id"])
+    if delay is None:
+        leave(where, plan["id"])
+    return delay
 
 
 def forget(
@@ -200,8 +233,7 @@ def forget(
     nobody meets half of one; a folder without a row is swept.
 
     With `volumes`, its anonymous volumes too. It is `about` something that the event log knows if it was ever
-    created (eventlog.about). Only where the disk is too full for that, and what was set
-    aside is used up, the files go first.
+    created (eventlog.about).
     """
     anonymous = forget_rows(where, db, container_id, volumes=volumes)
     if about is not None:
@@ -210,12 +242,24 @@ def forget(
 
 
 def forget_rows(where: Paths, db: Database, container_id: str, *, volumes: bool = True) -> list[str]:
-    """The first half of `forget`: nobody finds it any more. The volumes that `forget_files` is to remove."""
+    """The first half of `forget`: nobody finds it any more. The volumes that `forget_files` is to remove.
+
+    Where the disk is too full to write even that, what the container has written goes first, if it is enough
+    to make room, under a name that tells the sweep what was meant. Raises Unavailable.
+    """
     try:
         with db.write(freeing=True) as transaction:
             return remove_rows(transaction, container_id, volumes)
     except Unavailable:
-        remove_tree(where.container(container_id))
+        from estiva.store.reserve import SIZE
+        from estiva.store.volumes import tree_size
+
+        folder = where.container(container_id)
+        if tree_size(folder) < 4 * SIZE:
+            raise  # it would be lost in vain
+        os.rename(folder, folder + GONE)
+        for name in os.listdir(folder + GONE):
+            remove_tree(f"{folder}{GONE}/{name}")
         with db.write() as transaction:
             return remove_rows(transaction, container_id, volumes)
 
@@ -223,6 +267,7 @@ def forget_rows(where: Paths, db: Database, container_id: str, *, volumes: bool 
 def forget_files(where: Paths, container_id: str, volumes: list[str]) -> None:
     """The second half: who is killed before it leaves what is swept."""
     remove_tree(where.container(container_id))
+    remove_tree(where.container(container_id) + GONE)
     for name in volumes:
         remove_tree(f"{where.volumes}/{name}")
 
@@ -231,7 +276,7 @@ def remove_rows(transaction: Transaction, container_id: str, volumes: bool) -> l
     """All rows of a container; the names of its anonymous volumes, whose rows went with them."""
     from estiva.network import ipam
 
-    ipam.release_in(transaction, container_id)
+    ipam.forget_in(transaction, container_id)
     return containers.remove(transaction, container_id, volumes=volumes)
 
 
@@ -314,11 +359,15 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
             began = record["State"].get("Began") if record else None
             if began:
                 outcome["StartedAt"] = began
+        waited = not left and os.path.lexists(where.run_container(container_id) + "/restarting.json")
+        if record and waited and not outcome.get("StartedAt"):  # how the last run ended is written already
+            outcome = {"ExitCode": KILLED, **record["State"]}
         code = exit_status(lock)
-        if code is not None:
+        if code is not None and not waited:
             outcome["ExitCode"], outcome["Error"] = code, ""
             outcome["FinishedAt"] = rfc3339(os.fstat(lock).st_mtime_ns)
-        settle(plan, outcome, failed=not (left or rebooted), said=eventlog.died(plan, outcome))
+        ended = [] if waited else eventlog.died(plan, outcome)
+        settle(plan, outcome, failed=not (left or rebooted or waited), said=ended)
     finally:
         os.close(lock)
     return True

@@ -16,10 +16,13 @@ Event                                    what has happened, a line of the event 
 
 from __future__ import annotations
 
+import select
 from collections.abc import Sequence
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, Protocol, TypedDict
 
 from estiva.engine.state.config_types import Config, HostConfig
+from estiva.network.dns.handover import Kept, Settings
+from estiva.network.types import Place
 
 OCI = dict[str, Any]  # a runtime config, or a part of one: runtime-spec config.md
 Ids = tuple[int, int]  # uid, gid
@@ -43,6 +46,48 @@ class MountPoint(TypedDict, total=False):
     IDMap: str
 
 
+class HealthResult(TypedDict):
+    """One check of a container's health: Docker's HealthcheckResult."""
+
+    Start: str
+    End: str
+    ExitCode: int  # -1: it could not be run, or took too long
+    Output: str
+
+
+class Health(TypedDict):
+    """Docker's Health; health.json of the run folder is one."""
+
+    Status: str
+    FailingStreak: int
+    Log: list[HealthResult]
+
+
+class HealthPlan(TypedDict):
+    """What a monitor must know of a container's health check, made by spec/health.py. Times in seconds."""
+
+    argv: list[str]
+    interval: float
+    timeout: float
+    start_period: float
+    start_interval: float
+    retries: int
+    action: str  # none, kill, restart, stop: once it is unhealthy
+    stop_timeout: float  # before it is killed, when it is stopped; less than 0: never
+
+
+class Checks(Protocol):
+    """The health checks of a run, as who copies its streams sees them: monitor/life/health.py."""
+
+    @property
+    def times(self) -> tuple[float, float]: ...
+    def busy(self) -> int: ...
+    def left(self) -> int: ...
+    def register(self, poll: select.poll) -> None: ...
+    def serve(self, ready: dict[int, int]) -> bool: ...
+    def close(self) -> bool: ...
+
+
 class State(TypedDict, total=False):
     """A record's State. Only how the last run ended is kept; the rest is filled in when it is looked up."""
 
@@ -57,7 +102,9 @@ class State(TypedDict, total=False):
     Error: str
     StartedAt: str
     FinishedAt: str
-    Began: str  # ours: see store/containers.set_running; never shown
+    Health: Health  # while it runs, of one with a health check
+    Began: str  # ours, as the next: see store/containers.set_running; never shown
+    Stopped: bool  # by somebody, so that `unless-stopped` does not start it after a reboot
 
 
 class Record(TypedDict):
@@ -85,13 +132,15 @@ class Record(TypedDict):
 
 
 class Network(TypedDict, total=False):
-    """What a run has of a network, nothing when it has none: see network/bridge.py's Endpoint."""
+    """What a run has of a network, nothing when it has none: see network/bridge.py's Endpoint. Of several,
+    the one with the default route; `places` are all, without them it is the default bridge."""
 
     address: str
     prefix: int
     gateway: str
     mac: str
     ports: list[dict[str, str]]
+    places: list[Place]
 
 
 class Actor(TypedDict):
@@ -140,6 +189,7 @@ class NetworkPlan(TypedDict):
     mode: str
     address: str  # leased already; "" when the mode has none
     ports: list[dict[str, str]]  # spec/ports.py
+    places: NotRequired[list[Place]]  # in networks of one's own: then these, and no address
 
 
 class Lender(TypedDict):
@@ -216,9 +266,12 @@ class Plan(Ending):
     cgroup_parent: str
     mounted: NotRequired[list[str]]  # destinations whose detached mounts come as fds beside the plan
     sharing: NotRequired[Sharing]
+    names: NotRequired[Settings]  # it has the embedded name server
     bound: NotRequired[bool]  # it ends, and is removed, when its caller goes
     volumes: NotRequired[list[tuple[str, dict[str, str]]]]  # that are mounted in it, for events too
     detach_keys: NotRequired[str]  # "": the usual ones
+    health: NotRequired[HealthPlan]
+    again: NotRequired[bool]  # it is started again by its restart policy
 
 
 class ExecEvents(TypedDict):
@@ -311,5 +364,7 @@ class Frozen(TypedDict):
     sources: list[FrozenSource]
     input: int
     listening: int  # for who attaches
+    health: NotRequired[tuple[float, float]]  # monitor/life/health.py: when it began, and is due
+    names: NotRequired[Kept]
     partial: dict[str, str]  # by stream, a line without its end: latin-1, for bytes of any kind
     fds: list[int]  # that must stay open

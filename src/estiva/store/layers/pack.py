@@ -47,7 +47,7 @@ def pack(upper: int, lower: int, out: Sink) -> None:
     """
     own = reopen(lower)
     try:
-        _Packer(out, own).run(upper)
+        Packer(out, own).run(upper)
     finally:
         os.close(own)
 
@@ -58,7 +58,7 @@ def write_tree(root: int, out: Sink) -> None:
     """
     own = reopen(root)
     try:
-        _Packer(out, None).run(own)
+        Packer(out, None).run(own)
     finally:
         os.close(own)
 
@@ -68,11 +68,14 @@ def reopen(fd: int) -> int:
     return os.open(".", _DIRECTORY, dir_fd=fd)
 
 
-class _Packer:
-    def __init__(self, out: Sink, lower: int | None) -> None:
+class Packer:
+    """One tar. `lower`: what it is a layer over; `mounts`: what is mounted in the tree goes along."""
+
+    def __init__(self, out: Sink, lower: int | None, *, mounts: bool = False) -> None:
         self.out = out
         self.lower = lower
         self.layer = lower is not None
+        self.mounts = mounts
         self.links: dict[tuple[int, int], bytes] = {}
         self.device = -1
 
@@ -113,7 +116,7 @@ class _Packer:
             fd = os.open(name, _DIRECTORY, dir_fd=parent)
             try:
                 found = os.fstat(fd)
-                if not self.layer and found.st_dev != self.device:
+                if not (self.layer or self.mounts) and found.st_dev != self.device:
                     return
                 if not self._as_below(fd, path):
                     self._emit(self._member(path + b"/", b"5", found, xattrs=self._xattrs(fd, path)))
