@@ -36,7 +36,7 @@ GROUP_SUMMARIES = {
     "builder": "prune the build cache",
     "system": "disk usage, events, clean-up, consistency check, resume, reset",
 }
-NAME_WIDTH = 11
+NAME_WIDTH = 12
 
 
 def text(words: Sequence[str]) -> str:

@@ -69,7 +69,8 @@ def run(words: list[str]) -> int:
     if words[:1] == ["run"] and "--help" not in words:
         from estiva.engine.launch import prefork
 
-        prefork.fork(bridge=not any(word in ("none", "host", "--network=none") for word in words))
+        bridge = not any(word in ("none", "host", "--network=none") for word in words)
+        prefork.fork(bridge=bridge, own=bridge and any(word.startswith("--net") for word in words))
     context = Context()
     failure, see = 1, "estiva"
     try:

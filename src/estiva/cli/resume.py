@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 # is not started again by another that wants it.
 UNIT = """[Unit]
 Description=Start the containers of Estiva that ask for it by their restart policies
-Documentation=man:estiva(1)
 Wants=network-online.target
 After=network-online.target local-fs.target remote-fs.target nss-lookup.target
 RequiresMountsFor={root}

@@ -170,6 +170,7 @@ def reset(engine: Engine) -> list[str]:
 def _containers(engine: Engine) -> list[str]:
     """Step 3."""
     from estiva.engine.containers import control, sweep
+    from estiva.engine.networks import upkeep
     from estiva.store import containers
 
     told = []
@@ -183,7 +184,7 @@ def _containers(engine: Engine) -> list[str]:
                     pass  # of itself
                 except (EstivaError, OSError) as error:
                     told.append(f"container {row[0][:12]}: {error}")
-            _, failed = sweep.sweep(engine)
+            _, failed = sweep.sweep(engine, upkeep.network)
             if not told and not failed:
                 return []
         except (StateError, OSError):

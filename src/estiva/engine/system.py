@@ -117,7 +117,7 @@ def prune(
     from estiva.engine import volumes as volume_verbs
     from estiva.engine.containers import adopt, sweep
     from estiva.engine.images import lookup as images
-    from estiva.engine.networks import remove
+    from estiva.engine.networks import remove, upkeep
     from estiva.engine.state.prune_filters import Pruned
     from estiva.store.upkeep import gc
 
@@ -128,7 +128,7 @@ def prune(
         )
     if adopt.is_lost(engine):
         raise StateError(*adopt.lost(engine), hint="nothing is pruned before that")
-    swept, failed = sweep.sweep(engine)
+    swept, failed = sweep.sweep(engine, upkeep.network)
     ids, freed = sweep.prune(engine, filters)
     gone = remove.prune(engine, filters)
     names: list[str] = []
@@ -188,6 +188,7 @@ def check(engine: Engine, *, deep: bool = False, repair: bool = False) -> dict[s
     of the bridge.
     """
     from estiva.engine.containers import adopt, sweep
+    from estiva.engine.networks import upkeep
     from estiva.store.upkeep import fsck, leftovers
 
     swept: list[str] = []
@@ -199,13 +200,14 @@ def check(engine: Engine, *, deep: bool = False, repair: bool = False) -> dict[s
 
         allow_refetch(engine)
         repaired += adopt.adopt(engine)
-        repaired += sweep.mend_network(engine)
-        repaired += sweep.missing_rules(engine, mend=True)
+        repaired += upkeep.mend_network(engine)
+        repaired += upkeep.missing_rules(engine, mend=True)
         repaired += images.repair(engine, deep=deep)
     for _ in range(ROUNDS):
-        done, failed = ([], []) if adopt.is_lost(engine) else sweep.sweep(engine)
+        done, failed = ([], []) if adopt.is_lost(engine) else sweep.sweep(engine, upkeep.network)
         swept += done
         problems = [*failed, *adopt.lost(engine), *fsck.check(engine.store, deep=deep), *sweep.check(engine)]
+        problems += upkeep.unplugged(engine) + upkeep.missing_rules(engine)
         if not problems:
             break
     engine.db.checkpoint()

@@ -18,11 +18,11 @@ from __future__ import annotations
 
 from _socket import inet_aton
 
-from estiva.errors import EngineError, EstivaError, InvalidInput, reason
+from estiva.errors import EngineError, EstivaError, reason
 from estiva.files import Lock
 from estiva.linux.net import netlink
 from estiva.network import firewall, ipam, links
-from estiva.network.ipam import DEFAULT_NETWORK, PREFIX, Subnet, bridge_name
+from estiva.network.ipam import DEFAULT_NETWORK, PREFIX, Subnet, bridge_name, hardware_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -283,14 +283,3 @@ def _remembered(transaction: Transaction) -> Subnet | None:
         "SELECT value FROM meta WHERE key = ?", (f"network.{DEFAULT_NETWORK}.subnet",)
     ).fetchall()
     return Subnet(rows[0][0].partition("/")[0]) if rows else None
-
-
-def hardware_address(mac: str) -> bytes:
-    """The bytes of a MAC address that an interface may have. Raises InvalidInput."""
-    try:
-        address = bytes.fromhex(mac.replace(":", "").replace("-", ""))
-    except ValueError:
-        address = b""
-    if len(address) != 6 or address[0] & 1 or not any(address):
-        raise InvalidInput(f"{mac!r} is not a MAC address that an interface can have")
-    return address

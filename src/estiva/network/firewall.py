@@ -301,7 +301,10 @@ def with_socket(work: Callable[[Socket], Any]) -> Any:
     socket = None
     try:
         owner, socket = _kept.pop() if _kept else (0, None)
-        if socket is None or owner != os.getpid():
+        if socket is not None and owner != os.getpid():
+            socket.socket.detach()  # in a fork its number may be that of another fd by now: not to be closed
+            socket = None
+        if socket is None:
             socket = Socket(netfilter.NETLINK_NETFILTER)
         result = work(socket)
         if owner and not _kept:

@@ -245,3 +245,14 @@ def leases(reader: Reader, container_id: str) -> list[tuple[str, str]]:
 def leased(database: Database, network: str = DEFAULT_NETWORK) -> dict[str, str]:
     """The address of every container that has one."""
     return dict(database.read("SELECT container, address FROM leases WHERE network = ?", (network,)))
+
+
+def hardware_address(mac: str) -> bytes:
+    """The bytes of a MAC address that an interface may have. Raises InvalidInput."""
+    try:
+        address = bytes.fromhex(mac.replace(":", "").replace("-", ""))
+    except ValueError:
+        address = b""
+    if len(address) != 6 or address[0] & 1 or not any(address):
+        raise InvalidInput(f"{mac!r} is not a MAC address that an interface can have")
+    return address

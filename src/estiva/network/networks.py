@@ -22,7 +22,7 @@ from estiva import fastjson
 from estiva.errors import Conflict, InvalidInput, NotFound, StateError, brief
 from estiva.network import ipam
 from estiva.network.ipam import DEFAULT_NETWORK
-from estiva.network.pools import Pool, take
+from estiva.network.pools import Pool, number, take, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from estiva.network.ipam import Reader
-    from estiva.network.types import EndpointRecord, NetworkRecord, Place
+    from estiva.network.types import EndpointRecord, NetworkRecord, Place, Subnet
 
     class Transaction(Reader, ipam.Transaction, Protocol): ...
 
@@ -61,12 +61,12 @@ class Network:
 
     __slots__ = ("id", "name", "driver", "created", "record")
 
-    def __init__(self, network_id: str, name: str, driver: str, created: float, text: str) -> None:
+    def __init__(self, network_id: str, name: str, driver: str, created: float, stored: str) -> None:
         self.id = network_id
         self.name = name
         self.driver = driver
         self.created = created
-        record: Any = fastjson.stored(text, what=f"the record of network {name}")
+        record: Any = fastjson.stored(stored, what=f"the record of network {name}")
         for key, kind in _KINDS.items():
             if not isinstance(record, dict) or not isinstance(record.get(key), kind):
                 raise StateError(
@@ -160,8 +160,8 @@ def has_any(reader: Reader, container_id: str) -> bool:
 def belonging_of_each(reader: Reader) -> dict[str, dict[str, EndpointRecord]]:
     """`belongings` of every container that has some."""
     found: dict[str, dict[str, EndpointRecord]] = {}
-    for container_id, network, text in reader.read("SELECT container, network, record FROM endpoints"):
-        found.setdefault(container_id, {})[network] = _record(text)
+    for container_id, network, stored in reader.read("SELECT container, network, record FROM endpoints"):
+        found.setdefault(container_id, {})[network] = _record(stored)
     return found
 
 
@@ -192,8 +192,8 @@ def leave(transaction: Transaction, network_id: str, container_id: str) -> None:
     transaction.execute("DELETE FROM leases WHERE network = ? AND container = ?", both)
 
 
-def _record(text: str) -> EndpointRecord:
-    record: EndpointRecord = fastjson.stored(text, what="the record of an endpoint")
+def _record(stored: str) -> EndpointRecord:
+    record: EndpointRecord = fastjson.stored(stored, what="the record of an endpoint")
     return record
 
 
@@ -284,6 +284,45 @@ def _fill(
         part: Any = place
         part["address" + suffix], part["prefix" + suffix] = address, pool.prefix
         part["gateway" + suffix] = pool.gateway
+
+
+def adopt_in(transaction: Transaction, container_id: str, place: Place) -> None:
+    """Lease a running container the addresses that it has, and add the network, where the database that knew
+    of both was lost: as far as the place tells of it.
+    """
+    if place["network"] == DEFAULT_NETWORK:
+        ipam.adopt_in(transaction, container_id, place["address"])
+        return
+    subnets: list[Subnet] = []
+    whole: Any = place
+    for suffix in ("", "6"):
+        address, prefix = whole["address" + suffix], whole["prefix" + suffix]
+        if not address:
+            continue
+        bits, value = number(address)
+        base = text(bits, value >> (bits - prefix) << (bits - prefix))
+        subnets.append({"Subnet": f"{base}/{prefix}", "Gateway": whole["gateway" + suffix]})
+        sql = "INSERT OR IGNORE INTO leases (network, address, container) VALUES (?, ?, ?)"
+        transaction.execute(sql, (place["network"], address, container_id))
+    parent = place["driver"] != BRIDGE
+    options = {"parent": place["bridge"], f"{place['driver']}_mode": place["mode"]} if parent else {}
+    if place["isolated"]:
+        options[ICC] = "false"
+    record: NetworkRecord = {
+        "Subnets": subnets,
+        "Bridge": "" if parent else place["bridge"],
+        "Adopted": False,
+        "Internal": place["internal"],
+        "EnableIPv6": bool(place["address6"]),
+        "Attachable": False,
+        "Options": options,
+        "IPAMOptions": {},
+        "Labels": {},
+    }
+    if find(transaction, place["network"]) is None:
+        add(transaction, place["network"], place["name"], place["driver"], record)
+    wished: EndpointRecord = {"Name": place["name"], "Position": place["position"]}
+    belong(transaction, place["network"], container_id, wished)
 
 
 def name_interfaces(places: Iterable[Place], taken: Iterable[str] = ()) -> None:

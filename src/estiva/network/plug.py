@@ -223,7 +223,7 @@ def disconnect(db: Database, paths: Paths, container_id: str, walls: Firewalls) 
         with db.write(freeing=True) as transaction:
             sql = "DELETE FROM leases WHERE container = ? AND network != ?"
             transaction.execute(sql, (container_id, DEFAULT_NETWORK))
-    if rules.ipam_used(db):
+    if not rules.whole(paths) and rules.used(db):
         rules.mend(paths, db, walls.own)
 
 

@@ -85,10 +85,11 @@ def hosts(
     *,
     gateway: str = "",
     more: Iterable[str] = (),
+    linked: Iterable[str] = (),
 ) -> str:
     """A container's hosts file. `extra` are "NAME:ADDRESS" words (--add-host); the address "host-gateway" is
     `gateway`. Without `address` (no network of its own) the name is on 127.0.0.1; it is on the addresses
-    `more` too. Raises InvalidInput.
+    `more` too. `linked` are lines as they stand there. Raises InvalidInput.
     """
     lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
     for entry in extra:
@@ -104,6 +105,7 @@ def hosts(
         short = hostname.partition(".")[0]
         names = hostname if short == hostname else f"{hostname} {short}"
         lines += [f"{one}\t{names}" for one in (address or "127.0.0.1", *more)]
+    lines += linked
     return "".join(line + "\n" for line in lines)
 
 

@@ -106,6 +106,12 @@ def lock(paths: Paths) -> str:
     return paths.lock("networks")
 
 
+def whole(paths: Paths) -> bool:
+    """Whether the table is there with all its rules. Raises EngineError."""
+    family, name = table(paths)
+    return bool(firewall.with_socket(lambda socket: netfilter.rules(socket, name, family) >= RULES))
+
+
 def present(paths: Paths, bridge: str) -> bool:
     """Whether the table is there with all its rules, and knows the bridge. Raises EngineError."""
     family, name = table(paths)
@@ -167,12 +173,12 @@ def missing(paths: Paths, reader: Reader, published: Published) -> list[str]:
         bridge = network.record["Bridge"]
         if bridge and ipam.exists(bridge) and not present(paths, bridge):
             told.append(f"missing in the firewall: rules of network {network.name}, in table inet {name}")
-    if told or not ipam_used(reader):
+    if told or not used(reader):
         return told
     return firewall.missing_ports(table(paths), published)
 
 
-def ipam_used(reader: Reader) -> bool:
+def used(reader: Reader) -> bool:
     """Whether a container has an address in a network of one's own."""
     sql = "SELECT 1 FROM leases WHERE network != ? LIMIT 1"
     return bool(reader.read(sql, (ipam.DEFAULT_NETWORK,)))

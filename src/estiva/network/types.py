@@ -6,6 +6,7 @@ NetworkRecord   `networks.record`
 EndpointRecord  `endpoints.record`: what a container that belongs to a network has asked for there
 Place           what a container that starts, or runs, has of a network: in the monitor's plan and in
                 state.json
+Settings, Kept  of its name server
 """
 
 from __future__ import annotations
@@ -74,3 +75,22 @@ class Place(TypedDict):
     position: int
     priority: int
     veth: NotRequired[str]  # the host's end, once it is plugged in
+
+
+class Settings(TypedDict):
+    """What a container's queries that are not about names here are to do."""
+
+    servers: list[tuple[str, bool]]  # address; whether it is asked from the host's network namespace
+    ndots: bool  # somebody has set the option: names without a dot are not forwarded
+
+
+class Kept(TypedDict):
+    """`Names`, as another interpreter in the same process reads it."""
+
+    id: str
+    root: str
+    run_root: str
+    settings: Settings
+    sockets: list[int]
+    channel: int
+    hurried: NotRequired[int]

@@ -54,7 +54,7 @@ RULES = {
     "engine.images": ENGINE | {"engine.state"},
     "engine.containers": ENGINE
     | {"engine.state", "engine.spec", "engine.monitor", "engine.mounts", "engine.launch", "engine.images"},
-    "engine.networks": ENGINE | {"engine.state", "engine.spec", "engine.containers", "engine.images"},
+    "engine.networks": ENGINE | {"engine.state", "engine.spec", "engine.mounts", "engine.containers", "engine.images"},
     # --- the builder ---
     "builder.frontend": {"linux", "oci"},
     "builder.cache": {"builder.frontend", "store", "oci"},

@@ -90,10 +90,15 @@ def _row(context: Context, record: Record, truncate: bool, sized: bool) -> dict[
         "Names": record["Name"].removeprefix("/"),
         "LocalVolumes": str(sum(1 for mount in record["Mounts"] if mount["Type"] == "volume")),
         "Mounts": ",".join(units.ellipsis(name, 15) if truncate else name for name in mounts),
-        "Networks": record["HostConfig"].get("NetworkMode") or "",
+        "Networks": ",".join(_networks(record)),
         "Size": _size(context, record) if sized else "0B",
     }
     return labelled(row, config.get("Labels"))
+
+
+def _networks(record: Record) -> list[str]:
+    shown = record["NetworkSettings"].get("Networks")
+    return sorted(shown) if shown else [record["HostConfig"].get("NetworkMode") or ""]
 
 
 def _size(context: Context, record: Record) -> str:

@@ -55,7 +55,7 @@ def _pull(options: Options) -> str:
 
 
 # what cli/options/networks.py is loaded for
-NETWORKING = ("link", "ip", "ip6", "mac-address", "network-alias", "net-alias", "network", "net")
+NETWORKING = ("link", "ip", "ip6", "mac-address", "network-alias", "net-alias")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # the usual ones: of others oci/platform.py knows
 
 
@@ -73,7 +73,9 @@ def _warn(options: Options, config: Config, image: Any) -> None:
 def _networking(options: Options) -> dict[str, Any] | None:
     """EndpointsConfig, where something of it was asked for."""
     if not any(map(options.given, NETWORKING)):
-        return None
+        words = options.many("network") + options.many("net")
+        if len(words) < 2 and not any("=" in word for word in words):
+            return None
     from estiva.cli.options import networks
 
     return networks.endpoints(options) or None

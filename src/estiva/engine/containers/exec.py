@@ -36,7 +36,7 @@ def running(engine: Engine, ref: str) -> RunState:
         from estiva.engine.state import lookup
 
         record = lookup.resolve(engine, ref)
-        lookup.refuse_restarting(record, ref)
+        lookup.refuse_restarting(record)
         found = runstate.read(paths, record["Id"])
         if found is None or not locks.held(paths, record["Id"]):
             raise Conflict(f"container {ref} is not running", hint=f"`estiva start {ref}` starts it")

@@ -24,15 +24,12 @@ def inspect(engine: Engine, ref: str) -> Record:
     record["HostnamePath"] = made and made % "hostname"
     record["HostsPath"] = made and made % "hosts"
     record["ResolvConfPath"] = made and made % "resolv.conf"
+    from estiva.engine.containers.listing import add_networks
     from estiva.network import networks
 
     belongings = networks.belongings(engine.db, record["Id"])
     if belongings:
-        from estiva.engine.state import endpoint_shape
-
-        mode = record["HostConfig"]["NetworkMode"]
-        shown = record["NetworkSettings"].setdefault("Networks", {"bridge": {}} if mode == "bridge" else {})
-        endpoint_shape.wished(shown, belongings, record["Id"], record["Name"].removeprefix("/"))
+        add_networks(record, belongings)
     complete(record)
     tmpfs = record["HostConfig"].get("Tmpfs") or {}  # shown there, and only --mount's among the Mounts
     record["Mounts"] = [mount for mount in record["Mounts"] if mount["Destination"] not in tmpfs]
@@ -52,7 +49,7 @@ def inspect(engine: Engine, ref: str) -> Record:
 
 
 def _lowerdirs(engine: Engine, record: Record) -> str:
-    image = engine.store.images.find(record["Image"])
+    image = engine.store.images.find(record["Image"]) if record["Image"] else None  # an adopted one's is lost
     return ":".join(engine.store.layers.mounts.places(image.diff_ids)) if image is not None else ""
 
 

@@ -26,23 +26,24 @@ from estiva.engine.containers import changes, control, folder, listing, logs
 from estiva.engine.state import eventlog, locks, names, runstate, starters, teardown
 from estiva.engine.state import record as records
 from estiva.engine.state.prune_filters import FILTERS, Pruned
-from estiva.engine.state.published import published_own
-from estiva.errors import Conflict, EngineError, EstivaError, NotFound, StateError
+from estiva.errors import Conflict, EstivaError, NotFound, StateError
 from estiva.files import remove_tree
 from estiva.store import containers
 
 if TYPE_CHECKING:
     from estiva.engine import Engine
-    from estiva.network.types import Place
 
-    Ends = dict[tuple[str, str], tuple[Place, str]]  # by container and endpoint: its place, its veth or ""
+    Part = Callable[[Engine], Iterator[str]]  # what it has done, in words
+
 
 PRUNE_FILTERS = (*FILTERS, "name", "id")
 
 
-def sweep(engine: Engine) -> tuple[list[str], list[str]]:
-    """End and remove what killed processes left behind: (what was done, what could not be done), in words."""
-    parts: tuple[Callable[[Engine], Iterator[str]], ...] = (
+def sweep(engine: Engine, *more: Part) -> tuple[list[str], list[str]]:
+    """End and remove what killed processes left behind: (what was done, what could not be done), in words.
+    `more` is of what stands above: networks/upkeep.py: network.
+    """
+    parts: tuple[Part, ...] = (
         changes.let_go,
         _running,
         _run_folders,
@@ -50,7 +51,7 @@ def sweep(engine: Engine) -> tuple[list[str], list[str]]:
         _unborn,
         _lost_folders,
         _names,
-        _network,
+        *more,
         _cgroups,
         _builds,
         _store,
@@ -175,26 +176,6 @@ def _names(engine: Engine) -> Iterator[str]:
             yield f"link of container name {name}: removed"
 
 
-def _network(engine: Engine) -> Iterator[str]:
-    """Whoever has an address holds the container's lock from before until after."""
-    paths, db = engine.paths, engine.db
-    from estiva.network import networks
-
-    used = db.read("SELECT 1 FROM meta WHERE key LIKE 'network.%' LIMIT 1")
-    if not used and not networks.any_there(db):
-        return  # never
-    from estiva.network import bridge, bridges
-
-    found = bridge.sweep(
-        db, paths, lambda: [i for i in os.listdir(paths.run_containers) if locks.held(paths, i)]
-    )
-    for kind, what in (("leases", "addresses"), ("ports", "published ports"), ("veths", "veths")):
-        if found[kind]:
-            yield f"{found[kind]} {what} of containers that do not run: removed"
-    for name in bridges.sweep(paths, db, lambda: published_own(paths, db)):
-        yield f"bridge {name} of a network that was removed: removed"
-
-
 def _cgroups(engine: Engine) -> Iterator[str]:
     from estiva.runtime import cgroup
     from estiva.runtime.cgroup import factory
@@ -263,18 +244,13 @@ def check(engine: Engine) -> list[str]:
             problems.append(f"{error}: `estiva rm -f` removes it")
             continue
         try:
-            live = runstate.read(paths, container_id) if status == "running" else None
+            if status == "running" and runstate.read(paths, container_id) is None:
+                problems += starters.problems(paths, container_id)
             gone = logs.lost(paths, container_id) if status == "running" else 0
             if gone:
                 problems.append(f"{said} has lost {gone} bytes of its log: is the disk full?")
         except EstivaError as error:
-            live = None
             problems.append(f"{said} runs, but {error}: `estiva rm -f` removes it")
-        try:
-            if status == "running" and live is None:
-                starters.refuse(paths, container_id)
-        except EngineError as error:
-            problems.append(f"{error}: {error.hint}")
         if not os.path.isdir(paths.container(container_id) + "/upper") and _row(engine, container_id):
             problems.append(f"{said} has no read-write layer")
         if status == "running" and _stale(engine, container_id):
@@ -290,95 +266,7 @@ def check(engine: Engine) -> list[str]:
             problems.append(
                 f"address {address} is kept for container {container_id[:12]}, which does not run"
             )
-    return problems + unplugged(engine) + missing_rules(engine)
-
-
-def unplugged(engine: Engine) -> list[str]:
-    """Containers that run and have lost their network, in words."""
-    told = []
-    for (container_id, _), (_, veth) in _unplugged(engine).items():
-        said = f"container {container_id[:12]} has lost its network: its interface "
-        if veth:
-            told.append(f"{said}{veth} is in no bridge: `estiva system check --repair` puts it back")
-        else:
-            told.append(f"{said}has been deleted: `estiva restart {container_id[:12]}` makes another")
-    return told
-
-
-def _unplugged(engine: Engine) -> Ends:
-    """Those."""
-    import time
-
-    from estiva.network.unplugged import unplugged
-
-    found: Ends = {}
-    for turn in range(2):
-        found = unplugged(_plugged(engine))
-        if not found:
-            break
-        if not turn:
-            time.sleep(0.1)  # one that ends loses its network a moment before anybody can see that
-    return found
-
-
-def _plugged(engine: Engine) -> dict[str, list[Place]]:
-    """The places in bridges of the containers that ought to be in this network namespace."""
-    from estiva.engine.state.endpoint_shape import places_of
-    from estiva.network import networks
-    from estiva.runtime import state
-
-    found = {}
-    here = os.stat("/proc/self/ns/net")
-    leased = {(row[0], row[1]) for row in engine.db.read("SELECT container, address FROM leases")}
-    for container_id in {row[0] for row in leased}:
-        try:
-            live = runstate.read(engine.paths, container_id)
-            if (
-                live is not None
-                and os.path.samestat(os.stat(f"/proc/{live['monitor']}/ns/net"), here)
-                and locks.held(engine.paths, container_id)
-                and state.alive(live["pid"], live["start_time"])
-            ):
-                places = [place for place in places_of(live) if (container_id, place["address"]) in leased]
-                found[container_id] = [place for place in places if place["driver"] == networks.BRIDGE]
-        except (EstivaError, OSError):
-            continue  # damaged, which is told; has ended
-    return found
-
-
-def mend_network(engine: Engine) -> list[str]:
-    """Plug in again what can be; what was unplugged."""
-    from estiva.engine.state.published import firewalls
-    from estiva.network.unplugged import plug
-
-    mended = []
-    for (container_id, _), (place, veth) in _unplugged(engine).items():
-        if veth:
-            plug(engine.db, engine.paths, place, veth, firewalls(engine.paths, engine.db))
-            mended.append(f"container {container_id[:12]} was in no bridge: plugged in again")
-    return mended
-
-
-def missing_rules(engine: Engine, *, mend: bool = False) -> list[str]:
-    """What others have taken out of the firewall of containers that run, in words; with `mend` it is put
-    back."""
-    from estiva.engine.state.published import published
-    from estiva.network import bridge, ipam, rules
-
-    paths, db = engine.paths, engine.db
-    told = []
-    if any(locks.held(paths, container_id) for container_id in ipam.leased(db)):
-        found = bridge.missing(lambda: published(paths, db))
-        if found and mend:
-            bridge.mend(paths, lambda: published(paths, db))
-        told += found
-    others = db.read("SELECT container FROM leases WHERE network != ?", (ipam.DEFAULT_NETWORK,))
-    if any(locks.held(paths, row[0]) for row in others):
-        found = rules.missing(paths, db, lambda: published_own(paths, db))
-        if found and mend:
-            rules.mend(paths, db, lambda: published_own(paths, db))
-        told += found
-    return told
+    return problems
 
 
 def _stale(engine: Engine, container_id: str) -> bool:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from estiva.engine.mounts import initlayer, points
 from estiva.engine.mounts.hostfiles import generated_files, name_server
 from estiva.engine.spec import oci_config, security_opt
-from estiva.engine.spec.dns import embedded
-from estiva.engine.state import eventlog
+from estiva.engine.state import addresses, eventlog
 from estiva.store.layers.mounts import OVERLAY_OPTIONS
 
 # What is removed with its container need not get to the disk first: else the kernel waits at the end of each
@@ -113,6 +112,6 @@ def make_in(
         result["sharing"] = joining.wanted
     if not isinstance(address, str):
         result["network"]["places"] = address
-    if embedded(mode):
+    if addresses.embedded(address):
         result["names"] = name_server(host_config)
     return result

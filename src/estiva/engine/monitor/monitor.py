@@ -23,13 +23,14 @@ import time
 from _socket import socket
 
 from estiva import fastjson
-from estiva.engine.monitor import events, log
+from estiva.engine.monitor import endpoint, events
+from estiva.engine.monitor.logs import log
 from estiva.engine.monitor.protocol import encode_error
 from estiva.engine.monitor.rootfs import rootfs_of
 from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation
 from estiva.engine.state import cgroup, eventlog, locks, names, teardown
-from estiva.errors import Unavailable
+from estiva.errors import EstivaError, Unavailable
 from estiva.linux import procinfo
 from estiva.runtime import state
 from estiva.runtime.cgroup import Cgroup, factory
@@ -41,12 +42,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from estiva.engine.monitor.outlet import Both
+    from estiva.engine.monitor.logs.outlet import Both
     from estiva.engine.monitor.reservation import Reservation
-    from estiva.engine.state.logfile import Writer
-    from estiva.engine.state.types import Network, Outcome, Plan, State
+    from estiva.engine.state.logs.logfile import Writer
+    from estiva.engine.state.types import Outcome, Plan, State
     from estiva.network.dns.handover import Names
-    from estiva.network.types import Place
+    from estiva.network.types import Settings
     from estiva.runtime.launch.clone import Init
 
 QUIET = 300  # milliseconds without an event after which a detached container's monitor hibernates
@@ -73,7 +74,6 @@ class Monitor:
         self.cgroup: Cgroup | None = None
         self.init: Init | None = None
         self.endpoint: Any = None
-        self.places: list[Place] = []  # in networks of one's own, once they are connected
         self.names: Names | None = None  # its name server's sockets
         self.log: Writer | Both | None = None
         self.started, self.began = "", 0  # as text, and in nanoseconds
@@ -138,17 +138,13 @@ class Monitor:
             os.close(fd)
         try:
             self.connect()
-            if "names" in plan:
-                from estiva.engine.monitor import naming
-
-                self.names = naming.begin(plan, self.init.pid)
         except BaseException:
             self.init.ready()  # when init has failed, its netns has gone: its own error tells why
             raise
         if not plan["detach"]:
             teardown.database(plan).open()  # while init builds its rootfs
         self.write_state()
-        self.publish()
+        endpoint.publish(plan, self.endpoint, self.init.pidfd)
         if hooks is None and not terminal:
             self.init.go()
         self.init.ready()
@@ -164,48 +160,13 @@ class Monitor:
         self.streams.say({"event": "started", "pid": self.init.pid})
 
     def connect(self) -> None:
-        """Step 4."""
+        """Step 4; with a name server, before the command can ask it."""
         assert self.init is not None
-        network = self.plan["network"]
-        if "places" in network:
+        self.endpoint = endpoint.connect(self.plan, self.init.pid)
+        if "names" in self.plan:
             from estiva.engine.monitor import networking
 
-            self.endpoint = networking.connect(self.plan, self.init.pid)
-            self.places = self.endpoint.places
-        elif network["mode"] == "bridge":
-            from estiva.network import bridge
-
-            self.endpoint = bridge.connect(
-                teardown.database(self.plan),
-                teardown.paths(self.plan),
-                self.plan["id"],
-                self.init.pid,
-                ports=network["ports"],
-                hostname=self.plan["name"],
-                address=network["address"],
-                publish_now=False,
-                published=teardown.published_by(self.plan),
-            )
-
-    def publish(self) -> None:
-        """Its ports. After the run state, which who makes the firewall anew reads: else these would be
-        missing."""
-        if self.endpoint is not None and self.endpoint.ports:
-            if self.places:
-                from estiva.engine.monitor import networking
-
-                networking.publish(self.plan, self.endpoint)
-            else:
-                from estiva.network import bridge
-
-                bridge.publish(teardown.paths(self.plan), self.endpoint, teardown.published_by(self.plan))
-            if any(":" in port["HostIp"] for port in self.endpoint.ports):
-                from estiva.network import relay
-
-                assert self.init is not None
-                self.endpoint.sockets = relay.start(
-                    self.init.pidfd, self.endpoint.ip, self.endpoint.ports, self.endpoint.sockets
-                )
+            self.names = networking.serve_names(self.plan, self.init.pid)
 
     def keep_mounts(self) -> None:
         """Taking its mounts down is half of what the kernel does at a container's end, and would come before
@@ -227,16 +188,6 @@ class Monitor:
         plan = self.plan
         self.began = time.time_ns()
         self.started = rfc3339(self.began)
-        network: Network = {}
-        if self.endpoint is not None:
-            network = {
-                "address": self.endpoint.ip,
-                "prefix": self.endpoint.prefix,
-                "gateway": self.endpoint.gateway,
-                "mac": self.endpoint.mac,
-                "ports": self.endpoint.ports,
-                **({"places": self.places} if "places" in self.plan["network"] else {}),
-            }
         run = f"{plan['run_root']}/containers/{plan['id']}"
         state.write(
             run,
@@ -251,7 +202,7 @@ class Monitor:
                 "cgroup": self.cgroup.path,
                 "process": plan["config"]["process"],
                 "seccomp": plan["seccomp"],
-                "network": network,
+                "network": endpoint.shown(plan, self.endpoint),
                 "stop_signal": plan["stop_signal"],
                 "about": plan.get("about", {}),
                 **({"root": self.root} if self.root is not None else {}),
@@ -279,13 +230,24 @@ class Monitor:
         bounding = (self.plan["config"]["process"].get("capabilities") or {}).get("bounding") or ()
         if self.plan["detach"] and "CAP_SYS_PTRACE" not in bounding:
             self.streams.idle = (quiet, lambda: self.hibernate(hibernate))
+        self.streams.named = self.named
         if self.names is not None:
-            from estiva.engine.monitor import naming
-
-            naming.watch(self.names, self.streams)
+            self.names.watch(self.streams.beside)
         # what is left in a pid namespace ends with its init
         alone = {"type": "pid"} in self.plan["config"]["linux"]["namespaces"]
         self.streams.run(self.init, DRAIN, (lambda: None) if alone else self.cgroup.kill)
+
+    def named(self, settings: Settings) -> None:
+        """It has joined a network with a name server while it runs. Where that fails, it goes on without."""
+        if self.names is None and self.init is not None:
+            from estiva.engine.monitor import networking
+
+            self.plan["names"] = settings
+            try:
+                self.names = networking.serve_names(self.plan, self.init.pid)
+            except EstivaError:
+                return
+            self.names.watch(self.streams.beside)
 
     def unfreeze(self) -> None:
         """What is frozen can't die."""

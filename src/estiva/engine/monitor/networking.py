@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from estiva.engine.state import published, teardown
 from estiva.network import networks, plug
+from estiva.network.dns import handover
 from estiva.network.ipam import DEFAULT_NETWORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.engine.state.types import Plan
     from estiva.network.bridge import Endpoint
+    from estiva.network.dns.handover import Names
 
 
 def connect(plan: Plan, pid: int) -> Endpoint:
@@ -30,6 +32,19 @@ def _bound(plan: Plan, network_id: str, ports: list[dict[str, str]]) -> list[dic
     network = networks.find(teardown.database(plan), network_id)
     address = network.option(networks.BINDING) if network is not None else ""
     return [{**port, "HostIp": port["HostIp"] or address} for port in ports] if address else ports
+
+
+def serve_names(plan: Plan, pid: int) -> Names:
+    """The embedded name server: sockets in the network namespace of process `pid`, handed to the resolver.
+
+    Raises EngineError.
+    """
+    settings = plan["names"]
+    sockets = handover.open_sockets(pid, settings["servers"])
+    names = handover.Names(plan["id"], plan["root"], plan["run_root"], settings, sockets)
+    names.note()
+    names.register()
+    return names
 
 
 def publish(plan: Plan, endpoint: Endpoint) -> None:

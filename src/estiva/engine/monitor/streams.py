@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from estiva.engine.monitor.audience import Audience
-    from estiva.engine.monitor.outlet import Outlet
+    from estiva.engine.monitor.logs.outlet import Outlet
     from estiva.engine.monitor.source import Log
     from estiva.engine.state.types import Checks, Outcome
+    from estiva.network.types import Settings
     from estiva.runtime.launch.clone import Init
 
 
@@ -137,6 +138,7 @@ class Conversation:
         self.detached = False
         self.audience: Audience | None = None  # who may come and attach
         self.outlet: Outlet | None = None  # where its log goes besides its file
+        self.named: Callable[[Settings], object] = lambda settings: None  # it is to have a name server
         self.health: Checks | None = None
         self.beside: dict[int, Callable[[], object]] = {}  # once something comes from an fd: do this, once
         self.idle: tuple[int, Callable[[], object]] | None = None  # after so many ms of quiet, once: do this
@@ -300,6 +302,8 @@ class Conversation:
         elif message["do"] == "end":
             self.ended_by_caller = True
             self.signal(SIGKILL)
+        elif message["do"] == "names":
+            self.named(message["settings"])
         elif message["do"] == "resize" and any(source.fd == self.init.console for source in self.sources):
             # (else it had no terminal, or that was closed when the last process on it ended)
             terminals.set_window_size(self.init.console, message["rows"], message["columns"])

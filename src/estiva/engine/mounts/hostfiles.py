@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from estiva.engine.state import addresses
+from estiva.errors import Conflict
 from estiva.files import write_all
 
 TYPE_CHECKING = False
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from estiva.engine.state.addresses import Taken
     from estiva.engine.state.config_types import HostConfig
     from estiva.engine.state.types import OCI, Record
-    from estiva.network.dns.handover import Settings
+    from estiva.network.types import Settings
 
 
 def write_shared(path: str, data: bytes) -> None:
@@ -36,31 +38,19 @@ def generated_files(
     taken = {point["Destination"] for point in made["Mounts"]}
     source = engine.paths.container(lender) if lender else directory
     if not lender:
-        from estiva.engine.spec.dns import embedded
         from estiva.network import resolvconf
 
         config, host_config = made["Config"], made["HostConfig"]
         hostname = config.get("Hostname") or os.uname().nodename
-        text = _resolv_conf()
         address, more = _addresses(taken_address)
-        shared = host_config["NetworkMode"] == "host"
-        dns, search = host_config.get("Dns") or (), host_config.get("DnsSearch") or ()
-        options = host_config.get("DnsOptions") or ()
-        if not shared or dns or search or options:
-            text = resolvconf.resolv_conf(
-                text,
-                dns=dns,
-                search=search,
-                options=options,
-                host_network=shared,
-                embedded=embedded(host_config["NetworkMode"]),
-            )
+        text = resolv_conf(host_config, embedded=addresses.embedded(taken_address))
         extra = host_config.get("ExtraHosts") or ()
+        linked = [] if isinstance(taken_address, str) else _linked(engine, made["Id"])
         gateway = _gateway(taken_address) if any(entry.endswith("host-gateway") for entry in extra) else ""
         domain = config.get("Domainname")
         whole = f"{hostname}.{domain}" if domain else hostname
         for name, content in (
-            ("hosts", resolvconf.hosts(whole, address, extra, gateway=gateway, more=more)),
+            ("hosts", resolvconf.hosts(whole, address, extra, gateway=gateway, more=more, linked=linked)),
             ("hostname", hostname + "\n"),
             ("resolv.conf", text),
         ):
@@ -77,6 +67,31 @@ def generated_files(
     ]
 
 
+def _linked(engine: Engine, container_id: str) -> list[str]:
+    """Lines for those that it is linked with on the default bridge, where no name server tells names. Raises
+    Conflict for one that does not run.
+    """
+    from estiva.engine.state import lookup
+    from estiva.network import networks
+    from estiva.network.ipam import DEFAULT_NETWORK
+
+    lines = []
+    for linked_id, alias in (
+        networks.belongings(engine.db, container_id).get(DEFAULT_NETWORK, {}).get("Links", ())
+    ):
+        record = lookup.resolve(engine, linked_id)
+        name = record["Name"].removeprefix("/")
+        shown = record["NetworkSettings"].get("Networks", {}).get("bridge", {})
+        if not record["State"]["Running"] or not shown.get("IPAddress"):
+            raise Conflict(
+                f"cannot link to container {name}: it does not run on the default bridge",
+                hint=f"`estiva start {name}`, or a network of your own for both",
+            )
+        names = dict.fromkeys((alias, record["Config"].get("Hostname") or linked_id[:12], name))
+        lines.append(f"{shown['IPAddress']}\t{' '.join(names)}")
+    return lines
+
+
 def _addresses(taken: Taken) -> tuple[str, list[str]]:
     """The container's own address, and more that it has: "" and none without a network of its own."""
     if isinstance(taken, str):
@@ -84,6 +99,20 @@ def _addresses(taken: Taken) -> tuple[str, list[str]]:
     places = sorted(taken, key=lambda place: not place["default"])
     own = [place["address"] for place in places] + [p["address6"] for p in places if p["address6"]]
     return (own[0], own[1:]) if own else ("", [])
+
+
+def resolv_conf(host_config: HostConfig, *, embedded: bool) -> str:
+    """A container's: `embedded` for one that has the embedded name server."""
+    from estiva.network import resolvconf
+
+    text, shared = _resolv_conf(), host_config["NetworkMode"] == "host"
+    dns, search = host_config.get("Dns") or (), host_config.get("DnsSearch") or ()
+    options = host_config.get("DnsOptions") or ()
+    if shared and not (dns or search or options):
+        return text
+    return resolvconf.resolv_conf(
+        text, dns=dns, search=search, options=options, host_network=shared, embedded=embedded
+    )
 
 
 def name_server(host_config: HostConfig) -> Settings:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 
+from estiva.engine.networks import naming
 from estiva.engine.spec import endpoints
 from estiva.engine.state import addresses, gate, lookup, published, runstate
 from estiva.engine.state.endpoint_shape import places_of
@@ -144,6 +145,8 @@ def _connect_running(
     _write(engine, live, places)
     _move_ports(engine, live, before, plug.primary(places))
     _edit_hosts(engine, record, live["id"], added=place, removed=None)
+    if addresses.embedded(places) and not addresses.embedded(places_of(live)):
+        naming.begin(engine, record)
 
 
 def disconnect(engine: Engine, network: str, container: str, *, force: bool = False) -> None:

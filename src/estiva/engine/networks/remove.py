@@ -86,6 +86,6 @@ def prune(engine: Engine, filters: dict[str, list[str]] | None = None) -> list[s
 
 def reload(engine: Engine) -> list[str]:
     """Make the firewall of all networks anew where something is missing; what was, in words."""
-    from estiva.engine.containers import sweep
+    from estiva.engine.networks import upkeep
 
-    return sweep.mend_network(engine) + sweep.missing_rules(engine, mend=True)
+    return upkeep.mend_network(engine) + upkeep.missing_rules(engine, mend=True)

@@ -38,11 +38,6 @@ def check(host_config: HostConfig) -> None:
     resolvconf.hosts("", "", extra, gateway="0.0.0.0")
 
 
-def embedded(mode: str) -> bool:
-    """Whether a container of that NetworkMode has the embedded name server: a network that somebody made."""
-    return mode not in ("bridge", "host", "none", "default") and ":" not in mode
-
-
 def is_address(text: str) -> bool:
     """Whether `text` is an IPv4 or IPv6 address, as inet_pton(3) reads it."""
     from _socket import AF_INET, AF_INET6, inet_pton

@@ -7,10 +7,9 @@ Engine API, judged, and the names in it looked up. Loaded only for a container t
 
 from __future__ import annotations
 
-from estiva.engine.state import lookup
 from estiva.errors import Conflict, InvalidInput, Unsupported
-from estiva.network import bridge, networks, pools
-from estiva.network.ipam import DEFAULT_NETWORK
+from estiva.network import networks, pools
+from estiva.network.ipam import DEFAULT_NETWORK, hardware_address
 from estiva.network.networks import IFNAME
 from estiva.oci import rules
 from estiva.oci.rules import EACH, EACH_SAID, ONLY, Later
@@ -105,7 +104,7 @@ def judge(engine: Engine, name: str, given: dict[str, Any]) -> tuple[str, Endpoi
         if own.get(key) and network is not None:
             _address(network, record, wish, bits, own[key])
     if given.get("MacAddress"):
-        record["MacAddress"] = bridge.hardware_address(given["MacAddress"]).hex(":")
+        record["MacAddress"] = hardware_address(given["MacAddress"]).hex(":")
     if given.get("GwPriority"):
         record["GwPriority"] = given["GwPriority"]
     for alias in given.get("Aliases") or ():
@@ -153,6 +152,8 @@ def _link(engine: Engine, words: str) -> list[str]:
     container, _, alias = words.partition(":")
     if not container:
         raise InvalidInput(f"invalid link '{words}'", hint="CONTAINER or CONTAINER:ALIAS")
+    from estiva.engine.state import lookup
+
     linked = lookup.resolve(engine, container)
     alias = alias or linked["Name"].removeprefix("/")
     _name("alias", alias)

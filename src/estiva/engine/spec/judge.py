@@ -11,7 +11,7 @@ out when oci_config.make makes the OCI config, and who lends a namespace, in nam
 from __future__ import annotations
 
 from estiva.engine.spec import fields
-from estiva.engine.spec.defaults import HOSTNAME_LIMIT, MODES, NETWORKS, RESOURCES, ULIMITS
+from estiva.engine.spec.defaults import HOSTNAME_LIMIT, MODES, RESOURCES, ULIMITS
 from estiva.errors import Conflict, EstivaError, InvalidInput, Unsupported, brief
 from estiva.oci import rules
 
@@ -117,7 +117,7 @@ def _check_host(config: Config, host: HostConfig) -> None:
     _check_restart(host.get("RestartPolicy") or {}, bool(host.get("AutoRemove")))
     _check_log(host.get("LogConfig") or {})
     _check_ulimits(host.get("Ulimits") or ())
-    if host.get("NetworkMode") not in (*NETWORKS, "", "default") or not MODES.isdisjoint(host):
+    if ":" in (host.get("NetworkMode") or "") or not MODES.isdisjoint(host):
         from estiva.engine.spec import namespaces
 
         namespaces.check(host)

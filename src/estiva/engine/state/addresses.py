@@ -22,6 +22,11 @@ def is_private(mode: str) -> bool:
     return mode not in ("none", "host") and ":" not in mode
 
 
+def embedded(taken: Taken) -> bool:
+    """Whether who has this has the embedded name server (network/dns): on a network that somebody made."""
+    return not isinstance(taken, str) and any(place["network"] != ipam.DEFAULT_NETWORK for place in taken)
+
+
 def take_in(transaction: Transaction, container_id: str, mode: str, *, fresh: bool = False) -> Taken:
     """Lease what the container needs. `fresh`: it belongs to nothing but the default bridge, that is known.
 

@@ -170,18 +170,19 @@ def running_state_now(engine: Engine, ref: str, *, restarting: bool = True) -> R
     that."""
     record = resolve(engine, ref)
     if restarting:
-        refuse_restarting(record, ref)
+        refuse_restarting(record)
     if record["State"]["Running"]:
         return runstate.read(engine.paths, record["Id"])
     raise Conflict(f"container {ref} is not running", hint=f"`estiva start {ref}` starts it")
 
 
-def refuse_restarting(record: Record, ref: str) -> None:
+def refuse_restarting(record: Record) -> None:
     """Raises Conflict while nothing runs in it."""
     if record["State"]["Restarting"]:
+        name = record["Name"].removeprefix("/")
         raise Conflict(
-            f"container {ref} is restarting, wait until the container is running",
-            hint=f"`estiva logs {ref}` may tell why it ends, `estiva stop {ref}` leaves it at that",
+            f"container {name} is restarting, wait until the container is running",
+            hint=f"`estiva logs {name}` may tell why it ends, `estiva stop {name}` leaves it at that",
         )
 
 

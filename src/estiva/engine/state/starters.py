@@ -50,6 +50,15 @@ def refuse(where: Paths, container_id: str) -> None:
     )
 
 
+def problems(where: Paths, container_id: str) -> list[str]:
+    """The same in words; none where all is well."""
+    try:
+        refuse(where, container_id)
+    except EngineError as error:
+        return [f"{error}: {error.hint}"]
+    return []
+
+
 def _holders(lock: str) -> list[int]:
     """Of an open file description lock, which /proc/locks does not tell: proc_pid_fdinfo(5)."""
     try:

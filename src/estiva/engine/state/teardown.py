@@ -68,6 +68,14 @@ def database(plan: Ending) -> Database:
     return known[0]
 
 
+def close_databases() -> None:
+    """Before a fork that uses one: SQLite closes a connection's fds when the last one to its file goes, and
+    in the child their numbers are those of other fds by then."""
+    for process, path in list(_databases):
+        if process == os.getpid():
+            _databases.pop((process, path))[0].close()
+
+
 def _identity(path: str) -> tuple[int, int]:
     try:
         found = os.stat(path)

@@ -21,8 +21,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NotRequired, Protocol, TypedDict
 
 from estiva.engine.state.config_types import Config, HostConfig
-from estiva.network.dns.handover import Kept, Settings
-from estiva.network.types import Place
+from estiva.network.types import Kept, Place, Settings
 
 OCI = dict[str, Any]  # a runtime config, or a part of one: runtime-spec config.md
 Ids = tuple[int, int]  # uid, gid
@@ -316,10 +315,11 @@ class Outcome(TypedDict, total=False):
 class Order(TypedDict, total=False):
     """A message to a monitor."""
 
-    do: Literal["signal", "resize", "eof", "end"]
+    do: Literal["signal", "resize", "eof", "end", "names"]
     signal: int
     rows: int
     columns: int
+    settings: Settings  # names
 
 
 class MonitorRequest(TypedDict):

@@ -49,25 +49,9 @@ from estiva.linux.net.redirect import redirect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import NotRequired, TypedDict
+    from collections.abc import Callable, Sequence
 
-    class Settings(TypedDict):
-        """What a container's queries that are not about names here are to do."""
-
-        servers: list[tuple[str, bool]]  # address; whether it is asked from the host's network namespace
-        ndots: bool  # somebody has set the option: names without a dot are not forwarded
-
-    class Kept(TypedDict):
-        """`Names`, as another interpreter in the same process reads it."""
-
-        id: str
-        root: str
-        run_root: str
-        settings: Settings
-        sockets: list[int]
-        channel: int
-        hurried: NotRequired[int]
+    from estiva.network.types import Kept, Settings
 
 
 ADDRESS, PORT = "127.0.0.11", 53
@@ -226,6 +210,18 @@ class Names:
             self.register()
         except EstivaError:
             pass
+
+    def watch(self, beside: dict[int, Callable[[], object]]) -> None:
+        """Have `renew` called when the connection ends: `beside` are who is called, once, when something
+        comes from an fd.
+        """
+
+        def renew() -> None:
+            self.renew()
+            self.watch(beside)
+
+        if self.channel is not None:
+            beside[self.channel.fileno()] = renew
 
     def freeze(self) -> Kept:
         """All that `thaw` needs; the fds have to stay open."""
