@@ -180,6 +180,17 @@ class Bench:
         command = ["docker-registry", "serve", f"{self.folder}/registry.json"]
         self.registry = self.daemon("docker-registry", command, answers)
 
+    def pss(self):
+        """Everything that stays for the container: its monitor and its processes. MB."""
+        total = 0
+        for state in pathlib.Path(self.estiva_env["ESTIVA_RUN_ROOT"], "containers").glob("*/state.json"):
+            info = json.loads(state.read_text())
+            for pid in (info["monitor"], info["pid"]):
+                for line in open(f"/proc/{pid}/smaps_rollup"):
+                    if line.startswith("Pss:"):
+                        total += int(line.split()[1])
+        return total / 1024
+
     # -- the end
     # --------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ turn, so that a slow moment hits all alike; the median is shown.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import shutil
@@ -196,17 +195,6 @@ class Starts(Bench):
         self.estiva.run(ESTIVA, "rm", "-f", "bench")
         self.plain.run(*self.docker, "rm", "-f", "bench")
         self.v1.run(*self.podman, "rm", "-f", "bench")
-
-    def pss(self):
-        """Everything that stays for the container: its monitor and its processes. MB."""
-        total = 0
-        for state in pathlib.Path(self.estiva_env["ESTIVA_RUN_ROOT"], "containers").glob("*/state.json"):
-            info = json.loads(state.read_text())
-            for pid in (info["monitor"], info["pid"]):
-                for line in open(f"/proc/{pid}/smaps_rollup"):
-                    if line.startswith("Pss:"):
-                        total += int(line.split()[1])
-        return total / 1024
 
     def pull_row(self):
         self.make_big_image()

@@ -93,6 +93,10 @@ def engine(box, program):
     box.estiva("run", "--rm", enginekit.IMAGE, "true")  # makes what only a first run has to
     for network in ("none", "bridge"):
         noted("run", "--rm", "-e", "A=b", "--network", network, enginekit.IMAGE, "true")
+    box.estiva("network", "create", "lab")
+    box.estiva("run", "--rm", "--network", "lab", enginekit.IMAGE, "true")
+    noted("run", "--rm", "--network", "lab", enginekit.IMAGE, "true")
+    box.estiva("network", "rm", "lab")
     box.estiva("run", "-d", "--name", "one", enginekit.IMAGE, "sleep", "1000")
     noted("exec", "one", "true")
     box.estiva("rm", "-f", "one")

@@ -3,6 +3,7 @@
     EstivaError
     |-- InvalidInput        the caller's words are wrong: option, reference, Dockerfile, JSON
     |-- NotFound            no such image, container, volume, file
+    |   |-- Missing             of the name that the caller gave
     |   `-- CommandNotFound     the container's command is not in its filesystem (exit 127)
     |-- Conflict            a name or port in use, a thing in the wrong state
     |-- Denied              credentials are missing or not enough
@@ -44,6 +45,12 @@ class InvalidInput(EstivaError):
 
 class NotFound(EstivaError):
     pass
+
+
+class Missing(NotFound):
+    def __init__(self, kind: str, name: str, *, hint: str = "") -> None:
+        super().__init__(f"no such {kind}: {oneline(name)}", hint=hint)
+        self.name = name
 
 
 class CommandNotFound(NotFound):

@@ -79,14 +79,56 @@ def make_directory(path: str, mode: int = 0o700, *, exist_ok: bool = False) -> N
 
 
 def refuse_others(path: str) -> None:
-    """State of which another user is the owner, or that others may write to, is not to be trusted: who has it
-    says what runs with our rights, and where it is mounted (K24). Fine where nothing is there yet, or where
-    what others may write has the sticky bit, as /tmp. Raises Denied.
+    """State of which another user is the owner, or that others may write to, is not to be trusted, nor is
+    what lies in a folder, or is reached by a link, of such: who has it says what runs with our rights, and
+    where it is mounted (K24). Fine where nothing is there yet, or where what others may write has the sticky
+    bit, as /tmp. Raises Denied.
     """
+    at = os.open("/", _STEP)
+    # in a user namespace without a mapping of root's, / and much below it is of an id that says nothing
+    trusted = (0, os.geteuid(), os.fstat(at).st_uid)
+    seen, todo, links = "", path.split("/")[::-1], 0
     try:
-        there = os.stat(path)
+        while todo:
+            name = todo.pop()
+            if name in ("", "."):
+                continue
+            fd = os.open(name, _STEP, dir_fd=at)
+            there = os.fstat(fd)
+            mode = there.st_mode
+            if mode & 0o170000 == 0o120000:
+                if there.st_uid not in trusted:
+                    os.close(fd)
+                    raise Denied(
+                        f"{seen}/{name} is a link of {_user(there.st_uid)}, who could have it lead elsewhere",
+                        hint=f"name what it leads to instead of {path}",
+                    )
+                target = os.readlink("", dir_fd=fd)
+                os.close(fd)
+                links += 1
+                if links > 40:
+                    return  # ELOOP, for whoever needs it
+                todo += target.split("/")[::-1]
+                if target.startswith("/"):
+                    os.close(at)
+                    at, seen = os.open("/", _STEP), ""
+                continue
+            os.close(at)
+            at, seen = fd, seen.rpartition("/")[0] if name == ".." else f"{seen}/{name}"
+            if any(word not in ("", ".") for word in todo):
+                _refuse_above(path, seen, there, trusted)
+            else:
+                _refuse(path, there)
     except (OSError, ValueError):
         return  # whoever needs it will tell
+    finally:
+        os.close(at)
+
+
+_STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _refuse(path: str, there: os.stat_result) -> None:
     if there.st_uid not in (0, os.geteuid()):
         raise Denied(
             f"{path} belongs to {_user(there.st_uid)}, who could change what is kept there",
@@ -97,6 +139,23 @@ def refuse_others(path: str) -> None:
         raise Denied(
             f"{path}, of {_user(there.st_uid)}, may be written to by others (mode {mode:04o})",
             hint=f"chmod go-w {path}, if you know what is in it",
+        )
+
+
+def _refuse_above(path: str, folder: str, there: os.stat_result, trusted: tuple[int, ...]) -> None:
+    """Of a folder on the way to `path`. A group's right to write is no other's where it is root's, or the one
+    that a user has to himself."""
+    if there.st_uid not in trusted:
+        raise Denied(
+            f"{path} is below {folder}, which belongs to {_user(there.st_uid)}, who could put another there",
+            hint="choose a directory that nobody else can replace",
+        )
+    mode = there.st_mode & 0o7777
+    own = there.st_gid == 0 or there.st_gid == os.getegid() == os.geteuid()
+    if mode & (0o002 if own else 0o022) and not mode & 0o1000:
+        raise Denied(
+            f"{path} is below {folder}, which others may write to (mode {mode:04o})",
+            hint=f"chmod go-w {folder}, or chmod +t it, or choose another directory",
         )
 
 

@@ -11,12 +11,14 @@ State (survives a reboot; ESTIVA_ROOT, default /var/lib/estiva):
     volumes/NAME/_data        a volume's files
     cache/                    compiled seccomp filters, builder caches
     lost/                     what a lost database leaves that can't be adopted: engine/containers/adopt.py
+    events.log, events.log.1  what has happened: engine/state/eventlog.py
     run -> RUN_ROOT           the run root that belongs to it
 
 Run state (gone after a reboot; ESTIVA_RUN_ROOT, default /run/estiva):
 
     layers/HEX                read-only mounts of layers, shared by all containers
     containers/ID/state.json  pid and start time of init and monitor
+    events.lost               as many bytes as events could not be written
     names/NAME -> ID          running containers by name, so that exec needs no database
     *.lock                    flock files
 """
@@ -27,6 +29,7 @@ import _thread
 import os
 
 from estiva.errors import Conflict
+from estiva.files import refuse_others
 
 DEFAULT_ROOT = "/var/lib/estiva"
 DEFAULT_RUN_ROOT = "/run/estiva"
@@ -62,7 +65,7 @@ class Paths:
         return f"{self.run_root}/{name}.lock"
 
     def prepare(self) -> None:
-        """Make every directory, 0700 (K16). Cheap when they exist. Raises Conflict."""
+        """Make every directory, 0700 (K16). Cheap when they exist. Raises Conflict, Denied."""
         if self._bound_to() == self.run_root and os.path.isdir(self.run_names):
             return
         for directory in (
@@ -82,6 +85,8 @@ class Paths:
             self.run_names,  # last: its presence tells that all the rest is there
         ):
             os.makedirs(directory, mode=0o700, exist_ok=True)
+        for directory in (self.root, self.run_root):
+            refuse_others(directory)  # another may have been first
         self._bind()
 
     def _bound_to(self) -> str:

@@ -105,3 +105,68 @@ def test_an_ordinary_user_may_name_what_is_root_s() -> None:
             path.chmod(0o755)
         done = estiva(sys.executable, "-c", code, f"{CHECKOUT}/src", *map(str, paths))
         assert done.stdout.split() == ["fine", "fine", "denied"], done.stderr
+
+
+def replaceable(top: Path, how: str) -> str:
+    """A state root of ours that another user could put his own in the place of; what is to be named."""
+    (top / "way").mkdir(mode=0o755)
+    (top / "real/state").mkdir(mode=0o700, parents=True)
+    (top / "real").chmod(0o755)
+    way = top / "way"
+    if how == "link":
+        (way / "state").symlink_to(top / "real/state")
+        os.chown(way / "state", 65534, 65534, follow_symlinks=False)
+        return f"{way}/state is a link of nobody"
+    if how == "by a link":
+        (way / "on").symlink_to("../real")
+        (top / "real").chmod(0o777)
+        (way / "state").symlink_to("on/state")
+        return f"below {top}/real, which others may write to (mode 0777)"
+    (way / "state").mkdir(mode=0o700)
+    if how == "owner":
+        os.chown(way, 65534, 65534)
+        return f"below {way}, which belongs to nobody (uid 65534)"
+    if how == "group":
+        os.chown(way, 0, 100)
+    way.chmod({"others": 0o757, "group": 0o775}[how])
+    return f"below {way}, which others may write to (mode 07"
+
+
+@pytest.mark.parametrize("how", ["owner", "others", "group", "link", "by a link"])
+def test_that_another_could_replace(tmp_path: Path, how: str) -> None:
+    tmp_path.chmod(0o755)
+    told = replaceable(tmp_path, how)
+    state = str(tmp_path / "way/state")
+    own = str(tmp_path / "own")
+    for words in (
+        (ESTIVA, "--root", state, "--run-root", own, "ps"),
+        (ESTIVA, "--root", own, "--run-root", state, "ps"),
+        (ESTIVA, "--root", own, "--run-root", own + "-run", "registry", "serve", "--root", state),
+        (f"{CHECKOUT}/estiva-oci", "--root", state, "list"),
+    ):
+        done = estiva(*words)
+        assert done.returncode, words
+        first, *hint = done.stderr.splitlines()
+        assert told in first
+        assert hint or words[0] != ESTIVA
+    assert not os.listdir(state)
+
+
+@pytest.mark.parametrize(("mode", "group"), [(0o1777, 0), (0o775, 0), (0o755, 100)])
+def test_ways_that_are_fine(tmp_path: Path, mode: int, group: int) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "way/state").mkdir(parents=True, mode=0o700)
+    os.chown(tmp_path / "way", 0, group)
+    (tmp_path / "way").chmod(mode)
+    (tmp_path / "link").symlink_to("way/../way/./state/")
+    (tmp_path / "round").symlink_to("round")
+    for name in ("way/state", "way/state/", "link", "way/none/x", "round"):
+        files.refuse_others(str(tmp_path / name))
+
+
+def test_a_root_that_another_was_first_to_make(tmp_path: Path) -> None:
+    engine = Engine(str(tmp_path / "state"), str(tmp_path / "run"))
+    (tmp_path / "state").mkdir()
+    os.chown(tmp_path / "state", 65534, 65534)
+    with pytest.raises(Denied, match="belongs to nobody"):
+        engine.store.db.read("SELECT 1")

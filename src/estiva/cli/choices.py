@@ -35,6 +35,7 @@ TABLE = ("json", "table")
 
 # by verb and option, where the option's name alone does not say it
 OF_VERB: dict[tuple[str, str], Sequence[str]] = {
+    ("volume create", "driver"): (),
     ("build", "network"): ("default", "none", "host"),
     ("save", "format"): ("docker-archive", "oci-archive", "oci-dir"),
     ("diff", "format"): ("json",),
@@ -55,16 +56,31 @@ OF_OPTION: dict[str, Sequence[str]] = {
     "gpus": ("all",),
     "ipc": ("private", "shareable", "none", "host", ANOTHER),
     "log-driver": ("json-file", "none"),
-    "network": ("bridge", "none", "host", ANOTHER),
+    "driver": ("bridge", "macvlan", "ipvlan"),
+    "link": ("<running>",),
+    "network": ("bridge", "none", "host", "<network>", ANOTHER),
     "pid": ("private", "host", ANOTHER),
     "platform": PLATFORMS,
     "progress": ("auto", "plain", "quiet"),
     "pull": ("always", "missing", "never"),
-    "restart": ("no",),
+    "condition": (
+        "not-running",
+        "next-exit",
+        "removed",
+        "healthy",
+        "unhealthy",
+        "running",
+        "paused",
+        "restarting",
+        "created",
+        "exited",
+    ),
+    "health-on-failure": ("none", "kill", "restart", "stop"),
+    "restart": ("no", "on-failure", "on-failure:", "always", "unless-stopped"),
     "security-opt": ("no-new-privileges", "seccomp=unconfined", "systempaths=unconfined", "label=disable"),
     "storage-driver": ("erofs", "erofs-lz4", "dir"),
     "tag": ("<image>",),
-    "type": ("container", "image", "volume"),
+    "type": ("container", "image", "volume", "network"),
     "userns": ("auto", "host", "keep-id", "private", ANOTHER),
     "uts": ("private", "host", ANOTHER),
     "volume": ("<volume>:", ":folders"),
@@ -79,6 +95,7 @@ STATES = {
 OF_USAGE: dict[str, Sequence[str]] = {
     "IMAGE": ("<image>",),
     "VOLUME": ("<volume>",),
+    "NETWORK": ("<network>",),
     "LIST": ("<list>",),
     "FOLDER": FOLDERS,
     "FOLDER|-": FOLDERS,
@@ -92,7 +109,8 @@ OF_ARGUMENT: dict[str, Sequence[str]] = {
     ),
     "image from-host": (),
     "images": ("<image>",),
-    "inspect": ("<container>", "<image>", "<volume>"),
+    "inspect": ("<container>", "<image>", "<volume>", "<network>"),
+    "network create": (),
     "manifest inspect": ("<list>",),
     "pull": ("<image>",),
     "push": ("<image>",),
@@ -121,8 +139,19 @@ def _filters(verb: str) -> Sequence[str]:
         return ("dangling=true", "dangling=false", *by_name, "label=", "until=")
     if verb == "volume ls":
         return ("dangling=true", "dangling=false", "driver=local", "label=", "name=<volume>")
+    if verb == "network ls":
+        truths = ("dangling=true", "dangling=false", "type=custom", "type=builtin")
+        drivers = tuple(f"driver={name}" for name in ("bridge", "host", "ipvlan", "macvlan", "null"))
+        return (*truths, *drivers, "id=", "label=", "name=<network>", "scope=local")
     if verb == "search":
         return ("is-official=true", "is-official=false", "stars=")
+    if verb in ("events", "system events"):
+        from estiva.engine import events
+
+        types = [f"type={kind}" for kind in events.TYPES]
+        actions = [f"event={action}" for action in ("create", "start", "die", "oom", "destroy", "pull")]
+        names = ("container=<container>", "image=<image>", "volume=<volume>", "label=", "network=")
+        return (*types, *actions, *names, "scope=local")
     if verb == "volume prune":
         return ("label=", "label!=")
     if verb.endswith("prune"):
@@ -131,8 +160,11 @@ def _filters(verb: str) -> Sequence[str]:
     from estiva.engine.containers import listing
 
     statuses = [f"status={status}" for status in listing.STATUSES]
-    return (*statuses, "ancestor=<image>", "exited=", "id=", "label=", "name=<container>", "network=bridge",
-            "network=host", "network=none", "volume=<volume>")  # fmt: skip
+    return (
+        *statuses, *[f"health={status}" for status in listing.HEALTH], "ancestor=<image>", "exited=", "id=",
+        "label=", "name=<container>", "network=bridge", "network=host", "network=none", "network=<network>",
+        "volume=<volume>",
+    )  # fmt: skip
 
 
 def of_argument(verb: str, usage: str, position: int) -> Sequence[str]:

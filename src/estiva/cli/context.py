@@ -76,7 +76,7 @@ class Context:
                 print(word)
                 continue
             tell(error)
-            if not (missing_is_fine and isinstance(error, errors.NotFound)):
+            if not (missing_is_fine and isinstance(error, errors.Missing) and error.name == word):
                 status = 1
         return status
 

@@ -22,7 +22,7 @@ SECTIONS = (
     ),
     ("Images", ("tag", "history", "save", "load", "import")),
     ("Registries", ("login", "logout", "search")),
-    ("Everything", ("inspect", "info", "version", "completion", "man")),
+    ("Everything", ("inspect", "events", "info", "version", "completion", "man")),
 )  # fmt: skip
 
 GROUP_SUMMARIES = {
@@ -30,11 +30,13 @@ GROUP_SUMMARIES = {
     "image": "all verbs about images, prune, copy, layers, diff, referrers, from-host",
     "manifest": "manifest lists: create, add, annotate, inspect, push, rm",
     "volume": "volumes: ls, create, inspect, rm, prune",
+    "healthcheck": "run a container's health check now",
+    "network": "networks: ls, create, inspect, rm, prune, connect, disconnect, reload",
     "registry": "serve a registry of your own",
     "builder": "prune the build cache",
-    "system": "disk usage, clean-up, consistency check, reset",
+    "system": "disk usage, events, clean-up, consistency check, resume, reset",
 }
-NAME_WIDTH = 11
+NAME_WIDTH = 12
 
 
 def text(words: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""`inspect`: all that is known of containers, images and volumes, as JSON or by a template."""
+"""`inspect`: all that is known of containers, images, volumes and networks, as JSON or by a template."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Finder = Callable[[Engine, str], dict[str, Any]]
 
-KINDS = ("container", "image", "volume")
+KINDS = ("container", "image", "volume", "network")
 
 
 def _container(engine: Engine, ref: str) -> dict[str, Any]:
@@ -36,7 +36,18 @@ def _volume(engine: Engine, ref: str) -> dict[str, Any]:
     return volumes.inspect(engine, ref)
 
 
-FINDERS: dict[str, Finder] = {"container": _container, "image": _image, "volume": _volume}
+def _network(engine: Engine, ref: str) -> dict[str, Any]:
+    from estiva.engine.networks import look
+
+    return look.inspect(engine, ref)
+
+
+FINDERS: dict[str, Finder] = {
+    "container": _container,
+    "image": _image,
+    "volume": _volume,
+    "network": _network,
+}
 
 
 def find(engine: Engine, ref: str, kinds: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
@@ -47,7 +58,7 @@ def find(engine: Engine, ref: str, kinds: tuple[str, ...]) -> tuple[str, dict[st
         except (NotFound, InvalidInput):
             if len(kinds) == 1:
                 raise
-    raise NotFound(f"no such object: {ref}", hint="a container, an image or a volume")
+    raise NotFound(f"no such object: {ref}", hint="a container, an image, a volume or a network")
 
 
 def add_size(engine: Engine, record: dict[str, Any]) -> None:
@@ -81,6 +92,7 @@ LEFT_OUT: dict[str, dict[str, dict[str, Any]]] = {
         "": {"Variant": "", "OsVersion": "", "Container": "", "ContainerConfig": None, "VirtualSize": 0},
         "Config": _CONFIG,
     },
+    "network": {"": {"Peers": None, "Services": None}},
     "volume": {"": {"Status": None, "UsageData": None, "ClusterVolume": None}},
 }
 
@@ -163,8 +175,8 @@ SIZE = ("s", "size", FLAG, "", "of containers, what they have written, in bytes,
 INSPECT = Verb(
     inspect,
     "NAME [NAME...]",
-    "Show all that is known of containers, images or volumes",
-    (FORMAT, SIZE, ("", "type", TEXT, "KIND", "only a container, an image or a volume")),
+    "Show all that is known of containers, images, volumes or networks",
+    (FORMAT, SIZE, ("", "type", TEXT, "KIND", "only a container, image, volume or network")),
     least=1,
     examples=(
         ("estiva inspect web", "as JSON"),

@@ -13,7 +13,7 @@ import sys
 from estiva import errors
 from estiva.cli import verbs
 from estiva.cli.context import Context, tell
-from estiva.cli.verbs import ALIASES, BRIEF, DRIVERS, GLOBALS, GROUPS, LATER, LATER_HINTS, VERBS
+from estiva.cli.verbs import ALIASES, BRIEF, DRIVERS, GLOBALS, GROUPS, LATER, VERBS
 from estiva.cmdline import program
 from estiva.cmdline.parser import FlagError, HelpWanted, UsageError, parse, parse_verb
 
@@ -29,7 +29,12 @@ def find(words: list[str]) -> tuple[str, tuple[str, str], list[str]]:
         return f"estiva {name}", VERBS[name], rest
     group = GROUPS.get(name)
     if name in LATER:
-        raise errors.Unsupported(f"'{name}' is not supported yet", hint=LATER_HINTS.get(name, ""))
+        raise errors.Unsupported(f"'{name}' is not supported yet")
+    if name in verbs.SWARM:
+        raise errors.Unsupported(
+            f"'{name}' is not supported: Estiva has no swarm",
+            hint="docs/kubernetes.md, where one machine is not enough",
+        )
     if group is None:
         raise unknown("estiva", name, [*VERBS, *GROUPS])
     if not rest or rest[0] in ("--help", "-h", "help"):
@@ -39,9 +44,14 @@ def find(words: list[str]) -> tuple[str, tuple[str, str], list[str]]:
         raise FlagError(f"unknown flag: {verb}", hint=f"see 'estiva {name} --help'")
     if verb not in group:
         verb = ALIASES.get(verb, verb)
-    if verb in LATER and verb not in group and name == "container":
-        raise errors.Unsupported(f"'{name} {verb}' is not supported yet", hint=LATER_HINTS.get(verb, ""))
+    if verb in LATER and verb not in group and name in ("container", "system"):
+        raise errors.Unsupported(f"'{name} {verb}' is not supported yet")
     if verb not in group:
+        from estiva.cli import refused
+
+        if f"{name} {verb}" in refused.VERBS:
+            why = refused.VERBS[f"{name} {verb}"]
+            raise errors.Unsupported(f"'{name} {verb}' is not supported: {why}")
         raise unknown(f"estiva {name}", rest[0], list(group))
     return f"estiva {name} {verb}", group[verb], rest[1:]
 
@@ -59,7 +69,8 @@ def run(words: list[str]) -> int:
     if words[:1] == ["run"] and "--help" not in words:
         from estiva.engine.launch import prefork
 
-        prefork.fork(bridge=not any(word in ("none", "host", "--network=none") for word in words))
+        bridge = not any(word in ("none", "host", "--network=none") for word in words)
+        prefork.fork(bridge=bridge, own=bridge and any(word.startswith("--net") for word in words))
     context = Context()
     failure, see = 1, "estiva"
     try:
@@ -107,6 +118,10 @@ def run(words: list[str]) -> int:
     except errors.EstivaError as error:
         if context.debug:
             sys.excepthook(*sys.exc_info())
+        if isinstance(error, FlagError) and error.message.startswith("unknown flag: --"):
+            from estiva.cli import refused
+
+            error = refused.explained(see, error)
         tell(error, see)
         return error.exit_status or (errors.status(error)[0] if failure == 125 else failure)
     except KeyboardInterrupt:

@@ -134,7 +134,8 @@ def prune(context: Context, options: Options) -> None:
     wanted = tables.filters(options.many("filter"), FILTERS)
     everything, volumes = options.flag("all"), options.flag("volumes")
     images = "images that no container uses" if everything else "images without a name"
-    what = f"stopped containers, {images}, {'' if wanted else 'the build cache, '}unused content"
+    cache = "" if wanted else "the build cache, "
+    what = f"stopped containers, networks that no container belongs to, {images}, {cache}unused content"
     if not confirm(options, what + (" and anonymous volumes" if volumes else "")):
         return
     done = system.prune(context.engine, all=everything, volumes=volumes, filters=wanted)
@@ -143,6 +144,7 @@ def prune(context: Context, options: Options) -> None:
     for title, words in (
         ("Swept", done["swept"]),
         ("Deleted Containers", done["containers"]),
+        ("Deleted Networks", done["networks"]),
         ("Deleted Volumes", done["volumes"]),
         ("Deleted Images", [line[0].lower() + line[1:] for line in done["images"]]),
     ):

@@ -40,6 +40,7 @@ VERBS = {
     "update": ("container.update", "UPDATE"),
     "stats": ("container.stats", "STATS"),
     "logs": ("container.logs", "LOGS"),
+    "events": ("events", "EVENTS"),
     "inspect": ("inspect", "INSPECT"),
     "top": ("container.contents", "TOP"),
     "port": ("container.contents", "PORT"),
@@ -106,6 +107,17 @@ GROUPS = {
         "import": ("volume", "IMPORT"),
         "update": ("volume", "UPDATE"),
     },
+    "healthcheck": {"run": ("container.health", "RUN")},
+    "network": {
+        "ls": ("network", "LS"),
+        "create": ("network", "CREATE"),
+        "inspect": ("network", "INSPECT"),
+        "rm": ("network", "RM"),
+        "prune": ("network", "PRUNE"),
+        "connect": ("network", "CONNECT"),
+        "disconnect": ("network", "DISCONNECT"),
+        "reload": ("network", "RELOAD"),
+    },
     "registry": {"serve": ("registry", "SERVE"), "gc": ("registry", "GC")},
     "manifest": {
         "create": ("image.manifest", "CREATE"),
@@ -123,24 +135,19 @@ GROUPS = {
         "df": ("system", "DF"),
         "prune": ("system", "PRUNE"),
         "check": ("system", "CHECK"),
+        "resume": ("resume", "RESUME"),
         "reset": ("reset", "RESET"),
         "info": ("system", "INFO"),
+        "events": VERBS["events"],
     },
 }
 
 
+# Docker's groups of verbs about several machines
+SWARM = ("config", "node", "secret", "service", "stack", "swarm")
+
 # Docker's verbs that are known, and not there yet
-LATER = frozenset(
-    (
-        "buildx", "checkpoint", "compose", "context", "events", "network",
-        "plugin", "trust",
-    )
-)  # fmt: skip
-
-
-LATER_HINTS = {
-    "network": "the networks are bridge, none, host and container:NAME",
-}
+LATER = frozenset(("buildx", "checkpoint", "compose", "context", "plugin", "trust"))
 
 
 # Verbs that are over, or wait, before a garbage collection could pay: it costs a cold start 0.8 ms.

@@ -27,6 +27,7 @@ def build(
     """
     from estiva.builder.request import Request
     from estiva.builder.solver.executor import build as run_build
+    from estiva.engine.images import events
     from estiva.engine.images.find import allow_refetch
     from estiva.oci.reference import Reference
 
@@ -43,6 +44,7 @@ def build(
     )
     for tag in request.tags:
         engine.store.images.tag(image.id, tag, image.manifest)
+    events.tagged(engine, image, request.tags)
     return image.id
 
 

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 
 def names(engine: Engine, kind: str) -> list[str]:
-    """Names of a kind: container, running, stopped (as their rows say), image, volume, list (of images),
-    capability. None without a database. Raises EstivaError and OSError where it can't be read."""
+    """Names of a kind: container, running, stopped (as their rows say), image, volume, network, list (of
+    images), capability. None without a database. Raises EstivaError and OSError where it can't be read."""
     if kind == "capability":
         from estiva.runtime.security.capabilities import ALL_CAPABILITIES
 
@@ -22,6 +22,10 @@ def names(engine: Engine, kind: str) -> list[str]:
         return engine.store.images.all_names()
     if kind == "volume":
         return [volume.name for volume in engine.store.volumes.list() if not volume.anonymous]
+    if kind == "network":
+        from estiva.network import networks
+
+        return [network.name for network in networks.every(engine.db)]
     if kind == "list":
         from estiva.engine.images import manifest_lists
 

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 MARK = "reset"
 DATABASE = ("estiva.db", "estiva.db-wal", "estiva.db-shm")
 ROOT = (
-    "estiva.db.migrate", "estiva.db.queue", "estiva.db.reserve", "blobs", "cache", "containers", "fixups",
+    "estiva.db.migrate", "estiva.db.queue", "estiva.db.reserve", "blobs", "cache", "containers", "events.log",
+    "events.log.1", "fixups",
     "ingest", "initlayer", "layers", "lost", "manifests", "registry", "volumes", "writing.lock",
 )  # fmt: skip
-RUN_ROOT = ("build", "containers", "layers", "names")
+RUN_ROOT = ("build", "containers", "events.lost", "layers", "names")
 PATIENCE = 30.0  # seconds for the monitor of a killed container to go
 
 
@@ -169,6 +170,7 @@ def reset(engine: Engine) -> list[str]:
 def _containers(engine: Engine) -> list[str]:
     """Step 3."""
     from estiva.engine.containers import control, sweep
+    from estiva.engine.networks import upkeep
     from estiva.store import containers
 
     told = []
@@ -182,7 +184,7 @@ def _containers(engine: Engine) -> list[str]:
                     pass  # of itself
                 except (EstivaError, OSError) as error:
                     told.append(f"container {row[0][:12]}: {error}")
-            _, failed = sweep.sweep(engine)
+            _, failed = sweep.sweep(engine, upkeep.network)
             if not told and not failed:
                 return []
         except (StateError, OSError):
@@ -228,6 +230,11 @@ def _machine(engine: Engine, bridge: str) -> list[str]:
             _network(bridge)
         except (EstivaError, OSError) as error:
             told.append(f"the network {bridge}: {error}")
+    try:
+        if os.path.exists(engine.paths.database):
+            _own_networks(engine)
+    except (EstivaError, OSError) as error:
+        told.append(f"networks: {error}")
     from estiva.runtime.cgroup.layout import layout, parent
 
     places = layout()
@@ -256,6 +263,13 @@ def _network(bridge: str) -> None:
         if link is not None and any(port.master == link.index for port in socket.links()):
             return
     networks.remove_all()
+
+
+def _own_networks(engine: Engine) -> None:
+    from estiva.network import bridges, networks
+
+    if networks.any_there(engine.db):
+        bridges.remove_all(engine.paths, engine.db)
 
 
 def _names(folder: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from estiva import fastjson
+from estiva.engine.state import eventlog
 from estiva.errors import InvalidInput, StateError
 
 TYPE_CHECKING = False
@@ -104,17 +105,19 @@ def df(engine: Engine) -> dict[str, Any]:
 def prune(
     engine: Engine, *, all: bool = False, volumes: bool = False, filters: dict[str, list[str]] | None = None
 ) -> dict[str, Any]:
-    """Remove stopped containers, unused images (`all`: named ones too), the build cache, unused content, and
-    with `volumes` anonymous volumes. With `filters` (engine/state/prune_filters.py) only containers, images
-    and volumes that they take, and what a build remembers stays: it has neither labels nor a time.
+    """Remove stopped containers, unused networks and images (`all`: named ones too), the build cache, unused
+    content, and with `volumes` anonymous volumes. With `filters` (engine/state/prune_filters.py) only
+    containers, images and volumes that they take, and what a build remembers stays: it has neither labels nor
+    a time.
 
-    Returns {"containers": ids, "images": rmi lines, "volumes": names, "build_cache": count, "bytes": freed,
-    "busy": another process was storing things, so that unused content had to stay; "swept", "failed": what
-    killed processes had left, in words, and what of it could not be removed}.
+    Returns {"containers": ids, "networks": names, "images": rmi lines, "volumes": names, "build_cache":
+    count, "bytes": freed, "busy": another process was storing things, so that unused content had to stay;
+    "swept", "failed": what killed processes had left, in words, and what of it could not be removed}.
     """
     from estiva.engine import volumes as volume_verbs
     from estiva.engine.containers import adopt, sweep
     from estiva.engine.images import lookup as images
+    from estiva.engine.networks import remove, upkeep
     from estiva.engine.state.prune_filters import Pruned
     from estiva.store.upkeep import gc
 
@@ -125,8 +128,9 @@ def prune(
         )
     if adopt.is_lost(engine):
         raise StateError(*adopt.lost(engine), hint="nothing is pruned before that")
-    swept, failed = sweep.sweep(engine)
+    swept, failed = sweep.sweep(engine, upkeep.network)
     ids, freed = sweep.prune(engine, filters)
+    gone = remove.prune(engine, filters)
     names: list[str] = []
     if volumes:
         names, bytes_of_volumes = volume_verbs.prune(engine, filters=filters)
@@ -141,6 +145,7 @@ def prune(
     return {
         "containers": ids,
         "images": lines,
+        "networks": gone,
         "volumes": names,
         "build_cache": cached,
         "bytes": freed,
@@ -169,6 +174,7 @@ def prune_build_cache(engine: Engine) -> dict[str, Any]:
                 content.add(digest)
         steps = transaction.execute("DELETE FROM build_cache").rowcount
     done = gc.reclaim(engine.store, only=content)
+    eventlog.write(engine.paths, "builder", "prune", "", {"reclaimed": str(done["bytes"])})
     return {"steps": steps, "bytes": done["bytes"], "busy": done["busy"]}
 
 
@@ -182,6 +188,7 @@ def check(engine: Engine, *, deep: bool = False, repair: bool = False) -> dict[s
     of the bridge.
     """
     from estiva.engine.containers import adopt, sweep
+    from estiva.engine.networks import upkeep
     from estiva.store.upkeep import fsck, leftovers
 
     swept: list[str] = []
@@ -193,13 +200,14 @@ def check(engine: Engine, *, deep: bool = False, repair: bool = False) -> dict[s
 
         allow_refetch(engine)
         repaired += adopt.adopt(engine)
-        repaired += sweep.mend_network(engine)
-        repaired += sweep.mend_rules(engine)
+        repaired += upkeep.mend_network(engine)
+        repaired += upkeep.missing_rules(engine, mend=True)
         repaired += images.repair(engine, deep=deep)
     for _ in range(ROUNDS):
-        done, failed = ([], []) if adopt.is_lost(engine) else sweep.sweep(engine)
+        done, failed = ([], []) if adopt.is_lost(engine) else sweep.sweep(engine, upkeep.network)
         swept += done
         problems = [*failed, *adopt.lost(engine), *fsck.check(engine.store, deep=deep), *sweep.check(engine)]
+        problems += upkeep.unplugged(engine) + upkeep.missing_rules(engine)
         if not problems:
             break
     engine.db.checkpoint()

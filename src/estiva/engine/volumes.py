@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from estiva.engine.state import eventlog
 from estiva.errors import InvalidInput
 
 TYPE_CHECKING = False
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from estiva.store.volumes import Volume
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+PIECE = 1 << 20
 FILTERS = ("name", "label", "dangling", "driver")
 PRUNE_FILTERS = ("label", "label!", "all")
 
@@ -33,7 +35,11 @@ def create(
         from estiva.engine.spec import volume_options
 
         volume_options.check(name or "", driver, options or {})
-    return engine.store.volumes.create(name, labels or {}, options=options).name
+    there = name is not None and engine.store.volumes.find(name) is not None
+    made = engine.store.volumes.create(name, labels or {}, options=options).name
+    if not there:
+        eventlog.write(engine.paths, "volume", "create", made, {"driver": "local"})
+    return made
 
 
 def listing(engine: Engine, filters: dict[str, list[str]] | None = None) -> list[dict[str, Any]]:
@@ -89,7 +95,10 @@ def inspect(engine: Engine, name: str) -> dict[str, Any]:
 
 def remove(engine: Engine, name: str, *, force: bool = False) -> None:
     """Remove a volume with its files. Raises Conflict while a container has it; NotFound unless `force`."""
+    there = engine.store.volumes.find(name) is not None
     engine.store.volumes.remove(name, force=force)
+    if there:
+        eventlog.write(engine.paths, "volume", "destroy", name, {"driver": "local"})
 
 
 def opened(engine: Engine, name: str) -> int:
@@ -124,15 +133,16 @@ def load(engine: Engine, name: str, stream: IO[bytes]) -> None:
     below its top. What is there under the same names is replaced. Raises NotFound, InvalidInput.
     """
     from estiva.builder.files.copier import Destination
-    from estiva.builder.files.untar import Extraction, pieces_of, plain
+    from estiva.builder.files.untar import Extraction
     from estiva.errors import LayerError, Unsupported
+    from estiva.store.archive.compression import decompress
 
     top = opened(engine, name)
     scratch = -1
     try:
         scratch = os.open(engine.paths.ingest, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        head, pieces = pieces_of(stream)
-        Extraction(top, Destination(top)).feed(plain(head, pieces), scratch)
+        pieces = iter(lambda: stream.read(PIECE), b"")
+        Extraction(top, Destination(top)).feed(decompress(pieces), scratch)
     except (LayerError, Unsupported) as error:
         raise InvalidInput(f"the archive can't be unpacked into volume {name}: {error}") from None
     finally:
@@ -165,4 +175,8 @@ def prune(
     ]
     sizes = {volume.name: volumes.size(volume.name) for volume in unused}
     removed = volumes.prune(all=all, fits=fits)
-    return removed, sum(sizes.get(name, 0) for name in removed)
+    freed = sum(sizes.get(name, 0) for name in removed)
+    lines = [eventlog.line("volume", "destroy", name, {"driver": "local"}) for name in removed]
+    lines.append(eventlog.line("volume", "prune", "", {"reclaimed": str(freed)}))
+    eventlog.append(engine.paths, *lines)
+    return removed, freed

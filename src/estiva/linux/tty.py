@@ -120,7 +120,10 @@ def end_of_file(fd: int) -> bytes:
 
 
 def restore(fd: int, saved: list[Any]) -> None:
-    """Give a terminal back the attributes that `raw` returned."""
+    """Give a terminal back the attributes that `raw` returned; nothing if it has been closed."""
     import termios
 
-    termios.tcsetattr(fd, termios.TCSADRAIN, saved)
+    try:
+        termios.tcsetattr(fd, termios.TCSADRAIN, saved)
+    except termios.error:
+        pass

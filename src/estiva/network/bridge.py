@@ -18,11 +18,11 @@ from __future__ import annotations
 
 from _socket import inet_aton
 
-from estiva.errors import EngineError, EstivaError, InvalidInput, reason
+from estiva.errors import EngineError, EstivaError, reason
 from estiva.files import Lock
 from estiva.linux.net import netlink
 from estiva.network import firewall, ipam, links
-from estiva.network.ipam import DEFAULT_NETWORK, PREFIX, Subnet, bridge_name
+from estiva.network.ipam import DEFAULT_NETWORK, PREFIX, Subnet, bridge_name, hardware_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from estiva.network.firewall import Published
     from estiva.network.ipam import Database, Transaction
+    from estiva.network.types import Place
     from estiva.paths import Paths
 
 
@@ -39,21 +40,24 @@ class Endpoint:
     """A container's place in the network. `sockets` hold the published ports: keep them open while it runs.
 
     ip, gateway, mac: text; prefix: bits; bridge, veth: interfaces on the host; ports: resolved
-    (network/ports).
+    (network/ports). places: all of its networks, where it has others than this (network/plug.py).
     """
 
-    __slots__ = ("ip", "prefix", "gateway", "mac", "bridge", "veth", "hostname", "ports", "sockets")
+    __slots__ = ("ip", "prefix", "gateway", "mac", "bridge", "veth", "hostname", "ports", "sockets", "places")
 
-    def __init__(self, ip: str, mac: str, bridge: str, hostname: str) -> None:
+    def __init__(
+        self, ip: str, mac: str, bridge: str, hostname: str, prefix: int = PREFIX, gateway: str | None = None
+    ) -> None:
         self.ip = ip
-        self.prefix = PREFIX
-        self.gateway = Subnet(ip).gateway
+        self.prefix = prefix
+        self.gateway = Subnet(ip).gateway if gateway is None else gateway
         self.mac = mac
         self.bridge = bridge
         self.veth = ""
         self.hostname = hostname
         self.ports: list[dict[str, str]] = []
         self.sockets: list[_socket] = []
+        self.places: list[Place] = []
 
 
 def reserve_in(transaction: Transaction, container_id: str, *, address: str | None = None) -> str:
@@ -111,7 +115,7 @@ def connect(
             address = reserve(db, paths, container_id)
             undo.append(lambda: _release(db, container_id))
         ip = inet_aton(address)
-        hardware = _hardware(mac) if mac else b"\x02\xe5" + ip
+        hardware = hardware_address(mac) if mac else b"\x02\xe5" + ip
         endpoint = Endpoint(address, hardware.hex(":"), bridge, hostname)
         if ports:
             from estiva.network import ports as holding
@@ -150,17 +154,23 @@ def publish(paths: Paths, endpoint: Endpoint, published: Published = firewall.no
     """Send the ports of an endpoint to its container. The caller has written down before what `published`
     will tell: so nobody who makes the firewall anew at this moment leaves them out.
     """
-    if not endpoint.ports:
-        return
+    if endpoint.ports:
+        publish_at(paths, endpoint.bridge, endpoint.ip, endpoint.ports, published)
+
+
+def publish_at(
+    paths: Paths, bridge: str, address: str, ports: Sequence[dict[str, Any]], published: Published
+) -> None:
+    """The same by a container's address on a bridge."""
     try:
-        firewall.publish(endpoint.bridge, endpoint.ip, endpoint.ports)
+        firewall.publish(bridge, address, ports)
     except FileNotFoundError:  # the table has gone since `connect` looked
-        links.mend_firewall(paths, endpoint.bridge, published)
+        links.mend_firewall(paths, bridge, published)
         try:
-            firewall.publish(endpoint.bridge, endpoint.ip, endpoint.ports)
+            firewall.publish(bridge, address, ports)
         except FileNotFoundError:
             raise EngineError(
-                f"the firewall's table of bridge {endpoint.bridge} was removed while ports were published"
+                f"the firewall's table of bridge {bridge} was removed while ports were published"
             ) from None
 
 
@@ -181,6 +191,7 @@ def disconnect(
     container_id: str,
     ports: Sequence[dict[str, Any]] = (),
     *,
+    addresses: Sequence[str] | None = None,
     delete_veth: bool = False,
     published: Published = firewall.nothing,
 ) -> None:
@@ -189,10 +200,11 @@ def disconnect(
 
     The veth goes with the network namespace when its last process ends, later and in the kernel's own time;
     with `delete_veth` now (15-30 ms), for a namespace that others keep alive. `ports` need not be told: what
-    is published for the container's address is found.
+    is published for the container's address is found; nor `addresses`, which are leased to it.
     """
     del ports
-    addresses = ipam.held(db, container_id)
+    if addresses is None:
+        addresses = ipam.held(db, container_id)
     if addresses:
         bridge = bridge_name()
         # together: who makes the firewall anew goes by the leases
@@ -238,6 +250,10 @@ def sweep(
             ports = firewall.unpublish(
                 bridge, lambda address: address in kept or Subnet(address).base != ours.base
             )
+        if transaction.execute("SELECT 1 FROM networks LIMIT 1").fetchall():
+            from estiva.network import rules
+
+            ports += firewall.unpublish(rules.table(paths), lambda address: address in kept)
         veths = links.veths(lambda name: any(links.belongs(name, container_id) for container_id in dead))
     for name in veths:
         links.delete_link(name)
@@ -267,13 +283,3 @@ def _remembered(transaction: Transaction) -> Subnet | None:
         "SELECT value FROM meta WHERE key = ?", (f"network.{DEFAULT_NETWORK}.subnet",)
     ).fetchall()
     return Subnet(rows[0][0].partition("/")[0]) if rows else None
-
-
-def _hardware(mac: str) -> bytes:
-    try:
-        address = bytes.fromhex(mac.replace(":", "").replace("-", ""))
-    except ValueError:
-        address = b""
-    if len(address) != 6 or address[0] & 1 or not any(address):
-        raise InvalidInput(f"{mac!r} is not a MAC address that an interface can have")
-    return address

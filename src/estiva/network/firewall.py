@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import errno
 import os
-from _socket import inet_aton
+from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 from estiva.errors import EngineError, Unsupported, reason
 from estiva.linux.net import netfilter
@@ -34,10 +34,12 @@ if TYPE_CHECKING:
 
     Pairs = dict[str, list[tuple[bytes, bytes]]]
     Ports = Iterable[dict[str, Any]]
+    Table = tuple[int, str]  # family and name
     Published = Callable[[], Iterable[tuple[str, Ports]]]  # an address and its ports, of all that run
 
-PROTOCOLS = {"tcp": 6, "udp": 17}
-_ANY, _AT = "published_any", "published_at"  # maps: ports of all addresses, ports of one
+PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
+# maps: ports of all addresses, ports of one; the same of IPv6, in the table of networks/rules.py
+_ANY, _AT, _ANY6, _AT6 = "published_any", "published_at", "published6_any", "published6_at"
 
 # A socket that deleted something, with its process: closing it would wait 10-20 ms, until the kernel has
 # destroyed what was deleted. It serves the next call, or goes with the process.
@@ -61,11 +63,11 @@ table ip {table} {{
     }}
     chain prerouting {{
         type nat hook prerouting priority dstnat; policy accept;
-        meta l4proto {{ tcp, udp }} ip daddr != 127.0.0.0/8 fib daddr type local jump publish
+        meta l4proto {{ tcp, udp, sctp }} ip daddr != 127.0.0.0/8 fib daddr type local jump publish
     }}
     chain output {{
         type nat hook output priority -100; policy accept;
-        meta l4proto {{ tcp, udp }} fib daddr type local jump publish
+        meta l4proto {{ tcp, udp, sctp }} fib daddr type local jump publish
     }}
     chain forward {{
         type filter hook forward priority filter; policy accept;
@@ -94,11 +96,20 @@ def table_of(bridge: str) -> str:
     return "estiva_" + "".join(c if c.isascii() and c.isalnum() else f"_{ord(c):x}_" for c in bridge)
 
 
+def _of(where: str | Table) -> Table:
+    """The table meant: a bridge's own, or one by its family and name (network/rules.py)."""
+    return (AF_INET, table_of(where)) if isinstance(where, str) else where
+
+
+def _maps(family: int) -> tuple[str, ...]:
+    return (_ANY, _AT) if family == AF_INET else (_ANY, _AT, _ANY6, _AT6)
+
+
 def present(bridge: str) -> bool:
     """Whether the bridge's table is there with all its rules. Raises EngineError where nftables can't be
     reached at all.
     """
-    return bool(_with_socket(lambda socket: netfilter.rules(socket, table_of(bridge)) >= RULES))
+    return bool(with_socket(lambda socket: netfilter.rules(socket, table_of(bridge)) >= RULES))
 
 
 def nothing() -> tuple[()]:
@@ -108,35 +119,51 @@ def nothing() -> tuple[()]:
 
 def install(bridge: str, subnets: Iterable[str], published: Published = nothing) -> None:
     """Make the bridge's table anew, in one nft transaction, with the ports of an old one and of all that run.
+    See `replace`.
+    """
+    script = _RULES.format(table=table_of(bridge), bridge=bridge, subnets=", ".join(sorted(set(subnets))))
+    replace(bridge, script, published)
+
+
+def replace(where: str | Table, script: str, published: Published) -> None:
+    """Have nft(8) run a script that makes a table anew, and keep the ports that were and are published.
 
     `published` is asked once the new table stands: who publishes meanwhile writes down first what, and so is
     found by it, or adds to the new table.
 
     Slow path: runs nft(8). Raises Unsupported without nft, EngineError with nft's words when it refuses.
     """
-    table = table_of(bridge)
-    carried = _with_socket(
-        lambda socket: {name: netfilter.elements(socket, table, name) for name in (_ANY, _AT)}
+    family, table = _of(where)
+    names = _maps(family)
+    carried = with_socket(
+        lambda socket: {name: netfilter.elements(socket, table, name, family) for name in names}
     )
-    _nft(_RULES.format(table=table, bridge=bridge, subnets=", ".join(sorted(set(subnets)))))
+    _nft(script)
     for address, ports in published():
         for name, pairs in _pairs(address, ports).items():
             carried[name] = [*({**dict(carried[name]), **dict(pairs)}).items()]
     carried = {name: pairs for name, pairs in carried.items() if pairs}
-    _with_socket(lambda socket: netfilter.add_elements(socket, table, carried))
+    with_socket(lambda socket: netfilter.add_elements(socket, table, carried, family))
 
 
 def missing(bridge: str, published: Published) -> list[str]:
     """What others have taken out of the bridge's table, in words; empty when nothing is missing."""
-    table = table_of(bridge)
     if not present(bridge):
+        table = table_of(bridge)
         return [f"missing in the firewall: rules of table ip {table}, so containers have no way out or in"]
-    found = _with_socket(
-        lambda socket: {name: set(netfilter.elements(socket, table, name)) for name in (_ANY, _AT)}
+    return missing_ports(bridge, published)
+
+
+def missing_ports(where: str | Table, published: Published) -> list[str]:
+    """The published ports that are not in a table, in words."""
+    family, table = _of(where)
+    names = _maps(family)
+    found = with_socket(
+        lambda socket: {name: set(netfilter.elements(socket, table, name, family)) for name in names}
     )
     return [
         f"missing in the firewall: the port {port['HostIp']}:{port['HostPort']}/{port['Protocol']} that is "
-        f"published for {address}, in table ip {table}"
+        f"published for {address}, in table {'ip' if family == AF_INET else 'inet'} {table}"
         for address, ports in published()
         for port in ports
         if any(not found[name].issuperset(pairs) for name, pairs in _pairs(address, [port]).items())
@@ -145,13 +172,20 @@ def missing(bridge: str, published: Published) -> list[str]:
 
 def remove(bridge: str) -> None:
     """Delete the bridge's table, if it is there."""
-    table = table_of(bridge)
-    if _with_socket(lambda socket: netfilter.has_table(socket, table)):
-        _nft(f"add table ip {table}\ndelete table ip {table}\n")
+    drop_table(_of(bridge))
 
 
-def publish(bridge: str, address: str, ports: Iterable[dict[str, Any]]) -> None:
-    """Send published ports to the container at `address`; what an earlier holder of a port left is replaced.
+def drop_table(table: Table) -> None:
+    """Delete a table, if it is there."""
+    family, name = table
+    if with_socket(lambda socket: netfilter.has_table(socket, name, family)):
+        whole = f"{'ip' if family == AF_INET else 'inet'} {name}"
+        _nft(f"add table {whole}\ndelete table {whole}\n")
+
+
+def publish(where: str | Table, address: str, ports: Iterable[dict[str, Any]]) -> None:
+    """Send published ports to the container at `address`, those of its family; what an earlier holder of a
+    port left is replaced.
 
     The caller holds each port by a bound socket (network/ports), so another container's entry for it is a
     dead one. Raises FileNotFoundError when the table is gone, else EngineError.
@@ -159,42 +193,50 @@ def publish(bridge: str, address: str, ports: Iterable[dict[str, Any]]) -> None:
     wanted = _pairs(address, ports)
     if not wanted:
         return
-    table = table_of(bridge)
+    family, table = _of(where)
 
     def work(socket: Socket) -> None:
         try:
-            netfilter.add_elements(socket, table, wanted)
+            netfilter.add_elements(socket, table, wanted, family)
         except OSError as error:
             if error.errno != errno.EEXIST:
                 raise
             for name, pairs in wanted.items():
                 keys = {key for key, _ in pairs}
-                stale = [pair for pair in netfilter.elements(socket, table, name) if pair[0] in keys]
-                netfilter.delete_elements(socket, table, {name: stale})
-            netfilter.add_elements(socket, table, wanted)
+                held = netfilter.elements(socket, table, name, family)
+                stale = [pair for pair in held if pair[0] in keys]
+                netfilter.delete_elements(socket, table, {name: stale}, family)
+            netfilter.add_elements(socket, table, wanted, family)
         _forget(socket, wanted)
 
-    _with_socket(work)
+    with_socket(work)
 
 
-def unpublish(bridge: str, keep: Callable[[str], bool]) -> int:
+def unpublish(where: str | Table, keep: Callable[[str], bool]) -> int:
     """Remove the published ports of every container address that `keep` does not want; says how many."""
-    table = table_of(bridge)
+    family, table = _of(where)
 
     def work(socket: Socket) -> int:
         stale: Pairs = {}
-        for name in (_ANY, _AT):
-            pairs = netfilter.elements(socket, table, name)
-            gone = [pair for pair in pairs if not keep(".".join(map(str, pair[1][:4])))]
+        for name in _maps(family):
+            pairs = netfilter.elements(socket, table, name, family)
+            gone = [pair for pair in pairs if not keep(_address(name, pair[1]))]
             if gone:
                 stale[name] = gone
         if stale:
-            netfilter.delete_elements(socket, table, stale)
+            netfilter.delete_elements(socket, table, stale, family)
             _forget(socket, stale)
             _kept[:] = [(os.getpid(), socket)]
         return sum(map(len, stale.values()))
 
-    return int(_with_socket(work))
+    return int(with_socket(work))
+
+
+def _address(name: str, data: bytes) -> str:
+    """The container's address in an element of a map."""
+    if name in (_ANY6, _AT6):
+        return inet_ntop(AF_INET6, data[:16])
+    return ".".join(map(str, data[:4]))
 
 
 def forward_note() -> str:
@@ -221,18 +263,22 @@ def forward_note() -> str:
 
 
 def _pairs(address: str, ports: Iterable[dict[str, Any]]) -> Pairs:
-    """The map elements of resolved ports (network/ports.bind)."""
+    """The map elements of resolved ports (network/ports.bind). The kernel translates within a family only:
+    for other ports there is network/relay.
+    """
     found: Pairs = {}
-    target = inet_aton(address)
+    six = ":" in address
+    family, every, one = (AF_INET6, _ANY6, _AT6) if six else (AF_INET, _ANY, _AT)
+    target = inet_pton(family, address)
     for port in ports:
-        if ":" in port["HostIp"]:
-            continue  # network/relay
+        if (":" in port["HostIp"]) != six:
+            continue
         key = bytes((PROTOCOLS[port["Protocol"]], 0, 0, 0)) + _port(port["HostPort"])
         data = target + _port(port["ContainerPort"])
-        if port["HostIp"] == "0.0.0.0":
-            found.setdefault(_ANY, []).append((key, data))
+        if port["HostIp"] in ("0.0.0.0", "::"):
+            found.setdefault(every, []).append((key, data))
         else:
-            found.setdefault(_AT, []).append((inet_aton(port["HostIp"]) + key, data))
+            found.setdefault(one, []).append((inet_pton(family, port["HostIp"]) + key, data))
     return found
 
 
@@ -250,12 +296,15 @@ def _forget(socket: Socket, pairs: Pairs) -> None:
         netfilter.forget_udp(socket, ports)
 
 
-def _with_socket(work: Callable[[Socket], Any]) -> Any:
+def with_socket(work: Callable[[Socket], Any]) -> Any:
     """Call `work` with a netfilter socket of this process; it may have the socket kept in `_kept`."""
     socket = None
     try:
         owner, socket = _kept.pop() if _kept else (0, None)
-        if socket is None or owner != os.getpid():
+        if socket is not None and owner != os.getpid():
+            socket.socket.detach()  # in a fork its number may be that of another fd by now: not to be closed
+            socket = None
+        if socket is None:
             socket = Socket(netfilter.NETLINK_NETFILTER)
         result = work(socket)
         if owner and not _kept:

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
         def __enter__(self) -> Transaction: ...
         def __exit__(self, kind: Any, error: Any, trace: Any) -> None: ...
 
-    class Database(Protocol):
+    class Reader(Protocol):
         def read(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]: ...
+
+    class Database(Reader, Protocol):
         def write(self, *, freeing: bool = False) -> Any: ...
 
 
@@ -222,13 +224,35 @@ def release_in(transaction: Transaction, container_id: str) -> None:
     transaction.execute("DELETE FROM leases WHERE container = ?", (container_id,))
 
 
-def held(database: Database, container_id: str) -> list[str]:
+def forget_in(transaction: Transaction, container_id: str) -> None:
+    """Of a container that goes: its leases, and to which networks it belonged."""
+    release_in(transaction, container_id)
+    transaction.execute("DELETE FROM endpoints WHERE container = ?", (container_id,))
+
+
+def held(database: Database, container_id: str, network: str = DEFAULT_NETWORK) -> list[str]:
     """The addresses that a container has leased."""
-    return [
-        row[0] for row in database.read("SELECT address FROM leases WHERE container = ?", (container_id,))
-    ]
+    sql = "SELECT address FROM leases WHERE container = ? AND network = ?"
+    return [row[0] for row in database.read(sql, (container_id, network))]
 
 
-def leased(database: Database) -> dict[str, str]:
+def leases(reader: Reader, container_id: str) -> list[tuple[str, str]]:
+    """(network, address) of a container that runs."""
+    rows = reader.read("SELECT network, address FROM leases WHERE container = ?", (container_id,))
+    return [(str(network), str(address)) for network, address in rows]
+
+
+def leased(database: Database, network: str = DEFAULT_NETWORK) -> dict[str, str]:
     """The address of every container that has one."""
-    return dict(database.read("SELECT container, address FROM leases"))
+    return dict(database.read("SELECT container, address FROM leases WHERE network = ?", (network,)))
+
+
+def hardware_address(mac: str) -> bytes:
+    """The bytes of a MAC address that an interface may have. Raises InvalidInput."""
+    try:
+        address = bytes.fromhex(mac.replace(":", "").replace("-", ""))
+    except ValueError:
+        address = b""
+    if len(address) != 6 or address[0] & 1 or not any(address):
+        raise InvalidInput(f"{mac!r} is not a MAC address that an interface can have")
+    return address

@@ -14,12 +14,16 @@ from estiva.network.ipam import PREFIX, Subnet
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeVar
 
     from estiva.network.firewall import Published
     from estiva.paths import Paths
 
+    T = TypeVar("T")
+
 INTERFACE = "eth0"
 VETH = "ve"
+KINDS = ("veth", "macvlan", "ipvlan")
 _SYSCTL = "/proc/sys/net/"
 
 
@@ -34,18 +38,18 @@ def bridge_link(
 
     Three questions to the kernel when all is there.
     """
-    link = _ready(socket, bridge, subnet)
+    link = ready(socket, bridge, subnet.gateway)
     if link is not None and firewall.present(bridge):
         return link
     from estiva.files import Lock
 
     with Lock(lock_of(paths, bridge)):
-        link = _ready(socket, bridge, subnet)
+        link = ready(socket, bridge, subnet.gateway)
         if link is None:
             _make(socket, bridge, subnet)
         if link is None or not firewall.present(bridge):
             _install(socket, bridge, published)
-        link = _ready(socket, bridge, subnet)
+        link = ready(socket, bridge, subnet.gateway)
     if link is None:
         raise EngineError(f"bridge {bridge} went away while it was made")
     return link
@@ -65,10 +69,10 @@ def lock_of(paths: Paths, bridge: str) -> str:
     return paths.lock(f"network-{bridge}")
 
 
-def _ready(socket: netlink.Socket, bridge: str, subnet: Subnet) -> netlink.Link | None:
-    """The bridge if it is up and the subnet's gateway address is this machine's."""
+def ready(socket: netlink.Socket, bridge: str, gateway: str) -> netlink.Link | None:
+    """The bridge if it is up and the gateway's address is this machine's."""
     try:
-        link, route = socket.exchange(netlink.get_link(bridge), netlink.get_route(inet_aton(subnet.gateway)))
+        link, route = socket.exchange(netlink.get_link(bridge), netlink.get_route(inet_aton(gateway)))
     except OSError as error:
         if error.errno in (errno.ENODEV, errno.ENETUNREACH, errno.EHOSTUNREACH):
             return None
@@ -88,8 +92,10 @@ def _make(socket: netlink.Socket, bridge: str, subnet: Subnet) -> None:
             hint="take that away, or stop all containers and remove the bridge",
         )
     if link is None:
-        _ignoring(
-            errno.EEXIST, socket, netlink.add_bridge(bridge, address=b"\x02\xe5" + gateway, mtu=_mtu(socket))
+        ignoring(
+            errno.EEXIST,
+            socket,
+            netlink.add_bridge(bridge, address=b"\x02\xe5" + gateway, mtu=path_mtu(socket)),
         )
         link = socket.link(bridge)
         if link is None:
@@ -97,10 +103,10 @@ def _make(socket: netlink.Socket, bridge: str, subnet: Subnet) -> None:
     # Before the bridge is up: no IPv6 address of its own, no redirects to containers that reach each other
     # through it, and 127.0.0.1 -> container for published ports (what else route_localnet allows,
     # network/firewall drops).
-    _sysctl(f"ipv6/conf/{bridge}/disable_ipv6", "1", optional=True)
-    _sysctl(f"ipv4/conf/{bridge}/send_redirects", "0")
-    _sysctl(f"ipv4/conf/{bridge}/route_localnet", "1")
-    _ignoring(errno.EEXIST, socket, netlink.add_address(link.index, gateway, PREFIX))
+    sysctl(f"ipv6/conf/{bridge}/disable_ipv6", "1", optional=True)
+    sysctl(f"ipv4/conf/{bridge}/send_redirects", "0")
+    sysctl(f"ipv4/conf/{bridge}/route_localnet", "1")
+    ignoring(errno.EEXIST, socket, netlink.add_address(link.index, gateway, PREFIX))
     socket.exchange(netlink.set_link(bridge, up=True))
 
 
@@ -110,17 +116,17 @@ def _install(socket: netlink.Socket, bridge: str, published: Published) -> None:
     index = link.index if link else 0
     subnets = [str(Subnet(address)) for owner, address, _ in socket.addresses() if owner == index]
     firewall.install(bridge, subnets, published)
-    _sysctl("ipv4/ip_forward", "1")
+    sysctl("ipv4/ip_forward", "1")
 
 
-def _mtu(socket: netlink.Socket) -> int:
+def path_mtu(socket: netlink.Socket) -> int:
     """The MTU in bytes of the interface that the default route uses, if it is a small one; else 0."""
     indexes = {index for _, prefix, index in socket.routes() if prefix == 0}
     small = [link.mtu for link in socket.links() if link.index in indexes and 576 <= link.mtu < 1500]
     return min(small, default=0)
 
 
-def _ignoring(number: int, socket: netlink.Socket, request: netlink.Request) -> None:
+def ignoring(number: int, socket: netlink.Socket, request: netlink.Request) -> None:
     try:
         socket.exchange(request)
     except OSError as error:
@@ -128,7 +134,7 @@ def _ignoring(number: int, socket: netlink.Socket, request: netlink.Request) -> 
             raise
 
 
-def _sysctl(name: str, value: str, *, optional: bool = False) -> None:
+def sysctl(name: str, value: str, *, optional: bool = False) -> None:
     """Write a setting of the caller's network namespace, unless it has that value. Raises OSError."""
     try:
         fd = os.open(_SYSCTL + name, os.O_RDONLY | os.O_CLOEXEC)
@@ -148,23 +154,32 @@ def _sysctl(name: str, value: str, *, optional: bool = False) -> None:
 
 
 def add_veth(
-    socket: netlink.Socket, container_id: str, pid: int, hardware: bytes, bridge: netlink.Link
+    socket: netlink.Socket,
+    container_id: str,
+    pid: int,
+    hardware: bytes,
+    bridge: netlink.Link,
+    *,
+    interface: str = INTERFACE,
+    first: bool = True,
+    mtu: int = 0,
 ) -> str:
-    """Make the pair and say the name of the host's end: "ve" and the id's start.
+    """Make the pair and say the name of the host's end: "ve" and the id's start; that of those after the
+    `first` is a spare one.
 
     Where that exists, a former run's netns is still being taken down: then with another end to the name.
     """
-    name = VETH + container_id[:11]
+    name = VETH + container_id[:11] if first else spare(container_id)
     for _ in range(8):
         try:
             socket.exchange(
                 netlink.add_veth(
                     name,
-                    peer=INTERFACE,
+                    peer=interface,
                     peer_address=hardware,
                     pid=pid,
                     master=bridge.index,
-                    mtu=bridge.mtu,
+                    mtu=mtu or bridge.mtu,
                     up=True,
                 )
             )
@@ -172,8 +187,13 @@ def add_veth(
         except OSError as error:
             if error.errno != errno.EEXIST:
                 raise
-        name = f"{VETH}{container_id[:8]}-{os.urandom(2).hex()}"
-    raise EngineError(f"container {container_id[:12]} has an interface {INTERFACE} already")
+        name = spare(container_id)
+    raise EngineError(f"container {container_id[:12]} has an interface {interface} already")
+
+
+def spare(container_id: str) -> str:
+    """A name for another end of a container on the host."""
+    return f"{VETH}{container_id[:8]}-{os.urandom(2).hex()}"
 
 
 def belongs(name: str, container_id: str) -> bool:
@@ -184,15 +204,15 @@ def belongs(name: str, container_id: str) -> bool:
 
 
 def veths(wanted: Callable[[str], bool]) -> list[str]:
-    """The veths of the caller's network namespace whose name is wanted."""
+    """The veths of the caller's network namespace whose name is wanted, and what was to be moved into one."""
     with netlink.Socket() as socket:
-        return [link.name for link in socket.links() if link.kind == "veth" and wanted(link.name)]
+        return [link.name for link in socket.links() if link.kind in KINDS and wanted(link.name)]
 
 
 def delete_link(name: str) -> None:
     """Remove an interface; none of that name is fine."""
     with netlink.Socket() as socket:
-        _ignoring(errno.ENODEV, socket, netlink.delete_link(name))
+        ignoring(errno.ENODEV, socket, netlink.delete_link(name))
 
 
 # ---- the container's side
@@ -204,6 +224,28 @@ def enter(pid: int, *, ipv6: bool = False) -> netlink.Socket:
     Setting the default before eth0 exists (a new netns has only lo) leaves ::1 alone and no moment with a
     link-local address (K8).
     """
+
+    def work() -> netlink.Socket:
+        if not ipv6:
+            sysctl("ipv6/conf/default/disable_ipv6", "1", optional=True)
+        return netlink.Socket()
+
+    return at(pid, work)
+
+
+def allow_ipv6(pid: int, interface: str) -> None:
+    """Let an interface in the network namespace of `pid`, which is not up yet, have IPv6 addresses: those
+    that it is given, and no others."""
+
+    def work() -> None:
+        sysctl(f"ipv6/conf/{interface}/accept_ra", "0")
+        sysctl(f"ipv6/conf/{interface}/disable_ipv6", "0")
+
+    at(pid, work)
+
+
+def at(pid: int, work: Callable[[], T]) -> T:
+    """Do something in the network namespace of `pid`; no longer than that."""
     from estiva.linux.namespace import CLONE_NEWNET, setns
 
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -214,9 +256,7 @@ def enter(pid: int, *, ipv6: bool = False) -> netlink.Socket:
         finally:
             os.close(there)
         try:
-            if not ipv6:
-                _sysctl("ipv6/conf/default/disable_ipv6", "1", optional=True)
-            return netlink.Socket()
+            return work()
         finally:
             setns(home, CLONE_NEWNET, "the host's network namespace")
     finally:

@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 
 PATIENCE, PAUSE = 20, 0.02  # looks at a port of IPv6, and seconds between two
 BACKLOG = 511  # connections that wait to be accepted
-_KINDS = {"tcp": SOCK_STREAM, "udp": SOCK_DGRAM}
+_KINDS = {"tcp": (SOCK_STREAM, 0), "udp": (SOCK_DGRAM, 0), "sctp": (SOCK_STREAM, 132)}  # and protocol
 
 
 def bind(requests: Iterable[dict[str, Any]]) -> tuple[list[dict[str, str]], list[_socket]]:
     """Resolve the requests and hold every port: (resolved ports, sockets to keep open while they are
     published).
 
-    Raises Conflict when a port is in use, InvalidInput, Unsupported (sctp), Unavailable when the
-    address is not this machine's; then nothing is held.
+    Raises Conflict when a port is in use, InvalidInput, Unsupported (sctp, without the kernel's), Unavailable
+    when the address is not this machine's; then nothing is held.
     """
     resolved: list[dict[str, str]] = []
     sockets: list[_socket] = []
@@ -76,8 +76,10 @@ def release(sockets: Iterable[_socket]) -> None:
 def _expand(request: dict[str, Any]) -> list[tuple[str, Sequence[int], int, str]]:
     """One request as (host address, host ports to try, container port, protocol) for each container port."""
     protocol = str(request.get("Protocol") or "tcp").lower()
+    if protocol == "sctp" and ":" in str(request.get("HostIp") or ""):
+        raise Unsupported("ports of sctp can't be published on IPv6 addresses", hint="give an IPv4 address")
     if protocol not in _KINDS:
-        raise Unsupported(f"ports of protocol {protocol!r} can't be published", hint="use tcp or udp")
+        raise Unsupported(f"ports of protocol {protocol!r} can't be published", hint="use tcp, udp or sctp")
     address = str(request.get("HostIp") or "0.0.0.0")
     if ":" not in address:
         number(address)
@@ -131,8 +133,14 @@ def _bind(address: str, port: int, protocol: str) -> _socket | None:
     TIME_WAIT are in the way (tcp(7)), SO_REUSEADDR gets it, and listening keeps others from doing the same.
     """
     try:
-        held = _socket(AF_INET6 if ":" in address else AF_INET, _KINDS[protocol] | SOCK_CLOEXEC)
+        kind, number_of = _KINDS[protocol]
+        held = _socket(AF_INET6 if ":" in address else AF_INET, kind | SOCK_CLOEXEC, number_of)
     except OSError as error:
+        if error.errno in (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT):
+            raise Unsupported(
+                f"port {port}/{protocol} can't be published: this kernel has no {protocol}",
+                hint="`modprobe sctp` may load it",
+            ) from None
         raise Unavailable(
             f"port {port}/{protocol} can't be published: {reason(error)}",
             hint="publish fewer ports, or raise the limit with ulimit -n",

@@ -6,6 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+EMBEDDED = "127.0.0.11"  # the name server of containers on networks of their own: network/dns
 # Where systemd-resolved keeps the name servers behind its stub 127.0.0.53.
 UPSTREAM = "/run/systemd/resolve/resolv.conf"
 _LIMIT = 1 << 20
@@ -18,21 +19,25 @@ def resolv_conf(
     search: Sequence[str] = (),
     options: Sequence[str] = (),
     host_network: bool = False,
+    embedded: bool = False,
     upstream: str = UPSTREAM,
 ) -> str:
     """A container's resolv.conf from the host's; `dns`, `search` ("." for none) and `options` replace what it
     says.
 
     Name servers on the host's loopback are of no use in another netns: left out, and when none remains,
-    replaced by those in the file `upstream`. With `host_network` the host's stay. Raises InvalidInput for a
-    word with a space or a control character.
+    replaced by those in the file `upstream`. With `host_network` the host's stay. With `embedded` there is
+    the embedded name server alone, which asks the others (`forwarding`), and sees names without a dot first
+    (`ndots:0`). Raises InvalidInput for a word with a space or a control character.
     """
     for word in (*dns, *search, *options):
         _word(word)
     found = _parse(host_text)
     servers = list(dns) or found["nameserver"]
     notes = []
-    if not dns and not host_network:
+    if embedded:
+        servers = [EMBEDDED]
+    elif not dns and not host_network:
         reachable = _reachable(servers)
         if servers and not reachable:
             reachable = _reachable(_parse(_read(upstream))["nameserver"])
@@ -44,6 +49,8 @@ def resolv_conf(
             notes.append("# no name server that a container can reach: set one with --dns")
     domains = [name for name in search if name != "."] if search else found["search"]
     chosen = list(options) or found["options"]
+    if embedded and not _sets_ndots(chosen):
+        chosen.append("ndots:0")
     lines = notes + [f"nameserver {server}" for server in servers]
     if domains:
         lines.append("search " + " ".join(domains))
@@ -52,11 +59,37 @@ def resolv_conf(
     return "".join(line + "\n" for line in lines)
 
 
+def forwarding(
+    host_text: str, *, dns: Sequence[str] = (), options: Sequence[str] = ()
+) -> tuple[list[tuple[str, bool]], bool]:
+    """Whom the embedded name server asks, by the same words: (address, whether it is asked from the host's
+    network namespace), and whether somebody has set the option ndots.
+
+    As with Docker, the host's servers are asked from the host, which alone reaches those on its loopback, and
+    those of `dns` from the container.
+    """
+    found = _parse(host_text)
+    servers = [(server, False) for server in dns if server != EMBEDDED]
+    servers = servers if dns else [(server, True) for server in found["nameserver"]]
+    return servers, _sets_ndots(list(options) or found["options"])
+
+
+def _sets_ndots(options: list[str]) -> bool:
+    return any(option.startswith("ndots:") for option in options)
+
+
 def hosts(
-    hostname: str, address: str, extra: Sequence[str] | Iterable[str] = (), *, gateway: str = ""
+    hostname: str,
+    address: str,
+    extra: Sequence[str] | Iterable[str] = (),
+    *,
+    gateway: str = "",
+    more: Iterable[str] = (),
+    linked: Iterable[str] = (),
 ) -> str:
     """A container's hosts file. `extra` are "NAME:ADDRESS" words (--add-host); the address "host-gateway" is
-    `gateway`. Without `address` (no network of its own) the name is on 127.0.0.1. Raises InvalidInput.
+    `gateway`. Without `address` (no network of its own) the name is on 127.0.0.1; it is on the addresses
+    `more` too. `linked` are lines as they stand there. Raises InvalidInput.
     """
     lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
     for entry in extra:
@@ -71,7 +104,8 @@ def hosts(
         _word(hostname)
         short = hostname.partition(".")[0]
         names = hostname if short == hostname else f"{hostname} {short}"
-        lines.append(f"{address or '127.0.0.1'}\t{names}")
+        lines += [f"{one}\t{names}" for one in (address or "127.0.0.1", *more)]
+    lines += linked
     return "".join(line + "\n" for line in lines)
 
 

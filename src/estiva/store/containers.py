@@ -60,6 +60,13 @@ def status(reader: Reader, container_id: str) -> str:
     return ""
 
 
+def name(reader: Reader, container_id: str) -> str:
+    """A container's name; "" without a row."""
+    for (found,) in reader.read("SELECT name FROM containers WHERE id = ?", (container_id,)):
+        return str(found)
+    return ""
+
+
 def named(reader: Reader, name: str) -> tuple[str, str] | None:
     """(id, status) of the container that has a name."""
     for a, b in reader.read("SELECT id, status FROM containers WHERE name = ?", (name,)):
@@ -138,6 +145,27 @@ def volume_of_each(reader: Reader) -> list[tuple[str, str]]:
     return [(str(a), str(b)) for a, b in reader.read("SELECT container, volume FROM container_volumes")]
 
 
+def on_networks(reader: Reader) -> list[tuple[str, str, str, str, str]]:
+    """(network, container, its name, the endpoint's record, address) of all that have addresses in networks
+    that somebody has made, in a fixed order.
+    """
+    rows = reader.read(
+        "SELECT endpoints.network, endpoints.container, containers.name, endpoints.record, leases.address"
+        " FROM endpoints JOIN containers ON containers.id = endpoints.container"
+        " JOIN leases ON leases.container = endpoints.container AND leases.network = endpoints.network"
+        " ORDER BY 1, 2, 5"
+    )
+    return [(str(a), str(b), str(c), str(d), str(e)) for a, b, c, d, e in rows]
+
+
+def hostname(reader: Reader, container_id: str) -> str:
+    """Config.Hostname of one; "" where there is none."""
+    rows = reader.read(
+        "SELECT json_extract(record, '$.Config.Hostname') FROM containers WHERE id = ?", (container_id,)
+    )
+    return next((str(name) for (name,) in rows if name), "")
+
+
 def unborn(reader: Reader) -> list[str]:
     """The ids of those that have volumes and no row: they are being made, or their maker was killed."""
     rows = reader.read(
@@ -177,12 +205,23 @@ def set_status(transaction: Transaction, container_id: str, status: str) -> None
     transaction.execute("UPDATE containers SET status = ? WHERE id = ?", (status, container_id))
 
 
-def set_running(transaction: Transaction, container_id: str, began: str) -> None:
-    """Say that it runs, and since when: the run state tells that better, but does not outlive a reboot."""
+def set_running(transaction: Transaction, container_id: str, began: str, *, first: bool = True) -> None:
+    """Say that it runs, and since when: the run state tells that better, but does not outlive a reboot.
+    It is the `first` run unless a restart policy asks for it: nobody has stopped it, it was not restarted.
+    """
+    record = "json_remove(json_set(record, '$.RestartCount', 0), '$.State.Stopped')" if first else "record"
     transaction.execute(
-        "UPDATE containers SET status = 'running', record = json_set(record, '$.State.Began', ?)"
+        f"UPDATE containers SET status = 'running', record = json_set({record}, '$.State.Began', ?)"
         " WHERE id = ?",
         (began, container_id),
+    )
+
+
+def set_error(transaction: Transaction, container_id: str, text: str) -> None:
+    """Why it could not be started again."""
+    transaction.execute(
+        "UPDATE containers SET record = json_set(record, '$.State.Error', ?) WHERE id = ?",
+        (text, container_id),
     )
 
 

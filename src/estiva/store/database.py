@@ -13,8 +13,8 @@ Facts this leans on:
   next process to open the file no longer knows what was checkpointed, so with short-lived processes the log
   grew for ever. Instead the writer that finds the log larger than LOG_LIMIT brings it in and truncates it.
 - A full disk would also keep `rm` and `prune` from writing that something goes. So that they can, some space
-  is set aside in a file, which a transaction that frees space, or says how a run ended, gives up. It does so
-  beforehand: after SQLITE_FULL at COMMIT there is nothing to try again, SQLite has rolled back.
+  is set aside (reserve.py), which a transaction that frees space, or says how a run ended, gives up. It does
+  so beforehand: after SQLITE_FULL at COMMIT there is nothing to try again, SQLite has rolled back.
 - A connection must not be used after fork(2), not even closed: the child leaks it and opens its own. Nor may
   another thread be in SQLite then (gate.py).
 """
@@ -27,7 +27,7 @@ import time
 from _thread import _local
 
 from estiva.errors import FREE_SPACE, Conflict, EstivaError, InvalidInput, StateError, Unavailable
-from estiva.store import schema, sqlite
+from estiva.store import reserve, schema, sqlite
 from estiva.store.gate import Gate
 
 TYPE_CHECKING = False
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0  # seconds that a writer waits for one and the same other
 RETRIES = 5
-RESERVE = 256 << 10  # bytes
+_PATIENT = f"PRAGMA busy_timeout = {int(PATIENCE * 1000)}"
 LOG_LIMIT = 1 << 20  # bytes: each MiB costs the next command 0.5 ms of recovery, a checkpoint of one 3 ms
 
 _BUSY, _LOCKED, _READONLY, _IOERR, _CORRUPT, _FULL, _CANTOPEN, _PROTOCOL, _CONSTRAINT, _NOTADB = (
@@ -113,29 +113,10 @@ class Database:
 
     def checkpoint(self) -> None:
         """Bring the log into the database file and empty it. For verbs that run rarely: prune, check."""
+        self.read("PRAGMA busy_timeout = 1000")  # who writes now will do it some day
         self.read("PRAGMA wal_checkpoint(TRUNCATE)")
-        self.set_aside()
-
-    def set_aside(self) -> None:
-        """Make the reserve where it is missing and there is space."""
-        path = self.path + ".reserve"
-        try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except OSError:
-            return  # most often it is there
-        try:
-            os.posix_fallocate(fd, 0, RESERVE)
-        except OSError:
-            self.give_up()
-        finally:
-            os.close(fd)
-
-    def give_up(self) -> None:
-        """Free the reserve, if there is one."""
-        try:
-            os.unlink(self.path + ".reserve")
-        except OSError:
-            pass
+        self.read(_PATIENT)
+        reserve.set_aside(self.path)
 
     def _connection(self) -> sqlite3.Connection:
         local = self._local
@@ -214,7 +195,7 @@ class Database:
             )
             if lost:
                 connection.execute("INSERT INTO meta (key, value) VALUES (?, '')", (LOST,))
-            self.set_aside()
+            reserve.set_aside(self.path)
 
     def _has_neighbours(self) -> bool:
         """Whether a new database has state beside it that another must have known: that one was lost."""
@@ -227,7 +208,7 @@ class Database:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code == _CONSTRAINT:
             return Conflict(f"the database refuses the row: {error}")
-        if code == _FULL or (code in (_IOERR, _CANTOPEN) and _disk_full(self.path)):
+        if code == _FULL or (code in (_IOERR, _CANTOPEN) and reserve.full(self.path, 1 << 20)):
             return Unavailable(f"no space left for the database {self.path}", hint=FREE_SPACE)
         if code == _READONLY:
             return StateError(
@@ -290,8 +271,11 @@ class Transaction:
             self.connection.execute("PRAGMA synchronous = NORMAL")
             self.connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
             local.tuned = True
-        if self.freeing and _disk_full(self.database.path, RESERVE):
-            self.database.give_up()
+        if self.freeing:
+            if reserve.full(self.database.path):
+                reserve.make_room(self.database.path, self.connection)
+            elif not os.path.exists(self.database.path + reserve.SUFFIX):
+                reserve.set_aside(self.database.path)  # it was needed, and there is space again
         begun = time.monotonic()
         for attempt in range(RETRIES):
             self._join_queue()
@@ -361,8 +345,8 @@ class Transaction:
                 return
             self.connection.execute("PRAGMA busy_timeout = 20").fetchall()
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            self.connection.execute(f"PRAGMA busy_timeout = {int(PATIENCE * 1000)}").fetchall()
-            self.database.set_aside()
+            self.connection.execute(_PATIENT).fetchall()
+            reserve.set_aside(self.database.path)
         except (OSError, _Error):
             pass
 
@@ -389,11 +373,3 @@ def _again(error: BaseException, attempt: int, begun: float) -> bool:
 def _not_text(error: UnicodeEncodeError) -> InvalidInput:
     """A word that holds bytes which are no UTF-8 names nothing here, and can't be stored."""
     return InvalidInput(f'"{error.object}" is not UTF-8 text')
-
-
-def _disk_full(path: str, least: int = 1 << 20) -> bool:
-    try:
-        status = os.statvfs(os.path.dirname(path) or ".")
-    except OSError:
-        return False
-    return status.f_bavail * status.f_frsize < least or (status.f_files > 0 and status.f_favail == 0)

@@ -73,9 +73,9 @@ class Images:
         """The image of a name, a name@digest, an id or the start of one. Raises NotFound, InvalidInput."""
         image = self.find(ref)
         if image is None:
-            from estiva.errors import oneline
+            from estiva.errors import Missing, oneline
 
-            raise NotFound(f"no such image: {oneline(ref)}", hint=f"`estiva pull {oneline(ref)}` fetches it")
+            raise Missing("image", ref, hint=f"`estiva pull {oneline(ref)}` fetches it")
         return image
 
     def find(self, ref: str) -> Image | None:

@@ -12,14 +12,22 @@ from estiva.errors import StateError, oneline
 _FLOCK = "hhqqi4x"  # struct flock on 64-bit machines: type, whence, start, length, pid
 _WRITER = 120  # the byte of the -shm file that SQLite's writer has locked (walformat.html, WAL_WRITE_LOCK)
 _SHORTEST, _LONGEST = 0.0002, 0.01  # seconds between two tries
+_STOPPED = 3.0  # seconds for one that is stopped and may be let go on
+_AGAIN = 0.1  # seconds for one that was waited for in vain
+_REMEMBERED = 60.0  # seconds since then
+_vain = (-1, 0.0)  # (process, when) of that
 
 
 def wait(queue: int, path: str, patience: float) -> None:
     """Take the POSIX lock on the fd `queue` for writing. Raises StateError when the same process has it for
     `patience` seconds: who writes does so for milliseconds, so that even hundreds get their turn.
+
+    One that is stopped is waited for a shorter time, and one that this process has waited for in vain before
+    hardly at all: a command of many steps, and a monitor that it waits for, take 10 s together.
     """
+    global _vain
     pause = _SHORTEST
-    holder, since = 0, time.monotonic()
+    holder, since, again = -1, 0.0, False
     while True:
         time.sleep(pause)
         try:
@@ -28,10 +36,15 @@ def wait(queue: int, path: str, patience: float) -> None:
         except BlockingIOError:
             pass
         pause = min(pause * 1.5, _LONGEST)
-        now = _pid(queue)
-        if now != holder:
-            holder, since = now, time.monotonic()
-        elif time.monotonic() > since + patience:
+        found, now = _pid(queue), time.monotonic()
+        if found != holder:
+            holder, since = found, now
+            again = found == _vain[0] and now < _vain[1] + _REMEMBERED
+        waited = now - since
+        if waited > patience or (
+            waited > _AGAIN and (again or (waited > _STOPPED and holder and _is_stopped(holder)))
+        ):
+            _vain = (holder, now)
             raise error(path)
 
 

@@ -5,8 +5,8 @@ names ----> images ----> layers <---- layer_blobs ----> blobs
 containers ---+        container_volumes ----> volumes        leases ----> containers
 build_cache --+        endpoints ----> networks, containers
 
-endpoints say to which networks of their own making containers belong, also while they don't run; leases hold the
-addresses of those that do.
+endpoints say to which networks that somebody made containers belong, also while they don't run; leases hold
+the addresses of those that do.
 
 images.created is what the config says, images.added when the row came (both seconds since 1970). A hidden
 image is a build's intermediate result: not listed, and gone with the last build_cache row or container that
@@ -47,8 +47,8 @@ CREATE TABLE build_cache (key TEXT PRIMARY KEY, image TEXT NOT NULL, created REA
 """
 
 NETWORKS = """
-CREATE TABLE networks (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, driver TEXT NOT NULL, created REAL NOT NULL,
-    record TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE networks (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, driver TEXT NOT NULL,
+    created REAL NOT NULL, record TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE endpoints (network TEXT NOT NULL, container TEXT NOT NULL, record TEXT NOT NULL,
     PRIMARY KEY (network, container)) WITHOUT ROWID;
 CREATE INDEX endpoints_container ON endpoints (container);

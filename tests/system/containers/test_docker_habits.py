@@ -282,3 +282,11 @@ def test_a_stop_timeout_is_seconds_or_none(box):
     container = box.out("create", "--stop-timeout", "-1", IMAGE, "true")
     assert box.out("inspect", "-f", "{{.Config.StopTimeout}}", container) == "-1"
     box.estiva("rm", container)
+
+
+def test_a_detached_one_that_cannot_start_is_printed_for_it_stays(box):
+    done = box.estiva("run", "-d", "--network", "none", IMAGE, "/no/such", status=127)
+    container = done.stdout.strip()
+    assert box.out("inspect", "-f", "{{.State.ExitCode}}", container) == "127"
+    box.estiva("rm", container)
+    assert box.estiva("create", "no-such-image:1", "true", status=1).stdout == ""

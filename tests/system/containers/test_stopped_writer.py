@@ -51,3 +51,53 @@ def test_a_command_line_that_is_stopped_in_a_transaction(box):
     state = box.out("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "ends")
     assert state == "exited 7"
     box.estiva("rm", "ends")
+
+
+def stopped_starter(box, name):
+    """The command line of a `run` that stops itself once it has the row that says running, before its monitor
+    hears what of; its pid."""
+    code = (
+        "import os, signal, sys\n"
+        "from estiva.engine.launch import launch\n"
+        "def stop(*args):\n"
+        "    os.kill(os.getpid(), signal.SIGSTOP)\n"
+        "    return first(*args)\n"
+        "first, launch.launch = launch.launch, stop\n"
+        "sys.argv[1:] = ['run', '-d', '--name', %r, '--network', 'none', %r, 'sleep', '1000']\n"
+        "from estiva.cli.main import main\n"
+        "main() # estiva/boot/\n"
+    )
+    starter = subprocess.Popen(
+        [*box.prefix, str(CHECKOUT / ".venv/bin/python3"), "-c", code % (name, IMAGE)],
+        env={**box.env, "PYTHONPATH": str(CHECKOUT / "src")},
+    )
+    box.children.append(starter)
+    eventually(lambda: open(f"/proc/{starter.pid}/stat").read().rpartition(")")[2].split()[0] == "T")
+    return starter
+
+
+def test_a_starter_that_is_stopped(box):
+    starter = stopped_starter(box, "half")
+    try:
+        told = f"is being started by process {starter.pid}, which is stopped"
+        for words in (("stop", "half"), ("kill", "half"), ("pause", "half")):
+            failed = box.estiva(*words, status=None, timeout=60)
+            assert failed.returncode and told in one_line(failed.stderr)
+            assert f"`kill -CONT {starter.pid}` lets it go on, `estiva rm -f " in failed.stderr
+        assert "half" in box.out("ps", "--format", "{{.Names}}")
+        assert told in box.estiva("system", "check", status=1).stdout
+        box.estiva("rm", "-f", "half", timeout=60)
+        assert starter.wait() == -signal.SIGKILL
+    finally:
+        starter.kill()
+    assert box.out("ps", "-aq") == ""
+    assert "all is well" in box.out("system", "check")
+
+
+def test_a_starter_that_is_stopped_and_goes_on(box):
+    starter = stopped_starter(box, "late")
+    failed = box.estiva("stop", "late", status=1)
+    os.kill(starter.pid, signal.SIGCONT)
+    assert starter.wait() == 0 and "is stopped" in failed.stderr
+    assert box.out("exec", "late", "echo", "well") == "well"
+    box.estiva("rm", "-f", "late")

@@ -65,7 +65,7 @@ REFUSED = [
     (["--pids-limit", "40", "--cpuset-cpus", "4000"], "requested CPUs are not available"),
     (["--pids-limit", "40", "--blkio-weight", "3"], "range of blkio weight is from 10 to 1000"),
     (["--pids-limit", "40", "--cpu-quota", "10"], "cpu cfs quota can not be less than 1ms"),
-    (["--pids-limit", "40", "--restart", "always"], "the restart policy always is not supported yet"),
+    (["--pids-limit", "40", "--restart", "always:3"], "invalid restart policy: 'always:3'"),
     (["--pids-limit", "40", "--restart", "x"], "invalid restart policy: 'x'"),
     ([], "you must provide one or more flags when using this command"),
 ]

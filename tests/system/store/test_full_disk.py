@@ -3,6 +3,7 @@
 The state root and the run root are small tmpfs in a mount namespace of their own.
 """
 
+import contextlib
 import io
 import os
 import random
@@ -13,7 +14,7 @@ import tarfile
 
 import pytest
 
-from enginekit import IMAGE, Host, eventually
+from enginekit import CHECKOUT, IMAGE, Host, eventually
 from statekit import one_line
 
 BIG = 3 << 20  # bytes that nothing compresses
@@ -166,7 +167,7 @@ def test_what_does_not_fit_leaves_nothing_and_fits_later(box, words, leave):
 def test_with_no_byte_left(box, words):
     before = content(box)
     box.fill(0)
-    failed = box.estiva(*words, status=125 if words[0] in ("run", "create") else 1)
+    failed = box.estiva(*words, status=125 if words[0] == "run" else 1)
     assert "no space left" in one_line(failed.stderr)
     assert box.out("images", "-q") and box.estiva("ps", "-a").stdout  # reading goes on
     box.make_space()
@@ -274,3 +275,93 @@ def test_no_inodes_left_in_the_run_root(box):
     os.rmdir(folder)
     box.estiva(*words)
     well(box)
+
+
+def without_reserve(box):
+    """As after others have taken what was set aside when it was given up."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{box.inside}/root/estiva.db.reserve")
+    box.fill(0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("rmi", "spare:1"), ("rm", "idle"), ("volume", "rm", "spare"), ("system", "prune", "-f")],
+    ids=" ".join,
+)
+def test_with_the_reserve_spent_things_can_still_be_removed(box, words):
+    """The database's log is written anew over what it has on the disk."""
+    box.estiva("create", "--name", "idle", "--network", "none", IMAGE, "true")
+    box.estiva("tag", IMAGE, "spare:1")
+    box.estiva("volume", "create", "spare")
+    box.estiva("system", "check")  # the database has grown to its size
+    for n in range(8):
+        box.estiva("tag", IMAGE, f"t{n}:1")
+    without_reserve(box)
+    box.estiva(*words)
+    box.make_space()
+    well(box)
+    for name in ("spare:1", *(f"t{n}:1" for n in range(8))):
+        box.estiva("rmi", name, status=None)
+    box.estiva("rm", "idle", status=None)
+    box.estiva("volume", "rm", "-f", "spare")
+    assert os.path.exists(f"{box.inside}/root/estiva.db.reserve")  # there again with the first space
+
+
+KEEP_THE_LOG = """
+import os
+from estiva.store import reserve
+reserve.make_room = lambda *_: None  # and nothing else is left to give up
+from estiva.engine import Engine
+from estiva.engine.containers import control
+from estiva.errors import Unavailable
+try:
+    control.remove(Engine(), "{name}")
+except Unavailable as error:
+    print(error)
+"""
+
+
+def in_python(box, code):
+    python = str(CHECKOUT / ".venv/bin/python3")
+    env = {**box.env, "PYTHONPATH": str(CHECKOUT / "src")}
+    return subprocess.run(
+        [*box.prefix, python, "-c", code], env=env, check=True, capture_output=True, text=True
+    ).stdout
+
+
+WRITE = "cat /file 2>/dev/null; echo precious >/file"
+
+
+def test_a_removal_that_can_not_be_written_down_destroys_nothing(box):
+    """What the container has is too little to make room, so it stays."""
+    box.estiva("run", "--name", "small", "--network", "none", IMAGE, "sh", "-c", WRITE)
+    without_reserve(box)
+    assert "no space left" in in_python(box, KEEP_THE_LOG.format(name="small"))
+    box.make_space()
+    well(box)
+    assert box.out("start", "-a", "small") == "precious"
+    box.estiva("rm", "small")
+
+
+def test_a_removal_that_stopped_between_files_and_rows_is_finished(box):
+    container(box)
+    without_reserve(box)
+    code = KEEP_THE_LOG.replace("from estiva.store import reserve", LIKE_A_KILL)
+    with pytest.raises(subprocess.CalledProcessError):
+        in_python(box, code.format(name="big"))
+    assert box.free() > BIG
+    box.make_space()
+    assert "whose removal was cut short: removed" in box.out("system", "check")
+    assert box.out("ps", "-aq") == ""
+    well(box)
+
+
+LIKE_A_KILL = """from estiva.store import containers, reserve
+def killed(*args, **more): os._exit(9)
+from estiva.engine.state import teardown
+first = teardown.remove_rows
+def once(*args):
+    teardown.remove_rows = killed
+    return first(*args)
+teardown.remove_rows = once"""

@@ -277,3 +277,46 @@ def test_no_thread_is_left(store: Store) -> None:
         ingest.feed(BLOB[:1000])
     pull(store, TAR, blob=BLOB)
     assert threading.active_count() == before
+
+
+KILLED = """
+import os, signal, sys
+sys.path[:0] = sys.argv[1].split(":")
+from estiva.store.database import Transaction
+from layerkit import pull
+import test_layers_ingest as here
+left = int(sys.argv[4])
+first = Transaction.__exit__
+def commit(self, *error):
+    global left
+    done = first(self, *error)
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return done
+Transaction.__exit__ = commit
+from estiva.paths import Paths
+from estiva.store import Store
+pull(Store(Paths(sys.argv[2], sys.argv[3])), here.TAR, blob=here.BLOB)
+"""
+
+
+def test_killed_after_any_transaction_a_layer_that_is_here_has_its_content(store: Store) -> None:
+    """The row of a layer comes with what says which blob it can be made of again, never before."""
+    here = Path(__file__).parent
+    seen = []
+    for left in range(1, 20):
+        child = subprocess.run(
+            [sys.executable, "-c", KILLED, f"{here.parents[2]}/src:{here.parents[1]}/support:{here}",
+             store.paths.root, store.paths.run_root, str(left)],
+            env={**os.environ, "ESTIVA_STORAGE_DRIVER": store.layers.driver},
+        )  # fmt: skip
+        if store.layers.has(DIFF_ID):
+            assert b"".join(store.layers.chunks(DIFF_ID)) == TAR
+        pull(store, TAR, blob=BLOB)  # goes on, or finds it here
+        assert b"".join(store.layers.chunks(DIFF_ID)) == TAR
+        seen.append(child.returncode)
+        store.layers.delete(DIFF_ID)
+        if child.returncode == 0:
+            break
+    assert seen[-1] == 0 and len(seen) > 2 and set(seen[:-1]) == {-9}

@@ -1,8 +1,10 @@
 """Archives against the peers that read and write them: skopeo and podman's library, and Estiva itself."""
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import shutil
 import subprocess
@@ -11,7 +13,7 @@ import tarfile
 import pytest
 
 from estiva.builder.steps.changes import apply_changes
-from estiva.errors import IntegrityError, NotFound
+from estiva.errors import IntegrityError, LayerError, NotFound
 from estiva.oci import config as configs
 from estiva.oci import image as documents
 from estiva.oci.digest import sha256
@@ -122,7 +124,7 @@ def test_a_repository_without_tag_means_all_its_tags(new_store):
         save.save(store, ["nothing"], io.BytesIO())
 
 
-@pytest.mark.parametrize("packed", ["file", "pipe", "gzip", "zstd"])
+@pytest.mark.parametrize("packed", ["file", "pipe", "gzip", "zstd", "bzip2", "xz", "file of xz"])
 def test_load_what_was_saved(saved, new_store, packed, tmp_path):
     source, image, path = saved
     store = new_store("to")
@@ -135,6 +137,14 @@ def test_load_what_was_saved(saved, new_store, packed, tmp_path):
     elif packed == "gzip":
         with open(path, "rb") as file:
             names = load.load(store, io.BytesIO(gzip.compress(file.read())))
+    elif packed in ("bzip2", "xz"):
+        compress = {"bzip2": bz2.compress, "xz": lzma.compress}[packed]
+        with open(path, "rb") as file:
+            names = load.load(store, io.BytesIO(compress(file.read())))
+    elif packed == "file of xz":
+        (tmp_path / "packed").write_bytes(lzma.compress(open(path, "rb").read()))
+        with open(tmp_path / "packed", "rb") as file:
+            names = load.load(store, file)
     else:
         import zstandard
 
@@ -143,6 +153,22 @@ def test_load_what_was_saved(saved, new_store, packed, tmp_path):
     assert names == ["app:1", "localhost:5000/app:x", "other:latest"]
     assert store.images.names(image.id) == ["app:1", "localhost:5000/app:x"]
     check_loaded(store, image, source)
+    assert os.listdir(store.paths.ingest) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (bz2.compress(bytes(1 << 20))[:-9], "bzip2 stream is truncated"),
+        (lzma.compress(bytes(1 << 20))[:-9], "xz stream is truncated"),
+        (lzma.compress(bytes(1 << 20))[:20] + bytes(99), "xz stream is damaged"),
+    ],
+    ids=range(3),
+)
+def test_damage_in_what_is_compressed(new_store, data, told):
+    store = new_store("to")
+    with pytest.raises(LayerError, match=told):
+        load.load(store, io.BytesIO(data))
     assert os.listdir(store.paths.ingest) == []
 
 

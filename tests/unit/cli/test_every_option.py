@@ -55,6 +55,10 @@ SAMPLES = {
     "gpus": "all",
     "grace": "1h",
     "ipc": "host",
+    **dict.fromkeys(
+        ("health-interval", "health-start-interval", "health-start-period", "health-timeout"), "7s"
+    ),
+    "health-on-failure": "kill",
     "input": "other.tar",
     "isolation": "hyperv",
     "kernel-memory": "64m",
@@ -66,6 +70,9 @@ SAMPLES = {
     "memory-swap": "128m",
     "mount": "type=tmpfs,dst=/place",
     "net": "none",
+    "aux-address": "one=10.0.0.9",
+    "ip": "10.0.0.9",
+    "mac-address": "02:42:ac:11:00:02",
     "network": "none",
     "output": "out",
     "pid": "host",
@@ -96,8 +103,15 @@ VERB_SAMPLES = {
     ("container prune", "filter"): "label=a",
     ("image prune", "filter"): "label=a",
     ("volume prune", "filter"): "label=a",
+    ("network prune", "filter"): "label=a",
+    ("network ls", "filter"): "label=a",
+    ("network connect", "driver-opt"): "a=b",
+    ("network connect", "gw-priority"): "7",
+    ("network create", "ipam-opt"): "a=b",
     ("system prune", "filter"): "label=a",
     ("images", "filter"): "dangling=true",
+    ("events", "filter"): "type=image",
+    ("events", "format"): "{{.Action}}",
     ("ps", "filter"): "label=a",
     ("ps", "format"): "{{.ID}}",
     ("search", "filter"): "stars=3",
@@ -119,7 +133,15 @@ NEEDS = {
     "manifest annotate": "nothing to annotate",
     "login": "nobody can be asked",
     **dict.fromkeys(
-        ("container prune", "image prune", "volume prune", "builder prune", "system prune", "system reset"),
+        (
+            "container prune",
+            "image prune",
+            "volume prune",
+            "network prune",
+            "builder prune",
+            "system prune",
+            "system reset",
+        ),
         "nobody can be asked",
     ),
 }
@@ -147,6 +169,7 @@ BESIDE = {
     ("container prune", "filter"): ["-f"],
     ("image prune", "filter"): ["-f"],
     ("volume prune", "filter"): ["-f"],
+    ("network prune", "filter"): ["-f"],
     ("system prune", "filter"): ["-f"],
     ("image prune", "all"): ["-f"],
     ("volume prune", "all"): ["-f"],
@@ -169,7 +192,7 @@ RECORD = {
     "Path": "sh",
     "Args": ["-c", "echo a long enough command"],
     "State": {
-        "Status": "exited", "Running": False, "Paused": False, "ExitCode": 0, "FinishedAt": "2024-11-24T13:38:00Z",
+        "Status": "exited", "Running": False, "Restarting": False, "Paused": False, "ExitCode": 0, "FinishedAt": "2024-11-24T13:38:00Z",
     },
     "Image": IMAGE["Id"],
     "Name": "/web",
@@ -177,6 +200,10 @@ RECORD = {
     "HostConfig": {"NetworkMode": "bridge"},
     "NetworkSettings": {"Ports": {}},
     "Mounts": [],
+}  # fmt: skip
+EVENT = {
+    "Type": "volume", "Action": "create", "Actor": {"ID": "data", "Attributes": {}}, "scope": "local",
+    "time": 1, "timeNano": 10**9,
 }  # fmt: skip
 PART = {"count": 1, "active": 1, "size": 10, "reclaimable": 5}
 FIGURES = {
@@ -229,6 +256,7 @@ RETURNS = {
         {"Name": "n", "Description": "d" * 60, "StarCount": 3, "IsOfficial": True}
     ],
     "engine.images.archive.load": ["web:1"],
+    "engine.events.events": [EVENT],
     "engine.containers.listing.listing": [RECORD],
     "engine.containers.inspect.inspect": {**RECORD},
     "engine.containers.changes.size": 5,
@@ -240,6 +268,14 @@ RETURNS = {
     ],
     "engine.volumes.prune": ([], 0),
     "engine.volumes.inspect": {"Name": "data"},
+    "engine.networks.look.listing": [
+        {"Name": "lab", "Id": "a" * 64, "Driver": "bridge", "Scope": "local", "Created": "", "EnableIPv6": False,
+         "Internal": False, "Labels": {}}
+    ],
+    "engine.networks.look.inspect": {"Name": "lab", "Driver": "bridge"},
+    "engine.networks.create.create": "a" * 64,
+    "engine.networks.remove.prune": [],
+    "engine.networks.remove.reload": [],
     "engine.system.df": {
         **dict.fromkeys(("images", "containers", "volumes", "build_cache"), PART),
         "per_image": {IMAGE["Id"]: {"size": 1, "shared": 1, "unique": 1, "containers": 1}},
@@ -248,7 +284,7 @@ RETURNS = {
     "engine.reset.reset": [],
     "engine.system.check": {"swept": [], "repaired": [], "kept": [], "problems": []},
     "engine.system.prune": {
-        "failed": [], "swept": [], "containers": [], "volumes": [], "images": [], "build_cache": 0, "busy": False,
+        "failed": [], "swept": [], "containers": [], "networks": [], "volumes": [], "images": [], "build_cache": 0, "busy": False,
         "bytes": 0,
     },
     "engine.system.prune_build_cache": {"steps": 0, "busy": False, "bytes": 0},
@@ -274,6 +310,8 @@ PURE = (
 DEFAULT_TRUE = {("run", "sig-proxy"), ("attach", "sig-proxy"), ("commit", "pause"), ("history", "human")}
 # What asks for what is so anyway -> why. Where the contrary can be asked for, CONTRARY has it.
 SO_ANYWAY = {
+    ("network create", "ipv4"): "every network has IPv4 addresses",
+    ("network inspect", "verbose"): "it tells more of swarm networks alone",
     ("load", "quiet"): "there is no progress to show",
     ("cp", "quiet"): "how much was copied is told to terminals alone",
     ("run", "disable-content-trust"): "signatures are never asked for",
@@ -312,12 +350,17 @@ CONTRARY = [
     ("manifest inspect --verbose x:1", "estiva: manifest inspect --verbose is not supported yet"),
     ("inspect --size --type image x", "WARNING: --size ignored for images"),
     ("logs --details x", "WARNING: --details shows nothing more"),
+    ("network create --ipv4=false x", "estiva: --ipv4=false is not supported"),
 ]  # fmt: skip
 # Refused whatever they are given: what is not there yet.
 REFUSED = (
     {(verb, name) for verb in ("run", "create") for name in NOT_YET}
     | {("build", name) for name in (*NOT_IN_BUILDS, "provenance", "sbom")}
     | {("manifest inspect", "verbose")}
+    | {
+        ("network create", name)
+        for name in ("config-from", "config-only", "ingress", "scope", "ipam-driver", "ipam-opt")
+    }
 )
 
 

@@ -54,6 +54,7 @@ RULES = {
     "engine.images": ENGINE | {"engine.state"},
     "engine.containers": ENGINE
     | {"engine.state", "engine.spec", "engine.monitor", "engine.mounts", "engine.launch", "engine.images"},
+    "engine.networks": ENGINE | {"engine.state", "engine.spec", "engine.mounts", "engine.containers", "engine.images"},
     # --- the builder ---
     "builder.frontend": {"linux", "oci"},
     "builder.cache": {"builder.frontend", "store", "oci"},
@@ -69,6 +70,7 @@ RULES = {
     "registry": {"registry.http", "registry.transfer", "store", "oci"},
     # --- mechanisms ---
     "network": {"linux", "oci", "store.database"},
+    "network.dns": {"network", "linux", "store.database", "store.containers", "store.schema"},
     "store": {"linux", "oci"},
     "store.tar": {"linux", "oci"},
     "store.layers": {"store.tar", "store.database", "store.containers", "store.content", "linux", "oci"},

@@ -9,7 +9,8 @@ import pytest
 from estiva import errors, fastjson, files
 from estiva.engine.spec import security_opt
 from estiva.errors import EngineError, InvalidInput, StateError, Unavailable
-from estiva.store.database import RESERVE, Database
+from estiva.store import reserve as reserves
+from estiva.store.database import Database
 
 
 @pytest.mark.parametrize(
@@ -96,11 +97,11 @@ def test_the_reserve_of_the_database(tmp_path, monkeypatch):
     database = Database(str(tmp_path / "estiva.db"))
     reserve = tmp_path / "estiva.db.reserve"
     database.read("SELECT 1")
-    assert reserve.stat().st_size == RESERVE and stat.S_IMODE(reserve.stat().st_mode) == 0o600
+    assert reserve.stat().st_size == reserves.SIZE and stat.S_IMODE(reserve.stat().st_mode) == 0o600
     with database.write(freeing=True):
         pass
     assert reserve.exists()
-    monkeypatch.setattr("estiva.store.database._disk_full", lambda path, least=0: True)
+    monkeypatch.setattr("estiva.store.reserve.full", lambda path, least=0: True)
     with database.write():
         pass
     assert reserve.exists()

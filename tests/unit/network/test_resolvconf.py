@@ -70,3 +70,24 @@ def test_hosts_without_an_address_of_its_own() -> None:
 def test_wrong_host_entry(entry: str) -> None:
     with pytest.raises(InvalidInput, match="host entry"):
         resolvconf.hosts("h", "10.0.0.2", [entry])
+
+
+def test_embedded_name_server() -> None:
+    """As Docker 26 writes it: the host's options stay, and names without a dot are asked as they are."""
+    text = resolvconf.resolv_conf(
+        "nameserver 127.0.0.53\nsearch a.test\noptions edns0 trust-ad\n", embedded=True
+    )
+    assert text == "nameserver 127.0.0.11\nsearch a.test\noptions edns0 trust-ad ndots:0\n"
+    assert resolvconf.resolv_conf("", embedded=True) == "nameserver 127.0.0.11\noptions ndots:0\n"
+    given = resolvconf.resolv_conf(HOST, dns=["192.0.2.9"], search=["."], options=["ndots:3"], embedded=True)
+    assert given == "nameserver 127.0.0.11\noptions ndots:3\n"
+
+
+def test_whom_the_embedded_name_server_asks() -> None:
+    """The host's servers from the host, those of --dns from the container; never itself."""
+    assert resolvconf.forwarding(HOST) == ([("192.0.2.53", True), ("127.0.0.1", True)], True)
+    assert resolvconf.forwarding(HOST, dns=["10.1.0.9", "127.0.0.11"], options=["rotate"]) == (
+        [("10.1.0.9", False)],
+        False,
+    )
+    assert resolvconf.forwarding("") == ([], False)

@@ -7,32 +7,25 @@ followed. Memory stays flat: a member is made as soon as its bytes are there.
 
 from __future__ import annotations
 
-import bz2
-import lzma
 import os
 import stat
-from collections.abc import Callable, Iterator
-from typing import IO, Any
+from collections.abc import Iterator
 
 from estiva.builder.files import record
 from estiva.builder.files.copier import Destination
 from estiva.errors import InvalidInput, LayerError, Unsupported
 from estiva.files import write_all
 from estiva.linux import fs
+from estiva.store.archive.compression import HEAD, MAGIC, plain
 from estiva.store.layers import codec
 from estiva.store.tar.entry import BLOCK, Entry, shown
 from estiva.store.tar.scanner import Scanner
-
-_BZIP2, _XZ = b"BZh", b"\xfd7zXZ\x00"
-_MAGIC = (codec.GZIP_MAGIC, codec.ZSTD_MAGIC, _BZIP2, _XZ)
-PIECE = 1 << 20
-_XZ_MEMORY = 128 << 20  # bytes that decompression may take, as `xz -9` needs 65 MiB
 
 
 def is_archive(fd: int) -> bool:
     """Whether an open file is a tar archive by its content: a header with a right checksum comes first."""
     head = os.pread(fd, BLOCK, 0)
-    if not head.startswith(_MAGIC):
+    if not head.startswith(MAGIC):
         return _is_header(head)
     head = b""
     try:
@@ -58,55 +51,7 @@ def _is_header(block: bytes) -> bool:
 
 def _plain(fd: int) -> Iterator[bytes]:
     """The uncompressed bytes of an archive, from its begin."""
-    return plain(os.pread(fd, len(_XZ), 0), codec.file_chunks(fd))
-
-
-def pieces_of(stream: IO[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """(its first bytes, all of it in pieces) of a stream, for `plain`."""
-    head = stream.read(PIECE)
-
-    def pieces() -> Iterator[bytes]:
-        piece = head
-        while piece:
-            yield piece
-            piece = stream.read(PIECE)
-
-    return head, pieces()
-
-
-def plain(head: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The uncompressed bytes of an archive that comes in pieces; `head`: its first six bytes or more."""
-    bound = codec.Bound()
-    if head.startswith(_BZIP2):
-        return _expand(pieces, bound, bz2.BZ2Decompressor, "bzip2")
-    if head.startswith(_XZ):
-        return _expand(pieces, bound, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY), "xz")
-    return codec.decompress(pieces, bound)
-
-
-def _expand(
-    pieces: Iterator[bytes], bound: codec.Bound, make: Callable[[], Any], name: str
-) -> Iterator[bytes]:
-    """Stream after stream, as `cat a.xz b.xz` makes them."""
-    data = b""
-    while data := data or next(pieces, b""):
-        bound.take(len(data))
-        stream = make()
-        while not stream.eof:
-            if stream.needs_input and not data:
-                data = next(pieces, b"")
-                bound.take(len(data))
-                if not data:
-                    raise LayerError(f"{name} stream is truncated")
-            try:
-                out = stream.decompress(data, codec.PIECE)
-            except (OSError, ValueError, EOFError, lzma.LZMAError) as error:
-                raise LayerError(f"{name} stream is damaged: {error}") from None
-            data = b""
-            if out:
-                bound.give(len(out))
-                yield out
-        data = stream.unused_data.lstrip(b"\0")
+    return plain(os.pread(fd, HEAD, 0), codec.file_chunks(fd))
 
 
 def extract(fd: int, scratch: int, path: str, to: Destination) -> None:
@@ -137,7 +82,7 @@ class Extraction:
 
     def run(self, fd: int, scratch: int) -> None:
         scanner = Scanner(self.pending.append)
-        packed = os.pread(fd, BLOCK, 0).startswith(_MAGIC)
+        packed = os.pread(fd, BLOCK, 0).startswith(MAGIC)
         self.data = scratch if packed else fd
         for piece in _plain(fd):
             if packed:

@@ -6,7 +6,7 @@ import _signal
 import os
 import select
 
-from estiva.cli.container.foreground import PASSED_ON, detach_keys, exit_status
+from estiva.cli.container.foreground import PASSED_ON, Left, detach_keys, exit_status, leave
 from estiva.cmdline.parser import FLAG, TEXT, Options, Verb
 from estiva.errors import InvalidInput
 from estiva.files import write_all
@@ -57,6 +57,8 @@ def attach_to(
         if only_tty and stdin and terminal and not os.isatty(0):
             raise InvalidInput("the input device is not a TTY", hint="--no-stdin only shows its output")
         return exit_status(_attend(link, terminal, stdin, keys or DETACH, sig_proxy))
+    except Left as left:
+        return left.status
     finally:
         link.close()
 
@@ -67,11 +69,11 @@ def _attend(link: Attached, terminal: bool, stdin: bool, keys: str, sig_proxy: b
     before: dict[int, Any] = {}
     saved: list[Any] | None = None
     try:
-        if sig_proxy:
-            for number in PASSED_ON:
-                before[number] = _signal.signal(
-                    number, lambda number, _frame: link.order({"do": "signal", "signal": number})
-                )
+        for number in PASSED_ON if sig_proxy or terminal else ():
+            before[number] = _signal.signal(
+                number,
+                leave if terminal else lambda number, _frame: link.order({"do": "signal", "signal": number}),
+            )
         if terminal and stdin and os.isatty(0):
             saved = tty.raw(0)
         if terminal and os.isatty(1):
@@ -144,7 +146,7 @@ ATTACH = Verb(
     (
         ("", "detach-keys", TEXT, "KEYS", "leave its terminal by these (default ctrl-p,ctrl-q)"),
         ("", "no-stdin", FLAG, "", "don't pass stdin on"),
-        ("", "sig-proxy", FLAG, "", "pass signals on to the command (default true)"),
+        ("", "sig-proxy", FLAG, "", "pass signals on to a command without a terminal (default true)"),
     ),
     least=1,
     most=1,

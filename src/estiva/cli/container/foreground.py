@@ -27,6 +27,22 @@ PASSED_ON = (
     _signal.SIGUSR2,
 )
 
+
+class Left(Exception):
+    """A signal to us while we have a container's terminal: as with docker, whose client is ended by it, the
+    container goes on. The hang-up of a terminal that was closed is the usual one."""
+
+    def __init__(self, number: int) -> None:
+        self.status = 128 + number
+
+
+def leave(number: int, _frame: object) -> None:
+    """The handler that raises it, once."""
+    for each in PASSED_ON:
+        _signal.signal(each, _signal.SIG_IGN)
+    raise Left(number)
+
+
 CONTROL = (*"@abcdefghijklmnopqrstuvwxyz", "[", "\\", "]", "^", "_")  # ctrl- and one of these, by its code
 
 
@@ -40,7 +56,9 @@ def attend(
     detach_keys: str = "",
 ) -> int:
     """Launch `start` on our standard streams, those that are wanted, and stay until the container ends or the
-    user detaches; its exit status.
+    user detaches, or closes the terminal; its exit status.
+
+    Signals are passed on where the container has no terminal.
     """
     from estiva.linux import tty
 
@@ -51,12 +69,15 @@ def attend(
     early: list[int] = []  # signals that come before there is anything to pass them to
 
     def pass_on(number: int, _frame: object) -> None:
-        if begun:
-            start.signal(number)
-        else:
+        if not begun:
             early.append(number)
+        elif config.get("Tty"):
+            leave(number, _frame)
+        else:
+            start.signal(number)
 
-    before = {n: _signal.signal(n, pass_on) for n in PASSED_ON} if sig_proxy else {}
+    wanted = sig_proxy or config.get("Tty")
+    before = {n: _signal.signal(n, pass_on) for n in PASSED_ON} if wanted else {}
     saved: list[Any] | None = None
     try:
         # before the command can write: a terminal that is not raw yet would echo, and add its own returns;
@@ -68,13 +89,15 @@ def attend(
         begun = True
         start.started()
         for number in early:
-            start.signal(number)
+            pass_on(number, None)
         if terminal:
             before[_signal.SIGWINCH] = _signal.signal(
                 _signal.SIGWINCH, lambda _n, _frame: start.resize(*tty.window_size(1))
             )
             start.resize(*tty.window_size(1))  # it may have changed since the plan was made
         outcome = start.wait()
+    except Left as left:
+        return left.status
     finally:
         if saved is not None:
             tty.restore(0, saved)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from estiva.cmdline.parser import FLAG, INT, TEXT, Options, Verb
+from estiva.cmdline.parser import FLAG, INT, LIST, TEXT, Options, Verb, converted
 from estiva.errors import EstivaError, InvalidInput
 
 TYPE_CHECKING = False
@@ -10,8 +10,15 @@ if TYPE_CHECKING:
     from estiva.cli.context import Context
 
 STARTS = 8  # at once: each has a process of its own that loads its modules
-TIMEOUT = ("t", "time", INT, "SECONDS", "how long to wait before it is killed (default 10)")
+TIMEOUT = (
+    "t",
+    "time",
+    INT,
+    "SECONDS",
+    "how long to wait before it is killed (default 10; negative: never)",
+)
 TIMEOUT_ALIAS = ("", "timeout", INT, "", "")
+INTERVAL = ("", "interval", TEXT, "DURATION", "time between two looks (default 100ms)")
 SIGNAL = ("s", "signal", TEXT, "SIGNAL", "signal to send instead of the container's own stop signal")
 
 
@@ -63,9 +70,10 @@ def stop(context: Context, options: Options) -> int:
 def restart(context: Context, options: Options) -> int:
     from estiva.engine.containers import control
 
-    timeout = _timeout(options)
+    timeout, signal = _timeout(options), options.text("signal") or None
     return context.together(
-        options.arguments, lambda ref: control.restarting(context.engine, ref, timeout=timeout)
+        options.arguments,
+        lambda ref: control.restarting(context.engine, ref, timeout=timeout, signal=signal),
     )
 
 
@@ -92,22 +100,39 @@ def unpause(context: Context, options: Options) -> int:
 
 def wait(context: Context, options: Options) -> int:
     from estiva.cli.context import tell
-    from estiva.engine.containers import control
+    from estiva.engine import waits
+    from estiva.errors import NotFound
+    from estiva.oci import units
 
+    interval = waits.INTERVAL
+    if options.given("interval"):
+        text = options.text("interval")  # a number alone is of milliseconds, as with Podman
+        interval = converted(INTERVAL, f"{text}ms" if text.isdigit() else text, units.duration) / 1e9
+    conditions = options.many("condition") or ["not-running"]
+    for condition in conditions:
+        waits.check(condition)
     # all at first, so that none which ends meanwhile, and is started again or removed, is missed
-    begun: list[control.Waiting | EstivaError] = []
+    begun: list[waits.Condition | EstivaError] = []
     for ref in options.arguments:
         try:
-            begun.append(control.Waiting(context.engine, ref))
+            begun.append(waits.Condition(context.engine, ref, conditions, interval))
         except EstivaError as error:
             begun.append(error)
     status = 0
     for one in begun:
-        if isinstance(one, EstivaError):
-            tell(one)
-            status = 1
-        else:
+        try:
+            if isinstance(one, EstivaError):
+                raise one
             print(one.end(), flush=True)
+        except NotFound as error:
+            if options.flag("ignore"):
+                print(waits.NONE, flush=True)
+                continue
+            tell(error)
+            status = 1
+        except EstivaError as error:
+            tell(error)
+            status = 1
     return status
 
 
@@ -153,7 +178,7 @@ RESTART = Verb(
     restart,
     "CONTAINER [CONTAINER...]",
     "Stop containers and start them again",
-    (TIMEOUT, TIMEOUT_ALIAS),
+    (SIGNAL, TIMEOUT, TIMEOUT_ALIAS),
     least=1,
     examples=(("estiva restart web", "after its configuration changed"),),
 )
@@ -182,9 +207,17 @@ UNPAUSE = Verb(
 WAIT = Verb(
     wait,
     "CONTAINER [CONTAINER...]",
-    "Wait until containers stop and print their exit statuses",
+    "Wait until containers stop, or something else is so, and print their exit statuses",
+    (
+        ("", "condition", LIST, "WHAT", "healthy, running, removed, next-exit, ... (default not-running)"),
+        INTERVAL,
+        ("", "ignore", FLAG, "", "print -1 for one that there isn't"),
+    ),
     least=1,
-    examples=(("estiva wait job", "prints 0 when it went well"),),
+    examples=(
+        ("estiva wait job", "prints 0 when it went well"),
+        ("estiva wait --condition healthy db", "prints -1 once it is, for it has not ended"),
+    ),
 )
 RM = Verb(
     remove,

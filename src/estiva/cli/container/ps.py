@@ -90,10 +90,15 @@ def _row(context: Context, record: Record, truncate: bool, sized: bool) -> dict[
         "Names": record["Name"].removeprefix("/"),
         "LocalVolumes": str(sum(1 for mount in record["Mounts"] if mount["Type"] == "volume")),
         "Mounts": ",".join(units.ellipsis(name, 15) if truncate else name for name in mounts),
-        "Networks": record["HostConfig"].get("NetworkMode") or "",
+        "Networks": ",".join(_networks(record)),
         "Size": _size(context, record) if sized else "0B",
     }
     return labelled(row, config.get("Labels"))
+
+
+def _networks(record: Record) -> list[str]:
+    shown = record["NetworkSettings"].get("Networks")
+    return sorted(shown) if shown else [record["HostConfig"].get("NetworkMode") or ""]
 
 
 def _size(context: Context, record: Record) -> str:
@@ -107,15 +112,23 @@ def _size(context: Context, record: Record) -> str:
 
 
 def status(state: State) -> str:
-    """A container's state in words: "Up 3 minutes", "Exited (0) 2 hours ago"."""
+    """A container's state in words: "Up 3 minutes (healthy)", "Exited (0) 2 hours ago"."""
     import time
 
     from estiva.cli.format import units
     from estiva.timestamps import seconds
 
+    if state["Restarting"]:
+        ended = units.ago(time.time() - seconds(state["FinishedAt"]))
+        return f"Restarting ({state['ExitCode']}) {ended}"
     if state["Running"]:
-        paused = " (Paused)" if state["Paused"] else ""
-        return f"Up {units.duration(time.time() - seconds(state['StartedAt']))}{paused}"
+        more = ""
+        if state["Paused"]:
+            more = " (Paused)"
+        elif "Health" in state:
+            health = state["Health"]["Status"]
+            more = f" ({'health: ' if health == 'starting' else ''}{health})"
+        return f"Up {units.duration(time.time() - seconds(state['StartedAt']))}{more}"
     if state["Status"] == "created":
         return "Created"
     if state["Status"] == "dead":

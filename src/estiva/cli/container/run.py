@@ -8,7 +8,7 @@ from estiva.cli.container.cidfile import CidFile
 from estiva.cli.context import refuse_trust, warn
 from estiva.cli.options.run import TABLE, translate
 from estiva.cmdline.parser import FLAG, TEXT, Options, Verb
-from estiva.errors import Conflict, InvalidInput
+from estiva.errors import Conflict, EstivaError, InvalidInput, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,11 +54,13 @@ def _pull(options: Options) -> str:
     return when
 
 
+# what cli/options/networks.py is loaded for
+NETWORKING = ("link", "ip", "ip6", "mac-address", "network-alias", "net-alias")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # the usual ones: of others oci/platform.py knows
 
 
 def _warn(options: Options, config: Config, image: Any) -> None:
-    """Tell what the image asks for and does not get: a machine of its own kind, a health check."""
+    """Tell what the image asks for and does not get: a machine of its own kind."""
     asked = options.given("platform") or image is None
     if not asked and image.config.get("architecture") != ARCHITECTURES.get(os.uname().machine):
         from estiva.engine.images import platforms
@@ -66,9 +68,17 @@ def _warn(options: Options, config: Config, image: Any) -> None:
         other = platforms.mismatch(image, config["Image"], None)
         if other:
             warn(other)
-    test = (config.get("Healthcheck") or {}).get("Test")
-    if test and test[0] != "NONE":
-        warn("the image's health check is not run: health checks are not supported yet (--no-healthcheck)")
+
+
+def _networking(options: Options) -> dict[str, Any] | None:
+    """EndpointsConfig, where something of it was asked for."""
+    if not any(map(options.given, NETWORKING)):
+        words = options.many("network") + options.many("net")
+        if len(words) < 2 and not any("=" in word for word in words):
+            return None
+    from estiva.cli.options import networks
+
+    return networks.endpoints(options) or None
 
 
 def run(context: Context, options: Options) -> int:
@@ -81,7 +91,9 @@ def run(context: Context, options: Options) -> int:
             raise Conflict("conflicting options: cannot specify both --attach and --detach")
         config.update(AttachStdin=False, AttachStdout=False, AttachStderr=False, StdinOnce=False)
     elif config["Tty"] and config["AttachStdin"] and not os.isatty(0):
-        raise InvalidInput("the input device is not a TTY", hint="leave out -t, or run it in a terminal")
+        problem = InvalidInput("the input device is not a TTY", hint="leave out -t, or run it in a terminal")
+        problem.exit_status = 1  # docker's client finds it out before it asks the engine
+        raise problem
     keys = ""
     if options.given("detach-keys"):
         from estiva.cli.container import foreground
@@ -98,6 +110,7 @@ def run(context: Context, options: Options) -> int:
             pull=pull,
             platform=options.text("platform") or None,
             progress=LateProgress(config["Image"], options.flag("quiet")),
+            networking=_networking(options),
         )
         try:
             file.write(start.id)
@@ -108,8 +121,10 @@ def run(context: Context, options: Options) -> int:
     if detach:
         with start:
             start.go(detach=True)
-            start.started()
-        print(start.id)
+            try:
+                start.started()
+            finally:
+                print(start.id)  # also of one whose command can't be executed: it stays, with what is wrong
         return 0
     from estiva.cli.container import foreground
 
@@ -124,6 +139,15 @@ def run(context: Context, options: Options) -> int:
 
 
 def create(context: Context, options: Options) -> int:
+    try:
+        return _create(context, options)
+    except EstivaError as error:
+        if not isinstance(error, (InvalidInput, Unsupported)):
+            error.exit_status = error.exit_status or 1  # as docker's: 125 is for words that can't be meant
+        raise
+
+
+def _create(context: Context, options: Options) -> int:
     if options.given("disable-content-trust"):
         refuse_trust(options)
     config, host_config = translate(options)
@@ -141,6 +165,7 @@ def create(context: Context, options: Options) -> int:
             pull=pull,
             platform=options.text("platform") or None,
             progress=LateProgress(config["Image"], options.flag("quiet")),
+            networking=_networking(options),
         )
         try:
             file.write(record["Id"])
@@ -167,7 +192,7 @@ RUN = Verb(
         *TABLE,
         ("d", "detach", FLAG, "", "run in the background and print the container's id"),
         DETACH_KEYS,
-        ("", "sig-proxy", FLAG, "", "pass signals on to the command (default true)"),
+        ("", "sig-proxy", FLAG, "", "pass signals on to a command without a terminal (default true)"),
     ),
     least=1,
     interspersed=False,

@@ -25,7 +25,7 @@ TABLE = (
     ("", "memory-reservation", TEXT, "BYTES", "memory that is protected when the host runs short"),
     ("", "memory-swap", TEXT, "BYTES", "memory plus swap; -1 is unlimited"),
     ("", "pids-limit", INT, "N", "most processes; -1 is unlimited"),
-    ("", "restart", TEXT, "POLICY", "restart policy (only no, yet)"),
+    ("", "restart", TEXT, "POLICY", "no, on-failure[:N], always or unless-stopped"),
     ("", "kernel-memory", TEXT, "", ""),
 )
 KIND = {option[1]: option for option in TABLE}

@@ -80,7 +80,7 @@ def _rows(entry: dict[str, Any], digests: bool, truncate: bool) -> list[dict[str
 def rmi(context: Context, options: Options) -> int:
     from estiva.cli.context import tell
     from estiva.engine.images import lookup as verbs
-    from estiva.errors import EstivaError, NotFound
+    from estiva.errors import EstivaError, Missing
 
     status, force = 0, options.flag("force")
     for ref in options.arguments:
@@ -88,7 +88,8 @@ def rmi(context: Context, options: Options) -> int:
             print("\n".join(verbs.remove(context.engine, ref, force=force)))
         except EstivaError as error:
             tell(error)
-            status = status if force and isinstance(error, NotFound) else 1
+            if not (force and isinstance(error, Missing) and error.name == ref):
+                status = 1
     return status
 
 

@@ -61,7 +61,19 @@ TABLE = (
     ("", "memory-swappiness", INT, "N", "0 to 100, only with cgroup v1"),
     ("", "mount", LIST, "SPEC", "type=bind|volume|tmpfs|image,src=...,dst=...[,ro]"),
     ("", "name", TEXT, "NAME", "name of the container"),
-    ("", "network", TEXT, "MODE", "bridge, none, host or container:NAME"),
+    ("", "health-cmd", TEXT, "COMMAND", "command that checks the health, by a shell"),
+    ("", "health-interval", TEXT, "DURATION", "time between two checks (default 30s)"),
+    ("", "health-on-failure", TEXT, "ACTION", "once it is unhealthy: none, kill, restart or stop"),
+    ("", "health-retries", INT, "N", "failures in a row that make it unhealthy (default 3)"),
+    ("", "health-start-interval", TEXT, "DURATION", "time between two in the start period (default 5s)"),
+    ("", "health-start-period", TEXT, "DURATION", "time in which failures do not count (default 0s)"),
+    ("", "health-timeout", TEXT, "DURATION", "most time that a check may take (default 30s)"),
+    ("", "link", LIST, "CTR[:ALIAS]", "let the container find another by a name"),
+    ("", "ip", TEXT, "IP", "IPv4 address, on a network of your own"),
+    ("", "ip6", TEXT, "IP", "IPv6 address, on a network of your own"),
+    ("", "mac-address", TEXT, "MAC", "hardware address"),
+    ("", "network", LIST, "NETWORK", "bridge, none, host, container:NAME, or a network, as name=NAME,ip=..."),
+    ("", "network-alias", LIST, "NAME", "another name of the container on its network"),
     ("", "no-healthcheck", FLAG, "", "drop the image's health check"),
     ("", "oom-kill-disable", FLAG, "", "don't kill on out of memory, only with cgroup v1"),
     ("", "oom-score-adj", INT, "N", "out-of-memory preference, -1000 to 1000"),
@@ -74,7 +86,7 @@ TABLE = (
     ("", "pull", TEXT, "WHEN", "pull the image always, missing or never (default missing)"),
     ("q", "quiet", FLAG, "", "no progress of a pull"),
     ("", "read-only", FLAG, "", "mount the root filesystem read-only"),
-    ("", "restart", TEXT, "POLICY", "restart policy (only no, yet)"),
+    ("", "restart", TEXT, "POLICY", "no, on-failure[:N], always or unless-stopped (default no)"),
     ("", "rm", FLAG, "", "remove the container when it ends"),
     ("", "security-opt", LIST, "OPT", "seccomp=FILE|unconfined, no-new-privileges, unmask=PATH, ..."),
     ("", "shm-size", TEXT, "BYTES", "size of /dev/shm (default 64m)"),
@@ -94,7 +106,8 @@ TABLE = (
     ("", "volumes-from", LIST, "CONTAINER[:ro]", "mount what another container has mounted"),
     ("w", "workdir", TEXT, "PATH", "working directory"),
     # Docker's and Podman's other spellings, and what is known but not there yet: read, not shown
-    ("", "net", TEXT, "", ""),
+    ("", "net", LIST, "", ""),
+    ("", "net-alias", LIST, "", ""),
     ("", "dns-opt", LIST, "", ""),
     ("", "kernel-memory", TEXT, "", ""),
     ("", "disable-content-trust", FLAG, "", ""),
@@ -102,15 +115,20 @@ TABLE = (
     ("", "log-driver", TEXT, "", ""),
     ("", "volume-driver", TEXT, "", ""),
     *[("", name, LIST, "", "") for name in (
-        "health-cmd", "health-interval", "health-retries", "health-start-interval", "health-start-period",
-        "health-timeout", "ip", "ip6", "link", "link-local-ip", "log-opt", "mac-address", "network-alias",
+        "link-local-ip", "log-opt",
         "runtime", "storage-opt",
     )],
 )  # fmt: skip
 
 # given with a value that asks for something -> not there yet
-NOT_YET = frozenset(option[1] for option in TABLE if option[2] == LIST and not option[4]) - {"dns-opt"}
+NOT_YET = frozenset(option[1] for option in TABLE if option[2] == LIST and not option[4]) - {
+    "dns-opt",
+    "net",
+    "net-alias",
+}
 KIND = {option[1]: option for option in TABLE}
+# what cli/options/health.py is loaded for
+HEALTH = frozenset(name for name in KIND if name.startswith("health-"))
 # what cli/options/limits.py is loaded for
 LIMITS = frozenset((
     "blkio-weight", "blkio-weight-device", "cgroup-parent", "cpu-period", "cpu-quota", "cpu-rt-period",
@@ -151,8 +169,10 @@ class _Translator:
                 config[key] = options.text(name)
         if options.given("stop-timeout"):
             config["StopTimeout"] = options.number("stop-timeout")
-        if options.flag("no-healthcheck"):
-            config["Healthcheck"] = {"Test": ["NONE"]}
+        if options.flag("no-healthcheck") or not HEALTH.isdisjoint(options.values):
+            from estiva.cli.options import health
+
+            config.update(health.read(options, KIND))
         attach = [stream.lower() for stream in options.many("attach")]
         for stream in attach:
             if stream not in ("stdin", "stdout", "stderr"):
@@ -218,7 +238,9 @@ class _Translator:
     def network(self) -> None:
         """HostConfig: the network, ports and names."""
         options, host = self.options, self.host
-        host["NetworkMode"] = options.text("network", options.text("net", "default"))
+        host["NetworkMode"] = "default"
+        if options.given("network") or options.given("net"):
+            host["NetworkMode"] = mode_of((options.many("network") + options.many("net"))[0])
         if options.given("publish") or options.given("expose"):
             from estiva.cli.options import ports
 
@@ -290,6 +312,15 @@ class _Translator:
         for name in options.values:
             if name in NOT_YET:
                 raise Unsupported(f"--{name} is not supported yet")
+
+
+def mode_of(word: str) -> str:
+    """The NetworkMode of a word of --network: the name in name=NAME,... or NAME:ip=..., else the word."""
+    if "=" not in word or word.startswith(("container:", "ns:")):
+        return word
+    from estiva.cli.options import networks
+
+    return networks.parse(word)[0]
 
 
 def security_options(words: list[str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from estiva import fastjson, files
 from estiva.engine.state import locks, record, runstate
 from estiva.errors import EstivaError, InvalidInput
 from estiva.linux import fs, procinfo
-from estiva.network import ipam
+from estiva.network import ipam, networks
 from estiva.oci import digest as digests
 from estiva.store import containers
 from estiva.store.database import LOST, DatabaseDamaged
@@ -137,7 +137,7 @@ def _record(engine: Engine, live: RunState) -> Record:
             "Labels": {},
         },
         {
-            "NetworkMode": "bridge" if live.get("network") else "none",
+            "NetworkMode": _mode(live),
             "LogConfig": {"Type": "json-file", "Config": {}},
             "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
         },
@@ -145,6 +145,13 @@ def _record(engine: Engine, live: RunState) -> Record:
     )
     made["State"]["StartedAt"] = live["started"]
     return made
+
+
+def _mode(live: RunState) -> str:
+    """Its network mode, as far as what it has tells."""
+    network = live.get("network") or {}
+    places = network.get("places")
+    return places[0]["name"] if places else "bridge" if network else "none"
 
 
 def _mounts(engine: Engine, pid: int) -> list[MountPoint]:
@@ -197,9 +204,11 @@ def _insert(engine: Engine, made: Record, live: RunState) -> None:
             made["Name"] = f"/{name}"
         text = fastjson.dumps(made)
         containers.add(transaction, live["id"], name, None, "running", text, volumes)
-        address = (live.get("network") or {}).get("address")
-        if address:
-            ipam.adopt_in(transaction, live["id"], address)
+        network = live.get("network") or {}
+        for place in network.get("places") or ():
+            networks.adopt_in(transaction, live["id"], place)
+        if network.get("address") and "places" not in network:
+            ipam.adopt_in(transaction, live["id"], network["address"])
 
 
 def _layers(engine: Engine) -> Iterator[str]:

@@ -11,7 +11,7 @@ from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET
 from _socket import socket as _socket
 
 from estiva import fastjson
-from estiva.engine.state import lookup
+from estiva.engine.state import eventlog, lookup
 from estiva.errors import Conflict, EngineError
 
 TYPE_CHECKING = False
@@ -114,6 +114,7 @@ def attach(engine: Engine, ref: str) -> Attached:
     while True:
         record = lookup.resolve(engine, ref)
         state = record["State"]
+        lookup.refuse_restarting(record)
         if state["Paused"]:
             raise Conflict(
                 "you cannot attach to a paused container, unpause it first", hint=f"`estiva unpause {ref}`"
@@ -122,13 +123,15 @@ def attach(engine: Engine, ref: str) -> Attached:
             raise Conflict(
                 "you cannot attach to a stopped container, start it first", hint=f"`estiva start -ai {ref}`"
             )
-        channel = _connect(engine.paths.run_container(record["Id"])) if state["Pid"] else None
+        channel = connect(engine.paths.run_container(record["Id"])) if state["Pid"] else None
         if channel is not None:
+            eventlog.container(engine.paths, record, "attach")
             return Attached(engine, record, channel)
         time.sleep(lookup.LOOK_AGAIN)  # it is being started or has ended just now
 
 
-def _connect(run: str) -> _socket | None:
+def connect(run: str) -> _socket | None:
+    """A connection to the monitor whose run folder that is; None where nobody listens."""
     try:
         folder = os.open(run, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:

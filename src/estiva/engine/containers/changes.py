@@ -8,7 +8,8 @@ import os
 
 from estiva import fastjson
 from estiva.engine.containers import folder
-from estiva.engine.state import gate, lookup, runstate
+from estiva.engine.images import events
+from estiva.engine.state import eventlog, gate, lookup, runstate
 from estiva.errors import Conflict, NotFound
 from estiva.files import Lock
 from estiva.runtime.cgroup import factory
@@ -163,6 +164,9 @@ def commit(
         image = engine.store.images.add(fastjson.dumps(config).encode())
         if name:
             engine.store.images.tag(image.id, name)
+            events.tagged(engine, image, [name])
+    said = {"comment": message, "imageID": image.id, "imageRef": name or ""}
+    eventlog.container(engine.paths, record, "commit", **said)
     return image.id
 
 
@@ -177,3 +181,4 @@ def export(engine: Engine, ref: str, out: IO[bytes]) -> None:
         write_tree(rootfs, out)
     finally:
         os.close(rootfs)
+    eventlog.container(engine.paths, record, "export")

@@ -13,15 +13,19 @@ import time
 
 from estiva import fastjson
 from estiva.engine.containers import tasks
-from estiva.engine.state import gate, locks, runstate, teardown
+from estiva.engine.state import eventlog, gate, locks, runstate, teardown
 from estiva.engine.state import names as naming
+from estiva.engine.state.life import restarts
 from estiva.engine.state.lookup import (
+    LONG,
+    appearing,
     find_damaged,
     resolve,
     resolve_if_there,
     running_state_now,
 )
 from estiva.errors import Conflict, EngineError, EstivaError, InvalidInput, NotFound, StateError
+from estiva.files import Lock
 from estiva.linux import signals
 from estiva.runtime import state
 from estiva.runtime.cgroup import factory
@@ -54,13 +58,54 @@ def kill(engine: Engine, ref: str, signal: str = "KILL") -> None:
 def killing(engine: Engine, ref: str, signal: str = "KILL") -> Task:
     """`kill` as a task."""
     number = signals.number(signal)
-    while (live := running_state_now(engine, ref)) is None:
-        yield
-    runstate.send(live, number)
+    own = resolve(engine, ref)["Config"].get("StopSignal") or "TERM"
+    live: RunState | None
+    if number in (_signal.SIGKILL, signals.number(own)):
+        live = yield from meaning(engine, ref)
+        if live is None:
+            return
+    else:
+        live = yield from appearing(engine, ref)
+    send(engine, live, number)
     if number == _signal.SIGKILL or live.get("paused"):
         thaw(engine, live)
     if number == _signal.SIGKILL:
         yield from ending(engine, ref, live)
+        yield from ending_wait(engine, live["id"])
+
+
+def meaning(engine: Engine, ref: str) -> Generator[None, None, RunState | None]:
+    """The run that is on, which its restart policy is not to follow by another: somebody means it to end.
+    None if the container waited for another, which it does no more. Raises Conflict when it does not run.
+    """
+    looked = time.monotonic()
+    while True:
+        live = running_state_now(engine, ref, restarting=False)
+        if live is not None:
+            if restarts.mark_stopped(engine.paths, live["id"], live):
+                return live
+        elif (record := resolve_if_there(engine, ref)) is not None and record["State"]["Restarting"]:
+            restarts.mark_stopped(engine.paths, record["Id"], None)
+            yield from ending_wait(engine, record["Id"])
+            return None
+        yield
+        if time.monotonic() > looked + LONG:
+            from estiva.engine.state import starters
+
+            starters.refuse(engine.paths, resolve(engine, ref)["Id"])
+            looked = time.monotonic()
+
+
+def send(engine: Engine, live: RunState, number: int) -> None:
+    """Signal a container's init, and note that."""
+    said(engine, live, "kill", signal=str(number))
+    runstate.send(live, number)
+
+
+def said(engine: Engine, live: RunState, action: str, **more: str) -> None:
+    """Note what has been done to a container that runs."""
+    about = eventlog.about_run(engine.paths, live)
+    eventlog.write(engine.paths, "container", action, live["id"], {**about, **more})
 
 
 def ending(engine: Engine, ref: str, live: RunState, *, force: bool = False) -> Task:
@@ -89,6 +134,13 @@ def ending(engine: Engine, ref: str, live: RunState, *, force: bool = False) -> 
     resolve_if_there(engine, live["id"])  # settles it if its monitor was killed too
 
 
+def ending_wait(engine: Engine, container_id: str) -> Task:
+    """A container that waits to be started again, and is not to be, has ended; nothing of others."""
+    while (now := resolve_if_there(engine, container_id)) is not None and now["State"]["Restarting"]:
+        restarts.end_waiter(engine.paths, container_id)
+        yield
+
+
 def thaw(engine: Engine, live: RunState) -> None:
     """What is frozen can't die: not by `pause` only, but also by a commit that was killed."""
     if live.get("paused"):
@@ -112,9 +164,10 @@ def mark(engine: Engine, live: RunState, paused: bool) -> None:
     try:
         # by the fd, since a later run has another folder of the same name
         here = f"/proc/self/fd/{folder}"
-        now = runstate.read_in(here)
-        if now is not None and runstate.same(now, live):
-            runstate.write(here, {**now, "paused": paused})
+        with Lock(runstate.writing(here)):
+            now = runstate.read_in(here)
+            if now is not None and runstate.same(now, live):
+                runstate.write(here, {**now, "paused": paused})
     except FileNotFoundError:
         pass
     finally:
@@ -131,13 +184,12 @@ def stop(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | 
 def stopping(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | None = None) -> Task:
     """`stop` as a task."""
     record = resolve(engine, ref)
-    if not record["State"]["Running"]:
-        return
     try:
-        while (live := running_state_now(engine, record["Id"])) is None:
-            yield
+        live = yield from meaning(engine, record["Id"])
     except (Conflict, NotFound):
-        return  # it has ended meanwhile
+        return  # it does not run, or has ended meanwhile
+    if live is None:
+        return
     config = record["Config"]
     number = signals.number(signal or config.get("StopSignal") or "TERM")
     if timeout is None:
@@ -145,14 +197,16 @@ def stopping(engine: Engine, ref: str, *, timeout: int | None = None, signal: st
     if timeout is None:
         timeout = STOP_TIMEOUT
     thaw(engine, live)
-    runstate.send(live, number)
+    send(engine, live, number)
     deadline = time.monotonic() + timeout
     while locks.runs(engine.paths, live) and state.alive(live["pid"], live["start_time"]):
         if timeout >= 0 and time.monotonic() >= deadline:
-            runstate.send(live, _signal.SIGKILL)
+            send(engine, live, _signal.SIGKILL)
             break
         yield
     yield from ending(engine, ref, live)
+    yield from ending_wait(engine, live["id"])
+    eventlog.container(engine.paths, record, "stop")
 
 
 def wait(engine: Engine, ref: str) -> int:
@@ -204,6 +258,7 @@ def removing(
         teardown.destroy(engine.paths, engine.db, damaged, volumes=volumes)
         return damaged
     container_id: str = record["Id"]
+    began = looked = time.monotonic()
     while True:
         try:
             lock = locks.take(engine.paths, container_id)
@@ -222,17 +277,30 @@ def removing(
             teardown.destroy(engine.paths, engine.db, container_id, volumes=volumes)
             return container_id
         if live is not None:
-            runstate.send(live, _signal.SIGKILL)
+            restarts.mark_stopped(engine.paths, container_id, live)
+            send(engine, live, _signal.SIGKILL)
             thaw(engine, live)
             yield from ending(engine, ref, live, force=force)
+        elif record["State"]["Restarting"]:
+            restarts.mark_stopped(engine.paths, container_id, None)
+            yield from ending_wait(engine, container_id)
         else:
             yield  # it is being made, started or removed, or has ended just now
+            if time.monotonic() > looked + (STOPPED if force else LONG):
+                from estiva.engine.state import starters
+
+                if force:
+                    starters.end(engine.paths, container_id)
+                looked = time.monotonic()
+                if looked > began + LONG:
+                    starters.refuse(engine.paths, container_id)
         now = resolve_if_there(engine, container_id)
         if now is None:
             return container_id  # it was a --rm one
         record = now
     try:
-        teardown.forget(engine.paths, engine.db, container_id, volumes=volumes)
+        about = eventlog.about(record)
+        teardown.forget(engine.paths, engine.db, container_id, volumes=volumes, about=about)
         locks.leave(engine.paths, container_id)
     finally:
         os.close(lock)
@@ -246,14 +314,14 @@ def pause(engine: Engine, ref: str) -> None:
 
 def pausing(engine: Engine, ref: str) -> Task:
     """`pause` as a task."""
-    while (live := running_state_now(engine, ref)) is None:
-        yield
+    live = yield from appearing(engine, ref)
     with gate.Closed(engine.paths.run_container(live["id"])):  # nobody who is on the way into it freezes too
         live = runstate.read(engine.paths, live["id"]) or live
         if live.get("paused"):
             raise Conflict(f"container {ref} is already paused", hint=f"`estiva unpause {ref}` lets it go on")
         factory.open(live["cgroup"]).freeze()
         mark(engine, live, True)
+    said(engine, live, "pause")
 
 
 def unpause(engine: Engine, ref: str) -> None:
@@ -263,19 +331,20 @@ def unpause(engine: Engine, ref: str) -> None:
 
 def unpausing(engine: Engine, ref: str) -> Task:
     """`unpause` as a task."""
-    while (live := running_state_now(engine, ref)) is None:
-        yield
+    live = yield from appearing(engine, ref)
     if not live.get("paused") and not factory.open(live["cgroup"]).frozen():
         raise Conflict(f"container {ref} is not paused")
     thaw(engine, live)
+    said(engine, live, "unpause")
 
 
-def restarting(engine: Engine, ref: str, timeout: int | None = None) -> Task:
+def restarting(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | None = None) -> Task:
     """Stop, then start; as a task."""
     from estiva.engine.containers import start
 
-    yield from stopping(engine, ref, timeout=timeout)
+    yield from stopping(engine, ref, timeout=timeout, signal=signal)
     yield from start.starting(engine, ref)
+    eventlog.container(engine.paths, resolve(engine, ref), "restart")
 
 
 def rename(engine: Engine, ref: str, name: str) -> None:
@@ -297,6 +366,7 @@ def rename(engine: Engine, ref: str, name: str) -> None:
         old = stored["Name"].removeprefix("/")
         stored["Name"] = "/" + new
         containers.rename(transaction, record["Id"], new, fastjson.dumps(stored))
+    eventlog.container(engine.paths, stored, "rename", oldName="/" + old)
     if record["State"]["Running"]:
         naming.unlink_name(engine.paths.run_root, old, record["Id"])
         naming.link_name(engine.paths.run_root, new, record["Id"])

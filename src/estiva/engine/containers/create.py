@@ -15,7 +15,7 @@ from estiva.engine.launch import launch
 from estiva.engine.launch.start import Start
 from estiva.engine.mounts import points as mount_points
 from estiva.engine.spec import judge, oci_config
-from estiva.engine.state import locks, names, record, teardown
+from estiva.engine.state import addresses, eventlog, locks, names, record, teardown
 from estiva.errors import Conflict, EngineError, EstivaError, NotFound, Unsupported
 from estiva.store import containers
 
@@ -26,9 +26,13 @@ if TYPE_CHECKING:
 
     from estiva.engine import Engine
     from estiva.engine.images.find import Progress
+    from estiva.engine.state.addresses import Taken
     from estiva.engine.state.types import Record
+    from estiva.network.types import EndpointRecord
     from estiva.store.database import Transaction
     from estiva.store.images import Image
+
+    Wished = dict[str, EndpointRecord]  # by the network's id
 
 
 ATTEMPTS = 8  # invented names
@@ -43,13 +47,17 @@ def create(
     pull: str = "missing",
     platform: str | None = None,
     progress: Progress = None,
+    networking: dict[str, Any] | None = None,
 ) -> Record:
     """Make a container that does not run yet; its record. Raises for a bad option, image, name or mount.
 
-    `config` and `host_config` are Docker's Config and HostConfig; both are completed in place. `pull`:
-    missing, always or never. `platform`: as `--platform`, for the image.
+    `config` and `host_config` are Docker's Config and HostConfig; both are completed in place. `networking`:
+    its NetworkingConfig.EndpointsConfig, see spec/endpoints.py. `pull`: missing, always or never. `platform`:
+    as `--platform`, for the image.
     """
-    made, _, lock, _ = make(engine, config, host_config, name, pull, platform, progress, "created")
+    made, _, lock, _ = make(
+        engine, config, host_config, name, pull, platform, progress, "created", networking=networking
+    )
     locks.leave(engine.paths, made["Id"])
     launch.close_lock(engine, lock)
     return made
@@ -65,12 +73,13 @@ def prepare(
     platform: str | None = None,
     progress: Progress = None,
     begins: Callable[[], object] | None = None,
+    networking: dict[str, Any] | None = None,
 ) -> Start:
     """Make a container that starts now, as `create` does but in one transaction with its address. `begins` is
     called when the image is there and before anything is made.
     """
     made, image, lock, address = make(
-        engine, config, host_config, name, pull, platform, progress, "running", begins
+        engine, config, host_config, name, pull, platform, progress, "running", begins, networking
     )
     return Start(engine, made, lock, address, image)
 
@@ -85,11 +94,17 @@ def make(
     progress: Progress,
     status: str,
     begins: Callable[[], object] | None = None,
-) -> tuple[Record, Image, int, str]:
-    """(record, image, lock, address or ""): the container as a row, with its folder. Undone on error."""
+    networking: dict[str, Any] | None = None,
+) -> tuple[Record, Image, int, Taken]:
+    """(record, image, lock, addresses): the container as a row, with its folder. Undone on error."""
     asked, host = judge.check(config, host_config)
     if host.get("NetworkMode") in (None, "", "default"):
         host["NetworkMode"] = "bridge"
+    wished: Wished = {}
+    if networking or host["NetworkMode"] not in ("bridge", "none", "host"):
+        from estiva.engine.spec import endpoints
+
+        wished = endpoints.settle(engine, asked, host, networking or {})
     if os.geteuid():
         raise Unsupported("containers can only be run by root, yet", hint="use sudo")
     name = names.check(name) if name else None
@@ -124,9 +139,15 @@ def make(
             known = others.Others(engine)
         points = made["Mounts"] = mount_points.plan(merged, host, engine.store.volumes, container_id, known)
         folder.make(engine, container_id, image, durable=status == "created")
+        volumes = [point["Name"] for point in points if "New" in point]
         fresh = [point for point in points if point.pop("New", False)]
-        address = insert(engine, made, name, status)
+        address = insert(engine, made, name, status, wished)
         folder.fill(engine, fresh, image)
+        eventlog.append(
+            engine.paths,
+            *(eventlog.line("volume", "create", volume, {"driver": "local"}) for volume in volumes),
+            eventlog.line("container", "create", container_id, eventlog.about(made)),
+        )
     except BaseException as error:
         if lock >= 0:
             unmake(engine, container_id, lock)
@@ -155,14 +176,14 @@ def unmake(engine: Engine, container_id: str, lock: int) -> None:
     launch.close_lock(engine, lock)
 
 
-def insert(engine: Engine, made: Record, name: str | None, status: str) -> str:
-    """Write the row, with a name that nobody has, and take an address if it starts now on the bridge."""
+def insert(engine: Engine, made: Record, name: str | None, status: str, wished: Wished) -> Taken:
+    """Write the row, with a name that nobody has, and take addresses if it starts now."""
     for attempt in range(ATTEMPTS):
         chosen = name or names.invent(attempt)
         with engine.db.write() as transaction:
             taken = containers.named(transaction, chosen)
             if not taken:
-                return write_row(transaction, made, chosen, status)
+                return write_row(transaction, made, chosen, status, wished)
         # a container whose monitor was killed may be a --rm one, and give the name back
         dead = taken[1] == "running" and teardown.reconcile_if_dead(engine.paths, engine.db, taken[0])
         if name is not None and (attempt > 0 or not dead):
@@ -184,8 +205,8 @@ def refuse_taken(engine: Engine, name: str) -> None:
         raise in_use(name, taken[0])
 
 
-def write_row(transaction: Transaction, made: Record, name: str, status: str) -> str:
-    """The rows of a container; its address, if it gets one."""
+def write_row(transaction: Transaction, made: Record, name: str, status: str, wished: Wished) -> Taken:
+    """The rows of a container; what it gets of its networks if it starts now."""
     made["Name"] = "/" + name
     if not transaction.execute("SELECT 1 FROM images WHERE id = ?", (made["Image"],)).fetchone():
         raise removed(made["Config"]["Image"])
@@ -198,11 +219,15 @@ def write_row(transaction: Transaction, made: Record, name: str, status: str) ->
     if status == "running":
         made["State"]["Began"] = made["Created"]
     containers.add(transaction, made["Id"], name, made["Image"], status, fastjson.dumps(made), volumes)
-    if status == "running" and made["HostConfig"]["NetworkMode"] == "bridge":
-        from estiva.network import ipam
+    mode = made["HostConfig"]["NetworkMode"]
+    if wished:
+        from estiva.network import networks
 
-        return ipam.reserve_in(transaction, made["Id"])
-    return ""
+        for network_id, endpoint in wished.items():
+            networks.belong(transaction, network_id, made["Id"], endpoint)
+    if status != "running":
+        return ""
+    return addresses.take_in(transaction, made["Id"], mode, fresh=not wished)
 
 
 def removed(image: str) -> NotFound:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from estiva.engine.monitor.exec_session import Session, become
-from estiva.engine.state import locks, runstate
+from estiva.engine.state import eventlog, locks, runstate
 from estiva.engine.state.record import merge_env
 from estiva.errors import Conflict, InvalidInput
 from estiva.runtime.security import capabilities
@@ -36,6 +36,7 @@ def running(engine: Engine, ref: str) -> RunState:
         from estiva.engine.state import lookup
 
         record = lookup.resolve(engine, ref)
+        lookup.refuse_restarting(record)
         found = runstate.read(paths, record["Id"])
         if found is None or not locks.held(paths, record["Id"]):
             raise Conflict(f"container {ref} is not running", hint=f"`estiva start {ref}` starts it")
@@ -102,6 +103,11 @@ def plan(
         "cache": engine.paths.cache,
         "stdin": stdin,
         "root": target.get("root"),
+        "events": {
+            "root": engine.paths.root,
+            "run_root": engine.paths.run_root,
+            "about": {**eventlog.about_run(engine.paths, target), "execID": os.urandom(32).hex()},
+        },
     }
     if bound:
         result["bound"] = True

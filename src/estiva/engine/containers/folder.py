@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from estiva import files
-from estiva.engine.state import locks
+from estiva.engine.state import locks, teardown
 from estiva.store import containers
 
 TYPE_CHECKING = False
@@ -87,3 +87,23 @@ def mend_stopped(engine: Engine, record: Record, image: Image) -> bool:
         return bool(containers.status(engine.db, container_id)) and mend(engine, record, image)
     finally:
         locks.let_go(engine.paths, container_id, lock)
+
+
+def finish_removal(engine: Engine, container_id: str, gone: str) -> bool:
+    """Go on where the disk was too full to take the rows of a container away, whose files are gone; not of
+    one that has been started again with others. Whether it was there."""
+    try:
+        lock = locks.take(engine.paths, container_id)
+    except BlockingIOError:
+        return False
+    try:
+        there = bool(containers.status(engine.db, container_id)) and not os.path.isdir(
+            engine.paths.container(container_id)
+        )
+        if there:
+            teardown.forget(engine.paths, engine.db, container_id)
+        files.remove_tree(gone)
+        locks.leave(engine.paths, container_id)
+        return there
+    finally:
+        os.close(lock)

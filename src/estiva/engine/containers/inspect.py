@@ -19,16 +19,38 @@ def inspect(engine: Engine, ref: str) -> Record:
     from estiva.engine.state.record import complete
 
     record.setdefault("Driver", "overlay2")
-    record["LogPath"] = directory + "/log.json"
-    record["HostnamePath"] = directory + "/hostname"
-    record["HostsPath"] = directory + "/hosts"
-    record["ResolvConfPath"] = directory + "/resolv.conf"
+    made = f"{directory}/%s" if record["State"]["Status"] != "created" else ""
+    record["LogPath"] = made and made % "log.json"
+    record["HostnamePath"] = made and made % "hostname"
+    record["HostsPath"] = made and made % "hosts"
+    record["ResolvConfPath"] = made and made % "resolv.conf"
+    from estiva.engine.containers.listing import add_networks
+    from estiva.network import networks
+
+    belongings = networks.belongings(engine.db, record["Id"])
+    if belongings:
+        add_networks(record, belongings)
     complete(record)
+    tmpfs = record["HostConfig"].get("Tmpfs") or {}  # shown there, and only --mount's among the Mounts
+    record["Mounts"] = [mount for mount in record["Mounts"] if mount["Destination"] not in tmpfs]
+    pid = record["State"]["Pid"]
+    if pid:
+        record["NetworkSettings"].update(SandboxID=record["Id"], SandboxKey=f"/proc/{pid}/ns/net")
     record["GraphDriver"] = {
         "Name": "overlay2",
-        "Data": {"UpperDir": directory + "/upper", "WorkDir": directory + "/work"},
+        "Data": {
+            "LowerDir": _lowerdirs(engine, record),
+            "MergedDir": f"/proc/{pid}/root" if pid else "",  # mounted in its own namespace, nowhere else
+            "UpperDir": directory + "/upper",
+            "WorkDir": directory + "/work",
+        },
     }
     return record
+
+
+def _lowerdirs(engine: Engine, record: Record) -> str:
+    image = engine.store.images.find(record["Image"]) if record["Image"] else None  # an adopted one's is lost
+    return ":".join(engine.store.layers.mounts.places(image.diff_ids)) if image is not None else ""
 
 
 def top(engine: Engine, ref: str, args: list[str]) -> tuple[list[str], list[list[str]]]:

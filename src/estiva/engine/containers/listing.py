@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from estiva.engine.state.lookup import load, settled
 from estiva.errors import EstivaError, InvalidInput, brief
+from estiva.network import networks
 from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.engine import Engine
     from estiva.engine.state.types import Record
+    from estiva.network.types import EndpointRecord
     from estiva.store.images import Image
 
-FILTERS = ("id", "name", "label", "status", "ancestor", "exited", "volume", "network")
+FILTERS = ("id", "name", "label", "status", "ancestor", "exited", "volume", "network", "health")
+HEALTH = ("starting", "healthy", "unhealthy", "none")
 STATUSES = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
 
 
@@ -35,6 +38,7 @@ def listing(
 
         named = any_of(filters["name"])
     rows = []
+    belonging = networks.belonging_of_each(engine.db)
     for row in containers.every(engine.db):
         try:
             container_id, status, text = settled(engine, *row)
@@ -45,6 +49,8 @@ def listing(
             if damaged is not None:
                 damaged.append(error)
             continue
+        if container_id in belonging:
+            add_networks(record, belonging[container_id])
         if not all and not record["State"]["Running"] and "status" not in (filters or {}):
             continue
         if named is not None and not (named(record["Name"]) or named(record["Name"].removeprefix("/"))):
@@ -52,6 +58,23 @@ def listing(
         if matches(record, filters or {}):
             rows.append(record)
     return rows
+
+
+def add_networks(record: Record, belongings: dict[str, EndpointRecord]) -> None:
+    """NetworkSettings.Networks with those that it is not in now."""
+    from estiva.engine.state import endpoint_shape
+
+    mode = record["HostConfig"]["NetworkMode"]
+    shown = record["NetworkSettings"].setdefault("Networks", {"bridge": {}} if mode == "bridge" else {})
+    endpoint_shape.wished(shown, belongings, record["Id"], record["Name"].removeprefix("/"))
+
+
+def networks_of(record: Record) -> dict[str, str]:
+    """The networks of a listed container, by name, with their ids."""
+    shown = record["NetworkSettings"].get("Networks")
+    if shown is None:
+        return {record["HostConfig"]["NetworkMode"]: ""}
+    return {name: endpoint.get("NetworkID") or "" for name, endpoint in shown.items()}
 
 
 def check(filters: dict[str, list[str]]) -> None:
@@ -62,6 +85,8 @@ def check(filters: dict[str, list[str]]) -> None:
         for value in values:
             if key == "status" and value not in STATUSES:
                 raise InvalidInput(f"invalid filter 'status={brief(value, 60)}'", hint=", ".join(STATUSES))
+            if key == "health" and value not in HEALTH:
+                raise InvalidInput(f"invalid filter 'health={brief(value, 60)}'", hint=", ".join(HEALTH))
             if key == "exited" and not (value.isascii() and value.isdigit()):
                 raise InvalidInput(f"invalid filter 'exited={brief(value, 60)}'", hint="an exit status")
 
@@ -109,12 +134,18 @@ def matches(record: Record, filters: dict[str, list[str]]) -> bool:
             fits = record["Image"] in values
         elif key == "exited":
             fits = not record["State"]["Running"] and str(record["State"]["ExitCode"]) in values
+        elif key == "health":
+            fits = (record["State"].get("Health") or {"Status": "none"})["Status"] in values
         elif key == "volume":
             fits = any(
                 v in (m.get("Name"), m["Source"], m["Destination"]) for m in record["Mounts"] for v in values
             )
         else:  # network
-            fits = record["HostConfig"]["NetworkMode"] in values
+            known = networks_of(record)
+            fits = any(
+                value in known or any(value and each.startswith(value) for each in known.values())
+                for value in values
+            )
         if not fits:
             return False
     return True

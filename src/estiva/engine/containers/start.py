@@ -7,7 +7,7 @@ import os
 from estiva.engine.containers import folder, tasks
 from estiva.engine.images.find import allow_refetch
 from estiva.engine.launch.start import Start
-from estiva.engine.state import locks, lookup
+from estiva.engine.state import addresses, locks, lookup
 from estiva.errors import Conflict, NotFound
 from estiva.store import containers
 from estiva.timestamps import rfc3339
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from estiva.engine import Engine
+    from estiva.engine.state.types import Record
 
 
 def again(engine: Engine, ref: str) -> Start | None:
@@ -39,24 +40,27 @@ def beginning(engine: Engine, ref: str) -> Generator[None, None, Start | None]:
             if record["State"]["Running"]:
                 return None
             yield  # it is being made or removed, or has ended just now
-    address = ""
     try:
-        if not containers.status(engine.db, record["Id"]):
-            raise NotFound(f"container {ref} was removed just now")
-        image = engine.store.images.resolve(record["Image"])
-        allow_refetch(engine)
-        folder.mend(engine, record, image)
-        with engine.db.write() as transaction:
-            containers.set_running(transaction, record["Id"], rfc3339())
-            if record["HostConfig"]["NetworkMode"] == "bridge":
-                from estiva.network import ipam
-
-                address = ipam.reserve_in(transaction, record["Id"])
+        begun = with_lock(engine, record, lock)
     except BaseException:
         locks.let_go(engine.paths, record["Id"], lock)
         raise
     os.ftruncate(lock, 0)  # how the last run ended, where that could not be written into the row
-    return Start(engine, record, lock, address, image)
+    return begun
+
+
+def with_lock(engine: Engine, record: Record, lock: int, kind: type[Start] = Start) -> Start:
+    """A start, of this kind, of a container that does not run, whose `lock` the caller has taken; it is the
+    Start's to close once there is one. Raises NotFound."""
+    if not containers.status(engine.db, record["Id"]):
+        raise NotFound(f"container {record['Name'].removeprefix('/')} was removed just now")
+    image = engine.store.images.resolve(record["Image"])
+    allow_refetch(engine)
+    folder.mend(engine, record, image)
+    with engine.db.write() as transaction:
+        containers.set_running(transaction, record["Id"], rfc3339(), first=kind.first)
+        address = addresses.take_in(transaction, record["Id"], record["HostConfig"]["NetworkMode"])
+    return kind(engine, record, lock, address, image)
 
 
 def start(engine: Engine, ref: str) -> None:

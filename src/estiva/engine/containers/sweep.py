@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from estiva import fastjson, timestamps
 from estiva.engine.containers import changes, control, folder, listing
-from estiva.engine.state import locks, names, runstate, teardown
+from estiva.engine.state import eventlog, locks, names, runstate, starters, teardown
 from estiva.engine.state import record as records
 from estiva.engine.state.prune_filters import FILTERS, Pruned
 from estiva.errors import Conflict, EstivaError, NotFound, StateError
@@ -33,12 +33,17 @@ from estiva.store import containers
 if TYPE_CHECKING:
     from estiva.engine import Engine
 
+    Part = Callable[[Engine], Iterator[str]]  # what it has done, in words
+
+
 PRUNE_FILTERS = (*FILTERS, "name", "id")
 
 
-def sweep(engine: Engine) -> tuple[list[str], list[str]]:
-    """End and remove what killed processes left behind: (what was done, what could not be done), in words."""
-    parts: tuple[Callable[[Engine], Iterator[str]], ...] = (
+def sweep(engine: Engine, *more: Part) -> tuple[list[str], list[str]]:
+    """End and remove what killed processes left behind: (what was done, what could not be done), in words.
+    `more` is of what stands above: networks/upkeep.py: network.
+    """
+    parts: tuple[Part, ...] = (
         changes.let_go,
         _running,
         _run_folders,
@@ -46,7 +51,7 @@ def sweep(engine: Engine) -> tuple[list[str], list[str]]:
         _unborn,
         _lost_folders,
         _names,
-        _network,
+        *more,
         _cgroups,
         _builds,
         _store,
@@ -94,7 +99,12 @@ def _run_folders(engine: Engine) -> Iterator[str]:
 def _folders(engine: Engine) -> Iterator[str]:
     """A container's folder comes after its lock and goes after its row, with the lock held."""
     paths, db = engine.paths, engine.db
-    for container_id in os.listdir(paths.containers):
+    for name in os.listdir(paths.containers):
+        container_id = name.removesuffix(teardown.GONE)
+        if name != container_id:
+            if folder.finish_removal(engine, container_id, f"{paths.containers}/{name}"):
+                yield f"container {container_id[:12]}, whose removal was cut short: removed"
+            continue
         if locks.held(paths, container_id) or _row(engine, container_id):
             continue
         if not os.path.isdir(paths.container(container_id)):
@@ -166,21 +176,6 @@ def _names(engine: Engine) -> Iterator[str]:
             yield f"link of container name {name}: removed"
 
 
-def _network(engine: Engine) -> Iterator[str]:
-    """Whoever has an address holds the container's lock from before until after."""
-    paths, db = engine.paths, engine.db
-    if not db.read("SELECT 1 FROM meta WHERE key LIKE 'network.%' LIMIT 1"):
-        return  # never used
-    from estiva.network import bridge
-
-    found = bridge.sweep(
-        db, paths, lambda: [i for i in os.listdir(paths.run_containers) if locks.held(paths, i)]
-    )
-    for kind, what in (("leases", "addresses"), ("ports", "published ports"), ("veths", "veths")):
-        if found[kind]:
-            yield f"{found[kind]} {what} of containers that do not run: removed"
-
-
 def _cgroups(engine: Engine) -> Iterator[str]:
     from estiva.runtime import cgroup
     from estiva.runtime.cgroup import factory
@@ -249,8 +244,8 @@ def check(engine: Engine) -> list[str]:
             problems.append(f"{error}: `estiva rm -f` removes it")
             continue
         try:
-            if status == "running":
-                runstate.read(paths, container_id)
+            if status == "running" and runstate.read(paths, container_id) is None:
+                problems += starters.problems(paths, container_id)
         except EstivaError as error:
             problems.append(f"{said} runs, but {error}: `estiva rm -f` removes it")
         if not os.path.isdir(paths.container(container_id) + "/upper") and _row(engine, container_id):
@@ -268,94 +263,7 @@ def check(engine: Engine) -> list[str]:
             problems.append(
                 f"address {address} is kept for container {container_id[:12]}, which does not run"
             )
-    return problems + unplugged(engine) + missing_rules(engine)
-
-
-def unplugged(engine: Engine) -> list[str]:
-    """Containers that run and have lost their network, in words."""
-    told = []
-    for container_id, (_, veth) in _unplugged(engine).items():
-        said = f"container {container_id[:12]} has lost its network: its interface "
-        if veth:
-            told.append(f"{said}{veth} is in no bridge: `estiva system check --repair` puts it back")
-        else:
-            told.append(f"{said}has been deleted: `estiva restart {container_id[:12]}` makes another")
-    return told
-
-
-def _unplugged(engine: Engine) -> dict[str, tuple[str, str]]:
-    """(address, veth or "") of those."""
-    import time
-
-    from estiva.network.unplugged import unplugged
-
-    found: dict[str, tuple[str, str]] = {}
-    for turn in range(2):
-        addresses = _plugged(engine)
-        found = {known: (addresses[known], veth) for known, veth in unplugged(addresses).items()}
-        if not found:
-            break
-        if not turn:
-            time.sleep(0.1)  # one that ends loses its network a moment before anybody can see that
-    return found
-
-
-def _plugged(engine: Engine) -> dict[str, str]:
-    """The addresses of the containers that ought to be in a bridge of this network namespace."""
-    from estiva.network import ipam
-    from estiva.runtime import state
-
-    addresses = {}
-    here = os.stat("/proc/self/ns/net")
-    for container_id, address in ipam.leased(engine.db).items():
-        try:
-            live = runstate.read(engine.paths, container_id)
-            if (
-                live is not None
-                and live["network"].get("address") == address
-                and os.path.samestat(os.stat(f"/proc/{live['monitor']}/ns/net"), here)
-                and locks.held(engine.paths, container_id)
-                and state.alive(live["pid"], live["start_time"])
-            ):
-                addresses[container_id] = address
-        except (EstivaError, OSError):
-            continue  # damaged, which is told; has ended
-    return addresses
-
-
-def mend_network(engine: Engine) -> list[str]:
-    """Plug in again what can be; what was unplugged."""
-    from estiva.engine.state.published import published
-    from estiva.network.unplugged import plug
-
-    mended = []
-    for container_id, (address, veth) in _unplugged(engine).items():
-        if veth:
-            plug(engine.paths, address, veth, lambda: published(engine.paths, engine.db))
-            mended.append(f"container {container_id[:12]} was in no bridge: plugged in again")
-    return mended
-
-
-def missing_rules(engine: Engine) -> list[str]:
-    """What others have taken out of the firewall of containers that run, in words."""
-    from estiva.engine.state.published import published
-    from estiva.network import bridge, ipam
-
-    paths, db = engine.paths, engine.db
-    if not any(locks.held(paths, container_id) for container_id in ipam.leased(db)):
-        return []
-    return bridge.missing(lambda: published(paths, db))
-
-
-def mend_rules(engine: Engine) -> list[str]:
-    """Put that back; what was missing."""
-    from estiva.engine.state.published import published
-    from estiva.network import bridge
-
-    found = missing_rules(engine)
-    if found:
-        bridge.mend(engine.paths, lambda: published(engine.paths, engine.db))
-    return found
+    return problems
 
 
 def _stale(engine: Engine, container_id: str) -> bool:
@@ -381,4 +289,5 @@ def prune(engine: Engine, filters: dict[str, list[str]] | None = None) -> tuple[
             except (Conflict, NotFound):
                 continue  # somebody was faster
             freed += size
+    eventlog.write(engine.paths, "container", "prune", "", {"reclaimed": str(freed)})
     return removed, freed

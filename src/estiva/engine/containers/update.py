@@ -6,7 +6,7 @@ import time
 
 from estiva import fastjson
 from estiva.engine.spec import judge, resources
-from estiva.engine.state import locks, lookup, runstate
+from estiva.engine.state import eventlog, locks, lookup, runstate
 from estiva.errors import Conflict, EstivaError, InvalidInput, LimitRefused, NotFound
 from estiva.runtime.cgroup import factory
 from estiva.runtime.cgroup.control import size
@@ -91,6 +91,7 @@ def _change(
                 raise NotFound(f"no such container: {container_id[:12]}")
             if row[2] == text:
                 containers.set_record(transaction, container_id, changed)
+                eventlog.container(engine.paths, fastjson.loads(changed), "update")
                 return warnings
         text = row[2]
         record: Record = fastjson.stored(text, what=f"the record of container {container_id[:12]}")
@@ -98,6 +99,10 @@ def _change(
         resources.check(new)
         warnings = resources.warnings(new)
         if policy:
+            if new.get("AutoRemove") and policy.get("Name") not in (None, "", "no"):
+                raise Conflict(
+                    "restart policy cannot be updated because AutoRemove is enabled for the container"
+                )
             new["RestartPolicy"] = policy
         if live is not None and wanted and (locks.runs(engine.paths, live) or not changed):
             _apply(live, new, {KEYS[key] for key in wanted})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from estiva.engine.images import events
 from estiva.engine.images.lookup import _platform, resolve
 from estiva.oci.reference import Reference
 
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
 
 def save(engine: Engine, refs: Sequence[str], out: IO[bytes]) -> None:
     """Write images as one archive that Docker, Podman and OCI tools load. Others: engine.copies.save."""
-    for ref in refs:
-        resolve(engine, ref)
+    images = [resolve(engine, ref) for ref in refs]
     from estiva.store.archive import save as saving
 
     saving.save(engine.store, refs, out)
+    for image in images:
+        events.note(engine, "save", image.id, image.id, image)
 
 
 def load(engine: Engine, source: IO[bytes] | str, *, platform: str | None = None) -> list[str]:
@@ -31,8 +33,14 @@ def load(engine: Engine, source: IO[bytes] | str, *, platform: str | None = None
     if isinstance(source, str):
         folder = layout.Folder(source)
         loading.check_kind(folder)
-        return loading.load(engine.store, folder, platform=_platform(platform))
-    return loading.load(engine.store, source, platform=_platform(platform))
+        names = loading.load(engine.store, folder, platform=_platform(platform))
+    else:
+        names = loading.load(engine.store, source, platform=_platform(platform))
+    for name in names:
+        image = engine.store.images.find(name)
+        if image is not None:
+            events.note(engine, "load", image.id, image.id, image)
+    return names
 
 
 def import_(
@@ -59,6 +67,7 @@ def import_(
     )
     if reference:
         engine.store.images.tag(image.id, reference)
+    events.note(engine, "import", image.id, reference or image.id, image)
     return image.id
 
 

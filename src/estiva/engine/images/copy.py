@@ -9,6 +9,7 @@ store:REFERENCE                   this machine's images
 
 from __future__ import annotations
 
+from estiva.engine.images import events
 from estiva.engine.images.outfile import Output, open_source
 from estiva.engine.images.platforms import mismatch, of_platform, packing
 from estiva.errors import InvalidInput, NotFound, oneline
@@ -183,6 +184,7 @@ def _give(engine: Engine, image: Image, goal: Place, every: bool, how: Packing, 
         if goal.reference.digest:
             raise InvalidInput(f"{goal.where} has a digest, which can't be given as a name")
         store.images.tag(image.id, str(goal.reference), image.manifest)
+        events.tagged(engine, image, [str(goal.reference)])
         return image.id
     index = index_digest(store, image.manifest) if every else ""
     if goal.kind == "docker":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from estiva.engine.images import events
+from estiva.engine.state import eventlog
 from estiva.errors import NotFound
 from estiva.oci.reference import Reference
 
@@ -77,17 +79,21 @@ def tag(engine: Engine, source: str, target: str) -> None:
     image = resolve(engine, source)
     Reference.parse(target)
     engine.store.images.tag(image.id, target, image.manifest)
+    events.tagged(engine, image, [target])
 
 
 def remove(engine: Engine, ref: str, *, force: bool = False) -> list[str]:
     """Remove a name, and with its last name the image; the lines that `rmi` prints."""
     from estiva.store.upkeep import image_removal
 
+    known = engine.store.images.find(ref)
     try:
-        return image_removal.delete(engine.store, ref, force=force)
+        lines = image_removal.delete(engine.store, ref, force=force)
     except NotFound as error:
         error.hint = HERE
         raise
+    events.removed(engine, lines, {known.id: known} if known is not None else {})
+    return lines
 
 
 def prune(
@@ -105,8 +111,12 @@ def prune(
         return wanted.takes(image.created, (image.config.get("config") or {}).get("Labels"))
 
     before = store_size(engine)
+    known: dict[str, Image | None] = {image.id: image for image in engine.store.images.list(all=True)}
     lines = image_removal.prune(engine.store, all=all, fits=fits)
-    return lines, max(0, before - store_size(engine))
+    freed = max(0, before - store_size(engine))
+    events.removed(engine, lines, known)
+    eventlog.write(engine.paths, "image", "prune", "", {"reclaimed": str(freed)})
+    return lines, freed
 
 
 def store_size(engine: Engine) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from estiva.engine.images import events
 from estiva.engine.images.lookup import resolve
 from estiva.errors import IntegrityError, InvalidInput, NotFound
 from estiva.oci.reference import Reference
@@ -45,6 +46,7 @@ def pull(
 
         same = precheck.unchanged(engine.store, reference)
         if same is not None:
+            events.note(engine, "pull", reference.familiar, reference.familiar_name, same)
             return same
     from estiva.registry import client
 
@@ -58,6 +60,7 @@ def pull(
         if reference.familiar not in error.message:
             error.message = f"{reference.familiar}: {error.message}"
         raise
+    events.note(engine, "pull", reference.familiar, reference.familiar_name, image)
     if progress is not None:
         progress({"id": "", "status": "complete", "current": 0, "total": 0, "message": str(reference)})
     return image
@@ -86,6 +89,7 @@ def push(
     how = platforms.packing(compression, level)
     with engine.heap():
         digest = client.push(engine.store, image, reference, packing=how, index=index, progress=progress)
+    events.note(engine, "push", reference.familiar, reference.familiar_name, image)
     if progress is not None:
         progress({"id": "", "status": "complete", "current": 0, "total": 0, "message": str(reference)})
     return digest

@@ -201,6 +201,7 @@ def launch(
     if engine.direct and single_threaded():
         # SQLite keeps its locks in memory: a fork copies them, and the child's own connection would wait
         engine.close_database()
+        teardown.close_databases()
         ours = prefork.take()
         try:
             send(ours, {"plan": plan}, fds)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from estiva.engine.mounts import initlayer, points
-from estiva.engine.mounts.hostfiles import generated_files
+from estiva.engine.mounts.hostfiles import generated_files, name_server
 from estiva.engine.spec import oci_config, security_opt
+from estiva.engine.state import addresses, eventlog
 from estiva.store.layers.mounts import OVERLAY_OPTIONS
 
 # What is removed with its container need not get to the disk first: else the kernel waits at the end of each
@@ -14,23 +15,35 @@ VOLATILE = ("volatile", "")
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.engine import Engine
-    from estiva.engine.state.types import OCI, Plan, Record
+    from estiva.engine.state.addresses import Taken
+    from estiva.engine.state.types import OCI, MountPoint, Plan, Record
 
 
-def make(engine: Engine, made: Record, lowerdirs: list[str], address: str) -> Plan:
+def make(engine: Engine, made: Record, lowerdirs: list[str], address: Taken) -> Plan:
     """All that the monitor of a container needs to know."""
     directory = engine.paths.container(made["Id"])
     extra = points.oci(made["Mounts"])
-    return make_in(
+    result = make_in(
         engine, made, lowerdirs, address, directory, directory + "/upper", directory + "/work", extra
     )
+    result["about"] = eventlog.about(made)
+    return result
+
+
+def mounted(point: MountPoint) -> dict[str, str]:
+    """What an event says of how a volume is mounted."""
+    return {
+        "destination": point["Destination"],
+        "propagation": point.get("Propagation") or "",
+        "read/write": "true" if point.get("RW") else "false",
+    }
 
 
 def make_in(
     engine: Engine,
     made: Record,
     lowerdirs: list[str],
-    address: str,
+    address: Taken,
     directory: str,
     upper: str,
     work: str,
@@ -51,10 +64,11 @@ def make_in(
     seccomp, _ = security_opt.security_options(host_config)
     mode = host_config["NetworkMode"]
     ports = []
-    if mode == "bridge":
+    if mode == "bridge" or not isinstance(address, str):
         from estiva.engine.spec.ports import wanted
 
         ports = wanted(config, host_config)
+    volumes = [(point["Name"], mounted(point)) for point in made["Mounts"] if point["Type"] == "volume"]
     result: Plan = {
         "id": container_id,
         "name": made["Name"].removeprefix("/"),
@@ -67,7 +81,7 @@ def make_in(
         "upper": upper,
         "work": work,
         "seccomp": security_opt.profile(seccomp),
-        "network": {"mode": mode, "address": address, "ports": ports},
+        "network": {"mode": mode, "address": address if isinstance(address, str) else "", "ports": ports},
         "stdin": bool(config.get("OpenStdin")),
         "log": "" if (host_config.get("LogConfig") or {}).get("Type") == "none" else directory + "/log.json",
         "init": bool(host_config.get("Init")),
@@ -77,6 +91,18 @@ def make_in(
         "stop_signal": config.get("StopSignal") or "",
         "cgroup_parent": host_config.get("CgroupParent") or "",
     }
+    if volumes:
+        result["volumes"] = volumes
+    if config.get("Healthcheck"):
+        from estiva.engine.spec import health
+
+        check = health.plan(config)
+        if check is not None:
+            result["health"] = check
     if joining is not None:
         result["sharing"] = joining.wanted
+    if not isinstance(address, str):
+        result["network"]["places"] = address
+    if addresses.embedded(address):
+        result["names"] = name_server(host_config)
     return result

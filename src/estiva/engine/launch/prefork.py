@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 _waiting: socket | None = None  # the channel of a monitor without a plan yet
 
 
-def fork(*, bridge: bool = True) -> None:
-    """Fork the monitor of the container to come, once. `bridge`: a guess whether it is for that network."""
+def fork(*, bridge: bool = True, own: bool = False) -> None:
+    """Fork the monitor of the container to come, once. `bridge`: a guess whether it is for a bridge; `own`:
+    one whether that of a network of one's own."""
     global _waiting
     if _waiting is not None:
         return
@@ -29,7 +30,7 @@ def fork(*, bridge: bool = True) -> None:
         for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGTSTP):
             _signal.signal(number, _signal.SIG_IGN)
         ours.close()
-        await_plan(theirs, bridge)
+        await_plan(theirs, bridge, own)
     theirs.close()
     _waiting = ours
 
@@ -43,7 +44,7 @@ def take() -> socket:
     return channel
 
 
-def await_plan(channel: socket, bridge: bool) -> None:
+def await_plan(channel: socket, bridge: bool, own: bool = False) -> None:
     """The monitor to be, until it hears what of; it ends if the caller goes without a word."""
     try:
         os.setsid()
@@ -61,6 +62,8 @@ def await_plan(channel: socket, bridge: bool) -> None:
         cgroup.preload()
         if bridge and not select([channel], [], [], 0)[0]:
             from estiva.network import bridge as _bridge  # noqa: F401
+        if own and not select([channel], [], [], 0)[0]:
+            from estiva.engine.monitor import networking  # noqa: F401
         request: Handed | None
         request, fds = protocol.receive(channel)
         if request:

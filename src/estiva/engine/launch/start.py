@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 
 from estiva.engine.launch import launch, plan
-from estiva.engine.state import locks, teardown
+from estiva.engine.state import eventlog, locks, teardown
 from estiva.store import containers
 
 TYPE_CHECKING = False
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from estiva.engine import Engine
+    from estiva.engine.state.addresses import Taken
     from estiva.engine.state.types import Outcome, Plan, Record
     from estiva.store.images import Image
     from estiva.store.layers.mounts import Lowerdirs
@@ -33,8 +34,10 @@ NOWHERE = (-1, -1, -1)
 class Start:
     """See above. `record` is the container's, `lock` the fd of its lock, which goes to the monitor."""
 
+    first = True  # somebody asks for it, not the container's restart policy
+
     def __init__(
-        self, engine: Engine, record: Record, lock: int, address: str, image: Image | None = None
+        self, engine: Engine, record: Record, lock: int, address: Taken, image: Image | None = None
     ) -> None:
         self.engine = engine
         self.record = record
@@ -80,7 +83,8 @@ class Start:
 
         engine = self.engine
         if self.record["HostConfig"].get("AutoRemove"):
-            teardown.forget(engine.paths, engine.db, self.id)
+            about = eventlog.about(self.record)
+            teardown.forget(engine.paths, engine.db, self.id, about=about)
         else:
             with engine.db.write(freeing=True) as transaction:
                 containers.set_status(transaction, self.id, "created")

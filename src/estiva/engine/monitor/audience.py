@@ -5,6 +5,7 @@ be killed; the container need not know. Over the socket go packets (SOCK_SEQPACK
 
     client -> monitor   "i" and bytes that were typed
                         {"do": "signal", "signal": N}  {"do": "resize", "rows": N, "columns": N}
+                        {"do": "names", "settings": {...}}   it is to have the embedded name server
                         {"do": "eof"}                    its input has ended, and is the container's only one
     monitor -> client   "1" or "2" and bytes of stdout (or the terminal) or stderr
                         {"event": "exited", "status": N, "oom": false}

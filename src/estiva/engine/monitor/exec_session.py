@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from estiva.engine.monitor import events
 from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation
 from estiva.engine.state import gate, runstate
@@ -129,6 +130,7 @@ class Session:
             self.streams.console(self.init.console, wanted["stdin"], keys=wanted.get("detach_keys") or "")
         self.init.start()
         self.started = True
+        events.exec_started(wanted)
 
     def kill(self) -> None:
         """All that it has started, of one that is bound. On cgroup v1 what is frozen can't die: a paused
@@ -158,4 +160,6 @@ class Session:
         if self.streams.detached:
             return 0
         status = os.waitstatus_to_exitcode(self.init.wait())
-        return 128 - status if status < 0 else status
+        status = 128 - status if status < 0 else status
+        events.exec_ended(self.wanted, status)
+        return status

@@ -32,6 +32,7 @@ def freeze(monitor: Monitor) -> Frozen:
         "console": monitor.init.console,
         "cgroup": monitor.cgroup.path,
         "started": monitor.started,
+        "began": monitor.began,
         "hold": monitor.hold,
         "sources": sources,
         "input": monitor.streams.input.fd if monitor.streams.input is not None else -1,
@@ -40,9 +41,14 @@ def freeze(monitor: Monitor) -> Frozen:
         "partial": {name: rest.decode("latin-1") for name, rest in partial.items()},
         "fds": [],
     }
+    if monitor.streams.health is not None:
+        state["health"] = monitor.streams.health.times
     sockets = [port.fileno() for port in monitor.endpoint.sockets] if monitor.endpoint is not None else []
     fds = [state["pidfd"], monitor.hold, state["console"], state["input"], listening, *sockets]
     fds += [source["fd"] for source in sources]
+    if monitor.names is not None:
+        state["names"] = monitor.names.freeze()
+        fds += [*state["names"]["sockets"], state["names"]["channel"]]
     state["fds"] = sorted({fd for fd in fds if fd >= 0})
     return state
 
@@ -53,7 +59,7 @@ def thaw(state: Frozen) -> Monitor:
     monitor = Monitor(plan, None, (-1, -1, -1), state["hold"])
     monitor.init = clone.Init.adopt(state["pid"], state["pidfd"], state["console"])
     monitor.cgroup = factory.open(state["cgroup"])
-    monitor.started = state["started"]
+    monitor.started, monitor.began = state["started"], state["began"]
     if plan["log"]:
         monitor.log = Writer(plan["log"], teardown.paths(plan).ingest)
         monitor.log.partial = {name: text.encode("latin-1") for name, text in state["partial"].items()}
@@ -63,6 +69,14 @@ def thaw(state: Frozen) -> Monitor:
         monitor.streams.sources.append(Source(source["fd"], -1, log, tag))
     if state["input"] >= 0:
         monitor.streams.input = Input(-1, state["input"], tty=state["input"] == state["console"])
+    if "health" in state:
+        from estiva.engine.monitor.life import health
+
+        monitor.streams.health = health.Health(plan, monitor.streams.signal, state["health"])
+    if "names" in state:
+        from estiva.network.dns import handover
+
+        monitor.names = handover.Names.thaw(state["names"])
     if state["listening"] >= 0:
         from estiva.engine.monitor import audience
 

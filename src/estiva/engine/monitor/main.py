@@ -67,7 +67,7 @@ def serve(
             monitor.abandon(error)
             return False
         monitor.supervise(QUIET, hibernate)
-        monitor.finish()
+        end(monitor)
         return monitor.close()
     except BaseException as error:
         try:
@@ -75,6 +75,16 @@ def serve(
         except OSError:
             pass
         return False
+
+
+def end(monitor: Monitor) -> None:
+    """Steps 8 and 9; of one that is to be started again also the way there, and then this does not return."""
+    monitor.finish()
+    if monitor.delay is not None:
+        from estiva.engine.monitor.life import again
+
+        alone({monitor.hold})
+        again.wait(monitor.plan, monitor.hold, monitor.delay)
 
 
 def hibernate(monitor: Monitor) -> None:
@@ -88,6 +98,7 @@ def hibernate(monitor: Monitor) -> None:
 AWAKE = (
     10_000  # milliseconds of quiet before it hibernates again: going to sleep and waking up cost 40 ms of cpu
 )
+CHECKED = 20  # ... where it has woken up for a health check only
 
 
 def resume(memory: int) -> None:
@@ -95,6 +106,7 @@ def resume(memory: int) -> None:
     import fcntl
 
     from estiva.engine.monitor import frozen
+    from estiva.engine.monitor import hibernate as hibernation
 
     try:
         state: Frozen = fastjson.loads(
@@ -106,11 +118,13 @@ def resume(memory: int) -> None:
         os.dup2(null, 1)
         for fd in state["fds"]:
             os.set_inheritable(fd, False)
-        for fd in (*(source["fd"] for source in state["sources"]), state["listening"]):
+        watched = (*(source["fd"] for source in state["sources"]), state["listening"])
+        for fd in (*watched, hibernation.channel(state)):
             if fd >= 0:
                 fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_ASYNC)
         monitor = frozen.thaw(state)
-        monitor.supervise(AWAKE, hibernate)
-        monitor.finish()
+        health = monitor.streams.health
+        monitor.supervise(CHECKED if health is not None and not health.left() else AWAKE, hibernate)
+        end(monitor)
     finally:
         os._exit(0)

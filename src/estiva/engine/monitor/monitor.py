@@ -19,16 +19,18 @@ from __future__ import annotations
 
 import _signal
 import os
+import time
 from _socket import socket
 
 from estiva import fastjson
+from estiva.engine.monitor import endpoint, events
 from estiva.engine.monitor.protocol import encode_error
 from estiva.engine.monitor.rootfs import rootfs_of
 from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation
-from estiva.engine.state import cgroup, locks, names, teardown
+from estiva.engine.state import cgroup, eventlog, locks, names, teardown
 from estiva.engine.state.logfile import Writer
-from estiva.errors import Unavailable
+from estiva.errors import EstivaError, Unavailable
 from estiva.linux import procinfo
 from estiva.runtime import state
 from estiva.runtime.cgroup import Cgroup, factory
@@ -41,7 +43,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine.monitor.reservation import Reservation
-    from estiva.engine.state.types import Network, Outcome, Plan
+    from estiva.engine.state.types import Outcome, Plan, State
+    from estiva.network.dns.handover import Names
+    from estiva.network.types import Settings
     from estiva.runtime.launch.clone import Init
 
 QUIET = 300  # milliseconds without an event after which a detached container's monitor hibernates
@@ -64,11 +68,14 @@ class Monitor:
         self.hold = hold
         self.bound = plan.get("bound", False)
         self.streams = Conversation(stdio, channel, bound=self.bound or plan["ephemeral"], program=program)
+        self.streams.resized = lambda rows, columns: events.resized(plan, rows, columns)
         self.cgroup: Cgroup | None = None
         self.init: Init | None = None
         self.endpoint: Any = None
+        self.names: Names | None = None  # its name server's sockets
         self.log: Writer | None = None
-        self.started = ""
+        self.started, self.began = "", 0  # as text, and in nanoseconds
+        self.delay: float | None = None  # seconds after which it is to be started again
         self.mounted: dict[str, int] = {}  # detached mounts for bind mounts, by destination
         self.mounts = -1  # an fd that keeps the container's mounts until the caller has been told of its end
         self.root: tuple[int, int] | None = None  # with a user namespace: the host's ids of its root
@@ -135,7 +142,7 @@ class Monitor:
         if not plan["detach"]:
             teardown.database(plan).open()  # while init builds its rootfs
         self.write_state()
-        self.publish()
+        endpoint.publish(plan, self.endpoint, self.init.pidfd)
         if hooks is None and not terminal:
             self.init.go()
         self.init.ready()
@@ -147,41 +154,17 @@ class Monitor:
             hooking.run(plan, "poststart", self.init.pid)
         if plan["name"]:
             names.link_name(plan["run_root"], plan["name"], plan["id"])
+        events.started(teardown.paths(plan), plan)
         self.streams.say({"event": "started", "pid": self.init.pid})
 
     def connect(self) -> None:
-        """Step 4."""
+        """Step 4; with a name server, before the command can ask it."""
         assert self.init is not None
-        network = self.plan["network"]
-        if network["mode"] == "bridge":
-            from estiva.network import bridge
+        self.endpoint = endpoint.connect(self.plan, self.init.pid)
+        if "names" in self.plan:
+            from estiva.engine.monitor import networking
 
-            self.endpoint = bridge.connect(
-                teardown.database(self.plan),
-                teardown.paths(self.plan),
-                self.plan["id"],
-                self.init.pid,
-                ports=network["ports"],
-                hostname=self.plan["name"],
-                address=network["address"],
-                publish_now=False,
-                published=teardown.published_by(self.plan),
-            )
-
-    def publish(self) -> None:
-        """Its ports. After the run state, which who makes the firewall anew reads: else these would be
-        missing."""
-        if self.endpoint is not None and self.endpoint.ports:
-            from estiva.network import bridge
-
-            bridge.publish(teardown.paths(self.plan), self.endpoint, teardown.published_by(self.plan))
-            if any(":" in port["HostIp"] for port in self.endpoint.ports):
-                from estiva.network import relay
-
-                assert self.init is not None
-                self.endpoint.sockets = relay.start(
-                    self.init.pidfd, self.endpoint.ip, self.endpoint.ports, self.endpoint.sockets
-                )
+            self.names = networking.serve_names(self.plan, self.init.pid)
 
     def keep_mounts(self) -> None:
         """Taking its mounts down is half of what the kernel does at a container's end, and would come before
@@ -201,16 +184,8 @@ class Monitor:
     def write_state(self) -> None:
         assert self.init is not None and self.cgroup is not None
         plan = self.plan
-        self.started = rfc3339()
-        network: Network = {}
-        if self.endpoint is not None:
-            network = {
-                "address": self.endpoint.ip,
-                "prefix": self.endpoint.prefix,
-                "gateway": self.endpoint.gateway,
-                "mac": self.endpoint.mac,
-                "ports": self.endpoint.ports,
-            }
+        self.began = time.time_ns()
+        self.started = rfc3339(self.began)
         run = f"{plan['run_root']}/containers/{plan['id']}"
         state.write(
             run,
@@ -225,8 +200,9 @@ class Monitor:
                 "cgroup": self.cgroup.path,
                 "process": plan["config"]["process"],
                 "seccomp": plan["seccomp"],
-                "network": network,
+                "network": endpoint.shown(plan, self.endpoint),
                 "stop_signal": plan["stop_signal"],
+                "about": plan.get("about", {}),
                 **({"root": self.root} if self.root is not None else {}),
             },
         )
@@ -243,14 +219,33 @@ class Monitor:
             listening = audience.listen(f"{self.plan['run_root']}/containers/{self.plan['id']}")
             if listening is not None:
                 self.streams.audience = audience.Audience(listening, self.streams.hear)
+        if "health" in self.plan and self.streams.health is None:
+            from estiva.engine.monitor.life import health
+
+            self.streams.health = health.Health(self.plan, self.streams.signal)
         # The interpreter can't be written to while this process runs it, whatever fd of it a container that
         # may trace has got hold of (K4)
         bounding = (self.plan["config"]["process"].get("capabilities") or {}).get("bounding") or ()
         if self.plan["detach"] and "CAP_SYS_PTRACE" not in bounding:
             self.streams.idle = (quiet, lambda: self.hibernate(hibernate))
+        self.streams.named = self.named
+        if self.names is not None:
+            self.names.watch(self.streams.beside)
         # what is left in a pid namespace ends with its init
         alone = {"type": "pid"} in self.plan["config"]["linux"]["namespaces"]
         self.streams.run(self.init, DRAIN, (lambda: None) if alone else self.cgroup.kill)
+
+    def named(self, settings: Settings) -> None:
+        """It has joined a network with a name server while it runs. Where that fails, it goes on without."""
+        if self.names is None and self.init is not None:
+            from estiva.engine.monitor import networking
+
+            self.plan["names"] = settings
+            try:
+                self.names = networking.serve_names(self.plan, self.init.pid)
+            except EstivaError:
+                return
+            self.names.watch(self.streams.beside)
 
     def unfreeze(self) -> None:
         """What is frozen can't die."""
@@ -261,28 +256,37 @@ class Monitor:
     def hibernate(self, hibernate: Callable[[Monitor], object]) -> None:
         if self.streams.audience is not None and self.streams.audience.clients:
             self.streams.idle = (ATTENDED, lambda: self.hibernate(hibernate))  # later
+        elif self.streams.health is not None and self.streams.health.busy():
+            self.streams.idle = (self.streams.health.busy(), lambda: self.hibernate(hibernate))
         else:
             hibernate(self)
 
     def finish(self) -> None:
         """Steps 8 and 9."""
         assert self.init is not None and self.cgroup is not None
+        forced = self.streams.health is not None and self.streams.health.close()
         status = os.waitstatus_to_exitcode(self.init.wait())
         code = 128 - status if status < 0 else status
         oom = self.cgroup.oom_kills() > 0
         if self.log is not None:
             self.log.close()
         left = self.leave_status(code)
+        said = events.ended(self.plan, code, oom, self.began)
         told: Outcome = {"event": "exited", "status": code, "oom": oom, "problem": ""}
         if self.bound and self.streams.ended_by_caller:
             self.plan["auto_remove"] = True
         try:
             if self.removes:
-                self.remove(told)
+                self.remove(told, said)
                 return
             teardown.release(self.plan, self.cgroup, self.endpoint)
             self.after()
-            teardown.settle(self.plan, {"ExitCode": code, "OOMKilled": oom, "StartedAt": self.started})
+            outcome: State = {"ExitCode": code, "OOMKilled": oom, "StartedAt": self.started, "Error": ""}
+            self.delay = teardown.settle(self.plan, outcome, said=said, may=not self.bound, forced=forced)
+            if self.delay is not None:
+                from estiva.engine.state.life import restarts
+
+                restarts.begin(teardown.paths(self.plan), self.plan["id"], self.hold)
         except Exception as error:  # the exit status must reach the caller even so; a sweep finishes the rest
             told["problem"] = f"{type(error).__name__}: {error}"
             self.drop_mounts()
@@ -315,7 +319,7 @@ class Monitor:
         plan = self.plan
         return plan["auto_remove"] and not plan["ephemeral"] and "hooks" not in plan["config"]
 
-    def remove(self, told: Outcome) -> None:
+    def remove(self, told: Outcome, said: list[str]) -> None:
         """The caller hears that it has ended once nobody finds it any more, and need not wait for its cgroup,
         mounts and files to go. The lock is held until then, so that who sweeps leaves that to us."""
         assert self.cgroup is not None
@@ -326,6 +330,7 @@ class Monitor:
         except Unavailable:  # the disk is full, and what it has written is only free without its mounts
             self.drop_mounts()
             volumes = teardown.forget_rows(where, teardown.database(plan), plan["id"])
+        eventlog.append(where, *said, *eventlog.removed(plan["id"], plan.get("about", {}), volumes))
         self.streams.say(told)
         if self.bound:
             self.streams.say({"event": "removed"})
@@ -346,6 +351,8 @@ class Monitor:
             os.close(self.hold)
         for port in self.endpoint.sockets if self.endpoint is not None else ():
             port.close()
+        if self.names is not None:
+            self.names.close()
         return self.streams.close()
 
     def after(self) -> None:
@@ -373,6 +380,8 @@ class Monitor:
             from estiva import errors
 
             code = errors.status(error)[0] if isinstance(error, errors.EstivaError) else 125
-            teardown.settle(self.plan, {"ExitCode": code, "Error": text}, failed=True)
+            said = events.ended(self.plan, code, False, self.began)
+            failed = not self.plan.get("again", False)  # else it has run before
+            teardown.settle(self.plan, {"ExitCode": code, "Error": text}, failed=failed, said=said)
         finally:
             self.streams.say(fastjson.loads(message))

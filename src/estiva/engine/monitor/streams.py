@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from estiva.engine.monitor.audience import Audience
-    from estiva.engine.state.types import Outcome
+    from estiva.engine.state.types import Checks, Outcome
+    from estiva.network.types import Settings
     from estiva.runtime.launch.clone import Init
 
     Log = Callable[[bytes], None] | None
@@ -168,6 +169,7 @@ class Conversation:
         self.program = program if bound else -1
         self.ended_by_caller = False  # it asked for the end of a bound process, or has gone
         self.kill: Callable[[], object] = lambda: None  # after SIGKILL to init: what else ends or holds it
+        self.resized: Callable[[int, int], object] = lambda rows, columns: None
         self.stdio = stdio
         self.channel = channel
         self.sources: list[Source] = []
@@ -175,6 +177,9 @@ class Conversation:
         self.init: Init | None = None
         self.detached = False
         self.audience: Audience | None = None  # who may come and attach
+        self.named: Callable[[Settings], object] = lambda settings: None  # it is to have a name server
+        self.health: Checks | None = None
+        self.beside: dict[int, Callable[[], object]] = {}  # once something comes from an fd: do this, once
         self.idle: tuple[int, Callable[[], object]] | None = None  # after so many ms of quiet, once: do this
 
     def pipes(self, stdin: bool, logs: tuple[Log, Log] = (None, None)) -> tuple[int, int, int]:
@@ -217,6 +222,8 @@ class Conversation:
             for source in () if full else self.sources:
                 poll.register(source.fd, select.POLLIN)
             if running:
+                for fd in self.beside:
+                    poll.register(fd, select.POLLIN)
                 poll.register(init.pidfd, select.POLLIN)
                 if self.channel is not None:
                     poll.register(self.channel.fileno(), select.POLLIN)
@@ -227,10 +234,16 @@ class Conversation:
             if self.audience is not None:
                 self.audience.register(poll, read=self.input is None or not self.input.waiting)
             idle = self.idle if running else None
-            ready = dict(poll.poll(STALLED if full else idle[0] if idle else timeout))
+            pause = STALLED if full else idle[0] if idle else timeout
+            health = self.health if running else None
+            if health is not None:
+                health.register(poll)
+                pause = min(pause, health.left()) if pause >= 0 else health.left()
+            ready = dict(poll.poll(pause))
             if self.audience is not None:
                 self.audience.serve(ready)
-            if not ready and full:
+            due = health is not None and health.serve(ready)
+            if not ready and (full or due):
                 continue
             if not ready and running and self.idle:
                 action = self.idle[1]
@@ -250,6 +263,8 @@ class Conversation:
                 self.obey(self.channel)
             if self.program in ready and self.channel is not None:
                 self.hang_up()
+            for fd in [fd for fd in self.beside if fd in ready]:
+                self.beside.pop(fd)()
             if init.pidfd in ready and running:
                 running, timeout = False, drain
                 at_end()
@@ -319,9 +334,12 @@ class Conversation:
         elif message["do"] == "end":
             self.ended_by_caller = True
             self.signal(SIGKILL)
+        elif message["do"] == "names":
+            self.named(message["settings"])
         elif message["do"] == "resize" and any(source.fd == self.init.console for source in self.sources):
             # (else it had no terminal, or that was closed when the last process on it ended)
             terminals.set_window_size(self.init.console, message["rows"], message["columns"])
+            self.resized(message["rows"], message["columns"])
 
     def signal(self, number: int) -> None:
         """To the process; with SIGKILL it ends, whatever holds it."""

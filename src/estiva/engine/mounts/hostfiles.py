@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 
+from estiva.engine.state import addresses
+from estiva.errors import Conflict
 from estiva.files import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.engine import Engine
+    from estiva.engine.state.addresses import Taken
+    from estiva.engine.state.config_types import HostConfig
     from estiva.engine.state.types import OCI, Record
+    from estiva.network.types import Settings
 
 
 def write_shared(path: str, data: bytes) -> None:
@@ -24,7 +29,9 @@ def write_shared(path: str, data: bytes) -> None:
         os.close(fd)
 
 
-def generated_files(engine: Engine, made: Record, directory: str, address: str, lender: str) -> list[OCI]:
+def generated_files(
+    engine: Engine, made: Record, directory: str, taken_address: Taken, lender: str
+) -> list[OCI]:
     """OCI mounts of /etc/hosts, hostname and resolv.conf over the image's: files in `directory`, written now,
     or those of the container `lender` whose network it is.
     """
@@ -35,22 +42,15 @@ def generated_files(engine: Engine, made: Record, directory: str, address: str, 
 
         config, host_config = made["Config"], made["HostConfig"]
         hostname = config.get("Hostname") or os.uname().nodename
-        try:
-            with open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
-                text = file.read(1 << 16)
-        except OSError:
-            text = ""
-        shared = host_config["NetworkMode"] == "host"
-        dns, search = host_config.get("Dns") or (), host_config.get("DnsSearch") or ()
-        options = host_config.get("DnsOptions") or ()
-        if not shared or dns or search or options:
-            text = resolvconf.resolv_conf(text, dns=dns, search=search, options=options, host_network=shared)
+        address, more = _addresses(taken_address)
+        text = resolv_conf(host_config, embedded=addresses.embedded(taken_address))
         extra = host_config.get("ExtraHosts") or ()
-        gateway = _gateway(address) if any(entry.endswith("host-gateway") for entry in extra) else ""
+        linked = [] if isinstance(taken_address, str) else _linked(engine, made["Id"])
+        gateway = _gateway(taken_address) if any(entry.endswith("host-gateway") for entry in extra) else ""
         domain = config.get("Domainname")
         whole = f"{hostname}.{domain}" if domain else hostname
         for name, content in (
-            ("hosts", resolvconf.hosts(whole, address, extra, gateway=gateway)),
+            ("hosts", resolvconf.hosts(whole, address, extra, gateway=gateway, more=more, linked=linked)),
             ("hostname", hostname + "\n"),
             ("resolv.conf", text),
         ):
@@ -67,10 +67,80 @@ def generated_files(engine: Engine, made: Record, directory: str, address: str, 
     ]
 
 
-def _gateway(address: str) -> str:
+def _linked(engine: Engine, container_id: str) -> list[str]:
+    """Lines for those that it is linked with on the default bridge, where no name server tells names. Raises
+    Conflict for one that does not run.
+    """
+    from estiva.engine.state import lookup
+    from estiva.network import networks
+    from estiva.network.ipam import DEFAULT_NETWORK
+
+    lines = []
+    for linked_id, alias in (
+        networks.belongings(engine.db, container_id).get(DEFAULT_NETWORK, {}).get("Links", ())
+    ):
+        record = lookup.resolve(engine, linked_id)
+        name = record["Name"].removeprefix("/")
+        shown = record["NetworkSettings"].get("Networks", {}).get("bridge", {})
+        if not record["State"]["Running"] or not shown.get("IPAddress"):
+            raise Conflict(
+                f"cannot link to container {name}: it does not run on the default bridge",
+                hint=f"`estiva start {name}`, or a network of your own for both",
+            )
+        names = dict.fromkeys((alias, record["Config"].get("Hostname") or linked_id[:12], name))
+        lines.append(f"{shown['IPAddress']}\t{' '.join(names)}")
+    return lines
+
+
+def _addresses(taken: Taken) -> tuple[str, list[str]]:
+    """The container's own address, and more that it has: "" and none without a network of its own."""
+    if isinstance(taken, str):
+        return taken, []
+    places = sorted(taken, key=lambda place: not place["default"])
+    own = [place["address"] for place in places] + [p["address6"] for p in places if p["address6"]]
+    return (own[0], own[1:]) if own else ("", [])
+
+
+def resolv_conf(host_config: HostConfig, *, embedded: bool) -> str:
+    """A container's: `embedded` for one that has the embedded name server."""
+    from estiva.network import resolvconf
+
+    text, shared = _resolv_conf(), host_config["NetworkMode"] == "host"
+    dns, search = host_config.get("Dns") or (), host_config.get("DnsSearch") or ()
+    options = host_config.get("DnsOptions") or ()
+    if shared and not (dns or search or options):
+        return text
+    return resolvconf.resolv_conf(
+        text, dns=dns, search=search, options=options, host_network=shared, embedded=embedded
+    )
+
+
+def name_server(host_config: HostConfig) -> Settings:
+    """What the embedded name server does with a container's queries for others."""
+    from estiva.network import resolvconf
+
+    servers, ndots = resolvconf.forwarding(
+        _resolv_conf(), dns=host_config.get("Dns") or (), options=host_config.get("DnsOptions") or ()
+    )
+    return {"servers": servers, "ndots": ndots}
+
+
+def _resolv_conf() -> str:
+    """The host's."""
+    try:
+        with open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
+            return file.read(1 << 16)
+    except OSError:
+        return ""
+
+
+def _gateway(taken: Taken) -> str:
     """Where the host is, seen from a container: the bridge, or itself for one without an address there."""
-    if not address:
+    if not isinstance(taken, str):
+        places = sorted(taken, key=lambda place: not place["default"])
+        return next((place["gateway"] for place in places if place["gateway"]), "127.0.0.1")
+    if not taken:
         return "127.0.0.1"
     from estiva.network import ipam
 
-    return ipam.Subnet(address).gateway
+    return ipam.Subnet(taken).gateway

@@ -22,8 +22,7 @@ RESOURCES = frozenset((
     "OomScoreAdj", "PidsLimit", "ShmSize",
 ))  # fmt: skip
 
-# the keys, and the values of NetworkMode, that engine/spec/namespaces.py is not loaded for
+# the keys that engine/spec/namespaces.py is loaded for
 MODES = frozenset((
     "PidMode", "IpcMode", "UTSMode", "UsernsMode", "CgroupnsMode", "IDMappings", "SubuidName", "SubgidName",
 ))  # fmt: skip
-NETWORKS = ("bridge", "none", "host", None)

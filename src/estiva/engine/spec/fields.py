@@ -31,6 +31,7 @@ CONFIG: dict[str, Any] = {
         "Test": _STRINGS,
         **dict.fromkeys(("Interval", "Retries", "StartInterval", "StartPeriod", "Timeout"), "int64"),
     },
+    "HealthcheckOnFailureAction": "string",  # our own, in Podman's words: none, kill, restart, stop
     "Image!": "string",
     "Labels": _MAP,
     "MacAddress": Later("string"),

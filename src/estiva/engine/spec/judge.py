@@ -11,7 +11,7 @@ out when oci_config.make makes the OCI config, and who lends a namespace, in nam
 from __future__ import annotations
 
 from estiva.engine.spec import fields
-from estiva.engine.spec.defaults import HOSTNAME_LIMIT, MODES, NETWORKS, RESOURCES, ULIMITS
+from estiva.engine.spec.defaults import HOSTNAME_LIMIT, MODES, RESOURCES, ULIMITS
 from estiva.errors import Conflict, EstivaError, InvalidInput, Unsupported, brief
 from estiva.oci import rules
 
@@ -91,8 +91,10 @@ def _check_config(config: Config) -> None:
 
         for port in config["ExposedPorts"]:
             ports.split(port)
-    if ((config.get("Healthcheck") or {}).get("Test") or ["NONE"]) != ["NONE"]:
-        raise Unsupported("health checks are not supported yet")
+    if config.get("Healthcheck") or config.get("HealthcheckOnFailureAction"):
+        from estiva.engine.spec import health
+
+        health.check(config)
 
 
 def uts_name(kind: str, name: str) -> None:
@@ -115,7 +117,7 @@ def _check_host(config: Config, host: HostConfig) -> None:
     _check_restart(host.get("RestartPolicy") or {}, bool(host.get("AutoRemove")))
     _check_log(host.get("LogConfig") or {})
     _check_ulimits(host.get("Ulimits") or ())
-    if host.get("NetworkMode") not in (*NETWORKS, "", "default") or not MODES.isdisjoint(host):
+    if ":" in (host.get("NetworkMode") or "") or not MODES.isdisjoint(host):
         from estiva.engine.spec import namespaces
 
         namespaces.check(host)
@@ -172,10 +174,8 @@ def _check_restart(policy: RestartPolicy, remove: bool) -> None:
         raise InvalidInput(
             f"invalid restart policy: '{text}'", hint="no, always, unless-stopped or on-failure[:N]"
         )
-    if name != "no":
-        if remove:
-            raise Conflict("conflicting options: --restart and --rm")
-        raise Unsupported(f"the restart policy {name} is not supported yet, only no")
+    if name != "no" and remove:
+        raise Conflict("conflicting options: --restart and --rm")
 
 
 def _check_log(settings: LogConfig) -> None:

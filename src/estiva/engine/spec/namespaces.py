@@ -50,10 +50,12 @@ def check(host_config: HostConfig) -> None:
                 raise InvalidInput(f"--{option}: {mode} needs an absolute path")
         elif mode in ("", *known) or (start == "container" and name) or kind == "user":
             pass
+        elif kind == "network" and ":" not in mode:
+            pass  # endpoints.settle knows whether there is such a network
         elif kind == "network":
             raise Unsupported(
-                f"network '{mode}' is not available: networks of your own are not supported yet",
-                hint="bridge, none, host or container:NAME",
+                f"network '{mode}' is not available",
+                hint="bridge, none, host, container:NAME or the name of a network",
             )
         else:
             raise InvalidInput(

@@ -6,7 +6,7 @@ The defaults are Docker's: six namespaces, masked and read-only kernel files, 14
 
 from __future__ import annotations
 
-from estiva.engine.spec.defaults import MODES, NETWORKS, PIDS_LIMIT, RESOURCES, SHM_SIZE
+from estiva.engine.spec.defaults import MODES, PIDS_LIMIT, RESOURCES, SHM_SIZE
 from estiva.engine.spec.security_opt import security_options
 from estiva.engine.state.record import merge_env
 from estiva.oci.config import DEFAULT_PATH
@@ -69,7 +69,7 @@ def special(host_config: HostConfig) -> bool:
     """Whether a namespace is another than a container has by default, so that engine/spec/namespaces.py is
     needed.
     """
-    return host_config.get("NetworkMode") not in NETWORKS or not MODES.isdisjoint(host_config)
+    return ":" in (host_config.get("NetworkMode") or "") or not MODES.isdisjoint(host_config)
 
 
 def namespaces(host_config: HostConfig, shared: dict[str, str]) -> list[dict[str, str]]:

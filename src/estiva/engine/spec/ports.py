@@ -44,9 +44,9 @@ def split(key: str) -> tuple[str, str]:
     port, _, protocol = key.partition("/")
     protocol = protocol or "tcp"
     if not _number(port):
-        raise InvalidInput(f"invalid container port: {key}", hint=f"1 to {LAST}, with /tcp or /udp")
-    if protocol not in ("tcp", "udp"):
-        raise InvalidInput(f"invalid proto: {protocol} of port {port}", hint="tcp or udp")
+        raise InvalidInput(f"invalid container port: {key}", hint=f"1 to {LAST}, with /tcp, /udp or /sctp")
+    if protocol not in ("tcp", "udp", "sctp"):
+        raise InvalidInput(f"invalid proto: {protocol} of port {port}", hint="tcp, udp or sctp")
     return port, protocol
 
 

@@ -27,6 +27,7 @@ class Config(TypedDict, total=False):
     Cmd: list[str] | None
     Entrypoint: list[str] | None
     Healthcheck: dict[str, Any]
+    HealthcheckOnFailureAction: str  # Podman's
     Volumes: dict[str, Any]
     WorkingDir: str
     Labels: dict[str, str]

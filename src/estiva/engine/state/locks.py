@@ -117,6 +117,18 @@ def await_end_of(fd: int) -> int | None:
     return exit_status(fd)
 
 
+def tell_end(lock: int) -> None:
+    """By who holds it: a run has ended, whose exit status is written. Those who wait hear of it, and the
+    container is still held, to be started again."""
+    _lock(lock, fcntl.F_OFD_SETLK, fcntl.F_UNLCK, _WAIT)
+
+
+def begin_again(lock: int) -> None:
+    """After `tell_end`: the next run begins. Who has heard of the last one's end has read its exit status."""
+    _lock(lock, fcntl.F_OFD_SETLKW, fcntl.F_WRLCK, _WAIT)
+    os.ftruncate(lock, 0)
+
+
 def exit_status(lock: int) -> int | None:
     """The exit status that the monitor has left in the lock file, if it came to that."""
     status = os.pread(lock, 16, 0)

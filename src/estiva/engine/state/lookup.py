@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from estiva.engine.state import locks, runstate, teardown
 from estiva.engine.state import record as records
-from estiva.errors import Conflict, InvalidInput, NotFound, StateError
+from estiva.errors import Conflict, InvalidInput, Missing, NotFound, StateError
 from estiva.store import containers
 from estiva.timestamps import ZERO, rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable
     from typing import Any
 
     from estiva.engine import Engine
     from estiva.engine.state.config_types import Config
-    from estiva.engine.state.types import Network, Record, RunState
+    from estiva.engine.state.types import Network, Record, RunState, State
 
+LONG = 5.0  # seconds, after which a start that goes on is looked at
 LOOK_AGAIN = 0.005  # seconds between looks at a container that is on its way from one state to another
 HEX = frozenset("0123456789abcdef")
 
@@ -36,7 +38,7 @@ def resolve(engine: Engine, ref: str) -> Record:
             raise InvalidInput(f"{ref} is the beginning of several container ids", hint="give more of the id")
     container_id, status, text = settled(engine, *rows[0]) if rows else ("", "", "")
     if not status:
-        raise NotFound(f"no such container: {ref}", hint="`estiva ps -a` lists them all")
+        raise Missing("container", ref, hint="`estiva ps -a` lists them all")
     return load(engine, container_id, status, text)
 
 
@@ -72,11 +74,12 @@ def load(engine: Engine, container_id: str, status: str, text: str) -> Record:
     except StateError:
         live = None  # whoever needs it is told; the check names it
     paused = bool(live and live.get("paused"))
+    again = status == "running" and live is None and _restarting(engine, record)
     record["State"] = {
-        "Status": "paused" if paused and status == "running" else status,
+        "Status": "restarting" if again else "paused" if paused and status == "running" else status,
         "Running": status == "running",
         "Paused": paused and status == "running",
-        "Restarting": False,
+        "Restarting": again,
         "OOMKilled": False,
         "Dead": False,
         "Pid": live["pid"] if live and status == "running" else 0,
@@ -84,11 +87,16 @@ def load(engine: Engine, container_id: str, status: str, text: str) -> Record:
         "Error": "",
         "StartedAt": ZERO,
         "FinishedAt": ZERO,
-        **({"StartedAt": live["started"]} if live else record["State"]),
+        **(_of_run(live, record) if live else record["State"]),
     }
-    if status == "running" and not live:  # it is being started, or its run state is damaged
+    if status == "running" and not live and not again:  # it is being started, or its run state is damaged
         record["State"]["StartedAt"] = record["State"].get("Began") or record["Created"]
-    record["State"].pop("Began", None)
+    for ours in ("Began", "Stopped"):
+        record["State"].pop(ours, None)  # type: ignore[misc]
+    if record["Config"].get("Healthcheck") and (status == "running" or record["State"]["StartedAt"] != ZERO):
+        from estiva.engine.state.life import health
+
+        health.fill(engine.paths, record, live)
     if status == "dead":
         ended = locks.left(engine.paths, container_id)
         if ended is not None:  # nobody could write that down
@@ -99,15 +107,30 @@ def load(engine: Engine, container_id: str, status: str, text: str) -> Record:
     return record
 
 
+def _of_run(live: RunState, record: Record) -> State:
+    """What a State says of a run that goes on, and of the one before it."""
+    return {"StartedAt": live["started"], "FinishedAt": record["State"].get("FinishedAt", ZERO)}
+
+
+def _restarting(engine: Engine, record: Record) -> bool:
+    """Whether a container without a run state waits to be started again by its restart policy."""
+    run = engine.paths.run_container(record["Id"])
+    return os.path.lexists(run + "/restarting.json") and not os.path.lexists(run + "/state.json")
+
+
 def network_settings(network: Network, config: Config) -> dict[str, Any]:
     """NetworkSettings of a running container."""
+    ports = docker_shape(network["ports"], config.get("ExposedPorts") or ())
+    if "places" in network:
+        from estiva.engine.state import endpoint_shape
+
+        return {"Ports": ports, **endpoint_shape.running(network["places"])}
     endpoint = {
         "IPAddress": network["address"],
         "IPPrefixLen": network["prefix"],
         "Gateway": network["gateway"],
         "MacAddress": network["mac"],
     }
-    ports = docker_shape(network["ports"], config.get("ExposedPorts") or ())
     return {"Ports": ports, "Networks": {"bridge": endpoint}, **endpoint}
 
 
@@ -118,17 +141,49 @@ def is_alive(engine: Engine, container_id: str) -> bool:
 
 def running_state(engine: Engine, ref: str) -> RunState:
     """The run state (pid and so on) of a running container. Raises NotFound, Conflict."""
-    while (live := running_state_now(engine, ref)) is None:
+    waiting = appearing(engine, ref)
+    while True:
+        try:
+            next(waiting)
+        except StopIteration as end:
+            live: RunState = end.value
+            return live
         time.sleep(LOOK_AGAIN)
+
+
+def appearing(engine: Engine, ref: str) -> Generator[None, None, RunState]:
+    """`running_state` as a task: yields while it is being started. Raises EngineError too, where who starts
+    it is stopped."""
+    looked = time.monotonic()
+    while (live := running_state_now(engine, ref)) is None:
+        yield
+        if time.monotonic() > looked + LONG:
+            from estiva.engine.state import starters
+
+            starters.refuse(engine.paths, resolve(engine, ref)["Id"])
+            looked = time.monotonic()
     return live
 
 
-def running_state_now(engine: Engine, ref: str) -> RunState | None:
-    """As `running_state`; None while it is being started."""
+def running_state_now(engine: Engine, ref: str, *, restarting: bool = True) -> RunState | None:
+    """As `running_state`; None while it is being started, and with `restarting` False also while it waits for
+    that."""
     record = resolve(engine, ref)
+    if restarting:
+        refuse_restarting(record)
     if record["State"]["Running"]:
         return runstate.read(engine.paths, record["Id"])
     raise Conflict(f"container {ref} is not running", hint=f"`estiva start {ref}` starts it")
+
+
+def refuse_restarting(record: Record) -> None:
+    """Raises Conflict while nothing runs in it."""
+    if record["State"]["Restarting"]:
+        name = record["Name"].removeprefix("/")
+        raise Conflict(
+            f"container {name} is restarting, wait until the container is running",
+            hint=f"`estiva logs {name}` may tell why it ends, `estiva stop {name}` leaves it at that",
+        )
 
 
 def resolve_if_there(engine: Engine, container_id: str) -> Record | None:

@@ -56,6 +56,24 @@ def link_name(run_root: str, name: str, container_id: str) -> None:
         os.symlink(container_id, link)
 
 
+def linked(run_root: str, name: str, container_id: str) -> str:
+    """The name that a running container has now, `name` at first; "" if none leads to it."""
+    if name and _target(f"{run_root}/names/{name}") == container_id:
+        return name
+    try:
+        others = os.listdir(f"{run_root}/names") if name else []
+    except OSError:
+        return ""
+    return next((one for one in others if _target(f"{run_root}/names/{one}") == container_id), "")
+
+
+def _target(link: str) -> str:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""
+
+
 def unlink_name(run_root: str, name: str, container_id: str) -> bool:
     """False if the name has no link, or one to another container."""
     link = f"{run_root}/names/{name}"

@@ -8,22 +8,56 @@ from estiva.network import ipam
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from estiva.engine.state.types import Network
+    from estiva.network.bridges import Firewalls
     from estiva.paths import Paths
     from estiva.store.database import Database
 
+    Ports = list[tuple[str, list[dict[str, str]]]]
 
-def published(where: Paths, db: Database) -> list[tuple[str, list[dict[str, str]]]]:
-    """(address, published ports) of each container that runs.
+
+def published(where: Paths, db: Database) -> Ports:
+    """(address, published ports) of each container that runs and has them on the default bridge.
 
     Those without a lease are about to end: their ports have been taken out of the firewall already.
     """
-    found = []
-    for container_id, address in ipam.leased(db).items():
+    leased = ipam.leased(db)
+    return [
+        (network["address"], network["ports"])
+        for container_id, network in _running(where, leased)
+        if network["address"] == leased[container_id]
+    ]
+
+
+def published_own(where: Paths, db: Database) -> Ports:
+    """The same of those that have them on a network of one's own, for each of their addresses there."""
+    sql = "SELECT network, container, address FROM leases WHERE network != ?"
+    leased = {tuple(row) for row in db.read(sql, (ipam.DEFAULT_NETWORK,))}
+    found: Ports = []
+    for container_id, network in _running(where, {row[1] for row in leased}):
+        for place in network.get("places") or ():
+            for address in (place["address"], place["address6"]) if place["default"] else ():
+                if (place["network"], container_id, address) in leased:
+                    found.append((address, network["ports"]))
+    return found
+
+
+def _running(where: Paths, container_ids: Iterable[str]) -> Iterator[tuple[str, Network]]:
+    """What those that run and have published ports have of the network."""
+    for container_id in container_ids:
         try:
             live = runstate.read(where, container_id)
         except EstivaError:
             continue  # `system check` tells of it
         network = live.get("network") if live else None
-        if network and network["address"] == address and network["ports"] and locks.held(where, container_id):
-            found.append((address, network["ports"]))
-    return found
+        if network and network["ports"] and locks.held(where, container_id):
+            yield container_id, network
+
+
+def firewalls(where: Paths, db: Database) -> Firewalls:
+    """Both, for who plugs containers into networks of one's own."""
+    from estiva.network.bridges import Firewalls
+
+    return Firewalls(lambda: published(where, db), lambda: published_own(where, db))

@@ -38,7 +38,8 @@ def merge(config: Config, image: dict[str, Any]) -> Config:
         if not asked.get(key):
             merged[key] = base.get(key) or ""
     if base.get("Healthcheck"):
-        merged.setdefault("Healthcheck", base["Healthcheck"])
+        own = {key: value for key, value in (merged.get("Healthcheck") or {}).items() if value}
+        merged["Healthcheck"] = {**base["Healthcheck"], **own}
     merged["Env"] = merge_env(base.get("Env") or (), config.get("Env") or ())
     values = {pair.partition("=")[0] for pair in merged["Env"]}
     # a name alone stays, as in Docker's: it takes away what the engine itself would set
@@ -125,6 +126,11 @@ def complete(record: Record) -> None:
         ("ReadonlyPaths", kernel_paths.READONLY_PATHS),
     ):
         host.setdefault(key, None if privileged else list(paths))
+    for key in ("ExposedPorts", "StopSignal"):  # absent where there are none
+        if not config.get(key, True):
+            del config[key]
+    for key in ("Env", "Volumes"):
+        config[key] = config.get(key) or None
     settings = whole["NetworkSettings"]
     mode = host.get("NetworkMode") or "bridge"
     networks = settings.setdefault("Networks", {} if ":" in mode else {mode: {}})
@@ -156,17 +162,16 @@ HOST_DEFAULTS: dict[str, Any] = {
     ),
     **dict.fromkeys(("AutoRemove", "Privileged", "PublishAllPorts", "ReadonlyRootfs"), False),
     **dict.fromkeys(
-        ("Binds", "BlkioDeviceReadBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteBps", "BlkioDeviceWriteIOps",
-         "BlkioWeightDevice", "CapAdd", "CapDrop", "DeviceCgroupRules", "DeviceRequests",
-         "ExtraHosts", "GroupAdd", "Links", "MemorySwappiness",
-         "OomKillDisable", "PidsLimit", "SecurityOpt", "Ulimits", "VolumesFrom"),
+        ("Binds", "CapAdd", "CapDrop", "DeviceCgroupRules", "DeviceRequests", "ExtraHosts", "GroupAdd",
+         "Links", "MemorySwappiness", "OomKillDisable", "PidsLimit", "SecurityOpt", "VolumesFrom"),
+    ),
+    **dict.fromkeys(
+        ("BlkioDeviceReadBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteBps", "BlkioDeviceWriteIOps",
+         "BlkioWeightDevice", "Devices", "Dns", "DnsOptions", "DnsSearch", "Ulimits"),
+        [],
     ),
     "CgroupnsMode": "private",
     "ConsoleSize": [0, 0],
-    "Devices": [],
-    "Dns": [],
-    "DnsOptions": [],
-    "DnsSearch": [],
     "IpcMode": "private",
     "LogConfig": {"Type": "json-file", "Config": {}},
     "PortBindings": {},
@@ -178,8 +183,7 @@ CONFIG_DEFAULTS: dict[str, Any] = {
     **dict.fromkeys(("Domainname", "User", "WorkingDir"), ""),
     **dict.fromkeys(("AttachStdin", "OpenStdin", "StdinOnce", "Tty"), False),
     **dict.fromkeys(("AttachStderr", "AttachStdout"), True),
-    **dict.fromkeys(("Cmd", "Entrypoint", "OnBuild", "Volumes")),
-    "Env": [],
+    **dict.fromkeys(("Cmd", "Entrypoint", "Env", "OnBuild", "Volumes")),
     "Labels": {},
 }
 RECORD_DEFAULTS: dict[str, Any] = {

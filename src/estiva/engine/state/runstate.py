@@ -45,6 +45,11 @@ def write(run: str, live: RunState) -> None:
     state.write(run, live)
 
 
+def writing(run: str) -> str:
+    """The lock of who reads it, changes a part and writes it back."""
+    return run + "/writing"
+
+
 def opened(pid: int, start_time: int) -> int:
     """A pidfd, the caller's to close, of the process that started then and lives; -1 without one."""
     try:

@@ -10,8 +10,8 @@ import time
 from _signal import SIGKILL
 
 from estiva import fastjson
+from estiva.engine.state import eventlog, runstate
 from estiva.engine.state import record as records
-from estiva.engine.state import runstate
 from estiva.engine.state.cgroup import cgroup_path
 from estiva.engine.state.locks import exit_status, held, leave, take
 from estiva.engine.state.names import unlink_name
@@ -24,6 +24,7 @@ from estiva.timestamps import rfc3339
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from estiva.engine.state.config_types import HostConfig
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 KILLED = 137
 UNKILLABLE = 10  # seconds
+GONE = ".gone"  # ends the name of the folder of a container whose files went before its rows
 PATIENCE = 30.0  # seconds for the monitor of a killed container to go
 
 
@@ -66,6 +68,14 @@ def database(plan: Ending) -> Database:
     return known[0]
 
 
+def close_databases() -> None:
+    """Before a fork that uses one: SQLite closes a connection's fds when the last one to its file goes, and
+    in the child their numbers are those of other fds by then."""
+    for process, path in list(_databases):
+        if process == os.getpid():
+            _databases.pop((process, path))[0].close()
+
+
 def _identity(path: str) -> tuple[int, int]:
     try:
         found = os.stat(path)
@@ -86,14 +96,27 @@ def release(plan: Ending, cgroup: Cgroup | None, endpoint: Any = None) -> None:
 
 def disconnect(plan: Ending) -> None:
     """Out of its network."""
-    if plan["network"]["mode"] == "bridge":
+    mode = plan["network"]["mode"]
+    if mode in ("none", "host") or ":" in mode:
+        return
+    from estiva.network import ipam
+
+    leases = ipam.leases(database(plan), plan["id"])
+    default = [address for network, address in leases if network == ipam.DEFAULT_NETWORK]
+    if len(leases) > len(default):
+        from estiva.engine.state import published
+        from estiva.network import plug
+
+        walls = published.firewalls(paths(plan), database(plan))
+        plug.disconnect(database(plan), paths(plan), plan["id"], walls)
+    if default:
         from estiva.network import bridge
 
         bridge.disconnect(
             database(plan),
             paths(plan),
             plan["id"],
-            ports=plan["network"]["ports"],
+            addresses=default,
             published=published_by(plan),
         )
 
@@ -157,15 +180,27 @@ def end_init(live: RunState | None) -> None:
         os.close(pidfd)
 
 
-def settle(plan: Ending, outcome: State, *, failed: bool = False) -> None:
-    """Write how a run ended into the container's row, or remove the container (--rm). Then the run folder
-    goes.
+def settle(
+    plan: Ending,
+    outcome: State,
+    *,
+    failed: bool = False,
+    said: Iterable[str] = (),
+    may: bool = False,
+    forced: bool = False,
+) -> float | None:
+    """Write how a run ended into the container's row, or remove the container (--rm), and what is `said` of
+    its end into the event log. Then the run folder goes, unless the caller, who `may`, is to start it again:
+    in so many seconds (restarts.decide).
     """
     where = paths(plan)
+    delay = None
     if plan["ephemeral"]:
         pass
     elif plan["auto_remove"]:
-        forget(where, database(plan), plan["id"])
+        eventlog.append(where, *said)
+        said = ()
+        forget(where, database(plan), plan["id"], about=plan.get("about"))
     else:
         with database(plan).write(freeing=True) as transaction:
             row = containers.get(transaction, plan["id"])
@@ -180,27 +215,59 @@ def settle(plan: Ending, outcome: State, *, failed: bool = False) -> None:
                     record["State"]["FinishedAt"] = rfc3339()
                 record["State"].update(outcome)
                 status = "created" if failed else "exited"
+                if os.path.lexists(where.run_container(plan["id"]) + "/stopped"):
+                    record["State"]["Stopped"] = True
+                if may and not failed and (forced or record["HostConfig"].get("RestartPolicy")):
+                    from estiva.engine.state.life import restarts
+
+                    delay = restarts.decide(where, record, forced=forced)
+                    status = status if delay is None else "running"
                 containers.set_record(transaction, plan["id"], fastjson.dumps(record), status)
-    leave(where, plan["id"])
+    eventlog.append(where, *said)
+    if delay is None:
+        leave(where, plan["id"])
+    return delay
 
 
-def forget(where: Paths, db: Database, container_id: str, *, volumes: bool = True) -> None:
+def forget(
+    where: Paths,
+    db: Database,
+    container_id: str,
+    *,
+    volumes: bool = True,
+    about: dict[str, str] | None = None,
+) -> None:
     """Remove a stopped container, whose lock the caller holds: its rows first, then its folder, so that
     nobody meets half of one; a folder without a row is swept.
 
-    With `volumes`, its anonymous volumes too. Only where the disk is too full for that, and what was set
-    aside is used up, the files go first.
+    With `volumes`, its anonymous volumes too. It is `about` something that the event log knows if it was ever
+    created (eventlog.about).
     """
-    forget_files(where, container_id, forget_rows(where, db, container_id, volumes=volumes))
+    anonymous = forget_rows(where, db, container_id, volumes=volumes)
+    if about is not None:
+        eventlog.append(where, *eventlog.removed(container_id, about, anonymous))
+    forget_files(where, container_id, anonymous)
 
 
 def forget_rows(where: Paths, db: Database, container_id: str, *, volumes: bool = True) -> list[str]:
-    """The first half of `forget`: nobody finds it any more. The volumes that `forget_files` is to remove."""
+    """The first half of `forget`: nobody finds it any more. The volumes that `forget_files` is to remove.
+
+    Where the disk is too full to write even that, what the container has written goes first, if it is enough
+    to make room, under a name that tells the sweep what was meant. Raises Unavailable.
+    """
     try:
         with db.write(freeing=True) as transaction:
             return remove_rows(transaction, container_id, volumes)
     except Unavailable:
-        remove_tree(where.container(container_id))
+        from estiva.store.reserve import SIZE
+        from estiva.store.volumes import tree_size
+
+        folder = where.container(container_id)
+        if tree_size(folder) < 4 * SIZE:
+            raise  # it would be lost in vain
+        os.rename(folder, folder + GONE)
+        for name in os.listdir(folder + GONE):
+            remove_tree(f"{folder}{GONE}/{name}")
         with db.write() as transaction:
             return remove_rows(transaction, container_id, volumes)
 
@@ -208,6 +275,7 @@ def forget_rows(where: Paths, db: Database, container_id: str, *, volumes: bool 
 def forget_files(where: Paths, container_id: str, volumes: list[str]) -> None:
     """The second half: who is killed before it leaves what is swept."""
     remove_tree(where.container(container_id))
+    remove_tree(where.container(container_id) + GONE)
     for name in volumes:
         remove_tree(f"{where.volumes}/{name}")
 
@@ -216,7 +284,7 @@ def remove_rows(transaction: Transaction, container_id: str, volumes: bool) -> l
     """All rows of a container; the names of its anonymous volumes, whose rows went with them."""
     from estiva.network import ipam
 
-    ipam.release_in(transaction, container_id)
+    ipam.forget_in(transaction, container_id)
     return containers.remove(transaction, container_id, volumes=volumes)
 
 
@@ -229,7 +297,8 @@ def remove_ended(where: Paths, db: Database, container_id: str) -> None:
     except BlockingIOError:
         return
     try:
-        forget(where, db, container_id)
+        row = containers.get(db, container_id)
+        forget(where, db, container_id, about=eventlog.known(container_id, row[2] if row else ""))
         leave(where, container_id)
     finally:
         os.close(lock)
@@ -248,7 +317,7 @@ def undo(where: Paths, container_id: str) -> None:
             record = records.sound(container_id, row[2]) if row else None
             above = ((record.get("HostConfig") or {}).get("CgroupParent") or "") if record else ""
             end(factory.open(cgroup_path(container_id, above)))
-            forget(where, db, container_id)
+            forget(where, db, container_id, about=eventlog.known(container_id, row[2]) if row else None)
         leave(where, container_id)
     finally:
         db.close()
@@ -281,6 +350,7 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
             "network": {"mode": "bridge" if mode == "default" else mode, "address": "", "ports": []},
             "auto_remove": bool(host_config.get("AutoRemove")),
             "ephemeral": row is None or row[1] != "running",
+            "about": eventlog.known(container_id, row[2] if row else ""),
         }
         from estiva.runtime.cgroup import factory
 
@@ -297,11 +367,15 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
             began = record["State"].get("Began") if record else None
             if began:
                 outcome["StartedAt"] = began
+        waited = not left and os.path.lexists(where.run_container(container_id) + "/restarting.json")
+        if record and waited and not outcome.get("StartedAt"):  # how the last run ended is written already
+            outcome = {"ExitCode": KILLED, **record["State"]}
         code = exit_status(lock)
-        if code is not None:
+        if code is not None and not waited:
             outcome["ExitCode"], outcome["Error"] = code, ""
             outcome["FinishedAt"] = rfc3339(os.fstat(lock).st_mtime_ns)
-        settle(plan, outcome, failed=not (left or rebooted))
+        ended = [] if waited else eventlog.died(plan, outcome)
+        settle(plan, outcome, failed=not (left or rebooted or waited), said=ended)
     finally:
         os.close(lock)
     return True
@@ -352,7 +426,7 @@ def destroy(where: Paths, db: Database, container_id: str, *, volumes: bool) -> 
         if not db.read("SELECT 1 FROM meta WHERE key LIKE 'network.%' LIMIT 1"):
             plan["network"]["mode"] = "none"
         release(plan, cgroup)
-        forget(where, db, container_id, volumes=volumes)
+        forget(where, db, container_id, volumes=volumes, about={})
         leave(where, container_id)
     finally:
         os.close(lock)

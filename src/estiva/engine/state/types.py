@@ -11,14 +11,17 @@ Ending                                   as much of a Plan as is known of a run 
 Request, Handed                          how plans reach the spawner's workers, or a monitor that waits
 Outcome, Order                           what a monitor and its caller say to each other (launch/launch.py)
 Frozen                                   a monitor that hibernates
+Event                                    what has happened, a line of the event log
 """
 
 from __future__ import annotations
 
+import select
 from collections.abc import Sequence
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, Protocol, TypedDict
 
 from estiva.engine.state.config_types import Config, HostConfig
+from estiva.network.types import Kept, Place, Settings
 
 OCI = dict[str, Any]  # a runtime config, or a part of one: runtime-spec config.md
 Ids = tuple[int, int]  # uid, gid
@@ -49,6 +52,48 @@ class MountPoint(TypedDict, total=False):
     Detached: bool  # mounted by who starts it, and handed to the init: engine/mounts/detached.py
 
 
+class HealthResult(TypedDict):
+    """One check of a container's health: Docker's HealthcheckResult."""
+
+    Start: str
+    End: str
+    ExitCode: int  # -1: it could not be run, or took too long
+    Output: str
+
+
+class Health(TypedDict):
+    """Docker's Health; health.json of the run folder is one."""
+
+    Status: str
+    FailingStreak: int
+    Log: list[HealthResult]
+
+
+class HealthPlan(TypedDict):
+    """What a monitor must know of a container's health check, made by spec/health.py. Times in seconds."""
+
+    argv: list[str]
+    interval: float
+    timeout: float
+    start_period: float
+    start_interval: float
+    retries: int
+    action: str  # none, kill, restart, stop: once it is unhealthy
+    stop_timeout: float  # before it is killed, when it is stopped; less than 0: never
+
+
+class Checks(Protocol):
+    """The health checks of a run, as who copies its streams sees them: monitor/life/health.py."""
+
+    @property
+    def times(self) -> tuple[float, float]: ...
+    def busy(self) -> int: ...
+    def left(self) -> int: ...
+    def register(self, poll: select.poll) -> None: ...
+    def serve(self, ready: dict[int, int]) -> bool: ...
+    def close(self) -> bool: ...
+
+
 class State(TypedDict, total=False):
     """A record's State. Only how the last run ended is kept; the rest is filled in when it is looked up."""
 
@@ -63,7 +108,9 @@ class State(TypedDict, total=False):
     Error: str
     StartedAt: str
     FinishedAt: str
-    Began: str  # ours: see store/containers.set_running; never shown
+    Health: Health  # while it runs, of one with a health check
+    Began: str  # ours, as the next: see store/containers.set_running; never shown
+    Stopped: bool  # by somebody, so that `unless-stopped` does not start it after a reboot
 
 
 class Record(TypedDict):
@@ -91,13 +138,29 @@ class Record(TypedDict):
 
 
 class Network(TypedDict, total=False):
-    """What a run has of a network, nothing when it has none: see network/bridge.py's Endpoint."""
+    """What a run has of a network, nothing when it has none: see network/bridge.py's Endpoint. Of several,
+    the one with the default route; `places` are all, without them it is the default bridge."""
 
     address: str
     prefix: int
     gateway: str
     mac: str
     ports: list[dict[str, str]]
+    places: list[Place]
+
+
+class Actor(TypedDict):
+    ID: str
+    Attributes: dict[str, str]
+
+
+class Event(TypedDict):
+    """One line of the event log: eventlog.py."""
+
+    timeNano: int
+    Type: str
+    Action: str
+    Actor: Actor
 
 
 class Seccomp(TypedDict, total=False):
@@ -125,12 +188,14 @@ class RunState(TypedDict):
     stop_signal: str
     root: NotRequired[Ids]
     paused: NotRequired[bool]
+    about: NotRequired[dict[str, str]]  # what events say of it: eventlog.about
 
 
 class NetworkPlan(TypedDict):
     mode: str
     address: str  # leased already; "" when the mode has none
     ports: list[dict[str, str]]  # spec/ports.py
+    places: NotRequired[list[Place]]  # in networks of one's own: then these, and no address
 
 
 class Lender(TypedDict):
@@ -162,6 +227,7 @@ class Ending(TypedDict):
     network: NetworkPlan
     auto_remove: bool
     ephemeral: bool  # a step of a build: there is no row
+    about: NotRequired[dict[str, str]]  # what events say of it: eventlog.about; none of a step of a build
 
 
 class Plan(Ending):
@@ -182,8 +248,20 @@ class Plan(Ending):
     cgroup_parent: str
     mounted: NotRequired[list[str]]  # destinations whose detached mounts come as fds beside the plan
     sharing: NotRequired[Sharing]
+    names: NotRequired[Settings]  # it has the embedded name server
     bound: NotRequired[bool]  # it ends, and is removed, when its caller goes
+    volumes: NotRequired[list[tuple[str, dict[str, str]]]]  # that are mounted in it, for events too
     detach_keys: NotRequired[str]  # "": the usual ones
+    health: NotRequired[HealthPlan]
+    again: NotRequired[bool]  # it is started again by its restart policy
+
+
+class ExecEvents(TypedDict):
+    """Where to write events of an exec, and what they say of it."""
+
+    root: str
+    run_root: str
+    about: dict[str, str]
 
 
 class ExecPlan(TypedDict):
@@ -200,6 +278,7 @@ class ExecPlan(TypedDict):
     stdin: bool
     detach_keys: NotRequired[str]
     root: Ids | None
+    events: NotRequired[ExecEvents]  # without: the event log hears nothing of it
     bound: NotRequired[bool]  # it ends when its caller goes, with all that it has started
 
 
@@ -219,10 +298,11 @@ class Outcome(TypedDict, total=False):
 class Order(TypedDict, total=False):
     """A message to a monitor."""
 
-    do: Literal["signal", "resize", "eof", "end"]
+    do: Literal["signal", "resize", "eof", "end", "names"]
     signal: int
     rows: int
     columns: int
+    settings: Settings  # names
 
 
 class MonitorRequest(TypedDict):
@@ -262,9 +342,12 @@ class Frozen(TypedDict):
     console: int
     cgroup: str
     started: str
+    began: int
     hold: int
     sources: list[FrozenSource]
     input: int
     listening: int  # for who attaches
+    health: NotRequired[tuple[float, float]]  # monitor/life/health.py: when it began, and is due
+    names: NotRequired[Kept]
     partial: dict[str, str]  # by stream, a line without its end: latin-1, for bytes of any kind
     fds: list[int]  # that must stay open

@@ -1,7 +1,8 @@
 """Elements of nftables sets and conntrack entries over nfnetlink, in a fraction of the time that nft(8)
 takes.
 
-Only what changes while containers run is here; tables, chains and rules are made with nft(8). Message
+Only what changes while containers run is here; tables, chains and rules are made with nft(8). A table is of a
+family, IPv4 unless another is given (NFPROTO_INET: both). Message
 layouts: linux/netfilter/nfnetlink.h, nf_tables.h, nfnetlink_conntrack.h.
 """
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 NETLINK_NETFILTER = 12
+NFPROTO_INET = 1
 NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END = 16, 17
 NFNL_SUBSYS_CTNETLINK, NFNL_SUBSYS_NFTABLES = 1, 10
 NFT_MSG_GETTABLE, NFT_MSG_GETRULE = 1, 7
@@ -41,7 +43,7 @@ def _batch(socket: Socket, requests: Sequence[Request], what: str) -> None:
 
 
 def _elements(
-    message: int, flags: int, table: str, name: str, pairs: Iterable[tuple[bytes, bytes]]
+    message: int, flags: int, table: str, name: str, pairs: Iterable[tuple[bytes, bytes]], family: int
 ) -> list[Request]:
     pairs = list(pairs)
     requests = []
@@ -53,7 +55,7 @@ def _elements(
                 parts.append(nested(NFTA_SET_ELEM_DATA, attribute(NFTA_DATA_VALUE, data)))
             elements.append(nested(NFTA_LIST_ELEM, *parts))
         body = (
-            _NFGENMSG.pack(AF_INET, 0, 0)
+            _NFGENMSG.pack(family, 0, 0)
             + text(NFTA_SET_ELEM_LIST_TABLE, table)
             + text(NFTA_SET_ELEM_LIST_SET, name)
             + nested(NFTA_SET_ELEM_LIST_ELEMENTS, *elements)
@@ -64,9 +66,9 @@ def _elements(
     return requests
 
 
-def has_table(socket: Socket, table: str) -> bool:
-    """Whether the table `ip TABLE` exists in the socket's network namespace. Raises OSError."""
-    body = _NFGENMSG.pack(AF_INET, 0, 0) + text(NFTA_TABLE_NAME, table)
+def has_table(socket: Socket, table: str, family: int = AF_INET) -> bool:
+    """Whether the table exists in the socket's network namespace. Raises OSError."""
+    body = _NFGENMSG.pack(family, 0, 0) + text(NFTA_TABLE_NAME, table)
     try:
         socket.exchange(
             Request(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, 0, body, f"nftables table {table}")
@@ -78,43 +80,48 @@ def has_table(socket: Socket, table: str) -> bool:
     return True
 
 
-def rules(socket: Socket, table: str) -> int:
-    """How many rules all chains of `ip TABLE` have; 0 without the table. Raises OSError."""
-    body = _NFGENMSG.pack(AF_INET, 0, 0) + text(NFTA_RULE_TABLE, table)
+def rules(socket: Socket, table: str, family: int = AF_INET) -> int:
+    """How many rules all chains of a table have; 0 without the table. Raises OSError."""
+    body = _NFGENMSG.pack(family, 0, 0) + text(NFTA_RULE_TABLE, table)
     kind = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE
     return len(socket.dump(Request(kind, 0, body, f"nftables table {table}")))
 
 
-def add_elements(socket: Socket, table: str, maps: dict[str, list[tuple[bytes, bytes]]]) -> None:
-    """Add (key, value) pairs to maps of `ip TABLE`, all or none. An equal pair may be there already.
+def add_elements(
+    socket: Socket, table: str, maps: dict[str, list[tuple[bytes, bytes]]], family: int = AF_INET
+) -> None:
+    """Add (key, value) pairs to maps of a table, all or none. An equal pair may be there already.
 
     Keys and values are as nftables keeps them: each part in network byte order, padded to four bytes. Raises
     OSError: ENOENT without the table or map, EEXIST when a key has another value.
     """
     requests = []
     for name, pairs in maps.items():
-        requests += _elements(NFT_MSG_NEWSETELEM, NLM_F_CREATE, table, name, pairs)
+        requests += _elements(NFT_MSG_NEWSETELEM, NLM_F_CREATE, table, name, pairs, family)
     if requests:
         _batch(socket, requests, f"nftables table {table}")
 
 
-def delete_elements(socket: Socket, table: str, maps: dict[str, list[tuple[bytes, bytes]]]) -> None:
-    """Take (key, value) pairs out of maps of `ip TABLE`. What is not there, or has another value, is left
+def delete_elements(
+    socket: Socket, table: str, maps: dict[str, list[tuple[bytes, bytes]]], family: int = AF_INET
+) -> None:
+    """Take (key, value) pairs out of maps of a table. What is not there, or has another value, is left
     alone.
 
     Raises OSError.
     """
     requests = []
     for name, pairs in maps.items():
-        held = set(elements(socket, table, name))
-        requests += _elements(NFT_MSG_DELSETELEM, 0, table, name, [pair for pair in pairs if pair in held])
+        held = set(elements(socket, table, name, family))
+        present = [pair for pair in pairs if pair in held]
+        requests += _elements(NFT_MSG_DELSETELEM, 0, table, name, present, family)
     if requests:
         _batch(socket, requests, f"nftables table {table}")
 
 
-def elements(socket: Socket, table: str, name: str) -> list[tuple[bytes, bytes]]:
-    """The (key, value) pairs of a map of `ip TABLE`; none where it does not exist. Raises OSError."""
-    body = _NFGENMSG.pack(AF_INET, 0, 0) + text(NFTA_SET_ELEM_LIST_TABLE, table)
+def elements(socket: Socket, table: str, name: str, family: int = AF_INET) -> list[tuple[bytes, bytes]]:
+    """The (key, value) pairs of a map or set of a table; none where it does not exist. Raises OSError."""
+    body = _NFGENMSG.pack(family, 0, 0) + text(NFTA_SET_ELEM_LIST_TABLE, table)
     body += text(NFTA_SET_ELEM_LIST_SET, name)
     request = Request(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETSETELEM, 0, body, f"nftables map {table} {name}")
     try:

@@ -24,6 +24,7 @@ from dataclasses import replace
 from aiohttp import web
 
 from estiva.errors import Conflict, InvalidInput, Unavailable, oneline, reason
+from estiva.files import refuse_others
 from estiva.registry.http.settings import Settings
 from estiva.registry.server import connections
 from estiva.registry.server.access import Access
@@ -227,7 +228,7 @@ def serve(
     `ready` is called with the bound HOST:PORT (port 0 takes a free one), `log` with one line per request,
     `certificate` and `key` are PEM files that turn TLS on, `htpasswd` names a file of users for Basic
     authentication; each goes before what `config` has. Raises Conflict if the address or the directory is in
-    use, InvalidInput for a bad address.
+    use, InvalidInput for a bad address, Denied for a directory that others could replace.
     """
     config = config or Config()
     config.listen = config.listen if listen is None else listen
@@ -236,6 +237,7 @@ def serve(
     config.tls_cert, config.tls_key = certificate or config.tls_cert, key or config.tls_key
     if not config.root:
         raise InvalidInput("the registry needs a directory")
+    refuse_others(os.path.abspath(config.root))  # whose key for tokens is read first
     _more_files(config.connections)
     asyncio.run(_serve(config, ready, log, _tls(config.tls_cert, config.tls_key)))
 

@@ -59,9 +59,22 @@ def read_database(root: int, path: str) -> str:
         data = fs.read_in_root(root, path, _FILE_LIMIT)
     except OSError as error:
         if error.errno == errno.EFBIG:
-            raise InvalidInput(f"the image's {path} is larger than {_FILE_LIMIT >> 20} MiB") from None
+            raise InvalidInput(
+                f"the image's {path} is larger than {_FILE_LIMIT >> 20} MiB",
+                hint="nothing is looked up in it: give numbers, UID:GID, as the user",
+            ) from None
         return ""
     return data.decode("utf-8", "surrogateescape")
+
+
+def _database(root: int, path: str, *, needed: bool) -> str:
+    """`read_database`; one that is too large counts as none where numbers say enough."""
+    try:
+        return read_database(root, path)
+    except InvalidInput:
+        if needed:
+            raise
+        return ""
 
 
 def parse_passwd(text: str) -> Iterator[tuple[str, int, int, str]]:
@@ -99,7 +112,7 @@ def resolve(root: int, user: dict[str, Any], *, need_home: bool) -> Identity:
     else:
         identity = _resolve_numbers(user)
         if need_home:
-            text = read_database(root, "/etc/passwd")
+            text = _database(root, "/etc/passwd", needed=False)
             entry = next((e for e in parse_passwd(text) if e[1] == identity.uid), None)
             identity.home = entry[3] if entry else ""
     if need_home and not identity.home.startswith("/"):
@@ -125,7 +138,7 @@ def _resolve_numbers(user: dict[str, Any]) -> Identity:
 def _resolve_name(root: int, spec: str, additional: list[str] | tuple[()]) -> Identity:
     user, colon, group = spec.partition(":")
     uid = number(user) if user else 0
-    users = parse_passwd(read_database(root, "/etc/passwd"))
+    users = parse_passwd(_database(root, "/etc/passwd", needed=uid < 0))
     entry = next((e for e in users if (e[1] == uid if uid >= 0 else e[0] == user)), None)
     if entry is None and uid < 0:
         raise InvalidInput(
@@ -140,7 +153,7 @@ def _resolve_name(root: int, spec: str, additional: list[str] | tuple[()]) -> Id
     if not by_name and entry is None and -1 not in extra:
         identity.groups = extra
         return identity
-    groups = list(parse_group(read_database(root, "/etc/group")))
+    groups = list(parse_group(_database(root, "/etc/group", needed=by_name or -1 in extra)))
     if by_name:
         identity.gid = _group_id(groups, group)
     elif not (colon and group) and entry is not None:

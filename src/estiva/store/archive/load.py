@@ -1,4 +1,4 @@
-"""Reading images: a docker-archive or an OCI archive, plain, gzip or zstd, from a file or a pipe; and the
+"""Reading images: a docker-archive or an OCI archive, plain or compressed, from a file or a pipe; and the
 folder of an OCI layout.
 
 An archive is as untrusted as a registry (K19). It is one seekable tar here: the file itself where it is a
@@ -29,7 +29,7 @@ from estiva.oci import digest as digests
 from estiva.oci import image as documents
 from estiva.oci.platform import Platform, select
 from estiva.oci.reference import Reference
-from estiva.store.archive import layout
+from estiva.store.archive import compression, layout
 from estiva.store.layers import codec
 from estiva.store.tar.entry import Entry, clean, shown
 from estiva.store.tar.scanner import Scanner
@@ -85,7 +85,7 @@ def spool(store: Store, stream: IO[bytes]) -> int:
     """The uncompressed bytes of a stream as a nameless file in the store; returns its fd, at offset 0."""
     fd = _nameless(store.paths.ingest)
     try:
-        for data in codec.decompress(iter(lambda: stream.read(CHUNK), b"")):
+        for data in compression.decompress(iter(lambda: stream.read(CHUNK), b"")):
             files.write_all(fd, data)
         os.lseek(fd, 0, os.SEEK_SET)
     except OSError as error:
@@ -183,7 +183,8 @@ def _plain_file(stream: IO[bytes]) -> int:
         return -1
     try:
         regular = stat.S_ISREG(os.fstat(fd).st_mode) and stream.tell() == 0
-        if regular and codec.kind(os.pread(fd, 4, 0).ljust(4, b"\0")) == "tar":
+        head = os.pread(fd, compression.HEAD, 0) if regular else b""
+        if regular and not head.startswith(compression.MAGIC) and codec.kind(head.ljust(4, b"\0")) == "tar":
             return fd
     except (OSError, ValueError):
         pass

@@ -57,6 +57,13 @@ def kind(magic: bytes) -> str:
     return "tar"
 
 
+def method(media_type: str) -> str:
+    """ "gzip", "zstd" or "tar" by the media type of a layer."""
+    if media_type.endswith(("gzip", "tar.gzip")):
+        return "gzip"
+    return "zstd" if media_type.endswith("zstd") else "tar"
+
+
 def decompress(chunks: Iterable[bytes], bound: Bound | None = None) -> Iterator[bytes]:
     """The uncompressed bytes of a whole stream. Raises LayerError for damage, truncation and bombs."""
     source = iter(chunks)

@@ -37,8 +37,7 @@ if TYPE_CHECKING:
 
         def has(self, diff_id: str) -> bool: ...
         def get(self, diff_id: str) -> Layer: ...
-        def commit(self, sink: TarSink, *, expected: str | None, keep_tar: bool) -> Layer: ...
-        def adopt_blob(self, diff_id: str, digest: str, size: int, media_type: str) -> None: ...
+        def commit(self, sink: TarSink, *, expected: str | None, form: tuple[str, int, str]) -> Layer: ...
 
 
 PIECE = 1 << 18  # small feeds are gathered to so much before threads are woken
@@ -258,18 +257,18 @@ class LayerIngest:
         return layer
 
     def _store(self, blob: Ingest, sink: TarSink) -> Layer:
-        """Blob, layer, then what joins them; the blob's lock is held until all is there, so that a process
-        that waits for it finds the layer.
+        """Blob, then layer with what joins them; the blob's lock is held until all is there, so that a
+        process that waits for it finds the layer.
         """
         plain = self.digest == self.diff_id  # came uncompressed: the tar is the blob
         lock = os.dup(blob.fd) if blob.fd >= 0 else -1
         try:
             if not plain and not blob.exists:
                 blob.commit(verified=True)
-            layer = self.layers.commit(sink, expected=self.diff_id, keep_tar=plain)
+            form = (self.digest, self.offset, self.media_type)
+            layer = self.layers.commit(sink, expected=self.diff_id, form=form)
             if plain and not blob.exists:
                 blob.rewind()
-            self.layers.adopt_blob(self.diff_id, self.digest, self.offset, self.media_type)
         finally:
             if lock >= 0:
                 os.close(lock)

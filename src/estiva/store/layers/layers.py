@@ -25,13 +25,15 @@ from estiva.store.layers.mounts import Lowerdirs, Mounts
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from typing import BinaryIO
+    from typing import BinaryIO, TypeAlias
 
     from estiva.paths import Paths
     from estiva.store.content import Content
     from estiva.store.database import Database
     from estiva.store.layers.ingest import LayerIngest
     from estiva.store.layers.sink import TarSink
+
+    Form: TypeAlias = tuple[str, int, str]  # of a blob: digest, size, media type
 
 
 class Layers:
@@ -103,27 +105,34 @@ class Layers:
 
         return TarSink(self.paths.ingest)
 
-    def commit(self, sink: TarSink, *, expected: str | None = None, keep_tar: bool = True) -> Layer:
+    def commit(self, sink: TarSink, *, expected: str | None = None, form: Form | None = None) -> Layer:
         """Make a layer of the tar in `sink`. Raises LayerError, IntegrityError when it is not `expected`.
 
-        keep_tar=False: another form of the layer is kept, so a driver that can do without drops the tar.
+        `form`: digest, size and media type of the blob in the store that the layer came as. With another than
+        the tar a driver that can do without drops the tar. Its row comes with that of the layer: a layer
+        without any form could not be sent, compared or made again.
         """
         diff_id = sink.finish()
         if expected is not None and diff_id != expected:
             raise errors.IntegrityError(f"layer has the diffID {diff_id} instead of {expected}")
         if self.has(diff_id):
-            return self.get(diff_id)
-        return self._build(sink, diff_id, keep_tar, self.driver)
+            return self._known(diff_id, form)
+        return self._build(sink, diff_id, form is None or form[0] == diff_id, self.driver, form)
+
+    def _known(self, diff_id: str, form: Form | None) -> Layer:
+        if form is not None:
+            self.adopt_blob(diff_id, *form)
+        return self.get(diff_id)
 
     def _build(
-        self, sink: TarSink, diff_id: str, keep_tar: bool, driver: str, *, anew: bool = False
+        self, sink: TarSink, diff_id: str, keep: bool, driver: str, form: Form | None, anew: bool = False
     ) -> Layer:
         """`anew`: also where there is one that looks sound."""
         from estiva.store.layers import drivers
         from estiva.store.layers.sink import Workspace
 
         with Workspace(self.paths.ingest) as workspace:
-            syncing = sink.sync() if driver == "erofs" or keep_tar else None
+            syncing = sink.sync() if driver == "erofs" or keep else None
             try:
                 drivers.load(driver).build(sink.tree, sink.fd, sink.size, workspace.path)
             except errors.Unsupported:
@@ -136,16 +145,17 @@ class Layers:
                 syncing.join()
             with files.Lock(self.paths.lock("layers-commit")):
                 if not anew and self.has(diff_id):  # another process made it from another form of it
-                    return self.get(diff_id)
-                keep = driver == "erofs" or keep_tar
+                    return self._known(diff_id, form)
+                keep = keep or driver == "erofs"
                 if keep:
                     files.make_room(self.content.path(diff_id))
                     os.rename(sink.path, self.content.path(diff_id))
                     files.sync_directory(f"{self.paths.blobs}/sha256")
                 self._place(workspace.path, layer_name(diff_id))
-                self._register(diff_id, driver, sink.size, implied, summed, keep)
+                layer = Layer(diff_id, sink.size, driver, summed)
+                self._register(layer, implied, keep, form)
                 self.mounts.unmount(layer_name(diff_id))  # of one that was damaged; who runs on it keeps it
-        return Layer(diff_id, sink.size, driver, summed)
+        return layer
 
     def _place(self, directory: str, name: str) -> None:
         """Rename a finished layer directory into place. One that is there has no row, for its maker died, or
@@ -157,20 +167,23 @@ class Layers:
         os.rename(directory, target)
         files.sync_directory(self.paths.layers)
 
-    def _register(self, diff_id: str, driver: str, size: int, implied: str, summed: str, keep: bool) -> None:
+    def _register(self, layer: Layer, implied: str, keep: bool, form: Form | None) -> None:
         now = time.time()
+        diff_id = layer.diff_id
         with self.db.write() as transaction:
             if keep:
                 transaction.execute(
                     "INSERT OR REPLACE INTO blobs (digest, size, created) VALUES (?, ?, ?)",
-                    (diff_id, size, now),
+                    (diff_id, layer.size, now),
                 )
             transaction.execute(
                 "INSERT OR REPLACE INTO layers (diff_id, driver, size, implied, created)"
                 " VALUES (?, ?, ?, ?, ?)",
-                (diff_id, driver, size, implied, now),
+                (diff_id, layer.driver, layer.size, implied, now),
             )
-            transaction.execute(soundness.SET, (soundness.key(diff_id), summed))
+            transaction.execute(soundness.SET, (soundness.key(diff_id), layer.sum))
+            if form is not None:
+                self.adopt_blob(diff_id, *form)  # nested: in this transaction
 
     def adopt_blob(self, diff_id: str, digest: str, size: int, media_type: str) -> None:
         """Remember that the blob `digest` (in the store) is a form of the layer, of its manifest's type."""
@@ -227,7 +240,7 @@ class Layers:
                     for piece in self._form(diff_id, digest):
                         sink.write(piece)
                     if sink.finish() == diff_id:
-                        self._build(sink, diff_id, kept, layer.driver, anew=True)
+                        self._build(sink, diff_id, kept, layer.driver, None, anew=True)
                         return "tar" if digest == diff_id else f"compressed form {digest[:19]}"
             except (errors.IntegrityError, errors.NotFound):
                 continue
@@ -327,8 +340,10 @@ class Layers:
 
         Made once and kept in the store. Raises NotFound, InvalidInput for another method.
         """
+        from estiva.store.layers import codec
+
         for digest, size, media_type in self.blobs(diff_id) if level is None else ():
-            if _method(media_type) == method:
+            if codec.method(media_type) == method:
                 return digest, size, media_type
         return self._compress(diff_id, method, level)
 
@@ -382,9 +397,3 @@ class Layers:
         for directory in (f"{self.paths.layers}/{name}", f"{self.paths.fixups}/{name}"):
             files.remove_tree(directory)
         return sum(self.content.delete(digest) for digest in digests)
-
-
-def _method(media_type: str) -> str:
-    if media_type.endswith(("gzip", "tar.gzip")):
-        return "gzip"
-    return "zstd" if media_type.endswith("zstd") else "tar"

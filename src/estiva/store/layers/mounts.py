@@ -99,6 +99,12 @@ class Mounts:
             self._fix(result, chain)
         return result
 
+    def places(self, diff_ids: Sequence[str]) -> list[str]:
+        """Where the layers of a chain, given base first, are while they are in use: topmost first."""
+        names = map(layer_name, dict.fromkeys(reversed(diff_ids)))
+        stored = ((f"{self.paths.layers}/{name}/fs", f"{self.paths.run_layers}/{name}") for name in names)
+        return [own if os.path.isdir(own) else mounted for own, mounted in stored]
+
     def _provide(self, name: str, path: str, device: int) -> str:
         """The directory of a layer that is not mounted: a dir layer's own, or a new mount."""
         layer = f"{self.paths.layers}/{name}"

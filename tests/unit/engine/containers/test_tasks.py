@@ -8,7 +8,7 @@ import pytest
 
 from estiva.cli.context import Context
 from estiva.engine.containers import tasks
-from estiva.errors import Conflict, NotFound
+from estiva.errors import Conflict, Missing
 
 
 def task(log: list[str], name: str, waits: int, error: Exception | None = None) -> Iterator[None]:
@@ -55,13 +55,13 @@ def test_what_is_named_twice_is_done_twice_in_turn(capsys: pytest.CaptureFixture
     def take(word: str) -> Iterator[None]:
         yield from task(log, word, 2)
         if word not in there:
-            raise NotFound(f"no {word}")
+            raise Missing("thing", word)
         there.remove(word)
 
     assert Context().together(["a", "b", "a", "x"], take) == 1
     assert log == [
         "begin a", "begin b", "begin x", "end a", "end b", "begin a", "end x", "end a",
     ]  # fmt: skip
-    assert capsys.readouterr() == ("a\nb\n", "estiva: no a\nestiva: no x\n")
+    assert capsys.readouterr() == ("a\nb\n", "estiva: no such thing: a\nestiva: no such thing: x\n")
     there.add("a")
     assert Context().together(["x", "a"], take, missing_is_fine=True) == 0

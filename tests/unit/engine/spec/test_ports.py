@@ -42,7 +42,7 @@ def test_what_is_no_port(key):
         ports.split(key)
 
 
-@pytest.mark.parametrize("key", ["80/sctp", "80/TCP", "80/tcp/udp", "80/x"])
+@pytest.mark.parametrize("key", ["80/dccp", "80/TCP", "80/tcp/udp", "80/x"])
 def test_what_is_no_protocol(key):
     with pytest.raises(InvalidInput, match="invalid proto: "):
         ports.split(key)

@@ -151,3 +151,18 @@ def test_a_database_is_read_within_bounds(root: int, tmp_path: Path) -> None:
         file.truncate((4 << 20) + 1)
     with pytest.raises(InvalidInput, match="larger than 4 MiB"):
         user.read_database(root, "/etc/passwd")
+
+
+@pytest.mark.parametrize("name", ["passwd", "group"])
+def test_numbers_need_no_database_that_is_too_large(root: int, tmp_path: Path, name: str) -> None:
+    with open(tmp_path / "etc" / name, "ab") as file:
+        file.truncate((4 << 20) + 1)
+    for wanted in ("", "7", "7:8", "0:0"):
+        found = user.resolve(root, {"username": wanted}, need_home=True)
+        assert found.uid == int(wanted.partition(":")[0] or 0)
+        assert found.gid == (8 if wanted == "7:8" else found.gid)
+    assert user.resolve(root, {"uid": 7, "gid": 8}, need_home=True).home.startswith("/")
+    by_name = {"passwd": "root", "group": "7:root"}[name]
+    with pytest.raises(InvalidInput, match="larger than 4 MiB") as caught:
+        user.resolve(root, {"username": by_name}, need_home=True)
+    assert "UID:GID" in caught.value.hint

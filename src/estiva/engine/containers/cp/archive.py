@@ -7,7 +7,7 @@ import os
 import stat
 
 from estiva.builder.files.copier import Destination
-from estiva.builder.files.untar import Extraction, pieces_of, plain
+from estiva.builder.files.untar import Extraction
 from estiva.engine.containers.cp.copying import refuse
 from estiva.engine.containers.cp.place import Place, writable
 from estiva.engine.containers.cp.view import Mapped, View
@@ -15,6 +15,7 @@ from estiva.engine.mounts.terms import FOLDER
 from estiva.engine.mounts.trees import TOLD
 from estiva.errors import InvalidInput, LayerError, NotFound, Unsupported
 from estiva.linux import fs
+from estiva.store.archive.compression import decompress
 from estiva.store.layers.pack import Packer
 from estiva.store.tar.entry import shown
 from estiva.store.tar.writer import END
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from estiva.store.layers.pack import Sink
     from estiva.store.tar.entry import Entry
     from estiva.store.tar.writer import Member
+
+
+PIECE = 1 << 20
 
 
 class _Archive(Packer):
@@ -143,10 +147,10 @@ def unpack(engine: Engine, ref: str, path: str, stream: IO[bytes], *, archive: b
             writable(top, place)
             scratch = os.open(engine.paths.ingest, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
             work = _Unpacking(top, view, archive)
-            head, pieces = pieces_of(stream)
+            pieces = iter(lambda: stream.read(PIECE), b"")
             with Mapped(view.owner):
                 try:
-                    work.feed(plain(head, pieces), scratch)
+                    work.feed(decompress(pieces), scratch)
                 except (LayerError, Unsupported) as error:
                     done = f"{work.files} files had been unpacked" if work.files else ""
                     raise InvalidInput(f"the archive can't be unpacked: {error}", hint=done) from None

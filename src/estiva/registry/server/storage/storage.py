@@ -54,8 +54,10 @@ class Storage:
 
     def __init__(self, root: str, storage: Mapping[str, str] | None = None) -> None:
         self.root = os.path.abspath(root)
+        files.refuse_others(self.root)
         for directory in ("", "/uploads"):
             os.makedirs(self.root + directory, mode=0o700, exist_ok=True)
+        files.refuse_others(self.root)  # another may have been first
         self.held = files.Lock(self.root + "/lock", blocking=False)
         try:
             self.held.__enter__()

@@ -1,0 +1,74 @@
+"""What a monitor tells the event log: that its container has begun, and how it has ended (cold path)."""
+
+from __future__ import annotations
+
+import time
+
+from estiva.engine.state import eventlog, names
+from estiva.paths import Paths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.engine.state.types import ExecPlan, Plan
+
+
+def started(where: Paths, plan: Plan) -> None:
+    """Somebody is with it from the start, its volumes are mounted, its command runs."""
+    if "about" in plan:
+        attached = () if plan["detach"] else ("attach",)
+        lines = [eventlog.line("container", action, plan["id"], plan["about"]) for action in attached]
+        lines += volumes(plan, "mount")
+        eventlog.append(where, *lines, eventlog.line("container", "start", plan["id"], plan["about"]))
+
+
+def resized(plan: Plan, rows: int, columns: int) -> None:
+    """Its terminal has another size."""
+    if "about" in plan:
+        about = {**plan["about"], "height": str(rows), "width": str(columns)}
+        eventlog.write(Paths(plan["root"], plan["run_root"]), "container", "resize", plan["id"], about)
+
+
+def ended(plan: Plan, code: int, oom: bool, began: int) -> list[str]:
+    """The lines for its end, now, to be written when others may know; `began` in nanoseconds."""
+    if "about" not in plan:
+        return []
+    about = plan["about"]
+    current = names.linked(plan["run_root"], plan["name"], plan["id"])
+    if current:  # it may have been renamed
+        about = plan["about"] = {**about, "name": current}
+    lines = [eventlog.line("container", "oom", plan["id"], about)] if oom else []
+    lived = (time.time_ns() - began) // 1_000_000_000 if began else 0
+    died = {**about, "execDuration": str(max(0, lived)), "exitCode": str(code)}
+    lines.append(eventlog.line("container", "die", plan["id"], died))
+    return [*lines, *volumes(plan, "unmount")]
+
+
+def exec_started(wanted: ExecPlan) -> None:
+    """Of an exec: it has been made, and runs."""
+    if "events" in wanted:
+        command = " ".join(wanted["config"]["process"]["args"])
+        lines = [
+            eventlog.line("container", f"{what}: {command}", wanted["id"], wanted["events"]["about"])
+            for what in ("exec_create", "exec_start")
+        ]
+        eventlog.append(_paths(wanted), *lines)
+
+
+def exec_ended(wanted: ExecPlan, code: int) -> None:
+    """It has ended; one that was left by the detach keys nobody sees end."""
+    if "events" in wanted:
+        about = {**wanted["events"]["about"], "exitCode": str(code)}
+        eventlog.write(_paths(wanted), "container", "exec_die", wanted["id"], about)
+
+
+def _paths(wanted: ExecPlan) -> Paths:
+    return Paths(wanted["events"]["root"], wanted["events"]["run_root"])
+
+
+def volumes(plan: Plan, action: str) -> list[str]:
+    """The lines for its volumes."""
+    lines = []
+    for name, how in plan.get("volumes", ()):
+        said = {"container": plan["id"], "driver": "local", **(how if action == "mount" else {})}
+        lines.append(eventlog.line("volume", action, name, said))
+    return lines

@@ -1,0 +1,286 @@
+"""Containers put on networks and taken off them: `network connect` and `network disconnect`.
+
+Of one that does not run only its rows change, for its next start. Of one that runs, in this order, so that
+who is killed in between can do it again, and a sweep finds the rest at the container's end:
+
+    connect      row and addresses; interface and routes; state.json; published ports; /etc/hosts
+    disconnect   ports; interface and routes; state.json; /etc/hosts; row and addresses
+
+One at a time for a container, and none while it is being paused: they close its gate (state/gate.py). Its
+monitor need not know.
+"""
+
+from __future__ import annotations
+
+import os
+
+from estiva.engine.networks import naming
+from estiva.engine.spec import endpoints
+from estiva.engine.state import addresses, gate, lookup, published, runstate
+from estiva.engine.state.endpoint_shape import places_of
+from estiva.errors import Conflict, EngineError, EstivaError, NotFound, reason
+from estiva.files import Lock, read_bounded
+from estiva.network import networks, plug
+from estiva.network.ipam import DEFAULT_NETWORK
+from estiva.store import containers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.engine import Engine
+    from estiva.engine.state.types import Network, Record, RunState
+    from estiva.network.types import EndpointRecord, Place
+
+LIMIT = 1 << 20  # bytes of a container's /etc/hosts
+
+
+def connect(engine: Engine, network: str, container: str, endpoint: dict[str, Any]) -> None:
+    """Put a container on a network. `endpoint`: Docker's EndpointConfig, see spec/endpoints.py.
+
+    Raises NotFound, Conflict (it is on that network; an address is another's), InvalidInput, EngineError.
+    """
+    record = lookup.resolve(engine, container)
+    _refuse_shared(record, network)
+    from estiva.oci import rules
+
+    rules.check(endpoint, endpoints.ENDPOINT, "EndpointConfig")
+    network_id, wished = endpoints.judge(engine, "bridge" if network == "default" else network, endpoint)
+    wished.setdefault("Name", networks.DEFAULT_NAME)
+    while True:
+        with engine.db.write() as transaction:
+            status = containers.status(transaction, record["Id"])
+            if not status:
+                raise NotFound(f"container {container} was removed just now")
+            if status != "running":
+                _refuse_twice(engine, transaction, record, network_id, wished["Name"])
+                if network_id != DEFAULT_NETWORK:
+                    networks.get(transaction, network_id)
+                _belong(transaction, network_id, record["Id"], wished)
+                return
+        try:
+            live = lookup.running_state(engine, record["Id"])
+        except Conflict:
+            continue  # it has ended meanwhile
+        with _alone(engine, live) as now:
+            _connect_running(engine, record, now, network_id, wished)
+        return
+
+
+def _refuse_shared(record: Record, network: str) -> None:
+    mode = record["HostConfig"]["NetworkMode"]
+    if network in ("host", "none"):
+        raise Conflict(f"container cannot be connected to network {network}", hint="only at its start")
+    if not addresses.is_private(mode):
+        raise Conflict(
+            f"container {record['Name'][1:]} cannot be connected to network {network}: its network mode is"
+            f" {mode.partition(':')[0]}"
+        )
+
+
+def _refuse_twice(
+    engine: Engine, reader: networks.Transaction, record: Record, network_id: str, name: str
+) -> None:
+    known = networks.belongings(reader, record["Id"])
+    there = network_id in known and not known[network_id].get("Detached")
+    default = network_id == DEFAULT_NETWORK and record["HostConfig"]["NetworkMode"] == "bridge"
+    if there or (default and network_id not in known):
+        raise Conflict(f"container {record['Name'][1:]} is on network {name} already")
+
+
+def _belong(
+    transaction: networks.Transaction, network_id: str, container_id: str, wished: EndpointRecord
+) -> None:
+    known = networks.belongings(transaction, container_id)
+    last = max((one.get("Position", 0) for one in known.values()), default=0)
+    networks.belong(transaction, network_id, container_id, {**wished, "Position": last + 1})
+
+
+class _alone:
+    """A running container whose network nobody else changes meanwhile; its run state, read anew. Raises
+    Conflict when that run is over."""
+
+    def __init__(self, engine: Engine, live: RunState) -> None:
+        self.engine = engine
+        self.live = live
+        self.gate = gate.Closed(engine.paths.run_container(live["id"]))
+
+    def __enter__(self) -> RunState:
+        self.gate.__enter__()
+        now = runstate.read(self.engine.paths, self.live["id"])
+        if now is None or not runstate.same(now, self.live):
+            self.gate.__exit__()
+            raise Conflict(f"container {self.live['id'][:12]} has ended")
+        return now
+
+    def __exit__(self, *_: object) -> None:
+        self.gate.__exit__()
+
+
+def _connect_running(
+    engine: Engine, record: Record, live: RunState, network_id: str, wished: EndpointRecord
+) -> None:
+    places = places_of(live)
+    if any(place["network"] == network_id for place in places):
+        raise Conflict(f"container {record['Name'][1:]} is on network {wished['Name']} already")
+    with engine.db.write() as transaction:
+        if containers.status(transaction, record["Id"]) != "running":
+            raise Conflict(f"container {record['Name'][1:]} has ended")
+        _belong(transaction, network_id, record["Id"], wished)
+        place = addresses.place_in(transaction, record["Id"], network_id, wished)
+    before = plug.primary(places)
+    walls = published.firewalls(engine.paths, engine.db)
+    try:
+        plug.remove_strays(live["pid"], place, places)
+        networks.name_interfaces([place], plug.interfaces(live["pid"]))
+        places = [*places, place]
+        networks.elect(places)
+        plug.plug(engine.db, engine.paths, record["Id"], live["pid"], places, place, walls)
+    except BaseException as error:
+        with engine.db.write(freeing=True) as transaction:
+            networks.leave(transaction, network_id, record["Id"])
+        if isinstance(error, OSError):
+            raise _told(error, record) from error
+        raise
+    _write(engine, live, places)
+    _move_ports(engine, live, before, plug.primary(places))
+    _edit_hosts(engine, record, live["id"], added=place, removed=None)
+    if addresses.embedded(places) and not addresses.embedded(places_of(live)):
+        naming.begin(engine, record)
+
+
+def disconnect(engine: Engine, network: str, container: str, *, force: bool = False) -> None:
+    """Take a container off a network; with `force` also off one that has gone, and of a container whose run
+    is gone. Raises NotFound, Conflict.
+    """
+    record = lookup.resolve(engine, container)
+    known = networks.belongings(engine.db, record["Id"])
+    network_id = _meant(engine, network, known, force)
+    default = record["HostConfig"]["NetworkMode"] == "bridge"
+    mine = network_id in known and not known[network_id].get("Detached")
+    if not mine and not (network_id == DEFAULT_NETWORK and default and network_id not in known):
+        raise NotFound(f"container {record['Name'][1:]} is not connected to network {network}")
+    if record["State"]["Running"]:
+        try:
+            with _alone(engine, lookup.running_state(engine, record["Id"])) as live:
+                _disconnect_running(engine, record, live, network_id, detached=default)
+            return
+        except Conflict:
+            if not force and lookup.resolve(engine, record["Id"])["State"]["Running"]:
+                raise
+    _forget(engine, record["Id"], network_id, detached=default)
+
+
+def _meant(engine: Engine, network: str, known: dict[str, EndpointRecord], force: bool) -> str:
+    if network in ("bridge", "default"):
+        return DEFAULT_NETWORK
+    found = networks.find(engine.db, network)
+    if found is not None:
+        return found.id
+    for network_id, record in known.items():  # of one that has gone
+        if force and network in (record.get("Name"), network_id):
+            return network_id
+    return networks.get(engine.db, network).id
+
+
+def _forget(engine: Engine, container_id: str, network_id: str, *, detached: bool) -> None:
+    """The rows. That a container of mode bridge is not there must be said."""
+    with engine.db.write(freeing=True) as transaction:
+        networks.leave(transaction, network_id, container_id)
+        if network_id == DEFAULT_NETWORK and detached:
+            networks.belong(
+                transaction, network_id, container_id, {"Name": networks.DEFAULT_NAME, "Detached": True}
+            )
+
+
+def _disconnect_running(
+    engine: Engine, record: Record, live: RunState, network_id: str, *, detached: bool
+) -> None:
+    places = places_of(live)
+    place = next((one for one in places if one["network"] == network_id), None)
+    if place is not None:
+        before = plug.primary(places)
+        rest = [one for one in places if one is not place]
+        old = {**place}
+        networks.elect(rest)
+        try:
+            _move_ports(engine, live, before, plug.primary(rest))
+            plug.unplug(live["pid"], rest, place)
+        except OSError as error:
+            raise _told(error, record) from error
+        _write(engine, live, rest)
+        _edit_hosts(engine, record, live["id"], added=None, removed=old)
+    _forget(engine, record["Id"], network_id, detached=detached)
+
+
+def _told(error: OSError, record: Record) -> EstivaError:
+    return EngineError(
+        f"network of container {record['Name'][1:]}: {error.filename or 'netlink'}: {reason(error)}"
+    )
+
+
+def _write(engine: Engine, live: RunState, places: list[Place]) -> None:
+    """The new places in state.json, and what is said of the one with the default route."""
+    main = plug.primary(places)
+    network: Network = {
+        "address": main["address"] if main else "",
+        "prefix": main["prefix"] if main else 0,
+        "gateway": main["gateway"] if main and main["default"] else "",
+        "mac": main["mac"] if main else "",
+        "ports": live["network"].get("ports", []),
+        "places": places,
+    }
+    run = engine.paths.run_container(live["id"])
+    with Lock(runstate.writing(run)):
+        now = runstate.read_in(run)
+        if now is None or not runstate.same(now, live):
+            raise Conflict(f"container {live['id'][:12]} has ended")
+        runstate.write(run, {**now, "network": network})
+
+
+def _move_ports(engine: Engine, live: RunState, before: Any, after: Any) -> None:
+    """Published ports come from the place with the default route."""
+    ports = live["network"].get("ports") or []
+    if not ports or (before and after and before["id"] == after["id"]):
+        return
+    from estiva.network import firewall, rules
+
+    if before is not None:
+        gone = {before["address"], before["address6"]}
+        where: Any = before["bridge"]
+        if before["network"] != DEFAULT_NETWORK:
+            where = rules.table(engine.paths)
+        firewall.unpublish(where, lambda address: address not in gone)
+    if after is not None and plug.publishes(after):
+        walls = published.firewalls(engine.paths, engine.db)
+        plug.publish(engine.db, engine.paths, after, ports, walls)
+
+
+def _edit_hosts(
+    engine: Engine, record: Record, container_id: str, *, added: Place | None, removed: Any
+) -> None:
+    """The container's own lines in its /etc/hosts. It is written in place: the file itself is mounted."""
+    path = f"{engine.paths.container(container_id)}/hosts"
+    try:
+        text = read_bounded(path, LIMIT).decode("utf-8", "surrogateescape")
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except (OSError, EstivaError):
+        return  # the user has mounted another there, or the container has written more than anybody reads
+    try:
+        gone = {removed["address"], removed["address6"]} if removed else set()
+        lines = [line for line in text.splitlines() if (line.split() or [""])[0] not in gone]
+        if added is not None:
+            names = _names(record)
+            lines += [f"{one}\t{names}" for one in (added["address"], added["address6"]) if one]
+        data = "".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape")
+        os.pwrite(fd, data, 0)
+        os.ftruncate(fd, len(data))
+    finally:
+        os.close(fd)
+
+
+def _names(record: Record) -> str:
+    config = record["Config"]
+    hostname = config.get("Hostname") or record["Id"][:12]
+    domain = config.get("Domainname")
+    return f"{hostname}.{domain} {hostname}" if domain else hostname

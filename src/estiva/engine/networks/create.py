@@ -1,0 +1,105 @@
+"""`network create`."""
+
+from __future__ import annotations
+
+import os
+
+from estiva.engine.spec import networks as judge
+from estiva.errors import Conflict
+from estiva.network import ipam, networks, pools
+from estiva.network.ipam import DEFAULT_NETWORK
+from estiva.network.networks import BRIDGE, Network
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from estiva.engine import Engine
+    from estiva.network.types import NetworkRecord, Subnet
+
+    Used = list[tuple[str, pools.Range]]
+
+
+def create(engine: Engine, name: str, asked: judge.Asked) -> str:
+    """Make a network; its id. Its bridge is made when a container first starts on it.
+
+    Raises InvalidInput, Conflict (the name, or a subnet, which is named), Unsupported, Unavailable.
+    """
+    judge.check_name(name)
+    network_id = os.urandom(32).hex()
+    options = judge.options_of(asked)
+    record: NetworkRecord = {
+        "Subnets": judge.subnets_of(asked),
+        "Bridge": "",
+        "Adopted": False,
+        "Internal": asked.internal,
+        "EnableIPv6": asked.ipv6 or any(":" in words for words in asked.subnets),
+        "Attachable": asked.attachable,
+        "Options": options,
+        "IPAMOptions": asked.ipam_options,
+        "Labels": asked.labels,
+    }
+    if asked.driver == BRIDGE:
+        record["Bridge"] = options.get(networks.BRIDGE_NAME) or f"br-{network_id[:12]}"
+        record["Adopted"] = ipam.exists(record["Bridge"])
+    elif not options.get("parent") and not asked.internal:
+        record["Internal"] = True  # as Docker's: without a parent nothing leaves this machine
+    from estiva.linux.net.netlink import Socket
+
+    with Socket() as socket:
+        machine = pools.in_use(socket, but=record["Bridge"])
+    with engine.db.write() as transaction:
+        others = networks.every(transaction)
+        if any(other.name == name for other in others):
+            raise Conflict(
+                f"network with name {name} already exists", hint=f"`estiva network rm {name}` removes it"
+            )
+        for other in others:
+            if record["Bridge"] and other.record["Bridge"] == record["Bridge"]:
+                raise Conflict(f"bridge {record['Bridge']} is that of network {other.name}")
+        used = _used(transaction, others)
+        # macvlan and ipvlan share the subnet of their parent
+        _settle_subnets(record, network_id, used, machine if asked.driver == BRIDGE else [])
+        networks.add(transaction, network_id, name, asked.driver, record)
+    return network_id
+
+
+# ---- subnets
+
+
+def _used(reader: ipam.Reader, others: Iterable[Network]) -> Used:
+    """What networks of Estiva's have, by name."""
+    used: Used = []
+    for other in others:
+        for subnet in other.record["Subnets"]:
+            used.append((f"{subnet['Subnet']} of network {other.name}", pools.extent(subnet["Subnet"])))
+    own = default_subnet(reader)
+    if own:
+        used.append((f"{own} of network bridge", pools.extent(own)))
+    return used
+
+
+def default_subnet(reader: ipam.Reader) -> str:
+    """The subnet of the default bridge; "" before its first use."""
+    rows = reader.read("SELECT value FROM meta WHERE key = ?", (f"network.{DEFAULT_NETWORK}.subnet",))
+    return str(rows[0][0]) if rows else ""
+
+
+def _settle_subnets(record: NetworkRecord, network_id: str, used: Used, machine: Used) -> None:
+    """Refuse subnets that overlap with others, and choose those that were not given."""
+    subnets = record["Subnets"]
+    for subnet in subnets:
+        whole = pools.extent(subnet["Subnet"])
+        for what, other in (*used, *machine):
+            if pools.overlap(whole, other):
+                raise Conflict(
+                    f"subnet {subnet['Subnet']} overlaps with {what}", hint="give another, or take that away"
+                )
+    if not any(":" not in subnet["Subnet"] for subnet in subnets):
+        chosen: Subnet = {"Subnet": pools.choose([*used, *machine])}
+        pools.complete(chosen)
+        subnets.insert(0, chosen)
+    if record["EnableIPv6"] and not any(":" in subnet["Subnet"] for subnet in subnets):
+        local: Subnet = {"Subnet": pools.choose_local(network_id)}
+        pools.complete(local)
+        subnets.append(local)

@@ -1,0 +1,91 @@
+"""Networks taken away, and what is missing of them put back: `network rm`, `prune` and `reload`."""
+
+from __future__ import annotations
+
+from estiva.errors import Conflict, NotFound
+from estiva.network import networks
+from estiva.network.networks import Network
+from estiva.store import containers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.engine import Engine
+    from estiva.store.database import Transaction
+
+SHOWN = 8  # containers that an error names
+PRUNE_FILTERS = ("label", "label!", "until")
+
+
+def remove(engine: Engine, ref: str, *, force: bool = False) -> None:
+    """Remove a network, its bridge and its rules. Raises Conflict while containers run on it, which it names;
+    NotFound unless `force`.
+    """
+    if ref in networks.PREDEFINED:
+        raise Conflict(f"{ref} is a pre-defined network and cannot be removed")
+    try:
+        network = networks.get(engine.db, ref)
+    except NotFound:
+        if force:
+            return
+        raise
+    settle_dead(engine, network)
+    with engine.db.write(freeing=True) as transaction:
+        _refuse_used(transaction, networks.get(transaction, network.id))
+        networks.remove(transaction, network)
+    take_away(engine, network)
+
+
+def _refuse_used(transaction: Transaction, network: Network) -> None:
+    """Raises Conflict, which names them, while containers are on a network."""
+    holders = dict(networks.leased_in(transaction, network.id))
+    if holders:
+        called = sorted(containers.name(transaction, holder) or holder[:12] for holder in holders)
+        more = f" and {len(called) - SHOWN} more" if len(called) > SHOWN else ""
+        raise Conflict(
+            f"network {network.name} has active endpoints: {', '.join(called[:SHOWN])}{more}",
+            hint=f"`estiva network disconnect {network.name} CONTAINER`, or stop them",
+        )
+
+
+def settle_dead(engine: Engine, network: Network) -> None:
+    """End what killed monitors left of containers on it."""
+    from estiva.engine.state import teardown
+
+    for container_id, _ in networks.leased_in(engine.db, network.id):
+        teardown.reconcile_if_dead(engine.paths, engine.db, container_id)
+
+
+def take_away(engine: Engine, network: Network) -> None:
+    """The bridge and the rules of a network whose row has gone."""
+    from estiva.engine.state import published
+    from estiva.network import bridges
+
+    walls = published.firewalls(engine.paths, engine.db)
+    bridges.remove_network(engine.paths, engine.db, network, walls.own)
+
+
+def prune(engine: Engine, filters: dict[str, list[str]] | None = None) -> list[str]:
+    """Remove the networks that no container belongs to; their names. `filters`: see PRUNE_FILTERS. Raises
+    InvalidInput.
+    """
+    from estiva.engine.state.prune_filters import Pruned
+
+    wanted = Pruned(filters or {}, PRUNE_FILTERS)
+    gone = []
+    for network in networks.every(engine.db):
+        if not wanted.takes(network.created, network.record["Labels"]):
+            continue
+        with engine.db.write(freeing=True) as transaction:
+            if networks.members(transaction, network.id) or networks.leased_in(transaction, network.id):
+                continue
+            networks.remove(transaction, network)
+        take_away(engine, network)
+        gone.append(network.name)
+    return gone
+
+
+def reload(engine: Engine) -> list[str]:
+    """Make the firewall of all networks anew where something is missing; what was, in words."""
+    from estiva.engine.networks import upkeep
+
+    return upkeep.mend_network(engine) + upkeep.missing_rules(engine, mend=True)

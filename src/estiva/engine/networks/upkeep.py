@@ -1,0 +1,128 @@
+"""Networks held against what runs: what killed processes have left of them, what others have taken away of
+them, and that put back.
+"""
+
+from __future__ import annotations
+
+import os
+
+from estiva.engine.state import locks, runstate
+from estiva.engine.state.published import published_own
+from estiva.errors import EstivaError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from estiva.engine import Engine
+    from estiva.network.types import Place
+
+    Ends = dict[tuple[str, str], tuple[Place, str]]  # by container and endpoint: its place, its veth or ""
+
+
+def network(engine: Engine) -> Iterator[str]:
+    """What has gone, in words. Whoever has an address holds the container's lock from before until after."""
+    paths, db = engine.paths, engine.db
+    from estiva.network import networks
+
+    used = db.read("SELECT 1 FROM meta WHERE key LIKE 'network.%' LIMIT 1")
+    if not used and not networks.any_there(db):
+        return  # never
+    from estiva.network import bridge, bridges
+
+    found = bridge.sweep(
+        db, paths, lambda: [i for i in os.listdir(paths.run_containers) if locks.held(paths, i)]
+    )
+    for kind, what in (("leases", "addresses"), ("ports", "published ports"), ("veths", "veths")):
+        if found[kind]:
+            yield f"{found[kind]} {what} of containers that do not run: removed"
+    for name in bridges.sweep(paths, db, lambda: published_own(paths, db)):
+        yield f"bridge {name} of a network that was removed: removed"
+
+
+def unplugged(engine: Engine) -> list[str]:
+    """Containers that run and have lost their network, in words."""
+    told = []
+    for (container_id, _), (_, veth) in _unplugged(engine).items():
+        said = f"container {container_id[:12]} has lost its network: its interface "
+        if veth:
+            told.append(f"{said}{veth} is in no bridge: `estiva system check --repair` puts it back")
+        else:
+            told.append(f"{said}has been deleted: `estiva restart {container_id[:12]}` makes another")
+    return told
+
+
+def _unplugged(engine: Engine) -> Ends:
+    """Those."""
+    import time
+
+    from estiva.network.unplugged import unplugged
+
+    found: Ends = {}
+    for turn in range(2):
+        found = unplugged(_plugged(engine))
+        if not found:
+            break
+        if not turn:
+            time.sleep(0.1)  # one that ends loses its network a moment before anybody can see that
+    return found
+
+
+def _plugged(engine: Engine) -> dict[str, list[Place]]:
+    """The places in bridges of the containers that ought to be in this network namespace."""
+    from estiva.engine.state.endpoint_shape import places_of
+    from estiva.network import networks
+    from estiva.runtime import state
+
+    found = {}
+    here = os.stat("/proc/self/ns/net")
+    leased = {(row[0], row[1]) for row in engine.db.read("SELECT container, address FROM leases")}
+    for container_id in {row[0] for row in leased}:
+        try:
+            live = runstate.read(engine.paths, container_id)
+            if (
+                live is not None
+                and os.path.samestat(os.stat(f"/proc/{live['monitor']}/ns/net"), here)
+                and locks.held(engine.paths, container_id)
+                and state.alive(live["pid"], live["start_time"])
+            ):
+                places = [place for place in places_of(live) if (container_id, place["address"]) in leased]
+                found[container_id] = [place for place in places if place["driver"] == networks.BRIDGE]
+        except (EstivaError, OSError):
+            continue  # damaged, which is told; has ended
+    return found
+
+
+def mend_network(engine: Engine) -> list[str]:
+    """Plug in again what can be; what was unplugged."""
+    from estiva.engine.state.published import firewalls
+    from estiva.network.unplugged import plug
+
+    mended = []
+    for (container_id, _), (place, veth) in _unplugged(engine).items():
+        if veth:
+            plug(engine.db, engine.paths, place, veth, firewalls(engine.paths, engine.db))
+            mended.append(f"container {container_id[:12]} was in no bridge: plugged in again")
+    return mended
+
+
+def missing_rules(engine: Engine, *, mend: bool = False) -> list[str]:
+    """What others have taken out of the firewall of containers that run, in words; with `mend` it is put
+    back."""
+    from estiva.engine.state.published import published
+    from estiva.network import bridge, ipam, rules
+
+    paths, db = engine.paths, engine.db
+    told = []
+    if any(locks.held(paths, container_id) for container_id in ipam.leased(db)):
+        found = bridge.missing(lambda: published(paths, db))
+        if found and mend:
+            bridge.mend(paths, lambda: published(paths, db))
+        told += found
+    others = db.read("SELECT container FROM leases WHERE network != ?", (ipam.DEFAULT_NETWORK,))
+    if any(locks.held(paths, row[0]) for row in others):
+        found = rules.missing(paths, db, lambda: published_own(paths, db))
+        if found and mend:
+            rules.mend(paths, db, lambda: published_own(paths, db))
+        told += found
+    return told

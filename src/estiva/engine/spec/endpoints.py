@@ -1,0 +1,171 @@
+"""The networks of one's own that a container is to be on: NetworkingConfig.EndpointsConfig of the Docker
+Engine API, judged, and the names in it looked up. Loaded only for a container that asks for such.
+
+    {NETWORK: {"Aliases", "Links", "IPAMConfig": {"IPv4Address", "IPv6Address"}, "MacAddress", "DriverOpts",
+               "GwPriority"}}
+"""
+
+from __future__ import annotations
+
+from estiva.errors import Conflict, InvalidInput, Unsupported
+from estiva.network import networks, pools
+from estiva.network.ipam import DEFAULT_NETWORK, hardware_address
+from estiva.network.networks import IFNAME
+from estiva.oci import rules
+from estiva.oci.rules import EACH, EACH_SAID, ONLY, Later
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.engine import Engine
+    from estiva.engine.state.config_types import Config, HostConfig
+    from estiva.network.ipam import Reader
+    from estiva.network.networks import Network
+    from estiva.network.types import EndpointRecord
+
+_STRINGS = ["string"]
+# what a client may send back of what `inspect` has told is not an order
+_TOLD = dict.fromkeys(
+    ("EndpointID", "Gateway", "GlobalIPv6Address", "IPAddress", "IPv6Gateway", "NetworkID"), "string"
+)
+ENDPOINT: dict[str, Any] = {
+    ONLY: None,
+    "Aliases": _STRINGS,
+    "DNSNames": _STRINGS,
+    "DriverOpts": {EACH_SAID: "string"},
+    "GwPriority": "int64",
+    "IPAMConfig": {
+        ONLY: None,
+        "IPv4Address": "string",
+        "IPv6Address": "string",
+        "LinkLocalIPs": Later(_STRINGS),
+    },
+    "Links": _STRINGS,
+    "MacAddress": "string",
+    **_TOLD,
+    **dict.fromkeys(("GlobalIPv6PrefixLen", "IPPrefixLen"), "int64"),
+}
+LABEL = 63  # bytes between two dots of a name, RFC 1035
+
+
+def settle(
+    engine: Engine, config: Config, host: HostConfig, networking: dict[str, Any]
+) -> dict[str, EndpointRecord]:
+    """What each network that the container belongs to is asked for, by the network's id; nothing for the
+    default bridge alone. Raises InvalidInput, NotFound, Conflict, Unsupported.
+    """
+    rules.check(networking, {EACH: ENDPOINT}, "EndpointsConfig")
+    mode = host["NetworkMode"]
+    asked = {("bridge" if name == "default" else name): networking[name] or {} for name in networking}
+    if mode in ("none", "host") or ":" in mode:
+        _refuse(mode, asked)
+        return {}
+    asked = {mode: asked.pop(mode, {}), **asked}
+    wished: dict[str, EndpointRecord] = {}
+    for name, given in asked.items():
+        network_id, record = judge(engine, name, given)
+        if network_id in wished and given:
+            raise Conflict(f"network {name} is given twice")
+        if network_id not in wished:
+            wished[network_id] = {**record, "Position": len(wished)}
+    if not any(wished[DEFAULT_NETWORK].values() if len(wished) == 1 and DEFAULT_NETWORK in wished else (1,)):
+        return {}
+    return wished
+
+
+def _refuse(mode: str, asked: dict[str, Any]) -> None:
+    """A container without networks of its own can have nothing of them."""
+    kind = "another container's" if ":" in mode else mode
+    for name, given in asked.items():
+        if name != mode:
+            raise Conflict(
+                f"container cannot be connected to network {name}: its network mode is {kind}",
+                hint="a network of your own can't be had together with none, host or container:NAME",
+            )
+        for option, value in given.items():
+            if value:
+                raise Conflict(f"{option} can't be used with the network mode {kind}")
+
+
+def judge(engine: Engine, name: str, given: dict[str, Any]) -> tuple[str, EndpointRecord]:
+    """(the network's id, what is asked of it), of one endpoint."""
+    network = None if name == networks.DEFAULT_NAME else find(engine.db, name)
+    record: EndpointRecord = {"Name": network.name} if network is not None else {}
+    own = given.get("IPAMConfig") or {}
+    if network is None and (own.get("IPv4Address") or own.get("IPv6Address")):
+        raise InvalidInput(
+            "a static IP address is supported on user defined networks only",
+            hint="`estiva network create` makes one",
+        )
+    if network is None and given.get("Aliases"):
+        raise InvalidInput("network-scoped aliases are supported for user defined networks only")
+    for key, wish, bits in (("IPv4Address", "IPv4", 32), ("IPv6Address", "IPv6", 128)):
+        if own.get(key) and network is not None:
+            _address(network, record, wish, bits, own[key])
+    if given.get("MacAddress"):
+        record["MacAddress"] = hardware_address(given["MacAddress"]).hex(":")
+    if given.get("GwPriority"):
+        record["GwPriority"] = given["GwPriority"]
+    for alias in given.get("Aliases") or ():
+        _name("alias", alias)
+        record.setdefault("Aliases", []).append(alias)
+    for link in given.get("Links") or ():
+        record.setdefault("Links", []).append(_link(engine, link))
+    for option, value in (given.get("DriverOpts") or {}).items():
+        _driver_option(option, value)
+        record.setdefault("DriverOpts", {})[option] = value
+    return (network.id if network is not None else DEFAULT_NETWORK), record
+
+
+def find(reader: Reader, name: str) -> Network:
+    """A network that a container may be on. Raises NotFound, InvalidInput."""
+    if name in networks.PREDEFINED:
+        raise Conflict(f"a container can't be on network {name} beside others")
+    return networks.get(reader, name)
+
+
+def _address(network: Network, record: EndpointRecord, wish: str, bits: int, text: str) -> None:
+    given, _ = pools.number(text)
+    if given != bits:
+        raise InvalidInput(f"invalid {wish} address: {text}")
+    pool = network.pool(bits)
+    if pool is None:
+        raise InvalidInput(
+            f"network {network.name} has no {wish} subnet", hint="`estiva network create --ipv6`"
+        )
+    whole: Any = record
+    whole[wish] = pool.check(text, network.name)
+
+
+def _name(what: str, text: str) -> None:
+    """Raises InvalidInput for what no name can be, in a host's sense: of labels that the DNS has."""
+    labels = text.split(".")
+    if len(text) > 253 or not all(
+        0 < len(label.encode()) <= LABEL and label.isprintable() and " " not in label for label in labels
+    ):
+        raise InvalidInput(f"invalid {what} '{text}'", hint="a name as of a host")
+
+
+def _link(engine: Engine, words: str) -> list[str]:
+    """[id, alias] of CONTAINER[:ALIAS]."""
+    container, _, alias = words.partition(":")
+    if not container:
+        raise InvalidInput(f"invalid link '{words}'", hint="CONTAINER or CONTAINER:ALIAS")
+    from estiva.engine.state import lookup
+
+    linked = lookup.resolve(engine, container)
+    alias = alias or linked["Name"].removeprefix("/")
+    _name("alias", alias)
+    return [linked["Id"], alias]
+
+
+def _driver_option(option: str, value: str) -> None:
+    if option != IFNAME:
+        raise Unsupported(f"the driver option {option} of an endpoint is not known", hint=f"only {IFNAME}")
+    if not value or len(value) > 15 or not value.isascii() or not value.replace("-", "_").isidentifier():
+        raise InvalidInput(
+            f"{IFNAME}={value}: not the name of an interface", hint="at most 15 letters and digits"
+        )
+    if value == "lo":
+        raise Conflict(f"{IFNAME}={value}: that is the loopback's name")

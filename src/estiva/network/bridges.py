@@ -1,0 +1,183 @@
+"""What containers are plugged into, on the host: a network's bridge with its part of the firewall, or the
+parent of a macvlan. Made on first use.
+"""
+
+from __future__ import annotations
+
+import errno
+from _socket import AF_INET6, inet_aton, inet_pton
+
+from estiva.errors import Conflict, EngineError
+from estiva.files import Lock
+from estiva.linux.net import families, netfilter, netlink
+from estiva.network import firewall, ipam, links, networks, pools, rules
+from estiva.network.ipam import DEFAULT_NETWORK, Subnet
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from estiva.network.firewall import Published
+    from estiva.network.ipam import Database
+    from estiva.network.types import Place
+    from estiva.paths import Paths
+
+
+OURS = "br-"  # so begin the names of bridges that were not given one
+
+
+class Firewalls:
+    """What tells the published ports of all that run, should a table have to be made anew: those of the
+    default bridge's containers, and those of the others."""
+
+    __slots__ = ("default", "own")
+
+    def __init__(self, default: Published = firewall.nothing, own: Published = firewall.nothing) -> None:
+        self.default = default
+        self.own = own
+
+
+def link_of(
+    outside: netlink.Socket, db: Database, paths: Paths, place: Place, walls: Firewalls
+) -> netlink.Link:
+    """The bridge of a network, made if need be with its part of the firewall; or the parent of a macvlan."""
+    if place["network"] == DEFAULT_NETWORK:
+        subnet = Subnet(place["address"])
+        return links.bridge_link(outside, paths, place["bridge"], subnet, walls.default)
+    if place["driver"] != networks.BRIDGE:
+        return _parent(outside, place)
+    link = _ready(outside, place)
+    if link is not None and rules.present(paths, place["bridge"]):
+        return link
+    with Lock(rules.lock(paths)):
+        link = _ready(outside, place)
+        if link is None:
+            _make(outside, place)
+            link = _ready(outside, place)
+        if not rules.present(paths, place["bridge"]):
+            if not place["internal"]:
+                links.sysctl("ipv4/ip_forward", "1")
+                if place["address6"]:
+                    links.sysctl("ipv6/conf/all/forwarding", "1")
+            rules.install(paths, db, walls.own)
+    if link is None:
+        raise EngineError(f"bridge {place['bridge']} of network {place['name']} went away while it was made")
+    return link
+
+
+def _ready(outside: netlink.Socket, place: Place) -> netlink.Link | None:
+    link = links.ready(outside, place["bridge"], place["gateway"])
+    if link is not None and link.kind != "bridge":
+        raise Conflict(f"interface {place['bridge']} of network {place['name']} is not a bridge")
+    return link
+
+
+def _make(outside: netlink.Socket, place: Place) -> None:
+    name, gateway = place["bridge"], inet_aton(place["gateway"])
+    link = outside.link(name)
+    if link is not None and link.kind != "bridge":
+        raise Conflict(f"interface {name} of network {place['name']} is not a bridge")
+    used = pools.in_use(outside, but=name)
+    for address, prefix in ((place["address"], place["prefix"]), (place["address6"], place["prefix6"])):
+        if address:
+            refuse_overlap(used, whole(address, prefix), place["name"])
+    if link is None:
+        mtu = place["mtu"] or links.path_mtu(outside)
+        links.ignoring(
+            errno.EEXIST, outside, netlink.add_bridge(name, address=b"\x02\xe5" + gateway, mtu=mtu)
+        )
+        link = outside.link(name)
+        if link is None:
+            raise EngineError(f"bridge {name} went away while it was made")
+    six = bool(place["address6"])
+    links.sysctl(f"ipv6/conf/{name}/disable_ipv6", "0" if six else "1", optional=not six)
+    if six:
+        links.sysctl(f"ipv6/conf/{name}/accept_ra", "0")
+    links.sysctl(f"ipv4/conf/{name}/send_redirects", "0")
+    links.sysctl(f"ipv4/conf/{name}/route_localnet", "1")  # as links.bridge_link
+    links.ignoring(errno.EEXIST, outside, netlink.add_address(link.index, gateway, place["prefix"]))
+    if six:
+        there = families.add_address6(link.index, inet_pton(AF_INET6, place["gateway6"]), place["prefix6"])
+        links.ignoring(errno.EEXIST, outside, there)
+    outside.exchange(netlink.set_link(name, up=True))
+
+
+def whole(address: str, prefix: int) -> pools.Range:
+    """All addresses of the subnet that an address is in."""
+    bits, value = pools.number(address)
+    base = value >> (bits - prefix) << (bits - prefix)
+    return bits, base, base + (1 << (bits - prefix)) - 1
+
+
+def refuse_overlap(used: Sequence[tuple[str, pools.Range]], subnet: pools.Range, name: str) -> None:
+    """Raises Conflict, which names it, for a subnet that shares an address with one in use."""
+    for what, other in used:
+        if pools.overlap(subnet, other):
+            mine = f"{pools.text(subnet[0], subnet[1])}-{pools.text(subnet[0], subnet[2])}"
+            raise Conflict(
+                f"the subnet of network {name} ({mine}) overlaps with {what}",
+                hint="give another with --subnet, or take that away",
+            )
+
+
+def _parent(outside: netlink.Socket, place: Place) -> netlink.Link:
+    """The interface that a macvlan or ipvlan is of. Without a parent nothing leaves the machine: one end of a
+    veth(4) serves for one, whose other end nobody listens at.
+    """
+    name = place["bridge"] or f"dm-{place['network'][:12]}"
+    link = outside.link(name)
+    if link is None and not place["bridge"]:
+        other = f"dp-{place['network'][:12]}"
+        links.ignoring(errno.EEXIST, outside, netlink.add_veth(name, peer=other))
+        for end in (name, other):
+            links.sysctl(f"ipv6/conf/{end}/disable_ipv6", "1", optional=True)
+            outside.exchange(netlink.set_link(end, up=True))
+        link = outside.link(name)
+    if link is None:
+        raise Conflict(f"the parent interface {name} of network {place['name']} is not there")
+    return link
+
+
+def remove_network(paths: Paths, db: Database, network: networks.Network, published: Published) -> None:
+    """Take away what a network that has no row any more had on this machine: its bridge, its part of the
+    firewall."""
+    with Lock(rules.lock(paths)):
+        names = [] if network.record["Adopted"] else [network.record["Bridge"]]
+        if network.driver != networks.BRIDGE:
+            names = [f"dm-{network.id[:12]}"]
+        others = {other.record["Bridge"] for other in networks.every(db)}
+        for name in names:
+            if name and name not in others and ipam.exists(name):
+                links.delete_link(name)
+        if network.record["Bridge"] and firewall.with_socket(_has(paths)):
+            rules.install(paths, db, published)
+
+
+def _has(paths: Paths) -> Callable[[netlink.Socket], bool]:
+    family, name = rules.table(paths)
+    return lambda socket: netfilter.has_table(socket, name, family)
+
+
+def sweep(paths: Paths, db: Database, published: Published) -> list[str]:
+    """Take away the bridges in the table whose network has gone: who removed it was killed. Their names."""
+    family, name = rules.table(paths)
+    with Lock(rules.lock(paths)):
+        listed = firewall.with_socket(lambda socket: netfilter.elements(socket, name, "bridges", family))
+        known = {network.record["Bridge"] for network in networks.every(db)}
+        gone = [bridge for key, _ in listed if (bridge := key.rstrip(b"\0").decode()) not in known]
+        for bridge in gone:
+            if bridge.startswith(OURS):
+                links.delete_link(bridge)
+        if gone:
+            rules.install(paths, db, published)
+    return gone
+
+
+def remove_all(paths: Paths, db: Database) -> None:
+    """Take away what all networks have on this machine; their rows stay."""
+    with Lock(rules.lock(paths)):
+        for network in networks.every(db):
+            name = network.record["Bridge"] or f"dm-{network.id[:12]}"
+            if ipam.exists(name) and not network.record["Adopted"]:
+                links.delete_link(name)
+        rules.remove(paths)

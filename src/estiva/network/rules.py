@@ -1,0 +1,191 @@
+"""Nat and forwarding of the networks of one's own: one nftables table of a state root, `inet estiva_N`, with
+sets that say which bridge may do what, and the maps of published ports.
+
+What a packet meets is what network/firewall.py draws for the default bridge, for both families, and:
+
+    same      traffic within a bridge, where its containers may reach each other
+    closed    internal networks: nothing goes out of them, nothing comes in
+    own4/6    the subnet that is a bridge's: another source is spoofed; what leaves another way is
+              masqueraded, if it is of `out4/6`
+
+A bridge that is nobody's here drops what others send to it, so two networks can't reach each other; the
+default bridge's own table does the same for it. The table is made anew, whole, in one nft transaction when a
+network is first used, and where others have removed it (nft(8)); other tables are never touched.
+"""
+
+from __future__ import annotations
+
+import os
+from binascii import crc32
+
+from estiva.files import Lock
+from estiva.linux.net import netfilter
+from estiva.linux.net.netlink import Socket
+from estiva.network import firewall, ipam, networks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from estiva.network.firewall import Published, Table
+    from estiva.network.ipam import Reader
+    from estiva.network.networks import Network
+    from estiva.paths import Paths
+
+_SETS = (
+    ("bridges", "ifname", ""),
+    ("closed", "ifname", ""),
+    ("same", "ifname . ifname", ""),
+    ("own4", "ifname . ipv4_addr", "interval"),
+    ("own6", "ifname . ipv6_addr", "interval"),
+    ("out4", "ipv4_addr", "interval"),
+    ("out6", "ipv6_addr", "interval"),
+)
+_RULES = """
+    map published_any { type inet_proto . inet_service : ipv4_addr . inet_service; }
+    map published_at { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
+    map published6_any { type inet_proto . inet_service : ipv6_addr . inet_service; }
+    map published6_at { type ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service; }
+    chain raw {
+        type filter hook prerouting priority raw; policy accept;
+        iifname @bridges meta nfproto ipv4 iifname . ip saddr != @own4 drop
+        iifname @bridges ip daddr 127.0.0.0/8 drop
+        iifname @bridges meta nfproto ipv6 ip6 saddr != { ::, fe80::/10 } iifname . ip6 saddr != @own6 drop
+    }
+    chain publish {
+        dnat ip to ip daddr . meta l4proto . th dport map @published_at
+        dnat ip to meta l4proto . th dport map @published_any
+    }
+    chain publish6 {
+        dnat ip6 to ip6 daddr . meta l4proto . th dport map @published6_at
+        dnat ip6 to meta l4proto . th dport map @published6_any
+    }
+    chain prerouting {
+        type nat hook prerouting priority dstnat; policy accept;
+        meta l4proto { tcp, udp, sctp } ip daddr != 127.0.0.0/8 fib daddr type local jump publish
+        meta l4proto { tcp, udp, sctp } ip6 daddr != ::1 fib daddr type local jump publish6
+    }
+    chain output {
+        type nat hook output priority -100; policy accept;
+        meta nfproto ipv4 meta l4proto { tcp, udp, sctp } fib daddr type local jump publish
+        meta l4proto { tcp, udp, sctp } ip6 daddr != ::1 fib daddr type local jump publish6
+    }
+    chain forward {
+        type filter hook forward priority filter; policy accept;
+        iifname . oifname @same accept
+        iifname @closed drop
+        oifname @closed drop
+        oifname @bridges ct state established,related accept
+        oifname @bridges ct status dnat accept
+        oifname @bridges drop
+    }
+    chain postrouting {
+        type nat hook postrouting priority srcnat; policy accept;
+        oifname @bridges ip saddr 127.0.0.0/8 masquerade
+        ct status dnat oifname . ip saddr @own4 masquerade
+        ct status dnat oifname . ip6 saddr @own6 masquerade
+        oifname . ip saddr @own4 accept
+        oifname . ip6 saddr @own6 accept
+        ip saddr @out4 masquerade
+        ip6 saddr @out6 masquerade
+    }
+}
+"""
+RULES = _RULES.count(" drop\n") + _RULES.count("dnat ip") + _RULES.count(" accept\n") + _RULES.count(
+    " masquerade\n"
+) + _RULES.count(" jump ")  # fmt: skip
+
+
+def table(paths: Paths) -> Table:
+    """The table of a state root."""
+    return netfilter.NFPROTO_INET, f"estiva_{crc32(os.fsencode(paths.root)):08x}"
+
+
+def lock(paths: Paths) -> str:
+    """Of whoever makes the table, a bridge that is in it, or takes a container's ports out of it."""
+    return paths.lock("networks")
+
+
+def whole(paths: Paths) -> bool:
+    """Whether the table is there with all its rules. Raises EngineError."""
+    family, name = table(paths)
+    return bool(firewall.with_socket(lambda socket: netfilter.rules(socket, name, family) >= RULES))
+
+
+def present(paths: Paths, bridge: str) -> bool:
+    """Whether the table is there with all its rules, and knows the bridge. Raises EngineError."""
+    family, name = table(paths)
+
+    def look(socket: Socket) -> bool:
+        if netfilter.rules(socket, name, family) < RULES:
+            return False
+        key = bridge.encode().ljust(16, b"\0")
+        return any(found == key for found, _ in netfilter.elements(socket, name, "bridges", family))
+
+    return bool(firewall.with_socket(look))
+
+
+def install(paths: Paths, reader: Reader, published: Published) -> None:
+    """Make the table anew, with every network whose bridge is there; without any, take it away. The caller
+    holds the lock. Raises Unsupported without nft, EngineError.
+    """
+    there = [network for network in networks.every(reader) if ipam.exists(network.record["Bridge"] or "")]
+    if there:
+        firewall.replace(table(paths), script(paths, there), published)
+    else:
+        remove(paths)
+
+
+def script(paths: Paths, there: Iterable[Network]) -> str:
+    """What nft(8) is told."""
+    elements: dict[str, list[str]] = {name: [] for name, _, _ in _SETS}
+    for network in there:
+        bridge = f'"{network.record["Bridge"]}"'
+        elements["bridges"].append(bridge)
+        if network.record["Internal"]:
+            elements["closed"].append(bridge)
+        if network.truth(networks.ICC, True):
+            elements["same"].append(f"{bridge} . {bridge}")
+        for subnet in network.record["Subnets"]:
+            family = "6" if ":" in subnet["Subnet"] else "4"
+            elements["own" + family].append(f"{bridge} . {subnet['Subnet']}")
+            if network.truth(networks.MASQUERADE, True):
+                elements["out" + family].append(subnet["Subnet"])
+    name = table(paths)[1]
+    lines = [f"add table inet {name}", f"delete table inet {name}", f"table inet {name} {{"]
+    for known, kind, flags in _SETS:
+        flagged = f" flags {flags};" if flags else ""
+        held = f" elements = {{ {', '.join(elements[known])} }}" if elements[known] else ""
+        lines.append(f"    set {known} {{ type {kind};{flagged}{held} }}")
+    return "\n".join(lines) + _RULES
+
+
+def remove(paths: Paths) -> None:
+    """Take the table away, if it is there."""
+    firewall.drop_table(table(paths))
+
+
+def missing(paths: Paths, reader: Reader, published: Published) -> list[str]:
+    """What others have taken out of the table, in words; for when containers run on these networks."""
+    name = table(paths)[1]
+    told = []
+    for network in networks.every(reader):
+        bridge = network.record["Bridge"]
+        if bridge and ipam.exists(bridge) and not present(paths, bridge):
+            told.append(f"missing in the firewall: rules of network {network.name}, in table inet {name}")
+    if told or not used(reader):
+        return told
+    return firewall.missing_ports(table(paths), published)
+
+
+def used(reader: Reader) -> bool:
+    """Whether a container has an address in a network of one's own."""
+    sql = "SELECT 1 FROM leases WHERE network != ? LIMIT 1"
+    return bool(reader.read(sql, (ipam.DEFAULT_NETWORK,)))
+
+
+def mend(paths: Paths, reader: Reader, published: Published) -> None:
+    """Put back what `missing` tells, unless another has been faster."""
+    with Lock(lock(paths)):
+        if missing(paths, reader, published):
+            install(paths, reader, published)

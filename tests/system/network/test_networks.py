@@ -1,0 +1,400 @@
+"""Networks of one's own on the real kernel, as a user has them: in a network namespace of the test's own."""
+
+import concurrent.futures
+import json
+import subprocess
+
+import pytest
+
+import enginekit
+from enginekit import IMAGE
+
+
+@pytest.fixture
+def host():
+    with enginekit.host() as made:
+        made.import_busybox()
+        yield made
+
+
+def ip(host, name, network):
+    return host.out("inspect", name, "-f", f"{{{{.NetworkSettings.Networks.{network}.IPAddress}}}}")
+
+
+def sleeper(host, name, *words):
+    return host.out("run", "-d", "--name", name, *words, IMAGE, "sleep", "1000")
+
+
+def reaches(host, name, address):
+    done = host.estiva("exec", name, "ping", "-c", "1", "-W", "1", address, status=None)
+    return done.returncode == 0
+
+
+def serve(host, name, *words):
+    command = f"while :; do echo {name} | nc -l -p 80; done"
+    host.estiva("run", "-d", "--name", name, *words, IMAGE, "sh", "-c", command)
+
+
+def answer(host, address, port, name=""):
+    """What a port says, to the host or to the container `name`; "" when nothing is there."""
+    words = ["nc", "-w", "2", address, str(port)]
+    if name:
+        return host.estiva("exec", name, *words, status=None).stdout.strip()
+    done = subprocess.run(
+        [*host.prefix, "busybox", *words], capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    return done.stdout.strip()
+
+
+def answers(host, address, port, said, name=""):
+    return enginekit.eventually(lambda: answer(host, address, port, name) == said, 20)
+
+
+def nft(host, *words):
+    done = subprocess.run([*host.prefix, "nft", *words], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def links(host):
+    done = subprocess.run([*host.prefix, "ip", "-j", "link"], capture_output=True, text=True, check=True)
+    return [link["ifname"] for link in json.loads(done.stdout)]
+
+
+def test_containers_of_a_network_reach_each_other_and_no_other_network(host):
+    for name in ("one", "two"):
+        host.estiva("network", "create", name)
+    sleeper(host, "aa", "--network", "one")
+    sleeper(host, "bb", "--network", "one")
+    sleeper(host, "cc", "--network", "two")
+    sleeper(host, "dd")
+    assert reaches(host, "aa", ip(host, "bb", "one"))
+    for other, network in (("cc", "two"), ("dd", "bridge")):
+        address = ip(host, other, network)
+        assert not reaches(host, "aa", address)
+        assert not reaches(host, other, ip(host, "aa", "one"))
+        # nor by a route of the container's own, past the gateway
+        host.estiva("run", "--rm", "--cap-add", "NET_ADMIN", "--network", "one", IMAGE, "sh", "-c",
+                    f"ip route add {address} via $(ip route | sed -n 's/default via \\([0-9.]*\\).*/\\1/p');"
+                    f"! ping -c1 -W1 {address}")  # fmt: skip
+
+
+def test_a_container_on_several_networks_and_its_way_out(host):
+    host.estiva("network", "create", "--subnet", "10.71.0.0/24", "zoo")
+    host.estiva("network", "create", "--subnet", "10.72.0.0/24", "--gateway", "10.72.0.9", "ark")
+    host.estiva("network", "create", "--subnet", "10.73.0.0/24", "--internal", "aaa")
+    sleeper(host, "many", "--network", "name=zoo,ip=10.71.0.7,mac-address=02:00:00:00:00:71,alias=x",
+            "--network", "ark", "--network", "aaa")  # fmt: skip
+    shown = host.out("exec", "many", "ip", "-o", "addr")
+    assert "eth0    inet 10.71.0.7/24" in shown and "eth1    inet 10.72.0." in shown
+    assert "eth2    inet 10.73.0." in shown
+    assert "default via 10.72.0.9 dev eth1" in host.out("exec", "many", "ip", "route")
+    assert "02:00:00:00:00:71" in host.out("exec", "many", "ip", "link", "show", "eth0")
+    lines = host.out("exec", "many", "cat", "/etc/hosts").splitlines()
+    assert {line.split()[0] for line in lines[2:]} == {
+        "10.71.0.7",
+        ip(host, "many", "ark"),
+        ip(host, "many", "aaa"),
+    }
+    record = json.loads(host.out("inspect", "many"))[0]
+    zoo = record["NetworkSettings"]["Networks"]["zoo"]
+    assert record["HostConfig"]["NetworkMode"] == "zoo"
+    assert zoo["Aliases"] == ["x"] and zoo["IPAMConfig"] == {"IPv4Address": "10.71.0.7"}
+    assert zoo["MacAddress"] == "02:00:00:00:00:71" and zoo["Gateway"] == "10.71.0.1"
+    assert record["NetworkSettings"]["Networks"]["aaa"]["Gateway"] == ""
+    host.estiva("stop", "-t", "0", "many")
+    host.estiva("start", "many")
+    assert ip(host, "many", "zoo") == "10.71.0.7"
+    sleeper(host, "high", "--network", "name=zoo,gw-priority=1", "--network", "ark")
+    assert "default via 10.71.0.1 dev eth0" in host.out("exec", "high", "ip", "route")
+
+
+def test_internal_networks_have_no_way_out_and_icc_false_none_across(host):
+    host.estiva("network", "create", "--internal", "closed")
+    host.estiva("network", "create", "-o", "com.docker.network.bridge.enable_icc=false", "quiet")
+    host.estiva("network", "create", "open")
+    sleeper(host, "inner", "--network", "closed")
+    sleeper(host, "both", "--network", "closed", "--network", "open")
+    assert reaches(host, "inner", ip(host, "both", "closed"))
+    assert "default" not in host.out("exec", "inner", "ip", "route")
+    # also with a route that it has made itself, to whatever is beyond the host
+    gateway = host.out("network", "inspect", "closed", "-f", "{{(index .IPAM.Config 0).Gateway}}")
+    host.estiva("run", "--rm", "--cap-add", "NET_ADMIN", "--network", "closed", IMAGE, "sh", "-c",
+                f"ip route add default via {gateway} && ! ping -c1 -W1 {ip(host, 'both', 'open')}")  # fmt: skip
+    sleeper(host, "q1", "--network", "quiet")
+    sleeper(host, "q2", "--network", "quiet")
+    assert not reaches(host, "q1", ip(host, "q2", "quiet"))
+    assert reaches(
+        host, "q1", host.out("network", "inspect", "quiet", "-f", "{{(index .IPAM.Config 0).Gateway}}")
+    )
+
+
+def test_connect_and_disconnect_while_it_runs(host):
+    host.estiva("network", "create", "--subnet", "10.71.0.0/24", "lab")
+    host.estiva("network", "create", "--internal", "closed")
+    serve(host, "web", "-p", "8080:80", "--network", "closed", "--network", "lab")
+    sleeper(host, "plain")
+    address = ip(host, "web", "lab")
+    host.estiva("network", "connect", "--ip", "10.71.0.77", "--alias", "x", "lab", "plain")
+    assert ip(host, "plain", "lab") == "10.71.0.77"
+    assert "10.71.0.77\t" in host.out("exec", "plain", "cat", "/etc/hosts")
+    answers(host, address, 80, "web", "plain")
+    again = host.estiva("network", "connect", "lab", "plain", status=1).stderr
+    assert "container plain is on network lab already" in again
+    taken = host.estiva(
+        "run", "--rm", "--network", "lab", "--ip", "10.71.0.77", IMAGE, "true", status=125
+    ).stderr
+    assert "address 10.71.0.77 of network lab is in use by container plain" in taken
+    host.estiva("network", "disconnect", "bridge", "plain")
+    assert "default via 10.71.0.1 dev eth1" in host.out("exec", "plain", "ip", "route")
+    host.estiva("network", "disconnect", "lab", "plain")
+    assert host.out("exec", "plain", "ip", "route") == ""
+    assert "10.71.0.77" not in host.out("exec", "plain", "cat", "/etc/hosts")
+    assert host.db("SELECT count(*) FROM leases WHERE address = '10.71.0.77'") == [(0,)]
+    gone = host.estiva("network", "disconnect", "lab", "plain", status=1).stderr
+    assert "container plain is not connected to network lab" in gone
+    host.estiva("restart", "-t", "0", "plain")
+    assert host.out("exec", "plain", "ip", "route") == ""  # that it was taken off the bridge is remembered
+    host.estiva("network", "connect", "bridge", "plain")
+    assert "default via" in host.out("exec", "plain", "ip", "route")
+
+
+def test_published_ports_follow_the_default_route(host):
+    host.estiva("network", "create", "bbb")
+    host.estiva("network", "create", "aaa")
+    serve(host, "web", "-p", "127.0.0.1:8080:80", "-p", "9000-9001:80", "--network", "bbb")
+    sleeper(host, "other")
+    answers(host, "127.0.0.1", 8080, "web")
+    gateway = host.out("network", "inspect", "bridge", "-f", "{{(index .IPAM.Config 0).Gateway}}")
+    answers(host, gateway, host.out("port", "web", "80").splitlines()[-1].rpartition(":")[2], "web", "other")
+    host.estiva("network", "connect", "aaa", "web")
+    answers(host, "127.0.0.1", 8080, "web")
+    address = ip(host, "web", "aaa")
+    assert address in nft(host, "list", "ruleset")
+    host.estiva("network", "disconnect", "aaa", "web")
+    answers(host, "127.0.0.1", 8080, "web")
+    busy = host.estiva("run", "--rm", "-p", "8080:80", "--network", "aaa", IMAGE, "true", status=125).stderr
+    assert "port 8080/tcp is already in use" in busy
+    host.estiva("rm", "-f", "web")
+    assert "dnat" in nft(host, "list", "ruleset") and address not in nft(host, "list", "ruleset")
+
+
+@pytest.mark.parametrize("verb", ["run", "stop", "reload", "check"])
+def test_rules_come_back_after_a_flush(host, verb):
+    host.estiva("network", "create", "lab")
+    serve(host, "web", "-p", "8080:80", "--network", "lab")
+    sleeper(host, "over", "--network", "lab")
+    answers(host, "127.0.0.1", 8080, "web")
+    nft(host, "flush", "ruleset")
+    nft(host, "add", "table", "inet", "others")
+    assert not answer(host, "127.0.0.1", 8080)
+    words = {
+        "run": ["run", "--rm", "--network", "lab", IMAGE, "true"],
+        "stop": ["stop", "-t", "0", "over"],
+        "reload": ["network", "reload"],
+        "check": ["system", "check", "--repair"],
+    }
+    host.estiva(*words[verb])
+    answers(host, "127.0.0.1", 8080, "web")
+    assert "table inet others" in nft(host, "list", "tables")
+    assert "all is well" in host.out("system", "check")
+
+
+def test_a_bridge_that_was_deleted_is_made_anew(host):
+    host.estiva("network", "create", "lab")
+    sleeper(host, "aa", "--network", "lab")
+    sleeper(host, "bb", "--network", "lab")
+    bridge = next(name for name in links(host) if name.startswith("br-"))
+    subprocess.run([*host.prefix, "ip", "link", "del", bridge], check=True)
+    assert "has lost its network" in host.estiva("system", "check", status=1).stdout
+    host.estiva("network", "reload")
+    assert reaches(host, "aa", ip(host, "bb", "lab"))
+    assert "all is well" in host.out("system", "check")
+
+
+def test_a_network_that_is_in_use_stays_and_one_that_is_not_goes_whole(host):
+    host.estiva("network", "create", "lab")
+    sleeper(host, "aa", "--network", "lab")
+    refused = host.estiva("network", "rm", "lab", status=1).stderr
+    assert "network lab has active endpoints: aa" in refused
+    host.estiva("stop", "-t", "0", "aa")
+    assert host.out("network", "prune", "-f") == ""
+    assert host.out("network", "rm", "lab") == "lab"
+    assert not [name for name in links(host) if name.startswith("br-")]
+    assert "estiva" not in nft(host, "list", "tables").replace("table ip estiva\n", "")
+    lost = host.estiva("start", "aa", status=1).stderr
+    assert "network lab not found: it was removed" in lost
+    host.estiva("network", "create", "lab")
+    host.estiva("network", "connect", "lab", "aa")
+    host.estiva("network", "disconnect", "-f", "lab", "aa")
+    host.estiva("rm", "aa")
+    assert host.out("network", "prune", "-f").splitlines() == ["Deleted Networks:", "lab"]
+    assert host.db("SELECT count(*) FROM endpoints") == [(0,)]
+
+
+def test_subnets_that_overlap_are_refused_and_named(host):
+    subprocess.run(
+        [*host.prefix, "ip", "link", "add", "lan0", "type", "veth", "peer", "name", "lan1"], check=True
+    )
+    subprocess.run([*host.prefix, "ip", "addr", "add", "172.17.5.1/24", "dev", "lan0"], check=True)
+    subprocess.run([*host.prefix, "ip", "link", "set", "lan0", "up"], check=True)
+    subprocess.run([*host.prefix, "ip", "route", "add", "172.18.9.0/24", "dev", "lan0"], check=True)
+    host.estiva("network", "create", "first")
+    subnet = host.out("network", "inspect", "first", "-f", "{{(index .IPAM.Config 0).Subnet}}")
+    assert subnet == "172.19.0.0/16"
+    for words, told in (
+        (["--subnet", "172.17.5.128/25"], "overlaps with 172.17.5.0/24 of interface lan0"),
+        (["--subnet", "172.16.0.0/12"], "overlaps with"),
+        (["--subnet", "172.19.8.0/24"], "overlaps with 172.19.0.0/16 of network first"),
+        (["--subnet", "10.9.0.0/24", "--subnet", "10.9.0.0/25"], "multiple overlapping subnet"),
+        (["--subnet", "10.9.0.0/24", "--subnet", "10.8.0.0/24"], "one subnet of IPv4"),
+        (["--subnet", "10.9.0.0/24", "--gateway", "10.8.0.1"], "no matching subnet for gateway 10.8.0.1"),
+        (["--gateway", "10.8.0.1"], "gateway 10.8.0.1 needs a --subnet"),
+        (["-d", "overlay"], "the network driver 'overlay' is not known"),
+        (["-d", "host"], 'only one instance of "host" network is allowed'),
+        (["-o", "colour=red"], "the option colour of network driver bridge is not supported"),
+        (["-o", "mtu=20"], "invalid mtu '20'"),
+        (["-o", "com.docker.network.bridge.name=a/b"], "is not the name of an interface"),
+    ):
+        refused = host.estiva("network", "create", *words, "second", status=1).stderr
+        assert told in refused, refused
+    for name, told in (
+        ("first", "already exists"),
+        ("host", "predefined host network"),
+        ("-x", ""),
+        ("a b", "invalid"),
+    ):
+        assert told in host.estiva("network", "create", "--", name, status=None).stderr
+    assert (
+        host.out("network", "ls", "-q", "--filter", "type=custom", "--format", "{{.Name}}").count("\n") == 0
+    )
+
+
+def test_both_families(host):
+    host.estiva("network", "create", "--ipv6", "six")
+    serve(host, "web", "--network", "six", "-p", "[::]:8081:80", "-p", "8080:80")
+    sleeper(host, "other", "--network", "six")
+    sleeper(host, "four")
+    config = json.loads(host.out("network", "inspect", "six"))[0]["IPAM"]["Config"]
+    assert config[1]["Subnet"].startswith("fd") and config[1]["Subnet"].endswith("::/64")
+    address = host.out("inspect", "web", "-f", "{{.NetworkSettings.Networks.six.GlobalIPv6Address}}")
+    answers(host, address, 80, "web", "other")
+    answers(host, "::1", 8081, "web")
+    answers(host, config[1]["Gateway"], 8081, "web", "other")  # to its own network and back
+    assert "published6_any" in nft(host, "list", "ruleset")
+    for name in ("web", "other"):
+        assert host.out("exec", name, "cat", "/proc/sys/net/ipv6/conf/eth0/disable_ipv6") == "0"
+    assert host.out("exec", "four", "cat", "/proc/sys/net/ipv6/conf/eth0/disable_ipv6") == "1"
+    host.estiva("network", "connect", "six", "four")
+    assert reaches(host, "four", address) or "inet6 fd" in host.out("exec", "four", "ip", "-o", "addr")
+
+
+@pytest.mark.parametrize("mode", ["bridge", "private", "vepa", "passthru"])
+def test_macvlan_of_a_parent(host, mode):
+    subprocess.run(
+        [*host.prefix, "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "lan"], check=True
+    )
+    for name in ("eth0", "lan"):
+        subprocess.run([*host.prefix, "ip", "link", "set", name, "up"], check=True)
+    subprocess.run([*host.prefix, "ip", "addr", "add", "10.71.0.1/24", "dev", "lan"], check=True)
+    words = ["-d", "macvlan", "--subnet", "10.71.0.0/24", "-o", "parent=eth0", "-o", f"macvlan_mode={mode}"]
+    host.estiva("network", "create", *words, "lan")
+    sleeper(host, "aa", "--network", "lan")
+    assert reaches(host, "aa", "10.71.0.1")  # what is at the other end of the cable
+    assert "default via 10.71.0.1 dev eth0" in host.out("exec", "aa", "ip", "route")
+    if mode == "passthru":
+        return
+    sleeper(host, "bb", "--network", "lan")
+    assert reaches(host, "aa", ip(host, "bb", "lan")) == (mode == "bridge")
+
+
+def test_macvlan_without_a_parent_is_internal_and_what_can_not_be_is_said(host):
+    host.estiva("network", "create", "-d", "macvlan", "inner")
+    sleeper(host, "aa", "--network", "inner")
+    sleeper(host, "bb", "--network", "inner")
+    assert reaches(host, "aa", ip(host, "bb", "inner"))
+    assert "default" not in host.out("exec", "aa", "ip", "route")
+    host.estiva(
+        "network", "create", "-d", "macvlan", "-o", "parent=nothing0", "--subnet", "10.72.0.0/24", "bad"
+    )
+    refused = host.estiva("run", "--rm", "--network", "bad", IMAGE, "true", status=125).stderr
+    assert "the parent interface nothing0 of network bad is not there" in refused
+    assert host.db("SELECT count(*) FROM leases") == [(2,)]
+    host.estiva("rm", "-f", "aa", "bb")
+    host.estiva("network", "rm", "inner", "bad")
+    assert not [name for name in links(host) if name.startswith("dm-")]
+
+
+def test_bad_words_for_a_container_s_networks(host):
+    host.estiva("network", "create", "--subnet", "10.71.0.0/24", "lab")
+    for words, told in (
+        (["--network", "none0"], "network none0 not found"),
+        (["--network", "lab", "--ip", "10.72.0.1"], "is not of subnet 10.71.0.0/24 of network lab"),
+        (["--network", "lab", "--ip6", "fd00::9"], "network lab has no IPv6 subnet"),
+        (["--network", "lab", "--ip", "10.71.0.1"], "is reserved"),
+        (["--network", "lab", "--mac-address", "01:00:00:00:00:01"], "is not a MAC address"),
+        (["--network", "lab", "--network", "none"], "can't be on network none"),
+        (["--network", "host", "--network", "lab"], "its network mode is host"),
+        (["--network", "lab", "--link", "nobody"], "no such container: nobody"),
+        (["--network", "name=lab,driver-opt=a=b"], "the driver option a of an endpoint is not known"),
+        (["--ip", "10.71.0.9"], "static IP address is supported on user defined networks only"),
+        (["--network-alias", "x"], "aliases are supported for user defined networks only"),
+        (["--network", "lab", "--network-alias", "a b"], "invalid alias 'a b'"),
+    ):
+        refused = host.estiva("run", "--rm", *words, IMAGE, "true", status=125).stderr
+        assert told in refused, refused
+    assert host.db("SELECT count(*) FROM containers") == [(0,)]
+    assert host.db("SELECT count(*) FROM leases") == [(0,)]
+
+
+def test_crowds_and_races(host):
+    """Unique addresses; one of those who ask for the same; a network that goes while containers come."""
+    host.estiva("network", "create", "--subnet", "10.71.0.0/24", "lab")
+
+    def own(_):
+        words = ["ip", "-o", "-4", "addr", "show", "eth0"]
+        return host.out("run", "--rm", "--network", "lab", IMAGE, *words).split()[3]
+
+    def same(number):
+        name = f"same{number}"
+        words = [
+            "run",
+            "-d",
+            "--name",
+            name,
+            "--network",
+            "lab",
+            "--ip",
+            "10.71.0.99",
+            IMAGE,
+            "sleep",
+            "1000",
+        ]
+        return host.estiva(*words, status=None)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(own, range(24)))
+        done = list(pool.map(same, range(6)))
+    assert all(one.startswith("10.71.0.") for one in got)
+    assert sorted(one.returncode for one in done) == [0, *[125] * 5]
+    for one in done:
+        assert (
+            one.returncode == 0
+            or "address 10.71.0.99 of network lab is in use by container same" in one.stderr
+        )
+
+    def removed(number):
+        host.estiva("network", "create", f"gone{number}")
+        child = host.start("run", "--rm", "--network", f"gone{number}", IMAGE, "sleep", "0.2",
+                           stderr=subprocess.PIPE, text=True)  # fmt: skip
+        told = []
+        while child.poll() is None:
+            told.append(host.estiva("network", "rm", "-f", f"gone{number}", status=None).stderr)
+        return child, child.stderr.read(), told
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for child, told, refused in pool.map(removed, range(8)):
+            assert child.returncode == 0 or "not found" in told, told
+            assert all(not text or "has active endpoints" in text for text in refused), refused
+    assert len([name for name in links(host) if name.startswith("br-")]) <= 9
+    host.estiva("network", "prune", "-f")
+    assert "all is well" in host.out("system", "check")
