@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from estiva.store.volumes import Volume
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-PIECE = 1 << 20
 FILTERS = ("name", "label", "dangling", "driver")
 PRUNE_FILTERS = ("label", "label!", "all")
 
@@ -135,14 +134,14 @@ def load(engine: Engine, name: str, stream: IO[bytes]) -> None:
     from estiva.builder.files.copier import Destination
     from estiva.builder.files.untar import Extraction
     from estiva.errors import LayerError, Unsupported
-    from estiva.store.archive.compression import decompress
+    from estiva.store.archive import compression
 
     top = opened(engine, name)
     scratch = -1
     try:
         scratch = os.open(engine.paths.ingest, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        pieces = iter(lambda: stream.read(PIECE), b"")
-        Extraction(top, Destination(top)).feed(decompress(pieces), scratch)
+        pieces = compression.decompress(iter(lambda: stream.read(compression.PIECE), b""))
+        Extraction(top, Destination(top)).feed(pieces, scratch)
     except (LayerError, Unsupported) as error:
         raise InvalidInput(f"the archive can't be unpacked into volume {name}: {error}") from None
     finally:

@@ -33,6 +33,11 @@ class Kept:
             trim(0)
 
 
+def keep(size: int) -> None:
+    """From now on, up to `size` bytes of freed memory stay with the process, in blocks of that size too."""
+    _set(size, size, ARENAS)
+
+
 def _set(trim: int, mmap: int, arenas: int) -> None:
     mallopt = _function("mallopt", ctypes.c_int, ctypes.c_int)
     if mallopt is not None:

@@ -65,6 +65,7 @@ SAMPLES = {
     "label": "k=v",
     "label-file": "env",
     "log-driver": "none",
+    "log-opt": "max-size=1m",
     "memory": "64m",
     "memory-reservation": "32m",
     "memory-swap": "128m",
@@ -349,7 +350,6 @@ CONTRARY = [
     ("manifest inspect --insecure 10.0.0.7:5000/x:1", "estiva: --insecure is not supported for 10.0.0.7:5000"),
     ("manifest inspect --verbose x:1", "estiva: manifest inspect --verbose is not supported yet"),
     ("inspect --size --type image x", "WARNING: --size ignored for images"),
-    ("logs --details x", "WARNING: --details shows nothing more"),
     ("network create --ipv4=false x", "estiva: --ipv4=false is not supported"),
 ]  # fmt: skip
 # Refused whatever they are given: what is not there yet.

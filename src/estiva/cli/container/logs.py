@@ -22,10 +22,6 @@ def logs(context: Context, options: Options) -> None:
     if lines is None and tail != "all" and not tail.startswith("-"):
         raise InvalidInput(f"invalid --tail '{tail}'", hint="a number of lines, or all")
     follow = options.flag("follow")
-    if options.flag("details"):
-        from estiva.cli.context import warn
-
-        warn("--details shows nothing more: there are no log options (--log-opt) yet")
     engine_logs.logs(
         context.engine,
         options.arguments[0],
@@ -36,7 +32,9 @@ def logs(context: Context, options: Options) -> None:
         since=moment(options.text("since")),
         until=moment(options.text("until")),
         timestamps=options.flag("timestamps"),
+        details=options.flag("details"),
         missing=_missing,
+        full=_full,
     )
     sys.stdout.flush()
 
@@ -44,6 +42,11 @@ def logs(context: Context, options: Options) -> None:
 def _missing() -> None:
     sys.stdout.flush()
     print("estiva: lines are missing here: they were not read as fast as they were written", file=sys.stderr)
+
+
+def _full(count: int) -> None:
+    sys.stdout.flush()
+    print(f"estiva: {count} bytes of output are missing: they could not be written", file=sys.stderr)
 
 
 def _writer(fd: int, now: bool) -> Callable[[bytes], object]:
@@ -80,7 +83,7 @@ LOGS = Verb(
         ("n", "tail", TEXT, "N", "only the last N lines"),
         ("t", "timestamps", FLAG, "", "when each line was written"),
         ("", "until", TEXT, "TIME", "up to then"),
-        ("", "details", FLAG, "", ""),
+        ("", "details", FLAG, "", "with the labels and variables that --log-opt names"),
     ),
     least=1,
     most=1,

@@ -6,7 +6,7 @@ Config and HostConfig hold what was asked for and no defaults, under the keys of
 from __future__ import annotations
 
 from estiva.cmdline.parser import FLAG, INT, LIST, TEXT, Options, UsageError, bad_value, converted
-from estiva.errors import InvalidInput, Unsupported
+from estiva.errors import InvalidInput, Unsupported, brief
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ TABLE = (
     ("", "ipc", TEXT, "MODE", "ipc namespace: private, shareable, none, host or container:NAME"),
     ("l", "label", LIST, "K=V", "set a label"),
     ("", "label-file", LIST, "FILE", "read labels from a file"),
+    ("", "log-driver", TEXT, "NAME", "json-file, local, journald, syslog or none"),
+    ("", "log-opt", LIST, "K=V", "an option of the log driver, such as max-size=10m"),
     ("m", "memory", TEXT, "BYTES", "memory limit, such as 256m"),
     ("", "memory-reservation", TEXT, "BYTES", "memory that is protected when the host runs short"),
     ("", "memory-swap", TEXT, "BYTES", "memory plus swap; -1 is unlimited"),
@@ -112,11 +114,9 @@ TABLE = (
     ("", "kernel-memory", TEXT, "", ""),
     ("", "disable-content-trust", FLAG, "", ""),
     ("", "isolation", TEXT, "", ""),
-    ("", "log-driver", TEXT, "", ""),
     ("", "volume-driver", TEXT, "", ""),
     *[("", name, LIST, "", "") for name in (
-        "link-local-ip", "log-opt",
-        "runtime", "storage-opt",
+        "link-local-ip", "runtime", "storage-opt",
     )],
 )  # fmt: skip
 
@@ -270,8 +270,9 @@ class _Translator:
         for name, key in (("cap-add", "CapAdd"), ("cap-drop", "CapDrop"), ("group-add", "GroupAdd")):
             if options.given(name):
                 host[key] = options.many(name)
-        if options.text("log-driver"):
-            host["LogConfig"] = {"Type": options.text("log-driver"), "Config": {}}
+        if options.text("log-driver") or options.given("log-opt"):
+            driver = options.text("log-driver") or "json-file"
+            host["LogConfig"] = {"Type": driver, "Config": log_options(options.many("log-opt"))}
         if options.text("restart"):
             from estiva.cli.options import limits
 
@@ -321,6 +322,17 @@ def mode_of(word: str) -> str:
     from estiva.cli.options import networks
 
     return networks.parse(word)[0]
+
+
+def log_options(words: list[str]) -> dict[str, str]:
+    """HostConfig.LogConfig.Config. Raises InvalidInput."""
+    found = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise InvalidInput(f"invalid argument '{brief(word, 60)}' for --log-opt", hint="KEY=VALUE")
+        found[key] = value
+    return found
 
 
 def security_options(words: list[str]) -> dict[str, Any]:

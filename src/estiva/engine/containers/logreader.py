@@ -12,7 +12,7 @@ import errno
 import os
 
 from estiva import fastjson
-from estiva.engine.state.logfile import HEAD, KEEP, TAIL, suffix
+from estiva.engine.state.logfile import HEAD, TAIL, suffix
 from estiva.errors import InvalidInput
 from estiva.files import abandoned, new_directory, remove_tree
 
@@ -23,43 +23,84 @@ if TYPE_CHECKING:
     Entry = tuple[bytes, bytes, bytes]  # stream, time, text
 
 BLOCK = 1 << 20  # bytes; far more than the longest entry
+END = 1 << 62  # an offset after the end of any file
 NONE, MISSING = -1, -2  # instead of an fd: there is no next file; files are missing here
 # What follows the text of an entry, which is always as long
-_REST = len(TAIL % (b"stdout", b"2026-01-31T12:00:00.000000001Z")) - 1
+_REST = len(TAIL % (b"stdout", b"", b"2026-01-31T12:00:00.000000001Z")) - 1
 _STREAM = slice(len(b'","stream":"'), len(b'","stream":"stdout'))
 _TIME = slice(len(b'","stream":"stdout","time":"'), -len(b'"}'))
 
 
 class Log:
-    """The files of a log, oldest first, as fds."""
+    """The files of a log, oldest first, as fds; what is compressed is unpacked into the folder `ingest` once
+    it is asked for."""
 
-    def __init__(self, path: str) -> None:
-        self.names = [f"{path}.{number}" if number else path for number in range(KEEP - 1, -1, -1)]
+    def __init__(self, path: str, ingest: str = "/var/tmp") -> None:
+        self.path = path
+        self.ingest = ingest
         self.fds: list[int] = []
+        self.packed: list[bool] = []
         while not self._scan():
             self.close()  # rotated meanwhile
 
+    def _names(self) -> list[str]:
+        folder, _, base = self.path.rpartition("/")
+        numbers: dict[int, str] = {}
+        try:
+            found = os.listdir(folder)
+        except FileNotFoundError:
+            return []
+        for name in found:
+            if name == base:
+                numbers[0] = self.path
+            elif name.startswith(base + "."):
+                number = name[len(base) + 1 :].removesuffix(".gz")
+                if number.isascii() and number.isdigit() and len(number) < 9:
+                    numbers[int(number)] = f"{folder}/{name}"
+        return [numbers[number] for number in sorted(numbers, reverse=True)]
+
     def _scan(self) -> bool:
-        seen: list[int] = []
-        for name in reversed(self.names):
+        names = self._names()
+        seen = []
+        for name in names:
             try:
                 fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
-                seen.insert(0, 0)
-            else:
-                self.fds.insert(0, fd)
-                seen.insert(0, os.fstat(fd).st_ino)
-        return seen == [_inode(name) for name in self.names]
+                return False
+            self.fds.append(fd)
+            self.packed.append(name.endswith(".gz"))
+            seen.append(os.fstat(fd).st_ino)
+        return names == self._names() and seen == [_inode(name) for name in names]
+
+    def plain(self, index: int) -> int:
+        """The fd of a file as it was written."""
+        if self.packed[index]:
+            from estiva.engine.state import logpack
+
+            fd = logpack.unpack(self.fds[index], self.ingest)
+            os.close(self.fds[index])
+            self.fds[index], self.packed[index] = fd, False
+        return self.fds[index]
+
+    def take(self) -> int:
+        """The fd of the last one, which is the caller's from now on."""
+        self.plain(len(self.fds) - 1)
+        self.packed.pop()
+        return self.fds.pop()
 
     def close(self) -> None:
         while self.fds:
             os.close(self.fds.pop())
+        self.packed = []
 
     def tail(self, lines: int) -> list[int]:
         """For each file the offset where the last `lines` lines of all begin: read from the end."""
-        starts = [os.fstat(fd).st_size for fd in self.fds]
+        starts = [
+            END if packed else os.fstat(fd).st_size for fd, packed in zip(self.fds, self.packed, strict=True)
+        ]
         for index in range(len(self.fds) - 1, -1, -1):
-            starts[index], lines = _back(self.fds[index], starts[index], lines)
+            fd = self.plain(index)
+            starts[index], lines = _back(fd, os.fstat(fd).st_size, lines)
             if not lines:
                 break
         return starts
@@ -168,8 +209,11 @@ def blocks(fd: int, start: int) -> Iterator[tuple[bytes, int]]:
         yield data[:length], start
 
 
-def entries(lines: bytes) -> Iterator[Entry]:
-    """The entries in whole lines; what a power cut garbled is passed over."""
+def entries(lines: bytes, details: bool = False) -> Iterator[Entry]:
+    """The entries in whole lines, with `details` their attributes before the text.
+
+    What a power cut garbled is passed over.
+    """
     for line in lines.split(b"\n"):
         text, rest = line[len(HEAD) : -_REST], line[-_REST:]
         newline = text.endswith(b"\\n")
@@ -183,13 +227,22 @@ def entries(lines: bytes) -> Iterator[Entry]:
         ):
             yield rest[_STREAM], rest[_TIME], text[:-2] + b"\n" if newline else text
         elif line:
-            yield from _entry(line)
+            yield from _entry(line, details)
 
 
-def _entry(line: bytes) -> Iterator[Entry]:
+def _entry(line: bytes, details: bool) -> Iterator[Entry]:
     try:
         entry = fastjson.loads(line)
         stream, time, text = entry["stream"], entry["time"], entry["log"]
+        if details and entry.get("attrs"):
+            text = f"{_words(entry['attrs'])} {text}"
         yield stream.encode(), time.encode(), text.encode("utf-8", "replace")
     except (InvalidInput, KeyError, TypeError, AttributeError):
         pass
+
+
+def _words(attrs: dict[str, str]) -> str:
+    """As docker shows them: KEY=VALUE,... by key, percent-encoded as in a URL's query."""
+    from urllib.parse import quote_plus
+
+    return ",".join(f"{quote_plus(key)}={quote_plus(value)}" for key, value in sorted(attrs.items()))

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import time
 
-from estiva.engine.containers.logreader import MISSING, NONE, Follower, Log, blocks, entries
+from estiva.engine.containers.logreader import END, MISSING, NONE, Follower, Log, blocks, entries
+from estiva.engine.state.logfile import LOST
+from estiva.errors import Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from estiva.engine import Engine
+    from estiva.paths import Paths
 
+FILES = ("json-file", "local")  # drivers whose log is a file alone; the others have one beside
 LOOK_AGAIN = 0.05  # seconds
 EXACT = len("2026-01-31T12:00:00.000000")
 LAST = 253402300799  # epoch seconds: the end of the year 9999
@@ -29,31 +33,38 @@ def logs(
     since: float | None = None,
     until: float | None = None,
     timestamps: bool = False,
+    details: bool = False,
     missing: Callable[[], object] = lambda: None,
+    full: Callable[[int], object] = lambda _: None,
 ) -> None:
     """Give a container's output to `out` and `err`, many lines at a time. `since`, `until`: epoch seconds;
     `tail`: lines, all if negative.
 
     With `follow`, until the run that goes on now has ended: every line once, however often the log is rotated
     meanwhile, and though the container is removed. Only where the reader falls a gigabyte behind something is
-    left out, and `missing` called. Raises NotFound.
+    left out, and `missing` called. `full` is called with the bytes that a full disk has taken, as long as the
+    log itself can't say so. Raises NotFound, Unsupported.
     """
     from estiva.engine.state import lookup
 
     record = lookup.resolve(engine, ref)
     path = engine.paths.container(record["Id"]) + "/log.json"
-    show = Show(out, err, since, until, timestamps)
+    kind = (record["HostConfig"].get("LogConfig") or {}).get("Type") or "json-file"
+    cached = ((record["HostConfig"].get("LogConfig") or {}).get("Config") or {}).get("cache-disabled") or ""
+    if kind == "none" or (kind not in FILES and cached.lower() in ("1", "t", "true")):
+        raise Unsupported("configured logging driver does not support reading")
+    show = Show(out, err, since, until, timestamps, details)
     goes_on = run(engine, record["Id"])
     follower = Follower(path, engine.paths.ingest) if follow and goes_on() else None
-    log = Log(path)
+    log = Log(path, engine.paths.ingest)
     try:
         starts = [0] * len(log.fds) if tail is None or tail < 0 else log.tail(tail)
         if follower is not None and log.fds:
             follower.skip(log.fds[-1])
-        for fd, start in zip(log.fds[:-1], starts, strict=False):
-            if not show.too_old(fd):
-                drain(fd, start, show)
-        current, start = (log.fds.pop(), starts[-1]) if log.fds else (-1, 0)
+        for index, start in enumerate(starts[:-1]):
+            if start < END and not show.too_old(log.fds[index]):
+                drain(log.plain(index), start, show)
+        current, start = (log.take(), starts[-1]) if log.fds else (-1, 0)
         try:
             if follower is not None:
                 current = go_on(follower, current, start, show, goes_on, missing)
@@ -66,6 +77,20 @@ def logs(
         log.close()
         if follower is not None:
             follower.close()
+    gone = lost(engine.paths, record["Id"])
+    if gone:
+        full(gone)
+
+
+def lost(paths: Paths, container_id: str) -> int:
+    """Bytes of output that the log of a running container has lost, and could not say so: the disk is
+    full."""
+    try:
+        with open(f"{paths.run_container(container_id)}/{LOST}", "rb") as file:
+            text = file.read(20)
+    except OSError:
+        return 0
+    return int(text) if text.isdigit() else 0
 
 
 def go_on(
@@ -132,6 +157,7 @@ class Show:
         since: float | None,
         until: float | None,
         timestamps: bool,
+        details: bool = False,
     ) -> None:
         self.out = out
         self.err = err
@@ -140,11 +166,12 @@ class Show:
         self.since = since
         self.until = until
         self.timestamps = timestamps
+        self.details = details
 
     def __call__(self, lines: bytes) -> None:
         texts: list[bytes] = []
         stream = b""
-        for come_by, at, text in entries(lines):
+        for come_by, at, text in entries(lines, self.details):
             if (self.first and at[:EXACT] < self.first) or (self.last and at[:EXACT] > self.last):
                 continue
             if come_by != stream:

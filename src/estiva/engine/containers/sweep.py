@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from estiva import fastjson, timestamps
-from estiva.engine.containers import changes, control, folder, listing
+from estiva.engine.containers import changes, control, folder, listing, logs
 from estiva.engine.state import eventlog, locks, names, runstate, starters, teardown
 from estiva.engine.state import record as records
 from estiva.engine.state.prune_filters import FILTERS, Pruned
@@ -244,8 +244,12 @@ def check(engine: Engine) -> list[str]:
             problems.append(f"{error}: `estiva rm -f` removes it")
             continue
         try:
-            if status == "running" and runstate.read(paths, container_id) is None:
-                problems += starters.problems(paths, container_id)
+            if status == "running":
+                if runstate.read(paths, container_id) is None:
+                    problems += starters.problems(paths, container_id)
+                gone = logs.lost(paths, container_id)
+                if gone:
+                    problems.append(f"{said} has lost {gone} bytes of its log: is the disk full?")
         except EstivaError as error:
             problems.append(f"{said} runs, but {error}: `estiva rm -f` removes it")
         if not os.path.isdir(paths.container(container_id) + "/upper") and _row(engine, container_id):

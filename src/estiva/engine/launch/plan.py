@@ -83,7 +83,7 @@ def make_in(
         "seccomp": security_opt.profile(seccomp),
         "network": {"mode": mode, "address": address if isinstance(address, str) else "", "ports": ports},
         "stdin": bool(config.get("OpenStdin")),
-        "log": "" if (host_config.get("LogConfig") or {}).get("Type") == "none" else directory + "/log.json",
+        "log": directory + "/log.json",
         "init": bool(host_config.get("Init")),
         "auto_remove": bool(host_config.get("AutoRemove")),
         "ephemeral": False,
@@ -99,6 +99,15 @@ def make_in(
         check = health.plan(config)
         if check is not None:
             result["health"] = check
+    settings = host_config.get("LogConfig") or {}
+    if settings.get("Config") or settings.get("Type") not in (None, "", "json-file"):
+        from estiva.engine.spec import logs
+
+        kept, options, outlet = logs.plan(made)
+        result["log"] = result["log"] if kept else ""
+        result["log_options"] = options
+        if outlet is not None:
+            result["outlet"] = outlet
     if joining is not None:
         result["sharing"] = joining.wanted
     if not isinstance(address, str):

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 NAME = "attach"
 FULL = 1 << 18  # bytes that wait for a client, from which on the container has to wait
 PATIENCE = 10  # seconds
-PACKET = (1 << 16) + 1  # bytes
+LONGEST = 1 << 16  # bytes that go in one packet
+PACKET = LONGEST + 1
 WAITING = 16  # clients in the kernel's queue
 SO_SNDTIMEO = 21  # SO_SNDTIMEO_OLD of <asm-generic/socket.h>: struct timeval
 
@@ -120,8 +121,10 @@ class Audience:
 
     def put(self, tag: bytes, data: bytes) -> None:
         """Something that the container has said."""
+        pieces = [data[at : at + LONGEST] for at in range(0, len(data), LONGEST)]
         for client in self.clients:
-            client.put(tag + data)
+            for piece in pieces:
+                client.put(tag + piece)
 
     def serve(self, ready: dict[int, int]) -> None:
         """Take and give what can be now."""

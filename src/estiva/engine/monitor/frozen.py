@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from _socket import AF_UNIX, SOCK_SEQPACKET, socket
 
+from estiva.engine.monitor import log
 from estiva.engine.monitor.monitor import Monitor
-from estiva.engine.monitor.streams import STDERR, STDOUT, Input, Source
-from estiva.engine.state import teardown
-from estiva.engine.state.logfile import Writer
+from estiva.engine.monitor.source import STDERR, STDOUT, Source
+from estiva.engine.monitor.streams import Input
 from estiva.runtime.cgroup import factory
 from estiva.runtime.launch import clone
 
@@ -60,13 +60,14 @@ def thaw(state: Frozen) -> Monitor:
     monitor.init = clone.Init.adopt(state["pid"], state["pidfd"], state["console"])
     monitor.cgroup = factory.open(state["cgroup"])
     monitor.started, monitor.began = state["started"], state["began"]
-    if plan["log"]:
-        monitor.log = Writer(plan["log"], teardown.paths(plan).ingest)
+    monitor.log = log.open(plan, new=False)
+    if monitor.log is not None:
+        monitor.streams.outlet = monitor.log.outlet
         monitor.log.partial = {name: text.encode("latin-1") for name, text in state["partial"].items()}
     for source in state["sources"]:
-        log = monitor.log.stream(source["stream"]) if monitor.log else None
+        say = monitor.log.stream(source["stream"]) if monitor.log else None
         tag = STDERR if source["stream"] == "stderr" else STDOUT
-        monitor.streams.sources.append(Source(source["fd"], -1, log, tag))
+        monitor.streams.sources.append(Source(source["fd"], -1, say, tag))
     if state["input"] >= 0:
         monitor.streams.input = Input(-1, state["input"], tty=state["input"] == state["console"])
     if "health" in state:

@@ -23,13 +23,12 @@ import time
 from _socket import socket
 
 from estiva import fastjson
-from estiva.engine.monitor import endpoint, events
+from estiva.engine.monitor import endpoint, events, log
 from estiva.engine.monitor.protocol import encode_error
 from estiva.engine.monitor.rootfs import rootfs_of
 from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation
 from estiva.engine.state import cgroup, eventlog, locks, names, teardown
-from estiva.engine.state.logfile import Writer
 from estiva.errors import EstivaError, Unavailable
 from estiva.linux import procinfo
 from estiva.runtime import state
@@ -42,7 +41,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from estiva.engine.monitor.outlet import Both
     from estiva.engine.monitor.reservation import Reservation
+    from estiva.engine.state.logfile import Writer
     from estiva.engine.state.types import Outcome, Plan, State
     from estiva.network.dns.handover import Names
     from estiva.network.types import Settings
@@ -73,7 +74,7 @@ class Monitor:
         self.init: Init | None = None
         self.endpoint: Any = None
         self.names: Names | None = None  # its name server's sockets
-        self.log: Writer | None = None
+        self.log: Writer | Both | None = None
         self.started, self.began = "", 0  # as text, and in nanoseconds
         self.delay: float | None = None  # seconds after which it is to be started again
         self.mounted: dict[str, int] = {}  # detached mounts for bind mounts, by destination
@@ -101,8 +102,8 @@ class Monitor:
 
             shared = Joined(plan, rootfs)
             self.root = shared.root
-        if plan["log"]:
-            self.log = Writer(plan["log"], teardown.paths(plan).ingest)
+        self.log = log.open(plan, new=True)
+        self.streams.outlet = self.log.outlet if self.log else None
         out, err = (self.log.stream("stdout"), self.log.stream("stderr")) if self.log else (None, None)
         ends = (0, 1, 2) if terminal else self.streams.pipes(plan["stdin"], (out, err))
         hooks = None
@@ -254,7 +255,8 @@ class Monitor:
             self.cgroup.thaw()
 
     def hibernate(self, hibernate: Callable[[Monitor], object]) -> None:
-        if self.streams.audience is not None and self.streams.audience.clients:
+        outlet, audience = self.streams.outlet, self.streams.audience
+        if (audience is not None and audience.clients) or (outlet is not None and outlet.queue):
             self.streams.idle = (ATTENDED, lambda: self.hibernate(hibernate))  # later
         elif self.streams.health is not None and self.streams.health.busy():
             self.streams.idle = (self.streams.health.busy(), lambda: self.hibernate(hibernate))

@@ -10,10 +10,9 @@ from __future__ import annotations
 import os
 import select
 from _signal import SIGKILL
-from errno import EAGAIN, EIO
 
 from estiva import fastjson
-from estiva.files import write_all
+from estiva.engine.monitor.source import STDERR, STDOUT, Source
 from estiva.linux import tty as terminals
 
 TYPE_CHECKING = False
@@ -22,57 +21,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from estiva.engine.monitor.audience import Audience
+    from estiva.engine.monitor.outlet import Outlet
+    from estiva.engine.monitor.source import Log
     from estiva.engine.state.types import Checks, Outcome
     from estiva.network.types import Settings
     from estiva.runtime.launch.clone import Init
 
-    Log = Callable[[bytes], None] | None
 
 PACKET = 1 << 16  # bytes; messages are far smaller, errors are cut to fit
 CHUNK = 1 << 16
 DETACH = b"\x10\x11"  # ctrl-p ctrl-q
-STDOUT, STDERR = b"1", b"2"
 STALLED = 1000  # milliseconds between two looks at who is attached and does not read
 SETTLE = 200  # milliseconds without output after which a command is taken to wait for input
-
-
-class Source:
-    """One stream that comes out of a container: a pipe's read end or a pty's master."""
-
-    def __init__(self, fd: int, target: int, log: Log, tag: bytes = STDOUT) -> None:
-        self.fd = fd
-        self.target = target
-        self.log = log
-        self.tag = tag
-
-    def pump(self, audience: Audience | None = None) -> bool:
-        """Move what is there. False at the end of the stream."""
-        try:
-            data = os.read(self.fd, CHUNK)
-        except OSError as error:
-            if error.errno == EAGAIN:
-                return True
-            if error.errno != EIO:  # EIO: the pty's last user has gone
-                raise
-            data = b""
-        if not data:
-            return False
-        if self.log is not None:
-            self.log(data)
-        if audience is not None:
-            audience.put(self.tag, data)
-        if self.target >= 0:
-            try:
-                write_all(self.target, data)
-            except OSError:
-                self.leave()  # the caller has gone; the container need not know
-        return True
-
-    def leave(self) -> None:
-        """Let go of the caller's end, if it is not our own stdout."""
-        if self.target > 2:
-            os.close(self.target)
-        self.target = -1
 
 
 class Input:
@@ -180,6 +140,7 @@ class Conversation:
         self.named: Callable[[Settings], object] = lambda settings: None  # it is to have a name server
         self.health: Checks | None = None
         self.beside: dict[int, Callable[[], object]] = {}  # once something comes from an fd: do this, once
+        self.outlet: Outlet | None = None  # where its log goes besides its file
         self.idle: tuple[int, Callable[[], object]] | None = None  # after so many ms of quiet, once: do this
 
     def pipes(self, stdin: bool, logs: tuple[Log, Log] = (None, None)) -> tuple[int, int, int]:
@@ -218,7 +179,8 @@ class Conversation:
         running, timeout = True, -1
         while running or self.sources:
             poll = select.poll()
-            full = self.audience is not None and self.audience.full
+            outlet = self.outlet
+            full = (self.audience is not None and self.audience.full) or (outlet is not None and outlet.full)
             for source in () if full else self.sources:
                 poll.register(source.fd, select.POLLIN)
             if running:
@@ -239,11 +201,17 @@ class Conversation:
             if health is not None:
                 health.register(poll)
                 pause = min(pause, health.left()) if pause >= 0 else health.left()
+            owing = outlet is not None and running and bool(outlet.queue)
+            if outlet is not None:
+                outlet.register(poll)
+                pause = STALLED if owing and not 0 <= pause < STALLED else pause
             ready = dict(poll.poll(pause))
+            if outlet is not None:
+                outlet.serve()
             if self.audience is not None:
                 self.audience.serve(ready)
             due = health is not None and health.serve(ready)
-            if not ready and (full or due):
+            if not ready and (full or due or owing):
                 continue
             if not ready and running and self.idle:
                 action = self.idle[1]

@@ -179,11 +179,10 @@ def _check_restart(policy: RestartPolicy, remove: bool) -> None:
 
 
 def _check_log(settings: LogConfig) -> None:
-    driver = settings.get("Type") or ""
-    if driver not in ("", "json-file", "none"):
-        raise Unsupported(f"the log driver {driver} is not supported yet", hint="json-file or none")
-    if settings.get("Config"):
-        raise Unsupported(f"the log option {min(settings['Config'])} is not supported yet")
+    if settings.get("Config") or settings.get("Type") not in (None, "", "json-file", "none"):
+        from estiva.engine.spec import logs
+
+        logs.check(settings)
 
 
 def _check_ulimits(limits: Iterable[Ulimit]) -> None:

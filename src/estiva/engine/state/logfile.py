@@ -3,7 +3,7 @@
     {"log":"text with its newline\\n","stream":"stdout","time":"2026-01-31T12:00:00.000000001Z"}
 
     log.json       what is being written
-    log.json.1     what was before it, and so on: KEEP files, the oldest goes
+    log.json.1     what was before it, and so on: KEEP files, the oldest goes; or log.json.1.gz (logpack.py)
 
 A follower, who must miss no file however often the log is rotated between two of its looks, and though the
 container is removed, has a folder in ingest/ with its flock on it. Whoever makes a log file gives it a second
@@ -22,32 +22,41 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from estiva.engine.state.types import LogOptions
+
 LINE = 16 << 10  # bytes; a longer line is cut into several entries, as Docker does
-ROTATE = 20 << 20  # bytes a file
-KEEP = 3  # files, the live one included
+ROTATE = 20 << 20  # bytes a file, unless its options say otherwise
+KEEP = 3  # files, the live one included, likewise
 BEHIND = 50  # files that wait for one follower
+LOST = "log.lost"  # in the run folder: bytes of output that a full disk has taken
 
 HEAD = b'{"log":"'
-TAIL = b'","stream":"%b","time":"%b"}\n'
-# What a JSON string holds as it is, and newlines; what else is ASCII is escaped, the backslash first.
-_PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\') + b"\n"
+TAIL = b'","stream":"%b",%b"time":"%b"}\n'
+# What a JSON string does not hold as it is; newlines are seen to elsewhere. The backslash goes first.
 _SHORT = {0x5C: b"\\\\", 0x22: b'\\"', 0x08: b"\\b", 0x09: b"\\t", 0x0C: b"\\f", 0x0D: b"\\r"}
 _OTHERS = {byte: b"\\u%04x" % byte for byte in range(0x20) if byte not in (0x0A, *_SHORT)}
-_ESCAPES = {**_SHORT, **_OTHERS}
+_ESCAPES = [(bytes((byte,)), escaped) for byte, escaped in {**_SHORT, **_OTHERS}.items()]
 
 
 class Writer:
     """Appends to a log file, made at the first byte. Never raises for a full disk: the container matters
-    more.
+    more. What was lost is counted in the run folder `run`, and an entry tells of it once there is room.
 
     Lines that one `write` completes have one time: they came by one read. `ingest` is where followers are.
     """
 
-    def __init__(self, path: str, ingest: str) -> None:
+    def __init__(self, path: str, ingest: str, run: str = "", options: LogOptions | None = None) -> None:
+        options = options or {}
         self.path = path
         self.ingest = ingest
+        self.run = run
+        self.options = options
+        self.keep = options.get("keep", KEEP)
+        self.compress = options.get("compress", False)
+        self.attrs = options.get("attrs", "").encode()  # that each entry has: `"attrs":{...},`
         self.fd = -1
         self.size = 0
+        self.lost = 0
         self.partial = {"stdout": b"", "stderr": b""}
 
     def stream(self, name: str) -> Callable[[bytes], None]:
@@ -57,7 +66,7 @@ class Writer:
         """Log what came; a line without its newline waits for that, up to LINE bytes."""
         if self.partial[stream]:
             data = self.partial[stream] + data
-        end = TAIL % (stream.encode(), rfc3339().encode())
+        end = self.tail(stream)
         out: list[bytes] = []
         done = position = 0
         while position + LINE < len(data):
@@ -65,33 +74,71 @@ class Writer:
             if newline >= 0:
                 position = newline + 1
                 continue
-            out.append(entries(data[done:position], end))  # ... up to a line that is too long
+            out += entries(data[done:position], end)  # ... up to a line that is too long
             done = position
             position += LINE
             while position > done + LINE - 4 and data[position] & 0xC0 == 0x80:
                 position -= 1  # not inside a character
-            out.append(HEAD + escape(data[done:position]) + end)
+            out += (HEAD, escape(data[done:position]), end)
             done = position
         newline = data.rfind(b"\n", done) + 1
         if newline:
-            out.append(entries(data[done:newline], end))
+            out += entries(data[done:newline], end)
             done = newline
         self.partial[stream] = data[done:]
-        self.append(b"".join(out))
+        if out:
+            self.add(out, len(data) - len(self.partial[stream]))
+
+    def tail(self, stream: str) -> bytes:
+        """What follows the text of an entry that is written now."""
+        return TAIL % (stream.encode(), self.attrs, rfc3339().encode())
 
     def append(self, data: bytes) -> None:
-        if not data:
-            return
+        """Write what is an entry already."""
+        self.add([data], len(data))
+
+    def add(self, parts: list[bytes], length: int) -> None:
+        """Write entries, of which the container has said `length` bytes."""
         try:
             if self.fd < 0:
                 self.open()
-            write_all(self.fd, data)
-            self.size += len(data)
-            if self.size > ROTATE:
-                self.rotate()
-        except OSError:
+            if self.lost:
+                parts = [*self.loss(), *parts]
+            write_parts(self.fd, parts)
+        except OSError as error:
             if self.fd >= 0:
                 os.ftruncate(self.fd, self.size)  # no half line, which the next one would continue
+            self.lose(length, error)
+            return
+        self.size += sum(map(len, parts))
+        if self.lost:
+            self.lose(-self.lost)
+        if 0 < self.options.get("size", ROTATE) < self.size:  # 0: no limit
+            try:
+                self.rotate()
+            except OSError:
+                pass  # it grows on; the next entry tries again
+
+    def loss(self) -> list[bytes]:
+        return [HEAD, b"estiva: %d bytes of output are missing here: " % self.lost, self.why, b"\\n",
+                self.tail("stderr")]  # fmt: skip
+
+    outlet = None  # where it goes besides: engine/monitor/outlet.py
+    why = b""  # the words of the error that took them
+
+    def lose(self, length: int, error: OSError | None = None) -> None:
+        """Count what could not be written, or with less than nothing forget it."""
+        self.lost += length
+        if error is not None:
+            self.why = escape(os.strerror(error.errno or 0).lower().encode())
+        try:
+            if self.lost:
+                with open(f"{self.run}/{LOST}", "wb") as file:
+                    file.write(b"%d" % self.lost)
+            else:
+                os.unlink(f"{self.run}/{LOST}")
+        except OSError:
+            pass
 
     def open(self) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
@@ -104,30 +151,60 @@ class Writer:
             pass_on(self.path, self.ingest)
 
     def rotate(self) -> None:
+        if self.compress:
+            from estiva.engine.state import logpack
+
+            with logpack.Folder(self.path):
+                self.shift()
+            logpack.start(self.path, self.keep)
+        else:
+            self.shift()
+
+    def shift(self) -> None:
+        """Each file gets the next number, and the last one goes."""
+        for number in range(self.keep - 1, -1, -1):
+            for end in ("", ".gz") if number else ("",):
+                older = (f"{self.path}.{number}" if number else self.path) + end
+                if not os.path.exists(older):
+                    continue
+                if number == self.keep - 1:
+                    os.unlink(older)
+                else:
+                    os.rename(older, f"{self.path}.{number + 1}{end}")
         os.close(self.fd)
         self.fd, self.size = -1, 0
-        for number in range(KEEP - 2, -1, -1):
-            older = f"{self.path}.{number}" if number else self.path
-            if os.path.exists(older):
-                os.rename(older, f"{self.path}.{number + 1}")
 
     def close(self) -> None:
         """Write lines that have no newline yet."""
         for stream, rest in self.partial.items():
             if rest:
-                self.append(HEAD + escape(rest) + TAIL % (stream.encode(), rfc3339().encode()))
+                self.add([HEAD, escape(rest), self.tail(stream)], len(rest))
                 self.partial[stream] = b""
+        if self.lost:
+            self.add([], 0)
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
 
 
-def entries(lines: bytes, end: bytes) -> bytes:
+def write_parts(fd: int, parts: list[bytes]) -> None:
+    """writev(2) until all is out. Raises OSError."""
+    if len(parts) > PARTS:
+        parts = [b"".join(parts)]
+    whole = sum(map(len, parts))
+    done = os.writev(fd, parts)
+    if done < whole:
+        write_all(fd, b"".join(parts)[done:])
+
+
+PARTS = 1000  # that one writev(2) takes: IOV_MAX is 1024
+
+
+def entries(lines: bytes, end: bytes) -> tuple[bytes, ...]:
     """The entries of whole lines, all at once: nothing here is done line by line."""
     if not lines:
-        return b""
-    between = b"\\n" + end + HEAD
-    return HEAD + escape(lines).replace(b"\n", between)[: -len(HEAD)]
+        return ()
+    return (HEAD, escape(lines[:-1]).replace(b"\n", b"\\n" + end + HEAD), b"\\n", end)
 
 
 def escape(text: bytes) -> bytes:
@@ -135,13 +212,11 @@ def escape(text: bytes) -> bytes:
 
     What is no UTF-8 becomes U+FFFD.
     """
-    odd = text.translate(None, _PLAIN)
-    if odd:
-        if not odd.isascii():
-            text = text.decode("utf-8", "replace").encode()
-        for byte, escaped in _ESCAPES.items():
-            if byte in odd:
-                text = text.replace(bytes((byte,)), escaped)
+    if not text.isascii():
+        text = text.decode("utf-8", "replace").encode()
+    for byte, escaped in _ESCAPES:
+        if byte in text:
+            text = text.replace(byte, escaped)
     return text
 
 

@@ -230,6 +230,28 @@ class Ending(TypedDict):
     about: NotRequired[dict[str, str]]  # what events say of it: eventlog.about; none of a step of a build
 
 
+class LogOptions(TypedDict, total=False):
+    """How the log is kept, where that is not the default: spec/logs.py."""
+
+    size: int  # bytes a file, 0 for no limit
+    keep: int  # files
+    compress: bool
+    attrs: str  # JSON text that each entry has
+
+
+class Outlet(TypedDict):
+    """Where a log goes besides its file: monitor/outlet.py."""
+
+    driver: Literal["journald", "syslog"]
+    tag: str
+    drops: bool  # rather than have the container wait
+    size: int  # bytes that may wait
+    fields: dict[str, str]  # of each entry: journald
+    facility: NotRequired[int]  # syslog, as are the rest
+    format: NotRequired[str]
+    address: NotRequired[Sequence[Any]]  # udp, tcp, unix, unixgram; address or path; port
+
+
 class Plan(Ending):
     """All that a monitor must know."""
 
@@ -242,6 +264,8 @@ class Plan(Ending):
     seccomp: Seccomp | None  # None: no filter
     stdin: bool
     log: str  # a path, "" for none
+    log_options: NotRequired[LogOptions]
+    outlet: NotRequired[Outlet]
     init: bool
     detach: bool
     stop_signal: str

@@ -272,3 +272,132 @@ def test_what_killed_followers_left_is_swept(place: Place) -> None:
         os.close(killed.lock)  # the kernel drops it
         sweep()
         assert os.listdir(place.ingest) == [other.name]
+
+
+# --- options ----------------------------------------------------------------------------------------------
+
+
+def with_options(place: Place, **options: object) -> None:
+    place.writer = logfile.Writer(place.path, str(place.ingest), str(place.container), options)  # type: ignore[arg-type]
+
+
+def names(place: Place) -> list[str]:
+    return sorted(name for name in os.listdir(place.container) if not name.endswith((".lock", ".tmp")))
+
+
+def test_as_many_files_as_are_asked_for(place: Place) -> None:
+    for keep in (1, 2, 5):
+        with_options(place, size=500, keep=keep)
+        for number in range(400):
+            place.writer.write("stdout", b"%d\n" % number)
+        place.writer.write("stdout", b"last\n")
+        place.writer.close()
+        assert len(names(place)) <= keep and names(place) == [
+            "log.json",
+            *(f"log.json.{n}" for n in range(1, keep)),
+        ]
+        assert place.text().endswith(b"399\nlast\n")
+        for name in names(place):
+            (place.container / name).unlink()
+
+
+def test_without_a_limit_nothing_is_rotated(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logfile, "ROTATE", 100)
+    with_options(place, size=0)
+    place.writer.write("stdout", numbers(0, 1000))
+    place.writer.write("stdout", numbers(1000, 2000))
+    assert names(place) == ["log.json"] and place.text() == numbers(0, 2000)
+
+
+def test_attributes_are_read_as_details(place: Place) -> None:
+    with_options(place, attrs='"attrs":{"b":"x y","a":"1"},')
+    place.writer.write("stdout", b"one\ntwo\n")
+    assert [json.loads(line)["attrs"] for line in open(place.path)] == [{"b": "x y", "a": "1"}] * 2
+    assert place.text() == b"one\ntwo\n"
+    log, out = logreader.Log(place.path), bytearray()
+    logs.drain(log.fds[0], 0, logs.Show(out.extend, out.extend, None, None, False, details=True))
+    log.close()
+    assert out == b"a=1,b=x+y one\na=1,b=x+y two\n"
+
+
+def packed(place: Place, count: int, keep: int) -> None:
+    """Lines in files that have been rotated and compressed."""
+    from estiva.engine.state import logpack
+
+    with_options(place, size=4000, keep=keep)
+    for number in range(count):
+        place.writer.write("stdout", b"%d\n" % number)
+    logpack.compress(place.path, keep)
+
+
+def read_all(place: Place, tail: int | None = None) -> bytes:
+    log, out = logreader.Log(place.path, str(place.ingest)), bytearray()
+    starts = [0] * len(log.fds) if tail is None else log.tail(tail)
+    for index, start in enumerate(starts):
+        if start < logreader.END:
+            logs.drain(log.plain(index), start, logs.Show(out.extend, out.extend, None, None, False))
+    log.close()
+    return bytes(out)
+
+
+def test_compressed_files_are_read_as_if_they_were_not(place: Place) -> None:
+    packed(place, 1000, 5)
+    assert [name for name in names(place) if name != "log.json"] == [f"log.json.{n}.gz" for n in range(1, 5)]
+    there = read_all(place).splitlines()
+    assert there == [b"%d" % number for number in range(int(there[0]), 1000)]
+    for count in (0, 1, 40, 100, 10**9):
+        assert read_all(place, count).splitlines() == there[max(0, len(there) - count) :]
+    assert not os.listdir(place.ingest)
+
+
+def test_a_compressed_file_that_is_cut_off_costs_its_end_alone(place: Place) -> None:
+    packed(place, 1000, 4)
+    victim = place.container / "log.json.2.gz"
+    whole = read_all(place).splitlines()
+    victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 2])
+    left = read_all(place).splitlines()
+    assert left[0] == whole[0] and left[-1] == whole[-1] and len(whole) - 120 < len(left) < len(whole)
+    victim.write_bytes(b"no gzip")
+    assert len(read_all(place).splitlines()) < len(left)
+
+
+def test_a_rotation_while_a_file_is_compressed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    from estiva.engine.state import logpack
+
+    with_options(place, size=4000, keep=4)
+    squeeze = logpack.squeeze
+
+    def rotate_first(source: int, target: int) -> None:
+        monkeypatch.setattr(logpack, "squeeze", squeeze)
+        for number in range(100, 150):
+            place.writer.write("stdout", b"%d\n" % number)
+        squeeze(source, target)
+
+    for number in range(100):
+        place.writer.write("stdout", b"%d\n" % number)
+    before = names(place)
+    monkeypatch.setattr(logpack, "squeeze", rotate_first)
+    logpack.compress(place.path, 4)
+    assert len(names(place)) >= len(before) and not (place.container / "log.json.gz.tmp").exists()
+    assert read_all(place) == numbers(0, 150)
+
+
+def test_what_is_lost_is_told_once_there_is_room(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_options(place)
+    place.writer.write("stdout", b"before\n")
+
+    def full(fd: int, parts: list[bytes]) -> None:
+        os.write(fd, parts[0])
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(logfile, "write_parts", full)
+        place.writer.write("stdout", b"gone\n")
+        place.writer.write("stderr", b"gone too\n")
+    assert (place.container / logfile.LOST).read_text() == "14"
+    assert place.text() == b"before\n"
+    place.writer.write("stdout", b"after\n")
+    assert place.text() == (
+        b"before\nestiva: 14 bytes of output are missing here: no space left on device\nafter\n"
+    )
+    assert not (place.container / logfile.LOST).exists()

@@ -15,7 +15,7 @@ from estiva.engine.mounts.terms import FOLDER
 from estiva.engine.mounts.trees import TOLD
 from estiva.errors import InvalidInput, LayerError, NotFound, Unsupported
 from estiva.linux import fs
-from estiva.store.archive.compression import decompress
+from estiva.store.archive import compression
 from estiva.store.layers.pack import Packer
 from estiva.store.tar.entry import shown
 from estiva.store.tar.writer import END
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from estiva.store.layers.pack import Sink
     from estiva.store.tar.entry import Entry
     from estiva.store.tar.writer import Member
-
-
-PIECE = 1 << 20
 
 
 class _Archive(Packer):
@@ -147,10 +144,10 @@ def unpack(engine: Engine, ref: str, path: str, stream: IO[bytes], *, archive: b
             writable(top, place)
             scratch = os.open(engine.paths.ingest, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
             work = _Unpacking(top, view, archive)
-            pieces = iter(lambda: stream.read(PIECE), b"")
+            pieces = compression.decompress(iter(lambda: stream.read(compression.PIECE), b""))
             with Mapped(view.owner):
                 try:
-                    work.feed(decompress(pieces), scratch)
+                    work.feed(pieces, scratch)
                 except (LayerError, Unsupported) as error:
                     done = f"{work.files} files had been unpacked" if work.files else ""
                     raise InvalidInput(f"the archive can't be unpacked: {error}", hint=done) from None

@@ -1,0 +1,76 @@
+"""One stream that comes out of a container, by poll(2): read here, and passed on to who listens."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from errno import EAGAIN, EIO
+
+from estiva.files import write_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from estiva.engine.monitor.audience import Audience
+
+    Log = Callable[[bytes], None] | None
+
+CHUNK = 1 << 16
+WIDE = 1 << 18  # of one that fills CHUNK
+HEAP = 4 << 20  # bytes of memory that are kept then
+STDOUT, STDERR = b"1", b"2"
+
+
+class Source:
+    """One stream that comes out of a container: a pipe's read end or a pty's master."""
+
+    def __init__(self, fd: int, target: int, log: Log, tag: bytes = STDOUT) -> None:
+        self.fd = fd
+        self.target = target
+        self.log = log
+        self.tag = tag
+        self.chunk = CHUNK
+
+    def pump(self, audience: Audience | None = None) -> bool:
+        """Move what is there. False at the end of the stream."""
+        try:
+            data = os.read(self.fd, self.chunk)
+        except OSError as error:
+            if error.errno == EAGAIN:
+                return True
+            if error.errno != EIO:  # EIO: the pty's last user has gone
+                raise
+            data = b""
+        if not data:
+            return False
+        if len(data) == CHUNK:
+            self.widen()
+        if self.log is not None:
+            self.log(data)
+        if audience is not None:
+            audience.put(self.tag, data)
+        if self.target >= 0:
+            try:
+                write_all(self.target, data)
+            except OSError:
+                self.leave()  # the caller has gone; the container need not know
+        return True
+
+    def widen(self) -> None:
+        """It says much: take more at once, of a wider pipe, and don't have the kernel clear the same memory
+        again and again."""
+        from estiva.linux import mallopt
+
+        self.chunk = WIDE
+        mallopt.keep(HEAP)
+        try:
+            fcntl.fcntl(self.fd, fcntl.F_SETPIPE_SZ, WIDE)
+        except OSError:
+            pass  # a terminal, or the user has too many pipes
+
+    def leave(self) -> None:
+        """Let go of the caller's end, if it is not our own stdout."""
+        if self.target > 2:
+            os.close(self.target)
+        self.target = -1
