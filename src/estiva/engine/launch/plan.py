@@ -94,7 +94,7 @@ def make_in(
     if volumes:
         result["volumes"] = volumes
     if config.get("Healthcheck"):
-        from estiva.engine.spec import health
+        from estiva.engine.state.life import health
 
         check = health.plan(config)
         if check is not None:
