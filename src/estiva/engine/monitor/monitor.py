@@ -23,7 +23,8 @@ import time
 from _socket import socket
 
 from estiva import fastjson
-from estiva.engine.monitor import endpoint, events, log
+from estiva.engine.monitor import events, log
+from estiva.engine.monitor.network import endpoint
 from estiva.engine.monitor.protocol import encode_error
 from estiva.engine.monitor.rootfs import rootfs_of
 from estiva.engine.monitor.seccomp import seccomp_filter
@@ -163,9 +164,9 @@ class Monitor:
         assert self.init is not None
         self.endpoint = endpoint.connect(self.plan, self.init.pid)
         if "names" in self.plan:
-            from estiva.engine.monitor import networking
+            from estiva.engine.monitor.network import own
 
-            self.names = networking.serve_names(self.plan, self.init.pid)
+            self.names = own.serve_names(self.plan, self.init.pid)
 
     def keep_mounts(self) -> None:
         """Taking its mounts down is half of what the kernel does at a container's end, and would come before
@@ -239,11 +240,11 @@ class Monitor:
     def named(self, settings: Settings) -> None:
         """It has joined a network with a name server while it runs. Where that fails, it goes on without."""
         if self.names is None and self.init is not None:
-            from estiva.engine.monitor import networking
+            from estiva.engine.monitor.network import own
 
             self.plan["names"] = settings
             try:
-                self.names = networking.serve_names(self.plan, self.init.pid)
+                self.names = own.serve_names(self.plan, self.init.pid)
             except EstivaError:
                 return
             self.names.watch(self.streams.beside)
