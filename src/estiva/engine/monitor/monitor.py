@@ -268,6 +268,8 @@ class Monitor:
         """Steps 8 and 9."""
         assert self.init is not None and self.cgroup is not None
         forced = self.streams.health is not None and self.streams.health.close()
+        if self.names is not None:
+            self.names.close()  # at once: a socket keeps the network namespace, and what is plugged in
         status = os.waitstatus_to_exitcode(self.init.wait())
         code = 128 - status if status < 0 else status
         oom = self.cgroup.oom_kills() > 0
@@ -354,8 +356,6 @@ class Monitor:
             os.close(self.hold)
         for port in self.endpoint.sockets if self.endpoint is not None else ():
             port.close()
-        if self.names is not None:
-            self.names.close()
         return self.streams.close()
 
     def after(self) -> None:
