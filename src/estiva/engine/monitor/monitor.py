@@ -163,9 +163,9 @@ class Monitor:
         assert self.init is not None
         self.endpoint = endpoint.connect(self.plan, self.init.pid)
         if "names" in self.plan:
-            from estiva.engine.monitor import networking
+            from estiva.engine.monitor.net import plugging
 
-            self.names = networking.serve_names(self.plan, self.init.pid)
+            self.names = plugging.serve_names(self.plan, self.init.pid)
 
     def keep_mounts(self) -> None:
         """Taking its mounts down is half of what the kernel does at a container's end, and would come before
@@ -239,11 +239,11 @@ class Monitor:
     def named(self, settings: Settings) -> None:
         """It has joined a network with a name server while it runs. Where that fails, it goes on without."""
         if self.names is None and self.init is not None:
-            from estiva.engine.monitor import networking
-
             self.plan["names"] = settings
             try:
-                self.names = networking.serve_names(self.plan, self.init.pid)
+                from estiva.engine.monitor.net import plugging
+
+                self.names = plugging.serve_names(self.plan, self.init.pid)
             except EstivaError:
                 return
             self.names.watch(self.streams.beside)

@@ -1,0 +1,1 @@
+"""What a monitor does of networks that somebody made; loaded only then."""
