@@ -103,6 +103,9 @@ GROUPS = {
         "inspect": ("volume", "INSPECT"),
         "rm": ("volume", "RM"),
         "prune": ("volume", "PRUNE"),
+        "export": ("volume", "EXPORT"),
+        "import": ("volume", "IMPORT"),
+        "update": ("volume", "UPDATE"),
     },
     "healthcheck": {"run": ("container.health", "RUN")},
     "network": {

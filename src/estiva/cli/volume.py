@@ -45,16 +45,46 @@ def create(context: Context, options: Options) -> None:
     from estiva.cli.options import values
     from estiva.engine import volumes
 
-    if options.text("driver", "local") != "local" or options.given("opt"):
-        raise Unsupported(
-            "volumes are plain local directories: no driver options", hint="use --mount type=bind"
-        )
     try:
         labels = values.labels((), options.many("label"))
     except ValueError as error:
         raise UsageError(str(error)) from None
+    given = {}
+    for word in options.many("opt"):
+        key, equals, value = word.partition("=")
+        if not key:
+            raise UsageError(f"invalid option '{word}': KEY=VALUE")
+        given[key] = value
     name = options.text("name") or "".join(options.arguments)
-    print(volumes.create(context.engine, name or None, labels))
+    if options.text("name") and options.arguments and options.arguments[0] != name:
+        raise UsageError("conflicting options: --name and a name as an argument")
+    driver = options.text("driver", "local")
+    print(volumes.create(context.engine, name or None, labels, driver=driver, options=given))
+
+
+def export(context: Context, options: Options) -> None:
+    from estiva.cli.standard import Standard
+    from estiva.engine import volumes
+    from estiva.engine.images.outfile import Output
+
+    name = volumes.inspect(context.engine, options.arguments[0])["Name"]
+    with Output(options.text("output"), Standard()) as stream:
+        volumes.export(context.engine, name, stream)
+
+
+def load(context: Context, options: Options) -> None:
+    from estiva.cli.standard import Standard
+    from estiva.engine import volumes
+    from estiva.engine.images.outfile import open_source
+
+    name, path = options.arguments
+    volumes.inspect(context.engine, name)
+    with open_source(path, Standard()) as stream:
+        volumes.load(context.engine, name, stream)
+
+
+def update(context: Context, options: Options) -> None:
+    raise Unsupported("volume update is for cluster volumes, of which there are none without swarm")
 
 
 def inspect(context: Context, options: Options) -> int:
@@ -105,12 +135,40 @@ CREATE = Verb(
     "Make a volume",
     (
         ("", "label", LIST, "K=V", "set a label"),
-        ("d", "driver", TEXT, "", ""),
-        ("o", "opt", LIST, "", ""),
+        ("d", "driver", TEXT, "DRIVER", "local, the only one"),
+        ("o", "opt", LIST, "K=V", "type, device and o, as mount(8) has them"),
         ("", "name", TEXT, "", ""),
     ),
     most=1,
-    examples=(("estiva volume create data", "then: estiva run -v data:/data ..."),),
+    examples=(
+        ("estiva volume create data", "then: estiva run -v data:/data ..."),
+        ("estiva volume create -o type=tmpfs -o device=tmpfs -o o=size=64m ram", "in memory"),
+    ),
+)
+EXPORT = Verb(
+    export,
+    "VOLUME",
+    "Write what a volume holds as a tar archive",
+    (("o", "output", TEXT, "FILE", "write to a file instead of stdout"),),
+    least=1,
+    most=1,
+    examples=(("estiva volume export -o data.tar data", "a backup"),),
+)
+IMPORT = Verb(
+    load,
+    "VOLUME FILE|-",
+    "Unpack a tar archive into a volume",
+    least=2,
+    most=2,
+    examples=(("estiva volume import data data.tar", "into a volume that is there"),),
+)
+UPDATE = Verb(
+    update,
+    "VOLUME",
+    "Refused: there are no cluster volumes",
+    least=1,
+    most=1,
+    examples=(("estiva volume update data", "says why"),),
 )
 INSPECT = Verb(
     inspect,
@@ -134,7 +192,7 @@ PRUNE = Verb(
     "Remove anonymous volumes that no container uses",
     (
         ("a", "all", FLAG, "", "named ones too"),
-        ("", "filter", LIST, "KEY=VALUE", "only those that match: label, label!"),
+        ("", "filter", LIST, "KEY=VALUE", "only those that match: label, label!, all=true"),
         ("f", "force", FLAG, "", "don't ask"),
     ),
     most=0,

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import os
+
 from estiva.engine.state import eventlog
 from estiva.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import IO, Any
 
     from estiva.engine import Engine
     from estiva.store.volumes import Volume
 
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILTERS = ("name", "label", "dangling", "driver")
-PRUNE_FILTERS = ("label", "label!")
+PRUNE_FILTERS = ("label", "label!", "all")
 
 
-def create(engine: Engine, name: str | None = None, labels: dict[str, str] | None = None) -> str:
-    """Make a volume, or take the one that is there; its name."""
+def create(
+    engine: Engine,
+    name: str | None = None,
+    labels: dict[str, str] | None = None,
+    *,
+    driver: str = "local",
+    options: dict[str, str] | None = None,
+) -> str:
+    """Make a volume, or take the one that is there; its name. `options` are those of the driver: type,
+    device, o. Raises InvalidInput, Unsupported.
+    """
+    if options or driver != "local":
+        from estiva.engine.spec import volume_options
+
+        volume_options.check(name or "", driver, options or {})
     there = name is not None and engine.store.volumes.find(name) is not None
-    made = engine.store.volumes.create(name, labels or {}).name
+    made = engine.store.volumes.create(name, labels or {}, options=options).name
     if not there:
         eventlog.write(engine.paths, "volume", "create", made, {"driver": "local"})
     return made
@@ -66,7 +82,7 @@ def _shape(volume: Volume) -> dict[str, Any]:
         "Labels": volume.labels or None,
         "Mountpoint": volume.path,
         "Name": volume.name,
-        "Options": None,
+        "Options": volume.options or None,
         "Scope": "local",
     }
 
@@ -84,14 +100,67 @@ def remove(engine: Engine, name: str, *, force: bool = False) -> None:
         eventlog.write(engine.paths, "volume", "destroy", name, {"driver": "local"})
 
 
+def opened(engine: Engine, name: str) -> int:
+    """An fd of a volume's top folder, the caller's to close; of what its options say is mounted in its place.
+    Raises NotFound, and what keeps it from being mounted.
+    """
+    volume = engine.store.volumes.get(name)
+    if not volume.options:
+        return os.open(volume.path, FOLDER)
+    from estiva.engine.mounts import volume_mount
+
+    mounted = volume_mount.volume(engine, name)
+    try:
+        return os.open(".", FOLDER, dir_fd=mounted)
+    finally:
+        os.close(mounted)
+
+
+def export(engine: Engine, name: str, out: IO[bytes]) -> None:
+    """What a volume holds, as a tar stream."""
+    from estiva.store.layers.pack import write_tree
+
+    top = opened(engine, name)
+    try:
+        write_tree(top, out)
+    finally:
+        os.close(top)
+
+
+def load(engine: Engine, name: str, stream: IO[bytes]) -> None:
+    """Unpack a tar, plain or compressed, into a volume, with owners and modes; links in it lead nowhere but
+    below its top. What is there under the same names is replaced. Raises NotFound, InvalidInput.
+    """
+    from estiva.builder.files.copier import Destination
+    from estiva.builder.files.untar import Extraction
+    from estiva.errors import LayerError, Unsupported
+    from estiva.store.archive import compression
+
+    top = opened(engine, name)
+    scratch = -1
+    try:
+        scratch = os.open(engine.paths.ingest, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        pieces = compression.decompress(iter(lambda: stream.read(compression.PIECE), b""))
+        Extraction(top, Destination(top)).feed(pieces, scratch)
+    except (LayerError, Unsupported) as error:
+        raise InvalidInput(f"the archive can't be unpacked into volume {name}: {error}") from None
+    finally:
+        os.close(top)
+        if scratch >= 0:
+            os.close(scratch)
+
+
 def prune(
     engine: Engine, *, all: bool = False, filters: dict[str, list[str]] | None = None
 ) -> tuple[list[str], int]:
     """Remove anonymous volumes (`all`: named ones too) that no container has: (names, bytes freed).
-    `filters`: see PRUNE_FILTERS. Raises InvalidInput.
+    `filters`: see PRUNE_FILTERS; all=true is as `all`. Raises InvalidInput.
     """
+    from estiva.engine.images.filters import truth
     from estiva.engine.state.prune_filters import Pruned
 
+    for value in (filters or {}).get("all", ()):
+        all = truth("all", value)
     wanted = Pruned(filters, PRUNE_FILTERS)
     volumes = engine.store.volumes
 

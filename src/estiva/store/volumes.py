@@ -28,16 +28,27 @@ _NAME = _FIRST | {"_", ".", "-"}
 
 
 class Volume:
-    """One volume. `created` is in seconds since 1970; `path` is the directory that is mounted."""
+    """One volume. `created` is in seconds since 1970; `path` is the directory that is mounted, or with
+    `options` (type, device, o) the place that something else stands for (engine/mounts/detached.py).
+    """
 
-    __slots__ = ("name", "created", "anonymous", "labels", "path")
+    __slots__ = ("name", "created", "anonymous", "labels", "path", "options")
 
-    def __init__(self, name: str, created: float, anonymous: bool, labels: dict[str, str], path: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        created: float,
+        anonymous: bool,
+        labels: dict[str, str],
+        path: str,
+        options: dict[str, str],
+    ) -> None:
         self.name = name
         self.created = created
         self.anonymous = anonymous
         self.labels = labels
         self.path = path
+        self.options = options
 
 
 def check_name(name: str) -> str:
@@ -70,8 +81,10 @@ class Volumes:
         *,
         anonymous: bool = False,
         user: str = "",
+        options: dict[str, str] | None = None,
     ) -> Volume:
-        """Make a volume; one that exists is returned as it is. Without a name it is anonymous.
+        """Make a volume; one that exists is returned as it is. Without a name it is anonymous. `options`
+        are judged already.
 
         `user` is the id of a container that is being made: from the first moment it has the volume, so that
         nobody prunes it, and should its maker be killed a sweep knows whose it was.
@@ -90,9 +103,15 @@ class Volumes:
                         files.sync_directory(self.paths.volumes)
                 with self.db.write() as transaction:
                     transaction.execute(
-                        "INSERT OR IGNORE INTO volumes (name, created, anonymous, labels)"
-                        " VALUES (?, ?, ?, ?)",
-                        (name, time.time(), int(anonymous), fastjson.dumps(labels or {})),
+                        "INSERT OR IGNORE INTO volumes (name, created, anonymous, labels, options)"
+                        " VALUES (?, ?, ?, ?, ?)",
+                        (
+                            name,
+                            time.time(),
+                            int(anonymous),
+                            fastjson.dumps(labels or {}),
+                            fastjson.dumps(options or {}),
+                        ),
                     )
                     if user:
                         containers.add_volume(transaction, user, name)
@@ -115,10 +134,17 @@ class Volumes:
         return volume
 
     def _select(self, rest: str, params: tuple[Any, ...]) -> list[Volume]:
-        rows = self.db.read(f"SELECT name, created, anonymous, labels FROM volumes {rest}", params)
+        rows = self.db.read(f"SELECT name, created, anonymous, labels, options FROM volumes {rest}", params)
         return [
-            Volume(name, created, bool(anonymous), fastjson.loads(labels, what="labels"), self.path(name))
-            for name, created, anonymous, labels in rows
+            Volume(
+                name,
+                created,
+                bool(anonymous),
+                fastjson.loads(labels, what="labels"),
+                self.path(name),
+                fastjson.loads(options, what="options"),
+            )
+            for name, created, anonymous, labels, options in rows
         ]
 
     def in_use_by(self, name: str) -> list[str]:

@@ -261,7 +261,7 @@ CASES = [
      "bind source path does not exist: /nosuch"),
     ((*RUN, "--mount", "x", IMAGE, "true"), 125, "key=value"),
     ((*RUN, "--mount", "type=nosuch,dst=/x", IMAGE, "true"), 125, "mount type unknown: 'nosuch'"),
-    ((*RUN, "--tmpfs", "/x:nonsense", IMAGE, "true"), 125, "/x: invalid argument for the options nonsense"),
+    ((*RUN, "--tmpfs", "/x:nonsense", IMAGE, "true"), 125, 'invalid tmpfs option "nonsense" of /x'),
     ((*RUN, "--device", "/nosuch", IMAGE, "true"), 125, "device /nosuch can't be used: no such file"),
     ((*RUN, "--device", "/etc/passwd", IMAGE, "true"), 125, "/etc/passwd is not a device"),
     ((*RUN, "--cidfile", "file", IMAGE, "true"), 125, "container id file file is there already"),

@@ -150,6 +150,7 @@ NEEDS = {
 WORDS = {
     "build": ["."],
     "cp": ["thing", "web:/srv"],
+    "volume import": ["data", "thing"],
     "import": ["rootfs.tar"],
     "image copy": ["docker://a:1", "store:b:1"],
     "image from-host": ["sh"],
@@ -350,13 +351,12 @@ CONTRARY = [
     ("manifest inspect --verbose x:1", "estiva: manifest inspect --verbose is not supported yet"),
     ("inspect --size --type image x", "WARNING: --size ignored for images"),
     ("network create --ipv4=false x", "estiva: --ipv4=false is not supported"),
-    ("volume create -d nfs x", "estiva: volumes are plain local directories"),
 ]  # fmt: skip
 # Refused whatever they are given: what is not there yet.
 REFUSED = (
     {(verb, name) for verb in ("run", "create") for name in NOT_YET}
     | {("build", name) for name in (*NOT_IN_BUILDS, "provenance", "sbom")}
-    | {("volume create", "driver"), ("volume create", "opt"), ("manifest inspect", "verbose")}
+    | {("manifest inspect", "verbose")}
     | {
         ("network create", name)
         for name in ("config-from", "config-only", "ingress", "scope", "ipam-driver", "ipam-opt")

@@ -93,6 +93,18 @@ class Extraction:
         for name, mtime in reversed(self.times):
             self._time(name, mtime)
 
+    def feed(self, pieces: Iterator[bytes], scratch: int) -> None:
+        """The same of an archive that comes in pieces, uncompressed already."""
+        scanner = Scanner(self.pending.append)
+        self.data = scratch
+        for piece in pieces:
+            write_all(scratch, piece)
+            scanner.feed(piece)
+            self._make(scanner.position)
+        scanner.close()
+        for name, mtime in reversed(self.times):
+            self._time(name, mtime)
+
     def _make(self, written: int) -> None:
         """Make the members whose bytes are among the first `written`."""
         done = 0

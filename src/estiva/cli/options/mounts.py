@@ -67,14 +67,25 @@ def _fields(text: str) -> list[str]:
 
 
 class _Mount:
-    KEYS = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly", "u": "chown"}
-    BARE = ("readonly", "bind-nonrecursive", "volume-nocopy", "idmap", "chown")
+    KEYS = {
+        "src": "source", "dst": "target", "destination": "target", "ro": "readonly", "u": "chown",
+        "rw": "readwrite", "subpath": "image-subpath",
+    }  # fmt: skip
+    BARE = (
+        "readonly", "readwrite", "bind-nonrecursive", "volume-nocopy", "idmap", "chown", "tmpcopyup",
+        "notmpcopyup", "noswap", "no-dereference",
+    )  # fmt: skip
+    DEVPTS = ("uid", "gid", "mode", "max")
 
     def __init__(self) -> None:
         self.mount: dict[str, Any] = {"Type": "volume"}
         self.bind: dict[str, Any] = {}
         self.volume: dict[str, Any] = {}
         self.tmpfs: dict[str, Any] = {}
+        self.image: dict[str, Any] = {}
+        self.devpts: dict[str, Any] = {}
+        self.flags: list[str] = []
+        self.rw: bool | None = None
         self.driver: dict[str, Any] = {}
 
     def field(self, field: str) -> None:
@@ -99,8 +110,21 @@ class _Mount:
             self.mount["IDMap"] = value
         elif key == "bind-propagation":
             self.bind["Propagation"] = value.lower()
+        elif key == "readwrite":
+            self.rw = self.truth(given, value)
         elif key == "bind-nonrecursive":
             self.bind["NonRecursive"] = self.truth(given, value)
+        elif key == "bind-recursive":
+            self.recursive(value)
+        elif key == "image-subpath":
+            self.image["Subpath"] = value
+        elif key in ("tmpcopyup", "notmpcopyup", "noswap"):
+            if self.truth(given, value):
+                self.flags.append(key)
+        elif key in self.DEVPTS:
+            if not value.isascii() or not value.isdigit() or len(value) > 10:
+                raise ValueError(f"invalid value for {key}: {value}")
+            self.devpts[key.capitalize()] = int(value, 8 if key == "mode" else 10)
         elif key == "volume-nocopy":
             self.volume["NoCopy"] = self.truth(given, value)
         elif key == "volume-subpath":
@@ -119,8 +143,27 @@ class _Mount:
             if not value or any(c not in "01234567" for c in value) or int(value, 8) > 0o7777:
                 raise ValueError(f"invalid value for tmpfs-mode: {value}")
             self.tmpfs["Mode"] = int(value, 8)
+        elif key == "relabel":
+            if value not in ("shared", "private"):
+                raise ValueError(f"invalid value for relabel: {value} (must be shared or private)")
+        elif key == "no-dereference":
+            raise ValueError("no-dereference is not supported: a symlink as the source is followed")
         elif key != "consistency":
             raise ValueError(f"unexpected key '{given}' in '{field}'")
+
+    def recursive(self, value: str) -> None:
+        """bind-recursive: Docker's words for three flags."""
+        if value not in ("enabled", "disabled", "writable", "readonly"):
+            raise ValueError(
+                f"invalid value for bind-recursive: {value} (must be enabled, disabled, writable or readonly)"
+            )
+        key = {
+            "disabled": "NonRecursive",
+            "writable": "ReadOnlyNonRecursive",
+            "readonly": "ReadOnlyForceRecursive",
+        }
+        if value in key:
+            self.bind[key[value]] = True
 
     def truth(self, key: str, value: str) -> bool:
         truth = boolean(value)
@@ -133,7 +176,20 @@ class _Mount:
             raise ValueError("target is required")
         if self.driver:
             self.volume["DriverConfig"] = self.driver
-        for name, options in (("Bind", self.bind), ("Volume", self.volume), ("Tmpfs", self.tmpfs)):
+        kind = self.mount["Type"]
+        if self.rw is not None and kind == "image":
+            self.image["ReadWrite"] = self.rw
+        elif self.rw is not None:
+            self.mount["ReadOnly"] = not self.rw
+        if self.flags and kind != "tmpfs":
+            raise ValueError(f"{self.flags[0]} is for a mount of type tmpfs")
+        if self.flags:
+            self.mount["TmpfsFlags"] = ",".join(flag for flag in self.flags if flag != "notmpcopyup")
+        groups = (
+            ("Bind", self.bind), ("Volume", self.volume), ("Tmpfs", self.tmpfs), ("Image", self.image),
+            ("Devpts", self.devpts),
+        )  # fmt: skip
+        for name, options in groups:
             if options:
                 self.mount[f"{name}Options"] = options
         return self.mount

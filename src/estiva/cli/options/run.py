@@ -61,7 +61,7 @@ TABLE = (
     ("", "memory-reservation", TEXT, "BYTES", "memory that is protected when the host runs short"),
     ("", "memory-swap", TEXT, "BYTES", "memory plus swap; -1 is unlimited"),
     ("", "memory-swappiness", INT, "N", "0 to 100, only with cgroup v1"),
-    ("", "mount", LIST, "SPEC", "type=bind|volume|tmpfs,src=...,dst=...[,ro]"),
+    ("", "mount", LIST, "SPEC", "type=bind|volume|tmpfs|image,src=...,dst=...[,ro]"),
     ("", "name", TEXT, "NAME", "name of the container"),
     ("", "health-cmd", TEXT, "COMMAND", "command that checks the health, by a shell"),
     ("", "health-interval", TEXT, "DURATION", "time between two checks (default 30s)"),
@@ -105,6 +105,7 @@ TABLE = (
     ("", "userns", TEXT, "MODE", "user namespace: auto, keep-id, host or container:NAME"),
     ("", "uts", TEXT, "MODE", "uts namespace: private, host or container:NAME"),
     ("v", "volume", LIST, "SRC:DST[:ro]", "mount a host folder or a volume"),
+    ("", "volumes-from", LIST, "CONTAINER[:ro]", "mount what another container has mounted"),
     ("w", "workdir", TEXT, "PATH", "working directory"),
     # Docker's and Podman's other spellings, and what is known but not there yet: read, not shown
     ("", "net", LIST, "", ""),
@@ -113,9 +114,9 @@ TABLE = (
     ("", "kernel-memory", TEXT, "", ""),
     ("", "disable-content-trust", FLAG, "", ""),
     ("", "isolation", TEXT, "", ""),
+    ("", "volume-driver", TEXT, "", ""),
     *[("", name, LIST, "", "") for name in (
-        "link-local-ip",
-        "runtime", "storage-opt", "volume-driver", "volumes-from",
+        "link-local-ip", "runtime", "storage-opt",
     )],
 )  # fmt: skip
 
@@ -215,6 +216,10 @@ class _Translator:
     def files(self) -> None:
         """HostConfig: mounts; Config: anonymous volumes."""
         options, host = self.options, self.host
+        if options.given("volumes-from"):
+            host["VolumesFrom"] = options.many("volumes-from")
+        if options.given("volume-driver"):
+            host["VolumeDriver"] = options.text("volume-driver")
         if options.given("volume") or options.given("mount") or options.given("tmpfs"):
             from estiva.cli.options import mounts
 
@@ -310,6 +315,15 @@ class _Translator:
                 raise Unsupported(f"--{name} is not supported yet")
 
 
+def mode_of(word: str) -> str:
+    """The NetworkMode of a word of --network: the name in name=NAME,... or NAME:ip=..., else the word."""
+    if "=" not in word or word.startswith(("container:", "ns:")):
+        return word
+    from estiva.cli.options import networks
+
+    return networks.parse(word)[0]
+
+
 def log_options(words: list[str]) -> dict[str, str]:
     """HostConfig.LogConfig.Config. Raises InvalidInput."""
     found = {}
@@ -319,15 +333,6 @@ def log_options(words: list[str]) -> dict[str, str]:
             raise InvalidInput(f"invalid argument '{brief(word, 60)}' for --log-opt", hint="KEY=VALUE")
         found[key] = value
     return found
-
-
-def mode_of(word: str) -> str:
-    """The NetworkMode of a word of --network: the name in name=NAME,... or NAME:ip=..., else the word."""
-    if "=" not in word or word.startswith(("container:", "ns:")):
-        return word
-    from estiva.cli.options import networks
-
-    return networks.parse(word)[0]
 
 
 def security_options(words: list[str]) -> dict[str, Any]:

@@ -139,6 +139,8 @@ def commit(
         "ExposedPorts",
         "Volumes",
         "StopSignal",
+        "Healthcheck",
+        "Shell",
     )
     ran: Any = record["Config"]
     config["config"] = {**(config.get("config") or {}), **{key: ran[key] for key in kept if ran.get(key)}}

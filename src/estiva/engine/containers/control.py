@@ -255,7 +255,9 @@ def removing(
         damaged = find_damaged(engine, ref) if force else ""
         if not damaged:
             raise
-        teardown.destroy(engine.paths, engine.db, damaged, volumes=volumes)
+        from estiva.engine.state.life import reconcile
+
+        reconcile.destroy(engine.paths, engine.db, damaged, volumes=volumes)
         return damaged
     container_id: str = record["Id"]
     began = looked = time.monotonic()
@@ -274,7 +276,9 @@ def removing(
         except StateError:
             if not force:
                 raise
-            teardown.destroy(engine.paths, engine.db, container_id, volumes=volumes)
+            from estiva.engine.state.life import reconcile
+
+            reconcile.destroy(engine.paths, engine.db, container_id, volumes=volumes)
             return container_id
         if live is not None:
             restarts.mark_stopped(engine.paths, container_id, live)
@@ -352,7 +356,9 @@ def rename(engine: Engine, ref: str, name: str) -> None:
     from estiva.engine.state import names
 
     record = resolve(engine, ref)
-    new = names.check(name)
+    new = names.check(name.removeprefix("/"))
+    if record["Name"] == "/" + new:
+        raise InvalidInput(f"the container is called {new} already", hint="give another name")
     with engine.db.write() as transaction:
         taken = containers.named(transaction, new)
         if taken:

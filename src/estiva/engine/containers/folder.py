@@ -32,15 +32,27 @@ def make(engine: Engine, container_id: str, image: Image, *, durable: bool) -> N
 
 
 def fill(engine: Engine, points: list[MountPoint], image: Image) -> None:
-    """Copy what the image has at the places of new volumes into them, as Docker does."""
+    """Copy what the image has at the places of volumes into those that are empty, as Docker does."""
     if not points:
         return
-    from estiva.engine.mounts.volume_copy import copy_up
+    from estiva.engine.mounts import volume_copy
 
+    wanting = [point for point in points if "Detached" in point or volume_copy.wanting(point["Source"])]
+    if not wanting:
+        return
     rootfs = engine.store.snapshots.view(image.diff_ids)
     try:
-        for point in points:
-            copy_up(rootfs, point["Destination"], point["Source"])
+        for point in wanting:
+            if "Detached" in point:
+                from estiva.engine.mounts import volume_mount
+
+                fd = volume_mount.volume(engine, point["Name"])
+                try:
+                    volume_copy.copy_up(rootfs, point["Destination"], point["Source"], fd)
+                finally:
+                    os.close(fd)
+            else:
+                volume_copy.copy_up(rootfs, point["Destination"], point["Source"])
     finally:
         os.close(rootfs)
 

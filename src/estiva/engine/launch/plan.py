@@ -93,21 +93,21 @@ def make_in(
     }
     if volumes:
         result["volumes"] = volumes
-    settings = host_config.get("LogConfig") or {}
-    if settings.get("Config") or settings.get("Type") not in (None, "", "json-file"):
-        from estiva.engine.spec import logs
-
-        kept, options, outlet = logs.plan(made)
-        result["log"] = result["log"] if kept else ""
-        result["log_options"] = options
-        if outlet is not None:
-            result["outlet"] = outlet
     if config.get("Healthcheck"):
         from estiva.engine.spec import health
 
         check = health.plan(config)
         if check is not None:
             result["health"] = check
+    settings = host_config.get("LogConfig") or {}
+    if settings.get("Config") or settings.get("Type") not in (None, "", "json-file"):
+        from estiva.engine.spec.logs import options as logs
+
+        kept, options, outlet = logs.plan(made)
+        result["log"] = result["log"] if kept else ""
+        result["log_options"] = options
+        if outlet is not None:
+            result["outlet"] = outlet
     if joining is not None:
         result["sharing"] = joining.wanted
     if not isinstance(address, str):

@@ -12,6 +12,8 @@ created, or gone (--rm). After it, the container is left to its monitor, and onl
 
 from __future__ import annotations
 
+import os
+
 from estiva.engine.launch import launch, plan
 from estiva.engine.state import eventlog, locks, teardown
 from estiva.store import containers
@@ -44,6 +46,7 @@ class Start:
         self.image = image
         self._lock = lock
         self._launched: launch.Launched | None = None
+        self._mounted: dict[str, int] = {}  # our own fds of what `mounted` made
         self.bound = False  # it ends, and is removed, with `close` or this process, however that ends
         self.lingers = False  # a bound one that has ended by itself is there until then
 
@@ -60,7 +63,11 @@ class Start:
 
     def mounted(self) -> dict[str, int]:
         """By destination, fds of detached mounts that are attached in place of bind mounts' sources."""
-        return {}
+        if any("Detached" in point for point in self.record["Mounts"]):
+            from estiva.engine.mounts import detached
+
+            self._mounted = detached.mounted(self.engine, self.record)
+        return self._mounted
 
     def prepare(self) -> None:
         """What is left to do before the plan can be made."""
@@ -126,6 +133,9 @@ class Start:
             except BaseException:
                 lowerdirs.release()
                 raise
+            finally:
+                while self._mounted:
+                    os.close(self._mounted.popitem()[1])
         except BaseException:
             self.close()
             raise

@@ -137,10 +137,10 @@ class Conversation:
         self.init: Init | None = None
         self.detached = False
         self.audience: Audience | None = None  # who may come and attach
-        self.outlet: Outlet | None = None  # where its log goes besides its file
         self.named: Callable[[Settings], object] = lambda settings: None  # it is to have a name server
         self.health: Checks | None = None
         self.beside: dict[int, Callable[[], object]] = {}  # once something comes from an fd: do this, once
+        self.outlet: Outlet | None = None  # where its log goes besides its file
         self.idle: tuple[int, Callable[[], object]] | None = None  # after so many ms of quiet, once: do this
 
     def pipes(self, stdin: bool, logs: tuple[Log, Log] = (None, None)) -> tuple[int, int, int]:
@@ -197,14 +197,14 @@ class Conversation:
                 self.audience.register(poll, read=self.input is None or not self.input.waiting)
             idle = self.idle if running else None
             pause = STALLED if full else idle[0] if idle else timeout
-            owing = outlet is not None and running and bool(outlet.queue)
-            if outlet is not None:
-                outlet.register(poll)
-                pause = STALLED if owing and not 0 <= pause < STALLED else pause
             health = self.health if running else None
             if health is not None:
                 health.register(poll)
                 pause = min(pause, health.left()) if pause >= 0 else health.left()
+            owing = outlet is not None and running and bool(outlet.queue)
+            if outlet is not None:
+                outlet.register(poll)
+                pause = STALLED if owing and not 0 <= pause < STALLED else pause
             ready = dict(poll.poll(pause))
             if outlet is not None:
                 outlet.serve()

@@ -1,10 +1,10 @@
 """A user's mounts: -v, --mount, --tmpfs and the image's VOLUMEs become mount points, then OCI mounts.
 
-HostConfig.Binds, .Mounts, .Tmpfs, Config.Volumes
+HostConfig.Binds, .Mounts, .Tmpfs, .VolumesFrom, Config.Volumes
     -> wanted()  one list, judged (engine/spec/mounts.py)
     -> plan()    mount points in Docker's shape (record["Mounts"]); volumes made, bind folders made
-    -> oci()     what the launcher mounts
-    -> copy_up() fills a new volume from what the image has at its place (engine/mounts/volume_copy.py)
+    -> oci()     what the launcher mounts; what is mounted for it before, detached.py does
+    -> copy_up() fills an empty volume from what the image has at its place (engine/mounts/volume_copy.py)
 """
 
 from __future__ import annotations
@@ -18,30 +18,86 @@ from estiva.runtime.security.kernel_paths import PROC_FILES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Protocol
+
     from estiva.engine.state.config_types import Config, HostConfig, Mount
     from estiva.engine.state.types import OCI, MountPoint
     from estiva.store.volumes import Volumes
 
+    class Known(Protocol):
+        """What is known of other things by the name that a mount gives."""
+
+        def mounts_of(self, container: str) -> list[MountPoint]: ...
+
+        def image_id(self, reference: str) -> str: ...
+
+
+ASKED = ("Binds", "Mounts", "Tmpfs", "VolumesFrom")
+
 
 def plan(
-    config: Config, host_config: HostConfig, volumes: Volumes, container_id: str = ""
+    config: Config,
+    host_config: HostConfig,
+    volumes: Volumes,
+    container_id: str = "",
+    known: Known | None = None,
 ) -> list[MountPoint]:
     """Mount points in Docker's shape, for the record. Makes volumes that don't exist, and -v's host
     folders, once nothing is wrong with any of them. The container has its volumes from then on: `forget`
     (engine/state/teardown.py) removes the anonymous ones, should it not come to be.
+
+    What another container lends (VolumesFrom) gives way to a mount of one's own at the same place, and an
+    image's volume to both.
     """
-    if not config.get("Volumes") and not any(host_config.get(key) for key in ("Binds", "Mounts", "Tmpfs")):
+    if not config.get("Volumes") and not any(host_config.get(key) for key in ASKED):
         return []
     from estiva.engine.spec import mounts
 
     asked = mounts.wanted(config, host_config)
+    lent = lending(host_config.get("VolumesFrom") or (), known)
+    own = {mount["Target"] for mount in asked if not _of_image(mount, config)}
+    for place in own:
+        lent.pop(place, None)
+    asked = [mount for mount in asked if mount["Target"] not in lent]
+    images: dict[str, str] = {}
     for mount in asked:
         check(mount)
+        if mount["Type"] == "image":
+            assert known is not None
+            images[mount["Source"]] = known.image_id(mount["Source"])
         if mount.get("Chown") and mount["Type"] == "bind":
             from estiva.engine.mounts import chown
 
             chown.check(mount["Source"], volumes.paths.root, volumes.paths.run_root)
-    return [point(mount, volumes, container_id) for mount in asked]
+    for there in lent.values():
+        if there["Type"] == "volume":  # from now on it is ours too
+            volumes.create(there["Name"], anonymous=there.get("Anonymous", False), user=container_id)
+    return [*lent.values(), *(point(mount, volumes, container_id, images) for mount in asked)]
+
+
+def _of_image(mount: Mount, config: Config) -> bool:
+    """Whether only Config.Volumes asks for it."""
+    return mount["Type"] == "volume" and not mount.get("Source") and mount["Target"] in _places(config)
+
+
+def _places(config: Config) -> set[str]:
+    return {os.path.normpath("/" + target.lstrip("/")) for target in config.get("Volumes") or ()}
+
+
+def lending(wanted: Sequence[str], known: Known | None) -> dict[str, MountPoint]:
+    """What other containers have mounted, by place; the last of several at one place has its way."""
+    from estiva.engine.spec import mounts
+
+    result: dict[str, MountPoint] = {}
+    for text in wanted:
+        name, writable = mounts.volumes_from(text)
+        assert known is not None
+        for there in known.mounts_of(name):
+            taken: MountPoint = {**there, "RW": there["RW"] and writable}
+            taken.pop("New", None)
+            result[there["Destination"]] = taken
+    return result
 
 
 def check(mount: Mount) -> None:
@@ -70,7 +126,7 @@ def _is_proc(kind: str, source: str) -> bool:
     return kind == "bind" and os.path.exists(source) and os.stat(source).st_dev == os.stat("/proc").st_dev
 
 
-def point(mount: Mount, volumes: Volumes, container_id: str) -> MountPoint:
+def point(mount: Mount, volumes: Volumes, container_id: str, images: dict[str, str]) -> MountPoint:
     """The mount point of a checked mount; its volume or folder is made where it is not there."""
     kind, source, target = mount["Type"], mount.get("Source") or "", mount["Target"]
     result: MountPoint = {
@@ -88,8 +144,9 @@ def point(mount: Mount, volumes: Volumes, container_id: str) -> MountPoint:
     if kind == "bind":
         options = mount.get("BindOptions") or {}
         result["Propagation"] = options.get("Propagation") or "rprivate"
-        if options.get("NonRecursive"):
-            result["NonRecursive"] = True
+        for key in ("NonRecursive", "ReadOnlyNonRecursive"):
+            if options.get(key):
+                result[key] = True
         if not os.path.exists(source):
             try:
                 make_folder(source)
@@ -98,15 +155,18 @@ def point(mount: Mount, volumes: Volumes, container_id: str) -> MountPoint:
                     f"the folder {source} is not there and can't be made: {reason(error)}"
                 ) from None
     elif kind == "volume":
-        anonymous = not source
-        name = source or os.urandom(32).hex()
-        if anonymous or volumes.find(name) is None:
-            options = mount.get("VolumeOptions") or {}
-            volumes.create(name, options.get("Labels"), anonymous=anonymous, user=container_id)
-            result["New"] = not options.get("NoCopy")
-        result["Name"], result["Source"], result["Driver"] = name, volumes.path(name), "local"
-        if anonymous:
-            result["Anonymous"] = True
+        _volume(result, mount, volumes, container_id)
+    elif kind == "image":
+        options = mount.get("ImageOptions") or {}
+        result["ImageId"], result["Detached"] = images[source], True
+        result["RW"] = result["ReadWrite"] = bool(options.get("ReadWrite"))
+        if options.get("Subpath"):
+            result["Subpath"] = options["Subpath"]
+    elif kind == "devpts":
+        options = mount.get("DevptsOptions") or {}
+        words = [f"mode={options['Mode']:o}"] if "Mode" in options else []
+        words += [f"{key.lower()}={options[key]}" for key in ("Uid", "Gid", "Max") if key in options]
+        result["Mode"] = ",".join(words)
     elif kind == "tmpfs":
         options = mount.get("TmpfsOptions") or {}
         flags = [flag for flag in str(mount.get("TmpfsFlags") or "").split(",") if flag]
@@ -115,7 +175,29 @@ def point(mount: Mount, volumes: Volumes, container_id: str) -> MountPoint:
         if options.get("Mode"):
             flags.append(f"mode={options['Mode']:o}")
         result["Mode"] = ",".join(flags)
+    if mount.get("Flags"):
+        result["Flags"] = mount["Flags"]
+    if "Overlay" in mount:
+        result["Overlay"], result["Detached"] = mount["Overlay"], True
     return result
+
+
+def _volume(result: MountPoint, mount: Mount, volumes: Volumes, container_id: str) -> None:
+    """A volume, made if it isn't there, and the container's from now on."""
+    source, options = mount.get("Source") or "", mount.get("VolumeOptions") or {}
+    name = source or os.urandom(32).hex()
+    given = (options.get("DriverConfig") or {}).get("Options") or {}
+    there = volumes.create(
+        name, options.get("Labels"), anonymous=not source, user=container_id, options=given
+    )
+    result["New"] = not options.get("NoCopy") and "Overlay" not in mount and not options.get("Subpath")
+    if there.options:
+        result["Detached"] = True
+    result["Name"], result["Source"], result["Driver"] = name, volumes.path(name), "local"
+    if options.get("Subpath"):
+        result["Subpath"] = options["Subpath"]
+    if not source:
+        result["Anonymous"] = True
 
 
 def oci(points: list[MountPoint]) -> list[OCI]:
@@ -123,10 +205,30 @@ def oci(points: list[MountPoint]) -> list[OCI]:
     result = []
     for mount in points:
         access = [] if mount["RW"] else ["ro"]
+        if mount.get("Detached"):
+            what = mount.get("Name") or mount["Source"]
+            result.append(
+                {"destination": mount["Destination"], "type": "bind", "source": what, "options": ["bind"]}
+            )
+            continue
+        if mount["Type"] == "devpts":
+            words = mount["Mode"].split(",") if mount["Mode"] else []
+            options = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", *words, *access]
+            if not any(word.startswith("mode=") for word in words):
+                options.append("mode=0620")
+            result.append(
+                {
+                    "destination": mount["Destination"],
+                    "type": "devpts",
+                    "source": "devpts",
+                    "options": options,
+                }
+            )
+            continue
         if mount["Type"] == "tmpfs":
             flags = mount["Mode"].split(",") if mount["Mode"] else []
             options = ["nosuid", "nodev", *([] if "exec" in flags else ["noexec"]), *flags, *access]
-            if not any(flag.startswith("mode=") for flag in flags):
+            if not any(flag.startswith("mode=") or flag == "tmpcopyup" for flag in flags):
                 options.append("mode=1777")
             if "exec" in flags:
                 options.remove("exec")
@@ -140,7 +242,12 @@ def oci(points: list[MountPoint]) -> list[OCI]:
             )
         alone = mount.get("NonRecursive", False)
         options = ["bind" if alone else "rbind", mount["Propagation"] or "rprivate"]
-        options += ["ro" if alone else "rro"] if access else []
+        options += ["ro" if alone or mount.get("ReadOnlyNonRecursive") else "rro"] if access else []
+        options += mount.get("Flags") or ()
+        if mount.get("Subpath"):
+            from estiva.runtime.rootfs.mount_plan import SUBPATH
+
+            options.append(SUBPATH + mount["Subpath"])
         one: OCI = {
             "destination": mount["Destination"],
             "type": "bind",

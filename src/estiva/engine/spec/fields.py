@@ -47,7 +47,14 @@ _MOUNT = {
     "Source": "string",
     "ReadOnly": "bool",
     "Consistency": "string",
-    "BindOptions": {ONLY: None, "Propagation": "string", "NonRecursive": "bool", "CreateMountpoint": "bool"},
+    "BindOptions": {
+        ONLY: None,
+        "Propagation": "string",
+        "NonRecursive": "bool",
+        "CreateMountpoint": "bool",
+        "ReadOnlyNonRecursive": "bool",
+        "ReadOnlyForceRecursive": "bool",
+    },
     "VolumeOptions": {
         ONLY: None,
         "NoCopy": "bool",
@@ -56,9 +63,12 @@ _MOUNT = {
         "DriverConfig": {ONLY: None, "Name": "string", "Options": _MAP},
     },
     "TmpfsOptions": {ONLY: None, "SizeBytes": "uint63", "Mode": "mode"},
-    # our own: Podman's idmap= and U
+    "ImageOptions": {ONLY: None, "Subpath": "string", "ReadWrite": "bool"},
+    # our own: Podman's idmap= and U, and options of devpts
+    "DevptsOptions": {ONLY: None, "Uid": "uint63", "Gid": "uint63", "Mode": "mode", "Max": "uint63"},
     "IDMap": "string",
     "Chown": "bool",
+    "TmpfsFlags": "string",
 }
 
 HOST: dict[str, Any] = {
@@ -119,5 +129,5 @@ HOST: dict[str, Any] = {
     "RestartPolicy": {ONLY: None, "Name": "string", "MaximumRetryCount": "int64"},
     "StorageOpt": Later(_MAP),
     "Ulimits": [{ONLY: None, "Name!": "string", "Soft": "int64", "Hard": "int64"}],
-    "VolumesFrom": Later(_STRINGS),
+    "VolumesFrom": _STRINGS,
 }  # fmt: skip

@@ -153,6 +153,11 @@ def _check_host(config: Config, host: HostConfig) -> None:
         from estiva.engine.spec import mounts
 
         mounts.wanted(config, host)
+    if host.get("VolumesFrom"):
+        from estiva.engine.spec import mounts
+
+        for text in host["VolumesFrom"]:
+            mounts.volumes_from(text)
     if len(host.get("ConsoleSize") or ()) not in (0, 2):
         raise InvalidInput("HostConfig.ConsoleSize is not [height, width]")
     if host.get("Runtime") not in (None, "", "estiva"):
@@ -175,7 +180,7 @@ def _check_restart(policy: RestartPolicy, remove: bool) -> None:
 
 def _check_log(settings: LogConfig) -> None:
     if settings.get("Config") or settings.get("Type") not in (None, "", "json-file", "none"):
-        from estiva.engine.spec import logs
+        from estiva.engine.spec.logs import options as logs
 
         logs.check(settings)
 

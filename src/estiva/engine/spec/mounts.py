@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 
     from estiva.engine.state.config_types import Config, HostConfig, Mount
 
-PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
-IGNORED = ("rw", "z", "Z", "cached", "delegated", "consistent")  # of -v: is so anyway, or means nothing
+PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable")
+# of -v: is so anyway, or means nothing here
+IGNORED = ("rw", "z", "Z", "cached", "delegated", "consistent", "rbind", "copy", "rro")
+FLAGS = ("nosuid", "suid", "nodev", "dev", "noexec", "exec")
+KINDS = ("bind", "volume", "tmpfs", "image", "devpts")
+FROM_MODES = ("ro", "rw", "z", "Z")  # of --volumes-from
 
 
 def absolute(source: str) -> str:
@@ -31,6 +35,10 @@ def wanted(config: Config, host_config: HostConfig) -> list[Mount]:
     asked += [from_mount(mount) for mount in host_config.get("Mounts") or ()]
     for target, flags in (host_config.get("Tmpfs") or {}).items():
         place = destination(target, f"tmpfs mount '{target}'")
+        if flags:
+            from estiva.engine.spec import tmpfs_options
+
+        flags = ",".join(tmpfs_options.check(target, flags)) if flags else ""
         asked.append({"Type": "tmpfs", "Source": "", "Target": place, "TmpfsFlags": flags})
     for mount in asked:
         if mount["Target"] in table:
@@ -52,6 +60,18 @@ def destination(target: str, where: str) -> str:
     return path
 
 
+def volumes_from(text: str) -> tuple[str, bool]:
+    """(container, whether what it may write may be written) of --volumes-from NAME[:MODE]. Raises
+    InvalidInput."""
+    name, colon, mode = text.partition(":")
+    modes = mode.split(",") if colon else []
+    if not name:
+        raise InvalidInput(f"invalid volumes-from: '{text}': no container is named")
+    if set(modes) - set(FROM_MODES) or len(set(modes) & {"ro", "rw"}) == 2:
+        raise InvalidInput(f"invalid mode: {mode} of volumes-from {name}", hint="ro, rw or z")
+    return name, "ro" not in modes
+
+
 def from_bind(text: str) -> Mount:
     """The Mounts entry that -v SOURCE:DESTINATION[:OPTIONS] stands for. Raises InvalidInput, Unsupported."""
     parts = text.split(":")
@@ -70,6 +90,12 @@ def from_bind(text: str) -> Mount:
         mount["Type"] = "volume"
         volume_name(parts[0])
     for option in parts[2].split(",") if len(parts) == 3 else ():
+        if option in ("upperdir", "workdir") or option.startswith(("upperdir=", "workdir=")):
+            key, _, path = option.partition("=")
+            if "Overlay" not in mount or not path.startswith("/"):
+                raise InvalidInput(f"{option} of {text}", hint="O,upperdir=/PATH,workdir=/PATH")
+            mount["Overlay"][key] = os.path.normpath(path)
+            continue
         if option in ("ro", "readonly"):
             mount["ReadOnly"] = True
         elif option in PROPAGATIONS and mount["Type"] == "bind":
@@ -81,24 +107,39 @@ def from_bind(text: str) -> Mount:
         elif option == "U":
             mount["Chown"] = True
         elif option == "O":
-            raise Unsupported(f"the volume option {option} of {text} is not supported yet")
+            mount["Overlay"] = {}
+        elif option in FLAGS:
+            mount.setdefault("Flags", []).append(option)
+        elif option == "bind" and mount["Type"] == "bind":
+            mount["BindOptions"]["NonRecursive"] = True
         elif option not in IGNORED:
             raise InvalidInput(f"invalid mode: {option} in the volume {text}")
     _idmap(mount)
+    _overlay(mount, text)
     return mount
+
+
+def _overlay(mount: Mount, text: str) -> None:
+    if "Overlay" not in mount:
+        return
+    if len(mount["Overlay"]) == 1:
+        raise InvalidInput(f"{text}: upperdir and workdir go together")
+    bind = mount.get("BindOptions") or {}
+    if mount.get("IDMap") is not None or mount.get("Chown") or bind.get("Propagation"):
+        raise InvalidInput(f"{text}: the volume option O can't be used with U, idmap or a propagation")
 
 
 def from_mount(given: Mount) -> Mount:
     """One of HostConfig.Mounts with a clean Target. Raises InvalidInput, Unsupported."""
     kind, source, target = given["Type"], given.get("Source") or "", given["Target"]
-    if kind in ("npipe", "cluster", "image"):
-        raise Unsupported(f"mount type {kind} is not supported", hint="bind, volume or tmpfs")
-    if kind not in ("bind", "volume", "tmpfs"):
-        raise InvalidInput(f"mount type unknown: '{kind}'", hint="bind, volume or tmpfs")
+    if kind in ("npipe", "cluster", "glob", "ramfs"):
+        raise Unsupported(f"mount type {kind} is not supported", hint=f"one of {', '.join(KINDS)}")
+    if kind not in KINDS:
+        raise InvalidInput(f"mount type unknown: '{kind}'", hint=f"one of {', '.join(KINDS)}")
     said: Any = {key: value for key, value in given.items() if value is not None}
     mount: Mount = said
     mount["Target"] = destination(target, f"mount path: '{target}'")
-    for name in ("bind", "volume", "tmpfs"):
+    for name in KINDS:
         if name != kind and any((said.get(f"{name.capitalize()}Options") or {}).values()):
             raise InvalidInput(f"cannot mix '{name}-*' options with mount type '{kind}'")
     if kind == "bind":
@@ -109,24 +150,65 @@ def from_mount(given: Mount) -> Mount:
             raise InvalidInput(
                 f"invalid value for bind-propagation: {propagation}", hint=f"one of {', '.join(PROPAGATIONS)}"
             )
+        _recursive(given, propagation)
     elif kind == "volume":
         if source:
             volume_name(source)
         options = given.get("VolumeOptions") or {}
         driver = options.get("DriverConfig") or {}
-        if driver.get("Options") or driver.get("Name") not in (None, "", "local"):
-            what = "volume-opt" if driver.get("Options") else "volume-driver"
-            raise Unsupported(f"{what} is not supported: volumes are plain local directories")
+        if driver.get("Options") or driver.get("Name"):
+            from estiva.engine.spec import volume_options
+
+            volume_options.check(source, driver.get("Name") or "", driver.get("Options") or {})
         if options.get("Subpath"):
-            raise Unsupported("volume-subpath is not supported yet")
+            subpath(options["Subpath"], "volume")
+            if not source:
+                raise InvalidInput("volume-subpath is for a volume with a name: a new one is empty")
+    elif kind == "image":
+        _image(mount, source)
     elif source:
-        raise InvalidInput("a tmpfs mount has no source")
+        raise InvalidInput(f"a {kind} mount has no source")
+    elif set((given.get("TmpfsFlags") or "").split(",")) - {"", "tmpcopyup", "noswap"}:
+        raise InvalidInput(f"Mounts.TmpfsFlags of {target} is made of tmpcopyup and noswap")
     elif "IDMap" in mount:
-        raise InvalidInput("a tmpfs mount can't be id-mapped")
+        raise InvalidInput(f"a {kind} mount can't be id-mapped")
     elif given.get("Chown"):
-        raise InvalidInput("a tmpfs mount has no source to chown")
+        raise InvalidInput(f"a {kind} mount has no source to chown")
     _idmap(mount)
     return mount
+
+
+def _recursive(given: Mount, propagation: str) -> None:
+    """bind-recursive=writable and readonly, as Docker has them."""
+    options = given.get("BindOptions") or {}
+    writable, forced = options.get("ReadOnlyNonRecursive"), options.get("ReadOnlyForceRecursive")
+    if not (writable or forced):
+        return
+    word = "writable" if writable else "readonly"
+    if not given.get("ReadOnly"):
+        raise InvalidInput(f"option 'bind-recursive={word}' requires 'readonly'")
+    if forced and propagation not in ("", "rprivate"):
+        raise InvalidInput("option 'bind-recursive=readonly' requires 'bind-propagation=rprivate'")
+    if forced and (writable or options.get("NonRecursive")):
+        raise InvalidInput("option 'bind-recursive=readonly' contradicts the others of this mount")
+
+
+def _image(mount: Mount, source: str) -> None:
+    if not source:
+        raise InvalidInput("an image mount has a source: the image")
+    if mount.get("Chown") or "IDMap" in mount:
+        raise Unsupported(f"the image mount at {mount['Target']} can't be chowned or id-mapped")
+    options = mount.get("ImageOptions") or {}
+    if options.get("Subpath"):
+        subpath(options["Subpath"], "image")
+    if options.get("ReadWrite") and mount.get("ReadOnly"):
+        raise InvalidInput(f"the image mount at {mount['Target']} is readonly or rw, not both")
+
+
+def subpath(path: str, kind: str) -> None:
+    """Raises InvalidInput for what can't be a path below the top of a volume or image."""
+    if path.startswith("/") or ".." in path.split("/") or "\0" in path:
+        raise InvalidInput(f"{kind}-subpath {path} must be a relative path that stays inside of the {kind}")
 
 
 def volume_name(text: str) -> None:

@@ -50,10 +50,14 @@ class Mount(TypedDict, total=False):
     BindOptions: dict[str, Any]
     VolumeOptions: dict[str, Any]
     TmpfsOptions: dict[str, Any]
+    ImageOptions: dict[str, Any]
     Consistency: str
     IDMap: str  # ours, as are the rest
     Chown: bool  # the volume option U
-    TmpfsFlags: str  # the options of --tmpfs: made by spec/mounts.py, nobody gives it
+    DevptsOptions: dict[str, Any]
+    TmpfsFlags: str  # the options of --tmpfs: made by spec/mounts.py, nobody gives it, nor the next two
+    Flags: list[str]  # nosuid and the like, of -v
+    Overlay: dict[str, str]  # the volume option O: its upperdir and workdir, if they are the user's own
 
 
 class RestartPolicy(TypedDict, total=False):

@@ -43,6 +43,13 @@ class MountPoint(TypedDict, total=False):
     New: bool  # a volume that is to get what the image has there
     Chown: bool
     IDMap: str
+    ReadOnlyNonRecursive: bool
+    Flags: list[str]
+    Subpath: str
+    Overlay: dict[str, str]  # see Mount
+    ImageId: str  # of an image mount
+    ReadWrite: bool  # an image mount with a layer of its own, which is thrown away
+    Detached: bool  # mounted by who starts it, and handed to the init: engine/mounts/detached.py
 
 
 class HealthResult(TypedDict):
@@ -224,7 +231,7 @@ class Ending(TypedDict):
 
 
 class LogOptions(TypedDict, total=False):
-    """How the log is kept, where that is not the default: spec/logs.py."""
+    """How the log is kept, where that is not the default: spec/logs/options.py."""
 
     size: int  # bytes a file, 0 for no limit
     keep: int  # files

@@ -44,7 +44,8 @@ def apply(mount: Mount, root: int) -> None:
         where = f"/proc/self/fd/{target}"
         data = ",".join(mount.data) or None
         try:
-            flags = mount.flags & ~mnt.MS_RDONLY if _is_dev(mount) else mount.flags
+            later = _is_dev(mount) or mount.copy_up  # read-only once all is in it
+            flags = mount.flags & ~mnt.MS_RDONLY if later else mount.flags
             mnt.mount(mount.source, where, mount.fstype, flags, data)
         except OSError as error:
             words = error.strerror or ""
@@ -55,6 +56,12 @@ def apply(mount: Mount, root: int) -> None:
             from estiva.runtime.rootfs import tmpcopyup
 
             tmpcopyup.fill(target, root, mount.destination, mount.data)
+            if mount.flags & mnt.MS_RDONLY:
+                over = fs.open_in_root(root, mount.destination, os.O_PATH)
+                try:
+                    mnt.mount_setattr(over, "", mnt.MOUNT_ATTR_RDONLY)
+                finally:
+                    os.close(over)
     finally:
         os.close(target)
     if mount.propagation:

@@ -11,6 +11,7 @@ from estiva.store.layers import codec
 _BZIP2, _XZ = b"BZh", b"\xfd7zXZ\x00"
 MAGIC = (codec.GZIP_MAGIC, codec.ZSTD_MAGIC, _BZIP2, _XZ)
 HEAD = len(_XZ)  # bytes that tell
+PIECE = 1 << 20  # bytes to read at once
 _XZ_MEMORY = 128 << 20  # bytes that decompression may take, as `xz -9` needs 65 MiB
 
 

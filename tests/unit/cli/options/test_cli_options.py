@@ -94,7 +94,7 @@ REFUSED = [
     ("--mount type=bad,dst=/b a", "mount type unknown: 'bad'"),
     ("--mount type=bind,src=/a,dst=/b,ro=x a", "invalid value for ro: x"),
     ("--mount type=tmpfs,dst=/b,tmpfs-mode=9 a", "invalid value for tmpfs-mode: 9"),
-    ("--mount type=volume,src=v,dst=/b,volume-opt=o=x a", "volume-opt is not supported"),
+    ("--mount type=volume,src=v,dst=/b,volume-opt=o=x a", 'volume v: missing required option: "device"'),
     ("--mount type=bind,src=rel,dst=/b a", "invalid mount path: 'rel' mount path must be absolute"),
     (
         "--mount type=bind,src=/a,dst=/b,tmpfs-size=1m a",
@@ -102,7 +102,7 @@ REFUSED = [
     ),
     ("--mount 'type=bind,\"src=/a' a", "a quote is not closed"),
     ("--mount 'type=bind,\"src=/a\"x,dst=/b' a", "text after a closing quote"),
-    ("--mount type=volume,dst=/b,volume-driver=nfs a", "volume-driver is not supported"),
+    ("--mount type=volume,dst=/b,volume-driver=nfs a", "the volume driver nfs is not known here"),
     ("--ulimit x a", "invalid ulimit argument: x"),
     ("--ulimit foo=1 a", "invalid ulimit type: foo"),
     ("--ulimit nofile=5:3 a", "ulimit soft limit must be less than or equal to hard limit: 5 > 3"),

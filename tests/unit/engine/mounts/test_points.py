@@ -9,6 +9,8 @@ import pytest
 from estiva.engine.mounts import points
 from estiva.errors import Conflict, InvalidInput, NotFound
 
+OPTIONS = {"ram": {"type": "tmpfs", "device": "tmpfs"}}
+
 
 class Volumes:
     """Volumes in memory."""
@@ -20,11 +22,12 @@ class Volumes:
     def find(self, name):
         return self.names.get(name)
 
-    def create(self, name, labels=None, *, anonymous=False, user=""):
+    def create(self, name, labels=None, *, anonymous=False, user="", options=None):
         if name == "broken":
             raise Conflict("no")
-        self.names[name] = {"labels": labels, "anonymous": anonymous}
+        self.names.setdefault(name, {"labels": labels, "anonymous": anonymous})
         self.users[name] = user
+        return types.SimpleNamespace(options=options or OPTIONS.get(name) or {})
 
     def path(self, name):
         return f"/volumes/{name}/_data"
@@ -112,8 +115,8 @@ def test_volumes():
         "old",
         "/volumes/old/_data",
         "local",
-        False,
-    )
+        True,
+    )  # filled where it is empty
     assert new["New"] is False and third["New"] is True
     assert volumes.names["third"] == {"labels": {"k": "v"}, "anonymous": False}
     assert anonymous["Anonymous"] and anonymous["New"] and len(anonymous["Name"]) == 64
@@ -178,3 +181,75 @@ def test_a_source_that_has_gone(tmp_path):
         oci(tmp_path, Source=f"{tmp_path}/a")
     (tmp_path / "link").symlink_to("nowhere")
     assert oci(tmp_path, Source=f"{tmp_path}/link")["source"] == f"{tmp_path}/link"
+
+
+def test_bind_options(tmp_path):
+    bind = {"Type": "bind", "Source": str(tmp_path), "Target": "/x", "ReadOnly": True}
+    for options, words in (
+        ({}, ["rbind", "rprivate", "rro"]),
+        ({"ReadOnlyNonRecursive": True}, ["rbind", "rprivate", "ro"]),
+        ({"ReadOnlyForceRecursive": True}, ["rbind", "rprivate", "rro"]),
+        ({"NonRecursive": True}, ["bind", "rprivate", "ro"]),
+    ):
+        assert points.oci(plan(Mounts=[{**bind, "BindOptions": options}]))[0]["options"] == words
+    (one,) = points.oci(plan(Binds=[f"{tmp_path}:/x:bind,nosuid,noexec,unbindable"]))
+    assert one["options"] == ["bind", "unbindable", "nosuid", "noexec"]
+
+
+def test_what_is_mounted_before(tmp_path):
+    """images, overlays and volumes with options: the launcher is handed an fd"""
+
+    class Known:
+        def image_id(self, reference):
+            return f"id of {reference}"
+
+    mounts = [
+        {"Type": "image", "Source": "box", "Target": "/i", "ImageOptions": {"Subpath": "etc"}},
+        {"Type": "volume", "Source": "ram", "Target": "/r"},
+        {"Type": "volume", "Source": "data", "Target": "/s", "VolumeOptions": {"Subpath": "a/b"}},
+    ]
+    found = points.plan(
+        {}, {"Mounts": mounts, "Binds": [f"{tmp_path}:/o:O"]}, Volumes("data", "ram"), known=Known()
+    )
+    places = {point["Destination"]: point for point in found}
+    assert [place for place, point in places.items() if point.get("Detached")] == ["/o", "/i", "/r"]
+    assert (places["/i"]["ImageId"], places["/i"]["RW"], places["/i"]["Subpath"]) == (
+        "id of box",
+        False,
+        "etc",
+    )
+    assert not places["/s"]["New"]
+    places["/s"]["Source"] = str(tmp_path)
+    options = {one["destination"]: one["options"] for one in points.oci(found) if one["source"]}
+    assert options["/s"][-1] == "X-estiva.subpath=a/b" and options["/i"] == options["/o"] == ["bind"]
+
+
+def test_volumes_from(tmp_path):
+    lent = [
+        {
+            "Type": "volume",
+            "Name": "v",
+            "Source": "/volumes/v/_data",
+            "Destination": "/v",
+            "RW": True,
+            "Anonymous": True,
+        },
+        {"Type": "bind", "Source": str(tmp_path), "Destination": "/b", "RW": False},
+    ]
+
+    class Known:
+        def mounts_of(self, container):
+            assert container == "other"
+            return lent
+
+    def found(volumes, **host):
+        made = points.plan({"Volumes": {"/v": {}, "/w": {}}}, host, volumes, "mine", Known())
+        return {point["Destination"]: point for point in made}
+
+    volumes = Volumes("v")
+    places = found(volumes, VolumesFrom=["other"])
+    assert places["/v"] == lent[0] and places["/b"] == lent[1] and places["/w"]["Anonymous"]
+    assert volumes.users["v"] == "mine"
+    assert not found(volumes, VolumesFrom=["other:ro,z"])["/v"]["RW"]
+    assert not found(volumes, VolumesFrom=["other:rw"])["/b"]["RW"]
+    assert found(volumes, VolumesFrom=["other"], Binds=[f"{tmp_path}:/v"])["/v"]["Type"] == "bind"

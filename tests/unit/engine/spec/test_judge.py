@@ -82,7 +82,6 @@ def test_refused(config, host, message):
 LATER = [
     ({"MacAddress": "02:42:ac:11:00:02"}, {}, "Config.MacAddress is not supported yet"),
     ({"NetworkDisabled": True}, {}, "Config.NetworkDisabled is not supported yet"),
-    ({}, {"VolumesFrom": ["x"]}, "HostConfig.VolumesFrom is not supported yet"),
     ({}, {"StorageOpt": {"size": "1g"}}, "HostConfig.StorageOpt is not supported yet"),
     ({}, {"CpuCount": 1}, "HostConfig.CpuCount is not supported yet"),
     ({}, {"LogConfig": {"Type": "fluentd"}}, "the log driver fluentd is not supported"),

@@ -53,6 +53,23 @@ def mount(kind="bind", target="/x", **fields):
 
 
 REFUSED = [
+    ({"Tmpfs": {"/x": "foo"}}, 'invalid tmpfs option "foo" of /x'),
+    ({"Tmpfs": {"/x": "ro,size"}}, 'invalid tmpfs option "size" of /x: it wants a value'),
+    ({"Tmpfs": {"/x": "mode=9"}}, 'invalid tmpfs option "mode=9" of /x: an octal mode'),
+    ({"Binds": ["/a:/b:O,U"]}, "the volume option O can't be used with U"),
+    ({"Binds": ["/a:/b:O,upperdir=/u"]}, "upperdir and workdir go together"),
+    ({"Binds": ["/a:/b:upperdir=/u"]}, "upperdir=/u of /a:/b:upperdir=/u"),
+    (mount("image"), "an image mount has a source"),
+    (mount("image", Source="a", ImageOptions={"Subpath": "../x"}), "image-subpath ../x must be a relative path"),
+    (mount("volume", Source="v", VolumeOptions={"Subpath": "/x"}), "volume-subpath /x must be a relative path"),
+    (mount("volume", VolumeOptions={"Subpath": "x"}), "volume-subpath is for a volume with a name"),
+    (mount("bind", Source="/a", BindOptions={"ReadOnlyNonRecursive": True}), "'bind-recursive=writable' requires 'readonly'"),
+    (mount("bind", Source="/a", BindOptions={"ReadOnlyForceRecursive": True}), "'bind-recursive=readonly' requires 'readonly'"),
+    (mount("bind", Source="/a", ReadOnly=True, BindOptions={"ReadOnlyForceRecursive": True, "Propagation": "rshared"}),
+     "'bind-recursive=readonly' requires 'bind-propagation=rprivate'"),
+    (mount("tmpfs", ImageOptions={"Subpath": "x"}), "cannot mix 'image-*' options with mount type 'tmpfs'"),
+    (mount("devpts", Source="x"), "a devpts mount has no source"),
+    (mount("volume", Source="v", VolumeOptions={"DriverConfig": {"Options": {"foo": "x"}}}), 'volume v: invalid option: "foo"'),
     ({"Binds": [":/x"]}, "invalid spec: :/x: empty section between colons"),
     ({"Binds": ["/a:"]}, "invalid spec: /a:: empty section between colons"),
     ({"Binds": ["/a:/b:"]}, "invalid spec: /a:/b:: empty section between colons"),
@@ -103,13 +120,15 @@ def test_refused(host, message):
 @pytest.mark.parametrize(
     ("host", "message"),
     [
-        ({"Binds": ["/a:/b:O"]}, "the volume option O of /a:/b:O is not supported yet"),
         (mount("npipe", Source="x"), "mount type npipe is not supported"),
-        (mount("volume", VolumeOptions={"Subpath": "x"}), "volume-subpath is not supported yet"),
-        (mount("volume", VolumeOptions={"DriverConfig": {"Name": "nfs"}}), "volume-driver is not supported"),
+        (mount("glob", Source="/a*"), "mount type glob is not supported"),
         (
-            mount("volume", VolumeOptions={"DriverConfig": {"Options": {"o": "x"}}}),
-            "volume-opt is not supported",
+            mount("volume", Source="v", VolumeOptions={"DriverConfig": {"Name": "nfs"}}),
+            "volume v: the volume driver nfs is not known here",
+        ),
+        (
+            mount("volume", Source="v", VolumeOptions={"DriverConfig": {"Options": {"size": "1g"}}}),
+            "volume v: the option size needs a quota",
         ),
     ],
 )
@@ -156,3 +175,27 @@ def test_a_dot_is_the_caller_s_working_directory(tmp_path, monkeypatch):
     assert mounts.absolute("..") == os.path.dirname(tmp_path)
     for name in ("data", "/a", ".hidden", "..x", "a/b", ""):
         assert mounts.absolute(name) == name
+
+
+def test_volumes_from():
+    assert mounts.volumes_from("a") == ("a", True) and mounts.volumes_from("a:ro,z") == ("a", False)
+    for text in (":ro", "a:", "a:foo", "a:ro,rw", "a:rshared", "a:nocopy"):
+        with pytest.raises(InvalidInput):
+            mounts.volumes_from(text)
+
+
+def test_volume_options():
+    from estiva.engine.spec import volume_options
+
+    volume_options.check("v", "local", {})
+    volume_options.check("v", "", {"type": "tmpfs", "device": "tmpfs", "o": "size=1m"})
+    volume_options.check("v", "local", {"device": "/srv", "o": "bind,ro"})
+    for options, words in (
+        ({"type": "nfs"}, 'missing required option: "device"'),
+        ({"device": "/dev/x"}, 'missing required option: "type"'),
+        ({"o": "bind"}, 'missing required option: "device"'),
+        ({"o": "bind", "device": "srv"}, "must be an absolute path"),
+        ({"foo": "bar"}, 'invalid option: "foo"'),
+    ):
+        with pytest.raises(InvalidInput, match=f"volume v: .*{words}"):
+            volume_options.check("v", "local", options)

@@ -14,25 +14,20 @@ from estiva.engine.containers.cp.view import Mapped, View
 from estiva.engine.mounts.terms import FOLDER
 from estiva.engine.mounts.trees import TOLD
 from estiva.errors import InvalidInput, LayerError, NotFound, Unsupported
-from estiva.files import write_all
 from estiva.linux import fs
-from estiva.store.archive.compression import plain
+from estiva.store.archive import compression
 from estiva.store.layers.pack import Packer
 from estiva.store.tar.entry import shown
-from estiva.store.tar.scanner import Scanner
 from estiva.store.tar.writer import END
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import IO
 
     from estiva.engine import Engine
     from estiva.store.layers.pack import Sink
     from estiva.store.tar.entry import Entry
     from estiva.store.tar.writer import Member
-
-PIECE = 1 << 20
 
 
 class _Archive(Packer):
@@ -110,17 +105,6 @@ class _Unpacking(Extraction):
         self.files = self.bytes = self.omitted = 0
         self.left_out: list[tuple[str, str]] = []
 
-    def feed(self, pieces: Iterator[bytes], scratch: int) -> None:
-        scanner = Scanner(self.pending.append)
-        self.data = scratch
-        for piece in pieces:
-            write_all(scratch, piece)
-            scanner.feed(piece)
-            self._make(scanner.position)
-        scanner.close()
-        for name, mtime in reversed(self.times):
-            self._time(name, mtime)
-
     def _member(self, entry: Entry) -> None:
         if entry.kind in (stat.S_IFCHR, stat.S_IFBLK):
             self.omitted += 1
@@ -160,10 +144,10 @@ def unpack(engine: Engine, ref: str, path: str, stream: IO[bytes], *, archive: b
             writable(top, place)
             scratch = os.open(engine.paths.ingest, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
             work = _Unpacking(top, view, archive)
-            head = stream.read(PIECE)
+            pieces = compression.decompress(iter(lambda: stream.read(compression.PIECE), b""))
             with Mapped(view.owner):
                 try:
-                    work.feed(plain(head[:6], _pieces(head, stream)), scratch)
+                    work.feed(pieces, scratch)
                 except (LayerError, Unsupported) as error:
                     done = f"{work.files} files had been unpacked" if work.files else ""
                     raise InvalidInput(f"the archive can't be unpacked: {error}", hint=done) from None
@@ -172,9 +156,3 @@ def unpack(engine: Engine, ref: str, path: str, stream: IO[bytes], *, archive: b
             os.close(top)
             if scratch >= 0:
                 os.close(scratch)
-
-
-def _pieces(head: bytes, stream: IO[bytes]) -> Iterator[bytes]:
-    while head:
-        yield head
-        head = stream.read(PIECE)

@@ -104,7 +104,13 @@ class View:
         root = snapshot.mount()
         self._held.append(root)
         readonly = bool(record["HostConfig"].get("ReadonlyRootfs"))
-        self._held.append(_assemble(root, self._mounts(record), readonly))
+        from estiva.engine.mounts import detached
+
+        made = detached.mounted(self.engine, record)
+        try:
+            self._held.append(_assemble(root, self._mounts(record), made, readonly))
+        finally:
+            detached.close(made)
         self.root = root
 
     def _mounts(self, record: Record) -> list[dict[str, object]]:
@@ -113,6 +119,8 @@ class View:
         from estiva.engine.spec import oci_config
 
         def there(point: MountPoint) -> bool:
+            if point.get("Detached"):
+                return True
             return point["Type"] in ("bind", "volume") and os.path.lexists(point["Source"])
 
         mounted = points.oci([point for point in record["Mounts"] if there(point)])
@@ -183,44 +191,27 @@ def _read_map(path: str) -> list[tuple[int, int, int]]:
     return result
 
 
-def _assemble(root: int, mounts: list[dict[str, object]], readonly: bool) -> int:
-    """Attach the detached mount `root` in a new mount namespace and mount in it; an fd that keeps that.
-
-    unshare(2) gives the namespace to the calling thread alone, so one that ends does it: no other thread of
-    this process, nor the host, sees a mount.
+def _assemble(root: int, mounts: list[dict[str, object]], detached: dict[str, int], readonly: bool) -> int:
+    """Mount in the detached mount `root`, in a mount namespace that is kept by the fd which is returned.
+    `detached` has, by destination, fds for mounts that are made already.
     """
-    import threading
-
+    from estiva.engine.mounts.detached import aside
     from estiva.linux import mount as mnt
-    from estiva.linux import namespace
-    from estiva.linux.libc import AT_FDCWD
     from estiva.runtime.rootfs import mount_plan
     from estiva.runtime.rootfs import mounts as applying
 
     planned = mount_plan.plan(mounts)
-    result: list[int] = []
-    failed: list[BaseException] = []
 
     def work() -> None:
-        try:
-            namespace.unshare(namespace.CLONE_NEWNS)
-            mnt.mount(None, "/", None, mnt.MS_REC | mnt.MS_PRIVATE)
-            mnt.move_mount(root, "", AT_FDCWD, "/")
-            for mount in planned:
-                applying.apply(mount, root)
-            if readonly:
-                mnt.mount_setattr(root, "", mnt.MOUNT_ATTR_RDONLY)
-            result.append(os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC))
-        except BaseException as error:
-            failed.append(error)
+        for mount in planned:
+            if mount.destination in detached:
+                mount.fd = os.dup(detached[mount.destination])
+            applying.apply(mount, root)
+        if readonly:
+            mnt.mount_setattr(root, "", mnt.MOUNT_ATTR_RDONLY)
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    if failed:
-        error = failed[0]
-        if isinstance(error, OSError):
-            what = f": {error.filename}" if error.filename else ""
-            raise EngineError(f"the container's files can't be mounted{what}: {reason(error)}") from None
-        raise error
-    return result[0]
+    try:
+        return aside(root, work)
+    except OSError as error:
+        what = f": {error.filename}" if error.filename else ""
+        raise EngineError(f"the container's files can't be mounted{what}: {reason(error)}") from None
