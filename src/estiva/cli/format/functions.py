@@ -96,18 +96,26 @@ def _equal(first: Any, *others: Any) -> bool:
     return any(first == other for other in others)
 
 
-def _and(*values: Any) -> Any:
-    return next((value for value in values if not value), values[-1])
-
-
-def _or(*values: Any) -> Any:
-    return next((value for value in values if value), values[-1])
-
-
 def _pad(text: str, before: int, after: int) -> str:
     if max(before, after) >= 10**WIDTH:
         raise ValueError("too many spaces")
     return " " * before + text + " " * after
+
+
+def _title(text: str) -> str:
+    """strings.Title: the first letter of each word, and nothing else, is changed."""
+    result, before = "", " "
+    for char in text:
+        ends = not (before.isalnum() or before == "_") if before.isascii() else before.isspace()
+        result += char.title() if ends else char
+        before = char
+    return result
+
+
+def _urlquery(*values: Any) -> str:
+    from urllib.parse import quote_plus
+
+    return quote_plus(_print(*values))
 
 
 def _truncate(text: str, width: int) -> str:
@@ -126,7 +134,7 @@ TABLE: dict[str, Any] = {
     "split": lambda text, separator: text.split(separator),
     "upper": lambda text: text.upper(),
     "lower": lambda text: text.lower(),
-    "title": lambda text: text.title(),
+    "title": _title,
     "pad": _pad,
     "truncate": _truncate,
     "eq": _equal,
@@ -136,7 +144,8 @@ TABLE: dict[str, Any] = {
     "gt": lambda a, b: a > b,
     "ge": lambda a, b: a >= b,
     "not": lambda value: not value,
-    "and": _and,
-    "or": _or,
+    "and": None,  # these two look at their arguments one by one: template.py
+    "or": None,
+    "urlquery": _urlquery,
     "html": lambda text: text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"),
 }

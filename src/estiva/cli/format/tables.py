@@ -48,9 +48,13 @@ def show(
         body = [[str(row[field]) for field, _ in headings] for row in rows]
         print(columns([[heading for _, heading in headings], *body]))
         return
-    if template == "json":
-        template = "{{json .}}"
     from estiva.cli.format.struct import Struct
+
+    if template in ("json", "{{json .}}"):  # as Docker's rows are: by the alphabet
+        template = "{{json .}}"
+        rows = [
+            Struct(dict(sorted(row.items())), row.hidden if isinstance(row, Struct) else {}) for row in rows
+        ]
     from estiva.cli.format.template import Template
 
     table = template.startswith("table ")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # What Docker declares as maps: any key may be asked for.
 MAPS = frozenset((
     "Labels", "Options", "Sysctls", "Tmpfs", "Volumes", "ExposedPorts", "Ports", "PortBindings", "Networks",
-    "Annotations", "Data", "DriverOpts", "Config", "StorageOpt",
+    "Annotations", "Attributes", "Data", "DriverOpts", "Config", "StorageOpt",
     "Runtimes",
 ))  # fmt: skip
 TOKEN = re.compile(
@@ -318,6 +318,8 @@ class _Run:
             if arguments or piped:
                 raise error("can't give an argument to what is not a function")
             return value
+        if head[1] in ("and", "or") and not self.heading:
+            return self.either(head[1] == "or", arguments, dot, piped)
         values = [self.operand(argument, dot) for argument in arguments] + piped
         if self.heading and head[1] not in ("print", "printf", "println"):
             strings = [value for value in values if isinstance(value, str)]
@@ -325,6 +327,18 @@ class _Run:
         from estiva.cli.format.functions import TABLE
 
         return self.call(head[1], TABLE[head[1]], values)
+
+    def either(self, wanted: bool, arguments: list[Node], dot: Any, piped: list[Any]) -> Any:
+        """`or`: the first that is true, `and`: the first that is not, else the last; no further one is looked
+        at."""
+        value: Any = None
+        if not arguments and not piped:
+            raise error(f"error calling {'or' if wanted else 'and'}: an argument is missing")
+        for argument in arguments:
+            value = self.operand(argument, dot)
+            if truth(value) is wanted:
+                return value
+        return piped[0] if piped else value
 
     def call(self, name: str, function: Callable[..., Any], values: list[Any]) -> Any:
         if any(callable(value) for value in values):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from estiva.engine.state import eventlog
 from estiva.engine.state.lookup import resolve, running_state
 from estiva.errors import EngineError, InvalidInput
 from estiva.runtime.cgroup import factory
@@ -60,6 +61,8 @@ def top(engine: Engine, ref: str, args: list[str]) -> tuple[list[str], list[list
     from estiva import programs
 
     live = running_state(engine, ref)
+    about = eventlog.about_run(engine.paths, live)
+    eventlog.write(engine.paths, "container", "top", live["id"], about)
     pids = factory.open(live["cgroup"]).processes()
     # only the host's ps, only on these pids, never through a shell
     program = programs.find("ps")

@@ -102,7 +102,7 @@ def make_in(
             result["health"] = check
     settings = host_config.get("LogConfig") or {}
     if settings.get("Config") or settings.get("Type") not in (None, "", "json-file"):
-        from estiva.engine.spec import logs
+        from estiva.engine.spec.logs import options as logs
 
         kept, options, outlet = logs.plan(made)
         result["log"] = result["log"] if kept else ""

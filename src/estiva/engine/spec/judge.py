@@ -180,7 +180,7 @@ def _check_restart(policy: RestartPolicy, remove: bool) -> None:
 
 def _check_log(settings: LogConfig) -> None:
     if settings.get("Config") or settings.get("Type") not in (None, "", "json-file", "none"):
-        from estiva.engine.spec import logs
+        from estiva.engine.spec.logs import options as logs
 
         logs.check(settings)
 

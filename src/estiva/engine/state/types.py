@@ -231,7 +231,7 @@ class Ending(TypedDict):
 
 
 class LogOptions(TypedDict, total=False):
-    """How the log is kept, where that is not the default: spec/logs.py."""
+    """How the log is kept, where that is not the default: spec/logs/options.py."""
 
     size: int  # bytes a file, 0 for no limit
     keep: int  # files

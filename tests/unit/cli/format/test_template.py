@@ -50,6 +50,9 @@ THING = {
         ("{{len .Names}} {{len .Id}}", "2 3"),
         ('{{println .Id "x"}}', "abc x\n"),
         ("{{if and (gt .State.Pid 0) .State.Running}}y{{end}}", "y"),
+        ("{{or .Id (index .Names 9)}}{{and .State.Error (index .Names 9)}}", "abc"),  # not looked at any more
+        ('{{.Id | or ""}}{{.Id | and ""}}{{and .Id 5}}', "abc5"),
+        ('{{title "it\'s a_b 3rd HELLO"}} {{urlquery "a b&c"}}', "It'S A_b 3rd HELLO a+b%26c"),
         ("{{or (.State).Error .Id}} {{(.State).Pid}}", "abc 42"),
         ('{{printf "%-5s|%q|%d|%v" .Id .Id .State.Pid .Names}}', 'abc  |"abc"|42|[/web /alias]'),
         ("{{$x := .State}}{{$x.Pid}}", "42"),
@@ -92,6 +95,8 @@ def test_templates_print_what_go_prints(template, text):
         ("{{if .Id}}a{{else}}b{{else}}c{{end}}", "unexpected {{else}}"),
         ('{{"a" "b"}}', "can't give an argument to what is not a function"),
         ("{{json}}", "error calling json"),
+        ("{{and}}", "error calling and"),
+        ("{{or}}", "error calling or"),
         ("{{:= .Id}}", "bad variable declaration"),
     ],
 )

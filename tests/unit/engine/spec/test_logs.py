@@ -2,7 +2,7 @@
 
 import pytest
 
-from estiva.engine.spec import logs
+from estiva.engine.spec.logs import options as logs
 from estiva.errors import InvalidInput, Unavailable
 
 

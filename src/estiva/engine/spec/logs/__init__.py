@@ -1,0 +1,1 @@
+"""Log drivers: their options, and what a monitor is told of them."""
