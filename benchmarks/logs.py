@@ -4,7 +4,7 @@
     benchmarks/logs.py [--rounds N] [--json FILE]
 
 Needs what benchmarks/run.py needs. A detached container writes SIZE bytes of lines of 100 bytes, then of
-10 kB; the time is that from its start to its end, with three files of 20 MB kept by both. What is told are MB/s.
+10 kB; the time is that from its start to its end, with three files of 20 MB kept by both. Told in MB/s.
 """
 
 import argparse

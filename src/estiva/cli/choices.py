@@ -163,6 +163,7 @@ def _filters(verb: str) -> Sequence[str]:
     statuses = [f"status={status}" for status in listing.STATUSES]
     return (
         *statuses, *[f"health={status}" for status in listing.HEALTH], "ancestor=<image>", "exited=", "id=",
+        "before=<container>", "since=<container>", "publish=", "expose=",
         "label=", "name=<container>", "network=bridge", "network=host", "network=none", "network=<network>",
         "volume=<volume>",
     )  # fmt: skip

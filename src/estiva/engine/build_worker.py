@@ -6,7 +6,7 @@ import os
 
 from estiva.engine.launch import plan
 from estiva.engine.launch.start import Start
-from estiva.engine.state import locks, record, teardown
+from estiva.engine.state import locks, record
 from estiva.errors import EngineError
 
 TYPE_CHECKING = False
@@ -74,7 +74,9 @@ class StepStart(Start):
             locks.await_end(self.engine.paths, self.id)
         super().close()
         if os.path.isdir(self.engine.paths.run_container(self.id)):  # no monitor came to its end
-            teardown.reconcile(self.engine.paths, self.engine.db, self.id)
+            from estiva.engine.state.life import reconcile
+
+            reconcile.reconcile(self.engine.paths, self.engine.db, self.id)
 
 
 def run_step(engine: Engine, step: Step) -> int:

@@ -204,9 +204,10 @@ def _kill(engine: Engine, container_id: str) -> None:
 
     from estiva.engine.state import locks, runstate, teardown
     from estiva.engine.state.cgroup import cgroup_path
+    from estiva.engine.state.life import reconcile
     from estiva.runtime.cgroup import factory
 
-    live = teardown.left_of(engine.paths, container_id)
+    live = reconcile.left_of(engine.paths, container_id)
     group = factory.open((live and live.get("cgroup")) or cgroup_path(container_id))
     end = time.monotonic() + PATIENCE
     while True:

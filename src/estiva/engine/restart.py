@@ -53,7 +53,8 @@ def start(engine: Engine, container_id: str, hold: int) -> None:
     """Start it, with its lock; or write down why it can't be."""
     from estiva.engine.containers.start import with_lock
     from estiva.engine.launch.start import Start
-    from estiva.engine.state import locks, lookup, teardown
+    from estiva.engine.state import locks, lookup
+    from estiva.engine.state.life import reconcile
     from estiva.errors import EstivaError
     from estiva.store import containers
 
@@ -85,4 +86,4 @@ def start(engine: Engine, container_id: str, hold: int) -> None:
     finally:
         if hold >= 0:
             os.close(hold)
-            teardown.reconcile(paths, db, container_id)
+            reconcile.reconcile(paths, db, container_id)

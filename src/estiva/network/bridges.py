@@ -49,6 +49,7 @@ def link_of(
     link = _ready(outside, place)
     if link is not None and rules.present(paths, place["bridge"]):
         return link
+    flushed = link is not None
     with Lock(rules.lock(paths)):
         link = _ready(outside, place)
         if link is None:
@@ -60,9 +61,20 @@ def link_of(
                 if place["address6"]:
                     links.sysctl("ipv6/conf/all/forwarding", "1")
             rules.install(paths, db, walls.own)
+    if flushed:
+        mend_default(db, paths, walls)
     if link is None:
         raise EngineError(f"bridge {place['bridge']} of network {place['name']} went away while it was made")
     return link
+
+
+def mend_default(db: Database, paths: Paths, walls: Firewalls) -> None:
+    """Who has flushed the firewall of these networks has flushed that of the default bridge too. Not while
+    the lock of theirs is held: who makes the default bridge's anew takes both.
+    """
+    name = ipam.bridge_name()
+    if ipam.leased(db) and ipam.exists(name) and not firewall.present(name):
+        links.mend_firewall(paths, name, walls.default)
 
 
 def _ready(outside: netlink.Socket, place: Place) -> netlink.Link | None:

@@ -225,6 +225,7 @@ def disconnect(db: Database, paths: Paths, container_id: str, walls: Firewalls) 
             transaction.execute(sql, (container_id, DEFAULT_NETWORK))
     if not rules.whole(paths) and rules.used(db):
         rules.mend(paths, db, walls.own)
+        bridges.mend_default(db, paths, walls)
 
 
 # ---- the container's end

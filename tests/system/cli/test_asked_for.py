@@ -1,4 +1,4 @@
-"""What was asked for and is not done is said: an image's health check, sizes of what has none, details of a log."""
+"""What was asked for and is not done is said: sizes of what has none, details of a log."""
 
 import json
 import os
@@ -8,9 +8,6 @@ import pytest
 from enginekit import IMAGE, host
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-WARNING = (
-    "WARNING: the image's health check is not run: health checks are not supported yet (--no-healthcheck)\n"
-)
 
 
 @pytest.fixture(scope="module")
@@ -21,21 +18,10 @@ def box():
         yield made
 
 
-def test_a_health_check_that_is_not_run_is_said_once(box):
-    run = ["run", "--rm", "--network", "none"]
-    assert box.estiva(*run, "checked:1", "true").stderr == WARNING
-    container = box.estiva("create", "--network", "none", "checked:1", "true")
-    assert container.stderr == WARNING
-    assert (
-        box.out("inspect", "-f", "{{.Config.Healthcheck.Test}}", container.stdout.strip())
-        == "[CMD-SHELL true]"
-    )
-    assert box.estiva("start", "-a", container.stdout.strip()).stderr == ""
-    box.estiva("rm", container.stdout.strip())
-
-
-@pytest.mark.parametrize("words", [[IMAGE], ["unchecked:1"], ["--no-healthcheck", "checked:1"]])
-def test_where_there_is_none_nothing_is_said(box, words):
+@pytest.mark.parametrize(
+    "words", [[IMAGE], ["unchecked:1"], ["checked:1"], ["--no-healthcheck", "checked:1"]]
+)
+def test_nothing_is_said_of_a_health_check(box, words):
     assert box.estiva("run", "--rm", "--network", "none", *words, "true").stderr == ""
 
 

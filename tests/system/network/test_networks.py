@@ -178,23 +178,30 @@ def test_published_ports_follow_the_default_route(host):
     assert "dnat" in nft(host, "list", "ruleset") and address not in nft(host, "list", "ruleset")
 
 
-@pytest.mark.parametrize("verb", ["run", "stop", "reload", "check"])
+@pytest.mark.parametrize("verb", ["run", "run elsewhere", "stop", "stop elsewhere", "reload", "check"])
 def test_rules_come_back_after_a_flush(host, verb):
+    """By the next command, wherever the container is that it is about."""
     host.estiva("network", "create", "lab")
     serve(host, "web", "-p", "8080:80", "--network", "lab")
+    serve(host, "plain", "-p", "8081:80")
     sleeper(host, "over", "--network", "lab")
+    sleeper(host, "over2")
     answers(host, "127.0.0.1", 8080, "web")
+    answers(host, "127.0.0.1", 8081, "plain")
     nft(host, "flush", "ruleset")
     nft(host, "add", "table", "inet", "others")
     assert not answer(host, "127.0.0.1", 8080)
     words = {
         "run": ["run", "--rm", "--network", "lab", IMAGE, "true"],
+        "run elsewhere": ["run", "--rm", IMAGE, "true"],
         "stop": ["stop", "-t", "0", "over"],
+        "stop elsewhere": ["stop", "-t", "0", "over2"],
         "reload": ["network", "reload"],
         "check": ["system", "check", "--repair"],
     }
     host.estiva(*words[verb])
     answers(host, "127.0.0.1", 8080, "web")
+    answers(host, "127.0.0.1", 8081, "plain")
     assert "table inet others" in nft(host, "list", "tables")
     assert "all is well" in host.out("system", "check")
 
@@ -397,4 +404,54 @@ def test_crowds_and_races(host):
             assert all(not text or "has active endpoints" in text for text in refused), refused
     assert len([name for name in links(host) if name.startswith("br-")]) <= 9
     host.estiva("network", "prune", "-f")
+    assert "all is well" in host.out("system", "check")
+
+
+def test_after_a_power_cut_and_after_a_reset_nothing_is_in_the_way(host):
+    host.estiva("network", "create", "lab")
+    serve(host, "web", "--network", "lab", "-p", "8080:80")
+    bridge = next(name for name in links(host) if name.startswith("br-"))
+    host.power_cut()
+    subprocess.run([*host.prefix, "ip", "link", "del", bridge], check=True)
+    host.estiva("start", "web")
+    answers(host, "127.0.0.1", 8080, "web")
+    assert "all is well" in host.out("system", "check")
+    host.estiva("system", "reset", "-f")
+    assert links(host) == ["lo"] and nft(host, "list", "tables") == ""
+    host.import_busybox()
+
+
+def test_what_a_lost_database_knew_of_networks_comes_back(host):
+    host.estiva("network", "create", "--subnet", "10.71.0.0/24", "--ipv6", "lab")
+    serve(host, "web", "--network", "lab", "-p", "8080:80")
+    address = ip(host, "web", "lab")
+    for name in ("estiva.db", "estiva.db-wal", "estiva.db-shm"):
+        subprocess.run(["rm", "-f", f"{host.folder}/root/{name}"], check=True)
+    told = host.estiva("system", "check", "--repair", status=None)
+    assert "web" in host.out("ps", "--format", "{{.Names}}"), (told.stdout, told.stderr)
+    assert ip(host, "web", "lab") == address
+    assert host.out("network", "inspect", "lab", "-f", "{{(index .IPAM.Config 0).Subnet}}") == "10.71.0.0/24"
+    nft(host, "flush", "ruleset")
+    host.estiva("network", "reload")
+    answers(host, "127.0.0.1", 8080, "web")
+
+
+def test_a_killed_connect_is_done_again(host):
+    """Whatever it has left: a row, an interface."""
+    host.estiva("network", "create", "--subnet", "10.71.0.0/24", "lab")
+    sleeper(host, "aa")
+    for delay in (0.05, 0.1, 0.15, 0.2, 0.25, 0.3):
+        child = host.start("network", "connect", "--ip", "10.71.0.9", "lab", "aa", stderr=subprocess.PIPE)
+        try:
+            child.wait(delay)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        child.stderr.close()
+        host.estiva("network", "connect", "--ip", "10.71.0.9", "lab", "aa", status=None)
+        shown = host.out("exec", "aa", "ip", "-o", "-4", "addr")
+        assert shown.count("10.71.0.9/24") == 1, shown
+        assert ip(host, "aa", "lab") == "10.71.0.9"
+        host.estiva("network", "disconnect", "lab", "aa")
+        assert "10.71" not in host.out("exec", "aa", "ip", "-o", "-4", "addr")
     assert "all is well" in host.out("system", "check")

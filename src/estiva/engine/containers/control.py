@@ -255,7 +255,9 @@ def removing(
         damaged = find_damaged(engine, ref) if force else ""
         if not damaged:
             raise
-        teardown.destroy(engine.paths, engine.db, damaged, volumes=volumes)
+        from estiva.engine.state.life import reconcile
+
+        reconcile.destroy(engine.paths, engine.db, damaged, volumes=volumes)
         return damaged
     container_id: str = record["Id"]
     began = looked = time.monotonic()
@@ -274,7 +276,9 @@ def removing(
         except StateError:
             if not force:
                 raise
-            teardown.destroy(engine.paths, engine.db, container_id, volumes=volumes)
+            from estiva.engine.state.life import reconcile
+
+            reconcile.destroy(engine.paths, engine.db, container_id, volumes=volumes)
             return container_id
         if live is not None:
             restarts.mark_stopped(engine.paths, container_id, live)

@@ -185,10 +185,17 @@ def insert(engine: Engine, made: Record, name: str | None, status: str, wished: 
             if not taken:
                 return write_row(transaction, made, chosen, status, wished)
         # a container whose monitor was killed may be a --rm one, and give the name back
-        dead = taken[1] == "running" and teardown.reconcile_if_dead(engine.paths, engine.db, taken[0])
+        dead = taken[1] == "running" and settled_if_dead(engine, taken[0])
         if name is not None and (attempt > 0 or not dead):
             raise in_use(chosen, taken[0])
     raise EngineError("no free name was found", hint="give one with --name")
+
+
+def settled_if_dead(engine: Engine, container_id: str) -> bool:
+    """Rare, so what it takes is loaded then."""
+    from estiva.engine.state.life import reconcile
+
+    return reconcile.reconcile_if_dead(engine.paths, engine.db, container_id)
 
 
 def in_use(name: str, container_id: str) -> Conflict:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from estiva.engine.containers import ps_filters
 from estiva.engine.state.lookup import load, settled
-from estiva.errors import EstivaError, InvalidInput, brief
+from estiva.errors import EstivaError, InvalidInput, Unsupported, brief
 from estiva.network import networks
 from estiva.store import containers
 
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
     from estiva.network.types import EndpointRecord
     from estiva.store.images import Image
 
-FILTERS = ("id", "name", "label", "status", "ancestor", "exited", "volume", "network", "health")
+FILTERS = (
+    "id", "name", "label", "status", "ancestor", "before", "since", "exited", "volume", "network", "publish",
+    "expose", "health", "is-task",
+)  # fmt: skip
 HEALTH = ("starting", "healthy", "unhealthy", "none")
 STATUSES = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
 
@@ -39,7 +43,13 @@ def listing(
         named = any_of(filters["name"])
     rows = []
     belonging = networks.belonging_of_each(engine.db)
-    for row in containers.every(engine.db):
+    every = containers.every(engine.db)
+    within = None
+    if filters and ("before" in filters or "since" in filters):
+        within = ps_filters.between(engine, [row[0] for row in every], filters)
+    for row in every:
+        if within is not None and row[0] not in within:
+            continue
         try:
             container_id, status, text = settled(engine, *row)
             if not status:
@@ -82,6 +92,10 @@ def check(filters: dict[str, list[str]]) -> None:
     for key, values in filters.items():
         if key not in FILTERS:
             raise InvalidInput(f"invalid filter '{key}'", hint=f"one of {', '.join(FILTERS)}")
+        if key == "is-task":
+            raise Unsupported("the filter 'is-task' is not supported: there is no swarm here")
+        if key in ("publish", "expose"):
+            ps_filters.ports(key, values)
         for value in values:
             if key == "status" and value not in STATUSES:
                 raise InvalidInput(f"invalid filter 'status={brief(value, 60)}'", hint=", ".join(STATUSES))
@@ -118,13 +132,17 @@ def _image(engine: Engine, ref: str) -> Image | None:
 
 
 def matches(record: Record, filters: dict[str, list[str]]) -> bool:
-    """Whether a container passes all filters but `name`."""
+    """Whether a container passes all filters but `name`, `before` and `since`."""
     labels = record["Config"].get("Labels") or {}
     for key, values in filters.items():
         if key == "id":
             fits = any(record["Id"].startswith(value) for value in values)
-        elif key == "name":
+        elif key in ("name", "before", "since"):
             continue  # see listing
+        elif key == "publish":
+            fits = ps_filters.has_ports(record, ps_filters.ports(key, values), set())
+        elif key == "expose":
+            fits = ps_filters.has_ports(record, set(), ps_filters.ports(key, values))
         elif key == "status":
             fits = record["State"]["Status"] in values
         elif key == "label":

@@ -1,4 +1,4 @@
-"""Reading a container's log (engine/state/logfile.py): what is there, its end, and what is added.
+"""Reading a container's log (engine/state/logs/logfile.py): what is there, its end, and what is added.
 
 Log        the files that are there, held open: what rotation or removal takes away stays readable
 Follower   the files that come after them
@@ -12,7 +12,7 @@ import errno
 import os
 
 from estiva import fastjson
-from estiva.engine.state.logfile import HEAD, TAIL, suffix
+from estiva.engine.state.logs.logfile import HEAD, TAIL, suffix
 from estiva.errors import InvalidInput
 from estiva.files import abandoned, new_directory, remove_tree
 
@@ -75,7 +75,7 @@ class Log:
     def plain(self, index: int) -> int:
         """The fd of a file as it was written."""
         if self.packed[index]:
-            from estiva.engine.state import logpack
+            from estiva.engine.state.logs import pack as logpack
 
             fd = logpack.unpack(self.fds[index], self.ingest)
             os.close(self.fds[index])

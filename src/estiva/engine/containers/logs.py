@@ -6,7 +6,7 @@ import os
 import time
 
 from estiva.engine.containers.logreader import END, MISSING, NONE, Follower, Log, blocks, entries
-from estiva.engine.state.logfile import LOST
+from estiva.engine.state.logs.logfile import LOST
 from estiva.errors import Unsupported
 
 TYPE_CHECKING = False

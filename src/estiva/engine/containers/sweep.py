@@ -11,8 +11,7 @@
     builds       scratch directories and secrets
     the store    store/upkeep/leftovers.py
 
-Each is told by a lock that its maker holds from before it exists (engine/state/teardown.py): nothing has to
-grow old first, and nobody who is at work loses anything.
+Each is told by a lock that its maker holds from before it exists: nothing has to grow old first.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from estiva import fastjson, timestamps
 from estiva.engine.containers import changes, control, folder, listing, logs
 from estiva.engine.state import eventlog, locks, names, runstate, starters, teardown
 from estiva.engine.state import record as records
+from estiva.engine.state.life import reconcile
 from estiva.engine.state.prune_filters import FILTERS, Pruned
 from estiva.errors import Conflict, EstivaError, NotFound, StateError
 from estiva.files import remove_tree
@@ -76,9 +76,9 @@ def _running(engine: Engine) -> Iterator[str]:
 
 
 def _reconciled(engine: Engine, container_id: str) -> bool:
-    """teardown.reconcile, but for one whose row is damaged: the check names it, `rm -f` removes it."""
+    """reconcile.reconcile, but for one whose row is damaged: the check names it, `rm -f` removes it."""
     try:
-        return teardown.reconcile(engine.paths, engine.db, container_id)
+        return reconcile.reconcile(engine.paths, engine.db, container_id)
     except StateError:
         return False
 
@@ -244,12 +244,11 @@ def check(engine: Engine) -> list[str]:
             problems.append(f"{error}: `estiva rm -f` removes it")
             continue
         try:
-            if status == "running":
-                if runstate.read(paths, container_id) is None:
-                    problems += starters.problems(paths, container_id)
-                gone = logs.lost(paths, container_id)
-                if gone:
-                    problems.append(f"{said} has lost {gone} bytes of its log: is the disk full?")
+            if status == "running" and runstate.read(paths, container_id) is None:
+                problems += starters.problems(paths, container_id)
+            gone = logs.lost(paths, container_id) if status == "running" else 0
+            if gone:
+                problems.append(f"{said} has lost {gone} bytes of its log: is the disk full?")
         except EstivaError as error:
             problems.append(f"{said} runs, but {error}: `estiva rm -f` removes it")
         if not os.path.isdir(paths.container(container_id) + "/upper") and _row(engine, container_id):

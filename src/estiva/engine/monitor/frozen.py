@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _socket import AF_UNIX, SOCK_SEQPACKET, socket
 
-from estiva.engine.monitor import log
+from estiva.engine.monitor.logs import log
 from estiva.engine.monitor.monitor import Monitor
 from estiva.engine.monitor.source import STDERR, STDOUT, Source
 from estiva.engine.monitor.streams import Input

@@ -23,7 +23,8 @@ import time
 from _socket import socket
 
 from estiva import fastjson
-from estiva.engine.monitor import endpoint, events, log
+from estiva.engine.monitor import endpoint, events
+from estiva.engine.monitor.logs import log
 from estiva.engine.monitor.protocol import encode_error
 from estiva.engine.monitor.rootfs import rootfs_of
 from estiva.engine.monitor.seccomp import seccomp_filter
@@ -41,9 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from estiva.engine.monitor.outlet import Both
+    from estiva.engine.monitor.logs.outlet import Both
     from estiva.engine.monitor.reservation import Reservation
-    from estiva.engine.state.logfile import Writer
+    from estiva.engine.state.logs.logfile import Writer
     from estiva.engine.state.types import Outcome, Plan, State
     from estiva.network.dns.handover import Names
     from estiva.network.types import Settings

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from estiva.engine.monitor.audience import Audience
-    from estiva.engine.monitor.outlet import Outlet
+    from estiva.engine.monitor.logs.outlet import Outlet
     from estiva.engine.monitor.source import Log
     from estiva.engine.state.types import Checks, Outcome
     from estiva.network.types import Settings

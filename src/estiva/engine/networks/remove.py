@@ -49,10 +49,10 @@ def _refuse_used(transaction: Transaction, network: Network) -> None:
 
 def settle_dead(engine: Engine, network: Network) -> None:
     """End what killed monitors left of containers on it."""
-    from estiva.engine.state import teardown
+    from estiva.engine.state.life import reconcile
 
     for container_id, _ in networks.leased_in(engine.db, network.id):
-        teardown.reconcile_if_dead(engine.paths, engine.db, container_id)
+        reconcile.reconcile_if_dead(engine.paths, engine.db, container_id)
 
 
 def take_away(engine: Engine, network: Network) -> None:

@@ -1,6 +1,6 @@
 """Log drivers and their options (--log-driver, --log-opt), judged once and made into what a monitor needs.
 
-    json-file   Docker's form, in files that are rotated by size and count (engine/state/logfile.py)
+    json-file   Docker's form, in files that are rotated by size and count (engine/state/logs/logfile.py)
     local       the same files, compressed once they are rotated
     journald    to systemd's journal, by its native protocol
     syslog      RFC 3164, RFC 5424, or as syslog(3) has it: over UDP, TCP, or a Unix socket

@@ -4,7 +4,7 @@ A container runs while somebody holds the lock of its run folder: the starter fi
 inherits it. The kernel drops it when the monitor dies. So nobody is fooled by a recycled pid or a stale row:
 
     row "running", lock held    runs (or is being started)
-    row "running", lock free    its monitor was killed: `teardown.reconcile` ends it and settles the row
+    row "running", lock free    its monitor was killed: `life.reconcile` ends it and settles the row
 
 Whoever makes, removes or sweeps a container holds the lock too. It is an open file description lock
 (fcntl(2), F_OFD_SETLK): passed on by fork and by socket as flock(2) is, but it can be looked at (F_OFD_GETLK)

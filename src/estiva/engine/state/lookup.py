@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from estiva.engine.state import locks, runstate, teardown
+from estiva.engine.state import locks, runstate
 from estiva.engine.state import record as records
 from estiva.errors import Conflict, InvalidInput, Missing, NotFound, StateError
 from estiva.store import containers
@@ -59,11 +59,20 @@ def find_damaged(engine: Engine, ref: str) -> str:
 
 def settled(engine: Engine, container_id: str, status: str, text: str) -> tuple[str, str, str]:
     """A row, its container ended first if the monitor was killed; the status is "" if that removed it."""
-    if status == "running" and teardown.dead(engine.paths, engine.db, container_id):
+    if status == "running" and _dead(engine, container_id):
         _, status, text = containers.get(engine.db, container_id) or ("", "", "")
         if status == "running" and not locks.held(engine.paths, container_id):
             status = "dead"
     return container_id, status, text
+
+
+def _dead(engine: Engine, container_id: str) -> bool:
+    """Whether nobody holds the lock of one whose row says that it runs; it is settled then, if it can be."""
+    if locks.held(engine.paths, container_id):
+        return False
+    from estiva.engine.state.life import reconcile
+
+    return reconcile.dead(engine.paths, engine.db, container_id)
 
 
 def load(engine: Engine, container_id: str, status: str, text: str) -> Record:

@@ -44,6 +44,16 @@ def published_own(where: Paths, db: Database) -> Ports:
     return found
 
 
+def mend_own(where: Paths, db: Database) -> None:
+    """Make the firewall of networks of one's own anew where something is missing, if containers are on them.
+    The caller may hold the lock of the default bridge's; nobody takes that who holds theirs.
+    """
+    from estiva.network import rules
+
+    if rules.used(db):
+        rules.mend(where, db, lambda: published_own(where, db))
+
+
 def _running(where: Paths, container_ids: Iterable[str]) -> Iterator[tuple[str, Network]]:
     """What those that run and have published ports have of the network."""
     for container_id in container_ids:

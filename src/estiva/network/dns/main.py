@@ -57,8 +57,12 @@ def drop() -> None:
         pass
     else:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        for most in (FILES, hard):
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (most, max(most, hard)))
+                break
+            except (OSError, ValueError):  # to raise the hard limit takes CAP_SYS_RESOURCE
+                continue
     process.no_new_privs()
     if os.geteuid() == 0:
         try:

@@ -115,12 +115,12 @@ class Directory:
         self.beyond: set[str] = set()  # who are on the default network, where nobody has a name
         self.hostnames: dict[str, str] = {}  # which never change
 
-    def refresh(self) -> None:
-        """Look whether the database has changed, and make the index anew if names have."""
+    def refresh(self) -> bool:
+        """Look whether the database has changed, and make the index anew if names have: then true."""
         try:
             ((version,),) = self.database.read("PRAGMA data_version")
             if version == self.version:
-                return
+                return False
             rows = containers.on_networks(self.database)
             known = self.database.read("SELECT id, name, record FROM networks ORDER BY id")
             beyond = self.database.read(
@@ -132,7 +132,8 @@ class Directory:
                 self.rows, self.known = rows, known
             self.version = version
         except EstivaError:
-            pass
+            return False
+        return True
 
     def resolve(self, container: str, name: bytes) -> Addresses | None:
         """Whom a container means by a name, in lower case and without a dot at its end; None: nobody here."""

@@ -39,8 +39,10 @@ if TYPE_CHECKING:
 QUERY = 4096  # bytes of a query at most
 ROUND = 16  # queries of one container before the others have their turn
 STREAMS = 16  # connections of one container
+MOST = 512  # of all
 UNREAD = 1 << 17  # bytes of answers that wait for a client which does not read
 IDLE = 10.0  # seconds after which a connection without a query is closed
+PREPARED = 4096  # answers that are kept until a name changes
 LINGER = 2.0  # seconds without a container
 MOMENT = 0.01  # seconds
 TICK = 0.25  # seconds between two looks at what has waited too long
@@ -62,6 +64,9 @@ class Resolver:
         self.newcomers: dict[_socket, float] = {}  # who have sent nothing yet
         self.turns = 0
         self.mistakes = 0
+        self.prepared: dict[
+            tuple[str, bytes], bytes
+        ] = {}  # (container, query without id) -> answer without id
         self.over = False
         listening.setblocking(False)
         self.loop.watch(listening.fileno(), EPOLLIN, lambda _: self._accept())
@@ -134,8 +139,8 @@ class Resolver:
         self.containers.add(container)
 
     def make_room(self) -> None:
-        """There are no fds left: the client that has been silent for longest goes. Without one, they are
-        somebody else's for a moment.
+        """There are no fds left, or too many connections: the client that has been silent for longest goes.
+        Without one, the fds are somebody else's for a moment.
         """
         if self.streams:
             min(self.streams, key=lambda stream: stream.moved).close()
@@ -146,6 +151,11 @@ class Resolver:
         self, container: Container, data: bytes, reply: Callable[[bytes], None], *, stream: bool
     ) -> None:
         """Answer one message of a container, now or later."""
+        if self.directory.refresh():
+            self.prepared.clear()
+        elif not stream and (prepared := self.prepared.get((container.id, data[2:]))):
+            reply(data[:2] + prepared)
+            return
         query = wire.parse(data)
         if query is None:
             return
@@ -167,13 +177,17 @@ class Resolver:
         if query.rcode:
             reply(wire.answer(query, rcode=query.rcode, limit=limit))
             return
-        self.directory.refresh()
+        turns = self.turns
         answer = self._known(container.id, query, limit)
         single = b"." not in query.name and query.type in (wire.A, wire.AAAA)
         if answer is None and container.ndots and single:
             answer = wire.answer(query, limit=limit)  # the client goes on with its search list, as Docker's
         if answer is not None:
             reply(answer)
+            if not stream and self.turns == turns and len(data) <= wire.SMALL:
+                if len(self.prepared) >= PREPARED:
+                    self.prepared.clear()
+                self.prepared[container.id, data[2:]] = answer[2:]
             return
 
         def heard(found: bytes | None) -> None:
@@ -292,6 +306,8 @@ class Container:
             return
         if len(self.streams) >= STREAMS:
             min(self.streams, key=lambda stream: stream.moved).close()
+        elif len(self.resolver.streams) >= MOST:
+            self.resolver.make_room()
         self.streams.append(Stream(self, _socket(fileno=fd)))
 
     def close(self) -> None:

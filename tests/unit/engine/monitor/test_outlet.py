@@ -9,7 +9,7 @@ from struct import unpack
 
 import pytest
 
-from estiva.engine.monitor import outlet
+from estiva.engine.monitor.logs import outlet
 from estiva.errors import Unavailable
 
 

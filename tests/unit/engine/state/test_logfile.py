@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from estiva.engine.containers import logreader, logs
-from estiva.engine.state import logfile
+from estiva.engine.state.logs import logfile
 
 
 class Place:
@@ -322,7 +322,7 @@ def test_attributes_are_read_as_details(place: Place) -> None:
 
 def packed(place: Place, count: int, keep: int) -> None:
     """Lines in files that have been rotated and compressed."""
-    from estiva.engine.state import logpack
+    from estiva.engine.state.logs import pack as logpack
 
     with_options(place, size=4000, keep=keep)
     for number in range(count):
@@ -362,7 +362,7 @@ def test_a_compressed_file_that_is_cut_off_costs_its_end_alone(place: Place) -> 
 
 
 def test_a_rotation_while_a_file_is_compressed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    from estiva.engine.state import logpack
+    from estiva.engine.state.logs import pack as logpack
 
     with_options(place, size=4000, keep=4)
     squeeze = logpack.squeeze

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from estiva.engine.state import teardown
-from estiva.engine.state.logfile import Writer
+from estiva.engine.state.logs.logfile import Writer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from estiva.engine.monitor.outlet import Both
+    from estiva.engine.monitor.logs.outlet import Both
     from estiva.engine.state.types import Plan
 
 
@@ -19,7 +19,7 @@ def open(plan: Plan, *, new: bool) -> Writer | Both | None:
         file = Writer(plan["log"], teardown.paths(plan).ingest, run, plan.get("log_options"))
     if "outlet" not in plan:
         return file
-    from estiva.engine.monitor.outlet import Both, Outlet
+    from estiva.engine.monitor.logs.outlet import Both, Outlet
 
     outlet = Outlet(plan["outlet"])
     if new:

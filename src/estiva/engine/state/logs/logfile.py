@@ -3,7 +3,7 @@
     {"log":"text with its newline\\n","stream":"stdout","time":"2026-01-31T12:00:00.000000001Z"}
 
     log.json       what is being written
-    log.json.1     what was before it, and so on: KEEP files, the oldest goes; or log.json.1.gz (logpack.py)
+    log.json.1     what was before it, and so on: KEEP files, the oldest goes; or log.json.1.gz (pack.py)
 
 A follower, who must miss no file however often the log is rotated between two of its looks, and though the
 container is removed, has a folder in ingest/ with its flock on it. Whoever makes a log file gives it a second
@@ -123,7 +123,7 @@ class Writer:
         return [HEAD, b"estiva: %d bytes of output are missing here: " % self.lost, self.why, b"\\n",
                 self.tail("stderr")]  # fmt: skip
 
-    outlet = None  # where it goes besides: engine/monitor/outlet.py
+    outlet = None  # where it goes besides: engine/monitor/logs/outlet.py
     why = b""  # the words of the error that took them
 
     def lose(self, length: int, error: OSError | None = None) -> None:
@@ -152,7 +152,7 @@ class Writer:
 
     def rotate(self) -> None:
         if self.compress:
-            from estiva.engine.state import logpack
+            from estiva.engine.state.logs import pack as logpack
 
             with logpack.Folder(self.path):
                 self.shift()

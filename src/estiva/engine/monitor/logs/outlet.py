@@ -339,4 +339,4 @@ class Both:
 
 
 if TYPE_CHECKING:
-    from estiva.engine.state.logfile import Writer as FileWriter
+    from estiva.engine.state.logs.logfile import Writer as FileWriter

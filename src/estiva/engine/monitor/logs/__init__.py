@@ -1,0 +1,1 @@
+"""Where a monitor writes what its container says."""

@@ -1,0 +1,1 @@
+"""The files of a container's log: written, rotated, compressed."""
