@@ -38,7 +38,7 @@ def turn(run_root: str) -> int:
     """A lock that one has at a time, so that a crowd of containers that end at once leaves most of the
     machine to others. Who has it may hang, so it is not waited for without an end.
     """
-    fd = os.open(f"{run_root}/restarts", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(f"{run_root}/restarts.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
