@@ -46,7 +46,7 @@ def ls(context: Context, options: Options) -> None:
 def create(context: Context, options: Options) -> None:
     from estiva.cli.options import values
     from estiva.engine.networks import create as making
-    from estiva.engine.spec.networks import Asked
+    from estiva.engine.networks.asked import Asked
     from estiva.errors import Unsupported
 
     swarm = [name for name in ("config-from", "config-only", "ingress") if options.given(name)]

@@ -105,7 +105,6 @@ GROUPS = {
         "prune": ("volume", "PRUNE"),
         "export": ("volume", "EXPORT"),
         "import": ("volume", "IMPORT"),
-        "update": ("volume", "UPDATE"),
     },
     "healthcheck": {"run": ("container.health", "RUN")},
     "network": {

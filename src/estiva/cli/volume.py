@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, UsageError, Verb
-from estiva.errors import Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,10 +82,6 @@ def load(context: Context, options: Options) -> None:
         volumes.load(context.engine, name, stream)
 
 
-def update(context: Context, options: Options) -> None:
-    raise Unsupported("volume update is for cluster volumes, of which there are none without swarm")
-
-
 def inspect(context: Context, options: Options) -> int:
     from estiva.cli.inspect import show
 
@@ -161,14 +156,6 @@ IMPORT = Verb(
     least=2,
     most=2,
     examples=(("estiva volume import data data.tar", "into a volume that is there"),),
-)
-UPDATE = Verb(
-    update,
-    "VOLUME",
-    "Refused: there are no cluster volumes",
-    least=1,
-    most=1,
-    examples=(("estiva volume update data", "says why"),),
 )
 INSPECT = Verb(
     inspect,

@@ -6,7 +6,6 @@ import select
 import time
 
 from estiva.engine.monitor.life import health as checking
-from estiva.engine.spec import health as spec
 from estiva.engine.state import lookup
 from estiva.engine.state.life import health as states
 from estiva.errors import Conflict, InvalidInput
@@ -25,7 +24,7 @@ def run(engine: Engine, ref: str) -> tuple[HealthResult, str]:
     container does not run or is paused, InvalidInput when it has no check.
     """
     record = lookup.resolve(engine, ref)
-    plan = spec.plan(record["Config"])
+    plan = states.plan(record["Config"])
     if plan is None:
         raise InvalidInput(
             f"container {ref} has no defined healthcheck", hint="see `estiva run --health-cmd`"

@@ -31,6 +31,7 @@ ROOT = (
     "events.log.1", "fixups",
     "ingest", "initlayer", "layers", "lost", "manifests", "registry", "volumes", "writing.lock",
 )  # fmt: skip
+SOCKET = ".socket"  # of the resolver: network/dns/handover.py
 RUN_ROOT = ("build", "containers", "events.lost", "layers", "names")
 PATIENCE = 30.0  # seconds for the monitor of a killed container to go
 
@@ -149,7 +150,7 @@ def reset(engine: Engine) -> list[str]:
         told += _machine(engine, found["bridge"])
         engine.close_database()
         if not told:
-            told += _folders(paths.run_root, RUN_ROOT, ".lock")
+            told += _folders(paths.run_root, RUN_ROOT, (".lock", SOCKET))
         if not told:
             told += _folders(paths.root, DATABASE)
             told += _folders(paths.root, ROOT)
@@ -280,12 +281,12 @@ def _names(folder: str) -> list[str]:
         return []
 
 
-def _folders(folder: str, known: tuple[str, ...], suffix: str = "") -> list[str]:
+def _folders(folder: str, known: tuple[str, ...], suffixes: tuple[str, ...] = ()) -> list[str]:
     """Remove what Estiva has made in a root; what could not be removed, in words."""
     told = []
     for name in _names(folder):
         aside = name.endswith(".tmp") and name.split(".", 1)[0] in (*known, MARK)  # of a killed atomic_write
-        if name in known or aside or (suffix and name.endswith(suffix)):
+        if name in known or aside or name.endswith(suffixes):
             try:
                 files.remove_tree(f"{folder}/{name}")
             except OSError as error:

@@ -31,7 +31,7 @@ def create(
     device, o. Raises InvalidInput, Unsupported.
     """
     if options or driver != "local":
-        from estiva.engine.spec import volume_options
+        from estiva.engine.spec.storage import volume_options
 
         volume_options.check(name or "", driver, options or {})
     there = name is not None and engine.store.volumes.find(name) is not None

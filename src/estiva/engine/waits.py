@@ -10,8 +10,8 @@ from __future__ import annotations
 import time
 
 from estiva.engine.containers.control import Waiting
-from estiva.engine.spec import health
 from estiva.engine.state import lookup
+from estiva.engine.state.life import health
 from estiva.errors import Conflict, InvalidInput, brief
 
 TYPE_CHECKING = False

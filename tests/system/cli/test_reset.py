@@ -270,3 +270,12 @@ def test_what_a_killed_reset_leaves_last_is_taken_by_the_next(box):
     root.mkdir()
     box.estiva("system", "reset", "-f")
     assert left(box) == []
+
+
+def test_a_container_with_names_leaves_nothing(box):
+    """The resolver ends by itself; its socket goes with the rest."""
+    box.estiva("network", "create", "front")
+    box.estiva("run", "-d", "--name", "named", "--network", "front", IMAGE, "sleep", "600")
+    assert any(name.endswith(".socket") for name in os.listdir(f"{box.folder}/run"))
+    done = box.estiva("system", "reset", "-f")
+    assert "kept" not in done.stderr and not os.path.lexists(f"{box.folder}/run")

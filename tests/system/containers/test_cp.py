@@ -302,3 +302,12 @@ def test_words(box, here):
     box.estiva("cp", odd, "cc:/odd")
     box.estiva("cp", "cc:/odd", f"./{here.name}/again:colon")
     assert (here / "again:colon").read_text() == "x"
+
+
+def test_events(box, here):
+    for words in ((here / "file", "cc:/event"), ("cc:/event", here / "event"), ("cc:/event", "cc:/event2")):
+        box.estiva("cp", *words)
+    said = box.out(
+        "events", "--since", "1m", "--until", "0s", "--filter", "container=cc", "--format", "{{.Action}}"
+    )
+    assert said.split()[-4:] == ["extract-to-dir", "archive-path", "archive-path", "extract-to-dir"]

@@ -101,6 +101,18 @@ def test_one_that_never_ends_is_killed_with_all_its_children(box):
     eventually(lambda: processes(box).count("778") <= 1)
 
 
+def test_one_that_leaves_a_flood_behind_ends_with_its_time(box):
+    """Its own process has ended, and what it has started writes on."""
+    run(box, "yes & yes >&2 & exit 0", "--health-timeout", "300ms", "--health-retries", "1")
+    result = becomes(box, "unhealthy")["Log"][0]
+    assert result["ExitCode"] == -1 and result["Output"].startswith(
+        "Health check exceeded timeout (300ms): y\n"
+    )
+    results(box, 4)
+    assert all("exceeded timeout" in result["Output"] for result in health(box)["Log"])
+    eventually(lambda: len(processes(box)) <= 4)
+
+
 def test_one_that_can_not_be_run_is_told(box):
     box.image("nosuch:1", ['HEALTHCHECK --interval=200ms --retries=1 CMD ["/nosuch"]'])
     box.estiva("run", "-d", "--name", "it", "nosuch:1", "sleep", "1000")

@@ -101,6 +101,7 @@ SAMPLES = {
     "workdir": "/w",
 }
 VERB_SAMPLES = {
+    ("wait", "interval"): "1s",
     ("container prune", "filter"): "label=a",
     ("image prune", "filter"): "label=a",
     ("volume prune", "filter"): "label=a",
@@ -311,6 +312,8 @@ PURE = (
 DEFAULT_TRUE = {("run", "sig-proxy"), ("attach", "sig-proxy"), ("commit", "pause"), ("history", "human")}
 # What asks for what is so anyway -> why. Where the contrary can be asked for, CONTRARY has it.
 SO_ANYWAY = {
+    ("wait", "ignore"): "what is named is there",
+    ("wait", "interval"): "how often it is looked at is not written down here",
     ("network create", "ipv4"): "every network has IPv4 addresses",
     ("network inspect", "verbose"): "it tells more of swarm networks alone",
     ("load", "quiet"): "there is no progress to show",
@@ -408,7 +411,8 @@ def test_an_option_changes_what_is_done_or_is_refused_by_name(name, option, stag
     words = WORDS.get(name, ["thing"] * verb.least)
     beside = BESIDE.get((name, option[1]), [])
     context = Context()
-    context._engine = optionkit.Thing(stage.journal, "engine")
+    paths = optionkit.Thing(stage.journal, "engine.paths", root="/root", run_root="/run-root")
+    context._engine = optionkit.Thing(stage.journal, "engine", paths=paths)
     without, trouble = stage.done(verb, [*beside, *words], context)
     assert trouble is None or name in NEEDS and NEEDS[name] in trouble, trouble
     seen, told = stage.done(verb, [*beside, *given(name, option), *words], context)

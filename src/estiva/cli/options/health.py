@@ -1,6 +1,6 @@
 """--health-* and --no-healthcheck of `run` and `create`, as Config; loaded when one of them is given.
 
-What can't be is refused by engine/spec/health.py.
+What can't be is refused by engine/state/life/health.py.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from estiva.engine.launch import launch
 from estiva.engine.launch.start import Start
 from estiva.engine.mounts import points as mount_points
 from estiva.engine.spec import judge, oci_config
-from estiva.engine.state import addresses, eventlog, locks, names, record, teardown
+from estiva.engine.state import eventlog, locks, names, record, teardown
+from estiva.engine.state.net import addresses
 from estiva.errors import Conflict, EngineError, EstivaError, NotFound, Unsupported
 from estiva.store import containers
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from estiva.engine import Engine
     from estiva.engine.images.find import Progress
-    from estiva.engine.state.addresses import Taken
+    from estiva.engine.state.net.addresses import Taken
     from estiva.engine.state.types import Record
     from estiva.network.types import EndpointRecord
     from estiva.store.database import Transaction

@@ -72,7 +72,7 @@ def listing(
 
 def add_networks(record: Record, belongings: dict[str, EndpointRecord]) -> None:
     """NetworkSettings.Networks with those that it is not in now."""
-    from estiva.engine.state import endpoint_shape
+    from estiva.engine.state.net import endpoint_shape
 
     mode = record["HostConfig"]["NetworkMode"]
     shown = record["NetworkSettings"].setdefault("Networks", {"bridge": {}} if mode == "bridge" else {})

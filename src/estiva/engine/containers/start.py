@@ -7,7 +7,8 @@ import os
 from estiva.engine.containers import folder, tasks
 from estiva.engine.images.find import allow_refetch
 from estiva.engine.launch.start import Start
-from estiva.engine.state import addresses, locks, lookup
+from estiva.engine.state import locks, lookup
+from estiva.engine.state.net import addresses
 from estiva.errors import Conflict, NotFound
 from estiva.store import containers
 from estiva.timestamps import rfc3339

@@ -5,7 +5,8 @@ from __future__ import annotations
 from estiva.engine.mounts import initlayer, points
 from estiva.engine.mounts.hostfiles import generated_files, name_server
 from estiva.engine.spec import oci_config, security_opt
-from estiva.engine.state import addresses, eventlog
+from estiva.engine.state import eventlog
+from estiva.engine.state.net import addresses
 from estiva.store.layers.mounts import OVERLAY_OPTIONS
 
 # What is removed with its container need not get to the disk first: else the kernel waits at the end of each
@@ -15,7 +16,7 @@ VOLATILE = ("volatile", "")
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.engine import Engine
-    from estiva.engine.state.addresses import Taken
+    from estiva.engine.state.net.addresses import Taken
     from estiva.engine.state.types import OCI, MountPoint, Plan, Record
 
 
@@ -94,7 +95,7 @@ def make_in(
     if volumes:
         result["volumes"] = volumes
     if config.get("Healthcheck"):
-        from estiva.engine.spec import health
+        from estiva.engine.state.life import health
 
         check = health.plan(config)
         if check is not None:

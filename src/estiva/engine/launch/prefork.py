@@ -63,7 +63,7 @@ def await_plan(channel: socket, bridge: bool, own: bool = False) -> None:
         if bridge and not select([channel], [], [], 0)[0]:
             from estiva.network import bridge as _bridge  # noqa: F401
         if own and not select([channel], [], [], 0)[0]:
-            from estiva.engine.monitor import networking  # noqa: F401
+            from estiva.engine.monitor.network import own as _own  # noqa: F401
         request: Handed | None
         request, fds = protocol.receive(channel)
         if request:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from estiva.engine import Engine
-    from estiva.engine.state.addresses import Taken
+    from estiva.engine.state.net.addresses import Taken
     from estiva.engine.state.types import Outcome, Plan, Record
     from estiva.store.images import Image
     from estiva.store.layers.mounts import Lowerdirs

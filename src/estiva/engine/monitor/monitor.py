@@ -23,8 +23,9 @@ import time
 from _socket import socket
 
 from estiva import fastjson
-from estiva.engine.monitor import endpoint, events
+from estiva.engine.monitor import events
 from estiva.engine.monitor.logs import log
+from estiva.engine.monitor.network import endpoint
 from estiva.engine.monitor.protocol import encode_error
 from estiva.engine.monitor.rootfs import rootfs_of
 from estiva.engine.monitor.seccomp import seccomp_filter
@@ -164,9 +165,9 @@ class Monitor:
         assert self.init is not None
         self.endpoint = endpoint.connect(self.plan, self.init.pid)
         if "names" in self.plan:
-            from estiva.engine.monitor import networking
+            from estiva.engine.monitor.network import own
 
-            self.names = networking.serve_names(self.plan, self.init.pid)
+            self.names = own.serve_names(self.plan, self.init.pid)
 
     def keep_mounts(self) -> None:
         """Taking its mounts down is half of what the kernel does at a container's end, and would come before
@@ -240,11 +241,11 @@ class Monitor:
     def named(self, settings: Settings) -> None:
         """It has joined a network with a name server while it runs. Where that fails, it goes on without."""
         if self.names is None and self.init is not None:
-            from estiva.engine.monitor import networking
+            from estiva.engine.monitor.network import own
 
             self.plan["names"] = settings
             try:
-                self.names = networking.serve_names(self.plan, self.init.pid)
+                self.names = own.serve_names(self.plan, self.init.pid)
             except EstivaError:
                 return
             self.names.watch(self.streams.beside)
@@ -268,6 +269,8 @@ class Monitor:
         """Steps 8 and 9."""
         assert self.init is not None and self.cgroup is not None
         forced = self.streams.health is not None and self.streams.health.close()
+        if self.names is not None:
+            self.names.close()  # at once: a socket keeps the network namespace, and what is plugged in
         status = os.waitstatus_to_exitcode(self.init.wait())
         code = 128 - status if status < 0 else status
         oom = self.cgroup.oom_kills() > 0
@@ -354,8 +357,6 @@ class Monitor:
             os.close(self.hold)
         for port in self.endpoint.sockets if self.endpoint is not None else ():
             port.close()
-        if self.names is not None:
-            self.names.close()
         return self.streams.close()
 
     def after(self) -> None:

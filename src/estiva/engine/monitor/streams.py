@@ -187,12 +187,12 @@ class Conversation:
                 for fd in self.beside:
                     poll.register(fd, select.POLLIN)
                 poll.register(init.pidfd, select.POLLIN)
-                if self.channel is not None:
-                    poll.register(self.channel.fileno(), select.POLLIN)
-                    if self.program >= 0:
-                        poll.register(self.program, select.POLLIN)
                 if self.input is not None:
                     self.input.register(poll, read=not full)
+            if self.channel is not None and (running or self.bound):  # what it has left may write without end
+                poll.register(self.channel.fileno(), select.POLLIN)
+                if self.program >= 0:
+                    poll.register(self.program, select.POLLIN)
             if self.audience is not None:
                 self.audience.register(poll, read=self.input is None or not self.input.waiting)
             idle = self.idle if running else None

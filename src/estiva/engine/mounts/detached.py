@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from estiva.engine.mounts import volume_mount
-from estiva.engine.spec import volume_options
+from estiva.engine.spec.storage import volume_options
 from estiva.errors import EngineError, InvalidInput, NotFound, Unsupported, reason
 from estiva.files import remove_tree
 from estiva.linux import fs

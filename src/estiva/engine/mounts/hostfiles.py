@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 
-from estiva.engine.state import addresses
+from estiva.engine.state.net import addresses
 from estiva.errors import Conflict
 from estiva.files import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.engine import Engine
-    from estiva.engine.state.addresses import Taken
     from estiva.engine.state.config_types import HostConfig
+    from estiva.engine.state.net.addresses import Taken
     from estiva.engine.state.types import OCI, Record
     from estiva.network.types import Settings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from estiva.engine.spec import volume_options
+from estiva.engine.spec.storage import volume_options
 from estiva.engine.state import record as records
 from estiva.engine.state import runstate
 from estiva.errors import EngineError, EstivaError, InvalidInput, NotFound, Unsupported, reason

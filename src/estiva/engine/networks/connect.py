@@ -16,8 +16,9 @@ import os
 
 from estiva.engine.networks import naming
 from estiva.engine.spec import endpoints
-from estiva.engine.state import addresses, gate, lookup, published, runstate
-from estiva.engine.state.endpoint_shape import places_of
+from estiva.engine.state import gate, lookup, published, runstate
+from estiva.engine.state.net import addresses
+from estiva.engine.state.net.endpoint_shape import places_of
 from estiva.errors import Conflict, EngineError, EstivaError, NotFound, reason
 from estiva.files import Lock, read_bounded
 from estiva.network import networks, plug

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from estiva.engine.spec import networks as judge
+from estiva.engine.networks import asked as judge
 from estiva.errors import Conflict
 from estiva.network import ipam, networks, pools
 from estiva.network.ipam import DEFAULT_NETWORK

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from estiva.engine.networks.create import default_subnet
 from estiva.engine.state import runstate
-from estiva.engine.state.endpoint_shape import endpoint_id
+from estiva.engine.state.net.endpoint_shape import endpoint_id
 from estiva.errors import EstivaError, InvalidInput, brief
 from estiva.network import ipam, networks
 from estiva.network.ipam import DEFAULT_NETWORK

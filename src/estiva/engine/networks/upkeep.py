@@ -70,7 +70,7 @@ def _unplugged(engine: Engine) -> Ends:
 
 def _plugged(engine: Engine) -> dict[str, list[Place]]:
     """The places in bridges of the containers that ought to be in this network namespace."""
-    from estiva.engine.state.endpoint_shape import places_of
+    from estiva.engine.state.net.endpoint_shape import places_of
     from estiva.network import networks
     from estiva.runtime import state
 

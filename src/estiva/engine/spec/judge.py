@@ -92,7 +92,7 @@ def _check_config(config: Config) -> None:
         for port in config["ExposedPorts"]:
             ports.split(port)
     if config.get("Healthcheck") or config.get("HealthcheckOnFailureAction"):
-        from estiva.engine.spec import health
+        from estiva.engine.state.life import health
 
         health.check(config)
 

@@ -36,7 +36,7 @@ def wanted(config: Config, host_config: HostConfig) -> list[Mount]:
     for target, flags in (host_config.get("Tmpfs") or {}).items():
         place = destination(target, f"tmpfs mount '{target}'")
         if flags:
-            from estiva.engine.spec import tmpfs_options
+            from estiva.engine.spec.storage import tmpfs_options
 
         flags = ",".join(tmpfs_options.check(target, flags)) if flags else ""
         asked.append({"Type": "tmpfs", "Source": "", "Target": place, "TmpfsFlags": flags})
@@ -157,7 +157,7 @@ def from_mount(given: Mount) -> Mount:
         options = given.get("VolumeOptions") or {}
         driver = options.get("DriverConfig") or {}
         if driver.get("Options") or driver.get("Name"):
-            from estiva.engine.spec import volume_options
+            from estiva.engine.spec.storage import volume_options
 
             volume_options.check(source, driver.get("Name") or "", driver.get("Options") or {})
         if options.get("Subpath"):

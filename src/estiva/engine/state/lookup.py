@@ -131,7 +131,7 @@ def network_settings(network: Network, config: Config) -> dict[str, Any]:
     """NetworkSettings of a running container."""
     ports = docker_shape(network["ports"], config.get("ExposedPorts") or ())
     if "places" in network:
-        from estiva.engine.state import endpoint_shape
+        from estiva.engine.state.net import endpoint_shape
 
         return {"Ports": ports, **endpoint_shape.running(network["places"])}
     endpoint = {

@@ -70,7 +70,7 @@ class Health(TypedDict):
 
 
 class HealthPlan(TypedDict):
-    """What a monitor must know of a container's health check, made by spec/health.py. Times in seconds."""
+    """What a monitor must know of a container's health check: state/life/health.py. Times in seconds."""
 
     argv: list[str]
     interval: float

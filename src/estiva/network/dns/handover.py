@@ -257,7 +257,7 @@ def socket_name(root: str) -> str:
     """The name in the run root of the socket that the resolver of a state root listens at: roots may share
     one.
     """
-    return f"names-{crc32(os.fsencode(root)):08x}"
+    return f"names-{crc32(os.fsencode(root)):08x}.socket"
 
 
 def _connect(run_root: str, root: str) -> _socket:

@@ -185,7 +185,7 @@ def test_volumes_from():
 
 
 def test_volume_options():
-    from estiva.engine.spec import volume_options
+    from estiva.engine.spec.storage import volume_options
 
     volume_options.check("v", "local", {})
     volume_options.check("v", "", {"type": "tmpfs", "device": "tmpfs", "o": "size=1m"})

@@ -3,7 +3,6 @@
 import pytest
 
 from estiva.engine.monitor.life.health import duration
-from estiva.engine.spec import health as spec
 from estiva.engine.state.life import health
 
 
@@ -60,16 +59,16 @@ def test_durations_as_go_prints_them(seconds, text):
 
 
 def plan(test, **more):
-    return spec.plan({"Image": "x", "Healthcheck": {"Test": test, **more}})
+    return health.plan({"Image": "x", "Healthcheck": {"Test": test, **more}})
 
 
 def test_the_plan_of_a_check():
-    assert plan([]) is plan(["NONE"]) is plan(["ODD", "x"]) is spec.plan({"Image": "x"}) is None
+    assert plan([]) is plan(["NONE"]) is plan(["ODD", "x"]) is health.plan({"Image": "x"}) is None
     assert plan(["CMD", "a", "b"])["argv"] == ["a", "b"]
     found = plan(["CMD-SHELL", "a b"])
     assert found["argv"] == ["/bin/sh", "-c", "a b"]
     assert (found["interval"], found["timeout"], found["start_interval"], found["retries"]) == (30, 30, 5, 3)
-    shell = spec.plan({"Image": "x", "Shell": ["bash", "-ec"], "Healthcheck": {"Test": ["CMD-SHELL", "a"]}})
+    shell = health.plan({"Image": "x", "Shell": ["bash", "-ec"], "Healthcheck": {"Test": ["CMD-SHELL", "a"]}})
     assert shell["argv"] == ["bash", "-ec", "a"]
 
 

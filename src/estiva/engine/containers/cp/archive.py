@@ -78,6 +78,7 @@ def pack(engine: Engine, ref: str, path: str, out: Sink, *, follow: bool = False
         finally:
             os.close(found)
         out.write(END)
+        view.tell("archive-path")
 
 
 def _one(archive: _Archive, place: Place, follow: bool) -> None:
@@ -151,6 +152,7 @@ def unpack(engine: Engine, ref: str, path: str, stream: IO[bytes], *, archive: b
                 except (LayerError, Unsupported) as error:
                     done = f"{work.files} files had been unpacked" if work.files else ""
                     raise InvalidInput(f"the archive can't be unpacked: {error}", hint=done) from None
+            view.tell("extract-to-dir")
             return work
         finally:
             os.close(top)

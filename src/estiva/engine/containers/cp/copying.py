@@ -73,6 +73,10 @@ def copy(
                 if work.files:
                     known.hint = "; ".join(filter(None, (known.hint, f"{work.files} files had been copied")))
                 raise known from None
+        if start.view is not None:
+            start.view.tell("archive-path")
+        if end.view is not None:
+            end.view.tell("extract-to-dir")
     return work
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 
-from estiva.engine.state import locks, lookup, runstate
+from estiva.engine.state import eventlog, locks, lookup, runstate
 from estiva.errors import Conflict, EngineError, InvalidInput, reason
 from estiva.runtime import state
 
@@ -38,12 +38,14 @@ class View:
         self._lock = -1
         self.id = ""
         self.name = ref
+        self.about: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         try:
             while self.root < 0:
                 record = lookup.resolve(self.engine, self.ref)
                 self.id, self.name = record["Id"], record["Name"].removeprefix("/")
+                self.about = eventlog.about(record)
                 if record["State"]["Running"]:
                     self._running()
                 else:
@@ -131,6 +133,10 @@ class View:
             if place not in taken and os.path.exists(source):
                 mounted.append({"destination": place, "type": "bind", "source": source, "options": ["bind"]})
         return oci_config.order([], mounted)
+
+    def tell(self, action: str) -> None:
+        """Note in the event log what was done: archive-path (read) or extract-to-dir (written)."""
+        eventlog.write(self.engine.paths, "container", action, self.id, self.about)
 
     # --- whose files are ---
 

@@ -83,19 +83,18 @@ class Check:
             poll.register(self.output, select.POLLIN)
 
     def read(self) -> None:
-        """What it has said; no more is kept than can be shown."""
-        while self.output >= 0:
-            try:
-                data = os.read(self.output, PACKET)
-            except BlockingIOError:
-                return
-            if not data:
-                os.close(self.output)
-                self.output = -1
-            self.kept = (self.kept + data)[: states.OUTPUT + 1]
+        """Some of what it has said; no more is kept than can be shown."""
+        try:
+            data = os.read(self.output, PACKET)
+        except BlockingIOError:
+            return
+        if not data:
+            os.close(self.output)
+            self.output = -1
+        self.kept = (self.kept + data)[: states.OUTPUT + 1]
 
     def hear(self) -> bool:
-        """One message of the checker's; True when it has ended."""
+        """One message of the checker's; True when it has ended, so that it can be waited for."""
         try:
             data = self.channel.recv(PACKET, MSG_DONTWAIT)
         except BlockingIOError:
@@ -107,10 +106,11 @@ class Check:
             self.status = message["status"]
         elif message["event"] == "error" and not self.kept:
             self.kept = message["message"].encode()
-        return message["event"] in ("exited", "error", "lost")
+        return message["event"] == "lost"
 
     def result(self, more: str = "") -> HealthResult:
-        self.read()
+        if self.output >= 0:
+            self.read()
         self.over = True
         text = self.kept[: states.OUTPUT].decode(errors="replace")
         if len(self.kept) > states.OUTPUT:

@@ -1,4 +1,4 @@
-"""What a monitor does for its container's networks (cold path). Those that somebody made: networking.py."""
+"""What a monitor does for its container's networks (cold path). Those that somebody made: own.py."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def connect(plan: Plan, pid: int) -> Endpoint | None:
     """
     network = plan["network"]
     if "places" in network:
-        from estiva.engine.monitor import networking
+        from estiva.engine.monitor.network import own
 
-        return networking.connect(plan, pid)
+        return own.connect(plan, pid)
     if network["mode"] != "bridge":
         return None
     from estiva.network import bridge
@@ -45,9 +45,9 @@ def publish(plan: Plan, endpoint: Endpoint | None, pidfd: int) -> None:
     if endpoint is None or not endpoint.ports:
         return
     if endpoint.places:
-        from estiva.engine.monitor import networking
+        from estiva.engine.monitor.network import own
 
-        networking.publish(plan, endpoint)
+        own.publish(plan, endpoint)
     else:
         from estiva.network import bridge
 

@@ -10,7 +10,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from estiva.engine.state.types import RunState
     from estiva.network.types import EndpointRecord, Place
 
 
@@ -30,11 +29,13 @@ def running(places: list[Place]) -> dict[str, Any]:
     return {"Networks": shapes, **{key: bridge[key] for key in own}}
 
 
-def places_of(live: RunState) -> list[Place]:
-    """What a running container has of networks; the default bridge alone is told in other words."""
+def places_of(live: Any) -> list[Place]:
+    """What a running container has of networks, by its run state; there the default bridge alone is told in
+    other words."""
     network = live["network"]
     if "places" in network:
-        return network["places"]
+        places: list[Place] = network["places"]
+        return places
     if not network.get("address"):
         return []
     from estiva.network import ipam, links

@@ -1,0 +1,1 @@
+"""Step 4 of a monitor: its container's networks."""

@@ -1,0 +1,1 @@
+"""Options of filesystems that a mount or a volume names."""

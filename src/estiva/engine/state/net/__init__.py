@@ -1,0 +1,1 @@
+"""What containers have of networks: taken at their start, and shown."""
