@@ -147,3 +147,21 @@ def test_details(box):
     box.estiva("run", "--name", "told", "--network", "none", *options, "box:1", "echo", "hi")
     assert box.estiva("logs", "--details", "told").stdout == "tag=box%3A1,tier=front hi\n"
     assert box.estiva("logs", "told").stdout == "hi\n"
+
+
+@pytest.mark.parametrize(
+    ("marker", "count"), [("4711", "4711"), ("", "1")]
+)  # or there was no room for the number
+def test_the_check_tells_what_a_full_disk_has_taken(box, marker, count):
+    made = box.estiva(
+        "run", "-d", "--name", "lossy", "--network", "none", "box:1", "sleep", "1000"
+    ).stdout.strip()
+    path = f"{box.folder}/run/containers/{made}/log.lost"
+    with open(path, "w") as file:
+        file.write(marker)
+    told = box.estiva("system", "check", status=1).stdout
+    assert f"container {made[:12]} has lost {count} or more bytes of its log" in told
+    assert "bytes of output are missing" in box.estiva("logs", "lossy").stderr
+    os.unlink(path)
+    box.estiva("system", "check")
+    box.estiva("rm", "-f", "lossy")

@@ -46,7 +46,8 @@ def _missing() -> None:
 
 def _full(count: int) -> None:
     sys.stdout.flush()
-    print(f"estiva: {count} bytes of output are missing: they could not be written", file=sys.stderr)
+    what = f"{count} bytes of output" if count > 0 else "some bytes of output"
+    print(f"estiva: {what} are missing: they could not be written", file=sys.stderr)
 
 
 def _writer(fd: int, now: bool) -> Callable[[bytes], object]:

@@ -84,13 +84,13 @@ def logs(
 
 def lost(paths: Paths, container_id: str) -> int:
     """Bytes of output that the log of a running container has lost, and could not say so: the disk is
-    full."""
+    full. -1: an unknown number."""
     try:
         with open(f"{paths.run_container(container_id)}/{LOST}", "rb") as file:
             text = file.read(20)
     except OSError:
         return 0
-    return int(text) if text.isdigit() else 0
+    return int(text) if text.isdigit() else -1  # there was no room for the number either
 
 
 def go_on(

@@ -248,7 +248,7 @@ def check(engine: Engine) -> list[str]:
                 problems += starters.problems(paths, container_id)
             gone = logs.lost(paths, container_id) if status == "running" else 0
             if gone:
-                problems.append(f"{said} has lost {gone} bytes of its log: is the disk full?")
+                problems.append(f"{said} has lost {max(gone, 1)} or more bytes of its log: is the disk full?")
         except EstivaError as error:
             problems.append(f"{said} runs, but {error}: `estiva rm -f` removes it")
         if not os.path.isdir(paths.container(container_id) + "/upper") and _row(engine, container_id):
