@@ -69,6 +69,7 @@ class Session:
         self.own: Cgroup | None = None  # below it, of one that is bound to its caller
         self.ooms = 0  # of the container, before
         self.streams = Conversation(stdio, channel, bound=wanted.get("bound", False), program=program)
+        self.streams.heeds = self.streams.bound
 
     def size(self, rows: int, columns: int) -> None:
         """The size that its terminal has from the start."""

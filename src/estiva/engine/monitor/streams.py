@@ -127,6 +127,7 @@ class Conversation:
     ) -> None:
         self.bound = bound
         self.program = program if bound else -1
+        self.heeds = False  # its caller also after its end: what it has left may write without end
         self.ended_by_caller = False  # it asked for the end of a bound process, or has gone
         self.kill: Callable[[], object] = lambda: None  # after SIGKILL to init: what else ends or holds it
         self.resized: Callable[[int, int], object] = lambda rows, columns: None
@@ -189,7 +190,7 @@ class Conversation:
                 poll.register(init.pidfd, select.POLLIN)
                 if self.input is not None:
                     self.input.register(poll, read=not full)
-            if self.channel is not None and (running or self.bound):  # what it has left may write without end
+            if self.channel is not None and (running or self.heeds):
                 poll.register(self.channel.fileno(), select.POLLIN)
                 if self.program >= 0:
                     poll.register(self.program, select.POLLIN)
