@@ -220,7 +220,27 @@ def places_in(transaction: Transaction, container_id: str, *, default: bool) -> 
 
 def place_in(transaction: Transaction, container_id: str, network_id: str, record: EndpointRecord) -> Place:
     """One of them: see `places_in`. It has no interface's name yet."""
-    place: Place = {
+    place = _blank(network_id, record)
+    if network_id == DEFAULT_NETWORK:
+        place["bridge"] = ipam.bridge_name()
+        place["address"] = ipam.reserve_in(transaction, container_id)
+        place["prefix"], place["gateway"] = ipam.PREFIX, ipam.Subnet(place["address"]).gateway
+    else:
+        network = find(transaction, network_id)
+        if network is None:
+            raise NotFound(
+                f"network {place['name'] or network_id[:12]} not found: it was removed",
+                hint="`estiva network disconnect -f` takes the container out of it",
+            )
+        _fill(transaction, place, container_id, network, record)
+    if not place["mac"]:
+        address = place["address"].split(".")
+        place["mac"] = "02:e5:" + ":".join(f"{int(part):02x}" for part in address)
+    return place
+
+
+def _blank(network_id: str, record: EndpointRecord) -> Place:
+    return {
         "network": network_id,
         "name": record.get("Name", DEFAULT_NAME),
         "driver": BRIDGE,
@@ -243,28 +263,18 @@ def place_in(transaction: Transaction, container_id: str, network_id: str, recor
         "position": record.get("Position", 0),
         "priority": record.get("GwPriority", 0),
     }
-    if network_id == DEFAULT_NETWORK:
-        place["bridge"] = ipam.bridge_name()
-        place["address"] = ipam.reserve_in(transaction, container_id)
-        place["prefix"], place["gateway"] = ipam.PREFIX, ipam.Subnet(place["address"]).gateway
-    else:
-        network = find(transaction, network_id)
-        if network is None:
-            raise NotFound(
-                f"network {place['name'] or network_id[:12]} not found: it was removed",
-                hint="`estiva network disconnect -f` takes the container out of it",
-            )
-        _fill(transaction, place, container_id, network, record)
-    if not place["mac"]:
-        address = place["address"].split(".")
-        place["mac"] = "02:e5:" + ":".join(f"{int(part):02x}" for part in address)
+
+
+def empty_place(network: Network) -> Place:
+    """A place that no container has, at the gateway: for who makes the bridge before a container comes."""
+    place = _blank(network.id, {"Name": network.name})
+    _describe(place, network)
+    place["address"], place["address6"] = place["gateway"], place["gateway6"]
     return place
 
 
-def _fill(
-    transaction: Transaction, place: Place, container_id: str, network: Network, record: EndpointRecord
-) -> None:
-    """The place in a network that has a row."""
+def _describe(place: Place, network: Network) -> None:
+    """What a place has of its network."""
     place["name"], place["driver"] = network.name, network.driver
     place["internal"] = network.record["Internal"]
     place["isolated"] = not network.truth(ICC, True)
@@ -273,6 +283,18 @@ def _fill(
     place["mode"] = network.option(f"{network.driver}_mode")
     if not place["named"]:
         place["interface"] = network.option(PREFIX, "eth")
+    for bits, suffix in ((32, ""), (128, "6")):
+        pool = network.pool(bits)
+        if pool is not None:
+            part: Any = place
+            part["prefix" + suffix], part["gateway" + suffix] = pool.prefix, pool.gateway
+
+
+def _fill(
+    transaction: Transaction, place: Place, container_id: str, network: Network, record: EndpointRecord
+) -> None:
+    """The place in a network that has a row."""
+    _describe(place, network)
     held = [one for where, one in ipam.leases(transaction, container_id) if where == network.id]
     for bits, suffix, wish in ((32, "", "IPv4"), (128, "6", "IPv6")):
         pool = network.pool(bits)
@@ -282,8 +304,7 @@ def _fill(
         mine = next((one for one in held if (":" in one) == (bits == 128)), "")
         address = mine or take(transaction, network.id, network.name, pool, container_id, wished)
         part: Any = place
-        part["address" + suffix], part["prefix" + suffix] = address, pool.prefix
-        part["gateway" + suffix] = pool.gateway
+        part["address" + suffix] = address
 
 
 def adopt_in(transaction: Transaction, container_id: str, place: Place) -> None:

@@ -17,7 +17,7 @@ def started(where: Paths, plan: Plan) -> None:
     if "about" in plan:
         attached = () if plan["detach"] else ("attach",)
         lines = [eventlog.line("container", action, plan["id"], plan["about"]) for action in attached]
-        lines += volumes(plan, "mount")
+        lines += [*volumes(plan, "mount"), *networks(plan, "connect")]
         eventlog.append(where, *lines, eventlog.line("container", "start", plan["id"], plan["about"]))
 
 
@@ -40,7 +40,7 @@ def ended(plan: Plan, code: int, oom: bool, began: int) -> list[str]:
     lived = (time.time_ns() - began) // 1_000_000_000 if began else 0
     died = {**about, "execDuration": str(max(0, lived)), "exitCode": str(code)}
     lines.append(eventlog.line("container", "die", plan["id"], died))
-    return [*lines, *volumes(plan, "unmount")]
+    return [*lines, *networks(plan, "disconnect"), *volumes(plan, "unmount")]
 
 
 def exec_started(wanted: ExecPlan) -> None:
@@ -72,3 +72,15 @@ def volumes(plan: Plan, action: str) -> list[str]:
         said = {"container": plan["id"], "driver": "local", **(how if action == "mount" else {})}
         lines.append(eventlog.line("volume", action, name, said))
     return lines
+
+
+def networks(plan: Plan, action: str) -> list[str]:
+    """The lines for the networks that it starts on."""
+    network = plan["network"]
+    if "places" in network:
+        return [
+            eventlog.network(action, place["name"], place["network"], place["driver"], plan["id"])
+            for place in network["places"]
+        ]
+    known = network["mode"] in eventlog.PREDEFINED
+    return [eventlog.network(action, network["mode"], container_id=plan["id"])] if known else []

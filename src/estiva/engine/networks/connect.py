@@ -16,7 +16,7 @@ import os
 
 from estiva.engine.networks import naming
 from estiva.engine.spec import endpoints
-from estiva.engine.state import gate, lookup, published, runstate
+from estiva.engine.state import eventlog, gate, lookup, published, runstate
 from estiva.engine.state.net import addresses
 from estiva.engine.state.net.endpoint_shape import places_of
 from estiva.errors import Conflict, EngineError, EstivaError, NotFound, reason
@@ -97,6 +97,11 @@ def _belong(
     networks.belong(transaction, network_id, container_id, {**wished, "Position": last + 1})
 
 
+def _say(engine: Engine, action: str, place: Place, container_id: str) -> None:
+    line = eventlog.network(action, place["name"], place["network"], place["driver"], container_id)
+    eventlog.append(engine.paths, line)
+
+
 class _alone:
     """A running container whose network nobody else changes meanwhile; its run state, read anew. Raises
     Conflict when that run is over."""
@@ -146,6 +151,7 @@ def _connect_running(
     _write(engine, live, places)
     _move_ports(engine, live, before, plug.primary(places))
     _edit_hosts(engine, record, live["id"], added=place, removed=None)
+    _say(engine, "connect", place, live["id"])
     if addresses.embedded(places) and not addresses.embedded(places_of(live)):
         naming.begin(engine, record)
 
@@ -211,6 +217,7 @@ def _disconnect_running(
             raise _told(error, record) from error
         _write(engine, live, rest)
         _edit_hosts(engine, record, live["id"], added=None, removed=old)
+        _say(engine, "disconnect", place, live["id"])
     _forget(engine, record["Id"], network_id, detached=detached)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from estiva.engine.networks import asked as judge
-from estiva.errors import Conflict
+from estiva.engine.state import eventlog
+from estiva.errors import Conflict, EngineError, reason
 from estiva.network import ipam, networks, pools
 from estiva.network.ipam import DEFAULT_NETWORK
 from estiva.network.networks import BRIDGE, Network
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 
 def create(engine: Engine, name: str, asked: judge.Asked) -> str:
-    """Make a network; its id. Its bridge is made when a container first starts on it.
+    """Make a network; its id. Its bridge is there at once, so that nobody else takes the subnet; after a
+    reboot it is made when a container first starts on it.
 
     Raises InvalidInput, Conflict (the name, or a subnet, which is named), Unsupported, Unavailable.
     """
@@ -61,7 +63,34 @@ def create(engine: Engine, name: str, asked: judge.Asked) -> str:
         # macvlan and ipvlan share the subnet of their parent
         _settle_subnets(record, network_id, used, machine if asked.driver == BRIDGE else [])
         networks.add(transaction, network_id, name, asked.driver, record)
+    if asked.driver == BRIDGE:
+        _make_bridge(engine, networks.get(engine.db, network_id))
+    eventlog.append(engine.paths, eventlog.network("create", name, network_id, asked.driver))
     return network_id
+
+
+def _make_bridge(engine: Engine, network: Network) -> None:
+    """Raises what keeps it from being made; then the network is not there either."""
+    from estiva.engine.networks import remove
+    from estiva.engine.state import published
+    from estiva.linux.net.netlink import Socket
+    from estiva.network import bridges
+
+    place = networks.empty_place(network)
+    if not place["gateway"]:
+        return
+    try:
+        with Socket() as socket:
+            walls = published.firewalls(engine.paths, engine.db)
+            bridges.link_of(socket, engine.db, engine.paths, place, walls)
+    except BaseException as error:
+        with engine.db.write(freeing=True) as transaction:
+            networks.remove(transaction, network)
+        remove.take_away(engine, network)
+        if isinstance(error, OSError):
+            what = error.filename or "netlink"
+            raise EngineError(f"the bridge of network {network.name}: {what}: {reason(error)}") from error
+        raise
 
 
 # ---- subnets

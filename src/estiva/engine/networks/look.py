@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from estiva.engine.networks.create import default_subnet
-from estiva.engine.state import runstate
+from estiva.engine.state import eventlog, runstate
 from estiva.engine.state.net.endpoint_shape import endpoint_id
 from estiva.errors import EstivaError, InvalidInput, brief
 from estiva.network import ipam, networks
@@ -94,15 +94,14 @@ def shape(network: Network) -> dict[str, Any]:
 
 
 def predefined(engine: Engine, name: str) -> dict[str, Any]:
-    """bridge, host or none. Their ids are made of their names: there is nothing else of them."""
-    from hashlib import sha256
-
+    """bridge, host or none: there is nothing else of them."""
+    network_id, driver = eventlog.PREDEFINED[name]
     item: dict[str, Any] = {
         "Name": name,
-        "Id": sha256(f"estiva {name}".encode()).hexdigest(),
+        "Id": network_id,
         "Created": "0001-01-01T00:00:00Z",
         "Scope": "local",
-        "Driver": "null" if name == "none" else name,
+        "Driver": driver,
         "EnableIPv6": False,
         "IPAM": {"Driver": "default", "Options": None, "Config": []},
         "Internal": False,

@@ -57,9 +57,10 @@ def settle_dead(engine: Engine, network: Network) -> None:
 
 def take_away(engine: Engine, network: Network) -> None:
     """The bridge and the rules of a network whose row has gone."""
-    from estiva.engine.state import published
+    from estiva.engine.state import eventlog, published
     from estiva.network import bridges
 
+    eventlog.append(engine.paths, eventlog.network("destroy", network.name, network.id, network.driver))
     walls = published.firewalls(engine.paths, engine.db)
     bridges.remove_network(engine.paths, engine.db, network, walls.own)
 

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 
     Attributes: TypeAlias = dict[str, str]
 
+# network -> id and driver: of those that need no row. The ids are made of the names, and never change.
+PREDEFINED = {
+    "bridge": ("335c12d625f5859260e5bb7350d84f63fbcaffa8110b04c0cc39c9382ea3a32e", "bridge"),
+    "host": ("7d3f9c254d00c4361a4cc71014b0d40ef0154f34d1edbdc0ccbbd1c816690bc4", "host"),
+    "none": ("3b256c0643a12ac802518e4e1535d556bb806db22d879abe87ad7927a5261f7b", "null"),
+}
 LIMIT = 1 << 20  # bytes a file
 LONGEST = 1 << 16  # bytes an event; of a longer one the long attributes are left out
 LONG = 1 << 10
@@ -93,6 +99,16 @@ def died(plan: Ending, outcome: State) -> list[str]:
     lived = str(int(max(0.0, over - began)) if began else 0)
     said = {**plan.get("about", {}), "execDuration": lived, "exitCode": str(outcome["ExitCode"])}
     return [line("container", "die", plan["id"], said)]
+
+
+def network(action: str, name: str, network_id: str = "", driver: str = "", container_id: str = "") -> str:
+    """The line for a network, or for a container that comes to it or leaves it; of a predefined one its name
+    says all."""
+    known_id, known_driver = PREDEFINED.get(name, ("", ""))
+    said = {"container": container_id} if container_id else {}
+    return line(
+        "network", action, known_id or network_id, {**said, "name": name, "type": known_driver or driver}
+    )
 
 
 def line(
