@@ -189,9 +189,13 @@ class Host:
         eventually(self.remove_cgroups)
         for line in reversed(self.mounts()):
             subprocess.run(["umount", "-l", line.split()[1]], check=False)
-        shutil.rmtree(f"{self.folder}/run")
+        eventually(self.remove_run_root)  # monitors and the resolver are on their way out
         subprocess.run([*self.prefix, "ip", "link", "del", "estiva0"], check=False)
         subprocess.run([*self.prefix, "nft", "flush", "ruleset"], check=False)
+
+    def remove_run_root(self):
+        shutil.rmtree(f"{self.folder}/run", ignore_errors=True)
+        return not os.path.exists(f"{self.folder}/run")
 
     # -- what may be left ------------------------------------------------------------------------------------------
 
@@ -221,7 +225,7 @@ class Host:
             check = self.estiva("system", "check", status=None)
             assert check.returncode == 0, (check.stdout, check.stderr)
             eventually(lambda: not self.cgroups(), 30)  # that of a --rm goes after its end has been told
-            assert not self.veths()
+            eventually(lambda: not self.veths(), 30)  # the kernel takes them with the network namespace
         finally:
             self.tear_down()
 
