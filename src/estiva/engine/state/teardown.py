@@ -100,6 +100,12 @@ def disconnect(plan: Ending) -> None:
     from estiva.network import ipam
 
     leases = ipam.leases(database(plan), plan["id"])
+    if leases:
+        others = containers.in_netns_of_others(database(plan))
+        if others:
+            from estiva.engine.state.net import sharers
+
+            sharers.unplug(paths(plan), database(plan), plan["id"], others)
     default = [address for network, address in leases if network == ipam.DEFAULT_NETWORK]
     if len(leases) > len(default):
         from estiva.engine.state import published
