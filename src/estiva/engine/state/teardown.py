@@ -93,9 +93,9 @@ def release(plan: Ending, cgroup: Cgroup | None, endpoint: Any = None) -> None:
 
 
 def disconnect(plan: Ending) -> None:
-    """Out of its network."""
+    """Out of its networks; one of mode none may have been put on others while it ran."""
     mode = plan["network"]["mode"]
-    if mode in ("none", "host") or ":" in mode:
+    if mode == "host" or ":" in mode:
         return
     from estiva.network import ipam
 
