@@ -80,6 +80,15 @@ def running(reader: Reader) -> list[tuple[str, str]]:
     return [(str(a), str(b)) for a, b in rows]
 
 
+def in_netns_of_others(reader: Reader) -> list[tuple[str, str]]:
+    """(id, record) of all whose rows say running and whose network namespace seems to be another's."""
+    rows = reader.read(
+        "SELECT id, record FROM containers WHERE status = 'running' AND"
+        """ (instr(record, '"NetworkMode":"container:') OR instr(record, '"NetworkMode":"ns:'))"""
+    )
+    return [(str(a), str(b)) for a, b in rows]
+
+
 def names(reader: Reader) -> list[tuple[str, str]]:
     """(name, status) of all, sorted."""
     rows = reader.read("SELECT name, status FROM containers ORDER BY name")

@@ -93,13 +93,19 @@ def release(plan: Ending, cgroup: Cgroup | None, endpoint: Any = None) -> None:
 
 
 def disconnect(plan: Ending) -> None:
-    """Out of its network."""
+    """Out of its networks; one of mode none may have been put on others while it ran."""
     mode = plan["network"]["mode"]
-    if mode in ("none", "host") or ":" in mode:
+    if mode == "host" or ":" in mode:
         return
     from estiva.network import ipam
 
     leases = ipam.leases(database(plan), plan["id"])
+    if leases:
+        others = containers.in_netns_of_others(database(plan))
+        if others:
+            from estiva.engine.state.net import sharers
+
+            sharers.unplug(paths(plan), database(plan), plan["id"], others)
     default = [address for network, address in leases if network == ipam.DEFAULT_NETWORK]
     if len(leases) > len(default):
         from estiva.engine.state import published
