@@ -5,6 +5,9 @@
     log.json       what is being written
     log.json.1     what was before it, and so on: KEEP files, the oldest goes; or log.json.1.gz (pack.py)
 
+As with Docker, an entry goes into a file that has not reached its size yet, and into a new one otherwise: the
+newest are always there, and no file is longer than that size and one entry.
+
 A follower, who must miss no file however often the log is rotated between two of its looks, and though the
 container is removed, has a folder in ingest/ with its flock on it. Whoever makes a log file gives it a second
 name there, before the first byte (`pass_on`): 0, 1, 2 ... A follower too slow for BEHIND files gets a symlink
@@ -27,7 +30,8 @@ if TYPE_CHECKING:
 LINE = 16 << 10  # bytes; a longer line is cut into several entries, as Docker does
 ROTATE = 20 << 20  # bytes a file, unless its options say otherwise
 KEEP = 3  # files, the live one included, likewise
-BEHIND = 50  # files that wait for one follower
+BEHIND = 50  # files that wait for one follower ...
+MANY = 1000  # ... or, of smaller ones, up to so many
 LOST = "log.lost"  # in the run folder: bytes of output that a full disk has taken
 
 HEAD = b'{"log":"'
@@ -99,25 +103,63 @@ class Writer:
 
     def add(self, parts: list[bytes], length: int) -> None:
         """Write entries, of which the container has said `length` bytes."""
+        rotated = False
+        done = size = 0
         try:
             if self.fd < 0:
                 self.open()
             if self.lost:
                 parts = [*self.loss(), *parts]
-            write_parts(self.fd, parts)
+            size = sum(map(len, parts))
+            for piece in self.by_file(parts, size):
+                if done or not piece:
+                    rotated = self.rotate() or rotated
+                if self.fd < 0:
+                    self.open()
+                if not piece:
+                    continue
+                write_parts(self.fd, piece)
+                written = sum(map(len, piece))
+                self.size += written
+                done += written
+                if self.lost:
+                    self.lose(-self.lost)
         except OSError as error:
             if self.fd >= 0:
                 os.ftruncate(self.fd, self.size)  # no half line, which the next one would continue
-            self.lose(length, error)
-            return
-        self.size += sum(map(len, parts))
-        if self.lost:
-            self.lose(-self.lost)
-        if 0 < self.options.get("size", ROTATE) < self.size:  # 0: no limit
+            # in proportion, where files that are full already have got some of it
+            self.lose(length * (size - done) // size if done else length, error)
+        if rotated and self.compress:
+            from estiva.engine.state.logs import pack as logpack
+
             try:
-                self.rotate()
+                logpack.start(self.path, self.keep)
             except OSError:
-                pass  # it grows on; the next entry tries again
+                pass  # they stay as they are; after the next rotation it is tried again
+
+    @property
+    def limit(self) -> int:
+        """Bytes a file; 0: no limit."""
+        return self.options.get("size", ROTATE)
+
+    def by_file(self, parts: list[bytes], size: int) -> list[list[bytes]]:
+        """Entries of `size` bytes as they go into this file and those after it; nothing into a full one."""
+        limit = self.limit
+        if not 0 < limit < self.size + size:
+            return [parts]
+        block = b"".join(parts)
+        room, end = limit - self.size, 0
+        ends = []
+        while end < len(block):
+            if room > 0:
+                end = block.find(b"\n", end + room - 1) + 1 or len(block)
+            ends.append(end)
+            room = limit
+        # What will have been rotated away at the end of this is not worth files of its own: it goes into
+        # the one that is written now, which goes too, and which followers have got.
+        ends = ends[-self.keep - 1 :]
+        pairs = zip([0, *ends[:-1]], ends, strict=True)
+        return [[block[start:end]] if end > start else [] for start, end in pairs]
 
     def loss(self) -> list[bytes]:
         return [HEAD, b"estiva: %d bytes of output are missing here: " % self.lost, self.why, b"\\n",
@@ -148,17 +190,22 @@ class Writer:
             self.fd = os.open(self.path, flags)
             self.size = os.fstat(self.fd).st_size
         else:
-            pass_on(self.path, self.ingest)
+            behind = min(MANY, BEHIND * ROTATE // self.limit) if self.limit else 0
+            pass_on(self.path, self.ingest, max(BEHIND, behind))
 
-    def rotate(self) -> None:
-        if self.compress:
-            from estiva.engine.state.logs import pack as logpack
+    def rotate(self) -> bool:
+        """Leave this file for a new one, still to be opened. False: it can't be, and grows on."""
+        try:
+            if self.compress:
+                from estiva.engine.state.logs import pack as logpack
 
-            with logpack.Folder(self.path):
+                with logpack.Folder(self.path):
+                    self.shift()
+            else:
                 self.shift()
-            logpack.start(self.path, self.keep)
-        else:
-            self.shift()
+        except OSError:
+            return False
+        return True
 
     def shift(self) -> None:
         """Each file gets the next number, and the last one goes."""
@@ -228,8 +275,9 @@ def suffix(path: str) -> str:
     return f".{os.path.basename(os.path.dirname(path))}.log"
 
 
-def pass_on(path: str, ingest: str) -> None:
-    """Tell every follower of a file that has just been made, and clean up after those that have gone."""
+def pass_on(path: str, ingest: str, behind: int) -> None:
+    """Tell every follower of a file that has just been made, and clean up after those that have gone. No more
+    than `behind` of them wait for a follower."""
     mine = suffix(path)
     try:
         names = os.listdir(ingest)
@@ -244,16 +292,16 @@ def pass_on(path: str, ingest: str) -> None:
                 os.close(gone)
                 continue
             try:
-                hand_over(path, folder)
+                hand_over(path, folder, behind)
             except OSError:
                 pass  # it ends at this moment
 
 
-def hand_over(path: str, folder: str) -> None:
+def hand_over(path: str, folder: str, behind: int) -> None:
     waiting = sorted(map(int, os.listdir(folder)))
     last = f"{folder}/{waiting[-1] if waiting else -1}"
     name = f"{folder}/{waiting[-1] + 1 if waiting else 0}"
-    if len(waiting) < BEHIND:
+    if len(waiting) < behind:
         os.link(path, name)
     elif not os.path.islink(last):
         os.symlink("missing", name)
