@@ -327,6 +327,30 @@ def test_the_newest_lines_are_there_and_no_file_is_too_long(
     assert following.finish() == numbers(0, first) and not following.missed
 
 
+@given(
+    st.lists(st.one_of(st.binary(max_size=60), st.integers(1, 3 * logfile.LINE)), min_size=1, max_size=8),
+    st.integers(1, 600),
+    st.integers(1, 4),
+)
+def test_whatever_is_said_is_cut_between_entries(
+    tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes | int], size: int, keep: int
+) -> None:
+    """A number stands for a line of that length."""
+    place = Place(tmp_path_factory.mktemp("log"))
+    with_options(place, size=size, keep=keep)
+    following = Following(place)
+    said = b""
+    for piece in pieces:
+        text = piece if isinstance(piece, bytes) else b"x" * piece + b"\n"
+        place.writer.write("stdout", text)
+        said += text
+    place.writer.close()
+    kept = [(place.container / name).read_bytes() for name in names(place)]
+    assert len(kept) <= keep and all(text.endswith(b'Z"}\n') for text in kept)
+    assert all(len(text[: text[:-1].rfind(b"\n") + 1]) < size for text in kept)  # but for the last entry
+    assert following.finish() == said.decode("utf-8", "replace").encode() and not following.missed
+
+
 def test_a_block_without_a_limit_in_it_is_one_write(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     with_options(place, size=1 << 20)
     place.writer.write("stdout", b"0\n")

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     from estiva.engine.state.types import LogOptions
 
+    Parts = list[bytes] | list[memoryview]
+    Place = tuple[int, int]  # the number of a part, an offset in it
+
 LINE = 16 << 10  # bytes; a longer line is cut into several entries, as Docker does
 ROTATE = 20 << 20  # bytes a file, unless its options say otherwise
 KEEP = 3  # files, the live one included, likewise
@@ -142,24 +145,15 @@ class Writer:
         """Bytes a file; 0: no limit."""
         return self.options.get("size", ROTATE)
 
-    def by_file(self, parts: list[bytes], size: int) -> list[list[bytes]]:
+    def by_file(self, parts: list[bytes], size: int) -> list[Parts]:
         """Entries of `size` bytes as they go into this file and those after it; nothing into a full one."""
         limit = self.limit
         if not 0 < limit < self.size + size:
             return [parts]
-        block = b"".join(parts)
-        room, end = limit - self.size, 0
-        ends = []
-        while end < len(block):
-            if room > 0:
-                end = block.find(b"\n", end + room - 1) + 1 or len(block)
-            ends.append(end)
-            room = limit
         # What will have been rotated away at the end of this is not worth files of its own: it goes into
         # the one that is written now, which goes too, and which followers have got.
-        ends = ends[-self.keep - 1 :]
-        pairs = zip([0, *ends[:-1]], ends, strict=True)
-        return [[block[start:end]] if end > start else [] for start, end in pairs]
+        ends = cuts(parts, limit - self.size, limit)[-self.keep - 1 :]
+        return [between(parts, *pair) for pair in zip([(0, 0), *ends[:-1]], ends, strict=True)]
 
     def loss(self) -> list[bytes]:
         return [HEAD, b"estiva: %d bytes of output are missing here: " % self.lost, self.why, b"\\n",
@@ -234,7 +228,33 @@ class Writer:
             self.fd = -1
 
 
-def write_parts(fd: int, parts: list[bytes]) -> None:
+def cuts(parts: list[bytes], room: int, limit: int) -> list[Place]:
+    """Where files end: after the entry that fills the first one's `room`, and then each `limit` bytes."""
+    ends: list[Place] = []
+    if room <= 0:
+        ends, room = [(0, 0)], limit
+    for index, part in enumerate(parts):
+        start = 0
+        while len(part) - start >= room:  # below 0: the entry that fills it goes on in this part
+            newline = part.find(b"\n", start + max(0, room - 1))
+            if newline < 0:
+                break
+            start, room = newline + 1, limit
+            ends.append((index, start))
+        room -= len(part) - start
+    last = len(parts) - 1, len(parts[-1])
+    return ends if ends[-1:] == [last] else [*ends, last]
+
+
+def between(parts: list[bytes], first: Place, last: Place) -> Parts:
+    """The bytes from one place to another, none of them copied."""
+    found = [memoryview(part) for part in parts[first[0] : last[0] + 1]]
+    found[-1] = found[-1][: last[1]]
+    found[0] = found[0][first[1] :]
+    return [part for part in found if part]
+
+
+def write_parts(fd: int, parts: Parts) -> None:
     """writev(2) until all is out. Raises OSError."""
     if len(parts) > PARTS:
         parts = [b"".join(parts)]
