@@ -13,7 +13,6 @@ from estiva.engine.state import record as records
 from estiva.engine.state.life import restarts
 from estiva.errors import EstivaError
 from estiva.store import containers
-from estiva.timestamps import ZERO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,12 +57,9 @@ def resume(engine: Engine) -> Iterator[tuple[str, EstivaError | None]]:
 
 def asks(record: Record, status: str) -> bool:
     """Whether a container that does not run is to do so."""
-    policy, state = restarts.policy(record), record["State"]
-    before = state.get("StartedAt", ZERO) != ZERO
-    stopped = state.get("Stopped", False)
-    return (
-        status == "exited" and before and (policy == "always" or policy == "unless-stopped" and not stopped)
-    )
+    policy, stopped = restarts.policy(record), record["State"].get("Stopped", False)
+    before = status == "exited" and records.has_run(record)
+    return before and (policy == "always" or policy == "unless-stopped" and not stopped)
 
 
 def order(wanted: list[Record]) -> list[set[str]]:

@@ -1,6 +1,7 @@
 """`system resume`: after a power cut, what restart policies ask for runs again."""
 
 import json
+import os
 import pathlib
 import shlex
 import subprocess
@@ -68,6 +69,27 @@ def test_one_that_can_not_be_started_is_told_and_the_others_run(box):
     assert done.stdout.split() == ["two"]
     assert "one: " in done.stderr and "three: " in done.stderr and "Traceback" not in done.stderr
     assert running(box) == ["two"]
+    assert box.out("ps", "-a", "--filter", "status=created", "-q") == ""  # and the next resume tries again
+    subprocess.run(["rm", f"{box.folder}/gone"], check=True)
+    subprocess.run(["mkdir", f"{box.folder}/gone"], check=True)
+    assert sorted(box.out("system", "resume").split()) == ["one", "three"]
+
+
+@pytest.mark.parametrize("words", [("--restart", "always"), ("--restart", "unless-stopped"), ()])
+def test_whose_start_was_killed_is_as_it_was_before(box, words):
+    """Killed after its row said that it runs and before its command did."""
+    container = box.out("run", "-d", "--name", "it", *words, IMAGE, "sleep", "1000")
+    power_cut(box)
+    wish = sorted(box.out("ps", "-a", "--format", "{{.Names}} {{.State}}").split())
+    before = json.loads(box.out("inspect", "it"))[0]["State"]
+    os.makedirs(f"{box.folder}/run/containers/{container}")
+    box.db("UPDATE containers SET status = 'running'")
+    assert (
+        sorted(box.out("ps", "-a", "--format", "{{.Names}} {{.State}}").split()) == wish == ["exited", "it"]
+    )
+    after = json.loads(box.out("inspect", "it"))[0]["State"]
+    assert after == {**before, "Error": "what started the container was killed"}
+    assert box.out("system", "resume") == ("it" if words else "")
 
 
 def test_a_stop_after_a_restart_counts_and_a_start_takes_it_back(box):
