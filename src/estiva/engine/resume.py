@@ -1,8 +1,9 @@
 """`system resume`: what containers ask for by their restart policies is so again, after a reboot or when
 their monitors were killed.
 
-As with Docker, when its daemon starts: those of policy `always` run, and those of `unless-stopped` that
-nobody has stopped. One that has never been started is left, and so is one of `on-failure`.
+As with Docker, when its daemon starts: those of policy `always` run, those of `unless-stopped` that nobody
+has stopped, and those of `on-failure` that ended with another status than 0, as by a power cut, and have
+tries left. One that has never been started is left.
 """
 
 from __future__ import annotations
@@ -57,9 +58,8 @@ def resume(engine: Engine) -> Iterator[tuple[str, EstivaError | None]]:
 
 def asks(record: Record, status: str) -> bool:
     """Whether a container that does not run is to do so."""
-    policy, stopped = restarts.policy(record), record["State"].get("Stopped", False)
     before = status == "exited" and records.has_run(record)
-    return before and (policy == "always" or policy == "unless-stopped" and not stopped)
+    return before and (restarts.policy(record) == "always" or restarts.wanted(record))
 
 
 def order(wanted: list[Record]) -> list[set[str]]:

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from enginekit import IMAGE, host
+from enginekit import IMAGE, eventually, host
 from killkit import assert_well, kill, monitors
 
 
@@ -42,15 +42,19 @@ def test_after_a_power_cut(box):
     make(box, "stopped-always", "always")
     make(box, "killed", "unless-stopped")
     make(box, "failing", "on-failure")
+    make(box, "failing-stopped", "on-failure")
+    make(box, "done", "on-failure", command=("true",))
+    make(box, "spent", "on-failure:1", command=("false",))
     make(box, "none", "no")
     make(box, "waiting", "unless-stopped", command=("false",))
     box.estiva("create", "--name", "never", "--restart", "always", IMAGE, "sleep", "1000")
-    box.estiva("stop", "-t", "0", "stopped", "stopped-always")
+    box.estiva("stop", "-t", "0", "stopped", "stopped-always", "failing-stopped")
+    eventually(lambda: "restarting" not in box.out("inspect", "-f", "{{.State.Status}}", "spent"))
     box.estiva("kill", "killed")
     power_cut(box)
     resumed = box.out("system", "resume").split()
-    assert sorted(resumed) == ["always", "deeper", "joined", "stopped-always", "waiting"]
-    assert set(running(box)) >= {"always", "deeper", "joined", "stopped-always"}
+    assert sorted(resumed) == ["always", "deeper", "failing", "joined", "stopped-always", "waiting"]
+    assert set(running(box)) >= {"always", "deeper", "failing", "joined", "stopped-always"}
     assert box.out("inspect", "-f", "{{.RestartCount}}", "always") == "0"
     assert box.out("system", "resume") == ""  # all is as it is asked for
     for name in box.out("ps", "-aq").split():
