@@ -220,8 +220,13 @@ def test_prune_and_ls(box):
     assert anonymous in box.out("volume", "prune", "-f") and "kept" in box.out("volume", "ls", "-q")
     box.estiva("volume", "prune", "-f", "--filter", "all=true", "--filter", "label!=keep")
     assert box.out("volume", "ls", "-q") == "kept"
+    create(box, "ram", type="tmpfs", device="tmpfs")
     box.estiva("volume", "prune", "-f", "-a")
-    assert box.out("volume", "ls", "-q") == ""
+    assert box.out("volume", "ls", "-q") == "ram"
+    box.estiva("volume", "prune", "-f", "--filter", "all=true")
+    box.estiva("system", "prune", "-f", "--volumes")
+    assert box.out("volume", "ls", "-q") == "ram"
+    box.estiva("volume", "rm", "ram")
 
 
 def test_export_and_import(box, tmp_path):
