@@ -342,3 +342,27 @@ def test_setuid_of_another_is_not_root_s(box, here):
     assert shell(box, look % "/plain", "us").splitlines() == lost
     assert shell(box, look % "/kept", "us").splitlines() == kept
     box.estiva("rm", "-f", "us")
+
+
+def test_an_archive_keeps_its_owners(box, here):
+    def packed(*owners):
+        made = io.BytesIO()
+        with tarfile.open(fileobj=made, mode="w") as tar:
+            for number, (uid, gid) in enumerate(owners):
+                member = tarfile.TarInfo(f"d/{number}")
+                member.uid, member.gid, member.mode = uid, gid, 0o6755
+                tar.addfile(member)
+        return made.getvalue()
+
+    inner, look = f"cc:/{here.name}/dir", "stat -c '%u:%g %a' d d/*"
+    box.estiva("cp", "-", inner, input=packed((33, 44), (0, 0), (4000000, 5)), text=False)
+    kept = ["0:0 755", "33:44 6755", "0:0 6755", "4000000:5 6755"]
+    assert shell(box, f"cd /{here.name}/dir && {look}").splitlines() == kept
+    stream = box.estiva("cp", f"{inner}/d", "-", text=False).stdout
+    box.estiva("run", "-d", "--name", "ua", "--network", "none", "--userns", "auto", IMAGE, "sleep", "600")
+    box.estiva("cp", "-", "ua:/tmp", input=stream, text=False)
+    kept[-1] = "0:0 755"  # a user that this namespace lacks
+    assert shell(box, f"cd /tmp && {look}", "ua").splitlines() == kept
+    again = box.estiva("cp", "-a", "-", "ua:/tmp", input=stream, text=False, status=1)
+    assert b"has no id 4000000:5" in again.stderr
+    box.estiva("rm", "-f", "ua")
