@@ -94,6 +94,8 @@ def lending(wanted: Sequence[str], known: Known | None) -> dict[str, MountPoint]
         name, writable = mounts.volumes_from(text)
         assert known is not None
         for there in known.mounts_of(name):
+            if there["Type"] in ("tmpfs", "devpts"):
+                continue  # each container's is a new one: there is nothing to lend
             taken: MountPoint = {**there, "RW": there["RW"] and writable}
             taken.pop("New", None)
             result[there["Destination"]] = taken
