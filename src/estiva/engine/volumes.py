@@ -34,11 +34,10 @@ def create(
         from estiva.engine.spec.storage import volume_options
 
         volume_options.check(name or "", driver, options or {})
-    there = name is not None and engine.store.volumes.find(name) is not None
-    made = engine.store.volumes.create(name, labels or {}, options=options).name
-    if not there:
-        eventlog.write(engine.paths, "volume", "create", made, {"driver": "local"})
-    return made
+    made = engine.store.volumes.create(name, labels or {}, options=options)
+    if made.new:
+        eventlog.write(engine.paths, "volume", "create", made.name, {"driver": "local"})
+    return made.name
 
 
 def listing(engine: Engine, filters: dict[str, list[str]] | None = None) -> list[dict[str, Any]]:

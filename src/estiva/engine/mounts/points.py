@@ -193,6 +193,8 @@ def _volume(result: MountPoint, mount: Mount, volumes: Volumes, container_id: st
         name, options.get("Labels"), anonymous=not source, user=container_id, options=given
     )
     result["New"] = not options.get("NoCopy") and "Overlay" not in mount and not options.get("Subpath")
+    if there.new:
+        result["Made"] = True
     if there.options:
         result["Detached"] = True
     result["Name"], result["Source"], result["Driver"] = name, volumes.path(name), "local"

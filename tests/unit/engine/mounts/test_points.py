@@ -25,9 +25,10 @@ class Volumes:
     def create(self, name, labels=None, *, anonymous=False, user="", options=None):
         if name == "broken":
             raise Conflict("no")
+        new = name not in self.names
         self.names.setdefault(name, {"labels": labels, "anonymous": anonymous})
         self.users[name] = user
-        return types.SimpleNamespace(options=options or OPTIONS.get(name) or {})
+        return types.SimpleNamespace(options=options or OPTIONS.get(name) or {}, new=new)
 
     def path(self, name):
         return f"/volumes/{name}/_data"
