@@ -14,18 +14,12 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from estiva.cli.format.struct import Struct
+from estiva.cli.format.struct import Map, Struct, typed
 from estiva.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-# What Docker declares as maps: any key may be asked for.
-MAPS = frozenset((
-    "Labels", "Options", "Sysctls", "Tmpfs", "Volumes", "ExposedPorts", "Ports", "PortBindings", "Networks",
-    "Annotations", "Attributes", "Data", "DriverOpts", "Config", "StorageOpt",
-    "Runtimes",
-))  # fmt: skip
 TOKEN = re.compile(
     r"""\s*(?:(?P<string>"(?:[^"\\\n]|\\.)*"|`[^`]*`)|(?P<number>-?\d+(?:\.\d+)?)"""
     r"""|(?P<field>(?:\.[A-Za-z_]\w*)+|\.)|(?P<variable>\$\w*(?:\.[A-Za-z_]\w*)*)"""
@@ -365,12 +359,12 @@ class _Run:
         inside = ""
         for name in names:
             if isinstance(value, dict) and name in value:
-                value = value[name]
+                value = typed(name, value[name])
             elif isinstance(value, Struct) and name in value.hidden:
-                value = value.hidden[name]
+                value = typed(name, value.hidden[name])
             elif self.heading:
                 return name
-            elif value is None or isinstance(value, dict) and inside in MAPS:
+            elif value is None or isinstance(value, Map):
                 value = None
             else:
                 where = f" in .{inside}" if inside else ""

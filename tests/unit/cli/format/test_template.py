@@ -181,3 +181,23 @@ def test_a_field_that_is_left_out_where_it_is_empty_has_its_zero_value():
     assert Template("{{json .State}}").render(thing) == '{"Pid":1}'
     with pytest.raises(InvalidInput, match="no field .Wealth in .State"):
         Template("{{.State.Wealth}}").render(thing)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{.Actor.Attributes.name}}",
+        "{{with .Actor.Attributes}}{{.name}}{{end}}",
+        "{{$known := .Actor.Attributes}}{{$known.name}}",
+        "{{(.Actor.Attributes).name}}",
+        "{{range .All}}{{(.Attributes).name}}{{end}}",
+    ],
+)
+def test_a_map_stays_one_on_whatever_way_it_is_reached(template):
+    about = {"Attributes": {"driver": "local"}}
+    assert Template(template).render({"Actor": about, "All": [about]}) == "<no value>"
+
+
+def test_a_struct_whose_name_is_that_of_a_map_is_none():
+    with pytest.raises(InvalidInput, match=r"no field \.Nope in \.Config"):
+        Template("{{.Config.Nope}}").render({"Config": Struct({"Cmd": None}, {})})
