@@ -108,7 +108,7 @@ def test_the_build_cache_goes_at_once_with_what_only_it_kept(box, tmp_path):
     box.estiva("image", "prune", "-f")
 
 
-@pytest.mark.parametrize("words", [["network", "ls"], ["context", "ls"]])
+@pytest.mark.parametrize("words", [["context", "ls"]])
 def test_verbs_that_are_not_there_yet_say_so(box, words):
     assert "is not supported yet" in box.estiva(*words, status=1).stderr
 
@@ -290,3 +290,23 @@ def test_a_detached_one_that_cannot_start_is_printed_for_it_stays(box):
     assert box.out("inspect", "-f", "{{.State.ExitCode}}", container) == "127"
     box.estiva("rm", container)
     assert box.estiva("create", "no-such-image:1", "true", status=1).stdout == ""
+
+
+def test_a_detached_exec_holds_nothing_of_its_caller_s(box):
+    box.out("run", "-d", "--name", "held", "--network", "none", IMAGE, "sleep", "100")
+    box.estiva("exec", "-d", "held", "sleep", "1000", timeout=100)  # whose output is read to its end
+    box.estiva("rm", "-f", "held")
+
+
+def test_exec_has_the_container_s_own_term(box):
+    box.out("run", "-d", "--name", "term", "-e", "TERM=foo", "--network", "none", IMAGE, "sleep", "100")
+    assert box.out("exec", "term", "sh", "-c", "echo $TERM") == "foo"
+    box.estiva("rm", "-f", "term")
+
+
+def test_an_answer_may_come_from_a_pipe(box):
+    box.out("volume", "create", "answered")
+    box.estiva("volume", "prune", "-a", input="n\n")
+    assert "answered" in box.out("volume", "ls", "-q").split()
+    box.estiva("volume", "prune", "-a", input="y\n")
+    assert "answered" not in box.out("volume", "ls", "-q").split()

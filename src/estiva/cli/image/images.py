@@ -136,17 +136,19 @@ def history(context: Context, options: Options) -> None:
 
 
 def confirm(options: Options, what: str) -> bool:
-    """Ask before something is removed, unless --force was given. Raises UsageError without a terminal."""
+    """Ask before something is removed, unless --force was given. Raises UsageError where nobody answers."""
     import os
     import sys
 
     if options.flag("force"):
         return True
-    if not os.isatty(0):
+    if os.isatty(0):
+        sys.stderr.write(f"WARNING! This will remove {what}.\nAre you sure you want to continue? [y/N] ")
+        sys.stderr.flush()
+    answer = sys.stdin.readline(80)
+    if not answer and not os.isatty(0):
         raise UsageError("nobody can be asked here", hint="-f removes without asking")
-    sys.stderr.write(f"WARNING! This will remove {what}.\nAre you sure you want to continue? [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return answer.strip().lower() in ("y", "yes")
 
 
 def prune(context: Context, options: Options) -> None:

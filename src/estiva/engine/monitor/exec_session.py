@@ -32,7 +32,8 @@ def become(wanted: ExecPlan, channel: socket, stdio: tuple[int, int, int], progr
     from estiva.linux import process
 
     try:
-        process.close_all_but([channel.fileno(), *stdio, program])
+        # who waits for the end of what the command line has written does not wait for a detached command
+        process.keep_only({channel.fileno(), *stdio, program})
         session = Session(wanted, stdio, channel, program)
         try:
             session.start()
