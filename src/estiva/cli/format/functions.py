@@ -81,6 +81,10 @@ def _printf(pattern: str, *values: Any) -> str:
             result += f"%{flags}s" % show(value)
         elif verb == "q":
             result += json.dumps(show(value), ensure_ascii=False)
+        elif verb in ("x", "X") and isinstance(value, str):
+            result += f"%{flags}s" % (value.encode().hex() if verb == "x" else value.encode().hex().upper())
+        elif verb in ("d", "o", "b", "c", "e", "f", "g", "t") and isinstance(value, str):
+            result += f"%!{verb}(string={value})"
         elif verb in ("d", "x", "X", "o", "f", "g", "e", "c"):
             result += f"%{flags}{verb}" % value
         elif verb == "t":
@@ -118,6 +122,23 @@ def _urlquery(*values: Any) -> str:
     return quote_plus(_print(*values))
 
 
+HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;", "\0": "\ufffd"})
+JS = str.maketrans(
+    {"\\": "\\\\", "'": "\\'", '"': '\\"'}
+    | {char: f"\\u{ord(char):04X}" for char in ("<", ">", "&", "=", *map(chr, range(32)))}
+)
+
+
+def _html(*values: Any) -> str:
+    return _print(*values).translate(HTML)
+
+
+def _js(*values: Any) -> str:
+    """Text within a string of JavaScript, in whatever quotes."""
+    text = _print(*values).translate(JS)
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04X}" for c in text)
+
+
 def _truncate(text: str, width: int) -> str:
     return text[:width]
 
@@ -147,5 +168,6 @@ TABLE: dict[str, Any] = {
     "and": None,  # these two look at their arguments one by one: template.py
     "or": None,
     "urlquery": _urlquery,
-    "html": lambda text: text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"),
+    "html": _html,
+    "js": _js,
 }

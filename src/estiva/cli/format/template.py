@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 TOKEN = re.compile(
-    r"""\s*(?:(?P<string>"(?:[^"\\\n]|\\.)*"|`[^`]*`)|(?P<number>-?\d+(?:\.\d+)?)"""
+    r"""\s*(?:(?P<string>"(?:[^"\\]|\\.)*"|`[^`]*`)|(?P<number>-?\d+(?:\.\d+)?)"""
     r"""|(?P<field>(?:\.[A-Za-z_]\w*)+|\.)|(?P<variable>\$\w*(?:\.[A-Za-z_]\w*)*)"""
     r"""|(?P<word>[A-Za-z_]\w*)|(?P<mark>:=|=|\||\(|\)|,))"""
 )
-CLOSING = re.compile(r'"(?:[^"\\\n]|\\.)*"|`[^`]*`|/\*.*?\*/|}}', re.S)
+CLOSING = re.compile(r'"(?:[^"\\]|\\.)*"|`[^`]*`|/\*.*?\*/|}}', re.S)
 CONSTANTS: dict[str, Any] = {"true": True, "false": False, "nil": None}
 KEYWORDS = ("if", "range", "with", "else", "end", "define", "template", "block", "break", "continue")
 STEPS = 1_000_000  # bounds what a template can be made to print (K13)
@@ -199,7 +199,7 @@ class _Expression:
         self.position += 1
         if kind == "string":
             try:
-                return ("value", text[1:-1] if text[0] == "`" else json.loads(text))
+                return ("value", text[1:-1] if text[0] == "`" else json.loads(text, strict=False))
             except ValueError:
                 raise error(f"{text} is not a string") from None
         if kind == "number":
