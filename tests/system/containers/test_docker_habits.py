@@ -231,9 +231,11 @@ def test_lists_show_one_label_and_quiet_wins_over_a_format(box):
         ("{{.NetworkSettings.Networks.bridge.NetworkID}}|{{.NetworkSettings.Networks.other}}", "|<no value>"),
         (
             "{{.HostConfig.Init}} {{json .HostConfig.Mounts}} {{.HostConfig.ConsoleSize}}",
-            "<no value> null [0 0]",
+            "<nil> null [0 0]",
         ),
-        ("{{.Config.StopSignal}}{{.Config.Healthcheck}}", "<no value>"),
+        ("{{.Config.StopSignal}}{{.Config.Healthcheck}}", "<nil>"),
+        ("{{.HostConfig.Links}} {{.HostConfig.RestartPolicy}} {{.HostConfig.Sysctls}}", "[] {no 0} map[]"),
+        ("{{.NetworkSettings.Networks.bridge.Aliases}}", "[]"),
         ("{{if and (gt .State.Pid 0) .State.Running}}up{{else}}down{{end}}", "down"),
     ],
 )
@@ -252,7 +254,7 @@ def test_what_is_empty_has_a_value_in_templates(box, template, text):
 def test_images_and_the_engine_have_docker_s_fields_too(box):
     assert (
         box.out("image", "inspect", "-f", "{{.DockerVersion}}|{{.Variant}}|{{.Config.Healthcheck}}", IMAGE)
-        == "||<no value>"
+        == "||<nil>"
     )
     assert "no field .Nothing" in box.estiva("inspect", "-f", "{{.Nothing}}", IMAGE, status=1).stderr
     root = json.loads(box.out("info", "-f", "json"))["EstivaRootDir"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from estiva.cli.format.struct import NIL_MAP, Nil, fields
+
 WIDTH = 4  # digits of what is printed in columns (K13)
 
 
@@ -14,7 +16,12 @@ def show(value: Any) -> str:
         return "<no value>"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, Nil):
+        return value.text
     if isinstance(value, dict):
+        known = fields(value)
+        if known is not None:
+            return "{" + " ".join(show(item) for item in known) + "}"
         return "map[" + " ".join(f"{show(key)}:{show(item)}" for key, item in sorted(value.items())) + "]"
     if isinstance(value, list | tuple):
         return "[" + " ".join(show(item) for item in value) + "]"
@@ -24,13 +31,18 @@ def show(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_null)
+
+
+def _null(value: Any) -> None:
+    if not isinstance(value, Nil):
+        raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def _index(value: Any, *keys: Any) -> Any:
     for key in keys:
-        if value is None:
-            return None
+        if value is None or isinstance(value, Nil):
+            return "" if value is NIL_MAP else None
         if isinstance(value, dict):
             # Go gives the zero value of the map's type for a missing key, most often ""
             value = value.get(key, "" if all(isinstance(item, str) for item in value.values()) else None)

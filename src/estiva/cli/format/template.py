@@ -5,7 +5,8 @@
     {{with .A}}..{{end}}   {{- trimmed -}}   {{/* comment */}}   {{.Label "k"}} of a Struct
 
 A field that a thing does not have is an error that names it; a key that a map (labels, ports, ...) does not
-have is "<no value>", as in Go. Values print as Go prints them: [a b], map[k:v], true, <no value> for nil.
+have is "<no value>", as in Go. Values print as Go prints them: [a b], map[k:v], true, and null by what Docker
+declares there: [], map[], <nil>, else <no value>.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from estiva.cli.format.struct import Map, Struct, typed
+from estiva.cli.format.struct import Map, Nil, Struct, typed
 from estiva.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -276,7 +277,7 @@ class _Run:
             pairs = enumerate(value)
         elif isinstance(value, int) and not isinstance(value, bool):
             pairs = enumerate(range(value))
-        elif value is not None:
+        elif value is not None and not isinstance(value, Nil):
             raise error(f"range can't iterate over {value}")
         empty = True
         for key, item in pairs:
@@ -364,7 +365,7 @@ class _Run:
                 value = typed(name, value.hidden[name])
             elif self.heading:
                 return name
-            elif value is None or isinstance(value, Map):
+            elif value is None or isinstance(value, Map | Nil):
                 value = None
             else:
                 where = f" in .{inside}" if inside else ""
