@@ -213,12 +213,18 @@ def test_lists_show_one_label_and_quiet_wins_over_a_format(box):
         assert box.out(*words, "--format", '{{.Label "b"}}|{{.Label "none"}}') == f"{value}|"
     heading, row = box.out(*lists[0], "--format", 'table {{.Names}}\t{{.Label "com.ex.my-key"}}').splitlines()
     assert (heading.split(), row.split()) == (["NAMES", "my", "key"], ["labelled", "a"])
-    for words in lists:
+    plain = box.estiva(*lists[0], "-q")
+    both = box.estiva(*lists[0], "-q", "--format", "{{.Nothing}}")
+    assert both.stdout == plain.stdout != "" and plain.stderr == ""
+    warning = "Ignoring custom format, because both --format and --quiet are set."
+    assert both.stderr == f"WARNING: {warning}\n"
+    for words in (*lists[1:], ("network", "ls")):  # of docker's lists that of containers alone ignores it
         plain = box.estiva(*words, "-q")
-        both = box.estiva(*words, "-q", "--format", "{{.Nothing}}")
-        assert both.stdout == plain.stdout != "" and plain.stderr == ""
-        warning = "Ignoring custom format, because both --format and --quiet are set."
-        assert both.stderr == f"WARNING: {warning}\n"
+        assert box.out(*words, "-q", "--format", "table") == plain.stdout.rstrip()
+        both = box.estiva(*words, "-q", "--format", "a {{.Driver}}" if "ls" in words else "a {{.Repository}}")
+        lines = both.stdout.splitlines()
+        assert len(lines) == len(plain.stdout.splitlines()) and all(line.startswith("a ") for line in lines)
+        assert (plain.stderr, both.stderr) == ("", "")
     box.estiva("rm", name)
 
 
