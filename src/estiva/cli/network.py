@@ -15,7 +15,7 @@ def ls(context: Context, options: Options) -> None:
     from estiva.engine.networks import look
 
     wanted = tables.filters(options.many("filter"), look.FILTERS)
-    listing = look.listing(context.engine, wanted)
+    listing = sorted(look.listing(context.engine, wanted), key=lambda entry: tables.natural(entry["Name"]))
     whole = options.flag("no-trunc")
     if options.flag("quiet") and options.text("format") in ("", "table"):
         for entry in listing:

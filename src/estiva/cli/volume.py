@@ -15,7 +15,7 @@ def ls(context: Context, options: Options) -> None:
     from estiva.engine import volumes
 
     wanted = tables.filters(options.many("filter"), volumes.FILTERS)
-    listing = volumes.listing(context.engine, wanted)
+    listing = sorted(volumes.listing(context.engine, wanted), key=lambda entry: tables.natural(entry["Name"]))
     if options.flag("quiet") and options.text("format") in ("", "table"):
         for entry in listing:
             print(entry["Name"])

@@ -318,3 +318,15 @@ def test_an_answer_may_come_from_a_pipe(box):
     assert "answered" in box.out("volume", "ls", "-q").split()
     box.estiva("volume", "prune", "-a", input="y\n")
     assert "answered" not in box.out("volume", "ls", "-q").split()
+
+
+def test_lists_by_name_are_in_natural_order(box):
+    for number in ("10", "9"):
+        box.estiva("volume", "create", f"order{number}")
+        box.estiva("network", "create", f"order{number}")
+    for kind in ("volume", "network"):
+        assert box.out(kind, "ls", "-f", "name=order", "--format", "{{.Name}}").split() == [
+            "order9",
+            "order10",
+        ]
+        box.estiva(kind, "rm", "order9", "order10")
