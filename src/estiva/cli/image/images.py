@@ -17,7 +17,6 @@ QUIET = ("q", "quiet", FLAG, "", "ids only")
 
 
 def images(context: Context, options: Options) -> None:
-    from estiva.cli.context import FORMAT_IGNORED, warn
     from estiva.cli.format import tables
     from estiva.engine.images import filters, inspect
 
@@ -27,9 +26,7 @@ def images(context: Context, options: Options) -> None:
     truncate, digests = not options.flag("no-trunc"), options.flag("digests")
     listing = inspect.listing(context.engine, all=options.flag("all"), filters=wanted)
     rows = [row for entry in listing for row in _rows(entry, digests, truncate)]
-    if options.flag("quiet"):
-        if options.given("format"):
-            warn(FORMAT_IGNORED)
+    if options.flag("quiet") and options.text("format") in ("", "table"):
         for image_id in dict.fromkeys(row["ID"] for row in rows):
             print(image_id)
         return
