@@ -10,16 +10,13 @@ if TYPE_CHECKING:
 
 
 def ls(context: Context, options: Options) -> None:
-    from estiva.cli.context import FORMAT_IGNORED, warn
     from estiva.cli.format import tables
     from estiva.cli.format.struct import labelled
     from estiva.engine import volumes
 
     wanted = tables.filters(options.many("filter"), volumes.FILTERS)
-    listing = volumes.listing(context.engine, wanted)
-    if options.flag("quiet"):
-        if options.given("format"):
-            warn(FORMAT_IGNORED)
+    listing = sorted(volumes.listing(context.engine, wanted), key=lambda entry: tables.natural(entry["Name"]))
+    if options.flag("quiet") and options.text("format") in ("", "table"):
         for entry in listing:
             print(entry["Name"])
         return

@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import subprocess
+import sys
 
 import pytest
 
@@ -484,3 +485,34 @@ def test_a_killed_connect_is_done_again(host):
         host.estiva("network", "disconnect", "lab", "aa")
         assert "10.71" not in host.out("exec", "aa", "ip", "-o", "-4", "addr")
     assert "all is well" in host.out("system", "check")
+
+
+RECEIVE = """
+import socket
+held = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+held.bind(("::", 53))
+held.settimeout(20)
+print("ready", flush=True)
+print(held.recv(16).decode(), flush=True)
+"""
+SEND = """
+import socket, sys
+with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as held:
+    held.bind(("::", 4444))
+    held.sendto(sys.argv[2].encode(), (sys.argv[1], 5300))
+"""
+
+
+def test_a_client_of_udp_reaches_the_next_container_on_both_families(host):
+    host.estiva("network", "create", "--subnet", "fd00:71::/64", "--ipv6", "six")
+    for name in ("first", "second"):
+        sleeper(host, name, "--network", "six", "-p", "[::]:5300:53/udp")
+        pid = host.out("inspect", "-f", "{{.State.Pid}}", name)
+        words = ["nsenter", "-t", pid, "-n", sys.executable, "-c", RECEIVE]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as receiver:
+            assert receiver.stdout.readline() == "ready\n"
+            sent = [*host.prefix, sys.executable, "-c", SEND, "fd00:71::1", name]
+            subprocess.run(sent, check=True)
+            # the client goes on from the same port: its flow must not stay with the container before
+            assert receiver.stdout.readline() == name + "\n"
+        host.estiva("rm", "-f", name)
