@@ -34,11 +34,10 @@ def create(
         from estiva.engine.spec.storage import volume_options
 
         volume_options.check(name or "", driver, options or {})
-    there = name is not None and engine.store.volumes.find(name) is not None
-    made = engine.store.volumes.create(name, labels or {}, options=options).name
-    if not there:
-        eventlog.write(engine.paths, "volume", "create", made, {"driver": "local"})
-    return made
+    made = engine.store.volumes.create(name, labels or {}, options=options)
+    if made.new:
+        eventlog.write(engine.paths, "volume", "create", made.name, {"driver": "local"})
+    return made.name
 
 
 def listing(engine: Engine, filters: dict[str, list[str]] | None = None) -> list[dict[str, Any]]:
@@ -153,8 +152,9 @@ def load(engine: Engine, name: str, stream: IO[bytes]) -> None:
 def prune(
     engine: Engine, *, all: bool = False, filters: dict[str, list[str]] | None = None
 ) -> tuple[list[str], int]:
-    """Remove anonymous volumes (`all`: named ones too) that no container has: (names, bytes freed).
-    `filters`: see PRUNE_FILTERS; all=true is as `all`. Raises InvalidInput.
+    """Remove anonymous volumes (`all`: named ones too) that no container has: (names, bytes freed). Those
+    with options stay: what they stand for is somebody's elsewhere. `filters`: see PRUNE_FILTERS; all=true is
+    as `all`. Raises InvalidInput.
     """
     from estiva.engine.images.filters import truth
     from estiva.engine.state.prune_filters import Pruned
@@ -165,7 +165,7 @@ def prune(
     volumes = engine.store.volumes
 
     def fits(volume: Volume) -> bool:
-        return wanted.takes(volume.created, volume.labels)
+        return not volume.options and wanted.takes(volume.created, volume.labels)
 
     unused = [
         volume

@@ -29,10 +29,11 @@ _NAME = _FIRST | {"_", ".", "-"}
 
 class Volume:
     """One volume. `created` is in seconds since 1970; `path` is the directory that is mounted, or with
-    `options` (type, device, o) the place that something else stands for (engine/mounts/detached.py).
+    `options` (type, device, o) the place that something else stands for (engine/mounts/detached.py). `new`:
+    of what `Volumes.create` gives, whether it was not there before.
     """
 
-    __slots__ = ("name", "created", "anonymous", "labels", "path", "options")
+    __slots__ = ("name", "created", "anonymous", "labels", "path", "options", "new")
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class Volume:
         self.labels = labels
         self.path = path
         self.options = options
+        self.new = False
 
 
 def check_name(name: str) -> str:
@@ -102,7 +104,7 @@ class Volumes:
                         files.sync_directory(os.path.dirname(path))
                         files.sync_directory(self.paths.volumes)
                 with self.db.write() as transaction:
-                    transaction.execute(
+                    inserted = transaction.execute(
                         "INSERT OR IGNORE INTO volumes (name, created, anonymous, labels, options)"
                         " VALUES (?, ?, ?, ?, ?)",
                         (
@@ -112,14 +114,16 @@ class Volumes:
                             fastjson.dumps(labels or {}),
                             fastjson.dumps(options or {}),
                         ),
-                    )
+                    ).rowcount
                     if user:
                         containers.add_volume(transaction, user, name)
             except BaseException:
                 if new:
                     files.remove_tree(os.path.dirname(path))
                 raise
-        return self.get(name)
+        volume = self.get(name)
+        volume.new = bool(inserted)
+        return volume
 
     def find(self, name: str) -> Volume | None:
         """The volume, or None."""

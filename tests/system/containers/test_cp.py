@@ -161,7 +161,7 @@ def test_owners_modes_links_holes(box, here):
     box.estiva("cp", "-a", here / "src", f"{inner}/kept")
     look = f"cd /{here.name}; stat -c '%u:%g %a %h %Y' plain/a kept/a kept/sub/hard; stat -c '%s' plain/holes; du -k plain/holes"
     assert shell(box, look).splitlines() == [
-        "0:0 4750 2 1000000000", "33:44 4750 2 1000000000", "33:44 4750 2 1000000000", str((1 << 30) + 3), "4\tplain/holes",
+        "0:0 750 2 1000000000", "33:44 4750 2 1000000000", "33:44 4750 2 1000000000", str((1 << 30) + 3), "4\tplain/holes",
     ]  # fmt: skip
     box.estiva("cp", f"{inner}/kept", here / "plain")
     box.estiva("cp", "-a", f"{inner}/kept", here / "kept")
@@ -311,3 +311,58 @@ def test_events(box, here):
         "events", "--since", "1m", "--until", "0s", "--filter", "container=cc", "--format", "{{.Action}}"
     )
     assert said.split()[-4:] == ["extract-to-dir", "archive-path", "archive-path", "extract-to-dir"]
+
+
+def test_setuid_of_another_is_not_root_s(box, here):
+    for name, owner, mode in (
+        ("su", (1000, 1000), 0o4755),
+        ("sg", (0, 1000), 0o6755),
+        ("root", (0, 0), 0o6755),
+    ):
+        path = here / "src" / name
+        path.write_text(name)
+        os.chown(path, *owner)
+        os.chmod(path, mode)
+    inner = f"cc:/{here.name}"
+    for name in ("su", "sg", "root"):
+        box.estiva("cp", here / "src" / name, f"{inner}/{name}")
+    box.estiva("cp", here / "src", f"{inner}/plain")
+    box.estiva("cp", "-a", here / "src", f"{inner}/kept")
+    box.estiva("cp", f"{inner}/kept", f"{inner}/across")
+    box.estiva("run", "-d", "--name", "us", "--network", "none", "--userns", "auto", IMAGE, "sleep", "600")
+    box.estiva("cp", f"{inner}/kept", "us:/plain")
+    box.estiva("cp", "-a", f"{inner}/kept", "us:/kept")
+    box.estiva("cp", "us:/kept", f"{inner}/back")
+    look = "cd %s && stat -c '%%u:%%g %%a' su sg root"
+    lost = ["0:0 755", "0:0 4755", "0:0 6755"]
+    kept = ["1000:1000 4755", "0:1000 6755", "0:0 6755"]
+    for folder in (".", "plain", "across", "back"):
+        assert shell(box, look % f"/{here.name}/{folder}").splitlines() == lost, folder
+    assert shell(box, look % f"/{here.name}/kept").splitlines() == kept
+    assert shell(box, look % "/plain", "us").splitlines() == lost
+    assert shell(box, look % "/kept", "us").splitlines() == kept
+    box.estiva("rm", "-f", "us")
+
+
+def test_an_archive_keeps_its_owners(box, here):
+    def packed(*owners):
+        made = io.BytesIO()
+        with tarfile.open(fileobj=made, mode="w") as tar:
+            for number, (uid, gid) in enumerate(owners):
+                member = tarfile.TarInfo(f"d/{number}")
+                member.uid, member.gid, member.mode = uid, gid, 0o6755
+                tar.addfile(member)
+        return made.getvalue()
+
+    inner, look = f"cc:/{here.name}/dir", "stat -c '%u:%g %a' d d/*"
+    box.estiva("cp", "-", inner, input=packed((33, 44), (0, 0), (4000000, 5)), text=False)
+    kept = ["0:0 755", "33:44 6755", "0:0 6755", "4000000:5 6755"]
+    assert shell(box, f"cd /{here.name}/dir && {look}").splitlines() == kept
+    stream = box.estiva("cp", f"{inner}/d", "-", text=False).stdout
+    box.estiva("run", "-d", "--name", "ua", "--network", "none", "--userns", "auto", IMAGE, "sleep", "600")
+    box.estiva("cp", "-", "ua:/tmp", input=stream, text=False)
+    kept[-1] = "0:0 755"  # a user that this namespace lacks
+    assert shell(box, f"cd /tmp && {look}", "ua").splitlines() == kept
+    again = box.estiva("cp", "-a", "-", "ua:/tmp", input=stream, text=False, status=1)
+    assert b"has no id 4000000:5" in again.stderr
+    box.estiva("rm", "-f", "ua")

@@ -134,6 +134,7 @@ def test_what_another_container_has(box, tmp_path):
     script = "cat /anonymous/file /b/file; touch /n/x 2>/dev/null && echo wrote; touch /b/x 2>/dev/null && echo wrote; true"
     assert run(box, "--volumes-from", "lender", IMAGE, "sh", "-c", script) == "one\ntwo\nwrote"
     assert run(box, "--volumes-from", "lender:ro", IMAGE, "sh", "-c", script) == "one\ntwo"
+    assert run(box, "--volumes-from", "lender", IMAGE, "sh", "-c", "grep -c ' /t ' /proc/mounts; true") == "0"
     assert (
         run(
             box,

@@ -220,8 +220,13 @@ def test_prune_and_ls(box):
     assert anonymous in box.out("volume", "prune", "-f") and "kept" in box.out("volume", "ls", "-q")
     box.estiva("volume", "prune", "-f", "--filter", "all=true", "--filter", "label!=keep")
     assert box.out("volume", "ls", "-q") == "kept"
+    create(box, "ram", type="tmpfs", device="tmpfs")
     box.estiva("volume", "prune", "-f", "-a")
-    assert box.out("volume", "ls", "-q") == ""
+    assert box.out("volume", "ls", "-q") == "ram"
+    box.estiva("volume", "prune", "-f", "--filter", "all=true")
+    box.estiva("system", "prune", "-f", "--volumes")
+    assert box.out("volume", "ls", "-q") == "ram"
+    box.estiva("volume", "rm", "ram")
 
 
 def test_export_and_import(box, tmp_path):
@@ -253,3 +258,15 @@ def test_export_and_import(box, tmp_path):
     assert (
         "can't be unpacked" in box.estiva("volume", "import", "into", "-", input="x" * 2000, status=1).stderr
     )
+
+
+def test_a_volume_is_made_once(box):
+    before = box.db("SELECT strftime('%s', 'now')")[0][0]
+    box.estiva("volume", "create", "once")
+    box.estiva("volume", "create", "once")
+    for words in (("-v", "once:/x"), ("--mount", "type=volume,src=once,dst=/x"), ("-v", "twice:/x")) * 2:
+        run(box, *words, IMAGE, "true")
+    run(box, "-v", "/x", IMAGE, "true")
+    words = "--filter", "type=volume", "--filter", "event=create", "--format", "{{.Actor.ID}}"
+    made = box.out("events", "--since", before, "--until", "0s", *words).split()
+    assert [made.count("once"), made.count("twice"), len(made)] == [1, 1, 3], made

@@ -26,6 +26,12 @@ POINTERS = frozenset((
     "ClusterVolume", "Health", "Healthcheck", "IPAMConfig", "Init", "MemorySwappiness", "OomKillDisable",
     "PidsLimit", "RegistryConfig", "StopTimeout", "UsageData",
 ))  # fmt: skip
+# Fields whose names in Go are not those of the JSON
+IN_GO = {
+    "CPUPeriod": "CpuPeriod", "CPUQuota": "CpuQuota", "CPURealtimePeriod": "CpuRealtimePeriod",
+    "CPURealtimeRuntime": "CpuRealtimeRuntime", "CPUShares": "CpuShares", "DNS": "Dns",
+    "DNSOptions": "DnsOptions", "DNSSearch": "DnsSearch", "ID": "Id", "NanoCPUs": "NanoCpus",
+}  # fmt: skip
 OF_LISTS = ("Ports", "PortBindings")  # maps whose values are lists
 OF_NOTHING = ("ExposedPorts", "Volumes")  # maps whose values are structs without fields
 # Structs that print as Go prints them, by their fields in Docker's order.

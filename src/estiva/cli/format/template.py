@@ -15,7 +15,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from estiva.cli.format.struct import Map, Nil, Struct, typed
+from estiva.cli.format.struct import IN_GO, Map, Nil, Struct, typed
 from estiva.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -365,6 +365,8 @@ class _Run:
                 value = typed(name, value.hidden[name])
             elif self.heading:
                 return name
+            elif isinstance(value, dict) and IN_GO.get(name) in value and not isinstance(value, Map):
+                value = value[IN_GO[name]]
             elif value is None or isinstance(value, Map | Nil):
                 value = None
             else:

@@ -140,7 +140,7 @@ def make(
             known = others.Others(engine)
         points = made["Mounts"] = mount_points.plan(merged, host, engine.store.volumes, container_id, known)
         folder.make(engine, container_id, image, durable=status == "created")
-        volumes = [point["Name"] for point in points if "New" in point]
+        volumes = [point["Name"] for point in points if point.pop("Made", False)]
         fresh = [point for point in points if point.pop("New", False)]
         address = insert(engine, made, name, status, wished)
         folder.fill(engine, fresh, image)

@@ -43,9 +43,11 @@ def _given(standard: Standard | None) -> Standard:
 class Output:
     """A with-block that gives the stream to write an archive to: a file, or the caller's ("" or "-").
 
-    A file takes its place when it is whole: after an error what was there before is there still. Devices and
-    pipes are written to as they are. Raises InvalidInput, NotFound, and OSError with the path: also for what
-    can't be written in the block, where the stream itself knows no name.
+    A file takes its place when it is whole: after an error what was there before is there still. It is its
+    owner's alone (0600): what it holds may be secret. Devices and pipes are written to as they are.
+
+    Raises InvalidInput, NotFound, and OSError with the path: also for what can't be written in the block,
+    where the stream itself knows no name.
     """
 
     def __init__(self, path: str, standard: Standard | None = None) -> None:
@@ -67,10 +69,10 @@ class Output:
             folder, base = os.path.split(self.target)
             sweep(folder, lambda name: _is_aside(name, base))  # of those who were killed
             self.aside = f"{self.target}.{os.getpid()}.tmp"
-            self.stream = open(self.aside, "xb")
+            self.stream = open(self.aside, "xb", opener=_own)
             while not _held(self.stream.fileno(), self.aside):
                 self.stream.close()
-                self.stream = open(self.aside, "xb")
+                self.stream = open(self.aside, "xb", opener=_own)
         except FileNotFoundError:
             raise NotFound(
                 f"{self.path}: no such file or directory", hint=f"no folder {os.path.dirname(self.target)}"
@@ -100,6 +102,10 @@ class Output:
                     self.stream.close()
                 except OSError:
                     pass  # what could not be flushed is told already
+
+
+def _own(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _held(fd: int, path: str) -> bool:

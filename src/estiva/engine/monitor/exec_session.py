@@ -150,7 +150,7 @@ class Session:
 
     def leave(self) -> None:
         """Its own cgroup goes, unless something that it left running is in it."""
-        if self.own is not None and not self.own.processes():
+        if self.own is not None and not self.own.occupied():
             self.own.remove()
 
     def killed_for_memory(self, status: int) -> bool:

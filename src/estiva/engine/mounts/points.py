@@ -94,6 +94,8 @@ def lending(wanted: Sequence[str], known: Known | None) -> dict[str, MountPoint]
         name, writable = mounts.volumes_from(text)
         assert known is not None
         for there in known.mounts_of(name):
+            if there["Type"] in ("tmpfs", "devpts"):
+                continue  # each container's is a new one: there is nothing to lend
             taken: MountPoint = {**there, "RW": there["RW"] and writable}
             taken.pop("New", None)
             result[there["Destination"]] = taken
@@ -191,6 +193,8 @@ def _volume(result: MountPoint, mount: Mount, volumes: Volumes, container_id: st
         name, options.get("Labels"), anonymous=not source, user=container_id, options=given
     )
     result["New"] = not options.get("NoCopy") and "Overlay" not in mount and not options.get("Subpath")
+    if there.new:
+        result["Made"] = True
     if there.options:
         result["Detached"] = True
     result["Name"], result["Source"], result["Driver"] = name, volumes.path(name), "local"

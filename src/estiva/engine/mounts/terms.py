@@ -21,14 +21,16 @@ class Terms:
 
     special   device nodes and fifos too; between a container and the host devices mean harm, and are left out
     fifos     of those fifos alone
-    owner     whose all becomes; None: whose it was, by `ids` if those are other ids there
+    owner     whose all becomes, without setuid and setgid of what was another's; None: whose it was, by `ids`
+              if those are other ids there
+    root      ids that are the `owner` already, where files come from
     chown     whether owners are set at all; else all is who makes it's
     plain     without setuid, setgid and capabilities, for the host (K21)
     merge     what is there already stays: folders get more in them, other files are replaced by name
     kernel    procfs, sysfs and the like too, where the caller has named them; else what is there is left out
     """
 
-    __slots__ = ("special", "fifos", "owner", "ids", "chown", "plain", "merge", "kernel")
+    __slots__ = ("special", "fifos", "owner", "root", "ids", "chown", "plain", "merge", "kernel")
 
     def __init__(
         self,
@@ -36,6 +38,7 @@ class Terms:
         special: bool = False,
         fifos: bool = False,
         owner: tuple[int, int] | None = None,
+        root: tuple[int, int] = (0, 0),
         ids: Callable[[int, int], tuple[int, int]] | None = None,
         chown: bool = True,
         plain: bool = False,
@@ -45,6 +48,7 @@ class Terms:
         self.special = special
         self.fifos = fifos
         self.owner = owner
+        self.root = root
         self.ids = ids
         self.chown = chown
         self.plain = plain
@@ -76,7 +80,15 @@ class Terms:
             raise
 
     def mode(self, status: os.stat_result) -> int:
-        return stat.S_IMODE(status.st_mode) & ~(SET_IDS if self.plain else 0)
+        mode = stat.S_IMODE(status.st_mode)
+        if self.plain:
+            return mode & ~SET_IDS
+        if self.owner is not None:  # nobody's program runs as root because it was copied
+            if status.st_uid != self.root[0]:
+                mode &= ~stat.S_ISUID
+            if status.st_gid != self.root[1]:
+                mode &= ~stat.S_ISGID
+        return mode
 
     def keeps(self, attribute: str) -> bool:
         return attribute.startswith("user.") or attribute == "security.capability" and not self.plain

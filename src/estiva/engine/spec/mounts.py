@@ -19,6 +19,11 @@ PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave", "
 IGNORED = ("rw", "z", "Z", "cached", "delegated", "consistent", "rbind", "copy", "rro")
 FLAGS = ("nosuid", "suid", "nodev", "dev", "noexec", "exec")
 KINDS = ("bind", "volume", "tmpfs", "image", "devpts")
+# of -v: one of each at most
+ONE_OF = (
+    ("ro", "readonly", "rw"), ("z", "Z"), PROPAGATIONS, ("nocopy", "copy"), ("bind", "rbind"),
+    ("cached", "delegated", "consistent"), ("nosuid", "suid"), ("nodev", "dev"), ("noexec", "exec"),
+)  # fmt: skip
 FROM_MODES = ("ro", "rw", "z", "Z")  # of --volumes-from
 
 
@@ -89,7 +94,9 @@ def from_bind(text: str) -> Mount:
     else:
         mount["Type"] = "volume"
         volume_name(parts[0])
-    for option in parts[2].split(",") if len(parts) == 3 else ():
+    options = parts[2].split(",") if len(parts) == 3 else []
+    _one_of_each(options, text)
+    for option in options:
         if option in ("upperdir", "workdir") or option.startswith(("upperdir=", "workdir=")):
             key, _, path = option.partition("=")
             if "Overlay" not in mount or not path.startswith("/"):
@@ -117,6 +124,14 @@ def from_bind(text: str) -> Mount:
     _idmap(mount)
     _overlay(mount, text)
     return mount
+
+
+def _one_of_each(options: list[str], text: str) -> None:
+    for group in ONE_OF:
+        said = [option for option in options if option in group]
+        if len(said) > 1:
+            hint = f"{said[0]} is there twice" if said[0] == said[1] else f"either {said[0]} or {said[1]}"
+            raise InvalidInput(f"invalid mode: {','.join(options)} in the volume {text}", hint=hint)
 
 
 def _overlay(mount: Mount, text: str) -> None:

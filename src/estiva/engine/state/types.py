@@ -41,6 +41,7 @@ class MountPoint(TypedDict, total=False):
     NonRecursive: bool  # ours, as are the rest
     Anonymous: bool
     New: bool  # a volume that is to get what the image has there
+    Made: bool  # a volume that was not there before; like New, not in a record
     Chown: bool
     IDMap: str
     ReadOnlyNonRecursive: bool

@@ -255,3 +255,9 @@ NULLS = {
 )
 def test_null_is_what_docker_declares_there(template, text):
     assert Template(template).render(NULLS) == text
+
+
+def test_fields_are_known_by_their_names_in_go_too() -> None:
+    value = {"Id": "abc", "HostConfig": {"NanoCpus": 5, "Dns": ["1.1.1.1"]}, "Labels": {"Id": "x"}}
+    assert Template("{{.ID}} {{.HostConfig.NanoCPUs}} {{.HostConfig.DNS}}").render(value) == "abc 5 [1.1.1.1]"
+    assert Template("{{.Labels.ID}}").render(value) == "<no value>"

@@ -28,6 +28,20 @@ def test_after_an_error_what_was_there_is_there_still(tmp_path):
     assert path.read_bytes() == b"before" and os.listdir(tmp_path) == ["a.tar"]
 
 
+def test_a_file_is_its_owner_s_alone(tmp_path):
+    path = tmp_path / "a.tar"
+    before = os.umask(0)
+    try:
+        for _ in range(2):
+            with Output(str(path)) as out:
+                assert os.fstat(out.fileno()).st_mode & 0o777 == 0o600
+                out.write(b"secret")
+            assert os.stat(path).st_mode & 0o777 == 0o600
+            path.chmod(0o644)
+    finally:
+        os.umask(before)
+
+
 def test_a_symbolic_link_stays_one(tmp_path):
     (tmp_path / "link").symlink_to("there")
     with Output(str(tmp_path / "link")) as out:

@@ -25,9 +25,10 @@ class Volumes:
     def create(self, name, labels=None, *, anonymous=False, user="", options=None):
         if name == "broken":
             raise Conflict("no")
+        new = name not in self.names
         self.names.setdefault(name, {"labels": labels, "anonymous": anonymous})
         self.users[name] = user
-        return types.SimpleNamespace(options=options or OPTIONS.get(name) or {})
+        return types.SimpleNamespace(options=options or OPTIONS.get(name) or {}, new=new)
 
     def path(self, name):
         return f"/volumes/{name}/_data"
@@ -235,6 +236,8 @@ def test_volumes_from(tmp_path):
             "Anonymous": True,
         },
         {"Type": "bind", "Source": str(tmp_path), "Destination": "/b", "RW": False},
+        {"Type": "tmpfs", "Source": "", "Destination": "/t", "Mode": "size=1m", "RW": True},
+        {"Type": "devpts", "Source": "", "Destination": "/pts", "Mode": "", "RW": True},
     ]
 
     class Known:
@@ -249,6 +252,7 @@ def test_volumes_from(tmp_path):
     volumes = Volumes("v")
     places = found(volumes, VolumesFrom=["other"])
     assert places["/v"] == lent[0] and places["/b"] == lent[1] and places["/w"]["Anonymous"]
+    assert set(places) == {"/v", "/b", "/w"}  # what is each container's own is not lent
     assert volumes.users["v"] == "mine"
     assert not found(volumes, VolumesFrom=["other:ro,z"])["/v"]["RW"]
     assert not found(volumes, VolumesFrom=["other:rw"])["/b"]["RW"]

@@ -78,12 +78,12 @@ def test_addresses(text, expected):
     ("driver", "options", "expected"),
     [
         ("json-file", {}, {}),  # the default of 3 files of 20 MB
-        ("json-file", {"max_size": "10m"}, {"size": 10 << 20, "keep": 1, "compress": False}),
-        ("json-file", {"max_size": "1k", "max_file": "7"}, {"size": 1024, "keep": 7, "compress": False}),
+        ("json-file", {"max_size": "10m"}, {"size": 10_000_000, "keep": 1, "compress": False}),
+        ("json-file", {"max_size": "1k", "max_file": "7"}, {"size": 1000, "keep": 7, "compress": False}),
         ("json-file", {"max_file": "2"}, {"size": 20 << 20, "keep": 2, "compress": False}),
         ("json-file", {"max_size": "-1"}, {"size": 0, "keep": 1, "compress": False}),
         ("local", {}, {"size": 20 << 20, "keep": 5, "compress": True}),
-        ("local", {"max_size": "1m", "compress": "false"}, {"size": 1 << 20, "keep": 5, "compress": False}),
+        ("local", {"max_size": "1m", "compress": "false"}, {"size": 1_000_000, "keep": 5, "compress": False}),
     ],
 )
 def test_files(driver, options, expected):

@@ -11,7 +11,7 @@ from estiva.builder.files.untar import Extraction
 from estiva.engine.containers.cp.copying import refuse
 from estiva.engine.containers.cp.place import Place, writable
 from estiva.engine.containers.cp.view import Mapped, View
-from estiva.engine.mounts.terms import FOLDER
+from estiva.engine.mounts.terms import FOLDER, SET_IDS
 from estiva.engine.mounts.trees import TOLD
 from estiva.errors import InvalidInput, LayerError, NotFound, Unsupported
 from estiva.linux import fs
@@ -99,9 +99,9 @@ class _Unpacking(Extraction):
     """Of an archive in a container; `left_out` as in trees.Copy."""
 
     def __init__(self, top: int, view: View, archive: bool) -> None:
-        owner = view.owner or (0, 0)
-        super().__init__(top, Destination(top, owner=None if archive else owner))
-        self.parents = owner
+        super().__init__(top, Destination(top))
+        self.parents = view.owner or (0, 0)
+        self.archive = archive
         self.view = view
         self.files = self.bytes = self.omitted = 0
         self.left_out: list[tuple[str, str]] = []
@@ -112,8 +112,8 @@ class _Unpacking(Extraction):
             if len(self.left_out) < TOLD:
                 self.left_out.append((shown(entry.name), "a device"))
             return
-        if self.to.owner is None and entry.kind:
-            entry.uid, entry.gid = self.view.outside(entry.uid, entry.gid)
+        if entry.kind:
+            self._own(entry)
         try:
             super()._member(entry)
         except OSError as error:
@@ -122,6 +122,16 @@ class _Unpacking(Extraction):
             raise OSError(error.errno, error.strerror, shown(entry.name)) from None
         self.files += 1
         self.bytes += entry.size
+
+    def _own(self, entry: Entry) -> None:
+        """Make the owner of a member the host's number of it."""
+        try:
+            entry.uid, entry.gid = self.view.outside(entry.uid, entry.gid)
+        except InvalidInput:
+            if self.archive:
+                raise
+            entry.uid, entry.gid = self.parents
+            entry.mode &= ~SET_IDS
 
     def _clear(self, entry: Entry, old: os.stat_result) -> None:
         if stat.S_ISDIR(old.st_mode) != (entry.kind == stat.S_IFDIR):
@@ -132,8 +142,9 @@ class _Unpacking(Extraction):
 def unpack(engine: Engine, ref: str, path: str, stream: IO[bytes], *, archive: bool = False) -> _Unpacking:
     """Unpack a tar, plain or compressed, into a folder of a container that is there; what was done.
 
-    `archive`: owners are those of the archive, else root's. Names and links in it lead nowhere but below that
-    folder. Raises NotFound, InvalidInput (also for what is no archive), Conflict, EngineError.
+    Owners are those of the archive, by the container's ids. Whom its user namespace lacks root stands for,
+    without setuid and setgid; with `archive` it is an error. Names and links in the archive lead nowhere but
+    below that folder. Raises NotFound, InvalidInput (also for what is no archive), Conflict, EngineError.
     """
     with View(engine, ref) as view:
         place = Place(path, view)

@@ -92,7 +92,8 @@ def terms(start: Place, end: Place, archive: bool) -> Terms:
 
     owner = None if archive else outer.owner or (0, 0)
     # what the caller named on the host may be the kernel's; what a container has may not
-    return Terms(fifos=True, merge=True, owner=owner, ids=ids_of, kernel=inner is None)
+    root = (inner.owner if inner is not None else None) or (0, 0)
+    return Terms(fifos=True, merge=True, owner=owner, root=root, ids=ids_of, kernel=inner is None)
 
 
 def _copy(work: Copy, start: Place, end: Place, follow: bool) -> None:
