@@ -126,6 +126,7 @@ def test_what_can_t_be_mounted(box, options, told):
 
 
 def test_refusals(box):
+    assert "the volume name x is too short" in create(box, "x", status=1)
     for words, told in (
         (["-o", "type=nfs", "x"], 'volume x: missing required option: "device"'),
         (["-o", "foo=bar", "x"], 'volume x: invalid option: "foo"'),

@@ -95,7 +95,7 @@ REFUSED = [
     ({"Binds": ["/a:/b:upperdir=/u"]}, "upperdir=/u of /a:/b:upperdir=/u"),
     (mount("image"), "an image mount has a source"),
     (mount("image", Source="a", ImageOptions={"Subpath": "../x"}), "image-subpath ../x must be a relative path"),
-    (mount("volume", Source="v", VolumeOptions={"Subpath": "/x"}), "volume-subpath /x must be a relative path"),
+    (mount("volume", Source="vol", VolumeOptions={"Subpath": "/x"}), "volume-subpath /x must be a relative path"),
     (mount("volume", VolumeOptions={"Subpath": "x"}), "volume-subpath is for a volume with a name"),
     (mount("bind", Source="/a", BindOptions={"ReadOnlyNonRecursive": True}), "'bind-recursive=writable' requires 'readonly'"),
     (mount("bind", Source="/a", BindOptions={"ReadOnlyForceRecursive": True}), "'bind-recursive=readonly' requires 'readonly'"),
@@ -103,7 +103,7 @@ REFUSED = [
      "'bind-recursive=readonly' requires 'bind-propagation=rprivate'"),
     (mount("tmpfs", ImageOptions={"Subpath": "x"}), "cannot mix 'image-*' options with mount type 'tmpfs'"),
     (mount("devpts", Source="x"), "a devpts mount has no source"),
-    (mount("volume", Source="v", VolumeOptions={"DriverConfig": {"Options": {"foo": "x"}}}), 'volume v: invalid option: "foo"'),
+    (mount("volume", Source="vol", VolumeOptions={"DriverConfig": {"Options": {"foo": "x"}}}), 'volume vol: invalid option: "foo"'),
     ({"Binds": [":/x"]}, "invalid spec: :/x: empty section between colons"),
     ({"Binds": ["/a:"]}, "invalid spec: /a:: empty section between colons"),
     ({"Binds": ["/a:/b:"]}, "invalid spec: /a:/b:: empty section between colons"),
@@ -115,6 +115,8 @@ REFUSED = [
     ({"Binds": ["/a:/b/../.."]}, "destination can't be '/'"),
     ({"Binds": ["/a:/b:bad"]}, "invalid mode: bad in the volume /a:/b:bad"),
     ({"Binds": ["/a:/b:ro,"]}, "invalid mode: "),
+    ({"Binds": ["x:/b"]}, "the volume name x is too short"),
+    (mount("volume", Source="x"), "the volume name x is too short"),
     ({"Binds": ["data:/b:rw,ro"]}, "invalid mode: rw,ro in the volume data:/b:rw,ro"),
     ({"Binds": ["/a:/b:ro,z,rw"]}, "invalid mode: ro,z,rw"),
     ({"Binds": ["/a:/b:ro,ro"]}, "invalid mode: ro,ro"),
@@ -164,12 +166,12 @@ def test_refused(host, message):
         (mount("npipe", Source="x"), "mount type npipe is not supported"),
         (mount("glob", Source="/a*"), "mount type glob is not supported"),
         (
-            mount("volume", Source="v", VolumeOptions={"DriverConfig": {"Name": "nfs"}}),
-            "volume v: the volume driver nfs is not known here",
+            mount("volume", Source="vol", VolumeOptions={"DriverConfig": {"Name": "nfs"}}),
+            "volume vol: the volume driver nfs is not known here",
         ),
         (
-            mount("volume", Source="v", VolumeOptions={"DriverConfig": {"Options": {"size": "1g"}}}),
-            "volume v: the option size needs a quota",
+            mount("volume", Source="vol", VolumeOptions={"DriverConfig": {"Options": {"size": "1g"}}}),
+            "volume vol: the option size needs a quota",
         ),
     ],
 )
@@ -238,5 +240,5 @@ def test_volume_options():
         ({"o": "bind", "device": "srv"}, "must be an absolute path"),
         ({"foo": "bar"}, 'invalid option: "foo"'),
     ):
-        with pytest.raises(InvalidInput, match=f"volume v: .*{words}"):
+        with pytest.raises(InvalidInput, match=f"volume vol: .*{words}"):
             volume_options.check("v", "local", options)
