@@ -233,9 +233,10 @@ class Host:
         """SIGKILL for all that is in the host's cgroups, which are the test's own."""
         for directory in self.cgroups():
             with contextlib.suppress(FileNotFoundError):
-                for pid in pathlib.Path(directory, "cgroup.procs").read_text().split():
+                for pid in map(int, pathlib.Path(directory, "cgroup.procs").read_text().split()):
                     with contextlib.suppress(ProcessLookupError):
-                        os.kill(int(pid), signal.SIGKILL)
+                        if pid:  # 0 is one of another pid namespace; to kill(2) it is ourselves
+                            os.kill(pid, signal.SIGKILL)
 
     def remove_cgroups(self):
         """Whether none is there any more: one can be removed a moment after its last process has ended."""

@@ -10,17 +10,14 @@ if TYPE_CHECKING:
 
 
 def ls(context: Context, options: Options) -> None:
-    from estiva.cli.context import FORMAT_IGNORED, warn
     from estiva.cli.format import tables
     from estiva.cli.format.struct import labelled
     from estiva.engine.networks import look
 
     wanted = tables.filters(options.many("filter"), look.FILTERS)
-    listing = look.listing(context.engine, wanted)
+    listing = sorted(look.listing(context.engine, wanted), key=lambda entry: tables.natural(entry["Name"]))
     whole = options.flag("no-trunc")
-    if options.flag("quiet"):
-        if options.given("format"):
-            warn(FORMAT_IGNORED)
+    if options.flag("quiet") and options.text("format") in ("", "table"):
         for entry in listing:
             print(entry["Id"] if whole else entry["Id"][:12])
         return

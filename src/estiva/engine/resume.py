@@ -1,8 +1,9 @@
 """`system resume`: what containers ask for by their restart policies is so again, after a reboot or when
 their monitors were killed.
 
-As with Docker, when its daemon starts: those of policy `always` run, and those of `unless-stopped` that
-nobody has stopped. One that has never been started is left, and so is one of `on-failure`.
+As with Docker, when its daemon starts: those of policy `always` run, those of `unless-stopped` that nobody
+has stopped, and those of `on-failure` that ended with another status than 0, as by a power cut, and have
+tries left. One that has never been started is left.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from estiva.engine.state import record as records
 from estiva.engine.state.life import restarts
 from estiva.errors import EstivaError
 from estiva.store import containers
-from estiva.timestamps import ZERO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,12 +58,8 @@ def resume(engine: Engine) -> Iterator[tuple[str, EstivaError | None]]:
 
 def asks(record: Record, status: str) -> bool:
     """Whether a container that does not run is to do so."""
-    policy, state = restarts.policy(record), record["State"]
-    before = state.get("StartedAt", ZERO) != ZERO
-    stopped = state.get("Stopped", False)
-    return (
-        status == "exited" and before and (policy == "always" or policy == "unless-stopped" and not stopped)
-    )
+    before = status == "exited" and records.has_run(record)
+    return before and (restarts.policy(record) == "always" or restarts.wanted(record))
 
 
 def order(wanted: list[Record]) -> list[set[str]]:

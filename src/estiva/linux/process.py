@@ -219,6 +219,17 @@ def close_all_but(keep: list[int], first: int = 3) -> None:
     close_range(first)
 
 
+def keep_only(keep: set[int]) -> None:
+    """Close every fd but `keep`, of which 0 to 2 are /dev/null if they are not among them."""
+    close_all_but(list(keep))
+    for fd, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
+        if fd not in keep:
+            null = os.open("/dev/null", flags)
+            if null != fd:
+                os.dup2(null, fd)
+                os.close(null)
+
+
 def pidfd_exit_status(pidfd: int) -> int:
     """The wait status of a process that somebody has reaped: PIDFD_GET_INFO of <linux/pidfd.h>, Linux 6.15.
 

@@ -203,6 +203,8 @@ def disconnect(
     is published for the container's address is found; nor `addresses`, which are leased to it.
     """
     del ports
+    if delete_veth:
+        links.delete_veths(container_id)  # while the address is its own
     if addresses is None:
         addresses = ipam.held(db, container_id)
     if addresses:
@@ -213,9 +215,6 @@ def disconnect(
             _release(db, container_id)
         if not firewall.present(bridge) and ipam.leased(db) and ipam.exists(bridge):
             links.mend_firewall(paths, bridge, published)
-    if delete_veth:
-        for name in links.veths(lambda name: links.belongs(name, container_id)):
-            links.delete_link(name)
 
 
 def loopback_up(pid: int) -> None:

@@ -209,6 +209,13 @@ def veths(wanted: Callable[[str], bool]) -> list[str]:
         return [link.name for link in socket.links() if link.kind in KINDS and wanted(link.name)]
 
 
+def delete_veths(container_id: str) -> None:
+    """Remove a container's interfaces from both ends, 15-30 ms each, where its network namespace outlives
+    it."""
+    for name in veths(lambda name: belongs(name, container_id)):
+        delete_link(name)
+
+
 def delete_link(name: str) -> None:
     """Remove an interface; none of that name is fine."""
     with netlink.Socket() as socket:

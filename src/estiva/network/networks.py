@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 
 DEFAULT_NAME = "bridge"
-PREDEFINED = ("bridge", "host", "none")
+NONE = "none"
+PREDEFINED = ("bridge", "host", NONE)
 BRIDGE, MACVLAN, IPVLAN = "bridge", "macvlan", "ipvlan"
 ICC = "com.docker.network.bridge.enable_icc"
 MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"

@@ -138,7 +138,7 @@ def _bind(address: str, port: int, protocol: str) -> _socket | None:
     except OSError as error:
         if error.errno in (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT):
             raise Unsupported(
-                f"port {port}/{protocol} can't be published: this kernel has no {protocol}",
+                f"ports of {protocol} can't be published: this kernel has no {protocol}",
                 hint="`modprobe sctp` may load it",
             ) from None
         raise Unavailable(

@@ -9,6 +9,15 @@ if TYPE_CHECKING:
 EMBEDDED = "127.0.0.11"  # the name server of containers on networks of their own: network/dns
 # Where systemd-resolved keeps the name servers behind its stub 127.0.0.53.
 UPSTREAM = "/run/systemd/resolve/resolv.conf"
+# How Docker's begin, whatever the container has of IPv6: programs look these names up.
+LOCAL = (
+    "127.0.0.1\tlocalhost",
+    "::1\tlocalhost ip6-localhost ip6-loopback",
+    "fe00::0\tip6-localnet",
+    "ff00::0\tip6-mcastprefix",
+    "ff02::1\tip6-allnodes",
+    "ff02::2\tip6-allrouters",
+)
 _LIMIT = 1 << 20
 
 
@@ -91,7 +100,7 @@ def hosts(
     `gateway`. Without `address` (no network of its own) the name is on 127.0.0.1; it is on the addresses
     `more` too. `linked` are lines as they stand there. Raises InvalidInput.
     """
-    lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
+    lines = list(LOCAL)
     for entry in extra:
         name, separator, target = entry.partition("=" if "=" in entry else ":")
         target = target.removeprefix("[").removesuffix("]")

@@ -46,7 +46,7 @@ class EndpointRecord(TypedDict, total=False):
     MacAddress: str
     GwPriority: int
     DriverOpts: dict[str, str]
-    Detached: bool  # not in the default bridge, though that is its network mode
+    Detached: bool  # not in the default bridge, or in none, though that is its network mode
 
 
 class Place(TypedDict):

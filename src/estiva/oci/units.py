@@ -13,8 +13,8 @@ from estiva.errors import brief
 MAX = (1 << 63) - 1  # what the kernel, and Docker's API, can hold
 _DECIMAL = "0123456789."
 _DIGITS = 19  # of MAX
-_SIZES = {"": 1, "b": 1} | {
-    letter + end: 1 << 10 * (power + 1) for power, letter in enumerate("kmgtp") for end in ("", "b", "ib")
+_POWERS = {"": 0, "b": 0} | {
+    letter + end: power + 1 for power, letter in enumerate("kmgtp") for end in ("", "b", "ib")
 }
 _NANOSECONDS = {
     "ns": 1, "us": 1000, "µs": 1000, "μs": 1000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9,
@@ -22,14 +22,15 @@ _NANOSECONDS = {
 _DAY = 24 * 3600 * 10**9
 
 
-def size(text: str) -> int:
-    """Bytes of "64m", "1.5g", "64 MiB", "6291456"; every unit is a power of 1024. Raises ValueError."""
+def size(text: str, unit: int = 1024) -> int:
+    """Bytes of "64m", "1.5g", "64 MiB", "6291456"; every unit is a power of 1024, or of `unit`: go-units'
+    FromHumanSize has 1000. Raises ValueError."""
     word = text.strip().lower()
     number = word[: len(word) - len(word.lstrip(_DECIMAL))]
-    factor = _SIZES.get(word[len(number) :].removeprefix(" "))
-    if factor is None or not _is_decimal(number):
+    power = _POWERS.get(word[len(number) :].removeprefix(" "))
+    if power is None or not _is_decimal(number):
         raise ValueError(f"invalid size: '{brief(text, 60)}'")
-    return _bounded(_times(number, factor))
+    return _bounded(_times(number, unit**power))
 
 
 def duration(text: str, *, days: bool = False) -> int:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import time
 
+from estiva.timestamps import ZERO
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,6 +79,16 @@ def named(reader: Reader, name: str) -> tuple[str, str] | None:
 def running(reader: Reader) -> list[tuple[str, str]]:
     """(id, name) of all whose rows say running."""
     rows = reader.read("SELECT id, name FROM containers WHERE status = 'running'")
+    return [(str(a), str(b)) for a, b in rows]
+
+
+def in_netns_of_others(reader: Reader) -> list[tuple[str, str]]:
+    """(id, record) of all whose rows say running and whose network namespace seems to be another's. At every
+    container's end: GLOB takes about 1 µs a row, instr 8."""
+    rows = reader.read(
+        "SELECT id, record FROM containers WHERE status = 'running' AND"
+        """ (record GLOB '*NetworkMode":"container:*' OR record GLOB '*NetworkMode":"ns:*')"""
+    )
     return [(str(a), str(b)) for a, b in rows]
 
 
@@ -214,6 +226,16 @@ def set_running(transaction: Transaction, container_id: str, began: str, *, firs
         f"UPDATE containers SET status = 'running', record = json_set({record}, '$.State.Began', ?)"
         " WHERE id = ?",
         (began, container_id),
+    )
+
+
+def set_unstarted(transaction: Transaction, container_id: str) -> None:
+    """A start came to nothing: it has ended, as it had before, if it has ever run, else it is created."""
+    transaction.execute(
+        "UPDATE containers SET record = json_remove(record, '$.State.Began'),"
+        " status = CASE coalesce(json_extract(record, '$.State.StartedAt'), ?1)"
+        " WHEN ?1 THEN 'created' ELSE 'exited' END WHERE id = ?2",
+        (ZERO, container_id),
     )
 
 

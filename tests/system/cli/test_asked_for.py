@@ -47,10 +47,3 @@ def test_inspect_tells_what_a_container_has_written(box):
     done = box.estiva("inspect", "--size", "--type", "image", IMAGE)
     assert done.stderr == "WARNING: --size ignored for images\n"
     box.estiva("rm", "wrote")
-
-
-def test_details_of_a_log(box):
-    box.estiva("run", "--name", "talked", "--network", "none", IMAGE, "echo", "hello")
-    done = box.estiva("logs", "--details", "talked")
-    assert done.stdout == "hello\n" and done.stderr.startswith("WARNING: --details shows nothing more")
-    box.estiva("rm", "talked")

@@ -108,7 +108,7 @@ def test_the_build_cache_goes_at_once_with_what_only_it_kept(box, tmp_path):
     box.estiva("image", "prune", "-f")
 
 
-@pytest.mark.parametrize("words", [["network", "ls"], ["context", "ls"]])
+@pytest.mark.parametrize("words", [["context", "ls"]])
 def test_verbs_that_are_not_there_yet_say_so(box, words):
     assert "is not supported yet" in box.estiva(*words, status=1).stderr
 
@@ -213,12 +213,18 @@ def test_lists_show_one_label_and_quiet_wins_over_a_format(box):
         assert box.out(*words, "--format", '{{.Label "b"}}|{{.Label "none"}}') == f"{value}|"
     heading, row = box.out(*lists[0], "--format", 'table {{.Names}}\t{{.Label "com.ex.my-key"}}').splitlines()
     assert (heading.split(), row.split()) == (["NAMES", "my", "key"], ["labelled", "a"])
-    for words in lists:
+    plain = box.estiva(*lists[0], "-q")
+    both = box.estiva(*lists[0], "-q", "--format", "{{.Nothing}}")
+    assert both.stdout == plain.stdout != "" and plain.stderr == ""
+    warning = "Ignoring custom format, because both --format and --quiet are set."
+    assert both.stderr == f"WARNING: {warning}\n"
+    for words in (*lists[1:], ("network", "ls")):  # of docker's lists that of containers alone ignores it
         plain = box.estiva(*words, "-q")
-        both = box.estiva(*words, "-q", "--format", "{{.Nothing}}")
-        assert both.stdout == plain.stdout != "" and plain.stderr == ""
-        warning = "Ignoring custom format, because both --format and --quiet are set."
-        assert both.stderr == f"WARNING: {warning}\n"
+        assert box.out(*words, "-q", "--format", "table") == plain.stdout.rstrip()
+        both = box.estiva(*words, "-q", "--format", "a {{.Driver}}" if "ls" in words else "a {{.Repository}}")
+        lines = both.stdout.splitlines()
+        assert len(lines) == len(plain.stdout.splitlines()) and all(line.startswith("a ") for line in lines)
+        assert (plain.stderr, both.stderr) == ("", "")
     box.estiva("rm", name)
 
 
@@ -231,9 +237,11 @@ def test_lists_show_one_label_and_quiet_wins_over_a_format(box):
         ("{{.NetworkSettings.Networks.bridge.NetworkID}}|{{.NetworkSettings.Networks.other}}", "|<no value>"),
         (
             "{{.HostConfig.Init}} {{json .HostConfig.Mounts}} {{.HostConfig.ConsoleSize}}",
-            "<no value> null [0 0]",
+            "<nil> null [0 0]",
         ),
-        ("{{.Config.StopSignal}}{{.Config.Healthcheck}}", "<no value>"),
+        ("{{.Config.StopSignal}}{{.Config.Healthcheck}}", "<nil>"),
+        ("{{.HostConfig.Links}} {{.HostConfig.RestartPolicy}} {{.HostConfig.Sysctls}}", "[] {no 0} map[]"),
+        ("{{.NetworkSettings.Networks.bridge.Aliases}}", "[]"),
         ("{{if and (gt .State.Pid 0) .State.Running}}up{{else}}down{{end}}", "down"),
     ],
 )
@@ -252,7 +260,7 @@ def test_what_is_empty_has_a_value_in_templates(box, template, text):
 def test_images_and_the_engine_have_docker_s_fields_too(box):
     assert (
         box.out("image", "inspect", "-f", "{{.DockerVersion}}|{{.Variant}}|{{.Config.Healthcheck}}", IMAGE)
-        == "||<no value>"
+        == "||<nil>"
     )
     assert "no field .Nothing" in box.estiva("inspect", "-f", "{{.Nothing}}", IMAGE, status=1).stderr
     root = json.loads(box.out("info", "-f", "json"))["EstivaRootDir"]
@@ -290,3 +298,35 @@ def test_a_detached_one_that_cannot_start_is_printed_for_it_stays(box):
     assert box.out("inspect", "-f", "{{.State.ExitCode}}", container) == "127"
     box.estiva("rm", container)
     assert box.estiva("create", "no-such-image:1", "true", status=1).stdout == ""
+
+
+def test_a_detached_exec_holds_nothing_of_its_caller_s(box):
+    box.out("run", "-d", "--name", "held", "--network", "none", IMAGE, "sleep", "100")
+    box.estiva("exec", "-d", "held", "sleep", "1000", timeout=100)  # whose output is read to its end
+    box.estiva("rm", "-f", "held")
+
+
+def test_exec_has_the_container_s_own_term(box):
+    box.out("run", "-d", "--name", "term", "-e", "TERM=foo", "--network", "none", IMAGE, "sleep", "100")
+    assert box.out("exec", "term", "sh", "-c", "echo $TERM") == "foo"
+    box.estiva("rm", "-f", "term")
+
+
+def test_an_answer_may_come_from_a_pipe(box):
+    box.out("volume", "create", "answered")
+    box.estiva("volume", "prune", "-a", input="n\n")
+    assert "answered" in box.out("volume", "ls", "-q").split()
+    box.estiva("volume", "prune", "-a", input="y\n")
+    assert "answered" not in box.out("volume", "ls", "-q").split()
+
+
+def test_lists_by_name_are_in_natural_order(box):
+    for number in ("10", "9"):
+        box.estiva("volume", "create", f"order{number}")
+        box.estiva("network", "create", f"order{number}")
+    for kind in ("volume", "network"):
+        assert box.out(kind, "ls", "-f", "name=order", "--format", "{{.Name}}").split() == [
+            "order9",
+            "order10",
+        ]
+        box.estiva(kind, "rm", "order9", "order10")

@@ -56,9 +56,11 @@ def test_killed_while_it_starts_again(box, victims):
     for name in names:
         box.estiva("create", "--name", name, IMAGE, "sleep", "300")
     rng = random.Random(victims)
-    for _ in range(2):
+    for turn in range(2):
         for shot in [Shot(box, ["start", name], rng.random() * SPAN, victims) for name in names]:
             shot.end()
+        if turn:  # they have all run before
+            assert box.out("ps", "-a", "--filter", "status=created", "-q") == ""
         box.estiva("start", *names)
         assert box.out("ps", "-q").count("\n") == len(names) - 1
         box.estiva("stop", "-t", "0", *names)

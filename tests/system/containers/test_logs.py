@@ -99,6 +99,18 @@ def test_half_a_line_stays_while_the_monitor_sleeps(box):
     assert (done.stdout, done.stderr) == ("abcdef\n", "\N{REPLACEMENT CHARACTER}x\n")
 
 
+@pytest.mark.parametrize("driver", ["json-file", "local"])
+def test_both_streams_in_the_order_in_which_they_were_written(box, driver):
+    script = "for i in 1 2 3; do echo out$i; sleep 0.1; echo err$i >&2; sleep 0.1; done"
+    options = ("--name", driver, "--network", "none", "--log-driver", driver)
+    box.estiva("run", *options, "box:1", "sh", "-c", script)
+    said = [f"{stream}{number}" for number in (1, 2, 3) for stream in ("out", "err")]
+    for flags, expected in (((), said), (("-t",), said), (("-n", "3"), said[3:]), (("-f",), said)):
+        child = box.start("logs", *flags, driver, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        told = child.communicate(timeout=60)[0].decode().splitlines()
+        assert [line.split()[-1] for line in told] == expected, flags
+
+
 def test_until_ends_a_follower(box):
     script = "while :; do echo tick; sleep 0.05; done"
     box.estiva("run", "-d", "--name", "ticks", "--network", "none", "box:1", "sh", "-c", script)

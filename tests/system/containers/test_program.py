@@ -165,7 +165,7 @@ for name, call in calls.items(): print(name, call(), call())
 """)
     assert out.splitlines() == [
         "CommandTimeout CommandTimeout CommandTimeout", "Container Container Container", "Engine / /", "EstivaError EstivaError EstivaError", "Result 0 0",
-        "build sha256: sha256:", "container 0 0", "pull Unavailable Unavailable", "push NotFound NotFound", "run 0 0",
+        "build sha256: sha256:", "container 0 0", "pull Unavailable Unavailable", "push Missing Missing", "run 0 0",
     ]  # fmt: skip
 
 

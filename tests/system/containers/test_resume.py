@@ -1,13 +1,14 @@
 """`system resume`: after a power cut, what restart policies ask for runs again."""
 
 import json
+import os
 import pathlib
 import shlex
 import subprocess
 
 import pytest
 
-from enginekit import IMAGE, host
+from enginekit import IMAGE, eventually, host
 from killkit import assert_well, kill, monitors
 
 
@@ -41,15 +42,19 @@ def test_after_a_power_cut(box):
     make(box, "stopped-always", "always")
     make(box, "killed", "unless-stopped")
     make(box, "failing", "on-failure")
+    make(box, "failing-stopped", "on-failure")
+    make(box, "done", "on-failure", command=("true",))
+    make(box, "spent", "on-failure:1", command=("false",))
     make(box, "none", "no")
     make(box, "waiting", "unless-stopped", command=("false",))
     box.estiva("create", "--name", "never", "--restart", "always", IMAGE, "sleep", "1000")
-    box.estiva("stop", "-t", "0", "stopped", "stopped-always")
+    box.estiva("stop", "-t", "0", "stopped", "stopped-always", "failing-stopped")
+    eventually(lambda: "restarting" not in box.out("inspect", "-f", "{{.State.Status}}", "spent"))
     box.estiva("kill", "killed")
     power_cut(box)
     resumed = box.out("system", "resume").split()
-    assert sorted(resumed) == ["always", "deeper", "joined", "stopped-always", "waiting"]
-    assert set(running(box)) >= {"always", "deeper", "joined", "stopped-always"}
+    assert sorted(resumed) == ["always", "deeper", "failing", "joined", "stopped-always", "waiting"]
+    assert set(running(box)) >= {"always", "deeper", "failing", "joined", "stopped-always"}
     assert box.out("inspect", "-f", "{{.RestartCount}}", "always") == "0"
     assert box.out("system", "resume") == ""  # all is as it is asked for
     for name in box.out("ps", "-aq").split():
@@ -68,6 +73,27 @@ def test_one_that_can_not_be_started_is_told_and_the_others_run(box):
     assert done.stdout.split() == ["two"]
     assert "one: " in done.stderr and "three: " in done.stderr and "Traceback" not in done.stderr
     assert running(box) == ["two"]
+    assert box.out("ps", "-a", "--filter", "status=created", "-q") == ""  # and the next resume tries again
+    subprocess.run(["rm", f"{box.folder}/gone"], check=True)
+    subprocess.run(["mkdir", f"{box.folder}/gone"], check=True)
+    assert sorted(box.out("system", "resume").split()) == ["one", "three"]
+
+
+@pytest.mark.parametrize("words", [("--restart", "always"), ("--restart", "unless-stopped"), ()])
+def test_whose_start_was_killed_is_as_it_was_before(box, words):
+    """Killed after its row said that it runs and before its command did."""
+    container = box.out("run", "-d", "--name", "it", *words, IMAGE, "sleep", "1000")
+    power_cut(box)
+    wish = sorted(box.out("ps", "-a", "--format", "{{.Names}} {{.State}}").split())
+    before = json.loads(box.out("inspect", "it"))[0]["State"]
+    os.makedirs(f"{box.folder}/run/containers/{container}")
+    box.db("UPDATE containers SET status = 'running'")
+    assert (
+        sorted(box.out("ps", "-a", "--format", "{{.Names}} {{.State}}").split()) == wish == ["exited", "it"]
+    )
+    after = json.loads(box.out("inspect", "it"))[0]["State"]
+    assert after == {**before, "Error": "what started the container was killed"}
+    assert box.out("system", "resume") == ("it" if words else "")
 
 
 def test_a_stop_after_a_restart_counts_and_a_start_takes_it_back(box):

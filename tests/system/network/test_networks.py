@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import subprocess
+import sys
 
 import pytest
 
@@ -90,7 +91,7 @@ def test_a_container_on_several_networks_and_its_way_out(host):
     assert "default via 10.72.0.9 dev eth1" in host.out("exec", "many", "ip", "route")
     assert "02:00:00:00:00:71" in host.out("exec", "many", "ip", "link", "show", "eth0")
     lines = host.out("exec", "many", "cat", "/etc/hosts").splitlines()
-    assert {line.split()[0] for line in lines[2:]} == {
+    assert {line.split()[0] for line in lines[6:]} == {
         "10.71.0.7",
         ip(host, "many", "ark"),
         ip(host, "many", "aaa"),
@@ -156,6 +157,35 @@ def test_connect_and_disconnect_while_it_runs(host):
     assert host.out("exec", "plain", "ip", "route") == ""  # that it was taken off the bridge is remembered
     host.estiva("network", "connect", "bridge", "plain")
     assert "default via" in host.out("exec", "plain", "ip", "route")
+
+
+def test_a_container_of_none_is_connected_once_it_has_been_taken_off_that(host):
+    host.estiva("network", "create", "--subnet", "10.71.0.0/24", "lab")
+    container = sleeper(host, "alone", "--network", "none")
+    sleeper(host, "other", "--network", "lab")
+    refused = host.estiva("network", "connect", "lab", "alone", status=1).stderr
+    assert "its network mode is none\nhint: `estiva network disconnect none alone`" in refused
+    host.estiva("network", "disconnect", "none", "alone")
+    shown = ("inspect", "alone", "-f", "{{json .NetworkSettings.Networks}} {{.HostConfig.NetworkMode}}")
+    assert host.out(*shown) == "{} none"
+    for name, said in (("none", "alone is not connected to network none"), ("host", "from network host")):
+        assert said in host.estiva("network", "disconnect", name, "alone", status=1).stderr
+    assert (
+        "other is not connected to network none"
+        in host.estiva("network", "disconnect", "none", "other", status=1).stderr
+    )
+    host.estiva("network", "connect", "--ip", "10.71.0.9", "lab", "alone")
+    assert reaches(host, "other", "alone") and reaches(host, "alone", "other")
+    host.estiva("stop", "-t", "0", "alone")
+    assert host.db(f"SELECT address FROM leases WHERE container = '{container}'") == []
+    host.estiva("start", "alone")
+    assert reaches(host, "other", "alone") and ip(host, "alone", "lab") == "10.71.0.9"
+    host.estiva("stop", "-t", "0", "alone")
+    host.estiva("network", "disconnect", "lab", "alone")
+    host.estiva("start", "alone")
+    assert host.out("exec", "alone", "ip", "-o", "-4", "addr").count("inet") == 1
+    host.estiva("rm", "-f", "alone")
+    assert host.db("SELECT (SELECT count(*) FROM leases), (SELECT count(*) FROM endpoints)") == [(1, 1)]
 
 
 def test_published_ports_follow_the_default_route(host):
@@ -455,3 +485,43 @@ def test_a_killed_connect_is_done_again(host):
         host.estiva("network", "disconnect", "lab", "aa")
         assert "10.71" not in host.out("exec", "aa", "ip", "-o", "-4", "addr")
     assert "all is well" in host.out("system", "check")
+
+
+RECEIVE = """
+import socket
+held = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+held.bind(("::", 53))
+held.settimeout(20)
+print("ready", flush=True)
+print(held.recv(16).decode(), flush=True)
+"""
+SEND = """
+import socket, sys
+with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as held:
+    held.bind(("::", 4444))
+    held.sendto(sys.argv[2].encode(), (sys.argv[1], 5300))
+"""
+
+
+def test_a_client_of_udp_reaches_the_next_container_on_both_families(host):
+    host.estiva("network", "create", "--subnet", "fd00:71::/64", "--ipv6", "six")
+    for name in ("first", "second"):
+        sleeper(host, name, "--network", "six", "-p", "[::]:5300:53/udp")
+        pid = host.out("inspect", "-f", "{{.State.Pid}}", name)
+        words = ["nsenter", "-t", pid, "-n", sys.executable, "-c", RECEIVE]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as receiver:
+            assert receiver.stdout.readline() == "ready\n"
+            sent = [*host.prefix, sys.executable, "-c", SEND, "fd00:71::1", name]
+            subprocess.run(sent, check=True)
+            # the client goes on from the same port: its flow must not stay with the container before
+            assert receiver.stdout.readline() == name + "\n"
+        host.estiva("rm", "-f", name)
+
+
+def test_thousands_of_ports_are_published_at_once(host):
+    host.estiva("network", "create", "lab")
+    for words in (["--network", "lab"], []):
+        ports = "20000-26999:20000-26999"
+        name = host.estiva("run", "-d", "-p", ports, *words, IMAGE, "sleep", "1000").stdout.strip()
+        assert len(host.out("port", name).splitlines()) == 7000
+        host.estiva("rm", "-f", name)

@@ -6,6 +6,8 @@ import mmap
 import os
 import signal
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -337,3 +339,37 @@ def test_a_path_can_not_lead_out(path: str) -> None:
         factory.create(path)
     with pytest.raises(InvalidInput):
         factory.open(path)
+
+
+_ELSEWHERE = """
+import sys
+from estiva.runtime.cgroup import factory
+group = factory.open(sys.argv[1])
+print(group.processes(), group.occupied(), flush=True)
+group.kill()
+print(group.occupied())
+"""
+
+
+def test_who_is_of_another_pid_namespace_has_no_pid_and_kill_hits_nobody_else(make: MAKE) -> None:
+    """cgroup.procs has a 0 for it, which to kill(2) is the process group of the caller."""
+    group = make()
+    pid = spawn(group, sleep_long)
+    try:
+        group.adopt(pid)  # into the v2 tree too: that of v1 leaves out whom it can't name
+        group.freeze()  # v1: cgroup.kill is not enough then, and signals go out one by one
+        done = subprocess.run(
+            ["unshare", "--pid", "--fork", sys.executable, "-c", _ELSEWHERE, group.path],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=False,
+            start_new_session=True,  # a process group of its own, should it be hit
+        )
+        assert (done.returncode, done.stdout) == (0, "[] True\nFalse\n"), done
+        assert os.waitpid(pid, os.WNOHANG) == (pid, signal.SIGKILL)
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        group.thaw()
+        reap(pid)
+        raise

@@ -27,6 +27,7 @@ def test_a_circle_waits_for_nobody():
 
 
 STATE = {"StartedAt": "2026-01-01T00:00:00Z", "ExitCode": 0}
+FAILED = {**STATE, "ExitCode": 137}
 
 
 @pytest.mark.parametrize(
@@ -39,12 +40,23 @@ STATE = {"StartedAt": "2026-01-01T00:00:00Z", "ExitCode": 0}
         ("unless-stopped", "exited", STATE, True),
         ("unless-stopped", "exited", {**STATE, "Stopped": True}, False),
         ("on-failure", "exited", STATE, False),
+        ("on-failure", "exited", FAILED, True),
+        ("on-failure", "exited", {"StartedAt": STATE["StartedAt"]}, False),  # damaged: nobody knows
+        ("on-failure", "created", {"ExitCode": 127}, False),
+        ("on-failure", "exited", {**FAILED, "Stopped": True}, False),
         ("no", "exited", STATE, False),
     ],
 )
 def test_who_asks_for_it(policy, status, state, expected):
     record = {"HostConfig": {"RestartPolicy": {"Name": policy}}, "State": state}
     assert resume.asks(record, status) is expected
+
+
+@pytest.mark.parametrize(("most", "count", "expected"), [(2, 1, True), (2, 2, False), (0, 9, True)])
+def test_who_has_no_tries_left_does_not_ask(most, count, expected):
+    host = {"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": most}}
+    record = {"HostConfig": host, "State": FAILED, "RestartCount": count}
+    assert resume.asks(record, "exited") is expected
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,10 @@ def test_hosts_file() -> None:
     assert text.splitlines() == [
         "127.0.0.1\tlocalhost",
         "::1\tlocalhost ip6-localhost ip6-loopback",
+        "fe00::0\tip6-localnet",
+        "ff00::0\tip6-mcastprefix",
+        "ff02::1\tip6-allnodes",
+        "ff02::2\tip6-allrouters",
         "10.0.0.9\tdb",
         "2001:db8::2\tsix",
         "10.0.0.1\tup",

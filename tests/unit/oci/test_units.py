@@ -34,6 +34,13 @@ def test_sizes(text, count):
 
 
 @pytest.mark.parametrize(
+    ("text", "count"), [("1k", 1000), ("1.5m", 1_500_000), ("2GiB", 2 * 10**9), ("7", 7)]
+)
+def test_sizes_by_thousands(text, count):
+    assert units.size(text, 1000) == count
+
+
+@pytest.mark.parametrize(
     "text",
     ["", " ", ".", "m", "1x", "1kk", "1bb", "1ibm", "1ib", "1e9", "-1", "+1", "1..2", "1.2.3", "0x10", "1_0",
      "٣m", "1m٣", "1  m", "m1", "1k1", "nan", "inf", "\0", "1\n2", "\udcff"],

@@ -51,10 +51,15 @@ def _full(count: int) -> None:
 
 
 def _writer(fd: int, now: bool) -> Callable[[bytes], object]:
-    """Takes output for fd 1 or 2; `now` writes it as it comes."""
+    """Takes output for fd 1 or 2; `now` writes it as it comes.
+
+    Both may be one file, or terminal: what was said first is there before what is said to the other.
+    """
     stream = (sys.stderr if fd == 2 else sys.stdout).buffer
 
     def write(data: bytes) -> None:
+        if fd == 2:
+            sys.stdout.flush()  # stderr is never kept back
         stream.write(data)
         if now or fd == 2:
             stream.flush()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from estiva.cli.format.struct import NIL_MAP, Nil, fields
+
 WIDTH = 4  # digits of what is printed in columns (K13)
 
 
@@ -14,7 +16,12 @@ def show(value: Any) -> str:
         return "<no value>"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, Nil):
+        return value.text
     if isinstance(value, dict):
+        known = fields(value)
+        if known is not None:
+            return "{" + " ".join(show(item) for item in known) + "}"
         return "map[" + " ".join(f"{show(key)}:{show(item)}" for key, item in sorted(value.items())) + "]"
     if isinstance(value, list | tuple):
         return "[" + " ".join(show(item) for item in value) + "]"
@@ -24,13 +31,18 @@ def show(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_null)
+
+
+def _null(value: Any) -> None:
+    if not isinstance(value, Nil):
+        raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def _index(value: Any, *keys: Any) -> Any:
     for key in keys:
-        if value is None:
-            return None
+        if value is None or isinstance(value, Nil):
+            return "" if value is NIL_MAP else None
         if isinstance(value, dict):
             # Go gives the zero value of the map's type for a missing key, most often ""
             value = value.get(key, "" if all(isinstance(item, str) for item in value.values()) else None)
@@ -81,6 +93,10 @@ def _printf(pattern: str, *values: Any) -> str:
             result += f"%{flags}s" % show(value)
         elif verb == "q":
             result += json.dumps(show(value), ensure_ascii=False)
+        elif verb in ("x", "X") and isinstance(value, str):
+            result += f"%{flags}s" % (value.encode().hex() if verb == "x" else value.encode().hex().upper())
+        elif verb in ("d", "o", "b", "c", "e", "f", "g", "t") and isinstance(value, str):
+            result += f"%!{verb}(string={value})"
         elif verb in ("d", "x", "X", "o", "f", "g", "e", "c"):
             result += f"%{flags}{verb}" % value
         elif verb == "t":
@@ -118,6 +134,23 @@ def _urlquery(*values: Any) -> str:
     return quote_plus(_print(*values))
 
 
+HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;", "\0": "\ufffd"})
+JS = str.maketrans(
+    {"\\": "\\\\", "'": "\\'", '"': '\\"'}
+    | {char: f"\\u{ord(char):04X}" for char in ("<", ">", "&", "=", *map(chr, range(32)))}
+)
+
+
+def _html(*values: Any) -> str:
+    return _print(*values).translate(HTML)
+
+
+def _js(*values: Any) -> str:
+    """Text within a string of JavaScript, in whatever quotes."""
+    text = _print(*values).translate(JS)
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04X}" for c in text)
+
+
 def _truncate(text: str, width: int) -> str:
     return text[:width]
 
@@ -147,5 +180,6 @@ TABLE: dict[str, Any] = {
     "and": None,  # these two look at their arguments one by one: template.py
     "or": None,
     "urlquery": _urlquery,
-    "html": lambda text: text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"),
+    "html": _html,
+    "js": _js,
 }

@@ -72,6 +72,17 @@ def show(
         print(parsed.render(row))
 
 
+def natural(name: str) -> list[tuple[str, int, str]]:
+    """A key to sort names by, as docker sorts them: digits by their number, v9 before v10."""
+    import re
+
+    key = []
+    for part in re.findall(r"[0-9]+|[^0-9]", name):
+        digits = part.lstrip("0")
+        key.append(("0", len(digits), digits) if part.isdigit() and part.isascii() else (part, 0, ""))
+    return key
+
+
 def filters(words: Iterable[str], allowed: Sequence[str]) -> dict[str, list[str]]:
     """KEY=VALUE words of --filter, grouped by key. Raises InvalidInput."""
     result: dict[str, list[str]] = {}

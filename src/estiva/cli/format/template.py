@@ -5,7 +5,8 @@
     {{with .A}}..{{end}}   {{- trimmed -}}   {{/* comment */}}   {{.Label "k"}} of a Struct
 
 A field that a thing does not have is an error that names it; a key that a map (labels, ports, ...) does not
-have is "<no value>", as in Go. Values print as Go prints them: [a b], map[k:v], true, <no value> for nil.
+have is "<no value>", as in Go. Values print as Go prints them: [a b], map[k:v], true, and null by what Docker
+declares there: [], map[], <nil>, else <no value>.
 """
 
 from __future__ import annotations
@@ -14,24 +15,18 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from estiva.cli.format.struct import Struct
+from estiva.cli.format.struct import IN_GO, Map, Nil, Struct, typed
 from estiva.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-# What Docker declares as maps: any key may be asked for.
-MAPS = frozenset((
-    "Labels", "Options", "Sysctls", "Tmpfs", "Volumes", "ExposedPorts", "Ports", "PortBindings", "Networks",
-    "Annotations", "Attributes", "Data", "DriverOpts", "Config", "StorageOpt",
-    "Runtimes",
-))  # fmt: skip
 TOKEN = re.compile(
-    r"""\s*(?:(?P<string>"(?:[^"\\\n]|\\.)*"|`[^`]*`)|(?P<number>-?\d+(?:\.\d+)?)"""
+    r"""\s*(?:(?P<string>"(?:[^"\\]|\\.)*"|`[^`]*`)|(?P<number>-?\d+(?:\.\d+)?)"""
     r"""|(?P<field>(?:\.[A-Za-z_]\w*)+|\.)|(?P<variable>\$\w*(?:\.[A-Za-z_]\w*)*)"""
     r"""|(?P<word>[A-Za-z_]\w*)|(?P<mark>:=|=|\||\(|\)|,))"""
 )
-CLOSING = re.compile(r'"(?:[^"\\\n]|\\.)*"|`[^`]*`|/\*.*?\*/|}}', re.S)
+CLOSING = re.compile(r'"(?:[^"\\]|\\.)*"|`[^`]*`|/\*.*?\*/|}}', re.S)
 CONSTANTS: dict[str, Any] = {"true": True, "false": False, "nil": None}
 KEYWORDS = ("if", "range", "with", "else", "end", "define", "template", "block", "break", "continue")
 STEPS = 1_000_000  # bounds what a template can be made to print (K13)
@@ -205,7 +200,7 @@ class _Expression:
         self.position += 1
         if kind == "string":
             try:
-                return ("value", text[1:-1] if text[0] == "`" else json.loads(text))
+                return ("value", text[1:-1] if text[0] == "`" else json.loads(text, strict=False))
             except ValueError:
                 raise error(f"{text} is not a string") from None
         if kind == "number":
@@ -282,7 +277,7 @@ class _Run:
             pairs = enumerate(value)
         elif isinstance(value, int) and not isinstance(value, bool):
             pairs = enumerate(range(value))
-        elif value is not None:
+        elif value is not None and not isinstance(value, Nil):
             raise error(f"range can't iterate over {value}")
         empty = True
         for key, item in pairs:
@@ -365,12 +360,14 @@ class _Run:
         inside = ""
         for name in names:
             if isinstance(value, dict) and name in value:
-                value = value[name]
+                value = typed(name, value[name])
             elif isinstance(value, Struct) and name in value.hidden:
-                value = value.hidden[name]
+                value = typed(name, value.hidden[name])
             elif self.heading:
                 return name
-            elif value is None or isinstance(value, dict) and inside in MAPS:
+            elif isinstance(value, dict) and IN_GO.get(name) in value and not isinstance(value, Map):
+                value = value[IN_GO[name]]
+            elif value is None or isinstance(value, Map | Nil):
                 value = None
             else:
                 where = f" in .{inside}" if inside else ""

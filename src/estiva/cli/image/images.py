@@ -17,7 +17,6 @@ QUIET = ("q", "quiet", FLAG, "", "ids only")
 
 
 def images(context: Context, options: Options) -> None:
-    from estiva.cli.context import FORMAT_IGNORED, warn
     from estiva.cli.format import tables
     from estiva.engine.images import filters, inspect
 
@@ -26,10 +25,8 @@ def images(context: Context, options: Options) -> None:
         wanted.setdefault("reference", []).append(options.arguments[0])
     truncate, digests = not options.flag("no-trunc"), options.flag("digests")
     listing = inspect.listing(context.engine, all=options.flag("all"), filters=wanted)
-    rows = [row for entry in listing for row in _rows(entry, digests, truncate)]
-    if options.flag("quiet"):
-        if options.given("format"):
-            warn(FORMAT_IGNORED)
+    rows = [row for entry in listing for row in rows_of(entry, digests, truncate)]
+    if options.flag("quiet") and options.text("format") in ("", "table"):
         for image_id in dict.fromkeys(row["ID"] for row in rows):
             print(image_id)
         return
@@ -40,7 +37,7 @@ def images(context: Context, options: Options) -> None:
     tables.show(rows, headings, options.text("format"), known)
 
 
-def _rows(entry: dict[str, Any], digests: bool, truncate: bool) -> list[dict[str, Any]]:
+def rows_of(entry: dict[str, Any], digests: bool, truncate: bool) -> list[dict[str, Any]]:
     """One row for each name of an image, as Docker's formatter has them."""
     import time
 
@@ -136,17 +133,19 @@ def history(context: Context, options: Options) -> None:
 
 
 def confirm(options: Options, what: str) -> bool:
-    """Ask before something is removed, unless --force was given. Raises UsageError without a terminal."""
+    """Ask before something is removed, unless --force was given. Raises UsageError where nobody answers."""
     import os
     import sys
 
     if options.flag("force"):
         return True
-    if not os.isatty(0):
+    if os.isatty(0):
+        sys.stderr.write(f"WARNING! This will remove {what}.\nAre you sure you want to continue? [y/N] ")
+        sys.stderr.flush()
+    answer = sys.stdin.readline(80)
+    if not answer and not os.isatty(0):
         raise UsageError("nobody can be asked here", hint="-f removes without asking")
-    sys.stderr.write(f"WARNING! This will remove {what}.\nAre you sure you want to continue? [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return answer.strip().lower() in ("y", "yes")
 
 
 def prune(context: Context, options: Options) -> None:

@@ -58,12 +58,14 @@ def make_process(
     if not argv:
         raise InvalidInput("exec needs a command", hint="estiva exec CONTAINER COMMAND [ARG...]")
     process: OCI = dict(target["process"])
-    variables = [v for v in process["env"] if tty or not v.startswith("TERM=")]
+    variables = list(process["env"])
+    if target["process"]["terminal"] and not tty:
+        variables = [v for v in variables if v != "TERM=xterm"]  # which it has of its terminal
     if user:
         process["user"] = {"username": user}
         variables = [v for v in variables if not v.startswith("HOME=")]
     process.update(
-        args=argv, terminal=tty, env=merge_env([*variables, *(["TERM=xterm"] if tty else [])], env)
+        args=argv, terminal=tty, env=merge_env([*(["TERM=xterm"] if tty else []), *variables], env)
     )
     process.pop("consoleSize", None)
     if workdir:

@@ -78,7 +78,7 @@ class Start:
             chown.give(self.engine, self.record, self.image)
 
     def undo(self) -> None:
-        """Before a monitor took over: the container is back to created, or gone (--rm)."""
+        """Before a monitor took over: the container is back to created or exited, or gone (--rm)."""
         from estiva.network import ipam
 
         engine = self.engine
@@ -87,7 +87,7 @@ class Start:
             teardown.forget(engine.paths, engine.db, self.id, about=about)
         else:
             with engine.db.write(freeing=True) as transaction:
-                containers.set_status(transaction, self.id, "created")
+                containers.set_unstarted(transaction, self.id)
                 ipam.release_in(transaction, self.id)
         locks.leave(engine.paths, self.id)
         launch.give_up(engine, self.id)

@@ -32,7 +32,8 @@ def become(wanted: ExecPlan, channel: socket, stdio: tuple[int, int, int], progr
     from estiva.linux import process
 
     try:
-        process.close_all_but([channel.fileno(), *stdio, program])
+        # who waits for the end of what the command line has written does not wait for a detached command
+        process.keep_only({channel.fileno(), *stdio, program})
         session = Session(wanted, stdio, channel, program)
         try:
             session.start()
@@ -149,7 +150,7 @@ class Session:
 
     def leave(self) -> None:
         """Its own cgroup goes, unless something that it left running is in it."""
-        if self.own is not None and not self.own.processes():
+        if self.own is not None and not self.own.occupied():
             self.own.remove()
 
     def killed_for_memory(self, status: int) -> bool:

@@ -32,16 +32,10 @@ def become_monitor(
 
 
 def alone(keep: set[int]) -> None:
-    """No fds but `keep`, of which 0 to 2 are /dev/null if they are not among them; no directory in use."""
+    """As process.keep_only; no directory in use, and no garbage is looked for."""
     gc.disable()
     os.chdir("/")
-    process.close_all_but(list(keep))
-    for fd, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
-        if fd not in keep:
-            null = os.open("/dev/null", flags)
-            if null != fd:
-                os.dup2(null, fd)
-                os.close(null)
+    process.keep_only(keep)
 
 
 def serve(

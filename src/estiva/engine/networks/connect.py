@@ -42,7 +42,7 @@ def connect(engine: Engine, network: str, container: str, endpoint: dict[str, An
     Raises NotFound, Conflict (it is on that network; an address is another's), InvalidInput, EngineError.
     """
     record = lookup.resolve(engine, container)
-    _refuse_shared(record, network)
+    _refuse_shared(engine, record, network)
     from estiva.oci import rules
 
     rules.check(endpoint, endpoints.ENDPOINT, "EndpointConfig")
@@ -68,14 +68,17 @@ def connect(engine: Engine, network: str, container: str, endpoint: dict[str, An
         return
 
 
-def _refuse_shared(record: Record, network: str) -> None:
-    mode = record["HostConfig"]["NetworkMode"]
+def _refuse_shared(engine: Engine, record: Record, network: str) -> None:
+    mode, name = record["HostConfig"]["NetworkMode"], record["Name"][1:]
     if network in ("host", "none"):
         raise Conflict(f"container cannot be connected to network {network}", hint="only at its start")
-    if not addresses.is_private(mode):
+    left = mode == networks.NONE and networks.NONE in networks.belongings(engine.db, record["Id"])
+    if not addresses.is_private(mode) and not left:
+        off = f"`estiva network disconnect none {name}` takes it off that" if mode == networks.NONE else ""
         raise Conflict(
-            f"container {record['Name'][1:]} cannot be connected to network {network}: its network mode is"
-            f" {mode.partition(':')[0]}"
+            f"container {name} cannot be connected to network {network}: its network mode is"
+            f" {mode.partition(':')[0]}",
+            hint=off,
         )
 
 
@@ -163,24 +166,29 @@ def disconnect(engine: Engine, network: str, container: str, *, force: bool = Fa
     record = lookup.resolve(engine, container)
     known = networks.belongings(engine.db, record["Id"])
     network_id = _meant(engine, network, known, force)
-    default = record["HostConfig"]["NetworkMode"] == "bridge"
+    mode = record["HostConfig"]["NetworkMode"]
+    by_mode = network_id == {"bridge": DEFAULT_NETWORK, "none": networks.NONE}.get(mode)
     mine = network_id in known and not known[network_id].get("Detached")
-    if not mine and not (network_id == DEFAULT_NETWORK and default and network_id not in known):
+    if not mine and not (by_mode and network_id not in known):
         raise NotFound(f"container {record['Name'][1:]} is not connected to network {network}")
     if record["State"]["Running"]:
         try:
             with _alone(engine, lookup.running_state(engine, record["Id"])) as live:
-                _disconnect_running(engine, record, live, network_id, detached=default)
+                _disconnect_running(engine, record, live, network_id, by_mode=by_mode)
             return
         except Conflict:
             if not force and lookup.resolve(engine, record["Id"])["State"]["Running"]:
                 raise
-    _forget(engine, record["Id"], network_id, detached=default)
+    _forget(engine, record["Id"], network_id, by_mode=by_mode)
 
 
 def _meant(engine: Engine, network: str, known: dict[str, EndpointRecord], force: bool) -> str:
     if network in ("bridge", "default"):
         return DEFAULT_NETWORK
+    if network == networks.NONE:
+        return network
+    if network == "host":
+        raise Conflict("container cannot be disconnected from network host", hint="only at its start")
     found = networks.find(engine.db, network)
     if found is not None:
         return found.id
@@ -190,18 +198,17 @@ def _meant(engine: Engine, network: str, known: dict[str, EndpointRecord], force
     return networks.get(engine.db, network).id
 
 
-def _forget(engine: Engine, container_id: str, network_id: str, *, detached: bool) -> None:
-    """The rows. That a container of mode bridge is not there must be said."""
+def _forget(engine: Engine, container_id: str, network_id: str, *, by_mode: bool) -> None:
+    """The rows. That it is not there, though `by_mode` it would be, must be said."""
     with engine.db.write(freeing=True) as transaction:
         networks.leave(transaction, network_id, container_id)
-        if network_id == DEFAULT_NETWORK and detached:
-            networks.belong(
-                transaction, network_id, container_id, {"Name": networks.DEFAULT_NAME, "Detached": True}
-            )
+        if by_mode:
+            name = networks.DEFAULT_NAME if network_id == DEFAULT_NETWORK else network_id
+            networks.belong(transaction, network_id, container_id, {"Name": name, "Detached": True})
 
 
 def _disconnect_running(
-    engine: Engine, record: Record, live: RunState, network_id: str, *, detached: bool
+    engine: Engine, record: Record, live: RunState, network_id: str, *, by_mode: bool
 ) -> None:
     places = places_of(live)
     place = next((one for one in places if one["network"] == network_id), None)
@@ -218,7 +225,9 @@ def _disconnect_running(
         _write(engine, live, rest)
         _edit_hosts(engine, record, live["id"], added=None, removed=old)
         _say(engine, "disconnect", place, live["id"])
-    _forget(engine, record["Id"], network_id, detached=detached)
+    elif network_id == networks.NONE:
+        eventlog.append(engine.paths, eventlog.network("disconnect", network_id, container_id=live["id"]))
+    _forget(engine, record["Id"], network_id, by_mode=by_mode)
 
 
 def _told(error: OSError, record: Record) -> EstivaError:

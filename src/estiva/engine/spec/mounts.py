@@ -161,6 +161,11 @@ def from_mount(given: Mount) -> Mount:
         if name != kind and any((said.get(f"{name.capitalize()}Options") or {}).values()):
             raise InvalidInput(f"cannot mix '{name}-*' options with mount type '{kind}'")
     if kind == "bind":
+        if not source:
+            raise InvalidInput(
+                'invalid mount config for type "bind": field Source must not be empty',
+                hint="src=PATH is the file or folder of the host",
+            )
         if not source.startswith("/"):
             raise InvalidInput(f"invalid mount path: '{source}' mount path must be absolute")
         propagation = (given.get("BindOptions") or {}).get("Propagation") or ""

@@ -129,11 +129,22 @@ def _check_ipc(lender: Record) -> None:
         )
 
 
+def _keeper(engine: Engine, name: str) -> str:
+    """The id of the container whose /etc/hosts and resolv.conf this one has: of one that has joined another's
+    network, that one's, and so on; each was made after the one that it joins."""
+    while True:
+        record = lookup.resolve(engine, name)
+        start, _, lender = str(record["HostConfig"].get("NetworkMode")).partition(":")
+        if start != "container":
+            return record["Id"]
+        name = lender
+
+
 class Joining:
     """What a container that is being started gets from others.
 
-    shared: kind of namespace -> path, for the OCI config; network: the id of the container whose network it
-    is; wanted: what the monitor needs, as JSON-able data. Raises NotFound, Conflict.
+    shared: kind of namespace -> path, for the OCI config; network: the id of the container that has the files
+    of its network; wanted: what the monitor needs, as JSON-able data. Raises NotFound, Conflict.
     """
 
     def __init__(self, engine: Engine, made: Record) -> None:
@@ -150,7 +161,7 @@ class Joining:
                 live = lookup.running_state(engine, name)
                 path = f"/proc/{live['pid']}/ns/{proc}"
                 if kind == "network":
-                    self.network = live["id"]
+                    self.network = _keeper(engine, name)
                 if kind == "ipc":
                     shm = len(lenders)
                 self.shared[kind] = path

@@ -110,6 +110,11 @@ def sound(container_id: str, text: str) -> Record:
     return record
 
 
+def has_run(record: Record) -> bool:
+    """Whether a run of it has ever begun: one that has is `exited` when it does not run, else `created`."""
+    return record["State"].get("StartedAt", ZERO) != ZERO
+
+
 def complete(record: Record) -> None:
     """Fill in what `inspect` shows of options that were not given, so that templates find Docker's fields."""
     whole: Any = record

@@ -93,13 +93,19 @@ def release(plan: Ending, cgroup: Cgroup | None, endpoint: Any = None) -> None:
 
 
 def disconnect(plan: Ending) -> None:
-    """Out of its network."""
+    """Out of its networks; one of mode none may have been put on others while it ran."""
     mode = plan["network"]["mode"]
-    if mode in ("none", "host") or ":" in mode:
+    if mode == "host" or ":" in mode:
         return
     from estiva.network import ipam
 
     leases = ipam.leases(database(plan), plan["id"])
+    if leases:
+        others = containers.in_netns_of_others(database(plan))
+        if others:
+            from estiva.engine.state.net import sharers
+
+            sharers.unplug(paths(plan), database(plan), plan["id"], others)
     default = [address for network, address in leases if network == ipam.DEFAULT_NETWORK]
     if len(leases) > len(default):
         from estiva.engine.state import published
@@ -190,8 +196,9 @@ def settle(
     forced: bool = False,
 ) -> float | None:
     """Write how a run ended into the container's row, or remove the container (--rm), and what is `said` of
-    its end into the event log. Then the run folder goes, unless the caller, who `may`, is to start it again:
-    in so many seconds (restarts.decide).
+    its end into the event log. A start that `failed` leaves one that has run before exited, as it was.
+    Then the run folder goes, unless the caller, who `may`, is to start it again: in so many seconds
+    (restarts.decide).
     """
     where = paths(plan)
     delay = None
@@ -214,7 +221,7 @@ def settle(
                 if not failed:
                     record["State"]["FinishedAt"] = rfc3339()
                 record["State"].update(outcome)
-                status = "created" if failed else "exited"
+                status = "exited" if records.has_run(record) or not failed else "created"
                 if os.path.lexists(where.run_container(plan["id"]) + "/stopped"):
                     record["State"]["Stopped"] = True
                 if may and not failed and (forced or record["HostConfig"].get("RestartPolicy")):

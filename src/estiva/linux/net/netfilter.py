@@ -9,7 +9,7 @@ layouts: linux/netfilter/nfnetlink.h, nf_tables.h, nfnetlink_conntrack.h.
 from __future__ import annotations
 
 import errno
-from _socket import AF_INET, AF_UNSPEC, IPPROTO_UDP
+from _socket import AF_INET, AF_INET6, AF_UNSPEC, IPPROTO_UDP
 from _struct import Struct
 
 from estiva.linux.net.netlink import NLM_F_CREATE, Request, Socket, attribute, attributes, nested, text
@@ -144,25 +144,25 @@ def elements(socket: Socket, table: str, name: str, family: int = AF_INET) -> li
 
 
 def forget_udp(socket: Socket, ports: set[int]) -> None:
-    """Drop the conntrack entries of IPv4 UDP flows that were sent to one of `ports`.
+    """Drop the conntrack entries of UDP flows that were sent to one of `ports`, of both families.
 
     A flow keeps the address translation of its first packet, so without this a client that goes on sending
     from the same port would reach a container that is gone, or none. Raises OSError.
     """
-    body = _NFGENMSG.pack(AF_INET, 0, 0)
-    request = Request(NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET, 0, body, "connection tracking")
-    for payload in socket.dump(request):
-        original = dict(attributes(payload, _NFGENMSG.size)).get(CTA_TUPLE_ORIG, b"")
-        proto = dict(attributes(dict(attributes(original)).get(CTA_TUPLE_PROTO, b"")))
-        if proto.get(CTA_PROTO_NUM) != bytes((IPPROTO_UDP,)):
-            continue
-        if int.from_bytes(proto.get(CTA_PROTO_DST_PORT, b""), "big") not in ports:
-            continue
-        delete = body + nested(CTA_TUPLE_ORIG, original)
-        try:
-            socket.exchange(
-                Request(NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE, 0, delete, "connection tracking")
-            )
-        except OSError as error:
-            if error.errno != errno.ENOENT:  # it ended by itself
-                raise
+    for family in (AF_INET, AF_INET6):
+        body = _NFGENMSG.pack(family, 0, 0)
+        request = Request(NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET, 0, body, "connection tracking")
+        for payload in socket.dump(request):
+            original = dict(attributes(payload, _NFGENMSG.size)).get(CTA_TUPLE_ORIG, b"")
+            proto = dict(attributes(dict(attributes(original)).get(CTA_TUPLE_PROTO, b"")))
+            if proto.get(CTA_PROTO_NUM) != bytes((IPPROTO_UDP,)):
+                continue
+            if int.from_bytes(proto.get(CTA_PROTO_DST_PORT, b""), "big") not in ports:
+                continue
+            delete = body + nested(CTA_TUPLE_ORIG, original)
+            kind = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE
+            try:
+                socket.exchange(Request(kind, 0, delete, "connection tracking"))
+            except OSError as error:
+                if error.errno != errno.ENOENT:  # it ended by itself
+                    raise

@@ -102,24 +102,30 @@ class Cgroup:
         """The directory whose tree of cgroup.procs lists the processes."""
         return self.directories[0]
 
+    def _listed(self) -> list[int]:
+        """All that its cgroup.procs list. A 0 is a process that the caller's pid namespace does not show
+        (cgroups(7): pids are the reader's own): never to be handed to kill(2), where it is the caller's
+        own process group."""
+        return [pid for directory in tree(self._listing()) for pid in listed(directory)]
+
     def processes(self) -> list[int]:
-        """The pids in the cgroup and in all below it; zombies don't count. Empty when it is gone."""
-        found: list[int] = []
-        for directory in tree(self._listing()):
-            for line in read_or(directory + "/cgroup.procs").split("\n"):
-                if line:
-                    found.append(int(line))
-        return found
+        """The pids in the cgroup and in all below it; zombies don't count. Empty when it is gone. Those of
+        another pid namespace have none here: see `occupied`."""
+        return [pid for pid in self._listed() if pid]
+
+    def occupied(self) -> bool:
+        """Whether any process is in it or below, be it of a pid namespace that can't be seen from here."""
+        return bool(self._listed())
 
     def _check_empty(self) -> None:
         """Of one that was there before: nobody is in it, and who enters it would not stand still for ever.
 
         Raises Conflict, in runc's words.
         """
-        if pids := self.processes():
+        if pids := self._listed():
             raise Conflict(
                 f"container's cgroup is not empty: cgroup {self.path} has processes in it already: "
-                + " ".join(map(str, pids[:10]))
+                + _named(pids)
             )
         if self.frozen():
             raise Conflict(
@@ -140,21 +146,21 @@ class Cgroup:
 
         They are frozen first, so that none can fork away from the list and no pid in the list can be reused
         while signals go out; the signals take effect when they are thawed. Raises EngineError when
-        processes are left after `timeout` seconds (in uninterruptible sleep).
+        processes are left after `timeout` seconds (in uninterruptible sleep; of another pid namespace, which
+        only cgroup.kill reaches, where there is none).
         """
         deadline = time.monotonic() + timeout
         pause = 0.0002
         at_once = True
-        while self.processes():
+        while left := self._listed():
             if time.monotonic() > deadline:
-                left = " ".join(map(str, self.processes()[:10]))
-                raise EngineError(f"cgroup {self.path}: processes do not die: {left}")
+                raise EngineError(f"cgroup {self.path}: processes do not die: {_named(left)}")
             if not (at_once and self._kill_at_once()):
                 self._kill_one_by_one()
             at_once = False
             # Exits take a moment: look again soon, then less often, before another round.
             for _ in range(8):
-                if not self.processes():
+                if not self.occupied():
                     return
                 time.sleep(pause)
                 pause = min(pause * 1.5, 0.02)
@@ -217,13 +223,26 @@ class Cgroup:
             if not deadline:
                 deadline = now + timeout
             elif now > deadline:
-                held = " ".join(map(str, self.processes()[:10]))
+                held = _named(self._listed())
                 raise EngineError(
                     f"cgroup {self.path} can't be removed: "
                     + (f"processes are in it: {held}" if held else f"{left[0]} is busy")
                 )
             time.sleep(pause)
             pause = min(pause * 2, 0.02)
+
+
+def listed(directory: str) -> list[int]:
+    """What one cgroup.procs lists, with 0 for each process of a pid namespace that is not below the
+    caller's."""
+    return [int(line) for line in read_or(directory + "/cgroup.procs").split()]
+
+
+def _named(pids: list[int]) -> str:
+    """Ten of them at most, for a message."""
+    words = [str(pid) for pid in pids if pid][:10]
+    unseen = pids.count(0)
+    return " ".join(words + ([f"({unseen} of another pid namespace)"] if unseen else []))
 
 
 def _rmdir(directory: str) -> bool:

@@ -27,7 +27,7 @@ def kill(made: Container) -> None:
         if group is not None and group.frozen():
             group.thaw()  # a frozen process of cgroup v1 does not die
         return
-    if not made.alive and not group.processes():
+    if not made.alive and not group.occupied():
         raise containers.not_running(made.id)
     group.kill()
 

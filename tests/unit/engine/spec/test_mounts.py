@@ -137,7 +137,7 @@ REFUSED = [
     ({"Tmpfs": {"rel": ""}}, "invalid tmpfs mount 'rel': mount path 'rel' must be absolute"),
     ({"Tmpfs": {"/": ""}}, "destination can't be '/'"),
     (mount("bad"), "mount type unknown: 'bad'"),
-    (mount("bind", source="/a"), "invalid mount path: '' mount path must be absolute"),
+    (mount("bind", source="/a"), 'invalid mount config for type "bind": field Source must not be empty'),
     (mount("bind", Source="rel"), "invalid mount path: 'rel' mount path must be absolute"),
     (mount("bind", "rel", Source="/a"), "mount path 'rel' must be absolute"),
     (mount("bind", "", Source="/a"), "mount path '' must be absolute"),
@@ -240,5 +240,5 @@ def test_volume_options():
         ({"o": "bind", "device": "srv"}, "must be an absolute path"),
         ({"foo": "bar"}, 'invalid option: "foo"'),
     ):
-        with pytest.raises(InvalidInput, match=f"volume vol: .*{words}"):
+        with pytest.raises(InvalidInput, match=f"volume v: .*{words}"):
             volume_options.check("v", "local", options)

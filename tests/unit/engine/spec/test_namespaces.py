@@ -145,7 +145,15 @@ def adapted(config, **host):
     return joining, config
 
 
+def test_the_files_of_a_network_are_those_of_the_first_that_had_it(lenders):
+    lenders["first"] = lender(Id="f" * 64)
+    lenders["middle"] = lender(HostConfig={"NetworkMode": "container:first"})
+    joining = namespaces.Joining(None, {"HostConfig": {"NetworkMode": "container:middle"}})
+    assert joining.network == "f" * 64
+
+
 def test_what_is_lent(lenders):
+    lenders["x"] = lender()
     joining = namespaces.Joining(
         None, {"HostConfig": {"PidMode": "container:x", "NetworkMode": "container:x", "IpcMode": "ns:/x"}}
     )

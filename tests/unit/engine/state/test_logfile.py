@@ -256,7 +256,7 @@ def test_a_follower_on_a_full_disk(place: Place, monkeypatch: pytest.MonkeyPatch
     place.writer.write("stdout", b"0\n")
     following = Following(place)
     place.writer.write("stdout", numbers(1, 30))
-    assert not os.path.exists(place.path)
+    assert os.path.exists(place.path + ".1")
     place.writer.write("stdout", numbers(30, 40))
     show = logs.Show(following.out.extend, following.out.extend, None, None, False)
     os.close(logs.go_on(following.follower, following.log.fds.pop(), 0, show, lambda: False, lambda: None))
@@ -299,6 +299,109 @@ def test_as_many_files_as_are_asked_for(place: Place) -> None:
         assert place.text().endswith(b"399\nlast\n")
         for name in names(place):
             (place.container / name).unlink()
+
+
+@pytest.mark.parametrize("keep", [1, 2, 5])
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("chunks", [[60, 61], [5000], [1, 3000, 7], [1] * 300, [14] * 80])
+def test_the_newest_lines_are_there_and_no_file_is_too_long(
+    place: Place, keep: int, compress: bool, chunks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever comes by one read: the chunk that crosses a limit is not thrown away with the file before it."""
+    from estiva.engine.state.logs import pack as logpack
+
+    started: list[int] = []
+    monkeypatch.setattr(logpack, "start", lambda path, keep: started.append(keep))
+    with_options(place, size=1024, keep=keep, compress=compress)
+    following, first = Following(place), 0
+    for count in chunks:
+        place.writer.write("stdout", numbers(first, first + count))
+        first += count
+        lengths = [(place.container / name).stat().st_size for name in names(place)]
+        assert place.path.endswith(names(place)[0]) and max(lengths) < 1024 + 100
+        assert all(length >= 1024 for length in lengths[1:])  # only the one that is written is not full
+        there = place.text()
+        assert there and numbers(0, first).endswith(there)
+    assert len(names(place)) == keep
+    assert 0 < len(started) <= len(chunks) if compress else not started  # not one for each file
+    assert following.finish() == numbers(0, first) and not following.missed
+
+
+@given(
+    st.lists(st.one_of(st.binary(max_size=60), st.integers(1, 3 * logfile.LINE)), min_size=1, max_size=8),
+    st.integers(1, 600),
+    st.integers(1, 4),
+)
+def test_whatever_is_said_is_cut_between_entries(
+    tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes | int], size: int, keep: int
+) -> None:
+    """A number stands for a line of that length."""
+    place = Place(tmp_path_factory.mktemp("log"))
+    with_options(place, size=size, keep=keep)
+    following = Following(place)
+    said = b""
+    for piece in pieces:
+        text = piece if isinstance(piece, bytes) else b"x" * piece + b"\n"
+        place.writer.write("stdout", text)
+        said += text
+    place.writer.close()
+    kept = [(place.container / name).read_bytes() for name in names(place)]
+    assert len(kept) <= keep and all(text.endswith(b'Z"}\n') for text in kept)
+    assert all(len(text[: text[:-1].rfind(b"\n") + 1]) < size for text in kept)  # but for the last entry
+    assert following.finish() == said.decode("utf-8", "replace").encode() and not following.missed
+
+
+def test_a_block_without_a_limit_in_it_is_one_write(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_options(place, size=1 << 20)
+    place.writer.write("stdout", b"0\n")
+    calls, writev = [], os.writev
+    monkeypatch.setattr(os, "writev", lambda fd, parts: calls.append(fd) or writev(fd, parts))
+    place.writer.write("stdout", numbers(1, 10000))
+    assert len(calls) == 1 and place.text() == numbers(0, 10000)
+
+
+def test_a_line_that_is_longer_than_a_file(place: Place) -> None:
+    with_options(place, size=1024, keep=2)
+    for letter in (b"a", b"b", b"c"):
+        place.writer.write("stdout", letter * 5000 + b"\n")
+    assert place.text() == b"b" * 5000 + b"\n" + b"c" * 5000 + b"\n"
+
+
+def test_a_file_that_can_t_be_rotated_grows_on(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(older: str, newer: str) -> None:
+        raise OSError(errno.EROFS, "read-only")
+
+    with_options(place, size=1024, keep=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", refuse)
+        place.writer.write("stdout", numbers(0, 100))
+        place.writer.write("stdout", numbers(100, 200))
+    assert names(place) == ["log.json"] and place.text() == numbers(0, 200)
+    place.writer.write("stdout", numbers(200, 201))
+    assert names(place) == ["log.json", "log.json.1"] and place.text() == numbers(0, 201)
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_block(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_options(place, size=1024, keep=5)
+    write_parts, calls = logfile.write_parts, []
+
+    def full(fd: int, parts: list[bytes]) -> None:
+        calls.append(fd)
+        if len(calls) == 3:
+            os.write(fd, parts[0][:90])
+            raise OSError(errno.ENOSPC, "full")
+        write_parts(fd, parts)
+
+    said = numbers(100, 160)
+    monkeypatch.setattr(logfile, "write_parts", full)
+    place.writer.write("stdout", said)
+    kept = place.text()
+    assert said.startswith(kept) and 0 < len(kept) < len(said)
+    lost = int((place.container / logfile.LOST).read_text())
+    assert lost == len(said) - len(kept)
+    place.writer.write("stdout", b"after\n")
+    assert place.text().startswith(kept + b"estiva: %d bytes of output are missing here" % lost)
+    assert place.text().endswith(b"\nafter\n") and not (place.container / logfile.LOST).exists()
 
 
 def test_without_a_limit_nothing_is_rotated(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

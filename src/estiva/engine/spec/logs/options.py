@@ -88,15 +88,18 @@ def flag(options: dict[str, str], name: str, default: bool = False) -> bool:
     return value in TRUE if value else default
 
 
-def size(options: dict[str, str], name: str, default: int) -> int:
-    """Bytes; 0 for what has no limit. Raises InvalidInput."""
+def size(options: dict[str, str], name: str, default: int, unit: int = 1024) -> int:
+    """Bytes; 0 for what has no limit. As with Docker a file's k is 1000, a buffer's 1024.
+
+    Raises InvalidInput.
+    """
     value = options.get(name, "")
     if not value:
         return default
     if value == "-1":
         return 0
     try:
-        found = units.size(value)
+        found = units.size(value, unit)
     except ValueError:
         found = 0
     if not found:
@@ -116,7 +119,7 @@ def files(driver: str, options: dict[str, str]) -> LogOptions:
     result: LogOptions = {}
     json = driver == "json-file"
     given = bool(options.get(names["max-size"]))
-    result["size"] = size(options, names["max-size"], LOCAL_SIZE)
+    result["size"] = size(options, names["max-size"], LOCAL_SIZE, 1000)
     result["keep"] = int(keep) if keep else 1 if json and given else 3 if json else LOCAL_KEEP
     result["compress"] = flag(options, names["compress"], not json)
     asked = bool(options.get(names["compress"])) and result["compress"]

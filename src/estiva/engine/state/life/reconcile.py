@@ -79,7 +79,10 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
             outcome["ExitCode"], outcome["Error"] = code, ""
             outcome["FinishedAt"] = rfc3339(os.fstat(lock).st_mtime_ns)
         ended = [] if waited else eventlog.died(plan, outcome)
-        teardown.settle(plan, outcome, failed=not (left or rebooted or waited), said=ended)
+        failed = not (left or rebooted or waited)
+        if failed and code is None and record and records.has_run(record):
+            outcome = {"Error": outcome["Error"]}  # how the run before ended, its record tells
+        teardown.settle(plan, outcome, failed=failed, said=ended)
     finally:
         os.close(lock)
     return True

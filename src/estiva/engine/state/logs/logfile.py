@@ -5,6 +5,9 @@
     log.json       what is being written
     log.json.1     what was before it, and so on: KEEP files, the oldest goes; or log.json.1.gz (pack.py)
 
+As with Docker, an entry goes into a file that has not reached its size yet, and into a new one otherwise: the
+newest are always there, and no file is longer than that size and one entry.
+
 A follower, who must miss no file however often the log is rotated between two of its looks, and though the
 container is removed, has a folder in ingest/ with its flock on it. Whoever makes a log file gives it a second
 name there, before the first byte (`pass_on`): 0, 1, 2 ... A follower too slow for BEHIND files gets a symlink
@@ -24,10 +27,14 @@ if TYPE_CHECKING:
 
     from estiva.engine.state.types import LogOptions
 
+    Parts = list[bytes] | list[memoryview]
+    Place = tuple[int, int]  # the number of a part, an offset in it
+
 LINE = 16 << 10  # bytes; a longer line is cut into several entries, as Docker does
 ROTATE = 20 << 20  # bytes a file, unless its options say otherwise
 KEEP = 3  # files, the live one included, likewise
-BEHIND = 50  # files that wait for one follower
+BEHIND = 50  # files that wait for one follower ...
+MANY = 1000  # ... or, of smaller ones, up to so many
 LOST = "log.lost"  # in the run folder: bytes of output that a full disk has taken
 
 HEAD = b'{"log":"'
@@ -99,25 +106,54 @@ class Writer:
 
     def add(self, parts: list[bytes], length: int) -> None:
         """Write entries, of which the container has said `length` bytes."""
+        rotated = False
+        done = size = 0
         try:
             if self.fd < 0:
                 self.open()
             if self.lost:
                 parts = [*self.loss(), *parts]
-            write_parts(self.fd, parts)
+            size = sum(map(len, parts))
+            for piece in self.by_file(parts, size):
+                if done or not piece:
+                    rotated = self.rotate() or rotated
+                if self.fd < 0:
+                    self.open()
+                if not piece:
+                    continue
+                write_parts(self.fd, piece)
+                written = sum(map(len, piece))
+                self.size += written
+                done += written
+                if self.lost:
+                    self.lose(-self.lost)
         except OSError as error:
             if self.fd >= 0:
                 os.ftruncate(self.fd, self.size)  # no half line, which the next one would continue
-            self.lose(length, error)
-            return
-        self.size += sum(map(len, parts))
-        if self.lost:
-            self.lose(-self.lost)
-        if 0 < self.options.get("size", ROTATE) < self.size:  # 0: no limit
+            # in proportion, where files that are full already have got some of it
+            self.lose(length * (size - done) // size if done else length, error)
+        if rotated and self.compress:
+            from estiva.engine.state.logs import pack as logpack
+
             try:
-                self.rotate()
+                logpack.start(self.path, self.keep)
             except OSError:
-                pass  # it grows on; the next entry tries again
+                pass  # they stay as they are; after the next rotation it is tried again
+
+    @property
+    def limit(self) -> int:
+        """Bytes a file; 0: no limit."""
+        return self.options.get("size", ROTATE)
+
+    def by_file(self, parts: list[bytes], size: int) -> list[Parts]:
+        """Entries of `size` bytes as they go into this file and those after it; nothing into a full one."""
+        limit = self.limit
+        if not 0 < limit < self.size + size:
+            return [parts]
+        # What will have been rotated away at the end of this is not worth files of its own: it goes into
+        # the one that is written now, which goes too, and which followers have got.
+        ends = cuts(parts, limit - self.size, limit)[-self.keep - 1 :]
+        return [between(parts, *pair) for pair in zip([(0, 0), *ends[:-1]], ends, strict=True)]
 
     def loss(self) -> list[bytes]:
         return [HEAD, b"estiva: %d bytes of output are missing here: " % self.lost, self.why, b"\\n",
@@ -148,17 +184,22 @@ class Writer:
             self.fd = os.open(self.path, flags)
             self.size = os.fstat(self.fd).st_size
         else:
-            pass_on(self.path, self.ingest)
+            behind = min(MANY, BEHIND * ROTATE // self.limit) if self.limit else 0
+            pass_on(self.path, self.ingest, max(BEHIND, behind))
 
-    def rotate(self) -> None:
-        if self.compress:
-            from estiva.engine.state.logs import pack as logpack
+    def rotate(self) -> bool:
+        """Leave this file for a new one, still to be opened. False: it can't be, and grows on."""
+        try:
+            if self.compress:
+                from estiva.engine.state.logs import pack as logpack
 
-            with logpack.Folder(self.path):
+                with logpack.Folder(self.path):
+                    self.shift()
+            else:
                 self.shift()
-            logpack.start(self.path, self.keep)
-        else:
-            self.shift()
+        except OSError:
+            return False
+        return True
 
     def shift(self) -> None:
         """Each file gets the next number, and the last one goes."""
@@ -187,7 +228,33 @@ class Writer:
             self.fd = -1
 
 
-def write_parts(fd: int, parts: list[bytes]) -> None:
+def cuts(parts: list[bytes], room: int, limit: int) -> list[Place]:
+    """Where files end: after the entry that fills the first one's `room`, and then each `limit` bytes."""
+    ends: list[Place] = []
+    if room <= 0:
+        ends, room = [(0, 0)], limit
+    for index, part in enumerate(parts):
+        start = 0
+        while len(part) - start >= room:  # below 0: the entry that fills it goes on in this part
+            newline = part.find(b"\n", start + max(0, room - 1))
+            if newline < 0:
+                break
+            start, room = newline + 1, limit
+            ends.append((index, start))
+        room -= len(part) - start
+    last = len(parts) - 1, len(parts[-1])
+    return ends if ends[-1:] == [last] else [*ends, last]
+
+
+def between(parts: list[bytes], first: Place, last: Place) -> Parts:
+    """The bytes from one place to another, none of them copied."""
+    found = [memoryview(part) for part in parts[first[0] : last[0] + 1]]
+    found[-1] = found[-1][: last[1]]
+    found[0] = found[0][first[1] :]
+    return [part for part in found if part]
+
+
+def write_parts(fd: int, parts: Parts) -> None:
     """writev(2) until all is out. Raises OSError."""
     if len(parts) > PARTS:
         parts = [b"".join(parts)]
@@ -228,8 +295,9 @@ def suffix(path: str) -> str:
     return f".{os.path.basename(os.path.dirname(path))}.log"
 
 
-def pass_on(path: str, ingest: str) -> None:
-    """Tell every follower of a file that has just been made, and clean up after those that have gone."""
+def pass_on(path: str, ingest: str, behind: int) -> None:
+    """Tell every follower of a file that has just been made, and clean up after those that have gone. No more
+    than `behind` of them wait for a follower."""
     mine = suffix(path)
     try:
         names = os.listdir(ingest)
@@ -244,16 +312,16 @@ def pass_on(path: str, ingest: str) -> None:
                 os.close(gone)
                 continue
             try:
-                hand_over(path, folder)
+                hand_over(path, folder, behind)
             except OSError:
                 pass  # it ends at this moment
 
 
-def hand_over(path: str, folder: str) -> None:
+def hand_over(path: str, folder: str, behind: int) -> None:
     waiting = sorted(map(int, os.listdir(folder)))
     last = f"{folder}/{waiting[-1] if waiting else -1}"
     name = f"{folder}/{waiting[-1] + 1 if waiting else 0}"
-    if len(waiting) < BEHIND:
+    if len(waiting) < behind:
         os.link(path, name)
     elif not os.path.islink(last):
         os.symlink("missing", name)

@@ -32,16 +32,29 @@ def take_in(transaction: Transaction, container_id: str, mode: str, *, fresh: bo
 
     Raises NotFound, Conflict, Unavailable: networks.places_in.
     """
+    if mode == "none" and not fresh:
+        return _beside_none(transaction, container_id)
     if not is_private(mode):
         return ""
     if mode == "bridge" and (
         fresh or not transaction.read("SELECT 1 FROM endpoints WHERE container = ? LIMIT 1", (container_id,))
     ):
         return ipam.reserve_in(transaction, container_id)
+    return _places_in(transaction, container_id, default=mode == "bridge")
+
+
+def _beside_none(transaction: Transaction, container_id: str) -> Taken:
+    """Of a container of mode none, which may be on others once it has been taken off that."""
+    if not transaction.read("SELECT 1 FROM endpoints WHERE container = ? LIMIT 1", (container_id,)):
+        return ""
+    return _places_in(transaction, container_id, default=False)
+
+
+def _places_in(transaction: Transaction, container_id: str, *, default: bool) -> list[Place]:
     from estiva.network import networks, pools
 
     try:
-        return networks.places_in(transaction, container_id, default=mode == "bridge")
+        return networks.places_in(transaction, container_id, default=default)
     except pools.AddressTaken as error:
         raise error.named(containers.name(transaction, error.holder)) from None
 

@@ -7,7 +7,7 @@ import os
 import time
 
 from estiva.errors import Conflict, EngineError, NotFound, Unsupported, reason
-from estiva.runtime.cgroup.base import Cgroup, make_directory, step_error, tree
+from estiva.runtime.cgroup.base import Cgroup, listed, make_directory, step_error, tree
 from estiva.runtime.cgroup.control import pairs, put, read, read_or
 from estiva.runtime.cgroup.layout import Layout
 
@@ -76,15 +76,13 @@ class CgroupV1(Cgroup):
     def _listing(self) -> str:
         return self.place("freezer") or self.place("pids") or self.directories[0]
 
-    def processes(self) -> list[int]:
+    def _listed(self) -> list[int]:
         """Also who was cloned into the v2 tree and has not entered the others yet: the child of somebody who
         was killed between the two."""
-        found = super().processes()
+        found = super()._listed()
         if self.unified:
             for directory in tree(self.unified):
-                for line in read_or(directory + "/cgroup.procs").split("\n"):
-                    if line and int(line) not in found:
-                        found.append(int(line))
+                found += [pid for pid in listed(directory) if pid not in found]
         return found
 
     def enter_fd(self) -> int:

@@ -9,7 +9,7 @@ import errno
 import os
 
 from estiva.errors import Conflict
-from estiva.runtime.cgroup.base import denied, step_error
+from estiva.runtime.cgroup.base import denied, listed, step_error
 from estiva.runtime.cgroup.control import put, read, read_or
 
 # Controllers that can divide between threads (cgroup-v2.rst, "Threads").
@@ -79,7 +79,8 @@ def evacuate(directory: str) -> bool:
     internal processes" in cgroup-v2.rst). Its processes are the caller's and those it shares a scope or a
     container with.
     """
-    pids = read_or(directory + "/cgroup.procs").split()
+    # 0 is a process of an outer pid namespace, which can't be named; written, it would be ourselves
+    pids = [str(pid) for pid in listed(directory) if pid]
     if not pids:
         return False
     leaf = f"{directory}/{LEAF}"
@@ -91,8 +92,7 @@ def evacuate(directory: str) -> bool:
         try:
             put(leaf + "/cgroup.procs", pid)
         except OSError as error:
-            # 0 is a process of an outer pid namespace; a kernel thread can't be moved; others may just have
-            # ended.
+            # a kernel thread can't be moved; others may just have ended
             if error.errno not in (errno.ESRCH, errno.EINVAL):
                 raise step_error("can't move a process to cgroup", leaf, error) from error
     return True
