@@ -97,7 +97,7 @@ SAMPLES = {
     "until": "10m",
     "userns": "auto",
     "uts": "host",
-    "volume": "v:/place",
+    "volume": "vol:/place",
     "workdir": "/w",
 }
 VERB_SAMPLES = {

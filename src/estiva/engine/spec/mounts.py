@@ -248,6 +248,7 @@ def volume_name(text: str) -> None:
             f'"{text}" includes invalid characters for a local volume name, only '
             '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed; for a host directory use an absolute path'
         ) from None
+    volumes.check_new_name(text)
 
 
 def _idmap(mount: Mount) -> None:

@@ -264,9 +264,9 @@ def test_volumes_from(tmp_path):
 def test_a_mode_is_as_docker_says_it(tmp_path):
     made = plan(
         config={"Volumes": {"/image": {}}},
-        Binds=["a:/a", "b:/b:nocopy,ro", "c:/c:rw", f"{tmp_path}:/d", f"{tmp_path}:/e:ro"],
+        Binds=["v1:/a", "v2:/b:nocopy,ro", "v3:/c:rw", f"{tmp_path}:/d", f"{tmp_path}:/e:ro"],
         Mounts=[
-            {"Type": "volume", "Source": "f", "Target": "/f", "ReadOnly": True},
+            {"Type": "volume", "Source": "v4", "Target": "/f", "ReadOnly": True},
             {"Type": "volume", "Target": "/g"},
             {"Type": "bind", "Source": str(tmp_path), "Target": "/h", "ReadOnly": True},
         ],
