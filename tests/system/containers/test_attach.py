@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import pathlib
 import pty
 import select
 import signal
@@ -248,3 +250,15 @@ def test_what_can_not_be_attached_to(box, name):
     assert "you cannot attach to a paused container, unpause it first" in told
     assert "no such container: nosuch" in box.estiva("attach", "nosuch", status=1).stderr
     assert "unknown flag" in box.estiva("attach", "--nosuch", name, status=125).stderr
+
+
+def test_a_monitor_that_is_stopped_is_told_not_waited_for(box, name):
+    box.estiva("run", "-d", "--name", name, "--network", "none", IMAGE, "sleep", "1000")
+    container = box.out("inspect", "-f", "{{.Id}}", name)
+    state = json.loads(pathlib.Path(box.folder, "run/containers", container, "state.json").read_text())
+    os.kill(state["monitor"], signal.SIGSTOP)
+    try:
+        told = box.estiva("attach", "--no-stdin", name, status=1, timeout=HANGS).stderr
+        assert f"process {state['monitor']}, is stopped" in told
+    finally:
+        os.kill(state["monitor"], signal.SIGCONT)

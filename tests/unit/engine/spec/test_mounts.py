@@ -11,19 +11,53 @@ MADE = {"CreateMountpoint": True}
 BINDS = [
     ("/a:/b", {"Type": "bind", "Source": "/a", "Target": "/b", "BindOptions": MADE}),
     ("/a/../c//d/:/b/./x/..", {"Type": "bind", "Source": "/c/d", "Target": "/b", "BindOptions": MADE}),
-    ("/a:/b:ro,z", {"Type": "bind", "Source": "/a", "Target": "/b", "BindOptions": MADE, "ReadOnly": True}),
+    (
+        "/a:/b:ro,z",
+        {
+            "Type": "bind",
+            "Source": "/a",
+            "Target": "/b",
+            "BindOptions": MADE,
+            "ReadOnly": True,
+            "Mode": "ro,z",
+        },
+    ),
     (
         "/a:/b:rw,rslave",
-        {"Type": "bind", "Source": "/a", "Target": "/b", "BindOptions": {**MADE, "Propagation": "rslave"}},
+        {
+            "Type": "bind",
+            "Source": "/a",
+            "Target": "/b",
+            "BindOptions": {**MADE, "Propagation": "rslave"},
+            "Mode": "rw,rslave",
+        },
     ),
-    ("data:/b", {"Type": "volume", "Source": "data", "Target": "/b"}),
+    ("data:/b", {"Mode": "z", "Type": "volume", "Source": "data", "Target": "/b"}),
     (
         "data:/b:nocopy",
-        {"Type": "volume", "Source": "data", "Target": "/b", "VolumeOptions": {"NoCopy": True}},
+        {
+            "Type": "volume",
+            "Source": "data",
+            "Target": "/b",
+            "VolumeOptions": {"NoCopy": True},
+            "Mode": "nocopy",
+        },
     ),
-    ("data:/b:U", {"Type": "volume", "Source": "data", "Target": "/b", "Chown": True}),
-    ("/a:/b:idmap", {"Type": "bind", "Source": "/a", "Target": "/b", "BindOptions": MADE, "IDMap": ""}),
-    ("data:/b:idmap=uids=0-1-2", {"Type": "volume", "Source": "data", "Target": "/b", "IDMap": "uids=0-1-2"}),
+    ("data:/b:U", {"Type": "volume", "Source": "data", "Target": "/b", "Chown": True, "Mode": "U"}),
+    (
+        "/a:/b:idmap",
+        {"Type": "bind", "Source": "/a", "Target": "/b", "BindOptions": MADE, "IDMap": "", "Mode": "idmap"},
+    ),
+    (
+        "data:/b:idmap=uids=0-1-2",
+        {
+            "Type": "volume",
+            "Source": "data",
+            "Target": "/b",
+            "IDMap": "uids=0-1-2",
+            "Mode": "idmap=uids=0-1-2",
+        },
+    ),
 ]
 
 
