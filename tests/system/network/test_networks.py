@@ -306,6 +306,20 @@ def test_subnets_that_overlap_are_refused_and_named(host):
     )
 
 
+def test_a_bridge_that_is_no_networks_to_have(host):
+    subprocess.run([*host.prefix, "ip", "link", "add", "lan0", "type", "veth", "peer", "lan1"], check=True)
+    for name, told in (
+        ("estiva0", "bridge estiva0 is that of the default network"),
+        ("lo", "a bridge can't be called lo"),
+        ("all", "a bridge can't be called all"),
+        ("default", "a bridge can't be called default"),
+        ("lan0", "interface lan0 is not a bridge"),
+    ):
+        words = ["network", "create", "-o", f"com.docker.network.bridge.name={name}", "n"]
+        assert told in host.estiva(*words, status=1).stderr
+    assert host.out("network", "ls", "-q", "--filter", "type=custom") == ""
+
+
 def test_both_families(host):
     host.estiva("network", "create", "--ipv6", "six")
     serve(host, "web", "--network", "six", "-p", "[::]:8081:80", "-p", "8080:80")

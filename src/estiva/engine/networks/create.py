@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     Used = list[tuple[str, pools.Range]]
 
+RESERVED = ("lo", "all", "default")
+
 
 def create(engine: Engine, name: str, asked: judge.Asked) -> str:
     """Make a network; its id. Its bridge is there at once, so that nobody else takes the subnet; after a
@@ -44,6 +46,7 @@ def create(engine: Engine, name: str, asked: judge.Asked) -> str:
     if asked.driver == BRIDGE:
         record["Bridge"] = options.get(networks.BRIDGE_NAME) or f"br-{network_id[:12]}"
         record["Adopted"] = ipam.exists(record["Bridge"])
+        _refuse_bridge(record["Bridge"])
     elif not options.get("parent") and not asked.internal:
         record["Internal"] = True  # as Docker's: without a parent nothing leaves this machine
     from estiva.linux.net.netlink import Socket
@@ -67,6 +70,26 @@ def create(engine: Engine, name: str, asked: judge.Asked) -> str:
         _make_bridge(engine, networks.get(engine.db, network_id))
     eventlog.append(engine.paths, eventlog.network("create", name, network_id, asked.driver))
     return network_id
+
+
+def _refuse_bridge(name: str) -> None:
+    """Raises Conflict for an interface that can't be a network's: the default bridge's, whose containers
+    would be behind two firewalls, one of which knows none of their addresses; what is no bridge; and `all`
+    and `default`, which mean every interface under /proc/sys/net.
+    """
+    from estiva.linux.net.netlink import Socket
+
+    if name in (ipam.bridge_name(), ipam.DEFAULT_BRIDGE):
+        raise Conflict(
+            f"bridge {name} is that of the default network",
+            hint=f"give another name to {networks.BRIDGE_NAME}",
+        )
+    if name in RESERVED:
+        raise Conflict(f"a bridge can't be called {name}", hint="the kernel uses that name itself")
+    with Socket() as socket:
+        link = socket.link(name)
+    if link is not None and link.kind != "bridge":
+        raise Conflict(f"interface {name} is not a bridge", hint="give the name of a bridge, or of none")
 
 
 def _make_bridge(engine: Engine, network: Network) -> None:
