@@ -52,6 +52,10 @@ def create(engine: Engine, name: str, asked: judge.Asked) -> str:
     from estiva.linux.net.netlink import Socket
 
     with Socket() as socket:
+        if record["Adopted"]:
+            from estiva.network import bridges
+
+            record["Before"] = bridges.before(socket, record["Bridge"])
         machine = pools.in_use(socket, but=record["Bridge"])
     with engine.db.write() as transaction:
         others = networks.every(transaction)
@@ -108,7 +112,7 @@ def _make_bridge(engine: Engine, network: Network) -> None:
             bridges.link_of(socket, engine.db, engine.paths, place, walls)
     except BaseException as error:
         with engine.db.write(freeing=True) as transaction:
-            networks.remove(transaction, network)
+            remove.drop(transaction, network)
         remove.take_away(engine, network)
         if isinstance(error, OSError):
             what = error.filename or "netlink"
