@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
     from estiva.network.firewall import Published
     from estiva.network.ipam import Database
-    from estiva.network.types import Place
+    from estiva.network.types import Before, Place
     from estiva.paths import Paths
 
 
+HARDWARE = b"\x02\xe5"  # so begin the hardware addresses of bridges that are made here
 OURS = "br-"  # so begin the names of bridges that were not given one
 
 
@@ -52,15 +53,16 @@ def link_of(
     flushed = link is not None
     with Lock(rules.lock(paths)):
         link = _ready(outside, place)
-        if link is None:
-            _make(outside, place)
-            link = _ready(outside, place)
+        made = _make(outside, place) if link is None else None
         if not rules.present(paths, place["bridge"]):
             if not place["internal"]:
                 links.sysctl("ipv4/ip_forward", "1")
                 if place["address6"]:
                     links.sysctl("ipv6/conf/all/forwarding", "1")
             rules.install(paths, db, walls.own)
+        if made is not None:  # after what drops the rest of what route_localnet lets in
+            _furnish(outside, place, made)
+            link = _ready(outside, place)
     if flushed:
         mend_default(db, paths, walls)
     if link is None:
@@ -84,7 +86,8 @@ def _ready(outside: netlink.Socket, place: Place) -> netlink.Link | None:
     return link
 
 
-def _make(outside: netlink.Socket, place: Place) -> None:
+def _make(outside: netlink.Socket, place: Place) -> netlink.Link:
+    """The bridge, as it was or new. Raises Conflict."""
     name, gateway = place["bridge"], inet_aton(place["gateway"])
     link = outside.link(name)
     if link is not None and link.kind != "bridge":
@@ -95,12 +98,16 @@ def _make(outside: netlink.Socket, place: Place) -> None:
             refuse_overlap(used, whole(address, prefix), place["name"])
     if link is None:
         mtu = place["mtu"] or links.path_mtu(outside)
-        links.ignoring(
-            errno.EEXIST, outside, netlink.add_bridge(name, address=b"\x02\xe5" + gateway, mtu=mtu)
-        )
+        links.ignoring(errno.EEXIST, outside, netlink.add_bridge(name, address=HARDWARE + gateway, mtu=mtu))
         link = outside.link(name)
         if link is None:
             raise EngineError(f"bridge {name} went away while it was made")
+    return link
+
+
+def _furnish(outside: netlink.Socket, place: Place, link: netlink.Link) -> None:
+    """Its settings and addresses; and up."""
+    name, gateway = place["bridge"], inet_aton(place["gateway"])
     six = bool(place["address6"])
     links.sysctl(f"ipv6/conf/{name}/disable_ipv6", "0" if six else "1", optional=not six)
     if six:
@@ -150,6 +157,60 @@ def _parent(outside: netlink.Socket, place: Place) -> netlink.Link:
     return link
 
 
+# ---- a bridge that was there before
+
+SETTINGS = (  # of those that `_furnish` sets
+    "ipv4/conf/{}/route_localnet",
+    "ipv4/conf/{}/send_redirects",
+    "ipv6/conf/{}/disable_ipv6",
+    "ipv6/conf/{}/accept_ra",
+)
+SAFE = {SETTINGS[0]: "0"}  # where nobody has written down what was
+
+
+def before(outside: netlink.Socket, name: str) -> Before:
+    """What a bridge is like before it is a network's, for `give_back`."""
+    settings = {}
+    for key in SETTINGS:
+        value = links.sysctl_of(key.format(name))
+        if value:
+            settings[key] = value
+    link = outside.link(name)
+    index = link.index if link is not None else 0
+    return {
+        "Settings": settings,
+        "Addresses": [address for owner, address, _ in families.addresses(outside) if owner == index],
+    }
+
+
+def give_back(network: networks.Network) -> None:
+    """Make an adopted bridge what it was: without route_localnet, which would let its neighbours reach this
+    machine's 127.0.0.1 once the rules are gone, and without the gateway's addresses. Raises OSError.
+
+    To be called while the network's row is there and nobody can get an address of it, so that who is killed
+    can do it again.
+    """
+    name, was = network.record["Bridge"], network.record.get("Before")
+    if not network.record["Adopted"] or not ipam.exists(name):
+        return
+    _restore(name, was["Settings"] if was else SAFE)
+    place = networks.empty_place(network)
+    gateways = ((place["gateway"], place["prefix"]), (place["gateway6"], place["prefix6"]))
+    with netlink.Socket() as outside:
+        link = outside.link(name)
+        for address, prefix in gateways:
+            if was and link is not None and address and address not in was["Addresses"]:
+                links.ignoring(
+                    errno.EADDRNOTAVAIL, outside, families.delete_address(link.index, address, prefix)
+                )
+
+
+def _restore(name: str, settings: dict[str, str]) -> None:
+    for key in SETTINGS:
+        if key in settings:
+            links.sysctl(key.format(name), settings[key], optional=True)
+
+
 def remove_network(paths: Paths, db: Database, network: networks.Network, published: Published) -> None:
     """Take away what a network that has no row any more had on this machine: its bridge, its part of the
     firewall."""
@@ -178,11 +239,20 @@ def sweep(paths: Paths, db: Database, published: Published) -> list[str]:
         known = {network.record["Bridge"] for network in networks.every(db)}
         gone = [bridge for key, _ in listed if (bridge := key.rstrip(b"\0").decode()) not in known]
         for bridge in gone:
-            if bridge.startswith(OURS):
+            if bridge.startswith(OURS) and _made_here(bridge):
                 links.delete_link(bridge)
+            else:
+                _restore(bridge, SAFE)
         if gone:
             rules.install(paths, db, published)
     return gone
+
+
+def _made_here(name: str) -> bool:
+    """Whether `_make` has made a bridge, by its hardware address."""
+    with netlink.Socket() as outside:
+        link = outside.link(name)
+    return link is not None and link.kind == "bridge" and link.address.startswith(HARDWARE)
 
 
 def remove_all(paths: Paths, db: Database) -> None:
@@ -190,6 +260,8 @@ def remove_all(paths: Paths, db: Database) -> None:
     with Lock(rules.lock(paths)):
         for network in networks.every(db):
             name = network.record["Bridge"] or f"dm-{network.id[:12]}"
-            if ipam.exists(name) and not network.record["Adopted"]:
+            if network.record["Adopted"]:
+                give_back(network)
+            elif ipam.exists(name):
                 links.delete_link(name)
         rules.remove(paths)

@@ -153,6 +153,18 @@ def sysctl(name: str, value: str, *, optional: bool = False) -> None:
             raise
 
 
+def sysctl_of(name: str) -> str:
+    """A setting of the caller's network namespace; "" where there is none of that name. Raises OSError."""
+    try:
+        fd = os.open(_SYSCTL + name, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return ""
+    try:
+        return os.read(fd, 16).strip().decode()
+    finally:
+        os.close(fd)
+
+
 def add_veth(
     socket: netlink.Socket,
     container_id: str,

@@ -21,13 +21,21 @@ class Subnet(TypedDict):
     AuxiliaryAddresses: NotRequired[dict[str, str]]
 
 
+class Before(TypedDict):
+    """What an adopted bridge had: see bridges.before. Settings: under /proc/sys/net, with {} for its name."""
+
+    Settings: dict[str, str]
+    Addresses: list[str]
+
+
 class NetworkRecord(TypedDict):
     """Docker's words. Bridge: the interface that it is on the host, "" for those of a parent; Adopted: it was
-    there before, and stays."""
+    there before, and stays; Before: as what."""
 
     Subnets: list[Subnet]
     Bridge: str
     Adopted: bool
+    Before: NotRequired[Before]
     Internal: bool
     EnableIPv6: bool
     Attachable: bool

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+import sqlite3
 import subprocess
 import sys
 
@@ -304,6 +305,54 @@ def test_subnets_that_overlap_are_refused_and_named(host):
     assert (
         host.out("network", "ls", "-q", "--filter", "type=custom", "--format", "{{.Name}}").count("\n") == 0
     )
+
+
+def test_a_bridge_that_is_no_networks_to_have(host):
+    subprocess.run([*host.prefix, "ip", "link", "add", "lan0", "type", "veth", "peer", "lan1"], check=True)
+    for name, told in (
+        ("estiva0", "bridge estiva0 is that of the default network"),
+        ("lo", "a bridge can't be called lo"),
+        ("all", "a bridge can't be called all"),
+        ("default", "a bridge can't be called default"),
+        ("lan0", "interface lan0 is not a bridge"),
+    ):
+        words = ["network", "create", "-o", f"com.docker.network.bridge.name={name}", "n"]
+        assert told in host.estiva(*words, status=1).stderr
+    assert host.out("network", "ls", "-q", "--filter", "type=custom") == ""
+
+
+def adopted(host, name):
+    """The settings and addresses of a bridge."""
+    script = (
+        f"cd /proc/sys/net; cat ipv4/conf/{name}/route_localnet ipv4/conf/{name}/send_redirects"
+        f" ipv6/conf/{name}/disable_ipv6 ipv6/conf/{name}/accept_ra;"
+        f"ip -o addr show dev {name} scope global | grep -o 'inet[^ ]* [^ ]*'"
+    )
+    done = subprocess.run([*host.prefix, "sh", "-c", script], capture_output=True, text=True)
+    return done.stdout.split("\n")
+
+
+def test_a_bridge_that_was_there_is_given_back_as_it_was(host):
+    for words in ("link add br-lan type bridge", "addr add 10.77.0.1/24 dev br-lan", "link set br-lan up"):
+        subprocess.run([*host.prefix, "ip", *words.split()], check=True)
+    was = adopted(host, "br-lan")
+    assert was[0] == "0"
+    named = ["-o", "com.docker.network.bridge.name=br-lan"]
+    create = ["network", "create", *named, "--subnet", "10.78.0.0/24"]
+    host.estiva(*create, "--subnet", "fd00:78::/64", "--ipv6", "n")
+    during = adopted(host, "br-lan")
+    assert during[0] == "1" and "inet 10.78.0.1/24" in during and "inet6 fd00:78::1/64" in during
+    host.estiva("network", "rm", "n")
+    assert adopted(host, "br-lan") == was
+    host.estiva(*create, "n")
+    host.estiva("network", "prune", "-f")
+    assert adopted(host, "br-lan") == was
+    # its own address stays where it is the gateway's too; and a row that went without the rest
+    host.estiva("network", "create", *named, "--subnet", "10.77.0.0/24", "n")
+    with sqlite3.connect(f"{host.folder}/root/estiva.db") as db:
+        db.execute("DELETE FROM networks")
+    host.estiva("system", "prune", "-f")
+    assert "inet 10.77.0.1/24" in adopted(host, "br-lan") and adopted(host, "br-lan")[0] == "0"
 
 
 def test_both_families(host):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     Used = list[tuple[str, pools.Range]]
 
+RESERVED = ("lo", "all", "default")
+
 
 def create(engine: Engine, name: str, asked: judge.Asked) -> str:
     """Make a network; its id. Its bridge is there at once, so that nobody else takes the subnet; after a
@@ -44,11 +46,16 @@ def create(engine: Engine, name: str, asked: judge.Asked) -> str:
     if asked.driver == BRIDGE:
         record["Bridge"] = options.get(networks.BRIDGE_NAME) or f"br-{network_id[:12]}"
         record["Adopted"] = ipam.exists(record["Bridge"])
+        _refuse_bridge(record["Bridge"])
     elif not options.get("parent") and not asked.internal:
         record["Internal"] = True  # as Docker's: without a parent nothing leaves this machine
     from estiva.linux.net.netlink import Socket
 
     with Socket() as socket:
+        if record["Adopted"]:
+            from estiva.network import bridges
+
+            record["Before"] = bridges.before(socket, record["Bridge"])
         machine = pools.in_use(socket, but=record["Bridge"])
     with engine.db.write() as transaction:
         others = networks.every(transaction)
@@ -69,6 +76,26 @@ def create(engine: Engine, name: str, asked: judge.Asked) -> str:
     return network_id
 
 
+def _refuse_bridge(name: str) -> None:
+    """Raises Conflict for an interface that can't be a network's: the default bridge's, whose containers
+    would be behind two firewalls, one of which knows none of their addresses; what is no bridge; and `all`
+    and `default`, which mean every interface under /proc/sys/net.
+    """
+    from estiva.linux.net.netlink import Socket
+
+    if name in (ipam.bridge_name(), ipam.DEFAULT_BRIDGE):
+        raise Conflict(
+            f"bridge {name} is that of the default network",
+            hint=f"give another name to {networks.BRIDGE_NAME}",
+        )
+    if name in RESERVED:
+        raise Conflict(f"a bridge can't be called {name}", hint="the kernel uses that name itself")
+    with Socket() as socket:
+        link = socket.link(name)
+    if link is not None and link.kind != "bridge":
+        raise Conflict(f"interface {name} is not a bridge", hint="give the name of a bridge, or of none")
+
+
 def _make_bridge(engine: Engine, network: Network) -> None:
     """Raises what keeps it from being made; then the network is not there either."""
     from estiva.engine.networks import remove
@@ -85,7 +112,7 @@ def _make_bridge(engine: Engine, network: Network) -> None:
             bridges.link_of(socket, engine.db, engine.paths, place, walls)
     except BaseException as error:
         with engine.db.write(freeing=True) as transaction:
-            networks.remove(transaction, network)
+            remove.drop(transaction, network)
         remove.take_away(engine, network)
         if isinstance(error, OSError):
             what = error.filename or "netlink"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from estiva.errors import Conflict, NotFound
+from estiva.errors import Conflict, EngineError, NotFound, reason
 from estiva.network import networks
 from estiva.network.networks import Network
 from estiva.store import containers
@@ -31,7 +31,7 @@ def remove(engine: Engine, ref: str, *, force: bool = False) -> None:
     settle_dead(engine, network)
     with engine.db.write(freeing=True) as transaction:
         _refuse_used(transaction, networks.get(transaction, network.id))
-        networks.remove(transaction, network)
+        drop(transaction, network)
     take_away(engine, network)
 
 
@@ -53,6 +53,19 @@ def settle_dead(engine: Engine, network: Network) -> None:
 
     for container_id, _ in networks.leased_in(engine.db, network.id):
         reconcile.reconcile_if_dead(engine.paths, engine.db, container_id)
+
+
+def drop(transaction: Transaction, network: Network) -> None:
+    """The row of a network that nobody is on, and first what it has changed on a bridge that stays."""
+    if network.record["Adopted"]:
+        from estiva.network import bridges
+
+        try:
+            bridges.give_back(network)
+        except OSError as error:
+            what = error.filename or "netlink"
+            raise EngineError(f"the bridge of network {network.name}: {what}: {reason(error)}") from error
+    networks.remove(transaction, network)
 
 
 def take_away(engine: Engine, network: Network) -> None:
@@ -79,7 +92,7 @@ def prune(engine: Engine, filters: dict[str, list[str]] | None = None) -> list[s
         with engine.db.write(freeing=True) as transaction:
             if networks.members(transaction, network.id) or networks.leased_in(transaction, network.id):
                 continue
-            networks.remove(transaction, network)
+            drop(transaction, network)
         take_away(engine, network)
         gone.append(network.name)
     return gone

@@ -4,7 +4,7 @@ veths (netlink.py is for the start on the default bridge).
 
 from __future__ import annotations
 
-from _socket import AF_INET, AF_INET6, AF_UNSPEC, inet_ntop
+from _socket import AF_INET, AF_INET6, AF_UNSPEC, inet_ntop, inet_pton
 from _struct import Struct
 
 from estiva.linux.net import netlink
@@ -67,6 +67,14 @@ def add_address6(index: int, address: bytes, prefix: int) -> Request:
     body += attribute(netlink.IFA_LOCAL, address) + attribute(netlink.IFA_ADDRESS, address)
     body += u32(IFA_FLAGS, IFA_F_NODAD)
     return Request(netlink.RTM_NEWADDR, _NEW, body, f"{inet_ntop(AF_INET6, address)}/{prefix}")
+
+
+def delete_address(index: int, address: str, prefix: int) -> Request:
+    """Take an address of either family, as text, from an interface."""
+    family = AF_INET6 if ":" in address else AF_INET
+    body = _IFADDR.pack(family, prefix, 0, netlink.RT_SCOPE_UNIVERSE, index)
+    body += attribute(netlink.IFA_LOCAL, inet_pton(family, address))
+    return Request(netlink.RTM_DELADDR, 0, body, f"{address}/{prefix}")
 
 
 def default_route(gateway: bytes, index: int) -> Request:
