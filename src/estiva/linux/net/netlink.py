@@ -21,7 +21,6 @@ from _socket import (
     NETLINK_ROUTE,
     SOCK_CLOEXEC,
     SOCK_RAW,
-    SOL_SOCKET,
     inet_ntoa,
 )
 from _socket import socket as _socket
@@ -137,10 +136,6 @@ class Link:
                         self.kind = data.rstrip(b"\0").decode()
 
 
-ROOM = 1 << 16  # bytes that any socket takes at once; more only with a buffer that holds all of it
-SO_SNDBUFFORCE = 32  # socket(7)
-
-
 class Socket:
     """A netlink socket in the caller's network namespace, for one caller at a time; closes as a
     with-block.
@@ -191,8 +186,6 @@ class Socket:
                 waiting += 1
             out += _HEADER.pack(16 + len(request.body), request.kind, flags, self.sequence, 0)
             out += request.body + b"\0" * (-len(request.body) & 3)
-        if len(out) > ROOM:
-            self.socket.setsockopt(SOL_SOCKET, SO_SNDBUFFORCE, 2 * len(out))
         self.socket.send(out)
         # The kernel did the work within send(2) and has queued all its answers: only what `silent` requests
         # may have to say must be asked for without waiting.
