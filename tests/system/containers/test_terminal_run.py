@@ -126,7 +126,7 @@ def test_left_and_come_back_to(box):
         again.type(b"\necho $x.$(stty size)\n")
         again.until(rb"kept\.33 103")
         again.type(b"\x10\x11")
-        assert again.end() == 0
+        assert again.end() == 1
     events = box.estiva(
         "events", "--since", "1h", "--until", "0s", "-f", "container=back", "--format", "{{.Action}}"
     ).stdout.split()
