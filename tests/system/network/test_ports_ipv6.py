@@ -192,6 +192,26 @@ def test_the_relay_outlives_the_monitor_and_not_the_container(host):
     enginekit.eventually(lambda: echoed(host, "::1", 8080) == b"hello")
 
 
+def test_another_container_that_gets_the_address_gets_nothing(host):
+    host.estiva("network", "create", "--subnet", "10.71.0.0/24", "a")
+    host.estiva("network", "create", "--subnet", "10.72.0.0/24", "b")
+    echo = "while :; do nc -l -p 80 -e sh -c 'cat >/dev/null; echo {}'; done"
+    host.estiva(
+        "run", "-d", "--name", "mine", "--network", "name=a,ip=10.71.0.7", "-p", "[::]:8080:80",
+        enginekit.IMAGE, "sh", "-c", echo.format("mine"),
+    )  # fmt: skip
+    enginekit.eventually(lambda: echoed(host, "::1", 8080) == b"mine\n")
+    host.estiva("network", "disconnect", "a", "mine")
+    host.estiva(
+        "run", "-d", "--name", "other", "--network", "name=a,ip=10.71.0.7",
+        enginekit.IMAGE, "sh", "-c", echo.format("other"),
+    )  # fmt: skip
+    enginekit.eventually(lambda: echoed(host, "10.71.0.7", 80) == b"other\n")
+    assert echoed(host, "::1", 8080) == b""
+    host.estiva("network", "connect", "b", "mine")
+    enginekit.eventually(lambda: echoed(host, "::1", 8080) == b"mine\n")
+
+
 def test_an_address_that_is_not_there(host):
     done = host.estiva("run", "--rm", "-p", "[fd00::7]:1:1", enginekit.IMAGE, "true", status=125)
     assert "ports can't be published on fd00::7: this machine does not have that address" in done.stderr
