@@ -245,12 +245,12 @@ class Datagrams:
                 self.drop(next(iter(self.senders)))
 
     def receive(self, _: int) -> None:
-        self.follow()
         for _ in range(ROUND):
             try:
                 data, sender = self.held.recvfrom(DATAGRAM)
             except OSError:
                 return
+            self.follow()
             if not self.address:
                 continue
             known = self.senders.pop(sender, None)

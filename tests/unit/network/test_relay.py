@@ -196,16 +196,8 @@ def test_it_follows_the_container_and_not_the_address(tmp_path: Path) -> None:
         while asked.read_text():
             time.sleep(0.01)
         place.write_text("127.0.0.3")
-        new.settimeout(0.1)
-        for _ in range(HANGS * 10):  # it may be read together with what is lost
-            client.sendto(b"4", at)
-            try:
-                assert new.recv(100) == b"4"
-                break
-            except TimeoutError:
-                continue
-        else:
-            raise AssertionError("it does not come back")
+        client.sendto(b"4", at)
+        assert new.recv(100) == b"4"
         old.setblocking(False)
         with pytest.raises(BlockingIOError):
             old.recv(100)
