@@ -4,7 +4,8 @@ The kernel translates addresses within a family only, and containers have IPv4 a
 accepts what comes for these ports and copies it to the container and back, as Docker's does. It waits in
 epoll(7) on all that it has, reads from one side only what the other has taken (K25), and ends with the
 container's init. It asks for the container's address each time, as that may change while the container runs:
-another's may be given the old one.
+another's may be given the old one. Who comes from an internal network is refused, as the firewall does in
+forwarding: nothing is forwarded here.
 
     tcp   one connection to the container for each that is accepted; each side's end is passed on
     udp   one socket to the container for each sender, forgotten after `IDLE` seconds without a datagram
@@ -14,10 +15,15 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 import time
 from _socket import (
     AF_INET,
+    AF_INET6,
+    IPPROTO_IPV6,
     IPPROTO_TCP,
+    IPV6_PKTINFO,
+    IPV6_RECVPKTINFO,
     SHUT_WR,
     SO_ERROR,
     SOCK_CLOEXEC,
@@ -42,6 +48,9 @@ IDLE = 90  # seconds, as Docker's relay
 DATAGRAM = 1 << 16
 ROUND = 32  # datagrams from one socket before the others have their turn
 
+IPV6_2292PKTOPTIONS = 6  # linux/in6.h; of a connection, the control messages of its first packet
+PKTINFO = 20  # bytes: address and interface (RFC 3542, 6)
+
 CONNECTING = (0, EINPROGRESS)
 EXHAUSTED = (EMFILE, ENFILE, ENOBUFS, ENOMEM)
 
@@ -50,13 +59,19 @@ Target = tuple[str, int]
 
 class Relay:
     """All ports of one container. `listening` are (bound socket, port in the container); `address` tells the
-    container's address of now, "" for none."""
+    container's address of now, "" for none; `closed` whether who comes in by the interface of that index (0:
+    not known) is refused."""
 
     def __init__(
-        self, pidfd: int, listening: Iterable[tuple[_socket, int]], address: Callable[[], str]
+        self,
+        pidfd: int,
+        listening: Iterable[tuple[_socket, int]],
+        address: Callable[[], str],
+        closed: Callable[[int], bool],
     ) -> None:
         self.pidfd = pidfd
         self.address = address
+        self.closed = closed
         self.poll = select.epoll()
         self.handlers: dict[int, Callable[[int], None]] = {}
         self.count = 0
@@ -65,6 +80,8 @@ class Relay:
         self.watch(pidfd, select.EPOLLIN, lambda _: None)
         for held, port in listening:
             held.setblocking(False)
+            if held.family == AF_INET6:
+                held.setsockopt(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
             if held.type & 0xF == SOCK_STREAM:
                 self.watch(held.fileno(), select.EPOLLIN, self.acceptor(held, port))
             else:
@@ -101,7 +118,7 @@ class Relay:
                 return  # else: it has gone already
             client = _socket(fileno=fd)
             address = self.address()
-            if not address:
+            if not address or self.closed(_came_by(client)):
                 client.close()
                 server.close()
                 return
@@ -135,6 +152,21 @@ class Relay:
                     handler(events)
             for table in self.tables:
                 table.tidy()
+
+
+def _came_by(client: _socket) -> int:
+    """The index of the interface that a connection has come in by; 0 for one that is not known."""
+    if client.family != AF_INET6:
+        return 0
+    try:
+        options = client.getsockopt(IPPROTO_IPV6, IPV6_2292PKTOPTIONS, 256)
+    except OSError:
+        return 0
+    return _index(options[16 : 16 + PKTINFO])  # after the header, cmsg(3)
+
+
+def _index(pktinfo: bytes) -> int:
+    return int.from_bytes(pktinfo[16:PKTINFO], sys.byteorder) if len(pktinfo) >= PKTINFO else 0
 
 
 class Connection:
@@ -226,6 +258,14 @@ class Connection:
         self.relay.go_on()
 
 
+def _arrived_by(told: list[tuple[int, int, bytes]]) -> int:
+    """As `_came_by`, of a datagram with these control messages."""
+    for level, kind, data in told:
+        if level == IPPROTO_IPV6 and kind == IPV6_PKTINFO:
+            return _index(data)
+    return 0
+
+
 class Datagrams:
     """A port of datagrams: who has sent some, and the socket to the container that stands for each."""
 
@@ -247,7 +287,7 @@ class Datagrams:
     def receive(self, _: int) -> None:
         for _ in range(ROUND):
             try:
-                data, sender = self.held.recvfrom(DATAGRAM)
+                data, told, _, sender = self.held.recvmsg(DATAGRAM, 256)
             except OSError:
                 return
             self.follow()
@@ -255,6 +295,8 @@ class Datagrams:
                 continue
             known = self.senders.pop(sender, None)
             try:
+                if known is None and self.relay.closed(_arrived_by(told)):
+                    continue
                 inside = known[0] if known else self.meet(sender)
                 self.senders[sender] = (inside, time.monotonic())
                 inside.send(data)
@@ -303,10 +345,14 @@ class Datagrams:
 
 
 def start(
-    pidfd: int, address: Callable[[], str], ports: list[dict[str, str]], sockets: list[_socket]
+    pidfd: int,
+    address: Callable[[], str],
+    closed: Callable[[int], bool],
+    ports: list[dict[str, str]],
+    sockets: list[_socket],
 ) -> list[_socket]:
     """Leave the ports of IPv6 addresses to a process of their own, which ends with that of `pidfd`; the
-    sockets that are still the caller's. It has one thread. `address` is asked there, at each connection.
+    sockets that are still the caller's. It has one thread. `address` and `closed` are asked there: see Relay.
     """
     pairs = list(zip(ports, sockets, strict=True))
     ours = [held for port, held in pairs if ":" not in port["HostIp"]]
@@ -317,7 +363,7 @@ def start(
     if child == 0:
         try:
             if os.fork() == 0:  # a grandchild: its end is no SIGCHLD for who waits for a container
-                _become(pidfd, theirs, address)
+                _become(pidfd, theirs, address, closed)
         finally:
             os._exit(0)
     os.waitpid(child, 0)
@@ -326,7 +372,12 @@ def start(
     return ours
 
 
-def _become(pidfd: int, listening: list[tuple[_socket, int]], address: Callable[[], str]) -> None:
+def _become(
+    pidfd: int,
+    listening: list[tuple[_socket, int]],
+    address: Callable[[], str],
+    closed: Callable[[int], bool],
+) -> None:
     import gc
 
     from estiva.linux import process
@@ -339,4 +390,4 @@ def _become(pidfd: int, listening: list[tuple[_socket, int]], address: Callable[
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     process.set_title("estiva-ports")
-    Relay(pidfd, listening, address).run()
+    Relay(pidfd, listening, address, closed).run()

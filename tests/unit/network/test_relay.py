@@ -36,7 +36,7 @@ def relayed(
             process.close_all_but([ends, outer.fileno()])  # what others have open here is not to count
             if files:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-            relay.Relay(ends, [(outer, target[1])], where or (lambda: target[0])).run()
+            relay.Relay(ends, [(outer, target[1])], where or (lambda: target[0]), lambda _: False).run()
         finally:
             os._exit(0)
     os.close(ends)

@@ -56,11 +56,13 @@ def publish(plan: Plan, endpoint: Endpoint | None, pidfd: int) -> None:
 
         bridge.publish(teardown.paths(plan), endpoint, teardown.published_by(plan))
     if any(":" in port["HostIp"] for port in endpoint.ports):
-        from estiva.network import relay
+        from estiva.network import relay, rules
 
+        paths = teardown.paths(plan)
         endpoint.sockets = relay.start(
             pidfd,
-            _Address(teardown.paths(plan).run_container(plan["id"])),
+            _Address(paths.run_container(plan["id"])),
+            lambda index: rules.closed(paths, index),
             endpoint.ports,
             endpoint.sockets,
         )
