@@ -3,8 +3,12 @@
 A script has no cached bytecode, so it stays tiny. Its own directory is not on sys.path (-I).
 """
 
+import _signal
 import gc
 import sys
+
+if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # nobody could tell it until the program runs
 
 gc.disable()  # modules make much and throw away nothing; verbs that last enable it (cli/main.py)
 sys.path.insert(0, __file__.rpartition("/estiva/boot/")[0])

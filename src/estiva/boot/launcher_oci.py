@@ -1,7 +1,11 @@
 """The start of `estiva-oci`: see launcher.py."""
 
+import _signal
 import gc
 import sys
+
+if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # nobody could tell it until the program runs
 
 gc.disable()  # a start makes much and throws away nothing
 sys.path.insert(0, __file__.rpartition("/estiva/boot/")[0])

@@ -13,6 +13,27 @@ if TYPE_CHECKING:
     from estiva.cli.context import Context
 
 
+DF_CONTAINERS = [
+    ("ID", "CONTAINER ID"),
+    ("Image", "IMAGE"),
+    ("Command", "COMMAND"),
+    ("LocalVolumes", "LOCAL VOLUMES"),
+    ("Size", "SIZE"),
+    ("RunningFor", "CREATED"),
+    ("Status", "STATUS"),
+    ("Names", "NAMES"),
+]
+DF_VOLUMES = [("Name", "VOLUME NAME"), ("Links", "LINKS"), ("Size", "SIZE")]
+DF_STEPS = [
+    ("ID", "CACHE ID"),
+    ("CacheType", "CACHE TYPE"),
+    ("Size", "SIZE"),
+    ("CreatedSince", "CREATED"),
+    ("LastUsedSince", "LAST USED"),
+    ("Shared", "SHARED"),
+]
+
+
 def version(context: Context, options: Options) -> None:
     from estiva.version import __version__
 
@@ -74,6 +95,10 @@ def df(context: Context, options: Options) -> None:
     from estiva.engine import system
 
     usage = system.df(context.engine)
+    template = options.text("format")
+    if options.flag("verbose") and template not in ("", "table"):
+        _df_by_template(context, usage, template)
+        return
     rows = []
     for key, name in (
         ("images", "Images"),
@@ -99,30 +124,114 @@ def df(context: Context, options: Options) -> None:
         ("Size", "SIZE"),
         ("Reclaimable", "RECLAIMABLE"),
     ]
-    tables.show(rows, headings, options.text("format"))
-    if options.flag("verbose") and not options.text("format"):
-        _df_images(context, usage["per_image"])
+    tables.show(rows, headings, template)
+    if options.flag("verbose"):
+        _df_tables(context, usage)
 
 
-def _df_images(context: Context, per_image: dict[str, dict[str, int]]) -> None:
+def _df_tables(context: Context, usage: dict[str, Any]) -> None:
+    """Print it as tables."""
     from estiva.cli.format import tables, units
+
+    print("\nImages space usage:\n")
+    print(tables.columns(_df_images(context, usage["per_image"])))
+    print("\nContainers space usage:\n")
+    tables.show(_df_containers(context, usage["per_container"], truncate=True), DF_CONTAINERS)
+    print("\nLocal Volumes space usage:\n")
+    tables.show(_df_volumes(context, usage["per_volume"]), DF_VOLUMES)
+    print(f"\nBuild cache usage: {units.size(usage['build_cache']['size'])}\n")
+    tables.show(_df_steps(usage["per_step"], truncate=True), DF_STEPS)
+
+
+def _df_by_template(context: Context, usage: dict[str, Any], template: str) -> None:
+    """Print it by a template, which sees the lists Images, Containers, Volumes and BuildCache."""
+    whole = {
+        "Images": _df_named_images(context, usage["per_image"]),
+        "Containers": _df_containers(context, usage["per_container"], truncate=False),
+        "Volumes": _df_volumes(context, usage["per_volume"]),
+        "BuildCache": _df_steps(usage["per_step"], truncate=False),
+    }
+    _by_template(whole, template)
+
+
+def _df_sizes(part: dict[str, int]) -> list[str]:
+    from estiva.cli.format import units
+
+    return [*(units.size(part[key]) for key in ("size", "shared", "unique")), str(part["containers"])]
+
+
+def _df_images(context: Context, per_image: dict[str, dict[str, int]]) -> list[list[str]]:
+    from estiva.cli.format import units
     from estiva.engine.images import lookup
 
     rows = [["IMAGE", "IMAGE ID", "SIZE", "SHARED SIZE", "UNIQUE SIZE", "CONTAINERS"]]
     for image_id, part in per_image.items():
         names = lookup.names(context.engine, image_id)
-        rows.append(
-            [
-                ", ".join(names) or "<none>",
-                units.short_id(image_id),
-                units.size(part["size"]),
-                units.size(part["shared"]),
-                units.size(part["unique"]),
-                str(part["containers"]),
-            ]
-        )
-    print("\nImages space usage:\n")
-    print(tables.columns(rows))
+        rows.append([", ".join(names) or "<none>", units.short_id(image_id), *_df_sizes(part)])
+    return rows
+
+
+def _df_named_images(context: Context, per_image: dict[str, dict[str, int]]) -> list[dict[str, Any]]:
+    """A row for each name, as `images` has them."""
+    from estiva.cli.image.images import rows_of
+    from estiva.engine.images import inspect
+
+    keys = ("Size", "SharedSize", "UniqueSize", "Containers")
+    found = []
+    for entry in inspect.listing(context.engine):
+        if entry["Id"] in per_image:  # not there: it has come since
+            sizes = dict(zip(keys, _df_sizes(per_image[entry["Id"]]), strict=True))
+            for row in rows_of(entry, True, False):
+                row.update(sizes)
+                found.append(row)
+    return found
+
+
+def _df_containers(context: Context, sizes: dict[str, int], *, truncate: bool) -> list[dict[str, Any]]:
+    from estiva.cli.container import ps
+    from estiva.cli.format import units
+    from estiva.engine.containers import listing
+
+    rows = []
+    for record in listing.listing(context.engine, all=True, damaged=[]):
+        row = ps.row(context, record, truncate, False)
+        row["Size"] = units.size(sizes.get(record["Id"], 0), 3)
+        rows.append(row)
+    return rows
+
+
+def _df_volumes(context: Context, per_volume: dict[str, dict[str, int]]) -> list[dict[str, Any]]:
+    from estiva.cli import volume
+    from estiva.cli.format import tables, units
+    from estiva.engine import volumes
+
+    rows = []
+    for entry in sorted(volumes.listing(context.engine), key=lambda entry: tables.natural(entry["Name"])):
+        if entry["Name"] in per_volume:  # not there: it has come since
+            part = per_volume[entry["Name"]]
+            row = volume.row(entry)
+            row.update({"Links": str(part["links"]), "Size": units.size(part["size"], 3)})
+            rows.append(row)
+    return rows
+
+
+def _df_steps(steps: list[dict[str, Any]], *, truncate: bool) -> list[dict[str, str]]:
+    import time
+
+    from estiva.cli.format import units
+
+    now = time.time()
+    return [
+        {
+            "ID": units.short_id(step["key"]) if truncate else step["key"],
+            "CacheType": "regular",
+            "Size": units.size(step["size"], 3),
+            "CreatedSince": units.ago(now - step["created"]),
+            "LastUsedSince": units.ago(now - step["used"]),
+            "Shared": str(step["shared"]).lower(),
+        }
+        for step in steps
+    ]
 
 
 def prune(context: Context, options: Options) -> None:
@@ -213,10 +322,13 @@ DF = Verb(
     "Show how much of the disk is used, and how much could be freed",
     (
         ("", "format", TEXT, "TEMPLATE", "json, or a Go template"),
-        ("v", "verbose", FLAG, "", "each image too"),
+        ("v", "verbose", FLAG, "", "each image, container, volume and step of builds too"),
     ),
     most=0,
-    examples=(("estiva system df -v", "what each image shares and has of its own"),),
+    examples=(
+        ("estiva system df -v", "what each image shares and has of its own"),
+        ("estiva system df -v --format '{{json .Volumes}}'", "volumes alone"),
+    ),
 )
 PRUNE = Verb(
     prune,

@@ -6,12 +6,13 @@ from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, UsageError, Verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from estiva.cli.context import Context
 
 
 def ls(context: Context, options: Options) -> None:
     from estiva.cli.format import tables
-    from estiva.cli.format.struct import labelled
     from estiva.engine import volumes
 
     wanted = tables.filters(options.many("filter"), volumes.FILTERS)
@@ -20,21 +21,18 @@ def ls(context: Context, options: Options) -> None:
         for entry in listing:
             print(entry["Name"])
         return
-    rows = [
-        labelled(
-            {
-                **{key: entry[key] for key in ("Driver", "Name", "Mountpoint", "Scope")},
-                "Availability": "N/A",
-                "Group": "N/A",
-                "Links": "N/A",
-                "Size": "N/A",
-                "Status": "N/A",
-            },
-            entry["Labels"],
-        )
-        for entry in listing
-    ]
+    rows = [row(entry) for entry in listing]
     tables.show(rows, [("Driver", "DRIVER"), ("Name", "VOLUME NAME")], options.text("format"))
+
+
+def row(entry: dict[str, Any]) -> dict[str, Any]:
+    """A volume in the words of Docker's formatter."""
+    from estiva.cli.format.struct import labelled
+
+    unknown = dict.fromkeys(("Availability", "Group", "Links", "Size", "Status"), "N/A")
+    return labelled(
+        {**{key: entry[key] for key in ("Driver", "Name", "Mountpoint", "Scope")}, **unknown}, entry["Labels"]
+    )
 
 
 def create(context: Context, options: Options) -> None:

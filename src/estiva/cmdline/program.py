@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal
 import os
 import sys
 
@@ -24,6 +25,8 @@ def program(run: Callable[[list[str]], int]) -> NoReturn:
         from estiva.cmdline import hidden
 
         hidden.hide()
+    if _signal.getsignal(_signal.SIGINT) == _signal.SIG_DFL:  # as the launcher left it
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
     status = run(words)
     for stream in (sys.stdout, sys.stderr):
         try:

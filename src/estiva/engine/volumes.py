@@ -6,6 +6,7 @@ import os
 
 from estiva.engine.state import eventlog
 from estiva.errors import InvalidInput
+from estiva.store.volumes import check_new_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def create(
         from estiva.engine.spec.storage import volume_options
 
         volume_options.check(name or "", driver, options or {})
+    if name is not None:
+        check_new_name(name)
     made = engine.store.volumes.create(name, labels or {}, options=options)
     if made.new:
         eventlog.write(engine.paths, "volume", "create", made.name, {"driver": "local"})

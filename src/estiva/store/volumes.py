@@ -65,6 +65,15 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_new_name(name: str) -> str:
+    """`name` if a volume may be made with it: as docker has it, of two characters at least. Those of one that
+    are there already stay what they are.
+    """
+    if len(check_name(name)) < 2:
+        raise InvalidInput(f"the volume name {name} is too short", hint="names have at least two characters")
+    return name
+
+
 class Volumes:
     """The volumes of one store."""
 

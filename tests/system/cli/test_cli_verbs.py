@@ -336,6 +336,31 @@ def test_system(box, sleeper):
     assert re.split(r"\s{2,}", usage[0]) == ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]
     assert [line.split()[0] for line in usage[1:]] == ["Images", "Containers", "Local", "Build"]
     assert IMAGE in box.out("system", "df", "-v")
+    box.estiva(
+        "run",
+        "--name",
+        "writes",
+        "--network",
+        "none",
+        "-v",
+        "held:/v",
+        IMAGE,
+        "sh",
+        "-c",
+        "head -c 4096 /dev/zero | tee /v/f >/f",
+    )
+    parts = re.split(r"\n\n(?=Images|Containers|Local|Build)", box.out("system", "df", "-v"))
+    shown = {part.split()[0]: part for part in parts}
+    assert re.search(r"(?m)^\w{12} +box:1 .* 1 +[\d.]+kB .* Exited \(0\) .* writes$", shown["Containers"])
+    assert re.search(r"(?m)^held +1 +[\d.]+kB$", shown["Local"])
+    assert "CACHE ID" in shown["Build"]
+    template = "{{range .Volumes}}{{.Name}} {{.Links}} {{.Size}}{{end}}|{{len .Images}}|{{range .Containers}}{{.Names}};{{end}}"
+    volume, images, names = box.out("system", "df", "-v", "--format", template).split("|")
+    assert re.fullmatch(r"held 1 [\d.]+kB", volume) and int(images) >= 1 and "writes;" in names
+    whole = json.loads(box.out("system", "df", "-v", "--format", "json"))
+    assert set(whole) == {"Images", "Containers", "Volumes", "BuildCache"}
+    box.estiva("rm", "writes")
+    box.estiva("volume", "rm", "held")
     assert box.out("info", "-f", "{{.ContainersRunning}} {{.EstivaRootDir}}") == f"1 {box.folder}/root"
     counts = "{{.Containers}} {{.ContainersRunning}} {{.ContainersPaused}} {{.ContainersStopped}}"
     box.estiva("pause", sleeper)

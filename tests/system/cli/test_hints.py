@@ -4,7 +4,9 @@ without their keys, of a stage that there isn't, of a limit that is reached."""
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
+import time
 
 import pytest
 
@@ -171,3 +173,13 @@ def test_a_limit_of_memory(box):
         assert "internal error" not in done.stderr, done.stderr
         seen.update(line for line in done.stderr.splitlines() if line.startswith("estiva: no more "))
     assert seen
+
+
+def test_ctrl_c_while_it_starts_says_nothing(box):
+    for milliseconds in range(0, 60, 2):
+        words = [ESTIVA, "ps"]
+        pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        with subprocess.Popen(words, env=box.env, text=True, **pipes) as program:
+            time.sleep(milliseconds / 1000)
+            program.send_signal(signal.SIGINT)
+            assert "Traceback" not in program.stderr.read()

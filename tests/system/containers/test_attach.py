@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import pathlib
 import pty
 import select
 import signal
@@ -106,7 +108,7 @@ def test_a_terminal_that_was_left_is_come_back_to_again_and_again(box, name, ver
         again.child.send_signal(signal.SIGWINCH)  # which the kernel does for who is in its session
         eventually(lambda again=again, size=size: shows_size(again, b"%d 90" % (size + 1)))
         again.type(LEAVE)
-        assert again.wait() == 0
+        assert again.wait() == (1 if verb == ("attach",) else 0)
         assert box.out("inspect", "-f", "{{.State.Running}}", name) == "true"
     last = Session(box, *verb, name)
     prompt(last)
@@ -135,7 +137,7 @@ def test_a_detached_terminal(box, name, sleeps):
     session.type(b"echo \x10\x11 a\x01b | cat -v; x=1\r")  # not the keys
     prompt(session)
     session.type(b"\x01d")
-    assert session.wait() == 0
+    assert session.wait() == 1
     if sleeps:
         eventually(lambda: asleep(box, name))
     box.estiva("stop", "-t", "0", name)
@@ -248,3 +250,15 @@ def test_what_can_not_be_attached_to(box, name):
     assert "you cannot attach to a paused container, unpause it first" in told
     assert "no such container: nosuch" in box.estiva("attach", "nosuch", status=1).stderr
     assert "unknown flag" in box.estiva("attach", "--nosuch", name, status=125).stderr
+
+
+def test_a_monitor_that_is_stopped_is_told_not_waited_for(box, name):
+    box.estiva("run", "-d", "--name", name, "--network", "none", IMAGE, "sleep", "1000")
+    container = box.out("inspect", "-f", "{{.Id}}", name)
+    state = json.loads(pathlib.Path(box.folder, "run/containers", container, "state.json").read_text())
+    os.kill(state["monitor"], signal.SIGSTOP)
+    try:
+        told = box.estiva("attach", "--no-stdin", name, status=1, timeout=HANGS).stderr
+        assert f"process {state['monitor']}, is stopped" in told
+    finally:
+        os.kill(state["monitor"], signal.SIGCONT)

@@ -171,7 +171,7 @@ def test_a_read_only_state_root(kept):
         (("create", IMAGE, "true"), 125, "read-only file system"),
         (("tag", IMAGE, "x:1"), 1, "root/estiva.db can't be written"),
         (("rmi", IMAGE), 1, "root/estiva.db can't be written"),
-        (("volume", "create", "v"), 1, "read-only file system"),
+        (("volume", "create", "vol"), 1, "read-only file system"),
     ):
         done = in_mounts(kept, read_only(root), *words)
         assert done.returncode == status and message in one_line(done.stderr), (words, done.stderr)

@@ -72,6 +72,18 @@ def test_the_usual_ones_are_the_command_s_then(box):
     box.estiva("rm", "-f", "other")
 
 
+def test_attach_tells_that_it_was_left(box):
+    talks = "stty raw -echo; while :; do echo ready; usleep 100000; done"
+    box.estiva("run", "-dit", "--name", "talks", "--network", "none", IMAGE, "sh", "-c", talks)
+    for typed, keys in ((b"\x10\x11", ()), (b"\x01d", ("--detach-keys", "ctrl-a,d"))):
+        status, shown = session(box, typed, "attach", *keys, "talks")
+        assert status == 1 and shown.endswith("read escape sequence\r\n")
+    status, shown = session(box, b"\x10\x11", "start", "-ai", "talks")
+    assert status == 0 and "escape" not in shown
+    assert running(box, "talks") == "true"
+    box.estiva("rm", "-f", "talks")
+
+
 def test_they_leave_exec(box):
     box.estiva("run", "-d", "--name", "up", "--network", "none", IMAGE, "sleep", "600")
     status, _ = session(box, b"\x10\x11q", "exec", "-it", "--detach-keys", "q", "up", *SHELL)

@@ -66,6 +66,17 @@ def test_local_is_compressed_and_read_to_the_last_line(box):
     eventually(lambda: not os.path.exists(folder))
 
 
+def test_one_small_file_has_the_newest_lines(box):
+    options = ("--network", "none", "--log-opt", "max-size=1k")
+    script = "seq 1 30; sleep 0.2; seq 100 160; echo FATAL; exit 1"
+    box.estiva("run", "--name", "small", *options, "box:1", "sh", "-c", script, status=1)
+    kept = box.estiva("logs", "small").stdout.splitlines()
+    said = [*map(str, range(1, 31)), *map(str, range(100, 161)), "FATAL"]
+    assert kept and kept == said[-len(kept) :]
+    path = box.out("inspect", "-f", "{{.LogPath}}", "small")
+    assert 0 < os.path.getsize(path) < 1000 + 100
+
+
 def test_syslog(box):
     peer = Syslog(box.folder)
     try:

@@ -61,7 +61,8 @@ def test_who_does_not_run_or_is_not_there_lends_nothing(box, option):
     assert "is not running" in box.estiva("start", waiting, status=1).stderr
     box.estiva("rm", "idle", waiting)
     for wrong in ("container:", "ns:", "ns:x", "other"):
-        done = box.estiva("create", f"--{option}", wrong, IMAGE, "true", status=125)
+        status = 1 if (option, wrong) == ("network", "other") else 125  # a network might be called so
+        done = box.estiva("create", f"--{option}", wrong, IMAGE, "true", status=status)
         assert option in done.stderr and done.stderr.count("\n") <= 2, done.stderr
 
 

@@ -565,3 +565,12 @@ def test_a_client_of_udp_reaches_the_next_container_on_both_families(host):
             # the client goes on from the same port: its flow must not stay with the container before
             assert receiver.stdout.readline() == name + "\n"
         host.estiva("rm", "-f", name)
+
+
+def test_thousands_of_ports_are_published_at_once(host):
+    host.estiva("network", "create", "lab")
+    for words in (["--network", "lab"], []):
+        ports = "20000-26999:20000-26999"
+        name = host.estiva("run", "-d", "-p", ports, *words, IMAGE, "sleep", "1000").stdout.strip()
+        assert len(host.out("port", name).splitlines()) == 7000
+        host.estiva("rm", "-f", name)

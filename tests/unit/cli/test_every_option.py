@@ -97,7 +97,7 @@ SAMPLES = {
     "until": "10m",
     "userns": "auto",
     "uts": "host",
-    "volume": "v:/place",
+    "volume": "vol:/place",
     "workdir": "/w",
 }
 VERB_SAMPLES = {
@@ -281,6 +281,8 @@ RETURNS = {
     "engine.system.df": {
         **dict.fromkeys(("images", "containers", "volumes", "build_cache"), PART),
         "per_image": {IMAGE["Id"]: {"size": 1, "shared": 1, "unique": 1, "containers": 1}},
+        "per_container": {}, "per_volume": {"data": {"size": 1, "links": 1}},
+        "per_step": [{"key": "sha256:" + "a" * 64, "created": 0, "used": 0, "size": 1, "shared": False}],
     },
     "engine.reset.look": {"containers": 1, "running": 0, "images": 1, "volumes": 1, "bytes": 1, "bridge": "", "registry": ""},
     "engine.reset.reset": [],

@@ -41,6 +41,7 @@ FAILED = {**STATE, "ExitCode": 137}
         ("unless-stopped", "exited", {**STATE, "Stopped": True}, False),
         ("on-failure", "exited", STATE, False),
         ("on-failure", "exited", FAILED, True),
+        ("on-failure", "exited", {"StartedAt": STATE["StartedAt"]}, False),  # damaged: nobody knows
         ("on-failure", "created", {"ExitCode": 127}, False),
         ("on-failure", "exited", {**FAILED, "Stopped": True}, False),
         ("no", "exited", STATE, False),

@@ -122,10 +122,18 @@ def test_reverse(directory, rows):
     assert directory.reverse(THREE, inet_pton(AF_INET, "10.1.0.2")) == b""
 
 
+def test_names_that_no_message_can_hold_are_told_without_their_network(directory, rows):
+    with rows.db.write() as t:
+        t.execute("UPDATE networks SET name = ? WHERE id = 'n1'", ("n" * 64,))
+    directory.refresh()
+    assert directory.reverse(TWO, inet_pton(AF_INET, "10.1.0.2")) == b"web"
+
+
 def test_who_is_confined(directory, rows):
     rows.join("n2", THREE, "10.2.0.3")
     directory.refresh()
-    assert directory.confined(THREE) and not directory.confined(ONE) and not directory.confined("8" * 64)
+    assert directory.confined(THREE) and not directory.confined(ONE)
+    assert directory.confined("8" * 64), "it is on no network any more"
     with rows.db.write() as t:
         t.execute("INSERT INTO leases VALUES ('default', '10.201.0.2', ?)", (THREE,))
     directory.refresh()

@@ -44,8 +44,9 @@ class Keys:
 def attach_to(
     engine: Engine, ref: str, *, stdin: bool, keys: str = "", sig_proxy: bool = True, only_tty: bool = False
 ) -> int:
-    """Attach to a running container until it ends or the user leaves; its exit status. With `only_tty` what
-    is typed into a terminal must come from one.
+    """Attach to a running container until it ends or the user leaves; its exit status. With `only_tty`, as
+    the verb `attach` has it, what is typed into a terminal must come from one, and who leaves is told so and
+    gets 1: the container has not ended.
     """
     from estiva.engine.containers import attach as engine_attach
 
@@ -56,7 +57,11 @@ def attach_to(
     try:
         if only_tty and stdin and terminal and not os.isatty(0):
             raise InvalidInput("the input device is not a TTY", hint="--no-stdin only shows its output")
-        return exit_status(_attend(link, terminal, stdin, keys or DETACH, sig_proxy))
+        outcome = _attend(link, terminal, stdin, keys or DETACH, sig_proxy)
+        if only_tty and outcome["event"] == "detached":
+            write_all(2, b"read escape sequence\n")
+            return 1
+        return exit_status(outcome)
     except Left as left:
         return left.status
     finally:
@@ -150,5 +155,5 @@ ATTACH = Verb(
     ),
     least=1,
     most=1,
-    examples=(("estiva attach web", "ctrl-p ctrl-q leaves a terminal again"),),
+    examples=(("estiva attach web", "ctrl-p ctrl-q leaves a terminal again, with status 1"),),
 )

@@ -61,11 +61,11 @@ def ps(context: Context, options: Options) -> None:
     template = options.text("format")
     sized = options.flag("size") or ".Size" in template
     headings = [*HEADINGS, ("Size", "SIZE")] if options.flag("size") else HEADINGS
-    rows = [_row(context, record, truncate, sized) for record in listing]
+    rows = [row(context, record, truncate, sized) for record in listing]
     tables.show(rows, headings, template, KNOWN)
 
 
-def _row(context: Context, record: Record, truncate: bool, sized: bool) -> dict[str, Any]:
+def row(context: Context, record: Record, truncate: bool, sized: bool) -> dict[str, Any]:
     """A container in the words of Docker's formatter."""
     import time
 
@@ -78,7 +78,7 @@ def _row(context: Context, record: Record, truncate: bool, sized: bool) -> dict[
     command = " ".join([record["Path"], *record["Args"]])
     mounts = [mount.get("Name") or mount["Source"] or mount["Destination"] for mount in record["Mounts"]]
     image = config.get("Image") or record["Image"]
-    row = {
+    shown = {
         "ID": record["Id"][:12] if truncate else record["Id"],
         "Image": units.short_id(image) if truncate and image.startswith("sha256:") else image,
         "Command": f'"{units.ellipsis(command, 20) if truncate else command}"',
@@ -93,7 +93,7 @@ def _row(context: Context, record: Record, truncate: bool, sized: bool) -> dict[
         "Networks": ",".join(_networks(record)),
         "Size": _size(context, record) if sized else "0B",
     }
-    return labelled(row, config.get("Labels"))
+    return labelled(shown, config.get("Labels"))
 
 
 def _networks(record: Record) -> list[str]:

@@ -25,7 +25,7 @@ def images(context: Context, options: Options) -> None:
         wanted.setdefault("reference", []).append(options.arguments[0])
     truncate, digests = not options.flag("no-trunc"), options.flag("digests")
     listing = inspect.listing(context.engine, all=options.flag("all"), filters=wanted)
-    rows = [row for entry in listing for row in _rows(entry, digests, truncate)]
+    rows = [row for entry in listing for row in rows_of(entry, digests, truncate)]
     if options.flag("quiet") and options.text("format") in ("", "table"):
         for image_id in dict.fromkeys(row["ID"] for row in rows):
             print(image_id)
@@ -37,7 +37,7 @@ def images(context: Context, options: Options) -> None:
     tables.show(rows, headings, options.text("format"), known)
 
 
-def _rows(entry: dict[str, Any], digests: bool, truncate: bool) -> list[dict[str, Any]]:
+def rows_of(entry: dict[str, Any], digests: bool, truncate: bool) -> list[dict[str, Any]]:
     """One row for each name of an image, as Docker's formatter has them."""
     import time
 

@@ -125,9 +125,23 @@ def attach(engine: Engine, ref: str) -> Attached:
             )
         channel = connect(engine.paths.run_container(record["Id"])) if state["Pid"] else None
         if channel is not None:
+            _refuse_stopped(engine, record, ref)
             eventlog.container(engine.paths, record, "attach")
             return Attached(engine, record, channel)
         time.sleep(lookup.LOOK_AGAIN)  # it is being started or has ended just now
+
+
+def _refuse_stopped(engine: Engine, record: Record, ref: str) -> None:
+    """Raises EngineError for a monitor that is stopped: it would say nothing for as long as that lasts."""
+    from estiva.engine.state import runstate
+
+    live = runstate.read(engine.paths, record["Id"])
+    monitor = runstate.stopped_monitor(live) if live is not None else 0
+    if monitor:
+        raise EngineError(
+            f"the monitor of container {ref}, process {monitor}, is stopped",
+            hint=f"`kill -CONT {monitor}` lets it go on",
+        )
 
 
 def connect(run: str) -> _socket | None:

@@ -96,7 +96,7 @@ def lending(wanted: Sequence[str], known: Known | None) -> dict[str, MountPoint]
         for there in known.mounts_of(name):
             if there["Type"] in ("tmpfs", "devpts"):
                 continue  # each container's is a new one: there is nothing to lend
-            taken: MountPoint = {**there, "RW": there["RW"] and writable}
+            taken: MountPoint = {**there, "RW": there["RW"] and writable, "Mode": ""}
             taken.pop("New", None)
             result[there["Destination"]] = taken
     return result
@@ -135,7 +135,7 @@ def point(mount: Mount, volumes: Volumes, container_id: str, images: dict[str, s
         "Type": kind,
         "Source": source,
         "Destination": target,
-        "Mode": "",
+        "Mode": mount.get("Mode") or "",
         "RW": not mount.get("ReadOnly"),
         "Propagation": "",
     }

@@ -94,6 +94,9 @@ def from_bind(text: str) -> Mount:
     else:
         mount["Type"] = "volume"
         volume_name(parts[0])
+    # a volume without a mode is said to be shared ("z"), as Docker says it; no label is changed
+    if len(parts) == 3 or mount["Type"] == "volume":
+        mount["Mode"] = parts[2] if len(parts) == 3 else "z"
     options = parts[2].split(",") if len(parts) == 3 else []
     _one_of_each(options, text)
     for option in options:
@@ -172,6 +175,7 @@ def from_mount(given: Mount) -> Mount:
             )
         _recursive(given, propagation)
     elif kind == "volume":
+        mount["Mode"] = "z"
         if source:
             volume_name(source)
         options = given.get("VolumeOptions") or {}
@@ -244,6 +248,7 @@ def volume_name(text: str) -> None:
             f'"{text}" includes invalid characters for a local volume name, only '
             '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed; for a host directory use an absolute path'
         ) from None
+    volumes.check_new_name(text)
 
 
 def _idmap(mount: Mount) -> None:

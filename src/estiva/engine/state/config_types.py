@@ -55,8 +55,9 @@ class Mount(TypedDict, total=False):
     IDMap: str  # ours, as are the rest
     Chown: bool  # the volume option U
     DevptsOptions: dict[str, Any]
-    TmpfsFlags: str  # the options of --tmpfs: made by spec/mounts.py, nobody gives it, nor the next two
+    TmpfsFlags: str  # the options of --tmpfs: made by spec/mounts.py, nobody gives it, nor the next three
     Flags: list[str]  # nosuid and the like, of -v
+    Mode: str  # for inspect, as Docker has it
     Overlay: dict[str, str]  # the volume option O: its upperdir and workdir, if they are the user's own
 
 

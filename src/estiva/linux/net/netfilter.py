@@ -9,7 +9,7 @@ layouts: linux/netfilter/nfnetlink.h, nf_tables.h, nfnetlink_conntrack.h.
 from __future__ import annotations
 
 import errno
-from _socket import AF_INET, AF_INET6, AF_UNSPEC, IPPROTO_UDP
+from _socket import AF_INET, AF_INET6, AF_UNSPEC, IPPROTO_UDP, SOL_SOCKET
 from _struct import Struct
 
 from estiva.linux.net.netlink import NLM_F_CREATE, Request, Socket, attribute, attributes, nested, text
@@ -34,11 +34,18 @@ _NFGENMSG = Struct("!BBH")  # family, version, resource
 _BATCH = 256  # elements in one message: a netlink attribute holds at most 64 KiB
 
 
+ROOM = 1 << 16  # bytes that any socket takes at once
+SO_SNDBUFFORCE = 32  # socket(7)
+
+
 def _batch(socket: Socket, requests: Sequence[Request], what: str) -> None:
     """Send nftables requests as one transaction: all take effect or none. Raises OSError."""
     body = _NFGENMSG.pack(AF_UNSPEC, 0, NFNL_SUBSYS_NFTABLES)
     begin = Request(NFNL_MSG_BATCH_BEGIN, 0, body, what, silent=True)
     end = Request(NFNL_MSG_BATCH_END, 0, body, what, silent=True)
+    size = sum(len(request.body) for request in requests)
+    if size > ROOM:  # all of it is one message, which the socket's buffer has to hold
+        socket.socket.setsockopt(SOL_SOCKET, SO_SNDBUFFORCE, 2 * size)
     socket.exchange(begin, *requests, end)
 
 

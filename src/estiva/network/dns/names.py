@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 SHORT = 12  # digits of an id
+LONGEST = 254  # bytes of a name as text: RFC 1035 2.3.4
 WAIT = 0.2  # seconds for a writer that is in the way; then what was known is still told
 
 
@@ -150,16 +151,21 @@ class Directory:
         return None
 
     def reverse(self, container: str, address: bytes) -> bytes:
-        """NAME.NETWORK of who has a packed address on one of the container's networks; empty for nobody."""
+        """NAME.NETWORK of who has a packed address on one of the container's networks, NAME alone where that
+        is none that a message can hold; empty for nobody.
+        """
         for place in self.places.get(container, ()):
             if name := place.network.reverse.get(address):
-                return name + b"." + place.network.name
+                whole = name + b"." + place.network.name
+                return whole if place.network.name and len(whole) < LONGEST else name
         return b""
 
     def confined(self, container: str) -> bool:
-        """Whether all networks that it is on are internal: it is to learn nothing of the outside."""
-        places = self.places.get(container)
-        return bool(places) and container not in self.beyond and all(p.network.internal for p in places or ())
+        """Whether all networks that it is on are internal, or it is on none any more: it is to learn nothing
+        of the outside.
+        """
+        places = self.places.get(container, ())
+        return container not in self.beyond and all(place.network.internal for place in places)
 
     def _index(self, rows: list[tuple[str, str, str, str, str]], known: list[tuple[Any, ...]]) -> None:
         networks = {

@@ -91,11 +91,14 @@ class _Measure:
 
 def usage(store: Store) -> dict[str, Any]:
     """Sizes in bytes: images, containers, volumes, build_cache: each {"count", "active", "size",
-    "reclaimable"}; `per_image` maps an image's id to {"size", "shared", "unique", "containers"}.
+    "reclaimable"}; `per_image` maps an image's id to {"size", "shared", "unique", "containers"},
+    `per_container` an id to bytes, `per_volume` a name to {"size", "links"}, and `per_step` lists what builds
+    remember, the oldest first: {"key", "created", "used" (epoch seconds), "size", "shared"}.
     """
     db = store.db
     users = containers.images(db)
-    cached = {image for (image,) in db.read("SELECT image FROM build_cache")}
+    steps = db.read("SELECT key, image, created, used FROM build_cache ORDER BY created, key")
+    cached = {image for _, image, _, _ in steps}
     listed = {image.id: image.diff_ids for image in store.images.list()}
     every = {image.id: image.diff_ids for image in store.images.list(all=True)}
     shown = {diff_id for diff_ids in listed.values() for diff_id in diff_ids}
@@ -105,6 +108,7 @@ def usage(store: Store) -> dict[str, Any]:
     cache = measure.all(only_cached)
     size = stored(store) - cache
     kept = measure.all(needed - only_cached) + _documents(store, set(users))
+    per_container, per_volume = _per_container(store), _per_volume(store)
     return {
         "images": {
             "count": len(listed),
@@ -112,8 +116,8 @@ def usage(store: Store) -> dict[str, Any]:
             "size": size,
             "reclaimable": max(0, size - kept),
         },
-        "containers": _containers_usage(store),
-        "volumes": _volumes_usage(store),
+        "containers": _containers_usage(store, per_container),
+        "volumes": _volumes_usage(per_volume),
         "build_cache": {
             "count": len(cached),
             "active": 0,
@@ -121,6 +125,9 @@ def usage(store: Store) -> dict[str, Any]:
             "reclaimable": measure.all(only_cached - needed),
         },
         "per_image": _per_image(store, listed, users),
+        "per_container": per_container,
+        "per_volume": per_volume,
+        "per_step": _per_step(measure, steps, every, only_cached),
     }
 
 
@@ -158,30 +165,54 @@ def _per_image(
     return found
 
 
-def _containers_usage(store: Store) -> dict[str, int]:
+def _per_step(
+    measure: _Measure, steps: list[Any], every: dict[str, list[str]], only_cached: set[str]
+) -> list[dict[str, Any]]:
+    """Each step with the layers that no earlier one has; shared if all of its layers are an image's too."""
+    found, counted = [], set[str]()
+    for key, image, created, used in steps:
+        layers = {layer for layer in every.get(image, []) if layer in only_cached}
+        size = measure.all(layers - counted)
+        counted |= layers
+        found.append({"key": key, "created": created, "used": used, "size": size, "shared": not layers})
+    return found
+
+
+def _per_container(store: Store) -> dict[str, int]:
     from estiva.store.volumes import tree_size
 
-    result = {"count": 0, "active": 0, "size": 0, "reclaimable": 0}
-    for container, status in containers.statuses(store.db).items():
-        size = tree_size(store.paths.container(container) + "/upper")
-        result["count"] += 1
-        result["size"] += size
-        if status in ("running", "paused", "restarting"):
-            result["active"] += 1
-        else:
-            result["reclaimable"] += size
-    return result
+    every = containers.statuses(store.db)
+    return {container: tree_size(store.paths.container(container) + "/upper") for container in every}
 
 
-def _volumes_usage(store: Store) -> dict[str, int]:
-    used = {volume for _, volume in containers.volume_of_each(store.db)}
-    result = {"count": 0, "active": 0, "size": 0, "reclaimable": 0}
-    for volume in store.volumes.list():
-        size = store.volumes.size(volume.name)
-        result["count"] += 1
-        result["size"] += size
-        if volume.name in used:
-            result["active"] += 1
-        else:
-            result["reclaimable"] += size
-    return result
+def _per_volume(store: Store) -> dict[str, dict[str, int]]:
+    links: dict[str, int] = {}
+    for _, volume in containers.volume_of_each(store.db):
+        links[volume] = links.get(volume, 0) + 1
+    return {
+        volume.name: {"size": store.volumes.size(volume.name), "links": links.get(volume.name, 0)}
+        for volume in store.volumes.list()
+    }
+
+
+def _containers_usage(store: Store, sizes: dict[str, int]) -> dict[str, int]:
+    busy = {
+        container
+        for container, status in containers.statuses(store.db).items()
+        if status in ("running", "paused", "restarting")
+    }
+    return {
+        "count": len(sizes),
+        "active": len(busy & sizes.keys()),
+        "size": sum(sizes.values()),
+        "reclaimable": sum(size for container, size in sizes.items() if container not in busy),
+    }
+
+
+def _volumes_usage(volumes: dict[str, dict[str, int]]) -> dict[str, int]:
+    return {
+        "count": len(volumes),
+        "active": sum(1 for each in volumes.values() if each["links"]),
+        "size": sum(each["size"] for each in volumes.values()),
+        "reclaimable": sum(each["size"] for each in volumes.values() if not each["links"]),
+    }

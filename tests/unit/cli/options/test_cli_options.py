@@ -94,7 +94,7 @@ REFUSED = [
     ("--mount type=bad,dst=/b a", "mount type unknown: 'bad'"),
     ("--mount type=bind,src=/a,dst=/b,ro=x a", "invalid value for ro: x"),
     ("--mount type=tmpfs,dst=/b,tmpfs-mode=9 a", "invalid value for tmpfs-mode: 9"),
-    ("--mount type=volume,src=v,dst=/b,volume-opt=o=x a", 'volume v: missing required option: "device"'),
+    ("--mount type=volume,src=vol,dst=/b,volume-opt=o=x a", 'volume vol: missing required option: "device"'),
     ("--mount type=bind,dst=/t a", 'invalid mount config for type "bind": field Source must not be empty'),
     ("--mount type=bind,src=rel,dst=/b a", "invalid mount path: 'rel' mount path must be absolute"),
     (

@@ -49,7 +49,7 @@ def test_a_bind_makes_its_folder(tmp_path):
     finally:
         os.umask(umask)
     assert point == {
-        "Type": "bind", "Source": f"{tmp_path}/a/b", "Destination": "/x", "Mode": "", "RW": False,
+        "Type": "bind", "Source": f"{tmp_path}/a/b", "Destination": "/x", "Mode": "ro,rslave", "RW": False,
         "Propagation": "rslave",
     }  # fmt: skip
     assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o755
@@ -232,10 +232,11 @@ def test_volumes_from(tmp_path):
             "Name": "v",
             "Source": "/volumes/v/_data",
             "Destination": "/v",
+            "Mode": "z",
             "RW": True,
             "Anonymous": True,
         },
-        {"Type": "bind", "Source": str(tmp_path), "Destination": "/b", "RW": False},
+        {"Type": "bind", "Source": str(tmp_path), "Destination": "/b", "Mode": "ro", "RW": False},
         {"Type": "tmpfs", "Source": "", "Destination": "/t", "Mode": "size=1m", "RW": True},
         {"Type": "devpts", "Source": "", "Destination": "/pts", "Mode": "", "RW": True},
     ]
@@ -251,9 +252,25 @@ def test_volumes_from(tmp_path):
 
     volumes = Volumes("v")
     places = found(volumes, VolumesFrom=["other"])
-    assert places["/v"] == lent[0] and places["/b"] == lent[1] and places["/w"]["Anonymous"]
+    assert places["/v"] == {**lent[0], "Mode": ""} and places["/b"] == {**lent[1], "Mode": ""}
+    assert places["/w"]["Anonymous"]
     assert set(places) == {"/v", "/b", "/w"}  # what is each container's own is not lent
     assert volumes.users["v"] == "mine"
     assert not found(volumes, VolumesFrom=["other:ro,z"])["/v"]["RW"]
     assert not found(volumes, VolumesFrom=["other:rw"])["/b"]["RW"]
     assert found(volumes, VolumesFrom=["other"], Binds=[f"{tmp_path}:/v"])["/v"]["Type"] == "bind"
+
+
+def test_a_mode_is_as_docker_says_it(tmp_path):
+    made = plan(
+        config={"Volumes": {"/image": {}}},
+        Binds=["v1:/a", "v2:/b:nocopy,ro", "v3:/c:rw", f"{tmp_path}:/d", f"{tmp_path}:/e:ro"],
+        Mounts=[
+            {"Type": "volume", "Source": "v4", "Target": "/f", "ReadOnly": True},
+            {"Type": "volume", "Target": "/g"},
+            {"Type": "bind", "Source": str(tmp_path), "Target": "/h", "ReadOnly": True},
+        ],
+    )
+    assert {point["Destination"]: point["Mode"] for point in made} == {
+        "/a": "z", "/b": "nocopy,ro", "/c": "rw", "/d": "", "/e": "ro", "/f": "z", "/g": "z", "/h": "", "/image": "",
+    }  # fmt: skip

@@ -1,5 +1,8 @@
 """Log drivers and options: what is judged, and what a monitor is told."""
 
+import pathlib
+import re
+
 import pytest
 
 from estiva.engine.spec.logs import options as logs
@@ -127,3 +130,14 @@ def test_syslog():
     assert (outlet["drops"], outlet["size"], outlet["tag"]) == (True, 4096, "abcdef012345")
     with pytest.raises(Unavailable, match="failed to initialize logging driver: nosuch.invalid"):
         logs.plan(record("syslog", syslog_address="udp://nosuch.invalid"))
+
+
+def test_the_documentation_names_every_driver_and_option():
+    page = (pathlib.Path(__file__).parents[4] / "docs/cli.md").read_text()
+    offered = re.search(r"^- `--log-driver` takes (.*);", page, re.MULTILINE)
+    assert re.findall(r"`([^`]+)`", offered[1]) == list(logs.OPTIONS)
+    section = page.partition("\n### Log drivers\n")[2].partition("\n#")[0]
+    assert re.findall(r"^\| `([a-z][a-z-]*)` \|", section, re.MULTILINE) == list(logs.OPTIONS)
+    named = {word.partition("=")[0] for word in re.findall(r"`([a-z-]+(?:=[^`]*)?)`", section)}
+    assert frozenset().union(*logs.OPTIONS.values()) - named == set()
+    assert "`logs --details` shows them" in section

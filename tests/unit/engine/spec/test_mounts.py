@@ -11,19 +11,53 @@ MADE = {"CreateMountpoint": True}
 BINDS = [
     ("/a:/b", {"Type": "bind", "Source": "/a", "Target": "/b", "BindOptions": MADE}),
     ("/a/../c//d/:/b/./x/..", {"Type": "bind", "Source": "/c/d", "Target": "/b", "BindOptions": MADE}),
-    ("/a:/b:ro,z", {"Type": "bind", "Source": "/a", "Target": "/b", "BindOptions": MADE, "ReadOnly": True}),
+    (
+        "/a:/b:ro,z",
+        {
+            "Type": "bind",
+            "Source": "/a",
+            "Target": "/b",
+            "BindOptions": MADE,
+            "ReadOnly": True,
+            "Mode": "ro,z",
+        },
+    ),
     (
         "/a:/b:rw,rslave",
-        {"Type": "bind", "Source": "/a", "Target": "/b", "BindOptions": {**MADE, "Propagation": "rslave"}},
+        {
+            "Type": "bind",
+            "Source": "/a",
+            "Target": "/b",
+            "BindOptions": {**MADE, "Propagation": "rslave"},
+            "Mode": "rw,rslave",
+        },
     ),
-    ("data:/b", {"Type": "volume", "Source": "data", "Target": "/b"}),
+    ("data:/b", {"Mode": "z", "Type": "volume", "Source": "data", "Target": "/b"}),
     (
         "data:/b:nocopy",
-        {"Type": "volume", "Source": "data", "Target": "/b", "VolumeOptions": {"NoCopy": True}},
+        {
+            "Type": "volume",
+            "Source": "data",
+            "Target": "/b",
+            "VolumeOptions": {"NoCopy": True},
+            "Mode": "nocopy",
+        },
     ),
-    ("data:/b:U", {"Type": "volume", "Source": "data", "Target": "/b", "Chown": True}),
-    ("/a:/b:idmap", {"Type": "bind", "Source": "/a", "Target": "/b", "BindOptions": MADE, "IDMap": ""}),
-    ("data:/b:idmap=uids=0-1-2", {"Type": "volume", "Source": "data", "Target": "/b", "IDMap": "uids=0-1-2"}),
+    ("data:/b:U", {"Type": "volume", "Source": "data", "Target": "/b", "Chown": True, "Mode": "U"}),
+    (
+        "/a:/b:idmap",
+        {"Type": "bind", "Source": "/a", "Target": "/b", "BindOptions": MADE, "IDMap": "", "Mode": "idmap"},
+    ),
+    (
+        "data:/b:idmap=uids=0-1-2",
+        {
+            "Type": "volume",
+            "Source": "data",
+            "Target": "/b",
+            "IDMap": "uids=0-1-2",
+            "Mode": "idmap=uids=0-1-2",
+        },
+    ),
 ]
 
 
@@ -61,7 +95,7 @@ REFUSED = [
     ({"Binds": ["/a:/b:upperdir=/u"]}, "upperdir=/u of /a:/b:upperdir=/u"),
     (mount("image"), "an image mount has a source"),
     (mount("image", Source="a", ImageOptions={"Subpath": "../x"}), "image-subpath ../x must be a relative path"),
-    (mount("volume", Source="v", VolumeOptions={"Subpath": "/x"}), "volume-subpath /x must be a relative path"),
+    (mount("volume", Source="vol", VolumeOptions={"Subpath": "/x"}), "volume-subpath /x must be a relative path"),
     (mount("volume", VolumeOptions={"Subpath": "x"}), "volume-subpath is for a volume with a name"),
     (mount("bind", Source="/a", BindOptions={"ReadOnlyNonRecursive": True}), "'bind-recursive=writable' requires 'readonly'"),
     (mount("bind", Source="/a", BindOptions={"ReadOnlyForceRecursive": True}), "'bind-recursive=readonly' requires 'readonly'"),
@@ -69,7 +103,7 @@ REFUSED = [
      "'bind-recursive=readonly' requires 'bind-propagation=rprivate'"),
     (mount("tmpfs", ImageOptions={"Subpath": "x"}), "cannot mix 'image-*' options with mount type 'tmpfs'"),
     (mount("devpts", Source="x"), "a devpts mount has no source"),
-    (mount("volume", Source="v", VolumeOptions={"DriverConfig": {"Options": {"foo": "x"}}}), 'volume v: invalid option: "foo"'),
+    (mount("volume", Source="vol", VolumeOptions={"DriverConfig": {"Options": {"foo": "x"}}}), 'volume vol: invalid option: "foo"'),
     ({"Binds": [":/x"]}, "invalid spec: :/x: empty section between colons"),
     ({"Binds": ["/a:"]}, "invalid spec: /a:: empty section between colons"),
     ({"Binds": ["/a:/b:"]}, "invalid spec: /a:/b:: empty section between colons"),
@@ -81,6 +115,8 @@ REFUSED = [
     ({"Binds": ["/a:/b/../.."]}, "destination can't be '/'"),
     ({"Binds": ["/a:/b:bad"]}, "invalid mode: bad in the volume /a:/b:bad"),
     ({"Binds": ["/a:/b:ro,"]}, "invalid mode: "),
+    ({"Binds": ["x:/b"]}, "the volume name x is too short"),
+    (mount("volume", Source="x"), "the volume name x is too short"),
     ({"Binds": ["data:/b:rw,ro"]}, "invalid mode: rw,ro in the volume data:/b:rw,ro"),
     ({"Binds": ["/a:/b:ro,z,rw"]}, "invalid mode: ro,z,rw"),
     ({"Binds": ["/a:/b:ro,ro"]}, "invalid mode: ro,ro"),
@@ -130,12 +166,12 @@ def test_refused(host, message):
         (mount("npipe", Source="x"), "mount type npipe is not supported"),
         (mount("glob", Source="/a*"), "mount type glob is not supported"),
         (
-            mount("volume", Source="v", VolumeOptions={"DriverConfig": {"Name": "nfs"}}),
-            "volume v: the volume driver nfs is not known here",
+            mount("volume", Source="vol", VolumeOptions={"DriverConfig": {"Name": "nfs"}}),
+            "volume vol: the volume driver nfs is not known here",
         ),
         (
-            mount("volume", Source="v", VolumeOptions={"DriverConfig": {"Options": {"size": "1g"}}}),
-            "volume v: the option size needs a quota",
+            mount("volume", Source="vol", VolumeOptions={"DriverConfig": {"Options": {"size": "1g"}}}),
+            "volume vol: the option size needs a quota",
         ),
     ],
 )

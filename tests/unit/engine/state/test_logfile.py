@@ -303,7 +303,7 @@ def test_as_many_files_as_are_asked_for(place: Place) -> None:
 
 @pytest.mark.parametrize("keep", [1, 2, 5])
 @pytest.mark.parametrize("compress", [False, True])
-@pytest.mark.parametrize("chunks", [[60, 61], [5000], [1, 3000, 7], [1] * 300, [13] * 40])
+@pytest.mark.parametrize("chunks", [[60, 61], [5000], [1, 3000, 7], [1] * 300, [14] * 80])
 def test_the_newest_lines_are_there_and_no_file_is_too_long(
     place: Place, keep: int, compress: bool, chunks: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ NESTED = {
     "RestartPolicy": fields.HOST["RestartPolicy"],
     "Ulimit": fields.HOST["Ulimits"][0],
 }
-OURS = {"Flags", "Overlay"}  # of a Mount: made out of HostConfig.Binds, never given
+OURS = {"Flags", "Mode", "Overlay"}  # of a Mount: made out of HostConfig.Binds, never given
 
 
 def keys(name):

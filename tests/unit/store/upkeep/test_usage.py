@@ -35,3 +35,6 @@ def test_usage_counts_shared_layers_once(store):
     assert found["containers"] == {"count": 1, "active": 1, "size": 0, "reclaimable": 0}
     assert found["build_cache"] == {"count": 1, "active": 0, "size": each, "reclaimable": each}
     assert found["volumes"]["count"] == 1
+    assert found["per_volume"] == {"v": {"size": 0, "links": 0}}
+    assert found["per_container"] == {container: 0}
+    assert found["per_step"] == [{"key": "k", "created": 0, "used": 0, "size": each, "shared": False}]

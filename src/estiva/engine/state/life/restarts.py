@@ -39,7 +39,7 @@ def policy(record: Record) -> str:
 
 def wanted(record: Record) -> bool:
     """Whether the policy asks for another run after one that ended as the record's State says."""
-    name, code = policy(record), record["State"]["ExitCode"]
+    name, code = policy(record), record["State"].get("ExitCode", 0)
     stopped = record["State"].get("Stopped", False)
     if name == "on-failure":
         most = record["HostConfig"]["RestartPolicy"].get("MaximumRetryCount") or 0

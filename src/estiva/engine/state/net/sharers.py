@@ -30,16 +30,23 @@ CONTAINER = "container:"
 
 def unplug(where: Paths, db: Database, container_id: str, others: Iterable[tuple[str, str]]) -> None:
     """Take the interfaces of a container whose init is dead out of its network namespace, if one of `others`
-    (containers.in_netns_of_others) may be in there. Raises OSError.
+    (containers.in_netns_of_others) is in there. Raises OSError.
     """
-    lenders = {one: _lender(record) for one, record in others if one != container_id}
-    near = [one for one, lender in lenders.items() if lender == container_id]
-    # who joined one that had joined this, and has ended; a namespace given by its path
-    far = any(lender is not None and not _runs(db, lender) for lender in lenders.values())
-    if near or far:
-        links.delete_veths(container_id)
-    if near:
-        _unplug_within(where, container_id, near)
+    live = _state(where, container_id)
+    places = places_of(live) if live else []
+    for one, record in others:
+        lender = _lender(record)
+        if one == container_id or lender is None:
+            continue
+        near = lender == container_id
+        # else it may have joined one that had joined this, and has ended; or the namespace by its path
+        if near or not _runs(db, lender):
+            member = _state(where, one)
+            found = _interfaces(member, places) if member is not None else None
+            if near or found is None or found:
+                links.delete_veths(container_id)
+            if member is not None and found:
+                _delete(member, [place for place in found if place["driver"] != networks.BRIDGE])
 
 
 def _lender(record: str) -> str | None:
@@ -57,27 +64,35 @@ def _runs(db: Database, container_id: str) -> bool:
     return containers.status(db, container_id) == "running"
 
 
-def _unplug_within(where: Paths, container_id: str, near: Iterable[str]) -> None:
-    """A macvlan or ipvlan has no end on the host."""
-    live = _state(where, container_id)
-    places = [place for place in places_of(live) if place["driver"] != networks.BRIDGE] if live else []
-    for sharer in near if places else ():
-        member = _state(where, sharer)
-        if member is not None:
-            _delete(member, places)
+def _interfaces(member: RunState, places: Iterable[Place]) -> list[Place]:
+    """Those of the places whose interface is where a container is; ipvlan has the address of its parent."""
+    inside = _enter(member)
+    if inside is None:
+        return []
+    with inside:
+        there = {link.name: link.address.hex(":") for link in inside.links()}
+    return [place for place in places if there.get(place["interface"]) == place["mac"]]
 
 
 def _delete(member: RunState, places: Iterable[Place]) -> None:
-    try:
-        inside = links.enter(member["pid"])
-    except OSError:
-        return  # has ended meanwhile
-    try:
-        if state.alive(member["pid"], member["start_time"]):  # after it was opened: it was no other's
+    """A macvlan or ipvlan has no end on the host."""
+    inside = _enter(member) if places else None
+    if inside is not None:
+        with inside:
             for place in places:
                 links.ignoring(errno.ENODEV, inside, netlink.delete_link(place["interface"]))
-    finally:
-        inside.close()
+
+
+def _enter(member: RunState) -> netlink.Socket | None:
+    """A netlink socket where a container is; None if it has ended."""
+    try:
+        inside = links.enter(member["pid"], ipv6=True)  # changes nothing in there
+    except OSError:
+        return None
+    if state.alive(member["pid"], member["start_time"]):  # after it was opened: it is no other's
+        return inside
+    inside.close()
+    return None
 
 
 def _state(where: Paths, container_id: str) -> RunState | None:
