@@ -3,7 +3,9 @@
 The kernel translates addresses within a family only, and containers have IPv4 alone. So a process of its own
 accepts what comes for these ports and copies it to the container and back, as Docker's does. It waits in
 epoll(7) on all that it has, reads from one side only what the other has taken (K25), and ends with the
-container's init.
+container's init. It asks for the container's address each time, as that may change while the container runs:
+another's may be given the old one. Who comes from an internal network is refused, as the firewall does in
+forwarding: nothing is forwarded here.
 
     tcp   one connection to the container for each that is accepted; each side's end is passed on
     udp   one socket to the container for each sender, forgotten after `IDLE` seconds without a datagram
@@ -13,10 +15,15 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 import time
 from _socket import (
     AF_INET,
+    AF_INET6,
+    IPPROTO_IPV6,
     IPPROTO_TCP,
+    IPV6_PKTINFO,
+    IPV6_RECVPKTINFO,
     SHUT_WR,
     SO_ERROR,
     SOCK_CLOEXEC,
@@ -41,6 +48,9 @@ IDLE = 90  # seconds, as Docker's relay
 DATAGRAM = 1 << 16
 ROUND = 32  # datagrams from one socket before the others have their turn
 
+IPV6_2292PKTOPTIONS = 6  # linux/in6.h; of a connection, the control messages of its first packet
+PKTINFO = 20  # bytes: address and interface (RFC 3542, 6)
+
 CONNECTING = (0, EINPROGRESS)
 EXHAUSTED = (EMFILE, ENFILE, ENOBUFS, ENOMEM)
 
@@ -48,22 +58,34 @@ Target = tuple[str, int]
 
 
 class Relay:
-    """All ports of one container. `listening` are (bound socket, address and port in the container)."""
+    """All ports of one container. `listening` are (bound socket, port in the container); `address` tells the
+    container's address of now, "" for none; `closed` whether who comes in by the interface of that index (0:
+    not known) is refused."""
 
-    def __init__(self, pidfd: int, listening: Iterable[tuple[_socket, Target]]) -> None:
+    def __init__(
+        self,
+        pidfd: int,
+        listening: Iterable[tuple[_socket, int]],
+        address: Callable[[], str],
+        closed: Callable[[int], bool],
+    ) -> None:
         self.pidfd = pidfd
+        self.address = address
+        self.closed = closed
         self.poll = select.epoll()
         self.handlers: dict[int, Callable[[int], None]] = {}
         self.count = 0
         self.paused: list[_socket] = []  # that accept nothing until a connection has ended
         self.tables: list[Datagrams] = []
         self.watch(pidfd, select.EPOLLIN, lambda _: None)
-        for held, target in listening:
+        for held, port in listening:
             held.setblocking(False)
+            if held.family == AF_INET6:
+                held.setsockopt(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
             if held.type & 0xF == SOCK_STREAM:
-                self.watch(held.fileno(), select.EPOLLIN, self.acceptor(held, target))
+                self.watch(held.fileno(), select.EPOLLIN, self.acceptor(held, port))
             else:
-                table = Datagrams(self, held, target)
+                table = Datagrams(self, held, port)
                 self.tables.append(table)
                 self.watch(held.fileno(), select.EPOLLIN, table.receive)
 
@@ -76,7 +98,7 @@ class Relay:
             self.poll.unregister(fd)
         del self.handlers[fd]
 
-    def acceptor(self, listening: _socket, target: Target) -> Callable[[int], None]:
+    def acceptor(self, listening: _socket, port: int) -> Callable[[int], None]:
         """What is done when a connection has come."""
 
         def accept(_: int) -> None:
@@ -95,8 +117,13 @@ class Relay:
                     self.rest(listening)
                 return  # else: it has gone already
             client = _socket(fileno=fd)
+            address = self.address()
+            if not address or self.closed(_came_by(client)):
+                client.close()
+                server.close()
+                return
             client.setblocking(False)
-            Connection(self, client, server, target)
+            Connection(self, client, server, (address, port))
 
         return accept
 
@@ -117,14 +144,29 @@ class Relay:
             found = self.poll.poll(MOMENT if self.paused else wait)
             if not found:
                 self.go_on()
+            if any(fd == self.pidfd for fd, _ in found):
+                return  # first: its address may be another's now
             for fd, events in found:
-                if fd == self.pidfd:
-                    return
                 handler = self.handlers.get(fd)
                 if handler is not None:  # else it went with one before it in this very list
                     handler(events)
             for table in self.tables:
                 table.tidy()
+
+
+def _came_by(client: _socket) -> int:
+    """The index of the interface that a connection has come in by; 0 for one that is not known."""
+    if client.family != AF_INET6:
+        return 0
+    try:
+        options = client.getsockopt(IPPROTO_IPV6, IPV6_2292PKTOPTIONS, 256)
+    except OSError:
+        return 0
+    return _index(options[16 : 16 + PKTINFO])  # after the header, cmsg(3)
+
+
+def _index(pktinfo: bytes) -> int:
+    return int.from_bytes(pktinfo[16:PKTINFO], sys.byteorder) if len(pktinfo) >= PKTINFO else 0
 
 
 class Connection:
@@ -216,23 +258,45 @@ class Connection:
         self.relay.go_on()
 
 
+def _arrived_by(told: list[tuple[int, int, bytes]]) -> int:
+    """As `_came_by`, of a datagram with these control messages."""
+    for level, kind, data in told:
+        if level == IPPROTO_IPV6 and kind == IPV6_PKTINFO:
+            return _index(data)
+    return 0
+
+
 class Datagrams:
     """A port of datagrams: who has sent some, and the socket to the container that stands for each."""
 
-    def __init__(self, relay: Relay, held: _socket, target: Target) -> None:
+    def __init__(self, relay: Relay, held: _socket, port: int) -> None:
         self.relay = relay
         self.held = held
-        self.target = target
+        self.port = port
+        self.address = ""
         self.senders: dict[Any, tuple[_socket, float]] = {}  # the one longest silent first
+
+    def follow(self) -> None:
+        """Where the container is now. Whom it has answered at another address, it knows no more."""
+        address = self.relay.address()
+        if address != self.address:
+            self.address = address
+            while self.senders:
+                self.drop(next(iter(self.senders)))
 
     def receive(self, _: int) -> None:
         for _ in range(ROUND):
             try:
-                data, sender = self.held.recvfrom(DATAGRAM)
+                data, told, _, sender = self.held.recvmsg(DATAGRAM, 256)
             except OSError:
                 return
+            self.follow()
+            if not self.address:
+                continue
             known = self.senders.pop(sender, None)
             try:
+                if known is None and self.relay.closed(_arrived_by(told)):
+                    continue
                 inside = known[0] if known else self.meet(sender)
                 self.senders[sender] = (inside, time.monotonic())
                 inside.send(data)
@@ -245,12 +309,15 @@ class Datagrams:
             self.drop(next(iter(self.senders)))
         inside = _socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
         try:
-            inside.connect(self.target)
+            inside.connect((self.address, self.port))
         except OSError:
             inside.close()
             raise
 
         def answer(_: int) -> None:
+            self.follow()
+            if sender not in self.senders:
+                return
             try:
                 self.held.sendto(inside.recv(DATAGRAM), sender)
             except OSError:
@@ -277,20 +344,26 @@ class Datagrams:
             self.drop(sender)
 
 
-def start(pidfd: int, address: str, ports: list[dict[str, str]], sockets: list[_socket]) -> list[_socket]:
+def start(
+    pidfd: int,
+    address: Callable[[], str],
+    closed: Callable[[int], bool],
+    ports: list[dict[str, str]],
+    sockets: list[_socket],
+) -> list[_socket]:
     """Leave the ports of IPv6 addresses to a process of their own, which ends with that of `pidfd`; the
-    sockets that are still the caller's. It has one thread.
+    sockets that are still the caller's. It has one thread. `address` and `closed` are asked there: see Relay.
     """
     pairs = list(zip(ports, sockets, strict=True))
     ours = [held for port, held in pairs if ":" not in port["HostIp"]]
-    theirs = [(held, (address, int(port["ContainerPort"]))) for port, held in pairs if ":" in port["HostIp"]]
+    theirs = [(held, int(port["ContainerPort"])) for port, held in pairs if ":" in port["HostIp"]]
     if not theirs:
         return ours
     child = os.fork()
     if child == 0:
         try:
             if os.fork() == 0:  # a grandchild: its end is no SIGCHLD for who waits for a container
-                _become(pidfd, theirs)
+                _become(pidfd, theirs, address, closed)
         finally:
             os._exit(0)
     os.waitpid(child, 0)
@@ -299,7 +372,12 @@ def start(pidfd: int, address: str, ports: list[dict[str, str]], sockets: list[_
     return ours
 
 
-def _become(pidfd: int, listening: list[tuple[_socket, Target]]) -> None:
+def _become(
+    pidfd: int,
+    listening: list[tuple[_socket, int]],
+    address: Callable[[], str],
+    closed: Callable[[int], bool],
+) -> None:
     import gc
 
     from estiva.linux import process
@@ -312,4 +390,4 @@ def _become(pidfd: int, listening: list[tuple[_socket, Target]]) -> None:
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     process.set_title("estiva-ports")
-    Relay(pidfd, listening).run()
+    Relay(pidfd, listening, address, closed).run()

@@ -16,8 +16,10 @@ network is first used, and where others have removed it (nft(8)); other tables a
 from __future__ import annotations
 
 import os
+from _socket import if_indextoname
 from binascii import crc32
 
+from estiva.errors import EngineError, Unsupported
 from estiva.files import Lock
 from estiva.linux.net import netfilter
 from estiva.linux.net.netlink import Socket
@@ -123,6 +125,18 @@ def present(paths: Paths, bridge: str) -> bool:
         return any(found == key for found, _ in netfilter.elements(socket, name, "bridges", family))
 
     return bool(firewall.with_socket(look))
+
+
+def closed(paths: Paths, index: int) -> bool:
+    """Whether the interface with that index is an internal network's bridge, or may be: for what reaches this
+    machine and would be passed on by a process, which `forward` does not see."""
+    family, name = table(paths)
+    try:
+        key = if_indextoname(index).encode().ljust(16, b"\0")
+        found = firewall.with_socket(lambda socket: netfilter.elements(socket, name, "closed", family))
+    except (OSError, EngineError, Unsupported, OverflowError):
+        return True
+    return any(one == key for one, _ in found)
 
 
 def install(paths: Paths, reader: Reader, published: Published) -> None:

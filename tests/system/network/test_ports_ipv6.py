@@ -192,6 +192,61 @@ def test_the_relay_outlives_the_monitor_and_not_the_container(host):
     enginekit.eventually(lambda: echoed(host, "::1", 8080) == b"hello")
 
 
+def test_another_container_that_gets_the_address_gets_nothing(host):
+    host.estiva("network", "create", "--subnet", "10.71.0.0/24", "a")
+    host.estiva("network", "create", "--subnet", "10.72.0.0/24", "b")
+    echo = "while :; do nc -l -p 80 -e sh -c 'cat >/dev/null; echo {}'; done"
+    host.estiva(
+        "run", "-d", "--name", "mine", "--network", "name=a,ip=10.71.0.7", "-p", "[::]:8080:80",
+        enginekit.IMAGE, "sh", "-c", echo.format("mine"),
+    )  # fmt: skip
+    enginekit.eventually(lambda: echoed(host, "::1", 8080) == b"mine\n")
+    host.estiva("network", "disconnect", "a", "mine")
+    host.estiva(
+        "run", "-d", "--name", "other", "--network", "name=a,ip=10.71.0.7",
+        enginekit.IMAGE, "sh", "-c", echo.format("other"),
+    )  # fmt: skip
+    enginekit.eventually(lambda: echoed(host, "10.71.0.7", 80) == b"other\n")
+    assert echoed(host, "::1", 8080) == b""
+    host.estiva("network", "connect", "b", "mine")
+    enginekit.eventually(lambda: echoed(host, "::1", 8080) == b"mine\n")
+
+
+def test_internal_networks_do_not_get_out_by_it(host):
+    said = {}
+    for name, words in (("closed", ["--internal"]), ("open", [])):
+        host.estiva("network", "create", "--ipv6", *words, name)
+        config = json.loads(host.out("network", "inspect", name))[0]["IPAM"]["Config"]
+        said[name] = config[1]["Gateway"]
+        host.estiva("run", "-d", "--name", name, "--network", name, enginekit.IMAGE, "sleep", "1000")
+    host.estiva(
+        "run", "-d", "--name", "web", "-p", "[::]:8080:80", "-p", "[::]:8081:81/udp",
+        enginekit.IMAGE, "sh", "-c", ECHO,
+    )  # fmt: skip
+    enginekit.eventually(lambda: echoed(host, "::1", 8080) == b"hello")
+    inside = server(int(host.out("inspect", "-f", "{{.State.Pid}}", "web")), 81, kind=socket.SOCK_DGRAM)
+
+    def asked(name):
+        with at(int(host.out("inspect", "-f", "{{.State.Pid}}", name))):
+            kinds = (socket.SOCK_STREAM, socket.SOCK_DGRAM)
+            stream, datagrams = (socket.socket(socket.AF_INET6, kind) for kind in kinds)
+        with stream, datagrams:
+            stream.settimeout(60)
+            datagrams.sendto(name.encode(), (said[name], 8081))
+            try:
+                stream.connect((said[name], 8080))
+                stream.sendall(b"hello")
+                return stream.recv(100)
+            except OSError:
+                return b""
+
+    with inside:
+        inside.settimeout(60)
+        assert asked("closed") == b""
+        enginekit.eventually(lambda: asked("open") == b"hello")
+        assert inside.recv(100) == b"open"  # the first that came
+
+
 def test_an_address_that_is_not_there(host):
     done = host.estiva("run", "--rm", "-p", "[fd00::7]:1:1", enginekit.IMAGE, "true", status=125)
     assert "ports can't be published on fd00::7: this machine does not have that address" in done.stderr

@@ -7,8 +7,9 @@ import resource
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -19,8 +20,11 @@ HANGS = 120  # seconds; for what would wait for ever, not for a slow machine
 
 
 @contextmanager
-def relayed(target: tuple[str, int], kind: int, files: int = 0) -> Iterator[tuple[int, tuple[str, int]]]:
-    """A relay to `target` in a process of its own, with at most so many `files`: its pid, where it listens."""
+def relayed(
+    target: tuple[str, int], kind: int, files: int = 0, where: Callable[[], str] | None = None
+) -> Iterator[tuple[int, tuple[str, int]]]:
+    """A relay to `target` in a process of its own, with at most so many `files`: its pid, where it listens.
+    `where`: the target's address of now."""
     outer = socket.socket(socket.AF_INET, kind)
     outer.bind(("127.0.0.1", 0))
     if kind == socket.SOCK_STREAM:
@@ -32,7 +36,7 @@ def relayed(target: tuple[str, int], kind: int, files: int = 0) -> Iterator[tupl
             process.close_all_but([ends, outer.fileno()])  # what others have open here is not to count
             if files:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-            relay.Relay(ends, [(outer, target)]).run()
+            relay.Relay(ends, [(outer, target[1])], where or (lambda: target[0]), lambda _: False).run()
         finally:
             os._exit(0)
     os.close(ends)
@@ -162,6 +166,50 @@ def test_half_a_connection_goes_on() -> None:
             assert inner.recv(1) == b""
             inner.sendall(b"still here")
             assert client.recv(100) == b"still here"
+
+
+def test_it_follows_the_container_and_not_the_address(tmp_path: Path) -> None:
+    """127.0.0.2 is the container's; then 127.0.0.3, and the other has got the old one; then it has none."""
+    place = tmp_path / "place"
+    place.write_text("127.0.0.2")
+    asked = tmp_path / "asked"
+
+    def where() -> str:
+        now = place.read_text()
+        asked.write_text(now)
+        return now
+
+    old, new = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    old.bind(("127.0.0.2", 0))
+    new.bind(("127.0.0.3", old.getsockname()[1]))
+    for server in (old, new):
+        server.settimeout(HANGS)
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with old, new, client, relayed(old.getsockname(), socket.SOCK_DGRAM, where=where) as (_, at):
+        client.sendto(b"1", at)
+        assert old.recv(100) == b"1"
+        place.write_text("127.0.0.3")
+        client.sendto(b"2", at)
+        assert new.recv(100) == b"2"
+        place.write_text("")
+        client.sendto(b"3", at)
+        while asked.read_text():
+            time.sleep(0.01)
+        place.write_text("127.0.0.3")
+        client.sendto(b"4", at)
+        assert new.recv(100) == b"4"
+        old.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            old.recv(100)
+    with echo() as target, relayed(target, socket.SOCK_STREAM, where=where) as (_, at):
+        place.write_text("127.0.0.1")
+        assert said(at, b"here") == b"here"
+        place.write_text("")
+        with socket.create_connection(at, timeout=HANGS) as gone:
+            try:
+                assert gone.recv(1) == b""
+            except ConnectionResetError:
+                pass
 
 
 def test_more_senders_of_datagrams_than_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
