@@ -89,7 +89,8 @@ def test_a_run_imports_nothing_of_the_image(box, words):
         assert not any(
             word in done.stderr for word in ("Import", "ModuleNotFound", "Lookup", "internal error")
         )
-        assert marks(box, "provoked") == []
+        if "--tmpfs" not in words:  # which is refused before there is a container
+            assert marks(box, "provoked") == []
     finally:
         box.estiva("rm", "-f", "provoked")
 

@@ -270,8 +270,11 @@ def _network(bridge: str) -> None:
 def _own_networks(engine: Engine) -> None:
     from estiva.network import bridges, networks
 
-    if networks.any_there(engine.db):
-        bridges.remove_all(engine.paths, engine.db)
+    try:
+        if networks.any_there(engine.db):
+            bridges.remove_all(engine.paths, engine.db)
+    except StateError:
+        bridges.remove_listed(engine.paths)
 
 
 def _names(folder: str) -> list[str]:

@@ -233,19 +233,34 @@ def _has(paths: Paths) -> Callable[[netlink.Socket], bool]:
 
 def sweep(paths: Paths, db: Database, published: Published) -> list[str]:
     """Take away the bridges in the table whose network has gone: who removed it was killed. Their names."""
-    family, name = rules.table(paths)
     with Lock(rules.lock(paths)):
-        listed = firewall.with_socket(lambda socket: netfilter.elements(socket, name, "bridges", family))
         known = {network.record["Bridge"] for network in networks.every(db)}
-        gone = [bridge for key, _ in listed if (bridge := key.rstrip(b"\0").decode()) not in known]
-        for bridge in gone:
-            if bridge.startswith(OURS) and _made_here(bridge):
-                links.delete_link(bridge)
-            else:
-                _restore(bridge, SAFE)
+        gone = [bridge for bridge in _listed(paths) if bridge not in known]
+        _take_away(gone)
         if gone:
             rules.install(paths, db, published)
     return gone
+
+
+def remove_listed(paths: Paths) -> None:
+    """Take away the bridges in the table, and the table: where the database that knew of them is lost."""
+    with Lock(rules.lock(paths)):
+        _take_away(_listed(paths))
+        rules.remove(paths)
+
+
+def _listed(paths: Paths) -> list[str]:
+    family, name = rules.table(paths)
+    found = firewall.with_socket(lambda socket: netfilter.elements(socket, name, "bridges", family))
+    return [key.rstrip(b"\0").decode() for key, _ in found]
+
+
+def _take_away(bridges: Sequence[str]) -> None:
+    for bridge in bridges:
+        if bridge.startswith(OURS) and _made_here(bridge):
+            links.delete_link(bridge)
+        else:
+            _restore(bridge, SAFE)
 
 
 def _made_here(name: str) -> bool:

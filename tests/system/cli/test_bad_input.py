@@ -278,7 +278,7 @@ CASES = [
     ((*BRIDGE, "-p", "8123:80", IMAGE, "true"), 125, "port 8123/tcp is already in use"),
     ((*BRIDGE, "-p", "8080:80", "-p", "8080:81", IMAGE, "true"), 125, "port 8080/tcp is already in use"),
     ((*BRIDGE, "-p", "1-9000:1-9000", IMAGE, "true"), 125, r"port \d+/tcp (can't be published|is already)"),
-    ((*BRIDGE, "--network", "nosuch", IMAGE, "true"), 125, "network 'nosuch' is not available"),
+    ((*BRIDGE, "--network", "nosuch", IMAGE, "true"), 125, "network nosuch not found"),
     ((*BRIDGE, "--network", "container:nosuch", IMAGE, "true"), 125, "no such container: nosuch"),
     ((*BRIDGE, "--network", "container:ok", IMAGE, "true"), 125, "container ok is not running"),
     ((*RUN, "--dns", "x", IMAGE, "true"), 125, "not correctly formatted: x"),

@@ -74,6 +74,17 @@ def settle(
     return wished
 
 
+# What is asked of an endpoint, as people say it
+OPTIONS = {
+    "Aliases": "--network-alias",
+    "DriverOpts": "driver-opt",
+    "GwPriority": "gw-priority",
+    "IPAMConfig": "--ip",
+    "Links": "--link",
+    "MacAddress": "--mac-address",
+}
+
+
 def _refuse(mode: str, asked: dict[str, Any]) -> None:
     """A container without networks of its own can have nothing of them."""
     kind = "another container's" if ":" in mode else mode
@@ -85,7 +96,8 @@ def _refuse(mode: str, asked: dict[str, Any]) -> None:
             )
         for option, value in given.items():
             if value:
-                raise Conflict(f"{option} can't be used with the network mode {kind}")
+                word = OPTIONS.get(option, option)
+                raise Conflict(f"{word} can't be used with the network mode {kind}")
 
 
 def judge(engine: Engine, name: str, given: dict[str, Any]) -> tuple[str, EndpointRecord]:
