@@ -152,7 +152,9 @@ def test_what_pause_stops_has_begun_and_what_has_not_is_refused(box):
     caught = refused = 0
     for number in range(25):
         execs = [
-            box.start("exec", "still", "true", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            box.start(
+                "exec", "still", "sleep", "0.05", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            )
             for _ in range(3)
         ]
         time.sleep(0.004 * number)
