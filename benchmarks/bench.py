@@ -4,6 +4,7 @@ Everything runs in network, mount and pid namespaces of its own, with state in a
 the machine changes.
 """
 
+import argparse
 import contextlib
 import json
 import os
@@ -236,3 +237,19 @@ def finish(bench, path):
     print(bench.results.table())
     if path:
         bench.results.save(path)
+
+
+def main(kind, rows, about, *, rounds):
+    """The program of a `kind` of Bench: its `rows`, by name, are functions of one."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--only", nargs="*", default=list(rows), choices=rows)
+    parser.add_argument("--json", metavar="FILE", help="write the numbers there too")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    isolate(options.inside)
+    with running(kind, "estiva-bench-", options.rounds) as bench:
+        for name in rows:
+            if name in options.only:
+                rows[name](bench)
+        finish(bench, options.json)

@@ -6,7 +6,6 @@
 What it needs, and how it is kept apart from the machine, is as of benchmarks/run.py.
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -16,7 +15,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from bench import ESTIVA, IMAGE, Bench, finish, isolate, running  # noqa: E402
+from bench import ESTIVA, IMAGE, Bench, main  # noqa: E402
 
 CROWD = 100
 MB = 1 << 20
@@ -265,20 +264,5 @@ ROWS = {
 }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--only", nargs="*", default=list(ROWS), choices=ROWS)
-    parser.add_argument("--json", metavar="FILE", help="write the numbers there too")
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    isolate(options.inside)
-    with running(Life, "estiva-bench-", options.rounds) as bench:
-        for name in ROWS:
-            if name in options.only:
-                ROWS[name](bench)
-        finish(bench, options.json)
-
-
 if __name__ == "__main__":
-    main()
+    main(Life, ROWS, __doc__, rounds=15)

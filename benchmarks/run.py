@@ -9,7 +9,6 @@ Everything runs in namespaces of its own, with state in a temporary folder. A ro
 turn, so that a slow moment hits all alike; the median is shown.
 """
 
-import argparse
 import os
 import pathlib
 import shutil
@@ -17,7 +16,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from bench import CHECKOUT, ESTIVA, ESTIVA_OCI, IMAGE, Bench, finish, isolate, running  # noqa: E402
+from bench import CHECKOUT, ESTIVA, ESTIVA_OCI, IMAGE, Bench, main  # noqa: E402
 
 WARM = """
 import sys, time, estiva
@@ -232,20 +231,5 @@ ROWS = {
 }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--only", nargs="*", default=list(ROWS), choices=ROWS)
-    parser.add_argument("--json", metavar="FILE", help="write the numbers there too")
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    isolate(options.inside)
-    with running(Starts, "estiva-bench-", options.rounds) as bench:
-        for name in ROWS:
-            if name in options.only:
-                ROWS[name](bench)
-        finish(bench, options.json)
-
-
 if __name__ == "__main__":
-    main()
+    main(Starts, ROWS, __doc__, rounds=20)

@@ -139,15 +139,22 @@ def connect(
             publish(paths, endpoint, published)
         return endpoint
     except BaseException as error:
-        for step in reversed(undo):
-            try:
-                step()
-            except (OSError, EstivaError):
-                pass  # the first error is the one to tell; sweep takes the rest
-        if isinstance(error, OSError):
-            what = error.filename or "netlink"
-            raise EngineError(f"network of container {container_id[:12]}: {what}: {reason(error)}") from error
+        take_back(undo, error, container_id)
         raise
+
+
+def take_back(undo: Sequence[Callable[[], object]], error: BaseException, container_id: str) -> None:
+    """Undo what was done of a connect that failed. Raises EngineError for the system's errors; others are the
+    caller's to raise.
+    """
+    for step in reversed(undo):
+        try:
+            step()
+        except (OSError, EstivaError):
+            pass  # the first error is the one to tell; sweep takes the rest
+    if isinstance(error, OSError):
+        what = error.filename or "netlink"
+        raise EngineError(f"network of container {container_id[:12]}: {what}: {reason(error)}") from error
 
 
 def publish(paths: Paths, endpoint: Endpoint, published: Published = firewall.nothing) -> None:

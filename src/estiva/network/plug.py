@@ -18,7 +18,7 @@ import errno
 import os
 from _socket import AF_INET, AF_INET6, inet_aton, inet_pton
 
-from estiva.errors import Conflict, EngineError, EstivaError, Unsupported, reason
+from estiva.errors import Conflict, EngineError, Unsupported, reason
 from estiva.files import Lock
 from estiva.linux.net import families, netlink
 from estiva.network import bridge, bridges, firewall, ipam, links, networks, rules
@@ -80,14 +80,7 @@ def connect(
                 inside.close()
         return endpoint
     except BaseException as error:
-        for step in reversed(undo):
-            try:
-                step()
-            except (OSError, EstivaError):
-                pass  # the first error is the one to tell; sweep takes the rest
-        if isinstance(error, OSError):
-            what = error.filename or "netlink"
-            raise EngineError(f"network of container {container_id[:12]}: {what}: {reason(error)}") from error
+        bridge.take_back(undo, error, container_id)
         raise
 
 
