@@ -4,7 +4,8 @@
     2  cgroup with its limits
     3  init cloned (runtime/launch/container.py); it builds its rootfs while we ...
     4  ... plug in the network
-    5  run state written, so that exec and ps find it; ports published; init ready
+    5  ports published; init ready: its root is the container's; run state written, so that exec, cp and ps
+       find it
     6  init executes the command; the caller hears "started"
     7  streams copied, log written, signals and sizes passed on, until init ends
     8  what is left is killed; cgroup, network, run state go; the row is updated, or all is removed (--rm)
@@ -144,11 +145,11 @@ class Monitor:
             raise
         if not plan["detach"]:
             teardown.database(plan).open()  # while init builds its rootfs
-        self.write_state()
         endpoint.publish(plan, self.endpoint, self.init.pidfd)
         if hooks is None and not terminal:
             self.init.go()
         self.init.ready()
+        self.write_state()  # not before: who enters init's mount namespace then, is in the host's tree
         self.keep_mounts()
         if terminal:
             self.streams.console(self.init.console, plan["stdin"], out, plan.get("detach_keys", ""))
