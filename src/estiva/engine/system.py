@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from estiva import fastjson
+from estiva import fastjson, settings
 from estiva.engine.state import eventlog
 from estiva.errors import InvalidInput, StateError
 
@@ -50,6 +50,7 @@ def info(engine: Engine) -> dict[str, Any]:
     for record in listing.listing(engine, all=True):
         states[record["State"]["Status"]] = states.get(record["State"]["Status"], 0) + 1
     uname = os.uname()
+    known = settings.read()
     return {
         "ID": "",
         "Containers": sum(states.values()),
@@ -70,8 +71,9 @@ def info(engine: Engine) -> dict[str, Any]:
         "Name": uname.nodename,
         "EstivaRootDir": engine.paths.root,
         "EstivaRunRootDir": engine.paths.run_root,
+        "EstivaSettings": settings.path() if known else "",
         "ServerVersion": version()["Version"],
-        **daemon_fields(engine),
+        **daemon_fields(engine, known),
     }
 
 
