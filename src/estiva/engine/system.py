@@ -204,12 +204,13 @@ def check(engine: Engine, *, deep: bool = False, repair: bool = False) -> dict[s
         repaired += adopt.adopt(engine)
         repaired += upkeep.mend_network(engine)
         repaired += upkeep.missing_rules(engine, mend=True)
+        repaired += upkeep.relays(engine, mend=True)
         repaired += images.repair(engine, deep=deep)
     for _ in range(ROUNDS):
         done, failed = ([], []) if adopt.is_lost(engine) else sweep.sweep(engine, upkeep.network)
         swept += done
         problems = [*failed, *adopt.lost(engine), *fsck.check(engine.store, deep=deep), *sweep.check(engine)]
-        problems += upkeep.unplugged(engine) + upkeep.missing_rules(engine)
+        problems += upkeep.unplugged(engine) + upkeep.missing_rules(engine) + upkeep.relays(engine)
         if not problems:
             break
     engine.db.checkpoint()
