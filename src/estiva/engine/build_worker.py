@@ -51,11 +51,22 @@ class StepStart(Start):
         super().__init__(engine, made, locks.take(engine.paths, made["Id"], new=True), "")
 
     def prepare(self) -> None:
-        if self.record["HostConfig"]["NetworkMode"] == "bridge":
+        mode = self.record["HostConfig"]["NetworkMode"]
+        if mode == "bridge":
             from estiva.network import ipam
 
             with self.engine.db.write() as transaction:
                 self.address = ipam.reserve_in(transaction, self.id)
+        elif mode not in ("none", "host"):
+            from estiva.engine.state.net import addresses
+            from estiva.network import networks
+
+            with self.engine.db.write() as transaction:
+                network = networks.get(transaction, mode)
+                place = addresses.place_in(transaction, self.id, network.id, {"Name": network.name})
+            networks.name_interfaces([place])
+            networks.elect([place])
+            self.address = [place]
 
     def lowerdirs(self) -> Lowerdirs:
         return self.step.snapshot.lowerdirs()
