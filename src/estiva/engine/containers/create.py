@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from estiva import fastjson
+from estiva import fastjson, settings
 from estiva.engine.containers import folder
 from estiva.engine.images.find import allow_refetch, find_image
 from estiva.engine.launch import launch
@@ -98,6 +98,11 @@ def make(
     networking: dict[str, Any] | None = None,
 ) -> tuple[Record, Image, int, Taken]:
     """(record, image, lock, addresses): the container as a row, with its folder. Undone on error."""
+    known = settings.read()
+    if known:
+        from estiva.engine.spec import preset
+
+        preset.fill(host_config, known)
     asked, host = judge.check(config, host_config)
     if host.get("NetworkMode") in (None, "", "default"):
         host["NetworkMode"] = "bridge"
@@ -133,12 +138,12 @@ def make(
         if name and (merged.get("Volumes") or host.get("Binds") or host.get("Mounts")):
             refuse_taken(engine, name)
         lock = launch.take_lock(engine, container_id)
-        known = None
+        beside = None
         if host.get("Mounts") or host.get("VolumesFrom"):
             from estiva.engine.mounts import others
 
-            known = others.Others(engine)
-        points = made["Mounts"] = mount_points.plan(merged, host, engine.store.volumes, container_id, known)
+            beside = others.Others(engine)
+        points = made["Mounts"] = mount_points.plan(merged, host, engine.store.volumes, container_id, beside)
         folder.make(engine, container_id, image, durable=status == "created")
         volumes = [point["Name"] for point in points if point.pop("Made", False)]
         fresh = [point for point in points if point.pop("New", False)]
