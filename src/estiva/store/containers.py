@@ -67,6 +67,17 @@ def status(reader: Reader, container_id: str) -> str:
     return ""
 
 
+def waits(reader: Reader, container_id: str) -> bool:
+    """Whether one waits to be started again by its restart policy, and nobody has begun with that."""
+    return bool(
+        reader.read(
+            "SELECT 1 FROM containers WHERE id = ? AND status = 'running'"
+            " AND json_extract(record, '$.State.Began') IS NULL",
+            (container_id,),
+        )
+    )
+
+
 def name(reader: Reader, container_id: str) -> str:
     """A container's name; "" without a row."""
     for (found,) in reader.read("SELECT name FROM containers WHERE id = ?", (container_id,)):
