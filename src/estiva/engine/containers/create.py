@@ -127,6 +127,14 @@ def make(
     image = find_image(engine, asked["Image"], pull, platform, progress)
     if pull != "never":
         allow_refetch(engine)
+    known = None
+    if host.get("Mounts") or host.get("VolumesFrom"):
+        from estiva.engine.mounts import others
+
+        def mounted(ref: str) -> str:  # an id can't be pulled, so "always" is for the container's own
+            return find_image(engine, ref, "never" if pull == "never" else "missing", None, progress).id
+
+        known = others.Others(engine, host, mounted)
     merged = record.merge(asked, image.config)
     if begins is not None:
         begins()
@@ -138,12 +146,7 @@ def make(
         if name and (merged.get("Volumes") or host.get("Binds") or host.get("Mounts")):
             refuse_taken(engine, name)
         lock = launch.take_lock(engine, container_id)
-        beside = None
-        if host.get("Mounts") or host.get("VolumesFrom"):
-            from estiva.engine.mounts import others
-
-            beside = others.Others(engine)
-        points = made["Mounts"] = mount_points.plan(merged, host, engine.store.volumes, container_id, beside)
+        points = made["Mounts"] = mount_points.plan(merged, host, engine.store.volumes, container_id, known)
         folder.make(engine, container_id, image, durable=status == "created")
         volumes = [point["Name"] for point in points if point.pop("Made", False)]
         fresh = [point for point in points if point.pop("New", False)]
@@ -221,8 +224,11 @@ def refuse_taken(engine: Engine, name: str) -> None:
 def write_row(transaction: Transaction, made: Record, name: str, status: str, wished: Wished) -> Taken:
     """The rows of a container; what it gets of its networks if it starts now."""
     made["Name"] = "/" + name
-    if not transaction.execute("SELECT 1 FROM images WHERE id = ?", (made["Image"],)).fetchone():
-        raise removed(made["Config"]["Image"])
+    needed = {made["Image"]: made["Config"]["Image"]}
+    needed.update((point["ImageId"], point["Source"]) for point in made["Mounts"] if point["Type"] == "image")
+    for image_id, called in needed.items():
+        if not transaction.execute("SELECT 1 FROM images WHERE id = ?", (image_id,)).fetchone():
+            raise removed(called)
     if "UsernsMode" in made["HostConfig"]:
         from estiva.engine.spec import userns
 
