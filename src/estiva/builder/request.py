@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from estiva.store.snapshots import Snapshot
 
 NETWORKS = ("default", "none", "host")
+HOSTNAME = "buildkitsandbox"  # of RUN, as with docker: a layer that holds it is the same on every machine
 ENTITLEMENTS = ("network.host", "security.insecure")
 
 Progress = Callable[[dict[str, Any]], None]
@@ -23,7 +24,7 @@ class Request:
     context          a directory, or None for an empty context
     dockerfile       a path; None looks for Dockerfile, then Containerfile, in the context
     dockerfile_text  the Dockerfile itself, when it came on standard input
-    build_args       ARG values, proxy settings and SOURCE_DATE_EPOCH
+    build_args       ARG values, proxy settings, SOURCE_DATE_EPOCH and BUILDKIT_SANDBOX_HOSTNAME
     secrets          id -> path of a file, or the bytes themselves
     ssh              id -> path of an agent's socket
     network          of RUN: "default"; "none" or a network's name, which no RUN can go beyond; or "host"
@@ -111,6 +112,7 @@ class Step:
         network: str,
         output: Callable[[bytes], None],
         privileged: bool = False,
+        hostname: str = HOSTNAME,
     ) -> None:
         self.snapshot = snapshot
         self.argv = argv
@@ -122,6 +124,7 @@ class Step:
         self.network = network
         self.output = output
         self.privileged = privileged
+        self.hostname = hostname
 
 
 class RunStep(Protocol):

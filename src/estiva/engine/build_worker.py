@@ -7,6 +7,7 @@ import os
 from estiva import settings
 from estiva.engine.launch import plan
 from estiva.engine.launch.start import Start
+from estiva.engine.spec import judge
 from estiva.engine.state import locks, record
 from estiva.errors import EngineError
 
@@ -35,6 +36,7 @@ class StepStart(Start):
             "LogConfig": {"Type": "none"},
         }
         known = settings.read()
+        judge.uts_name("hostname", step.hostname)
         if known:
             from estiva.engine.spec import preset
 
@@ -43,7 +45,14 @@ class StepStart(Start):
             os.urandom(32).hex(),
             "",
             None,
-            {"Image": "", "Cmd": step.argv, "Env": step.env, "User": step.user, "WorkingDir": step.cwd},
+            {
+                "Image": "",
+                "Cmd": step.argv,
+                "Env": step.env,
+                "User": step.user,
+                "WorkingDir": step.cwd,
+                "Hostname": step.hostname,
+            },
             host,
             [],
         )

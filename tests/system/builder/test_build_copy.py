@@ -109,12 +109,16 @@ def test_workdir_is_the_users(lab: Lab) -> None:
     assert lab.mode(image, "/home/user/w/f").endswith(" 1000:1000")
 
 
-def test_existing_directories_keep_their_mode(lab: Lab) -> None:
+def test_the_destination_stays_and_directories_in_it_become_as_their_sources(lab: Lab) -> None:
     lab.put("d/root/f", "x")
-    os.chmod(lab.context / "d/root", 0o777)
-    image = lab.build("FROM box\nRUN chmod 700 /root && chown 5:5 /root\nCOPY --chown=9:9 d /\n")
-    assert lab.mode(image, "/root") == "0700 5:5"
-    assert lab.mode(image, "/root/f") == "0644 9:9"
+    os.chmod(lab.context / "d", 0o711)
+    os.chmod(lab.context / "d/root", 0o775)
+    image = lab.build(
+        "FROM box\nRUN mkdir -m 700 /d /d/root && chown 5:5 /d /d/root\nCOPY --chown=9:9 d /d\n"
+    )
+    assert lab.mode(image, "/d") == "0700 5:5"
+    assert lab.mode(image, "/d/root") == "0775 9:9"
+    assert lab.mode(image, "/d/root/f") == "0644 9:9"
 
 
 def test_wildcards(lab: Lab) -> None:
@@ -133,7 +137,8 @@ def test_missing_and_ignored_sources(lab: Lab) -> None:
     refused(lab, "COPY a /a", text + "a")
     refused(lab, "COPY ./b /b", text + "./b")
     refused(lab, "COPY --from=box /nothing /b", "COPY failed: file not found in box: /nothing")
-    refused(lab, "COPY x y /z", "the destination must be a directory")
+    lab.write(x="", y="")
+    refused(lab, "COPY x y /z", "when COPY has more than one source, the destination must be a directory")
 
 
 def test_what_can_not_replace_what(lab: Lab) -> None:

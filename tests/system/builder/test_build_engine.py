@@ -171,3 +171,14 @@ def test_a_bind_mount_of_another_user_s_folder_is_root_s(box: Host, context: pat
     box.out("build", "-q", "-t", "owned", context)
     assert box.out("run", "--rm", "--network", "none", "owned", "cat", "/out") == "0 0\n0 0"
     assert sorted(os.listdir(context)) == ["Dockerfile", "app.sh"]
+
+
+def test_the_hostname_of_run_is_always_the_same(box: Host, context: pathlib.Path) -> None:
+    write(context, 'RUN test "$(hostname) $HOSTNAME" = "$WANTED $WANTED" && grep -w $WANTED /etc/hosts')
+    text = (context / "Dockerfile").read_text()
+    (context / "Dockerfile").write_text(text.replace("RUN", "ARG WANTED=buildkitsandbox\nRUN"))
+    box.estiva("build", context)
+    other = ("--build-arg", "BUILDKIT_SANDBOX_HOSTNAME=foo", "--build-arg", "WANTED=foo")
+    box.estiva("build", *other, context)
+    done = box.estiva("build", "--build-arg", "BUILDKIT_SANDBOX_HOSTNAME=a b", context, status=1)
+    assert 'invalid hostname "a b"' in done.stderr

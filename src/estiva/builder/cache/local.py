@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from estiva.store import Store
     from estiva.store.images import Image
 
-VERSION = 2  # of the keys: a change of what they cover starts afresh
+VERSION = 3  # of the keys: a change of what they cover, or of what steps make of it, starts afresh
 
 
 def key(kind: str, inputs: dict[str, Any]) -> str:

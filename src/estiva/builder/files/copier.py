@@ -36,6 +36,8 @@ class Destination:
         self.owner = owner
         self.chmod = chmod
         self.epoch = epoch
+        octal = values.octal(chmod)
+        self.folders = 0o755 if octal is None else octal & 0o777
         self.view = Tree(rootfd, owners=True)  # not closed: the fd is the caller's
 
     def resolve(self, path: str) -> str:
@@ -52,12 +54,16 @@ class Destination:
         except (FileNotFoundError, NotADirectoryError):
             return False
 
-    def directory(self, path: str) -> int:
-        """An O_PATH fd of a directory, made with its parents: 0755 whatever --chmod says, of the owner."""
+    def directory(self, path: str, mode: int | None = None) -> int:
+        """An O_PATH fd of a directory, made with its parents: of the owner, with `mode`, else with --chmod's
+        if that is a number, else 0755.
+        """
         uid, gid = self.owner or (0, 0)
         resolved = self.resolve(path)
         try:
-            return fs.mkdir_in_root(self.rootfd, resolved, 0o755, uid, gid, follow=False)
+            return fs.mkdir_in_root(
+                self.rootfd, resolved, self.folders if mode is None else mode, uid, gid, follow=False
+            )
         except NotADirectoryError:
             raise InvalidInput(f"can't make the directory /{resolved}: a parent of it is a file") from None
 
@@ -158,22 +164,34 @@ class Copier:
 
     def parents(self, base: str, relative: str, path: str, into: Record | None = None) -> str:
         """Make the directories of `relative` (below `base` in the source) in `path`; the path of the last
-        one.
+        one. `relative` ends in `/.` for a directory that is copied itself.
+
+        Of those that are there the mode becomes the source's, of the one that is copied all metadata does.
         """
         self.record = into
         done = path.rstrip("/")
-        for here in self.tree.above(base, relative):
+        above = self.tree.above(base, relative)
+        for number, here in enumerate(above, 1):
             part = posixpath.basename(here)
             parent = self.to.directory(done)
             try:
-                self._entry(here, self.tree.stat(self.tree.resolve(here)), parent, part, here)
+                info = self.tree.stat(self.tree.resolve(here))
+                if self._entry(here, info, parent, part, here):
+                    pass
+                elif number == len(above) and relative.endswith("/."):
+                    self._metadata(info, parent, part)
+                else:
+                    os.chmod(f"/proc/self/fd/{parent}/{part}", info.st_mode & 0o7777)
             finally:
                 os.close(parent)
             done = f"{done}/{part}"
         return done + "/"
 
     def _contents(self, source: str, top: int) -> None:
-        """All below a source directory into the directory `top`, times of new directories set last."""
+        """All below a source directory into the directory `top`, times of directories set last.
+
+        A directory that is there becomes as its source is, as docker has it: only `top` stays as it was.
+        """
         stack: list[tuple[str, int]] = [(source, top)]
         times: list[tuple[str, os.stat_result]] = []
         strip = len(source) + 1 if source else 0
@@ -184,8 +202,9 @@ class Copier:
                     os.close(stack.pop()[1])
                 made = self._entry(path, info, stack[-1][1], name, path[strip:])
                 if stat.S_ISDIR(info.st_mode):
-                    if made:
-                        times.append((path[strip:], info))
+                    if not made:
+                        self._metadata(info, stack[-1][1], name)
+                    times.append((path[strip:], info))
                     stack.append((path, _open_directory(stack[-1][1], name)))
             for relative, info in reversed(times):
                 self._time(relative, info, top)

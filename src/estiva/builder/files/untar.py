@@ -8,6 +8,7 @@ followed. Memory stays flat: a member is made as soon as its bytes are there.
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 
@@ -59,7 +60,7 @@ def extract(fd: int, scratch: int, path: str, to: Destination) -> None:
 
     Nobody else writes `fd`. Raises InvalidInput for a malformed or hostile archive.
     """
-    os.close(to.directory(path))
+    os.close(to.directory(path, 0o755))
     top = fs.open_in_root(to.rootfd, to.resolve(path) or ".", os.O_PATH | os.O_DIRECTORY)
     try:
         Extraction(top, to).run(fd, scratch)
@@ -133,7 +134,7 @@ class Extraction:
                 self.times.append((entry.name, self.to.time(entry.mtime)))
                 return
             if old is not None and stat.S_ISDIR(old.st_mode):
-                os.rmdir(last, dir_fd=parent)
+                shutil.rmtree(last, dir_fd=parent)
             elif old is not None:
                 os.unlink(last, dir_fd=parent)
             if entry.kind == 0:

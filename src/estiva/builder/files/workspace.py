@@ -69,8 +69,15 @@ class Workspace:
         return fd
 
     def cache_mount(self, mount: Mount) -> str:
-        """The directory of a cache mount. Waits for its lock if it is `locked`; keep it until `release`."""
-        top = f"{self.mounts}/{hashlib.sha256(mount.id.encode('utf-8', 'surrogatepass')).hexdigest()}"
+        """The directory of a cache mount. Waits for its lock if it is `locked`; keep it until `release`.
+
+        One id that is asked for with another owner or mode is another cache, as with docker: it could not be
+        used with those of the first.
+        """
+        uid, gid = mount.uid or 0, mount.gid or 0
+        mode = 0o755 if mount.mode is None else mount.mode
+        named = mount.id if (uid, gid, mode) == (0, 0, 0o755) else f"{mount.id}\0{uid}:{gid} {mode:o}"
+        top = f"{self.mounts}/{hashlib.sha256(named.encode('utf-8', 'surrogatepass')).hexdigest()}"
         os.makedirs(top, mode=0o700, exist_ok=True)
         if mount.sharing == "private":
             number = 0
@@ -83,8 +90,8 @@ class Workspace:
             path = f"{top}/data"
         if not os.path.isdir(path):
             os.mkdir(path, 0o700)
-            os.chown(path, mount.uid or 0, mount.gid or 0)
-            os.chmod(path, 0o755 if mount.mode is None else mount.mode)
+            os.chown(path, uid, gid)
+            os.chmod(path, mode)
         return path
 
     def _lock(self, path: str, *, blocking: bool) -> bool:

@@ -65,10 +65,16 @@ def signal_number(text: str) -> int:
     return int(number)
 
 
+def octal(text: str) -> int | None:
+    """A --chmod value that is a number, 0 to 7777; None for another."""
+    return int(text, 8) if re.fullmatch(r"[0-7]{1,5}", text) and int(text, 8) <= 0o7777 else None
+
+
 def mode_change(text: str, mode: int, directory: bool) -> int:
     """`mode` after a --chmod value: octal (0 to 7777) or symbolic as chmod(1) takes it, umask 0."""
-    if re.fullmatch(r"[0-7]{1,5}", text) and int(text, 8) <= 0o7777:
-        return int(text, 8)
+    number = octal(text)
+    if number is not None:
+        return number
     if re.fullmatch(r"\d+", text):
         raise InvalidInput(
             f"invalid chmod value: {shorten(text)}",

@@ -130,7 +130,7 @@ class Build:
         asked = stage.platform or self.request.platform
         try:
             wanted = Platform.parse(stage.platform) if stage.platform else self.wanted
-            if stage.image == "scratch":
+            if self.sources.is_scratch(stage.image):
                 return State.scratch(wanted, self.clock, self.plan.budget)
             image = self.sources.image(stage.image, asked or None)
         except EstivaError as error:

@@ -38,10 +38,14 @@ class Sources:
         folder = self.request.build_contexts.get(name)
         if folder and not folder.startswith("docker-image://"):
             return Source(self._folder(name, folder), None)
-        if name == "scratch":
-            return self.view(name, [])
+        if self.is_scratch(name):
+            return self.view("scratch", [])
         image = self.image(name, self.request.platform)
         return self.view(image.id, image.diff_ids)
+
+    def is_scratch(self, name: str) -> bool:
+        """Whether a name means nothing at all, by itself or by a named context."""
+        return "scratch" in (name, self.request.build_contexts.get(name, "").removeprefix("docker-image://"))
 
     def view(self, key: str, diff_ids: list[str]) -> Source:
         """The rootfs of layers; `key` is the same for the same ones."""

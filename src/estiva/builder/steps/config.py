@@ -24,9 +24,12 @@ def apply(state: State, typed: Typed) -> str:
 
 
 def workdir(state: State, typed: Text) -> str:
-    """WORKDIR's part in the config: the new working directory. Its directory is made by steps/workdir.py."""
-    path = posixpath.normpath(state.absolute(expander(state, typed).word(typed.text)))
-    state.config["WorkingDir"] = path
+    """WORKDIR's part in the config: the new working directory, with the slash that it may end in. Its
+    directory is made by steps/workdir.py.
+    """
+    word = expander(state, typed).word(typed.text)
+    path = posixpath.normpath(state.absolute(word))
+    state.config["WorkingDir"] = path + "/" if word.endswith("/") and path != "/" else path
     return path
 
 

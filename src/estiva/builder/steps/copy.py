@@ -57,13 +57,6 @@ class CopyStep:
         source, typed = self.typed.source, self.typed
         if self.chmod:
             values.mode_change(self.chmod, 0o644, False)
-        many = len(self.sources) + len(self.documents) > 1
-        if many and not self.path.endswith("/") and not self._is_directory():
-            raise bad(
-                source,
-                f"when {typed.name} has more than one source, the destination must be a directory",
-                f"end it with a slash: {self.destination}/",
-            )
         for name in self.sources:
             if url_files.is_git(name) and typed.name == "ADD":
                 raise unsupported(source, f"ADD of a git repository is not supported: {name}")
@@ -154,16 +147,35 @@ class CopyStep:
         for source in self.sources:
             if url_files.is_url(source):
                 continue
-            found = self._parents(tree, source) if self.typed.parents else self._plain(tree, source)
-            into = self.path.endswith("/") or self.typed.parents
-            if len(found) > 1 and not into and not self._is_directory():
-                raise bad(
-                    self.typed.source,
-                    f"{source} matches {len(found)} sources, so the destination must be a directory",
-                    f"end it with a slash: {self.destination}/",
-                )
-            items += found
+            items += self._parents(tree, source) if self.typed.parents else self._plain(tree, source)
+        self._check_many(tree, items)
         return items
+
+    def _check_many(self, tree: Tree, items: list[Item]) -> None:
+        """Several sources need a directory, which a directory or an archive that comes first makes one."""
+        given = len(self.sources) + len(self.documents)
+        count = len(items) + len(self.documents) + sum(map(url_files.is_url, self.sources))
+        if count < 2 or self.typed.parents or self.path.endswith("/") or self._is_directory():
+            return
+        if items and self._is_folder(tree, items[0]):
+            return
+        name = self.typed.name
+        which = (
+            f"when {name} has more than one source,"
+            if given > 1
+            else f"{self.sources[0]} matches {count} sources, so"
+        )
+        hint = f"end it with a slash: {self.destination}/"
+        raise bad(self.typed.source, f"{which} the destination must be a directory", hint)
+
+    def _is_folder(self, tree: Tree, item: Item) -> bool:
+        """Whether a source is a directory, or an archive that is to be unpacked."""
+        if stat.S_ISDIR(tree.stat(item.path).st_mode):
+            return True
+        archive = self._archive(tree, item)
+        if archive >= 0:
+            os.close(archive)
+        return archive >= 0
 
     def _is_directory(self) -> bool:
         fd = self.context.view(self.state.diff_ids)
@@ -220,9 +232,9 @@ class CopyStep:
     def _look(self, tree: Tree, item: Item) -> list[Any]:
         """What a source is now, for the search in the cache: name, content, whether it is unpacked."""
         total = Record(tree.owners)
-        for parent in tree.above(item.base, item.relative):
-            total.add(parent, tree.stat(tree.resolve(parent)))
         directory = stat.S_ISDIR(tree.stat(item.path).st_mode)
+        for parent in tree.above(item.base, _branch(item, directory)):
+            total.add(parent, tree.stat(tree.resolve(parent)))
         if directory or not self.exclude.excluded(item.name):
             directory = tree.look(item.path, total, exclude=self.exclude)
         archive = self._archive(tree, item)
@@ -248,6 +260,8 @@ class CopyStep:
         to = Destination(rootfd, owner=owner, chmod=self.chmod, epoch=self.context.epoch)
         copier = Copier(tree, to, exclude=self.exclude)
         copied: list[list[Any]] = []
+        if self.typed.parents and not items:
+            os.close(to.directory(self.path))
         for item in items:
             total = Record(tree.owners)
             archive = self._archive(tree, item)
@@ -257,9 +271,8 @@ class CopyStep:
                 continue
             path = self.path
             if item.relative:
-                path = copier.parents(item.base, item.relative, path, total)
-                if stat.S_ISDIR(tree.stat(item.path).st_mode):
-                    path += item.name
+                branch = _branch(item, stat.S_ISDIR(tree.stat(item.path).st_mode))
+                path = copier.parents(item.base, branch, path, total)
             directory = copier.copy(item.path, item.name, path, total)
             copied.append(["" if directory else item.name, item.relative, total.digest(), False])
         for download in self.downloads:
@@ -293,3 +306,8 @@ class CopyStep:
         data = text.encode("utf-8", "replace")
         name = posixpath.basename(document.name)
         to.write(self.path, name, data, mode=0o644, mtime_ns=time.time_ns())
+
+
+def _branch(item: Item, directory: bool) -> str:
+    """What of a --parents source is made on the way: a directory is that itself."""
+    return item.relative + "/." if item.relative and directory else item.relative

@@ -8,18 +8,14 @@ from typing import Any
 from estiva.builder.frontend.errors import BuildFailed, bad, shorten
 from estiva.builder.frontend.instructions import Command
 from estiva.builder.frontend.parser import heredoc_of
-from estiva.builder.request import NETWORKS, Step
+from estiva.builder.request import HOSTNAME, NETWORKS, Step
 from estiva.builder.steps.context import StepContext, with_root
 from estiva.builder.steps.mountpoints import Stubs
 from estiva.builder.steps.mounts import SCRIPTS, Mounts
 from estiva.builder.steps.state import State, expander
 from estiva.oci.config import DEFAULT_PATH
 
-PROXIES = tuple(
-    name
-    for upper in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
-    for name in (upper, upper.lower())
-)
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 HINTS = {
     126: "the command can't be executed: is it executable, and for this platform?",
     127: "the command is not in the image's filesystem",
@@ -39,6 +35,7 @@ class CommandStep:
         self.argv = self._argv()
         self.env = {"PATH": DEFAULT_PATH} | state.variables
         self.network = self._network()
+        self.hostname = context.request.build_args.get("BUILDKIT_SANDBOX_HOSTNAME") or HOSTNAME
         self.changed = ""  # what the command read and the key does not tell
         if typed.security == "insecure":
             self._allowed("--security=insecure", "security.insecure")
@@ -97,6 +94,7 @@ class CommandStep:
             "user": self.state.config.get("User") or "",
             "network": self.network,
             "security": self.typed.security,
+            "hostname": self.hostname,
             "mounts": self.mounts.inputs(),
             "platform": self.state.platform,
         }
@@ -107,7 +105,7 @@ class CommandStep:
         given = context.request.build_args
         snapshot = context.store.snapshots.prepare(state.diff_ids)
         try:
-            env = self.env | {name: given[name] for name in PROXIES if name in given}
+            env = _proxies(given, self.env)
             mounts.make(env, (posixpath.basename(self.argv[0]), self.script) if self.script else None)
             stubs = Stubs([str(mount["destination"]) for mount in mounts.planned])
             with_root(snapshot, stubs.before)
@@ -122,6 +120,7 @@ class CommandStep:
                 self.network,
                 context.output,
                 self.typed.security == "insecure",
+                self.hostname,
             )
             status = context.run_step(step)
             if status:
@@ -142,3 +141,15 @@ class CommandStep:
             status=status,
             hint=HINTS.get(status, ""),
         )
+
+
+def _proxies(given: dict[str, str], env: dict[str, str]) -> dict[str, str]:
+    """`env` with the build's proxies, each in capitals and not: programs look for the one or the other."""
+    told: dict[str, str] = {}
+    for upper in PROXIES:
+        for name, other in ((upper, upper.lower()), (upper.lower(), upper)):
+            if name in given:
+                told[name] = given[name]
+            elif other in given and name not in env:
+                told[name] = given[other]
+    return env | told

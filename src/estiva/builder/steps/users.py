@@ -16,15 +16,26 @@ LIMIT = 1 << 20  # bytes of /etc/passwd or /etc/group
 _MAX_ID = (1 << 32) - 2  # 2^32-1 is chown(2)'s "leave it"
 
 
+def known(rootfd: int, text: str) -> tuple[int, int] | None:
+    """The same as `owner`, None for a name that is not there."""
+    try:
+        return owner(rootfd, text)
+    except InvalidInput:
+        return None
+
+
 def owner(rootfd: int, text: str) -> tuple[int, int]:
     """(uid, gid) of `user`, `user:group`, or numbers. Raises InvalidInput for a name that is not there.
 
     A user's name alone brings its primary group, a number alone is the group as well (as docker has it).
+    What an unset variable leaves empty beside a colon is 0.
     """
     user, colon, group = text.partition(":")
-    if not user or (colon and not group):
+    if not user and not colon:
         raise InvalidInput(f"invalid owner: {text!r}", hint="USER, USER:GROUP or numbers")
-    if user.isascii() and user.isdecimal():
+    if not user:
+        uid = gid = 0
+    elif user.isascii() and user.isdecimal():
         uid = gid = _number(user)
     else:
         found = next((fields for fields in _records(rootfd, "etc/passwd", 4) if fields[0] == user), None)
@@ -32,8 +43,8 @@ def owner(rootfd: int, text: str) -> tuple[int, int]:
             hint = "use a number, or add the user"
             raise InvalidInput(f"no user {user!r} in the image's /etc/passwd", hint=hint)
         uid, gid = _number(found[2]), _number(found[3])
-    if group:
-        gid = _group(rootfd, group)
+    if colon:
+        gid = _group(rootfd, group) if group else 0
     return uid, gid
 
 

@@ -24,7 +24,7 @@ def run(context: StepContext, state: State, typed: Text) -> bool:
         return True
 
     def work(rootfd: int) -> None:
-        owner = users.owner(rootfd, user) if user else (0, 0)
+        owner = users.known(rootfd, user) or (0, 0)  # a RUN would say that there is no such user
         os.close(Destination(rootfd, owner=owner).directory(path))
 
     context.keep(state, keys, created_by, context.layer(state.diff_ids, work))

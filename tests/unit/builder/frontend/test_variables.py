@@ -93,4 +93,9 @@ def test_used_names() -> None:
 
 
 def test_here_document_keeps_quotes() -> None:
-    assert Expander(VALUES).text("'$home' \\$home \"x\" \\n\n") == "'/root' $home \"x\" \\n\n"
+    assert Expander(VALUES).text("'$home' \\$home \"x\"\n") == "'/root' $home \"x\"\n"
+
+
+def test_here_document_loses_its_escapes() -> None:
+    assert Expander(VALUES).text('\\n \\\\n \\" \\\n') == 'n \\n " \n'
+    assert Expander(VALUES, escape="`").text("`$home \\n ``\n") == "$home \\n `\n"
