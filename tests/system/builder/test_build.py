@@ -156,11 +156,11 @@ def test_entrypoint_resets_the_inherited_cmd(lab: Lab) -> None:
     assert (config["Cmd"], config["Entrypoint"]) == (["c"], ["x"])
 
 
-def test_env_wins_over_arg_and_one_snapshot_per_instruction(lab: Lab) -> None:
+def test_the_later_of_env_and_arg_wins_and_one_snapshot_per_instruction(lab: Lab) -> None:
     image = lab.build(
         "FROM box\nENV a=env\nARG a=arg\nENV a=new b=$a\nRUN echo $a $b > /f\n", build_args={"a": "given"}
     )
-    assert lab.read(image, "/f") == "new env\n"
+    assert lab.read(image, "/f") == "new given\n"
 
 
 def test_arg_scope(lab: Lab) -> None:

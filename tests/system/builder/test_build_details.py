@@ -160,3 +160,31 @@ RUN --mount=type=cache,id=c,target=/c,uid=1000 cat /c/f >> /out
 """
     )
     assert lab.read(image, "/out") == "root\nuser\n"
+
+
+def test_of_arg_and_env_the_later_one_counts(lab: Lab) -> None:
+    text = """
+FROM box AS base
+ENV A=env B=env
+FROM base
+ARG A=arg
+ARG B
+ARG C=1
+ARG C
+RUN echo $A $B $C > /1
+LABEL a=$A
+ENV A=$A-env
+RUN echo $A > /2
+ARG A
+RUN echo $A > /3
+"""
+    image = lab.build(text)
+    assert [lab.read(image, name) for name in ("/1", "/2", "/3")] == ["arg env 1\n", "arg-env\n", "arg-env\n"]
+    assert image.config["config"]["Labels"] == {"a": "arg"}
+    image = lab.build(text, build_args={"A": "given"})
+    assert [lab.read(image, name) for name in ("/1", "/2", "/3")] == [
+        "given env 1\n",
+        "given-env\n",
+        "given\n",
+    ]
+    assert "A=given-env" in image.config["config"]["Env"]

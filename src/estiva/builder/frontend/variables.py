@@ -65,8 +65,8 @@ class Expander:
         return [*words, current] if current else words
 
     def text(self, text: str) -> str:
-        """The body of a here-document: variables replaced, quotes kept; the escape character goes, what
-        follows it stays, be it the end of the line.
+        """The body of a here-document: variables replaced, quotes kept; a backslash (whatever escapes
+        in the Dockerfile) goes, what follows it stays, be it the end of the line.
         """
         scan = _Scan(text)
         out: list[str] = []
@@ -75,7 +75,7 @@ class Expander:
                 char = scan.next()
                 if char == "$":
                     out.append(self._dollar(scan))
-                elif char == self.escape and not scan.end:
+                elif char == "\\" and not scan.end:
                     out.append(scan.next())
                 else:
                     out.append(char)

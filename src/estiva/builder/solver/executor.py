@@ -221,6 +221,7 @@ class Build:
             result[prefix + "OS"] = platform.os
             result[prefix + "ARCH"] = platform.architecture
             result[prefix + "VARIANT"] = platform.variant
+            result[prefix + "OSVERSION"] = ""  # there is none but on Windows
         result["TARGETSTAGE"] = self.request.target or "default"
         return result
 

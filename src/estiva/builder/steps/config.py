@@ -34,7 +34,10 @@ def workdir(state: State, typed: Text) -> str:
 
 
 def declare(state: State, typed: Pairs, given: dict[str, str], global_args: dict[str, str]) -> str:
-    """ARG: the value given to the build, else the default, else the global ARG's. Its line of history."""
+    """ARG: the value given to the build, else the default, else the global ARG's. Its line of history.
+
+    As with docker, a value also counts over that of an ENV above, and without one an ARG changes nothing.
+    """
     words = []
     env, variables = state.env, state.variables
     expand = Expander(
@@ -50,12 +53,12 @@ def declare(state: State, typed: Pairs, given: dict[str, str], global_args: dict
         else:
             value = global_args.get(name)
         state.budget.spend(len(value or ""))
-        state.args[name] = value
-        if name not in env:
-            if value is None:
-                variables.pop(name, None)
-            else:
-                variables[name] = value
+        if value is None:
+            state.args.setdefault(name, None)
+        else:
+            state.args[name] = variables[name] = value
+            if name in env:
+                state.over.add(name)
         words.append(name if value is None else f"{name}={value}")
     _bounded("ARGs", state.args)
     return "ARG " + " ".join(words)
@@ -66,6 +69,7 @@ def _env(state: State, typed: Typed, expand: Expander) -> str:
     new = [(expand.word(name), expand.word(value or "")) for name, value in typed.pairs]
     env = state.env
     env.update(new)
+    state.over.difference_update(dict(new))
     _bounded("variables", env)
     if "" in env:
         raise bad(typed.source, "ENV names can't be blank")

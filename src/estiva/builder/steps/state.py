@@ -34,6 +34,7 @@ class State:
         self.clock = clock
         self.budget = budget or Budget()
         self.args: dict[str, str | None] = {}
+        self.over: set[str] = set()  # the ARGs that got their value after the ENV of their name
         self.inherited = len(self.document["history"])
         self.has_cmd = False
         self._parsed: tuple[list[str], dict[str, str]] = ([], {})  # Env, and as what it was read
@@ -48,6 +49,7 @@ class State:
         """The state that `FROM this-stage` begins with: its files, config and ARGs."""
         state = State(self.document, clock=self.clock, budget=self.budget)
         state.args = dict(self.args)
+        state.over = set(self.over)
         state.inherited = self.inherited
         return state
 
@@ -77,8 +79,9 @@ class State:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What expansion sees: ARGs that have a value, and over them ENV."""
-        return {name: value for name, value in self.args.items() if value is not None} | self.env
+        """What expansion and RUN see: ARGs that have a value and ENV, of one name what came last."""
+        args = {name: value for name, value in self.args.items() if value is not None}
+        return args | self.env | {name: args[name] for name in self.over}
 
     @property
     def workdir(self) -> str:

@@ -98,4 +98,4 @@ def test_here_document_keeps_quotes() -> None:
 
 def test_here_document_loses_its_escapes() -> None:
     assert Expander(VALUES).text('\\n \\\\n \\" \\\n') == 'n \\n " \n'
-    assert Expander(VALUES, escape="`").text("`$home \\n ``\n") == "$home \\n `\n"
+    assert Expander(VALUES, escape="`").text("`$home \\$home ``\n") == "`/root $home ``\n"
