@@ -188,3 +188,27 @@ RUN echo $A > /3
         "given\n",
     ]
     assert "A=given-env" in image.config["config"]["Env"]
+
+
+def test_exclude_of_parents_is_for_whole_paths(lab: Lab) -> None:
+    lab.write(a__b__f="f", a__b__c__g="g", a__x="x")
+    text = """
+FROM box
+COPY --parents --exclude=a/b a /1/
+COPY --parents --exclude=b a /2/
+COPY --parents --exclude=b/c ./a/./b /3/
+COPY --parents --exclude=a/b/f a/b/f a/x /4/
+"""
+    image = lab.build(text)
+    assert lab.names(image, "/1/a") == ["x"]
+    assert lab.names(image, "/2/a") == ["b", "x"]
+    assert lab.names(image, "/3/b") == ["f"]
+    assert lab.names(image, "/4/a") == ["b", "x"]
+    assert lab.build(text).id == image.id
+
+
+def test_link_with_chmod_leaves_directories_as_they_are(lab: Lab) -> None:
+    lab.put("f", "x")
+    text = "FROM box\nRUN mkdir -m 711 /d && chown 4:4 /d\nCOPY --link {} f /d/\n"
+    assert lab.mode(lab.build(text.format("--chmod=600")), "/d") == "0711 4:4"
+    assert lab.mode(lab.build(text.format("--chown=4")), "/d") == "0755 4:4"

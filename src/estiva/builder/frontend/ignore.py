@@ -2,11 +2,14 @@
 
 `.dockerignore` (docs.docker.com/build/concepts/context): patterns are cleaned paths relative to the
 context's root, a leading `/` counts for nothing, `!` takes back what an earlier pattern left out, the last
-match decides, and a match of a parent directory counts for all below it.
+match decides, and a match of a parent directory counts for all below it. As with docker, a pattern is only
+looked at where it changes something: `!docs` takes back what `*` left out, and of `**/*.txt` nothing, as the
+directory was never out; `!docs/**` does.
 """
 
 from __future__ import annotations
 
+import copy
 import posixpath
 import re
 
@@ -45,22 +48,25 @@ class Matcher:
             self.patterns.append(Pattern(text, negated=negated))
             if len(self.patterns) > LIMIT:
                 raise InvalidInput(f"there are more than {LIMIT} patterns of paths to leave out")
+        self.prefix = ""
         self.negations = any(pattern.negated for pattern in self.patterns)
-        self._above: dict[str, int] = {}  # directory -> the patterns that match it or a parent, as bits
+        self._above: dict[str, int] = {}  # directory -> what `_matching` knows of it, as bits
 
     def __bool__(self) -> bool:
         return bool(self.patterns)
+
+    def below(self, prefix: str) -> Matcher:
+        """The same patterns for paths that are told without the `prefix` (with its slash) that all have."""
+        matcher = copy.copy(self)
+        matcher.prefix = self.prefix + prefix
+        return matcher
 
     def excluded(self, path: str) -> bool:
         """Whether `path` (relative, no leading slash) is matched by the patterns, itself or through a
         parent.
         """
-        matching = self._matching(path, self._parent(path))
-        decided = False
-        for index, pattern in enumerate(self.patterns):
-            if matching >> index & 1:
-                decided = not pattern.negated
-        return decided
+        path = self.prefix + path
+        return self._matching(path, self._parent(path))[1]
 
     def _parent(self, path: str) -> int:
         """The patterns that match a directory above `path`."""
@@ -74,17 +80,22 @@ class Matcher:
             while place < len(directory):  # from the outermost on
                 place = directory.find("/", place + 1)
                 place = len(directory) if place < 0 else place
-                known = self._matching(directory[:place], known)
+                known = self._matching(directory[:place], known)[0]
             if len(self._above) >= _REMEMBERED:
                 self._above.clear()
             self._above[directory] = known
         return known
 
-    def _matching(self, path: str, known: int) -> int:
+    def _matching(self, path: str, known: int) -> tuple[int, bool]:
+        """The patterns that match `path`, of which those `known` match a parent, and whether it is out."""
+        out = False
         for index, pattern in enumerate(self.patterns):
-            if not known >> index & 1 and pattern.match(path):
+            if not known >> index & 1:
+                if pattern.negated != out or not pattern.match(path):
+                    continue
                 known |= 1 << index
-        return known
+            out = not pattern.negated
+        return known, out
 
     def prunes(self, directory: str) -> bool:
         """Whether nothing below an excluded `directory` can be taken back, so that no one need look."""

@@ -46,6 +46,7 @@ class CopyStep:
         self.destination = expand.word(typed.destination)
         self.chown = expand.word(typed.chown)
         self.chmod = expand.word(typed.chmod)
+        self.link = typed.link and not self.chmod  # as docker has it: existing directories keep their mode
         self.checksum = expand.word(typed.checksum)
         self.exclude = ignore.Matcher([expand.word(pattern) for pattern in typed.exclude])
         self.documents = [(doc, expand.text(doc.text) if doc.expand else doc.text) for doc in typed.heredocs]
@@ -94,7 +95,7 @@ class CopyStep:
         if context.reuse(state, [self._key(seen, downloads)], created_by):
             return True
         copied: list[list[Any]] = []
-        below = [] if self.typed.link else state.diff_ids
+        below = [] if self.link else state.diff_ids
         diff_id = context.layer(below, lambda rootfd: copied.extend(self._copy(tree, items, rootfd)))
         # The key tells what was copied, whatever a folder held when it was looked at (K20)
         keys.append(self._key(copied if source.layers is None else seen, downloads))
@@ -120,7 +121,7 @@ class CopyStep:
 
     def _inputs(self, contents: Any) -> dict[str, Any]:
         """All that the layer depends on, as the cache key covers it."""
-        link = self.typed.link
+        link = self.link
         return {
             "below": [] if link else self.state.diff_ids,
             "owner": list(self._owner_of_link()) if link and self.chown else self.chown,
@@ -229,14 +230,20 @@ class CopyStep:
     def _unpacks(self) -> bool:
         return self.typed.name == "ADD" if self.typed.unpack is None else self.typed.unpack
 
+    def _exclude(self, item: Item, directory: bool) -> ignore.Matcher:
+        """What --exclude leaves out of a source; with --parents its patterns are for whole paths."""
+        above = item.relative if directory else posixpath.dirname(item.relative)
+        return self.exclude.below(above + "/") if above else self.exclude
+
     def _look(self, tree: Tree, item: Item) -> list[Any]:
         """What a source is now, for the search in the cache: name, content, whether it is unpacked."""
         total = Record(tree.owners)
         directory = stat.S_ISDIR(tree.stat(item.path).st_mode)
         for parent in tree.above(item.base, _branch(item, directory)):
             total.add(parent, tree.stat(tree.resolve(parent)))
-        if directory or not self.exclude.excluded(item.name):
-            directory = tree.look(item.path, total, exclude=self.exclude)
+        exclude = self._exclude(item, directory)
+        if directory or not exclude.excluded(item.name):
+            directory = tree.look(item.path, total, exclude=exclude)
         archive = self._archive(tree, item)
         if archive >= 0:
             os.close(archive)
@@ -256,7 +263,7 @@ class CopyStep:
         """Do all of it; for every source what `_look` tells, of what was copied."""
         owner = None
         if self.chown:
-            owner = self._owner_of_link() if self.typed.link else users.owner(rootfd, self.chown)
+            owner = self._owner_of_link() if self.link else users.owner(rootfd, self.chown)
         to = Destination(rootfd, owner=owner, chmod=self.chmod, epoch=self.context.epoch)
         copier = Copier(tree, to, exclude=self.exclude)
         copied: list[list[Any]] = []
@@ -271,7 +278,9 @@ class CopyStep:
                 continue
             path = self.path
             if item.relative:
-                branch = _branch(item, stat.S_ISDIR(tree.stat(item.path).st_mode))
+                directory = stat.S_ISDIR(tree.stat(item.path).st_mode)
+                branch = _branch(item, directory)
+                copier.exclude = self._exclude(item, directory)
                 path = copier.parents(item.base, branch, path, total)
             directory = copier.copy(item.path, item.name, path, total)
             copied.append(["" if directory else item.name, item.relative, total.digest(), False])

@@ -65,3 +65,16 @@ def test_wildcards() -> None:
     assert ignore.has_wildcard("a*") and ignore.has_wildcard("[a]") and ignore.has_wildcard(r"\\*")
     assert not ignore.has_wildcard(r"a\*b")
     assert ignore.unescape(r"a\*b") == "a*b"
+
+
+def test_a_directory_is_taken_back_only_if_it_was_out() -> None:
+    kept = ignore.Matcher(["**/*.txt", "!docs", "x", "!x/y"])
+    assert kept.excluded("docs/a.txt") and kept.excluded("docs") is False
+    assert kept.excluded("x/z") and not kept.excluded("x/y/z")
+    assert not ignore.Matcher(["**/*.txt", "!docs/**"]).excluded("docs/a.txt")
+    assert not ignore.Matcher(["*", "!docs"]).excluded("docs/sub/a.txt")
+
+
+def test_below() -> None:
+    matcher = ignore.Matcher(["a/b", "!a/b/c"]).below("a/")
+    assert matcher.excluded("b/x") and not matcher.excluded("b/c") and not matcher.excluded("a/b/x")
