@@ -124,6 +124,7 @@ def test_workdir_keeps_its_slash(lab: Lab) -> None:
     assert image.config["config"]["WorkingDir"] == "/w/"
     assert lab.read(image, "/w/f") == "/w\n"
     assert lab.build("FROM box\nWORKDIR /w/\nWORKDIR x\n").config["config"]["WorkingDir"] == "/w/x"
+    assert lab.build("FROM box\nWORKDIR /w\nWORKDIR x/\n").config["config"]["WorkingDir"] == "/w/x"
     assert lab.build("FROM box\nWORKDIR //\n").config["config"]["WorkingDir"] == "/"
 
 

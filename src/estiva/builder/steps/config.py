@@ -24,12 +24,13 @@ def apply(state: State, typed: Typed) -> str:
 
 
 def workdir(state: State, typed: Text) -> str:
-    """WORKDIR's part in the config: the new working directory, with the slash that it may end in. Its
-    directory is made by steps/workdir.py.
+    """WORKDIR's part in the config: the new working directory, with the slash that an absolute one
+    may end in. Its directory is made by steps/workdir.py.
     """
     word = expander(state, typed).word(typed.text)
     path = posixpath.normpath(state.absolute(word))
-    state.config["WorkingDir"] = path + "/" if word.endswith("/") and path != "/" else path
+    slash = "/" if word.startswith("/") and word.endswith("/") and path != "/" else ""
+    state.config["WorkingDir"] = path + slash
     return path
 
 
