@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from estiva.engine import Engine
     from estiva.engine.images.find import Progress
+    from estiva.engine.state.config_types import Config, HostConfig
     from estiva.engine.state.net.addresses import Taken
     from estiva.engine.state.types import Record
     from estiva.network.types import EndpointRecord
@@ -98,12 +99,7 @@ def make(
     networking: dict[str, Any] | None = None,
 ) -> tuple[Record, Image, int, Taken]:
     """(record, image, lock, addresses): the container as a row, with its folder. Undone on error."""
-    known = settings.read()
-    if known:
-        from estiva.engine.spec import preset
-
-        preset.fill(host_config, known)
-    asked, host = judge.check(config, host_config)
+    asked, host = judged(config, host_config)
     if host.get("NetworkMode") in (None, "", "default"):
         host["NetworkMode"] = "bridge"
     wished: Wished = {}
@@ -167,6 +163,16 @@ def make(
             raise removed(asked["Image"]) from None
         raise
     return made, image, lock, address
+
+
+def judged(config: dict[str, Any], host_config: dict[str, Any]) -> tuple[Config, HostConfig]:
+    """What is asked for, and what the settings file says of the rest. Raises InvalidInput."""
+    defaults = settings.read()
+    if defaults:
+        from estiva.engine.spec import preset
+
+        preset.fill(host_config, defaults)
+    return judge.check(config, host_config)
 
 
 def unmake(engine: Engine, container_id: str, lock: int) -> None:
