@@ -75,6 +75,28 @@ def test_it_becomes_healthy_and_unhealthy(box):
     assert not box.db("SELECT 1 FROM containers WHERE record LIKE '%FailingStreak%'")
 
 
+def test_its_execs_are_events_as_any(box):
+    run(box, '["sh", "-c", "exit 3"]', every="100ms")
+    results(box, 2)
+    box.estiva("healthcheck", "run", "it", status=1)
+    box.estiva("stop", "-t", "0", "it")
+    events = [
+        json.loads(line)
+        for line in box.out("events", "--since", "1h", "--until", "0s", "--format", "json").splitlines()
+    ]
+    execs = [event for event in events if event["Type"] == "container" and "exec_" in event["Action"]]
+    by_exec = {}
+    for event in execs:
+        by_exec.setdefault(event["Actor"]["Attributes"]["execID"], []).append(event["Action"])
+    whole = ["exec_create: sh -c exit 3", "exec_start: sh -c exit 3", "exec_die"]
+    assert [actions for actions in by_exec.values() if actions == whole][2:], by_exec
+    assert {event["Actor"]["Attributes"]["exitCode"] for event in execs if event["Action"] == "exec_die"} <= {
+        "3",
+        "137",
+    }
+    assert {event["Actor"]["Attributes"]["name"] for event in execs} == {"it"}
+
+
 def test_failures_in_the_start_period_do_not_count(box):
     run(box, "test -e /well", "--health-retries", "1", "--health-start-period", "1h", "--health-start-interval", "100ms",
         every="1h")  # fmt: skip

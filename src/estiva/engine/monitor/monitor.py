@@ -227,6 +227,10 @@ class Monitor:
             from estiva.engine.monitor.life import health
 
             self.streams.health = health.Health(self.plan, self.streams.signal)
+        if "memory" in self.plan["config"]["linux"]["resources"] and self.streams.memory is None:
+            from estiva.engine.monitor.life import memory
+
+            self.streams.memory = memory.Memory(self.plan, self.cgroup)
         # The interpreter can't be written to while this process runs it, whatever fd of it a container that
         # may trace has got hold of (K4)
         bounding = (self.plan["config"]["process"].get("capabilities") or {}).get("bounding") or ()
@@ -278,7 +282,8 @@ class Monitor:
         if self.log is not None:
             self.log.close()
         left = self.leave_status(code)
-        said = events.ended(self.plan, code, oom, self.began)
+        memory = self.streams.memory  # what has been told is not told again
+        said = events.ended(self.plan, code, memory.happened(False) if memory else oom, self.began)
         told: Outcome = {"event": "exited", "status": code, "oom": oom, "problem": ""}
         if self.bound and self.streams.ended_by_caller:
             self.plan["auto_remove"] = True
