@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from bundle import requires_kernel
-from enginekit import IMAGE, host
+from enginekit import IMAGE, eventually, host
 
 pytestmark = requires_kernel
 
@@ -31,6 +31,24 @@ def run(box, *words, status=0):
 def create(box, name, status=0, **options):
     words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
     return box.estiva("volume", "create", *words, name, status=status).stderr
+
+
+def test_a_tmpfs_is_one_for_containers_that_start_at_the_same_time(box):
+    create(box, "both", type="tmpfs", device="tmpfs")
+    create(box, "also", type="tmpfs", device="tmpfs")
+    starts = []
+    for n in range(6):
+        volumes = ["-v", "both:/r", "-v", "also:/a"] if n % 2 else ["-v", "also:/a", "-v", "both:/r"]
+        command = [IMAGE, "sh", "-c", f"touch /r/{n} /a/{n} && sleep 300"]
+        starts.append(
+            box.start("run", "-d", "--name", f"s{n}", "--network", "none", *volumes, *command, stdout=-3)
+        )
+    assert [one.wait(120) for one in starts] == [0] * 6
+    for n in (0, 5):
+        eventually(lambda n=n: box.out("exec", f"s{n}", "ls", "/r").split() == list("012345"))
+        eventually(lambda n=n: box.out("exec", f"s{n}", "ls", "/a").split() == list("012345"))
+    box.estiva("rm", "-f", *(f"s{n}" for n in range(6)))
+    box.estiva("volume", "rm", "both", "also")
 
 
 def test_a_tmpfs(box):

@@ -132,8 +132,6 @@ class Monitor:
             )
         assert self.init is not None
         self.streams.kill = self.unfreeze
-        while self.mounted:
-            os.close(self.mounted.popitem()[1])
         if shared is not None:
             shared.close()
         for fd in () if terminal else ends:
@@ -150,6 +148,8 @@ class Monitor:
             self.init.go()
         self.init.ready()
         self.write_state()  # not before: who enters init's mount namespace then, is in the host's tree
+        while self.mounted:  # among them locks of volumes, which others find by the run state
+            os.close(self.mounted.popitem()[1])
         self.keep_mounts()
         if terminal:
             self.streams.console(self.init.console, plan["stdin"], out, plan.get("detach_keys", ""))
