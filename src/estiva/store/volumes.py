@@ -143,7 +143,7 @@ class Volumes:
         """The volume. Raises NotFound."""
         volume = self.find(name)
         if volume is None:
-            raise NotFound(f"no such volume: {name}", hint="estiva volume ls shows them")
+            raise NotFound(f"no such volume: {name}", hint="`estiva volume ls` shows them")
         return volume
 
     def _select(self, rest: str, params: tuple[Any, ...]) -> list[Volume]:

@@ -164,6 +164,15 @@ def test_the_check_of_an_image_and_what_is_said_beside_it(box):
         box.estiva("rm", "-f", "none")
 
 
+def test_an_action_without_a_check_is_refused(box):
+    words = ["--health-on-failure", "kill", IMAGE, "true"]
+    told = box.estiva("create", *words, status=125).stderr
+    assert "cannot set on-failure action to kill without a health check" in told
+    box.image("checked:1", ['HEALTHCHECK CMD ["true"]'])
+    box.estiva("create", "--health-on-failure", "kill", "checked:1", "true")
+    box.estiva("create", "--health-on-failure", "none", IMAGE, "true")
+
+
 def test_a_paused_container_is_not_checked(box):
     run(box, "date +%s.%N; exit 1", "--health-timeout", "500ms")
     results(box)

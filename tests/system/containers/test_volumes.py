@@ -293,3 +293,19 @@ def test_a_volume_is_made_once(box):
     run(box, "-v", "/x", IMAGE, "true")
     made = told()[before:]
     assert [made.count("once"), made.count("twice"), len(made)] == [1, 1, 3], made
+
+
+def test_errors_name_the_volume_and_what_is_in_it(box, tmp_path):
+    create(box, "named")
+    mount = "type=volume,src=named,dst=/n,volume-subpath="
+    words = ["run", "--rm", "--network", "none", "--mount"]
+    told = box.estiva(*words, mount + "none/here", IMAGE, "true", status=125).stderr
+    assert "no none/here is in the volume named: no such file or directory" in told
+    told = box.estiva(*words, mount + "../x", IMAGE, "true", status=125).stderr
+    assert "volume-subpath ../x must be a relative path that stays inside of the volume named" in told
+    (tmp_path / "big").write_bytes(b"x" * 300_000)
+    subprocess.run(["tar", "cf", tmp_path / "tar", "-C", tmp_path, "big"], check=True)
+    create(box, "small", type="tmpfs", device="tmpfs", o="size=64k")
+    told = box.estiva("volume", "import", "small", tmp_path / "tar", status=1).stderr
+    assert "volume small: big: no space left on device" in told
+    box.estiva("volume", "rm", "named", "small")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from estiva.engine import Engine
     from estiva.engine.images.find import Progress
+    from estiva.engine.mounts.others import Others
+    from estiva.engine.state.config_types import HostConfig
     from estiva.engine.state.net.addresses import Taken
     from estiva.engine.state.types import Record
     from estiva.network.types import EndpointRecord
@@ -122,15 +124,12 @@ def make(
     image = find_image(engine, asked["Image"], pull, platform, progress)
     if pull != "never":
         allow_refetch(engine)
-    known = None
-    if host.get("Mounts") or host.get("VolumesFrom"):
-        from estiva.engine.mounts import others
-
-        def mounted(ref: str) -> str:  # an id can't be pulled, so "always" is for the container's own
-            return find_image(engine, ref, "never" if pull == "never" else "missing", None, progress).id
-
-        known = others.Others(engine, host, mounted)
+    known = others_of(engine, host, pull, progress)
     merged = record.merge(asked, image.config)
+    if merged.get("HealthcheckOnFailureAction"):
+        from estiva.engine.state.life import health
+
+        health.check_action(merged)
     if begins is not None:
         begins()
     container_id = launch.new_id(engine, host if status == "running" else None)
@@ -162,6 +161,18 @@ def make(
             raise removed(asked["Image"]) from None
         raise
     return made, image, lock, address
+
+
+def others_of(engine: Engine, host: HostConfig, pull: str, progress: Progress) -> Others | None:
+    """What the mounts name of other containers and images; a missing image is pulled."""
+    if not host.get("Mounts") and not host.get("VolumesFrom"):
+        return None
+    from estiva.engine.mounts import others
+
+    def image(ref: str) -> str:  # an id can't be pulled, so "always" is for the container's own
+        return find_image(engine, ref, "never" if pull == "never" else "missing", None, progress).id
+
+    return others.Others(engine, host, image)
 
 
 def unmake(engine: Engine, container_id: str, lock: int) -> None:
