@@ -309,3 +309,25 @@ def test_errors_name_the_volume_and_what_is_in_it(box, tmp_path):
     told = box.estiva("volume", "import", "small", tmp_path / "tar", status=1).stderr
     assert "volume small: big: no space left on device" in told
     box.estiva("volume", "rm", "named", "small")
+
+
+REMOVED = f"""
+from estiva.engine import Engine
+from estiva.engine.containers import create, folder
+engine, make = Engine(), folder.make
+def removed_first(*words, **more):
+    engine.store.volumes.remove("raced")
+    make(*words, **more)
+folder.make = removed_first
+print(create.create(engine, {{"Image": {IMAGE!r}, "Cmd": ["true"]}}, {{"Binds": ["raced:/r"]}}, name="racer")["Id"])
+"""
+
+
+def test_one_that_is_removed_while_a_container_with_it_is_made_is_made_again(box):
+    create(box, "raced")
+    container = box.python(REMOVED).strip()
+    assert box.db("SELECT * FROM container_volumes") == [(container, "raced")]
+    assert "in use by container" in box.estiva("volume", "rm", "raced", status=1).stderr
+    assert os.path.isdir(f"{box.folder}/root/volumes/raced/_data")
+    box.estiva("rm", "racer")
+    box.estiva("volume", "rm", "raced")

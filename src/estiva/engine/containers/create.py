@@ -193,17 +193,30 @@ def unmake(engine: Engine, container_id: str, lock: int) -> None:
 
 def insert(engine: Engine, made: Record, name: str | None, status: str, wished: Wished) -> Taken:
     """Write the row, with a name that nobody has, and take addresses if it starts now."""
+    volumes = {point["Name"] for point in made["Mounts"] if point["Type"] == "volume"}
     for attempt in range(ATTEMPTS):
         chosen = name or names.invent(attempt)
         with engine.db.write() as transaction:
             taken = containers.named(transaction, chosen)
-            if not taken:
+            gone = missing_volumes(transaction, volumes) if volumes else ()
+            if not taken and not gone:
                 return write_row(transaction, made, chosen, status, wished)
+        for volume in gone:  # removed since it was found: made again, and from now on the container's
+            engine.store.volumes.create(volume, user=made["Id"])
+        if not taken:
+            continue
         # a container whose monitor was killed may be a --rm one, and give the name back
         dead = taken[1] == "running" and settled_if_dead(engine, taken[0])
         if name is not None and (attempt > 0 or not dead):
             raise in_use(chosen, taken[0])
     raise EngineError("no free name was found", hint="give one with --name")
+
+
+def missing_volumes(reader: Transaction, volumes: set[str]) -> list[str]:
+    """Loaded when there are some."""
+    from estiva.store.volumes import gone
+
+    return gone(reader, volumes)
 
 
 def settled_if_dead(engine: Engine, container_id: str) -> bool:
