@@ -178,12 +178,15 @@ def volume_of_each(reader: Reader) -> list[tuple[str, str]]:
 
 def on_networks(reader: Reader) -> list[tuple[str, str, str, str, str]]:
     """(network, container, its name, the endpoint's record, address) of all that have addresses in networks
-    that somebody has made, in a fixed order.
+    that somebody has made, in a fixed order. A step of a build has no name and no record.
     """
     rows = reader.read(
-        "SELECT endpoints.network, endpoints.container, containers.name, endpoints.record, leases.address"
-        " FROM endpoints JOIN containers ON containers.id = endpoints.container"
-        " JOIN leases ON leases.container = endpoints.container AND leases.network = endpoints.network"
+        "SELECT leases.network, leases.container, coalesce(containers.name, ''),"
+        " coalesce(endpoints.record, '{}'), leases.address"
+        " FROM leases JOIN networks ON networks.id = leases.network"
+        " LEFT JOIN containers ON containers.id = leases.container"
+        " LEFT JOIN endpoints"
+        " ON endpoints.container = leases.container AND endpoints.network = leases.network"
         " ORDER BY 1, 2, 5"
     )
     return [(str(a), str(b), str(c), str(d), str(e)) for a, b, c, d, e in rows]

@@ -219,10 +219,22 @@ def test_after_a_power_cut(box):
     assert_nothing_left(box)
 
 
+def test_a_folder_without_a_row_goes_with_its_cgroup(box):
+    """Of a monitor that was killed between the two, and had its lock while run folders were swept."""
+    name = "ab" * 32
+    os.mkdir(f"{box.folder}/root/containers/{name}")
+    box.python(f"from estiva.runtime.cgroup import factory; factory.create('{box.cgroup}/{name}', {{}})")
+    assert box.cgroups()
+    assert f"folder of container {name[:12]}" in box.out("system", "check")
+    assert not box.cgroups()
+
+
 def test_processes_that_nobody_watches_are_ended(box):
-    """The run folder has vanished, the row too; the cgroup shows who is ours."""
+    """Its folders have vanished, the row too; the cgroup shows who is ours."""
     container = orphan(box, "--name", "lost")
-    os.rename(f"{box.folder}/run/containers/{container}", f"{box.folder}/aside")
+    os.mkdir(f"{box.folder}/aside")
+    for root in ("root", "run"):
+        os.rename(f"{box.folder}/{root}/containers/{container}", f"{box.folder}/aside/{root}")
     box.db("DELETE FROM containers")
     box.db("DELETE FROM leases")
     assert f"processes of container {container[:12]}, which nobody watched: killed" in assert_well(box)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from estiva import fastjson
+from estiva import fastjson, settings
 from estiva.engine.containers import folder
 from estiva.engine.images.find import allow_refetch, find_image
 from estiva.engine.launch import launch
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from estiva.engine import Engine
     from estiva.engine.images.find import Progress
     from estiva.engine.mounts.others import Others
-    from estiva.engine.state.config_types import HostConfig
+    from estiva.engine.state.config_types import Config, HostConfig
     from estiva.engine.state.net.addresses import Taken
     from estiva.engine.state.types import Record
     from estiva.network.types import EndpointRecord
@@ -100,7 +100,7 @@ def make(
     networking: dict[str, Any] | None = None,
 ) -> tuple[Record, Image, int, Taken]:
     """(record, image, lock, addresses): the container as a row, with its folder. Undone on error."""
-    asked, host = judge.check(config, host_config)
+    asked, host = judged(config, host_config)
     if host.get("NetworkMode") in (None, "", "default"):
         host["NetworkMode"] = "bridge"
     wished: Wished = {}
@@ -173,6 +173,16 @@ def others_of(engine: Engine, host: HostConfig, pull: str, progress: Progress) -
         return find_image(engine, ref, "never" if pull == "never" else "missing", None, progress).id
 
     return others.Others(engine, host, image)
+
+
+def judged(config: dict[str, Any], host_config: dict[str, Any]) -> tuple[Config, HostConfig]:
+    """What is asked for, and what the settings file says of the rest. Raises InvalidInput."""
+    defaults = settings.read()
+    if defaults:
+        from estiva.engine.spec import preset
+
+        preset.fill(host_config, defaults)
+    return judge.check(config, host_config)
 
 
 def unmake(engine: Engine, container_id: str, lock: int) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CHUNK = 8 << 20
+LARGE = 1 << 20  # bytes
 PIPE = 1 << 20  # bytes; as much as a user may have (fs.pipe-max-size)
 F_SETPIPE_SZ = 1031
 FOUND = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -321,7 +322,10 @@ def copy_content(reader: int, writer: int, status: os.stat_result) -> None:
     """As many bytes as the file has by its `status`; holes stay holes."""
     size, at = status.st_size, 0
     if status.st_blocks * 512 >= size:
-        copy_bytes(reader, writer, size)
+        if size >= LARGE:  # with its blocks at once, so that no rename over an old file waits for them (ext4)
+            fs.preallocate(writer, size)
+        if copy_bytes(reader, writer, size) and size >= LARGE:
+            os.ftruncate(writer, os.fstat(writer).st_size)  # it is shorter by now
         return
     while at < size:
         try:
@@ -338,8 +342,9 @@ def copy_content(reader: int, writer: int, status: os.stat_result) -> None:
     os.ftruncate(writer, size)
 
 
-def copy_bytes(reader: int, writer: int, left: int) -> None:
-    """`left` bytes, or what there is, of one file into another, in the kernel where it can."""
+def copy_bytes(reader: int, writer: int, left: int) -> int:
+    """`left` bytes, or what there is, of one file into another, in the kernel where it can; how many were not
+    there."""
     try:
         while left and (done := os.copy_file_range(reader, writer, min(left, CHUNK))):
             left -= done
@@ -350,6 +355,7 @@ def copy_bytes(reader: int, writer: int, left: int) -> None:
             left = _splice(reader, writer, left)
         while left and (done := os.sendfile(writer, reader, None, min(left, CHUNK))):
             left -= done
+    return left
 
 
 def _splice(reader: int, writer: int, left: int) -> int:

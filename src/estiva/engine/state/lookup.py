@@ -146,11 +146,15 @@ def _restarting(engine: Engine, record: Record) -> bool:
 
 def network_settings(network: Network, config: Config) -> dict[str, Any]:
     """NetworkSettings of a running container."""
-    ports = docker_shape(network["ports"], config.get("ExposedPorts") or ())
+    exposed = config.get("ExposedPorts") or ()
     if "places" in network:
         from estiva.engine.state.net import endpoint_shape
 
-        return {"Ports": ports, **endpoint_shape.running(network["places"])}
+        places = network["places"]
+        published = network["ports"] if endpoint_shape.publishes(places) else []
+        ports = docker_shape(published, exposed if places else ())
+        return {"Ports": ports, **endpoint_shape.running(places)}
+    ports = docker_shape(network["ports"], exposed)
     endpoint = {
         "IPAddress": network["address"],
         "IPPrefixLen": network["prefix"],

@@ -94,6 +94,10 @@ def release(plan: Ending, cgroup: Cgroup | None, endpoint: Any = None) -> None:
 
 def disconnect(plan: Ending) -> None:
     """Out of its networks; one of mode none may have been put on others while it ran."""
+    if os.path.lexists(paths(plan).run_container(plan["id"]) + "/ports"):
+        from estiva.engine.state.net import relays
+
+        relays.end(paths(plan), plan["id"])
     mode = plan["network"]["mode"]
     if mode == "host" or ":" in mode:
         return
@@ -254,6 +258,14 @@ def forget(
     if about is not None:
         eventlog.append(where, *eventlog.removed(container_id, about, anonymous))
     forget_files(where, container_id, anonymous)
+
+
+def forget_left(where: Paths, db: Database, container_id: str) -> None:
+    """`forget` what a killed process left, which may have been a monitor until just now: with its cgroup."""
+    from estiva.runtime.cgroup import factory
+
+    end(factory.open(cgroup_path(container_id)))
+    forget(where, db, container_id)
 
 
 def forget_rows(where: Paths, db: Database, container_id: str, *, volumes: bool = True) -> list[str]:
