@@ -231,6 +231,7 @@ class Monitor:
             from estiva.engine.monitor.life import memory
 
             self.streams.memory = memory.Memory(self.plan, self.cgroup)
+            self.streams.memory.look(False)  # the command has run for a moment already
         # The interpreter can't be written to while this process runs it, whatever fd of it a container that
         # may trace has got hold of (K4)
         bounding = (self.plan["config"]["process"].get("capabilities") or {}).get("bounding") or ()
