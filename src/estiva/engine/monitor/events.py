@@ -29,18 +29,30 @@ def resized(plan: Plan, rows: int, columns: int) -> None:
 
 
 def ended(plan: Plan, code: int, oom: bool, began: int) -> list[str]:
-    """The lines for its end, now, to be written when others may know; `began` in nanoseconds."""
+    """The lines for its end, now, to be written when others may know; `oom`: memory ran out, and that has not
+    been told; `began` in nanoseconds."""
     if "about" not in plan:
         return []
-    about = plan["about"]
-    current = names.linked(plan["run_root"], plan["name"], plan["id"])
-    if current:  # it may have been renamed
-        about = plan["about"] = {**about, "name": current}
+    about = _about(plan)
     lines = [eventlog.line("container", "oom", plan["id"], about)] if oom else []
     lived = (time.time_ns() - began) // 1_000_000_000 if began else 0
     died = {**about, "execDuration": str(max(0, lived)), "exitCode": str(code)}
     lines.append(eventlog.line("container", "die", plan["id"], died))
     return [*lines, *networks(plan, "disconnect"), *volumes(plan, "unmount")]
+
+
+def out_of_memory(plan: Plan) -> None:
+    """The kernel has killed something in it, for its limit of memory."""
+    if "about" in plan:
+        where = Paths(plan["root"], plan["run_root"])
+        eventlog.write(where, "container", "oom", plan["id"], _about(plan))
+
+
+def _about(plan: Plan) -> dict[str, str]:
+    current = names.linked(plan["run_root"], plan["name"], plan["id"])
+    if current:  # it may have been renamed
+        plan["about"] = {**plan["about"], "name": current}
+    return plan["about"]
 
 
 def exec_started(wanted: ExecPlan) -> None:
