@@ -111,6 +111,7 @@ MODULES = {
         "estiva.network.ipam",
         "estiva.network.links",
         "estiva.network.networks",
+        "estiva.network.parents",
         "estiva.network.plug",
         "estiva.network.pools",
         "estiva.network.resolvconf",

@@ -438,15 +438,67 @@ def test_macvlan_of_a_parent(host, mode):
     assert reaches(host, "aa", ip(host, "bb", "lan")) == (mode == "bridge")
 
 
+def ip_link(host, *words):
+    subprocess.run([*host.prefix, "ip", "link", *words], check=True)
+
+
+def test_what_can_be_no_parent_is_refused_when_the_network_is_made(host):
+    ip_link(host, "add", "eth0", "type", "veth", "peer", "name", "lan")
+    for driver in ("macvlan", "ipvlan"):
+        for parent, said in (
+            ("nosuch", "the parent interface nosuch is not there"),
+            ("nosuch.10", "the interface nosuch, whose vlan nosuch.10 would be, is not there"),
+            ("eth0.0", "the parent interface eth0.0 is not there, nor is '0' the number of a vlan"),
+            ("eth0.4095", "nor is '4095' the number of a vlan"),
+            ("eth0.x", "nor is 'x' the number of a vlan"),
+            ("lo", "the loopback interface lo can't be the parent of a network"),
+        ):
+            words = ["-d", driver, "-o", f"parent={parent}", "--subnet", "10.72.0.0/24", "bad"]
+            assert said in host.estiva("network", "create", *words, status=1).stderr
+    assert host.out("network", "ls", "-q", "--filter", "type=custom") == ""
+
+
+def test_a_vlan_is_made_with_its_network_and_goes_with_the_last(host):
+    ip_link(host, "add", "eth0", "type", "veth", "peer", "name", "lan")
+    for name in ("eth0", "lan"):
+        ip_link(host, "set", name, "up")
+    vlan = ["ip", "link", "add", "link", "lan", "name", "lan.10", "type", "vlan", "id", "10"]
+    words = ["network", "create", "-d", "macvlan", "-o", "parent=eth0.10", "--subnet"]
+    if subprocess.run([*host.prefix, *vlan], capture_output=True).returncode:  # a kernel without them says so
+        refused = host.estiva(*words, "10.71.0.0/24", "aa", status=1).stderr
+        assert "this kernel has no vlans, which eth0.10 would be one of" in refused
+        assert host.out("network", "ls", "-q", "--filter", "type=custom") == ""
+        return
+    ip_link(host, "set", "lan.10", "up")
+    subprocess.run([*host.prefix, "ip", "addr", "add", "10.71.0.1/24", "dev", "lan.10"], check=True)
+    host.estiva(*words, "10.71.0.0/24", "aa")
+    host.estiva(*words, "10.72.0.0/24", "bb")
+    sleeper(host, "cc", "--network", "aa")
+    assert reaches(host, "cc", "10.71.0.1")  # tagged, at the other end of the cable
+    host.estiva("rm", "-f", "cc")
+    ip_link(host, "del", "eth0.10")  # as a reboot does
+    host.estiva("run", "--rm", "--network", "aa", IMAGE, "ping", "-c1", "-W5", "10.71.0.1")
+    host.estiva("network", "rm", "aa")
+    assert "eth0.10" in links(host)
+    host.estiva("network", "rm", "bb")
+    assert "eth0.10" not in links(host)
+    ip_link(host, "add", "link", "eth0", "name", "eth0.10", "type", "vlan", "id", "10")
+    host.estiva(*words, "10.71.0.0/24", "aa")
+    host.estiva("network", "rm", "aa")
+    assert "eth0.10" in links(host)  # somebody else's
+
+
 def test_macvlan_without_a_parent_is_internal_and_what_can_not_be_is_said(host):
     host.estiva("network", "create", "-d", "macvlan", "inner")
     sleeper(host, "aa", "--network", "inner")
     sleeper(host, "bb", "--network", "inner")
     assert reaches(host, "aa", ip(host, "bb", "inner"))
     assert "default" not in host.out("exec", "aa", "ip", "route")
+    ip_link(host, "add", "nothing0", "type", "veth", "peer", "name", "lan")
     host.estiva(
         "network", "create", "-d", "macvlan", "-o", "parent=nothing0", "--subnet", "10.72.0.0/24", "bad"
     )
+    ip_link(host, "del", "nothing0")
     refused = host.estiva("run", "--rm", "--network", "bad", IMAGE, "true", status=125).stderr
     assert "the parent interface nothing0 of network bad is not there" in refused
     assert host.db("SELECT count(*) FROM leases") == [(2,)]
