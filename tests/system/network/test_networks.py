@@ -329,7 +329,10 @@ def test_subnets_that_overlap_are_refused_and_named(host):
         (["--subnet", "172.16.0.0/12"], "overlaps with"),
         (["--subnet", "172.19.8.0/24"], "overlaps with 172.19.0.0/16 of network first"),
         (["--subnet", "10.9.0.0/24", "--subnet", "10.9.0.0/25"], "multiple overlapping subnet"),
-        (["--subnet", "10.9.0.0/24", "--subnet", "10.8.0.0/24"], "one subnet of IPv4"),
+        (
+            ["--subnet", "10.9.0.0/24", "--subnet", "10.8.0.0/24"],
+            "bridge driver doesn't support multiple subnets: 10.9.0.0/24 and 10.8.0.0/24 are both of IPv4",
+        ),
         (["--subnet", "10.9.0.0/24", "--gateway", "10.8.0.1"], "no matching subnet for gateway 10.8.0.1"),
         (["--gateway", "10.8.0.1"], "gateway 10.8.0.1 needs a --subnet"),
         (["-d", "overlay"], "the network driver 'overlay' is not known"),
@@ -436,6 +439,33 @@ def test_macvlan_of_a_parent(host, mode):
         return
     sleeper(host, "bb", "--network", "lan")
     assert reaches(host, "aa", ip(host, "bb", "lan")) == (mode == "bridge")
+
+
+def test_a_macvlan_has_several_subnets_and_takes_of_the_next_when_one_is_full(host):
+    words = [
+        "-d",
+        "macvlan",
+        "--subnet",
+        "10.71.0.0/30",
+        "--subnet",
+        "10.72.0.0/24",
+        "--subnet",
+        "fd00:71::/64",
+    ]
+    host.estiva("network", "create", *words, "--gateway", "10.72.0.9", "lab")
+    config = json.loads(host.out("network", "inspect", "lab"))[0]["IPAM"]["Config"]
+    assert [(one["Subnet"], one["Gateway"]) for one in config] == [
+        ("10.71.0.0/30", "10.71.0.1"), ("10.72.0.0/24", "10.72.0.9"), ("fd00:71::/64", "fd00:71::1"),
+    ]  # fmt: skip
+    for name, *asked in (("aa",), ("bb",), ("cc", "--ip", "10.72.0.77")):
+        sleeper(host, name, "--network", "lab", *asked)
+    assert [ip(host, name, "lab") for name in ("aa", "bb", "cc")] == ["10.71.0.2", "10.72.0.1", "10.72.0.77"]
+    assert "inet 10.72.0.1/24" in host.out("exec", "bb", "ip", "addr", "show", "eth0")
+    assert reaches(host, "bb", "10.72.0.77")
+    other = host.estiva(
+        "run", "--rm", "--network", "lab", "--ip", "10.73.0.1", IMAGE, "true", status=125
+    ).stderr
+    assert "10.73.0.1 is not of subnet 10.71.0.0/30" in other
 
 
 def ip_link(host, *words):
