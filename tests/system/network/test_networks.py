@@ -468,6 +468,56 @@ def test_a_macvlan_has_several_subnets_and_takes_of_the_next_when_one_is_full(ho
     assert "10.73.0.1 is not of subnet 10.71.0.0/30" in other
 
 
+def test_a_link_on_the_default_bridge_sets_docker_s_variables(host):
+    words = [
+        "-e",
+        "A=",
+        "-e",
+        "B=x=y",
+        "-e",
+        "HOME=/q",
+        "--expose",
+        "5432",
+        "-p",
+        "8080:80",
+        "--expose",
+        "53/udp",
+    ]
+    sleeper(host, "my-db", *words)
+    address = host.out("inspect", "my-db", "-f", "{{.NetworkSettings.IPAddress}}")
+    host.estiva("network", "create", "lab")
+    words = [
+        "--name",
+        "me",
+        "--link",
+        "my-db:al-i",
+        "-e",
+        "AL_I_PORT_53_UDP_ADDR=mine",
+        IMAGE,
+        "sleep",
+        "1000",
+    ]
+    host.estiva("run", "-d", *words)
+    expected = {"AL_I_NAME=/me/al-i", "AL_I_ENV_A=", "AL_I_ENV_B=x=y", f"AL_I_PORT=udp://{address}:53"}
+    for number, protocol in ((53, "udp"), (80, "tcp"), (5432, "tcp")):
+        one = f"AL_I_PORT_{number}_{protocol.upper()}"
+        expected |= {
+            f"{one}={protocol}://{address}:{number}", f"{one}_ADDR={address}",
+            f"{one}_PORT={number}", f"{one}_PROTO={protocol}",
+        }  # fmt: skip
+    expected -= {f"AL_I_PORT_53_UDP_ADDR={address}"}
+    expected |= {"AL_I_PORT_53_UDP_ADDR=mine"}  # what was asked for comes first
+    for again in ([], ["restart", "-t", "0", "me"]):
+        if again:
+            host.estiva(*again)
+        seen = host.out("exec", "me", "env").splitlines()
+        assert {word for word in seen if word.startswith("AL_I_")} == expected
+    assert f"{address}\tal-i" in host.out("exec", "me", "cat", "/etc/hosts")
+    # a network of one's own has names instead, as docker's
+    host.estiva("run", "-d", "--name", "db", "--network", "lab", IMAGE, "sleep", "1000")
+    assert "X_" not in host.out("run", "--rm", "--network", "lab", "--link", "db:x", IMAGE, "env")
+
+
 def ip_link(host, *words):
     subprocess.run([*host.prefix, "ip", "link", *words], check=True)
 
