@@ -518,6 +518,49 @@ def test_a_link_on_the_default_bridge_sets_docker_s_variables(host):
     assert "X_" not in host.out("run", "--rm", "--network", "lab", "--link", "db:x", IMAGE, "env")
 
 
+def test_rm_with_force_of_what_is_not_there_says_nothing(host):
+    host.estiva("network", "create", "lab")
+    done = host.estiva("network", "rm", "-f", "bogus", "lab", "bogus2")
+    assert (done.stdout, done.stderr) == ("lab\n", "")
+    done = host.estiva("network", "rm", "-f", "bridge", "bogus", status=1)
+    assert done.stdout == "" and "bridge is a pre-defined network and cannot be removed" in done.stderr
+    assert "network bogus not found" in host.estiva("network", "rm", "bogus", status=1).stderr
+
+
+def test_the_events_of_an_end_name_the_networks_that_it_was_on_then(host):
+    for name in ("aa", "bb"):
+        host.estiva("network", "create", name)
+
+    def left(container):
+        template = "{{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.container}}"
+        words = [
+            "--filter",
+            "type=network",
+            "--filter",
+            "event=disconnect",
+            "--format",
+            template,
+            "--until",
+            "0s",
+        ]
+        lines = [line.split() for line in host.out("events", "--since", "10m", *words).splitlines()]
+        return [name for _, name, whose in lines if whose == container]
+
+    web = sleeper(host, "web", "--network", "aa")
+    host.estiva("network", "connect", "bb", "web")
+    host.estiva("network", "disconnect", "aa", "web")
+    assert left(web) == ["aa"]
+    host.estiva("kill", "web")
+    assert enginekit.eventually(lambda: len(left(web)) == 2) and left(web) == ["aa", "bb"]
+    plain = sleeper(host, "plain")
+    host.estiva("network", "connect", "aa", "plain")
+    host.estiva("kill", "plain")
+    assert enginekit.eventually(lambda: len(left(plain)) == 2) and sorted(left(plain)) == ["aa", "bridge"]
+    alone = sleeper(host, "alone")
+    host.estiva("kill", "alone")
+    assert enginekit.eventually(lambda: left(alone)) == ["bridge"]
+
+
 def ip_link(host, *words):
     subprocess.run([*host.prefix, "ip", "link", *words], check=True)
 
