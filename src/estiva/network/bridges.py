@@ -10,7 +10,7 @@ from _socket import AF_INET6, inet_aton, inet_pton
 from estiva.errors import Conflict, EngineError
 from estiva.files import Lock
 from estiva.linux.net import families, netfilter, netlink
-from estiva.network import firewall, ipam, links, networks, parents, pools, rules
+from estiva.network import firewall, ipam, links, networks, pools, rules
 from estiva.network.ipam import DEFAULT_NETWORK, Subnet
 
 TYPE_CHECKING = False
@@ -46,6 +46,8 @@ def link_of(
         subnet = Subnet(place["address"])
         return links.bridge_link(outside, paths, place["bridge"], subnet, walls.default)
     if place["driver"] != networks.BRIDGE:
+        from estiva.network import parents
+
         return parents.link_of(outside, db, place)
     link = _ready(outside, place)
     if link is not None and rules.present(paths, place["bridge"]):
@@ -199,6 +201,8 @@ def remove_network(paths: Paths, db: Database, network: networks.Network, publis
     with Lock(rules.lock(paths)):
         names = [] if network.record["Adopted"] else [network.record["Bridge"]]
         if network.driver != networks.BRIDGE:
+            from estiva.network import parents
+
             parents.remove(network, networks.every(db))
         others = {other.record["Bridge"] for other in networks.every(db)}
         for name in names:
@@ -260,6 +264,8 @@ def remove_all(paths: Paths, db: Database) -> None:
             if network.record["Adopted"]:
                 give_back(network)
             elif not name:
+                from estiva.network import parents
+
                 parents.remove(network, ())
             elif ipam.exists(name):
                 links.delete_link(name)

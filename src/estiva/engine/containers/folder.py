@@ -101,7 +101,7 @@ def finish_removal(engine: Engine, container_id: str, gone: str) -> bool:
             engine.paths.container(container_id)
         )
         if there:
-            teardown.forget(engine.paths, engine.db, container_id)
+            teardown.forget_left(engine.paths, engine.db, container_id)
         files.remove_tree(gone)
         locks.leave(engine.paths, container_id)
         return there

@@ -118,7 +118,7 @@ def _folders(engine: Engine) -> Iterator[str]:
         try:
             there = os.path.lexists(paths.container(container_id))
             if there and not _row(engine, container_id):
-                teardown.forget(paths, db, container_id)
+                teardown.forget_left(paths, db, container_id)
                 yield f"folder of container {container_id[:12]}, which has no row: removed"
             locks.leave(paths, container_id)
         finally:
@@ -135,7 +135,7 @@ def _unborn(engine: Engine) -> Iterator[str]:
             continue
         try:
             if not _row(engine, container_id):
-                teardown.forget(paths, db, container_id)
+                teardown.forget_left(paths, db, container_id)
                 yield f"volumes of container {container_id[:12]}, which was not made: removed"
             locks.leave(paths, container_id)
         finally:

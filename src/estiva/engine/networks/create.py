@@ -52,18 +52,17 @@ def create(engine: Engine, name: str, asked: judge.Asked) -> str:
         record["Internal"] = True  # as Docker's: without a parent nothing leaves this machine
     from estiva.linux.net.netlink import Socket
 
-    with Socket() as socket:
+    with Socket() as socket, engine.db.write() as transaction:
         if record["Adopted"]:
             from estiva.network import bridges
 
             record["Before"] = bridges.before(socket, record["Bridge"])
-        if options.get("parent"):
+        parent = options.get("parent")
+        if parent:
             from estiva.network import parents
 
-            if parents.judge(socket, options["parent"]) or parents.is_ours(engine.db, options["parent"]):
+            if parents.judge(socket, parent) or parents.is_ours(transaction, parent):
                 record["Vlan"] = True
-        machine = pools.in_use(socket, but=record["Bridge"])
-    with engine.db.write() as transaction:
         others = networks.every(transaction)
         if any(other.name == name for other in others):
             raise Conflict(
@@ -73,6 +72,8 @@ def create(engine: Engine, name: str, asked: judge.Asked) -> str:
             if record["Bridge"] and other.record["Bridge"] == record["Bridge"]:
                 raise Conflict(f"bridge {record['Bridge']} is that of network {other.name}")
         used = _used(transaction, others)
+        # now, not before: the bridge of a network that is removed goes after its row
+        machine = pools.in_use(socket, but=record["Bridge"])
         # macvlan and ipvlan share the subnet of their parent
         _settle_subnets(record, network_id, used, machine if asked.driver == BRIDGE else [])
         networks.add(transaction, network_id, name, asked.driver, record)

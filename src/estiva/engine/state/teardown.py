@@ -260,6 +260,14 @@ def forget(
     forget_files(where, container_id, anonymous)
 
 
+def forget_left(where: Paths, db: Database, container_id: str) -> None:
+    """`forget` what a killed process left, which may have been a monitor until just now: with its cgroup."""
+    from estiva.runtime.cgroup import factory
+
+    end(factory.open(cgroup_path(container_id)))
+    forget(where, db, container_id)
+
+
 def forget_rows(where: Paths, db: Database, container_id: str, *, volumes: bool = True) -> list[str]:
     """The first half of `forget`: nobody finds it any more. The volumes that `forget_files` is to remove.
 
