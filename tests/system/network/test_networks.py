@@ -513,6 +513,7 @@ def test_a_link_on_the_default_bridge_sets_docker_s_variables(host):
         seen = host.out("exec", "me", "env").splitlines()
         assert {word for word in seen if word.startswith("AL_I_")} == expected
     assert f"{address}\tal-i" in host.out("exec", "me", "cat", "/etc/hosts")
+    assert host.out("inspect", "me", "-f", "{{json .HostConfig.Links}}") == '["/my-db:/me/al-i"]'
     # a network of one's own has names instead, as docker's
     host.estiva("run", "-d", "--name", "db", "--network", "lab", IMAGE, "sleep", "1000")
     assert "X_" not in host.out("run", "--rm", "--network", "lab", "--link", "db:x", IMAGE, "env")
