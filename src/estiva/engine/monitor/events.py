@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 
-from estiva.engine.state import eventlog, names
+from estiva.engine.state import eventlog, names, runstate
+from estiva.errors import EstivaError
 from estiva.paths import Paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from estiva.engine.state.types import ExecPlan, Plan
+    from estiva.network.types import Place
 
 
 def started(where: Paths, plan: Plan) -> None:
@@ -38,7 +42,7 @@ def ended(plan: Plan, code: int, oom: bool, began: int) -> list[str]:
     lived = (time.time_ns() - began) // 1_000_000_000 if began else 0
     died = {**about, "execDuration": str(max(0, lived)), "exitCode": str(code)}
     lines.append(eventlog.line("container", "die", plan["id"], died))
-    return [*lines, *networks(plan, "disconnect"), *volumes(plan, "unmount")]
+    return [*lines, *networks(plan, "disconnect", _places_now(plan)), *volumes(plan, "unmount")]
 
 
 def out_of_memory(plan: Plan) -> None:
@@ -86,13 +90,24 @@ def volumes(plan: Plan, action: str) -> list[str]:
     return lines
 
 
-def networks(plan: Plan, action: str) -> list[str]:
-    """The lines for the networks that it starts on."""
+def networks(plan: Plan, action: str, places: Sequence[Place] | None = None) -> list[str]:
+    """The lines for the networks that it starts on, or for these."""
     network = plan["network"]
-    if "places" in network:
+    if places is None and "places" in network:
+        places = network["places"]
+    if places is not None:
         return [
             eventlog.network(action, place["name"], place["network"], place["driver"], plan["id"])
-            for place in network["places"]
+            for place in places
         ]
     known = network["mode"] in eventlog.PREDEFINED
     return [eventlog.network(action, network["mode"], container_id=plan["id"])] if known else []
+
+
+def _places_now(plan: Plan) -> Sequence[Place] | None:
+    """The networks that it is on at its end, where others have changed that while it ran; else None."""
+    try:
+        live = runstate.read(Paths(plan["root"], plan["run_root"]), plan["id"])
+    except EstivaError:
+        return None
+    return live["network"].get("places") if live and "network" in live else None
