@@ -337,7 +337,7 @@ class Monitor:
         mounts and files to go. The lock is held until then, so that who sweeps leaves that to us."""
         assert self.cgroup is not None
         plan, where = self.plan, teardown.paths(self.plan)
-        teardown.disconnect(plan)
+        teardown.disconnect(plan, self.endpoint)
         try:
             volumes = teardown.forget_rows(where, teardown.database(plan), plan["id"])
         except Unavailable:  # the disk is full, and what it has written is only free without its mounts
