@@ -182,7 +182,7 @@ def test_a_mount_that_changes_while_the_command_runs(lab: Lab, flags: str) -> No
     run = lab.run_step
     lab.write(f="good", d__f="good")
     during(lab, lambda: lab.write(f="evil", d__f="evil"))
-    if ",rw" in flags and not overlays_what_is_there(lab.folder / "overlay"):
+    if ",rw" in flags and not overlays_what_is_there(Path(lab.folder, "overlay")):
         assert lab.read(lab.build(text, build_contexts=contexts), "/f") == "good" and lab.warnings() == []
         return
     assert lab.read(lab.build(text, build_contexts=contexts), "/f") == "evil"
