@@ -132,8 +132,6 @@ class Monitor:
             )
         assert self.init is not None
         self.streams.kill = self.unfreeze
-        while self.mounted:
-            os.close(self.mounted.popitem()[1])
         if shared is not None:
             shared.close()
         for fd in () if terminal else ends:
@@ -150,6 +148,8 @@ class Monitor:
             self.init.go()
         self.init.ready()
         self.write_state()  # not before: who enters init's mount namespace then, is in the host's tree
+        while self.mounted:  # among them locks of volumes, which others find by the run state
+            os.close(self.mounted.popitem()[1])
         self.keep_mounts()
         if terminal:
             self.streams.console(self.init.console, plan["stdin"], out, plan.get("detach_keys", ""))
@@ -227,6 +227,11 @@ class Monitor:
             from estiva.engine.monitor.life import health
 
             self.streams.health = health.Health(self.plan, self.streams.signal)
+        if "memory" in self.plan["config"]["linux"]["resources"] and self.streams.memory is None:
+            from estiva.engine.monitor.life import memory
+
+            self.streams.memory = memory.Memory(self.plan, self.cgroup)
+            self.streams.memory.look(False)  # the command has run for a moment already
         # The interpreter can't be written to while this process runs it, whatever fd of it a container that
         # may trace has got hold of (K4)
         bounding = (self.plan["config"]["process"].get("capabilities") or {}).get("bounding") or ()
@@ -278,7 +283,8 @@ class Monitor:
         if self.log is not None:
             self.log.close()
         left = self.leave_status(code)
-        said = events.ended(self.plan, code, oom, self.began)
+        memory = self.streams.memory  # what has been told is not told again
+        said = events.ended(self.plan, code, memory.happened(False) if memory else oom, self.began)
         told: Outcome = {"event": "exited", "status": code, "oom": oom, "problem": ""}
         if self.bound and self.streams.ended_by_caller:
             self.plan["auto_remove"] = True
@@ -331,7 +337,7 @@ class Monitor:
         mounts and files to go. The lock is held until then, so that who sweeps leaves that to us."""
         assert self.cgroup is not None
         plan, where = self.plan, teardown.paths(self.plan)
-        teardown.disconnect(plan)
+        teardown.disconnect(plan, self.endpoint)
         try:
             volumes = teardown.forget_rows(where, teardown.database(plan), plan["id"])
         except Unavailable:  # the disk is full, and what it has written is only free without its mounts
