@@ -268,12 +268,14 @@ class Copy:
         return (made.st_dev, made.st_ino) if new else None
 
     def _create(self, target: int, name: str) -> tuple[int, str]:
-        """(fd, the name it has so far): a new file; aside where `name` is taken, ("" for what is mounted
-        there, which is written to as it is: a rename would take the mount away from under the container).
+        """(fd, the name it has so far): a new file; aside where `name` is taken, or where it is all there is
+        to copy: killed, that leaves no part of it under the name. "" for what is mounted there, which is
+        written to as it is: a rename would take the mount away from under the container.
         """
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            return os.open(name, flags, 0o600, dir_fd=target), name
+            if self._top >= 0 or not self.terms.merge:
+                return os.open(name, flags, 0o600, dir_fd=target), name
         except FileExistsError:
             if not self.terms.merge:
                 raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from estiva import settings
 from estiva.engine.networks import asked as judge
 from estiva.engine.state import eventlog
 from estiva.errors import Conflict, EngineError, reason
@@ -152,7 +153,7 @@ def _settle_subnets(record: NetworkRecord, network_id: str, used: Used, machine:
                     f"subnet {subnet['Subnet']} overlaps with {what}", hint="give another, or take that away"
                 )
     if not any(":" not in subnet["Subnet"] for subnet in subnets):
-        chosen: Subnet = {"Subnet": pools.choose([*used, *machine])}
+        chosen: Subnet = {"Subnet": pools.choose([*used, *machine], pools.of(settings.read()))}
         pools.complete(chosen)
         subnets.insert(0, chosen)
     if record["EnableIPv6"] and not any(":" in subnet["Subnet"] for subnet in subnets):
