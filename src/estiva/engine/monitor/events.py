@@ -28,8 +28,9 @@ def resized(plan: Plan, rows: int, columns: int) -> None:
         eventlog.write(Paths(plan["root"], plan["run_root"]), "container", "resize", plan["id"], about)
 
 
-def ended(plan: Plan, code: int, oom: bool, began: int) -> list[str]:
-    """The lines for its end, now, to be written when others may know; `began` in nanoseconds."""
+def ended(plan: Plan, code: int, oom: bool, began: int, meaning: str = "") -> list[str]:
+    """The lines for its end, now, to be written when others may know; `began` in nanoseconds, `meaning` as of
+    life/certificate.py."""
     if "about" not in plan:
         return []
     about = plan["about"]
@@ -39,6 +40,8 @@ def ended(plan: Plan, code: int, oom: bool, began: int) -> list[str]:
     lines = [eventlog.line("container", "oom", plan["id"], about)] if oom else []
     lived = (time.time_ns() - began) // 1_000_000_000 if began else 0
     died = {**about, "execDuration": str(max(0, lived)), "exitCode": str(code)}
+    if meaning:
+        died["meaning"] = meaning
     lines.append(eventlog.line("container", "die", plan["id"], died))
     return [*lines, *networks(plan, "disconnect"), *volumes(plan, "unmount")]
 

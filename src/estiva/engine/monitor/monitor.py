@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from estiva.engine.monitor.logs.outlet import Both
     from estiva.engine.monitor.reservation import Reservation
+    from estiva.engine.state.life.end_types import Exit
     from estiva.engine.state.logs.logfile import Writer
     from estiva.engine.state.types import Outcome, Plan, State
     from estiva.network.dns.handover import Names
@@ -274,12 +275,19 @@ class Monitor:
             self.names.close()  # at once: a socket keeps the network namespace, and what is plugged in
         status = os.waitstatus_to_exitcode(self.init.wait())
         code = 128 - status if status < 0 else status
-        oom = self.cgroup.oom_kills() > 0
+        kills = self.cgroup.oom_kills()
+        oom = kills > 0
+        end: Exit = {"Status": code, "Meaning": ""}
+        # of one that is removed nobody asks; what went wrong stands in the event log
+        if not self.plan["ephemeral"] and (code or oom or not self.removes):
+            from estiva.engine.monitor.life import death
+
+            end = death.certify(self.plan, self.cgroup, status, kills, self.began, self.streams.sent)
         if self.log is not None:
             self.log.close()
         left = self.leave_status(code)
-        said = events.ended(self.plan, code, oom, self.began)
-        told: Outcome = {"event": "exited", "status": code, "oom": oom, "problem": ""}
+        said = events.ended(self.plan, code, oom, self.began, end["Meaning"])
+        told: Outcome = {"event": "exited", "status": code, "oom": oom, "exit": end, "problem": ""}
         if self.bound and self.streams.ended_by_caller:
             self.plan["auto_remove"] = True
         try:
@@ -288,8 +296,9 @@ class Monitor:
                 return
             teardown.release(self.plan, self.cgroup, self.endpoint)
             self.after()
-            outcome: State = {"ExitCode": code, "OOMKilled": oom, "StartedAt": self.started, "Error": ""}
-            self.delay = teardown.settle(self.plan, outcome, said=said, may=not self.bound, forced=forced)
+            how: State = {"ExitCode": code, "OOMKilled": oom, "StartedAt": self.started, "Error": ""}
+            how["Exit"] = end
+            self.delay = teardown.settle(self.plan, how, said=said, may=not self.bound, forced=forced)
             if self.delay is not None:
                 from estiva.engine.state.life import restarts
 
@@ -375,18 +384,17 @@ class Monitor:
                 self.init.wait()
             except (OSError, ChildProcessError):
                 pass
-        message = encode_error(error)
-        if self.bound:
-            self.plan["auto_remove"] = True
+        told: Outcome = fastjson.loads(encode_error(error))
+        self.plan["auto_remove"] |= self.bound
         try:
             teardown.release(self.plan, self.cgroup, self.endpoint)
             self.after()
-            text = fastjson.loads(message)["message"]
-            from estiva import errors
+            from estiva.engine.monitor.life import death
 
-            code = errors.status(error)[0] if isinstance(error, errors.EstivaError) else 125
-            said = events.ended(self.plan, code, False, self.began)
+            end = death.failed(error, told["hint"])
+            said = events.ended(self.plan, end["Status"], False, self.began, end["Meaning"])
             failed = not self.plan.get("again", False)  # else it has run before
-            teardown.settle(self.plan, {"ExitCode": code, "Error": text}, failed=failed, said=said)
+            outcome: State = {"ExitCode": end["Status"], "Error": told["message"], "Exit": end}
+            teardown.settle(self.plan, outcome, failed=failed, said=said)
         finally:
-            self.streams.say(fastjson.loads(message))
+            self.streams.say(told)
