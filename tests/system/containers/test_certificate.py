@@ -170,3 +170,30 @@ def test_of_a_container_that_is_removed_the_event_tells_what_went_wrong(box):
                       "container=brief", "--format", "{{json .Actor.Attributes}}").stdout  # fmt: skip
     first, second = map(json.loads, told.splitlines())
     assert first["meaning"] == "ended by itself with status 4" and "meaning" not in second
+
+
+def test_why_and_the_last_lines(box):
+    command = ("sh", "-c", "for i in $(seq 99); do echo line $i; done; printf 'e\\033[31mvil' >&2; exit 127")
+    with container(box, "said", IMAGE, *command):
+        assert ended(box, "said")["LastLog"] == [*(f"line {n}" for n in range(91, 100)), "e\\x1b[31mvil"]
+        told = box.estiva("why", "said", "nosuch", status=1)
+    lines = told.stdout.splitlines()
+    assert lines[0].startswith("said ended ") and lines[0].endswith(" with status 127")
+    assert lines[1].startswith("ended by itself with status 127: a command was not found")
+    assert lines[-2:] == ["  line 99", "  e\\x1b[31mvil"] and "no such container: nosuch" in told.stderr
+
+
+def test_why_of_one_that_has_no_log_that_can_be_read(box):
+    with container(box, "mute", "--log-driver", "none", IMAGE, "false"):
+        assert ended(box, "mute")["LastLog"] == []
+        assert "the last lines" not in box.estiva("why", "mute").stdout
+
+
+def test_a_program_is_told(box):
+    code = f"""import estiva
+done = estiva.run({IMAGE!r}, ["tail", "/dev/zero"], network="none", memory="16m")
+print(done.status, done.oom, done.exit["Meaning"])
+print(estiva.run({IMAGE!r}, ["true"], network="none").exit)
+"""
+    told = box.python(code).splitlines()
+    assert told == ["137 True killed by its memory limit of 16 MiB", "{'Status': 0, 'Meaning': ''}"]
