@@ -64,6 +64,7 @@ VERBS = {
     "search": ("image.copy", "SEARCH"),
     "version": ("system", "VERSION"),
     "info": ("system", "INFO"),
+    "doctor": ("container.doctor", "DOCTOR"),
     "completion": ("completion", "COMPLETION"),
     "man": ("manual", "MAN"),
 }
