@@ -61,6 +61,7 @@ MODULES = {
         "estiva.engine.mounts",
         "estiva.engine.mounts.hostfiles",
         "estiva.engine.mounts.initlayer",
+        "estiva.engine.mounts.linked",
         "estiva.engine.mounts.points",
         "estiva.engine.spec",
         "estiva.engine.spec.defaults",

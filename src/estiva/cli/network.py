@@ -98,10 +98,19 @@ def inspect(context: Context, options: Options) -> int:
 
 
 def rm(context: Context, options: Options) -> int:
+    from estiva.cli.context import tell
     from estiva.engine.networks import remove
+    from estiva.errors import EstivaError
 
-    force = options.flag("force")
-    return context.each(options.arguments, lambda name: remove.remove(context.engine, name, force=force))
+    status = 0
+    for name in options.arguments:
+        try:
+            if remove.remove(context.engine, name, force=options.flag("force")):
+                print(name)
+        except EstivaError as error:
+            tell(error)
+            status = 1
+    return status
 
 
 def prune(context: Context, options: Options) -> None:

@@ -33,7 +33,7 @@ def run(engine: Engine, ref: str) -> tuple[HealthResult, str]:
     if live.get("paused"):
         raise Conflict(f"container {ref} is paused", hint=f"`estiva unpause {ref}` lets it go on")
     run = engine.paths.run_container(record["Id"])
-    wanted = checking.exec_plan(live, run, engine.paths.cache, plan["argv"])
+    wanted = checking.exec_plan(live, engine.paths, plan["argv"])
     check = checking.Check(wanted, plan["timeout"])
     result = None
     try:

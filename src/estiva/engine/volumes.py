@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import IO, Any
 
     from estiva.engine import Engine
+    from estiva.store.tar.entry import Entry
     from estiva.store.volumes import Volume
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -137,13 +138,21 @@ def load(engine: Engine, name: str, stream: IO[bytes]) -> None:
     from estiva.builder.files.untar import Extraction
     from estiva.errors import LayerError, Unsupported
     from estiva.store.archive import compression
+    from estiva.store.tar.entry import shown
+
+    class Unpacking(Extraction):
+        def _member(self, entry: Entry) -> None:
+            try:
+                super()._member(entry)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, f"volume {name}: {shown(entry.name)}") from None
 
     top = opened(engine, name)
     scratch = -1
     try:
         scratch = os.open(engine.paths.ingest, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         pieces = compression.decompress(iter(lambda: stream.read(compression.PIECE), b""))
-        Extraction(top, Destination(top)).feed(pieces, scratch)
+        Unpacking(top, Destination(top)).feed(pieces, scratch)
     except (LayerError, Unsupported) as error:
         raise InvalidInput(f"the archive can't be unpacked into volume {name}: {error}") from None
     finally:

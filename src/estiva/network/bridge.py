@@ -241,7 +241,8 @@ def loopback_up(pid: int) -> None:
 def sweep(
     db: Database, paths: Paths, live_ids: Iterable[str] | Callable[[], Iterable[str]]
 ) -> dict[str, int]:
-    """Remove leases, published ports and veths of containers that are not among `live_ids`; counts of each.
+    """Remove veths, published ports and leases of containers that are not among `live_ids`; counts of each.
+    The addresses last: while an interface has one it is not another's.
 
     A function as `live_ids` is called with the database's write lock held, so that no container that starts
     at this moment is missed.
@@ -251,6 +252,9 @@ def sweep(
         live = set(live_ids() if callable(live_ids) else live_ids)
         rows = transaction.execute("SELECT DISTINCT container FROM leases").fetchall()
         dead = [row[0] for row in rows if row[0] not in live]
+        veths = links.veths(lambda name: any(links.belongs(name, container_id) for container_id in dead))
+        for name in veths:
+            links.delete_link(name)
         for container_id in dead:
             ipam.release_in(transaction, container_id)
         kept = {row[0] for row in transaction.execute("SELECT address FROM leases").fetchall()}
@@ -265,9 +269,6 @@ def sweep(
             from estiva.network import rules
 
             ports += firewall.unpublish(rules.table(paths), lambda address: address in kept)
-        veths = links.veths(lambda name: any(links.belongs(name, container_id) for container_id in dead))
-    for name in veths:
-        links.delete_link(name)
     return {"leases": len(dead), "ports": ports, "veths": len(veths)}
 
 

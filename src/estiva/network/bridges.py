@@ -46,7 +46,9 @@ def link_of(
         subnet = Subnet(place["address"])
         return links.bridge_link(outside, paths, place["bridge"], subnet, walls.default)
     if place["driver"] != networks.BRIDGE:
-        return _parent(outside, place)
+        from estiva.network import parents
+
+        return parents.link_of(outside, db, place)
     link = _ready(outside, place)
     if link is not None and rules.present(paths, place["bridge"]):
         return link
@@ -139,24 +141,6 @@ def refuse_overlap(used: Sequence[tuple[str, pools.Range]], subnet: pools.Range,
             )
 
 
-def _parent(outside: netlink.Socket, place: Place) -> netlink.Link:
-    """The interface that a macvlan or ipvlan is of. Without a parent nothing leaves the machine: one end of a
-    veth(4) serves for one, whose other end nobody listens at.
-    """
-    name = place["bridge"] or f"dm-{place['network'][:12]}"
-    link = outside.link(name)
-    if link is None and not place["bridge"]:
-        other = f"dp-{place['network'][:12]}"
-        links.ignoring(errno.EEXIST, outside, netlink.add_veth(name, peer=other))
-        for end in (name, other):
-            links.sysctl(f"ipv6/conf/{end}/disable_ipv6", "1", optional=True)
-            outside.exchange(netlink.set_link(end, up=True))
-        link = outside.link(name)
-    if link is None:
-        raise Conflict(f"the parent interface {name} of network {place['name']} is not there")
-    return link
-
-
 # ---- a bridge that was there before
 
 SETTINGS = (  # of those that `_furnish` sets
@@ -217,7 +201,9 @@ def remove_network(paths: Paths, db: Database, network: networks.Network, publis
     with Lock(rules.lock(paths)):
         names = [] if network.record["Adopted"] else [network.record["Bridge"]]
         if network.driver != networks.BRIDGE:
-            names = [f"dm-{network.id[:12]}"]
+            from estiva.network import parents
+
+            parents.remove(network, networks.every(db))
         others = {other.record["Bridge"] for other in networks.every(db)}
         for name in names:
             if name and name not in others and ipam.exists(name):
@@ -274,9 +260,13 @@ def remove_all(paths: Paths, db: Database) -> None:
     """Take away what all networks have on this machine; their rows stay."""
     with Lock(rules.lock(paths)):
         for network in networks.every(db):
-            name = network.record["Bridge"] or f"dm-{network.id[:12]}"
+            name = network.record["Bridge"]
             if network.record["Adopted"]:
                 give_back(network)
+            elif not name:
+                from estiva.network import parents
+
+                parents.remove(network, ())
             elif ipam.exists(name):
                 links.delete_link(name)
         rules.remove(paths)

@@ -19,7 +19,7 @@ import os
 import time
 
 from estiva import fastjson
-from estiva.errors import Conflict, InvalidInput, NotFound, StateError, brief
+from estiva.errors import Conflict, InvalidInput, NotFound, StateError, Unavailable, brief
 from estiva.network import ipam
 from estiva.network.ipam import DEFAULT_NETWORK
 from estiva.network.pools import Pool, number, take, text
@@ -75,12 +75,15 @@ class Network:
                 )
         self.record: NetworkRecord = record
 
-    def pool(self, bits: int) -> Pool | None:
-        """Its subnet of IPv4 (32) or IPv6 (128)."""
-        for subnet in self.record["Subnets"]:
-            if (":" in subnet["Subnet"]) == (bits == 128):
-                return Pool(subnet)
-        return None
+    def pools(self, bits: int) -> list[Pool]:
+        """Its subnets of IPv4 (32) or IPv6 (128); a bridge has one."""
+        subnets = self.record["Subnets"]
+        return [Pool(subnet) for subnet in subnets if (":" in subnet["Subnet"]) == (bits == 128)]
+
+    def pool(self, bits: int, address: str = "") -> Pool | None:
+        """The subnet that an address is of, else the first."""
+        found = self.pools(bits)
+        return next((pool for pool in found if address and pool.holds(address)), found[0] if found else None)
 
     def option(self, name: str, default: str = "") -> str:
         """A driver option as it was given."""
@@ -299,14 +302,31 @@ def _fill(
     _describe(place, network)
     held = [one for where, one in ipam.leases(transaction, container_id) if where == network.id]
     for bits, suffix, wish in ((32, "", "IPv4"), (128, "6", "IPv6")):
-        pool = network.pool(bits)
-        if pool is None:
+        pools = network.pools(bits)
+        if not pools:
             continue
         wished = str(record.get(wish) or "")
-        mine = next((one for one in held if (":" in one) == (bits == 128)), "")
-        address = mine or take(transaction, network.id, network.name, pool, container_id, wished)
+        address = next((one for one in held if (":" in one) == (bits == 128)), "")
+        if not address:
+            address = _take(transaction, network, container_id, pools, wished)
+        pool = network.pool(bits, address) or pools[0]
         part: Any = place
-        part["address" + suffix] = address
+        part["address" + suffix], part["prefix" + suffix] = address, pool.prefix
+        part["gateway" + suffix] = pool.gateway
+
+
+def _take(
+    transaction: Transaction, network: Network, container_id: str, pools: list[Pool], wished: str
+) -> str:
+    """An address of the first of the pools that has one, or the one that is wished. Raises as `take` does."""
+    if wished:
+        pools = [pool for pool in pools if pool.holds(wished)] or pools[:1]
+    for pool in pools[:-1]:
+        try:
+            return take(transaction, network.id, network.name, pool, container_id, wished)
+        except Unavailable:
+            pass  # the next one
+    return take(transaction, network.id, network.name, pools[-1], container_id, wished)
 
 
 def adopt_in(transaction: Transaction, container_id: str, place: Place) -> None:

@@ -144,6 +144,8 @@ def take(
     key = f"network.{network}.next{'6' if pool.bits == 128 else ''}"
     known = transaction.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchall()
     start = int(known[0][0]) if known else pool.first
+    if not pool.first <= start <= pool.last:  # after its last address, or in another subnet of the network
+        start = pool.first
     count = pool.last - pool.first + 1
     # each one that is not to be had is a row or is reserved: there can't be more in the way than those
     ((rows,),) = transaction.execute("SELECT count(*) FROM leases WHERE network = ?", (network,)).fetchall()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
-PATIENCE, PAUSE = 20, 0.02  # looks at a port of IPv6, and seconds between two
+PATIENCE, PAUSE = 20, 0.02  # looks at a port, and seconds between two
 BACKLOG = 511  # connections that wait to be accepted
 _KINDS = {"tcp": (SOCK_STREAM, 0), "udp": (SOCK_DGRAM, 0), "sctp": (SOCK_STREAM, 132)}  # and protocol
 
@@ -114,13 +114,13 @@ def _range(value: Any, whose: str) -> range:
 
 def _hold(address: str, choices: Sequence[int], protocol: str) -> tuple[_socket, int]:
     """The first of `choices` that is free (0: any), bound."""
-    for left in range(PATIENCE if ":" in address else 1, 0, -1):
+    for left in range(PATIENCE, 0, -1):
         for port in choices:
             held = _bind(address, port, protocol)
             if held is not None:
                 return held, held.getsockname()[1]
         if left > 1:
-            time.sleep(PAUSE)  # it may be a relay's whose container ended just now
+            time.sleep(PAUSE)  # it may be a monitor's or a relay's whose container ended just now
     what = f"port {choices[0]}" if len(choices) == 1 else f"each of the ports {choices[0]}-{choices[-1]}"
     where = f"{what}/{protocol} is already in use on {address}"
     raise Conflict(where, hint="stop what uses it, or publish on another host port")

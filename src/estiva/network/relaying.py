@@ -38,45 +38,47 @@ def start(
     theirs = [(held, int(port["ContainerPort"])) for port, held in pairs if ":" in port["HostIp"]]
     if not theirs:
         return ours
+    from estiva.network.relay import Relay
+
     noted = _note(note)
+    reader, writer = os.pipe()
     try:
         child = os.fork()
         if child == 0:
             try:
                 if os.fork() == 0:  # a grandchild: its end is no SIGCHLD for who waits for a container
-                    _become(pidfd, theirs, address, closed, noted)
+                    _become(noted, [pidfd, *(held.fileno() for held, _ in theirs)])
+                    Relay(pidfd, theirs, address, closed).run()
             finally:
                 os._exit(0)
         os.waitpid(child, 0)
+        os.close(writer)
+        writer = -1
+        os.read(reader, 1)  # until it holds no other port of the container's any more, which may end at once
     finally:
-        os.close(noted)
+        for fd in (noted, reader, writer):
+            if fd >= 0:
+                os.close(fd)
     for held, _ in theirs:
         held.close()  # so that the port is free when the relay ends
     return ours
 
 
-def _become(
-    pidfd: int,
-    listening: list[tuple[_socket, int]],
-    address: Callable[[], str],
-    closed: Callable[[int], bool],
-    noted: int,
-) -> None:
+def _become(noted: int, kept: list[int]) -> None:
+    """Turn this process into one that has these fds alone."""
     import gc
 
     from estiva.linux import process
-    from estiva.network.relay import Relay
 
     gc.disable()
     os.setsid()
     os.chdir("/")
-    process.close_all_but([pidfd, noted, *(held.fileno() for held, _ in listening)])
     os.pwrite(noted, b"%d" % os.getpid(), 0)
+    process.close_all_but([noted, *kept])
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     process.set_title("estiva-ports")
-    Relay(pidfd, listening, address, closed).run()
 
 
 def _note(path: str) -> int:

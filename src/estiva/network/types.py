@@ -30,12 +30,13 @@ class Before(TypedDict):
 
 class NetworkRecord(TypedDict):
     """Docker's words. Bridge: the interface that it is on the host, "" for those of a parent; Adopted: it was
-    there before, and stays; Before: as what."""
+    there before, and stays; Before: as what; Vlan: the parent is a vlan that was made for it."""
 
     Subnets: list[Subnet]
     Bridge: str
     Adopted: bool
     Before: NotRequired[Before]
+    Vlan: NotRequired[bool]
     Internal: bool
     EnableIPv6: bool
     Attachable: bool

@@ -52,14 +52,17 @@ def duration(text: str, *, days: bool = False) -> int:
 
 
 def moment(text: str) -> float:
-    """Seconds since the epoch of "10m" (so long before now), "1732455480.5" or an ISO 8601 time; "0" is the
-    epoch itself. Raises ValueError."""
+    """Seconds since the epoch of "10m" (so long before now), "-10m" (after it), "1732455480.5" or an ISO 8601
+    time; "0" is the epoch itself. Raises ValueError."""
     import time
 
     from estiva import timestamps
 
     try:
-        return time.time() - duration(text) / 1e9 if text != "0" else 0.0
+        if text != "0":
+            ago = -duration(text[1:]) if text[:1] == "-" else duration(text.removeprefix("+"))
+            return time.time() - ago / 1e9
+        return 0.0
     except ValueError:
         pass
     try:

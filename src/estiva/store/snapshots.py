@@ -58,7 +58,7 @@ class Snapshot:
 
     def changes(self) -> list[tuple[str, str]]:
         """[("A" | "C" | "D", "/path")], sorted by path, as docker diff tells: parents of changes are C."""
-        from estiva.store.layers.pack import Changes
+        from estiva.store.layers.changes import Changes
 
         upper, lower = self._both()
         try:

@@ -16,7 +16,7 @@ from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Any
 
     from estiva.paths import Paths
@@ -98,11 +98,17 @@ class Volumes:
         are judged already.
 
         `user` is the id of a container that is being made: from the first moment it has the volume, so that
-        nobody prunes it, and should its maker be killed a sweep knows whose it was.
+        nobody prunes it, and should its maker be killed a sweep knows whose it was. Of one with a name, and
+        without options, that is there nothing is written: who writes the container's row looks whether
+        it still is (`gone`).
         """
         if name is None:
             name, anonymous = os.urandom(32).hex(), True
         path = self.path(name)
+        if user and not anonymous:
+            there = self.find(name)
+            if there and not there.anonymous and not there.options and os.path.isdir(path):
+                return there
         with files.Lock(self.paths.lock("volumes")):
             new = not os.path.isdir(path)
             try:
@@ -143,7 +149,7 @@ class Volumes:
         """The volume. Raises NotFound."""
         volume = self.find(name)
         if volume is None:
-            raise NotFound(f"no such volume: {name}", hint="estiva volume ls shows them")
+            raise NotFound(f"no such volume: {name}", hint="`estiva volume ls` shows them")
         return volume
 
     def _select(self, rest: str, params: tuple[Any, ...]) -> list[Volume]:
@@ -239,3 +245,10 @@ def tree_size(path: str) -> int:
         except (FileNotFoundError, NotADirectoryError):
             continue
     return total
+
+
+def gone(reader: containers.Reader, names: Collection[str]) -> list[str]:
+    """Those of the names that no volume has."""
+    marks = ", ".join("?" * len(names))
+    rows = reader.read(f"SELECT name FROM volumes WHERE name IN ({marks})", tuple(names)) if names else ()
+    return sorted(set(names).difference(name for (name,) in rows))

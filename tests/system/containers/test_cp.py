@@ -10,7 +10,7 @@ import tarfile
 import pytest
 
 from bundle import requires_kernel
-from enginekit import IMAGE, host
+from enginekit import ESTIVA, IMAGE, host
 
 pytestmark = requires_kernel
 
@@ -366,3 +366,14 @@ def test_an_archive_keeps_its_owners(box, here):
     again = box.estiva("cp", "-a", "-", "ua:/tmp", input=stream, text=False, status=1)
     assert b"has no id 4000000:5" in again.stderr
     box.estiva("rm", "-f", "ua")
+
+
+def test_a_limit_of_file_sizes_is_told_with_both_places(box, tmp_path):
+    (tmp_path / "big").write_bytes(b"x" * 300_000)
+    container = box.out("create", IMAGE, "true")
+    line = 'ulimit -f 100; exec "$@"'
+    words = ["sh", "-c", line, "sh", ESTIVA, "cp", f"{tmp_path}/big", f"{container}:/big"]
+    done = subprocess.run([*box.prefix, *words], env=box.env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"{tmp_path}/big -> " in done.stderr and ":/big: file too large" in done.stderr
+    box.estiva("rm", container)

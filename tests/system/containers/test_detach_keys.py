@@ -84,11 +84,27 @@ def test_attach_tells_that_it_was_left(box):
     box.estiva("rm", "-f", "talks")
 
 
-def test_they_leave_exec(box):
+def test_they_leave_exec_and_the_command_goes_on(box):
     box.estiva("run", "-d", "--name", "up", "--network", "none", IMAGE, "sleep", "600")
-    status, _ = session(box, b"\x10\x11q", "exec", "-it", "--detach-keys", "q", "up", *SHELL)
-    assert status == 0
-    assert session(box, b"\x10\x11", "exec", "-it", "up", *SHELL)[0] == 0
+    talks = "stty raw -echo; echo ready; until test -e /stop; do echo more than a terminal holds; done; echo >/out; exit 7"
+    for typed, keys in ((b"\x10\x11q", ("--detach-keys", "q")), (b"\x10\x11", ())):
+        status, shown = session(box, typed, "exec", "-it", *keys, "up", "sh", "-c", talks)
+        assert status == 1 and shown.endswith("read escape sequence\r\n")
+    assert box.out("top", "up").count("echo ready") == 2
+    box.estiva("exec", "up", "touch", "/stop")
+    box.estiva("exec", "up", "sh", "-c", "until test -e /out; do usleep 10000; done")
+    eventually(lambda: box.out("top", "up").count("echo ready") == 0)
+    died = (
+        "--filter",
+        "event=exec_die",
+        "--since",
+        "1h",
+        "--until",
+        "0s",
+        "--format",
+        "{{.Actor.Attributes.exitCode}}",
+    )
+    eventually(lambda: box.out("events", *died).split().count("7") == 2)  # by whoever keeps the terminal
     box.estiva("rm", "-f", "up")
 
 

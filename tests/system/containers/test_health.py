@@ -75,6 +75,30 @@ def test_it_becomes_healthy_and_unhealthy(box):
     assert not box.db("SELECT 1 FROM containers WHERE record LIKE '%FailingStreak%'")
 
 
+def test_its_execs_are_events_as_any(box):
+    run(box, '["sh", "-c", "exit 3"]', every="100ms")
+    results(box, 2)
+    box.estiva("healthcheck", "run", "it", status=1)
+    box.estiva("stop", "-t", "0", "it")
+    events = [
+        json.loads(line)
+        for line in box.out("events", "--since", "1h", "--until", "0s", "--format", "json").splitlines()
+    ]
+    execs = [event for event in events if event["Type"] == "container" and "exec_" in event["Action"]]
+    by_exec = {}
+    for event in execs:
+        by_exec.setdefault(event["Actor"]["Attributes"]["execID"], []).append(event["Action"])
+    whole = ["exec_create: sh -c exit 3", "exec_start: sh -c exit 3", "exec_die"]
+    assert [actions for actions in by_exec.values() if actions == whole][2:], by_exec
+    ours = [
+        event["Actor"]["Attributes"]
+        for event in execs
+        if whole[0] in by_exec[event["Actor"]["Attributes"]["execID"]]
+    ]
+    assert {about["exitCode"] for about in ours if "exitCode" in about} <= {"3", "137"}
+    assert {about["name"] for about in ours} == {"it"}
+
+
 def test_failures_in_the_start_period_do_not_count(box):
     run(box, "test -e /well", "--health-retries", "1", "--health-start-period", "1h", "--health-start-interval", "100ms",
         every="1h")  # fmt: skip
@@ -140,6 +164,15 @@ def test_the_check_of_an_image_and_what_is_said_beside_it(box):
         assert "(" not in box.out("ps", "--filter", "name=none", "--format", "{{.Status}}")
         assert box.out("ps", "-q", "--filter", "health=none")
         box.estiva("rm", "-f", "none")
+
+
+def test_an_action_without_a_check_is_refused(box):
+    words = ["--health-on-failure", "kill", IMAGE, "true"]
+    told = box.estiva("create", *words, status=125).stderr
+    assert "cannot set on-failure action to kill without a health check" in told
+    box.image("checked:1", ['HEALTHCHECK CMD ["true"]'])
+    box.estiva("create", "--health-on-failure", "kill", "checked:1", "true")
+    box.estiva("create", "--health-on-failure", "none", IMAGE, "true")
 
 
 def test_a_paused_container_is_not_checked(box):

@@ -1,12 +1,15 @@
 """Limits of `run`, seen in the kernel's own files, on cgroup v1 and v2; contradictions are refused before all else."""
 
 import functools
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from enginekit import IMAGE, eventually, host
+from estiva import programs
+from estiva.engine.monitor import hibernate
 
 V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
 CGROUP = Path("/sys/fs/cgroup")
@@ -222,3 +225,51 @@ def test_labels_where_the_kernel_has_none(box):
     if not os.path.isdir("/sys/module/apparmor"):
         done = run(box, "--security-opt", "apparmor=x", IMAGE, "true", status=125)
         assert "no AppArmor" in done.stderr
+
+
+HUNGRY = 'sh -c "x=\\$(yes | head -c 60000000)" 2>/dev/null; echo after >{}; sleep 300'
+
+
+def ooms(box):
+    """The events of containers that begin, end and run out of memory."""
+    lines = box.out("events", "--since", "1h", "--until", "0s", "--format", "{{.Action}}").splitlines()
+    return [line for line in lines if line in ("oom", "die", "start")]
+
+
+def test_oom_is_an_event_when_it_happens(box):
+    before = len(ooms(box))
+    box.start(
+        "run",
+        "--name",
+        "hungry",
+        "--network",
+        "none",
+        "-m",
+        "16m",
+        IMAGE,
+        "sh",
+        "-c",
+        HUNGRY.format("/dev/null"),
+    )
+    assert eventually(lambda: [line for line in ooms(box)[before:] if line == "oom"])
+    assert box.out("inspect", "-f", "{{.State.Status}}", "hungry") == "running"
+    box.estiva("stop", "-t", "0", "hungry")
+    assert ooms(box)[before:] == ["start", "oom", "die"]  # it is told once
+    assert box.out("inspect", "-f", "{{.State.OOMKilled}}", "hungry") == "true"
+    box.estiva("rm", "hungry")
+
+
+def test_oom_while_its_monitor_hibernates_is_told_when_it_wakes_up(box):
+    before = len(ooms(box))
+    script = "while ! test -e /go; do sleep 0.1; done; " + HUNGRY.format("/done")
+    box.estiva("run", "-d", "--name", "hungry", "--network", "none", "-m", "16m", IMAGE, "sh", "-c", script)
+    folder = Path(box.folder, "run/containers", box.out("inspect", "-f", "{{.Id}}", "hungry"))
+    pid = json.loads((folder / "state.json").read_text())["monitor"]
+    if programs.find("dash") and hibernate.tells_status():
+        eventually(lambda: os.readlink(f"/proc/{pid}/exe").endswith("/dash"))
+    box.estiva("exec", "hungry", "touch", "/go")
+    box.estiva("exec", "hungry", "sh", "-c", "until test -e /done; do sleep 0.1; done; echo > /proc/1/fd/1")
+    assert eventually(lambda: [line for line in ooms(box)[before:] if line == "oom"])
+    box.estiva("stop", "-t", "0", "hungry")
+    assert ooms(box)[before:] == ["start", "oom", "die"]
+    box.estiva("rm", "hungry")

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from bundle import requires_kernel
-from enginekit import IMAGE, host
+from enginekit import IMAGE, eventually, host
 
 pytestmark = requires_kernel
 
@@ -31,6 +31,24 @@ def run(box, *words, status=0):
 def create(box, name, status=0, **options):
     words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
     return box.estiva("volume", "create", *words, name, status=status).stderr
+
+
+def test_a_tmpfs_is_one_for_containers_that_start_at_the_same_time(box):
+    create(box, "both", type="tmpfs", device="tmpfs")
+    create(box, "also", type="tmpfs", device="tmpfs")
+    starts = []
+    for n in range(6):
+        volumes = ["-v", "both:/r", "-v", "also:/a"] if n % 2 else ["-v", "also:/a", "-v", "both:/r"]
+        command = [IMAGE, "sh", "-c", f"touch /r/{n} /a/{n} && sleep 300"]
+        starts.append(
+            box.start("run", "-d", "--name", f"s{n}", "--network", "none", *volumes, *command, stdout=-3)
+        )
+    assert [one.wait(120) for one in starts] == [0] * 6
+    for n in (0, 5):
+        eventually(lambda n=n: box.out("exec", f"s{n}", "ls", "/r").split() == list("012345"))
+        eventually(lambda n=n: box.out("exec", f"s{n}", "ls", "/a").split() == list("012345"))
+    box.estiva("rm", "-f", *(f"s{n}" for n in range(6)))
+    box.estiva("volume", "rm", "both", "also")
 
 
 def test_a_tmpfs(box):
@@ -275,3 +293,41 @@ def test_a_volume_is_made_once(box):
     run(box, "-v", "/x", IMAGE, "true")
     made = told()[before:]
     assert [made.count("once"), made.count("twice"), len(made)] == [1, 1, 3], made
+
+
+def test_errors_name_the_volume_and_what_is_in_it(box, tmp_path):
+    create(box, "named")
+    mount = "type=volume,src=named,dst=/n,volume-subpath="
+    words = ["run", "--rm", "--network", "none", "--mount"]
+    told = box.estiva(*words, mount + "none/here", IMAGE, "true", status=125).stderr
+    assert "no none/here is in the volume named: no such file or directory" in told
+    told = box.estiva(*words, mount + "../x", IMAGE, "true", status=125).stderr
+    assert "volume-subpath ../x must be a relative path that stays inside of the volume named" in told
+    (tmp_path / "big").write_bytes(b"x" * 300_000)
+    subprocess.run(["tar", "cf", tmp_path / "tar", "-C", tmp_path, "big"], check=True)
+    create(box, "small", type="tmpfs", device="tmpfs", o="size=64k")
+    told = box.estiva("volume", "import", "small", tmp_path / "tar", status=1).stderr
+    assert "volume small: big: no space left on device" in told
+    box.estiva("volume", "rm", "named", "small")
+
+
+REMOVED = f"""
+from estiva.engine import Engine
+from estiva.engine.containers import create, folder
+engine, make = Engine(), folder.make
+def removed_first(*words, **more):
+    engine.store.volumes.remove("raced")
+    make(*words, **more)
+folder.make = removed_first
+print(create.create(engine, {{"Image": {IMAGE!r}, "Cmd": ["true"]}}, {{"Binds": ["raced:/r"]}}, name="racer")["Id"])
+"""
+
+
+def test_one_that_is_removed_while_a_container_with_it_is_made_is_made_again(box):
+    create(box, "raced")
+    container = box.python(REMOVED).strip()
+    assert box.db("SELECT * FROM container_volumes") == [(container, "raced")]
+    assert "in use by container" in box.estiva("volume", "rm", "raced", status=1).stderr
+    assert os.path.isdir(f"{box.folder}/root/volumes/raced/_data")
+    box.estiva("rm", "racer")
+    box.estiva("volume", "rm", "raced")

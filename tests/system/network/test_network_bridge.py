@@ -294,6 +294,25 @@ def test_sweep_takes_only_what_the_dead_left() -> None:
 
 
 @own_netns
+def test_sweep_frees_no_address_that_an_interface_still_has() -> None:
+    from estiva.network import bridge, links
+
+    with Lab() as lab:
+        bridge.connect(lab.db, lab.paths, ONE, lab.netns())
+        delete = links.delete_link
+
+        def fails(name: str) -> None:
+            raise OSError(16, "busy", name)
+
+        links.delete_link = fails
+        with pytest.raises(OSError):
+            bridge.sweep(lab.db, lab.paths, [])
+        assert lab.db.read("SELECT container FROM leases") == [(ONE,)]
+        links.delete_link = delete
+        assert bridge.sweep(lab.db, lab.paths, []) == {"leases": 1, "ports": 0, "veths": 1}
+
+
+@own_netns
 def test_stale_entry_of_a_port_is_replaced() -> None:
     from estiva.network import bridge
 

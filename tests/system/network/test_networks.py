@@ -329,7 +329,10 @@ def test_subnets_that_overlap_are_refused_and_named(host):
         (["--subnet", "172.16.0.0/12"], "overlaps with"),
         (["--subnet", "172.19.8.0/24"], "overlaps with 172.19.0.0/16 of network first"),
         (["--subnet", "10.9.0.0/24", "--subnet", "10.9.0.0/25"], "multiple overlapping subnet"),
-        (["--subnet", "10.9.0.0/24", "--subnet", "10.8.0.0/24"], "one subnet of IPv4"),
+        (
+            ["--subnet", "10.9.0.0/24", "--subnet", "10.8.0.0/24"],
+            "bridge driver doesn't support multiple subnets: 10.9.0.0/24 and 10.8.0.0/24 are both of IPv4",
+        ),
         (["--subnet", "10.9.0.0/24", "--gateway", "10.8.0.1"], "no matching subnet for gateway 10.8.0.1"),
         (["--gateway", "10.8.0.1"], "gateway 10.8.0.1 needs a --subnet"),
         (["-d", "overlay"], "the network driver 'overlay' is not known"),
@@ -438,15 +441,188 @@ def test_macvlan_of_a_parent(host, mode):
     assert reaches(host, "aa", ip(host, "bb", "lan")) == (mode == "bridge")
 
 
+def test_a_macvlan_has_several_subnets_and_takes_of_the_next_when_one_is_full(host):
+    words = [
+        "-d",
+        "macvlan",
+        "--subnet",
+        "10.71.0.0/30",
+        "--subnet",
+        "10.72.0.0/24",
+        "--subnet",
+        "fd00:71::/64",
+    ]
+    host.estiva("network", "create", *words, "--gateway", "10.72.0.9", "lab")
+    config = json.loads(host.out("network", "inspect", "lab"))[0]["IPAM"]["Config"]
+    assert [(one["Subnet"], one["Gateway"]) for one in config] == [
+        ("10.71.0.0/30", "10.71.0.1"), ("10.72.0.0/24", "10.72.0.9"), ("fd00:71::/64", "fd00:71::1"),
+    ]  # fmt: skip
+    for name, *asked in (("aa",), ("bb",), ("cc", "--ip", "10.72.0.77")):
+        sleeper(host, name, "--network", "lab", *asked)
+    assert [ip(host, name, "lab") for name in ("aa", "bb", "cc")] == ["10.71.0.2", "10.72.0.1", "10.72.0.77"]
+    assert "inet 10.72.0.1/24" in host.out("exec", "bb", "ip", "addr", "show", "eth0")
+    assert reaches(host, "bb", "10.72.0.77")
+    other = host.estiva(
+        "run", "--rm", "--network", "lab", "--ip", "10.73.0.1", IMAGE, "true", status=125
+    ).stderr
+    assert "10.73.0.1 is not of subnet 10.71.0.0/30" in other
+
+
+def test_a_link_on_the_default_bridge_sets_docker_s_variables(host):
+    words = [
+        "-e",
+        "A=",
+        "-e",
+        "B=x=y",
+        "-e",
+        "HOME=/q",
+        "--expose",
+        "5432",
+        "-p",
+        "8080:80",
+        "--expose",
+        "53/udp",
+    ]
+    sleeper(host, "my-db", *words)
+    address = host.out("inspect", "my-db", "-f", "{{.NetworkSettings.IPAddress}}")
+    host.estiva("network", "create", "lab")
+    words = [
+        "--name",
+        "me",
+        "--link",
+        "my-db:al-i",
+        "-e",
+        "AL_I_PORT_53_UDP_ADDR=mine",
+        IMAGE,
+        "sleep",
+        "1000",
+    ]
+    host.estiva("run", "-d", *words)
+    expected = {"AL_I_NAME=/me/al-i", "AL_I_ENV_A=", "AL_I_ENV_B=x=y", f"AL_I_PORT=udp://{address}:53"}
+    for number, protocol in ((53, "udp"), (80, "tcp"), (5432, "tcp")):
+        one = f"AL_I_PORT_{number}_{protocol.upper()}"
+        expected |= {
+            f"{one}={protocol}://{address}:{number}", f"{one}_ADDR={address}",
+            f"{one}_PORT={number}", f"{one}_PROTO={protocol}",
+        }  # fmt: skip
+    expected -= {f"AL_I_PORT_53_UDP_ADDR={address}"}
+    expected |= {"AL_I_PORT_53_UDP_ADDR=mine"}  # what was asked for comes first
+    for again in ([], ["restart", "-t", "0", "me"]):
+        if again:
+            host.estiva(*again)
+        seen = host.out("exec", "me", "env").splitlines()
+        assert {word for word in seen if word.startswith("AL_I_")} == expected
+    assert f"{address}\tal-i" in host.out("exec", "me", "cat", "/etc/hosts")
+    assert host.out("inspect", "me", "-f", "{{json .HostConfig.Links}}") == '["/my-db:/me/al-i"]'
+    # a network of one's own has names instead, as docker's
+    host.estiva("run", "-d", "--name", "db", "--network", "lab", IMAGE, "sleep", "1000")
+    assert "X_" not in host.out("run", "--rm", "--network", "lab", "--link", "db:x", IMAGE, "env")
+
+
+def test_rm_with_force_of_what_is_not_there_says_nothing(host):
+    host.estiva("network", "create", "lab")
+    done = host.estiva("network", "rm", "-f", "bogus", "lab", "bogus2")
+    assert (done.stdout, done.stderr) == ("lab\n", "")
+    done = host.estiva("network", "rm", "-f", "bridge", "bogus", status=1)
+    assert done.stdout == "" and "bridge is a pre-defined network and cannot be removed" in done.stderr
+    assert "network bogus not found" in host.estiva("network", "rm", "bogus", status=1).stderr
+
+
+def test_the_events_of_an_end_name_the_networks_that_it_was_on_then(host):
+    for name in ("aa", "bb"):
+        host.estiva("network", "create", name)
+
+    def left(container):
+        template = "{{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.container}}"
+        words = [
+            "--filter",
+            "type=network",
+            "--filter",
+            "event=disconnect",
+            "--format",
+            template,
+            "--until",
+            "0s",
+        ]
+        lines = [line.split() for line in host.out("events", "--since", "10m", *words).splitlines()]
+        return [name for _, name, whose in lines if whose == container]
+
+    web = sleeper(host, "web", "--network", "aa")
+    host.estiva("network", "connect", "bb", "web")
+    host.estiva("network", "disconnect", "aa", "web")
+    assert left(web) == ["aa"]
+    host.estiva("kill", "web")
+    assert enginekit.eventually(lambda: len(left(web)) == 2) and left(web) == ["aa", "bb"]
+    plain = sleeper(host, "plain")
+    host.estiva("network", "connect", "aa", "plain")
+    host.estiva("kill", "plain")
+    assert enginekit.eventually(lambda: len(left(plain)) == 2) and sorted(left(plain)) == ["aa", "bridge"]
+    alone = sleeper(host, "alone")
+    host.estiva("kill", "alone")
+    assert enginekit.eventually(lambda: left(alone)) == ["bridge"]
+
+
+def ip_link(host, *words):
+    subprocess.run([*host.prefix, "ip", "link", *words], check=True)
+
+
+def test_what_can_be_no_parent_is_refused_when_the_network_is_made(host):
+    ip_link(host, "add", "eth0", "type", "veth", "peer", "name", "lan")
+    for driver in ("macvlan", "ipvlan"):
+        for parent, said in (
+            ("nosuch", "the parent interface nosuch is not there"),
+            ("nosuch.10", "the interface nosuch, whose vlan nosuch.10 would be, is not there"),
+            ("eth0.0", "the parent interface eth0.0 is not there, nor is '0' the number of a vlan"),
+            ("eth0.4095", "nor is '4095' the number of a vlan"),
+            ("eth0.x", "nor is 'x' the number of a vlan"),
+            ("lo", "the loopback interface lo can't be the parent of a network"),
+        ):
+            words = ["-d", driver, "-o", f"parent={parent}", "--subnet", "10.72.0.0/24", "bad"]
+            assert said in host.estiva("network", "create", *words, status=1).stderr
+    assert host.out("network", "ls", "-q", "--filter", "type=custom") == ""
+
+
+def test_a_vlan_is_made_with_its_network_and_goes_with_the_last(host):
+    ip_link(host, "add", "eth0", "type", "veth", "peer", "name", "lan")
+    for name in ("eth0", "lan"):
+        ip_link(host, "set", name, "up")
+    vlan = ["ip", "link", "add", "link", "lan", "name", "lan.10", "type", "vlan", "id", "10"]
+    words = ["network", "create", "-d", "macvlan", "-o", "parent=eth0.10", "--subnet"]
+    if subprocess.run([*host.prefix, *vlan], capture_output=True).returncode:  # a kernel without them says so
+        refused = host.estiva(*words, "10.71.0.0/24", "aa", status=1).stderr
+        assert "this kernel has no vlans, which eth0.10 would be one of" in refused
+        assert host.out("network", "ls", "-q", "--filter", "type=custom") == ""
+        return
+    ip_link(host, "set", "lan.10", "up")
+    subprocess.run([*host.prefix, "ip", "addr", "add", "10.71.0.1/24", "dev", "lan.10"], check=True)
+    host.estiva(*words, "10.71.0.0/24", "aa")
+    host.estiva(*words, "10.72.0.0/24", "bb")
+    sleeper(host, "cc", "--network", "aa")
+    assert reaches(host, "cc", "10.71.0.1")  # tagged, at the other end of the cable
+    host.estiva("rm", "-f", "cc")
+    ip_link(host, "del", "eth0.10")  # as a reboot does
+    host.estiva("run", "--rm", "--network", "aa", IMAGE, "ping", "-c1", "-W5", "10.71.0.1")
+    host.estiva("network", "rm", "aa")
+    assert "eth0.10" in links(host)
+    host.estiva("network", "rm", "bb")
+    assert "eth0.10" not in links(host)
+    ip_link(host, "add", "link", "eth0", "name", "eth0.10", "type", "vlan", "id", "10")
+    host.estiva(*words, "10.71.0.0/24", "aa")
+    host.estiva("network", "rm", "aa")
+    assert "eth0.10" in links(host)  # somebody else's
+
+
 def test_macvlan_without_a_parent_is_internal_and_what_can_not_be_is_said(host):
     host.estiva("network", "create", "-d", "macvlan", "inner")
     sleeper(host, "aa", "--network", "inner")
     sleeper(host, "bb", "--network", "inner")
     assert reaches(host, "aa", ip(host, "bb", "inner"))
     assert "default" not in host.out("exec", "aa", "ip", "route")
+    ip_link(host, "add", "nothing0", "type", "veth", "peer", "name", "lan")
     host.estiva(
         "network", "create", "-d", "macvlan", "-o", "parent=nothing0", "--subnet", "10.72.0.0/24", "bad"
     )
+    ip_link(host, "del", "nothing0")
     refused = host.estiva("run", "--rm", "--network", "bad", IMAGE, "true", status=125).stderr
     assert "the parent interface nothing0 of network bad is not there" in refused
     assert host.db("SELECT count(*) FROM leases") == [(2,)]

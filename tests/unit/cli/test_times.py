@@ -29,10 +29,12 @@ def test_a_duration_is_before_now():
     assert logs.moment("") is None
     before = time.time()
     assert before - 5400 <= logs.moment("1h30m") <= time.time() - 5400
+    assert before - 5400 <= logs.moment("+1h30m") <= time.time() - 5400
+    assert before + 5400 <= logs.moment("-1h30m") <= time.time() + 5400
 
 
 @pytest.mark.parametrize(
-    "text", ["x", "-5m", "1d", "٣", "1.2.3", "nan", "2024-13-01", "9999-99-99T00:00:00Z", ENDLESS, ENDLESS + "s"]
+    "text", ["x", "-", "--5m", "-5", "1d", "٣", "1.2.3", "nan", "2024-13-01", "9999-99-99T00:00:00Z", ENDLESS, ENDLESS + "s"]
 )  # fmt: skip
 def test_what_is_no_time_of_logs(text):
     with pytest.raises(InvalidInput, match="invalid time '") as caught:

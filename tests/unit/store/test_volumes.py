@@ -3,6 +3,7 @@ import os
 import pytest
 
 from estiva.errors import Conflict, InvalidInput, NotFound
+from estiva.store.volumes import gone
 from storekit import make_store
 
 
@@ -74,3 +75,27 @@ def test_names_never_leave_the_directory(store, name):
         with pytest.raises(InvalidInput, match="invalid volume name"):
             call(name)
     assert os.listdir(store.paths.volumes) == []
+
+
+def test_one_that_is_there_is_found_without_a_write(store, monkeypatch):
+    volumes = store.volumes
+    assert volumes.create("data", user="c" * 64).new
+    with_options = volumes.create("ram", options={"type": "tmpfs", "device": "tmpfs"})
+    lent = volumes.create("x" * 64, anonymous=True)
+    assert volumes.in_use_by("data") == ["c" * 64]
+    with monkeypatch.context() as patch:
+        patch.setattr(store.db, "write", None)
+        there = volumes.create("data", {"other": "label"}, user="d" * 64)
+        assert (there.path, there.new, there.labels) == (volumes.path("data"), False, {})
+    for one in (with_options.name, lent.name):  # such are the container's at once
+        volumes.create(one, user="d" * 64)
+        assert volumes.in_use_by(one) == ["d" * 64]
+    os.rmdir(volumes.path("data"))
+    volumes.create("data", user="d" * 64)
+    assert os.path.isdir(volumes.path("data")) and volumes.in_use_by("data") == ["c" * 64, "d" * 64]
+
+
+def test_volumes_that_are_gone_are_told(store):
+    store.volumes.create("here")
+    assert gone(store.db, ["here", "away", "far"]) == ["away", "far"]
+    assert gone(store.db, []) == []

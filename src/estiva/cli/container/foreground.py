@@ -150,7 +150,8 @@ def exit_status(outcome: Outcome) -> int:
 
 
 def attend_exec(session: Session, *, tty: bool, stdin: bool) -> int:
-    """Start an exec of which this process is the parent, and stay until it ends; its exit status."""
+    """Start an exec of which this process is the parent, and stay until it ends; its exit status. 1 where the
+    user leaves by the detach keys, as with Docker: the command goes on."""
     from estiva.linux import tty as terminals
 
     terminal = tty and os.isatty(1)
@@ -164,7 +165,13 @@ def attend_exec(session: Session, *, tty: bool, stdin: bool) -> int:
                 _signal.SIGWINCH,
                 lambda _n, _frame: session.resize(*terminals.window_size(1)),
             )
-        return session.run()
+        status = session.run()
+        if session.streams.detached:
+            session.go_on()
     finally:
         if saved is not None:
             terminals.restore(0, saved)
+    if session.streams.detached:
+        os.write(2, b"read escape sequence\n")
+        return 1
+    return status

@@ -34,16 +34,25 @@ IN_GO = {
 }  # fmt: skip
 OF_LISTS = ("Ports", "PortBindings")  # maps whose values are lists
 OF_NOTHING = ("ExposedPorts", "Volumes")  # maps whose values are structs without fields
+_STATE = (
+    "Status", "Running", "Paused", "Restarting", "OOMKilled", "Dead", "Pid", "ExitCode", "Error", "StartedAt",
+    "FinishedAt", "Health",
+)  # fmt: skip
 # Structs that print as Go prints them, by their fields in Docker's order.
 STRUCTS = {
-    frozenset(fields): fields
-    for fields in (
-        ("Name", "MaximumRetryCount"),
-        ("Type", "Config"),
-        ("HostIp", "HostPort"),
-        ("Type", "Name", "Source", "Destination", "Driver", "Mode", "RW", "Propagation"),
-    )
+    frozenset(_STATE[:-1]): _STATE,  # the JSON of one without a health check does not have that field
+    **{
+        frozenset(fields): fields
+        for fields in (
+            ("Name", "MaximumRetryCount"),
+            ("Type", "Config"),
+            ("HostIp", "HostPort"),
+            ("Type", "Name", "Source", "Destination", "Driver", "Mode", "RW", "Propagation"),
+            _STATE,
+        )
+    },
 }
+ADDRESS = "0xc000000000"  # what Go shows of a pointer in a struct, whatever that says
 
 
 class Nil:
@@ -113,4 +122,8 @@ def fields(value: dict[Any, Any]) -> list[Any] | None:
         if not value:
             return []
     names = STRUCTS.get(frozenset(value))
-    return None if names is None else [typed(name, value[name]) for name in names]
+    return None if names is None else [_field(name, value.get(name)) for name in names]
+
+
+def _field(name: str, value: Any) -> Any:
+    return ADDRESS if name in POINTERS and isinstance(value, dict) else typed(name, value)

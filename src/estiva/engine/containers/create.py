@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from estiva.engine import Engine
     from estiva.engine.images.find import Progress
+    from estiva.engine.mounts.others import Others
     from estiva.engine.state.config_types import Config, HostConfig
     from estiva.engine.state.net.addresses import Taken
     from estiva.engine.state.types import Record
@@ -123,15 +124,12 @@ def make(
     image = find_image(engine, asked["Image"], pull, platform, progress)
     if pull != "never":
         allow_refetch(engine)
-    known = None
-    if host.get("Mounts") or host.get("VolumesFrom"):
-        from estiva.engine.mounts import others
-
-        def mounted(ref: str) -> str:  # an id can't be pulled, so "always" is for the container's own
-            return find_image(engine, ref, "never" if pull == "never" else "missing", None, progress).id
-
-        known = others.Others(engine, host, mounted)
+    known = others_of(engine, host, pull, progress)
     merged = record.merge(asked, image.config)
+    if merged.get("HealthcheckOnFailureAction"):
+        from estiva.engine.state.life import health
+
+        health.check_action(merged)
     if begins is not None:
         begins()
     container_id = launch.new_id(engine, host if status == "running" else None)
@@ -165,6 +163,18 @@ def make(
     return made, image, lock, address
 
 
+def others_of(engine: Engine, host: HostConfig, pull: str, progress: Progress) -> Others | None:
+    """What the mounts name of other containers and images; a missing image is pulled."""
+    if not host.get("Mounts") and not host.get("VolumesFrom"):
+        return None
+    from estiva.engine.mounts import others
+
+    def image(ref: str) -> str:  # an id can't be pulled, so "always" is for the container's own
+        return find_image(engine, ref, "never" if pull == "never" else "missing", None, progress).id
+
+    return others.Others(engine, host, image)
+
+
 def judged(config: dict[str, Any], host_config: dict[str, Any]) -> tuple[Config, HostConfig]:
     """What is asked for, and what the settings file says of the rest. Raises InvalidInput."""
     defaults = settings.read()
@@ -193,17 +203,30 @@ def unmake(engine: Engine, container_id: str, lock: int) -> None:
 
 def insert(engine: Engine, made: Record, name: str | None, status: str, wished: Wished) -> Taken:
     """Write the row, with a name that nobody has, and take addresses if it starts now."""
+    volumes = {point["Name"] for point in made["Mounts"] if point["Type"] == "volume"}
     for attempt in range(ATTEMPTS):
         chosen = name or names.invent(attempt)
         with engine.db.write() as transaction:
             taken = containers.named(transaction, chosen)
-            if not taken:
+            gone = missing_volumes(transaction, volumes) if volumes else ()
+            if not taken and not gone:
                 return write_row(transaction, made, chosen, status, wished)
+        for volume in gone:  # removed since it was found: made again, and from now on the container's
+            engine.store.volumes.create(volume, user=made["Id"])
+        if not taken:
+            continue
         # a container whose monitor was killed may be a --rm one, and give the name back
         dead = taken[1] == "running" and settled_if_dead(engine, taken[0])
         if name is not None and (attempt > 0 or not dead):
             raise in_use(chosen, taken[0])
     raise EngineError("no free name was found", hint="give one with --name")
+
+
+def missing_volumes(reader: Transaction, volumes: set[str]) -> list[str]:
+    """Loaded when there are some."""
+    from estiva.store.volumes import gone
+
+    return gone(reader, volumes)
 
 
 def settled_if_dead(engine: Engine, container_id: str) -> bool:

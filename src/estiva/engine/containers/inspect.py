@@ -27,10 +27,16 @@ def inspect(engine: Engine, ref: str) -> Record:
     record["ResolvConfPath"] = made and made % "resolv.conf"
     from estiva.engine.containers.listing import add_networks
     from estiva.network import networks
+    from estiva.network.ipam import DEFAULT_NETWORK
+    from estiva.store import containers
 
     belongings = networks.belongings(engine.db, record["Id"])
     if belongings:
         add_networks(record, belongings)
+        links = belongings.get(DEFAULT_NETWORK, {}).get("Links") or ()
+        if links:
+            named = [(containers.name(engine.db, linked) or linked[:12], alias) for linked, alias in links]
+            record["HostConfig"]["Links"] = [f"/{name}:{record['Name']}/{alias}" for name, alias in named]
     complete(record)
     state = record["State"]
     if "Exit" in state and not state["Running"] and not state["Exit"].get("Failed"):

@@ -62,6 +62,10 @@ def make_in(
     oci = oci_config.make(made, [*files, *extra], joining.shared if joining else {})
     if joining is not None:
         joining.adapt(oci, engine.paths)
+    if not isinstance(address, str):
+        from estiva.engine.mounts import linked
+
+        oci["process"]["env"] = linked.add(oci["process"]["env"], linked.environment(engine, made))
     seccomp, _ = security_opt.security_options(host_config)
     mode = host_config["NetworkMode"]
     ports = []

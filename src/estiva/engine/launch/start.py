@@ -76,6 +76,11 @@ class Start:
 
             assert self.image is not None
             chown.give(self.engine, self.record, self.image)
+        for point in self.record["Mounts"]:
+            if "Subpath" in point and "Detached" not in point:
+                from estiva.engine.mounts import points
+
+                points.look_for_subpath(point)
 
     def undo(self) -> None:
         """Before a monitor took over: the container is back to created or exited, or gone (--rm)."""

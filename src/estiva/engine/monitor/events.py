@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 
-from estiva.engine.state import eventlog, names
+from estiva.engine.state import eventlog, names, runstate
+from estiva.errors import EstivaError
 from estiva.paths import Paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from estiva.engine.state.life.end_types import Exit
     from estiva.engine.state.types import ExecPlan, Plan
+    from estiva.network.types import Place
 
 
 def started(where: Paths, plan: Plan) -> None:
@@ -28,22 +33,33 @@ def resized(plan: Plan, rows: int, columns: int) -> None:
         eventlog.write(Paths(plan["root"], plan["run_root"]), "container", "resize", plan["id"], about)
 
 
-def ended(plan: Plan, code: int, oom: bool, began: int, meaning: str = "") -> list[str]:
-    """The lines for its end, now, to be written when others may know; `began` in nanoseconds, `meaning` as of
-    life/certificate.py."""
+def ended(plan: Plan, end: Exit, oom: bool, began: int) -> list[str]:
+    """The lines for its end, now, to be written when others may know; `oom`: memory ran out, and that has not
+    been told; `began` in nanoseconds."""
     if "about" not in plan:
         return []
-    about = plan["about"]
-    current = names.linked(plan["run_root"], plan["name"], plan["id"])
-    if current:  # it may have been renamed
-        about = plan["about"] = {**about, "name": current}
+    about = _about(plan)
     lines = [eventlog.line("container", "oom", plan["id"], about)] if oom else []
     lived = (time.time_ns() - began) // 1_000_000_000 if began else 0
-    died = {**about, "execDuration": str(max(0, lived)), "exitCode": str(code)}
-    if meaning:
-        died["meaning"] = meaning
+    died = {**about, "execDuration": str(max(0, lived)), "exitCode": str(end["Status"])}
+    if end["Meaning"]:
+        died["meaning"] = end["Meaning"]
     lines.append(eventlog.line("container", "die", plan["id"], died))
-    return [*lines, *networks(plan, "disconnect"), *volumes(plan, "unmount")]
+    return [*lines, *networks(plan, "disconnect", _places_now(plan)), *volumes(plan, "unmount")]
+
+
+def out_of_memory(plan: Plan) -> None:
+    """The kernel has killed something in it, for its limit of memory."""
+    if "about" in plan:
+        where = Paths(plan["root"], plan["run_root"])
+        eventlog.write(where, "container", "oom", plan["id"], _about(plan))
+
+
+def _about(plan: Plan) -> dict[str, str]:
+    current = names.linked(plan["run_root"], plan["name"], plan["id"])
+    if current:  # it may have been renamed
+        plan["about"] = {**plan["about"], "name": current}
+    return plan["about"]
 
 
 def exec_started(wanted: ExecPlan) -> None:
@@ -77,13 +93,24 @@ def volumes(plan: Plan, action: str) -> list[str]:
     return lines
 
 
-def networks(plan: Plan, action: str) -> list[str]:
-    """The lines for the networks that it starts on."""
+def networks(plan: Plan, action: str, places: Sequence[Place] | None = None) -> list[str]:
+    """The lines for the networks that it starts on, or for these."""
     network = plan["network"]
-    if "places" in network:
+    if places is None and "places" in network:
+        places = network["places"]
+    if places is not None:
         return [
             eventlog.network(action, place["name"], place["network"], place["driver"], plan["id"])
-            for place in network["places"]
+            for place in places
         ]
     known = network["mode"] in eventlog.PREDEFINED
     return [eventlog.network(action, network["mode"], container_id=plan["id"])] if known else []
+
+
+def _places_now(plan: Plan) -> Sequence[Place] | None:
+    """The networks that it is on at its end, where others have changed that while it ran; else None."""
+    try:
+        live = runstate.read(Paths(plan["root"], plan["run_root"]), plan["id"])
+    except EstivaError:
+        return None
+    return live["network"].get("places") if live and "network" in live else None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 
 from estiva.engine.monitor import events
 from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation
 from estiva.engine.state import gate, runstate
 from estiva.errors import Conflict, EstivaError
+from estiva.linux import procinfo
 from estiva.linux import tty as terminals
 from estiva.runtime import state
 from estiva.runtime.cgroup import factory
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from estiva.runtime.launch.clone import Init
 
 
+LOOK_AGAIN = 0.01  # seconds
 DRAIN = 100  # milliseconds for output that is still in the pipes when the process has ended
 
 
@@ -157,7 +160,8 @@ class Session:
         return status == 137 and self.group is not None and self.group.oom_kills() > self.ooms
 
     def run(self) -> int:
-        """Copy streams until the process has ended; its exit status, 128+n for a signal, 0 when detached."""
+        """Copy streams until the process has ended; its exit status, 128+n for a signal. 0 after the detach
+        keys, with `streams.detached` set: then the caller is to `go_on`."""
         self.streams.run(self.init, DRAIN)
         if self.streams.detached:
             return 0
@@ -165,3 +169,32 @@ class Session:
         status = 128 - status if status < 0 else status
         events.exec_ended(self.wanted, status)
         return status
+
+    def go_on(self) -> None:
+        """The user has left by the detach keys: the process keeps its terminal, which a fork of ours has and
+        reads from now on. Nobody waits for that fork; the process is no child of it, and may be reaped by
+        others."""
+        started = procinfo.start_time(self.init.pid)
+        if os.fork():
+            return
+        from estiva.linux import process
+
+        try:
+            os.setsid()
+            process.keep_only({self.init.pidfd, self.init.console})
+            process.set_title("estiva: exec", wipe=False)
+            self.streams.detached = False
+            self.streams.hang_up()
+            self.streams.run(self.init, DRAIN)
+            while (status := procinfo.exit_code(self.init.pid, started)) is None:
+                try:
+                    code = os.waitstatus_to_exitcode(process.pidfd_exit_status(self.init.pidfd))
+                    status = 128 - code if code < 0 else code
+                    break
+                except ChildProcessError:  # being reaped just now
+                    time.sleep(LOOK_AGAIN)
+            events.exec_ended(self.wanted, status)
+        except OSError:
+            pass  # a kernel that does not tell (before Linux 6.15)
+        finally:
+            os._exit(0)

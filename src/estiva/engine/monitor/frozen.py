@@ -44,6 +44,8 @@ def freeze(monitor: Monitor) -> Frozen:
     }
     if monitor.streams.health is not None:
         state["health"] = monitor.streams.health.times
+    if monitor.streams.memory is not None:
+        state["ooms"] = monitor.streams.memory.known
     sockets = [port.fileno() for port in monitor.endpoint.sockets] if monitor.endpoint is not None else []
     fds = [state["pidfd"], monitor.hold, state["console"], state["input"], listening, *sockets]
     fds += [source["fd"] for source in sources]
@@ -76,6 +78,11 @@ def thaw(state: Frozen) -> Monitor:
         from estiva.engine.monitor.life import health
 
         monitor.streams.health = health.Health(plan, monitor.streams.signal, state["health"])
+    if "ooms" in state:
+        from estiva.engine.monitor.life import memory
+
+        monitor.streams.memory = memory.Memory(plan, monitor.cgroup, state["ooms"])
+        monitor.streams.memory.look(False)
     if "names" in state:
         from estiva.network.dns import handover
 

@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
     from estiva.engine.monitor.logs.outlet import Both
     from estiva.engine.monitor.reservation import Reservation
-    from estiva.engine.state.life.end_types import Exit
     from estiva.engine.state.logs.logfile import Writer
     from estiva.engine.state.types import Outcome, Plan, State
     from estiva.network.dns.handover import Names
@@ -133,8 +132,6 @@ class Monitor:
             )
         assert self.init is not None
         self.streams.kill = self.unfreeze
-        while self.mounted:
-            os.close(self.mounted.popitem()[1])
         if shared is not None:
             shared.close()
         for fd in () if terminal else ends:
@@ -151,6 +148,8 @@ class Monitor:
             self.init.go()
         self.init.ready()
         self.write_state()  # not before: who enters init's mount namespace then, is in the host's tree
+        while self.mounted:  # among them locks of volumes, which others find by the run state
+            os.close(self.mounted.popitem()[1])
         self.keep_mounts()
         if terminal:
             self.streams.console(self.init.console, plan["stdin"], out, plan.get("detach_keys", ""))
@@ -228,6 +227,11 @@ class Monitor:
             from estiva.engine.monitor.life import health
 
             self.streams.health = health.Health(self.plan, self.streams.signal)
+        if "memory" in self.plan["config"]["linux"]["resources"] and self.streams.memory is None:
+            from estiva.engine.monitor.life import memory
+
+            self.streams.memory = memory.Memory(self.plan, self.cgroup)
+            self.streams.memory.look(False)  # the command has run for a moment already
         # The interpreter can't be written to while this process runs it, whatever fd of it a container that
         # may trace has got hold of (K4)
         bounding = (self.plan["config"]["process"].get("capabilities") or {}).get("bounding") or ()
@@ -275,29 +279,31 @@ class Monitor:
             self.names.close()  # at once: a socket keeps the network namespace, and what is plugged in
         status = os.waitstatus_to_exitcode(self.init.wait())
         code = 128 - status if status < 0 else status
-        kills = self.cgroup.oom_kills()
-        oom = kills > 0
-        end: Exit = {"Status": code, "Meaning": ""}
+        oom = self.cgroup.oom_kills()
+        told: Outcome = {"event": "exited", "status": code, "oom": oom > 0, "problem": ""}
+        told["exit"] = {"Status": code, "Meaning": ""}
         # of one that is removed nobody asks; what went wrong stands in the event log
         if not self.plan["ephemeral"] and (code or oom or not self.removes):
             from estiva.engine.monitor.life import death
 
-            end = death.certify(self.plan, self.cgroup, status, kills, self.began, self.streams.sent)
+            sent = self.streams.sent
+            told["exit"] = death.certify(self.plan, self.cgroup, status, oom, self.began, sent)
         if self.log is not None:
             self.log.close()
         left = self.leave_status(code)
-        said = events.ended(self.plan, code, oom, self.began, end["Meaning"])
-        told: Outcome = {"event": "exited", "status": code, "oom": oom, "exit": end, "problem": ""}
-        if self.bound and self.streams.ended_by_caller:
-            self.plan["auto_remove"] = True
+        memory = self.streams.memory  # what has been told is not told again
+        said = events.ended(
+            self.plan, told["exit"], memory.happened(False) if memory else oom > 0, self.began
+        )
+        self.plan["auto_remove"] |= self.bound and self.streams.ended_by_caller
         try:
             if self.removes:
                 self.remove(told, said)
                 return
             teardown.release(self.plan, self.cgroup, self.endpoint)
             self.after()
-            how: State = {"ExitCode": code, "OOMKilled": oom, "StartedAt": self.started, "Error": ""}
-            how["Exit"] = end
+            how: State = {"ExitCode": code, "OOMKilled": oom > 0, "StartedAt": self.started, "Error": ""}
+            how["Exit"] = told["exit"]
             self.delay = teardown.settle(self.plan, how, said=said, may=not self.bound, forced=forced)
             if self.delay is not None:
                 from estiva.engine.state.life import restarts
@@ -340,7 +346,7 @@ class Monitor:
         mounts and files to go. The lock is held until then, so that who sweeps leaves that to us."""
         assert self.cgroup is not None
         plan, where = self.plan, teardown.paths(self.plan)
-        teardown.disconnect(plan)
+        teardown.disconnect(plan, self.endpoint)
         try:
             volumes = teardown.forget_rows(where, teardown.database(plan), plan["id"])
         except Unavailable:  # the disk is full, and what it has written is only free without its mounts
@@ -391,10 +397,6 @@ class Monitor:
             self.after()
             from estiva.engine.monitor.life import death
 
-            end = death.failed(error, told["hint"])
-            said = events.ended(self.plan, end["Status"], False, self.began, end["Meaning"])
-            failed = not self.plan.get("again", False)  # else it has run before
-            outcome: State = {"ExitCode": end["Status"], "Error": told["message"], "Exit": end}
-            teardown.settle(self.plan, outcome, failed=failed, said=said)
+            death.unstarted(self.plan, error, told, self.began)
         finally:
             self.streams.say(told)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from estiva.engine.monitor.audience import Audience
+    from estiva.engine.monitor.life.memory import Memory
     from estiva.engine.monitor.logs.outlet import Outlet
     from estiva.engine.monitor.source import Log
     from estiva.engine.state.types import Checks, Outcome
@@ -142,6 +143,7 @@ class Conversation:
         self.named: Callable[[Settings], object] = lambda settings: None  # it is to have a name server
         self.health: Checks | None = None
         self.sent: list[tuple[int, str]] = []  # signals that went to the process, and by whom
+        self.memory: Memory | None = None  # which may run out
         self.beside: dict[int, Callable[[], object]] = {}  # once something comes from an fd: do this, once
         self.outlet: Outlet | None = None  # where its log goes besides its file
         self.idle: tuple[int, Callable[[], object]] | None = None  # after so many ms of quiet, once: do this
@@ -192,6 +194,9 @@ class Conversation:
                 poll.register(init.pidfd, select.POLLIN)
                 if self.input is not None:
                     self.input.register(poll, read=not full)
+            memory = self.memory if running else None
+            if memory is not None and memory.fd >= 0:
+                poll.register(memory.fd, memory.interest)
             if self.channel is not None and (running or self.heeds):
                 poll.register(self.channel.fileno(), select.POLLIN)
                 if self.program >= 0:
@@ -214,6 +219,8 @@ class Conversation:
             if self.audience is not None:
                 self.audience.serve(ready)
             due = health is not None and health.serve(ready)
+            if memory is not None and memory.fd in ready:
+                memory.look(True)
             if not ready and (full or due or owing):
                 continue
             if not ready and running and self.idle:

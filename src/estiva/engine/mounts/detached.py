@@ -28,9 +28,21 @@ FLAGS = volume_options.ATTRIBUTES
 
 
 def mounted(engine: Engine, record: Record) -> dict[str, int]:
-    """By destination, fds of detached mounts, the caller's to close. Raises what names the mount's source."""
+    """By destination, fds of detached mounts, the caller's to close. Raises what names the mount's source.
+
+    Beside them, by what is no destination, locks of volumes: whoever has the fds keeps others from mounting
+    these volumes, until it has closed them.
+    """
     result: dict[str, int] = {}
+    volumes = {
+        point["Name"]
+        for point in record["Mounts"]
+        if point.get("Detached") and point["Type"] == "volume" and "Overlay" not in point
+    }
     try:
+        for name in sorted(volumes):  # in one order, so that none waits for another
+            if (lock := volume_mount.turn(engine, name)) >= 0:
+                result[f"the lock of volume {name}"] = lock
         for point in record["Mounts"]:
             if point.get("Detached"):
                 result[point["Destination"]] = one(engine, record, point)

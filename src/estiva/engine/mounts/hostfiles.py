@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from estiva.engine.state.net import addresses
-from estiva.errors import Conflict
 from estiva.files import write_all
 
 TYPE_CHECKING = False
@@ -45,12 +44,16 @@ def generated_files(
         address, more = _addresses(taken_address)
         text = resolv_conf(host_config, embedded=addresses.embedded(taken_address))
         extra = host_config.get("ExtraHosts") or ()
-        linked = [] if isinstance(taken_address, str) else _linked(engine, made["Id"])
+        lines = []
+        if not isinstance(taken_address, str):
+            from estiva.engine.mounts import linked
+
+            lines = linked.hosts(engine, made["Id"])
         gateway = _gateway(taken_address) if any(entry.endswith("host-gateway") for entry in extra) else ""
         domain = config.get("Domainname")
         whole = f"{hostname}.{domain}" if domain else hostname
         for name, content in (
-            ("hosts", resolvconf.hosts(whole, address, extra, gateway=gateway, more=more, linked=linked)),
+            ("hosts", resolvconf.hosts(whole, address, extra, gateway=gateway, more=more, linked=lines)),
             ("hostname", hostname + "\n"),
             ("resolv.conf", text),
         ):
@@ -65,31 +68,6 @@ def generated_files(
         for name in ("resolv.conf", "hostname", "hosts")
         if f"/etc/{name}" not in taken
     ]
-
-
-def _linked(engine: Engine, container_id: str) -> list[str]:
-    """Lines for those that it is linked with on the default bridge, where no name server tells names. Raises
-    Conflict for one that does not run.
-    """
-    from estiva.engine.state import lookup
-    from estiva.network import networks
-    from estiva.network.ipam import DEFAULT_NETWORK
-
-    lines = []
-    for linked_id, alias in (
-        networks.belongings(engine.db, container_id).get(DEFAULT_NETWORK, {}).get("Links", ())
-    ):
-        record = lookup.resolve(engine, linked_id)
-        name = record["Name"].removeprefix("/")
-        shown = record["NetworkSettings"].get("Networks", {}).get("bridge", {})
-        if not record["State"]["Running"] or not shown.get("IPAddress"):
-            raise Conflict(
-                f"cannot link to container {name}: it does not run on the default bridge",
-                hint=f"`estiva start {name}`, or a network of your own for both",
-            )
-        names = dict.fromkeys((alias, record["Config"].get("Hostname") or linked_id[:12], name))
-        lines.append(f"{shown['IPAddress']}\t{' '.join(names)}")
-    return lines
 
 
 def _addresses(taken: Taken) -> tuple[str, list[str]]:

@@ -265,3 +265,18 @@ def oci(points: list[MountPoint]) -> list[OCI]:
             one.update(mounts.id_mapping(mount["IDMap"]))
         result.append(one)
     return result
+
+
+def look_for_subpath(mount: MountPoint) -> None:
+    """Raises NotFound, which names the volume: the init, which mounts it, knows it by its path alone."""
+    from estiva.linux import fs
+
+    try:
+        top = os.open(mount["Source"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.close(fs.open_in_root(top, mount["Subpath"], os.O_PATH))
+        finally:
+            os.close(top)
+    except OSError as error:
+        what = f"{mount['Type']} {mount.get('Name') or mount['Source']}"
+        raise NotFound(f"no {mount['Subpath']} is in the {what}: {reason(error)}") from None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import time
 
 from estiva.engine.spec.storage import volume_options
 from estiva.engine.state import record as records
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from estiva.engine import Engine
 
 FLAGS = volume_options.ATTRIBUTES
+PATIENCE = 30.0  # seconds that one waits for the start of another container with the same volume
+LOOK_AGAIN = 0.01
 
 
 def volume(engine: Engine, name: str) -> int:
@@ -38,6 +42,30 @@ def volume(engine: Engine, name: str) -> int:
             raise Unsupported(f"volume {name}: this machine's kernel has no filesystem {kind}") from None
         text = f"failed to mount {kind} {device}" + (f" with {','.join(words)}" if words else "")
         raise EngineError(f"volume {name}: {text}: {reason(error)}") from None
+
+
+def turn(engine: Engine, name: str) -> int:
+    """The lock of a volume that is a tmpfs, an fd; -1 for others. Who has it may mount the volume, and keeps
+    it until the run state leads others to that mount (`_shared`). Raises EngineError, NotFound.
+    """
+    options = engine.store.volumes.get(name).options
+    if options.get("type") != "tmpfs" or volume_options.bound(options):
+        return -1
+    folder = os.path.dirname(engine.store.volumes.path(name))
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fd
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(fd)
+                raise EngineError(
+                    f"volume {name} is being mounted by the start of another container, which does not go on",
+                    hint="`estiva system check` may tell which process is stopped",
+                ) from None
+            time.sleep(LOOK_AGAIN)
 
 
 def _shared(engine: Engine, name: str) -> int:

@@ -132,9 +132,14 @@ def subnets_of(asked: Asked) -> list[Subnet]:
         if any(pools.overlap(whole, pools.extent(other["Subnet"])) for other in found):
             raise InvalidInput(f"multiple overlapping subnet configuration is not supported: {words}")
         found.append({"Subnet": words})
-    for bits in (32, 128):
-        if sum(pools.extent(subnet["Subnet"])[0] == bits for subnet in found) > 1:
-            raise Unsupported(f"a network has one subnet of IPv{'4' if bits == 32 else '6'}, not several")
+    for bits in (32, 128) if asked.driver == BRIDGE else ():
+        alike = [subnet["Subnet"] for subnet in found if pools.extent(subnet["Subnet"])[0] == bits]
+        if len(alike) > 1:
+            raise Unsupported(
+                f"bridge driver doesn't support multiple subnets: {alike[0]} and {alike[1]} are both of IPv"
+                f"{'4' if bits == 32 else '6'}",
+                hint=f"one of each family; {MACVLAN} and {IPVLAN} take several",
+            )
 
     def owner(address: str, what: str) -> Subnet:
         bits, value = pools.number(address.partition("/")[0])

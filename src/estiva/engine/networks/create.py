@@ -57,6 +57,12 @@ def create(engine: Engine, name: str, asked: judge.Asked) -> str:
             from estiva.network import bridges
 
             record["Before"] = bridges.before(socket, record["Bridge"])
+        parent = options.get("parent")
+        if parent:
+            from estiva.network import parents
+
+            if parents.judge(socket, parent) or parents.is_ours(transaction, parent):
+                record["Vlan"] = True
         others = networks.every(transaction)
         if any(other.name == name for other in others):
             raise Conflict(
@@ -71,8 +77,8 @@ def create(engine: Engine, name: str, asked: judge.Asked) -> str:
         # macvlan and ipvlan share the subnet of their parent
         _settle_subnets(record, network_id, used, machine if asked.driver == BRIDGE else [])
         networks.add(transaction, network_id, name, asked.driver, record)
-    if asked.driver == BRIDGE:
-        _make_bridge(engine, networks.get(engine.db, network_id))
+    if asked.driver == BRIDGE or record.get("Vlan"):
+        _make_link(engine, networks.get(engine.db, network_id))
     eventlog.append(engine.paths, eventlog.network("create", name, network_id, asked.driver))
     return network_id
 
@@ -97,15 +103,16 @@ def _refuse_bridge(name: str) -> None:
         raise Conflict(f"interface {name} is not a bridge", hint="give the name of a bridge, or of none")
 
 
-def _make_bridge(engine: Engine, network: Network) -> None:
-    """Raises what keeps it from being made; then the network is not there either."""
+def _make_link(engine: Engine, network: Network) -> None:
+    """Its bridge, or the vlan that is its parent. Raises what keeps it from being made; then the network is
+    not there either."""
     from estiva.engine.networks import remove
     from estiva.engine.state import published
     from estiva.linux.net.netlink import Socket
     from estiva.network import bridges
 
     place = networks.empty_place(network)
-    if not place["gateway"]:
+    if network.driver == BRIDGE and not place["gateway"]:
         return
     try:
         with Socket() as socket:
@@ -117,7 +124,8 @@ def _make_bridge(engine: Engine, network: Network) -> None:
         remove.take_away(engine, network)
         if isinstance(error, OSError):
             what = error.filename or "netlink"
-            raise EngineError(f"the bridge of network {network.name}: {what}: {reason(error)}") from error
+            kind = "bridge" if network.driver == BRIDGE else "parent interface"
+            raise EngineError(f"the {kind} of network {network.name}: {what}: {reason(error)}") from error
         raise
 
 

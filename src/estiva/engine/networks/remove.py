@@ -16,9 +16,9 @@ SHOWN = 8  # containers that an error names
 PRUNE_FILTERS = ("label", "label!", "until")
 
 
-def remove(engine: Engine, ref: str, *, force: bool = False) -> None:
-    """Remove a network, its bridge and its rules. Raises Conflict while containers run on it, which it names;
-    NotFound unless `force`.
+def remove(engine: Engine, ref: str, *, force: bool = False) -> bool:
+    """Remove a network, its bridge and its rules; whether there was one. Raises Conflict while containers run
+    on it, which it names; NotFound unless `force`.
     """
     if ref in networks.PREDEFINED:
         raise Conflict(f"{ref} is a pre-defined network and cannot be removed")
@@ -26,13 +26,14 @@ def remove(engine: Engine, ref: str, *, force: bool = False) -> None:
         network = networks.get(engine.db, ref)
     except NotFound:
         if force:
-            return
+            return False
         raise
     settle_dead(engine, network)
     with engine.db.write(freeing=True) as transaction:
         _refuse_used(transaction, networks.get(transaction, network.id))
         drop(transaction, network)
     take_away(engine, network)
+    return True
 
 
 def _refuse_used(transaction: Transaction, network: Network) -> None:

@@ -141,7 +141,7 @@ def _address(network: Network, record: EndpointRecord, wish: str, bits: int, tex
     given, _ = pools.number(text)
     if given != bits:
         raise InvalidInput(f"invalid {wish} address: {text}")
-    pool = network.pool(bits)
+    pool = network.pool(bits, text)
     if pool is None:
         raise InvalidInput(
             f"network {network.name} has no {wish} subnet", hint="`estiva network create --ipv6`"

@@ -185,9 +185,11 @@ def from_mount(given: Mount) -> Mount:
 
             volume_options.check(source, driver.get("Name") or "", driver.get("Options") or {})
         if options.get("Subpath"):
-            subpath(options["Subpath"], "volume")
+            subpath(options["Subpath"], "volume", source)
             if not source:
-                raise InvalidInput("volume-subpath is for a volume with a name: a new one is empty")
+                raise InvalidInput(
+                    f"volume-subpath is for a volume with a name, not for the new one at {mount['Target']}"
+                )
     elif kind == "image":
         _image(mount, source)
     elif source:
@@ -224,15 +226,16 @@ def _image(mount: Mount, source: str) -> None:
         raise Unsupported(f"the image mount at {mount['Target']} can't be chowned or id-mapped")
     options = mount.get("ImageOptions") or {}
     if options.get("Subpath"):
-        subpath(options["Subpath"], "image")
+        subpath(options["Subpath"], "image", source)
     if options.get("ReadWrite") and mount.get("ReadOnly"):
         raise InvalidInput(f"the image mount at {mount['Target']} is readonly or rw, not both")
 
 
-def subpath(path: str, kind: str) -> None:
+def subpath(path: str, kind: str, source: str) -> None:
     """Raises InvalidInput for what can't be a path below the top of a volume or image."""
     if path.startswith("/") or ".." in path.split("/") or "\0" in path:
-        raise InvalidInput(f"{kind}-subpath {path} must be a relative path that stays inside of the {kind}")
+        what = f"{kind} {source}".rstrip()
+        raise InvalidInput(f"{kind}-subpath {path} must be a relative path that stays inside of the {what}")
 
 
 def volume_name(text: str) -> None:

@@ -12,7 +12,7 @@ import fcntl
 import os
 
 from estiva.errors import Conflict
-from estiva.files import Lock
+from estiva.files import Lock, flock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,11 @@ class _Gate:
             self.fd = os.open(self.run, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
             raise Conflict(f"container {os.path.basename(self.run)[:12]} has ended") from None
-        fcntl.flock(self.fd, self.operation)
+        try:
+            flock(self.fd, self.operation, self.run)
+        except BaseException:
+            os.close(self.fd)
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

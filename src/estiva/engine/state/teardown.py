@@ -88,12 +88,20 @@ def release(plan: Ending, cgroup: Cgroup | None, endpoint: Any = None) -> None:
     """
     if cgroup is not None:
         end(cgroup)
-    disconnect(plan)
+    disconnect(plan, endpoint)
     unlink_names(plan)
 
 
-def disconnect(plan: Ending) -> None:
-    """Out of its networks; one of mode none may have been put on others while it ran."""
+def disconnect(plan: Ending, endpoint: Any = None) -> None:
+    """Out of its networks; then the sockets that hold its ports on the host go, before anybody can see that
+    the run is over and ask for them."""
+    _unplug(plan)
+    for port in endpoint.sockets if endpoint is not None else ():
+        port.close()
+
+
+def _unplug(plan: Ending) -> None:
+    """One of mode none may have been put on networks while it ran."""
     if os.path.lexists(paths(plan).run_container(plan["id"]) + "/ports"):
         from estiva.engine.state.net import relays
 

@@ -377,6 +377,7 @@ class Frozen(TypedDict):
     input: int
     listening: int  # for who attaches
     health: NotRequired[tuple[float, float]]  # monitor/life/health.py: when it began, and is due
+    ooms: NotRequired[int]  # how often memory has run out, as far as that has been told
     names: NotRequired[Kept]
     sent: list[tuple[int, str]]  # signals that it has passed on
     partial: dict[str, str]  # by stream, a line without its end: latin-1, for bytes of any kind

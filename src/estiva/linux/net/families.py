@@ -4,6 +4,7 @@ veths (netlink.py is for the start on the default bridge).
 
 from __future__ import annotations
 
+import sys
 from _socket import AF_INET, AF_INET6, AF_UNSPEC, inet_ntop, inet_pton
 from _struct import Struct
 
@@ -98,6 +99,14 @@ def set_isolated(name: str) -> Request:
     body = _IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0) + text(netlink.IFLA_IFNAME, name)
     body += nested(netlink.IFLA_LINKINFO, text(netlink.IFLA_INFO_SLAVE_KIND, "bridge"), data)
     return Request(netlink.RTM_NEWLINK, 0, body, name)
+
+
+def add_vlan(name: str, parent: int, number: int) -> Request:
+    """Make the interface of vlan `number` (1 to 4094) of `parent` (an index), down."""
+    data = attribute(IFLA_VLAN_ID, number.to_bytes(2, sys.byteorder))
+    linkinfo = (text(netlink.IFLA_INFO_KIND, "vlan"), nested(netlink.IFLA_INFO_DATA, data))
+    body = _IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0) + text(netlink.IFLA_IFNAME, name) + u32(IFLA_LINK, parent)
+    return Request(netlink.RTM_NEWLINK, _NEW, body + nested(netlink.IFLA_LINKINFO, *linkinfo), name)
 
 
 def add_on_parent(

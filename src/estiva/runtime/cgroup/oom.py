@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 class Watch:
     """Poll `fd` (-1: there is nothing to poll) for `interest`, then ask `happened`."""
 
-    def __init__(self, group: Cgroup) -> None:
+    def __init__(self, group: Cgroup, known: int | None = None) -> None:
+        """`known`: how often somebody has been killed that is no news; None for all so far."""
         self._group = group
-        self._killed = group.oom_kills()
+        self._killed = group.oom_kills() if known is None else known
         self._early = 0  # what was told of before the counters had it
         self._v2 = group.places.version == "v2"
         self.interest = select.POLLPRI if self._v2 else select.POLLIN
@@ -51,6 +52,11 @@ class Watch:
             os.close(fd)
             raise
         return fd
+
+    @property
+    def known(self) -> int:
+        """How often somebody has been killed, as far as that has been told."""
+        return self._killed + self._early
 
     def happened(self, told: bool) -> bool:
         """Whether memory has run out since the last call; `told` is whether `fd` was ready."""

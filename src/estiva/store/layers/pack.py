@@ -19,6 +19,7 @@ from collections.abc import Callable
 
 from estiva.errors import EngineError
 from estiva.linux import fs
+from estiva.store.layers.descent import Descent
 from estiva.store.layers.implied import Attributes
 from estiva.store.layers.tree import OPAQUE, WHITEOUT
 from estiva.store.tar.entry import shown
@@ -33,11 +34,11 @@ if TYPE_CHECKING:
         def write(self, data: bytes, /) -> object: ...
 
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _INSIDE = fs.RESOLVE_BENEATH | fs.RESOLVE_NO_SYMLINKS
 _PIECE = 1 << 20
 _OVERLAY = "trusted.overlay."
-MAX_DEPTH = 2000  # directories below each other, each an open fd on the way
+MAX_DEPTH = 2000  # directories below each other: each is named with all above it
 
 
 def pack(upper: int, lower: int, out: Sink) -> None:
@@ -65,7 +66,7 @@ def write_tree(root: int, out: Sink) -> None:
 
 def reopen(fd: int) -> int:
     """A readable fd of the directory `fd`, which may be O_PATH as those of detached mounts are."""
-    return os.open(".", _DIRECTORY, dir_fd=fd)
+    return os.open(".", DIRECTORY, dir_fd=fd)
 
 
 class Packer:
@@ -84,7 +85,7 @@ class Packer:
         self.device = found.st_dev
         if self._root_changed(root):
             self._emit(self._member(b"./", b"5", found, xattrs=self._xattrs(root, b"/")))
-        self._directory(root, b"", 0)
+        self._directory(root, b"")
         self.out.write(END)
 
     def _root_changed(self, root: int) -> bool:
@@ -95,34 +96,57 @@ class Packer:
         below.mtime = mine.mtime
         return mine != below
 
-    def _directory(self, fd: int, path: bytes, depth: int) -> None:
-        if depth > MAX_DEPTH:
-            raise EngineError(f"/{shown(path)} is too deep for a layer")
-        if self.layer and _is_opaque(fd):
-            self._emit(Member(path + b"/" + OPAQUE if path else OPAQUE, b"0", mode=0))
-        for name in sorted(os.fsencode(item) for item in os.listdir(fd)):
-            full = path + b"/" + name if path else name
-            try:
-                self._item(fd, name, full, depth)
-            except FileNotFoundError:
-                continue  # a running container removed it meanwhile
+    def _directory(self, fd: int, path: bytes) -> None:
+        """All that is below the directory `fd`, which is called `path`."""
+        way = Descent(fd)
+        paths, names = [path], [self._names(fd, path)]
+        try:
+            while names:
+                if not names[-1]:
+                    names.pop()
+                    paths.pop()
+                    way.up()
+                    continue
+                name = names[-1].pop()
+                full = paths[-1] + b"/" + name if paths[-1] else name
+                try:
+                    inner = self._item(way.fd, name, full)
+                    if inner >= 0:
+                        way.down(inner)
+                        paths.append(full)
+                        names.append([])
+                        names[-1] = self._names(inner, full)
+                except FileNotFoundError:
+                    continue  # a running container removed it meanwhile
+                if way.depth > MAX_DEPTH:
+                    raise EngineError(f"/{shown(full)}... is nested too deep: more than {MAX_DEPTH} folders")
+        finally:
+            way.close()
 
-    def _item(self, parent: int, name: bytes, path: bytes, depth: int) -> None:
+    def _names(self, fd: int, path: bytes) -> list[bytes]:
+        """What is in a directory, last first; an opaque one is told as such."""
+        if self.layer and is_opaque(fd):
+            self._emit(Member(path + b"/" + OPAQUE if path else OPAQUE, b"0", mode=0))
+        return sorted((os.fsencode(name) for name in os.listdir(fd)), reverse=True)
+
+    def _item(self, parent: int, name: bytes, path: bytes) -> int:
+        """Write one member; of a directory that is to be gone into an fd, the caller's, else -1."""
         found = os.stat(name, dir_fd=parent, follow_symlinks=False)
         kind = stat.S_IFMT(found.st_mode)
         if self.layer and name.startswith(WHITEOUT):
             raise EngineError(f"/{shown(path)} can't be kept in a layer: its name marks a deletion")
         if kind == stat.S_IFDIR:
-            fd = os.open(name, _DIRECTORY, dir_fd=parent)
+            fd = os.open(name, DIRECTORY, dir_fd=parent)
             try:
                 found = os.fstat(fd)
-                if not (self.layer or self.mounts) and found.st_dev != self.device:
-                    return
-                if not self._as_below(fd, path):
-                    self._emit(self._member(path + b"/", b"5", found, xattrs=self._xattrs(fd, path)))
-                self._directory(fd, path, depth + 1)
+                if self.layer or self.mounts or found.st_dev == self.device:
+                    if not self._as_below(fd, path):
+                        self._emit(self._member(path + b"/", b"5", found, xattrs=self._xattrs(fd, path)))
+                    kept, fd = fd, -1
+                    return kept
             finally:
-                os.close(fd)
+                if fd >= 0:
+                    os.close(fd)
         elif kind == stat.S_IFREG:
             self._file(parent, name, path)
         elif kind == stat.S_IFLNK:
@@ -137,6 +161,7 @@ class Packer:
             type = {stat.S_IFCHR: b"3", stat.S_IFBLK: b"4"}.get(kind, b"6")
             rdev = (os.major(found.st_rdev), os.minor(found.st_rdev)) if type in b"34" else (0, 0)
             self._emit(self._member(path, type, found, rdev=rdev))
+        return -1
 
     def _file(self, parent: int, name: bytes, path: bytes) -> None:
         it = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
@@ -176,7 +201,7 @@ class Packer:
         return True
 
     def _as_below(self, fd: int, path: bytes) -> bool:
-        if self.lower is None or _is_opaque(fd):
+        if self.lower is None or is_opaque(fd):
             return False
         try:
             below = fs.openat2(self.lower, path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, 0, _INSIDE)
@@ -232,102 +257,11 @@ class Packer:
         self.out.write(header(member))
 
 
-def _is_opaque(fd: int) -> bool:
+def is_opaque(fd: int) -> bool:
     try:
         return os.getxattr(fd, _OVERLAY + "opaque") == b"y"
     except OSError:
         return False
-
-
-class Changes:
-    """What an upper directory changes, as docker diff tells it: A added, C changed, D deleted; parents of
-    changes are C.
-    """
-
-    def __init__(self, upper: int, lower: int) -> None:
-        self.upper = upper
-        self.lower = lower
-        self.found: list[tuple[str, str]] = []
-
-    def run(self) -> list[tuple[str, str]]:
-        lower = reopen(self.lower)
-        try:
-            self._directory(self.upper, lower, "", _is_opaque(self.upper), 0)
-        finally:
-            os.close(lower)
-        return sorted(self.found, key=lambda change: change[1])
-
-    def _directory(self, upper: int, lower: int | None, path: str, opaque: bool, depth: int) -> bool:
-        """Compare one directory that is in the upper; True if anything in it changed."""
-        before = len(self.found)
-        if depth > MAX_DEPTH:
-            raise EngineError(f"{path} is too deep")
-        names = os.listdir(upper)
-        for name in names:
-            try:
-                self._item(upper, lower, name, f"{path}/{name}", depth)
-            except FileNotFoundError:
-                continue
-        if opaque and lower is not None:
-            self.found += [("D", f"{path}/{name}") for name in set(os.listdir(lower)).difference(names)]
-        return len(self.found) > before
-
-    def _item(self, upper: int, lower: int | None, name: str, path: str, depth: int) -> None:
-        mine = os.stat(name, dir_fd=upper, follow_symlinks=False)
-        old = _lstat(lower, name)
-        if stat.S_ISCHR(mine.st_mode) and mine.st_rdev == 0:
-            if old is not None:
-                self.found.append(("D", path))
-            return
-        if stat.S_ISDIR(mine.st_mode):
-            fd = os.open(name, _DIRECTORY, dir_fd=upper)
-            below = None
-            try:
-                if old is not None and stat.S_ISDIR(old.st_mode) and lower is not None:
-                    below = os.open(name, _DIRECTORY, dir_fd=lower)
-                inside = self._directory(fd, below, path, _is_opaque(fd), depth + 1)
-                if old is None:
-                    self.found.append(("A", path))
-                elif inside or below is None or _differs(fd, below, mine, old):
-                    self.found.append(("C", path))
-            finally:
-                os.close(fd)
-                if below is not None:
-                    os.close(below)
-        elif old is None:
-            self.found.append(("A", path))
-        elif _file_differs(mine, old):
-            self.found.append(("C", path))
-
-
-def _lstat(directory: int | None, name: str) -> os.stat_result | None:
-    if directory is None:
-        return None
-    try:
-        return os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except OSError:
-        return None
-
-
-def _differs(upper: int, lower: int, mine: os.stat_result, old: os.stat_result) -> bool:
-    """Whether a directory itself changed; its time and size only tell of names, which are compared anyway."""
-    return (mine.st_mode, mine.st_uid, mine.st_gid) != (old.st_mode, old.st_uid, old.st_gid) or (
-        Attributes.of(upper).xattrs != Attributes.of(lower).xattrs
-    )
-
-
-def _file_differs(mine: os.stat_result, old: os.stat_result) -> bool:
-    def own(found: os.stat_result) -> tuple[int, ...]:
-        return (
-            found.st_mode,
-            found.st_uid,
-            found.st_gid,
-            found.st_rdev,
-            found.st_size,
-            found.st_mtime_ns,
-        )
-
-    return own(mine) != own(old)
 
 
 def walk_files(root: int, visit: Callable[[os.stat_result], None]) -> None:
@@ -341,7 +275,7 @@ def walk_files(root: int, visit: Callable[[os.stat_result], None]) -> None:
                     found = os.stat(name, dir_fd=fd, follow_symlinks=False)
                     visit(found)
                     if stat.S_ISDIR(found.st_mode):
-                        stack.append(os.open(name, _DIRECTORY, dir_fd=fd))
+                        stack.append(os.open(name, DIRECTORY, dir_fd=fd))
                 except OSError:
                     continue
         finally:

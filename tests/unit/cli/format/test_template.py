@@ -1,5 +1,8 @@
 """--format: Go templates, checked against what Go's text/template prints."""
 
+import json
+import pathlib
+
 import pytest
 
 from estiva.cli.format.struct import Struct, labelled
@@ -261,3 +264,26 @@ def test_fields_are_known_by_their_names_in_go_too() -> None:
     value = {"Id": "abc", "HostConfig": {"NanoCpus": 5, "Dns": ["1.1.1.1"]}, "Labels": {"Id": "x"}}
     assert Template("{{.ID}} {{.HostConfig.NanoCPUs}} {{.HostConfig.DNS}}").render(value) == "abc 5 [1.1.1.1]"
     assert Template("{{.Labels.ID}}").render(value) == "<no value>"
+
+
+@pytest.mark.parametrize(
+    ("more", "last"), [({}, "<nil>"), ({"Health": {"Status": "healthy"}}, "0xc000000000")]
+)
+def test_a_state_is_printed_as_go_prints_it(more, last):
+    shapes = json.loads(
+        (pathlib.Path(__file__).parents[3] / "system/containers/docker26-shapes.json").read_text()
+    )
+    flags = dict.fromkeys(("Running", "Paused", "Restarting", "OOMKilled", "Dead"), False)
+    state = {
+        "Status": "running",
+        **flags,
+        "Pid": 7,
+        "ExitCode": 0,
+        "Error": "",
+        "StartedAt": "A",
+        "FinishedAt": "B",
+    }
+    assert list(state) == list(shapes["running"]["State"])
+    row = {"State": dict(sorted({**state, "Running": True, **more}.items()))}
+    assert Template("{{.State}}").render(row) == f"{{running true false false false false 7 0  A B {last}}}"
+    assert Template("{{.State.Pid}} {{json .State.Error}}").render(row) == '7 ""'

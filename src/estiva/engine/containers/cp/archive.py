@@ -37,9 +37,8 @@ class _Archive(Packer):
         super().__init__(out, None, mounts=True)
         self.view = view
 
-    def _directory(self, fd: int, path: bytes, depth: int) -> None:
-        if not fs.is_kernel(fd):
-            super()._directory(fd, path, depth)
+    def _names(self, fd: int, path: bytes) -> list[bytes]:
+        return [] if fs.is_kernel(fd) else super()._names(fd, path)
 
     def _emit(self, member: Member) -> None:
         member.uid, member.gid = self.view.inside(member.uid, member.gid)
@@ -48,7 +47,7 @@ class _Archive(Packer):
     def folder(self, fd: int, name: bytes) -> None:
         """A folder as `name`, "." for what it holds."""
         self._emit(self._member(name + b"/", b"5", os.fstat(fd), xattrs=self._xattrs(fd, name)))
-        self._directory(fd, b"" if name == b"." else name, 0)
+        self._directory(fd, b"" if name == b"." else name)
 
 
 def pack(engine: Engine, ref: str, path: str, out: Sink, *, follow: bool = False) -> None:
@@ -73,8 +72,6 @@ def pack(engine: Engine, ref: str, path: str, out: Sink, *, follow: bool = False
                 if not (stat.S_ISBLK(status.st_mode) or stat.S_ISCHR(status.st_mode)):
                     refuse(place, found, status, False)
                 _one(archive, place, follow)
-        except RecursionError:
-            raise InvalidInput(f"{place.shown} is nested too deep for an archive") from None
         finally:
             os.close(found)
         out.write(END)
@@ -88,7 +85,7 @@ def _one(archive: _Archive, place: Place, follow: bool) -> None:
         directory, name = os.path.split(place.path)
         parent = place.open(directory, os.O_PATH | os.O_DIRECTORY)
     try:
-        archive._item(parent, os.fsencode(name), os.fsencode(place.name), 0)
+        archive._item(parent, os.fsencode(name), os.fsencode(place.name))
     except FileNotFoundError:
         raise NotFound(f"{place.shown} was removed just now") from None
     finally:

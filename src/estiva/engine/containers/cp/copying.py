@@ -69,6 +69,8 @@ def copy(
             try:
                 _copy(work, start, end, follow)
             except (OSError, EstivaError) as error:
+                if isinstance(error, OSError) and error.filename is None:
+                    error = OSError(error.errno, error.strerror, start.shown, None, end.shown)
                 known = from_os(error) if isinstance(error, OSError) else error
                 if work.files:
                     known.hint = "; ".join(filter(None, (known.hint, f"{work.files} files had been copied")))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 from estiva import errors
+from estiva.engine.monitor import events
+from estiva.engine.state import teardown
 from estiva.engine.state.life import certificate, sender
-from estiva.engine.state.teardown import paths
 from estiva.linux import signals
 from estiva.runtime.cgroup import blame
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from estiva.engine.state.life.end_types import Exit, Sender
-    from estiva.engine.state.types import Plan
+    from estiva.engine.state.types import Outcome, Plan, State
     from estiva.runtime.cgroup import Cgroup
 
 
@@ -41,7 +42,7 @@ def certify(
         pass  # a cgroup that others have taken away
     if status < 0:
         end["Signal"] = signals.name(-status)
-    found = _sender(plan, status, bool(kills), [*sender.read(paths(plan), plan["id"]), *sent])
+    found = _sender(plan, status, bool(kills), [*sender.read(teardown.paths(plan), plan["id"]), *sent])
     if found is not None:
         end["Sender"] = found
     own = {"type": "pid"} in plan["config"]["linux"]["namespaces"] and not plan["init"]
@@ -51,14 +52,16 @@ def certify(
     return end
 
 
-def failed(error: BaseException, hint: str) -> Exit:
-    """Of a start that came to nothing."""
+def unstarted(plan: Plan, error: BaseException, told: Outcome, began: int) -> None:
+    """Settle a run whose start came to nothing; `told` is what the caller hears of the `error`."""
     status = errors.status(error)[0] if isinstance(error, errors.EstivaError) else 125
     end: Exit = {"Status": status, "Meaning": "", "Failed": True}
-    if hint:
-        end["Hint"] = hint
+    if told["hint"]:
+        end["Hint"] = told["hint"]
     end["Meaning"] = certificate.meaning(end)
-    return end
+    outcome: State = {"ExitCode": status, "Error": told["message"], "Exit": end}
+    failed = not plan.get("again", False)  # else it has run before
+    teardown.settle(plan, outcome, failed=failed, said=events.ended(plan, end, False, began))
 
 
 def _sender(plan: Plan, status: int, oom: bool, sent: list[tuple[int, str]]) -> Sender | None:

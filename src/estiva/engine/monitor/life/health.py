@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from estiva.engine.state.types import ExecPlan, HealthResult, Outcome, Plan, RunState
+    from estiva.paths import Paths
 
 SOON = 3.0  # seconds: until a check that is due before, a monitor does not hibernate (see hibernate.py)
 MOMENT = 50  # milliseconds
@@ -39,8 +40,9 @@ END = b'{"do": "end"}'
 PACKET = 1 << 16
 
 
-def exec_plan(live: RunState, run: str, cache: str, argv: list[str]) -> ExecPlan:
-    """How a check is run in the container whose run state is `live`: as its own command is, with no input."""
+def exec_plan(live: RunState, where: Paths, argv: list[str]) -> ExecPlan:
+    """How a check is run in the container whose run state is `live`: as its own command is, with no input.
+    Its events are those of any exec, as Docker's are."""
     process = {**live["process"], "args": argv, "terminal": False}
     process.pop("consoleSize", None)
     return {
@@ -48,13 +50,18 @@ def exec_plan(live: RunState, run: str, cache: str, argv: list[str]) -> ExecPlan
         "start_time": live["start_time"],
         "id": live["id"],
         "cgroup": live["cgroup"],
-        "run": run,
+        "run": where.run_container(live["id"]),
         "config": {"process": process},
         "seccomp": live["seccomp"],
-        "cache": cache,
+        "cache": where.cache,
         "stdin": False,
         "root": live.get("root"),
         "bound": True,
+        "events": {
+            "root": where.root,
+            "run_root": where.run_root,
+            "about": {**eventlog.about_run(where, live), "execID": os.urandom(32).hex()},
+        },
     }
 
 
@@ -239,7 +246,7 @@ class Health:
             self.take({"Start": now, "End": now, "ExitCode": FAILED, "Output": text})
         else:
             try:
-                wanted = exec_plan(live, self.run, self.whole["cache"], self.plan["argv"])
+                wanted = exec_plan(live, teardown.paths(self.whole), self.plan["argv"])
                 self.check = Check(wanted, self.plan["timeout"])
             except OSError as error:  # no more processes, or fds
                 now = rfc3339()

@@ -51,6 +51,15 @@ def check(config: Config) -> None:
         raise InvalidInput(f"invalid health check action: {brief(action, 60)}", hint=", ".join(ACTIONS))
 
 
+def check_action(config: Config) -> None:
+    """Raises InvalidInput where nothing can bring about what is to be done, the image's check counted."""
+    action = config.get("HealthcheckOnFailureAction") or "none"
+    if action != "none" and not argv(config):
+        raise InvalidInput(
+            f"cannot set on-failure action to {action} without a health check", hint="--health-cmd gives one"
+        )
+
+
 def argv(config: Config) -> list[str]:
     """The command of a container's check; none if it has none."""
     test = (config.get("Healthcheck") or {}).get("Test") or ["NONE"]

@@ -1,0 +1,91 @@
+"""Trees that are nested deep: packed and compared with few folders open, or refused."""
+
+import io
+import os
+import resource
+import tarfile
+
+import pytest
+
+from estiva.errors import EngineError
+from estiva.files import remove_tree
+from estiva.store.layers import pack
+from estiva.store.layers.changes import Changes
+from estiva.store.layers.descent import OPEN, Descent
+
+FLAGS = os.O_RDONLY | os.O_DIRECTORY
+
+
+def nested(top, count):
+    """So many folders `d`, each in the one before, each with a file beside it."""
+    os.mkdir(top)
+    fd = os.open(top, FLAGS)
+    for _ in range(count):
+        os.close(os.open("z", os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=fd))
+        os.mkdir("d", dir_fd=fd)
+        inner = os.open("d", FLAGS, dir_fd=fd)
+        os.close(fd)
+        fd = inner
+    os.close(fd)
+    return os.open(top, FLAGS)
+
+
+@pytest.fixture
+def few_fds():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    here = max(map(int, os.listdir("/proc/self/fd")))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (here + 2 * OPEN + 30, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_tree_deeper_than_the_interpreter_recurses(tmp_path, few_fds):
+    deep, empty = nested(tmp_path / "deep", 1500), nested(tmp_path / "empty", 0)
+    out = io.BytesIO()
+    pack.write_tree(deep, out)
+    out.seek(0)
+    with tarfile.open(fileobj=out) as tar:
+        names = [member.name for member in tar]
+    assert len(names) == 1 + 2 * 1500
+    assert names[1:3] == ["d", "d/d"] and names[-1] == "z" and names[-2] == "d/z"
+    found = Changes(deep, empty).run()
+    assert len(found) == 2 * 1500 and {kind for kind, _ in found} == {"A"}
+    assert Changes(deep, deep).run() == []
+    os.unlink("z", dir_fd=deep)
+    assert Changes(empty, deep).run() == []  # an upper directory says what it hides by whiteouts
+    os.close(deep)
+    os.close(empty)
+    remove_tree(str(tmp_path / "deep"))
+
+
+def test_one_that_is_too_deep_is_refused_and_nothing_left_open(tmp_path):
+    deep, empty = nested(tmp_path / "deep", 5000), nested(tmp_path / "empty", 0)
+    before = os.listdir("/proc/self/fd")
+    for work in (
+        lambda: pack.write_tree(deep, io.BytesIO()),
+        lambda: pack.pack(deep, empty, io.BytesIO()),
+        lambda: Changes(deep, empty).run(),
+    ):
+        with pytest.raises(EngineError, match="nested too deep") as caught:
+            work()
+        assert len(str(caught.value)) < 300
+    assert os.listdir("/proc/self/fd") == before
+    os.close(deep)
+    os.close(empty)
+    remove_tree(str(tmp_path / "deep"))
+
+
+def test_a_folder_that_is_moved_while_it_is_read_is_told(tmp_path):
+    top = nested(tmp_path / "deep", OPEN + 2)
+    way = Descent(top)
+    for _ in range(OPEN + 2):
+        way.down(os.open("d", FLAGS, dir_fd=way.fd))
+    first = os.open("d/d", FLAGS, dir_fd=top)
+    os.mkdir(tmp_path / "elsewhere")
+    os.rename("d", tmp_path / "elsewhere/d", src_dir_fd=first)
+    os.close(first)
+    with pytest.raises(EngineError, match="was moved while it was read"):
+        while way.depth:
+            way.up()
+    way.close()
+    os.close(top)
