@@ -258,8 +258,7 @@ class Monitor:
 
     def unfreeze(self) -> None:
         """What is frozen can't die."""
-        assert self.cgroup is not None
-        if self.cgroup.frozen():
+        if self.cgroup is not None and self.cgroup.frozen():
             self.cgroup.thaw()
 
     def hibernate(self, hibernate: Callable[[Monitor], object]) -> None:
@@ -282,12 +281,10 @@ class Monitor:
         oom = self.cgroup.oom_kills()
         told: Outcome = {"event": "exited", "status": code, "oom": oom > 0, "problem": ""}
         told["exit"] = {"Status": code, "Meaning": ""}
-        # of one that is removed nobody asks; what went wrong stands in the event log
-        if not self.plan["ephemeral"] and (code or oom or not self.removes):
+        if not self.plan["ephemeral"] and (code or oom or not self.removes):  # else nobody asks
             from estiva.engine.monitor.life import death
 
-            sent = self.streams.sent
-            told["exit"] = death.certify(self.plan, self.cgroup, status, oom, self.began, sent)
+            told["exit"] = death.certify(self.plan, self.cgroup, status, oom, self.began, self.streams.sent)
         if self.log is not None:
             self.log.close()
         left = self.leave_status(code)
