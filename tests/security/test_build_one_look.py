@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from buildlab import Lab
+from estiva.builder.files import frozen
 from estiva.builder.files.tree import Tree
 from estiva.builder.request import Step
 from estiva.errors import EstivaError
@@ -163,6 +164,16 @@ def during(lab: Lab, change: Callable[[], object]) -> None:
     lab.run_step = changing  # type: ignore[method-assign]
 
 
+def overlays_what_is_there(folder: Path) -> bool:
+    """Whether the kernel can: else a command gets a copy to write to, which changes with nobody."""
+    scratch = folder / "scratch"
+    scratch.mkdir(parents=True)
+    made = frozen.over(frozen.detached(os.open(folder, os.O_PATH | os.O_CLOEXEC)), str(scratch))
+    if made >= 0:
+        os.close(made)
+    return made >= 0
+
+
 @pytest.mark.parametrize("flags", ["", ",rw", ",source=d", ",source=d,rw", ",from=named"])
 def test_a_mount_that_changes_while_the_command_runs(lab: Lab, flags: str) -> None:
     """What was made of other files is not kept under the key of those that were there before."""
@@ -171,6 +182,9 @@ def test_a_mount_that_changes_while_the_command_runs(lab: Lab, flags: str) -> No
     run = lab.run_step
     lab.write(f="good", d__f="good")
     during(lab, lambda: lab.write(f="evil", d__f="evil"))
+    if ",rw" in flags and not overlays_what_is_there(Path(lab.folder, "overlay")):
+        assert lab.read(lab.build(text, build_contexts=contexts), "/f") == "good" and lab.warnings() == []
+        return
     assert lab.read(lab.build(text, build_contexts=contexts), "/f") == "evil"
     source = "named" if "from" in flags else "the build context"
     assert lab.warnings() == [f"Dockerfile:2: {source} changed while RUN read it (d/f): not cached"]
