@@ -17,12 +17,12 @@ SECTIONS = (
         "Containers",
         (
             "create", "start", "restart", "kill", "pause", "unpause", "wait", "attach", "rename", "update",
-            "stats", "top", "port", "diff", "commit", "cp", "export",
+            "stats", "why", "top", "port", "diff", "commit", "cp", "export",
         ),
     ),
     ("Images", ("tag", "history", "save", "load", "import")),
     ("Registries", ("login", "logout", "search")),
-    ("Everything", ("inspect", "events", "info", "version", "completion", "man")),
+    ("Everything", ("inspect", "events", "info", "doctor", "version", "completion", "man")),
 )  # fmt: skip
 
 GROUP_SUMMARIES = {

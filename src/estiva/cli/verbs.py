@@ -40,6 +40,7 @@ VERBS = {
     "update": ("container.update", "UPDATE"),
     "stats": ("container.stats", "STATS"),
     "logs": ("container.logs", "LOGS"),
+    "why": ("container.why", "WHY"),
     "events": ("events", "EVENTS"),
     "inspect": ("inspect", "INSPECT"),
     "top": ("container.contents", "TOP"),
@@ -63,6 +64,7 @@ VERBS = {
     "search": ("image.copy", "SEARCH"),
     "version": ("system", "VERSION"),
     "info": ("system", "INFO"),
+    "doctor": ("container.doctor", "DOCTOR"),
     "completion": ("completion", "COMPLETION"),
     "man": ("manual", "MAN"),
 }
@@ -70,7 +72,7 @@ VERBS = {
 
 _CONTAINER = (
     "run", "exec", "create", "start", "stop", "restart", "kill", "pause", "unpause", "wait", "attach", "rm",
-    "rename", "update", "stats", "logs", "top", "port", "diff", "export", "commit",
+    "rename", "update", "stats", "logs", "why", "top", "port", "diff", "export", "commit",
     "cp",
 )  # fmt: skip
 

@@ -251,7 +251,9 @@ def fail(context: Context, error: errors.EstivaError) -> int:
     if context.log_file:
         context.log("error", message)
     sys.stdout.flush()
-    hint = error.hint and sys.stderr.isatty()  # a program gets its one line
+    # a program gets its one line, unless it is its user's own command that can't be executed
+    own = isinstance(error, errors.CommandNotFound | errors.CommandNotExecutable)
+    hint = error.hint and (own or sys.stderr.isatty())
     sys.stderr.write(f"estiva-oci: {message}\n" + (f"hint: {errors.brief(error.hint)}\n" if hint else ""))
     return context.failure
 

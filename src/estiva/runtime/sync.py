@@ -12,6 +12,8 @@
       | <---- end of file (5) --------------------------- |  execve closed the socket
       |
       | <---- ERROR at any time: what failed, whole; the child then exits
+      |       where the command could not be executed, with its root (SCM_RIGHTS);
+      |  LEAVE ----------------------------------------> |  it then waits for this, so that its mounts stay
 
 The channel is a SOCK_SEQPACKET pair, so that a message is one read. End of file seen by the child means that
 the parent is gone: it exits without starting anything.
@@ -60,15 +62,19 @@ class Channel:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.step = ""
+        self.sought: tuple[str, str] | None = None  # the command that is looked for, and its PATH
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
         os.write(self.fd, kind + payload)
 
     def send_fd(self, kind: bytes, fd: int) -> None:
         """Send a message with an fd (SCM_RIGHTS, unix(7))."""
+        self._hand_over(kind, fd)
+
+    def _hand_over(self, message: bytes, fd: int) -> None:
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, self.fd)
         try:
-            sock.sendmsg([kind], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack("@i", fd))])
+            sock.sendmsg([message], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack("@i", fd))])
         finally:
             sock.detach()
 
@@ -117,11 +123,29 @@ class Channel:
             raise ParentGone
 
     def report(self, error: BaseException) -> None:
-        """In the child: hand `error` to the parent. Never raises."""
+        """In the child: hand `error` to the parent. While a command is `sought`, with the root that it was
+        sought in, for launch/whynot.py to look at. Never raises."""
+        message = encode(error, self.step)
         try:
-            self.send(ERROR, encode(error, self.step)[: _LIMIT - 1])
+            if self.sought is not None:
+                root = os.open("/", os.O_PATH | os.O_CLOEXEC)
+                fields = [os.fsencode(word)[:1024] for word in (*self.sought, os.getcwd())]
+                self._hand_over(ERROR + b"\0".join([message, *fields])[: _LIMIT - 1], root)
+                os.read(self.fd, 1)
+                return
         except OSError:
             pass
+        try:
+            self.send(ERROR, message[: _LIMIT - 1])
+        except OSError:
+            pass
+
+    def release(self) -> None:
+        """In the parent: the child that has shown its root need not wait any longer."""
+        try:
+            self.send(LEAVE)
+        except OSError:
+            pass  # it has gone
 
     def close(self) -> None:
         if self.fd >= 0:

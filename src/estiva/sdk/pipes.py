@@ -145,4 +145,5 @@ class Pipes:
             raise decode_error(outcome)
         if outcome["event"] != "exited":
             raise EngineError("the container's monitor was killed", hint="`estiva system check` cleans up")
-        return Result(outcome["status"], stdout, stderr, bool(outcome.get("oom")), self.truncated)
+        oom = bool(outcome.get("oom"))
+        return Result(outcome["status"], stdout, stderr, oom, self.truncated, outcome.get("exit"))

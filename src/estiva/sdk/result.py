@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from estiva.errors import EngineError, EstivaError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.engine.state.life.end_types import Exit
+
 
 class Result:
     """How a command ended: `status` (128+n for a signal), `stdout` and `stderr` as bytes, `oom` if it was
-    killed for its memory limit, `truncated` if it wrote more than `max_output` bytes to one of them."""
+    killed for its memory limit, `truncated` if it wrote more than `max_output` bytes to one of them. `exit`
+    says more of one that did not end with 0, as `State.Exit` of inspect does: docs/why.md."""
 
-    __slots__ = ("oom", "status", "stderr", "stdout", "truncated")
+    __slots__ = ("exit", "oom", "status", "stderr", "stdout", "truncated")
 
     def __init__(
-        self, status: int, stdout: bytes, stderr: bytes, oom: bool = False, truncated: bool = False
+        self,
+        status: int,
+        stdout: bytes,
+        stderr: bytes,
+        oom: bool = False,
+        truncated: bool = False,
+        exit: Exit | None = None,
     ) -> None:
         self.status = status
+        self.exit: Exit = exit or {"Status": status, "Meaning": ""}
         self.stdout = stdout
         self.stderr = stderr
         self.oom = oom

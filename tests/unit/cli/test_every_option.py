@@ -149,6 +149,7 @@ NEEDS = {
 }
 # A verb's words where one "thing" for each argument won't do; what an option needs beside it.
 WORDS = {
+    "doctor": ["thing"],
     "build": ["."],
     "cp": ["thing", "web:/srv"],
     "volume import": ["data", "thing"],
@@ -286,6 +287,7 @@ RETURNS = {
     },
     "engine.reset.look": {"containers": 1, "running": 0, "images": 1, "volumes": 1, "bytes": 1, "bridge": "", "registry": ""},
     "engine.reset.reset": [],
+    "engine.explain.running.examine": ([], []),
     "engine.system.check": {"swept": [], "repaired": [], "kept": [], "problems": []},
     "engine.system.prune": {
         "failed": [], "swept": [], "containers": [], "networks": [], "volumes": [], "images": [], "build_cache": 0, "busy": False,

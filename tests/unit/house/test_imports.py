@@ -58,6 +58,9 @@ RULES = {
     "engine.containers": ENGINE
     | {"engine.state", "engine.spec", "engine.monitor", "engine.mounts", "engine.launch", "engine.images"},
     "engine.networks": ENGINE | {"engine.state", "engine.spec", "engine.mounts", "engine.containers", "engine.images"},
+    "engine.explain": ENGINE
+    | {"engine.state", "engine.spec", "engine.mounts", "engine.containers", "engine.images", "engine.networks",
+       "engine.system"},
     # --- the builder ---
     "builder.frontend": {"linux", "oci"},
     "builder.cache": {"builder.frontend", "store", "oci"},

@@ -24,6 +24,7 @@ HEADINGS = [
 ]
 KNOWN = [
     ("CreatedAt", "CREATED AT"),
+    ("Exit", "EXIT"),
     ("Labels", "LABELS"),
     ("LocalVolumes", "LOCAL VOLUMES"),
     ("Mounts", "MOUNTS"),
@@ -86,6 +87,7 @@ def row(context: Context, record: Record, truncate: bool, sized: bool) -> dict[s
         "RunningFor": units.ago(time.time() - created),
         "State": record["State"]["Status"],
         "Status": status(record["State"]),
+        "Exit": "" if record["State"]["Running"] else record["State"].get("Exit", {}).get("Meaning", ""),
         "Ports": ports(record["NetworkSettings"].get("Ports") or {}),
         "Names": record["Name"].removeprefix("/"),
         "LocalVolumes": str(sum(1 for mount in record["Mounts"] if mount["Type"] == "volume")),

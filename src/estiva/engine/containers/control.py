@@ -15,7 +15,7 @@ from estiva import fastjson
 from estiva.engine.containers import tasks
 from estiva.engine.state import eventlog, gate, locks, runstate, teardown
 from estiva.engine.state import names as naming
-from estiva.engine.state.life import halted, restarts
+from estiva.engine.state.life import halted, restarts, sender
 from estiva.engine.state.lookup import (
     LONG,
     appearing,
@@ -66,7 +66,7 @@ def killing(engine: Engine, ref: str, signal: str = "KILL") -> Task:
             return
     else:
         live = yield from appearing(engine, ref)
-    send(engine, live, number)
+    send(engine, live, number, "kill")
     if number == _signal.SIGKILL or live.get("paused"):
         thaw(engine, live)
     if number == _signal.SIGKILL:
@@ -96,8 +96,9 @@ def meaning(engine: Engine, ref: str) -> Generator[None, None, RunState | None]:
             looked = time.monotonic()
 
 
-def send(engine: Engine, live: RunState, number: int) -> None:
-    """Signal a container's init, and note that."""
+def send(engine: Engine, live: RunState, number: int, verb: str) -> None:
+    """Signal a container's init for a `verb`, and note that."""
+    sender.note(engine.paths, live, number, verb)
     said(engine, live, "kill", signal=str(number))
     runstate.send(live, number)
 
@@ -186,7 +187,9 @@ def stop(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | 
     tasks.run(stopping(engine, ref, timeout=timeout, signal=signal))
 
 
-def stopping(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | None = None) -> Task:
+def stopping(
+    engine: Engine, ref: str, *, timeout: int | None = None, signal: str | None = None, verb: str = "stop"
+) -> Task:
     """`stop` as a task."""
     record = resolve(engine, ref)
     try:
@@ -202,11 +205,11 @@ def stopping(engine: Engine, ref: str, *, timeout: int | None = None, signal: st
     if timeout is None:
         timeout = STOP_TIMEOUT
     thaw(engine, live)
-    send(engine, live, number)
+    send(engine, live, number, verb)
     deadline = time.monotonic() + timeout
     while locks.runs(engine.paths, live) and state.alive(live["pid"], live["start_time"]):
         if timeout >= 0 and time.monotonic() >= deadline:
-            send(engine, live, _signal.SIGKILL)
+            send(engine, live, _signal.SIGKILL, verb)
             break
         yield
     yield from ending(engine, ref, live)
@@ -287,7 +290,7 @@ def removing(
             return container_id
         if live is not None:
             restarts.mark_stopped(engine.paths, container_id, live)
-            send(engine, live, _signal.SIGKILL)
+            send(engine, live, _signal.SIGKILL, "rm")
             thaw(engine, live)
             yield from ending(engine, ref, live, force=force)
         elif record["State"]["Restarting"]:
@@ -351,7 +354,7 @@ def restarting(engine: Engine, ref: str, *, timeout: int | None = None, signal: 
     """Stop, then start; as a task."""
     from estiva.engine.containers import start
 
-    yield from stopping(engine, ref, timeout=timeout, signal=signal)
+    yield from stopping(engine, ref, timeout=timeout, signal=signal, verb="restart")
     yield from start.starting(engine, ref)
     eventlog.container(engine.paths, resolve(engine, ref), "restart")
 

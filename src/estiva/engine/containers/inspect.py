@@ -38,6 +38,11 @@ def inspect(engine: Engine, ref: str) -> Record:
             named = [(containers.name(engine.db, linked) or linked[:12], alias) for linked, alias in links]
             record["HostConfig"]["Links"] = [f"/{name}:{record['Name']}/{alias}" for name, alias in named]
     complete(record)
+    state = record["State"]
+    if "Exit" in state and not state["Running"] and not state["Exit"].get("Failed"):
+        from estiva.engine.containers import logs
+
+        state["Exit"]["LastLog"] = logs.last_lines(engine, record["Id"])
     if has_run(record):  # as Docker's, which asks for the network when it starts
         for name, endpoint in record["NetworkSettings"]["Networks"].items():
             if name in eventlog.PREDEFINED:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from estiva.paths import Paths
 
 FILES = ("json-file", "local")  # drivers whose log is a file alone; the others have one beside
+TAIL, LINE = 1 << 16, 400  # bytes of all last lines, characters of one
 LOOK_AGAIN = 0.05  # seconds
 EXACT = len("2026-01-31T12:00:00.000000")
 LAST = 253402300799  # epoch seconds: the end of the year 9999
@@ -200,3 +201,22 @@ def moment(seconds: float | None) -> bytes:
     from estiva.timestamps import rfc3339
 
     return rfc3339(round(min(max(seconds, 0), LAST) * 1e6) * 1000).encode()[:EXACT]
+
+
+def last_lines(engine: Engine, ref: str, count: int = 10) -> list[str]:
+    """The last lines of a container's log, for people: each cut to LINE characters and fit for a terminal.
+    Nothing where there is no log to be read."""
+    from estiva.errors import EstivaError, brief
+
+    kept = bytearray()
+
+    def take(text: bytes) -> None:
+        kept.extend(text)
+        del kept[: -TAIL if len(kept) > TAIL else 0]
+
+    try:
+        logs(engine, ref, take, take, tail=count)
+    except (EstivaError, OSError):
+        return []
+    lines = kept.decode(errors="replace").splitlines()
+    return [brief(line, LINE) for line in lines[-count:]]

@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from estiva.engine.state.life.end_types import Exit
     from estiva.engine.state.types import ExecPlan, Plan
     from estiva.network.types import Place
 
@@ -32,7 +33,7 @@ def resized(plan: Plan, rows: int, columns: int) -> None:
         eventlog.write(Paths(plan["root"], plan["run_root"]), "container", "resize", plan["id"], about)
 
 
-def ended(plan: Plan, code: int, oom: bool, began: int) -> list[str]:
+def ended(plan: Plan, end: Exit, oom: bool, began: int) -> list[str]:
     """The lines for its end, now, to be written when others may know; `oom`: memory ran out, and that has not
     been told; `began` in nanoseconds."""
     if "about" not in plan:
@@ -40,7 +41,9 @@ def ended(plan: Plan, code: int, oom: bool, began: int) -> list[str]:
     about = _about(plan)
     lines = [eventlog.line("container", "oom", plan["id"], about)] if oom else []
     lived = (time.time_ns() - began) // 1_000_000_000 if began else 0
-    died = {**about, "execDuration": str(max(0, lived)), "exitCode": str(code)}
+    died = {**about, "execDuration": str(max(0, lived)), "exitCode": str(end["Status"])}
+    if end["Meaning"]:
+        died["meaning"] = end["Meaning"]
     lines.append(eventlog.line("container", "die", plan["id"], died))
     return [*lines, *networks(plan, "disconnect", _places_now(plan)), *volumes(plan, "unmount")]
 

@@ -39,6 +39,7 @@ def freeze(monitor: Monitor) -> Frozen:
         "listening": listening,
         # lines that wait for their newlines, bytes of any kind
         "partial": {name: rest.decode("latin-1") for name, rest in partial.items()},
+        "sent": monitor.streams.sent,
         "fds": [],
     }
     if monitor.streams.health is not None:
@@ -66,6 +67,7 @@ def thaw(state: Frozen) -> Monitor:
     if monitor.log is not None:
         monitor.streams.outlet = monitor.log.outlet
         monitor.log.partial = {name: text.encode("latin-1") for name, text in state["partial"].items()}
+    monitor.streams.sent = [(number, by) for number, by in state["sent"]]
     for source in state["sources"]:
         say = monitor.log.stream(source["stream"]) if monitor.log else None
         tag = STDERR if source["stream"] == "stderr" else STDOUT

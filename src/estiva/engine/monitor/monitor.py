@@ -258,8 +258,7 @@ class Monitor:
 
     def unfreeze(self) -> None:
         """What is frozen can't die."""
-        assert self.cgroup is not None
-        if self.cgroup.frozen():
+        if self.cgroup is not None and self.cgroup.frozen():
             self.cgroup.thaw()
 
     def hibernate(self, hibernate: Callable[[Monitor], object]) -> None:
@@ -279,23 +278,30 @@ class Monitor:
             self.names.close()  # at once: a socket keeps the network namespace, and what is plugged in
         status = os.waitstatus_to_exitcode(self.init.wait())
         code = 128 - status if status < 0 else status
-        oom = self.cgroup.oom_kills() > 0
+        oom = self.cgroup.oom_kills()
+        told: Outcome = {"event": "exited", "status": code, "oom": oom > 0, "problem": ""}
+        told["exit"] = {"Status": code, "Meaning": ""}
+        if not self.plan["ephemeral"] and (code or oom or not self.removes):  # else nobody asks
+            from estiva.engine.monitor.life import death
+
+            told["exit"] = death.certify(self.plan, self.cgroup, status, oom, self.began, self.streams.sent)
         if self.log is not None:
             self.log.close()
         left = self.leave_status(code)
         memory = self.streams.memory  # what has been told is not told again
-        said = events.ended(self.plan, code, memory.happened(False) if memory else oom, self.began)
-        told: Outcome = {"event": "exited", "status": code, "oom": oom, "problem": ""}
-        if self.bound and self.streams.ended_by_caller:
-            self.plan["auto_remove"] = True
+        said = events.ended(
+            self.plan, told["exit"], memory.happened(False) if memory else oom > 0, self.began
+        )
+        self.plan["auto_remove"] |= self.bound and self.streams.ended_by_caller
         try:
             if self.removes:
                 self.remove(told, said)
                 return
             teardown.release(self.plan, self.cgroup, self.endpoint)
             self.after()
-            outcome: State = {"ExitCode": code, "OOMKilled": oom, "StartedAt": self.started, "Error": ""}
-            self.delay = teardown.settle(self.plan, outcome, said=said, may=not self.bound, forced=forced)
+            how: State = {"ExitCode": code, "OOMKilled": oom > 0, "StartedAt": self.started, "Error": ""}
+            how["Exit"] = told["exit"]
+            self.delay = teardown.settle(self.plan, how, said=said, may=not self.bound, forced=forced)
             if self.delay is not None:
                 from estiva.engine.state.life import restarts
 
@@ -381,18 +387,13 @@ class Monitor:
                 self.init.wait()
             except (OSError, ChildProcessError):
                 pass
-        message = encode_error(error)
-        if self.bound:
-            self.plan["auto_remove"] = True
+        told: Outcome = fastjson.loads(encode_error(error))
+        self.plan["auto_remove"] |= self.bound
         try:
             teardown.release(self.plan, self.cgroup, self.endpoint)
             self.after()
-            text = fastjson.loads(message)["message"]
-            from estiva import errors
+            from estiva.engine.monitor.life import death
 
-            code = errors.status(error)[0] if isinstance(error, errors.EstivaError) else 125
-            said = events.ended(self.plan, code, False, self.began)
-            failed = not self.plan.get("again", False)  # else it has run before
-            teardown.settle(self.plan, {"ExitCode": code, "Error": text}, failed=failed, said=said)
+            death.unstarted(self.plan, error, told, self.began)
         finally:
-            self.streams.say(fastjson.loads(message))
+            self.streams.say(told)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 PACKET = 1 << 16  # bytes; messages are far smaller, errors are cut to fit
 CHUNK = 1 << 16
 DETACH = b"\x10\x11"  # ctrl-p ctrl-q
+SENT = 7  # signals that are remembered, and one more
 STALLED = 1000  # milliseconds between two looks at who is attached and does not read
 SETTLE = 200  # milliseconds without output after which a command is taken to wait for input
 
@@ -141,6 +142,7 @@ class Conversation:
         self.audience: Audience | None = None  # who may come and attach
         self.named: Callable[[Settings], object] = lambda settings: None  # it is to have a name server
         self.health: Checks | None = None
+        self.sent: list[tuple[int, str]] = []  # signals that went to the process, and by whom
         self.memory: Memory | None = None  # which may run out
         self.beside: dict[int, Callable[[], object]] = {}  # once something comes from an fd: do this, once
         self.outlet: Outlet | None = None  # where its log goes besides its file
@@ -306,10 +308,10 @@ class Conversation:
             if self.input is not None:
                 self.input.ended = True
         elif message["do"] == "signal":
-            self.signal(message["signal"])
+            self.signal(message["signal"], "attached")
         elif message["do"] == "end":
             self.ended_by_caller = True
-            self.signal(SIGKILL)
+            self.signal(SIGKILL, "program")
         elif message["do"] == "names":
             self.named(message["settings"])
         elif message["do"] == "resize" and any(source.fd == self.init.console for source in self.sources):
@@ -317,9 +319,10 @@ class Conversation:
             terminals.set_window_size(self.init.console, message["rows"], message["columns"])
             self.resized(message["rows"], message["columns"])
 
-    def signal(self, number: int) -> None:
-        """To the process; with SIGKILL it ends, whatever holds it."""
+    def signal(self, number: int, by: str = "health") -> None:
+        """To the process; with SIGKILL it ends, whatever holds it. `by`: see life/certificate.py."""
         assert self.init is not None
+        self.sent = [*self.sent[-SENT:], (number, by)]
         try:
             self.init.signal(number)
         except ProcessLookupError:
@@ -343,7 +346,7 @@ class Conversation:
             self.channel = None
         if self.bound and self.init is not None:
             self.ended_by_caller = True
-            self.signal(SIGKILL)
+            self.signal(SIGKILL, "program")
         if self.input is not None:
             self.input.source = -1
         for source in self.sources:

@@ -115,9 +115,11 @@ def load(engine: Engine, container_id: str, status: str, text: str) -> Record:
         if ended is not None:  # nobody could write that down
             record["State"]["Status"], record["State"]["ExitCode"] = "exited", ended[0]
             record["State"]["FinishedAt"] = rfc3339(ended[1])
+            record["State"].pop("Exit", None)  # that of the run before
     elif live and halted:
         from estiva.engine.state.life import halted as halting
 
+        record["State"].pop("Exit", None)
         record["State"].update(halting.outcome(engine.paths, live, halted))
     elif live and live.get("network"):
         record["NetworkSettings"] = network_settings(live["network"], record["Config"])
@@ -135,7 +137,10 @@ def _halted(live: RunState) -> int:
 
 def _of_run(live: RunState, record: Record) -> State:
     """What a State says of a run that goes on, and of the one before it."""
-    return {"StartedAt": live["started"], "FinishedAt": record["State"].get("FinishedAt", ZERO)}
+    found: State = {"StartedAt": live["started"], "FinishedAt": record["State"].get("FinishedAt", ZERO)}
+    if "Exit" in record["State"]:
+        found["Exit"] = record["State"]["Exit"]
+    return found
 
 
 def _restarting(engine: Engine, record: Record) -> bool:

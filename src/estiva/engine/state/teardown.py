@@ -230,6 +230,7 @@ def settle(
                 containers.set_status(transaction, plan["id"], "created" if failed else "exited")
             if record is not None:
                 record["State"].pop("Began", None)
+                record["State"].pop("Exit", None)
                 if not failed:
                     record["State"]["FinishedAt"] = rfc3339()
                 record["State"].update(outcome)

@@ -4,6 +4,7 @@ runs.
 Record, State, MountPoint                Docker's shapes (Engine API 1.45, ContainerInspect), in the database;
                                          keys of our own say so
 Config, HostConfig, Mount, ...           what a container is made of: config_types.py
+Exit                                     how a run ended, and why: life/end_types.py
 RunState                                 state.json of a run folder: what exec, stats and the rest need of a
                                          container that runs
 Plan, ExecPlan                           what a monitor, or the parent of an exec, is told by who starts it
@@ -21,6 +22,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NotRequired, Protocol, TypedDict
 
 from estiva.engine.state.config_types import Config, HostConfig
+from estiva.engine.state.life.end_types import Exit
 from estiva.network.types import Kept, Place, Settings
 
 OCI = dict[str, Any]  # a runtime config, or a part of one: runtime-spec config.md
@@ -110,6 +112,7 @@ class State(TypedDict, total=False):
     StartedAt: str
     FinishedAt: str
     Health: Health  # while it runs, of one with a health check
+    Exit: Exit
     Began: str  # ours, as the next: see store/containers.set_running; never shown
     Stopped: bool  # by somebody, so that `unless-stopped` does not start it after a reboot
 
@@ -314,6 +317,7 @@ class Outcome(TypedDict, total=False):
     pid: int  # started
     status: int  # exited: 128+n for a signal
     oom: bool  # exited: its memory limit killed it
+    exit: Exit  # exited; of one that is removed only its status, if all went well
     problem: str  # exited: what could not be cleaned up
     kind: str  # error: the class in errors.py
     message: str
@@ -375,5 +379,6 @@ class Frozen(TypedDict):
     health: NotRequired[tuple[float, float]]  # monitor/life/health.py: when it began, and is due
     ooms: NotRequired[int]  # how often memory has run out, as far as that has been told
     names: NotRequired[Kept]
+    sent: list[tuple[int, str]]  # signals that it has passed on
     partial: dict[str, str]  # by stream, a line without its end: latin-1, for bytes of any kind
     fds: list[int]  # that must stay open

@@ -65,7 +65,7 @@ class Init:
             elif kind == sync.HOOKS:
                 self._run_hooks()
             else:
-                self._fail(kind, payload)
+                self._fail(kind, payload, fd)
 
     def order(self, data: bytes, fds: tuple[int, ...]) -> None:
         """Of one that waits (standby.py), after `ready`: what it is to be; it gets ready once more."""
@@ -104,14 +104,21 @@ class Init:
         Raises CommandNotFound (exit status 127), CommandNotExecutable (126), or EngineError.
         """
         self.go()
-        kind, payload, _ = self._channel.receive()
+        kind, payload, fd = self._channel.receive()
         if kind:
-            self._fail(kind, payload)
+            self._fail(kind, payload, fd)
         self._started = True  # (5)
         self._channel.close()
 
-    def _fail(self, kind: bytes, payload: bytes) -> None:
+    def _fail(self, kind: bytes, payload: bytes, root: int) -> None:
         """The child could not go on: reap it and raise why."""
+        if root >= 0:
+            from estiva.runtime.launch import whynot
+
+            error = whynot.error(payload, root, self.pid)
+            self._channel.release()
+            self.wait()
+            raise error
         status = self.wait()
         if kind == sync.ERROR:
             raise sync.decode(payload)

@@ -14,10 +14,18 @@ import _signal
 import _socket
 import os
 
-from estiva.errors import InvalidInput
+from estiva.errors import EstivaError, InvalidInput
 from estiva.linux import fs, process
 from estiva.linux import namespace as ns
-from estiva.linux.libc import SYS_execve, SYS_execveat
+from estiva.linux.libc import (
+    SYS_execve,
+    SYS_execveat,
+    SYS_getcwd,
+    SYS_getsockname,
+    SYS_openat,
+    SYS_read,
+    SYS_sendmsg,
+)
 from estiva.runtime import sync
 from estiva.runtime.child import ALL_SIGNALS, forbid_imports, put, run
 from estiva.runtime.process import byname, command, credentials, null, reaper, user
@@ -29,6 +37,7 @@ if TYPE_CHECKING:
     from estiva.runtime.process.user import Identity
 
 _DEFAULT_UMASK = 0o022
+_SHOWING = (SYS_openat, SYS_getcwd, SYS_getsockname, SYS_sendmsg, SYS_read)  # of Channel.report with a root
 
 
 def become(plan: Plan, channel: sync.Channel) -> None:
@@ -62,7 +71,9 @@ def become(plan: Plan, channel: sync.Channel) -> None:
     if plan.listener >= 0:
         if what.args:
             channel.step = "find the command"
+            channel.sought = what.args[0], what.path
             command.find(what.args[0], what.path)
+            channel.sought = None
         from estiva.runtime.launch import start_socket  # loaded by who made the listener
 
         channel.send(sync.READY)  # (3)
@@ -319,8 +330,10 @@ def launch(what: Process, channel: sync.Channel) -> None:
     channel.step = "find the command"
     if not what.args:
         raise InvalidInput("process is not set: there is nothing to start")
+    channel.sought = what.args[0], what.path
     path = command.find(what.args[0], what.path)
     fd, arguments = command.inspect(path, what.args, what.contested, what.handlers)
+    channel.sought = None
     if fd >= 0 and what.bpf and not process.filter_allows(what.bpf, SYS_execveat):
         fd, arguments = -1, what.args  # a profile that knows execve alone
     named = byname.open_program(path, fd) if fd >= 0 and _twice(what) else -1
@@ -341,6 +354,11 @@ def launch(what: Process, channel: sync.Channel) -> None:
         notifier=what.notifier,
     )
     channel.step = "execute the command"
-    if named >= 0:
-        byname.execute(named, what.args, what.env)  # (5)
-    command.execute(path, arguments, what.env, fd)  # (5)
+    try:
+        if named >= 0:
+            byname.execute(named, what.args, what.env)  # (5)
+        command.execute(path, arguments, what.env, fd)  # (5)
+    except EstivaError:
+        if not what.bpf or all(process.filter_allows(what.bpf, number) for number in _SHOWING):
+            channel.sought = what.args[0], what.path
+        raise

@@ -61,7 +61,11 @@ def start(made: Container) -> None:
         os.close(held)
     try:
         channel.send(sync.GO)
-        kind, payload, _ = channel.receive()
+        kind, payload, root = channel.receive()
+        if root >= 0:
+            from estiva.runtime.launch import whynot
+
+            raise whynot.error(payload, root, made.pid)
     except (BrokenPipeError, ConnectionResetError):
         raise containers.not_running(made.id) from None
     finally:

@@ -1,4 +1,5 @@
-"""Finding, checking and executing the container's command, with the reason when that can't be."""
+"""Finding, checking and executing the container's command, with the reason when that can't be. What can be
+done about it is for the parent to find out: launch/whynot.py."""
 
 from __future__ import annotations
 
@@ -67,9 +68,7 @@ def find(name: str, path: str) -> str:
                 return candidate
             denied = denied or candidate
     if denied:
-        raise CommandNotExecutable(
-            f'exec: "{oneline(name)}": {oneline(denied)} is not executable', hint="chmod +x it in the image"
-        )
+        raise CommandNotExecutable(f'exec: "{oneline(name)}": {oneline(denied)} is not executable')
     raise CommandNotFound(f'exec: "{oneline(name)}": executable file not found in $PATH')
 
 
@@ -83,9 +82,7 @@ def _check_file(name: str) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise CommandNotExecutable(f'exec: "{oneline(name)}": is not a regular file')
     if not os.access(name, os.X_OK, effective_ids=True):  # with CAP_DAC_OVERRIDE, where it is given
-        raise CommandNotExecutable(
-            f'exec: "{oneline(name)}": permission denied', hint="chmod +x it in the image"
-        )
+        raise CommandNotExecutable(f'exec: "{oneline(name)}": permission denied')
 
 
 def inspect(path: str, args: Sequence[str], contested: bool, handlers: bool) -> tuple[int, list[str]]:
@@ -117,12 +114,12 @@ def inspect(path: str, args: Sequence[str], contested: bool, handlers: bool) -> 
                 raise
             return fd, argv  # execute-only: the kernel may run what we may not read
         if header.startswith(b"\x7fELF"):
-            loader = _loader(fd, header)
-            if loader:
-                _check_loader(path, loader, header)
-        line = _shebang(header)
+            wanted = loader(fd, header)
+            if wanted:
+                _check_loader(path, wanted, header)
+        line = shebang(header)
         if not line:
-            if contested and not (handlers and _of_another_machine(header)):
+            if contested and not (handlers and of_another_machine(header)):
                 return fd, argv
             return -1, list(args)  # by its name the kernel itself puts the interpreters before them
         os.close(fd)
@@ -152,7 +149,7 @@ def _open(name: str, contested: bool) -> tuple[int, bool]:
     return fs.openat2(AT_FDCWD, name, os.O_PATH, 0, resolve), True
 
 
-def _of_another_machine(header: bytes) -> bool:
+def of_another_machine(header: bytes) -> bool:
     """Whether this kernel doesn't run such a file by itself."""
     machine = _MACHINES.get(int.from_bytes(header[18:20], "little"), "") if header[:4] == b"\x7fELF" else ""
     here = os.uname().machine
@@ -175,7 +172,7 @@ def _magic(path: str, through: str) -> CommandNotExecutable:
     )
 
 
-def _shebang(header: bytes) -> list[str]:
+def shebang(header: bytes) -> list[str]:
     """The interpreter and, as one word, the rest of a first line `#!INTERPRETER REST`; [] without one."""
     if not header.startswith(b"#!"):
         return []
@@ -184,7 +181,7 @@ def _shebang(header: bytes) -> list[str]:
     return [os.fsdecode(word) for word in (line[:at], line[at:].strip(b" \t")) if word]
 
 
-def _loader(fd: int, header: bytes) -> str:
+def loader(fd: int, header: bytes) -> str:
     """The PT_INTERP of an ELF file (elf(5)), "" for a static one or a malformed header."""
     try:
         wide = header[4] == 2
@@ -219,24 +216,12 @@ def _loader(fd: int, header: bytes) -> str:
 
 def _missing(path: str, loader: str, header: bytes) -> CommandNotFound:
     name, want = oneline(path), oneline(loader)
-    if header.startswith(b"#!"):
-        if loader.endswith("\r"):
-            return CommandNotFound(
-                f'exec: "{name}": its first line asks for the interpreter "{want}"',
-                hint="the script has Windows line endings: convert it with dos2unix",
-            )
-        return CommandNotFound(
-            f'exec: "{name}": its interpreter {want} is not in the container: no such file or directory',
-            hint=f"install what provides {want}, or change the script's first line",
-        )
-    libc = "musl" if "musl" in loader else "glibc" if "/ld-linux" in loader or "/ld64" in loader else ""
-    hint = (
-        f"the program was linked against {libc}, which this image lacks: rebuild it statically"
-        if libc
-        else ""
-    )
-    words = f"its loader {want} is not in the container: no such file or directory"
-    return CommandNotFound(f'exec: "{name}": {words}', hint=hint)
+    if loader.endswith("\r"):
+        words = f'its first line asks for the interpreter "{want}"'
+    else:
+        kind = "interpreter" if header.startswith(b"#!") else "loader"
+        words = f"its {kind} {want} is not in the container: no such file or directory"
+    return CommandNotFound(f'exec: "{name}": {words}')
 
 
 def _failure(path: str, error: OSError, through: str = "") -> EstivaError:

@@ -31,7 +31,7 @@ def test_environment() -> None:
     ],
 )
 def test_shebang(header: bytes, interpreter: list[str]) -> None:
-    assert command._shebang(header) == interpreter
+    assert command.shebang(header) == interpreter
 
 
 def test_malformed_elf_headers_are_harmless(tmp_path: Any) -> None:
@@ -47,5 +47,5 @@ def test_malformed_elf_headers_are_harmless(tmp_path: Any) -> None:
         path = tmp_path / "elf"
         path.write_bytes(b"\x7fELF" + tail)
         fd = os.open(path, os.O_RDONLY)
-        assert command._loader(fd, b"\x7fELF" + tail) == ""
+        assert command.loader(fd, b"\x7fELF" + tail) == ""
         os.close(fd)

@@ -73,7 +73,7 @@ def begin(where: Paths, container_id: str, lock: int) -> None:
     """From now on it is restarting, which those who wait for the end of this run need not know. Its row says
     already how the run has ended."""
     run = where.run_container(container_id)
-    for name in ("health.json", "state.json"):
+    for name in ("health.json", "sent", "state.json"):
         try:
             os.unlink(f"{run}/{name}")
         except FileNotFoundError:

@@ -1,0 +1,1 @@
+"""What an engine can say of why something is as it is: of a container, of the machine."""
