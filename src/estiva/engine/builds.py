@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from estiva.builder.frontend.errors import BuildFailed
     from estiva.builder.request import Step
     from estiva.engine import Engine
     from estiva.store.images import Image
@@ -46,6 +47,13 @@ def build(
         engine.store.images.tag(image.id, tag, image.manifest)
     events.tagged(engine, image, request.tags)
     return image.id
+
+
+def failed(error: Exception) -> BuildFailed | None:
+    """The error of a step whose command has failed; None for all others."""
+    from estiva.builder.frontend.errors import BuildFailed
+
+    return error if isinstance(error, BuildFailed) else None
 
 
 class Steps:
