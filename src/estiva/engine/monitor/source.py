@@ -35,6 +35,7 @@ class Source:
         self.tag = tag
         self.chunk = CHUNK
         self.waiting = memoryview(b"")  # what its target has no room for
+        self.passes = False  # whether the process is to see that the caller has closed its end
 
     @property
     def watched(self) -> tuple[int, int]:
@@ -44,8 +45,7 @@ class Source:
     def pump(self, audience: Audience | None = None) -> bool:
         """Move what is there. False at the end of the stream."""
         if self.waiting:
-            self.flush()
-            return True
+            return self.flush()
         try:
             data = os.read(self.fd, self.chunk)
         except OSError as error:
@@ -64,17 +64,20 @@ class Source:
             audience.put(self.tag, data)
         if self.target >= 0:
             self.waiting = memoryview(data)
-            self.flush()
+            return self.flush()
         return True
 
-    def flush(self) -> None:
+    def flush(self) -> bool:
+        """Give the target what it has room for. False where it has gone, and the process is to see that."""
         try:
             while self.waiting:
                 self.waiting = self.waiting[os.write(self.target, self.waiting) :]
         except BlockingIOError:
             pass
         except OSError:
-            self.leave()  # the caller has gone; the container need not know
+            self.leave()  # the caller has gone; the container, as a rule, need not know
+            return not self.passes
+        return True
 
     def rest(self) -> None:
         """Once the process has ended: what is in its pipe still, as far as there is room."""

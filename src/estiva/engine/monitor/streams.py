@@ -155,6 +155,7 @@ class Conversation:
         for target, log, tag in zip(self.stdio[1:], logs, (STDOUT, STDERR), strict=True):
             reader, writer = os.pipe()
             self.sources.append(Source(reader, target, log, tag))
+            self.sources[-1].passes = self.heeds
             ends.append(writer)
         return ends[0], ends[1], ends[2]
 

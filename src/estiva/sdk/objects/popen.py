@@ -140,6 +140,9 @@ class Popen:
         if self._unsent is None and input is not None:
             if self.stdin is None:
                 raise InvalidInput("input needs stdin to be a pipe")
+            encoding = getattr(self.stdin, "encoding", None)
+            if isinstance(input, str) and encoding is not None:
+                input = input.encode(encoding, self.stdin.errors)  # type: ignore[attr-defined]
             self._unsent = values.data(input)
         deadline = None if seconds is None else time.monotonic() + seconds
         if self._exchange(deadline, values.whole("max_output", max_output)):

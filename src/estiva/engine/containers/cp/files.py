@@ -73,8 +73,9 @@ def write(engine: Engine, ref: str, path: str, data: bytes | memoryview, mode: i
     """
     with View(engine, ref) as view, Mapped(view.owner):
         place, folder, name = _parts(path, view)
-        parent = fs.mkdir_in_root(view.root, folder, 0o755, *(view.owner or (0, 0)))
+        parent = -1
         try:
+            parent = fs.mkdir_in_root(view.root, folder, 0o755, *(view.owner or (0, 0)))
             writable(parent, place)
             _refuse_folder(parent, name, place)
             aside = f".{name[:200]}.{os.urandom(6).hex()}"
@@ -93,7 +94,8 @@ def write(engine: Engine, ref: str, path: str, data: bytes | memoryview, mode: i
         except OSError as error:
             raise _told(error, place) from None
         finally:
-            os.close(parent)
+            if parent >= 0:
+                os.close(parent)
         view.tell("extract-to-dir")
 
 
