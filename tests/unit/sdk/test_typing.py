@@ -63,6 +63,18 @@ def test_types_in_words():
     assert not [name for name, words in said.items() if "another type" in words]
 
 
+def test_the_docs_list_every_option():
+    text = (PROGRAMS.parents[1] / "docs/python.md").read_text()
+    table = text.partition("## Options")[2].partition("\n## ")[0]
+    options = {*get_type_hints(run_options.CreateOptions)}
+    assert not [name for name in options if f"`{name}`" not in table]
+    building = text.partition("## Images")[2].partition("\n## ")[0]
+    hidden = {"cache_from", "cache_to"}  # taken and without effect: builder/request.py
+    assert not [
+        name for name in {*get_type_hints(run_options.BuildOptions)} - hidden if f"`{name}" not in building
+    ]
+
+
 def public():
     """(name, thing) of all that help(estiva) and its classes show."""
     from estiva.sdk import collections, objects
