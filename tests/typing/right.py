@@ -40,6 +40,9 @@ assert_type(engine.containers.run("box", detach=True, auto_remove=True), estiva.
 assert_type(engine.containers.create("box", tty=True, interactive=True), estiva.Container)
 assert_type(engine.containers.list(all=True, filters={"label": ["a"]}), list[estiva.Container])
 assert_type(engine.images.build(".", tag=["a", "b"], build_args={"A": 1}, secrets={"s": b"x"}), estiva.Image)
+assert_type(engine.images.pulling("box").result(), estiva.Image)
+for step in engine.images.building(".", target="x"):
+    assert_type(step, estiva.Progress)
 assert_type(estiva.build(None, dockerfile_text="FROM scratch\n"), str)
 assert_type(engine.volumes.create("data"), estiva.Volume)
 assert_type(engine.networks.create("net", subnet="10.0.0.0/24"), estiva.Network)

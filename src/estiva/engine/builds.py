@@ -18,12 +18,14 @@ def build(
     *,
     progress: Callable[[dict[str, Any]], None] | None = None,
     fetch: bool = True,
+    look: Callable[[], object] | None = None,
     **options: Any,
 ) -> str:
     """Build an image, name it by `tags`, and return its id.
 
     `options` are those of builder.request.Request. `progress` gets the builder's events and those of pulls
-    of base images, which have an "id"; without `fetch` nothing is ever pulled. Raises
+    of base images, which have an "id"; without `fetch` nothing is ever pulled. `look`
+    is called now and then while a command says nothing: what it raises ends the build. Raises
     DockerfileError, BuildFailed and other EstivaErrors.
     """
     from estiva.builder.request import Request
@@ -39,7 +41,7 @@ def build(
     image = run_build(
         request,
         store=engine.store,
-        run_step=Steps(engine),
+        run_step=Steps(engine, look),
         resolve_image=Resolver(engine, progress, fetch),
         progress=progress,
     )
@@ -59,13 +61,14 @@ def failed(error: Exception) -> BuildFailed | None:
 class Steps:
     """Runs a RUN's command in a container."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, look: Callable[[], object] | None = None) -> None:
         self.engine = engine
+        self.look = look
 
     def __call__(self, step: Step) -> int:
         from estiva.engine.build_worker import run_step
 
-        return run_step(self.engine, step)
+        return run_step(self.engine, step, self.look)
 
 
 class Resolver:

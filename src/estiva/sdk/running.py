@@ -10,6 +10,7 @@ from estiva.sdk.begun import Begun
 from estiva.sdk.options import host_config_of, networking_of
 from estiva.sdk.pipes import Pipes
 from estiva.sdk.run_options import CreateOptions
+from estiva.sdk.told import theirs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from estiva.sdk.result import Result
 
     Output = Callable[[str, bytes], object]
+
+
+def _heard(on_output: Any) -> Any:
+    return None if values.function("on_output", on_output) is None else theirs(on_output)
 
 
 def settings(
@@ -54,9 +59,7 @@ def finished(
 ) -> Result:
     """Run a command in a new container and remove it: see estiva.run."""
     timeout = values.seconds(timeout)
-    pipes = Pipes(
-        values.data(input), values.whole("max_output", max_output), values.function("on_output", on_output)
-    )
+    pipes = Pipes(values.data(input), values.whole("max_output", max_output), _heard(on_output))
     config, host_config, chosen = settings(image, command or (), options, kind)
     config["OpenStdin"] = input is not None
     if not options.get("log_driver"):
@@ -111,9 +114,7 @@ def executed(
     on_output: Output | None,
 ) -> Result:
     """Run one more command in a container: see Container.exec."""
-    pipes = Pipes(
-        values.data(input), values.whole("max_output", max_output), values.function("on_output", on_output)
-    )
+    pipes = Pipes(values.data(input), values.whole("max_output", max_output), _heard(on_output))
     with pipes:
         launched = exec_.launch(engine, wanted, pipes.theirs)
         try:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from enginekit import eventually, host
+from enginekit import CHECKOUT, eventually, host
 from killkit import assert_nothing_left
 
 
@@ -243,3 +243,53 @@ made.remove(force=True)
         timeout=300,
     )
     assert int(out) <= 2  # the last one's two, until the next popen looks
+
+
+def test_progress(box):
+    """As an iterator, which may be left at any time, and by a function, whose errors come out as they are."""
+    out = box.python(
+        """
+import estiva, os, subprocess, sys, threading
+server = subprocess.Popen([REGISTRY, "registry", "serve", "--listen", "127.0.0.1:5055", "--root", os.path.abspath("reg")],
+    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+server.stdout.readline()
+try:
+    engine, other = estiva.Engine(), estiva.Engine(os.path.abspath("r2"), os.path.abspath("rr2"))
+    name = "127.0.0.1:5055/a:1"
+    engine.images.get("box:1").tag(name)
+    seen = []
+    print(engine.images.push(name, on_progress=seen.append)[:7], seen[-1].status)
+    def failing(error):
+        def hear(*step): raise error
+        return hear
+    for error in (OSError("mine"), KeyError("k"), RuntimeError("r"), estiva.EstivaError("e")):
+        for call in (lambda hear: other.images.pull(name, on_progress=hear), lambda hear: estiva.pull(name, on_progress=hear, engine=other),
+                     lambda hear: estiva.build(None, dockerfile_text="FROM box:1", on_progress=hear),
+                     lambda hear: estiva.run("box:1", "echo x", network="none", on_output=hear)):
+            try: call(failing(error)); print("no error")
+            except Exception as caught: assert caught is error, caught
+    with other.images.pulling(name) as work: print(next(work).status)
+    try: work.result()
+    except estiva.EstivaError as error: print(error)
+    work = other.images.pulling(name)
+    print([step.status for step in work][-1], work.result().tags, list(work))
+    try: list(other.images.pulling("127.0.0.1:5055/none:1"))
+    except estiva.errors.NotFound as error: print("not found")
+    text = "FROM box:1\\nRUN "
+    said = b"".join(step.output for step in engine.images.building(None, dockerfile_text=text + "echo a; echo b", network="none"))
+    print(said)
+    try: engine.images.building(None, dockerfile_text=text + "exit 3", network="none").result()
+    except estiva.BuildError as error: print(error.status)
+    for endless in ("yes", "sleep 600"):
+        with engine.images.building(None, dockerfile_text=text + endless, network="none") as work:
+            while next(work).step != "2/2": pass
+    print(engine.system.check().problems, threading.active_count())
+    engine.images.remove(name)
+finally: server.terminate(); server.wait()
+""".replace("REGISTRY", repr(str(CHECKOUT / "estiva"))),
+        timeout=300,
+    )
+    assert out.splitlines() == [
+        "sha256: complete", "starting", "the work was ended before its time", "complete ('127.0.0.1:5055/a:1',) []", "not found",
+        r"b'a\nb\n'", "3", "() 1",
+    ]  # fmt: skip

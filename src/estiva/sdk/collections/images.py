@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 from estiva.engine.images import archive, inspect, lookup, platforms, registry
-from estiva.errors import EngineError, NotFound
+from estiva.errors import NotFound
 from estiva.sdk import values
+from estiva.sdk.collections import building
+from estiva.sdk.collections.building import telling
+from estiva.sdk.collections.work import Work
 from estiva.sdk.objects.contents import written
-from estiva.sdk.objects.shown import Pruned, progress_of
-from estiva.sdk.result import BuildError
+from estiva.sdk.objects.shown import Pruned
 from estiva.sdk.run_options import BuildOptions
 from estiva.sdk.told import told
-from estiva.sdk.typed import options_of, shows
+from estiva.sdk.typed import shows
 
 if TYPE_CHECKING:
     import builtins
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
 
     Word = str | os.PathLike[str]
     Heard = Callable[[Progress], object]
-
-PULL = {"missing": False, "always": True, "never": None}
-LOG = 1 << 20  # bytes of the end of a failed step's output that are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ class Images:
 
             image = engine.images.pull("alpine", on_progress=lambda p: print(p.id, p.current, p.total))
 
-        What `on_progress` raises ends the pull. See also `pull_events`.
+        What `on_progress` raises ends the pull. See also `pulling`.
         """
         reference = values.text("reference", reference)
         if tag := values.text("tag", tag):
@@ -99,12 +98,32 @@ class Images:
         wanted = None if platform is None else values.text("platform", platform)
         every = values.flag("all_platforms", all_platforms)
         image = registry.pull(
-            self.engine, reference, platform=wanted, every=every, progress=_telling(on_progress)
+            self.engine, reference, platform=wanted, every=every, progress=telling(on_progress)
         )
         other = platforms.mismatch(image, reference, wanted) if wanted else ""
         if other:
             raise NotFound(other)
         return self.get(image.id)
+
+    def pulling(
+        self,
+        reference: str,
+        tag: str | None = None,
+        *,
+        platform: str | None = None,
+        all_platforms: bool = False,
+    ) -> Work[Image]:
+        """As `pull`, as an iterator of its progress.
+
+        with engine.images.pulling("alpine") as work:
+            for step in work: print(step.id, step.current, step.total)
+        image = work.result()
+        """
+        return Work(
+            lambda heard, look: self.pull(
+                reference, tag, platform=platform, all_platforms=all_platforms, on_progress=heard
+            )
+        )
 
     @told
     def push(
@@ -124,7 +143,7 @@ class Images:
             platform=values.text("platform", platform) or None,
             compression=values.text("compression", compression),
             level=None if level is None else values.whole("level", level),
-            progress=_telling(on_progress),
+            progress=telling(on_progress),
         )
 
     @told
@@ -146,32 +165,30 @@ class Images:
         `pull`: "missing", "always" or "never" base images; True is "always", False "missing". Raises
         BuildError, with the output, where a command of it fails.
         """
-        from estiva.engine import builds
+        return self.get(
+            building.build(self.engine, context, tag, dockerfile, pull, options, telling(on_progress))
+        )
 
-        if isinstance(pull, bool):
-            pull = "always" if pull else "missing"
-        if not isinstance(pull, str) or pull not in PULL:
-            raise values.wrong("pull", "missing, always or never", pull)
-        asked = {
-            "context": None if context is None else values.path("context", context),
-            "dockerfile": None if dockerfile is None else values.path("dockerfile", dockerfile),
-            "tags": values.listed("tag", tag),
-            **{name: _plain(name, value) for name, value in options_of(BuildOptions, options).items()},
-        }
-        log = _Log(on_progress)
-        try:
-            image = builds.build(
-                self.engine, progress=log, pull=pull == "always", fetch=pull != "never", **asked
+    @shows(BuildOptions)
+    def building(
+        self,
+        context: Word | None = ".",
+        *,
+        tag: str | Sequence[str] = (),
+        dockerfile: Word | None = None,
+        pull: bool | str = False,
+        **options: Unpack[BuildOptions],
+    ) -> Work[Image]:
+        """As `build`, as an iterator of its progress: with the output of each command.
+
+        for step in engine.images.building("."):
+            print(step.step, step.message, step.output.decode(), end="")
+        """
+        return Work(
+            lambda heard, look: self.get(
+                building.build(self.engine, context, tag, dockerfile, pull, options, telling(heard), look)
             )
-        except EngineError as error:
-            failed = builds.failed(error)
-            if failed is None:
-                raise
-            output = bytes(log.output).decode(errors="replace")
-            raise BuildError(
-                failed.message, output, log.step, failed.line, failed.status, hint=failed.hint
-            ) from None
-        return self.get(image)
+        )
 
     @told
     def get(self, name: str) -> Image:
@@ -281,23 +298,6 @@ class Images:
         return Pruned(tuple(lines), freed)
 
 
-def _plain(name: str, value: Any) -> Any:
-    """An option of a build, as a Request has it."""
-    if name == "source_date_epoch":
-        return values.whole(name, value)
-    if name in ("build_args", "labels"):
-        return values.table(name, value)
-    if name in ("build_contexts", "ssh"):
-        return {key: os.fspath(each) for key, each in value.items()}
-    if name == "secrets":
-        return {key: each if isinstance(each, bytes) else os.fspath(each) for key, each in value.items()}
-    return (
-        values.listed(name, value)
-        if name in ("allow", "cache_from", "cache_to", "no_cache_filter")
-        else value
-    )
-
-
 def _opened(source: Any) -> Any:
     """A with-block of a file to read from; of a path of a folder, the path."""
     import contextlib
@@ -310,27 +310,3 @@ def _opened(source: Any) -> Any:
         return contextlib.nullcontext(source)
     path = os.path.abspath(values.path("source", source))
     return contextlib.nullcontext(path) if os.path.isdir(path) else outfile.open_source(path)
-
-
-def _telling(heard: Any) -> Callable[[dict[str, Any]], object] | None:
-    values.function("on_progress", heard)
-    return None if heard is None else lambda event: heard(progress_of(event))
-
-
-class _Log:
-    """Keeps the end of what the command of the present step writes."""
-
-    def __init__(self, heard: Any) -> None:
-        self.heard = _telling(heard)
-        self.step = ""
-        self.output = bytearray()
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        if event.get("step") and event["status"] == "running":
-            self.step = event["step"]
-            self.output.clear()
-        elif event.get("status") == "output":
-            self.output += event["data"]
-            del self.output[:-LOG]
-        if self.heard is not None:
-            self.heard(event)
