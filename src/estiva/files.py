@@ -190,6 +190,17 @@ def read_bounded(path: str, limit: int, *, wait: bool = False) -> bytes:
     raise IntegrityError(f"{path} is larger than {limit} bytes")
 
 
+def flock(fd: int, operation: int, path: str) -> None:
+    """flock(2) on an open file, `path`. Raises OSError, and StateError, which names it, for a process that is
+    stopped while it has the lock (waiting.py)."""
+    try:
+        fcntl.flock(fd, operation | fcntl.LOCK_NB)
+    except BlockingIOError:
+        from estiva import waiting
+
+        waiting.flock(fd, operation, path)
+
+
 class Lock:
     """flock(2) on a file, as a with-block: `shared` for readers; not `blocking` raises BlockingIOError.
 
@@ -198,13 +209,17 @@ class Lock:
 
     def __init__(self, path: str, *, shared: bool = False, blocking: bool = True) -> None:
         self.path = path
-        self.operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if blocking else fcntl.LOCK_NB)
+        self.operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        self.blocking = blocking
         self.fd = -1
 
     def __enter__(self) -> Lock:
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, self.operation)
+            if self.blocking:
+                flock(fd, self.operation, self.path)
+            else:
+                fcntl.flock(fd, self.operation | fcntl.LOCK_NB)
         except BaseException:
             os.close(fd)
             raise

@@ -167,6 +167,7 @@ MODULES = {
         "estiva.runtime.security.seccomp",
         "estiva.runtime.state",
         "estiva.runtime.sync",
+        "estiva.settings",
         "estiva.store",
         "estiva.store.containers",
         "estiva.store.content",

@@ -26,7 +26,7 @@ class Request:
     build_args       ARG values, proxy settings and SOURCE_DATE_EPOCH
     secrets          id -> path of a file, or the bytes themselves
     ssh              id -> path of an agent's socket
-    network          of RUN: "default", "none", which no RUN can go beyond, or "host"
+    network          of RUN: "default"; "none" or a network's name, which no RUN can go beyond; or "host"
     allow            what of ENTITLEMENTS a Dockerfile may ask for (K23); network "host" brings network.host
     build_contexts   name -> a directory, or "docker-image://NAME"; used by FROM and COPY --from
     cache_from, cache_to are accepted and ignored: the cache is the local one
@@ -69,8 +69,11 @@ class Request:
         self.pull = pull
         self.platform = platform
         self.network = "default" if network in ("", "bridge") else network
-        if self.network not in NETWORKS:
-            raise InvalidInput(f"unsupported network {network!r} for a build", hint=", ".join(NETWORKS))
+        if not self.network or ":" in self.network:
+            raise InvalidInput(
+                f"unsupported network {network!r} for a build",
+                hint=f"{', '.join(NETWORKS)} or the name of a network",
+            )
         self.allow = list(allow or [])
         for name in self.allow:
             if name not in ENTITLEMENTS:
@@ -91,9 +94,9 @@ class Step:
     """One command to run on a snapshot, as RUN asks for it.
 
     mounts are mounts of the OCI runtime spec; mounted has, by destination, fds of detached mounts that are to
-    be attached in place of their sources. network is "default", "none" or "host"; user is a USER value
-    ("" is root), to be resolved inside the rootfs; output takes what the command writes to stdout and
-    stderr.
+    be attached in place of their sources. network is "default", "none", "host" or a network's name; user is a
+    USER value ("" is root), to be resolved inside the rootfs; output takes what the command writes to stdout
+    and stderr.
     """
 
     def __init__(

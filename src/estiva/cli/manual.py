@@ -22,6 +22,7 @@ ENVIRONMENT = (
     ("ESTIVA_CGROUP_PARENT", "the cgroup above all containers (/estiva)"),
     ("ESTIVA_BRIDGE", "the name of the bridge (estiva0)"),
     ("ESTIVA_CDI_SPEC_DIRS", "where CDI specs are (/etc/cdi:/var/run/cdi)"),
+    ("ESTIVA_SETTINGS", "the file of settings (/etc/estiva/settings.json)"),
     ("ESTIVA_REGISTRIES", "the file of registries"),
     ("ESTIVA_REGISTRY_PLAIN_HTTP", "registries, HOST[:PORT],..., to speak to without TLS"),
     ("ESTIVA_REGISTRY_CA", "a PEM file of further certificate authorities"),

@@ -85,6 +85,7 @@ def info(context: Context, options: Options) -> None:
         ("Name", known["Name"]),
         ("Root Dir", known["EstivaRootDir"]),
         ("Run Root Dir", known["EstivaRunRootDir"]),
+        ("Settings", known["EstivaSettings"] or "none"),
     )
     for name, value in lines:
         print(f"{name}: {value}")

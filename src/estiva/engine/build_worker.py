@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from estiva import settings
 from estiva.engine.launch import plan
 from estiva.engine.launch.start import Start
 from estiva.engine.state import locks, record
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from estiva.builder.request import Step
     from estiva.engine import Engine
+    from estiva.engine.state.config_types import HostConfig
     from estiva.engine.state.types import Plan
     from estiva.store.layers.mounts import Lowerdirs
 
@@ -30,23 +32,44 @@ class StepStart(Start):
 
     def __init__(self, engine: Engine, step: Step) -> None:
         mode = "bridge" if step.network in ("", "default") else step.network
+        host: HostConfig = {
+            "NetworkMode": mode,
+            "Privileged": step.privileged,
+            "LogConfig": {"Type": "none"},
+        }
+        known = settings.read()
+        if known:
+            from estiva.engine.spec import preset
+
+            preset.fill_names(host, known)
         made = record.new(
             os.urandom(32).hex(),
             "",
             None,
             {"Image": "", "Cmd": step.argv, "Env": step.env, "User": step.user, "WorkingDir": step.cwd},
-            {"NetworkMode": mode, "Privileged": step.privileged, "LogConfig": {"Type": "none"}},
+            host,
             [],
         )
         self.step = step
         super().__init__(engine, made, locks.take(engine.paths, made["Id"], new=True), "")
 
     def prepare(self) -> None:
-        if self.record["HostConfig"]["NetworkMode"] == "bridge":
+        mode = self.record["HostConfig"]["NetworkMode"]
+        if mode == "bridge":
             from estiva.network import ipam
 
             with self.engine.db.write() as transaction:
                 self.address = ipam.reserve_in(transaction, self.id)
+        elif mode not in ("none", "host"):
+            from estiva.engine.state.net import addresses
+            from estiva.network import networks
+
+            with self.engine.db.write() as transaction:
+                network = networks.get(transaction, mode)
+                place = addresses.place_in(transaction, self.id, network.id, {"Name": network.name})
+            networks.name_interfaces([place])
+            networks.elect([place])
+            self.address = [place]
 
     def lowerdirs(self) -> Lowerdirs:
         return self.step.snapshot.lowerdirs()

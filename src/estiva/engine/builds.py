@@ -28,7 +28,7 @@ def build(
     is called now and then while a command says nothing: what it raises ends the build. Raises
     DockerfileError, BuildFailed and other EstivaErrors.
     """
-    from estiva.builder.request import Request
+    from estiva.builder.request import NETWORKS, Request
     from estiva.builder.solver.executor import build as run_build
     from estiva.engine.images import events
     from estiva.engine.images.find import allow_refetch
@@ -37,6 +37,10 @@ def build(
     request = Request(**options)
     for tag in request.tags:
         Reference.parse(tag)
+    if request.network not in NETWORKS:
+        from estiva.network import networks
+
+        networks.get(engine.db, request.network)  # before the first of its steps looks for it
     allow_refetch(engine)
     image = run_build(
         request,

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 NO_COMMIT = {"ID": "", "Expected": ""}
 
 
-def daemon_fields(engine: Engine) -> dict[str, Any]:
-    """The fields of `GET /info` (Docker Engine API 1.45) that `info` of engine/system.py has not."""
+def daemon_fields(engine: Engine, known: dict[str, Any]) -> dict[str, Any]:
+    """The fields of `GET /info` (Docker Engine API 1.45) that `info` of engine/system.py has not;
+    `known` are the settings."""
     from estiva import timestamps
     from estiva.engine.spec.cdi.devices import spec_directories
 
@@ -28,13 +29,14 @@ def daemon_fields(engine: Engine) -> dict[str, Any]:
         "BridgeNfIptables": _switch("net/bridge/bridge-nf-call-iptables"),
         "BridgeNfIp6tables": _switch("net/bridge/bridge-nf-call-ip6tables"),
         "CDISpecDirs": list(spec_directories()),
+        "DefaultAddressPools": _pools(known),
         "DefaultRuntime": "estiva",
         "DockerRootDir": engine.paths.root,
         "IPv4Forwarding": _switch("net/ipv4/ip_forward"),
         "IndexServerAddress": "https://index.docker.io/v1/",
         "Labels": [],
         "LiveRestoreEnabled": True,  # no container needs the engine's processes to live on
-        "LoggingDriver": "json-file",
+        "LoggingDriver": known.get("log-driver", "json-file"),
         "OSVersion": "",
         "Plugins": {
             "Volume": ["local"],
@@ -47,6 +49,13 @@ def daemon_fields(engine: Engine) -> dict[str, Any]:
                   "Error": "", "RemoteManagers": None},
         "SystemTime": timestamps.rfc3339(),
     }  # fmt: skip
+
+
+def _pools(known: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those that networks get their subnets of: the settings' or Docker's."""
+    from estiva.network import pools
+
+    return [{"Base": f"{base}/{prefix}", "Size": size} for base, prefix, size in pools.of(known)]
 
 
 def _limits() -> dict[str, bool]:

@@ -23,6 +23,7 @@ def main(root: str, run_root: str, container_id: str, hold: int) -> None:
     """The whole program; ends the process. `hold` is the fd of the container's lock."""
     try:
         os.set_inheritable(hold, False)
+        until_unread(f"{root}/containers/{container_id}")
         turn(run_root)
         from estiva.engine.launch import prefork
 
@@ -32,6 +33,17 @@ def main(root: str, run_root: str, container_id: str, hold: int) -> None:
         start(Engine(root, run_root, direct=True), container_id, hold)
     finally:
         os._exit(0)
+
+
+def until_unread(folder: str) -> None:
+    """Before it is our turn, so that others need not wait too. It is looked at again when the run begins."""
+    from estiva.engine.state import gate
+
+    try:
+        with gate.Unread(folder):
+            pass
+    except OSError:
+        pass
 
 
 def turn(run_root: str) -> int:

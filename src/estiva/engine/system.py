@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from estiva import fastjson
+from estiva import fastjson, settings
 from estiva.engine.state import eventlog
 from estiva.errors import InvalidInput, StateError
 
@@ -50,6 +50,7 @@ def info(engine: Engine) -> dict[str, Any]:
     for record in listing.listing(engine, all=True):
         states[record["State"]["Status"]] = states.get(record["State"]["Status"], 0) + 1
     uname = os.uname()
+    known = settings.read()
     return {
         "ID": "",
         "Containers": sum(states.values()),
@@ -70,8 +71,9 @@ def info(engine: Engine) -> dict[str, Any]:
         "Name": uname.nodename,
         "EstivaRootDir": engine.paths.root,
         "EstivaRunRootDir": engine.paths.run_root,
+        "EstivaSettings": settings.path() if known else "",
         "ServerVersion": version()["Version"],
-        **daemon_fields(engine),
+        **daemon_fields(engine, known),
     }
 
 
@@ -202,12 +204,13 @@ def check(engine: Engine, *, deep: bool = False, repair: bool = False) -> dict[s
         repaired += adopt.adopt(engine)
         repaired += upkeep.mend_network(engine)
         repaired += upkeep.missing_rules(engine, mend=True)
+        repaired += upkeep.relays(engine, mend=True)
         repaired += images.repair(engine, deep=deep)
     for _ in range(ROUNDS):
         done, failed = ([], []) if adopt.is_lost(engine) else sweep.sweep(engine, upkeep.network)
         swept += done
         problems = [*failed, *adopt.lost(engine), *fsck.check(engine.store, deep=deep), *sweep.check(engine)]
-        problems += upkeep.unplugged(engine) + upkeep.missing_rules(engine)
+        problems += upkeep.unplugged(engine) + upkeep.missing_rules(engine) + upkeep.relays(engine)
         if not problems:
             break
     engine.db.checkpoint()

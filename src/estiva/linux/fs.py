@@ -58,11 +58,15 @@ KERNEL_FILESYSTEMS = frozenset(
      PROC_SUPER_MAGIC, SECURITYFS_MAGIC, SELINUX_MAGIC, SYSFS_MAGIC, TRACEFS_MAGIC, *_OTHERS)
 )  # fmt: skip
 
+FALLOC_FL_KEEP_SIZE = 1
+
 _MAX_RETRIES = 128
 _MAX_LINKS = 40
 
 _openat2 = syscall(ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t)
 _renameat2 = syscall(ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+_fallocate = libc.fallocate
+_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long)
 _fstatfs = libc.fstatfs
 _fstatfs.argtypes = (ctypes.c_int, ctypes.c_void_p)
 
@@ -80,6 +84,15 @@ def openat2(dirfd: int, path: str | bytes, flags: int, mode: int = 0, resolve: i
         if fd >= 0 or ctypes.get_errno() != errno.EAGAIN:
             break
     return check(fd, path)
+
+
+def preallocate(fd: int, size: int) -> None:
+    """fallocate(2) of the first `size` bytes, where the filesystem has it; the file's size stays. Raises
+    OSError: ENOSPC, EDQUOT, EFBIG."""
+    if _fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, size) != 0:
+        number = ctypes.get_errno()
+        if number not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINTR):
+            raise OSError(number, os.strerror(number))
 
 
 def open_in_root(rootfd: int, path: str | bytes, flags: int, mode: int = 0, *, follow: bool = True) -> int:

@@ -25,6 +25,12 @@ def stat(pid: int) -> tuple[str, int]:
     The start time is in clock ticks since boot; a pid with it names one process for ever. Raises
     ProcessLookupError when there is none.
     """
+    fields = _stat(pid)
+    return fields[0].decode(), int(fields[19])
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The fields of /proc/PID/stat from the third on."""
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -34,8 +40,20 @@ def stat(pid: int) -> tuple[str, int]:
     except FileNotFoundError:
         raise ProcessLookupError(3, "no such process", str(pid)) from None
     # The second field, the name, may hold blanks and brackets: count from the last ")".
-    fields = data[data.rindex(b")") + 2 :].split(b" ", 20)
-    return fields[0].decode(), int(fields[19])
+    return data[data.rindex(b")") + 2 :].split()
+
+
+def exit_code(pid: int, started: int) -> int | None:
+    """How a process has ended for which nobody has waited yet, as a shell tells it (field 52 of
+    /proc/PID/stat); None where that is not so."""
+    try:
+        fields = _stat(pid)
+    except OSError:
+        return None
+    if fields[0] not in (b"Z", b"X") or int(fields[19]) != started:
+        return None
+    status = os.waitstatus_to_exitcode(int(fields[49]))
+    return 128 - status if status < 0 else status
 
 
 def start_time(pid: int) -> int:

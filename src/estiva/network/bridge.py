@@ -126,8 +126,13 @@ def connect(
             link = links.bridge_link(outside, paths, bridge, Subnet(address), published)
             inside = links.enter(pid)
             try:
-                endpoint.veth = links.add_veth(outside, container_id, pid, hardware, link)
+                mtu, isolated = ipam.manners()
+                endpoint.veth = links.add_veth(outside, container_id, pid, hardware, link, mtu=mtu)
                 undo.append(lambda: links.delete_link(endpoint.veth))
+                if isolated:
+                    from estiva.linux.net import families
+
+                    outside.exchange(families.set_isolated(endpoint.veth))
                 if ports:
                     # With br_netfilter a container's connection to its own published port is bridged, not
                     # routed.

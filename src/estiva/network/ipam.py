@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from _socket import if_nametoindex, inet_aton, inet_ntoa
 
+from estiva import settings
 from estiva.errors import Conflict, InvalidInput, Unavailable
 
 TYPE_CHECKING = False
@@ -56,6 +57,13 @@ def bridge_name() -> str:
     ):
         raise InvalidInput(f"ESTIVA_BRIDGE={name!r} is not a network interface's name")
     return name
+
+
+def manners() -> tuple[int, bool]:
+    """Of the default bridge's containers, by the settings: their MTU in bytes, 0 for the bridge's, and if
+    they don't reach each other."""
+    known = settings.read()
+    return known.get("mtu", 0), not known.get("icc", True)
 
 
 class Subnet:

@@ -92,11 +92,8 @@ def _make(socket: netlink.Socket, bridge: str, subnet: Subnet) -> None:
             hint="take that away, or stop all containers and remove the bridge",
         )
     if link is None:
-        ignoring(
-            errno.EEXIST,
-            socket,
-            netlink.add_bridge(bridge, address=b"\x02\xe5" + gateway, mtu=path_mtu(socket)),
-        )
+        mtu = ipam.manners()[0] or path_mtu(socket)
+        ignoring(errno.EEXIST, socket, netlink.add_bridge(bridge, address=b"\x02\xe5" + gateway, mtu=mtu))
         link = socket.link(bridge)
         if link is None:
             raise EngineError(f"bridge {bridge} went away while it was made")

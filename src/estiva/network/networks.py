@@ -226,6 +226,7 @@ def place_in(transaction: Transaction, container_id: str, network_id: str, recor
         place["bridge"] = ipam.bridge_name()
         place["address"] = ipam.reserve_in(transaction, container_id)
         place["prefix"], place["gateway"] = ipam.PREFIX, ipam.Subnet(place["address"]).gateway
+        place["mtu"], place["isolated"] = ipam.manners()
     else:
         network = find(transaction, network_id)
         if network is None:

@@ -15,6 +15,7 @@ from estiva.errors import Conflict, InvalidInput, Unavailable, brief
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import Any
 
     from estiva.linux.net.netlink import Socket
     from estiva.network.ipam import Transaction
@@ -194,14 +195,29 @@ def in_use(socket: Socket, *, but: str = "") -> list[tuple[str, Range]]:
     return found
 
 
+def of(known: dict[str, Any]) -> Sequence[tuple[str, int, int]]:
+    """(address, prefix of all of it, prefix of a network) of each default address pool: the settings', or
+    Docker's."""
+    if not known.get("default-address-pools"):
+        return DEFAULT_POOLS
+    found = []
+    for one in known["default-address-pools"]:
+        address, _, prefix = one["base"].partition("/")
+        found.append((address, int(prefix), one["size"]))
+    return found
+
+
 def choose(used: Sequence[tuple[str, Range]], pools: Iterable[tuple[str, int, int]] = DEFAULT_POOLS) -> str:
     """The first free subnet of the default address pools, as ADDRESS/PREFIX. Raises Unavailable."""
     for address, prefix, size in pools:
-        bits, base = number(address)
-        step = 1 << (bits - size)
-        for start in range(base, base + (1 << (bits - prefix)), step):
-            if not any(overlap((bits, start, start + step - 1), other) for _, other in used):
+        bits, start = number(address)
+        step, end = 1 << (bits - size), start + (1 << (bits - prefix))
+        while start < end:
+            one = (bits, start, start + step - 1)
+            clash = next((other for _, other in used if overlap(one, other)), None)
+            if clash is None:
                 return f"{text(bits, start)}/{size}"
+            start = (clash[2] // step + 1) * step  # the next one after it
     raise Unavailable(
         "all predefined address pools are in use: no subnet is free for another network",
         hint="give one with --subnet, or remove networks (`estiva network prune`)",

@@ -2,9 +2,9 @@
 them.
 
 A request is Docker's: {"HostIp", "HostPort", "ContainerPort", "Protocol"}. HostIp "" means every IPv4
-address, "::" every IPv6 one (network/relay); HostPort "" any free port and "8000-8010" any free one of these.
-With a range as ContainerPort, HostPort is empty or a range of the same length. Resolved ports have one number
-in each, as strings, and an address.
+address, or the one that the settings have as "ip"; "::" every IPv6 one (network/relay); HostPort "" any free
+port and "8000-8010" any free one of these. With a range as ContainerPort, HostPort is empty or a range of the
+same length. Resolved ports have one number in each, as strings, and an address.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from _socket import (
 )
 from _socket import socket as _socket
 
+from estiva import settings
 from estiva.errors import Conflict, EngineError, InvalidInput, Unavailable, Unsupported, reason
 from estiva.network.ipam import number
 
@@ -80,7 +81,7 @@ def _expand(request: dict[str, Any]) -> list[tuple[str, Sequence[int], int, str]
         raise Unsupported("ports of sctp can't be published on IPv6 addresses", hint="give an IPv4 address")
     if protocol not in _KINDS:
         raise Unsupported(f"ports of protocol {protocol!r} can't be published", hint="use tcp, udp or sctp")
-    address = str(request.get("HostIp") or "0.0.0.0")
+    address = str(request.get("HostIp") or settings.read().get("ip") or "0.0.0.0")
     if ":" not in address:
         number(address)
     else:

@@ -13,7 +13,6 @@ forwarding: nothing is forwarded here.
 
 from __future__ import annotations
 
-import os
 import select
 import sys
 import time
@@ -342,52 +341,3 @@ class Datagrams:
             if self.senders[sender][1] > before:
                 return
             self.drop(sender)
-
-
-def start(
-    pidfd: int,
-    address: Callable[[], str],
-    closed: Callable[[int], bool],
-    ports: list[dict[str, str]],
-    sockets: list[_socket],
-) -> list[_socket]:
-    """Leave the ports of IPv6 addresses to a process of their own, which ends with that of `pidfd`; the
-    sockets that are still the caller's. It has one thread. `address` and `closed` are asked there: see Relay.
-    """
-    pairs = list(zip(ports, sockets, strict=True))
-    ours = [held for port, held in pairs if ":" not in port["HostIp"]]
-    theirs = [(held, int(port["ContainerPort"])) for port, held in pairs if ":" in port["HostIp"]]
-    if not theirs:
-        return ours
-    child = os.fork()
-    if child == 0:
-        try:
-            if os.fork() == 0:  # a grandchild: its end is no SIGCHLD for who waits for a container
-                _become(pidfd, theirs, address, closed)
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-    for held, _ in theirs:
-        held.close()  # so that the port is free when the relay ends
-    return ours
-
-
-def _become(
-    pidfd: int,
-    listening: list[tuple[_socket, int]],
-    address: Callable[[], str],
-    closed: Callable[[int], bool],
-) -> None:
-    import gc
-
-    from estiva.linux import process
-
-    gc.disable()
-    os.setsid()
-    os.chdir("/")
-    process.close_all_but([pidfd, *(held.fileno() for held, _ in listening)])
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)
-    process.set_title("estiva-ports")
-    Relay(pidfd, listening, address, closed).run()

@@ -16,6 +16,7 @@ network is first used, and where others have removed it (nft(8)); other tables a
 from __future__ import annotations
 
 import os
+import time
 from _socket import if_indextoname
 from binascii import crc32
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from estiva.network.ipam import Reader
     from estiva.network.networks import Network
     from estiva.paths import Paths
+
+PATIENCE = 10.0  # seconds for who makes a network
 
 _SETS = (
     ("bridges", "ifname", ""),
@@ -181,15 +184,29 @@ def remove(paths: Paths) -> None:
 
 def missing(paths: Paths, reader: Reader, published: Published) -> list[str]:
     """What others have taken out of the table, in words; for when containers run on these networks."""
-    name = table(paths)[1]
+    told = _missing(paths, reader)
+    deadline = time.monotonic() + PATIENCE
+    while told and time.monotonic() < deadline:
+        try:
+            with Lock(lock(paths), blocking=False):  # a network that is made has its bridge before its rules
+                told = _missing(paths, reader)
+                break
+        except BlockingIOError:
+            time.sleep(0.02)
+    if told or not used(reader):
+        return told
+    return firewall.missing_ports(table(paths), published)
+
+
+def _missing(paths: Paths, reader: Reader) -> list[str]:
     told = []
     for network in networks.every(reader):
         bridge = network.record["Bridge"]
         if bridge and ipam.exists(bridge) and not present(paths, bridge):
-            told.append(f"missing in the firewall: rules of network {network.name}, in table inet {name}")
-    if told or not used(reader):
-        return told
-    return firewall.missing_ports(table(paths), published)
+            told.append(
+                f"missing in the firewall: rules of network {network.name}, in table inet {table(paths)[1]}"
+            )
+    return told
 
 
 def used(reader: Reader) -> bool:

@@ -24,8 +24,13 @@ if TYPE_CHECKING:
     Row: TypeAlias = tuple[str, str, str]
 
 _ROWS = "SELECT id, status, record FROM containers"
-# for `id NOT IN (...)` in statements on images
-IMAGES_IN_USE = "SELECT image FROM containers WHERE image IS NOT NULL"
+# (container, image): made from it, or mounted (--mount type=image). GLOB leaves most records unparsed; one
+# that is damaged says nothing.
+_USES = """SELECT id AS container, image FROM containers WHERE image IS NOT NULL
+ UNION SELECT containers.id, json_extract(mount.value, '$.ImageId') FROM containers,
+ json_each(iif(json_valid(record), record, '{}'), '$.Mounts') AS mount
+ WHERE record GLOB '*"ImageId":*' AND json_extract(mount.value, '$.ImageId') IS NOT NULL"""
+IMAGES_IN_USE = f"SELECT image FROM ({_USES})"  # for `id NOT IN (...)` in statements on images
 
 
 # --- reading ----------------------------------------------------------------------------------------------
@@ -60,6 +65,17 @@ def status(reader: Reader, container_id: str) -> str:
     for (found,) in reader.read("SELECT status FROM containers WHERE id = ?", (container_id,)):
         return str(found)
     return ""
+
+
+def waits(reader: Reader, container_id: str) -> bool:
+    """Whether one waits to be started again by its restart policy, and nobody has begun with that."""
+    return bool(
+        reader.read(
+            "SELECT 1 FROM containers WHERE id = ? AND status = 'running'"
+            " AND json_extract(record, '$.State.Began') IS NULL",
+            (container_id,),
+        )
+    )
 
 
 def name(reader: Reader, container_id: str) -> str:
@@ -104,8 +120,8 @@ def statuses(reader: Reader) -> dict[str, str]:
 
 
 def images(reader: Reader) -> dict[str, int]:
-    """How many containers are made from an image, by its id."""
-    return dict(reader.read("SELECT image, count(*) FROM containers WHERE image IS NOT NULL GROUP BY image"))
+    """How many containers are made from an image, or have it mounted, by its id."""
+    return dict(reader.read(f"SELECT image, count(*) FROM ({_USES}) GROUP BY image"))
 
 
 def image_of_each(reader: Reader) -> list[tuple[str, str]]:
@@ -114,10 +130,12 @@ def image_of_each(reader: Reader) -> list[tuple[str, str]]:
     return [(str(a), str(b)) for a, b in rows]
 
 
-def made_from(reader: Reader, image_id: str) -> list[tuple[str, str, str]]:
-    """(id, name, status) of the containers made from an image, oldest first."""
+def having(reader: Reader, image_id: str) -> list[tuple[str, str, str]]:
+    """(id, name, status) of the containers made from an image, or that have it mounted, oldest first."""
     rows = reader.read(
-        "SELECT id, name, status FROM containers WHERE image = ? ORDER BY created", (image_id,)
+        f"SELECT id, name, status FROM containers JOIN ({_USES}) AS uses ON uses.container = id"
+        " WHERE uses.image = ? ORDER BY created",
+        (image_id,),
     )
     return [(str(a), str(b), str(c)) for a, b, c in rows]
 
@@ -125,7 +143,8 @@ def made_from(reader: Reader, image_id: str) -> list[tuple[str, str, str]]:
 def configs_in_use(reader: Reader) -> list[str]:
     """The configs, as JSON, of the images whose layers containers need that are not stopped."""
     rows = reader.read(
-        "SELECT DISTINCT images.config FROM containers JOIN images ON images.id = containers.image"
+        f"SELECT DISTINCT images.config FROM containers JOIN ({_USES}) AS uses"
+        " ON uses.container = containers.id JOIN images ON images.id = uses.image"
         " WHERE containers.status NOT IN ('created', 'exited', 'dead')"
     )
     return [str(config) for (config,) in rows]
@@ -159,12 +178,15 @@ def volume_of_each(reader: Reader) -> list[tuple[str, str]]:
 
 def on_networks(reader: Reader) -> list[tuple[str, str, str, str, str]]:
     """(network, container, its name, the endpoint's record, address) of all that have addresses in networks
-    that somebody has made, in a fixed order.
+    that somebody has made, in a fixed order. A step of a build has no name and no record.
     """
     rows = reader.read(
-        "SELECT endpoints.network, endpoints.container, containers.name, endpoints.record, leases.address"
-        " FROM endpoints JOIN containers ON containers.id = endpoints.container"
-        " JOIN leases ON leases.container = endpoints.container AND leases.network = endpoints.network"
+        "SELECT leases.network, leases.container, coalesce(containers.name, ''),"
+        " coalesce(endpoints.record, '{}'), leases.address"
+        " FROM leases JOIN networks ON networks.id = leases.network"
+        " LEFT JOIN containers ON containers.id = leases.container"
+        " LEFT JOIN endpoints"
+        " ON endpoints.container = leases.container AND endpoints.network = leases.network"
         " ORDER BY 1, 2, 5"
     )
     return [(str(a), str(b), str(c), str(d), str(e)) for a, b, c, d, e in rows]

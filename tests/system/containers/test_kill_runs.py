@@ -290,13 +290,60 @@ def halted(box):
 
 
 @pytest.mark.parametrize("words", ["stop -t1 halted", "kill halted", "stop -t -1 -s KILL halted"])
-def test_a_stopped_monitor_is_named(box, halted, words):
-    done = box.estiva(*words.split(), status=1)
-    assert f"container halted has ended, but its monitor, process {halted[1]}, is stopped" in done.stderr
-    assert f"hint: `kill -CONT {halted[1]}` lets it go on, `estiva rm -f halted` removes" in done.stderr
-    os.kill(halted[1], signal.SIGCONT)
-    box.estiva("wait", "halted")
+def test_a_stopped_monitor_is_let_go_on_by_who_ends_the_container(box, halted, words):
+    box.estiva(*words.split())
     assert state(box, "halted") == "exited 137 "
+
+
+def end_init(box):
+    """The init of `halted` ends, without its monitor."""
+    pid = int(box.out("inspect", "-f", "{{.State.Pid}}", "halted"))
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not alive(pid))
+
+
+def alive(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(") ")[2][0] != "Z"
+
+
+def test_a_run_that_has_ended_without_its_monitor_is_told_as_such(box, halted, tmp_path):
+    box.estiva("network", "create", "n")
+    end_init(box)
+    stopped = f"its monitor, process {halted[1]}, is stopped"
+    assert box.out("ps", "-q") == ""
+    assert box.out("ps", "-a", "--format", "{{.Status}}") == f"Exited (137), {stopped}"
+    assert state(box, "halted") == f"exited 137 {stopped}"
+    assert box.out("wait", "halted") == "137"
+    for words in (
+        "pause halted",
+        "unpause halted",
+        "top halted",
+        "update -m 64m halted",
+        "kill -s HUP halted",
+        "start halted",
+        "cp halted:/etc/passwd -",
+        "network connect n halted",
+    ):
+        if "connect" in words:
+            box.estiva("network", "disconnect", "none", "halted")
+        told = box.estiva(*words.split(), status=None)
+        assert told.returncode and f"has ended, but {stopped}" in told.stderr, (words, told)
+        assert f"`kill -CONT {halted[1]}` or `estiva stop halted`" in told.stderr
+    box.estiva("network", "rm", "n")
+    box.estiva("commit", "halted", "kept:1")
+    box.estiva("rmi", "kept:1")
+
+
+@pytest.mark.parametrize("words", ["stop halted", "kill halted", "rm halted", "container prune -f"])
+def test_who_ends_what_has_ended_lets_its_monitor_go_on(box, halted, words):
+    end_init(box)
+    box.estiva(*words.split())
+    assert gone(halted[1])
+    if "halted" in words and "rm" not in words:
+        assert state(box, "halted") == "exited 137 "
+    else:
+        assert box.out("ps", "-aq") == ""
 
 
 @pytest.mark.parametrize("damage", ["none", "record"])

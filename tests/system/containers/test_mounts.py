@@ -39,18 +39,40 @@ def test_an_image_is_mounted_read_only_and_nothing_extracted(box):
     for _ in range(2):  # what is written goes with the container
         script = "ls /i | grep new; echo > /i/new && echo written"
         assert run(box, "--mount", mount + ",rw=true", IMAGE, "sh", "-c", script) == "written"
-    assert "no such image: none:1" in run(
-        box, "--mount", "type=image,src=none:1,dst=/i", IMAGE, "true", status=125
-    )
+    missing = ("--mount", "type=image,src=127.0.0.1:1/none:1,dst=/i", IMAGE, "true")
+    assert "no such image: 127.0.0.1:1/none:1" in run(box, "--pull", "never", *missing, status=125)
+    assert "127.0.0.1:1/none:1 is not here and can't be pulled" in run(box, *missing, status=125)
     assert "no etc/none is in the image two:1" in run(
         box, "--mount", mount + ",subpath=etc/none", IMAGE, "true", status=125
     )
     assert "user namespace" in run(box, "--userns", "auto", "--mount", mount, IMAGE, "true", status=125)
     box.estiva("create", "--name", "later", "--network", "none", "--mount", mount, IMAGE, "cat", "/i/etc/top")
     assert box.out("start", "-a", "later") == "layer of its own"
-    box.estiva("rmi", "two:1")
-    assert "is not here any more" in box.estiva("start", "later", status=1).stderr
+    two = box.out("image", "inspect", "--format", "{{.Id}}", "two:1")
+    for words in (["two:1"], [two], ["-f", two]):
+        if "-f" in words:  # takes the names alone
+            box.estiva("rmi", "-f", "two:1")
+        told = box.estiva("rmi", *words, status=1).stderr
+        assert "is in use by container later" in told
+    box.estiva("image", "prune", "-af")
+    assert box.out("start", "-a", "later") == "layer of its own"
     box.estiva("rm", "later")
+    assert f"Deleted: {two}" in box.out("rmi", two)
+
+
+def test_a_mounted_image_that_is_missing_is_pulled(box):
+    words = ["registry", "serve", "--listen", "127.0.0.1:5000", "--root", f"{box.folder}/registry"]
+    server = box.start(*words, stdout=subprocess.PIPE, text=True)
+    assert server.stdout.readline().startswith("serving ")
+    ref = "localhost:5000/mounted:1"
+    box.estiva("tag", IMAGE, ref)
+    box.estiva("push", ref)
+    box.estiva("rmi", ref)
+    assert "passwd" in run(box, "--mount", f"type=image,src={ref},dst=/i", IMAGE, "ls", "/i/etc")
+    box.estiva("rmi", ref)
+    server.terminate()
+    assert server.wait(120) == 0
+    server.stdout.close()
 
 
 def test_an_overlay_that_is_thrown_away(box, tmp_path):

@@ -1,9 +1,13 @@
 """Restart policies on the real kernel, and whoever is killed meanwhile."""
 
+import contextlib
+import io
 import json
 import os
 import pathlib
 import signal
+import subprocess
+import tarfile
 import time
 
 import pytest
@@ -160,7 +164,6 @@ def test_verbs_on_one_that_waits(box):
         ["exec", "it", "true"],
         ["top", "it"],
         ["attach", "it"],
-        ["cp", "it:/etc/passwd", "-"],
         ["kill", "-s", "HUP", "it"],
     ):
         told = box.estiva(*words, status=None)
@@ -171,6 +174,58 @@ def test_verbs_on_one_that_waits(box):
     box.estiva("restart", "that")
     assert restarts(box, "that") <= 2
     box.estiva("rename", "that", "it")
+
+
+def test_files_and_networks_of_one_that_waits(box, tmp_path):
+    """As with Docker: it is as good as stopped."""
+    (tmp_path / "new").write_text("new")
+    box.estiva("network", "create", "n")
+    box.estiva("run", "-d", "--name", "it", "--restart", "always", IMAGE, "sh", "-c", "ls /new; exit 5")
+    waits_a_minute(box, "it")
+    box.estiva("cp", f"{tmp_path}/new", "it:/new")
+    assert box.out("cp", "-q", "it:/new", f"{tmp_path}/back") == ""
+    assert (tmp_path / "back").read_text() == "new"
+    box.estiva("commit", "it", "kept:1")
+    assert box.out("run", "--rm", "--network", "none", "kept:1", "cat", "/new") == "new"
+    box.estiva("rmi", "kept:1")
+    assert "A /new" in box.out("diff", "it").splitlines()
+    assert b"root/" in box.estiva("export", "it", text=False).stdout
+    box.estiva("network", "connect", "n", "it")
+    assert "already" in box.estiva("network", "connect", "n", "it", status=1).stderr
+    assert set(state(box, "it", "NetworkSettings.Networks")) == {"bridge", "n"}
+    box.estiva("network", "disconnect", "bridge", "it")
+    assert set(state(box, "it", "NetworkSettings.Networks")) == {"n"}
+    assert waits(box, "it")["delay"] >= 59
+    box.estiva("network", "disconnect", "n", "it")
+    box.estiva("network", "rm", "n")
+
+
+def test_the_next_run_waits_for_who_reads_its_files(box):
+    run(box, "always", "cat /new && sleep 300; exit 5")
+    waits_long(box, "it")
+    copy = box.start("cp", "-", "it:/", stdin=subprocess.PIPE)
+    folder = box.folder + "/root/containers/" + box.out("inspect", "-f", "{{.Id}}", "it")
+    eventually(lambda: any(os.path.samestat(os.stat(folder), there) for there in opened(copy.pid)))
+    before = restarts(box, "it")
+    time.sleep(2 * waits(box, "it")["delay"])
+    assert restarts(box, "it") == before and state(box, "it")["Restarting"]
+    with tarfile.open(fileobj=copy.stdin, mode="w|") as tar:
+        member = tarfile.TarInfo("new")
+        member.size = 4
+        tar.addfile(member, io.BytesIO(b"new\n"))
+    copy.stdin.close()
+    assert copy.wait(60) == 0
+    eventually(lambda: state(box, "it")["Status"] == "running", 20)
+    eventually(lambda: box.out("logs", "it") == "new")
+
+
+def opened(pid):
+    """What is open in a process."""
+    found = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            found.append(os.stat(f"/proc/{pid}/fd/{fd}"))
+    return found
 
 
 def test_wait_is_for_the_next_end(box):

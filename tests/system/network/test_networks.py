@@ -160,6 +160,51 @@ def test_connect_and_disconnect_while_it_runs(host):
     assert "default via" in host.out("exec", "plain", "ip", "route")
 
 
+def test_ports_are_shown_while_a_network_publishes_them(host):
+    """As Docker's: without one there are none, not even those that are exposed."""
+
+    def shown():
+        return (
+            host.out("port", "web"),
+            host.out("inspect", "web", "-f", "{{json .NetworkSettings.Ports}}"),
+            host.out("ps", "--format", "{{.Ports}}"),
+        )
+
+    host.estiva("network", "create", "lab")
+    host.estiva("network", "create", "--internal", "closed")
+    sleeper(host, "web", "-p", "8080:80", "--expose", "53/udp")
+    published = (
+        "80/tcp -> 0.0.0.0:8080",
+        '{"53/udp":null,"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"8080"}]}',
+        "53/udp, 0.0.0.0:8080->80/tcp",
+    )
+    assert shown() == published
+    host.estiva("network", "connect", "lab", "web")
+    host.estiva("network", "disconnect", "bridge", "web")
+    assert shown() == published
+    host.estiva("network", "connect", "closed", "web")
+    host.estiva("network", "disconnect", "lab", "web")
+    assert shown() == ("", '{"53/udp":null,"80/tcp":null}', "53/udp, 80/tcp")
+    host.estiva("network", "disconnect", "closed", "web")
+    assert shown() == ("", "{}", "")
+    assert "no public port '80/tcp'" in host.estiva("port", "web", "80", status=1).stderr
+    host.estiva("network", "connect", "lab", "web")
+    assert shown() == published
+
+
+def test_the_default_bridge_has_an_id_where_a_container_has_been_on_it(host):
+    host.estiva("create", "--name", "aa", IMAGE, "true")
+    template = "{{.NetworkSettings.Networks.bridge.NetworkID}}"
+    assert host.out("inspect", "aa", "-f", template) == ""
+    host.estiva("start", "-a", "aa")
+    network = host.out("network", "inspect", "bridge", "-f", "{{.Id}}")
+    assert len(network) == 64 and host.out("inspect", "aa", "-f", template) == network
+    sleeper(host, "bb")
+    host.estiva("network", "create", "lab")
+    sleeper(host, "cc", "--network", "bridge", "--network", "lab")
+    assert [host.out("inspect", name, "-f", template) for name in ("bb", "cc")] == [network] * 2
+
+
 def test_a_container_of_none_is_connected_once_it_has_been_taken_off_that(host):
     host.estiva("network", "create", "--subnet", "10.71.0.0/24", "lab")
     container = sleeper(host, "alone", "--network", "none")

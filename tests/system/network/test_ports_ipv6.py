@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 
@@ -104,6 +105,58 @@ def test_every_address_or_one(host):
     enginekit.eventually(lambda: echoed(host, "::1", 8080) == b"hello")
     host.estiva("rm", "-f", "web")
     enginekit.eventually(lambda: not ours(host))
+
+
+def test_a_relay_that_was_killed_is_told_and_started_again(host):
+    web = host.out(
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "-p",
+        "[::1]:8080:80",
+        "-p",
+        "8081:80",
+        enginekit.IMAGE,
+        "sh",
+        "-c",
+        ECHO,
+    )
+    enginekit.eventually(lambda: echoed(host, "::1", 8080) == b"hello")
+    said = f"the relay of container {web[:12]} for ports on IPv6 addresses has ended"
+    assert host.out("network", "reload") == ""
+    for mend, words in ((["network", "reload"], ": started again"), (["system", "check", "--repair"], "")):
+        (relay,) = enginekit.eventually(lambda: ours(host))
+        os.kill(int(relay), signal.SIGKILL)
+        enginekit.eventually(lambda: not ours(host))
+        checked = host.estiva("system", "check", status=1)
+        assert f"{said}: `estiva network reload` starts it again" in checked.stdout + checked.stderr
+        assert f"{said}{words}" in host.out(*mend)
+        (again,) = enginekit.eventually(lambda: ours(host))
+        assert again != relay
+        enginekit.eventually(lambda: echoed(host, "::1", 8080) == b"hello")
+        enginekit.eventually(lambda: echoed(host, "127.0.0.1", 8081) == b"hello")
+        host.estiva("system", "check")
+    os.kill(int(again), signal.SIGKILL)
+    enginekit.eventually(lambda: not ours(host))
+    with at(host.netns.pid):
+        other = socket.create_server(("::1", 8080), family=socket.AF_INET6)
+    with other:
+        assert host.out("network", "reload") == f"{said}: `estiva network reload` starts it again"
+        assert not ours(host)
+    assert host.out("network", "reload") == f"{said}: started again"
+    host.estiva("rm", "-f", "web")
+    enginekit.eventually(lambda: not ours(host))
+
+
+def test_a_relay_that_is_stopped_goes_with_its_container(host):
+    for words in (["rm", "-f", "web"], ["restart", "-t", "0", "web"], ["kill", "web"]):
+        host.estiva("run", "-d", "--name", "web", "-p", "[::1]:8080:80", enginekit.IMAGE, "sh", "-c", ECHO)
+        (relay,) = enginekit.eventually(lambda: ours(host))
+        os.kill(int(relay), signal.SIGSTOP)
+        host.estiva(*words)
+        enginekit.eventually(lambda: relay not in ours(host))  # noqa: B023
+        host.estiva("rm", "-f", "web", status=None)
 
 
 def test_much_goes_both_ways_and_the_end_of_each_side_is_told(host):

@@ -218,7 +218,7 @@ FIGURES = {
 INFO = (
     "ServerVersion", "Containers", "ContainersRunning", "ContainersPaused", "ContainersStopped", "Images", "Driver",
     "CgroupDriver", "CgroupVersion", "KernelVersion", "OperatingSystem", "Architecture", "NCPU", "MemTotal", "Name",
-    "EstivaRootDir", "EstivaRunRootDir",
+    "EstivaRootDir", "EstivaRunRootDir", "EstivaSettings",
 )  # fmt: skip
 LAYER = {
     "diff_id": "sha256:" + "d" * 64,

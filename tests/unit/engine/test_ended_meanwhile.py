@@ -9,7 +9,12 @@ from estiva.engine.containers import changes
 from estiva.engine.monitor import exec_session
 from estiva.errors import Conflict, NotFound
 
-RECORD = {"Id": "a" * 64, "Name": "/web", "Image": "b", "State": {"Running": True, "Paused": False}}
+RECORD = {
+    "Id": "a" * 64,
+    "Name": "/web",
+    "Image": "b",
+    "State": {"Running": True, "Paused": False, "Restarting": False},
+}
 
 
 @pytest.fixture

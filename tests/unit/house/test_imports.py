@@ -17,7 +17,10 @@ SOURCE = pathlib.Path(__file__).parents[3] / "src"
 
 # Folder or module -> what it may import, beside itself and what is below it. The longest name that fits counts, on
 # both sides: a row for `runtime` is not one for `runtime.launch`. Used by all: BASE.
-BASE = {"errors", "files", "paths", "programs", "fastjson", "timestamps", "version", "atfork"}
+BASE = {
+    *("errors", "files", "waiting", "paths", "programs", "fastjson", "timestamps", "version", "atfork"),
+    "settings",
+}
 ENGINE = {"builder", "registry", "network", "store", "runtime", "oci", "linux"}
 RUNTIME_BASE = {
     "runtime.sync",

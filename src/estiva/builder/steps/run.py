@@ -8,7 +8,7 @@ from typing import Any
 from estiva.builder.frontend.errors import BuildFailed, bad, shorten
 from estiva.builder.frontend.instructions import Command
 from estiva.builder.frontend.parser import heredoc_of
-from estiva.builder.request import Step
+from estiva.builder.request import NETWORKS, Step
 from estiva.builder.steps.context import StepContext, with_root
 from estiva.builder.steps.mountpoints import Stubs
 from estiva.builder.steps.mounts import SCRIPTS, Mounts
@@ -44,10 +44,13 @@ class CommandStep:
             self._allowed("--security=insecure", "security.insecure")
 
     def _network(self) -> str:
-        """The network that the instruction asks for, else the build's; none if the build has none (K23)."""
+        """The network that the instruction asks for, else the build's. That is as far as it can get where the
+        build has none, or one with a name, which may be an internal one (K23)."""
         asked, given = self.typed.network, self.context.request.network
         if asked == "host":
             self._allowed("--network=host", "network.host")
+        if asked == "default" and given not in NETWORKS:
+            return given
         return given if given == "none" or not asked else asked
 
     def _allowed(self, flag: str, entitlement: str) -> None:

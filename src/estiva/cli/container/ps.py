@@ -116,7 +116,7 @@ def status(state: State) -> str:
     import time
 
     from estiva.cli.format import units
-    from estiva.timestamps import seconds
+    from estiva.timestamps import ZERO, seconds
 
     if state["Restarting"]:
         ended = units.ago(time.time() - seconds(state["FinishedAt"]))
@@ -133,6 +133,8 @@ def status(state: State) -> str:
         return "Created"
     if state["Status"] == "dead":
         return "Dead"
+    if state["FinishedAt"] == ZERO:
+        return f"Exited ({state['ExitCode']}), {state['Error']}".removesuffix(", ")
     return f"Exited ({state['ExitCode']}) {units.ago(time.time() - seconds(state['FinishedAt']))}"
 
 

@@ -90,7 +90,7 @@ def build(context: Context, options: Options) -> None:
         no_cache_filter=[name for words in options.many("no-cache-filter") for name in words.split(",")],
         pull=options.flag("pull"),
         platform=options.text("platform") or None,
-        network=_network(options.text("network", "default")),
+        network=options.text("network", "default"),
         secrets=dict(_secret(word) for word in options.many("secret")),
         ssh=dict(_ssh(word) for word in options.many("ssh")),
         allow=options.many("allow"),
@@ -234,12 +234,6 @@ def _ssh(word: str) -> tuple[str, str]:
     return name or "default", os.path.abspath(path)
 
 
-def _network(mode: str) -> str:
-    if mode not in ("default", "bridge", "none", "host"):
-        raise Unsupported(f"the network {mode} is not supported in a build", hint="default, none or host")
-    return "default" if mode == "bridge" else mode
-
-
 BUILD = Verb(
     build,
     "FOLDER|-",
@@ -251,7 +245,7 @@ BUILD = Verb(
         ("f", "file", TEXT, "FILE", "the Dockerfile (default FOLDER/Dockerfile); - is stdin"),
         ("", "iidfile", TEXT, "FILE", "write the image's id to a file"),
         ("", "label", LIST, "K=V", "set a label"),
-        ("", "network", TEXT, "MODE", "network of RUN: default, none or host"),
+        ("", "network", TEXT, "MODE", "network of RUN: default, none, host or one of your own"),
         ("", "no-cache", FLAG, "", "run every step"),
         ("", "no-cache-filter", LIST, "STAGE", "run every step of these stages"),
         ("", "platform", TEXT, "OS/ARCH", "platform of the image"),

@@ -13,6 +13,7 @@ from estiva.engine.state import eventlog, gate, lookup, runstate
 from estiva.errors import Conflict, NotFound
 from estiva.files import Lock
 from estiva.runtime.cgroup import factory
+from estiva.store import containers
 from estiva.timestamps import rfc3339
 
 TYPE_CHECKING = False
@@ -64,13 +65,21 @@ class Whole:
 
 
 class Paused:
-    """Holds a running container still while its files are read, one such reader at a time.
+    """Holds a running container still while its files are read, one such reader at a time; one that waits for
+    its next run goes on waiting.
 
     The lock tells a reader at work from one that was killed: then a sweep lets the container go on.
     """
 
     def __init__(self, engine: Engine, record: Record, wanted: bool) -> None:
-        still = record["State"]["Running"] and not record["State"]["Paused"] and wanted
+        self.reading: gate.Reading | None = None
+        while record["State"]["Restarting"] and self.reading is None:
+            self.reading = gate.Reading(engine.paths.container(record["Id"])).__enter__()
+            if not containers.waits(engine.db, record["Id"]):
+                self.reading.__exit__()
+                self.reading = None
+                record = lookup.resolve(engine, record["Id"])
+        still = record["State"]["Running"] and not record["State"]["Paused"] and wanted and not self.reading
         self.cgroup = factory.open(lookup.running_state(engine, record["Id"])["cgroup"]) if still else None
         self.run = engine.paths.run_container(record["Id"])
         self.lock = Lock(gate.still(self.run))
@@ -90,6 +99,8 @@ class Paused:
                 self.lock.__exit__(None, None, None)
 
     def __exit__(self, *exception: object) -> None:
+        if self.reading is not None:
+            self.reading.__exit__()
         if self.cgroup is not None:
             try:
                 self.cgroup.thaw()

@@ -15,7 +15,7 @@ from estiva import fastjson
 from estiva.engine.containers import tasks
 from estiva.engine.state import eventlog, gate, locks, runstate, teardown
 from estiva.engine.state import names as naming
-from estiva.engine.state.life import restarts
+from estiva.engine.state.life import halted, restarts
 from estiva.engine.state.lookup import (
     LONG,
     appearing,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 STOP_TIMEOUT = 10  # seconds, as Docker
 UNKILLABLE = 10  # seconds
-STOPPED = 1  # second that `rm -f` waits for a monitor that is stopped
+STOPPED = 1  # second that is waited for a monitor that is stopped
 
 
 def kill(engine: Engine, ref: str, signal: str = "KILL") -> None:
@@ -80,7 +80,7 @@ def meaning(engine: Engine, ref: str) -> Generator[None, None, RunState | None]:
     """
     looked = time.monotonic()
     while True:
-        live = running_state_now(engine, ref, restarting=False)
+        live = running_state_now(engine, ref, strict=False)
         if live is not None:
             if restarts.mark_stopped(engine.paths, live["id"], live):
                 return live
@@ -109,13 +109,14 @@ def said(engine: Engine, live: RunState, action: str, **more: str) -> None:
 
 
 def ending(engine: Engine, ref: str, live: RunState, *, force: bool = False) -> Task:
-    """Wait for the end of a run whose main process has ended or got SIGKILL; with `force`, a monitor that is
-    stopped is killed. Raises EngineError.
+    """Wait for the end of a run whose main process has ended or got SIGKILL. A monitor that is stopped is let
+    go on; with `force` it is killed. Raises EngineError.
     """
     began = time.monotonic()
+    woken = False
     while locks.runs(engine.paths, live):
         waited = time.monotonic() - began
-        if waited > (STOPPED if force else UNKILLABLE):
+        if waited > STOPPED:
             alive = state.alive(live["pid"], live["start_time"])
             if alive and waited > UNKILLABLE:
                 raise EngineError(
@@ -124,11 +125,15 @@ def ending(engine: Engine, ref: str, live: RunState, *, force: bool = False) -> 
                 )
             monitor = 0 if alive else runstate.stopped_monitor(live)
             if monitor and not force:
-                raise EngineError(
-                    f"container {ref} has ended, but its monitor, process {monitor}, is stopped",
-                    hint=f"`kill -CONT {monitor}` lets it go on, `estiva rm -f {ref}` removes the container",
-                )
-            if monitor:
+                if waited > UNKILLABLE:
+                    raise EngineError(
+                        f"container {ref} has ended, but its monitor, process {monitor}, is stopped",
+                        hint=f"it may be traced; `estiva rm -f {ref}` removes the container",
+                    )
+                if not woken:
+                    halted.wake(live)
+                    woken = True
+            elif monitor:
                 runstate.end_stopped_monitor(live)
         yield
     resolve_if_there(engine, live["id"])  # settles it if its monitor was killed too

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from estiva import fastjson
+from estiva import fastjson, settings
 from estiva.engine.containers import folder
 from estiva.engine.images.find import allow_refetch, find_image
 from estiva.engine.launch import launch
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from estiva.engine import Engine
     from estiva.engine.images.find import Progress
+    from estiva.engine.state.config_types import Config, HostConfig
     from estiva.engine.state.net.addresses import Taken
     from estiva.engine.state.types import Record
     from estiva.network.types import EndpointRecord
@@ -98,7 +99,7 @@ def make(
     networking: dict[str, Any] | None = None,
 ) -> tuple[Record, Image, int, Taken]:
     """(record, image, lock, addresses): the container as a row, with its folder. Undone on error."""
-    asked, host = judge.check(config, host_config)
+    asked, host = judged(config, host_config)
     if host.get("NetworkMode") in (None, "", "default"):
         host["NetworkMode"] = "bridge"
     wished: Wished = {}
@@ -122,6 +123,14 @@ def make(
     image = find_image(engine, asked["Image"], pull, platform, progress)
     if pull != "never":
         allow_refetch(engine)
+    known = None
+    if host.get("Mounts") or host.get("VolumesFrom"):
+        from estiva.engine.mounts import others
+
+        def mounted(ref: str) -> str:  # an id can't be pulled, so "always" is for the container's own
+            return find_image(engine, ref, "never" if pull == "never" else "missing", None, progress).id
+
+        known = others.Others(engine, host, mounted)
     merged = record.merge(asked, image.config)
     if begins is not None:
         begins()
@@ -133,11 +142,6 @@ def make(
         if name and (merged.get("Volumes") or host.get("Binds") or host.get("Mounts")):
             refuse_taken(engine, name)
         lock = launch.take_lock(engine, container_id)
-        known = None
-        if host.get("Mounts") or host.get("VolumesFrom"):
-            from estiva.engine.mounts import others
-
-            known = others.Others(engine)
         points = made["Mounts"] = mount_points.plan(merged, host, engine.store.volumes, container_id, known)
         folder.make(engine, container_id, image, durable=status == "created")
         volumes = [point["Name"] for point in points if point.pop("Made", False)]
@@ -159,6 +163,16 @@ def make(
             raise removed(asked["Image"]) from None
         raise
     return made, image, lock, address
+
+
+def judged(config: dict[str, Any], host_config: dict[str, Any]) -> tuple[Config, HostConfig]:
+    """What is asked for, and what the settings file says of the rest. Raises InvalidInput."""
+    defaults = settings.read()
+    if defaults:
+        from estiva.engine.spec import preset
+
+        preset.fill(host_config, defaults)
+    return judge.check(config, host_config)
 
 
 def unmake(engine: Engine, container_id: str, lock: int) -> None:
@@ -216,8 +230,11 @@ def refuse_taken(engine: Engine, name: str) -> None:
 def write_row(transaction: Transaction, made: Record, name: str, status: str, wished: Wished) -> Taken:
     """The rows of a container; what it gets of its networks if it starts now."""
     made["Name"] = "/" + name
-    if not transaction.execute("SELECT 1 FROM images WHERE id = ?", (made["Image"],)).fetchone():
-        raise removed(made["Config"]["Image"])
+    needed = {made["Image"]: made["Config"]["Image"]}
+    needed.update((point["ImageId"], point["Source"]) for point in made["Mounts"] if point["Type"] == "image")
+    for image_id, called in needed.items():
+        if not transaction.execute("SELECT 1 FROM images WHERE id = ?", (image_id,)).fetchone():
+            raise removed(called)
     if "UsernsMode" in made["HostConfig"]:
         from estiva.engine.spec import userns
 

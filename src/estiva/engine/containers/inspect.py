@@ -17,7 +17,7 @@ def inspect(engine: Engine, ref: str) -> Record:
     """All that is known of a container, in Docker's shape."""
     record = resolve(engine, ref)
     directory = engine.paths.container(record["Id"])
-    from estiva.engine.state.record import complete
+    from estiva.engine.state.record import complete, has_run
 
     record.setdefault("Driver", "overlay2")
     made = f"{directory}/%s" if record["State"]["Status"] != "created" else ""
@@ -32,6 +32,10 @@ def inspect(engine: Engine, ref: str) -> Record:
     if belongings:
         add_networks(record, belongings)
     complete(record)
+    if has_run(record):  # as Docker's, which asks for the network when it starts
+        for name, endpoint in record["NetworkSettings"]["Networks"].items():
+            if name in eventlog.PREDEFINED:
+                endpoint["NetworkID"] = eventlog.PREDEFINED[name][0]
     tmpfs = record["HostConfig"].get("Tmpfs") or {}  # shown there, and only --mount's among the Mounts
     record["Mounts"] = [mount for mount in record["Mounts"] if mount["Destination"] not in tmpfs]
     pid = record["State"]["Pid"]

@@ -7,7 +7,7 @@ import os
 from estiva.engine.containers import folder, tasks
 from estiva.engine.images.find import allow_refetch
 from estiva.engine.launch.start import Start
-from estiva.engine.state import locks, lookup
+from estiva.engine.state import gate, locks, lookup
 from estiva.engine.state.net import addresses
 from estiva.errors import Conflict, NotFound
 from estiva.store import containers
@@ -40,6 +40,10 @@ def beginning(engine: Engine, ref: str) -> Generator[None, None, Start | None]:
                 ) from None
             if record["State"]["Running"]:
                 return None
+            if record["State"]["Status"] == "exited":
+                from estiva.engine.state.life import halted
+
+                halted.refuse(engine.paths, record["Id"], ref)
             yield  # it is being made or removed, or has ended just now
     try:
         begun = with_lock(engine, record, lock)
@@ -58,7 +62,7 @@ def with_lock(engine: Engine, record: Record, lock: int, kind: type[Start] = Sta
     image = engine.store.images.resolve(record["Image"])
     allow_refetch(engine)
     folder.mend(engine, record, image)
-    with engine.db.write() as transaction:
+    with gate.Unread(engine.paths.container(record["Id"])), engine.db.write() as transaction:
         containers.set_running(transaction, record["Id"], rfc3339(), first=kind.first)
         address = addresses.take_in(transaction, record["Id"], record["HostConfig"]["NetworkMode"])
     return kind(engine, record, lock, address, image)

@@ -7,6 +7,7 @@ import time
 from estiva import fastjson
 from estiva.engine.spec import judge, resources
 from estiva.engine.state import eventlog, locks, lookup, runstate
+from estiva.engine.state.life import halted
 from estiva.errors import Conflict, EstivaError, InvalidInput, LimitRefused, NotFound
 from estiva.runtime.cgroup import factory
 from estiva.runtime.cgroup.control import size
@@ -64,6 +65,7 @@ def update(engine: Engine, ref: str, changes: dict[str, Any]) -> list[str]:
         try:
             lock = locks.take(engine.paths, record["Id"])  # so that it is not started meanwhile
         except BlockingIOError:
+            halted.refuse(engine.paths, record["Id"], ref)
             time.sleep(lookup.LOOK_AGAIN)
             continue
         try:

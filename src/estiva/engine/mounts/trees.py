@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CHUNK = 8 << 20
+LARGE = 1 << 20  # bytes
 PIPE = 1 << 20  # bytes; as much as a user may have (fs.pipe-max-size)
 F_SETPIPE_SZ = 1031
 FOUND = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -267,12 +268,14 @@ class Copy:
         return (made.st_dev, made.st_ino) if new else None
 
     def _create(self, target: int, name: str) -> tuple[int, str]:
-        """(fd, the name it has so far): a new file; aside where `name` is taken, ("" for what is mounted
-        there, which is written to as it is: a rename would take the mount away from under the container).
+        """(fd, the name it has so far): a new file; aside where `name` is taken, or where it is all there is
+        to copy: killed, that leaves no part of it under the name. "" for what is mounted there, which is
+        written to as it is: a rename would take the mount away from under the container.
         """
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            return os.open(name, flags, 0o600, dir_fd=target), name
+            if self._top >= 0 or not self.terms.merge:
+                return os.open(name, flags, 0o600, dir_fd=target), name
         except FileExistsError:
             if not self.terms.merge:
                 raise
@@ -319,7 +322,10 @@ def copy_content(reader: int, writer: int, status: os.stat_result) -> None:
     """As many bytes as the file has by its `status`; holes stay holes."""
     size, at = status.st_size, 0
     if status.st_blocks * 512 >= size:
-        copy_bytes(reader, writer, size)
+        if size >= LARGE:  # with its blocks at once, so that no rename over an old file waits for them (ext4)
+            fs.preallocate(writer, size)
+        if copy_bytes(reader, writer, size) and size >= LARGE:
+            os.ftruncate(writer, os.fstat(writer).st_size)  # it is shorter by now
         return
     while at < size:
         try:
@@ -336,8 +342,9 @@ def copy_content(reader: int, writer: int, status: os.stat_result) -> None:
     os.ftruncate(writer, size)
 
 
-def copy_bytes(reader: int, writer: int, left: int) -> None:
-    """`left` bytes, or what there is, of one file into another, in the kernel where it can."""
+def copy_bytes(reader: int, writer: int, left: int) -> int:
+    """`left` bytes, or what there is, of one file into another, in the kernel where it can; how many were not
+    there."""
     try:
         while left and (done := os.copy_file_range(reader, writer, min(left, CHUNK))):
             left -= done
@@ -348,6 +355,7 @@ def copy_bytes(reader: int, writer: int, left: int) -> None:
             left = _splice(reader, writer, left)
         while left and (done := os.sendfile(writer, reader, None, min(left, CHUNK))):
             left -= done
+    return left
 
 
 def _splice(reader: int, writer: int, left: int) -> int:

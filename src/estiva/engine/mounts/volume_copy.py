@@ -14,7 +14,7 @@ import os
 
 from estiva.engine.mounts.terms import ALL, FOLDER, dress
 from estiva.engine.mounts.trees import Copy
-from estiva.files import remove_tree
+from estiva.files import flock, remove_tree
 from estiva.linux import fs
 
 
@@ -38,7 +38,7 @@ def copy_up(rootfs: int, path: str, target: str, mounted: int = -1) -> None:
     lock = -1
     try:
         lock = os.open(os.path.dirname(target), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        flock(lock, fcntl.LOCK_EX, os.path.dirname(target))
         if mounted >= 0:
             _fill_mounted(source, mounted)
         else:

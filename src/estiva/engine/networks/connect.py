@@ -13,10 +13,12 @@ monitor need not know.
 from __future__ import annotations
 
 import os
+import time
 
 from estiva.engine.networks import naming
 from estiva.engine.spec import endpoints
 from estiva.engine.state import eventlog, gate, lookup, published, runstate
+from estiva.engine.state.life import halted
 from estiva.engine.state.net import addresses
 from estiva.engine.state.net.endpoint_shape import places_of
 from estiva.errors import Conflict, EngineError, EstivaError, NotFound, reason
@@ -53,7 +55,7 @@ def connect(engine: Engine, network: str, container: str, endpoint: dict[str, An
             status = containers.status(transaction, record["Id"])
             if not status:
                 raise NotFound(f"container {container} was removed just now")
-            if status != "running":
+            if status != "running" or containers.waits(transaction, record["Id"]):
                 _refuse_twice(engine, transaction, record, network_id, wished["Name"])
                 if network_id != DEFAULT_NETWORK:
                     networks.get(transaction, network_id)
@@ -62,6 +64,7 @@ def connect(engine: Engine, network: str, container: str, endpoint: dict[str, An
         try:
             live = lookup.running_state(engine, record["Id"])
         except Conflict:
+            halted.refuse(engine.paths, record["Id"], container)
             continue  # it has ended meanwhile
         with _alone(engine, live) as now:
             _connect_running(engine, record, now, network_id, wished)
@@ -171,6 +174,11 @@ def disconnect(engine: Engine, network: str, container: str, *, force: bool = Fa
     mine = network_id in known and not known[network_id].get("Detached")
     if not mine and not (by_mode and network_id not in known):
         raise NotFound(f"container {record['Name'][1:]} is not connected to network {network}")
+    while record["State"]["Restarting"]:
+        if _forget(engine, record["Id"], network_id, by_mode=by_mode, waits=True):
+            return
+        time.sleep(lookup.LOOK_AGAIN)  # it is being started
+        record = lookup.resolve(engine, record["Id"])
     if record["State"]["Running"]:
         try:
             with _alone(engine, lookup.running_state(engine, record["Id"])) as live:
@@ -198,13 +206,19 @@ def _meant(engine: Engine, network: str, known: dict[str, EndpointRecord], force
     return networks.get(engine.db, network).id
 
 
-def _forget(engine: Engine, container_id: str, network_id: str, *, by_mode: bool) -> None:
-    """The rows. That it is not there, though `by_mode` it would be, must be said."""
+def _forget(
+    engine: Engine, container_id: str, network_id: str, *, by_mode: bool, waits: bool = False
+) -> bool:
+    """The rows. That it is not there, though `by_mode` it would be, must be said. False where it no longer
+    `waits` for its next run, and nothing is done."""
     with engine.db.write(freeing=True) as transaction:
+        if waits and not containers.waits(transaction, container_id):
+            return False
         networks.leave(transaction, network_id, container_id)
         if by_mode:
             name = networks.DEFAULT_NAME if network_id == DEFAULT_NETWORK else network_id
             networks.belong(transaction, network_id, container_id, {"Name": name, "Detached": True})
+    return True
 
 
 def _disconnect_running(

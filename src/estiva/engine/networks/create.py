@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from estiva import settings
 from estiva.engine.networks import asked as judge
 from estiva.engine.state import eventlog
 from estiva.errors import Conflict, EngineError, reason
@@ -51,13 +52,11 @@ def create(engine: Engine, name: str, asked: judge.Asked) -> str:
         record["Internal"] = True  # as Docker's: without a parent nothing leaves this machine
     from estiva.linux.net.netlink import Socket
 
-    with Socket() as socket:
+    with Socket() as socket, engine.db.write() as transaction:
         if record["Adopted"]:
             from estiva.network import bridges
 
             record["Before"] = bridges.before(socket, record["Bridge"])
-        machine = pools.in_use(socket, but=record["Bridge"])
-    with engine.db.write() as transaction:
         others = networks.every(transaction)
         if any(other.name == name for other in others):
             raise Conflict(
@@ -67,6 +66,8 @@ def create(engine: Engine, name: str, asked: judge.Asked) -> str:
             if record["Bridge"] and other.record["Bridge"] == record["Bridge"]:
                 raise Conflict(f"bridge {record['Bridge']} is that of network {other.name}")
         used = _used(transaction, others)
+        # now, not before: the bridge of a network that is removed goes after its row
+        machine = pools.in_use(socket, but=record["Bridge"])
         # macvlan and ipvlan share the subnet of their parent
         _settle_subnets(record, network_id, used, machine if asked.driver == BRIDGE else [])
         networks.add(transaction, network_id, name, asked.driver, record)
@@ -152,7 +153,7 @@ def _settle_subnets(record: NetworkRecord, network_id: str, used: Used, machine:
                     f"subnet {subnet['Subnet']} overlaps with {what}", hint="give another, or take that away"
                 )
     if not any(":" not in subnet["Subnet"] for subnet in subnets):
-        chosen: Subnet = {"Subnet": pools.choose([*used, *machine])}
+        chosen: Subnet = {"Subnet": pools.choose([*used, *machine], pools.of(settings.read()))}
         pools.complete(chosen)
         subnets.insert(0, chosen)
     if record["EnableIPv6"] and not any(":" in subnet["Subnet"] for subnet in subnets):

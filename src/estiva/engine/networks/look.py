@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from estiva import settings
 from estiva.engine.networks.create import default_subnet
 from estiva.engine.state import eventlog, runstate
 from estiva.engine.state.net.endpoint_shape import endpoint_id
@@ -118,13 +119,14 @@ def predefined(engine: Engine, name: str) -> dict[str, Any]:
         if subnet:
             gateway = ipam.Subnet(subnet.partition("/")[0]).gateway
             item["IPAM"]["Config"].append({"Subnet": subnet, "Gateway": gateway})
+        known = settings.read()
         item["Options"] = {
             "com.docker.network.bridge.default_bridge": "true",
-            networks.ICC: "true",
+            networks.ICC: "true" if known.get("icc", True) else "false",
             networks.MASQUERADE: "true",
-            networks.BINDING: "0.0.0.0",
+            networks.BINDING: known.get("ip", "0.0.0.0"),
             networks.BRIDGE_NAME: ipam.bridge_name(),
-            networks.MTU: "1500",
+            networks.MTU: str(known.get("mtu", 1500)),
         }
     return item
 

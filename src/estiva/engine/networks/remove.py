@@ -102,4 +102,5 @@ def reload(engine: Engine) -> list[str]:
     """Make the firewall of all networks anew where something is missing; what was, in words."""
     from estiva.engine.networks import upkeep
 
-    return upkeep.mend_network(engine) + upkeep.missing_rules(engine, mend=True)
+    mended = upkeep.mend_network(engine) + upkeep.missing_rules(engine, mend=True)
+    return mended + upkeep.relays(engine, mend=True) + upkeep.relays(engine)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from estiva.engine import Engine
+    from estiva.engine.state.types import RunState
     from estiva.network.types import Place
 
     Ends = dict[tuple[str, str], tuple[Place, str]]  # by container and endpoint: its place, its veth or ""
@@ -72,12 +73,22 @@ def _plugged(engine: Engine) -> dict[str, list[Place]]:
     """The places in bridges of the containers that ought to be in this network namespace."""
     from estiva.engine.state.net.endpoint_shape import places_of
     from estiva.network import networks
+
+    leased = {(row[0], row[1]) for row in engine.db.read("SELECT container, address FROM leases")}
+    found = {}
+    for live in _running(engine):
+        places = [place for place in places_of(live) if (live["id"], place["address"]) in leased]
+        found[live["id"]] = [place for place in places if place["driver"] == networks.BRIDGE]
+    return found
+
+
+def _running(engine: Engine) -> list[RunState]:
+    """The containers with addresses that run and were started in this network namespace."""
     from estiva.runtime import state
 
-    found = {}
+    found = []
     here = os.stat("/proc/self/ns/net")
-    leased = {(row[0], row[1]) for row in engine.db.read("SELECT container, address FROM leases")}
-    for container_id in {row[0] for row in leased}:
+    for (container_id,) in engine.db.read("SELECT DISTINCT container FROM leases"):
         try:
             live = runstate.read(engine.paths, container_id)
             if (
@@ -86,11 +97,57 @@ def _plugged(engine: Engine) -> dict[str, list[Place]]:
                 and locks.held(engine.paths, container_id)
                 and state.alive(live["pid"], live["start_time"])
             ):
-                places = [place for place in places_of(live) if (container_id, place["address"]) in leased]
-                found[container_id] = [place for place in places if place["driver"] == networks.BRIDGE]
+                found.append(live)
         except (EstivaError, OSError):
             continue  # damaged, which is told; has ended
     return found
+
+
+def relays(engine: Engine, *, mend: bool = False) -> list[str]:
+    """Containers whose ports on IPv6 addresses nobody serves any more, in words; with `mend` those who are
+    served again.
+
+    Only a process of one thread starts what does.
+    """
+    told = []
+    for live in _running(engine):
+        if not any(":" in port["HostIp"] for port in live["network"].get("ports") or ()):
+            continue
+        from estiva.engine.state.net import relays
+
+        try:
+            if not relays.has_died(engine.paths, live["id"], live["network"]):
+                continue
+            said = f"the relay of container {live['id'][:12]} for ports on IPv6 addresses has ended"
+            if not mend:
+                told.append(f"{said}: `estiva network reload` starts it again")
+            elif engine.direct and _relay_again(engine, live):
+                told.append(f"{said}: started again")
+        except OSError:
+            continue  # the container has ended meanwhile
+    return told
+
+
+def _relay_again(engine: Engine, live: RunState) -> bool:
+    """Whether it could be: not when another has a port of it by now."""
+    from estiva.engine.state.net import relays
+    from estiva.network import ports
+
+    wanted = [port for port in live["network"]["ports"] if ":" in port["HostIp"]]
+    pidfd = runstate.opened(live["pid"], live["start_time"])
+    if pidfd < 0:
+        return False
+    try:
+        held, sockets = ports.bind(wanted)
+        try:
+            relays.start(engine.paths, live["id"], pidfd, held, sockets)
+        finally:
+            ports.release(sockets)
+    except EstivaError:
+        return False
+    finally:
+        os.close(pidfd)
+    return True
 
 
 def mend_network(engine: Engine) -> list[str]:

@@ -2,6 +2,8 @@
 
 Else a process that is on its way in would stand still half made, with its parent waiting, until somebody
 unpauses the container. It is a lock on the run folder itself (flock(2)), shared for those who go in.
+
+Of a container that waits for its next run, the folder in the state root is a gate too: `Reading`, `Unread`.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import fcntl
 import os
 
 from estiva.errors import Conflict
-from estiva.files import Lock
+from estiva.files import Lock, flock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +34,11 @@ class _Gate:
             self.fd = os.open(self.run, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
             raise Conflict(f"container {os.path.basename(self.run)[:12]} has ended") from None
-        fcntl.flock(self.fd, self.operation)
+        try:
+            flock(self.fd, self.operation, self.run)
+        except BaseException:
+            os.close(self.fd)
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -46,6 +52,36 @@ class Open(_Gate):
 
 class Closed(_Gate):
     """Held by who pauses. Raises Conflict when the run is over."""
+
+    operation = fcntl.LOCK_EX
+
+
+class Reading:
+    """Held by who reads or writes files of a container that waits for its next run, whose lock the waiter
+    has: nobody begins that run meanwhile (`Unread`). Raises FileNotFoundError."""
+
+    operation = fcntl.LOCK_SH
+
+    def __init__(self, folder: str) -> None:
+        """`folder`: the container's, in the state root: that of the run may go meanwhile."""
+        self.folder = folder
+        self.fd = -1
+
+    def __enter__(self) -> Self:
+        self.fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self.fd, self.operation)
+        except BaseException:
+            os.close(self.fd)
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
+
+
+class Unread(Reading):
+    """Held by who says, in the container's row, that a run begins: when all who read are done."""
 
     operation = fcntl.LOCK_EX
 

@@ -8,6 +8,7 @@ import time
 from estiva.engine.state import locks, runstate
 from estiva.engine.state import record as records
 from estiva.errors import Conflict, InvalidInput, Missing, NotFound, StateError
+from estiva.runtime import state
 from estiva.store import containers
 from estiva.timestamps import ZERO, rfc3339
 
@@ -84,6 +85,9 @@ def load(engine: Engine, container_id: str, status: str, text: str) -> Record:
         live = None  # whoever needs it is told; the check names it
     paused = bool(live and live.get("paused"))
     again = status == "running" and live is None and _restarting(engine, record)
+    halted = _halted(live) if live and status == "running" else 0
+    if halted:
+        status, paused = "exited", False
     record["State"] = {
         "Status": "restarting" if again else "paused" if paused and status == "running" else status,
         "Running": status == "running",
@@ -111,9 +115,22 @@ def load(engine: Engine, container_id: str, status: str, text: str) -> Record:
         if ended is not None:  # nobody could write that down
             record["State"]["Status"], record["State"]["ExitCode"] = "exited", ended[0]
             record["State"]["FinishedAt"] = rfc3339(ended[1])
+    elif live and halted:
+        from estiva.engine.state.life import halted as halting
+
+        record["State"].update(halting.outcome(engine.paths, live, halted))
     elif live and live.get("network"):
         record["NetworkSettings"] = network_settings(live["network"], record["Config"])
     return record
+
+
+def _halted(live: RunState) -> int:
+    """The monitor of a run that has ended and does not say so; 0 else."""
+    if state.alive(live["pid"], live["start_time"]):
+        return 0
+    from estiva.engine.state.life import halted
+
+    return halted.monitor(live)
 
 
 def _of_run(live: RunState, record: Record) -> State:
@@ -129,11 +146,15 @@ def _restarting(engine: Engine, record: Record) -> bool:
 
 def network_settings(network: Network, config: Config) -> dict[str, Any]:
     """NetworkSettings of a running container."""
-    ports = docker_shape(network["ports"], config.get("ExposedPorts") or ())
+    exposed = config.get("ExposedPorts") or ()
     if "places" in network:
         from estiva.engine.state.net import endpoint_shape
 
-        return {"Ports": ports, **endpoint_shape.running(network["places"])}
+        places = network["places"]
+        published = network["ports"] if endpoint_shape.publishes(places) else []
+        ports = docker_shape(published, exposed if places else ())
+        return {"Ports": ports, **endpoint_shape.running(places)}
+    ports = docker_shape(network["ports"], exposed)
     endpoint = {
         "IPAddress": network["address"],
         "IPPrefixLen": network["prefix"],
@@ -174,14 +195,21 @@ def appearing(engine: Engine, ref: str) -> Generator[None, None, RunState]:
     return live
 
 
-def running_state_now(engine: Engine, ref: str, *, restarting: bool = True) -> RunState | None:
-    """As `running_state`; None while it is being started, and with `restarting` False also while it waits for
-    that."""
+def running_state_now(engine: Engine, ref: str, *, strict: bool = True) -> RunState | None:
+    """As `running_state`; None while it is being started. Not `strict`: None also while it waits for that,
+    and the run state of one that has ended, but whose monitor is stopped."""
     record = resolve(engine, ref)
-    if restarting:
+    if strict:
         refuse_restarting(record)
     if record["State"]["Running"]:
         return runstate.read(engine.paths, record["Id"])
+    if record["State"]["Status"] == "exited" and locks.held(engine.paths, record["Id"]):
+        from estiva.engine.state.life import halted
+
+        if strict:
+            halted.refuse(engine.paths, record["Id"], record["Name"].removeprefix("/"))
+        elif (live := runstate.read(engine.paths, record["Id"])) is not None and halted.monitor(live):
+            return live
     raise Conflict(f"container {ref} is not running", hint=f"`estiva start {ref}` starts it")
 
 

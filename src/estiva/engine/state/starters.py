@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from _signal import SIGKILL
 
+from estiva import waiting
 from estiva.engine.state import runstate
 from estiva.errors import EngineError
 from estiva.linux import procinfo
@@ -16,7 +17,7 @@ _OURS = (b"estiva/boot/", b"estiva: monitor")  # in the words of a command line,
 def stopped(where: Paths, container_id: str) -> list[int]:
     """The processes that hold a container's lock, if all of them are stopped; none while one goes on."""
     found = _holders(where.run_container(container_id) + "/lock")
-    return found if all(_is_stopped(pid) for pid in found) else []
+    return found if all(waiting.is_stopped(pid) for pid in found) else []
 
 
 def end(where: Paths, container_id: str) -> None:
@@ -83,13 +84,6 @@ def _holders(lock: str) -> list[int]:
 def _locks(pid: str, fd: str) -> bool:
     with open(f"/proc/{pid}/fdinfo/{fd}", "rb") as file:
         return b"OFDLCK" in file.read(1 << 16)
-
-
-def _is_stopped(pid: int) -> bool:
-    try:
-        return procinfo.stat(pid)[0] in "Tt"
-    except (OSError, ValueError, IndexError):
-        return False
 
 
 def _is_ours(pid: int) -> bool:

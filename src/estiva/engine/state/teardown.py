@@ -94,6 +94,10 @@ def release(plan: Ending, cgroup: Cgroup | None, endpoint: Any = None) -> None:
 
 def disconnect(plan: Ending) -> None:
     """Out of its networks; one of mode none may have been put on others while it ran."""
+    if os.path.lexists(paths(plan).run_container(plan["id"]) + "/ports"):
+        from estiva.engine.state.net import relays
+
+        relays.end(paths(plan), plan["id"])
     mode = plan["network"]["mode"]
     if mode == "host" or ":" in mode:
         return

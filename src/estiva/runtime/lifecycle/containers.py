@@ -146,9 +146,13 @@ class Container:
 
 
 def lock(directory: str) -> int:
-    """Wait for the lock of a container's directory; an fd that has it. Raises OSError."""
+    """Wait for the lock of a container's directory; an fd that has it. Raises OSError, StateError."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    fcntl.flock(fd, fcntl.LOCK_EX)
+    try:
+        files.flock(fd, fcntl.LOCK_EX, directory)
+    except BaseException:
+        os.close(fd)
+        raise
     return fd
 
 

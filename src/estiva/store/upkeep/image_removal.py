@@ -2,8 +2,8 @@
 
 - By name: the name goes; the image goes with its last name.
 - By id: an image of several names is refused, unless forced.
-- What a container was made from stays: the last name or the image itself is refused. Forced, the names go,
-  and the image stays under its id while the container is there.
+- What a container was made from, or has mounted, stays: the last name or the image itself is refused.
+  Forced, the names go, and the image stays under its id while the container is there.
 - An image that the build cache needs is only hidden; its layers go when the cache is pruned.
 - Layers and blobs that nothing else uses go at once.
 """
@@ -38,7 +38,7 @@ def delete(store: Store, ref: str, *, force: bool = False) -> list[str]:
     with store.db.write(freeing=True) as transaction:
         image = store.images.resolve(ref)
         reference = _named(transaction, ref)
-        users = containers.made_from(transaction, image.id)
+        users = containers.having(transaction, image.id)
         indexes = _indexes(transaction, image.id)
         candidates = _documents(transaction, image.id)
         if reference is not None:
@@ -110,7 +110,7 @@ def _drop_platforms(transaction: Transaction, store: Store, indexes: set[str], l
             continue
         spared = platforms.held(store, transaction)
         for _, image_id in platforms.members(store, digest):
-            if image_id in spared or containers.made_from(transaction, image_id):
+            if image_id in spared or containers.having(transaction, image_id):
                 continue
             if transaction.read("SELECT 1 FROM names WHERE image = ?", (image_id,)):
                 continue

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from estiva.engine import Engine
+    from estiva.engine.state.gate import Reading
     from estiva.engine.state.types import MountPoint, Record
 
 NOBODY = 65534  # user_namespaces(7): whom an id that a namespace lacks belongs to
@@ -36,6 +37,7 @@ class View:
         self._maps: list[list[tuple[int, int, int]]] = []
         self._held: list[int] = []
         self._lock = -1
+        self._reading: Reading | None = None
         self.id = ""
         self.name = ref
         self.about: dict[str, str] = {}
@@ -46,7 +48,9 @@ class View:
                 record = lookup.resolve(self.engine, self.ref)
                 self.id, self.name = record["Id"], record["Name"].removeprefix("/")
                 self.about = eventlog.about(record)
-                if record["State"]["Running"]:
+                if record["State"]["Restarting"]:
+                    self._waiting(record)
+                elif record["State"]["Running"]:
                     self._running()
                 else:
                     self._stopped(record)
@@ -62,6 +66,9 @@ class View:
         lock, self._lock = self._lock, -1
         if lock >= 0:
             locks.let_go(self.engine.paths, self.id, lock)
+        if self._reading is not None:
+            self._reading.__exit__()
+            self._reading = None
 
     def _running(self) -> None:
         """/proc/PID/root counts if the process that the run state tells of lives after it was opened."""
@@ -88,18 +95,40 @@ class View:
         """Nobody starts or removes it meanwhile: we hold its lock."""
         import time
 
-        from estiva.engine.containers import folder
+        from estiva.engine.state.life import halted
         from estiva.store import containers
 
         try:
             self._lock = locks.take(self.engine.paths, self.id)
         except BlockingIOError:
+            halted.refuse(self.engine.paths, self.id, self.name)
             time.sleep(lookup.LOOK_AGAIN)  # it is being started, removed, or looked into by another
             return
         if containers.status(self.engine.db, self.id) in ("", "running"):
             lock, self._lock = self._lock, -1
             locks.let_go(self.engine.paths, self.id, lock)
             return  # it was, between our look and our lock
+        self._mounted(record)
+
+    def _waiting(self, record: Record) -> None:
+        """Of one that waits for its next run, which does not begin meanwhile."""
+        from estiva.engine.state import gate
+        from estiva.store import containers
+
+        try:
+            reading = self._reading = gate.Reading(self.engine.paths.container(self.id)).__enter__()
+        except FileNotFoundError:
+            return  # it is being removed
+        if containers.waits(self.engine.db, self.id):
+            self._mounted(record)
+        else:
+            self._reading = None
+            reading.__exit__()
+
+    def _mounted(self, record: Record) -> None:
+        """All that it would see, in a mount namespace of ours."""
+        from estiva.engine.containers import folder
+
         image = self.engine.store.images.resolve(record["Image"])
         folder.mend(self.engine, record, image)
         snapshot = self.engine.store.snapshots.prepare(image.diff_ids, self.engine.paths.container(self.id))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
-from estiva.engine.state import runstate, teardown
-from estiva.errors import EstivaError
+from estiva.engine.state import teardown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,47 +53,10 @@ def publish(plan: Plan, endpoint: Endpoint | None, pidfd: int) -> None:
 
         bridge.publish(teardown.paths(plan), endpoint, teardown.published_by(plan))
     if any(":" in port["HostIp"] for port in endpoint.ports):
-        from estiva.network import relay, rules
+        from estiva.engine.state.net import relays
 
-        paths = teardown.paths(plan)
-        endpoint.sockets = relay.start(
-            pidfd,
-            _Address(paths.run_container(plan["id"])),
-            lambda index: rules.closed(paths, index),
-            endpoint.ports,
-            endpoint.sockets,
-        )
-
-
-class _Address:
-    """The address that a container publishes its ports from, as its state.json has it; "" for none. That is
-    written before the address is free for others (engine/networks/connect)."""
-
-    def __init__(self, run: str) -> None:
-        self.run = run
-        self.seen = (0, 0)
-        self.known = ""
-
-    def __call__(self) -> str:
-        try:
-            found = os.stat(self.run + "/state.json")
-            seen = (found.st_ino, found.st_mtime_ns)
-            if seen != self.seen:
-                live = runstate.read_in(self.run)
-                self.known = _publishing(live["network"]) if live else ""
-                self.seen = seen
-        except (OSError, EstivaError, KeyError):
-            return ""
-        return self.known
-
-
-def _publishing(network: Network) -> str:
-    if "places" not in network:
-        return network.get("address", "")
-    from estiva.network import plug
-
-    main = plug.primary(network["places"])
-    return main["address"] if main is not None and plug.publishes(main) else ""
+        where = teardown.paths(plan)
+        endpoint.sockets = relays.start(where, plan["id"], pidfd, endpoint.ports, endpoint.sockets)
 
 
 def shown(plan: Plan, endpoint: Endpoint | None) -> Network:

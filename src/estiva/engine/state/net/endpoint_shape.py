@@ -29,6 +29,14 @@ def running(places: list[Place]) -> dict[str, Any]:
     return {"Networks": shapes, **{key: bridge[key] for key in own}}
 
 
+def publishes(places: list[Place]) -> bool:
+    """Whether one of a running container's networks publishes its ports."""
+    from estiva.network import plug
+
+    main = plug.primary(places)
+    return main is not None and plug.publishes(main)
+
+
 def places_of(live: Any) -> list[Place]:
     """What a running container has of networks, by its run state; there the default bridge alone is told in
     other words."""

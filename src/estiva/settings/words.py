@@ -1,0 +1,190 @@
+"""The file of settings, read and judged. What only a container's own rules can judge (names of log drivers,
+limits, search domains) is judged where a container is made: engine/spec/preset.py.
+"""
+
+from __future__ import annotations
+
+import os
+from _socket import AF_INET, AF_INET6, inet_pton
+
+from estiva import fastjson
+from estiva.errors import Denied, EstivaError, InvalidInput, brief, oneline, reason
+from estiva.files import refuse_others
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+LIMIT = 1 << 20  # bytes of the file
+MANY = 1024  # entries of a list or a map
+NAME = 255  # bytes of a user's name shown
+MTU = (68, 65535)  # bytes
+POOL_BITS = 30  # the longest prefix of a network: below that there is no room for a gateway and a container
+
+
+def unreadable(path: str, error: OSError) -> InvalidInput:
+    """What to say of a file that was named, or is there, and can't be opened."""
+    return InvalidInput(f"can't read {path}: {reason(error)}", hint="ESTIVA_SETTINGS names another file")
+
+
+def read(fd: int, path: str) -> dict[str, Any]:
+    """The settings in an open file, of which `path` is told. Raises InvalidInput, Denied."""
+    there = os.fstat(fd)
+    if there.st_mode & 0o170000 != 0o100000:
+        raise InvalidInput(f"{path} is not a regular file")
+    if there.st_uid not in (0, os.geteuid()):
+        raise Denied(
+            f"{path} belongs to user {there.st_uid}, who could change how containers run",
+            hint=f"chown {os.geteuid()} {path}, if you know what is in it",
+        )
+    if there.st_mode & 0o022:
+        raise Denied(
+            f"{path} may be written to by others (mode {there.st_mode & 0o7777:04o})",
+            hint=f"chmod go-w {path}, if you know what is in it",
+        )
+    refuse_others(path)  # nor may others have put it there
+    data = b""
+    try:
+        while len(data) <= LIMIT:
+            part = os.read(fd, LIMIT + 1 - len(data))
+            if not part:
+                break
+            data += part
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if len(data) > LIMIT:
+        raise InvalidInput(f"{path} is larger than {LIMIT} bytes")
+    return judged(data, path)
+
+
+def judged(data: bytes, path: str) -> dict[str, Any]:
+    """The settings in the text of a file. Raises InvalidInput."""
+    try:
+        document = fastjson.loads(data, what=path, strict=True)
+    except EstivaError as error:
+        raise InvalidInput(oneline(error.message), hint='JSON, such as {"mtu": 1400}') from None
+    if not isinstance(document, dict):
+        raise InvalidInput(f"{path} is not a JSON object", hint='such as {"mtu": 1400}')
+    for key, value in document.items():
+        if key not in KEYS:
+            raise InvalidInput(
+                f"{path} has the unknown key '{brief(key, 60)}'", hint=f"it may have {', '.join(KEYS)}"
+            )
+        try:
+            KEYS[key](value)
+        except ValueError as error:
+            raise InvalidInput(f"{path}: {key} {error}") from None
+    return document
+
+
+# ---- one reader for each kind of value; they raise ValueError: what the value is not
+
+
+def _shown(value: object) -> str:
+    return brief(value if isinstance(value, str) else fastjson.dumps(value), 60)
+
+
+def _truth(value: object) -> None:
+    if not isinstance(value, bool):
+        raise ValueError(f"is neither true nor false: {_shown(value)}")
+
+
+def _mtu(value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not MTU[0] <= value <= MTU[1]:
+        raise ValueError(f"is not a number of bytes from {MTU[0]} to {MTU[1]}: {_shown(value)}")
+
+
+def _text(value: object) -> None:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"is not text: {_shown(value)}")
+
+
+def _texts(value: object) -> None:
+    if not isinstance(value, list) or len(value) > MANY or not all(isinstance(one, str) for one in value):
+        raise ValueError(f'is not a list of texts, such as ["a", "b"]: {_shown(value)}')
+
+
+def _map(value: object) -> None:
+    fits = isinstance(value, dict) and len(value) <= MANY
+    if not fits or not all(isinstance(one, str) for one in value.values()):  # type: ignore[attr-defined]
+        raise ValueError(f'is not an object of texts, such as {{"max-size": "10m"}}: {_shown(value)}')
+
+
+def _address(value: object) -> None:
+    if not isinstance(value, str) or not is_address(value):
+        raise ValueError(f"is not an IP address: {_shown(value)}")
+
+
+def _size(value: object) -> None:
+    number = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    if not number and (not isinstance(value, str) or not value):
+        raise ValueError(f'is not a size, such as "128m": {_shown(value)}')
+
+
+def _ulimits(value: object) -> None:
+    """{"nofile": {"Name": "nofile", "Soft": 1024, "Hard": 2048}}; the inner name may be left away."""
+    if not isinstance(value, dict) or len(value) > MANY:
+        raise ValueError(f"is not an object: {_shown(value)}")
+    for name, limit in value.items():
+        if not isinstance(limit, dict) or not {"Soft", "Hard"} <= set(limit) <= {"Name", "Soft", "Hard"}:
+            shown = f"{_shown(name)}: {_shown(limit)}"
+            raise ValueError(f'has an entry that is not such as {{"Soft": 1024, "Hard": 2048}}: {shown}')
+        if limit.get("Name", name) != name:
+            raise ValueError(f"has {_shown(limit['Name'])} as the Name of {_shown(name)}")
+        for key in ("Soft", "Hard"):
+            if isinstance(limit[key], bool) or not isinstance(limit[key], int) or abs(limit[key]) >> 63:
+                raise ValueError(f"has no number as {key} of {_shown(name)}: {_shown(limit[key])}")
+
+
+def _pools(value: object) -> None:
+    """[{"base": "10.64.0.0/12", "size": 24}]: networks get the first /24 of that which is free."""
+    if not isinstance(value, list) or not 0 < len(value) <= MANY:
+        raise ValueError(f'is not a list, such as [{{"base": "10.64.0.0/12", "size": 24}}]: {_shown(value)}')
+    for one in value:
+        if not isinstance(one, dict) or set(one) != {"base", "size"}:
+            raise ValueError(f"has an entry that is not made of base and size: {_shown(one)}")
+        _, prefix = pool(one["base"])
+        size = one["size"]
+        if isinstance(size, bool) or not isinstance(size, int) or not prefix <= size <= POOL_BITS:
+            raise ValueError(
+                f"has the size {_shown(size)} for {one['base']}, which is not from {prefix} to {POOL_BITS}"
+            )
+
+
+def pool(base: object) -> tuple[str, int]:
+    """(address, prefix) of the base of a pool. Raises ValueError."""
+    address, _, length = base.partition("/") if isinstance(base, str) else ("", "", "")
+    if not (length.isascii() and length.isdigit() and len(length) < 3 and 0 < int(length) <= 32):
+        address = ""
+    if ":" in address or not is_address(address):
+        raise ValueError(f"has a base that is not such as 10.64.0.0/12: {_shown(base)}")
+    value, host = int.from_bytes(inet_pton(AF_INET, address), "big"), 32 - int(length)
+    if value & ((1 << host) - 1):
+        raise ValueError(f"has a base with bits after its prefix: {_shown(base)}")
+    return address, int(length)
+
+
+def is_address(text: str) -> bool:
+    """Whether inet_pton(3) reads it, as IPv4 or IPv6."""
+    try:
+        inet_pton(AF_INET6 if ":" in text else AF_INET, text)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+KEYS: dict[str, Callable[[object], None]] = {
+    "default-address-pools": _pools,
+    "default-shm-size": _size,
+    "default-ulimits": _ulimits,
+    "dns": _texts,
+    "dns-opts": _texts,
+    "dns-search": _texts,
+    "icc": _truth,
+    "init": _truth,
+    "ip": _address,
+    "log-driver": _text,
+    "log-opts": _map,
+    "mtu": _mtu,
+}

@@ -1,0 +1,99 @@
+"""The file of settings, as an administrator writes it and containers have it."""
+
+import json
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+import enginekit
+from enginekit import IMAGE
+
+
+@pytest.fixture
+def host():
+    with enginekit.host() as made:
+        made.env["ESTIVA_SETTINGS"] = f"{made.folder}/settings.json"
+        say(made)
+        yield made
+
+
+def say(host, **known):
+    path = pathlib.Path(host.env["ESTIVA_SETTINGS"])
+    path.write_text(json.dumps({key.replace("_", "-"): value for key, value in known.items()}))
+    path.chmod(0o600)
+
+
+def test_containers_and_networks_are_made_as_the_file_says(host):
+    say(
+        host,
+        default_address_pools=[{"base": "10.99.0.0/16", "size": 24}],
+        default_shm_size="8m",
+        default_ulimits={"nofile": {"Name": "nofile", "Soft": 100, "Hard": 200}},
+        dns=["192.0.2.1"],
+        dns_search=["example.org"],
+        icc=False,
+        init=True,
+        ip="127.0.0.1",
+        log_driver="local",
+        log_opts={"max-size": "1m"},
+        mtu=1400,
+    )
+    assert f"Settings: {host.folder}/settings.json" in host.out("info")
+    assert (
+        host.out("info", "-f", "{{.LoggingDriver}} {{(index .DefaultAddressPools 0).Base}}")
+        == "local 10.99.0.0/16"
+    )
+    for name in ("n1", "n2"):
+        host.estiva("network", "create", name)
+    subnets = [
+        host.out("network", "inspect", name, "-f", "{{(index .IPAM.Config 0).Subnet}}")
+        for name in ("n1", "n2")
+    ]
+    assert subnets == ["10.99.0.0/24", "10.99.1.0/24"]
+
+    host.estiva("run", "-d", "--name", "aa", "-p", "8080:80", IMAGE, "sleep", "1000")
+    host.estiva("run", "-d", "--name", "bb", "--network", "bridge", "--network", "n1", IMAGE, "sleep", "1000")
+    assert host.out("port", "aa") == "80/tcp -> 127.0.0.1:8080"
+    said = host.out("exec", "aa", "sh", "-c", "cat /etc/resolv.conf /sys/class/net/eth0/mtu; ulimit -n; ulimit -Hn; "
+                    "df -k /dev/shm | tail -1; cat /proc/1/comm").split("\n")  # fmt: skip
+    assert "nameserver 192.0.2.1" in said and "search example.org" in said
+    assert said[-5:-2] == ["1400", "100", "200"] and said[-2].split()[1] == "8192"
+    assert said[-1] != "sleep"
+    assert host.out("inspect", "aa", "-f", "{{json .HostConfig.LogConfig}}") == (
+        '{"Type":"local","Config":{"max-size":"1m"}}'
+    )
+    # neighbours on the default bridge don't reach each other, by either way onto it; the host reaches both
+    for one, other in (("aa", "bb"), ("bb", "aa")):
+        address = host.out("inspect", other, "-f", "{{.NetworkSettings.Networks.bridge.IPAddress}}")
+        assert host.estiva("exec", one, "ping", "-c1", "-W1", address, status=None).returncode == 1
+        subprocess.run(
+            [*host.prefix, "busybox", "ping", "-c1", "-W5", address], check=True, capture_output=True
+        )
+
+    # what a container asks for comes first
+    host.estiva("run", "--rm", "--dns", "192.0.2.9", "--init=false", "-p", "0.0.0.0:8081:80", "--ulimit", "nofile=50:60",
+                "--log-driver", "json-file", IMAGE, "sh", "-c",
+                "grep -q 192.0.2.9 /etc/resolv.conf && test $(ulimit -n) = 50 && test $$ = 1")  # fmt: skip
+
+
+def test_a_step_of_a_build_asks_the_same_name_servers(host):
+    say(host, dns=["192.0.2.1"])
+    pathlib.Path(host.folder, "ctx").mkdir()
+    pathlib.Path(host.folder, "ctx/Dockerfile").write_text(
+        f"FROM {IMAGE}\nRUN grep -q 192.0.2.1 /etc/resolv.conf\n"
+    )
+    host.estiva("build", "--network", "default", f"{host.folder}/ctx")
+
+
+def test_a_file_that_is_wrong_is_named_and_nothing_is_made(host):
+    say(host, bip="10.0.0.1/24")
+    for words in (["run", "--rm", IMAGE, "true"], ["network", "create", "n1"], ["info"]):
+        done = host.estiva(*words, status=None)
+        assert done.returncode and "settings.json has the unknown key 'bip'" in done.stderr
+    os.chmod(host.env["ESTIVA_SETTINGS"], 0o666)
+    done = host.estiva("run", "--rm", IMAGE, "true", status=None)
+    assert done.returncode == 125 and "may be written to by others" in done.stderr
+    say(host)
+    assert host.out("network", "ls", "-q", "--filter", "type=custom") == "" and host.out("ps", "-aq") == ""
