@@ -69,8 +69,12 @@ class Pipes:
 
     def close(self) -> None:
         """Let go of all ends. A monitor that waits for us to read would not hear what is said to it."""
-        while self.open:
-            self._close(self.open[-1])
+        try:
+            while self.open:
+                self._close(self.open[-1])
+        finally:
+            while self.open:  # Ctrl-C in the middle of it
+                self._close(self.open[-1])
 
     def _close(self, fd: int) -> None:
         self.open.remove(fd)
