@@ -159,7 +159,7 @@ ARROWS = (
     ("store", "linux", 155, 155),
     ("runtime", "linux", 715, 715),
 )
-BASE = "errors files paths programs fastjson timestamps version atfork settings"
+BASE = "errors files waiting paths programs fastjson timestamps version atfork settings"
 
 
 def house(theme):

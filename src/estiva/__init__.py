@@ -7,6 +7,10 @@
         box.put("model.bin", "/data/model.bin")
         print(box.exec(["sha256sum", "/data/model.bin"]).output)
 
+    engine = estiva.Engine()                           # .containers .images .volumes .networks ...
+    for box in engine.containers.list():               # also those that the command line has made
+        print(box.name, box.status, box.ip)
+
 All of it is loaded on first use; safe in a program with threads; no daemon.
 """
 
@@ -16,19 +20,41 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _thread import RLock
 
-    from estiva.engine import Engine
+    from estiva import errors as errors
     from estiva.errors import EstivaError
-    from estiva.sdk.containers import Container, container, run
+    from estiva.sdk.collections.images import Image
+    from estiva.sdk.collections.networks import Network
+    from estiva.sdk.collections.volumes import Volume
+    from estiva.sdk.containers import container, run
+    from estiva.sdk.engine import Engine
     from estiva.sdk.images import build, pull, push
-    from estiva.sdk.result import CommandTimeout, Result
+    from estiva.sdk.objects.container import Container
+    from estiva.sdk.objects.popen import Popen
+    from estiva.sdk.objects.shown import Event, Exit, FileInfo, Health, LogLine, Port, Progress, Stats
+    from estiva.sdk.objects.waiting import StillRunning
+    from estiva.sdk.result import BuildError, CommandTimeout, Result
     from estiva.version import __version__ as __version__
 
 __all__ = [
+    "BuildError",
     "CommandTimeout",
     "Container",
     "Engine",
     "EstivaError",
+    "Event",
+    "Exit",
+    "FileInfo",
+    "Health",
+    "Image",
+    "LogLine",
+    "Network",
+    "Popen",
+    "Port",
+    "Progress",
     "Result",
+    "Stats",
+    "StillRunning",
+    "Volume",
     "build",
     "container",
     "pull",
@@ -71,22 +97,54 @@ def _lock() -> RLock:
 
 
 def _load(name: str) -> object:
-    if name == "Engine":
-        from estiva.engine import Engine
-
-        return Engine
     if name == "EstivaError":
         from estiva.errors import EstivaError
 
         return EstivaError
+    if name in ("run", "container"):
+        from estiva.sdk import containers
+
+        return getattr(containers, name)
+    if name == "Engine":
+        from estiva.sdk.engine import Engine
+
+        return Engine
     if name in ("build", "pull", "push"):
         from estiva.sdk import images
 
         return getattr(images, name)
-    if name in ("CommandTimeout", "Result"):
+    if name in ("BuildError", "CommandTimeout", "Result"):
         from estiva.sdk import result
 
         return getattr(result, name)
-    from estiva.sdk import containers
+    return _object(name)
 
-    return getattr(containers, name)
+
+def _object(name: str) -> object:
+    if name == "Container":
+        from estiva.sdk.objects.container import Container
+
+        return Container
+    if name == "Popen":
+        from estiva.sdk.objects.popen import Popen
+
+        return Popen
+    if name == "StillRunning":
+        from estiva.sdk.objects.waiting import StillRunning
+
+        return StillRunning
+    if name == "Image":
+        from estiva.sdk.collections.images import Image
+
+        return Image
+    if name == "Network":
+        from estiva.sdk.collections.networks import Network
+
+        return Network
+    if name == "Volume":
+        from estiva.sdk.collections.volumes import Volume
+
+        return Volume
+    from estiva.sdk.objects import shown
+
+    return getattr(shown, name)

@@ -13,6 +13,8 @@ from estiva.errors import EngineError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from estiva.builder.request import Step
     from estiva.engine import Engine
     from estiva.engine.state.config_types import HostConfig
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from estiva.store.layers.mounts import Lowerdirs
 
 CHUNK = 1 << 16  # bytes
+LOOK = 0.2  # seconds
 
 
 class StepStart(Start):
@@ -111,8 +114,9 @@ class StepStart(Start):
             reconcile.reconcile(self.engine.paths, self.engine.db, self.id)
 
 
-def run_step(engine: Engine, step: Step) -> int:
+def run_step(engine: Engine, step: Step, look: Callable[[], object] | None = None) -> int:
     """Run `step` to its end; its exit status, 128+n for a signal. Output goes to step.output as it comes.
+    `look` is called each LOOK seconds in which nothing comes; what it raises ends the step.
 
     Raises CommandNotFound and what else keeps it from starting.
     """
@@ -124,11 +128,28 @@ def run_step(engine: Engine, step: Step) -> int:
             finally:
                 os.close(writer)
             start.started()
-            while data := os.read(reader, CHUNK):
-                step.output(data)
+            try:
+                while data := _read(reader, look):
+                    step.output(data)
+            except BaseException:
+                os.close(reader)  # a monitor that waits for us to read would not hear of its end
+                reader = -1
+                raise
             outcome = start.wait()
         if outcome["event"] == "lost":
             raise EngineError("the monitor of the build's container was killed")
         return int(outcome["status"])
     finally:
-        os.close(reader)
+        if reader >= 0:
+            os.close(reader)
+
+
+def _read(reader: int, look: Callable[[], object] | None) -> bytes:
+    if look is not None:
+        import select
+
+        poll = select.poll()
+        poll.register(reader, select.POLLIN)
+        while not poll.poll(LOOK * 1000):
+            look()
+    return os.read(reader, CHUNK)

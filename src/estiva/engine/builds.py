@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from estiva.builder.frontend.errors import BuildFailed
     from estiva.builder.request import Step
     from estiva.engine import Engine
     from estiva.store.images import Image
@@ -17,12 +18,14 @@ def build(
     *,
     progress: Callable[[dict[str, Any]], None] | None = None,
     fetch: bool = True,
+    look: Callable[[], object] | None = None,
     **options: Any,
 ) -> str:
     """Build an image, name it by `tags`, and return its id.
 
     `options` are those of builder.request.Request. `progress` gets the builder's events and those of pulls
-    of base images, which have an "id"; without `fetch` nothing is ever pulled. Raises
+    of base images, which have an "id"; without `fetch` nothing is ever pulled. `look`
+    is called now and then while a command says nothing: what it raises ends the build. Raises
     DockerfileError, BuildFailed and other EstivaErrors.
     """
     from estiva.builder.request import NETWORKS, Request
@@ -42,7 +45,7 @@ def build(
     image = run_build(
         request,
         store=engine.store,
-        run_step=Steps(engine),
+        run_step=Steps(engine, look),
         resolve_image=Resolver(engine, progress, fetch),
         progress=progress,
     )
@@ -52,16 +55,24 @@ def build(
     return image.id
 
 
+def failed(error: Exception) -> BuildFailed | None:
+    """The error of a step whose command has failed; None for all others."""
+    from estiva.builder.frontend.errors import BuildFailed
+
+    return error if isinstance(error, BuildFailed) else None
+
+
 class Steps:
     """Runs a RUN's command in a container."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, look: Callable[[], object] | None = None) -> None:
         self.engine = engine
+        self.look = look
 
     def __call__(self, step: Step) -> int:
         from estiva.engine.build_worker import run_step
 
-        return run_step(self.engine, step)
+        return run_step(self.engine, step, self.look)
 
 
 class Resolver:

@@ -14,6 +14,8 @@ from estiva.sdk import held
 from estiva.sdk.result import CommandTimeout, Result
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from estiva.engine.launch.launch import Launched
     from estiva.engine.state.types import Outcome
 
@@ -24,12 +26,19 @@ MAX_OUTPUT = 64 << 20  # bytes of each stream that are kept
 
 class Pipes:
     """Three pipes to a command, as a with-block. `data` goes to its stdin, if not None. Of its stdout and of
-    its stderr `most` bytes are kept; the rest is read and dropped. Raises OSError.
+    its stderr `most` bytes are kept; the rest is read and dropped. `heard` gets "stdout" or "stderr" and what
+    comes, as it comes. Raises OSError.
     """
 
-    def __init__(self, data: memoryview | None, most: int = MAX_OUTPUT) -> None:
+    def __init__(
+        self,
+        data: memoryview | None,
+        most: int = MAX_OUTPUT,
+        heard: Callable[[str, bytes], object] | None = None,
+    ) -> None:
         self.data = data
         self.most = most
+        self.heard = heard
         self.timed_out = False
         self.truncated = False
         self.open: list[int] = []
@@ -60,8 +69,12 @@ class Pipes:
 
     def close(self) -> None:
         """Let go of all ends. A monitor that waits for us to read would not hear what is said to it."""
-        while self.open:
-            self._close(self.open[-1])
+        try:
+            while self.open:
+                self._close(self.open[-1])
+        finally:
+            while self.open:  # Ctrl-C in the middle of it
+                self._close(self.open[-1])
 
     def _close(self, fd: int) -> None:
         self.open.remove(fd)
@@ -131,6 +144,8 @@ class Pipes:
     def _read(self, fd: int) -> bool:
         data = os.read(fd, CHUNK)
         kept = self.kept[fd]
+        if data and self.heard is not None:
+            self.heard("stderr" if fd == list(self.kept)[-1] else "stdout", data)
         room = self.most - len(kept)
         kept += data if len(data) <= room else data[:room]
         self.truncated = self.truncated or len(data) > room

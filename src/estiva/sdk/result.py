@@ -48,6 +48,23 @@ class Result:
         return f"Result(status={self.status}, stdout={self.stdout!r}, stderr={self.stderr!r})"
 
 
+class BuildError(EngineError):
+    """A command of a build has failed: `log` is what it has written (the last MiB), `step` is "2/9", `line`
+    that of the Dockerfile, `status` its exit status."""
+
+    def __init__(
+        self, message: str, log: str = "", step: str = "", line: int = 0, status: int = 0, *, hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.log = log
+        self.step = step
+        self.line = line
+        self.status = status
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.message, self.log, self.step, self.line, self.status), self.__dict__
+
+
 class CommandTimeout(EstivaError, TimeoutError):
     """The command was killed, with all that it had started, after its `timeout`: `stdout`, `stderr` and
     `truncated` are as a Result's, up to then."""

@@ -1,9 +1,11 @@
-"""Errors of the system as those of this package: a caller has one kind to catch."""
+"""Errors of the system as those of this package: a caller has one kind to catch. Those of the caller's own
+functions come out as they are.
+"""
 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from estiva.errors import EstivaError, brief, exhausted, from_os
 
@@ -12,6 +14,27 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class Theirs(EstivaError):
+    """What a function of the caller's has raised, on its way through the engine, where nobody tries again
+    after it or takes it for an error of the system."""
+
+    def __init__(self, given: Exception) -> None:
+        super().__init__("a function of the caller's failed")
+        self.given = given
+
+
+def theirs(function: Callable[P, R]) -> Callable[P, R]:
+    """A function of the caller's, whose errors come out of `told` as they are."""
+
+    def call(*arguments: P.args, **keywords: P.kwargs) -> R:
+        try:
+            return function(*arguments, **keywords)
+        except Exception as error:
+            raise Theirs(error) from error
+
+    return call
 
 
 def told(function: Callable[P, R]) -> Callable[P, R]:
@@ -23,11 +46,16 @@ def told(function: Callable[P, R]) -> Callable[P, R]:
     def call(*arguments: P.args, **keywords: P.kwargs) -> R:
         try:
             return function(*arguments, **keywords)
+        except Theirs as error:
+            _mark(error.given)
+            raise error.given from None
         except EstivaError as error:
             error.message = brief(error.message)  # whatever the arguments held (K9)
             error.hint = brief(error.hint)
             raise
         except (OSError, MemoryError, RuntimeError) as error:
+            if getattr(error, "_theirs", False):
+                raise
             known = exhausted(error) or (from_os(error) if isinstance(error, OSError) else None)
             if known is None:
                 raise
@@ -35,3 +63,11 @@ def told(function: Callable[P, R]) -> Callable[P, R]:
             raise known from error
 
     return call
+
+
+def _mark(error: Any) -> None:
+    """For a `told` around this one."""
+    try:
+        error._theirs = True
+    except AttributeError:
+        pass

@@ -58,9 +58,16 @@ def path(what: str, value: Any) -> str:
 
 
 def words(what: str, value: Any) -> list[str]:
-    """The words of a command: an iterable of text and path objects."""
+    """The words of a command: an iterable of text and path objects, or a text that is split as a shell does.
+    Nothing in it is expanded: no shell runs.
+    """
     if isinstance(value, str):
-        raise InvalidInput(f"{what} must be a list of words", hint='["sh", "-c", "..."] runs a shell line')
+        import shlex
+
+        try:
+            value = shlex.split(value)
+        except ValueError as error:
+            raise InvalidInput(f"{what} can't be split into words: {str(error).lower()}") from None
     if isinstance(value, (bytes, bytearray, memoryview, dict)) or not hasattr(value, "__iter__"):
         raise wrong(what, "a list of words", value)
     result = []
@@ -143,6 +150,48 @@ def signal(value: Any) -> str:
     if not isinstance(value, str) or len(value) > 20 or not value.isascii():
         raise wrong("signal", "a number or a name", value)
     return value
+
+
+def function(what: str, value: Any) -> Any:
+    """Something that can be called; None is nothing."""
+    if value is not None and not callable(value):
+        raise wrong(what, "a function", value)
+    return value
+
+
+def filters(value: Any) -> dict[str, list[str]]:
+    """Docker's filters: {"status": "running", "label": ["a", "b=c"]}; True is "true"."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise wrong("filters", "a dict of texts or lists of texts", value)
+    return {
+        text("a filter", name): listed(
+            f"filter {shown(name)}", str(each).lower() if type(each) in (bool, int) else each
+        )
+        for name, each in value.items()
+    }
+
+
+def moment(what: str, value: Any) -> float | None:
+    """Seconds since the epoch, of a number, a datetime, a time such as 2026-01-31T12:00:00Z, or "10m" before
+    now. None is none."""
+    if value is None:
+        return None
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e18:
+        return float(value)
+    import datetime
+
+    if isinstance(value, datetime.datetime):
+        return value.timestamp()
+    if isinstance(value, str):
+        from estiva.oci import units
+
+        try:
+            return units.moment(value)
+        except ValueError:
+            pass
+    raise wrong(what, 'a time, such as seconds since the epoch or "10m"', value)
 
 
 def listed(what: str, value: Any) -> list[str]:

@@ -3,8 +3,6 @@
 import pathlib
 import pickle
 import pydoc
-import subprocess
-import sys
 
 import pytest
 
@@ -81,31 +79,3 @@ def test_the_package_shows_what_it_has():
     text = pydoc.plain(pydoc.render_doc(estiva))
     assert all(f"    {name}(" in text for name in ("run", "container", "build", "pull", "push"))
     assert "class Engine" in text and "class CommandTimeout" in text
-
-
-TYPED = """
-import pathlib
-import estiva
-
-engine = estiva.Engine(pathlib.Path("/a"), "/b")
-for data in (b"x", bytearray(b"x"), memoryview(b"x"), "x"):
-    estiva.run("box", input=data, engine=engine)
-plain: dict[str, str] = {}
-with estiva.container("box") as box:
-    box.exec(["true"], env={"A": None}, input=bytearray(b"x"))
-    box.exec(["true"], env=plain)
-    box.exec(["true"], env=["A=1"], input=memoryview(b"x"))
-    box.put(bytearray(b"x"), "/x")
-"""
-
-
-def test_types_are_those_that_are_taken(tmp_path):
-    (tmp_path / "user.py").write_text(TYPED)
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "--follow-imports=silent", "user.py"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={"MYPYPATH": str(pathlib.Path(estiva.__file__).parents[1]), "PATH": "/usr/bin:/bin"},
-    )
-    assert done.returncode == 0, done.stdout

@@ -11,10 +11,13 @@ from estiva.errors import Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
+    from typing import TypeVar
 
     from estiva.engine import Engine
     from estiva.paths import Paths
+
+    Result = TypeVar("Result")
 
 FILES = ("json-file", "local")  # drivers whose log is a file alone; the others have one beside
 TAIL, LINE = 1 << 16, 400  # bytes of all last lines, characters of one
@@ -38,13 +41,40 @@ def logs(
     missing: Callable[[], object] = lambda: None,
     full: Callable[[int], object] = lambda _: None,
 ) -> None:
-    """Give a container's output to `out` and `err`, many lines at a time. `since`, `until`: epoch seconds;
-    `tail`: lines, all if negative.
+    """Do `reading` to its end, with a Show of `out` and `err`."""
+    show = Show(out, err, since, until, timestamps, details)
+    finish(reading(engine, ref, show, follow=follow, tail=tail, missing=missing, full=full))
+
+
+def finish(task: Generator[bool, None, Result]) -> Result:
+    """Do one of the tasks below to its end; what it returns."""
+    while True:
+        try:
+            idle = next(task)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        if idle:
+            time.sleep(LOOK_AGAIN)
+
+
+def reading(
+    engine: Engine,
+    ref: str,
+    show: Show,
+    *,
+    follow: bool = False,
+    tail: int | None = None,
+    missing: Callable[[], object] = lambda: None,
+    full: Callable[[int], object] = lambda _: None,
+) -> Generator[bool, None, None]:
+    """A task that gives a container's output to `show`, many lines at a time. `tail`: lines, all if negative.
 
     With `follow`, until the run that goes on now has ended: every line once, however often the log is rotated
     meanwhile, and though the container is removed. Only where the reader falls a gigabyte behind something is
     left out, and `missing` called. `full` is called with the bytes that a full disk has taken, as long as the
-    log itself can't say so. Raises NotFound, Unsupported.
+    log itself can't say so. It yields after each piece, and True where there is nothing to do for LOOK_AGAIN
+    seconds; it may be closed at any of these. Raises NotFound, Unsupported.
     """
     from estiva.engine.state import lookup
 
@@ -54,7 +84,6 @@ def logs(
     cached = ((record["HostConfig"].get("LogConfig") or {}).get("Config") or {}).get("cache-disabled") or ""
     if kind == "none" or (kind not in FILES and cached.lower() in ("1", "t", "true")):
         raise Unsupported("configured logging driver does not support reading")
-    show = Show(out, err, since, until, timestamps, details)
     goes_on = run(engine, record["Id"])
     follower = Follower(path, engine.paths.ingest) if follow and goes_on() else None
     log = Log(path, engine.paths.ingest)
@@ -64,13 +93,14 @@ def logs(
             follower.skip(log.fds[-1])
         for index, start in enumerate(starts[:-1]):
             if start < END and not show.too_old(log.fds[index]):
-                drain(log.plain(index), start, show)
+                yield from draining(log.plain(index), start, show)
         current, start = (log.take(), starts[-1]) if log.fds else (-1, 0)
         try:
             if follower is not None:
-                current = go_on(follower, current, start, show, goes_on, missing)
+                given, current = current, -1
+                current = yield from following(follower, given, start, show, goes_on, missing)
             elif current >= 0:
-                drain(current, start, show)
+                yield from draining(current, start, show)
         finally:
             if current >= 0:
                 os.close(current)
@@ -102,33 +132,56 @@ def go_on(
     goes_on: Callable[[], bool],
     missing: Callable[[], object],
 ) -> int:
+    """Do `following` to its end."""
+    return finish(following(follower, current, start, show, goes_on, missing))
+
+
+def following(
+    follower: Follower,
+    current: int,
+    start: int,
+    show: Show,
+    goes_on: Callable[[], bool],
+    missing: Callable[[], object],
+) -> Generator[bool, None, int]:
     """Show what is added until the run has ended, from `start` of the file `current` (-1: none yet) on.
 
-    The last file, to be closed.
+    The last file, to be closed; it is closed here where this task is, or fails.
     """
-    while True:
-        over = not goes_on() or show.is_over()
-        start = drain(current, start, show)
-        following = follower.next(current)
-        if following != NONE:
-            drain(current, start, show)  # what came before the writer left this file
-            if current >= 0:
-                os.close(current)
-            current, start = max(following, -1), 0
-            if following == MISSING:
-                missing()
-        elif over:
-            return current
-        else:
-            time.sleep(LOOK_AGAIN)
+    try:
+        while True:
+            over = not goes_on() or show.is_over()
+            start = yield from draining(current, start, show)
+            after = follower.next(current)
+            if after != NONE:
+                yield from draining(current, start, show)  # what came before the writer left this file
+                read, current, start = current, max(after, -1), 0
+                if read >= 0:
+                    os.close(read)
+                if after == MISSING:
+                    missing()
+            elif over:
+                return current
+            else:
+                yield True
+    except BaseException:
+        if current >= 0:
+            os.close(current)
+        raise
 
 
 def drain(fd: int, start: int, show: Show) -> int:
+    """Do `draining` to its end."""
+    return finish(draining(fd, start, show))
+
+
+def draining(fd: int, start: int, show: Show) -> Generator[bool, None, int]:
     """Show the lines from an offset on; the offset after them."""
     if fd >= 0:
         for lines, after in blocks(fd, start):
             show(lines)
             start = after
+            yield False
     return start
 
 
@@ -149,7 +202,8 @@ def run(engine: Engine, container_id: str) -> Callable[[], bool]:
 
 
 class Show:
-    """Gives the text of log lines to `out` and `err`, as much at once as goes the same way."""
+    """Gives the text of log lines to `out` and `err`, as much at once as goes the same way. `since`, `until`:
+    epoch seconds."""
 
     def __init__(
         self,
@@ -173,13 +227,17 @@ class Show:
         texts: list[bytes] = []
         stream = b""
         for come_by, at, text in entries(lines, self.details):
-            if (self.first and at[:EXACT] < self.first) or (self.last and at[:EXACT] > self.last):
+            if not self.fits(at):
                 continue
             if come_by != stream:
                 self.give(stream, texts)
                 stream, texts = come_by, []
             texts.append(at + b" " + text if self.timestamps else text)
         self.give(stream, texts)
+
+    def fits(self, at: bytes) -> bool:
+        """Whether a line of that time is wanted."""
+        return not (self.first and at[:EXACT] < self.first or self.last and at[:EXACT] > self.last)
 
     def give(self, stream: bytes, texts: list[bytes]) -> None:
         if texts:

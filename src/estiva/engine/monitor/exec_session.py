@@ -49,6 +49,7 @@ def become(wanted: ExecPlan, channel: socket, stdio: tuple[int, int, int], progr
         oom = session.killed_for_memory(status)
         session.streams.say({"event": "exited", "status": status, "oom": oom})
         session.leave()
+        session.streams.rest()
     except (OSError, EstivaError):
         pass  # the caller has gone, or the container
     finally:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 from errno import EAGAIN, EIO
-
-from estiva.files import write_all
+from select import POLLIN, POLLOUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ STDOUT, STDERR = b"1", b"2"
 
 
 class Source:
-    """One stream that comes out of a container: a pipe's read end or a pty's master."""
+    """One stream that comes out of a container: a pipe's read end or a pty's master.
+
+    A target that does not block, and is full, gets the rest when there is room: nothing more is read before.
+    """
 
     def __init__(self, fd: int, target: int, log: Log, tag: bytes = STDOUT) -> None:
         self.fd = fd
@@ -31,9 +34,18 @@ class Source:
         self.log = log
         self.tag = tag
         self.chunk = CHUNK
+        self.waiting = memoryview(b"")  # what its target has no room for
+        self.passes = False  # whether the process is to see that the caller has closed its end
+
+    @property
+    def watched(self) -> tuple[int, int]:
+        """(fd, event) after which `pump` has something to do."""
+        return (self.target, POLLOUT) if self.waiting else (self.fd, POLLIN)
 
     def pump(self, audience: Audience | None = None) -> bool:
         """Move what is there. False at the end of the stream."""
+        if self.waiting:
+            return self.flush()
         try:
             data = os.read(self.fd, self.chunk)
         except OSError as error:
@@ -51,11 +63,30 @@ class Source:
         if audience is not None:
             audience.put(self.tag, data)
         if self.target >= 0:
-            try:
-                write_all(self.target, data)
-            except OSError:
-                self.leave()  # the caller has gone; the container need not know
+            self.waiting = memoryview(data)
+            return self.flush()
         return True
+
+    def flush(self) -> bool:
+        """Give the target what it has room for. False where it has gone, and the process is to see that."""
+        try:
+            while self.waiting:
+                self.waiting = self.waiting[os.write(self.target, self.waiting) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.leave()  # the caller has gone; the container, as a rule, need not know
+            return not self.passes
+        return True
+
+    def rest(self) -> None:
+        """Once the process has ended: what is in its pipe still, as far as there is room."""
+        os.set_blocking(self.fd, False)
+        more = True
+        while more and not self.waiting:
+            poll = select.poll()
+            poll.register(self.fd, POLLIN)
+            more = bool(poll.poll(0)) and self.pump()
 
     def widen(self) -> None:
         """It says much: take more at once, of a wider pipe, and don't have the kernel clear the same memory
@@ -74,3 +105,4 @@ class Source:
         if self.target > 2:
             os.close(self.target)
         self.target = -1
+        self.waiting = memoryview(b"")

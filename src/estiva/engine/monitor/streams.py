@@ -159,6 +159,7 @@ class Conversation:
         for target, log, tag in zip(self.stdio[1:], logs, (STDOUT, STDERR), strict=True):
             reader, writer = os.pipe()
             self.sources.append(Source(reader, target, log, tag))
+            self.sources[-1].passes = self.heeds
             ends.append(writer)
         return ends[0], ends[1], ends[2]
 
@@ -187,7 +188,7 @@ class Conversation:
             outlet = self.outlet
             full = (self.audience is not None and self.audience.full) or (outlet is not None and outlet.full)
             for source in () if full else self.sources:
-                poll.register(source.fd, select.POLLIN)
+                poll.register(*source.watched)
             if running:
                 for fd in self.beside:
                     poll.register(fd, select.POLLIN)
@@ -231,7 +232,7 @@ class Conversation:
             if not ready:
                 return  # somebody outlives the process and holds the pipes
             self.sources = [
-                s for s in self.sources if s.fd not in ready or s.pump(self.audience) or self.shut(s)
+                s for s in self.sources if s.watched[0] not in ready or s.pump(self.audience) or self.shut(s)
             ]
             if self.input is not None and running:
                 self.feed(self.input, ready)
@@ -246,6 +247,23 @@ class Conversation:
             if init.pidfd in ready and running:
                 running, timeout = False, drain
                 at_end()
+
+    def rest(self) -> None:
+        """After the end of a bound process: deliver what its reader has not taken yet, as long as there is
+        one, and the caller's program lives."""
+        while left := [source for source in self.sources if source.waiting]:
+            poll = select.poll()
+            for source in left:
+                poll.register(source.target, select.POLLOUT)
+            if self.program >= 0:
+                poll.register(self.program, select.POLLIN)
+            ready = dict(poll.poll())
+            if self.program in ready:
+                return
+            for source in left:
+                if source.target in ready:
+                    source.flush()
+                    source.rest()
 
     def await_caller(self) -> None:
         """After the end of a bound process: until the caller asks for the end, or has gone."""

@@ -1,0 +1,1 @@
+"""What an Engine has: containers, images, volumes, networks, a registry, the system."""

@@ -1,0 +1,104 @@
+"""A build, from its options to the id of its image."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from estiva.engine import builds
+from estiva.errors import EngineError
+from estiva.sdk import values
+from estiva.sdk.objects.shown import progress_of
+from estiva.sdk.result import BuildError
+from estiva.sdk.run_options import BuildOptions
+from estiva.sdk.told import theirs
+from estiva.sdk.typed import options_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from estiva.engine import Engine
+
+    Heard = Callable[[dict[str, Any]], object] | None
+
+PULL = ("missing", "always", "never")
+LOG = 1 << 20  # bytes of the end of a failed step's output that are kept
+
+
+def build(
+    engine: Engine,
+    context: Any,
+    tag: Any,
+    dockerfile: Any,
+    pull: Any,
+    options: Mapping[str, Any],
+    heard: Heard,
+    look: Callable[[], object] | None = None,
+) -> str:
+    """See Images.build. `look` is called while nothing is heard: what it raises ends the build."""
+    if isinstance(pull, bool):
+        pull = "always" if pull else "missing"
+    if not isinstance(pull, str) or pull not in PULL:
+        raise values.wrong("pull", "missing, always or never", pull)
+    asked = {
+        "context": None if context is None else values.path("context", context),
+        "dockerfile": None if dockerfile is None else values.path("dockerfile", dockerfile),
+        "tags": values.listed("tag", tag),
+        **{name: _plain(name, value) for name, value in options_of(BuildOptions, options).items()},
+    }
+    log = _Log(heard)
+    try:
+        return builds.build(
+            engine, progress=log, pull=pull == "always", fetch=pull != "never", look=look, **asked
+        )
+    except EngineError as error:
+        failed = builds.failed(error)
+        if failed is None:
+            raise
+        output = bytes(log.output).decode(errors="replace")
+        raise BuildError(
+            failed.message, output, log.step, failed.line, failed.status, hint=failed.hint
+        ) from None
+
+
+def _plain(name: str, value: Any) -> Any:
+    """An option of a build, as a Request has it."""
+    if name == "source_date_epoch":
+        return values.whole(name, value)
+    if name in ("build_args", "labels"):
+        return values.table(name, value)
+    if name in ("build_contexts", "ssh"):
+        return {key: os.fspath(each) for key, each in value.items()}
+    if name == "secrets":
+        return {key: each if isinstance(each, bytes) else os.fspath(each) for key, each in value.items()}
+    return (
+        values.listed(name, value)
+        if name in ("allow", "cache_from", "cache_to", "no_cache_filter")
+        else value
+    )
+
+
+def telling(heard: Any) -> Callable[[dict[str, Any]], object] | None:
+    if values.function("on_progress", heard) is None:
+        return None
+    said = theirs(heard)
+    return lambda event: said(progress_of(event))
+
+
+class _Log:
+    """Keeps the end of what the command of the present step writes."""
+
+    def __init__(self, heard: Heard) -> None:
+        self.heard = heard
+        self.step = ""
+        self.output = bytearray()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if event.get("step") and event["status"] == "running":
+            self.step = event["step"]
+            self.output.clear()
+        elif event.get("status") == "output":
+            self.output += event["data"]
+            del self.output[:-LOG]
+        if self.heard is not None:
+            self.heard(event)

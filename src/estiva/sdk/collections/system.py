@@ -1,0 +1,102 @@
+"""What concerns a whole engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from estiva.engine import resume, system
+from estiva.sdk import values
+from estiva.sdk.told import told
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from estiva.engine import Engine
+    from estiva.errors import EstivaError
+
+
+@dataclass(frozen=True, slots=True)
+class PrunedAll:
+    """What `system.prune` has removed, and how many bytes that gave back. `busy`: another process was storing
+    things, so that unused content had to stay; `failed`: what could not be removed, in words."""
+
+    containers: tuple[str, ...]
+    networks: tuple[str, ...]
+    images: tuple[str, ...]
+    volumes: tuple[str, ...]
+    build_cache: int
+    freed: int
+    busy: bool
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What `system.check` has found, in words: what it swept up, repaired and left half done on purpose, and
+    what is wrong."""
+
+    swept: tuple[str, ...]
+    repaired: tuple[str, ...]
+    kept: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+class System:
+    """What concerns the whole engine: `estiva.Engine().system`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @told
+    def version(self) -> dict[str, str]:
+        """Version and platform."""
+        return system.version()
+
+    @told
+    def info(self) -> dict[str, Any]:
+        """The engine and its machine, in the shape of `docker info`."""
+        return system.info(self.engine)
+
+    @told
+    def df(self) -> dict[str, Any]:
+        """Disk usage in bytes."""
+        return system.df(self.engine)
+
+    @told
+    def prune(
+        self, *, all: bool = False, volumes: bool = False, filters: Mapping[str, Any] | None = None
+    ) -> PrunedAll:
+        """Remove stopped containers, unused networks and images (`all`: also those with a name), what builds
+        remember, and with `volumes` unused volumes without a name.
+
+            print(engine.system.prune(all=True).freed)
+        """
+        done = system.prune(
+            self.engine,
+            all=values.flag("all", all),
+            volumes=values.flag("volumes", volumes),
+            filters=values.filters(filters),
+        )
+        return PrunedAll(
+            containers=tuple(done["containers"]),
+            networks=tuple(done["networks"]),
+            images=tuple(done["images"]),
+            volumes=tuple(done["volumes"]),
+            build_cache=done["build_cache"],
+            freed=done["bytes"],
+            busy=done["busy"],
+            failed=tuple(done["failed"]),
+        )
+
+    @told
+    def check(self, *, deep: bool = False, repair: bool = False) -> Checked:
+        """Sweep up what killed processes left, then compare all state with itself; `deep` reads all content,
+        `repair` mends it."""
+        done = system.check(self.engine, deep=values.flag("deep", deep), repair=values.flag("repair", repair))
+        return Checked(*(tuple(done[key]) for key in ("swept", "repaired", "kept", "problems")))
+
+    @told
+    def resume(self) -> dict[str, EstivaError | None]:
+        """Start, after a reboot, the containers whose restart policy says so: what kept each from it."""
+        return dict(resume.resume(self.engine))

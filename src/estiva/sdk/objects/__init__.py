@@ -1,0 +1,1 @@
+"""What a program holds: a container, its files, commands and logs; and the values that are shown."""

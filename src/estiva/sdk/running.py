@@ -1,0 +1,136 @@
+"""A command from its start to its end: in a container of its own, or in one that runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from estiva.engine.containers import exec as exec_
+from estiva.sdk import values
+from estiva.sdk.begun import Begun
+from estiva.sdk.options import host_config_of, networking_of
+from estiva.sdk.pipes import Pipes
+from estiva.sdk.run_options import CreateOptions
+from estiva.sdk.told import theirs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from estiva.engine import Engine
+    from estiva.engine.state.types import ExecPlan
+    from estiva.sdk.result import Result
+
+    Output = Callable[[str, bytes], object]
+
+
+def _heard(on_output: Any) -> Any:
+    return None if values.function("on_output", on_output) is None else theirs(on_output)
+
+
+def settings(
+    image: Any, command: Any, options: Mapping[str, Any], kind: type = CreateOptions
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """(Config, HostConfig, options of create.prepare) of what the caller gave. Raises InvalidInput."""
+    config: dict[str, Any] = {
+        "Image": values.text("image", image),
+        "Cmd": values.words("the command", command),
+    }
+    if not config["Image"]:
+        raise values.wrong("image", "a name or id", image)
+    host_config = host_config_of(options, config, kind)
+    chosen = {
+        "name": values.text("name", options.get("name")) or None,
+        "platform": values.text("platform", options.get("platform")) or None,
+        "pull": options.get("pull") or "missing",
+        "networking": networking_of(options, kind),
+    }
+    return config, host_config, chosen
+
+
+def finished(
+    engine: Engine,
+    image: Any,
+    command: Any,
+    input: Any,
+    timeout: Any,
+    max_output: Any,
+    on_output: Output | None,
+    options: Mapping[str, Any],
+    kind: type,
+) -> Result:
+    """Run a command in a new container and remove it: see estiva.run."""
+    timeout = values.seconds(timeout)
+    pipes = Pipes(values.data(input), values.whole("max_output", max_output), _heard(on_output))
+    config, host_config, chosen = settings(image, command or (), options, kind)
+    config["OpenStdin"] = input is not None
+    if not options.get("log_driver"):
+        host_config["LogConfig"] = {
+            "Type": "none"
+        }  # all that it writes comes here, and it is gone afterwards
+    with pipes, Begun(engine, config, host_config, stdio=pipes.theirs, **chosen) as start:
+        try:
+            pipes.close_theirs()
+            start.started()
+            pipes.communicate(timeout, start.launched)
+            outcome = start.wait()
+        finally:
+            pipes.close()  # before the container's end is asked for
+        return pipes.result(outcome, timeout)
+
+
+def plan(
+    engine: Engine,
+    ref: str,
+    command: Any,
+    *,
+    env: Any,
+    user: Any,
+    workdir: Any,
+    privileged: Any,
+    stdin: bool = False,
+    tty: Any = False,
+    bound: bool = True,
+) -> ExecPlan:
+    """What the parent of one more command in a container needs. Raises InvalidInput, NotFound, Conflict."""
+    return exec_.plan(
+        engine,
+        ref,
+        values.words("the command", command),
+        env=values.environment(env),
+        user=values.user(user),
+        workdir=values.path("workdir", workdir) if workdir not in ("", None) else "",
+        tty=values.flag("tty", tty),
+        stdin=stdin,
+        privileged=values.flag("privileged", privileged),
+        bound=bound,
+    )
+
+
+def executed(
+    engine: Engine,
+    wanted: ExecPlan,
+    input: Any,
+    timeout: float | None,
+    max_output: Any,
+    on_output: Output | None,
+) -> Result:
+    """Run one more command in a container: see Container.exec."""
+    pipes = Pipes(values.data(input), values.whole("max_output", max_output), _heard(on_output))
+    with pipes:
+        launched = exec_.launch(engine, wanted, pipes.theirs)
+        try:
+            pipes.close_theirs()
+            launched.started()
+            pipes.communicate(timeout, launched)
+            outcome = launched.wait()
+        finally:
+            launched.close()  # what runs still is killed
+    return pipes.result(outcome, timeout)
+
+
+def detached(engine: Engine, wanted: ExecPlan) -> None:
+    """Start one more command in a container, and leave it alone."""
+    launched = exec_.launch(engine, wanted, (-1, -1, -1))
+    try:
+        launched.started()
+    finally:
+        launched.close()
