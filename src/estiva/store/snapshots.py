@@ -41,15 +41,16 @@ class Snapshot:
         """The overlay's lowerdirs, topmost first; release them once the overlay is mounted."""
         return self.layers.mount(self.diff_ids)
 
-    def mount(self, readonly: bool = False) -> int:
+    def mount(self, readonly: bool = False, beneath: Sequence[str] = ()) -> int:
         """A detached mount of the whole; the caller closes the fd.
 
         readonly: for looking, also while a container works in it (its upper is then one more lowerdir).
+        beneath: directories that lie below the layers.
         """
         with self._lowers() as lowers:
             if readonly:
-                return overlay([self.upper, *lowers], None, None)
-            return overlay(lowers, self.upper, self.work)
+                return overlay([self.upper, *lowers, *beneath], None, None)
+            return overlay([*lowers, *beneath], self.upper, self.work)
 
     def _lowers(self) -> Lowerdirs:
         if self.diff_ids:

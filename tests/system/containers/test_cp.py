@@ -225,6 +225,7 @@ def test_stopped_paused_and_never_started(box, here):
     box.estiva("cp", "ss:/here", "cc:/from-s")
     assert (here / "again").read_text() == shell(box, "cat /from-s") == "file"
     assert box.out("ps", "-a", "--filter", "name=^ss$", "--format", "{{.State}}") == "exited"
+    assert "/etc" not in box.out("diff", "ss")  # the image has no /etc/hosts to mount on
     box.estiva("rm", "ss")
     box.estiva("pause", "cc")
     try:

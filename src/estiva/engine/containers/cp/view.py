@@ -126,17 +126,17 @@ class View:
             reading.__exit__()
 
     def _mounted(self, record: Record) -> None:
-        """All that it would see, in a mount namespace of ours."""
+        """All that it would see, in a mount namespace of ours; over what its runs have below the image too,
+        so that mount points are not made in its read-write layer."""
         from estiva.engine.containers import folder
+        from estiva.engine.mounts import detached, initlayer
 
         image = self.engine.store.images.resolve(record["Image"])
         folder.mend(self.engine, record, image)
         snapshot = self.engine.store.snapshots.prepare(image.diff_ids, self.engine.paths.container(self.id))
-        root = snapshot.mount()
+        root = snapshot.mount(beneath=[initlayer.provide(self.engine.paths)])
         self._held.append(root)
         readonly = bool(record["HostConfig"].get("ReadonlyRootfs"))
-        from estiva.engine.mounts import detached
-
         made = detached.mounted(self.engine, record)
         try:
             self._held.append(_assemble(root, self._mounts(record), made, readonly))
