@@ -15,6 +15,8 @@ import pytest
 from enginekit import IMAGE, eventually, host
 from killkit import assert_well, kill
 
+V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+
 
 @pytest.fixture(scope="module")
 def box():
@@ -188,7 +190,7 @@ def test_files_and_networks_of_one_that_waits(box, tmp_path):
     box.estiva("commit", "it", "kept:1")
     assert box.out("run", "--rm", "--network", "none", "kept:1", "cat", "/new") == "new"
     box.estiva("rmi", "kept:1")
-    assert "A /new" in box.out("diff", "it").splitlines()
+    assert box.out("diff", "it") == "A /new"  # and no mount points
     assert b"root/" in box.estiva("export", "it", text=False).stdout
     box.estiva("network", "connect", "n", "it")
     assert "already" in box.estiva("network", "connect", "n", "it", status=1).stderr
@@ -252,6 +254,29 @@ def test_update_takes_effect_on_the_run_that_is_on(box):
     box.estiva("run", "-d", "--rm", "--name", "gone", IMAGE, "sleep", "100")
     told = box.estiva("update", "--restart", "always", "gone", status=1)
     assert "restart policy cannot be updated because AutoRemove is enabled" in told.stderr
+
+
+def test_update_of_one_that_waits_is_for_the_next_run(box):
+    """As with Docker: it does not wait for that run, which comes though the policy asks for no other."""
+    run(box, "always", f"cat /sys/fs/cgroup/{'pids.max' if V2 else 'pids/pids.max'}; exit 5")
+    waiter = waits_a_minute(box, "it")["pid"]
+    before = restarts(box, "it")
+    box.estiva("update", "--pids-limit", "33", "it")
+    box.estiva("update", "--restart", "no", "it")
+    assert state(box, "it")["Restarting"] and restarts(box, "it") == before
+    assert state(box, "it", "HostConfig.RestartPolicy")["Name"] == "no"
+    eventually(lambda: catches(waiter, signal.SIGALRM))
+    os.kill(waiter, signal.SIGALRM)  # its minute is over
+    eventually(lambda: state(box, "it")["Status"] == "exited")
+    assert box.out("logs", "it").splitlines()[-1] == "33"
+    assert restarts(box, "it") == before
+
+
+def catches(pid, number):
+    """Whether a process has a handler for a signal, by proc_pid_status(5)."""
+    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    caught = next(line.split()[1] for line in lines if line.startswith("SigCgt:"))
+    return int(caught, 16) >> number - 1 & 1
 
 
 def test_ports_and_addresses_are_taken_anew(box):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from enginekit import IMAGE, eventually, host
+from enginekit import ESTIVA, IMAGE, eventually, host
 
 V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
 
@@ -150,3 +150,22 @@ with estiva.container({IMAGE!r}, memory="64m", network="none") as box:
         "paused",
         "on",
     ]
+
+
+def test_an_update_just_before_the_start_counts(box):
+    """Whoever starts it has looked at it before, and took its lock then."""
+    code = f"""
+import estiva
+from estiva.engine import Engine
+from estiva.engine.containers.start import with_lock
+from estiva.engine.state import locks, lookup
+import os
+made = {box.out("create", "--network", "none", IMAGE, "true")!r}
+engine = Engine()
+record = lookup.resolve(engine, made)
+os.spawnlp(os.P_WAIT, {ESTIVA!r}, "estiva", "--root", engine.paths.root, "--run-root", engine.paths.run_root,
+    "update", "--pids-limit", "33", made)
+with with_lock(engine, record, locks.take(engine.paths, made)) as begun:
+    print(begun.record["HostConfig"]["PidsLimit"])
+"""
+    assert box.python(code).splitlines()[-1] == "33"

@@ -62,9 +62,11 @@ def with_lock(engine: Engine, record: Record, lock: int, kind: type[Start] = Sta
     image = engine.store.images.resolve(record["Image"])
     allow_refetch(engine)
     folder.mend(engine, record, image)
-    with gate.Unread(engine.paths.container(record["Id"])), engine.db.write() as transaction:
-        containers.set_running(transaction, record["Id"], rfc3339(), first=kind.first)
-        address = addresses.take_in(transaction, record["Id"], record["HostConfig"]["NetworkMode"])
+    with gate.Unread(engine.paths.container(record["Id"])):
+        record = lookup.resolve(engine, record["Id"])  # as an update has made it since the caller looked
+        with engine.db.write() as transaction:
+            containers.set_running(transaction, record["Id"], rfc3339(), first=kind.first)
+            address = addresses.take_in(transaction, record["Id"], record["HostConfig"]["NetworkMode"])
     return kind(engine, record, lock, address, image)
 
 

@@ -6,7 +6,7 @@ import time
 
 from estiva import fastjson
 from estiva.engine.spec import judge, resources
-from estiva.engine.state import eventlog, locks, lookup, runstate
+from estiva.engine.state import eventlog, gate, locks, lookup, runstate
 from estiva.engine.state.life import halted
 from estiva.errors import Conflict, EstivaError, InvalidInput, LimitRefused, NotFound
 from estiva.runtime.cgroup import factory
@@ -55,6 +55,10 @@ def update(engine: Engine, ref: str, changes: dict[str, Any]) -> list[str]:
         raise InvalidInput("you must provide one or more flags when using this command")
     while True:
         record = lookup.resolve(engine, ref)
+        if record["State"]["Restarting"]:
+            changed = _change_waiting(engine, record["Id"], wanted, policy)
+            if changed is not None:
+                return changed
         running = record["State"]["Running"]
         live = runstate.read(engine.paths, record["Id"]) if running else None
         if running and live is None:
@@ -72,6 +76,19 @@ def update(engine: Engine, ref: str, changes: dict[str, Any]) -> list[str]:
             return _change(engine, record["Id"], wanted, policy, None)
         finally:
             locks.let_go(engine.paths, record["Id"], lock)
+
+
+def _change_waiting(
+    engine: Engine, container_id: str, wanted: HostConfig, policy: RestartPolicy | None
+) -> list[str] | None:
+    """Of one that waits for its next run, which begins with what is written here; None where it does not."""
+    try:
+        with gate.Reading(engine.paths.container(container_id)):
+            if containers.waits(engine.db, container_id):
+                return _change(engine, container_id, wanted, policy, None)
+    except FileNotFoundError:
+        pass  # it is being removed
+    return None
 
 
 def _change(
