@@ -25,6 +25,7 @@ def main(root: str, run_root: str, container_id: str, hold: int) -> None:
         os.set_inheritable(hold, False)
         until_unread(f"{root}/containers/{container_id}")
         turn(run_root)
+        until_settings_are_whole()
         from estiva.engine.launch import prefork
 
         prefork.fork()
@@ -59,6 +60,20 @@ def turn(run_root: str) -> int:
         except BlockingIOError:
             time.sleep(LOOK_AGAIN)
     return fd
+
+
+def until_settings_are_whole() -> None:
+    """Who writes the file of settings may be half done. One that stays wrong is told by the start."""
+    from estiva import settings
+    from estiva.errors import EstivaError
+
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            settings.read()
+            return
+        except EstivaError:
+            time.sleep(LOOK_AGAIN)
 
 
 def start(engine: Engine, container_id: str, hold: int) -> None:

@@ -50,7 +50,8 @@ def info(engine: Engine) -> dict[str, Any]:
     for record in listing.listing(engine, all=True):
         states[record["State"]["Status"]] = states.get(record["State"]["Status"], 0) + 1
     uname = os.uname()
-    known = settings.read()
+    wrong = settings.problem()
+    known = {} if wrong else settings.read()
     return {
         "ID": "",
         "Containers": sum(states.values()),
@@ -71,7 +72,7 @@ def info(engine: Engine) -> dict[str, Any]:
         "Name": uname.nodename,
         "EstivaRootDir": engine.paths.root,
         "EstivaRunRootDir": engine.paths.run_root,
-        "EstivaSettings": settings.path() if known else "",
+        "EstivaSettings": wrong or (settings.path() if known else ""),
         "ServerVersion": version()["Version"],
         **daemon_fields(engine, known),
     }
@@ -211,6 +212,7 @@ def check(engine: Engine, *, deep: bool = False, repair: bool = False) -> dict[s
         swept += done
         problems = [*failed, *adopt.lost(engine), *fsck.check(engine.store, deep=deep), *sweep.check(engine)]
         problems += upkeep.unplugged(engine) + upkeep.missing_rules(engine) + upkeep.relays(engine)
+        problems += filter(None, [settings.problem()])
         if not problems:
             break
     engine.db.checkpoint()

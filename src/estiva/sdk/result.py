@@ -6,15 +6,15 @@ from estiva.errors import EngineError, EstivaError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from estiva.engine.state.life.end_types import Exit
+    from estiva.engine.state.life.end_types import Exit as Certificate
+    from estiva.sdk.objects.shown import Exit
 
 
 class Result:
     """How a command ended: `status` (128+n for a signal), `stdout` and `stderr` as bytes, `oom` if it was
-    killed for its memory limit, `truncated` if it wrote more than `max_output` bytes to one of them. `exit`
-    says more of one that did not end with 0, as `State.Exit` of inspect does: docs/why.md."""
+    killed for its memory limit, `truncated` if it wrote more than `max_output` bytes to one of them."""
 
-    __slots__ = ("exit", "oom", "status", "stderr", "stdout", "truncated")
+    __slots__ = ("_certificate", "oom", "status", "stderr", "stdout", "truncated")
 
     def __init__(
         self,
@@ -23,14 +23,21 @@ class Result:
         stderr: bytes,
         oom: bool = False,
         truncated: bool = False,
-        exit: Exit | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
         self.status = status
-        self.exit: Exit = exit or {"Status": status, "Meaning": ""}
+        self._certificate = certificate
         self.stdout = stdout
         self.stderr = stderr
         self.oom = oom
         self.truncated = truncated
+
+    @property
+    def exit(self) -> Exit:
+        """More of one that did not end with 0: who or what was its end, as State.Exit of inspect."""
+        from estiva.sdk.objects.shown import exit_of
+
+        return exit_of({"ExitCode": self.status, "OOMKilled": self.oom, "Exit": self._certificate})
 
     @property
     def output(self) -> str:

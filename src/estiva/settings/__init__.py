@@ -19,6 +19,17 @@ def path() -> str:
     return os.environ.get("ESTIVA_SETTINGS") or DEFAULT_PATH
 
 
+def problem() -> str:
+    """What is wrong with the file, in words; "" for nothing."""
+    from estiva.errors import EstivaError
+
+    try:
+        read()
+    except EstivaError as error:
+        return str(error)
+    return ""
+
+
 def read() -> dict[str, Any]:
     """What the file says, by its keys, judged as far as words.py does; {} where there is none.
 

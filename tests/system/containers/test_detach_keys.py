@@ -6,7 +6,7 @@ import select
 
 import pytest
 
-from enginekit import IMAGE, eventually, host
+from enginekit import CHECKOUT, IMAGE, eventually, host
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 HANGS = 240  # seconds; for what would wait for ever, not for a slow machine
@@ -105,6 +105,38 @@ def test_they_leave_exec_and_the_command_goes_on(box):
         "{{.Actor.Attributes.exitCode}}",
     )
     eventually(lambda: box.out("events", *died).split().count("7") == 2)  # by whoever keeps the terminal
+    box.estiva("rm", "-f", "up")
+
+
+SLOWLY = """
+import os, sys, time
+from estiva.cli.main import main
+
+alone = os.setsid
+os.setsid = lambda: (time.sleep(0.5), alone())
+sys.argv = ["estiva", "exec", "-it", "up", "sh", "-c", "echo ready; sleep 2; echo > /went-on; sleep 600"]
+main()
+"""
+
+
+def test_who_leads_the_session_of_the_terminal_may_leave_exec(box):
+    """The end of that one hangs up all that is in the session still."""
+    box.estiva("run", "-d", "--name", "up", "--network", "none", IMAGE, "sleep", "600")
+    child, master = pty.fork()
+    if child == 0:
+        try:
+            os.environ.update(box.env, PYTHONPATH=str(CHECKOUT / "src"))
+            words = [*box.prefix, str(CHECKOUT / ".venv/bin/python3"), "-c", SLOWLY]
+            os.execvp(words[0], words)
+        finally:
+            os._exit(1)
+    shown = b""
+    while b"ready" not in shown:
+        shown += os.read(master, 4096)
+    os.write(master, b"\x10\x11")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    os.close(master)
+    box.estiva("exec", "up", "sh", "-c", "until test -e /went-on; do usleep 10000; done", timeout=60)
     box.estiva("rm", "-f", "up")
 
 

@@ -89,11 +89,36 @@ def test_a_step_of_a_build_asks_the_same_name_servers(host):
 
 def test_a_file_that_is_wrong_is_named_and_nothing_is_made(host):
     say(host, bip="10.0.0.1/24")
-    for words in (["run", "--rm", IMAGE, "true"], ["network", "create", "n1"], ["info"]):
+    for words in (["run", "--rm", IMAGE, "true"], ["network", "create", "n1"]):
         done = host.estiva(*words, status=None)
         assert done.returncode and "settings.json has the unknown key 'bip'" in done.stderr
+    assert "has the unknown key 'bip'" in host.out("info")
+    assert "has the unknown key 'bip'" in host.estiva("system", "check", status=1).stdout
+    assert "bridge" in host.out("network", "ls")
     os.chmod(host.env["ESTIVA_SETTINGS"], 0o666)
     done = host.estiva("run", "--rm", IMAGE, "true", status=None)
     assert done.returncode == 125 and "may be written to by others" in done.stderr
     say(host)
     assert host.out("network", "ls", "-q", "--filter", "type=custom") == "" and host.out("ps", "-aq") == ""
+
+
+def test_a_wrong_file_stops_nothing_that_runs(host):
+    host.estiva("run", "-d", "--name", "up", "--network", "none", IMAGE, "sleep", "1000")
+    started = host.out("inspect", "-f", "{{.State.StartedAt}}", "up")
+    say(host, bip="10.0.0.1/24")
+    assert "unknown key 'bip'" in host.estiva("restart", "-t", "0", "up", status=1).stderr
+    assert host.out("inspect", "-f", "{{.State.Status}} {{.State.StartedAt}}", "up") == f"running {started}"
+    say(host)
+
+
+def test_a_restart_waits_for_a_file_that_is_half_written(host):
+    host.estiva(
+        "run", "-d", "--name", "up", "--restart", "always", IMAGE, "sh", "-c", "until test -e /end; do usleep 9999; done; rm /end"
+    )  # fmt: skip
+    say(host, bip="10.0.0.1/24")
+    host.estiva("exec", "up", "touch", "/end")
+    enginekit.eventually(lambda: host.out("inspect", "-f", "{{.State.Status}}", "up") == "restarting")
+    say(host)
+    enginekit.eventually(
+        lambda: host.out("inspect", "-f", "{{.RestartCount}} {{.State.Status}}", "up") == "1 running"
+    )

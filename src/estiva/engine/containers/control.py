@@ -352,8 +352,10 @@ def unpausing(engine: Engine, ref: str) -> Task:
 
 def restarting(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | None = None) -> Task:
     """Stop, then start; as a task."""
+    from estiva import settings
     from estiva.engine.containers import start
 
+    settings.read()  # without which it could not be started: then it is not stopped either
     yield from stopping(engine, ref, timeout=timeout, signal=signal, verb="restart")
     yield from start.starting(engine, ref)
     eventlog.container(engine.paths, resolve(engine, ref), "restart")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal
 import os
 import time
 
@@ -176,6 +177,8 @@ class Session:
         reads from now on. Nobody waits for that fork; the process is no child of it, and may be reaped by
         others."""
         started = procinfo.start_time(self.init.pid)
+        # our end hangs up the user's terminal if we lead its session: also the fork, while that is in it
+        _signal.signal(_signal.SIGHUP, _signal.SIG_IGN)
         if os.fork():
             return
         from estiva.linux import process

@@ -13,12 +13,22 @@ SIGNALS = range(129, 193)  # statuses that tell of a signal
 @dataclass(frozen=True, slots=True)
 class Exit:
     """How a container's last run ended: its status (128+n for signal n), whether its memory limit killed it,
-    what kept it from starting ("" if nothing), and when (RFC 3339; "" where it has been removed)."""
+    what kept it from starting ("" if nothing), and when (RFC 3339; "" where it has been removed).
+
+    As far as it is known (docs/why.md): what that means, in a phrase; who sent the signal; the most memory
+    that it had, in bytes; whether a system call was its end; seconds from its start; what can be done.
+    """
 
     status: int
     oom: bool = False
     error: str = ""
     finished: str = ""
+    meaning: str = ""
+    sender: str = ""
+    peak_memory: int | None = None
+    seccomp: bool = False
+    alive: float | None = None
+    hint: str = ""
 
     @property
     def signal(self) -> int:
@@ -182,11 +192,18 @@ class Pruned:
 
 def exit_of(state: Mapping[str, Any]) -> Exit:
     """Of a record's State."""
+    known = state.get("Exit") or {}
     return Exit(
         int(state.get("ExitCode") or 0),
         bool(state.get("OOMKilled")),
         state.get("Error") or "",
         state.get("FinishedAt") or "",
+        known.get("Meaning", ""),
+        known.get("Sender", {}).get("By", ""),
+        known.get("PeakMemory"),
+        known.get("Seccomp", False),
+        known.get("Alive"),
+        known.get("Hint", ""),
     )
 
 
