@@ -101,7 +101,13 @@ def start(engine: Engine, container_id: str, hold: int) -> None:
             return
         record = lookup.resolve(engine, container_id)
         locks.begin_again(hold)
-        with with_lock(engine, record, os.dup(hold), Again) as begun:
+        lock = os.dup(hold)
+        try:
+            begun = with_lock(engine, record, lock, Again)
+        except BaseException:
+            os.close(lock)  # else `reconcile` could not take it
+            raise
+        with begun:
             begun.go(detach=True)
             os.close(hold)
             hold = -1

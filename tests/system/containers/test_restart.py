@@ -128,7 +128,8 @@ def test_a_policy_that_asks_for_nothing(box, policy, script):
 )
 @pytest.mark.parametrize("policy", ["always", "unless-stopped", "on-failure"])
 def test_who_stops_it_means_it(box, policy, verb):
-    run(box, policy, "trap 'exit 1' TERM USR1; while :; do sleep 0.05; done")
+    run(box, policy, "trap 'exit 1' TERM USR1; touch /set; while :; do sleep 0.05; done")
+    box.estiva("exec", "it", "sh", "-c", "until test -e /set; do usleep 10000; done")
     box.estiva(*verb, "it")
     if verb[-1] == "USR1":  # says nothing about the container's end
         eventually(lambda: restarts(box, "it") >= 1)
