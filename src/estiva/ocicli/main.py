@@ -251,9 +251,7 @@ def fail(context: Context, error: errors.EstivaError) -> int:
     if context.log_file:
         context.log("error", message)
     sys.stdout.flush()
-    # a program gets its one line, unless it is its user's own command that can't be executed
-    own = isinstance(error, errors.CommandNotFound | errors.CommandNotExecutable)
-    hint = error.hint and (own or sys.stderr.isatty())
+    hint = error.hint and sys.stderr.isatty()  # a program gets its one line
     sys.stderr.write(f"estiva-oci: {message}\n" + (f"hint: {errors.brief(error.hint)}\n" if hint else ""))
     return context.failure
 

@@ -218,15 +218,6 @@ def test_a_missing_command_is_create_s_error(ours):
     assert not list(pathlib.Path("/sys/fs/cgroup").glob(f"*{ours.parent}/c"))
 
 
-def test_the_reason_is_told_to_programs_too(ours):
-    """What docker shows of a start is all of the runtime's stderr."""
-    told = ['estiva-oci: exec: "sl": executable file not found in $PATH', "hint: did you mean ls?"]
-    for verb in ("create", "run"):
-        assert ours.fails(verb, "-b", ours.bundle("sl"), "c").splitlines() == told
-    ours("run", "-d", "-b", ours.bundle(*LONG), "c")
-    assert ours.fails("exec", "c", "sl").splitlines() == told
-
-
 def test_an_empty_word_is_a_command_that_is_nowhere(ours):
     """As for runc: docker and containerd make 127 of these words."""
     said = 'exec: "": executable file not found in $PATH'

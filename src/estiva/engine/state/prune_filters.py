@@ -20,6 +20,8 @@ def moment(value: str) -> float:
     from estiva.oci import units
 
     try:
+        if value[:1] in ("-", "+"):
+            raise ValueError(value)  # a moment to come is all that there is: nobody means that
         return units.moment(value)
     except ValueError:
         raise InvalidInput(
