@@ -50,8 +50,7 @@ def info(engine: Engine) -> dict[str, Any]:
     for record in listing.listing(engine, all=True):
         states[record["State"]["Status"]] = states.get(record["State"]["Status"], 0) + 1
     uname = os.uname()
-    wrong = settings.problem()
-    known = {} if wrong else settings.read()
+    known, wrong = settings.look()
     return {
         "ID": "",
         "Containers": sum(states.values()),
@@ -212,7 +211,7 @@ def check(engine: Engine, *, deep: bool = False, repair: bool = False) -> dict[s
         swept += done
         problems = [*failed, *adopt.lost(engine), *fsck.check(engine.store, deep=deep), *sweep.check(engine)]
         problems += upkeep.unplugged(engine) + upkeep.missing_rules(engine) + upkeep.relays(engine)
-        problems += filter(None, [settings.problem()])
+        problems += filter(None, settings.look()[1:])
         if not problems:
             break
     engine.db.checkpoint()

@@ -19,6 +19,20 @@ def pidfd_send_signal(pidfd: int, number: int) -> None:
     _pidfd_send_signal(pidfd, number, None, 0)
 
 
+def kill(pidfd: int, seconds: float) -> None:
+    """SIGKILL, and wait until it is dead, for so long at most. Fine if it has gone."""
+    from _signal import SIGKILL
+    from select import POLLIN, poll
+
+    try:
+        pidfd_send_signal(pidfd, SIGKILL)
+    except ProcessLookupError:
+        return
+    waiting = poll()
+    waiting.register(pidfd, POLLIN)
+    waiting.poll(int(seconds * 1000))
+
+
 def stat(pid: int) -> tuple[str, int]:
     """(state letter, start time) of a process: fields 3 and 22 of /proc/PID/stat (proc_pid_stat(5)).
 

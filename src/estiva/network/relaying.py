@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-from _signal import SIGKILL
-from select import POLLIN, poll
 
 from estiva.linux import procinfo
 
@@ -120,12 +118,7 @@ def end(path: str) -> None:
         except OSError:
             return  # it has ended
         if _locked(fd):  # after it was opened: it is no other's
-            procinfo.pidfd_send_signal(pidfd, SIGKILL)
-            waiting = poll()
-            waiting.register(pidfd, POLLIN)
-            waiting.poll(WAIT * 1000)
-    except ProcessLookupError:
-        pass
+            procinfo.kill(pidfd, WAIT)
     finally:
         os.close(fd)
         if pidfd >= 0:

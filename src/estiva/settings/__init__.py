@@ -19,15 +19,14 @@ def path() -> str:
     return os.environ.get("ESTIVA_SETTINGS") or DEFAULT_PATH
 
 
-def problem() -> str:
-    """What is wrong with the file, in words; "" for nothing."""
+def look() -> tuple[dict[str, Any], str]:
+    """(what the file says, what is wrong with it in words): one of them is empty."""
     from estiva.errors import EstivaError
 
     try:
-        read()
+        return read(), ""
     except EstivaError as error:
-        return str(error)
-    return ""
+        return {}, str(error)
 
 
 def read() -> dict[str, Any]:

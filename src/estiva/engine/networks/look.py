@@ -119,7 +119,7 @@ def predefined(engine: Engine, name: str) -> dict[str, Any]:
         if subnet:
             gateway = ipam.Subnet(subnet.partition("/")[0]).gateway
             item["IPAM"]["Config"].append({"Subnet": subnet, "Gateway": gateway})
-        known = {} if settings.problem() else settings.read()
+        known, _ = settings.look()
         item["Options"] = {
             "com.docker.network.bridge.default_bridge": "true",
             networks.ICC: "true" if known.get("icc", True) else "false",

@@ -6,7 +6,6 @@ The monitor does it for its own container; for one whose monitor was killed, who
 from __future__ import annotations
 
 import os
-from _signal import SIGKILL
 
 from estiva import fastjson
 from estiva.engine.state import eventlog, runstate
@@ -185,15 +184,8 @@ def end_init(live: RunState | None) -> None:
     pidfd = runstate.opened(live["pid"], live["start_time"]) if live else -1
     if pidfd < 0:
         return
-    from select import POLLIN, poll
-
     try:
-        procinfo.pidfd_send_signal(pidfd, SIGKILL)
-        waiting = poll()
-        waiting.register(pidfd, POLLIN)
-        waiting.poll(UNKILLABLE * 1000)
-    except ProcessLookupError:
-        pass
+        procinfo.kill(pidfd, UNKILLABLE)
     finally:
         os.close(pidfd)
 

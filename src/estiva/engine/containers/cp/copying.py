@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import stat
 
-from estiva.engine.containers.cp.place import Place, writable
+from estiva.engine.containers.cp.place import Place, refuse_kernel, writable
 from estiva.engine.containers.cp.view import Mapped, View
 from estiva.engine.mounts.terms import FOLDER, Terms
 from estiva.engine.mounts.trees import Copy
@@ -123,10 +123,8 @@ def _copy(work: Copy, start: Place, end: Place, follow: bool) -> None:
 
 def refuse(start: Place, found: int, status: os.stat_result, kernel: bool) -> None:
     """Raise InvalidInput for a source that can't be copied."""
-    from estiva.linux import fs
-
-    if not kernel and fs.is_kernel(found):
-        raise InvalidInput(f"{start.shown} is the kernel's own", hint="read it by an exec in the container")
+    if not kernel:
+        refuse_kernel(found, start)
     kind = status.st_mode
     if stat.S_ISBLK(kind) or stat.S_ISCHR(kind) or stat.S_ISSOCK(kind):
         what = "a socket" if stat.S_ISSOCK(kind) else "a device"

@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 
-from estiva.engine.containers.cp.place import Place, writable
+from estiva.engine.containers.cp.place import Place, refuse_kernel, writable
 from estiva.engine.containers.cp.view import Mapped, View
 from estiva.errors import InvalidInput, NotFound, Unavailable, reason
 from estiva.files import write_all
@@ -51,7 +51,7 @@ def read(engine: Engine, ref: str, path: str, limit: int) -> bytes:
         place = Place(path, view)
         found = place.source(True)
         try:
-            _refuse_kernel(found, place)
+            refuse_kernel(found, place)
             if not stat.S_ISREG(os.fstat(found).st_mode):
                 raise InvalidInput(f"{place.shown} is not a file")
             return fs.read_regular(found, limit)
@@ -120,7 +120,7 @@ def listing(engine: Engine, ref: str, path: str) -> list[Found]:
         place = Place(path, view)
         top = place.source(True)
         try:
-            _refuse_kernel(top, place)
+            refuse_kernel(top, place)
             if not stat.S_ISDIR(os.fstat(top).st_mode):
                 raise InvalidInput(f"{place.shown} is not a folder")
             fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=top)
@@ -204,11 +204,6 @@ def _folder(folder: str, place: Place, view: View) -> int:
         return fs.open_in_root(view.root, folder, os.O_PATH | os.O_DIRECTORY)
     except OSError as error:
         raise _told(error, place) from None
-
-
-def _refuse_kernel(found: int, place: Place) -> None:
-    if fs.is_kernel(found):
-        raise InvalidInput(f"{place.shown} is the kernel's own", hint="read it by an exec in the container")
 
 
 def _refuse_folder(parent: int, name: str, place: Place) -> None:

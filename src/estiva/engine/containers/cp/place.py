@@ -118,3 +118,9 @@ def writable(folder: int, place: Place) -> None:
     """Raise InvalidInput where what is to be written into is the kernel's: not a place for files (K5)."""
     if place.view is not None and fs.is_kernel(folder):
         raise InvalidInput(f"{place.shown} is the kernel's own", hint="write it by an exec in the container")
+
+
+def refuse_kernel(found: int, place: Place) -> None:
+    """Raise InvalidInput for a file of procfs, sysfs and the like at `place`, whose O_PATH fd `found` is."""
+    if fs.is_kernel(found):
+        raise InvalidInput(f"{place.shown} is the kernel's own", hint="read it by an exec in the container")
