@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from estiva.sdk.objects.shown import Event, Exit, FileInfo, Health, LogLine, Port, Progress, Stats
     from estiva.sdk.objects.waiting import StillRunning
     from estiva.sdk.result import BuildError, CommandTimeout, Result
+    from estiva.sdk.sandbox.snapshots import Snapshot
     from estiva.version import __version__ as __version__
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "Port",
     "Progress",
     "Result",
+    "Snapshot",
     "Stats",
     "StillRunning",
     "Volume",
@@ -145,6 +147,10 @@ def _object(name: str) -> object:
         from estiva.sdk.collections.volumes import Volume
 
         return Volume
+    if name == "Snapshot":
+        from estiva.sdk.sandbox.snapshots import Snapshot
+
+        return Snapshot
     from estiva.sdk.objects import shown
 
     return getattr(shown, name)

@@ -10,6 +10,7 @@ from estiva.sdk.begun import Begun
 from estiva.sdk.options import host_config_of, networking_of
 from estiva.sdk.pipes import Pipes
 from estiva.sdk.run_options import CreateOptions
+from estiva.sdk.sandbox.snapshots import Snapshot
 from estiva.sdk.told import theirs
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def settings(
     image: Any, command: Any, options: Mapping[str, Any], kind: type = CreateOptions
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """(Config, HostConfig, options of create.prepare) of what the caller gave. Raises InvalidInput."""
+    if isinstance(image, Snapshot):
+        image = image.id
     config: dict[str, Any] = {
         "Image": values.text("image", image),
         "Cmd": values.words("the command", command),

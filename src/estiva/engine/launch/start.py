@@ -55,7 +55,7 @@ class Start:
     def lowerdirs(self) -> Lowerdirs:
         """The mounts of its layers, made now where they are not there yet; held until they are released."""
         assert self.image is not None
-        return self.engine.store.layers.mount(self.image.diff_ids)
+        return self.engine.store.layers.mount(self.image.chain)
 
     def plan(self, lowerdirs: list[str]) -> Plan:
         """What the monitor must know."""

@@ -14,6 +14,7 @@ from estiva.sdk.objects.commands import Commands
 from estiva.sdk.objects.contents import Contents
 from estiva.sdk.options import changes_of
 from estiva.sdk.run_options import UpdateOptions
+from estiva.sdk.sandbox.boxes import Boxes
 from estiva.sdk.told import told
 from estiva.sdk.typed import shows
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     Moment = float | str | datetime
 
 
-class Container(Commands, Contents):
+class Container(Commands, Contents, Boxes):
     """A container. What it is now is looked up each time that it is asked: there is nothing to reload.
 
         with estiva.container("alpine") as box:            # it ends with the block
