@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from estiva.sdk.objects.shown import Event, Exit, FileInfo, Health, LogLine, Port, Progress, Stats
     from estiva.sdk.objects.waiting import StillRunning
     from estiva.sdk.result import BuildError, CommandTimeout, Result
+    from estiva.sdk.sandbox.pool import Pool, pool
     from estiva.sdk.sandbox.snapshots import Snapshot
     from estiva.version import __version__ as __version__
 
@@ -49,6 +50,7 @@ __all__ = [
     "Image",
     "LogLine",
     "Network",
+    "Pool",
     "Popen",
     "Port",
     "Progress",
@@ -59,6 +61,7 @@ __all__ = [
     "Volume",
     "build",
     "container",
+    "pool",
     "pull",
     "push",
     "run",
@@ -147,6 +150,10 @@ def _object(name: str) -> object:
         from estiva.sdk.collections.volumes import Volume
 
         return Volume
+    if name in ("Pool", "pool"):
+        from estiva.sdk.sandbox import pool
+
+        return getattr(pool, name)
     if name == "Snapshot":
         from estiva.sdk.sandbox.snapshots import Snapshot
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Output = Callable[[str, bytes], object]
 
 
-def _heard(on_output: Any) -> Any:
+def heard(on_output: Any) -> Any:
     return None if values.function("on_output", on_output) is None else theirs(on_output)
 
 
@@ -62,7 +62,7 @@ def finished(
 ) -> Result:
     """Run a command in a new container and remove it: see estiva.run."""
     timeout = values.seconds(timeout)
-    pipes = Pipes(values.data(input), values.whole("max_output", max_output), _heard(on_output))
+    pipes = Pipes(values.data(input), values.whole("max_output", max_output), heard(on_output))
     config, host_config, chosen = settings(image, command or (), options, kind)
     config["OpenStdin"] = input is not None
     if not options.get("log_driver"):
@@ -117,7 +117,7 @@ def executed(
     on_output: Output | None,
 ) -> Result:
     """Run one more command in a container: see Container.exec."""
-    pipes = Pipes(values.data(input), values.whole("max_output", max_output), _heard(on_output))
+    pipes = Pipes(values.data(input), values.whole("max_output", max_output), heard(on_output))
     with pipes:
         launched = exec_.launch(engine, wanted, pipes.theirs)
         try:
