@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from estiva.sdk.objects.waiting import StillRunning
     from estiva.sdk.result import BuildError, CommandTimeout, Result
     from estiva.sdk.sandbox.pool import Pool, pool
+    from estiva.sdk.sandbox.python import PythonError, PythonRun
     from estiva.sdk.sandbox.snapshots import Snapshot
     from estiva.version import __version__ as __version__
 
@@ -54,6 +55,8 @@ __all__ = [
     "Popen",
     "Port",
     "Progress",
+    "PythonError",
+    "PythonRun",
     "Result",
     "Snapshot",
     "Stats",
@@ -154,6 +157,10 @@ def _object(name: str) -> object:
         from estiva.sdk.sandbox import pool
 
         return getattr(pool, name)
+    if name in ("PythonError", "PythonRun"):
+        from estiva.sdk.sandbox import python
+
+        return getattr(python, name)
     if name == "Snapshot":
         from estiva.sdk.sandbox.snapshots import Snapshot
 

@@ -195,6 +195,9 @@ class Start:
     def close(self) -> None:
         """Let go of everything: see above."""
         lock, self._lock = self._lock, -1
+        if self.agent >= 0:
+            fd, self.agent = self.agent, -1
+            os.close(fd)
         if lock >= 0:
             try:
                 self.undo()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from estiva.sdk import values
+from estiva.sdk.objects.commands import Commands
 from estiva.sdk.told import told
 
 if TYPE_CHECKING:
@@ -12,18 +13,20 @@ if TYPE_CHECKING:
     from typing import Self
 
     from estiva.engine import Engine
+    from estiva.sdk.sandbox.python import Python
     from estiva.sdk.sandbox.snapshots import Snapshot
 
 # of a container's HostConfig, what a fork of it can't have too
 _OWN = ("AutoRemove", "ContainerIDFile", "IDMappings", "Links", "RestartPolicy", "ConsoleSize")
 
 
-class Boxes:
+class Boxes(Commands):
     """See above."""
 
     engine: Engine
     id: str
     _gone: bool
+    _python: Python | None = None
 
     def __init__(self, engine: Engine, container_id: str) -> None:
         self.engine = engine
@@ -32,6 +35,21 @@ class Boxes:
     def _ended(self) -> None:
         """The block that it was begun for is over."""
         self._gone = True
+        python, self._python = self._python, None
+        if python is not None:
+            python.close()
+
+    @property
+    def python(self) -> Python:
+        """A Python interpreter in it, started with the first run, of which each run is a fork.
+
+        print(box.python.run("import sys; sys.version", timeout=5).value)
+        """
+        if self._python is None:
+            from estiva.sdk.sandbox.python import Python
+
+            self._python = Python(self)
+        return self._python
 
     @told
     def snapshot(self, name: str | None = None, *, memory: bool = False) -> Snapshot:

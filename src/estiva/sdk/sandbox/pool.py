@@ -179,7 +179,10 @@ class Pool:
 
     def _warm(self, box: Box) -> None:
         if self.warm:
-            box.exec(["true"])
+            from estiva.sdk.sandbox.python import Python
+
+            box._python = Python(box, self.warm)
+            box._python.start()
 
     def __repr__(self) -> str:
         return f"<estiva.Pool of {self.size}, {len(self._ready)} ready>"
