@@ -21,8 +21,8 @@ from estiva.sdk.sandbox.inside import PROGRAM
 from estiva.sdk.told import told
 
 if TYPE_CHECKING:
+    from estiva.sdk.objects.commands import Commands
     from estiva.sdk.objects.popen import Popen
-    from estiva.sdk.sandbox.boxes import Boxes
 
 MAX_OUTPUT = 1 << 20  # bytes of what is printed, and of the value
 LARGEST = 64 << 20  # bytes of the code
@@ -68,7 +68,7 @@ class PythonRun:
 class Python:
     """An interpreter in a box, started with the first run; each run is a fork of it, one at a time."""
 
-    def __init__(self, box: Boxes, warm: str = "") -> None:
+    def __init__(self, box: Commands, warm: str = "") -> None:
         self._box = box
         self._warm = warm
         self._process: Popen | None = None
@@ -119,8 +119,6 @@ class Python:
         if process is not None and process.poll() is None:
             return process
         self.close()
-        from estiva.sdk.objects.popen import Popen  # noqa: F401  its shape
-
         try:
             process = self._box.popen(["python3", "-c", PROGRAM], bufsize=0, stderr=-3)
         except CommandNotFound:
