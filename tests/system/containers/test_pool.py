@@ -65,7 +65,7 @@ with estiva.pool("box:1", size=1, network="none", env={"SHOWN": "1"}) as pool, p
     for name in ("exe", "fd/", "environ", "mem", "maps", "cwd/", "root/", "map_files/"):
         found = box.exec(["sh", "-c", f"for one in /proc/1/{name}*; do readlink $one; head -c 1 $one; (: >$one); done"])
         print(name, found.stdout == b"" and ("denied" in found.stderr.decode() or "rectory" in found.stderr.decode()) or found)
-    print(box.exec(["sh", "-c", "tr '\\\\0' ' ' </proc/1/cmdline; ls /proc/self/fd | wc -l; kill -9 1; kill -TERM 1; kill -IO 1; echo on"]).output.split())
+    print(box.exec(["sh", "-c", "tr '\\\\0' ' ' </proc/1/cmdline; ls /proc/self/fd | wc -l; kill -9 1; kill -IO 1; echo on"]).output.split())
     print(box.exec(["sh", "-c", "cat /proc/self/environ | grep -c ESTIVA"]).output.strip(), box.exec("true").status)
 for options in (dict(cap_add="SYS_PTRACE"), dict(privileged=True), dict(userns="auto"), dict(pid="host")):
     with estiva.pool("box:1", size=1, network="none", **options) as pool, pool.box() as box:
