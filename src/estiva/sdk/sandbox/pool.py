@@ -51,6 +51,11 @@ class Box(Container):
         live = agents.state_of(self.engine, self.id)
         self._agent = agents.Agent(self.engine, channel, live)
 
+    def _rehearse(self) -> None:
+        """Have its init look for a command that there is not: the next one finds all in memory."""
+        with contextlib.suppress(EstivaError, agents.Refused):
+            self._by_agent(self._agent, [""]) if self._agent is not None else None
+
     @told
     def exec(self, command: Any, **options: Any) -> Result:
         """As of any container. In a box of a pool a command that is killed at its timeout takes along what
@@ -116,6 +121,7 @@ class Ready(Owned[Box]):
             self._begun.agent = theirs.detach()
             box = self.__enter__()
             box._attach(ours)
+            box._rehearse()
             self.pool._warm(box)
             self.live = agents.state_of(self.engine, box.id)
             control.pause(self.engine, box.id)

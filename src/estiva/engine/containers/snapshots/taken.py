@@ -2,7 +2,8 @@
 
     containers/ID/next-STATE/   upper, work: the container's next read-write layer, empty, made first
     row                         the state, and the container's record, which stands on it from here on
-    settle                      upper -> states/STATE/fs, next-STATE/upper -> upper, and work likewise
+    settle                      upper -> states/STATE/fs, next-STATE/upper -> upper, and work likewise; the
+                                rest goes with the state one day: to remove folders may take long (ext4)
 
 A container that runs has been given its new root (runtime/rootfs/reroot.py) before the row. So `next-STATE`
 tells whoever comes after a kill what there is to do: `recover`, which is called before a container's folder
@@ -81,7 +82,8 @@ def settle(paths: Paths, container_id: str, state_id: str) -> None:
         if os.path.lexists(own + "/work") and not os.path.lexists(ahead + "/old"):
             os.rename(own + "/work", ahead + "/old")
         os.rename(ahead + "/work", own + "/work")
-    files.remove_tree(ahead)
+    if os.path.lexists(ahead):
+        os.rename(ahead, place + "/old")
 
 
 def unfinished(paths: Paths, container_id: str) -> list[str]:
