@@ -269,8 +269,8 @@ class Health:
             return True
 
     def take(self, result: HealthResult, *, late: bool = False) -> None:
-        """One more result. What a container did not do in time says nothing while it is paused, or when it has
-        been since the check began."""
+        """One more result. What a container did not do in time says nothing while it is paused, nor if it
+        has been since the check began."""
         health = states.read(self.run)
         before = health["Status"]
         live = self.running()
