@@ -8,9 +8,7 @@ import time
 
 import pytest
 
-from enginekit import IMAGE, eventually, host
-from estiva import programs
-from estiva.engine.monitor import hibernate
+from enginekit import IMAGE, can_hibernate, eventually, host
 from estiva.engine.monitor.life.health import duration
 from killkit import assert_well, kill
 
@@ -228,7 +226,7 @@ def test_on_failure(box, action):
 
 
 def test_a_monitor_that_hibernates_wakes_up_for_it_and_sleeps_again(box):
-    if not programs.find("dash") or not hibernate.tells_status():
+    if not can_hibernate():
         pytest.skip("monitors do not hibernate here")
     run(box, "true", every="4s")
     pid = live(box)["monitor"]
