@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from enginekit import host
+from enginekit import eventually, host
 from killkit import assert_nothing_left
 
 BEGIN = "import estiva, os\nengine = estiva.Engine()\n"
@@ -277,3 +277,55 @@ with estiva.container("box:1", network="none") as made:
         box.db("SELECT * FROM state_users"),
         box.out("ps", "-aq"),
     )
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("step", ["move", "pivot", "umount", "end"])
+def test_a_kill_between_two_roots(box, step, alone):
+    """Of the process in between, `alone` or with the program: the container ends, with all that it has written."""
+    box.python(
+        BEGIN
+        + """
+with estiva.container("box:1", network="none", name="between", keep=True) as made: made.exec(["sh", "-c", "echo 1 >/1"]).check()
+"""
+    )
+    said = box.python(
+        BEGIN
+        + f"""
+from estiva.engine.containers.snapshots import snapshot
+from estiva.linux import mount
+import signal
+step, alone = {step!r}, {alone!r}
+me = os.getpid()
+def killing(real):
+    def call(*arguments, **options):
+        if step != "umount": real(*arguments, **options)
+        if os.getpid() != me: os.kill(os.getpid(), signal.SIGKILL)
+    return call
+if step == "end":
+    mount.umount2 = killing(mount.umount2)
+else:
+    name = {{"move": "move_mount", "pivot": "pivot_root", "umount": "umount2"}}[step]
+    setattr(mount, name, killing(getattr(mount, name)))
+real = snapshot.reroot.reroot
+def reroot(*arguments):
+    try: return real(*arguments)
+    except snapshot.reroot.Lost:
+        if not alone: os.kill(me, signal.SIGKILL)
+        raise
+snapshot.reroot.reroot = reroot
+try: engine.containers.get("between").snapshot()
+except estiva.EstivaError as error: print(error)
+""",
+        status=None,
+    )
+    assert ("was ended: its root filesystem was lost" in said) == alone
+    box.estiva("system", "check")
+    box.estiva("system", "check")
+    if alone or step != "end":
+        eventually(lambda: box.out("inspect", "-f", "{{.State.Status}}", "between") == "exited")
+    box.estiva("commit", "between", "of-between:1")
+    assert box.out("run", "--rm", "--network", "none", "of-between:1", "cat", "/1") == "1"
+    box.estiva("rm", "-f", "between")
+    box.estiva("rmi", "of-between:1")
+    assert not states(box)
