@@ -27,12 +27,13 @@ def test_a_command_by_the_init_is_as_any_other(box):
 commands = [
     (["sh", "-c", "cat; echo err >&2; exit 3"], dict(input="in")),
     (["sh", "-c", "id; pwd; echo $A $HOME $HOSTNAME"], dict(user="user", workdir="/tmp", env={"A": "b", "HOSTNAME": None})),
-    (["sh", "-c", "cd /proc/self; ls fd; grep -E '^(Cap|Seccomp:|NoNew|Sig|Groups|Umask)' status; cat cgroup | wc -l; ls -l /proc/self/ns/pid"], {}),
+    (["sh", "-c", "cd /proc/self; ls fd; grep -E '^(Cap|Seccomp:|NoNew|Sig[BIC]|Groups|Umask)' status; cat cgroup | wc -l; ls -l /proc/self/ns/pid"], {}),
     (["sh", "-c", "kill -9 $$"], {}),
     (["no-such"], {}), (["/etc/passwd"], {}), (["true"], dict(user="nobody-here")), (["true"], dict(workdir="/etc/passwd")),
     (["sh", "-c", "yes | head -c 200000"], dict(max_output=1000)),
     (["sh", "-c", "ulimit -n; cat /proc/self/oom_score_adj; env | sort"], {}),
     (["sh", "-c", "echo out; sleep 100 & sleep 100"], dict(timeout=1)),
+    (["echo", "after"], {}),
 ]
 def said(box, command, options):
     try: result = box.exec(command, **options)
@@ -51,9 +52,29 @@ with estiva.pool("box:1", size=1, network="none", ulimits={"nofile": (512, 512)}
         first._agent = agent
         print(one == other or (one, other))
     print(len(served), len(first.top().rows))
+    for one in engine.containers.list():
+        if one != first: one.remove(force=True)
+with estiva.pool("box:1", size=2, network="none") as pool, pool.box() as first:
+    pid = os.fork()
+    if pid == 0:
+        try: pool.box().__enter__()
+        except estiva.EstivaError as error: print(error, flush=True)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    print(first.exec("echo on").output.strip(), first.running)
+    while pool.ready < 2: time.sleep(0.01)
+    for one in engine.containers.list():
+        if one != first: one.remove(force=True)
+    with pool.box() as other: print(other.exec("echo other").output.strip())
 """
     )
-    assert out.splitlines() == ["True"] * 11 + ["11 1"]
+    assert out.splitlines() == [
+        *["True"] * 12,
+        "12 1",
+        "this pool is of the program that has forked",
+        "on True",
+        "other",
+    ]
 
 
 def test_what_the_init_holds_is_out_of_reach(box):

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from estiva import fastjson
 from estiva.engine.launch import forks
 from estiva.engine.state import runstate
-from estiva.errors import Conflict, NotFound
+from estiva.errors import Conflict, EngineError, NotFound
 from estiva.runtime.cgroup import factory
 from estiva.runtime.cgroup.leaf import leaf
 from estiva.runtime.launch.agent import EXITED, LARGEST
@@ -33,6 +33,7 @@ from estiva.runtime.launch.exec import place
 if TYPE_CHECKING:
     from estiva.engine import Engine
     from estiva.engine.state.types import OCI, Outcome, RunState
+    from estiva.runtime.cgroup import Cgroup
 
 
 class Refused(Exception):
@@ -67,12 +68,23 @@ class Agent:
         self.channel = channel
         self.live = live
         self.group = factory.open(live["cgroup"])
-        self.leaf = leaf(place(self.group, live["pid"]), "exec-agent")
-        self.into = -1 if self.leaf is None else self.leaf.enter_fd()
         self.null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        forks.fds.update({self.null, self.into} - {-1})
+        forks.fds.add(self.null)
+        self.leaf: Cgroup | None = None  # in which commands are, below the container's
+        self.into = -1  # an fd of it
+        self.leaves = 0
         self.ooms = 0
+        self._grow()
         self._busy = threading.Lock()
+
+    def _grow(self) -> None:
+        """A new leaf. One in which cgroup.kill was used is of no more use: the kernel (6.18) kills whoever is
+        cloned into it from a cgroup in which that was used less often."""
+        self.leaf = leaf(place(self.group, self.live["pid"]), f"exec-agent-{self.leaves}")
+        self.leaves += 1
+        self.into = -1 if self.leaf is None else self.leaf.enter_fd()
+        if self.into >= 0:
+            forks.fds.add(self.into)
 
     def close(self) -> None:
         self.channel.close()
@@ -116,8 +128,14 @@ class Agent:
                 self.leaf.strike()
                 self.group.thaw()
             self.leaf.kill()
-        except NotFound:
-            pass  # the box has ended
+            fd, self.into = self.into, -1
+            if fd >= 0:
+                forks.fds.discard(fd)
+                os.close(fd)
+            self.leaf.remove()
+            self._grow()
+        except (NotFound, EngineError, OSError):
+            pass  # the box has ended; or it is as it was, and commands go the ordinary way
 
 
 class Command:

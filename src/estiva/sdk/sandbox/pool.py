@@ -138,6 +138,8 @@ class Ready(Owned[Box]):
         assert box is not None
         self.live["paused"] = True
         control.thaw(self.engine, self.live)
+        if not box.running:
+            raise Conflict(f"container {box.short_id} has ended")
         return box
 
     def end(self) -> None:
