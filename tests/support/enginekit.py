@@ -281,6 +281,13 @@ def can_hibernate():
     return bool(programs.find("dash")) and hibernate.tells_status()
 
 
+def catches(pid, number):
+    """Whether a process has a handler for a signal, by proc_pid_status(5)."""
+    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    caught = next(line.split()[1] for line in lines if line.startswith("SigCgt:"))
+    return int(caught, 16) >> number - 1 & 1
+
+
 def eventually(condition, seconds=120):
     """Wait until `condition` gives something true; that. The bound is for what never comes, not for a slow machine."""
     end = time.monotonic() + seconds
