@@ -182,12 +182,13 @@ def commit(
 
 
 def export(engine: Engine, ref: str, out: IO[bytes]) -> None:
-    """The container's whole filesystem as a tar stream."""
+    """The container's whole filesystem as a tar stream, with what each has whatever its image is."""
+    from estiva.engine.mounts import initlayer
     from estiva.store.layers.pack import write_tree
 
     record = lookup.resolve(engine, ref)
     with Whole(engine, record):
-        rootfs = snapshot(engine, record).mount(readonly=True)
+        rootfs = snapshot(engine, record).mount(readonly=True, beneath=[initlayer.provide(engine.paths)])
     try:
         write_tree(rootfs, out)
     finally:
