@@ -5,6 +5,7 @@ ones.
 from __future__ import annotations
 
 import os
+import time
 
 from estiva import fastjson
 from estiva.engine.containers import folder
@@ -78,6 +79,7 @@ class Paused:
             if not containers.waits(engine.db, record["Id"]):
                 self.reading.__exit__()
                 self.reading = None
+                time.sleep(lookup.LOOK_AGAIN)  # that run has begun, and is not there yet
                 record = lookup.resolve(engine, record["Id"])
         still = record["State"]["Running"] and not record["State"]["Paused"] and wanted and not self.reading
         self.cgroup = factory.open(lookup.running_state(engine, record["Id"])["cgroup"]) if still else None
