@@ -154,6 +154,11 @@ class Host:
         self.children.append(child)
         return child
 
+    def until_up(self, *names):
+        """Until each of these containers has said "up": that its trap stands, before which pid 1 hears nothing."""
+        for name in names:
+            eventually(lambda name=name: self.out("logs", name).endswith("up"))
+
     def import_busybox(self):
         self.estiva("import", busybox_tar(), IMAGE)
 

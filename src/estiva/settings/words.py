@@ -23,6 +23,10 @@ MTU = (68, 65535)  # bytes
 POOL_BITS = 30  # the longest prefix of a network: below that there is no room for a gateway and a container
 
 
+class Unsafe(Denied):
+    """Others could change the file."""
+
+
 def unreadable(path: str, error: OSError) -> InvalidInput:
     """What to say of a file that was named, or is there, and can't be opened."""
     return InvalidInput(f"can't read {path}: {reason(error)}", hint="ESTIVA_SETTINGS names another file")
@@ -34,16 +38,19 @@ def read(fd: int, path: str) -> dict[str, Any]:
     if there.st_mode & 0o170000 != 0o100000:
         raise InvalidInput(f"{path} is not a regular file")
     if there.st_uid not in (0, os.geteuid()):
-        raise Denied(
+        raise Unsafe(
             f"{path} belongs to user {there.st_uid}, who could change how containers run",
             hint=f"chown {os.geteuid()} {path}, if you know what is in it",
         )
     if there.st_mode & 0o022:
-        raise Denied(
+        raise Unsafe(
             f"{path} may be written to by others (mode {there.st_mode & 0o7777:04o})",
             hint=f"chmod go-w {path}, if you know what is in it",
         )
-    refuse_others(path)  # nor may others have put it there
+    try:
+        refuse_others(path)  # nor may others have put it there
+    except Denied as error:
+        raise Unsafe(error.message, hint=error.hint) from None
     data = b""
     try:
         while len(data) <= LIMIT:
@@ -60,6 +67,8 @@ def read(fd: int, path: str) -> dict[str, Any]:
 
 def judged(data: bytes, path: str) -> dict[str, Any]:
     """The settings in the text of a file. Raises InvalidInput."""
+    if not data.strip():
+        raise InvalidInput(f"{path} is empty", hint="{} is a file without settings")
     try:
         document = fastjson.loads(data, what=path, strict=True)
     except EstivaError as error:
@@ -82,7 +91,11 @@ def judged(data: bytes, path: str) -> dict[str, Any]:
 
 
 def _shown(value: object) -> str:
-    return brief(value if isinstance(value, str) else fastjson.dumps(value), 60)
+    """A value as it stands in the file: a text has its quotes, so that "24" is seen not to be a number."""
+    try:
+        return brief(fastjson.dumps(value), 60)
+    except ValueError:  # a number beyond all bounds: it was one in the file, and is infinite for us
+        return brief(str(value), 60)
 
 
 def _truth(value: object) -> None:
@@ -139,14 +152,23 @@ def _ulimits(value: object) -> None:
 
 def _pools(value: object) -> None:
     """[{"base": "10.64.0.0/12", "size": 24}]: networks get the first /24 of that which is free."""
-    if not isinstance(value, list) or not 0 < len(value) <= MANY:
+    if value == []:
+        raise ValueError(
+            "is an empty list, which leaves networks no address: without it there are the usual pools"
+        )
+    if not isinstance(value, list) or len(value) > MANY:
         raise ValueError(f'is not a list, such as [{{"base": "10.64.0.0/12", "size": 24}}]: {_shown(value)}')
     for one in value:
         if not isinstance(one, dict) or set(one) != {"base", "size"}:
             raise ValueError(f"has an entry that is not made of base and size: {_shown(one)}")
         _, prefix = pool(one["base"])
         size = one["size"]
-        if isinstance(size, bool) or not isinstance(size, int) or not prefix <= size <= POOL_BITS:
+        if isinstance(size, bool) or not isinstance(size, int):
+            shown = _shown(size)
+            raise ValueError(
+                f"has the size {shown} for {one['base']}, which is not a whole number, such as 24"
+            )
+        if not prefix <= size <= POOL_BITS:
             raise ValueError(
                 f"has the size {_shown(size)} for {one['base']}, which is not from {prefix} to {POOL_BITS}"
             )

@@ -96,8 +96,9 @@ def test_a_file_that_is_wrong_is_named_and_nothing_is_made(host):
     assert "has the unknown key 'bip'" in host.estiva("system", "check", status=1).stdout
     assert "bridge" in host.out("network", "ls")
     os.chmod(host.env["ESTIVA_SETTINGS"], 0o666)
-    done = host.estiva("run", "--rm", IMAGE, "true", status=None)
-    assert done.returncode == 125 and "may be written to by others" in done.stderr
+    for words in (("run", "--rm"), ("create",)):
+        done = host.estiva(*words, IMAGE, "true", status=None)
+        assert done.returncode == 125 and "may be written to by others" in done.stderr
     say(host)
     assert host.out("network", "ls", "-q", "--filter", "type=custom") == "" and host.out("ps", "-aq") == ""
 

@@ -65,7 +65,8 @@ def connect(engine: Engine, network: str, container: str, endpoint: dict[str, An
             live = lookup.running_state(engine, record["Id"])
         except Conflict:
             halted.refuse(engine.paths, record["Id"], container)
-            continue  # it has ended meanwhile
+            time.sleep(lookup.LOOK_AGAIN)  # it has ended meanwhile, and its row is still to say so
+            continue
         with _alone(engine, live) as now:
             _connect_running(engine, record, now, network_id, wished)
         return
