@@ -116,6 +116,7 @@ MODULES = {
         "estiva.network.pools",
         "estiva.network.resolvconf",
         "estiva.network.rules",
+        "estiva.network.subnet",
         "estiva.oci",
         "estiva.oci.config",
         "estiva.oci.digest",

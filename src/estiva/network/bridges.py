@@ -11,7 +11,8 @@ from estiva.errors import Conflict, EngineError
 from estiva.files import Lock
 from estiva.linux.net import families, netfilter, netlink
 from estiva.network import firewall, ipam, links, networks, pools, rules
-from estiva.network.ipam import DEFAULT_NETWORK, Subnet
+from estiva.network.ipam import DEFAULT_NETWORK, HARDWARE
+from estiva.network.subnet import Subnet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from estiva.paths import Paths
 
 
-HARDWARE = b"\x02\xe5"  # so begin the hardware addresses of bridges that are made here
 OURS = "br-"  # so begin the names of bridges that were not given one
 
 
@@ -43,7 +43,7 @@ def link_of(
 ) -> netlink.Link:
     """The bridge of a network, made if need be with its part of the firewall; or the parent of a macvlan."""
     if place["network"] == DEFAULT_NETWORK:
-        subnet = Subnet(place["address"])
+        subnet = Subnet(place["address"], place["prefix"], place["gateway"])
         return links.bridge_link(outside, paths, place["bridge"], subnet, walls.default)
     if place["driver"] != networks.BRIDGE:
         from estiva.network import parents

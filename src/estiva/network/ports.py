@@ -28,7 +28,7 @@ from _socket import socket as _socket
 
 from estiva import settings
 from estiva.errors import Conflict, EngineError, InvalidInput, Unavailable, Unsupported, reason
-from estiva.network.ipam import number
+from estiva.network.subnet import number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
