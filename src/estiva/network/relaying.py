@@ -90,14 +90,20 @@ def _note(path: str) -> int:
     return fd
 
 
-def running(path: str) -> bool:
-    """Whether the relay whose file this is lives. Raises OSError."""
+def trouble(path: str) -> str:
+    """Why the relay whose file this is serves nobody, in words; "" when it does. Raises OSError."""
+    from estiva import waiting
+
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
-        return False
+        return "has ended"
     try:
-        return _locked(fd)
+        text = os.pread(fd, 20, 0)
+        stopped = text.isdigit() and waiting.is_stopped(int(text))
+        if not _locked(fd):  # after the look at it: it was no other's
+            return "has ended"
+        return f"(process {text.decode()}) is stopped" if stopped else ""
     finally:
         os.close(fd)
 
