@@ -109,6 +109,7 @@ MODULES = {
         "estiva.network.dns",
         "estiva.network.dns.handover",
         "estiva.network.firewall",
+        "estiva.network.going",
         "estiva.network.ipam",
         "estiva.network.links",
         "estiva.network.networks",

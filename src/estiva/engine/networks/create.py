@@ -7,7 +7,7 @@ import os
 from estiva import settings
 from estiva.engine.networks import asked as judge
 from estiva.engine.state import eventlog
-from estiva.errors import Conflict, EngineError, reason
+from estiva.errors import Conflict, EngineError, NotFound, reason
 from estiva.network import ipam, networks, pools
 from estiva.network.networks import BRIDGE, Network
 
@@ -117,6 +117,8 @@ def _make_link(engine: Engine, network: Network) -> None:
         with Socket() as socket:
             walls = published.firewalls(engine.paths, engine.db)
             bridges.link_of(socket, engine.db, engine.paths, place, walls)
+        if networks.find(engine.db, network.id) is None:  # its bridge may have come after it had gone
+            raise NotFound(f"network {network.name} was removed while it was made")
     except BaseException as error:
         with engine.db.write(freeing=True) as transaction:
             remove.drop(transaction, network)

@@ -37,8 +37,8 @@ def network(engine: Engine) -> Iterator[str]:
     for kind, what in (("leases", "addresses"), ("ports", "published ports"), ("veths", "veths")):
         if found[kind]:
             yield f"{found[kind]} {what} of containers that do not run: removed"
-    for name in bridges.sweep(paths, db, lambda: published_own(paths, db)):
-        yield f"bridge {name} of a network that was removed: removed"
+    for what in bridges.sweep(paths, db, lambda: published_own(paths, db)):
+        yield f"{what}: removed"
 
 
 def unplugged(engine: Engine) -> list[str]:
