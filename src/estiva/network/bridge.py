@@ -75,8 +75,10 @@ def reserve(db: Database, paths: Paths, container_id: str, *, address: str | Non
 def ensure(db: Database, paths: Paths) -> str:
     """Make the default bridge and its firewall where they are missing; returns its subnet as text."""
     bridge = bridge_name()
-    with db.write() as transaction:
-        subnet = ipam.subnet_in(transaction, bridge, DEFAULT_NETWORK)[0]
+    subnet = ipam.default_subnet(db)
+    if subnet is None or not ipam.exists(bridge):
+        with db.write() as transaction:
+            subnet = ipam.subnet_in(transaction, bridge, DEFAULT_NETWORK)[0]
     with netlink.Socket() as socket:
         links.bridge_link(socket, paths, bridge, subnet)
     return str(subnet)

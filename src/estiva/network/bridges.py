@@ -100,7 +100,7 @@ def _make(outside: netlink.Socket, place: Place) -> netlink.Link:
             refuse_overlap(used, whole(address, prefix), place["name"])
     if link is None:
         mtu = place["mtu"] or links.path_mtu(outside)
-        links.ignoring(errno.EEXIST, outside, netlink.add_bridge(name, address=HARDWARE + gateway, mtu=mtu))
+        links.ignoring(errno.EEXIST, outside, families.add_bridge(name, address=HARDWARE + gateway, mtu=mtu))
         link = outside.link(name)
         if link is None:
             raise EngineError(f"bridge {name} went away while it was made")

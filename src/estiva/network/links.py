@@ -92,8 +92,10 @@ def _make(socket: netlink.Socket, bridge: str, subnet: Subnet) -> None:
             hint="take that away, or stop all containers and remove the bridge",
         )
     if link is None:
+        from estiva.linux.net import families
+
         mtu = ipam.manners()[0] or path_mtu(socket)
-        ignoring(errno.EEXIST, socket, netlink.add_bridge(bridge, address=ipam.HARDWARE + gateway, mtu=mtu))
+        ignoring(errno.EEXIST, socket, families.add_bridge(bridge, address=ipam.HARDWARE + gateway, mtu=mtu))
         link = socket.link(bridge)
         if link is None:
             raise EngineError(f"bridge {bridge} went away while it was made")

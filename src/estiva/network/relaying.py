@@ -65,6 +65,7 @@ def start(
 def _become(noted: int, kept: list[int]) -> None:
     """Turn this process into one that has these fds alone."""
     import gc
+    import resource
 
     from estiva.linux import process
 
@@ -76,6 +77,8 @@ def _become(noted: int, kept: list[int]) -> None:
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # it starts nothing that would have them too
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     process.set_title("estiva-ports")
 
 

@@ -845,9 +845,14 @@ def test_a_client_of_udp_reaches_the_next_container_on_both_families(host):
 
 
 def test_thousands_of_ports_are_published_at_once(host):
+    # as where systemd starts a shell; it is the container's, and the monitor's that hibernates meanwhile
+    host.prefix += ["sh", "-c", 'ulimit -Sn 1024 && exec "$@"', "sh"]
     host.estiva("network", "create", "lab")
     for words in (["--network", "lab"], []):
         ports = "20000-26999:20000-26999"
         name = host.estiva("run", "-d", "-p", ports, *words, IMAGE, "sleep", "1000").stdout.strip()
         assert len(host.out("port", name).splitlines()) == 7000
+        assert host.out("exec", name, "sh", "-c", "ulimit -Sn") == "1024"
+        said = host.estiva("run", "--rm", "-p", "20500:1", IMAGE, "true", status=125).stderr
+        assert "port 20500/tcp is already in use" in said
         host.estiva("rm", "-f", name)
