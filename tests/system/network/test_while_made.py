@@ -58,6 +58,26 @@ sys.argv = ["estiva", "network", *{words}]
 main()
 """
 
+# A network is removed by another before its bridge is there.
+TOO_LATE = """
+import sys
+from estiva.cli.main import main
+from estiva.engine import Engine
+from estiva.engine.networks import remove
+from estiva.network import bridges
+
+real = bridges.link_of
+
+def late(*words):
+    bridges.link_of = real
+    remove.remove(Engine(), "lab")
+    return real(*words)
+
+bridges.link_of = late
+sys.argv = ["estiva", "network", "create", *{words}, "lab"]
+main()
+"""
+
 
 @pytest.fixture
 def host():
@@ -128,3 +148,11 @@ def test_uninstall_takes_what_a_killed_rm_has_left(host):
     host.python(KILLED.format(words=["rm", "lab"]), status=-9)
     host.estiva("system", "reset", "-f")
     assert [name for name in links(host) if name[:3] in ("dm-", "dp-")] == [] and before
+
+
+@pytest.mark.parametrize("words", [[], ["-o", "com.docker.network.bridge.name=mine"]])
+def test_a_network_that_is_removed_while_it_is_made_leaves_no_bridge(host, words):
+    before = links(host)
+    host.python(TOO_LATE.format(words=words), status=1)
+    assert links(host) == before and host.out("system", "check") == "all is well"
+    assert "lab" not in host.out("network", "ls").split()
