@@ -11,7 +11,7 @@
     for box in engine.containers.list():               # also those that the command line has made
         print(box.name, box.status, box.ip)
 
-All of it is loaded on first use; safe in a program with threads; no daemon.
+All of it is loaded on first use; safe in a program with threads; no daemon. The same in asyncio: estiva.aio.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _thread import RLock
 
+    from estiva import aio as aio
     from estiva import errors as errors
     from estiva.errors import EstivaError
     from estiva.sdk.collections.images import Image
@@ -71,6 +72,11 @@ def __getattr__(name: str) -> object:
         from estiva.version import __version__
 
         return __version__
+    if name == "aio":
+        with _lock():
+            import estiva.aio
+
+            return estiva.aio
     if name not in __all__:
         raise AttributeError(f"module 'estiva' has no attribute '{name}'")
     with _lock():
@@ -78,7 +84,7 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "__version__"})
+    return sorted({*globals(), *__all__, "__version__", "aio"})
 
 
 def _lock() -> RLock:

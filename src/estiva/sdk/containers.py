@@ -24,11 +24,12 @@ from estiva.sdk.told import told
 from estiva.sdk.typed import shows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from typing import Unpack
 
     from estiva.engine import Engine
+    from estiva.engine.launch.start import Start
     from estiva.sdk.result import Result
 
     Word = str | os.PathLike[str]
@@ -82,14 +83,21 @@ def container(
     The options are those of the command line's `run`, with _ for -; docs/python.md tells their forms. Raises
     EstivaError.
     """
+    return block(chosen(engine), image, command, options, RunOptions, keep=keep)
+
+
+def block(
+    engine: Engine, image: Any, command: Any, options: Mapping[str, Any], kind: type, *, keep: Any
+) -> Block:
+    """The block of such a container. Raises InvalidInput."""
     idle = command is None
     config, host_config, wanted = running.settings(
-        image, ["estiva-idle"] if command is None else command, options, RunOptions
+        image, ["estiva-idle"] if command is None else command, options, kind
     )
     if idle:
         config["Entrypoint"] = []
         host_config["Init"] = True
-    return Block(chosen(engine), config, host_config, idle, wanted, keep=values.flag("keep", keep))
+    return Block(engine, config, host_config, idle, wanted, keep=values.flag("keep", keep))
 
 
 class Block:
@@ -106,37 +114,49 @@ class Block:
         keep: bool = False,
     ) -> None:
         self.engine = engine
-        self._keep = keep
-        self._asked = (config, host_config, wanted, idle)
-        self._begun = Begun(self.engine, config, host_config, idle=idle, lingers=True, **wanted)
+        self.keep = keep
+        self.asked = (config, host_config, wanted, idle)
+        self.begun = Begun(self.engine, config, host_config, idle=idle, lingers=True, **wanted)
         self._box: Container | None = None
         self._entered = threading.Lock()  # held while it is
 
     @told
     def __enter__(self) -> Container:
-        if not self._entered.acquire(blocking=False):
-            raise Conflict(
-                "this estiva.container has been entered already", hint="make one for each with-block"
-            )
+        self.enter()
         try:
-            if self._keep:
-                config, host_config, wanted, idle = self._asked
+            if self.keep:
+                config, host_config, wanted, idle = self.asked
                 return begin(self.engine, dict(config), dict(host_config), wanted, idle=idle)
-            start = self._begun.__enter__()
+            start = self.begun.__enter__()
             start.started()
-            self._box = Container(self.engine, start.id)
-            return self._box
+            return self.made(start)
         except BaseException:
             self.__exit__()
             raise
 
     @told
     def __exit__(self, *exception: object) -> None:
-        box, self._box = self._box, None
         try:
-            self._begun.close()
+            self.begun.close()
         finally:
-            if box is not None:
-                box._gone = True
-            if self._entered.locked():
-                self._entered.release()
+            self.left()
+
+    def enter(self) -> None:
+        """Raises Conflict."""
+        if not self._entered.acquire(blocking=False):
+            raise Conflict(
+                "this estiva.container has been entered already", hint="make one for each with-block"
+            )
+
+    def made(self, start: Start) -> Container:
+        """What it is the block of, from now on."""
+        self._box = Container(self.engine, start.id)
+        return self._box
+
+    def left(self) -> None:
+        """At its end."""
+        box, self._box = self._box, None
+        if box is not None:
+            box.gone = True
+        if self._entered.locked():
+            self._entered.release()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Word = str | os.PathLike[str]
     Command = str | Sequence[Word]
     Data = bytes | bytearray | memoryview | str
+    Paths = Word | Sequence[Word]
     Environment = Mapping[str, str | None] | Sequence[str]
 
 
@@ -38,6 +39,7 @@ class Commands:
         max_output: int = MAX_OUTPUT,
         on_output: Callable[[str, bytes], object] | None = None,
         env: Environment | None = None,
+        env_file: Paths = (),
         user: str | int = "",
         workdir: Word = "",
         privileged: bool = False,
@@ -56,6 +58,7 @@ class Commands:
             self.id,
             command,
             env=env,
+            env_file=env_file,
             user=user,
             workdir=workdir,
             privileged=privileged,
@@ -69,6 +72,7 @@ class Commands:
         command: Command,
         *,
         env: Environment | None = None,
+        env_file: Paths = (),
         user: str | int = "",
         workdir: Word = "",
         privileged: bool = False,
@@ -81,6 +85,7 @@ class Commands:
             self.id,
             command,
             env=env,
+            env_file=env_file,
             user=user,
             workdir=workdir,
             privileged=privileged,
@@ -100,6 +105,7 @@ class Commands:
         tty: bool = False,
         size: tuple[int, int] | None = None,
         env: Environment | None = None,
+        env_file: Paths = (),
         user: str | int = "",
         workdir: Word = "",
         privileged: bool = False,
@@ -124,6 +130,7 @@ class Commands:
             self.id,
             command,
             env=env,
+            env_file=env_file,
             user=user,
             workdir=workdir,
             privileged=privileged,

@@ -1,0 +1,221 @@
+"""How the API waits in asyncio: for fds in the loop; and a few threads for the engine's short calls.
+
+No thread ever waits for a container, a command or a stream: 1,000 of them take as many threads as one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+from collections import deque
+from collections.abc import AsyncIterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_here
+from functools import partial
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
+
+from estiva.sdk.steps import Wait
+from estiva.sdk.told import told
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+    from typing import Any, Self
+
+    from estiva.sdk import steps
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+THREADS = 4
+BATCH = 256  # items of a stream that are looked for at once
+
+
+class Pool:
+    """Threads that are there from the first call on; a fork of the program has none of them."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._threads: ThreadPoolExecutor | None = None
+        os.register_at_fork(after_in_child=self._in_a_fork)
+
+    def _in_a_fork(self) -> None:
+        self._threads = None
+
+    def submit(self, function: Callable[[], R]) -> Future[R]:
+        """Have one of them call a function."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(THREADS, self.name)
+        return self._threads.submit(function)
+
+
+SHORT = Pool("estiva")
+LONG = Pool("estiva-copy")  # what may copy for seconds is not to keep the others waiting
+
+
+async def call(function: Callable[[], R], undo: Callable[[R], object] | None = None, pool: Pool = SHORT) -> R:
+    """What a function of the engine gives, called in a thread.
+
+    It can't be taken back: when the task is cancelled its end is waited for, and `undo` gets what it gave.
+    """
+    future = pool.submit(told(function))
+    try:
+        return await whole(asyncio.wrap_future(future), future.cancel)
+    except BaseException:
+        if not future.cancel():
+            wait_here([future])  # the loop has gone
+        if undo is not None and not future.cancelled() and future.exception() is None:
+            undo(future.result())
+        raise
+
+
+async def whole(future: asyncio.Future[R], cancel: Callable[[], bool] = lambda: False) -> R:
+    """The result of a future that is waited for to its end: who cancels hears of it then. `cancel` tells
+    whether it could be stopped before it began."""
+    cancelled = None
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError as error:
+            if cancel():
+                raise
+            cancelled = error
+    if cancelled is not None:
+        if not future.cancelled():
+            future.exception()  # it has been looked at
+        raise cancelled
+    return future.result()
+
+
+async def shielded(work: Coroutine[Any, Any, R]) -> R:
+    """Do what must be done to its end: see `whole`."""
+    return await whole(asyncio.ensure_future(work))
+
+
+async def waited(wait: Wait) -> dict[int, int]:
+    """As Wait.poll, in the running loop. What has been told is true still when the caller goes on: to remove
+    an fd cancels what the loop was about to tell of it.
+    """
+    if not wait.fds:
+        await asyncio.sleep(wait.seconds or 0)
+        return {}
+    loop, owner = asyncio.get_running_loop(), os.getpid()
+    future: asyncio.Future[None] = loop.create_future()
+    came: dict[int, int] = {}
+
+    def wake() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    def note(fd: int, event: int) -> None:
+        came[fd] = came.get(fd, 0) | event
+        wake()
+
+    timer = None if wait.seconds is None else loop.call_later(max(0.0, wait.seconds), wake)
+    try:
+        for fd, events in wait.fds.items():
+            if events & select.POLLIN:
+                loop.add_reader(fd, note, fd, select.POLLIN)
+            if events & select.POLLOUT:
+                loop.add_writer(fd, note, fd, select.POLLOUT)
+        await future
+    finally:
+        if timer is not None:
+            timer.cancel()
+        if owner == os.getpid() and not loop.is_closed():  # a fork has its parent's epoll
+            for fd in wait.fds:
+                loop.remove_reader(fd)
+                loop.remove_writer(fd)
+    return came
+
+
+async def ready(fd: int, seconds: float | None = None) -> bool:
+    """Whether an fd became readable within so many seconds."""
+    return bool(await waited(Wait({fd: select.POLLIN}, seconds)))
+
+
+async def drive(task: steps.Task[R], *, apart: bool = False) -> R:
+    """Do a task to its end; its steps in the loop, or `apart` from it, where the engine is asked in them."""
+    came: dict[int, int] | None = None
+    try:
+        while True:
+            step = partial(_step, task, came)
+            wait = await call(step) if apart else step()
+            if not isinstance(wait, Wait):
+                return wait.result
+            came = await waited(wait)
+    finally:
+        task.close()
+
+
+class Returned(Generic[R]):
+    """What a task has returned: StopIteration can't go through a future."""
+
+    def __init__(self, result: R) -> None:
+        self.result = result
+
+
+def _step(task: steps.Task[R], events: Mapping[int, int] | None) -> Wait | Returned[R]:
+    try:
+        return next(task) if events is None else task.send(events)
+    except StopIteration as end:
+        return Returned(end.value)
+
+
+class Stream(AsyncIterator[T], Generic[T]):
+    """The items of a stream, as they come. It may be left at any time: `aclose`, or the end of an
+    `async with`, lets go of what it holds at once, and else the garbage collector does.
+    """
+
+    def __init__(self, begin: Callable[[], steps.Stream[T]]) -> None:
+        self._begin = begin
+        self._stream: steps.Stream[T] | None = None
+        self._items: deque[T] = deque()
+        self._wait: Wait | None = None
+        self._error: BaseException | None = None
+        self._over = False
+
+    async def __anext__(self) -> T:
+        while not self._items:
+            error, self._error = self._error, None
+            if error is not None:
+                raise error
+            if self._over:
+                raise StopAsyncIteration
+            if self._wait is not None:
+                await self._pause(self._wait)
+            await call(self._look)
+        return self._items.popleft()
+
+    async def _pause(self, wait: Wait) -> None:
+        await waited(wait)
+        self._wait = None
+
+    def _look(self) -> None:
+        """What is there now."""
+        try:
+            if self._stream is None:
+                self._stream = self._begin()
+            while len(self._items) < BATCH:
+                one = next(self._stream)
+                if isinstance(one, Wait):
+                    self._wait = one
+                    return
+                self._items.append(one)
+        except StopIteration:
+            self._over = True
+        except Exception as error:
+            self._over, self._error = True, error
+
+    async def aclose(self) -> None:
+        """Read no more."""
+        self._over, self._error = True, None
+        self._items.clear()
+        if self._stream is not None:
+            self._stream.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose()
