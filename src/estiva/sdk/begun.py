@@ -33,9 +33,12 @@ def ending(start: Start) -> Task[bool]:
     """Have a bound container killed and removed; True when nobody finds it any more, False when its monitor
     was killed, or has said nothing for launch.PATIENCE seconds."""
     launched = start.launched
+    channel = launched.channel.fileno()
+    if channel < 0:
+        return True  # the garbage collector has closed it first: that ends it, too
     launched.end()
     deadline = time.monotonic() + launch.PATIENCE
-    while (yield Wait({launched.channel.fileno(): select.POLLIN}, deadline - time.monotonic())):
+    while (yield Wait({channel: select.POLLIN}, deadline - time.monotonic())):
         event = launched.receive()["event"]
         if event in ("removed", "lost"):
             return event == "removed"

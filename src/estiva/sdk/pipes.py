@@ -42,6 +42,7 @@ class Pipes:
         self.heard = heard
         self.timed_out = False
         self.truncated = False
+        self.owner = os.getpid()
         self.open: list[int] = []
         self.feed, self.theirs = -1, (-1, -1, -1)
         self.kept: dict[int, bytearray] = {}
@@ -70,12 +71,19 @@ class Pipes:
 
     def close(self) -> None:
         """Let go of all ends. A monitor that waits for us to read would not hear what is said to it."""
+        if not self.mine:
+            self.open.clear()  # they have been closed
         try:
             while self.open:
                 self._close(self.open[-1])
         finally:
             while self.open:  # Ctrl-C in the middle of it
                 self._close(self.open[-1])
+
+    @property
+    def mine(self) -> bool:
+        """Whether this process is not a fork of that which made them."""
+        return self.owner == os.getpid()
 
     def _close(self, fd: int) -> None:
         self.open.remove(fd)

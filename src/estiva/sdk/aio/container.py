@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from estiva.engine.containers import control
 from estiva.engine.containers import exec as exec_
+from estiva.engine.launch.launch import PATIENCE
 from estiva.errors import NotFound
 from estiva.sdk import running, steps, values
 from estiva.sdk.aio.bridge import Around, Field, Looked, copied, later
 from estiva.sdk.aio.files import Files
-from estiva.sdk.aio.loop import Stream, call, drive, ready, shielded
+from estiva.sdk.aio.loop import Firm, Stream, call, drive, ready
 from estiva.sdk.aio.popen import LIMIT, Starting
 from estiva.sdk.objects import container as plain
 from estiva.sdk.objects import shown, waiting
@@ -83,7 +84,8 @@ class Container(Around[Plain]):
     async def __aexit__(self, *exception: object) -> None:
         if self._plain.own:
             try:
-                await shielded(self.remove(force=True, volumes=True))
+                with Firm() as firm:
+                    await self._remove(True, True, firm)
             except NotFound:
                 pass
 
@@ -125,8 +127,10 @@ class Container(Around[Plain]):
 
     async def remove(self, *, force: bool = False, volumes: bool = False) -> None:
         """Remove it, with `force` also one that runs, with `volumes` also its volumes that have no name."""
-        force, volumes = values.flag("force", force), values.flag("volumes", volumes)
-        await self._do(control.removing(self._plain.engine, self.id, force=force, volumes=volumes))
+        await self._remove(values.flag("force", force), values.flag("volumes", volumes))
+
+    async def _remove(self, force: bool, volumes: bool, firm: Firm | None = None) -> None:
+        await self._do(control.removing(self._plain.engine, self.id, force=force, volumes=volumes), firm)
         self._plain.gone = True
 
     async def wait(self, timeout: float | None = None, condition: str = "not-running") -> shown.Exit:
@@ -135,8 +139,8 @@ class Container(Around[Plain]):
         what, seconds = values.text("condition", condition, "not-running"), values.seconds(timeout)
         return await drive(waiting.waiting(self._plain.engine, self.id, what, seconds), apart=True)
 
-    async def _do(self, task: Any) -> None:
-        await drive(steps.paced(task), apart=True)
+    async def _do(self, task: Any, firm: Firm | None = None) -> None:
+        await drive(steps.paced(task), apart=True, firm=firm)
 
     # --- commands ---------------------------------------------------------------------------------------
 
@@ -188,8 +192,8 @@ class Container(Around[Plain]):
                 outcome = launched.wait()
             except BaseException as error:
                 pipes.close()
-                if not isinstance(error, GeneratorExit):
-                    await shielded(_killed(launched))
+                if not isinstance(error, GeneratorExit) and pipes.mine:
+                    await _killed(launched)
                 raise
             finally:
                 launched.close()  # what runs still is killed
@@ -334,6 +338,7 @@ async def _joined(pieces: Stream[bytes]) -> bytes:
 async def _killed(launched: Launched) -> None:
     """Have a command killed with all that it has started, and wait for its end."""
     launched.signal(9)
-    while await ready(launched.channel.fileno(), 15.0):
-        if launched.receive()["event"] in ("exited", "lost", "error"):
-            return
+    with Firm() as firm:
+        while await ready(launched.channel.fileno(), PATIENCE, firm):
+            if launched.receive()["event"] in ("exited", "lost", "error"):
+                return

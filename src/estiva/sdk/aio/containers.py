@@ -9,7 +9,7 @@ from estiva.engine.images.find import find_image
 from estiva.errors import NotFound
 from estiva.sdk import running, values
 from estiva.sdk.aio.container import Container
-from estiva.sdk.aio.loop import call, drive, ready, shielded
+from estiva.sdk.aio.loop import Firm, call, drive, ready
 from estiva.sdk.aio.work import Work
 from estiva.sdk.begun import ending
 from estiva.sdk.collections.building import telling
@@ -124,7 +124,11 @@ class Held:
         self.begun = begun
 
     async def __aenter__(self) -> Start:
-        return await call(self.begun.begin, lambda start: self.begun.close())
+        try:
+            return await call(self.begun.begin)
+        except BaseException as error:
+            await self.close(type(error))
+            raise
 
     async def __aexit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         await self.close(kind)
@@ -136,14 +140,12 @@ class Held:
             return
         start = self.begun.leave()
         if start is not None:
-            await shielded(self._close(start))
-
-    async def _close(self, start: Start) -> None:
-        try:
-            if start.begun and not await drive(ending(start)):
-                await call(lambda: self.begun.force(start))
-        finally:
-            start.close()
+            with Firm() as firm:
+                try:
+                    if start.begun and not await drive(ending(start), firm=firm):
+                        await call(lambda: self.begun.force(start), firm=firm)
+                finally:
+                    start.close()
 
 
 @told

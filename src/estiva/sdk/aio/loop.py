@@ -13,18 +13,17 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_here
 from functools import partial
-from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from estiva.sdk.steps import Wait
 from estiva.sdk.told import told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
-    from typing import Any, Self
+    from collections.abc import Callable, Mapping
+    from typing import Self
 
     from estiva.sdk import steps
 
-P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 THREADS = 4
@@ -53,14 +52,50 @@ SHORT = Pool("estiva")
 LONG = Pool("estiva-copy")  # what may copy for seconds is not to keep the others waiting
 
 
-async def call(function: Callable[[], R], undo: Callable[[R], object] | None = None, pool: Pool = SHORT) -> R:
+class Firm:
+    """A with-block of waiting that no cancellation ends: it is raised at the end of the block.
+
+    Not a task of its own, which who ends a loop would cancel too.
+    """
+
+    def __init__(self) -> None:
+        self.cancelled: asyncio.CancelledError | None = None
+
+    async def wait(self, future: asyncio.Future[Any]) -> None:
+        """Until a future is done."""
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError as error:
+                self.cancelled = error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if self.cancelled is not None and kind is None:
+            raise self.cancelled
+
+
+async def call(
+    function: Callable[[], R],
+    undo: Callable[[R], object] | None = None,
+    pool: Pool = SHORT,
+    firm: Firm | None = None,
+) -> R:
     """What a function of the engine gives, called in a thread.
 
     It can't be taken back: when the task is cancelled its end is waited for, and `undo` gets what it gave.
+    With `firm` that is where the cancellation is kept.
     """
     future = pool.submit(told(function))
+    here = asyncio.wrap_future(future)
     try:
-        return await whole(asyncio.wrap_future(future), future.cancel)
+        if firm is not None:
+            await firm.wait(here)
+        else:
+            await _whole(here, future)
+        return here.result()
     except BaseException:
         if not future.cancel():
             wait_here([future])  # the loop has gone
@@ -69,36 +104,24 @@ async def call(function: Callable[[], R], undo: Callable[[R], object] | None = N
         raise
 
 
-async def whole(future: asyncio.Future[R], cancel: Callable[[], bool] = lambda: False) -> R:
-    """The result of a future that is waited for to its end: who cancels hears of it then. `cancel` tells
-    whether it could be stopped before it began."""
-    cancelled = None
-    while not future.done():
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError as error:
-            if cancel():
-                raise
-            cancelled = error
-    if cancelled is not None:
-        if not future.cancelled():
-            future.exception()  # it has been looked at
-        raise cancelled
-    return future.result()
+async def _whole(here: asyncio.Future[R], future: Future[R]) -> None:
+    """Until it is done, or could be cancelled because it had not begun."""
+    with Firm() as firm:
+        while not here.done():
+            try:
+                await asyncio.wait([here])
+            except asyncio.CancelledError as error:
+                firm.cancelled = error
+                if future.cancel():
+                    return
+        if firm.cancelled is not None and not here.cancelled():
+            here.exception()  # it has been looked at
 
 
-async def shielded(work: Coroutine[Any, Any, R]) -> R:
-    """Do what must be done to its end: see `whole`."""
-    return await whole(asyncio.ensure_future(work))
-
-
-async def waited(wait: Wait) -> dict[int, int]:
+async def waited(wait: Wait, firm: Firm | None = None) -> dict[int, int]:
     """As Wait.poll, in the running loop. What has been told is true still when the caller goes on: to remove
     an fd cancels what the loop was about to tell of it.
     """
-    if not wait.fds:
-        await asyncio.sleep(wait.seconds or 0)
-        return {}
     loop, owner = asyncio.get_running_loop(), os.getpid()
     future: asyncio.Future[None] = loop.create_future()
     came: dict[int, int] = {}
@@ -118,7 +141,7 @@ async def waited(wait: Wait) -> dict[int, int]:
                 loop.add_reader(fd, note, fd, select.POLLIN)
             if events & select.POLLOUT:
                 loop.add_writer(fd, note, fd, select.POLLOUT)
-        await future
+        await (future if firm is None else firm.wait(future))
     finally:
         if timer is not None:
             timer.cancel()
@@ -129,21 +152,21 @@ async def waited(wait: Wait) -> dict[int, int]:
     return came
 
 
-async def ready(fd: int, seconds: float | None = None) -> bool:
+async def ready(fd: int, seconds: float | None = None, firm: Firm | None = None) -> bool:
     """Whether an fd became readable within so many seconds."""
-    return bool(await waited(Wait({fd: select.POLLIN}, seconds)))
+    return bool(await waited(Wait({fd: select.POLLIN}, seconds), firm))
 
 
-async def drive(task: steps.Task[R], *, apart: bool = False) -> R:
+async def drive(task: steps.Task[R], *, apart: bool = False, firm: Firm | None = None) -> R:
     """Do a task to its end; its steps in the loop, or `apart` from it, where the engine is asked in them."""
     came: dict[int, int] | None = None
     try:
         while True:
             step = partial(_step, task, came)
-            wait = await call(step) if apart else step()
+            wait = await call(step, firm=firm) if apart else step()
             if not isinstance(wait, Wait):
                 return wait.result
-            came = await waited(wait)
+            came = await waited(wait, firm)
     finally:
         task.close()
 

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from estiva.errors import InvalidInput
 from estiva.sdk import running, values
-from estiva.sdk.aio.loop import call, ready, shielded
+from estiva.sdk.aio.loop import Firm, call, ready
 from estiva.sdk.objects.command import Command
 from estiva.sdk.objects.streams import Modes
 from estiva.sdk.pipes import CHUNK, MAX_OUTPUT
@@ -81,7 +81,7 @@ class Popen:
     def __init__(self, command: Command) -> None:
         self._command = command
         self._loop = asyncio.get_running_loop()
-        self._ended = asyncio.Event()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
         self.args = command.args
         self.tty = command.tty
         self.pid = command.pid
@@ -115,7 +115,7 @@ class Popen:
         if self._command.poll() is not None:
             self._loop.remove_reader(self._command.channel)
             self._command.close()
-            self._ended.set()
+            self._ended.set_result(None)
 
     @property
     def returncode(self) -> int | None:
@@ -124,7 +124,7 @@ class Popen:
 
     async def wait(self) -> int:
         """Wait for its end: its status."""
-        await self._ended.wait()
+        await asyncio.wait([self._ended])
         assert self.returncode is not None
         return self.returncode
 
@@ -195,15 +195,14 @@ class Popen:
             self.kill()
         if self.stdin is not None:
             self.stdin.close()
-        if kind is None:
-            try:
-                await self.wait()
-            except BaseException:
-                self.kill()
-                await shielded(self._ended.wait())
-                raise
-        else:
-            await shielded(self._ended.wait())
+        with Firm() as firm:
+            if kind is None:
+                try:
+                    await self.wait()
+                except asyncio.CancelledError as error:
+                    firm.cancelled = error
+                    self.kill()
+            await firm.wait(self._ended)
         for transport in self._transports:
             transport.close()
 
