@@ -203,6 +203,7 @@ asyncio.run(main())
 
 
 CANCELLED = """
+engine = aio.Engine()
 async def boxed():
     async with aio.container("box:1", network="none") as made:
         await made.exec(["sh", "-c", "sleep 1000 & exec sleep 0.02"])
@@ -213,7 +214,7 @@ async def boxed():
 async def ran():
     await aio.run("box:1", ["sh", "-c", "sleep 1000 & cat; exec sleep 1000"], input=b"x" * 500000, network="none")
 async def created():
-    async with await aio.Engine().containers.create("box:1", "sleep 1000", network="none") as made:
+    async with await engine.containers.create("box:1", "sleep 1000", network="none") as made:
         await made.start()
         async for line in made.log_lines(follow=True): pass
 """

@@ -29,6 +29,10 @@ class Around(Generic[X]):
     def __repr__(self) -> str:
         return repr(self._plain).replace("estiva.", "estiva.aio.", 1)
 
+    def _repr_html_(self) -> str | None:
+        shown: Any = getattr(self._plain, "_repr_html_", None)
+        return None if shown is None else shown()
+
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and other._plain == self._plain
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from estiva.engine.images.find import find_image
@@ -135,8 +136,9 @@ class Held:
 
     async def close(self, kind: type[BaseException] | None = None) -> None:
         """Have it killed and removed, whatever is cancelled meanwhile."""
-        if kind is GeneratorExit:
-            self.begun.close()  # there is no loop any more
+        if kind is GeneratorExit:  # there is no loop any more
+            if not sys.is_finalizing():  # nor a program, which its monitor sees
+                self.begun.close()
             return
         start = self.begun.leave()
         if start is not None:

@@ -6,13 +6,17 @@ No thread ever waits for a container, a command or a stream: 1,000 of them take 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import select
+import sys
+import threading
 from collections import deque
 from collections.abc import AsyncIterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import wait as wait_here
 from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from estiva.sdk.steps import Wait
@@ -27,29 +31,55 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 T = TypeVar("T")
 THREADS = 4
+PATIENCE = 15.0  # seconds
 BATCH = 256  # items of a stream that are looked for at once
 
 
 class Pool:
-    """Threads that are there from the first call on; a fork of the program has none of them."""
+    """Threads that are there from the first calls on; a fork of the program has none of them.
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._threads: ThreadPoolExecutor | None = None
-        os.register_at_fork(after_in_child=self._in_a_fork)
+    Not an Executor's, which a signal's handler that raises, while one of them is started, leaves for ever
+    unended: these end with the program, whose own end only waits for what they are at.
+    """
 
-    def _in_a_fork(self) -> None:
-        self._threads = None
+    def __init__(self) -> None:
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)
+        atexit.register(self._settle)
+
+    def _begin(self) -> None:
+        self._queue: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        self._threads = 0
+        self._busy: set[Future[Any]] = set()
 
     def submit(self, function: Callable[[], R]) -> Future[R]:
         """Have one of them call a function."""
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(THREADS, self.name)
-        return self._threads.submit(function)
+        future: Future[R] = Future()
+        self._busy.add(future)
+        future.add_done_callback(self._busy.discard)
+        self._queue.put((future, function))
+        if self._threads < THREADS:
+            self._threads += 1
+            threading.Thread(target=_serve, args=(self._queue,), name="estiva", daemon=True).start()
+        return future
+
+    def _settle(self) -> None:
+        wait_here(list(self._busy), PATIENCE)
 
 
-SHORT = Pool("estiva")
-LONG = Pool("estiva-copy")  # what may copy for seconds is not to keep the others waiting
+def _serve(queue: SimpleQueue[tuple[Future[Any], Callable[[], Any]]]) -> None:
+    while True:
+        future, function = queue.get()
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(function())
+            except BaseException as error:
+                future.set_exception(error)
+        del future, function  # what they hold is not to wait for the next
+
+
+SHORT = Pool()
+LONG = Pool()  # what may copy for seconds is not to keep the others waiting
 
 
 class Firm:
@@ -97,9 +127,9 @@ async def call(
             await _whole(here, future)
         return here.result()
     except BaseException:
-        if not future.cancel():
+        if not future.cancel() and not sys.is_finalizing():
             wait_here([future])  # the loop has gone
-        if undo is not None and not future.cancelled() and future.exception() is None:
+        if undo is not None and not future.cancelled() and future.done() and not future.exception():
             undo(future.result())
         raise
 

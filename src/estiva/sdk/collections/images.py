@@ -50,6 +50,11 @@ class Image:
     def short_id(self) -> str:
         return self.id.removeprefix("sha256:")[:12]
 
+    def _repr_html_(self) -> str:
+        from estiva.sdk import html
+
+        return html.image(self)
+
     @property
     @told
     def attrs(self) -> dict[str, Any]:
@@ -60,7 +65,7 @@ class Image:
         """The steps that made it, newest first, in Docker's shape."""
         return Images(self.engine).history(self.id)
 
-    def layers(self) -> list[dict[str, Any]]:
+    def layers(self) -> Layers:
         """What each layer adds, changes, removes and wastes, the base first; sizes in bytes."""
         return Images(self.engine).layers(self.id)
 
@@ -75,6 +80,15 @@ class Image:
     def remove(self, *, force: bool = False) -> None:
         """Remove it; with `force` also where it has several names."""
         Images(self.engine).remove(self.id, force=force)
+
+
+class Layers(list[dict[str, Any]]):
+    """The layers of an image, the base first."""
+
+    def _repr_html_(self) -> str:
+        from estiva.sdk import html
+
+        return html.layers(self)
 
 
 class Images:
@@ -288,9 +302,9 @@ class Images:
         return inspect.history(self.engine, values.text("name", name))
 
     @told
-    def layers(self, name: str) -> builtins.list[dict[str, Any]]:
+    def layers(self, name: str) -> Layers:
         """What each layer of an image adds, changes, removes and wastes, the base first; sizes in bytes."""
-        return inspect.layers(self.engine, values.text("name", name))
+        return Layers(inspect.layers(self.engine, values.text("name", name)))
 
     @told
     def diff(self, first: str, second: str) -> builtins.list[Change]:

@@ -53,6 +53,11 @@ class Container(Commands, Contents, Explained):
     def __repr__(self) -> str:
         return f"<estiva.Container {self.short_id}>"
 
+    def _repr_html_(self) -> str:
+        from estiva.sdk import html
+
+        return html.container(self)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Container) and other.id == self.id
 
