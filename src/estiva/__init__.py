@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from estiva import aio as aio
     from estiva import errors as errors
+    from estiva import testing as testing
     from estiva.errors import EstivaError
     from estiva.sdk.collections.images import Image
     from estiva.sdk.collections.networks import Network
@@ -72,11 +73,9 @@ def __getattr__(name: str) -> object:
         from estiva.version import __version__
 
         return __version__
-    if name == "aio":
+    if name in ("aio", "testing"):
         with _lock():
-            import estiva.aio
-
-            return estiva.aio
+            return __import__(f"estiva.{name}", fromlist=["x"])
     if name not in __all__:
         raise AttributeError(f"module 'estiva' has no attribute '{name}'")
     with _lock():
@@ -84,7 +83,7 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "__version__", "aio"})
+    return sorted({*globals(), *__all__, "__version__", "aio", "testing"})
 
 
 def _lock() -> RLock:
