@@ -12,7 +12,8 @@ process is killed, with pytest-xdist too. Nothing else has to run for that. See 
 from __future__ import annotations
 
 from estiva.sdk.testing.known import http, postgres, redis
-from estiva.sdk.testing.service import NotReady, Service, Wait, Waiting, service
+from estiva.sdk.testing.ready import NotReady, Service, Wait, Waiting
+from estiva.sdk.testing.service import service
 from estiva.sdk.testing.waits import command, healthy, log, port
 from estiva.sdk.testing.waits import http as answers
 

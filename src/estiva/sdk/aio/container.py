@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from estiva.engine.containers import control
 from estiva.engine.containers import exec as exec_
-from estiva.engine.launch.launch import PATIENCE
 from estiva.errors import NotFound
 from estiva.sdk import running, steps, values
+from estiva.sdk.aio.attached import Attaching
 from estiva.sdk.aio.bridge import Around, Field, Looked, copied, later
 from estiva.sdk.aio.files import Files
 from estiva.sdk.aio.loop import Firm, Stream, call, drive, ready
-from estiva.sdk.aio.popen import LIMIT, Starting
+from estiva.sdk.aio.popen import LIMIT, Starting, killed
 from estiva.sdk.objects import container as plain
 from estiva.sdk.objects import shown, waiting
 from estiva.sdk.objects.contents import Contents
@@ -180,23 +180,24 @@ class Container(Around[Plain]):
                 privileged=privileged,
                 stdin=input is not None,
             )
-            engine = self._plain.engine
-            launched = await call(
-                lambda: exec_.launch(engine, plan(), pipes.theirs), lambda launched: launched.close()
-            )
+            sent: list[Launched] = []
             try:
+                await call(lambda: sent.append(exec_.launch(self._plain.engine, plan(), pipes.theirs)))
+                launched = sent[0]
                 pipes.close_theirs()
                 await ready(launched.channel.fileno())
                 launched.started()
                 await drive(pipes.exchange(seconds, launched))
                 outcome = launched.wait()
             except BaseException as error:
+                mine = pipes.mine
                 pipes.close()
-                if not isinstance(error, GeneratorExit) and pipes.mine:
-                    await _killed(launched)
+                if sent and mine and not isinstance(error, GeneratorExit):
+                    await killed(sent[0])
                 raise
             finally:
-                launched.close()  # what runs still is killed
+                for each in sent:
+                    each.close()  # what runs still is killed
             return pipes.result(outcome, seconds)
 
     async def exec_detached(
@@ -233,6 +234,14 @@ class Container(Around[Plain]):
             launched.started()
         finally:
             launched.close()
+
+    def attach(self) -> Attaching:
+        """Its main process, in the shape of asyncio.subprocess.Process: what it writes from now on, and its
+        stdin if it has one.
+
+        async with box.attach() as main: print(await main.stdout.readline())
+        """
+        return Attaching(self._plain.engine, self.id)
 
     def popen(
         self,
@@ -333,12 +342,3 @@ class Container(Around[Plain]):
 
 async def _joined(pieces: Stream[bytes]) -> bytes:
     return b"".join([piece async for piece in pieces])
-
-
-async def _killed(launched: Launched) -> None:
-    """Have a command killed with all that it has started, and wait for its end."""
-    launched.signal(9)
-    with Firm() as firm:
-        while await ready(launched.channel.fileno(), PATIENCE, firm):
-            if launched.receive()["event"] in ("exited", "lost", "error"):
-                return

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from estiva.errors import InvalidInput
 from estiva.sdk import running, values
-from estiva.sdk.aio.loop import Firm, call, ready
+from estiva.sdk.aio.loop import PATIENCE, Firm, call, ready
 from estiva.sdk.objects.command import Command
 from estiva.sdk.objects.streams import Modes
 from estiva.sdk.pipes import CHUNK, MAX_OUTPUT
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from estiva.engine import Engine
+    from estiva.engine.launch.launch import Launched
 
 LIMIT = 1 << 16  # bytes of a line, as asyncio's
 
@@ -54,16 +55,32 @@ class Starting:
             wanted = running.plan(engine, ref, command, **given)
             return Command(engine, wanted, (stdio[0], stdio[1], stdio[2]), size, Modes(False, None, None, 0))
 
-        sent = await call(send, Command.abandon)
+        sent: list[Command] = []
         try:
-            await ready(sent.channel)
-            sent.started()
-            popen = Popen(sent)
+            await call(lambda: sent.append(send()))
+            began = sent[0]
+            await ready(began.channel)
+            began.started()
+            popen = Popen(began)
             await popen._open(limit)
             return popen
-        except BaseException:
-            sent.abandon()
+        except BaseException as error:
+            for each in sent:
+                if each.mine and not isinstance(error, GeneratorExit):
+                    await killed(each.launched)
+                each.abandon()
             raise
+
+
+async def killed(launched: Launched) -> None:
+    """Have a command killed with all that it has started, and wait for its end."""
+    if launched.channel.fileno() < 0:
+        return  # it has ended
+    launched.signal(9)
+    with Firm() as firm:
+        while await ready(launched.channel.fileno(), PATIENCE, firm):
+            if launched.receive()["event"] in ("exited", "lost", "error"):
+                return
 
 
 class Popen:

@@ -48,7 +48,7 @@ class Command:
             if size is not None:
                 rows, columns = size_of(size)
                 wanted["config"]["process"]["consoleSize"] = {"height": rows, "width": columns}
-        self._launched = self._launch(engine, wanted, stdio, how)
+        self.launched = self._launch(engine, wanted, stdio, how)
         _open.add(self)
 
     def _launch(self, engine: Engine, wanted: ExecPlan, stdio: tuple[Any, Any, Any], how: Modes) -> Launched:
@@ -74,7 +74,7 @@ class Command:
     @property
     def channel(self) -> int:
         """The fd that becomes readable when it has started, and when it has ended."""
-        return self._launched.channel.fileno()
+        return self.launched.channel.fileno()
 
     @property
     def mine(self) -> bool:
@@ -83,7 +83,7 @@ class Command:
 
     def started(self) -> None:
         """Wait until it runs. Raises what kept it from that."""
-        self.pid = self._launched.started()
+        self.pid = self.launched.started()
 
     def abandon(self) -> None:
         """Let go of it: it is killed with all that it has started."""
@@ -92,14 +92,14 @@ class Command:
 
     def close(self) -> None:
         """The channel: of one that runs, its end."""
-        self._launched.close()
+        self.launched.close()
 
     def poll(self) -> int | None:
         """Its status if it has ended, else None."""
         self._mine()
         with self._lock:
-            if self.returncode is None and self._launched.heard(0):
-                outcome = self._launched.wait()
+            if self.returncode is None and self.launched.heard(0):
+                outcome = self.launched.wait()
                 self.returncode = outcome["status"] if outcome["event"] == "exited" else KILLED
         return self.returncode
 
@@ -107,7 +107,7 @@ class Command:
         """Send it a signal: 15, "TERM", "SIGTERM" or signal.SIGTERM; nothing if it has ended."""
         number = signal_of(signal)
         if self.poll() is None:
-            self._launched.signal(number)
+            self.launched.signal(number)
 
     def terminate(self) -> None:
         """Ask it to end, by SIGTERM."""
@@ -123,7 +123,7 @@ class Command:
             raise Conflict("the command has no terminal", hint="popen(..., tty=True) gives it one")
         rows, columns = size_of((rows, columns))
         if self.poll() is None:
-            self._launched.resize(rows, columns)
+            self.launched.resize(rows, columns)
 
     def _mine(self) -> None:
         if not self.mine:

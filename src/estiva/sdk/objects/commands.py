@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from estiva.engine import Engine
+    from estiva.sdk.objects.attached import Attached
     from estiva.sdk.objects.popen import Popen
     from estiva.sdk.result import Result
 
@@ -93,6 +94,17 @@ class Commands:
             bound=False,
         )
         running.detached(self.engine, wanted)
+
+    @told
+    def attach(self) -> Attached:
+        """Its main process, in subprocess.Popen's shape: what it writes from now on, and its stdin if it has
+        one. Raises Conflict for one that does not run.
+
+        with box.attach() as main: print(main.stdout.readline())
+        """
+        from estiva.sdk.objects.attached import Attached
+
+        return Attached(self.engine, self.id)
 
     @told
     def popen(

@@ -73,7 +73,7 @@ class Popen(Command):
             left = LONGEST if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 raise self._late(seconds)
-            self._launched.heard(min(left, LONGEST))
+            self.launched.heard(min(left, LONGEST))
         assert self.returncode is not None
         return self.returncode
 
@@ -116,7 +116,7 @@ class Popen(Command):
         self.wait()
 
     def __del__(self, left: set[Launched] = _left, getpid: Callable[[], int] = os.getpid) -> None:
-        launched = getattr(self, "_launched", None)
+        launched = getattr(self, "launched", None)
         if launched is not None and self.returncode is None and self._owner == getpid():
             left.add(launched)
 

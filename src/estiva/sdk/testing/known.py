@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from estiva.sdk import values
 from estiva.sdk.run_options import RunOptions
 from estiva.sdk.testing import waits
-from estiva.sdk.testing.service import HOST, TIMEOUT, service
+from estiva.sdk.testing.ready import HOST, TIMEOUT
+from estiva.sdk.testing.service import service
 from estiva.sdk.typed import shows
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from estiva.engine import Engine
-    from estiva.sdk.testing.service import Service
+    from estiva.sdk.testing.ready import Service
 
     Word = str | os.PathLike[str]
 

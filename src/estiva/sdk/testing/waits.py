@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from estiva.sdk.testing.service import Wait, Waiting
+    from estiva.sdk.testing.ready import Wait, Waiting
 
     Word = str | os.PathLike[str]
 
