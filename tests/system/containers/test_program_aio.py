@@ -375,3 +375,18 @@ asyncio.run(main())
         running.stdout.close()
         gone(box)
     assert_well(box)
+
+
+def test_a_wait_with_a_timeout_is_for_the_run_that_goes_on(box):
+    """Though its restart policy follows it by another."""
+    out = box.python(
+        BEGIN
+        + """
+with estiva.Engine().containers.run("box:1", ["sh", "-c", "sleep 1; exit 3"], detach=True, restart="always", network="none") as one:
+    print(one.wait(timeout=100).status)
+    async def later(): return (await (await aio.Engine().containers.get(one.id)).wait()).status
+    print(asyncio.run(later()))
+"""
+    )
+    assert out == "3\n3\n"
+    gone(box)

@@ -86,14 +86,15 @@ def command(words: str | Sequence[Word], *, user: str = "") -> Wait:
     wanted = values.words("the command", words)
 
     def wait(waiting: Waiting) -> None:
+        said = "not in time"
         while True:
             try:
                 done = waiting.box.exec(wanted, user=user, timeout=waiting.left, max_output=4096)
                 said = f"with {done.status}"
                 if done.status == 0:
                     return
-            except (CommandTimeout, Conflict):  # which is that it has ended just now, or is paused
-                said = "not in time"
+            except (CommandTimeout, Conflict):
+                pass  # the last try; or it has ended just now, or is paused
             waiting.again(f"ends {values.shown(wanted)} {said}")
 
     return wait
