@@ -63,7 +63,21 @@ def later(method: Any, gives: Any = None, *, pool: Pool = SHORT) -> Any:
     return awaited
 
 
-copied = functools.partial(later, pool=LONG)  # what may copy much
+@overload
+def copied(
+    method: Callable[Concatenate[Any, P], R],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]: ...
+
+
+@overload
+def copied(
+    method: Callable[Concatenate[Any, P], R], gives: Callable[[R], S]
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, S]]: ...
+
+
+def copied(method: Any, gives: Any = None) -> Any:
+    """`later`, of what may copy much."""
+    return later(method, gives, pool=LONG)
 
 
 def each(kind: Callable[[R], S]) -> Callable[[list[R]], list[S]]:
