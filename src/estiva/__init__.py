@@ -11,7 +11,7 @@
     for box in engine.containers.list():               # also those that the command line has made
         print(box.name, box.status, box.ip)
 
-All of it is loaded on first use; safe in a program with threads; no daemon.
+All of it is loaded on first use; safe in a program with threads; no daemon. The same in asyncio: estiva.aio.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _thread import RLock
 
+    from estiva import aio as aio
     from estiva import errors as errors
+    from estiva import testing as testing
     from estiva.errors import EstivaError
     from estiva.sdk.collections.images import Image
     from estiva.sdk.collections.networks import Network
@@ -79,6 +81,9 @@ def __getattr__(name: str) -> object:
         from estiva.version import __version__
 
         return __version__
+    if name in ("aio", "testing"):
+        with _lock():
+            return __import__(f"estiva.{name}", fromlist=["x"])
     if name not in __all__:
         raise AttributeError(f"module 'estiva' has no attribute '{name}'")
     with _lock():
@@ -86,7 +91,7 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "__version__"})
+    return sorted({*globals(), *__all__, "__version__", "aio", "testing"})
 
 
 def _lock() -> RLock:

@@ -15,6 +15,7 @@ from typing import Annotated, Literal, TypeAlias, TypedDict
 
 Path: TypeAlias = str | PathLike[str]
 Words: TypeAlias = Annotated[str | Sequence[str], "text or a list of texts"]
+Files: TypeAlias = Annotated[Path | Sequence[Path], "a path or a list of paths"]
 Number: TypeAlias = Annotated[int, "a whole number"]
 Size: TypeAlias = Annotated[int | str, 'bytes or a size such as "256m"']
 Seconds: TypeAlias = Annotated[float | str, 'seconds or a duration such as "1m30s"']
@@ -113,6 +114,7 @@ class RunOptions(LimitOptions, total=False):
     domainname: str | None
     entrypoint: Command | None
     env: Environment | None
+    env_file: Files | None
     expose: Annotated[int | str | Sequence[int | str] | None, "a port or a list of ports"]
     gidmap: Words | None
     gpus: Annotated[int | str | Sequence[str] | None, '"all", a number, or a list of ids']
@@ -129,6 +131,7 @@ class RunOptions(LimitOptions, total=False):
     ip: str | None
     ip6: str | None
     ipc: str | None
+    label_file: Files | None
     labels: Labels | None
     links: Table | Words | None
     log_driver: str | None
@@ -206,10 +209,8 @@ REASONS = {  # flags of the command line's `run` that have no keyword
     "attach": "a program says which streams it wants where it runs a command",
     "cidfile": "a program has the id",
     "disable-content-trust": "there is no content trust",
-    "env-file": "a program reads files itself: env takes a dict",
     "isolation": "for old command lines",
     "kernel-memory": "for old command lines",
-    "label-file": "a program reads files itself: labels takes a dict",
     "link-local-ip": "not supported on the command line either",
     "net": "network",
     "net-alias": "network_alias",

@@ -32,7 +32,7 @@ RUNTIME_BASE = {
     "oci",
 }
 RULES = {
-    "": {"sdk", "engine", "cli", "boot"},  # the package itself and __main__
+    "": {"sdk", "engine", "cli", "boot", "aio", "testing", "pytest_plugin"},  # the package itself and __main__
     **dict.fromkeys(BASE, BASE),
     "boot": {"cli", "ocicli"},
     "cmdline": set(),
