@@ -98,6 +98,12 @@ def make_in(
     }
     if volumes:
         result["volumes"] = volumes
+    if host_config.get("TimeLimit") or host_config.get("OutputLimit"):
+        time, output = host_config.get("TimeLimit") or 0, host_config.get("OutputLimit") or 0
+        result["limits"] = {"time": time, "output": output}
+    if host_config.get("Profile"):
+        result["profile"] = host_config["Profile"]
+        result["seccomp"] = {"strict": True}
     if config.get("Healthcheck"):
         from estiva.engine.state.life import health
 
@@ -117,6 +123,6 @@ def make_in(
         result["sharing"] = joining.wanted
     if not isinstance(address, str):
         result["network"]["places"] = address
-    if addresses.embedded(address):
+    if addresses.embedded(address) or host_config.get("AllowHosts"):
         result["names"] = name_server(host_config)
     return result

@@ -69,9 +69,9 @@ class Monitor:
     ) -> None:
         self.plan = plan
         self.reservation = reservation
-        self.hold = hold
-        self.bound = plan.get("bound", False)
+        self.hold, self.bound = hold, plan.get("bound", False)
         self.streams = Conversation(stdio, channel, bound=self.bound or plan["ephemeral"], program=program)
+        self.streams.limit(plan.get("limits"))
         self.streams.resized = lambda rows, columns: events.resized(plan, rows, columns)
         self.cgroup: Cgroup | None = None
         self.init: Init | None = None
@@ -208,6 +208,7 @@ class Monitor:
                 "stop_signal": plan["stop_signal"],
                 "about": plan.get("about", {}),
                 **({"root": self.root} if self.root is not None else {}),
+                **{key: plan[key] for key in ("limits", "profile") if key in plan},
             },
         )
 
@@ -235,7 +236,7 @@ class Monitor:
         # The interpreter can't be written to while this process runs it, whatever fd of it a container that
         # may trace has got hold of (K4)
         bounding = (self.plan["config"]["process"].get("capabilities") or {}).get("bounding") or ()
-        if self.plan["detach"] and "CAP_SYS_PTRACE" not in bounding:
+        if self.plan["detach"] and "CAP_SYS_PTRACE" not in bounding and "limits" not in self.plan:
             self.streams.idle = (quiet, lambda: self.hibernate(hibernate))
         self.streams.named = self.named
         if self.names is not None:
@@ -362,8 +363,8 @@ class Monitor:
     def close(self) -> bool:
         """Close all fds. False for what was out of the ordinary: the process is to end then."""
         assert self.init is not None
-        config = self.plan["config"]
-        if "sharing" in self.plan or "hooks" in config or config["process"]["terminal"]:
+        plan = self.plan
+        if "sharing" in plan or "hooks" in plan["config"] or plan["config"]["process"]["terminal"]:
             return False
         self.init.close()
         if self.hold >= 0:
