@@ -168,7 +168,7 @@ class Monitor:
         if "names" in self.plan:
             from estiva.engine.monitor.network import own
 
-            self.names = own.serve_names(self.plan, self.init.pid)
+            self.names = own.serve_names(self.plan, self.init.pid, self.init.pidfd)
 
     def keep_mounts(self) -> None:
         """Taking its mounts down is half of what the kernel does at a container's end, and would come before
@@ -252,7 +252,7 @@ class Monitor:
 
             self.plan["names"] = settings
             try:
-                self.names = own.serve_names(self.plan, self.init.pid)
+                self.names = own.serve_names(self.plan, self.init.pid, self.init.pidfd)
             except EstivaError:
                 return
             self.names.watch(self.streams.beside)

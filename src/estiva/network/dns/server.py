@@ -26,6 +26,7 @@ from select import EPOLLIN, EPOLLOUT
 from estiva import fastjson
 from estiva.errors import EstivaError
 from estiva.network.dns import wire
+from estiva.network.dns.allowed import Allowed
 from estiva.network.dns.loop import Held, Loop
 from estiva.network.dns.upstream import PORT, Asker, Forwarder, Pool, Server
 
@@ -177,6 +178,9 @@ class Resolver:
         if query.rcode:
             reply(wire.answer(query, rcode=query.rcode, limit=limit))
             return
+        if container.allowed is not None:
+            container.allowed.answer(container.asker, query, reply, stream=stream, limit=limit)
+            return
         turns = self.turns
         answer = self._known(container.id, query, limit)
         single = b"." not in query.name and query.type in (wire.A, wire.AAAA)
@@ -267,6 +271,9 @@ class Container:
         self.ndots = bool(message.get("ndots"))
         self.udp, self.tcp, *given = sockets
         listed = [Server(str(address), bool(outside)) for address, outside in servers]
+        self.allowed: Allowed | None = None  # all may be asked for, and reached
+        if "allow" in message:
+            self.allowed = Allowed(resolver.forwarder, message["allow"], given.pop())
         self.asker = Asker(listed, Pool(given))
         self.asker.confined = lambda: resolver.directory.confined(identity)
         self.streams: list[Stream] = []
@@ -278,6 +285,8 @@ class Container:
         loop.watch(self.channel.fileno(), EPOLLIN, lambda _: self.close())  # nothing is said after the packet
         loop.watch(self.udp.fileno(), EPOLLIN, lambda _: self._datagrams())
         loop.watch(self.tcp.fileno(), EPOLLIN, lambda _: self._connection())
+        if self.allowed is not None:
+            self.allowed.begin()
 
     def _datagrams(self) -> None:
         for _ in range(ROUND):
@@ -314,6 +323,8 @@ class Container:
         for stream in list(self.streams):
             stream.close()
         self.resolver.forwarder.forget(self.asker)
+        if self.allowed is not None:
+            self.allowed.close()
         for held in (self.channel, self.udp, self.tcp):
             self.resolver.loop.forget(held.fileno())
             held.close()
