@@ -208,17 +208,17 @@ def test_nobody_reaches_it_and_neighbours_are_not_reached(box, world):
     box.estiva("run", "-d", "--name", "open", IMAGE, "sh", "-c", "while :; do echo open | nc -l -p 80; done")
     held = box.out(
         "run", "-d", "--profile", "untrusted", "--allow-host", f"{WEB}:80", IMAGE,
-        "sh", "-c", "while :; do echo box | nc -l -p 80; done",
+        "sh", "-c", "while :; do echo box | nc -l -p 8080; done",
     )  # fmt: skip
     try:
         neighbour, own = (
             box.out("inspect", "-f", "{{.NetworkSettings.IPAddress}}", name) for name in ("open", held)
         )
         gateway = box.out("inspect", "-f", "{{.NetworkSettings.Gateway}}", held)
-        told = box.out("exec", held, "sh", "-c", get(f"{neighbour} 80", f"{gateway} 80", "127.0.0.1 80"))
+        told = box.out("exec", held, "sh", "-c", get(f"{neighbour} 80", f"{gateway} 80", "127.0.0.1 8080"))
         assert told.split() == ["no", "no", "box"]
-        assert box.out("exec", "open", "sh", "-c", get(f"{own} 80")) == "no"
-        assert not netlab.reaches(box.netns.pid, own, 80)
+        assert box.out("exec", "open", "sh", "-c", get(f"{own} 8080")) == "no"
+        assert not netlab.reaches(box.netns.pid, own, 8080)
         assert "profile untrusted" in box.estiva("network", "connect", "bridge", held, status=1).stderr
     finally:
         box.estiva("rm", "-f", "open", held)
@@ -238,22 +238,25 @@ def test_on_a_network_with_ipv6_it_is_the_same(box, world):
         box.estiva("network", "rm", "six")
 
 
-def gates(box):
-    """The gates that the host's containers have, by their parents' run root: of this test's state root alone."""
-    found = []
+def titled(title, box=None):
+    """The processes of that title; those in the host's network namespace, if one is given."""
+    found = set()
     for each in pathlib.Path("/proc").glob("[0-9]*"):
         try:
-            if b"estiva: gate" in (each / "cmdline").read_bytes():
-                found.append(int(each.name))
+            there = (each / "cmdline").read_bytes().startswith(title.encode())
+            if there and (
+                box is None or os.readlink(each / "ns/net") == os.readlink(f"/proc/{box.netns.pid}/ns/net")
+            ):
+                found.add(int(each.name))
         except OSError:
             pass
     return found
 
 
 def test_the_gate_has_one_right_in_one_namespace_and_ends_with_its_container(box, world):
-    before = set(gates(box))
+    before = titled("estiva: gate")
     held = box.out("run", "-d", "--profile", "untrusted", "--allow-host", f"{WEB}:80", IMAGE, "sleep", "600")
-    (gate,) = set(gates(box)) - before
+    (gate,) = titled("estiva: gate") - before
     pid = box.out("inspect", "-f", "{{.State.Pid}}", held)
     try:
         status = pathlib.Path(f"/proc/{gate}/status").read_text()
@@ -273,9 +276,9 @@ def test_the_gate_has_one_right_in_one_namespace_and_ends_with_its_container(box
     finally:
         box.estiva("rm", "-f", held)
     held = box.out("run", "-d", "--profile", "untrusted", "--allow-host", f"{WEB}:80", IMAGE, "sleep", "600")
-    (gate,) = set(gates(box)) - before
+    (gate,) = titled("estiva: gate") - before
     box.estiva("rm", "-f", held)
-    eventually(lambda: not set(gates(box)) - before)
+    eventually(lambda: not titled("estiva: gate") - before)
 
 
 def test_the_resolver_may_be_killed(box, world):
@@ -294,12 +297,8 @@ def test_the_resolver_may_be_killed(box, world):
         "600",
     )
     try:
-        for pid in subprocess.run(
-            [*box.prefix, "sh", "-c", "for p in /proc/[0-9]*; do grep -qs 'estiva: names' $p/cmdline && "
-             "[ $(readlink $p/ns/net) = $(readlink /proc/self/ns/net) ] && echo ${p#/proc/}; done; true"],
-            capture_output=True, text=True, check=True,
-        ).stdout.split():  # fmt: skip
-            os.kill(int(pid), signal.SIGKILL)
+        for pid in titled("estiva: names", box):
+            os.kill(pid, signal.SIGKILL)
         told = eventually(lambda: box.out("exec", held, "sh", "-c", get("good.test 80", f"{OTHER} 80")))
         assert told.split() == ["world", "no"]
     finally:
