@@ -28,6 +28,7 @@ CPUS = 10**9  # in 1e-9 of one
 PIDS = 256
 OUTPUT = 64 << 20  # bytes of a command
 TIME = 3600 * 10**9  # nanoseconds
+LOG = {"max-size": "16m", "max-file": "2"}  # an entry of a log is many times as long as a short line
 ULIMITS = {"nofile": 1024, "core": 0}
 ROOM = "exec,size=128m,nr_inodes=16384"  # of each tmpfs; what is in it counts as memory, too
 HOME = "/work"  # the working folder, where neither image nor caller have one
@@ -186,6 +187,9 @@ def _limits(host: HostConfig) -> None:
     for key, most in (("PidsLimit", PIDS), ("OutputLimit", OUTPUT), ("TimeLimit", TIME)):
         if not asked.get(key):
             asked[key] = most
+    log = host.get("LogConfig") or {}
+    if log.get("Type") in (None, "", "json-file") and "max-size" not in (log.get("Config") or {}):
+        asked["LogConfig"] = {"Type": "json-file", "Config": {**LOG, **(log.get("Config") or {})}}
     own = list(host.get("Ulimits") or ())
     named = {limit["Name"] for limit in own}
     asked["Ulimits"] = own + [
