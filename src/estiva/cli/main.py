@@ -113,7 +113,10 @@ def run(words: list[str]) -> int:
     except HelpWanted:
         from estiva.cli import help
 
-        print(help.text(words))
+        try:
+            print(help.text(words))
+        except BrokenPipeError:  # it is longer than what is written at the end only
+            return _pipe_closed(0)
         return 0
     except errors.EstivaError as error:
         if context.debug:

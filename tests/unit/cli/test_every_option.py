@@ -56,7 +56,8 @@ SAMPLES = {
     "grace": "1h",
     "ipc": "host",
     **dict.fromkeys(
-        ("health-interval", "health-start-interval", "health-start-period", "health-timeout"), "7s"
+        ("health-interval", "health-start-interval", "health-start-period", "health-timeout", "time-limit"),
+        "7s",
     ),
     "health-on-failure": "kill",
     "input": "other.tar",
@@ -67,6 +68,7 @@ SAMPLES = {
     "log-driver": "none",
     "log-opt": "max-size=1m",
     "memory": "64m",
+    "output-limit": "64m",
     "memory-reservation": "32m",
     "memory-swap": "128m",
     "mount": "type=tmpfs,dst=/place",
