@@ -32,7 +32,7 @@ def told(result):
     return "ok", found["result"] if list(found) == ["result"] else found
 
 async def main():
-    words, calls = json.loads(sys.argv[1]), json.loads(sys.argv[2])
+    words, calls = json.loads(sys.stdin.read())
     import os
     server = StdioServerParameters(command=words[0], args=words[1:], env=dict(os.environ))
     async with Client(stdio_client(server)) as client:
@@ -60,10 +60,18 @@ def environment(box):
 
 
 def begin(box, words, calls):
-    return subprocess.Popen(
-        [sys.executable, "-c", CLIENT, json.dumps(server(box, *words)), json.dumps(calls)],
-        env=environment(box), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    client = subprocess.Popen(
+        [sys.executable, "-c", CLIENT],
+        env=environment(box),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    client.stdin.write(json.dumps([server(box, *words), calls]))
+    client.stdin.close()
+    client.stdin = None
+    return client
 
 
 def ask(box, *calls, words=()):

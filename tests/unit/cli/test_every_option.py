@@ -103,6 +103,8 @@ SAMPLES = {
     "workdir": "/w",
 }
 VERB_SAMPLES = {
+    ("mcp", "output"): "1k",
+    ("mcp", "timeout"): "7s",
     ("wait", "interval"): "1s",
     ("container prune", "filter"): "label=a",
     ("image prune", "filter"): "label=a",
@@ -306,6 +308,7 @@ SINGLE = (
     "cli.container.foreground.attend",
     "cli.container.foreground.attend_exec",
     "cli.container.attach.attach_to",
+    "cli.container.mcp.become",
     "registry.server.server.serve",
     "registry.server.config.load",
     "registry.server.maintenance.collect_now",

@@ -43,12 +43,10 @@ RULES = {
     "cli.main": {"cli", "cmdline", "engine.launch.prefork", "ocicli.main"},
     "cli.manual": {"cli", "cmdline", "ocicli.main"},
     "cli.registry": {"cli", "cmdline", "oci", "registry.server"},
-    "cli.mcp": {"cli", "cmdline", "oci", "mcp", "sdk"},
     "cli.format": {"cmdline"},
     "cli.options": {"cmdline", "engine.spec", "oci", "linux"},
     "ocicli": {"runtime", "oci", "linux", "cmdline"},
     "sdk": {"engine", "oci"},
-    "mcp": {"sdk", "oci"},
     # --- the engine ---
     "engine": ENGINE,
     "engine.state": ENGINE,

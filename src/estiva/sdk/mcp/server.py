@@ -6,20 +6,44 @@ The client's end is the end of stdin: then this process ends, and with it the bo
 from __future__ import annotations
 
 import functools
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from estiva.errors import EstivaError, Unsupported
-from estiva.mcp.session import begun
+from estiva.sdk.engine import Engine
+from estiva.sdk.mcp.session import Session, begun
 from estiva.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from estiva.mcp.session import Session
+    from typing import NoReturn
 
 INSTRUCTIONS = """One Linux sandbox of your own, from the image {image}. Files stay between calls, in the
 working folder (relative paths) and in /tmp; all else is read-only. Network: {network}. Limits: {limits}.
 Everything goes when you leave."""
+
+
+def main(asked: dict[str, Any]) -> NoReturn:
+    """The whole life of the process."""
+    status = 0
+    try:
+        engine = Engine(asked["root"], asked["run_root"])
+        serve(
+            Session(
+                engine, asked["image"], asked["options"], timeout=asked["timeout"], output=asked["output"]
+            )
+        )
+    except EstivaError as error:
+        print(f"estiva: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        status = 130
+    finally:
+        sys.stderr.flush()
+        os._exit(status)  # whatever threads still wait for
 
 
 def serve(session: Session) -> None:

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from estiva.sdk.engine import Engine
     from estiva.sdk.objects.container import Container
 
-TIMEOUT, LONGEST = 60.0, 600.0  # seconds of a command: if nothing is said, and at most
-OUTPUT = 64 << 10  # bytes of each of stdout and stderr that a client is told
+LONGEST = 600.0  # seconds of a command, at most
 FILE = 1 << 20  # bytes of a file, read or written at once
 ENTRIES = 1000  # of a folder
 SNAPSHOTS = 8
@@ -34,7 +33,8 @@ NAME = 64
 
 
 class Session:
-    """`options` are keywords of `estiva.container`, beside the profile. `output`: bytes, see OUTPUT."""
+    """`options` are keywords of `estiva.container`, beside the profile. `timeout`: seconds of a command
+    for which none is said; `output`: bytes of each of stdout and stderr that a client is told."""
 
     def __init__(
         self, engine: Engine, image: str, options: dict[str, Any], *, timeout: float, output: int
