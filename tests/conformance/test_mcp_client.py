@@ -193,8 +193,8 @@ def parent(pid):
 
 def test_without_the_package_it_says_what_to_install(box):
     code = (
-        "import sys; sys.modules['mcp'] = None; sys.argv = ['estiva', 'mcp', 'box:1'];"
-        "from estiva.cli.main import main; main()"
+        "import sys; sys.modules['mcp'] = None; from estiva.sdk.mcp import server;"
+        "server.main(dict(image='box:1', options={}, timeout=1, output=1, root=None, run_root=None))"
     )
     done = subprocess.run([sys.executable, "-c", code], env=environment(box), capture_output=True, text=True)
     assert (

@@ -399,6 +399,7 @@ REFUSED = {
     "--subuidname": ("root",),
     "--restart": ("always",),
     "--oom-kill-disable": (),
+    "--health-on-failure": ("restart", "--health-cmd", "true"),
     "--network": ("host",),
     "--network ": ("bridge",),
     "--network  ": ("container:x",),
@@ -461,9 +462,11 @@ def test_volumes_of_the_image_are_memory(box):
     assert box.out("volume", "ls", "-q") == ""
 
 
-def test_an_exec_can_not_be_privileged(box):
+def test_what_comes_later_can_not_undo_it(box):
     held = box.out("run", "-d", *UNTRUSTED, IMAGE, "sleep", "600")
     done = box.estiva("exec", "--privileged", held, "true", status=1)
+    assert "--profile untrusted" in done.stderr
+    done = box.estiva("update", "--restart", "always", held, status=1)
     assert "--profile untrusted" in done.stderr
     box.estiva("rm", "-f", held)
 

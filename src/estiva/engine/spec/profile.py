@@ -29,7 +29,8 @@ PIDS = 256
 OUTPUT = 64 << 20  # bytes of a command
 TIME = 3600 * 10**9  # nanoseconds
 LOG = {"max-size": "16m", "max-file": "2"}  # an entry of a log is many times as long as a short line
-ULIMITS = {"nofile": 1024, "core": 0}
+# core: 1 keeps a host's handler of core dumps (core(5)) from being started, which 0 would not
+ULIMITS = {"nofile": 1024, "core": 1}
 ROOM = "exec,size=128m,nr_inodes=16384"  # of each tmpfs; what is in it counts as memory, too
 HOME = "/work"  # the working folder, where neither image nor caller have one
 
@@ -75,6 +76,8 @@ def settle(config: Config, host: HostConfig) -> None:
     restart = (host.get("RestartPolicy") or {}).get("Name") or "no"
     if restart != "no":
         raise against(f"--restart {restart}", "each run has its limit of time")
+    if config.get("HealthcheckOnFailureAction") == "restart":
+        raise against("--health-on-failure restart")
     _network(host)
     _users(host)
     _security(host)
