@@ -202,7 +202,11 @@ class Gate:
         """What a request asks for. False where it may not be, or can't."""
         index = int.from_bytes(data[8:10], "big")
         entries = [data[at : at + ENTRY] for at in range(10, len(data), ENTRY)]
-        if index >= len(self.ports) or not all(len(e) == ENTRY and e[0] in (4, 6) for e in entries):
+        if (
+            not entries
+            or index >= len(self.ports)
+            or not all(len(e) == ENTRY and e[0] in (4, 6) for e in entries)
+        ):
             return False
         addresses = [entry[1:5] if entry[0] == 4 else entry[1:] for entry in entries]
         if not all(map(allow.public, addresses)):
