@@ -270,6 +270,10 @@ def write_row(transaction: Transaction, made: Record, name: str, status: str, wi
     volumes = [point["Name"] for point in made["Mounts"] if point["Type"] == "volume"]
     if status == "running":
         made["State"]["Began"] = made["Created"]
+    if "States" in made:
+        from estiva.store import states
+
+        states.use(transaction, made["Id"], made["States"])
     containers.add(transaction, made["Id"], name, made["Image"], status, fastjson.dumps(made), volumes)
     mode = made["HostConfig"]["NetworkMode"]
     if wished:
