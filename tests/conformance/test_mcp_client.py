@@ -155,10 +155,24 @@ def test_what_is_wrong_is_told_and_all_is_bounded(box):
 
 @requires_mcp
 def test_python_runs_in_a_sandbox(box):
-    code = "import os, socket\nprint(6 * 7, os.getuid(), os.getcwd())\ntry:\n    socket.socket(socket.AF_PACKET)\nexcept OSError as error:\n    print(error.errno)\nos.fork() or os._exit(0)\n1 / 0"
-    _, ((kind, found),) = ask(box, ("run_python", {"code": code}), words=HOSTS)
-    assert kind == "ok" and found["stdout"] == "42 0 /work\n97\n", found
-    assert found["status"] == 1 and "ZeroDivisionError" in found["stderr"]
+    code = "import os, socket\nprint(6 * 7, os.getuid(), os.getcwd())\ntry:\n    socket.socket(socket.AF_PACKET)\nexcept OSError as error:\n    print(error.errno)\n{'a': [1]}"
+    _, told = ask(
+        box,
+        ("run_python", {"code": code}),
+        ("run_python", {"code": "1 / 0"}),
+        ("run_python", {"code": "print('begun', flush=True)\nwhile True: pass", "timeout": 1}),
+        ("run_python", {"code": "print('x' * 1000)"}),
+        ("run_python", {"code": "import os; os.kill(os.getppid(), 9)"}),
+        ("run_python", {"code": "object"}),
+        words=(*HOSTS, "--output", "100"),
+    )
+    first, failed, late, much, _, last = told
+    assert (
+        first[0] == "ok" and first[1]["stdout"] == "42 0 /work\n97\n" and first[1]["value"] == {"a": [1]}
+    ), first
+    assert failed[1]["error"]["type"] == "ZeroDivisionError" and "line 1" in failed[1]["error"]["traceback"]
+    assert "time was over" in late[1]["killed"] and len(much[1]["stdout"]) == 100 and "truncated" in much[1]
+    assert last == ["ok", {**last[1], "value": None, "repr": "<class 'object'>"}]
 
 
 @requires_mcp

@@ -191,9 +191,8 @@ class Monitor:
         plan = self.plan
         self.began = time.time_ns()
         self.started = rfc3339(self.began)
-        run = f"{plan['run_root']}/containers/{plan['id']}"
         state.write(
-            run,
+            f"{plan['run_root']}/containers/{plan['id']}",
             {
                 "id": plan["id"],
                 "name": plan["name"],

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import tempfile
 import threading
 import time
@@ -97,13 +98,26 @@ class Session:
         return self._run(words, timeout, workdir, stdin)
 
     def run_python(self, code: str, timeout: float | None = None) -> dict[str, Any]:
-        """Run Python code in the sandbox, with the image's python3, in an interpreter of its own: print what
-        is to be seen. After `timeout` seconds it is killed. Gives status, stdout, stderr (with the
-        traceback)."""
+        """Run Python code in the sandbox, with the image's python3. Names that it makes are not there in the
+        next call, files are. After `timeout` seconds it is killed. Gives value (of the last expression, where
+        it is JSON, else repr), stdout, stderr, and error (type, message, traceback) if it raised one."""
+        if len(code) > COMMAND:
+            raise InvalidInput(f"the code has {COMMAND} letters at most", hint="write a file")
+        span = self._span(timeout)
+        told: dict[str, Any] = {}
         try:
-            return self._run(["python3", "-"], timeout, "", code)
-        except NotFound as error:
-            raise NotFound(f"the image {self.image} has no python3", hint=error.hint) from None
+            done = self.box.python.run(code, timeout=span, max_output=self.output)
+        except CommandTimeout as late:
+            return self._told(late, {"killed": f"its time was over, after {span:g} seconds"})
+        told["value"] = done.value
+        if done.value is None and done.repr not in ("", "None"):
+            told["repr"] = done.repr
+        if done.error is not None:
+            told["error"] = dataclasses.asdict(done.error)
+        told.update(stdout=done.stdout, stderr=done.stderr, seconds=round(done.seconds, 3))
+        if done.truncated:
+            told["truncated"] = f"only the first {self.output} bytes of each are told"
+        return told
 
     def files_read(self, path: str, encoding: str = "utf-8") -> dict[str, Any]:
         """Read a file of the sandbox, of 1 MiB at most. encoding: utf-8, or base64 for bytes of any kind."""
@@ -191,9 +205,7 @@ class Session:
     def _run(self, words: list[str], timeout: float | None, workdir: str, stdin: str) -> dict[str, Any]:
         if sum(map(len, words)) + len(stdin) > COMMAND:
             raise InvalidInput(f"a command and its input have {COMMAND} letters at most", hint="write a file")
-        span = self.timeout if timeout is None else timeout
-        if not 0 < span <= LONGEST:
-            raise InvalidInput(f"the timeout is more than 0, and {LONGEST:.0f} seconds at most")
+        span = self._span(timeout)
         begun = time.monotonic()
         told: dict[str, Any] = {}
         done: Result | CommandTimeout
@@ -211,11 +223,21 @@ class Session:
         except CommandTimeout as late:
             done = late
             told.update(status=137, killed=f"its time was over, after {span:g} seconds")
+        told["seconds"] = round(time.monotonic() - begun, 3)
+        return self._told(done, told)
+
+    def _span(self, timeout: float | None) -> float:
+        span = self.timeout if timeout is None else timeout
+        if not 0 < span <= LONGEST:
+            raise InvalidInput(f"the timeout is more than 0, and {LONGEST:.0f} seconds at most")
+        return span
+
+    def _told(self, done: Result | CommandTimeout, told: dict[str, Any]) -> dict[str, Any]:
+        """With what was written."""
         told["stdout"] = done.stdout.decode("utf-8", "replace")
         told["stderr"] = done.stderr.decode("utf-8", "replace")
         if done.truncated:
             told["truncated"] = f"only the first {self.output} bytes of each are told"
-        told["seconds"] = round(time.monotonic() - begun, 3)
         return told
 
 
