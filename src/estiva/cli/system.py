@@ -89,6 +89,10 @@ def info(context: Context, options: Options) -> None:
     )
     for name, value in lines:
         print(f"{name}: {value}")
+    from estiva.cli.context import warn
+
+    for line in known["Warnings"] or ():
+        warn(line)
 
 
 def df(context: Context, options: Options) -> None:

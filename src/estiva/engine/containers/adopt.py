@@ -16,6 +16,7 @@ from estiva.engine.state import locks, record, runstate
 from estiva.errors import EstivaError, InvalidInput
 from estiva.linux import fs, procinfo
 from estiva.network import ipam, networks
+from estiva.network.subnet import Subnet
 from estiva.oci import digest as digests
 from estiva.store import containers
 from estiva.store.database import LOST, DatabaseDamaged
@@ -208,7 +209,8 @@ def _insert(engine: Engine, made: Record, live: RunState) -> None:
         for place in network.get("places") or ():
             networks.adopt_in(transaction, live["id"], place)
         if network.get("address") and "places" not in network:
-            ipam.adopt_in(transaction, live["id"], network["address"])
+            subnet = Subnet(network["address"], network["prefix"], network["gateway"])
+            ipam.adopt_in(transaction, live["id"], network["address"], subnet)
 
 
 def _layers(engine: Engine) -> Iterator[str]:

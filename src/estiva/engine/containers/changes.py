@@ -5,6 +5,7 @@ ones.
 from __future__ import annotations
 
 import os
+import time
 
 from estiva import fastjson
 from estiva.engine.containers import folder
@@ -78,6 +79,7 @@ class Paused:
             if not containers.waits(engine.db, record["Id"]):
                 self.reading.__exit__()
                 self.reading = None
+                time.sleep(lookup.LOOK_AGAIN)  # that run has begun, and is not there yet
                 record = lookup.resolve(engine, record["Id"])
         still = record["State"]["Running"] and not record["State"]["Paused"] and wanted and not self.reading
         self.cgroup = factory.open(lookup.running_state(engine, record["Id"])["cgroup"]) if still else None
@@ -182,12 +184,13 @@ def commit(
 
 
 def export(engine: Engine, ref: str, out: IO[bytes]) -> None:
-    """The container's whole filesystem as a tar stream."""
+    """The container's whole filesystem as a tar stream, with what each has whatever its image is."""
+    from estiva.engine.mounts import initlayer
     from estiva.store.layers.pack import write_tree
 
     record = lookup.resolve(engine, ref)
     with Whole(engine, record):
-        rootfs = snapshot(engine, record).mount(readonly=True)
+        rootfs = snapshot(engine, record).mount(readonly=True, beneath=[initlayer.provide(engine.paths)])
     try:
         write_tree(rootfs, out)
     finally:

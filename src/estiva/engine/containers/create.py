@@ -18,6 +18,7 @@ from estiva.engine.spec import judge, oci_config
 from estiva.engine.state import eventlog, locks, names, record, teardown
 from estiva.engine.state.net import addresses
 from estiva.errors import Conflict, EngineError, EstivaError, NotFound, Unsupported
+from estiva.network import ipam
 from estiva.store import containers
 
 TYPE_CHECKING = False
@@ -117,6 +118,8 @@ def make(
         Platform.parse(platform)
     if progress is not None:
         judge.warn(host, progress)
+        if status == "running" and host["NetworkMode"] == "bridge" and (line := ipam.unheeded(engine.db)):
+            progress({"id": "", "status": "warning", "message": line})
     if oci_config.special(host):
         from estiva.engine.spec import namespaces
 

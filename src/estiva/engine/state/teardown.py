@@ -36,8 +36,16 @@ GONE = ".gone"  # ends the name of the folder of a container whose files went be
 PATIENCE = 30.0  # seconds for the monitor of a killed container to go
 
 
+_paths: dict[tuple[str, str], Paths] = {}  # a monitor's own, and asked for at every step of an end
+
+
 def paths(plan: Ending) -> Paths:
-    return Paths(plan["root"], plan["run_root"])
+    roots = plan["root"], plan["run_root"]
+    known = _paths.get(roots)
+    if known is None:
+        _paths.clear()
+        known = _paths[roots] = Paths(*roots)
+    return known
 
 
 def binds_the_host(plan: Plan) -> bool:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from estiva.network.dns.loop import Loop
 
 QUERY = 4096  # bytes of a query at most
+PIECE = 512  # bytes of a connection before the others have their turn
 UNREAD = 1 << 17  # bytes of answers that wait for a client which does not read
 
 
@@ -44,7 +45,7 @@ class Stream:
             if self.output:
                 return  # who does not read is not heard either
         try:
-            data = self.held.recv(QUERY + 2 - len(self.input))
+            data = self.held.recv(min(PIECE, QUERY + 2 - len(self.input)))
         except BlockingIOError:
             return
         except OSError:
