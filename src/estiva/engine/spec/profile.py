@@ -99,7 +99,7 @@ def _network(host: HostConfig) -> None:
             raise against(f"--network {mode}", "--allow-host NAME:PORT lets it reach some hosts")
         host["NetworkMode"] = "none"
         return
-    from estiva.network import allow
+    from estiva.network.dns import allow
 
     allow.table(host["AllowHosts"])
     if mode in ("none", "host") or ":" in mode:

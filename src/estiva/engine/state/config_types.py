@@ -153,7 +153,7 @@ class HostConfig(TypedDict, total=False):
     SubuidName: str  # ours, as is the next
     SubgidName: str
     Profile: str  # ours, as are the next three: spec/profile.py
-    AllowHosts: list[str]  # network/allow.py
+    AllowHosts: list[str]  # network/dns/allow.py
     OutputLimit: int  # bytes of a command's stdout and stderr; 0 for no limit, as is the next
     TimeLimit: int  # nanoseconds of a run
     ContainerIDFile: str

@@ -12,8 +12,7 @@ from __future__ import annotations
 import os
 from select import EPOLLIN
 
-from estiva.network import allow
-from estiva.network.dns import gate, wire
+from estiva.network.dns import allow, gate, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

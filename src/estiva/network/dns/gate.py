@@ -1,4 +1,4 @@
-"""The way out of a container that may reach some hosts only (network/allow.py), in its network namespace.
+"""The way out of a container that may reach some hosts only (network/dns/allow.py), in its network namespace.
 
     table      nftables, `inet estiva-allow`: all is dropped, both ways, but on the loopback, to the pairs of
                address and port in the sets `out4` and `out6`, and what answers from there. What was asked
@@ -38,14 +38,14 @@ from estiva.linux import process
 from estiva.linux.namespace import CLONE_NEWNET, CLONE_NEWUSER, setns
 from estiva.linux.net import netfilter
 from estiva.linux.net.netlink import Socket
-from estiva.network import allow, firewall
-from estiva.network.dns import cage
+from estiva.network import firewall
+from estiva.network.dns import allow, cage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from estiva.network.allow import Ports
+    from estiva.network.dns.allow import Ports
 
 TABLE = "estiva-allow"
 MOST = 4096  # addresses with a port, in each set: with the last, no more are told

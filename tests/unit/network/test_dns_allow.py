@@ -6,8 +6,7 @@ import pytest
 
 import dnskit
 from estiva.errors import InvalidInput
-from estiva.network import allow
-from estiva.network.dns import gate, wire
+from estiva.network.dns import allow, gate, wire
 
 
 def packed(text):
