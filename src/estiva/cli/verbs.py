@@ -49,6 +49,7 @@ VERBS = {
     "export": ("container.contents", "EXPORT"),
     "commit": ("container.contents", "COMMIT"),
     "cp": ("container.cp", "CP"),
+    "mcp": ("container.mcp", "MCP"),
     "build": ("image.build", "BUILD"),
     "images": ("image.images", "IMAGES"),
     "rmi": ("image.images", "RMI"),
