@@ -17,7 +17,7 @@ SECTIONS = (
         "Containers",
         (
             "create", "start", "restart", "kill", "pause", "unpause", "wait", "attach", "rename", "update",
-            "stats", "why", "top", "port", "diff", "commit", "cp", "export",
+            "stats", "why", "anatomy", "top", "port", "diff", "commit", "cp", "export",
         ),
     ),
     ("Images", ("tag", "history", "save", "load", "import")),

@@ -41,6 +41,7 @@ VERBS = {
     "stats": ("container.stats", "STATS"),
     "logs": ("container.logs", "LOGS"),
     "why": ("container.why", "WHY"),
+    "anatomy": ("explain.anatomy", "ANATOMY"),
     "events": ("events", "EVENTS"),
     "inspect": ("inspect", "INSPECT"),
     "top": ("container.contents", "TOP"),

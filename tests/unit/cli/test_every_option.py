@@ -18,6 +18,7 @@ from estiva.cli.context import Context
 from estiva.cli.image.build import NOT_YET as NOT_IN_BUILDS
 from estiva.cli.options.run import NOT_YET
 from estiva.cmdline import parser
+from estiva.view import anatomy
 
 BLOCK = next((f"/dev/{name}" for name in os.listdir("/sys/block") if os.path.exists(f"/dev/{name}")), "")
 # What an option of a name is given, where "x" and 7 won't do.
@@ -102,6 +103,7 @@ SAMPLES = {
 }
 VERB_SAMPLES = {
     ("wait", "interval"): "1s",
+    ("anatomy", "interval"): "7",
     ("container prune", "filter"): "label=a",
     ("image prune", "filter"): "label=a",
     ("volume prune", "filter"): "label=a",
@@ -162,6 +164,7 @@ WORDS = {
     "manifest push": ["localhost/a:1"],
 }
 BESIDE = {
+    ("anatomy", "interval"): ["--watch"],
     ("login", "password-stdin"): ["-u", "ana"],
     ("login", "password"): ["-u", "ana"],
     ("login", "username"): ["-p", "secret"],
@@ -258,6 +261,9 @@ RETURNS = {
     "engine.images.registry.search": [
         {"Name": "n", "Description": "d" * 60, "StarCount": 3, "IsOfficial": True}
     ],
+    "view.anatomy.of": anatomy._made(
+        kind="image", id="x", name="x", status="", image="", created="", layers=(), config=anatomy._config({}, [])
+    ),
     "engine.images.archive.load": ["web:1"],
     "engine.events.events": [EVENT],
     "engine.containers.listing.listing": [RECORD],
@@ -307,6 +313,8 @@ SINGLE = (
     "registry.server.server.serve",
     "registry.server.config.load",
     "registry.server.maintenance.collect_now",
+    "view.anatomy.of",
+    "cli.explain.anatomy._watch",
 )
 PURE = (
     "engine.spec", "engine.images.outfile", "engine.images.filters", "engine.images.lookup.parse",
@@ -317,6 +325,7 @@ DEFAULT_TRUE = {("run", "sig-proxy"), ("attach", "sig-proxy"), ("commit", "pause
 # What asks for what is so anyway -> why. Where the contrary can be asked for, CONTRARY has it.
 SO_ANYWAY = {
     ("wait", "ignore"): "what is named is there",
+    ("anatomy", "no-color"): "what goes to no terminal has no colours",
     ("wait", "interval"): "how often it is looked at is not written down here",
     ("network create", "ipv4"): "every network has IPv4 addresses",
     ("network inspect", "verbose"): "it tells more of swarm networks alone",

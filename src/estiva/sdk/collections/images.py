@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from estiva.engine import Engine
     from estiva.sdk.objects.shown import Progress
+    from estiva.view.shapes import Anatomy
 
     Word = str | os.PathLike[str]
     Heard = Callable[[Progress], object]
@@ -56,6 +57,13 @@ class Image:
     def history(self) -> list[dict[str, Any]]:
         """The steps that made it, newest first, in Docker's shape."""
         return Images(self.engine).history(self.id)
+
+    @told
+    def anatomy(self) -> Anatomy:
+        """Its layers, what it starts, and the containers that are made from it (docs/anatomy.md)."""
+        from estiva.view import anatomy
+
+        return anatomy.of_image(self.engine, self.engine.store.images.resolve(self.id))
 
     def tag(self, name: str) -> None:
         """Give it one more name."""
