@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from estiva.cli import verbs as verb_table
-from estiva.cmdline.parser import FLAG, LIST
+from estiva.cmdline.parser import FLAG, LIST, WORD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,6 +98,8 @@ def _options(options: Sequence[Option]) -> list[str]:
 
 def _head(option: Option) -> str:
     letter = f"-{option[0]}, " if option[0] else "    "
+    if option[2] == WORD:
+        return f"{letter}--{option[1]}[={option[3]}]"
     if option[2] == FLAG:
         return f"{letter}--{option[1]}"
     return f"{letter}--{option[1]} {option[3]}{'...' if option[2] == LIST else ''}"

@@ -340,5 +340,20 @@ def test_the_cold_path_loads_nothing_dear(code):
     assert not loaded(code) & DEAR
 
 
+@pytest.mark.parametrize("code", [RUN, MONITOR, EXEC, OCI_RUN])
+def test_the_cold_path_loads_nothing_that_explains(code):
+    modules = loaded(code)
+    assert len(modules) > 20
+    assert not [
+        name for name in modules if name.startswith("estiva.view") or name.startswith("estiva.cli.explain")
+    ]
+    assert not modules & {
+        "estiva.runtime.recorder",
+        "estiva.runtime.records",
+        "estiva.engine.monitor.explain",
+        "estiva.speech",
+    }
+
+
 def test_the_command_lines_half_of_a_run_does_without_ctypes():
     assert "ctypes" not in loaded(f"{RUN}\n{STORE}\nfrom estiva.network import ipam, resolvconf")
