@@ -152,6 +152,7 @@ NEEDS = {
 # A verb's words where one "thing" for each argument won't do; what an option needs beside it.
 WORDS = {
     "doctor": ["thing"],
+    ("anatomy", "listen"): ["serve"],
     "build": ["."],
     "cp": ["thing", "web:/srv"],
     "volume import": ["data", "thing"],
@@ -314,6 +315,7 @@ SINGLE = (
     "registry.server.config.load",
     "registry.server.maintenance.collect_now",
     "view.anatomy.of",
+    "view.web.server.serve",
     "cli.explain.anatomy._watch",
 )
 PURE = (
@@ -421,7 +423,7 @@ def given(verb, option):
 )
 def test_an_option_changes_what_is_done_or_is_refused_by_name(name, option, stage):
     verb = VERBS[name]
-    words = WORDS.get(name, ["thing"] * verb.least)
+    words = WORDS.get((name, option[1])) or WORDS.get(name, ["thing"] * verb.least)
     beside = BESIDE.get((name, option[1]), [])
     context = Context()
     paths = optionkit.Thing(stage.journal, "engine.paths", root="/root", run_root="/run-root")

@@ -20,6 +20,12 @@ INTERVAL = 1.0  # seconds between two looks of --watch
 def anatomy(context: Context, options: Options) -> int:
     if options.flag("json") and options.flag("watch"):
         raise Conflict("conflicting options: --json and --watch")
+    if options.arguments[0] == "serve":
+        from estiva.cli.explain import serve
+
+        return serve.serve(context, options)
+    if options.given("listen"):
+        raise InvalidInput("--listen is for `estiva anatomy serve`")
     if options.given("interval") and not options.flag("watch"):
         raise InvalidInput("--interval is for --watch")
     from estiva.view import anatomy as looking
@@ -90,13 +96,14 @@ def _watch(context: Context, ref: str, seconds: float, colour: bool) -> int:
 
 ANATOMY = Verb(
     anatomy,
-    "CONTAINER | IMAGE",
+    "CONTAINER | IMAGE | serve",
     "Show what a container or an image is made of: processes, namespaces, network, limits, mounts, layers",
     (
         ("", "json", FLAG, "", "as one JSON object (docs/anatomy.md)"),
         ("w", "watch", FLAG, "", "look again every second, until Ctrl-C"),
         ("", "interval", TEXT, "SECONDS", "how long --watch waits between two looks (default 1)"),
         ("", "no-color", FLAG, "", "plain text, as in a pipe"),
+        ("", "listen", TEXT, "ADDRESS:PORT", "of serve: where on loopback (default 127.0.0.1, a free port)"),
     ),
     least=1,
     most=1,
@@ -104,5 +111,6 @@ ANATOMY = Verb(
         ("estiva anatomy web", "all that there is of it"),
         ("estiva anatomy --json web", "for a program"),
         ("estiva anatomy --watch web", "what changes, each second"),
+        ("estiva anatomy serve", "the same as a web page on this machine"),
     ),
 )
