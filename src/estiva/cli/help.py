@@ -22,7 +22,7 @@ SECTIONS = (
     ),
     ("Images", ("tag", "history", "save", "load", "import")),
     ("Registries", ("login", "logout", "search")),
-    ("Everything", ("inspect", "events", "info", "doctor", "version", "completion", "man")),
+    ("Everything", ("inspect", "events", "info", "doctor", "lesson", "version", "completion", "man")),
 )  # fmt: skip
 
 GROUP_SUMMARIES = {

@@ -66,6 +66,7 @@ VERBS = {
     "version": ("system", "VERSION"),
     "info": ("system", "INFO"),
     "doctor": ("container.doctor", "DOCTOR"),
+    "lesson": ("explain.lesson", "LESSON"),
     "completion": ("completion", "COMPLETION"),
     "man": ("manual", "MAN"),
 }

@@ -316,6 +316,7 @@ SINGLE = (
     "registry.server.maintenance.collect_now",
     "view.anatomy.of",
     "view.web.server.serve",
+    "cli.explain.lesson.play",
     "cli.explain.anatomy._watch",
 )
 PURE = (
