@@ -272,6 +272,15 @@ def host(driver=None):
     made.close()
 
 
+@functools.cache
+def can_hibernate():
+    """Whether monitors do here; without dash, or before Linux 6.15, they must do all awake."""
+    from estiva import programs
+    from estiva.engine.monitor import hibernate
+
+    return bool(programs.find("dash")) and hibernate.tells_status()
+
+
 def eventually(condition, seconds=120):
     """Wait until `condition` gives something true; that. The bound is for what never comes, not for a slow machine."""
     end = time.monotonic() + seconds

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from enginekit import IMAGE, eventually, host
+from enginekit import IMAGE, can_hibernate, eventually, host
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 MEMORY = pathlib.Path("/sys/fs/cgroup/memory")
@@ -77,6 +77,7 @@ def test_killed_after_the_timeout_of_stop_and_what_a_later_run_does_is_its_own(b
         assert end["Meaning"] == "SIGKILL from another process on the host"
 
 
+@pytest.mark.skipif(not can_hibernate(), reason="needs dash and Linux 6.15")
 def test_a_monitor_that_sleeps_knows_too(box):
     with container(box, "asleep", IMAGE, "sleep", "1000"):
         monitor = json.loads(pathlib.Path(run(box, "asleep"), "state.json").read_text())["monitor"]

@@ -7,6 +7,7 @@ import select
 import pytest
 
 from enginekit import CHECKOUT, IMAGE, eventually, host
+from estiva.engine.monitor import hibernate
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 HANGS = 240  # seconds; for what would wait for ever, not for a slow machine
@@ -94,17 +95,10 @@ def test_they_leave_exec_and_the_command_goes_on(box):
     box.estiva("exec", "up", "touch", "/stop")
     box.estiva("exec", "up", "sh", "-c", "until test -e /out; do usleep 10000; done")
     eventually(lambda: box.out("top", "up").count("echo ready") == 0)
-    died = (
-        "--filter",
-        "event=exec_die",
-        "--since",
-        "1h",
-        "--until",
-        "0s",
-        "--format",
-        "{{.Actor.Attributes.exitCode}}",
-    )
-    eventually(lambda: box.out("events", *died).split().count("7") == 2)  # by whoever keeps the terminal
+    if hibernate.tells_status():  # else nobody that still runs has a way to know
+        status = ("--format", "{{.Actor.Attributes.exitCode}}", "--since", "1h", "--until", "0s")
+        died = ("events", "--filter", "event=exec_die", *status)
+        eventually(lambda: box.out(*died).split().count("7") == 2)  # by whoever keeps the terminal
     box.estiva("rm", "-f", "up")
 
 

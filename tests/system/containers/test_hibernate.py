@@ -1,6 +1,5 @@
 """A detached container's monitor hibernates as a shell and misses nothing (engine/monitor/hibernate.py)."""
 
-import functools
 import json
 import os
 import pathlib
@@ -10,9 +9,7 @@ import subprocess
 
 import pytest
 
-from enginekit import IMAGE, eventually, host
-from estiva import programs
-from estiva.engine.monitor import hibernate
+from enginekit import IMAGE, can_hibernate, eventually, host
 from ocikit import gone
 
 
@@ -41,12 +38,6 @@ def gate(box):
 
 def hibernates(pid):
     return os.readlink(f"/proc/{pid}/exe").endswith("/dash")
-
-
-@functools.cache
-def can_hibernate():
-    """Whether monitors do here; without dash, or before Linux 6.15, they must do all this awake."""
-    return programs.find("dash") and hibernate.tells_status()
 
 
 def start(box, *words):

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from enginekit import IMAGE, eventually, host
-from estiva import programs
-from estiva.engine.monitor import hibernate
+from enginekit import IMAGE, can_hibernate, eventually, host
 
 V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
 CGROUP = Path("/sys/fs/cgroup")
@@ -269,7 +267,7 @@ def test_oom_while_its_monitor_hibernates_is_told_when_it_wakes_up(box):
     box.estiva("run", "-d", "--name", "hungry", "--network", "none", "-m", "16m", IMAGE, "sh", "-c", script)
     folder = Path(box.folder, "run/containers", box.out("inspect", "-f", "{{.Id}}", "hungry"))
     pid = json.loads((folder / "state.json").read_text())["monitor"]
-    if programs.find("dash") and hibernate.tells_status():
+    if can_hibernate():
         eventually(lambda: os.readlink(f"/proc/{pid}/exe").endswith("/dash"))
     box.estiva("exec", "hungry", "touch", "/go")
     box.estiva("exec", "hungry", "sh", "-c", "until test -e /done; do sleep 0.1; done; echo > /proc/1/fd/1")

@@ -245,10 +245,12 @@ def test_the_caller_hears_of_the_first_end_only(box):
 
 
 def test_update_takes_effect_on_the_run_that_is_on(box):
-    run(box, "no", "sleep 0.7; exit 1")
-    box.estiva("update", "--restart", "on-failure:1", "it")
+    run(box, "no", "until rm /go 2>/dev/null; do usleep 10000; done; exit 1")
+    box.estiva("update", "--restart", "on-failure:2", "it")
+    box.estiva("exec", "it", "touch", "/go")
     eventually(lambda: restarts(box, "it") == 1)
     box.estiva("update", "--restart", "no", "it")
+    box.estiva("exec", "it", "touch", "/go")
     eventually(lambda: state(box, "it")["Status"] == "exited")
     assert restarts(box, "it") == 1
     box.estiva("run", "-d", "--rm", "--name", "gone", IMAGE, "sleep", "100")

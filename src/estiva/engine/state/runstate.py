@@ -45,6 +45,12 @@ def write(run: str, live: RunState) -> None:
     state.write(run, live)
 
 
+def version(run: str) -> tuple[int, int]:
+    """Another one after each `write`. Raises FileNotFoundError."""
+    found = os.stat(run + "/state.json")
+    return found.st_ino, found.st_mtime_ns
+
+
 def writing(run: str) -> str:
     """The lock of who reads it, changes a part and writes it back."""
     return run + "/writing"

@@ -70,6 +70,7 @@ class Check:
 
     def __init__(self, wanted: ExecPlan, timeout: float) -> None:
         """Raises OSError."""
+        self.run_state = runstate.version(wanted["run"])
         self.began = rfc3339()
         self.deadline = time.monotonic() + timeout
         self.over = False  # its result is known: only its end is waited for
@@ -228,7 +229,7 @@ class Health:
             self.kill_at = 0.0
             self.signal(SIGKILL)
         if check is not None and not check.over and now >= check.deadline:
-            self.take(check.timed_out(self.plan["timeout"]))
+            self.take(check.timed_out(self.plan["timeout"]), late=True)
             return True
         if now < self.due or check is not None and not check.over:
             return False
@@ -260,12 +261,20 @@ class Health:
             return None
         return None if live is None or live.get("paused") else live
 
-    def take(self, result: HealthResult) -> None:
-        """One more result. What a paused container did not do in time says nothing."""
+    def changed(self) -> bool:
+        """Whether the run state has been written since the check began: by `pause` and `unpause`, say."""
+        try:
+            return self.check is not None and runstate.version(self.run) != self.check.run_state
+        except FileNotFoundError:
+            return True
+
+    def take(self, result: HealthResult, *, late: bool = False) -> None:
+        """One more result. What a container did not do in time says nothing while it is paused, nor if it
+        has been since the check began."""
         health = states.read(self.run)
         before = health["Status"]
         live = self.running()
-        if live is not None:
+        if live is not None and not (late and self.changed()):
             states.add(health, result, retries=self.plan["retries"], lenient=self.lenient())
             try:
                 states.write(self.run, health)

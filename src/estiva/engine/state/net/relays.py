@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from estiva.engine.state import runstate
 from estiva.errors import EstivaError
 from estiva.network import relaying, rules
@@ -52,8 +50,7 @@ class Address:
 
     def __call__(self) -> str:
         try:
-            found = os.stat(self.run + "/state.json")
-            seen = (found.st_ino, found.st_mtime_ns)
+            seen = runstate.version(self.run)
             if seen != self.seen:
                 live = runstate.read_in(self.run)
                 self.known = _publishing(live["network"]) if live else ""
