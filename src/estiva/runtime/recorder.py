@@ -154,6 +154,8 @@ class Recorder:
         """A record that ends now."""
         self._here()
         self.made += 1
+        if self.who == CHILD and self._channel is None:
+            return  # no first process: one that goes on, and has nobody to tell
         if len(self.records) < MOST:
             took = time.time_ns() - began
             self.records.append((began, took, self.who, kind, text, shown(thing), shown(result)))

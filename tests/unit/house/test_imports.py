@@ -344,9 +344,7 @@ def test_the_cold_path_loads_nothing_dear(code):
 def test_the_cold_path_loads_nothing_that_explains(code):
     modules = loaded(code)
     assert len(modules) > 20
-    assert not [
-        name for name in modules if name.startswith("estiva.view") or name.startswith("estiva.cli.explain")
-    ]
+    assert not [name for name in modules if name.startswith(("estiva.view", "estiva.cli.explain"))]
     assert not modules & {
         "estiva.runtime.recorder",
         "estiva.runtime.records",
