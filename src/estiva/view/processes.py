@@ -20,7 +20,7 @@ USERS = 20_000  # of a passwd
 STATES = {
     "R": "running",
     "S": "sleeping",
-    "D": "waiting for a device",
+    "D": "waiting in the kernel",
     "Z": "zombie",
     "T": "stopped",
     "t": "traced",
