@@ -110,6 +110,12 @@ GROUPS = {
         "export": ("volume", "EXPORT"),
         "import": ("volume", "IMPORT"),
     },
+    "snapshot": {
+        "ls": ("container.snapshot", "LS"),
+        "create": ("container.snapshot", "CREATE"),
+        "inspect": ("container.snapshot", "INSPECT"),
+        "rm": ("container.snapshot", "RM"),
+    },
     "healthcheck": {"run": ("container.health", "RUN")},
     "network": {
         "ls": ("network", "LS"),

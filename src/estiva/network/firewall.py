@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     Table = tuple[int, str]  # family and name
     Published = Callable[[], Iterable[tuple[str, Ports]]]  # an address and its ports, of all that run
 
+FAMILIES = {AF_INET: "ip", netfilter.NFPROTO_INET: "inet", netfilter.NFPROTO_BRIDGE: "bridge"}
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 # maps: ports of all addresses, ports of one; the same of IPv6, in the table of networks/rules.py
 _ANY, _AT, _ANY6, _AT6 = "published_any", "published_at", "published6_any", "published6_at"
@@ -163,7 +164,7 @@ def missing_ports(where: str | Table, published: Published) -> list[str]:
     )
     return [
         f"missing in the firewall: the port {port['HostIp']}:{port['HostPort']}/{port['Protocol']} that is "
-        f"published for {address}, in table {'ip' if family == AF_INET else 'inet'} {table}"
+        f"published for {address}, in table {FAMILIES[family]} {table}"
         for address, ports in published()
         for port in ports
         if any(not found[name].issuperset(pairs) for name, pairs in _pairs(address, [port]).items())
@@ -179,7 +180,7 @@ def drop_table(table: Table) -> None:
     """Delete a table, if it is there."""
     family, name = table
     if with_socket(lambda socket: netfilter.has_table(socket, name, family)):
-        whole = f"{'ip' if family == AF_INET else 'inet'} {name}"
+        whole = f"{FAMILIES[family]} {name}"
         _nft(f"add table {whole}\ndelete table {whole}\n")
 
 

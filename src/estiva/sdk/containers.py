@@ -8,18 +8,16 @@ names. A container that is begun here ends with the program, however that ends (
 from __future__ import annotations
 
 import os
-import threading
 from typing import TYPE_CHECKING, Any
 
 from estiva.engine.containers import preload  # noqa: F401
-from estiva.errors import Conflict
 from estiva.sdk import running, values
-from estiva.sdk.begun import Begun
 from estiva.sdk.collections.containers import begin
 from estiva.sdk.engine import chosen
 from estiva.sdk.objects.container import Container
 from estiva.sdk.pipes import MAX_OUTPUT
 from estiva.sdk.run_options import RunOptions
+from estiva.sdk.sandbox.owned import Owned
 from estiva.sdk.told import told
 from estiva.sdk.typed import shows
 
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
 
     from estiva.engine import Engine
     from estiva.sdk.result import Result
+    from estiva.sdk.sandbox.snapshots import Snapshot
 
     Word = str | os.PathLike[str]
     Data = bytes | bytearray | memoryview | str
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 @told
 @shows(RunOptions)
 def run(
-    image: str,
+    image: str | Snapshot,
     command: str | Sequence[Word] = (),
     *,
     input: Data | None = None,
@@ -65,7 +64,7 @@ def run(
 @told
 @shows(RunOptions)
 def container(
-    image: str,
+    image: str | Snapshot,
     command: str | Sequence[Word] | None = None,
     *,
     keep: bool = False,
@@ -92,7 +91,7 @@ def container(
     return Block(chosen(engine), config, host_config, idle, wanted, keep=values.flag("keep", keep))
 
 
-class Block:
+class Block(Owned[Container]):
     """What `container` gives: see there."""
 
     def __init__(
@@ -105,38 +104,12 @@ class Block:
         *,
         keep: bool = False,
     ) -> None:
-        self.engine = engine
+        super().__init__(engine, Container, config, host_config, idle, wanted)
         self._keep = keep
         self._asked = (config, host_config, wanted, idle)
-        self._begun = Begun(self.engine, config, host_config, idle=idle, lingers=True, **wanted)
-        self._box: Container | None = None
-        self._entered = threading.Lock()  # held while it is
 
-    @told
-    def __enter__(self) -> Container:
-        if not self._entered.acquire(blocking=False):
-            raise Conflict(
-                "this estiva.container has been entered already", hint="make one for each with-block"
-            )
-        try:
-            if self._keep:
-                config, host_config, wanted, idle = self._asked
-                return begin(self.engine, dict(config), dict(host_config), wanted, idle=idle)
-            start = self._begun.__enter__()
-            start.started()
-            self._box = Container(self.engine, start.id)
-            return self._box
-        except BaseException:
-            self.__exit__()
-            raise
-
-    @told
-    def __exit__(self, *exception: object) -> None:
-        box, self._box = self._box, None
-        try:
-            self._begun.close()
-        finally:
-            if box is not None:
-                box._gone = True
-            if self._entered.locked():
-                self._entered.release()
+    def _begin(self) -> Container:
+        if not self._keep:
+            return super()._begin()
+        config, host_config, wanted, idle = self._asked
+        return begin(self.engine, dict(config), dict(host_config), wanted, idle=idle)

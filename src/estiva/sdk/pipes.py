@@ -15,9 +15,21 @@ from estiva.sdk.result import CommandTimeout, Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
-    from estiva.engine.launch.launch import Launched
     from estiva.engine.state.types import Outcome
+
+    class Numbered(Protocol):
+        def fileno(self) -> int: ...
+
+    class Speaker(Protocol):
+        """Who says when the command has ended: a Launched, or an agent's Command."""
+
+        @property
+        def channel(self) -> Numbered: ...
+
+        def signal(self, number: int) -> None: ...
+
 
 LONGEST = 86_400_000.0  # milliseconds that poll(2) is asked to wait at once; it takes an int
 CHUNK = 1 << 16
@@ -86,7 +98,7 @@ class Pipes:
             if fd in self.open:
                 self._close(fd)
 
-    def communicate(self, timeout: float | None, launched: Launched) -> None:
+    def communicate(self, timeout: float | None, launched: Speaker) -> None:
         """Until the monitor says that the command has ended. After `timeout` seconds it is killed.
 
         The end of the pipes would not tell: a fork of this program may have their other ends.
@@ -98,7 +110,7 @@ class Pipes:
                 kept.clear()  # it may be the memory that is missing, and the end takes some
             raise
 
-    def _communicate(self, timeout: float | None, launched: Launched) -> None:
+    def _communicate(self, timeout: float | None, launched: Speaker) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout
         channel = launched.channel.fileno()
         poll = select.poll()

@@ -10,6 +10,7 @@ from estiva.sdk.begun import Begun
 from estiva.sdk.options import host_config_of, networking_of
 from estiva.sdk.pipes import Pipes
 from estiva.sdk.run_options import CreateOptions
+from estiva.sdk.sandbox.snapshots import Snapshot
 from estiva.sdk.told import theirs
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     Output = Callable[[str, bytes], object]
 
 
-def _heard(on_output: Any) -> Any:
+def heard(on_output: Any) -> Any:
     return None if values.function("on_output", on_output) is None else theirs(on_output)
 
 
@@ -30,6 +31,8 @@ def settings(
     image: Any, command: Any, options: Mapping[str, Any], kind: type = CreateOptions
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """(Config, HostConfig, options of create.prepare) of what the caller gave. Raises InvalidInput."""
+    if isinstance(image, Snapshot):
+        image = image.id
     config: dict[str, Any] = {
         "Image": values.text("image", image),
         "Cmd": values.words("the command", command),
@@ -59,7 +62,7 @@ def finished(
 ) -> Result:
     """Run a command in a new container and remove it: see estiva.run."""
     timeout = values.seconds(timeout)
-    pipes = Pipes(values.data(input), values.whole("max_output", max_output), _heard(on_output))
+    pipes = Pipes(values.data(input), values.whole("max_output", max_output), heard(on_output))
     config, host_config, chosen = settings(image, command or (), options, kind)
     config["OpenStdin"] = input is not None
     if not options.get("log_driver"):
@@ -114,7 +117,7 @@ def executed(
     on_output: Output | None,
 ) -> Result:
     """Run one more command in a container: see Container.exec."""
-    pipes = Pipes(values.data(input), values.whole("max_output", max_output), _heard(on_output))
+    pipes = Pipes(values.data(input), values.whole("max_output", max_output), heard(on_output))
     with pipes:
         launched = exec_.launch(engine, wanted, pipes.theirs)
         try:

@@ -241,7 +241,7 @@ RETURNS = {
     "engine.builds.build": IMAGE["Id"],
     "engine.images.lookup.resolve": types.SimpleNamespace(size=9),
     "engine.images.platforms.mismatch": "",
-    "engine.system.info": dict.fromkeys(INFO, 1) | {"SecurityOptions": []},
+    "engine.system.info": dict.fromkeys(INFO, 1) | {"SecurityOptions": [], "Warnings": []},
     "engine.images.inspect.listing": [IMAGE],
     "engine.images.inspect.history": [
         {"Id": IMAGE["Id"], "Created": 9, "CreatedBy": "RUN a" + "b" * 60, "Size": 10**6, "Comment": ""}

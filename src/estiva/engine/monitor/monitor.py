@@ -27,7 +27,7 @@ from estiva import fastjson
 from estiva.engine.monitor import events
 from estiva.engine.monitor.logs import log
 from estiva.engine.monitor.network import endpoint
-from estiva.engine.monitor.protocol import encode_error
+from estiva.engine.monitor.protocol import AGENT, encode_error
 from estiva.engine.monitor.rootfs import rootfs_of
 from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation
@@ -129,6 +129,7 @@ class Monitor:
                 init=plan["init"],
                 hooks=hooks,
                 mounted={**self.mounted, **(shared.mounted if shared is not None else {})},
+                agent=self.mounted.get(AGENT, -1),
             )
         assert self.init is not None
         self.streams.kill = self.unfreeze

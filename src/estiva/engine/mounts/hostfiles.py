@@ -119,6 +119,6 @@ def _gateway(taken: Taken) -> str:
         return next((place["gateway"] for place in places if place["gateway"]), "127.0.0.1")
     if not taken:
         return "127.0.0.1"
-    from estiva.network import ipam
+    from estiva.network.subnet import Subnet
 
-    return ipam.Subnet(taken).gateway
+    return Subnet(taken).gateway

@@ -133,6 +133,7 @@ class Record(TypedDict):
     HostConfig: HostConfig
     Mounts: list[MountPoint]
     NetworkSettings: dict[str, Any]
+    States: NotRequired[list[str]]  # ours: the snapshots that it stands on, the lowest first
     Driver: NotRequired[str]
     GraphDriver: NotRequired[dict[str, Any]]
     LogPath: NotRequired[str]

@@ -40,6 +40,7 @@ QUERY = 4096  # bytes of a query at most
 ROUND = 16  # queries of one container before the others have their turn
 STREAMS = 16  # connections of one container
 MOST = 512  # of all
+PIECE = 512  # bytes of a connection before the others have their turn
 UNREAD = 1 << 17  # bytes of answers that wait for a client which does not read
 IDLE = 10.0  # seconds after which a connection without a query is closed
 PREPARED = 4096  # answers that are kept until a name changes
@@ -339,7 +340,7 @@ class Stream:
             if self.output:
                 return  # who does not read is not heard either
         try:
-            data = self.held.recv(QUERY + 2 - len(self.input))
+            data = self.held.recv(min(PIECE, QUERY + 2 - len(self.input)))
         except BlockingIOError:
             return
         except OSError:

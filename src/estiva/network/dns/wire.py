@@ -195,13 +195,15 @@ def truncated(data: bytes, question: bytes) -> bytes:
 
 
 def answers(data: bytes, number: int, question: bytes) -> bool:
-    """Whether `data` is an answer to the query of that id and question; letters may differ in case."""
+    """Whether `data` is an answer to the query of that id and question; letters of its name may differ in
+    case."""
     if len(data) < HEADER + len(question):
         return False
     found, flags, questions = Struct("!3H").unpack_from(data)
     if found != number or not flags & QR or questions != 1:
         return False
-    return data[HEADER : HEADER + len(question)].lower() == question.lower()
+    asked = data[HEADER : HEADER + len(question)]
+    return asked[-4:] == question[-4:] and asked[:-4].lower() == question[:-4].lower()
 
 
 def rcode_of(data: bytes) -> int:
