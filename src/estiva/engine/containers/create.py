@@ -10,7 +10,7 @@ import os
 
 from estiva import fastjson, settings
 from estiva.engine.containers import folder
-from estiva.engine.images.find import allow_refetch, find_image
+from estiva.engine.images.find import allow_refetch, find_beginning, find_image
 from estiva.engine.launch import launch
 from estiva.engine.launch.start import Start
 from estiva.engine.mounts import points as mount_points
@@ -124,7 +124,7 @@ def make(
         from estiva.engine.spec import namespaces
 
         namespaces.settle(engine, asked, host, starts=status == "running")
-    image = find_image(engine, asked["Image"], pull, platform, progress)
+    image = find_beginning(engine, asked["Image"], pull, platform, progress)
     if pull != "never":
         allow_refetch(engine)
     known = others_of(engine, host, pull, progress)

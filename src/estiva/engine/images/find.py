@@ -28,17 +28,23 @@ def allow_refetch(engine: Engine) -> None:
     engine.store.layers.refetch = refetch
 
 
+def find_beginning(engine: Engine, ref: str, pull: str, platform: str | None, progress: Progress) -> Image:
+    """What a container begins with: an image as `find_image` has it, or a snapshot, by its name where no
+    image here has that, or by its id. Then `states` and the config are those of the snapshot."""
+    if os.path.isdir(engine.paths.states) and (pull != "always" or len(ref) == 64):
+        from estiva.engine.images import standing
+
+        found = standing.find(engine, ref) if engine.store.images.find(ref) is None else None
+        if found is not None:
+            return found
+    return find_image(engine, ref, pull, platform, progress)
+
+
 def find_image(engine: Engine, ref: str, pull: str, platform: str | None, progress: Progress) -> Image:
     """The image of a run. `pull`: missing, always or never. Raises NotFound and what a pull raises."""
     if pull not in ("missing", "always", "never"):
         raise InvalidInput(f"invalid --pull: {pull}", hint="always, missing or never")
     image = engine.store.images.find(ref) if pull != "always" else None
-    if image is None and os.path.isdir(engine.paths.states):
-        from estiva.engine.images import standing
-
-        image = standing.find(engine, ref)
-        if image is not None:
-            return image
     other = ""  # what to tell of an image that is here, for another platform
     if image is not None and platform:
         from estiva.engine.images import platforms
