@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from estiva.sdk.objects.shown import Event, Exit, FileInfo, Health, LogLine, Port, Progress, Stats
     from estiva.sdk.objects.waiting import StillRunning
     from estiva.sdk.result import BuildError, CommandTimeout, Result
+    from estiva.sdk.sandbox.pool import Pool, pool
+    from estiva.sdk.sandbox.python import PythonError, PythonRun
+    from estiva.sdk.sandbox.snapshots import Snapshot
     from estiva.version import __version__ as __version__
 
 __all__ = [
@@ -50,15 +53,20 @@ __all__ = [
     "Image",
     "LogLine",
     "Network",
+    "Pool",
     "Popen",
     "Port",
     "Progress",
+    "PythonError",
+    "PythonRun",
     "Result",
+    "Snapshot",
     "Stats",
     "StillRunning",
     "Volume",
     "build",
     "container",
+    "pool",
     "pull",
     "push",
     "run",
@@ -150,6 +158,18 @@ def _object(name: str) -> object:
         from estiva.sdk.collections.volumes import Volume
 
         return Volume
+    if name in ("Pool", "pool"):
+        from estiva.sdk.sandbox import pool
+
+        return getattr(pool, name)
+    if name in ("PythonError", "PythonRun"):
+        from estiva.sdk.sandbox import python
+
+        return getattr(python, name)
+    if name == "Snapshot":
+        from estiva.sdk.sandbox.snapshots import Snapshot
+
+        return Snapshot
     from estiva.sdk.objects import shown
 
     return getattr(shown, name)

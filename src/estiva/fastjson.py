@@ -17,7 +17,7 @@ WHITESPACE = " \t\n\r"
 
 
 def _not_finite(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(f"there is no {name} in JSON")
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -84,17 +84,31 @@ def loads(data: bytes | str, *, what: str = "json", strict: bool = False) -> Any
     """
     try:
         text = data if isinstance(data, str) else data.decode("utf-8")
+        if text[:1] == "\ufeff":
+            raise ValueError("it begins with a byte order mark: save it as UTF-8 without BOM")
         value = _scan(text, unique if strict else None)
         if strict and ("\\ud" in text or "\\uD" in text) and not _is_text(_encode(value, False, False)):
             raise ValueError("a string has half of a surrogate pair")
         return value
-    except StopIteration:
-        raise InvalidInput(f"{what} is not valid json: it ends too early") from None
+    except StopIteration as stop:
+        raise InvalidInput(f"{what} is not valid json: {_no_value(text, stop.value)}") from None
     except RecursionError:
         raise InvalidInput(f"{what} is not valid json: it is nested too deeply") from None
+    except UnicodeDecodeError as error:
+        where = f"byte 0x{error.object[error.start]:02x} at {error.start}"
+        raise InvalidInput(f"{what} is not valid json: it is not UTF-8 ({where})") from None
     except ValueError as error:
         words = str(error)
         raise InvalidInput(f"{what} is not valid json: {words[:1].lower()}{words[1:]}") from None
+
+
+def _no_value(text: str, at: int | None) -> str:
+    """What to say where a value should begin and none does, at a character of `text`."""
+    if at is None or at >= len(text.rstrip(WHITESPACE)):
+        return "it ends too early"
+    before = text[:at]
+    line, column = before.count("\n") + 1, at - before.rfind("\n")
+    return f"expecting value: line {line} column {column} (char {at})"
 
 
 def stored(data: bytes | str, *, what: str) -> Any:

@@ -58,6 +58,25 @@ def test_a_base_image_asks_for_it(lab: Lab, flag: str) -> None:
     )
 
 
+@pytest.mark.parametrize("flag", WIDER)
+def test_it_is_refused_before_anything_is_done(lab: Lab, flag: str) -> None:
+    hint = f"allow it with: --allow {WIDER[flag]}"
+    asks = f"RUN true\nRUN {flag} true\n"
+    refused(lab, f"FROM box\n{asks}", f"Dockerfile:3: RUN {flag} is not allowed", hint)
+    refused(lab, f"FROM nothing-here\n{asks}", f"Dockerfile:3: RUN {flag} is not allowed", hint)
+    refused(
+        lab,
+        f"FROM box\nRUN true\nFROM box AS b\n{asks}FROM box\nCOPY --from=b /bin /b\n",
+        "Dockerfile:5: RUN",
+        hint,
+    )
+    base = lab.build(f"FROM box\nONBUILD RUN true\nONBUILD RUN {flag} true\n")
+    lab.store.images.tag(base.id, "base")
+    refused(lab, "FROM base\n", f"Dockerfile:1: RUN {flag} is not allowed", hint)
+    lab.build(f"FROM box AS other\n{asks}FROM box\nRUN true\n")  # a stage that is not needed asks for nothing
+    assert len(lab.steps) == 1
+
+
 def test_no_run_goes_beyond_the_networks_none(lab: Lab) -> None:
     base = lab.build("FROM box\nONBUILD RUN --network=default true 1\nONBUILD RUN --network=host true 2\n")
     lab.store.images.tag(base.id, "base")

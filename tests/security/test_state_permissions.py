@@ -16,8 +16,8 @@ FOR_CONTAINERS = [
     (r"root/containers/H/upper", 0o755),
     (r"root/containers/H/work/work", 0o000),  # made by the kernel
     (r"root/layers/H/fs", 0o755),
-    (r"root/initlayer(/etc|/proc|/sys|/dev)?", 0o755),
-    (r"root/initlayer/etc/(hosts|hostname|resolv\.conf)", 0o644),
+    (r"root/initlayer(/etc|/proc|/sys|/dev|/dev/pts|/dev/shm)?", 0o755),
+    (r"root/initlayer/(etc/(hosts|hostname|resolv\.conf)|dev/console)", 0o644),
     (r"root/cache/build/mounts/H/data", 0o755),
 ]
 INSIDE = r"root/volumes/[^/]+/_data/|root/containers/H/upper/|root/layers/H/fs/|run/layers/H|root/cache/build/mounts/H/data/"

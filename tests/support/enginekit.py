@@ -154,6 +154,11 @@ class Host:
         self.children.append(child)
         return child
 
+    def until_up(self, *names):
+        """Until each of these containers has said "up": that its trap stands, before which pid 1 hears nothing."""
+        for name in names:
+            eventually(lambda name=name: self.out("logs", name).endswith("up"))
+
     def import_busybox(self):
         self.estiva("import", busybox_tar(), IMAGE)
 
@@ -279,6 +284,13 @@ def can_hibernate():
     from estiva.engine.monitor import hibernate
 
     return bool(programs.find("dash")) and hibernate.tells_status()
+
+
+def catches(pid, number):
+    """Whether a process has a handler for a signal, by proc_pid_status(5)."""
+    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    caught = next(line.split()[1] for line in lines if line.startswith("SigCgt:"))
+    return int(caught, 16) >> number - 1 & 1
 
 
 def eventually(condition, seconds=120):

@@ -93,7 +93,7 @@ def needed(source: str, known: dict[str, str]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     lines = iter(source.splitlines())
     for line in lines:
-        if not line.startswith("from estiva."):
+        if not line.startswith(("from estiva.", "from estiva import ")):
             continue
         words = line.partition("#")[0]
         while "(" in words and ")" not in words:

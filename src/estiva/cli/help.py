@@ -22,13 +22,14 @@ SECTIONS = (
     ),
     ("Images", ("tag", "history", "save", "load", "import")),
     ("Registries", ("login", "logout", "search")),
-    ("Everything", ("inspect", "events", "info", "doctor", "version", "completion", "man")),
+    ("Everything", ("inspect", "events", "info", "doctor", "mcp", "version", "completion", "man")),
 )  # fmt: skip
 
 GROUP_SUMMARIES = {
     "container": "all verbs about containers, and prune",
     "image": "all verbs about images, prune, copy, layers, diff, referrers, from-host",
     "manifest": "manifest lists: create, add, annotate, inspect, push, rm",
+    "snapshot": "snapshots of containers: ls, create, inspect, rm",
     "volume": "volumes: ls, create, inspect, rm, prune, export, import",
     "healthcheck": "run a container's health check now",
     "network": "networks: ls, create, inspect, rm, prune, connect, disconnect, reload",

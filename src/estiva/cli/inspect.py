@@ -71,44 +71,13 @@ def add_size(engine: Engine, record: dict[str, Any]) -> None:
     record["SizeRootFs"] = record["SizeRw"] + lookup.resolve(engine, record["Image"]).size
 
 
-# By kind and part ("": the thing itself): what Docker leaves out where it is empty, and what it is then.
-_CONFIG = {
-    **dict.fromkeys(("ExposedPorts", "Healthcheck", "Shell", "StopTimeout")),
-    **dict.fromkeys(("ArgsEscaped", "NetworkDisabled"), False),
-    **dict.fromkeys(("MacAddress", "StopSignal"), ""),
-}
-LEFT_OUT: dict[str, dict[str, dict[str, Any]]] = {
-    "container": {
-        "": {"SizeRw": None, "SizeRootFs": None},
-        "State": {"Health": None},
-        "Mounts": {"Name": "", "Driver": ""},
-        "Config": _CONFIG,
-        "HostConfig": {
-            **dict.fromkeys(("Annotations", "Init", "Mounts", "StorageOpt", "Sysctls", "Tmpfs")),
-            **dict.fromkeys(("KernelMemory", "KernelMemoryTCP"), 0),
-        },
-    },
-    "image": {
-        "": {"Variant": "", "OsVersion": "", "Container": "", "ContainerConfig": None, "VirtualSize": 0},
-        "Config": _CONFIG,
-    },
-    "network": {"": {"Peers": None, "Services": None}},
-    "volume": {"": {"Status": None, "UsageData": None, "ClusterVolume": None}},
-}
-
-
 def for_template(kind: str, item: dict[str, Any]) -> dict[str, Any]:
-    """A thing as templates see it: with the zero values of what is left out where it is empty."""
-    from estiva.cli.format.struct import Struct
+    """A thing as templates see it: with Docker's kinds, and the zero values of what is left out where it is
+    empty."""
+    from estiva.cli.format.declared import shape
 
-    parts = dict(item)
-    for name, hidden in LEFT_OUT[kind].items():
-        part = item.get(name)
-        if isinstance(part, dict):
-            parts[name] = Struct(part, hidden)
-        elif isinstance(part, list):
-            parts[name] = [Struct(each, hidden) for each in part]
-    return Struct(parts, LEFT_OUT[kind][""])
+    made: dict[str, Any] = shape(item, kind.capitalize())
+    return made
 
 
 def show(

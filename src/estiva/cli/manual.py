@@ -33,6 +33,7 @@ FILES = (
     ("/run/estiva", "state that a reboot may lose"),
     ("/etc/estiva/registries.toml", "mirrors, certificates and time limits of registries"),
 )
+EXEC = "126 when it could not be started, 1 when it did not come to that, and with -d for all errors."
 RUNNING = "125 when Estiva itself failed, 126 when the command can't be executed, 127 when it isn't there,"
 
 
@@ -85,6 +86,8 @@ def verb_page(command: str, verb: Verb) -> str:
     status = "0, or 1 after an error."
     if verb.failure == 125:
         status = f"That of the command; {RUNNING} 128+n after signal n."
+    elif command.endswith(" exec"):
+        status = f"That of the command; {EXEC}"
     elif verb.failure != 1:
         status = f"That of the command, or {verb.failure} after an error."
     top = command.partition(" ")[0]

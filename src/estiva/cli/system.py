@@ -89,6 +89,10 @@ def info(context: Context, options: Options) -> None:
     )
     for name, value in lines:
         print(f"{name}: {value}")
+    from estiva.cli.context import warn
+
+    for line in known["Warnings"] or ():
+        warn(line)
 
 
 def df(context: Context, options: Options) -> None:
@@ -106,7 +110,10 @@ def df(context: Context, options: Options) -> None:
         ("containers", "Containers"),
         ("volumes", "Local Volumes"),
         ("build_cache", "Build Cache"),
+        ("snapshots", "Snapshots"),
     ):
+        if key not in usage:
+            continue
         part = usage[key]
         share = f" ({part['reclaimable'] * 100 // part['size']}%)" if part["size"] else ""
         rows.append(

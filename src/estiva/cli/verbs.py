@@ -49,6 +49,7 @@ VERBS = {
     "export": ("container.contents", "EXPORT"),
     "commit": ("container.contents", "COMMIT"),
     "cp": ("container.cp", "CP"),
+    "mcp": ("container.mcp", "MCP"),
     "build": ("image.build", "BUILD"),
     "images": ("image.images", "IMAGES"),
     "rmi": ("image.images", "RMI"),
@@ -107,6 +108,12 @@ GROUPS = {
         "prune": ("volume", "PRUNE"),
         "export": ("volume", "EXPORT"),
         "import": ("volume", "IMPORT"),
+    },
+    "snapshot": {
+        "ls": ("container.snapshot", "LS"),
+        "create": ("container.snapshot", "CREATE"),
+        "inspect": ("container.snapshot", "INSPECT"),
+        "rm": ("container.snapshot", "RM"),
     },
     "healthcheck": {"run": ("container.health", "RUN")},
     "network": {

@@ -65,10 +65,10 @@ class StepStart(Start):
     def prepare(self) -> None:
         mode = self.record["HostConfig"]["NetworkMode"]
         if mode == "bridge":
-            from estiva.network import ipam
+            from estiva.engine.state.net import addresses
 
             with self.engine.db.write() as transaction:
-                self.address = ipam.reserve_in(transaction, self.id)
+                self.address = addresses.take_in(transaction, self.id, mode, fresh=True)
         elif mode not in ("none", "host"):
             from estiva.engine.state.net import addresses
             from estiva.network import networks

@@ -24,7 +24,8 @@ def daemon_fields(engine: Engine, known: dict[str, Any]) -> dict[str, Any]:
         **dict.fromkeys(("HttpProxy", "HttpsProxy", "InitBinary", "Isolation", "NoProxy"), ""),
         **dict.fromkeys(("NEventsListener", "NFd", "NGoroutines"), 0),
         **dict.fromkeys(("ContainerdCommit", "InitCommit", "RuncCommit"), NO_COMMIT),
-        **dict.fromkeys(("DriverStatus", "GenericResources", "RegistryConfig", "Warnings")),
+        **dict.fromkeys(("DriverStatus", "GenericResources", "RegistryConfig")),
+        "Warnings": _warnings(engine, known),
         **_limits(),
         "BridgeNfIptables": _switch("net/bridge/bridge-nf-call-iptables"),
         "BridgeNfIp6tables": _switch("net/bridge/bridge-nf-call-ip6tables"),
@@ -49,6 +50,13 @@ def daemon_fields(engine: Engine, known: dict[str, Any]) -> dict[str, Any]:
                   "Error": "", "RemoteManagers": None},
         "SystemTime": timestamps.rfc3339(),
     }  # fmt: skip
+
+
+def _warnings(engine: Engine, known: dict[str, Any]) -> list[str] | None:
+    """What the settings want and is not done, in words; None when all is."""
+    from estiva.network import ipam
+
+    return [line for line in (ipam.unheeded(engine.db),) if line] or None if known else None
 
 
 def _pools(known: dict[str, Any]) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ FOREIGN = {
     "service": "there is no swarm here",
     "plugin": "there are no plugins here",
 }
-TYPES = ("builder", "container", "image", "network", "volume")
+TYPES = ("builder", "container", "image", "network", "snapshot", "volume")
 LOOK_AGAIN = 0.1  # seconds, where the kernel does not tell
 LATE = 1.0  # seconds in which a file that has been set aside may still grow: who had it open writes at once
 LATEST = (1 << 62) / 1e9  # seconds

@@ -22,7 +22,8 @@ from estiva.errors import EngineError, EstivaError, reason
 from estiva.files import Lock
 from estiva.linux.net import netlink
 from estiva.network import firewall, ipam, links
-from estiva.network.ipam import DEFAULT_NETWORK, PREFIX, Subnet, bridge_name, hardware_address
+from estiva.network.ipam import DEFAULT_NETWORK, bridge_name, hardware_address
+from estiva.network.subnet import PREFIX, Subnet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,10 +75,8 @@ def reserve(db: Database, paths: Paths, container_id: str, *, address: str | Non
 def ensure(db: Database, paths: Paths) -> str:
     """Make the default bridge and its firewall where they are missing; returns its subnet as text."""
     bridge = bridge_name()
-    rows = db.read("SELECT value FROM meta WHERE key = ?", (f"network.{DEFAULT_NETWORK}.subnet",))
-    if rows and ipam.exists(bridge):
-        subnet = Subnet(rows[0][0].partition("/")[0])
-    else:
+    subnet = ipam.default_subnet(db)
+    if subnet is None or not ipam.exists(bridge):
         with db.write() as transaction:
             subnet = ipam.subnet_in(transaction, bridge, DEFAULT_NETWORK)[0]
     with netlink.Socket() as socket:
@@ -262,9 +261,7 @@ def sweep(
         ports = 0
         if subnet is not None:
             ours = subnet
-            ports = firewall.unpublish(
-                bridge, lambda address: address in kept or Subnet(address).base != ours.base
-            )
+            ports = firewall.unpublish(bridge, lambda address: address in kept or not ours.holds(address))
         if transaction.execute("SELECT 1 FROM networks LIMIT 1").fetchall():
             from estiva.network import rules
 
@@ -294,4 +291,4 @@ def _remembered(transaction: Transaction) -> Subnet | None:
     rows = transaction.execute(
         "SELECT value FROM meta WHERE key = ?", (f"network.{DEFAULT_NETWORK}.subnet",)
     ).fetchall()
-    return Subnet(rows[0][0].partition("/")[0]) if rows else None
+    return Subnet.read(rows[0][0]) if rows else None

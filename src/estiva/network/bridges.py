@@ -10,8 +10,9 @@ from _socket import AF_INET6, inet_aton, inet_pton
 from estiva.errors import Conflict, EngineError
 from estiva.files import Lock
 from estiva.linux.net import families, netfilter, netlink
-from estiva.network import firewall, ipam, links, networks, pools, rules
-from estiva.network.ipam import DEFAULT_NETWORK, Subnet
+from estiva.network import firewall, going, ipam, links, networks, pools, rules
+from estiva.network.ipam import DEFAULT_NETWORK, HARDWARE
+from estiva.network.subnet import Subnet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from estiva.paths import Paths
 
 
-HARDWARE = b"\x02\xe5"  # so begin the hardware addresses of bridges that are made here
 OURS = "br-"  # so begin the names of bridges that were not given one
 
 
@@ -43,7 +43,7 @@ def link_of(
 ) -> netlink.Link:
     """The bridge of a network, made if need be with its part of the firewall; or the parent of a macvlan."""
     if place["network"] == DEFAULT_NETWORK:
-        subnet = Subnet(place["address"])
+        subnet = Subnet(place["address"], place["prefix"], place["gateway"])
         return links.bridge_link(outside, paths, place["bridge"], subnet, walls.default)
     if place["driver"] != networks.BRIDGE:
         from estiva.network import parents
@@ -100,7 +100,7 @@ def _make(outside: netlink.Socket, place: Place) -> netlink.Link:
             refuse_overlap(used, whole(address, prefix), place["name"])
     if link is None:
         mtu = place["mtu"] or links.path_mtu(outside)
-        links.ignoring(errno.EEXIST, outside, netlink.add_bridge(name, address=HARDWARE + gateway, mtu=mtu))
+        links.ignoring(errno.EEXIST, outside, families.add_bridge(name, address=HARDWARE + gateway, mtu=mtu))
         link = outside.link(name)
         if link is None:
             raise EngineError(f"bridge {name} went away while it was made")
@@ -196,8 +196,8 @@ def _restore(name: str, settings: dict[str, str]) -> None:
 
 
 def remove_network(paths: Paths, db: Database, network: networks.Network, published: Published) -> None:
-    """Take away what a network that has no row any more had on this machine: its bridge, its part of the
-    firewall."""
+    """Take away what a network that has no row any more had on this machine: its bridge or parent, its part
+    of the firewall."""
     with Lock(rules.lock(paths)):
         names = [] if network.record["Adopted"] else [network.record["Bridge"]]
         if network.driver != networks.BRIDGE:
@@ -206,10 +206,12 @@ def remove_network(paths: Paths, db: Database, network: networks.Network, publis
             parents.remove(network, networks.every(db))
         others = {other.record["Bridge"] for other in networks.every(db)}
         for name in names:
-            if name and name not in others and ipam.exists(name):
+            if name and name not in others and _made_here(name):
                 links.delete_link(name)
         if network.record["Bridge"] and firewall.with_socket(_has(paths)):
             rules.install(paths, db, published)
+        with db.write(freeing=True) as transaction:
+            going.end_in(transaction, network)
 
 
 def _has(paths: Paths) -> Callable[[netlink.Socket], bool]:
@@ -218,14 +220,18 @@ def _has(paths: Paths) -> Callable[[netlink.Socket], bool]:
 
 
 def sweep(paths: Paths, db: Database, published: Published) -> list[str]:
-    """Take away the bridges in the table whose network has gone: who removed it was killed. Their names."""
+    """Take away what is left of networks that have gone: who removed them was killed. In words."""
+    told = []
+    for network in going.every(db):
+        remove_network(paths, db, network, published)
+        told.append(f"what was left of network {network.name}, which was removed")
     with Lock(rules.lock(paths)):
         known = {network.record["Bridge"] for network in networks.every(db)}
         gone = [bridge for bridge in _listed(paths) if bridge not in known]
         _take_away(gone)
         if gone:
             rules.install(paths, db, published)
-    return gone
+    return told + [f"bridge {name} of a network that was removed" for name in gone]
 
 
 def remove_listed(paths: Paths) -> None:
@@ -259,7 +265,7 @@ def _made_here(name: str) -> bool:
 def remove_all(paths: Paths, db: Database) -> None:
     """Take away what all networks have on this machine; their rows stay."""
     with Lock(rules.lock(paths)):
-        for network in networks.every(db):
+        for network in (*networks.every(db), *going.every(db)):
             name = network.record["Bridge"]
             if network.record["Adopted"]:
                 give_back(network)

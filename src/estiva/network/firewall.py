@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     Table = tuple[int, str]  # family and name
     Published = Callable[[], Iterable[tuple[str, Ports]]]  # an address and its ports, of all that run
 
+FAMILIES = {AF_INET: "ip", netfilter.NFPROTO_INET: "inet", netfilter.NFPROTO_BRIDGE: "bridge"}
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 # maps: ports of all addresses, ports of one; the same of IPv6, in the table of networks/rules.py
 _ANY, _AT, _ANY6, _AT6 = "published_any", "published_at", "published6_any", "published6_at"
@@ -138,7 +139,7 @@ def replace(where: str | Table, script: str, published: Published) -> None:
     carried = with_socket(
         lambda socket: {name: netfilter.elements(socket, table, name, family) for name in names}
     )
-    _nft(script)
+    nft(script)
     for address, ports in published():
         for name, pairs in _pairs(address, ports).items():
             carried[name] = [*({**dict(carried[name]), **dict(pairs)}).items()]
@@ -163,7 +164,7 @@ def missing_ports(where: str | Table, published: Published) -> list[str]:
     )
     return [
         f"missing in the firewall: the port {port['HostIp']}:{port['HostPort']}/{port['Protocol']} that is "
-        f"published for {address}, in table {'ip' if family == AF_INET else 'inet'} {table}"
+        f"published for {address}, in table {FAMILIES[family]} {table}"
         for address, ports in published()
         for port in ports
         if any(not found[name].issuperset(pairs) for name, pairs in _pairs(address, [port]).items())
@@ -179,8 +180,8 @@ def drop_table(table: Table) -> None:
     """Delete a table, if it is there."""
     family, name = table
     if with_socket(lambda socket: netfilter.has_table(socket, name, family)):
-        whole = f"{'ip' if family == AF_INET else 'inet'} {name}"
-        _nft(f"add table {whole}\ndelete table {whole}\n")
+        whole = f"{FAMILIES[family]} {name}"
+        nft(f"add table {whole}\ndelete table {whole}\n")
 
 
 def publish(where: str | Table, address: str, ports: Iterable[dict[str, Any]]) -> None:
@@ -246,7 +247,7 @@ def forward_note() -> str:
     Our rules can't undo that: a packet must be accepted by every table. Slow: runs nft(8).
     """
     try:
-        listing = _nft("list chains ip\nlist chains inet\n", wanted=True)
+        listing = nft("list chains ip\nlist chains inet\n", wanted=True)
     except (EngineError, Unsupported):
         return ""
     table = ""
@@ -319,18 +320,22 @@ def with_socket(work: Callable[[Socket], Any]) -> Any:
             socket.close()
 
 
-def _nft(script: str, *, wanted: bool = False) -> str:
+def nft(script: str, *, wanted: bool = False) -> str:
+    """Have nft(8) carry out a script, in the caller's network namespace; what it says if that is `wanted`.
+
+    Raises Unsupported without it, EngineError with its words when it refuses.
+    """
     import subprocess
 
     from estiva import programs
 
-    nft = programs.find("nft")
-    if not nft:
+    program = programs.find("nft")
+    if not program:
         raise Unsupported(
             "nft is not installed: a bridge network needs nftables",
             hint="install the nftables package, or use --network host or none",
         )
-    command, environment = [nft, "-f", "-"], programs.environment()
+    command, environment = [program, "-f", "-"], programs.environment()
     done = subprocess.run(command, input=script.encode(), capture_output=True, check=False, env=environment)
     if done.returncode and not wanted:
         words = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]

@@ -9,10 +9,11 @@ happens inside one write transaction, which is what makes it safe among processe
 from __future__ import annotations
 
 import os
-from _socket import if_nametoindex, inet_aton, inet_ntoa
+from _socket import if_nametoindex
 
 from estiva import settings
 from estiva.errors import Conflict, InvalidInput, Unavailable
+from estiva.network.subnet import PREFIX, Subnet, dotted, number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 DEFAULT_BRIDGE = "estiva0"
 DEFAULT_NETWORK = "default"
-PREFIX = 16
+HARDWARE = b"\x02\xe5"  # so begin the hardware addresses of bridges that are made here
 # Away from what Docker (172.17-31, 192.168), Podman (10.88, 10.89) and Kubernetes (10.244, 10.96) take by
 # default.
 CANDIDATES = tuple(f"10.{n}.0.0" for n in range(201, 240)) + tuple(f"172.{n}.0.0" for n in range(31, 15, -1))
@@ -66,51 +67,6 @@ def manners() -> tuple[int, bool]:
     return known.get("mtu", 0), not known.get("icc", True)
 
 
-class Subnet:
-    """A /16: `base` is its network address as a number; the gateway (the bridge) is the first host of it."""
-
-    __slots__ = ("base",)
-
-    def __init__(self, address: str) -> None:
-        """The subnet that `address` is in. Raises InvalidInput."""
-        self.base = number(address) & ~_HOST_MASK
-
-    def __str__(self) -> str:
-        return f"{dotted(self.base)}/{PREFIX}"
-
-    @property
-    def gateway(self) -> str:
-        return dotted(self.base + 1)
-
-    def host(self, address: str) -> int:
-        """The host part of an address. Raises InvalidInput when it can't be a container's here."""
-        value = number(address)
-        host = value & _HOST_MASK
-        if value - host != self.base or not _FIRST <= host <= _LAST:
-            raise InvalidInput(f"address {address} is not a free address of {self}")
-        return host
-
-
-_HOST_MASK = (1 << (32 - PREFIX)) - 1
-_FIRST, _LAST = 2, _HOST_MASK - 1  # without network, gateway and broadcast
-
-
-def number(address: str) -> int:
-    """An IPv4 address in dotted form as a number. Raises InvalidInput."""
-    try:
-        packed = inet_aton(address)
-    except OSError:
-        packed = b""
-    if not packed or inet_ntoa(packed) != address:  # inet_aton also reads "10.1" and "0x7f.1"
-        raise InvalidInput(f"{address!r} is not an IPv4 address")
-    return int.from_bytes(packed, "big")
-
-
-def dotted(value: int) -> str:
-    """An IPv4 address from its number."""
-    return inet_ntoa(value.to_bytes(4, "big"))
-
-
 def reserve_in(
     transaction: Transaction,
     container_id: str,
@@ -125,37 +81,52 @@ def reserve_in(
     `address` asks for a particular one. Raises Conflict when that is taken, InvalidInput when it is not of
     the subnet, Unavailable when no address or no subnet is left.
     """
-    subnet, following = subnet_in(transaction, bridge or bridge_name(), network)
+    return lease_in(transaction, container_id, bridge=bridge, network=network, address=address)[0]
+
+
+def lease_in(
+    transaction: Transaction,
+    container_id: str,
+    *,
+    bridge: str | None = None,
+    network: str = DEFAULT_NETWORK,
+    address: str | None = None,
+) -> tuple[str, Subnet]:
+    """As `reserve_in`: the address, and the subnet that it is of."""
+    subnet, start = subnet_in(transaction, bridge or bridge_name(), network)
     rows = transaction.execute(
         "SELECT address FROM leases WHERE container = ? AND network = ?", (container_id, network)
     ).fetchall()
     if rows and (address is None or rows[0][0] == address):
-        return str(rows[0][0])
+        return str(rows[0][0]), subnet
     if address is not None:
-        subnet.host(address)
+        subnet.judge(address)
         if not _take(transaction, network, address, container_id):
             raise Conflict(f"address {address} is already in use in network {network}")
         if rows:
             transaction.execute("DELETE FROM leases WHERE network = ? AND address = ?", (network, rows[0][0]))
-        return address
-    for offset in range(_LAST - _FIRST + 1):
-        host = _FIRST + (following - _FIRST + offset) % (_LAST - _FIRST + 1)
-        address = dotted(subnet.base + host)
-        if _take(transaction, network, address, container_id):
+        return address, subnet
+    count = subnet.last - subnet.first + 1
+    # each one that is not to be had is a row, or the gateway
+    ((held,),) = transaction.execute("SELECT count(*) FROM leases WHERE network = ?", (network,)).fetchall()
+    for offset in range(min(count, held + 2)):
+        value = subnet.first + (start - subnet.first + offset) % count
+        address = dotted(value)
+        if value != subnet.own and _take(transaction, network, address, container_id):
             transaction.execute(
                 "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
-                (f"network.{network}.next", str(host + 1)),
+                (f"network.{network}.next", str(value + 1 - subnet.base)),
             )
-            return address
+            return address, subnet
     raise Unavailable(f"network {network} ({subnet}) has no free address", hint="remove some containers")
 
 
 def adopt_in(
-    transaction: Transaction, container_id: str, address: str, network: str = DEFAULT_NETWORK
+    transaction: Transaction, container_id: str, address: str, subnet: Subnet, network: str = DEFAULT_NETWORK
 ) -> None:
     """Lease a running container the address that it has, where the database that knew of it was lost."""
-    key, subnet = f"network.{network}.subnet", Subnet(address)
-    transaction.execute("INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", (key, str(subnet)))
+    key = f"network.{network}.subnet"
+    transaction.execute("INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", (key, subnet.stored))
     _take(transaction, network, address, container_id)
 
 
@@ -168,34 +139,127 @@ def _take(transaction: Transaction, network: str, address: str, container_id: st
 
 
 def subnet_in(transaction: Transaction, bridge: str, network: str) -> tuple[Subnet, int]:
-    """The network's subnet, chosen now if need be, and the host number to try first."""
+    """The network's subnet, chosen now if need be, and the address to try first, as a number.
+
+    What the settings ask for goes before, once nobody is on the bridge. Raises Conflict when something else
+    has it.
+    """
     keys = (f"network.{network}.subnet", f"network.{network}.next")
     known = dict(transaction.execute("SELECT key, value FROM meta WHERE key IN (?, ?)", keys).fetchall())
-    following = int(known.get(keys[1], _FIRST))
-    remembered = Subnet(known[keys[0]].partition("/")[0]) if keys[0] in known else None
-    if remembered is not None and exists(bridge):
-        return remembered, following
-    # First use, or the first since the machine started: nobody is on the bridge, so the subnet may still
-    # change.
+    remembered = Subnet.read(known[keys[0]]) if keys[0] in known else None
+    wish, part = asked(remembered)
+    subnet = wish if wish is not None and wish.same(remembered) else None
+    if subnet is None and remembered is not None and exists(bridge):
+        stays = wish is None and _automatic(remembered)
+        subnet = remembered if stays or _busy(transaction, network) else None
+    if subnet is None:
+        subnet = _choose(bridge, network, remembered, wish)
+        if not subnet.same(remembered):
+            known.pop(keys[1], None)
+            transaction.execute("DELETE FROM leases WHERE network = ?", (network,))
+            stored = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)"
+            transaction.execute(stored, (keys[0], subnet.stored))
+    if part is not None and subnet.covers(part):
+        subnet.narrow(part)
+    start = subnet.base + int(known.get(keys[1], 0))
+    return subnet, start if subnet.first <= start <= subnet.last else subnet.first
+
+
+def asked(remembered: Subnet | None) -> tuple[Subnet | None, Subnet | None]:
+    """(the subnet that the settings want for the default bridge, the part of it that containers get addresses
+    of): their `bip` and `fixed-cidr`. That alone is a part of what the bridge has, else a subnet of its own.
+    """
+    known = settings.read()
+    bip, fixed = known.get("bip"), known.get("fixed-cidr")
+    wish = part = None
+    if fixed:
+        address, _, prefix = fixed.partition("/")
+        part = Subnet(address, int(prefix))
+        wish = remembered if remembered is not None and remembered.covers(part) else part
+    if bip:
+        address, _, prefix = bip.partition("/")
+        wish = Subnet(address, int(prefix), address)
+    return wish, part
+
+
+def unheeded(reader: Reader) -> str:
+    """What of the settings is not done because containers run on the default bridge, in words; "" when all
+    is."""
+    if {"bip", "fixed-cidr"}.isdisjoint(settings.read()):
+        return ""
+    remembered = default_subnet(reader)
+    wish, _ = asked(remembered)
+    used = reader.read("SELECT 1 FROM leases WHERE network = ? LIMIT 1", (DEFAULT_NETWORK,))
+    if wish is None or remembered is None or wish.same(remembered) or not used:
+        return ""
+    return (
+        f"bridge {bridge_name()} keeps its subnet {remembered} while containers run on it;"
+        f" {wish}, as the settings want it, comes with the first start after they have ended"
+    )
+
+
+def default_subnet(reader: Reader) -> Subnet | None:
+    """The subnet of the default bridge; None before its first use."""
+    rows = reader.read("SELECT value FROM meta WHERE key = ?", (f"network.{DEFAULT_NETWORK}.subnet",))
+    return Subnet.read(rows[0][0]) if rows else None
+
+
+def _automatic(subnet: Subnet) -> bool:
+    return subnet.plain and dotted(subnet.base) in CANDIDATES
+
+
+def _busy(transaction: Transaction, network: str) -> bool:
+    sql = "SELECT 1 FROM leases WHERE network = ? LIMIT 1"
+    return bool(transaction.execute(sql, (network,)).fetchall())
+
+
+def _choose(bridge: str, network: str, remembered: Subnet | None, wish: Subnet | None) -> Subnet:
+    """The subnet that is wished, that there was, or another that is free. Nobody is on the bridge: this is
+    the first use, or the first since the machine started, or all have ended.
+    """
     from estiva.linux.net.netlink import Socket
 
     with Socket() as socket:
+        if remembered is not None:
+            _vacate(socket, bridge, remembered)
         used = in_use(socket, "")
-    if remembered is not None and not clashes(remembered, used):
-        return remembered, following
+    if wish is not None:
+        if clashes(wish, used):
+            raise Conflict(
+                f"the subnet {wish} that {settings.path()} gives to bridge {bridge} is used by another"
+                " interface or route",
+                hint="`ip route` and `ip address` list them; set bip to another",
+            )
+        return wish
+    if remembered is not None and _automatic(remembered) and not clashes(remembered, used):
+        return remembered
     for candidate in CANDIDATES:
         subnet = Subnet(candidate)
         if not clashes(subnet, used):
-            transaction.execute("DELETE FROM leases WHERE network = ?", (network,))
-            transaction.execute(
-                "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (keys[0], str(subnet))
-            )
-            return subnet, _FIRST
+            return subnet
     raise Unavailable(
         f"no free subnet for network {network}: this machine uses all of {CANDIDATES[0]}/{PREFIX} to "
         f"{CANDIDATES[-1]}/{PREFIX}",
         hint="use --network host",
     )
+
+
+def _vacate(socket: Socket, bridge: str, subnet: Subnet) -> None:
+    """Take the bridge away that has a subnet nobody is on; of one that others use too, the address alone. Who
+    is killed after that leaves one that is made again."""
+    from estiva.linux.net import families, netlink
+
+    link = socket.link(bridge)
+    if link is None:
+        return
+    owned = [(address, prefix) for index, address, prefix in socket.addresses() if index == link.index]
+    mine = (subnet.gateway, subnet.prefix)
+    ports = [port.name for port in socket.links() if port.master == link.index]
+    made_here = link.address.startswith(HARDWARE) and all(name.startswith("ve") for name in ports)
+    if made_here and owned == [mine]:
+        socket.exchange(netlink.delete_link(bridge))
+    elif mine in owned:
+        socket.exchange(families.delete_address(link.index, *mine))
 
 
 def exists(bridge: str) -> bool:
@@ -221,7 +285,7 @@ def in_use(socket: Socket, bridge: str) -> list[tuple[int, int]]:
 def clashes(subnet: Subnet, used: list[tuple[int, int]]) -> bool:
     """Whether the subnet shares an address with one of the networks `in_use` found."""
     for address, prefix in used:
-        shift = 32 - min(prefix, PREFIX)
+        shift = 32 - min(prefix, subnet.prefix)
         if address >> shift == subnet.base >> shift:
             return True
     return False

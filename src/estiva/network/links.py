@@ -9,7 +9,7 @@ from _socket import inet_aton
 from estiva.errors import Conflict, EngineError
 from estiva.linux.net import netlink
 from estiva.network import firewall, ipam
-from estiva.network.ipam import PREFIX, Subnet
+from estiva.network.subnet import PREFIX, Subnet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,8 +92,10 @@ def _make(socket: netlink.Socket, bridge: str, subnet: Subnet) -> None:
             hint="take that away, or stop all containers and remove the bridge",
         )
     if link is None:
+        from estiva.linux.net import families
+
         mtu = ipam.manners()[0] or path_mtu(socket)
-        ignoring(errno.EEXIST, socket, netlink.add_bridge(bridge, address=b"\x02\xe5" + gateway, mtu=mtu))
+        ignoring(errno.EEXIST, socket, families.add_bridge(bridge, address=ipam.HARDWARE + gateway, mtu=mtu))
         link = socket.link(bridge)
         if link is None:
             raise EngineError(f"bridge {bridge} went away while it was made")
@@ -103,7 +105,7 @@ def _make(socket: netlink.Socket, bridge: str, subnet: Subnet) -> None:
     sysctl(f"ipv6/conf/{bridge}/disable_ipv6", "1", optional=True)
     sysctl(f"ipv4/conf/{bridge}/send_redirects", "0")
     sysctl(f"ipv4/conf/{bridge}/route_localnet", "1")
-    ignoring(errno.EEXIST, socket, netlink.add_address(link.index, gateway, PREFIX))
+    ignoring(errno.EEXIST, socket, netlink.add_address(link.index, gateway, subnet.prefix))
     socket.exchange(netlink.set_link(bridge, up=True))
 
 
@@ -111,7 +113,9 @@ def _install(socket: netlink.Socket, bridge: str, published: Published) -> None:
     """Forwarding and the firewall table, for every subnet on the bridge (another state root may share it)."""
     link = socket.link(bridge)
     index = link.index if link else 0
-    subnets = [str(Subnet(address)) for owner, address, _ in socket.addresses() if owner == index]
+    subnets = [
+        str(Subnet(address, prefix)) for owner, address, prefix in socket.addresses() if owner == index
+    ]
     firewall.install(bridge, subnets, published)
     sysctl("ipv4/ip_forward", "1")
 

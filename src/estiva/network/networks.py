@@ -23,6 +23,7 @@ from estiva.errors import Conflict, InvalidInput, NotFound, StateError, Unavaila
 from estiva.network import ipam
 from estiva.network.ipam import DEFAULT_NETWORK
 from estiva.network.pools import Pool, number, take, text
+from estiva.network.subnet import Subnet as DefaultSubnet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -227,8 +228,8 @@ def place_in(transaction: Transaction, container_id: str, network_id: str, recor
     place = _blank(network_id, record)
     if network_id == DEFAULT_NETWORK:
         place["bridge"] = ipam.bridge_name()
-        place["address"] = ipam.reserve_in(transaction, container_id)
-        place["prefix"], place["gateway"] = ipam.PREFIX, ipam.Subnet(place["address"]).gateway
+        place["address"], subnet = ipam.lease_in(transaction, container_id)
+        place["prefix"], place["gateway"] = subnet.prefix, subnet.gateway
         place["mtu"], place["isolated"] = ipam.manners()
     else:
         network = find(transaction, network_id)
@@ -334,17 +335,18 @@ def adopt_in(transaction: Transaction, container_id: str, place: Place) -> None:
     of both was lost: as far as the place tells of it.
     """
     if place["network"] == DEFAULT_NETWORK:
-        ipam.adopt_in(transaction, container_id, place["address"])
+        whole = DefaultSubnet(place["address"], place["prefix"], place["gateway"])
+        ipam.adopt_in(transaction, container_id, place["address"], whole)
         return
     subnets: list[Subnet] = []
-    whole: Any = place
+    part: Any = place
     for suffix in ("", "6"):
-        address, prefix = whole["address" + suffix], whole["prefix" + suffix]
+        address, prefix = part["address" + suffix], part["prefix" + suffix]
         if not address:
             continue
         bits, value = number(address)
         base = text(bits, value >> (bits - prefix) << (bits - prefix))
-        subnets.append({"Subnet": f"{base}/{prefix}", "Gateway": whole["gateway" + suffix]})
+        subnets.append({"Subnet": f"{base}/{prefix}", "Gateway": part["gateway" + suffix]})
         sql = "INSERT OR IGNORE INTO leases (network, address, container) VALUES (?, ?, ?)"
         transaction.execute(sql, (place["network"], address, container_id))
     parent = place["driver"] != BRIDGE

@@ -11,7 +11,7 @@ import errno
 
 from estiva.errors import EngineError, InvalidInput, NotFound, Unsupported, brief
 from estiva.linux.net import families, netlink
-from estiva.network import links, networks
+from estiva.network import going, links, networks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,5 +114,6 @@ def remove(network: Network, others: Iterable[Network]) -> None:
 def is_ours(reader: Reader, name: str) -> bool:
     """Whether an interface was made for another network: then who comes later may be the last to be of it."""
     return any(
-        other.record.get("Vlan") and other.option("parent") == name for other in networks.every(reader)
+        other.record.get("Vlan") and other.option("parent") == name
+        for other in (*networks.every(reader), *going.every(reader))
     )

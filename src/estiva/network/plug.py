@@ -73,7 +73,7 @@ def connect(
                 inside.exchange(netlink.set_link("lo", up=True))
                 for number, place in enumerate(places):
                     link = bridges.link_of(outside, db, paths, place, walls)
-                    _interface(outside, inside, container_id, pid, place, link, first=number == 0)
+                    _interface(outside, inside, paths, container_id, pid, place, link, first=number == 0)
                     undo.append(lambda name=place["veth"]: links.delete_link(name))  # type: ignore[misc]
                 route(inside, places)
             finally:
@@ -114,7 +114,7 @@ def plug(
         inside = links.enter(pid)
         try:
             link = bridges.link_of(outside, db, paths, place, walls)
-            _interface(outside, inside, container_id, pid, place, link, first=False)
+            _interface(outside, inside, paths, container_id, pid, place, link, first=False)
             route(inside, places)
         except BaseException:
             if place.get("veth"):
@@ -227,6 +227,7 @@ def disconnect(db: Database, paths: Paths, container_id: str, walls: Firewalls) 
 def _interface(
     outside: netlink.Socket,
     inside: netlink.Socket,
+    paths: Paths,
     container_id: str,
     pid: int,
     place: Place,
@@ -242,7 +243,8 @@ def _interface(
         )
         changes = [netlink.set_hairpin(place["veth"])]
         if place["isolated"]:
-            changes.append(families.set_isolated(place["veth"]))
+            port = not rules.isolates(paths, place["bridge"])
+            changes.append(families.set_isolated(place["veth"], port=port))
         outside.exchange(*changes)
     else:
         place["veth"] = links.spare(container_id)

@@ -10,6 +10,7 @@ same length. Resolved ports have one number in each, as strings, and an address.
 from __future__ import annotations
 
 import errno
+import sys
 import time
 from _socket import (
     AF_INET,
@@ -28,7 +29,7 @@ from _socket import socket as _socket
 
 from estiva import settings
 from estiva.errors import Conflict, EngineError, InvalidInput, Unavailable, Unsupported, reason
-from estiva.network.ipam import number
+from estiva.network.subnet import number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 PATIENCE, PAUSE = 20, 0.02  # looks at a port, and seconds between two
+FEW = 256  # ports, and other fds of a process
 BACKLOG = 511  # connections that wait to be accepted
 _KINDS = {"tcp": (SOCK_STREAM, 0), "udp": (SOCK_DGRAM, 0), "sctp": (SOCK_STREAM, 132)}  # and protocol
 
@@ -49,23 +51,74 @@ def bind(requests: Iterable[dict[str, Any]]) -> tuple[list[dict[str, str]], list
     """
     resolved: list[dict[str, str]] = []
     sockets: list[_socket] = []
+    usual = str(settings.read().get("ip") or "0.0.0.0")
+    wanted = [one for request in requests for one in _expand(request, usual)]
+    room = Room(len(wanted)) if len(wanted) > FEW else None
     try:
-        for request in requests:
-            for address, choices, container, protocol in _expand(request):
-                held, port = _hold(address, choices, protocol)
-                sockets.append(held)
-                resolved.append(
-                    {
-                        "HostIp": address,
-                        "HostPort": str(port),
-                        "ContainerPort": str(container),
-                        "Protocol": protocol,
-                    }
-                )
+        for address, choices, container, protocol in wanted:
+            held, port = _hold(address, choices, protocol)
+            sockets.append(held)
+            if room is not None:
+                sockets[-1] = room.move(held)
+            resolved.append(
+                {
+                    "HostIp": address,
+                    "HostPort": str(port),
+                    "ContainerPort": str(container),
+                    "Protocol": protocol,
+                }
+            )
     except BaseException:
         release(sockets)
         raise
+    finally:
+        if room is not None:
+            room.close()
     return resolved, sockets
+
+
+class Room:
+    """Place for many fds beyond the soft limit (RLIMIT_NOFILE), which is 1024 where systemd starts a process.
+
+    They are moved above it while it is lifted; then it is as it was, for what is opened or started later.
+    """
+
+    def __init__(self, count: int) -> None:
+        import resource
+
+        self.soft, self.hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = sys.maxsize if self.hard == resource.RLIM_INFINITY else self.hard
+        self.lifted = self.soft != resource.RLIM_INFINITY and count > self.soft // 2 and most > self.soft
+        if self.lifted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, self.soft + count + FEW), self.hard))
+
+    def move(self, held: _socket) -> _socket:
+        """The socket, above the limit that there was. Raises Unavailable."""
+        if not self.lifted:
+            return held
+        import fcntl
+
+        try:
+            fd = fcntl.fcntl(held.fileno(), fcntl.F_DUPFD_CLOEXEC, self.soft)
+        except OSError as error:
+            raise _too_many(str(held.getsockname()[1]), error) from None
+        moved = _socket(held.family, held.type, held.proto, fd)
+        held.close()
+        return moved
+
+    def close(self) -> None:
+        """Have the limit as it was."""
+        if self.lifted:
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self.soft, self.hard))
+
+
+def _too_many(port: str, error: OSError) -> Unavailable:
+    return Unavailable(
+        f"port {port} can't be published: {reason(error)}",
+        hint="publish fewer ports, or raise the hard limit of open files (ulimit -Hn)",
+    )
 
 
 def release(sockets: Iterable[_socket]) -> None:
@@ -74,14 +127,15 @@ def release(sockets: Iterable[_socket]) -> None:
         held.close()
 
 
-def _expand(request: dict[str, Any]) -> list[tuple[str, Sequence[int], int, str]]:
-    """One request as (host address, host ports to try, container port, protocol) for each container port."""
+def _expand(request: dict[str, Any], usual: str = "0.0.0.0") -> list[tuple[str, Sequence[int], int, str]]:
+    """One request as (host address, host ports to try, container port, protocol) for each container port.
+    `usual`: the address where none is given."""
     protocol = str(request.get("Protocol") or "tcp").lower()
     if protocol == "sctp" and ":" in str(request.get("HostIp") or ""):
         raise Unsupported("ports of sctp can't be published on IPv6 addresses", hint="give an IPv4 address")
     if protocol not in _KINDS:
         raise Unsupported(f"ports of protocol {protocol!r} can't be published", hint="use tcp, udp or sctp")
-    address = str(request.get("HostIp") or settings.read().get("ip") or "0.0.0.0")
+    address = str(request.get("HostIp") or usual)
     if ":" not in address:
         number(address)
     else:
@@ -142,10 +196,7 @@ def _bind(address: str, port: int, protocol: str) -> _socket | None:
                 f"ports of {protocol} can't be published: this kernel has no {protocol}",
                 hint="`modprobe sctp` may load it",
             ) from None
-        raise Unavailable(
-            f"port {port}/{protocol} can't be published: {reason(error)}",
-            hint="publish fewer ports, or raise the limit with ulimit -n",
-        ) from None
+        raise _too_many(f"{port}/{protocol}", error) from None
     try:
         if ":" in address:
             return _bind_relay(held, address, port, protocol)

@@ -65,6 +65,7 @@ def start(
 def _become(noted: int, kept: list[int]) -> None:
     """Turn this process into one that has these fds alone."""
     import gc
+    import resource
 
     from estiva.linux import process
 
@@ -76,6 +77,8 @@ def _become(noted: int, kept: list[int]) -> None:
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # it starts nothing that would have them too
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     process.set_title("estiva-ports")
 
 
@@ -90,14 +93,20 @@ def _note(path: str) -> int:
     return fd
 
 
-def running(path: str) -> bool:
-    """Whether the relay whose file this is lives. Raises OSError."""
+def trouble(path: str) -> str:
+    """Why the relay whose file this is serves nobody, in words; "" when it does. Raises OSError."""
+    from estiva import waiting
+
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
-        return False
+        return "has ended"
     try:
-        return _locked(fd)
+        text = os.pread(fd, 20, 0)
+        stopped = text.isdigit() and waiting.is_stopped(int(text))
+        if not _locked(fd):  # after the look at it: it was no other's
+            return "has ended"
+        return f"(process {text.decode()}) is stopped" if stopped else ""
     finally:
         os.close(fd)
 

@@ -5,8 +5,14 @@ What a packet meets is what network/firewall.py draws for the default bridge, fo
 
     same      traffic within a bridge, where its containers may reach each other
     closed    internal networks: nothing goes out of them, nothing comes in
+    apart     traffic within a bridge, where they don't but by published ports
     own4/6    the subnet that is a bridge's: another source is spoofed; what leaves another way is
               masqueraded, if it is of `out4/6`
+
+Containers that are not to reach each other are isolated ports of their bridge. Where br_netfilter is on, the
+kernel would drop what goes to a neighbour's published port too: it translates before it bridges. There they
+are ports of a group (families.APART) instead; `bridge estiva_N`, a table of the bridge family, drops what
+goes from one of these to another without the mark that `forward` gives to what was translated.
 
 A bridge that is nobody's here drops what others send to it, so two networks can't reach each other; the
 default bridge's own table does the same for it. The table is made anew, whole, in one nft transaction when a
@@ -22,9 +28,9 @@ from binascii import crc32
 
 from estiva.errors import EngineError, Unsupported
 from estiva.files import Lock
-from estiva.linux.net import netfilter
+from estiva.linux.net import families, netfilter
 from estiva.linux.net.netlink import Socket
-from estiva.network import firewall, ipam, networks
+from estiva.network import firewall, ipam, links, networks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,10 +43,14 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0  # seconds for who makes a network
 
+MARK = "0x08000000"  # a bit of a packet's mark
+NF_CALL = "bridge/bridge-nf-call-iptables"
+
 _SETS = (
     ("bridges", "ifname", ""),
     ("closed", "ifname", ""),
     ("same", "ifname . ifname", ""),
+    ("apart", "ifname . ifname", ""),
     ("own4", "ifname . ipv4_addr", "interval"),
     ("own6", "ifname . ipv6_addr", "interval"),
     ("out4", "ipv4_addr", "interval"),
@@ -77,6 +87,7 @@ _RULES = """
     }
     chain forward {
         type filter hook forward priority filter; policy accept;
+        iifname . oifname @apart ct status dnat meta mark set meta mark or {MARK}
         iifname . oifname @same accept
         iifname @closed drop
         oifname @closed drop
@@ -96,9 +107,17 @@ _RULES = """
     }
 }
 """
+_RULES = _RULES.replace("{MARK}", MARK)
+_APART = f"""
+    chain forward {{
+        type filter hook forward priority 10; policy accept;
+        iifgroup {families.APART} oifgroup {families.APART} meta mark and {MARK} != {MARK} drop
+    }}
+}}
+"""
 RULES = _RULES.count(" drop\n") + _RULES.count("dnat ip") + _RULES.count(" accept\n") + _RULES.count(
     " masquerade\n"
-) + _RULES.count(" jump ")  # fmt: skip
+) + _RULES.count(" jump ") + _RULES.count(" mark set ")  # fmt: skip
 
 
 def table(paths: Paths) -> Table:
@@ -124,10 +143,30 @@ def present(paths: Paths, bridge: str) -> bool:
     def look(socket: Socket) -> bool:
         if netfilter.rules(socket, name, family) < RULES:
             return False
-        key = bridge.encode().ljust(16, b"\0")
-        return any(found == key for found, _ in netfilter.elements(socket, name, "bridges", family))
+        key = _key(bridge)
+        if all(found != key for found, _ in netfilter.elements(socket, name, "bridges", family)):
+            return False
+        if not _is_apart(socket, paths, bridge):
+            return True
+        return netfilter.rules(socket, name, netfilter.NFPROTO_BRIDGE) >= 1
 
     return bool(firewall.with_socket(look))
+
+
+def isolates(paths: Paths, bridge: str) -> bool:
+    """Whether the tables keep the containers on a bridge apart, which need not be isolated ports then."""
+    return bool(firewall.with_socket(lambda socket: _is_apart(socket, paths, bridge)))
+
+
+def _is_apart(socket: Socket, paths: Paths, bridge: str) -> bool:
+    family, name = table(paths)
+    key = 2 * _key(bridge)
+    return any(found == key for found, _ in netfilter.elements(socket, name, "apart", family))
+
+
+def _key(bridge: str) -> bytes:
+    """A name as nftables has it."""
+    return bridge.encode().ljust(16, b"\0")
 
 
 def closed(paths: Paths, index: int) -> bool:
@@ -135,7 +174,7 @@ def closed(paths: Paths, index: int) -> bool:
     machine and would be passed on by a process, which `forward` does not see."""
     family, name = table(paths)
     try:
-        key = if_indextoname(index).encode().ljust(16, b"\0")
+        key = _key(if_indextoname(index))
         found = firewall.with_socket(lambda socket: netfilter.elements(socket, name, "closed", family))
     except (OSError, EngineError, Unsupported, OverflowError):
         return True
@@ -147,14 +186,21 @@ def install(paths: Paths, reader: Reader, published: Published) -> None:
     holds the lock. Raises Unsupported without nft, EngineError.
     """
     there = [network for network in networks.every(reader) if ipam.exists(network.record["Bridge"] or "")]
-    if there:
-        firewall.replace(table(paths), script(paths, there), published)
-    else:
+    if not there:
         remove(paths)
+        return
+    apart = [network for network in there if not network.truth(networks.ICC, True)]
+    if apart and links.sysctl_of(NF_CALL) == "1":
+        try:
+            firewall.replace(table(paths), script(paths, there, apart), published)
+            return
+        except EngineError:
+            pass  # this kernel has no tables of bridges: their containers are isolated ports
+    firewall.replace(table(paths), script(paths, there), published)
 
 
-def script(paths: Paths, there: Iterable[Network]) -> str:
-    """What nft(8) is told."""
+def script(paths: Paths, there: Iterable[Network], apart: Iterable[Network] = ()) -> str:
+    """What nft(8) is told. `apart`: those whose containers the tables are to keep apart."""
     elements: dict[str, list[str]] = {name: [] for name, _, _ in _SETS}
     for network in there:
         bridge = f'"{network.record["Bridge"]}"'
@@ -168,18 +214,33 @@ def script(paths: Paths, there: Iterable[Network]) -> str:
             elements["own" + family].append(f"{bridge} . {subnet['Subnet']}")
             if network.truth(networks.MASQUERADE, True):
                 elements["out" + family].append(subnet["Subnet"])
+    bridges = [f'"{network.record["Bridge"]}"' for network in apart]
+    elements["apart"] = [f"{bridge} . {bridge}" for bridge in bridges]
     name = table(paths)[1]
-    lines = [f"add table inet {name}", f"delete table inet {name}", f"table inet {name} {{"]
+    lines = [f"add table bridge {name}", f"delete table bridge {name}"] if bridges or _bridged(paths) else []
+    lines += [f"add table inet {name}", f"delete table inet {name}", f"table inet {name} {{"]
     for known, kind, flags in _SETS:
         flagged = f" flags {flags};" if flags else ""
         held = f" elements = {{ {', '.join(elements[known])} }}" if elements[known] else ""
         lines.append(f"    set {known} {{ type {kind};{flagged}{held} }}")
-    return "\n".join(lines) + _RULES
+    whole = "\n".join(lines) + _RULES
+    return f"{whole}table bridge {name} {{{_APART}" if bridges else whole
+
+
+def _bridged(paths: Paths) -> bool:
+    """Whether there is a table of the bridge family. (Kernels that know none of these say so by an error.)"""
+    family = netfilter.NFPROTO_BRIDGE
+    try:
+        return bool(firewall.with_socket(lambda socket: netfilter.has_table(socket, table(paths)[1], family)))
+    except EngineError:
+        return False
 
 
 def remove(paths: Paths) -> None:
     """Take the table away, if it is there."""
     firewall.drop_table(table(paths))
+    if _bridged(paths):
+        firewall.drop_table((netfilter.NFPROTO_BRIDGE, table(paths)[1]))
 
 
 def missing(paths: Paths, reader: Reader, published: Published) -> list[str]:

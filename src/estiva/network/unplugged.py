@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from estiva.linux.net import families, netlink
-from estiva.network import bridges, ipam, links
+from estiva.network import bridges, ipam, links, rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,5 +43,7 @@ def plug(db: Database, paths: Paths, place: Place, veth: str, walls: Firewalls) 
         socket.exchange(netlink.set_link(veth, up=True, master=bridge.index))
         # what only containers with published ports have when they start harms no other
         socket.exchange(netlink.set_hairpin(veth))
-        if place["isolated"] or (place["network"] == ipam.DEFAULT_NETWORK and ipam.manners()[1]):
-            socket.exchange(families.set_isolated(veth))
+        isolated = ipam.manners()[1] if place["network"] == ipam.DEFAULT_NETWORK else place["isolated"]
+        if isolated:
+            port = not rules.isolates(paths, place["bridge"])
+            socket.exchange(families.set_isolated(veth, port=port))

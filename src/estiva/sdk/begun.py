@@ -68,7 +68,14 @@ class Begun:
         self.idle = idle
         self.options = options
         self.owner = os.getpid()
+        self.agent = -1  # an end of the socket to an agent that its init is to be, while nobody has it
         self.start: Start | None = None
+
+    def drop_agent(self) -> None:
+        """Close that end, if it was not needed."""
+        if self.agent >= 0:
+            fd, self.agent = self.agent, -1
+            os.close(fd)
 
     def with_stdio(self, stdio: tuple[int, int, int]) -> Self:
         """The same, with fds for its streams."""
@@ -84,6 +91,7 @@ class Begun:
             with held.Signals() as signals:
                 start = create.prepare(self.engine, *self.configs, begins=signals.hold, **self.options)
                 start.bound, start.lingers = True, self.lingers
+                start.agent, self.agent = self.agent, -1
                 self.start = start
                 start.go(self.stdio, idle=self.idle)
             return start

@@ -8,18 +8,16 @@ names. A container that is begun here ends with the program, however that ends (
 from __future__ import annotations
 
 import os
-import threading
 from typing import TYPE_CHECKING, Any
 
 from estiva.engine.containers import preload  # noqa: F401
-from estiva.errors import Conflict
 from estiva.sdk import running, values
-from estiva.sdk.begun import Begun
 from estiva.sdk.collections.containers import begin
 from estiva.sdk.engine import chosen
 from estiva.sdk.objects.container import Container
 from estiva.sdk.pipes import MAX_OUTPUT
 from estiva.sdk.run_options import RunOptions
+from estiva.sdk.sandbox.owned import Owned
 from estiva.sdk.told import told
 from estiva.sdk.typed import shows
 
@@ -29,8 +27,8 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from estiva.engine import Engine
-    from estiva.engine.launch.start import Start
     from estiva.sdk.result import Result
+    from estiva.sdk.sandbox.snapshots import Snapshot
 
     Word = str | os.PathLike[str]
     Data = bytes | bytearray | memoryview | str
@@ -39,7 +37,7 @@ if TYPE_CHECKING:
 @told
 @shows(RunOptions)
 def run(
-    image: str,
+    image: str | Snapshot,
     command: str | Sequence[Word] = (),
     *,
     input: Data | None = None,
@@ -66,7 +64,7 @@ def run(
 @told
 @shows(RunOptions)
 def container(
-    image: str,
+    image: str | Snapshot,
     command: str | Sequence[Word] | None = None,
     *,
     keep: bool = False,
@@ -100,7 +98,7 @@ def block(
     return Block(engine, config, host_config, idle, wanted, keep=values.flag("keep", keep))
 
 
-class Block:
+class Block(Owned[Container]):
     """What `container` gives: see there."""
 
     def __init__(
@@ -113,50 +111,12 @@ class Block:
         *,
         keep: bool = False,
     ) -> None:
-        self.engine = engine
+        super().__init__(engine, Container, config, host_config, idle, wanted)
         self.keep = keep
         self.asked = (config, host_config, wanted, idle)
-        self.begun = Begun(self.engine, config, host_config, idle=idle, lingers=True, **wanted)
-        self._box: Container | None = None
-        self._entered = threading.Lock()  # held while it is
 
-    @told
-    def __enter__(self) -> Container:
-        self.enter()
-        try:
-            if self.keep:
-                config, host_config, wanted, idle = self.asked
-                return begin(self.engine, dict(config), dict(host_config), wanted, idle=idle)
-            start = self.begun.__enter__()
-            start.started()
-            return self.made(start)
-        except BaseException:
-            self.__exit__()
-            raise
-
-    @told
-    def __exit__(self, *exception: object) -> None:
-        try:
-            self.begun.close()
-        finally:
-            self.left()
-
-    def enter(self) -> None:
-        """Raises Conflict."""
-        if not self._entered.acquire(blocking=False):
-            raise Conflict(
-                "this estiva.container has been entered already", hint="make one for each with-block"
-            )
-
-    def made(self, start: Start) -> Container:
-        """What it is the block of, from now on."""
-        self._box = Container(self.engine, start.id)
-        return self._box
-
-    def left(self) -> None:
-        """At its end."""
-        box, self._box = self._box, None
-        if box is not None:
-            box.gone = True
-        if self._entered.locked():
-            self._entered.release()
+    def _begin(self) -> Container:
+        if not self.keep:
+            return super()._begin()
+        config, host_config, wanted, idle = self.asked
+        return begin(self.engine, dict(config), dict(host_config), wanted, idle=idle)

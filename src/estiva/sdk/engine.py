@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from estiva.sdk.collections.system import System
     from estiva.sdk.collections.volumes import Volumes
     from estiva.sdk.objects.shown import Event
+    from estiva.sdk.sandbox.snapshots import Snapshots
 
     Moment = float | str | datetime
 
@@ -75,6 +76,13 @@ class Engine(plain.Engine):
         from estiva.sdk.collections.networks import Networks
 
         return Networks(self)
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """list, get. `box.snapshot` makes them."""
+        from estiva.sdk.sandbox.snapshots import Snapshots
+
+        return Snapshots(self)
 
     @property
     def registry(self) -> Registry:

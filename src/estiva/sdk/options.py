@@ -180,6 +180,7 @@ HEALTH: dict[str, tuple[str, Reader]] = {
 }
 HOST: dict[str, tuple[str, Reader]] = {
     "add_host": ("ExtraHosts", shapes.hosts),
+    "allow": ("AllowHosts", listed),
     "annotations": ("Annotations", texts),
     "auto_remove": ("AutoRemove", _plain),
     "blkio_weight": ("BlkioWeight", _plain),
@@ -215,10 +216,12 @@ HOST: dict[str, tuple[str, Reader]] = {
     "network": ("NetworkMode", shapes.mode),
     "oom_kill_disable": ("OomKillDisable", _plain),
     "oom_score_adj": ("OomScoreAdj", _plain),
+    "output_limit": ("OutputLimit", size),
     "pid": ("PidMode", _plain),
     "pids_limit": ("PidsLimit", _pids),
     "ports": ("PortBindings", shapes.ports),
     "privileged": ("Privileged", _plain),
+    "profile": ("Profile", _plain),
     "publish_all": ("PublishAllPorts", _plain),
     "read_only": ("ReadonlyRootfs", _plain),
     "restart": ("RestartPolicy", shapes.restart),
@@ -226,6 +229,7 @@ HOST: dict[str, tuple[str, Reader]] = {
     "subgidname": ("SubgidName", _plain),
     "subuidname": ("SubuidName", _plain),
     "sysctls": ("Sysctls", texts),
+    "time_limit": ("TimeLimit", shapes.nanoseconds),
     "tmpfs": ("Tmpfs", _tmpfs),
     "ulimits": ("Ulimits", _ulimits),
     "userns": ("UsernsMode", _plain),

@@ -16,10 +16,22 @@ from estiva.sdk.steps import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
-    from estiva.engine.launch.launch import Launched
     from estiva.engine.state.types import Outcome
     from estiva.sdk.steps import Task
+
+    class Numbered(Protocol):
+        def fileno(self) -> int: ...
+
+    class Speaker(Protocol):
+        """Who says when the command has ended: a Launched, or an agent's Command."""
+
+        @property
+        def channel(self) -> Numbered: ...
+
+        def signal(self, number: int) -> None: ...
+
 
 CHUNK = 1 << 16
 MAX_OUTPUT = 64 << 20  # bytes of each stream that are kept
@@ -95,7 +107,7 @@ class Pipes:
             if fd in self.open:
                 self._close(fd)
 
-    def communicate(self, timeout: float | None, launched: Launched) -> None:
+    def communicate(self, timeout: float | None, launched: Speaker) -> None:
         """Do `exchange` to its end."""
         try:
             steps.run(self.exchange(timeout, launched))
@@ -108,7 +120,7 @@ class Pipes:
         for kept in self.kept.values():
             kept.clear()
 
-    def exchange(self, timeout: float | None, launched: Launched) -> Task[None]:
+    def exchange(self, timeout: float | None, launched: Speaker) -> Task[None]:
         """Until the monitor says that the command has ended. After `timeout` seconds it is killed.
 
         The end of the pipes would not tell: a fork of this program may have their other ends.

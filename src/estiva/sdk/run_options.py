@@ -96,6 +96,7 @@ class RunOptions(LimitOptions, total=False):
     """All that the command line's `run` takes, by its names with _ for -: docs/python.md tells them."""
 
     add_host: Table | Words | None
+    allow: Words | None
     annotations: Table | None
     blkio_weight_device: Counts | None
     cap_add: Words | None
@@ -148,10 +149,12 @@ class RunOptions(LimitOptions, total=False):
     no_healthcheck: bool | None
     oom_kill_disable: bool | None
     oom_score_adj: int | None
+    output_limit: Size | None
     pid: str | None
     platform: str | None
     ports: Ports | None
     privileged: bool | None
+    profile: Literal["untrusted"] | None
     publish_all: bool | None
     pull: Pull | None
     read_only: bool | None
@@ -163,6 +166,7 @@ class RunOptions(LimitOptions, total=False):
     subgidname: str | None
     subuidname: str | None
     sysctls: Table | None
+    time_limit: Seconds | None
     tmpfs: Annotated[
         Mapping[str, str] | Sequence[Path] | str | None, "places, or a dict of places with options"
     ]
@@ -220,7 +224,8 @@ REASONS = {  # flags of the command line's `run` that have no keyword
     "storage-opt": "not supported on the command line either",
 }
 SPELLED = {  # the keyword of a flag that is not spelled as the flag
-    "annotation": "annotations", "device": "devices", "device-cgroup-rule": "device_cgroup_rules",
+    "allow-host": "allow", "annotation": "annotations", "device": "devices",
+    "device-cgroup-rule": "device_cgroup_rules",
     "dns-opt": "dns_option", "label": "labels", "link": "links", "log-opt": "log_opts", "mount": "mounts",
     "publish": "ports", "sysctl": "sysctls", "ulimit": "ulimits", "volume": "volumes",
 }  # fmt: skip

@@ -10,6 +10,7 @@ from estiva.sdk.begun import Begun
 from estiva.sdk.options import host_config_of, networking_of, variables_of
 from estiva.sdk.pipes import Pipes
 from estiva.sdk.run_options import CreateOptions
+from estiva.sdk.sandbox.snapshots import Snapshot
 from estiva.sdk.told import theirs
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     Output = Callable[[str, bytes], object]
 
 
-def _heard(on_output: Any) -> Any:
+def heard(on_output: Any) -> Any:
     return None if values.function("on_output", on_output) is None else theirs(on_output)
 
 
@@ -30,6 +31,8 @@ def settings(
     image: Any, command: Any, options: Mapping[str, Any], kind: type = CreateOptions
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """(Config, HostConfig, options of create.prepare) of what the caller gave. Raises InvalidInput."""
+    if isinstance(image, Snapshot):
+        image = image.id
     config: dict[str, Any] = {
         "Image": values.text("image", image),
         "Cmd": values.words("the command", command),
@@ -74,7 +77,7 @@ def finished(
 
 def piped(input: Any, max_output: Any, on_output: Output | None) -> Pipes:
     """The pipes to a command. Raises InvalidInput."""
-    return Pipes(values.data(input), values.whole("max_output", max_output), _heard(on_output))
+    return Pipes(values.data(input), values.whole("max_output", max_output), heard(on_output))
 
 
 def alone(

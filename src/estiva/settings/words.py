@@ -20,7 +20,14 @@ LIMIT = 1 << 20  # bytes of the file
 MANY = 1024  # entries of a list or a map
 NAME = 255  # bytes of a user's name shown
 MTU = (68, 65535)  # bytes
+BRIDGE_BITS = 8  # the shortest prefix of the default bridge's subnet
+OF_IPV6 = ("bip6", "fixed-cidr-v6", "ipv6", "default-gateway-v6")  # dockerd's
+IPV6 = "the default bridge has IPv4 alone; `estiva network create --ipv6` makes a network with both"
 POOL_BITS = 30  # the longest prefix of a network: below that there is no room for a gateway and a container
+
+
+class Unsafe(Denied):
+    """Others could change the file."""
 
 
 def unreadable(path: str, error: OSError) -> InvalidInput:
@@ -34,16 +41,19 @@ def read(fd: int, path: str) -> dict[str, Any]:
     if there.st_mode & 0o170000 != 0o100000:
         raise InvalidInput(f"{path} is not a regular file")
     if there.st_uid not in (0, os.geteuid()):
-        raise Denied(
+        raise Unsafe(
             f"{path} belongs to user {there.st_uid}, who could change how containers run",
             hint=f"chown {os.geteuid()} {path}, if you know what is in it",
         )
     if there.st_mode & 0o022:
-        raise Denied(
+        raise Unsafe(
             f"{path} may be written to by others (mode {there.st_mode & 0o7777:04o})",
             hint=f"chmod go-w {path}, if you know what is in it",
         )
-    refuse_others(path)  # nor may others have put it there
+    try:
+        refuse_others(path)  # nor may others have put it there
+    except Denied as error:
+        raise Unsafe(error.message, hint=error.hint) from None
     data = b""
     try:
         while len(data) <= LIMIT:
@@ -60,6 +70,8 @@ def read(fd: int, path: str) -> dict[str, Any]:
 
 def judged(data: bytes, path: str) -> dict[str, Any]:
     """The settings in the text of a file. Raises InvalidInput."""
+    if not data.strip():
+        raise InvalidInput(f"{path} is empty", hint="{} is a file without settings")
     try:
         document = fastjson.loads(data, what=path, strict=True)
     except EstivaError as error:
@@ -69,20 +81,40 @@ def judged(data: bytes, path: str) -> dict[str, Any]:
     for key, value in document.items():
         if key not in KEYS:
             raise InvalidInput(
-                f"{path} has the unknown key '{brief(key, 60)}'", hint=f"it may have {', '.join(KEYS)}"
+                f"{path} has the unknown key '{brief(key, 60)}'",
+                hint=IPV6 if key in OF_IPV6 else f"it may have {', '.join(KEYS)}",
             )
         try:
             KEYS[key](value)
         except ValueError as error:
             raise InvalidInput(f"{path}: {key} {error}") from None
+    _check_bridge(document, path)
     return document
+
+
+def _check_bridge(document: dict[str, Any], path: str) -> None:
+    """bip and fixed-cidr, held against each other."""
+    bip, fixed = document.get("bip", ""), document.get("fixed-cidr", "")
+    if fixed and not bip and not _split(fixed)[1] <= POOL_BITS:
+        raise InvalidInput(
+            f"{path}: fixed-cidr {fixed} has no room for a gateway and a container",
+            hint=f"up to /{POOL_BITS}, or with bip beside it",
+        )
+    if bip and fixed:
+        (one, prefix), (other, bits) = _split(bip), _split(fixed)
+        if bits < prefix or one >> (32 - prefix) != other >> (32 - prefix):
+            raise InvalidInput(f"{path}: fixed-cidr {fixed} is not within the subnet of bip {bip}")
 
 
 # ---- one reader for each kind of value; they raise ValueError: what the value is not
 
 
 def _shown(value: object) -> str:
-    return brief(value if isinstance(value, str) else fastjson.dumps(value), 60)
+    """A value as it stands in the file: a text has its quotes, so that "24" is seen not to be a number."""
+    try:
+        return brief(fastjson.dumps(value), 60)
+    except ValueError:  # a number beyond all bounds: it was one in the file, and is infinite for us
+        return brief(str(value), 60)
 
 
 def _truth(value: object) -> None:
@@ -139,14 +171,23 @@ def _ulimits(value: object) -> None:
 
 def _pools(value: object) -> None:
     """[{"base": "10.64.0.0/12", "size": 24}]: networks get the first /24 of that which is free."""
-    if not isinstance(value, list) or not 0 < len(value) <= MANY:
+    if value == []:
+        raise ValueError(
+            "is an empty list, which leaves networks no address: without it there are the usual pools"
+        )
+    if not isinstance(value, list) or len(value) > MANY:
         raise ValueError(f'is not a list, such as [{{"base": "10.64.0.0/12", "size": 24}}]: {_shown(value)}')
     for one in value:
         if not isinstance(one, dict) or set(one) != {"base", "size"}:
             raise ValueError(f"has an entry that is not made of base and size: {_shown(one)}")
         _, prefix = pool(one["base"])
         size = one["size"]
-        if isinstance(size, bool) or not isinstance(size, int) or not prefix <= size <= POOL_BITS:
+        if isinstance(size, bool) or not isinstance(size, int):
+            shown = _shown(size)
+            raise ValueError(
+                f"has the size {shown} for {one['base']}, which is not a whole number, such as 24"
+            )
+        if not prefix <= size <= POOL_BITS:
             raise ValueError(
                 f"has the size {_shown(size)} for {one['base']}, which is not from {prefix} to {POOL_BITS}"
             )
@@ -165,6 +206,43 @@ def pool(base: object) -> tuple[str, int]:
     return address, int(length)
 
 
+def _bip(value: object) -> None:
+    """The default bridge's own address and the prefix of its subnet: "10.77.0.1/24"."""
+    base, prefix = _split(value)
+    host = base & ((1 << (32 - prefix)) - 1)
+    if not BRIDGE_BITS <= prefix <= POOL_BITS or not host or host == (1 << (32 - prefix)) - 1:
+        raise ValueError(
+            f"is not the address of a host in a subnet from /{BRIDGE_BITS} to /{POOL_BITS},"
+            f" such as 10.77.0.1/24: {_shown(value)}"
+        )
+    _refuse_special(base, value)
+
+
+def _fixed(value: object) -> None:
+    """The part of the default bridge's subnet that containers get addresses of: "10.77.0.128/25"."""
+    base, prefix = _split(value)
+    if prefix < BRIDGE_BITS:
+        raise ValueError(f"is wider than /{BRIDGE_BITS}: {_shown(value)}")
+    if base & ((1 << (32 - prefix)) - 1):
+        raise ValueError(f"has bits after its prefix: {_shown(value)}")
+    _refuse_special(base, value)
+
+
+def _split(value: object) -> tuple[int, int]:
+    """(address as a number, prefix) of such as 10.77.0.1/24. Raises ValueError."""
+    address, _, length = value.partition("/") if isinstance(value, str) else ("", "", "")
+    digits = length.isascii() and length.isdigit() and len(length) < 3 and 0 < int(length) <= 32
+    if not digits or ":" in address or not is_address(address):
+        raise ValueError(f"is not an IPv4 address with a prefix, such as 10.77.0.1/24: {_shown(value)}")
+    return int.from_bytes(inet_pton(AF_INET, address), "big"), int(length)
+
+
+def _refuse_special(base: int, value: object) -> None:
+    """Raises ValueError for this host's own, multicast and reserved addresses."""
+    if base >> 24 in (0, 127) or base >> 24 >= 224:
+        raise ValueError(f"is of addresses that no network can have: {_shown(value)}")
+
+
 def is_address(text: str) -> bool:
     """Whether inet_pton(3) reads it, as IPv4 or IPv6."""
     try:
@@ -175,12 +253,14 @@ def is_address(text: str) -> bool:
 
 
 KEYS: dict[str, Callable[[object], None]] = {
+    "bip": _bip,
     "default-address-pools": _pools,
     "default-shm-size": _size,
     "default-ulimits": _ulimits,
     "dns": _texts,
     "dns-opts": _texts,
     "dns-search": _texts,
+    "fixed-cidr": _fixed,
     "icc": _truth,
     "init": _truth,
     "ip": _address,

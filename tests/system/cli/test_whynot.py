@@ -2,6 +2,7 @@
 an OCI runtime. The first line and the status are what they are without."""
 
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -36,6 +37,29 @@ def told(box, *words, status):
 )
 def test_run(box, options):
     assert told(box, *RUN, *options, IMAGE, "sl", status=127) == [f"estiva: {MISSING}", MEANT]
+
+
+SECRET = (
+    # how it is run; what is there; what is missing: as with docker, whose runc still has the capabilities of a
+    # container when it looks, and whose init has not
+    (("-u", "5"), (0, ""), (127, "no such file or directory")),
+    (("-u", "5", "--init"), (126, "permission denied"), (126, "permission denied")),
+    (("-u", "5", "--cap-drop", "ALL"), (126, "permission denied"), (126, "permission denied")),
+    (("--init",), (0, ""), (127, "no such file or directory")),
+)
+MAY_NOT = "hint: its user may not go through /secret (mode 0700)"
+
+
+@pytest.mark.parametrize(("options", "there", "missing"), SECRET)
+def test_a_command_is_looked_up_with_the_rights_that_dockers_would_have(box, options, there, missing):
+    os.makedirs(f"{box.folder}/secret/d", exist_ok=True)
+    shutil.copy("/bin/busybox", f"{box.folder}/secret/d/true")
+    os.chmod(f"{box.folder}/secret", 0o700)
+    for name, (status, words) in (("true", there), ("none", missing)):
+        path = f"/secret/d/{name}"
+        lines = told(box, *RUN, "-v", f"{box.folder}/secret:/secret", *options, IMAGE, path, status=status)
+        assert lines[:1] == ([f'estiva: exec: "{path}": {words}'] if words else [])
+        assert (MAY_NOT in lines) == (status == 126 and "--init" not in options)
 
 
 def test_a_file_of_a_volume_whose_mounts_stay_until_it_has_been_looked_at(box):

@@ -202,7 +202,7 @@ def test_diff_commit_export(box):
     # the base has not changed, and its layers are stored once
     assert (
         box.out("run", "--rm", "--network", "none", IMAGE, "ls", "/etc")
-        == "group\nhostname\nhosts\npasswd\nresolv.conf"
+        == "group\nhostname\nhosts\nmtab\npasswd\nresolv.conf"
     )
     archive = box.estiva("export", "worker", text=False).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
@@ -213,6 +213,41 @@ def test_diff_commit_export(box):
     assert box.out("run", "--rm", "--network", "none", "imported:1", "cat", "/srv/f") == "1"
     box.estiva("rm", "worker")
     box.estiva("rmi", "made:1", "imported:1")
+
+
+PLACES = {
+    **dict.fromkeys(("dev", "dev/pts", "dev/shm", "etc", "proc", "sys"), tarfile.DIRTYPE),
+    **dict.fromkeys(("dev/console", "etc/hosts", "etc/hostname", "etc/resolv.conf"), tarfile.REGTYPE),
+    "etc/mtab": tarfile.SYMTYPE,
+}
+
+
+@pytest.mark.parametrize("ran", [False, True])
+def test_what_every_container_has_is_exported_as_by_docker(box, ran):
+    """Of docker's own these are an init layer: empty files, which a mount covers while it runs."""
+    os.makedirs(f"{box.folder}/scratch", exist_ok=True)
+    with open(f"{box.folder}/scratch/Dockerfile", "w") as file:
+        file.write(f"FROM {IMAGE} AS one\nFROM scratch\nCOPY --from=one /bin/busybox /busybox\n")
+    box.estiva("build", "-q", "-t", "bare:1", "scratch")
+    box.estiva("create", "--name", "bare", "--network", "none", "bare:1", "/busybox", "true")
+    if ran:
+        box.estiva("start", "-a", "bare")
+    for words in (("export", "bare"), ("cp", "bare:/.", "-")):
+        archive = box.estiva(*words, text=False).stdout
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            found = {member.name.removeprefix("./"): member.type for member in tar if member.name != "."}
+        assert found == {**PLACES, "busybox": tarfile.REGTYPE}, words
+    assert box.out("diff", "bare") == ""
+    box.estiva("rm", "bare")
+    box.estiva("rmi", "bare:1")
+
+
+def test_an_init_layer_of_an_earlier_release_is_completed(box):
+    box.estiva("run", "--rm", "--network", "none", IMAGE, "true")
+    for name in ("mtab", "resolv.conf"):
+        os.unlink(f"{box.folder}/root/initlayer/etc/{name}")
+    assert "mtab" in box.out("run", "--rm", "--network", "none", IMAGE, "ls", "/etc").split()
+    assert os.path.isfile(f"{box.folder}/root/initlayer/etc/resolv.conf")
 
 
 def test_an_image_in_use_stays(box, sleeper):

@@ -34,8 +34,10 @@ def test_five_hundred_are_kept(box):
 def test_five_thousand_are_refused_by_who_makes_a_layer(box):
     box.estiva("run", "--name", "deep", "--network", "none", IMAGE, "sh", "-c", NEST.format(50))
     for words in (["commit", "deep"], ["diff", "deep"], ["export", "deep"], ["cp", "deep:/t", "-"]):
-        told = box.estiva(*words, status=1, text=False).stderr
+        done = box.estiva(*words, status=1, text=False)
+        told = done.stderr
         assert b"deep" in told and b"internal" not in told and len(told) < 600, (words, told)
+        assert not done.stdout, words
     box.estiva("rm", "deep")
     folder = pathlib.Path(box.folder, "context")
     folder.mkdir()

@@ -26,6 +26,7 @@ RUNS = (
 def box():
     with host() as made:
         made.estiva("run", "--rm", IMAGE, "true")
+        assert_nothing_left(made)  # its monitor tells how it ended, and then takes its run folder away
         yield made
 
 

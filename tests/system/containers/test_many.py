@@ -59,9 +59,11 @@ def test_kill_of_a_rm_container_returns_when_it_is_gone(box):
 
 
 def test_another_signal_is_not_waited_for(box):
-    run(box, "hears", "trap 'echo heard' HUP; while :; do sleep 0.05; done")
+    run(box, "hears", "trap 'echo heard' HUP; echo up; while :; do sleep 0.05; done")
+    box.until_up("hears")
     box.estiva("kill", "-s", "HUP", "hears")
     assert states(box) == ["hears running"]
+    eventually(lambda: box.out("logs", "hears") == "up\nheard")
     box.estiva("rm", "-f", "hears")
 
 
@@ -81,8 +83,9 @@ def test_errors_and_order_of_many(box):
 
 def test_a_stop_goes_on_for_others_when_one_is_interrupted(box):
     """Ctrl-C while one resists: the others have had their signal."""
-    run(box, "resists", "trap '' TERM; while :; do sleep 0.05; done")
-    run(box, "ends", "trap 'exit 0' TERM; while :; do sleep 0.05; done")
+    run(box, "resists", "trap '' TERM; echo up; while :; do sleep 0.05; done")
+    run(box, "ends", "trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done")
+    box.until_up("resists", "ends")
     child = box.start("stop", "-t", "100000", "resists", "ends", stdout=subprocess.PIPE)
     box.estiva("wait", "ends", timeout=120)
     child.send_signal(2)

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from enginekit import IMAGE, eventually, host
+from enginekit import IMAGE, catches, eventually, host
 from killkit import assert_well, kill
 
 V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
@@ -272,13 +272,6 @@ def test_update_of_one_that_waits_is_for_the_next_run(box):
     eventually(lambda: state(box, "it")["Status"] == "exited")
     assert box.out("logs", "it").splitlines()[-1] == "33"
     assert restarts(box, "it") == before
-
-
-def catches(pid, number):
-    """Whether a process has a handler for a signal, by proc_pid_status(5)."""
-    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
-    caught = next(line.split()[1] for line in lines if line.startswith("SigCgt:"))
-    return int(caught, 16) >> number - 1 & 1
 
 
 def test_ports_and_addresses_are_taken_anew(box):

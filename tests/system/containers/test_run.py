@@ -297,9 +297,10 @@ def test_bridge_with_a_published_port(box):
 
 
 def test_stop_signal_and_time_out(box):
-    stubborn = ("sh", "-c", "trap '' TERM; while :; do sleep 1; done")
+    stubborn = ("sh", "-c", "trap '' TERM; echo up; while :; do sleep 1; done")
     words = ("--name", "stubborn", "--stop-timeout", "86400", "--network", "none")
     box.estiva("run", "-d", *words, IMAGE, *stubborn)
+    box.until_up("stubborn")
     begin = time.monotonic()
     box.estiva("stop", "-t", "1", "stubborn")
     assert time.monotonic() - begin > 0.9
@@ -307,7 +308,7 @@ def test_stop_signal_and_time_out(box):
     box.estiva("rm", "stubborn")
     box.estiva("run", "-d", "--name", "usr", "--stop-signal", "USR1", "--network", "none", IMAGE, "sh", "-c",
                "trap 'exit 9' USR1; echo up; while :; do sleep 0.05; done")  # fmt: skip
-    eventually(lambda: box.out("logs", "usr") == "up")
+    box.until_up("usr")
     box.estiva("stop", "-t", "120", "usr")
     assert box.out("wait", "usr") == "9"
     box.estiva("rm", "usr")

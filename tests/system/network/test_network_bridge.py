@@ -433,3 +433,34 @@ def test_concurrent_first_use_gives_no_address_twice() -> None:
         assert len(found) == len(set(found)) == 100
         assert len({address.rsplit(".", 2)[0] for address in found}) == 1
         assert "estiva0" in ip("link")
+
+
+@own_netns
+def test_what_stays_in_a_map_is_told_while_others_come_and_go() -> None:
+    """And each once; what another has taken out meanwhile is not missed."""
+    from estiva.linux.net import netfilter, netlink
+
+    script = "table ip t { map m { type ipv4_addr : ipv4_addr; }; }"
+    subprocess.run(["nft", "-f", "-"], input=script.encode(), check=True)
+
+    def pairs(start: int, end: int) -> list[tuple[bytes, bytes]]:
+        return [(port.to_bytes(2, "big") + b"\0\0",) * 2 for port in range(start, end)]
+
+    stays, comes = pairs(1, 4000), pairs(10000, 10100)
+    with netlink.Socket(netfilter.NETLINK_NETFILTER) as socket:
+        netfilter.add_elements(socket, "t", {"m": stays})
+        other = os.fork()
+        if other == 0:
+            try:
+                with netlink.Socket(netfilter.NETLINK_NETFILTER) as busy:
+                    for _ in range(20):
+                        netfilter.add_elements(busy, "t", {"m": comes})
+                        netfilter.delete_elements(busy, "t", {"m": comes})
+            finally:
+                os._exit(0)
+        while os.waitpid(other, os.WNOHANG) == (0, 0):
+            found = netfilter.elements(socket, "t", "m")
+            assert set(found).issuperset(stays) and len(found) == len(set(found))
+        netfilter.delete_elements(socket, "t", {"m": stays[:1]})
+        netfilter.delete_elements(socket, "t", {"m": stays})
+        assert not netfilter.elements(socket, "t", "m")

@@ -130,6 +130,62 @@ def test_internal_networks_have_no_way_out_and_icc_false_none_across(host):
     )
 
 
+def bridge_nf(host, value=None):
+    """What br_netfilter does in the host's network namespace; None where it is not there."""
+    words = "cd /proc/sys/net/bridge 2>/dev/null || exit 0; "
+    if value is not None:
+        words += f"for each in bridge-nf-call-ip*tables; do echo {value} > $each; done; "
+    done = subprocess.run(
+        [*host.prefix, "sh", "-c", words + "cat bridge-nf-call-iptables"], capture_output=True, text=True
+    )
+    return done.stdout.strip() or None
+
+
+@pytest.mark.parametrize("on", [0, 1])
+def test_icc_false_leaves_published_ports(host, on):
+    if bridge_nf(host, on) is None and on:
+        pytest.skip("needs br_netfilter")
+    host.estiva("network", "create", "--ipv6", "-o", "com.docker.network.bridge.enable_icc=false", "quiet")
+    v4, v6 = (
+        host.out("network", "inspect", "quiet", "-f", f"{{{{(index .IPAM.Config {n}).Gateway}}}}")
+        for n in (0, 1)
+    )
+    serve(host, "q1", "--network", "quiet", "-p", "8080:80", "-p", "[::]:8080:80")
+    sleeper(host, "q2", "--network", "quiet")
+    direct = ip(host, "q1", "quiet")
+    six = host.out("inspect", "q1", "-f", "{{.NetworkSettings.Networks.quiet.GlobalIPv6Address}}")
+
+    def as_it_should_be():
+        for name in ("q2", "q1"):  # also by the host's address back to itself
+            answers(host, v4, 8080, "q1", name)
+        answers(host, v6, 8080, "q1", "q2")
+        answers(host, "127.0.0.1", 8080, "q1")
+        # by itself it can't be reached, whatever a neighbour believes
+        assert not reaches(host, "q2", direct) and not reaches(host, "q2", six)
+        assert answer(host, direct, 80, "q2") == "" and answer(host, six, 80, "q2") == ""
+
+    as_it_should_be()
+    if bridge_nf(host) is not None:
+        bridge_nf(host, 1 - on)
+        assert not reaches(host, "q2", direct) and answer(host, direct, 80, "q2") == ""
+        bridge_nf(host, on)
+    nft(host, "flush", "ruleset")
+    assert "missing in the firewall" in host.estiva("system", "check", status=1).stdout
+    host.estiva("network", "reload")
+    as_it_should_be()
+    if on:
+        table = next(
+            line for line in nft(host, "list", "tables").splitlines() if line.startswith("table bridge")
+        )
+        nft(host, "delete", *table.split())
+        assert "missing in the firewall" in host.estiva("system", "check", status=1).stdout
+        sleeper(host, "q3", "--network", "quiet")  # who starts puts it back
+        as_it_should_be()
+    host.estiva("rm", "-f", "q1", "q2", *(["q3"] if on else []))
+    host.estiva("network", "rm", "quiet")
+    assert nft(host, "list", "tables") == ""
+
+
 def test_connect_and_disconnect_while_it_runs(host):
     host.estiva("network", "create", "--subnet", "10.71.0.0/24", "lab")
     host.estiva("network", "create", "--internal", "closed")
@@ -789,9 +845,14 @@ def test_a_client_of_udp_reaches_the_next_container_on_both_families(host):
 
 
 def test_thousands_of_ports_are_published_at_once(host):
+    # as where systemd starts a shell; it is the container's, and the monitor's that hibernates meanwhile
+    host.prefix += ["sh", "-c", 'ulimit -Sn 1024 && exec "$@"', "sh"]
     host.estiva("network", "create", "lab")
     for words in (["--network", "lab"], []):
         ports = "20000-26999:20000-26999"
         name = host.estiva("run", "-d", "-p", ports, *words, IMAGE, "sleep", "1000").stdout.strip()
         assert len(host.out("port", name).splitlines()) == 7000
+        assert host.out("exec", name, "sh", "-c", "ulimit -Sn") == "1024"
+        said = host.estiva("run", "--rm", "-p", "20500:1", IMAGE, "true", status=125).stderr
+        assert "port 20500/tcp is already in use" in said
         host.estiva("rm", "-f", name)

@@ -149,6 +149,33 @@ def test_a_relay_that_was_killed_is_told_and_started_again(host):
     enginekit.eventually(lambda: not ours(host))
 
 
+def test_a_relay_that_is_stopped_is_told_and_another_started(host):
+    web = host.out("run", "-d", "--name", "web", "-p", "[::1]:8080:80", enginekit.IMAGE, "sh", "-c", ECHO)
+    for mend in (["network", "reload"], ["system", "check", "--repair"]):
+        (relay,) = enginekit.eventually(lambda: ours(host))
+        os.kill(int(relay), signal.SIGSTOP)
+        said = f"the relay of container {web[:12]} for ports on IPv6 addresses (process {relay}) is stopped"
+        assert (
+            f"{said}: `estiva network reload` starts it again"
+            in host.estiva("system", "check", status=1).stdout
+        )
+        assert f"{said}: started again" in host.out(*mend)
+        enginekit.eventually(lambda: echoed(host, "::1", 8080) == b"hello")
+        (again,) = ours(host)
+        assert again != relay and host.out("system", "check") == "all is well"
+
+
+def test_a_change_of_networks_starts_a_relay_that_was_killed(host):
+    host.estiva("network", "create", "net1")
+    host.estiva("run", "-d", "--name", "web", "-p", "[::1]:8080:80", enginekit.IMAGE, "sh", "-c", ECHO)
+    for verb, number in (("connect", signal.SIGKILL), ("disconnect", signal.SIGSTOP)):
+        (relay,) = enginekit.eventually(lambda: ours(host))
+        os.kill(int(relay), number)
+        host.estiva("network", verb, "net1", "web")
+        enginekit.eventually(lambda: echoed(host, "::1", 8080) == b"hello")
+        assert relay not in ours(host)
+
+
 def test_a_relay_that_is_stopped_goes_with_its_container(host):
     for words in (["rm", "-f", "web"], ["restart", "-t", "0", "web"], ["kill", "web"]):
         host.estiva("run", "-d", "--name", "web", "-p", "[::1]:8080:80", enginekit.IMAGE, "sh", "-c", ECHO)

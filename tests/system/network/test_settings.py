@@ -10,6 +10,8 @@ import pytest
 import enginekit
 from enginekit import IMAGE
 
+HELLO = "while :; do echo hello | nc -l -p 80; done"
+
 
 @pytest.fixture
 def host():
@@ -88,16 +90,17 @@ def test_a_step_of_a_build_asks_the_same_name_servers(host):
 
 
 def test_a_file_that_is_wrong_is_named_and_nothing_is_made(host):
-    say(host, bip="10.0.0.1/24")
+    say(host, bridge="br0")
     for words in (["run", "--rm", IMAGE, "true"], ["network", "create", "n1"]):
         done = host.estiva(*words, status=None)
-        assert done.returncode and "settings.json has the unknown key 'bip'" in done.stderr
-    assert "has the unknown key 'bip'" in host.out("info")
-    assert "has the unknown key 'bip'" in host.estiva("system", "check", status=1).stdout
+        assert done.returncode and "settings.json has the unknown key 'bridge'" in done.stderr
+    assert "has the unknown key 'bridge'" in host.out("info")
+    assert "has the unknown key 'bridge'" in host.estiva("system", "check", status=1).stdout
     assert "bridge" in host.out("network", "ls")
     os.chmod(host.env["ESTIVA_SETTINGS"], 0o666)
-    done = host.estiva("run", "--rm", IMAGE, "true", status=None)
-    assert done.returncode == 125 and "may be written to by others" in done.stderr
+    for words in (("run", "--rm"), ("create",)):
+        done = host.estiva(*words, IMAGE, "true", status=None)
+        assert done.returncode == 125 and "may be written to by others" in done.stderr
     say(host)
     assert host.out("network", "ls", "-q", "--filter", "type=custom") == "" and host.out("ps", "-aq") == ""
 
@@ -105,8 +108,8 @@ def test_a_file_that_is_wrong_is_named_and_nothing_is_made(host):
 def test_a_wrong_file_stops_nothing_that_runs(host):
     host.estiva("run", "-d", "--name", "up", "--network", "none", IMAGE, "sleep", "1000")
     started = host.out("inspect", "-f", "{{.State.StartedAt}}", "up")
-    say(host, bip="10.0.0.1/24")
-    assert "unknown key 'bip'" in host.estiva("restart", "-t", "0", "up", status=1).stderr
+    say(host, bridge="br0")
+    assert "unknown key 'bridge'" in host.estiva("restart", "-t", "0", "up", status=1).stderr
     assert host.out("inspect", "-f", "{{.State.Status}} {{.State.StartedAt}}", "up") == f"running {started}"
     say(host)
 
@@ -115,10 +118,96 @@ def test_a_restart_waits_for_a_file_that_is_half_written(host):
     host.estiva(
         "run", "-d", "--name", "up", "--restart", "always", IMAGE, "sh", "-c", "until test -e /end; do usleep 9999; done; rm /end"
     )  # fmt: skip
-    say(host, bip="10.0.0.1/24")
+    say(host, bridge="br0")
     host.estiva("exec", "up", "touch", "/end")
     enginekit.eventually(lambda: host.out("inspect", "-f", "{{.State.Status}}", "up") == "restarting")
     say(host)
     enginekit.eventually(
         lambda: host.out("inspect", "-f", "{{.RestartCount}} {{.State.Status}}", "up") == "1 running"
     )
+
+
+def default(host, key):
+    return host.out("network", "inspect", "bridge", "-f", f"{{{{(index .IPAM.Config 0).{key}}}}}")
+
+
+def address(host, name):
+    return host.out("inspect", name, "-f", "{{.NetworkSettings.IPAddress}}/{{.NetworkSettings.IPPrefixLen}}")
+
+
+def test_the_default_bridge_has_the_address_and_the_range_of_the_file(host):
+    say(host, bip="10.77.0.9/24", fixed_cidr="10.77.0.8/29")
+    host.estiva("run", "-d", "--name", "aa", "-p", "8080:80", IMAGE, "sh", "-c", HELLO)
+    # .9 is the bridge's own; the first of the range is a container's like any other
+    assert address(host, "aa") == "10.77.0.8/24"
+    said = host.out(
+        "run", "--rm", IMAGE, "sh", "-c", "ip -4 -o addr show eth0; ip route; nc -w 5 10.77.0.8 80"
+    )
+    assert (
+        "inet 10.77.0.10/24 brd 10.77.0.255" in said and "default via 10.77.0.9" in said and "hello" in said
+    )
+    assert [default(host, key) for key in ("Subnet", "IPRange", "Gateway")] == [
+        "10.77.0.0/24", "10.77.0.8/29", "10.77.0.9"
+    ]  # fmt: skip
+    nc = [*host.prefix, "busybox", "nc", "-w", "5", "127.0.0.1", "8080"]
+    assert subprocess.run(nc, capture_output=True, check=True, stdin=subprocess.DEVNULL).stdout == b"hello\n"
+    host.estiva("network", "create", "n1")
+    # plugged into both, and a step of a build; neither gets an address that another has
+    host.estiva("run", "--rm", "--network", "bridge", "--network", "n1", IMAGE, "sh", "-c",
+                "ip -4 -o addr | grep -q 10.77.0.1[1-5]/24 && nc -w 5 10.77.0.8 80 | grep hello")  # fmt: skip
+    done = host.estiva("network", "create", "--subnet", "10.77.0.0/16", "n2", status=1)
+    assert "overlaps with 10.77.0.0/24 of network bridge" in done.stderr
+    pathlib.Path(host.folder, "ctx").mkdir()
+    pathlib.Path(host.folder, "ctx/Dockerfile").write_text(
+        f"FROM {IMAGE}\nRUN nc -w 5 10.77.0.8 80 | grep -q hello\n"
+    )
+    host.estiva("build", "--network", "default", f"{host.folder}/ctx")
+    # the range alone may change at any time
+    say(host, bip="10.77.0.9/24", fixed_cidr="10.77.0.64/32")
+    host.estiva("run", "-d", "--name", "bb", IMAGE, "sleep", "1000")
+    assert address(host, "bb") == "10.77.0.64/24"
+    done = host.estiva("run", "--rm", IMAGE, "true", status=None)
+    assert done.returncode == 125 and "network default (10.77.0.0/24) has no free address" in done.stderr
+
+
+def test_another_subnet_waits_for_those_who_run_and_then_the_bridge_is_made_anew(host):
+    host.estiva("run", "-d", "--name", "aa", "-p", "8080:80", IMAGE, "sh", "-c", HELLO)
+    before, mine = default(host, "Subnet"), address(host, "aa")
+    say(host, bip="10.201.0.7/24")  # within the other
+    for words in (["run", "--rm", IMAGE, "nc", "-w", "5", mine.partition("/")[0], "80"], ["info"]):
+        done = host.estiva(*words)
+        assert f"WARNING: bridge estiva0 keeps its subnet {before} while containers run on it" in done.stderr
+        assert done.stderr.count("\n") == 1
+    host.estiva("run", "-d", "--name", "bb", IMAGE, "sleep", "1000")
+    host.estiva("restart", "-t", "0", "bb")  # somebody is on it still
+    assert default(host, "Subnet") == before and "hello" in host.out(
+        "exec", "bb", "nc", "-w", "5", mine.partition("/")[0], "80"
+    )
+    host.estiva("rm", "-f", "aa")
+    host.estiva("restart", "-t", "0", "bb")
+    assert address(host, "bb") == "10.201.0.1/24"
+    assert host.out("info") and not host.estiva("info").stderr
+    shown = subprocess.run(
+        [*host.prefix, "ip", "-4", "-o", "addr", "show", "estiva0"], capture_output=True, text=True
+    )
+    assert "inet 10.201.0.7/24" in shown.stdout and shown.stdout.count("inet ") == 1
+    host.estiva("exec", "bb", "ping", "-c1", "-W5", "10.201.0.7")
+    host.estiva("restart", "-t", "0", "bb")
+    assert default(host, "Gateway") == "10.201.0.7" and host.out("system", "check") == "all is well"
+    # out of the file again: one that is chosen by itself
+    say(host)
+    host.estiva("restart", "-t", "0", "bb")
+    assert default(host, "Subnet") == before
+
+
+def test_a_subnet_that_the_machine_uses_is_refused(host):
+    host.estiva("run", "--rm", IMAGE, "true")
+    subprocess.run([*host.prefix, "ip", "link", "add", "vpn", "type", "bridge"], check=True)
+    subprocess.run([*host.prefix, "ip", "addr", "add", "10.77.0.3/24", "dev", "vpn"], check=True)
+    say(host, bip="10.77.0.1/16")
+    done = host.estiva("run", "--rm", IMAGE, "true", status=None)
+    assert done.returncode == 125 and done.stderr.startswith(
+        f"estiva: the subnet 10.77.0.0/16 that {host.folder}/settings.json gives to bridge estiva0 is used by another"
+    )
+    say(host)
+    host.estiva("run", "--rm", IMAGE, "ping", "-c1", "-W5", default(host, "Gateway"))

@@ -47,6 +47,37 @@ sys.argv = ["estiva", "network", "create", "lab"]
 main()
 """
 
+# Who removes a network is killed once its row has gone.
+KILLED = """
+import os, sys
+from estiva.cli.main import main
+from estiva.engine.networks import remove
+
+remove.take_away = lambda *_: os.kill(os.getpid(), 9)
+sys.argv = ["estiva", "network", *{words}]
+main()
+"""
+
+# A network is removed by another before its bridge is there.
+TOO_LATE = """
+import sys
+from estiva.cli.main import main
+from estiva.engine import Engine
+from estiva.engine.networks import remove
+from estiva.network import bridges
+
+real = bridges.link_of
+
+def late(*words):
+    bridges.link_of = real
+    remove.remove(Engine(), "lab")
+    return real(*words)
+
+bridges.link_of = late
+sys.argv = ["estiva", "network", "create", *{words}, "lab"]
+main()
+"""
+
 
 @pytest.fixture
 def host():
@@ -67,3 +98,61 @@ def test_a_subnet_is_chosen_that_is_free_when_it_is_written_down(host):
     host.python(CHOOSING)
     subnet = host.out("network", "inspect", "lab", "-f", "{{(index .IPAM.Config 0).Subnet}}")
     assert subnet == "172.18.0.0/16"
+
+
+def links(host):
+    done = subprocess.run([*host.prefix, "ip", "-o", "link"], capture_output=True, text=True, check=True)
+    names = [line.split(": ")[1].partition("@")[0] for line in done.stdout.splitlines()]
+    return [
+        name for name in names if not name.startswith("ve")
+    ]  # the kernel takes those away in its own time
+
+
+@pytest.mark.parametrize("verb", ["rm", "prune"])
+@pytest.mark.parametrize("words", [
+    ["-d", "macvlan"],
+    ["-o", "com.docker.network.bridge.name=mine"],
+    [],
+])  # fmt: skip
+def test_what_a_killed_rm_has_left_is_swept(host, words, verb):
+    host.estiva("network", "create", "stays")
+    before = links(host)
+    host.estiva("network", "create", "--subnet", "10.71.0.0/24", *words, "lab")
+    host.estiva("run", "--rm", "--network", "lab", IMAGE, "true")
+    there = links(host)
+    assert len(there) > len(before)
+    host.estiva("network", "create", "last")
+    order = ["rm", "lab"] if verb == "rm" else ["prune", "-f"]  # by name: lab is the first
+    host.python(KILLED.format(words=order), status=-9)
+    assert "lab" not in host.out("network", "ls").split() and set(there) <= set(links(host))
+    assert "what was left of network lab, which was removed: removed" in host.out("system", "check")
+    host.estiva("network", "rm", "last")
+    assert links(host) == before and host.out("system", "check") == "all is well"
+
+
+def test_what_somebody_else_has_put_in_its_place_stays(host):
+    host.estiva("network", "create", "-o", "com.docker.network.bridge.name=mine", "lab")
+    host.python(KILLED.format(words=["rm", "lab"]), status=-9)
+    for words in (["delete", "mine"], ["add", "mine", "type", "bridge"]):
+        subprocess.run([*host.prefix, "ip", "link", *words], check=True)
+    host.estiva("system", "check", "--repair")
+    assert "mine" in links(host)
+    # the name is free again
+    host.estiva("network", "create", "-o", "com.docker.network.bridge.name=mine", "lab")
+
+
+def test_uninstall_takes_what_a_killed_rm_has_left(host):
+    before = links(host)
+    host.estiva("network", "create", "-d", "macvlan", "--subnet", "10.71.0.0/24", "lab")
+    host.estiva("run", "--rm", "--network", "lab", IMAGE, "true")
+    host.python(KILLED.format(words=["rm", "lab"]), status=-9)
+    host.estiva("system", "reset", "-f")
+    assert [name for name in links(host) if name[:3] in ("dm-", "dp-")] == [] and before
+
+
+@pytest.mark.parametrize("words", [[], ["-o", "com.docker.network.bridge.name=mine"]])
+def test_a_network_that_is_removed_while_it_is_made_leaves_no_bridge(host, words):
+    before = links(host)
+    host.python(TOO_LATE.format(words=words), status=1)
+    assert links(host) == before and host.out("system", "check") == "all is well"
+    assert "lab" not in host.out("network", "ls").split()

@@ -25,6 +25,7 @@ KNOWN = {name: name for name in ("estiva.errors", "estiva.a", "estiva.a.b", "est
             ["estiva.a.b", "estiva.a.c"],
         ),
         ("from estiva.a import Value, b", ["estiva.a", "estiva.a.b"]),
+        ("from estiva import a, errors", ["estiva.a", "estiva.errors"]),
         ("if TYPE_CHECKING:\n    from estiva.a import b\n\n\ndef f():\n    from estiva.errors import X", []),
         ("from estiva.other import x\nimport os\nfrom estivalis.errors import X", []),
         ("from estiva.a import (", []),

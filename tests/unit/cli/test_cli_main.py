@@ -298,3 +298,11 @@ def test_a_moment_is_a_duration_a_timestamp_or_a_date(monkeypatch):
     assert moment("1732455480") == 1732455480.0
     assert moment("1970-01-01T00:00:10Z") == 10.0
     assert moment("1970-01-01T01:00:10+01:00") == 10.0
+
+
+def test_what_the_manual_says_of_an_exit_status():
+    from estiva.cli.container.exec import EXEC
+    from estiva.cli.manual import verb_page
+
+    for name in ("estiva exec", "estiva container exec"):
+        assert "That of the command; 126 when it could not be started" in verb_page(name, EXEC)

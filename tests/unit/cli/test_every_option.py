@@ -56,7 +56,8 @@ SAMPLES = {
     "grace": "1h",
     "ipc": "host",
     **dict.fromkeys(
-        ("health-interval", "health-start-interval", "health-start-period", "health-timeout"), "7s"
+        ("health-interval", "health-start-interval", "health-start-period", "health-timeout", "time-limit"),
+        "7s",
     ),
     "health-on-failure": "kill",
     "input": "other.tar",
@@ -67,6 +68,7 @@ SAMPLES = {
     "log-driver": "none",
     "log-opt": "max-size=1m",
     "memory": "64m",
+    "output-limit": "64m",
     "memory-reservation": "32m",
     "memory-swap": "128m",
     "mount": "type=tmpfs,dst=/place",
@@ -101,6 +103,8 @@ SAMPLES = {
     "workdir": "/w",
 }
 VERB_SAMPLES = {
+    ("mcp", "output"): "1k",
+    ("mcp", "timeout"): "7s",
     ("wait", "interval"): "1s",
     ("container prune", "filter"): "label=a",
     ("image prune", "filter"): "label=a",
@@ -237,7 +241,7 @@ RETURNS = {
     "engine.builds.build": IMAGE["Id"],
     "engine.images.lookup.resolve": types.SimpleNamespace(size=9),
     "engine.images.platforms.mismatch": "",
-    "engine.system.info": dict.fromkeys(INFO, 1) | {"SecurityOptions": []},
+    "engine.system.info": dict.fromkeys(INFO, 1) | {"SecurityOptions": [], "Warnings": []},
     "engine.images.inspect.listing": [IMAGE],
     "engine.images.inspect.history": [
         {"Id": IMAGE["Id"], "Created": 9, "CreatedBy": "RUN a" + "b" * 60, "Size": 10**6, "Comment": ""}
@@ -304,6 +308,7 @@ SINGLE = (
     "cli.container.foreground.attend",
     "cli.container.foreground.attend_exec",
     "cli.container.attach.attach_to",
+    "cli.container.mcp.become",
     "registry.server.server.serve",
     "registry.server.config.load",
     "registry.server.maintenance.collect_now",

@@ -1,11 +1,13 @@
 """A container that ends or is removed in the middle of a verb is told as such, not by the file or the pid that has gone."""
 
 import os
+import time
 import types
 
 import pytest
 
 from estiva.engine.containers import changes
+from estiva.engine.containers.cp import view
 from estiva.engine.monitor import exec_session
 from estiva.errors import Conflict, NotFound
 
@@ -57,6 +59,34 @@ def test_a_container_that_ends_while_it_is_held_still(when, engine, monkeypatch)
     for _ in range(2):  # the lock was let go of
         with changes.Paused(engine, RECORD, True):
             pass
+
+
+class Looks:
+    """A container that waits for its next run, which begins at the first look and is over at the third."""
+
+    def __init__(self, monkeypatch):
+        self.said = []
+        record = {**RECORD, "State": {**RECORD["State"], "Restarting": True}}
+        monkeypatch.setattr(changes.lookup, "resolve", lambda engine, ref: record)
+        monkeypatch.setattr(changes.containers, "waits", self.waits)
+        monkeypatch.setattr(time, "sleep", lambda seconds: self.said.append("sleep"))
+
+    def waits(self, db, id):
+        self.said.append("look")
+        return self.said.count("look") == 3
+
+
+def test_who_reads_its_files_does_not_spin_while_a_run_begins(engine, monkeypatch):
+    engine.db = None
+    record = {**RECORD, "State": {**RECORD["State"], "Restarting": True}}
+    looks = Looks(monkeypatch)
+    with changes.Paused(engine, record, True):
+        assert looks.said == ["look", "sleep", "look", "sleep", "look"]
+    looks = Looks(monkeypatch)
+    monkeypatch.setattr(view.View, "_mounted", lambda self, record: setattr(self, "root", 0))
+    monkeypatch.setattr(view.eventlog, "about", lambda record: {})
+    with view.View(engine, "web"):
+        assert looks.said == ["look", "sleep", "look", "sleep", "look"]
 
 
 def test_an_exec_names_the_container_that_has_ended(monkeypatch, tmp_path):

@@ -54,6 +54,11 @@ def test_words_that_are_no_utf_8_survive_json(text):
         ('{"a":1,"a":2}', "the same key twice"),
         ("{x", "expecting property name"),
         ("", "ends too early"),
+        ('{"a": ', "ends too early"),
+        ('{"a":\n  nope}', "expecting value: line 2 column 3 "),
+        ("\ufeff{}", "byte order mark"),
+        (b"\xff\xfe{\0}\0", "it is not UTF-8 .byte 0xff at 0."),
+        ("[NaN]", "there is no NaN in JSON"),
     ],
 )
 def test_why_a_document_is_refused(text, why):

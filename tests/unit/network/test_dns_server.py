@@ -368,6 +368,29 @@ def test_a_flood_of_one_does_not_starve_another(serving):
             assert quiet.ask("web").addresses == ["10.1.0.2"]
 
 
+def test_a_flood_over_tcp_does_not_starve_others(serving):
+    """However many queries come at once, one connection has a few answered before it is the others' turn."""
+    channel, ours = socket.socketpair()
+    sent = b"".join(len(one).to_bytes(2, "big") + one for one in [query("web")] * 140)
+    assert len(sent) < server.QUERY
+    turns = []
+
+    class Loop:
+        poll = None
+        watch = forget = staticmethod(lambda *_: None)
+
+    def answer(data, reply):
+        turns[-1] += 1
+
+    with channel, ours:
+        stream = server.Stream(Loop, ours, answer, lambda _: None)
+        channel.sendall(sent)
+        while sum(turns) < 140:
+            turns.append(0)
+            stream._work(server.EPOLLIN)
+    assert max(turns) <= 32
+
+
 def test_a_client_that_has_gone_before_its_answer(serving, outside):
     client = serving.container(ONE, HERE)
     for _ in range(50):

@@ -146,6 +146,13 @@ def test_an_answer_is_one_to_this_very_query():
     assert not wire.answers(b"", 0x1234, question)
 
 
+def test_a_type_has_no_case():
+    """65 (HTTPS) and 97 would be one letter, were they letters."""
+    question = query("web", 65)[wire.HEADER :]
+    for kind, right in ((65, True), (97, False)):
+        assert wire.answers(respond(query("WEB", kind)), 4711, question) is right
+
+
 def test_an_answer_that_is_too_long_is_cut():
     asked = query("web.org", number=3)
     cut = Answer(wire.truncated(respond(asked, *[(A, b"\1\2\3\4")] * 60), parsed(asked).question))

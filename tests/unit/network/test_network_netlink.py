@@ -71,3 +71,36 @@ def test_hot_modules_import_nothing_heavy() -> None:
     heavy = {"json", "re", "enum", "signal", "socket", "typing", "dataclasses", "collections", "contextlib"}
     heavy |= {"functools", "pathlib", "subprocess", "logging", "hashlib", "tempfile", "shutil", "sqlite3"}
     assert not heavy & set(done.stdout.split())
+
+
+def test_a_dump_that_others_change_meanwhile_is_asked_again() -> None:
+    class Kernel:
+        """Tells two halves; others come in between for as long as there are some."""
+
+        def __init__(self, others: int) -> None:
+            self.others = others
+            self.half = 0
+            self.sequence = 0
+
+        def send(self, data: bytes) -> None:
+            self.sequence = int.from_bytes(data[8:12], sys.byteorder)
+            self.half = 0
+
+        def recv(self, size: int, how: int = 0) -> bytes:
+            torn = netlink.NLM_F_DUMP_INTR if self.half and self.others > 0 else 0
+            self.others -= self.half
+            kind, body = ((99, b"one."), (netlink.NLMSG_DONE, b"\0" * 4))[self.half]
+            if torn:
+                kind, body = netlink.NLMSG_DONE, b"\0" * 4
+            self.half += 1
+            return struct.pack("=IHHII", 16 + len(body), kind, torn, self.sequence, 0) + body
+
+    for others, asked in ((0, 1), (3, 4), (1000, netlink.TRIES)):
+        with netlink.Socket() as real:
+            kernel = Kernel(others)
+            held, real.socket = real.socket, kernel  # type: ignore[assignment]
+            try:
+                assert real.dump(netlink.Request(1, 0, b"", "x")) == [b"one."]
+                assert kernel.sequence == asked
+            finally:
+                real.socket = held

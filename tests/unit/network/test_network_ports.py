@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import socket
 from typing import Any
 
@@ -87,3 +89,30 @@ def test_ranges_pair_up() -> None:
 def test_refused(wrong: dict[str, Any], kind: type[Exception]) -> None:
     with pytest.raises(kind):
         ports.bind([wrong])
+
+
+def test_many_ports_take_no_place_of_what_is_opened_later() -> None:
+    """Where the soft limit of open files is a small one, as systemd's."""
+    child = os.fork()
+    if child == 0:
+        try:
+            _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            low = os.open("/dev/null", os.O_RDONLY)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (low + 100, hard))
+            wanted = [{"HostIp": "127.0.0.1", "ContainerPort": str(port)} for port in range(1, 400)]
+            resolved, sockets = ports.bind(wanted)
+            right = len({one["HostPort"] for one in resolved}) == 399
+            right = right and min(held.fileno() for held in sockets) >= low + 100
+            right = right and resource.getrlimit(resource.RLIMIT_NOFILE) == (low + 100, hard)
+            right = right and os.open("/dev/null", os.O_RDONLY) < low + 100
+            # and where there is no more to be had
+            ports.release(sockets)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (low + 100, low + 200))
+            try:
+                ports.bind(wanted)
+            except Unavailable as error:
+                right = right and "too many open files" in str(error)
+            os._exit(0 if right and os.open("/dev/null", os.O_RDONLY) < low + 100 else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -5,9 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from estiva.engine.networks import remove
 from estiva.errors import InvalidInput
 from estiva.linux.net import families, netlink
-from estiva.network import parents
+from estiva.network import bridges, networks, parents
+from estiva.paths import Paths
+from estiva.store.database import Database
 
 
 def test_the_name_of_a_vlan():
@@ -28,6 +31,51 @@ def test_the_request_for_a_vlan():
     assert info[netlink.IFLA_INFO_KIND].rstrip(b"\0") == b"vlan"
     data = dict(netlink.attributes(info[netlink.IFLA_INFO_DATA]))
     assert data == {families.IFLA_VLAN_ID: (10).to_bytes(2, sys.byteorder)}  # linux/if_link.h: a u16
+
+
+def test_a_vlan_whose_network_was_removed_is_known_until_it_has_gone(tmp_path, monkeypatch):
+    """Who removed the network was killed before the vlan went; this machine may have no vlans."""
+    there = ["eth0.10"]
+
+    class Socket:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def link(self, name):
+            return SimpleNamespace(kind="vlan") if name in there else None
+
+    monkeypatch.setattr(parents.netlink, "Socket", Socket)
+    monkeypatch.setattr(parents.links, "delete_link", there.remove)
+    monkeypatch.setattr(bridges, "_listed", lambda _: [])
+    paths = Paths(str(tmp_path / "root"), str(tmp_path / "run"))
+    paths.prepare()
+    db = Database(paths.database)
+    record = dict.fromkeys(("Options", "IPAMOptions", "Labels"), {})
+    record |= dict.fromkeys(("Adopted", "Internal", "EnableIPv6", "Attachable"), False)
+    record |= {"Subnets": [], "Bridge": "", "Vlan": True, "Options": {"parent": "eth0.10"}}
+
+    def made(number):
+        with db.write() as transaction:
+            networks.add(transaction, number * 64, "lab", "macvlan", record)
+        return networks.get(db, "lab")
+
+    def dropped(network):
+        with db.write() as transaction:
+            remove.drop(transaction, network)
+
+    dropped(made("1"))
+    # a network that is made of it meanwhile takes it over
+    assert parents.is_ours(db, "eth0.10")
+    second = made("2")
+    assert bridges.sweep(paths, db, tuple) == ["what was left of network lab, which was removed"]
+    assert there == ["eth0.10"]
+    dropped(second)
+    assert bridges.sweep(paths, db, tuple) == ["what was left of network lab, which was removed"]
+    assert there == [] and not parents.is_ours(db, "eth0.10")
+    assert bridges.sweep(paths, db, tuple) == []
 
 
 @pytest.mark.parametrize("made, others, kind, gone", [

@@ -8,7 +8,8 @@ import pytest
 
 import estiva
 from estiva.errors import Conflict, InvalidInput
-from estiva.sdk import containers, values
+from estiva.sdk import values
+from estiva.sdk.sandbox import owned
 
 
 @pytest.mark.parametrize("root", [False, 0, b"", [], "", b"/x", 5, {}, "a\0b"], ids=repr)
@@ -61,7 +62,7 @@ def test_one_block_is_entered_once_at_a_time(monkeypatch, tmp_path):
         def started(self):
             pass
 
-    monkeypatch.setattr(containers, "Begun", Begun)
+    monkeypatch.setattr(owned, "Begun", Begun)
     block = estiva.container("box", engine=estiva.Engine(tmp_path, tmp_path))
     block.__exit__(None, None, None)  # nothing to end
     with block as box:

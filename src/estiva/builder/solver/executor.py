@@ -74,6 +74,8 @@ class Build:
         for message in dockerfile.warnings:
             self.warn(message)
         needed = self.plan.needed(target)
+        for typed in (typed for stage in needed for typed in stage.steps):
+            run.refuse_wider(typed, request)  # before anything is fetched or run
         self.total = sum(1 + len(stage.steps) for stage in needed)
         for stage in needed:
             self.stage(stage)
@@ -93,6 +95,8 @@ class Build:
         with _Reported(self, stage, start) as reported:
             state = self._start(stage)
             triggers = self._triggers(stage, state)
+            for typed in triggers:
+                run.refuse_wider(typed, self.request)
             reported.status = "done"
         self.total += len(triggers)
         if self.total > parser.MOST:
@@ -134,6 +138,11 @@ class Build:
                 return State.scratch(wanted, self.clock, self.plan.budget)
             image = self.sources.image(stage.image, asked or None)
         except EstivaError as error:
+            if stage.image.isdecimal():
+                error.message = f"{stage.image} is no stage, and the image of that name: {error.message}"
+                error.hint = "FROM takes an earlier stage by its name: FROM IMAGE AS NAME, then FROM NAME"
+            elif names := self._earlier(stage, stage.image):
+                error.hint = error.hint or f"earlier stages with a name: {names}"
             raise located(error, source) from error.__cause__
         got = Platform.of(image.config)
         if not wanted.accepts(got):
@@ -183,6 +192,11 @@ class Build:
             state.touch()
         return False
 
+    def _earlier(self, stage: stages.Stage, name: str) -> str:
+        """The names of the stages before one, where `name`, which no image has, may be meant as such."""
+        before = self.plan.stages[: stage.index] if "/" not in name and ":" not in name else []
+        return ", ".join(other.alias for other in before if other.alias)
+
     def _source(self, name: str, stage: stages.Stage) -> Source:
         """What COPY --from=name or a mount's `from` reads in a stage."""
         if not name:
@@ -193,10 +207,10 @@ class Build:
         try:
             return self.sources.find(name)
         except EstivaError as error:
-            known = [other.alias for other in self.plan.stages[: stage.index] if other.alias]
             if "/" not in name and ":" not in name:  # a stage was meant more likely than an image
                 error.message = f"there is no stage {name}, and the image of that name: {error.message}"
-                error.hint = f"earlier stages with a name: {', '.join(known)}" if known else error.hint
+                names = self._earlier(stage, name)
+                error.hint = f"earlier stages with a name: {names}" if names else error.hint
             raise
 
     def _cache(self, stage: stages.Stage) -> local.Cache:

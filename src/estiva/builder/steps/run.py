@@ -6,9 +6,9 @@ import posixpath
 from typing import Any
 
 from estiva.builder.frontend.errors import BuildFailed, bad, shorten
-from estiva.builder.frontend.instructions import Command
+from estiva.builder.frontend.instructions import Command, Typed
 from estiva.builder.frontend.parser import heredoc_of
-from estiva.builder.request import HOSTNAME, NETWORKS, Step
+from estiva.builder.request import HOSTNAME, NETWORKS, Request, Step
 from estiva.builder.steps.context import StepContext, with_root
 from estiva.builder.steps.mountpoints import Stubs
 from estiva.builder.steps.mounts import SCRIPTS, Mounts
@@ -21,6 +21,18 @@ HINTS = {
     127: "the command is not in the image's filesystem",
     137: "the command was killed (SIGKILL): perhaps it ran out of memory",
 }
+
+
+def refuse_wider(typed: Typed, request: Request) -> None:
+    """Raise DockerfileError for an instruction that asks for more than the caller allows (K23)."""
+    if not isinstance(typed, Command):
+        return
+    for flag, asked, entitlement in (
+        ("--network=host", typed.network == "host", "network.host"),
+        ("--security=insecure", typed.security == "insecure", "security.insecure"),
+    ):
+        if asked and entitlement not in request.allow:
+            raise bad(typed.source, f"RUN {flag} is not allowed", f"allow it with: --allow {entitlement}")
 
 
 class CommandStep:
@@ -37,23 +49,15 @@ class CommandStep:
         self.network = self._network()
         self.hostname = context.request.build_args.get("BUILDKIT_SANDBOX_HOSTNAME") or HOSTNAME
         self.changed = ""  # what the command read and the key does not tell
-        if typed.security == "insecure":
-            self._allowed("--security=insecure", "security.insecure")
+        refuse_wider(typed, context.request)
 
     def _network(self) -> str:
         """The network that the instruction asks for, else the build's. That is as far as it can get where the
         build has none, or one with a name, which may be an internal one (K23)."""
         asked, given = self.typed.network, self.context.request.network
-        if asked == "host":
-            self._allowed("--network=host", "network.host")
         if asked == "default" and given not in NETWORKS:
             return given
         return given if given == "none" or not asked else asked
-
-    def _allowed(self, flag: str, entitlement: str) -> None:
-        if entitlement not in self.context.request.allow:
-            message, hint = f"RUN {flag} is not allowed", f"allow it with: --allow {entitlement}"
-            raise bad(self.typed.source, message, hint)
 
     def _argv(self) -> list[str]:
         """The command; a lone here-document is the script, run by its own interpreter if it names one."""

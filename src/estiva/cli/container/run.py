@@ -142,8 +142,12 @@ def create(context: Context, options: Options) -> int:
     try:
         return _create(context, options)
     except EstivaError as error:
-        if not isinstance(error, (InvalidInput, Unsupported)):
-            error.exit_status = error.exit_status or 1  # as docker's: 125 is for words that can't be meant
+        from estiva.settings.words import Unsafe
+
+        if not isinstance(error, (InvalidInput, Unsupported, Unsafe)):
+            error.exit_status = (
+                error.exit_status or 1
+            )  # as docker's: 125 is for words that can't be meant, and for its own settings
         raise
 
 

@@ -5,29 +5,44 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from estiva.cli.format.struct import NIL_MAP, Nil, fields
+from estiva.cli.format.struct import ADDRESS, Map, Nil, Shown, Struct
 
 WIDTH = 4  # digits of what is printed in columns (K13)
 
 
-def show(value: Any) -> str:
-    """A value as Go's fmt.Print shows it."""
+def show(value: Any, *, within: bool = False, plain: bool = False) -> str:
+    """A value as Go's fmt.Print shows it. A pointer to a struct is an address `within` another thing, and has
+    an ampersand as an argument of a function (`plain`); a template prints what it points to.
+    """
     if value is None:
         return "<no value>"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Nil):
         return value.text
-    if isinstance(value, dict):
-        known = fields(value)
+    if isinstance(value, Shown):
+        return value.shown()
+    if isinstance(value, Struct):
+        if value.text:
+            return value.text
+        if value.pointer and within:
+            return ADDRESS
+        known = value.printed()
         if known is not None:
-            return "{" + " ".join(show(item) for item in known) + "}"
-        return "map[" + " ".join(f"{show(key)}:{show(item)}" for key, item in sorted(value.items())) + "]"
+            words = " ".join(show(item, within=True) for item in known)
+            return ("&{" if value.pointer and plain else "{") + words + "}"
+    if isinstance(value, dict):
+        pairs = (f"{show(key)}:{show(item, within=True)}" for key, item in sorted(value.items()))
+        return f"map[{' '.join(pairs)}]"
     if isinstance(value, list | tuple):
-        return "[" + " ".join(show(item) for item in value) + "]"
+        return "[" + " ".join(show(item, within=True) for item in value) + "]"
     if isinstance(value, float):
         return f"{value:g}"
     return str(value)
+
+
+def _shown(value: Any) -> str:
+    return show(value, plain=True)
 
 
 def _json(value: Any) -> str:
@@ -42,8 +57,10 @@ def _null(value: Any) -> None:
 def _index(value: Any, *keys: Any) -> Any:
     for key in keys:
         if value is None or isinstance(value, Nil):
-            return "" if value is NIL_MAP else None
-        if isinstance(value, dict):
+            return value.zero if isinstance(value, Nil) else None
+        if isinstance(value, Map):
+            value = value.get(key, value.zero)
+        elif isinstance(value, dict):
             # Go gives the zero value of the map's type for a missing key, most often ""
             value = value.get(key, "" if all(isinstance(item, str) for item in value.values()) else None)
         else:
@@ -65,7 +82,7 @@ def _print(*values: Any) -> str:
     for number, value in enumerate(values):
         if number and not isinstance(value, str) and not isinstance(values[number - 1], str):
             text += " "  # as Go: a space between operands when neither is a string
-        text += show(value)
+        text += _shown(value)
     return text
 
 
@@ -90,7 +107,7 @@ def _printf(pattern: str, *values: Any) -> str:
             continue
         value = given.pop(0)
         if verb in ("s", "v"):
-            result += f"%{flags}s" % show(value)
+            result += f"%{flags}s" % _shown(value)
         elif verb == "q":
             result += json.dumps(show(value), ensure_ascii=False)
         elif verb in ("x", "X") and isinstance(value, str):
@@ -161,7 +178,7 @@ TABLE: dict[str, Any] = {
     "slice": _slice,
     "len": len,
     "print": _print,
-    "println": lambda *values: " ".join(show(value) for value in values) + "\n",
+    "println": lambda *values: " ".join(_shown(value) for value in values) + "\n",
     "printf": _printf,
     "join": lambda values, separator: separator.join(show(value) for value in values or ()),
     "split": lambda text, separator: text.split(separator),

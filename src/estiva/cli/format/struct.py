@@ -32,26 +32,6 @@ IN_GO = {
     "CPURealtimeRuntime": "CpuRealtimeRuntime", "CPUShares": "CpuShares", "DNS": "Dns",
     "DNSOptions": "DnsOptions", "DNSSearch": "DnsSearch", "ID": "Id", "NanoCPUs": "NanoCpus",
 }  # fmt: skip
-OF_LISTS = ("Ports", "PortBindings")  # maps whose values are lists
-OF_NOTHING = ("ExposedPorts", "Volumes")  # maps whose values are structs without fields
-_STATE = (
-    "Status", "Running", "Paused", "Restarting", "OOMKilled", "Dead", "Pid", "ExitCode", "Error", "StartedAt",
-    "FinishedAt", "Health",
-)  # fmt: skip
-# Structs that print as Go prints them, by their fields in Docker's order.
-STRUCTS = {
-    frozenset(_STATE[:-1]): _STATE,  # the JSON of one without a health check does not have that field
-    **{
-        frozenset(fields): fields
-        for fields in (
-            ("Name", "MaximumRetryCount"),
-            ("Type", "Config"),
-            ("HostIp", "HostPort"),
-            ("Type", "Name", "Source", "Destination", "Driver", "Mode", "RW", "Propagation"),
-            _STATE,
-        )
-    },
-}
 ADDRESS = "0xc000000000"  # what Go shows of a pointer in a struct, whatever that says
 
 
@@ -59,8 +39,9 @@ class Nil:
     """null where Docker has a list, a map or a pointer, each printed in Go's way: empty, and null again in
     JSON."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, zero: Any = None) -> None:
         self.text = text
+        self.zero = zero  # of a map: what a key that is not there is
 
     def __len__(self) -> int:
         return 0
@@ -74,21 +55,56 @@ class Nil:
     __hash__ = None  # type: ignore[assignment]
 
 
-NIL_LIST, NIL_MAP, NIL_POINTER = Nil("[]"), Nil("map[]"), Nil("<nil>")
+NIL_LIST, NIL_MAP, NIL_POINTER = Nil("[]"), Nil("map[]", ""), Nil("<nil>")
+
+
+class Shown:
+    """What is one thing in JSON, and is printed as another."""
+
+    def shown(self) -> str:
+        raise NotImplementedError
 
 
 class Map(dict):  # type: ignore[type-arg]
-    """What Docker declares as a map: a key that it does not have is no error, wherever it is asked for."""
+    """What Docker declares as a map: a key that it does not have is no error, wherever it is asked for;
+    `index` gives `zero` for one.
+    """
+
+    def __init__(self, items: dict[Any, Any], zero: Any = None) -> None:
+        super().__init__(items)
+        self.zero = zero
 
 
 class Struct(dict):  # type: ignore[type-arg]
     """A thing with fields and methods that a template may name, and that are not shown with the others: what
     Docker leaves out where it is empty, and what takes an argument, as `.Label "key"`.
+
+    `order` has the fields that are printed, and whether each is a pointer; `text` is what is printed in their
+    place; `pointer` says that Docker has a pointer to it.
     """
 
-    def __init__(self, shown: dict[str, Any], hidden: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        shown: dict[str, Any],
+        hidden: dict[str, Any],
+        order: dict[str, bool] | None = None,
+        text: str = "",
+    ) -> None:
         super().__init__(shown)
         self.hidden = hidden
+        self.order = order
+        self.text = text
+        self.pointer = False
+
+    def printed(self) -> list[Any] | None:
+        """What is printed of it, in that order; None where its order is not known."""
+        if self.order is None:
+            return None
+        items = {**self.hidden, **self}
+        return [
+            ADDRESS if pointer and not isinstance(items[name], Nil) else items[name]
+            for name, pointer in self.order.items()
+        ]
 
 
 def labelled(row: dict[str, Any], labels: dict[str, str] | None) -> dict[str, Any]:
@@ -104,26 +120,6 @@ def typed(name: str, value: Any) -> Any:
     if value is None:
         kinds = ((LISTS, NIL_LIST), (MAPS, NIL_MAP), (POINTERS, NIL_POINTER))
         return next((nil for names, nil in kinds if name in names), None)
-    if name not in MAPS or not isinstance(value, dict) or isinstance(value, Struct):
+    if name not in MAPS or not isinstance(value, dict) or isinstance(value, Struct | Map):
         return value
-    if name in OF_LISTS:
-        return Map({key: NIL_LIST if item is None else item for key, item in value.items()})
-    if name in OF_NOTHING:
-        return Map({key: item or Struct({}, {}) for key, item in value.items()})
-    return Map(value)
-
-
-def fields(value: dict[Any, Any]) -> list[Any] | None:
-    """What a struct that is known prints, in its order; None of any other thing."""
-    if isinstance(value, Map):
-        return None
-    if isinstance(value, Struct):
-        value = {**value.hidden, **value}
-        if not value:
-            return []
-    names = STRUCTS.get(frozenset(value))
-    return None if names is None else [_field(name, value.get(name)) for name in names]
-
-
-def _field(name: str, value: Any) -> Any:
-    return ADDRESS if name in POINTERS and isinstance(value, dict) else typed(name, value)
+    return Map(value, "" if all(isinstance(item, str) for item in value.values()) else None)

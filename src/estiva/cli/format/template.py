@@ -379,5 +379,5 @@ class _Run:
 
 
 def truth(value: Any) -> bool:
-    """As Go's `if` sees a value: false, 0, nil and what is empty are false."""
-    return bool(value)
+    """As Go's `if` sees a value: false, 0, nil and what is empty are false, a struct never."""
+    return bool(value) or isinstance(value, Struct)

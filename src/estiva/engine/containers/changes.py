@@ -5,11 +5,12 @@ ones.
 from __future__ import annotations
 
 import os
+import time
 
 from estiva import fastjson
 from estiva.engine.containers import folder
 from estiva.engine.images import events
-from estiva.engine.state import eventlog, gate, lookup, runstate
+from estiva.engine.state import based, eventlog, gate, lookup, runstate
 from estiva.errors import Conflict, NotFound
 from estiva.files import Lock
 from estiva.runtime.cgroup import factory
@@ -28,15 +29,15 @@ if TYPE_CHECKING:
 
 def snapshot(engine: Engine, record: Record) -> Snapshot:
     """The container's read-write layer over its image's layers."""
-    image = engine.store.images.resolve(record["Image"])
+    image = based.image_of(engine, record)
     folder.mend_stopped(engine, record, image)
-    return engine.store.snapshots.prepare(image.diff_ids, engine.paths.container(record["Id"]))
+    return engine.store.snapshots.prepare(image.chain, engine.paths.container(record["Id"]))
 
 
 def diff(engine: Engine, ref: str) -> list[tuple[str, str]]:
     """[("A"|"C"|"D", "/path")] against the image, sorted by path."""
     record = lookup.resolve(engine, ref)
-    with Whole(engine, record):
+    with Whole(engine, record), Paused(engine, record, bool(record.get("States"))):
         return snapshot(engine, record).changes()
 
 
@@ -78,6 +79,7 @@ class Paused:
             if not containers.waits(engine.db, record["Id"]):
                 self.reading.__exit__()
                 self.reading = None
+                time.sleep(lookup.LOOK_AGAIN)  # that run has begun, and is not there yet
                 record = lookup.resolve(engine, record["Id"])
         still = record["State"]["Running"] and not record["State"]["Paused"] and wanted and not self.reading
         self.cgroup = factory.open(lookup.running_state(engine, record["Id"])["cgroup"]) if still else None
@@ -169,7 +171,7 @@ def commit(
 
         config = apply_changes(config, changes)  # may raise, before a layer is made for nothing
     with engine.store.writing(), Whole(engine, record):
-        with Paused(engine, record, pause):
+        with Paused(engine, record, pause or bool(record.get("States"))):
             layer = snapshot(engine, record).commit()
         config["rootfs"]["diff_ids"] = [*base.diff_ids, layer.diff_id]
         image = engine.store.images.add(fastjson.dumps(config).encode())
@@ -182,12 +184,13 @@ def commit(
 
 
 def export(engine: Engine, ref: str, out: IO[bytes]) -> None:
-    """The container's whole filesystem as a tar stream."""
+    """The container's whole filesystem as a tar stream, with what each has whatever its image is."""
+    from estiva.engine.mounts import initlayer
     from estiva.store.layers.pack import write_tree
 
     record = lookup.resolve(engine, ref)
     with Whole(engine, record):
-        rootfs = snapshot(engine, record).mount(readonly=True)
+        rootfs = snapshot(engine, record).mount(readonly=True, beneath=[initlayer.provide(engine.paths)])
     try:
         write_tree(rootfs, out)
     finally:

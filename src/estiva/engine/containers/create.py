@@ -18,6 +18,7 @@ from estiva.engine.spec import judge, oci_config
 from estiva.engine.state import eventlog, locks, names, record, teardown
 from estiva.engine.state.net import addresses
 from estiva.errors import Conflict, EngineError, EstivaError, NotFound, Unsupported
+from estiva.network import ipam
 from estiva.store import containers
 
 TYPE_CHECKING = False
@@ -117,6 +118,8 @@ def make(
         Platform.parse(platform)
     if progress is not None:
         judge.warn(host, progress)
+        if status == "running" and host["NetworkMode"] == "bridge" and (line := ipam.unheeded(engine.db)):
+            progress({"id": "", "status": "warning", "message": line})
     if oci_config.special(host):
         from estiva.engine.spec import namespaces
 
@@ -126,6 +129,10 @@ def make(
         allow_refetch(engine)
     known = others_of(engine, host, pull, progress)
     merged = record.merge(asked, image.config)
+    if host.get("Profile"):
+        from estiva.engine.spec import profile
+
+        profile.place(merged, host)
     if merged.get("HealthcheckOnFailureAction"):
         from estiva.engine.state.life import health
 
@@ -266,6 +273,10 @@ def write_row(transaction: Transaction, made: Record, name: str, status: str, wi
     volumes = [point["Name"] for point in made["Mounts"] if point["Type"] == "volume"]
     if status == "running":
         made["State"]["Began"] = made["Created"]
+    if "States" in made:
+        from estiva.store import states
+
+        states.use(transaction, made["Id"], made["States"])
     containers.add(transaction, made["Id"], name, made["Image"], status, fastjson.dumps(made), volumes)
     mode = made["HostConfig"]["NetworkMode"]
     if wished:

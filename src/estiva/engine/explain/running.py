@@ -130,7 +130,7 @@ def _in_image(engine: Engine, record: Record, destination: str) -> bool:
         image = engine.store.images.find(record["Image"])
     except EstivaError:
         return False
-    for place in engine.store.layers.mounts.places(image.diff_ids) if image is not None else ():
+    for place in engine.store.layers.mounts.places(image.chain) if image is not None else ():
         try:
             root = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from estiva.errors import Denied, InvalidInput, NotFound, Unavailable
 
 TYPE_CHECKING = False
@@ -31,6 +33,12 @@ def find_image(engine: Engine, ref: str, pull: str, platform: str | None, progre
     if pull not in ("missing", "always", "never"):
         raise InvalidInput(f"invalid --pull: {pull}", hint="always, missing or never")
     image = engine.store.images.find(ref) if pull != "always" else None
+    if image is None and os.path.isdir(engine.paths.states):
+        from estiva.engine.images import standing
+
+        image = standing.find(engine, ref)
+        if image is not None:
+            return image
     other = ""  # what to tell of an image that is here, for another platform
     if image is not None and platform:
         from estiva.engine.images import platforms

@@ -60,8 +60,11 @@ def await_plan(channel: socket, bridge: bool, own: bool = False) -> None:
 
         process.set_title("estiva: monitor", wipe=False)  # its caller's words are no business of others (K24)
         cgroup.preload()
-        if bridge and not select([channel], [], [], 0)[0]:
-            from estiva.network import bridge as _bridge  # noqa: F401
+        if not select([channel], [], [], 0)[0]:
+            if bridge:
+                from estiva.network import bridge as _bridge  # noqa: F401
+            else:  # its end looks whether it has been put on networks meanwhile
+                from estiva.network import ipam as _ipam  # noqa: F401
         if own and not select([channel], [], [], 0)[0]:
             from estiva.engine.monitor.network import own as _own  # noqa: F401
         request: Handed | None

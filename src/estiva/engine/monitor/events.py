@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from estiva.engine.state import eventlog, names, runstate
+from estiva.engine.state import eventlog, names, runstate, teardown
 from estiva.errors import EstivaError
 from estiva.paths import Paths
 
@@ -30,7 +30,7 @@ def resized(plan: Plan, rows: int, columns: int) -> None:
     """Its terminal has another size."""
     if "about" in plan:
         about = {**plan["about"], "height": str(rows), "width": str(columns)}
-        eventlog.write(Paths(plan["root"], plan["run_root"]), "container", "resize", plan["id"], about)
+        eventlog.write(teardown.paths(plan), "container", "resize", plan["id"], about)
 
 
 def ended(plan: Plan, end: Exit, oom: bool, began: int) -> list[str]:
@@ -51,7 +51,7 @@ def ended(plan: Plan, end: Exit, oom: bool, began: int) -> list[str]:
 def out_of_memory(plan: Plan) -> None:
     """The kernel has killed something in it, for its limit of memory."""
     if "about" in plan:
-        where = Paths(plan["root"], plan["run_root"])
+        where = teardown.paths(plan)
         eventlog.write(where, "container", "oom", plan["id"], _about(plan))
 
 
@@ -110,7 +110,7 @@ def networks(plan: Plan, action: str, places: Sequence[Place] | None = None) -> 
 def _places_now(plan: Plan) -> Sequence[Place] | None:
     """The networks that it is on at its end, where others have changed that while it ran; else None."""
     try:
-        live = runstate.read(Paths(plan["root"], plan["run_root"]), plan["id"])
+        live = runstate.read(teardown.paths(plan), plan["id"])
     except EstivaError:
         return None
     return live["network"].get("places") if live and "network" in live else None

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import time
 
-from estiva.engine.networks import naming
+from estiva.engine.networks import naming, upkeep
 from estiva.engine.spec import endpoints
 from estiva.engine.state import eventlog, gate, lookup, published, runstate
 from estiva.engine.state.life import halted
@@ -45,6 +45,8 @@ def connect(engine: Engine, network: str, container: str, endpoint: dict[str, An
     """
     record = lookup.resolve(engine, container)
     _refuse_shared(engine, record, network)
+    if record["HostConfig"].get("Profile"):
+        raise Conflict(f"network connect can't be used with --profile {record['HostConfig']['Profile']}")
     from estiva.oci import rules
 
     rules.check(endpoint, endpoints.ENDPOINT, "EndpointConfig")
@@ -65,7 +67,8 @@ def connect(engine: Engine, network: str, container: str, endpoint: dict[str, An
             live = lookup.running_state(engine, record["Id"])
         except Conflict:
             halted.refuse(engine.paths, record["Id"], container)
-            continue  # it has ended meanwhile
+            time.sleep(lookup.LOOK_AGAIN)  # it has ended meanwhile, and its row is still to say so
+            continue
         with _alone(engine, live) as now:
             _connect_running(engine, record, now, network_id, wished)
         return
@@ -157,6 +160,7 @@ def _connect_running(
     _write(engine, live, places)
     _move_ports(engine, live, before, plug.primary(places))
     _edit_hosts(engine, record, live["id"], added=place, removed=None)
+    upkeep.relay_of(engine, live, mend=True)  # which finds the container where it is now
     _say(engine, "connect", place, live["id"])
     if addresses.embedded(places) and not addresses.embedded(places_of(live)):
         naming.begin(engine, record)
@@ -238,6 +242,7 @@ def _disconnect_running(
             raise _told(error, record) from error
         _write(engine, live, rest)
         _edit_hosts(engine, record, live["id"], added=None, removed=old)
+        upkeep.relay_of(engine, live, mend=True)
         _say(engine, "disconnect", place, live["id"])
     elif network_id == networks.NONE:
         eventlog.append(engine.paths, eventlog.network("disconnect", network_id, container_id=live["id"]))

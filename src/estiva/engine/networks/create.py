@@ -7,9 +7,8 @@ import os
 from estiva import settings
 from estiva.engine.networks import asked as judge
 from estiva.engine.state import eventlog
-from estiva.errors import Conflict, EngineError, reason
+from estiva.errors import Conflict, EngineError, NotFound, reason
 from estiva.network import ipam, networks, pools
-from estiva.network.ipam import DEFAULT_NETWORK
 from estiva.network.networks import BRIDGE, Network
 
 TYPE_CHECKING = False
@@ -118,6 +117,8 @@ def _make_link(engine: Engine, network: Network) -> None:
         with Socket() as socket:
             walls = published.firewalls(engine.paths, engine.db)
             bridges.link_of(socket, engine.db, engine.paths, place, walls)
+        if networks.find(engine.db, network.id) is None:  # its bridge may have come after it had gone
+            raise NotFound(f"network {network.name} was removed while it was made")
     except BaseException as error:
         with engine.db.write(freeing=True) as transaction:
             remove.drop(transaction, network)
@@ -138,16 +139,11 @@ def _used(reader: ipam.Reader, others: Iterable[Network]) -> Used:
     for other in others:
         for subnet in other.record["Subnets"]:
             used.append((f"{subnet['Subnet']} of network {other.name}", pools.extent(subnet["Subnet"])))
-    own = default_subnet(reader)
-    if own:
-        used.append((f"{own} of network bridge", pools.extent(own)))
+    own = ipam.default_subnet(reader)
+    for one in (own, ipam.asked(own)[0]):  # what it has, and what the settings want for it
+        if one is not None:
+            used.append((f"{one} of network bridge", pools.extent(str(one))))
     return used
-
-
-def default_subnet(reader: ipam.Reader) -> str:
-    """The subnet of the default bridge; "" before its first use."""
-    rows = reader.read("SELECT value FROM meta WHERE key = ?", (f"network.{DEFAULT_NETWORK}.subnet",))
-    return str(rows[0][0]) if rows else ""
 
 
 def _settle_subnets(record: NetworkRecord, network_id: str, used: Used, machine: Used) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from estiva import settings
-from estiva.engine.networks.create import default_subnet
 from estiva.engine.state import eventlog, runstate
 from estiva.engine.state.net.endpoint_shape import endpoint_id
 from estiva.errors import EstivaError, InvalidInput, brief
@@ -115,11 +114,12 @@ def predefined(engine: Engine, name: str) -> dict[str, Any]:
         "Labels": {},
     }
     if name == networks.DEFAULT_NAME:
-        subnet = default_subnet(engine.db)
-        if subnet:
-            gateway = ipam.Subnet(subnet.partition("/")[0]).gateway
-            item["IPAM"]["Config"].append({"Subnet": subnet, "Gateway": gateway})
         known, _ = settings.look()
+        subnet = ipam.default_subnet(engine.db)
+        if subnet is not None:
+            part = ipam.asked(subnet)[1] if known else None
+            within = {"IPRange": str(part)} if part is not None and subnet.covers(part) else {}
+            item["IPAM"]["Config"].append({"Subnet": str(subnet), **within, "Gateway": subnet.gateway})
         item["Options"] = {
             "com.docker.network.bridge.default_bridge": "true",
             networks.ICC: "true" if known.get("icc", True) else "false",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from estiva.errors import Conflict, EngineError, NotFound, reason
-from estiva.network import networks
+from estiva.network import going, networks
 from estiva.network.networks import Network
 from estiva.store import containers
 
@@ -66,6 +66,7 @@ def drop(transaction: Transaction, network: Network) -> None:
         except OSError as error:
             what = error.filename or "netlink"
             raise EngineError(f"the bridge of network {network.name}: {what}: {reason(error)}") from error
+    going.note_in(transaction, network)
     networks.remove(transaction, network)
 
 

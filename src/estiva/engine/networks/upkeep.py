@@ -37,8 +37,8 @@ def network(engine: Engine) -> Iterator[str]:
     for kind, what in (("leases", "addresses"), ("ports", "published ports"), ("veths", "veths")):
         if found[kind]:
             yield f"{found[kind]} {what} of containers that do not run: removed"
-    for name in bridges.sweep(paths, db, lambda: published_own(paths, db)):
-        yield f"bridge {name} of a network that was removed: removed"
+    for what in bridges.sweep(paths, db, lambda: published_own(paths, db)):
+        yield f"{what}: removed"
 
 
 def unplugged(engine: Engine) -> list[str]:
@@ -105,31 +105,34 @@ def _running(engine: Engine) -> list[RunState]:
 
 def relays(engine: Engine, *, mend: bool = False) -> list[str]:
     """Containers whose ports on IPv6 addresses nobody serves any more, in words; with `mend` those who are
-    served again.
-
-    Only a process of one thread starts what does.
-    """
+    served again."""
     told = []
     for live in _running(engine):
-        if not any(":" in port["HostIp"] for port in live["network"].get("ports") or ()):
-            continue
-        from estiva.engine.state.net import relays
-
-        try:
-            if not relays.has_died(engine.paths, live["id"], live["network"]):
-                continue
-            said = f"the relay of container {live['id'][:12]} for ports on IPv6 addresses has ended"
-            if not mend:
-                told.append(f"{said}: `estiva network reload` starts it again")
-            elif engine.direct and _relay_again(engine, live):
-                told.append(f"{said}: started again")
-        except OSError:
-            continue  # the container has ended meanwhile
+        told += relay_of(engine, live, mend=mend)
     return told
 
 
+def relay_of(engine: Engine, live: RunState, *, mend: bool) -> list[str]:
+    """The same of one container. Only a process of one thread starts what serves them."""
+    if not any(":" in port["HostIp"] for port in live["network"].get("ports") or ()):
+        return []
+    from estiva.engine.state.net import relays
+
+    try:
+        wrong = relays.trouble(engine.paths, live["id"], live["network"])
+        said = f"the relay of container {live['id'][:12]} for ports on IPv6 addresses {wrong}"
+        if wrong and not mend:
+            return [f"{said}: `estiva network reload` starts it again"]
+        if wrong and engine.direct and _relay_again(engine, live):
+            return [f"{said}: started again"]
+    except OSError:
+        pass  # the container has ended meanwhile
+    return []
+
+
 def _relay_again(engine: Engine, live: RunState) -> bool:
-    """Whether it could be: not when another has a port of it by now."""
+    """Whether it could be: not when another has a port of it by now. One that is stopped holds its ports,
+    and goes first."""
     from estiva.engine.state.net import relays
     from estiva.network import ports
 
@@ -138,6 +141,7 @@ def _relay_again(engine: Engine, live: RunState) -> bool:
     if pidfd < 0:
         return False
     try:
+        relays.end(engine.paths, live["id"])
         held, sockets = ports.bind(wanted)
         try:
             relays.start(engine.paths, live["id"], pidfd, held, sockets)

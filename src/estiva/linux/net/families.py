@@ -18,6 +18,9 @@ _U32 = Struct("=I")
 
 IFA_FLAGS, IFA_F_NODAD = 8, 0x02
 IFLA_LINK, IFLA_MACVLAN_MODE, IFLA_IPVLAN_MODE, IFLA_BRPORT_ISOLATED = 5, 1, 1, 33
+IFLA_GROUP = 27
+IFLA_BR_FORWARD_DELAY, IFLA_BR_MCAST_SNOOPING = 1, 23
+APART = 58597  # the group of interfaces whose containers don't reach each other
 IFLA_VLAN_ID = 1
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
@@ -93,12 +96,34 @@ def drop_default_route(family: int) -> Request:
     return Request(netlink.RTM_DELROUTE, 0, body, "default route")
 
 
-def set_isolated(name: str) -> Request:
-    """Keep a port of a bridge from the bridge's other isolated ports."""
+def add_bridge(name: str, *, address: bytes, mtu: int = 0) -> Request:
+    """Make a bridge, down: without a forward delay or multicast snooping, and with a MAC that ports won't
+    change.
+    """
+    data = nested(
+        netlink.IFLA_INFO_DATA, u32(IFLA_BR_FORWARD_DELAY, 0), attribute(IFLA_BR_MCAST_SNOOPING, b"\0")
+    )
+    body = (
+        _IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0)
+        + text(netlink.IFLA_IFNAME, name)
+        + attribute(netlink.IFLA_ADDRESS, address)
+    )
+    if mtu:
+        body += u32(netlink.IFLA_MTU, mtu)
+    body += nested(netlink.IFLA_LINKINFO, text(netlink.IFLA_INFO_KIND, "bridge"), data)
+    return Request(netlink.RTM_NEWLINK, _NEW, body, name)
+
+
+def set_isolated(name: str, *, port: bool = True) -> Request:
+    """Keep a port of a bridge from the bridge's other isolated ports; not as a `port`, it is in the group of
+    those that a firewall is to keep from each other, as the others are too."""
+    if not port:
+        body = _IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0) + text(netlink.IFLA_IFNAME, name)
+        return Request(netlink.RTM_NEWLINK, 0, body + u32(IFLA_GROUP, APART), name)
     data = nested(netlink.IFLA_INFO_SLAVE_DATA, attribute(IFLA_BRPORT_ISOLATED, b"\1"))
     body = _IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0) + text(netlink.IFLA_IFNAME, name)
     body += nested(netlink.IFLA_LINKINFO, text(netlink.IFLA_INFO_SLAVE_KIND, "bridge"), data)
-    return Request(netlink.RTM_NEWLINK, 0, body, name)
+    return Request(netlink.RTM_NEWLINK, 0, body + u32(IFLA_GROUP, APART), name)
 
 
 def add_vlan(name: str, parent: int, number: int) -> Request:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 NETLINK_NETFILTER = 12
-NFPROTO_INET = 1
+NFPROTO_INET, NFPROTO_BRIDGE = 1, 7
 NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END = 16, 17
 NFNL_SUBSYS_CTNETLINK, NFNL_SUBSYS_NFTABLES = 1, 10
 NFT_MSG_GETTABLE, NFT_MSG_GETRULE = 1, 7
@@ -112,18 +112,25 @@ def add_elements(
 def delete_elements(
     socket: Socket, table: str, maps: dict[str, list[tuple[bytes, bytes]]], family: int = AF_INET
 ) -> None:
-    """Take (key, value) pairs out of maps of a table. What is not there, or has another value, is left
-    alone.
+    """Take (key, value) pairs, as `elements` has just told them, out of maps of a table. What is not there
+    any more, or has another value then, is left alone.
 
     Raises OSError.
     """
-    requests = []
-    for name, pairs in maps.items():
-        held = set(elements(socket, table, name, family))
-        present = [pair for pair in pairs if pair in held]
-        requests += _elements(NFT_MSG_DELSETELEM, 0, table, name, present, family)
-    if requests:
-        _batch(socket, requests, f"nftables table {table}")
+    what = f"nftables table {table}"
+    for turn in range(2):
+        requests = []
+        for name, pairs in maps.items():
+            held = set(elements(socket, table, name, family)) if turn else None
+            present = [pair for pair in pairs if held is None or pair in held]
+            requests += _elements(NFT_MSG_DELSETELEM, 0, table, name, present, family)
+        try:
+            if requests:
+                _batch(socket, requests, what)
+            return
+        except OSError as error:
+            if turn or error.errno != errno.ENOENT:  # another has been faster with some of them
+                raise
 
 
 def elements(socket: Socket, table: str, name: str, family: int = AF_INET) -> list[tuple[bytes, bytes]]:
@@ -147,7 +154,7 @@ def elements(socket: Socket, table: str, name: str, family: int = AF_INET) -> li
                 key = dict(attributes(parts.get(NFTA_SET_ELEM_KEY, b""))).get(NFTA_DATA_VALUE, b"")
                 data = dict(attributes(parts.get(NFTA_SET_ELEM_DATA, b""))).get(NFTA_DATA_VALUE, b"")
                 found.append((key, data))
-    return found
+    return [*dict.fromkeys(found)]  # a map that grows while it is told may tell some of it twice
 
 
 def forget_udp(socket: Socket, ports: set[int]) -> None:

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # linux/netlink.h
-NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 0x1, 0x4, 0x300
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP_INTR, NLM_F_DUMP = 0x1, 0x4, 0x10, 0x300
+TRIES = 16  # of a dump that others change meanwhile
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND = 0x100, 0x200, 0x400, 0x800
 NLM_F_ACK_TLVS = 0x200
 NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 2, 3, 4
@@ -49,7 +50,6 @@ IFLA_NET_NS_PID, IFLA_NET_NS_FD, IFLA_EXT_MASK = 19, 28, 29
 IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 31, 32
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 VETH_INFO_PEER, IFLA_BRPORT_MODE = 1, 4
-IFLA_BR_FORWARD_DELAY, IFLA_BR_MCAST_SNOOPING = 1, 23
 RTEXT_FILTER_SKIP_STATS = 8
 IFF_UP = 1
 IFF_LOOPBACK = 8
@@ -212,22 +212,33 @@ class Socket:
         return replies
 
     def dump(self, request: Request) -> list[bytes]:
-        """The payload of each message that answers a dump request. Raises OSError."""
+        """The payload of each message that answers a dump request, which is asked again where others have
+        changed what it tells of meanwhile. Raises OSError."""
+        found: list[bytes] = []
+        for _ in range(TRIES):
+            found, torn = self._dump(request)
+            if not torn:
+                break
+        return found
+
+    def _dump(self, request: Request) -> tuple[list[bytes], bool]:
         self.sequence += 1
         flags = request.flags | NLM_F_REQUEST | NLM_F_DUMP
         self.socket.send(
             _HEADER.pack(16 + len(request.body), request.kind, flags, self.sequence, 0) + request.body
         )
         found: list[bytes] = []
+        torn = False
         while True:
             for kind, flags, sequence, payload in self._messages(65536):
                 if sequence != self.sequence:
                     continue
+                torn = torn or bool(flags & NLM_F_DUMP_INTR)
                 if kind in (NLMSG_ERROR, NLMSG_DONE):
                     failure = _failure(payload, flags, request.what) if len(payload) >= 4 else None
                     if failure is not None:
                         raise failure
-                    return found
+                    return found, torn
                 found.append(payload)
 
     def link(self, name: str) -> Link | None:
@@ -288,18 +299,6 @@ def get_link(name: str) -> Request:
     """Ask for an interface; its reply goes to `Link`."""
     body = _IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0) + text(IFLA_IFNAME, name)
     return Request(RTM_GETLINK, 0, body + u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS), name)
-
-
-def add_bridge(name: str, *, address: bytes, mtu: int = 0) -> Request:
-    """Make a bridge, down: without a forward delay or multicast snooping, and with a MAC that ports won't
-    change.
-    """
-    data = nested(IFLA_INFO_DATA, u32(IFLA_BR_FORWARD_DELAY, 0), attribute(IFLA_BR_MCAST_SNOOPING, b"\0"))
-    body = _IFINFO.pack(AF_UNSPEC, 0, 0, 0, 0) + text(IFLA_IFNAME, name) + attribute(IFLA_ADDRESS, address)
-    if mtu:
-        body += u32(IFLA_MTU, mtu)
-    body += nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bridge"), data)
-    return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body, name)
 
 
 def add_veth(

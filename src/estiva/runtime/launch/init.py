@@ -65,6 +65,7 @@ def become(plan: Plan, channel: sync.Channel) -> None:
             (lambda: run(channel, lambda: _command(what, identity, channel))) if what.args else None,
             channel,
             terminal=what.terminal,
+            agent=plan.agent,
             pid_namespace=bool(plan.flags & ns.CLONE_NEWPID),
         )
     settle(what, identity, channel)
@@ -115,7 +116,10 @@ def _confine(what: Process) -> None:
 
 
 def _command(what: Process, identity: Identity, channel: sync.Channel) -> None:
-    """With --init: the forked command takes its credentials and goes."""
+    """With --init: the forked command takes its credentials and goes. An init that is a program of its own
+    would have lost at its execve what an execve takes, and looked the command up without it."""
+    if identity.uid != 0:
+        what.capabilities.lapse()
     settle(what, identity, channel)
     launch(what, channel)
 

@@ -46,6 +46,10 @@ class Capabilities:
         self.inheritable = masks["inheritable"]
         self.ambient = masks["ambient"] & self.inheritable & self.permitted
 
+    def lapse(self) -> None:
+        """What is left after an execve(2) by a user other than root (capabilities(7))."""
+        self.permitted = self.effective = self.ambient
+
 
 def set_rlimits(rlimits: list[dict[str, Any]]) -> None:
     """setrlimit(2) for an OCI process.rlimits. Raises InvalidInput, LimitRefused."""

@@ -9,11 +9,11 @@ from estiva.engine.containers import inspect as inspection
 from estiva.engine.state import locks, lookup
 from estiva.sdk import steps, values
 from estiva.sdk.objects import shown
-from estiva.sdk.objects.commands import Commands
 from estiva.sdk.objects.contents import Contents
 from estiva.sdk.objects.explained import Explained
 from estiva.sdk.options import changes_of
 from estiva.sdk.run_options import UpdateOptions
+from estiva.sdk.sandbox.boxes import Boxes
 from estiva.sdk.told import told
 from estiva.sdk.typed import shows
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Moment = float | str | datetime
 
 
-class Container(Commands, Contents, Explained):
+class Container(Boxes, Contents, Explained):
     """A container. What it is now is looked up each time that it is asked: there is nothing to reload.
 
         with estiva.container("alpine") as box:            # it ends with the block

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import stat
 
-from estiva.errors import EngineError
-from estiva.store.layers.descent import Descent
+from estiva.store.layers.descent import FOLDER, Descent
 from estiva.store.layers.implied import Attributes
-from estiva.store.layers.pack import DIRECTORY, MAX_DEPTH, is_opaque, reopen
+from estiva.store.layers.pack import MAX_DEPTH, is_opaque, reopen, too_deep
 
 
 class _Folder:
@@ -76,13 +75,13 @@ class Changes:
 
     def _enter(self, path: str, name: str, mine: os.stat_result, old: os.stat_result | None) -> _Folder:
         if self.upper.depth >= MAX_DEPTH:
-            raise EngineError(f"{path[:200]}... is nested too deep: more than {MAX_DEPTH} folders")
+            raise too_deep(os.fsencode(path[1:]), MAX_DEPTH)
         below = old is not None and stat.S_ISDIR(old.st_mode)
-        fd = os.open(name, DIRECTORY, dir_fd=self.upper.fd)
+        fd = os.open(name, FOLDER, dir_fd=self.upper.fd)
         try:
             folder = _Folder(path, fd, mine, old, below, len(self.found))
             if below:
-                self.lower.down(os.open(name, DIRECTORY, dir_fd=self.lower.fd))
+                self.lower.down(os.open(name, FOLDER, dir_fd=self.lower.fd))
         except BaseException:
             os.close(fd)
             raise

@@ -6,6 +6,11 @@ import os
 
 from estiva.errors import EngineError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 OPEN = 100  # folders: of those that lie above, one is opened again, from what is in it, when it is its turn
 
 
@@ -57,3 +62,29 @@ class Descent:
             fd = self._fds.pop()
             if fd >= 0:
                 os.close(fd)
+
+
+def walk(root: int, look: Callable[[int, list[str]], list[str]]) -> None:
+    """Go through the folder `root` (fd, the caller's) and all below it. `look` is given each one's fd and the
+    names of the way to it, and gives back which of its folders are to be gone into. What goes meanwhile is
+    left out; whatever else keeps one from being read is an error: OSError, EngineError.
+    """
+    way = Descent(root)
+    names: list[str] = []
+    left = [look(root, names)]
+    try:
+        while left:
+            if not left[-1]:
+                left.pop()
+                way.up()
+                del names[-1:]
+                continue
+            name = left[-1].pop()
+            try:
+                way.down(os.open(name, FOLDER, dir_fd=way.fd))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            names.append(name)
+            left.append(look(way.fd, names))
+    finally:
+        way.close()

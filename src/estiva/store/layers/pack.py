@@ -19,8 +19,9 @@ from collections.abc import Callable
 
 from estiva.errors import EngineError
 from estiva.linux import fs
-from estiva.store.layers.descent import Descent
+from estiva.store.layers.descent import FOLDER, Descent, walk
 from estiva.store.layers.implied import Attributes
+from estiva.store.layers.tree import MAX_DEPTH as LAYER_DEPTH
 from estiva.store.layers.tree import OPAQUE, WHITEOUT
 from estiva.store.tar.entry import shown
 from estiva.store.tar.records import kept_xattr
@@ -34,11 +35,10 @@ if TYPE_CHECKING:
         def write(self, data: bytes, /) -> object: ...
 
 
-DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _INSIDE = fs.RESOLVE_BENEATH | fs.RESOLVE_NO_SYMLINKS
 _PIECE = 1 << 20
 _OVERLAY = "trusted.overlay."
-MAX_DEPTH = 2000  # directories below each other: each is named with all above it
+MAX_DEPTH = 2000  # directories below each other: each is named with all above it (K22)
 
 
 def pack(upper: int, lower: int, out: Sink) -> None:
@@ -55,18 +55,20 @@ def pack(upper: int, lower: int, out: Sink) -> None:
 
 def write_tree(root: int, out: Sink) -> None:
     """Write the whole tree below the directory `root` (fd) as a tar: nothing is a whiteout, mounts below
-    are left out.
+    are left out. Raises EngineError, before anything is written, for what is nested too deep.
     """
     own = reopen(root)
     try:
-        Packer(out, None).run(own)
+        packer = Packer(out, None)
+        packer.measure(own)
+        packer.run(own)
     finally:
         os.close(own)
 
 
 def reopen(fd: int) -> int:
     """A readable fd of the directory `fd`, which may be O_PATH as those of detached mounts are."""
-    return os.open(".", DIRECTORY, dir_fd=fd)
+    return os.open(".", FOLDER, dir_fd=fd)
 
 
 class Packer:
@@ -79,6 +81,7 @@ class Packer:
         self.mounts = mounts
         self.links: dict[tuple[int, int], bytes] = {}
         self.device = -1
+        self.deepest = LAYER_DEPTH if self.layer else MAX_DEPTH
 
     def run(self, root: int) -> None:
         found = os.fstat(root)
@@ -107,6 +110,8 @@ class Packer:
                     paths.pop()
                     way.up()
                     continue
+                if way.depth >= self.deepest:
+                    raise too_deep(paths[-1], self.deepest)
                 name = names[-1].pop()
                 full = paths[-1] + b"/" + name if paths[-1] else name
                 try:
@@ -118,10 +123,24 @@ class Packer:
                         names[-1] = self._names(inner, full)
                 except FileNotFoundError:
                     continue  # a running container removed it meanwhile
-                if way.depth > MAX_DEPTH:
-                    raise EngineError(f"/{shown(full)}... is nested too deep: more than {MAX_DEPTH} folders")
         finally:
             way.close()
+
+    def measure(self, root: int) -> None:
+        """Raise EngineError if something below the directory `root` is nested too deep, as `run` would when
+        it gets there: what reads the tar has had half of it then."""
+        device = os.fstat(root).st_dev
+
+        def look(fd: int, names: list[str]) -> list[str]:
+            if fs.is_kernel(fd) if self.mounts else os.fstat(fd).st_dev != device:
+                return []
+            with os.scandir(fd) as entries:
+                found = list(entries)
+            if found and len(names) >= self.deepest:
+                raise too_deep(os.fsencode("/".join(names)), self.deepest)
+            return [entry.name for entry in found if entry.is_dir(follow_symlinks=False)]
+
+        walk(root, look)
 
     def _names(self, fd: int, path: bytes) -> list[bytes]:
         """What is in a directory, last first; an opaque one is told as such."""
@@ -136,7 +155,7 @@ class Packer:
         if self.layer and name.startswith(WHITEOUT):
             raise EngineError(f"/{shown(path)} can't be kept in a layer: its name marks a deletion")
         if kind == stat.S_IFDIR:
-            fd = os.open(name, DIRECTORY, dir_fd=parent)
+            fd = os.open(name, FOLDER, dir_fd=parent)
             try:
                 found = os.fstat(fd)
                 if self.layer or self.mounts or found.st_dev == self.device:
@@ -257,6 +276,14 @@ class Packer:
         self.out.write(header(member))
 
 
+def too_deep(path: bytes, most: int) -> EngineError:
+    """That there is something in the directory `path`, which has `most` - 1 directories above it."""
+    return EngineError(
+        f"/{shown(path)}... is nested too deep: more than {most} folders",
+        hint=f"a layer can't have more, an archive (export, cp) {MAX_DEPTH}" if most < MAX_DEPTH else "",
+    )
+
+
 def is_opaque(fd: int) -> bool:
     try:
         return os.getxattr(fd, _OVERLAY + "opaque") == b"y"
@@ -265,18 +292,18 @@ def is_opaque(fd: int) -> bool:
 
 
 def walk_files(root: int, visit: Callable[[os.stat_result], None]) -> None:
-    """Call `visit` with the lstat of everything below the directory `root` (fd)."""
-    stack = [os.dup(root)]
-    while stack:
-        fd = stack.pop()
-        try:
-            for name in os.listdir(fd):
-                try:
-                    found = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                    visit(found)
-                    if stat.S_ISDIR(found.st_mode):
-                        stack.append(os.open(name, DIRECTORY, dir_fd=fd))
-                except OSError:
-                    continue
-        finally:
-            os.close(fd)
+    """Call `visit` with the lstat of everything below the directory `root` (fd). Raises OSError."""
+
+    def look(fd: int, names: list[str]) -> list[str]:
+        folders = []
+        for name in os.listdir(fd):
+            try:
+                found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            visit(found)
+            if stat.S_ISDIR(found.st_mode):
+                folders.append(name)
+        return folders
+
+    walk(root, look)

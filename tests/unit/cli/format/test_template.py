@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 
+from estiva.cli.format.declared import shape
 from estiva.cli.format.struct import Struct, labelled
 from estiva.cli.format.template import Template
 from estiva.errors import InvalidInput
@@ -14,7 +15,9 @@ THING = {
     "Names": ["/web", "/alias"],
     "State": {"Running": True, "Pid": 42, "Error": ""},
     "Config": {"Labels": {"b": "2", "a": "1"}, "Env": ["A=1", "B=2"], "Cmd": None},
-    "NetworkSettings": {"Ports": {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}], "443/tcp": None}},
+    "NetworkSettings": shape(
+        {"Ports": {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}], "443/tcp": None}}, "NetworkSettings"
+    ),
     "Size": 1.5,
 }
 
@@ -211,11 +214,15 @@ def test_a_struct_whose_name_is_that_of_a_map_is_none():
 
 
 NULLS = {
-    "HostConfig": {"Links": None, "PidsLimit": None, "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0}},
+    "HostConfig": {
+        "Links": None,
+        "PidsLimit": None,
+        "RestartPolicy": shape({"Name": "no", "MaximumRetryCount": 0}, "RestartPolicy"),
+    },
     "Labels": None,
-    "LogConfig": {"Type": "json-file", "Config": {}},
+    "LogConfig": shape({"Type": "json-file", "Config": {}}, "LogConfig"),
     "Mounts": [
-        Struct(
+        shape(
             {
                 "Type": "bind",
                 "Source": "/s",
@@ -224,10 +231,10 @@ NULLS = {
                 "RW": True,
                 "Propagation": "rprivate",
             },
-            {"Name": "", "Driver": ""},
+            "MountPoint",
         )
     ],
-    "Volumes": {"/v": {}},
+    "Volumes": shape({"/v": {}}, "{}Nothing"),
     "Options": {"Name": "x", "MaximumRetryCount": "1"},
     "Other": None,
     "Config": Struct({}, {"Shell": None, "Healthcheck": None}),
@@ -284,6 +291,6 @@ def test_a_state_is_printed_as_go_prints_it(more, last):
         "FinishedAt": "B",
     }
     assert list(state) == list(shapes["running"]["State"])
-    row = {"State": dict(sorted({**state, "Running": True, **more}.items()))}
+    row = {"State": shape(dict(sorted({**state, "Running": True, **more}.items())), "State")}
     assert Template("{{.State}}").render(row) == f"{{running true false false false false 7 0  A B {last}}}"
     assert Template("{{.State.Pid}} {{json .State.Error}}").render(row) == '7 ""'

@@ -3,6 +3,7 @@
 import io
 import os
 import resource
+import stat
 import tarfile
 
 import pytest
@@ -12,6 +13,8 @@ from estiva.files import remove_tree
 from estiva.store.layers import pack
 from estiva.store.layers.changes import Changes
 from estiva.store.layers.descent import OPEN, Descent
+from estiva.store.layers.tree import MAX_DEPTH, Tree
+from estiva.store.tar.entry import Entry
 
 FLAGS = os.O_RDONLY | os.O_DIRECTORY
 
@@ -73,6 +76,51 @@ def test_one_that_is_too_deep_is_refused_and_nothing_left_open(tmp_path):
     os.close(deep)
     os.close(empty)
     remove_tree(str(tmp_path / "deep"))
+
+
+def test_an_archive_that_would_be_cut_is_not_begun(tmp_path):
+    deep, out = nested(tmp_path / "deep", pack.MAX_DEPTH + 1), io.BytesIO()
+    with pytest.raises(EngineError, match=f"nested too deep: more than {pack.MAX_DEPTH} folders"):
+        pack.write_tree(deep, out)
+    assert out.getvalue() == b""
+    os.close(deep)
+    remove_tree(str(tmp_path / "deep"))
+
+
+def test_a_layer_has_no_more_than_who_unpacks_it_takes(tmp_path):
+    deep, empty = nested(tmp_path / "deep", MAX_DEPTH + 1), nested(tmp_path / "empty", 0)
+    with pytest.raises(EngineError, match=f"^/d/d.*nested too deep: more than {MAX_DEPTH} folders"):
+        pack.pack(deep, empty, io.BytesIO())
+    os.close(deep)
+    deep, out = nested(tmp_path / "fits", MAX_DEPTH), io.BytesIO()
+    pack.pack(deep, empty, out)
+    tree = Tree()
+    out.seek(0)
+    with tarfile.open(fileobj=out) as tar:
+        for member in tar:
+            kind = stat.S_IFDIR if member.isdir() else stat.S_IFREG
+            tree.add(Entry(os.fsencode(member.name), kind, 0o755))
+    os.close(deep)
+    os.close(empty)
+    remove_tree(str(tmp_path / "deep"))
+    remove_tree(str(tmp_path / "fits"))
+
+
+def test_no_file_is_left_out_of_a_sum_for_want_of_fds(tmp_path, few_fds):
+    for number in range(3 * OPEN):
+        (tmp_path / f"d{number}").mkdir()
+        (tmp_path / f"d{number}" / "file").touch()
+    top, seen = os.open(tmp_path, FLAGS), []
+    pack.walk_files(top, seen.append)
+    assert len(seen) == 2 * 3 * OPEN
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))), hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            pack.walk_files(top, seen.append)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    os.close(top)
 
 
 def test_a_folder_that_is_moved_while_it_is_read_is_told(tmp_path):

@@ -45,7 +45,9 @@ class _Archive(Packer):
         super()._emit(member)
 
     def folder(self, fd: int, name: bytes) -> None:
-        """A folder as `name`, "." for what it holds."""
+        """A folder as `name`, "." for what it holds. Raises EngineError, before anything is written, for what
+        is nested too deep."""
+        self.measure(fd)
         self._emit(self._member(name + b"/", b"5", os.fstat(fd), xattrs=self._xattrs(fd, name)))
         self._directory(fd, b"" if name == b"." else name)
 

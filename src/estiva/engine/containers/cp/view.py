@@ -112,28 +112,33 @@ class View:
 
     def _waiting(self, record: Record) -> None:
         """Of one that waits for its next run, which does not begin meanwhile."""
+        import time
+
         from estiva.engine.state import gate
         from estiva.store import containers
 
         try:
             reading = self._reading = gate.Reading(self.engine.paths.container(self.id)).__enter__()
         except FileNotFoundError:
-            return  # it is being removed
+            time.sleep(lookup.LOOK_AGAIN)  # it is being removed
+            return
         if containers.waits(self.engine.db, self.id):
             self._mounted(record)
         else:
             self._reading = None
             reading.__exit__()
+            time.sleep(lookup.LOOK_AGAIN)  # that run has begun, and is not there yet
 
     def _mounted(self, record: Record) -> None:
         """All that it would see, in a mount namespace of ours; over what its runs have below the image too,
         so that mount points are not made in its read-write layer."""
         from estiva.engine.containers import folder
         from estiva.engine.mounts import detached, initlayer
+        from estiva.engine.state import based
 
-        image = self.engine.store.images.resolve(record["Image"])
+        image = based.image_of(self.engine, record)
         folder.mend(self.engine, record, image)
-        snapshot = self.engine.store.snapshots.prepare(image.diff_ids, self.engine.paths.container(self.id))
+        snapshot = self.engine.store.snapshots.prepare(image.chain, self.engine.paths.container(self.id))
         root = snapshot.mount(beneath=[initlayer.provide(self.engine.paths)])
         self._held.append(root)
         readonly = bool(record["HostConfig"].get("ReadonlyRootfs"))

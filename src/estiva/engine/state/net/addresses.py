@@ -39,7 +39,9 @@ def take_in(transaction: Transaction, container_id: str, mode: str, *, fresh: bo
     if mode == "bridge" and (
         fresh or not transaction.read("SELECT 1 FROM endpoints WHERE container = ? LIMIT 1", (container_id,))
     ):
-        return ipam.reserve_in(transaction, container_id)
+        address, subnet = ipam.lease_in(transaction, container_id)
+        if subnet.plain:
+            return address  # which tells all the rest
     return _places_in(transaction, container_id, default=mode == "bridge")
 
 

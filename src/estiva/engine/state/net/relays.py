@@ -28,10 +28,11 @@ def start(
     )
 
 
-def has_died(where: Paths, container_id: str, network: Network) -> bool:
-    """Whether a container that runs ought to have a relay and has none. Raises OSError."""
+def trouble(where: Paths, container_id: str, network: Network) -> str:
+    """Why nobody serves the ports on IPv6 addresses of a container that runs, in words; "" where that is
+    done, or there are none. Raises OSError."""
     wants = any(":" in port["HostIp"] for port in network.get("ports") or ())
-    return wants and not relaying.running(where.run_container(container_id) + FILE)
+    return relaying.trouble(where.run_container(container_id) + FILE) if wants else ""
 
 
 def end(where: Paths, container_id: str) -> None:
