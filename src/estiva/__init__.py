@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from estiva.sdk.containers import container, run
     from estiva.sdk.engine import Engine
     from estiva.sdk.images import build, pull, push
+    from estiva.sdk.looking import anatomy
     from estiva.sdk.objects.container import Container
     from estiva.sdk.objects.popen import Popen
     from estiva.sdk.objects.shown import Event, Exit, FileInfo, Health, LogLine, Port, Progress, Stats
@@ -64,6 +65,7 @@ __all__ = [
     "Stats",
     "StillRunning",
     "Volume",
+    "anatomy",
     "build",
     "container",
     "pool",
@@ -126,6 +128,10 @@ def _load(name: str) -> object:
         from estiva.sdk import images
 
         return getattr(images, name)
+    if name == "anatomy":
+        from estiva.sdk.looking import anatomy
+
+        return anatomy
     if name in ("BuildError", "CommandTimeout", "Result"):
         from estiva.sdk import result
 

@@ -41,6 +41,7 @@ VERBS = {
     "stats": ("container.stats", "STATS"),
     "logs": ("container.logs", "LOGS"),
     "why": ("container.why", "WHY"),
+    "anatomy": ("explain.anatomy", "ANATOMY"),
     "events": ("events", "EVENTS"),
     "inspect": ("inspect", "INSPECT"),
     "top": ("container.contents", "TOP"),
@@ -66,6 +67,7 @@ VERBS = {
     "version": ("system", "VERSION"),
     "info": ("system", "INFO"),
     "doctor": ("container.doctor", "DOCTOR"),
+    "lesson": ("explain.lesson", "LESSON"),
     "completion": ("completion", "COMPLETION"),
     "man": ("manual", "MAN"),
 }

@@ -292,6 +292,7 @@ class Plan(Ending):
     volumes: NotRequired[list[tuple[str, dict[str, str]]]]  # that are mounted in it, for events too
     detach_keys: NotRequired[str]  # "": the usual ones
     health: NotRequired[HealthPlan]
+    explain: NotRequired[str]  # a file to which its start is written down: monitor/explain.py
     again: NotRequired[bool]  # it is started again by its restart policy
     limits: NotRequired[Limits]
     profile: NotRequired[str]  # spec/profile.py

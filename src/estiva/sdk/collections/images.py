@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from estiva.engine import Engine
     from estiva.sdk.collections.manifests import Manifests
     from estiva.sdk.objects.shown import Progress
+    from estiva.view.shapes import Anatomy
 
     Word = str | os.PathLike[str]
     Heard = Callable[[Progress], object]
@@ -68,6 +69,13 @@ class Image:
     def layers(self) -> Layers:
         """What each layer adds, changes, removes and wastes, the base first; sizes in bytes."""
         return Images(self.engine).layers(self.id)
+
+    @told
+    def anatomy(self) -> Anatomy:
+        """Its layers, what it starts, and the containers that are made from it (docs/anatomy.md)."""
+        from estiva.view import anatomy
+
+        return anatomy.of_image(self.engine, self.engine.store.images.resolve(self.id))
 
     def tag(self, name: str) -> None:
         """Give it one more name."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from estiva.engine import Engine
     from estiva.engine.state.types import Record
+    from estiva.view.shapes import Anatomy
 
     Signal = str | int | enum.IntEnum
     Moment = float | str | datetime
@@ -166,6 +167,14 @@ class Container(Boxes, Contents, Explained):
         state = self._record()["State"]
         ended = not state["Running"] and state["Status"] != "created"
         return shown.exit_of(state) if ended else None
+
+    @told
+    def anatomy(self) -> Anatomy:
+        """What it is made of now: processes, namespaces, network, limits, rights, mounts, layers
+        (docs/anatomy.md)."""
+        from estiva.view import anatomy
+
+        return anatomy.of_container(self.engine, self.inspect())
 
     # --- its life ---------------------------------------------------------------------------------------
 
