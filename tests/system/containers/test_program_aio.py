@@ -66,9 +66,11 @@ async def main():
         tty.kill()
         print(await tty.wait(), tty)
         endless = await made.popen("yes")
-        await endless.stdout.read(100000)
+        print(await endless.stdout.read(1))
         endless.terminate()
-        print((await endless.communicate(max_output=5))[0][:1], endless.truncated, endless.returncode)
+        print((await endless.communicate(max_output=5))[1], endless.returncode)
+        async with made.popen(["seq", "100000"]) as long:
+            print((await long.communicate(max_output=5))[0], long.truncated, long.returncode)
         await made.exec_detached(["touch", "/there"])
         while not await made.files.exists("/there"): pass
 asyncio.run(main())
@@ -88,7 +90,9 @@ asyncio.run(main())
         "b'line\\n' b'e\\n' 4",
         "b'30 100\\r\\n' None",
         "137 <estiva.aio.Popen returncode=137 args=['sh', '-c', 'stty size; sleep 60']>",
-        "b'y' True 143",
+        "b'y'",
+        "b'' 143",
+        "b'1\\n2\\n3' True 0",
     ]
     gone(box)
 

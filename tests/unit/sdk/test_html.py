@@ -3,7 +3,7 @@
 import html.parser
 
 from estiva.sdk import html as shown
-from estiva.sdk.collections.images import Layers
+from estiva.sdk.collections.layers import Layers
 from estiva.sdk.result import Result
 
 HOSTILE = '<script>alert(1)</script><img src=x onerror="y">&amp;\x1b[2J\u202e\0</td></table>' + "z" * 5000

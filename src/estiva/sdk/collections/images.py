@@ -14,6 +14,7 @@ from estiva.errors import InvalidInput, NotFound
 from estiva.sdk import values
 from estiva.sdk.collections import building
 from estiva.sdk.collections.building import telling
+from estiva.sdk.collections.layers import Layers
 from estiva.sdk.collections.work import Work
 from estiva.sdk.objects.contents import written
 from estiva.sdk.objects.shown import Change, Pruned
@@ -88,15 +89,6 @@ class Image:
     def remove(self, *, force: bool = False) -> None:
         """Remove it; with `force` also where it has several names."""
         Images(self.engine).remove(self.id, force=force)
-
-
-class Layers(list[dict[str, Any]]):
-    """The layers of an image, the base first."""
-
-    def _repr_html_(self) -> str:
-        from estiva.sdk import html
-
-        return html.layers(self)
 
 
 class Images:
