@@ -220,6 +220,7 @@ def test_a_choice_is_accepted(name, entry, option, choice, journal, monkeypatch,
     monkeypatch.setenv("ESTIVA_CDI_SPEC_DIRS", str(tmp_path))
     monkeypatch.setattr("sys.stdin", open("/dev/null"))  # noqa: SIM115
     monkeypatch.setattr("time.sleep", mock.Mock(side_effect=KeyboardInterrupt))  # stats goes on until then
+    monkeypatch.setattr("os.execve", mock.Mock(side_effect=KeyboardInterrupt))  # mcp becomes its server
     verb = verb_table.load(entry)
     context = Context()
     context._engine = optionkit.Thing(journal, "engine")
