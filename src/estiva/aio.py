@@ -21,6 +21,7 @@ from estiva.sdk.aio.containers import container, run
 from estiva.sdk.aio.engine import Engine, Network, Volume
 from estiva.sdk.aio.images import Image, build, pull, push
 from estiva.sdk.aio.popen import Popen
+from estiva.sdk.aio.snapshots import Snapshot
 from estiva.sdk.aio.work import Work
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Image",
     "Network",
     "Popen",
+    "Snapshot",
     "Volume",
     "Work",
     "build",

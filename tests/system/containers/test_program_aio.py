@@ -29,6 +29,34 @@ def gone(box):
     eventually(lambda: box.db("SELECT count(*) FROM containers") == [(0,)])
 
 
+def test_snapshots_and_forks(box):
+    out = box.python(
+        BEGIN
+        + """
+async def main():
+    async with aio.container("box:1", network="none") as first:
+        await first.files.write("/note", b"one")
+        kept = await first.snapshot("kept")
+        print(kept.name, await kept.size > 0, [each.name for each in await aio.Engine().snapshots.list()])
+        await first.files.write("/note", b"two")
+        async with first.fork() as other, first.fork() as third:
+            await other.files.write("/note", b"three")
+            print(await other.files.read("/note"), await third.files.read("/note"))
+        async with aio.container(kept, network="none") as again:
+            print(await again.files.read("/note"), (await again.anatomy()).kind)
+        print((await aio.run(kept, ["cat", "/note"], network="none")).output)
+        task = asyncio.create_task(first.fork().__aenter__())
+        await asyncio.sleep(random.random() / 20)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError): print(await task is None)
+        await kept.remove()
+asyncio.run(main())
+"""
+    )
+    assert out.splitlines() == ["kept True ['kept']", "b'three' b'two'", "b'one' container", "one"]
+    gone(box)
+
+
 def test_commands_and_their_streams(box):
     out = box.python(
         BEGIN

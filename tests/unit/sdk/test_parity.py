@@ -135,15 +135,11 @@ PLAIN_ONLY = {  # what asyncio does without
 
 NOT_YET = {
     "anatomy",
-    "fork",
     "python",
-    "snapshot",
-    "snapshots",
     "pool",
     "Pool",
     "PythonError",
     "PythonRun",
-    "Snapshot",
 }
 
 

@@ -15,6 +15,7 @@ from estiva.sdk.aio.bridge import Around, Field, Looked, copied, later
 from estiva.sdk.aio.files import Files
 from estiva.sdk.aio.loop import Firm, Stream, call, drive, ready
 from estiva.sdk.aio.popen import LIMIT, Starting, killed
+from estiva.sdk.aio.snapshots import Snapshot
 from estiva.sdk.objects import container as plain
 from estiva.sdk.objects import shown, waiting
 from estiva.sdk.objects.contents import Contents
@@ -23,6 +24,7 @@ from estiva.sdk.told import told_later
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from typing import Literal, overload
 
     from estiva.engine.launch.launch import Launched
@@ -77,6 +79,8 @@ class Container(Around[Plain]):
     get_archive = copied(Contents.get_archive)
     export = copied(Contents.export)
     commit = copied(Contents.commit)
+    anatomy = later(Plain.anatomy)
+    snapshot = copied(Plain.snapshot, Snapshot)
 
     async def __aenter__(self) -> Self:
         return self
@@ -93,6 +97,15 @@ class Container(Around[Plain]):
     def files(self) -> Files:
         """Its files: read, write, list, stat, remove, walk, upload, download; also while it does not run."""
         return Files(self._plain.files)
+
+    def fork(self) -> AbstractAsyncContextManager[Container]:
+        """A new box that begins with the files that this one has now: see estiva.Container.fork.
+
+        async with box.fork() as other: await other.exec("make test")
+        """
+        from estiva.sdk.aio.containers import Fork
+
+        return Fork(self._plain)
 
     # --- its life ---------------------------------------------------------------------------------------
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from estiva.engine.images.find import find_image
+from estiva.engine.images.find import find_beginning
 from estiva.errors import NotFound
 from estiva.sdk import running, values
 from estiva.sdk.aio.container import Container
-from estiva.sdk.aio.loop import Firm, call, drive, ready
+from estiva.sdk.aio.loop import LONG, Firm, call, drive, ready
+from estiva.sdk.aio.snapshots import Snapshot, begins
 from estiva.sdk.aio.work import Work
 from estiva.sdk.begun import ending
 from estiva.sdk.collections.building import telling
@@ -33,15 +34,18 @@ if TYPE_CHECKING:
     from estiva.engine.launch.start import Start
     from estiva.sdk.begun import Begun
     from estiva.sdk.result import Result
+    from estiva.sdk.sandbox.owned import Owned
 
     Word = str | os.PathLike[str]
     Data = bytes | bytearray | memoryview | str
+
+B = TypeVar("B", bound="Owned[PlainContainer]")
 
 
 @shows(RunOptions)
 @told_later
 async def run(
-    image: str,
+    image: str | Snapshot,
     command: str | Sequence[Word] = (),
     *,
     input: Data | None = None,
@@ -59,7 +63,7 @@ async def run(
     on. `on_output` is called in the loop. Raises EstivaError.
     """
     return await finished(
-        chosen(engine), image, command, input, timeout, max_output, on_output, options, RunOptions
+        chosen(engine), begins(image), command, input, timeout, max_output, on_output, options, RunOptions
     )
 
 
@@ -101,12 +105,12 @@ async def there(engine: Engine, image: str, options: dict[str, Any]) -> dict[str
     pull, platform = options["pull"], options["platform"]
     if pull != "always":
         try:
-            await call(lambda: find_image(engine, image, "never", platform, None))
+            await call(lambda: find_beginning(engine, image, "never", platform, None))
             return options
         except NotFound:
             if pull == "never":
                 raise
-    work = Work(lambda heard, look: find_image(engine, image, pull, platform, telling(heard)))
+    work = Work(lambda heard, look: find_beginning(engine, image, pull, platform, telling(heard)))
     async with work:
         await work.result()
     return {**options, "pull": "missing"}
@@ -153,7 +157,7 @@ class Held:
 @told
 @shows(RunOptions)
 def container(
-    image: str,
+    image: str | Snapshot,
     command: str | Sequence[Word] | None = None,
     *,
     keep: bool = False,
@@ -167,31 +171,29 @@ def container(
 
     It is killed and removed at the end of the block, however that ends, and with the program.
     """
-    return Block(block(chosen(engine), image, command, options, RunOptions, keep=keep))
+    return Block(block(chosen(engine), begins(image), command, options, RunOptions, keep=keep))
 
 
-class Block:
-    """What `container` gives: see there."""
+class Entered(Generic[B]):
+    """A container for the length of an `async with`, around the block that the plain API has for it."""
 
-    def __init__(self, plain: Plain) -> None:
+    def __init__(self, plain: B) -> None:
         self._plain = plain
         self._held = Held(plain.begun)
 
     @told_later
     async def __aenter__(self) -> Container:
-        plain = self._plain
-        plain.enter()
+        self._plain.enter()
         try:
-            config, host_config, wanted, idle = plain.asked
-            wanted = plain.begun.options = await there(plain.engine, config["Image"], wanted)
-            if plain.keep:
-                return Container(await kept(plain.engine, config, host_config, wanted, idle=idle))
-            start = await self._held.__aenter__()
-            await started(start)
-            return Container(plain.made(start))
+            return Container(await self._begin())
         except BaseException as error:
             await self.__aexit__(type(error))
             raise
+
+    async def _begin(self) -> PlainContainer:
+        start = await self._held.__aenter__()
+        await started(start)
+        return self._plain.made(start)
 
     @told_later
     async def __aexit__(self, kind: type[BaseException] | None = None, *exception: object) -> None:
@@ -199,6 +201,37 @@ class Block:
             await self._held.close(kind)
         finally:
             self._plain.left()
+
+
+class Block(Entered[Plain]):
+    """What `container` gives: see there."""
+
+    async def _begin(self) -> PlainContainer:
+        plain = self._plain
+        config, host_config, wanted, idle = plain.asked
+        wanted = plain.begun.options = await there(plain.engine, config["Image"], wanted)
+        if plain.keep:
+            return await kept(plain.engine, config, host_config, wanted, idle=idle)
+        return await super()._begin()
+
+
+class Fork:
+    """What `fork` gives: see there. The snapshot is taken when the block is entered."""
+
+    def __init__(self, box: PlainContainer) -> None:
+        self._box = box
+        self._entered: list[Entered[Owned[PlainContainer]]] = []
+
+    @told_later
+    async def __aenter__(self) -> Container:
+        block = cast("Owned[PlainContainer]", await call(self._box.fork, pool=LONG))
+        entered = Entered(block)
+        made = await entered.__aenter__()
+        self._entered.append(entered)
+        return made
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._entered.pop().__aexit__(*exception)  # type: ignore[arg-type]
 
 
 async def kept(

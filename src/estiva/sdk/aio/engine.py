@@ -14,11 +14,13 @@ from estiva.sdk.aio.container import Container
 from estiva.sdk.aio.containers import finished, kept, there
 from estiva.sdk.aio.images import Images
 from estiva.sdk.aio.loop import Stream, call
+from estiva.sdk.aio.snapshots import Snapshots
 from estiva.sdk.collections import containers as containers_
 from estiva.sdk.collections import events, images, networks, registry, system, volumes
 from estiva.sdk.objects.container import Container as PlainContainer
 from estiva.sdk.pipes import MAX_OUTPUT
 from estiva.sdk.run_options import CreateOptions, EndpointOptions
+from estiva.sdk.sandbox import snapshots
 from estiva.sdk.told import told_later
 from estiva.sdk.typed import shows
 
@@ -234,6 +236,11 @@ class Engine(base.Engine):
     def registry(self) -> Registry:
         """login, logout, search, tags, referrers."""
         return Registry(registry.Registry(self))
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """get, list."""
+        return Snapshots(snapshots.Snapshots(self))
 
     @property
     def system(self) -> System:

@@ -43,6 +43,7 @@ class Image(Around[plain.Image]):
 
     history = later(plain.Image.history)
     layers = later(plain.Image.layers)
+    anatomy = later(plain.Image.anatomy)
     tag = later(plain.Image.tag)
     save = copied(plain.Image.save)
     remove = later(plain.Image.remove)
