@@ -9,18 +9,40 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 from estiva.engine.containers import control, create
 from estiva.engine.launch import launch
 from estiva.engine.state import runstate
 from estiva.errors import EngineError, NotFound, Unavailable
-from estiva.sdk import held
+from estiva.sdk import held, steps
+from estiva.sdk.steps import Wait
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from estiva.engine import Engine
     from estiva.engine.launch.start import Start
+    from estiva.sdk.steps import Task
+
+
+def ending(start: Start) -> Task[bool]:
+    """Have a bound container killed and removed; True when nobody finds it any more, False when its monitor
+    was killed, or has said nothing for launch.PATIENCE seconds."""
+    launched = start.launched
+    channel = launched.channel.fileno()
+    if channel < 0:
+        return True  # the garbage collector has closed it first: that ends it, too
+    launched.end()
+    deadline = time.monotonic() + launch.PATIENCE
+    while (yield Wait({channel: select.POLLIN}, deadline - time.monotonic())):
+        event = launched.receive()["event"]
+        if event in ("removed", "lost"):
+            return event == "removed"
+    return False
 
 
 class Begun:
@@ -35,7 +57,6 @@ class Begun:
         config: dict[str, Any],
         host_config: dict[str, Any],
         *,
-        stdio: tuple[int, int, int] = (-1, -1, -1),
         idle: bool = False,
         lingers: bool = False,
         **options: Any,
@@ -43,7 +64,7 @@ class Begun:
         self.engine = engine
         self.configs = config, {**host_config, "AutoRemove": True}
         self.lingers = lingers
-        self.stdio = stdio
+        self.stdio = (-1, -1, -1)
         self.idle = idle
         self.options = options
         self.owner = os.getpid()
@@ -56,7 +77,16 @@ class Begun:
             fd, self.agent = self.agent, -1
             os.close(fd)
 
+    def with_stdio(self, stdio: tuple[int, int, int]) -> Self:
+        """The same, with fds for its streams."""
+        self.stdio = stdio
+        return self
+
     def __enter__(self) -> Start:
+        return self.begin()
+
+    def begin(self) -> Start:
+        """Make it, and send for its monitor."""
         try:
             with held.Signals() as signals:
                 start = create.prepare(self.engine, *self.configs, begins=signals.hold, **self.options)
@@ -77,17 +107,26 @@ class Begun:
         answer is killed, and what it leaves removed. Nothing in a fork of the program, whose parent has it
         still.
         """
-        start, self.start = self.start, None
-        if start is None or self.owner != os.getpid():
+        start = self.leave()
+        if start is None:
             return
         try:
-            if start.begun and not start.end():
-                if not start.heard():
-                    self._kill_monitor(start)
-                with contextlib.suppress(NotFound, Unavailable):  # the disk is full: a sweep finds it
-                    control.remove(self.engine, start.id, force=True, volumes=True)
+            if start.begun and not steps.run(ending(start)):
+                self.force(start)
         finally:
             start.close()
+
+    def leave(self) -> Start | None:
+        """What is to be ended, if there is something, by the caller from now on."""
+        start, self.start = self.start, None
+        return start if self.owner == os.getpid() else None
+
+    def force(self, start: Start) -> None:
+        """The end of one whose monitor did not see to it."""
+        if not start.heard():
+            self._kill_monitor(start)
+        with contextlib.suppress(NotFound, Unavailable):  # the disk is full: a sweep finds it
+            control.remove(self.engine, start.id, force=True, volumes=True)
 
     def _kill_monitor(self, start: Start) -> None:
         """One that does not answer: stopped, or held by the kernel. Raises EngineError."""

@@ -22,7 +22,7 @@ from estiva.sdk.told import told
 from estiva.sdk.typed import shows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from typing import Unpack
 
@@ -81,14 +81,21 @@ def container(
     The options are those of the command line's `run`, with _ for -; docs/python.md tells their forms. Raises
     EstivaError.
     """
+    return block(chosen(engine), image, command, options, RunOptions, keep=keep)
+
+
+def block(
+    engine: Engine, image: Any, command: Any, options: Mapping[str, Any], kind: type, *, keep: Any
+) -> Block:
+    """The block of such a container. Raises InvalidInput."""
     idle = command is None
     config, host_config, wanted = running.settings(
-        image, ["estiva-idle"] if command is None else command, options, RunOptions
+        image, ["estiva-idle"] if command is None else command, options, kind
     )
     if idle:
         config["Entrypoint"] = []
         host_config["Init"] = True
-    return Block(chosen(engine), config, host_config, idle, wanted, keep=values.flag("keep", keep))
+    return Block(engine, config, host_config, idle, wanted, keep=values.flag("keep", keep))
 
 
 class Block(Owned[Container]):
@@ -105,11 +112,11 @@ class Block(Owned[Container]):
         keep: bool = False,
     ) -> None:
         super().__init__(engine, Container, config, host_config, idle, wanted)
-        self._keep = keep
-        self._asked = (config, host_config, wanted, idle)
+        self.keep = keep
+        self.asked = (config, host_config, wanted, idle)
 
     def _begin(self) -> Container:
-        if not self._keep:
+        if not self.keep:
             return super()._begin()
-        config, host_config, wanted, idle = self._asked
+        config, host_config, wanted, idle = self.asked
         return begin(self.engine, dict(config), dict(host_config), wanted, idle=idle)

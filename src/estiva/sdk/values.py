@@ -57,6 +57,17 @@ def path(what: str, value: Any) -> str:
     return no_nul(what, found)
 
 
+def paths(what: str, value: Any) -> list[str]:
+    """A list of paths, of one or of an iterable of them; None is none."""
+    if value is None:
+        return []
+    if isinstance(value, (str, os.PathLike)):
+        return [path(what, value)]
+    if isinstance(value, (bytes, bytearray, memoryview, dict)) or not hasattr(value, "__iter__"):
+        raise wrong(what, "a path or a list of paths", value)
+    return [path(what, one) for one in value]
+
+
 def words(what: str, value: Any) -> list[str]:
     """The words of a command: an iterable of text and path objects, or a text that is split as a shell does.
     Nothing in it is expanded: no shell runs.

@@ -66,11 +66,11 @@ def test_one_block_is_entered_once_at_a_time(monkeypatch, tmp_path):
     block = estiva.container("box", engine=estiva.Engine(tmp_path, tmp_path))
     block.__exit__(None, None, None)  # nothing to end
     with block as box:
-        closed = block._begun.closed
+        closed = block.begun.closed
         with pytest.raises(Conflict, match="entered already"), block:
             pass
-        assert block._begun.closed == closed and not box._gone
-    assert box._gone
+        assert block.begun.closed == closed and not box.gone
+    assert box.gone
     with block as again:
         assert again is not box
 

@@ -129,6 +129,10 @@ def make(
         allow_refetch(engine)
     known = others_of(engine, host, pull, progress)
     merged = record.merge(asked, image.config)
+    if host.get("Profile"):
+        from estiva.engine.spec import profile
+
+        profile.place(merged, host)
     if merged.get("HealthcheckOnFailureAction"):
         from estiva.engine.state.life import health
 

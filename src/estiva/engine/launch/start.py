@@ -180,10 +180,6 @@ class Start:
         """How it ended: see Launched.wait."""
         return self.launched.wait()
 
-    def end(self) -> bool:
-        """Kill and remove a bound one: see Launched.end."""
-        return self.launched.end()
-
     def signal(self, number: int) -> None:
         """Have the monitor send its init a signal."""
         self.launched.signal(number)

@@ -25,7 +25,7 @@ class Boxes(Commands):
 
     engine: Engine
     id: str
-    _gone: bool
+    gone: bool
     _python: Python | None = None
 
     def __init__(self, engine: Engine, container_id: str) -> None:
@@ -34,7 +34,7 @@ class Boxes(Commands):
 
     def _ended(self) -> None:
         """The block that it was begun for is over."""
-        self._gone = True
+        self.gone = True
         python, self._python = self._python, None
         if python is not None:
             python.close()

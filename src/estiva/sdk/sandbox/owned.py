@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from estiva.engine import Engine
+    from estiva.engine.launch.start import Start
     from estiva.sdk.sandbox.snapshots import Snapshot
 
 
@@ -41,17 +42,14 @@ class Owned(Generic[C]):
     ) -> None:
         self.engine = engine
         self._make = make
-        self._begun = Begun(self.engine, config, host_config, idle=idle, lingers=True, **wanted)
+        self.begun = Begun(self.engine, config, host_config, idle=idle, lingers=True, **wanted)
         self._box: C | None = None
         self.state: Snapshot | None = None  # that it begins with, if nobody else has it
         self._entered = threading.Lock()  # held while it is
 
     @told
     def __enter__(self) -> C:
-        if not self._entered.acquire(blocking=False):
-            raise Conflict(
-                "this estiva.container has been entered already", hint="make one for each with-block"
-            )
+        self.enter()
         try:
             return self._begin()
         except BaseException:
@@ -59,18 +57,33 @@ class Owned(Generic[C]):
             raise
 
     def _begin(self) -> C:
-        start = self._begun.__enter__()
+        start = self.begun.__enter__()
         start.started()
-        self._box = self._make(self.engine, start.id)
-        return self._box
+        return self.made(start)
 
     @told
     def __exit__(self, *exception: object) -> None:
-        box, self._box = self._box, None
         try:
-            self._begun.close()
+            self.begun.close()
         finally:
-            if box is not None:
-                box._ended()
-            if self._entered.locked():
-                self._entered.release()
+            self.left()
+
+    def enter(self) -> None:
+        """Raises Conflict."""
+        if not self._entered.acquire(blocking=False):
+            raise Conflict(
+                "this estiva.container has been entered already", hint="make one for each with-block"
+            )
+
+    def made(self, start: Start) -> C:
+        """What it is the block of, from now on."""
+        self._box = self._make(self.engine, start.id)
+        return self._box
+
+    def left(self) -> None:
+        """At its end."""
+        box, self._box = self._box, None
+        if box is not None:
+            box._ended()
+        if self._entered.locked():
+            self._entered.release()

@@ -118,7 +118,7 @@ class Ready(Owned[Box]):
         """Start it, warm it, freeze it. Raises EstivaError."""
         ours, theirs = agents.pair()
         try:
-            self._begun.agent = theirs.detach()
+            self.begun.agent = theirs.detach()
             box = self.__enter__()
             box._attach(ours)
             box._rehearse()
@@ -130,7 +130,7 @@ class Ready(Owned[Box]):
             self.end()
             raise
         finally:
-            self._begun.drop_agent()
+            self.begun.drop_agent()
 
     def take(self) -> Box:
         """It goes on, and is the caller's. Raises EstivaError if it has ended."""
