@@ -81,6 +81,8 @@ print(engine.containers.run("box:1", "echo done", network="none").output.strip()
 """)
     assert out.splitlines() == ["True", "created", "running", "still", "done"]
     assert sorted(box.out("ps", "--format", "{{.Names}}").split()) == ["detached", "kept"]
+    box.out("restart", "-t", "0", "kept")
+    assert box.out("exec", "kept", "echo", "again") == "again"
     box.out("rm", "-f", "detached", "kept")
 
 

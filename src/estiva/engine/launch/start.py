@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from estiva.store.layers.mounts import Lowerdirs
 
 NOWHERE = (-1, -1, -1)
+IDLE = ["estiva-idle"]  # the command of one that has none: only its init, which waits
 
 
 class Start:
@@ -137,7 +138,7 @@ class Start:
                     wanted["auto_remove"] = not self.lingers
                 if detach_keys:
                     wanted["detach_keys"] = detach_keys
-                if idle:
+                if idle or config.get("Cmd") == IDLE and not config.get("Entrypoint"):  # once more
                     wanted["config"]["process"]["args"] = []
                 launched = launch.launch(self.engine, wanted, stdio, self._lock, self.mounted())
             except BaseException:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 
 from estiva import fastjson, files
+from estiva.engine.launch.start import IDLE
 from estiva.engine.state import gate, locks, runstate
 from estiva.runtime.cgroup import factory
 from estiva.store import containers, states
@@ -34,7 +35,6 @@ NEXT = "next-"
 # of a container's Config, what those made from its snapshot get of it, as from an image's config
 KEPT = ("Env", "Cmd", "Entrypoint", "WorkingDir", "User", "Labels", "ExposedPorts", "Volumes", "StopSignal",
         "Healthcheck", "Shell")  # fmt: skip
-IDLE = ["estiva-idle"]  # the command of one that has none: only its init, which waits
 
 
 def next_folder(paths: Paths, container_id: str, state_id: str) -> str:
