@@ -13,6 +13,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from estiva.engine.containers import control, create
+from estiva.engine.containers import start as starting
 from estiva.engine.launch import launch
 from estiva.engine.state import runstate
 from estiva.errors import EngineError, NotFound, Unavailable
@@ -60,6 +61,27 @@ class Begun:
         except BaseException:
             self.close()
             raise
+
+    def again(self) -> bool:
+        """Start it again, as one of the same block; returns once its command runs. False in a fork of the
+        program, or after the block: then it isn't ours to start. Raises EstivaError, OSError.
+        """
+        before = self.start
+        if before is None or self.owner != os.getpid():
+            return False
+        with held.Signals() as signals:
+            signals.hold()
+            start = starting.again(self.engine, before.id)
+            if start is None:
+                return True  # it runs
+            start.bound, start.lingers = True, self.lingers
+            self.start = start
+            try:
+                start.go()
+            finally:
+                before.close()  # its monitor, which has waited for that, sees that it has another now
+        start.started()
+        return True
 
     def __exit__(self, *exception: object) -> None:
         self.close()

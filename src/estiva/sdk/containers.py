@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from estiva.engine.containers import preload  # noqa: F401
+from estiva.engine.launch.start import IDLE
 from estiva.errors import Conflict
 from estiva.sdk import running, values
 from estiva.sdk.begun import Begun
@@ -84,7 +85,7 @@ def container(
     """
     idle = command is None
     config, host_config, wanted = running.settings(
-        image, ["estiva-idle"] if command is None else command, options, RunOptions
+        image, [IDLE] if command is None else command, options, RunOptions
     )
     if idle:
         config["Entrypoint"] = []
@@ -112,6 +113,13 @@ class Block:
         self._box: Container | None = None
         self._entered = threading.Lock()  # held while it is
 
+    def __repr__(self) -> str:
+        return "<estiva.container, to be entered: with estiva.container(...) as box>"
+
+    def __getattr__(self, name: str) -> NoReturn:
+        problem = f"estiva.container(...) has no {name!r} until it is entered"
+        raise AttributeError(f"{problem}: with estiva.container(...) as box", name=name, obj=self)
+
     @told
     def __enter__(self) -> Container:
         if not self._entered.acquire(blocking=False):
@@ -124,7 +132,7 @@ class Block:
                 return begin(self.engine, dict(config), dict(host_config), wanted, idle=idle)
             start = self._begun.__enter__()
             start.started()
-            self._box = Container(self.engine, start.id)
+            self._box = Container(self.engine, start.id, begun=self._begun)
             return self._box
         except BaseException:
             self.__exit__()

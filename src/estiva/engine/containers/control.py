@@ -33,7 +33,7 @@ from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from typing import TypeAlias
 
     from estiva.engine import Engine
@@ -350,14 +350,22 @@ def unpausing(engine: Engine, ref: str) -> Task:
     said(engine, live, "unpause")
 
 
-def restarting(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | None = None) -> Task:
-    """Stop, then start; as a task."""
+def restarting(
+    engine: Engine,
+    ref: str,
+    *,
+    timeout: int | None = None,
+    signal: str | None = None,
+    start: Callable[[], bool] | None = None,
+) -> Task:
+    """Stop, then start; as a task. `start` does so, or says that it does not."""
     from estiva import settings
-    from estiva.engine.containers import start
+    from estiva.engine.containers.start import starting
 
     settings.read()  # without which it could not be started: then it is not stopped either
     yield from stopping(engine, ref, timeout=timeout, signal=signal, verb="restart")
-    yield from start.starting(engine, ref)
+    if start is None or not start():
+        yield from starting(engine, ref)
     eventlog.container(engine.paths, resolve(engine, ref), "restart")
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from estiva.engine import Engine
     from estiva.engine.state.types import Record
+    from estiva.sdk.begun import Begun
 
     Signal = str | int | enum.IntEnum
     Moment = float | str | datetime
@@ -44,10 +45,13 @@ class Container(Commands, Contents):
     gone, Conflict for one in the wrong state.
     """
 
-    def __init__(self, engine: Engine, container_id: str, *, own: bool = False) -> None:
+    def __init__(
+        self, engine: Engine, container_id: str, *, own: bool = False, begun: Begun | None = None
+    ) -> None:
         self.engine = engine
         self.id = container_id
         self._own = own
+        self._begun = begun  # the block of estiva.container that it ends with
         self._gone = False  # though its files may still be on their way
 
     def __repr__(self) -> str:
@@ -169,7 +173,8 @@ class Container(Commands, Contents):
         """Start it, and return once its command runs. Fine if it runs."""
         from estiva.engine.containers import start
 
-        start.start(self.engine, self.id)
+        if self._begun is None or not self._begun.again():
+            start.start(self.engine, self.id)
 
     @told
     def stop(self, timeout: float | None = None, *, signal: Signal | None = None) -> None:
@@ -182,7 +187,10 @@ class Container(Commands, Contents):
         """Stop it, then start it."""
         from estiva.engine.containers import tasks
 
-        work = control.restarting(self.engine, self.id, timeout=_whole(timeout), signal=_signal(signal))
+        start = None if self._begun is None else self._begun.again
+        work = control.restarting(
+            self.engine, self.id, timeout=_whole(timeout), signal=_signal(signal), start=start
+        )
         tasks.run(work)
 
     @told
