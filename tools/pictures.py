@@ -126,24 +126,27 @@ def charts(theme):
 FLOORS = {
     "sdk": (60, 120, 190, 84, "for Python programs", ""),
     "cli": (270, 120, 310, 84, "the command line: words and terminals", "container image options format"),
-    "engine": (60, 246, 520, 84, "the library: returns values, knows no terminal and no exit",
+    "view": (60, 246, 340, 60, "what a container is made of, as values and words", ""),
+    "engine": (60, 334, 520, 84, "the library: returns values, knows no terminal and no exit",
                "containers launch mounts spec monitor state images"),
-    "ocicli": (610, 246, 190, 84, "the command line of runc", ""),
-    "registry": (60, 368, 180, 92, "client and server", "http transfer server"),
-    "network": (255, 368, 140, 92, "bridge, ports, leases", ""),
-    "builder": (410, 368, 236, 92, "a Dockerfile becomes an image", "frontend solver steps cache files"),
-    "cmdline": (690, 368, 110, 92, "option parser", ""),
-    "store": (60, 498, 375, 84, "images and layers by digest; the database", "layers tar archive upkeep"),
-    "runtime": (455, 498, 345, 100, "one bundle becomes one process",
+    "ocicli": (610, 334, 190, 84, "the command line of runc", ""),
+    "registry": (60, 456, 180, 92, "client and server", "http transfer server"),
+    "network": (255, 456, 140, 92, "bridge, ports, leases", ""),
+    "builder": (410, 456, 236, 92, "a Dockerfile becomes an image", "frontend solver steps cache files"),
+    "cmdline": (690, 456, 110, 92, "option parser", ""),
+    "store": (60, 586, 375, 84, "images and layers by digest; the database", "layers tar archive upkeep"),
+    "runtime": (455, 586, 345, 100, "one bundle becomes one process",
                 "lifecycle bundle launch rootfs process security cgroup"),
-    "oci": (250, 640, 380, 56, "pure data: references, digests, configs", ""),
-    "linux": (60, 738, 740, 60, "the kernel boundary: a function for each system call, by ctypes", ""),
+    "oci": (250, 728, 380, 56, "pure data: references, digests, configs", ""),
+    "linux": (60, 826, 740, 60, "the kernel boundary: a function for each system call, by ctypes", ""),
 }  # fmt: skip
 BOOT = "boot"
 # user -> target, and where the arrow runs: x at the start, x at the end
 ARROWS = (
-    ("sdk", "engine", 155, 155),
-    ("cli", "engine", 400, 400),
+    ("sdk", "view", 155, 155),
+    ("cli", "view", 340, 340),
+    ("cli", "engine", 480, 480),
+    ("view", "engine", 230, 230),
     ("cli", "ocicli", 550, 650),
     ("engine", "registry", 150, 150),
     ("engine", "network", 325, 325),
@@ -159,7 +162,7 @@ ARROWS = (
     ("store", "linux", 155, 155),
     ("runtime", "linux", 715, 715),
 )
-BASE = "errors files waiting paths programs fastjson timestamps version atfork settings"
+BASE = "errors speech files waiting paths programs fastjson timestamps version atfork settings"
 
 
 def house(theme):
@@ -170,7 +173,7 @@ def house(theme):
     picture.shape("M 24 100 L 430 18 L 836 100 Z", "own edge")
     picture.text(430, 66, BOOT, "ink mono bold", "middle")
     picture.text(430, 86, "how a cold process starts, installed or from a checkout", "soft small", "middle")
-    picture.shape("M 40 100 L 40 818 M 820 100 L 820 818", "edge")
+    picture.shape("M 40 100 L 40 906 M 820 100 L 820 906", "edge")
     for name, (x, y, wide, high, what, rooms) in FLOORS.items():
         picture.box(x, y, wide, high, "own edge" if name == "engine" else "room edge")
         picture.text(x + wide / 2, y + 24, name, "ink mono bold", "middle")
@@ -185,10 +188,10 @@ def house(theme):
         top, bottom = FLOORS[user][1] + FLOORS[user][3], FLOORS[target][1]
         picture.arrow((start, top + 2), (end, bottom - 2))
     picture.arrow((425, 100), (425, 118))
-    picture.box(24, 818, 812, 40, "room edge dashed")
-    picture.text(44, 842, BASE, "ink mono small")
-    picture.text(816, 842, "used by all", "soft small", "end")
-    return picture.svg(878)
+    picture.box(24, 906, 812, 40, "room edge dashed")
+    picture.text(44, 930, BASE, "ink mono small")
+    picture.text(816, 930, "used by all", "soft small", "end")
+    return picture.svg(966)
 
 
 # -- the life of a run

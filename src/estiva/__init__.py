@@ -11,7 +11,7 @@
     for box in engine.containers.list():               # also those that the command line has made
         print(box.name, box.status, box.ip)
 
-All of it is loaded on first use; safe in a program with threads; no daemon.
+All of it is loaded on first use; safe in a program with threads; no daemon. The same in asyncio: estiva.aio.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _thread import RLock
 
+    from estiva import aio as aio
     from estiva import errors as errors
+    from estiva import testing as testing
     from estiva.errors import EstivaError
     from estiva.sdk.collections.images import Image
     from estiva.sdk.collections.networks import Network
@@ -28,11 +30,15 @@ if TYPE_CHECKING:
     from estiva.sdk.containers import container, run
     from estiva.sdk.engine import Engine
     from estiva.sdk.images import build, pull, push
+    from estiva.sdk.looking import anatomy
     from estiva.sdk.objects.container import Container
     from estiva.sdk.objects.popen import Popen
     from estiva.sdk.objects.shown import Event, Exit, FileInfo, Health, LogLine, Port, Progress, Stats
     from estiva.sdk.objects.waiting import StillRunning
     from estiva.sdk.result import BuildError, CommandTimeout, Result
+    from estiva.sdk.sandbox.pool import Pool, pool
+    from estiva.sdk.sandbox.python import PythonError, PythonRun
+    from estiva.sdk.sandbox.snapshots import Snapshot
     from estiva.version import __version__ as __version__
 
 __all__ = [
@@ -48,15 +54,21 @@ __all__ = [
     "Image",
     "LogLine",
     "Network",
+    "Pool",
     "Popen",
     "Port",
     "Progress",
+    "PythonError",
+    "PythonRun",
     "Result",
+    "Snapshot",
     "Stats",
     "StillRunning",
     "Volume",
+    "anatomy",
     "build",
     "container",
+    "pool",
     "pull",
     "push",
     "run",
@@ -71,6 +83,9 @@ def __getattr__(name: str) -> object:
         from estiva.version import __version__
 
         return __version__
+    if name in ("aio", "testing"):
+        with _lock():
+            return __import__(f"estiva.{name}", fromlist=["x"])
     if name not in __all__:
         raise AttributeError(f"module 'estiva' has no attribute '{name}'")
     with _lock():
@@ -78,7 +93,7 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "__version__"})
+    return sorted({*globals(), *__all__, "__version__", "aio", "testing"})
 
 
 def _lock() -> RLock:
@@ -113,6 +128,10 @@ def _load(name: str) -> object:
         from estiva.sdk import images
 
         return getattr(images, name)
+    if name == "anatomy":
+        from estiva.sdk.looking import anatomy
+
+        return anatomy
     if name in ("BuildError", "CommandTimeout", "Result"):
         from estiva.sdk import result
 
@@ -145,6 +164,18 @@ def _object(name: str) -> object:
         from estiva.sdk.collections.volumes import Volume
 
         return Volume
+    if name in ("Pool", "pool"):
+        from estiva.sdk.sandbox import pool
+
+        return getattr(pool, name)
+    if name in ("PythonError", "PythonRun"):
+        from estiva.sdk.sandbox import python
+
+        return getattr(python, name)
+    if name == "Snapshot":
+        from estiva.sdk.sandbox.snapshots import Snapshot
+
+        return Snapshot
     from estiva.sdk.objects import shown
 
     return getattr(shown, name)

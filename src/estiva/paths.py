@@ -9,6 +9,7 @@ State (survives a reboot; ESTIVA_ROOT, default /var/lib/estiva):
     fixups/HEX/               directories whose mode a lower layer gives (store/layers/mounts.py)
     containers/ID/            upper/ work/ log.json hosts hostname resolv.conf
     volumes/NAME/_data        a volume's files
+    states/ID/fs              what a container had written when a snapshot was made of it (store/states.py)
     cache/                    compiled seccomp filters, builder caches
     lost/                     what a lost database leaves that can't be adopted: engine/containers/adopt.py
     events.log, events.log.1  what has happened: engine/state/eventlog.py
@@ -49,6 +50,7 @@ class Paths:
         self.containers = self.root + "/containers"
         self.volumes = self.root + "/volumes"
         self.cache = self.root + "/cache"
+        self.states = self.root + "/states"  # made when the first snapshot is
         self.manifests = self.root + "/manifests"  # made when the first list is
         self.run_layers = self.run_root + "/layers"
         self.run_containers = self.run_root + "/containers"

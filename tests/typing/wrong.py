@@ -1,6 +1,7 @@
 """What a type checker refuses, a line each: see tests/unit/sdk/test_typing.py."""
 
 import estiva
+from estiva import aio, testing
 
 estiva.run("box", memory=[])  # type: ignore[arg-type]
 estiva.run("box", memroy="1g")  # type: ignore[call-arg]
@@ -24,3 +25,21 @@ with estiva.container("box") as box:
     box.logs(tail="some")  # type: ignore[call-overload]
     box.stats().memory = 5  # type: ignore[misc]
     print(box.exit.status)  # type: ignore[union-attr]
+
+
+async def later() -> None:
+    await aio.run("box", memroy="1g")  # type: ignore[call-arg]
+    await aio.run("box", memory=[])  # type: ignore[arg-type]
+    with aio.container("box"):  # type: ignore[attr-defined]
+        pass
+    async with aio.container("box", network=5) as box:  # type: ignore[arg-type]
+        print(box.status.upper())  # type: ignore[attr-defined]
+        await box.put("x")  # type: ignore[call-arg]
+        await box.update(privileged=True)  # type: ignore[call-arg]
+        await box.exec(["true"], timeout="soon")  # type: ignore[arg-type]
+        await box.files.read(5)  # type: ignore[arg-type]
+    await aio.Engine().images.get(5)  # type: ignore[arg-type]
+
+
+testing.service("box", wait=5)  # type: ignore[arg-type]
+testing.redis(memroy="1g")  # type: ignore[call-arg]

@@ -11,7 +11,7 @@ import sys
 
 from estiva.cli import choices
 from estiva.cli import verbs as verb_table
-from estiva.cmdline.parser import FLAG, Options, UsageError, Verb
+from estiva.cmdline.parser import BARE, FLAG, Options, UsageError, Verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Typed:
                 option = long.get(name)
                 if option is not None and equals:
                     self.values[name] = value
-                elif option is not None and option[2] != FLAG:
+                elif option is not None and option[2] not in BARE:
                     self.waiting = option
             else:
                 self.waiting = _of_letters(word[1:], short)
@@ -64,7 +64,7 @@ def _of_letters(letters: str, short: dict[str, Option]) -> Option | None:
     """The option of "-it" or "-w" that takes the next word."""
     for position, letter in enumerate(letters):
         option = short.get(letter)
-        if option is not None and option[2] != FLAG:
+        if option is not None and option[2] not in BARE:
             return option if position == len(letters) - 1 else None
     return None
 

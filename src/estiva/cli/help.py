@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from estiva.cli import verbs as verb_table
-from estiva.cmdline.parser import FLAG, LIST
+from estiva.cmdline.parser import FLAG, LIST, WORD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,18 +17,19 @@ SECTIONS = (
         "Containers",
         (
             "create", "start", "restart", "kill", "pause", "unpause", "wait", "attach", "rename", "update",
-            "stats", "why", "top", "port", "diff", "commit", "cp", "export",
+            "stats", "why", "anatomy", "top", "port", "diff", "commit", "cp", "export",
         ),
     ),
     ("Images", ("tag", "history", "save", "load", "import")),
     ("Registries", ("login", "logout", "search")),
-    ("Everything", ("inspect", "events", "info", "doctor", "version", "completion", "man")),
+    ("Everything", ("inspect", "events", "info", "doctor", "lesson", "mcp", "version", "completion", "man")),
 )  # fmt: skip
 
 GROUP_SUMMARIES = {
     "container": "all verbs about containers, and prune",
     "image": "all verbs about images, prune, copy, layers, diff, referrers, from-host",
     "manifest": "manifest lists: create, add, annotate, inspect, push, rm",
+    "snapshot": "snapshots of containers: ls, create, inspect, rm",
     "volume": "volumes: ls, create, inspect, rm, prune, export, import",
     "healthcheck": "run a container's health check now",
     "network": "networks: ls, create, inspect, rm, prune, connect, disconnect, reload",
@@ -98,6 +99,8 @@ def _options(options: Sequence[Option]) -> list[str]:
 
 def _head(option: Option) -> str:
     letter = f"-{option[0]}, " if option[0] else "    "
+    if option[2] == WORD:
+        return f"{letter}--{option[1]}[={option[3]}]"
     if option[2] == FLAG:
         return f"{letter}--{option[1]}"
     return f"{letter}--{option[1]} {option[3]}{'...' if option[2] == LIST else ''}"

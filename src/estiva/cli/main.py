@@ -69,8 +69,11 @@ def run(words: list[str]) -> int:
     if words[:1] == ["run"] and "--help" not in words:
         from estiva.engine.launch import prefork
 
-        bridge = not any(word in ("none", "host", "--network=none") for word in words)
-        prefork.fork(bridge=bridge, own=bridge and any(word.startswith("--net") for word in words))
+        alone = ("none", "host", "--network=none", "untrusted", "--profile=untrusted")
+        allowed = any(word.startswith("--allow-host") for word in words)
+        bridge = allowed or not any(word in alone for word in words)
+        own = allowed or any(word.startswith("--net") for word in words)
+        prefork.fork(bridge=bridge, own=bridge and own)
     context = Context()
     failure, see = 1, "estiva"
     try:
@@ -113,7 +116,10 @@ def run(words: list[str]) -> int:
     except HelpWanted:
         from estiva.cli import help
 
-        print(help.text(words))
+        try:
+            print(help.text(words))
+        except BrokenPipeError:  # it is longer than what is written at the end only
+            return _pipe_closed(0)
         return 0
     except errors.EstivaError as error:
         if context.debug:

@@ -6,7 +6,7 @@ import os
 
 from estiva.cli import help
 from estiva.cli import verbs as verb_table
-from estiva.cmdline.parser import FLAG, LIST, Options, Verb
+from estiva.cmdline.parser import BARE, LIST, WORD, Options, Verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def options(table: Sequence[Option]) -> list[str]:
         if text:
             head = f"{bold('-' + letter)}, {bold('--' + name)}" if letter else bold("--" + name)
             more = " ..." if kind == LIST else ""
-            rows.append((head if kind == FLAG else f"{head} {italic(metavar)}{more}", text))
+            head += f"[={italic(metavar)}]" if kind == WORD else ""
+            rows.append((head if kind in BARE else f"{head} {italic(metavar)}{more}", text))
     return entries(rows)
 
 

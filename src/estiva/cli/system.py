@@ -110,7 +110,10 @@ def df(context: Context, options: Options) -> None:
         ("containers", "Containers"),
         ("volumes", "Local Volumes"),
         ("build_cache", "Build Cache"),
+        ("snapshots", "Snapshots"),
     ):
+        if key not in usage:
+            continue
         part = usage[key]
         share = f" ({part['reclaimable'] * 100 // part['size']}%)" if part["size"] else ""
         rows.append(

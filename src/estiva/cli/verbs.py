@@ -41,6 +41,7 @@ VERBS = {
     "stats": ("container.stats", "STATS"),
     "logs": ("container.logs", "LOGS"),
     "why": ("container.why", "WHY"),
+    "anatomy": ("explain.anatomy", "ANATOMY"),
     "events": ("events", "EVENTS"),
     "inspect": ("inspect", "INSPECT"),
     "top": ("container.contents", "TOP"),
@@ -49,6 +50,7 @@ VERBS = {
     "export": ("container.contents", "EXPORT"),
     "commit": ("container.contents", "COMMIT"),
     "cp": ("container.cp", "CP"),
+    "mcp": ("container.mcp", "MCP"),
     "build": ("image.build", "BUILD"),
     "images": ("image.images", "IMAGES"),
     "rmi": ("image.images", "RMI"),
@@ -65,6 +67,7 @@ VERBS = {
     "version": ("system", "VERSION"),
     "info": ("system", "INFO"),
     "doctor": ("container.doctor", "DOCTOR"),
+    "lesson": ("explain.lesson", "LESSON"),
     "completion": ("completion", "COMPLETION"),
     "man": ("manual", "MAN"),
 }
@@ -107,6 +110,12 @@ GROUPS = {
         "prune": ("volume", "PRUNE"),
         "export": ("volume", "EXPORT"),
         "import": ("volume", "IMPORT"),
+    },
+    "snapshot": {
+        "ls": ("container.snapshot", "LS"),
+        "create": ("container.snapshot", "CREATE"),
+        "inspect": ("container.snapshot", "INSPECT"),
+        "rm": ("container.snapshot", "RM"),
     },
     "healthcheck": {"run": ("container.health", "RUN")},
     "network": {

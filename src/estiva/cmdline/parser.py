@@ -26,6 +26,8 @@ FLAG = "flag"
 TEXT = "text"
 INT = "int"
 LIST = "list"
+WORD = "word"  # --name, or --name=WORD: the word "true", or that one
+BARE = (FLAG, WORD)  # what takes no word after it
 
 TRUE = ("1", "t", "T", "true", "TRUE", "True")
 FALSE = ("0", "f", "F", "false", "FALSE", "False")
@@ -186,7 +188,7 @@ class _Reader:
             raise FlagError(f"unknown flag: --{name}", hint=self.suggestion(name))
         if equals:
             self.store(option, value)
-        elif option[2] == FLAG:
+        elif option[2] in BARE:
             self.store(option, "true")
         elif position < len(words):
             self.store(option, words[position])
@@ -207,7 +209,7 @@ class _Reader:
             if letters.startswith("="):
                 self.store(option, letters[1:])
                 break
-            if option[2] == FLAG:
+            if option[2] in BARE:
                 self.store(option, "true")
             elif letters:
                 self.store(option, letters)
@@ -221,7 +223,7 @@ class _Reader:
 
     def store(self, option: Option, value: str) -> None:
         name, kind = option[1], option[2]
-        if kind == TEXT:
+        if kind in (TEXT, WORD):
             self.values[name] = value
         elif kind == LIST:
             self.values.setdefault(name, []).append(value)  # type: ignore[union-attr]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from estiva.engine.state.types import Event
 
     Filters = dict[str, list[str]]
+    Wait = tuple[int, float]
 
 FILTERS = ("container", "event", "image", "label", "network", "scope", "type", "volume")
 FOREIGN = {
@@ -28,7 +29,7 @@ FOREIGN = {
     "service": "there is no swarm here",
     "plugin": "there are no plugins here",
 }
-TYPES = ("builder", "container", "image", "network", "volume")
+TYPES = ("builder", "container", "image", "network", "snapshot", "volume")
 LOOK_AGAIN = 0.1  # seconds, where the kernel does not tell
 LATE = 1.0  # seconds in which a file that has been set aside may still grow: who had it open writes at once
 LATEST = (1 << 62) / 1e9  # seconds
@@ -42,7 +43,34 @@ def events(
     filters: Filters | None = None,
     begun: Callable[[], object] = lambda: None,
 ) -> Iterator[dict[str, Any]]:
-    """Events as they come, from now or `since` on, to the end of time or `until` (epoch seconds).
+    """Do `happening` to its end: events as they come."""
+    for one in happening(engine, since=since, until=until, filters=filters, begun=begun):
+        if isinstance(one, dict):
+            yield one
+        else:
+            wait(*one)
+
+
+def wait(fd: int, seconds: float) -> None:
+    """Until something may have come."""
+    if fd < 0:
+        time.sleep(seconds)
+        return
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    poll.poll(seconds * 1000 + 1)
+
+
+def happening(
+    engine: Engine,
+    *,
+    since: float | None = None,
+    until: float | None = None,
+    filters: Filters | None = None,
+    begun: Callable[[], object] = lambda: None,
+) -> Iterator[dict[str, Any] | Wait]:
+    """Events as they come, from now or `since` on, to the end of time or `until` (epoch seconds). Where there
+    is none it yields what to wait for: (an fd that becomes readable, or -1; seconds).
 
     With `until` alone, all that is known up to then. `begun` is called once nothing is missed any more.
     `filters`: see FILTERS; several values of one are alternatives, but for labels. Raises InvalidInput,
@@ -56,7 +84,9 @@ def events(
     try:
         begun()
         for event in follower.follow(last / 1e9):
-            if first <= event["timeNano"] <= last and fits(event):
+            if isinstance(event, tuple):
+                yield event
+            elif first <= event["timeNano"] <= last and fits(event):
                 yield shape(event)
     finally:
         follower.close()
@@ -166,9 +196,9 @@ class Follower:
         self.files.append(tail)
         return True
 
-    def follow(self, until: float) -> Iterator[Event]:
+    def follow(self, until: float) -> Iterator[Event | Wait]:
         """Events in the order of their times as far as they are there, then as they come, up to a moment in
-        epoch seconds."""
+        epoch seconds; between them what to wait for."""
         first = [event for tail in self.files for event in tail.read()]
         yield from sorted(first, key=eventlog.moment)
         while True:
@@ -180,7 +210,8 @@ class Follower:
                 continue
             if over:
                 return
-            self.wait(until)
+            yield self.inotify, self.patience(until)
+            self.heed()
 
     def renew(self) -> bool:
         """Whether there is a new file, or one less."""
@@ -216,16 +247,14 @@ class Follower:
         except OSError:
             pass  # the user has too many of them: we look again and again
 
-    def wait(self, until: float) -> None:
-        """Until something may have come."""
+    def patience(self, until: float) -> float:
+        """Seconds after which to look although the kernel has not told."""
         quiet = len(self.files) == 1 and self.files[0].watched and not self.files[0].aside
-        seconds = min(3600.0 if quiet else LOOK_AGAIN, max(0.0, until - time.time()))
-        if self.inotify < 0:
-            time.sleep(seconds)
-            return
-        poll = select.poll()
-        poll.register(self.inotify, select.POLLIN)
-        if poll.poll(seconds * 1000 + 1):
+        return min(3600.0 if quiet else LOOK_AGAIN, max(0.0, until - time.time()))
+
+    def heed(self) -> None:
+        """Take what the kernel has told: all is looked at anyway."""
+        if self.inotify >= 0:
             try:
                 os.read(self.inotify, 1 << 16)
             except BlockingIOError:

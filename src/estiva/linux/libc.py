@@ -41,6 +41,7 @@ SYS_getcwd = 79 if _X86_64 else 17
 SYS_getsockname = 51 if _X86_64 else 204
 SYS_sendmsg = 46 if _X86_64 else 211
 SYS_read = 0 if _X86_64 else 63
+SYS_write = 1 if _X86_64 else 64
 SYS_renameat2 = 316 if _X86_64 else 276
 SYS_pidfd_send_signal = 424
 SYS_open_tree = 428

@@ -139,7 +139,7 @@ def replace(where: str | Table, script: str, published: Published) -> None:
     carried = with_socket(
         lambda socket: {name: netfilter.elements(socket, table, name, family) for name in names}
     )
-    _nft(script)
+    nft(script)
     for address, ports in published():
         for name, pairs in _pairs(address, ports).items():
             carried[name] = [*({**dict(carried[name]), **dict(pairs)}).items()]
@@ -181,7 +181,7 @@ def drop_table(table: Table) -> None:
     family, name = table
     if with_socket(lambda socket: netfilter.has_table(socket, name, family)):
         whole = f"{FAMILIES[family]} {name}"
-        _nft(f"add table {whole}\ndelete table {whole}\n")
+        nft(f"add table {whole}\ndelete table {whole}\n")
 
 
 def publish(where: str | Table, address: str, ports: Iterable[dict[str, Any]]) -> None:
@@ -247,7 +247,7 @@ def forward_note() -> str:
     Our rules can't undo that: a packet must be accepted by every table. Slow: runs nft(8).
     """
     try:
-        listing = _nft("list chains ip\nlist chains inet\n", wanted=True)
+        listing = nft("list chains ip\nlist chains inet\n", wanted=True)
     except (EngineError, Unsupported):
         return ""
     table = ""
@@ -320,18 +320,22 @@ def with_socket(work: Callable[[Socket], Any]) -> Any:
             socket.close()
 
 
-def _nft(script: str, *, wanted: bool = False) -> str:
+def nft(script: str, *, wanted: bool = False) -> str:
+    """Have nft(8) carry out a script, in the caller's network namespace; what it says if that is `wanted`.
+
+    Raises Unsupported without it, EngineError with its words when it refuses.
+    """
     import subprocess
 
     from estiva import programs
 
-    nft = programs.find("nft")
-    if not nft:
+    program = programs.find("nft")
+    if not program:
         raise Unsupported(
             "nft is not installed: a bridge network needs nftables",
             hint="install the nftables package, or use --network host or none",
         )
-    command, environment = [nft, "-f", "-"], programs.environment()
+    command, environment = [program, "-f", "-"], programs.environment()
     done = subprocess.run(command, input=script.encode(), capture_output=True, check=False, env=environment)
     if done.returncode and not wanted:
         words = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]

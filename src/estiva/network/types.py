@@ -91,6 +91,7 @@ class Settings(TypedDict):
 
     servers: list[tuple[str, bool]]  # address; whether it is asked from the host's network namespace
     ndots: bool  # somebody has set the option: names without a dot are not forwarded
+    allow: NotRequired[list[str]]  # whom alone it may ask for, and reach: network/dns/allow.py
 
 
 class Kept(TypedDict):

@@ -254,3 +254,12 @@ MEDIA_TYPES = {
     "gzip": "application/vnd.oci.image.layer.v1.tar+gzip",
     "zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
 }
+
+
+def instruction(created_by: str) -> str:
+    """The instruction that made a layer, by its history, without what builders put around it."""
+    text = created_by.removesuffix("# buildkit").replace("#(nop) ", "").strip()
+    if text.startswith("/bin/sh -c "):
+        text = text.removeprefix("/bin/sh -c ").strip()
+        return text if text.partition(" ")[0] in ("ADD", "COPY", "WORKDIR") else f"RUN {text}"
+    return text.replace("RUN /bin/sh -c ", "RUN ", 1)

@@ -9,19 +9,42 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 from estiva.engine.containers import control, create
 from estiva.engine.containers import start as starting
 from estiva.engine.launch import launch
 from estiva.engine.state import runstate
-from estiva.errors import EngineError, NotFound, Unavailable
-from estiva.sdk import held
+from estiva.errors import Conflict, EngineError, NotFound, Unavailable
+from estiva.sdk import held, steps
+from estiva.sdk.steps import Wait
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import Self
+
     from estiva.engine import Engine
     from estiva.engine.launch.start import Start
+    from estiva.sdk.steps import Task
+
+
+def ending(start: Start) -> Task[bool]:
+    """Have a bound container killed and removed; True when nobody finds it any more, False when its monitor
+    was killed, or has said nothing for launch.PATIENCE seconds."""
+    launched = start.launched
+    channel = launched.channel.fileno()
+    if channel < 0:
+        return True  # the garbage collector has closed it first: that ends it, too
+    launched.end()
+    deadline = time.monotonic() + launch.PATIENCE
+    while (yield Wait({channel: select.POLLIN}, deadline - time.monotonic())):
+        event = launched.receive()["event"]
+        if event in ("removed", "lost"):
+            return event == "removed"
+    return False
 
 
 class Begun:
@@ -36,7 +59,6 @@ class Begun:
         config: dict[str, Any],
         host_config: dict[str, Any],
         *,
-        stdio: tuple[int, int, int] = (-1, -1, -1),
         idle: bool = False,
         lingers: bool = False,
         **options: Any,
@@ -44,17 +66,34 @@ class Begun:
         self.engine = engine
         self.configs = config, {**host_config, "AutoRemove": True}
         self.lingers = lingers
-        self.stdio = stdio
+        self.stdio = (-1, -1, -1)
         self.idle = idle
         self.options = options
         self.owner = os.getpid()
+        self.agent = -1  # an end of the socket to an agent that its init is to be, while nobody has it
         self.start: Start | None = None
 
+    def drop_agent(self) -> None:
+        """Close that end, if it was not needed."""
+        if self.agent >= 0:
+            fd, self.agent = self.agent, -1
+            os.close(fd)
+
+    def with_stdio(self, stdio: tuple[int, int, int]) -> Self:
+        """The same, with fds for its streams."""
+        self.stdio = stdio
+        return self
+
     def __enter__(self) -> Start:
+        return self.begin()
+
+    def begin(self) -> Start:
+        """Make it, and send for its monitor."""
         try:
             with held.Signals() as signals:
                 start = create.prepare(self.engine, *self.configs, begins=signals.hold, **self.options)
                 start.bound, start.lingers = True, self.lingers
+                start.agent, self.agent = self.agent, -1
                 self.start = start
                 start.go(self.stdio, idle=self.idle)
             return start
@@ -62,26 +101,33 @@ class Begun:
             self.close()
             raise
 
-    def again(self) -> bool:
-        """Start it again, as one of the same block; returns once its command runs. False in a fork of the
-        program, or after the block: then it isn't ours to start. Raises EstivaError, OSError.
-        """
+    @property
+    def lasts(self) -> bool:
+        """Whether it has been begun, by this process and no fork, and the block goes on."""
+        return self.start is not None and self.owner == os.getpid()
+
+    def again(self) -> Generator[None, None, None]:
+        """Start it again, as one of the same block, while that `lasts`: a task (containers/tasks.py), which
+        is over once its command runs. Raises EstivaError, OSError."""
         before = self.start
-        if before is None or self.owner != os.getpid():
-            return False
+        assert before is not None, "see `lasts`"
+        start = yield from starting.beginning(self.engine, before.id)
+        if start is None:
+            return  # it runs
         with held.Signals() as signals:
             signals.hold()
-            start = starting.again(self.engine, before.id)
-            if start is None:
-                return True  # it runs
+            if self.start is not before:
+                start.close()
+                raise Conflict(f"container {before.id[:12]} has ended with its block")
             start.bound, start.lingers = True, self.lingers
             self.start = start
             try:
                 start.go()
             finally:
                 before.close()  # its monitor, which has waited for that, sees that it has another now
+        while not start.heard():
+            yield
         start.started()
-        return True
 
     def __exit__(self, *exception: object) -> None:
         self.close()
@@ -91,17 +137,26 @@ class Begun:
         answer is killed, and what it leaves removed. Nothing in a fork of the program, whose parent has it
         still.
         """
-        start, self.start = self.start, None
-        if start is None or self.owner != os.getpid():
+        start = self.leave()
+        if start is None:
             return
         try:
-            if start.begun and not start.end():
-                if not start.heard():
-                    self._kill_monitor(start)
-                with contextlib.suppress(NotFound, Unavailable):  # the disk is full: a sweep finds it
-                    control.remove(self.engine, start.id, force=True, volumes=True)
+            if start.begun and not steps.run(ending(start)):
+                self.force(start)
         finally:
             start.close()
+
+    def leave(self) -> Start | None:
+        """What is to be ended, if there is something, by the caller from now on."""
+        start, self.start = self.start, None
+        return start if self.owner == os.getpid() else None
+
+    def force(self, start: Start) -> None:
+        """The end of one whose monitor did not see to it."""
+        if not start.heard():
+            self._kill_monitor(start)
+        with contextlib.suppress(NotFound, Unavailable):  # the disk is full: a sweep finds it
+            control.remove(self.engine, start.id, force=True, volumes=True)
 
     def _kill_monitor(self, start: Start) -> None:
         """One that does not answer: stopped, or held by the kernel. Raises EngineError."""

@@ -8,29 +8,28 @@ names. A container that is begun here ends with the program, however that ends (
 from __future__ import annotations
 
 import os
-import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from estiva.engine.containers import preload  # noqa: F401
 from estiva.engine.launch.start import IDLE
-from estiva.errors import Conflict
 from estiva.sdk import running, values
-from estiva.sdk.begun import Begun
 from estiva.sdk.collections.containers import begin
 from estiva.sdk.engine import chosen
 from estiva.sdk.objects.container import Container
 from estiva.sdk.pipes import MAX_OUTPUT
 from estiva.sdk.run_options import RunOptions
+from estiva.sdk.sandbox.owned import Owned
 from estiva.sdk.told import told
 from estiva.sdk.typed import shows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from typing import Unpack
 
     from estiva.engine import Engine
     from estiva.sdk.result import Result
+    from estiva.sdk.sandbox.snapshots import Snapshot
 
     Word = str | os.PathLike[str]
     Data = bytes | bytearray | memoryview | str
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 @told
 @shows(RunOptions)
 def run(
-    image: str,
+    image: str | Snapshot,
     command: str | Sequence[Word] = (),
     *,
     input: Data | None = None,
@@ -66,7 +65,7 @@ def run(
 @told
 @shows(RunOptions)
 def container(
-    image: str,
+    image: str | Snapshot,
     command: str | Sequence[Word] | None = None,
     *,
     keep: bool = False,
@@ -83,17 +82,24 @@ def container(
     The options are those of the command line's `run`, with _ for -; docs/python.md tells their forms. Raises
     EstivaError.
     """
+    return block(chosen(engine), image, command, options, RunOptions, keep=keep)
+
+
+def block(
+    engine: Engine, image: Any, command: Any, options: Mapping[str, Any], kind: type, *, keep: Any
+) -> Block:
+    """The block of such a container. Raises InvalidInput."""
     idle = command is None
     config, host_config, wanted = running.settings(
-        image, [IDLE] if command is None else command, options, RunOptions
+        image, [IDLE] if command is None else command, options, kind
     )
     if idle:
         config["Entrypoint"] = []
         host_config["Init"] = True
-    return Block(chosen(engine), config, host_config, idle, wanted, keep=values.flag("keep", keep))
+    return Block(engine, config, host_config, idle, wanted, keep=values.flag("keep", keep))
 
 
-class Block:
+class Block(Owned[Container]):
     """What `container` gives: see there."""
 
     def __init__(
@@ -106,12 +112,9 @@ class Block:
         *,
         keep: bool = False,
     ) -> None:
-        self.engine = engine
-        self._keep = keep
-        self._asked = (config, host_config, wanted, idle)
-        self._begun = Begun(self.engine, config, host_config, idle=idle, lingers=True, **wanted)
-        self._box: Container | None = None
-        self._entered = threading.Lock()  # held while it is
+        super().__init__(engine, Container, config, host_config, idle, wanted)
+        self.keep = keep
+        self.asked = (config, host_config, wanted, idle)
 
     def __repr__(self) -> str:
         return "<estiva.container, to be entered: with estiva.container(...) as box>"
@@ -120,31 +123,8 @@ class Block:
         problem = f"estiva.container(...) has no {name!r} until it is entered"
         raise AttributeError(f"{problem}: with estiva.container(...) as box", name=name, obj=self)
 
-    @told
-    def __enter__(self) -> Container:
-        if not self._entered.acquire(blocking=False):
-            raise Conflict(
-                "this estiva.container has been entered already", hint="make one for each with-block"
-            )
-        try:
-            if self._keep:
-                config, host_config, wanted, idle = self._asked
-                return begin(self.engine, dict(config), dict(host_config), wanted, idle=idle)
-            start = self._begun.__enter__()
-            start.started()
-            self._box = Container(self.engine, start.id, begun=self._begun)
-            return self._box
-        except BaseException:
-            self.__exit__()
-            raise
-
-    @told
-    def __exit__(self, *exception: object) -> None:
-        box, self._box = self._box, None
-        try:
-            self._begun.close()
-        finally:
-            if box is not None:
-                box._gone = True
-            if self._entered.locked():
-                self._entered.release()
+    def _begin(self) -> Container:
+        if not self.keep:
+            return super()._begin()
+        config, host_config, wanted, idle = self.asked
+        return begin(self.engine, dict(config), dict(host_config), wanted, idle=idle)

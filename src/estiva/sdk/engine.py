@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from estiva.sdk.collections.system import System
     from estiva.sdk.collections.volumes import Volumes
     from estiva.sdk.objects.shown import Event
+    from estiva.sdk.sandbox.snapshots import Snapshots
 
     Moment = float | str | datetime
 
@@ -77,6 +78,13 @@ class Engine(plain.Engine):
         return Networks(self)
 
     @property
+    def snapshots(self) -> Snapshots:
+        """list, get. `box.snapshot` makes them."""
+        from estiva.sdk.sandbox.snapshots import Snapshots
+
+        return Snapshots(self)
+
+    @property
     def registry(self) -> Registry:
         """login, logout, search, tags, referrers."""
         from estiva.sdk.collections.registry import Registry
@@ -104,10 +112,13 @@ class Engine(plain.Engine):
         Nothing is missed between this call and the first look. Times are seconds since the epoch, datetimes,
         or "10m" (before now); with `until` alone, all that is known up to then. Filters are Docker's.
         """
+        from estiva.sdk import steps
         from estiva.sdk.collections import events
 
-        return events.events(
-            self, values.moment("since", since), values.moment("until", until), values.filters(filters)
+        return steps.items(
+            events.events(
+                self, values.moment("since", since), values.moment("until", until), values.filters(filters)
+            )
         )
 
 
@@ -126,6 +137,8 @@ os.register_at_fork(after_in_child=_in_a_fork)
 def default_engine() -> Engine:
     """The engine over ESTIVA_ROOT and ESTIVA_RUN_ROOT, made once."""
     global _engine
+    if _engine is not None:
+        return _engine
     with _lock:
         if _engine is None:
             _engine = Engine()

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from estiva.engine.spec import confinement, security_opt
+from estiva.engine.spec import confinement, linefile, security_opt
 from estiva.engine.spec import devices as nodes
 from estiva.errors import InvalidInput, brief
 from estiva.oci import units
-from estiva.sdk import shapes
+from estiva.sdk import shapes, values
 from estiva.sdk.run_options import CreateOptions, UpdateOptions
 from estiva.sdk.shapes import listed, path, size, texts
 from estiva.sdk.typed import options_of
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Several = Callable[[Any, dict[str, Any], dict[str, Any]], None]
 
 CREATION = ("name", "platform", "pull")  # options of create.prepare
+FILES = ("env_file", "label_file")
 NETWORKING = ("ip", "ip6", "links", "mac_address", "network", "network_alias")
 
 
@@ -36,7 +37,9 @@ def host_config_of(
     """
     host: dict[str, Any] = {}
     health: dict[str, Any] = {}
-    for keyword, value in options_of(kind, options).items():
+    given = options_of(kind, options)
+    paths = {name: values.paths(name, given.pop(name, None)) for name in FILES}
+    for keyword, value in given.items():
         try:
             if keyword in CONFIG:
                 name, read = CONFIG[keyword]
@@ -51,6 +54,10 @@ def host_config_of(
                 health[name] = read(value)
         except ValueError as error:
             raise InvalidInput(f"invalid {keyword}: {brief(str(error))}") from None
+    if paths["env_file"]:  # what is given itself counts more
+        config["Env"] = [*variables_of(paths["env_file"]), *config.get("Env", ())]
+    for file in reversed(paths["label_file"]):
+        config["Labels"] = {**linefile.labels(file), **config.get("Labels", {})}
     if health.pop("None", False):
         if health:
             raise InvalidInput("no_healthcheck conflicts with the other options of a health check")
@@ -58,6 +65,11 @@ def host_config_of(
     if health:
         config["Healthcheck"] = health
     return host
+
+
+def variables_of(paths: list[str]) -> list[str]:
+    """The environment variables in files. Raises NotFound, InvalidInput."""
+    return [word for file in paths for word in linefile.variables(file)]
 
 
 def networking_of(options: Mapping[str, Any], kind: type = CreateOptions) -> dict[str, Any] | None:
@@ -168,6 +180,7 @@ HEALTH: dict[str, tuple[str, Reader]] = {
 }
 HOST: dict[str, tuple[str, Reader]] = {
     "add_host": ("ExtraHosts", shapes.hosts),
+    "allow": ("AllowHosts", listed),
     "annotations": ("Annotations", texts),
     "auto_remove": ("AutoRemove", _plain),
     "blkio_weight": ("BlkioWeight", _plain),
@@ -203,10 +216,12 @@ HOST: dict[str, tuple[str, Reader]] = {
     "network": ("NetworkMode", shapes.mode),
     "oom_kill_disable": ("OomKillDisable", _plain),
     "oom_score_adj": ("OomScoreAdj", _plain),
+    "output_limit": ("OutputLimit", size),
     "pid": ("PidMode", _plain),
     "pids_limit": ("PidsLimit", _pids),
     "ports": ("PortBindings", shapes.ports),
     "privileged": ("Privileged", _plain),
+    "profile": ("Profile", _plain),
     "publish_all": ("PublishAllPorts", _plain),
     "read_only": ("ReadonlyRootfs", _plain),
     "restart": ("RestartPolicy", shapes.restart),
@@ -214,6 +229,7 @@ HOST: dict[str, tuple[str, Reader]] = {
     "subgidname": ("SubgidName", _plain),
     "subuidname": ("SubuidName", _plain),
     "sysctls": ("Sysctls", texts),
+    "time_limit": ("TimeLimit", shapes.nanoseconds),
     "tmpfs": ("Tmpfs", _tmpfs),
     "ulimits": ("Ulimits", _ulimits),
     "userns": ("UsernsMode", _plain),

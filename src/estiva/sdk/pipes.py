@@ -10,16 +10,29 @@ from typing import TYPE_CHECKING
 from estiva.engine.launch import forks
 from estiva.engine.monitor.protocol import decode_error
 from estiva.errors import EngineError
-from estiva.sdk import held
+from estiva.sdk import held, steps
 from estiva.sdk.result import CommandTimeout, Result
+from estiva.sdk.steps import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
-    from estiva.engine.launch.launch import Launched
     from estiva.engine.state.types import Outcome
+    from estiva.sdk.steps import Task
 
-LONGEST = 86_400_000.0  # milliseconds that poll(2) is asked to wait at once; it takes an int
+    class Numbered(Protocol):
+        def fileno(self) -> int: ...
+
+    class Speaker(Protocol):
+        """Who says when the command has ended: a Launched, or an agent's Command."""
+
+        @property
+        def channel(self) -> Numbered: ...
+
+        def signal(self, number: int) -> None: ...
+
+
 CHUNK = 1 << 16
 MAX_OUTPUT = 64 << 20  # bytes of each stream that are kept
 
@@ -41,6 +54,7 @@ class Pipes:
         self.heard = heard
         self.timed_out = False
         self.truncated = False
+        self.owner = os.getpid()
         self.open: list[int] = []
         self.feed, self.theirs = -1, (-1, -1, -1)
         self.kept: dict[int, bytearray] = {}
@@ -69,12 +83,19 @@ class Pipes:
 
     def close(self) -> None:
         """Let go of all ends. A monitor that waits for us to read would not hear what is said to it."""
+        if not self.mine:
+            self.open.clear()  # they have been closed
         try:
             while self.open:
                 self._close(self.open[-1])
         finally:
             while self.open:  # Ctrl-C in the middle of it
                 self._close(self.open[-1])
+
+    @property
+    def mine(self) -> bool:
+        """Whether this process is not a fork of that which made them."""
+        return self.owner == os.getpid()
 
     def _close(self, fd: int) -> None:
         self.open.remove(fd)
@@ -86,43 +107,45 @@ class Pipes:
             if fd in self.open:
                 self._close(fd)
 
-    def communicate(self, timeout: float | None, launched: Launched) -> None:
+    def communicate(self, timeout: float | None, launched: Speaker) -> None:
+        """Do `exchange` to its end."""
+        try:
+            steps.run(self.exchange(timeout, launched))
+        except BaseException:
+            self.forget()
+            raise
+
+    def forget(self) -> None:
+        """Let go of what has been kept: it may be the memory that is missing, and the end takes some."""
+        for kept in self.kept.values():
+            kept.clear()
+
+    def exchange(self, timeout: float | None, launched: Speaker) -> Task[None]:
         """Until the monitor says that the command has ended. After `timeout` seconds it is killed.
 
         The end of the pipes would not tell: a fork of this program may have their other ends.
         """
-        try:
-            self._communicate(timeout, launched)
-        except BaseException:
-            for kept in self.kept.values():
-                kept.clear()  # it may be the memory that is missing, and the end takes some
-            raise
-
-    def _communicate(self, timeout: float | None, launched: Launched) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout
         channel = launched.channel.fileno()
-        poll = select.poll()
-        for fd in (*self.kept, channel):
-            poll.register(fd, select.POLLIN)
+        wanted = dict.fromkeys((*self.kept, channel), select.POLLIN)
         waiting = self.data if self.data is not None else memoryview(b"")
         if self.feed >= 0:
             os.set_blocking(self.feed, False)
-            poll.register(self.feed, select.POLLOUT)
+            wanted[self.feed] = select.POLLOUT
         while True:
-            wait = None if deadline is None else min(max(0.0, deadline - time.monotonic()) * 1000, LONGEST)
-            ready = dict(poll.poll(wait))
+            ready = yield Wait(wanted, None if deadline is None else deadline - time.monotonic())
             if deadline is not None and time.monotonic() >= deadline and channel not in ready:
                 self.timed_out, deadline = True, None
                 launched.signal(9)
             if self.feed in ready:
                 waiting = self._write(waiting)
                 if not waiting:
-                    poll.unregister(self.feed)
+                    del wanted[self.feed]
                     self._close(self.feed)
                     self.feed = -1
             for fd in self.kept:
                 if fd in ready and not self._read(fd):
-                    poll.unregister(fd)
+                    del wanted[fd]
             if channel in ready:
                 break
         for fd in self.kept:  # what it has written is there already

@@ -51,6 +51,11 @@ class Result:
             raise EngineError(f"the command ended with status {self.status}" + (f": {last}" if last else ""))
         return self
 
+    def _repr_html_(self) -> str:
+        from estiva.sdk import html
+
+        return html.result(self)
+
     def __repr__(self) -> str:
         return f"Result(status={self.status}, stdout={self.stdout!r}, stderr={self.stderr!r})"
 

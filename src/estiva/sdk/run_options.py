@@ -15,6 +15,7 @@ from typing import Annotated, Literal, TypeAlias, TypedDict
 
 Path: TypeAlias = str | PathLike[str]
 Words: TypeAlias = Annotated[str | Sequence[str], "text or a list of texts"]
+Files: TypeAlias = Annotated[Path | Sequence[Path], "a path or a list of paths"]
 Number: TypeAlias = Annotated[int, "a whole number"]
 Size: TypeAlias = Annotated[int | str, 'bytes or a size such as "256m"']
 Seconds: TypeAlias = Annotated[float | str, 'seconds or a duration such as "1m30s"']
@@ -95,6 +96,7 @@ class RunOptions(LimitOptions, total=False):
     """All that the command line's `run` takes, by its names with _ for -: docs/python.md tells them."""
 
     add_host: Table | Words | None
+    allow: Words | None
     annotations: Table | None
     blkio_weight_device: Counts | None
     cap_add: Words | None
@@ -113,6 +115,7 @@ class RunOptions(LimitOptions, total=False):
     domainname: str | None
     entrypoint: Command | None
     env: Environment | None
+    env_file: Files | None
     expose: Annotated[int | str | Sequence[int | str] | None, "a port or a list of ports"]
     gidmap: Words | None
     gpus: Annotated[int | str | Sequence[str] | None, '"all", a number, or a list of ids']
@@ -129,6 +132,7 @@ class RunOptions(LimitOptions, total=False):
     ip: str | None
     ip6: str | None
     ipc: str | None
+    label_file: Files | None
     labels: Labels | None
     links: Table | Words | None
     log_driver: str | None
@@ -145,10 +149,12 @@ class RunOptions(LimitOptions, total=False):
     no_healthcheck: bool | None
     oom_kill_disable: bool | None
     oom_score_adj: int | None
+    output_limit: Size | None
     pid: str | None
     platform: str | None
     ports: Ports | None
     privileged: bool | None
+    profile: Literal["untrusted"] | None
     publish_all: bool | None
     pull: Pull | None
     read_only: bool | None
@@ -160,6 +166,7 @@ class RunOptions(LimitOptions, total=False):
     subgidname: str | None
     subuidname: str | None
     sysctls: Table | None
+    time_limit: Seconds | None
     tmpfs: Annotated[
         Mapping[str, str] | Sequence[Path] | str | None, "places, or a dict of places with options"
     ]
@@ -206,10 +213,8 @@ REASONS = {  # flags of the command line's `run` that have no keyword
     "attach": "a program says which streams it wants where it runs a command",
     "cidfile": "a program has the id",
     "disable-content-trust": "there is no content trust",
-    "env-file": "a program reads files itself: env takes a dict",
     "isolation": "for old command lines",
     "kernel-memory": "for old command lines",
-    "label-file": "a program reads files itself: labels takes a dict",
     "link-local-ip": "not supported on the command line either",
     "net": "network",
     "net-alias": "network_alias",
@@ -219,7 +224,8 @@ REASONS = {  # flags of the command line's `run` that have no keyword
     "storage-opt": "not supported on the command line either",
 }
 SPELLED = {  # the keyword of a flag that is not spelled as the flag
-    "annotation": "annotations", "device": "devices", "device-cgroup-rule": "device_cgroup_rules",
+    "allow-host": "allow", "annotation": "annotations", "device": "devices",
+    "device-cgroup-rule": "device_cgroup_rules",
     "dns-opt": "dns_option", "label": "labels", "link": "links", "log-opt": "log_opts", "mount": "mounts",
     "publish": "ports", "sysctl": "sysctls", "ulimit": "ulimits", "volume": "volumes",
 }  # fmt: skip
@@ -233,6 +239,8 @@ DOCKER_PY = {  # docker-py's word -> ours
     "fileobj": "dockerfile_text",
     "healthcheck": "health_cmd, health_interval, ...",
     "ipc_mode": "ipc",
+    "ipv4_address": "ip",
+    "ipv6_address": "ip6",
     "log_config": "log_driver and log_opts",
     "mac": "mac_address",
     "mem_limit": "memory",
@@ -244,6 +252,7 @@ DOCKER_PY = {  # docker-py's word -> ours
     "network_mode": "network",
     "networking_config": "network",
     "nocache": "no_cache",
+    "path": "the first argument",
     "pid_mode": "pid",
     "publish_all_ports": "publish_all",
     "remove": "auto_remove",

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from estiva.engine.containers import exec as exec_
 from estiva.sdk import values
 from estiva.sdk.begun import Begun
-from estiva.sdk.options import host_config_of, networking_of
+from estiva.sdk.options import host_config_of, networking_of, variables_of
 from estiva.sdk.pipes import Pipes
 from estiva.sdk.run_options import CreateOptions
+from estiva.sdk.sandbox.snapshots import Snapshot
 from estiva.sdk.told import theirs
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     Output = Callable[[str, bytes], object]
 
 
-def _heard(on_output: Any) -> Any:
+def heard(on_output: Any) -> Any:
     return None if values.function("on_output", on_output) is None else theirs(on_output)
 
 
@@ -30,6 +31,8 @@ def settings(
     image: Any, command: Any, options: Mapping[str, Any], kind: type = CreateOptions
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """(Config, HostConfig, options of create.prepare) of what the caller gave. Raises InvalidInput."""
+    if isinstance(image, Snapshot):
+        image = image.id
     config: dict[str, Any] = {
         "Image": values.text("image", image),
         "Cmd": values.words("the command", command),
@@ -59,14 +62,9 @@ def finished(
 ) -> Result:
     """Run a command in a new container and remove it: see estiva.run."""
     timeout = values.seconds(timeout)
-    pipes = Pipes(values.data(input), values.whole("max_output", max_output), _heard(on_output))
-    config, host_config, chosen = settings(image, command or (), options, kind)
-    config["OpenStdin"] = input is not None
-    if not options.get("log_driver"):
-        host_config["LogConfig"] = {
-            "Type": "none"
-        }  # all that it writes comes here, and it is gone afterwards
-    with pipes, Begun(engine, config, host_config, stdio=pipes.theirs, **chosen) as start:
+    pipes = piped(input, max_output, on_output)
+    begun = alone(engine, image, command, options, kind, stdin=input is not None)
+    with pipes, begun.with_stdio(pipes.theirs) as start:
         try:
             pipes.close_theirs()
             start.started()
@@ -77,12 +75,31 @@ def finished(
         return pipes.result(outcome, timeout)
 
 
+def piped(input: Any, max_output: Any, on_output: Output | None) -> Pipes:
+    """The pipes to a command. Raises InvalidInput."""
+    return Pipes(values.data(input), values.whole("max_output", max_output), heard(on_output))
+
+
+def alone(
+    engine: Engine, image: Any, command: Any, options: Mapping[str, Any], kind: type, *, stdin: bool
+) -> Begun:
+    """A new container for one command. Raises InvalidInput."""
+    config, host_config, chosen = settings(image, command or (), options, kind)
+    config["OpenStdin"] = stdin
+    if not options.get("log_driver"):
+        host_config["LogConfig"] = {
+            "Type": "none"
+        }  # all that it writes comes here, and it is gone afterwards
+    return Begun(engine, config, host_config, **chosen)
+
+
 def plan(
     engine: Engine,
     ref: str,
     command: Any,
     *,
     env: Any,
+    env_file: Any = (),
     user: Any,
     workdir: Any,
     privileged: Any,
@@ -95,7 +112,7 @@ def plan(
         engine,
         ref,
         values.words("the command", command),
-        env=values.environment(env),
+        env=variables_of(values.paths("env_file", env_file)) + values.environment(env),
         user=values.user(user),
         workdir=values.path("workdir", workdir) if workdir not in ("", None) else "",
         tty=values.flag("tty", tty),
@@ -114,7 +131,7 @@ def executed(
     on_output: Output | None,
 ) -> Result:
     """Run one more command in a container: see Container.exec."""
-    pipes = Pipes(values.data(input), values.whole("max_output", max_output), _heard(on_output))
+    pipes = piped(input, max_output, on_output)
     with pipes:
         launched = exec_.launch(engine, wanted, pipes.theirs)
         try:

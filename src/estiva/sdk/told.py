@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from estiva.errors import EstivaError, brief, exhausted, from_os
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 P = ParamSpec("P")
 R = TypeVar("R")
+KINDS = (EstivaError, OSError, MemoryError, RuntimeError)
 
 
 class Theirs(EstivaError):
@@ -46,23 +47,40 @@ def told(function: Callable[P, R]) -> Callable[P, R]:
     def call(*arguments: P.args, **keywords: P.kwargs) -> R:
         try:
             return function(*arguments, **keywords)
-        except Theirs as error:
-            _mark(error.given)
-            raise error.given from None
-        except EstivaError as error:
-            error.message = brief(error.message)  # whatever the arguments held (K9)
-            error.hint = brief(error.hint)
+        except KINDS as error:
+            _tell(error)
             raise
-        except (OSError, MemoryError, RuntimeError) as error:
-            if getattr(error, "_theirs", False):
-                raise
-            known = exhausted(error) or (from_os(error) if isinstance(error, OSError) else None)
-            if known is None:
-                raise
-            known.message = brief(known.message)
-            raise known from error
 
     return call
+
+
+def told_later(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """`told` of a coroutine function."""
+
+    @functools.wraps(function)
+    async def call(*arguments: P.args, **keywords: P.kwargs) -> R:
+        try:
+            return await function(*arguments, **keywords)
+        except KINDS as error:
+            _tell(error)
+            raise
+
+    return call
+
+
+def _tell(error: Exception) -> None:
+    """Raise what is to be raised in the place of an error, if it is not that itself."""
+    if isinstance(error, Theirs):
+        _mark(error.given)
+        raise error.given from None
+    if isinstance(error, EstivaError):
+        error.message = brief(error.message)  # whatever the arguments held (K9)
+        error.hint = brief(error.hint)
+    elif not getattr(error, "_theirs", False):
+        known = exhausted(error) or (from_os(error) if isinstance(error, OSError) else None)
+        if known is not None:
+            known.message = brief(known.message)
+            raise known from error
 
 
 def _mark(error: Any) -> None:

@@ -27,6 +27,7 @@ _ROWS = "SELECT id, status, record FROM containers"
 # (container, image): made from it, or mounted (--mount type=image). GLOB leaves most records unparsed; one
 # that is damaged says nothing.
 _USES = """SELECT id AS container, image FROM containers WHERE image IS NOT NULL
+ UNION SELECT id, image FROM states
  UNION SELECT containers.id, json_extract(mount.value, '$.ImageId') FROM containers,
  json_each(iif(json_valid(record), record, '{}'), '$.Mounts') AS mount
  WHERE record GLOB '*"ImageId":*' AND json_extract(mount.value, '$.ImageId') IS NOT NULL"""
@@ -131,11 +132,15 @@ def image_of_each(reader: Reader) -> list[tuple[str, str]]:
 
 
 def having(reader: Reader, image_id: str) -> list[tuple[str, str, str]]:
-    """(id, name, status) of the containers made from an image, or that have it mounted, oldest first."""
+    """(id, name, status) of the containers made from an image, or that have it mounted, oldest first; then
+    of the snapshots that stand on it, whose status is that word."""
     rows = reader.read(
         f"SELECT id, name, status FROM containers JOIN ({_USES}) AS uses ON uses.container = id"
         " WHERE uses.image = ? ORDER BY created",
         (image_id,),
+    )
+    rows += reader.read(
+        "SELECT id, coalesce(name, ''), 'snapshot' FROM states WHERE image = ? ORDER BY created", (image_id,)
     )
     return [(str(a), str(b), str(c)) for a, b, c in rows]
 
@@ -299,4 +304,5 @@ def remove(transaction: Transaction, container_id: str, *, volumes: bool) -> lis
         if removed.rowcount:
             gone.append(name)
     transaction.execute("DELETE FROM containers WHERE id = ?", (container_id,))
+    transaction.execute("DELETE FROM state_users WHERE user = ?", (container_id,))
     return gone

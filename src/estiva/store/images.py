@@ -30,11 +30,12 @@ class Image:
     none), `size` is the sum of its layers' uncompressed tars in bytes.
     """
 
-    __slots__ = ("id", "manifest", "size", "created", "text", "_config")
+    __slots__ = ("id", "manifest", "size", "created", "text", "states", "_config")
 
     def __init__(self, id: str, text: str, manifest: str | None, size: int, created: float) -> None:
         self.id = id
         self.text = text
+        self.states: list[str] = []  # of what stands on a snapshot: those above the layers, the lowest first
         self.manifest = manifest
         self.size = size
         self.created = created
@@ -57,6 +58,11 @@ class Image:
     def diff_ids(self) -> list[str]:
         """The layers, base first."""
         return list((self.config.get("rootfs") or {}).get("diff_ids") or [])
+
+    @property
+    def chain(self) -> list[str]:
+        """All that a container made from it stands on, base first: the layers, and the states above them."""
+        return [*self.diff_ids, *self.states]
 
     def __repr__(self) -> str:
         return f"Image({self.id!r})"

@@ -4,6 +4,8 @@ names ----> images ----> layers <---- layer_blobs ----> blobs
               ^
 containers ---+        container_volumes ----> volumes        leases ----> containers
 build_cache --+        endpoints ----> networks, containers
+              ^
+states -------+        state_users ----> states        (their users are containers, and states)
 
 endpoints say to which networks that somebody made containers belong, also while they don't run; leases hold
 the addresses of those that do.
@@ -15,7 +17,7 @@ needs it.
 
 from __future__ import annotations
 
-VERSION = 2
+VERSION = 3
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -55,8 +57,15 @@ CREATE INDEX endpoints_container ON endpoints (container);
 ALTER TABLE volumes ADD COLUMN options TEXT NOT NULL DEFAULT '{}';
 """
 
+STATES = """
+CREATE TABLE states (id TEXT PRIMARY KEY, name TEXT UNIQUE, image TEXT NOT NULL, created REAL NOT NULL,
+    record TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE state_users (user TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (user, state)) WITHOUT ROWID;
+CREATE INDEX state_users_state ON state_users (state);
+"""
+
 # The statements that bring a database of version N to N + 1, by N.
-MIGRATIONS: dict[int, str] = {0: SCHEMA, 1: NETWORKS}
+MIGRATIONS: dict[int, str] = {0: SCHEMA, 1: NETWORKS, 2: STATES}
 
 
 def steps(version: int) -> list[str]:

@@ -13,7 +13,7 @@ import os
 import stat
 
 from estiva import errors, files
-from estiva.store.layers.mounts import OVERLAY_OPTIONS, Lowerdirs
+from estiva.store.layers.mounts import OVERLAY_OPTIONS, STATE, Lowerdirs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,11 +27,14 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Snapshot:
-    """One read-write layer. upper, work: overlayfs' directories; diff_ids: what lies below, base first."""
+    """One read-write layer. upper, work: overlayfs' directories; diff_ids: what lies below, base first: the
+    layers, and above them the states (store/states.py) that it stands on, which are changes like its own.
+    """
 
     def __init__(self, layers: Layers, diff_ids: Sequence[str], directory: str) -> None:
         self.layers = layers
         self.diff_ids = list(diff_ids)
+        self.states = [found for found in self.diff_ids if found.startswith(STATE)]
         self.directory = directory
         self.upper = directory + "/upper"
         self.work = directory + "/work"
@@ -71,35 +74,16 @@ class Snapshot:
         """[("A" | "C" | "D", "/path")], sorted by path, as docker diff tells: parents of changes are C."""
         from estiva.store.layers.changes import Changes
 
-        upper, lower = self._both()
-        try:
+        with Both(self) as (upper, lower):
             return Changes(upper, lower).run()
-        finally:
-            os.close(upper)
-            os.close(lower)
 
     def commit(self) -> Layer:
         """Make a layer of the changes; without any, that of an empty tar. Raises EngineError, LayerError."""
         from estiva.store.layers.pack import pack
 
-        upper, lower = self._both()
-        try:
-            with self.layers.sink() as sink:
-                pack(upper, lower, sink)
-                return self.layers.commit(sink)
-        finally:
-            os.close(upper)
-            os.close(lower)
-
-    def _both(self) -> tuple[int, int]:
-        """fds of the upper and of what lies below."""
-        upper = os.open(self.upper, _DIRECTORY)
-        try:
-            with self._lowers() as lowers:
-                return upper, overlay(lowers, None, None)
-        except BaseException:
-            os.close(upper)
-            raise
+        with Both(self) as (upper, lower), self.layers.sink() as sink:
+            pack(upper, lower, sink)
+            return self.layers.commit(sink)
 
     def size(self) -> int:
         """Bytes of the files in the upper directory, each inode once."""
@@ -127,6 +111,47 @@ class Snapshot:
         else:
             files.remove_tree(self.upper)
             files.remove_tree(self.work)
+
+
+class Both:
+    """A block that has fds of all that a snapshot changes of its image, the states that it stands on
+    included, and of the image's layers. Nobody may write to it meanwhile, if it stands on states."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.fds: list[int] = []
+        self.merged: tuple[int, str] | None = None  # lock and path of what was made for it
+
+    def __enter__(self) -> tuple[int, int]:
+        snapshot = self.snapshot
+        paths = snapshot.layers.paths
+        try:
+            upper = snapshot.upper
+            if snapshot.states:
+                from estiva.store.layers.merge import merge
+
+                self.merged = files.new_directory(paths.ingest, ".snapshot")
+                upper = self.merged[1] + "/upper"
+                os.mkdir(upper, 0o700)
+                below = map(snapshot.layers.mounts.state, reversed(snapshot.states))
+                merge([snapshot.upper, *below], upper, copied=0)
+            self.fds.append(os.open(upper, _DIRECTORY))
+            layers = snapshot.diff_ids[: len(snapshot.diff_ids) - len(snapshot.states)]
+            with Snapshot(snapshot.layers, layers, snapshot.directory)._lowers() as lowers:
+                self.fds.append(overlay(lowers, None, None))
+        except BaseException:
+            self.__exit__()
+            raise
+        return self.fds[0], self.fds[1]
+
+    def __exit__(self, *exception: object) -> None:
+        while self.fds:
+            os.close(self.fds.pop())
+        if self.merged is not None:
+            lock, path = self.merged
+            self.merged = None
+            files.remove_tree(path)
+            os.close(lock)
 
 
 class Snapshots:

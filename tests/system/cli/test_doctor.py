@@ -1,6 +1,8 @@
 """`doctor`: why a container does not answer, does not find a name, shows an empty folder; and of the machine."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -20,16 +22,59 @@ def problems(box, *words, status=1):
     return [line.removeprefix("problem: ") for line in lines if line.startswith("problem: ")]
 
 
+LISTEN = """
+import socket, sys, time
+one = socket.socket(); one.bind(("127.0.0.1", 90)); one.listen()
+two = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); two.bind(("0.0.0.0", 80))
+print("ready", flush=True); time.sleep(600)
+"""
+
+
 def test_ports(box):
-    command = "nc -l -p 3000 & nc -l -p 127.0.0.1:90 & nc -l -p 70 & wait"
     published = ("-p", "7080:80", "-p", "7090:90", "-p", "7070:70", "-p", "7053:53/udp")
+    command = "nc -l -p 3000 & nc -l -p 70 & wait"
     box.estiva("run", "-d", "--name", "deaf", *published, IMAGE, "sh", "-c", command)
-    eventually(lambda: "70" in "".join(problems(box, "deaf")) and "3000" in "".join(problems(box, "deaf")))
+    pid = box.out("inspect", "-f", "{{.State.Pid}}", "deaf")
+    words = ["nsenter", "-t", pid, "-n", sys.executable, "-c", LISTEN]
+    listener = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    try:
+        assert listener.stdout.readline() == "ready\n"
+        eventually(lambda: not any("7070" in line for line in problems(box, "deaf")))
+        udp, http, local = problems(box, "deaf")
+        assert udp.startswith("port 7053 does not answer: nothing in it listens on 53/udp")
+        assert (
+            http == "port 7080 does not answer: in it 80/udp listens, and published is 80/tcp: -p 7080:80/udp"
+        )
+        assert local.startswith("port 7090 does not answer: in it 90/tcp listens on 127.0.0.1 only")
+    finally:
+        listener.kill()
+        listener.wait()
+        listener.stdout.close()
+    eventually(lambda: len(problems(box, "deaf")) == 3)
     udp, http, local = problems(box, "deaf")
-    assert udp == "port 7053 does not answer: nothing in it listens on 53/udp"
     assert http == "port 7080 does not answer: nothing in it listens on 80/tcp; it listens on 70, 3000"
-    assert local.startswith("port 7090 does not answer: ")
+    subprocess.run([*box.prefix, "nft", "delete", "table", "ip", "estiva"], check=True)
+    assert "`estiva network reload` puts it back" in problems(box, "deaf")[-1]
+    box.estiva("network", "reload")
+    assert len(problems(box, "deaf")) == 3
     box.estiva("rm", "-f", "deaf")
+
+
+def test_ports_where_there_is_no_network(box):
+    box.estiva("run", "-d", "--name", "none", "--network", "none", "-p", "7081:80", IMAGE, "sleep", "1000")
+    assert problems(box, "none") == [
+        "port 7081 does not answer: it has no network (--network none), so nothing is published"
+    ]
+    box.estiva("rm", "-f", "none")
+
+
+def test_names_of_the_world(box):
+    box.estiva("run", "-d", "--name", "asks", "--dns", "10.9.8.7", IMAGE, "sleep", "1000")
+    (line,) = problems(box, "asks", "--name", "example.org")
+    assert line.startswith("example.org is no container's name: it is asked of 10.9.8.7")
+    box.estiva("exec", "asks", "sh", "-c", "echo > /etc/resolv.conf")
+    assert "no name server" in problems(box, "asks", "--name", "example.org")[0]
+    box.estiva("rm", "-f", "asks")
 
 
 def test_mounts(box):

@@ -231,12 +231,6 @@ def test_stdin_ends_with_the_only_one_who_has_it(box, name):
     assert done.stdout == "to the end\n"
 
 
-def catches(pid, number):
-    """Whether a process has a handler for a signal: proc_pid_status(5)."""
-    status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("SigCgt:")[2].split()[0], 16) >> (number - 1) & 1
-
-
 def test_signals_are_passed_on(box, name):
     command = "trap 'echo got; exit 6' TERM; echo up; while :; do sleep 0.1; done"
     box.estiva("run", "-d", "--name", name, "--network", "none", IMAGE, "sh", "-c", command)

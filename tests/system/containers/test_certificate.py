@@ -92,9 +92,13 @@ def run(box, name):
 
 def test_its_own_memory_limit(box):
     with container(box, "fat", "-m", "16m", IMAGE, "tail", "/dev/zero"):
-        end = ended(box, "fat")
+        end, told = ended(box, "fat"), box.out("why", "fat")
     assert end["Meaning"] == "killed by its memory limit of 16 MiB" and end["OOM"]["Scope"] == "own"
     assert end["PeakMemory"] == end["OOM"]["Limit"] == 16 << 20
+    if os.access("/dev/kmsg", os.R_OK):
+        largest = end["OOM"]["Processes"][0]
+        assert 8 << 20 < largest["Memory"] < 32 << 20 and largest["Name"]
+        assert "the largest processes then: " in told
 
 
 @pytest.mark.skipif(not (MEMORY / "memory.limit_in_bytes").exists(), reason="sets a limit of cgroup v1")

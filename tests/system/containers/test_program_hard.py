@@ -128,7 +128,8 @@ print(len(list(pathlib.Path(engine.paths.containers).iterdir())),
       list(pathlib.Path(engine.paths.containers).glob("*/log*")))
 os.close(go); thread.join()
 with estiva.container("box:1", ["sh", "-c", "echo said; sleep 1000"], network="none", name="said") as box:
-    while not (log := pathlib.Path(engine.paths.container(box.id), "log.json")).exists(): time.sleep(0.01)
+    log = pathlib.Path(engine.paths.container(box.id), "log.json")
+    while not log.exists() or not log.stat().st_size: time.sleep(0.01)
     print(b"said" in log.read_bytes())
 """)
     assert out.splitlines() == ["1 []", "True"]

@@ -18,6 +18,7 @@ from estiva.cli.context import Context
 from estiva.cli.image.build import NOT_YET as NOT_IN_BUILDS
 from estiva.cli.options.run import NOT_YET
 from estiva.cmdline import parser
+from estiva.view import anatomy
 
 BLOCK = next((f"/dev/{name}" for name in os.listdir("/sys/block") if os.path.exists(f"/dev/{name}")), "")
 # What an option of a name is given, where "x" and 7 won't do.
@@ -56,7 +57,8 @@ SAMPLES = {
     "grace": "1h",
     "ipc": "host",
     **dict.fromkeys(
-        ("health-interval", "health-start-interval", "health-start-period", "health-timeout"), "7s"
+        ("health-interval", "health-start-interval", "health-start-period", "health-timeout", "time-limit"),
+        "7s",
     ),
     "health-on-failure": "kill",
     "input": "other.tar",
@@ -67,6 +69,7 @@ SAMPLES = {
     "log-driver": "none",
     "log-opt": "max-size=1m",
     "memory": "64m",
+    "output-limit": "64m",
     "memory-reservation": "32m",
     "memory-swap": "128m",
     "mount": "type=tmpfs,dst=/place",
@@ -101,7 +104,10 @@ SAMPLES = {
     "workdir": "/w",
 }
 VERB_SAMPLES = {
+    ("mcp", "output"): "1k",
+    ("mcp", "timeout"): "7s",
     ("wait", "interval"): "1s",
+    ("anatomy", "interval"): "7",
     ("container prune", "filter"): "label=a",
     ("image prune", "filter"): "label=a",
     ("volume prune", "filter"): "label=a",
@@ -150,6 +156,7 @@ NEEDS = {
 # A verb's words where one "thing" for each argument won't do; what an option needs beside it.
 WORDS = {
     "doctor": ["thing"],
+    ("anatomy", "listen"): ["serve"],
     "build": ["."],
     "cp": ["thing", "web:/srv"],
     "volume import": ["data", "thing"],
@@ -162,6 +169,7 @@ WORDS = {
     "manifest push": ["localhost/a:1"],
 }
 BESIDE = {
+    ("anatomy", "interval"): ["--watch"],
     ("login", "password-stdin"): ["-u", "ana"],
     ("login", "password"): ["-u", "ana"],
     ("login", "username"): ["-p", "secret"],
@@ -237,7 +245,7 @@ RETURNS = {
     "engine.builds.build": IMAGE["Id"],
     "engine.images.lookup.resolve": types.SimpleNamespace(size=9),
     "engine.images.platforms.mismatch": "",
-    "engine.system.info": dict.fromkeys(INFO, 1) | {"SecurityOptions": []},
+    "engine.system.info": dict.fromkeys(INFO, 1) | {"SecurityOptions": [], "Warnings": []},
     "engine.images.inspect.listing": [IMAGE],
     "engine.images.inspect.history": [
         {"Id": IMAGE["Id"], "Created": 9, "CreatedBy": "RUN a" + "b" * 60, "Size": 10**6, "Comment": ""}
@@ -258,6 +266,9 @@ RETURNS = {
     "engine.images.registry.search": [
         {"Name": "n", "Description": "d" * 60, "StarCount": 3, "IsOfficial": True}
     ],
+    "view.anatomy.of": anatomy._made(
+        kind="image", id="x", name="x", status="", image="", created="", layers=(), config=anatomy._config({}, [])
+    ),
     "engine.images.archive.load": ["web:1"],
     "engine.events.events": [EVENT],
     "engine.containers.listing.listing": [RECORD],
@@ -304,9 +315,14 @@ SINGLE = (
     "cli.container.foreground.attend",
     "cli.container.foreground.attend_exec",
     "cli.container.attach.attach_to",
+    "cli.container.mcp.become",
     "registry.server.server.serve",
     "registry.server.config.load",
     "registry.server.maintenance.collect_now",
+    "view.anatomy.of",
+    "view.web.server.serve",
+    "cli.explain.lesson.play",
+    "cli.explain.anatomy._watch",
 )
 PURE = (
     "engine.spec", "engine.images.outfile", "engine.images.filters", "engine.images.lookup.parse",
@@ -317,6 +333,7 @@ DEFAULT_TRUE = {("run", "sig-proxy"), ("attach", "sig-proxy"), ("commit", "pause
 # What asks for what is so anyway -> why. Where the contrary can be asked for, CONTRARY has it.
 SO_ANYWAY = {
     ("wait", "ignore"): "what is named is there",
+    ("anatomy", "no-color"): "what goes to no terminal has no colours",
     ("wait", "interval"): "how often it is looked at is not written down here",
     ("network create", "ipv4"): "every network has IPv4 addresses",
     ("network inspect", "verbose"): "it tells more of swarm networks alone",
@@ -412,7 +429,7 @@ def given(verb, option):
 )
 def test_an_option_changes_what_is_done_or_is_refused_by_name(name, option, stage):
     verb = VERBS[name]
-    words = WORDS.get(name, ["thing"] * verb.least)
+    words = WORDS.get((name, option[1])) or WORDS.get(name, ["thing"] * verb.least)
     beside = BESIDE.get((name, option[1]), [])
     context = Context()
     paths = optionkit.Thing(stage.journal, "engine.paths", root="/root", run_root="/run-root")

@@ -18,7 +18,18 @@ SOURCE = pathlib.Path(__file__).parents[3] / "src"
 # Folder or module -> what it may import, beside itself and what is below it. The longest name that fits counts, on
 # both sides: a row for `runtime` is not one for `runtime.launch`. Used by all: BASE.
 BASE = {
-    *("errors", "files", "waiting", "paths", "programs", "fastjson", "timestamps", "version", "atfork"),
+    *(
+        "errors",
+        "speech",
+        "files",
+        "waiting",
+        "paths",
+        "programs",
+        "fastjson",
+        "timestamps",
+        "version",
+        "atfork",
+    ),
     "settings",
 }
 ENGINE = {"builder", "registry", "network", "store", "runtime", "oci", "linux"}
@@ -32,21 +43,23 @@ RUNTIME_BASE = {
     "oci",
 }
 RULES = {
-    "": {"sdk", "engine", "cli", "boot"},  # the package itself and __main__
+    "": {"sdk", "engine", "cli", "boot", "aio", "testing", "pytest_plugin"},  # the package itself and __main__
     **dict.fromkeys(BASE, BASE),
     "boot": {"cli", "ocicli"},
     "cmdline": set(),
     "linux": set(),
     "oci": set(),
     # --- programs ---
-    "cli": {"engine", "oci", "cmdline", "linux"},
+    "cli": {"engine", "view", "oci", "cmdline", "linux"},
     "cli.main": {"cli", "cmdline", "engine.launch.prefork", "ocicli.main"},
     "cli.manual": {"cli", "cmdline", "ocicli.main"},
     "cli.registry": {"cli", "cmdline", "oci", "registry.server"},
     "cli.format": {"cmdline"},
     "cli.options": {"cmdline", "engine.spec", "oci", "linux"},
     "ocicli": {"runtime", "oci", "linux", "cmdline"},
-    "sdk": {"engine", "oci"},
+    "sdk": {"engine", "view", "oci"},
+    # --- what a container is made of ---
+    "view": {"engine", "runtime", "network", "store", "oci", "linux"},
     # --- the engine ---
     "engine": ENGINE,
     "engine.state": ENGINE,
@@ -325,6 +338,19 @@ OCI_RUN = "from estiva.ocicli import main, create, start, foreground, control, e
 @pytest.mark.parametrize("code", [RUN, STORE, MONITOR, EXEC, OCI_RUN])
 def test_the_cold_path_loads_nothing_dear(code):
     assert not loaded(code) & DEAR
+
+
+@pytest.mark.parametrize("code", [RUN, MONITOR, EXEC, OCI_RUN])
+def test_the_cold_path_loads_nothing_that_explains(code):
+    modules = loaded(code)
+    assert len(modules) > 20
+    assert not [name for name in modules if name.startswith(("estiva.view", "estiva.cli.explain"))]
+    assert not modules & {
+        "estiva.runtime.recorder",
+        "estiva.runtime.records",
+        "estiva.engine.monitor.explain",
+        "estiva.speech",
+    }
 
 
 def test_the_command_lines_half_of_a_run_does_without_ctypes():

@@ -375,22 +375,15 @@ def test_a_flood_over_tcp_does_not_starve_others(serving):
     assert len(sent) < server.QUERY
     turns = []
 
-    class Holder:
-        streams = []
+    class Loop:
+        poll = None
+        watch = forget = staticmethod(lambda *_: None)
 
-        class resolver:
-            streams = set()
-
-            class loop:
-                poll = None
-                watch = forget = staticmethod(lambda *_: None)
-
-            @staticmethod
-            def answer(container, data, reply, *, stream):
-                turns[-1] += 1
+    def answer(data, reply):
+        turns[-1] += 1
 
     with channel, ours:
-        stream = server.Stream(Holder, ours)
+        stream = server.Stream(Loop, ours, answer, lambda _: None)
         channel.sendall(sent)
         while sum(turns) < 140:
             turns.append(0)

@@ -16,6 +16,7 @@ from estiva.sdk import run_options
 from estiva.sdk.options import (
     CONFIG,
     CREATION,
+    FILES,
     HEALTH,
     HOST,
     NETWORKING,
@@ -251,7 +252,7 @@ def test_each_flag_of_run_has_a_keyword_or_a_reason():
 
 
 def test_each_keyword_has_a_reader():
-    read = {*CONFIG, *HOST, *SEVERAL, *HEALTH, *CREATION, *NETWORKING}
+    read = {*CONFIG, *HOST, *SEVERAL, *HEALTH, *CREATION, *NETWORKING, *FILES}
     assert read == set(get_type_hints(run_options.CreateOptions))
     assert set(get_type_hints(run_options.UpdateOptions)) <= {*HOST}
 

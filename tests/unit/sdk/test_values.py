@@ -8,7 +8,8 @@ import pytest
 
 import estiva
 from estiva.errors import Conflict, InvalidInput
-from estiva.sdk import containers, values
+from estiva.sdk import values
+from estiva.sdk.sandbox import owned
 
 
 @pytest.mark.parametrize("root", [False, 0, b"", [], "", b"/x", 5, {}, "a\0b"], ids=repr)
@@ -61,15 +62,15 @@ def test_one_block_is_entered_once_at_a_time(monkeypatch, tmp_path):
         def started(self):
             pass
 
-    monkeypatch.setattr(containers, "Begun", Begun)
+    monkeypatch.setattr(owned, "Begun", Begun)
     block = estiva.container("box", engine=estiva.Engine(tmp_path, tmp_path))
     block.__exit__(None, None, None)  # nothing to end
     with block as box:
-        closed = block._begun.closed
+        closed = block.begun.closed
         with pytest.raises(Conflict, match="entered already"), block:
             pass
-        assert block._begun.closed == closed and not box._gone
-    assert box._gone
+        assert block.begun.closed == closed and not box.gone
+    assert box.gone
     with block as again:
         assert again is not box
 
@@ -79,3 +80,16 @@ def test_the_package_shows_what_it_has():
     text = pydoc.plain(pydoc.render_doc(estiva))
     assert all(f"    {name}(" in text for name in ("run", "container", "build", "pull", "push"))
     assert "class Engine" in text and "class CommandTimeout" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(0o10000, "from 0 to 4095"), (-1, "from 0 to 4095"), ("7", "from 0 to 4095")]
+)
+def test_a_number_that_is_too_large_tells_the_largest(value, told):
+    with pytest.raises(InvalidInput, match=f"mode must be a whole number {told}, not"):
+        values.whole("mode", value, 0, 0o10000)
+
+
+def test_what_is_no_data_is_named():
+    with pytest.raises(InvalidInput, match="^data must be bytes or text, not 5$"):
+        values.data(5, "data")

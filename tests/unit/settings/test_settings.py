@@ -67,7 +67,7 @@ REFUSED = [
     ('{"mtu": 1400, "mtu": 1500}', "the same key twice"),
     ({"bridge": "br0"}, "has the unknown key 'bridge'"),
     ({"fixed-cidr-v6": "fd00::/64"}, "has the unknown key 'fixed-cidr-v6'"),
-    ({"bip": "10.0.0.1"}, "bip is not an IPv4 address with a prefix, such as 10.77.0.1/24: 10.0.0.1"),
+    ({"bip": "10.0.0.1"}, 'bip is not an IPv4 address with a prefix, such as 10.77.0.1/24: "10.0.0.1"'),
     ({"bip": "10.0.0.0/24"}, "bip is not the address of a host in a subnet from /8 to /30"),
     ({"bip": "10.0.0.255/24"}, "bip is not the address of a host"),
     ({"bip": "10.0.0.1/31"}, "bip is not the address of a host"),
@@ -75,7 +75,7 @@ REFUSED = [
     ({"bip": "127.1.0.1/24"}, "bip is of addresses that no network can have"),
     ({"bip": "fd00::1/64"}, "bip is not an IPv4 address"),
     ({"bip": 5}, "bip is not an IPv4 address"),
-    ({"fixed-cidr": "10.0.0.1/24"}, "fixed-cidr has bits after its prefix: 10.0.0.1/24"),
+    ({"fixed-cidr": "10.0.0.1/24"}, 'fixed-cidr has bits after its prefix: "10.0.0.1/24"'),
     ({"fixed-cidr": "10.0.0.8/31"}, "fixed-cidr 10.0.0.8/31 has no room for a gateway and a container"),
     (
         {"bip": "10.0.0.1/24", "fixed-cidr": "10.0.1.0/25"},

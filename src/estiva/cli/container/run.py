@@ -7,7 +7,7 @@ import os
 from estiva.cli.container.cidfile import CidFile
 from estiva.cli.context import refuse_trust, warn
 from estiva.cli.options.run import TABLE, translate
-from estiva.cmdline.parser import FLAG, TEXT, Options, Verb
+from estiva.cmdline.parser import FLAG, TEXT, WORD, Options, Verb
 from estiva.errors import Conflict, EstivaError, InvalidInput, Unsupported
 
 TYPE_CHECKING = False
@@ -82,6 +82,10 @@ def _networking(options: Options) -> dict[str, Any] | None:
 
 
 def run(context: Context, options: Options) -> int:
+    if options.given("explain"):
+        from estiva.cli.explain import start as explaining
+
+        return explaining.run(context, options, run)
     if options.given("disable-content-trust"):
         refuse_trust(options)
     config, host_config = translate(options)
@@ -197,6 +201,7 @@ RUN = Verb(
         ("d", "detach", FLAG, "", "run in the background and print the container's id"),
         DETACH_KEYS,
         ("", "sig-proxy", FLAG, "", "pass signals on to a command without a terminal (default true)"),
+        ("", "explain", WORD, "json", "tell every step of the start, with its system calls, on stderr"),
     ),
     least=1,
     interspersed=False,

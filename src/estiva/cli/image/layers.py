@@ -32,7 +32,7 @@ def layers(context: Context, options: Options) -> None:
             "Changed": str(each["changed"]),
             "Removed": str(each["removed"]),
             "Wasted": units.size(each["wasted"], 3),
-            "CreatedBy": units.ellipsis(_command(each), 60) if truncate else _command(each),
+            "CreatedBy": units.ellipsis(_made(each), 60) if truncate else _made(each),
         }
         for each in found
     ]
@@ -51,13 +51,10 @@ def layers(context: Context, options: Options) -> None:
         print(f"total {units.size(size, 3)}, of which {units.size(wasted, 3)} overwritten or removed later")
 
 
-def _command(layer: dict[str, Any]) -> str:
-    """The instruction, without what builders put around it."""
-    text = str(layer["created_by"]).removesuffix("# buildkit").replace("#(nop) ", "").strip()
-    if text.startswith("/bin/sh -c "):
-        text = text.removeprefix("/bin/sh -c ").strip()
-        return text if text.partition(" ")[0] in ("ADD", "COPY", "WORKDIR") else f"RUN {text}"
-    return text.replace("RUN /bin/sh -c ", "RUN ", 1)
+def _made(layer: dict[str, Any]) -> str:
+    from estiva.oci.image import instruction
+
+    return instruction(str(layer["created_by"]))
 
 
 def diff(context: Context, options: Options) -> None:

@@ -20,6 +20,7 @@ SIZES = (
     ("memory-reservation", "MemoryReservation"),
     ("kernel-memory", "KernelMemory"),
     ("shm-size", "ShmSize"),
+    ("output-limit", "OutputLimit"),
 )
 NUMBERS = (
     ("cpu-shares", "CpuShares"),
@@ -49,6 +50,8 @@ def read(options: Options, kinds: dict[str, Option]) -> dict[str, Any]:
     for name, key in SIZES:
         if options.given(name):
             host[key] = through(name, units.size)
+    if options.given("time-limit"):
+        host["TimeLimit"] = through("time-limit", units.duration)
     if options.given("memory-swap"):
         unlimited = options.text("memory-swap") == "-1"
         host["MemorySwap"] = -1 if unlimited else through("memory-swap", units.size)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 TABLE = (
     ("", "add-host", LIST, "HOST:IP", "add a line to the container's /etc/hosts"),
+    ("", "allow-host", LIST, "HOST:PORT", "let an untrusted container reach a host"),
     ("", "annotation", LIST, "K=V", "add an annotation"),
     ("a", "attach", LIST, "STREAM", "attach only to stdin, stdout or stderr"),
     ("", "blkio-weight", INT, "N", "block io weight, 10 to 1000"),
@@ -79,10 +80,12 @@ TABLE = (
     ("", "no-healthcheck", FLAG, "", "drop the image's health check"),
     ("", "oom-kill-disable", FLAG, "", "don't kill on out of memory, only with cgroup v1"),
     ("", "oom-score-adj", INT, "N", "out-of-memory preference, -1000 to 1000"),
+    ("", "output-limit", TEXT, "BYTES", "kill the container once it has written more"),
     ("", "pid", TEXT, "MODE", "pid namespace: host or container:NAME"),
     ("", "pids-limit", INT, "N", "most processes; -1 is unlimited"),
     ("", "platform", TEXT, "OS/ARCH", "platform of the image"),
     ("", "privileged", FLAG, "", "all capabilities and devices, no seccomp filter"),
+    ("", "profile", TEXT, "NAME", "untrusted: what runs code that nobody has read is held to"),
     ("p", "publish", LIST, "[IP:]HOST:CTR", "publish a port of the container"),
     ("P", "publish-all", FLAG, "", "publish every exposed port on a free one"),
     ("", "pull", TEXT, "WHEN", "pull the image always, missing or never (default missing)"),
@@ -97,6 +100,7 @@ TABLE = (
     ("", "subgidname", TEXT, "USER", "map the group ids that /etc/subgid gives to a user"),
     ("", "subuidname", TEXT, "USER", "map the user ids that /etc/subuid gives to a user"),
     ("", "sysctl", LIST, "K=V", "kernel setting of the container's namespaces"),
+    ("", "time-limit", TEXT, "DURATION", "kill the container after that time, such as 1m30s"),
     ("", "tmpfs", LIST, "PATH[:OPTS]", "mount a tmpfs"),
     ("t", "tty", FLAG, "", "give the container a terminal"),
     ("", "ulimit", LIST, "N=SOFT[:HARD]", "set a resource limit"),
@@ -135,7 +139,7 @@ LIMITS = frozenset((
     "cpu-rt-runtime", "cpu-shares", "cpus", "cpuset-cpus", "cpuset-mems", "device-read-bps",
     "device-read-iops", "device-write-bps", "device-write-iops", "kernel-memory", "memory",
     "memory-reservation", "memory-swap", "memory-swappiness", "oom-kill-disable", "oom-score-adj",
-    "pids-limit", "shm-size", "ulimit",
+    "output-limit", "pids-limit", "shm-size", "time-limit", "ulimit",
 ))  # fmt: skip
 
 
@@ -280,6 +284,10 @@ class _Translator:
         for name, key in (("privileged", "Privileged"), ("rm", "AutoRemove")):
             if options.flag(name):
                 host[key] = True
+        if options.given("profile"):
+            host["Profile"] = options.text("profile")
+        if options.given("allow-host"):
+            host["AllowHosts"] = options.many("allow-host")
         if options.given("init"):
             host["Init"] = options.flag("init")
         if options.given("sysctl"):

@@ -8,14 +8,9 @@ from __future__ import annotations
 
 import os
 
-from estiva import files
-from estiva.errors import InvalidInput, NotFound, reason
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-MAX_FILE = 16 << 20
 
 
 def environment(files_given: Iterable[str], words: Iterable[str]) -> list[str]:
@@ -25,11 +20,9 @@ def environment(files_given: Iterable[str], words: Iterable[str]) -> list[str]:
     """
     result: list[str] = []
     for path in files_given:
-        for key, equals, value in _lines(path, "environment variable"):
-            if equals:
-                result.append(f"{key}={value}")
-            elif key in os.environ:
-                result.append(f"{key}={os.environ[key]}")
+        from estiva.engine.spec import linefile
+
+        result += linefile.variables(path)
     for word in words:
         key, equals, _ = word.partition("=")
         if not key:
@@ -40,35 +33,16 @@ def environment(files_given: Iterable[str], words: Iterable[str]) -> list[str]:
 
 def labels(files_given: Iterable[str], words: Iterable[str]) -> dict[str, str]:
     """Labels of files, then of the command line; K alone is an empty value."""
-    result = {key: value for path in files_given for key, _, value in _lines(path, "label")}
+    result: dict[str, str] = {}
+    for path in files_given:
+        from estiva.engine.spec import linefile
+
+        result |= linefile.labels(path)
     for word in words:
         key, _, value = word.partition("=")
         if not key:
             raise ValueError(f"invalid label '{word}': empty name")
         result[key] = value
-    return result
-
-
-def _lines(path: str, what: str) -> list[tuple[str, str, str]]:
-    """The (key, "=" or "", value) lines of a file; blank lines and # comments are skipped."""
-    try:
-        data = files.read_bounded(path, MAX_FILE, wait=True)
-        text = data.decode("utf-8-sig")
-    except OSError as error:
-        raise NotFound(f"can't read {path}: {reason(error)}") from None
-    except ValueError:
-        raise InvalidInput(f"{path} is not UTF-8 text") from None
-    result = []
-    for line in text.split("\n"):
-        line = line.lstrip().rstrip("\r")
-        if not line or line.startswith("#"):
-            continue
-        key, equals, value = line.partition("=")
-        if not key or any(c.isspace() for c in key):
-            raise InvalidInput(f"{path}: {what} '{key}' is empty or contains whitespace")
-        if "\0" in line:
-            raise InvalidInput(f"{path}: {what} '{key}' contains a null byte")
-        result.append((key, equals, value))
     return result
 
 

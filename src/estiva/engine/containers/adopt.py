@@ -60,7 +60,7 @@ def adopt(engine: Engine) -> list[str]:
     if is_lost(engine):
         done += [*_volumes(engine), *_running(engine), *_layers(engine)]
         if not _needed(engine):
-            done += _stopped(engine)
+            done += [*_stopped(engine), *_states(engine)]
             with engine.db.write() as transaction:
                 transaction.execute("DELETE FROM meta WHERE key = ?", (LOST,))
     return done
@@ -253,3 +253,19 @@ def _stopped(engine: Engine) -> Iterator[str]:
             aside = f"{_lost_folder(engine)}/{name}"
             os.rename(f"{paths.containers}/{name}", aside)
             yield f"container {name[:12]}, which did not run: what it wrote is in {aside}/upper"
+
+
+def _states(engine: Engine) -> Iterator[str]:
+    """What snapshots held; who runs on it goes on."""
+    from estiva.store import states
+
+    known = states.identifiers(engine.db)
+    try:
+        names = sorted(set(os.listdir(engine.paths.states)) - known)
+    except FileNotFoundError:
+        return
+    for name in names:
+        if os.path.isdir(states.folder(engine.paths, name) + "/fs"):
+            aside = f"{_lost_folder(engine)}/{name}"
+            os.rename(states.folder(engine.paths, name), aside)
+            yield f"snapshot {name[:12]}: what it held is in {aside}/fs"

@@ -11,7 +11,7 @@ from estiva import fastjson
 from estiva.engine.containers import folder
 from estiva.engine.images import events
 from estiva.engine.launch import start
-from estiva.engine.state import eventlog, gate, lookup, runstate
+from estiva.engine.state import based, eventlog, gate, lookup, runstate
 from estiva.errors import Conflict, NotFound
 from estiva.files import Lock
 from estiva.runtime.cgroup import factory
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 def snapshot(engine: Engine, record: Record) -> Snapshot:
     """The container's read-write layer over its image's layers."""
-    image = engine.store.images.resolve(record["Image"])
+    image = based.image_of(engine, record)
     folder.mend_stopped(engine, record, image)
-    return engine.store.snapshots.prepare(image.diff_ids, engine.paths.container(record["Id"]))
+    return engine.store.snapshots.prepare(image.chain, engine.paths.container(record["Id"]))
 
 
 def diff(engine: Engine, ref: str) -> list[tuple[str, str]]:
     """[("A"|"C"|"D", "/path")] against the image, sorted by path."""
     record = lookup.resolve(engine, ref)
-    with Whole(engine, record):
+    with Whole(engine, record), Paused(engine, record, bool(record.get("States"))):
         return snapshot(engine, record).changes()
 
 
@@ -174,7 +174,7 @@ def commit(
 
         config = apply_changes(config, changes)  # may raise, before a layer is made for nothing
     with engine.store.writing(), Whole(engine, record):
-        with Paused(engine, record, pause):
+        with Paused(engine, record, pause or bool(record.get("States"))):
             layer = snapshot(engine, record).commit()
         config["rootfs"]["diff_ids"] = [*base.diff_ids, layer.diff_id]
         image = engine.store.images.add(fastjson.dumps(config).encode())

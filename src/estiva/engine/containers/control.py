@@ -33,7 +33,7 @@ from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
     from typing import TypeAlias
 
     from estiva.engine import Engine
@@ -356,16 +356,15 @@ def restarting(
     *,
     timeout: int | None = None,
     signal: str | None = None,
-    start: Callable[[], bool] | None = None,
+    starting: Task | None = None,
 ) -> Task:
-    """Stop, then start; as a task. `start` does so, or says that it does not."""
+    """Stop, then start; as a task; by `starting`, if it is given."""
     from estiva import settings
-    from estiva.engine.containers.start import starting
+    from estiva.engine.containers import start
 
     settings.read()  # without which it could not be started: then it is not stopped either
     yield from stopping(engine, ref, timeout=timeout, signal=signal, verb="restart")
-    if start is None or not start():
-        yield from starting(engine, ref)
+    yield from start.starting(engine, ref) if starting is None else starting
     eventlog.container(engine.paths, resolve(engine, ref), "restart")
 
 

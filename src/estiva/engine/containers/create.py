@@ -10,7 +10,7 @@ import os
 
 from estiva import fastjson, settings
 from estiva.engine.containers import folder
-from estiva.engine.images.find import allow_refetch, find_image
+from estiva.engine.images.find import allow_refetch, find_beginning, find_image
 from estiva.engine.launch import launch
 from estiva.engine.launch.start import Start
 from estiva.engine.mounts import points as mount_points
@@ -124,11 +124,15 @@ def make(
         from estiva.engine.spec import namespaces
 
         namespaces.settle(engine, asked, host, starts=status == "running")
-    image = find_image(engine, asked["Image"], pull, platform, progress)
+    image = find_beginning(engine, asked["Image"], pull, platform, progress)
     if pull != "never":
         allow_refetch(engine)
     known = others_of(engine, host, pull, progress)
     merged = record.merge(asked, image.config)
+    if host.get("Profile"):
+        from estiva.engine.spec import profile
+
+        profile.place(merged, host)
     if merged.get("HealthcheckOnFailureAction"):
         from estiva.engine.state.life import health
 
@@ -269,6 +273,10 @@ def write_row(transaction: Transaction, made: Record, name: str, status: str, wi
     volumes = [point["Name"] for point in made["Mounts"] if point["Type"] == "volume"]
     if status == "running":
         made["State"]["Began"] = made["Created"]
+    if "States" in made:
+        from estiva.store import states
+
+        states.use(transaction, made["Id"], made["States"])
     containers.add(transaction, made["Id"], name, made["Image"], status, fastjson.dumps(made), volumes)
     mode = made["HostConfig"]["NetworkMode"]
     if wished:

@@ -93,6 +93,8 @@ def plan(
 ) -> ExecPlan:
     """All that the parent of the process needs, as JSON-able data. A `bound` one ends with its caller."""
     target = running(engine, ref)
+    if privileged and target.get("profile"):
+        raise Conflict(f"exec --privileged can't be used with --profile {target['profile']}")
     process = make_process(target, argv, env, user, workdir, tty, privileged)
     result: ExecPlan = {
         "pid": target["pid"],
@@ -113,6 +115,8 @@ def plan(
     }
     if bound:
         result["bound"] = True
+    if target.get("limits"):
+        result["limits"] = {"output": target["limits"].get("output", 0)}
     return result
 
 

@@ -25,7 +25,7 @@ def make(engine: Engine, container_id: str, image: Image, *, durable: bool) -> N
     """The folder with the read-write layer; `durable`: before anything else is on the disk."""
     directory = engine.paths.container(container_id)
     os.mkdir(directory, 0o700)
-    snapshot = engine.store.snapshots.prepare(image.diff_ids, directory)
+    snapshot = engine.store.snapshots.prepare(image.chain, directory)
     if durable:
         for path in (snapshot.upper, directory, engine.paths.containers):
             files.sync_directory(path)
@@ -40,7 +40,7 @@ def fill(engine: Engine, points: list[MountPoint], image: Image) -> None:
     wanting = [point for point in points if "Detached" in point or volume_copy.wanting(point["Source"])]
     if not wanting:
         return
-    rootfs = engine.store.snapshots.view(image.diff_ids)
+    rootfs = engine.store.snapshots.view(image.chain)
     try:
         for point in wanting:
             if "Detached" in point:
@@ -57,18 +57,31 @@ def fill(engine: Engine, points: list[MountPoint], image: Image) -> None:
         os.close(rootfs)
 
 
+def _unfinished(directory: str) -> bool:
+    """Whether a snapshot of it was cut short: taken.py."""
+    try:
+        return any(name.startswith("next-") for name in os.listdir(directory))
+    except FileNotFoundError:
+        return False
+
+
 def mend(engine: Engine, record: Record, image: Image) -> bool:
     """Make what a power cut took and left the row of: the folder, volumes. Whether something was missing.
 
     The caller holds the container's lock.
     """
     directory = engine.paths.container(record["Id"])
+    if _unfinished(directory):
+        from estiva.engine.containers.snapshots import taken
+
+        for _ in taken.recover(engine, record["Id"]):
+            pass
     missing = not os.path.isdir(directory + "/work")
     if missing:
         files.make_directory(directory, exist_ok=True)
-        engine.store.snapshots.prepare(image.diff_ids, directory)
+        engine.store.snapshots.prepare(image.chain, directory)
     elif record["HostConfig"].get("AutoRemove"):
-        engine.store.snapshots.prepare(image.diff_ids, directory).settle()  # of an earlier run
+        engine.store.snapshots.prepare(image.chain, directory).settle()  # of an earlier run
     volumes = [p for p in record["Mounts"] if p["Type"] == "volume" and not os.path.isdir(p["Source"])]
     for point in volumes:
         engine.store.volumes.create(point["Name"])
@@ -79,7 +92,8 @@ def mend(engine: Engine, record: Record, image: Image) -> bool:
 def mend_stopped(engine: Engine, record: Record, image: Image) -> bool:
     """As `mend`, of a container that does not run: its lock is taken for that, if it is free."""
     container_id = record["Id"]
-    if os.path.isdir(engine.paths.container(container_id) + "/work"):
+    directory = engine.paths.container(container_id)
+    if os.path.isdir(directory + "/work") and not _unfinished(directory):
         return False
     try:
         lock = locks.take(engine.paths, container_id)

@@ -66,7 +66,9 @@ def inspect(engine: Engine, ref: str) -> Record:
 
 def _lowerdirs(engine: Engine, record: Record) -> str:
     image = engine.store.images.find(record["Image"]) if record["Image"] else None  # an adopted one's is lost
-    return ":".join(engine.store.layers.mounts.places(image.diff_ids)) if image is not None else ""
+    if image is None:
+        return ""
+    return ":".join(engine.store.layers.mounts.places([*image.diff_ids, *(record.get("States") or ())]))
 
 
 def top(engine: Engine, ref: str, args: list[str]) -> tuple[list[str], list[list[str]]]:

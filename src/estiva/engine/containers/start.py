@@ -7,7 +7,7 @@ import os
 from estiva.engine.containers import folder, tasks
 from estiva.engine.images.find import allow_refetch
 from estiva.engine.launch.start import Start
-from estiva.engine.state import gate, locks, lookup
+from estiva.engine.state import based, gate, locks, lookup
 from estiva.engine.state.net import addresses
 from estiva.errors import Conflict, NotFound
 from estiva.store import containers
@@ -59,7 +59,7 @@ def with_lock(engine: Engine, record: Record, lock: int, kind: type[Start] = Sta
     Start's to close once there is one. Raises NotFound."""
     if not containers.status(engine.db, record["Id"]):
         raise NotFound(f"container {record['Name'].removeprefix('/')} was removed just now")
-    image = engine.store.images.resolve(record["Image"])
+    image = based.image_of(engine, record)
     allow_refetch(engine)
     folder.mend(engine, record, image)
     with gate.Unread(engine.paths.container(record["Id"])):

@@ -4,6 +4,7 @@
     containers   a row that says "running" while nobody holds its lock: processes killed, row settled
     run folders  without a holder: of a build's step, or of a container that was being made or removed
     folders      of containers without a row; rows without a folder get a new one
+    snapshots    of which one half was made; those that nothing stands on
     volumes      anonymous ones of containers whose row never came
     names        links to containers that do not run
     network      addresses, published ports and veths of containers that do not run
@@ -22,7 +23,8 @@ from typing import TYPE_CHECKING
 
 from estiva import fastjson, timestamps
 from estiva.engine.containers import changes, control, folder, listing, logs
-from estiva.engine.state import eventlog, locks, names, runstate, starters, teardown
+from estiva.engine.containers.snapshots import taken
+from estiva.engine.state import based, eventlog, locks, names, runstate, starters, teardown
 from estiva.engine.state import record as records
 from estiva.engine.state.life import reconcile
 from estiva.engine.state.prune_filters import FILTERS, Pruned
@@ -48,6 +50,7 @@ def sweep(engine: Engine, *more: Part) -> tuple[list[str], list[str]]:
         _running,
         _run_folders,
         _folders,
+        taken.sweep,
         _unborn,
         _lost_folders,
         _names,
@@ -148,7 +151,7 @@ def _lost_folders(engine: Engine) -> Iterator[str]:
         if status != "running" and not os.path.isdir(engine.paths.container(container_id) + "/work"):
             try:
                 record = fastjson.stored(text, what=f"the record of container {container_id[:12]}")
-                mended = folder.mend_stopped(engine, record, engine.store.images.resolve(record["Image"]))
+                mended = folder.mend_stopped(engine, record, based.image_of(engine, record))
             except EstivaError:
                 continue  # the check tells what is wrong with it
             if mended:
@@ -259,6 +262,7 @@ def check(engine: Engine) -> list[str]:
         lost = image and not db.read("SELECT 1 FROM images WHERE id = ?", (image,))
         if lost and _row(engine, container_id):
             problems.append(f"{said} has lost its image {image[:19]}")
+    problems += taken.check(engine)
     for address, container_id in db.read("SELECT address, container FROM leases"):
         if not locks.held(paths, container_id) and db.read(
             "SELECT 1 FROM leases WHERE address = ?", (address,)

@@ -55,6 +55,8 @@ def update(engine: Engine, ref: str, changes: dict[str, Any]) -> list[str]:
         raise InvalidInput("you must provide one or more flags when using this command")
     while True:
         record = lookup.resolve(engine, ref)
+        if record["HostConfig"].get("Profile") and policy and policy["Name"] != "no":
+            raise Conflict(f"--restart can't be used with --profile {record['HostConfig']['Profile']}")
         if record["State"]["Restarting"]:
             changed = _change_waiting(engine, record["Id"], wanted, policy)
             if changed is not None:

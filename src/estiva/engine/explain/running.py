@@ -50,6 +50,7 @@ def examine(engine: Engine, ref: str, names: list[str]) -> tuple[list[str], list
 def _ports(engine: Engine, record: Record) -> Iterator[str]:
     """The published ports that nobody answers."""
     published = {key: bound for key, bound in (record["NetworkSettings"].get("Ports") or {}).items() if bound}
+    yield from _discarded(record)
     if not published:
         return
     live = lookup.running_state(engine, record["Id"])
@@ -63,7 +64,13 @@ def _ports(engine: Engine, record: Record) -> Iterator[str]:
             continue
         outside = ", ".join(sorted({binding["HostPort"] for binding in bound}))
         at = {address for address, each in table if each == int(port)}
-        if not at:
+        other = {"tcp": "udp", "udp": "tcp"}[protocol]
+        if not at and any(each == int(port) for _, each in tables[other]):
+            yield (
+                f"port {outside} does not answer: in it {port}/{other} listens, and published is {key}: "
+                f"-p {bound[0]['HostPort']}:{port}/{other}"
+            )
+        elif not at:
             others = sorted({each for address, each in table if not ip_address(address).is_loopback})
             has = f"; it listens on {', '.join(map(str, others[:8]))}" if others else ""
             yield f"port {outside} does not answer: nothing in it listens on {key}{has}"
@@ -73,6 +80,41 @@ def _ports(engine: Engine, record: Record) -> Iterator[str]:
                 f"port {outside} does not answer: in it {key} listens on {where} only, the container's own "
                 "loopback: have it listen on 0.0.0.0"
             )
+
+    yield from _firewall(engine, record)
+
+
+def _discarded(record: Record) -> Iterator[str]:
+    """Ports that were asked for, where a network mode has none to publish."""
+    host_config = record["HostConfig"]
+    asked = {
+        str(binding.get("HostPort") or key.partition("/")[0])
+        for key, bound in (host_config.get("PortBindings") or {}).items()
+        for binding in bound or ()
+    }
+    mode = host_config.get("NetworkMode")
+    if not asked or mode not in ("none", "host"):
+        return
+    ports = ", ".join(sorted(asked))
+    if mode == "none":
+        yield f"port {ports} does not answer: it has no network (--network none), so nothing is published"
+    else:
+        yield f"port {ports} is not published: with --network host it is reached where it listens"
+
+
+def _firewall(engine: Engine, record: Record) -> Iterator[str]:
+    """Rules for it that others have taken away."""
+    from estiva.engine.networks import upkeep
+
+    settings = record["NetworkSettings"]
+    places = [settings, *(settings.get("Networks") or {}).values()]
+    addresses = {place.get(key) for place in places for key in ("IPAddress", "GlobalIPv6Address")} - {
+        None,
+        "",
+    }
+    for line in upkeep.missing_rules(engine):
+        if "rules of" in line or any(f" {address}," in line for address in addresses):
+            yield f"{line}: `estiva network reload` puts it back"
 
 
 def sockets(pid: int, protocol: str) -> list[tuple[str, int]]:
@@ -130,7 +172,7 @@ def _in_image(engine: Engine, record: Record, destination: str) -> bool:
         image = engine.store.images.find(record["Image"])
     except EstivaError:
         return False
-    for place in engine.store.layers.mounts.places(image.diff_ids) if image is not None else ():
+    for place in engine.store.layers.mounts.places(image.chain) if image is not None else ():
         try:
             root = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError:
@@ -162,6 +204,8 @@ def _name(engine: Engine, record: Record, name: str) -> list[str]:
             f"{own} shares a network with another container or the host: names are found there as it does"
         ]
     other = _called(engine, name)
+    if other is None and "." in name:
+        return [f"{shown} is no container's name: {_servers(record)}"]
     if other is None:
         return [f"no container is called {shown}, and none has it as an alias"]
     theirs = networks_of(other)
@@ -178,6 +222,28 @@ def _name(engine: Engine, record: Record, name: str) -> list[str]:
         help = f": `estiva network connect {network[0]} {own}`" if network else ""
         return [f"{shown} is on {', '.join(sorted(theirs))}, {own} on {', '.join(sorted(mine))}{help}"]
     return []
+
+
+def _servers(record: Record) -> str:
+    """Whom it asks for other names."""
+    pid = record["State"]["Pid"]
+    try:
+        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) if pid else -1
+    except OSError:
+        root = -1
+    if root < 0:
+        return "a running container could tell whom it asks for such names"
+    try:
+        text = fs.read_in_root(root, "/etc/resolv.conf", _LIMIT).decode("utf-8", "replace")
+    except OSError as error:
+        return f"its /etc/resolv.conf can't be read: {error.strerror}"
+    finally:
+        os.close(root)
+    lines = [line.split() for line in text.splitlines()]
+    servers = [oneline(words[1])[:60] for words in lines if len(words) > 1 and words[0] == "nameserver"]
+    if not servers:
+        return "its /etc/resolv.conf has no name server (--dns gives one)"
+    return f"it is asked of {', '.join(servers[:3])} (its /etc/resolv.conf; --dns gives others)"
 
 
 def _called(engine: Engine, name: str) -> Record | None:

@@ -91,6 +91,9 @@ def _ended(name: str, state: State, end: Exit | None) -> str:
 def _reasons(end: Exit, name: str) -> list[str]:
     said = [end["Meaning"]] if end["Meaning"] else []
     killed = end.get("OOM")
+    if killed is not None and killed.get("Processes"):
+        told = ", ".join(f"{one['Name']} ({amount(one['Memory'])})" for one in killed["Processes"])
+        said.append(f"the largest processes then: {told}")
     if killed is not None and killed.get("Scope") == "own":
         said.append(f"`estiva update -m SIZE {name}`, or run's --memory, gives it more memory")
     if "Seccomp" in end:
@@ -100,6 +103,14 @@ def _reasons(end: Exit, name: str) -> list[str]:
     if "PeakMemory" in end:
         said.append(f"at most it had {size(end['PeakMemory'])} of memory")
     return said
+
+
+def amount(number: int) -> str:
+    """Bytes in whole units of 1024: "17 MiB"."""
+    for shift, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if number >> shift >= 10 or number >> shift and shift == 10:
+            return f"{number >> shift} {unit}"
+    return f"{number} bytes"
 
 
 def _times(count: int, word: str) -> str:

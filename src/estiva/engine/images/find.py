@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from estiva.errors import Denied, InvalidInput, NotFound, Unavailable
 
 TYPE_CHECKING = False
@@ -24,6 +26,18 @@ def allow_refetch(engine: Engine) -> None:
         return repair.fetch_layer(engine, diff_id)
 
     engine.store.layers.refetch = refetch
+
+
+def find_beginning(engine: Engine, ref: str, pull: str, platform: str | None, progress: Progress) -> Image:
+    """What a container begins with: an image as `find_image` has it, or a snapshot, by its name where no
+    image here has that, or by its id. Then `states` and the config are those of the snapshot."""
+    if os.path.isdir(engine.paths.states) and (pull != "always" or len(ref) == 64):
+        from estiva.engine.images import standing
+
+        found = standing.find(engine, ref) if engine.store.images.find(ref) is None else None
+        if found is not None:
+            return found
+    return find_image(engine, ref, pull, platform, progress)
 
 
 def find_image(engine: Engine, ref: str, pull: str, platform: str | None, progress: Progress) -> Image:

@@ -17,6 +17,7 @@ VOLATILE = ("volatile", "")
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.engine import Engine
+    from estiva.engine.state.config_types import HostConfig
     from estiva.engine.state.net.addresses import Taken
     from estiva.engine.state.types import OCI, MountPoint, Plan, Record
 
@@ -39,6 +40,18 @@ def mounted(point: MountPoint) -> dict[str, str]:
         "propagation": point.get("Propagation") or "",
         "read/write": "true" if point.get("RW") else "false",
     }
+
+
+def _bounds(result: Plan, host_config: HostConfig, volumes: list[tuple[str, dict[str, str]]]) -> None:
+    """Its volumes, its profile, and its limits of time and output, where there are any."""
+    if volumes:
+        result["volumes"] = volumes
+    time, output = host_config.get("TimeLimit") or 0, host_config.get("OutputLimit") or 0
+    if time or output:
+        result["limits"] = {"time": time, "output": output}
+    if host_config.get("Profile"):
+        result["profile"] = host_config["Profile"]
+        result["seccomp"] = {"strict": True}
 
 
 def make_in(
@@ -97,8 +110,7 @@ def make_in(
         "stop_signal": config.get("StopSignal") or "",
         "cgroup_parent": host_config.get("CgroupParent") or "",
     }
-    if volumes:
-        result["volumes"] = volumes
+    _bounds(result, host_config, volumes)
     if config.get("Healthcheck"):
         from estiva.engine.state.life import health
 
@@ -118,6 +130,6 @@ def make_in(
         result["sharing"] = joining.wanted
     if not isinstance(address, str):
         result["network"]["places"] = address
-    if addresses.embedded(address):
+    if addresses.embedded(address) or host_config.get("AllowHosts"):
         result["names"] = name_server(host_config)
     return result

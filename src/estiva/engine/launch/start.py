@@ -54,6 +54,7 @@ class Start:
         self._launched: launch.Launched | None = None
         self._mounted: dict[str, int] = {}  # our own fds of what `mounted` made
         self.bound = False  # it ends, and is removed, with `close` or this process, however that ends
+        self.agent = -1  # an end of the socket to an agent that its idle init is to be; closed by `go`
         self.lingers = False  # a bound one that has ended by itself is there until then
 
     # --- what differs between a container and a step of a build ---
@@ -61,7 +62,7 @@ class Start:
     def lowerdirs(self) -> Lowerdirs:
         """The mounts of its layers, made now where they are not there yet; held until they are released."""
         assert self.image is not None
-        return self.engine.store.layers.mount(self.image.diff_ids)
+        return self.engine.store.layers.mount(self.image.chain)
 
     def plan(self, lowerdirs: list[str]) -> Plan:
         """What the monitor must know."""
@@ -73,6 +74,10 @@ class Start:
             from estiva.engine.mounts import detached
 
             self._mounted = detached.mounted(self.engine, self.record)
+        if self.agent >= 0:
+            from estiva.engine.monitor.protocol import AGENT
+
+            self._mounted[AGENT], self.agent = self.agent, -1
         return self._mounted
 
     def prepare(self) -> None:
@@ -181,10 +186,6 @@ class Start:
         """How it ended: see Launched.wait."""
         return self.launched.wait()
 
-    def end(self) -> bool:
-        """Kill and remove a bound one: see Launched.end."""
-        return self.launched.end()
-
     def signal(self, number: int) -> None:
         """Have the monitor send its init a signal."""
         self.launched.signal(number)
@@ -196,6 +197,9 @@ class Start:
     def close(self) -> None:
         """Let go of everything: see above."""
         lock, self._lock = self._lock, -1
+        if self.agent >= 0:
+            fd, self.agent = self.agent, -1
+            os.close(fd)
         if lock >= 0:
             try:
                 self.undo()

@@ -76,6 +76,7 @@ class Session:
         self.ooms = 0  # of the container, before
         self.streams = Conversation(stdio, channel, bound=wanted.get("bound", False), program=program)
         self.streams.heeds = self.streams.bound
+        self.streams.limit(wanted.get("limits"))
 
     def size(self, rows: int, columns: int) -> None:
         """The size that its terminal has from the start."""

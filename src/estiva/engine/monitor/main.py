@@ -56,7 +56,12 @@ def serve(
         monitor = Monitor(plan, channel, stdio, hold, reservation, program)
         monitor.mounted = dict(zip(plan.get("mounted", ()), mounts, strict=True))
         try:
-            monitor.start()
+            if "explain" in plan:
+                from estiva.engine.monitor import explain
+
+                explain.start(monitor)
+            else:
+                monitor.start()
         except BaseException as error:
             monitor.abandon(error)
             return False

@@ -27,7 +27,7 @@ from estiva import fastjson
 from estiva.engine.monitor import events
 from estiva.engine.monitor.logs import log
 from estiva.engine.monitor.network import endpoint
-from estiva.engine.monitor.protocol import encode_error
+from estiva.engine.monitor.protocol import AGENT, encode_error
 from estiva.engine.monitor.rootfs import rootfs_of
 from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation
@@ -69,9 +69,9 @@ class Monitor:
     ) -> None:
         self.plan = plan
         self.reservation = reservation
-        self.hold = hold
-        self.bound = plan.get("bound", False)
+        self.hold, self.bound = hold, plan.get("bound", False)
         self.streams = Conversation(stdio, channel, bound=self.bound or plan["ephemeral"], program=program)
+        self.streams.limit(plan.get("limits"))
         self.streams.resized = lambda rows, columns: events.resized(plan, rows, columns)
         self.cgroup: Cgroup | None = None
         self.init: Init | None = None
@@ -129,6 +129,7 @@ class Monitor:
                 init=plan["init"],
                 hooks=hooks,
                 mounted={**self.mounted, **(shared.mounted if shared is not None else {})},
+                agent=self.mounted.get(AGENT, -1),
             )
         assert self.init is not None
         self.streams.kill = self.unfreeze
@@ -168,7 +169,7 @@ class Monitor:
         if "names" in self.plan:
             from estiva.engine.monitor.network import own
 
-            self.names = own.serve_names(self.plan, self.init.pid)
+            self.names = own.serve_names(self.plan, self.init.pid, self.init.pidfd)
 
     def keep_mounts(self) -> None:
         """Taking its mounts down is half of what the kernel does at a container's end, and would come before
@@ -190,9 +191,8 @@ class Monitor:
         plan = self.plan
         self.began = time.time_ns()
         self.started = rfc3339(self.began)
-        run = f"{plan['run_root']}/containers/{plan['id']}"
         state.write(
-            run,
+            f"{plan['run_root']}/containers/{plan['id']}",
             {
                 "id": plan["id"],
                 "name": plan["name"],
@@ -208,6 +208,7 @@ class Monitor:
                 "stop_signal": plan["stop_signal"],
                 "about": plan.get("about", {}),
                 **({"root": self.root} if self.root is not None else {}),
+                **{key: plan[key] for key in ("limits", "profile") if key in plan},
             },
         )
 
@@ -235,7 +236,7 @@ class Monitor:
         # The interpreter can't be written to while this process runs it, whatever fd of it a container that
         # may trace has got hold of (K4)
         bounding = (self.plan["config"]["process"].get("capabilities") or {}).get("bounding") or ()
-        if self.plan["detach"] and "CAP_SYS_PTRACE" not in bounding:
+        if self.plan["detach"] and "CAP_SYS_PTRACE" not in bounding and "limits" not in self.plan:
             self.streams.idle = (quiet, lambda: self.hibernate(hibernate))
         self.streams.named = self.named
         if self.names is not None:
@@ -251,7 +252,7 @@ class Monitor:
 
             self.plan["names"] = settings
             try:
-                self.names = own.serve_names(self.plan, self.init.pid)
+                self.names = own.serve_names(self.plan, self.init.pid, self.init.pidfd)
             except EstivaError:
                 return
             self.names.watch(self.streams.beside)
@@ -362,8 +363,8 @@ class Monitor:
     def close(self) -> bool:
         """Close all fds. False for what was out of the ordinary: the process is to end then."""
         assert self.init is not None
-        config = self.plan["config"]
-        if "sharing" in self.plan or "hooks" in config or config["process"]["terminal"]:
+        plan = self.plan
+        if "sharing" in plan or "hooks" in plan["config"] or plan["config"]["process"]["terminal"]:
             return False
         self.init.close()
         if self.hold >= 0:

@@ -22,6 +22,7 @@ from _struct import pack, unpack
 from estiva import errors, fastjson
 from estiva.files import write_all
 
+AGENT = "agent"  # stands for a destination among the detached mounts: the socket of runtime/launch/agent.py
 MAX_FDS = 253  # that one packet may carry, the kernel's SCM_MAX_FD
 
 TYPE_CHECKING = False

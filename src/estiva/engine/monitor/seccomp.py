@@ -10,11 +10,12 @@ if TYPE_CHECKING:
 
 
 def seccomp_filter(plan: Plan | ExecPlan) -> bytes | None:
-    """The BPF program of plan["seccomp"]: None, {} for the default profile, or {"profile": {...}}."""
+    """The BPF program of plan["seccomp"]: None, {} for the default profile, {"strict": True}, or
+    {"profile": {...}}."""
     wanted = plan["seccomp"]
     if wanted is None:
         return None
     capabilities = plan["config"]["process"]["capabilities"]["bounding"]
     if "profile" in wanted:
         return seccomp.profile_filter(wanted["profile"], capabilities, plan["cache"])
-    return seccomp.default_filter(capabilities, plan["cache"])
+    return seccomp.default_filter(capabilities, plan["cache"], strict=wanted.get("strict", False))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from estiva.engine.monitor.audience import Audience
+    from estiva.engine.monitor.life.bounds import Bounds
 
     Log = Callable[[bytes], None] | None
 
@@ -35,6 +36,7 @@ class Source:
         self.tag = tag
         self.chunk = CHUNK
         self.waiting = memoryview(b"")  # what its target has no room for
+        self.bounds: Bounds | None = None  # how much it may say
         self.passes = False  # whether the process is to see that the caller has closed its end
 
     @property
@@ -58,6 +60,10 @@ class Source:
             return False
         if len(data) == CHUNK:
             self.widen()
+        if self.bounds is not None:
+            data = self.bounds.cut(data)
+            if not data:
+                return True
         if self.log is not None:
             self.log(data)
         if audience is not None:

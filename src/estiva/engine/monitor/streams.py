@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from estiva.engine.monitor.audience import Audience
+    from estiva.engine.monitor.life.bounds import Bounds
     from estiva.engine.monitor.life.memory import Memory
     from estiva.engine.monitor.logs.outlet import Outlet
     from estiva.engine.monitor.source import Log
-    from estiva.engine.state.types import Checks, Outcome
+    from estiva.engine.state.types import Checks, Limits, Outcome
     from estiva.network.types import Settings
     from estiva.runtime.launch.clone import Init
 
@@ -142,11 +143,19 @@ class Conversation:
         self.audience: Audience | None = None  # who may come and attach
         self.named: Callable[[Settings], object] = lambda settings: None  # it is to have a name server
         self.health: Checks | None = None
+        self.bounds: Bounds | None = None  # of its time and output
         self.sent: list[tuple[int, str]] = []  # signals that went to the process, and by whom
         self.memory: Memory | None = None  # which may run out
         self.beside: dict[int, Callable[[], object]] = {}  # once something comes from an fd: do this, once
         self.outlet: Outlet | None = None  # where its log goes besides its file
         self.idle: tuple[int, Callable[[], object]] | None = None  # after so many ms of quiet, once: do this
+
+    def limit(self, limits: Limits | None) -> None:
+        """Hold the process to them, from now on."""
+        if limits:
+            from estiva.engine.monitor.life.bounds import Bounds
+
+            self.bounds = Bounds(limits, self.signal)
 
     def pipes(self, stdin: bool, logs: tuple[Log, Log] = (None, None)) -> tuple[int, int, int]:
         """The process's ends of new pipes, to be closed here once it has them."""
@@ -159,12 +168,13 @@ class Conversation:
         for target, log, tag in zip(self.stdio[1:], logs, (STDOUT, STDERR), strict=True):
             reader, writer = os.pipe()
             self.sources.append(Source(reader, target, log, tag))
-            self.sources[-1].passes = self.heeds
+            self.sources[-1].passes, self.sources[-1].bounds = self.heeds, self.bounds
             ends.append(writer)
         return ends[0], ends[1], ends[2]
 
     def console(self, fd: int, stdin: bool, log: Log = None, keys: str = "") -> None:
         self.sources = [Source(fd, self.stdio[1], log)]
+        self.sources[0].bounds = self.bounds
         if stdin:
             self.input = Input(self.stdio[0], fd, tty=True, keys=keys.encode() or DETACH)
             if self.input.held:
@@ -214,12 +224,14 @@ class Conversation:
             if outlet is not None:
                 outlet.register(poll)
                 pause = STALLED if owing and not 0 <= pause < STALLED else pause
-            ready = dict(poll.poll(pause))
+            bounds = self.bounds if running else None
+            ready = dict(poll.poll(bounds.sooner(pause) if bounds is not None else pause))
             if outlet is not None:
                 outlet.serve()
             if self.audience is not None:
                 self.audience.serve(ready)
             due = health is not None and health.serve(ready)
+            due = (bounds is not None and bounds.due()) or due
             if memory is not None and memory.fd in ready:
                 memory.look(True)
             if not ready and (full or due or owing):

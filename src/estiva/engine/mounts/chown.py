@@ -43,7 +43,7 @@ def check(source: str, *state: str) -> str:
 
 def give(engine: Engine, made: Record, image: Image) -> None:
     """Give the sources of the mounts with U to the user whom the container runs as."""
-    rootfs = engine.store.snapshots.view(image.diff_ids)
+    rootfs = engine.store.snapshots.view(image.chain)
     try:
         who = user.resolve(rootfs, {"username": made["Config"].get("User") or ""}, need_home=False)
     finally:

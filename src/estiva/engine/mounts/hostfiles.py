@@ -36,13 +36,15 @@ def generated_files(
     """
     taken = {point["Destination"] for point in made["Mounts"]}
     source = engine.paths.container(lender) if lender else directory
+    access = ["ro"] if made["HostConfig"].get("ReadonlyRootfs") else []  # as Docker's
     if not lender:
         from estiva.network import resolvconf
 
         config, host_config = made["Config"], made["HostConfig"]
         hostname = config.get("Hostname") or os.uname().nodename
         address, more = _addresses(taken_address)
-        text = resolv_conf(host_config, embedded=addresses.embedded(taken_address))
+        embedded = addresses.embedded(taken_address) or bool(host_config.get("AllowHosts"))
+        text = resolv_conf(host_config, embedded=embedded)
         extra = host_config.get("ExtraHosts") or ()
         lines = []
         if not isinstance(taken_address, str):
@@ -63,7 +65,7 @@ def generated_files(
             "destination": f"/etc/{name}",
             "type": "bind",
             "source": f"{source}/{name}",
-            "options": ["bind", "rprivate"],
+            "options": ["bind", "rprivate", *access],
         }
         for name in ("resolv.conf", "hostname", "hosts")
         if f"/etc/{name}" not in taken
@@ -100,7 +102,11 @@ def name_server(host_config: HostConfig) -> Settings:
     servers, ndots = resolvconf.forwarding(
         _resolv_conf(), dns=host_config.get("Dns") or (), options=host_config.get("DnsOptions") or ()
     )
-    return {"servers": servers, "ndots": ndots}
+    found: Settings = {"servers": servers, "ndots": ndots}
+    if host_config.get("AllowHosts"):
+        found["allow"] = host_config["AllowHosts"]
+        found["servers"] = [(server, True) for server, _ in servers]  # it reaches none of them itself
+    return found
 
 
 def _resolv_conf() -> str:

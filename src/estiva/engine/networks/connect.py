@@ -45,6 +45,8 @@ def connect(engine: Engine, network: str, container: str, endpoint: dict[str, An
     """
     record = lookup.resolve(engine, container)
     _refuse_shared(engine, record, network)
+    if record["HostConfig"].get("Profile"):
+        raise Conflict(f"network connect can't be used with --profile {record['HostConfig']['Profile']}")
     from estiva.oci import rules
 
     rules.check(endpoint, endpoints.ENDPOINT, "EndpointConfig")

@@ -75,7 +75,7 @@ HOST: dict[str, Any] = {
     ONLY: None,
     **dict.fromkeys(
         ("CgroupParent", "CgroupnsMode", "ContainerIDFile", "CpusetCpus", "CpusetMems", "IpcMode",
-         "Isolation", "NetworkMode", "PidMode", "Runtime", "SubgidName", "SubuidName", "UTSMode",
+         "Isolation", "NetworkMode", "PidMode", "Profile", "Runtime", "SubgidName", "SubuidName", "UTSMode",
          "UsernsMode", "VolumeDriver"),
         "string",
     ),
@@ -85,12 +85,12 @@ HOST: dict[str, Any] = {
     **dict.fromkeys(
         ("BlkioWeight", "CpuPeriod", "CpuQuota", "CpuRealtimePeriod", "CpuRealtimeRuntime", "CpuShares",
          "KernelMemory", "Memory", "MemoryReservation", "MemorySwap", "MemorySwappiness", "NanoCpus",
-         "OomScoreAdj", "PidsLimit", "ShmSize"),
+         "OomScoreAdj", "OutputLimit", "PidsLimit", "ShmSize", "TimeLimit"),
         "int64",
     ),
     **dict.fromkeys(
-        ("Binds", "CapAdd", "CapDrop", "DeviceCgroupRules", "Dns", "DnsOptions", "DnsSearch", "ExtraHosts",
-         "GroupAdd", "SecurityOpt"),
+        ("AllowHosts", "Binds", "CapAdd", "CapDrop", "DeviceCgroupRules", "Dns", "DnsOptions", "DnsSearch",
+         "ExtraHosts", "GroupAdd", "SecurityOpt"),
         _STRINGS,
     ),
     **dict.fromkeys(("Annotations", "Sysctls", "Tmpfs"), _MAP),

@@ -34,6 +34,12 @@ def check(config: dict[str, Any], host_config: dict[str, Any]) -> tuple[Config, 
         rules.check(host_config, fields.HOST, "HostConfig")
         asked: Any = config
         host: Any = host_config
+        if host.get("Profile"):
+            from estiva.engine.spec import profile
+
+            profile.settle(asked, host)
+        elif host.get("AllowHosts"):
+            raise InvalidInput("hosts are allowed in a profile only", hint="--profile untrusted")
         _check_config(asked)
         _check_host(asked, host)
     except EstivaError as error:
@@ -158,6 +164,8 @@ def _check_host(config: Config, host: HostConfig) -> None:
 
         for text in host["VolumesFrom"]:
             mounts.volumes_from(text)
+    if min(host.get("OutputLimit") or 0, host.get("TimeLimit") or 0) < 0:
+        raise InvalidInput("a limit of output or of time can not be less than 0")
     if len(host.get("ConsoleSize") or ()) not in (0, 2):
         raise InvalidInput("HostConfig.ConsoleSize is not [height, width]")
     if host.get("Runtime") not in (None, "", "estiva"):

@@ -7,7 +7,7 @@ The defaults are Docker's: six namespaces, masked and read-only kernel files, 14
 from __future__ import annotations
 
 from estiva.engine.spec.defaults import MODES, PIDS_LIMIT, RESOURCES, SHM_SIZE
-from estiva.engine.spec.security_opt import security_options
+from estiva.engine.spec.security_opt import security_options, split_option
 from estiva.engine.state.record import merge_env
 from estiva.oci.config import DEFAULT_PATH
 from estiva.runtime.security import capabilities as caps
@@ -162,7 +162,9 @@ def make(record: Record, extra_mounts: list[OCI], shared: dict[str, str]) -> OCI
         spec["hostname"] = config.get("Hostname") or ""
         if config.get("Domainname"):
             spec["domainname"] = config["Domainname"]
-    if host_config.get("SecurityOpt"):
+    if any(
+        split_option(option)[0] in ("apparmor", "label") for option in host_config.get("SecurityOpt") or ()
+    ):
         from estiva.engine.spec import confinement
 
         confinement.label(spec, host_config["SecurityOpt"], privileged)

@@ -152,6 +152,10 @@ class HostConfig(TypedDict, total=False):
     UsernsMode: str
     SubuidName: str  # ours, as is the next
     SubgidName: str
+    Profile: str  # ours, as are the next three: spec/profile.py
+    AllowHosts: list[str]  # network/dns/allow.py
+    OutputLimit: int  # bytes of a command's stdout and stderr; 0 for no limit, as is the next
+    TimeLimit: int  # nanoseconds of a run
     ContainerIDFile: str
     Isolation: str
     MaskedPaths: list[str] | None

@@ -117,6 +117,11 @@ def await_end_of(fd: int) -> int | None:
     return exit_status(fd)
 
 
+def has_ended(fd: int) -> bool:
+    """Whether `await_end_of` would not block."""
+    return _lock(fd, fcntl.F_OFD_GETLK, fcntl.F_RDLCK, _WAIT) == fcntl.F_UNLCK
+
+
 def tell_end(lock: int) -> None:
     """By who holds it: a run has ended, whose exit status is written. Those who wait hear of it, and the
     container is still held, to be started again."""

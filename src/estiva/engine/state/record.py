@@ -76,7 +76,7 @@ def new(
     config.setdefault("Hostname", "")
     if not config["Hostname"] and not str(host_config.get("NetworkMode", "")).startswith("container:"):
         config["Hostname"] = container_id[:12]
-    return {
+    made: Record = {
         "Id": container_id,
         "Created": rfc3339(),
         "Path": args[0],
@@ -91,6 +91,9 @@ def new(
         "Mounts": mounts,
         "NetworkSettings": {"IPAddress": "", "Ports": {}},
     }
+    if image and image.states:
+        made["States"] = image.states
+    return made
 
 
 def sound(container_id: str, text: str) -> Record:

@@ -285,7 +285,10 @@ def forget_rows(where: Paths, db: Database, container_id: str, *, volumes: bool 
     """
     try:
         with db.write(freeing=True) as transaction:
-            return remove_rows(transaction, container_id, volumes)
+            gone = remove_rows(transaction, container_id, volumes)
+        if os.path.isdir(where.states):
+            collect_states(where, db)
+        return gone
     except Unavailable:
         from estiva.store.reserve import SIZE
         from estiva.store.volumes import tree_size
@@ -298,6 +301,14 @@ def forget_rows(where: Paths, db: Database, container_id: str, *, volumes: bool 
             remove_tree(f"{folder}{GONE}/{name}")
         with db.write() as transaction:
             return remove_rows(transaction, container_id, volumes)
+
+
+def collect_states(where: Paths, db: Database) -> None:
+    """Some may have been there for what has just been removed alone."""
+    from estiva.store import states
+
+    if states.needed(db):
+        states.collect(where, db)
 
 
 def forget_files(where: Paths, container_id: str, volumes: list[str]) -> None:

@@ -133,6 +133,7 @@ class Record(TypedDict):
     HostConfig: HostConfig
     Mounts: list[MountPoint]
     NetworkSettings: dict[str, Any]
+    States: NotRequired[list[str]]  # ours: the snapshots that it stands on, the lowest first
     Driver: NotRequired[str]
     GraphDriver: NotRequired[dict[str, Any]]
     LogPath: NotRequired[str]
@@ -171,6 +172,7 @@ class Seccomp(TypedDict, total=False):
     """Without a profile: the built-in one."""
 
     profile: dict[str, Any]  # the content of the file that was given
+    strict: bool  # the built-in one of --profile untrusted
 
 
 class RunState(TypedDict):
@@ -191,6 +193,8 @@ class RunState(TypedDict):
     network: Network
     stop_signal: str
     root: NotRequired[Ids]
+    limits: NotRequired[Limits]  # as of its plan, as is the next
+    profile: NotRequired[str]
     paused: NotRequired[bool]
     about: NotRequired[dict[str, str]]  # what events say of it: eventlog.about
 
@@ -256,6 +260,13 @@ class Outlet(TypedDict):
     address: NotRequired[Sequence[Any]]  # udp, tcp, unix, unixgram; address or path; port
 
 
+class Limits(TypedDict, total=False):
+    """Of a run, where there are any: monitor/life/bounds.py."""
+
+    time: int  # nanoseconds
+    output: int  # bytes
+
+
 class Plan(Ending):
     """All that a monitor must know."""
 
@@ -281,7 +292,10 @@ class Plan(Ending):
     volumes: NotRequired[list[tuple[str, dict[str, str]]]]  # that are mounted in it, for events too
     detach_keys: NotRequired[str]  # "": the usual ones
     health: NotRequired[HealthPlan]
+    explain: NotRequired[str]  # a file to which its start is written down: monitor/explain.py
     again: NotRequired[bool]  # it is started again by its restart policy
+    limits: NotRequired[Limits]
+    profile: NotRequired[str]  # spec/profile.py
 
 
 class ExecEvents(TypedDict):
@@ -306,6 +320,7 @@ class ExecPlan(TypedDict):
     stdin: bool
     detach_keys: NotRequired[str]
     root: Ids | None
+    limits: NotRequired[Limits]
     events: NotRequired[ExecEvents]  # without: the event log hears nothing of it
     bound: NotRequired[bool]  # it ends when its caller goes, with all that it has started
 

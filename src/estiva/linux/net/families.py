@@ -63,6 +63,25 @@ def routes(socket: Socket) -> list[tuple[int, str, int]]:
     return found
 
 
+def ways(socket: Socket) -> list[tuple[str, str, int]]:
+    """Those routes as (destination with its prefix length or "default", gateway or "", interface index)."""
+    found = []
+    for family in (AF_INET, AF_INET6):
+        body = _RTMSG.pack(family, *[0] * 8)
+        size = 4 if family == AF_INET else 16
+        for payload in socket.dump(Request(netlink.RTM_GETROUTE, 0, body, "routes")):
+            _, prefix, _, _, table, _, _, kind, _ = _RTMSG.unpack_from(payload)
+            if kind != netlink.RTN_UNICAST or table == 255:
+                continue
+            values = dict(attributes(payload, _RTMSG.size))
+            (index,) = _U32.unpack(values.get(netlink.RTA_OIF, b"\0\0\0\0"))
+            to = inet_ntop(family, values.get(netlink.RTA_DST, b"\0" * size))
+            gateway = values.get(netlink.RTA_GATEWAY, b"")
+            by = inet_ntop(family, gateway) if len(gateway) == size else ""
+            found.append((f"{to}/{prefix}" if prefix else "default", by, index))
+    return found
+
+
 def add_address6(index: int, address: bytes, prefix: int) -> Request:
     """Give an interface an IPv6 address (sixteen bytes) that it may use at once: nobody else can have it, so
     the kernel need not ask around (RFC 4862, 5.4).

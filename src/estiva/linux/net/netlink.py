@@ -124,7 +124,7 @@ class Link:
         self.address = b""
         for kind, value in attributes(body, _IFINFO.size):
             if kind == IFLA_IFNAME:
-                self.name = value.rstrip(b"\0").decode()
+                self.name = value.rstrip(b"\0").decode("utf-8", "surrogateescape")
             elif kind == IFLA_MTU:
                 (self.mtu,) = _U32.unpack(value)
             elif kind == IFLA_MASTER:

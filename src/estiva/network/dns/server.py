@@ -21,12 +21,14 @@ from _socket import (
 from _socket import socket as _socket
 from _struct import unpack
 from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
-from select import EPOLLIN, EPOLLOUT
+from select import EPOLLIN
 
 from estiva import fastjson
 from estiva.errors import EstivaError
 from estiva.network.dns import wire
+from estiva.network.dns.allowed import Allowed
 from estiva.network.dns.loop import Held, Loop
+from estiva.network.dns.stream import QUERY, Stream
 from estiva.network.dns.upstream import PORT, Asker, Forwarder, Pool, Server
 
 TYPE_CHECKING = False
@@ -36,12 +38,9 @@ if TYPE_CHECKING:
 
     from estiva.network.dns.names import Directory
 
-QUERY = 4096  # bytes of a query at most
 ROUND = 16  # queries of one container before the others have their turn
 STREAMS = 16  # connections of one container
 MOST = 512  # of all
-PIECE = 512  # bytes of a connection before the others have their turn
-UNREAD = 1 << 17  # bytes of answers that wait for a client which does not read
 IDLE = 10.0  # seconds after which a connection without a query is closed
 PREPARED = 4096  # answers that are kept until a name changes
 LINGER = 2.0  # seconds without a container
@@ -133,8 +132,12 @@ class Resolver:
         self.admit(container)
 
     def admit(self, container: Container) -> None:
-        """Serve a container, instead of what was adopted of it."""
+        """Serve a container, instead of what was adopted of it; where that is the same, it goes on, with the
+        queries that are under way."""
         for other in [other for other in self.containers if other.id == container.id and other.adopted]:
+            if other.message == container.message:
+                other.follow(container)
+                return
             other.close()
         container.begin()
         self.containers.add(container)
@@ -177,6 +180,9 @@ class Resolver:
         limit = wire.LARGEST if stream else query.size
         if query.rcode:
             reply(wire.answer(query, rcode=query.rcode, limit=limit))
+            return
+        if container.allowed is not None:
+            container.allowed.answer(container.asker, query, reply, stream=stream, limit=limit)
             return
         turns = self.turns
         answer = self._known(container.id, query, limit)
@@ -264,21 +270,39 @@ class Container:
         self.resolver = resolver
         self.channel = channel
         self.adopted = not isinstance(channel, _socket)
+        self.message = message
         self.id = identity
         self.ndots = bool(message.get("ndots"))
         self.udp, self.tcp, *given = sockets
         listed = [Server(str(address), bool(outside)) for address, outside in servers]
+        self.allowed: Allowed | None = None  # all may be asked for, and reached
+        if "allow" in message:
+            self.allowed = Allowed(resolver.forwarder, message["allow"], given.pop())
         self.asker = Asker(listed, Pool(given))
         self.asker.confined = lambda: resolver.directory.confined(identity)
         self.streams: list[Stream] = []
         for held in sockets:
             held.setblocking(False)
 
+    def follow(self, other: Container) -> None:
+        """Go on as one that was handed over: `other` has the same sockets under other numbers."""
+        self.resolver.loop.forget(self.channel.fileno())
+        self.channel.close()
+        self.channel, self.adopted = other.channel, False
+        self.resolver.loop.watch(self.channel.fileno(), EPOLLIN, lambda _: self.close())
+        for held in (other.udp, other.tcp):
+            held.close()
+        other.asker.pool.close()
+        if other.allowed is not None:
+            other.allowed.channel.close()
+
     def begin(self) -> None:
         loop = self.resolver.loop
         loop.watch(self.channel.fileno(), EPOLLIN, lambda _: self.close())  # nothing is said after the packet
         loop.watch(self.udp.fileno(), EPOLLIN, lambda _: self._datagrams())
         loop.watch(self.tcp.fileno(), EPOLLIN, lambda _: self._connection())
+        if self.allowed is not None:
+            self.allowed.begin()
 
     def _datagrams(self) -> None:
         for _ in range(ROUND):
@@ -309,82 +333,24 @@ class Container:
             min(self.streams, key=lambda stream: stream.moved).close()
         elif len(self.resolver.streams) >= MOST:
             self.resolver.make_room()
-        self.streams.append(Stream(self, _socket(fileno=fd)))
+        made = Stream(self.resolver.loop, _socket(fileno=fd), self._asked, self._left)
+        self.streams.append(made)
+        self.resolver.streams.add(made)
+
+    def _asked(self, data: bytes, reply: Callable[[bytes], None]) -> None:
+        self.resolver.answer(self, data, reply, stream=True)
+
+    def _left(self, stream: Stream) -> None:
+        self.streams.remove(stream)
+        self.resolver.streams.discard(stream)
 
     def close(self) -> None:
         for stream in list(self.streams):
             stream.close()
         self.resolver.forwarder.forget(self.asker)
+        if self.allowed is not None:
+            self.allowed.close()
         for held in (self.channel, self.udp, self.tcp):
             self.resolver.loop.forget(held.fileno())
             held.close()
         self.resolver.containers.discard(self)
-
-
-class Stream:
-    """A connection of a client: messages with their length before them (RFC 1035 4.2.2, RFC 7766)."""
-
-    def __init__(self, container: Container, held: _socket) -> None:
-        self.container = container
-        self.held = held
-        self.input = b""
-        self.output = b""
-        self.moved = time.monotonic()
-        held.setblocking(False)
-        container.resolver.streams.add(self)
-        container.resolver.loop.watch(held.fileno(), EPOLLIN, self._work)
-
-    def _work(self, events: int) -> None:
-        if events & EPOLLOUT or self.output:
-            self._flush()
-            if self.output:
-                return  # who does not read is not heard either
-        try:
-            data = self.held.recv(min(PIECE, QUERY + 2 - len(self.input)))
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self.close()
-            return
-        self.moved = time.monotonic()
-        self.input += data
-        while len(self.input) >= 2 and self.held.fileno() >= 0:
-            length = int.from_bytes(self.input[:2], "big")
-            if length > QUERY:
-                self.close()
-                return
-            if len(self.input) < 2 + length:
-                return
-            message, self.input = self.input[2 : 2 + length], self.input[2 + length :]
-            self.container.resolver.answer(self.container, message, self._reply, stream=True)
-
-    def _reply(self, answer: bytes) -> None:
-        if self.held.fileno() < 0:
-            return  # it has gone meanwhile
-        self.output += len(answer).to_bytes(2, "big") + answer
-        if len(self.output) > UNREAD:
-            self.close()
-        else:
-            self._flush()
-
-    def _flush(self) -> None:
-        try:
-            while self.output:
-                self.output = self.output[self.held.send(self.output) :]
-                self.moved = time.monotonic()
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.close()
-            return
-        self.container.resolver.loop.poll.modify(self.held.fileno(), EPOLLOUT if self.output else EPOLLIN)
-
-    def close(self) -> None:
-        if self.held.fileno() < 0:
-            return
-        self.container.resolver.loop.forget(self.held.fileno())
-        self.held.close()
-        self.container.streams.remove(self)
-        self.container.resolver.streams.discard(self)

@@ -206,6 +206,39 @@ def answers(data: bytes, number: int, question: bytes) -> bool:
     return asked[-4:] == question[-4:] and asked[:-4].lower() == question[:-4].lower()
 
 
+def question(name: bytes, kind: int) -> bytes:
+    """A query for a name that `encode` takes, and nothing else. Raises Malformed."""
+    return _HEADER.pack(0, RD, 1, 0, 0, 0) + encode(name) + _QUESTION.pack(kind, IN)
+
+
+def is_cut(data: bytes) -> bool:
+    """Whether an answer has to be asked for over TCP."""
+    return bool(data[2] << 8 & TC)
+
+
+def addresses(data: bytes, kind: int) -> list[bytes]:
+    """Of an answer to `question`, the packed addresses among its records, whosever they are: a CNAME leads
+    there. As many as there are before what can't be understood.
+    """
+    found: list[bytes] = []
+    try:
+        _, _, questions, count, _, _ = _HEADER.unpack(_slice(data, 0, HEADER))
+        at = HEADER
+        for _ in range(questions):
+            at = _skip_name(data, at) + 4
+        for _ in range(count):
+            at = _skip_name(data, at)
+            type, klass, _, length = _FIXED.unpack(_slice(data, at, _FIXED.size))
+            at += _FIXED.size
+            rdata = _slice(data, at, length)
+            at += length
+            if type == kind and klass == IN and length == (4 if kind == A else 16):
+                found.append(rdata)
+    except Malformed:
+        pass
+    return found
+
+
 def rcode_of(data: bytes) -> int:
     """The rcode in the header of a whole answer."""
     return data[3] & 0xF

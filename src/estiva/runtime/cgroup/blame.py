@@ -64,4 +64,9 @@ def _met(place: str, v2: bool) -> int | None:
         limit = number_or_none(read_or(f"{place}/{name}.limit_in_bytes"))
         if limit is not None and number_or_none(read_or(f"{place}/{name}.failcnt")):
             return limit
+        # recent kernels count no failures of memory with swap, which comes first where both limits are one
+        if name == "memory.memsw" and limit is not None:
+            most = number_or_none(read_or(f"{place}/{name}.max_usage_in_bytes"))
+            if most is not None and most >= limit:
+                return limit
     return None

@@ -25,15 +25,17 @@ def size(number: int) -> str:
     return f"{number} bytes"
 
 
+# A seq file comes by the page at most, and no line of it in two pieces: what is shorter than this is the end.
+_FULL = 2048
+
+
 def read(path: str) -> str:
     """The whole of a control file, without the last newline. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        data = os.read(fd, 65536)
-        while data and len(data) % 4096 == 0:  # seq files come by the page
+        data = more = os.read(fd, 65536)
+        while len(more) >= _FULL:
             more = os.read(fd, 65536)
-            if not more:
-                break
             data += more
     finally:
         os.close(fd)

@@ -42,6 +42,7 @@ def create(
     keyring: str = "",
     pivot: bool = True,
     mounted: dict[str, int] | None = None,
+    agent: int = -1,
 ) -> Init:
     """Clone the child that becomes the container of an OCI `config`; returns at once, while it builds.
 
@@ -51,7 +52,7 @@ def create(
     on are passed on. With a `listener` (start_socket.listen) it may be left by `leave`, and the command may
     be missing until then. `keyring` names a session keyring to join; without `pivot` the root is changed by
     chroot(2), for a root on the initial ramfs. `mounted` has detached mounts (fds) for bind mounts, by
-    destination.
+    destination. An idle `init` executes what is asked for over the socket `agent` (agent.py).
     Raises InvalidInput, Unsupported, EngineError.
     """
     idle = init or listener >= 0
@@ -61,6 +62,11 @@ def create(
         state = {"ociVersion": config.get("ociVersion", ""), "id": id} if hooks is None else hooks.state
         process.filtered(config["linux"]["seccomp"], state)
     plan = Plan(config, rootfs, process, cgroup=cgroup, init=init)
+    if agent >= 0:
+        from estiva.runtime.launch import agent as agents
+
+        if init and agents.may_serve(config):
+            plan.agent = agents.Agent(agent, process)
     plan.listener, plan.hooks, plan.pivot = listener, hooks or None, pivot
     if not pivot:
         from estiva.runtime.rootfs import nopivot  # noqa: F401  (now, so that the child doesn't have to)

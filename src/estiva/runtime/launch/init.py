@@ -65,6 +65,7 @@ def become(plan: Plan, channel: sync.Channel) -> None:
             (lambda: run(channel, lambda: _command(what, identity, channel))) if what.args else None,
             channel,
             terminal=what.terminal,
+            agent=plan.agent,
             pid_namespace=bool(plan.flags & ns.CLONE_NEWPID),
         )
     settle(what, identity, channel)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from estiva.runtime.cgroup import Cgroup
     from estiva.runtime.launch.hooks import Hooks
     from estiva.runtime.process.labels import Labels
+    from estiva.runtime.process.reaper import Agent
     from estiva.runtime.process.scheduling import Scheduling
     from estiva.runtime.rootfs.mount_plan import Mount
     from estiva.runtime.rootfs.prepared import Prepared
@@ -164,6 +165,7 @@ class Plan:
         self.root_fd = -1
         self.prepared: Prepared | None = None  # of an init that waited: standby.py
         self.listener = -1  # fd: start_socket.py
+        self.agent: Agent | None = None  # of an idle init that executes commands
         self.hooks: Hooks | None = None
         self.pivot = True
         # An overlay of its own has nobody in it yet. A directory may be another container's root too.
@@ -191,6 +193,8 @@ class Plan:
     def opened(self) -> list[int]:
         """The fds that were opened for the child beforehand."""
         fds = [self.root_fd, self.listener, *self.late.values(), *[m.fd for m in self.mounts]]
+        if self.agent is not None:
+            fds.append(self.agent.fd)
         if self.prepared is not None:
             fds += self.prepared.fds()
         return [fd for fd in fds if fd >= 0]

@@ -10,8 +10,22 @@ from estiva.linux import process
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from estiva.runtime.sync import Channel
+
+    class Agent(Protocol):
+        """What executes commands for a caller outside: launch/agent.py."""
+
+        fd: int
+        capabilities: int
+
+        def begin(self) -> None: ...
+
+        def heard(self) -> None: ...
+
+        def ended(self, pid: int, status: int) -> None: ...
+
 
 _KILL = 1 << 5  # CAP_KILL: the command may run as another user
 # Raised by the kernel at the process itself, or not to be caught: these are not passed on.
@@ -19,10 +33,18 @@ _OWN = frozenset((4, 5, 6, 7, 8, 9, 11, 17, 19, 21, 22, 31))
 _ENDING = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP)
 
 
-def run(command: Callable[[], None] | None, channel: Channel, *, terminal: bool, pid_namespace: bool) -> None:
+def run(
+    command: Callable[[], None] | None,
+    channel: Channel,
+    *,
+    terminal: bool,
+    pid_namespace: bool,
+    agent: Agent | None = None,
+) -> None:
     """Fork, let the child run `command` (which executes or reports), and stay behind. Never returns.
 
-    Without a command there is nothing to fork: it reaps until a signal that ends other programs comes.
+    Without a command there is nothing to fork: it reaps until a signal that ends other programs comes. An
+    `agent` is told of SIGIO, and of who has ended.
 
     All signals must be blocked on entry, and stay so here: they are taken one by one with sigwaitinfo(2).
     """
@@ -41,21 +63,26 @@ def run(command: Callable[[], None] | None, channel: Channel, *, terminal: bool,
         command()
         os._exit(127)
     # With the command's end of it gone by execve, the parent sees end of file only if ours is closed too.
-    process.close_all_but([], 0)
+    process.close_all_but([] if agent is None else [agent.fd], 0)
     channel.fd = -1
-    process.capset(_KILL & process.capget()[1], _KILL & process.capget()[1], 0)
+    kept = (_KILL if agent is None else agent.capabilities) & process.capget()[1]
+    process.capset(kept, kept, 0)
     process.set_dumpable(False)
-    os._exit(_watch(pid))
+    if agent is not None:
+        agent.begin()
+    os._exit(_watch(pid, agent))
 
 
-def _watch(pid: int) -> int:
+def _watch(pid: int, agent: Agent | None = None) -> int:
     """Reap and forward until `pid` is gone; the exit status to end with (128+n for signal n)."""
     every = set(_signal.valid_signals()) - {_signal.SIGKILL, _signal.SIGSTOP}
     while True:
         # sigwaitinfo is retried by Python on EINTR; a stop and continue of ourselves is none of its signals.
         number = _signal.sigwaitinfo(every).si_signo
-        if number == _signal.SIGCHLD:
-            status = reap(pid)
+        if agent is not None and number == _signal.SIGIO:
+            agent.heard()
+        elif number == _signal.SIGCHLD:
+            status = reap(pid, None if agent is None else agent.ended)
             if status is not None:
                 return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
         elif number not in _OWN:
@@ -65,8 +92,9 @@ def _watch(pid: int) -> int:
                 pass
 
 
-def reap(pid: int) -> int | None:
-    """Take every zombie (a subreaper gets others' too); the wait status of `pid` once it is among them.
+def reap(pid: int, ended: Callable[[int, int], None] | None = None) -> int | None:
+    """Take every zombie (a subreaper gets others' too); the wait status of `pid` once it is among them. All
+    are told to `ended`.
 
     One SIGCHLD may stand for many.
     """
@@ -78,5 +106,7 @@ def reap(pid: int) -> int | None:
             return found
         if gone == 0:
             return found
+        if ended is not None:
+            ended(gone, status)
         if gone == pid:
             found = status

@@ -63,20 +63,22 @@ def _compiled(profile: dict[str, Any], names: Iterable[str], path: str) -> bytes
     return program
 
 
-def default_filter(capabilities: Iterable[str], cache_dir: str) -> bytes:
-    """The BPF program of the default profile for a container with `capabilities`. `cache_dir` is
-    `Paths.cache`.
+def default_filter(capabilities: Iterable[str], cache_dir: str, *, strict: bool = False) -> bytes:
+    """The BPF program of the default profile, or of the `strict` one, for a container with `capabilities`.
+    `cache_dir` is `Paths.cache`.
 
     Raises Unsupported when it isn't cached and libseccomp is missing.
     """
     names = tuple(capabilities)
     machine = os.uname().machine
-    path = f"{cache_dir}/seccomp/default-{PROFILE_VERSION}-{machine}-{_mask(names):x}.bpf"
+    kind = "strict" if strict else "default"
+    path = f"{cache_dir}/seccomp/{kind}-{PROFILE_VERSION}-{machine}-{_mask(names):x}.bpf"
     program = _cached(path)
     if program is None:
-        from estiva.runtime.security.seccomp_profile import profile
+        from estiva.runtime.security import seccomp_profile, seccomp_strict
 
-        program = _compiled(profile(), names, path)
+        wanted = seccomp_strict.profile() if strict else seccomp_profile.profile()
+        program = _compiled(wanted, names, path)
     return program
 
 

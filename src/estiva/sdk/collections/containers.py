@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Literal, Unpack, overload
 
     from estiva.engine import Engine
+    from estiva.engine.launch.start import Start
     from estiva.sdk.result import Result
 
     Word = str | os.PathLike[str]
@@ -136,9 +137,21 @@ def begin(
     idle: bool = False,
 ) -> Container:
     """Start a container that goes on without the program."""
+    with sent(engine, config, host_config, chosen, idle=idle) as start:
+        start.started()
+    return Container(engine, start.id, own=True)
+
+
+def sent(
+    engine: Engine,
+    config: dict[str, Any],
+    host_config: dict[str, Any],
+    chosen: dict[str, Any],
+    *,
+    idle: bool = False,
+) -> Start:
+    """The start of such a container, whose monitor has been sent for; the caller's to close."""
     with held.Signals() as signals:
         start = creation.prepare(engine, config, host_config, begins=signals.hold, **chosen)
         start.go(detach=True, idle=idle)
-    with start:
-        start.started()
-    return Container(engine, start.id, own=True)
+    return start

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 from estiva.engine.images import archive, inspect, lookup, platforms, registry
-from estiva.errors import NotFound
+from estiva.engine.images import copy as copying
+from estiva.errors import InvalidInput, NotFound
 from estiva.sdk import values
 from estiva.sdk.collections import building
 from estiva.sdk.collections.building import telling
+from estiva.sdk.collections.layers import Layers
 from estiva.sdk.collections.work import Work
 from estiva.sdk.objects.contents import written
-from estiva.sdk.objects.shown import Pruned
+from estiva.sdk.objects.shown import Change, Pruned
 from estiva.sdk.run_options import BuildOptions
 from estiva.sdk.told import told
 from estiva.sdk.typed import shows
@@ -25,7 +28,9 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from estiva.engine import Engine
+    from estiva.sdk.collections.manifests import Manifests
     from estiva.sdk.objects.shown import Progress
+    from estiva.view.shapes import Anatomy
 
     Word = str | os.PathLike[str]
     Heard = Callable[[Progress], object]
@@ -47,6 +52,11 @@ class Image:
     def short_id(self) -> str:
         return self.id.removeprefix("sha256:")[:12]
 
+    def _repr_html_(self) -> str:
+        from estiva.sdk import html
+
+        return html.image(self)
+
     @property
     @told
     def attrs(self) -> dict[str, Any]:
@@ -56,6 +66,17 @@ class Image:
     def history(self) -> list[dict[str, Any]]:
         """The steps that made it, newest first, in Docker's shape."""
         return Images(self.engine).history(self.id)
+
+    def layers(self) -> Layers:
+        """What each layer adds, changes, removes and wastes, the base first; sizes in bytes."""
+        return Images(self.engine).layers(self.id)
+
+    @told
+    def anatomy(self) -> Anatomy:
+        """Its layers, what it starts, and the containers that are made from it (docs/anatomy.md)."""
+        from estiva.view import anatomy
+
+        return anatomy.of_image(self.engine, self.engine.store.images.resolve(self.id))
 
     def tag(self, name: str) -> None:
         """Give it one more name."""
@@ -145,6 +166,50 @@ class Images:
             level=None if level is None else values.whole("level", level),
             progress=telling(on_progress),
         )
+
+    def pushing(
+        self, reference: str, *, platform: str | None = None, compression: str = "", level: int | None = None
+    ) -> Work[str]:
+        """As `push`, as an iterator of its progress."""
+        push = functools.partial(
+            self.push, reference, platform=platform, compression=compression, level=level
+        )
+        return Work(lambda heard, look: push(on_progress=heard))
+
+    @told
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        platform: str | None = None,
+        all_platforms: bool = False,
+        compression: str = "",
+        level: int | None = None,
+        on_progress: Heard | None = None,
+    ) -> str:
+        """Copy an image between registries (docker://NAME, NAME), folders (oci:FOLDER[:TAG]), archives
+        (oci-archive:FILE[:TAG], docker-archive:FILE[:NAME]) and this store (store:NAME): its digest there.
+
+        engine.images.copy("registry.example.org/web:1", "oci:web")
+        """
+        return copying.copy(
+            self.engine,
+            _place("source", source),
+            _place("target", target),
+            platform=values.text("platform", platform) or None,
+            every=values.flag("all_platforms", all_platforms),
+            compression=values.text("compression", compression),
+            level=None if level is None else values.whole("level", level),
+            progress=telling(on_progress),
+        )
+
+    @property
+    def manifests(self) -> Manifests:
+        """Lists of images of several platforms: create, add, annotate, take, inspect, push, remove, list."""
+        from estiva.sdk.collections.manifests import Manifests
+
+        return Manifests(self.engine)
 
     @told
     @shows(BuildOptions)
@@ -237,6 +302,17 @@ class Images:
         return inspect.history(self.engine, values.text("name", name))
 
     @told
+    def layers(self, name: str) -> Layers:
+        """What each layer of an image adds, changes, removes and wastes, the base first; sizes in bytes."""
+        return Layers(inspect.layers(self.engine, values.text("name", name)))
+
+    @told
+    def diff(self, first: str, second: str) -> builtins.list[Change]:
+        """What the second image has that the first has not ("A"), has otherwise ("C"), or lacks ("D")."""
+        found = inspect.diff(self.engine, values.text("first", first), values.text("second", second))
+        return [Change(kind, path) for kind, path in found]
+
+    @told
     def save(self, names: str | Sequence[str], target: Word | IO[bytes]) -> None:
         """Write images as one archive that Docker, Podman and OCI tools load."""
         wanted = values.listed("names", names)
@@ -296,6 +372,14 @@ class Images:
         """Remove images that have no name (`all`: that no container uses): what was done, in words."""
         lines, freed = lookup.prune(self.engine, all=values.flag("all", all), filters=values.filters(filters))
         return Pruned(tuple(lines), freed)
+
+
+def _place(what: str, given: Any) -> str:
+    """Raises InvalidInput: there is no stdin and stdout here to copy from and to."""
+    text = values.text(what, given)
+    if copying.Place.parse(text).where == "-":
+        raise InvalidInput(f"{what} must be a file", hint="images.save and images.load take any file")
+    return text
 
 
 def _opened(source: Any) -> Any:

@@ -130,6 +130,12 @@ class Networks:
         return [self._network(one) for one in look.listing(self.engine, values.filters(filters))]
 
     @told
+    def reload(self) -> builtins.list[str]:
+        """Make the firewall's rules again, of all networks and published ports, where somebody has flushed
+        them: what was done, in words."""
+        return list(remove.reload(self.engine))
+
+    @told
     def prune(self, *, filters: Mapping[str, Any] | None = None) -> Pruned:
         """Remove the networks that no container belongs to: their names."""
         return Pruned(tuple(remove.prune(self.engine, values.filters(filters))), 0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from estiva.engine import resume, system
 from estiva.sdk import values
+from estiva.sdk.objects.shown import Pruned
 from estiva.sdk.told import told
 
 if TYPE_CHECKING:
@@ -40,6 +41,16 @@ class Checked:
     repaired: tuple[str, ...]
     kept: tuple[str, ...]
     problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that Estiva needs of a machine: "ok", "missing" or "optional" (missing, and not needed), and
+    what for."""
+
+    name: str
+    state: str
+    why: str
 
 
 class System:
@@ -88,6 +99,22 @@ class System:
             busy=done["busy"],
             failed=tuple(done["failed"]),
         )
+
+    @told
+    def prune_build_cache(self) -> Pruned:
+        """Forget what builds remember; images stay. The next build runs every step."""
+        done = system.prune_build_cache(self.engine)
+        return Pruned((), done["bytes"])
+
+    @told
+    def doctor(self) -> tuple[Finding, ...]:
+        """What the kernel and the packages of this machine have, and lack.
+
+        missing = [one.name for one in engine.system.doctor() if one.state == "missing"]
+        """
+        from estiva.engine.explain import machine
+
+        return tuple(Finding(one.name, one.state, one.why) for one in machine.examine(self.engine))
 
     @told
     def check(self, *, deep: bool = False, repair: bool = False) -> Checked:

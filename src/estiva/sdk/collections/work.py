@@ -37,7 +37,10 @@ class Work(Iterator[Progress], Generic[R]):
     before its time: a build at once, a pull at its next piece. It is done by a thread of its own.
     """
 
-    def __init__(self, function: Callable[[Heard, Look], R]) -> None:
+    def __init__(
+        self, function: Callable[[Heard, Look], R], wake: Callable[[], object] = lambda: None
+    ) -> None:
+        self._wake = wake  # called when a step, or the end, has come
         self._steps: queue.Queue[Progress | None] = queue.Queue(AHEAD)
         self._closed = False
         self._over = False
@@ -61,13 +64,26 @@ class Work(Iterator[Progress], Generic[R]):
         if self._closed:
             raise Cancelled("the work was ended by who read its progress")
 
-    def _put(self, step: Progress | None) -> None:
+    def _put(self, step: Progress | None) -> object:
         while not self._closed:
             try:
-                return self._steps.put(step, timeout=0.1)
+                self._steps.put(step, timeout=0.1)
+                return self._wake()
             except queue.Full:
                 continue
-        return None
+        return self._wake()
+
+    def ready(self) -> bool:
+        """Whether the next step, or the end, need not be waited for."""
+        return self._over or self._closed or not self._steps.empty()
+
+    def alive(self) -> bool:
+        """Whether it is still at it."""
+        return self._thread.is_alive()
+
+    def leave(self) -> None:
+        """Have it end, without waiting for that."""
+        self._closed = True
 
     def __next__(self) -> Progress:
         step = None if self._over or self._closed else self._steps.get()

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from estiva.engine import Engine
+    from estiva.sdk.objects.attached import Attached
     from estiva.sdk.objects.popen import Popen
     from estiva.sdk.result import Result
 
     Word = str | os.PathLike[str]
     Command = str | Sequence[Word]
     Data = bytes | bytearray | memoryview | str
+    Paths = Word | Sequence[Word]
     Environment = Mapping[str, str | None] | Sequence[str]
 
 
@@ -38,6 +40,7 @@ class Commands:
         max_output: int = MAX_OUTPUT,
         on_output: Callable[[str, bytes], object] | None = None,
         env: Environment | None = None,
+        env_file: Paths = (),
         user: str | int = "",
         workdir: Word = "",
         privileged: bool = False,
@@ -56,6 +59,7 @@ class Commands:
             self.id,
             command,
             env=env,
+            env_file=env_file,
             user=user,
             workdir=workdir,
             privileged=privileged,
@@ -69,6 +73,7 @@ class Commands:
         command: Command,
         *,
         env: Environment | None = None,
+        env_file: Paths = (),
         user: str | int = "",
         workdir: Word = "",
         privileged: bool = False,
@@ -81,6 +86,7 @@ class Commands:
             self.id,
             command,
             env=env,
+            env_file=env_file,
             user=user,
             workdir=workdir,
             privileged=privileged,
@@ -88,6 +94,17 @@ class Commands:
             bound=False,
         )
         running.detached(self.engine, wanted)
+
+    @told
+    def attach(self) -> Attached:
+        """Its main process, in subprocess.Popen's shape: what it writes from now on, and its stdin if it has
+        one. Raises Conflict for one that does not run.
+
+        with box.attach() as main: print(main.stdout.readline())
+        """
+        from estiva.sdk.objects.attached import Attached
+
+        return Attached(self.engine, self.id)
 
     @told
     def popen(
@@ -100,6 +117,7 @@ class Commands:
         tty: bool = False,
         size: tuple[int, int] | None = None,
         env: Environment | None = None,
+        env_file: Paths = (),
         user: str | int = "",
         workdir: Word = "",
         privileged: bool = False,
@@ -124,6 +142,7 @@ class Commands:
             self.id,
             command,
             env=env,
+            env_file=env_file,
             user=user,
             workdir=workdir,
             privileged=privileged,

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from estiva.engine.containers import control
 from estiva.engine.containers import inspect as inspection
 from estiva.engine.state import locks, lookup
-from estiva.sdk import values
+from estiva.sdk import steps, values
 from estiva.sdk.objects import shown
-from estiva.sdk.objects.commands import Commands
 from estiva.sdk.objects.contents import Contents
+from estiva.sdk.objects.explained import Explained
 from estiva.sdk.options import changes_of
 from estiva.sdk.run_options import UpdateOptions
+from estiva.sdk.sandbox.boxes import Boxes
 from estiva.sdk.told import told
 from estiva.sdk.typed import shows
 
 if TYPE_CHECKING:
     import enum
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from datetime import datetime
     from typing import Literal, Self, Unpack, overload
 
     from estiva.engine import Engine
     from estiva.engine.state.types import Record
-    from estiva.sdk.begun import Begun
+    from estiva.view.shapes import Anatomy
 
     Signal = str | int | enum.IntEnum
     Moment = float | str | datetime
 
 
-class Container(Commands, Contents):
+class Container(Boxes, Contents, Explained):
     """A container. What it is now is looked up each time that it is asked: there is nothing to reload.
 
         with estiva.container("alpine") as box:            # it ends with the block
@@ -45,17 +45,19 @@ class Container(Commands, Contents):
     gone, Conflict for one in the wrong state.
     """
 
-    def __init__(
-        self, engine: Engine, container_id: str, *, own: bool = False, begun: Begun | None = None
-    ) -> None:
+    def __init__(self, engine: Engine, container_id: str, *, own: bool = False) -> None:
         self.engine = engine
         self.id = container_id
-        self._own = own
-        self._begun = begun  # the block of estiva.container that it ends with
-        self._gone = False  # though its files may still be on their way
+        self.own = own  # this program has made it: removed at the end of a block
+        self.gone = False  # though its files may still be on their way
 
     def __repr__(self) -> str:
         return f"<estiva.Container {self.short_id}>"
+
+    def _repr_html_(self) -> str:
+        from estiva.sdk import html
+
+        return html.container(self)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Container) and other.id == self.id
@@ -67,7 +69,7 @@ class Container(Commands, Contents):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._own:
+        if self.own:
             from estiva.errors import NotFound
 
             try:
@@ -114,7 +116,7 @@ class Container(Commands, Contents):
     @told
     def running(self) -> bool:
         """Whether it runs, also if it is paused; False for one that has gone."""
-        return not self._gone and locks.held(self.engine.paths, self.id)
+        return not self.gone and locks.held(self.engine.paths, self.id)
 
     @property
     @told
@@ -166,31 +168,36 @@ class Container(Commands, Contents):
         ended = not state["Running"] and state["Status"] != "created"
         return shown.exit_of(state) if ended else None
 
+    @told
+    def anatomy(self) -> Anatomy:
+        """What it is made of now: processes, namespaces, network, limits, rights, mounts, layers
+        (docs/anatomy.md)."""
+        from estiva.view import anatomy
+
+        return anatomy.of_container(self.engine, self.inspect())
+
     # --- its life ---------------------------------------------------------------------------------------
 
     @told
     def start(self) -> None:
         """Start it, and return once its command runs. Fine if it runs."""
-        from estiva.engine.containers import start
+        from estiva.engine.containers import tasks
 
-        if self._begun is None or not self._begun.again():
-            start.start(self.engine, self.id)
+        tasks.run(starting(self))
 
     @told
     def stop(self, timeout: float | None = None, *, signal: Signal | None = None) -> None:
         """Ask it to end, and kill it after `timeout` seconds (negative: never; None: its own, or 10). Fine if
         it does not run."""
-        control.stop(self.engine, self.id, timeout=_whole(timeout), signal=_signal(signal))
+        control.stop(self.engine, self.id, timeout=whole(timeout), signal=_signal(signal))
 
     @told
     def restart(self, timeout: float | None = None, *, signal: Signal | None = None) -> None:
         """Stop it, then start it."""
         from estiva.engine.containers import tasks
 
-        start = None if self._begun is None else self._begun.again
-        work = control.restarting(
-            self.engine, self.id, timeout=_whole(timeout), signal=_signal(signal), start=start
-        )
+        seconds, word = whole(timeout), _signal(signal)
+        work = control.restarting(self.engine, self.id, timeout=seconds, signal=word, starting=starting(self))
         tasks.run(work)
 
     @told
@@ -241,7 +248,7 @@ class Container(Commands, Contents):
         """Remove it, with `force` also one that runs, with `volumes` also its volumes that have no name."""
         force, volumes = values.flag("force", force), values.flag("volumes", volumes)
         control.remove(self.engine, self.id, force=force, volumes=volumes)
-        self._gone = True
+        self.gone = True
 
     # --- what it writes, uses and does -------------------------------------------------------------------
 
@@ -292,11 +299,9 @@ class Container(Commands, Contents):
         `tail`: the last so many lines. `since`, `until`: seconds since the epoch, a datetime, or "10m" before
         now. See also `log_lines`. Raises Unsupported where its log is not kept.
         """
-        from estiva.sdk.objects import logs
-
-        lines = logs.read(self.engine, self.id, stdout, stderr, since, until, tail, follow)
-        pieces = (line.time.encode() + b" " + line.text if timestamps else line.text for line in lines)
-        return pieces if follow else b"".join(pieces)
+        lines = self.reading(stdout, stderr, since, until, tail, follow)
+        found = steps.items(pieces(lines, timestamps))
+        return found if follow else b"".join(found)
 
     @told
     def log_lines(
@@ -313,9 +318,13 @@ class Container(Commands, Contents):
 
         errors = [line for line in box.log_lines() if line.stream == "stderr"]
         """
+        return steps.items(self.reading(stdout, stderr, since, until, tail, follow))
+
+    def reading(self, *asked: Any) -> steps.Stream[shown.LogLine]:
+        """`log_lines` in steps: see logs.read for its arguments."""
         from estiva.sdk.objects import logs
 
-        return logs.read(self.engine, self.id, stdout, stderr, since, until, tail, follow)
+        return logs.read(self.engine, self.id, *asked)
 
     @told
     def stats(self) -> shown.Stats:
@@ -330,10 +339,14 @@ class Container(Commands, Contents):
 
     def stats_stream(self, interval: float = 1.0) -> Iterator[shown.Stats]:
         """As `stats`, every `interval` seconds while it runs, with the use of the cpu between two."""
+        return steps.items(self.measuring(interval))
+
+    def measuring(self, interval: Any) -> steps.Stream[shown.Stats]:
+        """`stats_stream` in steps."""
+        seconds = values.seconds(interval) or 0.0
         from estiva.engine.containers import stats
         from estiva.errors import Conflict, NotFound
 
-        seconds = values.seconds(interval) or 0.0
         before = None
         while True:
             try:
@@ -342,7 +355,7 @@ class Container(Commands, Contents):
                 return
             yield shown.stats_of(before, now)
             before = now
-            time.sleep(seconds)
+            yield steps.Wait({}, seconds)
 
     @told
     def top(self, ps_args: str | Sequence[str] = "") -> shown.Processes:
@@ -351,14 +364,34 @@ class Container(Commands, Contents):
         return shown.Processes(tuple(titles), tuple(map(tuple, rows)))
 
 
-def _signal(value: Any) -> str | None:
+def signal(value: Any) -> str | None:
+    """A signal's name or number, or None."""
     return None if value is None else values.signal(value)
 
 
-def _whole(value: Any) -> int | None:
+def whole(value: Any) -> int | None:
     """Seconds until the kill: whole ones, as the engine has them."""
     if value is None:
         return None
     if isinstance(value, (int, float)) and not isinstance(value, bool) and -1e9 < value < 1e9:
         return -1 if value < 0 else round(value + 0.499999)
     raise values.wrong("timeout", "seconds", value)
+
+
+def pieces(lines: steps.Stream[shown.LogLine], timestamps: Any) -> steps.Stream[bytes]:
+    """The lines of a log as `logs` gives them."""
+    wanted = values.flag("timestamps", timestamps)
+    for line in lines:
+        yield line if isinstance(line, steps.Wait) else line.piece(wanted)
+
+
+_signal = signal  # by its own name a parameter is meant
+
+
+def starting(container: Container) -> Generator[None, None, None]:
+    """Its `start` as a task (engine/containers/tasks.py)."""
+    from estiva.engine.containers import start
+
+    if container.begun is not None and container.begun.lasts:
+        return container.begun.again()
+    return start.starting(container.engine, container.id)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from estiva.engine.containers.cp import files, program
 from estiva.errors import EstivaError, NotFound
-from estiva.sdk import values
+from estiva.sdk import steps, values
 from estiva.sdk.objects.shown import FileInfo
 from estiva.sdk.told import told
 
@@ -48,7 +48,7 @@ class Files:
     @told
     def write(self, path: Word, data: bytes | bytearray | memoryview | str, *, mode: int = 0o644) -> None:
         """Make, or replace, a file: it is there whole or not at all. Missing parents are made."""
-        plain = values.data(data)
+        plain = values.data(data, "data")
         if plain is None:
             raise values.wrong("data", "bytes or text", data)
         mode = values.whole("mode", mode, 0, 0o10000)
@@ -89,20 +89,7 @@ class Files:
     def walk(self, top: Word = "/") -> Iterator[tuple[str, builtins.list[str], builtins.list[str]]]:
         """As os.walk: (folder, names of folders, names of files) of each, from the top down. Symlinks are
         files, and what can't be listed is passed over, but for the top."""
-        waiting = [os.path.normpath("/" + values.path("top", top).lstrip("/"))]
-        first = True
-        while waiting:
-            folder = waiting.pop()
-            try:
-                found = self.list(folder)
-            except EstivaError:
-                if first:
-                    raise
-                continue
-            first = False
-            folders = [one.name for one in found if one.is_dir]
-            yield folder, folders, [one.name for one in found if not one.is_dir]
-            waiting += [os.path.join(folder, name) for name in reversed(folders)]
+        return steps.items(walking(self, top))
 
     @told
     def upload(self, source: Word, path: Word) -> None:
@@ -113,3 +100,21 @@ class Files:
     def download(self, path: Word, target: Word) -> None:
         """Copy a file or folder to the host: the caller's own, without setuid, setgid and capabilities."""
         program.get(self.engine, self.id, values.path("path", path), values.path("target", target))
+
+
+def walking(files: Files, top: Word) -> steps.Stream[tuple[str, list[str], list[str]]]:
+    """See Files.walk."""
+    waiting = [os.path.normpath("/" + values.path("top", top).lstrip("/"))]
+    first = True
+    while waiting:
+        folder = waiting.pop()
+        try:
+            found = files.list(folder)
+        except EstivaError:
+            if first:
+                raise
+            continue
+        first = False
+        folders = [one.name for one in found if one.is_dir]
+        yield folder, folders, [one.name for one in found if not one.is_dir]
+        waiting += [os.path.join(folder, name) for name in reversed(folders)]

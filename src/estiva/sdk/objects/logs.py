@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from estiva.engine.containers import logs
 from estiva.engine.containers.logreader import entries
-from estiva.sdk import values
+from estiva.sdk import steps, values
 from estiva.sdk.objects.shown import LogLine
+from estiva.sdk.steps import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from estiva.engine import Engine
+    from estiva.sdk.steps import Stream
 
 
 class Lines(logs.Show):
@@ -40,27 +41,29 @@ def read(
     until: Any,
     tail: Any,
     follow: Any,
-) -> Generator[LogLine, None, None]:
-    """See Container.logs. What is wrong is told at once, not with the first line."""
+) -> Stream[LogLine]:
+    """See Container.logs, in steps. What is wrong is told at once, not with the first line."""
     wanted = {"stdout": values.flag("stdout", stdout), "stderr": values.flag("stderr", stderr)}
     streams = tuple(name for name, chosen in wanted.items() if chosen)
     show = Lines(streams, values.moment("since", since), values.moment("until", until))
     count = None if tail in ("all", None) else values.whole("tail", tail)
     task = logs.reading(engine, ref, show, follow=values.flag("follow", follow), tail=count)
-    iterator = _iterate(task, show.lines)
-    next(iterator)  # up to its first yield
-    return iterator
+    stream = _stream(task, show.lines)
+    next(stream)  # up to its first yield
+    return stream
 
 
-def _iterate(task: Generator[bool, None, None], lines: deque[LogLine]) -> Generator[Any, None, None]:
+def _stream(task: Generator[bool, None, None], lines: deque[LogLine]) -> Stream[LogLine]:
+    pauses = steps.Pauses(logs.LOOK_AGAIN)
     try:
         idle: bool | None = next(task, None)
-        yield None
+        yield Wait({}, 0)
         while idle is not None:
             while lines:
                 yield lines.popleft()
+                pauses.anew()
             if idle:
-                time.sleep(logs.LOOK_AGAIN)
+                yield pauses.again()
             idle = next(task, None)
         while lines:
             yield lines.popleft()

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import selectors
-import signal as signals
-import threading
 import time
-from typing import IO, TYPE_CHECKING, Any
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Any
 
-from estiva.engine.containers import exec as exec_
-from estiva.errors import Conflict, EstivaError, InvalidInput
-from estiva.sdk import held, values
-from estiva.sdk.objects.streams import Ends, Modes
+from estiva.errors import EstivaError, InvalidInput
+from estiva.sdk import values
+from estiva.sdk.objects.command import Command
+from estiva.sdk.objects.streams import Modes
 from estiva.sdk.objects.waiting import StillRunning
 from estiva.sdk.pipes import CHUNK, MAX_OUTPUT
 from estiva.sdk.told import told
@@ -26,14 +23,12 @@ if TYPE_CHECKING:
     from estiva.engine.launch.launch import Launched
     from estiva.engine.state.types import ExecPlan
 
-KILLED = 137  # the status of a command whose parent was killed
 LONGEST = 3600.0  # seconds of one look
 
 _left: set[Launched] = set()  # commands that nobody holds any more: they go on, as subprocess's do
-_open: WeakSet[Popen] = WeakSet()
 
 
-class Popen:
+class Popen(Command):
     """A command in a container: see Container.popen. `pid` is the host's; `returncode` is its status, 128+n
     for a signal, once it has ended; `truncated`, whether `communicate` has dropped output.
 
@@ -52,65 +47,21 @@ class Popen:
         errors: str | None,
         bufsize: int,
     ) -> None:
-        self.args = list(wanted["config"]["process"]["args"])
-        self.returncode: int | None = None
-        self.truncated = False
-        self.stdin: IO[Any] | None = None
-        self.stdout: IO[Any] | None = None
-        self.stderr: IO[Any] | None = None
-        self.tty = bool(wanted["config"]["process"]["terminal"])
-        self._owner = os.getpid()
-        self._lock = threading.Lock()
-        self._kept: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
-        self._unsent: memoryview | None = None
         how = Modes(
             values.flag("text", text), encoding, errors, values.whole("bufsize", bufsize, -1, 1 << 31)
         )
-        if self.tty:
-            wanted["detach_keys"] = os.urandom(32).hex()  # there is nobody who types, so nothing to leave by
-            if size is not None:
-                rows, columns = _size(size)
-                wanted["config"]["process"]["consoleSize"] = {"height": rows, "width": columns}
+        self.truncated = False
+        self._kept: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
+        self._unsent: memoryview | None = None
         _sweep()
-        self._launched = self._launch(engine, wanted, stdio, how)
-        _open.add(self)
+        super().__init__(engine, wanted, stdio, size, how)
         try:
-            self.pid = self._launched.started()
+            self.started()
         except BaseException:
-            self._close_streams()
-            self._launched.close()
+            self.abandon()
             raise
-
-    def _launch(self, engine: Engine, wanted: ExecPlan, stdio: tuple[Any, Any, Any], how: Modes) -> Launched:
-        ends = Ends()
-        try:
-            with held.Signals() as signals_:
-                signals_.hold()
-                theirs = ends.make(stdio, self.tty)
-                wanted["stdin"] = theirs[0] >= 0
-                launched = exec_.launch(engine, wanted, theirs)
-                try:
-                    self.stdin, self.stdout, self.stderr = ends.take(how)
-                except BaseException:
-                    launched.close()
-                    raise
-            return launched
-        except BaseException:
-            self._close_streams()
-            raise
-        finally:
-            ends.close()
 
     # --- as subprocess.Popen has it ----------------------------------------------------------------------
-
-    def poll(self) -> int | None:
-        """Its status if it has ended, else None."""
-        self._mine()
-        with self._lock:
-            if self.returncode is None and self._launched.heard(0):
-                outcome = self._launched.wait()
-                self.returncode = outcome["status"] if outcome["event"] == "exited" else KILLED
-        return self.returncode
 
     @told
     def wait(self, timeout: float | None = None) -> int:
@@ -122,7 +73,7 @@ class Popen:
             left = LONGEST if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 raise self._late(seconds)
-            self._launched.heard(min(left, LONGEST))
+            self.launched.heard(min(left, LONGEST))
         assert self.returncode is not None
         return self.returncode
 
@@ -152,32 +103,6 @@ class Popen:
         kept = [self._given(name) for name in ("stdout", "stderr")]
         return kept[0], kept[1]
 
-    def send_signal(self, signal: Any) -> None:
-        """Send it a signal: 15, "TERM", "SIGTERM" or signal.SIGTERM; nothing if it has ended."""
-        word = values.signal(signal)
-        name = word.upper().removeprefix("SIG")
-        number = int(word) if word.isdigit() else getattr(signals, f"SIG{name}", None)
-        if not isinstance(number, int) or not 0 <= number < signals.NSIG:
-            raise InvalidInput(f"invalid signal: {values.shown(word)}")
-        if self.poll() is None:
-            self._launched.signal(int(number))
-
-    def terminate(self) -> None:
-        """Ask it to end, by SIGTERM."""
-        self.send_signal(signals.SIGTERM)
-
-    def kill(self) -> None:
-        """Kill it with all that it has started."""
-        self.send_signal(signals.SIGKILL)
-
-    def resize(self, rows: int, columns: int) -> None:
-        """The size of its terminal."""
-        if not self.tty:
-            raise Conflict("the command has no terminal", hint="popen(..., tty=True) gives it one")
-        rows, columns = _size((rows, columns))
-        if self.poll() is None:
-            self._launched.resize(rows, columns)
-
     def __enter__(self) -> Self:
         return self
 
@@ -191,7 +116,7 @@ class Popen:
         self.wait()
 
     def __del__(self, left: set[Launched] = _left, getpid: Callable[[], int] = os.getpid) -> None:
-        launched = getattr(self, "_launched", None)
+        launched = getattr(self, "launched", None)
         if launched is None or self._owner != getpid():
             return
         if self.returncode is None:
@@ -204,10 +129,6 @@ class Popen:
 
     # --- inside ------------------------------------------------------------------------------------------
 
-    def _mine(self) -> None:
-        if self._owner != os.getpid():
-            raise Conflict("the command was started by another process, of which this one is a fork")
-
     def _late(self, seconds: float | None) -> StillRunning:
         name = self.args[0] if self.args else ""
         return StillRunning(
@@ -217,14 +138,6 @@ class Popen:
             bytes(self._kept["stdout"]),
             bytes(self._kept["stderr"]),
         )
-
-    def _close_streams(self) -> None:
-        for stream in (self.stdin, self.stdout, self.stderr):
-            if stream is not None:
-                try:
-                    stream.close()
-                except OSError:
-                    pass  # what could not be written any more: the command has ended
 
     def _exchange(self, deadline: float | None, most: int) -> bool:
         """Feed and read until all streams have ended; True where that is not by the deadline."""
@@ -288,14 +201,6 @@ class Popen:
         return data.decode(encoding, stream.errors).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _size(given: Any) -> tuple[int, int]:
-    try:
-        rows, columns = given
-    except (TypeError, ValueError):
-        raise values.wrong("size", "(rows, columns)", given) from None
-    return values.whole("rows", rows, 0, 1 << 16), values.whole("columns", columns, 0, 1 << 16)
-
-
 def _sweep() -> None:
     """Let go of commands that have ended, of which nobody wants to know."""
     for launched in list(_left):
@@ -309,18 +214,7 @@ def _sweep() -> None:
 
 
 def _in_a_fork() -> None:
-    """The pipes are the parent's: a fork that kept them would keep the command from seeing their end. Their
-    numbers stay taken, as the files that have them will close them."""
     _left.clear()
-    nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    for popen in list(_open):
-        for stream in (popen.stdin, popen.stdout, popen.stderr):
-            try:
-                if stream is not None:
-                    os.dup2(nowhere, stream.fileno(), inheritable=False)
-            except (OSError, ValueError):
-                pass  # it is closed
-    os.close(nowhere)
 
 
 os.register_at_fork(after_in_child=_in_a_fork)

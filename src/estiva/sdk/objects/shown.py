@@ -120,6 +120,10 @@ class LogLine:
     text: bytes
     time: str
 
+    def piece(self, timestamps: bool) -> bytes:
+        """Its text, after its time if that is wanted."""
+        return self.time.encode() + b" " + self.text if timestamps else self.text
+
     def __str__(self) -> str:
         return self.text.decode(errors="replace")
 

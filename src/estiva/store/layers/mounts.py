@@ -24,7 +24,7 @@ import os
 from estiva import errors
 from estiva.files import Lock
 from estiva.store.layers import soundness
-from estiva.store.layers.layer import Damaged, chains, layer_name
+from estiva.store.layers.layer import HEX, Damaged, chains, layer_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 LOCK = "layers"
 MOUNT_LOCK = "layers-mount"
 DAMAGE = (errno.EINVAL, errno.EIO, errno.EUCLEAN, errno.EBADMSG)  # of mount(2), for what no layer looks like
+STATE = "state:"  # begins, in a chain, what is no layer but a state (store/states.py)
 STRING_MAX = 250  # fsconfig(2) takes 255 bytes
 
 # What every overlay of ours is mounted with: a snapshot's upper must hold plain files and directories only,
@@ -86,6 +87,8 @@ class Mounts:
         device = os.stat(self.paths.run_layers).st_dev
         # a layer that is twice in a chain has a say only where it is topmost, and overlayfs refuses a second
         chain = list(dict.fromkeys(reversed(diff_ids)))
+        above = [self.state(found) for found in chain if found.startswith(STATE)]
+        chain = chain[len(above) :]  # which are its topmost
         for diff_id in chain:
             name = layer_name(diff_id)
             path = f"{self.paths.run_layers}/{name}"
@@ -97,13 +100,23 @@ class Mounts:
             result.append(path)
         if len(chain) > 1:
             self._fix(result, chain)
+        result[:0] = above
         return result
+
+    def state(self, word: str) -> str:
+        """The directory of a state, which a chain has as "state:ID". Raises InvalidInput."""
+        name = word.removeprefix(STATE)
+        if len(name) != 64 or not HEX.issuperset(name):
+            raise errors.InvalidInput(f"{word[:80]!r} is no state")
+        return f"{self.paths.states}/{name}/fs"
 
     def places(self, diff_ids: Sequence[str]) -> list[str]:
         """Where the layers of a chain, given base first, are while they are in use: topmost first."""
-        names = map(layer_name, dict.fromkeys(reversed(diff_ids)))
+        chain = list(dict.fromkeys(reversed(diff_ids)))
+        above = [self.state(found) for found in chain if found.startswith(STATE)]
+        names = map(layer_name, chain[len(above) :])
         stored = ((f"{self.paths.layers}/{name}/fs", f"{self.paths.run_layers}/{name}") for name in names)
-        return [own if os.path.isdir(own) else mounted for own, mounted in stored]
+        return above + [own if os.path.isdir(own) else mounted for own, mounted in stored]
 
     def _provide(self, name: str, path: str, device: int) -> str:
         """The directory of a layer that is not mounted: a dir layer's own, or a new mount."""

@@ -182,14 +182,18 @@ def _untag(
         )
     if held and not _references(transaction, image.id):
         raise Conflict(
-            f"image {reference.familiar} is in use by container {_who(users)}",
-            hint="remove the container first, or use --force to take only the name away",
+            f"image {reference.familiar} is in use by {_who(users)}",
+            hint=f"remove the {_kind(users)} first, or use --force to take only the name away",
         )
 
 
 def _who(users: list[tuple[str, str, str]]) -> str:
-    shown = ", ".join(f"{name} ({container[:12]})" for container, name, _ in users[:3])
-    return shown + (f" and {len(users) - 3} more" if len(users) > 3 else "")
+    shown = ", ".join(f"{name} ({user[:12]})" if name else user[:12] for user, name, _ in users[:3])
+    return f"{_kind(users)} {shown}" + (f" and {len(users) - 3} more" if len(users) > 3 else "")
+
+
+def _kind(users: list[tuple[str, str, str]]) -> str:
+    return "snapshot" if users[0][2] == "snapshot" else "container"
 
 
 def _refuse(images: Images, image: Image, users: list[tuple[str, str, str]], force: bool) -> None:
@@ -202,8 +206,8 @@ def _refuse(images: Images, image: Image, users: list[tuple[str, str, str]], for
         )
     if users and (not force or not names):
         raise Conflict(
-            f"image {digests.short(image.id)} is in use by container {_who(users)}",
-            hint="remove the container first",
+            f"image {digests.short(image.id)} is in use by {_who(users)}",
+            hint=f"remove the {_kind(users)} first",
         )
 
 

@@ -90,10 +90,11 @@ class _Measure:
 
 
 def usage(store: Store) -> dict[str, Any]:
-    """Sizes in bytes: images, containers, volumes, build_cache: each {"count", "active", "size",
-    "reclaimable"}; `per_image` maps an image's id to {"size", "shared", "unique", "containers"},
-    `per_container` an id to bytes, `per_volume` a name to {"size", "links"}, and `per_step` lists what builds
-    remember, the oldest first: {"key", "created", "used" (epoch seconds), "size", "shared"}.
+    """Sizes in bytes: images, containers, volumes, build_cache, and snapshots where there are any: each
+    {"count", "active", "size", "reclaimable"}; `per_image` maps an image's id to {"size", "shared", "unique",
+    "containers"}, `per_container` an id to bytes, `per_volume` a name to {"size", "links"}, and `per_step`
+    lists what builds remember, the oldest first: {"key", "created", "used" (epoch seconds), "size",
+    "shared"}.
     """
     db = store.db
     users = containers.images(db)
@@ -124,6 +125,7 @@ def usage(store: Store) -> dict[str, Any]:
             "size": cache,
             "reclaimable": measure.all(only_cached - needed),
         },
+        **_snapshots_usage(store),
         "per_image": _per_image(store, listed, users),
         "per_container": per_container,
         "per_volume": per_volume,
@@ -206,6 +208,25 @@ def _containers_usage(store: Store, sizes: dict[str, int]) -> dict[str, int]:
         "active": len(busy & sizes.keys()),
         "size": sum(sizes.values()),
         "reclaimable": sum(size for container, size in sizes.items() if container not in busy),
+    }
+
+
+def _snapshots_usage(store: Store) -> dict[str, dict[str, int]]:
+    """Of what snapshots hold themselves. What only a container stands on is counted, and goes with it."""
+    from estiva.store import states
+
+    every = states.every(store.db, all=True)
+    if not every:
+        return {}
+    sizes = {state.id: disk(states.folder(store.paths, state.id)) for state in every}
+    used = {state.id for state in every if states.users(store.db, state.id)}
+    return {
+        "snapshots": {
+            "count": len(every),
+            "active": len(used),
+            "size": sum(sizes.values()),
+            "reclaimable": sum(size for state, size in sizes.items() if state not in used),
+        }
     }
 
 

@@ -54,6 +54,12 @@ def new(limit, oom):
         (old(64, 9), old(128, 5), old(MAX, 0), {"Scope": "unknown"}),
         (old(64, 0), old(128, 0), old(MAX, 0), {"Scope": "machine"}),
         (
+            {**old(64, 0), **old(64, 0, "memory.memsw"), "memory.memsw.max_usage_in_bytes": "64"},
+            {**old(MAX, 0), **old(MAX, 0, "memory.memsw"), "memory.memsw.max_usage_in_bytes": "900"},
+            {},
+            {"Scope": "own", "Cgroup": "/top/middle/own", "Limit": 64},
+        ),
+        (
             {**old(64, 0), **old(96, 3, "memory.memsw")},
             old(MAX, 0),
             {},

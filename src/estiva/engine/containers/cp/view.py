@@ -134,10 +134,11 @@ class View:
         so that mount points are not made in its read-write layer."""
         from estiva.engine.containers import folder
         from estiva.engine.mounts import detached, initlayer
+        from estiva.engine.state import based
 
-        image = self.engine.store.images.resolve(record["Image"])
+        image = based.image_of(self.engine, record)
         folder.mend(self.engine, record, image)
-        snapshot = self.engine.store.snapshots.prepare(image.diff_ids, self.engine.paths.container(self.id))
+        snapshot = self.engine.store.snapshots.prepare(image.chain, self.engine.paths.container(self.id))
         root = snapshot.mount(beneath=[initlayer.provide(self.engine.paths)])
         self._held.append(root)
         readonly = bool(record["HostConfig"].get("ReadonlyRootfs"))

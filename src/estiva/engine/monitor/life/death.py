@@ -38,6 +38,10 @@ def certify(
             killed["Scope"] = whose["Scope"]
             if "Limit" in whose:
                 killed["Cgroup"], killed["Limit"] = whose["Cgroup"], whose["Limit"]
+            from estiva.runtime.cgroup import victims
+
+            if largest := victims.largest(cgroup.path):
+                killed["Processes"] = largest
     except OSError:
         pass  # a cgroup that others have taken away
     if status < 0:

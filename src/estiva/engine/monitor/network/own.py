@@ -34,13 +34,18 @@ def _bound(plan: Plan, network_id: str, ports: list[dict[str, str]]) -> list[dic
     return [{**port, "HostIp": port["HostIp"] or address} for port in ports] if address else ports
 
 
-def serve_names(plan: Plan, pid: int) -> Names:
+def serve_names(plan: Plan, pid: int, pidfd: int) -> Names:
     """The embedded name server: sockets in the network namespace of process `pid`, handed to the resolver.
+    Where some hosts are allowed only, the way to all others is closed.
 
-    Raises EngineError.
+    Raises EngineError, Conflict, Unsupported.
     """
     settings = plan["names"]
     sockets = handover.open_sockets(pid, settings["servers"])
+    if "allow" in settings:
+        from estiva.network.dns.gate import open_gate
+
+        sockets.append(open_gate(pid, pidfd, settings["allow"]))
     names = handover.Names(plan["id"], plan["root"], plan["run_root"], settings, sockets)
     names.note()
     names.register()

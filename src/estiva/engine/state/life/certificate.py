@@ -18,9 +18,12 @@ FAULTS = (4, 5, 7, 8, 11, 31)  # SIGILL SIGTRAP SIGBUS SIGFPE SIGSEGV SIGSYS: th
 KILL, SYS = 9, 31
 # By of a Sender beside the verbs of ours
 ATTACHED, HEALTH, PROGRAM, KERNEL, HOST, OTHER = "attached", "health", "program", "kernel", "host", "other"
+TIME, OUTPUT = "time limit", "output limit"
 _WORDS = {
     ATTACHED: "whoever was attached to it",
     HEALTH: "its health check",
+    TIME: "its limit of time",
+    OUTPUT: "its limit of output",
     PROGRAM: "the program that started it",
     KERNEL: "the kernel",
     HOST: "another process on the host",

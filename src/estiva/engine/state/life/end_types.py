@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypedDict
 
 
@@ -12,6 +13,14 @@ class Sender(TypedDict):
     Signal: str
 
 
+class Victim(TypedDict):
+    """A process, by its pid on the host, its name, and its memory in bytes: cgroup/victims.py."""
+
+    Pid: int
+    Name: str
+    Memory: int
+
+
 class Killed(TypedDict, total=False):
     """Processes that the out-of-memory killer has ended: how many, and by whose limit (cgroup/blame.py)."""
 
@@ -19,6 +28,7 @@ class Killed(TypedDict, total=False):
     Scope: str
     Cgroup: str
     Limit: int  # bytes
+    Processes: Sequence[Victim]  # the largest when it happened last
 
 
 class Exit(TypedDict, total=False):

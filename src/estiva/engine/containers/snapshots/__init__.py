@@ -1,0 +1,1 @@
+"""Snapshots of containers: made, looked at, removed."""

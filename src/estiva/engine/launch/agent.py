@@ -1,0 +1,184 @@
+"""Commands by the init of a box, which is in the container already: see runtime/launch/agent.py.
+
+Nothing that comes back is trusted: it is a status, or that it did not work. Then the command has not begun,
+and the ordinary way is gone (engine/containers/exec.py), which tells why.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from _socket import (
+    AF_UNIX,
+    MSG_DONTWAIT,
+    SCM_RIGHTS,
+    SOCK_CLOEXEC,
+    SOCK_SEQPACKET,
+    SOL_SOCKET,
+    socket,
+    socketpair,
+)
+from _struct import pack
+from typing import TYPE_CHECKING
+
+from estiva import fastjson
+from estiva.engine.launch import forks
+from estiva.engine.state import runstate
+from estiva.errors import Conflict, EngineError, NotFound
+from estiva.runtime.cgroup import factory
+from estiva.runtime.cgroup.leaf import leaf
+from estiva.runtime.launch.agent import EXITED, LARGEST
+from estiva.runtime.launch.exec import place
+
+if TYPE_CHECKING:
+    from estiva.engine import Engine
+    from estiva.engine.state.types import OCI, Outcome, RunState
+    from estiva.runtime.cgroup import Cgroup
+
+
+class Refused(Exception):
+    """The agent does not do it: the ordinary way is to be gone."""
+
+
+class Channel:
+    """An end of a socket that a fork of the program must not keep."""
+
+    def __init__(self, end: socket) -> None:
+        self.socket = end
+        forks.channels.add(self)
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def pair() -> tuple[Channel, socket]:
+    """The program's end, and the agent's."""
+    ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+    return Channel(ours), theirs
+
+
+class Agent:
+    """The program's side of one box. Thread-safe; one command at a time goes this way."""
+
+    def __init__(self, engine: Engine, channel: Channel, live: RunState) -> None:
+        self.engine = engine
+        self.channel = channel
+        self.live = live
+        self.group = factory.open(live["cgroup"])
+        self.null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        forks.fds.add(self.null)
+        self.leaf: Cgroup | None = None  # in which commands are, below the container's
+        self.into = -1  # an fd of it
+        self.leaves = 0
+        self.ooms = 0
+        self._grow()
+        self._busy = threading.Lock()
+
+    def _grow(self) -> None:
+        """A new leaf. One in which cgroup.kill was used is of no more use: the kernel (6.18) kills whoever is
+        cloned into it from a cgroup in which that was used less often."""
+        self.leaf = leaf(place(self.group, self.live["pid"]), f"exec-agent-{self.leaves}")
+        self.leaves += 1
+        self.into = -1 if self.leaf is None else self.leaf.enter_fd()
+        if self.into >= 0:
+            forks.fds.add(self.into)
+
+    def close(self) -> None:
+        self.channel.close()
+        fds, self.null, self.into = (self.null, self.into), -1, -1
+        for fd in fds:
+            if fd >= 0:
+                forks.fds.discard(fd)
+                os.close(fd)
+
+    def start(self, process: OCI, stdio: tuple[int, int, int]) -> Command:
+        """Have it execute an OCI process. Raises Refused."""
+        wanted = {key: process[key] for key in ("args", "env", "user")} | {"cwd": process.get("cwd") or "/"}
+        data = fastjson.dumps(wanted).encode(errors="surrogateescape")
+        if len(data) > LARGEST or self.into < 0 or not self._busy.acquire(blocking=False):
+            raise Refused
+        try:
+            mine, theirs = pair()
+            fds = [*(fd if fd >= 0 else self.null for fd in stdio), theirs.fileno(), self.into]
+            try:
+                rights = [(SOL_SOCKET, SCM_RIGHTS, pack("@5i", *fds))]
+                self.channel.socket.sendmsg([data], rights, MSG_DONTWAIT)
+            except OSError:
+                mine.close()
+                raise Refused from None
+            finally:
+                theirs.close()
+            return Command(self, mine)
+        except BaseException:
+            self._busy.release()
+            raise
+
+    def done(self) -> None:
+        self._busy.release()
+
+    def kill(self) -> None:
+        """All that has been started by the agent and is there still."""
+        if self.leaf is None:
+            return
+        try:
+            if self.group.frozen():  # what is frozen can't die
+                self.leaf.strike()
+                self.group.thaw()
+            self.leaf.kill()
+            fd, self.into = self.into, -1
+            if fd >= 0:
+                forks.fds.discard(fd)
+                os.close(fd)
+            self.leaf.remove()
+            self._grow()
+        except (NotFound, EngineError, OSError):
+            pass  # the box has ended; or it is as it was, and commands go the ordinary way
+
+
+class Command:
+    """One command, in the shape of a Launched (engine/launch/launch.py) as far as Pipes needs it."""
+
+    def __init__(self, agent: Agent, channel: Channel) -> None:
+        self.agent = agent
+        self.channel = channel
+        self._over = False
+
+    def signal(self, number: int) -> None:
+        """Of a timeout: it is killed with all that it has started."""
+        self.agent.kill()
+
+    def wait(self) -> Outcome:
+        """How it ended. Raises Refused if it has not begun; Conflict if the box has ended."""
+        data, rights, _, _ = self.channel.socket.recvmsg(1 << 16)
+        self._over = True
+        if data[:1] == EXITED and data[1:].isdigit() and len(data) < 8:
+            code = os.waitstatus_to_exitcode(int(data[1:]) & 0xFFFF)
+            status = 128 - code if code < 0 else code
+            return {"event": "exited", "status": status, "oom": status == 137 and self._oom()}
+        if not data:
+            raise Conflict(f"container {self.agent.live['id'][:12]} has ended")
+        raise Refused
+
+    def _oom(self) -> bool:
+        before = self.agent.ooms
+        self.agent.ooms = self.agent.group.oom_kills()
+        return self.agent.ooms > before
+
+    def close(self) -> None:
+        """Let go of it; if it runs still, it is killed."""
+        if not self._over:
+            self._over = True
+            self.agent.kill()
+        self.channel.close()
+        self.agent.done()
+
+
+def state_of(engine: Engine, container_id: str) -> RunState:
+    """What is known of a box that runs. Raises Conflict."""
+    live = runstate.read(engine.paths, container_id)
+    if live is None:
+        raise Conflict(f"container {container_id[:12]} has ended")
+    return live

@@ -1,0 +1,1 @@
+"""Throw-away boxes: snapshots, forks, boxes made ahead, a warmed interpreter."""
