@@ -148,3 +148,24 @@ with estiva.container("box:1", network="none", memory="64m") as box:
         "InvalidInput True",
         "InvalidInput True",
     ]
+
+
+def test_a_slash_at_the_end_is_a_folder_s(box):
+    """As unlink(2) and open(2) have it: what is no folder is neither removed nor replaced by that name."""
+    out = box.python("""
+import estiva
+with estiva.container("box:1", network="none") as made:
+    made.files.write("/file", "kept")
+    for call in (lambda: made.files.remove("/file/"), lambda: made.files.write("/file/", "other"), lambda: made.files.write("/new/", "x")):
+        try:
+            call()
+        except estiva.errors.InvalidInput as error:
+            print(str(error).partition(":")[2])
+    print(made.files.read_text("/file"), made.files.exists("/new"))
+""")
+    assert out.splitlines() == [
+        "/file/ is not a folder",
+        "/file/ is the name of a folder",
+        "/new/ is the name of a folder",
+        "kept False",
+    ]

@@ -15,13 +15,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from estiva.engine.containers import control, create
+from estiva.engine.containers import start as starting
 from estiva.engine.launch import launch
 from estiva.engine.state import runstate
-from estiva.errors import EngineError, NotFound, Unavailable
+from estiva.errors import Conflict, EngineError, NotFound, Unavailable
 from estiva.sdk import held, steps
 from estiva.sdk.steps import Wait
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from typing import Self
 
     from estiva.engine import Engine
@@ -98,6 +100,34 @@ class Begun:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it has been begun, by this process and no fork, and the block goes on."""
+        return self.start is not None and self.owner == os.getpid()
+
+    def again(self) -> Generator[None, None, None]:
+        """Start it again, as one of the same block, while that `lasts`: a task (containers/tasks.py), which
+        is over once its command runs. Raises EstivaError, OSError."""
+        before = self.start
+        assert before is not None, "see `lasts`"
+        start = yield from starting.beginning(self.engine, before.id)
+        if start is None:
+            return  # it runs
+        with held.Signals() as signals:
+            signals.hold()
+            if self.start is not before:
+                start.close()
+                raise Conflict(f"container {before.id[:12]} has ended with its block")
+            start.bound, start.lingers = True, self.lingers
+            self.start = start
+            try:
+                start.go()
+            finally:
+                before.close()  # its monitor, which has waited for that, sees that it has another now
+        while not start.heard():
+            yield
+        start.started()
 
     def __exit__(self, *exception: object) -> None:
         self.close()

@@ -8,9 +8,10 @@ names. A container that is begun here ends with the program, however that ends (
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from estiva.engine.containers import preload  # noqa: F401
+from estiva.engine.launch.start import IDLE
 from estiva.sdk import running, values
 from estiva.sdk.collections.containers import begin
 from estiva.sdk.engine import chosen
@@ -90,7 +91,7 @@ def block(
     """The block of such a container. Raises InvalidInput."""
     idle = command is None
     config, host_config, wanted = running.settings(
-        image, ["estiva-idle"] if command is None else command, options, kind
+        image, [IDLE] if command is None else command, options, kind
     )
     if idle:
         config["Entrypoint"] = []
@@ -114,6 +115,13 @@ class Block(Owned[Container]):
         super().__init__(engine, Container, config, host_config, idle, wanted)
         self.keep = keep
         self.asked = (config, host_config, wanted, idle)
+
+    def __repr__(self) -> str:
+        return "<estiva.container, to be entered: with estiva.container(...) as box>"
+
+    def __getattr__(self, name: str) -> NoReturn:
+        problem = f"estiva.container(...) has no {name!r} until it is entered"
+        raise AttributeError(f"{problem}: with estiva.container(...) as box", name=name, obj=self)
 
     def _begin(self) -> Container:
         if not self.keep:

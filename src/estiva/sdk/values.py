@@ -103,7 +103,8 @@ def flag(what: str, value: Any) -> bool:
 def whole(what: str, value: Any, least: int = 0, most: int = 1 << 63) -> int:
     """An int from `least` to below `most`."""
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value < most:
-        raise wrong(what, f"a whole number from {least}", value)
+        upto = f" to {most - 1}" if most < 1 << 63 else ""
+        raise wrong(what, f"a whole number from {least}{upto}", value)
     return int(value)
 
 
@@ -116,13 +117,13 @@ def seconds(value: Any) -> float | None:
     raise InvalidInput(f"timeout must be seconds, not {shown(value)}", hint="a number, or None for no limit")
 
 
-def data(value: Any) -> memoryview | None:
-    """What goes to a command's stdin, as bytes."""
+def data(value: Any, what: str = "input") -> memoryview | None:
+    """What goes to a command's stdin, or a file, as bytes."""
     try:
         plain = value.encode(errors="surrogateescape") if isinstance(value, str) else value
         return None if plain is None else memoryview(plain).cast("B")
     except (TypeError, UnicodeEncodeError):
-        raise InvalidInput(f"input must be bytes or text, not {shown(value)}") from None
+        raise InvalidInput(f"{what} must be bytes or text, not {shown(value)}") from None
 
 
 def pairs(value: Mapping[Any, Any]) -> list[str]:

@@ -53,7 +53,17 @@ class Snapshot:
         with self._lowers() as lowers:
             if readonly:
                 return overlay([self.upper, *lowers, *beneath], None, None)
+            self.settle()
             return overlay([*lowers, *beneath], self.upper, self.work)
+
+    def settle(self) -> None:
+        """Let it be mounted again where the last mount was "volatile": overlayfs refuses that until its mark
+        is gone, as a crash of the machine may have lost writes (overlayfs.rst, "Volatile mount"). For one
+        that does not outlive the machine's run.
+        """
+        mark = self.work + "/work/incompat"
+        if os.path.isdir(mark):
+            files.remove_tree(mark)
 
     def _lowers(self) -> Lowerdirs:
         if self.diff_ids:

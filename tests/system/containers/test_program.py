@@ -209,3 +209,39 @@ print(len(estiva.run("box:1", ["cat"], network="none", input=whole).stdout) == w
 """)
     assert out.splitlines() == [*["InvalidInput"] * 7, "KeyboardInterrupt", "True"]
     eventually(lambda: box.out("ps", "-aq") == "")
+
+
+def test_one_without_a_command_is_stopped_and_started(box):
+    out = box.python("""
+import estiva
+with estiva.container("box:1", network="none", keep=True) as made: pass
+made.restart(timeout=0)
+print(made.exec("echo again").output, end="")
+made.remove(force=True)
+""")
+    assert out == "again\n"
+
+
+def test_the_image_of_one_without_a_command_has_that_of_its_own_image(box):
+    box.estiva("build", "-t", "says:1", "-", input='FROM box:1\nENTRYPOINT ["echo"]\nCMD ["said"]\n')
+    out = box.python("""
+import estiva
+with estiva.container("says:1", network="none") as made:
+    made.commit("says:2")
+print(estiva.run("says:2", network="none").output, end="")
+""")
+    assert out == "said\n"
+
+
+def test_a_container_that_is_not_entered_tells_how(box):
+    out = box.python("""
+import estiva
+made = estiva.container("box:1")
+try:
+    made.exec("true")
+except AttributeError as error:
+    print(error)
+""")
+    assert (
+        out == "estiva.container(...) has no 'exec' until it is entered: with estiva.container(...) as box\n"
+    )

@@ -290,3 +290,29 @@ print(sorted(kinds), len(os.listdir("/proc/self/fd")) <= before + 1)
     )
     assert out.replace("'StateError', ", "") == "['Unavailable', 'well'] True\n"
     gone(box)
+
+
+AGAIN = """
+import estiva, os, sys
+with estiva.container("box:1", {command}, network="none") as made:
+    made.put(b"kept", "/file")
+    made.stop(timeout=0)
+    print(made.status, made.get("/file"), made.exit.signal)
+    made.put(b"put while it did not run", "/file")
+    made.start()
+    print(made.exec("cat /file").output)
+    made.restart(timeout=0)
+    print(made.running, made.exec("cat /file").status, flush=True)
+    {end}
+"""
+
+
+@pytest.mark.parametrize("command", ["None", "'sleep 1000'"])
+@pytest.mark.parametrize("end", ["pass", "os.kill(os.getpid(), 9)"])
+def test_one_that_is_stopped_and_started_again_in_its_block(box, command, end):
+    """Its files can be reached in between, and it still ends with the block, or with the program."""
+    program = begin(box, AGAIN.format(command=command, end=end))
+    told, _ = program.communicate(timeout=120)
+    assert told.splitlines() == ["exited b'kept' 9", "put while it did not run", "True 0"]
+    eventually(lambda: box.db("SELECT count(*) FROM containers") == [(0,)])
+    gone(box)

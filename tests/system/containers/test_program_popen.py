@@ -218,3 +218,21 @@ def test_a_detached_command_outlives_the_program(box):
     assert "sleep 888" in box.out("top", "host")
     box.out("rm", "-f", "host")
     eventually(lambda: not box.out("ps", "-aq"))
+
+
+def test_a_command_that_has_ended_leaves_nothing_open(box):
+    """As subprocess's: a program whose ResourceWarnings are errors says nothing."""
+    out = box.python("""
+import estiva, gc, sys, warnings
+warnings.simplefilter("error")
+sys.unraisablehook = lambda told: print(told.exc_value)
+with estiva.container("box:1", network="none") as made:
+    cat = made.popen("cat")
+    cat.communicate(b"x")
+    with made.popen("true"):
+        pass
+    del cat
+    gc.collect()
+print("done")
+""")
+    assert out == "done\n"

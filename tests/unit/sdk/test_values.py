@@ -80,3 +80,16 @@ def test_the_package_shows_what_it_has():
     text = pydoc.plain(pydoc.render_doc(estiva))
     assert all(f"    {name}(" in text for name in ("run", "container", "build", "pull", "push"))
     assert "class Engine" in text and "class CommandTimeout" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(0o10000, "from 0 to 4095"), (-1, "from 0 to 4095"), ("7", "from 0 to 4095")]
+)
+def test_a_number_that_is_too_large_tells_the_largest(value, told):
+    with pytest.raises(InvalidInput, match=f"mode must be a whole number {told}, not"):
+        values.whole("mode", value, 0, 0o10000)
+
+
+def test_what_is_no_data_is_named():
+    with pytest.raises(InvalidInput, match="^data must be bytes or text, not 5$"):
+        values.data(5, "data")

@@ -10,6 +10,7 @@ import time
 from estiva import fastjson
 from estiva.engine.containers import folder
 from estiva.engine.images import events
+from estiva.engine.launch import start
 from estiva.engine.state import based, eventlog, gate, lookup, runstate
 from estiva.errors import Conflict, NotFound
 from estiva.files import Lock
@@ -156,6 +157,8 @@ def commit(
         "Shell",
     )
     ran: Any = record["Config"]
+    if start.idles(record):
+        ran = {**ran, "Cmd": None, "Entrypoint": None}  # the image's stay
     config["config"] = {**(config.get("config") or {}), **{key: ran[key] for key in kept if ran.get(key)}}
     if ran.get("Env"):
         config["config"]["Env"] = [pair for pair in ran["Env"] if "=" in pair]

@@ -350,14 +350,21 @@ def unpausing(engine: Engine, ref: str) -> Task:
     said(engine, live, "unpause")
 
 
-def restarting(engine: Engine, ref: str, *, timeout: int | None = None, signal: str | None = None) -> Task:
-    """Stop, then start; as a task."""
+def restarting(
+    engine: Engine,
+    ref: str,
+    *,
+    timeout: int | None = None,
+    signal: str | None = None,
+    starting: Task | None = None,
+) -> Task:
+    """Stop, then start; as a task; by `starting`, if it is given."""
     from estiva import settings
     from estiva.engine.containers import start
 
     settings.read()  # without which it could not be started: then it is not stopped either
     yield from stopping(engine, ref, timeout=timeout, signal=signal, verb="restart")
-    yield from start.starting(engine, ref)
+    yield from start.starting(engine, ref) if starting is None else starting
     eventlog.container(engine.paths, resolve(engine, ref), "restart")
 
 

@@ -80,6 +80,8 @@ def mend(engine: Engine, record: Record, image: Image) -> bool:
     if missing:
         files.make_directory(directory, exist_ok=True)
         engine.store.snapshots.prepare(image.chain, directory)
+    elif record["HostConfig"].get("AutoRemove"):
+        engine.store.snapshots.prepare(image.chain, directory).settle()  # of an earlier run
     volumes = [p for p in record["Mounts"] if p["Type"] == "volume" and not os.path.isdir(p["Source"])]
     for point in volumes:
         engine.store.volumes.create(point["Name"])

@@ -10,7 +10,8 @@ from estiva.engine.state.net import addresses
 from estiva.store.layers.mounts import OVERLAY_OPTIONS
 
 # What is removed with its container need not get to the disk first: else the kernel waits at the end of each
-# until all that was written to that disk is there (overlayfs.rst, "Volatile mount"). Nobody mounts it again.
+# until all that was written to that disk is there (overlayfs.rst, "Volatile mount"). Before it is
+# mounted again: Snapshot.settle.
 VOLATILE = ("volatile", "")
 
 TYPE_CHECKING = False

@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     from estiva.store.layers.mounts import Lowerdirs
 
 NOWHERE = (-1, -1, -1)
-IDLE = ["estiva-idle"]  # the command of one that has none: only its init, which waits
+IDLE = "estiva-idle"  # the Path of a container without a command: its init only waits (sdk.container)
+
+
+def idles(record: Record) -> bool:
+    """Whether it has no command of its own."""
+    return record["Path"] == IDLE and not record["Args"] and bool(record["HostConfig"].get("Init"))
 
 
 class Start:
@@ -138,7 +143,7 @@ class Start:
                     wanted["auto_remove"] = not self.lingers
                 if detach_keys:
                     wanted["detach_keys"] = detach_keys
-                if idle or config.get("Cmd") == IDLE and not config.get("Entrypoint"):  # once more
+                if idle or idles(self.record):
                     wanted["config"]["process"]["args"] = []
                 launched = launch.launch(self.engine, wanted, stdio, self._lock, self.mounted())
             except BaseException:

@@ -111,9 +111,7 @@ class Container(Around[Plain]):
 
     async def start(self) -> None:
         """Start it, and return once its command runs. Fine if it runs."""
-        from estiva.engine.containers import start
-
-        await self._do(start.starting(self._plain.engine, self.id))
+        await self._do(plain.starting(self._plain))
 
     async def stop(self, timeout: float | None = None, *, signal: Signal | None = None) -> None:
         """Ask it to end, and kill it after `timeout` seconds (negative: never; None: its own, or 10). Fine if
@@ -124,7 +122,11 @@ class Container(Around[Plain]):
     async def restart(self, timeout: float | None = None, *, signal: Signal | None = None) -> None:
         """Stop it, then start it."""
         seconds, word = plain.whole(timeout), plain.signal(signal)
-        await self._do(control.restarting(self._plain.engine, self.id, timeout=seconds, signal=word))
+        starting = plain.starting(self._plain)
+        work = control.restarting(
+            self._plain.engine, self.id, timeout=seconds, signal=word, starting=starting
+        )
+        await self._do(work)
 
     async def kill(self, signal: Signal = "KILL") -> None:
         """Send its main process a signal: 15, "TERM", "SIGTERM" or signal.SIGTERM."""

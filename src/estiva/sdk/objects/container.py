@@ -19,7 +19,7 @@ from estiva.sdk.typed import shows
 
 if TYPE_CHECKING:
     import enum
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from datetime import datetime
     from typing import Literal, Self, Unpack, overload
 
@@ -181,9 +181,9 @@ class Container(Boxes, Contents, Explained):
     @told
     def start(self) -> None:
         """Start it, and return once its command runs. Fine if it runs."""
-        from estiva.engine.containers import start
+        from estiva.engine.containers import tasks
 
-        start.start(self.engine, self.id)
+        tasks.run(starting(self))
 
     @told
     def stop(self, timeout: float | None = None, *, signal: Signal | None = None) -> None:
@@ -196,7 +196,8 @@ class Container(Boxes, Contents, Explained):
         """Stop it, then start it."""
         from estiva.engine.containers import tasks
 
-        work = control.restarting(self.engine, self.id, timeout=whole(timeout), signal=_signal(signal))
+        seconds, word = whole(timeout), _signal(signal)
+        work = control.restarting(self.engine, self.id, timeout=seconds, signal=word, starting=starting(self))
         tasks.run(work)
 
     @told
@@ -385,3 +386,12 @@ def pieces(lines: steps.Stream[shown.LogLine], timestamps: Any) -> steps.Stream[
 
 
 _signal = signal  # by its own name a parameter is meant
+
+
+def starting(container: Container) -> Generator[None, None, None]:
+    """Its `start` as a task (engine/containers/tasks.py)."""
+    from estiva.engine.containers import start
+
+    if container.begun is not None and container.begun.lasts:
+        return container.begun.again()
+    return start.starting(container.engine, container.id)

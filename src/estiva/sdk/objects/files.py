@@ -48,7 +48,7 @@ class Files:
     @told
     def write(self, path: Word, data: bytes | bytearray | memoryview | str, *, mode: int = 0o644) -> None:
         """Make, or replace, a file: it is there whole or not at all. Missing parents are made."""
-        plain = values.data(data)
+        plain = values.data(data, "data")
         if plain is None:
             raise values.wrong("data", "bytes or text", data)
         mode = values.whole("mode", mode, 0, 0o10000)

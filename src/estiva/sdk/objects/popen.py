@@ -117,8 +117,12 @@ class Popen(Command):
 
     def __del__(self, left: set[Launched] = _left, getpid: Callable[[], int] = os.getpid) -> None:
         launched = getattr(self, "launched", None)
-        if launched is not None and self.returncode is None and self._owner == getpid():
+        if launched is None or self._owner != getpid():
+            return
+        if self.returncode is None:
             left.add(launched)
+        else:
+            launched.close()
 
     def __repr__(self) -> str:
         return f"<estiva.Popen returncode={self.returncode} args={values.shown(self.args)}>"

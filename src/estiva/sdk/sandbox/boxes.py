@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from estiva.engine.launch.start import IDLE
 from estiva.sdk import values
 from estiva.sdk.objects.commands import Commands
 from estiva.sdk.told import told
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from estiva.engine import Engine
+    from estiva.sdk.begun import Begun
     from estiva.sdk.sandbox.python import Python
     from estiva.sdk.sandbox.snapshots import Snapshot
 
@@ -26,6 +28,7 @@ class Boxes(Commands):
     engine: Engine
     id: str
     gone: bool
+    begun: Begun | None = None  # the block of estiva.container that it ends with
     _python: Python | None = None
 
     def __init__(self, engine: Engine, container_id: str) -> None:
@@ -90,7 +93,7 @@ class Boxes(Commands):
         }
         if record["Config"].get("Hostname") not in (self.id[:12], None):
             config["Hostname"] = record["Config"]["Hostname"]
-        idle = config.get("Cmd") == ["estiva-idle"]
+        idle = config.get("Cmd") == [IDLE]
         config.update(Image=state.id, Entrypoint=config.get("Entrypoint") or [], Cmd=config.get("Cmd") or [])
         host = {
             key: value for key, value in record["HostConfig"].items() if key not in _OWN and value is not None

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class Ending(Protocol):
     """What is told that the block which it was begun for is over."""
 
+    begun: Begun | None
+
     def _ended(self) -> None: ...
 
 
@@ -78,6 +80,7 @@ class Owned(Generic[C]):
     def made(self, start: Start) -> C:
         """What it is the block of, from now on."""
         self._box = self._make(self.engine, start.id)
+        self._box.begun = self.begun
         return self._box
 
     def left(self) -> None:

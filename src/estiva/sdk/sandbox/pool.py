@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from estiva.engine.containers import control
 from estiva.engine.containers import exec as exec_
 from estiva.engine.launch import agent as agents
+from estiva.engine.launch.start import IDLE
 from estiva.errors import Conflict, EstivaError, InvalidInput
 from estiva.sdk import running, values
 from estiva.sdk.engine import chosen
@@ -180,7 +181,7 @@ class Pool:
 
     def _asked(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         image, options = self._options
-        config, host_config, wanted = running.settings(image, ["estiva-idle"], options, RunOptions)
+        config, host_config, wanted = running.settings(image, [IDLE], options, RunOptions)
         config["Entrypoint"] = []
         host_config["Init"] = True
         return config, host_config, wanted

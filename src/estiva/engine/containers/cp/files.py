@@ -78,6 +78,8 @@ def write(engine: Engine, ref: str, path: str, data: bytes | memoryview, mode: i
             parent = fs.mkdir_in_root(view.root, folder, 0o755, *(view.owner or (0, 0)))
             writable(parent, place)
             _refuse_folder(parent, name, place)
+            if place.path.endswith("/"):
+                raise InvalidInput(f"{place.shown} is the name of a folder")
             aside = f".{name[:200]}.{os.urandom(6).hex()}"
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             fd = os.open(aside, flags, 0o600, dir_fd=parent)
@@ -176,6 +178,8 @@ def remove(engine: Engine, ref: str, path: str, *, recursive: bool) -> None:
         try:
             writable(parent, place)
             if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                if place.path.endswith("/"):
+                    raise InvalidInput(f"{place.shown} is not a folder")
                 os.unlink(name, dir_fd=parent)
             elif recursive:
                 shutil.rmtree(name, dir_fd=parent)  # by fd: who swaps a folder for a link gains nothing

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 
 from estiva import fastjson, files
-from estiva.engine.launch.start import IDLE
+from estiva.engine.launch.start import idles
 from estiva.engine.state import gate, locks, runstate
 from estiva.runtime.cgroup import factory
 from estiva.store import containers, states
@@ -45,7 +45,7 @@ def about(record: Record, below: list[str], *, copied: bool = False) -> About:
     """A state's record: see store/states.py."""
     ran: Any = record["Config"]
     kept = {key: ran[key] for key in KEPT if ran.get(key)}
-    if kept.get("Cmd") == IDLE:
+    if idles(record):
         del kept["Cmd"]
     elif kept.get("Cmd") or kept.get("Entrypoint"):
         kept.setdefault("Entrypoint", None)
