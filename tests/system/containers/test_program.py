@@ -145,20 +145,24 @@ pathlib.Path("context").mkdir()
 pathlib.Path("context/Dockerfile").write_text("FROM box:1\\nRUN true\\n")
 def box():
     with estiva.container("box:1", network="none") as made: return made.exec(["true"]).status
+def pooled():
+    with estiva.pool("box:1", size=1, network="none") as made, made.box() as one: return one.exec("true").status
 def refused(call):
     try: call()
     except estiva.EstivaError as error: return type(error).__name__
 calls = {
     **{name: lambda kind=getattr(estiva, name): kind.__name__ for name in (
-        "BuildError", "Event", "Exit", "FileInfo", "Health", "Image", "LogLine", "Network", "Popen", "Port", "Progress",
-        "Stats", "StillRunning", "Volume")},
+        "BuildError", "Event", "Exit", "FileInfo", "Health", "Image", "LogLine", "Network", "Pool", "Popen", "Port",
+        "Progress", "PythonError", "PythonRun", "Snapshot", "Stats", "StillRunning", "Volume")},
     "CommandTimeout": lambda: estiva.CommandTimeout.__name__,
     "Container": lambda: estiva.Container.__name__,
     "Engine": lambda: estiva.Engine().paths.root[0],
     "EstivaError": lambda: estiva.EstivaError.__name__,
     "Result": lambda: estiva.Result(0, b"", b"").check().status,
+    "anatomy": lambda: estiva.anatomy("box:1").kind,
     "build": lambda: estiva.build("context", tag="twice:1")[:7],
     "container": box,
+    "pool": pooled,
     "pull": lambda: refused(lambda: estiva.pull("127.0.0.1:1/a")),
     "push": lambda: refused(lambda: estiva.push("127.0.0.1:1/a")),
     "run": lambda: estiva.run("box:1", ["true"], network="none").status,
@@ -169,8 +173,8 @@ for name, call in calls.items():
     if name != one or name != two: print(name, one, two)
 """)
     assert out.splitlines() == [
-        "Engine / /", "Result 0 0",
-        "build sha256: sha256:", "container 0 0", "pull Unavailable Unavailable", "push Missing Missing", "run 0 0",
+        "Engine / /", "Result 0 0", "anatomy image image",
+        "build sha256: sha256:", "container 0 0", "pool 0 0", "pull Unavailable Unavailable", "push Missing Missing", "run 0 0",
     ]  # fmt: skip
 
 
