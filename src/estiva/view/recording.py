@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 WHO = "command line"
 STEPS = (
     (create, "judged", "judge every option"),
-    (create, "find_image", "find the image"),
+    (create, "find_beginning", "find the image"),
     (launch, "take_lock", "take the container's lock"),
     (folder, "make", "make its folder, with the read-write layer"),
     (create, "insert", "claim name and address, and write its row"),

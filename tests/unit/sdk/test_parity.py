@@ -127,7 +127,7 @@ PAIRS = [
     (estiva, aio),
 ]
 PLAIN_ONLY = {  # what asyncio does without
-    "Container": {"attrs", "engine", "gone", "own", "reading", "measuring"},
+    "Container": {"attrs", "begun", "engine", "gone", "own", "reading", "measuring"},
     "Popen": {"poll", "abandon", "close", "started", "channel", "mine"},  # asyncio's Process has no poll
     "Engine": {"heap", "store", "db", "mended", "close_database"},
 }

@@ -12,6 +12,7 @@ from estiva.errors import NotFound
 from estiva.sdk import running, steps, values
 from estiva.sdk.aio.attached import Attaching
 from estiva.sdk.aio.bridge import Around, Field, Looked, copied, later
+from estiva.sdk.aio.entered import Fork
 from estiva.sdk.aio.files import Files
 from estiva.sdk.aio.loop import Firm, Stream, call, drive, ready
 from estiva.sdk.aio.popen import LIMIT, Starting, killed
@@ -103,9 +104,7 @@ class Container(Around[Plain]):
 
         async with box.fork() as other: await other.exec("make test")
         """
-        from estiva.sdk.aio.containers import Fork
-
-        return Fork(self._plain)
+        return Fork(self._plain, Container)
 
     # --- its life ---------------------------------------------------------------------------------------
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 from estiva.engine.images.find import find_beginning
 from estiva.errors import NotFound
 from estiva.sdk import running, values
 from estiva.sdk.aio.container import Container
-from estiva.sdk.aio.loop import LONG, Firm, call, drive, ready
+from estiva.sdk.aio.entered import Entered, Held, started
+from estiva.sdk.aio.loop import call, drive
 from estiva.sdk.aio.snapshots import Snapshot, begins
 from estiva.sdk.aio.work import Work
-from estiva.sdk.begun import ending
 from estiva.sdk.collections.building import telling
 from estiva.sdk.collections.containers import sent
 from estiva.sdk.containers import Block as Plain
@@ -31,15 +30,10 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from estiva.engine import Engine
-    from estiva.engine.launch.start import Start
-    from estiva.sdk.begun import Begun
     from estiva.sdk.result import Result
-    from estiva.sdk.sandbox.owned import Owned
 
     Word = str | os.PathLike[str]
     Data = bytes | bytearray | memoryview | str
-
-B = TypeVar("B", bound="Owned[PlainContainer]")
 
 
 @shows(RunOptions)
@@ -116,44 +110,6 @@ async def there(engine: Engine, image: str, options: dict[str, Any]) -> dict[str
     return {**options, "pull": "missing"}
 
 
-async def started(start: Start) -> None:
-    """Wait until its command runs. Raises what kept it from that."""
-    await ready(start.launched.channel.fileno())
-    start.started()
-
-
-class Held:
-    """A container that was begun for a task, and ends with the block: an `async with` around its Start."""
-
-    def __init__(self, begun: Begun) -> None:
-        self.begun = begun
-
-    async def __aenter__(self) -> Start:
-        try:
-            return await call(self.begun.begin)
-        except BaseException as error:
-            await self.close(type(error))
-            raise
-
-    async def __aexit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        await self.close(kind)
-
-    async def close(self, kind: type[BaseException] | None = None) -> None:
-        """Have it killed and removed, whatever is cancelled meanwhile."""
-        if kind is GeneratorExit:  # there is no loop any more
-            if not sys.is_finalizing():  # nor a program, which its monitor sees
-                self.begun.close()
-            return
-        start = self.begun.leave()
-        if start is not None:
-            with Firm() as firm:
-                try:
-                    if start.begun and not await drive(ending(start), firm=firm):
-                        await call(lambda: self.begun.force(start), firm=firm)
-                finally:
-                    start.close()
-
-
 @told
 @shows(RunOptions)
 def container(
@@ -171,39 +127,11 @@ def container(
 
     It is killed and removed at the end of the block, however that ends, and with the program.
     """
-    return Block(block(chosen(engine), begins(image), command, options, RunOptions, keep=keep))
+    plain = block(chosen(engine), begins(image), command, options, RunOptions, keep=keep)
+    return Block(plain, Container)
 
 
-class Entered(Generic[B]):
-    """A container for the length of an `async with`, around the block that the plain API has for it."""
-
-    def __init__(self, plain: B) -> None:
-        self._plain = plain
-        self._held = Held(plain.begun)
-
-    @told_later
-    async def __aenter__(self) -> Container:
-        self._plain.enter()
-        try:
-            return Container(await self._begin())
-        except BaseException as error:
-            await self.__aexit__(type(error))
-            raise
-
-    async def _begin(self) -> PlainContainer:
-        start = await self._held.__aenter__()
-        await started(start)
-        return self._plain.made(start)
-
-    @told_later
-    async def __aexit__(self, kind: type[BaseException] | None = None, *exception: object) -> None:
-        try:
-            await self._held.close(kind)
-        finally:
-            self._plain.left()
-
-
-class Block(Entered[Plain]):
+class Block(Entered[Plain, Container]):
     """What `container` gives: see there."""
 
     async def _begin(self) -> PlainContainer:
@@ -213,25 +141,6 @@ class Block(Entered[Plain]):
         if plain.keep:
             return await kept(plain.engine, config, host_config, wanted, idle=idle)
         return await super()._begin()
-
-
-class Fork:
-    """What `fork` gives: see there. The snapshot is taken when the block is entered."""
-
-    def __init__(self, box: PlainContainer) -> None:
-        self._box = box
-        self._entered: list[Entered[Owned[PlainContainer]]] = []
-
-    @told_later
-    async def __aenter__(self) -> Container:
-        block = cast("Owned[PlainContainer]", await call(self._box.fork, pool=LONG))
-        entered = Entered(block)
-        made = await entered.__aenter__()
-        self._entered.append(entered)
-        return made
-
-    async def __aexit__(self, *exception: object) -> None:
-        await self._entered.pop().__aexit__(*exception)  # type: ignore[arg-type]
 
 
 async def kept(

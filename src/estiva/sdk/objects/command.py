@@ -91,8 +91,11 @@ class Command:
         self.close()
 
     def close(self) -> None:
-        """The channel: of one that runs, its end."""
+        """The channel: of one that runs, its end, whose status nobody is told then."""
         self.launched.close()
+        with self._lock:
+            if self.returncode is None:
+                self.returncode = KILLED
 
     def poll(self) -> int | None:
         """Its status if it has ended, else None."""
