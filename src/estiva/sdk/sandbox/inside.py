@@ -13,8 +13,17 @@ from __future__ import annotations
 PROGRAM = r'''
 import ast, gc, json, linecache, os, select, signal, struct, sys, time, traceback
 
-SUBREAPER = 36  # <linux/prctl.h>
+PDEATHSIG, SUBREAPER = 1, 36  # <linux/prctl.h>
 scope = {"__name__": "__main__", "__builtins__": __builtins__}
+
+
+def prctl(*words):
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(*words, 0, 0, 0)
+    except Exception:
+        pass
 
 
 def plain(value):
@@ -113,6 +122,7 @@ def one(wanted):
     if pid == 0:
         try:
             os.setsid()
+            prctl(PDEATHSIG, signal.SIGKILL)  # a run that ends this interpreter ends with it
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             os.close(requests), os.close(answers)
@@ -215,12 +225,7 @@ for fd in (0, 1, 2):
     os.dup2(null, fd)
 os.close(null)
 signal.signal(signal.SIGINT, signal.SIG_IGN)
-try:
-    import ctypes
-
-    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
-except Exception:
-    pass
+prctl(SUBREAPER, 1)
 while True:
     wanted = json.loads(read(struct.unpack(">I", read(4))[0]).decode("ascii"))
     if "warm" not in wanted:
