@@ -250,7 +250,7 @@ def test_update_takes_effect_on_the_run_that_is_on(box):
     box.estiva("exec", "it", "touch", "/go")
     eventually(lambda: restarts(box, "it") == 1)
     box.estiva("update", "--restart", "no", "it")
-    box.estiva("exec", "it", "touch", "/go")
+    eventually(lambda: box.estiva("exec", "it", "touch", "/go", status=None).returncode == 0)
     eventually(lambda: state(box, "it")["Status"] == "exited")
     assert restarts(box, "it") == 1
     box.estiva("run", "-d", "--rm", "--name", "gone", IMAGE, "sleep", "100")
