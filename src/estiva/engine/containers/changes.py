@@ -100,6 +100,9 @@ class Paused:
             except (NotFound, Conflict):  # likewise
                 self.cgroup = None
                 self.lock.__exit__(None, None, None)
+            except BaseException:  # a signal, when it may stand still already
+                self.__exit__()
+                raise
 
     def __exit__(self, *exception: object) -> None:
         if self.reading is not None:

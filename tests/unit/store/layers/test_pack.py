@@ -114,7 +114,9 @@ def test_no_file_is_left_out_of_a_sum_for_want_of_fds(tmp_path, few_fds):
     pack.walk_files(top, seen.append)
     assert len(seen) == 2 * 3 * OPEN
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))), hard))
+    free = os.dup(top)  # the lowest number that is free
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
     try:
         with pytest.raises(OSError, match="Too many open files"):
             pack.walk_files(top, seen.append)
