@@ -2,8 +2,8 @@
 
 import pytest
 
-from enginekit import IMAGE, host
-from killkit import assert_nothing_left, assert_well
+from enginekit import IMAGE, eventually, host
+from killkit import assert_nothing_left, assert_well, traces
 
 PRELUDE = f"""
 import estiva, os, re, signal, sys, time
@@ -226,6 +226,8 @@ def test_killed_at_any_moment(box, seed):
     out = box.python(PRELUDE + KILLING.format(seed=seed, runners=1 + 2 * (seed % 2)))
     assert out.split() == ["well"] * 3
     assert_well(box)
+    # a worker that ends after the program, and is killed by that, leaves what the next command sweeps
+    eventually(lambda: box.estiva("system", "check") and not traces(box))
     assert_nothing_left(box)
 
 
