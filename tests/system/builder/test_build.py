@@ -288,8 +288,11 @@ def test_platforms(lab: Lab) -> None:
         ("FROM box\nCOPY http://x/y /x\n", "Dockerfile:2: COPY can't take a URL"),
         ('FROM box\nENV a="${b?not given}"\n', "Dockerfile:2: can't expand"),
         ("FROM nothing-here\n", "Dockerfile:1: "),
-        ("FROM box AS a\nFROM 0\n", "Dockerfile:2: 0 is no stage, and the image of that name: "),
-        ("FROM 7\n", "Dockerfile:1: 7 is no stage, and the image of that name: "),
+        (
+            "FROM box AS a\nFROM 100000000\n",
+            "Dockerfile:2: 100000000 is no stage, and the image of that name: ",
+        ),
+        ("FROM 700000000\n", "Dockerfile:1: 700000000 is no stage, and the image of that name: "),
         ("FROM box\nWORKDIR /etc/passwd/x\n", "Dockerfile:2: can't use the path"),
     ],
 )
