@@ -59,7 +59,6 @@ class Begun:
         config: dict[str, Any],
         host_config: dict[str, Any],
         *,
-        idle: bool = False,
         lingers: bool = False,
         **options: Any,
     ) -> None:
@@ -67,7 +66,6 @@ class Begun:
         self.configs = config, {**host_config, "AutoRemove": True}
         self.lingers = lingers
         self.stdio = (-1, -1, -1)
-        self.idle = idle
         self.options = options
         self.owner = os.getpid()
         self.agent = -1  # an end of the socket to an agent that its init is to be, while nobody has it
@@ -95,7 +93,7 @@ class Begun:
                 start.bound, start.lingers = True, self.lingers
                 start.agent, self.agent = self.agent, -1
                 self.start = start
-                start.go(self.stdio, idle=self.idle)
+                start.go(self.stdio)
             return start
         except BaseException:
             self.close()

@@ -11,7 +11,6 @@ import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from estiva.engine.containers import preload  # noqa: F401
-from estiva.engine.launch.start import IDLE
 from estiva.sdk import running, values
 from estiva.sdk.collections.containers import begin
 from estiva.sdk.engine import chosen
@@ -89,14 +88,8 @@ def block(
     engine: Engine, image: Any, command: Any, options: Mapping[str, Any], kind: type, *, keep: Any
 ) -> Block:
     """The block of such a container. Raises InvalidInput."""
-    idle = command is None
-    config, host_config, wanted = running.settings(
-        image, [IDLE] if command is None else command, options, kind
-    )
-    if idle:
-        config["Entrypoint"] = []
-        host_config["Init"] = True
-    return Block(engine, config, host_config, idle, wanted, keep=values.flag("keep", keep))
+    config, host_config, wanted = running.settings(image, command, options, kind)
+    return Block(engine, config, host_config, wanted, keep=values.flag("keep", keep))
 
 
 class Block(Owned[Container]):
@@ -107,14 +100,13 @@ class Block(Owned[Container]):
         engine: Engine,
         config: dict[str, Any],
         host_config: dict[str, Any],
-        idle: bool,
         wanted: dict[str, Any],
         *,
         keep: bool = False,
     ) -> None:
-        super().__init__(engine, Container, config, host_config, idle, wanted)
+        super().__init__(engine, Container, config, host_config, wanted)
         self.keep = keep
-        self.asked = (config, host_config, wanted, idle)
+        self.asked = (config, host_config, wanted)
 
     def __repr__(self) -> str:
         return "<estiva.container, to be entered: with estiva.container(...) as box>"
@@ -126,5 +118,5 @@ class Block(Owned[Container]):
     def _begin(self) -> Container:
         if not self.keep:
             return super()._begin()
-        config, host_config, wanted, idle = self.asked
-        return begin(self.engine, dict(config), dict(host_config), wanted, idle=idle)
+        config, host_config, wanted = self.asked
+        return begin(self.engine, dict(config), dict(host_config), wanted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from estiva.engine.containers import exec as exec_
+from estiva.engine.launch.start import IDLE
 from estiva.sdk import values
 from estiva.sdk.begun import Begun
 from estiva.sdk.options import host_config_of, networking_of, variables_of
@@ -30,16 +31,20 @@ def heard(on_output: Any) -> Any:
 def settings(
     image: Any, command: Any, options: Mapping[str, Any], kind: type = CreateOptions
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """(Config, HostConfig, options of create.prepare) of what the caller gave. Raises InvalidInput."""
+    """(Config, HostConfig, options of create.prepare) of what the caller gave. Without a command (None) the
+    main process is our own init, which waits. Raises InvalidInput."""
     if isinstance(image, Snapshot):
         image = image.id
     config: dict[str, Any] = {
         "Image": values.text("image", image),
-        "Cmd": values.words("the command", command),
+        "Cmd": [IDLE] if command is None else values.words("the command", command),
     }
     if not config["Image"]:
         raise values.wrong("image", "a name or id", image)
     host_config = host_config_of(options, config, kind)
+    if command is None:
+        config["Entrypoint"] = []
+        host_config["Init"] = True
     chosen = {
         "name": values.text("name", options.get("name")) or None,
         "platform": values.text("platform", options.get("platform")) or None,

@@ -116,16 +116,15 @@ class Start:
         *,
         stdin: bool | None = None,
         size: tuple[int, int] | None = None,
-        idle: bool = False,
         detach: bool = False,
         detach_keys: str = "",
     ) -> None:
         """Launch it; returns at once. Errors up to here undo the start.
 
         `stdio` are the fds that its streams go to (-1: nowhere), `stdin` whether its input is open (as its
-        config says), `size` the rows and columns of its terminal. An `idle` one has no command: its init only
-        waits for what is executed in it later. With `detach` nobody listens after the start. `detach_keys`
-        are typed to leave its terminal ("": ctrl-p ctrl-q).
+        config says), `size` the rows and columns of its terminal. One that `idles` has no command: its init
+        only waits for what is executed in it later. With `detach` nobody listens after the start.
+        `detach_keys` are typed to leave its terminal ("": ctrl-p ctrl-q).
         """
         config = self.record["Config"]
         if stdin is not None and stdin != bool(config.get("OpenStdin")):
@@ -143,7 +142,7 @@ class Start:
                     wanted["auto_remove"] = not self.lingers
                 if detach_keys:
                     wanted["detach_keys"] = detach_keys
-                if idle or idles(self.record):
+                if idles(self.record):
                     wanted["config"]["process"]["args"] = []
                 launched = launch.launch(self.engine, wanted, stdio, self._lock, self.mounted())
             except BaseException:

@@ -136,10 +136,10 @@ class Block(Entered[Plain, Container]):
 
     async def _begin(self) -> PlainContainer:
         plain = self._plain
-        config, host_config, wanted, idle = plain.asked
+        config, host_config, wanted = plain.asked
         wanted = plain.begun.options = await there(plain.engine, config["Image"], wanted)
         if plain.keep:
-            return await kept(plain.engine, config, host_config, wanted, idle=idle)
+            return await kept(plain.engine, config, host_config, wanted)
         return await super()._begin()
 
 
@@ -148,12 +148,10 @@ async def kept(
     config: Mapping[str, Any],
     host_config: Mapping[str, Any],
     wanted: dict[str, Any],
-    *,
-    idle: bool = False,
 ) -> PlainContainer:
     """Start a container that goes on without the program."""
     start = await call(
-        lambda: sent(engine, dict(config), dict(host_config), wanted, idle=idle), lambda start: start.close()
+        lambda: sent(engine, dict(config), dict(host_config), wanted), lambda start: start.close()
     )
     with start:
         await started(start)

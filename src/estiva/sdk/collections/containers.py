@@ -133,11 +133,9 @@ def begin(
     config: dict[str, Any],
     host_config: dict[str, Any],
     chosen: dict[str, Any],
-    *,
-    idle: bool = False,
 ) -> Container:
     """Start a container that goes on without the program."""
-    with sent(engine, config, host_config, chosen, idle=idle) as start:
+    with sent(engine, config, host_config, chosen) as start:
         start.started()
     return Container(engine, start.id, own=True)
 
@@ -147,11 +145,9 @@ def sent(
     config: dict[str, Any],
     host_config: dict[str, Any],
     chosen: dict[str, Any],
-    *,
-    idle: bool = False,
 ) -> Start:
     """The start of such a container, whose monitor has been sent for; the caller's to close."""
     with held.Signals() as signals:
         start = creation.prepare(engine, config, host_config, begins=signals.hold, **chosen)
-        start.go(detach=True, idle=idle)
+        start.go(detach=True)
     return start

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from estiva.engine.launch.start import IDLE
 from estiva.sdk import values
 from estiva.sdk.objects.commands import Commands
 from estiva.sdk.told import told
@@ -93,12 +92,11 @@ class Boxes(Commands):
         }
         if record["Config"].get("Hostname") not in (self.id[:12], None):
             config["Hostname"] = record["Config"]["Hostname"]
-        idle = config.get("Cmd") == [IDLE]
         config.update(Image=state.id, Entrypoint=config.get("Entrypoint") or [], Cmd=config.get("Cmd") or [])
         host = {
             key: value for key, value in record["HostConfig"].items() if key not in _OWN and value is not None
         }
         host["PortBindings"] = {port: [{"HostPort": ""}] for port in host.get("PortBindings") or {}}
-        block = Owned(self.engine, type(self), config, host, idle, {"pull": "never"})
+        block = Owned(self.engine, type(self), config, host, {"pull": "never"})
         block.state = state  # it goes with the block
         return block

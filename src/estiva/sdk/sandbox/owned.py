@@ -29,9 +29,8 @@ C = TypeVar("C", bound=Ending)
 
 
 class Owned(Generic[C]):
-    """One whose main process is as `config` says, or with `idle` our own init, which waits. `make` makes the
-    object of an id. `wanted` are options of create.prepare.
-    """
+    """One that is as `config` says. `make` makes the object of an id, `wanted` are options of
+    create.prepare."""
 
     def __init__(
         self,
@@ -39,12 +38,11 @@ class Owned(Generic[C]):
         make: Callable[[Engine, str], C],
         config: dict[str, Any],
         host_config: dict[str, Any],
-        idle: bool,
         wanted: dict[str, Any],
     ) -> None:
         self.engine = engine
         self._make = make
-        self.begun = Begun(self.engine, config, host_config, idle=idle, lingers=True, **wanted)
+        self.begun = Begun(self.engine, config, host_config, lingers=True, **wanted)
         self._box: C | None = None
         self.state: Snapshot | None = None  # that it begins with, if nobody else has it
         self._entered = threading.Lock()  # held while it is

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from estiva.engine.containers import control
 from estiva.engine.containers import exec as exec_
 from estiva.engine.launch import agent as agents
-from estiva.engine.launch.start import IDLE
 from estiva.errors import Conflict, EstivaError, InvalidInput
 from estiva.sdk import running, values
 from estiva.sdk.engine import chosen
@@ -111,7 +110,7 @@ class Ready(Owned[Box]):
 
     def __init__(self, pool: Pool) -> None:
         config, host_config, wanted = pool._asked()
-        super().__init__(pool.engine, Box, config, host_config, True, wanted)
+        super().__init__(pool.engine, Box, config, host_config, wanted)
         self.pool = pool
         self.live: Any = None
 
@@ -181,10 +180,7 @@ class Pool:
 
     def _asked(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         image, options = self._options
-        config, host_config, wanted = running.settings(image, [IDLE], options, RunOptions)
-        config["Entrypoint"] = []
-        host_config["Init"] = True
-        return config, host_config, wanted
+        return running.settings(image, None, options, RunOptions)
 
     def _warm(self, box: Box) -> None:
         if self.warm:
