@@ -48,7 +48,7 @@ async def main():
         task = asyncio.create_task(first.fork().__aenter__())
         await asyncio.sleep(random.random() / 20)
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError): print(await task is None)
+        with contextlib.suppress(asyncio.CancelledError): await task  # or it was there before
         await kept.remove()
 asyncio.run(main())
 """
