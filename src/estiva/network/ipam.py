@@ -149,11 +149,12 @@ def subnet_in(transaction: Transaction, bridge: str, network: str) -> tuple[Subn
     remembered = Subnet.read(known[keys[0]]) if keys[0] in known else None
     wish, part = asked(remembered)
     subnet = wish if wish is not None and wish.same(remembered) else None
-    if subnet is None and remembered is not None and exists(bridge):
+    there = exists(bridge)
+    if subnet is None and remembered is not None and there:
         stays = wish is None and _automatic(remembered)
         subnet = remembered if stays or _busy(transaction, network) else None
     if subnet is None:
-        subnet = _choose(bridge, network, remembered, wish)
+        subnet = _choose(bridge, there, network, remembered, wish)
         if not subnet.same(remembered):
             known.pop(keys[1], None)
             transaction.execute("DELETE FROM leases WHERE network = ?", (network,))
@@ -213,16 +214,20 @@ def _busy(transaction: Transaction, network: str) -> bool:
     return bool(transaction.execute(sql, (network,)).fetchall())
 
 
-def _choose(bridge: str, network: str, remembered: Subnet | None, wish: Subnet | None) -> Subnet:
+def _choose(
+    bridge: str, there: bool, network: str, remembered: Subnet | None, wish: Subnet | None
+) -> Subnet:
     """The subnet that is wished, that there was, or another that is free. Nobody is on the bridge: this is
     the first use, or the first since the machine started, or all have ended.
+
+    A bridge that was not `there` a moment ago and is now has been made for what is remembered.
     """
     from estiva.linux.net.netlink import Socket
 
     with Socket() as socket:
-        if remembered is not None:
+        if remembered is not None and there:
             _vacate(socket, bridge, remembered)
-        used = in_use(socket, "")
+        used = in_use(socket, bridge if remembered is not None and not there else "")
     if wish is not None:
         if clashes(wish, used):
             raise Conflict(

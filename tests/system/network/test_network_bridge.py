@@ -436,6 +436,22 @@ def test_concurrent_first_use_gives_no_address_twice() -> None:
 
 
 @own_netns
+def test_a_bridge_that_another_makes_at_this_moment_stays_and_is_joined() -> None:
+    """After the look that found none, and before the addresses of this machine are read."""
+    from estiva.network import bridge, ipam
+
+    with Lab() as lab:
+        first = bridge.reserve(lab.db, lab.paths, ONE)
+        bridge.ensure(lab.db, lab.paths)
+        before = ip("link", "show", "estiva0")
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(ipam, "exists", lambda name: False)
+            second = bridge.reserve(lab.db, lab.paths, TWO)
+        assert ip("link", "show", "estiva0") == before
+        assert first.rsplit(".", 2)[0] == second.rsplit(".", 2)[0] and first != second
+
+
+@own_netns
 def test_what_stays_in_a_map_is_told_while_others_come_and_go() -> None:
     """And each once; what another has taken out meanwhile is not missed."""
     from estiva.linux.net import netfilter, netlink
