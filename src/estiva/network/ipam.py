@@ -214,9 +214,7 @@ def _busy(transaction: Transaction, network: str) -> bool:
     return bool(transaction.execute(sql, (network,)).fetchall())
 
 
-def _choose(
-    bridge: str, there: bool, network: str, remembered: Subnet | None, wish: Subnet | None
-) -> Subnet:
+def _choose(bridge: str, there: bool, network: str, remembered: Subnet | None, wish: Subnet | None) -> Subnet:
     """The subnet that is wished, that there was, or another that is free. Nobody is on the bridge: this is
     the first use, or the first since the machine started, or all have ended.
 

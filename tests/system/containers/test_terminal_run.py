@@ -66,6 +66,8 @@ class Terminal:
                     self.shown += os.read(self.fd, 4096)
                 except OSError:
                     break
+        else:
+            raise AssertionError("somebody holds its terminal")
         status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         os.close(self.fd)
         return status
@@ -134,6 +136,15 @@ def test_left_and_come_back_to(box):
     last = Terminal(box, "attach", "--sig-proxy=false", "back")
     last.type(b"\nexit 5\n")
     assert last.end() == 5
+
+
+def test_nothing_holds_the_terminal_of_an_exec_that_was_left(box):
+    box.estiva("run", "-d", "--name", "left", "--network", "none", IMAGE, "sleep", "1000")
+    terminal = Terminal(box, "exec", "-it", "left", "sh")
+    terminal.until(rb"# ")
+    terminal.type(b"sleep 1000\n\x10\x11")
+    assert terminal.end() == 1
+    eventually(lambda: box.out("top", "left").count("sleep 1000") == 2)
 
 
 def test_piped_input(box):

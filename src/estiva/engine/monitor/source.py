@@ -112,3 +112,21 @@ class Source:
             os.close(self.target)
         self.target = -1
         self.waiting = memoryview(b"")
+
+
+def deliver(sources: list[Source], program: int) -> None:
+    """What the readers have not taken yet, as long as there is one, and the `program` (a pidfd, or -1) that
+    they are in lives."""
+    while left := [source for source in sources if source.waiting]:
+        poll = select.poll()
+        for source in left:
+            poll.register(source.target, POLLOUT)
+        if program >= 0:
+            poll.register(program, POLLIN)
+        ready = dict(poll.poll())
+        if program in ready:
+            return
+        for source in left:
+            if source.target in ready:
+                source.flush()
+                source.rest()

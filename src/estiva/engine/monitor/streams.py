@@ -12,7 +12,7 @@ import select
 from _signal import SIGKILL
 
 from estiva import fastjson
-from estiva.engine.monitor.source import STDERR, STDOUT, Source
+from estiva.engine.monitor.source import STDERR, STDOUT, Source, deliver
 from estiva.linux import tty as terminals
 
 TYPE_CHECKING = False
@@ -173,6 +173,8 @@ class Conversation:
         return ends[0], ends[1], ends[2]
 
     def console(self, fd: int, stdin: bool, log: Log = None, keys: str = "") -> None:
+        if self.stdio[2] > 2:  # one way out is enough
+            os.close(self.stdio[2])
         self.sources = [Source(fd, self.stdio[1], log)]
         self.sources[0].bounds = self.bounds
         if stdin:
@@ -190,8 +192,8 @@ class Conversation:
             self.hang_up()
         if self.input is not None:
             self.feed(self.input, {})  # the detach keys may have been typed ahead
-            if self.detached:
-                return
+        if self.detached:
+            return
         running, timeout = True, -1
         while running or self.sources:
             poll = select.poll()
@@ -248,8 +250,8 @@ class Conversation:
             ]
             if self.input is not None and running:
                 self.feed(self.input, ready)
-                if self.detached:
-                    return
+            if self.detached:
+                return
             if self.channel is not None and self.channel.fileno() in ready:
                 self.obey(self.channel)
             if self.program in ready and self.channel is not None:
@@ -261,21 +263,8 @@ class Conversation:
                 at_end()
 
     def rest(self) -> None:
-        """After the end of a bound process: deliver what its reader has not taken yet, as long as there is
-        one, and the caller's program lives."""
-        while left := [source for source in self.sources if source.waiting]:
-            poll = select.poll()
-            for source in left:
-                poll.register(source.target, select.POLLOUT)
-            if self.program >= 0:
-                poll.register(self.program, select.POLLIN)
-            ready = dict(poll.poll())
-            if self.program in ready:
-                return
-            for source in left:
-                if source.target in ready:
-                    source.flush()
-                    source.rest()
+        """After the end of a bound process."""
+        deliver(self.sources, self.program)
 
     def await_caller(self) -> None:
         """After the end of a bound process: until the caller asks for the end, or has gone."""
@@ -370,7 +359,7 @@ class Conversation:
             self.audience.say(message)
 
     def hang_up(self) -> None:
-        """The caller has gone: its terminal is not read any more, nor written to."""
+        """The caller has gone: its terminal is not read any more, nor written to, nor held open."""
         if self.channel is not None:
             self.channel.close()
             self.channel = None
@@ -379,8 +368,13 @@ class Conversation:
             self.signal(SIGKILL, "program")
         if self.input is not None:
             self.input.source = -1
+        self.let_go()
+
+    def let_go(self) -> None:
         for source in self.sources:
-            source.target = -1
+            source.leave()
+        if self.stdio[0] > 2:
+            os.close(self.stdio[0])
         self.stdio = (-1, -1, -1)
 
     def close(self) -> bool:
@@ -395,6 +389,5 @@ class Conversation:
             self.shut(source)
         if self.input is not None:
             os.close(self.input.fd)
-        if self.stdio[0] > 2:
-            os.close(self.stdio[0])
+        self.let_go()
         return True

@@ -40,7 +40,7 @@ def converse(conversation, slave, *command):
         conversation.run(SimpleNamespace(pidfd=pidfd), 0)
     finally:
         os.close(pidfd)
-        child.kill()
+        child.terminate()  # `timeout` passes it on: nobody stays who holds the pipe
         out = child.communicate()[0]
     return out
 
