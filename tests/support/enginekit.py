@@ -237,7 +237,7 @@ class Host:
     def kill_containers(self):
         """SIGKILL for all that is in the host's cgroups, which are the test's own."""
         for directory in self.cgroups():
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # it may go at this moment
                 for pid in map(int, pathlib.Path(directory, "cgroup.procs").read_text().split()):
                     with contextlib.suppress(ProcessLookupError):
                         if pid:  # 0 is one of another pid namespace; to kill(2) it is ourselves

@@ -254,9 +254,11 @@ def missing(paths: Paths, reader: Reader, published: Published) -> list[str]:
                 break
         except BlockingIOError:
             time.sleep(0.02)
-    if told or not used(reader):
-        return told
-    return firewall.missing_ports(table(paths), published)
+    return told or _missing_ports(paths, reader, published)
+
+
+def _missing_ports(paths: Paths, reader: Reader, published: Published) -> list[str]:
+    return firewall.missing_ports(table(paths), published) if used(reader) else []
 
 
 def _missing(paths: Paths, reader: Reader) -> list[str]:
@@ -279,5 +281,5 @@ def used(reader: Reader) -> bool:
 def mend(paths: Paths, reader: Reader, published: Published) -> None:
     """Put back what `missing` tells, unless another has been faster."""
     with Lock(lock(paths)):
-        if missing(paths, reader, published):
+        if _missing(paths, reader) or _missing_ports(paths, reader, published):
             install(paths, reader, published)
