@@ -78,8 +78,8 @@ table ip {table} {{
     }}
     chain forward {{
         type filter hook forward priority filter; policy accept;
-        oifname "{bridge}" ct state established,related accept
-        {mark}oifname "{bridge}" ct status dnat accept
+        {mark}oifname "{bridge}" ct state established,related accept
+        oifname "{bridge}" ct status dnat accept
         iifname "{bridge}" oifname "{bridge}" accept
         oifname "{bridge}" drop
     }}

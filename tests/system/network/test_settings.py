@@ -323,3 +323,55 @@ def test_the_default_bridge_has_ipv6(host):
     say(host)
     only = host.out("run", "--rm", IMAGE, "ip", "-6", "addr", "show", "eth0")
     assert only == "" and "all is well" in host.out("system", "check")
+
+
+def bridge_nf(host, value):
+    """Have br_netfilter on ("1") or off; whether it is there."""
+    words = f"cd /proc/sys/net/bridge && for each in bridge-nf-call-ip*tables; do echo {value} > $each; done"
+    return subprocess.run([*host.prefix, "sh", "-c", words], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("on", [0, 1])
+def test_icc_false_leaves_published_ports_of_the_default_bridge(host, on):
+    if not bridge_nf(host, on) and on:
+        pytest.skip("needs br_netfilter")
+    say(host)
+    host.estiva("run", "--rm", IMAGE, "true")  # the firewall of before knows nothing of it
+    serve = [IMAGE, "nc", "-ll", "-p", "80", "-e", "echo", "hello"]
+    for known in ({"icc": False}, {"icc": False, "ipv6": True}):
+        say(host, **known)
+        host.estiva("run", "-d", "--name", "aa", "-p", "8080:80", "-p", "[::]:8080:80", *serve)
+        host.estiva("run", "-d", "--name", "bb", IMAGE, "sleep", "1000")
+        key = "{{.NetworkSettings.%s}}"
+        direct = [host.out("inspect", "aa", "-f", key % "IPAddress")]
+        ways = [host.out("inspect", "aa", "-f", key % "Gateway")]
+        if "ipv6" in known:
+            direct.append(host.out("inspect", "aa", "-f", key % "GlobalIPv6Address"))
+            ways.append(host.out("inspect", "aa", "-f", key % "IPv6Gateway"))
+
+        def as_it_should_be(direct=direct, ways=ways):
+            for way in ways:
+                for name in ("bb", "aa"):
+                    assert enginekit.eventually(lambda w=way, n=name: said(host, w, 8080, n) == "hello"), (
+                        way,
+                        name,
+                    )
+            for to in direct:
+                assert host.estiva("exec", "bb", "ping", "-c1", "-W1", to, status=None).returncode == 1
+                assert host.estiva("exec", "bb", "nc", "-w", "1", to, "80", status=None).stdout == ""
+
+        as_it_should_be()
+        assert "all is well" in host.out("system", "check")
+        nft(host, "flush", "ruleset")
+        host.estiva("network", "reload")
+        as_it_should_be()
+        if on:
+            nft(host, "delete", "table", "bridge", "estiva")
+            assert "table bridge estiva" in host.estiva("system", "check", status=1).stdout
+            host.estiva("run", "-d", "--name", "cc", IMAGE, "sleep", "1000")  # who starts puts it back
+            as_it_should_be()
+        host.estiva("rm", "-f", *host.out("ps", "-aq").split())
+    say(host)
+    host.estiva("run", "-d", "--name", "aa", *serve)
+    address = host.out("inspect", "aa", "-f", "{{.NetworkSettings.IPAddress}}")
+    host.estiva("run", "--rm", IMAGE, "ping", "-c1", "-W5", address)
