@@ -104,5 +104,7 @@ def reload(engine: Engine) -> list[str]:
     """Make the firewall of all networks anew where something is missing; what was, in words."""
     from estiva.engine.networks import upkeep
 
-    mended = upkeep.mend_network(engine) + upkeep.missing_rules(engine, mend=True)
-    return mended + upkeep.relays(engine, mend=True) + upkeep.relays(engine)
+    refused: dict[tuple[str, str], str] = {}
+    mended = upkeep.mend_network(engine, refused) + upkeep.missing_rules(engine, mend=True)
+    mended += upkeep.relays(engine, mend=True) + upkeep.relays(engine)
+    return mended + (upkeep.unplugged(engine, refused) if refused else [])
