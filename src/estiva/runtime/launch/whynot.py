@@ -62,7 +62,7 @@ def error(payload: bytes, root: int, pid: int) -> EstivaError:
             fields = [os.fsdecode(field) for field in payload.split(b"\0")[7:10]]
             if len(fields) == 3:
                 name, path, cwd = fields
-                failed.hint = hint(root, name, path, cwd, _credentials(pid)) or failed.hint
+                failed.hint = hint(root, name, path, cwd, _credentials(_speaker(pid))) or failed.hint
     finally:
         os.close(root)
     return failed
@@ -82,6 +82,16 @@ def hint(root: int, name: str, path: str, cwd: str = "/", user: tuple[int, set[i
         return _of_path(tree, name) if "/" in name else _of_name(tree, name, folders)
     except (OSError, ValueError, RecursionError):
         return ""
+
+
+def _speaker(pid: int) -> int:
+    """Who has failed: the container's process `pid`, or with --init the only child of that
+    (proc_pid_children(5))."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
+            return int(file.read(32).split()[0])
+    except (OSError, ValueError, IndexError):
+        return pid
 
 
 def _credentials(pid: int) -> tuple[int, set[int]]:
