@@ -20,13 +20,11 @@ settings.register_profile(
 settings.load_profile("patient")
 
 # in the order of what they take, from `./test --durations=0`
-LONG = [
-    f"test_{name}.py"
-    for name in """
-    program_ends reservations networks oci_engines program_types program_aio attach cp_walls own_binary restart health
-    crowd userns box_python deep command_lines dns_resolver untrusted docs_run quickstart stopped_writer oci_kills
-    """.split()
-]
+LONG = (
+    "program_ends reservations networks oci_engines program_types program_aio attach cp_walls own_binary restart"
+    " health crowd userns box_python deep command_lines dns_resolver untrusted docs_run quickstart"
+    " stopped_writer oci_kills"
+)
 
 pytest_plugins = ["bundle"]  # imported before any test module does, so that its assertions tell what they saw
 
@@ -72,8 +70,8 @@ def longest_first(items):
     """Files that take long begin first, so that none is left to one worker at the end: those known to, then
     those with most tests. (`./test` turns off what xdist would make of the order.)"""
     count = collections.Counter(item.path for item in items)
-    known = {name: place for place, name in enumerate(LONG)}
-    items.sort(key=lambda item: (known.get(item.path.name, len(LONG)), -count[item.path]))
+    known = {f"test_{name}.py": place for place, name in enumerate(LONG.split())}
+    items.sort(key=lambda item: (known.get(item.path.name, len(known)), -count[item.path]))
 
 
 def pytest_collection_modifyitems(items):
