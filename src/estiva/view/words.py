@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from estiva.speech import count, say
+from estiva.speech import count, say, translated
 from estiva.view.network import reach
 from estiva.view.shapes import Anatomy, Interface, Limit, Process
 
@@ -80,7 +80,7 @@ def _head(body: Anatomy) -> Section:
         title = say("container {name} ({status})", name=body.name, status=body.status)
     config = body.config
     lines = [
-        *body.told,
+        *map(translated, body.told),
         say("id: {id}", id=body.id),
         say("image: {image}", image=body.image) if body.kind == "container" else "",
         say("made: {when}", when=body.created) if body.created else "",
@@ -301,7 +301,7 @@ def _writable(body: Anatomy) -> Section:
 
 
 def _unseen(body: Anatomy) -> Section:
-    return _texts(say("could not be looked at"), *body.unseen, tone=BAD)
+    return _texts(say("could not be looked at"), *map(translated, body.unseen), tone=BAD)
 
 
 def plain(body: Anatomy) -> str:
