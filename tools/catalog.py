@@ -31,15 +31,17 @@ COVERED = (
     "builder.files.copier", "builder.files.tree", "builder.frontend", "builder.solver.sources",
     "builder.steps", "cli.container", "cli.context", "cli.explain", "cli.format.tables",
     "cli.format.template", "cli.image.archives", "cli.image.build", "cli.image.images", "cli.image.remote",
-    "cli.inspect", "cli.main", "cli.options.limits", "cli.options.run", "cli.reset", "cli.volume",
-    "cmdline.parser", "engine.builds", "engine.containers.attach", "engine.containers.control",
-    "engine.containers.create", "engine.containers.exec", "engine.containers.inspect",
-    "engine.containers.start", "engine.images.find", "engine.images.lookup", "engine.launch.launch",
-    "engine.networks.connect", "engine.networks.create", "engine.networks.remove", "engine.spec.ports",
-    "engine.state.lookup", "engine.state.names", "engine.volumes", "errors", "network.firewall",
-    "network.networks", "network.pools", "network.ports", "oci.platform", "oci.reference", "paths",
-    "registry.client", "registry.http.errors", "registry.http.transport", "runtime.process.command",
-    "runtime.process.user", "store.content", "store.database", "store.images", "store.volumes",
+    "cli.inspect", "cli.main", "cli.network", "cli.options", "cli.reset", "cli.volume", "cmdline.parser",
+    "engine.builds", "engine.containers.attach", "engine.containers.control",
+    "engine.containers.cp.copying", "engine.containers.cp.place", "engine.containers.create",
+    "engine.containers.exec", "engine.containers.inspect", "engine.containers.start", "engine.images.find",
+    "engine.images.lookup", "engine.images.outfile", "engine.images.platforms", "engine.launch.launch",
+    "engine.networks.asked", "engine.networks.connect", "engine.networks.create", "engine.networks.remove",
+    "engine.spec.mounts", "engine.spec.ports", "engine.state.lookup", "engine.state.names",
+    "engine.volumes", "errors", "files", "network.firewall", "network.networks", "network.pools",
+    "network.ports", "oci.digest", "oci.platform", "oci.reference", "paths", "registry.client",
+    "registry.http.errors", "registry.http.transport", "runtime.process.command", "runtime.process.user",
+    "store.content", "store.database", "store.images", "store.volumes",
 )  # fmt: skip
 # Modules of which every sentence is shown to people: what has a blank in it, and is no docstring.
 SPOKEN = (
@@ -63,7 +65,8 @@ KERNEL = (
 )  # fmt: skip
 # Parts of sentences that stand where nothing here looks for them; a test finds each in the sources.
 PARTS = (
-    "Common verbs", "Containers", "Images", "Registries", "Everything", "ok", "missing", "optional",
+    "Common verbs", "Containers", "Images", "Registries", "Everything", "ok", "missing", "optional", "read",
+    "written", "memory+swap",
     "1 argument", "{count} arguments", "not true or false", "not a whole number", "value out of range",
 )  # fmt: skip
 ANYWHERE = "{path}: {reason}"  # the one template that may be without a word of its own
@@ -73,7 +76,11 @@ SHOWN = (
     "shorten",
     "str",
 )  # functions that give their argument, or what can be shown of it
-MAKERS = {"bad": 1, "unsupported": 1}  # functions that make an error of a message, which is that argument
+MAKERS = {
+    "bad": 1,
+    "unsupported": 1,
+    "_range": 1,
+}  # functions that make an error of a message, which is that argument
 HEADER = """Project-Id-Version: estiva
 Language: {language}
 MIME-Version: 1.0
@@ -276,7 +283,7 @@ def placeholders(text: str) -> set[str]:
 
 def gathered() -> tuple[dict[str, list[str]], set[str]]:
     """({message id: the modules that say it}, those of them that are found in a finished text)."""
-    classes, found, told = kinds(), {}, set()
+    classes, found, told = kinds() | {"ValueError"}, {}, set()
     for path in sorted(SOURCE.rglob("*.py")):
         module = Module(path)
         spoken = [*module.said(False), *module.titles()]

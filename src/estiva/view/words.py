@@ -213,7 +213,7 @@ def _limits(body: Anatomy) -> Section:
     for limit in body.cgroup.limits:
         used = "" if limit.name in ("cpu", "cpuset") else _amount(limit, limit.used)
         most = _amount(limit, limit.peak) if limit.peak is not None else ""
-        cells = (limit.name, _amount(limit, limit.limit), used, most, limit.says)
+        cells = (say(limit.name), _amount(limit, limit.limit), used, most, limit.says)
         rows.append(Row(cells, tone=BAD if limit.met else PLAIN))
     title = say("cgroup {version} {path}", version=body.cgroup.version, path=body.cgroup.path)
     if body.cgroup.frozen:
