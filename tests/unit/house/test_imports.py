@@ -29,6 +29,7 @@ BASE = {
         "timestamps",
         "version",
         "atfork",
+        "held",
     ),
     "settings",
 }
