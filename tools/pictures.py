@@ -162,7 +162,7 @@ ARROWS = (
     ("store", "linux", 155, 155),
     ("runtime", "linux", 715, 715),
 )
-BASE = "errors speech files waiting paths programs fastjson timestamps version atfork settings"
+BASE = "errors speech files waiting paths programs fastjson timestamps version atfork held settings"
 
 
 def house(theme):

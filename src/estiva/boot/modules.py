@@ -89,6 +89,7 @@ MODULES = {
         "estiva.errors",
         "estiva.fastjson",
         "estiva.files",
+        "estiva.held",
         "estiva.linux",
         "estiva.linux.bpf",
         "estiva.linux.ffi",

@@ -9,6 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from estiva import held
 from estiva.engine.containers import control
 from estiva.engine.containers import exec as exec_
 from estiva.engine.launch import agent as agents
@@ -23,7 +24,7 @@ from estiva.sdk.told import told
 from estiva.sdk.typed import shows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from typing import Unpack
 
     from estiva.engine import Engine
@@ -34,6 +35,7 @@ MOST = 1000  # boxes of one pool
 AGAIN = 0.2  # seconds after a box that could not be made
 FILLERS = 2  # threads that make boxes, and end those that were used
 PATIENCE = 120.0  # seconds that a taker waits for a box
+LOOK = 0.05  # seconds after which it looks whether a signal has come
 
 
 class Box(Container):
@@ -165,18 +167,23 @@ class Pool:
         self._changed = threading.Condition()
         self._ready: collections.deque[Ready] = collections.deque()
         self._used: collections.deque[Ready] = collections.deque()
-        self._out: set[Ready] = set()
         self._making = 0
         self._failed: EstivaError | None = None
         self._closed = False
         first = Ready(self)
         first.make()
         self._ready.append(first)
-        self._fillers = [
-            threading.Thread(target=self._fill, name="estiva pool", daemon=True) for _ in range(FILLERS)
-        ]
-        for each in self._fillers:
-            each.start()
+        self._fillers: list[threading.Thread] = []
+        try:
+            with held.Signals() as signals:
+                signals.hold()
+                for _ in range(FILLERS):
+                    each = threading.Thread(target=self._fill, name="estiva pool", daemon=True)
+                    each.start()
+                    self._fillers.append(each)
+        except BaseException:
+            self.close()
+            raise
 
     def _asked(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         image, options = self._options
@@ -197,50 +204,38 @@ class Pool:
         """How many boxes can be had at once."""
         return len(self._ready)
 
-    @contextlib.contextmanager
-    def box(self) -> Iterator[Box]:
+    def box(self) -> AbstractContextManager[Box]:
         """A box, for a with-block, at whose end it is killed and removed. Waits where none is ready. Raises
         the error of why there is none, Conflict for a pool that is closed.
         """
-        taken, box = self._take()
-        try:
-            yield box
-        finally:
-            self._return(taken)
+        return Taken(self)
 
-    @told
-    def _take(self) -> tuple[Ready, Box]:
-        self._mine()
+    def _take(self, signals: held.Signals) -> Ready:
+        """One that is ready. `signals` are held: Ctrl-C in a Condition would leave it locked for ever."""
         until = time.monotonic() + PATIENCE
-        while True:
-            with self._changed:
-                while not self._ready:
-                    if self._closed:
-                        raise Conflict("this pool is closed")
-                    failed, self._failed = self._failed, None
-                    if failed is not None:
-                        raise failed
-                    if not self._changed.wait(until - time.monotonic()):
-                        raise Conflict(f"no box of the pool was ready within {PATIENCE:g} s")
-                found = self._ready.popleft()
-                self._out.add(found)
-                self._changed.notify_all()
-            try:
-                return found, found.take()
-            except EstivaError:  # somebody has removed it
-                self._return(found)
-
-    def _return(self, used: Ready) -> None:
-        if os.getpid() != self._owner:
-            return
         with self._changed:
-            self._out.discard(used)
+            while not self._ready:
+                if self._closed:
+                    raise Conflict("this pool is closed")
+                failed, self._failed = self._failed, None
+                if failed is not None:
+                    raise failed
+                if time.monotonic() >= until:
+                    raise Conflict(f"no box of the pool was ready within {PATIENCE:g} s")
+                self._changed.wait(LOOK)
+                signals.look()
+            found = self._ready.popleft()
+            self._changed.notify_all()
+        return found
+
+    def _return(self, used: Ready) -> bool:
+        """By who holds signals. False where the caller is to end it: the fillers have enough to do."""
+        with self._changed:
             aside = len(self._used) < self.size and not self._closed
             if aside:
                 self._used.append(used)
                 self._changed.notify_all()
-        if not aside:
-            used.end()
+        return aside
 
     def _mine(self) -> None:
         if os.getpid() != self._owner:
@@ -284,19 +279,68 @@ class Pool:
         """End all boxes that nobody has; those that are in use end with their blocks. Again: nothing."""
         if os.getpid() != self._owner:
             return
-        with self._changed:
-            self._closed = True
-            self._used.extend(self._ready)
-            self._ready.clear()
-            self._changed.notify_all()
-        for each in self._fillers:
-            each.join()
+        with held.Signals() as signals:
+            signals.hold()
+            with self._changed:
+                self._closed = True
+                self._used.extend(self._ready)
+                self._ready.clear()
+                self._changed.notify_all()
+            for each in self._fillers:
+                while each.is_alive():
+                    each.join(LOOK)
+                    signals.look()
 
     def __enter__(self) -> Pool:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+class Taken:
+    """What `Pool.box` gives: the block of one box."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._taken: Ready | None = None
+
+    @told
+    def __enter__(self) -> Box:
+        self._pool._mine()
+        if self._taken is not None:
+            raise Conflict("this block of a pool's box has been entered already", hint="make one for each")
+        try:
+            with held.Signals() as signals:
+                signals.hold()
+                while True:
+                    self._taken = self._pool._take(signals)
+                    try:
+                        return self._taken.take()
+                    except EstivaError:
+                        pass  # somebody has removed it
+                    self._give_back()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *exception: object) -> None:
+        if os.getpid() == self._pool._owner:
+            try:
+                self._give_back()
+            except BaseException:
+                self._give_back()  # Ctrl-C before it could be held
+                raise
+
+    def _give_back(self) -> None:
+        ends = None
+        with held.Signals() as signals:
+            signals.hold()
+            taken, self._taken = self._taken, None
+            if taken is not None and not self._pool._return(taken):
+                ends = taken
+        if ends is not None:
+            ends.end()
 
 
 @told
