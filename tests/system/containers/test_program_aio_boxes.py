@@ -172,6 +172,46 @@ asyncio.run(main())
     assert_well(box)
 
 
+def test_a_build_whose_progress_nobody_reads_any_more_ends(box):
+    """Its iterator is dropped, left half way, or its task cancelled; in the plain API too."""
+    out = box.python(
+        BEGIN
+        + """
+text = "FROM box:1\\nRUN echo begun; sleep 1000\\n"
+def steps_of(work):
+    for step in work:
+        if step.output: return
+def left(): return [one for one in threading.enumerate() if "_go" in one.name]
+plain = estiva.Engine().images
+work = plain.building(None, dockerfile_text=text, network="none")
+steps_of(work)
+print(len(left()))
+del work
+while left(): time.sleep(0.01)
+steps_of(plain.building(None, dockerfile_text=text, network="none"))
+while left(): time.sleep(0.01)
+async def main():
+    images = aio.Engine().images
+    async def follow():
+        async for step in images.building(None, dockerfile_text=text, network="none"):
+            if step.output: begun.set()
+    begun = asyncio.Event()
+    task = asyncio.create_task(follow())
+    await begun.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    print(len(left()))
+    async for step in images.building(None, dockerfile_text=text, network="none"):
+        if step.output: break
+    while left(): await asyncio.sleep(0.01)
+asyncio.run(main())
+print("ended")
+"""
+    )
+    assert out.split() == ["1", "0", "ended"]
+    gone(box)
+
+
 ENDS = {
     "interrupted": "signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT)); signal.setitimer(signal.ITIMER_REAL, 1.5)\n"
     "try: asyncio.run(all_of())\nexcept KeyboardInterrupt: print(len(estiva.Engine().containers.list()) or 'ended')",
