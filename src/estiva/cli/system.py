@@ -44,9 +44,9 @@ def version(context: Context, options: Options) -> None:
 
     known = system.version()
     if options.text("format"):
-        known["ApiVersion"] = system.API_VERSION
-        client = {**known, "Context": "default"}
-        _by_template({**known, "Client": client, "Server": known}, options.text("format"), "Version")
+        server = {**known, "ApiVersion": system.API_VERSION}
+        client = {**server, "Context": "default"}
+        _by_template({**known, "Client": client, "Server": server}, options.text("format"), "Version")
         return
     print(f"Estiva:    {known['Version']}")
     print(f"Python:    {known['PythonVersion']}")

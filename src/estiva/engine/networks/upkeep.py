@@ -172,7 +172,8 @@ def mend_network(engine: Engine, refused: Refused) -> list[str]:
             plug(engine.db, engine.paths, place, veth, firewalls(engine.paths, engine.db))
             mended.append(f"container {container_id[:12]} was in no bridge: plugged in again")
         except EstivaError as error:
-            refused[container_id, endpoint] = oneline(error.message)
+            hint = f" ({error.hint})" if error.hint else ""
+            refused[container_id, endpoint] = oneline(f"{error.message}{hint}")
         except OSError as error:
             refused[container_id, endpoint] = f"{error.filename or 'netlink'}: {reason(error)}"
     return mended
