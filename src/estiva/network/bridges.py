@@ -111,17 +111,27 @@ def _make(outside: netlink.Socket, place: Place) -> netlink.Link:
     link = outside.link(name)
     if link is not None and link.kind != "bridge":
         raise Conflict(f"interface {name} of network {place['name']} is not a bridge")
-    used = pools.in_use(outside, but=name)
-    for address, prefix in ((place["address"], place["prefix"]), (place["address6"], place["prefix6"])):
-        if address:
-            refuse_overlap(used, whole(address, prefix), place["name"])
+    _refuse_used(outside, place)
     if link is None:
         mtu = place["mtu"] or links.path_mtu(outside)
         links.ignoring(errno.EEXIST, outside, families.add_bridge(name, address=HARDWARE + gateway, mtu=mtu))
         link = outside.link(name)
         if link is None:
             raise EngineError(f"bridge {name} went away while it was made")
+        try:
+            _refuse_used(outside, place)  # another state root may have begun one meanwhile
+        except Conflict:
+            links.delete_link(name)
+            raise
     return link
+
+
+def _refuse_used(outside: netlink.Socket, place: Place) -> None:
+    """Raises Conflict where another interface has addresses of a place's subnets."""
+    used = pools.in_use(outside, but=place["bridge"])
+    for address, prefix in ((place["address"], place["prefix"]), (place["address6"], place["prefix6"])):
+        if address:
+            refuse_overlap(used, whole(address, prefix), place["name"])
 
 
 def _furnish(outside: netlink.Socket, place: Place, link: netlink.Link) -> None:

@@ -180,12 +180,17 @@ def _refuse(transaction: Transaction, network: str, name: str, address: str, con
 def in_use(socket: Socket, *, but: str = "") -> list[tuple[str, Range]]:
     """(words, addresses) of every network of both families that this machine has, or has a route to; not what
     is of interface `but`.
+
+    Also the gateway of a bridge that another state root makes, by its hardware address: it gets its own after
+    its rules. Of two that are made at the same moment that counts which was there first.
     """
     from estiva.linux.net import families
+    from estiva.network.ipam import HARDWARE
 
     link = socket.link(but) if but else None
     own = link.index if link else 0
-    names = {one.index: one.name for one in socket.links()}
+    links = socket.links()
+    names = {one.index: one.name for one in links}
     found = []
     for index, address, prefix in (*families.addresses(socket), *families.routes(socket)):
         bits, value = number(address)
@@ -194,6 +199,13 @@ def in_use(socket: Socket, *, but: str = "") -> list[tuple[str, Range]]:
         base = value >> (bits - prefix) << (bits - prefix)
         what = f"{text(bits, base)}/{prefix} of interface {names.get(index, '?')}"
         found.append((what, (bits, base, base + (1 << (bits - prefix)) - 1)))
+    done = {index for index, _, _ in socket.addresses()}
+    for one in links:
+        ours = one.kind == "bridge" and one.address.startswith(HARDWARE) and one.index not in done
+        if ours and one.index != own and (not own or one.index < own):
+            value = int.from_bytes(one.address[len(HARDWARE) :], "big")
+            what = f"{text(32, value)}/32 of bridge {one.name}, which is being made"
+            found.append((what, (32, value, value)))
     return found
 
 

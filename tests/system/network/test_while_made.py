@@ -79,6 +79,36 @@ main()
 """
 
 
+# Another state root makes a bridge of the same subnet at the same moment: it is there just before ours, or just
+# after.
+BOTH = """
+import subprocess, sys
+from estiva.cli.main import main
+from estiva.linux.net import families
+from estiva.network import bridges, links, rules
+
+def other():
+    words = "ip link add br-other address 02:e5:ac:11:00:01 type bridge"
+    subprocess.run(["sh", "-c", words], check=True)
+
+before, real, install = {before}, families.add_bridge, rules.install
+
+def adds(name, **words):
+    if before:
+        other()
+    return real(name, **words)
+
+def installs(*words):
+    if not before:
+        other()
+    return install(*words)
+
+families.add_bridge, rules.install = adds, installs
+sys.argv = ["estiva", "network", "create", "lab"]
+main()
+"""
+
+
 @pytest.fixture
 def host():
     with enginekit.host() as made:
@@ -156,3 +186,22 @@ def test_a_network_that_is_removed_while_it_is_made_leaves_no_bridge(host, words
     host.python(TOO_LATE.format(words=words), status=1)
     assert links(host) == before and host.out("system", "check") == "all is well"
     assert "lab" not in host.out("network", "ls").split()
+
+
+def test_of_two_state_roots_that_make_the_same_subnet_the_first_has_it(host):
+    said = host.python(BOTH.format(before=False))
+    assert said.strip() == host.out("network", "ls", "-q", "--no-trunc", "--filter", "name=lab")
+    subprocess.run([*host.prefix, "ip", "link", "del", "br-other"], check=True)
+    host.estiva("network", "rm", "lab")
+    host.python(BOTH.format(before=True), status=1)
+    assert host.out("network", "ls", "-q", "--filter", "name=lab") == ""
+    known = subprocess.run(
+        [*host.prefix, "ip", "-o", "link"], capture_output=True, text=True, check=True
+    ).stdout
+    assert [line.split()[1] for line in known.splitlines()] == ["lo:", "br-other:"]
+    # also one that was killed before its bridge had an address is in nobody's way
+    host.estiva("network", "create", "next")
+    subnet = host.out("network", "inspect", "next", "-f", "{{(index .IPAM.Config 0).Subnet}}")
+    assert subnet == "172.18.0.0/16"
+    done = host.estiva("network", "create", "--subnet", "172.17.0.0/16", "same", status=1)
+    assert "172.17.0.1/32 of bridge br-other, which is being made" in done.stderr
