@@ -60,8 +60,8 @@ def bridge_link(
             _make(socket, bridge, subnet)
         if own6 is not None:
             _make6(socket, bridge, own6)
-        if isolated or own6 is not None:
-            _mend(socket, bridge, published, isolated=isolated)
+        if not plain:
+            _mend(socket, bridge, published, isolated=isolated, anew=link is None)
         elif link is None or not firewall.present(bridge):
             _install(socket, bridge, published)
         link = ready(socket, bridge, subnet.gateway)
@@ -112,6 +112,7 @@ def _make(socket: netlink.Socket, bridge: str, subnet: Subnet) -> None:
             f"the subnet {subnet} of bridge {bridge} is now used by another interface or route",
             hint="take that away, or stop all containers and remove the bridge",
         )
+    new = link is None
     if link is None:
         from estiva.linux.net import families
 
@@ -120,10 +121,11 @@ def _make(socket: netlink.Socket, bridge: str, subnet: Subnet) -> None:
         link = socket.link(bridge)
         if link is None:
             raise EngineError(f"bridge {bridge} went away while it was made")
-    # Before the bridge is up: no IPv6 address of its own, no redirects to containers that reach each other
-    # through it, and 127.0.0.1 -> container for published ports (what else route_localnet allows,
-    # network/firewall drops).
-    sysctl(f"ipv6/conf/{bridge}/disable_ipv6", "1", optional=True)
+    # Before the bridge is up: no IPv6 address of its own (that it had from another state root would go), no
+    # redirects to containers that reach each other through it, and 127.0.0.1 -> container for published ports
+    # (what else route_localnet allows, network/firewall drops).
+    if new or not _subnets6(socket, bridge):
+        sysctl(f"ipv6/conf/{bridge}/disable_ipv6", "1", optional=True)
     sysctl(f"ipv4/conf/{bridge}/send_redirects", "0")
     sysctl(f"ipv4/conf/{bridge}/route_localnet", "1")
     ignoring(errno.EEXIST, socket, netlink.add_address(link.index, gateway, subnet.prefix))
@@ -156,11 +158,9 @@ def _has_more(
 ) -> bool:
     """Whether all is there that the default bridge has only where the settings say so."""
     from estiva.linux.net import families
-    from estiva.network.default import walls
 
-    if own6 is not None and (link.index, *own6) not in families.addresses(socket):
-        return False
-    return walls.present(link.name, six=own6 is not None, apart=_apart(isolated))
+    there = own6 is None or (link.index, *own6) in families.addresses(socket)
+    return there and not _missing_more(socket, link.name, firewall.nothing, isolated)
 
 
 def _apart(isolated: bool) -> bool:
@@ -169,12 +169,12 @@ def _apart(isolated: bool) -> bool:
 
 
 def _missing_more(socket: netlink.Socket, bridge: str, published: Published, isolated: bool) -> list[str]:
-    six, apart = bool(_subnets6(socket, bridge)), _apart(isolated)
-    if not six and not apart:
+    subnets6, apart = _subnets6(socket, bridge), _apart(isolated)
+    if not subnets6 and not apart:
         return []
     from estiva.network.default import walls
 
-    return walls.missing(bridge, published, six=six, apart=apart)
+    return walls.missing(bridge, subnets6, published, apart=apart)
 
 
 def _subnets6(socket: netlink.Socket, bridge: str) -> list[str]:
@@ -193,9 +193,11 @@ def _subnets6(socket: netlink.Socket, bridge: str) -> list[str]:
     return found
 
 
-def _mend(socket: netlink.Socket, bridge: str, published: Published, *, isolated: bool) -> None:
-    """Make the firewall anew where something of it is missing."""
-    if firewall.missing(bridge, published) or _missing_more(socket, bridge, published, isolated):
+def _mend(
+    socket: netlink.Socket, bridge: str, published: Published, *, isolated: bool, anew: bool = False
+) -> None:
+    """Make the firewall anew where something of it is missing, or `anew` whatever there is."""
+    if anew or firewall.missing(bridge, published) or _missing_more(socket, bridge, published, isolated):
         _install(socket, bridge, published, apart=_apart(isolated), subnets6=_subnets6(socket, bridge))
 
 

@@ -377,3 +377,39 @@ def test_icc_false_leaves_published_ports_of_the_default_bridge(host, on):
     host.estiva("run", "-d", "--name", "aa", *serve)
     address = host.out("inspect", "aa", "-f", "{{.NetworkSettings.IPAddress}}")
     host.estiva("run", "--rm", IMAGE, "ping", "-c1", "-W5", address)
+
+
+@pytest.mark.parametrize("known", [{"ipv6": True}, {"icc": False}], ids=str)
+def test_two_state_roots_share_the_default_bridge(host, known):
+    say(host, **known)
+    other = {"ESTIVA_ROOT": f"{host.folder}/two/root", "ESTIVA_RUN_ROOT": f"{host.folder}/two/run"}
+    serve = [IMAGE, "nc", "-ll", "-p", "80", "-e", "echo", "hello"]
+    host.estiva("import", enginekit.busybox_tar(), IMAGE, env=other)
+    try:
+        host.estiva("run", "-d", "--name", "aa", "-p", "8080:80", "-p", "[::]:8080:80", *serve)
+        host.estiva("run", "-d", "--name", "bb", "-p", "8081:80", "-p", "[::]:8081:80", *serve, env=other)
+        for _ in range(2):
+            for port, env in ((8080, {}), (8081, other)):
+                for where in ("127.0.0.1", "::1"):
+                    assert enginekit.eventually(lambda w=where, p=port: said(host, w, p) == "hello", 20), (
+                        where,
+                        port,
+                    )
+                assert host.out("system", "check", env=env).endswith("all is well")
+                gateways = host.out(
+                    "network",
+                    "inspect",
+                    "bridge",
+                    "-f",
+                    "{{range .IPAM.Config}}{{.Gateway}} {{end}}",
+                    env=env,
+                )
+                name = "aa" if env is not other else "bb"
+                for gateway in gateways.split():
+                    host.estiva("exec", name, "ping", "-c1", "-W5", gateway, env=env)
+            nft(host, "flush", "ruleset")
+            host.estiva("network", "reload", env=other)
+            host.estiva("network", "reload")
+    finally:
+        host.estiva("rm", "-f", "bb", env=other, status=None)
+        host.estiva("system", "reset", "-f", env=other)

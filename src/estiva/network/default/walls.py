@@ -9,7 +9,7 @@ Loaded only then.
 
 from __future__ import annotations
 
-from _socket import AF_INET6
+from _socket import AF_INET6, inet_pton
 
 from estiva.errors import EngineError
 from estiva.linux.net import families, netfilter
@@ -17,7 +17,7 @@ from estiva.network import firewall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from estiva.linux.net.netlink import Socket
     from estiva.network.firewall import Published
@@ -95,19 +95,15 @@ def install(
         firewall.replace(firewall.table6(bridge), _RULES6.format(**words), published)
 
 
-def present(bridge: str, *, six: bool, apart: bool) -> bool:
-    """Whether the tables that it takes are there, with all their rules. Raises EngineError."""
-    return not (six and _lacks6(bridge)) and not (apart and not isolates(bridge))
-
-
-def missing(bridge: str, published: Published, *, six: bool, apart: bool) -> list[str]:
-    """What others have taken out of them, in words; empty when nothing is missing."""
+def missing(bridge: str, subnets6: Sequence[str], published: Published, *, apart: bool) -> list[str]:
+    """What others have taken out of them, in words, or what is not yet in them; empty when nothing is
+    missing."""
     table = firewall.table_of(bridge)
     if apart and not isolates(bridge):
         return [f"missing in the firewall: table bridge {table}, so published ports don't reach neighbours"]
-    if six and _lacks6(bridge):
+    if subnets6 and _lacks6(bridge, subnets6):
         return [f"missing in the firewall: rules of table ip6 {table}, so IPv6 has no way out or in"]
-    return firewall.missing_ports(firewall.table6(bridge), published) if six else []
+    return firewall.missing_ports(firewall.table6(bridge), published) if subnets6 else []
 
 
 def remove(bridge: str) -> None:
@@ -130,8 +126,15 @@ def isolates(bridge: str) -> bool:
         return False
 
 
-def _lacks6(bridge: str) -> bool:
+def _lacks6(bridge: str, subnets6: Sequence[str]) -> bool:
+    """Whether the table of IPv6 is not whole, or does not know one of these subnets: another state root may
+    have made it for its own."""
+    table = firewall.table_of(bridge)
+
     def look(socket: Socket) -> bool:
-        return netfilter.rules(socket, firewall.table_of(bridge), AF_INET6) < _RULES6_COUNT
+        if netfilter.rules(socket, table, AF_INET6) < _RULES6_COUNT:
+            return True
+        known = {key for key, _ in netfilter.elements(socket, table, "subnets", AF_INET6)}
+        return any(inet_pton(AF_INET6, one.partition("/")[0]) not in known for one in subnets6)
 
     return bool(firewall.with_socket(look))
