@@ -18,6 +18,10 @@ settings.register_profile(
 )
 settings.load_profile("patient")
 
+for variable in ("LANG", "LC_ALL", "LC_MESSAGES", "LANGUAGE"):  # sentences are compared in English
+    os.environ.pop(variable, None)
+os.environ["LC_ALL"] = "C.UTF-8"
+
 pytest_plugins = ["bundle"]  # imported before any test module does, so that its assertions tell what they saw
 
 
