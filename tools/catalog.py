@@ -38,6 +38,7 @@ COVERED = (
     "engine.images.lookup", "engine.images.outfile", "engine.images.platforms", "engine.launch.launch",
     "engine.networks.asked", "engine.networks.connect", "engine.networks.create", "engine.networks.remove",
     "engine.spec.mounts", "engine.spec.ports", "engine.state.lookup", "engine.state.names",
+    "engine.state.record",
     "engine.volumes", "errors", "files", "network.firewall", "network.networks", "network.pools",
     "network.ports", "oci.digest", "oci.platform", "oci.reference", "paths", "registry.client",
     "registry.http.errors", "registry.http.transport", "runtime.process.command", "runtime.process.user",
@@ -68,7 +69,7 @@ PARTS = (
     "Common verbs", "Containers", "Images", "Registries", "Everything", "ok", "missing", "optional", "read",
     "written", "memory+swap",
     "not true or false", "not a whole number", "value out of range",
-    "the image has no {name}",
+    "the image has no {name}", "the record of network {name}",
 )  # fmt: skip
 ANYWHERE = "{path}: {reason}"  # the one template that may be without a word of its own
 SHOWN = (

@@ -199,3 +199,20 @@ def test_the_environment(monkeypatch, environment, name):
     for each, value in environment.items():
         monkeypatch.setenv(each, value)
     assert speech.preferred() == name
+
+
+@pytest.mark.parametrize(
+    ("environment", "words", "loads"),
+    [({}, ["nosuch"], False), ({"LANG": "en_US.UTF-8"}, ["nosuch"], False), ({"LANG": "pt_BR.UTF-8"}, ["nosuch"], True),
+     ({}, ["--lang", "pt_BR", "nosuch"], True), ({"LANG": "pt_BR.UTF-8"}, ["--version"], False)],
+)  # fmt: skip
+def test_a_catalog_is_loaded_where_a_sentence_is_told_in_another_language(environment, words, loads):
+    source = str(tool.ROOT / "src")
+    code = f"import sys; sys.path.insert(0, {source!r}); from estiva.cli import main; main.run({words!r})"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"{code}; print(*sys.modules, file=sys.stderr)"],
+        capture_output=True, text=True, check=True, env={"PATH": "/usr/bin:/bin", **environment},
+    )  # fmt: skip
+    modules = set(done.stderr.splitlines()[-1].split())
+    assert ({"gettext", "estiva.catalog"} <= modules) == loads
+    assert ("estiva.speech" in modules) == (loads or environment.get("LANG", "").startswith("pt"))
