@@ -30,6 +30,7 @@ BASE = {
         "timestamps",
         "version",
         "atfork",
+        "held",
     ),
     "settings",
 }
