@@ -10,16 +10,18 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from estiva import held
-from estiva.engine.containers import control
+from estiva.engine.containers import control, preload  # noqa: F401
 from estiva.engine.containers import exec as exec_
 from estiva.engine.launch import agent as agents
 from estiva.errors import Conflict, EstivaError, InvalidInput
 from estiva.sdk import running, values
 from estiva.sdk.engine import chosen
+from estiva.sdk.objects import popen  # noqa: F401  not by a filler: see preload.py
 from estiva.sdk.objects.container import Container
 from estiva.sdk.pipes import MAX_OUTPUT, Pipes
 from estiva.sdk.run_options import RunOptions
 from estiva.sdk.sandbox.owned import Owned
+from estiva.sdk.sandbox.python import Python
 from estiva.sdk.told import told
 from estiva.sdk.typed import shows
 
@@ -145,8 +147,8 @@ class Ready(Owned[Box]):
         return box
 
     def end(self) -> None:
-        with contextlib.suppress(EstivaError, OSError):  # a sweep finds what is left
-            self.__exit__()
+        with contextlib.suppress(EstivaError, OSError, MemoryError, RuntimeError):
+            self.__exit__()  # a sweep finds what is left
 
 
 class Pool:
@@ -168,7 +170,7 @@ class Pool:
         self._ready: collections.deque[Ready] = collections.deque()
         self._used: collections.deque[Ready] = collections.deque()
         self._making = 0
-        self._failed: EstivaError | None = None
+        self._failed: Exception | None = None
         self._closed = False
         first = Ready(self)
         first.make()
@@ -191,8 +193,6 @@ class Pool:
 
     def _warm(self, box: Box) -> None:
         if self.warm:
-            from estiva.sdk.sandbox.python import Python
-
             box._python = Python(box, self.warm)
             box._python.start()
 
@@ -255,12 +255,12 @@ class Pool:
             if used is not None:
                 used.end()
                 continue
-            made: Ready | None = Ready(self)
-            failed: EstivaError | None = None
+            made: Ready | None = None
+            failed: Exception | None = None
             try:
-                assert made is not None
+                made = Ready(self)
                 told(made.make)()
-            except EstivaError as error:
+            except Exception as error:  # whatever it is: who takes the next one is told
                 made, failed = None, error
             with self._changed:
                 self._making -= 1
@@ -290,6 +290,9 @@ class Pool:
                 while each.is_alive():
                     each.join(LOOK)
                     signals.look()
+            while self._used:
+                self._used.popleft().end()  # there were no threads
+                signals.look()
 
     def __enter__(self) -> Pool:
         return self
