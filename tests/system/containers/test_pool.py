@@ -227,7 +227,7 @@ def test_fillers_that_fail_or_can_not_be_had(box):
     out = box.python(
         BEGIN
         + """
-from estiva.sdk.sandbox import pool as pools
+from estiva.sdk.sandbox import ready as pools
 start = threading.Thread.start
 def none(thread): raise RuntimeError("can't start new thread")
 threading.Thread.start = none
