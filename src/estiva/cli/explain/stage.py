@@ -16,7 +16,7 @@ import sys
 import tempfile
 from typing import IO, TYPE_CHECKING
 
-from estiva import programs
+from estiva import programs, speech
 from estiva.errors import EngineError, Unsupported, oneline
 from estiva.linux import namespace
 from estiva.speech import say
@@ -145,7 +145,8 @@ class Stage:
         self._write(shown(child.stdout.readline().decode("utf-8", "replace"), OUTPUT))
 
     def _places(self) -> list[str]:
-        return ["--root", f"{self.folder}/root", "--run-root", f"{self.folder}/run"]
+        places = ["--root", f"{self.folder}/root", "--run-root", f"{self.folder}/run"]
+        return [*places, "--lang", speech.language()]
 
     def _environment(self) -> dict[str, str]:
         return environment(self.folder)

@@ -1,7 +1,8 @@
 """The program that `box.python` runs in a box, with the python3 that its image has (3.6 or newer).
 
-    host -> box    a frame: {"warm": code} once, then {"code", "most", "timeout"} for each run
-    box -> host    a frame for each: {"ok": true} or {"error": ...}; then how the run ended
+    host -> box    a frame: {"warm": code} once, then {"code", "most", "timeout"} for each run, and {"cancel"}
+                   for one that is to end at once: nothing, if it has ended
+    box -> host    a frame for each but that: {"ok": true} or {"error": ...}; then how the run ended
 
 A frame is four bytes, the length of what follows, most significant first, and a JSON object. Each run is a
 fork, so that it finds what the warm code has made and leaves nothing behind in the memory of the next one.
@@ -143,6 +144,7 @@ def one(wanted):
         os.set_blocking(ends[0], False)
         kept[ends[0]], left[ends[0]] = bytearray(), most if number < 2 else 3 * most + 1000000
         poll.register(ends[0], select.POLLIN)
+    poll.register(requests, select.POLLIN)
     cut = late = told = False
     ended = None
     while True:
@@ -152,6 +154,9 @@ def one(wanted):
             break
         wait = 1.0 if rest is None else min(rest, 1.0)
         for fd, _ in poll.poll(0 if ended else 1 if told else wait * 1000):
+            if fd == requests:
+                late = bool(asked())  # a "cancel" it is, as nothing else comes now
+                continue
             try:
                 data = os.read(fd, 65536)
             except BlockingIOError:
@@ -163,7 +168,7 @@ def one(wanted):
             room = left[fd] - len(kept[fd])
             cut = cut or (len(data) > room and fd != pipes[2][0])
             kept[fd] += data[:room]
-        if ended:
+        if ended or late:
             break
         gone = os.wait4(pid, os.WNOHANG)
         if gone[0]:
@@ -212,6 +217,10 @@ def read(count):
     return data
 
 
+def asked():
+    return json.loads(read(struct.unpack(">I", read(4))[0]).decode("ascii"))
+
+
 def tell(answer):
     data = json.dumps(answer).encode("ascii")
     data = struct.pack(">I", len(data)) + data
@@ -227,7 +236,9 @@ os.close(null)
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 prctl(SUBREAPER, 1)
 while True:
-    wanted = json.loads(read(struct.unpack(">I", read(4))[0]).decode("ascii"))
+    wanted = asked()
+    if "cancel" in wanted:
+        continue
     if "warm" not in wanted:
         tell(one(wanted))
         continue
