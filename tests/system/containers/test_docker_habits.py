@@ -347,3 +347,17 @@ def test_on_the_host_s_network_its_hosts_file_holds(box):
     assert box.out("run", "--rm", "--network", "host", *show) == Path("/etc/hosts").read_text().rstrip("\n")
     with_names = box.out("run", "--rm", "--network", "host", "--add-host", "a:1.2.3.4", *show)
     assert "1.2.3.4\ta" in with_names and "ip6-allrouters" in with_names
+
+
+def test_start_ends_with_docker_s_statuses(box):
+    """1 for whatever keeps it from starting, attached or not; the command's own otherwise."""
+    broken = box.out("create", "--network", "none", IMAGE, "nosuch")
+    four = box.out("create", "--network", "none", IMAGE, "sh", "-c", "exit 4")
+    for words in ((), ("-a",), ("-i",), ("-ai",)):
+        box.estiva("start", *words, broken, status=1)
+        box.estiva("start", *words, "nobody", status=1)
+    box.estiva("start", "-a", four, broken, status=1)
+    for words in (("-a",), ("-i",), ("-ai",)):
+        box.estiva("start", *words, four, status=4, input="")
+    box.estiva("start", "--bogus", four, status=125)
+    box.estiva("rm", broken, four)
