@@ -14,12 +14,13 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
+from estiva import held
 from estiva.engine.containers import control, create
 from estiva.engine.containers import start as starting
 from estiva.engine.launch import launch
 from estiva.engine.state import runstate
 from estiva.errors import Conflict, EngineError, NotFound, Unavailable
-from estiva.sdk import held, steps
+from estiva.sdk import steps
 from estiva.sdk.steps import Wait
 
 if TYPE_CHECKING:

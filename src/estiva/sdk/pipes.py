@@ -7,10 +7,11 @@ import select
 import time
 from typing import TYPE_CHECKING
 
+from estiva import held
 from estiva.engine.launch import forks
 from estiva.engine.monitor.protocol import decode_error
 from estiva.errors import EngineError
-from estiva.sdk import held, steps
+from estiva.sdk import steps
 from estiva.sdk.result import CommandTimeout, Result
 from estiva.sdk.steps import Wait
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import os
 import threading
 import time
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any
 
+from estiva import held
 from estiva.errors import Conflict, EstivaError, InvalidInput
 from estiva.sdk import running, values
 from estiva.sdk.engine import chosen
@@ -19,7 +19,7 @@ from estiva.sdk.told import told
 from estiva.sdk.typed import shows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from typing import Unpack
 
     from estiva.engine import Engine
@@ -30,6 +30,7 @@ MOST = 1000  # boxes of one pool
 AGAIN = 0.2  # seconds after a box that could not be made
 FILLERS = 2  # threads that make boxes, and end those that were used
 PATIENCE = 120.0  # seconds without any new box after which a taker gives up
+LOOK = 0.05  # seconds after which a taker looks whether a signal has come
 
 
 class Pool:
@@ -76,12 +77,18 @@ class Pool:
     def begin(self, first: Ready) -> None:
         """Make the others, after the `first`."""
         self._ready.append(first)
-        self._fillers = [
-            threading.Thread(target=self._fill, name="estiva pool", daemon=True) for _ in range(FILLERS)
-        ]
-        self._alive = FILLERS
-        for each in self._fillers:
-            each.start()
+        try:
+            with held.Signals() as signals:
+                signals.hold()
+                for _ in range(FILLERS):
+                    each = threading.Thread(target=self._fill, name="estiva pool", daemon=True)
+                    with self._changed:
+                        each.start()
+                        self._alive += 1
+                    self._fillers.append(each)
+        except BaseException:
+            self.close()
+            raise
 
     def __repr__(self) -> str:
         return f"<estiva.Pool of {self.size}, {len(self._ready)} ready>"
@@ -91,44 +98,25 @@ class Pool:
         """How many boxes can be had at once."""
         return len(self._ready)
 
-    @contextlib.contextmanager
-    def box(self) -> Iterator[Box]:
+    def box(self) -> AbstractContextManager[Box]:
         """A box, for a with-block, at whose end it is killed and removed. Waits where none is ready. Raises
         the error of why there is none, Conflict for a pool that is closed.
         """
-        taken, box = self._take()
-        try:
-            yield box
-        finally:
-            self._back(taken)
+        return Taken(self)
 
-    @told
-    def _take(self) -> tuple[Ready, Box]:
-        while True:
-            found = self._next()
-            try:
-                return found, found.take()
-            except BaseException as error:
-                self._back(found)
-                if not isinstance(error, EstivaError):  # else somebody has removed it
-                    raise
-
-    def _next(self) -> Ready:
-        """A box, which may have ended."""
+    def _next(self, signals: held.Signals) -> Ready:
+        """A box, which may have ended. `signals` are held: Ctrl-C in a Condition would leave it locked for
+        ever."""
         future, since = self.ask(), time.monotonic()
         try:
-            while not wait([future], self.left(since)).done:
-                pass
+            while not wait([future], min(self.left(since), LOOK)).done:
+                signals.look()
             return future.result()
         except BaseException:
             found = self.leave(future)
             if found is not None:
                 found.end()
             raise
-
-    def _back(self, used: Ready) -> None:
-        if not self.put(used):
-            used.end()
 
     # --- what asyncio has of it, too (sdk/aio/pool.py) ---------------------------------------------------
 
@@ -264,16 +252,64 @@ class Pool:
     @told
     def close(self) -> None:
         """End all boxes that nobody has; those that are in use end with their blocks. Again: nothing."""
-        self.shut()
-        if os.getpid() == self._owner:
+        if os.getpid() != self._owner:
+            return
+        with held.Signals() as signals:
+            signals.hold()
+            self.shut()
             for each in self._fillers:
-                each.join()
+                while each.is_alive():
+                    each.join(LOOK)
+                    signals.look()
 
     def __enter__(self) -> Pool:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+class Taken:
+    """What `Pool.box` gives: the block of one box."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._taken: Ready | None = None
+
+    @told
+    def __enter__(self) -> Box:
+        if self._taken is not None:
+            raise Conflict("this block of a pool's box has been entered already", hint="make one for each")
+        try:
+            with held.Signals() as signals:
+                signals.hold()
+                while True:
+                    self._taken = self._pool._next(signals)
+                    try:
+                        return self._taken.take()
+                    except EstivaError:
+                        pass  # somebody has removed it
+                    self._give_back()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *exception: object) -> None:
+        try:
+            self._give_back()
+        except BaseException:
+            self._give_back()  # Ctrl-C before it could be held
+            raise
+
+    def _give_back(self) -> None:
+        ends = None
+        with held.Signals() as signals:
+            signals.hold()
+            taken, self._taken = self._taken, None
+            if taken is not None and not self._pool.put(taken):
+                ends = taken
+        if ends is not None:
+            ends.end()
 
 
 def closed() -> Conflict:
