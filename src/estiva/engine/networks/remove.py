@@ -41,11 +41,11 @@ def _refuse_used(transaction: Transaction, network: Network) -> None:
     holders = dict(networks.leased_in(transaction, network.id))
     if holders:
         called = sorted(containers.name(transaction, holder) or holder[:12] for holder in holders)
-        words = ", ".join(called[:SHOWN])
+        listed = ", ".join(called[:SHOWN])
         if len(called) > SHOWN:
-            words = f"{words} and {len(called) - SHOWN} more"
+            listed = f"{listed} and {len(called) - SHOWN} more"
         raise Conflict(
-            f"network {network.name} has active endpoints: {words}",
+            f"network {network.name} has active endpoints: {listed}",
             hint=f"`estiva network disconnect {network.name} CONTAINER`, or stop them",
         )
 

@@ -74,11 +74,11 @@ def hint(root: int, name: str, path: str, cwd: str = "/", user: tuple[int, set[i
     tree = Tree(root, cwd, user)
     try:
         folders = list(dict.fromkeys(folder or "." for folder in path.split(":")))[:_FOLDERS]
-        words = name.split()
-        if len(words) > 1 and tree.stat(name) is None:
-            places = [words[0]] if "/" in words[0] else [f"{folder}/{words[0]}" for folder in folders]
+        given = name.split()
+        if len(given) > 1 and tree.stat(name) is None:
+            places = [given[0]] if "/" in given[0] else [f"{folder}/{given[0]}" for folder in folders]
             if any(map(tree.runnable, places)):
-                return f"{oneline(words[0])} is there, but this is one word with blanks: give each for itself"
+                return f"{oneline(given[0])} is there, but this is one word with blanks: give each for itself"
         return _of_path(tree, name) if "/" in name else _of_name(tree, name, folders)
     except (OSError, ValueError, RecursionError):
         return ""
