@@ -31,8 +31,8 @@ COVERED = (
     "builder.files.copier", "builder.files.tree", "builder.frontend", "builder.solver.sources",
     "builder.steps", "cli.container", "cli.context", "cli.explain", "cli.format.tables",
     "cli.format.template", "cli.image.archives", "cli.image.build", "cli.image.images", "cli.image.remote",
-    "cli.inspect", "cli.main", "cli.network", "cli.options", "cli.reset", "cli.volume", "cmdline.parser",
-    "engine.builds", "engine.containers.attach", "engine.containers.control",
+    "cli.inspect", "cli.main", "cli.network", "cli.options", "cli.refused", "cli.reset", "cli.volume",
+    "cmdline.parser", "engine.builds", "engine.containers.attach", "engine.containers.control",
     "engine.containers.cp.copying", "engine.containers.cp.place", "engine.containers.create",
     "engine.containers.exec", "engine.containers.inspect", "engine.containers.start", "engine.images.find",
     "engine.images.lookup", "engine.images.outfile", "engine.images.platforms", "engine.launch.launch",
@@ -221,7 +221,9 @@ class Module:
                 inner = node.args[:1]
             if isinstance(node.func, ast.Attribute) and node.func.attr == "get":
                 inner = [node.func.value]
-        for each in inner if depth < 6 else ():
+            elif _last(node.func) == "fromkeys":
+                inner = node.args[1:]
+        for each in inner if depth < 9 else ():
             yield from self.texts(each, depth + 1)
 
     def template(self, node: ast.JoinedStr, phrases: list[ast.AST]) -> str:

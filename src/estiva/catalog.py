@@ -32,8 +32,8 @@ Pieces = list[tuple[str, str]]  # what is fixed, and the name of the value behin
 
 class Catalog:
     def __init__(self, language: str, encoding: str = "utf-8") -> None:
-        """Raises OSError where the catalog is not there."""
-        self._known = gettext.translation("estiva", _FOLDER, [language])
+        """Without the file all stays as it is."""
+        self._known = gettext.translation("estiva", _FOLDER, [language], fallback=True)
         self._plain = not _encodable(encoding)
         self._templates: list[tuple[str, Pieces]] | None = None
 

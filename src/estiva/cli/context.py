@@ -84,7 +84,10 @@ class Context:
 def local(text: str) -> str:
     """A whole sentence in the user's language: its module is there where that is another than English."""
     speech = sys.modules.get("estiva.speech")
-    return speech.translated(text) if speech is not None else text
+    try:
+        return speech.translated(text) if speech is not None else text
+    except Exception:
+        return text  # no file can be opened, no memory be had: that is what is to be told
 
 
 def warn(text: str) -> None:

@@ -1,5 +1,6 @@
 """Catalogs: complete, compiled, safe. A template finds its own sentences, whatever values are in them."""
 
+import errno
 import re
 import string
 import subprocess
@@ -9,7 +10,8 @@ import pytest
 
 from enginekit import CHECKOUT
 from estiva import catalog as catalogs
-from estiva import speech
+from estiva import errors, speech
+from estiva.cli import context
 
 sys.path.insert(0, str(CHECKOUT / "tools"))
 import catalog as tool
@@ -148,13 +150,21 @@ def test_a_sentence_in_a_sentence(portuguese):
     assert said("Dockerfile:3: unknown instruction: FRM") == "Dockerfile:3: instrução desconhecida: FRM"
 
 
-def test_english_reads_nothing(spoken, monkeypatch):
+def test_a_catalog_that_is_not_there(spoken, monkeypatch):
     monkeypatch.setattr(catalogs, "_FOLDER", "/nowhere")
+    spoken("pt_BR")
     assert speech.translated("no such container: x") == "no such container: x"
     assert speech.say("{n} layer", n=1) == "1 layer"
+
+
+def test_a_machine_at_its_limits_tells_so_in_english(spoken, monkeypatch, capsys):
+    def full(language, encoding):
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(catalogs, "Catalog", full)
     spoken("pt_BR")
-    with pytest.raises(OSError):
-        speech.say("{n} layer", n=1)
+    context.tell(errors.exhausted(OSError(errno.EMFILE, "too many open files")))
+    assert capsys.readouterr().err.startswith("estiva: no more files can be opened here\nhint: a limit of")
 
 
 def test_counts(spoken):
