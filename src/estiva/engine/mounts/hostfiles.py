@@ -57,6 +57,8 @@ def generated_files(
         hosts = ""
         if host_config["NetworkMode"] == "host" and not extra:
             hosts = _of_host("/etc/hosts", 1 << 24)  # as Docker's
+            if hosts and hostname != os.uname().nodename:  # that one the host's file has, or has not
+                hosts = f"{hosts.rstrip()}\n127.0.0.1\t{whole}\n"
         for name, content in (
             (
                 "hosts",
