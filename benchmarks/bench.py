@@ -201,9 +201,20 @@ class Bench:
         for process in reversed(self.daemons):
             process.terminate()
             process.wait()
-        for pattern in (f"{self.cgroup}*", f"*/{self.cgroup}*"):  # v2; v1
-            for left in pathlib.Path("/sys/fs/cgroup").glob(pattern):
-                left.rmdir()
+        deadline = time.monotonic() + 60
+        while self.cgroups_left() and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+    def cgroups_left(self):
+        """Remove what is empty of ours, from below; whether there is more. Containers, and those that wait in
+        reserve for this very program, may still be on their way out."""
+        top = pathlib.Path("/sys/fs/cgroup")
+        ours = [*top.glob(f"{self.cgroup}*"), *top.glob(f"*/{self.cgroup}*")]  # v2; v1
+        for left in ours:
+            for folder, _, _ in os.walk(left, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
+        return any(left.exists() for left in ours)
 
 
 def isolate(inside):

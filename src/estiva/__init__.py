@@ -89,7 +89,15 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'estiva' has no attribute '{name}'")
     with _lock():
-        return _load(name)
+        try:
+            return _load(name)
+        except (ImportError, AttributeError) as error:
+            from estiva.errors import half_loaded
+
+            known = half_loaded(error)
+            if known is None:
+                raise
+            raise known from error
 
 
 def __dir__() -> list[str]:

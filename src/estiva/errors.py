@@ -23,6 +23,7 @@ Messages are lower case, name the object and end without a full stop; `hint` say
 from __future__ import annotations
 
 import errno
+import os
 
 
 class EstivaError(Exception):
@@ -179,7 +180,31 @@ def exhausted(error: Exception) -> Unavailable | None:
 def from_os(error: OSError) -> EstivaError:
     """The error for people of an OSError that nobody foresaw: Unavailable where the disk is full."""
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    gone = _removed_folder() if error.errno == errno.ENOENT and not names else ""
+    if gone:
+        hint = "change to one that is there, or give whole paths"
+        return NotFound(f"the working directory {gone} has been removed", hint=hint)
     message = ": ".join(part for part in (" -> ".join(names), reason(error)) if part)
     if error.errno in FULL:
         return Unavailable(message, hint=FREE_SPACE)
     return EngineError(message)
+
+
+def _removed_folder() -> str:
+    """The working directory of this process if it has been removed, else "": getcwd(2) names no file in its
+    error."""
+    try:
+        gone = not os.stat(".").st_nlink
+        return oneline(os.readlink("/proc/self/cwd").removesuffix(" (deleted)")) if gone else ""
+    except OSError:
+        return ""
+
+
+def half_loaded(error: Exception) -> Unavailable | None:
+    """For an ImportError or AttributeError of who came, by a signal, between the lines of our own imports."""
+    if "partially initialized module 'estiva" not in str(error):
+        return None
+    return Unavailable(
+        "estiva is being loaded by what a signal's handler has interrupted",
+        hint="import it, or use it once, before the handler is set; or call it later",
+    )

@@ -38,8 +38,11 @@ async def main():
     async with Client(stdio_client(server)) as client:
         tools = {tool.name: tool.description for tool in (await client.list_tools()).tools}
         print(json.dumps(tools), flush=True)
-        for name, arguments in calls:
-            print(json.dumps(told(await client.call_tool(name, arguments))), flush=True)
+        for name, arguments, *seconds in calls:
+            said = ["cancelled", None]
+            with anyio.move_on_after(seconds[0] if seconds else None):
+                said = told(await client.call_tool(name, arguments))
+            print(json.dumps(said), flush=True)
 
 anyio.run(main)
 """
@@ -173,6 +176,35 @@ def test_python_runs_in_a_sandbox(box):
     assert failed[1]["error"]["type"] == "ZeroDivisionError" and "line 1" in failed[1]["error"]["traceback"]
     assert "time was over" in late[1]["killed"] and len(much[1]["stdout"]) == 100 and "truncated" in much[1]
     assert last == ["ok", {**last[1], "value": None, "repr": "<class 'object'>"}]
+
+
+@requires_mcp
+def test_a_call_that_is_cancelled_ends_and_the_session_goes_on(box):
+    """The command with all that it has started; what was there before stays."""
+    find = "for one in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <$one; echo; done | sort | grep '^sleep'"
+    _, told = ask(
+        box,
+        ("exec", {"command": "sleep 611 >/dev/null 2>&1 & echo kept > kept"}),
+        ("exec", {"command": "sleep 622 & sleep 633"}, 1),
+        ("exec", {"command": find}),
+        ("run_python", {"code": "kept = 1; import os; os.getppid()"}),
+        ("run_python", {"code": "import subprocess, time; subprocess.Popen(['sleep', '644']); time.sleep(655)"}, 1),
+        ("run_python", {"code": "import os; os.getppid()"}),
+        ("exec", {"command": find}),
+        ("fork", {"name": "nosuch"}),
+        ("snapshot", {"name": "one"}),
+        ("reset", {}, 0.01),
+        ("exec", {"command": "cat kept 2>&1 || true"}),
+        ("fork", {"name": "one"}),
+        ("exec", {"command": "cat kept"}),
+        words=HOSTS,
+    )  # fmt: skip
+    kinds = [kind for kind, _ in told]
+    assert kinds[1] == kinds[4] == "cancelled" and kinds[9] in ("cancelled", "ok"), told
+    assert told[2][1]["stdout"] == told[6][1]["stdout"] == "sleep 611 \n", told
+    assert told[3][1]["value"] == told[5][1]["value"], told  # the interpreter is the same one
+    assert told[12] == ["ok", {**told[12][1], "stdout": "kept\n", "status": 0}]
+    eventually(lambda: gone(box))
 
 
 @requires_mcp

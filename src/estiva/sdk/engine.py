@@ -122,13 +122,13 @@ class Engine(plain.Engine):
         )
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # a signal's handler may come between
 _engine: Engine | None = None
 
 
 def _in_a_fork() -> None:
     global _lock
-    _lock = threading.Lock()  # another thread may have held it
+    _lock = threading.RLock()  # another thread may have held it
 
 
 os.register_at_fork(after_in_child=_in_a_fork)
@@ -140,8 +140,9 @@ def default_engine() -> Engine:
     if _engine is not None:
         return _engine
     with _lock:
+        made = Engine()
         if _engine is None:
-            _engine = Engine()
+            _engine = made
         return _engine
 
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from estiva.errors import EstivaError, brief, exhausted, from_os
+from estiva.errors import EstivaError, brief, exhausted, from_os, half_loaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 P = ParamSpec("P")
 R = TypeVar("R")
-KINDS = (EstivaError, OSError, MemoryError, RuntimeError)
+KINDS = (EstivaError, OSError, MemoryError, RuntimeError, ImportError, AttributeError)
 
 
 class Theirs(EstivaError):
@@ -77,7 +77,9 @@ def _tell(error: Exception) -> None:
         error.message = brief(error.message)  # whatever the arguments held (K9)
         error.hint = brief(error.hint)
     elif not getattr(error, "_theirs", False):
-        known = exhausted(error) or (from_os(error) if isinstance(error, OSError) else None)
+        known: EstivaError | None = exhausted(error) or half_loaded(error)
+        if known is None and isinstance(error, OSError):
+            known = from_os(error)
         if known is not None:
             known.message = brief(known.message)
             raise known from error

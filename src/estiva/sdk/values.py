@@ -49,6 +49,14 @@ def text(what: str, value: Any, default: str = "") -> str:
     return no_nul(what, value)
 
 
+def name(what: str, value: Any) -> str:
+    """The name or id of something: a str, not empty."""
+    found = text("name", value)
+    if not found.strip("/"):
+        raise InvalidInput(f"the name of a {what} is empty")
+    return found
+
+
 def path(what: str, value: Any) -> str:
     """A str or path object, not empty."""
     found = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None

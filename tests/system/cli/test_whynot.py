@@ -59,7 +59,7 @@ def test_a_command_is_looked_up_with_the_rights_that_dockers_would_have(box, opt
         path = f"/secret/d/{name}"
         lines = told(box, *RUN, "-v", f"{box.folder}/secret:/secret", *options, IMAGE, path, status=status)
         assert lines[:1] == ([f'estiva: exec: "{path}": {words}'] if words else [])
-        assert (MAY_NOT in lines) == (status == 126 and "--init" not in options)
+        assert (MAY_NOT in lines) == (status == 126)
 
 
 def test_a_file_of_a_volume_whose_mounts_stay_until_it_has_been_looked_at(box):

@@ -198,6 +198,8 @@ def stopping(
         return  # it does not run, or has ended meanwhile
     if live is None:
         return
+    if verb == "restart":
+        restarts.mark_kept(engine.paths, live["id"], live)
     config = record["Config"]
     number = signals.number(signal or config.get("StopSignal") or "TERM")
     if timeout is None:

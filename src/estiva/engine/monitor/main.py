@@ -8,6 +8,7 @@ import os
 from estiva import fastjson
 from estiva.engine.monitor.monitor import QUIET, Monitor
 from estiva.engine.monitor.protocol import encode_error
+from estiva.engine.state import teardown
 from estiva.linux import process
 
 TYPE_CHECKING = False
@@ -78,6 +79,9 @@ def serve(
 
 def end(monitor: Monitor) -> None:
     """Steps 8 and 9; of one that is to be started again also the way there, and then this does not return."""
+    plan = monitor.plan
+    if plan["auto_remove"] and not monitor.bound:
+        plan["auto_remove"] = not teardown.kept(teardown.paths(plan), plan["id"])
     monitor.finish()
     if monitor.delay is not None:
         from estiva.engine.monitor.life import again

@@ -57,8 +57,6 @@ def generated_files(
         hosts = ""
         if host_config["NetworkMode"] == "host" and not extra:
             hosts = _of_host("/etc/hosts", 1 << 24)  # as Docker's
-            if hosts and hostname != os.uname().nodename:  # that one the host's file has, or has not
-                hosts = f"{hosts.rstrip()}\n127.0.0.1\t{whole}\n"
         for name, content in (
             (
                 "hosts",
@@ -135,7 +133,8 @@ def _gateway(taken: Taken) -> str:
     """Where the host is, seen from a container: the bridge, or itself for one without an address there."""
     if not isinstance(taken, str):
         places = sorted(taken, key=lambda place: not place["default"])
-        return next((place["gateway"] for place in places if place["gateway"]), "127.0.0.1")
+        ways = (place.get("own") or place["gateway"] for place in places)
+        return next(filter(None, ways), "127.0.0.1")
     if not taken:
         return "127.0.0.1"
     from estiva.network.subnet import Subnet

@@ -198,6 +198,11 @@ def end_init(live: RunState | None) -> None:
         os.close(pidfd)
 
 
+def kept(where: Paths, container_id: str) -> bool:
+    """Whether a --rm one stays after this run: it is being restarted (life/restarts.py)."""
+    return os.path.lexists(where.run_container(container_id) + "/kept")
+
+
 def settle(
     plan: Ending,
     outcome: State,

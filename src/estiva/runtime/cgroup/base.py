@@ -301,6 +301,15 @@ def make_directory(directory: str) -> bool:
         raise denied(directory, error) from error
 
 
+def unmake(directories: list[str]) -> None:
+    """rmdir(2) of what was made, the last first, where it is empty still."""
+    for directory in reversed(directories):
+        try:
+            os.rmdir(directory)
+        except OSError:
+            pass
+
+
 def denied(directory: str, error: OSError) -> Unsupported | Conflict:
     """The error for a cgroup that can't be made."""
     if error.errno == errno.EAGAIN:

@@ -108,7 +108,7 @@ class Containers:
     @told
     def get(self, name: str) -> Container:
         """A container by its name, its id or the beginning of that: whoever has made it. Raises NotFound."""
-        return Container(self.engine, lookup.resolve(self.engine, values.text("name", name))["Id"])
+        return Container(self.engine, lookup.resolve(self.engine, values.name("container", name))["Id"])
 
     @told
     def list(

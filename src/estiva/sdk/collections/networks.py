@@ -122,7 +122,7 @@ class Networks:
     @told
     def get(self, name: str) -> Network:
         """A network by its name, its id or the beginning of that. Raises NotFound."""
-        return self._network(look.inspect(self.engine, values.text("name", name)))
+        return self._network(look.inspect(self.engine, values.name("network", name)))
 
     @told
     def list(self, *, filters: Mapping[str, Any] | None = None) -> builtins.list[Network]:

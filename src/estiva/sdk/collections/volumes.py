@@ -82,7 +82,7 @@ class Volumes:
     @told
     def get(self, name: str) -> Volume:
         """Raises NotFound."""
-        return self._volume(volumes.inspect(self.engine, values.text("name", name)))
+        return self._volume(volumes.inspect(self.engine, values.name("volume", name)))
 
     @told
     def list(self, *, filters: Mapping[str, Any] | None = None) -> builtins.list[Volume]:

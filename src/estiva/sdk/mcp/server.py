@@ -5,6 +5,7 @@ The client's end is the end of stdin: then this process ends, and with it the bo
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import sys
@@ -49,7 +50,7 @@ def main(asked: dict[str, Any]) -> NoReturn:
 def serve(session: Session) -> None:
     """Until the client goes. Raises Unsupported without the package."""
     try:
-        import anyio.to_thread
+        import anyio
         from mcp.server.mcpserver import MCPServer
         from mcp.server.mcpserver.exceptions import ToolError
     except ImportError as error:
@@ -63,14 +64,17 @@ def serve(session: Session) -> None:
 
         @functools.wraps(method)
         async def call(**arguments: Any) -> Any:
+            task = asyncio.ensure_future(method(**arguments))
             try:
-                # a thread that is left behind when the client goes ends with this process
-                return await anyio.to_thread.run_sync(
-                    functools.partial(method, **arguments), abandon_on_cancel=True
-                )
+                return await asyncio.shield(task)
             except EstivaError as error:
                 hint = f" ({error.hint})" if error.hint else ""
                 raise ToolError(f"{error.message}{hint}") from None
+            except asyncio.CancelledError:  # of the client's, or it has gone
+                task.cancel()
+                with anyio.CancelScope(shield=True):  # anyio's cancellations come again and again
+                    await asyncio.wait([task])
+                raise
 
         return call
 
@@ -80,8 +84,12 @@ def serve(session: Session) -> None:
     for name in session.TOOLS:
         text = " ".join((getattr(session, name).__doc__ or "").split())
         server.add_tool(tool(name), name=name, description=text)
-    with begun(session):
-        server.run("stdio")
+
+    async def until_it_goes() -> None:
+        async with begun(session):
+            await server.run_stdio_async()
+
+    asyncio.run(until_it_goes())
 
 
 def _instructions(session: Session) -> str:

@@ -1,29 +1,32 @@
 """One client's sandbox: a box with profile="untrusted", made when it is first used, ended with the client.
 
 What comes from the box is hostile, and what the client sends is a model's: all of it is bounded. The tools
-are methods, whose docstrings and types the client's model reads. They block, and may be called from several
-threads at once.
+are methods, whose docstrings and types the client's model reads. Several may be under way at once; one whose
+task is cancelled ends at once, with all that it has started, and the box goes on.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import dataclasses
 import tempfile
-import threading
 import time
 from typing import IO, TYPE_CHECKING, Any
 
 from estiva.errors import Conflict, EstivaError, InvalidInput, NotFound, brief
-from estiva.sdk.containers import container
+from estiva.sdk.aio.containers import container
 from estiva.sdk.result import CommandTimeout, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
+    from estiva.sdk.aio.container import Container
     from estiva.sdk.engine import Engine
-    from estiva.sdk.objects.container import Container
+
+    Block = AbstractAsyncContextManager[Container]
 
 LONGEST = 600.0  # seconds of a command, at most
 FILE = 1 << 20  # bytes of a file, read or written at once
@@ -45,48 +48,60 @@ class Session:
         self.options = options
         self.timeout = timeout
         self.output = output
-        self._lock = threading.RLock()  # of the box, which comes and goes
-        self._block: Any = None
-        self._box: Container | None = None
+        self._lock = asyncio.Lock()  # of the box, which comes and goes
+        self._own: tuple[Block, Container] | None = None
         self._snapshots: dict[str, IO[bytes]] = {}
 
     # -- the box
 
-    @property
-    def box(self) -> Container:
+    async def box(self) -> Container:
         """The box, begun now if there is none. Raises Conflict, which says why, if it has ended."""
-        with self._lock:
-            if self._box is None:
-                self._begin()
-            assert self._box is not None
-            if not self._box.running:
-                end = self._box.exit
-                raise Conflict(
-                    f"the sandbox has ended: {end.meaning if end else 'it is not known why'}",
-                    hint="reset makes a new one, without files",
-                )
-            return self._box
+        async with self._lock:
+            return await self._present()
 
-    def _begin(self) -> None:
+    async def _present(self) -> Container:
+        """`box`, for who holds the lock."""
+        if self._own is None:
+            self._own = await self._begun()
+        box = self._own[1]
+        if not await box.running:
+            end = await box.exit
+            raise Conflict(
+                f"the sandbox has ended: {end.meaning if end else 'it is not known why'}",
+                hint="reset makes a new one, without files",
+            )
+        return box
+
+    async def _begun(self) -> tuple[Block, Container]:
         block = container(self.image, profile="untrusted", engine=self.engine, **self.options)
-        self._box = block.__enter__()
-        self._block = block
+        return block, await block.__aenter__()
 
-    def _end(self) -> None:
-        block, self._block, self._box = self._block, None, None
-        if block is not None:
-            block.__exit__(None, None, None)
+    async def _anew(self, files: IO[bytes] | None = None) -> None:
+        """Go on in a fresh box, with these files; the old one ends once there is that."""
+        block, box = await self._begun()
+        try:
+            if files is not None:
+                files.seek(0)
+                await box.put_archive(await _folder(box), files)
+        except BaseException:
+            await block.__aexit__(None, None, None)
+            raise
+        old, self._own = self._own, (block, box)
+        if old is not None:
+            await old[0].__aexit__(None, None, None)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the box, and forget the snapshots."""
-        with self._lock:
-            self._end()
+        async with self._lock:
+            own, self._own = self._own, None
             while self._snapshots:
                 self._snapshots.popitem()[1].close()
+            if own is not None:
+                await own[0].__aexit__(None, None, None)
 
     # -- tools
 
-    def exec(
+    async def exec(
         self, command: str | list[str], timeout: float | None = None, workdir: str = "", stdin: str = ""
     ) -> dict[str, Any]:
         """Run a command in the sandbox and wait for its end. A text goes to /bin/sh, a list of words is
@@ -95,9 +110,9 @@ class Session:
         words = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
         if not words or not words[0]:
             raise InvalidInput("the command is empty")
-        return self._run(words, timeout, workdir, stdin)
+        return await self._run(words, timeout, workdir, stdin)
 
-    def run_python(self, code: str, timeout: float | None = None) -> dict[str, Any]:
+    async def run_python(self, code: str, timeout: float | None = None) -> dict[str, Any]:
         """Run Python code in the sandbox, with the image's python3. Names that it makes are not there in the
         next call, files are. After `timeout` seconds it is killed. Gives value (of the last expression, where
         it is JSON, else repr), stdout, stderr, and error (type, message, traceback) if it raised one."""
@@ -106,7 +121,7 @@ class Session:
         span = self._span(timeout)
         told: dict[str, Any] = {}
         try:
-            done = self.box.python.run(code, timeout=span, max_output=self.output)
+            done = await (await self.box()).python.run(code, timeout=span, max_output=self.output)
         except CommandTimeout as late:
             return self._told(late, {"killed": f"its time was over, after {span:g} seconds"})
         told["value"] = done.value
@@ -119,15 +134,18 @@ class Session:
             told["truncated"] = f"only the first {self.output} bytes of each are told"
         return told
 
-    def files_read(self, path: str, encoding: str = "utf-8") -> dict[str, Any]:
+    async def files_read(self, path: str, encoding: str = "utf-8") -> dict[str, Any]:
         """Read a file of the sandbox, of 1 MiB at most. encoding: utf-8, or base64 for bytes of any kind."""
         _encoding(encoding)
-        data = self.box.files.read(self._path(path), limit=FILE)
+        box = await self.box()
+        data = await box.files.read(await _path(box, path), limit=FILE)
         if encoding == "base64":
             return {"content": base64.b64encode(data).decode(), "size": len(data)}
         return {"content": data.decode("utf-8", "replace"), "size": len(data)}
 
-    def files_write(self, path: str, content: str, encoding: str = "utf-8", executable: bool = False) -> str:
+    async def files_write(
+        self, path: str, content: str, encoding: str = "utf-8", executable: bool = False
+    ) -> str:
         """Write a file of the sandbox, in its working folder or /tmp; parents are made. encoding: utf-8, or
         base64 for bytes of any kind."""
         _encoding(encoding)
@@ -137,12 +155,14 @@ class Session:
             raise InvalidInput("the content is not base64, or not text") from None
         if len(data) > FILE:
             raise InvalidInput(f"{len(data)} bytes are more than a file may have at once ({FILE})")
-        self.box.files.write(self._path(path), data, mode=0o755 if executable else 0o644)
+        box = await self.box()
+        await box.files.write(await _path(box, path), data, mode=0o755 if executable else 0o644)
         return f"{len(data)} bytes written"
 
-    def files_list(self, path: str = "") -> dict[str, Any]:
+    async def files_list(self, path: str = "") -> dict[str, Any]:
         """List a folder of the sandbox, its working folder if none is named."""
-        found = self.box.files.list(self._path(path))
+        box = await self.box()
+        found = await box.files.list(await _path(box, path))
         listed = [
             {
                 "name": brief(one.name, 255),
@@ -153,16 +173,17 @@ class Session:
         ]
         return {"entries": listed, "left_out": max(0, len(found) - ENTRIES)}
 
-    def snapshot(self, name: str) -> str:
+    async def snapshot(self, name: str) -> str:
         """Keep the files of the working folder under a name, for fork: not processes, nor /tmp."""
         if not name or len(name) > NAME or not name.isprintable():
             raise InvalidInput("a snapshot has a short name")
-        with self._lock:
+        async with self._lock:
             if name not in self._snapshots and len(self._snapshots) >= SNAPSHOTS:
                 raise Conflict(f"there are {SNAPSHOTS} snapshots already", hint="give one of their names")
             kept = tempfile.TemporaryFile()
             try:
-                self.box.get_archive(self._folder() + "/.", kept)
+                box = await self._present()
+                await box.get_archive(await _folder(box) + "/.", kept)
             except BaseException:
                 kept.close()
                 raise
@@ -172,50 +193,41 @@ class Session:
                 old.close()
         return f"kept as {name}"
 
-    def fork(self, name: str) -> str:
+    async def fork(self, name: str) -> str:
         """Go on in a fresh sandbox with the files of a snapshot; the present one ends. The snapshot stays: so
         things can be tried again from the same state."""
-        with self._lock:
+        async with self._lock:
             kept = self._snapshots.get(name)
             if kept is None:
                 raise NotFound(f"there is no snapshot {brief(name, NAME)}", hint="snapshot makes one")
-            self._end()
-            self._begin()
-            kept.seek(0)
-            self.box.put_archive(self._folder(), kept)
+            await self._anew(kept)
         return f"a fresh sandbox, with the files of {name}"
 
-    def reset(self) -> str:
+    async def reset(self) -> str:
         """End the sandbox, with all its processes and files, and begin a fresh one. Snapshots stay."""
-        with self._lock:
-            self._end()
-            self._begin()
+        async with self._lock:
+            await self._anew()
         return "a fresh sandbox"
 
     TOOLS = ("exec", "run_python", "files_read", "files_write", "files_list", "snapshot", "fork", "reset")
 
     # -- their parts
 
-    def _folder(self) -> str:
-        return str(self.box.inspect()["Config"]["WorkingDir"])
-
-    def _path(self, path: str) -> str:
-        return path if path.startswith("/") else f"{self._folder()}/{path}"
-
-    def _run(self, words: list[str], timeout: float | None, workdir: str, stdin: str) -> dict[str, Any]:
+    async def _run(self, words: list[str], timeout: float | None, workdir: str, stdin: str) -> dict[str, Any]:
         if sum(map(len, words)) + len(stdin) > COMMAND:
             raise InvalidInput(f"a command and its input have {COMMAND} letters at most", hint="write a file")
         span = self._span(timeout)
         begun = time.monotonic()
         told: dict[str, Any] = {}
         done: Result | CommandTimeout
+        box = await self.box()
         try:
-            done = self.box.exec(
+            done = await box.exec(
                 words,
                 input=stdin,
                 timeout=span,
                 max_output=self.output,
-                workdir=self._path(workdir) if workdir else "",
+                workdir=await _path(box, workdir) if workdir else "",
             )
             told["status"] = done.status
             if done.oom:
@@ -241,16 +253,25 @@ class Session:
         return told
 
 
+async def _folder(box: Container) -> str:
+    """Its working folder."""
+    return str((await box.inspect())["Config"]["WorkingDir"])
+
+
+async def _path(box: Container, path: str) -> str:
+    return path if path.startswith("/") else f"{await _folder(box)}/{path}"
+
+
 def _encoding(text: str) -> None:
     if text not in ("utf-8", "base64"):
         raise InvalidInput(f"there is no encoding {brief(text, 40)}", hint="utf-8 or base64")
 
 
-@contextlib.contextmanager
-def begun(session: Session) -> Iterator[Session]:
+@contextlib.asynccontextmanager
+async def begun(session: Session) -> AsyncIterator[Session]:
     """A session that ends with the block."""
     try:
         yield session
     finally:
         with contextlib.suppress(EstivaError, OSError):
-            session.close()
+            await session.close()

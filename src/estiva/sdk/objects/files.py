@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from estiva.engine.containers.cp import files, program
-from estiva.errors import EstivaError, NotFound
+from estiva.errors import EstivaError
 from estiva.sdk import steps, values
 from estiva.sdk.objects.shown import FileInfo
 from estiva.sdk.told import told
@@ -65,13 +65,10 @@ class Files:
         follow = values.flag("follow", follow)
         return FileInfo(**files.look(self.engine, self.id, values.path("path", path), follow=follow))
 
+    @told
     def exists(self, path: Word) -> bool:
-        """Whether something is there; a symlink to nothing is not."""
-        try:
-            self.stat(path)
-        except NotFound:
-            return False
-        return True
+        """Whether something is there; a symlink to nothing, or to itself, is not."""
+        return files.exists(self.engine, self.id, values.path("path", path))
 
     @told
     def mkdir(self, path: Word, *, mode: int = 0o755, parents: bool = False) -> None:

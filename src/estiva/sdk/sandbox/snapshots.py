@@ -85,4 +85,4 @@ class Snapshots:
     @told
     def get(self, name: str) -> Snapshot:
         """One by its name, its id or 12 digits of that. Raises NotFound."""
-        return Snapshot(self.engine, snapshot.resolve(self.engine, values.text("name", name)))
+        return Snapshot(self.engine, snapshot.resolve(self.engine, values.name("snapshot", name)))

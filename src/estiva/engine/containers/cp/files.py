@@ -116,6 +116,19 @@ def look(engine: Engine, ref: str, path: str, *, follow: bool) -> Found:
         return _shape(view, place.name, os.path.normpath(place.path), status, link)
 
 
+def exists(engine: Engine, ref: str, path: str) -> bool:
+    """Whether something is at a path, after all links. Raises InvalidInput where that can't be said."""
+    with View(engine, ref) as view:
+        place = Place(path, view)
+        try:
+            os.close(place.open(place.path, os.O_PATH))
+            return True
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+                return False
+            raise place.problem(error) from None
+
+
 def listing(engine: Engine, ref: str, path: str) -> list[Found]:
     """What a folder holds, by name. Raises NotFound, InvalidInput, also for more than MOST names."""
     with View(engine, ref) as view:

@@ -52,7 +52,7 @@ def reconcile(where: Paths, db: Database, container_id: str) -> bool:
             "run_root": where.run_root,
             "name": name or (left.get("name", "") if left else ""),
             "network": {"mode": "bridge" if mode == "default" else mode, "address": "", "ports": []},
-            "auto_remove": bool(host_config.get("AutoRemove")),
+            "auto_remove": bool(host_config.get("AutoRemove")) and not teardown.kept(where, container_id),
             "ephemeral": row is None or row[1] != "running",
             "about": eventlog.known(container_id, row[2] if row else ""),
         }

@@ -5,6 +5,7 @@ In the run folder of a container, beside its lock, which is held all the time:
     restarting.json   who waits to start it again, and for how long. Without a state.json beside it the
                       container is "restarting"
     stopped           somebody has asked for the end: whatever its policy, it is not started again
+    kept              who has asked is about to start it again: so it stays, though it is a --rm one
 
 Who waits is the monitor, in another program (monitor/life/again.py). It may be killed at any instant: what is
 left then is a container that has ended, whose run was settled before.
@@ -106,6 +107,16 @@ def restarting(where: Paths, container_id: str) -> bool:
 def mark_stopped(where: Paths, container_id: str, live: RunState | None) -> bool:
     """Somebody asks for the end of the run that is `live`, or of the wait for one: it is not started again.
     False if that run is over."""
+    return _mark(where, container_id, live, "stopped")
+
+
+def mark_kept(where: Paths, container_id: str, live: RunState) -> bool:
+    """It is to be started again at once after the run that is `live`: so it stays, though it is a --rm one.
+    False if that run is over."""
+    return _mark(where, container_id, live, "kept")
+
+
+def _mark(where: Paths, container_id: str, live: RunState | None, name: str) -> bool:
     try:
         folder = os.open(where.run_container(container_id), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -116,7 +127,7 @@ def mark_stopped(where: Paths, container_id: str, live: RunState | None) -> bool
         if live is not None and (now is None or not runstate.same(now, live)):
             return False
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        os.close(os.open(f"{here}/stopped", flags, 0o600))
+        os.close(os.open(f"{here}/{name}", flags, 0o600))
         return True
     except FileNotFoundError:
         return False  # it has gone meanwhile

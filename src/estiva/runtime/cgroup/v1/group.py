@@ -7,7 +7,7 @@ import os
 import time
 
 from estiva.errors import Conflict, EngineError, NotFound, Unsupported, reason
-from estiva.runtime.cgroup.base import Cgroup, listed, make_directory, step_error, tree
+from estiva.runtime.cgroup.base import Cgroup, listed, make_directory, step_error, tree, unmake
 from estiva.runtime.cgroup.control import pairs, put, read, read_or
 from estiva.runtime.cgroup.layout import Layout
 
@@ -37,12 +37,13 @@ class CgroupV1(Cgroup):
         """See factory.create."""
         self = cls(path, places)
         made: list[str] = []
+        above: list[str] = []  # that was missing, and made
         try:
             for mount, directory in zip(places.mounts, self.entered, strict=True):
-                if _make(mount, path, places):
+                if _make(mount, path, places, above):
                     made.append(directory)
             if self.unified:
-                self._make_unified(made)
+                self._make_unified(made, above)
             if len(made) < len(self.directories):
                 self._check_empty()
             cpuset = places.where.get("cpuset")
@@ -52,17 +53,13 @@ class CgroupV1(Cgroup):
             if resources:
                 self.update(resources)
         except BaseException:
-            for directory in made:
-                try:
-                    os.rmdir(directory)
-                except OSError:
-                    pass
+            unmake(above + made)
             raise
         return self
 
-    def _make_unified(self, made: list[str]) -> None:
+    def _make_unified(self, made: list[str], above: list[str]) -> None:
         try:
-            if _make(self.places.hybrid, self.path, self.places):
+            if _make(self.places.hybrid, self.path, self.places, above):
                 made.append(self.unified)
         except Unsupported:
             # Read-only, say. It is not needed for anything that was asked.
@@ -203,17 +200,18 @@ class CgroupV1(Cgroup):
         return collect(self.place, self.oom_kills())
 
 
-def _make(mount: str, path: str, places: Layout) -> bool:
-    """Make one hierarchy's directory, with its parents when they are missing; False when it was there."""
+def _make(mount: str, path: str, places: Layout, above: list[str]) -> bool:
+    """Make one hierarchy's directory, with its parents when they are missing, which are noted in `above`;
+    False when it was there."""
     for _ in range(3):  # a parent may be removed by another between its making and ours
         try:
             return make_directory(mount + path)
         except FileNotFoundError:
-            _make_parents(mount, path, places)
+            _make_parents(mount, path, places, above)
     raise EngineError(f"cgroup {mount}{path} can't be made: its parent is being removed")
 
 
-def _make_parents(mount: str, path: str, places: Layout) -> None:
+def _make_parents(mount: str, path: str, places: Layout, above: list[str]) -> None:
     """Make the parents of `path`, so that tasks may enter what is made below them.
 
     A new cpuset is empty, and no task may enter it until it has cpus and memory nodes. They are copied from
@@ -229,6 +227,8 @@ def _make_parents(mount: str, path: str, places: Layout) -> None:
             made = make_directory(mount + place)
         except FileNotFoundError:
             return  # removed by another meanwhile: the caller tries again
+        if made:
+            above.append(mount + place)
         if mount == places.where.get("cpuset"):
             fill_cpuset(mount, place)
             if made:

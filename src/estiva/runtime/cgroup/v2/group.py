@@ -8,7 +8,7 @@ import time
 from select import POLLERR, POLLPRI, poll
 
 from estiva.errors import Conflict, EngineError, LimitRefused, NotFound
-from estiva.runtime.cgroup.base import Cgroup, denied, step_error
+from estiva.runtime.cgroup.base import Cgroup, denied, step_error, unmake
 from estiva.runtime.cgroup.control import pairs, put, read, read_or
 from estiva.runtime.cgroup.layout import Layout
 from estiva.runtime.cgroup.v2.tree import enable, own_cgroup
@@ -32,9 +32,18 @@ class CgroupV2(Cgroup):
     def make(cls, path: str, places: Layout, resources: dict[str, Any]) -> CgroupV2:
         """See factory.create. Without the right to write at the root the cgroup is made below the one that
         was delegated to the caller, and `path` says so."""
+        above: list[str] = []  # that was missing, and made
+        try:
+            return cls._make(path, places, resources, above)
+        except BaseException:
+            unmake(above)
+            raise
+
+    @classmethod
+    def _make(cls, path: str, places: Layout, resources: dict[str, Any], above: list[str]) -> CgroupV2:
         root = places.mounts[0]
         try:
-            made = _make(root, path)
+            made = _make(root, path, above)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise denied(root + path, error) from error
@@ -43,7 +52,7 @@ class CgroupV2(Cgroup):
                 raise denied(root + path, error) from error
             path = below + path
             try:
-                made = _make(root, path)
+                made = _make(root, path, above)
             except OSError as again:
                 raise denied(root + path, again) from again
         self = cls(path, places)
@@ -55,10 +64,7 @@ class CgroupV2(Cgroup):
                 self._limit(resources)
         except BaseException:
             if made:
-                try:
-                    os.rmdir(self.directory)
-                except OSError:
-                    pass
+                unmake([self.directory])
             raise
         return self
 
@@ -191,8 +197,9 @@ class CgroupV2(Cgroup):
         return collect(self.directory, self.oom_kills())
 
 
-def _make(root: str, path: str) -> bool:
-    """Make the cgroup and what is missing above it; False when it was there. Raises OSError."""
+def _make(root: str, path: str, above: list[str]) -> bool:
+    """Make the cgroup and what is missing above it, which is noted; False when it was there. Raises
+    OSError."""
     directory = root + path
     for _ in range(3):  # a parent may be removed by another between its making and ours
         try:
@@ -206,6 +213,7 @@ def _make(root: str, path: str) -> bool:
                 place += "/" + step
                 try:
                     os.mkdir(root + place, 0o755)
+                    above.append(root + place)
                 except (FileExistsError, FileNotFoundError):
                     pass
                 except PermissionError:
