@@ -129,7 +129,8 @@ def _needed_by(store: Store, digest: str) -> str:
         return ""
     more = f" and {len(needing) - 3} more" if len(needing) > 3 else ""
     which = ", ".join(needing[:3]) + more
-    return f"; {which} needs it: pull, load or build that again, or remove it with `estiva rmi -f`"
+    verb, them = ("needs", "it") if len(needing) == 1 else ("need", "them")
+    return f"; {which} {verb} it: pull, load or build that again, or remove {them} with `estiva rmi -f`"
 
 
 def _proven(store: Store, digest: str) -> bool:

@@ -72,6 +72,19 @@ def test_the_plan_of_a_check():
     assert shell["argv"] == ["bash", "-ec", "a"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        ({"Interval": 10**9}, 1),
+        ({"Interval": 10**9, "StartInterval": 3 * 10**9}, 3),
+        ({"Interval": 9 * 10**9}, 5),
+    ],
+)
+def test_checks_of_the_start_period_are_no_rarer_than_later_ones_unless_asked_for(asked, wanted):
+    """Docker 26 waits the interval where no start interval is given."""
+    assert health.plan({"Healthcheck": {"Test": ["CMD", "x"], **asked}})["start_interval"] == wanted
+
+
 def test_what_an_image_says_is_bounded():
     """Nobody judges it before: no interval of a nanosecond, or less."""
     found = plan(["CMD", "a"], Interval=1, Timeout=-5, StartPeriod=-1, StartInterval=1, Retries=-3)

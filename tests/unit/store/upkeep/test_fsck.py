@@ -47,3 +47,11 @@ def test_check_finds_each_kind_of_damage(store):
     ]
     assert sorted(found) == sorted(expected)
     assert sorted(fsck.check(store, deep=True)) == sorted([*expected, f"blob {damaged} is damaged"])
+
+
+def test_several_images_need_what_is_damaged(store):
+    make_image(store, b"base", b"one", name="one")
+    make_image(store, b"base", b"two", name="two")
+    os.rmdir(f"{store.paths.layers}/{sha256(b'base')[7:]}/fs")
+    (found,) = fsck.check(store)
+    assert "latest need it: pull, load or build that again, or remove them with `estiva rmi -f`" in found

@@ -80,12 +80,13 @@ def plan(config: Config) -> HealthPlan | None:
         return max(nanoseconds, LEAST) / 1e9 if nanoseconds > 0 else usual
 
     stop = config.get("StopTimeout")
+    interval = seconds("Interval", INTERVAL)
     return {
         "argv": command,
-        "interval": seconds("Interval", INTERVAL),
+        "interval": interval,
         "timeout": seconds("Timeout", TIMEOUT),
         "start_period": seconds("StartPeriod", 0.0),
-        "start_interval": seconds("StartInterval", START_INTERVAL),
+        "start_interval": seconds("StartInterval", min(START_INTERVAL, interval)),
         "retries": max(0, health.get("Retries") or 0) or RETRIES,
         "action": config.get("HealthcheckOnFailureAction") or "none",
         "stop_timeout": STOP_TIMEOUT if stop is None else float(stop),
