@@ -34,6 +34,10 @@ class Snapshot:
         if made is not None:
             weakref.finalize(self, _release, made, os.getpid())
 
+    @property
+    def _begins(self) -> str:  # what a container's image is told by: sdk/running.py
+        return self.id
+
     def __repr__(self) -> str:
         return f"<estiva.Snapshot {self.name or self.id[:12]}>"
 
