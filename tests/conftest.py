@@ -19,6 +19,10 @@ settings.register_profile(
 )
 settings.load_profile("patient")
 
+for variable in ("LANG", "LC_ALL", "LC_MESSAGES", "LANGUAGE"):  # sentences are compared in English
+    os.environ.pop(variable, None)
+os.environ["LC_ALL"] = "C.UTF-8"
+
 # in the order of what they take, from `./test --durations=0`
 LONG = (
     "program_ends reservations networks oci_engines program_types program_aio attach cp_walls own_binary restart"

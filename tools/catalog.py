@@ -24,7 +24,7 @@ SOURCE = ROOT / "src/estiva"
 LOCALE = SOURCE / "locale"
 
 sys.path.insert(0, str(ROOT / "src"))
-from estiva.catalog import INDEX, PHRASES  # noqa: E402
+from estiva.catalog import FEWEST, INDEX, PHRASES  # noqa: E402
 
 # Modules and packages whose errors a beginner meets.
 COVERED = (
@@ -38,6 +38,7 @@ COVERED = (
     "engine.images.lookup", "engine.images.outfile", "engine.images.platforms", "engine.launch.launch",
     "engine.networks.asked", "engine.networks.connect", "engine.networks.create", "engine.networks.remove",
     "engine.spec.mounts", "engine.spec.ports", "engine.state.lookup", "engine.state.names",
+    "engine.state.record",
     "engine.volumes", "errors", "files", "network.firewall", "network.networks", "network.pools",
     "network.ports", "oci.digest", "oci.platform", "oci.reference", "paths", "registry.client",
     "registry.http.errors", "registry.http.transport", "runtime.process.command", "runtime.process.user",
@@ -67,7 +68,8 @@ KERNEL = (
 PARTS = (
     "Common verbs", "Containers", "Images", "Registries", "Everything", "ok", "missing", "optional", "read",
     "written", "memory+swap",
-    "1 argument", "{count} arguments", "not true or false", "not a whole number", "value out of range",
+    "not true or false", "not a whole number", "value out of range",
+    "the image has no {name}", "the record of network {name}",
 )  # fmt: skip
 ANYWHERE = "{path}: {reason}"  # the one template that may be without a word of its own
 SHOWN = (
@@ -293,7 +295,7 @@ def gathered() -> tuple[dict[str, list[str]], set[str]]:
         if _within(module.name, SPOKEN):
             whole += module.sentences()
         for text in [*spoken, *whole]:
-            if not any(c.isalpha() for c in literal(text)) or text not in spoken and not separate(text):
+            if not any(map(str.isalpha, literal(text))) or text not in spoken and not usable(text):
                 continue
             if module.name not in found.setdefault(text, []):
                 found[text].append(module.name)
@@ -308,10 +310,11 @@ def _within(name: str, modules: Iterable[str]) -> bool:
     return any(name == each or name.startswith(each + ".") for each in modules)
 
 
-def separate(text: str) -> bool:
-    """Whether a text with its values in it can be taken apart again: there is something between any two."""
+def usable(text: str) -> bool:
+    """Whether a text with its values in it is known again, and can be taken apart: there is something between
+    any two, and enough in all."""
     named = [fixed for fixed, name, _, _ in string.Formatter().parse(text) if name is not None]
-    return all(named[1:])
+    return not named or all(named[1:]) and sum(map(str.isalpha, literal(text))) >= FEWEST
 
 
 # --- catalogs ---------------------------------------------------------------------------------------------

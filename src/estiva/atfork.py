@@ -2,12 +2,16 @@
 does not have.
 
 A wait that is added while a fork waits already counts for that fork too: os.register_at_fork alone would run
-those only that were there when it began.
+those only that were there when it began. Ctrl-C waits too: between a lock that a fork has just got and the
+word that it is to be let go, it would stay locked.
 """
 
 from __future__ import annotations
 
 import os
+from _thread import get_ident
+
+from estiva import held
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
 
 _waits: list[Wait] = []
 _done: list[Wait] = []
+_signals: dict[int, held.Signals] = {}  # by thread
 
 
 def wait(before: Callable[[], object], parent: Callable[[], object], child: Callable[[], object]) -> None:
@@ -28,6 +33,8 @@ def wait(before: Callable[[], object], parent: Callable[[], object], child: Call
 
 
 def _before() -> None:
+    signals = _signals[get_ident()] = held.Signals()
+    signals.hold()
     while left := [each for each in _waits if each not in _done]:
         left[-1][0]()
         _done.append(left[-1])
@@ -36,9 +43,17 @@ def _before() -> None:
 def _parent() -> None:
     while _done:
         _done.pop()[1]()
+    _let_go()
 
 
 def _child() -> None:
     _done.clear()
     for _, _, child in _waits:
         child()
+    _let_go()
+
+
+def _let_go() -> None:
+    signals = _signals.pop(get_ident(), None)
+    if signals is not None:
+        signals.__exit__()

@@ -17,10 +17,12 @@ DEEPEST = 4  # sentences within a sentence
 INDEX = ("index", "templates")  # context and id of the entry that lists the templates, one a line
 # Values that are phrases of ours themselves: by the name that a template gives them
 PHRASES = frozenset((
-    "ago", "alive", "arguments", "below", "either", "error", "has", "kind", "meaning", "memory", "message",
-    "reason", "said", "sender", "servers", "since", "status", "statuses", "strerror", "times", "what",
-    "where", "which", "whose", "why", "words",
+    "ago", "alive", "arguments", "below", "either", "error", "has", "kind", "listed", "meaning", "memory",
+    "message", "reason", "said", "sender", "servers", "since", "status", "statuses", "strerror", "times",
+    "what", "where", "which", "whose", "why", "words",
 ))  # fmt: skip
+WHOLE = "words"  # the name of one that is a sentence by itself
+FEWEST = 4  # letters of a template by which it is known
 
 _FOLDER = os.path.join(os.path.dirname(__file__), "locale")
 _LETTERS = "áâãàçéêíóôõú"  # of Portuguese
@@ -54,7 +56,9 @@ class Catalog:
                 name: self.translated(value, depth + 1) if name.rstrip("0123456789") in PHRASES else value
                 for name, value in values.items()
             }
-            if said == values and not any(c.isalpha() for fixed, _ in parts for c in fixed):
+            if parts[0] == ("", WHOLE) and said[WHOLE] == values[WHOLE]:
+                continue  # what follows a sentence is ours only if the sentence is
+            if said == values and sum(c.isalpha() for fixed, _ in parts for c in fixed) < FEWEST:
                 continue  # a colon alone tells nothing of what it stands between
             return self._shown(self._known.gettext(template)).format_map(said)
         return text

@@ -15,8 +15,9 @@ from estiva.cli import verbs
 from estiva.cli.context import Context, tell
 from estiva.cli.verbs import ALIASES, BRIEF, DRIVERS, GLOBALS, GROUPS, LATER, VERBS
 from estiva.cmdline import program
-from estiva.cmdline.parser import FlagError, HelpWanted, UsageError, parse, parse_verb
+from estiva.cmdline.parser import FLAG, FlagError, HelpWanted, UsageError, parse, parse_verb
 
+HELP = ("h", "help", FLAG, "", "")  # before the verb: told once the language is known
 LOCALE = ("LANG", "LC_ALL", "LC_MESSAGES", "LANGUAGE")  # variables that may ask for another language
 
 TYPE_CHECKING = False
@@ -76,24 +77,32 @@ def speak(asked: str | None) -> None:
     speech.choose(name, getattr(sys.stdout, "encoding", None) or "utf-8")
 
 
+def prepare(words: list[str]) -> None:
+    """Have a process ready for what these words of `run` seem to want."""
+    from estiva.engine.launch import prefork
+
+    alone = ("none", "host", "--network=none", "untrusted", "--profile=untrusted")
+    allowed = any(word.startswith("--allow-host") for word in words)
+    bridge = allowed or not any(word in alone for word in words)
+    own = allowed or any(word.startswith("--net") for word in words)
+    prefork.fork(bridge=bridge, own=bridge and own)
+
+
 def run(words: list[str]) -> int:
     """Do what the words say; the exit status. Errors have been told."""
     if words[:1] == ["run"] and "--help" not in words:
-        from estiva.engine.launch import prefork
-
-        alone = ("none", "host", "--network=none", "untrusted", "--profile=untrusted")
-        allowed = any(word.startswith("--allow-host") for word in words)
-        bridge = allowed or not any(word in alone for word in words)
-        own = allowed or any(word.startswith("--net") for word in words)
-        prefork.fork(bridge=bridge, own=bridge and own)
+        prepare(words)
     context = Context()
     failure, see = 1, "estiva"
     try:
         if any(os.environ.get(name, "").startswith("pt") for name in LOCALE):
             speak(None)
-        options = parse(GLOBALS, words, interspersed=False)
+        options = parse((*GLOBALS, HELP), words, interspersed=False)
         if options.given("lang"):
             speak(options.text("lang"))
+        if options.flag("help"):
+            words = []
+            raise HelpWanted
         context = Context(
             options.text("root") or None, options.text("run-root") or None, options.flag("debug")
         )

@@ -44,7 +44,9 @@ def version(context: Context, options: Options) -> None:
 
     known = system.version()
     if options.text("format"):
-        _by_template({**known, "Client": known, "Server": known}, options.text("format"))
+        server = {**known, "ApiVersion": system.API_VERSION}
+        client = {**server, "Context": "default"}
+        _by_template({**known, "Client": client, "Server": server}, options.text("format"), "Version")
         return
     print(f"Estiva:    {known['Version']}")
     print(f"Python:    {known['PythonVersion']}")
@@ -52,10 +54,13 @@ def version(context: Context, options: Options) -> None:
     print(f"Kernel:    {known['KernelVersion']}")
 
 
-def _by_template(value: dict[str, Any], template: str) -> None:
+def _by_template(value: dict[str, Any], template: str, kind: str = "") -> None:
+    """`kind`: as which of Docker's structs it is printed, if as one."""
+    from estiva.cli.format.declared import shape
     from estiva.cli.format.template import Template
 
-    print(Template("{{json .}}" if template == "json" else template).render(value))
+    made = shape(value, kind) if kind else value
+    print(Template("{{json .}}" if template == "json" else template).render(made))
 
 
 def info(context: Context, options: Options) -> None:
@@ -64,7 +69,9 @@ def info(context: Context, options: Options) -> None:
 
     known = system.info(context.engine)
     if options.text("format"):
-        _by_template(known, options.text("format"))
+        client: dict[str, Any] = {"Debug": False}
+        client |= {**system.version(), "Context": "default", "Plugins": [], "Warnings": None}
+        _by_template({**known, "ClientInfo": client}, options.text("format"), "SystemInfo")
         return
     lines = (
         ("Version", known["ServerVersion"]),

@@ -97,6 +97,6 @@ class Resolver:
         ):
             return found
         if not self.fetch:
-            what = f"{name} for {platform}" if platform else name
-            raise NotFound(f"no such image: {what}", hint=f"`estiva pull {name}` fetches it")
+            what = f"no such image: {name} for {platform}" if platform else f"no such image: {name}"
+            raise NotFound(what, hint=f"`estiva pull {name}` fetches it")
         return registry.pull(self.engine, name, platform=platform, progress=self.progress)

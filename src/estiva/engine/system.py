@@ -196,13 +196,14 @@ def check(engine: Engine, *, deep: bool = False, repair: bool = False) -> dict[s
     swept: list[str] = []
     repaired: list[str] = []
     problems: list[str] = []
+    refused: dict[tuple[str, str], str] = {}
     if repair:
         from estiva.engine.images import repair as images
         from estiva.engine.images.find import allow_refetch
 
         allow_refetch(engine)
         repaired += adopt.adopt(engine)
-        repaired += upkeep.mend_network(engine)
+        repaired += upkeep.mend_network(engine, refused)
         repaired += upkeep.missing_rules(engine, mend=True)
         repaired += upkeep.relays(engine, mend=True)
         repaired += images.repair(engine, deep=deep)
@@ -210,7 +211,7 @@ def check(engine: Engine, *, deep: bool = False, repair: bool = False) -> dict[s
         done, failed = ([], []) if adopt.is_lost(engine) else sweep.sweep(engine, upkeep.network)
         swept += done
         problems = [*failed, *adopt.lost(engine), *fsck.check(engine.store, deep=deep), *sweep.check(engine)]
-        problems += upkeep.unplugged(engine) + upkeep.missing_rules(engine) + upkeep.relays(engine)
+        problems += upkeep.unplugged(engine, refused) + upkeep.missing_rules(engine) + upkeep.relays(engine)
         problems += filter(None, settings.look()[1:])
         if not problems:
             break

@@ -7,7 +7,7 @@ import os
 from _socket import inet_aton
 
 from estiva import settings
-from estiva.errors import Conflict, EngineError
+from estiva.errors import Conflict, EngineError, Unsupported
 from estiva.linux.net import netlink
 from estiva.network import firewall, ipam
 from estiva.network.subnet import PREFIX, Subnet
@@ -139,6 +139,11 @@ def _make6(socket: netlink.Socket, bridge: str, own6: tuple[str, int]) -> None:
     link = socket.link(bridge)
     if link is None:
         raise EngineError(f"bridge {bridge} went away while it was made")
+    if not os.path.exists(f"{_SYSCTL}ipv6"):
+        raise Unsupported(
+            f"this kernel has no IPv6, which {settings.path()} wants for bridge {bridge}",
+            hint='start it without ipv6.disable, or take "ipv6" out of that file',
+        )
     sysctl(f"ipv6/conf/{bridge}/accept_ra", "0")
     sysctl(f"ipv6/conf/{bridge}/disable_ipv6", "0")
     address = inet_pton(AF_INET6, own6[0])

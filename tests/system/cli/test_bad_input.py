@@ -286,7 +286,7 @@ CASES = [
     ((*RUN, "--dns-option", "a\nnameserver 6.6.6.6", IMAGE, "true"), 125, "can't stand in a resolv.conf"),
     # containers
     (("start", "nosuch"), 1, "no such container: nosuch"),
-    (("start", "-a", "broken"), 127, 'exec: "nosuch": executable file not found'),
+    (("start", "-a", "broken"), 1, 'exec: "nosuch": executable file not found'),
     (("stop", "-s", "NOSUCH", "up"), 1, "invalid signal: NOSUCH"),
     (("kill", "-s", "999", "up"), 1, "invalid signal: 999"),
     (("kill", "ok"), 1, "container ok is not running"),

@@ -367,6 +367,14 @@ def test_system(box, sleeper):
     assert box.out("info", "-f", counts) == "1 0 1 0"
     box.estiva("unpause", sleeper)
     assert box.out("info", "-f", counts) == "1 1 0 0"
+    assert box.out("info", "-f", "{{.Plugins}} {{.Runtimes}} {{.}}") == (
+        "{[local] [bridge host null] [] [json-file none]} map[estiva:{{estiva-oci []  map[]} map[]}]"
+        " {0xc000000000 []  0xc000000000 []}"
+    )
+    of_client = box.out("version", "-f", "{{.Client}}")
+    assert of_client.startswith("{<nil> ") and of_client.endswith(" default}")
+    assert box.out("version", "-f", "{{.}}") == f"{{{of_client} 0xc000000000}}"
+    assert box.out("version", "-f", "{{.Server.APIVersion}} {{.Server.Os}}") == "1.45 linux"
     assert box.out("info", "-f", "{{.Driver}}") in ("erofs", "dir")
     assert box.out("system", "check", "--deep").endswith("all is well")
     box.estiva("create", "--name", "idle", "--network", "none", IMAGE, "true")

@@ -90,6 +90,22 @@ with estiva.container("py:1", network="none", pids_limit=64) as box:
     assert lines[8] == "['estiva-init', 'python3']" and lines[9] == "begun"
 
 
+def test_its_threads_load_nothing(box):
+    """A child that is forked meanwhile would find that module locked for ever."""
+    out = box.python(
+        """
+import estiva, sys
+estiva.pool
+before = set(sys.modules)
+with estiva.pool("py:1", size=1, warm="import json", network="none") as pool, pool.box() as box:
+    box.exec(["sh", "-c", ":"])
+    box.python.run("1")
+    print([name for name in set(sys.modules) - before if name.startswith("estiva.")])
+"""
+    )
+    assert out == "[]\n"
+
+
 def test_warm(box):
     out = box.python(
         BEGIN

@@ -330,3 +330,34 @@ def test_lists_by_name_are_in_natural_order(box):
             "order10",
         ]
         box.estiva(kind, "rm", "order9", "order10")
+
+
+def test_ps_quotes_arguments_with_spaces(box):
+    script = "echo out;  exit 3"
+    container = box.out("create", IMAGE, "sh", "-c", script, "x")
+    shown = ("--filter", f"id={container}", "--format", "{{.Command}}")
+    assert box.out("ps", "-a", "--no-trunc", *shown) == f"\"sh -c '{script}' x\""
+    assert box.out("ps", "-a", *shown) == '"sh -c \'echo out;  e…"'
+    box.estiva("rm", container)
+
+
+def test_on_the_host_s_network_its_hosts_file_holds(box):
+    """But where names are added, as with Docker."""
+    show = (IMAGE, "cat", "/etc/hosts")
+    assert box.out("run", "--rm", "--network", "host", *show) == Path("/etc/hosts").read_text().rstrip("\n")
+    with_names = box.out("run", "--rm", "--network", "host", "--add-host", "a:1.2.3.4", *show)
+    assert "1.2.3.4\ta" in with_names and "ip6-allrouters" in with_names
+
+
+def test_start_ends_with_docker_s_statuses(box):
+    """1 for whatever keeps it from starting, attached or not; the command's own otherwise."""
+    broken = box.out("create", "--network", "none", IMAGE, "nosuch")
+    four = box.out("create", "--network", "none", IMAGE, "sh", "-c", "exit 4")
+    for words in ((), ("-a",), ("-i",), ("-ai",)):
+        box.estiva("start", *words, broken, status=1)
+        box.estiva("start", *words, "nobody", status=1)
+    box.estiva("start", "-a", four, broken, status=1)
+    for words in (("-a",), ("-i",), ("-ai",)):
+        box.estiva("start", *words, four, status=4, input="")
+    box.estiva("start", "--bogus", four, status=125)
+    box.estiva("rm", broken, four)

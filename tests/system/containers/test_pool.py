@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+import killkit
 from enginekit import CHECKOUT, eventually, host
 from killkit import assert_nothing_left
 
@@ -195,3 +196,56 @@ with estiva.pool(state, size=2, network="none") as pool:
 """
     )
     assert out.splitlines() == ["1 2"] * 3
+
+
+def test_ctrl_c_at_any_instruction_loses_no_box_and_no_lock(box):
+    """A Condition that stays locked keeps the fillers waiting, and `close` for them."""
+    out = box.python(
+        f"import sys; sys.path.insert(0, {os.path.dirname(killkit.__file__)!r})\nimport interrupts\n"
+        + BEGIN
+        + """
+with estiva.pool("box:1", size=1, network="none") as pool:
+    def work():
+        with pool.box(): pass
+    work()
+    interrupts.attempt(-1, work)
+    hits = [interrupts.attempt(number, work) for number in range(1, interrupts.count, 41)]
+    fillers = pool._fillers
+    for _ in range(3): work()
+    while pool.ready < 1 or pool._used: time.sleep(0.01)
+    until = time.monotonic() + 30
+    while len(engine.containers.list()) > 1 and time.monotonic() < until: time.sleep(0.05)
+    print(len(engine.containers.list()), hits.count(True) > 10)
+print([each.is_alive() for each in fillers], engine.containers.list(all=True))
+""",
+        timeout=120,
+    )
+    assert out.splitlines() == ["1 True", "[False, False] []"]
+
+
+def test_fillers_that_fail_or_can_not_be_had(box):
+    out = box.python(
+        BEGIN
+        + """
+from estiva.sdk.sandbox import ready as pools
+start = threading.Thread.start
+def none(thread): raise RuntimeError("can't start new thread")
+threading.Thread.start = none
+try: estiva.pool("box:1", network="none")
+except estiva.EstivaError as error: print(type(error).__name__, engine.containers.list(all=True))
+threading.Thread.start = start
+with estiva.pool("box:1", size=1, network="none") as pool:
+    make, pools.Ready.make = pools.Ready.make, lambda ready: 1 / 0
+    with pool.box(): pass
+    try: pool.box().__enter__()
+    except ZeroDivisionError: print("told")
+    pools.Ready.make = make
+    for _ in range(3):
+        try:
+            with pool.box() as one: print(one.exec("echo on").output.strip())
+            break
+        except ZeroDivisionError: pass
+""",
+        timeout=120,
+    )
+    assert out.splitlines() == ["Unavailable []", "told", "on"]

@@ -49,6 +49,40 @@ with testing.service("box:1", "sleep 100", wait=asked, network="none"): pass
     gone(box)
 
 
+STUB = """
+FROM box:1
+RUN printf '#!/bin/sh\\nexec sleep 100\\n' > /bin/postgres && printf '#!/bin/sh\\n' > /bin/psql && chmod +x /bin/p*
+ENV PGDATA=/var/lib/postgresql/data
+VOLUME /var/lib/postgresql/data
+"""
+
+
+def test_a_database_has_its_files_in_memory(box):
+    """Also one whose image has a volume for them, unless the caller says where they are."""
+    out = box.python(
+        f"""
+import estiva
+from estiva import testing
+estiva.build(None, dockerfile_text={STUB!r}, tag="stub:1", network="none")
+def where(**options):
+    with testing.postgres("stub:1", network="none", **options) as db:
+        return db.box.exec(["sh", "-c", "mkdir -p $PGDATA; echo $PGDATA $(df -P $PGDATA | tail -n 1 | cut -d ' ' -f 1)"]).output.split()
+print(*where())
+print(where(volumes=["kept:/var/lib/postgresql/data"])[0])
+print(*where(tmpfs=["/var/lib/postgresql/data"]))
+print(where(env={{"PGDATA": "/elsewhere"}})[0])
+"""
+    )
+    assert out.splitlines() == [
+        "/var/lib/postgresql/memory tmpfs",
+        "/var/lib/postgresql/data",
+        "/var/lib/postgresql/data tmpfs",
+        "/elsewhere",
+    ]
+    box.estiva("volume", "rm", "kept")
+    gone(box)
+
+
 def test_a_service_that_does_not_become_ready_says_why(box):
     out = box.python(
         """

@@ -132,6 +132,8 @@ def test_containers_come_and_go(host):
     host.out("start", "two")
     assert addresses(host, "one", "two") == [address(host, "two")] and addresses(host, "two", "one")
     host.out("rename", "two", "three")
+    shown = host.out("network", "inspect", "-f", "{{range .Containers}}{{.Name}} {{end}}", "front")
+    assert sorted(shown.split()) == ["one", "three"]
     assert addresses(host, "one", "two") == [] and addresses(host, "one", "three") == [address(host, "three")]
     host.out("restart", "-t", "0", "one")
     assert addresses(host, "one", "three") == [address(host, "three")]

@@ -364,6 +364,26 @@ def test_a_bridge_that_was_deleted_is_made_anew(host):
     assert "all is well" in host.out("system", "check")
 
 
+def test_a_bridge_that_can_t_come_back_is_told_and_others_do(host):
+    for name in ("lost", "other"):
+        host.estiva("network", "create", name)
+        sleeper(host, f"on-{name}", "--network", name)
+    subnet = host.out("network", "inspect", "lost", "-f", "{{(index .IPAM.Config 0).Gateway}}")
+    bridges = [link for link in links(host) if link.startswith("br-")]
+    taken = f"ip link del {bridges[0]}; ip link del {bridges[1]}; ip link add lan0 type bridge; ip addr add {subnet}/16 dev lan0"
+    subprocess.run([*host.prefix, "sh", "-c", f"{taken}; ip link set lan0 up"], check=True)
+    said = host.estiva("system", "check", "--repair", status=1).stdout
+    one, other = (host.out("inspect", f"on-{name}", "-f", "{{.Id}}")[:12] for name in ("lost", "other"))
+    assert f"repaired: container {other} was in no bridge: plugged in again" in said
+    assert (
+        f"container {one} has lost its network" in said
+        and "is not put back: the subnet of network lost" in said
+    )
+    assert "interface lan0" in host.out("network", "reload")
+    subprocess.run([*host.prefix, "ip", "link", "del", "lan0"], check=True)
+    assert "all is well" in host.out("system", "check", "--repair")
+
+
 def test_a_network_that_is_in_use_stays_and_one_that_is_not_goes_whole(host):
     host.estiva("network", "create", "lab")
     sleeper(host, "aa", "--network", "lab")

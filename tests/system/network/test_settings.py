@@ -303,6 +303,8 @@ def test_the_default_bridge_has_ipv6(host):
     assert "keeps its subnet" in host.estiva("run", "-d", "--name", "cc", IMAGE, "sleep", "1000").stderr
     assert facts(host, "cc")[1] == way
     assert "default via 10.201.0.99 " in host.out("exec", "cc", "ip", "route")
+    names = host.out("run", "--rm", "--add-host", "here:host-gateway", IMAGE, "cat", "/etc/hosts")
+    assert "10.201.0.1\there" in names  # the host, not the way out
     host.estiva("rm", "-f", "aa", "bb", "cc")
     host.estiva("run", "-d", "--name", "cc", IMAGE, "sleep", "1000")
     assert facts(host, "cc") == ("fd00:77::2/64", "fd00:77::9")

@@ -7,13 +7,14 @@ import shlex
 
 import pytest
 
+from estiva.catalog import Catalog
 from estiva.cli import main
 from estiva.cli import verbs as verb_table
 from estiva.cmdline import parser
 
 CHECKOUT = pathlib.Path(__file__).parents[3]
 SOURCE = CHECKOUT / "src/estiva"
-PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/*.md"), *CHECKOUT.glob("benchmarks/*.md")])
+PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("benchmarks/*.md")])
 README, PORTUGUESE = CHECKOUT / "README.md", CHECKOUT / "README.pt-BR.md"
 
 
@@ -68,10 +69,46 @@ def test_both_readmes_have_the_same_parts():
             len(re.findall(r"^#+ ", text, re.MULTILINE)),
             len(re.findall(r"^\|", text, re.MULTILINE)),
             len(re.findall(r"^- ", text, re.MULTILINE)),
-            sorted(set(re.findall(r"\]\(([^)]+)\)", text)) - {"README.md", "README.pt-BR.md"}),
+            sorted(
+                link.replace("docs/pt/", "docs/")  # a page that is there in Portuguese too
+                for link in set(re.findall(r"\]\(([^)]+)\)", text)) - {"README.md", "README.pt-BR.md"}
+            ),
         )
 
     assert shape(README) == shape(PORTUGUESE)
+
+
+TRANSLATED = sorted(CHECKOUT.glob("docs/pt/*.md"))
+
+
+@pytest.mark.parametrize("page", TRANSLATED, ids=name)
+def test_a_page_in_portuguese_is_one_that_there_is_and_shows_its_commands(page):
+    english, own = list(commands(CHECKOUT / "docs" / page.name)), list(commands(page))
+    assert [words for words in own if "pt_BR" not in words] == english[: len(own)]
+    assert f"docs/pt/{page.name}" in PORTUGUESE.read_text()
+
+
+def test_there_are_pages_in_portuguese():
+    assert {page.name for page in TRANSLATED} == {"anatomy.md", "installation.md", "lesson.md", "why.md"}
+
+
+def in_portuguese(line):
+    """A line of what Estiva prints, in English, as it prints it in Portuguese."""
+    label, text, took = re.fullmatch(
+        r"(estiva: |hint: |problem: |\s+[\d.]+ ms  \w+ +|)(.*?)(  \[.*|)", line
+    ).groups()
+    label = {"hint: ": "dica: ", "problem: ": "problema: "}.get(label, label)
+    return f"{label}{Catalog('pt_BR').translated(text)}{took}"
+
+
+@pytest.mark.parametrize("page", TRANSLATED, ids=name)
+def test_what_is_shown_in_portuguese_is_what_is_said(page):
+    def shown(each):
+        found = re.findall(r"^```(\w*)\n(.*?)^```$", each.read_text(), re.DOTALL | re.MULTILINE)
+        return [block for language, block in found if not language]
+
+    english, own = shown(CHECKOUT / "docs" / page.name), shown(page)
+    assert ["\n".join(map(in_portuguese, block.splitlines())) + "\n" for block in english] == own
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -32,7 +32,8 @@ def wheel(tmp_path_factory):
 
 def test_it_holds_every_module_and_says_that_it_is_typed(wheel):
     names = set(wheel.namelist())
-    assert {"estiva/py.typed", "estiva/view/web/page.html"} <= names
+    catalog = "estiva/locale/pt_BR/LC_MESSAGES/estiva.mo"
+    assert {"estiva/py.typed", "estiva/view/web/page.html", catalog} <= names
     assert {
         str(path.relative_to(CHECKOUT / "src")) for path in (CHECKOUT / "src/estiva").rglob("*.py")
     } <= names

@@ -219,12 +219,12 @@ class CopyStep:
             return tree.resolve(path)
         except Missing:
             name = self.typed.name
-            where = (
-                f"in {self.typed.from_}"
-                if self.typed.from_
-                else "in build context (or excluded by .dockerignore)"
+            message = (
+                f"{name} failed: file not found in build context (or excluded by .dockerignore): {source}"
             )
-            raise bad(self.typed.source, f"{name} failed: file not found {where}: {source}") from None
+            if self.typed.from_:
+                message = f"{name} failed: file not found in {self.typed.from_}: {source}"
+            raise bad(self.typed.source, message) from None
 
     @property
     def _unpacks(self) -> bool:

@@ -163,7 +163,6 @@ START = Verb(
         ("", "detach-keys", TEXT, "KEYS", "leave its terminal by these (default ctrl-p,ctrl-q)"),
     ),
     least=1,
-    failure=125,
     examples=(("estiva start -a job", "run it again and watch"),),
 )
 STOP = Verb(

@@ -76,7 +76,8 @@ def row(context: Context, record: Record, truncate: bool, sized: bool) -> dict[s
 
     config = record["Config"]
     created = seconds(record["Created"])
-    command = " ".join([record["Path"], *record["Args"]])
+    words = [f"'{word}'" if " " in word else word for word in record["Args"]]
+    command = " ".join([record["Path"], *words])
     mounts = [mount.get("Name") or mount["Source"] or mount["Destination"] for mount in record["Mounts"]]
     image = config.get("Image") or record["Image"]
     shown = {

@@ -91,6 +91,34 @@ STRUCTS = {
     "Scope Status:{}string UsageData:*UsageData",
     "UsageData": "RefCount:int Size:int",
     "Nothing": "",
+    "SystemInfo": "+*Info ServerErrors:[]string UserName ClientInfo:*ClientInfo ClientErrors:[]string",
+    "Info": "ID Containers:int ContainersRunning:int ContainersPaused:int ContainersStopped:int Images:int "
+    "Driver DriverStatus:[][]string SystemStatus:[][]string Plugins:Plugins MemoryLimit:bool SwapLimit:bool "
+    "KernelMemory:bool KernelMemoryTCP:bool CPUCfsPeriod=CpuCfsPeriod:bool CPUCfsQuota=CpuCfsQuota:bool "
+    "CPUShares:bool CPUSet:bool PidsLimit:bool IPv4Forwarding:bool BridgeNfIptables:bool "
+    "BridgeNfIP6tables=BridgeNfIp6tables:bool Debug:bool NFd:int OomKillDisable:bool NGoroutines:int "
+    "SystemTime LoggingDriver CgroupDriver CgroupVersion NEventsListener:int KernelVersion OperatingSystem "
+    "OSVersion OSType Architecture IndexServerAddress RegistryConfig:*Nothing NCPU:int MemTotal:int "
+    "GenericResources:[]string DockerRootDir HTTPProxy=HttpProxy HTTPSProxy=HttpsProxy NoProxy Name "
+    "Labels:[]string ExperimentalBuild:bool ServerVersion Runtimes:{}RuntimeWithStatus DefaultRuntime "
+    "Swarm:Swarm LiveRestoreEnabled:bool Isolation InitBinary ContainerdCommit:Commit RuncCommit:Commit "
+    "InitCommit:Commit SecurityOptions:[]string ProductLicense DefaultAddressPools:[]AddressPool "
+    "CDISpecDirs:[]string Warnings:[]string",
+    "Plugins": "Volume:[]string Network:[]string Authorization:[]string Log:[]string",
+    "RuntimeWithStatus": "+Runtime Status=status:{}string",
+    "Runtime": "Path=path Args=runtimeArgs:[]string Type=runtimeType Options=options:{}string",
+    "Swarm": "NodeID NodeAddr LocalNodeState ControlAvailable:bool Error RemoteManagers:[]string Nodes:int "
+    "Managers:int Cluster:*Nothing Warnings:[]string",
+    "Commit": "ID Expected",
+    "AddressPool": "Base Size:int",
+    "ClientInfo": "Debug:bool +ClientVersion Plugins:[]string Warnings:[]string",
+    "Version": "Client:ClientVersion Server:*ServerVersion",
+    "ClientVersion": "Platform:*Platform Version APIVersion=ApiVersion DefaultAPIVersion GitCommit GoVersion "
+    "Os Arch BuildTime Context",
+    "ServerVersion": "Platform:Platform Components:[]Component Version APIVersion=ApiVersion MinAPIVersion "
+    "GitCommit GoVersion Os Arch KernelVersion Experimental:bool BuildTime",
+    "Platform": "Name",
+    "Component": "Name Version Details:{}string",
 }
 TEXTS = {  # what these say of themselves, wherever they stand
     "Ulimit": "{Name}={Soft}:{Hard}",

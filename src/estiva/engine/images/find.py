@@ -56,9 +56,9 @@ def find_image(engine: Engine, ref: str, pull: str, platform: str | None, progre
                 other, hint=f"`estiva pull --platform {platform} {ref}` fetches it, if there is one"
             )
         if pull == "never":
-            what = f"{ref} for {platform}" if platform else ref
+            message = f"no such image: {ref} for {platform}" if platform else f"no such image: {ref}"
             ask = f"--platform {platform} {ref}" if platform else ref
-            raise NotFound(f"no such image: {what}", hint=f"`estiva pull {ask}` fetches it")
+            raise NotFound(message, hint=f"`estiva pull {ask}` fetches it")
         from estiva.engine.images import registry
 
         try:

@@ -54,8 +54,14 @@ def generated_files(
         gateway = _gateway(taken_address) if any(entry.endswith("host-gateway") for entry in extra) else ""
         domain = config.get("Domainname")
         whole = f"{hostname}.{domain}" if domain else hostname
+        hosts = ""
+        if host_config["NetworkMode"] == "host" and not extra:
+            hosts = _of_host("/etc/hosts", 1 << 24)  # as Docker's
         for name, content in (
-            ("hosts", resolvconf.hosts(whole, address, extra, gateway=gateway, more=more, linked=lines)),
+            (
+                "hosts",
+                hosts or resolvconf.hosts(whole, address, extra, gateway=gateway, more=more, linked=lines),
+            ),
             ("hostname", hostname + "\n"),
             ("resolv.conf", text),
         ):
@@ -111,9 +117,14 @@ def name_server(host_config: HostConfig) -> Settings:
 
 def _resolv_conf() -> str:
     """The host's."""
+    return _of_host("/etc/resolv.conf", 1 << 16)
+
+
+def _of_host(path: str, limit: int) -> str:
+    """A file of the host's, "" for one that is not there."""
     try:
-        with open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
-            return file.read(1 << 16)
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(limit)
     except OSError:
         return ""
 
@@ -122,7 +133,8 @@ def _gateway(taken: Taken) -> str:
     """Where the host is, seen from a container: the bridge, or itself for one without an address there."""
     if not isinstance(taken, str):
         places = sorted(taken, key=lambda place: not place["default"])
-        return next((place["gateway"] for place in places if place["gateway"]), "127.0.0.1")
+        ways = (place.get("own") or place["gateway"] for place in places)
+        return next(filter(None, ways), "127.0.0.1")
     if not taken:
         return "127.0.0.1"
     from estiva.network.subnet import Subnet

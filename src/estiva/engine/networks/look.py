@@ -167,11 +167,12 @@ def inspect(engine: Engine, ref: str) -> dict[str, Any]:
         row = containers.get(engine.db, container_id)
         if live is None or row is None:
             continue
+        name = eventlog.known(container_id, row[2]).get("name") or live["name"]  # from its start
         network = live["network"]
         for place in network.get("places") or ():
             if place["network"] == where:
                 item["Containers"][container_id] = {
-                    "Name": live["name"],
+                    "Name": name,
                     "EndpointID": place["id"],
                     "MacAddress": place["mac"],
                     "IPv4Address": _with(place["address"], place["prefix"]),
@@ -179,7 +180,7 @@ def inspect(engine: Engine, ref: str) -> dict[str, Any]:
                 }
         if not network.get("places") and where == DEFAULT_NETWORK:
             item["Containers"][container_id] = {
-                "Name": live["name"],
+                "Name": name,
                 "EndpointID": endpoint_id(container_id),
                 "MacAddress": network.get("mac", ""),
                 "IPv4Address": _with(address, network.get("prefix", 0)),

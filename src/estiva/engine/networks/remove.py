@@ -41,11 +41,11 @@ def _refuse_used(transaction: Transaction, network: Network) -> None:
     holders = dict(networks.leased_in(transaction, network.id))
     if holders:
         called = sorted(containers.name(transaction, holder) or holder[:12] for holder in holders)
-        words = ", ".join(called[:SHOWN])
+        listed = ", ".join(called[:SHOWN])
         if len(called) > SHOWN:
-            words = f"{words} and {len(called) - SHOWN} more"
+            listed = f"{listed} and {len(called) - SHOWN} more"
         raise Conflict(
-            f"network {network.name} has active endpoints: {words}",
+            f"network {network.name} has active endpoints: {listed}",
             hint=f"`estiva network disconnect {network.name} CONTAINER`, or stop them",
         )
 
@@ -106,5 +106,7 @@ def reload(engine: Engine) -> list[str]:
     """Make the firewall of all networks anew where something is missing; what was, in words."""
     from estiva.engine.networks import upkeep
 
-    mended = upkeep.mend_network(engine) + upkeep.missing_rules(engine, mend=True)
-    return mended + upkeep.relays(engine, mend=True) + upkeep.relays(engine)
+    refused: dict[tuple[str, str], str] = {}
+    mended = upkeep.mend_network(engine, refused) + upkeep.missing_rules(engine, mend=True)
+    mended += upkeep.relays(engine, mend=True) + upkeep.relays(engine)
+    return mended + (upkeep.unplugged(engine, refused) if refused else [])

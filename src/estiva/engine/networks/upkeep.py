@@ -8,7 +8,7 @@ import os
 
 from estiva.engine.state import locks, runstate
 from estiva.engine.state.published import published_own
-from estiva.errors import EstivaError
+from estiva.errors import EstivaError, oneline, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from estiva.engine.state.types import RunState
     from estiva.network.types import Place
 
+    Refused = dict[tuple[str, str], str]  # by container and endpoint: why
     Ends = dict[tuple[str, str], tuple[Place, str]]  # by container and endpoint: its place, its veth or ""
 
 
@@ -41,12 +42,15 @@ def network(engine: Engine) -> Iterator[str]:
         yield f"{what}: removed"
 
 
-def unplugged(engine: Engine) -> list[str]:
-    """Containers that run and have lost their network, in words."""
+def unplugged(engine: Engine, refused: Refused | None = None) -> list[str]:
+    """Containers that run and have lost their network, in words; with why `mend_network` could not help."""
     told = []
-    for (container_id, _), (_, veth) in _unplugged(engine).items():
+    for (container_id, endpoint), (_, veth) in _unplugged(engine).items():
         said = f"container {container_id[:12]} has lost its network: its interface "
-        if veth:
+        why = (refused or {}).get((container_id, endpoint))
+        if veth and why:
+            told.append(f"{said}{veth} is in no bridge, and is not put back: {why}")
+        elif veth:
             told.append(f"{said}{veth} is in no bridge: `estiva system check --repair` puts it back")
         else:
             told.append(f"{said}has been deleted: `estiva restart {container_id[:12]}` makes another")
@@ -154,16 +158,24 @@ def _relay_again(engine: Engine, live: RunState) -> bool:
     return True
 
 
-def mend_network(engine: Engine) -> list[str]:
-    """Plug in again what can be; what was unplugged."""
+def mend_network(engine: Engine, refused: Refused) -> list[str]:
+    """Plug in again what can be; what was unplugged. What can't be, as another has taken its bridge's subnet,
+    harms no other: why goes to `refused`."""
     from estiva.engine.state.published import firewalls
     from estiva.network.unplugged import plug
 
     mended = []
-    for (container_id, _), (place, veth) in _unplugged(engine).items():
-        if veth:
+    for (container_id, endpoint), (place, veth) in _unplugged(engine).items():
+        if not veth:
+            continue
+        try:
             plug(engine.db, engine.paths, place, veth, firewalls(engine.paths, engine.db))
             mended.append(f"container {container_id[:12]} was in no bridge: plugged in again")
+        except EstivaError as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            refused[container_id, endpoint] = oneline(f"{error.message}{hint}")
+        except OSError as error:
+            refused[container_id, endpoint] = f"{error.filename or 'netlink'}: {reason(error)}"
     return mended
 
 

@@ -62,7 +62,7 @@ def error(payload: bytes, root: int, pid: int) -> EstivaError:
             fields = [os.fsdecode(field) for field in payload.split(b"\0")[7:10]]
             if len(fields) == 3:
                 name, path, cwd = fields
-                failed.hint = hint(root, name, path, cwd, _credentials(pid)) or failed.hint
+                failed.hint = hint(root, name, path, cwd, _credentials(_speaker(pid))) or failed.hint
     finally:
         os.close(root)
     return failed
@@ -74,14 +74,24 @@ def hint(root: int, name: str, path: str, cwd: str = "/", user: tuple[int, set[i
     tree = Tree(root, cwd, user)
     try:
         folders = list(dict.fromkeys(folder or "." for folder in path.split(":")))[:_FOLDERS]
-        words = name.split()
-        if len(words) > 1 and tree.stat(name) is None:
-            places = [words[0]] if "/" in words[0] else [f"{folder}/{words[0]}" for folder in folders]
+        given = name.split()
+        if len(given) > 1 and tree.stat(name) is None:
+            places = [given[0]] if "/" in given[0] else [f"{folder}/{given[0]}" for folder in folders]
             if any(map(tree.runnable, places)):
-                return f"{oneline(words[0])} is there, but this is one word with blanks: give each for itself"
+                return f"{oneline(given[0])} is there, but this is one word with blanks: give each for itself"
         return _of_path(tree, name) if "/" in name else _of_name(tree, name, folders)
     except (OSError, ValueError, RecursionError):
         return ""
+
+
+def _speaker(pid: int) -> int:
+    """Who has failed: the container's process `pid`, or with --init the only child of that
+    (proc_pid_children(5))."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
+            return int(file.read(32).split()[0])
+    except (OSError, ValueError, IndexError):
+        return pid
 
 
 def _credentials(pid: int) -> tuple[int, set[int]]:

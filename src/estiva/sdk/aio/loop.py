@@ -59,8 +59,13 @@ class Pool:
         future.add_done_callback(self._busy.discard)
         self._queue.put((future, function))
         if self._threads < THREADS:
-            self._threads += 1
-            threading.Thread(target=_serve, args=(self._queue,), name="estiva", daemon=True).start()
+            try:
+                threading.Thread(target=_serve, args=(self._queue,), name="estiva", daemon=True).start()
+                self._threads += 1
+            except RuntimeError:  # no more threads: those that are there serve it
+                if not self._threads:
+                    future.cancel()
+                    raise
         return future
 
     def _settle(self) -> None:

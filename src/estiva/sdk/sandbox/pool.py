@@ -55,7 +55,7 @@ class Pool:
         self._waiting: collections.deque[Future[Ready]] = collections.deque()
         self._making = 0
         self._came = time.monotonic()  # the last of them
-        self._failed: EstivaError | None = None
+        self._failed: Exception | None = None
         self._closed = False
         self._fillers: list[threading.Thread] = []
         self._alive = 0  # of them
@@ -196,7 +196,7 @@ class Pool:
         (self._used if self._closed else self._ready).append(made)
         self._changed.notify_all()
 
-    def _tell(self, failed: EstivaError) -> bool:
+    def _tell(self, failed: Exception) -> bool:
         """Whoever has waited for the longest of a failure. False: nobody waits."""
         while self._waiting:
             future = self._waiting.popleft()
@@ -241,13 +241,13 @@ class Pool:
             time.sleep(AGAIN)
         return True
 
-    def _made(self) -> tuple[Ready | None, EstivaError | None]:
-        """A new box, or why there is none."""
+    def _made(self) -> tuple[Ready | None, Exception | None]:
+        """A new box, or why there is none: whatever it is, who takes the next one is told."""
         try:
             made = self.new()
             told(made.make)()
             return made, None
-        except EstivaError as error:
+        except Exception as error:
             return None, error
 
     @told
@@ -262,6 +262,9 @@ class Pool:
                 while each.is_alive():
                     each.join(LOOK)
                     signals.look()
+            while self._used:
+                self._used.popleft().end()  # there were no threads
+                signals.look()
 
     def __enter__(self) -> Pool:
         return self

@@ -6,13 +6,15 @@ import contextlib
 import select
 from typing import TYPE_CHECKING, Any
 
-from estiva.engine.containers import control
+from estiva.engine.containers import control, preload  # noqa: F401
 from estiva.engine.launch import agent as agents
 from estiva.engine.launch.launch import Refused
 from estiva.errors import Conflict, EstivaError
 from estiva.sdk import running, steps, values
+from estiva.sdk.objects import popen  # noqa: F401  not by a filler: see preload.py
 from estiva.sdk.objects.container import Container
 from estiva.sdk.sandbox.owned import Owned
+from estiva.sdk.sandbox.python import Python
 from estiva.sdk.steps import Wait
 
 if TYPE_CHECKING:
@@ -99,8 +101,6 @@ class Ready(Owned[Box]):
 
     def _warming(self, box: Box) -> Task[None]:
         if self.warm:
-            from estiva.sdk.sandbox.python import Python
-
             box._python = Python(box, self.warm)
             yield from box._python.starting()
 
@@ -116,5 +116,5 @@ class Ready(Owned[Box]):
         return box
 
     def end(self) -> None:
-        with contextlib.suppress(EstivaError, OSError):  # a sweep finds what is left
-            self.__exit__()
+        with contextlib.suppress(EstivaError, OSError, MemoryError, RuntimeError):
+            self.__exit__()  # a sweep finds what is left

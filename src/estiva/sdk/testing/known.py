@@ -46,11 +46,12 @@ def postgres(
     name = values.text("username", username)
     secret = values.text("password", password) or os.urandom(12).hex()
     base = values.text("database", database)
-    given: Any = {"tmpfs": ["/var/lib/postgresql"], "shm_size": "256m", **options}
+    given: Any = {"shm_size": "256m", **options}
     variables = {"POSTGRES_USER": name, "POSTGRES_PASSWORD": secret, "POSTGRES_DB": base}
+    if options.get("tmpfs") is None and not options.get("volumes"):
+        given["tmpfs"] = ["/var/lib/postgresql"]
+        variables["PGDATA"] = "/var/lib/postgresql/memory"  # not .../data, a VOLUME on the disk up to 17
     given["env"] = [*values.environment(variables), *values.environment(options.get("env"))]
-    if options.get("volumes") and "tmpfs" not in options:
-        del given["tmpfs"]
     quoted = [urllib.parse.quote(each, safe="").replace("%7B", "%7b") for each in (name, secret, base)]
     return service(
         image,

@@ -1,7 +1,7 @@
 """What templates print of whole things: held against Docker 26's own words for what its own `inspect` shows.
 
 docker26-printed.json has its JSON of containers, an image, networks and a volume, and what `inspect --format`
-printed, every address as 0xc000000000.
+printed, every address as 0xc000000000; docker26-printed-engine.json the same of `info` and `version`.
 """
 
 import json
@@ -14,7 +14,9 @@ from estiva.cli.format.functions import show
 from estiva.cli.format.template import Template
 from estiva.cli.inspect import for_template
 
-KNOWN = json.loads((pathlib.Path(__file__).parent / "docker26-printed.json").read_text())
+HERE = pathlib.Path(__file__).parent
+KNOWN = json.loads((HERE / "docker26-printed.json").read_text())
+ENGINE = json.loads((HERE / "docker26-printed-engine.json").read_text())
 CASES = [(entry, template, text) for entry in KNOWN for template, text in entry["printed"].items()]
 
 
@@ -22,6 +24,13 @@ CASES = [(entry, template, text) for entry in KNOWN for template, text in entry[
 def test_a_thing_is_printed_as_docker_prints_it(entry, template, text):
     printed = Template(template).render(for_template(entry["kind"], entry["item"]))
     assert printed.rstrip("\n") == text
+
+
+@pytest.mark.parametrize("entry", ENGINE, ids=lambda entry: entry["kind"])
+def test_the_engine_is_printed_as_docker_prints_it(entry):
+    made = shape(entry["item"], entry["kind"])
+    assert {template: Template(template).render(made) for template in entry["printed"]} == entry["printed"]
+    assert json.loads(Template("{{json .}}").render(made)) == entry["item"]
 
 
 @pytest.mark.parametrize("entry", KNOWN, ids=lambda entry: entry["kind"])
