@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from estiva.engine import Engine
+    from estiva.sdk.collections.images import Image
     from estiva.sdk.result import Result
     from estiva.sdk.sandbox.snapshots import Snapshot
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 @told
 @shows(RunOptions)
 def run(
-    image: str | Snapshot,
+    image: str | Image | Snapshot,
     command: str | Sequence[Word] = (),
     *,
     input: Data | None = None,
@@ -64,7 +65,7 @@ def run(
 @told
 @shows(RunOptions)
 def container(
-    image: str | Snapshot,
+    image: str | Image | Snapshot,
     command: str | Sequence[Word] | None = None,
     *,
     keep: bool = False,

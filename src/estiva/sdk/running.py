@@ -13,7 +13,6 @@ from estiva.sdk.begun import Begun
 from estiva.sdk.options import host_config_of, networking_of, variables_of
 from estiva.sdk.pipes import Pipes
 from estiva.sdk.run_options import CreateOptions
-from estiva.sdk.sandbox.snapshots import Snapshot
 from estiva.sdk.steps import Wait
 from estiva.sdk.told import theirs
 
@@ -39,8 +38,8 @@ def settings(
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """(Config, HostConfig, options of create.prepare) of what the caller gave. Without a command (None) the
     main process is our own init, which waits. Raises InvalidInput."""
-    if isinstance(image, Snapshot):
-        image = image.id
+    if not isinstance(image, str):
+        image = getattr(image, "_begins", image)  # of an Image or Snapshot
     config: dict[str, Any] = {
         "Image": values.text("image", image),
         "Cmd": [IDLE] if command is None else values.words("the command", command),

@@ -31,6 +31,47 @@ def test_types_are_those_that_are_taken(program):
     assert done.returncode == 0, done.stdout
 
 
+def test_what_a_program_gets_has_a_type():
+    """A program with every public name: nothing in it is Any, but what is marked so, with a reason."""
+    path = pathlib.Path(__file__).parent / "typed_program.py"
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--disallow-any-expr", "--no-incremental", "--no-pretty",
+         "--follow-imports=silent", str(path)],
+        capture_output=True,
+        text=True,
+        cwd=path.parent,
+        env={"MYPYPATH": str(pathlib.Path(estiva.__file__).parents[1]), "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    lines = path.read_text().splitlines()
+    marked = {number for number, line in enumerate(lines, 1) if "  # Any: " in line}
+    found = set()
+    for line in done.stdout.splitlines()[:-1]:
+        said = line.replace("Coroutine[Any, Any, ", "").replace('contains "Any"', "")  # as typing has it
+        if "Any" in said or "Expression" not in said:
+            found.add(int(line.split(":")[1]))
+            assert int(line.split(":")[1]) in marked, line
+    assert found == marked
+
+
+def test_the_program_has_every_public_name():
+    from estiva import aio
+    from estiva.sdk.collections import containers, images, networks, registry, volumes
+    from estiva.sdk.objects import files
+
+    text = (pathlib.Path(__file__).parent / "typed_program.py").read_text()
+    missing = [f"estiva.{name}" for name in estiva.__all__ if f"estiva.{name}" not in text]
+    missing += [f"aio.{name}" for name in aio.__all__ if f"aio.{name}" not in text]
+    inner = {"begun", "engine", "gone", "own", "reading", "measuring", "ways"}  # not for programs
+    inner |= {"history", "layers", "referrers", "search", "info", "df"}  # dicts of anything
+    for kind in (
+        estiva.Container, files.Files, containers.Containers, images.Images, volumes.Volumes, volumes.Volume,
+        networks.Networks, networks.Network, registry.Registry, estiva.Image, estiva.Snapshot,
+    ):  # fmt: skip
+        names = {name for name in dir(kind) if not name.startswith("_")} - inner
+        missing += [f"{kind.__name__}.{name}" for name in sorted(names) if f".{name}" not in text]
+    assert not missing
+
+
 def test_the_package_says_that_it_has_types():
     assert (pathlib.Path(estiva.__file__).parent / "py.typed").exists()
 

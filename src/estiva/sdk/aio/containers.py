@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from estiva.engine import Engine
+    from estiva.sdk.aio.images import Image
     from estiva.sdk.result import Result
 
     Word = str | os.PathLike[str]
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 @shows(RunOptions)
 @told_later
 async def run(
-    image: str | Snapshot,
+    image: str | Image | Snapshot,
     command: str | Sequence[Word] = (),
     *,
     input: Data | None = None,
@@ -113,7 +114,7 @@ async def there(engine: Engine, image: str, options: dict[str, Any]) -> dict[str
 @told
 @shows(RunOptions)
 def container(
-    image: str | Snapshot,
+    image: str | Image | Snapshot,
     command: str | Sequence[Word] | None = None,
     *,
     keep: bool = False,

@@ -12,9 +12,9 @@ from estiva.sdk import running, values
 from estiva.sdk.aio.bridge import Around, Field, copied, each, later
 from estiva.sdk.aio.container import Container
 from estiva.sdk.aio.containers import finished, kept, there
-from estiva.sdk.aio.images import Images
+from estiva.sdk.aio.images import Image, Images
 from estiva.sdk.aio.loop import Stream, call
-from estiva.sdk.aio.snapshots import Snapshots
+from estiva.sdk.aio.snapshots import Snapshot, Snapshots, begins
 from estiva.sdk.collections import containers as containers_
 from estiva.sdk.collections import events, images, networks, registry, system, volumes
 from estiva.sdk.objects.container import Container as PlainContainer
@@ -44,13 +44,13 @@ class Containers(Around[containers_.Containers]):
     @shows(CreateOptions)
     @told_later
     async def create(
-        self, image: str, command: Command | None = None, **options: Unpack[CreateOptions]
+        self, image: str | Image | Snapshot, command: Command | None = None, **options: Unpack[CreateOptions]
     ) -> Container:
         """Make a container that does not run yet: see estiva.Engine().containers.create."""
         from estiva.engine.containers import control, create
 
         engine = self._plain.engine
-        config, host_config, chosen = running.settings(image, command or (), options)
+        config, host_config, chosen = running.settings(begins(image), command or (), options)
         chosen = await there(engine, config["Image"], chosen)
         record = await call(
             lambda: create.create(engine, config, host_config, **chosen),
@@ -63,7 +63,7 @@ class Containers(Around[containers_.Containers]):
         @overload
         async def run(
             self,
-            image: str,
+            image: str | Image | Snapshot,
             command: Command = (),
             *,
             detach: Literal[False] = False,
@@ -77,7 +77,7 @@ class Containers(Around[containers_.Containers]):
         @overload
         async def run(
             self,
-            image: str,
+            image: str | Image | Snapshot,
             command: Command = (),
             *,
             detach: Literal[True],
@@ -88,7 +88,7 @@ class Containers(Around[containers_.Containers]):
     @told_later
     async def run(
         self,
-        image: str,
+        image: str | Image | Snapshot,
         command: Command = (),
         *,
         detach: bool = False,
@@ -103,9 +103,9 @@ class Containers(Around[containers_.Containers]):
         engine = self._plain.engine
         if not values.flag("detach", detach):
             return await finished(
-                engine, image, command, input, timeout, max_output, on_output, options, CreateOptions
+                engine, begins(image), command, input, timeout, max_output, on_output, options, CreateOptions
             )
-        config, host_config, chosen = running.settings(image, command or (), options)
+        config, host_config, chosen = running.settings(begins(image), command or (), options)
         chosen = await there(engine, config["Image"], chosen)
         return Container(await kept(engine, config, host_config, chosen))
 

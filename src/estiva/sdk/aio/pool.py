@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Self, Unpack
 
     from estiva.engine import Engine
+    from estiva.sdk.aio.images import Image
     from estiva.sdk.objects.container import Container as PlainContainer
     from estiva.sdk.sandbox.owned import Owned
 
@@ -150,7 +151,7 @@ class Taken:
 @told
 @shows(RunOptions)
 def pool(
-    image: str | Snapshot,
+    image: str | Image | Snapshot,
     *,
     size: int = 8,
     warm: str = "",

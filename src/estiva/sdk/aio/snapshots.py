@@ -33,4 +33,4 @@ class Snapshots(Around[plain.Snapshots]):
 
 def begins(image: Any) -> Any:
     """What the plain API takes for what a container of here begins with."""
-    return image._plain if isinstance(image, Snapshot) else image
+    return image._plain if isinstance(image, Around) else image

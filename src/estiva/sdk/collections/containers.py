@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from estiva.engine import Engine
     from estiva.engine.launch.start import Start
+    from estiva.sdk.collections.images import Image
     from estiva.sdk.result import Result
+    from estiva.sdk.sandbox.snapshots import Snapshot
 
     Word = str | os.PathLike[str]
     Command = str | Sequence[Word]
@@ -40,7 +42,7 @@ class Containers:
     @told
     @shows(CreateOptions)
     def create(
-        self, image: str, command: Command | None = None, **options: Unpack[CreateOptions]
+        self, image: str | Image | Snapshot, command: Command | None = None, **options: Unpack[CreateOptions]
     ) -> Container:
         """Make a container that does not run yet. It stays when the program ends, as the command line's.
 
@@ -58,7 +60,7 @@ class Containers:
         @overload
         def run(
             self,
-            image: str,
+            image: str | Image | Snapshot,
             command: Command = (),
             *,
             detach: Literal[False] = False,
@@ -72,7 +74,7 @@ class Containers:
         @overload
         def run(
             self,
-            image: str,
+            image: str | Image | Snapshot,
             command: Command = (),
             *,
             detach: Literal[True],
@@ -83,7 +85,7 @@ class Containers:
     @shows(CreateOptions)
     def run(
         self,
-        image: str,
+        image: str | Image | Snapshot,
         command: Command = (),
         *,
         detach: bool = False,

@@ -52,6 +52,10 @@ class Image:
     def short_id(self) -> str:
         return self.id.removeprefix("sha256:")[:12]
 
+    @property
+    def _begins(self) -> str:  # what a container's image is told by: sdk/running.py
+        return self.id
+
     def _repr_html_(self) -> str:
         from estiva.sdk import html
 

@@ -35,7 +35,7 @@ class Command:
         size: tuple[int, int] | None,
         how: Modes,
     ) -> None:
-        self.args = list(wanted["config"]["process"]["args"])
+        self.args: list[str] = list(wanted["config"]["process"]["args"])
         self.returncode: int | None = None
         self.stdin: IO[Any] | None = None
         self.stdout: IO[Any] | None = None

@@ -12,6 +12,7 @@ from estiva.sdk.told import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Literal, overload
 
     from estiva.engine import Engine
     from estiva.sdk.objects.attached import Attached
@@ -104,6 +105,71 @@ class Commands:
 
         return Attached(self.engine, self.id)
 
+    if TYPE_CHECKING:
+
+        @overload
+        def popen(
+            self,
+            command: Command,
+            *,
+            stdin: Any = -1,
+            stdout: Any = -1,
+            stderr: Any = -1,
+            tty: bool = False,
+            size: tuple[int, int] | None = None,
+            env: Environment | None = None,
+            env_file: Paths = (),
+            user: str | int = "",
+            workdir: Word = "",
+            privileged: bool = False,
+            text: Literal[False] = False,
+            encoding: None = None,
+            errors: None = None,
+            bufsize: int = -1,
+        ) -> Popen[bytes]: ...
+
+        @overload
+        def popen(
+            self,
+            command: Command,
+            *,
+            stdin: Any = -1,
+            stdout: Any = -1,
+            stderr: Any = -1,
+            tty: bool = False,
+            size: tuple[int, int] | None = None,
+            env: Environment | None = None,
+            env_file: Paths = (),
+            user: str | int = "",
+            workdir: Word = "",
+            privileged: bool = False,
+            text: Literal[True],
+            encoding: str | None = None,
+            errors: str | None = None,
+            bufsize: int = -1,
+        ) -> Popen[str]: ...
+
+        @overload
+        def popen(
+            self,
+            command: Command,
+            *,
+            stdin: Any = -1,
+            stdout: Any = -1,
+            stderr: Any = -1,
+            tty: bool = False,
+            size: tuple[int, int] | None = None,
+            env: Environment | None = None,
+            env_file: Paths = (),
+            user: str | int = "",
+            workdir: Word = "",
+            privileged: bool = False,
+            text: bool = False,
+            encoding: str,
+            errors: str | None = None,
+            bufsize: int = -1,
+        ) -> Popen[str]: ...
+
     @told
     def popen(
         self,
@@ -123,7 +189,7 @@ class Commands:
         encoding: str | None = None,
         errors: str | None = None,
         bufsize: int = -1,
-    ) -> Popen:
+    ) -> Popen[Any]:
         """Start one more command in it, with its streams as subprocess.Popen has them.
 
             with box.popen("cat", text=True) as cat:

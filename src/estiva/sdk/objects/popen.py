@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import selectors
 import time
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, AnyStr, Generic
 
 from estiva.errors import EstivaError, InvalidInput
 from estiva.sdk import values
@@ -28,12 +28,17 @@ LONGEST = 3600.0  # seconds of one look
 _left: set[Launched] = set()  # commands that nobody holds any more: they go on, as subprocess's do
 
 
-class Popen(Command):
+class Popen(Command, Generic[AnyStr]):
     """A command in a container: see Container.popen. `pid` is the host's; `returncode` is its status, 128+n
     for a signal, once it has ended; `truncated`, whether `communicate` has dropped output.
 
+    Popen[str] where its streams are text, else Popen[bytes], as subprocess's.
     May be used from several threads. In a fork of the program it is nobody's: its streams lead nowhere.
     """
+
+    stdin: IO[AnyStr] | None
+    stdout: IO[AnyStr] | None
+    stderr: IO[AnyStr] | None
 
     def __init__(
         self,
@@ -80,7 +85,7 @@ class Popen(Command):
     @told
     def communicate(
         self, input: Any = None, timeout: float | None = None, *, max_output: int = MAX_OUTPUT
-    ) -> tuple[Any, Any]:
+    ) -> tuple[AnyStr | None, AnyStr | None]:
         """Send `input`, read to the end, wait: (stdout, stderr), None for what is no pipe.
 
         Of each stream `max_output` bytes are kept, the rest is read and dropped. After `timeout` seconds

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from estiva.engine import Engine
+    from estiva.sdk.collections.images import Image
     from estiva.sdk.sandbox.ready import Box
     from estiva.sdk.sandbox.snapshots import Snapshot
 
@@ -322,7 +323,7 @@ def closed() -> Conflict:
 @told
 @shows(RunOptions)
 def pool(
-    image: str | Snapshot,
+    image: str | Image | Snapshot,
     *,
     size: int = 8,
     warm: str = "",

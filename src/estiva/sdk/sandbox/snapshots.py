@@ -27,12 +27,16 @@ class Snapshot:
 
     def __init__(self, engine: Engine, state: Any, made: snapshot.Made | None = None) -> None:
         self.engine = engine
-        self.id = state.id
-        self.name = state.name
-        self.image = state.image
-        self.created = state.created
+        self.id: str = state.id
+        self.name: str = state.name
+        self.image: str = state.image
+        self.created: float = state.created
         if made is not None:
             weakref.finalize(self, _release, made, os.getpid())
+
+    @property
+    def _begins(self) -> str:  # what a container's image is told by: sdk/running.py
+        return self.id
 
     def __repr__(self) -> str:
         return f"<estiva.Snapshot {self.name or self.id[:12]}>"
