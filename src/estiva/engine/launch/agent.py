@@ -12,6 +12,7 @@ from _socket import (
     AF_UNIX,
     MSG_DONTWAIT,
     SCM_RIGHTS,
+    SHUT_RD,
     SOCK_CLOEXEC,
     SOCK_SEQPACKET,
     SOL_SOCKET,
@@ -29,6 +30,7 @@ from estiva.runtime.cgroup import factory
 from estiva.runtime.cgroup.leaf import leaf
 from estiva.runtime.launch.agent import EXITED, LARGEST
 from estiva.runtime.launch.exec import place
+from estiva.runtime.state import alive
 
 if TYPE_CHECKING:
     from estiva.engine import Engine
@@ -145,10 +147,14 @@ class Command:
         self.agent = agent
         self.channel = channel
         self._over = False
+        self._killed = False
 
     def signal(self, number: int) -> None:
-        """Of a timeout: it is killed with all that it has started."""
+        """Of a timeout: it is killed with all that it has started. An agent that says nothing, because its
+        container keeps it from that, is not waited for."""
         self.agent.kill()
+        self._killed = True
+        self.channel.socket.shutdown(SHUT_RD)
 
     def wait(self) -> Outcome:
         """How it ended. Raises Refused if it has not begun; Conflict if the box has ended."""
@@ -158,8 +164,11 @@ class Command:
             code = os.waitstatus_to_exitcode(int(data[1:]) & 0xFFFF)
             status = 128 - code if code < 0 else code
             return {"event": "exited", "status": status, "oom": status == 137 and self._oom()}
-        if not data:
-            raise Conflict(f"container {self.agent.live['id'][:12]} has ended")
+        if not data and self._killed:
+            return {"event": "exited", "status": 137, "oom": False}
+        live = self.agent.live
+        if not data and not alive(live["pid"], live["start_time"]):
+            raise Conflict(f"container {live['id'][:12]} has ended")
         raise Refused
 
     def _oom(self) -> bool:
