@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_OUTPUT = 1 << 20  # bytes of what is printed, and of the value
 LARGEST = 64 << 20  # bytes of the code
+HEAD = 2 << 20  # bytes of an answer, without what was printed and the value
 GRACE = 2.0  # seconds after a timeout in which the box is to say that it has ended the run
 FIRST = 60.0  # seconds for the interpreter to start, and for the warm code
 
@@ -91,7 +92,7 @@ class Python:
         with self._lock:
             process = self._started()
             limit = None if seconds is None else seconds + GRACE
-            answer = self._ask(process, wanted, limit, 16 * most + (8 << 20))
+            answer = self._ask(process, wanted, limit, most)
             if answer is None:
                 raise CommandTimeout(f"the run was killed after {seconds} s", b"", b"", False)
         return _result(answer, seconds)
@@ -127,7 +128,7 @@ class Python:
                 hint="box.python needs one: install it in the image",
             ) from None
         self._process = process
-        answer = self._ask(process, {"warm": self._warm}, FIRST, 8 << 20)
+        answer = self._ask(process, {"warm": self._warm}, FIRST, 0)
         if answer is None:
             raise CommandTimeout(f"the warm code took more than {FIRST:g} s", b"", b"", False)
         error = _error(answer.get("error"))
@@ -149,12 +150,22 @@ class Python:
             assert process.stdin is not None and process.stdout is not None
             _write(process.stdin.fileno(), struct.pack(">I", len(data)) + data, deadline)
             out = process.stdout.fileno()
-            (length,) = struct.unpack(">I", _read(out, 4, deadline))
-            if length > most:
+            lengths = struct.unpack(">IIII", _read(out, 16, deadline))
+            if any(
+                length > limit for length, limit in zip(lengths, (HEAD, most, most, 4 * most), strict=True)
+            ):
                 raise EngineError("the interpreter in the box has sent more than it may")
-            answer = json.loads(_read(out, length, deadline))
+            head, stdout, stderr, text = (_read(out, length, deadline) for length in lengths)
+            answer = json.loads(head.decode("utf-8", "surrogatepass"), parse_constant=_refuse)
             if not isinstance(answer, dict):
                 raise ValueError
+            answer.update(stdout=stdout, stderr=stderr, value=None, repr="")
+            if answer.get("kind") == "repr":
+                answer["repr"] = text.decode("utf-8", "surrogatepass")
+            elif text:
+                if len(text) > most:
+                    raise ValueError
+                answer["value"] = json.loads(text, parse_constant=_refuse)
             whole = True
             return answer
         except TimeoutError:
@@ -211,6 +222,10 @@ def _read(fd: int, count: int, deadline: float | None) -> bytes:
     return bytes(data)
 
 
+def _refuse(word: str) -> Any:
+    raise ValueError(word)  # NaN, Infinity: no JSON
+
+
 def _code(what: str, value: Any) -> str:
     if not isinstance(value, str):
         raise values.wrong(what, "text", value)
@@ -237,13 +252,13 @@ def _error(found: Any) -> PythonError | None:
 
 
 def _result(answer: dict[str, Any], seconds: float | None) -> PythonRun:
-    stdout, stderr = _text(answer.get("stdout")), _text(answer.get("stderr"))
+    stdout, stderr = answer["stdout"], answer["stderr"]
     truncated = answer.get("truncated") is True
     if answer.get("late") is True:
         raise CommandTimeout(
             f"the run was killed after {seconds} s",
-            stdout.encode(errors="replace"),
-            stderr.encode(errors="replace"),
+            stdout,
+            stderr,
             truncated,
         )
     error = _error(answer.get("error"))
@@ -255,11 +270,11 @@ def _result(answer: dict[str, Any], seconds: float | None) -> PythonRun:
         else:
             error = PythonError("Exited", f"the process ended with status {status}", "")
     return PythonRun(
-        answer.get("value"),
-        _text(answer.get("repr")),
+        answer["value"],
+        answer["repr"],
         error,
-        stdout,
-        stderr,
+        stdout.decode(errors="replace"),
+        stderr.decode(errors="replace"),
         truncated,
         _number(answer.get("seconds")),
         _number(answer.get("cpu")),
