@@ -192,3 +192,32 @@ with contextlib.closing(made):
         "None \\ud800 None",
         "None [[[[[",
     ]
+
+
+def test_a_command_that_begins_in_a_snapshot_loses_nothing(box):
+    """The container gets another root; where that has to be undone, what was written to the new one would be gone."""
+    out = box.python(
+        BEGIN
+        + """
+import threading, time
+from estiva.runtime.rootfs import reroot
+real, umount = reroot.reroot, reroot.mnt.umount2
+def begun(pid, rootfs):
+    thread.start()
+    time.sleep(0.3)
+    return real(pid, rootfs)
+def later(*words):
+    time.sleep(1)
+    umount(*words)
+reroot.reroot, reroot.mnt.umount2 = begun, later
+with estiva.pool("py:1", size=1, network="none", engine=engine) as pool, pool.box() as box:
+    box.exec(["sh", "-c", "echo one > /log"]).check()
+    thread = threading.Thread(target=lambda: box.exec(["sh", "-c", "sleep 0.6; echo two >> /log; sleep 6"]).check())
+    state = box.snapshot()
+    thread.join()
+    print(box.files.read_text("/log").split(), state.inspect()["Copied"])
+    with estiva.container(state, network="none", engine=engine) as other:
+        print(other.files.read_text("/log").split()[0])
+"""
+    )
+    assert out.splitlines() == ["['one', 'two'] False", "one"]
