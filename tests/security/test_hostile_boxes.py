@@ -221,3 +221,30 @@ with estiva.pool("py:1", size=1, network="none", engine=engine) as pool, pool.bo
 """
     )
     assert out.splitlines() == ["['one', 'two'] False", "one"]
+
+
+def test_a_timeout_in_a_snapshot_lets_nothing_run_on(box):
+    """What is frozen can't be killed; but a snapshot reads files that stand still."""
+    out = box.python(
+        BEGIN
+        + """
+import threading, time
+from estiva.engine.containers.snapshots import snapshot
+from estiva.runtime.cgroup import factory
+real = snapshot._copy
+def slow(*words):
+    time.sleep(3)
+    print(factory.open(box._agent.live["cgroup"]).frozen())
+    return real(*words)
+snapshot._copy = slow
+with estiva.pool("py:1", size=1, network="none", engine=engine) as pool, pool.box() as box:
+    said_ = []
+    thread = threading.Thread(target=lambda: said_.append(said(lambda: box.exec(["sleep", "100"], timeout=1))))
+    thread.start()
+    while len(box.top().rows) < 2: time.sleep(0.01)
+    box.snapshot()
+    thread.join()
+    print(said_, len(box.top().rows), box.exec(["sh", "-c", "echo on"]).output.strip())
+"""
+    )
+    assert out.splitlines() == ["True", "['CommandTimeout: the command was killed after 1.0 s'] 1 on"]

@@ -22,9 +22,9 @@ from _socket import (
 from _struct import pack
 from typing import TYPE_CHECKING
 
-from estiva import fastjson
+from estiva import fastjson, files
 from estiva.engine.launch import forks
-from estiva.engine.state import runstate
+from estiva.engine.state import gate, runstate
 from estiva.errors import Conflict, EngineError, NotFound
 from estiva.runtime.cgroup import factory
 from estiva.runtime.cgroup.leaf import leaf
@@ -126,9 +126,10 @@ class Agent:
         if self.leaf is None:
             return
         try:
-            if self.group.frozen():  # what is frozen can't die
-                self.leaf.strike()
-                self.group.thaw()
+            if self.group.frozen():  # what is frozen can't die; a snapshot needs it so, and ends
+                with files.Lock(gate.still(self.engine.paths.run_container(self.live["id"]))):
+                    self.leaf.strike()
+                    self.group.thaw()
             self.leaf.kill()
             fd, self.into = self.into, -1
             if fd >= 0:
