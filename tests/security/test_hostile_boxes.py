@@ -248,3 +248,15 @@ with estiva.pool("py:1", size=1, network="none", engine=engine) as pool, pool.bo
 """
     )
     assert out.splitlines() == ["True", "['CommandTimeout: the command was killed after 1.0 s'] 1 on"]
+
+
+def test_the_limit_of_output_is_one_in_a_pool_too(box):
+    out = box.python(
+        BEGIN
+        + """
+with estiva.pool("py:1", size=1, network="none", output_limit="1m", engine=engine) as pool, pool.box() as box:
+    done = said(lambda: box.exec(["sh", "-c", "while echo yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy; do :; done"], timeout=100))
+    print(done if isinstance(done, str) else (done.status, len(done.stdout)))
+"""
+    )
+    assert out == "(137, 1048576)\n"

@@ -40,6 +40,7 @@ class Box(Container):
     """A box of a pool: a Container, whose commands its init executes where it can."""
 
     _agent: agents.Agent | None = None
+    _counted = False  # the monitor counts what commands write: --output-limit
 
     def _ended(self) -> None:
         super()._ended()
@@ -61,7 +62,7 @@ class Box(Container):
         """As of any container. In a box of a pool a command that is killed at its timeout takes along what
         earlier commands of `exec` have left running, and `exec` leaves no events."""
         agent = self._agent
-        if agent is None or options.get("privileged"):
+        if agent is None or self._counted or options.get("privileged"):
             return super().exec(command, **options)
         try:
             return self._by_agent(agent, command, **options)
@@ -121,6 +122,7 @@ class Ready(Owned[Box]):
             self.begun.agent = theirs.detach()
             box = self.__enter__()
             box._attach(ours)
+            box._counted = bool(self.begun.configs[1].get("OutputLimit"))
             box._rehearse()
             self.pool._warm(box)
             self.live = agents.state_of(self.engine, box.id)
