@@ -1,5 +1,6 @@
 """What holds for all tests: those of the erofs driver run where this machine can mount such a layer."""
 
+import collections
 import functools
 import os
 import signal
@@ -17,6 +18,13 @@ settings.register_profile(
     "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 settings.load_profile("patient")
+
+# in the order of what they take, from `./test --durations=0`
+LONG = (
+    "program_ends reservations networks oci_engines program_types program_aio attach cp_walls own_binary restart"
+    " health crowd userns box_python deep command_lines dns_resolver untrusted docs_run quickstart"
+    " stopped_writer oci_kills"
+)
 
 pytest_plugins = ["bundle"]  # imported before any test module does, so that its assertions tell what they saw
 
@@ -58,7 +66,16 @@ def wants_erofs(item):
     return "erofs" in parameters.values() or item.get_closest_marker("erofs")
 
 
+def longest_first(items):
+    """Files that take long begin first, so that none is left to one worker at the end: those known to, then
+    those with most tests. (`./test` turns off what xdist would make of the order.)"""
+    count = collections.Counter(item.path for item in items)
+    known = {f"test_{name}.py": place for place, name in enumerate(LONG.split())}
+    items.sort(key=lambda item: (known.get(item.path.name, len(known)), -count[item.path]))
+
+
 def pytest_collection_modifyitems(items):
+    longest_first(items)
     wanting = [item for item in items if wants_erofs(item)]
     if wanting and os.geteuid() == 0 and not can_mount_erofs():
         for item in wanting:

@@ -162,7 +162,7 @@ ARROWS = (
     ("store", "linux", 155, 155),
     ("runtime", "linux", 715, 715),
 )
-BASE = "errors speech files waiting paths programs fastjson timestamps version atfork settings"
+BASE = "errors speech catalog files waiting paths programs fastjson timestamps version atfork held settings"
 
 
 def house(theme):
@@ -188,10 +188,11 @@ def house(theme):
         top, bottom = FLOORS[user][1] + FLOORS[user][3], FLOORS[target][1]
         picture.arrow((start, top + 2), (end, bottom - 2))
     picture.arrow((425, 100), (425, 118))
-    picture.box(24, 906, 812, 40, "room edge dashed")
-    picture.text(44, 930, BASE, "ink mono small")
+    picture.box(24, 906, 812, 56, "room edge dashed")
+    for number, line in enumerate(wrapped(BASE, 640, 13)):
+        picture.text(44, 930 + 18 * number, line, "ink mono small")
     picture.text(816, 930, "used by all", "soft small", "end")
-    return picture.svg(966)
+    return picture.svg(982)
 
 
 # -- the life of a run

@@ -110,11 +110,11 @@ def refuse_others(path: str) -> None:
                     return  # ELOOP, for whoever needs it
                 todo += target.split("/")[::-1]
                 if target.startswith("/"):
-                    os.close(at)
-                    at, seen = os.open("/", _STEP), ""
+                    before, at, seen = at, os.open("/", _STEP), ""
+                    os.close(before)
                 continue
-            os.close(at)
-            at, seen = fd, seen.rpartition("/")[0] if name == ".." else f"{seen}/{name}"
+            before, at, seen = at, fd, seen.rpartition("/")[0] if name == ".." else f"{seen}/{name}"
+            os.close(before)  # no name of it is left: Ctrl-C comes after it
             if any(word not in ("", ".") for word in todo):
                 _refuse_above(path, seen, there, trusted)
             else:
@@ -235,6 +235,11 @@ class Lock:
         fcntl.flock(self.fd, fcntl.LOCK_UN)  # also for a fork of another thread's, which has the fd too
         os.close(self.fd)
         self.fd = -1
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        """Of a block whose end Ctrl-C came before."""
+        if self.fd >= 0:
+            close(self.fd)
 
 
 def remove_tree(path: str) -> None:

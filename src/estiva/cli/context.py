@@ -81,6 +81,12 @@ class Context:
         return status
 
 
+def local(text: str) -> str:
+    """A whole sentence in the user's language: its module is there where that is another than English."""
+    speech = sys.modules.get("estiva.speech")
+    return speech.translated(text) if speech is not None else text
+
+
 def warn(text: str) -> None:
     """A line on stderr, in Docker's form, of what was asked for and has no effect."""
     sys.stdout.flush()
@@ -98,10 +104,9 @@ def refuse_trust(options: Options) -> None:
 
 def tell(error: errors.EstivaError, see: str = "") -> None:
     """An error for people: one line, then what can be done about it."""
-    lines = [f"estiva: {errors.brief(error.message)}"]
-    if error.hint:
-        lines.append(f"hint: {errors.brief(error.hint)}")
-    elif see and isinstance(error, UsageError):
-        lines.append(f"hint: see '{see} --help'")
+    hint = error.hint or (f"see '{see} --help'" if see and isinstance(error, UsageError) else "")
+    lines = [f"estiva: {local(errors.brief(error.message))}"]
+    if hint:
+        lines.append(f"{local('hint')}: {local(errors.brief(hint))}")
     sys.stdout.flush()
     sys.stderr.write("\n".join(lines) + "\n")

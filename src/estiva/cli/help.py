@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from estiva.cli import verbs as verb_table
+from estiva.cli.context import local
 from estiva.cmdline.parser import FLAG, LIST, WORD
 
 TYPE_CHECKING = False
@@ -52,43 +53,49 @@ def text(words: Sequence[str]) -> str:
         verb = verb_table.ALIASES.get(verb, verb)
     if verb in group:
         return verb_help(verb_table.load(group[verb]), f"estiva {words[0]} {verb}")
-    lines = [f"Usage: estiva {words[0]} VERB", "", f"{GROUP_SUMMARIES[words[0]]}", "", "Verbs:"]
+    lines = [
+        f"{local('Usage:')} estiva {words[0]} VERB",
+        "",
+        local(GROUP_SUMMARIES[words[0]]),
+        "",
+        local("Verbs:"),
+    ]
     lines += [_verb_line(name, verb_table.load(entry).summary) for name, entry in group.items()]
-    lines += ["", f"See 'estiva {words[0]} VERB --help' for one verb."]
+    lines += ["", local(f"See 'estiva {words[0]} VERB --help' for one verb.")]
     return "\n".join(lines)
 
 
 def overview() -> str:
     lines = [
-        "Usage: estiva [OPTIONS] VERB",
+        f"{local('Usage:')} estiva [OPTIONS] VERB",
         "",
-        "Estiva builds container images, runs them isolated, and moves them to and from registries.",
+        local("Estiva builds container images, runs them isolated, and moves them to and from registries."),
     ]
     for title, verbs in SECTIONS:
-        lines += ["", f"{title}:"]
+        lines += ["", f"{local(title)}:"]
         lines += [_verb_line(verb, verb_table.load(verb_table.VERBS[verb]).summary) for verb in verbs]
-    lines += ["", "Groups:"]
+    lines += ["", local("Groups:")]
     lines += [_verb_line(group, summary) for group, summary in GROUP_SUMMARIES.items()]
-    lines += ["", "Options before the verb:", *_options(verb_table.GLOBALS)]
-    lines += ["", "See 'estiva VERB --help' for one verb."]
+    lines += ["", local("Options before the verb:"), *_options(verb_table.GLOBALS)]
+    lines += ["", local("See 'estiva VERB --help' for one verb.")]
     return "\n".join(lines)
 
 
 def verb_help(verb: Verb, name: str) -> str:
     shown = sorted((option for option in verb.options if option[4]), key=lambda option: option[1])
     words = " ".join(word for word in (name, "[OPTIONS]" if shown else "", verb.usage) if word)
-    lines = [f"Usage: {words}", "", verb.summary]
+    lines = [f"{local('Usage:')} {words}", "", local(verb.summary)]
     if shown:
-        lines += ["", "Options:", *_options(shown)]
+        lines += ["", local("Options:"), *_options(shown)]
     if verb.examples:
-        lines += ["", "Examples:"]
+        lines += ["", local("Examples:")]
         width = max(len(command) for command, _ in verb.examples)
         lines += [f"  {command:{width}}  # {what}" for command, what in verb.examples]
     return "\n".join(lines)
 
 
 def _verb_line(verb: str, summary: str) -> str:
-    return f"  {verb:{NAME_WIDTH}}{summary}"
+    return f"  {verb:{NAME_WIDTH}}{local(summary)}"
 
 
 def _options(options: Sequence[Option]) -> list[str]:

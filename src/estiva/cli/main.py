@@ -17,6 +17,8 @@ from estiva.cli.verbs import ALIASES, BRIEF, DRIVERS, GLOBALS, GROUPS, LATER, VE
 from estiva.cmdline import program
 from estiva.cmdline.parser import FlagError, HelpWanted, UsageError, parse, parse_verb
 
+LOCALE = ("LANG", "LC_ALL", "LC_MESSAGES", "LANGUAGE")  # variables that may ask for another language
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -64,6 +66,16 @@ def unknown(command: str, word: str, known: list[str]) -> UsageError:
     return UsageError(f"'{word}' is not a verb of {command}", hint=hint)
 
 
+def speak(asked: str | None) -> None:
+    """Tell people what is told in a language; None for that of the environment. Raises UsageError."""
+    from estiva import speech
+
+    name = speech.preferred() if asked is None else speech.known(asked)
+    if not name:
+        raise UsageError(f"no language {asked}", hint=f"the languages are {', '.join(speech.LANGUAGES)}")
+    speech.choose(name, getattr(sys.stdout, "encoding", None) or "utf-8")
+
+
 def run(words: list[str]) -> int:
     """Do what the words say; the exit status. Errors have been told."""
     if words[:1] == ["run"] and "--help" not in words:
@@ -77,7 +89,11 @@ def run(words: list[str]) -> int:
     context = Context()
     failure, see = 1, "estiva"
     try:
+        if any(os.environ.get(name, "").startswith("pt") for name in LOCALE):
+            speak(None)
         options = parse(GLOBALS, words, interspersed=False)
+        if options.given("lang"):
+            speak(options.text("lang"))
         context = Context(
             options.text("root") or None, options.text("run-root") or None, options.flag("debug")
         )

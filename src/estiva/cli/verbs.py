@@ -13,6 +13,7 @@ GLOBALS = (
     ("", "root", TEXT, "DIR", "where images and containers are kept (default /var/lib/estiva)"),
     ("", "run-root", TEXT, "DIR", "where state is kept that a reboot may lose (default /run/estiva)"),
     ("", "storage-driver", TEXT, "NAME", "how layers are stored: erofs, erofs-lz4 or dir"),
+    ("", "lang", TEXT, "LANGUAGE", "what people are told in: en or pt_BR (default: by LANG)"),
     ("D", "debug", FLAG, "", "show the traceback of an error"),
     ("v", "version", FLAG, "", "show the version"),
 )

@@ -27,6 +27,7 @@ def program(run: Callable[[list[str]], int]) -> NoReturn:
         hidden.hide()
     if _signal.getsignal(_signal.SIGINT) == _signal.SIG_DFL:  # as the launcher left it
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+        sys.unraisablehook = unraisable
     status = run(words)
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -34,6 +35,16 @@ def program(run: Callable[[list[str]], int]) -> NoReturn:
         except (OSError, AttributeError, ValueError):
             status = status or 1
     os._exit(status)
+
+
+def unraisable(told: sys.UnraisableHookArgs) -> None:
+    """A Ctrl-C that came in a callback, where nothing can be raised (importlib has one), comes once more."""
+    if told.exc_type is KeyboardInterrupt:
+        from _thread import interrupt_main, start_new_thread
+
+        start_new_thread(interrupt_main, ())
+    else:
+        sys.__unraisablehook__(told)
 
 
 def secret(words: list[str]) -> bool:

@@ -76,7 +76,8 @@ class Steps:
 
 
 class Resolver:
-    """Finds a base image here, or pulls it: when it is missing, is for another platform, or always."""
+    """Finds a base image here, by a name or a whole id as BuildKit does, or pulls it: when it is missing, is
+    for another platform, or always."""
 
     def __init__(
         self, engine: Engine, progress: Callable[[dict[str, Any]], None] | None, fetch: bool = True
@@ -90,7 +91,7 @@ class Resolver:
         from estiva.errors import NotFound
         from estiva.oci.platform import Platform
 
-        found = None if pull else self.engine.store.images.find(name)
+        found = None if pull else self.engine.store.images.find(name, short=False)
         if found is not None and (
             platform is None or Platform.parse(platform).accepts(Platform.of(found.config))
         ):

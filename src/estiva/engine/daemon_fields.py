@@ -54,9 +54,9 @@ def daemon_fields(engine: Engine, known: dict[str, Any]) -> dict[str, Any]:
 
 def _warnings(engine: Engine, known: dict[str, Any]) -> list[str] | None:
     """What the settings want and is not done, in words; None when all is."""
-    from estiva.network import ipam
+    from estiva.network.default import dual
 
-    return [line for line in (ipam.unheeded(engine.db),) if line] or None if known else None
+    return dual.unheeded(engine.db, known) or None if known else None
 
 
 def _pools(known: dict[str, Any]) -> list[dict[str, Any]]:

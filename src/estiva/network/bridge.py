@@ -11,7 +11,7 @@
 The bridge (`estiva0`, or ESTIVA_BRIDGE) and its firewall table are made on first use and found missing by
 `connect` (three questions to the kernel), so a reboot or a flushed firewall heals by itself, for all who run:
 `published` tells of their ports, as (address, ports). `disconnect` sees it too. IPv6 is off on the bridge and
-on each container's eth0; a container keeps ::1.
+on each container's eth0, but where the settings want it (default/dual.py); a container keeps ::1.
 """
 
 from __future__ import annotations
@@ -122,16 +122,18 @@ def connect(
             endpoint.ports, endpoint.sockets = holding.bind(ports)
             undo.append(lambda: holding.release(endpoint.sockets))
         with netlink.Socket() as outside:
-            link = links.bridge_link(outside, paths, bridge, Subnet(address), published)
+            mtu, isolated = ipam.manners()
+            subnet = Subnet(address)
+            link = links.bridge_link(outside, paths, bridge, subnet, published, isolated=isolated)
             inside = links.enter(pid)
             try:
-                mtu, isolated = ipam.manners()
                 endpoint.veth = links.add_veth(outside, container_id, pid, hardware, link, mtu=mtu)
                 undo.append(lambda: links.delete_link(endpoint.veth))
                 if isolated:
                     from estiva.linux.net import families
+                    from estiva.network.default import walls
 
-                    outside.exchange(families.set_isolated(endpoint.veth))
+                    outside.exchange(families.set_isolated(endpoint.veth, port=not walls.isolates(bridge)))
                 if ports:
                     # With br_netfilter a container's connection to its own published port is bridged, not
                     # routed.
@@ -174,11 +176,11 @@ def publish_at(
 ) -> None:
     """The same by a container's address on a bridge."""
     try:
-        firewall.publish(bridge, address, ports)
+        firewall.publish(firewall.at(bridge, address), address, ports)
     except FileNotFoundError:  # the table has gone since `connect` looked
         links.mend_firewall(paths, bridge, published)
         try:
-            firewall.publish(bridge, address, ports)
+            firewall.publish(firewall.at(bridge, address), address, ports)
         except FileNotFoundError:
             raise EngineError(
                 f"the firewall's table of bridge {bridge} was removed while ports were published"
@@ -188,7 +190,7 @@ def publish_at(
 def missing(published: Published) -> list[str]:
     """What others have taken out of the firewall, in words; for when containers run on the bridge."""
     bridge = bridge_name()
-    return firewall.missing(bridge, published) if ipam.exists(bridge) else []
+    return links.missing_in_firewall(bridge, published) if ipam.exists(bridge) else []
 
 
 def mend(paths: Paths, published: Published) -> None:
@@ -223,6 +225,8 @@ def disconnect(
         # together: who makes the firewall anew goes by the leases
         with Lock(links.lock_of(paths, bridge)):
             firewall.unpublish(bridge, lambda address: address not in addresses)
+            if any(":" in address for address in addresses):
+                firewall.unpublish(firewall.table6(bridge), lambda address: address not in addresses)
             _release(db, container_id)
         if not firewall.present(bridge) and ipam.leased(db) and ipam.exists(bridge):
             links.mend_firewall(paths, bridge, published)
@@ -262,6 +266,7 @@ def sweep(
         if subnet is not None:
             ours = subnet
             ports = firewall.unpublish(bridge, lambda address: address in kept or not ours.holds(address))
+            ports += _sweep6(transaction, bridge, kept)
         if transaction.execute("SELECT 1 FROM networks LIMIT 1").fetchall():
             from estiva.network import rules
 
@@ -271,8 +276,11 @@ def sweep(
 
 def remove_all() -> None:
     """Take away the bridge and its firewall table. Containers on it lose the network; leases stay."""
+    from estiva.network.default import walls
+
     bridge = bridge_name()
     firewall.remove(bridge)
+    walls.remove(bridge)
     with netlink.Socket() as socket:
         link = socket.link(bridge)
         if link is not None and link.kind == "bridge":
@@ -280,6 +288,20 @@ def remove_all() -> None:
                 if port.master == link.index and port.name.startswith(links.VETH):
                     links.delete_link(port.name)
             links.delete_link(bridge)
+
+
+def _sweep6(transaction: Transaction, bridge: str, kept: set[str]) -> int:
+    """The published ports of IPv6 that go: how many."""
+    from estiva.network import pools
+    from estiva.network.default import dual
+
+    known = dual.remembered(transaction)  # type: ignore[arg-type]
+    if known is None:
+        return 0
+    ours = pools.Pool(known)
+    return firewall.unpublish(
+        firewall.table6(bridge), lambda address: address in kept or not ours.holds(address)
+    )
 
 
 def _release(db: Database, container_id: str) -> None:

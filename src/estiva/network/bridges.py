@@ -43,8 +43,7 @@ def link_of(
 ) -> netlink.Link:
     """The bridge of a network, made if need be with its part of the firewall; or the parent of a macvlan."""
     if place["network"] == DEFAULT_NETWORK:
-        subnet = Subnet(place["address"], place["prefix"], place["gateway"])
-        return links.bridge_link(outside, paths, place["bridge"], subnet, walls.default)
+        return _default(outside, paths, place, walls)
     if place["driver"] != networks.BRIDGE:
         from estiva.network import parents
 
@@ -70,6 +69,24 @@ def link_of(
     if link is None:
         raise EngineError(f"bridge {place['bridge']} of network {place['name']} went away while it was made")
     return link
+
+
+def _default(outside: netlink.Socket, paths: Paths, place: Place, walls: Firewalls) -> netlink.Link:
+    subnet = Subnet(place["address"], place["prefix"], place.get("own") or place["gateway"])
+    own6 = (place.get("own6") or place["gateway6"], place["prefix6"]) if place["address6"] else None
+    return links.bridge_link(
+        outside, paths, place["bridge"], subnet, walls.default, isolated=place["isolated"], own6=own6
+    )
+
+
+def isolates(paths: Paths, place: Place) -> bool:
+    """Whether the firewall keeps the containers of a place's network apart, which need not be isolated ports
+    of its bridge then."""
+    if place["network"] != DEFAULT_NETWORK:
+        return rules.isolates(paths, place["bridge"])
+    from estiva.network.default import walls
+
+    return walls.isolates(place["bridge"])
 
 
 def mend_default(db: Database, paths: Paths, walls: Firewalls) -> None:

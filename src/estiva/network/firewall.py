@@ -37,10 +37,16 @@ if TYPE_CHECKING:
     Table = tuple[int, str]  # family and name
     Published = Callable[[], Iterable[tuple[str, Ports]]]  # an address and its ports, of all that run
 
-FAMILIES = {AF_INET: "ip", netfilter.NFPROTO_INET: "inet", netfilter.NFPROTO_BRIDGE: "bridge"}
+FAMILIES = {
+    AF_INET: "ip",
+    AF_INET6: "ip6",
+    netfilter.NFPROTO_INET: "inet",
+    netfilter.NFPROTO_BRIDGE: "bridge",
+}
 PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
-# maps: ports of all addresses, ports of one; the same of IPv6, in the table of networks/rules.py
+# maps: ports of all addresses, ports of one; the same of IPv6, in the tables of rules.py and walls.py
 _ANY, _AT, _ANY6, _AT6 = "published_any", "published_at", "published6_any", "published6_at"
+_ALL = (_ANY, _AT, _ANY6, _AT6)
 
 # A socket that deleted something, with its process: closing it would wait 10-20 ms, until the kernel has
 # destroyed what was deleted. It serves the next call, or goes with the process.
@@ -72,7 +78,7 @@ table ip {table} {{
     }}
     chain forward {{
         type filter hook forward priority filter; policy accept;
-        oifname "{bridge}" ct state established,related accept
+        {mark}oifname "{bridge}" ct state established,related accept
         oifname "{bridge}" ct status dnat accept
         iifname "{bridge}" oifname "{bridge}" accept
         oifname "{bridge}" drop
@@ -84,10 +90,11 @@ table ip {table} {{
         oifname != "{bridge}" ip saddr @subnets masquerade
     }}
 }}
-"""
+{beside}"""
 
 
 RULES = 13  # that the table has
+MARK = "0x08000000"  # a bit of a packet's mark
 
 
 def table_of(bridge: str) -> str:
@@ -103,7 +110,17 @@ def _of(where: str | Table) -> Table:
 
 
 def _maps(family: int) -> tuple[str, ...]:
-    return (_ANY, _AT) if family == AF_INET else (_ANY, _AT, _ANY6, _AT6)
+    return {AF_INET: (_ANY, _AT), AF_INET6: (_ANY6, _AT6)}.get(family, _ALL)
+
+
+def table6(bridge: str) -> Table:
+    """The bridge's table for IPv6 (network/walls.py)."""
+    return AF_INET6, table_of(bridge)
+
+
+def at(bridge: str, address: str) -> Table:
+    """The bridge's table for the family of an address."""
+    return table6(bridge) if ":" in address else _of(bridge)
 
 
 def present(bridge: str) -> bool:
@@ -118,11 +135,14 @@ def nothing() -> tuple[()]:
     return ()
 
 
-def install(bridge: str, subnets: Iterable[str], published: Published = nothing) -> None:
+def install(
+    bridge: str, subnets: Iterable[str], published: Published = nothing, *, mark: str = "", beside: str = ""
+) -> None:
     """Make the bridge's table anew, in one nft transaction, with the ports of an old one and of all that run.
-    See `replace`.
+    See `replace`. `mark`: one rule more; `beside`: other tables (network/walls.py).
     """
-    script = _RULES.format(table=table_of(bridge), bridge=bridge, subnets=", ".join(sorted(set(subnets))))
+    words = {"bridge": bridge, "subnets": ", ".join(sorted(set(subnets))), "mark": mark, "beside": beside}
+    script = _RULES.format(table=table_of(bridge), **words)
     replace(bridge, script, published)
 
 
@@ -141,7 +161,7 @@ def replace(where: str | Table, script: str, published: Published) -> None:
     )
     nft(script)
     for address, ports in published():
-        for name, pairs in _pairs(address, ports).items():
+        for name, pairs in _pairs(address, ports, names).items():
             carried[name] = [*({**dict(carried[name]), **dict(pairs)}).items()]
     carried = {name: pairs for name, pairs in carried.items() if pairs}
     with_socket(lambda socket: netfilter.add_elements(socket, table, carried, family))
@@ -167,7 +187,7 @@ def missing_ports(where: str | Table, published: Published) -> list[str]:
         f"published for {address}, in table {FAMILIES[family]} {table}"
         for address, ports in published()
         for port in ports
-        if any(not found[name].issuperset(pairs) for name, pairs in _pairs(address, [port]).items())
+        if any(not found[name].issuperset(pairs) for name, pairs in _pairs(address, [port], names).items())
     ]
 
 
@@ -191,10 +211,10 @@ def publish(where: str | Table, address: str, ports: Iterable[dict[str, Any]]) -
     The caller holds each port by a bound socket (network/ports), so another container's entry for it is a
     dead one. Raises FileNotFoundError when the table is gone, else EngineError.
     """
-    wanted = _pairs(address, ports)
+    family, table = _of(where)
+    wanted = _pairs(address, ports, _maps(family))
     if not wanted:
         return
-    family, table = _of(where)
 
     def work(socket: Socket) -> None:
         try:
@@ -263,14 +283,16 @@ def forward_note() -> str:
     return ""
 
 
-def _pairs(address: str, ports: Iterable[dict[str, Any]]) -> Pairs:
-    """The map elements of resolved ports (network/ports.bind). The kernel translates within a family only:
-    for other ports there is network/relay.
+def _pairs(address: str, ports: Iterable[dict[str, Any]], names: Iterable[str] = _ALL) -> Pairs:
+    """The elements of resolved ports (network/ports.bind) for maps of these names. The kernel translates
+    within a family only: for other ports there is network/relay.
     """
     found: Pairs = {}
     six = ":" in address
     family, every, one = (AF_INET6, _ANY6, _AT6) if six else (AF_INET, _ANY, _AT)
     target = inet_pton(family, address)
+    if every not in names:
+        return {}
     for port in ports:
         if (":" in port["HostIp"]) != six:
             continue

@@ -94,9 +94,8 @@ def lease_in(
 ) -> tuple[str, Subnet]:
     """As `reserve_in`: the address, and the subnet that it is of."""
     subnet, start = subnet_in(transaction, bridge or bridge_name(), network)
-    rows = transaction.execute(
-        "SELECT address FROM leases WHERE container = ? AND network = ?", (container_id, network)
-    ).fetchall()
+    sql = "SELECT address FROM leases WHERE container = ? AND network = ? AND NOT instr(address, ':')"
+    rows = transaction.execute(sql, (container_id, network)).fetchall()
     if rows and (address is None or rows[0][0] == address):
         return str(rows[0][0]), subnet
     if address is not None:
@@ -107,12 +106,12 @@ def lease_in(
             transaction.execute("DELETE FROM leases WHERE network = ? AND address = ?", (network, rows[0][0]))
         return address, subnet
     count = subnet.last - subnet.first + 1
-    # each one that is not to be had is a row, or the gateway
+    # each one that is not to be had is a row, the bridge's own or the way out
     ((held,),) = transaction.execute("SELECT count(*) FROM leases WHERE network = ?", (network,)).fetchall()
-    for offset in range(min(count, held + 2)):
+    for offset in range(min(count, held + 3)):
         value = subnet.first + (start - subnet.first + offset) % count
         address = dotted(value)
-        if value != subnet.own and _take(transaction, network, address, container_id):
+        if value != subnet.own and value != subnet.way and _take(transaction, network, address, container_id):
             transaction.execute(
                 "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
                 (f"network.{network}.next", str(value + 1 - subnet.base)),
@@ -147,7 +146,8 @@ def subnet_in(transaction: Transaction, bridge: str, network: str) -> tuple[Subn
     keys = (f"network.{network}.subnet", f"network.{network}.next")
     known = dict(transaction.execute("SELECT key, value FROM meta WHERE key IN (?, ?)", keys).fetchall())
     remembered = Subnet.read(known[keys[0]]) if keys[0] in known else None
-    wish, part = asked(remembered)
+    settled = settings.read()
+    wish, part = asked(remembered, settled)
     subnet = wish if wish is not None and wish.same(remembered) else None
     there = exists(bridge)
     if subnet is None and remembered is not None and there:
@@ -162,15 +162,32 @@ def subnet_in(transaction: Transaction, bridge: str, network: str) -> tuple[Subn
             transaction.execute(stored, (keys[0], subnet.stored))
     if part is not None and subnet.covers(part):
         subnet.narrow(part)
+    if settled:
+        _heed(subnet, settled)
     start = subnet.base + int(known.get(keys[1], 0))
     return subnet, start if subnet.first <= start <= subnet.last else subnet.first
 
 
-def asked(remembered: Subnet | None) -> tuple[Subnet | None, Subnet | None]:
+def _heed(subnet: Subnet, known: dict[str, Any]) -> None:
+    """Its way out, and whether IPv6 is beside it, as the settings say. Raises InvalidInput."""
+    way = known.get("default-gateway")
+    if way and way != subnet.gateway:
+        try:
+            subnet.judge(way)
+        except InvalidInput:
+            raise InvalidInput(
+                f"{settings.path()}: default-gateway {way} is not the address of a host in {subnet}, the"
+                " subnet of the default bridge",
+                hint="bip says which subnet that is to be",
+            ) from None
+        subnet.way = number(way)
+    subnet.dual = bool(known.get("ipv6"))
+
+
+def asked(remembered: Subnet | None, known: dict[str, Any]) -> tuple[Subnet | None, Subnet | None]:
     """(the subnet that the settings want for the default bridge, the part of it that containers get addresses
     of): their `bip` and `fixed-cidr`. That alone is a part of what the bridge has, else a subnet of its own.
     """
-    known = settings.read()
     bip, fixed = known.get("bip"), known.get("fixed-cidr")
     wish = part = None
     if fixed:
@@ -181,22 +198,6 @@ def asked(remembered: Subnet | None) -> tuple[Subnet | None, Subnet | None]:
         address, _, prefix = bip.partition("/")
         wish = Subnet(address, int(prefix), address)
     return wish, part
-
-
-def unheeded(reader: Reader) -> str:
-    """What of the settings is not done because containers run on the default bridge, in words; "" when all
-    is."""
-    if {"bip", "fixed-cidr"}.isdisjoint(settings.read()):
-        return ""
-    remembered = default_subnet(reader)
-    wish, _ = asked(remembered)
-    used = reader.read("SELECT 1 FROM leases WHERE network = ? LIMIT 1", (DEFAULT_NETWORK,))
-    if wish is None or remembered is None or wish.same(remembered) or not used:
-        return ""
-    return (
-        f"bridge {bridge_name()} keeps its subnet {remembered} while containers run on it;"
-        f" {wish}, as the settings want it, comes with the first start after they have ended"
-    )
 
 
 def default_subnet(reader: Reader) -> Subnet | None:
@@ -318,8 +319,9 @@ def leases(reader: Reader, container_id: str) -> list[tuple[str, str]]:
 
 
 def leased(database: Database, network: str = DEFAULT_NETWORK) -> dict[str, str]:
-    """The address of every container that has one."""
-    return dict(database.read("SELECT container, address FROM leases WHERE network = ?", (network,)))
+    """The IPv4 address of every container that has one."""
+    sql = "SELECT container, address FROM leases WHERE network = ? AND NOT instr(address, ':')"
+    return dict(database.read(sql, (network,)))
 
 
 def hardware_address(mac: str) -> bytes:

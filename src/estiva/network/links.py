@@ -6,6 +6,7 @@ import errno
 import os
 from _socket import inet_aton
 
+from estiva import settings
 from estiva.errors import Conflict, EngineError
 from estiva.linux.net import netlink
 from estiva.network import firewall, ipam
@@ -13,7 +14,7 @@ from estiva.network.subnet import PREFIX, Subnet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import TypeVar
 
     from estiva.network.firewall import Published
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 INTERFACE = "eth0"
 VETH = "ve"
 KINDS = ("veth", "macvlan", "ipvlan")
+NF_CALL = "bridge/bridge-nf-call-iptables"
 _SYSCTL = "/proc/sys/net/"
 
 
@@ -31,15 +33,24 @@ _SYSCTL = "/proc/sys/net/"
 
 
 def bridge_link(
-    socket: netlink.Socket, paths: Paths, bridge: str, subnet: Subnet, published: Published = firewall.nothing
+    socket: netlink.Socket,
+    paths: Paths,
+    bridge: str,
+    subnet: Subnet,
+    published: Published = firewall.nothing,
+    *,
+    isolated: bool = False,
+    own6: tuple[str, int] | None = None,
 ) -> netlink.Link:
     """The bridge, made if need be with the subnet's gateway address and firewall, which sends `published`
     ports to all that run.
 
-    Three questions to the kernel when all is there.
+    Three questions to the kernel when all is there. `isolated`: its containers don't reach each other;
+    `own6`: the address of IPv6 that it is to have too, and its prefix.
     """
     link = ready(socket, bridge, subnet.gateway)
-    if link is not None and firewall.present(bridge):
+    plain = not isolated and own6 is None
+    if link is not None and firewall.present(bridge) and (plain or _has_more(socket, link, isolated, own6)):
         return link
     from estiva.files import Lock
 
@@ -47,7 +58,11 @@ def bridge_link(
         link = ready(socket, bridge, subnet.gateway)
         if link is None:
             _make(socket, bridge, subnet)
-        if link is None or not firewall.present(bridge):
+        if own6 is not None:
+            _make6(socket, bridge, own6)
+        if isolated or own6 is not None:
+            _mend(socket, bridge, published, isolated=isolated)
+        elif link is None or not firewall.present(bridge):
             _install(socket, bridge, published)
         link = ready(socket, bridge, subnet.gateway)
     if link is None:
@@ -60,8 +75,14 @@ def mend_firewall(paths: Paths, bridge: str, published: Published) -> None:
     from estiva.files import Lock
 
     with Lock(lock_of(paths, bridge)), netlink.Socket() as socket:
-        if firewall.missing(bridge, published):
-            _install(socket, bridge, published)
+        _mend(socket, bridge, published, isolated=not settings.look()[0].get("icc", True))
+
+
+def missing_in_firewall(bridge: str, published: Published) -> list[str]:
+    """What others have taken out of the firewall of a bridge that is there, in words."""
+    with netlink.Socket() as socket:
+        isolated = not settings.look()[0].get("icc", True)
+        return firewall.missing(bridge, published) or _missing_more(socket, bridge, published, isolated)
 
 
 def lock_of(paths: Paths, bridge: str) -> str:
@@ -109,14 +130,90 @@ def _make(socket: netlink.Socket, bridge: str, subnet: Subnet) -> None:
     socket.exchange(netlink.set_link(bridge, up=True))
 
 
-def _install(socket: netlink.Socket, bridge: str, published: Published) -> None:
+def _make6(socket: netlink.Socket, bridge: str, own6: tuple[str, int]) -> None:
+    """Its address of IPv6, beside the one that it has."""
+    from _socket import AF_INET6, inet_pton
+
+    from estiva.linux.net import families
+
+    link = socket.link(bridge)
+    if link is None:
+        raise EngineError(f"bridge {bridge} went away while it was made")
+    sysctl(f"ipv6/conf/{bridge}/accept_ra", "0")
+    sysctl(f"ipv6/conf/{bridge}/disable_ipv6", "0")
+    address = inet_pton(AF_INET6, own6[0])
+    ignoring(errno.EEXIST, socket, families.add_address6(link.index, address, own6[1]))
+    sysctl("ipv6/conf/all/forwarding", "1")
+
+
+def _has_more(
+    socket: netlink.Socket, link: netlink.Link, isolated: bool, own6: tuple[str, int] | None
+) -> bool:
+    """Whether all is there that the default bridge has only where the settings say so."""
+    from estiva.linux.net import families
+    from estiva.network.default import walls
+
+    if own6 is not None and (link.index, *own6) not in families.addresses(socket):
+        return False
+    return walls.present(link.name, six=own6 is not None, apart=_apart(isolated))
+
+
+def _apart(isolated: bool) -> bool:
+    """Whether the firewall is what keeps containers from each other: see rules.py."""
+    return isolated and sysctl_of(NF_CALL) == "1"
+
+
+def _missing_more(socket: netlink.Socket, bridge: str, published: Published, isolated: bool) -> list[str]:
+    six, apart = bool(_subnets6(socket, bridge)), _apart(isolated)
+    if not six and not apart:
+        return []
+    from estiva.network.default import walls
+
+    return walls.missing(bridge, published, six=six, apart=apart)
+
+
+def _subnets6(socket: netlink.Socket, bridge: str) -> list[str]:
+    """The subnets of IPv6 on the bridge: those of other state roots too."""
+    from estiva.linux.net import families
+    from estiva.network import pools
+
+    link = socket.link(bridge)
+    index = link.index if link else 0
+    found = []
+    for owner, address, prefix in families.addresses(socket):
+        if owner == index and ":" in address and not address.startswith("fe80:"):
+            bits, value = pools.number(address)
+            base = value >> (bits - prefix) << (bits - prefix)
+            found.append(f"{pools.text(bits, base)}/{prefix}")
+    return found
+
+
+def _mend(socket: netlink.Socket, bridge: str, published: Published, *, isolated: bool) -> None:
+    """Make the firewall anew where something of it is missing."""
+    if firewall.missing(bridge, published) or _missing_more(socket, bridge, published, isolated):
+        _install(socket, bridge, published, apart=_apart(isolated), subnets6=_subnets6(socket, bridge))
+
+
+def _install(
+    socket: netlink.Socket,
+    bridge: str,
+    published: Published,
+    *,
+    apart: bool = False,
+    subnets6: Sequence[str] = (),
+) -> None:
     """Forwarding and the firewall table, for every subnet on the bridge (another state root may share it)."""
     link = socket.link(bridge)
     index = link.index if link else 0
     subnets = [
         str(Subnet(address, prefix)) for owner, address, prefix in socket.addresses() if owner == index
     ]
-    firewall.install(bridge, subnets, published)
+    if apart or subnets6:
+        from estiva.network.default import walls
+
+        walls.install(bridge, subnets, subnets6, published, apart=apart)
+    else:
+        firewall.install(bridge, subnets, published)
     sysctl("ipv4/ip_forward", "1")
 
 

@@ -9,7 +9,6 @@ here.
 `places_in` is what a start takes: in the transaction that says "running", an address of each of its networks.
 The default bridge has no row in `networks`. It is the network of every container with that mode, unless an
 endpoint row says otherwise; such a row, under ipam.DEFAULT_NETWORK, also holds what was asked for there.
-
 A network that has gone leaves the endpoints of stopped containers: their next start names it.
 """
 
@@ -23,7 +22,6 @@ from estiva.errors import Conflict, InvalidInput, NotFound, StateError, Unavaila
 from estiva.network import ipam
 from estiva.network.ipam import DEFAULT_NETWORK
 from estiva.network.pools import Pool, number, take, text
-from estiva.network.subnet import Subnet as DefaultSubnet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +46,6 @@ MTU = "com.docker.network.driver.mtu"
 PREFIX = "com.docker.network.container_iface_prefix"
 IFNAME = "com.docker.network.endpoint.ifname"
 HEX = frozenset("0123456789abcdef")
-
 
 _KINDS = {
     **dict.fromkeys(("Options", "IPAMOptions", "Labels"), dict),
@@ -105,6 +102,11 @@ _ROWS = "SELECT id, name, driver, created, record FROM networks"
 def every(reader: Reader) -> list[Network]:
     """All, by name."""
     return [Network(*row) for row in reader.read(f"{_ROWS} ORDER BY name")]
+
+
+def subnets(reader: Reader) -> list[tuple[str, Subnet]]:
+    """Those of all, with the network's name."""
+    return [(network.name, subnet) for network in every(reader) for subnet in network.record["Subnets"]]
 
 
 def find(reader: Reader, ref: str) -> Network | None:
@@ -227,10 +229,9 @@ def place_in(transaction: Transaction, container_id: str, network_id: str, recor
     """One of them: see `places_in`. It has no interface's name yet."""
     place = _blank(network_id, record)
     if network_id == DEFAULT_NETWORK:
-        place["bridge"] = ipam.bridge_name()
-        place["address"], subnet = ipam.lease_in(transaction, container_id)
-        place["prefix"], place["gateway"] = subnet.prefix, subnet.gateway
-        place["mtu"], place["isolated"] = ipam.manners()
+        from estiva.network.default import dual
+
+        dual.fill(transaction, place, container_id, lambda: subnets(transaction))
     else:
         network = find(transaction, network_id)
         if network is None:
@@ -335,8 +336,9 @@ def adopt_in(transaction: Transaction, container_id: str, place: Place) -> None:
     of both was lost: as far as the place tells of it.
     """
     if place["network"] == DEFAULT_NETWORK:
-        whole = DefaultSubnet(place["address"], place["prefix"], place["gateway"])
-        ipam.adopt_in(transaction, container_id, place["address"], whole)
+        from estiva.network.default import dual
+
+        dual.adopt_in(transaction, container_id, place)
         return
     subnets: list[Subnet] = []
     part: Any = place

@@ -187,10 +187,11 @@ def publish(db: Database, paths: Paths, place: Place, ports: Ports, walls: Firew
     """Send ports that are held to the container at `place`. See bridge.publish for what comes before."""
     if not ports:
         return
-    if place["network"] == DEFAULT_NETWORK:
-        bridge.publish_at(paths, place["bridge"], place["address"], ports, walls.default)
-        return
     addresses = [address for address in (place["address"], place["address6"]) if address]
+    if place["network"] == DEFAULT_NETWORK:
+        for address in addresses:
+            bridge.publish_at(paths, place["bridge"], address, ports, walls.default)
+        return
     where = rules.table(paths)
     try:
         for address in addresses:
@@ -243,7 +244,7 @@ def _interface(
         )
         changes = [netlink.set_hairpin(place["veth"])]
         if place["isolated"]:
-            port = not rules.isolates(paths, place["bridge"])
+            port = not bridges.isolates(paths, place)
             changes.append(families.set_isolated(place["veth"], port=port))
         outside.exchange(*changes)
     else:

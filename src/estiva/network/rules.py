@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0  # seconds for who makes a network
 
-MARK = "0x08000000"  # a bit of a packet's mark
-NF_CALL = "bridge/bridge-nf-call-iptables"
 
 _SETS = (
     ("bridges", "ifname", ""),
@@ -107,11 +105,12 @@ _RULES = """
     }
 }
 """
-_RULES = _RULES.replace("{MARK}", MARK)
+_RULES = _RULES.replace("{MARK}", firewall.MARK)
+_GROUP = families.APART
 _APART = f"""
     chain forward {{
         type filter hook forward priority 10; policy accept;
-        iifgroup {families.APART} oifgroup {families.APART} meta mark and {MARK} != {MARK} drop
+        iifgroup {_GROUP} oifgroup {_GROUP} meta mark and {firewall.MARK} != {firewall.MARK} drop
     }}
 }}
 """
@@ -190,7 +189,7 @@ def install(paths: Paths, reader: Reader, published: Published) -> None:
         remove(paths)
         return
     apart = [network for network in there if not network.truth(networks.ICC, True)]
-    if apart and links.sysctl_of(NF_CALL) == "1":
+    if apart and links.sysctl_of(links.NF_CALL) == "1":
         try:
             firewall.replace(table(paths), script(paths, there, apart), published)
             return

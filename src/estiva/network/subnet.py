@@ -12,9 +12,11 @@ PREFIX = 16  # bits, of those that are chosen here
 class Subnet:
     """`base`: its network address as a number, `prefix` bits of it; the bridge has `gateway`, the first host
     if nothing else is said. Containers get addresses from `first` to `last`, which are numbers too.
+
+    `way`: where the default route leads to, if not to the bridge; else 0. `dual`: there is IPv6 beside it.
     """
 
-    __slots__ = ("base", "prefix", "own", "first", "last")
+    __slots__ = ("base", "prefix", "own", "first", "last", "way", "dual")
 
     def __init__(self, address: str, prefix: int = PREFIX, gateway: str = "") -> None:
         """The subnet that `address` is in. Raises InvalidInput."""
@@ -23,6 +25,7 @@ class Subnet:
         self.base = number(address) & ~mask
         self.own = number(gateway) if gateway else self.base + 1
         self.first, self.last = self.base + 1, self.base + mask - 1
+        self.way, self.dual = 0, False
 
     @classmethod
     def read(cls, stored: str) -> Subnet:
@@ -46,7 +49,7 @@ class Subnet:
     @property
     def plain(self) -> bool:
         """Whether its address alone tells all of it: as those that are chosen here."""
-        return self.prefix == PREFIX and self.own == self.base + 1
+        return self.prefix == PREFIX and self.own == self.base + 1 and not self.way and not self.dual
 
     def holds(self, address: str) -> bool:
         """Whether an address is in it."""
@@ -68,7 +71,7 @@ class Subnet:
 
     def judge(self, address: str) -> None:
         """Raises InvalidInput when an address can't be a container's here."""
-        edge = (self.base, self.base + (1 << (32 - self.prefix)) - 1, self.own)
+        edge = (self.base, self.base + (1 << (32 - self.prefix)) - 1, self.own, self.way)
         if not self.holds(address) or number(address) in edge:
             raise InvalidInput(f"address {address} is not a free address of {self}")
 

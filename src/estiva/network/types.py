@@ -84,6 +84,8 @@ class Place(TypedDict):
     position: int
     priority: int
     veth: NotRequired[str]  # the host's end, once it is plugged in
+    own: NotRequired[str]  # the default bridge's address, where the default route leads elsewhere
+    own6: NotRequired[str]  # and that of IPv6
 
 
 class Settings(TypedDict):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from estiva.linux.net import families, netlink
-from estiva.network import bridges, ipam, links, rules
+from estiva.network import bridges, ipam, links
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,5 +45,5 @@ def plug(db: Database, paths: Paths, place: Place, veth: str, walls: Firewalls) 
         socket.exchange(netlink.set_hairpin(veth))
         isolated = ipam.manners()[1] if place["network"] == ipam.DEFAULT_NETWORK else place["isolated"]
         if isolated:
-            port = not rules.isolates(paths, place["bridge"])
+            port = not bridges.isolates(paths, place)
             socket.exchange(families.set_isolated(veth, port=port))

@@ -14,12 +14,13 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
+from estiva import held
 from estiva.engine.containers import control, create
 from estiva.engine.containers import start as starting
 from estiva.engine.launch import launch
 from estiva.engine.state import runstate
 from estiva.errors import Conflict, EngineError, NotFound, Unavailable
-from estiva.sdk import held, steps
+from estiva.sdk import steps
 from estiva.sdk.steps import Wait
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Begun:
         self.engine = engine
         self.configs = config, {**host_config, "AutoRemove": True}
         self.lingers = lingers
+        self.ahead = False  # made for later: its time begins with the order for that
         self.stdio = (-1, -1, -1)
         self.options = options
         self.owner = os.getpid()
@@ -90,7 +92,7 @@ class Begun:
         try:
             with held.Signals() as signals:
                 start = create.prepare(self.engine, *self.configs, begins=signals.hold, **self.options)
-                start.bound, start.lingers = True, self.lingers
+                start.bound, start.lingers, start.ahead = True, self.lingers, self.ahead
                 start.agent, self.agent = self.agent, -1
                 self.start = start
                 start.go(self.stdio)

@@ -7,10 +7,11 @@ import select
 import time
 from typing import TYPE_CHECKING
 
+from estiva import held
 from estiva.engine.launch import forks
 from estiva.engine.monitor.protocol import decode_error
 from estiva.errors import EngineError
-from estiva.sdk import held, steps
+from estiva.sdk import steps
 from estiva.sdk.result import CommandTimeout, Result
 from estiva.sdk.steps import Wait
 
@@ -24,13 +25,16 @@ if TYPE_CHECKING:
     class Numbered(Protocol):
         def fileno(self) -> int: ...
 
-    class Speaker(Protocol):
-        """Who says when the command has ended: a Launched, or an agent's Command."""
+    class Sent(Protocol):
+        """A command that was sent for, and who tells of it: a Launched, or an agent's Command."""
 
         @property
         def channel(self) -> Numbered: ...
 
+        def started(self) -> int: ...
         def signal(self, number: int) -> None: ...
+        def wait(self) -> Outcome: ...
+        def close(self) -> None: ...
 
 
 CHUNK = 1 << 16
@@ -107,7 +111,7 @@ class Pipes:
             if fd in self.open:
                 self._close(fd)
 
-    def communicate(self, timeout: float | None, launched: Speaker) -> None:
+    def communicate(self, timeout: float | None, launched: Sent) -> None:
         """Do `exchange` to its end."""
         try:
             steps.run(self.exchange(timeout, launched))
@@ -120,7 +124,7 @@ class Pipes:
         for kept in self.kept.values():
             kept.clear()
 
-    def exchange(self, timeout: float | None, launched: Speaker) -> Task[None]:
+    def exchange(self, timeout: float | None, launched: Sent) -> Task[None]:
         """Until the monitor says that the command has ended. After `timeout` seconds it is killed.
 
         The end of the pipes would not tell: a fork of this program may have their other ends.

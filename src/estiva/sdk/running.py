@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import select
 from typing import TYPE_CHECKING, Any
 
 from estiva.engine.containers import exec as exec_
+from estiva.engine.launch.launch import Launched, Refused
 from estiva.engine.launch.start import IDLE
-from estiva.sdk import values
+from estiva.sdk import steps, values
 from estiva.sdk.begun import Begun
 from estiva.sdk.options import host_config_of, networking_of, variables_of
 from estiva.sdk.pipes import Pipes
 from estiva.sdk.run_options import CreateOptions
 from estiva.sdk.sandbox.snapshots import Snapshot
+from estiva.sdk.steps import Wait
 from estiva.sdk.told import theirs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from estiva.engine import Engine
-    from estiva.engine.state.types import ExecPlan
+    from estiva.engine.state.types import OCI, ExecPlan, Outcome, RunState
+    from estiva.sdk.pipes import Sent
     from estiva.sdk.result import Result
+    from estiva.sdk.steps import Task
 
+    Way = Callable[[tuple[int, int, int]], Sent]  # what starts a command, with these for its streams
     Output = Callable[[str, bytes], object]
 
 
@@ -117,9 +123,9 @@ def plan(
         engine,
         ref,
         values.words("the command", command),
-        env=variables_of(values.paths("env_file", env_file)) + values.environment(env),
+        env=_variables(env, env_file),
         user=values.user(user),
-        workdir=values.path("workdir", workdir) if workdir not in ("", None) else "",
+        workdir=_folder(workdir),
         tty=values.flag("tty", tty),
         stdin=stdin,
         privileged=values.flag("privileged", privileged),
@@ -127,26 +133,63 @@ def plan(
     )
 
 
+def process_of(
+    live: RunState, command: Any, *, env: Any, env_file: Any, user: Any, workdir: Any, privileged: Any
+) -> OCI:
+    """The OCI process of one more command in a container that runs. Raises InvalidInput."""
+    return exec_.make_process(
+        live,
+        values.words("the command", command),
+        _variables(env, env_file),
+        values.user(user),
+        _folder(workdir),
+        False,
+        values.flag("privileged", privileged),
+    )
+
+
+def _variables(env: Any, env_file: Any) -> list[str]:
+    return variables_of(values.paths("env_file", env_file)) + values.environment(env)
+
+
+def _folder(workdir: Any) -> str:
+    return values.path("workdir", workdir) if workdir not in ("", None) else ""
+
+
 def executed(
-    engine: Engine,
-    wanted: ExecPlan,
-    input: Any,
-    timeout: float | None,
-    max_output: Any,
-    on_output: Output | None,
+    ways: Iterable[Way], input: Any, timeout: float | None, max_output: Any, on_output: Output | None
 ) -> Result:
-    """Run one more command in a container: see Container.exec."""
-    pipes = piped(input, max_output, on_output)
+    """Run one more command in a container, in the first of the ways that serves it: see Container.exec."""
+    for way in ways:
+        try:
+            return steps.run(once(way, piped(input, max_output, on_output), timeout))
+        except Refused:
+            continue
+    raise AssertionError("the last way takes all")
+
+
+def once(way: Way, pipes: Pipes, timeout: float | None) -> Task[Result]:
+    """Run one more command in a container in one way. Raises Refused, EstivaError."""
     with pipes:
-        launched = exec_.launch(engine, wanted, pipes.theirs)
+        sent = way(pipes.theirs)
         try:
             pipes.close_theirs()
-            launched.started()
-            pipes.communicate(timeout, launched)
-            outcome = launched.wait()
+            outcome = yield from executing(sent, pipes, timeout)
+        except BaseException:
+            pipes.forget()
+            raise
         finally:
-            launched.close()  # what runs still is killed
+            sent.close()  # what runs still is killed
     return pipes.result(outcome, timeout)
+
+
+def executing(sent: Sent, pipes: Pipes, timeout: float | None) -> Task[Outcome]:
+    """From the start of a command to its end."""
+    if isinstance(sent, Launched):
+        yield Wait({sent.channel.fileno(): select.POLLIN})
+    sent.started()
+    yield from pipes.exchange(timeout, sent)
+    return sent.wait()
 
 
 def detached(engine: Engine, wanted: ExecPlan) -> None:

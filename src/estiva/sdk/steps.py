@@ -55,6 +55,8 @@ def run(task: Task[R]) -> R:
     except StopIteration as end:
         result: R = end.value
         return result
+    finally:
+        task.close()  # what it holds goes now, not with the traceback of an error
 
 
 def items(stream: Stream[T]) -> Generator[T, None, None]:

@@ -21,8 +21,10 @@ MANY = 1024  # entries of a list or a map
 NAME = 255  # bytes of a user's name shown
 MTU = (68, 65535)  # bytes
 BRIDGE_BITS = 8  # the shortest prefix of the default bridge's subnet
-OF_IPV6 = ("bip6", "fixed-cidr-v6", "ipv6", "default-gateway-v6")  # dockerd's
-IPV6 = "the default bridge has IPv4 alone; `estiva network create --ipv6` makes a network with both"
+OF_IPV6 = ("bip6", "fixed-cidr-v6", "default-gateway-v6")  # what is for IPv6 alone
+FIREWALL = ("iptables", "ip6tables", "ip-masq", "ip-forward")  # dockerd's
+NFTABLES = "networks have rules of nftables for both families, always: leave it out"
+POOL_BITS6 = 126
 POOL_BITS = 30  # the longest prefix of a network: below that there is no room for a gateway and a container
 
 
@@ -82,18 +84,19 @@ def judged(data: bytes, path: str) -> dict[str, Any]:
         if key not in KEYS:
             raise InvalidInput(
                 f"{path} has the unknown key '{brief(key, 60)}'",
-                hint=IPV6 if key in OF_IPV6 else f"it may have {', '.join(KEYS)}",
+                hint=NFTABLES if key in FIREWALL else f"it may have {', '.join(KEYS)}",
             )
         try:
             KEYS[key](value)
         except ValueError as error:
             raise InvalidInput(f"{path}: {key} {error}") from None
     _check_bridge(document, path)
+    _check_ipv6(document, path)
     return document
 
 
 def _check_bridge(document: dict[str, Any], path: str) -> None:
-    """bip and fixed-cidr, held against each other."""
+    """bip, fixed-cidr and default-gateway, held against each other."""
     bip, fixed = document.get("bip", ""), document.get("fixed-cidr", "")
     if fixed and not bip and not _split(fixed)[1] <= POOL_BITS:
         raise InvalidInput(
@@ -104,6 +107,43 @@ def _check_bridge(document: dict[str, Any], path: str) -> None:
         (one, prefix), (other, bits) = _split(bip), _split(fixed)
         if bits < prefix or one >> (32 - prefix) != other >> (32 - prefix):
             raise InvalidInput(f"{path}: fixed-cidr {fixed} is not within the subnet of bip {bip}")
+    way = document.get("default-gateway")
+    if way and bip:
+        base, prefix = _split(bip)
+        value, host = int.from_bytes(inet_pton(AF_INET, way), "big"), (1 << (32 - prefix)) - 1
+        if value & ~host != base & ~host or value & host in (0, host):
+            raise InvalidInput(
+                f"{path}: default-gateway {way} is not the address of a host in the subnet of bip {bip}"
+            )
+
+
+def _check_ipv6(document: dict[str, Any], path: str) -> None:
+    """ipv6, bip6, fixed-cidr-v6 and default-gateway-v6, held against each other."""
+    given = [key for key in OF_IPV6 if key in document]
+    if given and "ipv6" not in document:
+        raise InvalidInput(f"{path}: {given[0]} does nothing without ipv6", hint='add "ipv6": true')
+    bip, fixed = document.get("bip6", ""), document.get("fixed-cidr-v6", "")
+    if bip and fixed:
+        (one, prefix), (other, bits) = _split(bip, 128), _split(fixed, 128)
+        if bits < prefix or one >> (128 - prefix) != other >> (128 - prefix):
+            raise InvalidInput(f"{path}: fixed-cidr-v6 {fixed} is not within the subnet of bip6 {bip}")
+    elif fixed and _split(fixed, 128)[1] > POOL_BITS6:
+        raise InvalidInput(
+            f"{path}: fixed-cidr-v6 {fixed} has no room for a gateway and a container",
+            hint=f"up to /{POOL_BITS6}, or with bip6 beside it",
+        )
+    way = document.get("default-gateway-v6")
+    if way and not bip and not fixed:
+        raise InvalidInput(
+            f"{path}: default-gateway-v6 {way} is in no known subnet", hint="add fixed-cidr-v6 or bip6"
+        )
+    if way:
+        base, prefix = _split(bip or fixed, 128)
+        value = int.from_bytes(inet_pton(AF_INET6, way), "big")
+        host = (1 << (128 - prefix)) - 1
+        if value & ~host != base & ~host or not value & host:
+            subnet = f"that of bip6 {bip}" if bip else f"fixed-cidr-v6 {fixed}"
+            raise InvalidInput(f"{path}: default-gateway-v6 {way} is not the address of a host in {subnet}")
 
 
 # ---- one reader for each kind of value; they raise ValueError: what the value is not
@@ -228,18 +268,56 @@ def _fixed(value: object) -> None:
     _refuse_special(base, value)
 
 
-def _split(value: object) -> tuple[int, int]:
-    """(address as a number, prefix) of such as 10.77.0.1/24. Raises ValueError."""
+def _bip6(value: object) -> None:
+    """The default bridge's own address of IPv6 and the prefix of its subnet: "fd00:77::1/64"."""
+    base, prefix = _split(value, 128)
+    if prefix > POOL_BITS6 or not base & ((1 << (128 - prefix)) - 1):
+        raise ValueError(
+            f"is not the address of a host in a subnet up to /{POOL_BITS6}, such as fd00:77::1/64:"
+            f" {_shown(value)}"
+        )
+    _refuse_special(base, value, 128)
+
+
+def _fixed6(value: object) -> None:
+    """The part of its subnet of IPv6 that containers get addresses of, or all of it: "fd00:77::/64"."""
+    base, prefix = _split(value, 128)
+    if base & ((1 << (128 - prefix)) - 1):
+        raise ValueError(f"has bits after its prefix: {_shown(value)}")
+    _refuse_special(base, value, 128)
+
+
+def _way(value: object) -> None:
+    if not isinstance(value, str) or ":" in value or not is_address(value):
+        raise ValueError(f"is not an IPv4 address: {_shown(value)}")
+
+
+def _way6(value: object) -> None:
+    if not isinstance(value, str) or ":" not in value or not is_address(value):
+        raise ValueError(f"is not an IPv6 address: {_shown(value)}")
+
+
+def _split(value: object, bits: int = 32) -> tuple[int, int]:
+    """(address as a number, prefix) of such as 10.77.0.1/24, of a family of so many bits. Raises
+    ValueError."""
     address, _, length = value.partition("/") if isinstance(value, str) else ("", "", "")
-    digits = length.isascii() and length.isdigit() and len(length) < 3 and 0 < int(length) <= 32
-    if not digits or ":" in address or not is_address(address):
-        raise ValueError(f"is not an IPv4 address with a prefix, such as 10.77.0.1/24: {_shown(value)}")
-    return int.from_bytes(inet_pton(AF_INET, address), "big"), int(length)
+    digits = length.isascii() and length.isdigit() and len(length) < 4 and 0 < int(length) <= bits
+    six = bits == 128
+    if not digits or (":" in address) != six or not is_address(address):
+        what = "IPv6 address with a prefix, such as fd00:77::1/64" if six else _SUCH
+        raise ValueError(f"is not an {what}: {_shown(value)}")
+    return int.from_bytes(inet_pton(AF_INET6 if six else AF_INET, address), "big"), int(length)
 
 
-def _refuse_special(base: int, value: object) -> None:
-    """Raises ValueError for this host's own, multicast and reserved addresses."""
-    if base >> 24 in (0, 127) or base >> 24 >= 224:
+_SUCH = "IPv4 address with a prefix, such as 10.77.0.1/24"
+
+
+def _refuse_special(base: int, value: object, bits: int = 32) -> None:
+    """Raises ValueError for this host's own, multicast and reserved addresses, and those of one link."""
+    special = base >> 24 in (0, 127) or base >> 24 >= 224
+    if bits == 128:
+        special = base >> 96 == 0 or base >> 120 == 0xFF or base >> 118 == 0x3FA or base >> 32 == 0xFFFF
+    if special:
         raise ValueError(f"is of addresses that no network can have: {_shown(value)}")
 
 
@@ -254,16 +332,21 @@ def is_address(text: str) -> bool:
 
 KEYS: dict[str, Callable[[object], None]] = {
     "bip": _bip,
+    "bip6": _bip6,
     "default-address-pools": _pools,
+    "default-gateway": _way,
+    "default-gateway-v6": _way6,
     "default-shm-size": _size,
     "default-ulimits": _ulimits,
     "dns": _texts,
     "dns-opts": _texts,
     "dns-search": _texts,
     "fixed-cidr": _fixed,
+    "fixed-cidr-v6": _fixed6,
     "icc": _truth,
     "init": _truth,
     "ip": _address,
+    "ipv6": _truth,
     "log-driver": _text,
     "log-opts": _map,
     "mtu": _mtu,

@@ -17,6 +17,8 @@ Facts this leans on:
   so beforehand: after SQLITE_FULL at COMMIT there is nothing to try again, SQLite has rolled back.
 - A connection must not be used after fork(2), not even closed: the child leaks it and opens its own. Nor may
   another thread be in SQLite then (gate.py).
+- Ctrl-C must not come between BEGIN and who is to say COMMIT: all processes would wait for that. So signals
+  with handlers in Python are held for the length of a transaction (held.py).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import os
 import time
 from _thread import _local
 
+from estiva import held
 from estiva.errors import FREE_SPACE, Conflict, EstivaError, InvalidInput, StateError, Unavailable
 from estiva.store import reserve, schema, sqlite
 from estiva.store.gate import Gate
@@ -124,10 +127,10 @@ class Database:
         if gate is None or gate.pid != os.getpid():
             gate = local.gate = Gate()
         if gate.connection is None:
-            with gate.lock:
-                gate.connection = self._open()
             local.depth = 0
             local.tuned = False
+            with gate.lock:
+                gate.connection = self._open()
         return gate.connection
 
     def _connect(self, name: str, *, uri: bool = False) -> sqlite3.Connection:
@@ -235,6 +238,7 @@ class Transaction:
         self.freeing = freeing
         self.depth = 0
         self.queue = -1
+        self.signals = held.Signals()  # held by the outermost block, from its place in the queue on
 
     def execute(self, sql: str, params: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Run one statement; the cursor has `rowcount` and the rows."""
@@ -259,11 +263,10 @@ class Transaction:
                 self.connection.execute(f"SAVEPOINT s{self.depth}")
             else:
                 self._begin()
+            local.depth += 1
+            return self
         except _Error as error:
-            self._leave_queue()
             raise database._explain(error) from error
-        local.depth += 1
-        return self
 
     def _begin(self) -> None:
         local = self.database._local
@@ -277,17 +280,24 @@ class Transaction:
             elif not os.path.exists(self.database.path + reserve.SUFFIX):
                 reserve.set_aside(self.database.path)  # it was needed, and there is space again
         begun = time.monotonic()
-        for attempt in range(RETRIES):
-            self._join_queue()
-            try:
+        try:
+            self.signals.hold()
+            for attempt in range(RETRIES):
+                self._join_queue()
                 local.gate.lock.acquire()  # until `__exit__`
-                self.connection.execute("BEGIN IMMEDIATE")
-                return
-            except BaseException as error:
-                local.gate.lock.release()
-                self._leave_queue()
-                if not isinstance(error, _Error) or not _again(error, attempt, begun):
-                    raise
+                try:
+                    self.connection.execute("BEGIN IMMEDIATE")
+                    return
+                except BaseException as error:
+                    local.gate.lock.release()
+                    self._leave_queue()
+                    if not isinstance(error, _Error) or not _again(error, attempt, begun):
+                        raise
+                self.signals.look()
+        except BaseException:
+            self._leave_queue()
+            self.signals.__exit__()
+            raise
 
     def _join_queue(self) -> None:
         try:
@@ -296,11 +306,7 @@ class Transaction:
         except BlockingIOError:
             from estiva.store import lock_holder
 
-            try:
-                lock_holder.wait(self.queue, self.database.path, PATIENCE)
-            except BaseException:
-                self._leave_queue()
-                raise
+            lock_holder.wait(self.queue, self.database.path, PATIENCE, self.signals.look)
         except OSError:
             pass  # only the order is lost
 
@@ -333,7 +339,8 @@ class Transaction:
         finally:
             if not self.depth:
                 lock.release()
-            self._leave_queue()
+                self._leave_queue()
+                self.signals.__exit__()
 
     def _tidy(self) -> None:
         """Truncate a log that has grown, if no reader is in the way.

@@ -84,19 +84,20 @@ class Images:
             raise Missing("image", ref, hint=f"`estiva pull {oneline(ref)}` fetches it")
         return image
 
-    def find(self, ref: str) -> Image | None:
-        """As `resolve`, but None for an image that isn't here."""
+    def find(self, ref: str, *, short: bool = True) -> Image | None:
+        """As `resolve`, but None for an image that isn't here. Without `short` the beginning of an id is none
+        of its names."""
         if digests.valid(ref) or (len(ref) == 64 and digests.is_hex(ref)):
             return self._by_id(ref if ":" in ref else "sha256:" + ref)
         prefix = ref[7:] if ref.startswith("sha256:") else ref
         try:
             reference = Reference.parse(ref)
         except InvalidInput:
-            if digests.is_hex(prefix):
+            if short and digests.is_hex(prefix):
                 return self._by_prefix(prefix)
             raise
         found = self._by_digest(reference) if reference.digest else self._by_name(str(reference))
-        if found is None and digests.is_hex(prefix) and len(prefix) < 64:
+        if found is None and short and digests.is_hex(prefix) and len(prefix) < 64:
             return self._by_prefix(prefix)
         return found
 

@@ -10,6 +10,10 @@ from _struct import pack, unpack
 from estiva import waiting
 from estiva.errors import StateError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _FLOCK = "hhqqi4x"  # struct flock on 64-bit machines: type, whence, start, length, pid
 _WRITER = 120  # the byte of the -shm file that SQLite's writer has locked (walformat.html, WAL_WRITE_LOCK)
 _SHORTEST, _LONGEST = 0.0002, 0.01  # seconds between two tries
@@ -18,9 +22,10 @@ _REMEMBERED = 60.0  # seconds since then
 _vain = (-1, 0.0)  # (process, when) of that
 
 
-def wait(queue: int, path: str, patience: float) -> None:
-    """Take the POSIX lock on the fd `queue` for writing. Raises StateError when the same process has it for
-    `patience` seconds: who writes does so for milliseconds, so that even hundreds get their turn.
+def wait(queue: int, path: str, patience: float, look: Callable[[], None] | None = None) -> None:
+    """Take the POSIX lock on the fd `queue` for writing; `look` is called between two tries. Raises
+    StateError when the same process has it for `patience` seconds: who writes does so for milliseconds, so
+    that even hundreds get their turn.
 
     One that is stopped is waited for a shorter time, and one that this process has waited for in vain before
     hardly at all: a command of many steps, and a monitor that it waits for, take 10 s together.
@@ -35,6 +40,8 @@ def wait(queue: int, path: str, patience: float) -> None:
             return
         except BlockingIOError:
             pass
+        if look is not None:
+            look()
         pause = min(pause * 1.5, _LONGEST)
         found, now = _pid(queue), time.monotonic()
         if found != holder:

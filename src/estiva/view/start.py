@@ -74,7 +74,7 @@ def lines(done: tuple[Did, ...]) -> list[str]:
     """For people: when, who, what, with what result, and how long it took."""
     found = []
     for each in done:
-        text = _SHORT.sub(lambda found: found[0][:12], say(each.text))
+        text = _SHORT.sub(lambda found: found[0][:12], say(each.text) if each.kind == STEP else each.text)
         text = text if each.kind == STEP else f"  {text}"
         words = [text, _SHORT.sub(lambda found: found[0][:12], each.object)]
         if each.times > 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from estiva.speech import count, say
+from estiva.speech import count, say, translated
 from estiva.view.network import reach
 from estiva.view.shapes import Anatomy, Interface, Limit, Process
 
@@ -80,7 +80,7 @@ def _head(body: Anatomy) -> Section:
         title = say("container {name} ({status})", name=body.name, status=body.status)
     config = body.config
     lines = [
-        *body.told,
+        *map(translated, body.told),
         say("id: {id}", id=body.id),
         say("image: {image}", image=body.image) if body.kind == "container" else "",
         say("made: {when}", when=body.created) if body.created else "",
@@ -213,7 +213,7 @@ def _limits(body: Anatomy) -> Section:
     for limit in body.cgroup.limits:
         used = "" if limit.name in ("cpu", "cpuset") else _amount(limit, limit.used)
         most = _amount(limit, limit.peak) if limit.peak is not None else ""
-        cells = (limit.name, _amount(limit, limit.limit), used, most, limit.says)
+        cells = (say(limit.name), _amount(limit, limit.limit), used, most, limit.says)
         rows.append(Row(cells, tone=BAD if limit.met else PLAIN))
     title = say("cgroup {version} {path}", version=body.cgroup.version, path=body.cgroup.path)
     if body.cgroup.frozen:
@@ -301,7 +301,7 @@ def _writable(body: Anatomy) -> Section:
 
 
 def _unseen(body: Anatomy) -> Section:
-    return _texts(say("could not be looked at"), *body.unseen, tone=BAD)
+    return _texts(say("could not be looked at"), *map(translated, body.unseen), tone=BAD)
 
 
 def plain(body: Anatomy) -> str:

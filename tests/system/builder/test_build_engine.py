@@ -182,3 +182,19 @@ def test_the_hostname_of_run_is_always_the_same(box: Host, context: pathlib.Path
     box.estiva("build", *other, context)
     done = box.estiva("build", "--build-arg", "BUILDKIT_SANDBOX_HOSTNAME=a b", context, status=1)
     assert 'invalid hostname "a b"' in done.stderr
+
+
+def test_from_takes_names_and_whole_ids(box: Host, context: pathlib.Path) -> None:
+    """The beginning of an id is a name like any other, as in BuildKit: what it means is not left to what is here."""
+    whole = box.out("image", "inspect", "-f", "{{.Id}}", IMAGE)
+    text = context / "Dockerfile"
+    for name in (whole, whole.removeprefix("sha256:")):
+        text.write_text(f"FROM {name}\nCOPY --from={name} /etc/passwd /x\n")
+        box.estiva("build", context)
+    start = whole.removeprefix("sha256:")[:12]
+    box.estiva("image", "inspect", start)  # elsewhere it is one
+    for line in (f"FROM {start}", f"FROM {IMAGE}\nCOPY --from={start} /etc/passwd /x"):
+        text.write_text(line + "\n")
+        assert "registry-1.docker.io" in box.estiva("build", context, status=1).stderr
+    text.write_text(f"FROM sha256:{start}\n")
+    box.estiva("build", context, status=1)

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import termios
 
 import pytest
 
@@ -94,3 +95,16 @@ def test_without_busybox(monkeypatch):
     with pytest.raises(Unsupported, match="busybox") as error, stages.Stage(None, False):
         pass
     assert error.value.hint == "apt install busybox-static"
+
+
+@pytest.mark.parametrize(("columns", "width"), [(60, 60), (200, 96), (0, 96)])
+def test_a_paragraph_is_as_wide_as_the_terminal(columns, width):
+    leader, follower = os.openpty()
+    try:
+        termios.tcsetwinsize(follower, (24, columns))
+        with open(follower, "w") as out:
+            stages.Stage(out, False).say("word " * 40)
+        lines = os.read(leader, 4096).decode().split("\r\n")
+    finally:
+        os.close(leader)
+    assert width - 5 < max(map(len, lines)) <= width

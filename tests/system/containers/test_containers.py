@@ -120,6 +120,13 @@ def test_rename_restart_top(box, sleeper):
     box.estiva("rename", "renamed", sleeper)
 
 
+def test_top_is_as_wide_as_what_it_shows(box, sleeper):
+    """Whatever the width of the terminal that it is typed on, as docker's."""
+    box.estiva("exec", "-d", sleeper, "sh", "-c", f"sleep 777; : {'x' * 100}")
+    narrow = {"COLUMNS": "40", "PS_FORMAT": "comm"}
+    eventually(lambda: "x" * 100 in box.estiva("top", sleeper, env=narrow).stdout)
+
+
 OVERTAKEN = """
 import subprocess
 from estiva.engine import Engine

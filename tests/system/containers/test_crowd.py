@@ -45,7 +45,7 @@ def test_a_hundred_on_the_bridge(box):
     at_once(
         100,
         lambda n: box.estiva(
-            "run", "-d", "--name", f"c{n:02}", "-p", "80", "-v", "/v", IMAGE, "sleep", "300"
+            "run", "-d", "--name", f"c{n:02}", "-p", "80", "-v", "/v", IMAGE, "sleep", "3000"
         ),
     )
     ids = box.out("ps", "-q", "--no-trunc").split()
@@ -65,7 +65,7 @@ def test_the_same_name_for_all(box):
     done = []
     at_once(
         20,
-        lambda n: done.append(box.estiva("run", "-d", "--name", "only", IMAGE, "sleep", "300", status=None)),
+        lambda n: done.append(box.estiva("run", "-d", "--name", "only", IMAGE, "sleep", "3000", status=None)),
     )
     assert sorted(run.returncode for run in done) == [0] + [125] * 19
     assert all("in use" in run.stderr for run in done if run.returncode)
@@ -88,7 +88,7 @@ def test_all_kinds_of_verbs_at_once(box):
             for _ in range(3):
                 assert "problem" not in box.out("system", "prune", "-f")
         else:
-            box.estiva("run", "-d", "--name", name, "--network", network, IMAGE, "sleep", "300")
+            box.estiva("run", "-d", "--name", name, "--network", network, IMAGE, "sleep", "3000")
             assert box.out("exec", name, "echo", name) == name
             box.estiva("run", "--rm", "--network", network, IMAGE, "true")
             box.estiva("stop", "-t", "0", name)
@@ -101,7 +101,7 @@ def test_all_kinds_of_verbs_at_once(box):
 
 def test_start_and_stop_of_one(box):
     """Whoever comes first; in the end the container is as it should be."""
-    box.estiva("create", "--name", "shared", IMAGE, "sleep", "300")
+    box.estiva("create", "--name", "shared", IMAGE, "sleep", "3000")
     verbs = (["start", "shared"], ["stop", "-t", "0", "shared"], ["restart", "-t", "0", "shared"])
 
     def work(number):

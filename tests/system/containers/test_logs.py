@@ -1,5 +1,6 @@
 """`logs` of real containers: nothing is lost or told twice, whatever happens meanwhile."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -23,11 +24,24 @@ def followers(box):
     return [name for name in os.listdir(f"{box.folder}/root/ingest") if name.endswith(".log")]
 
 
+def follows(box):
+    """Whether one has begun to: its folder has its lock, and the writer will heed it."""
+    for name in followers(box):
+        fd = os.open(f"{box.folder}/root/ingest/{name}", os.O_RDONLY)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+    return False
+
+
 def follow(box, name, *options):
     """`logs -f` into a file, once it follows."""
     with open(f"{box.folder}/{name}.out", "wb") as out:
         child = box.start("logs", "-f", *options, name, stdout=out, stderr=subprocess.STDOUT)
-    eventually(lambda: followers(box))
+    eventually(lambda: follows(box))
     return child
 
 

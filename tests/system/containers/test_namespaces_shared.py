@@ -99,6 +99,16 @@ def test_host_names(box):
     )
 
 
+def test_the_hosts_network_goes_with_the_hosts_name(box):
+    """The name is in a namespace of the container's own, and can be another."""
+    show = (IMAGE, "sh", "-c", "hostname; cat /etc/hostname; hostname other; hostname")
+    ours = os.uname().nodename
+    words = ("--network", "host", "--cap-add", "SYS_ADMIN")
+    assert run(box, *words, *show) == f"{ours}\n{ours}\nother"
+    assert run(box, *words, "--hostname", "quay", *show) == "quay\nquay\nother"
+    assert os.uname().nodename == ours
+
+
 def test_shared_memory(box):
     other = "container:lender"
     run(box, "--ipc", other, IMAGE, "sh", "-c", "echo hello > /dev/shm/x")

@@ -9,8 +9,11 @@ import time
 
 import pytest
 
+import enginekit
 from enginekit import CHECKOUT, eventually, host
 from killkit import assert_nothing_left, assert_well
+
+SUPPORT = os.path.dirname(enginekit.__file__)
 
 
 @pytest.fixture(scope="module")
@@ -127,41 +130,19 @@ print(made.running)
 
 
 INTERRUPTED = """
-import estiva, gc, os, signal, sys
+import sys; sys.path.insert(0, {support!r})
+import estiva, gc, interrupts, os
 estiva.run("box:1", ["true"], network="none")
-count = 0
-def trace(frame, event, argument):
-    global count
-    if "/estiva/" not in frame.f_code.co_filename and frame.f_code.co_name != "work":
-        return None
-    frame.f_trace_opcodes = True
-    if event == "opcode":
-        count += 1
-        if count == wanted:
-            sys.settrace(None)
-            signal.raise_signal(signal.SIGINT)
-    return trace
 def work():
     with estiva.container("box:1", network="none") as made:
         made.exec(["true"])
     estiva.run("box:1", ["true"], network="none")
 def fds():
     return len(os.listdir("/proc/self/fd"))
-def attempt(number):
-    global wanted, count
-    wanted, count = number, 0
-    sys.settrace(trace)
-    try:
-        work()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.settrace(None)
-    return False
-assert not attempt(-1)
-total, before, hit = count, fds(), 0
+assert not interrupts.attempt(-1, work)
+total, before, hit = interrupts.count, fds(), 0
 for number in range({first}, total, {step}):
-    hit += attempt(number)
+    hit += interrupts.attempt(number, work)
     if fds() > before + 4:
         gc.collect()
         assert fds() <= before + 4, (number, fds(), before)
@@ -171,7 +152,7 @@ print(hit > 20, total > 3000)
 
 @pytest.mark.parametrize("first", [1, 38, 171])
 def test_ctrl_c_at_any_instruction(box, first):
-    out = box.python(INTERRUPTED.format(first=first, step=211))
+    out = box.python(INTERRUPTED.format(first=first, step=211, support=SUPPORT))
     assert out.split() == ["True", "True"]
     gone(box)
     assert_well(box)

@@ -211,3 +211,167 @@ def test_a_subnet_that_the_machine_uses_is_refused(host):
     )
     say(host)
     host.estiva("run", "--rm", IMAGE, "ping", "-c1", "-W5", default(host, "Gateway"))
+
+
+def facts(host, name):
+    """What a container has of IPv6: its address, its default route, its lines in /etc/hosts."""
+    said = host.out(
+        "exec", name, "sh", "-c", "ip -6 -o addr show eth0 scope global; ip -6 route; cat /etc/hosts"
+    )
+    held = next(line for line in said.splitlines() if "scope global" in line).split()[3]
+    way = next(line for line in said.splitlines() if line.startswith("default")).split()[2]
+    assert any(line.startswith(held.partition("/")[0]) for line in said.splitlines())
+    return held, way
+
+
+def said(host, address, port, name=""):
+    if name:
+        return host.estiva("exec", name, "nc", "-w", "5", address, str(port), status=None).stdout.strip()
+    words = [*host.prefix, "busybox", "nc", "-w", "5", address, str(port)]
+    return subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout.strip()
+
+
+def nft(host, *words):
+    return subprocess.run([*host.prefix, "nft", *words], check=True, capture_output=True, text=True).stdout
+
+
+def test_the_default_bridge_has_ipv6(host):
+    say(host, ipv6=True)
+    serve = ["sh", "-c", "nc -ll -p 80 -e echo hello"]
+    host.estiva("run", "-d", "--name", "aa", "-p", "8080:80", "-p", "[::]:8080:80", IMAGE, *serve)
+    host.estiva("run", "-d", "--name", "bb", IMAGE, "sleep", "1000")
+    (held, way), (other, _) = facts(host, "aa"), facts(host, "bb")
+    address = held.removesuffix("/64")
+    subnet = way.removesuffix("1") + "/64"
+    assert held.startswith("fd") and held.endswith("::2/64") and other.endswith("::3/64")
+    keys = ".GlobalIPv6Address", ".GlobalIPv6PrefixLen", ".IPv6Gateway"
+    shown = host.out("inspect", "aa", "-f", " ".join(f"{{{{.NetworkSettings{key}}}}}" for key in keys))
+    assert shown == f"{address} 64 {way}"
+    assert default(host, "Subnet") == "10.201.0.0/16"
+    assert host.out(
+        "network", "inspect", "bridge", "-f", "{{.EnableIPv6}} {{(index .IPAM.Config 1).Subnet}}"
+    ) == f"true {subnet}"  # fmt: skip
+
+    # another machine: what leaves comes from the host's address, and nothing comes in but by ports
+    far = "ip link add lan0 type veth peer name lan1 netns {pid} && ip addr add fd99::1/64 dev lan0 nodad && ip link set lan0 up"
+    lan = subprocess.Popen(["unshare", "-n", "sleep", "600"])
+    host.children.append(lan)
+    enginekit.eventually(lambda: os.readlink(f"/proc/{lan.pid}/ns/net") != os.readlink("/proc/self/ns/net"))
+    subprocess.run([*host.prefix, "sh", "-c", far.format(pid=lan.pid)], check=True)
+    there = ["nsenter", "-t", str(lan.pid), "-n"]
+    up = f"ip link set lo up; ip addr add fd99::2/64 dev lan1 nodad; ip link set lan1 up; ip route add {subnet} via fd99::1"
+    subprocess.run([*there, "sh", "-c", up], check=True)
+
+    def as_it_should_be():
+        for where in (("::1", ""), (way, ""), (way, "bb"), ("fd99::1", "bb"), ("fd99::1", "aa")):
+            assert enginekit.eventually(
+                lambda where=where: said(host, where[0], 8080, where[1]) == "hello"
+            ), where
+        assert said(host, address, 80, "bb") == "hello"
+        done = subprocess.run(
+            [*there, "busybox", "nc", "-w", "5", "fd99::1", "8080"], capture_output=True, text=True
+        )
+        assert done.stdout.strip() == "hello"
+        # the other machine has a route to the subnet, and no way in; containers reach it by the host's address
+        assert subprocess.run(
+            [*there, "busybox", "nc", "-w", "1", address, "80"], capture_output=True
+        ).returncode
+        assert host.estiva("exec", "bb", "ping", "-c1", "-W5", "fd99::2", status=None).returncode == 0
+
+    as_it_should_be()
+    assert "ip6 saddr @subnets masquerade" in nft(host, "list", "table", "ip6", "estiva")
+    # a source that is not the bridge's
+    spoof = "ip -6 addr add fd98::5/128 dev eth0 && ! ping -c1 -W1 -I fd98::5 fd99::1"
+    host.estiva("run", "--rm", "--cap-add", "NET_ADMIN", IMAGE, "sh", "-c", spoof)
+    for harm in (("flush", "ruleset"), ("delete", "table", "ip6", "estiva")):
+        nft(host, *harm)
+        assert "missing in the firewall" in host.estiva("system", "check", status=1).stdout
+        host.estiva("network", "reload")
+        as_it_should_be()
+    nft(host, "flush", "ruleset")
+    host.estiva("run", "--rm", IMAGE, "true")  # who starts puts it back
+    as_it_should_be()
+
+    # what the file says now comes once nobody has an address of the other
+    say(
+        host,
+        ipv6=True,
+        fixed_cidr_v6="fd00:77::/64",
+        default_gateway_v6="fd00:77::9",
+        default_gateway="10.201.0.99",
+    )
+    assert "keeps its subnet" in host.estiva("run", "-d", "--name", "cc", IMAGE, "sleep", "1000").stderr
+    assert facts(host, "cc")[1] == way
+    assert "default via 10.201.0.99 " in host.out("exec", "cc", "ip", "route")
+    host.estiva("rm", "-f", "aa", "bb", "cc")
+    host.estiva("run", "-d", "--name", "cc", IMAGE, "sleep", "1000")
+    assert facts(host, "cc") == ("fd00:77::2/64", "fd00:77::9")
+    host.estiva("exec", "cc", "ping", "-c1", "-W5", "fd00:77::1")
+    assert "fd00:77::/64" in nft(host, "list", "set", "ip6", "estiva", "subnets")
+    overlaps = host.estiva("network", "create", "--subnet", "fd00:77::/72", "nn", status=1).stderr
+    assert "overlaps with fd00:77::/64 of network bridge" in overlaps
+    host.estiva("network", "create", "nn")
+    for words in (("connect", "nn"), ("disconnect", "bridge"), ("connect", "bridge")):
+        host.estiva("network", *words, "cc")
+    assert facts(host, "cc")[1] == "fd00:77::9"
+    host.estiva("rm", "-f", "cc")
+    host.estiva("network", "rm", "nn")
+
+    say(host, ipv6=True, default_gateway="192.0.2.1")
+    refused = host.estiva("run", "--rm", IMAGE, "true", status=125).stderr
+    assert "default-gateway 192.0.2.1 is not the address of a host in 10.201.0.0/16" in refused
+    say(host)
+    only = host.out("run", "--rm", IMAGE, "ip", "-6", "addr", "show", "eth0")
+    assert only == "" and "all is well" in host.out("system", "check")
+
+
+def bridge_nf(host, value):
+    """Have br_netfilter on ("1") or off; whether it is there."""
+    words = f"cd /proc/sys/net/bridge && for each in bridge-nf-call-ip*tables; do echo {value} > $each; done"
+    return subprocess.run([*host.prefix, "sh", "-c", words], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("on", [0, 1])
+def test_icc_false_leaves_published_ports_of_the_default_bridge(host, on):
+    if not bridge_nf(host, on) and on:
+        pytest.skip("needs br_netfilter")
+    say(host)
+    host.estiva("run", "--rm", IMAGE, "true")  # the firewall of before knows nothing of it
+    serve = [IMAGE, "nc", "-ll", "-p", "80", "-e", "echo", "hello"]
+    for known in ({"icc": False}, {"icc": False, "ipv6": True}):
+        say(host, **known)
+        host.estiva("run", "-d", "--name", "aa", "-p", "8080:80", "-p", "[::]:8080:80", *serve)
+        host.estiva("run", "-d", "--name", "bb", IMAGE, "sleep", "1000")
+        key = "{{.NetworkSettings.%s}}"
+        direct = [host.out("inspect", "aa", "-f", key % "IPAddress")]
+        ways = [host.out("inspect", "aa", "-f", key % "Gateway")]
+        if "ipv6" in known:
+            direct.append(host.out("inspect", "aa", "-f", key % "GlobalIPv6Address"))
+            ways.append(host.out("inspect", "aa", "-f", key % "IPv6Gateway"))
+
+        def as_it_should_be(direct=direct, ways=ways):
+            for way in ways:
+                for name in ("bb", "aa"):
+                    assert enginekit.eventually(lambda w=way, n=name: said(host, w, 8080, n) == "hello"), (
+                        way,
+                        name,
+                    )
+            for to in direct:
+                assert host.estiva("exec", "bb", "ping", "-c1", "-W1", to, status=None).returncode == 1
+                assert host.estiva("exec", "bb", "nc", "-w", "1", to, "80", status=None).stdout == ""
+
+        as_it_should_be()
+        assert "all is well" in host.out("system", "check")
+        nft(host, "flush", "ruleset")
+        host.estiva("network", "reload")
+        as_it_should_be()
+        if on:
+            nft(host, "delete", "table", "bridge", "estiva")
+            assert "table bridge estiva" in host.estiva("system", "check", status=1).stdout
+            host.estiva("run", "-d", "--name", "cc", IMAGE, "sleep", "1000")  # who starts puts it back
+            as_it_should_be()
+        host.estiva("rm", "-f", *host.out("ps", "-aq").split())
+    say(host)
+    host.estiva("run", "-d", "--name", "aa", *serve)
+    address = host.out("inspect", "aa", "-f", "{{.NetworkSettings.IPAddress}}")
+    host.estiva("run", "--rm", IMAGE, "ping", "-c1", "-W5", address)

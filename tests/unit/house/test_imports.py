@@ -21,6 +21,7 @@ BASE = {
     *(
         "errors",
         "speech",
+        "catalog",
         "files",
         "waiting",
         "paths",
@@ -29,6 +30,7 @@ BASE = {
         "timestamps",
         "version",
         "atfork",
+        "held",
     ),
     "settings",
 }
@@ -350,6 +352,8 @@ def test_the_cold_path_loads_nothing_that_explains(code):
         "estiva.runtime.records",
         "estiva.engine.monitor.explain",
         "estiva.speech",
+        "estiva.catalog",
+        "gettext",
     }
 
 

@@ -16,7 +16,7 @@ def doctor(context: Context, options: Options) -> int:
         if names:
             raise InvalidInput("--name is for a container", hint="give the one that can't find it")
         return _machine(context)
-    from estiva.cli.context import tell
+    from estiva.cli.context import local, tell
     from estiva.engine.explain import running
     from estiva.errors import EstivaError
 
@@ -28,27 +28,29 @@ def doctor(context: Context, options: Options) -> int:
             tell(error)
             status = 1
             continue
-        print(*told, *(f"problem: {line}" for line in problems), sep="\n")
+        print(*map(local, told), *(f"{local('problem')}: {local(line)}" for line in problems), sep="\n")
         if problems:
             status = 1
         else:
-            print("nothing wrong is found")
+            print(local("nothing wrong is found"))
     return status
 
 
 def _machine(context: Context) -> int:
+    from estiva.cli.context import local
     from estiva.engine.explain import machine
 
     found = machine.examine(context.engine)
     for each in found:
-        print(f"{each.state + ':':<10}{each.name}" + ("" if each.state == machine.OK else f" ({each.why})"))
+        why = "" if each.state == machine.OK else f" ({local(each.why)})"
+        print(f"{local(each.state) + ':':<10}{local(each.name)}{why}")
     needed, more = machine.install(found, needed=True), machine.install(found, needed=False)
     if needed:
-        print(f"to install what is missing: {needed}")
+        print(f"{local('to install what is missing')}: {needed}")
     if more:
-        print(f"to install what is optional: {more}")
+        print(f"{local('to install what is optional')}: {more}")
     lacking = sum(each.state == machine.MISSING for each in found)
-    print(f"{lacking} missing" if lacking else "all that is needed is here")
+    print(local(f"{lacking} missing" if lacking else "all that is needed is here"))
     return 1 if lacking else 0
 
 

@@ -32,13 +32,14 @@ def why(context: Context, options: Options) -> int:
 
 
 def _show(record: Record) -> None:
+    from estiva.cli.context import local
     from estiva.engine.explain import why as explain
 
     for line in explain.of(record):
-        print(line)
+        print(local(line))
     lines = record["State"].get("Exit", {}).get("LastLog", [])
     if lines:
-        print("the last lines of its log:")
+        print(local("the last lines of its log:"))
         for line in lines:
             print(f"  {line}")
 

@@ -28,10 +28,12 @@ def anatomy(context: Context, options: Options) -> int:
         raise InvalidInput("--listen is for `estiva anatomy serve`")
     if options.given("interval") and not options.flag("watch"):
         raise InvalidInput("--interval is for --watch")
+    from estiva import speech
     from estiva.view import anatomy as looking
 
     ref = options.arguments[0]
     if options.flag("json"):
+        speech.choose("en")  # for programs
         print(text_of(looking.of(context.engine, ref)))
         return 0
     colour = os.isatty(1) and not options.flag("no-color") and not os.environ.get("NO_COLOR")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from estiva import speech
 from estiva.errors import Conflict, InvalidInput
 
 TYPE_CHECKING = False
@@ -14,6 +15,7 @@ def serve(context: Context, options: Options) -> int:
     for name in ("json", "watch", "interval", "no-color"):
         if options.given(name):
             raise Conflict(f"conflicting options: --{name} is not for `estiva anatomy serve`")
+    speech.choose("en")  # its page is
     try:
         from estiva.view.web import server
     except ImportError as error:

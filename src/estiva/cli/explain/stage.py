@@ -16,7 +16,7 @@ import sys
 import tempfile
 from typing import IO, TYPE_CHECKING
 
-from estiva import programs
+from estiva import programs, speech
 from estiva.errors import EngineError, Unsupported, oneline
 from estiva.linux import namespace
 from estiva.speech import say
@@ -28,7 +28,7 @@ PREFIX = "estiva-lesson-"
 WHERE = "/var/tmp"
 BASE, IMAGE = "lesson:base", "lesson:1"
 DOCKERFILE = f'FROM {BASE}\nRUN ["busybox", "--install", "-s", "/bin"]\nCMD ["sh"]\n'
-WIDTH = 96  # characters of a paragraph's line
+WIDTH = 96  # characters of a paragraph's line, or as many as the terminal has
 OUTPUT = 24  # lines of a command's output that are shown
 
 
@@ -104,7 +104,11 @@ class Stage:
         """A paragraph."""
         import textwrap
 
-        self._write("\n" + textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False) + "\n")
+        width = WIDTH
+        if self.out.isatty():  # asked each time: a window can be made narrower
+            with contextlib.suppress(OSError):
+                width = min(WIDTH, os.get_terminal_size(self.out.fileno()).columns or WIDTH)
+        self._write("\n" + textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False) + "\n")
 
     def wait(self) -> None:
         if self.waits:
@@ -141,7 +145,8 @@ class Stage:
         self._write(shown(child.stdout.readline().decode("utf-8", "replace"), OUTPUT))
 
     def _places(self) -> list[str]:
-        return ["--root", f"{self.folder}/root", "--run-root", f"{self.folder}/run"]
+        places = ["--root", f"{self.folder}/root", "--run-root", f"{self.folder}/run"]
+        return [*places, "--lang", speech.language()]
 
     def _environment(self) -> dict[str, str]:
         return environment(self.folder)

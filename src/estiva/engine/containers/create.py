@@ -18,7 +18,6 @@ from estiva.engine.spec import judge, oci_config
 from estiva.engine.state import eventlog, locks, names, record, teardown
 from estiva.engine.state.net import addresses
 from estiva.errors import Conflict, EngineError, EstivaError, NotFound, Unsupported
-from estiva.network import ipam
 from estiva.store import containers
 
 TYPE_CHECKING = False
@@ -88,6 +87,14 @@ def prepare(
     return Start(engine, made, lock, address, image)
 
 
+def _warn(engine: Engine, defaults: dict[str, Any], progress: Callable[[Any], object]) -> None:
+    """Of what the settings want for the default bridge, and is not done yet."""
+    from estiva.network.default import dual
+
+    for line in dual.unheeded(engine.db, defaults):
+        progress({"id": "", "status": "warning", "message": line})
+
+
 def make(
     engine: Engine,
     config: dict[str, Any],
@@ -118,8 +125,8 @@ def make(
         Platform.parse(platform)
     if progress is not None:
         judge.warn(host, progress)
-        if status == "running" and host["NetworkMode"] == "bridge" and (line := ipam.unheeded(engine.db)):
-            progress({"id": "", "status": "warning", "message": line})
+        if status == "running" and host["NetworkMode"] == "bridge" and (defaults := settings.read()):
+            _warn(engine, defaults, progress)
     if oci_config.special(host):
         from estiva.engine.spec import namespaces
 

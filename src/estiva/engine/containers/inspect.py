@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from estiva.engine.state import eventlog
 from estiva.engine.state.lookup import resolve, running_state
 from estiva.errors import EngineError, InvalidInput
@@ -86,7 +88,8 @@ def top(engine: Engine, ref: str, args: list[str]) -> tuple[list[str], list[list
     if not program:
         raise EngineError("ps is not installed", hint="install the package procps")
     command = [program, *(args or ["-ef"])]
-    shown = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    wide = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "PS_FORMAT")}
+    shown = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, env=wide)
     lines = shown.stdout.splitlines()
     if shown.returncode != 0 or not lines or "PID" not in lines[0].split():
         raise InvalidInput(

@@ -72,8 +72,8 @@ def _ports(engine: Engine, record: Record) -> Iterator[str]:
             )
         elif not at:
             others = sorted({each for address, each in table if not ip_address(address).is_loopback})
-            has = f"; it listens on {', '.join(map(str, others[:8]))}" if others else ""
-            yield f"port {outside} does not answer: nothing in it listens on {key}{has}"
+            words = f"port {outside} does not answer: nothing in it listens on {key}"
+            yield f"{words}; it listens on {', '.join(map(str, others[:8]))}" if others else words
         elif all(ip_address(address).is_loopback for address in at):
             where = ", ".join(sorted(at))
             yield (
@@ -161,9 +161,10 @@ def _mount(engine: Engine, record: Record, mount: MountPoint) -> Iterator[str]:
         return
     kind = f"the volume {mount['Name']}" if mount["Type"] == "volume" else oneline(mount["Source"])
     hidden = _in_image(engine, record, mount["Destination"])
-    also = ", and hides what the image has there" if hidden else ""
-    if hidden or mount["Type"] == "bind":
-        yield f"{oneline(mount['Destination'])} is empty: {kind} is{also}"
+    if hidden:
+        yield f"{oneline(mount['Destination'])} is empty: {kind} is, and hides what the image has there"
+    elif mount["Type"] == "bind":
+        yield f"{oneline(mount['Destination'])} is empty: {kind} is"
 
 
 def _in_image(engine: Engine, record: Record, destination: str) -> bool:
@@ -219,8 +220,8 @@ def _name(engine: Engine, record: Record, name: str) -> list[str]:
         ]
     if not both:
         network = sorted(set(theirs) - {"bridge", "host", "none"})
-        help = f": `estiva network connect {network[0]} {own}`" if network else ""
-        return [f"{shown} is on {', '.join(sorted(theirs))}, {own} on {', '.join(sorted(mine))}{help}"]
+        words = f"{shown} is on {', '.join(sorted(theirs))}, {own} on {', '.join(sorted(mine))}"
+        return [f"{words}: `estiva network connect {network[0]} {own}`" if network else words]
     return []
 
 

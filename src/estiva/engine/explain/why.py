@@ -46,7 +46,7 @@ def of(record: Record) -> list[str]:
         said.append(oneline(state["Error"]))
     if state["Restarting"]:
         count = record.get("RestartCount", 0)
-        said.append(f"it waits to be started again by its restart policy, {_times(count, 'time')} so far")
+        said.append(f"it waits to be started again by its restart policy, {_times(count)} so far")
         if end is not None and end.get("Alive", SHORT) < SHORT and count > 2:
             said.append("it ends soon after each start: that is a loop")
     return said
@@ -65,16 +65,15 @@ def _running(name: str, record: Record) -> list[str]:
         said.append(f"it is paused: `estiva unpause {name}` lets it go on")
     health = state.get("Health")
     if health is not None and health["Status"] == "unhealthy":
-        said.append(f"its health check has failed {_times(health['FailingStreak'], 'time')} in a row")
+        said.append(f"its health check has failed {_times(health['FailingStreak'])} in a row")
         if health["Log"]:
             last = health["Log"][-1]
             told = oneline(last["Output"].strip()[-300:])
-            said.append(
-                f"the last check ended with status {last['ExitCode']}" + (f": {told}" if told else "")
-            )
+            words = f"the last check ended with status {last['ExitCode']}"
+            said.append(f"{words}: {told}" if told else words)
     count = record.get("RestartCount", 0)
     if count:
-        said.append(f"it was started again {_times(count, 'time')} by its restart policy")
+        said.append(f"it was started again {_times(count)} by its restart policy")
     end = state.get("Exit")
     if end is not None and end["Meaning"]:
         said.append(f"the run before: {end['Meaning']}")
@@ -82,10 +81,18 @@ def _running(name: str, record: Record) -> list[str]:
 
 
 def _ended(name: str, state: State, end: Exit | None) -> str:
-    ago = seconds(state["FinishedAt"])
-    when = f" {span(time.time() - ago)} ago" if ago > 0 else ""
-    after = f", after {span(end['Alive'])}," if end is not None and "Alive" in end else ""
-    return f"{name} ended{when}{after} with status {state['ExitCode']}"
+    status, finished = state["ExitCode"], seconds(state["FinishedAt"])
+    ago = span(time.time() - finished) if finished > 0 else ""
+    alive = span(end["Alive"]) if end is not None and "Alive" in end else ""
+    if ago and alive:
+        return f"{name} ended {ago} ago, after {alive}, with status {status}"
+    if ago:
+        return f"{name} ended {ago} ago with status {status}"
+    return (
+        f"{name} ended, after {alive}, with status {status}"
+        if alive
+        else f"{name} ended with status {status}"
+    )
 
 
 def _reasons(end: Exit, name: str) -> list[str]:
@@ -113,8 +120,8 @@ def amount(number: int) -> str:
     return f"{number} bytes"
 
 
-def _times(count: int, word: str) -> str:
-    return "once" if count == 1 else f"{count} {word}s"
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def span(length: float) -> str:
@@ -122,7 +129,8 @@ def span(length: float) -> str:
     length = max(0.0, length)
     if length < 10:
         return f"{length:.1f} seconds"
-    for limit, factor, unit in ((120, 1, "seconds"), (7200, 60, "minutes"), (172800, 3600, "hours")):
-        if length < limit:
-            return f"{int(length // factor)} {unit}"
-    return f"{int(length // 86400)} days"
+    if length < 120:
+        return f"{int(length)} seconds"
+    if length < 7200:
+        return f"{int(length // 60)} minutes"
+    return f"{int(length // 3600)} hours" if length < 172800 else f"{int(length // 86400)} days"

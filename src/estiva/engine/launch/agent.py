@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from estiva import fastjson, files
 from estiva.engine.launch import forks
+from estiva.engine.launch.launch import Refused
 from estiva.engine.state import gate, runstate
 from estiva.errors import Conflict, EngineError, NotFound
 from estiva.runtime.cgroup import factory
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
     from estiva.engine import Engine
     from estiva.engine.state.types import OCI, Outcome, RunState
     from estiva.runtime.cgroup import Cgroup
-
-
-class Refused(Exception):
-    """The agent does not do it: the ordinary way is to be gone."""
 
 
 class Channel:
@@ -150,6 +147,10 @@ class Command:
         self._over = False
         self._killed = False
 
+    def started(self) -> int:
+        """Nobody waits for that: a command that could not be started is Refused by `wait`."""
+        return 0
+
     def signal(self, number: int) -> None:
         """Of a timeout: it is killed with all that it has started. An agent that says nothing, because its
         container keeps it from that, is not waited for."""
@@ -178,7 +179,9 @@ class Command:
         return self.agent.ooms > before
 
     def close(self) -> None:
-        """Let go of it; if it runs still, it is killed."""
+        """Let go of it; if it runs still, it is killed. Again: nothing."""
+        if self.channel.fileno() < 0:
+            return
         if not self._over:
             self._over = True
             self.agent.kill()

@@ -18,6 +18,7 @@ over a socket, one JSON object in a packet:
                         {"event": "removed"}               a bound one that had ended has gone
     caller -> monitor   {"do": "signal", "signal": N}  {"do": "resize", "rows": N, "columns": N}
                         {"do": "end"}                      a bound one is killed and removed
+                        {"do": "begin"}                    the time limit of one that was made ahead counts
 
 The caller's end going away means nothing to the container, save that nobody listens any more. One that is
 bound to its caller ends with it and is removed; so does one whose caller's program ends.
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
 END = b'{"do": "end"}'  # ready made: it is said, too, when there is no more memory
 PATIENCE = 15.0  # seconds that a monitor has for the end of its container
 KILLED_EARLY = "the container's monitor was killed before the command started"
+
+
+class Refused(Exception):
+    """This way to start a command does not serve it, which has not begun: another is to be gone."""
 
 
 class Launched:

@@ -56,6 +56,7 @@ class Start:
         self.bound = False  # it ends, and is removed, with `close` or this process, however that ends
         self.agent = -1  # an end of the socket to an agent that its idle init is to be; closed by `go`
         self.lingers = False  # a bound one that has ended by itself is there until then
+        self.ahead = False  # its time limit counts from the order "begin" on
 
     # --- what differs between a container and a step of a build ---
 
@@ -140,6 +141,8 @@ class Start:
                 if self.bound:
                     wanted["bound"] = True
                     wanted["auto_remove"] = not self.lingers
+                if self.ahead and "limits" in wanted:
+                    wanted["limits"]["ahead"] = True
                 if detach_keys:
                     wanted["detach_keys"] = detach_keys
                 if idles(self.record):

@@ -331,6 +331,8 @@ class Conversation:
         elif message["do"] == "end":
             self.ended_by_caller = True
             self.signal(SIGKILL, "program")
+        elif message["do"] == "begin" and self.bounds is not None:
+            self.bounds.begin()
         elif message["do"] == "names":
             self.named(message["settings"])
         elif message["do"] == "resize" and any(source.fd == self.init.console for source in self.sources):

@@ -283,10 +283,11 @@ def _move_ports(engine: Engine, live: RunState, before: Any, after: Any) -> None
 
     if before is not None:
         gone = {before["address"], before["address6"]}
-        where: Any = before["bridge"]
-        if before["network"] != DEFAULT_NETWORK:
-            where = rules.table(engine.paths)
-        firewall.unpublish(where, lambda address: address not in gone)
+        where: list[Any] = [rules.table(engine.paths)]
+        if before["network"] == DEFAULT_NETWORK:
+            where = [firewall.at(before["bridge"], address) for address in gone if address]
+        for table in where:
+            firewall.unpublish(table, lambda address: address not in gone)
     if after is not None and plug.publishes(after):
         walls = published.firewalls(engine.paths, engine.db)
         plug.publish(engine.db, engine.paths, after, ports, walls)

@@ -9,6 +9,7 @@ from estiva.engine.networks import asked as judge
 from estiva.engine.state import eventlog
 from estiva.errors import Conflict, EngineError, NotFound, reason
 from estiva.network import ipam, networks, pools
+from estiva.network.default import dual
 from estiva.network.networks import BRIDGE, Network
 
 TYPE_CHECKING = False
@@ -140,9 +141,13 @@ def _used(reader: ipam.Reader, others: Iterable[Network]) -> Used:
         for subnet in other.record["Subnets"]:
             used.append((f"{subnet['Subnet']} of network {other.name}", pools.extent(subnet["Subnet"])))
     own = ipam.default_subnet(reader)
-    for one in (own, ipam.asked(own)[0]):  # what it has, and what the settings want for it
+    known = settings.read()
+    for one in (own, ipam.asked(own, known)[0]):  # what it has, and what the settings want for it
         if one is not None:
             used.append((f"{one} of network bridge", pools.extent(str(one))))
+    for six in (dual.shown(reader, known), dual.asked(known)):
+        if six is not None:
+            used.append((f"{six['Subnet']} of network bridge", pools.extent(six["Subnet"])))
     return used
 
 

@@ -7,6 +7,7 @@ from estiva.engine.state import eventlog, runstate
 from estiva.engine.state.net.endpoint_shape import endpoint_id
 from estiva.errors import EstivaError, InvalidInput, brief
 from estiva.network import ipam, networks
+from estiva.network.default import dual
 from estiva.network.ipam import DEFAULT_NETWORK
 from estiva.network.networks import Network
 from estiva.store import containers
@@ -117,9 +118,17 @@ def predefined(engine: Engine, name: str) -> dict[str, Any]:
         known, _ = settings.look()
         subnet = ipam.default_subnet(engine.db)
         if subnet is not None:
-            part = ipam.asked(subnet)[1] if known else None
+            part = ipam.asked(subnet, known)[1] if known else None
             within = {"IPRange": str(part)} if part is not None and subnet.covers(part) else {}
-            item["IPAM"]["Config"].append({"Subnet": str(subnet), **within, "Gateway": subnet.gateway})
+            config: dict[str, Any] = {"Subnet": str(subnet), **within, "Gateway": subnet.gateway}
+            way = known.get("default-gateway")
+            if way and way != subnet.gateway:
+                config["AuxiliaryAddresses"] = {dual.WAY: way}
+            item["IPAM"]["Config"].append(config)
+        six = dual.shown(engine.db, known)
+        if six is not None:
+            item["IPAM"]["Config"].append({**six})
+        item["EnableIPv6"] = known.get("ipv6", False)
         item["Options"] = {
             "com.docker.network.bridge.default_bridge": "true",
             networks.ICC: "true" if known.get("icc", True) else "false",

@@ -41,9 +41,11 @@ def _refuse_used(transaction: Transaction, network: Network) -> None:
     holders = dict(networks.leased_in(transaction, network.id))
     if holders:
         called = sorted(containers.name(transaction, holder) or holder[:12] for holder in holders)
-        more = f" and {len(called) - SHOWN} more" if len(called) > SHOWN else ""
+        words = ", ".join(called[:SHOWN])
+        if len(called) > SHOWN:
+            words = f"{words} and {len(called) - SHOWN} more"
         raise Conflict(
-            f"network {network.name} has active endpoints: {', '.join(called[:SHOWN])}{more}",
+            f"network {network.name} has active endpoints: {words}",
             hint=f"`estiva network disconnect {network.name} CONTAINER`, or stop them",
         )
 

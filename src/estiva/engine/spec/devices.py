@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from estiva.engine.state.types import OCI
 
 MAX_DEVICES = 4096
+MAX_SEEN = 65_536  # files of a folder that is looked through for devices
 # what a container has of its own in /dev
 OWN = frozenset(f"/dev/{name}" for name in ("pts", "shm", "mqueue", "console", "ptmx", "fd"))
 
@@ -54,7 +55,7 @@ def linux_devices(devices: Any) -> list[OCI]:
             inside = os.path.realpath(source)
             found = [
                 _entry(target.rstrip("/") + path.removeprefix(inside), each, access)
-                for path, each in _below(inside)
+                for path, each in _below(inside, most=MAX_SEEN)
             ]
             if not found:
                 raise InvalidInput(f"there is no device in {source}", hint="use -v to share a folder")
@@ -88,14 +89,20 @@ def _entry(path: str, status: os.stat_result, access: str) -> OCI:
     }
 
 
-def _below(directory: str, skip: Iterable[str] = ()) -> Iterator[tuple[str, os.stat_result]]:
-    """The device nodes in a directory and below it, symbolic links left out."""
-    pending = [directory]
+def _below(directory: str, skip: Iterable[str] = (), most: int = 0) -> Iterator[tuple[str, os.stat_result]]:
+    """The device nodes in a directory and below it, symbolic links left out. Raises InvalidInput when there
+    are more than `most` files of any kind; 0: no limit."""
+    pending, seen = [directory], 0
     while pending:
         try:
             entries = sorted(os.scandir(pending.pop()), key=lambda entry: entry.name)
         except OSError:
             continue  # it went away, or isn't ours to read
+        seen += len(entries)
+        if seen > most > 0:
+            raise InvalidInput(
+                f"more than {most} files are in {directory}", hint="--device takes a folder of devices"
+            )
         for entry in entries:
             if entry.path in skip or entry.is_symlink():
                 continue

@@ -24,11 +24,14 @@ def published(where: Paths, db: Database) -> Ports:
     Those without a lease are about to end: their ports have been taken out of the firewall already.
     """
     leased = ipam.leased(db)
-    return [
-        (network["address"], network["ports"])
-        for container_id, network in _running(where, leased)
-        if network["address"] == leased[container_id]
-    ]
+    found: Ports = []
+    for container_id, network in _running(where, leased):
+        if network["address"] == leased[container_id]:
+            found.append((network["address"], network["ports"]))
+            for place in network.get("places") or ():
+                if place["network"] == ipam.DEFAULT_NETWORK and place["address6"]:
+                    found.append((place["address6"], network["ports"]))
+    return found
 
 
 def published_own(where: Paths, db: Database) -> Ports:

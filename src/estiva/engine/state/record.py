@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+
 from estiva import fastjson
 from estiva.errors import InvalidInput, StateError
 from estiva.timestamps import ZERO, rfc3339
@@ -74,8 +76,9 @@ def new(
     """The record of a container that is being created. `config` is merged already."""
     args = [*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())]
     config.setdefault("Hostname", "")
-    if not config["Hostname"] and not str(host_config.get("NetworkMode", "")).startswith("container:"):
-        config["Hostname"] = container_id[:12]
+    network = str(host_config.get("NetworkMode", ""))
+    if not config["Hostname"] and not network.startswith("container:"):
+        config["Hostname"] = os.uname().nodename if network == "host" else container_id[:12]
     made: Record = {
         "Id": container_id,
         "Created": rfc3339(),

@@ -265,6 +265,7 @@ class Limits(TypedDict, total=False):
 
     time: int  # nanoseconds
     output: int  # bytes
+    ahead: bool  # the time counts from an order on
 
 
 class Plan(Ending):
@@ -342,7 +343,7 @@ class Outcome(TypedDict, total=False):
 class Order(TypedDict, total=False):
     """A message to a monitor."""
 
-    do: Literal["signal", "resize", "eof", "end", "names"]
+    do: Literal["signal", "resize", "eof", "end", "names", "begin"]
     signal: int
     rows: int
     columns: int

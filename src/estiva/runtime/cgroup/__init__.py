@@ -30,7 +30,8 @@ def preload() -> None:
         from estiva.runtime.cgroup import devices, factory, v1  # noqa: F401
         from estiva.runtime.cgroup.v1 import group, limits  # noqa: F401
     else:
-        from estiva.runtime.cgroup import factory, v2  # noqa: F401
+        from estiva.linux import bpf  # noqa: F401
+        from estiva.runtime.cgroup import devices, factory, v2  # noqa: F401
         from estiva.runtime.cgroup.v2 import group as group2  # noqa: F401
         from estiva.runtime.cgroup.v2 import limits as limits2  # noqa: F401
 

@@ -337,8 +337,8 @@ def _of_script(tree: Tree, name: str, header: bytes, depth: int) -> str:
     found = tree.stat(line[0])
     if found is None:
         has = _instead(tree, line[0].rpartition("/")[2])
-        has = f"; it has {has}" if has else ""
-        return f"{name} begins with #!{interpreter}, and the image has no {interpreter}{has}"
+        words = f"{name} begins with #!{interpreter}, and the image has no {interpreter}"
+        return f"{words}; it has {has}" if has else words
     below = _of_path(tree, line[0], depth + 1) if depth < 4 else ""
     return f"its interpreter {interpreter}: {below}" if below else ""
 
@@ -349,7 +349,9 @@ def _of_loader(tree: Tree, loader: str) -> str:
     glibc = any(name.startswith("ld-linux") for f in ("/lib64", "/lib") for name in tree.names(f))
     wanted = "musl" if "musl" in loader else "glibc" if "/ld-linux" in loader or "/ld64" in loader else ""
     has = "it has musl" if musl and wanted != "musl" else "it has glibc" if glibc and wanted == "musl" else ""
-    what = f"{wanted}, which this image lacks" + (f" ({has})" if has else "") if wanted else "a C library"
+    what = f"{wanted}, which this image lacks" if wanted else "a C library"
+    if wanted and has:
+        what = f"{what} ({has})"
     return (
         f"the program was linked against {what}: build it statically (of Go: CGO_ENABLED=0), or take an "
         f"image with {wanted or 'its loader'}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from estiva.engine.containers import control
 from estiva.engine.containers import exec as exec_
+from estiva.engine.launch.launch import Refused
 from estiva.errors import NotFound
 from estiva.sdk import running, steps, values
 from estiva.sdk.aio.attached import Attaching
@@ -16,6 +17,7 @@ from estiva.sdk.aio.entered import Fork
 from estiva.sdk.aio.files import Files
 from estiva.sdk.aio.loop import Firm, Stream, call, drive, ready
 from estiva.sdk.aio.popen import LIMIT, Starting, killed
+from estiva.sdk.aio.python import Python
 from estiva.sdk.aio.snapshots import Snapshot
 from estiva.sdk.objects import container as plain
 from estiva.sdk.objects import shown, waiting
@@ -24,12 +26,13 @@ from estiva.sdk.pipes import MAX_OUTPUT
 from estiva.sdk.told import told_later
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from typing import Literal, overload
 
     from estiva.engine.launch.launch import Launched
     from estiva.sdk.objects.container import Moment, Signal
+    from estiva.sdk.pipes import Pipes, Sent
     from estiva.sdk.result import Result
 
     Word = str | os.PathLike[str]
@@ -81,6 +84,7 @@ class Container(Around[Plain]):
     export = copied(Contents.export)
     commit = copied(Contents.commit)
     anatomy = later(Plain.anatomy)
+    _python: Python | None = None
     snapshot = copied(Plain.snapshot, Snapshot)
 
     async def __aenter__(self) -> Self:
@@ -98,6 +102,16 @@ class Container(Around[Plain]):
     def files(self) -> Files:
         """Its files: read, write, list, stat, remove, walk, upload, download; also while it does not run."""
         return Files(self._plain.files)
+
+    @property
+    def python(self) -> Python:
+        """A Python interpreter in it, started with the first run, of which each run is a fork.
+
+        print((await box.python.run("import sys; sys.version", timeout=5)).value)
+        """
+        if self._python is None:
+            self._python = Python(self._plain.python)
+        return self._python
 
     def fork(self) -> AbstractAsyncContextManager[Container]:
         """A new box that begins with the files that this one has now: see estiva.Container.fork.
@@ -181,38 +195,13 @@ class Container(Around[Plain]):
         it has started.
         """
         seconds = values.seconds(timeout)
-        with running.piped(input, max_output, on_output) as pipes:
-            plan = partial(
-                running.plan,
-                self._plain.engine,
-                self.id,
-                command,
-                env=env,
-                env_file=env_file,
-                user=user,
-                workdir=workdir,
-                privileged=privileged,
-                stdin=input is not None,
-            )
-            sent: list[Launched] = []
+        asked = {"env": env, "env_file": env_file, "user": user, "workdir": workdir, "privileged": privileged}
+        ways = self._plain.ways(command, asked, stdin=input is not None)
+        while True:
             try:
-                await call(lambda: sent.append(exec_.launch(self._plain.engine, plan(), pipes.theirs)))
-                launched = sent[0]
-                pipes.close_theirs()
-                await ready(launched.channel.fileno())
-                launched.started()
-                await drive(pipes.exchange(seconds, launched))
-                outcome = launched.wait()
-            except BaseException as error:
-                mine = pipes.mine
-                pipes.close()
-                if sent and mine and not isinstance(error, GeneratorExit):
-                    await killed(sent[0])
-                raise
-            finally:
-                for each in sent:
-                    each.close()  # what runs still is killed
-            return pipes.result(outcome, seconds)
+                return await _executed(ways, running.piped(input, max_output, on_output), seconds)
+            except Refused:
+                continue
 
     async def exec_detached(
         self,
@@ -352,6 +341,26 @@ class Container(Around[Plain]):
     def stats_stream(self, interval: float = 1.0) -> Stream[shown.Stats]:
         """As `stats`, every `interval` seconds while it runs: `async for used in box.stats_stream()`."""
         return Stream(partial(self._plain.measuring, interval))
+
+
+async def _executed(ways: Iterator[running.Way], pipes: Pipes, seconds: float | None) -> Result:
+    """Run a command in the next of the ways: see sdk/running.py. Raises Refused."""
+    with pipes:
+        sent: list[Sent] = []
+        try:
+            await call(lambda: sent.append(next(ways)(pipes.theirs)))
+            pipes.close_theirs()
+            outcome = await drive(running.executing(sent[0], pipes, seconds))
+        except BaseException as error:
+            mine = pipes.mine
+            pipes.close()
+            if sent and mine and not isinstance(error, GeneratorExit):
+                await killed(sent[0])
+            raise
+        finally:
+            for each in sent:
+                each.close()  # what runs still is killed
+        return pipes.result(outcome, seconds)
 
 
 async def _joined(pieces: Stream[bytes]) -> bytes:

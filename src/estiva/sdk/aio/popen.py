@@ -7,6 +7,7 @@ from asyncio import StreamReader, StreamReaderProtocol, StreamWriter
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
+from estiva.engine.launch.launch import Launched
 from estiva.errors import InvalidInput
 from estiva.sdk import running, values
 from estiva.sdk.aio.loop import PATIENCE, Firm, call, ready
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from estiva.engine import Engine
-    from estiva.engine.launch.launch import Launched
+    from estiva.sdk.pipes import Sent
 
 LIMIT = 1 << 16  # bytes of a line, as asyncio's
 
@@ -72,12 +73,15 @@ class Starting:
             raise
 
 
-async def killed(launched: Launched) -> None:
+async def killed(launched: Sent) -> None:
     """Have a command killed with all that it has started, and wait for its end."""
     if launched.channel.fileno() < 0:
         return  # it has ended
-    launched.signal(9)
     with Firm() as firm:
+        if not isinstance(launched, Launched):
+            await call(launched.close, firm=firm)
+            return
+        launched.signal(9)
         while await ready(launched.channel.fileno(), PATIENCE, firm):
             if launched.receive()["event"] in ("exited", "lost", "error"):
                 return

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from estiva import held
 from estiva.engine.containers import create as creation
 from estiva.engine.containers import listing, sweep
 from estiva.engine.state import lookup
-from estiva.sdk import held, running, values
+from estiva.sdk import running, values
 from estiva.sdk.objects.container import Container
 from estiva.sdk.objects.shown import Pruned
 from estiva.sdk.pipes import MAX_OUTPUT

@@ -8,9 +8,10 @@ import threading
 from typing import IO, TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from estiva import held
 from estiva.engine.containers import exec as exec_
 from estiva.errors import Conflict, InvalidInput
-from estiva.sdk import held, values
+from estiva.sdk import values
 from estiva.sdk.objects.streams import Ends, Modes
 
 if TYPE_CHECKING:

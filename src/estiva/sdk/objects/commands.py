@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from estiva.engine.containers import exec as exec_
 from estiva.sdk import running, values
 from estiva.sdk.pipes import MAX_OUTPUT
 from estiva.sdk.told import told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from estiva.engine import Engine
     from estiva.sdk.objects.attached import Attached
@@ -54,18 +55,15 @@ class Commands:
         EstivaError.
         """
         seconds = values.seconds(timeout)
-        wanted = running.plan(
-            self.engine,
-            self.id,
-            command,
-            env=env,
-            env_file=env_file,
-            user=user,
-            workdir=workdir,
-            privileged=privileged,
-            stdin=input is not None,
-        )
-        return running.executed(self.engine, wanted, input, seconds, max_output, on_output)
+        asked = {"env": env, "env_file": env_file, "user": user, "workdir": workdir, "privileged": privileged}
+        ways = self.ways(command, asked, stdin=input is not None)
+        return running.executed(ways, input, seconds, max_output, on_output)
+
+    def ways(self, command: Any, asked: Mapping[str, Any], *, stdin: bool) -> Iterator[running.Way]:
+        """In which one more command is started in it; `asked` are options of `exec`. Raises InvalidInput,
+        NotFound, Conflict."""
+        wanted = running.plan(self.engine, self.id, command, stdin=stdin, **asked)
+        yield lambda stdio: exec_.launch(self.engine, wanted, stdio)
 
     @told
     def exec_detached(

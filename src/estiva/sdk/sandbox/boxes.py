@@ -39,7 +39,7 @@ class Boxes(Commands):
         self.gone = True
         python, self._python = self._python, None
         if python is not None:
-            python.close()
+            python.drop()
 
     @property
     def python(self) -> Python:

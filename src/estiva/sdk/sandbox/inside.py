@@ -1,8 +1,9 @@
 """The program that `box.python` runs in a box, with the python3 that its image has (3.6 or newer).
 
-    host -> box    a frame: {"warm": code} once, then {"code", "most", "timeout"} for each run
-    box -> host    an answer for each: {"ok": true} or {"error": ...}; then how the run ended, with its
-                   stdout, its stderr, and the value's JSON or its repr() ("kind")
+    host -> box    a frame: {"warm": code} once, then {"code", "most", "timeout"} for each run, and {"cancel"}
+                   for one that is to end at once: nothing, if it has ended
+    box -> host    an answer for each but that: {"ok": true} or {"error": ...}; then how the run ended, with
+                   its stdout, its stderr, and the value's JSON or its repr() ("kind")
 
 A frame is four bytes, the length of what follows, most significant first, and a JSON object. An answer is
 four such lengths, and what they are of: a JSON object, and three texts as they were written, so that the host
@@ -90,7 +91,9 @@ def run(code, most):
             stream.flush()
         except BaseException:
             pass
-    return coded(json.dumps(answer, ensure_ascii=False)) + b"\n" + coded(text)
+    text = coded(text)
+    answer["size"] = len(text)
+    return coded(json.dumps(answer, ensure_ascii=False)) + b"\n" + text
 
 
 def coded(text):
@@ -148,6 +151,7 @@ def one(wanted):
         os.set_blocking(ends[0], False)
         kept[ends[0]], left[ends[0]] = bytearray(), most if number < 2 else 4 * most + 2000000
         poll.register(ends[0], select.POLLIN)
+    poll.register(requests, select.POLLIN)
     cut = late = told = False
     ended = None
     while True:
@@ -157,6 +161,9 @@ def one(wanted):
             break
         wait = 1.0 if rest is None else min(rest, 1.0)
         for fd, _ in poll.poll(0 if ended else 1 if told else wait * 1000):
+            if fd == requests:
+                late = bool(asked())  # a "cancel" it is, as nothing else comes now
+                continue
             try:
                 data = os.read(fd, 65536)
             except BlockingIOError:
@@ -168,7 +175,7 @@ def one(wanted):
             room = left[fd] - len(kept[fd])
             cut = cut or (len(data) > room and fd != pipes[2][0])
             kept[fd] += data[:room]
-        if ended:
+        if ended or late:
             break
         gone = os.wait4(pid, os.WNOHANG)
         if gone[0]:
@@ -199,13 +206,16 @@ def one(wanted):
         "cpu": usage.ru_utime + usage.ru_stime, "memory": usage.ru_maxrss * 1024,
     }
     try:
-        answer.update(json.loads(head.decode("utf-8", "surrogatepass")) if head else {})
+        found = json.loads(head.decode("utf-8", "surrogatepass"))
     except ValueError:
-        pass
-    if not said and not late:
+        found = {}
+    whole = found.get("size") == len(text)
+    if whole and not late:
+        answer.update(found)
+    if not whole and not late:
         killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         answer["ended"] = {"signal": killed, "status": 0 if killed else os.WEXITSTATUS(status)}
-    tell(answer, out, err, text)
+    tell(answer, out, err, text if whole and not late else b"")
 
 
 def read(count):
@@ -216,6 +226,10 @@ def read(count):
             os._exit(0)
         data += piece
     return data
+
+
+def asked():
+    return json.loads(read(struct.unpack(">I", read(4))[0]).decode("ascii"))
 
 
 def tell(answer, out=b"", err=b"", text=b""):
@@ -233,7 +247,9 @@ os.close(null)
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 prctl(SUBREAPER, 1)
 while True:
-    wanted = json.loads(read(struct.unpack(">I", read(4))[0]).decode("ascii"))
+    wanted = asked()
+    if "cancel" in wanted:
+        continue
     if "warm" not in wanted:
         one(wanted)
         continue

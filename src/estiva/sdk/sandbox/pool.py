@@ -3,150 +3,34 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import os
 import threading
 import time
+from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any
 
-from estiva.engine.containers import control
-from estiva.engine.containers import exec as exec_
-from estiva.engine.launch import agent as agents
+from estiva import held
 from estiva.errors import Conflict, EstivaError, InvalidInput
 from estiva.sdk import running, values
 from estiva.sdk.engine import chosen
-from estiva.sdk.objects.container import Container
-from estiva.sdk.pipes import MAX_OUTPUT, Pipes
 from estiva.sdk.run_options import RunOptions
-from estiva.sdk.sandbox.owned import Owned
+from estiva.sdk.sandbox.ready import Ready
 from estiva.sdk.told import told
 from estiva.sdk.typed import shows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from typing import Unpack
 
     from estiva.engine import Engine
-    from estiva.sdk.result import Result
+    from estiva.sdk.sandbox.ready import Box
     from estiva.sdk.sandbox.snapshots import Snapshot
 
 MOST = 1000  # boxes of one pool
 AGAIN = 0.2  # seconds after a box that could not be made
 FILLERS = 2  # threads that make boxes, and end those that were used
-PATIENCE = 120.0  # seconds that a taker waits for a box
-
-
-class Box(Container):
-    """A box of a pool: a Container, whose commands its init executes where it can."""
-
-    _agent: agents.Agent | None = None
-    _counted = False  # the monitor counts what commands write: --output-limit
-
-    def _ended(self) -> None:
-        super()._ended()
-        agent, self._agent = self._agent, None
-        if agent is not None:
-            agent.close()
-
-    def _attach(self, channel: agents.Channel) -> None:
-        live = agents.state_of(self.engine, self.id)
-        self._agent = agents.Agent(self.engine, channel, live)
-
-    def _rehearse(self) -> None:
-        """Have its init look for a command that there is not: the next one finds all in memory."""
-        with contextlib.suppress(EstivaError, agents.Refused):
-            self._by_agent(self._agent, [""]) if self._agent is not None else None
-
-    @told
-    def exec(self, command: Any, **options: Any) -> Result:
-        """As of any container. In a box of a pool a command that is killed at its timeout takes along what
-        earlier commands of `exec` have left running, and `exec` leaves no events."""
-        agent = self._agent
-        if agent is None or self._counted or options.get("privileged"):
-            return super().exec(command, **options)
-        try:
-            return self._by_agent(agent, command, **options)
-        except agents.Refused:
-            return super().exec(command, **options)
-
-    def _by_agent(
-        self,
-        agent: agents.Agent,
-        command: Any,
-        *,
-        input: Any = None,
-        timeout: Any = None,
-        max_output: Any = MAX_OUTPUT,
-        on_output: Any = None,
-        env: Any = None,
-        user: Any = "",
-        workdir: Any = "",
-        privileged: Any = False,
-    ) -> Result:
-        seconds = values.seconds(timeout)
-        values.flag("privileged", privileged)
-        process = exec_.make_process(
-            agent.live,
-            values.words("the command", command),
-            values.environment(env),
-            values.user(user),
-            values.path("workdir", workdir) if workdir not in ("", None) else "",
-            False,
-            False,
-        )
-        pipes = Pipes(values.data(input), values.whole("max_output", max_output), running.heard(on_output))
-        with pipes:
-            started = agent.start(process, pipes.theirs)
-            try:
-                pipes.close_theirs()
-                pipes.communicate(seconds, started)
-                outcome = started.wait()
-            finally:
-                started.close()
-        return pipes.result(outcome, seconds)
-
-
-class Ready(Owned[Box]):
-    """One box of a pool, from its making to its end."""
-
-    def __init__(self, pool: Pool) -> None:
-        config, host_config, wanted = pool._asked()
-        super().__init__(pool.engine, Box, config, host_config, wanted)
-        self.pool = pool
-        self.live: Any = None
-
-    def make(self) -> None:
-        """Start it, warm it, freeze it. Raises EstivaError."""
-        ours, theirs = agents.pair()
-        try:
-            self.begun.agent = theirs.detach()
-            box = self.__enter__()
-            box._attach(ours)
-            box._counted = bool(self.begun.configs[1].get("OutputLimit"))
-            box._rehearse()
-            self.pool._warm(box)
-            self.live = agents.state_of(self.engine, box.id)
-            control.pause(self.engine, box.id)
-        except BaseException:
-            ours.close()
-            self.end()
-            raise
-        finally:
-            self.begun.drop_agent()
-
-    def take(self) -> Box:
-        """It goes on, and is the caller's. Raises EstivaError if it has ended."""
-        box = self._box
-        assert box is not None
-        self.live["paused"] = True
-        control.thaw(self.engine, self.live)
-        if not box.running:
-            raise Conflict(f"container {box.short_id} has ended")
-        return box
-
-    def end(self) -> None:
-        with contextlib.suppress(EstivaError, OSError):  # a sweep finds what is left
-            self.__exit__()
+PATIENCE = 120.0  # seconds without any new box after which a taker gives up
+LOOK = 0.05  # seconds after which a taker looks whether a signal has come
 
 
 class Pool:
@@ -162,34 +46,49 @@ class Pool:
             what = "name" if options.get("name") else "tty"
             raise InvalidInput(f"{what} can't be given to a pool, whose boxes are many")
         self._options = image, options
-        self._asked()  # what can't be is told at once
+        self.asked()  # what can't be is told at once
         self._owner = os.getpid()
         self._changed = threading.Condition()
         self._ready: collections.deque[Ready] = collections.deque()
         self._used: collections.deque[Ready] = collections.deque()
-        self._out: set[Ready] = set()
+        self._waiting: collections.deque[Future[Ready]] = collections.deque()
         self._making = 0
+        self._came = time.monotonic()  # the last of them
         self._failed: EstivaError | None = None
         self._closed = False
-        first = Ready(self)
-        first.make()
-        self._ready.append(first)
-        self._fillers = [
-            threading.Thread(target=self._fill, name="estiva pool", daemon=True) for _ in range(FILLERS)
-        ]
-        for each in self._fillers:
-            each.start()
+        self._fillers: list[threading.Thread] = []
+        self._alive = 0  # of them
+        self.ended: Future[None] = Future()  # all that nobody has has gone
 
-    def _asked(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    def asked(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """(Config, HostConfig, options of create.prepare) of a box."""
         image, options = self._options
         return running.settings(image, None, options, RunOptions)
 
-    def _warm(self, box: Box) -> None:
-        if self.warm:
-            from estiva.sdk.sandbox.python import Python
+    def new(self) -> Ready:
+        """One that is to be made."""
+        return Ready(self.engine, self.asked(), self.warm)
 
-            box._python = Python(box, self.warm)
-            box._python.start()
+    def found(self) -> None:
+        """Its image is there: no box has to look for that."""
+        if self._options[1].get("pull") == "always":
+            self._options[1]["pull"] = "missing"
+
+    def begin(self, first: Ready) -> None:
+        """Make the others, after the `first`."""
+        self._ready.append(first)
+        try:
+            with held.Signals() as signals:
+                signals.hold()
+                for _ in range(FILLERS):
+                    each = threading.Thread(target=self._fill, name="estiva pool", daemon=True)
+                    with self._changed:
+                        each.start()
+                        self._alive += 1
+                    self._fillers.append(each)
+        except BaseException:
+            self.close()
+            raise
 
     def __repr__(self) -> str:
         return f"<estiva.Pool of {self.size}, {len(self._ready)} ready>"
@@ -199,106 +98,222 @@ class Pool:
         """How many boxes can be had at once."""
         return len(self._ready)
 
-    @contextlib.contextmanager
-    def box(self) -> Iterator[Box]:
+    def box(self) -> AbstractContextManager[Box]:
         """A box, for a with-block, at whose end it is killed and removed. Waits where none is ready. Raises
         the error of why there is none, Conflict for a pool that is closed.
         """
-        taken, box = self._take()
+        return Taken(self)
+
+    def _next(self, signals: held.Signals) -> Ready:
+        """A box, which may have ended. `signals` are held: Ctrl-C in a Condition would leave it locked for
+        ever."""
+        future, since = self.ask(), time.monotonic()
         try:
-            yield box
-        finally:
-            self._return(taken)
+            while not wait([future], min(self.left(since), LOOK)).done:
+                signals.look()
+            return future.result()
+        except BaseException:
+            found = self.leave(future)
+            if found is not None:
+                found.end()
+            raise
 
-    @told
-    def _take(self) -> tuple[Ready, Box]:
-        self._mine()
-        until = time.monotonic() + PATIENCE
-        while True:
-            with self._changed:
-                while not self._ready:
-                    if self._closed:
-                        raise Conflict("this pool is closed")
-                    failed, self._failed = self._failed, None
-                    if failed is not None:
-                        raise failed
-                    if not self._changed.wait(until - time.monotonic()):
-                        raise Conflict(f"no box of the pool was ready within {PATIENCE:g} s")
-                found = self._ready.popleft()
-                self._out.add(found)
-                self._changed.notify_all()
-            try:
-                return found, found.take()
-            except EstivaError:  # somebody has removed it
-                self._return(found)
+    # --- what asyncio has of it, too (sdk/aio/pool.py) ---------------------------------------------------
 
-    def _return(self, used: Ready) -> None:
+    def ask(self) -> Future[Ready]:
+        """For a box, which is there at once or later, and then is the caller's to `put` back. Raises Conflict
+        and why there is none."""
         if os.getpid() != self._owner:
-            return
+            raise Conflict("this pool is of the program that has forked", hint="make another in the fork")
+        future: Future[Ready] = Future()
         with self._changed:
-            self._out.discard(used)
+            if self._closed:
+                raise closed()
+            failed, self._failed = self._failed, None
+            if self._ready:
+                future.set_result(self._ready.popleft())
+            elif failed is not None:
+                raise failed
+            else:
+                self._waiting.append(future)
+            self._changed.notify_all()
+        return future
+
+    def left(self, since: float) -> float:
+        """Seconds that who has asked at a time (of time.monotonic) waits on. Raises Conflict when it is over:
+        not as long as there are new boxes, which others get that have asked before."""
+        left = max(since, self._came) + PATIENCE - time.monotonic()
+        if left <= 0:
+            raise Conflict(f"no box of the pool was ready within {PATIENCE:g} s")
+        return left
+
+    def leave(self, future: Future[Ready]) -> Ready | None:
+        """Whoever has asked wants it no more. A box that is to be ended, where nobody else would do that."""
+        if future.cancel() or future.exception() is not None:
+            return None
+        with self._changed:
+            if self._closed:
+                return future.result()
+            self._hand_over(future.result())
+        return None
+
+    def put(self, used: Ready) -> bool:
+        """Leave a box that was used to the pool. False: it is to be ended by who had it."""
+        if os.getpid() != self._owner:
+            return True
+        with self._changed:
             aside = len(self._used) < self.size and not self._closed
             if aside:
                 self._used.append(used)
                 self._changed.notify_all()
-        if not aside:
-            used.end()
+        return aside
 
-    def _mine(self) -> None:
-        if os.getpid() != self._owner:
-            raise Conflict("this pool is of the program that has forked", hint="make another in the fork")
-
-    def _fill(self) -> None:
-        """A filler's life: end what was used, make what is missing."""
-        while True:
-            with self._changed:
-                while not (self._used or self._closed or len(self._ready) + self._making < self.size):
-                    self._changed.wait()
-                if self._closed and not self._used:
-                    return
-                missing = len(self._ready) + self._making < self.size and not self._closed
-                used = self._used.popleft() if self._used and not (missing and not self._ready) else None
-                self._making += used is None
-            if used is not None:
-                used.end()
-                continue
-            made: Ready | None = Ready(self)
-            failed: EstivaError | None = None
-            try:
-                assert made is not None
-                told(made.make)()
-            except EstivaError as error:
-                made, failed = None, error
-            with self._changed:
-                self._making -= 1
-                late = self._closed
-                if made is not None and not late:
-                    self._ready.append(made)
-                self._failed = failed if not late else None
-                self._changed.notify_all()
-            if late and made is not None:
-                made.end()
-            if failed is not None:
-                time.sleep(AGAIN)
-
-    @told
-    def close(self) -> None:
-        """End all boxes that nobody has; those that are in use end with their blocks. Again: nothing."""
+    def shut(self) -> None:
+        """`close`, without waiting for the end of its boxes: that is `ended`."""
         if os.getpid() != self._owner:
             return
         with self._changed:
             self._closed = True
             self._used.extend(self._ready)
             self._ready.clear()
+            while self._waiting:
+                self._tell(closed())
+            if not self._alive and not self.ended.done():
+                self.ended.set_result(None)
             self._changed.notify_all()
-        for each in self._fillers:
-            each.join()
+
+    # --- what is done by the fillers ---------------------------------------------------------------------
+
+    def _hand_over(self, made: Ready) -> None:
+        """To who has waited for the longest, or to whom comes next."""
+        self._came = time.monotonic()
+        while self._waiting:
+            future = self._waiting.popleft()
+            if future.set_running_or_notify_cancel():
+                future.set_result(made)
+                return
+        (self._used if self._closed else self._ready).append(made)
+        self._changed.notify_all()
+
+    def _tell(self, failed: EstivaError) -> bool:
+        """Whoever has waited for the longest of a failure. False: nobody waits."""
+        while self._waiting:
+            future = self._waiting.popleft()
+            if future.set_running_or_notify_cancel():
+                future.set_exception(failed)
+                return True
+        return False
+
+    def _fill(self) -> None:
+        """A filler's life."""
+        try:
+            while self._turn():
+                pass
+        finally:
+            with self._changed:
+                self._alive -= 1
+                if not self._alive:
+                    self.ended.set_result(None)
+
+    def _turn(self) -> bool:
+        """End what was used, or make what is missing. False when there is nothing to do any more."""
+        with self._changed:
+            while not (self._used or self._closed or len(self._ready) + self._making < self.size):
+                self._changed.wait()
+            if self._closed and not self._used:
+                return False
+            missing = len(self._ready) + self._making < self.size and not self._closed
+            used = self._used.popleft() if self._used and not (missing and not self._ready) else None
+            self._making += used is None
+        if used is not None:
+            used.end()
+            return True
+        made, failed = self._made()
+        with self._changed:
+            self._making -= 1
+            if made is not None:
+                self._failed = None
+                self._hand_over(made)
+            elif failed is not None and not self._closed and not self._tell(failed):
+                self._failed = failed
+        if failed is not None:
+            time.sleep(AGAIN)
+        return True
+
+    def _made(self) -> tuple[Ready | None, EstivaError | None]:
+        """A new box, or why there is none."""
+        try:
+            made = self.new()
+            told(made.make)()
+            return made, None
+        except EstivaError as error:
+            return None, error
+
+    @told
+    def close(self) -> None:
+        """End all boxes that nobody has; those that are in use end with their blocks. Again: nothing."""
+        if os.getpid() != self._owner:
+            return
+        with held.Signals() as signals:
+            signals.hold()
+            self.shut()
+            for each in self._fillers:
+                while each.is_alive():
+                    each.join(LOOK)
+                    signals.look()
 
     def __enter__(self) -> Pool:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+class Taken:
+    """What `Pool.box` gives: the block of one box."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._taken: Ready | None = None
+
+    @told
+    def __enter__(self) -> Box:
+        if self._taken is not None:
+            raise Conflict("this block of a pool's box has been entered already", hint="make one for each")
+        try:
+            with held.Signals() as signals:
+                signals.hold()
+                while True:
+                    self._taken = self._pool._next(signals)
+                    try:
+                        return self._taken.take()
+                    except EstivaError:
+                        pass  # somebody has removed it
+                    self._give_back()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *exception: object) -> None:
+        try:
+            self._give_back()
+        except BaseException:
+            self._give_back()  # Ctrl-C before it could be held
+            raise
+
+    def _give_back(self) -> None:
+        ends = None
+        with held.Signals() as signals:
+            signals.hold()
+            taken, self._taken = self._taken, None
+            if taken is not None and not self._pool.put(taken):
+                ends = taken
+        if ends is not None:
+            ends.end()
+
+
+def closed() -> Conflict:
+    return Conflict("this pool is closed")
 
 
 @told
@@ -321,4 +336,9 @@ def pool(
     is Python that the interpreter of `box.python` has run before: "import json". The pool ends with its
     block, or `close`, or the program, however that ends. Options: see `container`. Raises EstivaError.
     """
-    return Pool(chosen(engine), image, size, warm, dict(options))
+    made = Pool(chosen(engine), image, size, warm, dict(options))
+    first = made.new()
+    first.make()
+    made.found()
+    made.begin(first)
+    return made

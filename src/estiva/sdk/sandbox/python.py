@@ -5,6 +5,7 @@ All that comes from the box is its own to say: it is bounded, JSON and nothing e
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -12,21 +13,28 @@ import struct
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from estiva.errors import CommandNotFound, EngineError, EstivaError, Unsupported
-from estiva.sdk import values
+from estiva.sdk import running, steps, values
+from estiva.sdk.objects.command import Command
+from estiva.sdk.objects.streams import DEVNULL, PIPE, Modes
+from estiva.sdk.pipes import CHUNK
 from estiva.sdk.result import CommandTimeout
 from estiva.sdk.sandbox.inside import PROGRAM
+from estiva.sdk.steps import Wait
 from estiva.sdk.told import told
 
 if TYPE_CHECKING:
     from estiva.sdk.objects.commands import Commands
-    from estiva.sdk.objects.popen import Popen
+    from estiva.sdk.steps import Task
+
+R = TypeVar("R")
 
 MAX_OUTPUT = 1 << 20  # bytes of what is printed, and of the value
 LARGEST = 64 << 20  # bytes of the code
 HEAD = 2 << 20  # bytes of an answer, without what was printed and the value
+LENGTHS, FIRST_BYTES = ">IIII", 16  # with which it begins
 GRACE = 2.0  # seconds after a timeout in which the box is to say that it has ended the run
 FIRST = 60.0  # seconds for the interpreter to start, and for the warm code
 
@@ -72,7 +80,8 @@ class Python:
     def __init__(self, box: Commands, warm: str = "") -> None:
         self._box = box
         self._warm = warm
-        self._process: Popen | None = None
+        self._command: Command | None = None
+        self._asked: Asked | None = None  # a run that has not been answered
         self._lock = threading.Lock()
 
     @told
@@ -86,140 +95,207 @@ class Python:
         bytes that are kept of each stream and of the value. Raises Unsupported where the image has no
         python3.
         """
-        seconds = values.seconds(timeout)
-        most = values.whole("max_output", max_output, 0, LARGEST)
-        wanted = {"code": _code("code", code), "most": most, "timeout": seconds}
-        with self._lock:
-            process = self._started()
-            limit = None if seconds is None else seconds + GRACE
-            answer = self._ask(process, wanted, limit, most)
-            if answer is None:
-                raise CommandTimeout(f"the run was killed after {seconds} s", b"", b"", False)
-        return _result(answer, seconds)
+        return self._do(self.running(code, timeout, max_output))
 
+    @told
     def start(self) -> None:
         """Have the interpreter there, with the warm code run. Raises EstivaError."""
-        with self._lock:
-            self._started()
+        self._do(self.starting())
 
+    @told
     def close(self) -> None:
         """End the interpreter; the next run starts another."""
-        process, self._process = self._process, None
-        if process is not None:
-            try:
-                process.kill()
-                process.wait(GRACE)
-            except (EstivaError, OSError):
-                pass
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    stream.close()
+        steps.run(self.closing())
 
-    def _started(self) -> Popen:
-        process = self._process
-        if process is not None and process.poll() is None:
-            return process
-        self.close()
+    def drop(self) -> None:
+        """`close`, without waiting for its end."""
+        command, self._command, self._asked = self._command, None, None
+        if command is not None:
+            command.abandon()
+
+    def _do(self, task: Task[R]) -> R:
+        with self._lock:
+            try:
+                return steps.run(task)
+            except EstivaError:
+                raise
+            except BaseException:
+                steps.run(self.stopping())
+                raise
+
+    # --- in steps ----------------------------------------------------------------------------------------
+
+    def running(self, code: Any, timeout: Any, max_output: Any) -> Task[PythonRun]:
+        """`run`, in steps. When they are left before the end, `stopping` comes next. Raises InvalidInput."""
+        seconds = values.seconds(timeout)
+        most = values.whole("max_output", max_output, 0, LARGEST)
+        return self._running({"code": _code("code", code), "most": most, "timeout": seconds}, seconds, most)
+
+    def _running(self, wanted: dict[str, Any], seconds: float | None, most: int) -> Task[PythonRun]:
+        yield from self.stopping()  # nobody has, if the program was interrupted twice
+        yield from self.starting()
+        self._asked = Asked(wanted, most)
+        answer = yield from self._answer(None if seconds is None else seconds + GRACE)
+        if answer is None:
+            raise CommandTimeout(f"the run was killed after {seconds} s", b"", b"", False)
+        return _result(answer, seconds)
+
+    def stopping(self) -> Task[None]:
+        """End a run whose answer nobody has waited for. The interpreter stays, if it sees to it."""
+        if self._asked is not None:
+            if self._asked.warming:
+                yield from self.closing()
+            else:
+                self._asked.cancel()
+                with contextlib.suppress(EngineError):
+                    yield from self._answer(GRACE)
+
+    def starting(self) -> Task[None]:
+        """`start`, in steps."""
+        command = self._command
+        if command is not None and command.poll() is None:
+            return
+        yield from self.closing()
+        box, words, how = self._box, ["python3", "-c", PROGRAM], Modes(False, None, None, 0)
+        wanted = running.plan(box.engine, box.id, words, env=None, user="", workdir="", privileged=False)
+        self._command = command = Command(box.engine, wanted, (PIPE, PIPE, DEVNULL), None, how)
+        self._asked = Asked({"warm": self._warm}, 0)
+        yield Wait({command.channel: select.POLLIN})
         try:
-            process = self._box.popen(["python3", "-c", PROGRAM], bufsize=0, stderr=-3)
-        except CommandNotFound:
+            command.started()
+        except EstivaError as error:
+            self.drop()
+            if not isinstance(error, CommandNotFound):
+                raise
             raise Unsupported(
-                f"there is no python3 in the image of box {self._box.id[:12]}",
+                f"there is no python3 in the image of box {box.id[:12]}",
                 hint="box.python needs one: install it in the image",
             ) from None
-        self._process = process
-        answer = self._ask(process, {"warm": self._warm}, FIRST, 0)
+        answer = yield from self._answer(FIRST)
         if answer is None:
             raise CommandTimeout(f"the warm code took more than {FIRST:g} s", b"", b"", False)
-        error = _error(answer.get("error"))
-        if error is not None:
-            self.close()
+        failed = _error(answer.get("error"))
+        if failed is not None:
+            yield from self.closing()
             raise EngineError(
-                f"the warm code failed with {error.type}: {error.message[:1000]}",
-                hint=error.traceback[-2000:],
+                f"the warm code failed with {failed.type}: {failed.message[:1000]}",
+                hint=failed.traceback[-2000:],
             )
-        return process
 
-    def _ask(self, process: Popen, wanted: dict[str, Any], limit: float | None, most: int) -> Any:
-        """The answer, a dict; None where there was none in time: then the interpreter is ended. Raises
-        EngineError."""
-        deadline = None if limit is None else time.monotonic() + limit
-        whole = False
+    def closing(self) -> Task[None]:
+        """`close`, in steps."""
+        command, self._command, self._asked = self._command, None, None
+        if command is None:
+            return
         try:
-            data = json.dumps(wanted).encode("ascii")
-            assert process.stdin is not None and process.stdout is not None
-            _write(process.stdin.fileno(), struct.pack(">I", len(data)) + data, deadline)
-            out = process.stdout.fileno()
-            lengths = struct.unpack(">IIII", _read(out, 16, deadline))
-            if any(
-                length > limit for length, limit in zip(lengths, (HEAD, most, most, 4 * most), strict=True)
-            ):
-                raise EngineError("the interpreter in the box has sent more than it may")
-            head, stdout, stderr, text = (_read(out, length, deadline) for length in lengths)
-            answer = json.loads(head.decode("utf-8", "surrogatepass"), parse_constant=_refuse)
-            if not isinstance(answer, dict):
-                raise ValueError
-            answer.update(stdout=stdout, stderr=stderr, value=None, repr="")
-            if answer.get("kind") == "repr":
-                answer["repr"] = text.decode("utf-8", "surrogatepass")
-            elif text:
-                if len(text) > most:
-                    raise ValueError
-                answer["value"] = json.loads(text, parse_constant=_refuse)
-            whole = True
+            command.kill()
+            deadline = time.monotonic() + GRACE
+            while command.poll() is None and (left := deadline - time.monotonic()) > 0:
+                yield Wait({command.channel: select.POLLIN}, left)
+        except (EstivaError, OSError):
+            pass
+        finally:
+            command.abandon()
+
+    def _answer(self, limit: float | None) -> Task[Any]:
+        """The answer to what was asked, a dict; None where there was none in time: then the interpreter is
+        ended. Raises EngineError."""
+        asked, command = self._asked, self._command
+        assert asked is not None and command is not None
+        assert command.stdin is not None and command.stdout is not None
+        problem = None
+        try:
+            answer = yield from asked.talk(command.stdin.fileno(), command.stdout.fileno(), limit)
+            self._asked = None
             return answer
         except TimeoutError:
-            return None
-        except (BrokenPipeError, EOFError):
-            raise EngineError(
-                "the interpreter in the box has ended", hint="the next run starts another"
-            ) from None
-        except (ValueError, RecursionError):
-            raise EngineError("the interpreter in the box has said what it can't have") from None
-        finally:
-            if not whole:
-                self.close()
-
-
-def _left(deadline: float | None) -> float | None:
-    """Milliseconds for poll(2). Raises TimeoutError."""
-    if deadline is None:
-        return None
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return min(left * 1000 + 1, 1e9)
-
-
-def _write(fd: int, data: bytes, deadline: float | None) -> None:
-    os.set_blocking(fd, False)
-    poll = select.poll()
-    poll.register(fd, select.POLLOUT)
-    rest = memoryview(data)
-    while rest:
-        poll.poll(_left(deadline))
-        try:
-            rest = rest[os.write(fd, rest[: 1 << 16]) :]
-        except BlockingIOError:
             pass
+        except EngineError as error:
+            problem = error
+        except (BrokenPipeError, EOFError):
+            problem = EngineError("the interpreter in the box has ended", hint="the next run starts another")
+        except (ValueError, RecursionError):
+            problem = EngineError("the interpreter in the box has said what it can't have")
+        yield from self.closing()
+        if problem is not None:
+            raise problem
+        return None
 
 
-def _read(fd: int, count: int, deadline: float | None) -> bytes:
-    """So many bytes. Raises EOFError, TimeoutError."""
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    data = bytearray()
-    while len(data) < count:
-        poll.poll(_left(deadline))
-        os.set_blocking(fd, False)
-        try:
-            piece = os.read(fd, min(count - len(data), 1 << 20))
-        except BlockingIOError:
-            continue
+class Asked:
+    """What the interpreter was asked, and has answered until now: `most` bytes may be each of its texts."""
+
+    def __init__(self, wanted: dict[str, Any], most: int) -> None:
+        self.warming = "warm" in wanted
+        self.most = most
+        self._out = _frame(wanted)
+        self._came = bytearray()
+
+    def cancel(self) -> None:
+        """The run is to end. There is one answer, whatever it was that ended it."""
+        self._out += _frame({"cancel": True})
+
+    def talk(self, stdin: int, stdout: int, limit: float | None) -> Task[Any]:
+        """Until the answer is there. May be left, and gone on with. Raises EOFError, TimeoutError, OSError,
+        ValueError, RecursionError, EngineError."""
+        deadline = None if limit is None else time.monotonic() + limit
+        os.set_blocking(stdin, False)
+        os.set_blocking(stdout, False)
+        while True:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError
+            yield Wait({stdin: select.POLLOUT} if self._out else {stdout: select.POLLIN}, left)
+            with contextlib.suppress(BlockingIOError):
+                if self._out:
+                    del self._out[: os.write(stdin, self._out[:CHUNK])]
+                elif self._read(stdout):
+                    return self._answer()
+
+    def _read(self, stdout: int) -> bool:
+        """Whether it is whole."""
+        piece = os.read(stdout, self._missing())
         if not piece:
             raise EOFError
-        data += piece
-    return bytes(data)
+        self._came += piece
+        return not self._missing()
+
+    def _lengths(self) -> list[int]:
+        found = [int(length) for length in struct.unpack(LENGTHS, self._came[:FIRST_BYTES])]
+        most = HEAD, self.most, self.most, 4 * self.most
+        if any(length > limit for length, limit in zip(found, most, strict=True)):
+            raise EngineError("the interpreter in the box has sent more than it may")
+        return found
+
+    def _missing(self) -> int:
+        whole = FIRST_BYTES
+        if len(self._came) >= whole:
+            whole += sum(self._lengths())
+        return min(whole - len(self._came), 1 << 20)
+
+    def _answer(self) -> dict[str, Any]:
+        """What has come, as an object with "stdout", "stderr", "value" and "repr"."""
+        parts, at = [], FIRST_BYTES
+        for length in self._lengths():
+            parts.append(bytes(self._came[at : at + length]))
+            at += length
+        head, stdout, stderr, text = parts
+        answer = json.loads(head.decode("utf-8", "surrogatepass"), parse_constant=_refuse)
+        if not isinstance(answer, dict):
+            raise ValueError("no object")
+        answer.update(stdout=stdout, stderr=stderr, value=None, repr="")
+        if answer.get("kind") == "repr":
+            answer["repr"] = text.decode("utf-8", "surrogatepass")
+        elif text:
+            if len(text) > self.most:
+                raise ValueError("too long")
+            answer["value"] = json.loads(text, parse_constant=_refuse)
+        return answer
+
+
+def _frame(wanted: dict[str, Any]) -> bytearray:
+    data = json.dumps(wanted).encode("ascii")
+    return bytearray(struct.pack(">I", len(data)) + data)
 
 
 def _refuse(word: str) -> Any:

@@ -100,3 +100,11 @@ def test_not_endlessly_many(monkeypatch):
 def test_the_host_s_devices_are_those_of_dev():
     found = {entry["path"] for entry in devices.host_devices()}
     assert "/dev/null" in found and not any(path.startswith(("/dev/pts/", "/dev/shm/")) for path in found)
+
+
+def test_a_folder_of_other_things_is_not_looked_through_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "MAX_SEEN", 10)
+    for number in range(11):
+        (tmp_path / str(number)).touch()
+    with pytest.raises(InvalidInput, match=f"more than 10 files are in {tmp_path}"):
+        devices.linux_devices([{"PathOnHost": str(tmp_path)}])

@@ -16,14 +16,23 @@ if TYPE_CHECKING:
 
 
 class Bounds:
-    """Of one process, from now on; `kill` is called with SIGKILL and the limit that it has reached."""
+    """Of one process, from now on; its time from `begin` on, if it was made ahead. `kill` is called with
+    SIGKILL and the limit that it has reached."""
 
     def __init__(self, limits: Limits, kill: Callable[[int, str], object]) -> None:
         self.kill = kill
-        span = limits.get("time", 0)
-        self.deadline = time.monotonic() + span / 1e9 if span else 0.0  # 0: none
+        self.span = limits.get("time", 0) / 1e9
+        self.deadline = 0.0  # 0: none
+        if not limits.get("ahead"):
+            self.begin()
         self.left = limits.get("output", 0) or -1  # bytes; -1: any number
         self.over = False  # it has said more
+
+    def begin(self) -> None:
+        """Its time begins now, once."""
+        if self.span:
+            self.deadline = time.monotonic() + self.span
+            self.span = 0.0
 
     def sooner(self, pause: int) -> int:
         """Of a poll(2), no longer than there is time: milliseconds, -1 for any."""

@@ -77,9 +77,9 @@ def meaning(end: Exit) -> str:
         told = status == 128 + signals.number(sent["Signal"])
         words = said if told else f"ended with status {status} after {said}"
     elif status in _STATUSES:
-        words += f": {_STATUSES[status]}, as shells say it"
+        words = f"{words}: {_STATUSES[status]}, as shells say it"
     elif 128 < status <= 128 + signals.RTMAX:
-        words += f", as after {signals.name(status - 128)}"
+        words = f"{words}, as after {signals.name(status - 128)}"
     if killed:
-        words += f"; of its processes {killed['Count']} were killed by {memory(killed)}"
+        return f"{words}; of its processes {killed['Count']} were killed by {memory(killed)}"
     return words

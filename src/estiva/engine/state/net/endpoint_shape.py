@@ -24,8 +24,11 @@ def running(places: list[Place]) -> dict[str, Any]:
     """The keys of NetworkSettings of a container that runs: Networks, and what old clients look for, which is
     of the default bridge alone."""
     shapes = {place["name"]: shape(place) for place in places}
-    own = ("IPAddress", "IPPrefixLen", "Gateway", "MacAddress", "EndpointID")
-    bridge = shapes.get("bridge") or dict.fromkeys(own, "") | {"IPPrefixLen": 0}
+    own = (
+        "IPAddress", "IPPrefixLen", "Gateway", "MacAddress", "EndpointID",
+        "GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPv6Gateway",
+    )  # fmt: skip
+    bridge = shapes.get("bridge") or dict.fromkeys(own, "") | {"IPPrefixLen": 0, "GlobalIPv6PrefixLen": 0}
     return {"Networks": shapes, **{key: bridge[key] for key in own}}
 
 

@@ -1,0 +1,1 @@
+"""What the default bridge has only where the settings say so."""
