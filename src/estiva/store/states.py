@@ -23,7 +23,7 @@ from estiva.store.layers.mounts import STATE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import TypeAlias, TypedDict
+    from typing import NotRequired, TypeAlias, TypedDict
 
     from estiva.paths import Paths
     from estiva.store.database import Database, Transaction
@@ -32,12 +32,13 @@ if TYPE_CHECKING:
 
     class About(TypedDict):
         """A state's record. `below`: the states that it stands on, the lowest first; `config`: what those
-        made from it have of the `container` that it is of, as in an image's config."""
+        made from it have of the `container` that it is of, as in an image's config; `profile`: as of that."""
 
         below: list[str]
         config: dict[str, object]
         container: str
         copied: bool
+        profile: NotRequired[str]
 
 
 COLUMNS = "id, name, image, created, record"

@@ -108,7 +108,7 @@ def make(
     networking: dict[str, Any] | None = None,
 ) -> tuple[Record, Image, int, Taken]:
     """(record, image, lock, addresses): the container as a row, with its folder. Undone on error."""
-    asked, host = judged(config, host_config)
+    asked, host = judged(engine, config, host_config)
     if host.get("NetworkMode") in (None, "", "default"):
         host["NetworkMode"] = "bridge"
     wished: Wished = {}
@@ -189,8 +189,14 @@ def others_of(engine: Engine, host: HostConfig, pull: str, progress: Progress) -
     return others.Others(engine, host, image)
 
 
-def judged(config: dict[str, Any], host_config: dict[str, Any]) -> tuple[Config, HostConfig]:
-    """What is asked for, and what the settings file says of the rest. Raises InvalidInput."""
+def judged(engine: Engine, config: dict[str, Any], host_config: dict[str, Any]) -> tuple[Config, HostConfig]:
+    """What is asked for, and what the snapshot that it is made from, and the settings file, say of the rest.
+    Raises InvalidInput, Conflict."""
+    if not host_config.get("Profile") and os.path.isdir(engine.paths.states):
+        from estiva.engine.images import standing
+
+        if inherited := standing.profile(engine, config.get("Image")):
+            host_config["Profile"] = inherited
     defaults = settings.read()
     if defaults:
         from estiva.engine.spec import preset

@@ -20,3 +20,12 @@ def find(engine: Engine, word: str) -> Image | None:
     config = image.config
     image._config = {**config, "config": {**(config.get("config") or {}), **state.about["config"]}}
     return image
+
+
+def profile(engine: Engine, word: object) -> str:
+    """The profile of whose files the snapshot of that name or id has: what is made from it is as little
+    trusted. "" without one."""
+    if not isinstance(word, str) or engine.store.images.find(word) is not None:
+        return ""
+    state = states.find(engine.db, word)
+    return state.about.get("profile", "") if state is not None else ""

@@ -12,6 +12,7 @@ from _socket import (
     AF_UNIX,
     MSG_DONTWAIT,
     SCM_RIGHTS,
+    SHUT_RD,
     SOCK_CLOEXEC,
     SOCK_SEQPACKET,
     SOL_SOCKET,
@@ -21,15 +22,16 @@ from _socket import (
 from _struct import pack
 from typing import TYPE_CHECKING
 
-from estiva import fastjson
+from estiva import fastjson, files
 from estiva.engine.launch import forks
 from estiva.engine.launch.launch import Refused
-from estiva.engine.state import runstate
+from estiva.engine.state import gate, runstate
 from estiva.errors import Conflict, EngineError, NotFound
 from estiva.runtime.cgroup import factory
 from estiva.runtime.cgroup.leaf import leaf
 from estiva.runtime.launch.agent import EXITED, LARGEST
 from estiva.runtime.launch.exec import place
+from estiva.runtime.state import alive
 
 if TYPE_CHECKING:
     from estiva.engine import Engine
@@ -121,9 +123,10 @@ class Agent:
         if self.leaf is None:
             return
         try:
-            if self.group.frozen():  # what is frozen can't die
-                self.leaf.strike()
-                self.group.thaw()
+            if self.group.frozen():  # what is frozen can't die; a snapshot needs it so, and ends
+                with files.Lock(gate.still(self.engine.paths.run_container(self.live["id"]))):
+                    self.leaf.strike()
+                    self.group.thaw()
             self.leaf.kill()
             fd, self.into = self.into, -1
             if fd >= 0:
@@ -142,14 +145,18 @@ class Command:
         self.agent = agent
         self.channel = channel
         self._over = False
+        self._killed = False
 
     def started(self) -> int:
         """Nobody waits for that: a command that could not be started is Refused by `wait`."""
         return 0
 
     def signal(self, number: int) -> None:
-        """Of a timeout: it is killed with all that it has started."""
+        """Of a timeout: it is killed with all that it has started. An agent that says nothing, because its
+        container keeps it from that, is not waited for."""
         self.agent.kill()
+        self._killed = True
+        self.channel.socket.shutdown(SHUT_RD)
 
     def wait(self) -> Outcome:
         """How it ended. Raises Refused if it has not begun; Conflict if the box has ended."""
@@ -159,8 +166,11 @@ class Command:
             code = os.waitstatus_to_exitcode(int(data[1:]) & 0xFFFF)
             status = 128 - code if code < 0 else code
             return {"event": "exited", "status": status, "oom": status == 137 and self._oom()}
-        if not data:
-            raise Conflict(f"container {self.agent.live['id'][:12]} has ended")
+        if not data and self._killed:
+            return {"event": "exited", "status": 137, "oom": False}
+        live = self.agent.live
+        if not data and not alive(live["pid"], live["start_time"]):
+            raise Conflict(f"container {live['id'][:12]} has ended")
         raise Refused
 
     def _oom(self) -> bool:

@@ -87,16 +87,18 @@ class Agent:
                     )
                 except OSError:
                     return
-                if not data or not rights:
+                if not data:
                     return  # the caller has gone: the container ends
-                if len(rights[0][2]) != 4 * FDS:
-                    return
-                fds = unpack(f"@{len(rights[0][2]) // 4}i", rights[0][2])
-                self._serve(data, fds)
+                fds = [fd for _, _, each in rights for fd in unpack(f"@{len(each) // 4}i", each)]
+                if len(fds) == FDS:
+                    self._serve(data, fds)
+                    continue
+                for fd in fds:  # somebody in the container has given us a lower RLIMIT_NOFILE: prlimit(2)
+                    os.close(fd)
         finally:
             requests.detach()
 
-    def _serve(self, data: bytes, fds: tuple[int, ...]) -> None:
+    def _serve(self, data: bytes, fds: list[int]) -> None:
         channel = fds[3]
         try:
             pid, pidfd = ns.clone3(0, cgroup_fd=fds[4])
@@ -125,7 +127,7 @@ class Agent:
                 pass  # nobody asks any more
             os.close(channel)
 
-    def _become(self, wanted: dict[str, Any], fds: tuple[int, ...], channel: sync.Channel) -> None:
+    def _become(self, wanted: dict[str, Any], fds: list[int], channel: sync.Channel) -> None:
         """In the fork: the command."""
         what = self.what
         what.args = wanted["args"]

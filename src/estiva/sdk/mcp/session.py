@@ -32,8 +32,10 @@ LONGEST = 600.0  # seconds of a command, at most
 FILE = 1 << 20  # bytes of a file, read or written at once
 ENTRIES = 1000  # of a folder
 SNAPSHOTS = 8
+KEPT = 256 << 20  # bytes of a snapshot: holes of files count, which the box has for nothing
 COMMAND = 256 << 10  # bytes of a command, of code, or of its input
 NAME = 64
+DEEP = 100  # of lists and dicts in each other that are told as such
 
 
 class Session:
@@ -124,11 +126,15 @@ class Session:
             done = await (await self.box()).python.run(code, timeout=span, max_output=self.output)
         except CommandTimeout as late:
             return self._told(late, {"killed": f"its time was over, after {span:g} seconds"})
-        told["value"] = done.value
-        if done.value is None and done.repr not in ("", "None"):
-            told["repr"] = done.repr
+        shown = done.repr
+        if _tellable(done.value):
+            told["value"] = done.value
+        else:
+            told["value"], shown = None, repr(done.value)
+        if told["value"] is None and shown not in ("", "None"):
+            told["repr"] = _clean(shown)
         if done.error is not None:
-            told["error"] = dataclasses.asdict(done.error)
+            told["error"] = {key: _clean(text) for key, text in dataclasses.asdict(done.error).items()}
         told.update(stdout=done.stdout, stderr=done.stderr, seconds=round(done.seconds, 3))
         if done.truncated:
             told["truncated"] = f"only the first {self.output} bytes of each are told"
@@ -183,7 +189,8 @@ class Session:
             kept = tempfile.TemporaryFile()
             try:
                 box = await self._present()
-                await box.get_archive(await _folder(box) + "/.", kept)
+                room: Any = _Room(kept)
+                await box.get_archive(await _folder(box) + "/.", room)
             except BaseException:
                 kept.close()
                 raise
@@ -260,6 +267,43 @@ async def _folder(box: Container) -> str:
 
 async def _path(box: Container, path: str) -> str:
     return path if path.startswith("/") else f"{await _folder(box)}/{path}"
+
+
+class _Room:
+    """A file of the host that takes KEPT bytes."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.left = KEPT
+
+    def write(self, data: Any) -> int:
+        self.left -= len(data)
+        if self.left < 0:
+            raise InvalidInput(f"the files of a snapshot have {KEPT >> 20} MiB at most, holes in them too")
+        return self.file.write(data)
+
+
+def _clean(text: str) -> str:
+    """Without halves of surrogate pairs, which UTF-8 does not have."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _tellable(value: Any) -> bool:
+    """Whether JSON in UTF-8 can say it: no halves of surrogate pairs, and not nested too deep."""
+    level = [value]
+    for _ in range(DEEP):
+        inner: list[Any] = []
+        for each in level:
+            if isinstance(each, dict):
+                inner += [*each, *each.values()]
+            elif isinstance(each, list):
+                inner += each
+            elif isinstance(each, str) and _clean(each) != each:
+                return False
+        if not inner:
+            return True
+        level = inner
+    return False
 
 
 def _encoding(text: str) -> None:

@@ -2,11 +2,14 @@
 
     host -> box    a frame: {"warm": code} once, then {"code", "most", "timeout"} for each run, and {"cancel"}
                    for one that is to end at once: nothing, if it has ended
-    box -> host    a frame for each but that: {"ok": true} or {"error": ...}; then how the run ended
+    box -> host    an answer for each but that: {"ok": true} or {"error": ...}; then how the run ended, with
+                   its stdout, its stderr, and the value's JSON or its repr() ("kind")
 
-A frame is four bytes, the length of what follows, most significant first, and a JSON object. Each run is a
-fork, so that it finds what the warm code has made and leaves nothing behind in the memory of the next one.
-What is left of its processes is killed: this process is the one that orphans get as their parent (prctl(2)).
+A frame is four bytes, the length of what follows, most significant first, and a JSON object. An answer is
+four such lengths, and what they are of: a JSON object, and three texts as they were written, so that the host
+reads as much of them as it has asked for, and no more. Each run is a fork, so that it finds what the warm
+code has made and leaves nothing behind in the memory of the next one. What is left of its processes is
+killed: this process is the one that orphans get as their parent (prctl(2)).
 """
 
 from __future__ import annotations
@@ -72,25 +75,29 @@ def execute(code, name):
 
 
 def run(code, most):
-    answer = {}
+    answer, text = {"kind": "value"}, None
     try:
         value = execute(code, "<run>")
         try:
             text = json.dumps(value) if plain(value) else None
         except BaseException:
-            text = None
-        if text is not None and len(text) <= most:
-            answer["value"] = value
-        else:
-            answer["repr"] = shown(value)[:most]
+            pass
+        if text is None or len(text) > most:
+            answer["kind"], text = "repr", shown(value)[:most]
     except BaseException as error:
-        answer["error"] = failed(error)
+        answer, text = {"error": failed(error)}, ""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except BaseException:
             pass
-    return json.dumps(answer).encode("ascii")
+    text = coded(text)
+    answer["size"] = len(text)
+    return coded(json.dumps(answer, ensure_ascii=False)) + b"\n" + text
+
+
+def coded(text):
+    return text.encode("utf-8", "surrogatepass")
 
 
 def orphans():
@@ -142,7 +149,7 @@ def one(wanted):
     for number, ends in enumerate(pipes):
         os.close(ends[1])
         os.set_blocking(ends[0], False)
-        kept[ends[0]], left[ends[0]] = bytearray(), most if number < 2 else 3 * most + 1000000
+        kept[ends[0]], left[ends[0]] = bytearray(), most if number < 2 else 4 * most + 2000000
         poll.register(ends[0], select.POLLIN)
     poll.register(requests, select.POLLIN)
     cut = late = told = False
@@ -192,19 +199,23 @@ def one(wanted):
             pass
         os.close(ends[0])
     status, usage = ended
-    out, err, said = (bytes(kept[ends[0]]).decode("utf-8", "replace") for ends in pipes)
+    out, err, said = (bytes(kept[ends[0]]) for ends in pipes)
+    head, _, text = said.partition(b"\n")
     answer = {
-        "stdout": out, "stderr": err, "truncated": cut, "late": bool(late), "seconds": seconds,
+        "truncated": cut, "late": bool(late), "seconds": seconds,
         "cpu": usage.ru_utime + usage.ru_stime, "memory": usage.ru_maxrss * 1024,
     }
     try:
-        answer.update(json.loads(said) if said else {})
+        found = json.loads(head.decode("utf-8", "surrogatepass"))
     except ValueError:
-        pass
-    if not said and not late:
+        found = {}
+    whole = found.get("size") == len(text)
+    if whole and not late:
+        answer.update(found)
+    if not whole and not late:
         killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         answer["ended"] = {"signal": killed, "status": 0 if killed else os.WEXITSTATUS(status)}
-    return answer
+    tell(answer, out, err, text if whole and not late else b"")
 
 
 def read(count):
@@ -221,9 +232,9 @@ def asked():
     return json.loads(read(struct.unpack(">I", read(4))[0]).decode("ascii"))
 
 
-def tell(answer):
-    data = json.dumps(answer).encode("ascii")
-    data = struct.pack(">I", len(data)) + data
+def tell(answer, out=b"", err=b"", text=b""):
+    data = coded(json.dumps(answer, ensure_ascii=False))
+    data = struct.pack(">IIII", len(data), len(out), len(err), len(text)) + data + out + err + text
     while data:
         data = data[os.write(answers, data) :]
 
@@ -240,7 +251,7 @@ while True:
     if "cancel" in wanted:
         continue
     if "warm" not in wanted:
-        tell(one(wanted))
+        one(wanted)
         continue
     try:
         execute(wanted["warm"], "<warm>")

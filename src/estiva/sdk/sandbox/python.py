@@ -33,6 +33,8 @@ R = TypeVar("R")
 
 MAX_OUTPUT = 1 << 20  # bytes of what is printed, and of the value
 LARGEST = 64 << 20  # bytes of the code
+HEAD = 2 << 20  # bytes of an answer, without what was printed and the value
+LENGTHS, FIRST_BYTES = ">IIII", 16  # with which it begins
 GRACE = 2.0  # seconds after a timeout in which the box is to say that it has ended the run
 FIRST = 60.0  # seconds for the interpreter to start, and for the warm code
 
@@ -132,7 +134,7 @@ class Python:
     def _running(self, wanted: dict[str, Any], seconds: float | None, most: int) -> Task[PythonRun]:
         yield from self.stopping()  # nobody has, if the program was interrupted twice
         yield from self.starting()
-        self._asked = Asked(wanted, 16 * most + (8 << 20))
+        self._asked = Asked(wanted, most)
         answer = yield from self._answer(None if seconds is None else seconds + GRACE)
         if answer is None:
             raise CommandTimeout(f"the run was killed after {seconds} s", b"", b"", False)
@@ -157,7 +159,7 @@ class Python:
         box, words, how = self._box, ["python3", "-c", PROGRAM], Modes(False, None, None, 0)
         wanted = running.plan(box.engine, box.id, words, env=None, user="", workdir="", privileged=False)
         self._command = command = Command(box.engine, wanted, (PIPE, PIPE, DEVNULL), None, how)
-        self._asked = Asked({"warm": self._warm}, 8 << 20)
+        self._asked = Asked({"warm": self._warm}, 0)
         yield Wait({command.channel: select.POLLIN})
         try:
             command.started()
@@ -221,7 +223,7 @@ class Python:
 
 
 class Asked:
-    """What the interpreter was asked, and has answered until now: `most` bytes may be the whole of it."""
+    """What the interpreter was asked, and has answered until now: `most` bytes may be each of its texts."""
 
     def __init__(self, wanted: dict[str, Any], most: int) -> None:
         self.warming = "warm" in wanted
@@ -248,10 +250,7 @@ class Asked:
                 if self._out:
                     del self._out[: os.write(stdin, self._out[:CHUNK])]
                 elif self._read(stdout):
-                    answer = json.loads(self._came[4:])
-                    if not isinstance(answer, dict):
-                        raise ValueError("no object")
-                    return answer
+                    return self._answer()
 
     def _read(self, stdout: int) -> bool:
         """Whether it is whole."""
@@ -261,18 +260,46 @@ class Asked:
         self._came += piece
         return not self._missing()
 
-    def _missing(self) -> int:
-        if len(self._came) < 4:
-            return 4 - len(self._came)
-        (length,) = struct.unpack(">I", self._came[:4])
-        if length > self.most:
+    def _lengths(self) -> list[int]:
+        found = [int(length) for length in struct.unpack(LENGTHS, self._came[:FIRST_BYTES])]
+        most = HEAD, self.most, self.most, 4 * self.most
+        if any(length > limit for length, limit in zip(found, most, strict=True)):
             raise EngineError("the interpreter in the box has sent more than it may")
-        return min(4 + int(length) - len(self._came), 1 << 20)
+        return found
+
+    def _missing(self) -> int:
+        whole = FIRST_BYTES
+        if len(self._came) >= whole:
+            whole += sum(self._lengths())
+        return min(whole - len(self._came), 1 << 20)
+
+    def _answer(self) -> dict[str, Any]:
+        """What has come, as an object with "stdout", "stderr", "value" and "repr"."""
+        parts, at = [], FIRST_BYTES
+        for length in self._lengths():
+            parts.append(bytes(self._came[at : at + length]))
+            at += length
+        head, stdout, stderr, text = parts
+        answer = json.loads(head.decode("utf-8", "surrogatepass"), parse_constant=_refuse)
+        if not isinstance(answer, dict):
+            raise ValueError("no object")
+        answer.update(stdout=stdout, stderr=stderr, value=None, repr="")
+        if answer.get("kind") == "repr":
+            answer["repr"] = text.decode("utf-8", "surrogatepass")
+        elif text:
+            if len(text) > self.most:
+                raise ValueError("too long")
+            answer["value"] = json.loads(text, parse_constant=_refuse)
+        return answer
 
 
 def _frame(wanted: dict[str, Any]) -> bytearray:
     data = json.dumps(wanted).encode("ascii")
     return bytearray(struct.pack(">I", len(data)) + data)
+
+
+def _refuse(word: str) -> Any:
+    raise ValueError(word)  # NaN, Infinity: no JSON
 
 
 def _code(what: str, value: Any) -> str:
@@ -301,13 +328,13 @@ def _error(found: Any) -> PythonError | None:
 
 
 def _result(answer: dict[str, Any], seconds: float | None) -> PythonRun:
-    stdout, stderr = _text(answer.get("stdout")), _text(answer.get("stderr"))
+    stdout, stderr = answer["stdout"], answer["stderr"]
     truncated = answer.get("truncated") is True
     if answer.get("late") is True:
         raise CommandTimeout(
             f"the run was killed after {seconds} s",
-            stdout.encode(errors="replace"),
-            stderr.encode(errors="replace"),
+            stdout,
+            stderr,
             truncated,
         )
     error = _error(answer.get("error"))
@@ -319,11 +346,11 @@ def _result(answer: dict[str, Any], seconds: float | None) -> PythonRun:
         else:
             error = PythonError("Exited", f"the process ended with status {status}", "")
     return PythonRun(
-        answer.get("value"),
-        _text(answer.get("repr")),
+        answer["value"],
+        answer["repr"],
         error,
-        stdout,
-        stderr,
+        stdout.decode(errors="replace"),
+        stderr.decode(errors="replace"),
         truncated,
         _number(answer.get("seconds")),
         _number(answer.get("cpu")),

@@ -28,6 +28,7 @@ class Box(Container):
     """A box of a pool: a Container, whose commands its init executes where it can."""
 
     _agent: agents.Agent | None = None
+    _counted = False  # the monitor counts what commands write: --output-limit
 
     def _ended(self) -> None:
         super()._ended()
@@ -50,7 +51,8 @@ class Box(Container):
         """By its init first. A command that is killed at its timeout takes along what earlier ones have left
         running, and none of them leaves events."""
         agent, words = self._agent, values.words("the command", command)
-        if agent is not None and not values.flag("privileged", asked["privileged"]):
+        privileged = values.flag("privileged", asked["privileged"])
+        if agent is not None and not self._counted and not privileged:
             process = running.process_of(agent.live, words, **asked)
             yield lambda stdio: agent.start(process, stdio)
         yield from super().ways(words, asked, stdin=stdin)
@@ -89,6 +91,7 @@ class Ready(Owned[Box]):
             start.started()
             box = self.made(start)
             box._attach(ours)
+            box._counted = bool(self.begun.configs[1].get("OutputLimit"))
             yield from box._rehearsing()
             yield from self._warming(box)
             self.live = agents.state_of(self.engine, box.id)

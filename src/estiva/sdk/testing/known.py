@@ -59,7 +59,7 @@ def postgres(
         ports=5432,
         # by TCP: while the image makes its database, its server listens on a socket alone
         wait=waits.command(
-            ["env", f"PGPASSWORD={secret}", "psql", "-h", HOST, "-U", name, "-d", base, "-c", "SELECT 1"]
+            ["psql", "-h", HOST, "-U", name, "-d", base, "-c", "SELECT 1"], env={"PGPASSWORD": secret}
         ),
         timeout=timeout,
         url=f"postgresql://{quoted[0]}:{quoted[1]}@{HOST}:{{port}}/{quoted[2]}",

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from estiva.errors import Conflict, EngineError, EstivaError
+from estiva.errors import Conflict, EngineError, EstivaError, oneline
 
 if TYPE_CHECKING:
     from estiva.sdk.objects.container import Container
@@ -97,7 +97,7 @@ class Waiting:
             log = self.box.logs(tail=LINES).decode(errors="replace")
         except EstivaError:
             log = ""
-        last = log.strip().rpartition("\n")[2]
+        last = oneline(log.strip().rpartition("\n")[2])
         said = f", its last words: {last}" if last else ""
         return NotReady(f"service {self.box.name} {what}{said}", log, hint=hint)
 

@@ -13,13 +13,14 @@ from estiva.sdk.result import CommandTimeout
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from estiva.sdk.testing.ready import Wait, Waiting
 
     Word = str | os.PathLike[str]
 
 LINE = 1 << 20  # bytes of a log in which a pattern is looked for
+STATUS_LINE = 1 << 10  # bytes in which an answer's status is
 
 
 def port(number: int) -> Wait:
@@ -78,18 +79,22 @@ def healthy() -> Wait:
     return wait
 
 
-def command(words: str | Sequence[Word], *, user: str = "") -> Wait:
-    """A command in the container ends with 0: a client's that asks its server, for SQL say.
+def command(words: str | Sequence[Word], *, user: str = "", env: Mapping[str, str] | None = None) -> Wait:
+    """A command in the container ends with 0: a client's that asks its server, for SQL say. What is secret
+    goes by `env`: others of this machine see the words.
 
     testing.command(["psql", "-h", "127.0.0.1", "-U", "postgres", "-c", "SELECT 1"])
     """
     wanted = values.words("the command", words)
+    variables = dict(env) if env else None
 
     def wait(waiting: Waiting) -> None:
         said = "not in time"
         while True:
             try:
-                done = waiting.box.exec(wanted, user=user, timeout=waiting.left, max_output=4096)
+                done = waiting.box.exec(
+                    wanted, user=user, env=variables, timeout=waiting.left, max_output=4096
+                )
                 said = f"with {done.status}"
                 if done.status == 0:
                     return
@@ -103,23 +108,41 @@ def command(words: str | Sequence[Word], *, user: str = "") -> Wait:
 def http(path: str = "/", *, port: int | None = None, status: int | None = None) -> Wait:
     """A GET by its published port has an answer: `status`, or any below 500."""
     path = values.text("path", path)
+    if not path.startswith("/") or any(not "!" <= letter <= "~" for letter in path):
+        raise InvalidInput(f"invalid path {values.shown(path)}", hint="as a browser sends it: /health?full=1")
 
     def wait(waiting: Waiting) -> None:
-        from http.client import HTTPConnection, HTTPException
-
         while True:
             service = waiting.service
-            connection = HTTPConnection(service.host, service.port(port), timeout=waiting.left)
             try:
-                connection.request("GET", path)
-                code = connection.getresponse().status
+                code = _status(service.host, service.port(port), path, waiting.left)
                 if code == status or (status is None and code < 500):
                     return
                 found = f"answers {path} with {code}"
-            except (OSError, HTTPException):
+            except (OSError, ValueError):
                 found = f"does not answer {path}"
-            finally:
-                connection.close()
             waiting.again(found)
 
     return wait
+
+
+def _status(host: str, port: int, path: str, seconds: float) -> int:
+    """That of the answer to a GET, whose first line is there in time. Raises OSError, ValueError."""
+    import socket
+    import time
+
+    deadline = time.monotonic() + seconds
+    line = b""
+    with socket.create_connection((host, port), timeout=seconds) as connection:
+        request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+        connection.sendall(request.encode("ascii"))
+        while b"\n" not in line and len(line) < STATUS_LINE:
+            connection.settimeout(max(0.001, deadline - time.monotonic()))
+            piece = connection.recv(STATUS_LINE)
+            if not piece:
+                break
+            line += piece
+    version, code = line.split(b"\n", 1)[0].split()[:2]
+    if not version.startswith(b"HTTP/1.") or not code.isdigit() or int(code) < 200:
+        raise ValueError("no status line")
+    return int(code)

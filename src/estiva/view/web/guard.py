@@ -26,7 +26,25 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
+STRANGERS = 128
 SITES = ("none", "same-origin")  # of Sec-Fetch-Site
+
+
+class Doors:
+    """Makes the connections of a server: of those that have not shown the token yet there are STRANGERS at
+    most. With one more the oldest goes, so that whoever only connects takes no place from who may ask."""
+
+    def __init__(self, server: web.Server) -> None:
+        self.server = server
+        self.known: set[web.RequestHandler] = set()
+
+    def __call__(self) -> web.RequestHandler:
+        here = self.server.connections
+        self.known.intersection_update(here)
+        strangers = [each for each in here if each not in self.known]
+        for each in strangers[: max(0, len(strangers) - STRANGERS + 1)]:
+            each.force_close()
+        return self.server()
 
 
 def policy(style: str, script: str) -> str:
@@ -47,6 +65,7 @@ class Guard:
     def __init__(self, token: str, hosts: frozenset[str]) -> None:
         self.token = token
         self.hosts = hosts
+        self.doors: Doors | None = None
 
     def refusal(self, request: web.Request) -> web.Response | None:
         """Why a request is not answered; None for one that is."""
@@ -73,6 +92,8 @@ class Guard:
             if refused is not None:
                 response: web.StreamResponse = refused
             else:
+                if self.doors is not None:
+                    self.doors.known.add(request.protocol)
                 try:
                     response = await handler(request)
                 except web.HTTPException as error:

@@ -21,7 +21,7 @@ from estiva.engine.state import lookup
 from estiva.errors import Conflict, EstivaError, InvalidInput, from_os, oneline, status
 from estiva.view import anatomy, start, words
 from estiva.view.seen import clean
-from estiva.view.web.guard import HEADERS, Guard, policy
+from estiva.view.web.guard import HEADERS, Doors, Guard, policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,8 +94,8 @@ class Site:
         self.policy = policy(style, script)
 
     def application(self, hosts: frozenset[str]) -> web.Application:
-        guard = Guard(self.token, hosts)
-        made = web.Application(middlewares=[guard.middleware()], client_max_size=1024)
+        self.guard = Guard(self.token, hosts)
+        made = web.Application(middlewares=[self.guard.middleware()], client_max_size=1024)
         made.router.add_get("/{token}/", self.index)
         made.router.add_get("/{token}/list", self.list)
         made.router.add_get("/{token}/anatomy", self.anatomy)
@@ -196,6 +196,7 @@ async def _serve(engine: Engine, host: str, port: int, ready: Callable[[str], ob
     hosts: set[str] = set()
     guarded = site.application(frozenset())
     runner: web.AppRunner | None = None
+    listener: asyncio.Server | None = None
     loop = asyncio.get_running_loop()
     try:
         import socket
@@ -212,15 +213,19 @@ async def _serve(engine: Engine, host: str, port: int, ready: Callable[[str], ob
         shown = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
         hosts = {shown, f"localhost:{number}"}
         guarded = site.application(frozenset(hosts))
-        runner = web.AppRunner(guarded, access_log=None, keepalive_timeout=15.0)
+        runner = web.AppRunner(guarded, access_log=None, keepalive_timeout=15.0, shutdown_timeout=1.0)
         await runner.setup()
-        await web.SockSite(runner, listening, shutdown_timeout=1.0).start()
+        assert runner.server is not None
+        site.guard.doors = Doors(runner.server)
+        listener = await loop.create_server(site.guard.doors, sock=listening)
         ended = asyncio.Event()
         for each in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(each, ended.set)
         ready(f"http://{shown}/{token}/")
         await ended.wait()
     finally:
+        if listener is not None:
+            listener.close()
         if runner is not None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(runner.cleanup(), 3.0)

@@ -29,6 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.engine import Engine
     from estiva.engine.state.types import Record, RunState
+    from estiva.store.images import Image
     from estiva.store.states import State
 
 MOST = 64  # states below each other, of the 500 lowerdirs that overlayfs takes
@@ -232,10 +233,14 @@ class Still:
 
     def __enter__(self) -> None:
         with gate.Closed(self.run):
-            now = runstate.read_in(self.run)
-            if now is not None and not now.get("paused"):
-                self.cgroup.freeze()
-                self.thaws = True
+            self.freeze()
+
+    def freeze(self) -> None:
+        """By who has closed its gate."""
+        now = runstate.read_in(self.run)
+        if now is not None and not now.get("paused"):
+            self.cgroup.freeze()
+            self.thaws = True
 
     def __exit__(self, *exception: object) -> None:
         if self.thaws:
@@ -249,13 +254,28 @@ def _reroot(engine: Engine, record: Record, live: RunState, state_id: str) -> bo
     """Give a container in which only our own init runs a fresh read-write layer over the one that it has.
     False, with all as it was, where that can't be."""
     image = based.image_of(engine, record)
-    mine = record["HostConfig"].get("Init") and factory.open(live["cgroup"]).processes() == [live["pid"]]
     if (
-        not mine
+        not _alone(record, live)
         or len(image.states) >= MOST
         or not os.listdir(engine.paths.container(record["Id"]) + "/upper")
     ):
         return False  # of what is empty, a copy is as cheap, and the container does not stand on it
+    still = Still(engine, engine.paths.run_container(record["Id"]), live)
+    still.freeze()  # what an agent executes meanwhile would write to a root that is given up again
+    try:
+        return _alone(record, live) and _over(engine, record, live, state_id, image)
+    finally:
+        still.__exit__()
+
+
+def _alone(record: Record, live: RunState) -> bool:
+    """Whether only our own init runs in it."""
+    mine = record["HostConfig"].get("Init")
+    return bool(mine) and factory.open(live["cgroup"]).processes() == [live["pid"]]
+
+
+def _over(engine: Engine, record: Record, live: RunState, state_id: str, image: Image) -> bool:
+    """`_reroot` of one that stands still."""
     ahead = _ahead(engine, record, state_id)
     volatile = (("volatile", ""),) if record["HostConfig"].get("AutoRemove") else ()
     held: list[int] = []

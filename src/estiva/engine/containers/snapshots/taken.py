@@ -49,7 +49,10 @@ def about(record: Record, below: list[str], *, copied: bool = False) -> About:
         del kept["Cmd"]
     elif kept.get("Cmd") or kept.get("Entrypoint"):
         kept.setdefault("Entrypoint", None)
-    return {"below": below, "config": kept, "container": record["Id"], "copied": copied}
+    made: About = {"below": below, "config": kept, "container": record["Id"], "copied": copied}
+    if profile := record["HostConfig"].get("Profile"):
+        made["profile"] = profile
+    return made
 
 
 def keep(engine: Engine, record: Record, state_id: str, name: str | None) -> None:
