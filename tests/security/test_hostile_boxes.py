@@ -162,24 +162,31 @@ def test_what_a_client_of_a_model_is_told(box):
     out = box.python(
         BEGIN
         + """
-import json, contextlib
+import asyncio, json
 from estiva.sdk.mcp import session
 session.KEPT = 1 << 20
 def utf8(told):
     json.dumps(told, ensure_ascii=False, allow_nan=False).encode()
     return told
-made = session.Session(engine, "py:1", {}, timeout=20, output=1000)
-with contextlib.closing(made):
-    made.exec("echo kept > note; truncate -s 8G hole")
-    print(said(lambda: made.snapshot("a")), len(made._snapshots))
-    made.exec("truncate -s 500K hole")
-    print(said(lambda: made.snapshot("a")))
-    print(made.fork("a"), made.files_read("note")["content"].strip())
-    for code in ("'\\\\ud800'", "{'\\\\ud800': 1}", "raise ValueError('\\\\ud800')", "type('', (), {'__repr__': lambda _: '\\\\ud800'})()"):
-        told = utf8(made.run_python(code))
-        print(told["value"], told.get("repr"), told.get("error", {}).get("message"))
-    deep = utf8(made.run_python("x = []\\nfor _ in range(300): x = [x]\\nx"))
-    print(deep["value"], deep["repr"][:5])
+async def said_later(call):
+    try: return await call
+    except estiva.EstivaError as error: return f"{type(error).__name__}: {error}"
+async def all_of_it():
+    made = session.Session(engine, "py:1", {}, timeout=20, output=1000)
+    try:
+        await made.exec("echo kept > note; truncate -s 8G hole")
+        print(await said_later(made.snapshot("a")), len(made._snapshots))
+        await made.exec("truncate -s 500K hole")
+        print(await said_later(made.snapshot("a")))
+        print(await made.fork("a"), (await made.files_read("note"))["content"].strip())
+        for code in ("'\\\\ud800'", "{'\\\\ud800': 1}", "raise ValueError('\\\\ud800')", "type('', (), {'__repr__': lambda _: '\\\\ud800'})()"):
+            told = utf8(await made.run_python(code))
+            print(told["value"], told.get("repr"), told.get("error", {}).get("message"))
+        deep = utf8(await made.run_python("x = []\\nfor _ in range(300): x = [x]\\nx"))
+        print(deep["value"], deep["repr"][:5])
+    finally:
+        await made.close()
+asyncio.run(all_of_it())
 """
     )
     assert out.splitlines() == [
