@@ -11,7 +11,7 @@ import pytest
 
 import enginekit
 from enginekit import CHECKOUT, eventually, host
-from killkit import assert_nothing_left, assert_well
+from killkit import assert_nothing_left, assert_well, kill, monitors
 
 SUPPORT = os.path.dirname(enginekit.__file__)
 
@@ -175,6 +175,35 @@ def test_a_program_whose_spawner_was_killed_too(box):
     assert_well(box)
     eventually(lambda: box.db("SELECT count(*) FROM containers") == [(0,)])
     assert_nothing_left(box)
+
+
+LOOKED_AT = """
+import estiva, time
+with estiva.container("box:1", ["sleep", "1000"], network="none") as made:
+    print(made.id, flush=True)
+    while made.running: time.sleep(0.01)
+    print(made.status, flush=True)
+    time.sleep(1000)
+"""
+
+
+def test_one_that_has_ended_and_whose_monitor_was_killed(box):
+    """It is there for its program, until that has ended; then nobody but a sweep can tell that it is left."""
+    program = begin(box, LOOKED_AT)
+    try:
+        made = program.stdout.readline().strip()
+        (monitor,) = monitors(box)
+        box.estiva("kill", made)
+        assert program.stdout.readline() == "exited\n"
+        assert "swept" not in box.out("system", "check")
+        assert box.out("ps", "-aq", "--no-trunc") == made
+        kill(monitor)
+    finally:
+        program.kill()
+        program.wait()
+        program.stdout.close()
+    assert made[:12] in assert_well(box)
+    gone(box)
 
 
 def children(pid):

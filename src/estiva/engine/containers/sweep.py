@@ -2,6 +2,7 @@
 
     frozen       by a commit that was killed: let go on
     containers   a row that says "running" while nobody holds its lock: processes killed, row settled
+    ended        that were there for their program alone, with a monitor that was killed: removed
     run folders  without a holder: of a build's step, or of a container that was being made or removed
     folders      of containers without a row; rows without a folder get a new one
     snapshots    of which one half was made; those that nothing stands on
@@ -48,6 +49,7 @@ def sweep(engine: Engine, *more: Part) -> tuple[list[str], list[str]]:
     parts: tuple[Part, ...] = (
         changes.let_go,
         _running,
+        _ended,
         _run_folders,
         _folders,
         taken.sweep,
@@ -84,6 +86,19 @@ def _reconciled(engine: Engine, container_id: str) -> bool:
         return reconcile.reconcile(engine.paths, engine.db, container_id)
     except StateError:
         return False
+
+
+def _ended(engine: Engine) -> Iterator[str]:
+    """With --rm a row says "exited" only as long as a monitor waits for the end of a program's block."""
+    paths, db = engine.paths, engine.db
+    for container_id, status, text in containers.every(db):
+        try:
+            record = records.sound(container_id, text) if status == "exited" else None
+        except EstivaError:
+            continue  # the check tells what is wrong with it
+        goes = record is not None and record["HostConfig"].get("AutoRemove")
+        if goes and teardown.remove_ended(paths, db, container_id, left=True):
+            yield f"container {container_id[:12]}, which had ended and whose monitor was killed: removed"
 
 
 def _run_folders(engine: Engine) -> Iterator[str]:

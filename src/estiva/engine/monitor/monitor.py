@@ -327,8 +327,7 @@ class Monitor:
     def linger(self) -> None:
         """Of a bound container that ended by itself: it can be looked at until its caller has gone, or asks
         for its end; then it is removed. One that others have started again meanwhile is theirs."""
-        os.close(self.hold)
-        self.hold = -1
+        self.hold = locks.linger(teardown.paths(self.plan), self.plan["id"], self.hold)
         self.streams.await_caller()
         teardown.remove_ended(teardown.paths(self.plan), teardown.database(self.plan), self.plan["id"])
         self.streams.say({"event": "removed"})

@@ -32,6 +32,7 @@ _FLOCK = "hhqqi4x"  # struct flock on 64-bit machines: type, whence, start, leng
 
 
 _RUNS, _WAIT = 0, 1  # the two bytes
+LINGERS = "/lingers"
 
 
 def _lock(fd: int, command: int, kind: int, byte: int) -> int:
@@ -126,6 +127,35 @@ def tell_end(lock: int) -> None:
     """By who holds it: a run has ended, whose exit status is written. Those who wait hear of it, and the
     container is still held, to be started again."""
     _lock(lock, fcntl.F_OFD_SETLK, fcntl.F_UNLCK, _WAIT)
+
+
+def linger(where: Paths, container_id: str, lock: int) -> int:
+    """By who holds it: it has ended, others may start it again, and this process is to remove it. An fd in
+    place of `lock` which says that for as long as it is open (flock(2) on a file in the container's folder).
+    """
+    try:
+        fd = os.open(where.container(container_id) + LINGERS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        fd = -1  # the folder has gone, or the disk is full
+    else:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+    os.close(lock)
+    return fd
+
+
+def lingers(where: Paths, container_id: str) -> bool:
+    """Whether one that has ended has somebody who is to remove it."""
+    try:
+        fd = os.open(where.container(container_id) + LINGERS, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
 
 
 def begin_again(lock: int) -> None:

@@ -11,7 +11,7 @@ from estiva import fastjson
 from estiva.engine.state import eventlog, runstate
 from estiva.engine.state import record as records
 from estiva.engine.state.cgroup import cgroup_path
-from estiva.engine.state.locks import leave, take
+from estiva.engine.state.locks import leave, lingers, take
 from estiva.engine.state.names import unlink_name
 from estiva.errors import EngineError, NotFound, StateError, Unavailable
 from estiva.files import remove_tree
@@ -332,18 +332,23 @@ def remove_rows(transaction: Transaction, container_id: str, volumes: bool) -> l
     return containers.remove(transaction, container_id, volumes=volumes)
 
 
-def remove_ended(where: Paths, db: Database, container_id: str) -> None:
-    """Remove a container that has ended, unless it has gone or others have started it again."""
+def remove_ended(where: Paths, db: Database, container_id: str, *, left: bool = False) -> bool:
+    """Remove a container that has ended, unless it has gone or others have started it again; one that is
+    `left`, unless somebody else is to do that. Whether it was removed."""
     if not containers.status(db, container_id):
-        return
+        return False
     try:
         lock = take(where, container_id)
     except BlockingIOError:
-        return
+        return False
     try:
         row = containers.get(db, container_id)
+        if left and (row is None or row[1] != "exited" or lingers(where, container_id)):
+            leave(where, container_id)
+            return False
         forget(where, db, container_id, about=eventlog.known(container_id, row[2] if row else ""))
         leave(where, container_id)
+        return True
     finally:
         os.close(lock)
 
