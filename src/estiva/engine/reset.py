@@ -29,7 +29,7 @@ DATABASE = ("estiva.db", "estiva.db-wal", "estiva.db-shm")
 ROOT = (
     "estiva.db.migrate", "estiva.db.queue", "estiva.db.reserve", "blobs", "cache", "containers", "events.log",
     "events.log.1", "fixups",
-    "ingest", "initlayer", "layers", "lost", "manifests", "registry", "volumes", "writing.lock",
+    "ingest", "initlayer", "layers", "lost", "manifests", "registry", "states", "volumes", "writing.lock",
 )  # fmt: skip
 SOCKET = ".socket"  # of the resolver: network/dns/handover.py
 RUN_ROOT = ("build", "containers", "events.lost", "layers", "names")

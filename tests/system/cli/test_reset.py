@@ -54,6 +54,7 @@ def fill(box):
     (context / "Dockerfile").write_text(f"FROM {IMAGE}\nRUN echo built > /f\n")
     box.estiva("build", "-q", "-t", "built:1", str(context))
     box.estiva("manifest", "create", "list:1", IMAGE)
+    box.estiva("snapshot", "create", "held", "kept")
 
 
 def left(box):
