@@ -25,9 +25,10 @@ os.environ["LC_ALL"] = "C.UTF-8"
 
 # in the order of what they take, from `./test --durations=0`
 LONG = (
-    "program_ends reservations networks oci_engines program_types program_aio attach cp_walls own_binary restart"
-    " health crowd userns box_python deep command_lines dns_resolver untrusted docs_run quickstart"
-    " stopped_writer oci_kills"
+    "repair program_ends oci_engines restart networks program_aio program_types settings kill_runs program_aio_boxes"
+    " health dns_resolver installed own_binary reservations reset cp_walls userns kill_images damaged_alone"
+    " seccomp_ranges mcp_client untrusted_network snapshots mount_walls stopped_writer full_disk attach quickload"
+    " firewall_flushed layers_random docs_run names untrusted_boxes crowd pool"
 )
 
 pytest_plugins = ["bundle"]  # imported before any test module does, so that its assertions tell what they saw

@@ -3,6 +3,7 @@
 `Host.estiva(...)` runs the command line in it as a user would; `close` proves that nothing is left behind.
 """
 
+import concurrent.futures
 import contextlib
 import functools
 import os
@@ -302,3 +303,9 @@ def eventually(condition, seconds=120):
             return result
         time.sleep(0.02)
     raise AssertionError(f"not within {seconds} s: {condition}")
+
+
+def nothing_of(looks):
+    """Whether no look finds anything: side by side, as each waits its time out."""
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        return not any(threads.map(lambda look: look(), looks))

@@ -40,9 +40,9 @@ def program(run: Callable[[list[str]], int]) -> NoReturn:
 def unraisable(told: sys.UnraisableHookArgs) -> None:
     """A Ctrl-C that came in a callback, where nothing can be raised (importlib has one), comes once more."""
     if told.exc_type is KeyboardInterrupt:
-        from _thread import interrupt_main, start_new_thread
+        from _thread import get_ident, start_new_thread
 
-        start_new_thread(interrupt_main, ())
+        start_new_thread(_signal.pthread_kill, (get_ident(), _signal.SIGINT))
     else:
         sys.__unraisablehook__(told)
 

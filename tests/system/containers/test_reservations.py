@@ -45,7 +45,7 @@ cat /etc/hosts /etc/resolv.conf /etc/hostname
 ls /proc/acpi /sys/firmware /sys/fs/cgroup /sys/fs/cgroup/* | head -200
 test -s /proc/keys; echo $?; cat /proc/interrupts | wc -c | sed 's/^[1-9].*/some/'
 echo x > /proc/sys/kernel/hostname; echo x > /sys/kernel/mm/ksm/run; mount -t proc proc /tmp; echo $? $$
-ps | grep -v 'sed\|grep' | cut -c 1-60
+ps | grep -v 'sed\|grep\|\[exe\]' | cut -c 1-60
 ip link; cat /proc/net/unix /proc/net/tcp; hostname; pwd; id; umask; env | sort
 """
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import enginekit
-from enginekit import IMAGE
+from enginekit import IMAGE, nothing_of
 
 
 @pytest.fixture
@@ -49,12 +49,6 @@ def answer(host, address, port, name=""):
 
 def answers(host, address, port, said, name=""):
     return enginekit.eventually(lambda: answer(host, address, port, name) == said, 20)
-
-
-def nothing_of(looks):
-    """Whether no look finds anything: side by side, as each waits its time out."""
-    with concurrent.futures.ThreadPoolExecutor() as threads:
-        return not any(threads.map(lambda look: look(), looks))
 
 
 def nft(host, *words):
