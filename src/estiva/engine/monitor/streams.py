@@ -35,7 +35,7 @@ CHUNK = 1 << 16
 DETACH = b"\x10\x11"  # ctrl-p ctrl-q
 SENT = 7  # signals that are remembered, and one more
 STALLED = 1000  # milliseconds between two looks at who is attached and does not read
-SETTLE = 200  # milliseconds without output after which a command is taken to wait for input
+SETTLE = 200  # milliseconds of quiet after which a command is taken to wait for input, or not to die
 
 
 class Input:
@@ -349,7 +349,12 @@ class Conversation:
         except ProcessLookupError:
             pass
         if number == SIGKILL:
-            self.kill()
+            self.strike()
+
+    def strike(self) -> None:
+        """What else ends or holds it, until it has ended: another may freeze it anew, and so keep it."""
+        self.kill()
+        self.idle = (SETTLE, self.strike)
 
     def say(self, message: Outcome) -> None:
         if self.channel is not None:

@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -106,3 +107,27 @@ def test_detach_keys_in_one_read_or_several(terminals, keys, reads, passed, deta
     while len(got) < len(passed):
         got += os.read(slave, 100)
     assert got == passed
+
+
+def test_what_is_killed_is_struck_until_it_has_ended():
+    """Another may freeze it between the look whether it is frozen and its end, and on cgroup v1 it stays then."""
+    child = subprocess.Popen(["sleep", "5"])
+    pidfd = os.pidfd_open(child.pid)
+    struck = []
+
+    def strike():
+        struck.append(1)
+        if len(struck) == 3:
+            child.kill()
+
+    conversation = Conversation((-1, -1, -1))
+    conversation.kill = strike
+    conversation.init = SimpleNamespace(pidfd=pidfd, signal=lambda number: None)
+    try:
+        conversation.signal(signal.SIGKILL)
+        conversation.run(conversation.init, 0)
+    finally:
+        os.close(pidfd)
+        child.kill()
+        child.wait()
+    assert len(struck) == 3
