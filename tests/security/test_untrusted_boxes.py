@@ -219,6 +219,7 @@ def later(*words):
 reroot.reroot, reroot.mnt.umount2 = begun, later
 with estiva.pool("py:1", size=1, network="none", engine=engine) as pool, pool.box() as box:
     box.exec(["sh", "-c", "echo one > /log"]).check()
+    while len(box.top().rows) > 1: time.sleep(0.01)  # else it is copied
     thread = threading.Thread(target=lambda: box.exec(["sh", "-c", "sleep 0.6; echo two >> /log; sleep 6"]).check())
     state = box.snapshot()
     thread.join()

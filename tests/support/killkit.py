@@ -119,7 +119,7 @@ def traces(box):
         if f"{box.folder}/" in line and f"{box.folder}/run/layers/" not in line:
             found.append(f"mounted on the host: {line}")
     for pid in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/mountinfo") as file:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/mountinfo", errors="surrogateescape") as file:
             if any(f"upperdir={box.folder}/" in line for line in file):
                 found.append(f"process {pid} in a container")
     return found
