@@ -1,7 +1,6 @@
 """Boxes whose code answers in the place of who was asked, or keeps it from answering: agents, `box.python`, snapshots."""
 
 import json
-import sysconfig
 
 import pytest
 
@@ -51,9 +50,7 @@ FORGERIES = {
 @pytest.fixture(scope="module")
 def box():
     with host() as made:
-        library = sysconfig.get_path("stdlib")
-        words = ("/usr/bin/python3", "sleep", "sh", "truncate")
-        made.estiva("image", "from-host", "--tag", "py:1", "-f", library, *words)
+        made.import_python("sleep", "sh", "truncate")
         yield made
         assert_nothing_left(made)
 

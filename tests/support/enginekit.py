@@ -12,6 +12,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sysconfig
 import tarfile
 import tempfile
 import time
@@ -162,6 +163,11 @@ class Host:
 
     def import_busybox(self):
         self.estiva("import", busybox_tar(), IMAGE)
+
+    def import_python(self, *programs):
+        """`py:1`: this machine's Python and its library, with `programs` of the machine's."""
+        library = sysconfig.get_path("stdlib")
+        self.estiva("image", "from-host", "--tag", "py:1", "-f", library, "/usr/bin/python3", *programs)
 
     def image(self, name, changes=(), source=IMAGE):
         """An image over another with Dockerfile changes, by commit."""

@@ -1,7 +1,5 @@
 """box.python: what runs give, and what they must not do."""
 
-import sysconfig
-
 import pytest
 
 from enginekit import host
@@ -18,8 +16,7 @@ def said(call):
 @pytest.fixture(scope="module")
 def box():
     with host() as made:
-        library = sysconfig.get_path("stdlib")
-        made.estiva("image", "from-host", "--tag", "py:1", "-f", library, "/usr/bin/python3", "sleep", "sh")
+        made.import_python("sleep", "sh")
         yield made
         assert_nothing_left(made)
 

@@ -6,27 +6,15 @@ import time
 
 import pytest
 
-from enginekit import CHECKOUT, eventually, host
-from killkit import assert_nothing_left, assert_well
-
-BEGIN = """
-import asyncio, contextlib, estiva, gc, os, random, signal, sys, threading, time
-from estiva import aio
-def fds(): return len(os.listdir("/proc/self/fd"))
-def threads(): return len(os.listdir("/proc/self/task"))
-"""
+from aiokit import BEGIN, gone
+from enginekit import CHECKOUT, host
+from killkit import assert_well
 
 
 @pytest.fixture(scope="module")
 def box():
     with host() as made:
         yield made
-
-
-def gone(box):
-    """Nothing at all is left: no command is run meanwhile that would sweep."""
-    assert_nothing_left(box)
-    eventually(lambda: box.db("SELECT count(*) FROM containers") == [(0,)])
 
 
 def test_snapshots_and_forks(box):

@@ -3,32 +3,19 @@
 import os
 import signal
 import subprocess
-import sysconfig
 
 import pytest
 
+from aiokit import BEGIN, gone
 from enginekit import CHECKOUT, eventually, host
-from killkit import assert_nothing_left, assert_well
-
-BEGIN = """
-import asyncio, contextlib, estiva, gc, os, random, signal, sys, threading, time
-from estiva import aio
-def fds(): return len(os.listdir("/proc/self/fd"))
-def threads(): return len(os.listdir("/proc/self/task"))
-"""
+from killkit import assert_well
 
 
 @pytest.fixture(scope="module")
 def box():
     with host() as made:
-        library = sysconfig.get_path("stdlib")
-        made.estiva("image", "from-host", "--tag", "py:1", "-f", library, "/usr/bin/python3", "sleep", "sh")
+        made.import_python("sleep", "sh")
         yield made
-
-
-def gone(box):
-    assert_nothing_left(box)
-    eventually(lambda: box.db("SELECT count(*) FROM containers") == [(0,)])
 
 
 def test_many_boxes_through_a_pool(box):
