@@ -319,6 +319,15 @@ def _forget(socket: Socket, pairs: Pairs) -> None:
         netfilter.forget_udp(socket, ports)
 
 
+def bridged(table: str) -> bool:
+    """Whether there is a table of the bridge family. (Kernels that know none of these say so by an error.)"""
+    family = netfilter.NFPROTO_BRIDGE
+    try:
+        return bool(with_socket(lambda socket: netfilter.has_table(socket, table, family)))
+    except EngineError:
+        return False
+
+
 def with_socket(work: Callable[[Socket], Any]) -> Any:
     """Call `work` with a netfilter socket of this process; it may have the socket kept in `_kept`."""
     socket = None

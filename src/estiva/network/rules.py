@@ -216,7 +216,11 @@ def script(paths: Paths, there: Iterable[Network], apart: Iterable[Network] = ()
     bridges = [f'"{network.record["Bridge"]}"' for network in apart]
     elements["apart"] = [f"{bridge} . {bridge}" for bridge in bridges]
     name = table(paths)[1]
-    lines = [f"add table bridge {name}", f"delete table bridge {name}"] if bridges or _bridged(paths) else []
+    lines = (
+        [f"add table bridge {name}", f"delete table bridge {name}"]
+        if bridges or firewall.bridged(name)
+        else []
+    )
     lines += [f"add table inet {name}", f"delete table inet {name}", f"table inet {name} {{"]
     for known, kind, flags in _SETS:
         flagged = f" flags {flags};" if flags else ""
@@ -226,19 +230,10 @@ def script(paths: Paths, there: Iterable[Network], apart: Iterable[Network] = ()
     return f"{whole}table bridge {name} {{{_APART}" if bridges else whole
 
 
-def _bridged(paths: Paths) -> bool:
-    """Whether there is a table of the bridge family. (Kernels that know none of these say so by an error.)"""
-    family = netfilter.NFPROTO_BRIDGE
-    try:
-        return bool(firewall.with_socket(lambda socket: netfilter.has_table(socket, table(paths)[1], family)))
-    except EngineError:
-        return False
-
-
 def remove(paths: Paths) -> None:
     """Take the table away, if it is there."""
     firewall.drop_table(table(paths))
-    if _bridged(paths):
+    if firewall.bridged(table(paths)[1]):
         firewall.drop_table((netfilter.NFPROTO_BRIDGE, table(paths)[1]))
 
 

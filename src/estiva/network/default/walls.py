@@ -114,16 +114,8 @@ def remove(bridge: str) -> None:
 
 
 def isolates(bridge: str) -> bool:
-    """Whether a table keeps the containers on the bridge apart, which need not be isolated ports then. (Where
-    the kernel knows none of these it says so by an error.)"""
-
-    def look(socket: Socket) -> bool:
-        return netfilter.has_table(socket, firewall.table_of(bridge), netfilter.NFPROTO_BRIDGE)
-
-    try:
-        return bool(firewall.with_socket(look))
-    except EngineError:
-        return False
+    """Whether a table keeps the containers on the bridge apart, which need not be isolated ports then."""
+    return firewall.bridged(firewall.table_of(bridge))
 
 
 def _lacks6(bridge: str, subnets6: Sequence[str]) -> bool:
