@@ -52,7 +52,7 @@ VERBS = {
     "commit": ("container.contents", "COMMIT"),
     "cp": ("container.cp", "CP"),
     "mcp": ("container.mcp", "MCP"),
-    "build": ("image.build", "BUILD"),
+    "build": ("build.build", "BUILD"),
     "images": ("image.images", "IMAGES"),
     "rmi": ("image.images", "RMI"),
     "tag": ("image.images", "TAG"),
@@ -141,7 +141,7 @@ GROUPS = {
         "exists": ("image.manifest", "EXISTS"),
         "ls": ("image.manifest", "LS"),
     },
-    "builder": {"build": VERBS["build"], "prune": ("image.builder", "PRUNE")},
+    "builder": {"build": VERBS["build"], "prune": ("build.builder", "PRUNE")},
     "system": {
         "df": ("system", "DF"),
         "prune": ("system", "PRUNE"),

@@ -14,8 +14,8 @@ import estiva.engine
 import optionkit
 from estiva.cli import main
 from estiva.cli import verbs as verb_table
+from estiva.cli.build.build import NOT_YET as NOT_IN_BUILDS
 from estiva.cli.context import Context
-from estiva.cli.image.build import NOT_YET as NOT_IN_BUILDS
 from estiva.cli.options.run import NOT_YET
 from estiva.cmdline import parser
 from estiva.view import anatomy
@@ -242,7 +242,7 @@ RETURNS = {
     **{f"engine.containers.control.{verb}": [] for verb in ("stopping", "restarting", "killing", "removing")},
     "engine.containers.create.create": RECORD,
     "engine.containers.create.prepare": lambda journal: optionkit.Thing(journal, "start", id="c" * 64, record=RECORD),
-    "engine.builds.build": IMAGE["Id"],
+    "engine.builds.build.build": IMAGE["Id"],
     "engine.images.lookup.resolve": types.SimpleNamespace(size=9),
     "engine.images.platforms.mismatch": "",
     "engine.system.info": dict.fromkeys(INFO, 1) | {"SecurityOptions": [], "Warnings": []},

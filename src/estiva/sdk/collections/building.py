@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from estiva.engine import builds
+from estiva.engine.builds import build as builds
 from estiva.errors import EngineError
 from estiva.sdk import values
 from estiva.sdk.objects.shown import progress_of

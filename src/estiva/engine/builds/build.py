@@ -70,7 +70,7 @@ class Steps:
         self.look = look
 
     def __call__(self, step: Step) -> int:
-        from estiva.engine.build_worker import run_step
+        from estiva.engine.builds.worker import run_step
 
         return run_step(self.engine, step, self.look)
 

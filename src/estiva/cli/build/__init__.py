@@ -1,0 +1,1 @@
+"""Verbs that build images, and those on the build cache."""

@@ -1,0 +1,128 @@
+"""`build`: an image from a Dockerfile."""
+
+from __future__ import annotations
+
+import sys
+
+from estiva.cli.build import sources, words
+from estiva.cli.build.progress import BuildProgress
+from estiva.cli.context import refuse_trust, warn
+from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb, boolean
+from estiva.errors import InvalidInput, Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.cli.context import Context
+
+NOT_YET = (
+    "add-host", "attest", "cache-to", "cgroup-parent", "cpu-period", "cpu-quota", "cpu-shares", "cpuset-cpus",
+    "cpuset-mems", "isolation", "memory", "memory-swap", "metadata-file", "output", "security-opt",
+    "shm-size", "ulimit",
+)  # fmt: skip
+
+
+def build(context: Context, options: Options) -> None:
+    _refuse(options)
+    iidfile = options.text("iidfile")
+    directory, dockerfile, text = sources.sources(options)
+    from estiva.engine.builds import build as builds
+
+    quiet = options.flag("quiet") or options.text("progress") == "quiet"
+    image_id = builds.build(
+        context.engine,
+        progress=BuildProgress(quiet),
+        context=directory,
+        dockerfile=dockerfile,
+        dockerfile_text=text,
+        tags=options.many("tag"),
+        build_args=words.arguments(options.many("build-arg")),
+        build_contexts=words.pairs("build-context", options.many("build-context")),
+        labels=words.labels(options.many("label")),
+        target=options.text("target") or None,
+        no_cache=options.flag("no-cache"),
+        no_cache_filter=[name for names in options.many("no-cache-filter") for name in names.split(",")],
+        pull=options.flag("pull"),
+        platform=options.text("platform") or None,
+        network=options.text("network", "default"),
+        secrets=dict(words.secret(word) for word in options.many("secret")),
+        ssh=dict(words.ssh(word) for word in options.many("ssh")),
+        allow=options.many("allow"),
+    )
+    if iidfile:
+        from estiva.files import atomic_write
+
+        atomic_write(iidfile, image_id.encode(), mode=0o644, sync=False)
+    print(image_id)
+    if not quiet:
+        for tag in options.many("tag"):
+            print(f"named {tag}", file=sys.stderr)
+
+
+def _refuse(options: Options) -> None:
+    """Say what isn't there yet, rather than leave it out in silence. Raises Unsupported, InvalidInput."""
+    for name in NOT_YET:
+        if options.given(name):
+            raise Unsupported(f"build --{name} is not supported yet")
+    for name in ("provenance", "sbom"):
+        if options.given(name) and boolean(options.text(name)) is not False:
+            raise Unsupported(
+                f"build --{name} is not supported yet: the image would come without",
+                hint=f"leave it out, or --{name}=false",
+            )
+    refuse_trust(options)
+    if options.given("cache-from"):
+        warn("build --cache-from is not supported yet: the cache is the local one")
+    if not options.flag("rm", True):
+        warn("build --rm=false has no effect: no step leaves a container behind")
+    progress = options.text("progress", "auto")
+    if progress == "tty":
+        warn("build --progress tty is not supported yet: steps are shown as lines, as with plain")
+    elif progress not in ("auto", "plain", "quiet"):
+        raise InvalidInput(f"invalid --progress '{progress}'", hint="plain or quiet")
+
+
+BUILD = Verb(
+    build,
+    "FOLDER|-",
+    "Build an image from a Dockerfile",
+    (
+        ("", "allow", LIST, "ENTITLEMENT", "network.host or security.insecure: what a RUN may ask for"),
+        ("", "build-arg", LIST, "K[=V]", "set an ARG; K alone takes the host's value"),
+        ("", "build-context", LIST, "NAME=FOLDER", "one more place for FROM and COPY --from"),
+        ("f", "file", TEXT, "FILE", "the Dockerfile (default FOLDER/Dockerfile); - is stdin"),
+        ("", "iidfile", TEXT, "FILE", "write the image's id to a file"),
+        ("", "label", LIST, "K=V", "set a label"),
+        ("", "network", TEXT, "MODE", "network of RUN: default, none, host or one of your own"),
+        ("", "no-cache", FLAG, "", "run every step"),
+        ("", "no-cache-filter", LIST, "STAGE", "run every step of these stages"),
+        ("", "platform", TEXT, "OS/ARCH", "platform of the image"),
+        ("", "progress", TEXT, "KIND", "plain or quiet"),
+        ("", "pull", FLAG, "", "fetch the base images even if they are here"),
+        ("q", "quiet", FLAG, "", "print only the image's id"),
+        ("", "secret", LIST, "id=ID,src=FILE", "a secret for RUN --mount=type=secret; or env=VARIABLE"),
+        ("", "ssh", LIST, "ID[=SOCKET]", "an ssh agent for RUN --mount=type=ssh"),
+        ("t", "tag", LIST, "NAME[:TAG]", "name the image"),
+        ("", "target", TEXT, "STAGE", "build up to this stage"),
+        ("", "cache-from", LIST, "", ""),  # a warning
+        # what is so anyway
+        ("", "compress", FLAG, "", ""),
+        ("", "disable-content-trust", FLAG, "", ""),
+        ("", "force-rm", FLAG, "", ""),
+        ("", "load", FLAG, "", ""),
+        ("", "rm", FLAG, "", ""),
+        # refused, but where they say what is so anyway
+        ("", "provenance", TEXT, "", ""),
+        ("", "sbom", TEXT, "", ""),
+        ("c", "cpu-shares", LIST, "", ""),
+        ("m", "memory", LIST, "", ""),
+        ("o", "output", LIST, "", ""),
+        *[("", name, LIST, "", "") for name in NOT_YET if name not in ("cpu-shares", "memory", "output")],
+    ),
+    least=1,
+    most=1,
+    examples=(
+        ("estiva build -t web .", "the Dockerfile of this folder"),
+        ("estiva build --secret id=token,src=token.txt -t web .", "a secret that stays out of the image"),
+        ("estiva build --target test --build-arg V=2 .", "one stage, with an argument"),
+    ),
+)  # fmt: skip
