@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from estiva.cli.build import sources, words
+from estiva.cli.build import limits, sources, words
 from estiva.cli.build.progress import BuildProgress
 from estiva.cli.context import refuse_trust, warn
 from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb, boolean
-from estiva.errors import InvalidInput, Unsupported
+from estiva.errors import InvalidInput, Unsupported, oneline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.cli.context import Context
 
-NOT_YET = (
-    "add-host", "attest", "cache-to", "cgroup-parent", "cpu-period", "cpu-quota", "cpu-shares", "cpuset-cpus",
-    "cpuset-mems", "isolation", "memory", "memory-swap", "metadata-file", "output", "security-opt",
-    "shm-size", "ulimit",
-)  # fmt: skip
+NOT_YET = ("annotation", "attest", "cache-to", "metadata-file", "output", "push")
 
 
 def build(context: Context, options: Options) -> None:
@@ -47,6 +43,7 @@ def build(context: Context, options: Options) -> None:
         secrets=dict(words.secret(word) for word in options.many("secret")),
         ssh=dict(words.ssh(word) for word in options.many("ssh")),
         allow=options.many("allow"),
+        limits=limits.read(options),
     )
     if iidfile:
         from estiva.files import atomic_write
@@ -70,6 +67,11 @@ def _refuse(options: Options) -> None:
                 hint=f"leave it out, or --{name}=false",
             )
     refuse_trust(options)
+    if options.text("builder", "default") not in ("", "default"):
+        raise Unsupported(
+            f"build --builder {oneline(options.text('builder'))} is not supported: there is one builder here",
+            hint="leave it out; its name is default",
+        )
     if options.given("cache-from"):
         warn("build --cache-from is not supported yet: the cache is the local one")
     if not options.flag("rm", True):
@@ -104,6 +106,7 @@ BUILD = Verb(
         ("t", "tag", LIST, "NAME[:TAG]", "name the image"),
         ("", "target", TEXT, "STAGE", "build up to this stage"),
         ("", "cache-from", LIST, "", ""),  # a warning
+        *limits.OPTIONS,
         # what is so anyway
         ("", "compress", FLAG, "", ""),
         ("", "disable-content-trust", FLAG, "", ""),
@@ -113,10 +116,10 @@ BUILD = Verb(
         # refused, but where they say what is so anyway
         ("", "provenance", TEXT, "", ""),
         ("", "sbom", TEXT, "", ""),
-        ("c", "cpu-shares", LIST, "", ""),
-        ("m", "memory", LIST, "", ""),
+        ("", "builder", TEXT, "", ""),
         ("o", "output", LIST, "", ""),
-        *[("", name, LIST, "", "") for name in NOT_YET if name not in ("cpu-shares", "memory", "output")],
+        *[("", name, LIST, "", "") for name in NOT_YET if name not in ("output", "push")],
+        ("", "push", FLAG, "", ""),
     ),
     least=1,
     most=1,
