@@ -41,7 +41,7 @@ def build(
     request = Request(**options)
     for tag in request.tags:
         Reference.parse(tag)
-    _, host = judge.check({}, limits or {})
+    _, host = judge.check({"Image": "any"}, limits or {})
     if progress is not None:
         _warn_of(host, progress)
     if request.network not in NETWORKS:
