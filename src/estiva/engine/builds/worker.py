@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 
 from estiva import settings
 from estiva.engine.launch import plan
@@ -122,8 +123,8 @@ def run_step(
     limits: HostConfig | None = None,
 ) -> int:
     """Run `step` to its end; its exit status, 128+n for a signal. Output goes to step.output as it comes.
-    `look` is called each LOOK seconds in which nothing comes; what it raises ends the step. `limits` is a
-    judged HostConfig, which the step's own network and rights are put to.
+    `look` and step.look are called each LOOK seconds in which nothing comes; what they raise ends the step.
+    `limits` is a judged HostConfig, which the step's own network and rights are put to.
 
     Raises CommandNotFound and what else keeps it from starting.
     """
@@ -136,7 +137,7 @@ def run_step(
                 os.close(writer)
             start.started()
             try:
-                while data := _read(reader, look):
+                while data := _read(reader, step.look, look):
                     step.output(data)
             except BaseException:
                 os.close(reader)  # a monitor that waits for us to read would not hear of its end
@@ -151,12 +152,11 @@ def run_step(
             os.close(reader)
 
 
-def _read(reader: int, look: Callable[[], object] | None) -> bytes:
-    if look is not None:
-        import select
-
-        poll = select.poll()
-        poll.register(reader, select.POLLIN)
-        while not poll.poll(LOOK * 1000):
-            look()
+def _read(reader: int, *looks: Callable[[], object] | None) -> bytes:
+    poll = select.poll()
+    poll.register(reader, select.POLLIN)
+    while not poll.poll(LOOK * 1000):
+        for look in looks:
+            if look is not None:
+                look()
     return os.read(reader, CHUNK)
