@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from estiva.cli.build import limits, sources, words
+from estiva.cli.build import limits, outcome, sources, words
 from estiva.cli.build.progress import BuildProgress
 from estiva.cli.context import refuse_trust, warn
 from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb, boolean
@@ -14,12 +14,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.cli.context import Context
 
-NOT_YET = ("annotation", "attest", "cache-to", "metadata-file", "output", "push")
+NOT_YET = ("annotation", "attest", "cache-to", "output", "push")
 
 
 def build(context: Context, options: Options) -> None:
     _refuse(options)
-    iidfile = options.text("iidfile")
+    outcome.begin(options)
     directory, dockerfile, text = sources.sources(options)
     from estiva.engine.builds import build as builds
 
@@ -45,10 +45,7 @@ def build(context: Context, options: Options) -> None:
         allow=options.many("allow"),
         limits=limits.read(options),
     )
-    if iidfile:
-        from estiva.files import atomic_write
-
-        atomic_write(iidfile, image_id.encode(), mode=0o644, sync=False)
+    outcome.write(options, image_id, options.many("tag"))
     print(image_id)
     if not quiet:
         for tag in options.many("tag"):
@@ -94,6 +91,7 @@ BUILD = Verb(
         ("f", "file", TEXT, "FILE", "the Dockerfile (default FOLDER/Dockerfile); - is stdin"),
         ("", "iidfile", TEXT, "FILE", "write the image's id to a file"),
         ("", "label", LIST, "K=V", "set a label"),
+        ("", "metadata-file", TEXT, "FILE", "write what the build made to a file, as JSON"),
         ("", "network", TEXT, "MODE", "network of RUN: default, none, host or one of your own"),
         ("", "no-cache", FLAG, "", "run every step"),
         ("", "no-cache-filter", LIST, "STAGE", "run every step of these stages"),
