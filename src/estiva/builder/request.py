@@ -30,7 +30,7 @@ class Request:
     network          of RUN: "default"; "none" or a network's name, which no RUN can go beyond; or "host"
     allow            what of ENTITLEMENTS a Dockerfile may ask for (K23); network "host" brings network.host
     build_contexts   name -> a directory, or "docker-image://NAME"; used by FROM and COPY --from
-    cache_from, cache_to are accepted and ignored: the cache is the local one
+    cache_from, cache_to  places as the options of those names have them; the engine reads and writes them
 
     Raises InvalidInput for a network or an entitlement that there is not.
     """

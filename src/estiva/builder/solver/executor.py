@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from estiva.builder.cache.remote import FIELD, Remote
 from estiva.builder.frontend import stages
 from estiva.builder.frontend.source import read_dockerfile
 from estiva.builder.request import Progress, Request, ResolveImage, RunStep
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from estiva.store import Store
     from estiva.store.images import Image
 
-_UNCOUNTED = (*run.PROXIES, "SOURCE_DATE_EPOCH")  # build args that need no ARG
+_UNCOUNTED = (*run.PROXIES, "SOURCE_DATE_EPOCH", "BUILDKIT_INLINE_CACHE")  # build args that need no ARG
 
 
 def build(
@@ -28,18 +29,17 @@ def build(
     run_step: RunStep,
     resolve_image: ResolveImage,
     progress: Progress | None = None,
+    remote: Remote | None = None,
 ) -> Image:
     """Build an image and return it, untagged; an unchanged build returns the image that it made before.
 
     `progress` gets events: {"step": "2/9", "stage", "instruction", "status": "running" | "cached" | "done" |
     "error", "seconds"}, the same with "status": "output" and "data" (bytes) for what a command writes, and
     {"status": "warning", "message"}. Raises DockerfileError, BuildFailed and other EstivaErrors, all naming
-    the Dockerfile's line.
+    the Dockerfile's line. `remote` are caches elsewhere.
     """
     with store.writing():
-        job = Job(
-            request, store, run_step, resolve_image, progress, lambda job, stage: StageRun(job, stage).run()
-        )
+        job = Job(request, store, run_step, resolve_image, progress, remote, _stage)
         try:
             image = _run(job)
         except BaseException as error:
@@ -74,7 +74,10 @@ def _run(job: Job) -> Image:
     if request.labels:
         final.config["Labels"] = {**(final.config.get("Labels") or {}), **request.labels}
     final.document.setdefault("created", job.clock())
-    return job.cache(target).image(final.finished(), final.inherited)
+    document = final.finished()
+    if job.remote is not None and (inline := job.remote.inline(document["rootfs"]["diff_ids"])):
+        document[FIELD] = inline
+    return job.cache(target).image(document, final.inherited)
 
 
 def _stage(job: Job, stage: stages.Stage) -> State:
