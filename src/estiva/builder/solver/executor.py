@@ -30,10 +30,10 @@ def build(
 ) -> Image:
     """Build an image and return it, untagged; an unchanged build returns the image that it made before.
 
-    `progress` gets events: {"step": "2/9", "stage", "instruction", "status": "running" | "cached" | "done" |
-    "error", "seconds"}, the same with "status": "output" and "data" (bytes) for what a command writes, and
-    {"status": "warning", "message"}. Raises DockerfileError, BuildFailed and other EstivaErrors, all naming
-    the Dockerfile's line.
+    `progress` gets events: {"step": "2/9", "stage", "place": "1/3" in that, "instruction", "status":
+    "running" | "cached" | "done" | "error" (with "error", the message), "seconds"}, the same with "status":
+    "output" and "data" (bytes) for what a command writes, and {"status": "warning", "message"}. Raises
+    DockerfileError, BuildFailed and other EstivaErrors, all naming the Dockerfile's line.
     """
     with store.writing():
         job = Job(
