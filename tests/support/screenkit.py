@@ -105,7 +105,7 @@ class Terminal:
             self.seen.narrow(columns)
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
-    def read(self, wanted: str = "", seconds: float = 120) -> str:
+    def read(self, wanted: str = "", seconds: float = 60) -> str:
         """What is seen, once `wanted` is among it; without, at the program's end."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
