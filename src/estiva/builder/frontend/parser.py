@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 from estiva.builder.frontend.errors import DockerfileError, shorten
+from estiva.builder.frontend.near import near
 from estiva.builder.frontend.syntax import Dockerfile, Heredoc, Instruction
 from estiva.errors import InvalidInput
 
@@ -157,12 +158,8 @@ def _split(line: str, number: int, result: Dockerfile) -> Instruction:
 
 
 def _meant(name: str) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, NAMES, 1, 0.5)
-    if not close:  # letters swapped or missing in a short word
-        close = [known for known in NAMES if sorted(known) == sorted(name)][:1]
-    return f"did you mean {close[0]}?" if close else "the instructions are " + " ".join(NAMES)
+    close = near(name, NAMES, 0.5)
+    return f"did you mean {close}?" if close else "the instructions are " + " ".join(NAMES)
 
 
 def _take_flags(rest: str, escape: str) -> tuple[list[str], str]:

@@ -194,8 +194,7 @@ class Build:
 
     def _earlier(self, stage: stages.Stage, name: str) -> str:
         """The names of the stages before one, where `name`, which no image has, may be meant as such."""
-        before = self.plan.stages[: stage.index] if "/" not in name and ":" not in name else []
-        return ", ".join(other.alias for other in before if other.alias)
+        return "" if "/" in name or ":" in name else ", ".join(self.plan.earlier(stage, name))
 
     def _source(self, name: str, stage: stages.Stage) -> Source:
         """What COPY --from=name or a mount's `from` reads in a stage."""
