@@ -54,6 +54,8 @@ class Plan:
         self.global_args: dict[str, str] = {
             name: build_args.get(name, value) for name, value in platform_args.items()
         }
+        self.predefined = dict(self.global_args)
+        self.header: list[Pairs] = []  # the ARGs from before the first FROM, as written
         self.declared: set[str] = set()
         self.budget = Budget()
         self.named: dict[str, list[Stage]] = {}  # by alias, in order
@@ -147,6 +149,7 @@ def make(dockerfile: Dockerfile, build_args: dict[str, str], platform_args: dict
 
 
 def _global(plan: Plan, typed: Pairs) -> None:
+    plan.header.append(typed)
     for name, default in typed.pairs:
         plan.declared.add(name)
         if name in plan.build_args:
