@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from estiva.builder.frontend import stages
+from estiva.builder.frontend.lint.rule import ARGUMENT
 from estiva.builder.frontend.source import read_dockerfile
 from estiva.builder.request import Progress, Request, ResolveImage, RunStep
+from estiva.builder.solver.check import Beside
 from estiva.builder.solver.job import Job
 from estiva.builder.solver.parallel import Parallel
 from estiva.builder.solver.stage import StageRun
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from estiva.store import Store
     from estiva.store.images import Image
 
-_UNCOUNTED = (*run.PROXIES, "SOURCE_DATE_EPOCH")  # build args that need no ARG
+_UNCOUNTED = (*run.PROXIES, "SOURCE_DATE_EPOCH", ARGUMENT)  # build args that need no ARG
 
 
 def build(
@@ -61,13 +63,17 @@ def _run(job: Job) -> Image:
     )
     job.plan = stages.make(dockerfile, request.build_args, job.platform_args())
     target = job.plan.target(request.target)
-    for message in dockerfile.warnings:
-        job.warn(message)
     needed = job.plan.needed(target)
     for typed in (typed for stage in needed for typed in stage.steps):
         run.refuse_wider(typed, request)  # before anything is fetched or run
     job.total = sum(1 + len(stage.steps) for stage in needed)
-    Parallel(job, needed).run()
+    checked = Beside(job, needed, context.exclude)
+    try:
+        Parallel(job, needed).run()
+    except EstivaError:
+        checked.tell()
+        raise
+    checked.tell()
     final = job.state(target)
     for name in sorted(set(request.build_args) - job.plan.declared - set(_UNCOUNTED)):
         job.warn(f"build argument {name} is not used")

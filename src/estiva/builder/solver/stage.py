@@ -147,8 +147,7 @@ class StageRun:
 
     def _earlier(self, name: str) -> str:
         """The names of the stages before this one, where `name`, which no image has, may be meant as such."""
-        before = self.job.plan.stages[: self.stage.index] if "/" not in name and ":" not in name else []
-        return ", ".join(other.alias for other in before if other.alias)
+        return "" if "/" in name or ":" in name else ", ".join(self.job.plan.earlier(self.stage, name))
 
     def _source(self, name: str) -> Source:
         """What COPY --from=name or a mount's `from` reads."""
