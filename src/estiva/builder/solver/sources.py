@@ -70,6 +70,11 @@ class Sources:
             f"{platform}\0{name}", lambda: self.resolve_image(name, platform=platform, pull=pull)
         )
 
+    def known(self, name: str, platform: str | None) -> Image | None:
+        """The same, if it was asked for and found already."""
+        name = self.request.build_contexts.get(name, name).removeprefix("docker-image://")
+        return self.images.found(f"{platform or None}\0{name}")
+
     def _folder(self, name: str, folder: str) -> Tree:
         if "://" in folder:
             raise InvalidInput(f"the build context {folder} is not a directory")

@@ -296,6 +296,8 @@ class CopyStep:
                 copier.exclude = self._exclude(item, directory)
                 path = copier.parents(item.base, branch, path, total)
             directory = copier.copy(item.path, item.name, path, total)
+            if item.relative:
+                copier.date(item.base, self.path)
             copied.append(["" if directory else item.name, item.relative, total.digest(), False])
         for download in self.downloads:
             self._write_download(download, to)

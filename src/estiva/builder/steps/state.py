@@ -26,8 +26,14 @@ class State:
     """
 
     def __init__(
-        self, document: dict[str, Any], *, clock: Callable[[], str], budget: Budget | None = None
+        self,
+        document: dict[str, Any],
+        *,
+        clock: Callable[[], str],
+        budget: Budget | None = None,
+        path: bool = True,
     ) -> None:
+        """`path`: the default PATH where the config says none, which is what a build begins with."""
         self.document = {
             **document,
             "config": dict(document.get("config") or {}),
@@ -36,6 +42,8 @@ class State:
         }
         self.document.pop(CACHE, None)  # the base's own
         self.layers: list[Layer] = list(self.document["rootfs"]["diff_ids"])
+        if path:
+            self.config["Env"] = with_path(self.config.get("Env") or [])
         self.clock = clock
         self.budget = budget or Budget()
         self.args: dict[str, str | None] = {}
@@ -127,6 +135,13 @@ class State:
     def command(self, typed: Command) -> list[str]:
         """The argv of RUN, CMD or ENTRYPOINT."""
         return typed.argv if typed.argv is not None else [*self.shell, typed.shell]
+
+
+def with_path(env: list[str]) -> list[str]:
+    """An image's Env, with the default PATH where its base says none: as docker has it."""
+    if any(item.startswith("PATH=") for item in env):
+        return env
+    return [*env, f"PATH={configs.DEFAULT_PATH}"]
 
 
 def expander(state: State, typed: Typed) -> Expander:

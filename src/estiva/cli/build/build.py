@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 
 from estiva.cli.build import limits, outcome, sources, words
-from estiva.cli.build.progress import BuildProgress
+from estiva.cli.build.progress.build import BuildProgress, chosen
 from estiva.cli.context import refuse_trust, warn
 from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb, boolean
-from estiva.errors import InvalidInput, Unsupported, oneline
+from estiva.errors import Unsupported, oneline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from estiva.cli.context import Context
 
 NOT_YET = ("annotation", "attest", "output", "push")
@@ -19,14 +21,24 @@ NOT_YET = ("annotation", "attest", "output", "push")
 
 def build(context: Context, options: Options) -> None:
     _refuse(options)
+    kind = chosen(options.text("progress"), options.flag("quiet"), sys.stderr)
     outcome.begin(options)
-    directory, dockerfile, text = sources.sources(options)
-    from estiva.engine.builds import build as builds
+    asked = _asked(options)
+    with BuildProgress(kind, ", ".join(options.many("tag"))) as progress:  # before the engine: it may fork
+        from estiva.engine.builds import build as builds
 
-    quiet = options.flag("quiet") or options.text("progress") == "quiet"
-    image_id = builds.build(
-        context.engine,
-        progress=BuildProgress(quiet),
+        image_id = builds.build(context.engine, progress=progress, **asked)
+    outcome.write(options, image_id, options.many("tag"))
+    print(image_id)
+    if kind not in ("quiet", "rawjson"):
+        for tag in options.many("tag"):
+            print(f"named {tag}", file=sys.stderr)
+
+
+def _asked(options: Options) -> dict[str, Any]:
+    """What engine.builds.build is asked for. Raises UsageError and other EstivaErrors."""
+    directory, dockerfile, text = sources.sources(options)
+    return dict(  # noqa: C408
         context=directory,
         dockerfile=dockerfile,
         dockerfile_text=text,
@@ -47,11 +59,6 @@ def build(context: Context, options: Options) -> None:
         allow=options.many("allow"),
         limits=limits.read(options),
     )
-    outcome.write(options, image_id, options.many("tag"))
-    print(image_id)
-    if not quiet:
-        for tag in options.many("tag"):
-            print(f"named {tag}", file=sys.stderr)
 
 
 def _refuse(options: Options) -> None:
@@ -73,11 +80,6 @@ def _refuse(options: Options) -> None:
         )
     if not options.flag("rm", True):
         warn("build --rm=false has no effect: no step leaves a container behind")
-    progress = options.text("progress", "auto")
-    if progress == "tty":
-        warn("build --progress tty is not supported yet: steps are shown as lines, as with plain")
-    elif progress not in ("auto", "plain", "quiet"):
-        raise InvalidInput(f"invalid --progress '{progress}'", hint="plain or quiet")
 
 
 BUILD = Verb(
@@ -98,7 +100,7 @@ BUILD = Verb(
         ("", "no-cache", FLAG, "", "run every step"),
         ("", "no-cache-filter", LIST, "STAGE", "run every step of these stages"),
         ("", "platform", TEXT, "OS/ARCH", "platform of the image"),
-        ("", "progress", TEXT, "KIND", "plain or quiet"),
+        ("", "progress", TEXT, "KIND", "auto, plain, quiet, rawjson or tty"),
         ("", "pull", FLAG, "", "fetch the base images even if they are here"),
         ("q", "quiet", FLAG, "", "print only the image's id"),
         ("", "secret", LIST, "id=ID,src=FILE", "a secret for RUN --mount=type=secret; or env=VARIABLE"),

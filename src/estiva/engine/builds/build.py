@@ -26,7 +26,7 @@ def build(
     """Build an image, name it by `tags`, and return its id.
 
     `options` are those of builder.request.Request. `progress` gets the builder's events and those of pulls
-    of base images, which have an "id"; without `fetch` nothing is ever pulled. `look`
+    of base images, which have an "id" and the "image"; without `fetch` nothing is ever pulled. `look`
     is called now and then while a command says nothing: what it raises ends the build. `limits` is a
     HostConfig of what each RUN may use and where it runs; no step's key has it, as it is no input. Raises
     DockerfileError, BuildFailed and other EstivaErrors.
@@ -128,4 +128,9 @@ class Resolver:
         if not self.fetch:
             what = f"no such image: {name} for {platform}" if platform else f"no such image: {name}"
             raise NotFound(what, hint=f"`estiva pull {name}` fetches it")
-        return registry.pull(self.engine, name, platform=platform, progress=self.progress)
+        return registry.pull(self.engine, name, platform=platform, progress=self._told(name))
+
+    def _told(self, name: str) -> Callable[[dict[str, Any]], None] | None:
+        """Who hears how the pull goes on, told which image it is of: several may be under way."""
+        hears = self.progress
+        return None if hears is None else lambda event: hears({"image": name, **event})
