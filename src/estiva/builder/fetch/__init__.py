@@ -1,1 +1,1 @@
-"""What a build reads from elsewhere: git repositories, files and archives from the web and from standard input."""
+"""What a build reads from elsewhere: git repositories, files of the web, archives on standard input."""

@@ -3,11 +3,11 @@
     https://HOST/PATH.git  http://HOST/PATH.git  ssh://[USER@]HOST/PATH  git://HOST/PATH  USER@HOST:PATH
     github.com/OWNER/NAME       of a build context only, where no folder has that name
 
-each with #REF:FOLDER or ?KEY=VALUE&... behind it, with BuildKit's keys: ref, tag, branch, subdir, checksum (or
-commit), keep-git-dir, submodules, mtime (checkout or commit), fetch-by-commit.
+each with #REF:FOLDER or ?KEY=VALUE&... behind it, with BuildKit's keys: ref, tag, branch, subdir, checksum
+(or commit), keep-git-dir, submodules, mtime (checkout or commit), fetch-by-commit.
 
-What an address says of a password never stands in a command line, a history or a message: `credentials` has it,
-and a text that is `redacted` has `xxxxx` in its place (K14, K24).
+What an address says of a password never stands in a command line, a history or a message: `credentials` has
+it, and a text that is `redacted` has `xxxxx` in its place (K14, K24).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SCP = re.compile(r"([A-Za-z0-9_-]+)@([A-Za-z0-9.-]+):([^?#]*)(?:\?([^#]*))?(?:#
 _PROTOCOL = re.compile(r"[A-Za-z0-9]+://")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|$)|^[-/.]|[/.]$")
-_TRUE = ("1", "t", "T", "TRUE", "true", "True")
+TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
 
@@ -126,7 +126,8 @@ def of_remote(text: str) -> GitAddress:
     if not _PROTOCOL.match(text):
         found = _SCP.fullmatch(text)
         if found is None or found[2].startswith("-") or not found[3] or found[3].startswith("-"):
-            raise InvalidInput(f"{shown!r} is no address of a repository to fetch", hint="https, ssh or git@HOST:PATH")
+            message = f"{shown!r} is no address of a repository to fetch"
+            raise InvalidInput(message, hint="https, ssh or git@HOST:PATH")
         return GitAddress(text, "ssh", found[2])
     try:
         parts = urlsplit(text)
@@ -134,7 +135,9 @@ def of_remote(text: str) -> GitAddress:
     except ValueError as error:
         raise InvalidInput(f"invalid address {shown}: {error}") from None
     if parts.scheme not in SCHEMES:
-        raise InvalidInput(f"{shown} can't be fetched: {parts.scheme[:20]} is not one of {', '.join(SCHEMES)}")
+        raise InvalidInput(
+            f"{shown} can't be fetched: {parts.scheme[:20]} is not one of {', '.join(SCHEMES)}"
+        )
     if not host or host.startswith("-") or not parts.path.strip("/"):
         raise InvalidInput(f"invalid address {shown}: it has no host or no path")
     return _of_url(parts, host, port)
@@ -156,7 +159,7 @@ def _of_url(parts: SplitResult, host: str, port: int | None) -> GitAddress:
 
 
 def check_ref(ref: str) -> None:
-    """Raises InvalidInput for what git allows no ref to be called, options among them (git-check-ref-format)."""
+    """Raises InvalidInput for what git lets no ref be called (git-check-ref-format), options among it."""
     if _BAD_REF.search(ref) or len(ref) > 1000:
         raise InvalidInput(f"invalid git ref {oneline(ref)[:100]!r}")
 
@@ -217,7 +220,7 @@ def _refs(address: GitAddress, given: dict[str, str], shown: str) -> None:
 
 
 def _boolean(key: str, value: str, shown: str) -> bool:
-    if value in ("", *_TRUE):
+    if value in ("", *TRUE):
         return True
     if value in _FALSE:
         return False

@@ -1,7 +1,7 @@
-"""A program of the host's that talks to a stranger: bounded in time, memory, file size and words, and gone with us.
+"""A program of the host's that talks to a stranger: bounded in time, memory and files, and gone with us.
 
-It starts as a shell that waits for a line, so that its limits hold before its first instruction and for all that
-it starts (getrlimit(2)); it has a session of its own, which is killed whole; and where setpriv(1) is
+It starts as a shell that waits for a line, so that its limits hold before its first instruction and for all
+that it starts (getrlimit(2)); it has a session of its own, which is killed whole; and where setpriv(1) is
 installed, it is killed when who started it is (prctl(2), PR_SET_PDEATHSIG).
 """
 

@@ -5,7 +5,7 @@
     an open file                                of a tar archive: the build context alone
     docker-image://NAME, oci-layout://FOLDER[:TAG][@DIGEST]     an image: named contexts alone
 
-A named context stands for the stage and for the image of its name, in FROM, COPY --from and RUN --mount; names of
+A named context stands for the stage and the image of its name, in FROM, COPY --from and RUN --mount; names of
 images are told apart as a registry does: alpine is docker.io/library/alpine:latest.
 """
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from estiva.builder.cache import local
 from estiva.builder.fetch import address as addresses
 from estiva.builder.fetch import folders
+from estiva.builder.files import url
 from estiva.builder.files.copier import Copier, Destination
 from estiva.builder.files.record import Record
 from estiva.builder.files.tree import Tree
@@ -42,8 +43,8 @@ IMAGE, LAYOUT, TARGET = "docker-image://", "oci-layout://", "target:"
 
 
 def canonical(name: str) -> str:
-    """A name of a context as all ways to write it have it: without docker.io/library/ and :latest; "" for what no
-    context can be called.
+    """A name of a context as all ways to write it have it: without docker.io/library/ and :latest; "" for
+    what no context can be called.
     """
     try:
         reference = Reference.parse_name(name)
@@ -65,10 +66,12 @@ class Contexts:
         for name, place in request.build_contexts.items():
             known = canonical(name)
             if not known:
-                raise InvalidInput(f"invalid name of a build context: {name!r}", hint="it is written as an image's is")
+                message = f"invalid name of a build context: {name!r}"
+                raise InvalidInput(message, hint="it is written as an image's is")
             if place.startswith(TARGET):
                 raise Unsupported(
-                    f"the build context {name}={place} is a target of a bake file", hint="`estiva bake` builds those"
+                    f"the build context {name}={place} is a target of a bake file",
+                    hint="`estiva bake` builds those",
                 )
             self.named[known] = place
         self.text: bytes | None = None  # of the Dockerfile, where a URL gave that and no more
@@ -106,15 +109,16 @@ class Contexts:
         data, name = self.text, "Dockerfile"
         if data is None and request.dockerfile and addresses.is_http(request.dockerfile):
             data = folders.text_of(request, self.workspace, request.dockerfile, parser.LIMIT)
-            name = addresses.name_of(request.dockerfile)
+            name = url.name_of(request.dockerfile)
         if request.dockerfile_text is None and data is not None:
             if len(data) > parser.LIMIT:
                 raise InvalidInput(f"the Dockerfile is larger than {parser.LIMIT >> 20} MiB")
             return parser.parse(data, name=name), patterns(context.rootfd, None)
         place = request.context
+        shown = url.redacted(place) if isinstance(place, str) else "the archive" if place else ""
         return read_dockerfile(
             context.rootfd if place is not None else None,
-            addresses.redacted(place) if isinstance(place, str) else "the archive" if place is not None else "",
+            shown,
             path=request.dockerfile,
             text=request.dockerfile_text,
             inside=self.inside,
@@ -167,7 +171,7 @@ class Contexts:
                 return folders.of_url(self.request, self.workspace, place, unpack=False)[0]
             if "://" in place:
                 raise InvalidInput(
-                    f"{addresses.redacted(oneline(place))[:200]} is no place of a build context",
+                    f"{url.redacted(oneline(place))[:200]} is no place of a build context",
                     hint="a folder, docker-image://, oci-layout://, a repository or an http URL",
                 )
             tree = Tree.context(place)
@@ -211,7 +215,8 @@ class Contexts:
             diff_id, content = self._layer(tree, epoch)
             created = local.timestamp(epoch)
             keys = [local.key("context", {"contents": content, "epoch": epoch})]  # of what was copied (K20)
-            cache.keep_layer(keys, diff_id, created, f"FROM {name}", {"architecture": wanted.architecture, "os": wanted.os})
+            platform_of = {"architecture": wanted.architecture, "os": wanted.os}
+            cache.keep_layer(keys, diff_id, created, f"FROM {name}", platform_of)
         else:
             diff_id, created = known
         config["config"] = {"Env": [f"PATH={configs.DEFAULT_PATH}"], "WorkingDir": "/"}

@@ -1,7 +1,7 @@
-"""What a build's secrets say of how to come in elsewhere: GIT_AUTH_TOKEN, HTTP_AUTH_TOKEN_HOST and their like.
+"""What a build's secrets say of how to come in elsewhere: GIT_AUTH_TOKEN, HTTP_AUTH_TOKEN_HOST and such.
 
-They are docker's (docs.docker.com/build/building/secrets). They go to the place they are for alone, and into no
-cache key (K14).
+They are docker's (docs.docker.com/build/building/secrets). They go to the place they are for alone, and into
+no cache key (K14).
 """
 
 from __future__ import annotations
@@ -55,11 +55,12 @@ def of_url(request: Request, url: str) -> str:
 def _secret(request: Request, name: str) -> str:
     value = request.secrets.get(name)
     if isinstance(value, str):
+        path = value
         try:
-            with open(value, "rb") as file:
+            with open(path, "rb") as file:
                 value = file.read(LIMIT + 1)
         except OSError as error:
-            raise NotFound(f"secret {name}: {value}: {reason(error)}") from None
+            raise NotFound(f"secret {name}: {path}: {reason(error)}") from None
     if value is not None and len(value) > LIMIT:
         raise InvalidInput(f"secret {name} is larger than {LIMIT >> 10} KiB")
     return (value or b"").decode("utf-8", "surrogateescape").rstrip("\r\n")

@@ -36,9 +36,7 @@ def repository(request: Request, workspace: Workspace, address: GitAddress) -> R
     )
 
 
-def checkout(
-    workspace: Workspace, found: Repository, commit: Commit, *, keep: bool, mtime: bool
-) -> Tree:
+def checkout(workspace: Workspace, found: Repository, commit: Commit, *, keep: bool, mtime: bool) -> Tree:
     """The files of a commit, or of the folder that the address names, which then is without .git."""
     address = found.address
     folder = workspace.directory()

@@ -1,5 +1,5 @@
-"""git, called with settings of ours alone: no configuration, hook, filter or credential helper of this machine or
-of the repository, no question asked, no transport but those that a build may use (K14).
+"""git, called with settings of ours alone: no configuration, hook, filter or credential helper of this
+machine or of the repository, no question asked, no transport but those that a build may use (K14).
 
 What is secret is in one file, 0600, below the run root, which goes when the work is done: a password is on no
 command line and in no environment (K24).
@@ -57,8 +57,8 @@ _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "GIT_SSL_CAP
 
 
 class Access:
-    """How to come in: `header` for http(s) ("" for none), `within` the addresses that get it, `agent` the socket
-    of an ssh agent.
+    """How to come in: `header` for http(s) ("" for none), `within` the addresses that get it, `agent` the
+    socket of an ssh agent.
     """
 
     def __init__(self, header: str = "", within: str = "", agent: str = "") -> None:
@@ -68,13 +68,14 @@ class Access:
 
 
 class Git:
-    """Of one repository, in `folder` (its GIT_DIR); close it. `until`: time.monotonic() of the end of patience."""
+    """Of one repository, in `folder` (its GIT_DIR), until the time.monotonic() `until`; close it."""
 
     def __init__(self, address: GitAddress, access: Access, folder: str, secrets: str, until: float) -> None:
         self.program = programs.find("git")
         if not self.program:
             raise Unsupported(
-                f"{address} can't be fetched: git is not installed", hint="`apt install git` installs it on Debian"
+                f"{address} can't be fetched: git is not installed",
+                hint="`apt install git` installs it on Debian",
             )
         self.address = address
         self.agent = access.agent
@@ -137,8 +138,9 @@ class Git:
         """
         known = [self.secret + "/known_hosts", os.path.expanduser("~/.ssh/known_hosts")]
         options = [
-            "BatchMode=yes", "IdentityFile=none", "StrictHostKeyChecking=accept-new", "ClearAllForwardings=yes",
-            "ForwardAgent=no", "PermitLocalCommand=no", "ConnectTimeout=60", "ServerAliveInterval=30",
+            "BatchMode=yes", "IdentityFile=none", "StrictHostKeyChecking=accept-new",
+            "ClearAllForwardings=yes", "ForwardAgent=no", "PermitLocalCommand=no",
+            "ConnectTimeout=60", "ServerAliveInterval=30",
             "UserKnownHostsFile=" + " ".join(path for path in known if not set(path) & set(" '\"\\%")),
         ]  # fmt: skip
         return "ssh -F /dev/null " + " ".join(f"-o '{option}'" for option in options)
@@ -175,8 +177,12 @@ class Git:
         return ended.output.decode("utf-8", "surrogateescape").strip()
 
     def failed(self, ended: bounded.Ended) -> Unavailable:
-        lines = [redacted(line.strip()) for line in ended.said.replace("\r", "\n").splitlines() if line.strip()]
-        told = [line for line in lines if line.startswith(("fatal:", "error:", "ERROR:", "remote: "))] or lines
+        lines = [
+            redacted(line.strip()) for line in ended.said.replace("\r", "\n").splitlines() if line.strip()
+        ]
+        told = [
+            line for line in lines if line.startswith(("fatal:", "error:", "ERROR:", "remote: "))
+        ] or lines
         why = oneline("; ".join(told[:3]))[:500] if told else f"git ended with status {ended.status}"
         if ended.status in (-25, 128 + 25):  # SIGXFSZ
             why = f"a file of it is larger than {bounded.FILE >> 30} GiB"

@@ -1,8 +1,8 @@
 """A commit of a git repository as files: found by its ref, fetched, checked out with its submodules.
 
-A server is as untrusted as a registry: what it sends is bounded before it is unpacked (files, bytes, submodules),
-and names that could lead elsewhere are refused (K14, K22). Submodules are repositories like any other, so the
-same holds for each; they may not be less private than the repository that names them.
+A server is as untrusted as a registry: what it sends is bounded before it is unpacked (files, bytes,
+submodules), and names that could lead elsewhere are refused (K14, K22). Submodules are repositories like any
+other, so the same holds for each; they may not be less private than the repository that names them.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _LINK = "160000"
 
 
 class Commit(NamedTuple):
-    """What an address leads to: the object's id (a commit's or an annotated tag's), the commit's, "" while it is
-    not known, and the full name of the ref, "" for a commit that was named itself.
+    """What an address leads to: the object's id (a commit's or an annotated tag's), the commit's, "" while
+    it is not known, and the full name of the ref, "" for a commit that was named itself.
     """
 
     object: str
@@ -75,8 +75,8 @@ class Repository:
     # -- which commit
 
     def resolve(self) -> Commit:
-        """The commit that the address means now. Raises NotFound, IntegrityError for another than its checksum
-        says, Unavailable.
+        """The commit that the address means now. Raises NotFound, Unavailable, and IntegrityError for another
+        than its checksum says.
         """
         address = self.address
         if addresses.is_commit(address.ref):
@@ -85,7 +85,9 @@ class Repository:
         if address.by_commit:
             if not addresses.is_commit(address.checksum):
                 raise InvalidInput(f"{address}: fetch-by-commit needs all digits of a commit as its checksum")
-            ref = address.ref if address.ref.startswith("refs/") or not address.ref else f"refs/heads/{address.ref}"
+            ref = address.ref
+            if ref and not ref.startswith("refs/"):
+                ref = "refs/heads/" + ref
             return Commit(address.checksum, "", ref)
         found = self._find(address.ref)
         self._check(found.object, found.commit)
@@ -123,7 +125,9 @@ class Repository:
                 self._id(names[full])
                 self._id(peeled)
                 return Commit(names[full], peeled, full)
-        hint = "a commit is named by all of its 40 digits" if _hex(ref) else "it is a branch, a tag or refs/..."
+        hint = (
+            "a commit is named by all of its 40 digits" if _hex(ref) else "it is a branch, a tag or refs/..."
+        )
         raise NotFound(f"{self.address}: there is no ref {ref} in the repository", hint=hint)
 
     def _refs(self, *words: str) -> list[str]:
@@ -169,7 +173,7 @@ class Repository:
         return wanted
 
     def _fetch(self, commit: Commit) -> None:
-        """Get the object: alone, where the server gives it away by its id; by its ref; or with all that there is."""
+        """Get the object: alone, where the server gives it by its id; by its ref; or with all there is."""
         shallow = ["--depth=1", "--no-tags"]
         ways = [[*shallow, "--", "origin", f"+{commit.object}:{_HERE}"]]
         if commit.ref:
@@ -242,7 +246,10 @@ class Repository:
             self._id(wanted)
             address = addresses.submodule(self.address.remote, url)
             if self.address.scheme in ("https", "ssh") and address.scheme not in ("https", "ssh"):
-                raise InvalidInput(f"the submodule {address} of {self.address} would come over a line that is not private")
+                raise InvalidInput(
+                    f"{self.address} has a submodule that would come unencrypted: {address}",
+                    hint="?submodules=false leaves submodules out",
+                )
             address.ref = wanted
             below = Repository(address, self.access, self.new_folder, self.secrets, self.budget)
             try:
@@ -272,7 +279,7 @@ class Repository:
     # -- .git as it is kept
 
     def _tidy(self, commit: Commit, wanted: str, folder: str) -> None:
-        """.git of what was checked out: its origin, its ref, and an index that is the same for the same commit."""
+        """.git of a checkout: its origin and ref, and an index that is equal for an equal commit."""
         git = self.git
         if commit.ref.startswith(("refs/heads/", "refs/tags/")):
             git.must("update-ref", commit.ref, commit.object)

@@ -50,11 +50,11 @@ def name_of(url: str) -> str:
     return name
 
 
-def fetch(url: str, into: int, checksum: str = "", *, header: str = "", limit: int = LIMIT) -> Download:
+def fetch(url: str, into: int, checksum: str = "", *, header: str = "", limit: int = 0) -> Download:
     """Download `url` into the new file `into`. Raises Unavailable, IntegrityError for a wrong checksum.
 
     `header` is the value of an Authorization header, which no other origin ever gets, wherever the answer
-    redirects to; one for a name and a password in the URL comes before it. `limit` in bytes.
+    redirects to; one for a name and a password in the URL comes before it. `limit` in bytes, 0 is LIMIT.
     """
     algorithm = digests.parse(checksum)[0] if checksum else "sha256"
     address, own_header, shown = _split(url)
@@ -63,7 +63,7 @@ def fetch(url: str, into: int, checksum: str = "", *, header: str = "", limit: i
     if own_header or header:
         request.add_unredirected_header("Authorization", _line(own_header or header, shown))
     hasher, own = hashlib.new(algorithm), hashlib.sha256()
-    total = 0
+    total, limit = 0, limit or LIMIT
     until = time.monotonic() + LONGEST
     try:
         with opener.open(request, timeout=TIMEOUT) as response:

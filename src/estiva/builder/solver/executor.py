@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from estiva.builder.frontend import stages
-from estiva.builder.frontend.source import read_dockerfile
 from estiva.builder.request import Progress, Request, ResolveImage, RunStep
 from estiva.builder.solver.job import Job
 from estiva.builder.solver.parallel import Parallel
@@ -17,7 +16,11 @@ if TYPE_CHECKING:
     from estiva.store import Store
     from estiva.store.images import Image
 
-_UNCOUNTED = (*run.PROXIES, "SOURCE_DATE_EPOCH")  # build args that need no ARG
+_UNCOUNTED = (
+    *run.PROXIES,
+    "SOURCE_DATE_EPOCH",
+    "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
+)  # build args that need no ARG
 
 
 def build(
@@ -49,13 +52,9 @@ def _run(job: Job) -> Image:
     """Build the target's image. Raises EstivaError."""
     request = job.request
     context = job.sources.context
-    dockerfile, context.exclude = read_dockerfile(
-        context.rootfd if request.context is not None else None,
-        request.context or "",
-        path=request.dockerfile,
-        text=request.dockerfile_text,
-    )
+    dockerfile, context.exclude = job.sources.contexts.dockerfile(context)
     job.plan = stages.make(dockerfile, request.build_args, job.platform_args())
+    job.sources.contexts.replace(job.plan)
     target = job.plan.target(request.target)
     for message in dockerfile.warnings:
         job.warn(message)
