@@ -49,11 +49,19 @@ def _from_stdin(file: str | None) -> tuple[IO[bytes] | None, str | None, str | N
     if file == "-":
         raise InvalidInput("stdin can't be both the build context and the Dockerfile", hint="give a folder")
     head = _head()
-    if head.startswith(ARCHIVES) or head[257:262] == b"ustar":
+    if head.startswith(ARCHIVES) or _is_tar(head):
         return _Rest(head), file, None
     if file is not None:
         raise InvalidInput("the Dockerfile comes from stdin already: leave out -f", hint="or give a folder")
     return None, None, _text(head)
+
+
+def _is_tar(head: bytes) -> bool:
+    """Whether it begins with a tar header: its checksum is right (tar(5))."""
+    digits = head[148:156].strip(b"\0 ")
+    if len(head) < HEAD or not digits or digits.strip(b"01234567"):
+        return False
+    return int(digits, 8) == sum(head) - sum(head[148:156]) + 8 * 32
 
 
 def _head() -> bytes:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from estiva.builder.frontend.errors import BuildFailed
     from estiva.builder.request import Step
     from estiva.engine import Engine
+    from estiva.engine.state.config_types import HostConfig
     from estiva.store.images import Image
 
 
@@ -19,24 +20,30 @@ def build(
     progress: Callable[[dict[str, Any]], None] | None = None,
     fetch: bool = True,
     look: Callable[[], object] | None = None,
+    limits: dict[str, Any] | None = None,
     **options: Any,
 ) -> str:
     """Build an image, name it by `tags`, and return its id.
 
     `options` are those of builder.request.Request. `progress` gets the builder's events and those of pulls
     of base images, which have an "id"; without `fetch` nothing is ever pulled. `look`
-    is called now and then while a command says nothing: what it raises ends the build. Raises
+    is called now and then while a command says nothing: what it raises ends the build. `limits` is a
+    HostConfig of what each RUN may use and where it runs; no step's key has it, as it is no input. Raises
     DockerfileError, BuildFailed and other EstivaErrors.
     """
     from estiva.builder.request import NETWORKS, Request
     from estiva.builder.solver.executor import build as run_build
     from estiva.engine.images import events
     from estiva.engine.images.find import allow_refetch
+    from estiva.engine.spec import judge
     from estiva.oci.reference import Reference
 
     request = Request(**options)
     for tag in request.tags:
         Reference.parse(tag)
+    _, host = judge.check({"Image": "any"}, limits or {})
+    if progress is not None:
+        _warn_of(host, progress)
     if request.network not in NETWORKS:
         from estiva.network import networks
 
@@ -45,7 +52,7 @@ def build(
     image = run_build(
         request,
         store=engine.store,
-        run_step=Steps(engine, look),
+        run_step=Steps(engine, look, host),
         resolve_image=Resolver(engine, progress, fetch),
         progress=progress,
     )
@@ -53,6 +60,13 @@ def build(
         engine.store.images.tag(image.id, tag, image.manifest)
     events.tagged(engine, image, request.tags)
     return image.id
+
+
+def _warn_of(limits: HostConfig, progress: Callable[[dict[str, Any]], None]) -> None:
+    """Tell what of the limits has no effect on this machine."""
+    from estiva.engine.spec import judge
+
+    judge.warn(limits, lambda event: progress({"status": "warning", "message": event["message"]}))
 
 
 def failed(error: Exception) -> BuildFailed | None:
@@ -65,14 +79,20 @@ def failed(error: Exception) -> BuildFailed | None:
 class Steps:
     """Runs a RUN's command in a container."""
 
-    def __init__(self, engine: Engine, look: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        look: Callable[[], object] | None = None,
+        limits: HostConfig | None = None,
+    ) -> None:
         self.engine = engine
         self.look = look
+        self.limits = limits
 
     def __call__(self, step: Step) -> int:
         from estiva.engine.builds.worker import run_step
 
-        return run_step(self.engine, step, self.look)
+        return run_step(self.engine, step, self.look, self.limits)
 
 
 class Resolver:

@@ -32,9 +32,10 @@ class StepStart(Start):
     It ends with the caller: `close` kills what runs and waits until nothing is left.
     """
 
-    def __init__(self, engine: Engine, step: Step) -> None:
+    def __init__(self, engine: Engine, step: Step, limits: HostConfig | None = None) -> None:
         mode = "bridge" if step.network in ("", "default") else step.network
         host: HostConfig = {
+            **(limits or {}),
             "NetworkMode": mode,
             "Privileged": step.privileged,
             "LogConfig": {"Type": "none"},
@@ -115,15 +116,21 @@ class StepStart(Start):
             reconcile.reconcile(self.engine.paths, self.engine.db, self.id)
 
 
-def run_step(engine: Engine, step: Step, look: Callable[[], object] | None = None) -> int:
+def run_step(
+    engine: Engine,
+    step: Step,
+    look: Callable[[], object] | None = None,
+    limits: HostConfig | None = None,
+) -> int:
     """Run `step` to its end; its exit status, 128+n for a signal. Output goes to step.output as it comes.
     `look` and step.look are called each LOOK seconds in which nothing comes; what they raise ends the step.
+    `limits` is a judged HostConfig, which the step's own network and rights are put to.
 
     Raises CommandNotFound and what else keeps it from starting.
     """
     reader, writer = os.pipe()
     try:
-        with StepStart(engine, step) as start:
+        with StepStart(engine, step, limits) as start:
             try:
                 start.go((-1, writer, writer))
             finally:
