@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from estiva.errors import InvalidInput
 
@@ -16,6 +16,12 @@ HOSTNAME = "buildkitsandbox"  # of RUN, as with docker: a layer that holds it is
 ENTITLEMENTS = ("network.host", "security.insecure")
 
 Progress = Callable[[dict[str, Any]], None]
+
+
+class Readable(Protocol):
+    """An open file, as far as a build reads it."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 class Request:
@@ -39,7 +45,7 @@ class Request:
     def __init__(
         self,
         *,
-        context: str | IO[bytes] | None = None,
+        context: str | Readable | None = None,
         dockerfile: str | None = None,
         dockerfile_text: str | None = None,
         build_args: dict[str, str] | None = None,

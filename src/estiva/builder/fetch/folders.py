@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from estiva.builder.fetch import credentials
 from estiva.builder.fetch.repository import Commit, Repository, open_folder
@@ -21,7 +21,7 @@ from estiva.store.archive import compression
 if TYPE_CHECKING:
     from estiva.builder.fetch.address import GitAddress
     from estiva.builder.files.workspace import Workspace
-    from estiva.builder.request import Request
+    from estiva.builder.request import Readable, Request
 
 NAME = "context"  # of the file that a URL gave which is no archive, as with docker
 
@@ -74,7 +74,7 @@ def unpacked(workspace: Workspace, pieces: Iterator[bytes]) -> Tree:
     return Tree(folder, owners=True)
 
 
-def of_stream(stream: IO[bytes]) -> Iterator[bytes]:
+def of_stream(stream: Readable) -> Iterator[bytes]:
     while piece := stream.read(compression.PIECE):
         yield piece
 

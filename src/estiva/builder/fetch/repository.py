@@ -188,7 +188,7 @@ class Repository:
                     return
                 if number == len(ways):
                     raise Unavailable(
-                        f"{self.address}: the server has no {commit.object} any more",
+                        f"{self.address}: the server has no commit {commit.object}",
                         hint="what it leads to has changed just now: try again" if commit.ref else "",
                     )
             elif number == len(ways) or not any(word in ended.said for word in _OTHERWISE):

@@ -9,8 +9,6 @@ from estiva.errors import InvalidInput, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import IO
-
     from estiva.cmdline.parser import Options
 
 MAX_DOCKERFILE = 16 << 20
@@ -19,7 +17,7 @@ ARCHIVES = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")
 ELSEWHERE = ("http://", "https://", "git://", "ssh://", "github.com/")
 
 
-def sources(options: Options) -> tuple[str | IO[bytes] | None, str | None, str | None]:
+def sources(options: Options) -> tuple[str | Rest | None, str | None, str | None]:
     """(context, place of the Dockerfile, text of the Dockerfile). The context is a folder, an address, or a
     file to read an archive from."""
     place, file = options.arguments[0], options.text("file") or None
@@ -44,13 +42,13 @@ def _is_scp(place: str) -> bool:
     return bool(at and user and "/" not in user and ":" in rest.partition("/")[0])
 
 
-def _from_stdin(file: str | None) -> tuple[IO[bytes] | None, str | None, str | None]:
+def _from_stdin(file: str | None) -> tuple[Rest | None, str | None, str | None]:
     """An archive is the context, and -f names a file in it; all else is a Dockerfile without a context."""
     if file == "-":
         raise InvalidInput("stdin can't be both the build context and the Dockerfile", hint="give a folder")
     head = _head()
     if head.startswith(ARCHIVES) or _is_tar(head):
-        return _Rest(head), file, None
+        return Rest(head), file, None
     if file is not None:
         raise InvalidInput("the Dockerfile comes from stdin already: leave out -f", hint="or give a folder")
     return None, None, _text(head)
@@ -80,13 +78,7 @@ def _text(head: bytes) -> str:
         raise InvalidInput("the Dockerfile on stdin is not UTF-8 text") from None
 
 
-if TYPE_CHECKING:
-    _Base = IO[bytes]
-else:
-    _Base = object
-
-
-class _Rest(_Base):
+class Rest:
     """Stdin, its first bytes included, which were read already."""
 
     def __init__(self, head: bytes) -> None:
