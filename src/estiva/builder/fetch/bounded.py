@@ -22,6 +22,7 @@ FILE = 4 << 30  # bytes of one file that it may write
 MEMORY = 2 << 30  # bytes of data of each process
 SECONDS = 3600.0  # for all of it
 SILENT = 300.0  # seconds without a word
+LOOK = 0.5  # seconds
 KEPT = 8 << 10  # bytes of what it says on stderr, the last ones
 _GATE = 'read -r _ && exec "$@" </dev/null'
 _CHUNK = 1 << 16
@@ -45,10 +46,12 @@ def run(
     most: int = 1 << 20,
     take: Callable[[bytes], None] | None = None,
     until: float = 0.0,
+    look: Callable[[], None] = lambda: None,
 ) -> Ended:
     """Run a program to its end. Its output is returned, at most `most` bytes, or goes to `take` in pieces.
 
-    `until` is a time.monotonic(), `what` its name in messages. Raises Unavailable when it takes too long or
+    `until` is a time.monotonic(), `what` its name in messages; `look` is called now and then, and what it raises
+    ends the program. Raises Unavailable when it takes too long or
     writes more than that.
     """
     setpriv = programs.find("setpriv")
@@ -71,7 +74,7 @@ def run(
             child.stdin.close()
         except BrokenPipeError:
             pass
-        output, said = _listen(child, what, most, take, until or time.monotonic() + SECONDS)
+        output, said = _listen(child, what, most, take, until or time.monotonic() + SECONDS, look)
         return Ended(child.wait(), output, said)
     finally:
         try:
@@ -93,21 +96,29 @@ def _limit(pid: int) -> None:
 
 
 def _listen(
-    child: subprocess.Popen[bytes], what: str, most: int, take: Callable[[bytes], None] | None, until: float
+    child: subprocess.Popen[bytes],
+    what: str,
+    most: int,
+    take: Callable[[bytes], None] | None,
+    until: float,
+    look: Callable[[], None],
 ) -> tuple[bytes, str]:
     output, said = bytearray(), bytearray()
     assert child.stdout is not None and child.stderr is not None
     with selectors.DefaultSelector() as selector:
         selector.register(child.stdout, selectors.EVENT_READ)
         selector.register(child.stderr, selectors.EVENT_READ)
+        heard = time.monotonic()
         while selector.get_map():
-            left = until - time.monotonic()
-            ready = selector.select(max(0.0, min(left, SILENT)))
-            if not ready:
-                why = "took too long" if left <= SILENT else f"said nothing for {SILENT:.0f} seconds"
-                raise Unavailable(f"{what} {why}")
-            if time.monotonic() > until:
+            look()
+            ready = selector.select(LOOK)
+            now = time.monotonic()
+            if now > until:
                 raise Unavailable(f"{what} took too long")
+            if ready:
+                heard = now
+            elif now > heard + SILENT:
+                raise Unavailable(f"{what} said nothing for {SILENT:.0f} seconds")
             for key, _ in ready:
                 data = os.read(key.fd, _CHUNK)
                 if not data:

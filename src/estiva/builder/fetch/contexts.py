@@ -32,6 +32,8 @@ from estiva.store.archive import layout
 from estiva.store.archive.load import Loader, check_kind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from estiva.builder.files.workspace import Workspace
     from estiva.builder.frontend.stages import Plan
     from estiva.builder.frontend.syntax import Dockerfile
@@ -56,9 +58,15 @@ def canonical(name: str) -> str:
 
 
 class Contexts:
-    """Those of one build. Raises InvalidInput for a name or a place that can't be one."""
+    """Those of one build. Raises InvalidInput for a name or a place that can't be one.
 
-    def __init__(self, request: Request, store: Store, workspace: Workspace) -> None:
+    `look` is called while something is fetched: what it raises ends that.
+    """
+
+    def __init__(
+        self, request: Request, store: Store, workspace: Workspace, look: Callable[[], None]
+    ) -> None:
+        self.look = look
         self.request = request
         self.store = store
         self.workspace = workspace
@@ -130,7 +138,7 @@ class Contexts:
         mtime = address.mtime == "commit" or (
             not address.mtime and (self.request.source_date_epoch is not None or "SOURCE_DATE_EPOCH" in args)
         )
-        found = folders.repository(self.request, self.workspace, address)
+        found = folders.repository(self.request, self.workspace, address, self.look)
         try:
             return folders.checkout(self.workspace, found, found.resolve(), keep=keep, mtime=mtime)
         finally:
@@ -159,7 +167,7 @@ class Contexts:
         try:
             address = None if os.path.isdir(place) else addresses.parse(place)
             if address is not None:
-                found = folders.repository(self.request, self.workspace, address)
+                found = folders.repository(self.request, self.workspace, address, self.look)
                 try:
                     keep = address.keep_git_dir is True
                     commit = found.resolve()

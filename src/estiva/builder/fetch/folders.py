@@ -6,7 +6,7 @@ All are made in the build's workspace, 0700, so nobody changes them while they a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from estiva.builder.fetch import credentials
@@ -26,13 +26,16 @@ if TYPE_CHECKING:
 NAME = "context"  # of the file that a URL gave which is no archive, as with docker
 
 
-def repository(request: Request, workspace: Workspace, address: GitAddress) -> Repository:
-    """The repository of an address, with the build's credentials; close it."""
+def repository(
+    request: Request, workspace: Workspace, address: GitAddress, look: Callable[[], None]
+) -> Repository:
+    """The repository of an address, with the build's credentials; close it. `look`: see bounded.run."""
     return Repository(
         address,
         lambda other: credentials.of_git(request, other, address),
         workspace.directory,
         workspace.secret_base,
+        look,
     )
 
 

@@ -70,7 +70,15 @@ class Access:
 class Git:
     """Of one repository, in `folder` (its GIT_DIR), until the time.monotonic() `until`; close it."""
 
-    def __init__(self, address: GitAddress, access: Access, folder: str, secrets: str, until: float) -> None:
+    def __init__(
+        self,
+        address: GitAddress,
+        access: Access,
+        folder: str,
+        secrets: str,
+        until: float,
+        look: Callable[[], None],
+    ) -> None:
         self.program = programs.find("git")
         if not self.program:
             raise Unsupported(
@@ -81,6 +89,7 @@ class Git:
         self.agent = access.agent
         self.folder = folder
         self.until = until
+        self.look = look
         self.fd, self.secret = new_directory(secrets, "")
         try:
             self._configure(access)
@@ -161,6 +170,7 @@ class Git:
             most=most,
             take=take,
             until=self.until,
+            look=self.look,
         )
 
     def must(

@@ -60,14 +60,16 @@ class Repository:
         access: Callable[[GitAddress], Access],
         folder: Callable[[], str],
         secrets: str,
+        look: Callable[[], None],
         budget: _Budget | None = None,
     ) -> None:
         self.address = address
         self.access = access
         self.new_folder = folder
         self.secrets = secrets
+        self.look = look
         self.budget = budget or _Budget()
-        self.git = Git(address, access(address), folder(), secrets, self.budget.until)
+        self.git = Git(address, access(address), folder(), secrets, self.budget.until, look)
 
     def close(self) -> None:
         self.git.close()
@@ -251,7 +253,7 @@ class Repository:
                     hint="?submodules=false leaves submodules out",
                 )
             address.ref = wanted
-            below = Repository(address, self.access, self.new_folder, self.secrets, self.budget)
+            below = Repository(address, self.access, self.new_folder, self.secrets, self.look, self.budget)
             try:
                 with _Below(folder, path) as place:
                     below._checkout(Commit(wanted, "", ""), place, keep, True, mtime, depth + 1)

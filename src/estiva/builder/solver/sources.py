@@ -12,6 +12,8 @@ from estiva.builder.steps.written import Layer, Stand
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from estiva.store import Store
     from estiva.store.images import Image
 
@@ -28,6 +30,7 @@ class Sources:
         workspace: Workspace,
         resolve_image: ResolveImage,
         epoch: int | None,
+        look: Callable[[], None],
     ) -> None:
         self.request = request
         self.store = store
@@ -36,7 +39,7 @@ class Sources:
         self.stands: Once[str, Stand] = Once()
         self.images: Once[str, Image] = Once()
         self.epoch = epoch
-        self.contexts = Contexts(request, store, workspace)
+        self.contexts = Contexts(request, store, workspace, look)
         self.context = self.trees.get("context", self.contexts.main)
 
     def close(self) -> None:

@@ -92,7 +92,7 @@ class Remotes:
             header = credentials.of_url(context.request, url)
             self.downloads.append(urls.fetch(url, context.workspace.file(), self.checksum, header=header))
         for address in self.addresses:
-            found = folders.repository(context.request, context.workspace.workspace, address)
+            found = folders.repository(context.request, context.workspace.workspace, address, context.look)
             try:
                 self.repositories.append((found, found.resolve()))
             except BaseException:
