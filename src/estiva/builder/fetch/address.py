@@ -86,6 +86,8 @@ def parse(text: str, *, context: bool = False) -> GitAddress | None:
         return None
     if len(text) > LIMIT:
         raise InvalidInput(f"an address of a repository is longer than {LIMIT} characters")
+    if re.search(r"[\x00-\x1f\x7f]", text):  # urlsplit would drop some of them
+        raise InvalidInput(f"invalid address of a repository: {redacted(oneline(text))[:200]!r}")
     address, query, fragment = _split(text)
     address.ref, colon, folder = fragment.partition(":")
     if colon:

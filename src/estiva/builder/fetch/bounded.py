@@ -50,8 +50,8 @@ def run(
 ) -> Ended:
     """Run a program to its end. Its output is returned, at most `most` bytes, or goes to `take` in pieces.
 
-    `until` is a time.monotonic(), `what` its name in messages; `look` is called now and then, and what it raises
-    ends the program. Raises Unavailable when it takes too long or
+    `until` is a time.monotonic(), `what` its name in messages; `look` is called now and then: what it
+    raises ends the program. Raises Unavailable when it takes too long or
     writes more than that.
     """
     setpriv = programs.find("setpriv")

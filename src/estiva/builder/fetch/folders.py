@@ -14,7 +14,17 @@ from estiva.builder.fetch.repository import Commit, Repository, open_folder
 from estiva.builder.files import untar, url
 from estiva.builder.files.copier import Destination
 from estiva.builder.files.tree import Tree
-from estiva.errors import InvalidInput, LayerError, NotFound, Unsupported
+from estiva.errors import (
+    FREE_SPACE,
+    FULL,
+    InvalidInput,
+    LayerError,
+    NotFound,
+    Unavailable,
+    Unsupported,
+    oneline,
+    reason,
+)
 from estiva.files import write_all
 from estiva.store.archive import compression
 
@@ -69,6 +79,12 @@ def unpacked(workspace: Workspace, pieces: Iterator[bytes]) -> Tree:
     except (LayerError, Unsupported) as error:
         os.close(folder)
         raise InvalidInput(f"the archive of the build context can't be unpacked: {error}") from None
+    except OSError as error:
+        os.close(folder)
+        if error.errno in FULL:
+            raise Unavailable(f"no space left in {workspace.path}", hint=FREE_SPACE) from None
+        why = f"{reason(error)}: {oneline(str(error.filename or ''))[:200]}".rstrip(": ")
+        raise InvalidInput(f"the archive of the build context can't be unpacked: {why}") from None
     except BaseException:
         os.close(folder)
         raise
