@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from estiva.builder.cache.remote import FIELD, Remote
 from estiva.builder.frontend import stages
 from estiva.builder.frontend.lint.rule import ARGUMENT
-from estiva.builder.frontend.source import read_dockerfile
 from estiva.builder.request import Progress, Request, ResolveImage, RunStep
 from estiva.builder.solver.check import Beside
 from estiva.builder.solver.job import Job
@@ -21,7 +20,9 @@ if TYPE_CHECKING:
     from estiva.store import Store
     from estiva.store.images import Image
 
-_UNCOUNTED = (*run.PROXIES, "SOURCE_DATE_EPOCH", "BUILDKIT_INLINE_CACHE", ARGUMENT)  # build args that need no ARG
+_UNCOUNTED = (  # build args that need no ARG
+    *run.PROXIES, "SOURCE_DATE_EPOCH", "BUILDKIT_INLINE_CACHE", "BUILDKIT_CONTEXT_KEEP_GIT_DIR", ARGUMENT,
+)  # fmt: skip
 
 
 def build(
@@ -56,13 +57,9 @@ def _run(job: Job) -> Image:
     """Build the target's image. Raises EstivaError."""
     request = job.request
     context = job.sources.context
-    dockerfile, context.exclude = read_dockerfile(
-        context.rootfd if request.context is not None else None,
-        request.context or "",
-        path=request.dockerfile,
-        text=request.dockerfile_text,
-    )
+    dockerfile, context.exclude = job.sources.contexts.dockerfile(context)
     job.plan = stages.make(dockerfile, request.build_args, job.platform_args())
+    job.sources.contexts.replace(job.plan)
     target = job.plan.target(request.target)
     needed = job.plan.needed(target)
     for typed in (typed for stage in needed for typed in stage.steps):

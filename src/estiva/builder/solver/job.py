@@ -59,7 +59,7 @@ class Job:
         self._telling = threading.Lock()
         self.workspace = Workspace(store.paths)
         try:
-            self.sources = Sources(request, store, self.workspace, resolve_image)
+            self.sources = Sources(request, store, self.workspace, resolve_image, self.epoch, self.look)
         except BaseException:
             self.workspace.close()
             raise
