@@ -33,7 +33,7 @@ COVERED = (
     "cli.format.template", "cli.image.archives", "cli.build.build",
     "cli.build.sources", "cli.build.words", "cli.image.images", "cli.image.remote",
     "cli.inspect", "cli.main", "cli.network", "cli.options", "cli.refused", "cli.reset", "cli.volume",
-    "cmdline.parser", "engine.builds.build", "engine.containers.attach", "engine.containers.control",
+    "cmdline.parser", "engine.builds.build", "engine.builds.ssh", "engine.containers.attach", "engine.containers.control",
     "engine.containers.cp.copying", "engine.containers.cp.place", "engine.containers.create",
     "engine.containers.exec", "engine.containers.inspect", "engine.containers.start", "engine.images.find",
     "engine.images.lookup", "engine.images.outfile", "engine.images.platforms", "engine.launch.launch",

@@ -26,7 +26,7 @@ class Request:
     dockerfile_text  the Dockerfile itself, when it came on standard input
     build_args       ARG values, proxy settings, SOURCE_DATE_EPOCH and BUILDKIT_SANDBOX_HOSTNAME
     secrets          id -> path of a file, or the bytes themselves
-    ssh              id -> path of an agent's socket
+    ssh              id -> path of an agent's socket, or of a key's file, or a list of those
     network          of RUN: "default"; "none" or a network's name, which no RUN can go beyond; or "host"
     allow            what of ENTITLEMENTS a Dockerfile may ask for (K23); network "host" brings network.host
     build_contexts   name -> a directory, or "docker-image://NAME"; used by FROM and COPY --from
@@ -51,7 +51,7 @@ class Request:
         platform: str | None = None,
         network: str = "default",
         secrets: dict[str, str | bytes] | None = None,
-        ssh: dict[str, str] | None = None,
+        ssh: dict[str, str | list[str]] | None = None,
         allow: list[str] | None = None,
         source_date_epoch: int | None = None,
         tags: list[str] | None = None,
@@ -84,11 +84,24 @@ class Request:
         if self.network == "host":
             self.allow.append("network.host")
         self.secrets = dict(secrets or {})
-        self.ssh = dict(ssh or {})
+        self.ssh = {name: [where] if isinstance(where, str) else where for name, where in (ssh or {}).items()}
         self.source_date_epoch = source_date_epoch
         self.tags = list(tags or [])
         self.cache_from = list(cache_from or [])
         self.cache_to = list(cache_to or [])
+
+
+class Agent:
+    """A socket that the runner makes at `path` for the time of a step, and an ssh agent behind it: that at
+    places[0], filtered, or one for the keys in these files.
+    """
+
+    def __init__(self, path: str, places: list[str], mode: int, uid: int, gid: int) -> None:
+        self.path = path
+        self.places = places
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
 
 
 class Step:
@@ -97,7 +110,7 @@ class Step:
     mounts are mounts of the OCI runtime spec; mounted has, by destination, fds of detached mounts that are to
     be attached in place of their sources. network is "default", "none", "host" or a network's name; user is a
     USER value ("" is root), to be resolved inside the rootfs; output takes what the command writes to stdout
-    and stderr.
+    and stderr; agents are the sockets among the mounts' sources that are to be answered at.
     """
 
     def __init__(
@@ -113,6 +126,7 @@ class Step:
         output: Callable[[bytes], None],
         privileged: bool = False,
         hostname: str = HOSTNAME,
+        agents: list[Agent] | None = None,
     ) -> None:
         self.snapshot = snapshot
         self.argv = argv
@@ -125,6 +139,7 @@ class Step:
         self.output = output
         self.privileged = privileged
         self.hostname = hostname
+        self.agents = agents or []
 
 
 class RunStep(Protocol):

@@ -56,8 +56,16 @@ def from_of(text: str) -> str:
     return next((value or "" for key, value in fields(text) if key == "from"), "")
 
 
+def parse_all(texts: list[str], expand: Expander, workdir: str) -> list[Mount]:
+    """The --mount values of one RUN, as `parse` has them; agents without a target get one each."""
+    mounts = [parse(text, expand, workdir) for text in texts]
+    for number, mount in enumerate(mount for mount in mounts if mount.kind == "ssh"):
+        mount.target = mount.target or f"/run/buildkit/ssh_agent.{number}"
+    return mounts
+
+
 def parse(text: str, expand: Expander, workdir: str) -> Mount:
-    """A --mount value; targets are absolute afterwards. Raises InvalidInput."""
+    """A --mount value; targets are absolute afterwards, save an agent's without one. Raises InvalidInput."""
     mount = Mount()
     given: set[str] = set()
     for key, raw in fields(text):
@@ -77,8 +85,6 @@ def parse(text: str, expand: Expander, workdir: str) -> Mount:
     target = mount.target
     if mount.kind == "secret" and not target and mount.env is None:
         target = f"/run/secrets/{posixpath.basename(mount.id or mount.source)}"
-    elif mount.kind == "ssh" and not target:
-        target = "/run/estiva/ssh_agent"
     if target:
         mount.target = "/" + posixpath.normpath(posixpath.join("/", workdir, target)).lstrip("/")
         if mount.target == "/":

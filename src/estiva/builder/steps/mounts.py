@@ -16,6 +16,7 @@ from estiva.builder.frontend.errors import bad, unsupported
 from estiva.builder.frontend.instructions import Command
 from estiva.builder.frontend.run_mounts import Mount
 from estiva.builder.frontend.variables import Expander
+from estiva.builder.request import Agent
 from estiva.builder.steps.binds import Bind
 from estiva.builder.steps.context import StepContext
 from estiva.errors import NotFound, reason
@@ -31,9 +32,10 @@ class Mounts:
     def __init__(self, context: StepContext, typed: Command, expand: Expander, workdir: str) -> None:
         self.context = context
         self.typed = typed
-        self.wanted = [run_mounts.parse(text, expand, workdir) for text in typed.mounts]
+        self.wanted = run_mounts.parse_all(typed.mounts, expand, workdir)
         self.planned: list[dict[str, Any]] = []
         self.mounted: dict[str, int] = {}
+        self.agents: list[Agent] = []
         self.binds: dict[int, Bind] = {}  # by their places in `wanted`
 
     def close(self) -> None:
@@ -141,14 +143,18 @@ class Mounts:
             self._plan_bind(mount, aside)
 
     def _ssh(self, mount: Mount, env: dict[str, str]) -> None:
-        socket = self.context.request.ssh.get(mount.id)
-        if socket is None:
+        """The first one is what SSH_AUTH_SOCK names, where nothing else does, as with docker."""
+        places = self.context.request.ssh.get(mount.id)
+        if places is None:
             if mount.required:
-                hint = "give it with: --ssh default=SOCKET"
+                hint = f"give it with: --ssh {mount.id}=SOCKET, or the file of a key"
                 raise bad(self.typed.source, f"ssh agent {mount.id} is required", hint)
             return
-        env["SSH_AUTH_SOCK"] = mount.target
-        self._plan_bind(mount, os.path.realpath(socket))
+        path = self.context.workspace.secret()
+        mode = 0o600 if mount.mode is None else mount.mode & 0o777
+        self.agents.append(Agent(path, places, mode, mount.uid or 0, mount.gid or 0))
+        env.setdefault("SSH_AUTH_SOCK", mount.target)
+        self._plan_bind(mount, path)
 
 
 def _write(path: str, data: bytes, mode: int, uid: int, gid: int) -> None:

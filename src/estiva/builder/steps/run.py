@@ -125,6 +125,7 @@ class CommandStep:
                 context.output,
                 self.typed.security == "insecure",
                 self.hostname,
+                mounts.agents,
             )
             status = context.run_step(step)
             if status:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from estiva.builder.request import Step
     from estiva.engine import Engine
+    from estiva.engine.builds.ssh.served import Served
     from estiva.engine.state.config_types import HostConfig
     from estiva.engine.state.types import Plan
     from estiva.store.layers.mounts import Lowerdirs
@@ -120,6 +121,19 @@ def run_step(engine: Engine, step: Step, look: Callable[[], object] | None = Non
 
     Raises CommandNotFound and what else keeps it from starting.
     """
+    served: list[Served] = []
+    try:
+        for agent in step.agents:
+            from estiva.engine.builds.ssh.served import Served
+
+            served.append(Served(agent))
+        return _run(engine, step, look)
+    finally:
+        while served:
+            served.pop().close()
+
+
+def _run(engine: Engine, step: Step, look: Callable[[], object] | None) -> int:
     reader, writer = os.pipe()
     try:
         with StepStart(engine, step) as start:
