@@ -110,7 +110,8 @@ class Step:
     mounts are mounts of the OCI runtime spec; mounted has, by destination, fds of detached mounts that are to
     be attached in place of their sources. network is "default", "none", "host" or a network's name; user is a
     USER value ("" is root), to be resolved inside the rootfs; output takes what the command writes to stdout
-    and stderr; agents are the sockets among the mounts' sources that are to be answered at.
+    and stderr; look is called now and then, and raises when the command is to be killed; agents are the sockets
+    among the mounts' sources that are to be answered at.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class Step:
         mounted: dict[str, int],
         network: str,
         output: Callable[[bytes], None],
+        look: Callable[[], None],
         privileged: bool = False,
         hostname: str = HOSTNAME,
         agents: list[Agent] | None = None,
@@ -137,6 +139,7 @@ class Step:
         self.mounted = mounted
         self.network = network
         self.output = output
+        self.look = look
         self.privileged = privileged
         self.hostname = hostname
         self.agents = agents or []

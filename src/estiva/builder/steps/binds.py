@@ -31,7 +31,7 @@ class Bind:
         self.source = source
         self.resolved = resolved
         self.witness: Witness | None = None
-        known = self.workspace.frozen.get((source.tree, resolved))
+        known = self.workspace.frozen.found((source.tree, resolved))
         if source.layers is not None:
             self.content = source.layers
         else:
@@ -74,7 +74,7 @@ class Bind:
         tree = self.source.tree
         if self.source.layers is not None:
             return frozen.detached(tree.open(self.resolved, os.O_PATH))
-        if (tree, self.resolved) in self.workspace.frozen or (tree.exclude and self._is_directory()):
+        if self.workspace.frozen.begun((tree, self.resolved)) or (tree.exclude and self._is_directory()):
             return -1
         fd = frozen.detached(tree.open(self.resolved, os.O_PATH))
         if fd < 0:
@@ -95,19 +95,18 @@ class Bind:
 
     def _copy(self) -> int:
         """A mount of a copy that is made once in a build, -1 if there can't be one."""
-        tree, known = self.source.tree, self.workspace.frozen
-        key = tree, self.resolved
-        if key not in known:
-            folder = self.source.layers is None and self._is_directory()
-            if folder and self.store.layers.driver == "erofs":
-                known[key] = frozen.Packed(*key, self.workspace.directory())
-            elif not self.mount.writable:
-                known[key] = frozen.Copied(*key, self.workspace.directory())
-            else:
-                return -1
+        key = tree, path = self.source.tree, self.resolved
+        make: type[frozen.Frozen]
+        if self.source.layers is None and self.store.layers.driver == "erofs" and self._is_directory():
+            make = frozen.Packed
+        elif not self.mount.writable or self.workspace.frozen.begun(key):
+            make = frozen.Copied
+        else:
+            return -1
+        copy = self.workspace.frozen.get(key, lambda: make(tree, path, self.workspace.directory()))
         if self.source.layers is None:
-            self.content = [known[key].digest]
-        return known[key].mount()
+            self.content = [copy.digest]
+        return copy.mount()
 
     def _is_directory(self) -> bool:
         return stat.S_ISDIR(self.source.tree.stat(self.resolved).st_mode)

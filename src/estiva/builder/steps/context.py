@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from estiva.builder.cache import local
 from estiva.builder.files.tree import Tree
-from estiva.builder.files.workspace import Workspace
+from estiva.builder.files.workspace import Scratch
 from estiva.builder.request import Request, RunStep
 from estiva.builder.steps import mountpoints
 from estiva.builder.steps.state import State
@@ -38,6 +38,7 @@ class StepContext:
     request     what the caller asked for: secrets, networks, build arguments
     source      the tree that COPY --from=NAME or a mount's `from` means, "" the build context
     output      takes what a command writes, as bytes
+    look        raises when the build is to stop
     warn        takes a sentence for the user
     epoch       SOURCE_DATE_EPOCH in seconds, or None
     """
@@ -45,10 +46,11 @@ class StepContext:
     request: Request
     store: Store
     cache: local.Cache
-    workspace: Workspace
+    workspace: Scratch
     source: Callable[[str], Source]
     run_step: RunStep
     output: Callable[[bytes], None]
+    look: Callable[[], None]
     warn: Callable[[str], None]
     epoch: int | None
 

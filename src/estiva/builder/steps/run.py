@@ -123,6 +123,7 @@ class CommandStep:
                 mounts.mounted,
                 self.network,
                 context.output,
+                context.look,
                 self.typed.security == "insecure",
                 self.hostname,
                 mounts.agents,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 
 from estiva import settings
 from estiva.engine.launch import plan
@@ -117,7 +118,7 @@ class StepStart(Start):
 
 def run_step(engine: Engine, step: Step, look: Callable[[], object] | None = None) -> int:
     """Run `step` to its end; its exit status, 128+n for a signal. Output goes to step.output as it comes.
-    `look` is called each LOOK seconds in which nothing comes; what it raises ends the step.
+    `look` and step.look are called each LOOK seconds in which nothing comes; what they raise ends the step.
 
     Raises CommandNotFound and what else keeps it from starting.
     """
@@ -143,7 +144,7 @@ def _run(engine: Engine, step: Step, look: Callable[[], object] | None) -> int:
                 os.close(writer)
             start.started()
             try:
-                while data := _read(reader, look):
+                while data := _read(reader, step.look, look):
                     step.output(data)
             except BaseException:
                 os.close(reader)  # a monitor that waits for us to read would not hear of its end
@@ -158,12 +159,11 @@ def _run(engine: Engine, step: Step, look: Callable[[], object] | None) -> int:
             os.close(reader)
 
 
-def _read(reader: int, look: Callable[[], object] | None) -> bytes:
-    if look is not None:
-        import select
-
-        poll = select.poll()
-        poll.register(reader, select.POLLIN)
-        while not poll.poll(LOOK * 1000):
-            look()
+def _read(reader: int, *looks: Callable[[], object] | None) -> bytes:
+    poll = select.poll()
+    poll.register(reader, select.POLLIN)
+    while not poll.poll(LOOK * 1000):
+        for look in looks:
+            if look is not None:
+                look()
     return os.read(reader, CHUNK)
