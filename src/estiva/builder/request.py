@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from estiva.builder.frontend.run_devices import Device
 from estiva.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -13,9 +14,10 @@ if TYPE_CHECKING:
 
 NETWORKS = ("default", "none", "host")
 HOSTNAME = "buildkitsandbox"  # of RUN, as with docker: a layer that holds it is the same on every machine
-ENTITLEMENTS = ("network.host", "security.insecure")
+ENTITLEMENTS = ("network.host", "security.insecure", "device", "device=NAME")
 
 Progress = Callable[[dict[str, Any]], None]
+FindDevices = Callable[[list[Device]], tuple[list[str], list[str]]]
 
 
 class Request:
@@ -30,6 +32,8 @@ class Request:
     network          of RUN: "default"; "none" or a network's name, which no RUN can go beyond; or "host"
     allow            what of ENTITLEMENTS a Dockerfile may ask for (K23); network "host" brings network.host
     build_contexts   name -> a directory, or "docker-image://NAME"; used by FROM and COPY --from
+    devices          finds what RUN --device asks for: (full names, what is not here and may be absent),
+                     raising for what is not allowed; set by who can run steps with devices
     cache_from, cache_to are accepted and ignored: the cache is the local one
 
     Raises InvalidInput for a network or an entitlement that there is not.
@@ -77,7 +81,7 @@ class Request:
             )
         self.allow = list(allow or [])
         for name in self.allow:
-            if name not in ENTITLEMENTS:
+            if name not in ENTITLEMENTS and not name.startswith("device="):
                 raise InvalidInput(
                     f"unknown entitlement {name!r}", hint="it is one of " + ", ".join(ENTITLEMENTS)
                 )
@@ -89,6 +93,7 @@ class Request:
         self.tags = list(tags or [])
         self.cache_from = list(cache_from or [])
         self.cache_to = list(cache_to or [])
+        self.devices: FindDevices | None = None
 
 
 class Agent:
@@ -110,8 +115,8 @@ class Step:
     mounts are mounts of the OCI runtime spec; mounted has, by destination, fds of detached mounts that are to
     be attached in place of their sources. network is "default", "none", "host" or a network's name; user is a
     USER value ("" is root), to be resolved inside the rootfs; output takes what the command writes to stdout
-    and stderr; look is called now and then, and raises when the command is to be killed; agents are the sockets
-    among the mounts' sources that are to be answered at.
+    and stderr; look is called now and then, and raises when the command is to be killed; agents are the
+    sockets among the mounts' sources that are to be answered at; devices are full names of CDI devices.
     """
 
     def __init__(
@@ -129,6 +134,7 @@ class Step:
         privileged: bool = False,
         hostname: str = HOSTNAME,
         agents: list[Agent] | None = None,
+        devices: list[str] | None = None,
     ) -> None:
         self.snapshot = snapshot
         self.argv = argv
@@ -143,6 +149,7 @@ class Step:
         self.privileged = privileged
         self.hostname = hostname
         self.agents = agents or []
+        self.devices = devices or []
 
 
 class RunStep(Protocol):

@@ -86,7 +86,7 @@ BUILD = Verb(
     "FOLDER|-",
     "Build an image from a Dockerfile",
     (
-        ("", "allow", LIST, "ENTITLEMENT", "network.host or security.insecure: what a RUN may ask for"),
+        ("", "allow", LIST, "ENTITLEMENT", "what a RUN may ask for: network.host, security.insecure, device"),
         ("", "build-arg", LIST, "K[=V]", "set an ARG; K alone takes the host's value"),
         ("", "build-context", LIST, "NAME=FOLDER", "one more place for FROM and COPY --from"),
         ("f", "file", TEXT, "FILE", "the Dockerfile (default FOLDER/Dockerfile); - is stdin"),

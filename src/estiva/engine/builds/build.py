@@ -30,11 +30,13 @@ def build(
     """
     from estiva.builder.request import NETWORKS, Request
     from estiva.builder.solver.executor import build as run_build
+    from estiva.engine.builds.devices import Devices
     from estiva.engine.images import events
     from estiva.engine.images.find import allow_refetch
     from estiva.oci.reference import Reference
 
     request = Request(**options)
+    request.devices = Devices(request.allow)
     for tag in request.tags:
         Reference.parse(tag)
     if request.network not in NETWORKS:

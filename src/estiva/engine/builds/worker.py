@@ -15,6 +15,7 @@ from estiva.errors import EngineError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from estiva.builder.request import Step
     from estiva.engine import Engine
@@ -40,6 +41,11 @@ class StepStart(Start):
             "Privileged": step.privileged,
             "LogConfig": {"Type": "none"},
         }
+        if step.devices:
+            from estiva.engine.spec.cdi import devices
+
+            asked: Any = devices.request(step.devices)
+            host["DeviceRequests"] = [asked]
         known = settings.read()
         judge.uts_name("hostname", step.hostname)
         if known:
