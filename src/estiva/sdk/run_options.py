@@ -221,7 +221,7 @@ class BuildOptions(StepOptions, total=False):
     platform: str | None
     secrets: Annotated[Mapping[str, Path | bytes] | None, "a dict of ids with paths or bytes"]
     source_date_epoch: int | None
-    ssh: Annotated[Mapping[str, Path] | None, "a dict of ids with paths"]
+    ssh: Annotated[Mapping[str, Path | Sequence[Path]] | None, "a dict of ids with paths or lists of paths"]
     target: str | None
 
 

@@ -90,7 +90,7 @@ SAMPLES = {
     "security-opt": "no-new-privileges",
     "shm-size": "1m",
     "since": "10m",
-    "ssh": "default=/agent",
+    "ssh": "default=/dev/null",
     "stop-signal": "INT",
     "sysctl": "net.core.somaxconn=9",
     "tail": "3",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING, Any
 
-from estiva.builder.frontend.errors import BuildFailed, bad, shorten
+from estiva.builder.frontend.errors import BuildFailed, bad, located, shorten, unsupported
 from estiva.builder.frontend.instructions import Command, Typed
 from estiva.builder.frontend.parser import heredoc_of
 from estiva.builder.request import HOSTNAME, NETWORKS, Request, Step
@@ -13,6 +13,7 @@ from estiva.builder.steps.context import Keys, StepContext, with_root
 from estiva.builder.steps.mountpoints import Stubs
 from estiva.builder.steps.mounts import SCRIPTS, Mounts
 from estiva.builder.steps.state import State, expander
+from estiva.errors import EstivaError
 from estiva.oci.config import DEFAULT_PATH
 
 if TYPE_CHECKING:
@@ -36,6 +37,19 @@ def refuse_wider(typed: Typed, request: Request) -> None:
     ):
         if asked and entitlement not in request.allow:
             raise bad(typed.source, f"RUN {flag} is not allowed", f"allow it with: --allow {entitlement}")
+    _devices(typed, request)
+
+
+def _devices(typed: Command, request: Request) -> tuple[list[str], list[str]]:
+    """(the devices that it gets, those that are not here and may be absent). Raises DockerfileError."""
+    if not typed.devices:
+        return [], []
+    if request.devices is None:
+        raise unsupported(typed.source, "RUN --device is not supported here")
+    try:
+        return request.devices(typed.devices)
+    except EstivaError as error:
+        raise located(error, typed.source) from None
 
 
 class CommandStep:
@@ -53,6 +67,7 @@ class CommandStep:
         self.hostname = context.request.build_args.get("BUILDKIT_SANDBOX_HOSTNAME") or HOSTNAME
         self.changed = ""  # what the command read and the key does not tell
         refuse_wider(typed, context.request)
+        self.devices, self.absent = _devices(typed, context.request)
 
     def _network(self) -> str:
         """The network that the instruction asks for, else the build's. That is as far as it can get where the
@@ -84,6 +99,9 @@ class CommandStep:
         self.mounts.find()
         if self.context.reuse(self.state, self._keys(), created_by):
             return True
+        for name in self.absent:
+            place = f"{self.typed.source.file}:{self.typed.source.line}"
+            self.context.warn(f"{place}: the device {name} is not here: RUN goes on without it")
         with self.context.snapshot(self.state.layers) as (snapshot, stand):
             self._execute(snapshot)
             keys = (lambda below: []) if self.changed else self._keys()
@@ -104,6 +122,7 @@ class CommandStep:
             "network": self.network,
             "security": self.typed.security,
             "hostname": self.hostname,
+            "devices": self.devices,
             "platform": self.state.platform,
         }
         key, mounts = self.context.key, self.mounts
@@ -132,6 +151,8 @@ class CommandStep:
                 context.look,
                 self.typed.security == "insecure",
                 self.hostname,
+                mounts.agents,
+                self.devices,
             )
             status = context.run_step(step)
             if status:

@@ -87,7 +87,7 @@ BUILD = Verb(
     "FOLDER|-",
     "Build an image from a Dockerfile",
     (
-        ("", "allow", LIST, "ENTITLEMENT", "network.host or security.insecure: what a RUN may ask for"),
+        ("", "allow", LIST, "ENTITLEMENT", "what a RUN may ask for: network.host, security.insecure, device"),
         ("", "build-arg", LIST, "K[=V]", "set an ARG; K alone takes the host's value"),
         ("", "cache-from", LIST, "NAME|type=...", "use a build cache from elsewhere: registry or local"),
         ("", "cache-to", LIST, "NAME|type=...", "write the build cache there: registry, local or inline"),
@@ -104,7 +104,7 @@ BUILD = Verb(
         ("", "pull", FLAG, "", "fetch the base images even if they are here"),
         ("q", "quiet", FLAG, "", "print only the image's id"),
         ("", "secret", LIST, "id=ID,src=FILE", "a secret for RUN --mount=type=secret; or env=VARIABLE"),
-        ("", "ssh", LIST, "ID[=SOCKET]", "an ssh agent for RUN --mount=type=ssh"),
+        ("", "ssh", LIST, "ID[=SOCKET|=KEY]", "an ssh agent, or a key's file, for RUN --mount=type=ssh"),
         ("t", "tag", LIST, "NAME[:TAG]", "name the image"),
         ("", "target", TEXT, "STAGE", "build up to this stage"),
         *limits.OPTIONS,

@@ -36,12 +36,14 @@ def build(
     from estiva.builder.request import NETWORKS, Request
     from estiva.builder.solver.executor import build as run_build
     from estiva.engine.builds import caches
+    from estiva.engine.builds.devices import Devices
     from estiva.engine.images import events
     from estiva.engine.images.find import allow_refetch
     from estiva.engine.spec import judge
     from estiva.oci.reference import Reference
 
     request = Request(**options)
+    request.devices = Devices(request.allow)
     for tag in request.tags:
         Reference.parse(tag)
     _, host = judge.check({"Image": "any"}, limits or {})

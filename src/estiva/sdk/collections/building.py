@@ -76,7 +76,9 @@ def _plain(name: str, value: Any) -> Any:
         return values.whole(name, value)
     if name in ("build_args", "labels"):
         return values.table(name, value)
-    if name in ("build_contexts", "ssh"):
+    if name == "ssh":
+        return {key: values.paths(name, each) for key, each in value.items()}
+    if name == "build_contexts":
         return {key: os.fspath(each) for key, each in value.items()}
     if name == "secrets":
         return {key: each if isinstance(each, bytes) else os.fspath(each) for key, each in value.items()}
