@@ -82,13 +82,13 @@ def _refuse(options: Options) -> None:
 
 BUILD = Verb(
     build,
-    "FOLDER|-",
+    "FOLDER|URL|-",
     "Build an image from a Dockerfile",
     (
         ("", "allow", LIST, "ENTITLEMENT", "network.host or security.insecure: what a RUN may ask for"),
         ("", "build-arg", LIST, "K[=V]", "set an ARG; K alone takes the host's value"),
-        ("", "build-context", LIST, "NAME=FOLDER", "one more place for FROM and COPY --from"),
-        ("f", "file", TEXT, "FILE", "the Dockerfile (default FOLDER/Dockerfile); - is stdin"),
+        ("", "build-context", LIST, "NAME=PLACE", "a folder, URL, image or OCI layout by a name"),
+        ("f", "file", TEXT, "FILE", "the Dockerfile (default FOLDER/Dockerfile), or its URL; - is stdin"),
         ("", "iidfile", TEXT, "FILE", "write the image's id to a file"),
         ("", "label", LIST, "K=V", "set a label"),
         ("", "metadata-file", TEXT, "FILE", "write what the build made to a file, as JSON"),
@@ -125,5 +125,6 @@ BUILD = Verb(
         ("estiva build -t web .", "the Dockerfile of this folder"),
         ("estiva build --secret id=token,src=token.txt -t web .", "a secret that stays out of the image"),
         ("estiva build --target test --build-arg V=2 .", "one stage, with an argument"),
+        ("estiva build https://github.com/me/app.git#v1:web", "a folder of a repository's tag"),
     ),
 )  # fmt: skip
