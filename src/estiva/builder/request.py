@@ -37,7 +37,7 @@ class Request:
     allow            what of ENTITLEMENTS a Dockerfile may ask for (K23); network "host" brings network.host
     build_contexts   name -> a directory, an address, "docker-image://NAME" or "oci-layout://FOLDER[:TAG]";
                      for FROM, COPY --from and RUN --mount, in the place of a stage or an image of that name
-    cache_from, cache_to are accepted and ignored: the cache is the local one
+    cache_from, cache_to  places as the options of those names have them; the engine reads and writes them
 
     Raises InvalidInput for a network or an entitlement that there is not.
     """

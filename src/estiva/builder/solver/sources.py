@@ -80,5 +80,9 @@ class Sources:
         wanted = self.contexts.image_of(name) or name
         return self.images.get(key, lambda: self.resolve_image(wanted, platform=platform, pull=pull))
 
+    def known(self, name: str, platform: str | None) -> Image | None:
+        """The same, if it was asked for and found already."""
+        return self.images.found(f"{platform or None}\0{self.contexts.place(name) or name}")
+
     def _folder(self, name: str, place: str) -> Tree:
         return self.trees.get(f"context {place}", lambda: self.contexts.tree(name, place))

@@ -276,6 +276,8 @@ class CopyStep:
                 copier.exclude = self._exclude(item, directory)
                 path = copier.parents(item.base, branch, path, total)
             directory = copier.copy(item.path, item.name, path, total)
+            if item.relative:
+                copier.date(item.base, self.path)
             copied.append(["" if directory else item.name, item.relative, total.digest(), False])
         self.remotes.copy(to, self.path, self.exclude)
         for document, text in self.documents:
