@@ -84,15 +84,15 @@ def _refuse(options: Options) -> None:
 
 BUILD = Verb(
     build,
-    "FOLDER|-",
+    "FOLDER|URL|-",
     "Build an image from a Dockerfile",
     (
         ("", "allow", LIST, "ENTITLEMENT", "what a RUN may ask for: network.host, security.insecure, device"),
         ("", "build-arg", LIST, "K[=V]", "set an ARG; K alone takes the host's value"),
+        ("", "build-context", LIST, "NAME=PLACE", "a folder, URL, image or OCI layout by a name"),
         ("", "cache-from", LIST, "NAME|type=...", "use a build cache from elsewhere: registry or local"),
         ("", "cache-to", LIST, "NAME|type=...", "write the build cache there: registry, local or inline"),
-        ("", "build-context", LIST, "NAME=FOLDER", "one more place for FROM and COPY --from"),
-        ("f", "file", TEXT, "FILE", "the Dockerfile (default FOLDER/Dockerfile); - is stdin"),
+        ("f", "file", TEXT, "FILE", "the Dockerfile (default FOLDER/Dockerfile), or its URL; - is stdin"),
         ("", "iidfile", TEXT, "FILE", "write the image's id to a file"),
         ("", "label", LIST, "K=V", "set a label"),
         ("", "metadata-file", TEXT, "FILE", "write what the build made to a file, as JSON"),
@@ -128,5 +128,6 @@ BUILD = Verb(
         ("estiva build -t web .", "the Dockerfile of this folder"),
         ("estiva build --secret id=token,src=token.txt -t web .", "a secret that stays out of the image"),
         ("estiva build --target test --build-arg V=2 .", "one stage, with an argument"),
+        ("estiva build https://github.com/me/app.git#v1:web", "a folder of a repository's tag"),
     ),
 )  # fmt: skip

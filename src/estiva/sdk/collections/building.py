@@ -43,7 +43,7 @@ def build(
         raise values.wrong("pull", "missing, always or never", pull)
     given, steps = options_of(BuildOptions, options), StepOptions.__annotations__.keys()
     asked = {
-        "context": None if context is None else values.path("context", context),
+        "context": _context(context),
         "dockerfile": None if dockerfile is None else values.path("dockerfile", dockerfile),
         "tags": values.listed("tag", tag),
         **{name: _plain(name, value) for name, value in given.items() if name not in steps},
@@ -68,6 +68,17 @@ def build(
         raise BuildError(
             failed.message, output, log.step, failed.line, failed.status, hint=failed.hint
         ) from None
+
+
+def _context(context: Any) -> Any:
+    """A folder, an address, or an open file with an archive."""
+    if context is None:
+        return None
+    if hasattr(context, "read"):
+        if not isinstance(context.read(0), bytes):
+            raise values.wrong("context", "a file that was opened for bytes", context)
+        return context
+    return values.path("context", context)
 
 
 def _plain(name: str, value: Any) -> Any:
