@@ -364,8 +364,6 @@ CONTRARY = [
       for verb in ("run", "create", "pull", "push")],
     ("build --disable-content-trust=false .", "estiva: --disable-content-trust=false is not supported"),
     ("build --rm=false .", "WARNING: build --rm=false has no effect"),
-    ("build --cache-from x .", "WARNING: build --cache-from is not supported yet"),
-    ("build --cache-to x .", "estiva: build --cache-to is not supported yet"),
     ("build --provenance mode=max .", "estiva: build --provenance is not supported yet"),
     ("build --provenance=true .", "estiva: build --provenance is not supported yet"),
     ("build --sbom true .", "estiva: build --sbom is not supported yet"),

@@ -80,7 +80,7 @@ class Copy(Typed):
     exclude: list[str] = field(default_factory=list)
     checksum: str = ""
     unpack: bool | None = None
-    keep_git_dir: bool = False
+    keep_git_dir: bool | None = None
 
 
 @dataclass
@@ -289,7 +289,7 @@ def _copy(source: Instruction, flags: _Flags) -> Typed:
         exclude=flags.list("exclude"),
         checksum=flags.text("checksum"),
         unpack=flags.bool("unpack") if flags.list("unpack") else None,
-        keep_git_dir=flags.bool("keep-git-dir"),
+        keep_git_dir=flags.bool("keep-git-dir") if flags.list("keep-git-dir") else None,
     )
 
 

@@ -11,6 +11,7 @@ from estiva.builder.frontend.errors import bad, located, shorten
 from estiva.builder.frontend.instructions import Command, Copy, Pairs, Text, Typed, interpret
 from estiva.builder.steps import config, copy, run, workdir
 from estiva.builder.steps.context import Source, StepContext
+from estiva.builder.steps.lookup import Lookup
 from estiva.builder.steps.state import State
 from estiva.builder.steps.written import Written
 from estiva.errors import EngineError, EstivaError, reason
@@ -32,7 +33,7 @@ class StageRun:
         self.context = StepContext(
             request=job.request,
             store=job.store,
-            cache=job.cache(stage),
+            lookup=Lookup(job.cache(stage), job.remote),
             workspace=Scratch(job.workspace),
             source=self._source,
             run_step=job.run_step,

@@ -6,9 +6,10 @@ import posixpath
 from collections.abc import Callable
 from typing import Any
 
+from estiva.builder.cache.remote import FIELD as CACHE
 from estiva.builder.frontend.instructions import Command, Typed
 from estiva.builder.frontend.variables import Budget, Expander
-from estiva.builder.steps.written import Layer, diff_ids
+from estiva.builder.steps.written import Fetched, Layer, diff_ids
 from estiva.oci import config as configs
 from estiva.oci.platform import Platform
 
@@ -39,6 +40,7 @@ class State:
             "rootfs": dict(document.get("rootfs") or configs.new("")["rootfs"]),
             "history": list(document.get("history") or []),
         }
+        self.document.pop(CACHE, None)  # the base's own
         self.layers: list[Layer] = list(self.document["rootfs"]["diff_ids"])
         if path:
             self.config["Env"] = with_path(self.config.get("Env") or [])
@@ -107,7 +109,10 @@ class State:
         return cleaned + "/" if directory and cleaned != "/" else cleaned
 
     def finished(self) -> dict[str, Any]:
-        """The config, with all layers in it. Raises what kept one from being made."""
+        """The config, once all its layers are here. Raises what kept one from that."""
+        for layer in self.layers:
+            if isinstance(layer, Fetched):
+                layer.arrive()
         self.document["rootfs"]["diff_ids"] = diff_ids(self.layers)
         return self.document
 

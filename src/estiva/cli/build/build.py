@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from estiva.cli.context import Context
 
-NOT_YET = ("annotation", "attest", "cache-to", "output", "push")
+NOT_YET = ("annotation", "attest", "output", "push")
 
 
 def build(context: Context, options: Options) -> None:
@@ -47,6 +47,8 @@ def _asked(options: Options) -> dict[str, Any]:
         build_contexts=words.pairs("build-context", options.many("build-context")),
         labels=words.labels(options.many("label")),
         target=options.text("target") or None,
+        cache_from=options.many("cache-from"),
+        cache_to=options.many("cache-to"),
         no_cache=options.flag("no-cache"),
         no_cache_filter=[name for names in options.many("no-cache-filter") for name in names.split(",")],
         pull=options.flag("pull"),
@@ -76,8 +78,6 @@ def _refuse(options: Options) -> None:
             f"build --builder {oneline(options.text('builder'))} is not supported: there is one builder here",
             hint="leave it out; its name is default",
         )
-    if options.given("cache-from"):
-        warn("build --cache-from is not supported yet: the cache is the local one")
     if not options.flag("rm", True):
         warn("build --rm=false has no effect: no step leaves a container behind")
 
@@ -89,6 +89,8 @@ BUILD = Verb(
     (
         ("", "allow", LIST, "ENTITLEMENT", "network.host or security.insecure: what a RUN may ask for"),
         ("", "build-arg", LIST, "K[=V]", "set an ARG; K alone takes the host's value"),
+        ("", "cache-from", LIST, "NAME|type=...", "use a build cache from elsewhere: registry or local"),
+        ("", "cache-to", LIST, "NAME|type=...", "write the build cache there: registry, local or inline"),
         ("", "build-context", LIST, "NAME=FOLDER", "one more place for FROM and COPY --from"),
         ("f", "file", TEXT, "FILE", "the Dockerfile (default FOLDER/Dockerfile); - is stdin"),
         ("", "iidfile", TEXT, "FILE", "write the image's id to a file"),
@@ -105,7 +107,6 @@ BUILD = Verb(
         ("", "ssh", LIST, "ID[=SOCKET]", "an ssh agent for RUN --mount=type=ssh"),
         ("t", "tag", LIST, "NAME[:TAG]", "name the image"),
         ("", "target", TEXT, "STAGE", "build up to this stage"),
-        ("", "cache-from", LIST, "", ""),  # a warning
         *limits.OPTIONS,
         # what is so anyway
         ("", "compress", FLAG, "", ""),

@@ -31,8 +31,11 @@ def build(
     HostConfig of what each RUN may use and where it runs; no step's key has it, as it is no input. Raises
     DockerfileError, BuildFailed and other EstivaErrors.
     """
+    from contextlib import closing
+
     from estiva.builder.request import NETWORKS, Request
     from estiva.builder.solver.executor import build as run_build
+    from estiva.engine.builds import caches
     from estiva.engine.images import events
     from estiva.engine.images.find import allow_refetch
     from estiva.engine.spec import judge
@@ -49,13 +52,19 @@ def build(
 
         networks.get(engine.db, request.network)  # before the first of its steps looks for it
     allow_refetch(engine)
-    image = run_build(
-        request,
-        store=engine.store,
-        run_step=Steps(engine, look, host),
-        resolve_image=Resolver(engine, progress, fetch),
-        progress=progress,
-    )
+    if request.build_args.get("BUILDKIT_INLINE_CACHE") == "1":
+        request.cache_to.append("type=inline")
+    places = caches.parse("cache-from", request.cache_from), caches.parse("cache-to", request.cache_to)
+    with closing(caches.Caches(engine, *places, request.platform, progress)) as remote:
+        image = run_build(
+            request,
+            store=engine.store,
+            run_step=Steps(engine, look, host),
+            resolve_image=Resolver(engine, progress, fetch),
+            progress=progress,
+            remote=remote if any(places) else None,
+        )
+        remote.write(image)
     for tag in request.tags:
         engine.store.images.tag(image.id, tag, image.manifest)
     events.tagged(engine, image, request.tags)
