@@ -49,7 +49,7 @@ COVERED = (
 )  # fmt: skip
 # Modules of which every sentence is shown to people: what has a blank in it, and is no docstring.
 SPOKEN = (
-    "engine.explain.machine", "engine.explain.running", "engine.explain.why",
+    "builder.steps.statuses", "engine.explain.machine", "engine.explain.running", "engine.explain.why",
     "engine.state.life.certificate", "runtime.launch.whynot",
 )  # fmt: skip
 # Modules that name the steps of a container's start

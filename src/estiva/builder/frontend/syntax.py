@@ -40,6 +40,7 @@ class Instruction:
         self.file = file
         self.escape = escape
         self.end = line
+        self.lines: list[str] = []  # of the whole file
         self.word = original[: len(name)]
         self.comments: list[str] = []
         self.gap = False

@@ -9,6 +9,7 @@ from estiva.builder.frontend.errors import BuildFailed, bad, located, shorten, u
 from estiva.builder.frontend.instructions import Command, Typed
 from estiva.builder.frontend.parser import heredoc_of
 from estiva.builder.request import HOSTNAME, NETWORKS, Request, Step
+from estiva.builder.steps import statuses
 from estiva.builder.steps.context import Keys, StepContext, with_root
 from estiva.builder.steps.mountpoints import Stubs
 from estiva.builder.steps.mounts import SCRIPTS, Mounts
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     from estiva.store.snapshots import Snapshot
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
-HINTS = {
-    126: "the command can't be executed: is it executable, and for this platform?",
-    127: "the command is not in the image's filesystem",
-    137: "the command was killed (SIGKILL): perhaps it ran out of memory",
-}
 
 
 def refuse_wider(typed: Typed, request: Request) -> None:
@@ -163,13 +159,14 @@ class CommandStep:
             mounts.close()
 
     def _failed(self, status: int) -> BuildFailed:
-        source = self.typed.source
+        source, words = self.typed.source, statuses.meaning(status)
+        told = f"exit status {status} ({words})" if words else f"exit status {status}"
         return BuildFailed(
-            f"{source.file}:{source.line}: {shorten(source.original)}: exit status {status}",
+            f"{source.file}:{source.line}: {shorten(source.original)}: {told}",
             line=source.line,
             text=source.original,
             status=status,
-            hint=HINTS.get(status, ""),
+            hint=statuses.hint(status),
         )
 
 

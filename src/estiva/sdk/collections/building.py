@@ -65,9 +65,9 @@ def build(
         if failed is None:
             raise
         output = bytes(log.output).decode(errors="replace")
-        raise BuildError(
-            failed.message, output, log.step, failed.line, failed.status, hint=failed.hint
-        ) from None
+        told = BuildError(failed.message, output, log.step, failed.line, failed.status, hint=failed.hint)
+        told.excerpt = failed.excerpt
+        raise told from None
 
 
 def _context(context: Any) -> Any:

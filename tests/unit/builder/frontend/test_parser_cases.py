@@ -18,7 +18,7 @@ def dump(data: bytes) -> dict[str, Any]:
     try:
         dockerfile = parser.parse(data)
     except EstivaError as error:
-        return {"error": error.message, "hint": error.hint}
+        return {"error": error.message, "hint": error.hint, "excerpt": error.excerpt.split("\n")}
     instructions = []
     for each in dockerfile.instructions:
         entry: dict[str, Any] = {"line": each.line, "name": each.name, "args": each.args}
