@@ -30,6 +30,7 @@ class Request:
     network          of RUN: "default"; "none" or a network's name, which no RUN can go beyond; or "host"
     allow            what of ENTITLEMENTS a Dockerfile may ask for (K23); network "host" brings network.host
     build_contexts   name -> a directory, or "docker-image://NAME"; used by FROM and COPY --from
+    hidden           the image is not listed: what it is for comes afterwards
     cache_from, cache_to are accepted and ignored: the cache is the local one
 
     Raises InvalidInput for a network or an entitlement that there is not.
@@ -57,6 +58,7 @@ class Request:
         tags: list[str] | None = None,
         cache_from: list[str] | None = None,
         cache_to: list[str] | None = None,
+        hidden: bool = False,
     ) -> None:
         self.context = context
         self.dockerfile = dockerfile
@@ -87,6 +89,7 @@ class Request:
         self.ssh = dict(ssh or {})
         self.source_date_epoch = source_date_epoch
         self.tags = list(tags or [])
+        self.hidden = hidden
         self.cache_from = list(cache_from or [])
         self.cache_to = list(cache_to or [])
 

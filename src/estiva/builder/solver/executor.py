@@ -41,7 +41,7 @@ class Build:
         self.store = store
         self.run_step = run_step
         self.progress = progress or (lambda event: None)
-        self.epoch = _epoch(request)
+        self.epoch = epoch(request)
         self.host = Platform.host()
         self.wanted = Platform.parse(request.platform) if request.platform else self.host
         self.states: dict[int, State] = {}
@@ -85,7 +85,7 @@ class Build:
         if request.labels:
             final.config["Labels"] = {**(final.config.get("Labels") or {}), **request.labels}
         final.document.setdefault("created", self.clock())
-        return self._cache(target).image(final.document, final.inherited)
+        return self._cache(target).image(final.document, final.inherited, hidden=request.hidden)
 
     def stage(self, stage: stages.Stage) -> None:
         """Run all of one stage."""
@@ -262,7 +262,8 @@ class _Reported:
         self.build.progress({**self.event, "status": status, "seconds": seconds})
 
 
-def _epoch(request: Request) -> int | None:
+def epoch(request: Request) -> int | None:
+    """SOURCE_DATE_EPOCH of a build in seconds, or None. Raises InvalidInput."""
     if request.source_date_epoch is not None:
         return request.source_date_epoch
     text = request.build_args.get("SOURCE_DATE_EPOCH", "")

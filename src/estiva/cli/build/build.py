@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from estiva.cli.build import sources, words
+from estiva.cli.build import outputs, sources, words
 from estiva.cli.build.progress import BuildProgress
 from estiva.cli.context import refuse_trust, warn
 from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb, boolean
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NOT_YET = (
     "add-host", "attest", "cache-to", "cgroup-parent", "cpu-period", "cpu-quota", "cpu-shares", "cpuset-cpus",
-    "cpuset-mems", "isolation", "memory", "memory-swap", "metadata-file", "output", "security-opt",
+    "cpuset-mems", "isolation", "memory", "memory-swap", "metadata-file", "security-opt",
     "shm-size", "ulimit",
 )  # fmt: skip
 
@@ -42,7 +42,7 @@ def build(context: Context, options: Options) -> None:
         no_cache=options.flag("no-cache"),
         no_cache_filter=[name for names in options.many("no-cache-filter") for name in names.split(",")],
         pull=options.flag("pull"),
-        platform=options.text("platform") or None,
+        **outputs.read(options),
         network=options.text("network", "default"),
         secrets=dict(words.secret(word) for word in options.many("secret")),
         ssh=dict(words.ssh(word) for word in options.many("ssh")),
@@ -52,8 +52,9 @@ def build(context: Context, options: Options) -> None:
         from estiva.files import atomic_write
 
         atomic_write(iidfile, image_id.encode(), mode=0o644, sync=False)
-    print(image_id)
-    if not quiet:
+    if outputs.tells(options):
+        print(image_id)
+    if not quiet and outputs.names(options):
         for tag in options.many("tag"):
             print(f"named {tag}", file=sys.stderr)
 
@@ -95,7 +96,6 @@ BUILD = Verb(
         ("", "network", TEXT, "MODE", "network of RUN: default, none, host or one of your own"),
         ("", "no-cache", FLAG, "", "run every step"),
         ("", "no-cache-filter", LIST, "STAGE", "run every step of these stages"),
-        ("", "platform", TEXT, "OS/ARCH", "platform of the image"),
         ("", "progress", TEXT, "KIND", "plain or quiet"),
         ("", "pull", FLAG, "", "fetch the base images even if they are here"),
         ("q", "quiet", FLAG, "", "print only the image's id"),
@@ -104,19 +104,18 @@ BUILD = Verb(
         ("t", "tag", LIST, "NAME[:TAG]", "name the image"),
         ("", "target", TEXT, "STAGE", "build up to this stage"),
         ("", "cache-from", LIST, "", ""),  # a warning
+        *outputs.OPTIONS,
         # what is so anyway
         ("", "compress", FLAG, "", ""),
         ("", "disable-content-trust", FLAG, "", ""),
         ("", "force-rm", FLAG, "", ""),
-        ("", "load", FLAG, "", ""),
         ("", "rm", FLAG, "", ""),
         # refused, but where they say what is so anyway
         ("", "provenance", TEXT, "", ""),
         ("", "sbom", TEXT, "", ""),
         ("c", "cpu-shares", LIST, "", ""),
         ("m", "memory", LIST, "", ""),
-        ("o", "output", LIST, "", ""),
-        *[("", name, LIST, "", "") for name in NOT_YET if name not in ("cpu-shares", "memory", "output")],
+        *[("", name, LIST, "", "") for name in NOT_YET if name not in ("cpu-shares", "memory")],
     ),
     least=1,
     most=1,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    from estiva.builder.exporters.output import Output
     from estiva.builder.frontend.errors import BuildFailed
     from estiva.builder.request import Step
     from estiva.engine import Engine
+    from estiva.engine.builds.built import Built
+    from estiva.engine.images.outfile import Standard
     from estiva.store.images import Image
 
 
@@ -19,40 +22,113 @@ def build(
     progress: Callable[[dict[str, Any]], None] | None = None,
     fetch: bool = True,
     look: Callable[[], object] | None = None,
+    outputs: Sequence[str | Mapping[str, object]] = (),
+    annotations: Sequence[str] = (),
+    push: bool = False,
+    load: bool = False,
+    platforms: Sequence[str] = (),
+    standard: Standard | None = None,
+    metadata: dict[str, Any] | None = None,
     **options: Any,
 ) -> str:
-    """Build an image, name it by `tags`, and return its id.
+    """Build an image, name it by `tags`, and return its id: of several platforms', this machine's.
 
-    `options` are those of builder.request.Request. `progress` gets the builder's events and those of pulls
+    `options` are those of builder.request.Request; `outputs`, `annotations`, `push` and `load` those of
+    builder.exporters.output.judge, `standard` what an output's "-" is. `metadata` gets what buildx'
+    --metadata-file has. `progress` gets the builder's events and those of pulls
     of base images, which have an "id"; without `fetch` nothing is ever pulled. `look`
     is called now and then while a command says nothing: what it raises ends the build. Raises
     DockerfileError, BuildFailed and other EstivaErrors.
     """
-    from estiva.builder.request import NETWORKS, Request
-    from estiva.builder.solver.executor import build as run_build
-    from estiva.engine.images import events
+    from estiva.builder.exporters.output import judge
+    from estiva.engine.builds.exports import Exports, check
     from estiva.engine.images.find import allow_refetch
-    from estiva.oci.reference import Reference
 
-    request = Request(**options)
-    for tag in request.tags:
-        Reference.parse(tag)
+    tags = options.pop("tags", None) or []
+    wanted = _platforms(options.pop("platform", None), platforms)
+    chosen = judge(outputs, tags=tags, annotations=annotations, push=push, load=load)
+    check(chosen, len(wanted))
+    allow_refetch(engine)
+    with engine.store.writing():
+        built = [
+            _one(engine, {**options, "platform": platform}, progress, fetch, look, len(wanted) > 1)
+            for platform in wanted
+        ]
+        exports = Exports(engine, built, progress, standard)
+        for output in chosen:
+            exports.run(output)
+    if metadata is not None:
+        metadata.update(exports.done)
+    return exports.main.id
+
+
+def outputs_of(
+    words: Sequence[str],
+    tags: Sequence[str],
+    annotations: Sequence[str] = (),
+    *,
+    push: bool = False,
+    load: bool = False,
+) -> list[Output]:
+    """The outputs that words ask for: see builder.exporters.output. Raises InvalidInput, Unsupported."""
+    from estiva.builder.exporters.output import judge
+
+    return judge(words, tags=tags, annotations=annotations, push=push, load=load)
+
+
+def _platforms(one: str | None, more: Sequence[str]) -> list[str | None]:
+    """The platforms to build for, each once; None is what the Dockerfile gives on this machine."""
+    from estiva.oci.platform import Platform
+
+    found: dict[str, str | None] = {}
+    for word in (*([one] if one else ()), *more):
+        for each in word.split(","):
+            found.setdefault(str(Platform.parse(each.strip())), each.strip())
+    return list(found.values()) or [None]
+
+
+def _one(
+    engine: Engine,
+    options: dict[str, Any],
+    progress: Callable[[dict[str, Any]], None] | None,
+    fetch: bool,
+    look: Callable[[], object] | None,
+    several: bool,
+) -> Built:
+    """Build for one platform."""
+    from estiva.builder.request import NETWORKS, Request
+    from estiva.builder.solver import executor
+    from estiva.engine.builds.built import Built
+
+    request = Request(**options, hidden=True)
     if request.network not in NETWORKS:
         from estiva.network import networks
 
         networks.get(engine.db, request.network)  # before the first of its steps looks for it
-    allow_refetch(engine)
-    image = run_build(
+    if several and progress is not None:
+        progress = _Of(str(request.platform), progress)
+    resolver = Resolver(engine, progress, fetch)
+    image = executor.build(
         request,
         store=engine.store,
         run_step=Steps(engine, look),
-        resolve_image=Resolver(engine, progress, fetch),
+        resolve_image=resolver,
         progress=progress,
     )
-    for tag in request.tags:
-        engine.store.images.tag(image.id, tag, image.manifest)
-    events.tagged(engine, image, request.tags)
-    return image.id
+    return Built(engine.store, image, resolver.found, executor.epoch(request))
+
+
+class _Of:
+    """Tells the events of one platform's build."""
+
+    def __init__(self, platform: str, progress: Callable[[dict[str, Any]], None]) -> None:
+        self.platform = platform
+        self.progress = progress
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if "step" in event:
+            event = {**event, "step": f"{self.platform} {event['step']}"}
+        self.progress(event)
 
 
 def failed(error: Exception) -> BuildFailed | None:
@@ -85,8 +161,14 @@ class Resolver:
         self.engine = engine
         self.progress = progress
         self.fetch = fetch
+        self.found: list[Image] = []
 
     def __call__(self, name: str, *, platform: str | None, pull: bool) -> Image:
+        image = self._find(name, platform, pull)
+        self.found.append(image)
+        return image
+
+    def _find(self, name: str, platform: str | None, pull: bool) -> Image:
         from estiva.engine.images import registry
         from estiva.errors import NotFound
         from estiva.oci.platform import Platform

@@ -117,7 +117,7 @@ def _drop_platforms(transaction: Transaction, store: Store, indexes: set[str], l
             candidates |= _documents(transaction, image_id)
             lines += _untag_all(transaction, image_id)
             candidates |= _drop(transaction, store.images.resolve(image_id), lines)
-        candidates.add(digest)
+        candidates |= {digest} | platforms.documents_of(store, digest)
     return candidates
 
 
