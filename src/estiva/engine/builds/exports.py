@@ -48,7 +48,9 @@ class Exports:
     def run(self, output: Output) -> None:
         """Make one output. Raises what its writing or pushing raises."""
         if output.kind in ("local", "tar"):
-            FileExport(self, output).run()
+            from estiva.engine.builds.files import FileExport
+
+            FileExport(self.store, self.built, output, self.warn, self.standard).run()
         elif output.image:
             self._keep(output)
         elif output.kind == "oci":

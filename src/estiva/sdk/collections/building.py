@@ -46,6 +46,7 @@ def build(
         "tags": values.listed("tag", tag),
         **{name: _plain(name, value) for name, value in options_of(BuildOptions, options).items()},
     }
+    asked["outputs"] = _outputs(asked.pop("output", None))
     log = _Log(heard)
     try:
         return builds.build(
@@ -73,9 +74,20 @@ def _plain(name: str, value: Any) -> Any:
         return {key: each if isinstance(each, bytes) else os.fspath(each) for key, each in value.items()}
     return (
         values.listed(name, value)
-        if name in ("allow", "cache_from", "cache_to", "no_cache_filter")
+        if name in ("allow", "annotations", "cache_from", "cache_to", "no_cache_filter", "platforms")
         else value
     )
+
+
+def _outputs(value: Any) -> list[Any]:
+    """The outputs of a build, as engine.builds has them."""
+    many = value if isinstance(value, list) else [] if value is None else [value]
+    return [
+        {key: os.fspath(part) if isinstance(part, os.PathLike) else part for key, part in each.items()}
+        if isinstance(each, dict)
+        else os.fspath(each)
+        for each in many
+    ]
 
 
 def telling(heard: Any) -> Callable[[dict[str, Any]], object] | None:
