@@ -231,10 +231,10 @@ class Build:
     def _platform_args(self) -> dict[str, str]:
         result: dict[str, str] = {}
         for prefix, platform in (("TARGET", self.wanted), ("BUILD", self.host)):
-            result[prefix + "PLATFORM"] = str(platform)
+            result[prefix + "PLATFORM"] = "/".join(platform.written().values())
             result[prefix + "OS"] = platform.os
             result[prefix + "ARCH"] = platform.architecture
-            result[prefix + "VARIANT"] = platform.variant
+            result[prefix + "VARIANT"] = platform.written().get("variant", "")
             result[prefix + "OSVERSION"] = ""  # there is none but on Windows
         result["TARGETSTAGE"] = self.request.target or "default"
         return result

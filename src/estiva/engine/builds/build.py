@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from estiva.errors import EstivaError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from estiva.engine.builds.built import Built
     from estiva.engine.images.outfile import Standard
     from estiva.store.images import Image
+
+EMULATOR = "RUN for another platform needs an emulator: qemu-user-static and binfmt-support are the packages"
 
 
 def build(
@@ -47,7 +51,7 @@ def build(
     tags = options.pop("tags", None) or []
     wanted = _platforms(options.pop("platform", None), platforms)
     chosen = judge(outputs, tags=tags, annotations=annotations, push=push, load=load)
-    check(chosen, len(wanted))
+    check(chosen, wanted, standard)
     allow_refetch(engine)
     with engine.store.writing():
         built = [
@@ -108,13 +112,18 @@ def _one(
     if several and progress is not None:
         progress = _Of(str(request.platform), progress)
     resolver = Resolver(engine, progress, fetch)
-    image = executor.build(
-        request,
-        store=engine.store,
-        run_step=Steps(engine, look),
-        resolve_image=resolver,
-        progress=progress,
-    )
+    try:
+        image = executor.build(
+            request,
+            store=engine.store,
+            run_step=Steps(engine, look),
+            resolve_image=resolver,
+            progress=progress,
+        )
+    except EstivaError as error:
+        if "exec format error" in error.message or "it is built for" in error.message:
+            error.hint = EMULATOR
+        raise
     return Built(engine.store, image, resolver.found, executor.epoch(request))
 
 
@@ -169,16 +178,30 @@ class Resolver:
         return image
 
     def _find(self, name: str, platform: str | None, pull: bool) -> Image:
-        from estiva.engine.images import registry
+        from estiva.engine.images import platforms, registry
         from estiva.errors import NotFound
         from estiva.oci.platform import Platform
 
-        found = None if pull else self.engine.store.images.find(name, short=False)
-        if found is not None and (
-            platform is None or Platform.parse(platform).accepts(Platform.of(found.config))
-        ):
-            return found
+        known = self.engine.store.images.find(name, short=False)
+        if known is not None and not pull:
+            if platform is None:
+                return known
+            try:
+                return platforms.of_platform(self.engine, known, platform)
+            except NotFound:
+                pass
         if not self.fetch:
             what = f"no such image: {name} for {platform}" if platform else f"no such image: {name}"
             raise NotFound(what, hint=f"`estiva pull {name}` fetches it")
+        if known is not None and platform and not Platform.host().accepts(Platform.parse(platform)):
+            return self._beside(name, platform)
         return registry.pull(self.engine, name, platform=platform, progress=self.progress)
+
+    def _beside(self, name: str, platform: str) -> Image:
+        """The image for another platform than this machine's, whose image keeps the name."""
+        from estiva.engine.images import registry
+        from estiva.oci.reference import Reference
+
+        reference = Reference.parse(name)
+        bare = Reference(reference.registry, reference.repository)
+        return registry.pull(self.engine, name, platform=platform, progress=self.progress, named=bare)

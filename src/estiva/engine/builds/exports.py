@@ -84,7 +84,6 @@ class Exports:
         from estiva.registry.transfer.plan import Packing, built, index_over
 
         said, docker = output.annotations, not output.oci_types
-        said.check([each.platform for each in self.built], len(self.built) > 1)
         members: list[tuple[Plan, dict[str, Any]]] = []
         for each in self.built:
             manifest = built(
@@ -205,9 +204,12 @@ class Exports:
             self.done["containerimage.descriptor"] = plan.descriptor()
 
 
-def check(outputs: Sequence[Output], count: int) -> None:
-    """Raise for what several platforms don't go with, before anything is built."""
-    for output in outputs if count > 1 else ():
+def check(outputs: Sequence[Output], platforms: Sequence[str | None], standard: Standard | None) -> None:
+    """Raise for what can't be given, before anything is built."""
+    if standard is None and any(output.dest == "-" for output in outputs):
+        raise InvalidInput("there is no stdout for an output", hint="give a file by dest=FILE")
+    asked = [Platform.parse(platform) if platform else Platform.host() for platform in platforms]
+    for output in outputs if len(asked) > 1 else ():
         if output.kind == "docker" and output.dest:
             raise Unsupported("type=docker has one platform", hint="type=oci has several")
         if output.split is False:
@@ -215,10 +217,7 @@ def check(outputs: Sequence[Output], count: int) -> None:
                 "several platforms need folders of their own", hint="without platform-split=false"
             )
     for output in outputs:
-        if (
-            output.dest not in ("", "-")
-            and os.path.isdir(output.dest)
-            and output.kind != "local"
-            and output.tar
-        ):
+        output.annotations.check(asked, len(asked) > 1)
+        one = output.kind not in ("image", "local") and output.tar and output.dest not in ("", "-")
+        if one and os.path.isdir(output.dest):
             raise InvalidInput(f"{output.dest} is a folder", hint="name a file in it")

@@ -110,6 +110,8 @@ def _drop_platforms(transaction: Transaction, store: Store, indexes: set[str], l
             continue
         spared = platforms.held(store, transaction)
         for _, image_id in platforms.members(store, digest):
+            if f"Deleted: {image_id}" in lines:
+                continue
             if image_id in spared or containers.having(transaction, image_id):
                 continue
             if transaction.read("SELECT 1 FROM names WHERE image = ?", (image_id,)):
