@@ -100,7 +100,7 @@ class Step:
     mounts are mounts of the OCI runtime spec; mounted has, by destination, fds of detached mounts that are to
     be attached in place of their sources. network is "default", "none", "host" or a network's name; user is a
     USER value ("" is root), to be resolved inside the rootfs; output takes what the command writes to stdout
-    and stderr.
+    and stderr; look is called now and then, and raises when the command is to be killed.
     """
 
     def __init__(
@@ -114,6 +114,7 @@ class Step:
         mounted: dict[str, int],
         network: str,
         output: Callable[[bytes], None],
+        look: Callable[[], None],
         privileged: bool = False,
         hostname: str = HOSTNAME,
     ) -> None:
@@ -126,6 +127,7 @@ class Step:
         self.mounted = mounted
         self.network = network
         self.output = output
+        self.look = look
         self.privileged = privileged
         self.hostname = hostname
 

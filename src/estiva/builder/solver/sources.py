@@ -1,11 +1,13 @@
-"""Where a build's steps read files: contexts, stages and images, each opened once."""
+"""Where a build's steps read files: contexts, stages and images, each opened once, whichever stage asks."""
 
 from __future__ import annotations
 
 from estiva.builder.files.tree import Tree
 from estiva.builder.files.workspace import Workspace
+from estiva.builder.once import Once
 from estiva.builder.request import Request, ResolveImage
 from estiva.builder.steps.context import Source
+from estiva.builder.steps.written import Layer, Stand
 from estiva.errors import InvalidInput
 
 TYPE_CHECKING = False
@@ -25,13 +27,16 @@ class Sources:
         self.request = request
         self.store = store
         self.resolve_image = resolve_image
-        self.trees: dict[str, Tree] = {}
-        self.images: dict[str, Image] = {}
+        self.trees: Once[str, Tree] = Once()
+        self.stands: Once[str, Stand] = Once()
+        self.images: Once[str, Image] = Once()
         self.context = self._folder("", request.context or workspace.directory())
 
     def close(self) -> None:
         for tree in self.trees.values():
             tree.close()
+        for stand in self.stands.values():
+            stand.close()
 
     def find(self, name: str) -> Source:
         """A named context or an image, as COPY --from or a mount names it. Raises NotFound, InvalidInput."""
@@ -41,17 +46,17 @@ class Sources:
         if self.is_scratch(name):
             return self.view("scratch", [])
         image = self.image(name, self.request.platform)
-        return self.view(image.id, image.diff_ids)
+        return self.view(image.id, list(image.diff_ids))
 
     def is_scratch(self, name: str) -> bool:
         """Whether a name means nothing at all, by itself or by a named context."""
         return "scratch" in (name, self.request.build_contexts.get(name, "").removeprefix("docker-image://"))
 
-    def view(self, key: str, diff_ids: list[str]) -> Source:
+    def view(self, key: str, layers: list[Layer], *, stage: bool = False) -> Source:
         """The rootfs of layers; `key` is the same for the same ones."""
-        if key not in self.trees:
-            self.trees[key] = Tree(self.store.snapshots.view(diff_ids), owners=True)
-        return Source(self.trees[key], diff_ids)
+        stand = self.stands.get(key, lambda: Stand(layers))
+        tree = self.trees.get(key, lambda: Tree(stand.view(self.store), owners=True))
+        return Source(tree, layers, stage)
 
     def image(self, name: str, platform: str | None) -> Image:
         """An image by its name, or by that of a named context. Raises NotFound, InvalidInput."""
@@ -60,15 +65,12 @@ class Sources:
             name = named.removeprefix("docker-image://")
         elif named:
             raise InvalidInput(f"the named context {name} is a directory, which FROM can't take")
-        key = f"{platform}\0{name}"
-        if key not in self.images:
-            self.images[key] = self.resolve_image(name, platform=platform, pull=self.request.pull)
-        return self.images[key]
+        pull = self.request.pull
+        return self.images.get(
+            f"{platform}\0{name}", lambda: self.resolve_image(name, platform=platform, pull=pull)
+        )
 
     def _folder(self, name: str, folder: str) -> Tree:
-        key = f"context {name}"
-        if key not in self.trees:
-            if "://" in folder:
-                raise InvalidInput(f"the build context {folder} is not a directory")
-            self.trees[key] = Tree.context(folder)
-        return self.trees[key]
+        if "://" in folder:
+            raise InvalidInput(f"the build context {folder} is not a directory")
+        return self.trees.get(f"context {name}", lambda: Tree.context(folder))

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import sys
 
-from estiva.cli.build import outputs, sources, words
+from estiva.cli.build import limits, outcome, outputs, sources, words
 from estiva.cli.build.progress import BuildProgress
 from estiva.cli.context import refuse_trust, warn
 from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb, boolean
-from estiva.errors import InvalidInput, Unsupported
+from estiva.errors import InvalidInput, Unsupported, oneline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from estiva.cli.context import Context
 
-NOT_YET = (
-    "add-host", "attest", "cache-to", "cgroup-parent", "cpu-period", "cpu-quota", "cpu-shares", "cpuset-cpus",
-    "cpuset-mems", "isolation", "memory", "memory-swap", "metadata-file", "security-opt",
-    "shm-size", "ulimit",
-)  # fmt: skip
+NOT_YET = ("attest", "cache-to")
 
 
 def build(context: Context, options: Options) -> None:
     _refuse(options)
-    iidfile = options.text("iidfile")
+    outcome.begin(options)
     directory, dockerfile, text = sources.sources(options)
     from estiva.engine.builds import build as builds
 
     quiet = options.flag("quiet") or options.text("progress") == "quiet"
+    metadata: dict[str, Any] = {}
     image_id = builds.build(
         context.engine,
         progress=BuildProgress(quiet),
@@ -47,11 +46,10 @@ def build(context: Context, options: Options) -> None:
         secrets=dict(words.secret(word) for word in options.many("secret")),
         ssh=dict(words.ssh(word) for word in options.many("ssh")),
         allow=options.many("allow"),
+        limits=limits.read(options),
+        metadata=metadata,
     )
-    if iidfile:
-        from estiva.files import atomic_write
-
-        atomic_write(iidfile, image_id.encode(), mode=0o644, sync=False)
+    outcome.write(options, image_id, outputs.named(options), metadata)
     if outputs.tells(options):
         print(image_id)
     if not quiet and outputs.names(options):
@@ -71,6 +69,11 @@ def _refuse(options: Options) -> None:
                 hint=f"leave it out, or --{name}=false",
             )
     refuse_trust(options)
+    if options.text("builder", "default") not in ("", "default"):
+        raise Unsupported(
+            f"build --builder {oneline(options.text('builder'))} is not supported: there is one builder here",
+            hint="leave it out; its name is default",
+        )
     if options.given("cache-from"):
         warn("build --cache-from is not supported yet: the cache is the local one")
     if not options.flag("rm", True):
@@ -93,6 +96,7 @@ BUILD = Verb(
         ("f", "file", TEXT, "FILE", "the Dockerfile (default FOLDER/Dockerfile); - is stdin"),
         ("", "iidfile", TEXT, "FILE", "write the image's id to a file"),
         ("", "label", LIST, "K=V", "set a label"),
+        ("", "metadata-file", TEXT, "FILE", "write what the build made to a file, as JSON"),
         ("", "network", TEXT, "MODE", "network of RUN: default, none, host or one of your own"),
         ("", "no-cache", FLAG, "", "run every step"),
         ("", "no-cache-filter", LIST, "STAGE", "run every step of these stages"),
@@ -105,6 +109,7 @@ BUILD = Verb(
         ("", "target", TEXT, "STAGE", "build up to this stage"),
         ("", "cache-from", LIST, "", ""),  # a warning
         *outputs.OPTIONS,
+        *limits.OPTIONS,
         # what is so anyway
         ("", "compress", FLAG, "", ""),
         ("", "disable-content-trust", FLAG, "", ""),
@@ -113,9 +118,8 @@ BUILD = Verb(
         # refused, but where they say what is so anyway
         ("", "provenance", TEXT, "", ""),
         ("", "sbom", TEXT, "", ""),
-        ("c", "cpu-shares", LIST, "", ""),
-        ("m", "memory", LIST, "", ""),
-        *[("", name, LIST, "", "") for name in NOT_YET if name not in ("cpu-shares", "memory")],
+        ("", "builder", TEXT, "", ""),
+        *[("", name, LIST, "", "") for name in NOT_YET],
     ),
     least=1,
     most=1,

@@ -69,3 +69,8 @@ def tells(options: Options) -> bool:
 def names(options: Options) -> bool:
     """Whether the image gets its names on this machine."""
     return any(output.image for output in _judged(options))
+
+
+def named(options: Options) -> list[str]:
+    """The names that the image gets, wherever."""
+    return list(dict.fromkeys(name for output in _judged(options) for name in output.names))

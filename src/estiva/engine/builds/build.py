@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from estiva.engine import Engine
     from estiva.engine.builds.built import Built
     from estiva.engine.images.outfile import Standard
+    from estiva.engine.state.config_types import HostConfig
     from estiva.store.images import Image
 
 EMULATOR = "RUN for another platform needs an emulator: qemu-user-static and binfmt-support are the packages"
@@ -33,6 +34,7 @@ def build(
     platforms: Sequence[str] = (),
     standard: Standard | None = None,
     metadata: dict[str, Any] | None = None,
+    limits: dict[str, Any] | None = None,
     **options: Any,
 ) -> str:
     """Build an image, name it by `tags`, and return its id: of several platforms', this machine's.
@@ -41,21 +43,27 @@ def build(
     builder.exporters.output.judge, `standard` what an output's "-" is. `metadata` gets what buildx'
     --metadata-file has. `progress` gets the builder's events and those of pulls
     of base images, which have an "id"; without `fetch` nothing is ever pulled. `look`
-    is called now and then while a command says nothing: what it raises ends the build. Raises
+    is called now and then while a command says nothing: what it raises ends the build. `limits` is a
+    HostConfig of what each RUN may use and where it runs; no step's key has it, as it is no input. Raises
     DockerfileError, BuildFailed and other EstivaErrors.
     """
     from estiva.builder.exporters.output import judge
     from estiva.engine.builds.exports import Exports, check
     from estiva.engine.images.find import allow_refetch
+    from estiva.engine.spec import judge as judging
 
     tags = options.pop("tags", None) or []
     wanted = _platforms(options.pop("platform", None), platforms)
     chosen = judge(outputs, tags=tags, annotations=annotations, push=push, load=load)
     check(chosen, wanted, standard)
+    _, host = judging.check({"Image": "any"}, limits or {})
+    if progress is not None:
+        _warn_of(host, progress)
     allow_refetch(engine)
+    steps = Steps(engine, look, host)
     with engine.store.writing():
         built = [
-            _one(engine, {**options, "platform": platform}, progress, fetch, look, len(wanted) > 1)
+            _one(engine, {**options, "platform": platform}, steps, progress, fetch, len(wanted) > 1)
             for platform in wanted
         ]
         exports = Exports(engine, built, progress, standard)
@@ -63,7 +71,7 @@ def build(
             exports.run(output)
     if metadata is not None:
         metadata.update(exports.done)
-    return exports.main.id
+    return str(exports.done.get("containerimage.config.digest") or exports.main.id)
 
 
 def outputs_of(
@@ -94,14 +102,14 @@ def _platforms(one: str | None, more: Sequence[str]) -> list[str | None]:
 def _one(
     engine: Engine,
     options: dict[str, Any],
+    steps: Steps,
     progress: Callable[[dict[str, Any]], None] | None,
     fetch: bool,
-    look: Callable[[], object] | None,
     several: bool,
 ) -> Built:
     """Build for one platform."""
     from estiva.builder.request import NETWORKS, Request
-    from estiva.builder.solver import executor
+    from estiva.builder.solver import executor, job
     from estiva.engine.builds.built import Built
 
     request = Request(**options, hidden=True)
@@ -116,7 +124,7 @@ def _one(
         image = executor.build(
             request,
             store=engine.store,
-            run_step=Steps(engine, look),
+            run_step=steps,
             resolve_image=resolver,
             progress=progress,
         )
@@ -124,7 +132,7 @@ def _one(
         if "exec format error" in error.message or "it is built for" in error.message:
             error.hint = EMULATOR
         raise
-    return Built(engine.store, image, resolver.found, executor.epoch(request))
+    return Built(image, resolver.found, job.epoch(request))
 
 
 class _Of:
@@ -140,6 +148,13 @@ class _Of:
         self.progress(event)
 
 
+def _warn_of(limits: HostConfig, progress: Callable[[dict[str, Any]], None]) -> None:
+    """Tell what of the limits has no effect on this machine."""
+    from estiva.engine.spec import judge
+
+    judge.warn(limits, lambda event: progress({"status": "warning", "message": event["message"]}))
+
+
 def failed(error: Exception) -> BuildFailed | None:
     """The error of a step whose command has failed; None for all others."""
     from estiva.builder.frontend.errors import BuildFailed
@@ -150,14 +165,20 @@ def failed(error: Exception) -> BuildFailed | None:
 class Steps:
     """Runs a RUN's command in a container."""
 
-    def __init__(self, engine: Engine, look: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        look: Callable[[], object] | None = None,
+        limits: HostConfig | None = None,
+    ) -> None:
         self.engine = engine
         self.look = look
+        self.limits = limits
 
     def __call__(self, step: Step) -> int:
         from estiva.engine.builds.worker import run_step
 
-        return run_step(self.engine, step, self.look)
+        return run_step(self.engine, step, self.look, self.limits)
 
 
 class Resolver:

@@ -6,6 +6,7 @@ import dataclasses
 import os
 from typing import TYPE_CHECKING, Any
 
+from estiva.builder.cache.local import Cache
 from estiva.builder.exporters import timestamps
 from estiva.engine.images import events
 from estiva.engine.images.outfile import Output as OutFile
@@ -68,7 +69,7 @@ class Exports:
     def image(self, each: Built, output: Output) -> Image:
         """A platform's image as an output has it: with its times capped, where that was asked for."""
         if output.epoch is not None:
-            return timestamps.clamp(self.store, each.image, each.base, output.epoch)
+            return timestamps.clamp(Cache(self.store), each.image, each.base, output.epoch)
         if output.rewrite and each.epoch is None:
             self.warn("rewrite-timestamp has no effect: there is no SOURCE_DATE_EPOCH")
         return each.image
