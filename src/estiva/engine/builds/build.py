@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from estiva.errors import EstivaError
+from estiva.errors import EstivaError, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def build(
     `options` are those of builder.request.Request; `outputs`, `annotations`, `push` and `load` those of
     builder.exporters.output.judge, `standard` what an output's "-" is. `metadata` gets what buildx'
     --metadata-file has. `progress` gets the builder's events and those of pulls
-    of base images, which have an "id"; without `fetch` nothing is ever pulled. `look`
+    of base images, which have an "id" and the "image"; without `fetch` nothing is ever pulled. `look`
     is called now and then while a command says nothing: what it raises ends the build. `limits` is a
     HostConfig of what each RUN may use and where it runs; no step's key has it, as it is no input. Raises
     DockerfileError, BuildFailed and other EstivaErrors.
@@ -108,8 +108,12 @@ def _one(
     several: bool,
 ) -> Built:
     """Build for one platform."""
+    from contextlib import closing
+
+    from estiva.builder.cache.local import Cache
     from estiva.builder.request import NETWORKS, Request
     from estiva.builder.solver import executor, job
+    from estiva.engine.builds import caches
     from estiva.engine.builds.built import Built
 
     request = Request(**options, hidden=True)
@@ -119,20 +123,28 @@ def _one(
         networks.get(engine.db, request.network)  # before the first of its steps looks for it
     if several and progress is not None:
         progress = _Of(str(request.platform), progress)
+    if request.build_args.get("BUILDKIT_INLINE_CACHE") == "1":
+        request.cache_to.append("type=inline")
+    places = caches.parse("cache-from", request.cache_from), caches.parse("cache-to", request.cache_to)
+    if several and any(place.kind != "inline" for place in places[1]):
+        raise Unsupported("--cache-to with several platforms is not supported", hint="build each by itself")
     resolver = Resolver(engine, progress, fetch)
-    try:
-        image = executor.build(
-            request,
-            store=engine.store,
-            run_step=steps,
-            resolve_image=resolver,
-            progress=progress,
-        )
-    except EstivaError as error:
-        if "exec format error" in error.message or "it is built for" in error.message:
-            error.hint = EMULATOR
-        raise
-    return Built(image, resolver.found, job.epoch(request))
+    with closing(caches.Caches(engine, *places, request.platform, progress)) as remote:
+        try:
+            image = executor.build(
+                request,
+                store=engine.store,
+                run_step=steps,
+                resolve_image=resolver,
+                progress=progress,
+                remote=remote if any(places) else None,
+            )
+        except EstivaError as error:
+            if "exec format error" in error.message or "it is built for" in error.message:
+                error.hint = EMULATOR
+            raise
+        remote.write(image)
+    return Built(Cache(engine.store, off=request.no_cache), image, resolver.found, job.epoch(request))
 
 
 class _Of:
@@ -143,9 +155,7 @@ class _Of:
         self.progress = progress
 
     def __call__(self, event: dict[str, Any]) -> None:
-        if "step" in event:
-            event = {**event, "step": f"{self.platform} {event['step']}"}
-        self.progress(event)
+        self.progress({**event, "platform": self.platform} if "step" in event else event)
 
 
 def _warn_of(limits: HostConfig, progress: Callable[[dict[str, Any]], None]) -> None:
@@ -216,7 +226,7 @@ class Resolver:
             raise NotFound(what, hint=f"`estiva pull {name}` fetches it")
         if known is not None and platform and not Platform.host().accepts(Platform.parse(platform)):
             return self._beside(name, platform)
-        return registry.pull(self.engine, name, platform=platform, progress=self.progress)
+        return registry.pull(self.engine, name, platform=platform, progress=self._told(name))
 
     def _beside(self, name: str, platform: str) -> Image:
         """The image for another platform than this machine's, whose image keeps the name."""
@@ -225,4 +235,9 @@ class Resolver:
 
         reference = Reference.parse(name)
         bare = Reference(reference.registry, reference.repository)
-        return registry.pull(self.engine, name, platform=platform, progress=self.progress, named=bare)
+        return registry.pull(self.engine, name, platform=platform, progress=self._told(name), named=bare)
+
+    def _told(self, name: str) -> Callable[[dict[str, Any]], None] | None:
+        """Who hears how the pull goes on, told which image it is of: several may be under way."""
+        hears = self.progress
+        return None if hears is None else lambda event: hears({"image": name, **event})

@@ -10,15 +10,17 @@ from estiva.oci.platform import Platform
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from estiva.builder.cache.local import Cache
     from estiva.store.images import Image
 
 
 class Built:
-    """One platform's image, the images that it was built from, and SOURCE_DATE_EPOCH (seconds)."""
+    """One platform's image, the images that it was built from, and SOURCE_DATE_EPOCH (seconds), if there is
+    one: it caps the image's times."""
 
-    def __init__(self, image: Image, bases: Sequence[Image], epoch: int | None) -> None:
-        self.image = image
+    def __init__(self, cache: Cache, image: Image, bases: Sequence[Image], epoch: int | None) -> None:
         self.platform = Platform.of(image.config)
         self.bases = bases
         self.epoch = epoch
         self.base = timestamps.base_of(image, bases)
+        self.image = image if epoch is None else timestamps.clamp(cache, image, self.base, epoch)
