@@ -91,7 +91,7 @@ def parse(data: bytes | str, *, name: str = "Dockerfile") -> Dockerfile:
             continue
         instruction = _split(logical, start, result)
         instruction.comments, comments = comments, []
-        instruction.gap = gap
+        instruction.gap = lines.number if gap else 0
         _read_heredocs(instruction, logical, lines, result)
         instruction.end = lines.number
         result.instructions.append(instruction)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from estiva.cli.build import limits, outcome, sources, words
+from estiva.cli.build import calls, limits, outcome, sources, words
 from estiva.cli.build.progress import BuildProgress
 from estiva.cli.context import refuse_trust, warn
 from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb, boolean
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 NOT_YET = ("annotation", "attest", "cache-to", "output", "push")
 
 
-def build(context: Context, options: Options) -> None:
+def build(context: Context, options: Options) -> int | None:
     _refuse(options)
+    asked = calls.asked(options)
+    if asked is not None:
+        return calls.answer(context, options, asked)
     outcome.begin(options)
     directory, dockerfile, text = sources.sources(options)
     from estiva.engine.builds import build as builds
@@ -50,6 +53,7 @@ def build(context: Context, options: Options) -> None:
     if not quiet:
         for tag in options.many("tag"):
             print(f"named {tag}", file=sys.stderr)
+    return None
 
 
 def _refuse(options: Options) -> None:
@@ -88,6 +92,8 @@ BUILD = Verb(
         ("", "allow", LIST, "ENTITLEMENT", "network.host or security.insecure: what a RUN may ask for"),
         ("", "build-arg", LIST, "K[=V]", "set an ARG; K alone takes the host's value"),
         ("", "build-context", LIST, "NAME=FOLDER", "one more place for FROM and COPY --from"),
+        ("", "call", TEXT, "KIND", "check, outline or targets of the Dockerfile, instead of a build"),
+        ("", "check", FLAG, "", "tell what is likely a mistake in the Dockerfile, and build nothing"),
         ("f", "file", TEXT, "FILE", "the Dockerfile (default FOLDER/Dockerfile); - is stdin"),
         ("", "iidfile", TEXT, "FILE", "write the image's id to a file"),
         ("", "label", LIST, "K=V", "set a label"),

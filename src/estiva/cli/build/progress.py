@@ -24,7 +24,7 @@ class BuildProgress:
             self.pulling(event)
             return
         status = event["status"]
-        if status == "warning":
+        if status == "warning" and not (self.quiet and "check" in event):
             self.line(f"warning: {oneline(event['message'])}")
         elif self.quiet:
             return
