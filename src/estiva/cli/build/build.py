@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from estiva.cli.build import limits, outcome, outputs, sources, words
+from estiva.cli.build import calls, limits, outcome, outputs, sources, words
 from estiva.cli.build.progress.build import BuildProgress, chosen
 from estiva.cli.context import refuse_trust, warn
 from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb, boolean
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 NOT_YET = ("attest",)
 
 
-def build(context: Context, options: Options) -> None:
+def build(context: Context, options: Options) -> int | None:
     _refuse(options)
+    call = calls.asked(options)
+    if call is not None:
+        return calls.answer(context, options, call)
     kind = chosen(options.text("progress"), options.flag("quiet"), sys.stderr)
     outcome.begin(options)
     asked = _asked(options)
@@ -35,6 +38,7 @@ def build(context: Context, options: Options) -> None:
     if kind not in ("quiet", "rawjson") and outputs.names(options):
         for tag in options.many("tag"):
             print(f"named {tag}", file=sys.stderr)
+    return None
 
 
 def _asked(options: Options) -> dict[str, Any]:
@@ -94,6 +98,8 @@ BUILD = Verb(
         ("", "build-context", LIST, "NAME=PLACE", "a folder, URL, image or OCI layout by a name"),
         ("", "cache-from", LIST, "NAME|type=...", "use a build cache from elsewhere: registry or local"),
         ("", "cache-to", LIST, "NAME|type=...", "write the build cache there: registry, local or inline"),
+        ("", "call", TEXT, "KIND", "check, outline or targets of the Dockerfile, instead of a build"),
+        ("", "check", FLAG, "", "tell what is likely a mistake in the Dockerfile, and build nothing"),
         ("f", "file", TEXT, "FILE", "the Dockerfile (default FOLDER/Dockerfile), or its URL; - is stdin"),
         ("", "iidfile", TEXT, "FILE", "write the image's id to a file"),
         ("", "label", LIST, "K=V", "set a label"),
