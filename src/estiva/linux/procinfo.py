@@ -75,6 +75,11 @@ def start_time(pid: int) -> int:
     return stat(pid)[1]
 
 
+def parent(pid: int) -> int:
+    """The pid of its parent. Raises ProcessLookupError when there is no such process."""
+    return int(_stat(pid)[1])
+
+
 def in_user_namespace() -> bool:
     """Whether we are in a user namespace that is not the first: user_namespaces(7)."""
     try:
