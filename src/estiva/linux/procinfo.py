@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from _signal import pidfd_send_signal as _pidfd_send_signal
 
+_PF_EXITING = 0x4  # of the flags in /proc/PID/stat: linux/sched.h
+
 
 def pidfd_open(pid: int) -> int:
     """pidfd_open(2); close-on-exec."""
@@ -55,6 +57,16 @@ def _stat(pid: int) -> list[bytes]:
         raise ProcessLookupError(3, "no such process", str(pid)) from None
     # The second field, the name, may hold blanks and brackets: count from the last ")".
     return data[data.rindex(b")") + 2 :].split()
+
+
+def ending(pid: int, started: int) -> bool:
+    """Whether the process that started then is on its way out, or gone: others of its pid namespace, whose
+    init it is, have then been killed with it, though it can't be waited for yet (pid_namespaces(7))."""
+    try:
+        fields = _stat(pid)
+    except OSError:
+        return True
+    return int(fields[19]) != started or fields[0] in (b"Z", b"X") or bool(int(fields[6]) & _PF_EXITING)
 
 
 def exit_code(pid: int, started: int) -> int | None:
