@@ -346,4 +346,6 @@ def test_a_check_that_its_containers_end_kills_says_nothing(box):
         os.kill(parents[inside], signal.SIGCONT)
     assert box.out("wait", "it") == "137" and child.wait(60) == 137
     assert health(box)["Log"] == []
-    assert "unhealthy" not in box.out("events", "--since", "10m", "--until", "0s")
+    assert "unhealthy" not in box.out(
+        "events", "--since", "10m", "--until", "0s", "--filter", f"container={found['id']}"
+    )

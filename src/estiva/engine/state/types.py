@@ -1,7 +1,6 @@
 """What crosses a process or a file, by name. For type checkers alone: it is not imported at run time.
 
-Record, State, MountPoint                Docker's shapes (Engine API 1.45, ContainerInspect), in the database;
-                                         keys of our own say so
+Record, State, MountPoint                Docker's shapes (API 1.45), in the database; keys of our own say so
 Config, HostConfig, Mount, ...           what a container is made of: config_types.py
 Exit                                     how a run ended, and why: life/end_types.py
 RunState                                 state.json of a run folder: what exec and stats need to know
@@ -132,6 +131,7 @@ class Record(TypedDict):
     Mounts: list[MountPoint]
     NetworkSettings: dict[str, Any]
     States: NotRequired[list[str]]  # ours: the snapshots that it stands on, the lowest first
+    Address: NotRequired[str]  # ours: on the default bridge, in the last run
     Memory: NotRequired[str]  # ours: the snapshot from whose processes its first run goes on
     Driver: NotRequired[str]
     GraphDriver: NotRequired[dict[str, Any]]
