@@ -18,19 +18,26 @@ ENTITLEMENTS = ("network.host", "security.insecure")
 Progress = Callable[[dict[str, Any]], None]
 
 
+class Readable(Protocol):
+    """An open file, as far as a build reads it."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
 class Request:
     """One build. Everything is optional but that a Dockerfile must be found.
 
-    context          a directory, or None for an empty context
-    dockerfile       a path; None looks for Dockerfile, then Containerfile, in the context
+    context          a directory, a git or http(s) address, an open file of a tar archive, or None: empty
+    dockerfile       a path or an http(s) URL; None looks for Dockerfile, then Containerfile, in the context
     dockerfile_text  the Dockerfile itself, when it came on standard input
     build_args       ARG values, proxy settings, SOURCE_DATE_EPOCH and BUILDKIT_SANDBOX_HOSTNAME
     secrets          id -> path of a file, or the bytes themselves
     ssh              id -> path of an agent's socket
     network          of RUN: "default"; "none" or a network's name, which no RUN can go beyond; or "host"
     allow            what of ENTITLEMENTS a Dockerfile may ask for (K23); network "host" brings network.host
-    build_contexts   name -> a directory, or "docker-image://NAME"; used by FROM and COPY --from
-    cache_from, cache_to are accepted and ignored: the cache is the local one
+    build_contexts   name -> a directory, an address, "docker-image://NAME" or "oci-layout://FOLDER[:TAG]";
+                     for FROM, COPY --from and RUN --mount, in the place of a stage or an image of that name
+    cache_from, cache_to  places as the options of those names have them; the engine reads and writes them
 
     Raises InvalidInput for a network or an entitlement that there is not.
     """
@@ -38,7 +45,7 @@ class Request:
     def __init__(
         self,
         *,
-        context: str | None = None,
+        context: str | Readable | None = None,
         dockerfile: str | None = None,
         dockerfile_text: str | None = None,
         build_args: dict[str, str] | None = None,
@@ -97,7 +104,7 @@ class Step:
     mounts are mounts of the OCI runtime spec; mounted has, by destination, fds of detached mounts that are to
     be attached in place of their sources. network is "default", "none", "host" or a network's name; user is a
     USER value ("" is root), to be resolved inside the rootfs; output takes what the command writes to stdout
-    and stderr.
+    and stderr; look is called now and then, and raises when the command is to be killed.
     """
 
     def __init__(
@@ -111,6 +118,7 @@ class Step:
         mounted: dict[str, int],
         network: str,
         output: Callable[[bytes], None],
+        look: Callable[[], None],
         privileged: bool = False,
         hostname: str = HOSTNAME,
     ) -> None:
@@ -123,6 +131,7 @@ class Step:
         self.mounted = mounted
         self.network = network
         self.output = output
+        self.look = look
         self.privileged = privileged
         self.hostname = hostname
 

@@ -80,8 +80,9 @@ RULES = {
     # --- the builder ---
     "builder.frontend": {"linux", "oci"},
     "builder.cache": {"builder.frontend", "store", "oci"},
-    "builder.files": {"builder.frontend", "store", "oci", "linux"},
-    "builder.steps": {"builder.frontend", "builder.files", "builder.cache", "builder.request", "store", "oci", "linux",
+    "builder.files": {"builder.frontend", "builder.once", "store", "oci", "linux"},
+    "builder.fetch": {"builder.frontend", "builder.files", "builder.cache", "builder.request", "store", "oci", "linux"},
+    "builder.steps": {"builder.frontend", "builder.files", "builder.cache", "builder.fetch", "builder.request", "builder.once", "store", "oci", "linux",
                       "runtime.process.user"},
     "builder.solver": {"builder", "store", "oci", "linux"},
     "builder.request": {"builder.frontend", "store", "oci"},

@@ -14,6 +14,7 @@ import tempfile
 
 from estiva.builder.files.tree import Tree
 from estiva.builder.frontend.run_mounts import Mount
+from estiva.builder.once import Once
 from estiva.files import abandoned, new_directory, remove_tree
 from estiva.paths import Paths
 
@@ -38,22 +39,13 @@ class Workspace:
         _sweep(work)
         _sweep(self.secret_base)
         self.fd, self.path = new_directory(work, "")
-        self.secrets: list[tuple[str, int]] = []
-        self.held: list[int] = []
-        self.frozen: dict[tuple[Tree, str], Frozen] = {}
+        self.frozen: Once[tuple[Tree, str], Frozen] = Once()
 
     def close(self) -> None:
-        self.release()
-        while self.frozen:
-            self.frozen.popitem()[1].close()
+        for copy in self.frozen.values():
+            copy.close()
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self.fd)
-
-    def secret(self) -> str:
-        """The path for a step's secret file, gone with `release`."""
-        fd, path = new_directory(self.secret_base, "")
-        self.secrets.append((path, fd))
-        return path + "/secret"
 
     def directory(self) -> str:
         """A new, empty directory, 0755 so that a container's user may enter it once it is mounted."""
@@ -61,9 +53,35 @@ class Workspace:
         os.chmod(path, 0o755)
         return path
 
+
+class Scratch:
+    """What one stage's step has of a workspace while it runs: files, secrets, cache mounts; until `release`.
+
+    Stages run beside each other, so each has its own.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.secrets: list[tuple[str, int]] = []
+        self.held: list[int] = []
+
+    @property
+    def frozen(self) -> Once[tuple[Tree, str], Frozen]:
+        return self.workspace.frozen
+
+    def directory(self) -> str:
+        """See Workspace.directory."""
+        return self.workspace.directory()
+
+    def secret(self) -> str:
+        """The path for a step's secret file, gone with `release`."""
+        fd, path = new_directory(self.workspace.secret_base, "")
+        self.secrets.append((path, fd))
+        return path + "/secret"
+
     def file(self) -> int:
         """The fd of a new, empty file without a name, for reading and writing; closed by `release`."""
-        fd, path = tempfile.mkstemp(dir=self.path)
+        fd, path = tempfile.mkstemp(dir=self.workspace.path)
         self.held.append(fd)
         os.unlink(path)
         return fd
@@ -77,7 +95,7 @@ class Workspace:
         uid, gid = mount.uid or 0, mount.gid or 0
         mode = 0o755 if mount.mode is None else mount.mode
         named = mount.id if (uid, gid, mode) == (0, 0, 0o755) else f"{mount.id}\0{uid}:{gid} {mode:o}"
-        top = f"{self.mounts}/{hashlib.sha256(named.encode('utf-8', 'surrogatepass')).hexdigest()}"
+        top = f"{self.workspace.mounts}/{hashlib.sha256(named.encode('utf-8', 'surrogatepass')).hexdigest()}"
         os.makedirs(top, mode=0o700, exist_ok=True)
         if mount.sharing == "private":
             number = 0

@@ -8,6 +8,7 @@ write is thrown away.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from estiva.builder.files.tree import Missing, Tree
@@ -43,20 +44,32 @@ class Mounts:
             bind.close()
         self.context.workspace.release()
 
-    def inputs(self) -> list[list[Any]]:
-        """What of the mounts changes the result: a bind's content, never a secret's or a cache's.
+    def find(self) -> None:
+        """Look for the sources of bind mounts. Raises DockerfileError for one that is missing."""
+        for index, mount in enumerate(self.wanted):
+            if mount.kind == "bind":
+                source = self.context.source(mount.from_)
+                self.binds[index] = Bind(self.context, mount, source, self._resolve(source.tree, mount))
+
+    def shown(self) -> Iterator[list[list[Any]]]:
+        """What of the mounts changes the result: of stages and images first their layers, where those are
+        known and nothing need be read; then the content of what is mounted. Never a secret or a cache.
 
         Before `make`, a folder's content as it is now; after, that of what is mounted.
         """
+        layers = {index: bind.layers for index, bind in self.binds.items()}
+        if None not in layers.values():
+            yield self._fields(layers)
+        contents = {index: bind.content for index, bind in self.binds.items()}
+        if contents != layers:
+            yield self._fields(contents)
+
+    def _fields(self, contents: Mapping[int, list[str] | None]) -> list[list[Any]]:
         result = []
         for index, mount in enumerate(self.wanted):
             fields: list[Any] = [mount.kind, mount.target, mount.writable, mount.id, mount.env, mount.size]
             if mount.kind == "bind":
-                if index not in self.binds:
-                    source = self.context.source(mount.from_)
-                    resolved = self._resolve(source.tree, mount)
-                    self.binds[index] = Bind(self.context, mount, source, resolved)
-                fields += [mount.source, self.binds[index].content]
+                fields += [mount.source, contents[index]]
             result.append(fields)
         return result
 
@@ -71,7 +84,7 @@ class Mounts:
     def make(self, env: dict[str, str], script: tuple[str, str] | None) -> None:
         """Make them; secrets for the environment go to `env`. `script`: (name, text) of a file in SCRIPTS.
 
-        Of two with the same target the later one counts. `inputs` was called before. Raises InvalidInput and
+        Of two with the same target the later one counts. `find` was called before. Raises InvalidInput and
         others, naming the line.
         """
         for index, mount in enumerate(self.wanted):
