@@ -224,6 +224,7 @@ class BuildOptions(StepOptions, total=False):
     cache_from: Words | None
     cache_to: Words | None
     dockerfile_text: str | None
+    explain_cache: bool | None
     labels: Table | None
     load: bool | None
     network: str | None
