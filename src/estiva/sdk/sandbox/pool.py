@@ -31,6 +31,7 @@ MOST = 1000  # boxes of one pool
 AGAIN = 0.2  # seconds after a box that could not be made
 FILLERS = 2  # threads that make boxes, and end those that were used
 PATIENCE = 120.0  # seconds without any new box after which a taker gives up
+LULL = 0.02  # seconds after a box was taken in which its first command has the interpreter to itself
 LOOK = 0.05  # seconds after which a taker looks whether a signal has come
 
 
@@ -56,6 +57,7 @@ class Pool:
         self._making = 0
         self._came = time.monotonic()  # the last of them
         self._failed: Exception | None = None
+        self._taken = 0.0  # of time.monotonic: when one was taken that was ready
         self._closed = False
         self._fillers: list[threading.Thread] = []
         self._alive = 0  # of them
@@ -133,6 +135,7 @@ class Pool:
             failed, self._failed = self._failed, None
             if self._ready:
                 future.set_result(self._ready.popleft())
+                self._taken = time.monotonic()
             elif failed is not None:
                 raise failed
             else:
@@ -223,6 +226,10 @@ class Pool:
                 self._changed.wait()
             if self._closed and not self._used:
                 return False
+            lull = self._taken + LULL - time.monotonic()
+            if lull > 0 and self._ready and not self._closed:
+                self._changed.wait(lull)
+                return True
             missing = len(self._ready) + self._making < self.size and not self._closed
             used = self._used.popleft() if self._used and not (missing and not self._ready) else None
             self._making += used is None
