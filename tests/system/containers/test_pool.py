@@ -52,6 +52,7 @@ with estiva.pool("box:1", size=1, network="none", ulimits={"nofile": (512, 512)}
         other = said(first, command, options)
         first._agent = agent
         print(one == other or (one, other))
+    agent.rest()  # without the process that waits for the next one
     print(len(served), len(first.top().rows))
     for one in engine.containers.list():
         if one != first: one.remove(force=True)

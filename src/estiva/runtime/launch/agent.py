@@ -14,12 +14,13 @@ that it needs to give commands their credentials; it imports nothing and opens n
 container's. What comes over its socket is the caller's, and nobody in the container has an end of that.
 
 A command is a fork of it, which goes the way of a command of `--init` (init.py): look_up, settle, launch.
-Where the caller has said NEXT, the fork is there before it is asked for (zygote.py). It alone reads that
-channel, and lets nobody write to it any more (shutdown(2)) once it has its request: by this the agent, which
-has the channel too, knows a process that waits from a command. One that is killed while it waits, or stopped,
-for which the agent kills it, is told as ERROR: then the command has not begun, for sure. While there is none,
-what is written to the channel stays there for the one that comes; so nothing is lost, and nobody waits for
-who is not there: the channel ends with the last of its holders.
+Where the caller has said NEXT, the fork is there before it is asked for (zygote.py), once the last command
+has ended; what is written to its channel before stays for it.
+
+At last, before its filter and execve, a fork lets nobody write to its channel any more (shutdown(2)): by this
+the agent, which has the channel too, knows it from a command. One that is killed before, or stopped, for
+which the agent kills it, is told as ERROR: then the command has not begun, for sure, and another way is gone.
+Nobody waits for who is not there: a channel ends with the last who has it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import os
 import time
 
 from estiva.linux import namespace as ns
+from estiva.linux import process
 from estiva.runtime import child, sync
 from estiva.runtime.launch import zygote
 from estiva.runtime.launch.zygote import FDS, receive
@@ -75,19 +77,18 @@ class Agent:
         wanted = what.capabilities
         every = wanted.permitted | wanted.effective | wanted.inheritable | wanted.ambient | _NEEDED
         self.capabilities = every
-        self.running: dict[int, int] = {}  # by pid, the channel of a command
-        self.ahead: dict[
-            int, _socket.socket
-        ] = {}  # the same of those that were there before it was asked for
-        self.last = 0  # the pid of the last one of either
+        self.running: dict[int, _socket.socket] = {}  # by pid, the channel of a command, or of the next one
+        self.last = 0  # the pid of the last one
         self.line: _socket.socket | None = None  # the channel of the next one, for which nobody is there yet
         self.into = -1  # the cgroup that it is to be in
+        self.limits = b""
         self.due = 0.0  # when it is to be forked, of time.monotonic; 0: not while the last one runs
 
     def begin(self) -> None:
         """In init: SIGIO tells of what there is to read. Nothing that comes is to be fd 0, 1 or 2."""
         while os.dup(self.fd) < 2:
             pass
+        self.limits = process.getrlimits()
         fcntl.fcntl(self.fd, fcntl.F_SETOWN, os.getpid())
         flags = fcntl.fcntl(self.fd, fcntl.F_GETFL)
         fcntl.fcntl(self.fd, fcntl.F_SETFL, flags | os.O_ASYNC | os.O_NONBLOCK)
@@ -120,7 +121,7 @@ class Agent:
                     if self.line is not None:
                         self._fork_ahead()  # it has been asked for already, or is not wanted
                     self.line, self.into = _socket.socket(*_SOCKETS, fds[0]), fds[1]
-                    if self.last not in self.running and self.last not in self.ahead:
+                    if self.last not in self.running:
                         self.due = time.monotonic() + QUIET
                 elif len(fds) == FDS + 2:
                     self._serve(data, fds)
@@ -131,40 +132,34 @@ class Agent:
             requests.detach()
 
     def _serve(self, data: bytes, fds: tuple[int, ...]) -> None:
-        """Who asks in this way has let go of what was made ahead."""
+        """Who asks in this way has let go of what was made ahead, which ends by that."""
         self._drop()
-        if self.last in self.ahead:
-            os.kill(self.last, _signal.SIGKILL)
-        channel, into = fds[FDS:]
-        self.last = self._fork(channel, into, lambda told: zygote.become(self.what, data, fds, told))
-        for fd in (*fds[:FDS], into):
+        channel = _socket.socket(*_SOCKETS, fds[FDS])
+        self._fork(channel, fds[FDS + 1], lambda told: zygote.become(self.what, data, fds, told))
+        for fd in (*fds[:FDS], fds[FDS + 1]):
             os.close(fd)
-        if self.last:
-            self.running[self.last] = channel
-        else:
-            os.close(channel)
 
-    def _fork(self, channel: int, into: int, body: Callable[[sync.Channel], None]) -> int:
-        """The pid of a fork that does `body`, in a cgroup; 0 where there can be none, which is told."""
-        told = sync.Channel(channel)
+    def _fork(self, channel: _socket.socket, into: int, body: Callable[[zygote.Channel], None]) -> None:
+        """A fork in a cgroup that does `body`. Where there can be none, that is told."""
+        told = zygote.Channel(channel, self.limits)
         try:
-            pid, _ = ns.clone3(0, cgroup_fd=into, pidfd=False)
+            self.last, _ = ns.clone3(0, cgroup_fd=into, pidfd=False)
         except OSError as error:
+            self.last = 0
             told.report(error)
-            return 0
-        if pid == 0:
+            channel.close()
+            return
+        if self.last == 0:
             child.run(told, lambda: body(told))
-        return pid
+        self.running[self.last] = channel
 
     def _fork_ahead(self) -> None:
         """Fork the next command's process."""
-        line = self.line
+        line, self.line = self.line, None
         assert line is not None
-        if not _ended(line):
-            self.last = self._fork(line.fileno(), self.into, lambda told: zygote.wait(self.what, line, told))
-            if self.last:
-                self.ahead[self.last], self.line = line, None
-                os.kill(os.getpid(), _signal.SIGCHLD)  # going the way of an end makes its pages ours again
+        if not _begun(line):
+            self._fork(line, self.into, lambda told: zygote.wait(self.what, line, told))
+            os.kill(os.getpid(), _signal.SIGCHLD)  # going the way of an end makes its pages ours again
         self._drop()
 
     def _drop(self) -> None:
@@ -178,37 +173,35 @@ class Agent:
         self.due = 0.0
 
     def stirred(self) -> None:
-        """A child has ended or stopped. One that waits for its request and was stopped would leave who asks
-        waiting; a command may be stopped as any process."""
-        for pid, line in self.ahead.items():
+        """A child has ended or stopped. Who asks would wait for one that is no command yet and was stopped;
+        a command may be stopped as any process."""
+        for pid, channel in self.running.items():
             try:
                 stopped = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG)
             except ChildProcessError:
                 continue  # it has ended
-            if stopped and not _ended(line):
+            if stopped and not _begun(channel):
                 os.kill(pid, _signal.SIGKILL)
 
     def ended(self, pid: int, status: int) -> None:
         """A child of init, ours or an orphan, has ended."""
-        message = EXITED + b"%d" % status
-        line = self.ahead.pop(pid, None)
-        if line is not None and not _ended(line):
-            message = sync.ERROR  # it was none yet
-        channel = self.running.pop(pid, -1) if line is None else line.detach()
-        if channel >= 0:
-            try:
-                os.write(channel, message)
-            except OSError:
-                pass  # nobody asks any more
-            os.close(channel)
-        if pid == self.last and self.line is not None and not self.due:
+        channel = self.running.pop(pid, None)
+        if channel is None:
+            return
+        try:
+            channel.send(EXITED + b"%d" % status if _begun(channel) else sync.ERROR)
+        except OSError:
+            pass  # nobody asks any more
+        channel.close()
+        if pid == self.last and self.line is not None:
             self.due = time.monotonic() + QUIET
 
 
-def _ended(line: _socket.socket) -> bool:
-    """Whether no request comes on it any more: who waited there has it, or its caller has gone."""
+def _begun(channel: _socket.socket) -> bool:
+    """Whether nobody listens to it any more: the process of that channel is a command by now, or its caller
+    has gone."""
     try:
-        return not line.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
+        return not channel.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
     except BlockingIOError:
         return False
     except OSError:

@@ -367,6 +367,7 @@ def launch(what: Process, channel: sync.Channel) -> None:
     if what.labels is not None:
         channel.step = "set the security label"
         what.labels.apply()
+    channel.leave()
     channel.step = "install the seccomp filter"
     credentials.finish(
         what.capabilities,

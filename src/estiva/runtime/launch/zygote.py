@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import _signal
 import _socket
+import errno
 import os
 import time
 from _struct import pack, unpack
 
 from estiva import fastjson
-from estiva.errors import EstivaError
+from estiva.errors import EngineError, EstivaError
 from estiva.linux import process
 from estiva.linux.libc import SYS_execve, SYS_execveat
 from estiva.runtime import sync
@@ -38,6 +39,19 @@ _SAMPLE = b'{"args":["/"],"env":["PATH=/bin"],"user":{},"cwd":"/"}'
 _SPACE = _socket.CMSG_SPACE(4 * (FDS + 2))
 
 
+class Channel(sync.Channel):
+    """On which a command is told of."""
+
+    def __init__(self, line: _socket.socket, limits: bytes) -> None:
+        super().__init__(line.fileno())
+        self.line = line
+        self.limits = limits  # of the agent at first
+
+    def leave(self) -> None:
+        """It is a command from now on: see agent.py."""
+        self.line.shutdown(_socket.SHUT_RD)
+
+
 def receive(source: _socket.socket) -> tuple[bytes, tuple[int, ...]]:
     """One message with its fds, which are fewer than were sent where RLIMIT_NOFILE is reached; (b"", ()) when
     the other end has gone. Raises OSError."""
@@ -45,7 +59,7 @@ def receive(source: _socket.socket) -> tuple[bytes, tuple[int, ...]]:
     return data, tuple(fd for _, _, each in rights for fd in unpack(f"@{len(each) // 4}i", each))
 
 
-def wait(what: Process, line: _socket.socket, channel: sync.Channel) -> None:
+def wait(what: Process, line: _socket.socket, channel: Channel) -> None:
     """In a fork that is made ahead: be the command that is asked for on `line`, whose fd `channel` has."""
     for number in range(FDS):
         os.dup2(line.fileno(), number)
@@ -58,8 +72,7 @@ def wait(what: Process, line: _socket.socket, channel: sync.Channel) -> None:
     if not data:
         os._exit(0)  # nobody will ask
     if len(fds) != FDS:
-        raise OSError(24, "not all of its file descriptors came")
-    line.shutdown(_socket.SHUT_RD)
+        raise OSError(errno.EMFILE, "not all of its file descriptors came")
     become(what, data, fds, channel, known)
 
 
@@ -158,7 +171,7 @@ def become(
     what: Process,
     data: bytes,
     fds: tuple[int, ...],
-    channel: sync.Channel,
+    channel: Channel,
     known: _Known | None = None,
 ) -> None:
     """Become the command that a request asks for."""
@@ -168,9 +181,10 @@ def become(
     channel.step = "arrange the file descriptors"
     for number, fd in enumerate(fds[:FDS]):
         os.dup2(fd, number)
-    channel.fd = sync.at_least(channel.fd, 3)
     process.close_all_but([channel.fd])
     channel.step = "look up the user"
+    if process.getrlimits() != channel.limits:
+        raise EngineError("somebody in the container has changed the limits of its init: prlimit(2)")
     identity = look_up(what) if known is None else known.identify(what)
     init.settle(what, identity, channel)
     init.launch(what, channel)
