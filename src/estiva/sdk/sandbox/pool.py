@@ -31,12 +31,12 @@ MOST = 1000  # boxes of one pool
 AGAIN = 0.2  # seconds after a box that could not be made
 FILLERS = 2  # threads that make boxes, and end those that were used
 PATIENCE = 120.0  # seconds without any new box after which a taker gives up
-LULL = 0.02  # seconds after a box was taken in which its first command has the interpreter to itself
+LULL = 0.02  # seconds in which the first command of one that was taken has the interpreter to itself
 LOOK = 0.05  # seconds after which a taker looks whether a signal has come
 
 
 class Pool:
-    """Boxes made ahead and frozen: see `estiva.pool`."""
+    """Boxes made ahead: see `estiva.pool`."""
 
     def __init__(self, engine: Engine, image: Any, size: Any, warm: Any, options: dict[str, Any]) -> None:
         self.engine = engine
@@ -227,7 +227,7 @@ class Pool:
             if self._closed and not self._used:
                 return False
             lull = self._taken + LULL - time.monotonic()
-            if lull > 0 and self._ready and not self._closed:
+            if lull > 0 and len(self._ready) > self.size // 2 and not self._closed:
                 self._changed.wait(lull)
                 return True
             missing = len(self._ready) + self._making < self.size and not self._closed
@@ -337,15 +337,16 @@ def pool(
     engine: Engine | None = None,
     **options: Unpack[RunOptions],
 ) -> Pool:
-    """Boxes of an image or a snapshot, made ahead and frozen: one is had in about a millisecond.
+    """Boxes of an image or a snapshot, made ahead: one is had in about a millisecond.
 
         with estiva.pool("alpine", size=8, network="none", memory="64m") as pool:
             with pool.box() as box:
                 print(box.exec(["id"]).output)
 
     Each box is used once; the pool makes others in the background, so that there are `size` of them. `warm`
-    is Python that the interpreter of `box.python` has run before: "import json". The pool ends with its
-    block, or `close`, or the program, however that ends. Options: see `container`. Raises EstivaError.
+    is Python that the interpreter of `box.python` has run before: "import json"; what it has begun is frozen
+    until the box is taken. The pool ends with its block, or `close`, or the program, however that ends.
+    Options: see `container`. Raises EstivaError.
     """
     made = Pool(chosen(engine), image, size, warm, dict(options))
     first = made.new()
