@@ -28,7 +28,7 @@ def test_a_command_by_the_init_is_as_any_other(box):
 commands = [
     (["sh", "-c", "cat; echo err >&2; exit 3"], dict(input="in")),
     (["sh", "-c", "id; pwd; echo $A $HOME $HOSTNAME"], dict(user="user", workdir="/tmp", env={"A": "b", "HOSTNAME": None})),
-    (["sh", "-c", "cd /proc/self; ls fd; grep -E '^(Cap|Seccomp:|NoNew|Sig[BIC]|Groups|Umask)' status; cat cgroup | wc -l; ls -l /proc/self/ns/pid"], {}),
+    (["sh", "-c", "cd /proc/self; ls fd; grep -E '^(Cap|Seccomp:|NoNew|Sig[BIC]|Groups|Umask)' /proc/self/status; cat cgroup | wc -l; ls -l /proc/self/ns/pid"], {}),
     (["sh", "-c", "kill -9 $$"], {}),
     (["no-such"], {}), (["/etc/passwd"], {}), (["true"], dict(user="nobody-here")), (["true"], dict(workdir="/etc/passwd")),
     (["sh", "-c", "yes | head -c 200000"], dict(max_output=1000)),
