@@ -30,12 +30,13 @@ class Image:
     none), `size` is the sum of its layers' uncompressed tars in bytes.
     """
 
-    __slots__ = ("id", "manifest", "size", "created", "text", "states", "_config")
+    __slots__ = ("id", "manifest", "size", "created", "text", "states", "memory", "_config")
 
     def __init__(self, id: str, text: str, manifest: str | None, size: int, created: float) -> None:
         self.id = id
         self.text = text
         self.states: list[str] = []  # of what stands on a snapshot: those above the layers, the lowest first
+        self.memory = ""  # the snapshot with whose processes a container of it begins
         self.manifest = manifest
         self.size = size
         self.created = created
@@ -66,6 +67,11 @@ class Image:
 
     def __repr__(self) -> str:
         return f"Image({self.id!r})"
+
+
+def unstored(config: bytes) -> Image:
+    """An image that is not in the store, though its layers are."""
+    return Image(digests.sha256(config), config.decode(), None, 0, 0.0)
 
 
 class Images:
