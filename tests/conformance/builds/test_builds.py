@@ -32,6 +32,7 @@ def has_buildx() -> bool:
 pytestmark = [
     bundle.requires_kernel,
     pytest.mark.skipif(not has_buildx(), reason="needs dockerd, docker-buildx and git"),
+    pytest.mark.timeout(2400),  # all of them are built before the first is looked at
 ]
 
 
