@@ -40,7 +40,6 @@ class StageRun:
             output=self.output,
             look=job.look,
             warn=job.warn,
-            epoch=job.epoch,
             pack=self._pack,
         )
 
@@ -111,7 +110,7 @@ class StageRun:
         job, source = self.job, self.stage.start.source
         for text in state.config.pop("OnBuild", None) or []:
             for instruction in parser.parse(text, name=source.file).instructions:
-                instruction.line = source.line
+                instruction.line, instruction.end, instruction.lines = source.line, source.end, source.lines
                 if instruction.name in ("FROM", "MAINTAINER", "ONBUILD"):
                     raise bad(source, f"{instruction.name} isn't allowed as an ONBUILD trigger")
                 typed = interpret(instruction)
