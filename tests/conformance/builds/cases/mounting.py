@@ -121,8 +121,7 @@ case(
     "mount-cache-private",
     "FROM box:1\nRUN --mount=type=cache,id=prv,target=/c,sharing=private echo 1 > /c/n\nRUN --mount=type=cache,id=prv,target=/c,sharing=private cat /c/n > /n\n",
 )
-case("mount-cache-from", "FROM box:1 AS s\nRUN mkdir /d && echo s > /d/s\nFROM box:1\nRUN --mount=type=cache,id=cache-from,from=s,source=/d,target=/c cat /c/s > /s && echo t > /c/t\nRUN --mount=type=cache,id=cache-from,from=s,source=/d,target=/c ls /c > /list\n",
-     wanted="a cache mount begins with what from and source name")  # fmt: skip
+case("mount-cache-from", "FROM box:1 AS s\nRUN mkdir /d && echo s > /d/s\nFROM box:1\nRUN --mount=type=cache,id=cache-from,from=s,source=/d,target=/c cat /c/s > /s && echo t > /c/t\nRUN --mount=type=cache,id=cache-from,from=s,source=/d,target=/c ls /c > /list\n")  # fmt: skip
 case(
     "mount-cache-expands",
     "FROM box:1\nARG I=expands-id\nENV T=/c\nRUN --mount=type=cache,id=$I,target=$T echo a > /c/a\nRUN --mount=type=cache,id=expands-id,target=/c cp /c/a /a\n",
