@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from estiva.builder.frontend.run_devices import Device
 from estiva.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -13,24 +14,35 @@ if TYPE_CHECKING:
 
 NETWORKS = ("default", "none", "host")
 HOSTNAME = "buildkitsandbox"  # of RUN, as with docker: a layer that holds it is the same on every machine
-ENTITLEMENTS = ("network.host", "security.insecure")
+ENTITLEMENTS = ("network.host", "security.insecure", "device", "device=NAME")
 
 Progress = Callable[[dict[str, Any]], None]
+FindDevices = Callable[[list[Device]], tuple[list[str], list[str]]]
+
+
+class Readable(Protocol):
+    """An open file, as far as a build reads it."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 class Request:
     """One build. Everything is optional but that a Dockerfile must be found.
 
-    context          a directory, or None for an empty context
-    dockerfile       a path; None looks for Dockerfile, then Containerfile, in the context
+    context          a directory, a git or http(s) address, an open file of a tar archive, or None: empty
+    dockerfile       a path or an http(s) URL; None looks for Dockerfile, then Containerfile, in the context
     dockerfile_text  the Dockerfile itself, when it came on standard input
     build_args       ARG values, proxy settings, SOURCE_DATE_EPOCH and BUILDKIT_SANDBOX_HOSTNAME
     secrets          id -> path of a file, or the bytes themselves
-    ssh              id -> path of an agent's socket
+    ssh              id -> path of an agent's socket, or of a key's file, or a list of those
     network          of RUN: "default"; "none" or a network's name, which no RUN can go beyond; or "host"
     allow            what of ENTITLEMENTS a Dockerfile may ask for (K23); network "host" brings network.host
-    build_contexts   name -> a directory, or "docker-image://NAME"; used by FROM and COPY --from
-    cache_from, cache_to are accepted and ignored: the cache is the local one
+    build_contexts   name -> a directory, an address, "docker-image://NAME" or "oci-layout://FOLDER[:TAG]";
+                     for FROM, COPY --from and RUN --mount, in the place of a stage or an image of that name
+    hidden           the image is not listed: what it is for comes afterwards
+    cache_from, cache_to  places as the options of those names have them; the engine reads and writes them
+    devices          finds what RUN --device asks for: (full names, what is not here and may be absent),
+                     raising for what is not allowed; set by who can run steps with devices
 
     Raises InvalidInput for a network or an entitlement that there is not.
     """
@@ -38,7 +50,7 @@ class Request:
     def __init__(
         self,
         *,
-        context: str | None = None,
+        context: str | Readable | None = None,
         dockerfile: str | None = None,
         dockerfile_text: str | None = None,
         build_args: dict[str, str] | None = None,
@@ -51,12 +63,13 @@ class Request:
         platform: str | None = None,
         network: str = "default",
         secrets: dict[str, str | bytes] | None = None,
-        ssh: dict[str, str] | None = None,
+        ssh: dict[str, str | list[str]] | None = None,
         allow: list[str] | None = None,
         source_date_epoch: int | None = None,
         tags: list[str] | None = None,
         cache_from: list[str] | None = None,
         cache_to: list[str] | None = None,
+        hidden: bool = False,
     ) -> None:
         self.context = context
         self.dockerfile = dockerfile
@@ -77,18 +90,33 @@ class Request:
             )
         self.allow = list(allow or [])
         for name in self.allow:
-            if name not in ENTITLEMENTS:
+            if name not in ENTITLEMENTS and not name.startswith("device="):
                 raise InvalidInput(
                     f"unknown entitlement {name!r}", hint="it is one of " + ", ".join(ENTITLEMENTS)
                 )
         if self.network == "host":
             self.allow.append("network.host")
         self.secrets = dict(secrets or {})
-        self.ssh = dict(ssh or {})
+        self.ssh = {name: [where] if isinstance(where, str) else where for name, where in (ssh or {}).items()}
         self.source_date_epoch = source_date_epoch
         self.tags = list(tags or [])
+        self.hidden = hidden
         self.cache_from = list(cache_from or [])
         self.cache_to = list(cache_to or [])
+        self.devices: FindDevices | None = None
+
+
+class Agent:
+    """A socket that the runner makes at `path` for the time of a step, and an ssh agent behind it: that at
+    places[0], filtered, or one for the keys in these files.
+    """
+
+    def __init__(self, path: str, places: list[str], mode: int, uid: int, gid: int) -> None:
+        self.path = path
+        self.places = places
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
 
 
 class Step:
@@ -97,7 +125,8 @@ class Step:
     mounts are mounts of the OCI runtime spec; mounted has, by destination, fds of detached mounts that are to
     be attached in place of their sources. network is "default", "none", "host" or a network's name; user is a
     USER value ("" is root), to be resolved inside the rootfs; output takes what the command writes to stdout
-    and stderr.
+    and stderr; look is called now and then, and raises when the command is to be killed; agents are the
+    sockets among the mounts' sources that are to be answered at; devices are full names of CDI devices.
     """
 
     def __init__(
@@ -111,8 +140,11 @@ class Step:
         mounted: dict[str, int],
         network: str,
         output: Callable[[bytes], None],
+        look: Callable[[], None],
         privileged: bool = False,
         hostname: str = HOSTNAME,
+        agents: list[Agent] | None = None,
+        devices: list[str] | None = None,
     ) -> None:
         self.snapshot = snapshot
         self.argv = argv
@@ -123,8 +155,11 @@ class Step:
         self.mounted = mounted
         self.network = network
         self.output = output
+        self.look = look
         self.privileged = privileged
         self.hostname = hostname
+        self.agents = agents or []
+        self.devices = devices or []
 
 
 class RunStep(Protocol):

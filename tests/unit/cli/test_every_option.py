@@ -29,7 +29,9 @@ SAMPLES = {
     "blkio-weight": "100",
     "blkio-weight-device": f"{BLOCK}:100",
     "build-arg": "A=1",
+    "builder": "default",
     "build-context": "more=.",
+    "call": "targets",
     "cap": "CAP_KILL",
     "cgroup-parent": "/parent",
     "cgroupns": "host",
@@ -89,7 +91,7 @@ SAMPLES = {
     "security-opt": "no-new-privileges",
     "shm-size": "1m",
     "since": "10m",
-    "ssh": "default=/agent",
+    "ssh": "default=/dev/null",
     "stop-signal": "INT",
     "sysctl": "net.core.somaxconn=9",
     "tail": "3",
@@ -174,6 +176,7 @@ BESIDE = {
     ("login", "password"): ["-u", "ana"],
     ("login", "username"): ["-p", "secret"],
     ("run", "memory-swap"): ["-m", "64m"],
+    ("build", "memory-swap"): ["-m", "64m"],
     ("create", "memory-swap"): ["-m", "64m"],
     ("update", "memory-swap"): ["-m", "64m"],
     ("start", "detach-keys"): ["-a", "-i"],
@@ -187,6 +190,7 @@ BESIDE = {
     ("system prune", "all"): ["-f"],
     ("system prune", "volumes"): ["-f"],
     ("builder prune", "all"): ["-f"],
+    ("build", "push"): ["-t", "x"],
 }
 IMAGE = {
     "Id": "sha256:" + "a" * 64,
@@ -243,6 +247,8 @@ RETURNS = {
     "engine.containers.create.create": RECORD,
     "engine.containers.create.prepare": lambda journal: optionkit.Thing(journal, "start", id="c" * 64, record=RECORD),
     "engine.builds.build.build": IMAGE["Id"],
+    "engine.builds.build.outputs_of": [],
+    "engine.builds.call.call": {"warnings": [], "targets": [], "sources": [{"filename": "Dockerfile", "data": ""}]},
     "engine.images.lookup.resolve": types.SimpleNamespace(size=9),
     "engine.images.platforms.mismatch": "",
     "engine.system.info": dict.fromkeys(INFO, 1) | {"SecurityOptions": [], "Warnings": []},
@@ -347,7 +353,7 @@ SO_ANYWAY = {
     ("build", "compress"): "no context is sent anywhere",
     ("build", "force-rm"): "no step leaves a container behind",
     ("build", "rm"): "no step leaves a container behind",
-    ("build", "load"): "the image is in the local store anyway",
+    ("build", "builder"): "there is one builder, called default",
     ("builder prune", "all"): "all of the cache goes anyway",
     ("rmi", "no-prune"): "no parents go with an image",
     ("manifest push", "all"): "a list is sent with its images",
@@ -361,13 +367,12 @@ CONTRARY = [
       for verb in ("run", "create", "pull", "push")],
     ("build --disable-content-trust=false .", "estiva: --disable-content-trust=false is not supported"),
     ("build --rm=false .", "WARNING: build --rm=false has no effect"),
-    ("build --cache-from x .", "WARNING: build --cache-from is not supported yet"),
-    ("build --cache-to x .", "estiva: build --cache-to is not supported yet"),
     ("build --provenance mode=max .", "estiva: build --provenance is not supported yet"),
     ("build --provenance=true .", "estiva: build --provenance is not supported yet"),
     ("build --sbom true .", "estiva: build --sbom is not supported yet"),
-    ("build --progress tty .", "WARNING: build --progress tty is not supported yet"),
-    ("build --progress rawjson .", "estiva: invalid --progress 'rawjson'"),
+    ("build --builder other .", "estiva: build --builder other is not supported"),
+    ("build --progress tty .", "estiva: --progress tty needs a terminal"),
+    ("build --progress fancy .", "estiva: invalid --progress 'fancy'"),
     ("manifest push --all=false x:1", "estiva: manifest push --all=false is not supported"),
     ("manifest push --insecure example.org/x:1", "estiva: --insecure is not supported for example.org"),
     ("manifest create --insecure x:1 example.org/x:1", "estiva: --insecure is not supported for docker.io"),
@@ -379,7 +384,7 @@ CONTRARY = [
 # Refused whatever they are given: what is not there yet.
 REFUSED = (
     {(verb, name) for verb in ("run", "create") for name in NOT_YET}
-    | {("build", name) for name in (*NOT_IN_BUILDS, "provenance", "sbom")}
+    | {("build", name) for name in (*NOT_IN_BUILDS, "provenance", "sbom", "security-opt")}
     | {("manifest inspect", "verbose")}
     | {
         ("network create", name)

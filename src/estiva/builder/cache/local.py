@@ -15,6 +15,7 @@ import copy
 import hashlib
 import json
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from estiva.timestamps import rfc3339
@@ -39,13 +40,20 @@ class Cache:
         self.store = store
         self.off = off
 
-    def layer(self, keys: list[str]) -> tuple[str, str] | None:
-        """(diff_id, created as RFC 3339 text) of the layer kept under one of `keys`."""
+    def layer(self, keys: Iterable[str]) -> tuple[str, str, str] | None:
+        """(diff_id, created as RFC 3339 text, key) of the layer kept under one of `keys`."""
         for name in [] if self.off else keys:
             image = self._find(name)
             if image is not None and image.diff_ids and self.store.layers.has(image.diff_ids[-1]):
-                return image.diff_ids[-1], str(image.config.get("created") or "")
+                return image.diff_ids[-1], str(image.config.get("created") or ""), name
         return None
+
+    def keys_with(self, key: str) -> tuple[str, ...]:
+        """All keys of the step that is kept under one: a copy has one of its sources' layers, too."""
+        rows = self.store.db.read(
+            "SELECT key FROM build_cache WHERE image = (SELECT image FROM build_cache WHERE key = ?)", (key,)
+        )
+        return tuple(found for (found,) in rows)
 
     def keep_layer(
         self, keys: list[str], diff_id: str, created: str, created_by: str, platform: dict[str, str]
@@ -62,7 +70,7 @@ class Cache:
         for name in keys:
             self._keep(name, image.id)
 
-    def image(self, config: dict[str, Any], inherited: int) -> Image:
+    def image(self, config: dict[str, Any], inherited: int, *, hidden: bool = False) -> Image:
         """The image of a finished config: the one that an equal build made, or a new one.
 
         The first `inherited` entries of the history are the base image's; only later times are left out.
@@ -74,8 +82,9 @@ class Cache:
         name = key("image", timeless)
         known = None if self.off else self._find(name)
         if known is not None and all(self.store.layers.has(diff_id) for diff_id in known.diff_ids):
-            return self.store.images.add(known.config_bytes)  # listed again, should it have been removed
-        image = self.store.images.add(encode(config))
+            # listed again, should it have been removed
+            return self.store.images.add(known.config_bytes, hidden=hidden)
+        image = self.store.images.add(encode(config), hidden=hidden)
         self._keep(name, image.id)
         return image
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from estiva.builder.frontend import values
-from estiva.builder.frontend.errors import bad, unsupported
+from estiva.builder.frontend import run_devices, values
+from estiva.builder.frontend.errors import bad
+from estiva.builder.frontend.near import near
 from estiva.builder.frontend.parser import heredoc_of, json_list
+from estiva.builder.frontend.run_devices import Device
 from estiva.builder.frontend.syntax import Heredoc, Instruction
 from estiva.errors import InvalidInput
 
@@ -41,6 +43,7 @@ class Command(Typed):
     mounts: list[str] = field(default_factory=list)
     network: str = ""
     security: str = ""
+    devices: list[Device] = field(default_factory=list)
 
 
 @dataclass
@@ -79,7 +82,7 @@ class Copy(Typed):
     exclude: list[str] = field(default_factory=list)
     checksum: str = ""
     unpack: bool | None = None
-    keep_git_dir: bool = False
+    keep_git_dir: bool | None = None
 
 
 @dataclass
@@ -151,13 +154,10 @@ class _Flags:
 
 
 def _similar(name: str, known: list[str], instruction: str) -> str:
-    import difflib
-
     if not known:
         return f"{instruction} takes no flags"
-    close = difflib.get_close_matches(name, known, 1, 0.6)
-    if close:
-        return f"did you mean --{close[0]}?"
+    if close := near(name, known):
+        return f"did you mean --{close}?"
     return f"{instruction} takes " + ", ".join("--" + flag for flag in known)
 
 
@@ -190,12 +190,11 @@ def _from(source: Instruction, flags: _Flags) -> Typed:
 def _command(source: Instruction, flags: _Flags) -> Typed:
     argv = json_list(source.args)
     shell = source.args if argv is None else ""
-    if source.name == "RUN":
-        if flags.list("device"):
-            raise unsupported(source, "RUN --device is not supported")
-        if not (argv or shell):
-            raise bad(source, "RUN requires a command")
-    result = Command(source, argv, shell, flags.list("mount"), flags.text("network"), flags.text("security"))
+    if source.name == "RUN" and not (argv or shell):
+        raise bad(source, "RUN requires a command")
+    devices = [run_devices.parse(text) for text in flags.list("device")]
+    network, security = flags.text("network"), flags.text("security")
+    result = Command(source, argv, shell, flags.list("mount"), network, security, devices)
     if result.network not in ("", "default", "none", "host"):
         raise bad(source, f"unsupported network mode {result.network!r}", "it is one of default, none, host")
     if result.security not in ("", "sandbox", "insecure"):
@@ -291,7 +290,7 @@ def _copy(source: Instruction, flags: _Flags) -> Typed:
         exclude=flags.list("exclude"),
         checksum=flags.text("checksum"),
         unpack=flags.bool("unpack") if flags.list("unpack") else None,
-        keep_git_dir=flags.bool("keep-git-dir"),
+        keep_git_dir=flags.bool("keep-git-dir") if flags.list("keep-git-dir") else None,
     )
 
 

@@ -1,15 +1,19 @@
-"""Where a build's steps read files: contexts, stages and images, each opened once."""
+"""Where a build's steps read files: contexts, stages and images, each opened once, whichever stage asks."""
 
 from __future__ import annotations
 
+from estiva.builder.fetch.contexts import IMAGE, LAYOUT, Contexts
 from estiva.builder.files.tree import Tree
 from estiva.builder.files.workspace import Workspace
+from estiva.builder.once import Once
 from estiva.builder.request import Request, ResolveImage
 from estiva.builder.steps.context import Source
-from estiva.errors import InvalidInput
+from estiva.builder.steps.written import Layer, Stand
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from estiva.store import Store
     from estiva.store.images import Image
 
@@ -20,55 +24,65 @@ class Sources:
     """
 
     def __init__(
-        self, request: Request, store: Store, workspace: Workspace, resolve_image: ResolveImage
+        self,
+        request: Request,
+        store: Store,
+        workspace: Workspace,
+        resolve_image: ResolveImage,
+        epoch: int | None,
+        look: Callable[[], None],
     ) -> None:
         self.request = request
         self.store = store
         self.resolve_image = resolve_image
-        self.trees: dict[str, Tree] = {}
-        self.images: dict[str, Image] = {}
-        self.context = self._folder("", request.context or workspace.directory())
+        self.trees: Once[str, Tree] = Once()
+        self.stands: Once[str, Stand] = Once()
+        self.images: Once[str, Image] = Once()
+        self.epoch = epoch
+        self.contexts = Contexts(request, store, workspace, look)
+        self.context = self.trees.get("context", self.contexts.main)
 
     def close(self) -> None:
         for tree in self.trees.values():
             tree.close()
+        for stand in self.stands.values():
+            stand.close()
 
     def find(self, name: str) -> Source:
         """A named context or an image, as COPY --from or a mount names it. Raises NotFound, InvalidInput."""
-        folder = self.request.build_contexts.get(name)
-        if folder and not folder.startswith("docker-image://"):
-            return Source(self._folder(name, folder), None)
+        place = self.contexts.place(name)
+        if place and not place.startswith((IMAGE, LAYOUT)):
+            return Source(self._folder(name, place), None)
         if self.is_scratch(name):
             return self.view("scratch", [])
         image = self.image(name, self.request.platform)
-        return self.view(image.id, image.diff_ids)
+        return self.view(image.id, list(image.diff_ids))
 
     def is_scratch(self, name: str) -> bool:
         """Whether a name means nothing at all, by itself or by a named context."""
-        return "scratch" in (name, self.request.build_contexts.get(name, "").removeprefix("docker-image://"))
+        return (self.contexts.image_of(name) or name) == "scratch"
 
-    def view(self, key: str, diff_ids: list[str]) -> Source:
+    def view(self, key: str, layers: list[Layer], *, stage: bool = False) -> Source:
         """The rootfs of layers; `key` is the same for the same ones."""
-        if key not in self.trees:
-            self.trees[key] = Tree(self.store.snapshots.view(diff_ids), owners=True)
-        return Source(self.trees[key], diff_ids)
+        stand = self.stands.get(key, lambda: Stand(layers))
+        tree = self.trees.get(key, lambda: Tree(stand.view(self.store), owners=True))
+        return Source(tree, layers, stage)
 
     def image(self, name: str, platform: str | None) -> Image:
-        """An image by its name, or by that of a named context. Raises NotFound, InvalidInput."""
-        named = self.request.build_contexts.get(name, "")
-        if named.startswith("docker-image://"):
-            name = named.removeprefix("docker-image://")
-        elif named:
-            raise InvalidInput(f"the named context {name} is a directory, which FROM can't take")
-        key = f"{platform}\0{name}"
-        if key not in self.images:
-            self.images[key] = self.resolve_image(name, platform=platform, pull=self.request.pull)
-        return self.images[key]
+        """An image by its name, or what a named context gives. Raises NotFound, InvalidInput."""
+        place, pull = self.contexts.place(name), self.request.pull
+        key = f"{platform}\0{place or name}"
+        if place.startswith(LAYOUT):
+            return self.images.get(key, lambda: self.contexts.from_layout(name, place, platform))
+        if place and not place.startswith(IMAGE):
+            tree = self._folder(name, place)
+            return self.images.get(key, lambda: self.contexts.base(name, tree, platform, self.epoch))
+        wanted = self.contexts.image_of(name) or name
+        return self.images.get(key, lambda: self.resolve_image(wanted, platform=platform, pull=pull))
 
-    def _folder(self, name: str, folder: str) -> Tree:
-        key = f"context {name}"
-        if key not in self.trees:
-            if "://" in folder:
-                raise InvalidInput(f"the build context {folder} is not a directory")
-            self.trees[key] = Tree.context(folder)
-        return self.trees[key]
+    def known(self, name: str, platform: str | None) -> Image | None:
+        """The same, if it was asked for and found already."""
+        return self.images.found(f"{platform or None}\0{self.contexts.place(name) or name}")
+
+    def _folder(self, name: str, place: str) -> Tree:
+        return self.trees.get(f"context {place}", lambda: self.contexts.tree(name, place))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import posixpath
 import stat
@@ -9,18 +10,19 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from estiva.builder.files import untar
-from estiva.builder.files import url as url_files
+from estiva.builder.files import untar, url
 from estiva.builder.files.copier import Copier, Destination, take
 from estiva.builder.files.record import Record
 from estiva.builder.files.tree import Missing, Tree
 from estiva.builder.frontend import ignore, values
-from estiva.builder.frontend.errors import bad, unsupported
+from estiva.builder.frontend.errors import bad
 from estiva.builder.frontend.instructions import Copy
 from estiva.builder.frontend.syntax import Heredoc
 from estiva.builder.steps import users
 from estiva.builder.steps.context import StepContext
+from estiva.builder.steps.remotes import Remotes
 from estiva.builder.steps.state import State, expander
+from estiva.builder.steps.written import diff_ids, known
 from estiva.errors import InvalidInput
 
 
@@ -51,31 +53,16 @@ class CopyStep:
         self.exclude = ignore.Matcher([expand.word(pattern) for pattern in typed.exclude])
         self.documents = [(doc, expand.text(doc.text) if doc.expand else doc.text) for doc in typed.heredocs]
         self.path = state.absolute(self.destination)
-        self.downloads: list[url_files.Download] = []
-        self._check()
-
-    def _check(self) -> None:
-        source, typed = self.typed.source, self.typed
         if self.chmod:
             values.mode_change(self.chmod, 0o644, False)
-        for name in self.sources:
-            if url_files.is_git(name) and typed.name == "ADD":
-                raise unsupported(source, f"ADD of a git repository is not supported: {name}")
-            if url_files.is_url(name) and typed.name == "COPY":
-                raise bad(source, f"COPY can't take a URL: {name}", "use ADD")
-        urls = [name for name in self.sources if url_files.is_url(name)]
-        if urls and self.context.request.network == "none":
-            raise bad(
-                source, f"ADD can't fetch {urls[0]}: the build has no network", "leave out --network none"
-            )
-        if self.checksum and (len(urls) != 1 or len(self.sources) != 1):
-            raise bad(source, "--checksum needs exactly one source, a URL")
+        self.remotes = Remotes(context, typed, self.sources, self.checksum)
 
     def run(self) -> bool:
         """Copy, or find the layer in the cache: whether it was cached."""
         try:
             return self._run()
         finally:
+            self.remotes.close()
             self.context.workspace.release()
 
     def _run(self) -> bool:
@@ -83,32 +70,41 @@ class CopyStep:
         source = context.source(self.typed.from_)
         tree = source.tree
         created_by = self.created_by()
-        keys: list[str] = []
-        if source.layers is not None and self.sources:
-            keys = [context.key("copy-from", self._inputs(source.layers))]
-            if context.reuse(state, keys, created_by):
-                return True
+
+        def whole(below: list[str]) -> list[str]:
+            """By all of the image or stage, which need not be looked at then."""
+            if source.layers is None or not self.sources:
+                return []
+            return [context.key("copy-from", self._inputs(below, diff_ids(source.layers)))]
+
+        if known(source.layers or []) is not None and context.reuse(
+            state, whole, created_by, alone=self.link
+        ):
+            return True
         items = self._gather(tree)
-        self._fetch()
-        downloads = [download.content for download in self.downloads]
+        self.remotes.resolve()
         seen = [self._look(tree, item) for item in items]
-        if context.reuse(state, [self._key(seen, downloads)], created_by):
+        remote = self.remotes.contents()
+        if context.reuse(state, lambda below: [self._key(below, seen, remote)], created_by, alone=self.link):
             return True
         copied: list[list[Any]] = []
-        below = [] if self.link else state.diff_ids
-        diff_id = context.layer(below, lambda rootfd: copied.extend(self._copy(tree, items, rootfd)))
-        # The key tells what was copied, whatever a folder held when it was looked at (K20)
-        keys.append(self._key(copied if source.layers is None else seen, downloads))
-        context.keep(state, keys, created_by, diff_id)
+
+        def keys(below: list[str]) -> list[str]:
+            # they tell what was copied, whatever a folder held when it was looked at (K20)
+            read = copied if source.layers is None else seen
+            return [*whole(below), self._key(below, read, remote)]
+
+        context.write(
+            state,
+            keys,
+            created_by,
+            lambda rootfd: copied.extend(self._copy(tree, items, rootfd)),
+            alone=self.link,
+        )
         return False
 
-    def _fetch(self) -> None:
-        for url in filter(url_files.is_url, self.sources):
-            file = self.context.workspace.file()
-            self.downloads.append(url_files.fetch(url, file, self.checksum))
-
-    def _key(self, contents: list[list[Any]], downloads: list[str]) -> str:
-        return self.context.key("copy", self._inputs([*contents, *downloads]))
+    def _key(self, below: list[str], contents: list[list[Any]], remote: list[Any]) -> str:
+        return self.context.key("copy", self._inputs(below, [*contents, *remote]))
 
     def created_by(self) -> str:
         """The line in the image's history."""
@@ -116,17 +112,21 @@ class CopyStep:
         words += ["--parents"] if self.typed.parents else []
         words += [f"--chown={self.chown}"] if self.chown else []
         words += [f"--chmod={self.chmod}"] if self.chmod else []
-        words += [*self.sources, *("<<" + doc.name for doc, _ in self.documents), self.destination]
+        words += [
+            *map(url.redacted, self.sources),
+            *("<<" + doc.name for doc, _ in self.documents),
+            self.destination,
+        ]
         return " ".join(words) + " # buildkit"
 
-    def _inputs(self, contents: Any) -> dict[str, Any]:
+    def _inputs(self, below: list[str], contents: Any) -> dict[str, Any]:
         """All that the layer depends on, as the cache key covers it."""
         link = self.link
         return {
-            "below": [] if link else self.state.diff_ids,
-            "owner": list(self._owner_of_link()) if link and self.chown else self.chown,
+            "below": [] if link else below,
+            "owner": list(self.owner) if link and self.chown else self.chown,
             "add": self.typed.name == "ADD",
-            "sources": [url_files.name_of(name) if url_files.is_url(name) else name for name in self.sources],
+            "sources": [*self.remotes.local, *self.remotes.names()],
             "contents": contents,
             "documents": [[doc.name, text] for doc, text in self.documents],
             "path": self.path,
@@ -135,19 +135,15 @@ class CopyStep:
             "flags": [link, self.typed.parents, self.typed.unpack],
         }
 
-    def _owner_of_link(self) -> tuple[int, int]:
+    @functools.cached_property
+    def owner(self) -> tuple[int, int]:
         """The numeric owner of a --link copy: its layer does not depend on the rootfs, but names do."""
-        fd = self.context.view(self.state.diff_ids)
-        try:
+        with self.context.view(self.state.layers) as fd:
             return users.owner(fd, self.chown)
-        finally:
-            os.close(fd)
 
     def _gather(self, tree: Tree) -> list[Item]:
         items: list[Item] = []
-        for source in self.sources:
-            if url_files.is_url(source):
-                continue
+        for source in self.remotes.local:
             items += self._parents(tree, source) if self.typed.parents else self._plain(tree, source)
         self._check_many(tree, items)
         return items
@@ -155,7 +151,7 @@ class CopyStep:
     def _check_many(self, tree: Tree, items: list[Item]) -> None:
         """Several sources need a directory, which a directory or an archive that comes first makes one."""
         given = len(self.sources) + len(self.documents)
-        count = len(items) + len(self.documents) + sum(map(url_files.is_url, self.sources))
+        count = len(items) + len(self.documents) + len(self.remotes)
         if count < 2 or self.typed.parents or self.path.endswith("/") or self._is_directory():
             return
         if items and self._is_folder(tree, items[0]):
@@ -179,11 +175,8 @@ class CopyStep:
         return archive >= 0
 
     def _is_directory(self) -> bool:
-        fd = self.context.view(self.state.diff_ids)
-        try:
+        with self.context.view(self.state.layers) as fd:
             return Destination(fd).is_directory(self.path)
-        finally:
-            os.close(fd)
 
     def _plain(self, tree: Tree, source: str) -> list[Item]:
         return [
@@ -263,8 +256,8 @@ class CopyStep:
         """Do all of it; for every source what `_look` tells, of what was copied."""
         owner = None
         if self.chown:
-            owner = self._owner_of_link() if self.link else users.owner(rootfd, self.chown)
-        to = Destination(rootfd, owner=owner, chmod=self.chmod, epoch=self.context.epoch)
+            owner = self.owner if self.link else users.owner(rootfd, self.chown)
+        to = Destination(rootfd, owner=owner, chmod=self.chmod)
         copier = Copier(tree, to, exclude=self.exclude)
         copied: list[list[Any]] = []
         if self.typed.parents and not items:
@@ -283,9 +276,10 @@ class CopyStep:
                 copier.exclude = self._exclude(item, directory)
                 path = copier.parents(item.base, branch, path, total)
             directory = copier.copy(item.path, item.name, path, total)
+            if item.relative:
+                copier.date(item.base, self.path)
             copied.append(["" if directory else item.name, item.relative, total.digest(), False])
-        for download in self.downloads:
-            self._write_download(download, to)
+        self.remotes.copy(to, self.path, self.exclude)
         for document, text in self.documents:
             self._write_document(document, text, to)
         return copied
@@ -301,15 +295,6 @@ class CopyStep:
         if not untar.is_archive(own):
             raise InvalidInput("the archive changed while it was copied")
         untar.extract(own, self.context.workspace.file(), self.path, to)
-
-    def _write_download(self, download: url_files.Download, to: Destination) -> None:
-        mtime = time.time_ns() if download.mtime_ns is None else download.mtime_ns
-        if not self.typed.unpack:
-            to.write(self.path, download.name, download.fd, mode=0o600, mtime_ns=mtime)
-            return
-        if not untar.is_archive(download.fd):
-            raise InvalidInput(f"{download.name} is not an archive", hint="leave out --unpack")
-        untar.extract(download.fd, self.context.workspace.file(), self.path, to)
 
     def _write_document(self, document: Heredoc, text: str, to: Destination) -> None:
         data = text.encode("utf-8", "replace")

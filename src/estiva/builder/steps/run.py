@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import posixpath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from estiva.builder.frontend.errors import BuildFailed, bad, shorten
+from estiva.builder.frontend.errors import BuildFailed, bad, located, shorten, unsupported
 from estiva.builder.frontend.instructions import Command, Typed
 from estiva.builder.frontend.parser import heredoc_of
 from estiva.builder.request import HOSTNAME, NETWORKS, Request, Step
-from estiva.builder.steps.context import StepContext, with_root
+from estiva.builder.steps import statuses
+from estiva.builder.steps.context import Keys, StepContext, with_root
 from estiva.builder.steps.mountpoints import Stubs
 from estiva.builder.steps.mounts import SCRIPTS, Mounts
 from estiva.builder.steps.state import State, expander
+from estiva.errors import EstivaError
 from estiva.oci.config import DEFAULT_PATH
 
+if TYPE_CHECKING:
+    from estiva.store.snapshots import Snapshot
+
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
-HINTS = {
-    126: "the command can't be executed: is it executable, and for this platform?",
-    127: "the command is not in the image's filesystem",
-    137: "the command was killed (SIGKILL): perhaps it ran out of memory",
-}
 
 
 def refuse_wider(typed: Typed, request: Request) -> None:
@@ -33,6 +33,19 @@ def refuse_wider(typed: Typed, request: Request) -> None:
     ):
         if asked and entitlement not in request.allow:
             raise bad(typed.source, f"RUN {flag} is not allowed", f"allow it with: --allow {entitlement}")
+    _devices(typed, request)
+
+
+def _devices(typed: Command, request: Request) -> tuple[list[str], list[str]]:
+    """(the devices that it gets, those that are not here and may be absent). Raises DockerfileError."""
+    if not typed.devices:
+        return [], []
+    if request.devices is None:
+        raise unsupported(typed.source, "RUN --device is not supported here")
+    try:
+        return request.devices(typed.devices)
+    except EstivaError as error:
+        raise located(error, typed.source) from None
 
 
 class CommandStep:
@@ -50,6 +63,7 @@ class CommandStep:
         self.hostname = context.request.build_args.get("BUILDKIT_SANDBOX_HOSTNAME") or HOSTNAME
         self.changed = ""  # what the command read and the key does not tell
         refuse_wider(typed, context.request)
+        self.devices, self.absent = _devices(typed, context.request)
 
     def _network(self) -> str:
         """The network that the instruction asks for, else the build's. That is as far as it can get where the
@@ -78,19 +92,24 @@ class CommandStep:
         args = [f"{name}={self.state.variables.get(name, '')}" for name in self.state.args]
         prefix = f"|{len(args)} " + " ".join(args) + " " if args else ""
         created_by = f"RUN {prefix}{' '.join(self.argv)} # buildkit"
-        if self.context.reuse(self.state, [self._key()], created_by):
+        self.mounts.find()
+        if self.context.reuse(self.state, self._keys(), created_by):
             return True
-        diff_id = self._layer()
-        keys = [] if self.changed else [self._key()]
-        self.context.keep(self.state, keys, created_by, diff_id)
+        for name in self.absent:
+            place = f"{self.typed.source.file}:{self.typed.source.line}"
+            self.context.warn(f"{place}: the device {name} is not here: RUN goes on without it")
+        with self.context.snapshot(self.state.layers) as (snapshot, stand):
+            self._execute(snapshot)
+            keys = (lambda below: []) if self.changed else self._keys()
+            self.context.keep(self.state, snapshot, stand, keys, created_by)
         if self.changed:
             source = self.typed.source
             self.context.warn(f"{source.file}:{source.line}: {self.changed}: not cached")
         return False
 
-    def _key(self) -> str:
+    def _keys(self) -> Keys:
+        """The keys, of what the mounts show now."""
         inputs: dict[str, Any] = {
-            "below": self.state.diff_ids,
             "argv": self.argv,
             "script": self.script,
             "env": self.env,
@@ -99,15 +118,17 @@ class CommandStep:
             "network": self.network,
             "security": self.typed.security,
             "hostname": self.hostname,
-            "mounts": self.mounts.inputs(),
+            "devices": self.devices,
             "platform": self.state.platform,
         }
-        return self.context.key("run", inputs)
+        key, mounts = self.context.key, self.mounts
+        return lambda below: (
+            key("run", {**inputs, "below": below, "mounts": shown}) for shown in mounts.shown()
+        )
 
-    def _layer(self) -> str:
+    def _execute(self, snapshot: Snapshot) -> None:
         context, state, mounts = self.context, self.state, self.mounts
         given = context.request.build_args
-        snapshot = context.store.snapshots.prepare(state.diff_ids)
         try:
             env = _proxies(given, self.env)
             mounts.make(env, (posixpath.basename(self.argv[0]), self.script) if self.script else None)
@@ -123,27 +144,29 @@ class CommandStep:
                 mounts.mounted,
                 self.network,
                 context.output,
+                context.look,
                 self.typed.security == "insecure",
                 self.hostname,
+                mounts.agents,
+                self.devices,
             )
             status = context.run_step(step)
             if status:
                 raise self._failed(status)
             self.changed = mounts.changed()
             with_root(snapshot, stubs.after)
-            return context.commit(snapshot)
         finally:
             mounts.close()
-            snapshot.discard()
 
     def _failed(self, status: int) -> BuildFailed:
-        source = self.typed.source
+        source, words = self.typed.source, statuses.meaning(status)
+        told = f"exit status {status} ({words})" if words else f"exit status {status}"
         return BuildFailed(
-            f"{source.file}:{source.line}: {shorten(source.original)}: exit status {status}",
+            f"{source.file}:{source.line}: {shorten(source.original)}: {told}",
             line=source.line,
             text=source.original,
             status=status,
-            hint=HINTS.get(status, ""),
+            hint=statuses.hint(status),
         )
 
 

@@ -6,8 +6,10 @@ import posixpath
 from collections.abc import Callable
 from typing import Any
 
+from estiva.builder.cache.remote import FIELD as CACHE
 from estiva.builder.frontend.instructions import Command, Typed
 from estiva.builder.frontend.variables import Budget, Expander
+from estiva.builder.steps.written import Fetched, Layer, diff_ids
 from estiva.oci import config as configs
 from estiva.oci.platform import Platform
 
@@ -18,19 +20,30 @@ DEFAULT_SHELL = ["/bin/sh", "-c"]
 class State:
     """Layers (base first), the image config so far, and the ARGs in scope (None: without a value).
 
+    `layers` are those of the config, which has them once it is `finished`.
+
     What is in the config is shared with the base and with other stages: a value is replaced, never changed.
     """
 
     def __init__(
-        self, document: dict[str, Any], *, clock: Callable[[], str], budget: Budget | None = None
+        self,
+        document: dict[str, Any],
+        *,
+        clock: Callable[[], str],
+        budget: Budget | None = None,
+        path: bool = True,
     ) -> None:
+        """`path`: the default PATH where the config says none, which is what a build begins with."""
         self.document = {
             **document,
             "config": dict(document.get("config") or {}),
             "rootfs": dict(document.get("rootfs") or configs.new("")["rootfs"]),
             "history": list(document.get("history") or []),
         }
-        self.document["rootfs"]["diff_ids"] = list(self.document["rootfs"]["diff_ids"])
+        self.document.pop(CACHE, None)  # the base's own
+        self.layers: list[Layer] = list(self.document["rootfs"]["diff_ids"])
+        if path:
+            self.config["Env"] = with_path(self.config.get("Env") or [])
         self.clock = clock
         self.budget = budget or Budget()
         self.args: dict[str, str | None] = {}
@@ -41,13 +54,14 @@ class State:
 
     @classmethod
     def scratch(cls, platform: Platform, clock: Callable[[], str], budget: Budget) -> State:
-        document = configs.new(platform.architecture, platform.os, platform.variant)
+        document = configs.new(platform.architecture, platform.os, platform.written().get("variant", ""))
         document["config"] = {"Env": [f"PATH={configs.DEFAULT_PATH}"], "WorkingDir": "/"}
         return cls(document, clock=clock, budget=budget)
 
     def child(self) -> State:
         """The state that `FROM this-stage` begins with: its files, config and ARGs."""
         state = State(self.document, clock=self.clock, budget=self.budget)
+        state.layers = list(self.layers)
         state.args = dict(self.args)
         state.over = set(self.over)
         state.inherited = self.inherited
@@ -57,10 +71,6 @@ class State:
     def config(self) -> dict[str, Any]:
         config: dict[str, Any] = self.document["config"]
         return config
-
-    @property
-    def diff_ids(self) -> list[str]:
-        return list(self.document["rootfs"]["diff_ids"])
 
     @property
     def platform(self) -> dict[str, str]:
@@ -98,13 +108,21 @@ class State:
         directory = path in ("", ".") or path.endswith(("/", "/.", "/.."))
         return cleaned + "/" if directory and cleaned != "/" else cleaned
 
-    def record(self, created_by: str, *, created: str = "", diff_id: str = "") -> None:
+    def finished(self) -> dict[str, Any]:
+        """The config, once all its layers are here. Raises what kept one from that."""
+        for layer in self.layers:
+            if isinstance(layer, Fetched):
+                layer.arrive()
+        self.document["rootfs"]["diff_ids"] = diff_ids(self.layers)
+        return self.document
+
+    def record(self, created_by: str, *, created: str = "", layer: Layer = "") -> None:
         """One step of history; with a layer, that too. Raises InvalidInput when a build's get too long."""
         self.budget.spend(len(created_by))
         created = created or self.clock()
         step: dict[str, Any] = {"created": created, "created_by": created_by, "comment": COMMENT}
-        if diff_id:
-            self.document["rootfs"]["diff_ids"].append(diff_id)
+        if layer:
+            self.layers.append(layer)
         else:
             step["empty_layer"] = True
         self.document["history"].append(step)
@@ -117,6 +135,13 @@ class State:
     def command(self, typed: Command) -> list[str]:
         """The argv of RUN, CMD or ENTRYPOINT."""
         return typed.argv if typed.argv is not None else [*self.shell, typed.shell]
+
+
+def with_path(env: list[str]) -> list[str]:
+    """An image's Env, with the default PATH where its base says none: as docker has it."""
+    if any(item.startswith("PATH=") for item in env):
+        return env
+    return [*env, f"PATH={configs.DEFAULT_PATH}"]
 
 
 def expander(state: State, typed: Typed) -> Expander:

@@ -4,33 +4,47 @@ from __future__ import annotations
 
 import sys
 
-from estiva.cli.build import sources, words
-from estiva.cli.build.progress import BuildProgress
+from estiva.cli.build import calls, limits, outcome, outputs, sources, words
+from estiva.cli.build.progress.build import BuildProgress, chosen
 from estiva.cli.context import refuse_trust, warn
 from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb, boolean
-from estiva.errors import InvalidInput, Unsupported
+from estiva.errors import Unsupported, oneline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from estiva.cli.context import Context
 
-NOT_YET = (
-    "add-host", "attest", "cache-to", "cgroup-parent", "cpu-period", "cpu-quota", "cpu-shares", "cpuset-cpus",
-    "cpuset-mems", "isolation", "memory", "memory-swap", "metadata-file", "output", "security-opt",
-    "shm-size", "ulimit",
-)  # fmt: skip
+NOT_YET = ("attest",)
 
 
-def build(context: Context, options: Options) -> None:
+def build(context: Context, options: Options) -> int | None:
     _refuse(options)
-    iidfile = options.text("iidfile")
-    directory, dockerfile, text = sources.sources(options)
-    from estiva.engine.builds import build as builds
+    call = calls.asked(options)
+    if call is not None:
+        return calls.answer(context, options, call)
+    kind = chosen(options.text("progress"), options.flag("quiet"), sys.stderr)
+    outcome.begin(options)
+    asked = _asked(options)
+    with BuildProgress(kind, ", ".join(options.many("tag"))) as progress:  # before the engine: it may fork
+        from estiva.engine.builds import build as builds
 
-    quiet = options.flag("quiet") or options.text("progress") == "quiet"
-    image_id = builds.build(
-        context.engine,
-        progress=BuildProgress(quiet),
+        metadata: dict[str, Any] = {}
+        image_id = builds.build(context.engine, progress=progress, metadata=metadata, **asked)
+    outcome.write(options, image_id, outputs.named(options), metadata)
+    if outputs.tells(options):
+        print(image_id)
+    if kind not in ("quiet", "rawjson") and outputs.names(options):
+        for tag in options.many("tag"):
+            print(f"named {tag}", file=sys.stderr)
+    return None
+
+
+def _asked(options: Options) -> dict[str, Any]:
+    """What engine.builds.build is asked for. Raises UsageError and other EstivaErrors."""
+    directory, dockerfile, text = sources.sources(options)
+    return dict(  # noqa: C408
         context=directory,
         dockerfile=dockerfile,
         dockerfile_text=text,
@@ -39,23 +53,18 @@ def build(context: Context, options: Options) -> None:
         build_contexts=words.pairs("build-context", options.many("build-context")),
         labels=words.labels(options.many("label")),
         target=options.text("target") or None,
+        cache_from=options.many("cache-from"),
+        cache_to=options.many("cache-to"),
         no_cache=options.flag("no-cache"),
         no_cache_filter=[name for names in options.many("no-cache-filter") for name in names.split(",")],
         pull=options.flag("pull"),
-        platform=options.text("platform") or None,
+        **outputs.read(options),
         network=options.text("network", "default"),
         secrets=dict(words.secret(word) for word in options.many("secret")),
         ssh=dict(words.ssh(word) for word in options.many("ssh")),
         allow=options.many("allow"),
+        limits=limits.read(options),
     )
-    if iidfile:
-        from estiva.files import atomic_write
-
-        atomic_write(iidfile, image_id.encode(), mode=0o644, sync=False)
-    print(image_id)
-    if not quiet:
-        for tag in options.many("tag"):
-            print(f"named {tag}", file=sys.stderr)
 
 
 def _refuse(options: Options) -> None:
@@ -70,53 +79,53 @@ def _refuse(options: Options) -> None:
                 hint=f"leave it out, or --{name}=false",
             )
     refuse_trust(options)
-    if options.given("cache-from"):
-        warn("build --cache-from is not supported yet: the cache is the local one")
+    if options.text("builder", "default") not in ("", "default"):
+        raise Unsupported(
+            f"build --builder {oneline(options.text('builder'))} is not supported: there is one builder here",
+            hint="leave it out; its name is default",
+        )
     if not options.flag("rm", True):
         warn("build --rm=false has no effect: no step leaves a container behind")
-    progress = options.text("progress", "auto")
-    if progress == "tty":
-        warn("build --progress tty is not supported yet: steps are shown as lines, as with plain")
-    elif progress not in ("auto", "plain", "quiet"):
-        raise InvalidInput(f"invalid --progress '{progress}'", hint="plain or quiet")
 
 
 BUILD = Verb(
     build,
-    "FOLDER|-",
+    "FOLDER|URL|-",
     "Build an image from a Dockerfile",
     (
-        ("", "allow", LIST, "ENTITLEMENT", "network.host or security.insecure: what a RUN may ask for"),
+        ("", "allow", LIST, "ENTITLEMENT", "what a RUN may ask for: network.host, security.insecure, device"),
         ("", "build-arg", LIST, "K[=V]", "set an ARG; K alone takes the host's value"),
-        ("", "build-context", LIST, "NAME=FOLDER", "one more place for FROM and COPY --from"),
-        ("f", "file", TEXT, "FILE", "the Dockerfile (default FOLDER/Dockerfile); - is stdin"),
+        ("", "build-context", LIST, "NAME=PLACE", "a folder, URL, image or OCI layout by a name"),
+        ("", "cache-from", LIST, "NAME|type=...", "use a build cache from elsewhere: registry or local"),
+        ("", "cache-to", LIST, "NAME|type=...", "write the build cache there: registry, local or inline"),
+        ("", "call", TEXT, "KIND", "check, outline or targets of the Dockerfile, instead of a build"),
+        ("", "check", FLAG, "", "tell what is likely a mistake in the Dockerfile, and build nothing"),
+        ("f", "file", TEXT, "FILE", "the Dockerfile (default FOLDER/Dockerfile), or its URL; - is stdin"),
         ("", "iidfile", TEXT, "FILE", "write the image's id to a file"),
         ("", "label", LIST, "K=V", "set a label"),
+        ("", "metadata-file", TEXT, "FILE", "write what the build made to a file, as JSON"),
         ("", "network", TEXT, "MODE", "network of RUN: default, none, host or one of your own"),
         ("", "no-cache", FLAG, "", "run every step"),
         ("", "no-cache-filter", LIST, "STAGE", "run every step of these stages"),
-        ("", "platform", TEXT, "OS/ARCH", "platform of the image"),
-        ("", "progress", TEXT, "KIND", "plain or quiet"),
+        ("", "progress", TEXT, "KIND", "auto, plain, quiet, rawjson or tty"),
         ("", "pull", FLAG, "", "fetch the base images even if they are here"),
         ("q", "quiet", FLAG, "", "print only the image's id"),
         ("", "secret", LIST, "id=ID,src=FILE", "a secret for RUN --mount=type=secret; or env=VARIABLE"),
-        ("", "ssh", LIST, "ID[=SOCKET]", "an ssh agent for RUN --mount=type=ssh"),
+        ("", "ssh", LIST, "ID[=SOCKET|=KEY]", "an ssh agent, or a key's file, for RUN --mount=type=ssh"),
         ("t", "tag", LIST, "NAME[:TAG]", "name the image"),
         ("", "target", TEXT, "STAGE", "build up to this stage"),
-        ("", "cache-from", LIST, "", ""),  # a warning
+        *outputs.OPTIONS,
+        *limits.OPTIONS,
         # what is so anyway
         ("", "compress", FLAG, "", ""),
         ("", "disable-content-trust", FLAG, "", ""),
         ("", "force-rm", FLAG, "", ""),
-        ("", "load", FLAG, "", ""),
         ("", "rm", FLAG, "", ""),
         # refused, but where they say what is so anyway
         ("", "provenance", TEXT, "", ""),
         ("", "sbom", TEXT, "", ""),
-        ("c", "cpu-shares", LIST, "", ""),
-        ("m", "memory", LIST, "", ""),
-        ("o", "output", LIST, "", ""),
-        *[("", name, LIST, "", "") for name in NOT_YET if name not in ("cpu-shares", "memory", "output")],
+        ("", "builder", TEXT, "", ""),
+        *[("", name, LIST, "", "") for name in NOT_YET],
     ),
     least=1,
     most=1,
@@ -124,5 +133,6 @@ BUILD = Verb(
         ("estiva build -t web .", "the Dockerfile of this folder"),
         ("estiva build --secret id=token,src=token.txt -t web .", "a secret that stays out of the image"),
         ("estiva build --target test --build-arg V=2 .", "one stage, with an argument"),
+        ("estiva build https://github.com/me/app.git#v1:web", "a folder of a repository's tag"),
     ),
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 
 from estiva import settings
 from estiva.engine.launch import plan
@@ -14,9 +15,11 @@ from estiva.errors import EngineError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from estiva.builder.request import Step
     from estiva.engine import Engine
+    from estiva.engine.builds.ssh.served import Served
     from estiva.engine.state.config_types import HostConfig
     from estiva.engine.state.types import Plan
     from estiva.store.layers.mounts import Lowerdirs
@@ -31,13 +34,19 @@ class StepStart(Start):
     It ends with the caller: `close` kills what runs and waits until nothing is left.
     """
 
-    def __init__(self, engine: Engine, step: Step) -> None:
+    def __init__(self, engine: Engine, step: Step, limits: HostConfig | None = None) -> None:
         mode = "bridge" if step.network in ("", "default") else step.network
         host: HostConfig = {
+            **(limits or {}),
             "NetworkMode": mode,
             "Privileged": step.privileged,
             "LogConfig": {"Type": "none"},
         }
+        if step.devices:
+            from estiva.engine.spec.cdi import devices
+
+            asked: Any = devices.request(step.devices)
+            host["DeviceRequests"] = [asked]
         known = settings.read()
         judge.uts_name("hostname", step.hostname)
         if known:
@@ -95,6 +104,9 @@ class StepStart(Start):
             self.step.mounts,
         )
         wanted["ephemeral"] = True
+        process = wanted["config"]["process"]
+        if not any(item.startswith("HOSTNAME=") for item in self.step.env):  # a RUN's has it from ENV alone
+            process["env"] = [item for item in process["env"] if not item.startswith("HOSTNAME=")]
         return wanted
 
     def mounted(self) -> dict[str, int]:
@@ -114,22 +126,41 @@ class StepStart(Start):
             reconcile.reconcile(self.engine.paths, self.engine.db, self.id)
 
 
-def run_step(engine: Engine, step: Step, look: Callable[[], object] | None = None) -> int:
+def run_step(
+    engine: Engine,
+    step: Step,
+    look: Callable[[], object] | None = None,
+    limits: HostConfig | None = None,
+) -> int:
     """Run `step` to its end; its exit status, 128+n for a signal. Output goes to step.output as it comes.
-    `look` is called each LOOK seconds in which nothing comes; what it raises ends the step.
+    `look` and step.look are called each LOOK seconds in which nothing comes; what they raise ends the step.
+    `limits` is a judged HostConfig, which the step's own network and rights are put to.
 
     Raises CommandNotFound and what else keeps it from starting.
     """
+    served: list[Served] = []
+    try:
+        for agent in step.agents:
+            from estiva.engine.builds.ssh.served import Served
+
+            served.append(Served(agent))
+        return _run(engine, step, look, limits)
+    finally:
+        while served:
+            served.pop().close()
+
+
+def _run(engine: Engine, step: Step, look: Callable[[], object] | None, limits: HostConfig | None) -> int:
     reader, writer = os.pipe()
     try:
-        with StepStart(engine, step) as start:
+        with StepStart(engine, step, limits) as start:
             try:
                 start.go((-1, writer, writer))
             finally:
                 os.close(writer)
             start.started()
             try:
-                while data := _read(reader, look):
+                while data := _read(reader, step.look, look):
                     step.output(data)
             except BaseException:
                 os.close(reader)  # a monitor that waits for us to read would not hear of its end
@@ -144,12 +175,11 @@ def run_step(engine: Engine, step: Step, look: Callable[[], object] | None = Non
             os.close(reader)
 
 
-def _read(reader: int, look: Callable[[], object] | None) -> bytes:
-    if look is not None:
-        import select
-
-        poll = select.poll()
-        poll.register(reader, select.POLLIN)
-        while not poll.poll(LOOK * 1000):
-            look()
+def _read(reader: int, *looks: Callable[[], object] | None) -> bytes:
+    poll = select.poll()
+    poll.register(reader, select.POLLIN)
+    while not poll.poll(LOOK * 1000):
+        for look in looks:
+            if look is not None:
+                look()
     return os.read(reader, CHUNK)

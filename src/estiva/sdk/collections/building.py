@@ -9,8 +9,9 @@ from estiva.engine.builds import build as builds
 from estiva.errors import EngineError
 from estiva.sdk import values
 from estiva.sdk.objects.shown import progress_of
+from estiva.sdk.options import host_config_of
 from estiva.sdk.result import BuildError
-from estiva.sdk.run_options import BuildOptions
+from estiva.sdk.run_options import BuildOptions, StepOptions
 from estiva.sdk.told import theirs
 from estiva.sdk.typed import options_of
 
@@ -40,25 +41,45 @@ def build(
         pull = "always" if pull else "missing"
     if not isinstance(pull, str) or pull not in PULL:
         raise values.wrong("pull", "missing, always or never", pull)
+    given, steps = options_of(BuildOptions, options), StepOptions.__annotations__.keys()
     asked = {
-        "context": None if context is None else values.path("context", context),
+        "context": _context(context),
         "dockerfile": None if dockerfile is None else values.path("dockerfile", dockerfile),
         "tags": values.listed("tag", tag),
-        **{name: _plain(name, value) for name, value in options_of(BuildOptions, options).items()},
+        **{name: _plain(name, value) for name, value in given.items() if name not in steps},
     }
+    asked["outputs"] = _outputs(asked.pop("output", None))
+    limits = host_config_of({name: given[name] for name in steps & given.keys()}, {}, StepOptions)
     log = _Log(heard)
     try:
         return builds.build(
-            engine, progress=log, pull=pull == "always", fetch=pull != "never", look=look, **asked
+            engine,
+            progress=log,
+            pull=pull == "always",
+            fetch=pull != "never",
+            look=look,
+            limits=limits,
+            **asked,
         )
     except EngineError as error:
         failed = builds.failed(error)
         if failed is None:
             raise
         output = bytes(log.output).decode(errors="replace")
-        raise BuildError(
-            failed.message, output, log.step, failed.line, failed.status, hint=failed.hint
-        ) from None
+        told = BuildError(failed.message, output, log.step, failed.line, failed.status, hint=failed.hint)
+        told.excerpt = failed.excerpt
+        raise told from None
+
+
+def _context(context: Any) -> Any:
+    """A folder, an address, or an open file with an archive."""
+    if context is None:
+        return None
+    if hasattr(context, "read"):
+        if not isinstance(context.read(0), bytes):
+            raise values.wrong("context", "a file that was opened for bytes", context)
+        return context
+    return values.path("context", context)
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -67,15 +88,28 @@ def _plain(name: str, value: Any) -> Any:
         return values.whole(name, value)
     if name in ("build_args", "labels"):
         return values.table(name, value)
-    if name in ("build_contexts", "ssh"):
+    if name == "ssh":
+        return {key: values.paths(name, each) for key, each in value.items()}
+    if name == "build_contexts":
         return {key: os.fspath(each) for key, each in value.items()}
     if name == "secrets":
         return {key: each if isinstance(each, bytes) else os.fspath(each) for key, each in value.items()}
     return (
         values.listed(name, value)
-        if name in ("allow", "cache_from", "cache_to", "no_cache_filter")
+        if name in ("allow", "annotations", "cache_from", "cache_to", "no_cache_filter", "platforms")
         else value
     )
+
+
+def _outputs(value: Any) -> list[Any]:
+    """The outputs of a build, as engine.builds has them."""
+    many = value if isinstance(value, list) else [] if value is None else [value]
+    return [
+        {key: os.fspath(part) if isinstance(part, os.PathLike) else part for key, part in each.items()}
+        if isinstance(each, dict)
+        else os.fspath(each)
+        for each in many
+    ]
 
 
 def telling(heard: Any) -> Callable[[dict[str, Any]], object] | None:

@@ -1,0 +1,138 @@
+"""What the stages of one build share: where files come from, what is known, whom to tell, whether to stop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from estiva.builder.cache import local
+from estiva.builder.cache.remote import Remote
+from estiva.builder.files.workspace import Workspace
+from estiva.builder.frontend import stages
+from estiva.builder.once import Once
+from estiva.builder.request import Progress, Request, ResolveImage, RunStep
+from estiva.builder.solver.packing import Packing
+from estiva.builder.solver.sources import Sources
+from estiva.builder.steps.state import State
+from estiva.errors import EngineError, InvalidInput
+from estiva.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from estiva.store import Store
+
+
+class Stopped(EngineError):
+    """The build has failed elsewhere: told to those who still work."""
+
+
+class Job:
+    """One running build: what its stages share, in several threads. `plan` comes with the Dockerfile."""
+
+    plan: stages.Plan
+
+    def __init__(
+        self,
+        request: Request,
+        store: Store,
+        run_step: RunStep,
+        resolve_image: ResolveImage,
+        progress: Progress | None,
+        remote: Remote | None,
+        run_stage: Callable[[Job, stages.Stage], State],
+    ) -> None:
+        self.request = request
+        self.store = store
+        self.run_step = run_step
+        self.progress = progress
+        self.remote = remote
+        self.run_stage = run_stage
+        self.epoch = epoch(request)  # no step depends on it: the image is capped at its end
+        self.host = Platform.host()
+        self.wanted = Platform.parse(request.platform) if request.platform else self.host
+        self.states: Once[int, State] = Once()
+        self.failure: BaseException | None = None  # the first
+        self.packing = Packing(self.failed)
+        self.number = 0
+        self.total = 0
+        self._counting = threading.Lock()
+        self._telling = threading.Lock()
+        self.workspace = Workspace(store.paths)
+        try:
+            self.sources = Sources(request, store, self.workspace, resolve_image, self.epoch, self.look)
+        except BaseException:
+            self.workspace.close()
+            raise
+
+    def close(self, cancelled: BaseException | None = None) -> None:
+        """What steps have written is kept even if a later one failed; not when the build is `cancelled`."""
+        self.packing.close(cancelled)
+        self.sources.close()
+        self.workspace.close()
+
+    def state(self, stage: stages.Stage) -> State:
+        """The state at the end of a stage, which is run now if nobody does it already."""
+        return self.states.get(stage.index, lambda: self.run_stage(self, stage))
+
+    def cache(self, stage: stages.Stage) -> local.Cache:
+        names = self.request.no_cache_filter
+        off = self.request.no_cache or stage.label in names or stage.alias in names
+        return local.Cache(self.store, off=off)
+
+    def look(self) -> None:
+        """Raises Stopped once another stage has failed."""
+        if self.failure is not None:
+            raise Stopped("the build was stopped")
+
+    def failed(self, error: BaseException) -> None:
+        """Have everybody stop."""
+        if self.failure is None:
+            self.failure = error
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """Tell the caller, one event after the other. Raises what the caller does, and Stopped."""
+        self.look()
+        if self.progress is not None:
+            with self._telling:
+                self.progress(event)
+
+    def next_step(self) -> str:
+        """The number of the step that begins now, of all that are known."""
+        with self._counting:
+            self.number += 1
+            return f"{self.number}/{self.total}"
+
+    def add(self, count: int) -> int:
+        """Count so many steps more; how many there are now."""
+        with self._counting:
+            self.total += count
+            return self.total
+
+    def clock(self) -> str:
+        return local.timestamp(None)
+
+    def warn(self, message: str) -> None:
+        self.tell({"status": "warning", "message": message})
+
+    def platform_args(self) -> dict[str, str]:
+        result: dict[str, str] = {}
+        for prefix, platform in (("TARGET", self.wanted), ("BUILD", self.host)):
+            result[prefix + "PLATFORM"] = "/".join(platform.written().values())
+            result[prefix + "OS"] = platform.os
+            result[prefix + "ARCH"] = platform.architecture
+            result[prefix + "VARIANT"] = platform.written().get("variant", "")
+            result[prefix + "OSVERSION"] = ""  # there is none but on Windows
+        result["TARGETSTAGE"] = self.request.target or "default"
+        return result
+
+
+def epoch(request: Request) -> int | None:
+    """SOURCE_DATE_EPOCH of a build in seconds, or None. Raises InvalidInput."""
+    if request.source_date_epoch is not None:
+        return request.source_date_epoch
+    text = request.build_args.get("SOURCE_DATE_EPOCH", "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal()) or len(text) > 11:
+        raise InvalidInput(f"SOURCE_DATE_EPOCH must be a number of seconds, not {text[:40]!r}")
+    return int(text)

@@ -1,0 +1,65 @@
+"""The stages of a build beside each other.
+
+Every thread takes the first stage that nobody has begun, in the Dockerfile's order; a stage waits only where
+it needs another one, which is an earlier one: the first that is not done never waits for one that is not
+begun. The first that fails stops the others.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from estiva.builder.frontend.stages import Stage
+    from estiva.builder.solver.job import Job
+
+MOST = 16  # stages at once
+
+
+class Parallel:
+    """Runs `stages` in this thread and as many others as are of use."""
+
+    def __init__(self, job: Job, stages: list[Stage]) -> None:
+        self.job = job
+        self.stages = stages
+
+    def run(self) -> None:
+        """Raises what the first stage that failed has raised, once nobody works any more."""
+        threads = [
+            threading.Thread(target=self._work, name="estiva-build")
+            for _ in range(min(MOST, _width(self.stages)) - 1)
+        ]
+        begun: list[threading.Thread] = []
+        try:
+            for thread in threads:
+                thread.start()
+                begun.append(thread)
+            self._work()
+            while alive := [thread for thread in begun if thread.is_alive()]:
+                alive[0].join()
+        except BaseException as error:
+            self.job.failed(error)
+            for thread in begun:
+                thread.join()
+        if self.job.failure is not None:
+            raise self.job.failure
+
+    def _work(self) -> None:
+        try:
+            for stage in self.stages:
+                if not self.job.states.begun(stage.index):
+                    self.job.look()
+                    self.job.state(stage)
+        except BaseException as error:
+            self.job.failed(error)
+
+
+def _width(stages: list[Stage]) -> int:
+    """How many can be run at once, at most: one that stands on the one before it waits for that."""
+    width = 0
+    below: Stage | None = None
+    for stage in stages:
+        width += below is None or stage.base is not below
+        below = stage
+    return width

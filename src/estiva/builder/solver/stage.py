@@ -1,0 +1,190 @@
+"""One stage of a build: its base, the triggers of that, its instructions, one after the other."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from estiva.builder.files.workspace import Scratch
+from estiva.builder.frontend import parser, stages
+from estiva.builder.frontend.errors import bad, located, shorten
+from estiva.builder.frontend.instructions import Command, Copy, Pairs, Text, Typed, interpret
+from estiva.builder.steps import config, copy, run, workdir
+from estiva.builder.steps.context import Source, StepContext
+from estiva.builder.steps.lookup import Lookup
+from estiva.builder.steps.state import State
+from estiva.builder.steps.written import Written
+from estiva.errors import EngineError, EstivaError, reason
+from estiva.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from estiva.builder.solver.job import Job
+
+
+class StageRun:
+    """The run of one stage, in one thread, beside those of others."""
+
+    def __init__(self, job: Job, stage: stages.Stage) -> None:
+        self.job = job
+        self.stage = stage
+        self.current: dict[str, Any] = {}
+        self.place, self.steps = 0, 1 + len(stage.steps)
+        self.source = stage.start.source
+        self.context = StepContext(
+            request=job.request,
+            store=job.store,
+            lookup=Lookup(job.cache(stage), job.remote),
+            workspace=Scratch(job.workspace),
+            source=self._source,
+            run_step=job.run_step,
+            output=self.output,
+            look=job.look,
+            warn=job.warn,
+            pack=self._pack,
+        )
+
+    def run(self) -> State:
+        """Run all of it; the state at its end. Raises EstivaError."""
+        job, start = self.job, self.stage.start
+        with _Reported(self, start) as reported:
+            state = self._start()
+            triggers = self._triggers(state)
+            for typed in triggers:
+                run.refuse_wider(typed, job.request)
+            reported.status = "done"
+        self.steps += len(triggers)
+        if job.add(len(triggers)) > parser.MOST:
+            raise bad(
+                start.source, f"with the triggers of its base images, the build has over {parser.MOST} steps"
+            )
+        for typed in [*triggers, *self.stage.steps]:
+            self.source = typed.source
+            with _Reported(self, typed) as reported:
+                try:
+                    reported.status = "cached" if self._step(state, typed) else "done"
+                except EstivaError as error:
+                    raise located(error, typed.source) from error.__cause__
+                except OSError as error:
+                    message = f"{typed.name} failed: {reason(error)}: {error.filename or ''}".rstrip(": ")
+                    raise located(EngineError(message), typed.source) from error
+        return state
+
+    def _pack(self, written: Written) -> None:
+        written.source = self.source
+        self.job.packing.add(written)
+
+    def output(self, data: bytes) -> None:
+        """What a RUN's command writes."""
+        self.job.tell({**self.current, "status": "output", "data": data})
+
+    def _start(self) -> State:
+        """The state that a stage's FROM gives."""
+        job, stage = self.job, self.stage
+        source = stage.start.source
+        if stage.base is not None:
+            return job.state(stage.base).child()
+        asked = stage.platform or job.request.platform
+        try:
+            wanted = Platform.parse(stage.platform) if stage.platform else job.wanted
+            if job.sources.is_scratch(stage.image):
+                return State.scratch(wanted, job.clock, job.plan.budget)
+            image = job.sources.image(stage.image, asked or None)
+        except EstivaError as error:
+            if stage.image.isdecimal():
+                error.message = f"{stage.image} is no stage, and the image of that name: {error.message}"
+                error.hint = "FROM takes an earlier stage by its name: FROM IMAGE AS NAME, then FROM NAME"
+            elif names := self._earlier(stage.image):
+                error.hint = error.hint or f"earlier stages with a name: {names}"
+            raise located(error, source) from error.__cause__
+        got = Platform.of(image.config)
+        if not wanted.accepts(got):
+            message = f"the image {stage.image} is for {got}, not for {wanted}"
+            if asked:
+                raise bad(source, message, f"ask for it with --platform={got}, or use another image")
+            job.warn(f"{source.file}:{source.line}: {message}")
+        return State(image.config, clock=job.clock, budget=job.plan.budget)
+
+    def _triggers(self, state: State) -> list[Typed]:
+        """The ONBUILD instructions of the base, which run once and are not inherited further."""
+        triggers: list[Typed] = []
+        job, source = self.job, self.stage.start.source
+        for text in state.config.pop("OnBuild", None) or []:
+            for instruction in parser.parse(text, name=source.file).instructions:
+                instruction.line, instruction.end, instruction.lines = source.line, source.end, source.lines
+                if instruction.name in ("FROM", "MAINTAINER", "ONBUILD"):
+                    raise bad(source, f"{instruction.name} isn't allowed as an ONBUILD trigger")
+                typed = interpret(instruction)
+                for name in stages.references(typed):
+                    found = job.plan.find(name, self.stage)
+                    if found is not None:
+                        job.state(found)
+                if isinstance(typed, Pairs) and typed.name == "ARG":
+                    job.plan.declared.update(name for name, _ in typed.pairs)
+                triggers.append(typed)
+        return triggers
+
+    def _step(self, state: State, typed: Typed) -> bool:
+        """Run one instruction: whether the cache had its result."""
+        context = self.context
+        if isinstance(typed, Copy):
+            return copy.CopyStep(context, state, typed).run()
+        if typed.name == "RUN":
+            assert isinstance(typed, Command)
+            return run.CommandStep(context, state, typed).run()
+        if typed.name == "WORKDIR":
+            assert isinstance(typed, Text)
+            return workdir.run(context, state, typed)
+        if typed.name == "ARG":
+            assert isinstance(typed, Pairs)
+            line = config.declare(state, typed, context.request.build_args, self.job.plan.global_args)
+        else:
+            line = config.apply(state, typed)
+        if line:
+            state.record(line)
+        else:
+            state.touch()
+        return False
+
+    def _earlier(self, name: str) -> str:
+        """The names of the stages before this one, where `name`, which no image has, may be meant as such."""
+        return "" if "/" in name or ":" in name else ", ".join(self.job.plan.earlier(self.stage, name))
+
+    def _source(self, name: str) -> Source:
+        """What COPY --from=name or a mount's `from` reads."""
+        job = self.job
+        if not name:
+            return Source(job.sources.context, None)
+        found = job.plan.find(name, self.stage)
+        if found is not None:
+            return job.sources.view(f"stage {found.index}", job.state(found).layers, stage=True)
+        try:
+            return job.sources.find(name)
+        except EstivaError as error:
+            if "/" not in name and ":" not in name:  # a stage was meant more likely than an image
+                error.message = f"there is no stage {name}, and the image of that name: {error.message}"
+                names = self._earlier(name)
+                error.hint = f"earlier stages with a name: {names}" if names else error.hint
+            raise
+
+
+class _Reported:
+    """Reports one step's begin and end to the progress callback."""
+
+    def __init__(self, run: StageRun, typed: Typed) -> None:
+        self.run = run
+        self.job = run.job
+        self.status = "done"
+        self.event = {"stage": run.stage.label, "instruction": shorten(typed.source.original)}
+
+    def __enter__(self) -> _Reported:
+        self.run.place += 1
+        self.event |= {"step": self.job.next_step(), "place": f"{self.run.place}/{self.run.steps}"}
+        self.run.current = self.event
+        self.started = time.monotonic()
+        self.job.tell({**self.event, "status": "running", "seconds": 0.0})
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        seconds = time.monotonic() - self.started
+        ended = {"status": self.status} if error is None else {"status": "error", "error": str(error)}
+        self.job.tell({**self.event, **ended, "seconds": seconds})
