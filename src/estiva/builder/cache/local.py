@@ -70,7 +70,7 @@ class Cache:
         for name in keys:
             self._keep(name, image.id)
 
-    def image(self, config: dict[str, Any], inherited: int) -> Image:
+    def image(self, config: dict[str, Any], inherited: int, *, hidden: bool = False) -> Image:
         """The image of a finished config: the one that an equal build made, or a new one.
 
         The first `inherited` entries of the history are the base image's; only later times are left out.
@@ -82,8 +82,9 @@ class Cache:
         name = key("image", timeless)
         known = None if self.off else self._find(name)
         if known is not None and all(self.store.layers.has(diff_id) for diff_id in known.diff_ids):
-            return self.store.images.add(known.config_bytes)  # listed again, should it have been removed
-        image = self.store.images.add(encode(config))
+            # listed again, should it have been removed
+            return self.store.images.add(known.config_bytes, hidden=hidden)
+        image = self.store.images.add(encode(config), hidden=hidden)
         self._keep(name, image.id)
         return image
 

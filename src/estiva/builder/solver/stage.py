@@ -40,7 +40,6 @@ class StageRun:
             output=self.output,
             look=job.look,
             warn=job.warn,
-            epoch=job.epoch,
             pack=self._pack,
         )
 

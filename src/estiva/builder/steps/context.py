@@ -17,7 +17,6 @@ from estiva.builder.cache.remote import Record
 from estiva.builder.files.tree import Tree
 from estiva.builder.files.workspace import Scratch
 from estiva.builder.request import Request, RunStep
-from estiva.builder.steps import mountpoints
 from estiva.builder.steps.lookup import Lookup
 from estiva.builder.steps.state import State
 from estiva.builder.steps.written import Layer, Stand, Written, known
@@ -50,7 +49,6 @@ class StepContext:
     output      takes what a command writes, as bytes
     look        raises when the build is to stop
     warn        takes a sentence for the user
-    epoch       SOURCE_DATE_EPOCH in seconds, or None
     pack        has the layer of what a step has written made, while the next ones run
     """
 
@@ -63,12 +61,11 @@ class StepContext:
     output: Callable[[bytes], None]
     look: Callable[[], None]
     warn: Callable[[str], None]
-    epoch: int | None
     pack: Callable[[Written], None]
 
     def key(self, kind: str, inputs: dict[str, Any]) -> str:
         """The cache's name for a step of these inputs."""
-        return local.key(kind, {**inputs, "epoch": self.epoch})
+        return local.key(kind, inputs)
 
     def reuse(self, state: State, keys: Keys, created_by: str, *, alone: bool = False) -> bool:
         """Add the layer that is kept under one of `keys`, if there is one.
@@ -87,8 +84,6 @@ class StepContext:
 
         One without any change has a layer at once, so that what is kept on that is found.
         """
-        if self.epoch is not None:
-            mountpoints.clamp(snapshot.upper, self.epoch)
         created, platform = state.clock(), state.platform
 
         def keep(diff_ids: list[str]) -> None:

@@ -257,7 +257,7 @@ class CopyStep:
         owner = None
         if self.chown:
             owner = self.owner if self.link else users.owner(rootfd, self.chown)
-        to = Destination(rootfd, owner=owner, chmod=self.chmod, epoch=self.context.epoch)
+        to = Destination(rootfd, owner=owner, chmod=self.chmod)
         copier = Copier(tree, to, exclude=self.exclude)
         copied: list[list[Any]] = []
         if self.typed.parents and not items:

@@ -54,7 +54,7 @@ class State:
 
     @classmethod
     def scratch(cls, platform: Platform, clock: Callable[[], str], budget: Budget) -> State:
-        document = configs.new(platform.architecture, platform.os, platform.variant)
+        document = configs.new(platform.architecture, platform.os, platform.written().get("variant", ""))
         document["config"] = {"Env": [f"PATH={configs.DEFAULT_PATH}"], "WorkingDir": "/"}
         return cls(document, clock=clock, budget=budget)
 
