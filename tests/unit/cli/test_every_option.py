@@ -31,6 +31,7 @@ SAMPLES = {
     "build-arg": "A=1",
     "builder": "default",
     "build-context": "more=.",
+    "call": "targets",
     "cap": "CAP_KILL",
     "cgroup-parent": "/parent",
     "cgroupns": "host",
@@ -189,6 +190,7 @@ BESIDE = {
     ("system prune", "all"): ["-f"],
     ("system prune", "volumes"): ["-f"],
     ("builder prune", "all"): ["-f"],
+    ("build", "push"): ["-t", "x"],
 }
 IMAGE = {
     "Id": "sha256:" + "a" * 64,
@@ -245,6 +247,8 @@ RETURNS = {
     "engine.containers.create.create": RECORD,
     "engine.containers.create.prepare": lambda journal: optionkit.Thing(journal, "start", id="c" * 64, record=RECORD),
     "engine.builds.build.build": IMAGE["Id"],
+    "engine.builds.build.outputs_of": [],
+    "engine.builds.call.call": {"warnings": [], "targets": [], "sources": [{"filename": "Dockerfile", "data": ""}]},
     "engine.images.lookup.resolve": types.SimpleNamespace(size=9),
     "engine.images.platforms.mismatch": "",
     "engine.system.info": dict.fromkeys(INFO, 1) | {"SecurityOptions": [], "Warnings": []},
@@ -349,7 +353,6 @@ SO_ANYWAY = {
     ("build", "compress"): "no context is sent anywhere",
     ("build", "force-rm"): "no step leaves a container behind",
     ("build", "rm"): "no step leaves a container behind",
-    ("build", "load"): "the image is in the local store anyway",
     ("build", "builder"): "there is one builder, called default",
     ("builder prune", "all"): "all of the cache goes anyway",
     ("rmi", "no-prune"): "no parents go with an image",

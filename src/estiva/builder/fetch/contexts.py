@@ -226,7 +226,7 @@ class Contexts:
             platform_of = {"architecture": wanted.architecture, "os": wanted.os}
             cache.keep_layer(keys, diff_id, created, f"FROM {name}", platform_of)
         else:
-            diff_id, created, _ = known
+            diff_id, created = known.diff_id, known.created
         config["config"] = {"Env": [f"PATH={configs.DEFAULT_PATH}"], "WorkingDir": "/"}
         config["rootfs"] = {"type": "layers", "diff_ids": [diff_id]}
         config["history"] = [{"created": created, "created_by": f"FROM {name}"}]

@@ -107,7 +107,7 @@ def _read(result: Dockerfile, lines: _Lines) -> None:
             continue
         instruction = _split(logical, start, result)
         instruction.comments, comments = comments, []
-        instruction.gap = gap
+        instruction.gap = lines.number if gap else 0
         _read_heredocs(instruction, logical, lines, result)
         instruction.end, instruction.lines = lines.number, lines.lines
         result.instructions.append(instruction)

@@ -83,7 +83,7 @@ def _run(job: Job) -> Image:
     document = final.finished()
     if job.remote is not None and (inline := job.remote.inline(document["rootfs"]["diff_ids"])):
         document[FIELD] = inline
-    return job.cache(target).image(document, final.inherited)
+    return job.cache(target).image(document, final.inherited, hidden=request.hidden)
 
 
 def _stage(job: Job, stage: stages.Stage) -> State:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from estiva.cli.build import limits, outcome, sources, words
+from estiva.cli.build import calls, limits, outcome, outputs, sources, words
 from estiva.cli.build.progress.build import BuildProgress, chosen
 from estiva.cli.context import refuse_trust, warn
 from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb, boolean
@@ -16,23 +16,29 @@ if TYPE_CHECKING:
 
     from estiva.cli.context import Context
 
-NOT_YET = ("annotation", "attest", "output", "push")
+NOT_YET = ("attest",)
 
 
-def build(context: Context, options: Options) -> None:
+def build(context: Context, options: Options) -> int | None:
     _refuse(options)
+    call = calls.asked(options)
+    if call is not None:
+        return calls.answer(context, options, call)
     kind = chosen(options.text("progress"), options.flag("quiet"), sys.stderr)
     outcome.begin(options)
     asked = _asked(options)
     with BuildProgress(kind, ", ".join(options.many("tag"))) as progress:  # before the engine: it may fork
         from estiva.engine.builds import build as builds
 
-        image_id = builds.build(context.engine, progress=progress, **asked)
-    outcome.write(options, image_id, options.many("tag"))
-    print(image_id)
-    if kind not in ("quiet", "rawjson"):
+        metadata: dict[str, Any] = {}
+        image_id = builds.build(context.engine, progress=progress, metadata=metadata, **asked)
+    outcome.write(options, image_id, outputs.named(options), metadata)
+    if outputs.tells(options):
+        print(image_id)
+    if kind not in ("quiet", "rawjson") and outputs.names(options):
         for tag in options.many("tag"):
             print(f"named {tag}", file=sys.stderr)
+    return None
 
 
 def _asked(options: Options) -> dict[str, Any]:
@@ -47,12 +53,13 @@ def _asked(options: Options) -> dict[str, Any]:
         build_contexts=words.pairs("build-context", options.many("build-context")),
         labels=words.labels(options.many("label")),
         target=options.text("target") or None,
+        explain_cache=options.flag("explain-cache"),
         cache_from=options.many("cache-from"),
         cache_to=options.many("cache-to"),
         no_cache=options.flag("no-cache"),
         no_cache_filter=[name for names in options.many("no-cache-filter") for name in names.split(",")],
         pull=options.flag("pull"),
-        platform=options.text("platform") or None,
+        **outputs.read(options),
         network=options.text("network", "default"),
         secrets=dict(words.secret(word) for word in options.many("secret")),
         ssh=dict(words.ssh(word) for word in options.many("ssh")),
@@ -92,6 +99,9 @@ BUILD = Verb(
         ("", "build-context", LIST, "NAME=PLACE", "a folder, URL, image or OCI layout by a name"),
         ("", "cache-from", LIST, "NAME|type=...", "use a build cache from elsewhere: registry or local"),
         ("", "cache-to", LIST, "NAME|type=...", "write the build cache there: registry, local or inline"),
+        ("", "call", TEXT, "KIND", "check, outline or targets of the Dockerfile, instead of a build"),
+        ("", "check", FLAG, "", "tell what is likely a mistake in the Dockerfile, and build nothing"),
+        ("", "explain-cache", FLAG, "", "tell of each step that runs which of its inputs has changed"),
         ("f", "file", TEXT, "FILE", "the Dockerfile (default FOLDER/Dockerfile), or its URL; - is stdin"),
         ("", "iidfile", TEXT, "FILE", "write the image's id to a file"),
         ("", "label", LIST, "K=V", "set a label"),
@@ -99,7 +109,6 @@ BUILD = Verb(
         ("", "network", TEXT, "MODE", "network of RUN: default, none, host or one of your own"),
         ("", "no-cache", FLAG, "", "run every step"),
         ("", "no-cache-filter", LIST, "STAGE", "run every step of these stages"),
-        ("", "platform", TEXT, "OS/ARCH", "platform of the image"),
         ("", "progress", TEXT, "KIND", "auto, plain, quiet, rawjson or tty"),
         ("", "pull", FLAG, "", "fetch the base images even if they are here"),
         ("q", "quiet", FLAG, "", "print only the image's id"),
@@ -107,20 +116,18 @@ BUILD = Verb(
         ("", "ssh", LIST, "ID[=SOCKET|=KEY]", "an ssh agent, or a key's file, for RUN --mount=type=ssh"),
         ("t", "tag", LIST, "NAME[:TAG]", "name the image"),
         ("", "target", TEXT, "STAGE", "build up to this stage"),
+        *outputs.OPTIONS,
         *limits.OPTIONS,
         # what is so anyway
         ("", "compress", FLAG, "", ""),
         ("", "disable-content-trust", FLAG, "", ""),
         ("", "force-rm", FLAG, "", ""),
-        ("", "load", FLAG, "", ""),
         ("", "rm", FLAG, "", ""),
         # refused, but where they say what is so anyway
         ("", "provenance", TEXT, "", ""),
         ("", "sbom", TEXT, "", ""),
         ("", "builder", TEXT, "", ""),
-        ("o", "output", LIST, "", ""),
-        *[("", name, LIST, "", "") for name in NOT_YET if name not in ("output", "push")],
-        ("", "push", FLAG, "", ""),
+        *[("", name, LIST, "", "") for name in NOT_YET],
     ),
     least=1,
     most=1,

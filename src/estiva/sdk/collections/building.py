@@ -54,6 +54,7 @@ def build(
         if asked.get("dockerfile_text") is not None:
             raise InvalidInput("dockerfile and dockerfile_text are both the text", hint="give one of them")
         asked["dockerfile_text"] = text
+    asked["outputs"] = _outputs(asked.pop("output", None))
     limits = host_config_of({name: given[name] for name in steps & given.keys()}, {}, StepOptions)
     log = _Log(heard)
     try:
@@ -101,9 +102,20 @@ def _plain(name: str, value: Any) -> Any:
         return {key: each if isinstance(each, bytes) else os.fspath(each) for key, each in value.items()}
     return (
         values.listed(name, value)
-        if name in ("allow", "cache_from", "cache_to", "no_cache_filter")
+        if name in ("allow", "annotations", "cache_from", "cache_to", "no_cache_filter", "platforms")
         else value
     )
+
+
+def _outputs(value: Any) -> list[Any]:
+    """The outputs of a build, as engine.builds has them."""
+    many = value if isinstance(value, list) else [] if value is None else [value]
+    return [
+        {key: os.fspath(part) if isinstance(part, os.PathLike) else part for key, part in each.items()}
+        if isinstance(each, dict)
+        else os.fspath(each)
+        for each in many
+    ]
 
 
 def telling(heard: Any) -> Callable[[dict[str, Any]], object] | None:

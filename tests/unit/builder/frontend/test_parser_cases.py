@@ -30,7 +30,7 @@ def dump(data: bytes) -> dict[str, Any]:
     result: dict[str, Any] = {"escape": dockerfile.escape, "instructions": instructions}
     if dockerfile.directives:
         result["directives"] = dockerfile.directives
-    if gaps := [each.end for each in dockerfile.instructions if each.gap]:
+    if gaps := [each.gap for each in dockerfile.instructions if each.gap]:
         result["gaps"] = gaps
     return result
 

@@ -117,10 +117,12 @@ def test_plain_lines_name_their_step(clock, monkeypatch):
     assert bare == PLAIN.replace("\x1b[31m", "").replace("\x1b[0m", "")
 
 
-def test_quiet_tells_only_what_a_failed_command_said_last(clock, monkeypatch):
-    assert told("quiet", clock, monkeypatch) == ""
+def test_quiet_tells_warnings_and_what_a_failed_command_said_last(clock, monkeypatch):
+    assert told("quiet", clock, monkeypatch) == "warning: build argument A is not used\n"
+    lint = [(0.0, {"status": "warning", "message": "said by a rule", "check": "RuleName"})]
+    assert told("quiet", clock, monkeypatch, lint) == ""
     assert told("quiet", clock, monkeypatch, error=RuntimeError()) == (
-        "[right 2/3] RUN make -C right\n  | 100%\n  | last\n"
+        "warning: build argument A is not used\n[right 2/3] RUN make -C right\n  | 100%\n  | last\n"
     )
 
 
