@@ -98,6 +98,7 @@ class Request:
                 )
         if self.network == "host":
             self.allow.append("network.host")
+        self.commits: dict[str, Any] = {}  # by address: a ref is the same commit wherever a build names it
         self.secrets = dict(secrets or {})
         self.ssh = {name: [where] if isinstance(where, str) else where for name, where in (ssh or {}).items()}
         self.source_date_epoch = source_date_epoch

@@ -250,7 +250,6 @@ class Images:
         **options: Unpack[BuildOptions],
     ) -> Work[Image]:
         """As `build`, as an iterator of its progress: with the output of each command.
-
         for step in engine.images.building("."):
             print(step.step, step.message, step.output.decode(), end="")
         """
