@@ -103,10 +103,16 @@ class Request:
         self.source_date_epoch = source_date_epoch
         self.tags = list(tags or [])
         self.hidden = hidden
+        self.materials: dict[str, str] = {}  # what was fetched: address -> digest
+        self.read = ("", "")  # the Dockerfile's name and text
         self.cache_from = list(cache_from or [])
         self.cache_to = list(cache_to or [])
         self.explain_cache = explain_cache
         self.devices: FindDevices | None = None
+
+    def note(self, address: str, hexadecimal: str) -> None:
+        """What the build has fetched, and what it was: the sha256 of a file, or a commit."""
+        self.materials[address] = f"{'sha1' if len(hexadecimal) == 40 else 'sha256'}:{hexadecimal}"
 
 
 class Agent:

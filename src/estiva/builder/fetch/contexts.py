@@ -140,7 +140,9 @@ class Contexts:
         )
         found = folders.repository(self.request, self.workspace, address, self.look)
         try:
-            return folders.checkout(self.workspace, found, found.resolve(), keep=keep, mtime=mtime)
+            commit = found.resolve()
+            self.request.note(str(address), commit.commit or commit.object)
+            return folders.checkout(self.workspace, found, commit, keep=keep, mtime=mtime)
         finally:
             found.close()
 
@@ -171,6 +173,7 @@ class Contexts:
                 try:
                     keep = address.keep_git_dir is True
                     commit = found.resolve()
+                    self.request.note(str(address), commit.commit or commit.object)
                     mtime = address.mtime == "commit"
                     return folders.checkout(self.workspace, found, commit, keep=keep, mtime=mtime)
                 finally:
