@@ -28,12 +28,14 @@ from estiva.catalog import FEWEST, INDEX, PHRASES  # noqa: E402
 
 # Modules and packages whose errors a beginner meets.
 COVERED = (
-    "builder.files.copier", "builder.files.tree", "builder.frontend", "builder.solver.sources",
+    "builder.fetch", "builder.files.copier", "builder.files.tree", "builder.frontend",
+    "builder.solver.sources",
     "builder.steps", "cli.container", "cli.context", "cli.explain", "cli.format.tables",
     "cli.format.template", "cli.image.archives", "cli.build.build",
     "cli.build.sources", "cli.build.words", "cli.image.images", "cli.image.remote",
     "cli.inspect", "cli.main", "cli.network", "cli.options", "cli.refused", "cli.reset", "cli.volume",
-    "cmdline.parser", "engine.builds.build", "engine.containers.attach", "engine.containers.control",
+    "cmdline.parser", "engine.builds.build", "engine.builds.ssh", "engine.containers.attach",
+    "engine.containers.control",
     "engine.containers.cp.copying", "engine.containers.cp.place", "engine.containers.create",
     "engine.containers.exec", "engine.containers.inspect", "engine.containers.start", "engine.images.find",
     "engine.images.lookup", "engine.images.outfile", "engine.images.platforms", "engine.launch.launch",
@@ -47,7 +49,7 @@ COVERED = (
 )  # fmt: skip
 # Modules of which every sentence is shown to people: what has a blank in it, and is no docstring.
 SPOKEN = (
-    "engine.explain.machine", "engine.explain.running", "engine.explain.why",
+    "builder.steps.statuses", "engine.explain.machine", "engine.explain.running", "engine.explain.why",
     "engine.state.life.certificate", "runtime.launch.whynot",
 )  # fmt: skip
 # Modules that name the steps of a container's start

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from estiva.builder.frontend.run_devices import Device
 from estiva.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -13,9 +14,10 @@ if TYPE_CHECKING:
 
 NETWORKS = ("default", "none", "host")
 HOSTNAME = "buildkitsandbox"  # of RUN, as with docker: a layer that holds it is the same on every machine
-ENTITLEMENTS = ("network.host", "security.insecure")
+ENTITLEMENTS = ("network.host", "security.insecure", "device", "device=NAME")
 
 Progress = Callable[[dict[str, Any]], None]
+FindDevices = Callable[[list[Device]], tuple[list[str], list[str]]]
 
 
 class Readable(Protocol):
@@ -32,13 +34,16 @@ class Request:
     dockerfile_text  the Dockerfile itself, when it came on standard input
     build_args       ARG values, proxy settings, SOURCE_DATE_EPOCH and BUILDKIT_SANDBOX_HOSTNAME
     secrets          id -> path of a file, or the bytes themselves
-    ssh              id -> path of an agent's socket
+    ssh              id -> path of an agent's socket, or of a key's file, or a list of those
     network          of RUN: "default"; "none" or a network's name, which no RUN can go beyond; or "host"
     allow            what of ENTITLEMENTS a Dockerfile may ask for (K23); network "host" brings network.host
     build_contexts   name -> a directory, an address, "docker-image://NAME" or "oci-layout://FOLDER[:TAG]";
                      for FROM, COPY --from and RUN --mount, in the place of a stage or an image of that name
     hidden           the image is not listed: what it is for comes afterwards
+    explain_cache    tell of each step that was not in the cache which of its inputs has changed
     cache_from, cache_to  places as the options of those names have them; the engine reads and writes them
+    devices          finds what RUN --device asks for: (full names, what is not here and may be absent),
+                     raising for what is not allowed; set by who can run steps with devices
 
     Raises InvalidInput for a network or an entitlement that there is not.
     """
@@ -59,12 +64,13 @@ class Request:
         platform: str | None = None,
         network: str = "default",
         secrets: dict[str, str | bytes] | None = None,
-        ssh: dict[str, str] | None = None,
+        ssh: dict[str, str | list[str]] | None = None,
         allow: list[str] | None = None,
         source_date_epoch: int | None = None,
         tags: list[str] | None = None,
         cache_from: list[str] | None = None,
         cache_to: list[str] | None = None,
+        explain_cache: bool = False,
         hidden: bool = False,
     ) -> None:
         self.context = context
@@ -86,14 +92,14 @@ class Request:
             )
         self.allow = list(allow or [])
         for name in self.allow:
-            if name not in ENTITLEMENTS:
+            if name not in ENTITLEMENTS and not name.startswith("device="):
                 raise InvalidInput(
                     f"unknown entitlement {name!r}", hint="it is one of " + ", ".join(ENTITLEMENTS)
                 )
         if self.network == "host":
             self.allow.append("network.host")
         self.secrets = dict(secrets or {})
-        self.ssh = dict(ssh or {})
+        self.ssh = {name: [where] if isinstance(where, str) else where for name, where in (ssh or {}).items()}
         self.source_date_epoch = source_date_epoch
         self.tags = list(tags or [])
         self.hidden = hidden
@@ -101,10 +107,25 @@ class Request:
         self.read = ("", "")  # the Dockerfile's name and text
         self.cache_from = list(cache_from or [])
         self.cache_to = list(cache_to or [])
+        self.explain_cache = explain_cache
+        self.devices: FindDevices | None = None
 
     def note(self, address: str, hexadecimal: str) -> None:
         """What the build has fetched, and what it was: the sha256 of a file, or a commit."""
         self.materials[address] = f"{'sha1' if len(hexadecimal) == 40 else 'sha256'}:{hexadecimal}"
+
+
+class Agent:
+    """A socket that the runner makes at `path` for the time of a step, and an ssh agent behind it: that at
+    places[0], filtered, or one for the keys in these files.
+    """
+
+    def __init__(self, path: str, places: list[str], mode: int, uid: int, gid: int) -> None:
+        self.path = path
+        self.places = places
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
 
 
 class Step:
@@ -113,7 +134,8 @@ class Step:
     mounts are mounts of the OCI runtime spec; mounted has, by destination, fds of detached mounts that are to
     be attached in place of their sources. network is "default", "none", "host" or a network's name; user is a
     USER value ("" is root), to be resolved inside the rootfs; output takes what the command writes to stdout
-    and stderr; look is called now and then, and raises when the command is to be killed.
+    and stderr; look is called now and then, and raises when the command is to be killed; agents are the
+    sockets among the mounts' sources that are to be answered at; devices are full names of CDI devices.
     """
 
     def __init__(
@@ -130,6 +152,8 @@ class Step:
         look: Callable[[], None],
         privileged: bool = False,
         hostname: str = HOSTNAME,
+        agents: list[Agent] | None = None,
+        devices: list[str] | None = None,
     ) -> None:
         self.snapshot = snapshot
         self.argv = argv
@@ -143,6 +167,8 @@ class Step:
         self.look = look
         self.privileged = privileged
         self.hostname = hostname
+        self.agents = agents or []
+        self.devices = devices or []
 
 
 class RunStep(Protocol):

@@ -225,6 +225,7 @@ class BuildOptions(StepOptions, total=False):
     cache_from: Words | None
     cache_to: Words | None
     dockerfile_text: str | None
+    explain_cache: bool | None
     labels: Table | None
     load: bool | None
     network: str | None
@@ -238,7 +239,7 @@ class BuildOptions(StepOptions, total=False):
     sbom: Annotated[bool | str | None, "True, False or text"]
     secrets: Annotated[Mapping[str, Path | bytes] | None, "a dict of ids with paths or bytes"]
     source_date_epoch: int | None
-    ssh: Annotated[Mapping[str, Path] | None, "a dict of ids with paths"]
+    ssh: Annotated[Mapping[str, Path | Sequence[Path]] | None, "a dict of ids with paths or lists of paths"]
     target: str | None
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import tempfile
 from collections.abc import Iterator
 
 import pytest
 
 from buildlab import Lab
-from estiva.errors import EstivaError
+from estiva.builder.files import frozen
+from estiva.builder.files.cache_mounts import CacheMounts, Wanted
+from estiva.builder.frontend.run_mounts import Mount
+from estiva.builder.request import Step
+from estiva.errors import EstivaError, InvalidInput
 
 
 @pytest.fixture
@@ -71,6 +78,78 @@ def test_cache_mount_survives_builds_and_is_in_no_layer(lab: Lab) -> None:
     assert lab.read(other, "/out") == "700 5\n"
 
 
+def test_cache_mount_begins_with_files_of_a_stage(lab: Lab) -> None:
+    """As docker has it: owner and mode are the source's, what is asked for counts for an empty one only."""
+    text = """
+FROM box AS seed
+RUN mkdir -p /d/sub && echo one > /d/a && busybox ln /d/a /d/b && busybox ln -s /etc/passwd /d/l \
+  && echo two > /d/sub/f && chmod 710 /d && chown 5:6 /d
+FROM box
+"""
+    run = "RUN --mount=type=cache,from=seed,id=i,target=/c{} ({}) > /out\n"
+
+    def said(more: str, command: str) -> str:
+        return lab.read(lab.build(text + run.format(more, command)), "/out")
+
+    first = said(
+        ",source=/d",
+        "busybox stat -c '%a %u:%g' /c && ls /c /c/sub && busybox readlink /c/l && echo x > /c/new",
+    )
+    assert first == "710 5:6\n/c:\na\nb\nl\nsub\n\n/c/sub:\nf\n/etc/passwd\n"
+    assert said(",source=d/./,uid=9,mode=0700", "busybox stat -c '%a %u' /c && cat /c/new") == "710 5\nx\n"
+    assert said(",source=/d/sub", "ls /c") == "f\n"
+    assert said(",source=/d/sub/f", "cat /c && echo three > /c") == "two\n"
+    assert said(",source=/d/sub/f,ro", "cat /c; echo 4 > /c || true") == "three\n"
+    assert said(",uid=9", "busybox stat -c %u /c && ls /c") == "9\n"
+    assert said("", "ls /c") == "bin\nd\netc\nroot\ntmp\n"
+    assert lab.read(lab.build("FROM box\nRUN --mount=type=cache,id=i,target=/c ls /c > /out\n"), "/out") == ""
+    changed = text.replace("echo one", "echo ONE") + run.format(",source=/d", "cat /c/a; test ! -e /c/new")
+    assert lab.read(lab.build(changed), "/out") == "ONE\n"  # another base is another cache
+
+
+def test_cache_mount_begins_with_files_of_a_context(lab: Lab) -> None:
+    lab.put("../other/f", "first")
+    text = "FROM box\nRUN --mount=type=cache,from=other,target=/c cat /c/f > /out; echo changed > /c/f\n"
+    contexts = {"build_contexts": {"other": str(lab.context / "../other")}}
+    image = lab.build(text, **contexts)
+    assert lab.read(image, "/out") == "first"
+    assert lab.build(text, **contexts).id == image.id and lab.steps == []  # what is in the cache is in no key
+    lab.put("../other/f", "second")
+    assert lab.read(lab.build(text, **contexts), "/out") == "second"
+
+
+def test_cache_mounts_that_wait(lab: Lab) -> None:
+    """Who wants one alone waits for the others, as long as the build goes on; private ones never wait."""
+    base = lab.folder + "/mounts"
+    said: list[str] = []
+
+    def taken(*ids: str, sharing: str = "shared") -> CacheMounts:
+        wanted = [Wanted(Mount("cache", id=name, sharing=sharing), None) for name in ids]
+        return CacheMounts(wanted, base, lambda: tempfile.mkdtemp(dir=lab.folder), look, said.append)
+
+    def look() -> None:
+        if said:
+            raise InvalidInput("stopped")
+
+    one, two = taken("a", "b", "a"), taken("b")
+    assert one.paths[0] == one.paths[2] != one.paths[1] == two.paths[0]
+    with pytest.raises(InvalidInput, match="stopped"):
+        taken("b", sharing="locked")
+    assert said == ["b"]
+    said.clear()
+    other = taken("b", sharing="private")
+    assert other.paths == [two.paths[0] + ".1"]
+    other.close()
+    one.close()
+    two.close()
+    alone = taken("b", "b", "c", sharing="locked")
+    assert alone.paths[0] == alone.paths[1]
+    with pytest.raises(InvalidInput):
+        taken("c")
+    alone.close()
+    assert taken("c", sharing="private").paths == [alone.paths[2]]
+
+
 def test_tmpfs(lab: Lab) -> None:
     image = lab.build("FROM box\nRUN --mount=type=tmpfs,target=/t,size=1m echo x > /t/f\n")
     assert "t" not in lab.names(image, "/")
@@ -92,6 +171,35 @@ RUN --mount=type=secret,id=absent test ! -e /run/secrets/absent
     assert lab.build(text, secrets={"token": b"another"}).id == image.id
     with pytest.raises(EstivaError, match="Dockerfile:2: secret x is required"):
         lab.build("FROM box\nRUN --mount=type=secret,id=x,required true\n")
+
+
+def test_a_secret_is_in_memory_only(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nowhere in the store or run root while it is used; on an older kernel in a file that goes with the step."""
+    seen: list[bytes] = []
+    run = lab.run_step
+
+    def looking(step: Step) -> int:
+        found = subprocess.run(["grep", "-rl", "hunter2", lab.folder], capture_output=True).stdout
+        seen.append(found.replace(str(lab.context).encode(), b""))
+        return run(step)
+
+    monkeypatch.setattr(lab, "run_step", looking)
+    text = "FROM box\nRUN --mount=type=secret,id=t,mode=06755,target=a/b,env= test ${#t} = 7 && " + (
+        "test $(cat /a/b) = $t && busybox stat -c %a /a/b > /out && ! echo x > /a/b\n"
+    )
+    image = lab.build(text, secrets={"t": b"hunter2"})
+    assert lab.read(image, "/out") == "755\n" and "a" not in lab.names(image, "/")
+    monkeypatch.setattr(frozen, "in_memory", lambda *_: -1)
+    assert lab.build(text, secrets={"t": b"hunter2"}, no_cache=True).diff_ids
+    assert seen[0] == b"" or not kernel_clones()
+    assert seen[1].count(b"\n") == 1 and b"/run/build/" in seen[1]
+
+
+def kernel_clones() -> bool:
+    fd = frozen.in_memory(b"", 0o400, 0, 0)
+    if fd >= 0:
+        os.close(fd)
+    return fd >= 0
 
 
 def test_network_and_security(lab: Lab) -> None:
@@ -117,7 +225,8 @@ def test_environment(lab: Lab) -> None:
     ("mount", "message"),
     [
         ("type=bind,source=none,target=/x", "no none in the build context to mount"),
-        ("type=cache,target=/x,from=box", "a cache mount with from or source is not supported"),
+        ("type=cache,target=/x,source=/y", "a cache mount with source needs a from"),
+        ("type=cache,target=/x,from=box,source=/y", "no /y in box to mount"),
         ("type=ssh,required", "ssh agent default is required"),
         ("type=bind,from=later,target=/x", "can't copy from stage later"),
     ],

@@ -73,7 +73,8 @@ RULES = {
     "engine.containers": ENGINE
     | {"engine.state", "engine.spec", "engine.monitor", "engine.mounts", "engine.launch", "engine.images"},
     "engine.networks": ENGINE | {"engine.state", "engine.spec", "engine.mounts", "engine.containers", "engine.images"},
-    "engine.builds": ENGINE | {"engine.state", "engine.spec", "engine.mounts", "engine.launch", "engine.images"},
+    "engine.builds": ENGINE
+    | {"engine.state", "engine.spec", "engine.monitor", "engine.mounts", "engine.launch", "engine.images"},
     "engine.explain": ENGINE
     | {"engine.state", "engine.spec", "engine.mounts", "engine.containers", "engine.images", "engine.networks",
        "engine.system"},

@@ -24,7 +24,8 @@ def of_git(request: Request, address: GitAddress, main: GitAddress) -> Access:
     A secret for the host comes before one for all. It is for the repository that the build names, and on
     github.com for all others there, as with docker; a submodule elsewhere gets none.
     """
-    agent = request.ssh.get("default", "") if address.scheme == "ssh" else ""
+    given = request.ssh.get("default", "") if address.scheme == "ssh" else ""
+    agent = given if isinstance(given, str) else ""  # ssh itself finds keys in files
     if not address.scheme.startswith("http"):
         return Access(agent=agent)
     within = next((top for top in _GITHUB if main.remote.startswith(top)), main.remote)

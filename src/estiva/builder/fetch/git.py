@@ -52,6 +52,7 @@ _SETTINGS = """\
 \tlowSpeedLimit = 1
 \tlowSpeedTime = 60
 """
+_TELLING = ("fatal:", "error:", "ERROR:", "remote: ", "ssh:", "Host key", "WARNING: REMOTE HOST")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH")
 
@@ -187,12 +188,10 @@ class Git:
         return ended.output.decode("utf-8", "surrogateescape").strip()
 
     def failed(self, ended: bounded.Ended) -> Unavailable:
-        lines = [
-            redacted(line.strip()) for line in ended.said.replace("\r", "\n").splitlines() if line.strip()
-        ]
-        told = [
-            line for line in lines if line.startswith(("fatal:", "error:", "ERROR:", "remote: "))
-        ] or lines
+        said = redacted(ended.said).replace("\r", "\n").splitlines()
+        lines = [line.strip() for line in said if line.strip()]
+        told = [line for line in lines if line.startswith(_TELLING) or "Permission denied" in line]
+        told = told or lines
         why = oneline("; ".join(told[:3]))[:500] if told else f"git ended with status {ended.status}"
         if ended.status in (-25, 128 + 25):  # SIGXFSZ
             why = f"a file of it is larger than {bounded.FILE >> 30} GiB"

@@ -68,6 +68,27 @@ def detached(fd: int, *, writable: bool = False) -> int:
     return made
 
 
+def in_memory(data: bytes, mode: int, uid: int, gid: int) -> int:
+    """A detached read-only mount of a file that is on no disk, not even in swap where the kernel can, and has
+    no name: it is gone with its last mount and fd, however its users end. -1 where the kernel can't (before
+    Linux 6.15).
+    """
+    options = [("mode", "0700"), ("size", "1m"), ("noswap", "")]
+    try:
+        top = mnt.new_filesystem("tmpfs", options, _ATTRIBUTES)
+    except OSError:  # as in a user namespace
+        top = mnt.new_filesystem("tmpfs", options[:2], _ATTRIBUTES)
+    try:
+        fd = os.open("file", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=top)
+        with open(fd, "wb", buffering=0) as file:
+            write_all(file.fileno(), data)
+            os.fchown(file.fileno(), uid, gid)
+            os.fchmod(file.fileno(), mode)
+        return detached(os.open("file", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=top))
+    finally:
+        os.close(top)
+
+
 def over(fd: int, scratch: str) -> int:
     """A detached overlay over the detached mount `fd`, which is closed: what is written goes to `scratch`, an
     empty directory. -1 where the kernel can't: for a file, and before Linux 6.15.

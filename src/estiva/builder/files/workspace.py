@@ -1,19 +1,16 @@
-"""Scratch directories of one build, and the directories of cache mounts.
+"""Scratch directories of one build.
 
 <cache>/build/work/XXXX/    one running build's; held by flock, swept by the next build after a kill
-<cache>/build/mounts/HEX/   a cache mount by its id: data/, data.N/ for private ones in use at once, lock
+<cache>/build/mounts/       cache mounts (cache_mounts.py)
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import shutil
 import tempfile
 
 from estiva.builder.files.tree import Tree
-from estiva.builder.frontend.run_mounts import Mount
 from estiva.builder.once import Once
 from estiva.files import abandoned, new_directory, remove_tree
 from estiva.paths import Paths
@@ -55,7 +52,7 @@ class Workspace:
 
 
 class Scratch:
-    """What one stage's step has of a workspace while it runs: files, secrets, cache mounts; until `release`.
+    """What one stage's step has of a workspace while it runs: files, secrets; until `release`.
 
     Stages run beside each other, so each has its own.
     """
@@ -86,44 +83,8 @@ class Scratch:
         os.unlink(path)
         return fd
 
-    def cache_mount(self, mount: Mount) -> str:
-        """The directory of a cache mount. Waits for its lock if it is `locked`; keep it until `release`.
-
-        One id that is asked for with another owner or mode is another cache, as with docker: it could not be
-        used with those of the first.
-        """
-        uid, gid = mount.uid or 0, mount.gid or 0
-        mode = 0o755 if mount.mode is None else mount.mode
-        named = mount.id if (uid, gid, mode) == (0, 0, 0o755) else f"{mount.id}\0{uid}:{gid} {mode:o}"
-        top = f"{self.workspace.mounts}/{hashlib.sha256(named.encode('utf-8', 'surrogatepass')).hexdigest()}"
-        os.makedirs(top, mode=0o700, exist_ok=True)
-        if mount.sharing == "private":
-            number = 0
-            while not self._lock(f"{top}/lock.{number}", blocking=False):
-                number += 1
-            path = f"{top}/data.{number}" if number else f"{top}/data"
-        else:
-            if mount.sharing == "locked":
-                self._lock(f"{top}/lock", blocking=True)
-            path = f"{top}/data"
-        if not os.path.isdir(path):
-            os.mkdir(path, 0o700)
-            os.chown(path, uid, gid)
-            os.chmod(path, mode)
-        return path
-
-    def _lock(self, path: str, *, blocking: bool) -> bool:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
-        except BlockingIOError:
-            os.close(fd)
-            return False
-        self.held.append(fd)
-        return True
-
     def release(self) -> None:
-        """Let go of a step's files and of the locks of its cache mounts, and remove its secrets."""
+        """Let go of a step's files, and remove its secrets."""
         while self.held:
             os.close(self.held.pop())
         while self.secrets:

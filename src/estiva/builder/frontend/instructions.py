@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from estiva.builder.frontend import values
-from estiva.builder.frontend.errors import bad, unsupported
+from estiva.builder.frontend import run_devices, values
+from estiva.builder.frontend.errors import bad
 from estiva.builder.frontend.near import near
 from estiva.builder.frontend.parser import heredoc_of, json_list
+from estiva.builder.frontend.run_devices import Device
 from estiva.builder.frontend.syntax import Heredoc, Instruction
 from estiva.errors import InvalidInput
 
@@ -42,6 +43,7 @@ class Command(Typed):
     mounts: list[str] = field(default_factory=list)
     network: str = ""
     security: str = ""
+    devices: list[Device] = field(default_factory=list)
 
 
 @dataclass
@@ -188,12 +190,11 @@ def _from(source: Instruction, flags: _Flags) -> Typed:
 def _command(source: Instruction, flags: _Flags) -> Typed:
     argv = json_list(source.args)
     shell = source.args if argv is None else ""
-    if source.name == "RUN":
-        if flags.list("device"):
-            raise unsupported(source, "RUN --device is not supported")
-        if not (argv or shell):
-            raise bad(source, "RUN requires a command")
-    result = Command(source, argv, shell, flags.list("mount"), flags.text("network"), flags.text("security"))
+    if source.name == "RUN" and not (argv or shell):
+        raise bad(source, "RUN requires a command")
+    devices = [run_devices.parse(text) for text in flags.list("device")]
+    network, security = flags.text("network"), flags.text("security")
+    result = Command(source, argv, shell, flags.list("mount"), network, security, devices)
     if result.network not in ("", "default", "none", "host"):
         raise bad(source, f"unsupported network mode {result.network!r}", "it is one of default, none, host")
     if result.security not in ("", "sandbox", "insecure"):

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import csv
 import posixpath
+import re
 from dataclasses import dataclass
 
 from estiva.builder.frontend import values
 from estiva.builder.frontend.errors import shorten
+from estiva.builder.frontend.near import near
 from estiva.builder.frontend.variables import Expander
 from estiva.errors import InvalidInput
 
 KINDS = ("bind", "cache", "tmpfs", "secret", "ssh")
+KEYS = (
+    "type", "from", "source", "target", "readonly", "readwrite", "id", "sharing", "required", "size", "mode",
+    "uid", "gid", "env",
+)  # fmt: skip
 SHARING = ("shared", "private", "locked")
 
 
@@ -34,18 +40,28 @@ class Mount:
     env: str | None = None
 
     @property
+    def subpath(self) -> str:
+        """The source, cleaned; "" for all of it."""
+        return posixpath.normpath("/" + self.source).strip("/")
+
+    @property
     def writable(self) -> bool:
         return self.kind in ("cache", "tmpfs") if self.readonly is None else not self.readonly
 
 
-def fields(text: str) -> list[tuple[str, str | None]]:
-    """The key=value fields of a mount, keys in lower case; quotes as in CSV. Raises InvalidInput."""
+def csv_fields(flag: str, text: str) -> list[str]:
+    """The comma-separated fields of a flag's value; quotes as in CSV. Raises InvalidInput."""
     try:
         rows = list(csv.reader([text]))
     except csv.Error as error:
-        raise InvalidInput(f"--mount {shorten(text)!r} can't be read: {error}") from None
+        raise InvalidInput(f"--{flag} {shorten(text)!r} can't be read: {error}") from None
+    return rows[0] if rows else []
+
+
+def fields(text: str) -> list[tuple[str, str | None]]:
+    """The key=value fields of a mount, keys in lower case. Raises InvalidInput."""
     pairs: list[tuple[str, str | None]] = []
-    for field in rows[0] if rows else []:
+    for field in csv_fields("mount", text):
         key, equals, value = field.partition("=")
         pairs.append((key.strip().lower(), value if equals else None))
     return pairs
@@ -56,8 +72,16 @@ def from_of(text: str) -> str:
     return next((value or "" for key, value in fields(text) if key == "from"), "")
 
 
+def parse_all(texts: list[str], expand: Expander, workdir: str) -> list[Mount]:
+    """The --mount values of one RUN, as `parse` has them; agents without a target get one each."""
+    mounts = [parse(text, expand, workdir) for text in texts]
+    for number, mount in enumerate(mount for mount in mounts if mount.kind == "ssh"):
+        mount.target = mount.target or f"/run/buildkit/ssh_agent.{number}"
+    return mounts
+
+
 def parse(text: str, expand: Expander, workdir: str) -> Mount:
-    """A --mount value; targets are absolute afterwards. Raises InvalidInput."""
+    """A --mount value; targets are absolute afterwards, save an agent's without one. Raises InvalidInput."""
     mount = Mount()
     given: set[str] = set()
     for key, raw in fields(text):
@@ -77,8 +101,6 @@ def parse(text: str, expand: Expander, workdir: str) -> Mount:
     target = mount.target
     if mount.kind == "secret" and not target and mount.env is None:
         target = f"/run/secrets/{posixpath.basename(mount.id or mount.source)}"
-    elif mount.kind == "ssh" and not target:
-        target = "/run/estiva/ssh_agent"
     if target:
         mount.target = "/" + posixpath.normpath(posixpath.join("/", workdir, target)).lstrip("/")
         if mount.target == "/":
@@ -91,13 +113,13 @@ def _set(mount: Mount, key: str, value: str | None) -> None:
     if key == "type":
         mount.kind = text.lower()
         if mount.kind not in KINDS:
-            raise InvalidInput(f"unsupported mount type {text!r}", hint="it is one of " + ", ".join(KINDS))
+            raise InvalidInput(f"unsupported mount type {text!r}", hint=_meant(text, KINDS))
     elif key == "from":
         mount.from_ = text
     elif key in ("source", "target", "id"):
         setattr(mount, key, text)
     elif key in ("readonly", "readwrite", "required"):
-        on = _boolean(key, value)
+        on = boolean(key, value)
         if key == "required":
             mount.required = on
         else:
@@ -107,16 +129,17 @@ def _set(mount: Mount, key: str, value: str | None) -> None:
     elif key == "sharing":
         mount.sharing = text.lower()
         if mount.sharing not in SHARING:
-            raise InvalidInput(f"unsupported sharing {text!r}", hint="it is one of " + ", ".join(SHARING))
+            raise InvalidInput(f"unsupported sharing {text!r}", hint=_meant(text, SHARING))
     elif key in ("mode", "uid", "gid"):
         setattr(mount, key, _number(key, text))
     elif key == "env":
         mount.env = text
     else:
-        raise InvalidInput(f"unexpected --mount field {key!r}")
+        raise InvalidInput(f"unexpected --mount field {key!r}", hint=_meant(key, KEYS))
 
 
-def _boolean(key: str, value: str | None) -> bool:
+def boolean(key: str, value: str | None) -> bool:
+    """A field's value, or True without one. Raises InvalidInput."""
     if value is None or value.lower() in ("true", "1", "t"):
         return True
     if value.lower() in ("false", "0", "f"):
@@ -134,21 +157,29 @@ def _number(key: str, text: str) -> int:
     return number
 
 
+def _meant(word: str, known: tuple[str, ...]) -> str:
+    close = near(word, known)
+    return f"did you mean {close}?" if close else "it is one of " + ", ".join(known)
+
+
 _ALLOWED = {
     "bind": {"type", "from", "source", "target", "readonly", "readwrite"},
     "cache": {
         "type", "from", "source", "target", "readonly", "readwrite", "id", "sharing", "mode", "uid", "gid",
     },
-    "tmpfs": {"type", "target", "size"},
-    "secret": {"type", "id", "source", "target", "required", "mode", "uid", "gid", "env"},
-    "ssh": {"type", "id", "target", "required", "mode", "uid", "gid"},
+    "tmpfs": {"type", "target", "readonly", "readwrite", "size"},
+    "secret": {"type", "id", "source", "target", "readonly", "required", "mode", "uid", "gid", "env"},
+    "ssh": {"type", "id", "target", "readonly", "required", "mode", "uid", "gid"},
 }  # fmt: skip
 
 
 def _check(mount: Mount, given: set[str]) -> None:
     extra = sorted(given - _ALLOWED[mount.kind])
     if extra:
-        raise InvalidInput(f"--mount field {extra[0]!r} does not go with type {mount.kind}")
+        raise InvalidInput(
+            f"--mount field {extra[0]!r} does not go with type {mount.kind}",
+            hint="what does is " + ", ".join(sorted(_ALLOWED[mount.kind] - {"type"})),
+        )
     if mount.kind in ("bind", "cache", "tmpfs") and not mount.target:
         raise InvalidInput(f"a {mount.kind} mount needs a target")
     if mount.kind == "secret":
@@ -159,5 +190,8 @@ def _check(mount: Mount, given: set[str]) -> None:
             raise InvalidInput("a secret mount needs an id or a target")
     if mount.kind == "ssh":
         mount.id = mount.id or "default"
-    if mount.kind == "cache" and not mount.id:
-        mount.id = posixpath.normpath(mount.target)
+    if mount.kind == "cache":
+        mount.id = mount.id or re.sub("^//", "/", posixpath.normpath(mount.target))
+        if mount.subpath and not mount.from_:
+            hint = "from=STAGE says whose source it is; a bind mount shows the build context's"
+            raise InvalidInput("a cache mount with source needs a from", hint=hint)

@@ -1,7 +1,8 @@
 """The mounts of a RUN: what they show, what of that is in the cache's key, and what is made for them.
 
-A secret reaches the command only: as a file bound from the build's scratch directory, or as a variable of
-that one command. It is in no layer, no history and no cache key (K14). What a bind mount lets the command
+A secret reaches the command only: as a file in memory that has no name outside (before Linux 6.15: in the
+build's scratch directory), or as a variable of that one command. It is in no layer, no history and no cache
+key (K14). What a bind mount lets the command
 write is thrown away.
 """
 
@@ -11,14 +12,18 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from estiva.builder.files import frozen
+from estiva.builder.files.cache_mounts import Base, CacheMounts, Wanted
 from estiva.builder.files.tree import Missing, Tree
 from estiva.builder.frontend import run_mounts
-from estiva.builder.frontend.errors import bad, unsupported
+from estiva.builder.frontend.errors import bad
 from estiva.builder.frontend.instructions import Command
 from estiva.builder.frontend.run_mounts import Mount
 from estiva.builder.frontend.variables import Expander
+from estiva.builder.request import Agent
 from estiva.builder.steps.binds import Bind
 from estiva.builder.steps.context import StepContext
+from estiva.builder.steps.written import diff_ids
 from estiva.errors import NotFound, reason
 
 SCRIPTS = "/dev/pipes"  # where a here-document with its own interpreter line is run from
@@ -32,9 +37,12 @@ class Mounts:
     def __init__(self, context: StepContext, typed: Command, expand: Expander, workdir: str) -> None:
         self.context = context
         self.typed = typed
-        self.wanted = [run_mounts.parse(text, expand, workdir) for text in typed.mounts]
+        self.wanted = run_mounts.parse_all(typed.mounts, expand, workdir)
         self.planned: list[dict[str, Any]] = []
         self.mounted: dict[str, int] = {}
+        self.bases: dict[int, Base] = {}  # of cache mounts, by their places in `wanted`
+        self.caches: CacheMounts | None = None
+        self.agents: list[Agent] = []
         self.binds: dict[int, Bind] = {}  # by their places in `wanted`
 
     def close(self) -> None:
@@ -42,18 +50,24 @@ class Mounts:
             os.close(self.mounted.popitem()[1])
         for bind in self.binds.values():
             bind.close()
+        if self.caches is not None:
+            self.caches.close()
+            self.caches = None
         self.context.workspace.release()
 
     def find(self) -> None:
-        """Look for the sources of bind mounts. Raises DockerfileError for one that is missing."""
+        """Look for the sources of mounts. Raises DockerfileError for one that is missing."""
         for index, mount in enumerate(self.wanted):
             if mount.kind == "bind":
                 source = self.context.source(mount.from_)
                 self.binds[index] = Bind(self.context, mount, source, self._resolve(source.tree, mount))
+            elif self._based(mount):
+                self.bases[index] = self._base(mount)
 
     def shown(self) -> Iterator[list[list[Any]]]:
         """What of the mounts changes the result: of stages and images first their layers, where those are
-        known and nothing need be read; then the content of what is mounted. Never a secret or a cache.
+        known and nothing need be read; then the content of what is mounted; and what a cache begins with.
+        Never a secret, nor what is in a cache.
 
         Before `make`, a folder's content as it is now; after, that of what is mounted.
         """
@@ -70,6 +84,8 @@ class Mounts:
             fields: list[Any] = [mount.kind, mount.target, mount.writable, mount.id, mount.env, mount.size]
             if mount.kind == "bind":
                 fields += [mount.source, contents[index]]
+            elif index in self.bases:
+                fields += [self.bases[index].path, self.bases[index].content]
             result.append(fields)
         return result
 
@@ -87,18 +103,18 @@ class Mounts:
         Of two with the same target the later one counts. `find` was called before. Raises InvalidInput and
         others, naming the line.
         """
+        paths = self._caches()
         for index, mount in enumerate(self.wanted):
             if mount.kind == "tmpfs":
                 size = [f"size={mount.size}"] if mount.size else []
-                self._plan(mount.target, "tmpfs", ["nosuid", "nodev", "mode=1777", *size], "tmpfs")
+                access = "rw" if mount.writable else "ro"
+                self._plan(mount.target, "tmpfs", [access, "nosuid", "nodev", "mode=1777", *size], "tmpfs")
             elif mount.kind == "secret":
                 self._secret(mount, env)
             elif mount.kind == "ssh":
                 self._ssh(mount, env)
             elif mount.kind == "cache":
-                if mount.from_ or mount.source:
-                    raise unsupported(self.typed.source, "a cache mount with from or source is not supported")
-                self._plan_bind(mount, self.context.workspace.cache_mount(mount))
+                self._plan_bind(mount, paths[index])
             else:
                 bind = self.binds[index]
                 self._plan_bind(mount, f"{bind.name}:/{bind.resolved}", bind.open())
@@ -129,6 +145,41 @@ class Mounts:
             where = mount.from_ or "the build context"
             raise bad(self.typed.source, f"no {mount.source} in {where} to mount") from None
 
+    def _based(self, mount: Mount) -> bool:
+        """Whether a cache mount begins with files of `from`. One that has an owner or mode and no source
+        begins empty, as with docker, which takes a new directory in it then.
+        """
+        if mount.kind != "cache" or not mount.from_:
+            return False
+        asked = (mount.uid, mount.gid, mount.mode) != (None, None, None)
+        return not asked or mount.subpath != ""
+
+    def _base(self, mount: Mount) -> Base:
+        source = self.context.source(mount.from_)
+        resolved = self._resolve(source.tree, mount)
+        if source.layers is not None and not source.stage and not resolved:
+            return Base(source.tree, resolved, diff_ids(source.layers))
+        return Base(source.tree, resolved, [source.tree.digest(resolved, firm=True)])
+
+    def _caches(self) -> dict[int, str]:
+        """Take the cache mounts; by their places in `wanted`, what is mounted."""
+        wanted = {
+            index: Wanted(mount, self.bases.get(index))
+            for index, mount in enumerate(self.wanted)
+            if mount.kind == "cache"
+        }
+        if not wanted:
+            return {}
+        context = self.context
+        self.caches = CacheMounts(
+            list(wanted.values()),
+            context.store.paths.cache + "/build/mounts",
+            context.workspace.directory,
+            context.look,
+            lambda name: context.output(f"waiting for the cache mount {name}, which is in use\n".encode()),
+        )
+        return dict(zip(wanted, self.caches.paths, strict=True))
+
     def _secret(self, mount: Mount, env: dict[str, str]) -> None:
         value = self.context.request.secrets.get(mount.id)
         if value is None:
@@ -148,20 +199,29 @@ class Mounts:
         if mount.env is not None:
             env[mount.env or mount.id] = value.decode("utf-8", "surrogateescape")
         if mount.target:
-            aside = self.context.workspace.secret()
-            mode = 0o400 if mount.mode is None else mount.mode
-            _write(aside, value, mode, mount.uid or 0, mount.gid or 0)
-            self._plan_bind(mount, aside)
+            mode = 0o400 if mount.mode is None else mount.mode & 0o777
+            owned = mode, mount.uid or 0, mount.gid or 0
+            fd = frozen.in_memory(value, *owned)
+            if fd >= 0:
+                self._plan_bind(mount, f"secret {mount.id}", fd)
+            else:
+                aside = self.context.workspace.secret()
+                _write(aside, value, *owned)
+                self._plan_bind(mount, aside)
 
     def _ssh(self, mount: Mount, env: dict[str, str]) -> None:
-        socket = self.context.request.ssh.get(mount.id)
-        if socket is None:
+        """The first one is what SSH_AUTH_SOCK names, where nothing else does, as with docker."""
+        places = self.context.request.ssh.get(mount.id)
+        if places is None:
             if mount.required:
-                hint = "give it with: --ssh default=SOCKET"
+                hint = f"give it with: --ssh {mount.id}=SOCKET, or the file of a key"
                 raise bad(self.typed.source, f"ssh agent {mount.id} is required", hint)
             return
-        env["SSH_AUTH_SOCK"] = mount.target
-        self._plan_bind(mount, os.path.realpath(socket))
+        path = self.context.workspace.secret()
+        mode = 0o600 if mount.mode is None else mount.mode & 0o777
+        self.agents.append(Agent(path, places, mode, mount.uid or 0, mount.gid or 0))
+        env.setdefault("SSH_AUTH_SOCK", mount.target)
+        self._plan_bind(mount, path)
 
 
 def _write(path: str, data: bytes, mode: int, uid: int, gid: int) -> None:

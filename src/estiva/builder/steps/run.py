@@ -5,25 +5,22 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING, Any
 
-from estiva.builder.frontend.errors import BuildFailed, bad, shorten
+from estiva.builder.frontend.errors import BuildFailed, bad, located, shorten, unsupported
 from estiva.builder.frontend.instructions import Command, Typed
 from estiva.builder.frontend.parser import heredoc_of
 from estiva.builder.request import HOSTNAME, NETWORKS, Request, Step
+from estiva.builder.steps import statuses
 from estiva.builder.steps.context import Keys, StepContext, with_root
 from estiva.builder.steps.mountpoints import Stubs
 from estiva.builder.steps.mounts import SCRIPTS, Mounts
 from estiva.builder.steps.state import State, expander
+from estiva.errors import EstivaError
 from estiva.oci.config import DEFAULT_PATH
 
 if TYPE_CHECKING:
     from estiva.store.snapshots import Snapshot
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
-HINTS = {
-    126: "the command can't be executed: is it executable, and for this platform?",
-    127: "the command is not in the image's filesystem",
-    137: "the command was killed (SIGKILL): perhaps it ran out of memory",
-}
 
 
 def refuse_wider(typed: Typed, request: Request) -> None:
@@ -36,6 +33,19 @@ def refuse_wider(typed: Typed, request: Request) -> None:
     ):
         if asked and entitlement not in request.allow:
             raise bad(typed.source, f"RUN {flag} is not allowed", f"allow it with: --allow {entitlement}")
+    _devices(typed, request)
+
+
+def _devices(typed: Command, request: Request) -> tuple[list[str], list[str]]:
+    """(the devices that it gets, those that are not here and may be absent). Raises DockerfileError."""
+    if not typed.devices:
+        return [], []
+    if request.devices is None:
+        raise unsupported(typed.source, "RUN --device is not supported here")
+    try:
+        return request.devices(typed.devices)
+    except EstivaError as error:
+        raise located(error, typed.source) from None
 
 
 class CommandStep:
@@ -53,6 +63,7 @@ class CommandStep:
         self.hostname = context.request.build_args.get("BUILDKIT_SANDBOX_HOSTNAME") or HOSTNAME
         self.changed = ""  # what the command read and the key does not tell
         refuse_wider(typed, context.request)
+        self.devices, self.absent = _devices(typed, context.request)
 
     def _network(self) -> str:
         """The network that the instruction asks for, else the build's. That is as far as it can get where the
@@ -84,10 +95,14 @@ class CommandStep:
         self.mounts.find()
         if self.context.reuse(self.state, self._keys(), created_by):
             return True
+        for name in self.absent:
+            place = f"{self.typed.source.file}:{self.typed.source.line}"
+            self.context.warn(f"{place}: the device {name} is not here: RUN goes on without it")
         with self.context.snapshot(self.state.layers) as (snapshot, stand):
+            self.context.explain(self.state, self._told())
             self._execute(snapshot)
             keys = (lambda below: []) if self.changed else self._keys()
-            self.context.keep(self.state, snapshot, stand, keys, created_by)
+            self.context.keep(self.state, snapshot, stand, keys, created_by, self._told())
         if self.changed:
             source = self.typed.source
             self.context.warn(f"{source.file}:{source.line}: {self.changed}: not cached")
@@ -95,21 +110,28 @@ class CommandStep:
 
     def _keys(self) -> Keys:
         """The keys, of what the mounts show now."""
-        inputs: dict[str, Any] = {
+        inputs = {**self._inputs(), "env": self.env}
+        key, mounts = self.context.key, self.mounts
+        return lambda below: (
+            key("run", {**inputs, "below": below, "mounts": shown}) for shown in mounts.shown()
+        )
+
+    def _told(self) -> dict[str, Any]:
+        """What it is made of, for cache/inputs.py."""
+        return {**self._inputs(), "env": self.env, "mounts": list(self.mounts.shown())[-1:]}
+
+    def _inputs(self) -> dict[str, Any]:
+        return {
             "argv": self.argv,
             "script": self.script,
-            "env": self.env,
             "cwd": self.state.workdir,
             "user": self.state.config.get("User") or "",
             "network": self.network,
             "security": self.typed.security,
             "hostname": self.hostname,
+            "devices": self.devices,
             "platform": self.state.platform,
         }
-        key, mounts = self.context.key, self.mounts
-        return lambda below: (
-            key("run", {**inputs, "below": below, "mounts": shown}) for shown in mounts.shown()
-        )
 
     def _execute(self, snapshot: Snapshot) -> None:
         context, state, mounts = self.context, self.state, self.mounts
@@ -132,6 +154,8 @@ class CommandStep:
                 context.look,
                 self.typed.security == "insecure",
                 self.hostname,
+                mounts.agents,
+                self.devices,
             )
             status = context.run_step(step)
             if status:
@@ -142,13 +166,14 @@ class CommandStep:
             mounts.close()
 
     def _failed(self, status: int) -> BuildFailed:
-        source = self.typed.source
+        source, words = self.typed.source, statuses.meaning(status)
+        told = f"exit status {status} ({words})" if words else f"exit status {status}"
         return BuildFailed(
-            f"{source.file}:{source.line}: {shorten(source.original)}: exit status {status}",
+            f"{source.file}:{source.line}: {shorten(source.original)}: {told}",
             line=source.line,
             text=source.original,
             status=status,
-            hint=HINTS.get(status, ""),
+            hint=statuses.hint(status),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from estiva.cli.build import limits, outcome, outputs, sources, words
+from estiva.cli.build import calls, limits, outcome, outputs, sources, words
 from estiva.cli.build.progress.build import BuildProgress, chosen
 from estiva.cli.context import refuse_trust, warn
 from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from estiva.cli.context import Context
 
 
-def build(context: Context, options: Options) -> None:
+def build(context: Context, options: Options) -> int | None:
     _refuse(options)
+    call = calls.asked(options)
+    if call is not None:
+        return calls.answer(context, options, call)
     kind = chosen(options.text("progress"), options.flag("quiet"), sys.stderr)
     outcome.begin(options)
     asked = _asked(options)
@@ -33,6 +36,7 @@ def build(context: Context, options: Options) -> None:
     if kind not in ("quiet", "rawjson") and outputs.names(options):
         for tag in options.many("tag"):
             print(f"named {tag}", file=sys.stderr)
+    return None
 
 
 def _asked(options: Options) -> dict[str, Any]:
@@ -47,6 +51,7 @@ def _asked(options: Options) -> dict[str, Any]:
         build_contexts=words.pairs("build-context", options.many("build-context")),
         labels=words.labels(options.many("label")),
         target=options.text("target") or None,
+        explain_cache=options.flag("explain-cache"),
         cache_from=options.many("cache-from"),
         cache_to=options.many("cache-to"),
         no_cache=options.flag("no-cache"),
@@ -75,15 +80,18 @@ def _refuse(options: Options) -> None:
 
 BUILD = Verb(
     build,
-    "FOLDER|-",
+    "FOLDER|URL|-",
     "Build an image from a Dockerfile",
     (
-        ("", "allow", LIST, "ENTITLEMENT", "network.host or security.insecure: what a RUN may ask for"),
+        ("", "allow", LIST, "ENTITLEMENT", "what a RUN may ask for: network.host, security.insecure, device"),
         ("", "build-arg", LIST, "K[=V]", "set an ARG; K alone takes the host's value"),
+        ("", "build-context", LIST, "NAME=PLACE", "a folder, URL, image or OCI layout by a name"),
         ("", "cache-from", LIST, "NAME|type=...", "use a build cache from elsewhere: registry or local"),
         ("", "cache-to", LIST, "NAME|type=...", "write the build cache there: registry, local or inline"),
-        ("", "build-context", LIST, "NAME=FOLDER", "one more place for FROM and COPY --from"),
-        ("f", "file", TEXT, "FILE", "the Dockerfile (default FOLDER/Dockerfile); - is stdin"),
+        ("", "call", TEXT, "KIND", "check, outline or targets of the Dockerfile, instead of a build"),
+        ("", "check", FLAG, "", "tell what is likely a mistake in the Dockerfile, and build nothing"),
+        ("", "explain-cache", FLAG, "", "tell of each step that runs which of its inputs has changed"),
+        ("f", "file", TEXT, "FILE", "the Dockerfile (default FOLDER/Dockerfile), or its URL; - is stdin"),
         ("", "iidfile", TEXT, "FILE", "write the image's id to a file"),
         ("", "label", LIST, "K=V", "set a label"),
         ("", "metadata-file", TEXT, "FILE", "write what the build made to a file, as JSON"),
@@ -94,7 +102,7 @@ BUILD = Verb(
         ("", "pull", FLAG, "", "fetch the base images even if they are here"),
         ("q", "quiet", FLAG, "", "print only the image's id"),
         ("", "secret", LIST, "id=ID,src=FILE", "a secret for RUN --mount=type=secret; or env=VARIABLE"),
-        ("", "ssh", LIST, "ID[=SOCKET]", "an ssh agent for RUN --mount=type=ssh"),
+        ("", "ssh", LIST, "ID[=SOCKET|=KEY]", "an ssh agent, or a key's file, for RUN --mount=type=ssh"),
         ("t", "tag", LIST, "NAME[:TAG]", "name the image"),
         ("", "target", TEXT, "STAGE", "build up to this stage"),
         *outputs.OPTIONS,
@@ -113,5 +121,6 @@ BUILD = Verb(
         ("estiva build -t web .", "the Dockerfile of this folder"),
         ("estiva build --secret id=token,src=token.txt -t web .", "a secret that stays out of the image"),
         ("estiva build --target test --build-arg V=2 .", "one stage, with an argument"),
+        ("estiva build https://github.com/me/app.git#v1:web", "a folder of a repository's tag"),
     ),
 )  # fmt: skip

@@ -73,10 +73,15 @@ def secret(word: str) -> tuple[str, str | bytes]:
     return name, path
 
 
-def ssh(word: str) -> tuple[str, str]:
-    """(id, path of an agent's socket) of ID[=SOCKET]."""
-    name, _, path = word.partition("=")
-    path = path or os.environ.get("SSH_AUTH_SOCK", "")
-    if not path:
-        raise NotFound(f"no agent for --ssh {word}", hint="start ssh-agent, or give ID=SOCKET")
-    return name or "default", os.path.abspath(path)
+def ssh(word: str) -> tuple[str, list[str]]:
+    """(id, paths of an agent's socket or of keys' files) of ID[=SOCKET|=KEY[,KEY...]]."""
+    name, _, listed = word.partition("=")
+    paths = [
+        os.path.abspath(path) for path in (listed or os.environ.get("SSH_AUTH_SOCK", "")).split(",") if path
+    ]
+    if not paths:
+        raise NotFound(f"no agent for --ssh {word}", hint="start ssh-agent, or give ID=SOCKET or ID=KEYFILE")
+    for path in paths:
+        if not os.path.exists(path):
+            raise NotFound(f"no agent or key for --ssh {word}: {path} is not there")
+    return name or "default", paths

@@ -123,8 +123,10 @@ def _one(
     from estiva.builder.solver import executor
     from estiva.engine.builds import caches
     from estiva.engine.builds.built import Built
+    from estiva.engine.builds.devices import Devices
 
     request = Request(**options, hidden=True)
+    request.devices = Devices(request.allow)
     if request.network not in NETWORKS:
         from estiva.network import networks
 

@@ -15,9 +15,11 @@ from estiva.errors import EngineError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from estiva.builder.request import Step
     from estiva.engine import Engine
+    from estiva.engine.builds.ssh.served import Served
     from estiva.engine.state.config_types import HostConfig
     from estiva.engine.state.types import Plan
     from estiva.store.layers.mounts import Lowerdirs
@@ -40,6 +42,11 @@ class StepStart(Start):
             "Privileged": step.privileged,
             "LogConfig": {"Type": "none"},
         }
+        if step.devices:
+            from estiva.engine.spec.cdi import devices
+
+            asked: Any = devices.request(step.devices)
+            host["DeviceRequests"] = [asked]
         known = settings.read()
         judge.uts_name("hostname", step.hostname)
         if known:
@@ -131,6 +138,19 @@ def run_step(
 
     Raises CommandNotFound and what else keeps it from starting.
     """
+    served: list[Served] = []
+    try:
+        for agent in step.agents:
+            from estiva.engine.builds.ssh.served import Served
+
+            served.append(Served(agent))
+        return _run(engine, step, look, limits)
+    finally:
+        while served:
+            served.pop().close()
+
+
+def _run(engine: Engine, step: Step, look: Callable[[], object] | None, limits: HostConfig | None) -> int:
     reader, writer = os.pipe()
     try:
         with StepStart(engine, step, limits) as start:

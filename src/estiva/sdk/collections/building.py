@@ -43,7 +43,7 @@ def build(
         raise values.wrong("pull", "missing, always or never", pull)
     given, steps = options_of(BuildOptions, options), StepOptions.__annotations__.keys()
     asked = {
-        "context": None if context is None else values.path("context", context),
+        "context": _context(context),
         "dockerfile": None if dockerfile is None else values.path("dockerfile", dockerfile),
         "tags": values.listed("tag", tag),
         **{name: _plain(name, value) for name, value in given.items() if name not in steps},
@@ -66,9 +66,20 @@ def build(
         if failed is None:
             raise
         output = bytes(log.output).decode(errors="replace")
-        raise BuildError(
-            failed.message, output, log.step, failed.line, failed.status, hint=failed.hint
-        ) from None
+        told = BuildError(failed.message, output, log.step, failed.line, failed.status, hint=failed.hint)
+        told.excerpt = failed.excerpt
+        raise told from None
+
+
+def _context(context: Any) -> Any:
+    """A folder, an address, or an open file with an archive."""
+    if context is None:
+        return None
+    if hasattr(context, "read"):
+        if not isinstance(context.read(0), bytes):
+            raise values.wrong("context", "a file that was opened for bytes", context)
+        return context
+    return values.path("context", context)
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -79,7 +90,9 @@ def _plain(name: str, value: Any) -> Any:
         return str(value).lower() if isinstance(value, bool) else value
     if name in ("build_args", "labels"):
         return values.table(name, value)
-    if name in ("build_contexts", "ssh"):
+    if name == "ssh":
+        return {key: values.paths(name, each) for key, each in value.items()}
+    if name == "build_contexts":
         return {key: os.fspath(each) for key, each in value.items()}
     if name == "secrets":
         return {key: each if isinstance(each, bytes) else os.fspath(each) for key, each in value.items()}

@@ -219,7 +219,7 @@ class Images:
     @shows(BuildOptions)
     def build(
         self,
-        context: Word | None = ".",
+        context: Word | IO[bytes] | None = ".",
         *,
         tag: str | Sequence[str] = (),
         dockerfile: Word | None = None,
@@ -227,7 +227,7 @@ class Images:
         on_progress: Heard | None = None,
         **options: Unpack[BuildOptions],
     ) -> Image:
-        """Build an image from the Dockerfile of a folder (None: an empty context).
+        """Build an image of a folder, a git address, a URL or an open archive (None: an empty context).
 
             image = engine.images.build(".", tag="web:1", build_args={"VERSION": "3"})
 
@@ -241,7 +241,7 @@ class Images:
     @shows(BuildOptions)
     def building(
         self,
-        context: Word | None = ".",
+        context: Word | IO[bytes] | None = ".",
         *,
         tag: str | Sequence[str] = (),
         dockerfile: Word | None = None,

@@ -92,7 +92,8 @@ class Spec:
         self.kind = where.text("kind")
         if not is_kind(self.kind):
             raise InvalidInput(f"{path}: kind: {oneline(self.kind)} is not vendor/class")
-        where.strings("annotations")
+        annotations = where.strings("annotations")
+        self.annotations: dict[str, dict[str, str]] = {}
         self.common = cdi_edits.edits(where.part("containerEdits"))
         self.devices: dict[str, dict[str, Any]] = {}
         for entry in where.parts("devices", MAX_DEVICES):
@@ -101,7 +102,7 @@ class Spec:
                 raise InvalidInput(f"{entry.where}.name: {oneline(name)} is not the name of a device")
             if name in self.devices:
                 raise InvalidInput(f"{entry.where}.name: {name} is there twice")
-            entry.strings("annotations")
+            self.annotations[name] = {**annotations, **entry.strings("annotations")}
             self.devices[name] = cdi_edits.edits(entry.part("containerEdits"))
             entry.done()
         if not self.devices:
@@ -159,7 +160,7 @@ class Registry:
             kind, name = qualified(full)
             specs = self.found.get(kind, {}).get(name, [])
             if not specs:
-                raise self._missing(f"no such CDI device: {full}")
+                raise self.missing(f"no such CDI device: {full}")
             if len(specs) > 1:
                 where = " and ".join(sorted({spec.path for spec in specs}))
                 raise InvalidInput(f"CDI device {full} is described twice: in {where}")
@@ -169,7 +170,18 @@ class Registry:
             cdi_edits.join(total, specs[0].devices[name])
         return total
 
-    def _missing(self, message: str) -> NotFound:
+    def names(self) -> list[str]:
+        """The full names of all devices, sorted."""
+        return sorted(f"{kind}={name}" for kind, devices in self.found.items() for name in devices)
+
+    def notes(self, full: str) -> dict[str, str]:
+        """The annotations of a device by its full name: its own, before those of its file."""
+        kind, _, name = full.partition("=")
+        specs = self.found.get(kind, {}).get(name, [])
+        return specs[0].annotations[name] if len(specs) == 1 else {}
+
+    def missing(self, message: str) -> NotFound:
+        """The error for what isn't found, with what is wrong with the files."""
         if self.problems:
             more = f", and {len(self.problems) - 1} more" if len(self.problems) > 1 else ""
             return NotFound(f"{message} ({self.problems[0]}{more})", hint=self.problems[0].hint)
@@ -182,7 +194,7 @@ class Registry:
         if driver:
             kinds = [kind for kind in kinds if kind.split("/")[0] in (driver, f"{driver}.com")]
         if not kinds:
-            raise self._missing(f"no {driver + ' ' if driver else ''}gpu is known here")
+            raise self.missing(f"no {driver + ' ' if driver else ''}gpu is known here")
         if len(kinds) > 1:
             raise InvalidInput(
                 f"gpus of several kinds are here: {', '.join(kinds)}", hint="name them: --device KIND=all"

@@ -79,10 +79,11 @@ class Reader:
             raise InvalidInput(f"{self._path(field)} is not a list of KEY=VALUE")
         return value
 
-    def strings(self, field: str) -> None:
+    def strings(self, field: str) -> dict[str, str]:
         value = self.left.pop(field, None) or {}
         if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
             raise InvalidInput(f"{self._path(field)} is not an object of texts")
+        return value
 
     def part(self, field: str) -> Reader:
         value = self.left.pop(field, None)
