@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from estiva.builder.fetch import address as addresses
@@ -133,7 +132,7 @@ class Remotes:
                 tree.close()
 
     def _write(self, download: urls.Download, to: Destination, path: str) -> None:
-        mtime = time.time_ns() if download.mtime_ns is None else download.mtime_ns
+        mtime = download.mtime_ns or 0  # of a server that tells none, as BuildKit has it
         if not self.typed.unpack:
             to.write(path, download.name, download.fd, mode=0o600, mtime_ns=mtime)
             return

@@ -82,7 +82,7 @@ class CommandStep:
         if heredoc_of(typed.shell.strip()) is not None:
             if documents[0].text.startswith("#!"):
                 self.script = documents[0].text
-                return [f"{SCRIPTS}/{posixpath.basename(documents[0].name)}"]
+                return [*self.state.shell, f"{SCRIPTS}/{posixpath.basename(documents[0].name)}"]
             return [*self.state.shell, documents[0].text]
         text = typed.shell + "".join(f"\n{document.content}{document.name}" for document in documents)
         return [*self.state.shell, text]
@@ -138,7 +138,7 @@ class CommandStep:
         given = context.request.build_args
         try:
             env = _proxies(given, self.env)
-            mounts.make(env, (posixpath.basename(self.argv[0]), self.script) if self.script else None)
+            mounts.make(env, (posixpath.basename(self.argv[-1]), self.script) if self.script else None)
             stubs = Stubs([str(mount["destination"]) for mount in mounts.planned])
             with_root(snapshot, stubs.before)
             step = Step(
