@@ -63,6 +63,8 @@ def build(
     tags = options.pop("tags", None) or []
     wanted = _platforms(options.pop("platform", None), platforms)
     chosen = judge(outputs, tags=tags, annotations=annotations, push=push, load=load)
+    if len(wanted) > 1 and hasattr(options.get("context"), "read"):
+        raise Unsupported("an archive is read once, so not for several platforms", hint="unpack it first")
     attesting = Attesting(engine, attest, provenance, sbom)
     check(chosen, wanted, attesting, standard)
     _, host = judging.check({"Image": "any"}, limits or {})
