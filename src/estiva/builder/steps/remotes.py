@@ -89,11 +89,15 @@ class Remotes:
         context = self.context
         for url in self.urls:
             header = credentials.of_url(context.request, url)
-            self.downloads.append(urls.fetch(url, context.workspace.file(), self.checksum, header=header))
+            got = urls.fetch(url, context.workspace.file(), self.checksum, header=header)
+            self.downloads.append(got)
+            context.request.note(urls.redacted(url), got.content)
         for address in self.addresses:
             found = folders.repository(context.request, context.workspace.workspace, address, context.look)
             try:
-                self.repositories.append((found, found.resolve()))
+                commit = found.resolve()
+                self.repositories.append((found, commit))
+                context.request.note(str(address), commit.commit or commit.object)
             except BaseException:
                 found.close()
                 raise

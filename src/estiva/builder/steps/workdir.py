@@ -30,5 +30,5 @@ def run(context: StepContext, state: State, typed: Text) -> bool:
         owner = users.known(rootfd, user) or (0, 0)  # a RUN would say that there is no such user
         os.close(Destination(rootfd, owner=owner).directory(path))
 
-    context.write(state, keys, created_by, work)
+    context.write(state, keys, created_by, {"folder": path, "user": user}, work)
     return False

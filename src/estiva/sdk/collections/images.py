@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from estiva.engine import Engine
     from estiva.sdk.collections.manifests import Manifests
+    from estiva.sdk.dockerfile import Dockerfile
     from estiva.sdk.objects.shown import Progress
     from estiva.view.shapes import Anatomy
 
@@ -222,7 +223,7 @@ class Images:
         context: Word | IO[bytes] | None = ".",
         *,
         tag: str | Sequence[str] = (),
-        dockerfile: Word | None = None,
+        dockerfile: Dockerfile | None = None,
         pull: bool | str = False,
         on_progress: Heard | None = None,
         **options: Unpack[BuildOptions],
@@ -244,7 +245,7 @@ class Images:
         context: Word | IO[bytes] | None = ".",
         *,
         tag: str | Sequence[str] = (),
-        dockerfile: Word | None = None,
+        dockerfile: Dockerfile | None = None,
         pull: bool | str = False,
         **options: Unpack[BuildOptions],
     ) -> Work[Image]:
