@@ -93,7 +93,7 @@ def _maintainer(state: State, typed: Typed, expand: Expander) -> str:
 
 def _cmd(state: State, typed: Typed, expand: Expander) -> str:
     assert isinstance(typed, Command)
-    argv = state.command(typed) if typed.argv is not None or typed.shell else []
+    argv = state.command(typed)
     state.config["Cmd"] = argv
     state.has_cmd = True
     return "CMD " + quoted(argv)
@@ -102,7 +102,7 @@ def _cmd(state: State, typed: Typed, expand: Expander) -> str:
 def _entrypoint(state: State, typed: Typed, expand: Expander) -> str:
     """A new ENTRYPOINT makes the base's CMD meaningless: it goes, unless this stage set one."""
     assert isinstance(typed, Command)
-    argv = state.command(typed) if typed.argv is not None or typed.shell else []
+    argv = state.command(typed)
     if argv:
         state.config["Entrypoint"] = argv
     else:
@@ -115,7 +115,7 @@ def _entrypoint(state: State, typed: Typed, expand: Expander) -> str:
 def _expose(state: State, typed: Typed, expand: Expander) -> str:
     assert isinstance(typed, Words)
     ports: list[str] = []
-    for word in typed.words:
+    for word in sorted(typed.words):  # as docker has them in its history
         for port in expand.words(word):
             ports += values.ports(port)
             if len(ports) > MOST_PORTS:
@@ -167,7 +167,8 @@ def _healthcheck(state: State, typed: Typed, expand: Expander) -> str:
     assert isinstance(typed, Healthcheck)
     state.config["Healthcheck"] = typed.config
     parts = []
-    for name, value in typed.config.items():
+    for name in ("Test", "Interval", "Timeout", "StartPeriod", "StartInterval", "Retries"):
+        value = typed.config.get(name, 0)
         if isinstance(value, list):
             shown = listed(value)
         else:

@@ -14,7 +14,7 @@ from estiva.builder.steps.state import State
 def run(context: StepContext, state: State, typed: Text) -> bool:
     """Make the directory, or find its layer in the cache: whether it was cached. Raises InvalidInput."""
     path = config.workdir(state, typed)
-    created_by = f"WORKDIR {path}"
+    created_by = f"WORKDIR {state.config['WorkingDir']}"
     if path == "/":
         state.record(created_by)
         return False
