@@ -33,6 +33,7 @@ RUN cat /e > /f
 COPY context/b /g
 RUN cat /f /g > /h
 """
+ONE = "FROM {image}\nCOPY context/a context/b /\n" + "".join(f"RUN cat /a /b > /c{n}\n" for n in range(9))
 SLEEPS = "FROM {image} AS one\nRUN sleep 5\nFROM {image}\nRUN sleep 5\nCOPY --from=one /bin/cat /cat\n"
 MANY = "FROM {image}\nCOPY files /files\n"
 BIG = "FROM {image}\nCOPY big /big\n"
@@ -156,7 +157,7 @@ class Builds(Bench):
         }
         pathlib.Path(self.folder, "registry.json").write_text(json.dumps(config))
         self.start_registry()
-        folder = self.context("remote", TEN)
+        folder = self.context("remote", ONE)
         (folder / "context").mkdir()
         for name in "ab":
             (folder / "context" / name).write_text(name * 10_000)
@@ -176,7 +177,9 @@ class Builds(Bench):
             return worker.run(*command, "-q", "--cache-from", place[case], "-t", place[case], str(folder))
 
         cases = {case: lambda c=case: build(c) for case in self.peers}
-        self.rounds("ten steps from a registry's cache", cases, [("docker", 0.5)], forget)
+        self.rounds(
+            "ten steps of one stage, from a registry's inline cache", cases, [("docker", 0.5)], forget
+        )
 
 
 ROWS = {

@@ -219,11 +219,13 @@ class BuildOptions(StepOptions, total=False):
 
     allow: Words | None
     annotations: Words | None
+    attest: Words | None
     build_args: Table | None
     build_contexts: Annotated[Mapping[str, Path] | None, "a dict of names with folders"]
     cache_from: Words | None
     cache_to: Words | None
     dockerfile_text: str | None
+    explain_cache: bool | None
     labels: Table | None
     load: bool | None
     network: str | None
@@ -232,7 +234,9 @@ class BuildOptions(StepOptions, total=False):
     output: Outputs | None
     platform: str | None
     platforms: Words | None
+    provenance: Annotated[bool | str | None, 'True, False or text such as "mode=min"']
     push: bool | None
+    sbom: Annotated[bool | str | None, "True, False or text"]
     secrets: Annotated[Mapping[str, Path | bytes] | None, "a dict of ids with paths or bytes"]
     source_date_epoch: int | None
     ssh: Annotated[Mapping[str, Path | Sequence[Path]] | None, "a dict of ids with paths or lists of paths"]

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ def has_buildx() -> bool:
 pytestmark = [
     bundle.requires_kernel,
     pytest.mark.skipif(not has_buildx(), reason="needs dockerd, docker-buildx and git"),
+    pytest.mark.timeout(2400),  # all of them are built before the first is looked at
 ]
 
 
@@ -43,8 +45,10 @@ def results(request: pytest.FixtureRequest) -> Iterator[dict[str, tuple[Built, B
     lab = Lab()
     try:
         wanted = [case for case in CASES if case.name in names]
-        theirs = lab.reference.build(wanted, 4)
-        ours = lab.ours.build(wanted, 3)
+        with concurrent.futures.ThreadPoolExecutor(2) as both:
+            reference = both.submit(lab.reference.build, wanted, 3)
+            ours = both.submit(lab.ours.build, wanted, 2).result()
+        theirs = reference.result()
         compare.BEGIN = lab.begin
         yield {name: (theirs[name], ours[name]) for name in theirs}
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -225,14 +226,17 @@ def test_over_ssh(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     place = "git@h:app.git#main"
     error = refused(lab, "Permission denied", context=place)
     assert "--ssh default" in error.hint
-    image = lab.build(None, context=place, ssh={"default": "/run/agent"})
+    agent = str(tmp_path / "agent")
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(agent)
+    image = lab.build(None, context=place, ssh={"default": agent})
     assert lab.read(image, "/c/m/lib/s") == "of the submodule\n"
     added = lab.build(
-        f"FROM scratch\nADD ssh://git@h{tmp_path}/app.git?submodules=0 /\n", ssh={"default": "/run/agent"}
+        f"FROM scratch\nADD ssh://git@h{tmp_path}/app.git?submodules=0 /\n", ssh={"default": agent}
     )
     assert "run.sh" in lab.names(added, "/")
     words = said.read_text().splitlines()
-    assert "git@h" in words and "git-upload-pack 'lib'" in words and "agent:/run/agent" in words
+    assert "git@h" in words and "git-upload-pack 'lib'" in words and f"agent:{agent}" in words
     for option in (
         "BatchMode=yes",
         "IdentityFile=none",
@@ -241,6 +245,13 @@ def test_over_ssh(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ):
         assert option in words
     assert words[words.index("-F") + 1] == "/dev/null"
+    key = tmp_path / "key 1%"
+    key.write_text("")
+    with_key = "git@h:app.git?submodules=0"
+    refused(lab, "Permission denied", context=with_key, ssh={"default": [str(key)]})
+    assert f'IdentityFile="{str(key).replace("%", "%%")}"' in said.read_text().splitlines()
+    refused(lab, "can't have a quote", context=with_key, ssh={"default": [str(key) + '"']})
+    listening.close()
     assert repo.git("status", "--porcelain") == ""
 
 

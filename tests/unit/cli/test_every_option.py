@@ -14,7 +14,6 @@ import estiva.engine
 import optionkit
 from estiva.cli import main
 from estiva.cli import verbs as verb_table
-from estiva.cli.build.build import NOT_YET as NOT_IN_BUILDS
 from estiva.cli.context import Context
 from estiva.cli.options.run import NOT_YET
 from estiva.cmdline import parser
@@ -367,9 +366,6 @@ CONTRARY = [
       for verb in ("run", "create", "pull", "push")],
     ("build --disable-content-trust=false .", "estiva: --disable-content-trust=false is not supported"),
     ("build --rm=false .", "WARNING: build --rm=false has no effect"),
-    ("build --provenance mode=max .", "estiva: build --provenance is not supported yet"),
-    ("build --provenance=true .", "estiva: build --provenance is not supported yet"),
-    ("build --sbom true .", "estiva: build --sbom is not supported yet"),
     ("build --builder other .", "estiva: build --builder other is not supported"),
     ("build --progress tty .", "estiva: --progress tty needs a terminal"),
     ("build --progress fancy .", "estiva: invalid --progress 'fancy'"),
@@ -384,7 +380,7 @@ CONTRARY = [
 # Refused whatever they are given: what is not there yet.
 REFUSED = (
     {(verb, name) for verb in ("run", "create") for name in NOT_YET}
-    | {("build", name) for name in (*NOT_IN_BUILDS, "provenance", "sbom", "security-opt")}
+    | {("build", name) for name in ("security-opt",)}
     | {("manifest inspect", "verbose")}
     | {
         ("network create", name)

@@ -86,7 +86,7 @@ RULES = {
     "builder.steps": {"builder.frontend", "builder.files", "builder.cache", "builder.fetch", "builder.request", "builder.once", "store", "oci", "linux",
                       "runtime.process.user"},
     "builder.solver": {"builder", "store", "oci", "linux"},
-    "builder.exporters": {"builder.cache", "store", "oci"},
+    "builder.exporters": {"builder.cache", "builder.request", "store", "oci", "linux"},
     "builder.request": {"builder.frontend", "store", "oci"},
     # --- the registry ---
     "registry.http": {"registry.grammar", "store", "oci"},

@@ -140,7 +140,9 @@ class Contexts:
         )
         found = folders.repository(self.request, self.workspace, address, self.look)
         try:
-            return folders.checkout(self.workspace, found, found.resolve(), keep=keep, mtime=mtime)
+            commit = found.resolve()
+            self.request.note(str(address), commit.commit or commit.object)
+            return folders.checkout(self.workspace, found, commit, keep=keep, mtime=mtime)
         finally:
             found.close()
 
@@ -171,6 +173,7 @@ class Contexts:
                 try:
                     keep = address.keep_git_dir is True
                     commit = found.resolve()
+                    self.request.note(str(address), commit.commit or commit.object)
                     mtime = address.mtime == "commit"
                     return folders.checkout(self.workspace, found, commit, keep=keep, mtime=mtime)
                 finally:
@@ -226,7 +229,7 @@ class Contexts:
             platform_of = {"architecture": wanted.architecture, "os": wanted.os}
             cache.keep_layer(keys, diff_id, created, f"FROM {name}", platform_of)
         else:
-            diff_id, created, _ = known
+            diff_id, created = known.diff_id, known.created
         config["config"] = {"Env": [f"PATH={configs.DEFAULT_PATH}"], "WorkingDir": "/"}
         config["rootfs"] = {"type": "layers", "diff_ids": [diff_id]}
         config["history"] = [{"created": created, "created_by": f"FROM {name}"}]

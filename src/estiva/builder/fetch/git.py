@@ -8,9 +8,10 @@ command line and in no environment (K24).
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from estiva import programs
 from estiva.builder.fetch import bounded
@@ -58,11 +59,12 @@ _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "GIT_SSL_CAP
 
 
 class Access:
-    """How to come in: `header` for http(s) ("" for none), `within` the addresses that get it, `agent` the
-    socket of an ssh agent.
+    """How to come in: `header` for http(s) ("" for none), `within` the addresses that get it; over ssh,
+    `agent` is the socket of an agent and `keys` are files.
     """
 
-    def __init__(self, header: str = "", within: str = "", agent: str = "") -> None:
+    def __init__(self, header: str = "", within: str = "", agent: str = "", keys: Sequence[str] = ()) -> None:
+        self.keys = list(keys)
         self.header = header
         self.within = within
         self.agent = agent
@@ -88,6 +90,7 @@ class Git:
             )
         self.address = address
         self.agent = access.agent
+        self.keys = access.keys
         self.folder = folder
         self.until = until
         self.look = look
@@ -143,17 +146,23 @@ class Git:
         )
 
     def _ssh(self) -> str:
-        """ssh without a configuration or keys of its own: the agent has those. A host that is known must have
+        """ssh without a configuration or keys but those that the caller lends. A host that is known must have
         the key that is known; one that is not is taken as it is, as docker takes it.
         """
         known = [self.secret + "/known_hosts", os.path.expanduser("~/.ssh/known_hosts")]
         options = [
-            "BatchMode=yes", "IdentityFile=none", "StrictHostKeyChecking=accept-new",
+            "BatchMode=yes", "StrictHostKeyChecking=accept-new",
             "ClearAllForwardings=yes", "ForwardAgent=no", "PermitLocalCommand=no",
             "ConnectTimeout=60", "ServerAliveInterval=30",
             "UserKnownHostsFile=" + " ".join(path for path in known if not set(path) & set(" '\"\\%")),
         ]  # fmt: skip
-        return "ssh -F /dev/null " + " ".join(f"-o '{option}'" for option in options)
+        keys = [os.path.abspath(key).replace("%", "%%") for key in self.keys]
+        if any(c in key for key in keys for c in '"\\\n$'):
+            raise InvalidInput(
+                "the path of an ssh key can't have a quote, a backslash, a $ or a line break in it"
+            )
+        options += [f'IdentityFile="{key}"' for key in keys] or ["IdentityFile=none"]
+        return "ssh -F /dev/null " + " ".join("-o " + shlex.quote(option) for option in options)
 
     def run(
         self,

@@ -59,6 +59,7 @@ def _run(job: Job) -> Image:
     request = job.request
     context = job.sources.context
     dockerfile, context.exclude = job.sources.contexts.dockerfile(context)
+    request.read = (dockerfile.name, dockerfile.text)
     job.plan = stages.make(dockerfile, request.build_args, job.platform_args())
     job.sources.contexts.replace(job.plan)
     target = job.plan.target(request.target)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from estiva.builder.cache.inputs import slot
 from estiva.builder.files.workspace import Scratch
 from estiva.builder.frontend import parser, stages
 from estiva.builder.frontend.errors import bad, located, shorten
@@ -30,6 +31,7 @@ class StageRun:
         self.current: dict[str, Any] = {}
         self.place, self.steps = 0, 1 + len(stage.steps)
         self.source = stage.start.source
+        self.number = 0
         self.context = StepContext(
             request=job.request,
             store=job.store,
@@ -41,6 +43,7 @@ class StageRun:
             look=job.look,
             warn=job.warn,
             pack=self._pack,
+            place=self._place,
         )
 
     def run(self) -> State:
@@ -58,6 +61,7 @@ class StageRun:
                 start.source, f"with the triggers of its base images, the build has over {parser.MOST} steps"
             )
         for typed in [*triggers, *self.stage.steps]:
+            self.number += 1
             self.source = typed.source
             with _Reported(self, typed) as reported:
                 try:
@@ -68,6 +72,11 @@ class StageRun:
                     message = f"{typed.name} failed: {reason(error)}: {error.filename or ''}".rstrip(": ")
                     raise located(EngineError(message), typed.source) from error
         return state
+
+    def _place(self) -> str:
+        request, stage = self.job.request, self.stage
+        where = f"{request.context} {request.dockerfile} {request.platform}"
+        return slot(where, str(stage.index), str(self.number))
 
     def _pack(self, written: Written) -> None:
         written.source = self.source

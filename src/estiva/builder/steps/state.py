@@ -50,6 +50,8 @@ class State:
         self.over: set[str] = set()  # the ARGs that got their value after the ENV of their name
         self.inherited = len(self.document["history"])
         self.has_cmd = False
+        self.base = len(self.layers)
+        self.made: list[str] = []  # the lines of history of the layers above `base`
         self._parsed: tuple[list[str], dict[str, str]] = ([], {})  # Env, and as what it was read
 
     @classmethod
@@ -61,7 +63,7 @@ class State:
     def child(self) -> State:
         """The state that `FROM this-stage` begins with: its files, config and ARGs."""
         state = State(self.document, clock=self.clock, budget=self.budget)
-        state.layers = list(self.layers)
+        state.layers, state.base, state.made = list(self.layers), self.base, list(self.made)
         state.args = dict(self.args)
         state.over = set(self.over)
         state.inherited = self.inherited
@@ -123,6 +125,7 @@ class State:
         step: dict[str, Any] = {"created": created, "created_by": created_by, "comment": COMMENT}
         if layer:
             self.layers.append(layer)
+            self.made.append(created_by)
         else:
             step["empty_layer"] = True
         self.document["history"].append(step)

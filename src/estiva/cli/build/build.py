@@ -7,7 +7,7 @@ import sys
 from estiva.cli.build import calls, limits, outcome, outputs, sources, words
 from estiva.cli.build.progress.build import BuildProgress, chosen
 from estiva.cli.context import refuse_trust, warn
-from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb, boolean
+from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb
 from estiva.errors import Unsupported, oneline
 
 TYPE_CHECKING = False
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.cli.context import Context
-
-NOT_YET = ("attest",)
 
 
 def build(context: Context, options: Options) -> int | None:
@@ -53,6 +51,7 @@ def _asked(options: Options) -> dict[str, Any]:
         build_contexts=words.pairs("build-context", options.many("build-context")),
         labels=words.labels(options.many("label")),
         target=options.text("target") or None,
+        explain_cache=options.flag("explain-cache"),
         cache_from=options.many("cache-from"),
         cache_to=options.many("cache-to"),
         no_cache=options.flag("no-cache"),
@@ -69,15 +68,6 @@ def _asked(options: Options) -> dict[str, Any]:
 
 def _refuse(options: Options) -> None:
     """Say what isn't there yet, rather than leave it out in silence. Raises Unsupported, InvalidInput."""
-    for name in NOT_YET:
-        if options.given(name):
-            raise Unsupported(f"build --{name} is not supported yet")
-    for name in ("provenance", "sbom"):
-        if options.given(name) and boolean(options.text(name)) is not False:
-            raise Unsupported(
-                f"build --{name} is not supported yet: the image would come without",
-                hint=f"leave it out, or --{name}=false",
-            )
     refuse_trust(options)
     if options.text("builder", "default") not in ("", "default"):
         raise Unsupported(
@@ -100,6 +90,7 @@ BUILD = Verb(
         ("", "cache-to", LIST, "NAME|type=...", "write the build cache there: registry, local or inline"),
         ("", "call", TEXT, "KIND", "check, outline or targets of the Dockerfile, instead of a build"),
         ("", "check", FLAG, "", "tell what is likely a mistake in the Dockerfile, and build nothing"),
+        ("", "explain-cache", FLAG, "", "tell of each step that runs which of its inputs has changed"),
         ("f", "file", TEXT, "FILE", "the Dockerfile (default FOLDER/Dockerfile), or its URL; - is stdin"),
         ("", "iidfile", TEXT, "FILE", "write the image's id to a file"),
         ("", "label", LIST, "K=V", "set a label"),
@@ -122,10 +113,7 @@ BUILD = Verb(
         ("", "force-rm", FLAG, "", ""),
         ("", "rm", FLAG, "", ""),
         # refused, but where they say what is so anyway
-        ("", "provenance", TEXT, "", ""),
-        ("", "sbom", TEXT, "", ""),
         ("", "builder", TEXT, "", ""),
-        *[("", name, LIST, "", "") for name in NOT_YET],
     ),
     least=1,
     most=1,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from estiva.cmdline.parser import FLAG, LIST, Options
+from estiva.cmdline.parser import FLAG, LIST, TEXT, Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 OPTIONS = (
     ("", "annotation", LIST, "[TYPE:]K=V", "say something of the image in its manifest or index"),
+    ("", "attest", LIST, "type=KIND,...", "say provenance or sbom of the image, beside it"),
     ("", "load", FLAG, "", "keep the image on this machine, whatever else -o says"),
     (
         "o",
@@ -21,7 +22,9 @@ OPTIONS = (
         "what it gives: image, oci, docker, local, tar, registry; or a FOLDER",
     ),
     ("", "platform", LIST, "OS/ARCH", "platforms of the image"),
+    ("", "provenance", TEXT, "mode=min|max", "how the image was made; false for none"),
     ("", "push", FLAG, "", "send the image to its registry"),
+    ("", "sbom", TEXT, "true", "what packages the image holds"),
 )
 
 
@@ -36,6 +39,9 @@ def read(options: Options) -> dict[str, Any]:
         "annotations": options.many("annotation"),
         "push": options.flag("push"),
         "load": options.flag("load"),
+        "attest": options.many("attest"),
+        "provenance": options.text("provenance") if options.given("provenance") else None,
+        "sbom": options.text("sbom") if options.given("sbom") else None,
         "platforms": options.many("platform"),
         "standard": Standard(),
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from estiva.errors import EstivaError, Unsupported
 
 TYPE_CHECKING = False
@@ -31,6 +33,9 @@ def build(
     annotations: Sequence[str] = (),
     push: bool = False,
     load: bool = False,
+    attest: Sequence[str] = (),
+    provenance: str | None = None,
+    sbom: str | None = None,
     platforms: Sequence[str] = (),
     standard: Standard | None = None,
     metadata: dict[str, Any] | None = None,
@@ -40,14 +45,16 @@ def build(
     """Build an image, name it by `tags`, and return its id: of several platforms', this machine's.
 
     `options` are those of builder.request.Request; `outputs`, `annotations`, `push` and `load` those of
-    builder.exporters.output.judge, `standard` what an output's "-" is. `metadata` gets what buildx'
-    --metadata-file has. `progress` gets the builder's events and those of pulls
-    of base images, which have an "id" and the "image"; without `fetch` nothing is ever pulled. `look`
+    builder.exporters.output.judge, `attest`, `provenance` and `sbom` those of attest.judge there, `standard`
+    what an output's "-" is. `metadata` gets what buildx' --metadata-file has. `progress` gets the builder's
+    events and those of pulls of base images, which have an "id" and the "image"; without `fetch` nothing is
+    ever pulled. `look`
     is called now and then while a command says nothing: what it raises ends the build. `limits` is a
     HostConfig of what each RUN may use and where it runs; no step's key has it, as it is no input. Raises
     DockerfileError, BuildFailed and other EstivaErrors.
     """
     from estiva.builder.exporters.output import judge
+    from estiva.engine.builds.attesting import Attesting
     from estiva.engine.builds.exports import Exports, check
     from estiva.engine.images.find import allow_refetch
     from estiva.engine.spec import judge as judging
@@ -55,7 +62,8 @@ def build(
     tags = options.pop("tags", None) or []
     wanted = _platforms(options.pop("platform", None), platforms)
     chosen = judge(outputs, tags=tags, annotations=annotations, push=push, load=load)
-    check(chosen, wanted, standard)
+    attesting = Attesting(engine, attest, provenance, sbom)
+    check(chosen, wanted, attesting, standard)
     _, host = judging.check({"Image": "any"}, limits or {})
     if progress is not None:
         _warn_of(host, progress)
@@ -66,7 +74,7 @@ def build(
             _one(engine, {**options, "platform": platform}, steps, progress, fetch, len(wanted) > 1)
             for platform in wanted
         ]
-        exports = Exports(engine, built, progress, standard)
+        exports = Exports(engine, built, attesting, progress, standard)
         for output in chosen:
             exports.run(output)
     if metadata is not None:
@@ -112,7 +120,7 @@ def _one(
 
     from estiva.builder.cache.local import Cache
     from estiva.builder.request import NETWORKS, Request
-    from estiva.builder.solver import executor, job
+    from estiva.builder.solver import executor
     from estiva.engine.builds import caches
     from estiva.engine.builds.built import Built
     from estiva.engine.builds.devices import Devices
@@ -130,7 +138,7 @@ def _one(
     places = caches.parse("cache-from", request.cache_from), caches.parse("cache-to", request.cache_to)
     if several and any(place.kind != "inline" for place in places[1]):
         raise Unsupported("--cache-to with several platforms is not supported", hint="build each by itself")
-    resolver = Resolver(engine, progress, fetch)
+    resolver, started = Resolver(engine, progress, fetch), time.time_ns()
     with closing(caches.Caches(engine, *places, request.platform, progress)) as remote:
         try:
             image = executor.build(
@@ -146,7 +154,7 @@ def _one(
                 error.hint = EMULATOR
             raise
         remote.write(image)
-    return Built(Cache(engine.store, off=request.no_cache), image, resolver.found, job.epoch(request))
+    return Built(Cache(engine.store, off=request.no_cache), image, request, resolver.found, started)
 
 
 class _Of:
@@ -203,11 +211,11 @@ class Resolver:
         self.engine = engine
         self.progress = progress
         self.fetch = fetch
-        self.found: list[Image] = []
+        self.found: list[tuple[str, Image]] = []
 
     def __call__(self, name: str, *, platform: str | None, pull: bool) -> Image:
         image = self._find(name, platform, pull)
-        self.found.append(image)
+        self.found.append((name, image))
         return image
 
     def _find(self, name: str, platform: str | None, pull: bool) -> Image:

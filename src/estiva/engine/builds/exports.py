@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from estiva.builder.exporters.output import Output
     from estiva.engine import Engine
+    from estiva.engine.builds.attesting import Attesting
     from estiva.engine.builds.built import Built
     from estiva.engine.images.outfile import Standard
     from estiva.registry.transfer.plan import Plan
@@ -37,11 +38,13 @@ class Exports:
         self,
         engine: Engine,
         built: Sequence[Built],
+        attesting: Attesting,
         progress: Progress = None,
         standard: Standard | None = None,
     ) -> None:
         self.engine, self.store = engine, engine.store
         self.built = built
+        self.attesting = attesting
         self.progress = progress
         self.standard = standard
         self.done: dict[str, Any] = {}
@@ -51,7 +54,7 @@ class Exports:
         if output.kind in ("local", "tar"):
             from estiva.engine.builds.files import FileExport
 
-            FileExport(self.store, self.built, output, self.warn, self.standard).run()
+            FileExport(self.store, self.built, output, self.attesting, self.warn, self.standard).run()
         elif output.image:
             self._keep(output)
         elif output.kind == "oci":
@@ -99,9 +102,14 @@ class Exports:
             if own := said.of("manifest-descriptor", each.platform):
                 beside["annotations"] = own
             members.append((manifest, beside))
-        if len(members) == 1:
+        said_of = [
+            about
+            for each, (manifest, _) in zip(self.built, members, strict=True)
+            if (about := self.attesting.manifest(each, manifest, output)) is not None
+        ]
+        if len(members) == 1 and not said_of:
             return dataclasses.replace(members[0][0], annotations=members[0][1].get("annotations"))
-        top = index_over(members, docker=docker, annotations=said.of("index"))
+        top = index_over(members + said_of, docker=docker, annotations=said.of("index"))
         return dataclasses.replace(top, annotations=said.of("index-descriptor"))
 
     def _came(self, each: Built, output: Output) -> dict[str, dict[str, Any]]:
@@ -116,7 +124,7 @@ class Exports:
 
     def _keep(self, output: Output) -> None:
         """An image of the store, by its names; pushed, if that is asked for."""
-        if len(self.built) == 1 and not output.packed:
+        if len(self.built) == 1 and not output.packed and not self.attesting.fields(output):
             found = self.image(self.built[0], output)
             image = self.store.images.add(found.config_bytes)
             self._name(output, image, image.manifest)
@@ -205,7 +213,12 @@ class Exports:
             self.done["containerimage.descriptor"] = plan.descriptor()
 
 
-def check(outputs: Sequence[Output], platforms: Sequence[str | None], standard: Standard | None) -> None:
+def check(
+    outputs: Sequence[Output],
+    platforms: Sequence[str | None],
+    attesting: Attesting,
+    standard: Standard | None,
+) -> None:
     """Raise for what can't be given, before anything is built."""
     if standard is None and any(output.dest == "-" for output in outputs):
         raise InvalidInput("there is no stdout for an output", hint="give a file by dest=FILE")
@@ -218,7 +231,8 @@ def check(outputs: Sequence[Output], platforms: Sequence[str | None], standard: 
                 "several platforms need folders of their own", hint="without platform-split=false"
             )
     for output in outputs:
-        output.annotations.check(asked, len(asked) > 1)
+        attesting.check(output)
+        output.annotations.check(asked, len(asked) > 1 or bool(attesting.fields(output)))
         one = output.kind not in ("image", "local") and output.tar and output.dest not in ("", "-")
         if one and os.path.isdir(output.dest):
             raise InvalidInput(f"{output.dest} is a folder", hint="name a file in it")

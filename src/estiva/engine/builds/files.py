@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from estiva.builder.exporters.output import Output
+    from estiva.engine.builds.attesting import Attesting
     from estiva.engine.builds.built import Built
     from estiva.engine.images.outfile import Standard
     from estiva.store import Store
@@ -29,10 +30,12 @@ class FileExport:
         store: Store,
         built: Sequence[Built],
         output: Output,
+        attesting: Attesting,
         warn: Callable[[str], None],
         standard: Standard | None,
     ) -> None:
         self.store, self.built, self.output = store, built, output
+        self.attesting = attesting
         self.warn, self.standard = warn, standard
         self.split = output.split if output.split is not None else len(built) > 1
 
@@ -81,6 +84,8 @@ class FileExport:
             inner = terms.enter(name, target) if name else os.dup(target)
             try:
                 copy.contents(source, inner)
+                for file, data in self.attesting.files(each, source, self.output):
+                    _write(inner, file, data, when)
                 if name:
                     os.fchmod(inner, 0o755)
                     if when is not None:
@@ -110,10 +115,29 @@ class FileExport:
                     if name:
                         packer.empty(name)
                     packer.below(root, name)
+                    for file, data in self.attesting.files(each, root, self.output):
+                        inside = f"{name.decode()}/{file}" if name else file
+                        packer.data(inside.encode(), data, each.finished // 10**9)
                 out.write(writer.END)
         finally:
             for root in roots:
                 os.close(root)
+
+
+def _write(folder: int, name: str, data: bytes, when: int | None) -> None:
+    """A file of ours alone in a folder, in place of what is there: written aside, so never through a link."""
+    aside = f".{os.urandom(8).hex()}.estiva"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(aside, flags, 0o600, dir_fd=folder)
+    try:
+        with open(fd, "wb") as file:
+            file.write(data)
+        if when is not None:
+            os.utime(aside, ns=(when, when), dir_fd=folder, follow_symlinks=False)
+        os.rename(aside, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        os.unlink(aside, dir_fd=folder)
+        raise
 
 
 class _Nothing:

@@ -86,6 +86,8 @@ def _plain(name: str, value: Any) -> Any:
     """An option of a build, as a Request has it."""
     if name == "source_date_epoch":
         return values.whole(name, value)
+    if name in ("provenance", "sbom"):
+        return str(value).lower() if isinstance(value, bool) else value
     if name in ("build_args", "labels"):
         return values.table(name, value)
     if name == "ssh":
@@ -96,7 +98,8 @@ def _plain(name: str, value: Any) -> Any:
         return {key: each if isinstance(each, bytes) else os.fspath(each) for key, each in value.items()}
     return (
         values.listed(name, value)
-        if name in ("allow", "annotations", "cache_from", "cache_to", "no_cache_filter", "platforms")
+        if name
+        in ("allow", "annotations", "attest", "cache_from", "cache_to", "no_cache_filter", "platforms")
         else value
     )
 

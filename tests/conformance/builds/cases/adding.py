@@ -73,7 +73,12 @@ case(
     files={"a.gz": gzip.compress(b"just text", mtime=0)},
 )
 case("add-empty-tar", "FROM box:1\nADD a.tar /dest/\n", files={"a.tar": archive({})})
-case("add-tar-chown", "FROM box:1\nADD --chown=1000:2000 a.tar /dest/\n", files={"a.tar": TAR})
+case(
+    "add-tar-chown",
+    "FROM box:1\nADD --chown=1000:2000 a.tar /dest/\n",
+    files={"a.tar": TAR},
+    changed={"tree": "the owner was that of the archive"},
+)
 case("add-tar-chmod", "FROM box:1\nADD --chmod=700 a.tar /dest/\n", files={"a.tar": TAR})
 case("add-tar-and-file", "FROM box:1\nADD a.tar f /dest/\n", files={"a.tar": TAR, "f": "f"})
 case("add-tar-in-folder", "FROM box:1\nADD d /dest/\n", files={"d/a.tar": TAR})
@@ -107,6 +112,8 @@ case(
     "add-tar-through-own-link",
     "FROM box:1\nADD a.tar /dest/\n",
     files={"a.tar": archive({"x": Link("/etc"), "x/y": "y"})},
+    differs={"verdict": "what goes through a link of the archive stays in the folder that it is unpacked in"},
+    fails="no such file",
 )
 case("add-tar-absolute-names", "FROM box:1\nADD a.tar /dest/\n", files={"a.tar": archive({"/abs/f": "f"})})
 case(
@@ -138,21 +145,26 @@ case(
     "add-tar-xattr",
     "FROM box:1\nADD a.tar /dest/\n",
     files={"a.tar": archive({"f": File("s", attributes={"user.note": b"hello"})})},
+    differs={"tree": "a layer keeps all attributes that an archive has"},
 )
 case(
     "add-tar-whiteout",
     "FROM box:1\nRUN mkdir /dest && touch /dest/gone\nADD a.tar /dest/\n",
     files={"a.tar": archive({".wh.gone": "", "f": "f"})},
+    differs={"verdict": "a file of this name in a layer deletes another one"},
 )
 case(
     "add-tar-dot-dot",
     "FROM box:1\nADD a.tar /dest/\n",
     files={"a.tar": archive({"../up": "u"})},
+    differs={"verdict": "an archive whose names lead out is refused (K14)"},
 )
 case(
     "add-tar-hard-link-out",
     "FROM box:1\nADD a.tar /dest/\n",
     files={"a.tar": archive({"l": Hard("../../etc/passwd")})},
+    fails="no such file",
+    changed={"verdict": "a link to nothing was left out"},
 )
 case(
     "add-tar-link-out",
@@ -222,9 +234,8 @@ case(
     f"FROM box:1\nADD --checksum=md5:1234 {WEB}/file.txt /x\n",
     fails="checksum|digest|unsupported",
 )
-case("add-git", "FROM box:1\nADD git://127.0.0.1/repo /r\n", wanted="ADD of git")
+case("add-git", "FROM box:1\nADD git://127.0.0.1/repo /r\n")
 case(
     "add-git-ref-and-folder",
     "FROM box:1\nADD git://127.0.0.1/repo#other /o\nADD git://127.0.0.1/repo#v1:sub /s\n",
-    wanted="ADD of git",
 )

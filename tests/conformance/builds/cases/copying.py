@@ -71,6 +71,7 @@ case(
     "copy-several-no-slash",
     "FROM box:1\nCOPY a b /dest\n",
     files=TREE,
+    differs={"verdict": "one name for several files is a slip, and told"},
 )
 case(
     "copy-several-to-existing",
@@ -164,7 +165,7 @@ case(
     "copy-link-by-wildcard",
     "FROM box:1\nCOPY l* /dest/\n",
     files={"f": "text", "l1": Link("f"), "l2": Link("none")},
-    fails="none.*not found",
+    fails="(none|l2).*not found",
 )
 case(
     "copy-links-by-wildcard",
@@ -178,7 +179,12 @@ case(
     files={"s/f": "f", "s/g": Hard("s/f"), "s/sub/h": Hard("s/f")},
 )
 case("copy-fifo", "FROM box:1\nCOPY s /dest\n", files={"s/p": Fifo(), "s/f": "f"})
-case("copy-socket", "FROM box:1\nCOPY s /dest\n", files={"s/sock": Socket(), "s/f": "f"})
+case(
+    "copy-socket",
+    "FROM box:1\nCOPY s /dest\n",
+    files={"s/sock": Socket(), "s/f": "f"},
+    differs={"tree": "a socket is no file, and nothing is made of it"},
+)
 case("copy-empty-folder", "FROM box:1\nCOPY s /dest\n", files={"s": Folder(0o700)})
 case(
     "copy-special-modes",
@@ -195,6 +201,7 @@ case(
     "copy-odd-names",
     "FROM box:1\nCOPY s /dest\n",
     files={"s/a b": "1", "s/é☃": "2", "s/new\nline": "3", "s/$x": "4", "s/-f": "5", "s/.wh.x": "6"},
+    differs={"verdict": "a file of this name in a layer deletes another one"},
 )
 case(
     "copy-odd-names-2",
@@ -254,6 +261,7 @@ case(
     "copy-chown-unknown",
     "FROM box:1\nCOPY --chown=nosuch a /a\n",
     files=TREE,
+    differs={"verdict": "a name that the image has not is a slip, and told"},
 )
 case("copy-chown-in-scratch", "FROM scratch\nCOPY --chown=1:2 a /a\n", files=TREE)
 case("copy-chown-name-in-scratch", "FROM scratch\nCOPY --chown=user a /a\n", files=TREE, fails="user|passwd")
@@ -267,22 +275,35 @@ case(
     "FROM box:1\nCOPY --chmod=640 a /a\nCOPY --chmod=0755 b /b\nCOPY --chmod=4711 b /s\n",
     files=TREE,
 )
-case("copy-chmod-folder", "FROM box:1\nCOPY --chmod=750 d /d\nCOPY --chmod=600 d /new/deep\n", files=TREE)
-case("copy-chmod-link", "FROM box:1\nCOPY --chmod=600 s /dest\n", files={"s/f": "f", "s/l": Link("f")})
+case(
+    "copy-chmod-folder",
+    "FROM box:1\nCOPY --chmod=750 d /d\nCOPY --chmod=600 d /new/deep\n",
+    files=TREE,
+    changed={"tree": "the folder itself and its parents kept 0755"},
+)
+case(
+    "copy-chmod-link",
+    "FROM box:1\nCOPY --chmod=600 s /dest\n",
+    files={"s/f": "f", "s/l": Link("f")},
+    changed={"tree": "the folder itself and its parents kept 0755"},
+)
 case(
     "copy-chmod-invalid",
     "FROM box:1\nCOPY --chmod=xyz a /a\n",
     files=TREE,
+    fails="invalid",
+    changed={"verdict": "what was no octal number was looked over"},
 )
 case(
     "copy-chmod-too-big",
     "FROM box:1\nCOPY --chmod=17777 a /a\n",
     files=TREE,
+    fails="invalid chmod",
+    changed={"verdict": "what was no octal number was looked over"},
 )
 case("copy-chmod-symbolic", "FROM box:1\nCOPY --chmod=u=rw,go=r b /b\nCOPY --chmod=+x a /a\n", files=TREE, since=(1, 14),
      older="FROM box:1\nCOPY --chmod=644 b /b\nCOPY --chmod=755 a /a\n")  # fmt: skip
-case("copy-chmod-symbolic-folder", "FROM box:1\nCOPY --chmod=u=rwX,go=rX d /d\n", files={"d": Folder(0o700), "d/f": File("f", 0o600), "d/x": File("x", 0o700)}, since=(1, 14),
-     older="FROM box:1\nCOPY --chmod=755 d /d\nCOPY --chmod=644 d/f /d/f\n")  # fmt: skip
+case("copy-chmod-symbolic-folder", "FROM box:1\nCOPY --chmod=u=rwX,go=rX d /d\n", files={"d": Folder(0o700), "d/f": File("f", 0o600), "d/x": File("x", 0o700)}, since=(1, 14))  # fmt: skip
 
 # -- --link, --parents, --exclude, --from
 
@@ -297,11 +318,15 @@ case(
     "copy-link-flag-chown-name",
     "FROM box:1\nCOPY --link --chown=user a /a\n",
     files=TREE,
+    fails="invalid user index",
+    differs={"verdict": "names are those of the image also for a linked copy"},
+    changed={"verdict": "gave root"},
 )
 case(
     "copy-link-flag-over-link",
     "FROM box:1\nRUN mkdir /real && ln -s real /l\nCOPY --link a /l/a\n",
     files=TREE,
+    changed={"tree": "a linked layer was merged by copying"},
 )
 case(
     "copy-link-flag-over-file",
@@ -312,14 +337,14 @@ case(
     "copy-link-flag-existing-folder",
     "FROM box:1\nRUN mkdir -m 700 /dest && touch /dest/kept\nCOPY --link d /dest\n",
     files=TREE,
+    changed={"tree": "a linked layer was merged by copying"},
 )
 case(
     "copy-link-flag-from",
     "FROM box:1 AS s\nRUN echo s > /s && chown 5:6 /s\nFROM box:1\nCOPY --link --from=s /s /d/s\n",
 )
 case("copy-link-flag-workdir", "FROM box:1\nWORKDIR /w\nCOPY --link a ./x/\n", files=TREE)
-case("copy-parents", "FROM box:1\nCOPY --parents d/e/three a /dest/\n", files=TREE, since=(1, 20),
-     older="FROM box:1\nCOPY d /tmp/d\nCOPY a /dest/a\nRUN cp -a /tmp/d /dest/d && rm -r /dest/d/one /dest/d/two /dest/d/empty /tmp/d && touch -d @981173106 /dest/d/e && touch -d @1234567890 /dest/d\n")  # fmt: skip
+case("copy-parents", "FROM box:1\nCOPY --parents d/e/three a /dest/\n", files=TREE, since=(1, 20))  # fmt: skip
 case("copy-exclude", "FROM box:1\nCOPY --exclude=e --exclude=t* d /dest\n", files=TREE, since=(1, 19),
      older="FROM box:1\nCOPY d /dest\nRUN rm -r /dest/e /dest/two && touch -d @1234567890 /dest\n")  # fmt: skip
 case("copy-from-stage-number", "FROM box:1\nRUN echo s > /s\nFROM box:1\nCOPY --from=0 /s /d/\n")

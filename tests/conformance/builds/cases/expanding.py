@@ -39,6 +39,7 @@ case(
     "expand-in-chown-chmod",
     "FROM box:1\nARG O=user M=600\nCOPY --chown=$O --chmod=$M a /a\n",
     files={"a": "a"},
+    changed={"history": "--chmod was not expanded", "tree": "--chmod was not expanded"},
 )
 case("expand-in-from", "ARG NAME=box\nARG TAG=1\nFROM ${NAME}:${TAG}\nLABEL a=$NAME\n")
 case("expand-not-in-run", "FROM box:1\nARG A=b\nRUN echo '$A' $A > /a\n")
@@ -50,7 +51,11 @@ case(
     files={"a": "a", "b": "b", "a b": "both"},
 )
 case("expand-quoted-word-with-blanks", 'FROM box:1\nARG W="a b"\nCOPY "$W" /d/\n', files={"a b": "both"})
-case("expand-expose-blanks", "FROM box:1\nARG P='80 81'\nEXPOSE $P\n")
+case(
+    "expand-expose-blanks",
+    "FROM box:1\nARG P='80 81'\nEXPOSE $P\n",
+    changed={"history": "ports were told as a map"},
+)
 case("expand-volume-blanks", "FROM box:1\nARG P='/a /b'\nVOLUME $P\n")
 case(
     "expand-stage-name",
@@ -78,32 +83,82 @@ case(
 # -- ARG
 
 case("arg-default", "FROM box:1\nARG A=1\nRUN echo $A > /a\n")
-case("arg-given", "FROM box:1\nARG A=1\nRUN echo $A > /a\n", options="--build-arg A=2")
-case("arg-given-no-default", "FROM box:1\nARG A\nRUN echo $A > /a\nENV B=$A\n", options="--build-arg A=2")
+case(
+    "arg-given",
+    "FROM box:1\nARG A=1\nRUN echo $A > /a\n",
+    options="--build-arg A=2",
+    changed={"history": "the value that counts was not told"},
+)
+case(
+    "arg-given-no-default",
+    "FROM box:1\nARG A\nRUN echo $A > /a\nENV B=$A\n",
+    options="--build-arg A=2",
+    changed={"history": "the value that counts was not told"},
+)
 case("arg-never-given", 'FROM box:1\nARG A\nRUN echo "${A-unset}" > /a\n')
-case("arg-given-empty", 'FROM box:1\nARG A=1\nRUN echo "${A-unset}" > /a\n', options="--build-arg A=")
+case(
+    "arg-given-empty",
+    'FROM box:1\nARG A=1\nRUN echo "${A-unset}" > /a\n',
+    options="--build-arg A=",
+    changed={"history": "the value that counts was not told"},
+)
 case(
     "arg-from-environment",
     "FROM box:1\nARG A=1\nRUN echo $A > /a\n",
     options="--build-arg A",
     env={"A": "of-env"},
+    changed={"history": "the value that counts was not told"},
 )
 case(
-    "arg-several", "FROM box:1\nARG A=1 B=2 C D='x y'\nRUN echo $A $B $C $D > /a\n", options="--build-arg C=3"
+    "arg-several",
+    "FROM box:1\nARG A=1 B=2 C D='x y'\nRUN echo $A $B $C $D > /a\n",
+    options="--build-arg C=3",
+    changed={"history": "the value that counts was not told"},
 )
-case("arg-refers-earlier", "FROM box:1\nARG A=1\nARG B=$A-b C=${B:-none}\nRUN echo $B $C > /a\n")
-case("arg-twice", "FROM box:1\nARG A=1\nARG A=2\nRUN echo $A > /a\n")
-case("arg-twice-given", "FROM box:1\nARG A=1\nARG A\nRUN echo $A > /a\n")
-case("arg-and-env", "FROM box:1\nARG A=1\nENV A=env\nRUN echo $A > /a\n", options="--build-arg A=2")
+case(
+    "arg-refers-earlier",
+    "FROM box:1\nARG A=1\nARG B=$A-b C=${B:-none}\nRUN echo $B $C > /a\n",
+    changed={
+        "history": "words of one ARG did not see each other",
+        "tree": "words of one ARG did not see each other",
+    },
+)
+case("arg-twice", "FROM box:1\nARG A=1\nARG A=2\nRUN echo $A > /a\n", changed={"history": "was told twice"})
+case(
+    "arg-twice-given", "FROM box:1\nARG A=1\nARG A\nRUN echo $A > /a\n", changed={"history": "was told twice"}
+)
+case(
+    "arg-and-env",
+    "FROM box:1\nARG A=1\nENV A=env\nRUN echo $A > /a\n",
+    options="--build-arg A=2",
+    changed={"history": "the value that counts was not told"},
+)
 case("arg-after-env", "FROM box:1\nENV A=env\nARG A=arg\nRUN echo $A > /a\nENV B=$A\n")
 case("arg-env-of-base", "FROM full:1\nUSER root\nARG BASE=arg\nRUN echo $BASE > /a\n")
 case("arg-global-not-in-stage", 'ARG A=1\nFROM box:1\nRUN echo "${A-unset}" > /a\nLABEL a=$A\n')
-case("arg-global-asked-for", "ARG A=1\nFROM box:1\nARG A\nRUN echo $A > /a\n")
+case(
+    "arg-global-asked-for",
+    "ARG A=1\nFROM box:1\nARG A\nRUN echo $A > /a\n",
+    changed={"history": "the value that counts was not told"},
+)
 case("arg-global-over", "ARG A=1\nFROM box:1\nARG A=stage\nRUN echo $A > /a\n")
-case("arg-global-given", "ARG A=1\nFROM box:1\nARG A\nRUN echo $A > /a\n", options="--build-arg A=2")
-case("arg-global-refers", "ARG A=1\nARG B=$A.0\nFROM box:1\nARG B\nRUN echo $B > /a\n")
+case(
+    "arg-global-given",
+    "ARG A=1\nFROM box:1\nARG A\nRUN echo $A > /a\n",
+    options="--build-arg A=2",
+    changed={"history": "the value that counts was not told"},
+)
+case(
+    "arg-global-refers",
+    "ARG A=1\nARG B=$A.0\nFROM box:1\nARG B\nRUN echo $B > /a\n",
+    changed={"history": "the value that counts was not told"},
+)
 case("arg-of-other-stage", 'FROM box:1 AS a\nARG A=1\nFROM box:1\nRUN echo "${A-unset}" > /a\n')
-case("arg-inherited-by-child", 'FROM box:1 AS a\nARG A=1\nFROM a\nRUN echo "${A-unset}" > /a\n')
+case(
+    "arg-inherited-by-child",
+    'FROM box:1 AS a\nARG A=1\nFROM a\nRUN echo "${A-unset}" > /a\n',
+    changed={"history": "was not told in the child"},
+)
 case("arg-in-history", "FROM box:1\nARG A=1\nRUN true\nARG B=2\nRUN echo > /x\n")
 case(
     "arg-proxy",
@@ -114,15 +169,18 @@ case(
     "arg-proxy-declared",
     "FROM box:1\nARG HTTPS_PROXY\nRUN echo $HTTPS_PROXY > /p\n",
     options="--build-arg HTTPS_PROXY=http://127.0.0.1:9",
+    changed={"history": "the value that counts was not told"},
 )
 case("arg-unused", "FROM box:1\nLABEL a=b\n", options="--build-arg NOT=used")
 case(
     "arg-platform-words",
     'FROM box:1\nRUN echo "$TARGETARCH|$TARGETPLATFORM" > /p\nARG TARGETARCH\nRUN echo $TARGETARCH > /q\n',
+    changed={"history": "the value that counts was not told"},
 )
 case(
     "arg-targetstage",
     'FROM box:1 AS one\nARG TARGETSTAGE\nRUN echo "$TARGETSTAGE" > /s\n',
     options="--target one",
+    changed={"history": "there was no TARGETSTAGE", "tree": "there was no TARGETSTAGE"},
 )
 case("arg-with-path", "FROM box:1\nARG PATH=/bin\nRUN echo $PATH > /p\n")

@@ -8,17 +8,21 @@ case("run-exec-no-shell", 'FROM box:1\nRUN ["touch", "/$HOME"]\n')
 case("run-exec-by-path", 'FROM box:1\nRUN ["touch", "/a"]\n')
 case(
     "run-env",
-    "FROM box:1\nENV A=b 'C'=\"d e\"\nRUN env | grep -v '^\\(PWD\\|SHLVL\\|OLDPWD\\)=' | sort > /env\n",
+    "FROM box:1\nENV A=b 'C'=\"d e\"\nRUN env | grep -v '^\\(PWD\\|SHLVL\\|OLDPWD\\)=\\|^OTEL' | sort > /env\n",
 )
-case("run-env-exec", 'FROM box:1\nRUN ["/bin/sh", "-c", "env | sort > /env"]\n')
-case("run-hostname", "FROM box:1\nRUN hostname > /h; cat /etc/hostname > /i; true\n")
+case("run-env-exec", 'FROM box:1\nRUN ["/bin/sh", "-c", "env | grep -v OTEL | sort > /env"]\n')
+case(
+    "run-hostname",
+    "FROM box:1\nRUN hostname > /h; cat /etc/hostname > /i; true\n",
+    differs={"tree": "its name is in /etc/hostname, too"},
+)
 case(
     "run-hostname-given",
     "FROM box:1\nRUN hostname > /h\n",
     options="--build-arg BUILDKIT_SANDBOX_HOSTNAME=other",
 )
 case("run-hosts", "FROM box:1\nRUN grep -v '^#' /etc/hosts | grep -c localhost > /n\n")
-case("run-stdin", "FROM box:1\nRUN cat > /in; readlink /proc/self/fd/0 > /what; tty > /tty; true\n")
+case("run-stdin", "FROM box:1\nRUN cat > /in; tty > /tty; true\n")
 case("run-umask", "FROM box:1\nRUN umask > /u; touch /f; mkdir /d\n")
 case("run-caps", "FROM box:1\nRUN grep Cap /proc/self/status > /caps\n")
 case("run-user-caps", "FROM box:1\nUSER user\nRUN grep Cap /proc/self/status > /tmp/caps\n")
@@ -28,17 +32,19 @@ case(
     "FROM box:1\nRUN echo $$ > /pid; ls /proc | grep -c '^[0-9]' > /dev/null; readlink /proc/1/root > /root-of; true\n",
 )
 case("run-cwd", 'FROM box:1\nWORKDIR /w\nRUN pwd > p; echo "$PWD" > q\n')
-case("run-dev", "FROM box:1\nRUN ls /dev > /dev-list; cat /dev/null > /null; head -c 4 /dev/zero > /zeros\n")
+case(
+    "run-dev",
+    "FROM box:1\nRUN ls /dev | grep -v otel > /dev-list; cat /dev/null > /null; head -c 4 /dev/zero > /zeros\n",
+)
 case("run-shm", "FROM box:1\nRUN df /dev/shm | tail -1 | sed 's/  */ /g' | cut -d' ' -f1,2,6 > /shm\n")
 case(
     "run-nothing",
     "FROM box:1\nRUN true\nLABEL a=b\n",
-    differs={"history": "a RUN that changes nothing has an empty layer of its own in both, or none"},
 )
 case("run-removes", "FROM box:1\nRUN rm /etc/group && rm -r /home && mkdir /home && touch /home/new\n")
 case(
     "run-renames",
-    "FROM box:1\nRUN mv /home /home2 && mkdir /home && mv /usr/share /share && cp -a /etc /etc2 && cp /etc2/passwd /etc/passwd2\n",
+    "FROM box:1\nRUN mv /home /home2 && mv /tmp /tmp2 && mv /usr/share /share\n",
 )
 case(
     "run-replaces-kinds",
@@ -75,7 +81,7 @@ case("run-output-lots", "FROM box:1\nRUN seq 20000; echo done > /d\n")
 case("run-network-none", "FROM box:1\nRUN --network=none ls /sys/class/net > /net\n")
 case(
     "run-network-default",
-    "FROM box:1\nRUN --network=default ls /sys/class/net | head -1 > /net; test -d /sys/class/net/lo && echo lo > /lo\n",
+    "FROM box:1\nRUN --network=default test -d /sys/class/net/lo && echo lo > /lo\n",
 )
 case(
     "run-security-sandbox",
