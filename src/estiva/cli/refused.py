@@ -27,9 +27,17 @@ REFUSED = {
         ),
         _SWARM,
     ),
-    "build": {"squash": "layers stay as they are, so that images share them"},
+    "build": {
+        "squash": "layers stay as they are, so that images share them",
+        **dict.fromkeys(("detach", "root", "server-config"), "there is no server that builds"),
+        "print": "it was buildx's word for --call",
+    },
     "manifest annotate": {"os-features": "it is for images of Windows"},
-    "builder prune": dict.fromkeys(("filter", "keep-storage"), "the whole cache is removed"),
+    "builder prune": {
+        **dict.fromkeys(("filter", "keep-storage"), "the whole cache is removed"),
+        "builder": "there is one builder here",
+        "verbose": "the whole cache is removed, and no more is known of it",
+    },
     "volume ls": {"cluster": _SWARM},
     "network create": dict.fromkeys(
         ("config-from", "config-only", "ingress", "scope"), "it is for networks of a swarm"

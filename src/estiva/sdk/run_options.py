@@ -189,7 +189,23 @@ class CreateOptions(RunOptions, total=False):
     interactive: bool | None
 
 
-class BuildOptions(TypedDict, total=False):
+class StepOptions(TypedDict, total=False):
+    """What each RUN of a build may use, and where it runs."""
+
+    add_host: Table | Words | None
+    cgroup_parent: str | None
+    cpu_period: int | None
+    cpu_quota: int | None
+    cpu_shares: int | None
+    cpuset_cpus: str | None
+    cpuset_mems: str | None
+    memory: Size | None
+    memory_swap: Size | None
+    shm_size: Size | None
+    ulimits: Limits | None
+
+
+class BuildOptions(StepOptions, total=False):
     """All that the command line's `build` takes."""
 
     allow: Words | None

@@ -29,10 +29,15 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class Snapshot:
     """One read-write layer. upper, work: overlayfs' directories; diff_ids: what lies below, base first: the
     layers, and above them the states (store/states.py) that it stands on, which are changes like its own.
+    `on` are snapshots, the lowest first, that lie on those, for it no less than layers: nobody changes them
+    any more, and they stay for as long as it does.
     """
 
-    def __init__(self, layers: Layers, diff_ids: Sequence[str], directory: str) -> None:
+    def __init__(
+        self, layers: Layers, diff_ids: Sequence[str], directory: str, on: Sequence[Snapshot] = ()
+    ) -> None:
         self.layers = layers
+        self.on = list(on)
         self.diff_ids = list(diff_ids)
         self.states = [found for found in self.diff_ids if found.startswith(STATE)]
         self.directory = directory
@@ -42,7 +47,9 @@ class Snapshot:
 
     def lowerdirs(self) -> Lowerdirs:
         """The overlay's lowerdirs, topmost first; release them once the overlay is mounted."""
-        return self.layers.mount(self.diff_ids)
+        lowers = self.layers.mount(self.diff_ids) if self.diff_ids or not self.on else Lowerdirs()
+        lowers[:0] = [each.upper for each in reversed(self.on)]
+        return lowers
 
     def mount(self, readonly: bool = False, beneath: Sequence[str] = ()) -> int:
         """A detached mount of the whole; the caller closes the fd.
@@ -66,7 +73,7 @@ class Snapshot:
             files.remove_tree(mark)
 
     def _lowers(self) -> Lowerdirs:
-        if self.diff_ids:
+        if self.diff_ids or self.on:
             return self.lowerdirs()
         return Lowerdirs([_empty(self.layers.paths)])  # FROM scratch
 
@@ -137,7 +144,7 @@ class Both:
                 merge([snapshot.upper, *below], upper, copied=0)
             self.fds.append(os.open(upper, _DIRECTORY))
             layers = snapshot.diff_ids[: len(snapshot.diff_ids) - len(snapshot.states)]
-            with Snapshot(snapshot.layers, layers, snapshot.directory)._lowers() as lowers:
+            with Snapshot(snapshot.layers, layers, snapshot.directory, snapshot.on)._lowers() as lowers:
                 self.fds.append(overlay(lowers, None, None))
         except BaseException:
             self.__exit__()
@@ -161,16 +168,19 @@ class Snapshots:
         self.paths = paths
         self.layers = layers
 
-    def prepare(self, diff_ids: Sequence[str], directory: str | None = None) -> Snapshot:
-        """A snapshot over a chain (base first) in `directory`, which may have one already; without
-        `directory` in one of its own, which `discard` removes and which is swept when its process dies.
+    def prepare(
+        self, diff_ids: Sequence[str], directory: str | None = None, on: Sequence[Snapshot] = ()
+    ) -> Snapshot:
+        """A snapshot over a chain (base first) and `on` that others in `directory`, which may have one
+        already; without `directory` in one of its own, which `discard` removes and which is swept when its
+        process dies.
 
         The upper directory shows as the root of the overlay, so it gets the mode and owner of the root below.
         """
         lock = -1
         if directory is None:
             lock, directory = files.new_directory(self.paths.ingest, ".snapshot")
-        snapshot = Snapshot(self.layers, diff_ids, directory)
+        snapshot = Snapshot(self.layers, diff_ids, directory, on)
         snapshot.lock = lock
         if os.path.isdir(snapshot.work):
             return snapshot
@@ -183,11 +193,9 @@ class Snapshots:
             raise
         return snapshot
 
-    def view(self, diff_ids: Sequence[str]) -> int:
-        """A detached read-only mount of a chain; the caller closes the fd."""
-        if not diff_ids:
-            return overlay([_empty(self.paths)], None, None)
-        with self.layers.mount(diff_ids) as lowers:
+    def view(self, diff_ids: Sequence[str], on: Sequence[Snapshot] = ()) -> int:
+        """A detached read-only mount of a chain, and of snapshots on it; the caller closes the fd."""
+        with Snapshot(self.layers, diff_ids, "", on)._lowers() as lowers:
             return overlay(lowers, None, None)
 
 

@@ -191,7 +191,8 @@ def test_from_takes_names_and_whole_ids(box: Host, context: pathlib.Path) -> Non
     for name in (whole, whole.removeprefix("sha256:")):
         text.write_text(f"FROM {name}\nCOPY --from={name} /etc/passwd /x\n")
         box.estiva("build", context)
-    start = whole.removeprefix("sha256:")[:12]
+    digits = whole.removeprefix("sha256:")
+    start = next(digits[:count] for count in range(12, 64) if not digits[:count].isdecimal())  # no stage's
     box.estiva("image", "inspect", start)  # elsewhere it is one
     for line in (f"FROM {start}", f"FROM {IMAGE}\nCOPY --from={start} /etc/passwd /x"):
         text.write_text(line + "\n")

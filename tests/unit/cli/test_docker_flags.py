@@ -1,9 +1,11 @@
 """Every flag of Docker's command line is an option here, by the same letter, or refused with the reason.
 
-docker26.txt holds Docker 26.1's verbs with their flags ("-f,filter" has a letter). Where a client of it is installed,
-what its own --help says is held against that list too.
+docker26.txt holds Docker 26.1's verbs with their flags ("-f,filter" has a letter), buildx013.txt those that its plugin
+buildx 0.13 puts in their place where it is installed. What their own --help says, where they are, is held against
+these lists too.
 """
 
+import os
 import pathlib
 import re
 import shutil
@@ -15,13 +17,15 @@ from estiva.cli import main, refused, verbs
 from estiva.cmdline.parser import FlagError
 from estiva.errors import Unsupported
 
-LISTED = {
-    verb: flags.split()
-    for verb, _, flags in (
-        line.partition(":")
-        for line in (pathlib.Path(__file__).parent / "docker26.txt").read_text().splitlines()
-    )
-}
+
+def _listed(name):
+    lines = (pathlib.Path(__file__).parent / name).read_text().splitlines()
+    return {verb: flags.split() for verb, _, flags in (line.partition(":") for line in lines)}
+
+
+LISTED = _listed("docker26.txt")
+OF_BUILDX = _listed("buildx013.txt")
+BUILDX = {"build": "build", "builder prune": "prune"}  # our verb -> its
 OF_OTHERS = {
     *verbs.SWARM,
     "buildx",
@@ -33,14 +37,18 @@ OF_OTHERS = {
 }  # programs beside the client
 
 
-@pytest.mark.parametrize("words", LISTED, ids=lambda words: words.replace(" ", "-"))
-def test_flags_are_done_or_refused_with_the_reason(words):
+@pytest.mark.parametrize(
+    ("words", "flags"),
+    [*LISTED.items(), *OF_BUILDX.items()],
+    ids=[*(words.replace(" ", "-") for words in LISTED), *(f"buildx-{words}" for words in BUILDX.values())],
+)
+def test_flags_are_done_or_refused_with_the_reason(words, flags):
     try:
         name, entry, _ = main.find(words.split())
     except Unsupported:
         return  # the whole verb is refused by its name
     options = {option[1]: option for option in verbs.load(entry).options}
-    for word in LISTED[words]:
+    for word in flags:
         letter, _, flag = word.rpartition(",")
         if flag in options:
             assert options[flag][0] == letter.removeprefix("-"), word
@@ -61,11 +69,21 @@ def test_verbs_of_a_swarm_are_refused(capsys):
     assert "Estiva has no swarm" in capsys.readouterr().err
 
 
-def _help(*words):
+def _help(*words, **variables):
+    """Of the client itself: without the plugin that takes its verbs of building."""
     done = subprocess.run(
-        ["docker", *words, "--help"], capture_output=True, text=True, timeout=60, check=False
+        ["docker", *words, "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "DOCKER_BUILDKIT": "0", **variables},
     )
     return done.stdout
+
+
+def _flags(text):
+    return set(re.findall(r"^ +(?:-\w, )?--([a-z0-9-]+)", text, re.MULTILINE)) - {"help"}
 
 
 def _below(words):
@@ -79,7 +97,7 @@ def _below(words):
         elif listing and (name := re.match(r"  ([a-z-]+)\*?\s", line)):
             found.append(name[1])
     if not found:
-        yield words, set(re.findall(r"^ +(?:-\w, )?--([a-z0-9-]+)", text, re.MULTILINE)) - {"help"}
+        yield words, _flags(text)
     for name in found:
         if name not in OF_OTHERS:
             yield from _below((*words, name))
@@ -94,5 +112,19 @@ def test_the_list_is_what_the_client_says():
         ).stdout
     ):
         pytest.skip("another version of the client")
-    listed = {words: {word.rpartition(",")[2] for word in flags} for words, flags in LISTED.items()}
-    assert {" ".join(words): flags for words, flags in _below(()) if words} == listed
+    assert {" ".join(words): flags for words, flags in _below(()) if words} == _names(LISTED)
+
+
+def _names(listed):
+    return {words: {word.rpartition(",")[2] for word in flags} for words, flags in listed.items()}
+
+
+@pytest.mark.skipif(shutil.which("docker") is None, reason="no client of docker is installed")
+def test_the_list_is_what_buildx_says():
+    version = subprocess.run(
+        ["docker", "buildx", "version"], capture_output=True, text=True, timeout=60, check=False
+    ).stdout
+    if " 0.13." not in version:
+        pytest.skip("no buildx, or another version")
+    said = {ours: _flags(_help("buildx", its, BUILDX_EXPERIMENTAL="1")) for ours, its in BUILDX.items()}
+    assert said == _names(OF_BUILDX)

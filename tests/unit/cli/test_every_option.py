@@ -29,6 +29,7 @@ SAMPLES = {
     "blkio-weight": "100",
     "blkio-weight-device": f"{BLOCK}:100",
     "build-arg": "A=1",
+    "builder": "default",
     "build-context": "more=.",
     "cap": "CAP_KILL",
     "cgroup-parent": "/parent",
@@ -174,6 +175,7 @@ BESIDE = {
     ("login", "password"): ["-u", "ana"],
     ("login", "username"): ["-p", "secret"],
     ("run", "memory-swap"): ["-m", "64m"],
+    ("build", "memory-swap"): ["-m", "64m"],
     ("create", "memory-swap"): ["-m", "64m"],
     ("update", "memory-swap"): ["-m", "64m"],
     ("start", "detach-keys"): ["-a", "-i"],
@@ -348,6 +350,7 @@ SO_ANYWAY = {
     ("build", "force-rm"): "no step leaves a container behind",
     ("build", "rm"): "no step leaves a container behind",
     ("build", "load"): "the image is in the local store anyway",
+    ("build", "builder"): "there is one builder, called default",
     ("builder prune", "all"): "all of the cache goes anyway",
     ("rmi", "no-prune"): "no parents go with an image",
     ("manifest push", "all"): "a list is sent with its images",
@@ -366,6 +369,7 @@ CONTRARY = [
     ("build --provenance mode=max .", "estiva: build --provenance is not supported yet"),
     ("build --provenance=true .", "estiva: build --provenance is not supported yet"),
     ("build --sbom true .", "estiva: build --sbom is not supported yet"),
+    ("build --builder other .", "estiva: build --builder other is not supported"),
     ("build --progress tty .", "WARNING: build --progress tty is not supported yet"),
     ("build --progress rawjson .", "estiva: invalid --progress 'rawjson'"),
     ("manifest push --all=false x:1", "estiva: manifest push --all=false is not supported"),
@@ -379,8 +383,9 @@ CONTRARY = [
 # Refused whatever they are given: what is not there yet.
 REFUSED = (
     {(verb, name) for verb in ("run", "create") for name in NOT_YET}
-    | {("build", name) for name in (*NOT_IN_BUILDS, "provenance", "sbom")}
+    | {("build", name) for name in (*NOT_IN_BUILDS, "provenance", "sbom", "security-opt")}
     | {("manifest inspect", "verbose")}
+    | {("build", "shell-on-failure")}  # without a terminal; with one: tests/system/builder
     | {
         ("network create", name)
         for name in ("config-from", "config-only", "ingress", "scope", "ipam-driver", "ipam-opt")

@@ -8,6 +8,7 @@ from typing import get_type_hints
 import pytest
 
 from estiva.builder.request import Request
+from estiva.cli.build.limits import KINDS as LIMITS
 from estiva.cli.container import update as cli_update
 from estiva.cli.options import run as cli_run
 from estiva.engine.spec import judge
@@ -263,9 +264,14 @@ def test_an_update_takes_what_the_command_line_does():
     assert keywords <= flags and flags - keywords == {"kernel-memory"}
 
 
+NOT_IN_PYTHON = {"ulimit", "isolation", "security_opt"}  # of another name; refused anyway
+
+
 def test_a_build_takes_what_a_request_does():
     explicit = {"self", "context", "dockerfile", "pull", "tags"}
-    assert set(get_type_hints(run_options.BuildOptions)) | explicit == set(
+    of_steps = set(get_type_hints(run_options.StepOptions))  # a HostConfig, which is the engine's
+    assert of_steps == {name.replace("-", "_") for name in LIMITS} - NOT_IN_PYTHON | {"ulimits"}
+    assert set(get_type_hints(run_options.BuildOptions)) - of_steps | explicit == set(
         inspect.signature(Request.__init__).parameters
     )
 

@@ -15,6 +15,7 @@ import copy
 import hashlib
 import json
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from estiva.timestamps import rfc3339
@@ -39,7 +40,7 @@ class Cache:
         self.store = store
         self.off = off
 
-    def layer(self, keys: list[str]) -> tuple[str, str] | None:
+    def layer(self, keys: Iterable[str]) -> tuple[str, str] | None:
         """(diff_id, created as RFC 3339 text) of the layer kept under one of `keys`."""
         for name in [] if self.off else keys:
             image = self._find(name)

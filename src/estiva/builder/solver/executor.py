@@ -12,6 +12,7 @@ from estiva.builder.solver.parallel import Parallel
 from estiva.builder.solver.stage import StageRun
 from estiva.builder.steps import run
 from estiva.builder.steps.state import State
+from estiva.errors import EstivaError
 
 if TYPE_CHECKING:
     from estiva.store import Store
@@ -40,9 +41,12 @@ def build(
             request, store, run_step, resolve_image, progress, lambda job, stage: StageRun(job, stage).run()
         )
         try:
-            return _run(job)
-        finally:
-            job.close()
+            image = _run(job)
+        except BaseException as error:
+            job.close(None if isinstance(error, EstivaError) else error)
+            raise
+        job.close()
+        return image
 
 
 def _run(job: Job) -> Image:
@@ -70,7 +74,7 @@ def _run(job: Job) -> Image:
     if request.labels:
         final.config["Labels"] = {**(final.config.get("Labels") or {}), **request.labels}
     final.document.setdefault("created", job.clock())
-    return job.cache(target).image(final.document, final.inherited)
+    return job.cache(target).image(final.finished(), final.inherited)
 
 
 def _stage(job: Job, stage: stages.Stage) -> State:

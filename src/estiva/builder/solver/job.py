@@ -11,6 +11,7 @@ from estiva.builder.files.workspace import Workspace
 from estiva.builder.frontend import stages
 from estiva.builder.once import Once
 from estiva.builder.request import Progress, Request, ResolveImage, RunStep
+from estiva.builder.solver.packing import Packing
 from estiva.builder.solver.sources import Sources
 from estiva.builder.steps.state import State
 from estiva.errors import EngineError, InvalidInput
@@ -47,7 +48,8 @@ class Job:
         self.host = Platform.host()
         self.wanted = Platform.parse(request.platform) if request.platform else self.host
         self.states: Once[int, State] = Once()
-        self.stopped = False
+        self.failure: BaseException | None = None  # the first
+        self.packing = Packing(self.failed)
         self.number = 0
         self.total = 0
         self._counting = threading.Lock()
@@ -59,7 +61,9 @@ class Job:
             self.workspace.close()
             raise
 
-    def close(self) -> None:
+    def close(self, cancelled: BaseException | None = None) -> None:
+        """What steps have written is kept even if a later one failed; not when the build is `cancelled`."""
+        self.packing.close(cancelled)
         self.sources.close()
         self.workspace.close()
 
@@ -74,8 +78,13 @@ class Job:
 
     def look(self) -> None:
         """Raises Stopped once another stage has failed."""
-        if self.stopped:
+        if self.failure is not None:
             raise Stopped("the build was stopped")
+
+    def failed(self, error: BaseException) -> None:
+        """Have everybody stop."""
+        if self.failure is None:
+            self.failure = error
 
     def tell(self, event: dict[str, Any]) -> None:
         """Tell the caller, one event after the other. Raises what the caller does, and Stopped."""

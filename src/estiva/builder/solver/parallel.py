@@ -23,7 +23,6 @@ class Parallel:
     def __init__(self, job: Job, stages: list[Stage]) -> None:
         self.job = job
         self.stages = stages
-        self.failure: BaseException | None = None
 
     def run(self) -> None:
         """Raises what the first stage that failed has raised, once nobody works any more."""
@@ -40,11 +39,11 @@ class Parallel:
             while alive := [thread for thread in begun if thread.is_alive()]:
                 alive[0].join()
         except BaseException as error:
-            self._failed(error)
+            self.job.failed(error)
             for thread in begun:
                 thread.join()
-        if self.failure is not None:
-            raise self.failure
+        if self.job.failure is not None:
+            raise self.job.failure
 
     def _work(self) -> None:
         try:
@@ -53,12 +52,7 @@ class Parallel:
                     self.job.look()
                     self.job.state(stage)
         except BaseException as error:
-            self._failed(error)
-
-    def _failed(self, error: BaseException) -> None:
-        if self.failure is None:
-            self.failure = error
-        self.job.stopped = True
+            self.job.failed(error)
 
 
 def _width(stages: list[Stage]) -> int:

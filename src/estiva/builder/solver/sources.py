@@ -7,6 +7,7 @@ from estiva.builder.files.workspace import Workspace
 from estiva.builder.once import Once
 from estiva.builder.request import Request, ResolveImage
 from estiva.builder.steps.context import Source
+from estiva.builder.steps.written import Layer, Stand
 from estiva.errors import InvalidInput
 
 TYPE_CHECKING = False
@@ -27,12 +28,15 @@ class Sources:
         self.store = store
         self.resolve_image = resolve_image
         self.trees: Once[str, Tree] = Once()
+        self.stands: Once[str, Stand] = Once()
         self.images: Once[str, Image] = Once()
         self.context = self._folder("", request.context or workspace.directory())
 
     def close(self) -> None:
         for tree in self.trees.values():
             tree.close()
+        for stand in self.stands.values():
+            stand.close()
 
     def find(self, name: str) -> Source:
         """A named context or an image, as COPY --from or a mount names it. Raises NotFound, InvalidInput."""
@@ -42,16 +46,17 @@ class Sources:
         if self.is_scratch(name):
             return self.view("scratch", [])
         image = self.image(name, self.request.platform)
-        return self.view(image.id, image.diff_ids)
+        return self.view(image.id, list(image.diff_ids))
 
     def is_scratch(self, name: str) -> bool:
         """Whether a name means nothing at all, by itself or by a named context."""
         return "scratch" in (name, self.request.build_contexts.get(name, "").removeprefix("docker-image://"))
 
-    def view(self, key: str, diff_ids: list[str]) -> Source:
+    def view(self, key: str, layers: list[Layer], *, stage: bool = False) -> Source:
         """The rootfs of layers; `key` is the same for the same ones."""
-        tree = self.trees.get(key, lambda: Tree(self.store.snapshots.view(diff_ids), owners=True))
-        return Source(tree, diff_ids)
+        stand = self.stands.get(key, lambda: Stand(layers))
+        tree = self.trees.get(key, lambda: Tree(stand.view(self.store), owners=True))
+        return Source(tree, layers, stage)
 
     def image(self, name: str, platform: str | None) -> Image:
         """An image by its name, or by that of a named context. Raises NotFound, InvalidInput."""

@@ -12,6 +12,7 @@ from estiva.builder.frontend.instructions import Command, Copy, Pairs, Text, Typ
 from estiva.builder.steps import config, copy, run, workdir
 from estiva.builder.steps.context import Source, StepContext
 from estiva.builder.steps.state import State
+from estiva.builder.steps.written import Written
 from estiva.errors import EngineError, EstivaError, reason
 from estiva.oci.platform import Platform
 
@@ -26,6 +27,7 @@ class StageRun:
         self.job = job
         self.stage = stage
         self.current: dict[str, Any] = {}
+        self.source = stage.start.source
         self.context = StepContext(
             request=job.request,
             store=job.store,
@@ -37,6 +39,7 @@ class StageRun:
             look=job.look,
             warn=job.warn,
             epoch=job.epoch,
+            pack=self._pack,
         )
 
     def run(self) -> State:
@@ -53,6 +56,7 @@ class StageRun:
                 start.source, f"with the triggers of its base images, the build has over {parser.MOST} steps"
             )
         for typed in [*triggers, *self.stage.steps]:
+            self.source = typed.source
             with _Reported(self, typed) as reported:
                 try:
                     reported.status = "cached" if self._step(state, typed) else "done"
@@ -62,6 +66,10 @@ class StageRun:
                     message = f"{typed.name} failed: {reason(error)}: {error.filename or ''}".rstrip(": ")
                     raise located(EngineError(message), typed.source) from error
         return state
+
+    def _pack(self, written: Written) -> None:
+        written.source = self.source
+        self.job.packing.add(written)
 
     def output(self, data: bytes) -> None:
         """What a RUN's command writes."""
@@ -147,7 +155,7 @@ class StageRun:
             return Source(job.sources.context, None)
         found = job.plan.find(name, self.stage)
         if found is not None:
-            return job.sources.view(f"stage {found.index}", job.state(found).diff_ids)
+            return job.sources.view(f"stage {found.index}", job.state(found).layers, stage=True)
         try:
             return job.sources.find(name)
         except EstivaError as error:

@@ -17,11 +17,13 @@ from estiva.builder.files import frozen
 from estiva.builder.files.witness import Witness
 from estiva.builder.frontend.run_mounts import Mount
 from estiva.builder.steps.context import Source, StepContext
+from estiva.builder.steps.written import diff_ids, known
 
 
 class Bind:
-    """One of them. `content` is what the key tells, of what is mounted once `open` was called. Close it after
-    the command.
+    """One of them. `layers` and `content` are what the key tells: of a stage or an image the layers that it
+    is made of (None while they are being made), and of anything what is mounted, once `open` was called.
+    Close it after the command.
     """
 
     def __init__(self, context: StepContext, mount: Mount, source: Source, resolved: str) -> None:
@@ -31,11 +33,25 @@ class Bind:
         self.source = source
         self.resolved = resolved
         self.witness: Witness | None = None
-        known = self.workspace.frozen.found((source.tree, resolved))
-        if source.layers is not None:
-            self.content = source.layers
-        else:
-            self.content = [source.tree.digest(resolved, firm=True) if known is None else known.digest]
+        self._content: list[str] | None = None
+        if source.layers is None:
+            copied = self.workspace.frozen.found((source.tree, resolved))
+            self._content = [source.tree.digest(resolved, firm=True) if copied is None else copied.digest]
+
+    @property
+    def layers(self) -> list[str] | None:
+        return self._content if self.source.layers is None else known(self.source.layers)
+
+    @property
+    def content(self) -> list[str]:
+        """Of a whole image its layers: reading all of it takes longer than most commands."""
+        if self._content is None:
+            assert self.source.layers is not None
+            if self.source.stage or self.resolved:
+                self._content = [self.source.tree.digest(self.resolved)]
+            else:
+                self._content = diff_ids(self.source.layers)
+        return self._content
 
     @property
     def name(self) -> str:
@@ -59,7 +75,7 @@ class Bind:
         copied = frozen.Copied(self.source.tree, self.resolved, self.workspace.directory())
         try:
             if self.source.layers is None:
-                self.content = [copied.digest]
+                self._content = [copied.digest]
             return copied.mount(writable=self.mount.writable)
         finally:
             copied.close()
@@ -105,7 +121,7 @@ class Bind:
             return -1
         copy = self.workspace.frozen.get(key, lambda: make(tree, path, self.workspace.directory()))
         if self.source.layers is None:
-            self.content = [copy.digest]
+            self._content = [copy.digest]
         return copy.mount()
 
     def _is_directory(self) -> bool:

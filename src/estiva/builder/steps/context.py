@@ -7,7 +7,8 @@ calls it, and in what order, is the solver's business.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,18 +18,24 @@ from estiva.builder.files.workspace import Scratch
 from estiva.builder.request import Request, RunStep
 from estiva.builder.steps import mountpoints
 from estiva.builder.steps.state import State
+from estiva.builder.steps.written import Layer, Stand, Written, known
 
 if TYPE_CHECKING:
     from estiva.store import Store
     from estiva.store.snapshots import Snapshot
 
 
+Keys = Callable[[list[str]], Iterable[str]]  # of a step's layer, by the diff_ids below it
+
+
 @dataclass(frozen=True)
 class Source:
-    """A tree to read from; `layers` are its diff_ids, or None for a folder, which may change at any time."""
+    """A tree to read from; `layers` are what it is made of, or None for a folder, which may change at any
+    time. `stage`: of a stage, else of an image."""
 
     tree: Tree
-    layers: list[str] | None
+    layers: Sequence[Layer] | None
+    stage: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ class StepContext:
     look        raises when the build is to stop
     warn        takes a sentence for the user
     epoch       SOURCE_DATE_EPOCH in seconds, or None
+    pack        has the layer of what a step has written made, while the next ones run
     """
 
     request: Request
@@ -53,44 +61,80 @@ class StepContext:
     look: Callable[[], None]
     warn: Callable[[str], None]
     epoch: int | None
+    pack: Callable[[Written], None]
 
     def key(self, kind: str, inputs: dict[str, Any]) -> str:
         """The cache's name for a step of these inputs."""
         return local.key(kind, {**inputs, "epoch": self.epoch})
 
-    def reuse(self, state: State, keys: list[str], created_by: str) -> bool:
-        """Add the layer that is kept under one of `keys`, if there is one."""
-        known = self.cache.layer(keys)
-        if known is None:
+    def reuse(self, state: State, keys: Keys, created_by: str, *, alone: bool = False) -> bool:
+        """Add the layer that is kept under one of `keys`, if there is one.
+
+        There is none on layers that are only being made: those are new. `alone`: nor does it depend on them.
+        """
+        below = [] if alone else known(state.layers)
+        found = None if below is None else self.cache.layer(keys(below))
+        if found is None:
             return False
-        state.record(created_by, created=known[1], diff_id=known[0])
+        state.record(created_by, created=found[1], layer=found[0])
         return True
 
-    def keep(self, state: State, keys: list[str], created_by: str, diff_id: str) -> None:
-        """Add a new layer, and keep it under `keys`, if there are any."""
-        created = state.clock()
-        if keys:
-            self.cache.keep_layer(keys, diff_id, created, created_by, state.platform)
-        state.record(created_by, created=created, diff_id=diff_id)
+    def keep(self, state: State, snapshot: Snapshot, stand: Stand, keys: Keys, created_by: str) -> None:
+        """Add what was written to a snapshot, and keep its layer under `keys`, once it has been made.
 
-    def layer(self, diff_ids: list[str], work: Callable[[int], None]) -> str:
-        """Commit what `work` does to a rootfs (by fd) of these layers; the new layer's diff_id."""
-        snapshot = self.store.snapshots.prepare(diff_ids)
-        try:
-            with_root(snapshot, work)
-            return self.commit(snapshot)
-        finally:
-            snapshot.discard()
-
-    def commit(self, snapshot: Snapshot) -> str:
-        """The diff_id of the layer that a snapshot's changes make, times capped at `epoch`."""
+        One without any change has a layer at once, so that what is kept on that is found.
+        """
         if self.epoch is not None:
             mountpoints.clamp(snapshot.upper, self.epoch)
-        return str(snapshot.commit().diff_id)
+        created, platform = state.clock(), state.platform
 
-    def view(self, diff_ids: list[str]) -> int:
-        """A read-only rootfs of these layers; the caller closes the fd."""
-        return self.store.snapshots.view(diff_ids)
+        def keep(diff_ids: list[str]) -> None:
+            if names := list(keys(diff_ids[:-1])):
+                self.cache.keep_layer(names, diff_ids[-1], created, created_by, platform)
+
+        written = Written(snapshot, stand, list(state.layers), keep)
+        if known(state.layers) is not None and not os.listdir(snapshot.upper):
+            written.pack()
+            state.record(created_by, created=created, layer=written.diff_id)
+        else:
+            self.pack(written)
+            state.record(created_by, created=created, layer=written)
+
+    def write(
+        self, state: State, keys: Keys, created_by: str, work: Callable[[int], None], *, alone: bool = False
+    ) -> None:
+        """Add what `work` does to a rootfs (by fd) of the state's layers, or of none if it is `alone`."""
+        with self.snapshot([] if alone else state.layers) as (snapshot, stand):
+            with_root(snapshot, work)
+            self.keep(state, snapshot, stand, keys, created_by)
+
+    @contextmanager
+    def snapshot(self, layers: Sequence[Layer]) -> Iterator[tuple[Snapshot, Stand]]:
+        """A snapshot to write to, for `keep`; discarded where that is not reached."""
+        stand = Stand(layers)
+        try:
+            snapshot = stand.prepare(self.store)
+            try:
+                yield snapshot, stand
+            except BaseException:
+                snapshot.discard()
+                raise
+        except BaseException:
+            stand.close()
+            raise
+
+    @contextmanager
+    def view(self, layers: Sequence[Layer]) -> Iterator[int]:
+        """The fd of a read-only rootfs of these layers."""
+        stand = Stand(layers)
+        try:
+            fd = stand.view(self.store)
+            try:
+                yield fd
+            finally:
+                os.close(fd)
+        finally:
+            stand.close()
 
 
 def with_root(snapshot: Snapshot, work: Callable[[int], None]) -> None:

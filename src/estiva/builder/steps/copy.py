@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import posixpath
 import stat
@@ -21,6 +22,7 @@ from estiva.builder.frontend.syntax import Heredoc
 from estiva.builder.steps import users
 from estiva.builder.steps.context import StepContext
 from estiva.builder.steps.state import State, expander
+from estiva.builder.steps.written import diff_ids, known
 from estiva.errors import InvalidInput
 
 
@@ -83,23 +85,39 @@ class CopyStep:
         source = context.source(self.typed.from_)
         tree = source.tree
         created_by = self.created_by()
-        keys: list[str] = []
-        if source.layers is not None and self.sources:
-            keys = [context.key("copy-from", self._inputs(source.layers))]
-            if context.reuse(state, keys, created_by):
-                return True
+
+        def whole(below: list[str]) -> list[str]:
+            """By all of the image or stage, which need not be looked at then."""
+            if source.layers is None or not self.sources:
+                return []
+            return [context.key("copy-from", self._inputs(below, diff_ids(source.layers)))]
+
+        if known(source.layers or []) is not None and context.reuse(
+            state, whole, created_by, alone=self.link
+        ):
+            return True
         items = self._gather(tree)
         self._fetch()
         downloads = [download.content for download in self.downloads]
         seen = [self._look(tree, item) for item in items]
-        if context.reuse(state, [self._key(seen, downloads)], created_by):
+        if context.reuse(
+            state, lambda below: [self._key(below, seen, downloads)], created_by, alone=self.link
+        ):
             return True
         copied: list[list[Any]] = []
-        below = [] if self.link else state.diff_ids
-        diff_id = context.layer(below, lambda rootfd: copied.extend(self._copy(tree, items, rootfd)))
-        # The key tells what was copied, whatever a folder held when it was looked at (K20)
-        keys.append(self._key(copied if source.layers is None else seen, downloads))
-        context.keep(state, keys, created_by, diff_id)
+
+        def keys(below: list[str]) -> list[str]:
+            # they tell what was copied, whatever a folder held when it was looked at (K20)
+            read = copied if source.layers is None else seen
+            return [*whole(below), self._key(below, read, downloads)]
+
+        context.write(
+            state,
+            keys,
+            created_by,
+            lambda rootfd: copied.extend(self._copy(tree, items, rootfd)),
+            alone=self.link,
+        )
         return False
 
     def _fetch(self) -> None:
@@ -107,8 +125,8 @@ class CopyStep:
             file = self.context.workspace.file()
             self.downloads.append(url_files.fetch(url, file, self.checksum))
 
-    def _key(self, contents: list[list[Any]], downloads: list[str]) -> str:
-        return self.context.key("copy", self._inputs([*contents, *downloads]))
+    def _key(self, below: list[str], contents: list[list[Any]], downloads: list[str]) -> str:
+        return self.context.key("copy", self._inputs(below, [*contents, *downloads]))
 
     def created_by(self) -> str:
         """The line in the image's history."""
@@ -119,12 +137,12 @@ class CopyStep:
         words += [*self.sources, *("<<" + doc.name for doc, _ in self.documents), self.destination]
         return " ".join(words) + " # buildkit"
 
-    def _inputs(self, contents: Any) -> dict[str, Any]:
+    def _inputs(self, below: list[str], contents: Any) -> dict[str, Any]:
         """All that the layer depends on, as the cache key covers it."""
         link = self.link
         return {
-            "below": [] if link else self.state.diff_ids,
-            "owner": list(self._owner_of_link()) if link and self.chown else self.chown,
+            "below": [] if link else below,
+            "owner": list(self.owner) if link and self.chown else self.chown,
             "add": self.typed.name == "ADD",
             "sources": [url_files.name_of(name) if url_files.is_url(name) else name for name in self.sources],
             "contents": contents,
@@ -135,13 +153,11 @@ class CopyStep:
             "flags": [link, self.typed.parents, self.typed.unpack],
         }
 
-    def _owner_of_link(self) -> tuple[int, int]:
+    @functools.cached_property
+    def owner(self) -> tuple[int, int]:
         """The numeric owner of a --link copy: its layer does not depend on the rootfs, but names do."""
-        fd = self.context.view(self.state.diff_ids)
-        try:
+        with self.context.view(self.state.layers) as fd:
             return users.owner(fd, self.chown)
-        finally:
-            os.close(fd)
 
     def _gather(self, tree: Tree) -> list[Item]:
         items: list[Item] = []
@@ -179,11 +195,8 @@ class CopyStep:
         return archive >= 0
 
     def _is_directory(self) -> bool:
-        fd = self.context.view(self.state.diff_ids)
-        try:
+        with self.context.view(self.state.layers) as fd:
             return Destination(fd).is_directory(self.path)
-        finally:
-            os.close(fd)
 
     def _plain(self, tree: Tree, source: str) -> list[Item]:
         return [
@@ -263,7 +276,7 @@ class CopyStep:
         """Do all of it; for every source what `_look` tells, of what was copied."""
         owner = None
         if self.chown:
-            owner = self._owner_of_link() if self.link else users.owner(rootfd, self.chown)
+            owner = self.owner if self.link else users.owner(rootfd, self.chown)
         to = Destination(rootfd, owner=owner, chmod=self.chmod, epoch=self.context.epoch)
         copier = Copier(tree, to, exclude=self.exclude)
         copied: list[list[Any]] = []

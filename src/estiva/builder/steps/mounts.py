@@ -9,6 +9,7 @@ write is thrown away.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from estiva.builder.files import frozen
@@ -38,10 +39,9 @@ class Mounts:
         self.wanted = run_mounts.parse_all(typed.mounts, expand, workdir)
         self.planned: list[dict[str, Any]] = []
         self.mounted: dict[str, int] = {}
-        self.bases: dict[int, Base] = {}  # of cache mounts, by their places in `wanted`
         self.caches: CacheMounts | None = None
         self.agents: list[Agent] = []
-        self.binds: dict[int, Bind] = {}  # by their places in `wanted`
+        self.binds: dict[int, Bind] = {}  # and what caches begin with, by their places in `wanted`
 
     def close(self) -> None:
         while self.mounted:
@@ -53,25 +53,33 @@ class Mounts:
             self.caches = None
         self.context.workspace.release()
 
-    def inputs(self) -> list[list[Any]]:
-        """What of the mounts changes the result: a bind's content, and what a cache begins with; never a
-        secret's, nor what is in a cache.
+    def find(self) -> None:
+        """Look for the sources of bind mounts and caches. Raises DockerfileError for one that is missing."""
+        for index, mount in enumerate(self.wanted):
+            if mount.kind == "bind" or self._based(mount):
+                source = self.context.source(mount.from_)
+                self.binds[index] = Bind(self.context, mount, source, self._resolve(source.tree, mount))
+
+    def shown(self) -> Iterator[list[list[Any]]]:
+        """What of the mounts changes the result: of stages and images first their layers, where those are
+        known and nothing need be read; then the content of what is mounted, or a cache begins with. Never a
+        secret or what is in a cache.
 
         Before `make`, a folder's content as it is now; after, that of what is mounted.
         """
+        layers = {index: bind.layers for index, bind in self.binds.items()}
+        if None not in layers.values():
+            yield self._fields(layers)
+        contents = {index: bind.content for index, bind in self.binds.items()}
+        if contents != layers:
+            yield self._fields(contents)
+
+    def _fields(self, contents: Mapping[int, list[str] | None]) -> list[list[Any]]:
         result = []
         for index, mount in enumerate(self.wanted):
             fields: list[Any] = [mount.kind, mount.target, mount.writable, mount.id, mount.env, mount.size]
-            if mount.kind == "bind":
-                if index not in self.binds:
-                    source = self.context.source(mount.from_)
-                    resolved = self._resolve(source.tree, mount)
-                    self.binds[index] = Bind(self.context, mount, source, resolved)
-                fields += [mount.source, self.binds[index].content]
-            elif self._based(mount):
-                if index not in self.bases:
-                    self.bases[index] = self._base(mount)
-                fields += [self.bases[index].path, self.bases[index].content]
+            if index in contents:
+                fields += [mount.source, contents[index]]
             result.append(fields)
         return result
 
@@ -86,7 +94,7 @@ class Mounts:
     def make(self, env: dict[str, str], script: tuple[str, str] | None) -> None:
         """Make them; secrets for the environment go to `env`. `script`: (name, text) of a file in SCRIPTS.
 
-        Of two with the same target the later one counts. `inputs` was called before. Raises InvalidInput and
+        Of two with the same target the later one counts. `find` was called before. Raises InvalidInput and
         others, naming the line.
         """
         paths = self._caches()
@@ -140,17 +148,16 @@ class Mounts:
         asked = (mount.uid, mount.gid, mount.mode) != (None, None, None)
         return not asked or mount.subpath != ""
 
-    def _base(self, mount: Mount) -> Base:
-        source = self.context.source(mount.from_)
-        resolved = self._resolve(source.tree, mount)
-        if source.layers is not None:
-            return Base(source.tree, resolved, source.layers)
-        return Base(source.tree, resolved, [source.tree.digest(resolved, firm=True)])
+    def _base(self, index: int) -> Base | None:
+        bind = self.binds.get(index)
+        if bind is None:
+            return None
+        return Base(bind.source.tree, bind.resolved, bind.content, bind.source.layers is None)
 
     def _caches(self) -> dict[int, str]:
         """Take the cache mounts; by their places in `wanted`, what is mounted."""
         wanted = {
-            index: Wanted(mount, self.bases.get(index))
+            index: Wanted(mount, self._base(index))
             for index, mount in enumerate(self.wanted)
             if mount.kind == "cache"
         }

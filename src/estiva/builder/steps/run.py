@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import posixpath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from estiva.builder.frontend.errors import BuildFailed, bad, located, shorten, unsupported
 from estiva.builder.frontend.instructions import Command, Typed
 from estiva.builder.frontend.parser import heredoc_of
 from estiva.builder.request import HOSTNAME, NETWORKS, Request, Step
-from estiva.builder.steps.context import StepContext, with_root
+from estiva.builder.steps.context import Keys, StepContext, with_root
 from estiva.builder.steps.mountpoints import Stubs
 from estiva.builder.steps.mounts import SCRIPTS, Mounts
 from estiva.builder.steps.state import State, expander
 from estiva.errors import EstivaError
 from estiva.oci.config import DEFAULT_PATH
+
+if TYPE_CHECKING:
+    from estiva.store.snapshots import Snapshot
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 HINTS = {
@@ -93,22 +96,24 @@ class CommandStep:
         args = [f"{name}={self.state.variables.get(name, '')}" for name in self.state.args]
         prefix = f"|{len(args)} " + " ".join(args) + " " if args else ""
         created_by = f"RUN {prefix}{' '.join(self.argv)} # buildkit"
-        if self.context.reuse(self.state, [self._key()], created_by):
+        self.mounts.find()
+        if self.context.reuse(self.state, self._keys(), created_by):
             return True
         for name in self.absent:
             place = f"{self.typed.source.file}:{self.typed.source.line}"
             self.context.warn(f"{place}: the device {name} is not here: RUN goes on without it")
-        diff_id = self._layer()
-        keys = [] if self.changed else [self._key()]
-        self.context.keep(self.state, keys, created_by, diff_id)
+        with self.context.snapshot(self.state.layers) as (snapshot, stand):
+            self._execute(snapshot)
+            keys = (lambda below: []) if self.changed else self._keys()
+            self.context.keep(self.state, snapshot, stand, keys, created_by)
         if self.changed:
             source = self.typed.source
             self.context.warn(f"{source.file}:{source.line}: {self.changed}: not cached")
         return False
 
-    def _key(self) -> str:
+    def _keys(self) -> Keys:
+        """The keys, of what the mounts show now."""
         inputs: dict[str, Any] = {
-            "below": self.state.diff_ids,
             "argv": self.argv,
             "script": self.script,
             "env": self.env,
@@ -118,15 +123,16 @@ class CommandStep:
             "security": self.typed.security,
             "hostname": self.hostname,
             "devices": self.devices,
-            "mounts": self.mounts.inputs(),
             "platform": self.state.platform,
         }
-        return self.context.key("run", inputs)
+        key, mounts = self.context.key, self.mounts
+        return lambda below: (
+            key("run", {**inputs, "below": below, "mounts": shown}) for shown in mounts.shown()
+        )
 
-    def _layer(self) -> str:
+    def _execute(self, snapshot: Snapshot) -> None:
         context, state, mounts = self.context, self.state, self.mounts
         given = context.request.build_args
-        snapshot = context.store.snapshots.prepare(state.diff_ids)
         try:
             env = _proxies(given, self.env)
             mounts.make(env, (posixpath.basename(self.argv[0]), self.script) if self.script else None)
@@ -147,21 +153,25 @@ class CommandStep:
                 self.hostname,
                 mounts.agents,
                 self.devices,
+                state.shell[0],
+                self._title(),
             )
             status = context.run_step(step)
             if status:
                 raise self._failed(status)
             self.changed = mounts.changed()
             with_root(snapshot, stubs.after)
-            return context.commit(snapshot)
         finally:
             mounts.close()
-            snapshot.discard()
+
+    def _title(self) -> str:
+        source = self.typed.source
+        return f"{source.file}:{source.line}: {shorten(source.original)}"
 
     def _failed(self, status: int) -> BuildFailed:
         source = self.typed.source
         return BuildFailed(
-            f"{source.file}:{source.line}: {shorten(source.original)}: exit status {status}",
+            f"{self._title()}: exit status {status}",
             line=source.line,
             text=source.original,
             status=status,

@@ -8,6 +8,7 @@ from typing import Any
 
 from estiva.builder.frontend.instructions import Command, Typed
 from estiva.builder.frontend.variables import Budget, Expander
+from estiva.builder.steps.written import Layer, diff_ids
 from estiva.oci import config as configs
 from estiva.oci.platform import Platform
 
@@ -17,6 +18,8 @@ DEFAULT_SHELL = ["/bin/sh", "-c"]
 
 class State:
     """Layers (base first), the image config so far, and the ARGs in scope (None: without a value).
+
+    `layers` are those of the config, which has them once it is `finished`.
 
     What is in the config is shared with the base and with other stages: a value is replaced, never changed.
     """
@@ -30,7 +33,7 @@ class State:
             "rootfs": dict(document.get("rootfs") or configs.new("")["rootfs"]),
             "history": list(document.get("history") or []),
         }
-        self.document["rootfs"]["diff_ids"] = list(self.document["rootfs"]["diff_ids"])
+        self.layers: list[Layer] = list(self.document["rootfs"]["diff_ids"])
         self.clock = clock
         self.budget = budget or Budget()
         self.args: dict[str, str | None] = {}
@@ -48,6 +51,7 @@ class State:
     def child(self) -> State:
         """The state that `FROM this-stage` begins with: its files, config and ARGs."""
         state = State(self.document, clock=self.clock, budget=self.budget)
+        state.layers = list(self.layers)
         state.args = dict(self.args)
         state.over = set(self.over)
         state.inherited = self.inherited
@@ -57,10 +61,6 @@ class State:
     def config(self) -> dict[str, Any]:
         config: dict[str, Any] = self.document["config"]
         return config
-
-    @property
-    def diff_ids(self) -> list[str]:
-        return list(self.document["rootfs"]["diff_ids"])
 
     @property
     def platform(self) -> dict[str, str]:
@@ -98,13 +98,18 @@ class State:
         directory = path in ("", ".") or path.endswith(("/", "/.", "/.."))
         return cleaned + "/" if directory and cleaned != "/" else cleaned
 
-    def record(self, created_by: str, *, created: str = "", diff_id: str = "") -> None:
+    def finished(self) -> dict[str, Any]:
+        """The config, with all layers in it. Raises what kept one from being made."""
+        self.document["rootfs"]["diff_ids"] = diff_ids(self.layers)
+        return self.document
+
+    def record(self, created_by: str, *, created: str = "", layer: Layer = "") -> None:
         """One step of history; with a layer, that too. Raises InvalidInput when a build's get too long."""
         self.budget.spend(len(created_by))
         created = created or self.clock()
         step: dict[str, Any] = {"created": created, "created_by": created_by, "comment": COMMENT}
-        if diff_id:
-            self.document["rootfs"]["diff_ids"].append(diff_id)
+        if layer:
+            self.layers.append(layer)
         else:
             step["empty_layer"] = True
         self.document["history"].append(step)

@@ -19,7 +19,10 @@ def run(context: StepContext, state: State, typed: Text) -> bool:
         state.record(created_by)
         return False
     user = str(state.config.get("User") or "")
-    keys = [context.key("workdir", {"below": state.diff_ids, "path": path, "user": user})]
+
+    def keys(below: list[str]) -> list[str]:
+        return [context.key("workdir", {"below": below, "path": path, "user": user})]
+
     if context.reuse(state, keys, created_by):
         return True
 
@@ -27,5 +30,5 @@ def run(context: StepContext, state: State, typed: Text) -> bool:
         owner = users.known(rootfd, user) or (0, 0)  # a RUN would say that there is no such user
         os.close(Destination(rootfd, owner=owner).directory(path))
 
-    context.keep(state, keys, created_by, context.layer(state.diff_ids, work))
+    context.write(state, keys, created_by, work)
     return False

@@ -4,33 +4,40 @@ from __future__ import annotations
 
 import sys
 
-from estiva.cli.build import sources, words
+from estiva.cli.build import limits, outcome, sources, words
 from estiva.cli.build.progress import BuildProgress
 from estiva.cli.context import refuse_trust, warn
 from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb, boolean
-from estiva.errors import InvalidInput, Unsupported
+from estiva.errors import InvalidInput, Unsupported, oneline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from estiva.cli.context import Context
 
-NOT_YET = (
-    "add-host", "attest", "cache-to", "cgroup-parent", "cpu-period", "cpu-quota", "cpu-shares", "cpuset-cpus",
-    "cpuset-mems", "isolation", "memory", "memory-swap", "metadata-file", "output", "security-opt",
-    "shm-size", "ulimit",
-)  # fmt: skip
+NOT_YET = ("annotation", "attest", "cache-to", "output", "push")
 
 
 def build(context: Context, options: Options) -> None:
     _refuse(options)
-    iidfile = options.text("iidfile")
+    outcome.begin(options)
     directory, dockerfile, text = sources.sources(options)
     from estiva.engine.builds import build as builds
 
+    progress: Callable[[dict[str, Any]], None]
     quiet = options.flag("quiet") or options.text("progress") == "quiet"
+    progress = BuildProgress(quiet)
+    shell = None
+    if options.flag("shell-on-failure"):
+        from estiva.cli.build.shell import FailureShell
+
+        progress = shell = FailureShell(progress)
     image_id = builds.build(
         context.engine,
-        progress=BuildProgress(quiet),
+        progress=progress,
+        shell=None if shell is None else shell.attend,
         context=directory,
         dockerfile=dockerfile,
         dockerfile_text=text,
@@ -47,11 +54,9 @@ def build(context: Context, options: Options) -> None:
         secrets=dict(words.secret(word) for word in options.many("secret")),
         ssh=dict(words.ssh(word) for word in options.many("ssh")),
         allow=options.many("allow"),
+        limits=limits.read(options),
     )
-    if iidfile:
-        from estiva.files import atomic_write
-
-        atomic_write(iidfile, image_id.encode(), mode=0o644, sync=False)
+    outcome.write(options, image_id, options.many("tag"))
     print(image_id)
     if not quiet:
         for tag in options.many("tag"):
@@ -70,6 +75,11 @@ def _refuse(options: Options) -> None:
                 hint=f"leave it out, or --{name}=false",
             )
     refuse_trust(options)
+    if options.text("builder", "default") not in ("", "default"):
+        raise Unsupported(
+            f"build --builder {oneline(options.text('builder'))} is not supported: there is one builder here",
+            hint="leave it out; its name is default",
+        )
     if options.given("cache-from"):
         warn("build --cache-from is not supported yet: the cache is the local one")
     if not options.flag("rm", True):
@@ -92,6 +102,7 @@ BUILD = Verb(
         ("f", "file", TEXT, "FILE", "the Dockerfile (default FOLDER/Dockerfile); - is stdin"),
         ("", "iidfile", TEXT, "FILE", "write the image's id to a file"),
         ("", "label", LIST, "K=V", "set a label"),
+        ("", "metadata-file", TEXT, "FILE", "write what the build made to a file, as JSON"),
         ("", "network", TEXT, "MODE", "network of RUN: default, none, host or one of your own"),
         ("", "no-cache", FLAG, "", "run every step"),
         ("", "no-cache-filter", LIST, "STAGE", "run every step of these stages"),
@@ -100,10 +111,12 @@ BUILD = Verb(
         ("", "pull", FLAG, "", "fetch the base images even if they are here"),
         ("q", "quiet", FLAG, "", "print only the image's id"),
         ("", "secret", LIST, "id=ID,src=FILE", "a secret for RUN --mount=type=secret; or env=VARIABLE"),
+        ("", "shell-on-failure", FLAG, "", "a shell in the step that failed, as it was left"),
         ("", "ssh", LIST, "ID[=SOCKET|=KEY]", "an ssh agent, or a key's file, for RUN --mount=type=ssh"),
         ("t", "tag", LIST, "NAME[:TAG]", "name the image"),
         ("", "target", TEXT, "STAGE", "build up to this stage"),
         ("", "cache-from", LIST, "", ""),  # a warning
+        *limits.OPTIONS,
         # what is so anyway
         ("", "compress", FLAG, "", ""),
         ("", "disable-content-trust", FLAG, "", ""),
@@ -113,10 +126,10 @@ BUILD = Verb(
         # refused, but where they say what is so anyway
         ("", "provenance", TEXT, "", ""),
         ("", "sbom", TEXT, "", ""),
-        ("c", "cpu-shares", LIST, "", ""),
-        ("m", "memory", LIST, "", ""),
+        ("", "builder", TEXT, "", ""),
         ("o", "output", LIST, "", ""),
-        *[("", name, LIST, "", "") for name in NOT_YET if name not in ("cpu-shares", "memory", "output")],
+        *[("", name, LIST, "", "") for name in NOT_YET if name not in ("output", "push")],
+        ("", "push", FLAG, "", ""),
     ),
     least=1,
     most=1,

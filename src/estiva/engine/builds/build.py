@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from estiva.builder.frontend.errors import BuildFailed
     from estiva.builder.request import Step
     from estiva.engine import Engine
+    from estiva.engine.builds.shell import Attend, Shells
+    from estiva.engine.state.config_types import HostConfig
     from estiva.store.images import Image
 
 
@@ -19,26 +21,34 @@ def build(
     progress: Callable[[dict[str, Any]], None] | None = None,
     fetch: bool = True,
     look: Callable[[], object] | None = None,
+    limits: dict[str, Any] | None = None,
+    shell: Attend | None = None,
     **options: Any,
 ) -> str:
     """Build an image, name it by `tags`, and return its id.
 
     `options` are those of builder.request.Request. `progress` gets the builder's events and those of pulls
     of base images, which have an "id"; without `fetch` nothing is ever pulled. `look`
-    is called now and then while a command says nothing: what it raises ends the build. Raises
-    DockerfileError, BuildFailed and other EstivaErrors.
+    is called now and then while a command says nothing: what it raises ends the build. `limits` is a
+    HostConfig of what each RUN may use and where it runs; no step's key has it, as it is no input.
+    `shell` attends a shell in the first step that fails (engine/builds/shell.py). Raises DockerfileError,
+    BuildFailed and other EstivaErrors.
     """
     from estiva.builder.request import NETWORKS, Request
     from estiva.builder.solver.executor import build as run_build
     from estiva.engine.builds.devices import Devices
     from estiva.engine.images import events
     from estiva.engine.images.find import allow_refetch
+    from estiva.engine.spec import judge
     from estiva.oci.reference import Reference
 
     request = Request(**options)
     request.devices = Devices(request.allow)
     for tag in request.tags:
         Reference.parse(tag)
+    _, host = judge.check({"Image": "any"}, limits or {})
+    if progress is not None:
+        _warn_of(host, progress)
     if request.network not in NETWORKS:
         from estiva.network import networks
 
@@ -47,7 +57,7 @@ def build(
     image = run_build(
         request,
         store=engine.store,
-        run_step=Steps(engine, look),
+        run_step=Steps(engine, look, host, shell),
         resolve_image=Resolver(engine, progress, fetch),
         progress=progress,
     )
@@ -55,6 +65,13 @@ def build(
         engine.store.images.tag(image.id, tag, image.manifest)
     events.tagged(engine, image, request.tags)
     return image.id
+
+
+def _warn_of(limits: HostConfig, progress: Callable[[dict[str, Any]], None]) -> None:
+    """Tell what of the limits has no effect on this machine."""
+    from estiva.engine.spec import judge
+
+    judge.warn(limits, lambda event: progress({"status": "warning", "message": event["message"]}))
 
 
 def failed(error: Exception) -> BuildFailed | None:
@@ -67,14 +84,26 @@ def failed(error: Exception) -> BuildFailed | None:
 class Steps:
     """Runs a RUN's command in a container."""
 
-    def __init__(self, engine: Engine, look: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        look: Callable[[], object] | None = None,
+        limits: HostConfig | None = None,
+        shell: Attend | None = None,
+    ) -> None:
         self.engine = engine
         self.look = look
+        self.limits = limits
+        self.shells: Shells | None = None
+        if shell is not None:
+            from estiva.engine.builds.shell import Shells
+
+            self.shells = Shells(shell)
 
     def __call__(self, step: Step) -> int:
         from estiva.engine.builds.worker import run_step
 
-        return run_step(self.engine, step, self.look)
+        return run_step(self.engine, step, self.look, self.limits, self.shells)
 
 
 class Resolver:

@@ -9,8 +9,9 @@ from estiva.engine.builds import build as builds
 from estiva.errors import EngineError
 from estiva.sdk import values
 from estiva.sdk.objects.shown import progress_of
+from estiva.sdk.options import host_config_of
 from estiva.sdk.result import BuildError
-from estiva.sdk.run_options import BuildOptions
+from estiva.sdk.run_options import BuildOptions, StepOptions
 from estiva.sdk.told import theirs
 from estiva.sdk.typed import options_of
 
@@ -40,16 +41,24 @@ def build(
         pull = "always" if pull else "missing"
     if not isinstance(pull, str) or pull not in PULL:
         raise values.wrong("pull", "missing, always or never", pull)
+    given, steps = options_of(BuildOptions, options), StepOptions.__annotations__.keys()
     asked = {
         "context": None if context is None else values.path("context", context),
         "dockerfile": None if dockerfile is None else values.path("dockerfile", dockerfile),
         "tags": values.listed("tag", tag),
-        **{name: _plain(name, value) for name, value in options_of(BuildOptions, options).items()},
+        **{name: _plain(name, value) for name, value in given.items() if name not in steps},
     }
+    limits = host_config_of({name: given[name] for name in steps & given.keys()}, {}, StepOptions)
     log = _Log(heard)
     try:
         return builds.build(
-            engine, progress=log, pull=pull == "always", fetch=pull != "never", look=look, **asked
+            engine,
+            progress=log,
+            pull=pull == "always",
+            fetch=pull != "never",
+            look=look,
+            limits=limits,
+            **asked,
         )
     except EngineError as error:
         failed = builds.failed(error)

@@ -1,0 +1,143 @@
+"""What a step has written, while the layer of it is made: others go on from the directory meanwhile.
+
+A layer's tar and digest take as long as all of it takes to read. Nothing that comes next needs them but the
+key of its cache entry, so they are made beside the next steps, in the order of a stage's steps.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, TypeAlias
+
+from estiva.builder.frontend.errors import located
+from estiva.errors import EstivaError
+
+if TYPE_CHECKING:
+    from estiva.builder.frontend.syntax import Instruction
+    from estiva.store import Store
+    from estiva.store.snapshots import Snapshot
+
+Layer: TypeAlias = "str | Written"  # a diff_id, or what gets one
+
+
+class Written:
+    """The snapshot of one step, which nobody changes any more, on `below`.
+
+    `keep` is called with the diff_ids up to its own once they are known, and remembers them. The directory
+    stays until it has been packed, and for as long as somebody holds it. `source` is the instruction that an
+    error names.
+    """
+
+    source: Instruction | None = None
+
+    def __init__(
+        self, snapshot: Snapshot, stand: Stand, below: Sequence[Layer], keep: Callable[[list[str]], None]
+    ) -> None:
+        self.snapshot = snapshot
+        self._stand = stand
+        self._below = below
+        self._keep = keep
+        self._settled: Future[str] = Future()
+        self._lock = threading.Lock()
+        self._holds = 1  # its packing's
+
+    @property
+    def settled(self) -> bool:
+        """Whether its layer is there, and all below it."""
+        return self._settled.done()
+
+    @property
+    def diff_id(self) -> str:
+        """Its layer's, as soon as it has been made. Raises what kept it from that."""
+        return self._settled.result()
+
+    def pack(self) -> None:
+        """Make its layer: once, by the build's packers, of which those below it were begun before."""
+        try:
+            diff_id = str(self.snapshot.commit().diff_id)
+            self._keep([*diff_ids(self._below), diff_id])
+        except BaseException as error:
+            if isinstance(error, EstivaError) and self.source is not None:
+                error = located(error, self.source)
+            self._settled.set_exception(error)
+            raise error from error.__cause__
+        else:
+            self._settled.set_result(diff_id)
+        finally:
+            self.release()
+
+    def cancel(self, error: BaseException) -> None:
+        """In place of `pack`."""
+        self._settled.set_exception(error)
+        self.release()
+
+    def hold(self) -> bool:
+        """Keep the directory until `release`. False when it has gone: then it is settled."""
+        with self._lock:
+            if self._holds:
+                self._holds += 1
+            return self._holds > 0
+
+    def release(self) -> None:
+        with self._lock:
+            self._holds -= 1
+            last = not self._holds
+        if last:
+            self.snapshot.discard()
+            self._stand.close()
+
+
+class Stand:
+    """What a snapshot or a view stands on: layers that are known, and directories on them, until `close`."""
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self.diff_ids: list[str] = []
+        self.written: list[Written] = []
+        try:
+            while not self._take(layers):
+                self.close()
+        except BaseException:
+            self.close()
+            raise
+
+    def _take(self, layers: Sequence[Layer]) -> bool:
+        """False if one was settled meanwhile, and its directory has gone."""
+        self.diff_ids = []
+        for layer in layers:
+            if isinstance(layer, str):
+                for pending in self.written:  # under a layer from the cache there are only layers
+                    self.diff_ids.append(pending.diff_id)
+                self.close()
+                self.diff_ids.append(layer)
+            elif not self.written and layer.settled:
+                self.diff_ids.append(layer.diff_id)
+            elif layer.hold():
+                self.written.append(layer)
+            else:
+                return False
+        return True
+
+    def close(self) -> None:
+        while self.written:
+            self.written.pop().release()
+
+    def prepare(self, store: Store) -> Snapshot:
+        """A snapshot on it."""
+        return store.snapshots.prepare(self.diff_ids, on=[each.snapshot for each in self.written])
+
+    def view(self, store: Store) -> int:
+        """A read-only rootfs; the caller closes the fd."""
+        return store.snapshots.view(self.diff_ids, [each.snapshot for each in self.written])
+
+
+def diff_ids(layers: Sequence[Layer]) -> list[str]:
+    """Of all, when they are there. Raises what kept one from that."""
+    return [layer if isinstance(layer, str) else layer.diff_id for layer in layers]
+
+
+def known(layers: Sequence[Layer]) -> list[str] | None:
+    """The diff_ids, None where one is still to come."""
+    pending = any(not isinstance(layer, str) and not layer.settled for layer in layers)
+    return None if pending else diff_ids(layers)
