@@ -20,21 +20,28 @@ Progress = Callable[[dict[str, Any]], None]
 FindDevices = Callable[[list[Device]], tuple[list[str], list[str]]]
 
 
+class Readable(Protocol):
+    """An open file, as far as a build reads it."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
 class Request:
     """One build. Everything is optional but that a Dockerfile must be found.
 
-    context          a directory, or None for an empty context
-    dockerfile       a path; None looks for Dockerfile, then Containerfile, in the context
+    context          a directory, a git or http(s) address, an open file of a tar archive, or None: empty
+    dockerfile       a path or an http(s) URL; None looks for Dockerfile, then Containerfile, in the context
     dockerfile_text  the Dockerfile itself, when it came on standard input
     build_args       ARG values, proxy settings, SOURCE_DATE_EPOCH and BUILDKIT_SANDBOX_HOSTNAME
     secrets          id -> path of a file, or the bytes themselves
     ssh              id -> path of an agent's socket, or of a key's file, or a list of those
     network          of RUN: "default"; "none" or a network's name, which no RUN can go beyond; or "host"
     allow            what of ENTITLEMENTS a Dockerfile may ask for (K23); network "host" brings network.host
-    build_contexts   name -> a directory, or "docker-image://NAME"; used by FROM and COPY --from
+    build_contexts   name -> a directory, an address, "docker-image://NAME" or "oci-layout://FOLDER[:TAG]";
+                     for FROM, COPY --from and RUN --mount, in the place of a stage or an image of that name
     devices          finds what RUN --device asks for: (full names, what is not here and may be absent),
                      raising for what is not allowed; set by who can run steps with devices
-    cache_from, cache_to are accepted and ignored: the cache is the local one
+    cache_from, cache_to  places as the options of those names have them; the engine reads and writes them
 
     Raises InvalidInput for a network or an entitlement that there is not.
     """
@@ -42,7 +49,7 @@ class Request:
     def __init__(
         self,
         *,
-        context: str | None = None,
+        context: str | Readable | None = None,
         dockerfile: str | None = None,
         dockerfile_text: str | None = None,
         build_args: dict[str, str] | None = None,

@@ -68,6 +68,11 @@ class Image:
         return f"Image({self.id!r})"
 
 
+def unstored(config: bytes) -> Image:
+    """An image that is not in the store, though its layers are."""
+    return Image(digests.sha256(config), config.decode(), None, 0, 0.0)
+
+
 class Images:
     """The images of one store. Removing them: store/upkeep/image_removal.py."""
 

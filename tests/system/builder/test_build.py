@@ -284,7 +284,7 @@ def test_platforms(lab: Lab) -> None:
         ("FROM box\nEXPOSE 99999\n", "Dockerfile:2: invalid port"),
         ("FROM box\nSTOPSIGNAL NOPE\n", "Dockerfile:2: invalid signal"),
         ("FROM box\nRUN --security=insecure x\n", "Dockerfile:2: RUN --security=insecure is not allowed"),
-        ("FROM box\nADD https://example.com/x.git /x\n", "Dockerfile:2: ADD of a git repository"),
+        ("FROM box\nCOPY https://example.com/x.git /x\n", "Dockerfile:2: COPY can't take a git repository"),
         ("FROM box\nCOPY http://x/y /x\n", "Dockerfile:2: COPY can't take a URL"),
         ('FROM box\nENV a="${b?not given}"\n', "Dockerfile:2: can't expand"),
         ("FROM nothing-here\n", "Dockerfile:1: "),

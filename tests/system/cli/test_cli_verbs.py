@@ -311,8 +311,8 @@ def test_build(box):
     image_id = first.stdout.rstrip("\n")
     assert re.fullmatch("sha256:[0-9a-f]{64}", image_id)
     assert pathlib.Path(box.folder, "iid").read_text() == image_id
-    assert re.search(r"^\[\d/\d\] COPY f /f$", first.stderr, re.M)
-    assert "\nhello ana hush" in first.stderr
+    assert re.search(r"^#\d \[base 3/4\] COPY f /f$", first.stderr, re.M)
+    assert re.search(r"^#\d \d\.\d\d hello ana hush$", first.stderr, re.M)
     again = box.estiva("build", *words, folder, env=env)
     assert again.stdout == first.stdout and " CACHED\n" in again.stderr
     quiet = box.estiva("build", "-q", *words, folder, env=env)

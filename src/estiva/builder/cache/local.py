@@ -40,13 +40,20 @@ class Cache:
         self.store = store
         self.off = off
 
-    def layer(self, keys: Iterable[str]) -> tuple[str, str] | None:
-        """(diff_id, created as RFC 3339 text) of the layer kept under one of `keys`."""
+    def layer(self, keys: Iterable[str]) -> tuple[str, str, str] | None:
+        """(diff_id, created as RFC 3339 text, key) of the layer kept under one of `keys`."""
         for name in [] if self.off else keys:
             image = self._find(name)
             if image is not None and image.diff_ids and self.store.layers.has(image.diff_ids[-1]):
-                return image.diff_ids[-1], str(image.config.get("created") or "")
+                return image.diff_ids[-1], str(image.config.get("created") or ""), name
         return None
+
+    def keys_with(self, key: str) -> tuple[str, ...]:
+        """All keys of the step that is kept under one: a copy has one of its sources' layers, too."""
+        rows = self.store.db.read(
+            "SELECT key FROM build_cache WHERE image = (SELECT image FROM build_cache WHERE key = ?)", (key,)
+        )
+        return tuple(found for (found,) in rows)
 
     def keep_layer(
         self, keys: list[str], diff_id: str, created: str, created_by: str, platform: dict[str, str]

@@ -158,9 +158,23 @@ class Copier:
         top = self.to.directory(path)
         try:
             self._contents(source, top)
+            self._date(top, info)
         finally:
             os.close(top)
         return True
+
+    def date(self, base: str, path: str) -> None:
+        """Give the directory `path`, below which --parents has copied, the time of `base` in the source."""
+        directory = self.to.directory(path)
+        try:
+            self._date(directory, self.tree.stat(base))
+        finally:
+            os.close(directory)
+
+    def _date(self, directory: int, info: os.stat_result) -> None:
+        """The directory that was copied into has its source's time: all that it takes of it."""
+        times = (self.to.time(info.st_atime_ns), self.to.time(info.st_mtime_ns))
+        os.utime(f"/proc/self/fd/{directory}", ns=times)
 
     def parents(self, base: str, relative: str, path: str, into: Record | None = None) -> str:
         """Make the directories of `relative` (below `base` in the source) in `path`; the path of the last

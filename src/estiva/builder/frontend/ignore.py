@@ -52,6 +52,11 @@ class Matcher:
         self.negations = any(pattern.negated for pattern in self.patterns)
         self._above: dict[str, int] = {}  # directory -> what `_matching` knows of it, as bits
 
+    @property
+    def everything(self) -> bool:
+        """Whether a pattern leaves out all that there is, if none takes something back."""
+        return any(not pattern.negated and pattern.text in ("*", "**", "**/*") for pattern in self.patterns)
+
     def __bool__(self) -> bool:
         return bool(self.patterns)
 

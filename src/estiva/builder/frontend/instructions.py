@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from estiva.builder.frontend import run_devices, values
 from estiva.builder.frontend.errors import bad
+from estiva.builder.frontend.near import near
 from estiva.builder.frontend.parser import heredoc_of, json_list
 from estiva.builder.frontend.run_devices import Device
 from estiva.builder.frontend.syntax import Heredoc, Instruction
@@ -81,7 +82,7 @@ class Copy(Typed):
     exclude: list[str] = field(default_factory=list)
     checksum: str = ""
     unpack: bool | None = None
-    keep_git_dir: bool = False
+    keep_git_dir: bool | None = None
 
 
 @dataclass
@@ -153,13 +154,10 @@ class _Flags:
 
 
 def _similar(name: str, known: list[str], instruction: str) -> str:
-    import difflib
-
     if not known:
         return f"{instruction} takes no flags"
-    close = difflib.get_close_matches(name, known, 1, 0.6)
-    if close:
-        return f"did you mean --{close[0]}?"
+    if close := near(name, known):
+        return f"did you mean --{close}?"
     return f"{instruction} takes " + ", ".join("--" + flag for flag in known)
 
 
@@ -292,7 +290,7 @@ def _copy(source: Instruction, flags: _Flags) -> Typed:
         exclude=flags.list("exclude"),
         checksum=flags.text("checksum"),
         unpack=flags.bool("unpack") if flags.list("unpack") else None,
-        keep_git_dir=flags.bool("keep-git-dir"),
+        keep_git_dir=flags.bool("keep-git-dir") if flags.list("keep-git-dir") else None,
     )
 
 

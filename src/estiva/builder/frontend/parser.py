@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 from estiva.builder.frontend.errors import DockerfileError, shorten
+from estiva.builder.frontend.near import near
 from estiva.builder.frontend.syntax import Dockerfile, Heredoc, Instruction
 from estiva.errors import InvalidInput
 
@@ -36,6 +37,7 @@ NAMES = (
 DIRECTIVES = ("syntax", "escape", "check")
 LIMIT = 4 << 20  # bytes of one Dockerfile (K13)
 MOST = 10_000  # instructions
+MOST_COMMENTS = 100  # above an instruction that are looked at
 
 _DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+)")
 _HEREDOC = re.compile(r"(\d*)<<(-?)[ \t\r]*+([^<]+)$", re.DOTALL)
@@ -69,19 +71,29 @@ def parse(data: bytes | str, *, name: str = "Dockerfile") -> Dockerfile:
     if len(data) > LIMIT:
         raise InvalidInput(f"{name} is larger than {LIMIT >> 20} MiB")
     text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
-    result = Dockerfile(name)
-    lines = _Lines(text.removeprefix("\ufeff"))
+    text = text.removeprefix("\ufeff")
+    result = Dockerfile(name, text)
+    lines = _Lines(text)
     _directives(result, lines)
+    comments: list[str] = []
     for line in lines:
         stripped = line.strip()
+        if stripped.startswith("#"):
+            comment = stripped[1:].strip()
+            comments = (
+                [*comments[-MOST_COMMENTS:], comment] if comment else []
+            )  # `#` alone ends what they say
         if not stripped or stripped.startswith("#"):
             continue
         start = lines.number
-        logical = _continued(result, line.lstrip().rstrip("\r"), lines)
+        logical, gap = _continued(result, line.lstrip().rstrip("\r"), lines)
         if not logical.strip():
             continue
         instruction = _split(logical, start, result)
+        instruction.comments, comments = comments, []
+        instruction.gap = gap
         _read_heredocs(instruction, logical, lines, result)
+        instruction.end = lines.number
         result.instructions.append(instruction)
         if len(result.instructions) > MOST:
             raise InvalidInput(f"{name} has more than {MOST} instructions")
@@ -114,29 +126,29 @@ def _directives(result: Dockerfile, lines: _Lines) -> None:
             result.escape = match.group(2)
 
 
-def _continued(result: Dockerfile, first: str, lines: _Lines) -> str:
-    """The logical line: continuation lines joined; comments and empty lines among them skipped."""
+def _continued(result: Dockerfile, first: str, lines: _Lines) -> tuple[str, bool]:
+    """The logical line: continuation lines joined; comments and empty lines among them skipped. Whether
+    there was an empty one.
+    """
     escape = result.escape
     joined = ""
     current = first
-    empty = 0
+    gap = False
     while True:
         trimmed = current.rstrip(" \t")
         goes_on = trimmed.endswith(escape) and not trimmed.endswith(escape * 2)
         joined += trimmed[:-1] if goes_on else current
         if not goes_on:
-            return joined
+            return joined, gap
         for line in lines:
             current = line.rstrip("\r")
             if current.lstrip().startswith("#"):
                 continue
             if current.strip():
                 break
-            empty += 1
-            if empty == 1:
-                result.warnings.append(f"{result.name}:{lines.number}: empty continuation line")
+            gap = True
         else:
-            return joined
+            return joined, gap
 
 
 def _split(line: str, number: int, result: Dockerfile) -> Instruction:
@@ -157,12 +169,8 @@ def _split(line: str, number: int, result: Dockerfile) -> Instruction:
 
 
 def _meant(name: str) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, NAMES, 1, 0.5)
-    if not close:  # letters swapped or missing in a short word
-        close = [known for known in NAMES if sorted(known) == sorted(name)][:1]
-    return f"did you mean {close[0]}?" if close else "the instructions are " + " ".join(NAMES)
+    close = near(name, NAMES, 0.5)
+    return f"did you mean {close}?" if close else "the instructions are " + " ".join(NAMES)
 
 
 def _take_flags(rest: str, escape: str) -> tuple[list[str], str]:

@@ -14,7 +14,7 @@ NAMES = ("Dockerfile", "Containerfile")
 
 
 def read_dockerfile(
-    context: int | None, place: str, *, path: str | None, text: str | None
+    context: int | None, place: str, *, path: str | None, text: str | None, inside: bool = False
 ) -> tuple[syntax.Dockerfile, ignore.Matcher]:
     """The parsed Dockerfile and the patterns that the context leaves out. Raises NotFound, InvalidInput.
 
@@ -23,27 +23,30 @@ def read_dockerfile(
 
     A Dockerfile that the caller names is opened as named. One in the context, found there or named, is not
     followed out of it, since a context may be someone else's (K14). `NAME.dockerignore` beside it comes
-    before the context's `.dockerignore`.
+    before the context's `.dockerignore`. `inside`: the context is not a folder of the caller's, so a relative
+    path is one in it, whatever there is here.
     """
     if text is not None:
-        return parser.parse(text), _patterns(context, None)
+        return parser.parse(text), patterns(context, None)
     if path and path != "-":
-        return _named(context, path)
+        return _named(context, path, inside)
     for name in NAMES if context is not None else ():
         data = _inside(context, name)
         if data is not None:
             own = _inside(context, name + ".dockerignore")
-            return parser.parse(data, name=name), _patterns(context, own)
+            return parser.parse(data, name=name), patterns(context, own)
     raise NotFound(f"no Dockerfile in {place or 'an empty context'}", hint="name one with -f FILE")
 
 
-def _named(context: int | None, path: str) -> tuple[syntax.Dockerfile, ignore.Matcher]:
+def _named(context: int | None, path: str, inside: bool) -> tuple[syntax.Dockerfile, ignore.Matcher]:
     name = os.path.basename(path)
-    if not os.path.isabs(path) and not os.path.exists(path):
+    if not os.path.isabs(path) and (inside or not os.path.exists(path)):
         data = _inside(context, path)
+        if data is None and inside:
+            raise NotFound(f"there is no {path} in the build context")
         if data is not None:
             own = _inside(context, path + ".dockerignore")
-            return parser.parse(data, name=name), _patterns(context, own)
+            return parser.parse(data, name=name), patterns(context, own)
     rest, real = _followed(context, path)
     if rest is None:
         try:
@@ -60,7 +63,7 @@ def _named(context: int | None, path: str) -> tuple[syntax.Dockerfile, ignore.Ma
     beside = path + ".dockerignore"
     rest, real = _followed(context, beside)
     own = _outside(real, beside) if rest is None else _inside(context, rest)
-    return parser.parse(data, name=name), _patterns(context, own)
+    return parser.parse(data, name=name), patterns(context, own)
 
 
 def _followed(context: int | None, path: str) -> tuple[str | None, str]:
@@ -129,7 +132,8 @@ def _outside(real: str, path: str) -> bytes | None:
         raise InvalidInput(f"{path} can't be read: {reason(error)}") from None
 
 
-def _patterns(context: int | None, own: bytes | None) -> ignore.Matcher:
+def patterns(context: int | None, own: bytes | None) -> ignore.Matcher:
+    """What a context leaves out, by the file beside the Dockerfile (its text in `own`) or by its own one."""
     data = own
     for name in (".dockerignore", ".containerignore"):
         if data is None:

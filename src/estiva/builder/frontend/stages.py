@@ -7,13 +7,21 @@ import bisect
 from estiva.builder.frontend import run_mounts, values
 from estiva.builder.frontend.errors import DockerfileError, bad
 from estiva.builder.frontend.instructions import Command, Copy, From, Pairs, Typed, interpret
+from estiva.builder.frontend.near import near
 from estiva.builder.frontend.syntax import Dockerfile, Instruction
 from estiva.builder.frontend.variables import Budget, Expander
 from estiva.errors import InvalidInput, NotFound
 
 
+class Later(InvalidInput):
+    """A stage that is read from is there, but below: docker only minds where the reader is needed."""
+
+
 class Stage:
-    """One FROM and what follows. `base` is an earlier stage, or None for an image or scratch (in `image`)."""
+    """One FROM and what follows. `base` is an earlier stage, or None for an image or scratch (in `image`).
+
+    `wrong` is what keeps it from being built, for whoever needs it.
+    """
 
     def __init__(self, index: int, start: From, image: str, platform: str) -> None:
         self.index = index
@@ -23,6 +31,7 @@ class Stage:
         self.base: Stage | None = None
         self.steps: list[Typed] = []
         self.needs: list[Stage] = []
+        self.wrong: DockerfileError | None = None
 
     @property
     def alias(self) -> str:
@@ -45,6 +54,8 @@ class Plan:
         self.global_args: dict[str, str] = {
             name: build_args.get(name, value) for name, value in platform_args.items()
         }
+        self.predefined = dict(self.global_args)
+        self.header: list[Pairs] = []  # the ARGs from before the first FROM, as written
         self.declared: set[str] = set()
         self.budget = Budget()
         self.named: dict[str, list[Stage]] = {}  # by alias, in order
@@ -69,8 +80,11 @@ class Plan:
                 raise InvalidInput(f"invalid stage index {name}: it must be that of an earlier stage")
             found = self.stages[index]
         if found is None and name.lower() in self.named:
-            raise InvalidInput(
-                f"can't copy from stage {name}: it must be defined before stage {before.label}"
+            names = self.earlier(before, name)
+            kind = Later if self.named[name.lower()][-1].index > before.index else InvalidInput
+            raise kind(
+                f"can't copy from stage {name}: it must be defined before stage {before.label}",
+                hint=f"earlier stages with a name: {', '.join(names)}" if names else "",
             )
         return found
 
@@ -86,13 +100,23 @@ class Plan:
             f"no stage {name!r} in {self.dockerfile.name}", hint=f"it has {known}" if known else ""
         )
 
+    def earlier(self, stage: Stage, name: str) -> list[str]:
+        """The names of the stages before one, those that `name` may be meant for first."""
+        known = [other.alias for other in self.stages[: stage.index] if other.alias]
+        meant = near(name, known)
+        return sorted(dict.fromkeys(known), key=lambda alias: alias != meant)
+
     def needed(self, target: Stage) -> list[Stage]:
-        """What must be built for `target`, itself included, in order."""
+        """What must be built for `target`, itself included, in order. Raises DockerfileError for a stage
+        among them that reads from a later one.
+        """
         wanted: set[int] = set()
         pending = [target]
         while pending:
             stage = pending.pop()
             if stage.index not in wanted:
+                if stage.wrong is not None:
+                    raise stage.wrong
                 wanted.add(stage.index)
                 pending += stage.needs
         return [stage for stage in self.stages if stage.index in wanted]
@@ -125,6 +149,7 @@ def make(dockerfile: Dockerfile, build_args: dict[str, str], platform_args: dict
 
 
 def _global(plan: Plan, typed: Pairs) -> None:
+    plan.header.append(typed)
     for name, default in typed.pairs:
         plan.declared.add(name)
         if name in plan.build_args:
@@ -148,7 +173,12 @@ def _stage(plan: Plan, typed: From) -> Stage:
             f"the base image of FROM is empty: {typed.image}",
             "an ARG used in FROM must come before the first FROM and have a value",
         )
-    return Stage(len(plan.stages), typed, image, _expand(plan, typed.source, typed.platform))
+    platform = _expand(plan, typed.source, typed.platform)
+    if typed.platform and not platform:
+        name = near(typed.platform.strip("${}"), plan.global_args)
+        hint = f"did you mean ${name}?" if name else "leave it out for that of the build"
+        raise bad(typed.source, f"the platform of FROM is empty: {typed.platform}", hint)
+    return Stage(len(plan.stages), typed, image, platform)
 
 
 def _link(plan: Plan, stage: Stage) -> None:
@@ -160,6 +190,9 @@ def _link(plan: Plan, stage: Stage) -> None:
             found = [plan.find(name, stage) for name in references(typed)]
         except DockerfileError:
             raise
+        except Later as error:
+            stage.wrong = stage.wrong or bad(typed.source, error.message, error.hint)
+            continue
         except InvalidInput as error:
             raise bad(typed.source, error.message, error.hint) from None
         stage.needs += [other for other in found if other is not None]

@@ -21,7 +21,12 @@ class Heredoc:
 
 
 class Instruction:
-    """One instruction as written: upper-case name, unquoted flags, the rest of the logical line."""
+    """One instruction as written: upper-case name, unquoted flags, the rest of the logical line.
+
+    `line` to `end` are the lines that it takes, here-documents included; `word` is its name as written;
+    `comments` are those right above it, each without its `#`; `gap` says that an empty line stands among its
+    lines.
+    """
 
     def __init__(
         self, name: str, args: str, flags: list[str], line: int, original: str, file: str, escape: str
@@ -34,14 +39,18 @@ class Instruction:
         self.original = original
         self.file = file
         self.escape = escape
+        self.end = line
+        self.word = original[: len(name)]
+        self.comments: list[str] = []
+        self.gap = False
 
 
 class Dockerfile:
-    """A parsed Dockerfile."""
+    """A parsed Dockerfile; `text` is all of it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, text: str = "") -> None:
         self.name = name
+        self.text = text
         self.escape = "\\"
         self.directives: dict[str, str] = {}
         self.instructions: list[Instruction] = []
-        self.warnings: list[str] = []

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from estiva.builder.cache.remote import FIELD, Remote
 from estiva.builder.frontend import stages
-from estiva.builder.frontend.source import read_dockerfile
+from estiva.builder.frontend.lint.rule import ARGUMENT
 from estiva.builder.request import Progress, Request, ResolveImage, RunStep
+from estiva.builder.solver.check import Beside
 from estiva.builder.solver.job import Job
 from estiva.builder.solver.parallel import Parallel
 from estiva.builder.solver.stage import StageRun
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
     from estiva.store import Store
     from estiva.store.images import Image
 
-_UNCOUNTED = (*run.PROXIES, "SOURCE_DATE_EPOCH")  # build args that need no ARG
+_UNCOUNTED = (  # build args that need no ARG
+    *run.PROXIES, "SOURCE_DATE_EPOCH", "BUILDKIT_INLINE_CACHE", "BUILDKIT_CONTEXT_KEEP_GIT_DIR", ARGUMENT,
+)  # fmt: skip
 
 
 def build(
@@ -28,18 +32,18 @@ def build(
     run_step: RunStep,
     resolve_image: ResolveImage,
     progress: Progress | None = None,
+    remote: Remote | None = None,
 ) -> Image:
     """Build an image and return it, untagged; an unchanged build returns the image that it made before.
 
-    `progress` gets events: {"step": "2/9", "stage", "instruction", "status": "running" | "cached" | "done" |
-    "error", "seconds"}, the same with "status": "output" and "data" (bytes) for what a command writes, and
-    {"status": "warning", "message"}. Raises DockerfileError, BuildFailed and other EstivaErrors, all naming
-    the Dockerfile's line.
+    `progress` gets events: {"step": "2/9", "stage", "place": "1/3" in that, "instruction", "status":
+    "running" | "cached" | "done" | "error" (with "error", the message), "seconds"}, the same with "status":
+    "output" and "data" (bytes) for what a command writes, and {"status": "warning", "message"}. Raises
+    DockerfileError, BuildFailed and other EstivaErrors, all naming the Dockerfile's line.
+    `remote` are caches elsewhere.
     """
     with store.writing():
-        job = Job(
-            request, store, run_step, resolve_image, progress, lambda job, stage: StageRun(job, stage).run()
-        )
+        job = Job(request, store, run_step, resolve_image, progress, remote, _stage)
         try:
             image = _run(job)
         except BaseException as error:
@@ -53,28 +57,31 @@ def _run(job: Job) -> Image:
     """Build the target's image. Raises EstivaError."""
     request = job.request
     context = job.sources.context
-    dockerfile, context.exclude = read_dockerfile(
-        context.rootfd if request.context is not None else None,
-        request.context or "",
-        path=request.dockerfile,
-        text=request.dockerfile_text,
-    )
+    dockerfile, context.exclude = job.sources.contexts.dockerfile(context)
     job.plan = stages.make(dockerfile, request.build_args, job.platform_args())
+    job.sources.contexts.replace(job.plan)
     target = job.plan.target(request.target)
-    for message in dockerfile.warnings:
-        job.warn(message)
     needed = job.plan.needed(target)
     for typed in (typed for stage in needed for typed in stage.steps):
         run.refuse_wider(typed, request)  # before anything is fetched or run
     job.total = sum(1 + len(stage.steps) for stage in needed)
-    Parallel(job, needed).run()
+    checked = Beside(job, needed, context.exclude)
+    try:
+        Parallel(job, needed).run()
+    except EstivaError:
+        checked.tell()
+        raise
+    checked.tell()
     final = job.state(target)
     for name in sorted(set(request.build_args) - job.plan.declared - set(_UNCOUNTED)):
         job.warn(f"build argument {name} is not used")
     if request.labels:
         final.config["Labels"] = {**(final.config.get("Labels") or {}), **request.labels}
     final.document.setdefault("created", job.clock())
-    return job.cache(target).image(final.finished(), final.inherited)
+    document = final.finished()
+    if job.remote is not None and (inline := job.remote.inline(document["rootfs"]["diff_ids"])):
+        document[FIELD] = inline
+    return job.cache(target).image(document, final.inherited)
 
 
 def _stage(job: Job, stage: stages.Stage) -> State:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from estiva.builder.cache import local
+from estiva.builder.cache.remote import Remote
 from estiva.builder.files.workspace import Workspace
 from estiva.builder.frontend import stages
 from estiva.builder.once import Once
@@ -37,12 +38,14 @@ class Job:
         run_step: RunStep,
         resolve_image: ResolveImage,
         progress: Progress | None,
+        remote: Remote | None,
         run_stage: Callable[[Job, stages.Stage], State],
     ) -> None:
         self.request = request
         self.store = store
         self.run_step = run_step
         self.progress = progress
+        self.remote = remote
         self.run_stage = run_stage
         self.epoch = _epoch(request)
         self.host = Platform.host()
@@ -56,7 +59,7 @@ class Job:
         self._telling = threading.Lock()
         self.workspace = Workspace(store.paths)
         try:
-            self.sources = Sources(request, store, self.workspace, resolve_image)
+            self.sources = Sources(request, store, self.workspace, resolve_image, self.epoch, self.look)
         except BaseException:
             self.workspace.close()
             raise

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from estiva.builder.fetch.contexts import IMAGE, LAYOUT, Contexts
 from estiva.builder.files.tree import Tree
 from estiva.builder.files.workspace import Workspace
 from estiva.builder.once import Once
 from estiva.builder.request import Request, ResolveImage
 from estiva.builder.steps.context import Source
 from estiva.builder.steps.written import Layer, Stand
-from estiva.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from estiva.store import Store
     from estiva.store.images import Image
 
@@ -22,7 +24,13 @@ class Sources:
     """
 
     def __init__(
-        self, request: Request, store: Store, workspace: Workspace, resolve_image: ResolveImage
+        self,
+        request: Request,
+        store: Store,
+        workspace: Workspace,
+        resolve_image: ResolveImage,
+        epoch: int | None,
+        look: Callable[[], None],
     ) -> None:
         self.request = request
         self.store = store
@@ -30,7 +38,9 @@ class Sources:
         self.trees: Once[str, Tree] = Once()
         self.stands: Once[str, Stand] = Once()
         self.images: Once[str, Image] = Once()
-        self.context = self._folder("", request.context or workspace.directory())
+        self.epoch = epoch
+        self.contexts = Contexts(request, store, workspace, look)
+        self.context = self.trees.get("context", self.contexts.main)
 
     def close(self) -> None:
         for tree in self.trees.values():
@@ -40,9 +50,9 @@ class Sources:
 
     def find(self, name: str) -> Source:
         """A named context or an image, as COPY --from or a mount names it. Raises NotFound, InvalidInput."""
-        folder = self.request.build_contexts.get(name)
-        if folder and not folder.startswith("docker-image://"):
-            return Source(self._folder(name, folder), None)
+        place = self.contexts.place(name)
+        if place and not place.startswith((IMAGE, LAYOUT)):
+            return Source(self._folder(name, place), None)
         if self.is_scratch(name):
             return self.view("scratch", [])
         image = self.image(name, self.request.platform)
@@ -50,7 +60,7 @@ class Sources:
 
     def is_scratch(self, name: str) -> bool:
         """Whether a name means nothing at all, by itself or by a named context."""
-        return "scratch" in (name, self.request.build_contexts.get(name, "").removeprefix("docker-image://"))
+        return (self.contexts.image_of(name) or name) == "scratch"
 
     def view(self, key: str, layers: list[Layer], *, stage: bool = False) -> Source:
         """The rootfs of layers; `key` is the same for the same ones."""
@@ -59,18 +69,20 @@ class Sources:
         return Source(tree, layers, stage)
 
     def image(self, name: str, platform: str | None) -> Image:
-        """An image by its name, or by that of a named context. Raises NotFound, InvalidInput."""
-        named = self.request.build_contexts.get(name, "")
-        if named.startswith("docker-image://"):
-            name = named.removeprefix("docker-image://")
-        elif named:
-            raise InvalidInput(f"the named context {name} is a directory, which FROM can't take")
-        pull = self.request.pull
-        return self.images.get(
-            f"{platform}\0{name}", lambda: self.resolve_image(name, platform=platform, pull=pull)
-        )
+        """An image by its name, or what a named context gives. Raises NotFound, InvalidInput."""
+        place, pull = self.contexts.place(name), self.request.pull
+        key = f"{platform}\0{place or name}"
+        if place.startswith(LAYOUT):
+            return self.images.get(key, lambda: self.contexts.from_layout(name, place, platform))
+        if place and not place.startswith(IMAGE):
+            tree = self._folder(name, place)
+            return self.images.get(key, lambda: self.contexts.base(name, tree, platform, self.epoch))
+        wanted = self.contexts.image_of(name) or name
+        return self.images.get(key, lambda: self.resolve_image(wanted, platform=platform, pull=pull))
 
-    def _folder(self, name: str, folder: str) -> Tree:
-        if "://" in folder:
-            raise InvalidInput(f"the build context {folder} is not a directory")
-        return self.trees.get(f"context {name}", lambda: Tree.context(folder))
+    def known(self, name: str, platform: str | None) -> Image | None:
+        """The same, if it was asked for and found already."""
+        return self.images.found(f"{platform or None}\0{self.contexts.place(name) or name}")
+
+    def _folder(self, name: str, place: str) -> Tree:
+        return self.trees.get(f"context {place}", lambda: self.contexts.tree(name, place))

@@ -11,6 +11,7 @@ from estiva.builder.frontend.errors import bad, located, shorten
 from estiva.builder.frontend.instructions import Command, Copy, Pairs, Text, Typed, interpret
 from estiva.builder.steps import config, copy, run, workdir
 from estiva.builder.steps.context import Source, StepContext
+from estiva.builder.steps.lookup import Lookup
 from estiva.builder.steps.state import State
 from estiva.builder.steps.written import Written
 from estiva.errors import EngineError, EstivaError, reason
@@ -27,11 +28,12 @@ class StageRun:
         self.job = job
         self.stage = stage
         self.current: dict[str, Any] = {}
+        self.place, self.steps = 0, 1 + len(stage.steps)
         self.source = stage.start.source
         self.context = StepContext(
             request=job.request,
             store=job.store,
-            cache=job.cache(stage),
+            lookup=Lookup(job.cache(stage), job.remote),
             workspace=Scratch(job.workspace),
             source=self._source,
             run_step=job.run_step,
@@ -51,6 +53,7 @@ class StageRun:
             for typed in triggers:
                 run.refuse_wider(typed, job.request)
             reported.status = "done"
+        self.steps += len(triggers)
         if job.add(len(triggers)) > parser.MOST:
             raise bad(
                 start.source, f"with the triggers of its base images, the build has over {parser.MOST} steps"
@@ -145,8 +148,7 @@ class StageRun:
 
     def _earlier(self, name: str) -> str:
         """The names of the stages before this one, where `name`, which no image has, may be meant as such."""
-        before = self.job.plan.stages[: self.stage.index] if "/" not in name and ":" not in name else []
-        return ", ".join(other.alias for other in before if other.alias)
+        return "" if "/" in name or ":" in name else ", ".join(self.job.plan.earlier(self.stage, name))
 
     def _source(self, name: str) -> Source:
         """What COPY --from=name or a mount's `from` reads."""
@@ -176,7 +178,8 @@ class _Reported:
         self.event = {"stage": run.stage.label, "instruction": shorten(typed.source.original)}
 
     def __enter__(self) -> _Reported:
-        self.event["step"] = self.job.next_step()
+        self.run.place += 1
+        self.event |= {"step": self.job.next_step(), "place": f"{self.run.place}/{self.run.steps}"}
         self.run.current = self.event
         self.started = time.monotonic()
         self.job.tell({**self.event, "status": "running", "seconds": 0.0})
@@ -184,5 +187,5 @@ class _Reported:
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         seconds = time.monotonic() - self.started
-        status = self.status if error is None else "error"
-        self.job.tell({**self.event, "status": status, "seconds": seconds})
+        ended = {"status": self.status} if error is None else {"status": "error", "error": str(error)}
+        self.job.tell({**self.event, **ended, "seconds": seconds})

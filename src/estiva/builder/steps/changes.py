@@ -22,7 +22,7 @@ def apply_changes(document: dict[str, Any], changes: list[str]) -> dict[str, Any
 
     Each change is one of ALLOWED; history stays as it is. Raises InvalidInput naming the change.
     """
-    state = State(document, clock=lambda: "")
+    state = State(document, clock=lambda: "", path=False)
     for change in changes:
         try:
             _apply(state, change)

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from estiva.builder.cache import local
+from estiva.builder.cache.remote import Record
 from estiva.builder.files.tree import Tree
 from estiva.builder.files.workspace import Scratch
 from estiva.builder.request import Request, RunStep
 from estiva.builder.steps import mountpoints
+from estiva.builder.steps.lookup import Lookup
 from estiva.builder.steps.state import State
 from estiva.builder.steps.written import Layer, Stand, Written, known
 
@@ -43,6 +45,7 @@ class StepContext:
     """Made for each stage, as caches and the names of sources are a stage's.
 
     request     what the caller asked for: secrets, networks, build arguments
+    lookup      of what steps have made before
     source      the tree that COPY --from=NAME or a mount's `from` means, "" the build context
     output      takes what a command writes, as bytes
     look        raises when the build is to stop
@@ -53,7 +56,7 @@ class StepContext:
 
     request: Request
     store: Store
-    cache: local.Cache
+    lookup: Lookup
     workspace: Scratch
     source: Callable[[str], Source]
     run_step: RunStep
@@ -73,7 +76,7 @@ class StepContext:
         There is none on layers that are only being made: those are new. `alone`: nor does it depend on them.
         """
         below = [] if alone else known(state.layers)
-        found = None if below is None else self.cache.layer(keys(below))
+        found = None if below is None else self.lookup.find(keys(below), created_by, state.platform)
         if found is None:
             return False
         state.record(created_by, created=found[1], layer=found[0])
@@ -89,8 +92,7 @@ class StepContext:
         created, platform = state.clock(), state.platform
 
         def keep(diff_ids: list[str]) -> None:
-            if names := list(keys(diff_ids[:-1])):
-                self.cache.keep_layer(names, diff_ids[-1], created, created_by, platform)
+            self.lookup.keep(Record(tuple(keys(diff_ids[:-1])), diff_ids[-1], created, created_by), platform)
 
         written = Written(snapshot, stand, list(state.layers), keep)
         if known(state.layers) is not None and not os.listdir(snapshot.upper):

@@ -10,17 +10,17 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from estiva.builder.files import untar
-from estiva.builder.files import url as url_files
+from estiva.builder.files import untar, url
 from estiva.builder.files.copier import Copier, Destination, take
 from estiva.builder.files.record import Record
 from estiva.builder.files.tree import Missing, Tree
 from estiva.builder.frontend import ignore, values
-from estiva.builder.frontend.errors import bad, unsupported
+from estiva.builder.frontend.errors import bad
 from estiva.builder.frontend.instructions import Copy
 from estiva.builder.frontend.syntax import Heredoc
 from estiva.builder.steps import users
 from estiva.builder.steps.context import StepContext
+from estiva.builder.steps.remotes import Remotes
 from estiva.builder.steps.state import State, expander
 from estiva.builder.steps.written import diff_ids, known
 from estiva.errors import InvalidInput
@@ -53,31 +53,16 @@ class CopyStep:
         self.exclude = ignore.Matcher([expand.word(pattern) for pattern in typed.exclude])
         self.documents = [(doc, expand.text(doc.text) if doc.expand else doc.text) for doc in typed.heredocs]
         self.path = state.absolute(self.destination)
-        self.downloads: list[url_files.Download] = []
-        self._check()
-
-    def _check(self) -> None:
-        source, typed = self.typed.source, self.typed
         if self.chmod:
             values.mode_change(self.chmod, 0o644, False)
-        for name in self.sources:
-            if url_files.is_git(name) and typed.name == "ADD":
-                raise unsupported(source, f"ADD of a git repository is not supported: {name}")
-            if url_files.is_url(name) and typed.name == "COPY":
-                raise bad(source, f"COPY can't take a URL: {name}", "use ADD")
-        urls = [name for name in self.sources if url_files.is_url(name)]
-        if urls and self.context.request.network == "none":
-            raise bad(
-                source, f"ADD can't fetch {urls[0]}: the build has no network", "leave out --network none"
-            )
-        if self.checksum and (len(urls) != 1 or len(self.sources) != 1):
-            raise bad(source, "--checksum needs exactly one source, a URL")
+        self.remotes = Remotes(context, typed, self.sources, self.checksum)
 
     def run(self) -> bool:
         """Copy, or find the layer in the cache: whether it was cached."""
         try:
             return self._run()
         finally:
+            self.remotes.close()
             self.context.workspace.release()
 
     def _run(self) -> bool:
@@ -97,19 +82,17 @@ class CopyStep:
         ):
             return True
         items = self._gather(tree)
-        self._fetch()
-        downloads = [download.content for download in self.downloads]
+        self.remotes.resolve()
         seen = [self._look(tree, item) for item in items]
-        if context.reuse(
-            state, lambda below: [self._key(below, seen, downloads)], created_by, alone=self.link
-        ):
+        remote = self.remotes.contents()
+        if context.reuse(state, lambda below: [self._key(below, seen, remote)], created_by, alone=self.link):
             return True
         copied: list[list[Any]] = []
 
         def keys(below: list[str]) -> list[str]:
             # they tell what was copied, whatever a folder held when it was looked at (K20)
             read = copied if source.layers is None else seen
-            return [*whole(below), self._key(below, read, downloads)]
+            return [*whole(below), self._key(below, read, remote)]
 
         context.write(
             state,
@@ -120,13 +103,8 @@ class CopyStep:
         )
         return False
 
-    def _fetch(self) -> None:
-        for url in filter(url_files.is_url, self.sources):
-            file = self.context.workspace.file()
-            self.downloads.append(url_files.fetch(url, file, self.checksum))
-
-    def _key(self, below: list[str], contents: list[list[Any]], downloads: list[str]) -> str:
-        return self.context.key("copy", self._inputs(below, [*contents, *downloads]))
+    def _key(self, below: list[str], contents: list[list[Any]], remote: list[Any]) -> str:
+        return self.context.key("copy", self._inputs(below, [*contents, *remote]))
 
     def created_by(self) -> str:
         """The line in the image's history."""
@@ -134,7 +112,11 @@ class CopyStep:
         words += ["--parents"] if self.typed.parents else []
         words += [f"--chown={self.chown}"] if self.chown else []
         words += [f"--chmod={self.chmod}"] if self.chmod else []
-        words += [*self.sources, *("<<" + doc.name for doc, _ in self.documents), self.destination]
+        words += [
+            *map(url.redacted, self.sources),
+            *("<<" + doc.name for doc, _ in self.documents),
+            self.destination,
+        ]
         return " ".join(words) + " # buildkit"
 
     def _inputs(self, below: list[str], contents: Any) -> dict[str, Any]:
@@ -144,7 +126,7 @@ class CopyStep:
             "below": [] if link else below,
             "owner": list(self.owner) if link and self.chown else self.chown,
             "add": self.typed.name == "ADD",
-            "sources": [url_files.name_of(name) if url_files.is_url(name) else name for name in self.sources],
+            "sources": [*self.remotes.local, *self.remotes.names()],
             "contents": contents,
             "documents": [[doc.name, text] for doc, text in self.documents],
             "path": self.path,
@@ -161,9 +143,7 @@ class CopyStep:
 
     def _gather(self, tree: Tree) -> list[Item]:
         items: list[Item] = []
-        for source in self.sources:
-            if url_files.is_url(source):
-                continue
+        for source in self.remotes.local:
             items += self._parents(tree, source) if self.typed.parents else self._plain(tree, source)
         self._check_many(tree, items)
         return items
@@ -171,7 +151,7 @@ class CopyStep:
     def _check_many(self, tree: Tree, items: list[Item]) -> None:
         """Several sources need a directory, which a directory or an archive that comes first makes one."""
         given = len(self.sources) + len(self.documents)
-        count = len(items) + len(self.documents) + sum(map(url_files.is_url, self.sources))
+        count = len(items) + len(self.documents) + len(self.remotes)
         if count < 2 or self.typed.parents or self.path.endswith("/") or self._is_directory():
             return
         if items and self._is_folder(tree, items[0]):
@@ -296,9 +276,10 @@ class CopyStep:
                 copier.exclude = self._exclude(item, directory)
                 path = copier.parents(item.base, branch, path, total)
             directory = copier.copy(item.path, item.name, path, total)
+            if item.relative:
+                copier.date(item.base, self.path)
             copied.append(["" if directory else item.name, item.relative, total.digest(), False])
-        for download in self.downloads:
-            self._write_download(download, to)
+        self.remotes.copy(to, self.path, self.exclude)
         for document, text in self.documents:
             self._write_document(document, text, to)
         return copied
@@ -314,15 +295,6 @@ class CopyStep:
         if not untar.is_archive(own):
             raise InvalidInput("the archive changed while it was copied")
         untar.extract(own, self.context.workspace.file(), self.path, to)
-
-    def _write_download(self, download: url_files.Download, to: Destination) -> None:
-        mtime = time.time_ns() if download.mtime_ns is None else download.mtime_ns
-        if not self.typed.unpack:
-            to.write(self.path, download.name, download.fd, mode=0o600, mtime_ns=mtime)
-            return
-        if not untar.is_archive(download.fd):
-            raise InvalidInput(f"{download.name} is not an archive", hint="leave out --unpack")
-        untar.extract(download.fd, self.context.workspace.file(), self.path, to)
 
     def _write_document(self, document: Heredoc, text: str, to: Destination) -> None:
         data = text.encode("utf-8", "replace")

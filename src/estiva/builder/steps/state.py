@@ -6,9 +6,10 @@ import posixpath
 from collections.abc import Callable
 from typing import Any
 
+from estiva.builder.cache.remote import FIELD as CACHE
 from estiva.builder.frontend.instructions import Command, Typed
 from estiva.builder.frontend.variables import Budget, Expander
-from estiva.builder.steps.written import Layer, diff_ids
+from estiva.builder.steps.written import Fetched, Layer, diff_ids
 from estiva.oci import config as configs
 from estiva.oci.platform import Platform
 
@@ -25,15 +26,24 @@ class State:
     """
 
     def __init__(
-        self, document: dict[str, Any], *, clock: Callable[[], str], budget: Budget | None = None
+        self,
+        document: dict[str, Any],
+        *,
+        clock: Callable[[], str],
+        budget: Budget | None = None,
+        path: bool = True,
     ) -> None:
+        """`path`: the default PATH where the config says none, which is what a build begins with."""
         self.document = {
             **document,
             "config": dict(document.get("config") or {}),
             "rootfs": dict(document.get("rootfs") or configs.new("")["rootfs"]),
             "history": list(document.get("history") or []),
         }
+        self.document.pop(CACHE, None)  # the base's own
         self.layers: list[Layer] = list(self.document["rootfs"]["diff_ids"])
+        if path:
+            self.config["Env"] = with_path(self.config.get("Env") or [])
         self.clock = clock
         self.budget = budget or Budget()
         self.args: dict[str, str | None] = {}
@@ -99,7 +109,10 @@ class State:
         return cleaned + "/" if directory and cleaned != "/" else cleaned
 
     def finished(self) -> dict[str, Any]:
-        """The config, with all layers in it. Raises what kept one from being made."""
+        """The config, once all its layers are here. Raises what kept one from that."""
+        for layer in self.layers:
+            if isinstance(layer, Fetched):
+                layer.arrive()
         self.document["rootfs"]["diff_ids"] = diff_ids(self.layers)
         return self.document
 
@@ -122,6 +135,13 @@ class State:
     def command(self, typed: Command) -> list[str]:
         """The argv of RUN, CMD or ENTRYPOINT."""
         return typed.argv if typed.argv is not None else [*self.shell, typed.shell]
+
+
+def with_path(env: list[str]) -> list[str]:
+    """An image's Env, with the default PATH where its base says none: as docker has it."""
+    if any(item.startswith("PATH=") for item in env):
+        return env
+    return [*env, f"PATH={configs.DEFAULT_PATH}"]
 
 
 def expander(state: State, typed: Typed) -> Expander:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from estiva.store import Store
     from estiva.store.snapshots import Snapshot
 
-Layer: TypeAlias = "str | Written"  # a diff_id, or what gets one
+Layer: TypeAlias = "str | Written | Fetched"  # a diff_id, what gets one, or what has one and is not here yet
 
 
 class Written:
@@ -89,6 +89,23 @@ class Written:
             self._stand.close()
 
 
+class Fetched:
+    """A step's layer from a cache elsewhere, on its way here. Who only needs to know its diff_id goes on."""
+
+    settled = True
+
+    def __init__(self, diff_id: str, coming: Future[None], keep: Callable[[], None]) -> None:
+        self.diff_id = diff_id
+        self._coming = coming
+        self._keep = keep
+
+    def arrive(self) -> str:
+        """Wait for it, and remember it; its diff_id. Raises what kept it from coming."""
+        self._coming.result()
+        self._keep()
+        return self.diff_id
+
+
 class Stand:
     """What a snapshot or a view stands on: layers that are known, and directories on them, until `close`."""
 
@@ -106,11 +123,11 @@ class Stand:
         """False if one was settled meanwhile, and its directory has gone."""
         self.diff_ids = []
         for layer in layers:
-            if isinstance(layer, str):
+            if not isinstance(layer, Written):
                 for pending in self.written:  # under a layer from the cache there are only layers
                     self.diff_ids.append(pending.diff_id)
                 self.close()
-                self.diff_ids.append(layer)
+                self.diff_ids.append(layer if isinstance(layer, str) else layer.arrive())
             elif not self.written and layer.settled:
                 self.diff_ids.append(layer.diff_id)
             elif layer.hold():

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 
 from estiva.cli.build import limits, outcome, sources, words
-from estiva.cli.build.progress import BuildProgress
+from estiva.cli.build.progress.build import BuildProgress, chosen
 from estiva.cli.context import refuse_trust, warn
 from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb, boolean
-from estiva.errors import InvalidInput, Unsupported, oneline
+from estiva.errors import Unsupported, oneline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,27 +17,39 @@ if TYPE_CHECKING:
 
     from estiva.cli.context import Context
 
-NOT_YET = ("annotation", "attest", "cache-to", "output", "push")
+NOT_YET = ("annotation", "attest", "output", "push")
 
 
 def build(context: Context, options: Options) -> None:
     _refuse(options)
+    kind = chosen(options.text("progress"), options.flag("quiet"), sys.stderr)
+    if kind == "tty" and options.flag("shell-on-failure"):
+        kind = "plain"  # the screen is the shell's, should there be one
     outcome.begin(options)
+    asked = _asked(options)
+    with BuildProgress(kind, ", ".join(options.many("tag"))) as progress:  # before the engine: it may fork
+        from estiva.engine.builds import build as builds
+
+        shell = None
+        told: Callable[[dict[str, Any]], None] = progress
+        if options.flag("shell-on-failure"):
+            from estiva.cli.build.shell import FailureShell
+
+            told = shell = FailureShell(progress)
+        image_id = builds.build(
+            context.engine, progress=told, shell=None if shell is None else shell.attend, **asked
+        )
+    outcome.write(options, image_id, options.many("tag"))
+    print(image_id)
+    if kind not in ("quiet", "rawjson"):
+        for tag in options.many("tag"):
+            print(f"named {tag}", file=sys.stderr)
+
+
+def _asked(options: Options) -> dict[str, Any]:
+    """What engine.builds.build is asked for. Raises UsageError and other EstivaErrors."""
     directory, dockerfile, text = sources.sources(options)
-    from estiva.engine.builds import build as builds
-
-    progress: Callable[[dict[str, Any]], None]
-    quiet = options.flag("quiet") or options.text("progress") == "quiet"
-    progress = BuildProgress(quiet)
-    shell = None
-    if options.flag("shell-on-failure"):
-        from estiva.cli.build.shell import FailureShell
-
-        progress = shell = FailureShell(progress)
-    image_id = builds.build(
-        context.engine,
-        progress=progress,
-        shell=None if shell is None else shell.attend,
+    return dict(  # noqa: C408
         context=directory,
         dockerfile=dockerfile,
         dockerfile_text=text,
@@ -46,6 +58,8 @@ def build(context: Context, options: Options) -> None:
         build_contexts=words.pairs("build-context", options.many("build-context")),
         labels=words.labels(options.many("label")),
         target=options.text("target") or None,
+        cache_from=options.many("cache-from"),
+        cache_to=options.many("cache-to"),
         no_cache=options.flag("no-cache"),
         no_cache_filter=[name for names in options.many("no-cache-filter") for name in names.split(",")],
         pull=options.flag("pull"),
@@ -56,11 +70,6 @@ def build(context: Context, options: Options) -> None:
         allow=options.many("allow"),
         limits=limits.read(options),
     )
-    outcome.write(options, image_id, options.many("tag"))
-    print(image_id)
-    if not quiet:
-        for tag in options.many("tag"):
-            print(f"named {tag}", file=sys.stderr)
 
 
 def _refuse(options: Options) -> None:
@@ -80,15 +89,8 @@ def _refuse(options: Options) -> None:
             f"build --builder {oneline(options.text('builder'))} is not supported: there is one builder here",
             hint="leave it out; its name is default",
         )
-    if options.given("cache-from"):
-        warn("build --cache-from is not supported yet: the cache is the local one")
     if not options.flag("rm", True):
         warn("build --rm=false has no effect: no step leaves a container behind")
-    progress = options.text("progress", "auto")
-    if progress == "tty":
-        warn("build --progress tty is not supported yet: steps are shown as lines, as with plain")
-    elif progress not in ("auto", "plain", "quiet"):
-        raise InvalidInput(f"invalid --progress '{progress}'", hint="plain or quiet")
 
 
 BUILD = Verb(
@@ -98,6 +100,8 @@ BUILD = Verb(
     (
         ("", "allow", LIST, "ENTITLEMENT", "what a RUN may ask for: network.host, security.insecure, device"),
         ("", "build-arg", LIST, "K[=V]", "set an ARG; K alone takes the host's value"),
+        ("", "cache-from", LIST, "NAME|type=...", "use a build cache from elsewhere: registry or local"),
+        ("", "cache-to", LIST, "NAME|type=...", "write the build cache there: registry, local or inline"),
         ("", "build-context", LIST, "NAME=FOLDER", "one more place for FROM and COPY --from"),
         ("f", "file", TEXT, "FILE", "the Dockerfile (default FOLDER/Dockerfile); - is stdin"),
         ("", "iidfile", TEXT, "FILE", "write the image's id to a file"),
@@ -107,7 +111,7 @@ BUILD = Verb(
         ("", "no-cache", FLAG, "", "run every step"),
         ("", "no-cache-filter", LIST, "STAGE", "run every step of these stages"),
         ("", "platform", TEXT, "OS/ARCH", "platform of the image"),
-        ("", "progress", TEXT, "KIND", "plain or quiet"),
+        ("", "progress", TEXT, "KIND", "auto, plain, quiet, rawjson or tty"),
         ("", "pull", FLAG, "", "fetch the base images even if they are here"),
         ("q", "quiet", FLAG, "", "print only the image's id"),
         ("", "secret", LIST, "id=ID,src=FILE", "a secret for RUN --mount=type=secret; or env=VARIABLE"),
@@ -115,7 +119,6 @@ BUILD = Verb(
         ("", "ssh", LIST, "ID[=SOCKET|=KEY]", "an ssh agent, or a key's file, for RUN --mount=type=ssh"),
         ("t", "tag", LIST, "NAME[:TAG]", "name the image"),
         ("", "target", TEXT, "STAGE", "build up to this stage"),
-        ("", "cache-from", LIST, "", ""),  # a warning
         *limits.OPTIONS,
         # what is so anyway
         ("", "compress", FLAG, "", ""),

@@ -28,14 +28,17 @@ def build(
     """Build an image, name it by `tags`, and return its id.
 
     `options` are those of builder.request.Request. `progress` gets the builder's events and those of pulls
-    of base images, which have an "id"; without `fetch` nothing is ever pulled. `look`
+    of base images, which have an "id" and the "image"; without `fetch` nothing is ever pulled. `look`
     is called now and then while a command says nothing: what it raises ends the build. `limits` is a
     HostConfig of what each RUN may use and where it runs; no step's key has it, as it is no input.
     `shell` attends a shell in the first step that fails (engine/builds/shell.py). Raises DockerfileError,
     BuildFailed and other EstivaErrors.
     """
+    from contextlib import closing
+
     from estiva.builder.request import NETWORKS, Request
     from estiva.builder.solver.executor import build as run_build
+    from estiva.engine.builds import caches
     from estiva.engine.builds.devices import Devices
     from estiva.engine.images import events
     from estiva.engine.images.find import allow_refetch
@@ -54,13 +57,19 @@ def build(
 
         networks.get(engine.db, request.network)  # before the first of its steps looks for it
     allow_refetch(engine)
-    image = run_build(
-        request,
-        store=engine.store,
-        run_step=Steps(engine, look, host, shell),
-        resolve_image=Resolver(engine, progress, fetch),
-        progress=progress,
-    )
+    if request.build_args.get("BUILDKIT_INLINE_CACHE") == "1":
+        request.cache_to.append("type=inline")
+    places = caches.parse("cache-from", request.cache_from), caches.parse("cache-to", request.cache_to)
+    with closing(caches.Caches(engine, *places, request.platform, progress)) as remote:
+        image = run_build(
+            request,
+            store=engine.store,
+            run_step=Steps(engine, look, host, shell),
+            resolve_image=Resolver(engine, progress, fetch),
+            progress=progress,
+            remote=remote if any(places) else None,
+        )
+        remote.write(image)
     for tag in request.tags:
         engine.store.images.tag(image.id, tag, image.manifest)
     events.tagged(engine, image, request.tags)
@@ -130,4 +139,9 @@ class Resolver:
         if not self.fetch:
             what = f"no such image: {name} for {platform}" if platform else f"no such image: {name}"
             raise NotFound(what, hint=f"`estiva pull {name}` fetches it")
-        return registry.pull(self.engine, name, platform=platform, progress=self.progress)
+        return registry.pull(self.engine, name, platform=platform, progress=self._told(name))
+
+    def _told(self, name: str) -> Callable[[dict[str, Any]], None] | None:
+        """Who hears how the pull goes on, told which image it is of: several may be under way."""
+        hears = self.progress
+        return None if hears is None else lambda event: hears({"image": name, **event})

@@ -97,6 +97,9 @@ class StepStart(Start):
             self.step.mounts,
         )
         wanted["ephemeral"] = True
+        process = wanted["config"]["process"]
+        if not any(item.startswith("HOSTNAME=") for item in self.step.env):  # a RUN's has it from ENV alone
+            process["env"] = [item for item in process["env"] if not item.startswith("HOSTNAME=")]
         return wanted
 
     def mounted(self) -> dict[str, int]:

@@ -30,8 +30,8 @@ def dump(data: bytes) -> dict[str, Any]:
     result: dict[str, Any] = {"escape": dockerfile.escape, "instructions": instructions}
     if dockerfile.directives:
         result["directives"] = dockerfile.directives
-    if dockerfile.warnings:
-        result["warnings"] = dockerfile.warnings
+    if gaps := [each.end for each in dockerfile.instructions if each.gap]:
+        result["gaps"] = gaps
     return result
 
 

@@ -53,15 +53,39 @@ def test_an_image_with_the_name_of_a_later_stage() -> None:
         ("ARG x", "no FROM"),
         ("FROM $none", "Dockerfile:1: the base image of FROM is empty"),
         ("FROM a\nCOPY --from=1 x y\nFROM b", "Dockerfile:2: invalid stage index 1"),
-        ("FROM a\nCOPY --from=late x y\nFROM b AS late", "Dockerfile:2: can't copy from stage late"),
+        ("FROM a\nCOPY --from=7 x y\nFROM b", "Dockerfile:2: invalid stage index 7"),
         ("FROM a AS self\nCOPY --from=self x y", "can't copy from stage self"),
         ("FROM a\nCOPY --from=$x x y", "can't hold a variable"),
+        ("FROM --platform=$none a", "Dockerfile:1: the platform of FROM is empty: $none"),
+        ("ARG none=\nFROM --platform=$none a", "Dockerfile:2: the platform of FROM is empty: $none"),
     ],
 )
 def test_refused(text: str, message: str) -> None:
     with pytest.raises(EstivaError) as caught:
         make(text)
     assert message in caught.value.message
+
+
+def test_a_later_stage_is_refused_where_its_reader_is_needed() -> None:
+    """As docker has it: a stage that nobody asks for may read from one that is not yet there."""
+    text = "FROM a AS later1\nFROM b AS reader\nCOPY --from=later x y\nFROM c AS later\nFROM reader\n"
+    made = make(text)
+    assert [stage.label for stage in made.needed(made.target("later"))] == ["later"]
+    with pytest.raises(EstivaError) as caught:
+        made.needed(made.target(None))
+    assert caught.value.message == (
+        "Dockerfile:3: can't copy from stage later: it must be defined before stage reader"
+    )
+    assert caught.value.hint == "earlier stages with a name: later1"
+
+
+def test_names_that_may_be_meant_come_first() -> None:
+    made = make("FROM a AS tools\nFROM a AS assets\nFROM a AS builder\nFROM a")
+    assert made.earlier(made.stages[-1], "asset") == ["assets", "tools", "builder"]
+    assert made.earlier(made.stages[-1], "xyz") == ["tools", "assets", "builder"]
+    with pytest.raises(EstivaError) as caught:
+        make("FROM --platform=$TARGETARHC a")
+    assert caught.value.hint == "did you mean $TARGETARCH?"
 
 
 def test_unknown_target() -> None:

@@ -1,0 +1,1 @@
+"""What a build reads from elsewhere: git repositories, files of the web, archives on standard input."""

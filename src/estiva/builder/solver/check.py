@@ -1,0 +1,202 @@
+"""A Dockerfile looked through without building it: frontend/lint's rules, and what is wrong in it.
+
+The instructions that change the config alone are done, on a state without layers, so that every variable has
+its value where a rule looks at it; of COPY and RUN the words are expanded and checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from estiva.builder.frontend import parser, run_mounts, stages, values
+from estiva.builder.frontend.errors import located
+from estiva.builder.frontend.ignore import Matcher
+from estiva.builder.frontend.instructions import Command, Copy, From, Pairs, Text, Typed, interpret
+from estiva.builder.frontend.lint import bases, steps, written
+from estiva.builder.frontend.lint.rule import ARGUMENT, Finding, Options, Report, options_of
+from estiva.builder.frontend.lint.steps import Scope
+from estiva.builder.frontend.variables import Budget
+from estiva.builder.request import Request
+from estiva.builder.steps import config
+from estiva.builder.steps.state import State, expander
+from estiva.errors import EstivaError, InvalidInput
+from estiva.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from estiva.builder.solver.job import Job
+
+BaseConfig = Callable[[stages.Stage], "dict[str, Any] | None"]
+
+
+class Check:
+    """Looks through the stages of a plan.
+
+    `base` gives the config of a stage's base image, None for one that is not known: then nothing is said of
+    what depends on it. What it raises is the caller's.
+    """
+
+    def __init__(
+        self, plan: stages.Plan, request: Request, wanted: Platform, ignored: Matcher | None, base: BaseConfig
+    ) -> None:
+        self.plan = plan
+        self.request = request
+        self.wanted = wanted
+        self.ignored = ignored
+        self.base = base
+        self.options = options_of(plan.dockerfile, request.build_args.get(ARGUMENT))
+        self.report = Report(self.options)
+        self.budget = Budget()
+        self._ends: dict[int, tuple[State, Scope]] = {}
+
+    def run(self, wanted: list[stages.Stage]) -> list[Finding]:
+        """What there is to say of the file and of the stages `wanted`, each after those that it stands on.
+
+        Raises EstivaError, with the line, for what is wrong; `report` has what was found until then.
+        """
+        report, plan = self.report, self.plan
+        for instruction in plan.dockerfile.instructions:
+            written.instruction(instruction, report)
+        for typed in [
+            *plan.header,
+            *(typed for stage in plan.stages for typed in [stage.start, *stage.steps]),
+        ]:
+            if isinstance(typed, From) or (isinstance(typed, Pairs) and typed.name == "ARG"):
+                written.described(typed.source, written.defined(typed), report)
+        written.stages(plan, report)
+        written.casing(plan, report)
+        bases.defaults(plan, report)
+        bases.arguments(plan, report)
+        for stage in wanted:
+            if stage.wrong is not None:
+                raise stage.wrong
+            self._stage(stage)
+        return report.ordered()
+
+    def _stage(self, stage: stages.Stage) -> None:
+        triggers: list[tuple[str, Report]] = []
+        if stage.base is not None:
+            if stage.base.index not in self._ends:
+                self._stage(stage.base)
+            above, inherited = self._ends[stage.base.index]
+            state = above.child()
+            scope = Scope(declared=set(inherited.declared), workdir=inherited.workdir, known=inherited.known)
+            triggers = [(text, self.report) for text in state.config.pop("OnBuild", None) or []]
+        else:
+            state, scope = self._base(stage)
+            quiet = Report(Options(skip=frozenset(("all",))))  # nobody here has written them
+            triggers = [(text, quiet) for text in state.config.pop("OnBuild", None) or []]
+        scope.ignored, scope.budget = self.ignored, self.budget
+        for text, report in triggers:
+            for instruction in parser.parse(text, name=stage.start.source.file).instructions:
+                instruction.line = instruction.end = stage.start.source.line
+                self._step(interpret(instruction), state, scope, report)
+        for typed in stage.steps:
+            self._step(typed, state, scope, self.report)
+        self._ends[stage.index] = state, scope
+
+    def _base(self, stage: stages.Stage) -> tuple[State, Scope]:
+        wanted = Platform.parse(stage.platform) if stage.platform else self.wanted
+        if stage.image == "scratch":
+            return State.scratch(wanted, _clock, self.budget), Scope()
+        document = self.base(stage)
+        if document is None:
+            return State({}, clock=_clock, budget=self.budget), Scope(known=False)
+        if document.get("architecture"):
+            bases.base_platform(stage, wanted, Platform.of(document), self.report)
+        return State(document, clock=_clock, budget=self.budget), Scope()
+
+    def _step(self, typed: Typed, state: State, scope: Scope, report: Report) -> None:
+        try:
+            if isinstance(typed, Pairs) and typed.name == "ARG":
+                self._argument(typed, state, scope, report)
+                return
+            scope.variables = state.variables
+            scope.shell = bool(state.config.get("Shell"))
+            steps.step(typed, scope, report)
+            _apply(typed, state)
+        except EstivaError as error:
+            raise located(error, typed.source) from error.__cause__
+
+    def _argument(self, typed: Pairs, state: State, scope: Scope, report: Report) -> None:
+        """ARG, name by name: what one sets, the next one uses."""
+        for name, default in typed.pairs:
+            scope.variables = state.variables
+            looked = None if name in self.request.build_args else default
+            steps.argument(typed, name, looked, scope, report)
+            one = Pairs(typed.source, [(name, default)])
+            config.declare(state, one, self.request.build_args, self.plan.global_args)
+            scope.declared.add(name)
+
+
+def _apply(typed: Typed, state: State) -> None:
+    """What an instruction does to the config, or what is wrong in its words."""
+    if isinstance(typed, Copy):
+        expand = expander(state, typed)
+        chmod = expand.word(typed.chmod)
+        if chmod:
+            values.mode_change(chmod, 0o644, False)
+    elif isinstance(typed, Command) and typed.name == "RUN":
+        expand = expander(state, typed)
+        for mount in typed.mounts:
+            run_mounts.parse(mount, expand, state.workdir)
+    elif isinstance(typed, Text) and typed.name == "WORKDIR":
+        config.workdir(state, typed)
+    else:
+        config.apply(state, typed)
+
+
+def _clock() -> str:
+    return ""
+
+
+class Beside:
+    """The check of a build that goes on: its findings are told when the build has ended.
+
+    Where they are to be an error, the base images are looked for first, and nothing is run.
+    """
+
+    def __init__(self, job: Job, needed: list[stages.Stage], ignored: Matcher | None) -> None:
+        self.job = job
+        self.needed = needed
+        self.ignored = ignored
+        if self._check(self._found).options.error:
+            check = self._check(self._fetched)
+            found = check.run(needed)
+            if found:
+                self._tell(found)
+                names = ", ".join(sorted({finding.rule.name for finding in found}))
+                raise InvalidInput(
+                    f"{job.plan.dockerfile.name}: warnings are errors here: {names}",
+                    hint="the directive check=error=true, or BUILDKIT_DOCKERFILE_CHECK, says so",
+                )
+
+    def tell(self) -> None:
+        """Tell what was found, whether the build has failed or not."""
+        check = self._check(self._found)
+        try:
+            check.run(self.needed)
+        except EstivaError:  # the build has told it, or does not mind
+            pass
+        self._tell(check.report.ordered())
+
+    def _tell(self, found: list[Finding]) -> None:
+        if self.job.progress is None or not found:
+            return
+        many = f"{len(found)} warnings" if len(found) > 1 else "1 warning"
+        event = {"status": "warning", "check": True}
+        self.job.progress({**event, "message": f"{many} found (use --check to expand):"})
+        for finding in found:
+            told = {"message": str(finding), "rule": finding.rule.name, "line": finding.line}
+            self.job.progress({**event, **told})
+
+    def _check(self, base: BaseConfig) -> Check:
+        job = self.job
+        return Check(job.plan, job.request, job.wanted, self.ignored, base)
+
+    def _found(self, stage: stages.Stage) -> dict[str, Any] | None:
+        image = self.job.sources.known(stage.image, stage.platform or self.job.request.platform)
+        return None if image is None else image.config
+
+    def _fetched(self, stage: stages.Stage) -> dict[str, Any] | None:
+        return self.job.sources.image(stage.image, stage.platform or self.job.request.platform or None).config

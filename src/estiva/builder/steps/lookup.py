@@ -1,0 +1,44 @@
+"""What steps have made before: here, or in a cache elsewhere, whose layer comes while the build goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from estiva.builder.cache.local import Cache
+from estiva.builder.cache.remote import Record, Remote
+from estiva.builder.steps.written import Fetched, Layer
+
+
+class Lookup:
+    """That of one stage."""
+
+    def __init__(self, cache: Cache, remote: Remote | None) -> None:
+        self.cache = cache
+        self.remote = remote
+
+    def find(self, keys: Iterable[str], by: str, platform: dict[str, str]) -> tuple[Layer, str] | None:
+        """The layer that is kept under one of `keys`, and when it was made."""
+        names = keys if self.remote is None else tuple(keys)
+        found = self.cache.layer(names)
+        if found is not None:
+            diff_id, created, key = found
+            if self.remote is not None:
+                self.remote.note(Record(self.cache.keys_with(key), diff_id, created, by))
+            return diff_id, created
+        if self.remote is None or self.cache.off:
+            return None
+        record = self.remote.find(tuple(names))
+        if record is None:
+            return None
+        if self.cache.store.layers.has(record.diff_id):
+            self.keep(record, platform)
+            return record.diff_id, record.created
+        coming = self.remote.fetch(record)
+        return Fetched(record.diff_id, coming, lambda: self.keep(record, platform)), record.created
+
+    def keep(self, record: Record, platform: dict[str, str]) -> None:
+        """Remember a layer that is here, if it has any keys."""
+        if record.keys:
+            self.cache.keep_layer(list(record.keys), record.diff_id, record.created, record.by, platform)
+            if self.remote is not None:
+                self.remote.note(record)

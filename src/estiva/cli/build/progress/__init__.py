@@ -1,0 +1,1 @@
+"""How a build goes on, as people and programs want to see it."""

@@ -1,0 +1,238 @@
+"""`--cache-from` and `--cache-to`: caches of builds in registries, in layout folders, in images themselves.
+
+    registry   type=registry,ref=NAME   or NAME alone
+    local      type=local,src=FOLDER[,tag=TAG] to read, dest=FOLDER to write: an OCI image layout
+    inline     type=inline to write: in the image that is built, to be read with type=registry
+
+A cache that can't be had is told, and the build goes on without it.
+"""
+
+from __future__ import annotations
+
+import csv
+import threading
+from typing import TYPE_CHECKING
+
+from estiva.builder.cache import remote as caches
+from estiva.builder.cache.remote import Record
+from estiva.errors import EstivaError, InvalidInput, Unsupported, oneline
+from estiva.oci.platform import Platform
+from estiva.oci.reference import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
+    from typing import Any
+
+    from estiva.engine import Engine
+    from estiva.registry.transfer.lazy import Lazy, Lent
+    from estiva.store.archive.layout import Folder
+    from estiva.store.images import Image
+
+    Progress = Callable[[dict[str, Any]], None] | None
+
+FROM = {"registry": ("ref",), "local": ("src", "tag", "digest")}
+PACKED = ("mode", "compression", "compression-level", "force-compression", "oci-mediatypes", "ignore-error")
+TO = {
+    "registry": ("ref", "image-manifest", *PACKED),
+    "local": ("dest", "tag", "image-manifest", *PACKED),
+    "inline": (),
+}
+YES, NO = ("true", "1"), ("false", "0")
+METHODS = {"gzip": "gzip", "zstd": "zstd", "uncompressed": "tar"}
+
+
+class Place:
+    """One cache, as an option names it: `kind`, and the other fields of the option."""
+
+    def __init__(self, option: str, word: str, known: dict[str, tuple[str, ...]]) -> None:
+        """Raises InvalidInput, and Unsupported for kinds that other builders have."""
+        self.option, self.word = option, oneline(word)
+        rows = list(csv.reader([word]))
+        cells = rows[0] if rows else []
+        if len(cells) == 1 and "=" not in cells[0]:
+            cells = ["type=registry", f"ref={cells[0]}"]
+        fields: dict[str, str] = {}
+        for cell in cells:
+            key, equals, value = cell.partition("=")
+            if not equals:
+                raise self._wrong(f"{oneline(cell)!r} is not KEY=VALUE")
+            fields[key.strip().lower()] = value.strip()
+        self.kind = fields.pop("type", "")
+        if self.kind not in known:
+            if self.kind in ("gha", "s3", "azblob"):
+                raise Unsupported(
+                    f"--{option}: caches of type {self.kind} are not supported",
+                    hint="registry, local or inline",
+                )
+            raise self._wrong(f"unknown type {self.kind!r}")
+        for key in fields:
+            if key not in known[self.kind]:
+                raise self._wrong(f"unknown field {key!r}")
+        self.fields = fields
+        needed = known[self.kind][:1]
+        for key in needed:
+            if not fields.get(key):
+                raise self._wrong(f"it needs {key}=")
+        if self.kind == "registry":
+            self.reference = Reference.parse(fields["ref"])
+        self._judge()
+
+    def _wrong(self, what: str) -> InvalidInput:
+        return InvalidInput(
+            f"invalid --{self.option} '{self.word}': {what}", hint="type=registry,ref=NAME or type=local,..."
+        )
+
+    def _judge(self) -> None:
+        if self.fields.get("mode", "min") not in ("min", "max"):
+            raise self._wrong("mode is min or max")
+        if self.fields.get("compression", "gzip") not in METHODS:
+            raise self._wrong("compression is gzip, zstd or uncompressed")
+        level = self.fields.get("compression-level", "0")
+        if not (level.isascii() and level.isdecimal() and len(level) < 3):
+            raise self._wrong("compression-level is a number up to 22")
+        for key in ("force-compression", "oci-mediatypes", "image-manifest", "ignore-error"):
+            if key in self.fields and self.fields[key].lower() not in YES + NO:
+                raise self._wrong(f"{key} is true or false")
+        for key in ("oci-mediatypes", "image-manifest"):
+            if key in self.fields and self.fields[key].lower() in NO:
+                raise Unsupported(f"--{self.option}: {key}=false is not supported", hint="leave it out")
+
+    @property
+    def name(self) -> str:
+        return self.fields.get("ref") or self.fields.get("src") or self.fields.get("dest") or self.kind
+
+    def flag(self, key: str) -> bool:
+        return self.fields.get(key, "").lower() in YES
+
+
+def parse(option: str, words: Sequence[str]) -> list[Place]:
+    """The places of `--cache-from` or `--cache-to`. Raises InvalidInput, Unsupported."""
+    return [Place(option, word, FROM if option == "cache-from" else TO) for word in words]
+
+
+class Caches:
+    """Those of one build: a `builder.cache.remote.Remote`. Close it."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        sources: Sequence[Place],
+        targets: Sequence[Place],
+        platform: str | None,
+        progress: Progress,
+    ) -> None:
+        self.engine = engine
+        self.targets = list(targets)
+        self.progress = progress
+        self.records: dict[str, Record] = {}
+        self.lent: dict[str, Lent] = {}
+        self.notes: dict[tuple[str, tuple[str, ...]], Record] = {}
+        self._lock = threading.Lock()
+        self.lazy: Lazy | None = None
+        self.folders: list[Folder] = []
+        self.opening: list[tuple[Place, Future[Lent]]] = []
+        if sources:
+            self._open(sources, Platform.parse(platform) if platform else Platform.host())
+
+    def _open(self, sources: Sequence[Place], platform: Platform) -> None:
+        from estiva.registry.transfer.lazy import Lazy
+        from estiva.registry.transfer.progress import Progress as Told
+        from estiva.store.archive.layout import Folder
+
+        self.lazy = Lazy(self.engine.store, Told(self.progress))
+        for place in sources:
+            if place.kind == "registry":
+                self.opening.append((place, self.lazy.open(place.reference, platform)))
+            else:
+                try:
+                    folder = Folder(place.fields["src"])
+                except EstivaError as error:
+                    self._warn(f"no cache from {place.name}: {error.message}")
+                    continue
+                self.folders.append(folder)
+                tag = place.fields.get("digest") or place.fields.get("tag") or "latest"
+                self.opening.append((place, self.lazy.open((folder, tag), platform)))
+
+    def close(self) -> None:
+        if self.lazy is not None:
+            self.lazy.close()
+        for folder in self.folders:
+            folder.close()
+
+    # --- what the builder asks for ---
+
+    def find(self, keys: Sequence[str]) -> Record | None:
+        self._load()
+        return next((self.records[key] for key in keys if key in self.records), None)
+
+    def fetch(self, record: Record) -> Future[None]:
+        assert self.lazy is not None
+        return self.lazy.fetch(self.lent[record.diff_id], record.diff_id)
+
+    def note(self, record: Record) -> None:
+        if self.targets:
+            with self._lock:
+                self.notes.setdefault((record.diff_id, record.keys), record)
+
+    def inline(self, diff_ids: Sequence[str]) -> dict[str, Any] | None:
+        """What the config of the image itself is to hold."""
+        if not any(target.kind == "inline" for target in self.targets):
+            return None
+        return caches.field(list(self.notes.values()), diff_ids)
+
+    def _load(self) -> None:
+        """Wait for the caches' records, the first time."""
+        with self._lock:
+            while self.opening:
+                place, opened = self.opening.pop(0)
+                try:
+                    lent = opened.result()
+                    found = caches.read(lent.config)
+                    if not found:
+                        self._warn(f"{place.name} holds no build cache")
+                except EstivaError as error:
+                    self._warn(f"no cache from {place.name}: {error.message}")
+                    continue
+                for record in found:
+                    self.lent.setdefault(record.diff_id, lent)
+                    for key in record.keys:
+                        self.records.setdefault(key, record)
+
+    def _warn(self, message: str) -> None:
+        if self.progress is not None:
+            self.progress({"status": "warning", "message": message})
+
+    # --- afterwards ---
+
+    def write(self, image: Image) -> None:
+        """Write the caches that were asked for, of a build that gave `image`. Raises as a push does."""
+        for target in self.targets:
+            if target.kind == "inline":
+                continue
+            try:
+                self._write(target, image)
+            except EstivaError as error:
+                if not target.flag("ignore-error"):
+                    error.message = f"writing the cache {target.name} failed: {error.message}"
+                    raise
+                self._warn(f"the cache {target.name} was not written: {error.message}")
+
+    def _write(self, target: Place, image: Image) -> None:
+        from estiva.registry.transfer import copy as copying
+        from estiva.registry.transfer.plan import Packing, plan
+        from estiva.store.images import unstored
+
+        notes = list(self.notes.values())
+        if target.fields.get("mode", "min") == "min":
+            notes = [note for note in notes if note.diff_id in image.diff_ids]
+        level = target.fields.get("compression-level")
+        method = METHODS[target.fields["compression"]] if "compression" in target.fields else ""
+        packing = Packing(method, int(level) if level else None)
+        platform = Platform.of(image.config).document()
+        with self.engine.store.writing():
+            what = plan(self.engine.store, unstored(caches.document(notes, platform)), packing)
+            goal: Any = target.reference if target.kind == "registry" else None
+            if goal is None:
+                goal = (target.fields["dest"], target.fields.get("tag") or "latest")
+            copying.copy([((self.engine.store, what), goal)], progress=self.progress)

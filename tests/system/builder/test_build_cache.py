@@ -1,0 +1,166 @@
+"""--cache-to and --cache-from: what one machine built, another need not run."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from enginekit import IMAGE, Host, host
+
+TEXT = f"""
+FROM {IMAGE} AS tools
+RUN mkdir /opt && echo tool > /opt/tool && touch /only-here
+FROM {IMAGE}
+RUN echo one > /one
+COPY --from=tools /opt /opt
+RUN cat /opt/tool /one > /out
+"""
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[Host]:
+    with host() as made:
+        yield made
+
+
+@pytest.fixture
+def other(box: Host) -> Iterator[Host]:
+    """Another machine with the same base image, in the same network."""
+    with host() as made:
+        archive = f"{box.folder}/base.tar"
+        box.estiva("save", "-o", archive, IMAGE)
+        made.estiva("rmi", "-f", IMAGE)
+        made.estiva("load", "-i", archive)
+        made.prefix = box.prefix
+        yield made
+
+
+@pytest.fixture(scope="module")
+def registry(box: Host) -> Iterator[str]:
+    serving = box.start(
+        "registry",
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--root",
+        f"{box.folder}/registry",
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert serving.stdout is not None
+    found = re.search(r"127\.0\.0\.1:\d+", serving.stdout.readline())
+    assert found is not None
+    yield found[0]
+    serving.terminate()
+    serving.wait(60)
+    serving.stdout.close()
+
+
+@pytest.fixture
+def context(tmp_path: pathlib.Path) -> str:
+    (tmp_path / "Dockerfile").write_text(TEXT)
+    return str(tmp_path)
+
+
+def build(box: Host, *words: str, status: int = 0) -> str:
+    """What a build without network tells."""
+    return str(box.estiva("build", "--network", "none", *words, status=status).stderr)
+
+
+def ran(said: str) -> int:
+    """How many of TEXT's four steps were run."""
+    return 4 - said.count("CACHED")
+
+
+def test_a_registry_s_cache_of_all_steps(box: Host, other: Host, registry: str, context: str) -> None:
+    build(box, "--cache-to", f"type=registry,ref={registry}/c/max,mode=max", "-t", "mine", context)
+    said = build(other, "--cache-from", f"{registry}/c/max", "-t", "theirs", context)
+    assert ran(said) == 0, said
+    mine, theirs = (
+        each.out("inspect", "-f", "{{.RootFS.Layers}}", name)
+        for each, name in ((box, "mine"), (other, "theirs"))
+    )
+    assert mine == theirs
+    assert other.out("run", "--rm", "--network", "none", "theirs", "cat", "/out") == "tool\none"
+    assert ran(build(other, context)) == 0, "what came is kept here"
+    assert registry not in other.out("images", "-a")
+
+
+def test_a_folder_s_cache_of_what_is_in_the_image(
+    box: Host, other: Host, tmp_path: pathlib.Path, context: str
+) -> None:
+    place = tmp_path / "cache"
+    build(box, "--cache-to", f"type=local,dest={place}", context)
+    said = build(other, "--cache-from", f"type=local,src={place}", context)
+    assert ran(said) == 1, said
+    assert "CACHED" in said
+
+
+def test_an_image_that_is_its_own_cache(box: Host, other: Host, registry: str, context: str) -> None:
+    name = f"{registry}/app:1"
+    build(box, "--cache-to", "type=inline", "-t", name, context)
+    box.estiva("push", name)
+    assert ran(build(other, "--cache-from", name, context)) == 1
+    child = pathlib.Path(context, "child")
+    child.write_text(f"FROM {name}\nLABEL a=b\n")
+    build(box, "-t", "child", "-f", str(child), context)
+    box.estiva("save", "-o", f"{context}/child.tar", "child")
+    assert b"buildcache" not in pathlib.Path(context, "child.tar").read_bytes()
+    plain = build(box, "--build-arg", "BUILDKIT_INLINE_CACHE=1", "-t", name + "2", context)
+    assert "not used" not in plain
+    box.estiva("push", name + "2")
+    assert ran(build(other, "--no-cache", "--cache-from", name + "2", context)) == 4
+
+
+def test_what_has_changed_runs(box: Host, other: Host, tmp_path: pathlib.Path, context: str) -> None:
+    place = tmp_path / "cache"
+    build(box, "--cache-to", f"type=local,dest={place},mode=max", context)
+    pathlib.Path(context, "Dockerfile").write_text(TEXT.replace("echo one", "echo two"))
+    said = build(other, "--cache-from", f"type=local,src={place}", "-t", "changed", context)
+    assert said.count("CACHED") == 1
+    assert other.out("run", "--rm", "--network", "none", "changed", "cat", "/out") == "tool\ntwo"
+
+
+def test_a_cache_that_can_t_be_had_is_told(
+    box: Host, registry: str, tmp_path: pathlib.Path, context: str
+) -> None:
+    pathlib.Path(context, "Dockerfile").write_text(TEXT + "RUN echo new > /new\n")
+    said = build(
+        box, "--cache-from", f"{registry}/none", "--cache-from", f"type=local,src={tmp_path}/none", context
+    )
+    assert f"warning: no cache from {registry}/none" in said
+    assert f"warning: no cache from {tmp_path}/none: no such folder" in said
+    refused = build(box, "--cache-to", "type=registry,ref=127.0.0.1:1/x", context, status=1)
+    assert "writing the cache 127.0.0.1:1/x failed" in refused
+    told = build(box, "--cache-to", "type=registry,ref=127.0.0.1:1/x,ignore-error=true", context)
+    assert "warning: the cache 127.0.0.1:1/x was not written" in told
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["type=gha", "type=registry", "type=odd,ref=x", "type=local,dest=x,mode=all", "type=inline,a=b", "a=b"],
+)
+def test_words_that_mean_nothing_are_refused(box: Host, context: str, word: str) -> None:
+    said = box.estiva("build", "--cache-to", word, context, status=None)
+    assert said.returncode in (1, 125) and "--cache-to" in said.stderr and "Traceback" not in said.stderr
+
+
+def test_a_cache_that_lies_is_no_layer_of_ours(
+    box: Host, other: Host, tmp_path: pathlib.Path, context: str
+) -> None:
+    """A layer that is not what the config says is not taken; a field that is damaged is told."""
+    place = tmp_path / "cache"
+    build(box, "--cache-to", f"type=local,dest={place},mode=max", context)
+    blobs = sorted((place / "blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
+    manifest = next(json.loads(path.read_bytes()) for path in blobs if b'"layers"' in path.read_bytes())
+    layer = place / "blobs/sha256" / manifest["layers"][0]["digest"].partition(":")[2]
+    layer.write_bytes(layer.read_bytes()[:-1] + b"x")
+    said = build(other, "--cache-from", f"type=local,src={place}", context, status=1)
+    assert "Traceback" not in said and "sha256" in said
+    build(other, "-t", "honest", context)
+    assert other.out("run", "--rm", "--network", "none", "honest", "cat", "/out") == "tool\none"
