@@ -38,7 +38,7 @@ def build(
 
     from estiva.builder.request import NETWORKS, Request
     from estiva.builder.solver.executor import build as run_build
-    from estiva.engine.builds import caches
+    from estiva.engine.builds import caches, container
     from estiva.engine.builds.devices import Devices
     from estiva.engine.images import events
     from estiva.engine.images.find import allow_refetch
@@ -57,6 +57,7 @@ def build(
 
         networks.get(engine.db, request.network)  # before the first of its steps looks for it
     allow_refetch(engine)
+    container.end_lost(engine)
     if request.build_args.get("BUILDKIT_INLINE_CACHE") == "1":
         request.cache_to.append("type=inline")
     places = caches.parse("cache-from", request.cache_from), caches.parse("cache-to", request.cache_to)

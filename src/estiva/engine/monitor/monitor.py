@@ -202,7 +202,8 @@ class Monitor:
                 "monitor_start": procinfo.start_time(os.getpid()),
                 "started": self.started,
                 "cgroup": self.cgroup.path,
-                "process": plan["config"]["process"],
+                # nobody executes anything in a build's step, and its secrets may be in there
+                "process": plan["config"]["process"] | ({"env": []} if plan["ephemeral"] else {}),
                 "seccomp": plan["seccomp"],
                 "network": endpoint.shown(plan, self.endpoint),
                 "stop_signal": plan["stop_signal"],
