@@ -69,9 +69,14 @@ class Boxes(Bench):
         self.v1.run(*crun, "run", "--detach", "-b", f"{self.folder}/bundle", "bench")
         with estiva.pool(IMAGE, size=8, network="none", engine=engine) as pool:
 
-            def taken():
+            def settle():
+                """The pool is full, and what ended before has gone: that is nobody's to wait for."""
                 while pool.ready < pool.size:
                     time.sleep(0.01)
+                time.sleep(0.1)
+
+            def taken():
+                settle()
                 held = pool.box()
                 box = None
                 try:
@@ -86,7 +91,11 @@ class Boxes(Bench):
                     if box is not None:
                         held.__exit__(None, None, None)
 
-            cases = {"estiva": taken, "crun exec": lambda: self.v1.run(*crun, "exec", "bench", "/bin/true")}
+            def entered():
+                settle()
+                return self.v1.run(*crun, "exec", "bench", "/bin/true")
+
+            cases = {"estiva": taken, "crun exec": entered}
             self.rounds("a box from the pool, and `true` in it", cases, [("crun exec", 0.5)])
             with pool.box() as box:
                 cases = {
@@ -100,13 +109,16 @@ class Boxes(Bench):
         estiva, engine = self.engine()
         took, begun = [], {"estiva": [], "from an image": []}
         with estiva.container(IMAGE, network="none", engine=engine) as box:
-            for _ in range(self.count):
+            for turn in range(self.count):
                 fill = f"dd if=/dev/urandom of=/changed bs=1M count={CHANGED}"
                 box.exec(["sh", "-c", fill]).check()
                 begin = time.perf_counter()
                 made = box.snapshot()
                 took.append((time.perf_counter() - begin) * 1000)
-                for who, source in (("from an image", IMAGE), ("estiva", made)):
+                pair = [("from an image", IMAGE), ("estiva", made)]
+                if turn % 2:
+                    pair.reverse()  # the second one meets the end of the first
+                for who, source in pair:
                     block = estiva.container(source, network="none", engine=engine)
                     begun[who].append(wall(block.__enter__))
                     block.__exit__(None, None, None)

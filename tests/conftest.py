@@ -25,7 +25,7 @@ os.environ["LC_ALL"] = "C.UTF-8"
 
 # in the order of what they take, from `./test --durations=0`
 LONG = (
-    "repair program_ends oci_engines restart networks program_aio program_types settings kill_runs program_aio_boxes"
+    "builds repair program_ends oci_engines restart networks program_aio program_types settings kill_runs program_aio_boxes"
     " health dns_resolver installed own_binary reservations reset cp_walls userns kill_images damaged_alone"
     " seccomp_ranges mcp_client untrusted_network snapshots mount_walls stopped_writer full_disk attach quickload"
     " firewall_flushed layers_random docs_run names untrusted_boxes crowd pool"

@@ -28,7 +28,8 @@ from estiva.catalog import FEWEST, INDEX, PHRASES  # noqa: E402
 
 # Modules and packages whose errors a beginner meets.
 COVERED = (
-    "builder.files.copier", "builder.files.tree", "builder.frontend", "builder.solver.sources",
+    "builder.fetch", "builder.files.copier", "builder.files.tree", "builder.frontend",
+    "builder.solver.sources",
     "builder.steps", "cli.container", "cli.context", "cli.explain", "cli.format.tables",
     "cli.format.template", "cli.image.archives", "cli.build.build",
     "cli.build.sources", "cli.build.words", "cli.image.images", "cli.image.remote",
@@ -48,7 +49,7 @@ COVERED = (
 )  # fmt: skip
 # Modules of which every sentence is shown to people: what has a blank in it, and is no docstring.
 SPOKEN = (
-    "engine.explain.machine", "engine.explain.running", "engine.explain.why",
+    "builder.steps.statuses", "engine.explain.machine", "engine.explain.running", "engine.explain.why",
     "engine.state.life.certificate", "runtime.launch.whynot",
 )  # fmt: skip
 # Modules that name the steps of a container's start

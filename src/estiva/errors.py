@@ -27,8 +27,10 @@ import os
 
 
 class EstivaError(Exception):
-    """The root of the tree. `str(error)` is one line; `hint` may be empty."""
+    """The root of the tree. `str(error)` is one line; `hint` may be empty, and so may `excerpt`: lines of the
+    file that is wrong, for people."""
 
+    excerpt = ""
     exit_status = 0  # what the command line ends with, where the verb knows better than STATUS
 
     def __init__(self, message: str, *, hint: str = "") -> None:

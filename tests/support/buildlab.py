@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from estiva import fastjson
+from estiva.builder.cache.local import Cache
+from estiva.builder.exporters import timestamps
 from estiva.builder.request import Request, Step
 from estiva.builder.solver.executor import build
+from estiva.builder.solver.job import epoch as epoch_of
 from estiva.errors import NotFound
 from estiva.linux import fs, mount, namespace
 from estiva.oci import config as configs
@@ -88,13 +91,18 @@ class Lab:
         options.setdefault("context", str(self.context))
         request = Request(dockerfile_text=text, **options)
         try:
-            return build(
+            image = build(
                 request,
                 store=self.store,
                 run_step=self.run_step,
                 resolve_image=self.resolve_image,
                 progress=self.events.append,
             )
+            epoch = epoch_of(request)
+            if epoch is None:
+                return image
+            cache = Cache(self.store, off=request.no_cache)
+            return timestamps.clamp(cache, image, self.box, epoch)  # as the engine does
         finally:
             left = os.listdir(self.store.paths.ingest) + os.listdir(self.store.paths.cache + "/build/work")
             assert left == [], "the build left something half done"

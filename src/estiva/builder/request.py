@@ -39,9 +39,11 @@ class Request:
     allow            what of ENTITLEMENTS a Dockerfile may ask for (K23); network "host" brings network.host
     build_contexts   name -> a directory, an address, "docker-image://NAME" or "oci-layout://FOLDER[:TAG]";
                      for FROM, COPY --from and RUN --mount, in the place of a stage or an image of that name
+    hidden           the image is not listed: what it is for comes afterwards
+    explain_cache    tell of each step that was not in the cache which of its inputs has changed
+    cache_from, cache_to  places as the options of those names have them; the engine reads and writes them
     devices          finds what RUN --device asks for: (full names, what is not here and may be absent),
                      raising for what is not allowed; set by who can run steps with devices
-    cache_from, cache_to  places as the options of those names have them; the engine reads and writes them
 
     Raises InvalidInput for a network or an entitlement that there is not.
     """
@@ -68,6 +70,8 @@ class Request:
         tags: list[str] | None = None,
         cache_from: list[str] | None = None,
         cache_to: list[str] | None = None,
+        explain_cache: bool = False,
+        hidden: bool = False,
     ) -> None:
         self.context = context
         self.dockerfile = dockerfile
@@ -98,9 +102,17 @@ class Request:
         self.ssh = {name: [where] if isinstance(where, str) else where for name, where in (ssh or {}).items()}
         self.source_date_epoch = source_date_epoch
         self.tags = list(tags or [])
+        self.hidden = hidden
+        self.materials: dict[str, str] = {}  # what was fetched: address -> digest
+        self.read = ("", "")  # the Dockerfile's name and text
         self.cache_from = list(cache_from or [])
         self.cache_to = list(cache_to or [])
+        self.explain_cache = explain_cache
         self.devices: FindDevices | None = None
+
+    def note(self, address: str, hexadecimal: str) -> None:
+        """What the build has fetched, and what it was: the sha256 of a file, or a commit."""
+        self.materials[address] = f"{'sha1' if len(hexadecimal) == 40 else 'sha256'}:{hexadecimal}"
 
 
 class Agent:

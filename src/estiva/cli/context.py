@@ -106,9 +106,11 @@ def refuse_trust(options: Options) -> None:
 
 
 def tell(error: errors.EstivaError, see: str = "") -> None:
-    """An error for people: one line, then what can be done about it."""
+    """An error for people: one line, the lines that it is about, then what can be done about it."""
     hint = error.hint or (f"see '{see} --help'" if see and isinstance(error, UsageError) else "")
     lines = [f"estiva: {local(errors.brief(error.message))}"]
+    if error.excerpt:
+        lines.append(error.excerpt)
     if hint:
         lines.append(f"{local('hint')}: {local(errors.brief(hint))}")
     sys.stdout.flush()

@@ -207,6 +207,7 @@ def check(engine: Engine, *, deep: bool = False, repair: bool = False) -> dict[s
         repaired += upkeep.missing_rules(engine, mend=True)
         repaired += upkeep.relays(engine, mend=True)
         repaired += images.repair(engine, deep=deep)
+        engine.mended()  # is told by that
     for _ in range(ROUNDS):
         done, failed = ([], []) if adopt.is_lost(engine) else sweep.sweep(engine, upkeep.network)
         swept += done

@@ -66,6 +66,8 @@ _personality.argtypes = (ctypes.c_ulong,)
 _malloc_trim = getattr(libc, "malloc_trim", None)
 _setrlimit = libc.setrlimit
 _setrlimit.argtypes = (ctypes.c_int, ctypes.c_char_p)
+_getrlimit = libc.getrlimit
+_getrlimit.argtypes = (ctypes.c_int, ctypes.c_void_p)
 _memset = libc.memset
 _memset.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
 _memcpy = libc.memcpy
@@ -331,6 +333,15 @@ RLIM_INFINITY = (1 << 64) - 1
 def setrlimit(name: str, soft: int, hard: int) -> None:
     """setrlimit(2) of a key of RLIMITS. The module `resource` would be a third of a millisecond to load."""
     check(_setrlimit(RLIMITS[name], pack("=QQ", soft, hard)))
+
+
+def getrlimits() -> bytes:
+    """getrlimit(2) of all of RLIMITS, to compare."""
+    found = ctypes.create_string_buffer(16 * len(RLIMITS))
+    at = ctypes.addressof(found)
+    for number in RLIMITS.values():
+        check(_getrlimit(number, at + 16 * number))
+    return found.raw
 
 
 def personality(persona: int) -> int:

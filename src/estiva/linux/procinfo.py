@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from _signal import pidfd_send_signal as _pidfd_send_signal
 
+_PF_EXITING = 0x4  # of the flags in /proc/PID/stat: linux/sched.h
+
 
 def pidfd_open(pid: int) -> int:
     """pidfd_open(2); close-on-exec."""
@@ -57,6 +59,16 @@ def _stat(pid: int) -> list[bytes]:
     return data[data.rindex(b")") + 2 :].split()
 
 
+def ending(pid: int, started: int) -> bool:
+    """Whether the process that started then is on its way out, or gone: others of its pid namespace, whose
+    init it is, have then been killed with it, though it can't be waited for yet (pid_namespaces(7))."""
+    try:
+        fields = _stat(pid)
+    except OSError:
+        return True
+    return int(fields[19]) != started or fields[0] in (b"Z", b"X") or bool(int(fields[6]) & _PF_EXITING)
+
+
 def exit_code(pid: int, started: int) -> int | None:
     """How a process has ended for which nobody has waited yet, as a shell tells it (field 52 of
     /proc/PID/stat); None where that is not so."""
@@ -73,6 +85,11 @@ def exit_code(pid: int, started: int) -> int | None:
 def start_time(pid: int) -> int:
     """When a process started, in clock ticks since boot. Raises ProcessLookupError when there is none."""
     return stat(pid)[1]
+
+
+def parent(pid: int) -> int:
+    """The pid of its parent. Raises ProcessLookupError when there is no such process."""
+    return int(_stat(pid)[1])
 
 
 def in_user_namespace() -> bool:

@@ -91,8 +91,9 @@ def lease_in(
     bridge: str | None = None,
     network: str = DEFAULT_NETWORK,
     address: str | None = None,
+    before: str = "",
 ) -> tuple[str, Subnet]:
-    """As `reserve_in`: the address, and the subnet that it is of."""
+    """As `reserve_in`: the address, and the subnet that it is of. `before` is taken if it can be."""
     subnet, start = subnet_in(transaction, bridge or bridge_name(), network)
     sql = "SELECT address FROM leases WHERE container = ? AND network = ? AND NOT instr(address, ':')"
     rows = transaction.execute(sql, (container_id, network)).fetchall()
@@ -105,6 +106,8 @@ def lease_in(
         if rows:
             transaction.execute("DELETE FROM leases WHERE network = ? AND address = ?", (network, rows[0][0]))
         return address, subnet
+    if before and subnet.offers(before) and _take(transaction, network, before, container_id):
+        return before, subnet
     count = subnet.last - subnet.first + 1
     # each one that is not to be had is a row, the bridge's own or the way out
     ((held,),) = transaction.execute("SELECT count(*) FROM leases WHERE network = ?", (network,)).fetchall()

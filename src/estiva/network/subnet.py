@@ -75,6 +75,14 @@ class Subnet:
         if not self.holds(address) or number(address) in edge:
             raise InvalidInput(f"address {address} is not a free address of {self}")
 
+    def offers(self, address: str) -> bool:
+        """Whether it is one of those that containers are given that ask for none."""
+        try:
+            self.judge(address)
+        except InvalidInput:
+            return False
+        return self.first <= number(address) <= self.last
+
 
 def number(address: str) -> int:
     """An IPv4 address in dotted form as a number. Raises InvalidInput."""

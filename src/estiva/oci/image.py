@@ -75,15 +75,15 @@ def encode(document: Any) -> bytes:
     return fastjson.dumps(document, sort_keys=True).encode()
 
 
-def parse_document(data: bytes, media_type: str = "") -> dict[str, Any]:
+def parse_document(data: bytes, media_type: str = "", *, artifact: bool = False) -> dict[str, Any]:
     """Parse a manifest or an index: whichever `media_type` (a Content-Type) or else the document says."""
     kind = media_type.partition(";")[0].strip()
     if kind in INDEX_TYPES:
         return parse_index(data, kind)
     if kind in MANIFEST_TYPES:
-        return parse_manifest(data, kind)
+        return parse_manifest(data, kind, artifact=artifact)
     document = _document(data, "the manifest")
-    return _index(document, "") if is_index(document) else _manifest(document, "", False)
+    return _index(document, "") if is_index(document) else _manifest(document, "", artifact)
 
 
 def parse_manifest(data: bytes, media_type: str = "", *, artifact: bool = False) -> dict[str, Any]:

@@ -81,6 +81,13 @@ class Platform:
         parts = {"os": self.os, "architecture": self.architecture, "variant": self.variant}
         return {key: value for key, value in parts.items() if value}
 
+    def written(self) -> dict[str, str]:
+        """As `document`, without the variant that Docker leaves out: arm64 is v8 anyway."""
+        parts = self.document()
+        if self.architecture == "arm64" and self.variant == "v8":
+            del parts["variant"]
+        return parts
+
     def fallbacks(self) -> list[Platform]:
         """This platform and those whose programs run on it, the best first."""
         arch, variant = self.architecture, self.variant

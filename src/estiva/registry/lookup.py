@@ -66,19 +66,45 @@ def images(
             known = [m for m in document["manifests"] if m["mediaType"] in documents.MANIFEST_TYPES]
             return known if every else [select(document, Platform.host())]
         kind = top.media_type or document.get("mediaType") or documents.OCI_MANIFEST
-        config, _ = await remote.document(
-            f"/v2/{reference.repository}/blobs/{document['config']['digest']}",
-            scopes=pull_scopes(reference),
-            subject=f"the config of {reference}",
-            limit=min(document["config"]["size"], ANSWER_LIMIT),
-            headers={},
-        )
-        if digests.sha256(config) != document["config"]["digest"]:
-            raise IntegrityError(f"the config of {reference} is not what its digest says")
-        platform = Platform.of(documents.parse_config(config)).document()
+        platform = Platform.of(await _config(remote, reference, document)).document()
         return [documents.descriptor(kind, top.digest, len(top.body), platform=platform)]
 
     return _ask(reference, question, config)
+
+
+def config_of(
+    reference: Reference, platform: Platform | None = None, *, config: Settings | None = None
+) -> dict[str, Any]:
+    """The config of the image that a reference means for a platform, or this machine, without its layers.
+    Raises NotFound, Denied, Unavailable, IntegrityError."""
+
+    async def question(remote: Remote) -> dict[str, Any]:
+        top = await get_manifest(remote, reference)
+        document = documents.parse_document(top.body, top.media_type)
+        if documents.is_index(document):
+            chosen = select(document, platform or Platform.host())["digest"]
+            top = await get_manifest(remote, reference, chosen)
+            document = documents.parse_document(top.body, top.media_type)
+            if documents.is_index(document):
+                raise IntegrityError(f"{reference} is an index of indexes")
+        return await _config(remote, reference, document)
+
+    return _ask(reference, question, config)
+
+
+async def _config(remote: Remote, reference: Reference, manifest: dict[str, Any]) -> dict[str, Any]:
+    """The config that a manifest names, proven."""
+    named = manifest["config"]
+    config, _ = await remote.document(
+        f"/v2/{reference.repository}/blobs/{named['digest']}",
+        scopes=pull_scopes(reference),
+        subject=f"the config of {reference}",
+        limit=min(named["size"], ANSWER_LIMIT),
+        headers={},
+    )
+    if digests.sha256(config) != named["digest"]:
+        raise IntegrityError(f"the config of {reference} is not what its digest says")
+    return documents.parse_config(config)
 
 
 def tags(reference: Reference, *, config: Settings | None = None) -> list[str]:

@@ -122,6 +122,9 @@ class Channel:
         if os.read(self.fd, _LIMIT)[:1] != kind:
             raise ParentGone
 
+    def leave(self) -> None:
+        """In the child: its rights are the command's from now on. For who has to know that."""
+
     def report(self, error: BaseException) -> None:
         """In the child: hand `error` to the parent. While a command is `sought`, with the root that it was
         sought in, for launch/whynot.py to look at. Never raises."""

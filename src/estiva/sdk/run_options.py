@@ -189,6 +189,15 @@ class CreateOptions(RunOptions, total=False):
     interactive: bool | None
 
 
+OutputOptions: TypeAlias = Annotated[
+    Mapping[str, str | bool | int | PathLike[str] | Sequence[str]], "a dict of an output's attributes"
+]
+Outputs: TypeAlias = Annotated[
+    Path | OutputOptions | Sequence[Path | OutputOptions],
+    'a folder, text such as "type=oci,dest=x.tar", a dict of such attributes, or a list of them',
+]
+
+
 class StepOptions(TypedDict, total=False):
     """What each RUN of a build may use, and where it runs."""
 
@@ -209,16 +218,25 @@ class BuildOptions(StepOptions, total=False):
     """All that the command line's `build` takes."""
 
     allow: Words | None
+    annotations: Words | None
+    attest: Words | None
     build_args: Table | None
     build_contexts: Annotated[Mapping[str, Path] | None, "a dict of names with folders"]
     cache_from: Words | None
     cache_to: Words | None
     dockerfile_text: str | None
+    explain_cache: bool | None
     labels: Table | None
+    load: bool | None
     network: str | None
     no_cache: bool | None
     no_cache_filter: Words | None
+    output: Outputs | None
     platform: str | None
+    platforms: Words | None
+    provenance: Annotated[bool | str | None, 'True, False or text such as "mode=min"']
+    push: bool | None
+    sbom: Annotated[bool | str | None, "True, False or text"]
     secrets: Annotated[Mapping[str, Path | bytes] | None, "a dict of ids with paths or bytes"]
     source_date_epoch: int | None
     ssh: Annotated[Mapping[str, Path | Sequence[Path]] | None, "a dict of ids with paths or lists of paths"]

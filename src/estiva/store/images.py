@@ -30,12 +30,13 @@ class Image:
     none), `size` is the sum of its layers' uncompressed tars in bytes.
     """
 
-    __slots__ = ("id", "manifest", "size", "created", "text", "states", "_config")
+    __slots__ = ("id", "manifest", "size", "created", "text", "states", "memory", "_config")
 
     def __init__(self, id: str, text: str, manifest: str | None, size: int, created: float) -> None:
         self.id = id
         self.text = text
         self.states: list[str] = []  # of what stands on a snapshot: those above the layers, the lowest first
+        self.memory = ""  # the snapshot with whose processes a container of it begins
         self.manifest = manifest
         self.size = size
         self.created = created

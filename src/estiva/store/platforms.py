@@ -33,6 +33,20 @@ def index_digest(store: Store, digest: str | None) -> str:
     return digest or "" if index_of(store, digest) is not None else ""
 
 
+def documents_of(store: Store, digest: str) -> set[str]:
+    """The digests of the manifests that an index names, and of what attestations among them hold."""
+    found: set[str] = set()
+    for item in (index_of(store, digest) or {"manifests": []})["manifests"]:
+        found.add(item["digest"])
+        if documents.is_attestation(item) and store.content.has(item["digest"]):
+            try:
+                said = documents.parse_manifest(store.content.read(item["digest"]), artifact=True)
+            except EstivaError:
+                continue
+            found.update(part["digest"] for part in [said["config"], *said["layers"]])
+    return found
+
+
 def members(store: Store, digest: str) -> list[tuple[str, str]]:
     """(manifest digest, image id) of the images of an index that are here, in its order."""
     index = index_of(store, digest)

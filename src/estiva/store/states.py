@@ -30,15 +30,23 @@ if TYPE_CHECKING:
 
     Reader: TypeAlias = Database | Transaction
 
+    class Memory(TypedDict):
+        """Of one with processes: whether our own init was the first of them, and whether it only waits."""
+
+        init: bool
+        idle: bool
+
     class About(TypedDict):
         """A state's record. `below`: the states that it stands on, the lowest first; `config`: what those
-        made from it have of the `container` that it is of, as in an image's config; `profile`: as of that."""
+        made from it have of the `container` that it is of, as in an image's config; `profile`: as of that;
+        `memory` of one that has its processes too."""
 
         below: list[str]
         config: dict[str, object]
         container: str
         copied: bool
         profile: NotRequired[str]
+        memory: NotRequired[Memory]
 
 
 COLUMNS = "id, name, image, created, record"
@@ -61,6 +69,11 @@ class State:
 
 def folder(paths: Paths, state_id: str) -> str:
     return f"{paths.states}/{state_id}"
+
+
+def memory(paths: Paths, state_id: str) -> str:
+    """The folder of its processes, beside that of its files: runtime/lifecycle/memory.py."""
+    return f"{folder(paths, state_id)}/memory"
 
 
 # --- reading ----------------------------------------------------------------------------------------------

@@ -213,7 +213,8 @@ def _limits(body: Anatomy) -> Section:
     for limit in body.cgroup.limits:
         used = "" if limit.name in ("cpu", "cpuset") else _amount(limit, limit.used)
         most = _amount(limit, limit.peak) if limit.peak is not None else ""
-        cells = (say(limit.name), _amount(limit, limit.limit), used, most, limit.says)
+        wanted = "" if limit.name == "cpuset" else _amount(limit, limit.limit)  # it says where, not how much
+        cells = (say(limit.name), wanted, used, most, limit.says)
         rows.append(Row(cells, tone=BAD if limit.met else PLAIN))
     title = say("cgroup {version} {path}", version=body.cgroup.version, path=body.cgroup.path)
     if body.cgroup.frozen:

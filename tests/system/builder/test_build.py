@@ -63,7 +63,7 @@ ONBUILD RUN echo later
         "LABEL a=b c d=e f",
         "WORKDIR /work/1",
         'RUN |1 who=world /bin/sh -c echo "$GREETING from $(pwd), $who" > out && chmod 600 out # buildkit',
-        "EXPOSE [80/tcp 53/udp 8000/tcp 8001/tcp]",
+        "EXPOSE [53/udp 80/tcp 8000/tcp 8001/tcp]",
     ]
     assert len([step for step in history if not step.get("empty_layer")]) == len(image.diff_ids) == 3
 

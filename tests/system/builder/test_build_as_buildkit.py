@@ -50,9 +50,10 @@ COPY --parents ./src/./sub/b /pivot/
 COPY src/a /kept/
 """
     )
-    times = {path: int(lab.stat(image, path).st_mtime) for path in ("/old", "/new/deep", "/whole")}
-    assert times == {"/old": THEN, "/new/deep": THEN, "/whole": THEN - 5}
-    assert lab.stat(image, "/parents").st_mtime == THEN - 5, "of the context, where the paths begin"
+    times = {path: int(lab.stat(image, path).st_mtime) for path in ("/old", "/new/deep")}
+    assert times == {"/old": THEN, "/new/deep": THEN}
+    for path in ("/whole", "/parents"):
+        assert lab.stat(image, path).st_mtime > THEN + 10**8, "the context itself has no time that counts"
     assert lab.stat(image, "/pivot").st_mtime == THEN, "of src"
     assert lab.mode(image, "/old") == "1770 0:0", "its mode and owner stay"
     assert lab.mode(image, "/new/deep") == "0755 0:0"

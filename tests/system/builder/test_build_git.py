@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from buildlab import Lab
+from estiva import programs
+from estiva.builder.fetch import repository
 from estiva.errors import EstivaError
 from gitkit import Daemon, Repo, Web
 
@@ -206,3 +209,76 @@ def test_sha256_repositories(lab: Lab, served: Daemon, tmp_path: Path) -> None:
     assert len(head) == 64
     for place in ("/new", f"/new#{head}"):
         assert lab.names(lab.build("FROM scratch\nCOPY f /\n", context=served.url + place), "/") == ["f"]
+
+
+def test_over_ssh(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repo = sample(tmp_path)
+    said = tmp_path / "said"
+    script = tmp_path / "bin" / "ssh"  # in the place of ssh and of the server's shell
+    script.parent.mkdir()
+    script.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" "agent:$SSH_AUTH_SOCK" >> {said}\n'
+        f'[ -n "$SSH_AUTH_SOCK" ] || {{ echo "git@h: Permission denied (publickey)." >&2; exit 255; }}\n'
+        f'for last; do :; done; cd {tmp_path} && eval "exec $last"\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setattr(programs, "FOLDERS", (str(script.parent), *programs.FOLDERS))
+    place = "git@h:app.git#main"
+    error = refused(lab, "Permission denied", context=place)
+    assert "--ssh default" in error.hint
+    agent = str(tmp_path / "agent")
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(agent)
+    image = lab.build(None, context=place, ssh={"default": agent})
+    assert lab.read(image, "/c/m/lib/s") == "of the submodule\n"
+    added = lab.build(
+        f"FROM scratch\nADD ssh://git@h{tmp_path}/app.git?submodules=0 /\n", ssh={"default": agent}
+    )
+    assert "run.sh" in lab.names(added, "/")
+    words = said.read_text().splitlines()
+    assert "git@h" in words and "git-upload-pack 'lib'" in words and f"agent:{agent}" in words
+    for option in (
+        "BatchMode=yes",
+        "IdentityFile=none",
+        "ForwardAgent=no",
+        "StrictHostKeyChecking=accept-new",
+    ):
+        assert option in words
+    assert words[words.index("-F") + 1] == "/dev/null"
+    key = tmp_path / "key 1%"
+    key.write_text("")
+    with_key = "git@h:app.git?submodules=0"
+    refused(lab, "Permission denied", context=with_key, ssh={"default": [str(key)]})
+    assert f'IdentityFile="{str(key).replace("%", "%%")}"' in said.read_text().splitlines()
+    refused(lab, "can't have a quote", context=with_key, ssh={"default": [str(key) + '"']})
+    listening.close()
+    assert repo.git("status", "--porcelain") == ""
+
+
+def test_without_git(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "FOLDERS", ())
+    error = refused(lab, "git is not installed", context="git://127.0.0.1:1/x")
+    assert "apt install git" in error.hint
+
+
+def test_a_ref_that_moves_meanwhile(
+    lab: Lab, served: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is built is the commit that was found, and its key is that one's (K20)."""
+    repo = Repo(tmp_path, "r")
+    first = repo.commit(f="1")
+    place = served.url + "/r"
+    resolve = repository.Repository.resolve
+
+    def moving(self: repository.Repository) -> repository.Commit:
+        found = resolve(self)
+        repo.commit(f="2")
+        return found
+
+    text = f"FROM scratch\nADD {place} /\n"
+    monkeypatch.setattr(repository.Repository, "resolve", moving)
+    assert lab.read(lab.build(text), "/f") == "1"
+    monkeypatch.undo()
+    assert lab.read(lab.build(text), "/f") == "2"
+    repo.git("reset", "-q", "--hard", first)
+    assert lab.read(lab.build(text), "/f") == "1" and lab.statuses()[f"ADD {place} /"] == "cached"

@@ -114,3 +114,58 @@ def test_steps_before_a_failed_one_are_kept(lab: Lab) -> None:
     with pytest.raises(EstivaError, match="exit status 1"):
         lab.build(text)
     assert [lab.statuses()[f"RUN echo {n} > /{n}"] for n in (1, 2)] == ["cached", "cached"]
+
+
+def test_what_has_changed_is_told_of_a_step_that_runs(lab: Lab) -> None:
+    text = "FROM box\nARG V=1\nCOPY src /src\nRUN ls /src > /list\nRUN echo {last} > /last\n"
+    lab.write(src__a="a", src__b="b", src__c="c")
+
+    def told(text: str, **options: object) -> list[str]:
+        lab.build(text, explain_cache=True, **options)
+        return [line.removeprefix("not cached: ") for line in lab.output().splitlines()]
+
+    assert told(text.format(last=1)) == ["it has not been built here before"] * 3
+    assert told(text.format(last=1)) == []
+    lab.put("src/a", "a", 0o755)
+    lab.put("src/b", "other")
+    (lab.context / "src/c").unlink()
+    lab.put("src/d", "d")
+    below = "what lies below it has changed, from here on: COPY src /src # buildkit"
+    assert told(text.format(last=1)) == [
+        "mode of src/a 0644 -> 0755",
+        "content of src/b has changed",
+        "src/c is gone",
+        "src/d is new",
+        below,
+        below,
+    ]
+    assert told(text.format(last=2)) == [
+        'argv: ["/bin/sh", "-c", "echo 1 > /last"] -> ["/bin/sh", "-c", "echo 2 > /last"]'
+    ]
+    assert told(text.format(last=1)) == []
+    assert told(text.format(last=3))[0].startswith('argv: ["/bin/sh", "-c", "echo 1'), (
+        "the last build, not the last that ran"
+    )
+    assert told(text.format(last=3), build_args={"V": "2"})[0] == "variable V: 1 -> 2"
+    assert told(text.format(last=3), no_cache=True) == ["the cache is not used"] * 3
+
+
+def test_what_is_remembered_of_steps_is_bounded_and_may_go(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    from estiva.builder.cache import inputs
+    from estiva.builder.files import record
+
+    monkeypatch.setattr(record, "MOST", 6)
+    for number in range(30):
+        lab.put(f"src/{number}", "x")
+    text = "FROM box\nCOPY src /src\n"
+    lab.build(text)
+    for number in range(30):
+        lab.put(f"src/{number}", "y")
+    monkeypatch.setattr(inputs, "LINES", 2)
+    lab.build(text, explain_cache=True)
+    assert lab.output().splitlines()[2:] == ["not cached: and more"]
+    for name in (lab.context.parent / "root/cache/build/inputs").iterdir():
+        name.write_bytes(b"damaged")
+    lab.put("src/1", "z")
+    lab.build(text, explain_cache=True)
+    assert lab.output() == "not cached: it has not been built here before\n"

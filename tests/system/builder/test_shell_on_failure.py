@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -91,7 +92,7 @@ RUN --network=none --mount=type=tmpfs,target=/t --mount=target=/in,rw --mount=ty
     run.until("1000 /w b tmpfs cache made contexthidden 1.")
     run.type("echo $((6 * 7)) > /tmp/new; exit 3\n")
     assert run.end() == 1
-    assert b"exit status 7" in run.said.splitlines()[-1]
+    assert re.search(rb"\nestiva: Dockerfile:6: [^\n]*exit status 7", run.said)
     assert_nothing_left(box)
     assert "CACHED" not in box.estiva("build", tmp_path, status=1).stderr.split("RUN")[1]
 
@@ -125,7 +126,7 @@ COPY --from=c /bin/sh /c
     run.type("exit\n")
     assert run.end() == 1
     assert run.said.count(b"a shell in this step") == 1
-    assert b"exit status 5" in run.said.splitlines()[-1]
+    assert re.search(rb"\nestiva: Dockerfile:2: [^\n]*exit status 5", run.said)
     assert_nothing_left(box)
 
 

@@ -378,3 +378,16 @@ def test_a_limit_of_file_sizes_is_told_with_both_places(box, tmp_path):
     assert done.returncode == 1
     assert f"{tmp_path}/big -> " in done.stderr and ":/big: file too large" in done.stderr
     box.estiva("rm", container)
+
+
+def test_a_device_of_the_host_is_not_replaced(box, tmp_path):
+    node = tmp_path / "null"
+    os.mknod(node, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    (tmp_path / "link").symlink_to(node)
+    container = box.out("create", IMAGE, "true")
+    for target in ("null", "link"):
+        for source in ("/etc/passwd", "/etc"):
+            done = box.estiva("cp", f"{container}:{source}", tmp_path / target, status=1)
+            assert "is a device, which is not replaced" in done.stderr and done.stderr.count("\n") == 2
+    assert stat.S_ISCHR(node.stat().st_mode)
+    box.estiva("rm", container)

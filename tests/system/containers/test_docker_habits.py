@@ -361,3 +361,74 @@ def test_start_ends_with_docker_s_statuses(box):
         box.estiva("start", *words, four, status=4, input="")
     box.estiva("start", "--bogus", four, status=125)
     box.estiva("rm", broken, four)
+
+
+def test_create_ends_with_1_for_what_only_the_daemon_knows(box):
+    for words, said in (
+        (("--name", "bad name"), "invalid container name"),
+        (("--mount", f"type=bind,src={box.folder}/none,dst=/x"), "bind source path does not exist"),
+    ):
+        assert said in box.estiva("create", *words, IMAGE, "true", status=1).stderr
+        assert said in box.estiva("run", *words, IMAGE, "true", status=125).stderr
+    assert "no-such-flag" in box.estiva("create", "--no-such-flag", IMAGE, "true", status=125).stderr
+
+
+def test_attach_to_a_terminal_wants_one_where_nobody_reads_it_either(box):
+    for words in ((), ("-i",)):
+        box.estiva("run", "-dt", *words, "--name", "term", "--network", "none", IMAGE, "sleep", "1000")
+        assert "the input device is not a TTY" in box.estiva("attach", "term", status=1).stderr
+        child = box.start("attach", "--no-stdin", "term")
+        box.estiva("kill", "term")
+        assert child.wait(60) in (137, 1)  # it may have come too late
+        box.estiva("rm", "term")
+
+
+def test_details_of_lines_without_any_are_a_space(box):
+    box.estiva("run", "--name", "plain", "--network", "none", IMAGE, "sh", "-c", 'echo a; echo "\\"b\\""')
+    labelled = ("-l", "k=v 2", "--log-opt", "labels=k")
+    box.estiva("run", "--name", "said", *labelled, "--network", "none", IMAGE, "echo", "a")
+    assert box.out("logs", "--details", "plain") == ' a\n "b"' and box.out("logs", "plain") == 'a\n"b"'
+    assert box.out("logs", "--details", "said") == "k=v+2 a"
+    assert box.out("logs", "--details", "-t", "plain").splitlines()[0].endswith("Z  a")
+    box.estiva("rm", "plain", "said")
+
+
+def test_events_of_a_command_that_is_missing_and_of_a_name_that_goes(box):
+    box.estiva("run", "-d", "--name", "it", "--network", "none", IMAGE, "sleep", "1000")
+    for command in ("nosuch", "/etc"):
+        box.estiva("exec", "it", command, status=126)
+    events = box.out("events", "--since", "10m", "--until", "0s", "--filter", "container=it")
+    for command in ("nosuch", "/etc"):
+        found = [line.split()[2] for line in events.splitlines() if f": {command} " in line]
+        assert found == ["exec_create:", "exec_start:"]
+    box.estiva("tag", IMAGE, "other:2")
+    box.estiva("rmi", "other:2")
+    image = box.out("image", "inspect", "-f", "{{.Id}}", IMAGE)
+    events = box.out("events", "--since", "10m", "--until", "0s", "--filter", "event=untag").splitlines()
+    assert events[-1].endswith(f" image untag {image} (name={image})")
+    box.estiva("rename", "it", "now")
+    box.estiva("pause", "now")
+    assert "container now is paused" in box.estiva("exec", "now", "true", status=1).stderr
+    box.estiva("unpause", "now")
+    box.estiva("rm", "-f", "now")
+
+
+def test_a_container_that_starts_again_keeps_its_address(box):
+    def address(name):
+        return box.out("inspect", "-f", "{{.NetworkSettings.IPAddress}}", name)
+
+    for name in ("one", "two"):
+        box.estiva("run", "-d", "--name", name, IMAGE, "sleep", "1000")
+    before = address("one")
+    box.estiva("restart", "-t", "0", "one")
+    assert address("one") == before
+    box.estiva("stop", "-t", "0", "one", "two")
+    box.estiva("start", "two")
+    box.estiva("start", "one")
+    assert address("one") == before and address("two") not in (before, "")
+    box.estiva("stop", "-t", "0", "one")
+    box.db(f"INSERT INTO leases (network, address, container) VALUES ('default', '{before}', 'another')")
+    box.estiva("start", "one")
+    assert address("one") not in (before, "")
+    box.db("DELETE FROM leases WHERE container = 'another'")
+    box.estiva("rm", "-f", "one", "two")

@@ -10,6 +10,7 @@ import pytest
 
 from enginekit import IMAGE, can_hibernate, eventually, host
 from estiva.engine.monitor.life.health import duration
+from estiva.linux import procinfo
 from killkit import assert_well, kill
 
 
@@ -321,3 +322,30 @@ def test_wait_for_conditions(box):
     assert box.out("wait", "--ignore", "it") == "-1"
     box.estiva("run", "-d", "--name", "it", IMAGE, "true")
     assert "has no health check" in box.estiva("wait", "--condition", "healthy", "it", status=1).stderr
+
+
+def test_a_check_that_its_containers_end_kills_says_nothing(box):
+    """The kernel ends all else in its pid namespace before init's own end can be seen. Here it waits there for a
+    process from outside, whose parent stands still."""
+    run(box, "exec sleep 3000", "--health-timeout", "600s", "--health-retries", "1")
+    child = box.start("exec", "it", "sleep", "2000")
+    eventually(lambda: sorted(processes(box)) == ["1000", "2000", "3000"])
+    found = live(box)
+    pids = [int(line.split()[0]) for line in box.out("top", "it", "-eo", "pid,args").splitlines()[1:]]
+    parents = {pid: procinfo.parent(pid) for pid in pids}
+    commands = {pid: pathlib.Path(f"/proc/{pid}/cmdline").read_text().split("\0")[1] for pid in pids}
+    [inside] = [pid for pid in pids if commands[pid] == "2000"]
+    [checked] = [pid for pid in pids if commands[pid] == "3000"]
+    os.kill(parents[inside], signal.SIGSTOP)
+    try:
+        os.kill(found["pid"], signal.SIGKILL)
+        eventually(lambda: not os.path.exists(f"/proc/{parents[checked]}"))  # the monitor has heard of it
+        assert procinfo.ending(found["pid"], found["start_time"]) and os.path.exists(f"/proc/{found['pid']}")
+        assert health(box) == {"Status": "starting", "FailingStreak": 0, "Log": []}
+    finally:
+        os.kill(parents[inside], signal.SIGCONT)
+    assert box.out("wait", "it") == "137" and child.wait(60) == 137
+    assert health(box)["Log"] == []
+    assert "unhealthy" not in box.out(
+        "events", "--since", "10m", "--until", "0s", "--filter", f"container={found['id']}"
+    )

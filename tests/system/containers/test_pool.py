@@ -28,7 +28,7 @@ def test_a_command_by_the_init_is_as_any_other(box):
 commands = [
     (["sh", "-c", "cat; echo err >&2; exit 3"], dict(input="in")),
     (["sh", "-c", "id; pwd; echo $A $HOME $HOSTNAME"], dict(user="user", workdir="/tmp", env={"A": "b", "HOSTNAME": None})),
-    (["sh", "-c", "cd /proc/self; ls fd; grep -E '^(Cap|Seccomp:|NoNew|Sig[BIC]|Groups|Umask)' status; cat cgroup | wc -l; ls -l /proc/self/ns/pid"], {}),
+    (["sh", "-c", "cd /proc/self; ls fd; grep -E '^(Cap|Seccomp:|NoNew|Sig[BIC]|Groups|Umask)' /proc/self/status; cat cgroup | wc -l; ls -l /proc/self/ns/pid"], {}),
     (["sh", "-c", "kill -9 $$"], {}),
     (["no-such"], {}), (["/etc/passwd"], {}), (["true"], dict(user="nobody-here")), (["true"], dict(workdir="/etc/passwd")),
     (["sh", "-c", "yes | head -c 200000"], dict(max_output=1000)),
@@ -52,6 +52,7 @@ with estiva.pool("box:1", size=1, network="none", ulimits={"nofile": (512, 512)}
         other = said(first, command, options)
         first._agent = agent
         print(one == other or (one, other))
+    agent.rest()  # without the process that waits for the next one
     print(len(served), len(first.top().rows))
     for one in engine.containers.list():
         if one != first: one.remove(force=True)

@@ -97,7 +97,7 @@ asyncio.run(main())
     assert out.splitlines() == [
         "[1] out None 0",
         "[0, 2, 4, 6, 8]",
-        *["['estiva-init', 'python3'] 42"] * 4,
+        *["['estiva-init', 'estiva-init', 'python3'] 42"] * 4,  # and the next command's
         "True",
         "the run was killed after 0.5 s",
         "['CancelledError', 'CancelledError', 'CancelledError'] 1",
@@ -227,6 +227,32 @@ async def all_of():
     assert out == "ended\n"
     gone(box)
     assert_well(box)
+
+
+def test_a_loop_that_is_closed_while_a_thread_of_ours_is_at_work(box):
+    """That has what waits for it, which no collection can find before."""
+    out = box.python(
+        BEGIN
+        + """
+from estiva.engine.containers import control
+real, at = control.pausing, threading.Event()
+def slow(*given):
+    yield from real(*given)
+    at.set()
+    time.sleep(2)
+control.pausing = slow
+async def all_of():
+    async with aio.pool("py:1", size=2, warm="import json", network="none"): pass
+async def until():
+    while not at.is_set(): await asyncio.sleep(0.01)
+loop = asyncio.new_event_loop(); task = loop.create_task(all_of())
+loop.run_until_complete(until()); loop.close(); del task; gc.collect()
+while estiva.Engine().containers.list(): pass
+print("ended")
+"""
+    )
+    assert out == "ended\n"
+    gone(box)
 
 
 def test_it_ends_with_its_program(box):

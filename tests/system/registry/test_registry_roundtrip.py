@@ -11,9 +11,11 @@ import time
 
 import pytest
 
+from estiva import fastjson
+from estiva.errors import IntegrityError
 from estiva.oci import config as configs
 from estiva.paths import Paths
-from estiva.registry import client
+from estiva.registry import client, lookup
 from estiva.store import Store
 from registry_support import (
     QUICK,
@@ -78,6 +80,20 @@ def test_round_trip(served, stores, driver, tmp_path):
     assert client.push(first, image, reference(served.found, "copy"), config=QUICK) == IMAGE.digest
     second = stores("second")
     check(second, client.pull(second, reference(served.found, "copy"), config=QUICK))
+
+
+def test_a_config_is_fetched_without_layers(served):
+    """What a Dockerfile's check wants of a base image; what is not what its digest says is refused."""
+    upload(served.found, "a/b", "1", IMAGE)
+    with Proxy(served.found, []) as proxy:
+        found = lookup.config_of(reference(proxy.address), config=QUICK)
+        assert fastjson.dumps(found, sort_keys=True) == fastjson.dumps(
+            fastjson.loads(IMAGE.config), sort_keys=True
+        )
+        assert not any(proxy.ranges(sha256(layer)) for layer in IMAGE.layers)
+    broken = pytest.raises(IntegrityError, match="is not what its digest says")
+    with Proxy(served.found, [Fault(sha256(IMAGE.config), "flip", 3, times=10)]) as proxy, broken:
+        lookup.config_of(reference(proxy.address), config=QUICK)
 
 
 def test_what_was_built_here_goes_out_and_comes_back(served, stores, tmp_path):

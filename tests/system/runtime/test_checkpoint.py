@@ -299,7 +299,7 @@ def images(folder, descriptors='["a","b","c"]', external=None):
     pathlib.Path(folder, checkpointing.DESCRIPTORS).write_text(descriptors)
     if external is not None:
         pathlib.Path(folder, checkpointing.EXTERNAL).write_text(external)
-    restored = object.__new__(restoring._Restore)
+    restored = object.__new__(restoring.Restore)
     restored.how = checkpointing.Options()
     restored.how.images = str(folder)
     restored.images = os.open(folder, os.O_RDONLY)

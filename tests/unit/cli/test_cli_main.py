@@ -132,7 +132,7 @@ def test_global_options_reach_the_engine(verb, tmp_path, monkeypatch):
         (["volume", "prune"], 1, "estiva: nobody can be asked here\nhint: -f removes without asking\n"),
         (["build"], 1, 'estiva: "estiva build" requires exactly 1 argument'),
         (["build", "/does/not/exist"], 1, "estiva: the build context /does/not/exist is not a folder\n"),
-        (["build", "--output", "x", "."], 1, "estiva: build --output is not supported yet\n"),
+        (["build", "--output", "type=x", "."], 1, "estiva: unknown output type 'x'\n"),
         (
             ["build", "https://example.org/x.git"],
             1,

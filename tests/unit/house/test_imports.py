@@ -73,7 +73,8 @@ RULES = {
     "engine.containers": ENGINE
     | {"engine.state", "engine.spec", "engine.monitor", "engine.mounts", "engine.launch", "engine.images"},
     "engine.networks": ENGINE | {"engine.state", "engine.spec", "engine.mounts", "engine.containers", "engine.images"},
-    "engine.builds": ENGINE | {"engine.state", "engine.spec", "engine.monitor", "engine.launch", "engine.images"},
+    "engine.builds": ENGINE
+    | {"engine.state", "engine.spec", "engine.monitor", "engine.mounts", "engine.launch", "engine.images"},
     "engine.explain": ENGINE
     | {"engine.state", "engine.spec", "engine.mounts", "engine.containers", "engine.images", "engine.networks",
        "engine.system"},
@@ -85,6 +86,7 @@ RULES = {
     "builder.steps": {"builder.frontend", "builder.files", "builder.cache", "builder.fetch", "builder.request", "builder.once", "store", "oci", "linux",
                       "runtime.process.user"},
     "builder.solver": {"builder", "store", "oci", "linux"},
+    "builder.exporters": {"builder.cache", "builder.request", "store", "oci", "linux"},
     "builder.request": {"builder.frontend", "store", "oci"},
     # --- the registry ---
     "registry.http": {"registry.grammar", "store", "oci"},

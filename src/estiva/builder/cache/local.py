@@ -16,7 +16,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from estiva.timestamps import rfc3339
 
@@ -33,6 +33,15 @@ def key(kind: str, inputs: dict[str, Any]) -> str:
     return f"{kind}:{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
+class Found(NamedTuple):
+    """A layer in the cache: when it was made (RFC 3339), by which key and hidden image it is kept."""
+
+    diff_id: str
+    created: str
+    key: str
+    image: str
+
+
 class Cache:
     """The cache of one store. With `off`, nothing is found, but results are still kept for the next build."""
 
@@ -40,12 +49,13 @@ class Cache:
         self.store = store
         self.off = off
 
-    def layer(self, keys: Iterable[str]) -> tuple[str, str, str] | None:
-        """(diff_id, created as RFC 3339 text, key) of the layer kept under one of `keys`."""
+    def layer(self, keys: Iterable[str]) -> Found | None:
+        """The layer kept under one of `keys`."""
         for name in [] if self.off else keys:
             image = self._find(name)
             if image is not None and image.diff_ids and self.store.layers.has(image.diff_ids[-1]):
-                return image.diff_ids[-1], str(image.config.get("created") or ""), name
+                created = str(image.config.get("created") or "")
+                return Found(image.diff_ids[-1], created, name, image.id)
         return None
 
     def keys_with(self, key: str) -> tuple[str, ...]:
@@ -57,8 +67,8 @@ class Cache:
 
     def keep_layer(
         self, keys: list[str], diff_id: str, created: str, created_by: str, platform: dict[str, str]
-    ) -> None:
-        """Remember a layer under each of `keys`."""
+    ) -> str:
+        """Remember a layer under each of `keys`; the id of the hidden image that they point to."""
         config = {
             **platform,
             "created": created,
@@ -69,8 +79,9 @@ class Cache:
         image = self.store.images.add(encode(config), hidden=True)
         for name in keys:
             self._keep(name, image.id)
+        return image.id
 
-    def image(self, config: dict[str, Any], inherited: int) -> Image:
+    def image(self, config: dict[str, Any], inherited: int, *, hidden: bool = False) -> Image:
         """The image of a finished config: the one that an equal build made, or a new one.
 
         The first `inherited` entries of the history are the base image's; only later times are left out.
@@ -82,8 +93,9 @@ class Cache:
         name = key("image", timeless)
         known = None if self.off else self._find(name)
         if known is not None and all(self.store.layers.has(diff_id) for diff_id in known.diff_ids):
-            return self.store.images.add(known.config_bytes)  # listed again, should it have been removed
-        image = self.store.images.add(encode(config))
+            # listed again, should it have been removed
+            return self.store.images.add(known.config_bytes, hidden=hidden)
+        image = self.store.images.add(encode(config), hidden=hidden)
         self._keep(name, image.id)
         return image
 

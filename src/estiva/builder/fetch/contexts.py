@@ -30,6 +30,7 @@ from estiva.oci.platform import Platform
 from estiva.oci.reference import Reference
 from estiva.store.archive import layout
 from estiva.store.archive.load import Loader, check_kind
+from estiva.store.images import Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from estiva.builder.frontend.syntax import Dockerfile
     from estiva.builder.request import Request
     from estiva.store import Store
-    from estiva.store.images import Image
 
 IMAGE, LAYOUT, TARGET = "docker-image://", "oci-layout://", "target:"
 
@@ -140,7 +140,9 @@ class Contexts:
         )
         found = folders.repository(self.request, self.workspace, address, self.look)
         try:
-            return folders.checkout(self.workspace, found, found.resolve(), keep=keep, mtime=mtime)
+            commit = found.resolve()
+            self.request.note(str(address), commit.commit or commit.object)
+            return folders.checkout(self.workspace, found, commit, keep=keep, mtime=mtime)
         finally:
             found.close()
 
@@ -171,6 +173,7 @@ class Contexts:
                 try:
                     keep = address.keep_git_dir is True
                     commit = found.resolve()
+                    self.request.note(str(address), commit.commit or commit.object)
                     mtime = address.mtime == "commit"
                     return folders.checkout(self.workspace, found, commit, keep=keep, mtime=mtime)
                 finally:
@@ -205,7 +208,7 @@ class Contexts:
             opened = layout.Folder(folder)
             try:
                 check_kind(opened)
-                return _pick(Loader(self.store, opened, wanted), digest, tag)
+                return _pick(Loader(self.store, opened, wanted, hidden=True), digest, tag)
             finally:
                 opened.close()
         except EstivaError as error:
@@ -226,12 +229,13 @@ class Contexts:
             platform_of = {"architecture": wanted.architecture, "os": wanted.os}
             cache.keep_layer(keys, diff_id, created, f"FROM {name}", platform_of)
         else:
-            diff_id, created, _ = known
+            diff_id, created = known.diff_id, known.created
         config["config"] = {"Env": [f"PATH={configs.DEFAULT_PATH}"], "WorkingDir": "/"}
         config["rootfs"] = {"type": "layers", "diff_ids": [diff_id]}
         config["history"] = [{"created": created, "created_by": f"FROM {name}"}]
         config["created"] = created
-        return self.store.images.add(local.encode(config), hidden=True)
+        data = local.encode(config)
+        return Image(digests.sha256(data), data.decode(), None, 0, 0.0)  # to begin with, and in no list
 
     def _layer(self, tree: Tree, epoch: int | None) -> tuple[str, str]:
         """(diff_id of a layer of a tree's files, what they are)."""

@@ -6,6 +6,8 @@ no cache key (K14).
 
 from __future__ import annotations
 
+import os
+import stat
 from urllib.parse import urlsplit
 
 from estiva.builder.fetch.address import GitAddress
@@ -24,8 +26,12 @@ def of_git(request: Request, address: GitAddress, main: GitAddress) -> Access:
     A secret for the host comes before one for all. It is for the repository that the build names, and on
     github.com for all others there, as with docker; a submodule elsewhere gets none.
     """
+    if address.scheme == "ssh":
+        places = request.ssh.get("default", [])
+        agents = [place for place in places if _is_socket(place)]
+        return Access(agent=next(iter(agents), ""), keys=[place for place in places if place not in agents])
     if not address.scheme.startswith("http"):
-        return Access(ssh=request.ssh.get("default", []) if address.scheme == "ssh" else [])
+        return Access()
     within = next((top for top in _GITHUB if main.remote.startswith(top)), main.remote)
     if address is not main and not (address.remote + "/").startswith(within.rstrip("/") + "/"):
         return Access()
@@ -49,6 +55,13 @@ def of_url(request: Request, url: str) -> str:
         return header
     token = _secret(request, f"HTTP_AUTH_TOKEN_{host}")
     return f"Bearer {token}" if token else ""
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:  # ssh will tell
+        return False
 
 
 def _secret(request: Request, name: str) -> str:

@@ -103,6 +103,7 @@ def of_url(request: Request, workspace: Workspace, address: str, *, unpack: bool
     fd = os.open(workspace.path, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         got = url.fetch(address, fd, header=credentials.of_url(request, address))
+        request.note(url.redacted(address), got.content)
         os.lseek(fd, 0, os.SEEK_SET)
         with open(os.dup(fd), "rb", buffering=0) as file:
             if unpack and untar.is_archive(fd):

@@ -8,10 +8,10 @@ command line and in no environment (K24).
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
-import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from estiva import programs
 from estiva.builder.fetch import bounded
@@ -53,32 +53,21 @@ _SETTINGS = """\
 \tlowSpeedLimit = 1
 \tlowSpeedTime = 60
 """
+_TELLING = ("fatal:", "error:", "ERROR:", "remote: ", "ssh:", "Host key", "WARNING: REMOTE HOST")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH")
 
 
 class Access:
-    """How to come in: `header` for http(s) ("" for none), `within` the addresses that get it, `ssh` the
-    socket of an agent, or files of keys.
+    """How to come in: `header` for http(s) ("" for none), `within` the addresses that get it; over ssh,
+    `agent` is the socket of an agent and `keys` are files.
     """
 
-    def __init__(self, header: str = "", within: str = "", ssh: list[str] | None = None) -> None:
+    def __init__(self, header: str = "", within: str = "", agent: str = "", keys: Sequence[str] = ()) -> None:
+        self.keys = list(keys)
         self.header = header
         self.within = within
-        self.agent = next((path for path in ssh or [] if _is_socket(path)), "")
-        self.keys = [path for path in ssh or [] if path != self.agent]
-
-
-def _is_socket(path: str) -> bool:
-    try:
-        return stat.S_ISSOCK(os.stat(path).st_mode)
-    except OSError:
-        return False
-
-
-def _plain(path: str) -> str:
-    """A path, if ssh and the shell that starts it take it as it is; "" if not."""
-    return "" if set(path) & set(" '\"\\%$~\n") else path
+        self.agent = agent
 
 
 class Git:
@@ -100,7 +89,8 @@ class Git:
                 hint="`apt install git` installs it on Debian",
             )
         self.address = address
-        self.agent, self.keys = access.agent, access.keys
+        self.agent = access.agent
+        self.keys = access.keys
         self.folder = folder
         self.until = until
         self.look = look
@@ -156,18 +146,23 @@ class Git:
         )
 
     def _ssh(self) -> str:
-        """ssh without a configuration or keys of its own: the agent has those, or the build's caller. A host
-        that is known must have the key that is known; one that is not is taken as it is, as docker takes it.
+        """ssh without a configuration or keys but those that the caller lends. A host that is known must have
+        the key that is known; one that is not is taken as it is, as docker takes it.
         """
         known = [self.secret + "/known_hosts", os.path.expanduser("~/.ssh/known_hosts")]
-        keys = [f"IdentityFile={_plain(path) or 'none'}" for path in self.keys or ["none"]]
         options = [
-            "BatchMode=yes", *keys, "StrictHostKeyChecking=accept-new",
+            "BatchMode=yes", "StrictHostKeyChecking=accept-new",
             "ClearAllForwardings=yes", "ForwardAgent=no", "PermitLocalCommand=no",
             "ConnectTimeout=60", "ServerAliveInterval=30",
-            "UserKnownHostsFile=" + " ".join(filter(_plain, known)),
+            "UserKnownHostsFile=" + " ".join(path for path in known if not set(path) & set(" '\"\\%")),
         ]  # fmt: skip
-        return "ssh -F /dev/null " + " ".join(f"-o '{option}'" for option in options)
+        keys = [os.path.abspath(key).replace("%", "%%") for key in self.keys]
+        if any(c in key for key in keys for c in '"\\\n$'):
+            raise InvalidInput(
+                "the path of an ssh key can't have a quote, a backslash, a $ or a line break in it"
+            )
+        options += [f'IdentityFile="{key}"' for key in keys] or ["IdentityFile=none"]
+        return "ssh -F /dev/null " + " ".join("-o " + shlex.quote(option) for option in options)
 
     def run(
         self,
@@ -202,12 +197,10 @@ class Git:
         return ended.output.decode("utf-8", "surrogateescape").strip()
 
     def failed(self, ended: bounded.Ended) -> Unavailable:
-        lines = [
-            redacted(line.strip()) for line in ended.said.replace("\r", "\n").splitlines() if line.strip()
-        ]
-        told = [
-            line for line in lines if line.startswith(("fatal:", "error:", "ERROR:", "remote: "))
-        ] or lines
+        said = redacted(ended.said).replace("\r", "\n").splitlines()
+        lines = [line.strip() for line in said if line.strip()]
+        told = [line for line in lines if line.startswith(_TELLING) or "Permission denied" in line]
+        told = told or lines
         why = oneline("; ".join(told[:3]))[:500] if told else f"git ended with status {ended.status}"
         if ended.status in (-25, 128 + 25):  # SIGXFSZ
             why = f"a file of it is larger than {bounded.FILE >> 30} GiB"

@@ -49,7 +49,7 @@ class Base:
     tree: Tree
     path: str
     content: list[str]
-    changes: bool
+    changes: bool = False
 
 
 @dataclass

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
+import time
 
 from estiva.builder.files import record
 from estiva.builder.files.record import Record
@@ -158,7 +159,7 @@ class Copier:
         top = self.to.directory(path)
         try:
             self._contents(source, top)
-            self._date(top, info)
+            self._date(top, source, info)
         finally:
             os.close(top)
         return True
@@ -167,14 +168,17 @@ class Copier:
         """Give the directory `path`, below which --parents has copied, the time of `base` in the source."""
         directory = self.to.directory(path)
         try:
-            self._date(directory, self.tree.stat(base))
+            self._date(directory, base, self.tree.stat(base))
         finally:
             os.close(directory)
 
-    def _date(self, directory: int, info: os.stat_result) -> None:
-        """The directory that was copied into has its source's time: all that it takes of it."""
-        times = (self.to.time(info.st_atime_ns), self.to.time(info.st_mtime_ns))
-        os.utime(f"/proc/self/fd/{directory}", ns=times)
+    def _date(self, directory: int, source: str, info: os.stat_result) -> None:
+        """The directory that was copied into has its source's time: all that it takes of it. A context itself
+        has none that counts."""
+        times = (info.st_atime_ns, info.st_mtime_ns)
+        if not source and not self.tree.owners:
+            times = (time.time_ns(),) * 2
+        os.utime(f"/proc/self/fd/{directory}", ns=(self.to.time(times[0]), self.to.time(times[1])))
 
     def parents(self, base: str, relative: str, path: str, into: Record | None = None) -> str:
         """Make the directories of `relative` (below `base` in the source) in `path`; the path of the last

@@ -15,14 +15,19 @@ import stat
 from estiva.files import write_all
 
 _PIECE = 1 << 17
+MOST = 100_000  # paths that are listed
 ATTRIBUTES = ("security.capability", "user.")  # the second is a prefix
 
 
 class Record:
-    """Paths added in the order of a walk -> one digest. `owners`: owners and attributes count."""
+    """Paths added in the order of a walk -> one digest. `owners`: owners and attributes count. `listed` gets
+    the mode, owner and content of each path, below `top`, up to MOST of them.
+    """
 
-    def __init__(self, owners: bool) -> None:
+    def __init__(self, owners: bool, listed: dict[str, list[str]] | None = None, top: str = "") -> None:
         self.owners = owners
+        self.listed = listed
+        self.top = top
         self.total = hashlib.sha256()
 
     def add(self, name: str, info: os.stat_result, content: str = "") -> None:
@@ -32,6 +37,9 @@ class Record:
         if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
             content = str(info.st_rdev)
         fields = (name, oct(mode), owner, content)
+        if self.listed is not None and len(self.listed) < MOST:
+            path = f"{self.top}/{name}".strip("/") or "."
+            self.listed[path] = [f"{stat.S_IMODE(mode):04o}", owner, f"{stat.S_IFMT(mode):o} {content}"]
         self.total.update("\0".join(fields).encode("utf-8", "surrogateescape") + b"\0\0")
 
     def digest(self) -> str:

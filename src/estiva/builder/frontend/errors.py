@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from estiva.builder.frontend.excerpt import excerpt
 from estiva.errors import EngineError, EstivaError, InvalidInput, Unsupported
 
 TYPE_CHECKING = False
@@ -14,7 +15,7 @@ class DockerfileError(InvalidInput):
 
     def __init__(self, message: str, *, name: str, line: int, text: str, hint: str = "") -> None:
         message = shorten(message, 1000)
-        super().__init__(f"{name}:{line}: {message}", hint=hint or f"the line is: {shorten(text)}")
+        super().__init__(f"{name}:{line}: {message}", hint=hint)
         self.bare = message
         self.line = line
         self.text = text
@@ -37,23 +38,33 @@ def shorten(text: str, limit: int = 200) -> str:
 
 
 def located(error: EstivaError, instruction: Instruction) -> EstivaError:
-    """`error` with the Dockerfile's name and line before its message, unless it has them already."""
+    """`error` with the Dockerfile's name and line before its message, unless it has them already, and with
+    the instruction's lines."""
+    said = "" if isinstance(error, BuildFailed) else error.message  # which has the whole command
+    error.excerpt = error.excerpt or _lines(instruction, said)
     where = f"{instruction.file}:{instruction.line}: "
     if not error.message.startswith(f"{instruction.file}:"):
         error.message = where + shorten(error.message, 1000)
         error.args = (error.message,)
-        error.hint = error.hint or f"the line is: {shorten(instruction.original)}"
     return error
 
 
 def bad(instruction: Instruction, message: str, hint: str = "") -> DockerfileError:
     """A DockerfileError at an instruction."""
-    return DockerfileError(
+    error = DockerfileError(
         message, name=instruction.file, line=instruction.line, text=instruction.original, hint=hint
     )
+    error.excerpt = _lines(instruction, message)
+    return error
 
 
 def unsupported(instruction: Instruction, message: str, hint: str = "") -> Unsupported:
     """What this version does not do, at an instruction."""
     text = f"{instruction.file}:{instruction.line}: {message}"
-    return Unsupported(text, hint=hint or f"the line is: {shorten(instruction.original)}")
+    error = Unsupported(text, hint=hint)
+    error.excerpt = _lines(instruction, message)
+    return error
+
+
+def _lines(instruction: Instruction, message: str) -> str:
+    return excerpt(instruction.lines, instruction.line, instruction.end, shorten(message, 1000))

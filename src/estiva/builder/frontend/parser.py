@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from estiva.builder.frontend import foreign
 from estiva.builder.frontend.errors import DockerfileError, shorten
+from estiva.builder.frontend.excerpt import excerpt
 from estiva.builder.frontend.near import near
 from estiva.builder.frontend.syntax import Dockerfile, Heredoc, Instruction
 from estiva.errors import InvalidInput
@@ -74,6 +76,20 @@ def parse(data: bytes | str, *, name: str = "Dockerfile") -> Dockerfile:
     text = text.removeprefix("\ufeff")
     result = Dockerfile(name, text)
     lines = _Lines(text)
+    try:
+        _read(result, lines)
+    except DockerfileError as error:
+        error.excerpt = excerpt(lines.lines, error.line, error.line, error.bare)
+        other = foreign.named(result.directives)
+        if other:
+            error.hint = f"it is written for the frontend {other}, which is not used here"
+        raise
+    if not result.instructions:
+        raise InvalidInput(f"{name} has no instructions", hint="a Dockerfile starts with FROM")
+    return result
+
+
+def _read(result: Dockerfile, lines: _Lines) -> None:
     _directives(result, lines)
     comments: list[str] = []
     for line in lines:
@@ -91,15 +107,12 @@ def parse(data: bytes | str, *, name: str = "Dockerfile") -> Dockerfile:
             continue
         instruction = _split(logical, start, result)
         instruction.comments, comments = comments, []
-        instruction.gap = gap
+        instruction.gap = lines.number if gap else 0
         _read_heredocs(instruction, logical, lines, result)
-        instruction.end = lines.number
+        instruction.end, instruction.lines = lines.number, lines.lines
         result.instructions.append(instruction)
         if len(result.instructions) > MOST:
-            raise InvalidInput(f"{name} has more than {MOST} instructions")
-    if not result.instructions:
-        raise InvalidInput(f"{name} has no instructions", hint="a Dockerfile starts with FROM")
-    return result
+            raise InvalidInput(f"{result.name} has more than {MOST} instructions")
 
 
 def _directives(result: Dockerfile, lines: _Lines) -> None:

@@ -9,10 +9,15 @@ from dataclasses import dataclass
 
 from estiva.builder.frontend import values
 from estiva.builder.frontend.errors import shorten
+from estiva.builder.frontend.near import near
 from estiva.builder.frontend.variables import Expander
 from estiva.errors import InvalidInput
 
 KINDS = ("bind", "cache", "tmpfs", "secret", "ssh")
+KEYS = (
+    "type", "from", "source", "target", "readonly", "readwrite", "id", "sharing", "required", "size", "mode",
+    "uid", "gid", "env",
+)  # fmt: skip
 SHARING = ("shared", "private", "locked")
 
 
@@ -108,7 +113,7 @@ def _set(mount: Mount, key: str, value: str | None) -> None:
     if key == "type":
         mount.kind = text.lower()
         if mount.kind not in KINDS:
-            raise InvalidInput(f"unsupported mount type {text!r}", hint="it is one of " + ", ".join(KINDS))
+            raise InvalidInput(f"unsupported mount type {text!r}", hint=_meant(text, KINDS))
     elif key == "from":
         mount.from_ = text
     elif key in ("source", "target", "id"):
@@ -124,13 +129,13 @@ def _set(mount: Mount, key: str, value: str | None) -> None:
     elif key == "sharing":
         mount.sharing = text.lower()
         if mount.sharing not in SHARING:
-            raise InvalidInput(f"unsupported sharing {text!r}", hint="it is one of " + ", ".join(SHARING))
+            raise InvalidInput(f"unsupported sharing {text!r}", hint=_meant(text, SHARING))
     elif key in ("mode", "uid", "gid"):
         setattr(mount, key, _number(key, text))
     elif key == "env":
         mount.env = text
     else:
-        raise InvalidInput(f"unexpected --mount field {key!r}")
+        raise InvalidInput(f"unexpected --mount field {key!r}", hint=_meant(key, KEYS))
 
 
 def boolean(key: str, value: str | None) -> bool:
@@ -152,6 +157,11 @@ def _number(key: str, text: str) -> int:
     return number
 
 
+def _meant(word: str, known: tuple[str, ...]) -> str:
+    close = near(word, known)
+    return f"did you mean {close}?" if close else "it is one of " + ", ".join(known)
+
+
 _ALLOWED = {
     "bind": {"type", "from", "source", "target", "readonly", "readwrite"},
     "cache": {
@@ -166,7 +176,10 @@ _ALLOWED = {
 def _check(mount: Mount, given: set[str]) -> None:
     extra = sorted(given - _ALLOWED[mount.kind])
     if extra:
-        raise InvalidInput(f"--mount field {extra[0]!r} does not go with type {mount.kind}")
+        raise InvalidInput(
+            f"--mount field {extra[0]!r} does not go with type {mount.kind}",
+            hint="what does is " + ", ".join(sorted(_ALLOWED[mount.kind] - {"type"})),
+        )
     if mount.kind in ("bind", "cache", "tmpfs") and not mount.target:
         raise InvalidInput(f"a {mount.kind} mount needs a target")
     if mount.kind == "secret":

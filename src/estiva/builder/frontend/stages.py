@@ -95,10 +95,11 @@ class Plan:
         for stage in self.stages:
             if stage.alias == name.lower() or name == str(stage.index):
                 return stage
-        known = ", ".join(stage.alias for stage in self.stages if stage.alias)
-        raise NotFound(
-            f"no stage {name!r} in {self.dockerfile.name}", hint=f"it has {known}" if known else ""
-        )
+        known = [stage.alias for stage in self.stages if stage.alias]
+        hint = f"it has {', '.join(known)}" if known else ""
+        if meant := near(name, known):
+            hint = f"did you mean {meant}? {hint}"
+        raise NotFound(f"no stage {name!r} in {self.dockerfile.name}", hint=hint)
 
     def earlier(self, stage: Stage, name: str) -> list[str]:
         """The names of the stages before one, those that `name` may be meant for first."""

@@ -24,8 +24,8 @@ class Instruction:
     """One instruction as written: upper-case name, unquoted flags, the rest of the logical line.
 
     `line` to `end` are the lines that it takes, here-documents included; `word` is its name as written;
-    `comments` are those right above it, each without its `#`; `gap` says that an empty line stands among its
-    lines.
+    `comments` are those right above it, each without its `#`; `gap` is the last of its own lines if an
+    empty one stands among them, else 0.
     """
 
     def __init__(
@@ -40,9 +40,10 @@ class Instruction:
         self.file = file
         self.escape = escape
         self.end = line
+        self.lines: list[str] = []  # of the whole file
         self.word = original[: len(name)]
         self.comments: list[str] = []
-        self.gap = False
+        self.gap = 0
 
 
 class Dockerfile:

@@ -16,6 +16,7 @@ from estiva.builder.frontend.instructions import Command, Copy, From, Pairs, Tex
 from estiva.builder.frontend.lint import bases, steps, written
 from estiva.builder.frontend.lint.rule import ARGUMENT, Finding, Options, Report, options_of
 from estiva.builder.frontend.lint.steps import Scope
+from estiva.builder.frontend.syntax import Instruction
 from estiva.builder.frontend.variables import Budget
 from estiva.builder.request import Request
 from estiva.builder.steps import config
@@ -29,8 +30,17 @@ if TYPE_CHECKING:
 BaseConfig = Callable[[stages.Stage], "dict[str, Any] | None"]
 
 
+class Seen:
+    """What a stage asks of whoever builds it: its ARGs by name, with value and place; its RUNs' mounts."""
+
+    def __init__(self) -> None:
+        self.args: dict[str, tuple[str, Instruction]] = {}
+        self.used: set[str] = set()
+        self.mounts: list[tuple[run_mounts.Mount, Instruction]] = []
+
+
 class Check:
-    """Looks through the stages of a plan.
+    """Looks through the stages of a plan. `seen` has what was found in them, by their numbers.
 
     `base` gives the config of a stage's base image, None for one that is not known: then nothing is said of
     what depends on it. What it raises is the caller's.
@@ -47,10 +57,12 @@ class Check:
         self.options = options_of(plan.dockerfile, request.build_args.get(ARGUMENT))
         self.report = Report(self.options)
         self.budget = Budget()
+        self.seen: dict[int, Seen] = {}
+        self.wrong: Instruction | None = None  # where `run` has failed
         self._ends: dict[int, tuple[State, Scope]] = {}
 
     def run(self, wanted: list[stages.Stage]) -> list[Finding]:
-        """What there is to say of the file and of the stages `wanted`, each after those that it stands on.
+        """What there is to say of the file and of the stages `wanted`, among them those that others stand on.
 
         Raises EstivaError, with the line, for what is wrong; `report` has what was found until then.
         """
@@ -74,16 +86,19 @@ class Check:
         return report.ordered()
 
     def _stage(self, stage: stages.Stage) -> None:
+        self.now = self.seen[stage.index] = Seen()
         triggers: list[tuple[str, Report]] = []
         if stage.base is not None:
-            if stage.base.index not in self._ends:
-                self._stage(stage.base)
             above, inherited = self._ends[stage.base.index]
             state = above.child()
             scope = Scope(declared=set(inherited.declared), workdir=inherited.workdir, known=inherited.known)
             triggers = [(text, self.report) for text in state.config.pop("OnBuild", None) or []]
         else:
-            state, scope = self._base(stage)
+            try:
+                state, scope = self._base(stage)
+            except EstivaError as error:
+                self.wrong = stage.start.source
+                raise located(error, stage.start.source) from error.__cause__
             quiet = Report(Options(skip=frozenset(("all",))))  # nobody here has written them
             triggers = [(text, quiet) for text in state.config.pop("OnBuild", None) or []]
         scope.ignored, scope.budget = self.ignored, self.budget
@@ -114,8 +129,9 @@ class Check:
             scope.variables = state.variables
             scope.shell = bool(state.config.get("Shell"))
             steps.step(typed, scope, report)
-            _apply(typed, state)
+            self._apply(typed, state)
         except EstivaError as error:
+            self.wrong = typed.source
             raise located(error, typed.source) from error.__cause__
 
     def _argument(self, typed: Pairs, state: State, scope: Scope, report: Report) -> None:
@@ -127,23 +143,24 @@ class Check:
             one = Pairs(typed.source, [(name, default)])
             config.declare(state, one, self.request.build_args, self.plan.global_args)
             scope.declared.add(name)
+            self.now.used.add(name)
+            if default is not None or name in self.request.build_args or name not in self.plan.global_args:
+                self.now.args[name] = state.args.get(name) or "", typed.source
 
-
-def _apply(typed: Typed, state: State) -> None:
-    """What an instruction does to the config, or what is wrong in its words."""
-    if isinstance(typed, Copy):
-        expand = expander(state, typed)
-        chmod = expand.word(typed.chmod)
-        if chmod:
-            values.mode_change(chmod, 0o644, False)
-    elif isinstance(typed, Command) and typed.name == "RUN":
-        expand = expander(state, typed)
-        for mount in typed.mounts:
-            run_mounts.parse(mount, expand, state.workdir)
-    elif isinstance(typed, Text) and typed.name == "WORKDIR":
-        config.workdir(state, typed)
-    else:
-        config.apply(state, typed)
+    def _apply(self, typed: Typed, state: State) -> None:
+        """What an instruction does to the config, or what is wrong in its words."""
+        if isinstance(typed, Copy):
+            chmod = expander(state, typed).word(typed.chmod)
+            if chmod:
+                values.mode_change(chmod, 0o644, False)
+        elif isinstance(typed, Command) and typed.name == "RUN":
+            expand = expander(state, typed)
+            for text in typed.mounts:
+                self.now.mounts.append((run_mounts.parse(text, expand, state.workdir), typed.source))
+        elif isinstance(typed, Text) and typed.name == "WORKDIR":
+            config.workdir(state, typed)
+        else:
+            config.apply(state, typed)
 
 
 def _clock() -> str:

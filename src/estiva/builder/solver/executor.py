@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from estiva.builder.cache.remote import FIELD, Remote
-from estiva.builder.frontend import stages
+from estiva.builder.frontend import foreign, stages
 from estiva.builder.frontend.lint.rule import ARGUMENT
 from estiva.builder.request import Progress, Request, ResolveImage, RunStep
 from estiva.builder.solver.check import Beside
@@ -58,6 +58,7 @@ def _run(job: Job) -> Image:
     request = job.request
     context = job.sources.context
     dockerfile, context.exclude = job.sources.contexts.dockerfile(context)
+    request.read = (dockerfile.name, dockerfile.text)
     job.plan = stages.make(dockerfile, request.build_args, job.platform_args())
     job.sources.contexts.replace(job.plan)
     target = job.plan.target(request.target)
@@ -65,6 +66,8 @@ def _run(job: Job) -> Image:
     for typed in (typed for stage in needed for typed in stage.steps):
         run.refuse_wider(typed, request)  # before anything is fetched or run
     job.total = sum(1 + len(stage.steps) for stage in needed)
+    if told := foreign.warning(dockerfile, request.build_args):
+        job.warn(told)
     checked = Beside(job, needed, context.exclude)
     try:
         Parallel(job, needed).run()
@@ -81,7 +84,7 @@ def _run(job: Job) -> Image:
     document = final.finished()
     if job.remote is not None and (inline := job.remote.inline(document["rootfs"]["diff_ids"])):
         document[FIELD] = inline
-    return job.cache(target).image(document, final.inherited)
+    return job.cache(target).image(document, final.inherited, hidden=request.hidden)
 
 
 def _stage(job: Job, stage: stages.Stage) -> State:

@@ -47,7 +47,7 @@ class Job:
         self.progress = progress
         self.remote = remote
         self.run_stage = run_stage
-        self.epoch = _epoch(request)
+        self.epoch = epoch(request)  # no step depends on it: the image is capped at its end
         self.host = Platform.host()
         self.wanted = Platform.parse(request.platform) if request.platform else self.host
         self.states: Once[int, State] = Once()
@@ -109,7 +109,7 @@ class Job:
             return self.total
 
     def clock(self) -> str:
-        return local.timestamp(self.epoch)
+        return local.timestamp(None)
 
     def warn(self, message: str) -> None:
         self.tell({"status": "warning", "message": message})
@@ -117,16 +117,17 @@ class Job:
     def platform_args(self) -> dict[str, str]:
         result: dict[str, str] = {}
         for prefix, platform in (("TARGET", self.wanted), ("BUILD", self.host)):
-            result[prefix + "PLATFORM"] = str(platform)
+            result[prefix + "PLATFORM"] = "/".join(platform.written().values())
             result[prefix + "OS"] = platform.os
             result[prefix + "ARCH"] = platform.architecture
-            result[prefix + "VARIANT"] = platform.variant
+            result[prefix + "VARIANT"] = platform.written().get("variant", "")
             result[prefix + "OSVERSION"] = ""  # there is none but on Windows
         result["TARGETSTAGE"] = self.request.target or "default"
         return result
 
 
-def _epoch(request: Request) -> int | None:
+def epoch(request: Request) -> int | None:
+    """SOURCE_DATE_EPOCH of a build in seconds, or None. Raises InvalidInput."""
     if request.source_date_epoch is not None:
         return request.source_date_epoch
     text = request.build_args.get("SOURCE_DATE_EPOCH", "")

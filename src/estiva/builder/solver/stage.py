@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from estiva.builder.cache.inputs import slot
 from estiva.builder.files.workspace import Scratch
 from estiva.builder.frontend import parser, stages
 from estiva.builder.frontend.errors import bad, located, shorten
@@ -30,6 +31,7 @@ class StageRun:
         self.current: dict[str, Any] = {}
         self.place, self.steps = 0, 1 + len(stage.steps)
         self.source = stage.start.source
+        self.number = 0
         self.context = StepContext(
             request=job.request,
             store=job.store,
@@ -40,8 +42,8 @@ class StageRun:
             output=self.output,
             look=job.look,
             warn=job.warn,
-            epoch=job.epoch,
             pack=self._pack,
+            place=self._place,
         )
 
     def run(self) -> State:
@@ -59,6 +61,7 @@ class StageRun:
                 start.source, f"with the triggers of its base images, the build has over {parser.MOST} steps"
             )
         for typed in [*triggers, *self.stage.steps]:
+            self.number += 1
             self.source = typed.source
             with _Reported(self, typed) as reported:
                 try:
@@ -69,6 +72,11 @@ class StageRun:
                     message = f"{typed.name} failed: {reason(error)}: {error.filename or ''}".rstrip(": ")
                     raise located(EngineError(message), typed.source) from error
         return state
+
+    def _place(self) -> str:
+        request, stage = self.job.request, self.stage
+        where = f"{request.context} {request.dockerfile} {request.platform}"
+        return slot(where, str(stage.index), str(self.number))
 
     def _pack(self, written: Written) -> None:
         written.source = self.source
@@ -111,7 +119,7 @@ class StageRun:
         job, source = self.job, self.stage.start.source
         for text in state.config.pop("OnBuild", None) or []:
             for instruction in parser.parse(text, name=source.file).instructions:
-                instruction.line = source.line
+                instruction.line, instruction.end, instruction.lines = source.line, source.end, source.lines
                 if instruction.name in ("FROM", "MAINTAINER", "ONBUILD"):
                     raise bad(source, f"{instruction.name} isn't allowed as an ONBUILD trigger")
                 typed = interpret(instruction)

@@ -93,8 +93,9 @@ def _maintainer(state: State, typed: Typed, expand: Expander) -> str:
 
 def _cmd(state: State, typed: Typed, expand: Expander) -> str:
     assert isinstance(typed, Command)
-    argv = state.command(typed) if typed.argv is not None or typed.shell else []
+    argv = state.command(typed)
     state.config["Cmd"] = argv
+    state.config["ArgsEscaped"] = True  # of no meaning on Linux: BuildKit's configs have it
     state.has_cmd = True
     return "CMD " + quoted(argv)
 
@@ -102,7 +103,7 @@ def _cmd(state: State, typed: Typed, expand: Expander) -> str:
 def _entrypoint(state: State, typed: Typed, expand: Expander) -> str:
     """A new ENTRYPOINT makes the base's CMD meaningless: it goes, unless this stage set one."""
     assert isinstance(typed, Command)
-    argv = state.command(typed) if typed.argv is not None or typed.shell else []
+    argv = state.command(typed)
     if argv:
         state.config["Entrypoint"] = argv
     else:
@@ -115,7 +116,7 @@ def _entrypoint(state: State, typed: Typed, expand: Expander) -> str:
 def _expose(state: State, typed: Typed, expand: Expander) -> str:
     assert isinstance(typed, Words)
     ports: list[str] = []
-    for word in typed.words:
+    for word in sorted(typed.words):  # as BuildKit has them in the history
         for port in expand.words(word):
             ports += values.ports(port)
             if len(ports) > MOST_PORTS:
@@ -166,14 +167,25 @@ def _onbuild(state: State, typed: Typed, expand: Expander) -> str:
 def _healthcheck(state: State, typed: Typed, expand: Expander) -> str:
     assert isinstance(typed, Healthcheck)
     state.config["Healthcheck"] = typed.config
-    parts = []
-    for name, value in typed.config.items():
-        if isinstance(value, list):
-            shown = listed(value)
-        else:
-            shown = values.show(int(str(value))) if name != "Retries" else str(value)
-        parts.append(f"{name}:{shown}")
-    return "HEALTHCHECK {" + " ".join(parts) + "}"
+    test = typed.config.get("Test")
+    times = [int(str(typed.config.get(name) or 0)) for name in _TIMES]
+    parts = [quoted(list(test) if isinstance(test, list) else [])]
+    parts += [f'"{values.show(time)}"' for time in times]
+    return "HEALTHCHECK &{" + " ".join([*parts, _rune(int(str(typed.config.get("Retries") or 0)))]) + "}"
+
+
+_TIMES = ("Interval", "Timeout", "StartPeriod", "StartInterval")
+_ESCAPES = {7: "a", 8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r", 39: "'", 92: "\\"}
+
+
+def _rune(number: int) -> str:
+    """How BuildKit's history has a number of retries: as the character of that number, as Go quotes it."""
+    number = number if number <= 0x10FFFF and not 0xD800 <= number <= 0xDFFF else 0xFFFD
+    if number in _ESCAPES:
+        return f"'\\{_ESCAPES[number]}'"
+    if chr(number).isprintable():
+        return f"'{chr(number)}'"
+    return f"'\\x{number:02x}'" if number < 0x80 else f"'\\u{number:04x}'"
 
 
 def _bounded(what: str, values: dict[str, Any], most: int = MOST) -> dict[str, Any]:

@@ -7,17 +7,17 @@ calls it, and in what order, is the solver's business.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from estiva.builder.cache import local
+from estiva.builder.cache.inputs import explain
 from estiva.builder.cache.remote import Record
 from estiva.builder.files.tree import Tree
 from estiva.builder.files.workspace import Scratch
 from estiva.builder.request import Request, RunStep
-from estiva.builder.steps import mountpoints
 from estiva.builder.steps.lookup import Lookup
 from estiva.builder.steps.state import State
 from estiva.builder.steps.written import Layer, Stand, Written, known
@@ -50,7 +50,7 @@ class StepContext:
     output      takes what a command writes, as bytes
     look        raises when the build is to stop
     warn        takes a sentence for the user
-    epoch       SOURCE_DATE_EPOCH in seconds, or None
+    place       names the instruction, whatever it says (cache/inputs.py)
     pack        has the layer of what a step has written made, while the next ones run
     """
 
@@ -63,12 +63,12 @@ class StepContext:
     output: Callable[[bytes], None]
     look: Callable[[], None]
     warn: Callable[[str], None]
-    epoch: int | None
     pack: Callable[[Written], None]
+    place: Callable[[], str]
 
     def key(self, kind: str, inputs: dict[str, Any]) -> str:
         """The cache's name for a step of these inputs."""
-        return local.key(kind, {**inputs, "epoch": self.epoch})
+        return local.key(kind, inputs)
 
     def reuse(self, state: State, keys: Keys, created_by: str, *, alone: bool = False) -> bool:
         """Add the layer that is kept under one of `keys`, if there is one.
@@ -76,23 +76,35 @@ class StepContext:
         There is none on layers that are only being made: those are new. `alone`: nor does it depend on them.
         """
         below = [] if alone else known(state.layers)
-        found = None if below is None else self.lookup.find(keys(below), created_by, state.platform)
+        found = (
+            None if below is None else self.lookup.find(keys(below), self.place(), created_by, state.platform)
+        )
         if found is None:
             return False
         state.record(created_by, created=found[1], layer=found[0])
         return True
 
-    def keep(self, state: State, snapshot: Snapshot, stand: Stand, keys: Keys, created_by: str) -> None:
+    def keep(
+        self,
+        state: State,
+        snapshot: Snapshot,
+        stand: Stand,
+        keys: Keys,
+        created_by: str,
+        inputs: Mapping[str, Any],
+    ) -> None:
         """Add what was written to a snapshot, and keep its layer under `keys`, once it has been made.
 
-        One without any change has a layer at once, so that what is kept on that is found.
+        One without any change has a layer at once, so that what is kept on that is found. `inputs` is what
+        the step was made of but the layers below, for cache/inputs.py.
         """
-        if self.epoch is not None:
-            mountpoints.clamp(snapshot.upper, self.epoch)
-        created, platform = state.clock(), state.platform
+        created, platform, place = state.clock(), state.platform, self.place()
 
         def keep(diff_ids: list[str]) -> None:
-            self.lookup.keep(Record(tuple(keys(diff_ids[:-1])), diff_ids[-1], created, created_by), platform)
+            below = diff_ids[:-1]
+            record = Record(tuple(keys(below)), diff_ids[-1], created, created_by)
+            if image := self.lookup.keep(record, platform):
+                self.lookup.inputs.made(place, image, {"below": below, **inputs})
 
         written = Written(snapshot, stand, list(state.layers), keep)
         if known(state.layers) is not None and not os.listdir(snapshot.upper):
@@ -102,13 +114,34 @@ class StepContext:
             self.pack(written)
             state.record(created_by, created=created, layer=written)
 
+    def explain(self, state: State, inputs: Mapping[str, Any]) -> None:
+        """Tell which input of a step that was not in the cache is another, if that is asked for."""
+        if not self.request.explain_cache:
+            return
+        if self.lookup.cache.off:
+            lines = ["the cache is not used"]
+        else:
+            below = [each if isinstance(each, str) else "" for each in state.layers]
+            made = [""] * state.base + state.made
+            lines = explain(self.lookup.inputs.last(self.place()), {"below": below, **inputs}, made)
+        for line in lines:
+            self.output(f"not cached: {line}\n".encode())
+
     def write(
-        self, state: State, keys: Keys, created_by: str, work: Callable[[int], None], *, alone: bool = False
+        self,
+        state: State,
+        keys: Keys,
+        created_by: str,
+        inputs: Mapping[str, Any],
+        work: Callable[[int], None],
+        *,
+        alone: bool = False,
     ) -> None:
         """Add what `work` does to a rootfs (by fd) of the state's layers, or of none if it is `alone`."""
         with self.snapshot([] if alone else state.layers) as (snapshot, stand):
             with_root(snapshot, work)
-            self.keep(state, snapshot, stand, keys, created_by)
+            self.explain(state, inputs)
+            self.keep(state, snapshot, stand, keys, created_by, inputs)
 
     @contextmanager
     def snapshot(self, layers: Sequence[Layer]) -> Iterator[tuple[Snapshot, Stand]]:

@@ -55,6 +55,7 @@ class CopyStep:
         self.path = state.absolute(self.destination)
         if self.chmod:
             values.mode_change(self.chmod, 0o644, False)
+        self.files: dict[str, list[str]] = {}  # what was copied, as files/record.py lists it
         self.remotes = Remotes(context, typed, self.sources, self.checksum)
 
     def run(self) -> bool:
@@ -94,10 +95,12 @@ class CopyStep:
             read = copied if source.layers is None else seen
             return [*whole(below), self._key(below, read, remote)]
 
+        told = {**self._inputs([], []), "contents": "", "from": self.typed.from_, "addresses": remote}
         context.write(
             state,
             keys,
             created_by,
+            {**told, "files": self.files},
             lambda rootfd: copied.extend(self._copy(tree, items, rootfd)),
             alone=self.link,
         )
@@ -257,13 +260,13 @@ class CopyStep:
         owner = None
         if self.chown:
             owner = self.owner if self.link else users.owner(rootfd, self.chown)
-        to = Destination(rootfd, owner=owner, chmod=self.chmod, epoch=self.context.epoch)
+        to = Destination(rootfd, owner=owner, chmod=self.chmod)
         copier = Copier(tree, to, exclude=self.exclude)
         copied: list[list[Any]] = []
         if self.typed.parents and not items:
             os.close(to.directory(self.path))
         for item in items:
-            total = Record(tree.owners)
+            total = Record(tree.owners, self.files, item.path)
             archive = self._archive(tree, item)
             if archive >= 0:
                 self._unpack(tree, archive, to, total)

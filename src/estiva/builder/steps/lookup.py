@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from estiva.builder.cache.inputs import Inputs
 from estiva.builder.cache.local import Cache
 from estiva.builder.cache.remote import Record, Remote
 from estiva.builder.steps.written import Fetched, Layer
@@ -14,17 +15,21 @@ class Lookup:
 
     def __init__(self, cache: Cache, remote: Remote | None) -> None:
         self.cache = cache
+        self.inputs = Inputs(cache.store.paths)
         self.remote = remote
 
-    def find(self, keys: Iterable[str], by: str, platform: dict[str, str]) -> tuple[Layer, str] | None:
-        """The layer that is kept under one of `keys`, and when it was made."""
+    def find(
+        self, keys: Iterable[str], place: str, by: str, platform: dict[str, str]
+    ) -> tuple[Layer, str] | None:
+        """The layer that is kept under one of `keys`, and when it was made. `place`: see cache/inputs.py."""
         names = keys if self.remote is None else tuple(keys)
         found = self.cache.layer(names)
         if found is not None:
-            diff_id, created, key = found
+            self.inputs.found(place, found.image)
             if self.remote is not None:
-                self.remote.note(Record(self.cache.keys_with(key), diff_id, created, by))
-            return diff_id, created
+                keys = self.cache.keys_with(found.key)
+                self.remote.note(Record(keys, found.diff_id, found.created, by))
+            return found.diff_id, found.created
         if self.remote is None or self.cache.off:
             return None
         record = self.remote.find(tuple(names))
@@ -36,9 +41,10 @@ class Lookup:
         coming = self.remote.fetch(record)
         return Fetched(record.diff_id, coming, lambda: self.keep(record, platform)), record.created
 
-    def keep(self, record: Record, platform: dict[str, str]) -> None:
-        """Remember a layer that is here, if it has any keys."""
-        if record.keys:
-            self.cache.keep_layer(list(record.keys), record.diff_id, record.created, record.by, platform)
-            if self.remote is not None:
-                self.remote.note(record)
+    def keep(self, record: Record, platform: dict[str, str]) -> str:
+        """Remember a layer that is here, if it has any keys: by which hidden image."""
+        if not record.keys:
+            return ""
+        if self.remote is not None:
+            self.remote.note(record)
+        return self.cache.keep_layer(list(record.keys), record.diff_id, record.created, record.by, platform)

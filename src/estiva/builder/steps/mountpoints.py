@@ -73,23 +73,3 @@ def _exists(tree: Tree, path: str) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
-
-
-def clamp(directory: str, epoch: int) -> None:
-    """Cap the times of all below a directory of the store at `epoch` seconds (SOURCE_DATE_EPOCH)."""
-    limit = epoch * 10**9
-    top = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for _, names, files, fd in os.fwalk(".", topdown=False, dir_fd=top):
-            for name in [*names, *files]:
-                _cap(name, fd, limit)
-        _cap(".", top, limit)
-    finally:
-        os.close(top)
-
-
-def _cap(name: str, fd: int, limit: int) -> None:
-    info = os.stat(name, dir_fd=fd, follow_symlinks=False)
-    if info.st_mtime_ns > limit:
-        times = (min(info.st_atime_ns, limit), limit)
-        os.utime(name, ns=times, dir_fd=fd, follow_symlinks=False)

@@ -23,6 +23,7 @@ from estiva.builder.frontend.variables import Expander
 from estiva.builder.request import Agent
 from estiva.builder.steps.binds import Bind
 from estiva.builder.steps.context import StepContext
+from estiva.builder.steps.written import diff_ids
 from estiva.errors import NotFound, reason
 
 SCRIPTS = "/dev/pipes"  # where a here-document with its own interpreter line is run from
@@ -39,9 +40,10 @@ class Mounts:
         self.wanted = run_mounts.parse_all(typed.mounts, expand, workdir)
         self.planned: list[dict[str, Any]] = []
         self.mounted: dict[str, int] = {}
+        self.bases: dict[int, Base] = {}  # of cache mounts, by their places in `wanted`
         self.caches: CacheMounts | None = None
         self.agents: list[Agent] = []
-        self.binds: dict[int, Bind] = {}  # and what caches begin with, by their places in `wanted`
+        self.binds: dict[int, Bind] = {}  # by their places in `wanted`
 
     def close(self) -> None:
         while self.mounted:
@@ -54,16 +56,18 @@ class Mounts:
         self.context.workspace.release()
 
     def find(self) -> None:
-        """Look for the sources of bind mounts and caches. Raises DockerfileError for one that is missing."""
+        """Look for the sources of mounts. Raises DockerfileError for one that is missing."""
         for index, mount in enumerate(self.wanted):
-            if mount.kind == "bind" or self._based(mount):
+            if mount.kind == "bind":
                 source = self.context.source(mount.from_)
                 self.binds[index] = Bind(self.context, mount, source, self._resolve(source.tree, mount))
+            elif self._based(mount):
+                self.bases[index] = self._base(mount)
 
     def shown(self) -> Iterator[list[list[Any]]]:
         """What of the mounts changes the result: of stages and images first their layers, where those are
-        known and nothing need be read; then the content of what is mounted, or a cache begins with. Never a
-        secret or what is in a cache.
+        known and nothing need be read; then the content of what is mounted; and what a cache begins with.
+        Never a secret, nor what is in a cache.
 
         Before `make`, a folder's content as it is now; after, that of what is mounted.
         """
@@ -78,8 +82,10 @@ class Mounts:
         result = []
         for index, mount in enumerate(self.wanted):
             fields: list[Any] = [mount.kind, mount.target, mount.writable, mount.id, mount.env, mount.size]
-            if index in contents:
+            if mount.kind == "bind":
                 fields += [mount.source, contents[index]]
+            elif index in self.bases:
+                fields += [self.bases[index].path, self.bases[index].content]
             result.append(fields)
         return result
 
@@ -148,16 +154,18 @@ class Mounts:
         asked = (mount.uid, mount.gid, mount.mode) != (None, None, None)
         return not asked or mount.subpath != ""
 
-    def _base(self, index: int) -> Base | None:
-        bind = self.binds.get(index)
-        if bind is None:
-            return None
-        return Base(bind.source.tree, bind.resolved, bind.content, bind.source.layers is None)
+    def _base(self, mount: Mount) -> Base:
+        source = self.context.source(mount.from_)
+        resolved = self._resolve(source.tree, mount)
+        if source.layers is not None and not source.stage and not resolved:
+            return Base(source.tree, resolved, diff_ids(source.layers))
+        digest = source.tree.digest(resolved, firm=True)
+        return Base(source.tree, resolved, [digest], source.layers is None)
 
     def _caches(self) -> dict[int, str]:
         """Take the cache mounts; by their places in `wanted`, what is mounted."""
         wanted = {
-            index: Wanted(mount, self._base(index))
+            index: Wanted(mount, self.bases.get(index))
             for index, mount in enumerate(self.wanted)
             if mount.kind == "cache"
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from estiva.builder.fetch import address as addresses
@@ -90,11 +89,15 @@ class Remotes:
         context = self.context
         for url in self.urls:
             header = credentials.of_url(context.request, url)
-            self.downloads.append(urls.fetch(url, context.workspace.file(), self.checksum, header=header))
+            got = urls.fetch(url, context.workspace.file(), self.checksum, header=header)
+            self.downloads.append(got)
+            context.request.note(urls.redacted(url), got.content)
         for address in self.addresses:
             found = folders.repository(context.request, context.workspace.workspace, address, context.look)
             try:
-                self.repositories.append((found, found.resolve()))
+                commit = found.resolve()
+                self.repositories.append((found, commit))
+                context.request.note(str(address), commit.commit or commit.object)
             except BaseException:
                 found.close()
                 raise
@@ -129,7 +132,7 @@ class Remotes:
                 tree.close()
 
     def _write(self, download: urls.Download, to: Destination, path: str) -> None:
-        mtime = time.time_ns() if download.mtime_ns is None else download.mtime_ns
+        mtime = download.mtime_ns or 0  # of a server that tells none, as BuildKit has it
         if not self.typed.unpack:
             to.write(path, download.name, download.fd, mode=0o600, mtime_ns=mtime)
             return

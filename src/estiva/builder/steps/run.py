@@ -9,6 +9,7 @@ from estiva.builder.frontend.errors import BuildFailed, bad, located, shorten, u
 from estiva.builder.frontend.instructions import Command, Typed
 from estiva.builder.frontend.parser import heredoc_of
 from estiva.builder.request import HOSTNAME, NETWORKS, Request, Step
+from estiva.builder.steps import statuses
 from estiva.builder.steps.context import Keys, StepContext, with_root
 from estiva.builder.steps.mountpoints import Stubs
 from estiva.builder.steps.mounts import SCRIPTS, Mounts
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     from estiva.store.snapshots import Snapshot
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
-HINTS = {
-    126: "the command can't be executed: is it executable, and for this platform?",
-    127: "the command is not in the image's filesystem",
-    137: "the command was killed (SIGKILL): perhaps it ran out of memory",
-}
 
 
 def refuse_wider(typed: Typed, request: Request) -> None:
@@ -86,7 +82,7 @@ class CommandStep:
         if heredoc_of(typed.shell.strip()) is not None:
             if documents[0].text.startswith("#!"):
                 self.script = documents[0].text
-                return [f"{SCRIPTS}/{posixpath.basename(documents[0].name)}"]
+                return [*self.state.shell, f"{SCRIPTS}/{posixpath.basename(documents[0].name)}"]
             return [*self.state.shell, documents[0].text]
         text = typed.shell + "".join(f"\n{document.content}{document.name}" for document in documents)
         return [*self.state.shell, text]
@@ -103,9 +99,10 @@ class CommandStep:
             place = f"{self.typed.source.file}:{self.typed.source.line}"
             self.context.warn(f"{place}: the device {name} is not here: RUN goes on without it")
         with self.context.snapshot(self.state.layers) as (snapshot, stand):
+            self.context.explain(self.state, self._told())
             self._execute(snapshot)
             keys = (lambda below: []) if self.changed else self._keys()
-            self.context.keep(self.state, snapshot, stand, keys, created_by)
+            self.context.keep(self.state, snapshot, stand, keys, created_by, self._told())
         if self.changed:
             source = self.typed.source
             self.context.warn(f"{source.file}:{source.line}: {self.changed}: not cached")
@@ -113,10 +110,20 @@ class CommandStep:
 
     def _keys(self) -> Keys:
         """The keys, of what the mounts show now."""
-        inputs: dict[str, Any] = {
+        inputs = {**self._inputs(), "env": self.env}
+        key, mounts = self.context.key, self.mounts
+        return lambda below: (
+            key("run", {**inputs, "below": below, "mounts": shown}) for shown in mounts.shown()
+        )
+
+    def _told(self) -> dict[str, Any]:
+        """What it is made of, for cache/inputs.py."""
+        return {**self._inputs(), "env": self.env, "mounts": list(self.mounts.shown())[-1:]}
+
+    def _inputs(self) -> dict[str, Any]:
+        return {
             "argv": self.argv,
             "script": self.script,
-            "env": self.env,
             "cwd": self.state.workdir,
             "user": self.state.config.get("User") or "",
             "network": self.network,
@@ -125,17 +132,13 @@ class CommandStep:
             "devices": self.devices,
             "platform": self.state.platform,
         }
-        key, mounts = self.context.key, self.mounts
-        return lambda below: (
-            key("run", {**inputs, "below": below, "mounts": shown}) for shown in mounts.shown()
-        )
 
     def _execute(self, snapshot: Snapshot) -> None:
         context, state, mounts = self.context, self.state, self.mounts
         given = context.request.build_args
         try:
             env = _proxies(given, self.env)
-            mounts.make(env, (posixpath.basename(self.argv[0]), self.script) if self.script else None)
+            mounts.make(env, (posixpath.basename(self.argv[-1]), self.script) if self.script else None)
             stubs = Stubs([str(mount["destination"]) for mount in mounts.planned])
             with_root(snapshot, stubs.before)
             step = Step(
@@ -169,13 +172,14 @@ class CommandStep:
         return f"{source.file}:{source.line}: {shorten(source.original)}"
 
     def _failed(self, status: int) -> BuildFailed:
-        source = self.typed.source
+        source, words = self.typed.source, statuses.meaning(status)
+        told = f"exit status {status} ({words})" if words else f"exit status {status}"
         return BuildFailed(
-            f"{self._title()}: exit status {status}",
+            f"{self._title()}: {told}",
             line=source.line,
             text=source.original,
             status=status,
-            hint=HINTS.get(status, ""),
+            hint=statuses.hint(status),
         )
 
 

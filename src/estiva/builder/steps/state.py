@@ -50,18 +50,20 @@ class State:
         self.over: set[str] = set()  # the ARGs that got their value after the ENV of their name
         self.inherited = len(self.document["history"])
         self.has_cmd = False
+        self.base = len(self.layers)
+        self.made: list[str] = []  # the lines of history of the layers above `base`
         self._parsed: tuple[list[str], dict[str, str]] = ([], {})  # Env, and as what it was read
 
     @classmethod
     def scratch(cls, platform: Platform, clock: Callable[[], str], budget: Budget) -> State:
-        document = configs.new(platform.architecture, platform.os, platform.variant)
+        document = configs.new(platform.architecture, platform.os, platform.written().get("variant", ""))
         document["config"] = {"Env": [f"PATH={configs.DEFAULT_PATH}"], "WorkingDir": "/"}
         return cls(document, clock=clock, budget=budget)
 
     def child(self) -> State:
         """The state that `FROM this-stage` begins with: its files, config and ARGs."""
         state = State(self.document, clock=self.clock, budget=self.budget)
-        state.layers = list(self.layers)
+        state.layers, state.base, state.made = list(self.layers), self.base, list(self.made)
         state.args = dict(self.args)
         state.over = set(self.over)
         state.inherited = self.inherited
@@ -123,6 +125,7 @@ class State:
         step: dict[str, Any] = {"created": created, "created_by": created_by, "comment": COMMENT}
         if layer:
             self.layers.append(layer)
+            self.made.append(created_by)
         else:
             step["empty_layer"] = True
         self.document["history"].append(step)

@@ -14,7 +14,7 @@ from estiva.builder.steps.state import State
 def run(context: StepContext, state: State, typed: Text) -> bool:
     """Make the directory, or find its layer in the cache: whether it was cached. Raises InvalidInput."""
     path = config.workdir(state, typed)
-    created_by = f"WORKDIR {path}"
+    created_by = f"WORKDIR {state.workdir}"
     if path == "/":
         state.record(created_by)
         return False
@@ -30,5 +30,5 @@ def run(context: StepContext, state: State, typed: Text) -> bool:
         owner = users.known(rootfd, user) or (0, 0)  # a RUN would say that there is no such user
         os.close(Destination(rootfd, owner=owner).directory(path))
 
-    context.write(state, keys, created_by, work)
+    context.write(state, keys, created_by, {"folder": path, "user": user}, work)
     return False

@@ -94,7 +94,7 @@ class Fetched:
 
     settled = True
 
-    def __init__(self, diff_id: str, coming: Future[None], keep: Callable[[], None]) -> None:
+    def __init__(self, diff_id: str, coming: Future[None], keep: Callable[[], object]) -> None:
         self.diff_id = diff_id
         self._coming = coming
         self._keep = keep

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from estiva.cli.build import limits, outcome, sources, words
+from estiva.cli.build import calls, limits, outcome, outputs, sources, words
 from estiva.cli.build.progress.build import BuildProgress, chosen
 from estiva.cli.context import refuse_trust, warn
-from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb, boolean
+from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb
 from estiva.errors import Unsupported, oneline
 
 TYPE_CHECKING = False
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
     from estiva.cli.context import Context
 
-NOT_YET = ("annotation", "attest", "output", "push")
 
-
-def build(context: Context, options: Options) -> None:
+def build(context: Context, options: Options) -> int | None:
     _refuse(options)
+    call = calls.asked(options)
+    if call is not None:
+        return calls.answer(context, options, call)
     kind = chosen(options.text("progress"), options.flag("quiet"), sys.stderr)
     if kind == "tty" and options.flag("shell-on-failure"):
         kind = "plain"  # the screen is the shell's, should there be one
@@ -30,20 +31,21 @@ def build(context: Context, options: Options) -> None:
     with BuildProgress(kind, ", ".join(options.many("tag"))) as progress:  # before the engine: it may fork
         from estiva.engine.builds import build as builds
 
-        shell = None
+        metadata: dict[str, Any] = {}
         told: Callable[[dict[str, Any]], None] = progress
         if options.flag("shell-on-failure"):
             from estiva.cli.build.shell import FailureShell
 
             told = shell = FailureShell(progress)
-        image_id = builds.build(
-            context.engine, progress=told, shell=None if shell is None else shell.attend, **asked
-        )
-    outcome.write(options, image_id, options.many("tag"))
-    print(image_id)
-    if kind not in ("quiet", "rawjson"):
+            asked["shell"] = shell.attend
+        image_id = builds.build(context.engine, progress=told, metadata=metadata, **asked)
+    outcome.write(options, image_id, outputs.named(options), metadata)
+    if outputs.tells(options):
+        print(image_id)
+    if kind not in ("quiet", "rawjson") and outputs.names(options):
         for tag in options.many("tag"):
             print(f"named {tag}", file=sys.stderr)
+    return None
 
 
 def _asked(options: Options) -> dict[str, Any]:
@@ -58,12 +60,13 @@ def _asked(options: Options) -> dict[str, Any]:
         build_contexts=words.pairs("build-context", options.many("build-context")),
         labels=words.labels(options.many("label")),
         target=options.text("target") or None,
+        explain_cache=options.flag("explain-cache"),
         cache_from=options.many("cache-from"),
         cache_to=options.many("cache-to"),
         no_cache=options.flag("no-cache"),
         no_cache_filter=[name for names in options.many("no-cache-filter") for name in names.split(",")],
         pull=options.flag("pull"),
-        platform=options.text("platform") or None,
+        **outputs.read(options),
         network=options.text("network", "default"),
         secrets=dict(words.secret(word) for word in options.many("secret")),
         ssh=dict(words.ssh(word) for word in options.many("ssh")),
@@ -74,15 +77,6 @@ def _asked(options: Options) -> dict[str, Any]:
 
 def _refuse(options: Options) -> None:
     """Say what isn't there yet, rather than leave it out in silence. Raises Unsupported, InvalidInput."""
-    for name in NOT_YET:
-        if options.given(name):
-            raise Unsupported(f"build --{name} is not supported yet")
-    for name in ("provenance", "sbom"):
-        if options.given(name) and boolean(options.text(name)) is not False:
-            raise Unsupported(
-                f"build --{name} is not supported yet: the image would come without",
-                hint=f"leave it out, or --{name}=false",
-            )
     refuse_trust(options)
     if options.text("builder", "default") not in ("", "default"):
         raise Unsupported(
@@ -95,22 +89,24 @@ def _refuse(options: Options) -> None:
 
 BUILD = Verb(
     build,
-    "FOLDER|-",
+    "FOLDER|URL|-",
     "Build an image from a Dockerfile",
     (
         ("", "allow", LIST, "ENTITLEMENT", "what a RUN may ask for: network.host, security.insecure, device"),
         ("", "build-arg", LIST, "K[=V]", "set an ARG; K alone takes the host's value"),
+        ("", "build-context", LIST, "NAME=PLACE", "a folder, URL, image or OCI layout by a name"),
         ("", "cache-from", LIST, "NAME|type=...", "use a build cache from elsewhere: registry or local"),
         ("", "cache-to", LIST, "NAME|type=...", "write the build cache there: registry, local or inline"),
-        ("", "build-context", LIST, "NAME=FOLDER", "one more place for FROM and COPY --from"),
-        ("f", "file", TEXT, "FILE", "the Dockerfile (default FOLDER/Dockerfile); - is stdin"),
+        ("", "call", TEXT, "KIND", "check, outline or targets of the Dockerfile, instead of a build"),
+        ("", "check", FLAG, "", "tell what is likely a mistake in the Dockerfile, and build nothing"),
+        ("", "explain-cache", FLAG, "", "tell of each step that runs which of its inputs has changed"),
+        ("f", "file", TEXT, "FILE", "the Dockerfile (default FOLDER/Dockerfile), or its URL; - is stdin"),
         ("", "iidfile", TEXT, "FILE", "write the image's id to a file"),
         ("", "label", LIST, "K=V", "set a label"),
         ("", "metadata-file", TEXT, "FILE", "write what the build made to a file, as JSON"),
         ("", "network", TEXT, "MODE", "network of RUN: default, none, host or one of your own"),
         ("", "no-cache", FLAG, "", "run every step"),
         ("", "no-cache-filter", LIST, "STAGE", "run every step of these stages"),
-        ("", "platform", TEXT, "OS/ARCH", "platform of the image"),
         ("", "progress", TEXT, "KIND", "auto, plain, quiet, rawjson or tty"),
         ("", "pull", FLAG, "", "fetch the base images even if they are here"),
         ("q", "quiet", FLAG, "", "print only the image's id"),
@@ -119,20 +115,15 @@ BUILD = Verb(
         ("", "ssh", LIST, "ID[=SOCKET|=KEY]", "an ssh agent, or a key's file, for RUN --mount=type=ssh"),
         ("t", "tag", LIST, "NAME[:TAG]", "name the image"),
         ("", "target", TEXT, "STAGE", "build up to this stage"),
+        *outputs.OPTIONS,
         *limits.OPTIONS,
         # what is so anyway
         ("", "compress", FLAG, "", ""),
         ("", "disable-content-trust", FLAG, "", ""),
         ("", "force-rm", FLAG, "", ""),
-        ("", "load", FLAG, "", ""),
         ("", "rm", FLAG, "", ""),
         # refused, but where they say what is so anyway
-        ("", "provenance", TEXT, "", ""),
-        ("", "sbom", TEXT, "", ""),
         ("", "builder", TEXT, "", ""),
-        ("o", "output", LIST, "", ""),
-        *[("", name, LIST, "", "") for name in NOT_YET if name not in ("output", "push")],
-        ("", "push", FLAG, "", ""),
     ),
     least=1,
     most=1,
@@ -140,5 +131,6 @@ BUILD = Verb(
         ("estiva build -t web .", "the Dockerfile of this folder"),
         ("estiva build --secret id=token,src=token.txt -t web .", "a secret that stays out of the image"),
         ("estiva build --target test --build-arg V=2 .", "one stage, with an argument"),
+        ("estiva build https://github.com/me/app.git#v1:web", "a folder of a repository's tag"),
     ),
 )  # fmt: skip

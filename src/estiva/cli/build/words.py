@@ -7,9 +7,11 @@ import os
 from estiva.cmdline.parser import UsageError
 from estiva.errors import NotFound
 
+EPOCH = "SOURCE_DATE_EPOCH"
+
 
 def arguments(words: list[str]) -> dict[str, str]:
-    """Build arguments; K alone takes the host's value, if there is one."""
+    """Build arguments; K alone takes the host's value, if there is one. SOURCE_DATE_EPOCH is always taken."""
     result = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -17,6 +19,8 @@ def arguments(words: list[str]) -> dict[str, str]:
             raise UsageError(f"invalid build argument '{word}'")
         if equals or key in os.environ:
             result[key] = value if equals else os.environ[key]
+    if os.environ.get(EPOCH):  # as buildx does
+        result.setdefault(EPOCH, os.environ[EPOCH])
     return result
 
 

@@ -53,10 +53,10 @@ def attach_to(
     link = engine_attach.attach(engine, ref)
     config = link.record["Config"]
     terminal = bool(config.get("Tty"))
-    stdin = stdin and bool(config.get("OpenStdin"))
     try:
-        if only_tty and stdin and terminal and not os.isatty(0):
+        if only_tty and stdin and terminal and not os.isatty(0):  # as docker, also where nobody reads it
             raise InvalidInput("the input device is not a TTY", hint="--no-stdin only shows its output")
+        stdin = stdin and bool(config.get("OpenStdin"))
         outcome = _attend(link, terminal, stdin, keys or DETACH, sig_proxy)
         if only_tty and outcome["event"] == "detached":
             write_all(2, b"read escape sequence\n")

@@ -149,10 +149,21 @@ def create(context: Context, options: Options) -> int:
         from estiva.settings.words import Unsafe
 
         if not isinstance(error, (InvalidInput, Unsupported, Unsafe)):
-            error.exit_status = (
-                error.exit_status or 1
-            )  # as docker's: 125 is for words that can't be meant, and for its own settings
+            # as docker's: 125 is for words that can't be meant, and for its own settings
+            error.exit_status = error.exit_status or 1
         raise
+
+
+def _only_here(host_config: dict[str, Any], name: str) -> bool:
+    """Whether what is asked for may well be meant: docker's daemon says no to it, not docker's client."""
+    from estiva.engine.state import names
+
+    try:
+        names.check(name or "fine")
+    except InvalidInput:
+        return True
+    binds = [mount for mount in host_config.get("Mounts") or () if mount["Type"] == "bind"]
+    return any(not os.path.exists(mount.get("Source") or "/") for mount in binds)
 
 
 def _create(context: Context, options: Options) -> int:
@@ -165,16 +176,21 @@ def _create(context: Context, options: Options) -> int:
     from estiva.engine.images import lookup
 
     with CidFile(options.text("cidfile")) as file:
-        record = creation.create(
-            context.engine,
-            config,
-            host_config,
-            name=options.text("name") or None,
-            pull=pull,
-            platform=options.text("platform") or None,
-            progress=LateProgress(config["Image"], options.flag("quiet")),
-            networking=_networking(options),
-        )
+        try:
+            record = creation.create(
+                context.engine,
+                config,
+                host_config,
+                name=options.text("name") or None,
+                pull=pull,
+                platform=options.text("platform") or None,
+                progress=LateProgress(config["Image"], options.flag("quiet")),
+                networking=_networking(options),
+            )
+        except InvalidInput as error:
+            if _only_here(host_config, options.text("name")):
+                error.exit_status = 1
+            raise
         try:
             file.write(record["Id"])
         except BaseException:

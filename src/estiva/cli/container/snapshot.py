@@ -40,7 +40,7 @@ def create(context: Context, options: Options) -> None:
     from estiva.engine.containers.snapshots import snapshot
 
     ref, name = options.arguments
-    made = snapshot.create(context.engine, ref, name)
+    made = snapshot.create(context.engine, ref, name, memory=options.flag("memory"))
     print(made.state.id)
     made.release()
 
@@ -84,9 +84,21 @@ CREATE = Verb(
     create,
     "CONTAINER NAME",
     "Keep what a container has written, as the beginning of others",
+    (
+        (
+            "",
+            "memory",
+            FLAG,
+            "",
+            "keep its processes too: what is made from it without a command goes on there",
+        ),
+    ),
     least=2,
     most=2,
-    examples=(("estiva snapshot create box ready", "then: estiva run ready ..."),),
+    examples=(
+        ("estiva snapshot create box ready", "then: estiva run ready ..."),
+        ("estiva snapshot create --memory box warm", "then: estiva run -d warm, any number of times"),
+    ),
 )
 INSPECT = Verb(
     inspect,

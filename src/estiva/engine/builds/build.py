@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import time
+
+from estiva.errors import EstivaError, Unsupported
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    from estiva.builder.exporters.output import Output
     from estiva.builder.frontend.errors import BuildFailed
     from estiva.builder.request import Step
     from estiva.engine import Engine
+    from estiva.engine.builds.built import Built
     from estiva.engine.builds.shell import Attend, Shells
+    from estiva.engine.images.outfile import Standard
     from estiva.engine.state.config_types import HostConfig
     from estiva.store.images import Image
+
+EMULATOR = "RUN for another platform needs an emulator: qemu-user-static and binfmt-support are the packages"
 
 
 def build(
@@ -21,60 +30,147 @@ def build(
     progress: Callable[[dict[str, Any]], None] | None = None,
     fetch: bool = True,
     look: Callable[[], object] | None = None,
+    outputs: Sequence[str | Mapping[str, object]] = (),
+    annotations: Sequence[str] = (),
+    push: bool = False,
+    load: bool = False,
+    attest: Sequence[str] = (),
+    provenance: str | None = None,
+    sbom: str | None = None,
+    platforms: Sequence[str] = (),
+    standard: Standard | None = None,
+    metadata: dict[str, Any] | None = None,
     limits: dict[str, Any] | None = None,
     shell: Attend | None = None,
     **options: Any,
 ) -> str:
-    """Build an image, name it by `tags`, and return its id.
+    """Build an image, name it by `tags`, and return its id: of several platforms', this machine's.
 
-    `options` are those of builder.request.Request. `progress` gets the builder's events and those of pulls
-    of base images, which have an "id" and the "image"; without `fetch` nothing is ever pulled. `look`
+    `options` are those of builder.request.Request; `outputs`, `annotations`, `push` and `load` those of
+    builder.exporters.output.judge, `attest`, `provenance` and `sbom` those of attest.judge there, `standard`
+    what an output's "-" is. `metadata` gets what buildx' --metadata-file has. `progress` gets the builder's
+    events and those of pulls of base images, which have an "id" and the "image"; without `fetch` nothing is
+    ever pulled. `look`
     is called now and then while a command says nothing: what it raises ends the build. `limits` is a
     HostConfig of what each RUN may use and where it runs; no step's key has it, as it is no input.
     `shell` attends a shell in the first step that fails (engine/builds/shell.py). Raises DockerfileError,
     BuildFailed and other EstivaErrors.
     """
-    from contextlib import closing
-
-    from estiva.builder.request import NETWORKS, Request
-    from estiva.builder.solver.executor import build as run_build
-    from estiva.engine.builds import caches, container
-    from estiva.engine.builds.devices import Devices
-    from estiva.engine.images import events
+    from estiva.builder.exporters.output import judge
+    from estiva.engine.builds.attesting import Attesting
+    from estiva.engine.builds.container import end_lost
+    from estiva.engine.builds.exports import Exports, check
     from estiva.engine.images.find import allow_refetch
-    from estiva.engine.spec import judge
-    from estiva.oci.reference import Reference
+    from estiva.engine.spec import judge as judging
 
-    request = Request(**options)
-    request.devices = Devices(request.allow)
-    for tag in request.tags:
-        Reference.parse(tag)
-    _, host = judge.check({"Image": "any"}, limits or {})
+    tags = options.pop("tags", None) or []
+    wanted = _platforms(options.pop("platform", None), platforms)
+    chosen = judge(outputs, tags=tags, annotations=annotations, push=push, load=load)
+    attesting = Attesting(engine, attest, provenance, sbom)
+    check(chosen, wanted, attesting, standard)
+    _, host = judging.check({"Image": "any"}, limits or {})
     if progress is not None:
         _warn_of(host, progress)
+    allow_refetch(engine)
+    end_lost(engine)
+    steps = Steps(engine, look, host, shell)
+    with engine.store.writing():
+        built = [
+            _one(engine, {**options, "platform": platform}, steps, progress, fetch, len(wanted) > 1)
+            for platform in wanted
+        ]
+        exports = Exports(engine, built, attesting, progress, standard)
+        for output in chosen:
+            exports.run(output)
+    if metadata is not None:
+        metadata.update(exports.done)
+    return str(exports.done.get("containerimage.config.digest") or exports.main.id)
+
+
+def outputs_of(
+    words: Sequence[str],
+    tags: Sequence[str],
+    annotations: Sequence[str] = (),
+    *,
+    push: bool = False,
+    load: bool = False,
+) -> list[Output]:
+    """The outputs that words ask for: see builder.exporters.output. Raises InvalidInput, Unsupported."""
+    from estiva.builder.exporters.output import judge
+
+    return judge(words, tags=tags, annotations=annotations, push=push, load=load)
+
+
+def _platforms(one: str | None, more: Sequence[str]) -> list[str | None]:
+    """The platforms to build for, each once; None is what the Dockerfile gives on this machine."""
+    from estiva.oci.platform import Platform
+
+    found: dict[str, str | None] = {}
+    for word in (*([one] if one else ()), *more):
+        for each in word.split(","):
+            found.setdefault(str(Platform.parse(each.strip())), each.strip())
+    return list(found.values()) or [None]
+
+
+def _one(
+    engine: Engine,
+    options: dict[str, Any],
+    steps: Steps,
+    progress: Callable[[dict[str, Any]], None] | None,
+    fetch: bool,
+    several: bool,
+) -> Built:
+    """Build for one platform."""
+    from contextlib import closing
+
+    from estiva.builder.cache.local import Cache
+    from estiva.builder.request import NETWORKS, Request
+    from estiva.builder.solver import executor
+    from estiva.engine.builds import caches
+    from estiva.engine.builds.built import Built
+    from estiva.engine.builds.devices import Devices
+
+    request = Request(**options, hidden=True)
+    request.devices = Devices(request.allow)
     if request.network not in NETWORKS:
         from estiva.network import networks
 
         networks.get(engine.db, request.network)  # before the first of its steps looks for it
-    allow_refetch(engine)
-    container.end_lost(engine)
+    if several and progress is not None:
+        progress = _Of(str(request.platform), progress)
     if request.build_args.get("BUILDKIT_INLINE_CACHE") == "1":
         request.cache_to.append("type=inline")
     places = caches.parse("cache-from", request.cache_from), caches.parse("cache-to", request.cache_to)
+    if several and any(place.kind != "inline" for place in places[1]):
+        raise Unsupported("--cache-to with several platforms is not supported", hint="build each by itself")
+    resolver, started = Resolver(engine, progress, fetch), time.time_ns()
     with closing(caches.Caches(engine, *places, request.platform, progress)) as remote:
-        image = run_build(
-            request,
-            store=engine.store,
-            run_step=Steps(engine, look, host, shell),
-            resolve_image=Resolver(engine, progress, fetch),
-            progress=progress,
-            remote=remote if any(places) else None,
-        )
+        try:
+            image = executor.build(
+                request,
+                store=engine.store,
+                run_step=steps,
+                resolve_image=resolver,
+                progress=progress,
+                remote=remote if any(places) else None,
+            )
+        except EstivaError as error:
+            if "exec format error" in error.message or "it is built for" in error.message:
+                error.hint = EMULATOR
+            raise
         remote.write(image)
-    for tag in request.tags:
-        engine.store.images.tag(image.id, tag, image.manifest)
-    events.tagged(engine, image, request.tags)
-    return image.id
+    return Built(Cache(engine.store, off=request.no_cache), image, request, resolver.found, started)
+
+
+class _Of:
+    """Tells the events of one platform's build."""
+
+    def __init__(self, platform: str, progress: Callable[[dict[str, Any]], None]) -> None:
+        self.platform = platform
+        self.progress = progress
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        self.progress({**event, "platform": self.platform} if "step" in event else event)
 
 
 def _warn_of(limits: HostConfig, progress: Callable[[dict[str, Any]], None]) -> None:
@@ -126,21 +222,41 @@ class Resolver:
         self.engine = engine
         self.progress = progress
         self.fetch = fetch
+        self.found: list[tuple[str, Image]] = []
 
     def __call__(self, name: str, *, platform: str | None, pull: bool) -> Image:
-        from estiva.engine.images import registry
+        image = self._find(name, platform, pull)
+        self.found.append((name, image))
+        return image
+
+    def _find(self, name: str, platform: str | None, pull: bool) -> Image:
+        from estiva.engine.images import platforms, registry
         from estiva.errors import NotFound
         from estiva.oci.platform import Platform
 
-        found = None if pull else self.engine.store.images.find(name, short=False)
-        if found is not None and (
-            platform is None or Platform.parse(platform).accepts(Platform.of(found.config))
-        ):
-            return found
+        known = self.engine.store.images.find(name, short=False)
+        if known is not None and not pull:
+            if platform is None:
+                return known
+            try:
+                return platforms.of_platform(self.engine, known, platform)
+            except NotFound:
+                pass
         if not self.fetch:
             what = f"no such image: {name} for {platform}" if platform else f"no such image: {name}"
             raise NotFound(what, hint=f"`estiva pull {name}` fetches it")
+        if known is not None and platform and not Platform.host().accepts(Platform.parse(platform)):
+            return self._beside(name, platform)
         return registry.pull(self.engine, name, platform=platform, progress=self._told(name))
+
+    def _beside(self, name: str, platform: str) -> Image:
+        """The image for another platform than this machine's, whose image keeps the name."""
+        from estiva.engine.images import registry
+        from estiva.oci.reference import Reference
+
+        reference = Reference.parse(name)
+        bare = Reference(reference.registry, reference.repository)
+        return registry.pull(self.engine, name, platform=platform, progress=self._told(name), named=bare)
 
     def _told(self, name: str) -> Callable[[dict[str, Any]], None] | None:
         """Who hears how the pull goes on, told which image it is of: several may be under way."""

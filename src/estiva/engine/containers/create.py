@@ -131,7 +131,7 @@ def make(
         from estiva.engine.spec import namespaces
 
         namespaces.settle(engine, asked, host, starts=status == "running")
-    image = find_beginning(engine, asked["Image"], pull, platform, progress)
+    image = beginning(engine, asked, host, pull, platform, progress)
     if pull != "never":
         allow_refetch(engine)
     known = others_of(engine, host, pull, progress)
@@ -175,6 +175,18 @@ def make(
             raise removed(asked["Image"]) from None
         raise
     return made, image, lock, address
+
+
+def beginning(
+    engine: Engine, asked: Config, host: HostConfig, pull: str, platform: str | None, progress: Progress
+) -> Image:
+    """The image; of a snapshot with processes, `asked` and `host` become as those are."""
+    image = find_beginning(engine, asked["Image"], pull, platform, progress)
+    if image.memory:
+        from estiva.engine.containers.snapshots import memory
+
+        memory.begin(engine, image, asked, host)
+    return image
 
 
 def others_of(engine: Engine, host: HostConfig, pull: str, progress: Progress) -> Others | None:

@@ -210,7 +210,7 @@ def blocks(fd: int, start: int) -> Iterator[tuple[bytes, int]]:
 
 
 def entries(lines: bytes, details: bool = False) -> Iterator[Entry]:
-    """The entries in whole lines, with `details` their attributes before the text.
+    """The entries in whole lines, with `details` their attributes, if any, and a space before the text.
 
     What a power cut garbled is passed over.
     """
@@ -225,7 +225,8 @@ def entries(lines: bytes, details: bool = False) -> Iterator[Entry]:
             and text.count(b"\\") == newline
             and b'"' not in text
         ):
-            yield rest[_STREAM], rest[_TIME], text[:-2] + b"\n" if newline else text
+            text = text[:-2] + b"\n" if newline else text
+            yield rest[_STREAM], rest[_TIME], b" " + text if details else text
         elif line:
             yield from _entry(line, details)
 
@@ -234,8 +235,8 @@ def _entry(line: bytes, details: bool) -> Iterator[Entry]:
     try:
         entry = fastjson.loads(line)
         stream, time, text = entry["stream"], entry["time"], entry["log"]
-        if details and entry.get("attrs"):
-            text = f"{_words(entry['attrs'])} {text}"
+        if details:
+            text = f"{_words(entry.get('attrs') or {})} {text}"
         yield stream.encode(), time.encode(), text.encode("utf-8", "replace")
     except (InvalidInput, KeyError, TypeError, AttributeError):
         pass

@@ -66,7 +66,8 @@ def with_lock(engine: Engine, record: Record, lock: int, kind: type[Start] = Sta
         record = lookup.resolve(engine, record["Id"])  # as an update has made it since the caller looked
         with engine.db.write() as transaction:
             containers.set_running(transaction, record["Id"], rfc3339(), first=kind.first)
-            address = addresses.take_in(transaction, record["Id"], record["HostConfig"]["NetworkMode"])
+            mode, before = record["HostConfig"]["NetworkMode"], record.get("Address", "")
+            address = addresses.take_in(transaction, record["Id"], mode, before=before)
     return kind(engine, record, lock, address, image)
 
 

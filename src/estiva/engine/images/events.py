@@ -43,7 +43,7 @@ def removed(engine: Engine, lines: Iterable[str], images: dict[str, Image | None
 def _untag(engine: Engine, image_id: str, names: list[str]) -> None:
     for name in names:
         if "@" not in name:
-            note(engine, "untag", image_id, name)
+            note(engine, "untag", image_id, image_id)  # as Docker's
 
 
 def familiar(name: str) -> str:

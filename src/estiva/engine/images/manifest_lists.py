@@ -152,16 +152,32 @@ def index(document: dict[str, Any]) -> bytes:
 
 
 def inspect(engine: Engine, ref: str) -> dict[str, Any]:
-    """A list as an index, else the manifest or index of an image of the store or at its registry."""
-    document = None if ref.startswith("docker://") else find(engine, ref)
+    """A list as an index, an index that was built here, or the manifest or index that the registry has."""
+    document = built = None
+    if not ref.startswith("docker://"):
+        document = find(engine, ref)
+        built = _built(engine, ref) if document is None else None
     if document is not None:
         body = index(document)
+    elif built is not None:
+        body = built
     else:
         from estiva.registry import lookup
 
         body = lookup.manifest(Reference.parse(ref.removeprefix("docker://"))).body
     found: dict[str, Any] = fastjson.loads(body, what="the manifest")
     return found
+
+
+def _built(engine: Engine, ref: str) -> bytes | None:
+    """The index of an image that no registry has, as far as is known here."""
+    from estiva.store.platforms import index_digest
+
+    found = engine.store.images.find(ref)
+    if found is None or engine.store.images.repo_digests(found.id):
+        return None
+    digest = index_digest(engine.store, found.manifest)
+    return engine.store.content.read(digest) if digest else None
 
 
 def push(engine: Engine, name: str, target: str = "", *, progress: Progress = None) -> str:

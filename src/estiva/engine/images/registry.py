@@ -31,11 +31,18 @@ def remote_tags(ref: str) -> list[str]:
 
 
 def pull(
-    engine: Engine, ref: str, *, platform: str | None = None, every: bool = False, progress: Progress = None
+    engine: Engine,
+    ref: str,
+    *,
+    platform: str | None = None,
+    every: bool = False,
+    progress: Progress = None,
+    named: Reference | None = None,
 ) -> Image:
     """Fetch an image, or with `every` those of all platforms, from its registry.
 
-    Raises Denied, NotFound, Unavailable, IntegrityError.
+    Raises Denied, NotFound, Unavailable, IntegrityError. `named`: what it is called here, by default as
+    there; without a tag it gets no name.
 
     `progress` gets one event for each change of a layer (see estiva.registry.transfer.progress), before
     them one with the status "starting" and after them one with "complete".
@@ -55,7 +62,9 @@ def pull(
 
     try:
         with engine.heap():
-            image = client.pull(engine.store, reference, platform=platform, every=every, progress=progress)
+            image = client.pull(
+                engine.store, reference, platform=platform, every=every, name=named, progress=progress
+            )
     except (InvalidInput, IntegrityError, NotFound) as error:
         if reference.familiar not in error.message:
             error.message = f"{reference.familiar}: {error.message}"

@@ -17,6 +17,7 @@ def find(engine: Engine, word: str) -> Image | None:
     if state is None or image is None:
         return None
     image.states = state.chain
+    image.memory = state.id if "memory" in state.about else ""
     config = image.config
     image._config = {**config, "config": {**(config.get("config") or {}), **state.about["config"]}}
     return image

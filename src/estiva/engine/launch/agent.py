@@ -7,12 +7,15 @@ and the ordinary way is gone (engine/containers/exec.py), which tells why.
 from __future__ import annotations
 
 import os
+import select
 import threading
+import time
 from _socket import (
     AF_UNIX,
     MSG_DONTWAIT,
     SCM_RIGHTS,
     SHUT_RD,
+    SHUT_WR,
     SOCK_CLOEXEC,
     SOCK_SEQPACKET,
     SOL_SOCKET,
@@ -29,14 +32,18 @@ from estiva.engine.state import gate, runstate
 from estiva.errors import Conflict, EngineError, NotFound
 from estiva.runtime.cgroup import factory
 from estiva.runtime.cgroup.leaf import leaf
-from estiva.runtime.launch.agent import EXITED, LARGEST
+from estiva.runtime.launch.agent import EXITED, NEXT, QUIET
 from estiva.runtime.launch.exec import place
+from estiva.runtime.launch.zygote import LARGEST
 from estiva.runtime.state import alive
 
 if TYPE_CHECKING:
     from estiva.engine import Engine
     from estiva.engine.state.types import OCI, Outcome, RunState
     from estiva.runtime.cgroup import Cgroup
+
+
+RESTING = 0.5  # seconds in which a process that waits has ended, but for that of a box that is paused
 
 
 class Channel:
@@ -73,6 +80,8 @@ class Agent:
         self.into = -1  # an fd of it
         self.leaves = 0
         self.ooms = 0
+        self.next: Channel | None = None  # of a command whose process is there before it is asked for
+        self.since = 0.0  # of time.monotonic: when the last command had ended
         self._grow()
         self._busy = threading.Lock()
 
@@ -87,6 +96,7 @@ class Agent:
 
     def close(self) -> None:
         self.channel.close()
+        self.forget()
         fds, self.null, self.into = (self.null, self.into), -1, -1
         for fd in fds:
             if fd >= 0:
@@ -100,28 +110,85 @@ class Agent:
         if len(data) > LARGEST or self.into < 0 or not self._busy.acquire(blocking=False):
             raise Refused
         try:
-            mine, theirs = pair()
-            fds = [*(fd if fd >= 0 else self.null for fd in stdio), theirs.fileno(), self.into]
-            try:
-                rights = [(SOL_SOCKET, SCM_RIGHTS, pack("@5i", *fds))]
-                self.channel.socket.sendmsg([data], rights, MSG_DONTWAIT)
-            except OSError:
-                mine.close()
-                raise Refused from None
-            finally:
-                theirs.close()
+            streams = [fd if fd >= 0 else self.null for fd in stdio]
+            mine = self._ahead(data, streams)
+            if mine is None:
+                mine, theirs = pair()
+                try:
+                    _send(self.channel, data, [*streams, theirs.fileno(), self.into])
+                except OSError:
+                    mine.close()
+                    raise Refused from None
+                finally:
+                    theirs.close()
+            self.order()
             return Command(self, mine)
         except BaseException:
             self._busy.release()
             raise
 
+    def _ahead(self, data: bytes, streams: list[int]) -> Channel | None:
+        """Ask the process that is there already, if one is."""
+        mine, self.next = self.next, None
+        if mine is None:
+            return None
+        try:
+            if time.monotonic() >= self.since + QUIET:
+                _send(mine, data, streams)
+                return mine
+        except OSError:
+            pass  # it was killed, or could not be had
+        mine.close()
+        return None
+
+    def order(self) -> None:
+        """Have a process for the next command, once this one has ended."""
+        self.forget()
+        try:
+            mine, theirs = pair()
+        except OSError:
+            return
+        try:
+            _send(self.channel, NEXT, [theirs.fileno(), self.into])
+            self.next = mine
+        except OSError:
+            mine.close()
+        finally:
+            theirs.close()
+
+    def rest(self) -> None:
+        """Have nothing but the agent itself in the box, if no command runs, until the next one begins."""
+        if not self._busy.acquire(blocking=False):
+            return
+        try:
+            line, self.next = self.next, None
+            if line is not None:
+                line.socket.shutdown(SHUT_WR)
+                ended = select.poll()
+                ended.register(line, select.POLLIN)
+                ended.poll(RESTING * 1000)
+                line.close()
+        except OSError:
+            pass  # it has ended
+        finally:
+            self._busy.release()
+
+    def forget(self) -> None:
+        """Of a command that was not told to have ended, the agent may not know that either: the process for
+        the next one would not come."""
+        line, self.next = self.next, None
+        if line is not None:
+            line.close()
+
     def done(self) -> None:
+        self.since = time.monotonic()
         self._busy.release()
 
     def kill(self) -> None:
         """All that has been started by the agent and is there still."""
         if self.leaf is None:
             return
+        self.forget()
         try:
             if self.group.frozen():  # what is frozen can't die; a snapshot needs it so, and ends
                 with files.Lock(gate.still(self.engine.paths.run_container(self.live["id"]))):
@@ -136,6 +203,12 @@ class Agent:
             self._grow()
         except (NotFound, EngineError, OSError):
             pass  # the box has ended; or it is as it was, and commands go the ordinary way
+
+
+def _send(channel: Channel, data: bytes, fds: list[int]) -> None:
+    """Raises OSError."""
+    rights = [(SOL_SOCKET, SCM_RIGHTS, pack(f"@{len(fds)}i", *fds))]
+    channel.socket.sendmsg([data], rights, MSG_DONTWAIT)
 
 
 class Command:
@@ -160,12 +233,16 @@ class Command:
 
     def wait(self) -> Outcome:
         """How it ended. Raises Refused if it has not begun; Conflict if the box has ended."""
-        data, rights, _, _ = self.channel.socket.recvmsg(1 << 16)
+        try:
+            data = self.channel.socket.recv(1 << 16)
+        except ConnectionResetError:
+            data = b""  # nobody has read what was asked
         self._over = True
         if data[:1] == EXITED and data[1:].isdigit() and len(data) < 8:
             code = os.waitstatus_to_exitcode(int(data[1:]) & 0xFFFF)
             status = 128 - code if code < 0 else code
             return {"event": "exited", "status": status, "oom": status == 137 and self._oom()}
+        self.agent.forget()
         if not data and self._killed:
             return {"event": "exited", "status": 137, "oom": False}
         live = self.agent.live

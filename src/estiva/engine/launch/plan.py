@@ -5,7 +5,7 @@ from __future__ import annotations
 from estiva.engine.mounts import initlayer, points
 from estiva.engine.mounts.hostfiles import generated_files, name_server
 from estiva.engine.spec import oci_config, security_opt
-from estiva.engine.state import eventlog
+from estiva.engine.state import eventlog, record
 from estiva.engine.state.net import addresses
 from estiva.store.layers.mounts import OVERLAY_OPTIONS
 
@@ -30,6 +30,10 @@ def make(engine: Engine, made: Record, lowerdirs: list[str], address: Taken) -> 
         engine, made, lowerdirs, address, directory, directory + "/upper", directory + "/work", extra
     )
     result["about"] = eventlog.about(made)
+    if "Memory" in made and not record.has_run(made):
+        from estiva.store import states
+
+        result["memory"] = states.memory(engine.paths, made["Memory"])
     return result
 
 

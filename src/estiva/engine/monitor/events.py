@@ -1,20 +1,51 @@
-"""What a monitor tells the event log: that its container has begun, and how it has ended (cold path)."""
+"""What a monitor tells others: its container's run state, and the event log how that has begun and ended."""
 
 from __future__ import annotations
 
+import os
 import time
 
+from estiva.engine.monitor.network import endpoint
 from estiva.engine.state import eventlog, names, runstate, teardown
 from estiva.errors import EstivaError
+from estiva.linux import procinfo
 from estiva.paths import Paths
+from estiva.runtime import state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from estiva.engine.state.life.end_types import Exit
     from estiva.engine.state.types import ExecPlan, Plan
     from estiva.network.types import Place
+
+
+def write_state(monitor: Any) -> None:
+    """By it others find the container from now on."""
+    plan: Plan = monitor.plan
+    state.write(
+        f"{plan['run_root']}/containers/{plan['id']}",
+        {
+            "id": plan["id"],
+            "name": plan["name"],
+            "pid": monitor.init.pid,
+            "start_time": procinfo.start_time(monitor.init.pid),
+            "monitor": os.getpid(),
+            "monitor_start": procinfo.start_time(os.getpid()),
+            "started": monitor.started,
+            "cgroup": monitor.cgroup.path,
+            # nobody executes anything in a build's step, and its secrets may be in there
+            "process": plan["config"]["process"] | ({"env": []} if plan["ephemeral"] else {}),
+            "seccomp": plan["seccomp"],
+            "network": endpoint.shown(plan, monitor.endpoint),
+            "stop_signal": plan["stop_signal"],
+            "about": plan.get("about", {}),
+            **({"root": monitor.root} if monitor.root is not None else {}),
+            **{key: plan[key] for key in ("limits", "profile") if key in plan},
+        },
+    )
 
 
 def started(where: Paths, plan: Plan) -> None:

@@ -9,8 +9,8 @@ import time
 from estiva.engine.monitor import events
 from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation
-from estiva.engine.state import gate, runstate
-from estiva.errors import Conflict, EstivaError
+from estiva.engine.state import gate, names, runstate
+from estiva.errors import CommandNotExecutable, CommandNotFound, Conflict, EstivaError
 from estiva.linux import procinfo
 from estiva.linux import tty as terminals
 from estiva.runtime import state
@@ -91,7 +91,8 @@ class Session:
         with gate.Open(self.wanted["run"]):
             live = runstate.read_in(self.wanted["run"])
             if live is not None and live.get("paused"):
-                name = live["name"] or live["id"][:12]
+                run_root = self.wanted["run"].rpartition("/containers/")[0]
+                name = names.linked(run_root, live["name"], live["id"]) or live["id"][:12]
                 raise Conflict(f"container {name} is paused", hint=f"`estiva unpause {name}` lets it go on")
             self._start()
 
@@ -136,7 +137,11 @@ class Session:
         self.init.ready()
         if terminal:
             self.streams.console(self.init.console, wanted["stdin"], keys=wanted.get("detach_keys") or "")
-        self.init.start()
+        try:
+            self.init.start()
+        except (CommandNotFound, CommandNotExecutable):
+            events.exec_started(self.wanted)  # as Docker's: it has been tried, and never ends
+            raise
         self.started = True
         events.exec_started(wanted)
 

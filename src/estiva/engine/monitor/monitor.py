@@ -33,8 +33,6 @@ from estiva.engine.monitor.seccomp import seccomp_filter
 from estiva.engine.monitor.streams import Conversation
 from estiva.engine.state import cgroup, eventlog, locks, names, teardown
 from estiva.errors import EstivaError, Unavailable
-from estiva.linux import procinfo
-from estiva.runtime import state
 from estiva.runtime.cgroup import Cgroup, factory
 from estiva.runtime.launch import container
 from estiva.timestamps import rfc3339
@@ -89,14 +87,7 @@ class Monitor:
         plan = self.plan
         config = plan["config"]
         terminal = config["process"]["terminal"]
-        if self.reservation is not None and not self.reservation.fits(plan):
-            self.reservation.discard()
-            self.reservation = None
-        if self.reservation is not None:
-            self.cgroup, self.init = self.reservation.cgroup, self.reservation.init
-        else:
-            path = cgroup.cgroup_path(plan["id"], plan["cgroup_parent"])
-            self.cgroup = factory.create(path, config["linux"]["resources"])
+        self.take_place()
         bpf = seccomp_filter(plan)
         rootfs = rootfs_of(plan)
         shared = None
@@ -116,7 +107,11 @@ class Monitor:
             hooks = hooking.prepare(plan)
         if shared is not None and not terminal:
             shared.own(ends)
-        if self.reservation is not None:
+        if "memory" in plan:
+            from estiva.engine.monitor import revive
+
+            self.init = revive.revive(self, rootfs, ends)
+        elif self.reservation is not None:
             self.reservation.order(plan, ends, bpf)
         else:
             self.init = container.create(
@@ -138,7 +133,8 @@ class Monitor:
         for fd in () if terminal else ends:
             os.close(fd)
         try:
-            self.connect()
+            if "memory" not in plan:
+                self.connect()
         except BaseException:
             self.init.ready()  # when init has failed, its netns has gone: its own error tells why
             raise
@@ -161,6 +157,18 @@ class Monitor:
             names.link_name(plan["run_root"], plan["name"], plan["id"])
         events.started(teardown.paths(plan), plan)
         self.streams.say({"event": "started", "pid": self.init.pid})
+
+    def take_place(self) -> None:
+        """Step 2, or what was made ahead for one like it."""
+        plan = self.plan
+        if self.reservation is not None and not self.reservation.fits(plan):
+            self.reservation.discard()
+            self.reservation = None
+        if self.reservation is not None:
+            self.cgroup, self.init = self.reservation.cgroup, self.reservation.init
+        else:
+            path = cgroup.cgroup_path(plan["id"], plan["cgroup_parent"])
+            self.cgroup = factory.create(path, plan["config"]["linux"]["resources"])
 
     def connect(self) -> None:
         """Step 4; with a name server, before the command can ask it."""
@@ -187,31 +195,9 @@ class Monitor:
             self.mounts = -1
 
     def write_state(self) -> None:
-        assert self.init is not None and self.cgroup is not None
-        plan = self.plan
         self.began = time.time_ns()
         self.started = rfc3339(self.began)
-        state.write(
-            f"{plan['run_root']}/containers/{plan['id']}",
-            {
-                "id": plan["id"],
-                "name": plan["name"],
-                "pid": self.init.pid,
-                "start_time": procinfo.start_time(self.init.pid),
-                "monitor": os.getpid(),
-                "monitor_start": procinfo.start_time(os.getpid()),
-                "started": self.started,
-                "cgroup": self.cgroup.path,
-                # nobody executes anything in a build's step, and its secrets may be in there
-                "process": plan["config"]["process"] | ({"env": []} if plan["ephemeral"] else {}),
-                "seccomp": plan["seccomp"],
-                "network": endpoint.shown(plan, self.endpoint),
-                "stop_signal": plan["stop_signal"],
-                "about": plan.get("about", {}),
-                **({"root": self.root} if self.root is not None else {}),
-                **{key: plan[key] for key in ("limits", "profile") if key in plan},
-            },
-        )
+        events.write_state(self)
 
     def supervise(self, quiet: int, hibernate: Callable[[Monitor], object]) -> None:
         """Step 7: until init has ended and its output is read. After `quiet` ms a detached one is to

@@ -37,7 +37,7 @@ class Reservation:
 
     def __init__(self, plan: Plan) -> None:
         found = standby.offer(plan["config"])
-        if found is None or {"sharing", "mounted"} & plan.keys() or plan["cgroup_parent"]:
+        if found is None or {"sharing", "mounted", "memory"} & plan.keys() or plan["cgroup_parent"]:
             raise Unusual
         self.standby = found
         self.where = teardown.paths(plan)
@@ -57,7 +57,8 @@ class Reservation:
 
     def fits(self, plan: Plan) -> bool:
         """Whether the container of `plan`, which has our id, can be had from it."""
-        return not {"sharing", "mounted"} & plan.keys() and self.standby.fits(plan["config"]) and self.waits()
+        odd = {"sharing", "mounted", "memory"} & plan.keys()
+        return not odd and self.standby.fits(plan["config"]) and self.waits()
 
     def waits(self, channel: socket | None = None, seconds: float = 0) -> bool:
         """Whether init is there still, after so many seconds or when there is something in `channel`."""

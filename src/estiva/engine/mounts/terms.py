@@ -27,10 +27,11 @@ class Terms:
     chown     whether owners are set at all; else all is who makes it's
     plain     without setuid, setgid and capabilities, for the host (K21)
     merge     what is there already stays: folders get more in them, other files are replaced by name
+    time      of all, in nanoseconds; None: as it was
     kernel    procfs, sysfs and the like too, where the caller has named them; else what is there is left out
     """
 
-    __slots__ = ("special", "fifos", "owner", "root", "ids", "chown", "plain", "merge", "kernel")
+    __slots__ = ("special", "fifos", "owner", "root", "ids", "chown", "plain", "merge", "kernel", "time")
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Terms:
         plain: bool = False,
         merge: bool = False,
         kernel: bool = False,
+        time: int | None = None,
     ) -> None:
         self.special = special
         self.fifos = fifos
@@ -54,6 +56,13 @@ class Terms:
         self.plain = plain
         self.merge = merge
         self.kernel = kernel
+        self.time = time
+
+    def times(self, status: os.stat_result) -> tuple[int, int]:
+        """When it was last read and changed."""
+        if self.time is not None:
+            return self.time, self.time
+        return status.st_atime_ns, status.st_mtime_ns
 
     def own(self, name: str | int, status: os.stat_result, at: int | None = None) -> None:
         """chown(2) of a name in the directory `at`, or of an fd."""
@@ -116,4 +125,4 @@ def dress(fd: int, status: os.stat_result, source: int, terms: Terms) -> None:
             except OSError as error:
                 if error.errno not in (errno.EOPNOTSUPP, errno.ENODATA):
                     raise
-    os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))
+    os.utime(fd, ns=terms.times(status))

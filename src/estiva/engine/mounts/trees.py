@@ -206,8 +206,7 @@ class Copy:
             self.terms.own(new, status, target)
             if not stat.S_ISLNK(status.st_mode):
                 os.chmod(new, self.terms.mode(status), dir_fd=target)
-            times = (status.st_atime_ns, status.st_mtime_ns)
-            os.utime(new, ns=times, dir_fd=target, follow_symlinks=False)
+            os.utime(new, ns=self.terms.times(status), dir_fd=target, follow_symlinks=False)
 
         self._replace(target, name, whole)
         there = os.stat(name, dir_fd=target, follow_symlinks=False)

@@ -96,6 +96,8 @@ def new(
     }
     if image and image.states:
         made["States"] = image.states
+        if image.memory:
+            made["Memory"] = image.memory
     return made
 
 

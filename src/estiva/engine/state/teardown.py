@@ -239,6 +239,8 @@ def settle(
                 if not failed:
                     record["State"]["FinishedAt"] = rfc3339()
                 record["State"].update(outcome)
+                if plan["network"].get("address"):
+                    record["Address"] = plan["network"]["address"]
                 status = "exited" if records.has_run(record) or not failed else "created"
                 if os.path.lexists(where.run_container(plan["id"]) + "/stopped"):
                     record["State"]["Stopped"] = True

@@ -1,12 +1,9 @@
-"""What crosses a process or a file, by name. For type checkers alone: nothing imports this module when it
-runs.
+"""What crosses a process or a file, by name. For type checkers alone: it is not imported at run time.
 
-Record, State, MountPoint                Docker's shapes (Engine API 1.45, ContainerInspect), in the database;
-                                         keys of our own say so
+Record, State, MountPoint                Docker's shapes (API 1.45), in the database; keys of our own say so
 Config, HostConfig, Mount, ...           what a container is made of: config_types.py
 Exit                                     how a run ended, and why: life/end_types.py
-RunState                                 state.json of a run folder: what exec, stats and the rest need of a
-                                         container that runs
+RunState                                 state.json of a run folder: what exec and stats need to know
 Plan, ExecPlan                           what a monitor, or the parent of an exec, is told by who starts it
 Ending                                   as much of a Plan as is known of a run whose monitor was killed
 Request, Handed                          how plans reach the spawner's workers, or a monitor that waits
@@ -134,6 +131,8 @@ class Record(TypedDict):
     Mounts: list[MountPoint]
     NetworkSettings: dict[str, Any]
     States: NotRequired[list[str]]  # ours: the snapshots that it stands on, the lowest first
+    Address: NotRequired[str]  # ours: on the default bridge, in the last run
+    Memory: NotRequired[str]  # ours: the snapshot from whose processes its first run goes on
     Driver: NotRequired[str]
     GraphDriver: NotRequired[dict[str, Any]]
     LogPath: NotRequired[str]
@@ -297,6 +296,7 @@ class Plan(Ending):
     again: NotRequired[bool]  # it is started again by its restart policy
     limits: NotRequired[Limits]
     profile: NotRequired[str]  # spec/profile.py
+    memory: NotRequired[str]  # a folder, from whose images it goes on: monitor/revive.py
 
 
 class ExecEvents(TypedDict):

@@ -167,7 +167,7 @@ class ToFolder:
 
     async def finish(self, top: Fetched) -> None:
         await self.document(top)
-        descriptor = documents.descriptor(top.media_type, top.digest, len(top.body))
+        descriptor = _described(top)
         await call(self.pool, layout.add, self.path, descriptor, self.tag)
 
 
@@ -208,6 +208,11 @@ class _Entry:
         pass
 
 
+def _described(top: Fetched) -> dict[str, Any]:
+    extra = {"annotations": top.annotations} if top.annotations else {}
+    return documents.descriptor(top.media_type, top.digest, len(top.body), **extra)
+
+
 class ToArchive:
     """A layout in a tar. Several images may go into one; `end` writes what closes it."""
 
@@ -240,7 +245,7 @@ class ToArchive:
 
     async def finish(self, top: Fetched) -> None:
         await self.document(top)
-        descriptor = documents.descriptor(top.media_type, top.digest, len(top.body))
+        descriptor = _described(top)
         self.manifests = layout.place_in(self.manifests, descriptor, self.tag)
 
     def end(self) -> None:

@@ -22,6 +22,7 @@ class Fetched:
     body: bytes
     media_type: str
     digest: str
+    annotations: dict[str, str] | None = None  # of the descriptor that a layout's index.json has of it
 
 
 async def get_manifest(remote: Remote, reference: Reference, which: str = "") -> Fetched:

@@ -93,6 +93,8 @@ class Push:
         for each in (*what.members, what):
             if self.store.content.put(each.manifest) != each.digest and each.digest.startswith("sha256:"):
                 raise IntegrityError(f"manifest {each.digest} changed while it was pushed")
+            if not each.image and each is not what:
+                continue  # what is said of an image, and is none
             image = images.resolve(each.image) if each.image else self.image
             if each.image:
                 images.add(image.config_bytes, manifest=each.manifest)

@@ -71,7 +71,8 @@ class FromStore:
         self.data = {key: data for each in self.documents.values() for key, data in each.data.items()}
 
     def top(self) -> Fetched:
-        return Fetched(self.what.manifest, self.what.media_type, self.what.digest)
+        what = self.what
+        return Fetched(what.manifest, what.media_type, what.digest, what.annotations)
 
     def document(self, descriptor: dict[str, Any]) -> Fetched:
         found = self.documents[descriptor["digest"]]

@@ -258,11 +258,15 @@ def build(plan: Plan, channel: sync.Channel) -> Identity:
 
 def look_up(root: int, what: Process) -> Identity:
     """The identity, whose home becomes HOME unless the config gives one that is not empty."""
-    need_home = not what.env.get(b"HOME")  # an empty one is none, as runc has it
-    identity = user.resolve(root, what.user, need_home=need_home)
-    if need_home:
-        what.env[b"HOME"] = os.fsencode(identity.home)
+    identity = user.resolve(root, what.user, need_home=not what.env.get(b"HOME"))
+    set_home(what, identity)
     return identity
+
+
+def set_home(what: Process, identity: Identity) -> None:
+    """The identity's home, where the environment has none; an empty one is none, as runc has it."""
+    if not what.env.get(b"HOME"):
+        what.env[b"HOME"] = os.fsencode(identity.home)
 
 
 def take_terminal(root: int, what: Process, channel: sync.Channel, *, console: bool) -> None:
@@ -326,7 +330,23 @@ def _twice(what: Process) -> bool:
     kept = sets.bounding if os.geteuid() == 0 else sets.ambient
     if what.labels is not None or what.notifier is not None or sets.permitted & ~kept:
         return False
-    return not what.bpf or process.filter_allows(what.bpf, SYS_execve)
+    return allows(what, SYS_execve)
+
+
+def allows(what: Process, number: int) -> bool:
+    """Whether its filter, if it has one, lets a system call go ahead."""
+    if not what.bpf:
+        return True
+    if number not in what.allowed:
+        what.allowed[number] = process.filter_allows(what.bpf, number)
+    return what.allowed[number]
+
+
+def restore_signals() -> None:
+    """What Python has made of them, and of SIGPIPE, is no command's."""
+    for number in ALL_SIGNALS:
+        if _signal.getsignal(number) not in (_signal.SIG_DFL, None):
+            _signal.signal(number, _signal.SIG_DFL)
 
 
 def launch(what: Process, channel: sync.Channel) -> None:
@@ -338,17 +358,16 @@ def launch(what: Process, channel: sync.Channel) -> None:
     path = command.find(what.args[0], what.path)
     fd, arguments = command.inspect(path, what.args, what.contested, what.handlers)
     channel.sought = None
-    if fd >= 0 and what.bpf and not process.filter_allows(what.bpf, SYS_execveat):
+    if fd >= 0 and not allows(what, SYS_execveat):
         fd, arguments = -1, what.args  # a profile that knows execve alone
     named = byname.open_program(path, fd) if fd >= 0 and _twice(what) else -1
     channel.step = "restore signals"
-    for number in ALL_SIGNALS:
-        if _signal.getsignal(number) not in (_signal.SIG_DFL, None):
-            _signal.signal(number, _signal.SIG_DFL)
+    restore_signals()
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
     if what.labels is not None:
         channel.step = "set the security label"
         what.labels.apply()
+    channel.leave()
     channel.step = "install the seccomp filter"
     credentials.finish(
         what.capabilities,
@@ -363,6 +382,6 @@ def launch(what: Process, channel: sync.Channel) -> None:
             byname.execute(named, what.args, what.env)  # (5)
         command.execute(path, arguments, what.env, fd)  # (5)
     except EstivaError:
-        if not what.bpf or all(process.filter_allows(what.bpf, number) for number in _SHOWING):
+        if all(allows(what, number) for number in _SHOWING):
             channel.sought = what.args[0], what.path
         raise

@@ -66,6 +66,7 @@ class Process:
         self.oom_score_adj: int | None = process.get("oomScoreAdj")
         self.stdio = stdio
         self.bpf = bpf
+        self.allowed: dict[int, bool] = {}  # what of it is known: init.allows
         self.preserve_fds = preserve_fds
         self.scheduling: Scheduling | None = None
         self.labels: Labels | None = None

@@ -125,7 +125,7 @@ def checkpoint(made: Container, how: Options) -> None:
         if how.lazy_pages:
             rpc.require(rpc.LAZY_PAGES, "--lazy-pages (userfaultfd)")
             _check_status_fd(how.status_fd)
-        fields += _of_container(made, how)
+        fields += of_container(made, how)
         if not how.pre_dump:
             for point, label in outside(made):
                 fields.append((23, rpc.encode([(1, point), (2, label)])))
@@ -167,7 +167,7 @@ def _check_status_fd(fd: int) -> None:
         raise InvalidInput(f"--status-fd {fd} can't be written to")
 
 
-def _of_container(made: Container, how: Options) -> Fields:
+def of_container(made: Container, how: Options) -> Fields:
     """Whom to dump, and the namespaces that are not its own."""
     config = made.config()
     fields: Fields = [(2, made.pid), (13, made.record["rootfs"])]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.runtime.bundle.bundle import Bundle
+    from estiva.runtime.cgroup import Cgroup
     from estiva.runtime.lifecycle.containers import Container
 
 _LIMIT = 64 << 10  # bytes of a JSON file among the images
@@ -53,7 +54,7 @@ def restore(
         try:
             files.make_directory(f"{made.directory}/notify", 0o755)
             files.make_directory(f"{made.directory}/root")
-            init = _Restore(made, bundle, how, images, console).run()
+            init = Restore(made, bundle, how, images, console).run()
             made.let_go()
             os.rmdir(f"{made.directory}/root")
         except BaseException:
@@ -65,7 +66,7 @@ def restore(
     return made, init
 
 
-class _Restore:
+class Restore:
     """One restore: what its steps share."""
 
     def __init__(
@@ -91,7 +92,7 @@ class _Restore:
 
     def run(self) -> Init:
         how, made = self.how, self.made
-        group = create.cgroup_of(made, self.bundle, how.systemd)
+        group = self._group()
         if how.work:
             os.close(checkpoint.directory(how.work, make=True))
         try:
@@ -119,7 +120,7 @@ class _Restore:
                     for line in read(f"/proc/{service.pid}/cgroup").split("\n"):
                         _, controllers, path = line.split(":", 2)
                         fields.append((25, rpc.encode([(1, controllers), (2, path)])))
-                checkpoint.run(service, rpc.RESTORE, fields, how, "restore", made.id, self._notified)
+                self._request(service, fields)
             finally:
                 service.close()
         except BaseException:
@@ -136,6 +137,12 @@ class _Restore:
         if self.init is None:
             raise EngineError(f"criu has restored container {made.id} without a word of its pid")
         return self.init
+
+    def _group(self) -> Cgroup | None:
+        return create.cgroup_of(self.made, self.bundle, self.how.systemd)
+
+    def _request(self, service: rpc.Criu, fields: checkpoint.Fields) -> None:
+        checkpoint.run(service, rpc.RESTORE, fields, self.how, "restore", self.made.id, self._notified)
 
     # --- before ---------------------------------------------------------------------------------------------
 
@@ -196,14 +203,14 @@ class _Restore:
         if not isinstance(found, dict) or not isinstance(null, list) or len(found) + len(null) > _LABELS:
             raise InvalidInput(f"{self.how.images}/{checkpoint.EXTERNAL} is damaged")
         for label, fd in found.items():
-            if _is_label(label) and fd in (0, 1, 2):
+            if is_label(label) and fd in (0, 1, 2):
                 fields.append((27, rpc.encode([(1, label), (2, fd)])))
         for label in null:
-            if _is_label(label):
+            if is_label(label):
                 fields.append(self._inherit(label, os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)))
         return fields
 
-    def _json(self, name: str, kind: type, *, required: bool) -> Any:
+    def _json(self, name: str, kind: type, *, required: bool, limit: int = _LIMIT) -> Any:
         """A small JSON file of the images, which others may have made."""
         path = f"{self.how.images}/{name}"
         try:
@@ -217,9 +224,9 @@ class _Restore:
         with open(fd, "rb") as file:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise InvalidInput(f"{path} is not a file")
-            data = file.read(_LIMIT + 1)
-        if len(data) > _LIMIT:
-            raise InvalidInput(f"{path} is larger than {_LIMIT} bytes")
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise InvalidInput(f"{path} is larger than {limit} bytes")
         value = fastjson.loads(data, what=path)
         if not isinstance(value, kind):
             raise InvalidInput(f"{path} is damaged")
@@ -299,7 +306,7 @@ class _Restore:
         os.waitpid(child, 0)
 
 
-def _is_label(text: Any) -> bool:
+def is_label(text: Any) -> bool:
     """Whether it is what criu calls an open file: file[MOUNT:INODE], both hexadecimal."""
     if not isinstance(text, str) or not text.startswith("file[") or not text.endswith("]"):
         return False

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
         def begin(self) -> None: ...
 
+        def signal(self, wanted: set[int]) -> int: ...
+
+        def stirred(self) -> None: ...
+
         def heard(self) -> None: ...
 
         def ended(self, pid: int, status: int) -> None: ...
@@ -44,7 +48,7 @@ def run(
     """Fork, let the child run `command` (which executes or reports), and stay behind. Never returns.
 
     Without a command there is nothing to fork: it reaps until a signal that ends other programs comes. An
-    `agent` is told of SIGIO, and of who has ended.
+    `agent` waits for signals itself, and is told of SIGIO, of SIGCHLD, and of who has ended.
 
     All signals must be blocked on entry, and stay so here: they are taken one by one with sigwaitinfo(2).
     """
@@ -78,13 +82,15 @@ def _watch(pid: int, agent: Agent | None = None) -> int:
     every = set(_signal.valid_signals()) - {_signal.SIGKILL, _signal.SIGSTOP}
     while True:
         # sigwaitinfo is retried by Python on EINTR; a stop and continue of ourselves is none of its signals.
-        number = _signal.sigwaitinfo(every).si_signo
+        number = _signal.sigwaitinfo(every).si_signo if agent is None else agent.signal(every)
         if agent is not None and number == _signal.SIGIO:
             agent.heard()
         elif number == _signal.SIGCHLD:
             status = reap(pid, None if agent is None else agent.ended)
             if status is not None:
                 return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+            if agent is not None:
+                agent.stirred()
         elif number not in _OWN:
             try:
                 os.kill(pid, number)

@@ -113,12 +113,12 @@ class Container(Around[Plain]):
             self._python = Python(self._plain.python)
         return self._python
 
-    def fork(self) -> AbstractAsyncContextManager[Container]:
+    def fork(self, *, memory: bool = False) -> AbstractAsyncContextManager[Container]:
         """A new box that begins with the files that this one has now: see estiva.Container.fork.
 
         async with box.fork() as other: await other.exec("make test")
         """
-        return Fork(self._plain, Container)
+        return Fork(self._plain, Container, memory=memory)
 
     # --- its life ---------------------------------------------------------------------------------------
 

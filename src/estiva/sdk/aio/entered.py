@@ -92,14 +92,19 @@ class Entered(Generic[B, C]):
 class Fork(Generic[C]):
     """What `fork` gives: see there. The snapshot is taken when the block is entered."""
 
-    def __init__(self, box: PlainContainer, wrap: Callable[[PlainContainer], C]) -> None:
+    def __init__(
+        self, box: PlainContainer, wrap: Callable[[PlainContainer], C], *, memory: bool = False
+    ) -> None:
         self._box = box
+        self._memory = memory
         self._wrap = wrap
         self._entered: list[Entered[Owned[PlainContainer], C]] = []
 
     @told_later
     async def __aenter__(self) -> C:
-        block = cast("Owned[PlainContainer]", await call(self._box.fork, pool=LONG))
+        block = cast(
+            "Owned[PlainContainer]", await call(lambda: self._box.fork(memory=self._memory), pool=LONG)
+        )
         entered = Entered(block, self._wrap)
         made = await entered.__aenter__()
         self._entered.append(entered)

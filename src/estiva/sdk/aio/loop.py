@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import gc
 import os
 import select
 import sys
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from estiva.sdk import steps
 
+    Work = tuple[Future[Any], Callable[[], Any], asyncio.AbstractEventLoop | None]
+
 R = TypeVar("R")
 T = TypeVar("T")
 THREADS = 4
@@ -48,16 +51,16 @@ class Pool:
         atexit.register(self._settle)
 
     def _begin(self) -> None:
-        self._queue: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        self._queue: SimpleQueue[Work] = SimpleQueue()
         self._threads = 0
         self._busy: set[Future[Any]] = set()
 
-    def submit(self, function: Callable[[], R]) -> Future[R]:
-        """Have one of them call a function."""
+    def submit(self, function: Callable[[], R], loop: asyncio.AbstractEventLoop | None = None) -> Future[R]:
+        """Have one of them call a function, for who waits in a loop."""
         future: Future[R] = Future()
         self._busy.add(future)
         future.add_done_callback(self._busy.discard)
-        self._queue.put((future, function))
+        self._queue.put((future, function, loop))
         if self._threads < THREADS:
             try:
                 threading.Thread(target=_serve, args=(self._queue,), name="estiva", daemon=True).start()
@@ -72,15 +75,18 @@ class Pool:
         wait_here(list(self._busy), PATIENCE)
 
 
-def _serve(queue: SimpleQueue[tuple[Future[Any], Callable[[], Any]]]) -> None:
+def _serve(queue: SimpleQueue[Work]) -> None:
     while True:
-        future, function = queue.get()
+        future, function, loop = queue.get()
         if future.set_running_or_notify_cancel():
             try:
                 future.set_result(function())
             except BaseException as error:
                 future.set_exception(error)
-        del future, function  # what they hold is not to wait for the next
+        alone = loop is not None and loop.is_closed()
+        del future, function, loop  # what they hold is not to wait for the next
+        if alone:
+            gc.collect()  # of who waited in that loop, nobody else comes by to end what it has begun
 
 
 SHORT = Pool()
@@ -123,7 +129,7 @@ async def call(
     It can't be taken back: when the task is cancelled its end is waited for, and `undo` gets what it gave.
     With `firm` that is where the cancellation is kept.
     """
-    future = pool.submit(told(function))
+    future = pool.submit(told(function), asyncio.get_running_loop())
     here = asyncio.wrap_future(future)
     try:
         if firm is not None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Pool(Around[plain.Pool]):
-    """Boxes made ahead and frozen: see `estiva.aio.pool`. `ready`: how many can be had at once."""
+    """Boxes made ahead: see `estiva.aio.pool`. `ready`: how many can be had at once."""
 
     size = Field[int]("size")
     warm = Field[str]("warm")
@@ -158,7 +158,7 @@ def pool(
     engine: Engine | None = None,
     **options: Unpack[RunOptions],
 ) -> Opening:
-    """Boxes made ahead and frozen, for an `async with`: as `estiva.pool`.
+    """Boxes made ahead, for an `async with`: as `estiva.pool`.
 
         async with estiva.aio.pool("alpine", size=8, network="none") as pool:
             async with pool.box() as box:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from estiva.engine import Engine
     from estiva.sdk.collections.manifests import Manifests
+    from estiva.sdk.dockerfile import Dockerfile
     from estiva.sdk.objects.shown import Progress
     from estiva.view.shapes import Anatomy
 
@@ -219,15 +220,15 @@ class Images:
     @shows(BuildOptions)
     def build(
         self,
-        context: Word | None = ".",
+        context: Word | IO[bytes] | None = ".",
         *,
         tag: str | Sequence[str] = (),
-        dockerfile: Word | None = None,
+        dockerfile: Dockerfile | None = None,
         pull: bool | str = False,
         on_progress: Heard | None = None,
         **options: Unpack[BuildOptions],
     ) -> Image:
-        """Build an image from the Dockerfile of a folder (None: an empty context).
+        """Build an image of a folder, a git address, a URL or an open archive (None: an empty context).
 
             image = engine.images.build(".", tag="web:1", build_args={"VERSION": "3"})
 
@@ -241,10 +242,10 @@ class Images:
     @shows(BuildOptions)
     def building(
         self,
-        context: Word | None = ".",
+        context: Word | IO[bytes] | None = ".",
         *,
         tag: str | Sequence[str] = (),
-        dockerfile: Word | None = None,
+        dockerfile: Dockerfile | None = None,
         pull: bool | str = False,
         **options: Unpack[BuildOptions],
     ) -> Work[Image]:

@@ -63,7 +63,8 @@ class Boxes(Commands):
 
         In milliseconds while no command runs in it, or when it is stopped; else its files are copied, with
         the container frozen meanwhile. Volumes and other mounts are not part of it. `memory`: its processes
-        too, which raises Unsupported where that can't be. Raises Conflict for a name that is taken.
+        too, with which whatever is made from it without a command of its own goes on; by criu(8), and
+        Unsupported says what is in the way. Raises Conflict for a name that is taken.
         """
         from estiva.engine.containers.snapshots import snapshot
         from estiva.sdk.sandbox.snapshots import Snapshot
@@ -73,19 +74,19 @@ class Boxes(Commands):
         return Snapshot(self.engine, made.state, made)
 
     @told
-    def fork(self) -> AbstractContextManager[Self]:
+    def fork(self, *, memory: bool = False) -> AbstractContextManager[Self]:
         """A new box that begins with the files that this one has now, and its options: for a with-block.
 
             with box.fork() as other:
                 other.exec("make test")
 
         Ports that are published on a fixed port of the host are published on any free one, and fixed
-        addresses and the name are left out.
+        addresses and the name are left out. `memory`: with its processes too, as of `snapshot`.
         """
         from estiva.engine.state import lookup
         from estiva.sdk.sandbox.owned import Owned
 
-        state = self.snapshot()
+        state = self.snapshot(memory=memory)
         record: Any = lookup.resolve(self.engine, self.id)
         config = {
             key: value for key, value in record["Config"].items() if key != "Hostname" and value is not None
@@ -93,6 +94,8 @@ class Boxes(Commands):
         if record["Config"].get("Hostname") not in (self.id[:12], None):
             config["Hostname"] = record["Config"]["Hostname"]
         config.update(Image=state.id, Entrypoint=config.get("Entrypoint") or [], Cmd=config.get("Cmd") or [])
+        if memory:  # what its processes say
+            config.update(Entrypoint=None, Cmd=None)
         host = {
             key: value for key, value in record["HostConfig"].items() if key not in _OWN and value is not None
         }

@@ -31,11 +31,12 @@ MOST = 1000  # boxes of one pool
 AGAIN = 0.2  # seconds after a box that could not be made
 FILLERS = 2  # threads that make boxes, and end those that were used
 PATIENCE = 120.0  # seconds without any new box after which a taker gives up
+LULL = 0.02  # seconds in which the first command of one that was taken has the interpreter to itself
 LOOK = 0.05  # seconds after which a taker looks whether a signal has come
 
 
 class Pool:
-    """Boxes made ahead and frozen: see `estiva.pool`."""
+    """Boxes made ahead: see `estiva.pool`."""
 
     def __init__(self, engine: Engine, image: Any, size: Any, warm: Any, options: dict[str, Any]) -> None:
         self.engine = engine
@@ -56,6 +57,7 @@ class Pool:
         self._making = 0
         self._came = time.monotonic()  # the last of them
         self._failed: Exception | None = None
+        self._taken = 0.0  # of time.monotonic: when one was taken that was ready
         self._closed = False
         self._fillers: list[threading.Thread] = []
         self._alive = 0  # of them
@@ -133,6 +135,7 @@ class Pool:
             failed, self._failed = self._failed, None
             if self._ready:
                 future.set_result(self._ready.popleft())
+                self._taken = time.monotonic()
             elif failed is not None:
                 raise failed
             else:
@@ -223,6 +226,10 @@ class Pool:
                 self._changed.wait()
             if self._closed and not self._used:
                 return False
+            lull = self._taken + LULL - time.monotonic()
+            if lull > 0 and len(self._ready) > self.size // 2 and not self._closed:
+                self._changed.wait(lull)
+                return True
             missing = len(self._ready) + self._making < self.size and not self._closed
             used = self._used.popleft() if self._used and not (missing and not self._ready) else None
             self._making += used is None
@@ -330,15 +337,16 @@ def pool(
     engine: Engine | None = None,
     **options: Unpack[RunOptions],
 ) -> Pool:
-    """Boxes of an image or a snapshot, made ahead and frozen: one is had in about a millisecond.
+    """Boxes of an image or a snapshot, made ahead: one is had in about a millisecond.
 
         with estiva.pool("alpine", size=8, network="none", memory="64m") as pool:
             with pool.box() as box:
                 print(box.exec(["id"]).output)
 
     Each box is used once; the pool makes others in the background, so that there are `size` of them. `warm`
-    is Python that the interpreter of `box.python` has run before: "import json". The pool ends with its
-    block, or `close`, or the program, however that ends. Options: see `container`. Raises EstivaError.
+    is Python that the interpreter of `box.python` has run before: "import json"; what it has begun is frozen
+    until the box is taken. The pool ends with its block, or `close`, or the program, however that ends.
+    Options: see `container`. Raises EstivaError.
     """
     made = Pool(chosen(engine), image, size, warm, dict(options))
     first = made.new()

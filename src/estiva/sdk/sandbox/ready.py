@@ -16,11 +16,13 @@ from estiva.sdk.objects.container import Container
 from estiva.sdk.sandbox.owned import Owned
 from estiva.sdk.sandbox.python import Python
 from estiva.sdk.steps import Wait
+from estiva.sdk.told import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from estiva.engine import Engine
+    from estiva.sdk.sandbox.snapshots import Snapshot
     from estiva.sdk.steps import Task
 
 
@@ -41,11 +43,14 @@ class Box(Container):
         self._agent = agents.Agent(self.engine, channel, live)
 
     def _rehearsing(self) -> Task[None]:
-        """Have its init look for a command that there is not: the next one finds all in memory."""
+        """Have its init look for a command that there is not: the next one finds all in memory, and a process
+        that waits for it."""
         asked = {"env": None, "env_file": (), "user": "", "workdir": "", "privileged": False}
         with contextlib.suppress(EstivaError, Refused):
             way = next(self.ways([""], asked, stdin=False))
             yield from running.once(way, running.piped(None, 0, None), None)
+        if self._agent is not None:
+            self._agent.order()
 
     def ways(self, command: Any, asked: Mapping[str, Any], *, stdin: bool) -> Iterator[running.Way]:
         """By its init first. A command that is killed at its timeout takes along what earlier ones have left
@@ -56,6 +61,13 @@ class Box(Container):
             process = running.process_of(agent.live, words, **asked)
             yield lambda stdio: agent.start(process, stdio)
         yield from super().ways(words, asked, stdin=stdin)
+
+    @told
+    def snapshot(self, name: str | None = None, *, memory: bool = False) -> Snapshot:
+        """As of any container."""
+        if self._agent is not None:
+            self._agent.rest()
+        return super().snapshot(name, memory=memory)
 
 
 class Ready(Owned[Box]):
@@ -81,7 +93,9 @@ class Ready(Owned[Box]):
             raise
 
     def making(self) -> Task[None]:
-        """Start it, warm it, freeze it: a task. Raises EstivaError; after an error `end` is to follow."""
+        """Start it, warm it: a task. What warm code or a health check has begun stands still until it is
+        taken; without any, nothing but our own init, which waits, is in it. Raises EstivaError; after an
+        error `end` is to follow."""
         ours, theirs = agents.pair()
         try:
             self.begun.agent = theirs.detach()
@@ -94,8 +108,9 @@ class Ready(Owned[Box]):
             box._counted = bool(self.begun.configs[1].get("OutputLimit"))
             yield from box._rehearsing()
             yield from self._warming(box)
-            self.live = agents.state_of(self.engine, box.id)
-            yield from steps.paced(control.pausing(self.engine, box.id))
+            if self.warm or self.begun.configs[0].get("Healthcheck"):
+                self.live = agents.state_of(self.engine, box.id)
+                yield from steps.paced(control.pausing(self.engine, box.id))
         except BaseException:
             ours.close()
             raise
@@ -112,8 +127,9 @@ class Ready(Owned[Box]):
         box, start = self._box, self.begun.start
         assert box is not None and start is not None
         start.launched.send({"do": "begin"})
-        self.live["paused"] = True
-        control.thaw(self.engine, self.live)
+        if self.live is not None:
+            self.live["paused"] = True
+            control.thaw(self.engine, self.live)
         if not box.running:
             raise Conflict(f"container {box.short_id} has ended")
         return box

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 REF_NAME = "org.opencontainers.image.ref.name"
+FULL_NAME = "io.containerd.image.name"
 VERSION = documents.encode({"imageLayoutVersion": "1.0.0"})
 
 
@@ -223,14 +224,20 @@ def add(path: str, descriptor: dict[str, Any], tag: str) -> None:
 
 
 def place_in(manifests: list[dict[str, Any]], descriptor: dict[str, Any], tag: str) -> list[dict[str, Any]]:
-    """The list with the descriptor in it, under `tag` if that is not empty."""
+    """The list with the descriptor in it, under `tag` if that is not empty; it may have a full name, too, and
+    takes the place then of what has none or the same."""
     if tag:
         annotations = {**(descriptor.get("annotations") or {}), REF_NAME: tag}
         descriptor = {**descriptor, "annotations": annotations}
 
+    own = (descriptor.get("annotations") or {}).get(FULL_NAME, "")
+
     def same(item: dict[str, Any]) -> bool:
-        name = (item.get("annotations") or {}).get(REF_NAME, "")
-        return name == tag if tag else not name and item["digest"] == descriptor["digest"]
+        said = item.get("annotations") or {}
+        name, full = said.get(REF_NAME, ""), said.get(FULL_NAME, own)
+        if tag:
+            return name == tag and own in ("", full)
+        return not name and item["digest"] == descriptor["digest"]
 
     return [item for item in manifests if not same(item)] + [descriptor]
 
@@ -252,6 +259,6 @@ def pick(index: dict[str, Any], tag: str) -> dict[str, Any]:
         )
     for item in manifests:
         annotations = item.get("annotations") or {}
-        if tag in (annotations.get(REF_NAME), annotations.get("io.containerd.image.name"), item["digest"]):
+        if tag in (annotations.get(REF_NAME), annotations.get(FULL_NAME), item["digest"]):
             return item
     raise NotFound(f"it holds no image called {tag[:200]}")

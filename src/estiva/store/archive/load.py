@@ -196,9 +196,12 @@ def _plain_file(stream: IO[bytes]) -> int:
 
 
 class Loader:
-    """Images of an archive or folder on their way into the store."""
+    """Images of an archive or folder on their way into the store; `hidden` as a build's own ones."""
 
-    def __init__(self, store: Store, archive: Archive | layout.Folder, platform: Platform) -> None:
+    def __init__(
+        self, store: Store, archive: Archive | layout.Folder, platform: Platform, *, hidden: bool = False
+    ) -> None:
+        self.hidden = hidden
         self.store = store
         self.archive = archive
         self.platform = platform
@@ -354,7 +357,7 @@ class Loader:
 
     def _finish(self, config: bytes, manifest: bytes | None, references: list[Reference]) -> list[str]:
         names = [str(reference) for reference in references]
-        image = self.store.images.add(config, manifest=manifest, names=names)
+        image = self.store.images.add(config, manifest=manifest, names=names, hidden=self.hidden)
         return [reference.familiar for reference in references] or [image.id]
 
 

@@ -72,14 +72,18 @@ def reopen(fd: int) -> int:
 
 
 class Packer:
-    """One tar. `lower`: what it is a layer over; `mounts`: what is mounted in the tree goes along."""
+    """One tar. `lower`: what it is a layer over; `mounts`: what is mounted in the tree goes along; `mtime`:
+    the time of all (seconds)."""
 
-    def __init__(self, out: Sink, lower: int | None, *, mounts: bool = False) -> None:
+    def __init__(
+        self, out: Sink, lower: int | None, *, mounts: bool = False, mtime: int | None = None
+    ) -> None:
         self.out = out
         self.lower = lower
         self.layer = lower is not None
         self.mounts = mounts
         self.links: dict[tuple[int, int], bytes] = {}
+        self.mtime = mtime
         self.device = -1
         self.deepest = LAYER_DEPTH if self.layer else MAX_DEPTH
 
@@ -90,6 +94,22 @@ class Packer:
             self._emit(self._member(b"./", b"5", found, xattrs=self._xattrs(root, b"/")))
         self._directory(root, b"")
         self.out.write(END)
+
+    def below(self, root: int, path: bytes = b"") -> None:
+        """All that is in the directory `root` (fd), called `path` in the tar, without the tar's end."""
+        self.links = {}
+        self.device = os.fstat(root).st_dev
+        self._directory(root, path)
+
+    def empty(self, name: bytes) -> None:
+        """A directory of nobody's, for what is to be below it."""
+        self._emit(Member(name + b"/", b"5", mode=0o755))
+
+    def data(self, name: bytes, data: bytes, mtime: int) -> None:
+        """A file from bytes, its owner's alone."""
+        self._emit(Member(name, b"0", mode=0o600, size=len(data), mtime=mtime))
+        self.out.write(data)
+        self.out.write(padding(len(data)))
 
     def _root_changed(self, root: int) -> bool:
         """The root's time changes with every name made in it and means nothing."""
@@ -273,6 +293,8 @@ class Packer:
         )
 
     def _emit(self, member: Member) -> None:
+        if self.mtime is not None:
+            member.mtime = self.mtime
         self.out.write(header(member))
 
 

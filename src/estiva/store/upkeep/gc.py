@@ -58,7 +58,7 @@ def _mark_document(store: Store, digest: str, marks: Marks, depth: int) -> None:
     from estiva.oci import image
 
     try:
-        document = image.parse_document(store.content.read(digest))
+        document = image.parse_document(store.content.read(digest), artifact=True)
     except EstivaError:
         return  # not here, or damaged: fsck tells
     if image.is_index(document):

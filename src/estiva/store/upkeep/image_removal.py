@@ -110,6 +110,8 @@ def _drop_platforms(transaction: Transaction, store: Store, indexes: set[str], l
             continue
         spared = platforms.held(store, transaction)
         for _, image_id in platforms.members(store, digest):
+            if f"Deleted: {image_id}" in lines:
+                continue
             if image_id in spared or containers.having(transaction, image_id):
                 continue
             if transaction.read("SELECT 1 FROM names WHERE image = ?", (image_id,)):
@@ -117,7 +119,7 @@ def _drop_platforms(transaction: Transaction, store: Store, indexes: set[str], l
             candidates |= _documents(transaction, image_id)
             lines += _untag_all(transaction, image_id)
             candidates |= _drop(transaction, store.images.resolve(image_id), lines)
-        candidates.add(digest)
+        candidates |= {digest} | platforms.documents_of(store, digest)
     return candidates
 
 

@@ -18,7 +18,7 @@ def dump(data: bytes) -> dict[str, Any]:
     try:
         dockerfile = parser.parse(data)
     except EstivaError as error:
-        return {"error": error.message, "hint": error.hint}
+        return {"error": error.message, "hint": error.hint, "excerpt": error.excerpt.split("\n")}
     instructions = []
     for each in dockerfile.instructions:
         entry: dict[str, Any] = {"line": each.line, "name": each.name, "args": each.args}
@@ -30,7 +30,7 @@ def dump(data: bytes) -> dict[str, Any]:
     result: dict[str, Any] = {"escape": dockerfile.escape, "instructions": instructions}
     if dockerfile.directives:
         result["directives"] = dockerfile.directives
-    if gaps := [each.end for each in dockerfile.instructions if each.gap]:
+    if gaps := [each.gap for each in dockerfile.instructions if each.gap]:
         result["gaps"] = gaps
     return result
 

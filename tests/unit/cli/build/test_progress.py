@@ -119,6 +119,8 @@ def test_plain_lines_name_their_step(clock, monkeypatch):
 
 def test_quiet_tells_warnings_and_what_a_failed_command_said_last(clock, monkeypatch):
     assert told("quiet", clock, monkeypatch) == "warning: build argument A is not used\n"
+    lint = [(0.0, {"status": "warning", "message": "said by a rule", "check": "RuleName"})]
+    assert told("quiet", clock, monkeypatch, lint) == ""
     assert told("quiet", clock, monkeypatch, error=RuntimeError()) == (
         "warning: build argument A is not used\n[right 2/3] RUN make -C right\n  | 100%\n  | last\n"
     )

@@ -34,10 +34,7 @@ def instruction(source: Instruction, report: Report) -> None:
     """The rules on one instruction alone."""
     if source.gap:
         report.add(
-            NO_EMPTY_CONTINUATION,
-            source,
-            "an empty line among those of an instruction",
-            line=source.end if not source.heredocs else source.line,
+            NO_EMPTY_CONTINUATION, source, "an empty line among those of an instruction", line=source.gap
         )
     if source.name == "MAINTAINER":
         report.add(

@@ -59,7 +59,7 @@ class BuildProgress:
                     lines = about.lines.end()
             if self.view is not None:
                 self.view.show(event, about, lines, now)
-            elif event.get("status") == "warning":
+            elif event.get("status") == "warning" and "check" not in event:
                 print(f"warning: {oneline(event['message'])}", file=self.stream, flush=True)
 
     def __enter__(self) -> BuildProgress:

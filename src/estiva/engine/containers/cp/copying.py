@@ -133,6 +133,13 @@ def refuse(start: Place, found: int, status: os.stat_result, kernel: bool) -> No
         )
 
 
+def spare(end: Place, kind: int) -> None:
+    """Raise InvalidInput for what is no file on the host: others use it, /dev/null say."""
+    if stat.S_ISBLK(kind) or stat.S_ISCHR(kind) or stat.S_ISSOCK(kind):
+        what = "a socket" if stat.S_ISSOCK(kind) else "a device"
+        raise InvalidInput(f"{end.shown} is {what}, which is not replaced", hint="- gives a tar on stdout")
+
+
 def _into(work: Copy, start: Place, found: int, status: os.stat_result, folder: int) -> None:
     """The target is a folder that is there."""
     if not stat.S_ISDIR(status.st_mode):
@@ -162,6 +169,8 @@ def _as(work: Copy, start: Place, found: int, status: os.stat_result, end: Place
                 raise InvalidInput(f"{end.shown} is not a folder")
             raise NotFound(f"no such folder: {end.shown}", hint="without the slash, a file is made")
         writable(parent, end)
+        if end.view is None and there is not None:
+            spare(end, there.st_mode)
         if whole and there is not None:
             raise InvalidInput(f"a folder can't be copied to the file {end.shown}")
         if not whole:

@@ -14,6 +14,7 @@ import os
 
 from estiva import files
 from estiva.engine.containers import changes, folder
+from estiva.engine.containers.snapshots import memory as processes
 from estiva.engine.containers.snapshots import taken
 from estiva.engine.mounts import initlayer
 from estiva.engine.state import based, eventlog, gate, locks, lookup, names, runstate
@@ -59,16 +60,17 @@ def let_go(hold: int) -> None:
 
 
 def create(engine: Engine, ref: str, name: str | None = None, *, memory: bool = False) -> Made:
-    """Make a snapshot of a container. Raises NotFound, Conflict, InvalidInput, Unsupported."""
+    """Make a snapshot of a container; with `memory`, its processes too. Raises NotFound, Conflict,
+    InvalidInput, Unsupported."""
     record = lookup.resolve(engine, ref)
     if memory:
-        refuse_memory(record)
+        processes.check(record)
     if name is not None:
         name = check_name(engine, name)
     for _ in range(TRIES):
         with changes.Whole(engine, record):
             made = (
-                _running(engine, record, name)
+                _running(engine, record, name, memory)
                 if record["State"]["Running"]
                 else _stopped(engine, record, name)
             )
@@ -78,6 +80,8 @@ def create(engine: Engine, ref: str, name: str | None = None, *, memory: bool = 
             )
             return made
         record = lookup.resolve(engine, record["Id"])
+        if memory:
+            processes.check(record)
     raise Conflict(
         f"container {record['Name'].removeprefix('/')} is being started or ended", hint="try again"
     )
@@ -105,19 +109,6 @@ def check_name(engine: Engine, name: str) -> str:
             f'the name "{name}" is an image\'s', hint="a container could not be made from the snapshot by it"
         )
     return name
-
-
-def refuse_memory(record: Record) -> None:
-    """Raise Unsupported: what would have to be given back is not all the container's own."""
-    name = record["Name"].removeprefix("/")
-    if record["HostConfig"].get("Init"):
-        why = "its init is Estiva's own, a program of the host's, which criu can't give back elsewhere"
-    else:
-        why = "the engine has no way yet to begin a container from a checkpoint of criu"
-    raise Unsupported(
-        f"a snapshot of container {name} with its processes (memory=True) can't be made: {why}",
-        hint="without memory=True its files are kept; `estiva-oci checkpoint` is for bundles",
-    )
 
 
 def _place(engine: Engine) -> tuple[int, str]:
@@ -182,7 +173,7 @@ def _ahead(engine: Engine, record: Record, state_id: str) -> str:
     return ahead
 
 
-def _running(engine: Engine, record: Record, name: str | None) -> Made | None:
+def _running(engine: Engine, record: Record, name: str | None, memory: bool) -> Made | None:
     live = runstate.read(engine.paths, record["Id"])
     if live is None or not locks.held(engine.paths, record["Id"]):
         return None
@@ -194,14 +185,16 @@ def _running(engine: Engine, record: Record, name: str | None) -> Made | None:
             record = lookup.resolve(engine, record["Id"])
             hold, state_id = _place(engine)
             try:
+                done = False
                 with gate.Closed(run):
-                    done = _reroot(engine, record, live, state_id)
-                    if done:
+                    if not memory and (done := _reroot(engine, record, live, state_id)):
                         _keep(engine, record, state_id, name)
                 if not done:
                     with Still(engine, run, live):
+                        if memory:
+                            processes.keep(engine, record, live, state_id)
                         image = based.image_of(engine, record)
-                        _copy(engine, record, state_id, image.states, name)
+                        _copy(engine, record, state_id, image.states, name, memory=memory)
                 return _made(engine, state_id, hold)
             except BaseException:
                 _undo(engine, record, state_id, hold)
@@ -305,7 +298,15 @@ def _over(engine: Engine, record: Record, live: RunState, state_id: str, image: 
     return done
 
 
-def _copy(engine: Engine, record: Record, state_id: str, below: list[str], name: str | None) -> None:
+def _copy(
+    engine: Engine,
+    record: Record,
+    state_id: str,
+    below: list[str],
+    name: str | None,
+    *,
+    memory: bool = False,
+) -> None:
     """A state that is a copy of what the container has written; its row. Of too many, all in one."""
     from estiva.store.layers.merge import merge
 
@@ -316,8 +317,11 @@ def _copy(engine: Engine, record: Record, state_id: str, below: list[str], name:
         sources += [engine.store.layers.mounts.state(word) for word in reversed(below)]
         below = []
     merge(sources, target, copied=1)
+    about = taken.about(record, below, copied=True)
+    if memory:
+        about["memory"] = processes.about(record)
     with engine.db.write() as transaction:
-        states.add(transaction, state_id, name, record["Image"], taken.about(record, below, copied=True))
+        states.add(transaction, state_id, name, record["Image"], about)
 
 
 # --- what is there ---------------------------------------------------------------------------------------
@@ -353,7 +357,7 @@ def size(engine: Engine, state: State) -> int:
     """Bytes on the disk of what it holds itself."""
     from estiva.store.upkeep.usage import disk
 
-    return disk(states.folder(engine.paths, state.id) + "/fs")
+    return disk(states.folder(engine.paths, state.id) + "/fs") + disk(states.memory(engine.paths, state.id))
 
 
 def inspect(engine: Engine, word: str) -> dict[str, object]:
@@ -369,6 +373,7 @@ def inspect(engine: Engine, word: str) -> dict[str, object]:
         "Image": state.image,
         "Container": state.about["container"],
         "Copied": state.about["copied"],
+        "Memory": "memory" in state.about,
         "StandsOn": [below.removeprefix(STATE) for below in state.about["below"]],
         "UsedBy": states.users(engine.db, state.id),
         "Size": size(engine, state),

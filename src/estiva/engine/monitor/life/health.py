@@ -24,6 +24,7 @@ from estiva.engine.monitor.protocol import pair
 from estiva.engine.state import eventlog, runstate, teardown
 from estiva.engine.state.life import health as states
 from estiva.engine.state.life import restarts
+from estiva.linux import procinfo
 from estiva.timestamps import rfc3339
 
 TYPE_CHECKING = False
@@ -270,10 +271,13 @@ class Health:
 
     def take(self, result: HealthResult, *, late: bool = False) -> None:
         """One more result. What a container did not do in time says nothing while it is paused, nor if it
-        has been since the check began."""
+        has been since the check began; nor what comes of a check that the container's own end has killed."""
         health = states.read(self.run)
         before = health["Status"]
         live = self.running()
+        if live is not None and procinfo.ending(live["pid"], live["start_time"]):
+            self.schedule(before)
+            return
         if live is not None and not (late and self.changed()):
             states.add(health, result, retries=self.plan["retries"], lenient=self.lenient())
             try:

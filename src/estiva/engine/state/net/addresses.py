@@ -27,8 +27,11 @@ def embedded(taken: Taken) -> bool:
     return not isinstance(taken, str) and any(place["network"] != ipam.DEFAULT_NETWORK for place in taken)
 
 
-def take_in(transaction: Transaction, container_id: str, mode: str, *, fresh: bool = False) -> Taken:
+def take_in(
+    transaction: Transaction, container_id: str, mode: str, *, fresh: bool = False, before: str = ""
+) -> Taken:
     """Lease what the container needs. `fresh`: it belongs to nothing but the default bridge, that is known.
+    `before`: the address that it had there, and has again where that is free.
 
     Raises NotFound, Conflict, Unavailable: networks.places_in.
     """
@@ -39,7 +42,7 @@ def take_in(transaction: Transaction, container_id: str, mode: str, *, fresh: bo
     if mode == "bridge" and (
         fresh or not transaction.read("SELECT 1 FROM endpoints WHERE container = ? LIMIT 1", (container_id,))
     ):
-        address, subnet = ipam.lease_in(transaction, container_id)
+        address, subnet = ipam.lease_in(transaction, container_id, before=before)
         if subnet.plain:
             return address  # which tells all the rest
     return _places_in(transaction, container_id, default=mode == "bridge")

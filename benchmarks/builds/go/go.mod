@@ -1,0 +1,3 @@
+module example.org/serve
+
+go 1.21

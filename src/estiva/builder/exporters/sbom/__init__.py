@@ -1,0 +1,1 @@
+"""What an image holds, as SPDX: the packages that its own databases and files tell of."""

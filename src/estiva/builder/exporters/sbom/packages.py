@@ -1,0 +1,191 @@
+"""The packages in a root filesystem: Debian's and Alpine's databases, Python's and npm's own files.
+
+All is read by fd inside the root, regular files of a bounded size alone (K1, K13, K21), and as text: nothing
+of it is run or imported (K2).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+from urllib.parse import quote
+
+from estiva import fastjson
+from estiva.errors import EstivaError
+from estiva.linux import fs
+from estiva.store.layers.descent import walk
+
+DATABASE = 64 << 20  # bytes of a package manager's database
+SMALL = 4 << 20  # bytes of one package's file
+MOST = 50_000  # packages
+SKIPPED = ("proc", "sys", "dev")
+APK = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
+DPKG = "var/lib/dpkg/status"
+DPKG_PARTS = "var/lib/dpkg/status.d"  # of images without a package manager
+
+
+class Package(NamedTuple):
+    """One package: `kind` is its type in a package URL, `where` the file that tells of it."""
+
+    kind: str
+    namespace: str
+    name: str
+    version: str
+    qualifiers: tuple[tuple[str, str], ...]
+    license: str
+    where: str
+
+    @property
+    def purl(self) -> str:
+        parts = [
+            self.kind,
+            *([quote(self.namespace, safe="")] if self.namespace else []),
+            quote(self.name, safe=""),
+        ]
+        text = f"pkg:{'/'.join(parts)}@{quote(self.version, safe='')}"
+        query = "&".join(f"{key}={quote(value, safe='')}" for key, value in self.qualifiers if value)
+        return f"{text}?{query}" if query else text
+
+
+def find(root: int) -> list[Package]:
+    """All packages below the root filesystem `root` (fd), sorted, each once."""
+    release = _release(root)
+    found: set[Package] = set()
+    for source in (_dpkg, _apk):
+        found.update(source(root, release))
+    found.update(_languages(root))
+    return sorted(found)[:MOST]
+
+
+def _read(root: int, path: str, limit: int) -> str:
+    """A file's text, "" where there is none that can be read."""
+    try:
+        return fs.read_in_root(root, path, limit).decode("utf-8", "replace")
+    except (OSError, ValueError):
+        return ""
+
+
+def _release(root: int) -> dict[str, str]:
+    """ID and VERSION_ID of the system (os-release(5))."""
+    text = _read(root, "etc/os-release", SMALL) or _read(root, "usr/lib/os-release", SMALL)
+    pairs = (line.partition("=") for line in text.splitlines())
+    return {key: value.strip().strip("\"'") for key, _, value in pairs if key in ("ID", "VERSION_ID")}
+
+
+def _distro(release: dict[str, str], other: str) -> str:
+    return "-".join(filter(None, (release.get("ID") or other, release.get("VERSION_ID", ""))))
+
+
+def paragraphs(text: str) -> Iterator[dict[str, str]]:
+    """The paragraphs of a control file (deb822(5)): the first line of each field."""
+    fields: dict[str, str] = {}
+    for line in text.split("\n"):
+        if not line.strip():
+            if fields:
+                yield fields
+            fields = {}
+        elif not line[0].isspace():
+            key, colon, value = line.partition(":")
+            if colon:
+                fields[key] = value.strip()
+    if fields:
+        yield fields
+
+
+def _dpkg(root: int, release: dict[str, str]) -> Iterator[Package]:
+    sources = [(DPKG, _read(root, DPKG, DATABASE), True)]
+    for name in _names(root, DPKG_PARTS):
+        if not name.endswith((".md5sums", ".preserve")):
+            sources.append((f"{DPKG_PARTS}/{name}", _read(root, f"{DPKG_PARTS}/{name}", SMALL), False))
+    for where, text, states in sources:
+        for fields in paragraphs(text):
+            if states and not fields.get("Status", "").endswith(" installed"):
+                continue
+            if package := fields.get("Package"):
+                said = (("arch", fields.get("Architecture", "")), ("distro", _distro(release, "debian")))
+                space = release.get("ID") or "debian"
+                yield Package("deb", space, package, fields.get("Version", ""), said, "", where)
+
+
+def _apk(root: int, release: dict[str, str]) -> Iterator[Package]:
+    for where in APK:
+        fields: dict[str, str] = {}
+        for line in [*_read(root, where, DATABASE).split("\n"), ""]:
+            if line[1:2] == ":":
+                fields.setdefault(line[0], line[2:].strip())
+            elif not line.strip():
+                if name := fields.get("P"):
+                    said = (("arch", fields.get("A", "")), ("distro", _distro(release, "alpine")))
+                    version, license = fields.get("V", ""), fields.get("L", "")
+                    yield Package("apk", release.get("ID") or "alpine", name, version, said, license, where)
+                fields = {}
+
+
+def _names(root: int, path: str) -> list[str]:
+    try:
+        fd = fs.open_in_root(root, path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return []
+    try:
+        return sorted(os.listdir(fd))[:MOST]
+    finally:
+        os.close(fd)
+
+
+def _languages(root: int) -> list[Package]:
+    """Python's *.dist-info and *.egg-info, and package.json below node_modules, wherever they are."""
+    found: list[Package] = []
+
+    def look(fd: int, names: list[str]) -> list[str]:
+        here = names[-1] if names else ""
+        scoped = names[-3:-2] == ["node_modules"] and names[-2].startswith("@")
+        if here.endswith(".dist-info"):
+            _keep(found, names, "METADATA", fd, _python)
+        elif here.endswith(".egg-info"):
+            _keep(found, names, "PKG-INFO", fd, _python)
+        elif scoped or names[-2:-1] == ["node_modules"] and not here.startswith((".", "@")):
+            _keep(found, names, "package.json", fd, _npm)
+        if len(found) >= MOST:
+            return []
+        with os.scandir(fd) as entries:
+            folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        return [name for name in folders if names or name not in SKIPPED]
+
+    walk(root, look)
+    return found
+
+
+def _keep(
+    found: list[Package], names: list[str], file: str, fd: int, read: Callable[[str, str], Package | None]
+) -> None:
+    text = _read(fd, file, SMALL)
+    package = read(text, "/".join([*names, file])) if text else None
+    if package is not None:
+        found.append(package)
+
+
+def _python(text: str, where: str) -> Package | None:
+    fields = next(paragraphs(text), {})
+    name = fields.get("Name", "")
+    if not name:
+        return None
+    plain = name.lower().replace("_", "-")  # as the type "pypi" of a package URL wants it
+    return Package(
+        "pypi", "", plain, fields.get("Version", ""), (), fields.get("License-Expression", ""), where
+    )
+
+
+def _npm(text: str, where: str) -> Package | None:
+    try:
+        document = fastjson.loads(text.encode(), what="package.json")
+    except EstivaError:
+        return None
+    if not isinstance(document, dict):
+        return None
+    name, version, license = (document.get(key) for key in ("name", "version", "license"))
+    if not isinstance(name, str) or not isinstance(version, str) or not name:
+        return None
+    space, slash, rest = name.partition("/")
+    said = license if isinstance(license, str) else ""
+    return Package("npm", space if slash else "", rest if slash else name, version, (), said, where)
