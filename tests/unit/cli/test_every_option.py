@@ -384,6 +384,7 @@ REFUSED = (
     {(verb, name) for verb in ("run", "create") for name in NOT_YET}
     | {("build", name) for name in ("security-opt",)}
     | {("manifest inspect", "verbose")}
+    | {("build", "shell-on-failure")}  # without a terminal; with one: tests/system/builder
     | {
         ("network create", name)
         for name in ("config-from", "config-only", "ingress", "scope", "ipam-driver", "ipam-opt")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from estiva.builder.request import Step
     from estiva.engine import Engine
     from estiva.engine.builds.built import Built
+    from estiva.engine.builds.shell import Attend, Shells
     from estiva.engine.images.outfile import Standard
     from estiva.engine.state.config_types import HostConfig
     from estiva.store.images import Image
@@ -41,6 +42,7 @@ def build(
     standard: Standard | None = None,
     metadata: dict[str, Any] | None = None,
     limits: dict[str, Any] | None = None,
+    shell: Attend | None = None,
     **options: Any,
 ) -> str:
     """Build an image, name it by `tags`, and return its id: of several platforms', this machine's.
@@ -51,11 +53,13 @@ def build(
     events and those of pulls of base images, which have an "id" and the "image"; without `fetch` nothing is
     ever pulled. `look`
     is called now and then while a command says nothing: what it raises ends the build. `limits` is a
-    HostConfig of what each RUN may use and where it runs; no step's key has it, as it is no input. Raises
-    DockerfileError, BuildFailed and other EstivaErrors.
+    HostConfig of what each RUN may use and where it runs; no step's key has it, as it is no input.
+    `shell` attends a shell in the first step that fails (engine/builds/shell.py). Raises DockerfileError,
+    BuildFailed and other EstivaErrors.
     """
     from estiva.builder.exporters.output import judge
     from estiva.engine.builds.attesting import Attesting
+    from estiva.engine.builds.container import end_lost
     from estiva.engine.builds.exports import Exports, check
     from estiva.engine.images.find import allow_refetch
     from estiva.engine.spec import judge as judging
@@ -71,10 +75,11 @@ def build(
     if progress is not None:
         _warn_of(host, progress)
     allow_refetch(engine)
-    steps = Steps(engine, look, host)
     commits: dict[str, Any] = {}  # of what the first platform has read, the others have the same
     if len(wanted) > 1 and hasattr(options.get("context"), "read"):
         options["context"] = _spooled(engine, options["context"])
+    end_lost(engine)
+    steps = Steps(engine, look, host, shell)
     with engine.store.writing():
         built = [
             _one(engine, {**options, "platform": platform}, steps, progress, fetch, commits, len(wanted) > 1)
@@ -209,15 +214,21 @@ class Steps:
         engine: Engine,
         look: Callable[[], object] | None = None,
         limits: HostConfig | None = None,
+        shell: Attend | None = None,
     ) -> None:
         self.engine = engine
         self.look = look
         self.limits = limits
+        self.shells: Shells | None = None
+        if shell is not None:
+            from estiva.engine.builds.shell import Shells
+
+            self.shells = Shells(shell)
 
     def __call__(self, step: Step) -> int:
         from estiva.engine.builds.worker import run_step
 
-        return run_step(self.engine, step, self.look, self.limits)
+        return run_step(self.engine, step, self.look, self.limits, self.shells)
 
 
 class Resolver:
