@@ -96,6 +96,8 @@ class CopyStep:
             return [*whole(below), self._key(below, read, remote)]
 
         told = {**self._inputs([], []), "contents": "", "from": self.typed.from_, "addresses": remote}
+        if not self.link:
+            del told["below"]  # which is for those who know it
         context.write(
             state,
             keys,
