@@ -105,6 +105,8 @@ def test_what_means_nothing_is_refused(box: Host, words: tuple[str, ...]) -> Non
     assert (
         said.returncode in (1, 125) and said.stderr.startswith("estiva: ") and "Traceback" not in said.stderr
     )
+    if words[0] in ("rm", "export"):
+        assert said.stderr.endswith("hint: `estiva builder du` shows them\n"), "a verb that there is"
 
 
 def test_what_a_killed_removal_left_goes(box: Host, built: str) -> None:
