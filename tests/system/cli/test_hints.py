@@ -161,7 +161,7 @@ def test_a_stage_that_there_is_not(box):
     assert "stage" not in message
     message, _ = build(box, "ARG BASE=10.9.9.9:1/no:1\nFROM $BASE\n")
     assert message.startswith(
-        "Dockerfile:2: the image 10.9.9.9:1/no:1 can't be fetched: can't reach 10.9.9.9:1"
+        "Dockerfile:2: the image 10.9.9.9:1/no:1 is not to be had: can't reach 10.9.9.9:1"
     )
     (pathlib.Path(box.folder) / "context/Dockerfile").write_text(f"FROM {IMAGE}\nCOPY --from=files /a /a\n")
     message, _ = told(box, "build", "--build-context", "files=none/here", "context")

@@ -86,7 +86,7 @@ class Sources:
             return self.resolve_image(name, platform=platform, pull=pull)
         except Unavailable as error:  # of a registry, which may not be what the Dockerfile's line shows
             if name not in error.message:
-                error.message = f"the image {name} can't be fetched: {error.message}"
+                error.message = f"the image {name} is not to be had: {error.message}"
             raise
 
     def known(self, name: str, platform: str | None) -> Image | None:
