@@ -51,8 +51,11 @@ def settled(box):
 
 
 def one_line(stderr):
-    """The message, after checks of its form: one line, and what to do about it perhaps on a second one."""
+    """The message, after checks of its form: one line, and what to do about it perhaps on a second one. Of a
+    Dockerfile's between them its lines, numbered."""
     lines = stderr.splitlines()
+    assert all(line.isprintable() and len(line) < 1500 for line in lines), stderr
+    lines = [line for line in lines if not re.match(r" +(\d+|\.\.\.)? \|", line) or line is lines[0]]
     assert 1 <= len(lines) <= 2 and lines[0].startswith("estiva: "), stderr
     assert len(lines) == 1 or lines[1].startswith("hint: "), stderr
     message = lines[0].removeprefix("estiva: ")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from estiva.engine import Engine
+    from estiva.sdk.dockerfile import Dockerfile
     from estiva.sdk.objects.shown import Progress
 
 
@@ -25,15 +26,17 @@ def build(
     context: str | os.PathLike[str] | None = ".",
     *,
     tag: str | Sequence[str] = (),
-    dockerfile: str | os.PathLike[str] | None = None,
+    dockerfile: Dockerfile | None = None,
     pull: bool | str = False,
     on_progress: Callable[[Progress], object] | None = None,
     engine: Engine | None = None,
     **options: Unpack[BuildOptions],
 ) -> str:
-    """Build an image from the Dockerfile of a folder (None: an empty context); its id.
+    """Build an image from the Dockerfile of a folder (None: an empty context), or from `dockerfile`: a path,
+    the text, an open file, or its instructions as a list (sdk/dockerfile.py); its id.
 
         estiva.build("folder", tag="web:1", build_args={"VERSION": "3"})
+        estiva.build(None, dockerfile=["FROM debian:13", ("CMD", ["cat", "/etc/motd"])])
 
     `pull`: "missing", "always" or "never" base images; True is "always", False "missing". `on_progress` gets
     each Progress. Raises BuildError, with the output, where a command of it fails, and other EstivaErrors.

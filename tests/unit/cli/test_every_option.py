@@ -309,7 +309,9 @@ RETURNS = {
         "failed": [], "swept": [], "containers": [], "networks": [], "volumes": [], "images": [], "build_cache": 0, "busy": False,
         "bytes": 0,
     },
-    "engine.system.prune_build_cache": {"steps": 0, "busy": False, "bytes": 0},
+    "engine.builds.upkeep.prune": {"steps": 0, "mounts": [], "busy": False, "bytes": 0},
+    "engine.builds.upkeep.entries": [],
+    "engine.builds.upkeep.remove": [],
     "engine.images.manifest_lists.inspect": {},
     "engine.images.manifest_lists.add": [],
     "engine.images.manifest_lists.names": [],
@@ -382,6 +384,7 @@ REFUSED = (
     {(verb, name) for verb in ("run", "create") for name in NOT_YET}
     | {("build", name) for name in ("security-opt",)}
     | {("manifest inspect", "verbose")}
+    | {("build", "shell-on-failure")}  # without a terminal; with one: tests/system/builder
     | {
         ("network create", name)
         for name in ("config-from", "config-only", "ingress", "scope", "ipam-driver", "ipam-opt")

@@ -140,7 +140,7 @@ class Contexts:
         )
         found = folders.repository(self.request, self.workspace, address, self.look)
         try:
-            commit = found.resolve()
+            commit = folders.resolve(self.request, found)
             self.request.note(str(address), commit.commit or commit.object)
             return folders.checkout(self.workspace, found, commit, keep=keep, mtime=mtime)
         finally:
@@ -172,7 +172,7 @@ class Contexts:
                 found = folders.repository(self.request, self.workspace, address, self.look)
                 try:
                     keep = address.keep_git_dir is True
-                    commit = found.resolve()
+                    commit = folders.resolve(self.request, found)
                     self.request.note(str(address), commit.commit or commit.object)
                     mtime = address.mtime == "commit"
                     return folders.checkout(self.workspace, found, commit, keep=keep, mtime=mtime)

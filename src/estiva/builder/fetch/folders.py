@@ -49,6 +49,16 @@ def repository(
     )
 
 
+def resolve(request: Request, found: Repository) -> Commit:
+    """The commit that an address leads to, the same for all of a build, wherever the ref is by then."""
+    address = found.address
+    key = f"{address}\0{address.checksum}\0{address.by_commit}"
+    if key not in request.commits:
+        request.commits.setdefault(key, found.resolve())
+    commit: Commit = request.commits[key]
+    return commit
+
+
 def checkout(workspace: Workspace, found: Repository, commit: Commit, *, keep: bool, mtime: bool) -> Tree:
     """The files of a commit, or of the folder that the address names, which then is without .git."""
     address = found.address

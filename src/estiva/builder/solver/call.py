@@ -65,14 +65,16 @@ class _Asked:
         return base64.b64encode(self.dockerfile.text.encode("utf-8", "replace")).decode()
 
     def plan(self) -> stages.Plan:
-        return stages.make(self.dockerfile, self.job.request.build_args, self.job.platform_args())
+        plan = stages.make(self.dockerfile, self.job.request.build_args, self.job.platform_args())
+        self.job.sources.contexts.replace(plan)
+        return plan
 
     def check(self, plan: stages.Plan, base: BaseConfig) -> Check:
         return Check(plan, self.job.request, self.job.wanted, self.ignored, base)
 
     def base(self, stage: stages.Stage) -> Document | None:
         request = self.job.request
-        named = request.build_contexts.get(stage.image, "docker-image://" + stage.image)
+        named = self.job.sources.contexts.place(stage.image) or "docker-image://" + stage.image
         if not named.startswith("docker-image://"):
             return None
         platform = stage.platform or request.platform

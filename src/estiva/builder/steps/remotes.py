@@ -95,7 +95,7 @@ class Remotes:
         for address in self.addresses:
             found = folders.repository(context.request, context.workspace.workspace, address, context.look)
             try:
-                commit = found.resolve()
+                commit = folders.resolve(context.request, found)
                 self.repositories.append((found, commit))
                 context.request.note(str(address), commit.commit or commit.object)
             except BaseException:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from estiva.engine import Engine
     from estiva.sdk.collections.images import Heard, Word
+    from estiva.sdk.dockerfile import Dockerfile
 
 Plain = plain.Images
 R = TypeVar("R")
@@ -140,7 +141,7 @@ class Images(Around[Plain]):
         context: Word | None = ".",
         *,
         tag: str | Sequence[str] = (),
-        dockerfile: Word | None = None,
+        dockerfile: Dockerfile | None = None,
         pull: bool | str = False,
         **options: Unpack[BuildOptions],
     ) -> Work[Image]:
@@ -155,7 +156,7 @@ class Images(Around[Plain]):
         context: Word | None = ".",
         *,
         tag: str | Sequence[str] = (),
-        dockerfile: Word | None = None,
+        dockerfile: Dockerfile | None = None,
         pull: bool | str = False,
         on_progress: Heard | None = None,
         **options: Unpack[BuildOptions],
@@ -181,7 +182,7 @@ async def build(
     context: Word | None = ".",
     *,
     tag: str | Sequence[str] = (),
-    dockerfile: Word | None = None,
+    dockerfile: Dockerfile | None = None,
     pull: bool | str = False,
     on_progress: Heard | None = None,
     engine: Engine | None = None,

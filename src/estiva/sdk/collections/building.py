@@ -6,8 +6,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from estiva.engine.builds import build as builds
-from estiva.errors import EngineError
+from estiva.errors import EngineError, InvalidInput
 from estiva.sdk import values
+from estiva.sdk.dockerfile import read
 from estiva.sdk.objects.shown import progress_of
 from estiva.sdk.options import host_config_of
 from estiva.sdk.result import BuildError
@@ -42,12 +43,17 @@ def build(
     if not isinstance(pull, str) or pull not in PULL:
         raise values.wrong("pull", "missing, always or never", pull)
     given, steps = options_of(BuildOptions, options), StepOptions.__annotations__.keys()
+    path, text = read(dockerfile)
     asked = {
         "context": _context(context),
-        "dockerfile": None if dockerfile is None else values.path("dockerfile", dockerfile),
+        "dockerfile": path,
         "tags": values.listed("tag", tag),
         **{name: _plain(name, value) for name, value in given.items() if name not in steps},
     }
+    if text is not None:
+        if asked.get("dockerfile_text") is not None:
+            raise InvalidInput("dockerfile and dockerfile_text are both the text", hint="give one of them")
+        asked["dockerfile_text"] = text
     asked["outputs"] = _outputs(asked.pop("output", None))
     limits = host_config_of({name: given[name] for name in steps & given.keys()}, {}, StepOptions)
     log = _Log(heard)
@@ -123,19 +129,24 @@ def telling(heard: Any) -> Callable[[dict[str, Any]], object] | None:
 
 
 class _Log:
-    """Keeps the end of what the command of the present step writes."""
+    """Keeps the end of what the commands write, and which step has failed first; several may run at once."""
 
     def __init__(self, heard: Heard) -> None:
         self.heard = heard
         self.step = ""
         self.output = bytearray()
+        self.running: dict[tuple[str, str], bytearray] = {}
 
     def __call__(self, event: dict[str, Any]) -> None:
-        if event.get("step") and event["status"] == "running":
-            self.step = event["step"]
-            self.output.clear()
-        elif event.get("status") == "output":
-            self.output += event["data"]
-            del self.output[:-LOG]
+        if event.get("step"):
+            key, status = (event.get("platform") or "", event["step"]), event["status"]
+            if status == "output":
+                written = self.running.setdefault(key, bytearray())
+                written += event["data"]
+                del written[:-LOG]
+            elif status != "running":
+                written = self.running.pop(key, bytearray())
+                if status == "error" and not self.step:
+                    self.step, self.output = event["step"], written
         if self.heard is not None:
             self.heard(event)

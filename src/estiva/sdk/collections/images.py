@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from estiva.engine import Engine
     from estiva.sdk.collections.manifests import Manifests
+    from estiva.sdk.dockerfile import Dockerfile
     from estiva.sdk.objects.shown import Progress
     from estiva.view.shapes import Anatomy
 
@@ -222,17 +223,15 @@ class Images:
         context: Word | IO[bytes] | None = ".",
         *,
         tag: str | Sequence[str] = (),
-        dockerfile: Word | None = None,
+        dockerfile: Dockerfile | None = None,
         pull: bool | str = False,
         on_progress: Heard | None = None,
         **options: Unpack[BuildOptions],
     ) -> Image:
-        """Build an image of a folder, a git address, a URL or an open archive (None: an empty context).
+        """Build an image of a folder, a git address, a URL or an open archive (None: an empty context), as
+        estiva.build does.
 
             image = engine.images.build(".", tag="web:1", build_args={"VERSION": "3"})
-
-        `pull`: "missing", "always" or "never" base images; True is "always", False "missing". Raises
-        BuildError, with the output, where a command of it fails.
         """
         return self.get(
             building.build(self.engine, context, tag, dockerfile, pull, options, telling(on_progress))
@@ -244,12 +243,11 @@ class Images:
         context: Word | IO[bytes] | None = ".",
         *,
         tag: str | Sequence[str] = (),
-        dockerfile: Word | None = None,
+        dockerfile: Dockerfile | None = None,
         pull: bool | str = False,
         **options: Unpack[BuildOptions],
     ) -> Work[Image]:
         """As `build`, as an iterator of its progress: with the output of each command.
-
         for step in engine.images.building("."):
             print(step.step, step.message, step.output.decode(), end="")
         """

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from estiva.engine import resume, system
+from estiva.engine.builds import upkeep as builds
 from estiva.sdk import values
 from estiva.sdk.objects.shown import Pruned
 from estiva.sdk.told import told
@@ -103,7 +104,7 @@ class System:
     @told
     def prune_build_cache(self) -> Pruned:
         """Forget what builds remember; images stay. The next build runs every step."""
-        done = system.prune_build_cache(self.engine)
+        done = builds.prune(self.engine)
         return Pruned((), done["bytes"])
 
     @told

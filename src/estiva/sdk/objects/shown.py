@@ -175,7 +175,8 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a pull or push is with a layer (`id` "": with all of it). Of a build: `step` is "2/9",
-    `message` the instruction, `output` what its command has just written."""
+    `stage` where, `message` the instruction, `output` what its command has just written; steps of several
+    stages come as they run."""
 
     status: str
     id: str = ""
@@ -184,6 +185,7 @@ class Progress:
     message: str = ""
     step: str = ""
     output: bytes = b""
+    stage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,4 +261,5 @@ def progress_of(event: Mapping[str, Any]) -> Progress:
         str(event.get("message") or event.get("instruction") or ""),
         str(event.get("step") or ""),
         data if isinstance(data, bytes) else b"",
+        str(event.get("stage") or ""),
     )

@@ -119,6 +119,8 @@ def test_plain_lines_name_their_step(clock, monkeypatch):
 
 def test_quiet_tells_warnings_and_what_a_failed_command_said_last(clock, monkeypatch):
     assert told("quiet", clock, monkeypatch) == "warning: build argument A is not used\n"
+    lint = [(0.0, {"status": "warning", "message": "said by a rule", "check": "RuleName"})]
+    assert told("quiet", clock, monkeypatch, lint) == ""
     assert told("quiet", clock, monkeypatch, error=RuntimeError()) == (
         "warning: build argument A is not used\n[right 2/3] RUN make -C right\n  | 100%\n  | last\n"
     )
@@ -224,6 +226,16 @@ failed web:1                        5/7 steps, 1 cached 3.2s
 + [right 1/3] FROM base AS right                        0.0s
 x [right 2/3] RUN make -C right                   ERROR 1.9s
 warning: build argument A is not used"""
+    )
+
+
+def test_a_pull_that_has_not_come_to_its_end_is_not_shown_as_one_that_goes_on():
+    assert (
+        drawn(0.6, end="failed")
+        == """\
+failed web:1                                  0/7 steps 0.6s
+- pull base:1 1.0 MB of 2.0 MB                 CANCELED 0.5s
+- [base 1/2] FROM base:1 AS base               CANCELED 0.6s"""
     )
 
 
