@@ -19,7 +19,6 @@ from estiva.builder.frontend.instructions import (
     quoted_words,
 )
 from estiva.builder.frontend.lint.rule import Report, Rule
-from estiva.builder.frontend.near import near
 from estiva.builder.frontend.syntax import Instruction
 from estiva.builder.frontend.variables import Budget, Expander
 
@@ -100,8 +99,7 @@ class _Words:
     def _unset(self, name: str) -> None:
         if name in _UNSEEN:
             return
-        meant = near(name, self.scope.variables)
-        guess = f": ${meant} is meant?" if meant else ""
+        guess = self.report.near(name, self.scope.variables)
         self.report.add(UNDEFINED_VAR, self.typed.source, f"${name} is not set{guess}")
 
 
