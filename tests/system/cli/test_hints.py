@@ -163,6 +163,10 @@ def test_a_stage_that_there_is_not(box):
     assert message.startswith(
         "Dockerfile:2: the image 10.9.9.9:1/no:1 is not to be had: can't reach 10.9.9.9:1"
     )
+    box.estiva("tag", IMAGE, "10.9.9.9:1/no:1")
+    _, hint = told(box, "build", "--platform", "linux/s390x", "context")
+    assert hint.startswith("the image here is for linux/")
+    box.estiva("rmi", "10.9.9.9:1/no:1")
     (pathlib.Path(box.folder) / "context/Dockerfile").write_text(f"FROM {IMAGE}\nCOPY --from=files /a /a\n")
     message, _ = told(box, "build", "--build-context", "files=none/here", "context")
     assert message == "Dockerfile:2: the build context files: none/here is not a directory"
