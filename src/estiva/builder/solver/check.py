@@ -97,7 +97,8 @@ class Check:
             if not self._heirs[stage.base.index]:
                 del self._ends[stage.base.index]
             state = above.child()
-            scope = Scope(declared=set(inherited.declared), workdir=inherited.workdir, known=inherited.known)
+            declared = set(inherited.declared)
+            scope = Scope(self.budget, declared=declared, workdir=inherited.workdir, known=inherited.known)
             triggers = [(text, self.report) for text in state.config.pop("OnBuild", None) or []]
         else:
             try:
@@ -107,7 +108,7 @@ class Check:
                 raise located(error, stage.start.source) from error.__cause__
             quiet = Report(Options(skip=frozenset(("all",))))  # nobody here has written them
             triggers = [(text, quiet) for text in state.config.pop("OnBuild", None) or []]
-        scope.ignored, scope.budget = self.ignored, self.budget
+        scope.ignored = self.ignored
         self.count += 1 + len(triggers) + len(stage.steps)
         if self.count > parser.MOST:
             raise bad(stage.start.source, f"with the triggers of its stages, it has over {parser.MOST} steps")
@@ -123,13 +124,13 @@ class Check:
     def _base(self, stage: stages.Stage) -> tuple[State, Scope]:
         wanted = Platform.parse(stage.platform) if stage.platform else self.wanted
         if stage.image == "scratch":
-            return State.scratch(wanted, _clock, self.budget), Scope()
+            return State.scratch(wanted, _clock, self.budget), Scope(self.budget)
         document = self.base(stage)
         if document is None:
-            return State({}, clock=_clock, budget=self.budget), Scope(known=False)
+            return State({}, clock=_clock, budget=self.budget), Scope(self.budget, known=False)
         if document.get("architecture"):
             bases.base_platform(stage, wanted, Platform.of(document), self.report)
-        return State(document, clock=_clock, budget=self.budget), Scope()
+        return State(document, clock=_clock, budget=self.budget), Scope(self.budget)
 
     def _step(self, typed: Typed, state: State, scope: Scope, report: Report) -> None:
         try:
