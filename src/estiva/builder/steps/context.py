@@ -133,13 +133,19 @@ class StepContext:
         keys: Keys,
         created_by: str,
         inputs: Mapping[str, Any],
-        work: Callable[[int], None],
+        work: Callable[[int, int], None],
         *,
         alone: bool = False,
     ) -> None:
-        """Add what `work` does to a rootfs (by fd) of the state's layers, or of none if it is `alone`."""
+        """Add what `work` does to a rootfs (by fd) of the layers of `state`, or of none if `alone`. It gets
+        the fd of the snapshot's upper directory, too.
+        """
         with self.snapshot([] if alone else state.layers) as (snapshot, stand):
-            with_root(snapshot, work)
+            upper = os.open(snapshot.upper, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                with_root(snapshot, lambda rootfd: work(rootfd, upper))
+            finally:
+                os.close(upper)
             self.explain(state, inputs)
             self.keep(state, snapshot, stand, keys, created_by, inputs)
 

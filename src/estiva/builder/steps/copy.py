@@ -104,7 +104,7 @@ class CopyStep:
             keys,
             created_by,
             {**told, "files": self.files},
-            lambda rootfd: copied.extend(self._copy(tree, items, rootfd)),
+            lambda rootfd, upper: copied.extend(self._copy(tree, items, rootfd, upper)),
             alone=self.link,
         )
         return False
@@ -279,12 +279,12 @@ class CopyStep:
         os.close(fd)
         return -1
 
-    def _copy(self, tree: Tree, items: list[Item], rootfd: int) -> list[list[Any]]:
+    def _copy(self, tree: Tree, items: list[Item], rootfd: int, upper: int) -> list[list[Any]]:
         """Do all of it; for every source what `_look` tells, of what was copied."""
         owner = None
         if self.chown:
             owner = self.owner if self.link else users.owner(rootfd, self.chown)
-        to = Destination(rootfd, owner=owner, chmod=self.chmod)
+        to = Destination(rootfd, owner=owner, chmod=self.chmod, upper=upper)
         copier = Copier(tree, to, exclude=self.exclude)
         copied: list[list[Any]] = []
         if self.typed.parents and not items:

@@ -26,7 +26,7 @@ def run(context: StepContext, state: State, typed: Text) -> bool:
     if context.reuse(state, keys, created_by):
         return True
 
-    def work(rootfd: int) -> None:
+    def work(rootfd: int, upper: int) -> None:
         owner = users.known(rootfd, user) or (0, 0)  # a RUN would say that there is no such user
         os.close(Destination(rootfd, owner=owner).directory(path))
 
