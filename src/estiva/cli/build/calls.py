@@ -89,6 +89,11 @@ def answer(context: Context, options: Options, call: Call) -> int:
         target=options.text("target") or None,
         platform=options.text("platform") or None,
     )
+    return show(call, document)
+
+
+def show(call: Call, document: dict[str, Any]) -> int:
+    """Print an answer; the exit status, as above."""
     found = call.kind == "check" and bool(document["warnings"] or document.get("buildError"))
     if call.json:
         import json
