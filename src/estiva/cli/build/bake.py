@@ -72,10 +72,10 @@ def _set(options: Options) -> list[str]:
         result.append(f"*.no-cache={str(options.flag('no-cache')).lower()}")
     if options.given("pull"):
         result.append(f"*.pull={str(options.flag('pull')).lower()}")
-    for kind in ("provenance", "sbom"):
+    for kind in ("sbom", "provenance"):
         if options.given(kind):
             said = options.text(kind)
-            more = "" if said in TRUE else ",disabled=true" if said in FALSE else f",{said}"
+            more = f",disabled={str(said in FALSE).lower()}" if said in TRUE + FALSE else f",{said}"
             result.append(f"*.attest=type={kind}{more}")
     result += ["*.push=true"] if options.flag("push") else []
     return result + (["*.load=true"] if options.flag("load") else [])
@@ -250,7 +250,7 @@ BAKE = Verb(
     "[TARGET...]",
     "Build what a bake file or a compose file describes",
     (
-        ("", "allow", LIST, "ENTITLEMENT", "what builds may ask for: network.host, security.insecure, device"),
+        ("", "allow", LIST, "ENTITLEMENT", "network.host, security.insecure or device, for RUN"),
         ("", "call", TEXT, "KIND", "check, outline or targets of each Dockerfile, instead of a build"),
         ("", "check", FLAG, "", "tell what is likely a mistake in the Dockerfiles, and build nothing"),
         ("f", "file", LIST, "FILE", "the bake file, in HCL, JSON or compose's YAML; - is stdin"),

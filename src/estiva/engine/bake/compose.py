@@ -141,9 +141,7 @@ class _Reader:
         if kind == "bool":
             return node.value in TRUE
         if kind not in ("str", "int", "float", "timestamp"):
-            raise InvalidInput(
-                f"{self.name}:{node.start_mark.line + 1}: {oneline(node.tag)} is not supported"
-            )
+            raise InvalidInput(f"{self.name}:{node.start_mark.line + 1}: {oneline(node.tag)} is unsupported")
         text = interpolated(node.value, self.environment, f"{self.name}:{node.start_mark.line + 1}")
         self.count += len(text) >> 10
         return text

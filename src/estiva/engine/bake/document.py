@@ -118,9 +118,7 @@ class Document:
         found = [block for block in self.blocks if block.kind == "target"]
         for block in found:
             names = [name for name, _ in self._expand(block)]
-            if "matrix" in block.body.attributes:
-                if block.name in names:
-                    raise InvalidInput(f"{block.place}: a target of the matrix has its name")
+            if "matrix" in block.body.attributes and block.name not in names:
                 group = result.groups.setdefault(block.name, [])
                 group += [name for name in names if name not in group]
         for block in self.blocks:
@@ -168,12 +166,11 @@ class Document:
             count *= len(each)
         if count > MAX_TARGETS:
             raise InvalidInput(f"{block.place}: the matrix has {count} targets, of {MAX_TARGETS} at most")
-        if "name" not in attributes:
-            raise InvalidInput(f"{block.place}: matrix requires name")
         result: dict[str, Names] = {}
-        for values in itertools.product(*matrix.values()):
-            names = Local(dict(zip(matrix, values, strict=True)), self)
-            name = self.evaluator.value(attributes["name"], names)
+        keys = sorted(matrix, reverse=True)  # the first varies fastest
+        for values in itertools.product(*(matrix[key] for key in keys)):
+            names = Local(dict(zip(keys, values, strict=True)), self)
+            name = self.evaluator.value(attributes["name"], names) if "name" in attributes else block.name
             if not isinstance(name, str):
                 raise InvalidInput(f"{block.place}: name is no text")
             check_name(name, block.place)
@@ -258,7 +255,7 @@ def _words(block: Block, attribute: str) -> list[str]:
     if expression.json:
         node = expression.node
         return [str(word) for word in (node if isinstance(node, list) else [node])]
-    return [str(each.children[0]) for each in expression.node.find_data("identifier")][::-1]
+    return [str(token) for token in expression.node.scan_values(lambda token: token.type == "NAME")]
 
 
 def _of_environment(name: str, text: str, default: Any, where: str) -> Any:

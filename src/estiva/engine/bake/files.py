@@ -21,7 +21,7 @@ CWD = "cwd://"
 
 
 def read(names: list[str], stdin: Callable[[int], bytes]) -> list[tuple[str, str]]:
-    """(name, text) of the files that were named, or of those that there are. Raises NotFound, InvalidInput."""
+    """(name, text) of the files that were named, or that there are. Raises NotFound, InvalidInput."""
     if len(names) > MAX_FILES:
         raise InvalidInput(f"there are more than {MAX_FILES} bake files")
     found = []

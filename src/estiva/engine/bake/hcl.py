@@ -79,7 +79,8 @@ def _tree(text: str, file: str, line: int) -> Any:
         token = getattr(error, "token", None)
         lines = text.count("\n") + 1
         at = at if isinstance(at, int) and at > 0 else lines
-        what = f"unexpected {oneline(str(token).strip())[:60]!r}" if token and str(token).strip() else ""
+        word = (str(token or "").strip().splitlines() or [""])[0]
+        what = f"unexpected {oneline(word)[:60]!r}" if word else ""
         what = what or "something is missing at the end of the line"
         raise InvalidInput(f"{file}:{line + at - 1}: this is not valid HCL: {what}") from None
 

@@ -238,28 +238,26 @@ def override(target: Target, key: str, values: list[str], append: bool) -> None:
 
 
 def _push(target: Target, wanted: bool) -> None:
-    """What can be sent to a registry is, or is not."""
-    outputs = target.get("output", [])
-    if not outputs:
-        target["output"] = ["type=image,push=true"] if wanted else []
-        return
-    result = []
-    for output in outputs:
+    """An image goes to its registry, or does not; archives and folders are as they were."""
+    result, kinds = [], []
+    for output in target.get("output", ()):
         fields = output.split(",")
         kind = next((field[5:] for field in fields if field.startswith("type=")), "")
         if kind == "registry" and not wanted:
             continue
         if kind == "image":
             fields = [field for field in fields if not field.startswith("push=")]
-            fields.append(f"push={'true' if wanted else 'false'}")
+            fields.append(f"push={str(wanted).lower()}")
+        kinds.append(kind)
         result.append(",".join(fields))
-    if wanted and not any("type=registry" in each or "push=true" in each for each in result):
+    if wanted and all(kind == "docker" for kind in kinds):
         result.append("type=image,push=true")
     target["output"] = result
 
 
 def _load(target: Target, wanted: bool) -> None:
-    outputs = [each for each in target.get("output", []) if wanted or each != "type=docker"]
-    if wanted and "type=docker" not in outputs:
-        outputs.append("type=docker")
-    target["output"] = outputs
+    """An image is kept here, and beside that only sent to a registry."""
+    outputs = target.get("output", [])
+    if wanted:
+        sent = [each for each in outputs if "type=registry" in each or "push=true" in each]
+        target["output"] = [*sent, "type=docker"]

@@ -14,10 +14,14 @@ REMOTE = ("http://", "https://", "git://", "ssh://", "git@", "github.com/")
 
 
 class Plan:
-    """Groups and targets by name, as buildx prints them. `needs` has whose images a target has as contexts."""
+    """Groups and targets by name. `needs` has whose images a target has as contexts, `linked` those
+    that were not asked for: they get no names, and go nowhere."""
 
-    def __init__(self, groups: dict[str, list[str]], targets: dict[str, Target]) -> None:
+    def __init__(
+        self, groups: dict[str, list[str]], targets: dict[str, Target], linked: frozenset[str] = frozenset()
+    ) -> None:
         self.groups = groups
+        self.linked = linked
         self.targets = targets
         self.needs = {name: needs(target) for name, target in targets.items()}
 
@@ -63,10 +67,14 @@ def plan(config: Config, names: list[str], overrides: Overrides) -> Plan:
             groups[group] = list(config.groups[group])
     if asked := [name for name in names if name != "default"]:
         groups["default"] = list(dict.fromkeys([*groups.get("default", ()), *asked]))
+    asked_for = set(targets)
     _link(config, targets, overrides)
+    linked = frozenset(targets.keys() - asked_for)
+    for name in linked:
+        targets[name]["output"] = []
     for target in targets.values():
         target["context"] = cleaned(target["context"])
-    return Plan(groups, targets)
+    return Plan(groups, targets, linked)
 
 
 def _link(config: Config, targets: dict[str, Target], overrides: Overrides) -> None:
