@@ -48,6 +48,8 @@ def bake(context: Context, options: Options) -> int | None:
     if call is not None:
         return _ask(context, plan, call, allow)
     builds = {name: _asked(name, target, allow) for name, target in plan.targets.items()}
+    for name in plan.linked:  # as buildx has it: they are there for others, and are not to be found by name
+        builds[name].update(tags=[], outputs=["type=cacheonly"])
     _build(context, options, plan, builds)
     return None
 
@@ -222,7 +224,8 @@ def _build(context: Context, options: Options, plan: Plan, builds: dict[str, dic
         _ = engine.store, engine.db  # opened once, here
 
         def build(name: str, images: dict[str, str], look: Callable[[], None]) -> str:
-            asked, found = builds[name], dict[str, Any]()
+            asked = builds[name]
+            found: dict[str, Any] = {}
             for called, needed in plan.needs[name].items():
                 asked["build_contexts"][called] = f"docker-image://{images[needed]}"
             try:

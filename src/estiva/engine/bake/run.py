@@ -20,6 +20,31 @@ class Stopped(EngineError):
     """Another target has failed."""
 
 
+class Numbers:
+    """The steps of several builds, numbered through in the order in which they begin."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.known: dict[tuple[str, str], str] = {}
+        self.totals: dict[str, int] = {}
+
+    def event(self, name: str, event: dict[str, Any]) -> dict[str, Any]:
+        build = " ".join(filter(None, (name, str(event.get("platform") or ""))))
+        number, _, total = str(event["step"]).partition("/")
+        with self.lock:
+            mine = self.known.setdefault((build, number), str(len(self.known) + 1))
+            self.totals[build] = int(total or 0)
+            step = f"{mine}/{sum(self.totals.values())}"
+        alone = str(event.get("place") or event["step"]).rpartition("/")[2] == total
+        return {
+            "place": event["step"],
+            **event,
+            "step": step,
+            "platform": build,
+            "stage": "" if alone else event.get("stage"),
+        }
+
+
 class Run:
     """One run over `needs` (target -> the targets that it needs). `build` is given a name, the images of all
     that are built by then and what to call now and then, and returns an image."""
@@ -31,6 +56,7 @@ class Run:
         self.images: dict[str, str] = {}
         self.failure: BaseException | None = None
         self.changed = threading.Condition()
+        self.numbers = Numbers()
 
     def run(self) -> dict[str, str]:
         """Every target's image. Raises what the first that failed has raised, once nobody works any more."""
@@ -60,14 +86,11 @@ class Run:
             raise Stopped("the build was stopped")
 
     def told(self, name: str, progress: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
-        """Who hears of a target's steps, told which target they are of."""
+        """Who hears of a target's steps, told which target they are of and numbered among all."""
 
         def tell(event: dict[str, Any]) -> None:
             self.look()
-            if "step" in event:
-                words = (name, str(event.get("platform") or ""))
-                event = {**event, "platform": " ".join(filter(None, words))}
-            progress(event)
+            progress(self.numbers.event(name, event) if "step" in event else event)
 
         return tell
 
