@@ -204,6 +204,7 @@ def _ask(context: Context, plan: Plan, call: calls.Call, allow: list[str]) -> in
     status = 0
     for name, target in plan.targets.items():
         asked = _asked(name, target, allow)
+        asked["build_contexts"].update(dict.fromkeys(plan.needs[name], "."))  # nothing is known of those yet
         platform = next(iter(target.get("platforms", ())), None)
         document = ask(context.engine, call.kind, platform=platform, **{key: asked[key] for key in keys})
         if len(plan.targets) > 1 and not call.json:

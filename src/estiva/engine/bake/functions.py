@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 MAX_PATTERN_TEXT = 512  # characters that a pattern is tried on, as Python's may take exponential time
-MAX_REPEATS = 2  # in one pattern
+MAX_REPEATS, MAX_CHOICES = 2, 8  # in one pattern: of * + {}, and of those with ? and |
 
 
 def listed(value: Any) -> list[Any]:
@@ -90,8 +90,11 @@ def compiled(pattern: Any, text: Any) -> re.Pattern[str]:
     repeats = re.sub(r"\\.|\[\^?\]?[^\]]*\]", "x", pattern)
     if len(text) > MAX_PATTERN_TEXT or len(pattern) > MAX_PATTERN_TEXT:
         raise ValueError(f"a pattern and its text have at most {MAX_PATTERN_TEXT} characters here")
+    repeats = re.sub(r"\(\?|([*+?}])\?", r"(\1", repeats)  # (?: and lazy ones are no choices
     if len(re.findall(r"[*+{]", repeats)) > MAX_REPEATS or re.search(r"\)[*+{]", repeats):
         raise ValueError(f"a pattern has at most {MAX_REPEATS} repeats here, and none of a group")
+    if len(re.findall(r"[*+{?|]", repeats)) > MAX_CHOICES:
+        raise ValueError(f"a pattern has at most {MAX_CHOICES} choices here")
     if re.search(r"\(\?[^:iP]|\\[1-9]", pattern):
         raise ValueError("a pattern has no look-around and no reference here")
     try:
@@ -216,6 +219,8 @@ def parseint(text: Any, base: Any) -> Fraction:
 def power(one: Any, two: Any) -> Fraction:
     base, exponent = number_of(one), number_of(two)
     size = max(base.numerator.bit_length(), base.denominator.bit_length())
+    if not base and exponent < 0 or base < 0 and exponent.denominator != 1:
+        raise ValueError("there is no such number")
     if abs(exponent) * size > 4096:
         raise ValueError("the number would be too large")
     return Fraction(base**exponent) if exponent.denominator == 1 else Fraction(float(base) ** float(exponent))

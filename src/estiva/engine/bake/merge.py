@@ -73,7 +73,7 @@ class Config:
         """A target with all that it inherits. Raises NotFound."""
         target = self._resolve(name, overrides, {}, 0)
         assert target is not None
-        result = {key: value for key, value in target.items() if key not in ("inherits", "description")}
+        result = {key: value for key, value in target.items() if key != "description"}
         result.setdefault("context", ".")
         result["dockerfile"] = result.get("dockerfile") or "Dockerfile"
         return result
@@ -93,7 +93,8 @@ class Config:
             inherited = self._resolve(parent, overrides, seen, depth + 1)
             if inherited is not None:
                 result = merged(result, inherited)
-        result = merged(result, self.targets[name])
+        mine = self.targets[name].items()
+        result = merged(result, {key: value for key, value in mine if key != "inherits"})
         for key, (values, append) in overrides.get(name, {}).items():
             override(result, key, values, append)
         seen[name] = normal(result)
@@ -148,7 +149,7 @@ def normal(target: Target) -> Target:
     """Without what is there twice, and without contexts that were taken away."""
     result = {}
     for key, value in target.items():
-        if isinstance(value, list) and key != "inherits":
+        if isinstance(value, list):
             value = list(dict.fromkeys(value))
         elif key == "contexts":
             value = {name: place for name, place in value.items() if place}
