@@ -33,7 +33,7 @@ def bake(context: Context, options: Options) -> int | None:
     asked = options.text("list")
     if options.given("list") and asked.removeprefix("type=") not in ("targets", "variables"):
         raise UsageError(f"there is no --list={oneline(asked)}", hint="targets or variables")
-    found = files.read(options.many("file"), sys.stdin.buffer.read)
+    found = files.read(options.many("file"), lambda size: sys.stdin.buffer.read(size))
     config, document = files.load(found, os.environ)
     for line in config.warnings[:20]:
         warn(line)

@@ -19,7 +19,7 @@ OPTIONS = (
         "output",
         LIST,
         "type=KIND,...",
-        "what it gives: image, oci, docker, local, tar, registry, cacheonly; or a FOLDER",
+        "what it gives: image, oci, docker, local, tar, registry; or a FOLDER",
     ),
     ("", "platform", LIST, "OS/ARCH", "platforms of the image"),
     ("", "provenance", TEXT, "mode=min|max", "how the image was made; false for none"),

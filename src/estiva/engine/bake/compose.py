@@ -114,6 +114,8 @@ class _Reader:
         self.count += 1
         if self.count > MAX_VALUES or depth > MAX_DEPTH:
             raise InvalidInput(f"{self.name}:{node.start_mark.line + 1}: there is too much in this file")
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in (STANDARD + "seq", STANDARD + "map"):
+            raise InvalidInput(f"{self.name}:{node.start_mark.line + 1}: {oneline(node.tag)} is unsupported")
         if isinstance(node, yaml.SequenceNode):
             return [self.value(each, depth + 1) for each in node.value]
         if isinstance(node, yaml.MappingNode):

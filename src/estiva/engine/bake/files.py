@@ -20,14 +20,14 @@ MAX_FILES = 100
 CWD = "cwd://"
 
 
-def read(names: list[str], stdin: Callable[[int], bytes]) -> list[tuple[str, str]]:
+def read(names: list[str], stream: Callable[[int], bytes]) -> list[tuple[str, str]]:
     """(name, text) of the files that were named, or that there are. Raises NotFound, InvalidInput."""
     if len(names) > MAX_FILES:
         raise InvalidInput(f"there are more than {MAX_FILES} bake files")
     found = []
     for name in names or DEFAULT:
         if name == "-":
-            data = stdin(MAX_BYTES + 1)
+            data = stream(MAX_BYTES + 1)
         else:
             try:
                 with open(name, "rb") as file:

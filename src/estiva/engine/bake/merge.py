@@ -45,9 +45,8 @@ class Config:
         self.targets[name] = merged(self.targets.get(name, {}), target)
 
     def update(self, other: Config) -> None:
-        for name, members in other.groups.items():
-            mine = self.groups.setdefault(name, [])
-            mine += [each for each in members if each not in mine]
+        """Another's over this one; its groups in the place of this one's, as in buildx."""
+        self.groups.update(other.groups)
         for name, target in other.targets.items():
             self.add(name, target)
         self.warnings += other.warnings
