@@ -105,6 +105,9 @@ SAMPLES = {
     "workdir": "/w",
 }
 VERB_SAMPLES = {
+    ("bake", "file"): "other.json",
+    ("bake", "list"): "targets",
+    ("bake", "set"): "default.tags=c",
     ("mcp", "output"): "1k",
     ("mcp", "timeout"): "7s",
     ("wait", "interval"): "1s",
@@ -190,6 +193,10 @@ BESIDE = {
     ("system prune", "volumes"): ["-f"],
     ("builder prune", "all"): ["-f"],
     ("build", "push"): ["-t", "x"],
+}
+BAKE = {
+    "docker-bake.json": '{"target": {"default": {"tags": ["a"]}}}',
+    "other.json": '{"target": {"default": {"tags": ["b"]}}}',
 }
 IMAGE = {
     "Id": "sha256:" + "a" * 64,
@@ -331,7 +338,7 @@ SINGLE = (
 )
 PURE = (
     "engine.spec", "engine.images.outfile", "engine.images.filters", "engine.images.lookup.parse",
-    "engine.containers.tasks",
+    "engine.containers.tasks", "engine.bake",
 )  # fmt: skip
 # Flags that are true unless they are given as false.
 DEFAULT_TRUE = {("run", "sig-proxy"), ("attach", "sig-proxy"), ("commit", "pause"), ("history", "human")}
@@ -399,7 +406,7 @@ def journal():
 def stage(journal, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SSH_AUTH_SOCK", "")
     monkeypatch.setenv("ESTIVA_CDI_SPEC_DIRS", "cdi")
-    return optionkit.Stage(journal, tmp_path, monkeypatch, capsys)
+    return optionkit.Stage(journal, tmp_path, monkeypatch, capsys, BAKE)
 
 
 def estiva_verbs():
