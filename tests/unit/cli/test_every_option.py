@@ -360,6 +360,7 @@ SO_ANYWAY = {
     ("build", "force-rm"): "no step leaves a container behind",
     ("build", "rm"): "no step leaves a container behind",
     ("build", "builder"): "there is one builder, called default",
+    ("bake", "builder"): "there is one builder, called default",
     ("builder prune", "all"): "all of the cache goes anyway",
     ("rmi", "no-prune"): "no parents go with an image",
     ("manifest push", "all"): "a list is sent with its images",
