@@ -243,16 +243,16 @@ import threading, time
 from estiva.engine.containers.snapshots import snapshot
 from estiva.runtime.cgroup import factory
 real = snapshot._copy
-def slow(*words):
+def slow(*words, **more):
     time.sleep(3)
     print(factory.open(box._agent.live["cgroup"]).frozen())
-    return real(*words)
+    return real(*words, **more)
 snapshot._copy = slow
 with estiva.pool("py:1", size=1, network="none", engine=engine) as pool, pool.box() as box:
     said_ = []
     thread = threading.Thread(target=lambda: said_.append(said(lambda: box.exec(["sleep", "100"], timeout=1))))
     thread.start()
-    while len(box.top().rows) < 2: time.sleep(0.01)
+    while not any("sleep" in row[-1] for row in box.top().rows): time.sleep(0.01)
     box.snapshot()
     thread.join()
     print(said_, len(box.top().rows), box.exec(["sh", "-c", "echo on"]).output.strip())

@@ -98,6 +98,7 @@ class Request:
                 )
         if self.network == "host":
             self.allow.append("network.host")
+        self.commits: dict[str, Any] = {}  # by address: a ref is the same commit wherever a build names it
         self.secrets = dict(secrets or {})
         self.ssh = {name: [where] if isinstance(where, str) else where for name, where in (ssh or {}).items()}
         self.source_date_epoch = source_date_epoch
@@ -135,7 +136,8 @@ class Step:
     be attached in place of their sources. network is "default", "none", "host" or a network's name; user is a
     USER value ("" is root), to be resolved inside the rootfs; output takes what the command writes to stdout
     and stderr; look is called now and then, and raises when the command is to be killed; agents are the
-    sockets among the mounts' sources that are to be answered at; devices are full names of CDI devices.
+    sockets among the mounts' sources that are to be answered at; devices are full names of CDI devices;
+    shell is one of the image's; title is what messages call the step.
     """
 
     def __init__(
@@ -154,6 +156,8 @@ class Step:
         hostname: str = HOSTNAME,
         agents: list[Agent] | None = None,
         devices: list[str] | None = None,
+        shell: str = "/bin/sh",
+        title: str = "",
     ) -> None:
         self.snapshot = snapshot
         self.argv = argv
@@ -169,6 +173,8 @@ class Step:
         self.hostname = hostname
         self.agents = agents or []
         self.devices = devices or []
+        self.shell = shell
+        self.title = title
 
 
 class RunStep(Protocol):

@@ -142,7 +142,13 @@ GROUPS = {
         "exists": ("image.manifest", "EXISTS"),
         "ls": ("image.manifest", "LS"),
     },
-    "builder": {"build": VERBS["build"], "prune": ("build.builder", "PRUNE")},
+    "builder": {
+        "build": VERBS["build"],
+        "du": ("build.builder", "DU"),
+        "export": ("build.builder", "EXPORT"),
+        "prune": ("build.builder", "PRUNE"),
+        "rm": ("build.builder", "RM"),
+    },
     "system": {
         "df": ("system", "DF"),
         "prune": ("system", "PRUNE"),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 
-from estiva import fastjson, settings
-from estiva.engine.state import eventlog
+from estiva import settings
 from estiva.errors import InvalidInput, StateError
 
 TYPE_CHECKING = False
@@ -117,6 +116,7 @@ def prune(
     "swept", "failed": what killed processes had left, in words, and what of it could not be removed}.
     """
     from estiva.engine import volumes as volume_verbs
+    from estiva.engine.builds import upkeep as builds
     from estiva.engine.containers import adopt, sweep
     from estiva.engine.images import lookup as images
     from estiva.engine.networks import remove, upkeep
@@ -138,7 +138,7 @@ def prune(
         names, bytes_of_volumes = volume_verbs.prune(engine, filters=filters)
         freed += bytes_of_volumes
     before = images.store_size(engine)
-    cached = 0 if filters else prune_build_cache(engine)["steps"]
+    cached = 0 if filters else builds.prune(engine)["steps"]
     lines, _ = images.prune(engine, all=all, filters=filters)
     result = gc.reclaim(engine.store, grace=0.0 if all else gc.GRACE)
     engine.store.layers.sweep()
@@ -155,29 +155,6 @@ def prune(
         "swept": swept,
         "failed": failed,
     }
-
-
-def prune_build_cache(engine: Engine) -> dict[str, Any]:
-    """Forget what builds remember, and remove the content that nothing else needs, however young.
-
-    Returns {"steps": count, "bytes": freed, "busy": another process was storing things, so that the content
-    had to stay for the next prune}.
-    """
-    from estiva.store.upkeep import gc
-
-    content: set[str] = set()
-    with engine.db.write(freeing=True) as transaction:
-        for (text,) in transaction.read(
-            "SELECT config FROM images WHERE id IN (SELECT image FROM build_cache)"
-        ):
-            content.update(fastjson.loads(text, what="an image config")["rootfs"]["diff_ids"])
-        for digest, diff_id in transaction.read("SELECT digest, diff_id FROM layer_blobs"):
-            if diff_id in content:
-                content.add(digest)
-        steps = transaction.execute("DELETE FROM build_cache").rowcount
-    done = gc.reclaim(engine.store, only=content)
-    eventlog.write(engine.paths, "builder", "prune", "", {"reclaimed": str(done["bytes"])})
-    return {"steps": steps, "bytes": done["bytes"], "busy": done["busy"]}
 
 
 def check(engine: Engine, *, deep: bool = False, repair: bool = False) -> dict[str, list[str]]:

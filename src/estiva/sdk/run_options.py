@@ -221,7 +221,7 @@ class BuildOptions(StepOptions, total=False):
     annotations: Words | None
     attest: Words | None
     build_args: Table | None
-    build_contexts: Annotated[Mapping[str, Path] | None, "a dict of names with folders"]
+    build_contexts: Annotated[Mapping[str, Path] | None, "a dict of names with folders or addresses"]
     cache_from: Words | None
     cache_to: Words | None
     dockerfile_text: str | None

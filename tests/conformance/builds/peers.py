@@ -236,7 +236,7 @@ class BuildKit(Peer):
             "--config",
             f"{lab.folder}/buildkitd.toml",
         )
-        lab.daemon(daemon, *words)
+        lab.daemon(daemon, *words, "--allow-insecure-entitlement", "network.host")
         lab.until("docker", "buildx", "create", "--name", "remote", "--driver", "remote", socket)
         lab.until("docker", "buildx", "inspect", "--bootstrap", "remote")
 

@@ -127,3 +127,59 @@ def test_a_stage_that_is_not_there_has_near_names(lab: Lab) -> None:
     stages = "FROM box AS tools\nFROM box AS assets\nFROM box\n"
     assert hint(stages + "COPY --from=asset /a /b\n") == "earlier stages with a name: assets, tools"
     assert hint(stages + "RUN --mount=from=tool,target=/x x\n") == "earlier stages with a name: tools, assets"
+
+
+def test_parents_keeps_links_and_follows_none(lab: Lab) -> None:
+    lab.write(d__x_dot_txt="x", d__e__y_dot_txt="y", d__e__z="z")
+    (lab.context / "d/empty").mkdir()
+    (lab.context / "d/l.txt").symlink_to("x.txt")
+    (lab.context / "dl").symlink_to("d")
+    date(lab)
+    image = lab.build(
+        """
+FROM box
+COPY --parents **/*.txt /deep/
+COPY --parents ./*/*.txt /flat/
+COPY --parents d/** /all/
+COPY --parents d/l.txt dl /links/
+COPY --parents none* /nothing/
+"""
+    )
+    assert lab.names(image, "/deep/d") == ["e", "l.txt", "x.txt"]
+    assert lab.names(image, "/deep/d/e") == ["y.txt"]
+    assert lab.names(image, "/flat") == ["d"], "dl is a link"
+    assert lab.names(image, "/all/d") == ["e", "empty", "l.txt", "x.txt"]
+    assert lab.names(image, "/all/d/e") == ["y.txt", "z"]
+    assert lab.stat(image, "/all/d/e").st_mtime == THEN
+    for path, target in (("/links/d/l.txt", "x.txt"), ("/links/dl", "d"), ("/all/d/l.txt", "x.txt")):
+        with lab.open(image.diff_ids, os.path.dirname(path), os.O_PATH) as fd:
+            assert os.readlink(os.path.basename(path), dir_fd=fd) == target
+    assert lab.names(image, "/nothing") == []
+
+
+def test_parents_never_leads_out_of_its_folder(lab: Lab) -> None:
+    lab.write(d__e__y="y", d__x="x")
+    image = lab.build(
+        "FROM box\nCOPY --parents ../../d/e/y /q/\nCOPY --parents ./d/./../e/y /r/\nCOPY --parents d/e/../x /s/\n"
+    )
+    assert (lab.read(image, "/q/d/e/y"), lab.read(image, "/r/e/y"), lab.read(image, "/s/d/x")) == (
+        "y",
+        "y",
+        "x",
+    )
+    assert "d" not in lab.names(image, "/") and "e" not in lab.names(image, "/")
+    assert lab.names(image, "/s/d") == ["x"]
+
+
+def test_root_needs_no_passwd(lab: Lab) -> None:
+    lab.write(a="A")
+    image = lab.build("FROM scratch\nCOPY --chown=root:root a /a\nCOPY --chown=root a /b\n")
+    assert lab.mode(image, "/a") == lab.mode(image, "/b") == "0644 0:0"
+    with pytest.raises(EstivaError, match="no user 'nobody'"):
+        lab.build("FROM scratch\nCOPY --chown=nobody a /a\n")
+
+
+def test_build_arguments_that_need_no_arg(lab: Lab) -> None:
+    given = {"BUILDKIT_SANDBOX_HOSTNAME": "a", "http_proxy": "b", "NO_PROXY": "c", "other": "d"}
+    lab.build("FROM box\n", build_args=given)
+    assert lab.warnings() == ["build argument other is not used"]

@@ -7,6 +7,7 @@ import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -282,3 +283,20 @@ def test_a_ref_that_moves_meanwhile(
     assert lab.read(lab.build(text), "/f") == "2"
     repo.git("reset", "-q", "--hard", first)
     assert lab.read(lab.build(text), "/f") == "1" and lab.statuses()[f"ADD {place} /"] == "cached"
+
+
+def test_a_ref_is_one_commit_in_a_build(
+    lab: Lab, served: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = Repo(tmp_path, "r")
+    repo.commit(f="1")
+    place = served.url + "/r"
+    checkout = repository.Repository.checkout
+
+    def moving(self: repository.Repository, *words: Any, **options: Any) -> str:
+        repo.commit(f="2")
+        return checkout(self, *words, **options)
+
+    monkeypatch.setattr(repository.Repository, "checkout", moving)
+    image = lab.build(f"FROM scratch\nCOPY f /a\nADD {place} /b/\n", context=place)
+    assert lab.read(image, "/a") == lab.read(image, "/b/f") == "1"

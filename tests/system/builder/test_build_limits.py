@@ -39,7 +39,7 @@ def test_limits_are_those_of_each_run(box: Host, tmp_path: pathlib.Path) -> None
     assert "10.9.8.7\tdb" in done.stderr
     assert "fd00::7\tsix" in done.stderr
     gateway = next(line for line in done.stderr.splitlines() if line.endswith("\tgate"))
-    assert gateway.count(".") == 3
+    assert gateway.split()[2].count(".") == 3
     assert {"100", "200", "8192"} <= set(words)
     assert "Cpus_allowed_list:\t0" in done.stderr
     assert str(64 << 20) in words

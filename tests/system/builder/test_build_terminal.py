@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import re
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -38,7 +40,7 @@ def terminal(
     kept = [word for word in words if word != "--nc"]
     line = [*box.prefix, ESTIVA, "build", "--network", "none", *kept, str(context)]
     if shell:  # that the terminal belongs to: the builder's end is not the session's
-        line = ["sh", "-c", '"$@"; echo "ended with $?"', "sh", *line]
+        line = ["sh", "-c", '"$@"; echo "ended with $?"; sleep 2', "sh", *line]
     return Terminal(line, env=env, cwd=box.folder, **options)
 
 
@@ -88,7 +90,7 @@ def test_a_terminal_that_is_narrow_and_becomes_narrower(box: Host, tmp_path: pat
     seen.resize(20, 8)
     last = seen.read()
     assert seen.child.returncode == 1  # there is no stdin in a RUN: read fails
-    assert "failed" in last
+    assert "failed" in last and "building" not in last  # no rest of an earlier frame
     seen.close()
 
 
@@ -114,9 +116,30 @@ def test_a_builder_that_is_killed_leaves_the_terminal_as_it_was(box: Host, tmp_p
     os.kill(builder, signal.SIGKILL)
     eventually(lambda: not os.path.exists(f"/proc/{view}"))
     last = seen.read()
-    assert "│ said right" in last and last.splitlines()[-1] == "ended with 137"
+    assert "│ said right" in last and "interrupted" not in last and last.splitlines()[-1] == "ended with 137"
     seen.close()
     clean(box)
+
+
+def test_a_view_that_takes_nothing_can_be_interrupted(box: Host, tmp_path: pathlib.Path) -> None:
+    seen = terminal(box, tmp_path, f"FROM {IMAGE}\nRUN echo said; usleep 500000; yes\n")
+    seen.read("│ said")
+    view = below(seen.child.pid)
+    os.kill(view, signal.SIGSTOP)
+    waits = pathlib.Path(f"/proc/{seen.child.pid}/wchan")
+    eventually(lambda: seen.child.poll() is not None or interrupted(seen, waits), 60)
+    assert seen.child.returncode == 130
+    assert not os.path.exists(f"/proc/{view}")
+    seen.close()
+    clean(box)
+
+
+def interrupted(seen: Terminal, waits: pathlib.Path) -> None:
+    """Type Ctrl-C where the builder waits for something."""
+    with contextlib.suppress(FileNotFoundError):
+        if "poll" in waits.read_text():
+            time.sleep(0.5)
+            seen.type(b"\x03")
 
 
 def test_without_its_process_the_rest_is_told_as_lines(box: Host, tmp_path: pathlib.Path) -> None:

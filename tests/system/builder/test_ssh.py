@@ -76,7 +76,8 @@ RUN --mount=type=ssh,id=absent test -z "$SSH_AUTH_SOCK" -a ! -e /run/buildkit
         finally:
             agent.kill()
     lines = said.splitlines()
-    assert "/run/buildkit/ssh_agent.0" in lines and "640 1000 5" in lines
+    for shown in ("/run/buildkit/ssh_agent.0", "640 1000 5"):
+        assert any(line.endswith(shown) for line in lines), said
     public = {name: pathlib.Path(f"{name}.pub").read_text().split()[1] for name in (one, two)}
     assert sum(public[one] in line for line in lines) == 2
     assert sum(public[two] in line for line in lines) == 1
@@ -105,7 +106,7 @@ def test_killed_it_leaves_no_agent(box: Host, tmp_path: pathlib.Path) -> None:
     words = ("build", "--no-cache", "--ssh", f"default={key(tmp_path, 'k')}", context)
     child = box.start(*words, stderr=subprocess.PIPE, text=True)
     assert child.stderr is not None
-    while child.stderr.readline().strip() != "started":
+    while "started" not in child.stderr.readline().split():
         assert child.poll() is None
     agents = [
         pid

@@ -184,6 +184,12 @@ try: engine.images.build("context", network="none", on_progress=steps.append)
 except estiva.BuildError as error: print(repr(error.log), error.step, error.line, error.status, error)
 print(b"".join(one.output for one in steps), {one.step for one in steps})
 print(engine.images.build("context", dockerfile_text="FROM box:1\\nLABEL a=b\\n", tag=["built:1", "built:2"]).tags)
+import tarfile
+with tarfile.open("context.tar.gz", "w:gz") as archive: archive.add("context/Dockerfile", "Other"); archive.add("saved.tar", "f")
+archived = engine.images.build(open("context.tar.gz", "rb"), dockerfile_text="FROM scratch\\nCOPY f /\\n")
+assert engine.images.build(open("context.tar.gz", "rb"), dockerfile_text="FROM scratch\\nCOPY f /\\n") == archived
+try: engine.images.build(io.StringIO("x"))
+except Exception as error: assert "opened for bytes" in str(error), error
 volume = engine.volumes.create("data", labels={"a": "b"})
 print(volume.labels, engine.volumes.create("data") == volume, [one.name for one in engine.volumes.list(filters={"label": "a"})])
 estiva.run("box:1", ["touch", "/d/x"], volumes={"data": "/d"}, network="none").check()

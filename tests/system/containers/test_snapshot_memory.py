@@ -192,8 +192,10 @@ with estiva.container("box:1", network="none") as made:
         refused(made)
         child.kill()
 with estiva.container("box:1", network="none") as made:
-    made.exec(["sh", "-c", "nc -ll -p 80 -e sleep 1000 >/dev/null 2>&1 & until nc 127.0.0.1 80 >/dev/null 2>&1 </dev/zero & do usleep 1000; done"])
-    until(lambda: " 01 " in made.exec("cat /proc/net/tcp").output)
+    made.exec(["sh", "-c", "nc -ll -p 80 -e sleep 1000 >/dev/null 2>&1 </dev/null &"])
+    until(lambda: " 0A " in made.exec("cat /proc/net/tcp /proc/net/tcp6").output)
+    made.exec(["sh", "-c", "nc 127.0.0.1 80 >/dev/null 2>&1 </dev/zero &"])
+    until(lambda: " 01 " in made.exec("cat /proc/net/tcp /proc/net/tcp6").output)
     refused(made)
 print(len(os.listdir(os.environ["ESTIVA_ROOT"] + "/states")))
 """

@@ -121,6 +121,13 @@ VERB_SAMPLES = {
     ("network connect", "gw-priority"): "7",
     ("network create", "ipam-opt"): "a=b",
     ("system prune", "filter"): "label=a",
+    ("builder du", "filter"): "type=regular",
+    ("builder du", "format"): "{{.ID}}",
+    ("builder prune", "filter"): "type=regular",
+    ("builder prune", "keep-storage"): "1GB",
+    ("builder prune", "max-used-space"): "1GB",
+    ("builder prune", "min-free-space"): "1GB",
+    ("builder prune", "reserved-space"): "1GB",
     ("images", "filter"): "dangling=true",
     ("events", "filter"): "type=image",
     ("events", "format"): "{{.Action}}",
@@ -187,6 +194,11 @@ BESIDE = {
     ("volume prune", "filter"): ["-f"],
     ("network prune", "filter"): ["-f"],
     ("system prune", "filter"): ["-f"],
+    ("builder prune", "filter"): ["-f"],
+    ("builder prune", "keep-storage"): ["-f"],
+    ("builder prune", "max-used-space"): ["-f"],
+    ("builder prune", "min-free-space"): ["-f"],
+    ("builder prune", "reserved-space"): ["-f"],
     ("image prune", "all"): ["-f"],
     ("volume prune", "all"): ["-f"],
     ("system prune", "all"): ["-f"],
@@ -316,7 +328,12 @@ RETURNS = {
         "failed": [], "swept": [], "containers": [], "networks": [], "volumes": [], "images": [], "build_cache": 0, "busy": False,
         "bytes": 0,
     },
-    "engine.system.prune_build_cache": {"steps": 0, "busy": False, "bytes": 0},
+    "engine.builds.upkeep.prune": {"steps": 0, "mounts": [], "busy": False, "bytes": 0},
+    "engine.builds.upkeep.entries": [
+        types.SimpleNamespace(id="a" * 64, type="regular", description="RUN " + "x" * 99, created=0, used=0, size=1, shared=False,
+                              busy=False)
+    ],
+    "engine.builds.upkeep.remove": [],
     "engine.images.manifest_lists.inspect": {},
     "engine.images.manifest_lists.add": [],
     "engine.images.manifest_lists.names": [],
@@ -390,6 +407,7 @@ REFUSED = (
     {(verb, name) for verb in ("run", "create") for name in NOT_YET}
     | {("build", name) for name in ("security-opt",)}
     | {("manifest inspect", "verbose")}
+    | {("build", "shell-on-failure")}  # without a terminal; with one: tests/system/builder
     | {
         ("network create", name)
         for name in ("config-from", "config-only", "ingress", "scope", "ipam-driver", "ipam-opt")

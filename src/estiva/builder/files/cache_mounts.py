@@ -20,12 +20,14 @@ import os
 import posixpath
 import stat
 import time
-from dataclasses import dataclass
 
 from estiva import fastjson
 from estiva.builder.files.copier import Copier, Destination
+from estiva.builder.files.record import Record
 from estiva.builder.files.tree import Tree
 from estiva.builder.frontend.run_mounts import Mount
+from estiva.builder.struct import struct
+from estiva.errors import InvalidInput
 from estiva.files import atomic_write
 from estiva.linux import fs
 from estiva.linux.libc import AT_FDCWD
@@ -38,16 +40,19 @@ _PAUSE = 0.05  # seconds between two looks at a lock
 _SILENCE = 1.0  # seconds of waiting until it is told
 
 
-@dataclass
+@struct
 class Base:
-    """What a cache begins with: a resolved path of a tree. `content` tells what that holds."""
+    """What a cache begins with: a resolved path of a tree. `content` tells what that holds, by its digest of
+    what `changes`: a folder of the host's.
+    """
 
     tree: Tree
     path: str
     content: list[str]
+    changes: bool = False
 
 
-@dataclass
+@struct
 class Wanted:
     """A cache mount that a RUN asks for. With a base, owner and mode are those of the base."""
 
@@ -147,7 +152,13 @@ class CacheMounts:
         if base is not None:
             fd = os.open(aside, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                Copier(base.tree, Destination(fd)).copy(base.path, posixpath.basename(base.path), "/")
+                total = Record(base.tree.owners)
+                Copier(base.tree, Destination(fd)).copy(base.path, posixpath.basename(base.path), "/", total)
+                if base.changes and base.content != [total.digest()]:
+                    name = wanted.mount.from_
+                    raise InvalidInput(
+                        f"{name} changed while the cache mount {wanted.mount.id} was made of it"
+                    )
             finally:
                 os.close(fd)
         if base is None or stat.S_ISDIR(base.tree.stat(base.path).st_mode):

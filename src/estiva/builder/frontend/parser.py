@@ -258,7 +258,8 @@ def heredoc_of(word: str) -> Heredoc | None:
         return None
     raw = match.group(3).strip()
     name = re.sub(r"\\(.)|['\"]", lambda found: found.group(1) or "", raw)
-    if not name or raw != match.group(3).rstrip() or re.search(r"\s", name):
+    bare = re.sub(r"\\.|'[^']*'|\"[^\"]*\"", "", raw)  # a quoted name may have blanks
+    if not name or raw != match.group(3).rstrip() or re.search(r"\s", bare):
         return None
     return Heredoc(name, expand=name == raw, chomp=match.group(2) == "-")
 

@@ -145,7 +145,9 @@ def reverse(pattern: Pattern) -> Pattern:
 
 
 def shell(text: str) -> Pattern:
-    """A pattern as shells have it in `${name#pattern}`: `*`, `?`, a backslash before either."""
+    """A pattern as shells have it in `${name#pattern}`: `*`, `?`, a backslash before either, before another
+    one, and before the `/` or `}` that would end the pattern. Raises InvalidInput for one before more.
+    """
     tokens: list[Token] = []
     position = 0
     _check(text)
@@ -157,9 +159,12 @@ def shell(text: str) -> Pattern:
         elif char == "?":
             tokens.append(Token(_anything))
         else:
-            if char == "\\" and position < len(text):
-                char = text[position]
+            if char == "\\":
+                char = text[position : position + 1]
                 position += 1
+                if not char or char not in "*?\\/}":
+                    hint = "a backslash stands before * ? or another one, and before what ends the pattern"
+                    raise InvalidInput(f"invalid escape in the pattern {text[:40]!r}", hint=hint)
             tokens.append(_literal(char))
     return Pattern(tokens)
 

@@ -124,11 +124,18 @@ class Plan:
 
 
 def make(dockerfile: Dockerfile, build_args: dict[str, str], platform_args: dict[str, str]) -> Plan:
-    """Interpret every instruction and link the stages. Raises DockerfileError."""
+    """Interpret every instruction and link the stages. Raises DockerfileError.
+
+    TARGETSTAGE "default" is the last stage's name, if it has one.
+    """
+    understood = [interpret(instruction) for instruction in dockerfile.instructions]
+    if platform_args.get("TARGETSTAGE") == "default":
+        last = next((typed for typed in reversed(understood) if isinstance(typed, From)), None)
+        platform_args = {**platform_args, "TARGETSTAGE": (last.alias if last else "") or "default"}
     plan = Plan(dockerfile, build_args, platform_args)
     stage: Stage | None = None
-    for instruction in dockerfile.instructions:
-        typed = interpret(instruction)
+    for typed in understood:
+        instruction = typed.source
         if isinstance(typed, From):
             stage = _stage(plan, typed)
             plan.add(stage)

@@ -121,18 +121,43 @@ def _apply(mode: int, who: str, operator: str, letters: str, directory: bool) ->
 
 
 def ports(text: str) -> list[str]:
-    """An EXPOSE word `port[-port][/protocol]` as a list of `port/protocol`. Raises InvalidInput."""
+    """An EXPOSE word `[[address:]host:]port[-port][/protocol]` as a list of `port/protocol`.
+
+    An address and a port of the host mean nothing, but are checked as docker does. Raises InvalidInput.
+    """
     numbers, _, protocol = text.partition("/")
     protocol = protocol.lower() or "tcp"
-    numbers = numbers.rpartition(":")[2]  # a host's port before it has no meaning here, and docker lets it be
-    low, dash, high = numbers.partition("-")
+    rest, _, numbers = numbers.rpartition(":")
+    address, _, host = rest.rpartition(":")
     if protocol not in ("tcp", "udp", "sctp"):
         hint = "it is one of tcp, udp, sctp"
         raise InvalidInput(f"invalid protocol in port {shorten(text)!r}", hint=hint)
+    first, last = _port_range(numbers, text)
+    if address and not _is_address(address):
+        raise InvalidInput(f"invalid address in port {shorten(text)!r}", hint="PORT is all that EXPOSE needs")
+    if host:
+        lowest, highest = _port_range(host, text)
+        if last != first and highest - lowest != last - first:
+            raise InvalidInput(f"the two ranges of ports in {shorten(text)!r} are not equally long")
+    return [f"{number}/{protocol}" for number in range(first, last + 1)]
+
+
+def _port_range(numbers: str, text: str) -> tuple[int, int]:
+    low, dash, high = numbers.partition("-")
     first, last = whole(low, 65535), whole(high if dash else low, 65535)
     if first is None or last is None:
         hint = "PORT, PORT/udp or PORT-PORT, up to 65535"
         raise InvalidInput(f"invalid port: {shorten(text)!r}", hint=hint)
     if last < first:
-        raise InvalidInput(f"invalid port range: {text!r}")
-    return [f"{number}/{protocol}" for number in range(first, last + 1)]
+        raise InvalidInput(f"invalid port range: {shorten(text)!r}")
+    return first, last
+
+
+def _is_address(text: str) -> bool:
+    import ipaddress
+
+    try:
+        ipaddress.ip_address(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
+    except ValueError:
+        return False
+    return True

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from estiva.builder.cache.remote import FIELD, Remote
 from estiva.builder.frontend import foreign, stages
-from estiva.builder.frontend.lint.rule import ARGUMENT
 from estiva.builder.request import Progress, Request, ResolveImage, RunStep
 from estiva.builder.solver.check import Beside
 from estiva.builder.solver.job import Job
@@ -20,9 +19,11 @@ if TYPE_CHECKING:
     from estiva.store import Store
     from estiva.store.images import Image
 
-_UNCOUNTED = (  # build args that need no ARG
-    *run.PROXIES, "SOURCE_DATE_EPOCH", "BUILDKIT_INLINE_CACHE", "BUILDKIT_CONTEXT_KEEP_GIT_DIR", ARGUMENT,
-)  # fmt: skip
+
+def _counted(name: str) -> bool:
+    """Whether a build argument wants an ARG that takes it."""
+    predefined = name.upper() in run.PROXIES or name.startswith("BUILDKIT_") or name == "SOURCE_DATE_EPOCH"
+    return not predefined
 
 
 def build(
@@ -76,7 +77,7 @@ def _run(job: Job) -> Image:
         raise
     checked.tell()
     final = job.state(target)
-    for name in sorted(set(request.build_args) - job.plan.declared - set(_UNCOUNTED)):
+    for name in sorted(filter(_counted, set(request.build_args) - job.plan.declared)):
         job.warn(f"build argument {name} is not used")
     if request.labels:
         final.config["Labels"] = {**(final.config.get("Labels") or {}), **request.labels}

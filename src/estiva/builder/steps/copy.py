@@ -7,14 +7,13 @@ import os
 import posixpath
 import stat
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from estiva.builder.files import untar, url
 from estiva.builder.files.copier import Copier, Destination, take
 from estiva.builder.files.record import Record
 from estiva.builder.files.tree import Missing, Tree
-from estiva.builder.frontend import ignore, values
+from estiva.builder.frontend import ignore, patterns, values
 from estiva.builder.frontend.errors import bad
 from estiva.builder.frontend.instructions import Copy
 from estiva.builder.frontend.syntax import Heredoc
@@ -23,10 +22,11 @@ from estiva.builder.steps.context import StepContext
 from estiva.builder.steps.remotes import Remotes
 from estiva.builder.steps.state import State, expander
 from estiva.builder.steps.written import diff_ids, known
+from estiva.builder.struct import struct
 from estiva.errors import InvalidInput
 
 
-@dataclass
+@struct
 class Item:
     """One source: a path of the tree, its name in a destination directory, and for --parents its base."""
 
@@ -187,32 +187,39 @@ class CopyStep:
         ]
 
     def _parents(self, tree: Tree, source: str) -> list[Item]:
-        """--parents: sources keep their path below the context, or below a `/./` in them."""
+        """--parents: sources keep their path below the context, or below a `/./` in them; no `..` leads out.
+        Links that a wildcard comes by are not followed, and one that is copied stays a link.
+        """
         base, pivot, pattern = source.partition("/./")
         if not pivot:
             base, pattern = "", source
+        pattern = posixpath.normpath("/" + pattern).lstrip("/")
         items: list[Item] = []
         for start in tree.glob(base) if base else [""]:
             top = self._resolve(tree, start, source)
             prefix = top + "/" if top else ""
-            if "**" in pattern:
-                wanted = ignore.Matcher([pattern.lstrip("/")])
-                names = [path[len(prefix) :] for path in tree.walk(top)]
-                names = [
-                    name
-                    for name in names
-                    if wanted.excluded(name) and not stat.S_ISDIR(tree.stat(prefix + name).st_mode)
-                ]
-            else:
-                names = [path[len(prefix) :] for path in tree.glob(prefix + posixpath.normpath(pattern))]
+            names = [ignore.unescape(pattern)]
+            if ignore.has_wildcard(pattern):
+                names = self._matching(tree, top, pattern)
             for name in names:
-                resolved = self._resolve(tree, prefix + name, source)
+                resolved = self._resolve(tree, prefix + name, source, last=False)
                 items.append(Item(resolved, posixpath.basename(name), top, name))
         return items
 
-    def _resolve(self, tree: Tree, path: str, source: str) -> str:
+    def _matching(self, tree: Tree, top: str, pattern: str) -> list[str]:
+        """The paths below `top` that match; what is in a directory that does comes with it."""
+        match = patterns.path(pattern).match
+        strip = len(top) + 1 if top else 0
+        found: list[str] = []
+        for path in tree.walk(top):
+            name = path[strip:]
+            if not (found and name.startswith(found[-1] + "/")) and match(name):
+                found.append(name)
+        return found
+
+    def _resolve(self, tree: Tree, path: str, source: str, *, last: bool = True) -> str:
         try:
-            return tree.resolve(path)
+            return tree.resolve(path, last=last)
         except Missing:
             name = self.typed.name
             message = (

@@ -159,7 +159,8 @@ class Mounts:
         resolved = self._resolve(source.tree, mount)
         if source.layers is not None and not source.stage and not resolved:
             return Base(source.tree, resolved, diff_ids(source.layers))
-        return Base(source.tree, resolved, [source.tree.digest(resolved, firm=True)])
+        digest = source.tree.digest(resolved, firm=True)
+        return Base(source.tree, resolved, [digest], source.layers is None)
 
     def _caches(self) -> dict[int, str]:
         """Take the cache mounts; by their places in `wanted`, what is mounted."""

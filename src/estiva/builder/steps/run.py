@@ -156,6 +156,8 @@ class CommandStep:
                 self.hostname,
                 mounts.agents,
                 self.devices,
+                state.shell[0],
+                self._title(),
             )
             status = context.run_step(step)
             if status:
@@ -165,11 +167,15 @@ class CommandStep:
         finally:
             mounts.close()
 
+    def _title(self) -> str:
+        source = self.typed.source
+        return f"{source.file}:{source.line}: {shorten(source.original)}"
+
     def _failed(self, status: int) -> BuildFailed:
         source, words = self.typed.source, statuses.meaning(status)
         told = f"exit status {status} ({words})" if words else f"exit status {status}"
         return BuildFailed(
-            f"{source.file}:{source.line}: {shorten(source.original)}: {told}",
+            f"{self._title()}: {told}",
             line=source.line,
             text=source.original,
             status=status,

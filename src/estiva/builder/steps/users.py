@@ -13,6 +13,7 @@ from estiva.errors import InvalidInput
 from estiva.linux import fs
 
 LIMIT = 1 << 20  # bytes of /etc/passwd or /etc/group
+_ROOT = ["root", "", "0", "0"]
 _MAX_ID = (1 << 32) - 2  # 2^32-1 is chown(2)'s "leave it"
 
 
@@ -39,6 +40,8 @@ def owner(rootfd: int, text: str) -> tuple[int, int]:
         uid = gid = _number(user)
     else:
         found = next((fields for fields in _records(rootfd, "etc/passwd", 4) if fields[0] == user), None)
+        if found is None and user == "root":  # also where there is no such file
+            found = _ROOT
         if found is None:
             hint = "use a number, or add the user"
             raise InvalidInput(f"no user {user!r} in the image's /etc/passwd", hint=hint)
@@ -54,6 +57,8 @@ def _group(rootfd: int, name: str) -> int:
     for fields in _records(rootfd, "etc/group", 3):
         if fields[0] == name:
             return _number(fields[2])
+    if name == "root":
+        return 0
     raise InvalidInput(f"no group {name!r} in the image's /etc/group", hint="use a number, or add the group")
 
 

@@ -12,6 +12,7 @@ from estiva.errors import Unsupported, oneline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from estiva.cli.context import Context
@@ -23,13 +24,21 @@ def build(context: Context, options: Options) -> int | None:
     if call is not None:
         return calls.answer(context, options, call)
     kind = chosen(options.text("progress"), options.flag("quiet"), sys.stderr)
+    if kind == "tty" and options.flag("shell-on-failure"):
+        kind = "plain"  # the screen is the shell's, should there be one
     outcome.begin(options)
     asked = _asked(options)
     with BuildProgress(kind, ", ".join(options.many("tag"))) as progress:  # before the engine: it may fork
         from estiva.engine.builds import build as builds
 
         metadata: dict[str, Any] = {}
-        image_id = builds.build(context.engine, progress=progress, metadata=metadata, **asked)
+        told: Callable[[dict[str, Any]], None] = progress
+        if options.flag("shell-on-failure"):
+            from estiva.cli.build.shell import FailureShell
+
+            told = shell = FailureShell(progress)
+            asked["shell"] = shell.attend
+        image_id = builds.build(context.engine, progress=told, metadata=metadata, **asked)
     outcome.write(options, image_id, outputs.named(options), metadata)
     if outputs.tells(options):
         print(image_id)
@@ -102,6 +111,7 @@ BUILD = Verb(
         ("", "pull", FLAG, "", "fetch the base images even if they are here"),
         ("q", "quiet", FLAG, "", "print only the image's id"),
         ("", "secret", LIST, "id=ID,src=FILE", "a secret for RUN --mount=type=secret; or env=VARIABLE"),
+        ("", "shell-on-failure", FLAG, "", "a shell in the step that failed, as it was left"),
         ("", "ssh", LIST, "ID[=SOCKET|=KEY]", "an ssh agent, or a key's file, for RUN --mount=type=ssh"),
         ("t", "tag", LIST, "NAME[:TAG]", "name the image"),
         ("", "target", TEXT, "STAGE", "build up to this stage"),

@@ -88,6 +88,8 @@ def answer(context: Context, options: Options, call: Call) -> int:
         build_contexts=words.pairs("build-context", options.many("build-context")),
         target=options.text("target") or None,
         platform=options.text("platform") or None,
+        secrets=dict(words.secret(word) for word in options.many("secret")),
+        ssh=dict(words.ssh(word) for word in options.many("ssh")),
     )
     return show(call, document)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from estiva.errors import EstivaError, Unsupported
@@ -9,13 +10,14 @@ from estiva.errors import EstivaError, Unsupported
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
+    from typing import IO, Any
 
     from estiva.builder.exporters.output import Output
     from estiva.builder.frontend.errors import BuildFailed
     from estiva.builder.request import Step
     from estiva.engine import Engine
     from estiva.engine.builds.built import Built
+    from estiva.engine.builds.shell import Attend, Shells
     from estiva.engine.images.outfile import Standard
     from estiva.engine.state.config_types import HostConfig
     from estiva.store.images import Image
@@ -40,6 +42,7 @@ def build(
     standard: Standard | None = None,
     metadata: dict[str, Any] | None = None,
     limits: dict[str, Any] | None = None,
+    shell: Attend | None = None,
     **options: Any,
 ) -> str:
     """Build an image, name it by `tags`, and return its id: of several platforms', this machine's.
@@ -50,11 +53,13 @@ def build(
     events and those of pulls of base images, which have an "id" and the "image"; without `fetch` nothing is
     ever pulled. `look`
     is called now and then while a command says nothing: what it raises ends the build. `limits` is a
-    HostConfig of what each RUN may use and where it runs; no step's key has it, as it is no input. Raises
-    DockerfileError, BuildFailed and other EstivaErrors.
+    HostConfig of what each RUN may use and where it runs; no step's key has it, as it is no input.
+    `shell` attends a shell in the first step that fails (engine/builds/shell.py). Raises DockerfileError,
+    BuildFailed and other EstivaErrors.
     """
     from estiva.builder.exporters.output import judge
     from estiva.engine.builds.attesting import Attesting
+    from estiva.engine.builds.container import end_lost
     from estiva.engine.builds.exports import Exports, check
     from estiva.engine.images.find import allow_refetch
     from estiva.engine.spec import judge as judging
@@ -62,16 +67,22 @@ def build(
     tags = options.pop("tags", None) or []
     wanted = _platforms(options.pop("platform", None), platforms)
     chosen = judge(outputs, tags=tags, annotations=annotations, push=push, load=load)
+    if len(wanted) > 1 and hasattr(options.get("context"), "read"):
+        raise Unsupported("an archive is read once, so not for several platforms", hint="unpack it first")
     attesting = Attesting(engine, attest, provenance, sbom)
     check(chosen, wanted, attesting, standard)
     _, host = judging.check({"Image": "any"}, limits or {})
     if progress is not None:
         _warn_of(host, progress)
     allow_refetch(engine)
-    steps = Steps(engine, look, host)
+    commits: dict[str, Any] = {}  # of what the first platform has read, the others have the same
+    if len(wanted) > 1 and hasattr(options.get("context"), "read"):
+        options["context"] = _spooled(engine, options["context"])
+    end_lost(engine)
+    steps = Steps(engine, look, host, shell)
     with engine.store.writing():
         built = [
-            _one(engine, {**options, "platform": platform}, steps, progress, fetch, len(wanted) > 1)
+            _one(engine, {**options, "platform": platform}, steps, progress, fetch, commits, len(wanted) > 1)
             for platform in wanted
         ]
         exports = Exports(engine, built, attesting, progress, standard)
@@ -107,12 +118,22 @@ def _platforms(one: str | None, more: Sequence[str]) -> list[str | None]:
     return list(found.values()) or [None]
 
 
+def _spooled(engine: Engine, context: IO[bytes]) -> IO[bytes]:
+    """An archive that is to be read for each of several platforms, as a file without a name."""
+    fd = os.open(engine.paths.ingest, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    with os.fdopen(os.dup(fd), "wb") as file:
+        while piece := context.read(1 << 20):
+            file.write(piece)
+    return os.fdopen(fd, "rb")
+
+
 def _one(
     engine: Engine,
     options: dict[str, Any],
     steps: Steps,
     progress: Callable[[dict[str, Any]], None] | None,
     fetch: bool,
+    commits: dict[str, Any],
     several: bool,
 ) -> Built:
     """Build for one platform."""
@@ -127,6 +148,9 @@ def _one(
 
     request = Request(**options, hidden=True)
     request.devices = Devices(request.allow)
+    request.commits = commits
+    if several and request.context is not None and not isinstance(request.context, str):
+        options["context"].seek(0)
     if request.network not in NETWORKS:
         from estiva.network import networks
 
@@ -190,15 +214,21 @@ class Steps:
         engine: Engine,
         look: Callable[[], object] | None = None,
         limits: HostConfig | None = None,
+        shell: Attend | None = None,
     ) -> None:
         self.engine = engine
         self.look = look
         self.limits = limits
+        self.shells: Shells | None = None
+        if shell is not None:
+            from estiva.engine.builds.shell import Shells
+
+            self.shells = Shells(shell)
 
     def __call__(self, step: Step) -> int:
         from estiva.engine.builds.worker import run_step
 
-        return run_step(self.engine, step, self.look, self.limits)
+        return run_step(self.engine, step, self.look, self.limits, self.shells)
 
 
 class Resolver:

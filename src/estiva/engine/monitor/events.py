@@ -36,7 +36,8 @@ def write_state(monitor: Any) -> None:
             "monitor_start": procinfo.start_time(os.getpid()),
             "started": monitor.started,
             "cgroup": monitor.cgroup.path,
-            "process": plan["config"]["process"],
+            # nobody executes anything in a build's step, and its secrets may be in there
+            "process": plan["config"]["process"] | ({"env": []} if plan["ephemeral"] else {}),
             "seccomp": plan["seccomp"],
             "network": endpoint.shown(plan, monitor.endpoint),
             "stop_signal": plan["stop_signal"],

@@ -228,12 +228,10 @@ class Images:
         on_progress: Heard | None = None,
         **options: Unpack[BuildOptions],
     ) -> Image:
-        """Build an image of a folder, a git address, a URL or an open archive (None: an empty context).
+        """Build an image of a folder, a git address, a URL or an open archive (None: an empty context), as
+        estiva.build does.
 
             image = engine.images.build(".", tag="web:1", build_args={"VERSION": "3"})
-
-        `pull`: "missing", "always" or "never" base images; True is "always", False "missing". Raises
-        BuildError, with the output, where a command of it fails.
         """
         return self.get(
             building.build(self.engine, context, tag, dockerfile, pull, options, telling(on_progress))
@@ -250,7 +248,6 @@ class Images:
         **options: Unpack[BuildOptions],
     ) -> Work[Image]:
         """As `build`, as an iterator of its progress: with the output of each command.
-
         for step in engine.images.building("."):
             print(step.step, step.message, step.output.decode(), end="")
         """

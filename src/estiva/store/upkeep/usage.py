@@ -133,6 +133,15 @@ def usage(store: Store) -> dict[str, Any]:
     }
 
 
+def steps(store: Store) -> list[dict[str, Any]]:
+    """`per_step` of `usage` alone."""
+    rows = store.db.read("SELECT key, image, created, used FROM build_cache ORDER BY created, key")
+    every = {image.id: image.diff_ids for image in store.images.list(all=True)}
+    shown = {diff_id for image in store.images.list() for diff_id in image.diff_ids}
+    only_cached = {d for _, image, _, _ in rows for d in every.get(image, [])} - shown
+    return _per_step(_Measure(store), rows, every, only_cached)
+
+
 def _documents(store: Store, images: set[str]) -> int:
     """Bytes on the disk of the manifests and indexes by which images came."""
     found: set[str] = set()

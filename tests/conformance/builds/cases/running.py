@@ -8,9 +8,11 @@ case("run-exec-no-shell", 'FROM box:1\nRUN ["touch", "/$HOME"]\n')
 case("run-exec-by-path", 'FROM box:1\nRUN ["touch", "/a"]\n')
 case(
     "run-env",
-    "FROM box:1\nENV A=b 'C'=\"d e\"\nRUN env | grep -v '^\\(PWD\\|SHLVL\\|OLDPWD\\)=\\|^OTEL' | sort > /env\n",
+    "FROM box:1\nENV A=b 'C'=\"d e\"\nRUN env | grep -v '^\\(PWD\\|SHLVL\\|OLDPWD\\)=\\|^OTEL\\|^TRACE' | sort > /env\n",
 )
-case("run-env-exec", 'FROM box:1\nRUN ["/bin/sh", "-c", "env | grep -v OTEL | sort > /env"]\n')
+case(
+    "run-env-exec", 'FROM box:1\nRUN ["/bin/sh", "-c", "env | grep -v OTEL | grep -v TRACE | sort > /env"]\n'
+)
 case(
     "run-hostname",
     "FROM box:1\nRUN hostname > /h; cat /etc/hostname > /i; true\n",

@@ -229,6 +229,16 @@ warning: build argument A is not used"""
     )
 
 
+def test_a_pull_that_has_not_come_to_its_end_is_not_shown_as_one_that_goes_on():
+    assert (
+        drawn(0.6, end="failed")
+        == """\
+failed web:1                                  0/7 steps 0.6s
+- pull base:1 1.0 MB of 2.0 MB                 CANCELED 0.5s
+- [base 1/2] FROM base:1 AS base               CANCELED 0.6s"""
+    )
+
+
 def test_wide_characters_are_counted_as_columns():
     row = frame.Row("done", "日本語の手順", "1.0s")
     assert frame.painted(row, 40, False) == "日本語の手順" + " " * 24 + "1.0s"

@@ -14,7 +14,7 @@ LOG = 6  # lines of what a running step writes
 MARKS = {"running": "»", "done": "✓", "cached": "=", "error": "✗", "canceled": "-", "log": "│", "more": "…"}
 ASCII = {"running": ">", "done": "+", "cached": "=", "error": "x", "canceled": "-", "log": "|", "more": "..."}
 COLOURS = {"head": "1", "running": "36", "done": "32", "cached": "2", "error": "31", "canceled": "33",
-           "log": "2", "more": "2", "pull": "36", "warning": "33"}  # fmt: skip
+           "log": "2", "more": "2", "warning": "33"}  # fmt: skip
 NARROW = 30  # columns below which no time is shown
 LOW = 10  # lines below which no warning is shown before the end
 BAR = 20  # columns
@@ -40,7 +40,8 @@ def rows(
     warnings = [Row("warning", f"warning: {oneline(text)}") for text in steps.warnings]
     if end:
         shown = [_step(step, now, marks) for step in _ordered(steps)]
-        return [head, *(_pull(pull, now, marks) for pull in steps.pulls.values()), *shown, *warnings]
+        pulls = [_pull(pull, now, marks, over=True) for pull in steps.pulls.values()]
+        return [head, *pulls, *shown, *warnings]
     pulls = [_pull(pull, now, marks) for pull in steps.pulls.values() if not pull.whole]
     room = max(height - 1, 1)  # the cursor stands below the last
     fixed = [head, *pulls[: max(room // 3, 1)], *(warnings[-2:] if room >= LOW else ())]
@@ -96,15 +97,17 @@ def _step(step: Step, now: float, marks: dict[str, str]) -> Row:
     return Row(step.status, text, words if step.status == "cached" else words + clock(step.took(now)))
 
 
-def _pull(pull: Pull, now: float, marks: dict[str, str]) -> Row:
+def _pull(pull: Pull, now: float, marks: dict[str, str], over: bool = False) -> Row:
     came, total = pull.bytes
-    left = f"{marks['done' if pull.whole else 'running']} pull {oneline(pull.name)}"
-    if total and not pull.whole:
+    status = "done" if pull.whole else "canceled" if over else "running"
+    left = f"{marks[status]} pull {oneline(pull.name)}"
+    if total and status == "running":
         full = min(came * BAR // total, BAR)
         left += f" {'#' * full}{'.' * (BAR - full)}"
     if total:
         left += f" {_size(came)} of {_size(total)}"
-    return Row("done" if pull.whole else "pull", left, clock(pull.took(now)))
+    words = "CANCELED " if status == "canceled" else ""
+    return Row(status, left, words + clock(pull.took(now)))
 
 
 def clock(seconds: float) -> str:

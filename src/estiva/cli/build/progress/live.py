@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
+import signal
 import sys
 
+from estiva import held
 from estiva.cli.build.progress import screen
 from estiva.cli.build.progress.plain import Plain
 
@@ -28,9 +32,17 @@ class Live:
         sys.stdout.flush()
         stream.flush()
         fd = stream.fileno()
-        reader, self.writer = os.pipe()
+        self.writer, self.pid, self.queue, self.stuck = -1, 0, b"", False
         parent = os.getpid()
-        self.pid = os.fork()
+        try:
+            reader, self.writer = os.pipe()
+            self.pid = os.fork()
+        except OSError:  # no more processes or files: what is left is told as lines
+            if self.writer >= 0:
+                os.close(reader)
+                os.close(self.writer)
+                self.writer = -1
+            return
         if not self.pid:
             try:
                 os.close(self.writer)
@@ -38,6 +50,7 @@ class Live:
             finally:
                 os._exit(0)
         os.close(reader)
+        os.set_blocking(self.writer, False)
 
     def show(self, event: dict[str, Any], about: Step | Pull | None, lines: list[str], now: float) -> None:
         if self.writer < 0 or not self._send(event):
@@ -47,21 +60,37 @@ class Live:
         """Have it draw the last frame, and wait for that."""
         if self.writer < 0:
             self.rest.close(end, left, now)
-            return
-        if self._send({"end": end}):
+        elif self._send({"end": end}):
+            if self.queue:
+                os.kill(self.pid, signal.SIGKILL)
             self._gone()
 
     def _send(self, event: dict[str, Any]) -> bool:
-        """Whether it is there still to take it."""
+        """Whether it is there still to take it. Once somebody did not want to wait for that any more, what it
+        does not take at once is not sent."""
         kept = {key: value for key, value in event.items() if isinstance(value, PLAIN)}
-        data = memoryview(screen.packed(kept))
+        self.queue += screen.packed(kept)
+        poll = select.poll()
+        poll.register(self.writer, select.POLLOUT)
         try:
-            while data:
-                data = data[os.write(self.writer, data) :]
+            while self.queue and (not self.stuck or poll.poll(0)):
+                self._wait(poll)
+                with held.Signals() as signals:
+                    signals.hold()  # half an event is followed by its other half
+                    with contextlib.suppress(BlockingIOError):
+                        self.queue = self.queue[os.write(self.writer, self.queue) :]
         except BrokenPipeError:
             self._gone()
             return False
         return True
+
+    def _wait(self, poll: select.poll) -> None:
+        """Until it takes something, which is never if it is stopped, or its terminal is."""
+        try:
+            poll.poll()
+        except BaseException:
+            self.stuck = True
+            raise
 
     def _gone(self) -> None:
         os.close(self.writer)

@@ -45,11 +45,13 @@ class Screen:
 
     def draw(self, now: float, end: str = "") -> None:
         """The frame of this moment; the last one, at the `end`, with all that there is."""
+        from rich.cells import cell_len
+
         width, height = _size(self.fd)
         found = frame.rows(self.steps, self.title, now, height, self.marks, end)
         lines = [frame.painted(row, max(width - 1, 1), self.colours) for row in found]
         text = self.over(width) + "".join(f"{line}\x1b[K\r\n" for line in lines)
-        self.widths = [len(frame.painted(row, max(width - 1, 1), False)) for row in found]
+        self.widths = [cell_len(frame.painted(row, max(width - 1, 1), False)) for row in found]
         _write(self.fd, text.encode("utf-8", "replace") if self.marks is frame.MARKS else _ascii(text))
 
     def over(self, width: int) -> str:

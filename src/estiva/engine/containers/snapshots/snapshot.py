@@ -194,7 +194,7 @@ def _running(engine: Engine, record: Record, name: str | None, memory: bool) -> 
                         if memory:
                             processes.keep(engine, record, live, state_id)
                         image = based.image_of(engine, record)
-                        _copy(engine, record, state_id, image.states, name, memory=memory)
+                        _copy(engine, record, state_id, image.states, name, memory)
                 return _made(engine, state_id, hold)
             except BaseException:
                 _undo(engine, record, state_id, hold)
@@ -304,7 +304,6 @@ def _copy(
     state_id: str,
     below: list[str],
     name: str | None,
-    *,
     memory: bool = False,
 ) -> None:
     """A state that is a copy of what the container has written; its row. Of too many, all in one."""
