@@ -245,7 +245,13 @@ def _build(context: Context, options: Options, plan: Plan, builds: dict[str, dic
     if options.text("metadata-file"):
         outcome.write_metadata(options.text("metadata-file"), metadata)
     if kind not in ("quiet", "rawjson"):
-        for tag in dict.fromkeys(tag for asked in builds.values() for tag in asked["tags"]):
+        named = [
+            tag
+            for asked in builds.values()
+            if any(output.image for output in building.outputs_of(asked["outputs"], asked["tags"]))
+            for tag in asked["tags"]
+        ]
+        for tag in dict.fromkeys(named):
             print(f"named {tag}", file=sys.stderr)
 
 

@@ -1,10 +1,12 @@
 """Bake files that are wrong, or hostile: one line that names file and block, and an end in bounded time."""
 
+import sys
+
 import pytest
 
 from estiva.engine.bake import files, merge
 from estiva.engine.bake.plan import plan
-from estiva.errors import EstivaError
+from estiva.errors import EstivaError, Unsupported
 
 
 def planned(text, name="docker-bake.hcl", sets=(), targets=(), **environment):
@@ -208,3 +210,12 @@ services:
     assert target["extra-hosts"] == {"h": "1.2.3.4", "i": "5.6.7.8"}
     assert target["no-cache"] is True and target["pull"] is True
     assert target["ulimits"] == ["nproc=5:5"] and target["args"] == {"Z": "1"}
+
+
+def test_without_the_library_hcl_is_told_with_what_to_install_and_json_is_read(monkeypatch):
+    monkeypatch.setitem(sys.modules, "hcl2", None)
+    with pytest.raises(Unsupported) as caught:
+        planned('target "default" {}')
+    assert caught.value.message == "docker-bake.hcl: HCL needs the package python-hcl2, which is not here"
+    assert caught.value.hint == "pip install 'estiva[bake]'"
+    assert planned('{"target": {"default": {}}}', "docker-bake.json").targets["default"]["context"] == "."
