@@ -143,7 +143,7 @@ def _steps(engine: Engine) -> list[Entry]:
 
 def _line(text: str) -> str:
     history = fastjson.stored(text, what="an image's config").get("history") or [{}]
-    return str(history[-1].get("created_by") or "")
+    return str(history[-1].get("created_by") or "").removesuffix(" # buildkit")
 
 
 def _folder(engine: Engine) -> str:
@@ -213,7 +213,7 @@ def _one(engine: Engine, word: str) -> Entry:
     found = [entry for entry in _mounts(engine) if len(word) >= 4 and entry.id.startswith(word)]
     if len(found) != 1:
         what = "no cache mount" if not found else "more than one cache mount"
-        raise NotFound(f"{what} {brief(word, 70)}", hint="`estiva builder mounts ls` shows them")
+        raise NotFound(f"{what} {brief(word, 70)}", hint="`estiva builder du` shows them")
     return found[0]
 
 
