@@ -53,6 +53,7 @@ VERBS = {
     "cp": ("container.cp", "CP"),
     "mcp": ("container.mcp", "MCP"),
     "build": ("build.build", "BUILD"),
+    "bake": ("build.bake", "BAKE"),
     "images": ("image.images", "IMAGES"),
     "rmi": ("image.images", "RMI"),
     "tag": ("image.images", "TAG"),

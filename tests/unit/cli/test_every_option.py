@@ -105,6 +105,9 @@ SAMPLES = {
     "workdir": "/w",
 }
 VERB_SAMPLES = {
+    ("bake", "file"): "other.json",
+    ("bake", "list"): "targets",
+    ("bake", "set"): "default.tags=c",
     ("mcp", "output"): "1k",
     ("mcp", "timeout"): "7s",
     ("wait", "interval"): "1s",
@@ -202,6 +205,10 @@ BESIDE = {
     ("system prune", "volumes"): ["-f"],
     ("builder prune", "all"): ["-f"],
     ("build", "push"): ["-t", "x"],
+}
+BAKE = {
+    "docker-bake.json": '{"target": {"default": {"tags": ["a"]}}}',
+    "other.json": '{"target": {"default": {"tags": ["b"]}}}',
 }
 IMAGE = {
     "Id": "sha256:" + "a" * 64,
@@ -348,7 +355,7 @@ SINGLE = (
 )
 PURE = (
     "engine.spec", "engine.images.outfile", "engine.images.filters", "engine.images.lookup.parse",
-    "engine.containers.tasks",
+    "engine.containers.tasks", "engine.bake",
 )  # fmt: skip
 # Flags that are true unless they are given as false.
 DEFAULT_TRUE = {("run", "sig-proxy"), ("attach", "sig-proxy"), ("commit", "pause"), ("history", "human")}
@@ -370,6 +377,7 @@ SO_ANYWAY = {
     ("build", "force-rm"): "no step leaves a container behind",
     ("build", "rm"): "no step leaves a container behind",
     ("build", "builder"): "there is one builder, called default",
+    ("bake", "builder"): "there is one builder, called default",
     ("builder prune", "all"): "all of the cache goes anyway",
     ("rmi", "no-prune"): "no parents go with an image",
     ("manifest push", "all"): "a list is sent with its images",
@@ -417,7 +425,7 @@ def journal():
 def stage(journal, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SSH_AUTH_SOCK", "")
     monkeypatch.setenv("ESTIVA_CDI_SPEC_DIRS", "cdi")
-    return optionkit.Stage(journal, tmp_path, monkeypatch, capsys)
+    return optionkit.Stage(journal, tmp_path, monkeypatch, capsys, BAKE)
 
 
 def estiva_verbs():

@@ -75,6 +75,7 @@ RULES = {
     "engine.networks": ENGINE | {"engine.state", "engine.spec", "engine.mounts", "engine.containers", "engine.images"},
     "engine.builds": ENGINE
     | {"engine.state", "engine.spec", "engine.monitor", "engine.mounts", "engine.launch", "engine.images"},
+    "engine.bake": {"oci"},
     "engine.explain": ENGINE
     | {"engine.state", "engine.spec", "engine.mounts", "engine.containers", "engine.images", "engine.networks",
        "engine.system"},

@@ -50,6 +50,7 @@ PLACES = {  # a verb -> where it is: a path from Engine, or Container, or estiva
     "snapshot inspect": "Snapshot.inspect", "snapshot rm": "Snapshot.remove",
 }  # fmt: skip
 REASONS = {
+    "bake": "for files of the command line: `build` takes what a target of theirs says",
     "completion": "for shells",
     "man": "for people at a terminal",
     "lesson": "for people at a terminal",

@@ -6,6 +6,7 @@
     type=oci        an OCI image layout: a tar, or with tar=false a folder
     type=local      the files of the root filesystem, in a folder
     type=tar        the same as a tar
+    type=cacheonly  nothing: the steps are kept, as always
 
 A word without "=" is a folder for type=local, and - a tar for stdout.
 """
@@ -20,7 +21,7 @@ from estiva.builder.exporters.annotations import Annotations
 from estiva.errors import InvalidInput, Unsupported, oneline
 from estiva.oci.reference import Reference
 
-KINDS = ("image", "registry", "docker", "oci", "local", "tar")
+KINDS = ("image", "registry", "docker", "oci", "local", "tar", "cacheonly")
 IMAGES = ("image", "docker", "oci")
 COMPRESSIONS = {"gzip": "gzip", "zstd": "zstd", "uncompressed": "tar", "none": "tar"}
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
@@ -33,6 +34,7 @@ ATTRIBUTES = {
     "oci": _IMAGE | _PACKING | {"dest", "tar"},
     "local": {"dest", "platform-split", "attestation-prefix", "source-date-epoch", "mode"},
     "tar": {"dest", "platform-split", "attestation-prefix", "source-date-epoch"},
+    "cacheonly": set(),
 }
 REFUSED = {
     "attestation-inline": "attestations are beside the image always",

@@ -91,6 +91,11 @@ def answer(context: Context, options: Options, call: Call) -> int:
         secrets=dict(words.secret(word) for word in options.many("secret")),
         ssh=dict(words.ssh(word) for word in options.many("ssh")),
     )
+    return show(call, document)
+
+
+def show(call: Call, document: dict[str, Any]) -> int:
+    """Print an answer; the exit status, as above."""
     found = call.kind == "check" and bool(document["warnings"] or document.get("buildError"))
     if call.json:
         import json

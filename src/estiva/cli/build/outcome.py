@@ -39,10 +39,7 @@ def write(options: Options, image_id: str, tags: list[str], more: dict[str, Any]
     if options.text("iidfile"):
         _put(options.text("iidfile"), image_id)
     if options.text("metadata-file"):
-        import json
-
-        found = metadata(image_id, tags) | (more or {})
-        _put(options.text("metadata-file"), json.dumps(found, indent=2, sort_keys=True))
+        write_metadata(options.text("metadata-file"), metadata(image_id, tags) | (more or {}))
 
 
 def metadata(image_id: str, tags: list[str]) -> dict[str, Any]:
@@ -57,6 +54,13 @@ def metadata(image_id: str, tags: list[str]) -> dict[str, Any]:
     if tags:
         found["image.name"] = ",".join(str(Reference.parse(tag)) for tag in tags)
     return found
+
+
+def write_metadata(path: str, found: dict[str, Any]) -> None:
+    """Raises OSError."""
+    import json
+
+    _put(path, json.dumps(found, indent=2, sort_keys=True))
 
 
 def _regular(path: str) -> bool:

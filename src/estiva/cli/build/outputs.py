@@ -68,7 +68,7 @@ def tells(options: Options) -> bool:
     """Whether the image's id goes to stdout: there is an image, and nothing else goes there."""
     judged = _judged(options)
     return all(output.dest != "-" for output in judged) and any(
-        output.kind not in ("local", "tar") for output in judged
+        output.kind not in ("local", "tar", "cacheonly") for output in judged
     )
 
 

@@ -254,7 +254,7 @@ class Resolver:
         from estiva.oci.platform import Platform
 
         known = self.engine.store.images.find(name, short=False)
-        if known is not None and not pull:
+        if known is not None and (not pull or name == known.id):  # an id says which: none is newer
             if platform is None:
                 return known
             try:

@@ -50,6 +50,8 @@ class Exports:
 
     def run(self, output: Output) -> None:
         """Make one output. Raises what its writing or pushing raises."""
+        if output.kind == "cacheonly":
+            return
         if output.kind in ("local", "tar"):
             from estiva.engine.builds.files import FileExport
 

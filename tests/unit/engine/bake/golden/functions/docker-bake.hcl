@@ -1,0 +1,3 @@
+target "a" {
+ args = { a = replace("a.b.c", ".", "-"), b = split(",", "a,b")[1], c = join("-", ["x","y"]), d = trimspace("  q "), e = substr("hello", 1, 3), f = format("%s-%05d-%v-%q", "a", 12, true, "z"), g = title("ab cd"), h = jsonencode({b=[1,"x",null], a=true}), i = base64encode("hi"), j = sha256("x"), k = md5("x"), l = coalesce(null, "z"), m = length([1,2]), n = contains(["a"],"a"), o = regex_replace("v1.2.3", "[^a-z0-9]+", "_"), p = element(["a","b"], 3), q = lookup({a="1"}, "b", "dflt"), r = sort(["b","a"])[0], s = reverse("abc"), t = chomp("x\n"), u = indent(2, "a\nb"), v = max(1,5,3), w = urlencode("a b/c"), x = join(",", formatlist("%s!", ["a","b"])), y = join(",", keys({b=1,a=2})), z = join(",", values({b="1",a="2"})) }
+}

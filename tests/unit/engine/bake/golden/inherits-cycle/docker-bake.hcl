@@ -1,0 +1,6 @@
+target "a" {
+ inherits = ["b"]
+}
+target "b" { 
+inherits = ["a"] 
+}

@@ -1,0 +1,3 @@
+target "a" {
+ args = { "k-1" = "v", "${upper("k")}" = "w" }
+}

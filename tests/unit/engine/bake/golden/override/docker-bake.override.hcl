@@ -1,0 +1,10 @@
+group "default" {
+ targets = ["b"]
+}
+variable "X" {
+ default = "over"
+}
+target "a" {
+ tags = ["o"]
+ args = { B = "2" }
+}

@@ -1,0 +1,7 @@
+target "a" {
+}
+target "b" {
+ tags = []
+ args = {}
+ dockerfile-inline="FROM x"
+}
