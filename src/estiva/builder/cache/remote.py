@@ -6,8 +6,9 @@
 A cache of its own (`--cache-to type=registry` or `local`) is an image that nobody runs; `inline` is the same
 field in the config of the image that was built. Keys are made of diff_ids and contents (cache/local.py), so
 they mean the same on every machine. Whoever names a cache trusts it: its layers are taken for the result of
-the steps that it says, but only of those that were looked up. Of a record's other keys nothing is kept on this
-machine, or builds that never named the cache would get what it says. A layer is fetched when a step wants it.
+the steps that it says, but only of those that were looked up. Of a record's other keys nothing is kept on
+this machine, or builds that never named the cache would get what it says. A layer is fetched when a step
+wants it.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def find(root: int) -> list[Package]:
     """
     reader = _Reader()
     release = _release(root, reader)
-    found = set()
+    found: set[Package] = set()
     for source in (_dpkg, _apk):
         found.update(package for package in source(root, release, reader) if reader.count(package))
     found.update(_languages(root, reader))
