@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -41,7 +42,8 @@ class Workspace:
     def close(self) -> None:
         for copy in self.frozen.values():
             copy.close()
-        shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):  # the next build sweeps what is left
+            remove_tree(self.path)  # also what a command has nested deep, in a mount that it wrote to in vain
         os.close(self.fd)
 
     def directory(self) -> str:

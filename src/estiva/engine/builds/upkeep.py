@@ -213,7 +213,7 @@ def _one(engine: Engine, word: str) -> Entry:
     found = [entry for entry in _mounts(engine) if len(word) >= 4 and entry.id.startswith(word)]
     if len(found) != 1:
         what = "no cache mount" if not found else "more than one cache mount"
-        raise NotFound(f"{what} {brief(word, 70)}", hint="`estiva builder mounts ls` shows them")
+        raise NotFound(f"{what} {brief(word, 70)}", hint="`estiva builder du` shows them")
     return found[0]
 
 
