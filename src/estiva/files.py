@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
+def nameable(path: str) -> bool:
+    """Whether a text can be a path at all: no NUL in it, and nothing that no bytes stand for."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+
+
 def write_all(fd: int, data: bytes | memoryview) -> None:
     """write(2) until all of `data` is out. Raises OSError, which names no file."""
     view = memoryview(data)

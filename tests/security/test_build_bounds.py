@@ -18,8 +18,7 @@ from pathlib import Path
 import pytest
 
 from buildlab import Lab
-from estiva.builder.files import untar
-from estiva.builder.files import url as urls
+from estiva.builder.files import download, untar
 from estiva.builder.files.copier import Destination
 from estiva.builder.files.tree import Tree
 from estiva.builder.frontend import ignore, parser, stages
@@ -401,8 +400,8 @@ def server() -> Iterator[str]:
 
 def test_a_url_is_not_held_in_memory(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     into = os.open(tmp_path / "f", os.O_RDWR | os.O_CREAT)
-    bounded(lambda: urls.fetch(f"{server}/300", into), memory=64 << 20)
+    bounded(lambda: download.fetch(f"{server}/300", into), memory=64 << 20)
     assert os.fstat(into).st_size == 300 << 20
-    monkeypatch.setattr(urls, "LIMIT", 10 << 20)
-    refused(lambda: urls.fetch(f"{server}/1000", into), "is larger than")
+    monkeypatch.setattr(download, "LIMIT", 10 << 20)
+    refused(lambda: download.fetch(f"{server}/1000", into), "is larger than")
     os.close(into)

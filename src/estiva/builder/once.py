@@ -1,14 +1,45 @@
-"""What several stages need and is made once: by whoever asks first, while the others wait for it."""
+"""What several threads need and is made once: by whoever asks first, while the others wait for it."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 Key = TypeVar("Key")
 Made = TypeVar("Made")
+
+
+class Promise(Generic[Made]):
+    """A value to come, or the error in its place. (concurrent.futures takes 12 ms to import.)"""
+
+    def __init__(self) -> None:
+        self._there = threading.Event()
+        self._value: Made | None = None
+        self._error: BaseException | None = None
+
+    @property
+    def done(self) -> bool:
+        return self._there.is_set()
+
+    @property
+    def failed(self) -> bool:
+        return self._error is not None
+
+    def keep(self, value: Made) -> None:
+        self._value = value
+        self._there.set()
+
+    def fail(self, error: BaseException) -> None:
+        self._error = error
+        self._there.set()
+
+    def result(self) -> Made:
+        """The value, as soon as it is there. Raises the error."""
+        self._there.wait()
+        if self._error is not None:
+            raise self._error
+        return cast("Made", self._value)
 
 
 class Once(Generic[Key, Made]):
@@ -16,7 +47,7 @@ class Once(Generic[Key, Made]):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._made: dict[Key, Future[Made]] = {}
+        self._made: dict[Key, Promise[Made]] = {}
 
     def begun(self, key: Key) -> bool:
         """Whether somebody has asked for it."""
@@ -24,24 +55,24 @@ class Once(Generic[Key, Made]):
 
     def found(self, key: Key) -> Made | None:
         """The value of `key`, if it is there."""
-        future = self._made.get(key)
-        return future.result() if future is not None and future.done() and not future.exception() else None
+        promise = self._made.get(key)
+        return promise.result() if promise is not None and promise.done and not promise.failed else None
 
     def get(self, key: Key, make: Callable[[], Made]) -> Made:
         """The value of `key`: what `make` gives or raises, the first time, and the same for all."""
         with self._lock:
-            future = self._made.get(key)
-            mine = future is None
-            if future is None:
-                future = self._made[key] = Future()
+            promise = self._made.get(key)
+            mine = promise is None
+            if promise is None:
+                promise = self._made[key] = Promise()
         if mine:
             try:
-                future.set_result(make())
+                promise.keep(make())
             except BaseException as error:
-                future.set_exception(error)
+                promise.fail(error)
                 raise
-        return future.result()
+        return promise.result()
 
     def values(self) -> list[Made]:
         """Those that were made without an error."""
-        return [each.result() for each in self._made.values() if each.done() and not each.exception()]
+        return [each.result() for each in self._made.values() if each.done and not each.failed]

@@ -153,6 +153,9 @@ def _filters(verb: str) -> Sequence[str]:
         actions = [f"event={action}" for action in ("create", "start", "die", "oom", "destroy", "pull")]
         names = ("container=<container>", "image=<image>", "volume=<volume>", "label=", "network=")
         return (*types, *actions, *names, "scope=local")
+    if verb in ("builder du", "builder prune"):
+        truths = ("inuse=true", "inuse=false", "shared=true", "shared=false")
+        return (*truths, "type=regular", "type=exec.cachemount", "description=", "id=", "until=")
     if verb == "volume prune":
         return ("label=", "label!=")
     if verb.endswith("prune"):

@@ -201,3 +201,31 @@ def test_from_takes_names_and_whole_ids(box: Host, context: pathlib.Path) -> Non
         assert "registry-1.docker.io" in box.estiva("build", context, status=1).stderr
     text.write_text(f"FROM sha256:{start}\n")
     box.estiva("build", context, status=1)
+
+
+def test_a_cached_build_loads_little(box: Host, context: pathlib.Path) -> None:
+    """Each of these takes as long to import as several of its steps."""
+    write(context, "COPY app.sh /", "RUN true")
+    box.estiva("build", "-q", "--network", "none", context)
+    source = pathlib.Path(__file__).parents[3]
+    launcher = [
+        f"{source}/.venv/bin/python3",
+        "-I",
+        "-S",
+        "-X",
+        "importtime",
+        f"{source}/src/estiva/boot/launcher.py",
+    ]
+    done = subprocess.run(
+        [*box.prefix, *launcher, "build", "-q", "--network", "none", str(context)],
+        env=box.env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "estiva.builder.solver.executor" in loaded
+    dear = {"dataclasses", "inspect", "http.client", "urllib.request", "concurrent.futures", "logging", "asyncio",
+            "subprocess", "ssl", "rich", "tarfile", "tempfile"}  # fmt: skip
+    assert not loaded & dear

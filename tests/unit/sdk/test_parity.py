@@ -43,6 +43,7 @@ PLACES = {  # a verb -> where it is: a path from Engine, or Container, or estiva
     "manifest rm": "images.manifests.remove", "manifest exists": "images.manifests.exists",
     "manifest ls": "images.manifests.list",
     "builder build": "build", "builder prune": "system.prune_build_cache",
+    "builder du": "system.build_cache", "builder rm": "system.remove_cache_mounts", "builder export": "system.export_cache_mount",
     "system df": "system.df", "system prune": "system.prune", "system check": "system.check",
     "system resume": "system.resume", "system info": "system.info",
     "anatomy": "Container.anatomy", "snapshot create": "Container.snapshot", "snapshot ls": "snapshots",

@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 
+from estiva import files
 from estiva.builder.exporters.annotations import Annotations
 from estiva.errors import InvalidInput, Unsupported, oneline
 from estiva.oci.reference import Reference
@@ -176,6 +177,8 @@ def _fields(word: str) -> dict[str, str]:
 
 def _attribute(output: Output, key: str, value: str) -> None:
     if key == "dest":
+        if not files.nameable(value):
+            raise InvalidInput(f"{oneline(value)!r} can't be the path of an output")
         output.dest = value
     elif key == "name":
         output.names = [name for name in value.split(",") if name]

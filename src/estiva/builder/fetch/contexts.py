@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from estiva.builder.cache import local
 from estiva.builder.fetch import address as addresses
-from estiva.builder.fetch import folders
 from estiva.builder.files import url
 from estiva.builder.files.copier import Copier, Destination
 from estiva.builder.files.record import Record
@@ -28,8 +27,6 @@ from estiva.oci import config as configs
 from estiva.oci import digest as digests
 from estiva.oci.platform import Platform
 from estiva.oci.reference import Reference
-from estiva.store.archive import layout
-from estiva.store.archive.load import Loader, check_kind
 from estiva.store.images import Image
 
 if TYPE_CHECKING:
@@ -40,6 +37,7 @@ if TYPE_CHECKING:
     from estiva.builder.frontend.syntax import Dockerfile
     from estiva.builder.request import Request
     from estiva.store import Store
+    from estiva.store.archive.load import Loader
 
 IMAGE, LAYOUT, TARGET = "docker-image://", "oci-layout://", "target:"
 
@@ -92,11 +90,13 @@ class Contexts:
         place = self.request.context
         if place is None:
             return Tree.context(self.workspace.directory())
+        if isinstance(place, str) and os.path.isdir(place):
+            return Tree.context(place)
+        from estiva.builder.fetch import folders
+
         if not isinstance(place, str):
             self.inside = True
             return folders.unpacked(self.workspace, folders.of_stream(place))
-        if os.path.isdir(place):
-            return Tree.context(place)
         self.inside = True
         address = addresses.parse(place, context=True)
         if address is not None:
@@ -116,6 +116,8 @@ class Contexts:
         request = self.request
         data, name = self.text, "Dockerfile"
         if data is None and request.dockerfile and addresses.is_http(request.dockerfile):
+            from estiva.builder.fetch import folders
+
             data = folders.text_of(request, self.workspace, request.dockerfile, parser.LIMIT)
             name = url.name_of(request.dockerfile)
         if request.dockerfile_text is None and data is not None:
@@ -133,6 +135,8 @@ class Contexts:
         )
 
     def _checkout(self, address: addresses.GitAddress) -> Tree:
+        from estiva.builder.fetch import folders
+
         args = self.request.build_args
         keep = address.keep_git_dir or args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "") in addresses.TRUE
         mtime = address.mtime == "commit" or (
@@ -166,6 +170,8 @@ class Contexts:
 
     def tree(self, name: str, place: str) -> Tree:
         """The files of a named context that is no image."""
+        from estiva.builder.fetch import folders
+
         try:
             address = None if os.path.isdir(place) else addresses.parse(place)
             if address is not None:
@@ -204,6 +210,9 @@ class Contexts:
         if colon and "/" not in tail:
             folder, tag = head, tail
         wanted = Platform.parse(platform) if platform else Platform.host()
+        from estiva.store.archive import layout
+        from estiva.store.archive.load import Loader, check_kind
+
         try:
             opened = layout.Folder(folder)
             try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from estiva.builder.fetch import credentials
 from estiva.builder.fetch.repository import Commit, Repository, open_folder
-from estiva.builder.files import untar, url
+from estiva.builder.files import download, untar, url
 from estiva.builder.files.copier import Destination
 from estiva.builder.files.tree import Tree
 from estiva.errors import (
@@ -112,7 +112,7 @@ def of_url(request: Request, workspace: Workspace, address: str, *, unpack: bool
     """(files, whether they are an archive's): those of an archive with `unpack`, else the one file NAME."""
     fd = os.open(workspace.path, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        got = url.fetch(address, fd, header=credentials.of_url(request, address))
+        got = download.fetch(address, fd, header=credentials.of_url(request, address))
         request.note(url.redacted(address), got.content)
         os.lseek(fd, 0, os.SEEK_SET)
         with open(os.dup(fd), "rb", buffering=0) as file:
@@ -136,6 +136,6 @@ def text_of(request: Request, workspace: Workspace, address: str, limit: int) ->
     """A small file of the web's, at most `limit` bytes."""
     fd = os.open(workspace.path, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     with open(fd, "rb", buffering=0) as file:
-        url.fetch(address, fd, header=credentials.of_url(request, address), limit=limit)
+        download.fetch(address, fd, header=credentials.of_url(request, address), limit=limit)
         file.seek(0)
         return b"".join(of_stream(file))

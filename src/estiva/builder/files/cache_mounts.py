@@ -21,13 +21,13 @@ import os
 import posixpath
 import stat
 import time
-from dataclasses import dataclass
 
 from estiva import fastjson
 from estiva.builder.files.copier import Copier, Destination
 from estiva.builder.files.record import Record
 from estiva.builder.files.tree import Tree
 from estiva.builder.frontend.run_mounts import Mount
+from estiva.builder.struct import struct
 from estiva.errors import InvalidInput
 from estiva.files import atomic_write
 from estiva.linux import fs
@@ -42,7 +42,7 @@ _LOCK = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 _SILENCE = 1.0  # seconds of waiting until it is told
 
 
-@dataclass
+@struct
 class Base:
     """What a cache begins with: a resolved path of a tree. `content` tells what that holds, by its digest of
     what `changes`: a folder of the host's.
@@ -54,7 +54,7 @@ class Base:
     changes: bool = False
 
 
-@dataclass
+@struct
 class Wanted:
     """A cache mount that a RUN asks for. With a base, owner and mode are those of the base."""
 

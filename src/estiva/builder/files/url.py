@@ -3,36 +3,11 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import http.client
 import posixpath
 import re
-import time
-import urllib.error
-import urllib.request
-from email.utils import parsedate_to_datetime
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from estiva.errors import IntegrityError, InvalidInput, Unavailable, oneline, reason
-from estiva.files import write_all
-from estiva.oci import digest as digests
-
-LIMIT = 1 << 30  # bytes
-TIMEOUT = 60.0  # seconds without a byte
-LONGEST = 3600.0  # seconds for all of it
-
-
-class Download:
-    """What a URL gave: a file (its fd, which nobody else writes), the sha256 of its content in hex, a name
-    for it, and its Last-Modified time (nanoseconds, or None).
-    """
-
-    def __init__(self, fd: int, content: str, name: str, mtime_ns: int | None) -> None:
-        self.fd = fd
-        self.content = content
-        self.name = name
-        self.mtime_ns = mtime_ns
+from estiva.errors import InvalidInput, oneline
 
 
 def is_url(source: str) -> bool:
@@ -50,53 +25,7 @@ def name_of(url: str) -> str:
     return name
 
 
-def fetch(url: str, into: int, checksum: str = "", *, header: str = "", limit: int = 0) -> Download:
-    """Download `url` into the new file `into`. Raises Unavailable, IntegrityError for a wrong checksum.
-
-    `header` is the value of an Authorization header, which no other origin ever gets, wherever the answer
-    redirects to; one for a name and a password in the URL comes before it. `limit` in bytes, 0 is LIMIT.
-    """
-    algorithm = digests.parse(checksum)[0] if checksum else "sha256"
-    address, own_header, shown = _split(url)
-    opener = urllib.request.build_opener(_Redirects)
-    request = urllib.request.Request(address, headers={"User-Agent": "estiva"})
-    if own_header or header:
-        request.add_unredirected_header("Authorization", _line(own_header or header, shown))
-    hasher, own = hashlib.new(algorithm), hashlib.sha256()
-    total, limit = 0, limit or LIMIT
-    until = time.monotonic() + LONGEST
-    try:
-        with opener.open(request, timeout=TIMEOUT) as response:
-            while chunk := response.read1(1 << 20):
-                total += len(chunk)
-                if total > limit:
-                    raise Unavailable(f"{shown} is larger than {_size(limit)}")
-                if time.monotonic() > until:
-                    raise Unavailable(f"{shown} took longer than an hour")
-                hasher.update(chunk)
-                own.update(chunk)
-                write_all(into, chunk)
-            modified = response.headers.get("Last-Modified")
-            length = response.headers.get("Content-Length")
-    except urllib.error.HTTPError as error:
-        hint = ""
-        if error.code in (401, 403) and not request.has_header("Authorization"):
-            hint = f"--secret id=HTTP_AUTH_TOKEN_{urlsplit(address).hostname},src=FILE gives a token"
-        why = oneline(str(error.reason))[:200]
-        raise Unavailable(f"{shown}: the server answered {error.code} {why}", hint=hint) from None
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        cause = getattr(error, "reason", error)
-        why = reason(cause) if isinstance(cause, OSError) else oneline(str(cause))
-        raise Unavailable(f"{shown} can't be fetched: {why[:500]}") from None
-    if length and length != str(total) and length.isdecimal():
-        raise Unavailable(f"{shown} broke off after {total} of {length[:20]} bytes")
-    got = f"{algorithm}:{hasher.hexdigest()}"
-    if checksum and got != checksum:
-        raise IntegrityError(f"{shown} has the digest {got}, not {checksum}")
-    return Download(into, own.hexdigest(), name_of(url), _time(modified))
-
-
-def _split(url: str) -> tuple[str, str, str]:
+def split(url: str) -> tuple[str, str, str]:
     """(the URL without name and password, the header that these make, the URL to show)."""
     try:
         parts = urlsplit(url)
@@ -107,16 +36,6 @@ def _split(url: str) -> tuple[str, str, str]:
         return url, "", redacted(oneline(url))
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     return bare, basic(f"{unquote(user or '')}:{unquote(password or '')}"), redacted(oneline(url))
-
-
-def _line(header: str, shown: str) -> str:
-    if any(c in header for c in "\r\n\0"):
-        raise InvalidInput(f"the credentials for {shown} hold a line break")
-    return header
-
-
-def _size(limit: int) -> str:
-    return f"{limit >> 30} GiB" if limit >= 1 << 30 else f"{limit >> 20} MiB"
 
 
 def basic(pair: str) -> str:
@@ -135,25 +54,3 @@ def _mask(found: re.Match[str]) -> str:
 
 
 _USERINFO = re.compile(r"(?<=://)[^/?#\s@]*(?:@[^/?#\s@]*)*@")
-
-
-def _time(text: str | None) -> int | None:
-    try:
-        return int(parsedate_to_datetime(text).timestamp()) * 10**9 if text else None
-    except (ValueError, OverflowError):
-        return None
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Redirects stay on http(s) and never step down from https; credentials stay with their origin."""
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        allowed = ("https://",) if req.full_url.startswith("https:") else ("http://", "https://")
-        if not newurl.startswith(allowed):
-            raise urllib.error.URLError(f"it redirects to {redacted(newurl)[:200]}, which is refused")
-        made = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if made is not None and (made.type, made.host) == (req.type, req.host):
-            for name, value in req.unredirected_hdrs.items():
-                if name == "Authorization":
-                    made.add_unredirected_header(name, value)
-        return made

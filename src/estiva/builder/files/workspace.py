@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
 
 from estiva.builder.files.tree import Tree
 from estiva.builder.once import Once
@@ -42,13 +40,14 @@ class Workspace:
     def close(self) -> None:
         for copy in self.frozen.values():
             copy.close()
-        with contextlib.suppress(OSError):  # the next build sweeps what is left
-            remove_tree(self.path)  # also what a command has nested deep, in a mount that it wrote to in vain
+        with contextlib.suppress(OSError):  # a mount in it: the next build sweeps
+            remove_tree(self.path)
         os.close(self.fd)
 
     def directory(self) -> str:
         """A new, empty directory, 0755 so that a container's user may enter it once it is mounted."""
-        path = tempfile.mkdtemp(dir=self.path)
+        path = f"{self.path}/{os.urandom(8).hex()}"
+        os.mkdir(path)
         os.chmod(path, 0o755)
         return path
 
@@ -80,9 +79,8 @@ class Scratch:
 
     def file(self) -> int:
         """The fd of a new, empty file without a name, for reading and writing; closed by `release`."""
-        fd, path = tempfile.mkstemp(dir=self.workspace.path)
+        fd = os.open(self.workspace.path, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         self.held.append(fd)
-        os.unlink(path)
         return fd
 
     def release(self) -> None:
@@ -91,7 +89,8 @@ class Scratch:
             os.close(self.held.pop())
         while self.secrets:
             path, fd = self.secrets.pop()
-            shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                remove_tree(path)
             os.close(fd)
 
 

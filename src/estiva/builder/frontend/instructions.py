@@ -7,7 +7,6 @@ wrong in it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 
 from estiva.builder.frontend import run_devices, values
 from estiva.builder.frontend.errors import bad
@@ -15,10 +14,11 @@ from estiva.builder.frontend.near import near
 from estiva.builder.frontend.parser import heredoc_of, json_list
 from estiva.builder.frontend.run_devices import Device
 from estiva.builder.frontend.syntax import Heredoc, Instruction
+from estiva.builder.struct import struct
 from estiva.errors import InvalidInput
 
 
-@dataclass
+@struct
 class Typed:
     source: Instruction
 
@@ -27,47 +27,47 @@ class Typed:
         return self.source.name
 
 
-@dataclass
+@struct
 class From(Typed):
     image: str
     alias: str
     platform: str
 
 
-@dataclass
+@struct
 class Command(Typed):
     """RUN, CMD and ENTRYPOINT: exec form in `argv`, or shell form in `shell`."""
 
     argv: list[str] | None
     shell: str
-    mounts: list[str] = field(default_factory=list)
+    mounts: list[str] = []
     network: str = ""
     security: str = ""
-    devices: list[Device] = field(default_factory=list)
+    devices: list[Device] = []
 
 
-@dataclass
+@struct
 class Pairs(Typed):
     """ENV and LABEL; ARG with None for a name without a default."""
 
     pairs: list[tuple[str, str | None]]
 
 
-@dataclass
+@struct
 class Text(Typed):
     """MAINTAINER, USER, WORKDIR, STOPSIGNAL, ONBUILD: one argument."""
 
     text: str
 
 
-@dataclass
+@struct
 class Words(Typed):
     """EXPOSE, VOLUME, SHELL."""
 
     words: list[str]
 
 
-@dataclass
+@struct
 class Copy(Typed):
     """COPY and ADD."""
 
@@ -79,13 +79,13 @@ class Copy(Typed):
     chmod: str = ""
     link: bool = False
     parents: bool = False
-    exclude: list[str] = field(default_factory=list)
+    exclude: list[str] = []
     checksum: str = ""
     unpack: bool | None = None
     keep_git_dir: bool | None = None
 
 
-@dataclass
+@struct
 class Healthcheck(Typed):
     """`config` is the image config's Healthcheck: Test and times in nanoseconds."""
 

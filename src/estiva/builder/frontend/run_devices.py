@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from estiva.builder.frontend.run_mounts import boolean, csv_fields
+from estiva.builder.struct import struct
 from estiva.errors import InvalidInput
 
 
-@dataclass
+@struct
 class Device:
     """`name` is vendor.com/class=name, vendor.com/class (its first), vendor.com/class=* (all), or a class
     that the devices' specs name. One that is not `required` may be absent.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import posixpath
 import re
-from dataclasses import dataclass
 
 from estiva.builder.frontend import values
 from estiva.builder.frontend.errors import shorten
 from estiva.builder.frontend.near import near
 from estiva.builder.frontend.variables import Expander
+from estiva.builder.struct import struct
 from estiva.errors import InvalidInput
 
 KINDS = ("bind", "cache", "tmpfs", "secret", "ssh")
@@ -21,7 +21,7 @@ KEYS = (
 SHARING = ("shared", "private", "locked")
 
 
-@dataclass
+@struct
 class Mount:
     """One mount; `mode`, `uid`, `gid` are None where not given, `size` is in bytes (0: no limit)."""
 

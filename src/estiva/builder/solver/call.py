@@ -6,7 +6,8 @@ The answers are the documents that BuildKit has for these (its subrequests lint,
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections import ChainMap
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from estiva.builder.frontend import stages
@@ -158,10 +159,13 @@ def _outline(asked: _Asked) -> Document:
     secrets: dict[str, Document] = {}
     agents: dict[str, Document] = {}
     globals_ = _globals(plan)
+    defaults = {
+        (name, id(header.source)): default or "" for header in plan.header for name, default in header.pairs
+    }
     for stage in reversed(needed):  # the target's own word on a name counts
         seen = check.seen[stage.index]
         for name in sorted(_used(plan, stage) | seen.used):
-            _argument(name, {**globals_, **seen.args}, globals_, plan, args)
+            _argument(name, ChainMap(seen.args, globals_), defaults, plan, args)
         for mount, source in seen.mounts:
             found = {"secret": secrets, "ssh": agents}.get(mount.kind)
             if found is not None:
@@ -196,8 +200,8 @@ def _used(plan: stages.Plan, stage: stages.Stage) -> set[str]:
 
 def _argument(
     name: str,
-    known: dict[str, tuple[str, Instruction]],
-    globals_: dict[str, tuple[str, Instruction]],
+    known: Mapping[str, tuple[str, Instruction]],
+    defaults: dict[tuple[str, int], str],
     plan: stages.Plan,
     into: dict[str, Document],
 ) -> None:
@@ -215,12 +219,11 @@ def _argument(
             "location": _location(source),
         }
         into[name] = {key: value for key, value in fields.items() if value}
-        if globals_.get(name, (None, None))[1] is source:
-            for header in plan.header:
-                for each, default in header.pairs if header.source is source else ():
-                    expand = Expander(plan.global_args, source.escape, plan.budget)
-                    expand.word(default or "" if each == name else "")
-                    pending += sorted(expand.used)
+        default = defaults.get((name, id(source)), "")
+        if default:
+            expand = Expander(plan.global_args, source.escape, plan.budget)
+            expand.word(default)
+            pending += sorted(expand.used)
 
 
 def _sorted(found: dict[str, Document]) -> list[Document]:

@@ -6,18 +6,19 @@ its value where a rule looks at it; of COPY and RUN the words are expanded and c
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from estiva.builder.frontend import parser, run_mounts, stages, values
-from estiva.builder.frontend.errors import located
+from estiva.builder.frontend.errors import bad, located
 from estiva.builder.frontend.ignore import Matcher
 from estiva.builder.frontend.instructions import Command, Copy, From, Pairs, Text, Typed, interpret
 from estiva.builder.frontend.lint import bases, steps, written
 from estiva.builder.frontend.lint.rule import ARGUMENT, Finding, Options, Report, options_of
 from estiva.builder.frontend.lint.steps import Scope
 from estiva.builder.frontend.syntax import Instruction
-from estiva.builder.frontend.variables import Budget
+from estiva.builder.frontend.variables import Budget, Expander
 from estiva.builder.request import Request
 from estiva.builder.steps import config
 from estiva.builder.steps.state import State, expander
@@ -59,7 +60,9 @@ class Check:
         self.budget = Budget()
         self.seen: dict[int, Seen] = {}
         self.wrong: Instruction | None = None  # where `run` has failed
-        self._ends: dict[int, tuple[State, Scope]] = {}
+        self.count = 0  # of steps, triggers included
+        self._ends: dict[int, tuple[State, Scope]] = {}  # of those that others still begin with
+        self._heirs = Counter(stage.base.index for stage in plan.stages if stage.base is not None)
 
     def run(self, wanted: list[stages.Stage]) -> list[Finding]:
         """What there is to say of the file and of the stages `wanted`, among them those that others stand on.
@@ -90,8 +93,12 @@ class Check:
         triggers: list[tuple[str, Report]] = []
         if stage.base is not None:
             above, inherited = self._ends[stage.base.index]
+            self._heirs[stage.base.index] -= 1
+            if not self._heirs[stage.base.index]:
+                del self._ends[stage.base.index]
             state = above.child()
-            scope = Scope(declared=set(inherited.declared), workdir=inherited.workdir, known=inherited.known)
+            declared = set(inherited.declared)
+            scope = Scope(self.budget, declared=declared, workdir=inherited.workdir, known=inherited.known)
             triggers = [(text, self.report) for text in state.config.pop("OnBuild", None) or []]
         else:
             try:
@@ -101,25 +108,29 @@ class Check:
                 raise located(error, stage.start.source) from error.__cause__
             quiet = Report(Options(skip=frozenset(("all",))))  # nobody here has written them
             triggers = [(text, quiet) for text in state.config.pop("OnBuild", None) or []]
-        scope.ignored, scope.budget = self.ignored, self.budget
+        scope.ignored = self.ignored
+        self.count += 1 + len(triggers) + len(stage.steps)
+        if self.count > parser.MOST:
+            raise bad(stage.start.source, f"with the triggers of its stages, it has over {parser.MOST} steps")
         for text, report in triggers:
             for instruction in parser.parse(text, name=stage.start.source.file).instructions:
                 instruction.line = instruction.end = stage.start.source.line
                 self._step(interpret(instruction), state, scope, report)
         for typed in stage.steps:
             self._step(typed, state, scope, self.report)
-        self._ends[stage.index] = state, scope
+        if self._heirs[stage.index]:
+            self._ends[stage.index] = state, scope
 
     def _base(self, stage: stages.Stage) -> tuple[State, Scope]:
         wanted = Platform.parse(stage.platform) if stage.platform else self.wanted
         if stage.image == "scratch":
-            return State.scratch(wanted, _clock, self.budget), Scope()
+            return State.scratch(wanted, _clock, self.budget), Scope(self.budget)
         document = self.base(stage)
         if document is None:
-            return State({}, clock=_clock, budget=self.budget), Scope(known=False)
+            return State({}, clock=_clock, budget=self.budget), Scope(self.budget, known=False)
         if document.get("architecture"):
             bases.base_platform(stage, wanted, Platform.of(document), self.report)
-        return State(document, clock=_clock, budget=self.budget), Scope()
+        return State(document, clock=_clock, budget=self.budget), Scope(self.budget)
 
     def _step(self, typed: Typed, state: State, scope: Scope, report: Report) -> None:
         try:
@@ -136,16 +147,20 @@ class Check:
 
     def _argument(self, typed: Pairs, state: State, scope: Scope, report: Report) -> None:
         """ARG, name by name: what one sets, the next one uses."""
+        given, known = self.request.build_args, self.plan.global_args
+        scope.variables = state.variables
+        expand = Expander(scope.variables, typed.source.escape, self.budget)
         for name, default in typed.pairs:
-            scope.variables = state.variables
-            looked = None if name in self.request.build_args else default
-            steps.argument(typed, name, looked, scope, report)
-            one = Pairs(typed.source, [(name, default)])
-            config.declare(state, one, self.request.build_args, self.plan.global_args)
+            steps.argument(typed, name, None if name in given else default, scope, report)
+            value = known.get(name) if default is None else expand.word(default)
+            value = given.get(name, value)
+            if value is not None:
+                scope.variables[name] = value
             scope.declared.add(name)
             self.now.used.add(name)
-            if default is not None or name in self.request.build_args or name not in self.plan.global_args:
-                self.now.args[name] = state.args.get(name) or "", typed.source
+            if default is not None or name in given or name not in known:
+                self.now.args[name] = scope.variables.get(name, ""), typed.source
+        config.declare(state, typed, given, known)
 
     def _apply(self, typed: Typed, state: State) -> None:
         """What an instruction does to the config, or what is wrong in its words."""
@@ -165,6 +180,9 @@ class Check:
 
 def _clock() -> str:
     return ""
+
+
+_MOST = 2000  # instructions of a Dockerfile that a build has looked through beside
 
 
 class Beside:
@@ -189,7 +207,9 @@ class Beside:
                 )
 
     def tell(self) -> None:
-        """Tell what was found, whether the build has failed or not."""
+        """Tell what was found, whether the build has failed or not; nothing of a file that nobody reads."""
+        if len(self.job.plan.dockerfile.instructions) > _MOST:
+            return
         check = self._check(self._found)
         try:
             check.run(self.needed)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 
 from estiva.builder.steps.written import Written
 
@@ -17,23 +18,42 @@ class Packing:
 
     def __init__(self, failed: Callable[[BaseException], None]) -> None:
         self.failed = failed
-        self.pool = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "estiva-pack")
-        self.waiting: dict[Future[None], Written] = {}
+        self.most = max(2, os.cpu_count() or 1)
+        self.waiting: deque[Written] = deque()
+        self.threads: list[threading.Thread] = []
+        self.idle = 0
+        self.closed = False
+        self.changed = threading.Condition()
 
     def add(self, written: Written) -> None:
-        future = self.pool.submit(self._pack, written)
-        self.waiting[future] = written
+        with self.changed:
+            self.waiting.append(written)
+            if self.idle < len(self.waiting) and len(self.threads) < self.most:
+                self.threads.append(threading.Thread(target=self._work, name="estiva-pack"))
+                self.threads[-1].start()
+            self.changed.notify()
 
     def close(self, cancelled: BaseException | None = None) -> None:
         """Wait for all; with `cancelled` only for what has begun."""
-        if cancelled is not None:
-            for future, written in self.waiting.items():
-                if future.cancel():
-                    written.cancel(cancelled)
-        self.pool.shutdown()
+        with self.changed:
+            self.closed = True
+            while cancelled is not None and self.waiting:
+                self.waiting.popleft().cancel(cancelled)
+            self.changed.notify_all()
+        for thread in self.threads:
+            thread.join()
 
-    def _pack(self, written: Written) -> None:
-        try:
-            written.pack()
-        except BaseException as error:
-            self.failed(error)
+    def _work(self) -> None:
+        while (written := self._next()) is not None:
+            try:
+                written.pack()
+            except BaseException as error:
+                self.failed(error)
+
+    def _next(self) -> Written | None:
+        with self.changed:
+            self.idle += 1
+            while not self.waiting and not self.closed:
+                self.changed.wait()
+            self.idle -= 1
+            return self.waiting.popleft() if self.waiting else None

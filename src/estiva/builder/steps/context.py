@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from estiva.builder.cache import local
@@ -21,6 +20,7 @@ from estiva.builder.request import Request, RunStep
 from estiva.builder.steps.lookup import Lookup
 from estiva.builder.steps.state import State
 from estiva.builder.steps.written import Layer, Stand, Written, known
+from estiva.builder.struct import struct
 
 if TYPE_CHECKING:
     from estiva.store import Store
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Keys = Callable[[list[str]], Iterable[str]]  # of a step's layer, by the diff_ids below it
 
 
-@dataclass(frozen=True)
+@struct
 class Source:
     """A tree to read from; `layers` are what it is made of, or None for a folder, which may change at any
     time. `stage`: of a stage, else of an image."""
@@ -40,7 +40,7 @@ class Source:
     stage: bool = False
 
 
-@dataclass(frozen=True)
+@struct
 class StepContext:
     """Made for each stage, as caches and the names of sources are a stage's.
 

@@ -7,7 +7,6 @@ import os
 import posixpath
 import stat
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from estiva.builder.files import untar, url
@@ -23,10 +22,11 @@ from estiva.builder.steps.context import StepContext
 from estiva.builder.steps.remotes import Remotes
 from estiva.builder.steps.state import State, expander
 from estiva.builder.steps.written import diff_ids, known
+from estiva.builder.struct import struct
 from estiva.errors import InvalidInput
 
 
-@dataclass
+@struct
 class Item:
     """One source: a path of the tree, its name in a destination directory, and for --parents its base."""
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from estiva.builder.fetch import address as addresses
-from estiva.builder.fetch import credentials, folders
 from estiva.builder.fetch.address import GitAddress
-from estiva.builder.fetch.repository import Commit, Repository
 from estiva.builder.files import untar
 from estiva.builder.files import url as urls
 from estiva.builder.files.copier import Copier, Destination
@@ -17,6 +15,10 @@ from estiva.builder.frontend.instructions import Copy
 from estiva.builder.steps.context import StepContext
 from estiva.errors import InvalidInput
 from estiva.oci import digest as digests
+
+if TYPE_CHECKING:
+    from estiva.builder.fetch.repository import Commit, Repository
+    from estiva.builder.files.download import Download
 
 
 class Remotes:
@@ -29,7 +31,7 @@ class Remotes:
         self.local: list[str] = []
         self.urls: list[str] = []
         self.addresses: list[GitAddress] = []
-        self.downloads: list[urls.Download] = []
+        self.downloads: list[Download] = []
         self.repositories: list[tuple[Repository, Commit]] = []
         for source in sources:
             address = self._git(source)
@@ -86,10 +88,15 @@ class Remotes:
 
     def resolve(self) -> None:
         """Fetch the files, and find out at which commits the repositories are. Raises EstivaError."""
+        if not self.urls and not self.addresses:
+            return
+        from estiva.builder.fetch import credentials, folders
+        from estiva.builder.files import download
+
         context = self.context
         for url in self.urls:
             header = credentials.of_url(context.request, url)
-            got = urls.fetch(url, context.workspace.file(), self.checksum, header=header)
+            got = download.fetch(url, context.workspace.file(), self.checksum, header=header)
             self.downloads.append(got)
             context.request.note(urls.redacted(url), got.content)
         for address in self.addresses:
@@ -125,13 +132,15 @@ class Remotes:
             address = found.address
             mtime = address.mtime == "commit"
             keep = address.keep_git_dir is True
+            from estiva.builder.fetch import folders
+
             tree = folders.checkout(self.context.workspace.workspace, found, commit, keep=keep, mtime=mtime)
             try:
                 Copier(tree, to, exclude=exclude).copy("", "", path)
             finally:
                 tree.close()
 
-    def _write(self, download: urls.Download, to: Destination, path: str) -> None:
+    def _write(self, download: Download, to: Destination, path: str) -> None:
         mtime = download.mtime_ns or 0  # of a server that tells none, as BuildKit has it
         if not self.typed.unpack:
             to.write(path, download.name, download.fd, mode=0o600, mtime_ns=mtime)

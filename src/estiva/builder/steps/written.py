@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeAlias
 
 from estiva.builder.frontend.errors import located
+from estiva.builder.once import Promise
 from estiva.errors import EstivaError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from estiva.builder.frontend.syntax import Instruction
     from estiva.store import Store
     from estiva.store.snapshots import Snapshot
@@ -39,14 +41,14 @@ class Written:
         self._stand = stand
         self._below = below
         self._keep = keep
-        self._settled: Future[str] = Future()
+        self._settled: Promise[str] = Promise()
         self._lock = threading.Lock()
         self._holds = 1  # its packing's
 
     @property
     def settled(self) -> bool:
         """Whether its layer is there, and all below it."""
-        return self._settled.done()
+        return self._settled.done
 
     @property
     def diff_id(self) -> str:
@@ -61,16 +63,16 @@ class Written:
         except BaseException as error:
             if isinstance(error, EstivaError) and self.source is not None:
                 error = located(error, self.source)
-            self._settled.set_exception(error)
+            self._settled.fail(error)
             raise error from error.__cause__
         else:
-            self._settled.set_result(diff_id)
+            self._settled.keep(diff_id)
         finally:
             self.release()
 
     def cancel(self, error: BaseException) -> None:
         """In place of `pack`."""
-        self._settled.set_exception(error)
+        self._settled.fail(error)
         self.release()
 
     def hold(self) -> bool:

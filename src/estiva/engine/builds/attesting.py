@@ -7,8 +7,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any
 
-from estiva.builder.exporters import attest, provenance
-from estiva.builder.exporters.sbom import packages, spdx
+from estiva.builder.exporters import attest
 from estiva.errors import InvalidInput, Unsupported
 from estiva.oci import digest as digests
 from estiva.oci import image as documents
@@ -20,6 +19,7 @@ from estiva.timestamps import rfc3339
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from estiva.builder.exporters import provenance
     from estiva.builder.exporters.output import Output
     from estiva.engine import Engine
     from estiva.engine.builds.built import Built
@@ -83,6 +83,9 @@ class Attesting:
         return [(output.prefix + one.filename, one.encoded(about)) for one in said]
 
     def _statements(self, each: Built, of: Plan | None, output: Output) -> list[attest.Statement]:
+        from estiva.builder.exporters import provenance
+        from estiva.builder.exporters.sbom import spdx
+
         found = []
         for kind, fields in sorted(self.fields(output).items(), reverse=True):
             if kind == "sbom":
@@ -94,6 +97,8 @@ class Attesting:
         return found
 
     def _packages(self, each: Built, output: Output) -> dict[str, Any]:
+        from estiva.builder.exporters.sbom import packages, spdx
+
         image = each.image
         if image.id not in self._sbom:
             view = self.engine.store.snapshots.view(image.diff_ids)
@@ -112,6 +117,8 @@ class Attesting:
 
     def _run(self, each: Built, of: Plan | None) -> provenance.Run:
         """With SOURCE_DATE_EPOCH that is when it ran, and its id is the image's: to be the same each time."""
+        from estiva.builder.exporters import provenance
+
         started, finished, invocation = each.started, each.finished, self.invocation
         if each.epoch is not None:
             started = finished = each.epoch * 10**9

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from estiva.builder.cache import remote as caches
 from estiva.builder.cache.remote import Record
 from estiva.errors import EstivaError, InvalidInput, Unsupported, oneline
+from estiva.files import nameable
 from estiva.oci.platform import Platform
 from estiva.oci.reference import Reference
 
@@ -48,8 +49,10 @@ class Place:
     def __init__(self, option: str, word: str, known: dict[str, tuple[str, ...]]) -> None:
         """Raises InvalidInput, and Unsupported for kinds that other builders have."""
         self.option, self.word = option, oneline(word)
-        rows = list(csv.reader([word]))
-        cells = rows[0] if rows else []
+        try:
+            cells = next(csv.reader([word], strict=True), [])
+        except csv.Error as error:
+            raise self._wrong(str(error)) from None
         if len(cells) == 1 and "=" not in cells[0]:
             cells = ["type=registry", f"ref={cells[0]}"]
         fields: dict[str, str] = {}
@@ -76,6 +79,9 @@ class Place:
                 raise self._wrong(f"it needs {key}=")
         if self.kind == "registry":
             self.reference = Reference.parse(fields["ref"])
+        for key in ("src", "dest"):
+            if not nameable(fields.get(key, "")):
+                raise self._wrong(f"{key} is no path")
         self._judge()
 
     def _wrong(self, what: str) -> InvalidInput:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -108,9 +107,13 @@ class Exports:
             if (about := self.attesting.manifest(each, manifest, output)) is not None
         ]
         if len(members) == 1 and not said_of:
-            return dataclasses.replace(members[0][0], annotations=members[0][1].get("annotations"))
+            from dataclasses import replace
+
+            return replace(members[0][0], annotations=members[0][1].get("annotations"))
         top = index_over(members + said_of, docker=docker, annotations=said.of("index"))
-        return dataclasses.replace(top, annotations=said.of("index-descriptor"))
+        from dataclasses import replace
+
+        return replace(top, annotations=said.of("index-descriptor"))
 
     def _came(self, each: Built, output: Output) -> dict[str, dict[str, Any]]:
         """The layers that stay as they came, but where all are to be packed alike."""
@@ -191,7 +194,9 @@ class Exports:
     def _named(self, plan: Plan, name: Reference) -> Plan:
         said = {**(plan.annotations or {}), layout.FULL_NAME: str(name)}
         created = self.built[0].image.config.get("created")
-        return dataclasses.replace(plan, annotations={CREATED: str(created), **said} if created else said)
+        from dataclasses import replace
+
+        return replace(plan, annotations={CREATED: str(created), **said} if created else said)
 
     def _archive(self, output: Output) -> None:
         from estiva.store.archive import save as saving

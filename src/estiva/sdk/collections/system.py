@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """What a build keeps: a step ("regular") or a cache mount ("exec.cachemount"). `created` and `used` in
+    seconds since 1970, `size` in bytes; `shared`: an image has all of it; `busy`: a build uses it."""
+
+    id: str
+    type: str
+    description: str
+    created: float
+    used: float
+    size: int
+    shared: bool
+    busy: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PrunedAll:
     """What `system.prune` has removed, and how many bytes that gave back. `busy`: another process was storing
     things, so that unused content had to stay; `failed`: what could not be removed, in words."""
@@ -102,10 +117,40 @@ class System:
         )
 
     @told
-    def prune_build_cache(self) -> Pruned:
-        """Forget what builds remember; images stay. The next build runs every step."""
-        done = builds.prune(self.engine)
-        return Pruned((), done["bytes"])
+    def build_cache(self, filters: Mapping[str, Any] | None = None) -> tuple[CacheEntry, ...]:
+        """What builds keep for the next ones, steps and cache mounts; the least recently used first."""
+        return tuple(CacheEntry(*entry) for entry in builds.entries(self.engine, values.filters(filters)))
+
+    @told
+    def prune_build_cache(
+        self, filters: Mapping[str, Any] | None = None, *, keep: int | None = None, free: int | None = None
+    ) -> Pruned:
+        """Forget what builds remember, and remove cache mounts; images stay. The next build runs every step.
+
+        engine.system.prune_build_cache(filters={"until": "24h"}, keep=10 * 10**9)
+
+        `keep`: only until entries of so many bytes are left; `free`: only until so many bytes of the disk
+        are free; what was used least recently goes first.
+        """
+        kept = builds.Keep(
+            None if keep is None else values.whole("keep", keep),
+            None if free is None else values.whole("free", free),
+        )
+        done = builds.prune(self.engine, filters=values.filters(filters), keep=kept)
+        return Pruned(tuple(done["mounts"]), done["bytes"])
+
+    @told
+    def remove_cache_mounts(self, ids: Any) -> tuple[str, ...]:
+        """Remove cache mounts (`RUN --mount=type=cache`) by their ids, or the beginnings of these."""
+        return tuple(builds.remove(self.engine, values.listed("ids", ids)))
+
+    @told
+    def export_cache_mount(self, id: str, path: Any) -> None:
+        """Write the files of a cache mount as a tar to a new file."""
+        from estiva.engine.images.outfile import Output
+
+        with Output(values.path("path", path)) as out:
+            builds.export(self.engine, values.text("id", id), out)
 
     @told
     def doctor(self) -> tuple[Finding, ...]:

@@ -220,3 +220,14 @@ def test_errors(text: str, message: str) -> None:
 def test_as_many_as_one_can_read() -> None:
     made = check("FROM i\n" + "ENV a $b\n" * 9000)
     assert len(made.report.findings) == rule.MOST
+
+
+def test_triggers_upon_triggers_are_counted() -> None:
+    """As many stages as there are triggers would be their product."""
+    with pytest.raises(EstivaError, match="over 10000 steps"):
+        check("FROM i AS a\n" + "ONBUILD ENV b $c\n" * 3000 + "FROM a\n" * 3000)
+
+
+def test_only_states_that_something_stands_on_are_kept() -> None:
+    made = check("FROM i AS a0\n" + "".join(f"ENV e{n}=1\nFROM a{n} AS a{n + 1}\n" for n in range(100)))
+    assert made._ends == {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from estiva.builder.frontend.lint.rule import Report, Rule
-from estiva.builder.frontend.near import near
 from estiva.builder.frontend.stages import Plan, Stage
 from estiva.builder.frontend.variables import Budget, Expander
 from estiva.errors import EstivaError
@@ -35,8 +34,7 @@ def arguments(plan: Plan, report: Report) -> None:
             expand = Expander(plan.global_args, source.escape, plan.budget)
             expand.word(text)
             for name in sorted(expand.used - known - set(plan.global_args)):
-                meant = near(name, [*known, *plan.global_args])
-                guess = f": ${meant} is meant?" if meant else ""
+                guess = report.near(name, [*known, *plan.global_args])
                 report.add(UNDEFINED_ARG_IN_FROM, source, f"${name} is no ARG above the first FROM{guess}")
         if stage.start.platform:
             _platform(plan, stage, report)

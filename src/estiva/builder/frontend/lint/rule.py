@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from estiva.builder.frontend.errors import shorten
+from estiva.builder.frontend.near import near
 from estiva.builder.frontend.syntax import Dockerfile, Instruction
 from estiva.errors import InvalidInput
 
 MOST = 1000  # findings that are told of one Dockerfile
+_GUESSES = 50  # findings for which names are compared
 _TRUE = ("1", "t", "T", "true", "TRUE", "True")
 _FALSE = ("0", "f", "F", "false", "FALSE", "False")
 
@@ -100,6 +102,13 @@ class Report:
             return
         line = source.line if line is None else line
         self.findings.append(Finding(rule, shorten(message, 1000), line, max(line, source.end)))
+
+    def near(self, name: str, known: Iterable[str]) -> str:
+        """ ": $NAME is meant?" for the one of `known` that is most like `name`, told the first few times."""
+        if len(self.findings) >= _GUESSES:
+            return ""
+        meant = near(name, known)
+        return f": ${meant} is meant?" if meant else ""
 
     def ordered(self) -> list[Finding]:
         """What was found, from the top of the file on."""

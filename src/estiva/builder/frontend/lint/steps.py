@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from estiva.builder.frontend import run_mounts
 from estiva.builder.frontend.ignore import Matcher
@@ -19,9 +18,9 @@ from estiva.builder.frontend.instructions import (
     quoted_words,
 )
 from estiva.builder.frontend.lint.rule import Report, Rule
-from estiva.builder.frontend.near import near
 from estiva.builder.frontend.syntax import Instruction
 from estiva.builder.frontend.variables import Budget, Expander
+from estiva.builder.struct import struct
 
 SECRETS = frozenset(
     ("apikey", "auth", "credential", "credentials", "key", "passwd", "password", "pword", "secret", "token")
@@ -58,7 +57,7 @@ RULES = (
 )  # fmt: skip
 
 
-@dataclass
+@struct
 class Scope:
     """What is known in a stage where an instruction stands.
 
@@ -71,14 +70,14 @@ class Scope:
     once       the last CMD, ENTRYPOINT and HEALTHCHECK of the stage
     """
 
-    variables: dict[str, str] = field(default_factory=dict)
-    declared: set[str] = field(default_factory=set)
+    budget: Budget
+    variables: dict[str, str] = {}
+    declared: set[str] = set()
     shell: bool = False
     workdir: bool = False
     known: bool = True
     ignored: Matcher | None = None
-    once: dict[str, Instruction] = field(default_factory=dict)
-    budget: Budget = field(default_factory=Budget)
+    once: dict[str, Instruction] = {}
 
 
 class _Words:
@@ -100,8 +99,7 @@ class _Words:
     def _unset(self, name: str) -> None:
         if name in _UNSEEN:
             return
-        meant = near(name, self.scope.variables)
-        guess = f": ${meant} is meant?" if meant else ""
+        guess = self.report.near(name, self.scope.variables)
         self.report.add(UNDEFINED_VAR, self.typed.source, f"${name} is not set{guess}")
 
 
