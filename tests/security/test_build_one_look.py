@@ -23,7 +23,6 @@ from estiva.builder.files.tree import Tree
 from estiva.builder.frontend.run_mounts import Mount
 from estiva.builder.request import Step
 from estiva.builder.solver.packing import Packing
-from estiva.builder.steps.written import Written
 from estiva.errors import EstivaError
 from estiva.linux import fs
 
@@ -443,7 +442,7 @@ def test_extended_attributes_are_in_the_key(lab: Lab, name: str, value: bytes) -
 def test_an_open_file_that_another_step_holds(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sent through a socket in a cache mount, it is written to when its step has ended: nobody who goes on from
     there sees that, as its key would not tell."""
-    run, pack = lab.run_step, Packing._pack
+    run, work = lab.run_step, Packing._work
     began = threading.Event()
     others = CacheMounts(
         [Wanted(Mount("cache", id="theirs"), None)],
@@ -463,12 +462,12 @@ def test_an_open_file_that_another_step_holds(lab: Lab, monkeypatch: pytest.Monk
         files.append(os.open(step.snapshot.upper + "/f", os.O_RDWR | os.O_CLOEXEC))
         return status
 
-    def packing(self: Packing, written: Written) -> None:
+    def packing(self: Packing) -> None:
         began.wait(30)
-        pack(self, written)
+        work(self)
 
     monkeypatch.setattr(lab, "run_step", running)
-    monkeypatch.setattr(Packing, "_pack", packing)
+    monkeypatch.setattr(Packing, "_work", packing)
     image = lab.build("FROM box\nRUN --mount=type=cache,target=/c echo good > /f\nRUN cat /f > /g\n")
     others.close()
     os.close(files[0])
