@@ -110,4 +110,5 @@ def _head(option: Option) -> str:
         return f"{letter}--{option[1]}[={option[3]}]"
     if option[2] == FLAG:
         return f"{letter}--{option[1]}"
-    return f"{letter}--{option[1]} {option[3]}{'...' if option[2] == LIST else ''}"
+    more = "..." if option[2] == LIST and not option[3].endswith("...") else ""
+    return f"{letter}--{option[1]} {option[3]}{more}"

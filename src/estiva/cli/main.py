@@ -32,7 +32,8 @@ def find(words: list[str]) -> tuple[str, tuple[str, str], list[str]]:
         return f"estiva {name}", VERBS[name], rest
     group = GROUPS.get(name)
     if name in LATER:
-        raise errors.Unsupported(f"'{name}' is not supported yet")
+        hint = "`estiva build` takes its words; `builder` has du and prune" if name == "buildx" else ""
+        raise errors.Unsupported(f"'{name}' is not supported yet", hint=hint)
     if name in verbs.SWARM:
         raise errors.Unsupported(
             f"'{name}' is not supported: Estiva has no swarm",

@@ -73,7 +73,7 @@ def options(table: Sequence[Option]) -> list[str]:
     for letter, name, kind, metavar, text in sorted(table, key=lambda option: option[1]):
         if text:
             head = f"{bold('-' + letter)}, {bold('--' + name)}" if letter else bold("--" + name)
-            more = " ..." if kind == LIST else ""
+            more = " ..." if kind == LIST and not metavar.endswith("...") else ""
             head += f"[={italic(metavar)}]" if kind == WORD else ""
             rows.append((head if kind in BARE else f"{head} {italic(metavar)}{more}", text))
     return entries(rows)

@@ -25,11 +25,13 @@ def lab() -> Iterator[Lab]:
     made.close()
 
 
-def refused(lab: Lab, line: str, message: str) -> None:
+def refused(lab: Lab, line: str, message: str) -> str:
+    """The hint of the error."""
     with pytest.raises(EstivaError) as caught:
         lab.build("FROM box\n" + line + "\n")
     assert message in caught.value.message
     assert caught.value.message.startswith("Dockerfile:2: ")
+    return caught.value.hint
 
 
 def test_where_files_land(lab: Lab) -> None:
@@ -134,9 +136,15 @@ def test_wildcards(lab: Lab) -> None:
 def test_missing_and_ignored_sources(lab: Lab) -> None:
     lab.write(a="1", _dot_dockerignore="a\n")
     text = "COPY failed: file not found in build context (or excluded by .dockerignore): "
-    refused(lab, "COPY a /a", text + "a")
-    refused(lab, "COPY ./b /b", text + "./b")
-    refused(lab, "COPY --from=box /nothing /b", "COPY failed: file not found in box: /nothing")
+    lab.write(d__name="1", d__secret="1")
+    assert refused(lab, "COPY a /a", text + "a") == ".dockerignore leaves it out, which is there"
+    assert refused(lab, "COPY ./b /b", text + "./b") == ""
+    assert refused(lab, "COPY d/nmae /b", text + "d/nmae") == "did you mean d/name?"
+    lab.write(_dot_dockerignore="a\nd/secret\n")
+    assert refused(lab, "COPY d/secrte /b", text + "d/secrte") == ""
+    assert refused(lab, "COPY no/such /b", text + "no/such") == ""
+    missing = "COPY failed: file not found in box: /etc/pass"
+    assert refused(lab, "COPY --from=box /etc/pass /b", missing) == "did you mean /etc/passwd?"
     lab.write(x="", y="")
     refused(lab, "COPY x y /z", "when COPY has more than one source, the destination must be a directory")
 

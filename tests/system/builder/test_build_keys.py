@@ -116,6 +116,18 @@ def test_steps_before_a_failed_one_are_kept(lab: Lab) -> None:
     assert [lab.statuses()[f"RUN echo {n} > /{n}"] for n in (1, 2)] == ["cached", "cached"]
 
 
+def test_of_a_copy_too_it_is_told_that_what_lies_below_has_changed(lab: Lab) -> None:
+    text = "FROM box\nCOPY f /f\nCOPY <<E /e\ne\nE\nCOPY --link g /g\n"
+    lab.write(f="1", g="1")
+    lab.build(text)
+    lab.write(f="2")
+    lab.build(text, explain_cache=True)
+    assert lab.output().splitlines() == [
+        "not cached: content of f has changed",
+        "not cached: what lies below it has changed, from here on: COPY f /f",
+    ]
+
+
 def test_what_has_changed_is_told_of_a_step_that_runs(lab: Lab) -> None:
     text = "FROM box\nARG V=1\nCOPY src /src\nRUN ls /src > /list\nRUN echo {last} > /last\n"
     lab.write(src__a="a", src__b="b", src__c="c")
@@ -130,7 +142,7 @@ def test_what_has_changed_is_told_of_a_step_that_runs(lab: Lab) -> None:
     lab.put("src/b", "other")
     (lab.context / "src/c").unlink()
     lab.put("src/d", "d")
-    below = "what lies below it has changed, from here on: COPY src /src # buildkit"
+    below = "what lies below it has changed, from here on: COPY src /src"
     assert told(text.format(last=1)) == [
         "mode of src/a 0644 -> 0755",
         "content of src/b has changed",

@@ -239,9 +239,9 @@ def test_environment(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("mount", "message"),
     [
-        ("type=bind,source=none,target=/x", "no none in the build context to mount"),
+        ("type=bind,source=none,target=/x", "no 'none' in the build context to mount"),
         ("type=cache,target=/x,source=/y", "a cache mount with source needs a from"),
-        ("type=cache,target=/x,from=box,source=/y", "no /y in box to mount"),
+        ("type=cache,target=/x,from=box,source=/y", "no '/y' in box to mount"),
         ("type=ssh,required", "ssh agent default is required"),
         ("type=bind,from=later,target=/x", "can't copy from stage later"),
     ],

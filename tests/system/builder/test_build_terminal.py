@@ -108,6 +108,18 @@ def test_ctrl_c_ends_steps_that_run_beside_each_other(box: Host, tmp_path: pathl
     clean(box)
 
 
+def test_ctrl_c_is_no_error_of_the_only_step(box: Host, tmp_path: pathlib.Path) -> None:
+    seen = terminal(box, tmp_path, f"FROM {IMAGE}\nRUN echo said so; exec sleep 1004\n")
+    seen.read("│ said so")
+    seen.type(b"\x03")
+    last = seen.read()
+    assert seen.child.returncode == 130
+    assert re.search(r"^- \[2/2\] RUN .* CANCELED \d+\.\ds$", last, re.M)
+    assert "  | said so" not in last, "as of a command that has failed"
+    seen.close()
+    clean(box)
+
+
 def test_a_builder_that_is_killed_leaves_the_terminal_as_it_was(box: Host, tmp_path: pathlib.Path) -> None:
     seen = terminal(box, tmp_path, TWO, shell=True)
     seen.read("│ said right")

@@ -42,6 +42,7 @@ def test_what_is_kept_is_shown_and_goes(box: Host, built: str) -> None:
     assert [row["Description"] for row in mounts] == ["cache mount pips"]
     steps = [row for row in found if row["Type"] == "regular" and "/two" in row["Description"]]
     assert len(steps) == 1 and steps[0]["Reclaimable"] == "true"
+    assert not [row for row in found if "buildkit" in row["Description"]]
     assert [row["ID"] for row in rows(box, "--filter", "type=exec.cachemount")] == [mounts[0]["ID"]]
     assert "Total: " in box.out("builder", "du")
     archive = box.estiva("builder", "export", mounts[0]["ID"][:8], text=False).stdout
@@ -105,6 +106,8 @@ def test_what_means_nothing_is_refused(box: Host, words: tuple[str, ...]) -> Non
     assert (
         said.returncode in (1, 125) and said.stderr.startswith("estiva: ") and "Traceback" not in said.stderr
     )
+    if words[0] in ("rm", "export"):
+        assert said.stderr.endswith("hint: `estiva builder du` shows them\n"), "a verb that there is"
 
 
 def test_what_a_killed_removal_left_goes(box: Host, built: str) -> None:

@@ -47,7 +47,7 @@ def told(box, *words, status=1, **options):
     """(message, hint) of an error."""
     lines = box.estiva(*words, status=status, **options).stderr.splitlines()
     at = next(number for number, line in enumerate(lines) if line.startswith("estiva: "))
-    hint = lines[at + 1] if len(lines) > at + 1 else ""
+    hint = next((line for line in lines[at + 1 :] if line.startswith("hint: ")), "")  # below what is shown
     return lines[at].removeprefix("estiva: "), hint.removeprefix("hint: ")
 
 
@@ -159,6 +159,17 @@ def test_a_stage_that_there_is_not(box):
     assert "there is no stage base, and the image of that name" in message and "COPY" not in hint
     message, hint = build(box, f"FROM {IMAGE} AS base\nFROM {IMAGE}\nCOPY --from={PLAIN}/no:1 /etc /etc\n")
     assert "stage" not in message
+    message, _ = build(box, "ARG BASE=10.9.9.9:1/no:1\nFROM $BASE\n")
+    assert message.startswith(
+        "Dockerfile:2: the image 10.9.9.9:1/no:1 is not to be had: can't reach 10.9.9.9:1"
+    )
+    box.estiva("tag", IMAGE, "10.9.9.9:1/no:1")
+    _, hint = told(box, "build", "--platform", "linux/s390x", "context")
+    assert hint.startswith("the image here is for linux/")
+    box.estiva("rmi", "10.9.9.9:1/no:1")
+    (pathlib.Path(box.folder) / "context/Dockerfile").write_text(f"FROM {IMAGE}\nCOPY --from=files /a /a\n")
+    message, _ = told(box, "build", "--build-context", "files=none/here", "context")
+    assert message == "Dockerfile:2: the build context files: none/here is not a directory"
 
 
 def test_a_limit_of_memory(box):

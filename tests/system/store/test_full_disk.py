@@ -148,6 +148,7 @@ def test_what_does_not_fit_leaves_nothing_and_fits_later(box, words, leave):
     box.fill(leave)
     failed = box.estiva(*words, status=1)
     assert re.search("no space left|RUN dd .*: exit status 1", one_line(failed.stderr))
+    assert "RUN dd" in failed.stderr or "\nhint: free some disk space" in failed.stderr
     assert box.free() >= leave - (32 << 10)  # the database's log may have grown
     box.make_space()
     well(box)

@@ -120,6 +120,11 @@ def test_global_options_reach_the_engine(verb, tmp_path, monkeypatch):
             "estiva: 'inspekt' is not a verb of estiva\nhint: did you mean 'inspect'?\n",
         ),
         (["image", "puul"], 1, "estiva: 'puul' is not a verb of estiva image\nhint: did you mean 'pull'?"),
+        (
+            ["buildx", "build", "."],
+            1,
+            "estiva: 'buildx' is not supported yet\nhint: `estiva build` takes its words",
+        ),
         (["--nope", "ps"], 125, "estiva: unknown flag: --nope\nhint: see 'estiva --help'\n"),
         (["run", "--nope", "x"], 125, "estiva: unknown flag: --nope\nhint: see 'estiva run --help'\n"),
         (
@@ -174,6 +179,7 @@ def test_every_verb_has_help_with_a_purpose_and_an_example(words, entry, capsys)
     for option in verb.options:
         assert (f"--{option[1]}" in text) or not option[4]
     assert all(len(line) <= 110 for line in text.splitlines())
+    assert "...." not in text
     letters = [option[0] for option in verb.options if option[0]]
     names = [option[1] for option in verb.options]
     assert len(set(letters)) == len(letters)

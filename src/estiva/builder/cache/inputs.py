@@ -95,7 +95,8 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any], history: Sequence[s
     for index, layer in enumerate(now):
         if index >= len(before) or layer != before[index]:
             made = history[index] if index < len(history) else ""
-            yield f"what lies below it has changed, from here on: {_short(made) or 'the base image'}"
+            made = _short(made.removesuffix(" # buildkit")) if made else "the base image"
+            yield f"what lies below it has changed, from here on: {made}"
             break
     else:
         if len(before) > len(now):

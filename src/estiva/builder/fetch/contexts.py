@@ -193,7 +193,7 @@ class Contexts:
                 )
             tree = Tree.context(place)
         except EstivaError as error:
-            error.message = f"the build context {name}: {error.message}"
+            error.message = f"the build context {name}: {error.message.removeprefix('the build context ')}"
             raise
         tree.exclude = patterns(tree.rootfd, None)
         return tree

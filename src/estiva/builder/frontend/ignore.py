@@ -107,10 +107,22 @@ class Matcher:
         return not self.negations and self.excluded(directory)
 
 
-def read_ignore(text: str) -> Matcher:
-    """The matcher of a `.dockerignore` file's text: BOM dropped, lines that begin with `#` are comments."""
-    lines = text.removeprefix("\ufeff").splitlines()
-    return Matcher([line for line in lines if not line.startswith("#")])
+def read_ignore(text: str, name: str = ".dockerignore") -> Matcher:
+    """The matcher of a `.dockerignore` file's text: BOM dropped, lines that begin with `#` are comments.
+
+    Raises InvalidInput with the place in the file `name`.
+    """
+    lines = ["" if line.startswith("#") else line for line in text.removeprefix("\ufeff").splitlines()]
+    try:
+        return Matcher(lines)
+    except InvalidInput:
+        for number, line in enumerate(lines, 1):
+            try:
+                Matcher([line])
+            except InvalidInput as error:
+                error.message = f"{name}:{number}: {error.message}"
+                raise
+        raise
 
 
 def has_wildcard(text: str) -> bool:

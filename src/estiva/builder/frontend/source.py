@@ -34,7 +34,7 @@ def read_dockerfile(
         data = _inside(context, name)
         if data is not None:
             own = _inside(context, name + ".dockerignore")
-            return parser.parse(data, name=name), patterns(context, own)
+            return parser.parse(data, name=name), patterns(context, own, name + ".dockerignore")
     raise NotFound(f"no Dockerfile in {place or 'an empty context'}", hint="name one with -f FILE")
 
 
@@ -46,7 +46,7 @@ def _named(context: int | None, path: str, inside: bool) -> tuple[syntax.Dockerf
             raise NotFound(f"there is no {path} in the build context")
         if data is not None:
             own = _inside(context, path + ".dockerignore")
-            return parser.parse(data, name=name), patterns(context, own)
+            return parser.parse(data, name=name), patterns(context, own, path + ".dockerignore")
     rest, real = _followed(context, path)
     if rest is None:
         try:
@@ -63,7 +63,7 @@ def _named(context: int | None, path: str, inside: bool) -> tuple[syntax.Dockerf
     beside = path + ".dockerignore"
     rest, real = _followed(context, beside)
     own = _outside(real, beside) if rest is None else _inside(context, rest)
-    return parser.parse(data, name=name), patterns(context, own)
+    return parser.parse(data, name=name), patterns(context, own, beside)
 
 
 def _followed(context: int | None, path: str) -> tuple[str | None, str]:
@@ -132,10 +132,10 @@ def _outside(real: str, path: str) -> bytes | None:
         raise InvalidInput(f"{path} can't be read: {reason(error)}") from None
 
 
-def patterns(context: int | None, own: bytes | None) -> ignore.Matcher:
-    """What a context leaves out, by the file beside the Dockerfile (its text in `own`) or by its own one."""
-    data = own
+def patterns(context: int | None, own: bytes | None, beside: str = "") -> ignore.Matcher:
+    """What a context leaves out, by the file `beside` the Dockerfile (its text: `own`) or by its own one."""
+    data, named = own, beside
     for name in (".dockerignore", ".containerignore"):
         if data is None:
-            data = _inside(context, name)
-    return ignore.read_ignore((data or b"").decode("utf-8", "replace"))
+            data, named = _inside(context, name), name
+    return ignore.read_ignore((data or b"").decode("utf-8", "replace"), named)

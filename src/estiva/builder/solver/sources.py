@@ -9,6 +9,7 @@ from estiva.builder.once import Once
 from estiva.builder.request import Request, ResolveImage
 from estiva.builder.steps.context import Source
 from estiva.builder.steps.written import Layer, Stand
+from estiva.errors import Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,7 +79,15 @@ class Sources:
             tree = self._folder(name, place)
             return self.images.get(key, lambda: self.contexts.base(name, tree, platform, self.epoch))
         wanted = self.contexts.image_of(name) or name
-        return self.images.get(key, lambda: self.resolve_image(wanted, platform=platform, pull=pull))
+        return self.images.get(key, lambda: self._resolved(wanted, platform, pull))
+
+    def _resolved(self, name: str, platform: str | None, pull: bool) -> Image:
+        try:
+            return self.resolve_image(name, platform=platform, pull=pull)
+        except Unavailable as error:  # of a registry, which may not be what the Dockerfile's line shows
+            if name not in error.message:
+                error.message = f"the image {name} is not to be had: {error.message}"
+            raise
 
     def known(self, name: str, platform: str | None) -> Image | None:
         """The same, if it was asked for and found already."""

@@ -16,7 +16,7 @@ from estiva.builder.steps.context import Source, StepContext
 from estiva.builder.steps.lookup import Lookup
 from estiva.builder.steps.state import State
 from estiva.builder.steps.written import Written
-from estiva.errors import EngineError, EstivaError, reason
+from estiva.errors import FREE_SPACE, FULL, EngineError, EstivaError, reason
 from estiva.oci.platform import Platform
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ class StageRun:
                     raise located(error, typed.source) from error.__cause__
                 except OSError as error:
                     message = f"{typed.name} failed: {reason(error)}: {error.filename or ''}".rstrip(": ")
-                    raise located(EngineError(message), typed.source) from error
+                    hint = FREE_SPACE if error.errno in FULL else ""
+                    raise located(EngineError(message, hint=hint), typed.source) from error
         return state
 
     def _place(self) -> str:
@@ -170,6 +171,8 @@ class StageRun:
         try:
             return job.sources.find(name)
         except EstivaError as error:
+            if job.sources.contexts.place(name):
+                raise
             if "/" not in name and ":" not in name:  # a stage was meant more likely than an image
                 error.message = f"there is no stage {name}, and the image of that name: {error.message}"
                 names = self._earlier(name)
@@ -199,5 +202,9 @@ class _Reported:
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         seconds = time.monotonic() - self.started
-        ended = {"status": self.status} if error is None else {"status": "error", "error": str(error)}
+        ended = {"status": self.status}
+        if isinstance(error, Exception):
+            ended = {"status": "error", "error": str(error)}
+        elif error is not None:  # Ctrl-C: the step itself has done nothing wrong
+            ended = {"status": "canceled"}
         self.job.tell({**self.event, **ended, "seconds": seconds})

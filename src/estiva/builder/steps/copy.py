@@ -16,6 +16,7 @@ from estiva.builder.files.tree import Missing, Tree
 from estiva.builder.frontend import ignore, patterns, values
 from estiva.builder.frontend.errors import bad
 from estiva.builder.frontend.instructions import Copy
+from estiva.builder.frontend.near import near
 from estiva.builder.frontend.syntax import Heredoc
 from estiva.builder.steps import users
 from estiva.builder.steps.context import StepContext
@@ -23,7 +24,7 @@ from estiva.builder.steps.remotes import Remotes
 from estiva.builder.steps.state import State, expander
 from estiva.builder.steps.written import diff_ids, known
 from estiva.builder.struct import struct
-from estiva.errors import InvalidInput
+from estiva.errors import InvalidInput, oneline
 
 
 @struct
@@ -96,6 +97,8 @@ class CopyStep:
             return [*whole(below), self._key(below, read, remote)]
 
         told = {**self._inputs([], []), "contents": "", "from": self.typed.from_, "addresses": remote}
+        if not self.link:
+            del told["below"]  # which is for those who know it
         context.write(
             state,
             keys,
@@ -227,7 +230,21 @@ class CopyStep:
             )
             if self.typed.from_:
                 message = f"{name} failed: file not found in {self.typed.from_}: {source}"
-            raise bad(self.typed.source, message) from None
+            raise bad(self.typed.source, message, self._hint(tree, path, source)) from None
+
+    def _hint(self, tree: Tree, path: str, source: str) -> str:
+        """What may be the matter with a path that is not there."""
+        folder, _, name = path.rstrip("/").rpartition("/")
+        try:
+            names = tree.names(tree.resolve(folder))
+        except (Missing, OSError):
+            return ""
+        if name in names:
+            return ".dockerignore leaves it out, which is there" if tree.hides(path) else ""
+        above = folder + "/" if folder else ""
+        meant = near(name, (each for each in names if not tree.hides(above + each)))
+        meant = oneline(posixpath.join(posixpath.dirname(source.rstrip("/")), meant)) if meant else ""
+        return f"did you mean {meant}?" if meant and not ignore.has_wildcard(source) else ""
 
     @property
     def _unpacks(self) -> bool:

@@ -145,7 +145,7 @@ class Mounts:
             return tree.resolve(mount.source)
         except Missing:
             where = mount.from_ or "the build context"
-            raise bad(self.typed.source, f"no {mount.source} in {where} to mount") from None
+            raise bad(self.typed.source, f"no '{mount.source}' in {where} to mount") from None
 
     def _based(self, mount: Mount) -> bool:
         """Whether a cache mount begins with files of `from`. One that has an owner or mode and no source

@@ -250,7 +250,7 @@ class Resolver:
 
     def _find(self, name: str, platform: str | None, pull: bool) -> Image:
         from estiva.engine.images import platforms, registry
-        from estiva.errors import NotFound
+        from estiva.errors import EstivaError, NotFound
         from estiva.oci.platform import Platform
 
         known = self.engine.store.images.find(name, short=False)
@@ -264,9 +264,14 @@ class Resolver:
         if not self.fetch:
             what = f"no such image: {name} for {platform}" if platform else f"no such image: {name}"
             raise NotFound(what, hint=f"`estiva pull {name}` fetches it")
-        if known is not None and platform and not Platform.host().accepts(Platform.parse(platform)):
-            return self._beside(name, platform)
-        return registry.pull(self.engine, name, platform=platform, progress=self._told(name))
+        try:
+            if known is not None and platform and not Platform.host().accepts(Platform.parse(platform)):
+                return self._beside(name, platform)
+            return registry.pull(self.engine, name, platform=platform, progress=self._told(name))
+        except EstivaError as error:
+            if known is not None and platform:
+                error.hint = error.hint or f"the image here is for {Platform.of(known.config)}"
+            raise
 
     def _beside(self, name: str, platform: str) -> Image:
         """The image for another platform than this machine's, whose image keeps the name."""

@@ -85,8 +85,10 @@ class Place:
         self._judge()
 
     def _wrong(self, what: str) -> InvalidInput:
+        folder = "src" if self.option == "cache-from" else "dest"
         return InvalidInput(
-            f"invalid --{self.option} '{self.word}': {what}", hint="type=registry,ref=NAME or type=local,..."
+            f"invalid --{self.option} '{self.word}': {what}",
+            hint=f"NAME, type=registry,ref=NAME or type=local,{folder}=FOLDER",
         )
 
     def _judge(self) -> None:

@@ -143,7 +143,7 @@ def _steps(engine: Engine) -> list[Entry]:
 
 def _line(text: str) -> str:
     history = fastjson.stored(text, what="an image's config").get("history") or [{}]
-    return str(history[-1].get("created_by") or "")
+    return str(history[-1].get("created_by") or "").removesuffix(" # buildkit")
 
 
 def _folder(engine: Engine) -> str:

@@ -61,6 +61,12 @@ def test_malformed(pattern: str) -> None:
         ignore.Matcher([pattern])
 
 
+def test_a_malformed_line_is_named() -> None:
+    assert ignore.read_ignore("# [a\n\n*.log\n").excluded("a.log")
+    with pytest.raises(InvalidInput, match=r"^app\.dockerignore:3: malformed pattern: \[bad$"):
+        ignore.read_ignore("# [a\n*.log\n[bad\n", "app.dockerignore")
+
+
 def test_wildcards() -> None:
     assert ignore.has_wildcard("a*") and ignore.has_wildcard("[a]") and ignore.has_wildcard(r"\\*")
     assert not ignore.has_wildcard(r"a\*b")

@@ -380,6 +380,13 @@ def test_an_event_of_a_step_before_it_began_is_taken():
     assert steps.take({"status": "new kind"}, 1.0) is None
 
 
+def test_steps_of_each_platform_have_numbers_of_their_own():
+    steps = Steps(0.0)
+    events = [step(number, "", f"{number}/2", "RUN x", platform=name) for name in "ab" for number in (1, 2)]
+    assert [steps.take(event, 1.0).number for event in events] == [1, 2, 3, 4]
+    assert steps.take({**events[0], "status": "done"}, 2.0).number == 1
+
+
 def test_plain_is_flushed_with_each_event(clock, monkeypatch):
     flushed = []
     stream = io.StringIO()

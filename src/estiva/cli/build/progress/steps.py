@@ -14,7 +14,9 @@ MOST_WARNINGS = 1000  # that are kept
 
 
 class Step:
-    """One step. `place` is its number in its stage ("2/3"), `started` and `seconds` its clock."""
+    """One step. `number` is its own in the build, of whatever platform, `place` its number in its stage
+    ("2/3"), `started` and `seconds` its clock.
+    """
 
     def __init__(self, event: dict[str, Any], now: float) -> None:
         number, _, total = str(event["step"]).partition("/")
@@ -77,6 +79,7 @@ class Steps:
     def __init__(self, now: float) -> None:
         self.started = now
         self.steps: dict[tuple[str, int], Step] = {}
+        self.before: dict[str, int] = {}  # platform -> the last number of those before it
         self.pulls: dict[str, Pull] = {}
         self.warnings: list[str] = []
         self.total = 0
@@ -104,7 +107,10 @@ class Steps:
         key = str(event.get("platform") or ""), int(number)
         step = self.steps.get(key)
         if step is None:
-            step = self.steps[key] = Step(event, now)
+            last = max((step.number for step in self.steps.values()), default=0)
+            step = Step(event, now)
+            step.number += self.before.setdefault(step.platform, last)
+            self.steps[key] = step
         self.total = max(self.total, int(total or 0))
         if status in ENDED:
             step.status, step.seconds = status, float(event.get("seconds") or 0.0)
