@@ -18,8 +18,11 @@ import pytest
 
 from buildlab import Lab
 from estiva.builder.files import frozen
+from estiva.builder.files.cache_mounts import CacheMounts, Wanted
 from estiva.builder.files.tree import Tree
+from estiva.builder.frontend.run_mounts import Mount
 from estiva.builder.request import Step
+from estiva.builder.solver.packing import Packing
 from estiva.errors import EstivaError
 from estiva.linux import fs
 
@@ -434,3 +437,38 @@ def test_extended_attributes_are_in_the_key(lab: Lab, name: str, value: bytes) -
     assert lab.statuses()["COPY --from=made /tool /tool"] == "cached"
     give.clear()
     assert found() == {}
+
+
+def test_an_open_file_that_another_step_holds(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sent through a socket in a cache mount, it is written to when its step has ended: nobody who goes on from
+    there sees that, as its key would not tell."""
+    run, work = lab.run_step, Packing._work
+    began = threading.Event()
+    others = CacheMounts(
+        [Wanted(Mount("cache", id="theirs"), None)],
+        lab.store.paths.cache + "/build/mounts",
+        lambda: tempfile.mkdtemp(dir=lab.folder),
+        lambda: None,
+        lambda name: None,
+    )
+    files: list[int] = []
+
+    def running(step: Step) -> int:
+        if files:
+            os.pwrite(files[0], b"evil", 0)
+            began.set()
+            return run(step)
+        status = run(step)
+        files.append(os.open(step.snapshot.upper + "/f", os.O_RDWR | os.O_CLOEXEC))
+        return status
+
+    def packing(self: Packing) -> None:
+        began.wait(30)
+        work(self)
+
+    monkeypatch.setattr(lab, "run_step", running)
+    monkeypatch.setattr(Packing, "_work", packing)
+    image = lab.build("FROM box\nRUN --mount=type=cache,target=/c echo good > /f\nRUN cat /f > /g\n")
+    others.close()
+    os.close(files[0])
+    assert [lab.read(image, name) for name in ("/f", "/g")] == ["good\n", "good\n"]

@@ -11,7 +11,7 @@ import os
 import time
 
 from estiva import fastjson, files
-from estiva.errors import Conflict, InvalidInput, NotFound
+from estiva.errors import Conflict, EngineError, InvalidInput, NotFound
 from estiva.store import containers
 
 TYPE_CHECKING = False
@@ -225,25 +225,42 @@ class Volumes:
 def tree_size(path: str) -> int:
     """Bytes on the disk of all below `path`, hard links once; 0 if it isn't there.
 
-    Never follows a symlink.
+    By fd, and no symlink is followed, whatever a container that works in it makes of it meanwhile (K1); nor
+    does it matter how deep it nests folders. What it moves away just then may not be counted.
     """
+    from estiva.store.layers.descent import FOLDER, walk
+
     total = 0
     seen: set[tuple[int, int]] = set()
-    todo = [path]
-    while todo:
-        try:
-            with os.scandir(todo.pop()) as entries:
-                for entry in entries:
+
+    def look(fd: int, _: list[str]) -> list[str]:
+        nonlocal total
+        folders = []
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                try:
                     status = entry.stat(follow_symlinks=False)
-                    if entry.is_dir(follow_symlinks=False):
-                        todo.append(entry.path)
-                    elif status.st_nlink > 1:
-                        if (status.st_dev, status.st_ino) in seen:
-                            continue
-                        seen.add((status.st_dev, status.st_ino))
-                    total += status.st_blocks * 512
-        except (FileNotFoundError, NotADirectoryError):
-            continue
+                except FileNotFoundError:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.name)
+                elif status.st_nlink > 1:
+                    if (status.st_dev, status.st_ino) in seen:
+                        continue
+                    seen.add((status.st_dev, status.st_ino))
+                total += status.st_blocks * 512
+        return folders
+
+    try:
+        root = os.open(path, FOLDER)
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    try:
+        walk(root, look)
+    except EngineError:  # a folder was moved
+        pass
+    finally:
+        os.close(root)
     return total
 
 

@@ -156,3 +156,15 @@ def test_files(box: Host, context: pathlib.Path) -> None:
         (("--sbom=generator=x",), "generator= is not supported"),
     ):
         assert message in box.estiva("build", *words, context, status=1).stderr
+
+
+def test_a_tar_has_what_is_said_alone_by_that_name(box: Host, context: pathlib.Path) -> None:
+    """Of two members of one name the first may be a link, which the second is then written through."""
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY links /\n")
+    (context / "links/sub").mkdir(parents=True)
+    for name in ("sbom.spdx.json", "sub/sbom.spdx.json"):
+        (context / "links" / name).symlink_to("/etc/victim")
+    data = box.estiva("build", "-q", "-o", "-", "--sbom=true", context, text=False).stdout
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        found = [(member.name, member.type) for member in archive if "sbom" in member.name]
+    assert sorted(found) == [("sbom.spdx.json", tarfile.REGTYPE), ("sub/sbom.spdx.json", tarfile.SYMTYPE)]

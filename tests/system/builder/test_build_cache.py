@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import pathlib
 import re
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 
@@ -164,3 +167,56 @@ def test_a_cache_that_lies_is_no_layer_of_ours(
     assert "Traceback" not in said and "sha256" in said
     build(other, "-t", "honest", context)
     assert other.out("run", "--rm", "--network", "none", "honest", "cat", "/out") == "tool\none"
+
+
+def _forge(folder: pathlib.Path, change: object) -> None:
+    """Have `change` alter the records of a cache in a layout folder."""
+    index = json.loads((folder / "index.json").read_text())
+    blobs = folder / "blobs/sha256"
+
+    def put(document: object) -> dict[str, object]:
+        data = json.dumps(document).encode()
+        name = hashlib.sha256(data).hexdigest()
+        (blobs / name).write_bytes(data)
+        return {"digest": f"sha256:{name}", "size": len(data)}
+
+    manifest = json.loads((blobs / index["manifests"][0]["digest"][7:]).read_text())
+    config = json.loads((blobs / manifest["config"]["digest"][7:]).read_text())
+    assert callable(change)
+    change(config["io.estiva.buildcache.v1"]["records"])
+    manifest["config"].update(put(config))
+    index["manifests"][0].update(put(manifest))
+    (folder / "index.json").write_text(json.dumps(index))
+
+
+def test_a_forged_cache_gives_nothing_to_builds_that_do_not_name_it(
+    box: Host, other: Host, tmp_path: pathlib.Path
+) -> None:
+    """Its records may have keys of steps, and of finished images, that were not looked up in it."""
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    for folder, text in ((mine, "mine"), (theirs, "theirs")):
+        folder.mkdir()
+        (folder / "Dockerfile").write_text(f"FROM {IMAGE}\nRUN echo {text} > /{text}\n")
+    cache = tmp_path / "cache"
+    build(box, "--cache-to", f"type=local,dest={cache}", str(mine))
+    build(box, "-t", "theirs", str(theirs))
+    with contextlib.closing(sqlite3.connect(f"{box.folder}/root/estiva.db")) as db:
+        keys = [key for (key,) in db.execute("SELECT key FROM build_cache")]
+    assert len([key for key in keys if key.startswith("image:")]) >= 2
+    _forge(cache, lambda records: records[0].update(by="\x1b[31mred", keys=keys))
+    said = build(other, "--cache-from", f"type=local,src={cache}", "-t", "mine", str(mine))
+    assert said.count("CACHED") == 1
+    assert "CACHED" not in build(other, "-t", "theirs", str(theirs))
+    assert other.estiva("run", "--rm", "--network", "none", "theirs", "cat", "/theirs").stdout == "theirs\n"
+    assert "red" not in other.estiva("builder", "du").stdout
+
+
+@pytest.mark.parametrize("created", ["never", "2026-01-01\x1b00:00:00", "9" * 70])
+def test_a_time_in_a_cache_that_is_none(
+    box: Host, other: Host, context: str, tmp_path: pathlib.Path, created: str
+) -> None:
+    cache = tmp_path / "cache"
+    build(box, "--cache-to", f"type=local,dest={cache}", context)
+    _forge(cache, lambda records: records[0].update(created=created))
+    said = build(other, "--cache-from", f"type=local,src={cache}", context)
+    assert "the cache is damaged" in said and ran(said) == 4

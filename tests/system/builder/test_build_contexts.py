@@ -178,6 +178,7 @@ def test_credentials_for_files(lab: Lab, web: Files) -> None:
         image = lab.build(f"FROM scratch\nADD {pair}/f /\n")
         assert web.seen[-1] == ("/f", "Basic bWU6czNjcmV0") and "s3cret" not in str(image.config)
         assert "s3cret" not in refused(lab, "me:xxxxx@", f"FROM scratch\nADD {pair}/none /\n").message
+        assert not any("s3cret" in str(event.get("instruction")) for event in lab.events)
         with pytest.raises(EstivaError, match="line break"):
             lab.build(text, secrets={f"HTTP_AUTH_HEADER_{host}": b"a\r\nX: y"})
     finally:

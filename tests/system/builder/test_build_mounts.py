@@ -150,6 +150,21 @@ def test_cache_mounts_that_wait(lab: Lab) -> None:
     assert taken("c", sharing="private").paths == [alone.paths[2]]
 
 
+def test_cache_mounts_that_met(lab: Lab) -> None:
+    """Whether others could have got an open file of one that ends, by however many hands."""
+    base = lab.folder + "/mounts"
+
+    def taken(name: str, sharing: str) -> CacheMounts:
+        wanted = [Wanted(Mount("cache", id=name, sharing=sharing), None)]
+        return CacheMounts(wanted, base, lambda: tempfile.mkdtemp(dir=lab.folder), lambda: None, print)
+
+    for sharing, met in (("shared", True), ("locked", False), ("private", False)):
+        one, two = taken("a", sharing), taken("b", "shared")
+        one.close()
+        two.close()
+        assert (one.met, two.met) == (met, False)
+
+
 def test_tmpfs(lab: Lab) -> None:
     image = lab.build("FROM box\nRUN --mount=type=tmpfs,target=/t,size=1m echo x > /t/f\n")
     assert "t" not in lab.names(image, "/")

@@ -196,6 +196,38 @@ def test_a_hostile_root(tmp_path):
     assert found(root) == ["pkg:pypi/%EF%BF%BD@%00"]
 
 
+def test_one_file_of_many_names_is_not_read_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(packages, "ALL", 1 << 20)
+    put(tmp_path, "var/lib/dpkg/status.d/a", "Package: a\n" + "x" * (300 << 10))
+    for number in range(2):
+        os.link(tmp_path / "var/lib/dpkg/status.d/a", tmp_path / f"var/lib/dpkg/status.d/b{number}")
+    assert len(found(tmp_path)) == 3
+    os.link(tmp_path / "var/lib/dpkg/status.d/a", tmp_path / "var/lib/dpkg/status.d/c")
+    with pytest.raises(InvalidInput, match="more than 1 MiB"):
+        found(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["var/lib/dpkg/status.d/a", "lib/apk/db/installed", "{}.dist-info/METADATA"])
+def test_too_many_packages_are_said_not_left_out(tmp_path, monkeypatch, path):
+    """Else an image could hide one behind others."""
+    monkeypatch.setattr(packages, "MOST", 3)
+    for number in range(1, 5):
+        each = f"Package: {number}\n\n" if "dpkg" in path else f"P:{number}\n\n"
+        each = f"Name: {number}\n" if "dist-info" in path else each
+        put(tmp_path, path.format(number), each if "{" in path else each.replace(str(number), "1") * number)
+        if number > 3:
+            with pytest.raises(InvalidInput, match="more than 3 packages"):
+                found(tmp_path)
+        else:
+            assert found(tmp_path)
+
+
+def test_what_no_package_manager_writes_is_no_package(tmp_path):
+    put(tmp_path, "a.dist-info/METADATA", f"Name: a\nVersion: {'1' * 5000}\n")
+    put(tmp_path, "/".join(["d" * 200] * 15) + "/b.dist-info/METADATA", "Name: b\nVersion: 1\n")
+    assert found(tmp_path) == ["pkg:pypi/b@1"]
+
+
 def test_a_document_of_spdx(tmp_path):
     put(tmp_path, "a.dist-info/METADATA", "Name: a\nVersion: 1\nLicense-Expression: MIT\n")
     fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)

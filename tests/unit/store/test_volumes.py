@@ -1,9 +1,11 @@
+import contextlib
 import os
 
 import pytest
 
 from estiva.errors import Conflict, InvalidInput, NotFound
-from estiva.store.volumes import gone
+from estiva.files import remove_tree
+from estiva.store.volumes import gone, tree_size
 from storekit import make_store
 
 
@@ -99,3 +101,38 @@ def test_volumes_that_are_gone_are_told(store):
     store.volumes.create("here")
     assert gone(store.db, ["here", "away", "far"]) == ["away", "far"]
     assert gone(store.db, []) == []
+
+
+def test_the_size_of_a_hostile_tree(tmp_path, monkeypatch):
+    """A container may nest folders deeper than a path can say, and swap one for a link while it is read (K1)."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "big").write_bytes(b"x" * 500_000)
+    top = tmp_path / "top"
+    top.mkdir()
+    (top / "link").symlink_to(outside)
+    fd = os.open(top, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("deeper", dir_fd=fd)
+        inner = os.open("deeper", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = inner
+    os.close(fd)
+    try:
+        size = tree_size(str(top))
+        (top / "swapped").mkdir()
+        scan = os.scandir
+
+        def swapping(path):
+            found = list(scan(path))
+            if os.path.isdir(top / "swapped") and not os.path.islink(top / "swapped"):
+                os.rmdir(top / "swapped")
+                (top / "swapped").symlink_to(outside)
+            return contextlib.nullcontext(found)
+
+        monkeypatch.setattr(os, "scandir", swapping)
+        assert size - 1 < tree_size(str(top)) < size + 400_000
+        monkeypatch.undo()
+        assert tree_size(str(tmp_path / "nothing")) == tree_size(str(top / "link")) == 0
+    finally:
+        remove_tree(str(top))

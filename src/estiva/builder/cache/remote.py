@@ -6,7 +6,9 @@
 A cache of its own (`--cache-to type=registry` or `local`) is an image that nobody runs; `inline` is the same
 field in the config of the image that was built. Keys are made of diff_ids and contents (cache/local.py), so
 they mean the same on every machine. Whoever names a cache trusts it: its layers are taken for the result of
-the steps that it says. A layer is fetched when a step wants it.
+the steps that it says, but only of those that were looked up. Of a record's other keys nothing is kept on
+this machine, or builds that never named the cache would get what it says. A layer is fetched when a step
+wants it.
 """
 
 from __future__ import annotations
@@ -18,12 +20,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from estiva.builder.cache.local import VERSION
 from estiva.errors import InvalidInput
 from estiva.oci import config as configs
+from estiva.timestamps import seconds
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
 FIELD = "io.estiva.buildcache.v1"
 MOST = 20_000  # keys of one cache
+_TIME = frozenset("0123456789-:.+TZ")  # the characters of a time
 
 
 class Record(NamedTuple):
@@ -91,6 +95,8 @@ def read(config: dict[str, Any]) -> list[Record]:
             texts = (*keys, each["created"], each["by"])
             if not all(isinstance(text, str) and len(text) <= 1 << 16 for text in texts):
                 raise ValueError(texts)
+            if seconds(each["created"]) < 0 or not _TIME.issuperset(each["created"]):
+                raise ValueError(each["created"])  # it becomes the image's, which people look at
             records.append(Record(keys, diff_ids[place], each["created"], each["by"]))
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput("the cache is damaged", hint="write it again with --cache-to") from error

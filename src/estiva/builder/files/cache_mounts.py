@@ -4,6 +4,7 @@
                             data/      what is mounted; data.N/ for private ones while others are in use
                             lock       of data/: held by those who use it, exclusively by who wants it alone
                             lock.N     of data.N/
+<cache>/build/mounts/.users held by every RUN that has one of them
 
 Who removes one holds its lock exclusively. `data` is made aside and renamed, so that a build that is killed
 leaves none with the wrong owner or half of what it should begin with. What is in it is a command's, and never
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PAUSE = 0.05  # seconds between two looks at a lock
+_LOCK = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 _SILENCE = 1.0  # seconds of waiting until it is told
 
 
@@ -82,7 +84,9 @@ class Wanted:
 
 
 class CacheMounts:
-    """Those of one RUN. `paths` are what to mount, in the order of `wanted`; `close` gives them free.
+    """Those of one RUN. `paths` are what to mount, in the order of `wanted`; `close` gives them free. `met`,
+    after that: others had cache mounts when it ended, so that one of them may have got an open file of it,
+    through a socket in a folder that they shared, and write to that still.
 
     base      <cache>/build/mounts
     scratch   makes an empty directory on the same filesystem
@@ -105,6 +109,9 @@ class CacheMounts:
         self.look = look
         self.waiting = waiting
         self.held: list[int] = []
+        self.users = -1
+        self.shared = False
+        self.met = False
         by_top: dict[str, list[Wanted]] = {}
         tops = []
         for each in wanted:
@@ -112,6 +119,9 @@ class CacheMounts:
             by_top.setdefault(top, []).append(each)
             tops.append(top)
         try:
+            os.makedirs(base, mode=0o700, exist_ok=True)
+            self.users = os.open(base + "/.users", _LOCK, 0o600)
+            fcntl.flock(self.users, fcntl.LOCK_SH)  # held exclusively for a moment only
             found = {top: self._take(top, by_top[top]) for top in sorted(by_top)}
         except BaseException:
             self.close()
@@ -123,6 +133,19 @@ class CacheMounts:
             fd = self.held.pop()
             fcntl.flock(fd, fcntl.LOCK_UN)  # also for a fork of another thread's, which has the fd too
             os.close(fd)
+        if self.users >= 0:
+            self.met = self.shared and not self._alone()
+            fcntl.flock(self.users, fcntl.LOCK_UN)
+            os.close(self.users)
+            self.users = -1
+
+    def _alone(self) -> bool:
+        """Whether no other RUN has any cache mount: a file can be handed on from one to the next."""
+        try:
+            fcntl.flock(self.users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def _take(self, top: str, asking: list[Wanted]) -> str:
         """Lock one cache mount and make it if need be; the path to mount."""
@@ -138,6 +161,7 @@ class CacheMounts:
                 path = f"{top}/data.{number}"
         else:
             self._wait(top + "/lock", fcntl.LOCK_SH, mount.id)
+            self.shared = True
         if not os.path.exists(path):
             self._make(path, asking[0])
             about = {"id": mount.id, "from": mount.from_, "source": mount.source}
@@ -185,7 +209,7 @@ class CacheMounts:
         """Take a lock if it is free, and still there then."""
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = os.open(path, _LOCK, 0o600)
         except FileNotFoundError:
             return False  # just removed
         try:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from estiva.builder.cache.inputs import slot
+from estiva.builder.files.url import redacted
 from estiva.builder.files.workspace import Scratch
 from estiva.builder.frontend import parser, stages
 from estiva.builder.frontend.errors import bad, located, shorten
@@ -186,7 +187,10 @@ class _Reported:
         self.run = run
         self.job = run.job
         self.status = "done"
-        self.event = {"stage": run.stage.label, "instruction": shorten(typed.source.original)}
+        words = typed.source.original
+        if isinstance(typed, Copy):  # the addresses of an ADD, as in the history
+            words = redacted(words)
+        self.event = {"stage": run.stage.label, "instruction": shorten(words)}
 
     def __enter__(self) -> _Reported:
         self.run.place += 1

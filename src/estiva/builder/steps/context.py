@@ -92,11 +92,14 @@ class StepContext:
         keys: Keys,
         created_by: str,
         inputs: Mapping[str, Any],
+        *,
+        apart: bool = False,
     ) -> None:
         """Add what was written to a snapshot, and keep its layer under `keys`, once it has been made.
 
-        One without any change has a layer at once, so that what is kept on that is found. `inputs` is what
-        the step was made of but the layers below, for cache/inputs.py.
+        One without any change has a layer at once, so that what is kept on that is found. So has one that is
+        kept `apart`: somebody might still write to its directory, and what stands on that would not be what
+        its key says (K20). `inputs` is what the step was made of but the layers below, for cache/inputs.py.
         """
         created, platform, place = state.clock(), state.platform, self.place()
 
@@ -107,7 +110,7 @@ class StepContext:
                 self.lookup.inputs.made(place, image, {"below": below, **inputs})
 
         written = Written(snapshot, stand, list(state.layers), keep)
-        if known(state.layers) is not None and not os.listdir(snapshot.upper):
+        if apart or (known(state.layers) is not None and not os.listdir(snapshot.upper)):
             written.pack()
             state.record(created_by, created=created, layer=written.diff_id)
         else:

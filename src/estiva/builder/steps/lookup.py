@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from estiva.builder.cache.inputs import Inputs
 from estiva.builder.cache.local import Cache
@@ -32,19 +32,26 @@ class Lookup:
             return found.diff_id, found.created
         if self.remote is None or self.cache.off:
             return None
-        record = self.remote.find(tuple(names))
+        asked = tuple(names)
+        record = self.remote.find(asked)
         if record is None:
             return None
+        record = record._replace(by=by)
         if self.cache.store.layers.has(record.diff_id):
-            self.keep(record, platform)
+            self.keep(record, platform, asked)
             return record.diff_id, record.created
         coming = self.remote.fetch(record)
-        return Fetched(record.diff_id, coming, lambda: self.keep(record, platform)), record.created
+        return Fetched(record.diff_id, coming, lambda: self.keep(record, platform, asked)), record.created
 
-    def keep(self, record: Record, platform: dict[str, str]) -> str:
-        """Remember a layer that is here, if it has any keys: by which hidden image."""
+    def keep(self, record: Record, platform: dict[str, str], asked: Container[str] | None = None) -> str:
+        """Remember a layer that is here, if it has any keys: by which hidden image.
+
+        `asked`: of a record from elsewhere, the keys that it was found by. It is believed for those alone: by
+        any others it would be what builds get that never named its cache, for steps that it was not asked of.
+        """
         if not record.keys:
             return ""
         if self.remote is not None:
             self.remote.note(record)
-        return self.cache.keep_layer(list(record.keys), record.diff_id, record.created, record.by, platform)
+        keys = [key for key in record.keys if asked is None or key in asked]
+        return self.cache.keep_layer(keys, record.diff_id, record.created, record.by, platform)

@@ -42,6 +42,7 @@ class Mounts:
         self.mounted: dict[str, int] = {}
         self.bases: dict[int, Base] = {}  # of cache mounts, by their places in `wanted`
         self.caches: CacheMounts | None = None
+        self.met = False  # see CacheMounts
         self.agents: list[Agent] = []
         self.binds: dict[int, Bind] = {}  # by their places in `wanted`
 
@@ -52,6 +53,7 @@ class Mounts:
             bind.close()
         if self.caches is not None:
             self.caches.close()
+            self.met = self.caches.met
             self.caches = None
         self.context.workspace.release()
 

@@ -102,7 +102,8 @@ class CommandStep:
             self.context.explain(self.state, self._told())
             self._execute(snapshot)
             keys = (lambda below: []) if self.changed else self._keys()
-            self.context.keep(self.state, snapshot, stand, keys, created_by, self._told())
+            told, met = self._told(), self.mounts.met
+            self.context.keep(self.state, snapshot, stand, keys, created_by, told, apart=met)
         if self.changed:
             source = self.typed.source
             self.context.warn(f"{source.file}:{source.line}: {self.changed}: not cached")

@@ -114,8 +114,10 @@ class FileExport:
                     name = self._folder(each).encode()
                     if name:
                         packer.empty(name)
-                    packer.below(root, name)
-                    for file, data in self.attesting.files(each, root, self.output):
+                    said = self.attesting.files(each, root, self.output)
+                    # in the place of theirs: of two with one name the first may be a link that leads out
+                    packer.below(root, name, {file.encode() for file, _ in said})
+                    for file, data in said:
                         inside = f"{name.decode()}/{file}" if name else file
                         packer.data(inside.encode(), data, each.finished // 10**9)
                 out.write(writer.END)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from estiva.errors import EngineError
 from estiva.linux import fs
@@ -95,11 +95,12 @@ class Packer:
         self._directory(root, b"")
         self.out.write(END)
 
-    def below(self, root: int, path: bytes = b"") -> None:
-        """All that is in the directory `root` (fd), called `path` in the tar, without the tar's end."""
+    def below(self, root: int, path: bytes = b"", without: Collection[bytes] = ()) -> None:
+        """All that is in the directory `root` (fd), called `path` in the tar, but the names `without`; and
+        not the tar's end."""
         self.links = {}
         self.device = os.fstat(root).st_dev
-        self._directory(root, path)
+        self._directory(root, path, without)
 
     def empty(self, name: bytes) -> None:
         """A directory of nobody's, for what is to be below it."""
@@ -119,10 +120,10 @@ class Packer:
         below.mtime = mine.mtime
         return mine != below
 
-    def _directory(self, fd: int, path: bytes) -> None:
+    def _directory(self, fd: int, path: bytes, without: Collection[bytes] = ()) -> None:
         """All that is below the directory `fd`, which is called `path`."""
         way = Descent(fd)
-        paths, names = [path], [self._names(fd, path)]
+        paths, names = [path], [[name for name in self._names(fd, path) if name not in without]]
         try:
             while names:
                 if not names[-1]:

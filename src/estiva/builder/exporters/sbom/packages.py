@@ -12,13 +12,17 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from estiva import fastjson
-from estiva.errors import EstivaError
+from estiva.errors import EstivaError, InvalidInput
 from estiva.linux import fs
 from estiva.store.layers.descent import walk
 
 DATABASE = 64 << 20  # bytes of a package manager's database
 SMALL = 4 << 20  # bytes of one package's file
+ALL = 512 << 20  # bytes of all that is read: one file may have many names
 MOST = 50_000  # packages
+LONGEST = 1000  # characters of what is said of a package
+PATH = 4096  # characters of the path of the file that says it (PATH_MAX)
+_HINT = "leave out --sbom, or make the image smaller"
 SKIPPED = ("proc", "sys", "dev")
 APK = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
 DPKG = "var/lib/dpkg/status"
@@ -49,26 +53,50 @@ class Package(NamedTuple):
 
 
 def find(root: int) -> list[Package]:
-    """All packages below the root filesystem `root` (fd), sorted, each once."""
-    release = _release(root)
+    """All packages below the root filesystem `root` (fd), sorted, each once. Raises InvalidInput where there
+    is more than can be told: to leave some out would let an image hide what it holds.
+    """
+    reader = _Reader()
+    release = _release(root, reader)
     found: set[Package] = set()
     for source in (_dpkg, _apk):
-        found.update(source(root, release))
-    found.update(_languages(root))
-    return sorted(found)[:MOST]
+        found.update(package for package in source(root, release, reader) if reader.count(package))
+    found.update(_languages(root, reader))
+    return sorted(found)
 
 
-def _read(root: int, path: str, limit: int) -> str:
-    """A file's text, "" where there is none that can be read."""
-    try:
-        return fs.read_in_root(root, path, limit).decode("utf-8", "replace")
-    except (OSError, ValueError):
-        return ""
+class _Reader:
+    """Reads files, and counts what was read and found."""
+
+    def __init__(self) -> None:
+        self.left = ALL
+        self.found = 0
+
+    def text(self, root: int, path: str, limit: int) -> str:
+        """A file's text, "" where there is none that can be read."""
+        try:
+            data = fs.read_in_root(root, path, limit)
+        except (OSError, ValueError):
+            return ""
+        self.left -= len(data)
+        if self.left < 0:
+            raise InvalidInput(f"the files that tell of packages have more than {ALL >> 20} MiB", hint=_HINT)
+        return data.decode("utf-8", "replace")
+
+    def count(self, package: Package) -> bool:
+        """Whether it is one: what no package manager would write is none."""
+        texts = package.namespace, package.name, package.version, package.license
+        if len(package.where) > PATH or any(len(text) > LONGEST for text in texts):
+            return False
+        self.found += 1
+        if self.found > MOST:
+            raise InvalidInput(f"the image has more than {MOST} packages", hint=_HINT)
+        return True
 
 
-def _release(root: int) -> dict[str, str]:
+def _release(root: int, reader: _Reader) -> dict[str, str]:
     """ID and VERSION_ID of the system (os-release(5))."""
-    text = _read(root, "etc/os-release", SMALL) or _read(root, "usr/lib/os-release", SMALL)
+    text = reader.text(root, "etc/os-release", SMALL) or reader.text(root, "usr/lib/os-release", SMALL)
     pairs = (line.partition("=") for line in text.splitlines())
     return {key: value.strip().strip("\"'") for key, _, value in pairs if key in ("ID", "VERSION_ID")}
 
@@ -77,10 +105,19 @@ def _distro(release: dict[str, str], other: str) -> str:
     return "-".join(filter(None, (release.get("ID") or other, release.get("VERSION_ID", ""))))
 
 
+def _lines(text: str) -> Iterator[str]:
+    """One at a time: a list of all takes many times what they do."""
+    start = 0
+    while (end := text.find("\n", start)) >= 0:
+        yield text[start:end]
+        start = end + 1
+    yield text[start:]
+
+
 def paragraphs(text: str) -> Iterator[dict[str, str]]:
     """The paragraphs of a control file (deb822(5)): the first line of each field."""
     fields: dict[str, str] = {}
-    for line in text.split("\n"):
+    for line in _lines(text):
         if not line.strip():
             if fields:
                 yield fields
@@ -93,13 +130,13 @@ def paragraphs(text: str) -> Iterator[dict[str, str]]:
         yield fields
 
 
-def _dpkg(root: int, release: dict[str, str]) -> Iterator[Package]:
-    sources = [(DPKG, _read(root, DPKG, DATABASE), True)]
+def _dpkg(root: int, release: dict[str, str], reader: _Reader) -> Iterator[Package]:
+    sources = [(DPKG, DATABASE, True)]
     for name in _names(root, DPKG_PARTS):
         if not name.endswith((".md5sums", ".preserve")):
-            sources.append((f"{DPKG_PARTS}/{name}", _read(root, f"{DPKG_PARTS}/{name}", SMALL), False))
-    for where, text, states in sources:
-        for fields in paragraphs(text):
+            sources.append((f"{DPKG_PARTS}/{name}", SMALL, False))
+    for where, limit, states in sources:
+        for fields in paragraphs(reader.text(root, where, limit)):
             if states and not fields.get("Status", "").endswith(" installed"):
                 continue
             if package := fields.get("Package"):
@@ -108,10 +145,10 @@ def _dpkg(root: int, release: dict[str, str]) -> Iterator[Package]:
                 yield Package("deb", space, package, fields.get("Version", ""), said, "", where)
 
 
-def _apk(root: int, release: dict[str, str]) -> Iterator[Package]:
+def _apk(root: int, release: dict[str, str], reader: _Reader) -> Iterator[Package]:
     for where in APK:
         fields: dict[str, str] = {}
-        for line in [*_read(root, where, DATABASE).split("\n"), ""]:
+        for line in _lines(reader.text(root, where, DATABASE) + "\n"):
             if line[1:2] == ":":
                 fields.setdefault(line[0], line[2:].strip())
             elif not line.strip():
@@ -133,7 +170,7 @@ def _names(root: int, path: str) -> list[str]:
         os.close(fd)
 
 
-def _languages(root: int) -> list[Package]:
+def _languages(root: int, reader: _Reader) -> list[Package]:
     """Python's *.dist-info and *.egg-info, and package.json below node_modules, wherever they are."""
     found: list[Package] = []
 
@@ -141,13 +178,11 @@ def _languages(root: int) -> list[Package]:
         here = names[-1] if names else ""
         scoped = names[-3:-2] == ["node_modules"] and names[-2].startswith("@")
         if here.endswith(".dist-info"):
-            _keep(found, names, "METADATA", fd, _python)
+            _keep(reader, found, names, "METADATA", fd, _python)
         elif here.endswith(".egg-info"):
-            _keep(found, names, "PKG-INFO", fd, _python)
+            _keep(reader, found, names, "PKG-INFO", fd, _python)
         elif scoped or names[-2:-1] == ["node_modules"] and not here.startswith((".", "@")):
-            _keep(found, names, "package.json", fd, _npm)
-        if len(found) >= MOST:
-            return []
+            _keep(reader, found, names, "package.json", fd, _npm)
         with os.scandir(fd) as entries:
             folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         return [name for name in folders if names or name not in SKIPPED]
@@ -157,11 +192,16 @@ def _languages(root: int) -> list[Package]:
 
 
 def _keep(
-    found: list[Package], names: list[str], file: str, fd: int, read: Callable[[str, str], Package | None]
+    reader: _Reader,
+    found: list[Package],
+    names: list[str],
+    file: str,
+    fd: int,
+    read: Callable[[str, str], Package | None],
 ) -> None:
-    text = _read(fd, file, SMALL)
+    text = reader.text(fd, file, SMALL)
     package = read(text, "/".join([*names, file])) if text else None
-    if package is not None:
+    if package is not None and reader.count(package):
         found.append(package)
 
 
