@@ -19,7 +19,7 @@ import pytest
 
 from buildlab import Lab
 from estiva.builder.files import download, untar
-from estiva.builder.files.copier import Destination
+from estiva.builder.files.destination import Destination
 from estiva.builder.files.tree import Tree
 from estiva.builder.frontend import ignore, parser, stages
 from estiva.builder.frontend.instructions import interpret

@@ -134,7 +134,7 @@ def load(engine: Engine, name: str, stream: IO[bytes]) -> None:
     """Unpack a tar, plain or compressed, into a volume, with owners and modes; links in it lead nowhere but
     below its top. What is there under the same names is replaced. Raises NotFound, InvalidInput.
     """
-    from estiva.builder.files.copier import Destination
+    from estiva.builder.files.destination import Destination
     from estiva.builder.files.untar import Extraction
     from estiva.errors import LayerError, Unsupported
     from estiva.store.archive import compression

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from estiva.builder.cache import local
 from estiva.builder.fetch import address as addresses
 from estiva.builder.files import url
-from estiva.builder.files.copier import Copier, Destination
+from estiva.builder.files.copier import Copier
+from estiva.builder.files.destination import Destination
 from estiva.builder.files.record import Record
 from estiva.builder.files.tree import Tree
 from estiva.builder.frontend import ignore, parser

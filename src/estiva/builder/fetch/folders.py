@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from estiva.builder.fetch import credentials
 from estiva.builder.fetch.repository import Commit, Repository, open_folder
 from estiva.builder.files import download, untar, url
-from estiva.builder.files.copier import Destination
+from estiva.builder.files.destination import Destination
 from estiva.builder.files.tree import Tree
 from estiva.errors import (
     FREE_SPACE,

@@ -23,7 +23,8 @@ import stat
 import time
 
 from estiva import fastjson
-from estiva.builder.files.copier import Copier, Destination
+from estiva.builder.files.copier import Copier
+from estiva.builder.files.destination import Destination
 from estiva.builder.files.record import Record
 from estiva.builder.files.tree import Tree
 from estiva.builder.frontend.run_mounts import Mount

@@ -13,101 +13,14 @@ import stat
 import time
 
 from estiva.builder.files import record
+from estiva.builder.files.destination import Destination, create, lstat, transfer
 from estiva.builder.files.record import Record
-from estiva.builder.files.tree import Missing, Tree
+from estiva.builder.files.tree import Tree
 from estiva.builder.frontend import ignore, values
 from estiva.errors import InvalidInput, Unsupported
-from estiva.files import write_all
 from estiva.linux import fs
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
-_CHUNK = 1 << 30
-
-
-class Destination:
-    """A rootfs to write into, and the metadata that new files get.
-
-    `owner` None keeps a stage's owners and makes a context's files root's; `epoch` (seconds) caps times.
-    `upper` is the directory (fd) that what is written to the rootfs goes to, if it is an overlay's: what is
-    below a directory that has just been made there is nowhere else, and making files by way of the overlay
-    takes three times as long.
-    """
-
-    def __init__(
-        self,
-        rootfd: int,
-        *,
-        owner: tuple[int, int] | None = None,
-        chmod: str = "",
-        epoch: int | None = None,
-        upper: int = -1,
-    ) -> None:
-        self.rootfd = rootfd
-        self.upper = upper
-        self.owner = owner
-        self.chmod = chmod
-        self.epoch = epoch
-        octal = values.octal(chmod)
-        self.folders = 0o755 if octal is None else octal & 0o777
-        self.view = Tree(rootfd, owners=True)  # not closed: the fd is the caller's
-
-    def resolve(self, path: str) -> str:
-        """Where a path of the rootfs is, its symlinks resolved inside; what is missing stays as written."""
-        try:
-            return self.view.resolve(path, missing=True)
-        except Missing:
-            message = f"can't use the path {path} in the image: a parent of it is not a directory"
-            raise InvalidInput(message) from None
-
-    def is_directory(self, path: str) -> bool:
-        try:
-            return stat.S_ISDIR(self.view.stat(self.resolve(path)).st_mode)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-
-    def directory(self, path: str, mode: int | None = None) -> int:
-        """An O_PATH fd of a directory, made with its parents: of the owner, with `mode`, else with --chmod's
-        if that is a number, else 0755.
-        """
-        uid, gid = self.owner or (0, 0)
-        resolved = self.resolve(path)
-        try:
-            return fs.mkdir_in_root(
-                self.rootfd, resolved, self.folders if mode is None else mode, uid, gid, follow=False
-            )
-        except NotADirectoryError:
-            raise InvalidInput(f"can't make the directory /{resolved}: a parent of it is a file") from None
-
-    def place(self, path: str, name: str) -> tuple[int, str]:
-        """(directory fd, name) where a file goes that is copied to `path`.
-
-        Into the directory when `path` ends with a slash or is one, else as `path` itself.
-        """
-        if path.endswith(("/", "/.")) or path in ("", ".") or self.is_directory(path):
-            return self.directory(path), name
-        resolved = self.resolve(path)
-        parent, _, last = resolved.rpartition("/")
-        return self.directory(parent), last
-
-    def time(self, nanoseconds: int) -> int:
-        return nanoseconds if self.epoch is None else min(nanoseconds, self.epoch * 10**9)
-
-    def write(self, path: str, name: str, data: bytes | int, *, mode: int, mtime_ns: int) -> None:
-        """A file from bytes, such as a here-document, or from a file (its fd), such as what a URL gave."""
-        parent, last = self.place(path, name)
-        try:
-            fd = _create(parent, last)
-            with open(fd, "wb", buffering=0):
-                if isinstance(data, int):
-                    os.lseek(data, 0, os.SEEK_SET)
-                    _transfer(data, fd)
-                else:
-                    write_all(fd, data)
-                os.fchown(fd, *(self.owner or (0, 0)))
-                os.fchmod(fd, values.mode_change(self.chmod, mode, False) if self.chmod else mode)
-                os.utime(fd, ns=(self.time(mtime_ns), self.time(mtime_ns)))
-        finally:
-            os.close(parent)
 
 
 class Copied:
@@ -128,7 +41,7 @@ def take(incoming: int, outgoing: int, *, owners: bool, keyed: bool) -> Copied:
     info = os.fstat(incoming)
     if not stat.S_ISREG(info.st_mode):
         raise InvalidInput("a file changed while it was copied")
-    _transfer(incoming, outgoing)
+    transfer(incoming, outgoing)
     kept = record.attributes(incoming) if owners else {}
     return Copied(info, kept, record.content(outgoing, kept) if keyed else "")
 
@@ -274,7 +187,7 @@ class Copier:
         `noted` is its name in the record.
         """
         kind = stat.S_IFMT(info.st_mode)
-        old = _lstat(parent, name)
+        old = lstat(parent, name)
         if kind == stat.S_IFDIR:
             self._note(noted, info)
             if old is None:
@@ -318,7 +231,7 @@ class Copier:
             return
         incoming = self.tree.open(source)
         try:
-            outgoing = _create(parent, name)
+            outgoing = create(parent, name)
             try:
                 copied = self._bytes(incoming, outgoing)
                 self._note(noted, copied.info, copied.content)
@@ -380,37 +293,8 @@ def _exists(to: Destination, path: str) -> bool:
     return True
 
 
-def _lstat(parent: int, name: str) -> os.stat_result | None:
-    try:
-        return os.stat(name, dir_fd=parent, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-
-
 def _open_directory(parent: int, name: str) -> int:
     return fs.openat2(parent, name, _DIRECTORY, 0, fs.RESOLVE_NO_SYMLINKS | fs.RESOLVE_BENEATH)
-
-
-def _create(parent: int, name: str) -> int:
-    """A new, empty file in a directory, in the place of what was there (never of a directory)."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    old = _lstat(parent, name)
-    if old is not None:
-        if stat.S_ISDIR(old.st_mode):
-            raise InvalidInput(f"can't write the file {name}: it is a directory")
-        os.unlink(name, dir_fd=parent)
-    return os.open(name, flags, 0o600, dir_fd=parent)
-
-
-def _transfer(incoming: int, outgoing: int) -> None:
-    """All bytes of one file, by copy_file_range(2) where the filesystems agree."""
-    try:
-        while os.copy_file_range(incoming, outgoing, _CHUNK):
-            pass
-    except OSError:
-        os.lseek(incoming, os.lseek(outgoing, 0, os.SEEK_CUR), os.SEEK_SET)
-        while os.sendfile(outgoing, incoming, None, _CHUNK):
-            pass
 
 
 def _set_attributes(fd: int, kept: dict[str, bytes]) -> None:

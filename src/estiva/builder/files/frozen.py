@@ -13,7 +13,8 @@ import posixpath
 import stat
 
 from estiva.builder.files import record
-from estiva.builder.files.copier import Copier, Destination
+from estiva.builder.files.copier import Copier
+from estiva.builder.files.destination import Destination
 from estiva.builder.files.record import Record
 from estiva.builder.files.tree import Tree
 from estiva.errors import InvalidInput, Unsupported

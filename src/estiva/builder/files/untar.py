@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 
 from estiva.builder.files import record
-from estiva.builder.files.copier import Destination
+from estiva.builder.files.destination import Destination
 from estiva.errors import InvalidInput, LayerError, Unsupported
 from estiva.files import write_all
 from estiva.linux import fs

@@ -10,7 +10,8 @@ import time
 from typing import Any
 
 from estiva.builder.files import untar, url
-from estiva.builder.files.copier import Copier, Destination, take
+from estiva.builder.files.copier import Copier, take
+from estiva.builder.files.destination import Destination
 from estiva.builder.files.record import Record
 from estiva.builder.files.tree import Missing, Tree
 from estiva.builder.frontend import ignore, patterns, values

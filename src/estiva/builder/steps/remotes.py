@@ -8,7 +8,8 @@ from estiva.builder.fetch import address as addresses
 from estiva.builder.fetch.address import GitAddress
 from estiva.builder.files import untar
 from estiva.builder.files import url as urls
-from estiva.builder.files.copier import Copier, Destination
+from estiva.builder.files.copier import Copier
+from estiva.builder.files.destination import Destination
 from estiva.builder.frontend import ignore
 from estiva.builder.frontend.errors import bad
 from estiva.builder.frontend.instructions import Copy

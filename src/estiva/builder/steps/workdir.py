@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from estiva.builder.files.copier import Destination
+from estiva.builder.files.destination import Destination
 from estiva.builder.frontend.instructions import Text
 from estiva.builder.steps import config, users
 from estiva.builder.steps.context import StepContext

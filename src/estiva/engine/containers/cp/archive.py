@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from estiva.builder.files.copier import Destination
+from estiva.builder.files.destination import Destination
 from estiva.builder.files.untar import Extraction
 from estiva.engine.containers.cp.copying import refuse
 from estiva.engine.containers.cp.place import Place, writable
