@@ -29,8 +29,8 @@ from estiva.catalog import FEWEST, INDEX, PHRASES  # noqa: E402
 # Modules and packages whose errors a beginner meets.
 COVERED = (
     "builder.fetch", "builder.files.copier", "builder.files.destination", "builder.files.tree",
-    "builder.frontend", "builder.solver.sources", "builder.steps", "cli.container", "cli.context", "cli.explain", "cli.format.tables",
-    "cli.format.template", "cli.image.archives", "cli.build.build",
+    "builder.frontend", "builder.solver.sources", "builder.steps", "cli.container",
+    "cli.context", "cli.explain", "cli.format.tables", "cli.format.template", "cli.image.archives", "cli.build.build",
     "cli.build.sources", "cli.build.words", "cli.image.images", "cli.image.remote",
     "cli.inspect", "cli.main", "cli.network", "cli.options", "cli.refused", "cli.reset", "cli.volume",
     "cmdline.parser", "engine.builds.build", "engine.builds.ssh", "engine.containers.attach",
