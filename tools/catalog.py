@@ -29,22 +29,20 @@ from estiva.catalog import FEWEST, INDEX, PHRASES  # noqa: E402
 # Modules and packages whose errors a beginner meets.
 COVERED = (
     "builder.fetch", "builder.files.copier", "builder.files.destination", "builder.files.tree",
-    "builder.frontend", "builder.solver.sources", "builder.steps", "cli.container",
-    "cli.context", "cli.explain", "cli.format.tables", "cli.format.template", "cli.image.archives", "cli.build.build",
-    "cli.build.sources", "cli.build.words", "cli.image.images", "cli.image.remote",
-    "cli.inspect", "cli.main", "cli.network", "cli.options", "cli.refused", "cli.reset", "cli.volume",
-    "cmdline.parser", "engine.builds.build", "engine.builds.ssh", "engine.containers.attach",
-    "engine.containers.control",
+    "builder.frontend", "builder.solver.sources", "builder.steps", "cli.container", "cli.context",
+    "cli.explain", "cli.format.tables", "cli.format.template", "cli.image.archives", "cli.build.build",
+    "cli.build.sources", "cli.build.words", "cli.image.images", "cli.image.remote", "cli.inspect",
+    "cli.main", "cli.network", "cli.options", "cli.refused", "cli.reset", "cli.volume", "cmdline.parser",
+    "engine.builds.build", "engine.builds.ssh", "engine.containers.attach", "engine.containers.control",
     "engine.containers.cp.copying", "engine.containers.cp.place", "engine.containers.create",
     "engine.containers.exec", "engine.containers.inspect", "engine.containers.start", "engine.images.find",
     "engine.images.lookup", "engine.images.outfile", "engine.images.platforms", "engine.launch.launch",
     "engine.networks.asked", "engine.networks.connect", "engine.networks.create", "engine.networks.remove",
     "engine.spec.mounts", "engine.spec.ports", "engine.state.lookup", "engine.state.names",
-    "engine.state.record",
-    "engine.volumes", "errors", "files", "network.firewall", "network.networks", "network.pools",
-    "network.ports", "oci.digest", "oci.platform", "oci.reference", "paths", "registry.client",
-    "registry.http.errors", "registry.http.transport", "runtime.process.command", "runtime.process.user",
-    "store.content", "store.database", "store.images", "store.volumes",
+    "engine.state.record", "engine.volumes", "errors", "files", "network.firewall", "network.networks",
+    "network.pools", "network.ports", "oci.digest", "oci.platform", "oci.reference", "paths",
+    "registry.client", "registry.http.errors", "registry.http.transport", "runtime.process.command",
+    "runtime.process.user", "store.content", "store.database", "store.images", "store.volumes",
 )  # fmt: skip
 # Modules of which every sentence is shown to people: what has a blank in it, and is no docstring.
 SPOKEN = (
