@@ -17,7 +17,7 @@ import pytest
 from buildlab import Lab
 from estiva.builder.fetch import address as addresses
 from estiva.builder.fetch import bounded, repository
-from estiva.builder.files import url
+from estiva.builder.files import download
 from estiva.errors import EstivaError, InvalidInput
 from gitkit import Daemon, Repo, Web
 
@@ -451,8 +451,8 @@ def test_a_url_without_end(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     def turning(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.0 302 Found\r\nLocation: /\r\n\r\n")
 
-    monkeypatch.setattr(url, "LIMIT", 1 << 20)
-    monkeypatch.setattr(url, "LONGEST", 2.0)
+    monkeypatch.setattr(download, "LIMIT", 1 << 20)
+    monkeypatch.setattr(download, "LONGEST", 2.0)
     for speak, message in (
         (endless, "is larger than 1 MiB"),
         (slow, "took longer"),

@@ -119,7 +119,7 @@ def test_a_hostile_source(engine: Host, outside: Path, kind: str) -> None:
             f"RUN --mount={kind},from=0,source={source},target=/c ls -R /c; cat /c; touch /c/made; true",
         )
         assert status != 0 and "to mount" in text, text
-        untouched(outside, text.replace(f"source={source},", "").replace(f"no {source} in", ""))
+        untouched(outside, text.replace(f"source={source},", "").replace(source, ""))
 
 
 def test_a_poisoned_cache(engine: Host, outside: Path) -> None:

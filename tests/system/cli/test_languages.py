@@ -58,8 +58,8 @@ def test_errors(box, words, status, lines):
     ("dockerfile", "lines"),
     [
         ("FRM x\n", ["Dockerfile:1: instrução desconhecida: FRM", "você quis dizer FROM?"]),
-        (f"FROM {IMAGE}\nWORKDIR\n", ["WORKDIR precisa de exatamente um argumento", "a linha é: WORKDIR"]),
-        (f"FROM {IMAGE}\nCOPY no /\n", ["COPY falhou: arquivo não encontrado no contexto de build", "a linha é: COPY no /"]),
+        (f"FROM {IMAGE}\nWORKDIR\n", ["WORKDIR precisa de exatamente um argumento", "2 | WORKDIR"]),
+        (f"FROM {IMAGE}\nCOPY no /\n", ["COPY falhou: arquivo não encontrado no contexto de build", "2 | COPY no /"]),
         (f"FROM {IMAGE}\nRUN exit 4\n", ["código de saída 4"]),
     ],
 )  # fmt: skip

@@ -56,7 +56,7 @@ def test_all_eight_steps():
         "killed by its memory limit of 16 MiB",
         "can't fork",
         "it runs",
-        "[2/4] CACHED",
+        "#2 CACHED",
         "other words",
     ):
         assert said in text, said

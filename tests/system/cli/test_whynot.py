@@ -107,7 +107,7 @@ def test_build(box):
     with open(f"{box.folder}/build/Dockerfile", "w") as file:
         file.write(f'FROM {IMAGE}\nRUN ["sl"]\n')
     lines = told(box, "build", "-q", "--network", "none", f"{box.folder}/build", status=1)
-    assert lines[-2:] == [f"estiva: Dockerfile:2: {MISSING}", MEANT]
+    assert f"estiva: Dockerfile:2: {MISSING}" in lines and lines[-1] == MEANT
 
 
 def test_a_program(box):

@@ -28,6 +28,8 @@ def apply_changes(document: dict[str, Any], changes: list[str]) -> dict[str, Any
             _apply(state, change)
         except DockerfileError as error:
             raise InvalidInput(f"the change {shorten(change)!r}: {error.bare}", hint=error.hint) from None
+    if "ArgsEscaped" not in (document.get("config") or {}):
+        state.config.pop("ArgsEscaped", None)  # a build's alone, as docker has it
     return {**document, "config": state.config}
 
 

@@ -174,14 +174,11 @@ class CommandStep:
 
     def _failed(self, status: int) -> BuildFailed:
         source, words = self.typed.source, statuses.meaning(status)
-        told = f"exit status {status} ({words})" if words else f"exit status {status}"
-        return BuildFailed(
-            f"{self._title()}: {told}",
-            line=source.line,
-            text=source.original,
-            status=status,
-            hint=statuses.hint(status),
-        )
+        about: dict[str, Any] = {"line": source.line, "text": source.original, "status": status}
+        title, hint = self._title(), statuses.hint(status)
+        if words:
+            return BuildFailed(f"{title}: exit status {status} ({words})", hint=hint, **about)
+        return BuildFailed(f"{title}: exit status {status}", hint=hint, **about)
 
 
 def _proxies(given: dict[str, str], env: dict[str, str]) -> dict[str, str]:
