@@ -91,7 +91,7 @@ class StepContext:
         stand: Stand,
         keys: Keys,
         created_by: str,
-        inputs: Mapping[str, Any],
+        inputs: Callable[[], Mapping[str, Any]],
         *,
         apart: bool = False,
     ) -> None:
@@ -99,7 +99,7 @@ class StepContext:
 
         One without any change has a layer at once, so that what is kept on that is found. So has one that is
         kept `apart`: somebody might still write to its directory, and what stands on that would not be what
-        its key says (K20). `inputs` is what the step was made of but the layers below, for cache/inputs.py.
+        its key says (K20). `inputs` tells what the step was made of but the layers below (cache/inputs.py).
         """
         created, platform, place = state.clock(), state.platform, self.place()
 
@@ -107,7 +107,7 @@ class StepContext:
             below = diff_ids[:-1]
             record = Record(tuple(keys(below)), diff_ids[-1], created, created_by)
             if image := self.lookup.keep(record, platform):
-                self.lookup.inputs.made(place, image, {"below": below, **inputs})
+                self.lookup.inputs.made(place, image, {"below": below, **inputs()})
 
         written = Written(snapshot, stand, list(state.layers), keep)
         if apart or (known(state.layers) is not None and not os.listdir(snapshot.upper)):
@@ -117,7 +117,7 @@ class StepContext:
             self.pack(written)
             state.record(created_by, created=created, layer=written)
 
-    def explain(self, state: State, inputs: Mapping[str, Any]) -> None:
+    def explain(self, state: State, inputs: Callable[[], Mapping[str, Any]]) -> None:
         """Tell which input of a step that was not in the cache is another, if that is asked for."""
         if not self.request.explain_cache:
             return
@@ -126,7 +126,7 @@ class StepContext:
         else:
             below = [each if isinstance(each, str) else "" for each in state.layers]
             made = [""] * state.base + state.made
-            lines = explain(self.lookup.inputs.last(self.place()), {"below": below, **inputs}, made)
+            lines = explain(self.lookup.inputs.last(self.place()), {"below": below, **inputs()}, made)
         for line in lines:
             self.output(f"not cached: {line}\n".encode())
 
@@ -149,8 +149,8 @@ class StepContext:
                 with_root(snapshot, lambda rootfd: work(rootfd, upper))
             finally:
                 os.close(upper)
-            self.explain(state, inputs)
-            self.keep(state, snapshot, stand, keys, created_by, inputs)
+            self.explain(state, lambda: inputs)
+            self.keep(state, snapshot, stand, keys, created_by, lambda: inputs)
 
     @contextmanager
     def snapshot(self, layers: Sequence[Layer]) -> Iterator[tuple[Snapshot, Stand]]:

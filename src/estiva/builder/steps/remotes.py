@@ -129,12 +129,14 @@ class Remotes:
         """Put them into `path` of a rootfs."""
         for download in self.downloads:
             self._write(download, to, path)
+        if not self.repositories:
+            return
+        from estiva.builder.fetch import folders
+
         for found, commit in self.repositories:
             address = found.address
             mtime = address.mtime == "commit"
             keep = address.keep_git_dir is True
-            from estiva.builder.fetch import folders
-
             tree = folders.checkout(self.context.workspace.workspace, found, commit, keep=keep, mtime=mtime)
             try:
                 Copier(tree, to, exclude=exclude).copy("", "", path)

@@ -99,10 +99,10 @@ class CommandStep:
             place = f"{self.typed.source.file}:{self.typed.source.line}"
             self.context.warn(f"{place}: the device {name} is not here: RUN goes on without it")
         with self.context.snapshot(self.state.layers) as (snapshot, stand):
-            self.context.explain(self.state, self._told())
+            self.context.explain(self.state, self._told)
             self._execute(snapshot)
             keys = (lambda below: []) if self.changed else self._keys()
-            told, met = self._told(), self.mounts.met
+            told, met = self._told, self.mounts.met
             self.context.keep(self.state, snapshot, stand, keys, created_by, told, apart=met)
         if self.changed:
             source = self.typed.source

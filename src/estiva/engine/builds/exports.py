@@ -108,13 +108,11 @@ class Exports:
             for each, (manifest, _) in zip(self.built, members, strict=True)
             if (about := self.attesting.manifest(each, manifest, output)) is not None
         ]
-        if len(members) == 1 and not said_of:
-            from dataclasses import replace
-
-            return replace(members[0][0], annotations=members[0][1].get("annotations"))
-        top = index_over(members + said_of, docker=docker, annotations=said.of("index"))
         from dataclasses import replace
 
+        if len(members) == 1 and not said_of:
+            return replace(members[0][0], annotations=members[0][1].get("annotations"))
+        top = index_over(members + said_of, docker=docker, annotations=said.of("index"))
         return replace(top, annotations=said.of("index-descriptor"))
 
     def _came(self, each: Built, output: Output) -> dict[str, dict[str, Any]]:
