@@ -16,7 +16,7 @@ from estiva.builder.files import record
 from estiva.builder.files.destination import Destination, create, lstat, transfer
 from estiva.builder.files.record import Record
 from estiva.builder.files.tree import Tree
-from estiva.builder.frontend import ignore, values
+from estiva.builder.frontend import ignore
 from estiva.errors import InvalidInput, Unsupported
 from estiva.linux import fs
 
@@ -77,10 +77,7 @@ class Copier:
                 os.close(parent)
             return False
         self._note("", info)
-        resolved = self.to.resolve(path)
-        there = _exists(self.to, resolved)
-        if resolved and there and not self.to.is_directory(resolved):
-            raise InvalidInput(f"can't copy a directory onto the file /{resolved}")
+        resolved, there = self.to.folder(path)
         top = self.to.directory(path)
         try:
             if there or self.to.upper < 0:
@@ -247,8 +244,8 @@ class Copier:
         """A file's content and metadata."""
         copied = take(incoming, outgoing, owners=self.tree.owners, keyed=self.record is not None)
         info = copied.info
-        os.fchown(outgoing, *self._owner(info))
-        os.fchmod(outgoing, self._mode(info))
+        os.fchown(outgoing, *self.to.owner_of(info, self.tree.owners))
+        os.fchmod(outgoing, self.to.mode_of(info))
         _set_attributes(outgoing, copied.attributes)
         os.utime(outgoing, ns=(self.to.time(info.st_atime_ns), self.to.time(info.st_mtime_ns)))
         return copied
@@ -268,29 +265,11 @@ class Copier:
             os.close(there)
 
     def _metadata(self, info: os.stat_result, parent: int, name: str) -> None:
-        os.chown(name, *self._owner(info), dir_fd=parent, follow_symlinks=False)
+        os.chown(name, *self.to.owner_of(info, self.tree.owners), dir_fd=parent, follow_symlinks=False)
         if not stat.S_ISLNK(info.st_mode):
-            os.chmod(f"/proc/self/fd/{parent}/{name}", self._mode(info))
+            os.chmod(f"/proc/self/fd/{parent}/{name}", self.to.mode_of(info))
         times = (self.to.time(info.st_atime_ns), self.to.time(info.st_mtime_ns))
         os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
-
-    def _owner(self, info: os.stat_result) -> tuple[int, int]:
-        if self.to.owner is not None:
-            return self.to.owner
-        return (info.st_uid, info.st_gid) if self.tree.owners else (0, 0)
-
-    def _mode(self, info: os.stat_result) -> int:
-        if self.to.chmod:
-            return values.mode_change(self.to.chmod, info.st_mode, stat.S_ISDIR(info.st_mode))
-        return info.st_mode & 0o7777
-
-
-def _exists(to: Destination, path: str) -> bool:
-    try:
-        to.view.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
 
 
 def _open_directory(parent: int, name: str) -> int:

@@ -56,6 +56,19 @@ class Destination:
         except (FileNotFoundError, NotADirectoryError):
             return False
 
+    def folder(self, path: str) -> tuple[str, bool]:
+        """Where a directory is to be copied to, and whether there is one already. Raises InvalidInput where
+        a file is.
+        """
+        resolved = self.resolve(path)
+        try:
+            kind = stat.S_IFMT(self.view.stat(resolved).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return resolved, False
+        if kind != stat.S_IFDIR:
+            raise InvalidInput(f"can't copy a directory onto the file /{resolved}")
+        return resolved, True
+
     def directory(self, path: str, mode: int | None = None) -> int:
         """An O_PATH fd of a directory, made with its parents: of the owner, with `mode`, else with --chmod's
         if that is a number, else 0755.
@@ -74,11 +87,27 @@ class Destination:
 
         Into the directory when `path` ends with a slash or is one, else as `path` itself.
         """
+        directory, last = self.whereto(path, name)
+        return self.directory(directory), last
+
+    def whereto(self, path: str, name: str) -> tuple[str, str]:
+        """The same, of a directory that need not be there: its path."""
         if path.endswith(("/", "/.")) or path in ("", ".") or self.is_directory(path):
-            return self.directory(path), name
-        resolved = self.resolve(path)
-        parent, _, last = resolved.rpartition("/")
-        return self.directory(parent), last
+            return path, name
+        parent, _, last = self.resolve(path).rpartition("/")
+        return parent, last
+
+    def owner_of(self, info: os.stat_result, owners: bool) -> tuple[int, int]:
+        """(uid, gid) of a copy. `owners` as of the tree that it is from."""
+        if self.owner is not None:
+            return self.owner
+        return (info.st_uid, info.st_gid) if owners else (0, 0)
+
+    def mode_of(self, info: os.stat_result) -> int:
+        """The permissions of a copy."""
+        if self.chmod:
+            return values.mode_change(self.chmod, info.st_mode, stat.S_ISDIR(info.st_mode))
+        return info.st_mode & 0o7777
 
     def time(self, nanoseconds: int) -> int:
         return nanoseconds if self.epoch is None else min(nanoseconds, self.epoch * 10**9)

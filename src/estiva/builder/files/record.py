@@ -21,17 +21,19 @@ ATTRIBUTES = ("security.capability", "user.")  # the second is a prefix
 
 class Record:
     """Paths added in the order of a walk -> one digest. `owners`: owners and attributes count. `listed` gets
-    the mode, owner and content of each path, below `top`, up to MOST of them.
+    the mode, owner and content of each path, below `top`, up to MOST of them. `paths`: how many there are.
     """
 
     def __init__(self, owners: bool, listed: dict[str, list[str]] | None = None, top: str = "") -> None:
         self.owners = owners
         self.listed = listed
         self.top = top
+        self.paths = 0
         self.total = hashlib.sha256()
 
     def add(self, name: str, info: os.stat_result, content: str = "") -> None:
         """One path. `content`: a file's by `content`, a symlink's target; a device's number is in `info`."""
+        self.paths += 1
         mode = stat.S_IFLNK if stat.S_ISLNK(info.st_mode) else info.st_mode
         owner = f"{info.st_uid}:{info.st_gid}" if self.owners else ""
         if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
@@ -55,6 +57,11 @@ def content(fd: int, kept: dict[str, bytes], to: int = -1) -> str:
         if to >= 0:
             write_all(to, piece)
         offset += len(piece)
+    return told(total, kept)
+
+
+def told(total: hashlib._Hash, kept: dict[str, bytes]) -> str:
+    """A file's content and attributes, of which `total` (sha256) has had all bytes."""
     for name in sorted(kept):
         key, value = os.fsencode(name), kept[name]
         total.update(b"\0%d %d " % (len(key), len(value)) + key + value)

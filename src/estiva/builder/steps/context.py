@@ -19,11 +19,12 @@ from estiva.builder.files.workspace import Scratch
 from estiva.builder.request import Request, RunStep
 from estiva.builder.steps.lookup import Lookup
 from estiva.builder.steps.state import State
-from estiva.builder.steps.written import Layer, Stand, Written, known
+from estiva.builder.steps.written import Layer, Stand, Written, diff_ids, known
 from estiva.builder.struct import struct
 
 if TYPE_CHECKING:
     from estiva.store import Store
+    from estiva.store.layers.sink import TarSink
     from estiva.store.snapshots import Snapshot
 
 
@@ -101,14 +102,8 @@ class StepContext:
         kept `apart`: somebody might still write to its directory, and what stands on that would not be what
         its key says (K20). `inputs` tells what the step was made of but the layers below (cache/inputs.py).
         """
-        created, platform, place = state.clock(), state.platform, self.place()
-
-        def keep(diff_ids: list[str]) -> None:
-            below = diff_ids[:-1]
-            record = Record(tuple(keys(below)), diff_ids[-1], created, created_by)
-            if image := self.lookup.keep(record, platform):
-                self.lookup.inputs.made(place, image, {"below": below, **inputs()})
-
+        created = state.clock()
+        keep = self._keeper(state, keys, created, created_by, inputs)
         written = Written(snapshot, stand, list(state.layers), keep)
         if apart or (known(state.layers) is not None and not os.listdir(snapshot.upper)):
             written.pack()
@@ -116,6 +111,25 @@ class StepContext:
         else:
             self.pack(written)
             state.record(created_by, created=created, layer=written)
+
+    def _keeper(
+        self,
+        state: State,
+        keys: Keys,
+        created: str,
+        created_by: str,
+        inputs: Callable[[], Mapping[str, Any]],
+    ) -> Callable[[list[str]], None]:
+        """What remembers a layer, of the diff_ids up to its own."""
+        platform, place = state.platform, self.place()
+
+        def keep(diff_ids: list[str]) -> None:
+            below = diff_ids[:-1]
+            record = Record(tuple(keys(below)), diff_ids[-1], created, created_by)
+            if image := self.lookup.keep(record, platform):
+                self.lookup.inputs.made(place, image, {"below": below, **inputs()})
+
+        return keep
 
     def explain(self, state: State, inputs: Callable[[], Mapping[str, Any]]) -> None:
         """Tell which input of a step that was not in the cache is another, if that is asked for."""
@@ -151,6 +165,28 @@ class StepContext:
                 os.close(upper)
             self.explain(state, lambda: inputs)
             self.keep(state, snapshot, stand, keys, created_by, lambda: inputs)
+
+    def add(
+        self,
+        state: State,
+        keys: Keys,
+        created_by: str,
+        inputs: Mapping[str, Any],
+        work: Callable[[int, TarSink], None],
+        *,
+        alone: bool = False,
+    ) -> None:
+        """Add the layer whose tar `work` writes, which sees a rootfs (by fd) of the layers of `state`, or of
+        none if `alone`. It is there at once, and what lies below is waited for.
+        """
+        created = state.clock()
+        keep = self._keeper(state, keys, created, created_by, lambda: inputs)
+        with self.view([] if alone else state.layers) as rootfd, self.store.layers.sink() as sink:
+            work(rootfd, sink)
+            self.explain(state, lambda: inputs)
+            diff_id = self.store.layers.commit(sink).diff_id
+        keep([*diff_ids(state.layers), diff_id])
+        state.record(created_by, created=created, layer=diff_id)
 
     @contextmanager
     def snapshot(self, layers: Sequence[Layer]) -> Iterator[tuple[Snapshot, Stand]]:

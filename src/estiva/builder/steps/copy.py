@@ -7,11 +7,12 @@ import os
 import posixpath
 import stat
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from estiva.builder.files import untar, url
 from estiva.builder.files.copier import Copier, take
 from estiva.builder.files.destination import Destination
+from estiva.builder.files.direct import Direct
 from estiva.builder.files.record import Record
 from estiva.builder.files.tree import Missing, Tree
 from estiva.builder.frontend import ignore, patterns, values
@@ -26,6 +27,11 @@ from estiva.builder.steps.state import State, expander
 from estiva.builder.steps.written import diff_ids, known
 from estiva.builder.struct import struct
 from estiva.errors import InvalidInput, oneline
+
+if TYPE_CHECKING:
+    from estiva.store.layers.sink import TarSink
+
+_WORTH = 1000  # paths whose files take longer to make and remove than the layers below to be packed
 
 
 @struct
@@ -57,6 +63,7 @@ class CopyStep:
         self.path = state.absolute(self.destination)
         if self.chmod:
             values.mode_change(self.chmod, 0o644, False)
+        self.many = 0  # paths that were looked at
         self.files: dict[str, list[str]] = {}  # what was copied, as files/record.py lists it
         self.remotes = Remotes(context, typed, self.sources, self.checksum)
 
@@ -100,14 +107,25 @@ class CopyStep:
         told = {**self._inputs([], []), "contents": "", "from": self.typed.from_, "addresses": remote}
         if not self.link:
             del told["below"]  # which is for those who know it
-        context.write(
-            state,
-            keys,
-            created_by,
-            {**told, "files": self.files},
-            lambda rootfd, upper: copied.extend(self._copy(tree, items, rootfd, upper)),
-            alone=self.link,
-        )
+        told = {**told, "files": self.files}
+        if self._is_one(tree, items) and (self.many > _WORTH or known(state.layers) is not None):
+            context.add(
+                state,
+                keys,
+                created_by,
+                told,
+                lambda rootfd, sink: copied.append(self._direct(tree, items[0], rootfd, sink)),
+                alone=self.link,
+            )
+        else:
+            context.write(
+                state,
+                keys,
+                created_by,
+                told,
+                lambda rootfd, upper: copied.extend(self._copy(tree, items, rootfd, upper)),
+                alone=self.link,
+            )
         return False
 
     def _key(self, below: list[str], contents: list[list[Any]], remote: list[Any]) -> str:
@@ -268,6 +286,7 @@ class CopyStep:
         archive = self._archive(tree, item)
         if archive >= 0:
             os.close(archive)
+        self.many += total.paths
         return ["" if directory else item.name, item.relative, total.digest(), archive >= 0]
 
     def _archive(self, tree: Tree, item: Item) -> int:
@@ -280,12 +299,32 @@ class CopyStep:
         os.close(fd)
         return -1
 
-    def _copy(self, tree: Tree, items: list[Item], rootfd: int, upper: int) -> list[list[Any]]:
-        """Do all of it; for every source what `_look` tells, of what was copied."""
+    def _is_one(self, tree: Tree, items: list[Item]) -> bool:
+        """Whether it is one file or directory that is copied."""
+        if len(items) != 1 or len(self.remotes) or self.documents or self.typed.parents:
+            return False
+        archive = self._archive(tree, items[0])
+        if archive >= 0:
+            os.close(archive)
+        return archive < 0
+
+    def _direct(self, tree: Tree, item: Item, rootfd: int, sink: TarSink) -> list[Any]:
+        """As `_copy`, of one."""
+        total = Record(tree.owners, self.files, item.path)
+        copier = Direct(tree, self._destination(rootfd), sink, exclude=self.exclude)
+        directory = copier.copy(item.path, item.name, self.path, total)
+        copier.finish()
+        return ["" if directory else item.name, "", total.digest(), False]
+
+    def _destination(self, rootfd: int, upper: int = -1) -> Destination:
         owner = None
         if self.chown:
             owner = self.owner if self.link else users.owner(rootfd, self.chown)
-        to = Destination(rootfd, owner=owner, chmod=self.chmod, upper=upper)
+        return Destination(rootfd, owner=owner, chmod=self.chmod, upper=upper)
+
+    def _copy(self, tree: Tree, items: list[Item], rootfd: int, upper: int) -> list[list[Any]]:
+        """Do all of it; for every source what `_look` tells, of what was copied."""
+        to = self._destination(rootfd, upper)
         copier = Copier(tree, to, exclude=self.exclude)
         copied: list[list[Any]] = []
         if self.typed.parents and not items:
