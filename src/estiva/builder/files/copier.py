@@ -11,10 +11,11 @@ import os
 import posixpath
 import stat
 import time
+from collections.abc import Callable
 
 from estiva.builder.files import record
 from estiva.builder.files.destination import Destination, create, lstat, transfer
-from estiva.builder.files.record import Record
+from estiva.builder.files.record import Record, nothing
 from estiva.builder.files.tree import Tree
 from estiva.builder.frontend import ignore
 from estiva.errors import InvalidInput, Unsupported
@@ -33,17 +34,20 @@ class Copied:
         self.place = ""
 
 
-def take(incoming: int, outgoing: int, *, owners: bool, keyed: bool) -> Copied:
+def take(
+    incoming: int, outgoing: int, *, owners: bool, keyed: bool, look: Callable[[], object] = nothing
+) -> Copied:
     """Copy an open file's bytes into a new one that nobody else writes; `keyed`: and tell its content.
 
-    `owners` as of the tree that it is in. Raises InvalidInput if it is no regular file (any more).
+    `owners` as of the tree that it is in. What `look` raises ends it. Raises InvalidInput if it is no regular
+    file (any more).
     """
     info = os.fstat(incoming)
     if not stat.S_ISREG(info.st_mode):
         raise InvalidInput("a file changed while it was copied")
-    transfer(incoming, outgoing)
+    transfer(incoming, outgoing, look)
     kept = record.attributes(incoming) if owners else {}
-    return Copied(info, kept, record.content(outgoing, kept) if keyed else "")
+    return Copied(info, kept, record.content(outgoing, kept, look=look) if keyed else "")
 
 
 class Copier:
@@ -242,7 +246,9 @@ class Copier:
 
     def _bytes(self, incoming: int, outgoing: int) -> Copied:
         """A file's content and metadata."""
-        copied = take(incoming, outgoing, owners=self.tree.owners, keyed=self.record is not None)
+        tree = self.tree
+        keyed = self.record is not None
+        copied = take(incoming, outgoing, owners=tree.owners, keyed=keyed, look=tree.going)
         info = copied.info
         os.fchown(outgoing, *self.to.owner_of(info, self.tree.owners))
         os.fchmod(outgoing, self.to.mode_of(info))

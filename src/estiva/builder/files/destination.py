@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 
+from estiva.builder.files.record import nothing
 from estiva.builder.files.tree import Missing, Tree
 from estiva.builder.frontend import values
 from estiva.errors import InvalidInput
@@ -12,7 +14,7 @@ from estiva.files import write_all
 from estiva.linux import fs
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
-_CHUNK = 1 << 30
+_CHUNK = 1 << 24  # bytes that the kernel copies at once: it hears of no signal meanwhile
 
 
 class Destination:
@@ -148,12 +150,13 @@ def create(parent: int, name: str) -> int:
     return os.open(name, flags, 0o600, dir_fd=parent)
 
 
-def transfer(incoming: int, outgoing: int) -> None:
-    """All bytes of one file, by copy_file_range(2) where the filesystems agree."""
+def transfer(incoming: int, outgoing: int, look: Callable[[], object] = nothing) -> None:
+    """All bytes of one file, by copy_file_range(2) where the filesystems agree. What `look`
+    raises ends that."""
     try:
         while os.copy_file_range(incoming, outgoing, _CHUNK):
-            pass
+            look()
     except OSError:
         os.lseek(incoming, os.lseek(outgoing, 0, os.SEEK_CUR), os.SEEK_SET)
         while os.sendfile(outgoing, incoming, None, _CHUNK):
-            pass
+            look()

@@ -261,6 +261,7 @@ class Direct:
             if not data:
                 raise InvalidInput(f"{source} became shorter while it was copied", hint="build again")
             data = data[:left]
+            self.tree.going()
             total.update(data)
             self._write(data)
             left -= len(data)

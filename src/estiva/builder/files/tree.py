@@ -12,11 +12,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from estiva.builder.files import identity, record
-from estiva.builder.files.record import Record
+from estiva.builder.files.record import Record, nothing
 from estiva.builder.frontend import ignore, patterns
 from estiva.errors import InvalidInput, NotFound, reason
 from estiva.linux import fs
@@ -44,8 +44,11 @@ class Entry(NamedTuple):
 class Tree:
     """A source of files. `owners`: files keep their owner (stages and images); a context's are all root's.
 
-    Owns `rootfd`, and closes it; it may be a file's. `excluded` are paths left out by patterns.
+    Owns `rootfd`, and closes it; it may be a file's. `excluded` are paths left out by patterns. `going` is
+    called for each path and each piece of a file that is read: what it raises ends that.
     """
+
+    going: Callable[[], object] = staticmethod(nothing)
 
     def __init__(self, rootfd: int, *, exclude: ignore.Matcher | None = None, owners: bool = False) -> None:
         self.rootfd = rootfd
@@ -68,7 +71,7 @@ class Tree:
     def through(self, rootfd: int) -> Tree:
         """A tree of what a mount shows of files of this one: what is known of these is known of it."""
         tree = Tree(rootfd, owners=self.owners)
-        tree.digests, tree.firm = self.digests, self.firm
+        tree.digests, tree.firm, tree.going = self.digests, self.firm, self.going
         return tree
 
     def close(self) -> None:
@@ -220,6 +223,7 @@ class Tree:
         return self._without(path, without) if without else self._visible_below(path)
 
     def _visible_below(self, path: str) -> Iterator[Entry]:
+        going = self.going
         waiting: list[Entry] = []  # directories left out that we are in, until something in them is not
         stack = [(path, self.open(path, os.O_RDONLY | os.O_DIRECTORY))]
         names = [sorted(os.listdir(stack[0][1]), reverse=True)]
@@ -232,6 +236,7 @@ class Tree:
                     if waiting and waiting[-1].path == directory:
                         waiting.pop()
                     continue
+                going()
                 name = names[-1].pop()
                 child = f"{directory}/{name}" if directory else name
                 hidden = self.hides(child)
@@ -330,7 +335,7 @@ class Tree:
             info = os.fstat(fd)
             if not stat.S_ISREG(info.st_mode):
                 raise InvalidInput(f"{entry.path} changed while it was read")
-            text = record.content(fd, record.attributes(fd) if self.owners else {})
+            text = record.content(fd, record.attributes(fd) if self.owners else {}, look=self.going)
         finally:
             os.close(fd)
         if self.owners or identity.settles(info) < now:  # a layer's files don't change

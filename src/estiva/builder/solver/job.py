@@ -40,6 +40,7 @@ class Job:
         progress: Progress | None,
         remote: Remote | None,
         run_stage: Callable[[Job, stages.Stage], State],
+        asked: Callable[[], object] | None = None,
     ) -> None:
         self.request = request
         self.store = store
@@ -51,7 +52,9 @@ class Job:
         self.host = Platform.host()
         self.wanted = Platform.parse(request.platform) if request.platform else self.host
         self.states: Once[int, State] = Once()
+        self.asked = asked
         self.failure: BaseException | None = None  # the first
+        self.cancelled: BaseException | None = None  # what ended it for the caller: nothing more is kept
         self.packing = Packing(self.failed)
         self.number = 0
         self.total = 0
@@ -66,9 +69,21 @@ class Job:
 
     def close(self, cancelled: BaseException | None = None) -> None:
         """What steps have written is kept even if a later one failed; not when the build is `cancelled`."""
-        self.packing.close(cancelled)
-        self.sources.close()
-        self.workspace.close()
+        try:
+            self.cancelled = self.cancelled or cancelled
+            self._packed()
+        finally:
+            self.sources.close()
+            self.workspace.close()
+
+    def _packed(self) -> None:
+        """Wait for the packers. Who has enough of that cancels the rest, and waits for what has begun."""
+        try:
+            self.packing.close(self.cancelled)
+        except BaseException as error:
+            self.cancelled = self.cancelled or error
+            self.packing.close(self.cancelled)
+            raise
 
     def state(self, stage: stages.Stage) -> State:
         """The state at the end of a stage, which is run now if nobody does it already."""
@@ -80,9 +95,25 @@ class Job:
         return local.Cache(self.store, off=off)
 
     def look(self) -> None:
-        """Raises Stopped once another stage has failed."""
+        """Raises Stopped once another stage has failed, and what the caller's look does. For threads that
+        work: it is cheap."""
         if self.failure is not None:
             raise Stopped("the build was stopped")
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Raises what the build was cancelled by. What steps have written is worth keeping until then."""
+        if self.cancelled is not None:
+            raise self.cancelled
+        if self.asked is not None:
+            self._caller(self.asked)
+
+    def _caller(self, function: Callable[..., object], *arguments: object) -> None:
+        try:
+            function(*arguments)
+        except BaseException as error:
+            self.cancelled = self.cancelled or error
+            raise
 
     def failed(self, error: BaseException) -> None:
         """Have everybody stop."""
@@ -94,7 +125,7 @@ class Job:
         self.look()
         if self.progress is not None:
             with self._telling:
-                self.progress(event)
+                self._caller(self.progress, event)
 
     def next_step(self) -> str:
         """The number of the step that begins now, of all that are known."""

@@ -42,6 +42,7 @@ class StageRun:
             run_step=job.run_step,
             output=self.output,
             look=job.look,
+            go_on=job.go_on,
             warn=job.warn,
             pack=self._pack,
             place=self._place,

@@ -355,13 +355,13 @@ class CopyStep:
         """Unpack an archive out of a copy of it, so that what was unpacked is what the record tells."""
         own = self.context.workspace.file()
         try:
-            copied = take(fd, own, owners=tree.owners, keyed=True)
+            copied = take(fd, own, owners=tree.owners, keyed=True, look=tree.going)
         finally:
             os.close(fd)
         into.add("", copied.info, copied.content)
         if not untar.is_archive(own):
             raise InvalidInput("the archive changed while it was copied")
-        untar.extract(own, self.context.workspace.file(), self.path, to)
+        untar.extract(own, self.context.workspace.file(), self.path, to, self.context.look)
 
     def _write_document(self, document: Heredoc, text: str, to: Destination) -> None:
         data = text.encode("utf-8", "replace")

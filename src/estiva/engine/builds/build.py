@@ -51,9 +51,9 @@ def build(
     builder.exporters.output.judge, `attest`, `provenance` and `sbom` those of attest.judge there, `standard`
     what an output's "-" is. `metadata` gets what buildx' --metadata-file has. `progress` gets the builder's
     events and those of pulls of base images, which have an "id" and the "image"; without `fetch` nothing is
-    ever pulled. `look`
-    is called now and then while a command says nothing: what it raises ends the build. `limits` is a
-    HostConfig of what each RUN may use and where it runs; no step's key has it, as it is no input.
+    ever pulled. `look` is called often by all threads that work for the build, and before each output: what
+    it raises ends the build. `limits` is a HostConfig of what each RUN may use and where it runs; no step's
+    key has it, as it is no input.
     `shell` attends a shell in the first step that fails (engine/builds/shell.py). Raises DockerfileError,
     BuildFailed and other EstivaErrors.
     """
@@ -79,14 +79,17 @@ def build(
     if len(wanted) > 1 and hasattr(options.get("context"), "read"):
         options["context"] = _spooled(engine, options["context"])
     end_lost(engine)
-    steps = Steps(engine, look, host, shell)
+    steps = Steps(engine, host, shell)
     with engine.store.writing():
+        several = len(wanted) > 1
         built = [
-            _one(engine, {**options, "platform": platform}, steps, progress, fetch, commits, len(wanted) > 1)
-            for platform in wanted
+            _one(engine, {**options, "platform": each}, steps, progress, fetch, commits, several, look)
+            for each in wanted
         ]
         exports = Exports(engine, built, attesting, progress, standard)
         for output in chosen:
+            if look is not None:
+                look()
             exports.run(output)
     if metadata is not None:
         metadata.update(exports.done)
@@ -135,6 +138,7 @@ def _one(
     fetch: bool,
     commits: dict[str, Any],
     several: bool,
+    look: Callable[[], object] | None,
 ) -> Built:
     """Build for one platform."""
     from contextlib import closing
@@ -172,6 +176,7 @@ def _one(
                 resolve_image=resolver,
                 progress=progress,
                 remote=remote if any(places) else None,
+                look=look,
             )
         except EstivaError as error:
             if "exec format error" in error.message or "it is built for" in error.message:
@@ -212,12 +217,10 @@ class Steps:
     def __init__(
         self,
         engine: Engine,
-        look: Callable[[], object] | None = None,
         limits: HostConfig | None = None,
         shell: Attend | None = None,
     ) -> None:
         self.engine = engine
-        self.look = look
         self.limits = limits
         self.shells: Shells | None = None
         if shell is not None:
@@ -228,7 +231,7 @@ class Steps:
     def __call__(self, step: Step) -> int:
         from estiva.engine.builds.worker import run_step
 
-        return run_step(self.engine, step, self.look, self.limits, self.shells)
+        return run_step(self.engine, step, self.limits, self.shells)
 
 
 class Resolver:

@@ -25,12 +25,11 @@ LOOK = 0.2  # seconds
 def run_step(
     engine: Engine,
     step: Step,
-    look: Callable[[], object] | None = None,
     limits: HostConfig | None = None,
     shells: Shells | None = None,
 ) -> int:
     """Run `step` to its end; its exit status, 128+n for a signal. Output goes to step.output as it comes.
-    `look` and step.look are called each LOOK seconds in which nothing comes; what they raise ends the step.
+    step.look is called each LOOK seconds in which nothing comes; what it raises ends the step.
     `limits` is a judged HostConfig, which the step's own network and rights are put to. A command that fails
     leaves its caller in a shell of `shells` first.
 
@@ -48,7 +47,7 @@ def run_step(
 
             served.append(Served(agent))
         try:
-            status = _run(engine, step, look, limits)
+            status = _run(engine, step, limits)
         except (CommandNotFound, CommandNotExecutable) as error:
             if shells is not None and kept is not None:
                 shells.open(engine, step, kept, limits, error.message)
@@ -63,7 +62,7 @@ def run_step(
             served.pop().close()
 
 
-def _run(engine: Engine, step: Step, look: Callable[[], object] | None, limits: HostConfig | None) -> int:
+def _run(engine: Engine, step: Step, limits: HostConfig | None) -> int:
     reader, writer = os.pipe()
     try:
         with StepStart(engine, step, limits) as start:
@@ -73,7 +72,7 @@ def _run(engine: Engine, step: Step, look: Callable[[], object] | None, limits: 
                 os.close(writer)
             start.started()
             try:
-                while data := _read(reader, step.look, look):
+                while data := _read(reader, step.look):
                     step.output(data)
             except BaseException:
                 os.close(reader)  # a monitor that waits for us to read would not hear of its end
@@ -88,11 +87,9 @@ def _run(engine: Engine, step: Step, look: Callable[[], object] | None, limits: 
             os.close(reader)
 
 
-def _read(reader: int, *looks: Callable[[], object] | None) -> bytes:
+def _read(reader: int, look: Callable[[], object]) -> bytes:
     poll = select.poll()
     poll.register(reader, select.POLLIN)
     while not poll.poll(LOOK * 1000):
-        for look in looks:
-            if look is not None:
-                look()
+        look()
     return os.read(reader, CHUNK)
