@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from buildlab import Lab
-from estiva.errors import EngineError
+from estiva.errors import EngineError, Stopped
 
 MANY = 300
 
@@ -93,6 +93,17 @@ def test_what_the_steps_before_a_failure_wrote_is_kept(lab: Lab) -> None:
         lab.build("FROM box\nRUN echo > /kept\nRUN exit 3\n", look=look)
     lab.build("FROM box\nRUN echo > /kept\n")
     assert lab.statuses()["RUN echo > /kept"] == "cached"
+
+
+def test_so_it_is_where_another_build_that_it_is_made_with_fails(lab: Lab) -> None:
+    def look() -> None:
+        if threading.current_thread().name == "estiva-pack" or len(lab.steps) > 1:
+            raise Stopped("there")
+
+    with pytest.raises(Stopped):
+        lab.build("FROM box\nRUN echo > /so\nRUN exit 0\nRUN exit 0\n", look=look)
+    lab.build("FROM box\nRUN echo > /so\n")
+    assert lab.statuses()["RUN echo > /so"] == "cached"
 
 
 def test_who_interrupts_the_wait_for_it_ends_it(lab: Lab) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -15,15 +16,11 @@ from estiva.builder.request import Progress, Request, ResolveImage, RunStep
 from estiva.builder.solver.packing import Packing
 from estiva.builder.solver.sources import Sources
 from estiva.builder.steps.state import State
-from estiva.errors import EngineError, InvalidInput
+from estiva.errors import InvalidInput, Stopped
 from estiva.oci.platform import Platform
 
 if TYPE_CHECKING:
     from estiva.store import Store
-
-
-class Stopped(EngineError):
-    """The build has failed elsewhere: told to those who still work."""
 
 
 class Job:
@@ -99,10 +96,14 @@ class Job:
         work: it is cheap."""
         if self.failure is not None:
             raise Stopped("the build was stopped")
-        self.go_on()
+        self._ask()
 
     def go_on(self) -> None:
         """Raises what the build was cancelled by. What steps have written is worth keeping until then."""
+        with contextlib.suppress(Stopped):
+            self._ask()
+
+    def _ask(self) -> None:
         if self.cancelled is not None:
             raise self.cancelled
         if self.asked is not None:
@@ -111,6 +112,8 @@ class Job:
     def _caller(self, function: Callable[..., object], *arguments: object) -> None:
         try:
             function(*arguments)
+        except Stopped:
+            raise
         except BaseException as error:
             self.cancelled = self.cancelled or error
             raise
