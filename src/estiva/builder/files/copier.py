@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable
 
 from estiva.builder.files import record
-from estiva.builder.files.destination import Destination, create, lstat, transfer
+from estiva.builder.files.destination import Destination, create, kept, lstat, transfer
 from estiva.builder.files.record import Record, nothing
 from estiva.builder.files.tree import Tree
 from estiva.builder.frontend import ignore
-from estiva.errors import InvalidInput, Unsupported
+from estiva.errors import InvalidInput
 from estiva.linux import fs
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
@@ -198,6 +198,9 @@ class Copier:
             if not stat.S_ISDIR(old.st_mode):
                 raise InvalidInput(f"can't copy the directory {source} onto a file or symlink: {name}")
             return False
+        if not kept(source, info, self.tree):
+            self._note(noted, info)
+            return False
         if old is not None:
             if stat.S_ISDIR(old.st_mode):
                 raise InvalidInput(f"can't copy the file {source} onto a directory: {name}")
@@ -212,14 +215,7 @@ class Copier:
         elif kind == stat.S_IFIFO:
             os.mkfifo(name, 0o600, dir_fd=parent)
         elif kind in (stat.S_IFCHR, stat.S_IFBLK):
-            if not self.tree.owners:
-                raise Unsupported(f"{source} in the build context is a device, which is not copied")
-            if info.st_rdev == 0:
-                return False  # an overlay whiteout, not a device
             os.mknod(name, kind | 0o600, info.st_rdev, dir_fd=parent)
-        else:  # a socket
-            self._note(noted, info)
-            return False
         self._metadata(info, parent, name)
         self._note(noted, info, target)
         return True

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from estiva.builder.files.record import nothing
 from estiva.builder.files.tree import Missing, Tree
 from estiva.builder.frontend import values
-from estiva.errors import InvalidInput
+from estiva.errors import InvalidInput, Unsupported
 from estiva.files import write_all
 from estiva.linux import fs
 
@@ -130,6 +130,17 @@ class Destination:
                 os.utime(fd, ns=(self.time(mtime_ns), self.time(mtime_ns)))
         finally:
             os.close(parent)
+
+
+def kept(source: str, info: os.stat_result, tree: Tree) -> bool:
+    """Whether a copy makes anything of a path: not of a socket, nor of an overlay's whiteout. Raises
+    Unsupported for a context's device."""
+    kind = stat.S_IFMT(info.st_mode)
+    if kind not in (stat.S_IFCHR, stat.S_IFBLK):
+        return kind != stat.S_IFSOCK
+    if not tree.owners:
+        raise Unsupported(f"{source} in the build context is a device, which is not copied")
+    return info.st_rdev != 0
 
 
 def lstat(parent: int, name: str) -> os.stat_result | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from estiva.builder.files import untar, url
 from estiva.builder.files.copier import Copier, take
 from estiva.builder.files.destination import Destination
-from estiva.builder.files.direct import Direct
+from estiva.builder.files.direct import Direct, Inherited
 from estiva.builder.files.record import Record
 from estiva.builder.files.tree import Missing, Tree
 from estiva.builder.frontend import ignore, patterns, values
@@ -109,23 +109,27 @@ class CopyStep:
             del told["below"]  # which is for those who know it
         told = {**told, "files": self.files}
         if self._is_one(tree, items) and (self.many > _WORTH or known(state.layers) is not None):
-            context.add(
-                state,
-                keys,
-                created_by,
-                told,
-                lambda rootfd, sink: copied.append(self._direct(tree, items[0], rootfd, sink)),
-                alone=self.link,
-            )
-        else:
-            context.write(
-                state,
-                keys,
-                created_by,
-                told,
-                lambda rootfd, upper: copied.extend(self._copy(tree, items, rootfd, upper)),
-                alone=self.link,
-            )
+            try:
+                context.add(
+                    state,
+                    keys,
+                    created_by,
+                    told,
+                    lambda rootfd, sink: copied.append(self._direct(tree, items[0], rootfd, sink)),
+                    alone=self.link,
+                )
+            except Inherited:
+                self.files.clear()
+            else:
+                return False
+        context.write(
+            state,
+            keys,
+            created_by,
+            told,
+            lambda rootfd, upper: copied.extend(self._copy(tree, items, rootfd, upper)),
+            alone=self.link,
+        )
         return False
 
     def _key(self, below: list[str], contents: list[list[Any]], remote: list[Any]) -> str:
