@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from estiva.builder.files import record
 from estiva.builder.files.destination import kept
 from estiva.builder.files.record import Record
-from estiva.errors import EngineError, InvalidInput
+from estiva.errors import FREE_SPACE, EngineError, InvalidInput, Unavailable
 from estiva.linux import fs
 from estiva.store.layers.implied import Attributes
 from estiva.store.layers.tree import WHITEOUT
@@ -269,8 +269,10 @@ class Direct:
         size = info.st_size
         data = os.read(fd, min(size, _PIECE) + 1)
         if len(data) != size <= _PIECE:
-            data += os.read(fd, _PIECE)
+            while len(data) <= _PIECE and (more := os.read(fd, _PIECE)):  # it may come in pieces
+                data += more
             size = len(data)
+        self._room(size)
         named = {os.fsencode(name): value for name, value in xattrs.items()}
         self._add(info, full, b"0", size=size, xattrs=named)
         total = hashlib.sha256()
@@ -287,6 +289,14 @@ class Direct:
                 data = os.read(fd, _PIECE)
         self._write(padding(size))
         return record.told(total, xattrs)
+
+    def _room(self, size: int) -> None:
+        """A large file that there is no room for is not begun. Raises Unavailable."""
+        if size <= _PIECE:
+            return
+        disk = os.fstatvfs(self.out.fd)
+        if disk.f_blocks and size > disk.f_bfree * disk.f_frsize:
+            raise Unavailable(f"no space left in {os.path.dirname(self.out.path)}", hint=FREE_SPACE)
 
     def _add(
         self,

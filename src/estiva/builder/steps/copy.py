@@ -286,7 +286,10 @@ class CopyStep:
             total.add(parent, tree.stat(tree.resolve(parent)))
         exclude = self._exclude(item, directory)
         if directory or not exclude.excluded(item.name):
-            directory = tree.look(item.path, total, exclude=exclude)
+            # a file with holes may be larger than any disk: it is not read for hours before that fails
+            disk = os.statvfs(self.context.store.paths.ingest)
+            most = disk.f_blocks * disk.f_frsize
+            directory = tree.look(item.path, total, exclude=exclude, most=most)
         archive = self._archive(tree, item)
         if archive >= 0:
             os.close(archive)
