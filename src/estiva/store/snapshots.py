@@ -115,9 +115,11 @@ class Snapshot:
     def discard(self) -> None:
         """Remove upper and work, and the directory if it was made for this snapshot."""
         if self.lock >= 0:
-            files.remove_tree(self.directory)
-            os.close(self.lock)
-            self.lock = -1
+            lock, self.lock = self.lock, -1
+            try:
+                files.remove_tree(self.directory)
+            finally:
+                os.close(lock)  # so that what could not be removed is swept
         else:
             files.remove_tree(self.upper)
             files.remove_tree(self.work)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import resource
+import shutil
 import signal
 import tarfile
 import threading
@@ -13,7 +15,8 @@ from collections.abc import Iterator
 import pytest
 
 from buildlab import Lab
-from estiva.errors import EngineError, Stopped
+from estiva import files
+from estiva.errors import EngineError, Stopped, Unavailable
 
 MANY = 300
 
@@ -122,3 +125,30 @@ def test_who_interrupts_the_wait_for_it_ends_it(lab: Lab) -> None:
     with pytest.raises(KeyboardInterrupt):
         lab.build("FROM box\nRUN for n in 1 2 3 4 5 6 7 8 9; do echo $n > /$n; done\nRUN exit 3\n", look=look)
     assert len(asked) < 9
+
+
+def test_without_descriptors_it_says_so_and_keeps_none(lab: Lab) -> None:
+    lab.put("/".join(["deep"] * 60) + "/x", "")
+    before = os.listdir("/proc/self/fd")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(before) + 40, limits[1]))
+    try:
+        with pytest.raises(Unavailable, match="Dockerfile:2: COPY failed: too many open files"):
+            lab.build("FROM box\nCOPY deep /\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_a_snapshot_that_can_not_be_removed_is_no_longer_held(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = lab.store.snapshots.prepare([])
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "remove_tree", lambda path: os.open("/no/such", 0))
+        with pytest.raises(FileNotFoundError):
+            snapshot.discard()
+    held = files.abandoned(snapshot.directory)
+    assert held >= 0
+    os.close(held)
+    shutil.rmtree(snapshot.directory)

@@ -93,8 +93,10 @@ class Written:
             self._holds -= 1
             last = not self._holds
         if last:
-            self.snapshot.discard()
-            self._stand.close()
+            try:
+                self.snapshot.discard()
+            finally:
+                self._stand.close()
 
 
 class Fetched:
