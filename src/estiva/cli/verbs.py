@@ -131,6 +131,7 @@ GROUPS = {
         "reload": ("network", "RELOAD"),
     },
     "registry": {"serve": ("registry", "SERVE"), "gc": ("registry", "GC")},
+    "api": {"serve": ("api", "SERVE")},
     "manifest": {
         "create": ("image.manifest", "CREATE"),
         "add": ("image.manifest", "ADD"),

@@ -60,6 +60,8 @@ RULES = {
     "cli.options": {"cmdline", "engine.spec", "oci", "linux"},
     "ocicli": {"runtime", "oci", "linux", "cmdline"},
     "sdk": {"engine", "view", "oci"},
+    "api": {"engine", "oci", "cmdline"},
+    "cli.api": {"cli", "cmdline", "engine", "api"},
     # --- what a container is made of ---
     "view": {"engine", "runtime", "network", "store", "oci", "linux"},
     # --- the engine ---

@@ -28,7 +28,7 @@ from estiva import fastjson
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from estiva.engine.state.types import Outcome
 
@@ -102,12 +102,13 @@ class Client:
 
 
 class Audience:
-    """All that are attached. `hear` is given each packet of theirs."""
+    """All that are attached. `hear` is given each packet of theirs. `guests` are sockets of who is it from
+    the start."""
 
-    def __init__(self, listening: _socket, hear: Callable[[bytes], None]) -> None:
+    def __init__(self, listening: _socket, hear: Callable[[bytes], None], guests: Sequence[int] = ()) -> None:
         self.listening = listening
         self.hear = hear
-        self.clients: list[Client] = []
+        self.clients = [Client(_socket(fileno=fd)) for fd in guests]
 
     def register(self, poll: select.poll, *, read: bool) -> None:
         """Say to `poll` what is wanted now; not `read`: what was typed has to wait."""

@@ -289,6 +289,7 @@ class Plan(Ending):
     sharing: NotRequired[Sharing]
     names: NotRequired[Settings]  # it has the embedded name server
     bound: NotRequired[bool]  # it ends, and is removed, when its caller goes
+    guests: NotRequired[int]  # how many are attached from the start
     volumes: NotRequired[list[tuple[str, dict[str, str]]]]  # that are mounted in it, for events too
     detach_keys: NotRequired[str]  # "": the usual ones
     health: NotRequired[HealthPlan]
