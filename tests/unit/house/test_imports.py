@@ -62,6 +62,7 @@ RULES = {
     "sdk": {"engine", "view", "oci"},
     "api": {"engine", "oci"},
     "cli.serve.api": {"cli", "cmdline", "engine", "api"},
+    "cli.serve.compose": {"cli", "cmdline", "engine", "linux", "api"},
     # --- what a container is made of ---
     "view": {"engine", "runtime", "network", "store", "oci", "linux"},
     # --- the engine ---
