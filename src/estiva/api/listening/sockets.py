@@ -173,7 +173,8 @@ def tcp(place: str, tls: Tls | None, insecure: bool) -> Listener:
     Unavailable."""
     host, colon, port = place.rpartition(":")
     number = port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65536
-    if not colon or not number or (":" in host) != host.startswith("["):
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or not number or (":" in host) != bracketed:
         raise InvalidInput(f"tcp://{brief(place, 100)} is no address", hint="tcp://127.0.0.1:2375, for one")
     host = host.strip("[]")
     try:
