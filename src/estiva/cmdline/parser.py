@@ -58,7 +58,7 @@ class Verb:
 
     `interspersed` is false where the words after the first argument belong to the container. `failure` is
     the exit status of an error: 125 tells "Estiva failed" from "the command failed" where a command runs.
-    `whole` is true where all words are those of another program.
+    `whole` is true where all words but a lone --help are those of another program.
     """
 
     __slots__ = (
@@ -266,7 +266,7 @@ def parse(options: Sequence[Option], words: list[str], *, interspersed: bool = T
 
 def parse_verb(verb: Verb, words: list[str], name: str) -> Options:
     """Read the words of a verb called `name` in messages and count its arguments."""
-    if verb.whole:
+    if verb.whole and words != ["--help"]:
         return Options({}, words)
     options = parse(verb.options, words, interspersed=verb.interspersed)
     count = len(options.arguments)

@@ -364,7 +364,6 @@ def adopt_in(transaction: Transaction, container_id: str, place: Place) -> None:
         "EnableIPv6": bool(place["address6"]),
         "Attachable": False,
         "Options": options,
-        "IPAMOptions": {},
         "Labels": {},
     }
     if find(transaction, place["network"]) is None:

@@ -36,6 +36,9 @@ class Tls:
         self.certificate = certificate
         self.key = key
 
+    def __repr__(self) -> str:
+        return f"Tls({self.ca!r}, {self.certificate!r}, {self.key!r})"
+
     def context(self) -> ssl.SSLContext:
         """Raises InvalidInput for files that can't be read, or are no such thing."""
         import ssl

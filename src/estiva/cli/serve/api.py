@@ -142,8 +142,9 @@ SERVE = Verb(
     ),
     most=0,
     examples=(
-        ("estiva api serve", "then: DOCKER_HOST=unix:///run/estiva/docker.sock docker ps"),
-        ("docker context create estiva --docker host=unix:///run/estiva/docker.sock", "for docker --context"),
+        ("estiva api serve", "until it is interrupted"),
+        ("DOCKER_HOST=unix:///run/estiva/docker.sock docker ps", "docker's client, on Estiva"),
+        ("docker context create estiva --docker host=unix:///run/estiva/docker.sock", "or so"),
     ),
 )
 UNIT = Verb(

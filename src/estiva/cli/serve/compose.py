@@ -114,5 +114,6 @@ COMPOSE = Verb(
     examples=(
         ("estiva compose up -d", "the services of compose.yaml"),
         ("estiva compose down -v", "and all of them gone"),
+        ("estiva compose help", "its own words"),
     ),
 )
