@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from estiva.cmdline.parser import FLAG, Options, Verb
@@ -63,6 +64,8 @@ def command(context: Context, verb: list[str]) -> str:
     start = sys.orig_argv.index(sys.argv[0]) + 1 if sys.argv[0] in sys.orig_argv else 0
     words = sys.orig_argv[:start] or ["estiva"]
     words[0] = sys.executable if start else words[0]
+    if start > 1:
+        words[-1] = os.path.abspath(words[-1])
     for name, given, usual in (
         ("--root", paths.root, "/var/lib/estiva"),
         ("--run-root", paths.run_root, "/run/estiva"),

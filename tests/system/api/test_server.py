@@ -345,3 +345,24 @@ def test_compose_has_a_socket_of_its_own(api):
     socket_path = done.stdout.strip().removeprefix("unix://")
     eventually(lambda: not os.path.exists(os.path.dirname(socket_path)))
     fake.unlink()
+
+
+def test_containers_have_the_limit_of_files_that_the_server_was_started_with(api):
+    path = f"{api.folder}/limit.sock"
+    words = [ESTIVA, "api", "serve", "--listen", f"unix://{path}"]
+    child = subprocess.Popen(
+        [*api.prefix, "sh", "-c", 'ulimit -Sn 1000; exec "$@"', "sh", *words],
+        env=api.env, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert child.stdout.readline().startswith("serving")
+    limits = pathlib.Path(f"/proc/{child.pid}/limits").read_text()
+    soft, hard = next(line.split()[3:5] for line in limits.splitlines() if line.startswith("Max open files"))
+    assert soft == hard
+    told = api.docker(
+        "run", "--rm", "--network", "none", IMAGE, "sh", "-c", "ulimit -Sn; ulimit -Hn",
+        env={"DOCKER_HOST": f"unix://{path}"},
+    ).stdout.split()  # fmt: skip
+    assert told == ["1000", hard]
+    child.terminate()
+    assert child.wait(20) == 0
+    child.stdout.close()

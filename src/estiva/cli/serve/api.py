@@ -65,7 +65,6 @@ def _tls_paths(options: Options) -> list[str]:
 
 SERVICE = """[Unit]
 Description=Estiva's Docker Engine API
-Documentation=man:estiva-api-serve(1)
 Requires=estiva-api.socket
 After=estiva-api.socket network-online.target local-fs.target
 Wants=network-online.target
@@ -83,9 +82,9 @@ Description=Estiva's Docker Engine API: the socket
 
 [Socket]
 ListenStream={socket}
-SocketMode=0660
+SocketMode={mode}
 SocketUser=root
-SocketGroup=docker
+SocketGroup={group}
 DirectoryMode=0711
 RemoveOnStop=yes
 
@@ -98,6 +97,7 @@ IDLE = "5m"
 
 def units(context: Context, options: Options) -> int:
     """Write the units into a folder, or print them."""
+    import grp
     import os
 
     from estiva.cli.resume import command, quoted
@@ -105,8 +105,10 @@ def units(context: Context, options: Options) -> int:
 
     words = command(context, ["api", "serve", "--listen", "fd://", "--idle-timeout", IDLE])
     run_root = context.engine.paths.run_root
+    named = any(entry.gr_name == "docker" for entry in grp.getgrall())
+    mode, group = ("0660", "docker") if named else ("0600", "root")
     texts = (
-        SOCKET_UNIT.format(socket=quoted(f"{run_root}/docker.sock")),
+        SOCKET_UNIT.format(socket=quoted(f"{run_root}/docker.sock"), mode=mode, group=group),
         SERVICE.format(command=words),
     )
     folder = options.text("to")
