@@ -19,6 +19,7 @@ from estiva.errors import EstivaError, InvalidInput, oneline
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from estiva.api.ends import Ends
     from estiva.api.waiting import Attaches
     from estiva.engine import Engine
 
@@ -28,18 +29,29 @@ if TYPE_CHECKING:
 OLDEST = (1, 24)
 NEWEST = (1, 51)
 TOLD = (1, 45)  # the one that is spoken to the letter, and by who names none
-MODULES = ("system", "containers.look", "containers.life", "containers.streams")
+MODULES = (
+    "system",
+    "containers.look",
+    "containers.contents",
+    "containers.create",
+    "containers.life",
+    "containers.update",
+    "containers.prune",
+    "containers.streams",
+)
 
 
 class Api:
     """One server's: the engine, where its verbs run, who waits to be attached to what is not started yet."""
 
     def __init__(self, engine: Engine) -> None:
+        from estiva.api.ends import Ends
         from estiva.api.waiting import Attaches
 
         self.engine = engine
         self.work = Work()
         self.attaches: Attaches = Attaches(engine)
+        self.ends: Ends = Ends(engine, self.work)
         self.active = 0  # requests that are being answered
         self.touched = asyncio.Event()  # something was asked
 
