@@ -106,6 +106,9 @@ class Create:
             raise EngineError(f"Invalid isolation: \"{host['Isolation']}\" - linux only supports 'default'")
         if self.version >= (1, 42) and host.pop("KernelMemory", None):
             self.warnings.append("HostConfig.KernelMemory is ignored since API 1.42")
+        log = host.get("LogConfig")
+        if isinstance(log, dict) and not log.get("Type"):
+            host["LogConfig"] = {"Type": "json-file", "Config": log.get("Config") or {}}
         limit = host.get("PidsLimit")
         if isinstance(limit, int) and limit <= 0:
             host["PidsLimit"] = None

@@ -13,6 +13,7 @@ from estiva.api.containers import words
 from estiva.api.containers.tasks import drive
 from estiva.engine.containers import control
 from estiva.engine.containers import start as starting
+from estiva.engine.networks import links
 from estiva.engine.state import lookup
 from estiva.errors import (
     Conflict,
@@ -188,6 +189,14 @@ async def wait(api: Api, request: web.Request) -> web.StreamResponse:
     return response
 
 
+async def unlink(api: Api, request: web.Request) -> web.Response:
+    """Of a link of the default bridge: CONTAINER/ALIAS."""
+    if not answers.flag(request, "link"):
+        raise NotFound(f"No such container: {oneline(request.path.partition('/containers/')[2])}")
+    await api.work.do(links.unlink, api.engine, request.match_info["id"], request.match_info["alias"])
+    return answers.nothing()
+
+
 ROUTES: tuple[Route, ...] = words.routes(
     ("POST", "/containers/{id}/start", start),
     ("POST", "/containers/{id}/stop", stop),
@@ -198,4 +207,5 @@ ROUTES: tuple[Route, ...] = words.routes(
     ("POST", "/containers/{id}/unpause", unpause),
     ("POST", "/containers/{id}/rename", rename),
     ("DELETE", "/containers/{id}", remove),
+    ("DELETE", "/containers/{id}/{alias}", unlink),
 )

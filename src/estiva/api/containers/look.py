@@ -10,6 +10,7 @@ from estiva.api.app import api_version
 from estiva.api.containers import words
 from estiva.engine.containers import changes, inspect, listing
 from estiva.engine.images import lookup as images
+from estiva.engine.networks import links
 from estiva.engine.state.net import endpoint_shape
 from estiva.errors import EngineError, EstivaError, InvalidInput
 
@@ -108,9 +109,11 @@ def _list(
     if any(word in ("1", "true") for word in tasks):
         found = []  # there is no swarm whose they could be
     tags: dict[str, str] = {}
+    linked = links.aliases(engine)
     rows = []
     for record in found[:limit] if limit > 0 else found:
         row = summary(engine, record, version, tags)
+        row["Names"] += linked.get(record["Id"], ())
         if sized:
             written, whole = sizes(engine, record)
             row |= {"SizeRootFs": whole, **({"SizeRw": written} if written else {})}
