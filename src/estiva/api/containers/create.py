@@ -82,8 +82,8 @@ def _links(wanted: Create) -> list[str]:
     return [
         link
         for endpoint in wanted.endpoints.values()
-        if isinstance(endpoint, dict)
-        for link in endpoint.get("Links") or ()
+        if isinstance(endpoint, dict) and isinstance(endpoint.get("Links"), list)
+        for link in endpoint["Links"]
         if isinstance(link, str)
     ]
 

@@ -100,7 +100,7 @@ class Create:
         policy = host.get("RestartPolicy")
         if host.get("AutoRemove") and isinstance(policy, dict) and policy.get("Name") not in (None, "", "no"):
             raise InvalidInput("can't create 'AutoRemove' container with restart policy")
-        for mount in host.get("Mounts") or ():
+        for mount in _list(host.get("Mounts"), "HostConfig.Mounts"):
             _check_source(mount)
         if host.get("Isolation") not in (None, "", "default"):
             raise EngineError(f"Invalid isolation: \"{host['Isolation']}\" - linux only supports 'default'")
@@ -141,13 +141,12 @@ class Create:
                     endpoint.pop("MacAddress", None)
         if mac:
             self._settle_mac(str(mode), mac)
-        links = host.pop("Links", None) or []
-        if not isinstance(links, list) or not all(isinstance(link, str) for link in links):
-            raise InvalidInput("HostConfig.Links is not a list of strings")
+        links = _list(host.pop("Links", None), "HostConfig.Links")
         if links:
             if mode in PLAIN:
                 raise InvalidInput(f"conflicting options: {mode} type networking can't be used with links")
-            self._endpoint(str(mode)).setdefault("Links", []).extend(links)
+            endpoint = self._endpoint(str(mode))
+            endpoint["Links"] = [*_list(endpoint.get("Links"), "Links"), *links]
 
     def _settle_mac(self, mode: str, mac: str) -> None:
         if mode in PLAIN or ":" in mode:
@@ -175,8 +174,6 @@ class Create:
     def _endpoint(self, name: str) -> Fields:
         endpoint = _object(self.endpoints.get(name), f"EndpointsConfig[{brief(name, 60)}]")
         self.endpoints[name] = endpoint
-        if endpoint.get("Links") is None:
-            endpoint.pop("Links", None)
         return endpoint
 
     def _before_144(self) -> None:
@@ -200,6 +197,15 @@ def _check_source(mount: Any) -> None:
         raise InvalidInput(
             f'invalid mount config for type "bind": bind source path does not exist: {brief(source, 200)}'
         )
+
+
+def _list(value: Any, what: str) -> list[Any]:
+    """Raises InvalidInput."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise InvalidInput(f"invalid JSON: {what} is not a list")
+    return value
 
 
 def _object(value: Any, what: str) -> Fields:
