@@ -10,7 +10,7 @@ from estiva.api.containers import words
 from estiva.api.containers.fields import Create
 from estiva.engine.containers import create as creating
 from estiva.engine.state import names
-from estiva.errors import InvalidInput, Missing, NameTaken, NotFound, oneline
+from estiva.errors import EstivaError, InvalidInput, Missing, NameTaken, NotFound, oneline
 from estiva.oci.reference import Reference
 
 if TYPE_CHECKING:
@@ -74,7 +74,12 @@ def _create(engine: Engine, wanted: Create, name: str, platform: str | None) -> 
     except NotFound as error:
         if engine.store.images.find(ref) is None:
             raise no_image(ref) from None
-        raise error
+        raise InvalidInput(
+            error.message
+        ) from None  # of a 404 docker's client thinks that the image is missing
+    except EstivaError as error:
+        error.message = words.capital(error.message)
+        raise
     return {"Id": made["Id"], "Warnings": [*warnings, *wanted.warnings]}
 
 

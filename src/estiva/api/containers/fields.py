@@ -28,6 +28,13 @@ NULLS = (
     "BlkioDeviceReadBps", "BlkioDeviceReadIOps", "BlkioDeviceWriteBps", "BlkioDeviceWriteIOps",
     "BlkioWeightDevice", "Devices", "Dns", "DnsOptions", "DnsSearch", "PortBindings", "Ulimits",
 )  # fmt: skip
+# what a client says though it means docker's default, and the engine has one of its own for
+MEANT: Fields = {
+    **dict.fromkeys(("CgroupnsMode", "IpcMode", "Runtime"), ""),
+    **dict.fromkeys(("MaskedPaths", "ReadonlyPaths")),
+    "MemorySwap": 0,
+    "ShmSize": 0,
+}
 DEFAULTS = ("", "default")  # of a network mode
 PLAIN = ("none", "host")
 
@@ -112,6 +119,11 @@ class Create:
         limit = host.get("PidsLimit")
         if isinstance(limit, int) and limit <= 0:
             host["PidsLimit"] = None
+        for name, value in MEANT.items():
+            if name in host and host[name] in (value, None) and not isinstance(host[name], bool):
+                del host[name]
+        if host.get("MemorySwappiness") == -1:
+            host["MemorySwappiness"] = None
         for name in NULLS:
             host.setdefault(name, None)
         for name in ("AttachStdin", "AttachStdout", "AttachStderr"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from estiva import timestamps
 from estiva.api import answers
 from estiva.api.app import api_version
-from estiva.api.containers import words
+from estiva.api.containers import shapes, words
 from estiva.engine.containers import changes, inspect, listing
 from estiva.engine.images import lookup as images
 from estiva.engine.networks import links
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from estiva.engine.state.types import Record
 
 OURS = ("Address", "Memory", "States")  # of a record, and not docker's
-POINT = ("Type", "Name", "Source", "Destination", "Driver", "Mode", "RW", "Propagation")
 WEIGHED = (1, 48)  # the version whose endpoints have GwPriority
 PLAIN_ALIASES = (1, 45)  # the first whose Aliases are those that were asked for
 
@@ -47,7 +46,8 @@ def mounts(record: Record) -> list[dict[str, Any]]:
     """Its mount points with docker's keys; what HostConfig.Tmpfs asks for is told there."""
     tmpfs = record["HostConfig"].get("Tmpfs") or {}
     points: list[Any] = [point for point in record["Mounts"] if point["Destination"] not in tmpfs]
-    return [{key: point[key] for key in POINT if key in point} for point in points]
+    found = [{key: point[key] for key in shapes.POINT if key in point} for point in points]
+    return [{**point, "Mode": ""} if point["Type"] == "tmpfs" else point for point in found]
 
 
 def summary(engine: Engine, record: Record, version: tuple[int, int], tags: dict[str, str]) -> dict[str, Any]:
@@ -82,8 +82,10 @@ def summary(engine: Engine, record: Record, version: tuple[int, int], tags: dict
 def told(endpoint: dict[str, Any], version: tuple[int, int]) -> dict[str, Any]:
     """An endpoint with the keys that a version has."""
     if version >= WEIGHED:
-        return {**endpoint, "GwPriority": endpoint.get("GwPriority", 0)}
-    return {key: value for key, value in endpoint.items() if key != "GwPriority"}
+        return shapes.ordered({"GwPriority": 0, **endpoint}, shapes.ENDPOINT)
+    return shapes.ordered(
+        {key: value for key, value in endpoint.items() if key != "GwPriority"}, shapes.ENDPOINT
+    )
 
 
 def sizes(engine: Engine, record: Record) -> tuple[int, int]:
@@ -113,7 +115,7 @@ def _list(
     rows = []
     for record in found[:limit] if limit > 0 else found:
         row = summary(engine, record, version, tags)
-        row["Names"] += linked.get(record["Id"], ())
+        row["Names"] = sorted([*row["Names"], *linked.get(record["Id"], ())])
         if sized:
             written, whole = sizes(engine, record)
             row |= {"SizeRootFs": whole, **({"SizeRw": written} if written else {})}
@@ -153,7 +155,14 @@ def _inspect(engine: Engine, ref: str, version: tuple[int, int], sized: bool) ->
         config["MacAddress"] = mac
     if sized:
         whole["SizeRw"], whole["SizeRootFs"] = sizes(engine, record)
-    return whole
+    for name, order in (
+        ("State", shapes.STATE),
+        ("HostConfig", shapes.HOST),
+        ("Config", shapes.CONFIG),
+        ("NetworkSettings", shapes.NETWORKS),
+    ):
+        whole[name] = shapes.ordered(whole[name], order)
+    return shapes.ordered(whole, shapes.WHOLE)
 
 
 async def one(api: Api, request: web.Request) -> web.Response:

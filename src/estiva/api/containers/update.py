@@ -47,9 +47,9 @@ def _update(engine: Engine, ref: str, changes: dict[str, Any]) -> list[str]:
     try:
         return updating.update(engine, record["Id"], changes)
     except Conflict as error:
-        raise Conflict(f"Cannot update container {record['Id']}: {error.message}") from None
+        raise Conflict(f"Cannot update container {record['Id']}: {words.capital(error.message)}") from None
     except InvalidInput as error:
-        raise InvalidInput(error.message) from None
+        raise InvalidInput(words.capital(error.message)) from None
 
 
 async def update(api: Api, request: web.Request) -> web.Response:

@@ -52,6 +52,30 @@ def _spoken(handler: Handler) -> Handler:
     return answer
 
 
+# how the engine's sentences about limits begin, and docker's
+BEGINNINGS = {
+    "minimum memory": "Minimum memory",
+    "memory limit should": "Memory limit should",
+    "range of cpus is": "Range of CPUs is",
+    "cpu cfs": "CPU cfs",
+    "you should always": "You should always",
+    "shm size": "SHM size",
+    "invalid value": "Invalid value",
+    "--ipc: invalid ipc mode": "invalid IPC mode:",
+    "--pid: invalid pid mode": "invalid PID mode:",
+    "--uts: invalid uts mode": "invalid UTS mode:",
+    "--cgroupns: invalid cgroupns mode": "invalid cgroup namespace mode:",
+}
+
+
+def capital(text: str) -> str:
+    """A sentence as docker begins it."""
+    for ours, theirs in BEGINNINGS.items():
+        if text.startswith(ours):
+            return theirs + text[len(ours) :]
+    return text
+
+
 def missing(error: Missing) -> NotFound:
     return NotFound(f"No such container: {oneline(error.name)}")
 
