@@ -9,6 +9,7 @@ from estiva.api.app import api_version
 from estiva.api.containers import words
 from estiva.api.containers.fields import Create
 from estiva.engine.containers import create as creating
+from estiva.engine.images import platforms
 from estiva.engine.state import names
 from estiva.errors import EstivaError, InvalidInput, Missing, NameTaken, NotFound, oneline
 from estiva.oci.reference import Reference
@@ -72,11 +73,12 @@ def _create(engine: Engine, wanted: Create, name: str, platform: str | None) -> 
             found = f"could not get container for {oneline(error.name)}: {found}"
         raise InvalidInput(found) from None
     except NotFound as error:
-        if engine.store.images.find(ref) is None:
+        here = engine.store.images.find(ref)
+        if here is None:
             raise no_image(ref) from None
-        raise InvalidInput(
-            error.message
-        ) from None  # of a 404 docker's client thinks that the image is missing
+        if platform and platforms.mismatch(here, ref, platform):
+            raise
+        raise InvalidInput(error.message) from None  # at a 404 docker's client pulls the image
     except EstivaError as error:
         error.message = words.capital(error.message)
         raise
