@@ -5,13 +5,13 @@ import http.client
 import json
 import os
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from apikit import IMAGE, Api, Connection, serving
+from enginekit import eventually
 
 
 @pytest.fixture(scope="module")
@@ -164,12 +164,13 @@ def test_stops_take_no_threads_either(api: Api) -> None:
         create(api, f"stops{number}", "sh", "-c", "trap '' TERM; sleep 1000 & wait; wait")
         api.post(f"/containers/stops{number}/start")
     stopping = [
-        threading.Thread(target=api.post, args=(f"/containers/stops{number}/stop?t=3",))
+        threading.Thread(target=api.post, args=(f"/containers/stops{number}/stop?t=300",))
         for number in range(20)
     ]
     for each in stopping:
         each.start()
-    assert api.get("/containers/stops0/json")[0] == 200  # while all of them wait
+    for number in range(20):  # while all of them wait
+        assert api.post(f"/containers/stops{number}/kill")[0] == 204
     for each in stopping:
         each.join()
     assert api.get("/containers/json")[2] == []
@@ -185,8 +186,7 @@ def test_what_is_written_comes_out(api: Api) -> None:
         "dd if=/dev/zero of=/big bs=1M count=8 2>/dev/null; rm /etc/passwd; sleep 1000",
     )
     api.post("/containers/full/start")
-    while not any(each["Path"] == "/etc/passwd" for each in api.get("/containers/full/changes")[2] or ()):
-        pass
+    eventually(lambda: "/etc/passwd" in str(api.get("/containers/full/changes")[2]), 60)
     changed = {each["Path"]: each["Kind"] for each in api.get("/containers/full/changes")[2]}
     assert changed == {"/big": 1, "/etc": 0, "/etc/passwd": 2}
     assert len(api.get("/containers/full/export")[2]) > 8 << 20
@@ -197,8 +197,7 @@ def test_what_is_written_comes_out(api: Api) -> None:
         assert connection.getresponse().read(1000)
         connection.close()
     assert api.get("/containers/full/json")[0] == 200
-    while pipes(api) != before:
-        time.sleep(0.05)
+    eventually(lambda: pipes(api) == before, 20)
     query = "container=full&repo=full&tag=1&comment=c&author=me&changes=ENV%20A=b"
     status, _, made = api.post(f"/commit?{query}", {"Cmd": ["x"], "Labels": {"l": "m"}})
     assert status == 201
