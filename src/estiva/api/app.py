@@ -24,6 +24,7 @@ from estiva.errors import EstivaError, InvalidInput, brief, oneline
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from estiva.api.ends import Ends
     from estiva.api.waiting import Attaches
     from estiva.engine import Engine
 
@@ -39,7 +40,11 @@ MODULES = (
     "networks",
     "volumes",
     "containers.look",
+    "containers.contents",
+    "containers.create",
     "containers.life",
+    "containers.update",
+    "containers.prune",
     "containers.streams",
 )
 
@@ -48,11 +53,13 @@ class Api:
     """One server's: the engine, where its verbs run, who waits to be attached to what is not started yet."""
 
     def __init__(self, engine: Engine) -> None:
+        from estiva.api.ends import Ends
         from estiva.api.waiting import Attaches
 
         self.engine = engine
         self.work = Work()
         self.attaches: Attaches = Attaches(engine)
+        self.ends: Ends = Ends(engine, self.work)
         self.active = 0  # requests that are being answered
         self.touched = asyncio.Event()  # something was asked
 
