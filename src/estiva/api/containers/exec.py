@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from estiva.engine.containers.execs.kept import Kept
     from estiva.engine.state.execs import Asked
 
+NAMES = (
+    *("Cmd", "Env", "User", "WorkingDir", "Tty", "Privileged", "DetachKeys", "ConsoleSize", "Detach"),
+    *("AttachStdin", "AttachStdout", "AttachStderr"),
+)
+CASELESS = {name.lower(): name for name in NAMES}
 SIZED = (1, 42)  # the version from which on a console size counts
+
+
+def _known(given: dict[str, Any]) -> dict[str, Any]:
+    """A body by Docker's names, which it reads without regard to case: docker-py says detachKeys."""
+    return {CASELESS[name.lower()]: value for name, value in given.items() if name.lower() in CASELESS}
 
 
 def _text(given: dict[str, Any], name: str) -> str:
@@ -101,7 +111,7 @@ def _refuse(status: str, container_id: str) -> None:
 
 
 async def create(api: Api, request: web.Request) -> web.Response:
-    asked = asked_of(await answers.body(request), request)
+    asked = asked_of(_known(await answers.body(request)), request)
     made = await api.work.do(_create, api.engine, request.match_info["id"], asked)
     return answers.json({"Id": made}, 201)
 
@@ -121,7 +131,7 @@ def _ready(engine: Engine, exec_id: str) -> Kept:
 
 
 async def start(api: Api, request: web.Request) -> web.StreamResponse:
-    given = await answers.body(request)
+    given = _known(await answers.body(request))
     tty = _flag(given, "Tty")
     size = _size(given, request) if tty else []
     detached = _flag(given, "Detach")
