@@ -36,6 +36,7 @@ NEWEST = (1, 51)
 TOLD = (1, 45)  # the one that is spoken to the letter, and by who names none
 MODULES = (
     "system",
+    "events",
     "swarm",
     "networks",
     "volumes",
@@ -46,6 +47,10 @@ MODULES = (
     "containers.update",
     "containers.prune",
     "containers.streams",
+    "containers.logs",
+    "containers.exec",
+    "containers.stats",
+    "containers.archive",
 )
 
 
