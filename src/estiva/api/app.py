@@ -28,7 +28,20 @@ if TYPE_CHECKING:
 OLDEST = (1, 24)
 NEWEST = (1, 51)
 TOLD = (1, 45)  # the one that is spoken to the letter, and by who names none
-MODULES = ("system", "containers.look", "containers.life", "containers.streams")
+MODULES = (
+    "system",
+    "containers.look",
+    "containers.life",
+    "containers.streams",
+    "auth",
+    "build",
+    "distribution",
+    "images.look",
+    "images.change",
+    "images.registry",
+    "images.archives",
+    "images.disk",
+)
 
 
 class Api:

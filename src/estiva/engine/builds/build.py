@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from estiva.engine import Engine
     from estiva.engine.builds.built import Built
     from estiva.engine.builds.shell import Attend, Shells
+    from estiva.engine.builds.worker import Watch
+    from estiva.engine.images.logins import Logins
     from estiva.engine.images.outfile import Standard
     from estiva.engine.state.config_types import HostConfig
     from estiva.store.images import Image
@@ -43,6 +45,8 @@ def build(
     metadata: dict[str, Any] | None = None,
     limits: dict[str, Any] | None = None,
     shell: Attend | None = None,
+    watch: Watch | None = None,
+    given: Logins = None,
     **options: Any,
 ) -> str:
     """Build an image, name it by `tags`, and return its id: of several platforms', this machine's.
@@ -54,8 +58,9 @@ def build(
     ever pulled. `look`
     is called now and then while a command says nothing: what it raises ends the build. `limits` is a
     HostConfig of what each RUN may use and where it runs; no step's key has it, as it is no input.
-    `shell` attends a shell in the first step that fails (engine/builds/shell.py). Raises DockerfileError,
-    BuildFailed and other EstivaErrors.
+    `shell` attends a shell in the first step that fails (engine/builds/shell.py), `watch` hears of the
+    containers of steps (worker.py). `given`: credentials for base images (engine/images/logins.py). Raises
+    DockerfileError, BuildFailed and other EstivaErrors.
     """
     from estiva.builder.exporters.output import judge
     from estiva.engine.builds.attesting import Attesting
@@ -79,11 +84,12 @@ def build(
     if len(wanted) > 1 and hasattr(options.get("context"), "read"):
         options["context"] = _spooled(engine, options["context"])
     end_lost(engine)
-    steps = Steps(engine, look, host, shell)
+    steps = Steps(engine, look, host, shell, watch)
     with engine.store.writing():
+        several = len(wanted) > 1
         built = [
-            _one(engine, {**options, "platform": platform}, steps, progress, fetch, commits, len(wanted) > 1)
-            for platform in wanted
+            _one(engine, {**options, "platform": each}, steps, progress, fetch, commits, several, given)
+            for each in wanted
         ]
         exports = Exports(engine, built, attesting, progress, standard)
         for output in chosen:
@@ -135,6 +141,7 @@ def _one(
     fetch: bool,
     commits: dict[str, Any],
     several: bool,
+    given: Logins,
 ) -> Built:
     """Build for one platform."""
     from contextlib import closing
@@ -162,7 +169,7 @@ def _one(
     places = caches.parse("cache-from", request.cache_from), caches.parse("cache-to", request.cache_to)
     if several and any(place.kind != "inline" for place in places[1]):
         raise Unsupported("--cache-to with several platforms is not supported", hint="build each by itself")
-    resolver, started = Resolver(engine, progress, fetch), time.time_ns()
+    resolver, started = Resolver(engine, progress, fetch, given), time.time_ns()
     with closing(caches.Caches(engine, *places, request.platform, progress)) as remote:
         try:
             image = executor.build(
@@ -215,8 +222,10 @@ class Steps:
         look: Callable[[], object] | None = None,
         limits: HostConfig | None = None,
         shell: Attend | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.engine = engine
+        self.watch = watch
         self.look = look
         self.limits = limits
         self.shells: Shells | None = None
@@ -228,7 +237,7 @@ class Steps:
     def __call__(self, step: Step) -> int:
         from estiva.engine.builds.worker import run_step
 
-        return run_step(self.engine, step, self.look, self.limits, self.shells)
+        return run_step(self.engine, step, self.look, self.limits, self.shells, self.watch)
 
 
 class Resolver:
@@ -236,8 +245,13 @@ class Resolver:
     for another platform, or always."""
 
     def __init__(
-        self, engine: Engine, progress: Callable[[dict[str, Any]], None] | None, fetch: bool = True
+        self,
+        engine: Engine,
+        progress: Callable[[dict[str, Any]], None] | None,
+        fetch: bool = True,
+        given: Logins = None,
     ) -> None:
+        self.given = given
         self.engine = engine
         self.progress = progress
         self.fetch = fetch
@@ -267,7 +281,8 @@ class Resolver:
         try:
             if known is not None and platform and not Platform.host().accepts(Platform.parse(platform)):
                 return self._beside(name, platform)
-            return registry.pull(self.engine, name, platform=platform, progress=self._told(name))
+            told = self._told(name)
+            return registry.pull(self.engine, name, platform=platform, progress=told, given=self.given)
         except EstivaError as error:
             if known is not None and platform:
                 error.hint = error.hint or f"the image here is for {Platform.of(known.config)}"
@@ -280,7 +295,10 @@ class Resolver:
 
         reference = Reference.parse(name)
         bare = Reference(reference.registry, reference.repository)
-        return registry.pull(self.engine, name, platform=platform, progress=self._told(name), named=bare)
+        told = self._told(name)
+        return registry.pull(
+            self.engine, name, platform=platform, progress=told, named=bare, given=self.given
+        )
 
     def _told(self, name: str) -> Callable[[dict[str, Any]], None] | None:
         """Who hears how the pull goes on, told which image it is of: several may be under way."""
