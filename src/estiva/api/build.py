@@ -150,8 +150,7 @@ async def build(api: Api, request: web.Request) -> web.StreamResponse:
             )
         except EstivaError as error:
             line.look()
-            shown.failed()
-            raise _docker_s(error, shown) from error
+            raise _docker_s(error, shown.failed()) from error
         shown.done(image, tags)
 
     return await told.run(api, line, verb)
@@ -163,11 +162,11 @@ class StepFailed(EstivaError):
     code = 0
 
 
-def _docker_s(error: EstivaError, shown: Classic) -> EstivaError:
-    """An error of a build in docker's words, where clients look for them."""
+def _docker_s(error: EstivaError, argv: list[str]) -> EstivaError:
+    """An error of a build in docker's words, where clients look for them. `argv`: of the step that failed."""
     failed = building.failed(error)
     if failed is not None:
-        command = " ".join(shown.failing())
+        command = " ".join(argv)
         made = StepFailed(f"The command '{command}' returned a non-zero code: {failed.status}")
         made.code = failed.status
         return made

@@ -7,14 +7,16 @@
      ---> 123456789abc
 
 No image is made between two steps here, so that the ids of those lines are names of states, and of no image;
-but for the first, which is the base's, and the last. Where it has all steps before it from the cache, what
-changes the config alone is told to come from there, too.
+but for the first, which is the base's, and the last. Stages run beside each other, and are told one after the
+other, in the order in which they were begun: an earlier one never waits for a later one. What changes the
+config alone has no cache of its own: it is told once it is known whether what follows comes from there.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from estiva.api.images.names import parse
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from estiva.engine import Engine
 
 FILES = ("COPY", "ADD")  # instructions without a container, even with docker
+MAKERS = ("FROM", "RUN", "WORKDIR", *FILES)  # that change more than the config
+ENDED = ("done", "cached", "error", "canceled")
 RED, PLAIN = b"\x1b[91m", b"\x1b[0m"
 
 
@@ -40,7 +44,9 @@ class Stage:
         self.container = ""
         self.argv: list[str] = []
         self.cached = True  # all so far
-        self.failed = False
+        self.failed = self.over = False
+        self.unsure: list[dict[str, Any]] = []  # events that wait until the cache has been asked
+        self.waiting: list[dict[str, Any]] = []  # for the stages before
 
 
 class Classic:
@@ -54,16 +60,19 @@ class Classic:
         self.kept: list[dict[str, Any]] = []  # what a quiet build would have told
         self.stages: dict[str, Stage] = {}
         self.pulls: dict[str, Pulled] = {}
-        self.last = Stage()
+        self.began = time.time()
+        self.shown = 0  # steps
         self._of = threading.local()
+        self._lock = threading.RLock()
 
     # --- heard of the engine ---
 
     def started(self, container_id: str, argv: list[str]) -> None:
         """A step's container runs."""
         stage: Stage = self._of.stage
-        stage.container, stage.argv = container_id[:12], argv
-        self.stream(f" ---> Running in {stage.container}\n")
+        stage.argv = argv
+        with self._lock:
+            self._hear(stage, {"status": "started", "container": container_id[:12]})
 
     def stderr(self, data: bytes) -> bytes:
         """As docker has it: in colour."""
@@ -71,17 +80,26 @@ class Classic:
 
     def take(self, event: dict[str, Any]) -> None:
         self.line.look()
-        if "image" in event and "id" in event:
-            self._pull(event)
-        elif event.get("status") == "warning":
-            if not event.get("check"):
-                self.stream(f" ---> [Warning] {event['message']}\n")
-        elif "step" in event:
-            self._step(event, str(event["status"]))
+        with self._lock:
+            if "image" in event and "id" in event:
+                self._pull(event)
+            elif event.get("status") == "warning":
+                if not event.get("check"):
+                    self.stream(f" ---> [Warning] {event['message']}\n")
+            elif "step" in event:
+                stage = self.stages.setdefault(str(event.get("stage")), Stage())
+                self._of.stage = stage
+                place, _, places = str(event.get("place")).partition("/")
+                stage.failed |= event["status"] == "error"
+                stage.over = place == places and event["status"] in ENDED
+                self._hear(stage, event)
 
     def done(self, image_id: str, tags: list[str]) -> None:
         """The whole build is over."""
-        self._end(self.last, image_id)
+        image = lookup.find(self.engine, image_id)
+        self._rest(image is not None and image.created < self.began)
+        if self.stages:
+            self._end(list(self.stages.values())[-1], image_id)
         self.say({"aux": {"ID": image_id}})
         self.stream(f"Successfully built {short(image_id)}\n")
         for tag in tags:
@@ -89,19 +107,69 @@ class Classic:
         if self.quiet:
             self.line.say({"stream": f"{image_id}\n"})
 
-    def failed(self) -> None:
-        """A quiet build that fails tells all."""
-        if self.kept:
-            kept, self.kept = self.kept, []
-            for event in kept:
-                self.line.say(event)
+    def failed(self) -> list[str]:
+        """The build has failed: the command of the step that has. A quiet build tells all now."""
+        self._rest(False)
+        kept, self.kept, self.quiet = self.kept, [], False
+        for event in kept:
+            self.line.say(event)
+        return next((stage.argv for stage in self.stages.values() if stage.failed), [])
 
-    def failing(self) -> list[str]:
-        """The command of the step that has failed."""
-        stage: Stage = getattr(self._of, "stage", self.last)
-        return next((each.argv for each in self.stages.values() if each.failed), stage.argv)
+    # --- in which order ---
 
-    # --- said ---
+    def _hear(self, stage: Stage, event: dict[str, Any]) -> None:
+        if stage is not self._first():
+            stage.waiting.append(event)
+            del stage.waiting[:-MOST]
+            return
+        self._judge(stage, event)
+        while stage.over:
+            stage = self._first()
+            for event in self._taken(stage):
+                self._judge(stage, event)
+            if stage is list(self.stages.values())[-1]:
+                break
+
+    def _first(self) -> Stage:
+        """The stage that is told now: the first that is not over, or the last."""
+        stages = list(self.stages.values())
+        for stage in stages[:-1]:
+            if not (stage.over and not stage.waiting):
+                return stage
+            self._sure(stage, True)
+        return stages[-1]
+
+    def _taken(self, stage: Stage) -> list[dict[str, Any]]:
+        waiting, stage.waiting = stage.waiting, []
+        return waiting
+
+    def _rest(self, cached: bool) -> None:
+        for stage in self.stages.values():
+            for event in self._taken(stage):
+                self._judge(stage, event)
+            self._sure(stage, cached)
+
+    # --- whether from the cache ---
+
+    def _judge(self, stage: Stage, event: dict[str, Any]) -> None:
+        status = event["status"]
+        word = str(event.get("instruction")).partition(" ")[0].upper()
+        config = status == "done" and word not in MAKERS
+        if config and self.cache and stage.cached or (stage.unsure and status == "running"):
+            stage.unsure.append(event)
+            return
+        if status in ("done", "started") and word != "FROM":
+            stage.cached = False
+        if status != "running":
+            self._sure(stage, status == "cached")
+        self._show(stage, event, status == "cached")
+
+    def _sure(self, stage: Stage, cached: bool) -> None:
+        unsure, stage.unsure = stage.unsure, []
+        for event in unsure:
+            self._show(stage, event, cached)
+
+    # --- shown ---
 
     def say(self, event: dict[str, Any]) -> None:
         if self.quiet:
@@ -122,42 +190,41 @@ class Classic:
         image = lookup.find(self.engine, name)
         shown.end(image.manifest or "" if image is not None else "", True)
 
-    def _step(self, event: dict[str, Any], status: str) -> None:
-        stage = self.stages.setdefault(str(event.get("stage")), Stage())
-        self._of.stage = self.last = stage
+    def _show(self, stage: Stage, event: dict[str, Any], cached: bool) -> None:
+        status = event["status"]
         if status == "output":
             self.stream(event["data"].decode("utf-8", "replace"))
+        elif status == "started":
+            stage.container = event["container"]
+            self.stream(f" ---> Running in {stage.container}\n")
         elif status == "running":
             self._end(stage, "")
             stage.instruction, stage.container = str(event["instruction"]), ""
-            self.stream(f"Step {event['step']} : {stage.instruction}")
+            self.shown += 1
+            self.stream(f"Step {self.shown}/{event['step'].partition('/')[2]} : {stage.instruction}")
             self.stream("\n")
         elif status in ("done", "cached"):
-            self._ended(stage, status == "cached")
-        elif status == "error":
-            stage.failed = True
+            self._ended(stage, cached)
 
     def _ended(self, stage: Stage, cached: bool) -> None:
         word = stage.instruction.partition(" ")[0].upper()
         if word == "FROM":
-            stage.image = self._base(stage.instruction)
-        else:
-            config = not (cached or stage.container or word in FILES or word == "RUN")
-            stage.cached &= cached or config
-            if self.cache and (cached or (config and stage.cached)):
-                self.stream(" ---> Using cache\n")
-            elif config or stage.container:
-                container = stage.container or _name(f"container {stage.image} {stage.instruction}")[:12]
-                if config:
-                    self.stream(f" ---> Running in {container}\n")
-                self.stream(f" ---> Removed intermediate container {container}\n")
-            stage.image = _name(f"{stage.image} {stage.instruction}")
-        stage.line = stage.image
+            stage.image = stage.line = self._base(stage.instruction)
+            return
+        if cached:
+            self.stream(" ---> Using cache\n")
+        elif word not in FILES:
+            name = stage.container or _name(f"container {stage.image} {stage.instruction}")[:12]
+            if not stage.container:
+                self.stream(f" ---> Running in {name}\n")
+            self.stream(f" ---> Removed intermediate container {name}\n")
+        stage.image = stage.line = _name(f"{stage.image} {stage.instruction}")
 
     def _end(self, stage: Stage, image_id: str) -> None:
-        if stage.line and (name := image_id or stage.line):
-            self.stream(f" ---> {short(name)}\n")
-        stage.line = ""
+        for each in self.stages.values():
+            if each.line:
+                self.stream(f" ---> {short((image_id if each is stage else '') or each.line)}\n")
+            each.line = ""
 
     def _base(self, instruction: str) -> str:
         """The id of the image that a FROM names; "" for scratch."""

@@ -9,7 +9,7 @@ from aiohttp import web
 from estiva.api import told
 from estiva.api.images import names
 from estiva.engine.images import archive, lookup
-from estiva.errors import EstivaError, InvalidInput
+from estiva.errors import EstivaError, InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from estiva.api.app import Api, Route
@@ -26,8 +26,8 @@ async def get(api: Api, request: web.Request) -> web.StreamResponse:
 
     def verb() -> None:
         for ref in refs:
-            with names.here(ref):
-                lookup.resolve(api.engine, ref)
+            if lookup.find(api.engine, ref) is None:
+                raise NotFound(f"No such image: {ref}")
         archive.save(api.engine, refs, line.file)
 
     return await told.run(api, line, verb)

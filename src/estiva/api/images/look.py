@@ -9,7 +9,7 @@ from aiohttp import web
 from estiva.api import answers
 from estiva.api.app import api_version
 from estiva.api.images import names
-from estiva.engine.images import inspect, usage
+from estiva.engine.images import inspect, lookup, usage
 from estiva.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ def check(filters: dict[str, list[str]], known: tuple[str, ...]) -> None:
 
 
 async def images(api: Api, request: web.Request) -> web.Response:
+    """What builds remember is no image here, so that `all` shows no more."""
     version, filters = api_version(request), answers.filters(request)
     if version < (1, 41) and request.query.get("filter"):
         filters.setdefault("reference", []).append(request.query["filter"])
     check(filters, FILTERS)
-    every = answers.flag(request, "all")
-    found = await api.work.do(inspect.listing, api.engine, all=every, filters=filters, parents=True)
+    found = await api.work.do(inspect.listing, api.engine, filters=filters, parents=True)
     rows = [summary(entry, version) for entry in found]
     if version >= (1, 42) and answers.flag(request, "shared-size"):
         shared = await api.work.do(usage.shared, api.engine)
@@ -59,6 +59,8 @@ async def one(api: Api, request: web.Request) -> web.Response:
     ref, version = request.match_info["name"], api_version(request)
     with names.here(ref):
         found = await api.work.do(inspect.inspect, api.engine, ref)
+    if await api.work.do(lookup.is_hidden, api.engine, found["Id"]):
+        raise names.missing(ref)
     found["Config"] = {**found["Config"], "Labels": found["Config"]["Labels"] or None}
     if version < (1, 48):
         found.pop("Descriptor", None)

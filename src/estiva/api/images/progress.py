@@ -56,8 +56,8 @@ class Pulled:
         self.seen: dict[str, str] = {}
 
     def take(self, event: dict[str, Any]) -> None:
-        if not event.get("id"):
-            return
+        if not event.get("id") or (event["status"] == "exists" and not event.get("total")):
+            return  # of the whole image
         self.begin()
         name, status = event["id"], event["status"]
         before = self.seen.get(name)
@@ -93,7 +93,7 @@ class Pulled:
 
 
 class Pushed:
-    """The same of a push. `config`: the short id of what is not shown, as it is no layer."""
+    """The same of a push; what is sent that is no layer is not shown. `config`: its short id."""
 
     def __init__(self, say: Callable[[dict[str, Any]], object], config: str) -> None:
         self.say = say
@@ -105,6 +105,8 @@ class Pushed:
         if not name or name == self.config:
             return
         before = self.seen.get(name)
+        if before is None and status == "done":
+            return  # a manifest: what of a blob is sent was told before
         self.seen[name] = status
         if before is None and status != "waiting":
             self.say(message(name, "Preparing"))

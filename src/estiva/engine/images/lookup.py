@@ -40,6 +40,11 @@ def is_whole(engine: Engine, image: Image) -> bool:
     return all(engine.store.layers.has(diff_id) for diff_id in image.diff_ids)
 
 
+def is_hidden(engine: Engine, image_id: str) -> bool:
+    """Whether it is only there for what builds remember: it has been removed, or never was an image."""
+    return engine.store.images.is_hidden(image_id)
+
+
 def parse(ref: str) -> Reference:
     """The parts of an image's name. Raises InvalidInput."""
     return Reference.parse(ref)
