@@ -15,7 +15,7 @@ from estiva.errors import Denied, InvalidInput, Unavailable, oneline
 if TYPE_CHECKING:
     from estiva.api.app import Api, Route
 
-MOST = 64 << 10  # bytes of a header
+MOST = 256 << 10  # bytes of a header
 ONE, ALL = "X-Registry-Auth", "X-Registry-Config"
 
 

@@ -89,9 +89,7 @@ class Classic:
             elif "step" in event:
                 stage = self.stages.setdefault(str(event.get("stage")), Stage())
                 self._of.stage = stage
-                place, _, places = str(event.get("place")).partition("/")
                 stage.failed |= event["status"] == "error"
-                stage.over = place == places and event["status"] in ENDED
                 self._hear(stage, event)
 
     def done(self, image_id: str, tags: list[str]) -> None:
@@ -123,18 +121,16 @@ class Classic:
             del stage.waiting[:-MOST]
             return
         self._judge(stage, event)
-        while stage.over:
-            stage = self._first()
+        while stage.over and (following := self._first()) is not stage:
+            stage = following
             for event in self._taken(stage):
                 self._judge(stage, event)
-            if stage is list(self.stages.values())[-1]:
-                break
 
     def _first(self) -> Stage:
         """The stage that is told now: the first that is not over, or the last."""
         stages = list(self.stages.values())
         for stage in stages[:-1]:
-            if not (stage.over and not stage.waiting):
+            if not stage.over:
                 return stage
             self._sure(stage, True)
         return stages[-1]
@@ -153,6 +149,8 @@ class Classic:
 
     def _judge(self, stage: Stage, event: dict[str, Any]) -> None:
         status = event["status"]
+        place, _, places = str(event.get("place")).partition("/")
+        stage.over = place == places and status in ENDED
         word = str(event.get("instruction")).partition(" ")[0].upper()
         config = status == "done" and word not in MAKERS
         if config and self.cache and stage.cached or (stage.unsure and status == "running"):

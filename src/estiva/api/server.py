@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 BACKLOG = 512
 GROUP = "docker"
+HEADER = 256 << 10  # bytes of a line of a request's head: logins and build arguments are long
 LINGER = 2.0  # seconds that requests have to end when the server does
 
 
@@ -63,6 +64,8 @@ async def _serve(
         handle_signals=False,
         shutdown_timeout=LINGER,
         handler_cancellation=True,
+        max_line_size=HEADER,
+        max_field_size=HEADER,
     )
     await runner.setup()
     for made in sockets:
