@@ -130,7 +130,8 @@ def _unknown_caches(api: Api, request: web.Request) -> bool:
 
 async def build(api: Api, request: web.Request) -> web.StreamResponse:
     asked = options(api, request)
-    quiet, remote = answers.flag(request, "q"), request.query.get("remote", "")
+    quiet = answers.flag(request, "q")
+    remote = building.elsewhere(request.query["remote"]) if request.query.get("remote") else ""
     line = told.Told(request)
 
     def verb() -> None:

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from estiva.api import told
 from estiva.api.images import names
-from estiva.engine.images import archive, lookup
+from estiva.engine.images import archive, lookup, platforms
 from estiva.errors import EstivaError, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -22,12 +22,16 @@ async def get(api: Api, request: web.Request) -> web.StreamResponse:
     refs = [ref for word in asked for ref in word.split(",") if ref]
     if not refs:
         raise InvalidInput("no image was named: names=NAME")
+    platform = names.platform(request)
     line = told.Line(request, "application/x-tar")
 
     def verb() -> None:
         for ref in refs:
-            if lookup.find(api.engine, ref) is None:
+            image = lookup.find(api.engine, ref)
+            if image is None:
                 raise NotFound(f"No such image: {ref}")
+            if platform and (other := platforms.mismatch(image, ref, platform)):
+                raise NotFound(other)
         archive.save(api.engine, refs, line.file)
 
     return await told.run(api, line, verb)

@@ -9,7 +9,7 @@ from aiohttp import web
 from estiva.api import answers
 from estiva.api.images import look, names
 from estiva.engine.images import lookup
-from estiva.errors import Conflict, InvalidInput
+from estiva.errors import Conflict, InvalidInput, Unsupported
 from estiva.oci import digest as digests
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ async def remove(api: Api, request: web.Request) -> web.Response:
     if not ref.strip():
         raise InvalidInput("image name cannot be blank")
     force = answers.flag(request, "force")
+    if request.query.get("platforms"):
+        raise Unsupported("images of single platforms can't be removed: a name stands for all of its own")
     with names.here(ref):
         try:
             lines = await api.work.long_do(lookup.remove, api.engine, ref, force=force)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from aiohttp import web
 
@@ -10,7 +10,7 @@ from estiva.api import answers, auth, told
 from estiva.api.images import names
 from estiva.api.images.progress import Pulled, Pushed
 from estiva.engine.images import archive, lookup, registry
-from estiva.errors import Denied, EstivaError, InvalidInput, NotFound, Unsupported, brief
+from estiva.errors import Denied, EstivaError, InvalidInput, NotFound, brief
 from estiva.oci import digest as digests
 
 if TYPE_CHECKING:
@@ -67,19 +67,26 @@ def pull(api: Api, line: told.Told, named: Reference, platform: str | None, give
 
 async def _import(api: Api, request: web.Request, platform: str | None) -> web.StreamResponse:
     source = request.query.get("fromSrc", "")
-    if source != "-":
-        what = brief(source, 100) or "nowhere"
-        raise Unsupported(f"an import from {what} is not supported: send the tar itself")
+    if source != "-" and "://" not in source:
+        source = f"http://{source}"
     repo, tag = request.query.get("repo", ""), request.query.get("tag", "")
     reference = str(names.parse(repo, tag)) if repo else None
     changes = [line for word in request.query.getall("changes", ()) for line in word.splitlines()]
-    message = request.query.get("message") or "Imported from -"
+    message = request.query.get("message") or f"Imported from {source}"
     line = told.Told(request)
 
-    def verb() -> None:
-        image = archive.import_(
-            api.engine, line.file, reference, changes=changes, message=message, platform=platform
+    def take(file: IO[bytes]) -> str:
+        return archive.import_(
+            api.engine, file, reference, changes=changes, message=message, platform=platform
         )
+
+    def verb() -> None:
+        if source == "-":
+            image = take(line.file)
+        else:
+            with archive.fetched(api.engine, source) as file:
+                line.status(f"Downloading from {source}")
+                image = take(file)
         line.status(image)
 
     return await told.run(api, line, verb)

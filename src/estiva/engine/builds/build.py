@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from estiva.errors import EstivaError, Unsupported
+from estiva.errors import EstivaError, InvalidInput, Unsupported, brief
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -204,6 +204,16 @@ def _warn_of(limits: HostConfig, progress: Callable[[dict[str, Any]], None]) -> 
     from estiva.engine.spec import judge
 
     judge.warn(limits, lambda event: progress({"status": "warning", "message": event["message"]}))
+
+
+def elsewhere(place: str) -> str:
+    """A build context that is an address, of a repository or of http(s): no folder of this machine, whoever
+    asks for it. Raises InvalidInput."""
+    from estiva.builder.fetch import address
+
+    if address.parse(place, context=True) is None and not address.is_http(place):
+        raise InvalidInput(f"the build context {brief(place, 100)} is no address", hint="of git, or http(s)")
+    return place
 
 
 def failed(error: Exception) -> BuildFailed | None:

@@ -160,9 +160,9 @@ def referrers(ref: str, artifact_type: str = "") -> tuple[str, list[dict[str, An
 
 
 def described(ref: str, *, given: Logins = None) -> dict[str, Any]:
-    """What a registry has under a name, as `GET /distribution` of the Engine API has it: {"Descriptor": of the
-    manifest or index, "Platforms": each with os and architecture}. `given`: see logins.py. Raises NotFound,
-    Denied, Unavailable."""
+    """What a registry has under a name, as `GET /distribution` of the Engine API has it: {"Descriptor": of
+    the manifest or index, "Platforms": each with os and architecture}. `given`: see logins.py. Raises
+    NotFound, Denied, Unavailable."""
     from estiva.registry import lookup
 
     return lookup.described(Reference.parse(ref), config=logins.settings(given))
