@@ -138,7 +138,8 @@ async def build(api: Api, request: web.Request) -> web.StreamResponse:
         nonlocal asked
         if _unknown_caches(api, request):
             asked = {**asked, "no_cache": True}
-        shown = Classic(api.engine, line, cache=not asked["no_cache"], quiet=quiet)
+        cache, labels = not asked["no_cache"], asked["labels"]
+        shown = Classic(api.engine, line, cache=cache, quiet=quiet, labels=labels)
         tags = asked["tags"]
         try:
             image = building.build(

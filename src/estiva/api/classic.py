@@ -8,7 +8,7 @@
 
 No image is made between two steps here, so that the ids of those lines are names of states, and of no image;
 but for the first, which is the base's, and the last. Stages run beside each other, and are told one after the
-other, in the order in which they were begun: an earlier one never waits for a later one. What changes the
+other, in the Dockerfile's order: an earlier one never waits for a later one. What changes the
 config alone has no cache of its own: it is told once it is known whether what follows comes from there.
 """
 
@@ -25,6 +25,8 @@ from estiva.engine.images import lookup
 from estiva.errors import EstivaError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from estiva.api.told import Told
     from estiva.engine import Engine
 
@@ -37,7 +39,8 @@ RED, PLAIN = b"\x1b[91m", b"\x1b[0m"
 class Stage:
     """What has been told of one."""
 
-    def __init__(self) -> None:
+    def __init__(self, index: int) -> None:
+        self.index = index  # of the Dockerfile's stages
         self.image = ""  # the state that it has come to
         self.line = ""  # the end of a step, which is told once the next begins
         self.instruction = ""
@@ -52,7 +55,11 @@ class Stage:
 class Classic:
     """Takes the builder's events, of several threads, one for each stage."""
 
-    def __init__(self, engine: Engine, line: Told, *, cache: bool, quiet: bool) -> None:
+    def __init__(
+        self, engine: Engine, line: Told, *, cache: bool, quiet: bool, labels: Mapping[str, str]
+    ) -> None:
+        self.labels = labels
+        self.warnings: list[str] = []
         self.engine = engine
         self.line = line
         self.cache = cache
@@ -61,7 +68,7 @@ class Classic:
         self.stages: dict[str, Stage] = {}
         self.pulls: dict[str, Pulled] = {}
         self.began = time.time()
-        self.shown = 0  # steps
+        self.shown = self.total = 0  # steps
         self._of = threading.local()
         self._lock = threading.RLock()
 
@@ -85,20 +92,27 @@ class Classic:
                 self._pull(event)
             elif event.get("status") == "warning":
                 if not event.get("check"):
-                    self.stream(f" ---> [Warning] {event['message']}\n")
+                    self.warnings.append(f"[Warning] {event['message']}\n")
             elif "step" in event:
-                stage = self.stages.setdefault(str(event.get("stage")), Stage())
+                stage = self.stages.setdefault(str(event.get("stage")), Stage(int(event["index"])))
                 self._of.stage = stage
                 stage.failed |= event["status"] == "error"
                 self._hear(stage, event)
 
     def done(self, image_id: str, tags: list[str]) -> None:
-        """The whole build is over."""
+        """The whole build is over. Its labels are told as steps of its last stage."""
         image = lookup.find(self.engine, image_id)
-        self._rest(image is not None and image.created < self.began)
-        if self.stages:
-            self._end(list(self.stages.values())[-1], image_id)
+        cached = image is not None and image.created < self.began
+        self._rest(cached)
+        stages = self._order()
+        for key, value in sorted(self.labels.items()) if stages else ():
+            about = {"instruction": f"LABEL {key}={value}", "step": f"/{self.total}"}
+            self._show(stages[-1], {**about, "status": "running"}, cached)
+            self._show(stages[-1], {**about, "status": "done"}, cached)
+        if stages:
+            self._end(stages[-1], image_id)
         self.say({"aux": {"ID": image_id}})
+        self._warn()
         self.stream(f"Successfully built {short(image_id)}\n")
         for tag in tags:
             self.stream(f"Successfully tagged {parse(tag).familiar}\n")
@@ -108,12 +122,20 @@ class Classic:
     def failed(self) -> list[str]:
         """The build has failed: the command of the step that has. A quiet build tells all now."""
         self._rest(False)
+        self._warn()
         kept, self.kept, self.quiet = self.kept, [], False
         for event in kept:
             self.line.say(event)
         return next((stage.argv for stage in self.stages.values() if stage.failed), [])
 
+    def _warn(self) -> None:
+        for warning in self.warnings:
+            self.stream(warning)
+
     # --- in which order ---
+
+    def _order(self) -> list[Stage]:
+        return sorted(self.stages.values(), key=lambda stage: stage.index)
 
     def _hear(self, stage: Stage, event: dict[str, Any]) -> None:
         if stage is not self._first():
@@ -128,7 +150,7 @@ class Classic:
 
     def _first(self) -> Stage:
         """The stage that is told now: the first that is not over, or the last."""
-        stages = list(self.stages.values())
+        stages = self._order()
         for stage in stages[:-1]:
             if not stage.over:
                 return stage
@@ -140,7 +162,7 @@ class Classic:
         return waiting
 
     def _rest(self, cached: bool) -> None:
-        for stage in self.stages.values():
+        for stage in self._order():
             for event in self._taken(stage):
                 self._judge(stage, event)
             self._sure(stage, cached)
@@ -199,7 +221,8 @@ class Classic:
             self._end(stage, "")
             stage.instruction, stage.container = str(event["instruction"]), ""
             self.shown += 1
-            self.stream(f"Step {self.shown}/{event['step'].partition('/')[2]} : {stage.instruction}")
+            self.total = int(event["step"].partition("/")[2])
+            self.stream(f"Step {self.shown}/{self.total + len(self.labels)} : {stage.instruction}")
             self.stream("\n")
         elif status in ("done", "cached"):
             self._ended(stage, cached)

@@ -42,9 +42,13 @@ class Host:
         self.images = Images()
 
 
-def classic(cache: bool = True, quiet: bool = False) -> tuple[Classic, Line]:
+def classic(
+    cache: bool = True, quiet: bool = False, labels: dict[str, str] | None = None
+) -> tuple[Classic, Line]:
     line = Line()
-    return Classic(cast("Engine", Host()), cast("Told", line), cache=cache, quiet=quiet), line
+    return Classic(
+        cast("Engine", Host()), cast("Told", line), cache=cache, quiet=quiet, labels=labels or {}
+    ), line
 
 
 def step(place: str, instruction: str, status: str, stage: str = "0", **more: Any) -> dict[str, Any]:
@@ -52,6 +56,7 @@ def step(place: str, instruction: str, status: str, stage: str = "0", **more: An
         "step": place,
         "place": place,
         "stage": stage,
+        "index": int(stage == "b"),
         "instruction": instruction,
         "status": status,
         **more,
@@ -147,3 +152,18 @@ def test_a_failure_names_its_command() -> None:
     assert not line.told
     assert shown.failed() == ["/bin/sh", "-c", "no"]
     assert words(line)[-2:] == ["Step 2/2 : RUN no", " ---> Running in"]
+
+
+def test_labels_of_the_request_are_steps() -> None:
+    shown, line = classic(labels={"b": "2", "a": "1"})
+    build(shown, ("FROM base", "done"), ("COPY a /", "done"))
+    shown.take({"status": "warning", "message": "build argument Z is not used"})
+    shown.done("sha256:" + "f" * 64, [])
+    told = words(line)
+    assert [each for each in told if each.startswith("Step")] == [
+        "Step 1/4 : FROM base",
+        "Step 2/4 : COPY a /",
+        "Step 3/4 : LABEL a=1",
+        "Step 4/4 : LABEL b=2",
+    ]
+    assert told[-2:] == ["[Warning] build argument Z is not used", "Successfully built"]

@@ -46,6 +46,9 @@ async def images(api: Api, request: web.Request) -> web.Response:
     if version < (1, 41) and request.query.get("filter"):
         filters.setdefault("reference", []).append(request.query["filter"])
     check(filters, FILTERS)
+    for ref in (*filters.get("before", ()), *filters.get("since", ())):
+        if await api.work.do(lookup.find, api.engine, ref) is None:
+            raise names.missing(ref)
     found = await api.work.do(inspect.listing, api.engine, filters=filters, parents=True)
     rows = [summary(entry, version) for entry in found]
     if version >= (1, 42) and answers.flag(request, "shared-size"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from estiva.errors import Denied, EngineError, InvalidInput, NotFound, Unavailable
+from estiva.errors import Denied, EngineError, InvalidInput, NotFound, Unavailable, brief
 from estiva.oci import digest as digests
 from estiva.oci.platform import Platform
 from estiva.oci.reference import Reference
@@ -61,6 +61,25 @@ def platform(request: web.Request) -> str | None:
     except InvalidInput:
         raise InvalidInput(f'"{word}": unknown operating system or architecture: invalid argument') from None
     return word
+
+
+def changes(request: web.Request) -> list[str]:
+    """Dockerfile instructions that change the config of an image that is imported or committed. Raises
+    InvalidInput in docker's words."""
+    found = [
+        line for word in request.query.getall("changes", ()) for line in word.splitlines() if line.strip()
+    ]
+    for line in found:
+        word = line.split()[0]
+        if word.lower() not in CHANGES:
+            raise InvalidInput(f"{brief(word.upper(), 60)} is not a valid change command")
+    return found
+
+
+CHANGES = (
+    "cmd", "entrypoint", "env", "expose", "healthcheck", "label", "onbuild", "stopsignal", "user", "volume",
+    "workdir",
+)  # fmt: skip
 
 
 @contextmanager

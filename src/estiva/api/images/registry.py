@@ -71,7 +71,7 @@ async def _import(api: Api, request: web.Request, platform: str | None) -> web.S
         source = f"http://{source}"
     repo, tag = request.query.get("repo", ""), request.query.get("tag", "")
     reference = str(names.parse(repo, tag)) if repo else None
-    changes = [line for word in request.query.getall("changes", ()) for line in word.splitlines()]
+    changes = names.changes(request)
     message = request.query.get("message") or f"Imported from {source}"
     line = told.Told(request)
 

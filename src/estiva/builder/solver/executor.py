@@ -37,9 +37,10 @@ def build(
 ) -> Image:
     """Build an image and return it, untagged; an unchanged build returns the image that it made before.
 
-    `progress` gets events: {"step": "2/9", "stage", "place": "1/3" in that, "instruction", "status":
-    "running" | "cached" | "done" | "error" (with "error", the message), "seconds"}, the same with "status":
-    "output" and "data" (bytes) for what a command writes, and {"status": "warning", "message"}. Raises
+    `progress` gets events: {"step": "2/9", "stage", its "index", "place": "1/3" in it, "instruction",
+    "status": "running" | "cached" | "done" | "error" (with "error", the message), "seconds"}, the same with
+    "status": "output" and "data" (bytes) for what a command writes, and {"status": "warning", "message"}.
+    Raises
     DockerfileError, BuildFailed and other EstivaErrors, all naming the Dockerfile's line.
     `remote` are caches elsewhere.
     """
