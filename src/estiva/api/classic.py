@@ -40,7 +40,7 @@ class Stage:
     """What has been told of one."""
 
     def __init__(self, index: int) -> None:
-        self.index = index  # of the Dockerfile's stages
+        self.index = index  # among the stages that are built, in the Dockerfile's order
         self.image = ""  # the state that it has come to
         self.line = ""  # the end of a step, which is told once the next begins
         self.instruction = ""
@@ -69,6 +69,7 @@ class Classic:
         self.pulls: dict[str, Pulled] = {}
         self.began = time.time()
         self.shown = self.total = 0  # steps
+        self.turn = 0  # the index of the stage that is told now
         self._of = threading.local()
         self._lock = threading.RLock()
 
@@ -138,24 +139,19 @@ class Classic:
         return sorted(self.stages.values(), key=lambda stage: stage.index)
 
     def _hear(self, stage: Stage, event: dict[str, Any]) -> None:
-        if stage is not self._first():
+        if stage.index > self.turn:
             stage.waiting.append(event)
             del stage.waiting[:-MOST]
             return
+        for before in self._order():
+            if before.index < stage.index:
+                self._sure(before, True)
         self._judge(stage, event)
-        while stage.over and (following := self._first()) is not stage:
-            stage = following
-            for event in self._taken(stage):
-                self._judge(stage, event)
-
-    def _first(self) -> Stage:
-        """The stage that is told now: the first that is not over, or the last."""
-        stages = self._order()
-        for stage in stages[:-1]:
-            if not stage.over:
-                return stage
-            self._sure(stage, True)
-        return stages[-1]
+        while stage.over and stage.index == self.turn:
+            self.turn += 1
+            stage = next((each for each in self._order() if each.index == self.turn), stage)
+            for waiting in self._taken(stage):
+                self._hear(stage, waiting)
 
     def _taken(self, stage: Stage) -> list[dict[str, Any]]:
         waiting, stage.waiting = stage.waiting, []

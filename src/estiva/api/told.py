@@ -8,6 +8,7 @@ reads and writes is done by the loop and waited for: nothing piles up (K22).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
@@ -120,18 +121,24 @@ async def run(api: Api, line: Line, verb: Callable[[], object]) -> web.StreamRes
     except EstivaError as error:
         if not line.begun:
             raise
-        if not isinstance(line, Told):  # bytes that end too soon are seen; JSON among them is not
-            transport = line.request.transport
-            if transport is not None:
-                transport.abort()
-        elif not line.gone:
-            await asyncio.to_thread(line.failed, error, getattr(error, "code", None))
-            await line.response.write_eof()
+        await _end(line, error)
+    except OSError:
+        pass  # nobody is there any more
     finally:
         line.gone = True
         if not done.done():
             done.add_done_callback(lambda end: end.cancelled() or end.exception())
     return line.response
+
+
+async def _end(line: Line, error: EstivaError) -> None:
+    """The end of a response that has begun."""
+    if isinstance(line, Told):
+        with contextlib.suppress(EstivaError, OSError):
+            await asyncio.to_thread(line.failed, error, getattr(error, "code", None))
+            await line.response.write_eof()
+    elif line.request.transport is not None:  # bytes that end too soon are seen; JSON among them is not
+        line.request.transport.abort()
 
 
 def _do(api: Api, line: Line, verb: Callable[[], object], done: asyncio.Future[None]) -> None:

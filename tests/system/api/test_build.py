@@ -119,6 +119,16 @@ def test_what_limits_a_build_reaches_its_steps(api: Api) -> None:
     assert api.get("/images/b:2/json")[2]["Config"]["Labels"] == {"l": "1"}
 
 
+def test_stages_are_told_in_their_order(api: Api) -> None:
+    text = f"FROM {IMAGE} AS a\nRUN sleep 0.3; echo slow > /a\nFROM {IMAGE} AS b\nENV B=1\nFROM {IMAGE}\nCOPY --from=a /a /\nCOPY --from=b /etc /\n"
+    _, told = build(api, context(text), "nocache=1&labels=%7B%22k%22%3A%22v%22%7D")
+    said = "".join(event.get("stream", "") for event in told)
+    steps = [line for line in said.splitlines() if line.startswith("Step ")]
+    assert steps == [
+        f"Step {number}/8 : {line}" for number, line in enumerate([*text.splitlines(), "LABEL k=v"], 1)
+    ]
+
+
 def test_failures(api: Api) -> None:
     status, told = build(api, context(f"FROM {IMAGE}\nRUN echo no; exit 3\n"))
     message = "The command '/bin/sh -c echo no; exit 3' returned a non-zero code: 3"

@@ -191,7 +191,7 @@ class _Reported:
         if isinstance(typed, Copy):  # the addresses of an ADD, as in the history
             words = redacted(words)
         self.event: dict[str, Any] = {"stage": run.stage.label, "instruction": shorten(words)}
-        self.event["index"] = run.stage.index
+        self.event["index"] = run.job.order.get(run.stage.index, len(run.job.order) + run.stage.index)
 
     def __enter__(self) -> _Reported:
         self.run.place += 1
