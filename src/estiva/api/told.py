@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import threading
+from concurrent.futures import CancelledError
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from aiohttp import web
@@ -72,7 +73,7 @@ class Line:
         self.look()
         try:
             return asyncio.run_coroutine_threadsafe(what, self.loop).result()
-        except (OSError, RuntimeError, asyncio.CancelledError, web.HTTPException) as error:
+        except (OSError, RuntimeError, CancelledError, web.HTTPException) as error:
             self.gone = True
             raise Unavailable("the client has gone") from error
 

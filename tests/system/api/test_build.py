@@ -172,6 +172,15 @@ def test_a_client_that_goes_away_ends_its_build(api: Api) -> None:
     eventually(lambda: not os.listdir(f"{api.folder}/root/ingest"))
 
 
+def test_a_server_that_ends_ends_its_builds(api: Api) -> None:
+    client = begin(api)
+    api.stop()
+    assert b"Successfully" not in client.recv(1 << 16)
+    client.close()
+    api.serve()
+    eventually(lambda: not os.listdir(f"{api.folder}/run/containers"))
+
+
 def test_a_server_that_is_killed_leaves_no_step(api: Api) -> None:
     client = begin(api)
     api.server.kill()
