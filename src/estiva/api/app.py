@@ -19,6 +19,7 @@ from estiva.errors import EstivaError, InvalidInput, oneline
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from estiva.api.buildkit.control import BuildKit
     from estiva.api.waiting import Attaches
     from estiva.engine import Engine
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 OLDEST = (1, 24)
 NEWEST = (1, 51)
 TOLD = (1, 45)  # the one that is spoken to the letter, and by who names none
-MODULES = ("system", "containers.look", "containers.life", "containers.streams")
+MODULES = ("system", "containers.look", "containers.life", "containers.streams", "buildkit.routes")
 
 
 class Api:
@@ -40,6 +41,7 @@ class Api:
         self.engine = engine
         self.work = Work()
         self.attaches: Attaches = Attaches(engine)
+        self.buildkit: BuildKit | None = None  # when the first build comes
         self.active = 0  # requests that are being answered
         self.touched = asyncio.Event()  # something was asked
 
