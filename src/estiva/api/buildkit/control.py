@@ -178,7 +178,7 @@ def _filters(words: list[str]) -> dict[str, list[str]]:
     """containerd's words name==value, as `docker buildx du --filter` has them. Raises InvalidInput."""
     found: dict[str, list[str]] = {}
     for word in words:
-        for each in word.split(","):
+        for each in filter(None, word.split(",")):
             name, equals, value = each.partition("==")
             if not equals:
                 raise InvalidInput(f"the filter {brief(each, 100)} is not name==value")
