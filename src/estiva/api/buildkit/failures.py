@@ -17,8 +17,8 @@ SOURCE = "github.com/moby/buildkit/errdefs.Source+json"  # what details are, by 
 MOST = 12 << 10  # bytes of a Dockerfile that go with an error
 
 
-def told(error: EstivaError, name: str, text: str) -> RpcError:
-    """`name` and `text` are the Dockerfile's, as far as they are known."""
+def told(error: EstivaError, name: str, text: str, *, parsed: bool = False) -> RpcError:
+    """`name` and `text` are the Dockerfile's, as far as they are known; `parsed`: it was good so far."""
     found = RpcError(UNKNOWN, error.message)  # any other code is told before the words
     line = int(getattr(error, "line", 0) or 0)
     place = re.match(r"([^\s:]+):(\d+): ", error.message)
@@ -29,7 +29,7 @@ def told(error: EstivaError, name: str, text: str) -> RpcError:
     if failed is not None:
         words = " ".join(failed.argv) if failed.argv else failed.text
         found.message = f'process "{words}" did not complete successfully: exit code: {failed.status}'
-    elif hasattr(error, "bare"):
+    elif hasattr(error, "bare") and not parsed:
         found.message = f"dockerfile parse error on line {line}: {error.bare}"
     if error.hint and failed is None:
         found.message += f" ({error.hint})"

@@ -26,7 +26,7 @@ from h2.events import (
     WindowUpdated,
 )
 from h2.exceptions import ProtocolError
-from h2.settings import SettingCodes
+from h2.settings import SettingCodes, Settings
 
 from estiva.api.buildkit.rpc import (
     CANCELLED,
@@ -47,6 +47,8 @@ WINDOW = 1 << 20  # bytes of one call that may be under way
 ALL = 8 << 20  # and of all calls of a connection
 HIGH = 1 << 20  # bytes of whole messages that wait here, from which on the sender has to
 CALLS = 100  # at once
+HEADERS = 1 << 16  # bytes of one call's
+FRAME = 1 << 18  # bytes that come at once
 
 
 class Call:
@@ -175,9 +177,17 @@ class Connection:
         self._stream = stream
         self._answerer = answer
         self._h2 = H2Connection(H2Configuration(client_side=self.client, header_encoding="utf-8"))
-        self._h2.local_settings.update(
-            {SettingCodes.INITIAL_WINDOW_SIZE: WINDOW, SettingCodes.MAX_CONCURRENT_STREAMS: CALLS}
+        self._h2.local_settings = Settings(  # not by update: what is pending is not sent
+            client=self.client,
+            initial_values={
+                SettingCodes.INITIAL_WINDOW_SIZE: WINDOW,
+                SettingCodes.MAX_CONCURRENT_STREAMS: CALLS,
+                SettingCodes.MAX_HEADER_LIST_SIZE: HEADERS,
+                SettingCodes.MAX_FRAME_SIZE: FRAME,
+                SettingCodes.ENABLE_PUSH: 0,
+            },
         )
+        self._h2.max_inbound_frame_size = FRAME  # else known when the other has acknowledged it
         self._calls: dict[int, Call] = {}
 
     async def run(self) -> None:

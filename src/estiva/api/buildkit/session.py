@@ -1,6 +1,6 @@
 """What a client offers for the time of its build (POST /session): we call, it answers.
 
-Calls go over the server's loop; `Offered` is what threads of a build see of it.
+Calls go over the server's loop; threads of a build `wait` for them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from estiva.api.buildkit import messages
 from estiva.api.buildkit.http2 import Call, Connection
-from estiva.api.buildkit.rpc import NOT_FOUND, UNAVAILABLE, RpcError
-from estiva.errors import EngineError, Unavailable, oneline
+from estiva.api.buildkit.rpc import UNAVAILABLE, RpcError
+from estiva.errors import Unavailable, oneline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
@@ -88,38 +88,7 @@ class Sessions:
             raise RpcError(UNAVAILABLE, f"no active session for {oneline(name)[:100]}") from None
 
 
-SECRET = "/moby.buildkit.secrets.v1.Secrets/GetSecret"
-CHECK_AGENT = "/moby.sshforward.v1.SSH/CheckAgent"
-FORWARD_AGENT = "/moby.sshforward.v1.SSH/ForwardAgent"
 CREDENTIALS = "/moby.filesync.v1.Auth/Credentials"
-
-
-class Secrets(dict[str, bytes]):
-    """Secrets by id, each asked for when a step wants it."""
-
-    def __init__(self, session: Session) -> None:
-        super().__init__()
-        self.session = session
-
-    def get(self, name: str, default: Any = None) -> Any:
-        if name not in self:
-            found = self._ask(name)
-            if found is None:
-                return default
-            self[name] = found
-        return self[name]
-
-    def _ask(self, name: str) -> bytes | None:
-        if not self.session.offers(SECRET):
-            return None
-        request = messages.SECRET_REQUEST.encode({"id": name})
-        try:
-            answer = self.session.wait(self.session.ask(SECRET, request, messages.CHUNK))
-        except RpcError as error:
-            if error.code == NOT_FOUND:
-                return None
-            raise EngineError(f"secret {oneline(name)}: {oneline(error.message)}") from None
-        return bytes(answer.get("data", b""))
 
 
 async def credentials(session: Session, hosts: Sequence[str]) -> tuple[str, str] | None:

@@ -192,7 +192,8 @@ class Ref:
                 image = await running.wait(api, run, sources)
                 await outputs.send(progress)
             except EstivaError as error:
-                failure = failures.told(error, sources.name, sources.text)
+                parsed = bool(progress.failed)
+                failure = failures.told(error, sources.name, sources.text, parsed=parsed)
                 progress.fail(failure.message)
                 raise failure from None
         self._tell_exports(exporters, image)

@@ -6,8 +6,8 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
+from estiva.api.buildkit.lent import Forwarded, secrets
 from estiva.api.buildkit.rpc import NOT_FOUND, UNIMPLEMENTED, RpcError
-from estiva.api.buildkit.session import Secrets
 from estiva.api.buildkit.status import DEFINITION
 from estiva.api.buildkit.transfer import DIFF_COPY, receive, upload
 from estiva.engine.builds import contexts
@@ -36,6 +36,7 @@ class Sources:
         self.workspace = ""  # a folder of this build alone
         self._progress = build.progress
         self._api = build.kit.api
+        self._forwarded = Forwarded(session, build.kit.api.engine)
         self._folders: list[contexts.Folder] = []
         self._files: list[IO[bytes]] = []
         self._users: list[Future[Any]] = []
@@ -46,6 +47,7 @@ class Sources:
 
     async def close(self) -> None:
         """Soon: a thread of a build that nobody waits for any more may need a moment to end."""
+        self._forwarded.close()
         waiting = {future for future in self._users if not future.done()}
         if not waiting:
             await asyncio.shield(self._api.work.do(self._remove))
@@ -71,7 +73,7 @@ class Sources:
         """What it takes of engine.builds.build's options. Raises EstivaError, RpcError."""
         attrs = self.attrs
         self.workspace = (await self._folder("")).path
-        found: dict[str, Any] = {"secrets": Secrets(self.session)}
+        found: dict[str, Any] = {"secrets": secrets(self.session), "ssh": self._forwarded.agents}
         remote = attrs.get("context", "")
         ignored: list[str] = []
         if not remote or "dockerfilekey" in attrs:
