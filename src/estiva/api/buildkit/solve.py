@@ -181,6 +181,8 @@ class Ref:
                 raise failures.told(error, "", "") from None
             if self._evaluated is not None and exporters:
                 options["no_cache"], options["no_cache_filter"] = False, []  # its steps have run just now
+            for name in asked.unknown(self.attrs):
+                progress.warn(f"the option {oneline(name)[:100]} has no effect here")
             metadata: dict[str, Any] = {}
             running = Running(progress)
             words = {**options, "outputs": outputs.words(), "metadata": metadata}
