@@ -188,13 +188,13 @@ class Connection:
             },
         )
         self._h2.max_inbound_frame_size = FRAME  # else known when the other has acknowledged it
+        self._h2.initiate_connection()
+        self._h2.increment_flow_control_window(ALL)
         self._calls: dict[int, Call] = {}
 
     async def run(self) -> None:
         """Until the other goes; then all calls have ended."""
         try:
-            self._h2.initiate_connection()
-            self._h2.increment_flow_control_window(ALL)
             await self.flush()
             while data := await self._stream.read():
                 try:
@@ -308,12 +308,12 @@ class Connection:
         view = memoryview(data)
         try:
             while view:
+                call.room.clear()  # before it is looked at: what comes from now on is not missed
                 size = min(self._h2.local_flow_control_window(call.number), self._h2.max_outbound_frame_size)
                 if size <= 0:
                     await self.flush()
-                    call.room.clear()
-                    if self.lost or call.error is not None:
-                        raise call.error or RpcError(UNAVAILABLE, "the connection was closed")
+                    if self.lost or call.error is not None or self.client and call.over:
+                        raise call.error or RpcError(UNAVAILABLE, "the call has ended")
                     await call.room.wait()
                     continue
                 self._h2.send_data(call.number, bytes(view[:size]))
