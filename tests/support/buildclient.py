@@ -6,6 +6,7 @@ async with client(path) as kit:
 
 import asyncio
 import contextlib
+import os
 import socket
 
 from estiva.api.buildkit import messages
@@ -61,7 +62,7 @@ class Client:
         self.secrets = {}
         self.calls = []
         self.told = []
-        self.session = "s" + str(id(self))
+        self.session = os.urandom(8).hex()
         self.tasks = []
 
     async def open(self):
@@ -88,8 +89,15 @@ class Client:
         finally:
             self.control.drop(call)
 
-    async def build(self, attrs=None, ref="r", **more):
-        request = {"ref": ref, "session": self.session, "frontend": "dockerfile.v0", "attrs": attrs or {}, **more}
+    async def build(self, attrs=None, ref="", **more):
+        ref = ref or os.urandom(8).hex()
+        request = {
+            "ref": ref,
+            "session": self.session,
+            "frontend": "dockerfile.v0",
+            "attrs": attrs or {},
+            **more,
+        }
         listening = asyncio.create_task(self._listen(ref))
         try:
             method = "/moby.buildkit.v1.Control/Solve"
@@ -131,7 +139,7 @@ class Client:
         while found := await call.receive():
             for each in found:
                 packet = messages.PACKET.decode(each)
-                if packet.get("type") == messages.PACKET_REQ:
+                if packet.get("type") == messages.PACKET_REQ and name not in self.packets:
                     number = packet.get("id", 0)
                     data = {"type": messages.PACKET_DATA, "id": number}
                     await call.send([messages.PACKET.encode({**data, "data": files[names[number]]})])

@@ -48,7 +48,9 @@ def test_a_message_each_way() -> None:
             assert await ask(connection, b"abc") == b"cba"
             assert await ask(connection, big) == big[::-1]
             words = [b"<%d" % each for each in range(50)]
-            assert await asyncio.gather(*(ask(connection, each) for each in words)) == [w[::-1] for w in words]
+            assert await asyncio.gather(*(ask(connection, each) for each in words)) == [
+                w[::-1] for w in words
+            ]
 
     run(work())
 

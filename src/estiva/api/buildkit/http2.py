@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
+import traceback
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -256,6 +257,9 @@ class Connection:
                 await self._answerer(call)
             except RpcError as told:
                 error = told
+            except Exception as unforeseen:  # of this call alone
+                traceback.print_exc()
+                error = RpcError(INTERNAL, f"internal error: {type(unforeseen).__name__}")
             await call.close(error)
         except RpcError:
             pass  # nobody waits for it
