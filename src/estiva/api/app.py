@@ -19,7 +19,6 @@ from estiva.errors import EstivaError, InvalidInput, oneline
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from estiva.api.buildkit.control import BuildKit
     from estiva.api.waiting import Attaches
     from estiva.engine import Engine
 
@@ -41,7 +40,7 @@ class Api:
         self.engine = engine
         self.work = Work()
         self.attaches: Attaches = Attaches(engine)
-        self.buildkit: BuildKit | None = None  # when the first build comes
+        self.buildkit: object = None  # what builds share (buildkit/routes.py), from the first on
         self.active = 0  # requests that are being answered
         self.touched = asyncio.Event()  # something was asked
 

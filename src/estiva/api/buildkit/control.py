@@ -4,44 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from estiva.api.buildkit import messages
+from estiva.api.buildkit.gateway import Gateway
 from estiva.api.buildkit.messages import SOLVE
 from estiva.api.buildkit.rpc import INVALID, NOT_FOUND, UNIMPLEMENTED, RpcError, of_error
-from estiva.api.buildkit.session import Sessions
-from estiva.api.buildkit.solve import Build, Ref
+from estiva.api.buildkit.shared import VERSION, Kit
+from estiva.api.buildkit.solve import Build
+from estiva.api.buildkit.status import stamp
 from estiva.engine.builds import upkeep
 from estiva.errors import EstivaError, InvalidInput, brief, oneline
-from estiva.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from estiva.api.app import Api
     from estiva.api.buildkit.http2 import Call
-
-    Method = Callable[[Call], Awaitable[None]]
+    from estiva.api.buildkit.shared import Method
 
 PATIENCE = 5.0  # seconds that who asks about a build waits for it: its requests come in any order
 BUILDS = 500  # under way at once
-REFS = 1000  # results that are known by their names, for contexts of other builds
 FOLLOWED = 60.0  # seconds that a build which has ended is told about to who asks late
-PACKAGE = "github.com/moby/buildkit"
-SPOKEN = "v0.13.2"  # the version of BuildKit whose protocol this is
-WORKER = "estiva"
 
 
 class BuildKit:
     """One server's: who is connected, and which builds run."""
 
     def __init__(self, api: Api) -> None:
-        from estiva.api.buildkit.gateway import Gateway
-
         self.api = api
-        self.sessions = Sessions()
-        self.refs: OrderedDict[str, Ref] = OrderedDict()
+        self.kit = Kit(api)
         self._builds: dict[str, Build] = {}
         self._began = asyncio.Condition()
         control = "/moby.buildkit.v1.Control/"
@@ -55,7 +45,7 @@ class BuildKit:
             control + "ListenBuildHistory": self._history,
             control + "UpdateBuildHistory": self._history,
             "/grpc.health.v1.Health/Check": self._health,
-            **Gateway(self).methods(),
+            **Gateway(self.kit, self.build).methods(),
         }
 
     async def answer(self, call: Call) -> None:
@@ -80,11 +70,6 @@ class BuildKit:
             raise RpcError(NOT_FOUND, f"no such job {oneline(ref)[:100]}")
         return self._builds[ref]
 
-    def keep(self, ref: Ref) -> None:
-        self.refs[ref.name] = ref
-        while len(self.refs) > REFS:
-            self.refs.popitem(last=False)
-
     async def _solve(self, call: Call) -> None:
         request = SOLVE.decode(await call.one())
         name = request.get("ref", "")
@@ -94,7 +79,7 @@ class BuildKit:
             raise RpcError(INVALID, f"there is a build {oneline(name)} already")
         if len(self._builds) >= BUILDS:
             raise InvalidInput("too many builds at once")
-        build = Build(self, request)
+        build = Build(self.kit, request)
         async with self._began:
             self._builds[name] = build
             self._began.notify_all()
@@ -113,30 +98,13 @@ class BuildKit:
 
     # --- what there is ---
 
-    def worker(self) -> dict[str, Any]:
-        """What buildx chooses by: the label of a snapshotter says that images may have several platforms, be
-        layouts and carry attestations."""
-        labels = {
-            "org.mobyproject.buildkit.worker.executor": "estiva",
-            "org.mobyproject.buildkit.worker.hostname": _hostname(),
-            "org.mobyproject.buildkit.worker.network": "host",
-            "org.mobyproject.buildkit.worker.snapshotter": self.api.engine.store.layers.driver,
-        }
-        return {
-            "id": WORKER,
-            "labels": labels,
-            "platforms": _platforms(),
-            "version": {"package": PACKAGE, "version": SPOKEN, "revision": f"estiva-{__version__}"},
-        }
-
     async def _info(self, call: Call) -> None:
         await call.one()
-        version = {"package": PACKAGE, "version": SPOKEN, "revision": f"estiva-{__version__}"}
-        await call.send([messages.INFO.encode({"version": version})])
+        await call.send([messages.INFO.encode({"version": VERSION})])
 
     async def _workers(self, call: Call) -> None:
         await call.receive()
-        await call.send([messages.WORKERS.encode({"record": [self.worker()]})])
+        await call.send([messages.WORKERS.encode({"record": [self.kit.worker()]})])
 
     async def _health(self, call: Call) -> None:
         await call.receive()
@@ -187,8 +155,6 @@ def _filters(words: list[str]) -> dict[str, list[str]]:
 
 
 def _usage(entry: upkeep.Entry) -> dict[str, Any]:
-    from estiva.api.buildkit.status import stamp
-
     return {
         "id": entry.id,
         "mutable": entry.type != upkeep.STEP,
@@ -201,18 +167,3 @@ def _usage(entry: upkeep.Entry) -> dict[str, Any]:
         "type": entry.type,
         "shared": entry.shared,
     }
-
-
-def _hostname() -> str:
-    import os
-
-    return os.uname().nodename
-
-
-def _platforms() -> list[dict[str, str]]:
-    from estiva.oci.platform import Platform
-
-    return [
-        {"architecture": found["architecture"], "os": found["os"], "variant": found.get("variant", "")}
-        for found in [Platform.host().written()]
-    ]

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from estiva.api.buildkit import messages
 from estiva.api.buildkit.rpc import INVALID, NOT_FOUND, UNIMPLEMENTED, RpcError
-from estiva.api.buildkit.solve import FRONTEND, Build, Ref
+from estiva.api.buildkit.shared import FRONTEND
+from estiva.api.buildkit.solve import Build, Ref
 from estiva.errors import oneline
 
 if TYPE_CHECKING:
-    from estiva.api.buildkit.control import BuildKit, Method
+    from collections.abc import Awaitable, Callable
+
     from estiva.api.buildkit.http2 import Call
+    from estiva.api.buildkit.shared import Kit, Method
 
 BUILD = "buildkit-controlapi-buildid"  # the header that says of which build
 CAPS = (
@@ -37,8 +40,9 @@ LLB = (
 class Gateway:
     """Its methods; each call says by a header which build it is of."""
 
-    def __init__(self, kit: BuildKit) -> None:
+    def __init__(self, kit: Kit, find: Callable[[str], Awaitable[Build]]) -> None:
         self.kit = kit
+        self.find = find
 
     def methods(self) -> dict[str, Method]:
         bridge = "/moby.buildkit.v1.frontend.LLBBridge/"
@@ -52,7 +56,7 @@ class Gateway:
         }
 
     async def _build(self, call: Call) -> Build:
-        return await self.kit.build(call.headers.get(BUILD, ""))
+        return await self.find(call.headers.get(BUILD, ""))
 
     async def _ping(self, call: Call) -> None:
         await self._build(call)
@@ -97,16 +101,16 @@ class Gateway:
             name = result.get("ref", {}).get("id", "")
             if result.get("refs"):
                 raise RpcError(INVALID, "a result has one image here")
-            if name and name not in self.kit.refs:
+            if name and name not in self.kit.results:
                 raise RpcError(NOT_FOUND, f"no such result {oneline(name)[:100]}")
-            build.returned(self.kit.refs[name] if name else None, None)
+            build.returned(self.kit.results[name] if name else None, None)
         await call.send([b""])
 
     async def _evaluate(self, call: Call) -> None:
         name = messages.BY_REF.decode(await call.one()).get("ref", "")
-        if name not in self.kit.refs:
+        if name not in self.kit.results:
             raise RpcError(NOT_FOUND, f"no such result {oneline(name)[:100]}")
-        await self.kit.refs[name].evaluate()
+        await self.kit.results[name].evaluate()
         await call.send([b""])
 
     async def _inputs(self, call: Call) -> None:

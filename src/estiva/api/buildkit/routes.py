@@ -19,9 +19,9 @@ METHODS = 100
 
 def buildkit(api: Api) -> BuildKit:
     """The server's one; its modules are loaded by the first who wants it."""
-    if api.buildkit is None:
-        from estiva.api.buildkit.control import BuildKit
+    from estiva.api.buildkit.control import BuildKit
 
+    if not isinstance(api.buildkit, BuildKit):
         api.buildkit = BuildKit(api)
     return api.buildkit
 
@@ -55,11 +55,11 @@ async def session(api: Api, request: web.Request) -> web.StreamResponse:
 
     connection = Connection(stream)
     made = Session(connection, methods, headers.get("X-Docker-Expose-Session-Sharedkey", ""))
-    await kit.sessions.add(name, made)
+    await kit.kit.sessions.add(name, made)
     try:
         await connection.run()
     finally:
-        kit.sessions.remove(name, made)
+        kit.kit.sessions.remove(name, made)
     return web.Response()
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from estiva.api.buildkit import asked, failures, messages
 from estiva.api.buildkit.outputs import Outputs
 from estiva.api.buildkit.rpc import UNIMPLEMENTED, RpcError
+from estiva.api.buildkit.shared import FRONTEND
 from estiva.api.buildkit.sources import Sources
 from estiva.api.buildkit.status import Progress
 from estiva.engine.builds import build as builds
@@ -21,26 +22,25 @@ from estiva.errors import EngineError, EstivaError, oneline
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from estiva.api.buildkit.control import BuildKit
     from estiva.api.buildkit.session import Session
+    from estiva.api.buildkit.shared import Kit, Result
 
-FRONTEND = "dockerfile.v0"
 SCHEME = "estiva-result://"  # of the only operation in a result's definition: no LLB, but a name
 
 
 class Build:
     """One call of Control.Solve. `progress` is what Status tells."""
 
-    def __init__(self, kit: BuildKit, request: dict[str, Any]) -> None:
+    def __init__(self, kit: Kit, request: dict[str, Any]) -> None:
         self.kit = kit
         self.request = request
         self.progress = Progress(request["ref"])
-        self._result: asyncio.Future[Ref | None] = asyncio.get_running_loop().create_future()
+        self._result: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
 
     async def session(self) -> Session:
         return await self.kit.sessions.get(self.request.get("session", ""))
 
-    def returned(self, ref: Ref | None, error: RpcError | None) -> None:
+    def returned(self, ref: Result | None, error: RpcError | None) -> None:
         """What the gateway client gives as the build's result."""
         if self._result.done():
             return
@@ -58,7 +58,7 @@ class Build:
             raise RpcError(UNIMPLEMENTED, f"LLB can't be solved here: there is the frontend {FRONTEND}")
         if request.get("frontend") == FRONTEND:
             imports = request.get("cache", {}).get("imports", [])
-            ref: Ref | None = Ref(self, request.get("attrs", {}), request.get("inputs", {}), imports)
+            ref: Result | None = Ref(self, request.get("attrs", {}), request.get("inputs", {}), imports)
         elif request.get("frontend"):
             name = oneline(request["frontend"])[:100]
             raise RpcError(UNIMPLEMENTED, f"the frontend {name} is not here: there is {FRONTEND}")
@@ -146,18 +146,20 @@ class Ref:
 
     async def _options(self, stack: AsyncExitStack) -> tuple[dict[str, Any], Sources]:
         options = asked.options(self.attrs)
-        sources = Sources(self.build, await self.build.session(), self.attrs, self._inputs())
+        sources = Sources(
+            self.build.kit.api, self.build.progress, await self.build.session(), self.attrs, self._inputs()
+        )
         stack.push_async_callback(sources.close)
         options |= await sources.bring()
         return options, sources
 
-    def _inputs(self) -> dict[str, Ref]:
+    def _inputs(self) -> dict[str, Result]:
         """The results of other builds among the contexts."""
-        found = {}
+        found: dict[str, Result] = {}
         for name, definition in self.inputs.items():
             for data in definition.get("def", []):
                 place = messages.OP.decode(data).get("source", {}).get("identifier", "")
-                known = self.build.kit.refs.get(place.removeprefix(SCHEME))
+                known = self.build.kit.results.get(place.removeprefix(SCHEME))
                 if place.startswith(SCHEME) and known is not None:
                     found[name] = known
             if name not in found:

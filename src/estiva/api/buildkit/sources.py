@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import IO
 
+    from estiva.api.app import Api
     from estiva.api.buildkit.session import Session
-    from estiva.api.buildkit.solve import Build, Ref
+    from estiva.api.buildkit.shared import Result
+    from estiva.api.buildkit.status import Progress
 
 UPLOADED = "http://buildkit-session/"
 IGNORE = ".dockerignore"
@@ -27,16 +29,23 @@ IGNORE = ".dockerignore"
 class Sources:
     """One build's. `close` it; the folders go once the build that reads them has ended."""
 
-    def __init__(self, build: Build, session: Session, attrs: dict[str, str], inputs: dict[str, Ref]) -> None:
+    def __init__(
+        self,
+        api: Api,
+        progress: Progress,
+        session: Session,
+        attrs: dict[str, str],
+        inputs: dict[str, Result],
+    ) -> None:
         self.session = session
         self.attrs = attrs
         self.inputs = inputs
         self.name = attrs.get("filename", "") or "Dockerfile"
         self.text = ""  # of the Dockerfile, where the client has it
         self.workspace = ""  # a folder of this build alone
-        self._progress = build.progress
-        self._api = build.kit.api
-        self._forwarded = Forwarded(session, build.kit.api.engine)
+        self._progress = progress
+        self._api = api
+        self._forwarded = Forwarded(session, api.engine)
         self._folders: list[contexts.Folder] = []
         self._files: list[IO[bytes]] = []
         self._users: list[Future[Any]] = []

@@ -59,6 +59,29 @@ def prune(engine: Engine, age: float = 0) -> None:
     files.sweep(base, lambda name: name.endswith(ONCE) or _age(f"{base}/{name}") >= age)
 
 
+def kept(engine: Engine) -> list[tuple[str, int, float, bool]]:
+    """(name, bytes, when it was used, whether a build has it) of each folder."""
+    from estiva.store.volumes import tree_size
+
+    found = []
+    base = place(engine)
+    for name in sorted(os.listdir(base)) if os.path.isdir(base) else ():
+        fd = files.abandoned(f"{base}/{name}")
+        if fd >= 0:
+            os.close(fd)
+        try:
+            used = os.stat(f"{base}/{name}").st_mtime
+            found.append((name, tree_size(f"{base}/{name}"), used, fd < 0))
+        except FileNotFoundError:
+            pass
+    return found
+
+
+def remove(engine: Engine, name: str) -> bool:
+    """False if a build has it."""
+    return bool(files.sweep(place(engine), lambda each: each == name))
+
+
 def _age(path: str) -> float:
     try:
         return time.time() - os.stat(path, follow_symlinks=False).st_mtime

@@ -1,0 +1,70 @@
+"""What the builds of one server share: who is connected, and results that are known by their names."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Protocol
+
+from estiva.api.buildkit.session import Sessions
+from estiva.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import TypeAlias
+
+    from estiva.api.app import Api
+    from estiva.api.buildkit.http2 import Call
+
+    Method: TypeAlias = Callable[[Call], Awaitable[None]]
+
+RESULTS = 1000  # for contexts of other builds
+FRONTEND = "dockerfile.v0"
+PACKAGE = "github.com/moby/buildkit"
+SPOKEN = "v0.13.2"  # the version of BuildKit whose protocol this is
+VERSION = {"package": PACKAGE, "version": SPOKEN, "revision": f"estiva-{__version__}"}
+WORKER = "estiva"
+
+
+class Result(Protocol):
+    """What a gateway client has asked for (solve.py)."""
+
+    name: str
+
+    async def solve(self, exporters: list[dict[str, Any]], cache_to: list[dict[str, Any]]) -> dict[str, str]:
+        """Build and give back. Raises RpcError."""
+        ...
+
+    async def evaluate(self) -> str:
+        """Build it, once; the image's id. Raises RpcError."""
+        ...
+
+
+class Kit:
+    """One server's."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        self.sessions = Sessions()
+        self.results: OrderedDict[str, Result] = OrderedDict()
+
+    def keep(self, result: Result) -> None:
+        self.results[result.name] = result
+        while len(self.results) > RESULTS:
+            self.results.popitem(last=False)
+
+    def worker(self) -> dict[str, Any]:
+        """What buildx chooses by: the label of a snapshotter says that images may have several platforms, be
+        layouts and carry attestations."""
+        import os
+
+        from estiva.oci.platform import Platform
+
+        labels = {
+            "org.mobyproject.buildkit.worker.executor": "estiva",
+            "org.mobyproject.buildkit.worker.hostname": os.uname().nodename,
+            "org.mobyproject.buildkit.worker.network": "host",
+            "org.mobyproject.buildkit.worker.snapshotter": self.api.engine.store.layers.driver,
+        }
+        host = Platform.host().written()
+        platform = {name: host.get(name, "") for name in ("architecture", "os", "variant")}
+        return {"id": WORKER, "labels": labels, "platforms": [platform], "version": VERSION}
