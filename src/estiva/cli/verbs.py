@@ -130,8 +130,8 @@ GROUPS = {
         "disconnect": ("network", "DISCONNECT"),
         "reload": ("network", "RELOAD"),
     },
-    "registry": {"serve": ("registry", "SERVE"), "gc": ("registry", "GC")},
-    "api": {"serve": ("api", "SERVE")},
+    "registry": {"serve": ("serve.registry", "SERVE"), "gc": ("serve.registry", "GC")},
+    "api": {"serve": ("serve.api", "SERVE")},
     "manifest": {
         "create": ("image.manifest", "CREATE"),
         "add": ("image.manifest", "ADD"),

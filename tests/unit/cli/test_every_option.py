@@ -345,6 +345,7 @@ SINGLE = (
     "cli.container.foreground.attend_exec",
     "cli.container.attach.attach_to",
     "cli.container.mcp.become",
+    "api.server.serve",
     "registry.server.server.serve",
     "registry.server.config.load",
     "registry.server.maintenance.collect_now",

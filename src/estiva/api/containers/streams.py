@@ -28,7 +28,9 @@ def framed(number: int, data: bytes) -> bytes:
     return struct.pack(">BxxxL", number, len(data)) + data
 
 
-async def relay(stream: hijack.Stream, channel: socket.socket, *, tty: bool, wanted: set[int], typed: bool) -> None:
+async def relay(
+    stream: hijack.Stream, channel: socket.socket, *, tty: bool, wanted: set[int], typed: bool
+) -> None:
     """Between a client and a monitor, until the container has ended or the client has gone."""
     loop = asyncio.get_running_loop()
     feeding = asyncio.create_task(feed(stream, channel)) if typed else None

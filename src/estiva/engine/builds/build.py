@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from estiva.errors import EstivaError, Unsupported
@@ -10,7 +9,7 @@ from estiva.errors import EstivaError, Unsupported
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import IO, Any
+    from typing import Any
 
     from estiva.builder.exporters.output import Output
     from estiva.builder.frontend.errors import BuildFailed
@@ -76,12 +75,10 @@ def build(
         _warn_of(host, progress)
     allow_refetch(engine)
     commits: dict[str, Any] = {}  # of what the first platform has read, the others have the same
-    if len(wanted) > 1 and hasattr(options.get("context"), "read"):
-        options["context"] = _spooled(engine, options["context"])
     end_lost(engine)
     steps = Steps(engine, look, host, shell)
     with engine.store.writing():
-        built = [
+        built = [  # one after the other: a stage that they have in common is made once, and found then
             _one(engine, {**options, "platform": platform}, steps, progress, fetch, commits, len(wanted) > 1)
             for platform in wanted
         ]
@@ -118,15 +115,6 @@ def _platforms(one: str | None, more: Sequence[str]) -> list[str | None]:
     return list(found.values()) or [None]
 
 
-def _spooled(engine: Engine, context: IO[bytes]) -> IO[bytes]:
-    """An archive that is to be read for each of several platforms, as a file without a name."""
-    fd = os.open(engine.paths.ingest, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    with os.fdopen(os.dup(fd), "wb") as file:
-        while piece := context.read(1 << 20):
-            file.write(piece)
-    return os.fdopen(fd, "rb")
-
-
 def _one(
     engine: Engine,
     options: dict[str, Any],
@@ -149,8 +137,6 @@ def _one(
     request = Request(**options, hidden=True)
     request.devices = Devices(request.allow)
     request.commits = commits
-    if several and request.context is not None and not isinstance(request.context, str):
-        options["context"].seek(0)
     if request.network not in NETWORKS:
         from estiva.network import networks
 
