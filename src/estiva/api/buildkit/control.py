@@ -104,7 +104,7 @@ class BuildKit:
 
     async def _workers(self, call: Call) -> None:
         await call.receive()
-        await call.send([messages.WORKERS.encode({"record": [self.kit.worker()]})])
+        await call.send([messages.WORKERS.encode({"record": [await self.api.work.do(self.kit.worker)]})])
 
     async def _health(self, call: Call) -> None:
         await call.receive()

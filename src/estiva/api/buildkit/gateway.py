@@ -64,7 +64,7 @@ class Gateway:
         pong = {
             "frontend": [{"id": name, "enabled": True} for name in CAPS],
             "llb": [{"id": name, "enabled": True} for name in LLB],
-            "workers": [self.kit.worker()],
+            "workers": [await self.kit.api.work.do(self.kit.worker)],
         }
         await call.send([messages.PONG.encode(pong)])
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from estiva.api.buildkit.session import Sessions
+from estiva.engine.networks import look
+from estiva.errors import EstivaError
+from estiva.oci.platform import Platform
 from estiva.version import __version__
 
 if TYPE_CHECKING:
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
 
     from estiva.api.app import Api
     from estiva.api.buildkit.http2 import Call
+    from estiva.engine import Engine
 
     Method: TypeAlias = Callable[[Call], Awaitable[None]]
 
@@ -55,16 +60,22 @@ class Kit:
     def worker(self) -> dict[str, Any]:
         """What buildx chooses by: the label of a snapshotter says that images may have several platforms, be
         layouts and carry attestations."""
-        import os
-
-        from estiva.oci.platform import Platform
-
         labels = {
             "org.mobyproject.buildkit.worker.executor": "estiva",
             "org.mobyproject.buildkit.worker.hostname": os.uname().nodename,
+            "org.mobyproject.buildkit.worker.moby.host-gateway-ip": _gateway(self.api.engine),
             "org.mobyproject.buildkit.worker.network": "host",
             "org.mobyproject.buildkit.worker.snapshotter": self.api.engine.store.layers.driver,
         }
         host = Platform.host().written()
         platform = {name: host.get(name, "") for name in ("architecture", "os", "variant")}
         return {"id": WORKER, "labels": labels, "platforms": [platform], "version": VERSION}
+
+
+def _gateway(engine: Engine) -> str:
+    """What --add-host NAME:host-gateway means: where this machine is on the default bridge."""
+    try:
+        configs = look.inspect(engine, "bridge")["IPAM"]["Config"]
+        return next((str(each["Gateway"]) for each in configs if "." in each.get("Gateway", "")), "")
+    except EstivaError:
+        return ""
