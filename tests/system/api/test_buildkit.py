@@ -82,6 +82,35 @@ def test_outputs_come_back(api: Api) -> None:
         assert "index.json" in tar.getnames()
 
 
+def test_caches_and_layouts_are_folders_of_the_client(api: Api) -> None:
+    place = folder(api, "layouts", Dockerfile="FROM IMAGE\nRUN date > /made; cat /proc/uptime >> /made\n")
+    made = ["buildx", "build", "--progress", "plain", place]
+    buildx(
+        api,
+        *made,
+        "--cache-to",
+        f"type=local,dest={place}/cache",
+        "-o",
+        f"type=oci,tar=false,dest={place}/oci",
+    )
+    assert (place / "oci/index.json").exists()
+    api.estiva("builder", "prune", "-a", "-f")
+    again = buildx(api, *made, "--cache-from", f"type=local,src={place}/cache").stderr
+    assert "[2/2] RUN date" in again
+    assert "CACHED" in again
+    (place / "Dockerfile").write_text("FROM base\nRUN test -s /made\n")
+    buildx(api, *made, "--build-context", f"base=oci-layout://{place}/oci")
+    blob = next(
+        path for path in (place / "oci/blobs/sha256").iterdir() if path.read_bytes()[:2] == b"\x1f\x8b"
+    )
+    data = bytearray(blob.read_bytes())
+    data[-1] ^= 1
+    blob.chmod(0o600)
+    blob.write_bytes(data)
+    words = ["--build-context", f"base=oci-layout://{place}/oci", "--no-cache"]
+    assert "not what its digest says" in buildx(api, *made, *words, status=1).stderr
+
+
 def test_bake_builds_what_targets_need(api: Api) -> None:
     bake = """
     group "default" { targets = ["a", "b"] }
@@ -202,6 +231,20 @@ def test_a_dockerfile_that_is_a_link_stays_inside(api: Api) -> None:
             await kit.build()
         with pytest.raises(RpcError, match="failed to read dockerfile"):
             await kit.build({"filename": "../../../../../etc/passwd"})
+
+    using(api, work)
+
+
+def test_no_place_of_the_server_is_a_context(api: Api) -> None:
+    async def work(kit: Client) -> None:
+        kit.folders = {"dockerfile": {"Dockerfile": b"FROM scratch\nCOPY passwd /\n"}}
+        for attrs in (
+            {"context": "/etc"},
+            {"context:x": "/etc"},
+            {"context:x": "oci-layout:///etc@sha256:1"},
+        ):
+            with pytest.raises(RpcError, match=r"no address|offers no content|digest"):
+                await kit.build({**attrs, "dockerfilekey": "dockerfile"})
 
     using(api, work)
 

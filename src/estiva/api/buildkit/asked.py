@@ -6,9 +6,10 @@ frontend/dockerui/config.go and frontend/dockerfile/builder of moby/buildkit say
 from __future__ import annotations
 
 import csv
+import json
 from typing import TYPE_CHECKING, Any
 
-from estiva.errors import EstivaError, InvalidInput, Unsupported, brief
+from estiva.errors import EstivaError, InvalidInput, brief
 from estiva.oci.reference import Reference
 
 if TYPE_CHECKING:
@@ -108,14 +109,31 @@ def _csv(text: str) -> list[str]:
         raise InvalidInput(f"{brief(text, 60)}: {error}") from None
 
 
-def cache(entry: dict[str, Any], way: str) -> str:
-    """A cache's word as --cache-from and --cache-to have it. Raises Unsupported."""
-    kind, attrs = entry.get("type", ""), entry.get("attrs", {})
-    if kind == "local":
-        raise Unsupported(
-            f"--cache-{way} type=local is not supported over the API", hint="type=registry or type=inline"
-        )
-    out = [f"type={kind}", *(f"{name}={value}" for name, value in attrs.items())]
+def imports(attrs: dict[str, str], given: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The caches to read: gateway clients tell of them as one of the words. Raises InvalidInput."""
+    text = attrs.get("cache-imports", "")
+    if given or not text:
+        return given
+    try:
+        found = json.loads(text)
+        return [
+            {"type": str(each["Type"]), "attrs": {str(k): str(v) for k, v in (each["Attrs"] or {}).items()}}
+            for each in found
+        ]
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        raise InvalidInput("cache-imports is no list of caches") from None
+
+
+def cache(entry: dict[str, Any], **places: str) -> str:
+    """A cache's word as --cache-from and --cache-to have it, with other places than the client's. Raises
+    InvalidInput: no name of a field may bring in another kind, or a place of this machine."""
+    attrs = {**entry.get("attrs", {}), **places}
+    for name in attrs:
+        if not name.replace("-", "").isalpha() or name.lower() == "type":
+            raise InvalidInput(f"a cache has no field {brief(name, 60)}")
+        if name.lower() in ("src", "dest") and name not in places:
+            raise InvalidInput(f"a cache of type {brief(entry.get('type', ''), 60)} has no {name}")
+    out = [f"type={entry.get('type', '')}", *(f"{name}={value}" for name, value in attrs.items())]
     return ",".join('"' + word.replace('"', '""') + '"' for word in out)
 
 

@@ -171,3 +171,18 @@ HOST = Schema({"host": (1, TEXT)})
 CREDENTIALS = Schema({"user": (1, TEXT), "secret": (2, TEXT)})
 SECRET_REQUEST = Schema({"id": (1, TEXT)})
 AGENT_REQUEST = SECRET_REQUEST
+
+# --- containerd's content service ---
+CONTENT_READ = Schema({"digest": (1, TEXT), "offset": (2, INT), "size": (3, INT)})
+CONTENT_READING = Schema({"offset": (1, INT), "data": (2, BYTES)})
+CONTENT_WRITE = Schema(
+    {
+        "action": (1, INT),
+        "ref": (2, TEXT),
+        "total": (3, INT),
+        "expected": (4, TEXT),
+        "offset": (5, INT),
+        "data": (6, BYTES),
+    }
+)
+CONTENT_WRITTEN = Schema({"action": (1, INT), "offset": (4, INT), "digest": (6, TEXT)})

@@ -175,10 +175,10 @@ class Ref:
         async with AsyncExitStack() as stack:
             try:
                 options, sources = await self._options(stack)
-                options["cache_from"] = [asked.cache(each, "from") for each in self.imports]
-                options["cache_to"] = [asked.cache(each, "to") for each in cache_to]
+                options["cache_from"] = await sources.caches(asked.imports(self.attrs, self.imports))
                 options["allow"] = asked.entitlements(self.build.request.get("entitlements", []))
                 outputs = Outputs(sources.session, api.work, exporters, sources.workspace)
+                options["cache_to"] = outputs.caches(cache_to)
             except EstivaError as error:
                 raise failures.told(error, "", "") from None
             if self._evaluated is not None and exporters:
@@ -194,14 +194,14 @@ class Ref:
 
             try:
                 image = await running.wait(api, run, sources)
-                await outputs.send(progress)
+                told = await outputs.send(progress)
             except EstivaError as error:
                 parsed = bool(progress.failed)
                 failure = failures.told(error, sources.name, sources.text, parsed=parsed)
                 progress.fail(failure.message)
                 raise failure from None
         self._tell_exports(exporters, image)
-        return image, _response(metadata, image, exporters)
+        return image, _response({**metadata, **told}, image, exporters)
 
     def _tell_exports(self, exporters: list[dict[str, Any]], image: str) -> None:
         progress = self.build.progress
@@ -245,8 +245,9 @@ class Running:
 def _response(metadata: dict[str, Any], image: str, exporters: list[dict[str, Any]]) -> dict[str, str]:
     found = {}
     for key, value in metadata.items():
-        text = value if isinstance(value, str) else base64.b64encode(json.dumps(value).encode()).decode()
-        found[key] = text
+        text = value if isinstance(value, str) else json.dumps(value)
+        packed = key.endswith(".descriptor")
+        found[key] = base64.b64encode(text.encode()).decode() if packed else text
     kinds = {each.get("type") for each in exporters}
     if kinds & {"moby", "image"}:
         found.setdefault("containerimage.config.digest", image)

@@ -6,6 +6,8 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
+from estiva.api.buildkit import asked
+from estiva.api.buildkit.content import Fetch
 from estiva.api.buildkit.lent import Forwarded, secrets
 from estiva.api.buildkit.rpc import NOT_FOUND, UNIMPLEMENTED, RpcError
 from estiva.api.buildkit.status import DEFINITION
@@ -88,11 +90,11 @@ class Sources:
         if not remote or "dockerfilekey" in attrs:
             ignored = await self._dockerfile(found, None if remote else attrs.get("contextkey", "context"))
         else:
-            found["dockerfile"] = attrs.get("filename") or None
+            found["dockerfile"] = attrs.get("filename", "").lstrip("/") or None  # one in the context
         if remote.startswith(UPLOADED):
             found["context"] = await self._uploaded(remote.removeprefix(UPLOADED))
         elif remote:
-            found["context"] = remote
+            found["context"] = contexts.elsewhere(remote)
         elif self.session.offers(DIFF_COPY):
             local = attrs.get("contextkey", "context")
             found["context"] = await self._local(local, "[internal] load build context", ignored)
@@ -169,11 +171,36 @@ class Sources:
                 raise RpcError(NOT_FOUND, f"no input {oneline(rest)[:100]} for the build context")
             return "docker-image://" + await ref.evaluate()
         if kind == "oci-layout":
-            raise RpcError(
-                UNIMPLEMENTED,
-                "build contexts of oci-layout:// are not supported over the API; load the image",
-            )
-        return value
+            return "oci-layout://" + await self._layout(rest.removeprefix("//"))
+        return contexts.elsewhere(value, image=True)
+
+    async def _layout(self, place: str) -> str:
+        """A layout of the client's, STORE[:TAG]@DIGEST, here."""
+        store, _, digest = place.partition("@")
+        store, _, tag = store.partition(":")
+        key = f"layout {store}"
+        self._progress.begin(key, "[context] OCI load from client")
+        folder = (await self._folder("")).path
+        await Fetch(self.session, self._api.work, f"oci:{store}", folder).run(digest, tag)
+        self._progress.end(key)
+        return f"{folder}@{digest}"
+
+    async def caches(self, entries: list[dict[str, Any]]) -> list[str]:
+        """--cache-from; those in folders of the client's are brought here. Raises EstivaError, RpcError."""
+        found = []
+        for entry in entries:
+            attrs = entry.get("attrs", {})
+            if entry.get("type") != "local":
+                found.append(asked.cache(entry))
+                continue
+            folder = (await self._folder("")).path
+            key = f"cache {attrs.get('src')}"
+            self._progress.begin(key, "importing cache manifest from local")
+            fetch = Fetch(self.session, self._api.work, f"local:{attrs.get('src', '')}", folder)
+            await fetch.run(attrs.get("digest", ""), attrs.get("tag", ""))
+            self._progress.end(key)
+            found.append(asked.cache({"type": "local"}, src=folder, digest=attrs.get("digest", "")))
+        return found
 
     async def _uploaded(self, path: str) -> IO[bytes]:
         """An archive that the client reads from its stdin."""

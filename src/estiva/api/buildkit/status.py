@@ -189,6 +189,6 @@ class Progress:
         """What an export tells: which blob goes where."""
         self.begin("export", "exporting to image")
         if event["id"]:
-            name = f"pushing layer {event['id']}"
+            name = f"copying layer {event['id']}"
             done = event["status"] in ("complete", "exists", "done")
             self.status("export", name, current=event["current"], total=event["total"], done=done)
