@@ -85,8 +85,12 @@ class Gateway:
         elif request.get("frontend"):
             name = oneline(request["frontend"])[:100]
             raise RpcError(UNIMPLEMENTED, f"the frontend {name} is not here: there is {FRONTEND}")
-        elif request.get("definition", {}).get("def"):
-            raise RpcError(UNIMPLEMENTED, f"LLB can't be solved here: there is the frontend {FRONTEND}")
+        else:
+            known = self.kit.named(request.get("definition", {}))
+            if known is not None:
+                if request.get("evaluate"):
+                    await known.evaluate()
+                result = {"ref": known.result()}
         await call.send([messages.BRIDGE_SOLVED.encode({"result": result})])
 
     async def _return(self, call: Call) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from estiva.api import hijack
-from estiva.errors import InvalidInput
+from estiva.errors import Conflict, InvalidInput, oneline
 
 if TYPE_CHECKING:
     from estiva.api.app import Api, Route
@@ -49,6 +49,8 @@ async def session(api: Api, request: web.Request) -> web.StreamResponse:
         raise InvalidInput("a session needs an id: X-Docker-Expose-Session-Uuid")
     methods = headers.getall("X-Docker-Expose-Session-Grpc-Method", [])[:METHODS]
     kit = buildkit(api)
+    if kit.kit.sessions.there(name):
+        raise Conflict(f"there is a session {oneline(name)} already")
     stream = hijack.take_over(request, upgrade="h2c")
     from estiva.api.buildkit.http2 import Connection
     from estiva.api.buildkit.session import Session

@@ -69,6 +69,9 @@ class Sessions:
         self._known: dict[str, Session] = {}
         self._came = asyncio.Condition()
 
+    def there(self, name: str) -> bool:
+        return name in self._known
+
     async def add(self, name: str, session: Session) -> None:
         async with self._came:
             self._known[name] = session

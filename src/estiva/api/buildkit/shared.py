@@ -6,9 +6,11 @@ import os
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Protocol
 
+from estiva.api.buildkit import messages
+from estiva.api.buildkit.rpc import UNIMPLEMENTED, RpcError
 from estiva.api.buildkit.session import Sessions
 from estiva.engine.networks import look
-from estiva.errors import EstivaError
+from estiva.errors import EstivaError, InvalidInput
 from estiva.oci.platform import Platform
 from estiva.version import __version__
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 RESULTS = 1000  # for contexts of other builds
 FRONTEND = "dockerfile.v0"
+SCHEME = "estiva-result://"  # of the only operation in a result's definition: no LLB, but a name
 PACKAGE = "github.com/moby/buildkit"
 SPOKEN = "v0.13.2"  # the version of BuildKit whose protocol this is
 VERSION = {"package": PACKAGE, "version": SPOKEN, "revision": f"estiva-{__version__}"}
@@ -34,6 +37,10 @@ class Result(Protocol):
     """What a gateway client has asked for (solve.py)."""
 
     name: str
+
+    def result(self) -> dict[str, Any]:
+        """As the client has it: a name, and a definition that gives that name back to us."""
+        ...
 
     async def solve(self, exporters: list[dict[str, Any]], cache_to: list[dict[str, Any]]) -> dict[str, str]:
         """Build and give back. Raises RpcError."""
@@ -56,6 +63,20 @@ class Kit:
         self.results[result.name] = result
         while len(self.results) > RESULTS:
             self.results.popitem(last=False)
+
+    def named(self, definition: dict[str, Any]) -> Result | None:
+        """The result that a definition stands for: those that we give say it by their only operation. None
+        for an empty one. Raises RpcError for LLB."""
+        for data in definition.get("def", []):
+            try:
+                place = messages.OP.decode(data).get("source", {}).get("identifier", "")
+            except InvalidInput:
+                place = ""
+            if place.startswith(SCHEME) and place.removeprefix(SCHEME) in self.results:
+                return self.results[place.removeprefix(SCHEME)]
+        if definition.get("def"):
+            raise RpcError(UNIMPLEMENTED, f"LLB can't be solved here: there is the frontend {FRONTEND}")
+        return None
 
     def worker(self) -> dict[str, Any]:
         """What buildx chooses by: the label of a snapshotter says that images may have several platforms, be

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from estiva.api.buildkit import asked, failures, messages
 from estiva.api.buildkit.outputs import Outputs
-from estiva.api.buildkit.rpc import UNIMPLEMENTED, RpcError
-from estiva.api.buildkit.shared import FRONTEND
+from estiva.api.buildkit.rpc import INVALID, UNIMPLEMENTED, RpcError
+from estiva.api.buildkit.shared import FRONTEND, SCHEME
 from estiva.api.buildkit.sources import Sources
 from estiva.api.buildkit.status import Progress
 from estiva.engine.builds import build as builds
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from estiva.api.buildkit.session import Session
     from estiva.api.buildkit.shared import Kit, Result
 
-SCHEME = "estiva-result://"  # of the only operation in a result's definition: no LLB, but a name
-
 
 class Build:
     """One call of Control.Solve. `progress` is what Status tells."""
@@ -35,6 +33,7 @@ class Build:
         self.kit = kit
         self.request = request
         self.progress = Progress(request["ref"])
+        self.refs: list[Ref] = []
         self._result: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
 
     async def session(self) -> Session:
@@ -54,11 +53,12 @@ class Build:
         request = self.request
         if request.get("policy"):
             raise RpcError(UNIMPLEMENTED, "source policies are not supported")
-        if request.get("definition", {}).get("def"):
-            raise RpcError(UNIMPLEMENTED, f"LLB can't be solved here: there is the frontend {FRONTEND}")
-        if request.get("frontend") == FRONTEND:
+        ref = self.kit.named(request.get("definition", {}))
+        if ref is not None:
+            pass
+        elif request.get("frontend") == FRONTEND:
             imports = request.get("cache", {}).get("imports", [])
-            ref: Result | None = Ref(self, request.get("attrs", {}), request.get("inputs", {}), imports)
+            ref = Ref(self, request.get("attrs", {}), request.get("inputs", {}), imports)
         elif request.get("frontend"):
             name = oneline(request["frontend"])[:100]
             raise RpcError(UNIMPLEMENTED, f"the frontend {name} is not here: there is {FRONTEND}")
@@ -76,6 +76,8 @@ class Build:
     def close(self) -> None:
         if not self._result.done():
             self._result.cancel()
+        for ref in self.refs:
+            ref.close()
         self.progress.close()
 
 
@@ -96,6 +98,12 @@ class Ref:
         self.inputs = inputs
         self.imports = imports
         self._evaluated: asyncio.Task[str] | None = None
+        build.refs.append(self)
+
+    def close(self) -> None:
+        """Nobody waits for it any more."""
+        if self._evaluated is not None:
+            self._evaluated.cancel()
 
     @property
     def call(self) -> str:
@@ -136,6 +144,8 @@ class Ref:
             raise RpcError(UNIMPLEMENTED, f"unsupported request frontend.{oneline(self.call)[:100]}")
         async with AsyncExitStack() as stack:
             options, sources = await self._options(stack)
+            for name in ("limits", "attest", "platforms"):
+                options.pop(name, None)
             work = self.build.kit.api.work
             try:
                 found = await work.long_do(call, self.build.kit.api.engine, kinds[self.call], **options)
@@ -157,15 +167,10 @@ class Ref:
         """The results of other builds among the contexts."""
         found: dict[str, Result] = {}
         for name, definition in self.inputs.items():
-            for data in definition.get("def", []):
-                place = messages.OP.decode(data).get("source", {}).get("identifier", "")
-                known = self.build.kit.results.get(place.removeprefix(SCHEME))
-                if place.startswith(SCHEME) and known is not None:
-                    found[name] = known
-            if name not in found:
-                raise RpcError(
-                    UNIMPLEMENTED, f"the input {oneline(name)[:100]} is LLB, which can't be solved here"
-                )
+            result = self.build.kit.named(definition)
+            if result is None:
+                raise RpcError(INVALID, f"the input {oneline(name)[:100]} is empty")
+            found[name] = result
         return found
 
     async def _run(

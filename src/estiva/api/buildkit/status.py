@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 LOG = 2 << 20  # bytes of what one step writes that are told, as with BuildKit
+LOGS = 64 << 20  # and of what all write
 DEFINITION = "definition"  # the vertex of the Dockerfile
 PACE = 0.05  # seconds between two messages
 
@@ -35,6 +36,7 @@ class Progress:
         self._told: list[tuple[str, dict[str, Any]]] = []
         self._vertexes: dict[str, dict[str, Any]] = {}
         self._logged: dict[str, int] = {}
+        self._all = 0  # bytes of logs
         self._more = asyncio.Event()
         self._exporting = False
 
@@ -121,9 +123,10 @@ class Progress:
     def log(self, key: str, data: bytes) -> None:
         with self._lock:
             known = self._logged.get(key, 0)
-            if known > LOG:
+            if known > LOG or self._all > LOGS:
                 return
             self._logged[key] = known + len(data)
+            self._all += len(data)
             if known + len(data) > LOG:
                 data = (
                     data[: LOG - known] + f"\n[output clipped, log limit {LOG >> 20}MiB reached]\n".encode()
