@@ -38,6 +38,7 @@ MODULES = (
     "system",
     "auth",
     "build",
+    "buildkit.routes",
     "containers.archive",
     "containers.contents",
     "containers.create",
@@ -73,6 +74,7 @@ class Api:
         self.work = Work()
         self.attaches: Attaches = Attaches(engine)
         self.ends: Ends = Ends(engine, self.work)
+        self.buildkit: object = None  # what builds share (buildkit/routes.py), from the first on
         self.active = 0  # requests that are being answered
         self.touched = asyncio.Event()  # something was asked
 
