@@ -55,6 +55,7 @@ class Job:
         self.packing = Packing(self.failed)
         self.number = 0
         self.total = 0
+        self.order: dict[int, int] = {}  # the stages that are built: index -> which of them
         self._counting = threading.Lock()
         self._telling = threading.Lock()
         self.workspace = Workspace(store.paths)
