@@ -82,8 +82,8 @@ def build(
     commits: dict[str, Any] = {}  # of what the first platform has read, the others have the same
     end_lost(engine)
     steps = Steps(engine, host, shell, watch)
+    several = len(wanted) > 1
     with engine.store.writing():
-        several = len(wanted) > 1
         built = [  # one after the other: a stage that they have in common is made once, and found then
             _one(engine, {**options, "platform": each}, steps, progress, fetch, commits, several, given, look)
             for each in wanted
