@@ -96,14 +96,14 @@ def asked_of(given: dict[str, Any], request: web.Request) -> Asked:
 
 def _create(engine: Engine, ref: str, asked: Asked) -> str:
     record = streaming.record_of(engine, ref)
-    _refuse(record["State"]["Status"], record["Id"])
+    _refuse(record["State"]["Status"], record["Id"], ref)
     return execs.create(engine, record["Id"], asked)
 
 
-def _refuse(status: str, container_id: str) -> None:
-    """Raise Conflict, in Docker's words, for a container that runs nothing now."""
+def _refuse(status: str, container_id: str, ref: str = "") -> None:
+    """Raise Conflict, in Docker's words, for a container that runs nothing now; `ref`: as it was named."""
     if status == "paused":
-        raise Conflict(f"container {container_id} is paused, unpause the container before exec")
+        raise Conflict(f"Container {ref or container_id} is paused, unpause the container before exec")
     if status == "restarting":
         raise Conflict(f"container {container_id} is restarting, wait until the container is running")
     if status != "running":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from estiva.engine.state import lookup
@@ -52,9 +53,49 @@ def _spoken(handler: Handler) -> Handler:
     return answer
 
 
-# how the engine's sentences about limits begin, and docker's
+# the engine's sentences that are others than docker's
+SENTENCES = tuple(
+    (re.compile(ours, re.S), theirs)
+    for ours, theirs in (
+        (
+            r"you should always set the memory limit when using memory swap limit$",
+            "You should always set the Memory limit when using Memoryswap limit, see usage",
+        ),
+        (r"range of cpus is from (.*) cpus available$", r"Range of CPUs is from \1 CPUs available"),
+        (r"--ipc: invalid ipc mode:? '(.*)'$", r"invalid IPC mode: \1"),
+        (r"the runtime (.*) is not known here$", r"unknown or invalid runtime name: \1"),
+        (
+            r"logger: no log driver named '(.*)' is registered$",
+            r'error looking up logging plugin \1: plugin "\1" not found',
+        ),
+        (r"(invalid mode: \S+) (?:in the volume|of volumes-from) .*$", r"\1"),
+        (
+            r'("(.*)" includes invalid characters .* are allowed); for a host directory use .*$',
+            r"create \2: \1. If you intended to pass a host directory, use absolute path",
+        ),
+        (
+            r"(invalid volume specification: '/.*'): mount path '(.*)' must be absolute$",
+            r"""\1: invalid mount config for type "bind": """
+            r"invalid mount path: '\2' mount path must be absolute",
+        ),
+        (
+            r"device (.*) can't be used: (.*)$",
+            r'error gathering device information while adding custom device "\1": \2',
+        ),
+        (
+            r"a static IP address is supported on user defined networks only$",
+            "invalid config for network bridge: invalid endpoint settings:\n"
+            "* user specified IP address is supported on user defined networks only\n"
+            "* user specified IP address is supported only when connecting to networks "
+            "with user configured subnets",
+        ),
+    )
+)
+
+# how others begin, and docker's
 BEGINNINGS = {
     "minimum memory": "Minimum memory",
+    "requested CPUs": "Requested CPUs",
     "memory limit should": "Memory limit should",
     "range of cpus is": "Range of CPUs is",
     "cpu cfs": "CPU cfs",
@@ -69,7 +110,10 @@ BEGINNINGS = {
 
 
 def capital(text: str) -> str:
-    """A sentence as docker begins it."""
+    """A sentence as docker says or begins it."""
+    for pattern, words in SENTENCES:
+        if pattern.match(text):
+            return pattern.sub(words, text)
     for ours, theirs in BEGINNINGS.items():
         if text.startswith(ours):
             return theirs + text[len(ours) :]
