@@ -29,11 +29,39 @@ from saidkit import plain
 
 SCRIPTS = {path.stem: path for path in sorted(pathlib.Path(__file__).with_name("docker_cli").glob("*.txt"))}
 
+ONE_BUILDER = "Estiva has one builder, which writes history and config as BuildKit does"
+NO_SHIM = "there is no shim and no runc that could be named"
+GO = "docker gives Go's own words for it"
+
 # What is meant to differ, and why.
-DIFFERS: dict[str, str] = {}
+DIFFERS: dict[str, str] = {
+    "docker history --format '{{.CreatedBy}}' classic": ONE_BUILDER,
+    "docker inspect -f '{{json .Config}}' classic": ONE_BUILDER,
+    "docker build --progress plain -t kit ctx 2>&1 | grep 'naming\\|ERROR'": "told with its tag, as by newer BuildKit",
+    "printf 'FROM box:1\\nCOPY nosuch /\\n' | docker build --progress plain - 2>&1 | grep -v '^#\\|^ >\\|^--*$\\|^$\\|^[0-9.]* a$'": "dockerd names a checksum that nobody has asked for",
+    "docker run --rm --init box:1 cat /proc/1/comm": "the init is Estiva's own",
+    "docker ps -a -f exited=x": GO,
+    "docker exec xx nosuch": NO_SHIM + "; 127 is what `docker run` gives, and every shell",
+    "docker exec xx /etc/passwd": NO_SHIM,
+    "docker exec -w /nosuch xx pwd": NO_SHIM,
+    "echo rubbish | docker load": "Estiva says what is wrong with it",
+    "echo rubbish | docker import -": "Estiva says what is wrong with it",
+    "docker login -u u -p p 127.0.0.1:1": GO,
+    "docker run --rm --platform linux/s390x box:1 true": GO,
+    "docker events --until 1s --since 1s -f bad=1": "a filter that there isn't is not silently ignored",
+    "docker network create --subnet 10.77.0.0/16 clash": "what it overlaps with is named, too",
+    "docker network rm net": "who is on it is named, too",
+    "docker network create 'bad name!'": "such a name is no name of the DNS",
+    "docker run --rm box:1 nosuch": NO_SHIM,
+    "docker run --rm box:1 /etc/passwd": NO_SHIM,
+    "docker run --rm box:1 /tmp": NO_SHIM,
+    "docker start far": "there is no userland proxy that could be named",
+    "docker volume prune -f": "what --mount makes without a name is an anonymous volume, too",
+    "docker volume prune -af": "the same: it has gone already",
+}
 
 # What comes in no order, line by line.
-UNORDERED: set[str] = set()
+UNORDERED = {"docker diff made", "docker images --format '{{.Repository}}:{{.Tag}}'"}
 
 pytestmark = [
     bundle.requires_kernel,

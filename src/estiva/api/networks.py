@@ -188,6 +188,9 @@ async def connect(api: Api, request: web.Request) -> web.Response:
         try:
             joining.connect(api.engine, network, container, endpoint)
         except Conflict as error:
+            if error.message.endswith("already") and " is on network " in error.message:
+                ref, of = brief(given["Container"], 100), brief(request.match_info["id"], 100)
+                raise refuse(f"endpoint with name {ref} already exists in network {of}") from None
             raise refuse(error.message) from None
 
     await api.work.do(joined)
@@ -203,6 +206,9 @@ async def disconnect(api: Api, request: web.Request) -> web.Response:
         try:
             joining.disconnect(api.engine, network, container, force=bool(given.get("Force")))
         except Conflict as error:
+            if " is not connected to network " in error.message:
+                of = brief(request.match_info["id"], 100)
+                raise refuse(f"container {container} is not connected to network {of}") from None
             raise refuse(error.message) from None
 
     await api.work.do(left)

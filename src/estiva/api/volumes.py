@@ -9,7 +9,7 @@ from aiohttp import web
 from estiva.api import answers
 from estiva.api.app import api_version
 from estiva.engine import volumes
-from estiva.errors import InvalidInput, NotFound, oneline
+from estiva.errors import Conflict, InvalidInput, NotFound, oneline
 from estiva.oci import rules
 from estiva.oci.rules import EACH_SAID, ONLY
 
@@ -83,6 +83,11 @@ async def delete(api: Api, request: web.Request) -> web.Response:
         await api.work.do(volumes.remove, api.engine, name, force=answers.flag(request, "force"))
     except (NotFound, InvalidInput):
         raise _missing(name) from None
+    except Conflict as error:
+        users = await api.work.do(api.engine.store.volumes.users_of, name)
+        if not users:
+            raise  # it has other reasons, or is free by now
+        raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]") from error
     return answers.nothing()
 
 

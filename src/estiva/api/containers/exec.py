@@ -10,7 +10,7 @@ from aiohttp import web
 
 from estiva.api import answers, hijack, streaming
 from estiva.api.app import api_version
-from estiva.api.containers import streams
+from estiva.api.containers import streams, words
 from estiva.engine.containers import attach as attaching
 from estiva.engine.containers.execs import kept as execs
 from estiva.engine.state import eventlog
@@ -154,7 +154,7 @@ async def start(api: Api, request: web.Request) -> web.StreamResponse:
                 await api.work.do(_ready, api.engine, found.id)
                 await api.work.long_do(_start, api.engine, found, theirs, size)
             except EstivaError as error:
-                text = f"{error.message}\r\n".encode()
+                text = f"{words.capital(error.message)}\r\n".encode()
                 with contextlib.suppress(ConnectionError):
                     await stream.write(text if tty else streaming.framed(1, text))
             else:

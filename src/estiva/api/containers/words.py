@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from estiva.engine.state import lookup
 from estiva.errors import (
@@ -68,6 +68,21 @@ SENTENCES = tuple(
             r"logger: no log driver named '(.*)' is registered$",
             r'error looking up logging plugin \1: plugin "\1" not found',
         ),
+        (
+            r"there is no (user|group) '(.*)' in the image's /etc/(\w+)$",
+            r"unable to find \1 \2: no matching entries in \3 file",
+        ),
+        (r"address \S+ (?:of|is already in use in) network .*$", "Address already in use"),
+        (
+            r"address (\S+) is not of subnet .* of network (.*)$",
+            r"invalid config for network \2: invalid endpoint settings:\n"
+            r"no configured subnet or ip-range contain the IP address \1",
+        ),
+        (r"make the working directory: \S+ (/.*): not a directory$", r"Cannot mkdir: \1 is not a directory"),
+        (
+            r"no (?:(.*) )?gpu is known here$",
+            r'could not select device driver "\1" with capabilities: [[gpu]]',
+        ),
         (r"(invalid mode: \S+) (?:in the volume|of volumes-from) .*$", r"\1"),
         (
             r'("(.*)" includes invalid characters .* are allowed); for a host directory use .*$',
@@ -120,6 +135,15 @@ def capital(text: str) -> str:
     return text
 
 
+def capability(text: str, host: dict[str, Any]) -> str:
+    """Docker says in which list a capability is that there isn't."""
+    name, found, _ = text.partition(" is not a capability")
+    if not found:
+        return text
+    key = "CapAdd" if name in (host.get("CapAdd") or ()) else "CapDrop"
+    return f'invalid {key}: unknown capability: "CAP_{name.upper().removeprefix("CAP_")}"'
+
+
 def missing(error: Missing) -> NotFound:
     return NotFound(f"No such container: {oneline(error.name)}")
 
@@ -135,6 +159,10 @@ def refused(engine: Engine, ref: str, verb: str, error: Conflict) -> EstivaError
     """Why a verb can't be done to a container, by the state that it is in; `error` itself if it is in none
     that would keep anybody from it."""
     record = lookup.resolve_if_there(engine, ref)
+    if verb == "start":
+        error.message = capital(error.message)
+    if record is None and verb == "start":
+        return error  # one of --rm is gone with that
     if record is None:
         return NotFound(f"No such container: {oneline(ref)}")
     text = _refusal(record, verb)
@@ -147,8 +175,8 @@ def refused(engine: Engine, ref: str, verb: str, error: Conflict) -> EstivaError
 
 def _refusal(record: Record, verb: str) -> str:
     state, container_id = record["State"], record["Id"]
-    if verb == "start" and state["Paused"]:
-        return "cannot start a paused container, try unpause instead"
+    if verb == "start":
+        return "cannot start a paused container, try unpause instead" if state["Paused"] else ""
     if verb == "remove":
         why = {
             "paused": "is paused and must be unpaused first",
@@ -170,6 +198,7 @@ def _refusal(record: Record, verb: str) -> str:
 def unstarted(error: EstivaError) -> EstivaError:
     """Why a container's command could not be started: docker's client makes 127 and 126 of these words."""
     if not isinstance(error, CommandNotFound | CommandNotExecutable):
+        error.message = capital(error.message)
         return error
     text = f"failed to create task for container: {error.message}"
     if isinstance(error, CommandNotExecutable) and "permission denied" not in text:
