@@ -205,10 +205,12 @@ async def disconnect(api: Api, request: web.Request) -> web.Response:
         container, network = _both(api.engine, given, request.match_info["id"], bool(given.get("Force")))
         try:
             joining.disconnect(api.engine, network, container, force=bool(given.get("Force")))
+        except NotFound as error:
+            if " is not connected to network " not in error.message:
+                raise
+            of = brief(request.match_info["id"], 100)
+            raise NotFound(f"container {container} is not connected to network {of}") from None
         except Conflict as error:
-            if " is not connected to network " in error.message:
-                of = brief(request.match_info["id"], 100)
-                raise refuse(f"container {container} is not connected to network {of}") from None
             raise refuse(error.message) from None
 
     await api.work.do(left)

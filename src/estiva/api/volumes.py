@@ -84,7 +84,7 @@ async def delete(api: Api, request: web.Request) -> web.Response:
     except (NotFound, InvalidInput):
         raise _missing(name) from None
     except Conflict as error:
-        users = await api.work.do(api.engine.store.volumes.users_of, name)
+        users = await api.work.do(api.engine.store.volumes.in_use_by, name)
         if not users:
             raise  # it has other reasons, or is free by now
         raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]") from error
