@@ -51,7 +51,7 @@ def _refuse_used(transaction: Transaction, network: Network) -> None:
 
 
 def settle_dead(engine: Engine, network: Network) -> None:
-    """End what killed monitors left of containers on it, and a killed build of a step that had no monitor yet,
+    """End what killed monitors left of containers on it, and killed builds of a step without a monitor yet,
     which has no row."""
     from estiva.engine.state import locks
     from estiva.engine.state.life import reconcile
