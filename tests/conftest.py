@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import gc
 import os
 import signal
 import sys
@@ -64,6 +65,18 @@ def pytest_configure(config):
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["PYTHONUNBUFFERED"] = "1"  # programs that tests read line by line, or kill
     config.addinivalue_line("markers", "erofs: needs the erofs driver, as do tests with a parameter `erofs`")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Thousands of tests are there to stay: no collection of garbage, by tests or in forks of this process, looks
+    at them again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def wants_erofs(item):
