@@ -7,6 +7,7 @@ from estiva.linux import seccomp
 
 instructions = functools.lru_cache(8)(seccomp.instructions)
 
+
 def answer(program: bytes, arch: int, number: int, *args: int) -> int:
     """Run the filter on a struct seccomp_data: what SECCOMP_RET_* value comes out."""
     padded = (list(args) + [0] * 6)[:6]
