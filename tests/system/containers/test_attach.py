@@ -32,7 +32,6 @@ DETACHED = pytest.mark.parametrize("sleeps", [pytest.param(False, id="awake"), H
 @pytest.fixture(scope="module")
 def box():
     with host() as made:
-        made.import_busybox()
         yield made
 
 

@@ -237,7 +237,6 @@ def test_a_new_root_is_no_lost_database(tmp_path):
     with host() as made:
         shutil.rmtree(f"{made.folder}/root")
         assert made.out("system", "check") == "all is well"
-        made.import_busybox()
 
 
 def test_a_broken_row_of_one_whose_monitor_was_killed(box):

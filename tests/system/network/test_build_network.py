@@ -12,7 +12,6 @@ from enginekit import IMAGE
 @pytest.fixture
 def host():
     with enginekit.host() as made:
-        made.import_busybox()
         pathlib.Path(made.folder, "ctx").mkdir()
         yield made
 

@@ -15,7 +15,6 @@ from netlab import Lab, own_netns
 @pytest.fixture
 def host():
     with enginekit.host() as made:
-        made.import_busybox()
         yield made
 
 
