@@ -104,7 +104,10 @@ def box():
         made.estiva("tag", IMAGE, "127.0.0.1:5000/team/web:1")
         made.estiva("push", "127.0.0.1:5000/team/web:1")
         made.estiva("rmi", "127.0.0.1:5000/team/web:1")
-        made.known = {"runs": made.out("ps", "-q", "-f", "name=runs"), "new": made.out("images", "-q", "new:1")}
+        made.known = {
+            "runs": made.out("ps", "-q", "-f", "name=runs"),
+            "new": made.out("images", "-q", "new:1"),
+        }
         yield made
         made.estiva("rm", "-f", "runs")
         server.terminate()
