@@ -328,13 +328,15 @@ def catches(pid, number):
 
 
 def eventually(condition, seconds=120):
-    """Wait until `condition` gives something true; that. The bound is for what never comes, not for a slow machine."""
+    """Wait until `condition` gives something true; that. The bound is for what never comes, not for a slow machine.
+
+    A look that takes long, as a command does, is had less often: what is waited for needs the machine too."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while (begun := time.monotonic()) < end:
         result = condition()
         if result:
             return result
-        time.sleep(0.02)
+        time.sleep(min(max(0.02, 2 * (time.monotonic() - begun)), 0.3))
     raise AssertionError(f"not within {seconds} s: {condition}")
 
 

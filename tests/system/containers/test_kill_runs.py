@@ -39,7 +39,7 @@ def remove_all(box):
 @pytest.mark.parametrize("victims", ["command", "monitor", "both"])
 def test_killed_at_any_moment(box, victims):
     rng = random.Random(victims)
-    for turn in range(3):
+    for turn in range(2):
         shots = [Shot(box, RUNS[n % len(RUNS)], rng.random() * SPAN, victims) for n in range(12)]
         for shot in shots:
             shot.end()
