@@ -35,7 +35,9 @@ def box() -> Iterator[Host]:
 def other(box: Host) -> Iterator[Host]:
     """Another machine with the same base image, in the same network."""
     with host() as made:
-        if len({each.out("inspect", "-f", "{{.Id}}", IMAGE) for each in (box, made)}) > 1:  # one was imported anew
+        if (
+            len({each.out("inspect", "-f", "{{.Id}}", IMAGE) for each in (box, made)}) > 1
+        ):  # one was imported anew
             archive = f"{box.folder}/base.tar"
             box.estiva("save", "-o", archive, IMAGE)
             made.estiva("rmi", "-f", IMAGE)
