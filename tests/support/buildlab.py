@@ -14,6 +14,7 @@ import signal
 import stat
 import tarfile
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ class Lab:
         path.chmod(mode)
         return path
 
-    def build(self, text: str | None, **options: Any) -> Image:
+    def build(self, text: str | None, *, look: Callable[[], object] | None = None, **options: Any) -> Image:
         """Build a Dockerfile; `events` and `steps` are those of this build."""
         self.events, self.steps = [], []
         options.setdefault("context", str(self.context))
@@ -107,6 +108,7 @@ class Lab:
                 run_step=self.run_step,
                 resolve_image=self.resolve_image,
                 progress=self.events.append,
+                look=look,
             )
             epoch = epoch_of(request)
             if epoch is None:
