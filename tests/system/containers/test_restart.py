@@ -353,7 +353,7 @@ def test_kills_at_any_moment_of_a_restart(box):
 
 
 def test_a_crowd_that_ends_at_once_leaves_the_machine_to_others(box):
-    names = [f"crowd{number}" for number in range(20)]
+    names = [f"crowd{number}" for number in range(12)]
     for name in names:
         box.estiva("create", "--name", name, "--restart", "always", "--network", "none", IMAGE, "false")
     box.estiva("start", *names)
