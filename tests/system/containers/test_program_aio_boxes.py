@@ -205,6 +205,10 @@ ENDS = {
     "closed": "loop = asyncio.new_event_loop(); task = loop.create_task(all_of())\n"
     "loop.run_until_complete(asyncio.sleep(1.5)); loop.close(); del task; gc.collect()\n"
     "while estiva.Engine().containers.list(): pass\nprint('ended')",
+    "closed while boxes are waited for": "loop = asyncio.new_event_loop(); task = loop.create_task(all_of())\n"
+    "async def until():\n    while pool is None or not pool._plain._waiting: await asyncio.sleep(0.001)\n"
+    "loop.run_until_complete(until()); loop.close(); del task; gc.collect()\n"
+    "while estiva.Engine().containers.list(): pass\nprint('ended')",
     "exited": "async def end():\n    task = asyncio.create_task(all_of())\n    await asyncio.sleep(1.5); print('ended', flush=True); os._exit(0)\n"
     "asyncio.run(end())",
 }  # fmt: skip

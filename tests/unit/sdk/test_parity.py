@@ -144,6 +144,7 @@ PLAIN_ONLY = {  # what asyncio does without
         "new",
         "begin",
         "ask",
+        "passed",
         "leave",
         "left",
         "put",
