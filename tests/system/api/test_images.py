@@ -6,6 +6,8 @@ import os
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from subprocess import CompletedProcess
+from typing import Any
 
 import bcrypt
 import pytest
@@ -44,28 +46,35 @@ def lines(raw: bytes) -> list[dict]:
 
 
 def test_a_login_is_for_its_registry_and_kept_nowhere(api: Api, registry: str) -> None:
+    own = {
+        "DOCKER_CONFIG": f"{api.folder}/client",
+        "DOCKER_BUILDKIT": "0",
+    }  # the server's own user has no login
+
+    def docker(*words: str, **options: Any) -> CompletedProcess[str]:
+        return api.docker(*words, env=own, **options)
+
     name = f"{registry}/team/web:1"
-    api.docker("tag", IMAGE, name)
-    refused = api.docker("push", name, status=1)
+    docker("tag", IMAGE, name)
+    refused = docker("push", name, status=1)
     assert "denied: requested access to the resource is denied" in refused.stderr
-    api.docker("login", "-u", USER, "--password-stdin", registry, input="wrong", status=1)
+    docker("login", "-u", USER, "--password-stdin", registry, input="wrong", status=1)
     assert (
-        "Login Succeeded"
-        in api.docker("login", "-u", USER, "--password-stdin", registry, input=PASSWORD).stdout
+        "Login Succeeded" in docker("login", "-u", USER, "--password-stdin", registry, input=PASSWORD).stdout
     )
-    pushed = api.docker("push", name).stdout
+    pushed = docker("push", name).stdout
     assert f"The push refers to repository [{registry}/team/web]" in pushed
     assert ": Pushed" in pushed and "1: digest: sha256:" in pushed
-    api.docker("rmi", name)
-    pulled = api.docker("pull", name).stdout
+    docker("rmi", name)
+    pulled = docker("pull", name).stdout
     assert "1: Pulling from team/web" in pulled
     assert f"Status: Downloaded newer image for {name}" in pulled
-    assert "Image is up to date" in api.docker("pull", name).stdout
-    api.docker("rmi", name)
-    built = api.docker("build", "-", input=f"FROM {name}\n", env={"DOCKER_BUILDKIT": "0"})
+    assert "Image is up to date" in docker("pull", name).stdout
+    docker("rmi", name)
+    built = docker("build", "-", input=f"FROM {name}\n")
     assert f"Status: Downloaded newer image for {name}" in built.stdout
-    api.docker("logout", registry)
-    assert "pull access denied" in api.docker("pull", name, status=1).stderr
+    docker("logout", registry)
+    assert "pull access denied" in docker("pull", name, status=1).stderr
     kept = subprocess.run(
         ["grep", "-rlF", PASSWORD, f"{api.folder}/root", f"{api.folder}/run"], capture_output=True
     )
