@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Iterator
 from subprocess import CompletedProcess
 from typing import Any
+from urllib.parse import quote
 
 import bcrypt
 import pytest
@@ -115,6 +116,11 @@ def test_shapes_are_those_of_the_version(api: Api) -> None:
     assert shown["ContainerConfig"]["Cmd"] is None and shown["Container"] == ""
     assert "ContainerConfig" not in api.get(f"/v1.45/images/{IMAGE}/json")[2]
     assert api.get(f"/images/{IMAGE}/history")[2][0]["Tags"] == [IMAGE]
+    config = api.get(f"/v1.50/images/{IMAGE}/json")[2]["Config"]
+    assert "Cmd" in config and "Hostname" not in config
+    for architecture, status in ((api.get("/version")[2]["Arch"], 200), ("s390x", 404)):
+        platform = quote(json.dumps({"os": "linux", "architecture": architecture}))
+        assert api.get(f"/v1.49/images/{IMAGE}/json?platform={platform}")[0] == status
     usage = api.get("/v1.45/system/df?type=image")[2]
     assert usage["Images"][0]["Containers"] == 0 and usage["Containers"] is usage["BuildCache"] is None
     assert api.get("/v1.41/system/df")[2]["BuilderSize"] == 0
