@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from estiva.errors import EstivaError, InvalidInput, Unsupported, brief
@@ -10,7 +9,7 @@ from estiva.errors import EstivaError, InvalidInput, Unsupported, brief
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import IO, Any
+    from typing import Any
 
     from estiva.builder.exporters.output import Output
     from estiva.builder.frontend.errors import BuildFailed
@@ -55,9 +54,9 @@ def build(
     builder.exporters.output.judge, `attest`, `provenance` and `sbom` those of attest.judge there, `standard`
     what an output's "-" is. `metadata` gets what buildx' --metadata-file has. `progress` gets the builder's
     events and those of pulls of base images, which have an "id" and the "image"; without `fetch` nothing is
-    ever pulled. `look`
-    is called now and then while a command says nothing: what it raises ends the build. `limits` is a
-    HostConfig of what each RUN may use and where it runs; no step's key has it, as it is no input.
+    ever pulled. `look` is called often by all threads that work for the build, and before each output: what
+    it raises ends the build. `limits` is a HostConfig of what each RUN may use and where it runs; no step's
+    key has it, as it is no input.
     `shell` attends a shell in the first step that fails (engine/builds/shell.py), `watch` hears of the
     containers of steps (worker.py). `given`: credentials for base images (engine/images/logins.py). Raises
     DockerfileError, BuildFailed and other EstivaErrors.
@@ -81,18 +80,18 @@ def build(
         _warn_of(host, progress)
     allow_refetch(engine)
     commits: dict[str, Any] = {}  # of what the first platform has read, the others have the same
-    if len(wanted) > 1 and hasattr(options.get("context"), "read"):
-        options["context"] = _spooled(engine, options["context"])
     end_lost(engine)
-    steps = Steps(engine, look, host, shell, watch)
+    steps = Steps(engine, host, shell, watch)
+    several = len(wanted) > 1
     with engine.store.writing():
-        several = len(wanted) > 1
-        built = [
-            _one(engine, {**options, "platform": each}, steps, progress, fetch, commits, several, given)
+        built = [  # one after the other: a stage that they have in common is made once, and found then
+            _one(engine, {**options, "platform": each}, steps, progress, fetch, commits, several, given, look)
             for each in wanted
         ]
         exports = Exports(engine, built, attesting, progress, standard)
         for output in chosen:
+            if look is not None:
+                look()
             exports.run(output)
     if metadata is not None:
         metadata.update(exports.done)
@@ -124,15 +123,6 @@ def _platforms(one: str | None, more: Sequence[str]) -> list[str | None]:
     return list(found.values()) or [None]
 
 
-def _spooled(engine: Engine, context: IO[bytes]) -> IO[bytes]:
-    """An archive that is to be read for each of several platforms, as a file without a name."""
-    fd = os.open(engine.paths.ingest, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    with os.fdopen(os.dup(fd), "wb") as file:
-        while piece := context.read(1 << 20):
-            file.write(piece)
-    return os.fdopen(fd, "rb")
-
-
 def _one(
     engine: Engine,
     options: dict[str, Any],
@@ -142,6 +132,7 @@ def _one(
     commits: dict[str, Any],
     several: bool,
     given: Logins,
+    look: Callable[[], object] | None,
 ) -> Built:
     """Build for one platform."""
     from contextlib import closing
@@ -156,8 +147,6 @@ def _one(
     request = Request(**options, hidden=True)
     request.devices = Devices(request.allow)
     request.commits = commits
-    if several and request.context is not None and not isinstance(request.context, str):
-        options["context"].seek(0)
     if request.network not in NETWORKS:
         from estiva.network import networks
 
@@ -179,6 +168,7 @@ def _one(
                 resolve_image=resolver,
                 progress=progress,
                 remote=remote if any(places) else None,
+                look=look,
             )
         except EstivaError as error:
             if "exec format error" in error.message or "it is built for" in error.message:
@@ -229,14 +219,12 @@ class Steps:
     def __init__(
         self,
         engine: Engine,
-        look: Callable[[], object] | None = None,
         limits: HostConfig | None = None,
         shell: Attend | None = None,
         watch: Watch | None = None,
     ) -> None:
         self.engine = engine
         self.watch = watch
-        self.look = look
         self.limits = limits
         self.shells: Shells | None = None
         if shell is not None:
@@ -247,7 +235,7 @@ class Steps:
     def __call__(self, step: Step) -> int:
         from estiva.engine.builds.worker import run_step
 
-        return run_step(self.engine, step, self.look, self.limits, self.shells, self.watch)
+        return run_step(self.engine, step, self.limits, self.shells, self.watch)
 
 
 class Resolver:
