@@ -115,7 +115,7 @@ def test_shapes_are_those_of_the_version(api: Api) -> None:
     shown = api.get(f"/v1.44/images/{IMAGE}/json")[2]
     assert shown["ContainerConfig"]["Cmd"] is None and shown["Container"] == ""
     assert "ContainerConfig" not in api.get(f"/v1.45/images/{IMAGE}/json")[2]
-    assert api.get(f"/images/{IMAGE}/history")[2][0]["Tags"] == [IMAGE]
+    assert IMAGE in api.get(f"/images/{IMAGE}/history")[2][0]["Tags"]
     config = api.get(f"/v1.50/images/{IMAGE}/json")[2]["Config"]
     assert "Cmd" in config and "Hostname" not in config
     for architecture, status in ((api.get("/version")[2]["Arch"], 200), ("s390x", 404)):
