@@ -174,7 +174,7 @@ class Seccomp(TypedDict, total=False):
 
 
 class RunState(TypedDict):
-    """state.json of a running container; a pid with its `start_time` (clock ticks since boot) is one process."""
+    """state.json of a running container. With `start_time`, clock ticks since boot, a pid is one process."""
 
     id: str
     name: str
