@@ -21,7 +21,7 @@ SECTIONS = (
             "stats", "why", "anatomy", "top", "port", "diff", "commit", "cp", "export",
         ),
     ),
-    ("Images", ("bake", "tag", "history", "save", "load", "import")),
+    ("Images", ("bake", "compose", "tag", "history", "save", "load", "import")),
     ("Registries", ("login", "logout", "search")),
     ("Everything", ("inspect", "events", "info", "doctor", "lesson", "mcp", "version", "completion", "man")),
 )  # fmt: skip
