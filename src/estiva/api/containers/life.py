@@ -50,7 +50,7 @@ def _starting(api: Api, ref: str) -> Generator[None, None, bool]:
                 yield
             begun.started()
         except EstivaError as error:
-            raise words.unstarted(error) from None
+            raise words.unstarted(begun.record, error) from None
     return True
 
 
