@@ -6,15 +6,20 @@ Each path is there twice, with /v1.N before it and without. A handler gets the `
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestPayloadError
 
 from estiva import errors, version
 from estiva.api import answers
+from estiva.api.listening import browsers
 from estiva.api.work import Work
-from estiva.errors import EstivaError, InvalidInput, oneline
+from estiva.errors import EstivaError, InvalidInput, brief, oneline
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,13 +36,30 @@ NEWEST = (1, 51)
 TOLD = (1, 45)  # the one that is spoken to the letter, and by who names none
 MODULES = (
     "system",
-    "containers.look",
+    "auth",
+    "build",
+    "buildkit.routes",
+    "containers.archive",
     "containers.contents",
     "containers.create",
+    "containers.exec",
     "containers.life",
-    "containers.update",
+    "containers.logs",
+    "containers.look",
     "containers.prune",
+    "containers.stats",
     "containers.streams",
+    "containers.update",
+    "distribution",
+    "events",
+    "images.archives",
+    "images.change",
+    "images.disk",
+    "images.look",
+    "images.registry",
+    "networks",
+    "swarm",
+    "volumes",
 )
 
 
@@ -52,6 +74,7 @@ class Api:
         self.work = Work()
         self.attaches: Attaches = Attaches(engine)
         self.ends: Ends = Ends(engine, self.work)
+        self.buildkit: object = None  # what builds share (buildkit/routes.py), from the first on
         self.active = 0  # requests that are being answered
         self.touched = asyncio.Event()  # something was asked
 
@@ -80,12 +103,26 @@ class Api:
             self.active += 1
             self.touched.set()
             try:
+                why = browsers.problem(request)
+                if why:
+                    raise web.HTTPForbidden(reason=why)
                 _check_version(request)
                 response = await handler(request)
             except EstivaError as error:
                 response = refused(error)
             except web.HTTPException as error:
-                response = answers.json({"message": _words(error, request)}, error.status)
+                # docker's has no 405: what a path can't do is a page that is not there
+                status = 404 if error.status == 405 else error.status
+                response = answers.json({"message": _words(error, request)}, status)
+            except (RequestPayloadError, HttpProcessingError) as error:
+                response = answers.json(
+                    {"message": f"the request's body is broken: {brief(str(error))}"}, 400
+                )
+                response.force_close()
+            except ConnectionError:
+                raise  # the client's, which has gone
+            except Exception as error:
+                response = unforeseen(request, error)
             finally:
                 self.active -= 1
                 self.touched.set()
@@ -107,6 +144,25 @@ HEADERS = {
 def refused(error: EstivaError) -> web.Response:
     """Docker's form of an error."""
     return answers.json({"message": oneline(error.message)}, errors.status(error)[1])
+
+
+def unforeseen(request: web.Request, error: Exception) -> web.Response:
+    """What no handler foresaw: the system's refusals in plain words, all else as an internal error, which is
+    a line on stderr, too. It is the end of this request alone."""
+    told: EstivaError | None = errors.exhausted(error)
+    if told is None and isinstance(error, OSError) and error.errno:
+        told = errors.from_os(error)
+    if told is not None:
+        return refused(told)
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})" if trace is not None else ""
+    text = f"internal error: {type(error).__name__}: {error}"
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"estiva api: {brief(f'{request.method} {request.path}: {text}{where}')}\n")
+        sys.stderr.flush()
+    return answers.json({"message": brief(text)}, 500)
 
 
 def api_version(request: web.Request) -> tuple[int, int]:

@@ -1,82 +1,117 @@
-"""`estiva api serve`: where it listens, who may connect, and when it ends by itself."""
+"""`estiva api serve`: from sockets to the end of a server that nobody uses."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import grp
+import logging
 import os
 import signal
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from estiva.api.app import Api
-from estiva.errors import Conflict, InvalidInput, brief, reason
+from estiva.api.listening import connections, sockets
+from estiva.engine.launch import spawner
+from estiva.errors import brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
+    from aiohttp.web_server import Server
+
+    from estiva.api.listening.sockets import Listener, Tls
     from estiva.engine import Engine
 
-BACKLOG = 512
-GROUP = "docker"
+HEADER = 256 << 10  # bytes of a line of a request's head: logins and build arguments are long
+HEADERS = 100
 LINGER = 2.0  # seconds that requests have to end when the server does
+HANDSHAKE = 10.0  # seconds for TLS
 
 
 def serve(
     engine: Engine,
     listen: Sequence[str],
     *,
+    tls: Tls | None = None,
+    insecure: bool = False,
     idle: float = 0,
-    ready: Callable[[str], object] = lambda address: None,
+    ready: Callable[[Listener], object] = lambda listener: None,
 ) -> None:
     """Answer until SIGTERM or SIGINT, or, with `idle`, until nobody has asked for so many seconds.
 
-    `listen`: unix://PATH, tcp://HOST:PORT, fd:// (sd_listen_fds(3)). Raises InvalidInput, Conflict.
+    `listen`: unix://PATH, tcp://HOST:PORT, fd://; see listening/sockets.py. `ready` is told of each once
+    clients can connect. Raises InvalidInput, Conflict, Unavailable.
     """
-    sockets = [made for word in listen for made in _sockets(word)]
+    made: list[Listener] = []
     try:
-        asyncio.run(_serve(engine, sockets, listen, idle, ready))
+        for word in listen:
+            made += sockets.listeners(word, tls, insecure, engine.paths.run_root)
+        spawner.files = connections.lift()
+        asyncio.run(_serve(engine, made, idle, ready))
     finally:
-        for made in sockets:
-            made.close()
+        for one in made:
+            one.close()
 
 
 async def _serve(
-    engine: Engine,
-    sockets: list[socket.socket],
-    listen: Sequence[str],
-    idle: float,
-    ready: Callable[[str], object],
+    engine: Engine, listeners: list[Listener], idle: float, ready: Callable[[Listener], object]
 ) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.set_exception_handler(_unforeseen)
     api = Api(engine)
     runner = web.AppRunner(
         api.application(),
         access_log=None,
+        logger=_log(),
         handle_signals=False,
+        keepalive_timeout=connections.PATIENCE,
+        max_line_size=HEADER,
+        max_field_size=HEADER,
         shutdown_timeout=LINGER,
         handler_cancellation=True,
     )
     await runner.setup()
-    for made in sockets:
-        await web.SockSite(runner, made, backlog=BACKLOG).start()
-    for word in listen:
-        ready(word)
+    assert runner.server is not None
+    servers = await _listening(listeners, runner.server)
+    for listener in listeners:
+        ready(listener)
+    notify("READY=1")
     waiting: list[asyncio.Task[object]] = [asyncio.create_task(stop.wait())]
     if idle:
         waiting.append(asyncio.create_task(_idle(api, idle)))
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    notify("STOPPING=1")
     for task in waiting:
         task.cancel()
+    for server in servers:
+        server.close()  # first: who comes from now on waits for the next server, where systemd has the socket
     await runner.cleanup()
     api.work.close()
+
+
+async def _listening(listeners: list[Listener], server: Server) -> list[asyncio.Server]:
+    loop = asyncio.get_running_loop()
+    made = connections.Bounded(server, connections.most())
+    return [
+        await loop.create_server(
+            made,
+            sock=one,
+            backlog=sockets.BACKLOG,
+            ssl=listener.tls,
+            ssl_handshake_timeout=HANDSHAKE if listener.tls else None,
+        )
+        for listener in listeners
+        for one in listener.sockets
+    ]
 
 
 async def _idle(api: Api, seconds: float) -> None:
@@ -90,49 +125,41 @@ async def _idle(api: Api, seconds: float) -> None:
             return
 
 
-def _sockets(word: str) -> list[socket.socket]:
-    kind, _, place = word.partition("://")
-    if kind == "unix" and place.startswith("/"):
-        return [_unix(place)]
-    raise InvalidInput(
-        f"can't listen on {brief(word, 100)}", hint="unix:///run/estiva/docker.sock, tcp://HOST:PORT or fd://"
-    )
+def notify(state: str) -> None:
+    """Tell systemd, if it has started us: sd_notify(3)."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if path[:1] not in ("/", "@"):
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
+        one.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
 
 
-def _unix(path: str) -> socket.socket:
-    """A socket for root and the group docker, or without that for its owner alone (K25)."""
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        try:
-            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-            _sweep(path)
-            before = os.umask(0o177)
-            try:
-                made.bind(path)
-            finally:
-                os.umask(before)
-            with contextlib.suppress(KeyError, PermissionError):
-                os.chown(path, -1, grp.getgrnam(GROUP).gr_gid, follow_symlinks=False)
-                os.chmod(path, 0o660)
-        except OSError as error:
-            raise InvalidInput(f"can't listen on {brief(path, 100)}: {reason(error)}") from None
-        made.listen(BACKLOG)
-        return made
-    except BaseException:
-        made.close()
-        raise
+# ---- what went wrong
 
 
-def _sweep(path: str) -> None:
-    """Remove a socket that a server which was killed has left. Raises Conflict where one listens."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(path)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            if error.errno != errno.ECONNREFUSED:
-                raise
-            os.unlink(path)
-            return
-    raise Conflict(f"another server listens on {brief(path, 100)}")
+class _Line(logging.Handler):
+    """A line on stderr for what the HTTP library tells, but for requests that are none: their senders hear
+    of it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, HttpProcessingError):
+            tell(f"{record.getMessage()}{f': {type(error).__name__}: {error}' if error else ''}")
+
+
+def _log() -> logging.Logger:
+    made = logging.Logger("estiva.api", logging.WARNING)
+    made.addHandler(_Line())
+    return made
+
+
+def _unforeseen(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    error = context.get("exception")
+    tell(f"{context.get('message')}{f': {type(error).__name__}: {error}' if error else ''}")
+
+
+def tell(text: str) -> None:
+    """A line on stderr."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"estiva api: {brief(text)}\n")
+        sys.stderr.flush()

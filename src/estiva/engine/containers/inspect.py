@@ -52,6 +52,10 @@ def inspect(engine: Engine, ref: str) -> Record:
         record["NetworkSettings"]["EndpointID"] = bridge["EndpointID"]
     tmpfs = record["HostConfig"].get("Tmpfs") or {}  # shown there, and only --mount's among the Mounts
     record["Mounts"] = [mount for mount in record["Mounts"] if mount["Destination"] not in tmpfs]
+    if record["State"]["Running"]:
+        from estiva.engine.containers.execs import kept
+
+        record["ExecIDs"] = kept.unfinished(engine, record["Id"]) or None  # type: ignore[typeddict-unknown-key]
     pid = record["State"]["Pid"]
     if pid:
         record["NetworkSettings"].update(SandboxID=record["Id"], SandboxKey=f"/proc/{pid}/ns/net")
