@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from estiva.engine import events
 from estiva.engine.state import locks, lookup
+from estiva.errors import EstivaError
 from estiva.timestamps import seconds
 
 if TYPE_CHECKING:
@@ -118,12 +119,12 @@ class Ends:
 
     def _ended(self, ids: list[str]) -> list[tuple[str, Record | None]]:
         """Those that nobody holds, with what is known of them; settled by that, where nobody has."""
-        engine = self.engine
-        return [
-            (each, lookup.resolve_if_there(engine, each))
-            for each in ids
-            if not locks.held(engine.paths, each)
-        ]
+        found: list[tuple[str, Record | None]] = []
+        for each in ids:
+            if not locks.held(self.engine.paths, each):
+                with contextlib.suppress(EstivaError):  # a damaged one is no reason to forget the others
+                    found.append((each, lookup.resolve_if_there(self.engine, each)))
+        return found
 
     def close(self) -> None:
         while self._tasks:
