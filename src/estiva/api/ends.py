@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from estiva.engine import Engine
     from estiva.engine.state.types import Record
 
+GOING, GOES = 0.005, 400  # seconds between looks at a monitor that goes, and how many: it may be a later one
 LOOK = 2.0  # seconds between two looks at those whose end nobody has told
 
 
@@ -125,6 +127,20 @@ class Ends:
                 with contextlib.suppress(EstivaError):  # a damaged one is no reason to forget the others
                     found.append((each, lookup.resolve_if_there(self.engine, each)))
         return found
+
+    async def gone(self, container_id: str) -> None:
+        """Until the monitor of a run whose end has been told has gone, so that whoever looks next does not
+        take it for one that runs."""
+        fd = locks.watch(self.engine.paths, container_id)
+        if fd < 0:
+            return
+        try:
+            for _ in range(GOES):
+                if locks.has_ended(fd):
+                    return
+                await asyncio.sleep(GOING)
+        finally:
+            os.close(fd)
 
     def close(self) -> None:
         while self._tasks:
