@@ -1,6 +1,7 @@
 """Addresses to listen on, whom TCP is for, and how many may connect."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import types
@@ -11,6 +12,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from estiva.api import app, networks, swarm
 from estiva.api.listening import browsers, connections, sockets
+from estiva.engine.networks import asked as judging
 from estiva.errors import Conflict, InvalidInput
 
 
@@ -86,7 +88,8 @@ def test_requests_of_web_pages(address, tls, headers, refused):
 
 
 def test_a_connection_too_many_is_told_so():
-    server = types.SimpleNamespace(connections=[1, 2])
+    busy = types.SimpleNamespace(transport=1, _current_request=1)
+    server = types.SimpleNamespace(connections=[busy, busy])
 
     async def ask(made):
         ours, theirs = socket.socketpair()
@@ -102,8 +105,30 @@ def test_a_connection_too_many_is_told_so():
 
     answer = asyncio.run(ask(connections.Bounded(server, 2)))
     assert answer.startswith(b"HTTP/1.1 503 ") and answer.endswith(b'{"message":"too many connections"}\n')
-    server = type("Server", (), {"connections": [1], "__call__": lambda self: "made"})()
+    server = type("Server", (), {"connections": [busy], "__call__": lambda self: "made"})()
     assert connections.Bounded(server, 2)() == "made"
+
+
+def test_who_asks_for_nothing_gives_way():
+    closed = []
+
+    def idle(name):
+        one = types.SimpleNamespace(transport=1, _current_request=None)
+
+        def close():
+            closed.append(name)
+            one.transport = None  # it is still listed until the loop has come round
+
+        one.force_close = close
+        return one
+
+    busy = types.SimpleNamespace(transport=1, _current_request=1)
+    server = type(
+        "Server", (), {"connections": [busy, idle("a"), idle("b")], "__call__": lambda self: "made"}
+    )()
+    bounded = connections.Bounded(server, 3)
+    assert [bounded() for _ in range(2)] == ["made"] * 2
+    assert closed == ["a"]
 
 
 def test_an_error_that_nobody_foresaw_is_a_line_and_the_end_of_its_request(capsys):
@@ -152,3 +177,10 @@ def test_docker_forbids_with_403():
     with pytest.raises(web.HTTPForbidden):
         networks._refuse_swarm({"EnableIPv4": False})
     networks._refuse_swarm({"EnableIPv4": True, "Scope": "local", "ConfigFrom": {"Network": ""}})
+
+
+@pytest.mark.parametrize(("name", "fine"), [("a b", True), ("a.b-c_1", True), ("a ", False), (" a", False),
+                                            ("a/b", False), ("a\nb", False), ("é", False), ("", False)])  # fmt: skip
+def test_names_of_networks(name, fine):
+    with contextlib.nullcontext() if fine else pytest.raises(InvalidInput):
+        judging.check_name(name)

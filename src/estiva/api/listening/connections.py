@@ -53,13 +53,19 @@ class Full(asyncio.Protocol):
 
 
 class Bounded:
-    """Makes the protocol of each new connection: the server's, or Full."""
+    """Makes the protocol of each new connection: the server's, or Full. Where there are as many as may be,
+    one that asks for nothing now gives way, the oldest first: a flood of such harms itself alone."""
 
     def __init__(self, server: Server, bound: int) -> None:
         self.server = server
         self.bound = bound
 
     def __call__(self) -> asyncio.Protocol:
-        if len(self.server.connections) >= self.bound:
-            return Full()
-        return self.server()
+        open_ones = [one for one in self.server.connections if one.transport is not None]
+        if len(open_ones) < self.bound:
+            return self.server()
+        for one in open_ones:
+            if one._current_request is None:
+                one.force_close()
+                return self.server()
+        return Full()
