@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import socket
 import types
 
@@ -87,48 +88,107 @@ def test_requests_of_web_pages(address, tls, headers, refused):
     assert bool(browsers.problem(request)) == refused
 
 
-def test_a_connection_too_many_is_told_so():
-    busy = types.SimpleNamespace(transport=1, _current_request=1)
-    server = types.SimpleNamespace(connections=[busy, busy])
+class Server:
+    """As aiohttp's: makes protocols, and knows those that are connected."""
 
-    async def ask(made):
-        ours, theirs = socket.socketpair()
-        loop = asyncio.get_running_loop()
-        await loop.connect_accepted_socket(made, theirs)
-        ours.setblocking(False)
-        await loop.sock_sendall(ours, b"GET / HTTP/1.1\r\n")
-        answer = b""
-        while piece := await loop.sock_recv(ours, 4096):
-            answer += piece
-        ours.close()
-        return answer
+    def __init__(self):
+        self.connections = []
 
-    answer = asyncio.run(ask(connections.Bounded(server, 2)))
-    assert answer.startswith(b"HTTP/1.1 503 ") and answer.endswith(b'{"message":"too many connections"}\n')
-    server = type("Server", (), {"connections": [busy], "__call__": lambda self: "made"})()
-    assert connections.Bounded(server, 2)() == "made"
+    def __call__(self):
+        server = self
+
+        class Protocol(asyncio.Protocol):
+            transport = None
+            _current_request = None
+
+            def connection_made(self, transport):
+                self.transport = transport
+                server.connections.append(self)
+
+            def data_received(self, data):
+                self._current_request = data
+                self.transport.write(b"200")
+
+            def connection_lost(self, error):
+                server.connections.remove(self)
+
+            def force_close(self):
+                self.transport.close()
+                self.transport = None
+
+        return Protocol()
 
 
-def test_who_asks_for_nothing_gives_way():
-    closed = []
+async def knock(path, words):
+    """What comes of some words, b"" for a connection that is closed; and the connection."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(words)
+    return await reader.read(1 << 12) if words else b"", reader, writer
 
-    def idle(name):
-        one = types.SimpleNamespace(transport=1, _current_request=None)
 
-        def close():
-            closed.append(name)
-            one.transport = None  # it is still listed until the loop has come round
+def behind_a_door(path, bound, test):
+    """`test` with a function that knocks at a door for `bound` connections."""
 
-        one.force_close = close
-        return one
+    async def run():
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(path)
+            listening.listen(100)
+            told = []
+            door = connections.Door(Server(), bound, told.append)
+            door.open(listening, None)
+            await test(lambda words: knock(path, words), told)
+            door.close()
 
-    busy = types.SimpleNamespace(transport=1, _current_request=1)
-    server = type(
-        "Server", (), {"connections": [busy, idle("a"), idle("b")], "__call__": lambda self: "made"}
-    )()
-    bounded = connections.Bounded(server, 3)
-    assert [bounded() for _ in range(2)] == ["made"] * 2
-    assert closed == ["a"]
+    asyncio.run(run())
+
+
+def test_a_connection_too_many_is_told_so(tmp_path):
+    async def test(ask, told):
+        busy = [await ask(b"words") for _ in range(3)]
+        assert [answer for answer, _, _ in busy] == [b"200"] * 3
+        answer, _, _ = await ask(b"words")
+        assert answer.startswith(b"HTTP/1.1 503 ") and answer.endswith(
+            b'{"message":"too many connections"}\n'
+        )
+        busy[0][2].close()
+        await busy[0][2].wait_closed()
+        assert (await ask(b"words"))[0] == b"200"
+        assert told == []
+
+    behind_a_door(f"{tmp_path}/s", 3, test)
+
+
+def test_who_asks_for_nothing_gives_way(tmp_path):
+    async def test(ask, told):
+        busy, *idle = [await ask(words) for words in (b"words", *[b""] * 40)]
+        assert (await ask(b"words"))[0] == b"200"
+        assert await idle[0][1].read(1) == b"", "the first of them has been closed"
+        assert not busy[1].at_eof()
+
+    behind_a_door(f"{tmp_path}/s", 3, test)
+
+
+def test_no_more_files_is_told_once_and_goes_by(tmp_path, monkeypatch):
+    monkeypatch.setattr(connections, "PAUSE", 0.01)
+
+    async def test(ask, told):
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        reader, writer = await asyncio.open_unix_connection(f"{tmp_path}/s")
+        await asyncio.sleep(0.05)
+        fd = os.dup(0)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (fd + 1, before[1]))  # room for the client's own end
+        os.close(fd)
+        try:
+            asking = asyncio.create_task(ask(b"words"))
+            while not told:
+                await asyncio.sleep(0.01)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert (await asking)[0] == b"200"
+        assert set(told) == {"no connection can be accepted: Too many open files"}
+        writer.close()
+
+    behind_a_door(f"{tmp_path}/s", 100, test)
 
 
 def test_an_error_that_nobody_foresaw_is_a_line_and_the_end_of_its_request(capsys):
