@@ -6,6 +6,7 @@
     |   |-- Missing             of the name that the caller gave
     |   `-- CommandNotFound     the container's command is not in its filesystem (exit 127)
     |-- Conflict            a name or port in use, a thing in the wrong state
+    |   `-- NameTaken               the container's name that the caller gave; `holder`: whose it is
     |-- Denied              credentials are missing or not enough
     |   `-- CommandNotExecutable the container's command can't be executed (exit 126)
     |-- LimitRefused        the kernel refuses a resource limit
@@ -14,7 +15,8 @@
     |-- Unavailable         a registry or a disk can't be used now: refused, timed out, full
     |-- Unsupported         this machine, or this version of Estiva, can't do it
     `-- EngineError         a step that should have worked did not: names step, object and errno
-        `-- StateError          the database or a state file is damaged or locked
+        |-- StateError          the database or a state file is damaged or locked
+        `-- Stopped             what is done together with this has failed: nobody needs it now
 
 One table maps a kind to the CLI's exit status and to an HTTP status (as the Docker Engine API uses them).
 Messages are lower case, name the object and end without a full stop; `hint` says what the user can do.
@@ -53,6 +55,7 @@ class NotFound(EstivaError):
 class Missing(NotFound):
     def __init__(self, kind: str, name: str, *, hint: str = "") -> None:
         super().__init__(f"no such {kind}: {oneline(name)}", hint=hint)
+        self.kind = kind
         self.name = name
 
 
@@ -62,6 +65,13 @@ class CommandNotFound(NotFound):
 
 class Conflict(EstivaError):
     pass
+
+
+class NameTaken(Conflict):
+    def __init__(self, message: str, name: str, holder: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.name = name
+        self.holder = holder
 
 
 class Denied(EstivaError):
@@ -97,6 +107,10 @@ class EngineError(EstivaError):
 
 
 class StateError(EngineError):
+    pass
+
+
+class Stopped(EngineError):
     pass
 
 

@@ -24,6 +24,7 @@ from estiva.errors import EstivaError, InvalidInput, brief, oneline
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from estiva.api.ends import Ends
     from estiva.api.waiting import Attaches
     from estiva.engine import Engine
 
@@ -35,12 +36,30 @@ NEWEST = (1, 51)
 TOLD = (1, 45)  # the one that is spoken to the letter, and by who names none
 MODULES = (
     "system",
-    "swarm",
-    "networks",
-    "volumes",
-    "containers.look",
+    "auth",
+    "build",
+    "buildkit.routes",
+    "containers.archive",
+    "containers.contents",
+    "containers.create",
+    "containers.exec",
     "containers.life",
+    "containers.logs",
+    "containers.look",
+    "containers.prune",
+    "containers.stats",
     "containers.streams",
+    "containers.update",
+    "distribution",
+    "events",
+    "images.archives",
+    "images.change",
+    "images.disk",
+    "images.look",
+    "images.registry",
+    "networks",
+    "swarm",
+    "volumes",
 )
 
 
@@ -48,11 +67,14 @@ class Api:
     """One server's: the engine, where its verbs run, who waits to be attached to what is not started yet."""
 
     def __init__(self, engine: Engine) -> None:
+        from estiva.api.ends import Ends
         from estiva.api.waiting import Attaches
 
         self.engine = engine
         self.work = Work()
         self.attaches: Attaches = Attaches(engine)
+        self.ends: Ends = Ends(engine, self.work)
+        self.buildkit: object = None  # what builds share (buildkit/routes.py), from the first on
         self.active = 0  # requests that are being answered
         self.touched = asyncio.Event()  # something was asked
 

@@ -34,6 +34,7 @@ MODULES = {
         "estiva.engine.images",
         "estiva.engine.images.events",
         "estiva.engine.images.find",
+        "estiva.engine.images.logins",
         "estiva.engine.images.lookup",
         "estiva.engine.images.platforms",
         "estiva.engine.images.registry",

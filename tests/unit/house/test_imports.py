@@ -56,7 +56,7 @@ RULES = {
     "cli.main": {"cli", "cmdline", "engine.launch.prefork", "ocicli.main"},
     "cli.manual": {"cli", "cmdline", "ocicli.main"},
     "cli.serve.registry": {"cli", "cmdline", "oci", "registry.server"},
-    "cli.format": {"cmdline"},
+    "cli.format": {"cmdline", "oci"},
     "cli.options": {"cmdline", "engine.spec", "oci", "linux"},
     "ocicli": {"runtime", "oci", "linux", "cmdline"},
     "sdk": {"engine", "view", "oci"},

@@ -97,7 +97,7 @@ class Contexts:
 
         if not isinstance(place, str):
             self.inside = True
-            return folders.unpacked(self.workspace, folders.of_stream(place))
+            return folders.unpacked(self.workspace, folders.of_stream(place), self.look)
         self.inside = True
         address = addresses.parse(place, context=True)
         if address is not None:
@@ -105,7 +105,7 @@ class Contexts:
         if not addresses.is_http(place):
             self.inside = False
             return Tree.context(place)
-        tree, archive = folders.of_url(self.request, self.workspace, place, unpack=True)
+        tree, archive = folders.of_url(self.request, self.workspace, place, self.look, unpack=True)
         if not archive:
             fd = tree.open(folders.NAME)
             with open(fd, "rb") as file:
@@ -125,6 +125,12 @@ class Contexts:
             if len(data) > parser.LIMIT:
                 raise InvalidInput(f"the Dockerfile is larger than {parser.LIMIT >> 20} MiB")
             return parser.parse(data, name=name), patterns(context.rootfd, None)
+        if request.dockerfile_folder is not None:
+            fd = os.open(request.dockerfile_folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                return read_dockerfile(fd, "", path=request.dockerfile, text=None, inside=True)
+            finally:
+                os.close(fd)
         place = request.context
         shown = url.redacted(place) if isinstance(place, str) else "the archive" if place else ""
         return read_dockerfile(
@@ -186,7 +192,7 @@ class Contexts:
                 finally:
                     found.close()
             if addresses.is_http(place):
-                return folders.of_url(self.request, self.workspace, place, unpack=False)[0]
+                return folders.of_url(self.request, self.workspace, place, self.look, unpack=False)[0]
             if "://" in place:
                 raise InvalidInput(
                     f"{url.redacted(oneline(place))[:200]} is no place of a build context",
@@ -257,7 +263,7 @@ class Contexts:
                 Copier(tree, Destination(root, epoch=epoch)).copy("", "", "/", total)
             finally:
                 os.close(root)
-            return str(snapshot.commit().diff_id), total.digest()
+            return str(snapshot.commit(self.look).diff_id), total.digest()
         finally:
             snapshot.discard()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from estiva.builder.cache.remote import FIELD, Remote
@@ -34,17 +35,20 @@ def build(
     resolve_image: ResolveImage,
     progress: Progress | None = None,
     remote: Remote | None = None,
+    look: Callable[[], object] | None = None,
 ) -> Image:
     """Build an image and return it, untagged; an unchanged build returns the image that it made before.
 
-    `progress` gets events: {"step": "2/9", "stage", "place": "1/3" in that, "instruction", "status":
-    "running" | "cached" | "done" | "error" (with "error", the message), "seconds"}, the same with "status":
-    "output" and "data" (bytes) for what a command writes, and {"status": "warning", "message"}. Raises
-    DockerfileError, BuildFailed and other EstivaErrors, all naming the Dockerfile's line.
-    `remote` are caches elsewhere.
+    `progress` gets events: {"step": "2/9", "stage", "index" (which of the stages that are built), "place":
+    "1/3" in it, "instruction", "status": "running" | "cached" | "done" | "error" (with "error", the message),
+    "seconds"}, the same with "status": "output" and "data" (bytes) for what a command writes, and {"status":
+    "warning", "message"}.
+    Raises DockerfileError, BuildFailed and other EstivaErrors, all naming the Dockerfile's line.
+    `remote` are caches elsewhere. `look` is called often, by all threads that work: what it raises ends the
+    build, and nothing more is kept of it.
     """
     with store.writing():
-        job = Job(request, store, run_step, resolve_image, progress, remote, _stage)
+        job = Job(request, store, run_step, resolve_image, progress, remote, _stage, look)
         try:
             image = _run(job)
         except BaseException as error:
@@ -66,6 +70,7 @@ def _run(job: Job) -> Image:
     needed = job.plan.needed(target)
     for typed in (typed for stage in needed for typed in stage.steps):
         run.refuse_wider(typed, request)  # before anything is fetched or run
+    job.order = {stage.index: number for number, stage in enumerate(needed)}
     job.total = sum(1 + len(stage.steps) for stage in needed)
     if told := foreign.warning(dockerfile, request.build_args):
         job.warn(told)

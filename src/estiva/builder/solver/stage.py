@@ -16,7 +16,7 @@ from estiva.builder.steps.context import Source, StepContext
 from estiva.builder.steps.lookup import Lookup
 from estiva.builder.steps.state import State
 from estiva.builder.steps.written import Written
-from estiva.errors import FREE_SPACE, FULL, EngineError, EstivaError, reason
+from estiva.errors import FREE_SPACE, FULL, EngineError, EstivaError, Unavailable, exhausted, reason
 from estiva.oci.platform import Platform
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class StageRun:
             run_step=job.run_step,
             output=self.output,
             look=job.look,
+            go_on=job.go_on,
             warn=job.warn,
             pack=self._pack,
             place=self._place,
@@ -71,8 +72,7 @@ class StageRun:
                     raise located(error, typed.source) from error.__cause__
                 except OSError as error:
                     message = f"{typed.name} failed: {reason(error)}: {error.filename or ''}".rstrip(": ")
-                    hint = FREE_SPACE if error.errno in FULL else ""
-                    raise located(EngineError(message, hint=hint), typed.source) from error
+                    raise located(_failed(error, message), typed.source) from error
         return state
 
     def _place(self) -> str:
@@ -180,6 +180,14 @@ class StageRun:
             raise
 
 
+def _failed(error: OSError, message: str) -> EstivaError:
+    """Of what is used up, that it can be had again."""
+    if error.errno in FULL:
+        return EngineError(message, hint=FREE_SPACE)
+    reached = exhausted(error)
+    return Unavailable(message, hint=reached.hint) if reached is not None else EngineError(message)
+
+
 class _Reported:
     """Reports one step's begin and end to the progress callback."""
 
@@ -190,7 +198,8 @@ class _Reported:
         words = typed.source.original
         if isinstance(typed, Copy):  # the addresses of an ADD, as in the history
             words = redacted(words)
-        self.event = {"stage": run.stage.label, "instruction": shorten(words)}
+        self.event: dict[str, Any] = {"stage": run.stage.label, "instruction": shorten(words)}
+        self.event["index"] = run.job.order.get(run.stage.index, len(run.job.order) + run.stage.index)
 
     def __enter__(self) -> _Reported:
         self.run.place += 1

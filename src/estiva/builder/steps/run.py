@@ -174,7 +174,12 @@ class CommandStep:
 
     def _failed(self, status: int) -> BuildFailed:
         source, words = self.typed.source, statuses.meaning(status)
-        about: dict[str, Any] = {"line": source.line, "text": source.original, "status": status}
+        about: dict[str, Any] = {
+            "line": source.line,
+            "text": source.original,
+            "status": status,
+            "argv": self.argv,
+        }
         title, hint = self._title(), statuses.hint(status)
         if words:
             return BuildFailed(f"{title}: exit status {status} ({words})", hint=hint, **about)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from estiva.errors import EstivaError, Unsupported
+from estiva.errors import EstivaError, InvalidInput, Unsupported, brief
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from estiva.engine import Engine
     from estiva.engine.builds.built import Built
     from estiva.engine.builds.shell import Attend, Shells
+    from estiva.engine.builds.worker import Watch
+    from estiva.engine.images.logins import Logins
     from estiva.engine.images.outfile import Standard
     from estiva.engine.state.config_types import HostConfig
     from estiva.store.images import Image
@@ -42,6 +44,8 @@ def build(
     metadata: dict[str, Any] | None = None,
     limits: dict[str, Any] | None = None,
     shell: Attend | None = None,
+    watch: Watch | None = None,
+    given: Logins = None,
     **options: Any,
 ) -> str:
     """Build an image, name it by `tags`, and return its id: of several platforms', this machine's.
@@ -50,11 +54,12 @@ def build(
     builder.exporters.output.judge, `attest`, `provenance` and `sbom` those of attest.judge there, `standard`
     what an output's "-" is. `metadata` gets what buildx' --metadata-file has. `progress` gets the builder's
     events and those of pulls of base images, which have an "id" and the "image"; without `fetch` nothing is
-    ever pulled. `look`
-    is called now and then while a command says nothing: what it raises ends the build. `limits` is a
-    HostConfig of what each RUN may use and where it runs; no step's key has it, as it is no input.
-    `shell` attends a shell in the first step that fails (engine/builds/shell.py). Raises DockerfileError,
-    BuildFailed and other EstivaErrors.
+    ever pulled. `look` is called often by all threads that work for the build, and before each output: what
+    it raises ends the build. `limits` is a HostConfig of what each RUN may use and where it runs; no step's
+    key has it, as it is no input.
+    `shell` attends a shell in the first step that fails (engine/builds/shell.py), `watch` hears of the
+    containers of steps (worker.py). `given`: credentials for base images (engine/images/logins.py). Raises
+    DockerfileError, BuildFailed and other EstivaErrors.
     """
     from estiva.builder.exporters.output import judge
     from estiva.engine.builds.attesting import Attesting
@@ -76,14 +81,17 @@ def build(
     allow_refetch(engine)
     commits: dict[str, Any] = {}  # of what the first platform has read, the others have the same
     end_lost(engine)
-    steps = Steps(engine, look, host, shell)
+    steps = Steps(engine, host, shell, watch)
+    several = len(wanted) > 1
     with engine.store.writing():
         built = [  # one after the other: a stage that they have in common is made once, and found then
-            _one(engine, {**options, "platform": platform}, steps, progress, fetch, commits, len(wanted) > 1)
-            for platform in wanted
+            _one(engine, {**options, "platform": each}, steps, progress, fetch, commits, several, given, look)
+            for each in wanted
         ]
         exports = Exports(engine, built, attesting, progress, standard)
         for output in chosen:
+            if look is not None:
+                look()
             exports.run(output)
     if metadata is not None:
         metadata.update(exports.done)
@@ -123,6 +131,8 @@ def _one(
     fetch: bool,
     commits: dict[str, Any],
     several: bool,
+    given: Logins,
+    look: Callable[[], object] | None,
 ) -> Built:
     """Build for one platform."""
     from contextlib import closing
@@ -148,7 +158,7 @@ def _one(
     places = caches.parse("cache-from", request.cache_from), caches.parse("cache-to", request.cache_to)
     if several and any(place.kind != "inline" for place in places[1]):
         raise Unsupported("--cache-to with several platforms is not supported", hint="build each by itself")
-    resolver, started = Resolver(engine, progress, fetch), time.time_ns()
+    resolver, started = Resolver(engine, progress, fetch, given), time.time_ns()
     with closing(caches.Caches(engine, *places, request.platform, progress)) as remote:
         try:
             image = executor.build(
@@ -158,6 +168,7 @@ def _one(
                 resolve_image=resolver,
                 progress=progress,
                 remote=remote if any(places) else None,
+                look=look,
             )
         except EstivaError as error:
             if "exec format error" in error.message or "it is built for" in error.message:
@@ -185,6 +196,16 @@ def _warn_of(limits: HostConfig, progress: Callable[[dict[str, Any]], None]) -> 
     judge.warn(limits, lambda event: progress({"status": "warning", "message": event["message"]}))
 
 
+def elsewhere(place: str) -> str:
+    """A build context that is an address, of a repository or of http(s): no folder of this machine, whoever
+    asks for it. Raises InvalidInput."""
+    from estiva.builder.fetch import address
+
+    if address.parse(place, context=True) is None and not address.is_http(place):
+        raise InvalidInput(f"the build context {brief(place, 100)} is no address", hint="of git, or http(s)")
+    return place
+
+
 def failed(error: Exception) -> BuildFailed | None:
     """The error of a step whose command has failed; None for all others."""
     from estiva.builder.frontend.errors import BuildFailed
@@ -198,12 +219,12 @@ class Steps:
     def __init__(
         self,
         engine: Engine,
-        look: Callable[[], object] | None = None,
         limits: HostConfig | None = None,
         shell: Attend | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.engine = engine
-        self.look = look
+        self.watch = watch
         self.limits = limits
         self.shells: Shells | None = None
         if shell is not None:
@@ -214,7 +235,7 @@ class Steps:
     def __call__(self, step: Step) -> int:
         from estiva.engine.builds.worker import run_step
 
-        return run_step(self.engine, step, self.look, self.limits, self.shells)
+        return run_step(self.engine, step, self.limits, self.shells, self.watch)
 
 
 class Resolver:
@@ -222,8 +243,13 @@ class Resolver:
     for another platform, or always."""
 
     def __init__(
-        self, engine: Engine, progress: Callable[[dict[str, Any]], None] | None, fetch: bool = True
+        self,
+        engine: Engine,
+        progress: Callable[[dict[str, Any]], None] | None,
+        fetch: bool = True,
+        given: Logins = None,
     ) -> None:
+        self.given = given
         self.engine = engine
         self.progress = progress
         self.fetch = fetch
@@ -253,7 +279,8 @@ class Resolver:
         try:
             if known is not None and platform and not Platform.host().accepts(Platform.parse(platform)):
                 return self._beside(name, platform)
-            return registry.pull(self.engine, name, platform=platform, progress=self._told(name))
+            told = self._told(name)
+            return registry.pull(self.engine, name, platform=platform, progress=told, given=self.given)
         except EstivaError as error:
             if known is not None and platform:
                 error.hint = error.hint or f"the image here is for {Platform.of(known.config)}"
@@ -266,7 +293,10 @@ class Resolver:
 
         reference = Reference.parse(name)
         bare = Reference(reference.registry, reference.repository)
-        return registry.pull(self.engine, name, platform=platform, progress=self._told(name), named=bare)
+        told = self._told(name)
+        return registry.pull(
+            self.engine, name, platform=platform, progress=told, named=bare, given=self.given
+        )
 
     def _told(self, name: str) -> Callable[[dict[str, Any]], None] | None:
         """Who hears how the pull goes on, told which image it is of: several may be under way."""

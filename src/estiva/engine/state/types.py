@@ -324,6 +324,7 @@ class ExecPlan(TypedDict):
     limits: NotRequired[Limits]
     events: NotRequired[ExecEvents]  # without: the event log hears nothing of it
     bound: NotRequired[bool]  # it ends when its caller goes, with all that it has started
+    kept: NotRequired[str]  # the folder of one that is kept: execs.py
 
 
 class Outcome(TypedDict, total=False):
