@@ -9,12 +9,12 @@ import types
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import make_mocked_request
+from aiohttp.test_utils import TestServer, make_mocked_request
 
 from estiva.api import app, networks, swarm
 from estiva.api.listening import browsers, connections, sockets
 from estiva.engine.networks import asked as judging
-from estiva.errors import Conflict, InvalidInput
+from estiva.errors import Conflict, InvalidInput, NotFound
 
 
 @pytest.mark.parametrize(
@@ -244,3 +244,30 @@ def test_docker_forbids_with_403():
 def test_names_of_networks(name, fine):
     with contextlib.nullcontext() if fine else pytest.raises(InvalidInput):
         judging.check_name(name)
+
+
+@pytest.mark.parametrize("error", [NotFound("gone"), KeyError("gone")])
+def test_an_answer_that_has_begun_is_broken_off(error, monkeypatch, capsys):
+    """Its client must not take it for whole, nor find another answer in it."""
+
+    async def stream(api, request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"begun")
+        raise error
+
+    module = types.SimpleNamespace(ROUTES=(("GET", "/stream", stream),))
+    monkeypatch.setattr(app, "MODULES", ("one",))
+    monkeypatch.setattr(app.importlib, "import_module", lambda name: module)
+
+    async def run():
+        async with TestServer(app.Api(None).application(), access_log=None) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            answer = await reader.read()
+            writer.close()
+            return answer
+
+    answer = asyncio.run(run())
+    assert answer.endswith(b"\r\n5\r\nbegun\r\n") and answer.count(b"HTTP/1.1") == 1
+    assert ("internal error: KeyError" in capsys.readouterr().err) == isinstance(error, KeyError)
