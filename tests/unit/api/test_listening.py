@@ -264,7 +264,7 @@ def test_an_answer_that_has_begun_is_broken_off(error, monkeypatch, capsys):
         async with TestServer(app.Api(None).application(), access_log=None) as server:
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             writer.write(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            answer = await reader.read()
+            answer = await asyncio.wait_for(reader.read(), 20)
             writer.close()
             return answer
 
