@@ -31,8 +31,9 @@ def told(error: EstivaError, name: str, text: str, *, parsed: bool = False) -> R
         found.message = f'process "{words}" did not complete successfully: exit code: {failed.status}'
     elif hasattr(error, "bare") and not parsed:
         found.message = f"dockerfile parse error on line {line}: {error.bare}"
-    if error.hint and failed is None:
-        found.message += f" ({error.hint})"
+    hint = error.hint.replace("estiva login", "docker login")  # whoever reads it has docker's client
+    if hint and failed is None and "estiva " not in hint:
+        found.message += f" ({hint})"
     if line and text:
         found.details.append({"url": SOURCE, "value": json.dumps(_source(name, text, line)).encode()})
     return found

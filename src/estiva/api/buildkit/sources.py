@@ -12,6 +12,7 @@ from estiva.api.buildkit.lent import Forwarded, secrets
 from estiva.api.buildkit.rpc import NOT_FOUND, UNIMPLEMENTED, RpcError
 from estiva.api.buildkit.status import DEFINITION
 from estiva.api.buildkit.transfer import DIFF_COPY, receive, upload
+from estiva.engine.builds import build as builds
 from estiva.engine.builds import contexts
 from estiva.errors import oneline
 
@@ -94,7 +95,7 @@ class Sources:
         if remote.startswith(UPLOADED):
             found["context"] = await self._uploaded(remote.removeprefix(UPLOADED))
         elif remote:
-            found["context"] = contexts.elsewhere(remote)
+            found["context"] = builds.elsewhere(remote)
         elif self.session.offers(DIFF_COPY):
             local = attrs.get("contextkey", "context")
             found["context"] = await self._local(local, "[internal] load build context", ignored)
@@ -172,7 +173,7 @@ class Sources:
             return "docker-image://" + await ref.evaluate()
         if kind == "oci-layout":
             return "oci-layout://" + await self._layout(rest.removeprefix("//"))
-        return contexts.elsewhere(value, image=True)
+        return builds.elsewhere(value, image=True)
 
     async def _layout(self, place: str) -> str:
         """A layout of the client's, STORE[:TAG]@DIGEST, here."""
