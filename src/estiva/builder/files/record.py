@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 
 from estiva.files import write_all
 
@@ -48,11 +49,18 @@ class Record:
         return self.total.hexdigest()
 
 
-def content(fd: int, kept: dict[str, bytes], to: int = -1) -> str:
-    """A regular file's content and the attributes that are kept of it; `to` is a file that gets it, too."""
+def nothing() -> None:
+    """A look that finds nothing."""
+
+
+def content(fd: int, kept: dict[str, bytes], to: int = -1, *, look: Callable[[], object] = nothing) -> str:
+    """A regular file's content and the attributes that are kept of it; `to` is a file that gets it, too.
+    `look` is called for each piece: what it raises ends that.
+    """
     total = hashlib.sha256()
     offset = 0
     while piece := os.pread(fd, _PIECE, offset):
+        look()
         total.update(piece)
         if to >= 0:
             write_all(to, piece)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from estiva.builder.files import record
 from estiva.builder.files.destination import Destination
@@ -55,15 +55,18 @@ def _plain(fd: int) -> Iterator[bytes]:
     return plain(os.pread(fd, HEAD, 0), codec.file_chunks(fd))
 
 
-def extract(fd: int, scratch: int, path: str, to: Destination) -> None:
+def extract(
+    fd: int, scratch: int, path: str, to: Destination, look: Callable[[], object] = record.nothing
+) -> None:
     """Unpack the archive into directory `path` of the rootfs; what it expands to goes to the file `scratch`.
+    What `look` raises ends it.
 
     Nobody else writes `fd`. Raises InvalidInput for a malformed or hostile archive.
     """
     os.close(to.directory(path, 0o755))
     top = fs.open_in_root(to.rootfd, to.resolve(path) or ".", os.O_PATH | os.O_DIRECTORY)
     try:
-        Extraction(top, to).run(fd, scratch)
+        Extraction(top, to, look).run(fd, scratch)
     except (LayerError, Unsupported) as error:
         raise InvalidInput(f"the archive can't be unpacked: {error}") from None
     finally:
@@ -71,9 +74,11 @@ def extract(fd: int, scratch: int, path: str, to: Destination) -> None:
 
 
 class Extraction:
-    """Of one archive: members wait in `pending` until all their bytes are in the file `data`."""
+    """Of one archive: members wait in `pending` until all their bytes are in the file `data`. `look` is
+    called for each piece and each member."""
 
-    def __init__(self, top: int, to: Destination) -> None:
+    def __init__(self, top: int, to: Destination, look: Callable[[], object] = record.nothing) -> None:
+        self.look = look
         self.top = top
         self.to = to
         self.parents = (0, 0)  # whose those folders are that no member says anything of
@@ -86,6 +91,7 @@ class Extraction:
         packed = os.pread(fd, BLOCK, 0).startswith(MAGIC)
         self.data = scratch if packed else fd
         for piece in _plain(fd):
+            self.look()
             if packed:
                 write_all(scratch, piece)
             scanner.feed(piece)
@@ -99,6 +105,7 @@ class Extraction:
         scanner = Scanner(self.pending.append)
         self.data = scratch
         for piece in pieces:
+            self.look()
             write_all(scratch, piece)
             scanner.feed(piece)
             self._make(scanner.position)
@@ -112,6 +119,7 @@ class Extraction:
         for entry in self.pending:
             if entry.offset + entry.stored > written:
                 break
+            self.look()
             if entry.name:
                 self._member(entry)
             done += 1

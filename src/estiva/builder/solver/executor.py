@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from estiva.builder.cache.remote import FIELD, Remote
@@ -34,6 +35,7 @@ def build(
     resolve_image: ResolveImage,
     progress: Progress | None = None,
     remote: Remote | None = None,
+    look: Callable[[], object] | None = None,
 ) -> Image:
     """Build an image and return it, untagged; an unchanged build returns the image that it made before.
 
@@ -42,10 +44,11 @@ def build(
     "seconds"}, the same with "status": "output" and "data" (bytes) for what a command writes, and {"status":
     "warning", "message"}.
     Raises DockerfileError, BuildFailed and other EstivaErrors, all naming the Dockerfile's line.
-    `remote` are caches elsewhere.
+    `remote` are caches elsewhere. `look` is called often, by all threads that work: what it raises ends the
+    build, and nothing more is kept of it.
     """
     with store.writing():
-        job = Job(request, store, run_step, resolve_image, progress, remote, _stage)
+        job = Job(request, store, run_step, resolve_image, progress, remote, _stage, look)
         try:
             image = _run(job)
         except BaseException as error:

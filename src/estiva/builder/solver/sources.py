@@ -36,12 +36,13 @@ class Sources:
         self.request = request
         self.store = store
         self.resolve_image = resolve_image
+        self.look = look
         self.trees: Once[str, Tree] = Once()
         self.stands: Once[str, Stand] = Once()
         self.images: Once[str, Image] = Once()
         self.epoch = epoch
         self.contexts = Contexts(request, store, workspace, look)
-        self.context = self.trees.get("context", self.contexts.main)
+        self.context = self._tree("context", self.contexts.main)
 
     def close(self) -> None:
         for tree in self.trees.values():
@@ -66,7 +67,7 @@ class Sources:
     def view(self, key: str, layers: list[Layer], *, stage: bool = False) -> Source:
         """The rootfs of layers; `key` is the same for the same ones."""
         stand = self.stands.get(key, lambda: Stand(layers))
-        tree = self.trees.get(key, lambda: Tree(stand.view(self.store), owners=True))
+        tree = self._tree(key, lambda: Tree(stand.view(self.store), owners=True))
         return Source(tree, layers, stage)
 
     def image(self, name: str, platform: str | None) -> Image:
@@ -94,4 +95,14 @@ class Sources:
         return self.images.found(f"{platform or None}\0{self.contexts.place(name) or name}")
 
     def _folder(self, name: str, place: str) -> Tree:
-        return self.trees.get(f"context {place}", lambda: self.contexts.tree(name, place))
+        return self._tree(f"context {place}", lambda: self.contexts.tree(name, place))
+
+    def _tree(self, key: str, make: Callable[[], Tree]) -> Tree:
+        """A tree that is made once; who reads it looks whether the build goes on."""
+
+        def made() -> Tree:
+            tree = make()
+            tree.going = self.look
+            return tree
+
+        return self.trees.get(key, made)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from estiva.builder.files import untar, url
 from estiva.builder.files.copier import Copier, take
 from estiva.builder.files.destination import Destination
-from estiva.builder.files.direct import Direct
+from estiva.builder.files.direct import Direct, Inherited
 from estiva.builder.files.record import Record
 from estiva.builder.files.tree import Missing, Tree
 from estiva.builder.frontend import ignore, patterns, values
@@ -109,23 +109,27 @@ class CopyStep:
             del told["below"]  # which is for those who know it
         told = {**told, "files": self.files}
         if self._is_one(tree, items) and (self.many > _WORTH or known(state.layers) is not None):
-            context.add(
-                state,
-                keys,
-                created_by,
-                told,
-                lambda rootfd, sink: copied.append(self._direct(tree, items[0], rootfd, sink)),
-                alone=self.link,
-            )
-        else:
-            context.write(
-                state,
-                keys,
-                created_by,
-                told,
-                lambda rootfd, upper: copied.extend(self._copy(tree, items, rootfd, upper)),
-                alone=self.link,
-            )
+            try:
+                context.add(
+                    state,
+                    keys,
+                    created_by,
+                    told,
+                    lambda rootfd, sink: copied.append(self._direct(tree, items[0], rootfd, sink)),
+                    alone=self.link,
+                )
+            except Inherited:
+                self.files.clear()
+            else:
+                return False
+        context.write(
+            state,
+            keys,
+            created_by,
+            told,
+            lambda rootfd, upper: copied.extend(self._copy(tree, items, rootfd, upper)),
+            alone=self.link,
+        )
         return False
 
     def _key(self, below: list[str], contents: list[list[Any]], remote: list[Any]) -> str:
@@ -282,7 +286,10 @@ class CopyStep:
             total.add(parent, tree.stat(tree.resolve(parent)))
         exclude = self._exclude(item, directory)
         if directory or not exclude.excluded(item.name):
-            directory = tree.look(item.path, total, exclude=exclude)
+            # a file with holes may be larger than any disk: it is not read for hours before that fails
+            disk = os.statvfs(self.context.store.paths.ingest)
+            most = disk.f_blocks * disk.f_frsize
+            directory = tree.look(item.path, total, exclude=exclude, most=most)
         archive = self._archive(tree, item)
         if archive >= 0:
             os.close(archive)
@@ -355,13 +362,13 @@ class CopyStep:
         """Unpack an archive out of a copy of it, so that what was unpacked is what the record tells."""
         own = self.context.workspace.file()
         try:
-            copied = take(fd, own, owners=tree.owners, keyed=True)
+            copied = take(fd, own, owners=tree.owners, keyed=True, look=tree.going)
         finally:
             os.close(fd)
         into.add("", copied.info, copied.content)
         if not untar.is_archive(own):
             raise InvalidInput("the archive changed while it was copied")
-        untar.extract(own, self.context.workspace.file(), self.path, to)
+        untar.extract(own, self.context.workspace.file(), self.path, to, self.context.look)
 
     def _write_document(self, document: Heredoc, text: str, to: Destination) -> None:
         data = text.encode("utf-8", "replace")

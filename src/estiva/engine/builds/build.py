@@ -54,9 +54,9 @@ def build(
     builder.exporters.output.judge, `attest`, `provenance` and `sbom` those of attest.judge there, `standard`
     what an output's "-" is. `metadata` gets what buildx' --metadata-file has. `progress` gets the builder's
     events and those of pulls of base images, which have an "id" and the "image"; without `fetch` nothing is
-    ever pulled. `look`
-    is called now and then while a command says nothing: what it raises ends the build. `limits` is a
-    HostConfig of what each RUN may use and where it runs; no step's key has it, as it is no input.
+    ever pulled. `look` is called often by all threads that work for the build, and before each output: what
+    it raises ends the build. `limits` is a HostConfig of what each RUN may use and where it runs; no step's
+    key has it, as it is no input.
     `shell` attends a shell in the first step that fails (engine/builds/shell.py), `watch` hears of the
     containers of steps (worker.py). `given`: credentials for registries (engine/images/logins.py). Raises
     DockerfileError, BuildFailed and other EstivaErrors.
@@ -81,15 +81,17 @@ def build(
     allow_refetch(engine)
     commits: dict[str, Any] = {}  # of what the first platform has read, the others have the same
     end_lost(engine)
-    steps = Steps(engine, look, host, shell, watch)
+    steps = Steps(engine, host, shell, watch)
+    several = len(wanted) > 1
     with engine.store.writing():
-        several = len(wanted) > 1
         built = [  # one after the other: a stage that they have in common is made once, and found then
-            _one(engine, {**options, "platform": each}, steps, progress, fetch, commits, several, given)
+            _one(engine, {**options, "platform": each}, steps, progress, fetch, commits, several, given, look)
             for each in wanted
         ]
         exports = Exports(engine, built, attesting, progress, standard, given)
         for output in chosen:
+            if look is not None:
+                look()
             exports.run(output)
     if metadata is not None:
         metadata.update(exports.done)
@@ -130,6 +132,7 @@ def _one(
     commits: dict[str, Any],
     several: bool,
     given: Logins,
+    look: Callable[[], object] | None,
 ) -> Built:
     """Build for one platform."""
     from contextlib import closing
@@ -165,6 +168,7 @@ def _one(
                 resolve_image=resolver,
                 progress=progress,
                 remote=remote if any(places) else None,
+                look=look,
             )
         except EstivaError as error:
             if "exec format error" in error.message or "it is built for" in error.message:
@@ -217,14 +221,12 @@ class Steps:
     def __init__(
         self,
         engine: Engine,
-        look: Callable[[], object] | None = None,
         limits: HostConfig | None = None,
         shell: Attend | None = None,
         watch: Watch | None = None,
     ) -> None:
         self.engine = engine
         self.watch = watch
-        self.look = look
         self.limits = limits
         self.shells: Shells | None = None
         if shell is not None:
@@ -235,7 +237,7 @@ class Steps:
     def __call__(self, step: Step) -> int:
         from estiva.engine.builds.worker import run_step
 
-        return run_step(self.engine, step, self.look, self.limits, self.shells, self.watch)
+        return run_step(self.engine, step, self.limits, self.shells, self.watch)
 
 
 class Resolver:
