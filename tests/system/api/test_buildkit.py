@@ -60,6 +60,8 @@ def test_a_step_that_fails_is_shown(api: Api) -> None:
     told = buildx(api, "build", "--progress", "plain", place, status=1).stderr
     assert "   2 | >>> RUN echo before; exit 3" in told
     assert 'process "/bin/sh -c echo before; exit 3" did not complete successfully: exit code: 3' in told
+    target = buildx(api, "build", "--target", "no", place, status=1).stderr
+    assert target.endswith('failed to solve: target stage "no" could not be found\n')
     (place / "Dockerfile").write_text(f"FROM {IMAGE}\nFOO\n")
     assert (
         "dockerfile parse error on line 2: unknown instruction"

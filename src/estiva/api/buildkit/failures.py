@@ -25,6 +25,8 @@ def told(error: EstivaError, name: str, text: str, *, parsed: bool = False) -> R
     if place is not None and (not name or place[1] == name):
         line = line or int(place[2])
         found.message = error.message[place.end() :]
+    if target := re.fullmatch(r"no stage '(.*)' in \S+", found.message):
+        found.message = f'target stage "{target[1]}" could not be found'
     failed = builds.failed(error)
     if failed is not None:
         words = " ".join(failed.argv) if failed.argv else failed.text
