@@ -58,7 +58,7 @@ def build(
     it raises ends the build. `limits` is a HostConfig of what each RUN may use and where it runs; no step's
     key has it, as it is no input.
     `shell` attends a shell in the first step that fails (engine/builds/shell.py), `watch` hears of the
-    containers of steps (worker.py). `given`: credentials for base images (engine/images/logins.py). Raises
+    containers of steps (worker.py). `given`: credentials for registries (engine/images/logins.py). Raises
     DockerfileError, BuildFailed and other EstivaErrors.
     """
     from estiva.builder.exporters.output import judge
@@ -88,7 +88,7 @@ def build(
             _one(engine, {**options, "platform": each}, steps, progress, fetch, commits, several, given, look)
             for each in wanted
         ]
-        exports = Exports(engine, built, attesting, progress, standard)
+        exports = Exports(engine, built, attesting, progress, standard, given)
         for output in chosen:
             if look is not None:
                 look()
@@ -159,7 +159,7 @@ def _one(
     if several and any(place.kind != "inline" for place in places[1]):
         raise Unsupported("--cache-to with several platforms is not supported", hint="build each by itself")
     resolver, started = Resolver(engine, progress, fetch, given), time.time_ns()
-    with closing(caches.Caches(engine, *places, request.platform, progress)) as remote:
+    with closing(caches.Caches(engine, *places, request.platform, progress, given)) as remote:
         try:
             image = executor.build(
                 request,
@@ -196,12 +196,14 @@ def _warn_of(limits: HostConfig, progress: Callable[[dict[str, Any]], None]) -> 
     judge.warn(limits, lambda event: progress({"status": "warning", "message": event["message"]}))
 
 
-def elsewhere(place: str) -> str:
-    """A build context that is an address, of a repository or of http(s): no folder of this machine, whoever
-    asks for it. Raises InvalidInput."""
+def elsewhere(place: str, *, image: bool = False) -> str:
+    """A build context that is an address, of a repository or of http(s), or a named one of an `image`: no
+    folder of this machine, whoever asks for it. Raises InvalidInput."""
     from estiva.builder.fetch import address
 
-    if address.parse(place, context=True) is None and not address.is_http(place):
+    if image and place.startswith("docker-image://"):
+        return place
+    if address.parse(place, context=not image) is None and not address.is_http(place):
         raise InvalidInput(f"the build context {brief(place, 100)} is no address", hint="of git, or http(s)")
     return place
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from estiva.builder.cache.local import Cache
 from estiva.builder.exporters import timestamps
-from estiva.engine.images import events
+from estiva.engine.images import events, logins
 from estiva.engine.images.outfile import Output as OutFile
 from estiva.errors import InvalidInput, Unsupported
 from estiva.oci.platform import Platform
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from estiva.engine import Engine
     from estiva.engine.builds.attesting import Attesting
     from estiva.engine.builds.built import Built
+    from estiva.engine.images.logins import Logins
     from estiva.engine.images.outfile import Standard
     from estiva.registry.transfer.plan import Plan
     from estiva.store.images import Image
@@ -40,7 +41,9 @@ class Exports:
         attesting: Attesting,
         progress: Progress = None,
         standard: Standard | None = None,
+        given: Logins = None,
     ) -> None:
+        self.settings = logins.settings(given)
         self.engine, self.store = engine, engine.store
         self.built = built
         self.attesting = attesting
@@ -169,7 +172,9 @@ class Exports:
         target = Reference(name.registry, name.repository) if output.by_digest else name
         self._tell("starting", str(name))
         with self.engine.heap():
-            copying.copy([((self.store, plan), target)], every=True, progress=self.progress)
+            copying.copy(
+                [((self.store, plan), target)], every=True, progress=self.progress, config=self.settings
+            )
         for each in (plan, *plan.members):
             if each.image or each is plan:
                 self.store.images.record_digest(name.name, each.digest, each.image or image.id)
