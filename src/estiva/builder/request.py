@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from estiva.builder.frontend.run_devices import Device
 from estiva.errors import InvalidInput
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.store.images import Image
     from estiva.store.snapshots import Snapshot

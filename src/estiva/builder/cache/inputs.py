@@ -13,14 +13,16 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
 
 from estiva.errors import oneline
 from estiva.files import atomic_write
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
     from estiva.paths import Paths
 
 LINES = 10  # that are told of a step

@@ -15,12 +15,14 @@ import copy
 import hashlib
 import json
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from estiva.timestamps import rfc3339
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from estiva.store import Store
     from estiva.store.images import Image
 

@@ -14,15 +14,16 @@ wants it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from estiva.builder.cache.local import VERSION
 from estiva.errors import InvalidInput
 from estiva.oci import config as configs
 from estiva.timestamps import seconds
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from concurrent.futures import Future
 
 FIELD = "io.estiva.buildcache.v1"

@@ -7,8 +7,6 @@ for the platform unknown/unknown, with one layer for each statement.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
-from typing import Any
 from urllib.parse import quote
 
 from estiva.errors import InvalidInput, Unsupported, oneline
@@ -16,6 +14,12 @@ from estiva.oci import digest as digests
 from estiva.oci import image as documents
 from estiva.oci.platform import Platform
 from estiva.oci.reference import Reference
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PAYLOAD = "application/vnd.in-toto+json"

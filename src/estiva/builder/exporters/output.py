@@ -14,12 +14,16 @@ A word without "=" is a folder for type=local, and - a tar for stdout.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
 
 from estiva import files
 from estiva.builder.exporters.annotations import Annotations
 from estiva.errors import InvalidInput, Unsupported, oneline
 from estiva.oci.reference import Reference
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
 
 KINDS = ("image", "registry", "docker", "oci", "local", "tar", "cacheonly")
 IMAGES = ("image", "docker", "oci")

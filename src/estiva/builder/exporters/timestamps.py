@@ -6,14 +6,15 @@ What its base brought stays as it came, layers and history, as in BuildKit (docs
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
 
 from estiva.builder.cache.local import encode, key, timestamp
 from estiva.store.layers.clamp import clamp as clamp_layer
 from estiva.timestamps import seconds_of_document
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from estiva.builder.cache.local import Cache
     from estiva.store.images import Image

@@ -12,7 +12,6 @@ images are told apart as a registry does: alpine is docker.io/library/alpine:lat
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from estiva.builder.cache import local
 from estiva.builder.fetch import address as addresses
@@ -30,6 +29,7 @@ from estiva.oci.platform import Platform
 from estiva.oci.reference import Reference
 from estiva.store.images import Image
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

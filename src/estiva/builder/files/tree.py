@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from estiva.builder.files import identity, record
@@ -20,6 +19,11 @@ from estiva.builder.files.record import Record
 from estiva.builder.frontend import ignore, patterns
 from estiva.errors import InvalidInput, NotFound, reason
 from estiva.linux import fs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 _MAX_LINKS = 40  # as path_resolution(7)
 _MAX_DEPTH = 250

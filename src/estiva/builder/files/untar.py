@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterator
 
 from estiva.builder.files import record
 from estiva.builder.files.destination import Destination
@@ -21,6 +20,10 @@ from estiva.store.archive.compression import HEAD, MAGIC, plain
 from estiva.store.layers import codec
 from estiva.store.tar.entry import BLOCK, Entry, shown
 from estiva.store.tar.scanner import Scanner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def is_archive(fd: int) -> bool:

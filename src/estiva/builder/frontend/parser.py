@@ -7,7 +7,6 @@ expanded and no argument is understood here; that is the work of `instructions`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from estiva.builder.frontend import foreign
 from estiva.builder.frontend.errors import DockerfileError, shorten
@@ -15,6 +14,11 @@ from estiva.builder.frontend.excerpt import excerpt
 from estiva.builder.frontend.near import near
 from estiva.builder.frontend.syntax import Dockerfile, Heredoc, Instruction
 from estiva.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 NAMES = (
     "ADD",

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import base64
 from collections import ChainMap
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
 
 from estiva.builder.frontend import stages
 from estiva.builder.frontend.errors import DockerfileError
@@ -22,7 +20,11 @@ from estiva.builder.solver.check import BaseConfig, Check
 from estiva.builder.solver.job import Job
 from estiva.errors import EngineError, EstivaError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, Protocol
+
     from estiva.store import Store
 
     Document = dict[str, Any]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from estiva.builder.frontend import parser, run_mounts, stages, values
 from estiva.builder.frontend.errors import bad, located
@@ -25,7 +24,10 @@ from estiva.builder.steps.state import State, expander
 from estiva.errors import EstivaError, InvalidInput
 from estiva.oci.platform import Platform
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from estiva.builder.solver.job import Job
 
 BaseConfig = Callable[[stages.Stage], "dict[str, Any] | None"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from estiva.builder.cache.remote import FIELD, Remote
 from estiva.builder.frontend import foreign, stages
 from estiva.builder.request import Progress, Request, ResolveImage, RunStep
@@ -15,6 +13,7 @@ from estiva.builder.steps import run
 from estiva.builder.steps.state import State
 from estiva.errors import EstivaError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.store import Store
     from estiva.store.images import Image

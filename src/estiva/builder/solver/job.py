@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from estiva.builder.cache import local
 from estiva.builder.cache.remote import Remote
@@ -18,7 +16,11 @@ from estiva.builder.steps.state import State
 from estiva.errors import EngineError, InvalidInput
 from estiva.oci.platform import Platform
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from estiva.store import Store
 
 

@@ -8,8 +8,8 @@ begun. The first that fails stops the others.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.builder.frontend.stages import Stage
     from estiva.builder.solver.job import Job

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
 
 from estiva.builder.cache.inputs import slot
 from estiva.builder.files.url import redacted
@@ -19,7 +18,10 @@ from estiva.builder.steps.written import Written
 from estiva.errors import FREE_SPACE, FULL, EngineError, EstivaError, reason
 from estiva.oci.platform import Platform
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from estiva.builder.solver.job import Job
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable
-from typing import Any
 
 from estiva.builder.frontend import values
 from estiva.builder.frontend.errors import bad
@@ -12,6 +10,12 @@ from estiva.builder.frontend.instructions import Command, Healthcheck, Pairs, Te
 from estiva.builder.frontend.variables import Expander
 from estiva.builder.steps.state import State, expander
 from estiva.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 
 MOST = 10_000  # variables or labels of an image
 MOST_VOLUMES = 1000  # each of which is a folder for every container

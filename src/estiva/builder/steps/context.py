@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 from estiva.builder.cache import local
 from estiva.builder.cache.inputs import explain
@@ -22,7 +21,10 @@ from estiva.builder.steps.state import State
 from estiva.builder.steps.written import Layer, Stand, Written, diff_ids, known
 from estiva.builder.struct import struct
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from estiva.store import Store
     from estiva.store.layers.sink import TarSink
     from estiva.store.snapshots import Snapshot

@@ -7,7 +7,6 @@ import os
 import posixpath
 import stat
 import time
-from typing import TYPE_CHECKING, Any
 
 from estiva.builder.files import untar, url
 from estiva.builder.files.copier import Copier, take
@@ -28,7 +27,10 @@ from estiva.builder.steps.written import diff_ids, known
 from estiva.builder.struct import struct
 from estiva.errors import InvalidInput, oneline
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from estiva.store.layers.sink import TarSink
 
 _WORTH = 1000  # paths whose files take longer to make and remove than the layers below to be packed

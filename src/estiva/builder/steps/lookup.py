@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
-
 from estiva.builder.cache.inputs import Inputs
 from estiva.builder.cache.local import Cache
 from estiva.builder.cache.remote import Record, Remote
 from estiva.builder.steps.written import Fetched, Layer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable
 
 
 class Lookup:

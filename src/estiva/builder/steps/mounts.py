@@ -9,8 +9,6 @@ write is thrown away.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any
 
 from estiva.builder.files import frozen
 from estiva.builder.files.cache_mounts import Base, CacheMounts, Wanted
@@ -25,6 +23,12 @@ from estiva.builder.steps.binds import Bind
 from estiva.builder.steps.context import StepContext
 from estiva.builder.steps.written import diff_ids
 from estiva.errors import NotFound, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
 
 SCRIPTS = "/dev/pipes"  # where a here-document with its own interpreter line is run from
 _MOST = 200  # bind mounts of one RUN, whose fds go to its container in one packet

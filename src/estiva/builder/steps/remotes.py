@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from estiva.builder.fetch import address as addresses
 from estiva.builder.fetch.address import GitAddress
 from estiva.builder.files import untar
@@ -17,7 +15,10 @@ from estiva.builder.steps.context import StepContext
 from estiva.errors import InvalidInput
 from estiva.oci import digest as digests
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from estiva.builder.fetch.repository import Commit, Repository
     from estiva.builder.files.download import Download
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-from typing import TYPE_CHECKING, Any
 
 from estiva.builder.frontend.errors import BuildFailed, bad, located, shorten, unsupported
 from estiva.builder.frontend.instructions import Command, Typed
@@ -17,7 +16,10 @@ from estiva.builder.steps.state import State, expander
 from estiva.errors import EstivaError
 from estiva.oci.config import DEFAULT_PATH
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from estiva.store.snapshots import Snapshot
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable
-from typing import Any
 
 from estiva.builder.cache.remote import FIELD as CACHE
 from estiva.builder.frontend.instructions import Command, Typed
@@ -12,6 +10,12 @@ from estiva.builder.frontend.variables import Budget, Expander
 from estiva.builder.steps.written import Fetched, Layer, diff_ids
 from estiva.oci import config as configs
 from estiva.oci.platform import Platform
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 
 COMMENT = "estiva.build"
 DEFAULT_SHELL = ["/bin/sh", "-c"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from typing import TYPE_CHECKING, Any
 
 from estiva.builder.exporters import attest
 from estiva.errors import InvalidInput, Unsupported
@@ -16,8 +15,10 @@ from estiva.oci.reference import Reference
 from estiva.store.layers.descent import FOLDER, walk
 from estiva.timestamps import rfc3339
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from estiva.builder.exporters import provenance
     from estiva.builder.exporters.output import Output

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import csv
 import threading
-from typing import TYPE_CHECKING
 
 from estiva.builder.cache import remote as caches
 from estiva.builder.cache.remote import Record
@@ -20,6 +19,7 @@ from estiva.files import nameable
 from estiva.oci.platform import Platform
 from estiva.oci.reference import Reference
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
 from estiva.builder.cache.local import Cache
 from estiva.builder.exporters import timestamps
@@ -14,8 +13,10 @@ from estiva.oci.platform import Platform
 from estiva.oci.reference import Reference
 from estiva.store.archive import layout
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from estiva.builder.exporters.output import Output
     from estiva.engine import Engine

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from estiva.builder.frontend.errors import shorten
 from estiva.builder.frontend.near import near
 from estiva.builder.frontend.syntax import Dockerfile, Instruction
 from estiva.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
 
 MOST = 1000  # findings that are told of one Dockerfile
 _GUESSES = 50  # findings for which names are compared
