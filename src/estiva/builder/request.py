@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
-
-from estiva.builder.frontend.run_devices import Device
 from estiva.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Protocol
+
+    from estiva.builder.frontend.run_devices import Device
     from estiva.store.images import Image
     from estiva.store.snapshots import Snapshot
+
+    Progress = Callable[[dict[str, Any]], None]
+    FindDevices = Callable[[list[Device]], tuple[list[str], list[str]]]
+
+    class Readable(Protocol):
+        """An open file, as far as a build reads it."""
+
+        def read(self, size: int, /) -> bytes: ...
+
+    class RunStep(Protocol):
+        """Runs a Step in a container over its snapshot and returns the exit status (128+n for a signal)."""
+
+        def __call__(self, step: Step) -> int: ...
+
+    class ResolveImage(Protocol):
+        """Finds an image by name for a platform, fetching it when it is missing, or always with `pull`."""
+
+        def __call__(self, name: str, *, platform: str | None, pull: bool) -> Image: ...
+
 
 NETWORKS = ("default", "none", "host")
 HOSTNAME = "buildkitsandbox"  # of RUN, as with docker: a layer that holds it is the same on every machine
 ENTITLEMENTS = ("network.host", "security.insecure", "device", "device=NAME")
-
-Progress = Callable[[dict[str, Any]], None]
-FindDevices = Callable[[list[Device]], tuple[list[str], list[str]]]
-
-
-class Readable(Protocol):
-    """An open file, as far as a build reads it."""
-
-    def read(self, size: int, /) -> bytes: ...
 
 
 class Request:
@@ -42,6 +52,7 @@ class Request:
                      for FROM, COPY --from and RUN --mount, in the place of a stage or an image of that name
     hidden           the image is not listed: what it is for comes afterwards
     explain_cache    tell of each step that was not in the cache which of its inputs has changed
+    check            tell at the end what is likely a mistake in the Dockerfile
     cache_from, cache_to  places as the options of those names have them; the engine reads and writes them
     devices          finds what RUN --device asks for: (full names, what is not here and may be absent),
                      raising for what is not allowed; set by who can run steps with devices
@@ -73,6 +84,7 @@ class Request:
         cache_to: list[str] | None = None,
         explain_cache: bool = False,
         hidden: bool = False,
+        check: bool = True,
     ) -> None:
         self.context = context
         self.dockerfile = dockerfile
@@ -105,6 +117,7 @@ class Request:
         self.source_date_epoch = source_date_epoch
         self.tags = list(tags or [])
         self.hidden = hidden
+        self.check = check
         self.materials: dict[str, str] = {}  # what was fetched: address -> digest
         self.read = ("", "")  # the Dockerfile's name and text
         self.cache_from = list(cache_from or [])
@@ -176,15 +189,3 @@ class Step:
         self.devices = devices or []
         self.shell = shell
         self.title = title
-
-
-class RunStep(Protocol):
-    """Runs a Step in a container over its snapshot and returns the exit status (128+n for a signal)."""
-
-    def __call__(self, step: Step) -> int: ...
-
-
-class ResolveImage(Protocol):
-    """Finds an image by name for a platform, fetching it when it is missing, or always with `pull`."""
-
-    def __call__(self, name: str, *, platform: str | None, pull: bool) -> Image: ...

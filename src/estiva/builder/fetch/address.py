@@ -60,10 +60,6 @@ class GitAddress:
         return oneline(self.remote + tail + (f":{self.folder}" if self.folder else ""))
 
 
-def is_http(text: str) -> bool:
-    return text.lower().startswith(("http://", "https://"))
-
-
 def is_commit(text: str) -> bool:
     """Whether a text is all of a commit's name: 40 or 64 hex digits."""
     return _COMMIT.fullmatch(text) is not None

@@ -12,17 +12,18 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import NamedTuple
 
 from estiva.builder.files import identity, record
 from estiva.builder.files.record import Record
 from estiva.builder.frontend import ignore, patterns
+from estiva.builder.struct import named
 from estiva.errors import InvalidInput, NotFound, reason
 from estiva.linux import fs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import NamedTuple
 
 
 _MAX_LINKS = 40  # as path_resolution(7)
@@ -36,13 +37,17 @@ class Missing(InvalidInput):
     """A source path that is not in the tree."""
 
 
-class Entry(NamedTuple):
-    """A path that a walk comes by: `name` in the directory `parent`, an fd that is good for the moment."""
+if TYPE_CHECKING:
 
-    path: str
-    parent: int
-    name: str
-    info: os.stat_result
+    class Entry(NamedTuple):
+        """A path that a walk comes by: `name` in the directory `parent`, an fd that is good for now."""
+
+        path: str
+        parent: int
+        name: str
+        info: os.stat_result
+else:
+    Entry = named("Entry", "path parent name info")
 
 
 class Tree:

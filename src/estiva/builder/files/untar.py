@@ -8,7 +8,6 @@ followed. Memory stays flat: a member is made as soon as its bytes are there.
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 
 from estiva.builder.files import record
@@ -137,6 +136,8 @@ class Extraction:
                 self.times.append((entry.name, self.to.time(entry.mtime)))
                 return
             if old is not None and stat.S_ISDIR(old.st_mode):
+                import shutil
+
                 shutil.rmtree(last, dir_fd=parent)
             elif old is not None:
                 os.unlink(last, dir_fd=parent)

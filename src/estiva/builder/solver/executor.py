@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from estiva.builder.cache.remote import FIELD, Remote
+from estiva.builder.cache.remote import FIELD
 from estiva.builder.frontend import foreign, stages
-from estiva.builder.request import Progress, Request, ResolveImage, RunStep
-from estiva.builder.solver.check import Beside
+from estiva.builder.solver.beside import Beside
 from estiva.builder.solver.job import Job
 from estiva.builder.solver.parallel import Parallel
 from estiva.builder.solver.stage import StageRun
 from estiva.builder.steps import run
-from estiva.builder.steps.state import State
 from estiva.errors import EstivaError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from estiva.builder.cache.remote import Remote
+    from estiva.builder.request import Progress, Request, ResolveImage, RunStep
+    from estiva.builder.steps.state import State
     from estiva.store import Store
     from estiva.store.images import Image
 

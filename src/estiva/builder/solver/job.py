@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import threading
+from _thread import allocate_lock
 
 from estiva.builder.cache import local
-from estiva.builder.cache.remote import Remote
 from estiva.builder.files.workspace import Workspace
-from estiva.builder.frontend import stages
 from estiva.builder.once import Once
-from estiva.builder.request import Progress, Request, ResolveImage, RunStep
 from estiva.builder.solver.packing import Packing
 from estiva.builder.solver.sources import Sources
-from estiva.builder.steps.state import State
 from estiva.errors import EngineError, InvalidInput
 from estiva.oci.platform import Platform
 
@@ -21,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from estiva.builder.cache.remote import Remote
+    from estiva.builder.frontend import stages
+    from estiva.builder.request import Progress, Request, ResolveImage, RunStep
+    from estiva.builder.steps.state import State
     from estiva.store import Store
 
 
@@ -57,8 +57,8 @@ class Job:
         self.packing = Packing(self.failed)
         self.number = 0
         self.total = 0
-        self._counting = threading.Lock()
-        self._telling = threading.Lock()
+        self._counting = allocate_lock()
+        self._telling = allocate_lock()
         self.workspace = Workspace(store.paths)
         try:
             self.sources = Sources(request, store, self.workspace, resolve_image, self.epoch, self.look)

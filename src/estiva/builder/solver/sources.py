@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from estiva.builder.fetch.contexts import IMAGE, LAYOUT, Contexts
 from estiva.builder.files.tree import Tree
-from estiva.builder.files.workspace import Workspace
 from estiva.builder.once import Once
-from estiva.builder.request import Request, ResolveImage
 from estiva.builder.steps.context import Source
-from estiva.builder.steps.written import Layer, Stand
+from estiva.builder.steps.written import Stand
 from estiva.errors import Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from estiva.builder.files.workspace import Workspace
+    from estiva.builder.request import Request, ResolveImage
+    from estiva.builder.steps.written import Layer
     from estiva.store import Store
     from estiva.store.images import Image
 
@@ -53,7 +54,8 @@ class Sources:
         """A named context or an image, as COPY --from or a mount names it. Raises NotFound, InvalidInput."""
         place = self.contexts.place(name)
         if place and not place.startswith((IMAGE, LAYOUT)):
-            return Source(self._folder(name, place), None)
+            tree = self._folder(name, place)
+            return Source(lambda: tree, None)
         if self.is_scratch(name):
             return self.view("scratch", [])
         image = self.image(name, self.request.platform)
@@ -65,9 +67,12 @@ class Sources:
 
     def view(self, key: str, layers: list[Layer], *, stage: bool = False) -> Source:
         """The rootfs of layers; `key` is the same for the same ones."""
-        stand = self.stands.get(key, lambda: Stand(layers))
-        tree = self.trees.get(key, lambda: Tree(stand.view(self.store), owners=True))
-        return Source(tree, layers, stage)
+
+        def open() -> Tree:
+            stand = self.stands.get(key, lambda: Stand(layers))
+            return self.trees.get(key, lambda: Tree(stand.view(self.store), owners=True))
+
+        return Source(open, layers, stage)
 
     def image(self, name: str, platform: str | None) -> Image:
         """An image by its name, or what a named context gives. Raises NotFound, InvalidInput."""

@@ -6,15 +6,18 @@ import posixpath
 
 from estiva.builder.frontend import values
 from estiva.builder.frontend.errors import bad
-from estiva.builder.frontend.instructions import Command, Healthcheck, Pairs, Text, Typed, Words
+from estiva.builder.frontend.instructions import Command, Healthcheck, Pairs, Text, Words
 from estiva.builder.frontend.variables import Expander
-from estiva.builder.steps.state import State, expander
+from estiva.builder.steps.state import expander
 from estiva.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from estiva.builder.frontend.instructions import Typed
+    from estiva.builder.steps.state import State
 
 
 MOST = 10_000  # variables or labels of an image

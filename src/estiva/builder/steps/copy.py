@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import posixpath
 import stat
 import time
 
-from estiva.builder.files import untar, url
-from estiva.builder.files.copier import Copier, take
-from estiva.builder.files.destination import Destination
-from estiva.builder.files.direct import Direct
+from estiva.builder.files import url
 from estiva.builder.files.record import Record
-from estiva.builder.files.tree import Missing, Tree
+from estiva.builder.files.tree import Missing
 from estiva.builder.frontend import ignore, patterns, values
 from estiva.builder.frontend.errors import bad
-from estiva.builder.frontend.instructions import Copy
 from estiva.builder.frontend.near import near
-from estiva.builder.frontend.syntax import Heredoc
-from estiva.builder.steps import users
-from estiva.builder.steps.context import StepContext
 from estiva.builder.steps.remotes import Remotes
-from estiva.builder.steps.state import State, expander
+from estiva.builder.steps.state import expander
 from estiva.builder.steps.written import diff_ids, known
 from estiva.builder.struct import struct
 from estiva.errors import InvalidInput, oneline
@@ -31,6 +23,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.builder.files.destination import Destination
+    from estiva.builder.files.tree import Tree
+    from estiva.builder.frontend.instructions import Copy
+    from estiva.builder.frontend.syntax import Heredoc
+    from estiva.builder.steps.context import StepContext
+    from estiva.builder.steps.state import State
     from estiva.store.layers.sink import TarSink
 
 _WORTH = 1000  # paths whose files take longer to make and remove than the layers below to be packed
@@ -67,6 +65,7 @@ class CopyStep:
             values.mode_change(self.chmod, 0o644, False)
         self.many = 0  # paths that were looked at
         self.files: dict[str, list[str]] = {}  # what was copied, as files/record.py lists it
+        self._owner: tuple[int, int] | None = None
         self.remotes = Remotes(context, typed, self.sources, self.checksum)
 
     def run(self) -> bool:
@@ -80,7 +79,6 @@ class CopyStep:
     def _run(self) -> bool:
         context, state = self.context, self.state
         source = context.source(self.typed.from_)
-        tree = source.tree
         created_by = self.created_by()
 
         def whole(below: list[str]) -> list[str]:
@@ -93,6 +91,7 @@ class CopyStep:
             state, whole, created_by, alone=self.link
         ):
             return True
+        tree = source.tree
         items = self._gather(tree)
         self.remotes.resolve()
         seen = [self._look(tree, item) for item in items]
@@ -162,11 +161,15 @@ class CopyStep:
             "flags": [link, self.typed.parents, self.typed.unpack],
         }
 
-    @functools.cached_property
+    @property
     def owner(self) -> tuple[int, int]:
         """The numeric owner of a --link copy: its layer does not depend on the rootfs, but names do."""
-        with self.context.view(self.state.layers) as fd:
-            return users.owner(fd, self.chown)
+        if self._owner is None:
+            from estiva.builder.steps import users
+
+            with self.context.view(self.state.layers) as fd:
+                self._owner = users.owner(fd, self.chown)
+        return self._owner
 
     def _gather(self, tree: Tree) -> list[Item]:
         items: list[Item] = []
@@ -202,6 +205,8 @@ class CopyStep:
         return archive >= 0
 
     def _is_directory(self) -> bool:
+        from estiva.builder.files.destination import Destination
+
         with self.context.view(self.state.layers) as fd:
             return Destination(fd).is_directory(self.path)
 
@@ -295,6 +300,8 @@ class CopyStep:
         """An fd of a source that is to be unpacked, -1 for one that is to be copied."""
         if item.relative or not self._unpacks or not stat.S_ISREG(tree.stat(item.path).st_mode):
             return -1
+        from estiva.builder.files import untar
+
         fd = tree.open(item.path)
         if untar.is_archive(fd):
             return fd
@@ -312,6 +319,8 @@ class CopyStep:
 
     def _direct(self, tree: Tree, item: Item, rootfd: int, sink: TarSink) -> list[Any]:
         """As `_copy`, of one."""
+        from estiva.builder.files.direct import Direct
+
         total = Record(tree.owners, self.files, item.path)
         copier = Direct(tree, self._destination(rootfd), sink, exclude=self.exclude)
         directory = copier.copy(item.path, item.name, self.path, total)
@@ -319,6 +328,9 @@ class CopyStep:
         return ["" if directory else item.name, "", total.digest(), False]
 
     def _destination(self, rootfd: int, upper: int = -1) -> Destination:
+        from estiva.builder.files.destination import Destination
+        from estiva.builder.steps import users
+
         owner = None
         if self.chown:
             owner = self.owner if self.link else users.owner(rootfd, self.chown)
@@ -326,6 +338,8 @@ class CopyStep:
 
     def _copy(self, tree: Tree, items: list[Item], rootfd: int, upper: int) -> list[list[Any]]:
         """Do all of it; for every source what `_look` tells, of what was copied."""
+        from estiva.builder.files.copier import Copier
+
         to = self._destination(rootfd, upper)
         copier = Copier(tree, to, exclude=self.exclude)
         copied: list[list[Any]] = []
@@ -355,6 +369,9 @@ class CopyStep:
 
     def _unpack(self, tree: Tree, fd: int, to: Destination, into: Record) -> None:
         """Unpack an archive out of a copy of it, so that what was unpacked is what the record tells."""
+        from estiva.builder.files import untar
+        from estiva.builder.files.copier import take
+
         own = self.context.workspace.file()
         try:
             copied = take(fd, own, owners=tree.owners, keyed=True)

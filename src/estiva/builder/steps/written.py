@@ -6,7 +6,7 @@ key of its cache entry, so they are made beside the next steps, in the order of 
 
 from __future__ import annotations
 
-import threading
+from _thread import allocate_lock
 
 from estiva.builder.frontend.errors import located
 from estiva.builder.once import Promise
@@ -43,7 +43,7 @@ class Written:
         self._below = below
         self._keep = keep
         self._settled: Promise[str] = Promise()
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._holds = 1  # its packing's
 
     @property

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     from estiva.builder.exporters.output import Output
     from estiva.builder.frontend.errors import BuildFailed
-    from estiva.builder.request import Step
+    from estiva.builder.request import Request, Step
     from estiva.engine import Engine
     from estiva.engine.builds.built import Built
+    from estiva.engine.builds.caches import Caches
     from estiva.engine.builds.shell import Attend, Shells
     from estiva.engine.images.outfile import Standard
     from estiva.engine.state.config_types import HostConfig
@@ -59,10 +60,9 @@ def build(
     """
     from estiva.builder.exporters.output import judge
     from estiva.engine.builds.attesting import Attesting
-    from estiva.engine.builds.container import end_lost
     from estiva.engine.builds.exports import Exports, check
+    from estiva.engine.builds.lost import end_lost
     from estiva.engine.images.find import allow_refetch
-    from estiva.engine.spec import judge as judging
 
     tags = options.pop("tags", None) or []
     wanted = _platforms(options.pop("platform", None), platforms)
@@ -71,9 +71,13 @@ def build(
         raise Unsupported("an archive is read once, so not for several platforms", hint="unpack it first")
     attesting = Attesting(engine, attest, provenance, sbom)
     check(chosen, wanted, attesting, standard)
-    _, host = judging.check({"Image": "any"}, limits or {})
-    if progress is not None:
-        _warn_of(host, progress)
+    host: HostConfig = {}
+    if limits:
+        from estiva.engine.spec import judge as judging
+
+        _, host = judging.check({"Image": "any"}, limits)
+        if progress is not None:
+            _warn_of(host, progress)
     allow_refetch(engine)
     commits: dict[str, Any] = {}  # of what the first platform has read, the others have the same
     if len(wanted) > 1 and hasattr(options.get("context"), "read"):
@@ -137,12 +141,9 @@ def _one(
     several: bool,
 ) -> Built:
     """Build for one platform."""
-    from contextlib import closing
-
     from estiva.builder.cache.local import Cache
     from estiva.builder.request import NETWORKS, Request
     from estiva.builder.solver import executor
-    from estiva.engine.builds import caches
     from estiva.engine.builds.built import Built
     from estiva.engine.builds.devices import Devices
 
@@ -159,26 +160,41 @@ def _one(
         progress = _Of(str(request.platform), progress)
     if request.build_args.get("BUILDKIT_INLINE_CACHE") == "1":
         request.cache_to.append("type=inline")
+    resolver, started = Resolver(engine, progress, fetch), time.time_ns()
+    remote = _caches(engine, request, progress, several)
+    try:
+        image = executor.build(
+            request,
+            store=engine.store,
+            run_step=steps,
+            resolve_image=resolver,
+            progress=progress,
+            remote=remote,
+        )
+        if remote is not None:
+            remote.write(image)
+    except EstivaError as error:
+        if "exec format error" in error.message or "it is built for" in error.message:
+            error.hint = EMULATOR
+        raise
+    finally:
+        if remote is not None:
+            remote.close()
+    return Built(Cache(engine.store, off=request.no_cache), image, request, resolver.found, started)
+
+
+def _caches(
+    engine: Engine, request: Request, progress: Callable[[dict[str, Any]], None] | None, several: bool
+) -> Caches | None:
+    """Those elsewhere, if any are named. Raises InvalidInput, Unsupported."""
+    if not request.cache_from and not request.cache_to:
+        return None
+    from estiva.engine.builds import caches
+
     places = caches.parse("cache-from", request.cache_from), caches.parse("cache-to", request.cache_to)
     if several and any(place.kind != "inline" for place in places[1]):
         raise Unsupported("--cache-to with several platforms is not supported", hint="build each by itself")
-    resolver, started = Resolver(engine, progress, fetch), time.time_ns()
-    with closing(caches.Caches(engine, *places, request.platform, progress)) as remote:
-        try:
-            image = executor.build(
-                request,
-                store=engine.store,
-                run_step=steps,
-                resolve_image=resolver,
-                progress=progress,
-                remote=remote if any(places) else None,
-            )
-        except EstivaError as error:
-            if "exec format error" in error.message or "it is built for" in error.message:
-                error.hint = EMULATOR
-            raise
-        remote.write(image)
-    return Built(Cache(engine.store, off=request.no_cache), image, request, resolver.found, started)
+    return caches.Caches(engine, *places, request.platform, progress)
 
 
 class _Of:
@@ -249,18 +265,21 @@ class Resolver:
         return image
 
     def _find(self, name: str, platform: str | None, pull: bool) -> Image:
-        from estiva.engine.images import platforms, registry
-        from estiva.errors import EstivaError, NotFound
-        from estiva.oci.platform import Platform
-
         known = self.engine.store.images.find(name, short=False)
         if known is not None and (not pull or name == known.id):  # an id says which: none is newer
             if platform is None:
                 return known
+            from estiva.engine.images import platforms
+            from estiva.errors import NotFound
+
             try:
                 return platforms.of_platform(self.engine, known, platform)
             except NotFound:
                 pass
+        from estiva.engine.images import registry
+        from estiva.errors import NotFound
+        from estiva.oci.platform import Platform
+
         if not self.fetch:
             what = f"no such image: {name} for {platform}" if platform else f"no such image: {name}"
             raise NotFound(what, hint=f"`estiva pull {name}` fetches it")

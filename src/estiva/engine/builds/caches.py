@@ -13,7 +13,6 @@ import csv
 import threading
 
 from estiva.builder.cache import remote as caches
-from estiva.builder.cache.remote import Record
 from estiva.errors import EstivaError, InvalidInput, Unsupported, oneline
 from estiva.files import nameable
 from estiva.oci.platform import Platform
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any
 
+    from estiva.builder.cache.remote import Record
     from estiva.engine import Engine
     from estiva.registry.transfer.lazy import Lazy, Lent
     from estiva.store.archive.layout import Folder
