@@ -71,7 +71,10 @@ def _run(job: Job) -> Image:
         job.warn(told)
     checked = Beside(job, needed, context.exclude)
     try:
-        Parallel(job, needed).run()
+        parallel = Parallel(job, needed)
+        if job.remote is not None:
+            parallel.busy()
+        parallel.run()
     except EstivaError:
         checked.tell()
         raise

@@ -29,7 +29,9 @@ class Stopped(EngineError):
 
 
 class Job:
-    """One running build: what its stages share, in several threads. `plan` comes with the Dockerfile."""
+    """One running build: what its stages share, in several threads. `plan` comes with the Dockerfile.
+    `busy` is for who begins with what may take long (parallel.py).
+    """
 
     plan: stages.Plan
 
@@ -54,6 +56,7 @@ class Job:
         self.wanted = Platform.parse(request.platform) if request.platform else self.host
         self.states: Once[int, State] = Once()
         self.failure: BaseException | None = None  # the first
+        self.busy: Callable[[], None] = _nobody
         self.packing = Packing(self.failed)
         self.number = 0
         self.total = 0
@@ -61,7 +64,9 @@ class Job:
         self._telling = allocate_lock()
         self.workspace = Workspace(store.paths)
         try:
-            self.sources = Sources(request, store, self.workspace, resolve_image, self.epoch, self.look)
+            self.sources = Sources(
+                request, store, self.workspace, resolve_image, self.epoch, self.look, lambda: self.busy()
+            )
         except BaseException:
             self.workspace.close()
             raise
@@ -126,6 +131,10 @@ class Job:
             result[prefix + "OSVERSION"] = ""  # there is none but on Windows
         result["TARGETSTAGE"] = self.request.target or "default"
         return result
+
+
+def _nobody() -> None:
+    """No other thread waits for something to do."""
 
 
 def epoch(request: Request) -> int | None:

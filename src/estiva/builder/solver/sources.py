@@ -33,6 +33,7 @@ class Sources:
         resolve_image: ResolveImage,
         epoch: int | None,
         look: Callable[[], None],
+        busy: Callable[[], None],
     ) -> None:
         self.request = request
         self.store = store
@@ -41,6 +42,7 @@ class Sources:
         self.stands: Once[str, Stand] = Once()
         self.images: Once[str, Image] = Once()
         self.epoch = epoch
+        self.busy = busy
         self.contexts = Contexts(request, store, workspace, look)
         self.context = self.trees.get("context", self.contexts.main)
 
@@ -87,6 +89,8 @@ class Sources:
         return self.images.get(key, lambda: self._resolved(wanted, platform, pull))
 
     def _resolved(self, name: str, platform: str | None, pull: bool) -> Image:
+        if pull or platform or self.store.images.find(name, short=False) is None:
+            self.busy()
         try:
             return self.resolve_image(name, platform=platform, pull=pull)
         except Unavailable as error:  # of a registry, which may not be what the Dockerfile's line shows
@@ -99,4 +103,5 @@ class Sources:
         return self.images.found(f"{platform or None}\0{self.contexts.place(name) or name}")
 
     def _folder(self, name: str, place: str) -> Tree:
+        self.busy()
         return self.trees.get(f"context {place}", lambda: self.contexts.tree(name, place))

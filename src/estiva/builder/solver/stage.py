@@ -48,6 +48,7 @@ class StageRun:
             warn=job.warn,
             pack=self._pack,
             place=self._place,
+            busy=self._busy,
         )
 
     def run(self) -> State:
@@ -82,6 +83,9 @@ class StageRun:
         request, stage = self.job.request, self.stage
         where = f"{request.context} {request.dockerfile} {request.platform}"
         return slot(where, str(stage.index), str(self.number))
+
+    def _busy(self) -> None:
+        self.job.busy()
 
     def _pack(self, written: Written) -> None:
         written.source = self.source

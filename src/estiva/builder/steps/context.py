@@ -60,6 +60,7 @@ class StepContext:
     look        raises when the build is to stop
     warn        takes a sentence for the user
     place       names the instruction, whatever it says (cache/inputs.py)
+    busy        is called before what may take long
     pack        has the layer of what a step has written made, while the next ones run
     """
 
@@ -74,6 +75,7 @@ class StepContext:
     warn: Callable[[str], None]
     pack: Callable[[Written], None]
     place: Callable[[], str]
+    busy: Callable[[], None]
 
     def key(self, kind: str, inputs: dict[str, Any]) -> str:
         """The cache's name for a step of these inputs."""
@@ -89,6 +91,7 @@ class StepContext:
             None if below is None else self.lookup.find(keys(below), self.place(), created_by, state.platform)
         )
         if found is None:
+            self.busy()
             return False
         state.record(created_by, created=found[1], layer=found[0])
         return True

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from estiva.builder.steps.state import State
     from estiva.store.layers.sink import TarSink
 
+_MUCH = 1 << 20  # bytes of a file
 _WORTH = 1000  # paths whose files take longer to make and remove than the layers below to be packed
 
 
@@ -87,12 +88,15 @@ class CopyStep:
                 return []
             return [context.key("copy-from", self._inputs(below, diff_ids(source.layers)))]
 
-        if known(source.layers or []) is not None and context.reuse(
-            state, whole, created_by, alone=self.link
-        ):
+        fixed = source.layers is not None and bool(self.sources) and known(source.layers) is not None
+        if fixed and context.reuse(state, whole, created_by, alone=self.link):
             return True
+        if len(self.remotes) or any(map(ignore.has_wildcard, self.sources)):
+            context.busy()
         tree = source.tree
         items = self._gather(tree)
+        if any(self._is_much(tree, item) for item in items):
+            context.busy()
         self.remotes.resolve()
         seen = [self._look(tree, item) for item in items]
         remote = self.remotes.contents()
@@ -128,6 +132,11 @@ class CopyStep:
                 alone=self.link,
             )
         return False
+
+    def _is_much(self, tree: Tree, item: Item) -> bool:
+        """Whether to look at a source may take long."""
+        info = tree.stat(item.path)
+        return stat.S_ISDIR(info.st_mode) or info.st_size > _MUCH
 
     def _key(self, below: list[str], contents: list[list[Any]], remote: list[Any]) -> str:
         return self.context.key("copy", self._inputs(below, [*contents, *remote]))

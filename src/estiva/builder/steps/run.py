@@ -112,6 +112,7 @@ class CommandStep:
         prefix = f"|{len(args)} " + " ".join(args) + " " if args else ""
         created_by = f"RUN {prefix}{' '.join(self.argv)} # buildkit"
         if self.typed.mounts:
+            self.context.busy()
             self.mounts.find()
         if self.context.reuse(self.state, self._keys(), created_by):
             return True
