@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(CHECKOUT / "tests/support"), str(CHECKOUT / "src")]
@@ -26,6 +27,7 @@ import enginekit  # noqa: E402
 LIST = CHECKOUT / "src/estiva/boot/modules.py"
 SCRIPTS = ("estiva", "estiva-oci")
 PROGRAMS = ("estiva", "estiva build", "estiva-oci")
+INDENT = {"initial_indent": " " * 8, "subsequent_indent": " " * 8}
 DOCKERFILE = """
 FROM {image} AS one
 COPY a /a
@@ -175,8 +177,9 @@ def text(recorded):
     told = "The modules that cold starts load, as tools/record_modules.py found them: not to be edited."
     lines = [f'"""{told}"""', "", "MODULES = {"]
     for program in PROGRAMS:
-        lines += [f'    "{program}": (', *(f'        "{name}",' for name in recorded[program]), "    ),"]
-    return "\n".join([*lines, "}", ""])
+        names = " ".join(f'"{name}",' for name in recorded[program])
+        lines += [f'    "{program}": (', *textwrap.wrap(names, 110, **INDENT), "    ),"]
+    return "\n".join([*lines, "}  # fmt: skip", ""])
 
 
 def main():

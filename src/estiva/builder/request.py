@@ -52,10 +52,10 @@ class Request:
                      for FROM, COPY --from and RUN --mount, in the place of a stage or an image of that name
     hidden           the image is not listed: what it is for comes afterwards
     explain_cache    tell of each step that was not in the cache which of its inputs has changed
-    check            tell at the end what is likely a mistake in the Dockerfile
     cache_from, cache_to  places as the options of those names have them; the engine reads and writes them
     devices          finds what RUN --device asks for: (full names, what is not here and may be absent),
                      raising for what is not allowed; set by who can run steps with devices
+    check            whether to tell, at the end, what is likely a mistake in the Dockerfile; set afterwards
 
     Raises InvalidInput for a network or an entitlement that there is not.
     """
@@ -84,7 +84,6 @@ class Request:
         cache_to: list[str] | None = None,
         explain_cache: bool = False,
         hidden: bool = False,
-        check: bool = True,
     ) -> None:
         self.context = context
         self.dockerfile = dockerfile
@@ -117,13 +116,13 @@ class Request:
         self.source_date_epoch = source_date_epoch
         self.tags = list(tags or [])
         self.hidden = hidden
-        self.check = check
         self.materials: dict[str, str] = {}  # what was fetched: address -> digest
         self.read = ("", "")  # the Dockerfile's name and text
         self.cache_from = list(cache_from or [])
         self.cache_to = list(cache_to or [])
         self.explain_cache = explain_cache
         self.devices: FindDevices | None = None
+        self.check = True
 
     def note(self, address: str, hexadecimal: str) -> None:
         """What the build has fetched, and what it was: the sha256 of a file, or a commit."""

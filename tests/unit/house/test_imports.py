@@ -81,7 +81,7 @@ RULES = {
        "engine.system"},
     # --- the builder ---
     "builder.frontend": {"builder.struct", "linux", "oci"},
-    "builder.cache": {"builder.frontend", "store", "oci"},
+    "builder.cache": {"builder.frontend", "builder.struct", "store", "oci"},
     "builder.files": {"builder.frontend", "builder.once", "builder.struct", "store", "oci", "linux"},
     "builder.fetch": {"builder.frontend", "builder.files", "builder.cache", "builder.request", "store", "oci", "linux"},
     "builder.steps": {"builder.frontend", "builder.files", "builder.cache", "builder.fetch", "builder.request", "builder.once", "builder.struct", "store", "oci", "linux",

@@ -46,11 +46,15 @@ class Found:
 
 
 class Cache:
-    """The cache of one store. With `off`, nothing is found, but results are still kept for the next build."""
+    """The cache of one store. With `off`, nothing is found, but results are still kept for the next build.
 
-    def __init__(self, store: Store, *, off: bool = False) -> None:
+    `used` is for who looks up much: it gets when what was found, to be written down at once by `touch`.
+    """
+
+    def __init__(self, store: Store, *, off: bool = False, used: dict[str, float] | None = None) -> None:
         self.store = store
         self.off = off
+        self.used = used
 
     def layer(self, keys: Iterable[str]) -> Found | None:
         """The layer kept under one of `keys`."""
@@ -105,8 +109,10 @@ class Cache:
         rows = self.store.db.read("SELECT image FROM build_cache WHERE key = ?", (name,))
         if not rows:
             return None
-        with self.store.db.write() as transaction:
-            transaction.execute("UPDATE build_cache SET used = ? WHERE key = ?", (time.time(), name))
+        if self.used is None:
+            touch(self.store, {name: time.time()})
+        else:
+            self.used[name] = time.time()
         return self.store.images.find(rows[0][0])
 
     def _keep(self, name: str, image_id: str) -> None:
@@ -116,6 +122,15 @@ class Cache:
                 "INSERT OR REPLACE INTO build_cache (key, image, created, used) VALUES (?, ?, ?, ?)",
                 (name, image_id, now, now),
             )
+
+
+def touch(store: Store, used: dict[str, float]) -> None:
+    """Write down when entries were used, by their keys: those that were not for long go first."""
+    if not used:
+        return
+    with store.db.write() as transaction:
+        for name, when in used.items():
+            transaction.execute("UPDATE build_cache SET used = ? WHERE key = ?", (when, name))
 
 
 def _timeless(document: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from estiva.builder.files.workspace import Workspace
 from estiva.builder.once import Once
 from estiva.builder.solver.packing import Packing
 from estiva.builder.solver.sources import Sources
-from estiva.errors import EngineError, InvalidInput
+from estiva.errors import EngineError, EstivaError, InvalidInput
 from estiva.oci.platform import Platform
 
 TYPE_CHECKING = False
@@ -54,6 +54,7 @@ class Job:
         self.epoch = epoch(request)  # no step depends on it: the image is capped at its end
         self.host = Platform.host()
         self.wanted = Platform.parse(request.platform) if request.platform else self.host
+        self.used: dict[str, float] = {}  # entries of the cache
         self.states: Once[int, State] = Once()
         self.failure: BaseException | None = None  # the first
         self.busy: Callable[[], None] = _nobody
@@ -76,6 +77,11 @@ class Job:
         self.packing.close(cancelled)
         self.sources.close()
         self.workspace.close()
+        try:
+            local.touch(self.store, self.used)
+        except EstivaError:
+            if self.failure is None:  # which is what there is to tell
+                raise
 
     def state(self, stage: stages.Stage) -> State:
         """The state at the end of a stage, which is run now if nobody does it already."""
@@ -84,7 +90,7 @@ class Job:
     def cache(self, stage: stages.Stage) -> local.Cache:
         names = self.request.no_cache_filter
         off = self.request.no_cache or stage.label in names or stage.alias in names
-        return local.Cache(self.store, off=off)
+        return local.Cache(self.store, off=off, used=self.used)
 
     def look(self) -> None:
         """Raises Stopped once another stage has failed."""

@@ -8,11 +8,13 @@ import stat
 import time
 
 from estiva.builder.files import url
+from estiva.builder.files.destination import Destination
 from estiva.builder.files.record import Record
 from estiva.builder.files.tree import Missing
 from estiva.builder.frontend import ignore, patterns, values
 from estiva.builder.frontend.errors import bad
 from estiva.builder.frontend.near import near
+from estiva.builder.steps import users
 from estiva.builder.steps.remotes import Remotes
 from estiva.builder.steps.state import expander
 from estiva.builder.steps.written import diff_ids, known
@@ -23,7 +25,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from estiva.builder.files.destination import Destination
     from estiva.builder.files.tree import Tree
     from estiva.builder.frontend.instructions import Copy
     from estiva.builder.frontend.syntax import Heredoc
@@ -174,8 +175,6 @@ class CopyStep:
     def owner(self) -> tuple[int, int]:
         """The numeric owner of a --link copy: its layer does not depend on the rootfs, but names do."""
         if self._owner is None:
-            from estiva.builder.steps import users
-
             with self.context.view(self.state.layers) as fd:
                 self._owner = users.owner(fd, self.chown)
         return self._owner
@@ -214,8 +213,6 @@ class CopyStep:
         return archive >= 0
 
     def _is_directory(self) -> bool:
-        from estiva.builder.files.destination import Destination
-
         with self.context.view(self.state.layers) as fd:
             return Destination(fd).is_directory(self.path)
 
@@ -337,9 +334,6 @@ class CopyStep:
         return ["" if directory else item.name, "", total.digest(), False]
 
     def _destination(self, rootfd: int, upper: int = -1) -> Destination:
-        from estiva.builder.files.destination import Destination
-        from estiva.builder.steps import users
-
         owner = None
         if self.chown:
             owner = self.owner if self.link else users.owner(rootfd, self.chown)

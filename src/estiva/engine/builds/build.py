@@ -44,6 +44,7 @@ def build(
     metadata: dict[str, Any] | None = None,
     limits: dict[str, Any] | None = None,
     shell: Attend | None = None,
+    check: bool = True,
     **options: Any,
 ) -> str:
     """Build an image, name it by `tags`, and return its id: of several platforms', this machine's.
@@ -55,12 +56,13 @@ def build(
     ever pulled. `look`
     is called now and then while a command says nothing: what it raises ends the build. `limits` is a
     HostConfig of what each RUN may use and where it runs; no step's key has it, as it is no input.
+    Without `check` nobody is told what is likely a mistake in the Dockerfile.
     `shell` attends a shell in the first step that fails (engine/builds/shell.py). Raises DockerfileError,
     BuildFailed and other EstivaErrors.
     """
     from estiva.builder.exporters.output import judge
+    from estiva.engine.builds import exports as exporting
     from estiva.engine.builds.attesting import Attesting
-    from estiva.engine.builds.exports import Exports, check
     from estiva.engine.builds.lost import end_lost
     from estiva.engine.images.find import allow_refetch
 
@@ -70,7 +72,7 @@ def build(
     if len(wanted) > 1 and hasattr(options.get("context"), "read"):
         raise Unsupported("an archive is read once, so not for several platforms", hint="unpack it first")
     attesting = Attesting(engine, attest, provenance, sbom)
-    check(chosen, wanted, attesting, standard)
+    exporting.check(chosen, wanted, attesting, standard)
     host: HostConfig = {}
     if limits:
         from estiva.engine.spec import judge as judging
@@ -85,11 +87,12 @@ def build(
     end_lost(engine)
     steps = Steps(engine, look, host, shell)
     with engine.store.writing():
+        options["check"] = check
         built = [
             _one(engine, {**options, "platform": platform}, steps, progress, fetch, commits, len(wanted) > 1)
             for platform in wanted
         ]
-        exports = Exports(engine, built, attesting, progress, standard)
+        exports = exporting.Exports(engine, built, attesting, progress, standard)
         for output in chosen:
             exports.run(output)
     if metadata is not None:
@@ -147,7 +150,9 @@ def _one(
     from estiva.engine.builds.built import Built
     from estiva.engine.builds.devices import Devices
 
+    check = options.pop("check")
     request = Request(**options, hidden=True)
+    request.check = check
     request.devices = Devices(request.allow)
     request.commits = commits
     if several and request.context is not None and not isinstance(request.context, str):
