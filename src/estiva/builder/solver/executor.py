@@ -9,6 +9,7 @@ from estiva.builder.solver.job import Job
 from estiva.builder.solver.parallel import Parallel
 from estiva.builder.solver.stage import StageRun
 from estiva.builder.steps import run
+from estiva.builder.steps.written import Fetched
 from estiva.errors import EstivaError
 
 TYPE_CHECKING = False
@@ -86,9 +87,24 @@ def _run(job: Job) -> Image:
         final.config["Labels"] = {**(final.config.get("Labels") or {}), **request.labels}
     final.document.setdefault("created", job.clock())
     document = final.finished()
+    _keep_fetched(job, needed)
     if job.remote is not None and (inline := job.remote.inline(document["rootfs"]["diff_ids"])):
         document[FIELD] = inline
     return job.cache(target).image(document, final.inherited, hidden=request.hidden)
+
+
+def _keep_fetched(job: Job, needed: list[stages.Stage]) -> None:
+    """Of the layers that come from a cache elsewhere, wait for those, too, that nobody has looked into: the
+    next build may look, and not name that cache.
+    """
+    if job.remote is None:
+        return
+    for layer in (layer for stage in needed for layer in job.state(stage).layers):
+        if isinstance(layer, Fetched):
+            try:
+                layer.arrive()
+            except EstivaError:  # this one does without it
+                pass
 
 
 def _stage(job: Job, stage: stages.Stage) -> State:
