@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock
 
+from estiva.builder import threads
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
@@ -39,13 +41,10 @@ class Packing:
             return self._changed
 
     def add(self, written: Written) -> None:
-        import threading
-
         with self.changed:
             self.waiting.append(written)
             if self.idle < len(self.waiting) and len(self.threads) < self.most:
-                self.threads.append(threading.Thread(target=self._work, name="estiva-pack"))
-                self.threads[-1].start()
+                self.threads.append(threads.start(self._work, "estiva-pack"))
             self.changed.notify()
 
     def close(self, cancelled: BaseException | None = None) -> None:

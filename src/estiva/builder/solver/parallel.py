@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 
+from estiva.builder import threads
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
@@ -36,15 +38,9 @@ class Parallel:
     def busy(self) -> None:
         """Whoever calls it goes on for long: have others begin the next stages. Raises RuntimeError."""
         with self._lock:
-            if not self.more:
-                return
-            import threading
-
             while self.more:
                 self.more -= 1
-                thread = threading.Thread(target=self._work, name="estiva-build")
-                thread.start()
-                self.begun.append(thread)
+                self.begun.append(threads.start(self._work, "estiva-build"))
 
     def run(self) -> None:
         """Raises what the first stage that failed has raised, once nobody works any more."""

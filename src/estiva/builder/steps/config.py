@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 
+from estiva import fastjson
 from estiva.builder.frontend import values
 from estiva.builder.frontend.errors import bad
 from estiva.builder.frontend.instructions import Command, Healthcheck, Pairs, Text, Words
@@ -204,9 +205,7 @@ def _bounded(what: str, values: dict[str, Any], most: int = MOST) -> dict[str, A
 
 def quoted(words: list[str]) -> str:
     """Words as history shows an argv: `["a" "b"]`."""
-    import json
-
-    return "[" + " ".join(json.dumps(word, ensure_ascii=False) for word in words) + "]"
+    return "[" + " ".join(map(fastjson.text, words)) + "]"
 
 
 def listed(words: list[str]) -> str:

@@ -92,11 +92,11 @@ class CopyStep:
         fixed = source.layers is not None and bool(self.sources) and known(source.layers) is not None
         if fixed and context.reuse(state, whole, created_by, alone=self.link):
             return True
-        if len(self.remotes) or any(map(ignore.has_wildcard, self.sources)):
+        if len(self.remotes) or any("**" in source for source in self.sources):
             context.busy()
         tree = source.tree
         items = self._gather(tree)
-        if any(self._is_much(tree, item) for item in items):
+        if len(items) > _WORTH or any(self._is_much(tree, item) for item in items):
             context.busy()
         self.remotes.resolve()
         seen = [self._look(tree, item) for item in items]
