@@ -14,6 +14,8 @@ from estiva.errors import EstivaError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from estiva.builder.cache.remote import Remote
     from estiva.builder.request import Progress, Request, ResolveImage, RunStep
     from estiva.builder.steps.state import State
@@ -35,6 +37,7 @@ def build(
     resolve_image: ResolveImage,
     progress: Progress | None = None,
     remote: Remote | None = None,
+    ahead: Callable[[str, bool], None] | None = None,
 ) -> Image:
     """Build an image and return it, untagged; an unchanged build returns the image that it made before.
 
@@ -42,10 +45,12 @@ def build(
     "running" | "cached" | "done" | "error" (with "error", the message), "seconds"}, the same with "status":
     "output" and "data" (bytes) for what a command writes, and {"status": "warning", "message"}. Raises
     DockerfileError, BuildFailed and other EstivaErrors, all naming the Dockerfile's line.
-    `remote` are caches elsewhere.
+    `remote` are caches elsewhere. `ahead` is told, once, that a command is to be run soon, its network, and
+    whether others may be.
     """
     with store.writing():
         job = Job(request, store, run_step, resolve_image, progress, remote, _stage)
+        job.ahead = ahead
         try:
             image = _run(job)
         except BaseException as error:
@@ -67,6 +72,7 @@ def _run(job: Job) -> Image:
     needed = job.plan.needed(target)
     for typed in (typed for stage in needed for typed in stage.steps):
         run.refuse_wider(typed, request)  # before anything is fetched or run
+    job.commands = sum(typed.name == "RUN" for stage in needed for typed in stage.steps)
     job.total = sum(1 + len(stage.steps) for stage in needed)
     if told := foreign.warning(dockerfile, request.build_args):
         job.warn(told)

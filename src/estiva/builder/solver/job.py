@@ -58,6 +58,8 @@ class Job:
         self.states: Once[int, State] = Once()
         self.failure: BaseException | None = None  # the first
         self.busy: Callable[[], None] = _nobody
+        self.ahead: Callable[[str, bool], None] | None = None
+        self.commands = 0  # as far as the Dockerfile has them
         self.packing = Packing(self.failed)
         self.number = 0
         self.total = 0
@@ -86,6 +88,13 @@ class Job:
     def state(self, stage: stages.Stage) -> State:
         """The state at the end of a stage, which is run now if nobody does it already."""
         return self.states.get(stage.index, lambda: self.run_stage(self, stage))
+
+    def command_ahead(self, network: str) -> None:
+        """A step is about to run a command, the first of the build or not."""
+        with self._counting:
+            ahead, self.ahead = self.ahead, None
+        if ahead is not None:
+            ahead(network, self.commands > 1)
 
     def cache(self, stage: stages.Stage) -> local.Cache:
         names = self.request.no_cache_filter

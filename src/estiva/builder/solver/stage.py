@@ -49,6 +49,7 @@ class StageRun:
             pack=self._pack,
             place=self._place,
             busy=self._busy,
+            ahead=job.command_ahead,
         )
 
     def run(self) -> State:

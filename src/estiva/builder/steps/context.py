@@ -60,6 +60,7 @@ class StepContext:
     look        raises when the build is to stop
     warn        takes a sentence for the user
     place       names the instruction, whatever it says (cache/inputs.py)
+    ahead       is told the network of a command that is to be run soon
     busy        is called before what may take long
     pack        has the layer of what a step has written made, while the next ones run
     """
@@ -76,6 +77,7 @@ class StepContext:
     pack: Callable[[Written], None]
     place: Callable[[], str]
     busy: Callable[[], None]
+    ahead: Callable[[str], None]
 
     def key(self, kind: str, inputs: dict[str, Any]) -> str:
         """The cache's name for a step of these inputs."""

@@ -116,6 +116,7 @@ class CommandStep:
             self.mounts.find()
         if self.context.reuse(self.state, self._keys(), created_by):
             return True
+        self.context.ahead(self.network)
         for name in self.absent:
             place = f"{self.typed.source.file}:{self.typed.source.line}"
             self.context.warn(f"{place}: the device {name} is not here: RUN goes on without it")

@@ -172,6 +172,7 @@ def _one(
             request,
             store=engine.store,
             run_step=steps,
+            ahead=steps.ahead,
             resolve_image=resolver,
             progress=progress,
             remote=remote,
@@ -240,16 +241,32 @@ class Steps:
         self.engine = engine
         self.look = look
         self.limits = limits
+        self.several = False
         self.shells: Shells | None = None
         if shell is not None:
             from estiva.engine.builds.shell import Shells
 
             self.shells = Shells(shell)
 
+    def ahead(self, network: str, several: bool) -> None:
+        """Soon a command is to be run in such a network. Whether `several` may be, in all."""
+        from estiva.engine.builds import ahead
+
+        self.several = several
+        ahead.monitor(self.engine, bridge=network not in ("none", "host"))
+
+    def begun(self) -> None:
+        """The first has been launched: the next ones may be beside a thread that packs."""
+        if self.several and self.engine.direct:
+            from estiva.engine.builds import ahead
+
+            ahead.spawner()
+        self.several = False
+
     def __call__(self, step: Step) -> int:
         from estiva.engine.builds.worker import run_step
 
-        return run_step(self.engine, step, self.look, self.limits, self.shells)
+        return run_step(self.engine, step, self.look, self.limits, self.shells, self.begun)
 
 
 class Resolver:

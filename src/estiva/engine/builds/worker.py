@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 
+from estiva.engine.builds import ahead
 from estiva.engine.builds.container import StepStart
 from estiva.errors import CommandNotExecutable, CommandNotFound, EngineError
 
@@ -28,11 +29,12 @@ def run_step(
     look: Callable[[], object] | None = None,
     limits: HostConfig | None = None,
     shells: Shells | None = None,
+    begun: Callable[[], None] | None = None,
 ) -> int:
     """Run `step` to its end; its exit status, 128+n for a signal. Output goes to step.output as it comes.
     `look` and step.look are called each LOOK seconds in which nothing comes; what they raise ends the step.
     `limits` is a judged HostConfig, which the step's own network and rights are put to. A command that fails
-    leaves its caller in a shell of `shells` first.
+    leaves its caller in a shell of `shells` first. `begun` is called when it has been launched.
 
     Raises CommandNotFound and what else keeps it from starting.
     """
@@ -48,7 +50,7 @@ def run_step(
 
             served.append(Served(agent))
         try:
-            status = _run(engine, step, look, limits)
+            status = _run(engine, step, look, limits, begun)
         except (CommandNotFound, CommandNotExecutable) as error:
             if shells is not None and kept is not None:
                 shells.open(engine, step, kept, limits, error.message)
@@ -63,7 +65,13 @@ def run_step(
             served.pop().close()
 
 
-def _run(engine: Engine, step: Step, look: Callable[[], object] | None, limits: HostConfig | None) -> int:
+def _run(
+    engine: Engine,
+    step: Step,
+    look: Callable[[], object] | None,
+    limits: HostConfig | None,
+    begun: Callable[[], None] | None,
+) -> int:
     reader, writer = os.pipe()
     try:
         with StepStart(engine, step, limits) as start:
@@ -71,6 +79,8 @@ def _run(engine: Engine, step: Step, look: Callable[[], object] | None, limits: 
                 start.go((-1, writer, writer))
             finally:
                 os.close(writer)
+            if begun is not None:
+                begun()
             start.started()
             try:
                 while data := _read(reader, step.look, look):
@@ -92,6 +102,7 @@ def _read(reader: int, *looks: Callable[[], object] | None) -> bytes:
     poll = select.poll()
     poll.register(reader, select.POLLIN)
     while not poll.poll(LOOK * 1000):
+        ahead.modules()
         for look in looks:
             if look is not None:
                 look()
