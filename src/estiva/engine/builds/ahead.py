@@ -32,10 +32,10 @@ def monitor(engine: Engine, *, bridge: bool) -> None:
 
 def spawner() -> None:
     """Soon one is to be launched by a process with several threads."""
-    from _thread import start_new_thread
+    from estiva.builder import threads
 
     try:
-        start_new_thread(_spawner, ())
+        threads.start(_spawner, "estiva-ahead")
     except RuntimeError:  # there can be no more threads
         pass
 
