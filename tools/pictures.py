@@ -127,6 +127,7 @@ FLOORS = {
     "sdk": (60, 120, 190, 84, "for Python programs", ""),
     "cli": (270, 120, 310, 84, "the command line: words and terminals", "container image options format"),
     "view": (60, 246, 340, 60, "what a container is made of, as values and words", ""),
+    "api": (430, 246, 140, 60, "the Docker Engine API", ""),
     "engine": (60, 334, 520, 84, "the library: returns values, knows no terminal and no exit",
                "containers launch mounts spec monitor state images"),
     "ocicli": (610, 334, 190, 84, "the command line of runc", ""),
@@ -145,7 +146,9 @@ BOOT = "boot"
 ARROWS = (
     ("sdk", "view", 155, 155),
     ("cli", "view", 340, 340),
-    ("cli", "engine", 480, 480),
+    ("cli", "engine", 415, 415),
+    ("cli", "api", 500, 500),
+    ("api", "engine", 500, 500),
     ("view", "engine", 230, 230),
     ("cli", "ocicli", 550, 650),
     ("engine", "registry", 150, 150),

@@ -6,6 +6,7 @@
     |   |-- Missing             of the name that the caller gave
     |   `-- CommandNotFound     the container's command is not in its filesystem (exit 127)
     |-- Conflict            a name or port in use, a thing in the wrong state
+    |   `-- NameTaken               the container's name that the caller gave; `holder`: whose it is
     |-- Denied              credentials are missing or not enough
     |   `-- CommandNotExecutable the container's command can't be executed (exit 126)
     |-- LimitRefused        the kernel refuses a resource limit
@@ -53,6 +54,7 @@ class NotFound(EstivaError):
 class Missing(NotFound):
     def __init__(self, kind: str, name: str, *, hint: str = "") -> None:
         super().__init__(f"no such {kind}: {oneline(name)}", hint=hint)
+        self.kind = kind
         self.name = name
 
 
@@ -62,6 +64,13 @@ class CommandNotFound(NotFound):
 
 class Conflict(EstivaError):
     pass
+
+
+class NameTaken(Conflict):
+    def __init__(self, message: str, name: str, holder: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.name = name
+        self.holder = holder
 
 
 class Denied(EstivaError):

@@ -43,8 +43,9 @@ class Request:
     context          a directory, a git or http(s) address, an open file of a tar archive, or None: empty
     dockerfile       a path or an http(s) URL; None looks for Dockerfile, then Containerfile, in the context
     dockerfile_text  the Dockerfile itself, when it came on standard input
+    dockerfile_folder  a folder that `dockerfile` and its ignore file are in, whatever links there are in it
     build_args       ARG values, proxy settings, SOURCE_DATE_EPOCH and BUILDKIT_SANDBOX_HOSTNAME
-    secrets          id -> path of a file, or the bytes themselves
+    secrets          id -> path of a file, or the bytes themselves; `get` may ask for one when it is wanted
     ssh              id -> path of an agent's socket, or of a key's file, or a list of those
     network          of RUN: "default"; "none" or a network's name, which no RUN can go beyond; or "host"
     allow            what of ENTITLEMENTS a Dockerfile may ask for (K23); network "host" brings network.host
@@ -66,6 +67,7 @@ class Request:
         context: str | Readable | None = None,
         dockerfile: str | None = None,
         dockerfile_text: str | None = None,
+        dockerfile_folder: str | None = None,
         build_args: dict[str, str] | None = None,
         build_contexts: dict[str, str] | None = None,
         target: str | None = None,
@@ -76,7 +78,7 @@ class Request:
         platform: str | None = None,
         network: str = "default",
         secrets: dict[str, str | bytes] | None = None,
-        ssh: dict[str, str | list[str]] | None = None,
+        ssh: dict[str, str | list[str]] | Agents | None = None,
         allow: list[str] | None = None,
         source_date_epoch: int | None = None,
         tags: list[str] | None = None,
@@ -88,6 +90,7 @@ class Request:
         self.context = context
         self.dockerfile = dockerfile
         self.dockerfile_text = dockerfile_text
+        self.dockerfile_folder = dockerfile_folder
         self.build_args = dict(build_args or {})
         self.build_contexts = dict(build_contexts or {})
         self.target = target
@@ -111,8 +114,8 @@ class Request:
         if self.network == "host":
             self.allow.append("network.host")
         self.commits: dict[str, Any] = {}  # by address: a ref is the same commit wherever a build names it
-        self.secrets = dict(secrets or {})
-        self.ssh = {name: [where] if isinstance(where, str) else where for name, where in (ssh or {}).items()}
+        self.secrets = {} if secrets is None else secrets
+        self.ssh: dict[str, list[str]] = {} if ssh is None else _places(ssh)
         self.source_date_epoch = source_date_epoch
         self.tags = list(tags or [])
         self.hidden = hidden
@@ -127,6 +130,16 @@ class Request:
     def note(self, address: str, hexadecimal: str) -> None:
         """What the build has fetched, and what it was: the sha256 of a file, or a commit."""
         self.materials[address] = f"{'sha1' if len(hexadecimal) == 40 else 'sha256'}:{hexadecimal}"
+
+
+def _places(ssh: dict[str, str | list[str]] | Agents) -> dict[str, list[str]]:
+    if isinstance(ssh, Agents):
+        return ssh
+    return {name: [where] if isinstance(where, str) else where for name, where in ssh.items()}
+
+
+class Agents(dict[str, list[str]]):
+    """Agents by id, of which `get` asks for one when it is wanted."""
 
 
 class Agent:

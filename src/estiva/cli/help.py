@@ -21,7 +21,7 @@ SECTIONS = (
             "stats", "why", "anatomy", "top", "port", "diff", "commit", "cp", "export",
         ),
     ),
-    ("Images", ("bake", "tag", "history", "save", "load", "import")),
+    ("Images", ("bake", "compose", "tag", "history", "save", "load", "import")),
     ("Registries", ("login", "logout", "search")),
     ("Everything", ("inspect", "events", "info", "doctor", "lesson", "mcp", "version", "completion", "man")),
 )  # fmt: skip
@@ -35,6 +35,7 @@ GROUP_SUMMARIES = {
     "healthcheck": "run a container's health check now",
     "network": "networks: ls, create, inspect, rm, prune, connect, disconnect, reload",
     "registry": "serve a registry of your own",
+    "api": "serve the Docker Engine API",
     "builder": "prune the build cache",
     "system": "disk usage, events, clean-up, consistency check, resume, reset",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from estiva.cmdline.parser import FLAG, Options, Verb
@@ -53,18 +54,25 @@ def resume(context: Context, options: Options) -> int:
 def unit(context: Context) -> str:
     """The text of the unit: for the program that runs now and, where they are not the usual ones, its
     roots."""
+    return UNIT.format(command=command(context, ["system", "resume"]), root=quoted(context.engine.paths.root))
+
+
+def command(context: Context, verb: list[str]) -> str:
+    """The words for a unit that do a verb with the program that runs now and, where they are not the usual
+    ones, its roots."""
     paths = context.engine.paths
     start = sys.orig_argv.index(sys.argv[0]) + 1 if sys.argv[0] in sys.orig_argv else 0
     words = sys.orig_argv[:start] or ["estiva"]
     words[0] = sys.executable if start else words[0]
+    if start > 1:
+        words[-1] = os.path.abspath(words[-1])
     for name, given, usual in (
         ("--root", paths.root, "/var/lib/estiva"),
         ("--run-root", paths.run_root, "/run/estiva"),
     ):
         if given != usual:
             words += [name, given]
-    command = " ".join(quoted(word) for word in [*words, "system", "resume"])
-    return UNIT.format(command=command, root=quoted(paths.root))
+    return " ".join(quoted(word) for word in [*words, *verb])
 
 
 def quoted(word: str) -> str:

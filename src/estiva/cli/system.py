@@ -93,6 +93,10 @@ def info(context: Context, options: Options) -> None:
         ("Root Dir", known["EstivaRootDir"]),
         ("Run Root Dir", known["EstivaRunRootDir"]),
         ("Settings", known["EstivaSettings"] or "none"),
+        (
+            "Docker API",
+            f"docker context create estiva --docker host=unix://{known['EstivaRunRootDir']}/docker.sock",
+        ),
     )
     for name, value in lines:
         print(f"{name}: {value}")

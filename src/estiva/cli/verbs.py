@@ -54,6 +54,7 @@ VERBS = {
     "mcp": ("container.mcp", "MCP"),
     "build": ("build.build", "BUILD"),
     "bake": ("build.bake", "BAKE"),
+    "compose": ("serve.compose", "COMPOSE"),
     "images": ("image.images", "IMAGES"),
     "rmi": ("image.images", "RMI"),
     "tag": ("image.images", "TAG"),
@@ -130,7 +131,8 @@ GROUPS = {
         "disconnect": ("network", "DISCONNECT"),
         "reload": ("network", "RELOAD"),
     },
-    "registry": {"serve": ("registry", "SERVE"), "gc": ("registry", "GC")},
+    "registry": {"serve": ("serve.registry", "SERVE"), "gc": ("serve.registry", "GC")},
+    "api": {"serve": ("serve.api", "SERVE"), "units": ("serve.api", "UNIT")},
     "manifest": {
         "create": ("image.manifest", "CREATE"),
         "add": ("image.manifest", "ADD"),
@@ -165,7 +167,7 @@ GROUPS = {
 SWARM = ("config", "node", "secret", "service", "stack", "swarm")
 
 # Docker's verbs that are known, and not there yet
-LATER = frozenset(("buildx", "checkpoint", "compose", "context", "plugin", "trust"))
+LATER = frozenset(("buildx", "checkpoint", "context", "plugin", "trust"))
 
 
 # Verbs that are over, or wait, before a garbage collection could pay: it costs a cold start 0.8 ms.

@@ -58,6 +58,7 @@ class Verb:
 
     `interspersed` is false where the words after the first argument belong to the container. `failure` is
     the exit status of an error: 125 tells "Estiva failed" from "the command failed" where a command runs.
+    `whole` is true where all words but a lone --help are those of another program.
     """
 
     __slots__ = (
@@ -70,6 +71,7 @@ class Verb:
         "options",
         "summary",
         "usage",
+        "whole",
     )
 
     def __init__(
@@ -84,6 +86,7 @@ class Verb:
         interspersed: bool = True,
         failure: int = 1,
         examples: Sequence[Example] = (),
+        whole: bool = False,
     ) -> None:
         self.action = action
         self.usage = usage
@@ -94,6 +97,7 @@ class Verb:
         self.interspersed = interspersed
         self.failure = failure
         self.examples = examples
+        self.whole = whole
 
 
 class Options:
@@ -262,6 +266,8 @@ def parse(options: Sequence[Option], words: list[str], *, interspersed: bool = T
 
 def parse_verb(verb: Verb, words: list[str], name: str) -> Options:
     """Read the words of a verb called `name` in messages and count its arguments."""
+    if verb.whole and words != ["--help"]:
+        return Options({}, words)
     options = parse(verb.options, words, interspersed=verb.interspersed)
     count = len(options.arguments)
     if verb.most == 0 and count:

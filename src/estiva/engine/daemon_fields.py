@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from estiva.engine import Engine
 
 NO_COMMIT = {"ID": "", "Expected": ""}
+REGISTRIES = {
+    **dict.fromkeys(
+        ("AllowNondistributableArtifactsCIDRs", "AllowNondistributableArtifactsHostnames", "Mirrors")
+    ),
+    "InsecureRegistryCIDRs": ["127.0.0.0/8"],
+    "IndexConfigs": {"docker.io": {"Name": "docker.io", "Mirrors": [], "Secure": True, "Official": True}},
+}
 
 
 def daemon_fields(engine: Engine, known: dict[str, Any]) -> dict[str, Any]:
@@ -24,7 +31,8 @@ def daemon_fields(engine: Engine, known: dict[str, Any]) -> dict[str, Any]:
         **dict.fromkeys(("HttpProxy", "HttpsProxy", "InitBinary", "Isolation", "NoProxy"), ""),
         **dict.fromkeys(("NEventsListener", "NFd", "NGoroutines"), 0),
         **dict.fromkeys(("ContainerdCommit", "InitCommit", "RuncCommit"), NO_COMMIT),
-        **dict.fromkeys(("DriverStatus", "GenericResources", "RegistryConfig")),
+        **dict.fromkeys(("DriverStatus", "GenericResources")),
+        "RegistryConfig": REGISTRIES,
         "Warnings": _warnings(engine, known),
         **_limits(),
         "BridgeNfIptables": _switch("net/bridge/bridge-nf-call-iptables"),
@@ -41,7 +49,7 @@ def daemon_fields(engine: Engine, known: dict[str, Any]) -> dict[str, Any]:
         "OSVersion": "",
         "Plugins": {
             "Volume": ["local"],
-            "Network": ["bridge", "host", "null"],
+            "Network": ["bridge", "host", "ipvlan", "macvlan", "null"],
             "Authorization": None,
             "Log": ["json-file", "none"],
         },

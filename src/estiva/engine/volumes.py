@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILTERS = ("name", "label", "dangling", "driver")
 PRUNE_FILTERS = ("label", "label!", "all")
+ANONYMOUS = "com.docker.volume.anonymous"  # Docker's label of those whose name nobody has chosen
 
 
 def create(
@@ -68,7 +69,8 @@ def _matches(engine: Engine, volume: Volume, filters: dict[str, list[str]]) -> b
         return False
     for value in filters.get("label", ()):
         key, equals, wanted = value.partition("=")
-        if key not in volume.labels or (equals and volume.labels[key] != wanted):
+        labels = _labels(volume)
+        if key not in labels or (equals and labels[key] != wanted):
             return False
     for value in filters.get("dangling", ()):
         if (value.lower() in ("true", "1")) == bool(engine.store.volumes.in_use_by(volume.name)):
@@ -76,13 +78,17 @@ def _matches(engine: Engine, volume: Volume, filters: dict[str, list[str]]) -> b
     return True
 
 
+def _labels(volume: Volume) -> dict[str, str]:
+    return {ANONYMOUS: "", **volume.labels} if volume.anonymous else volume.labels
+
+
 def _shape(volume: Volume) -> dict[str, Any]:
     from estiva.timestamps import rfc3339
 
     return {
-        "CreatedAt": rfc3339(int(volume.created * 1e9)),
+        "CreatedAt": rfc3339(int(volume.created) * 10**9, short=True),
         "Driver": "local",
-        "Labels": volume.labels or None,
+        "Labels": _labels(volume) or None,
         "Mountpoint": volume.path,
         "Name": volume.name,
         "Options": volume.options or None,

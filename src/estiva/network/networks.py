@@ -53,6 +53,7 @@ _KINDS = {
     "Subnets": list,
     "Bridge": str,
 }
+_ABSENT: dict[str, object] = {"IPAMOptions": {}}  # what a record may be without: nobody has given any
 
 
 class Network:
@@ -67,7 +68,7 @@ class Network:
         self.created = created
         record: Any = fastjson.stored(stored, what=f"the record of network {name}")
         for key, kind in _KINDS.items():
-            if not isinstance(record, dict) or not isinstance(record.get(key), kind):
+            if not isinstance(record, dict) or not isinstance(record.get(key, _ABSENT.get(key)), kind):
                 raise StateError(
                     f"the record of network {name} is damaged: {key} is missing or no {kind.__name__}"
                 )
@@ -363,7 +364,6 @@ def adopt_in(transaction: Transaction, container_id: str, place: Place) -> None:
         "EnableIPv6": bool(place["address6"]),
         "Attachable": False,
         "Options": options,
-        "IPAMOptions": {},
         "Labels": {},
     }
     if find(transaction, place["network"]) is None:

@@ -41,7 +41,7 @@ class NetworkRecord(TypedDict):
     EnableIPv6: bool
     Attachable: bool
     Options: dict[str, str]
-    IPAMOptions: dict[str, str]
+    IPAMOptions: NotRequired[dict[str, str]]
     Labels: dict[str, str]
 
 

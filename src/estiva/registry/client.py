@@ -107,6 +107,11 @@ def registry_host(text: str) -> str:
     return text
 
 
+def verify(host: str, credentials: credential_files.Credentials, *, config: Settings | None = None) -> None:
+    """Try credentials at a registry, and keep them nowhere. Raises Denied, Unavailable."""
+    asyncio.run(_verify(registry_host(host), credentials, config or Settings.from_environment()))
+
+
 async def _verify(host: str, credentials: credential_files.Credentials, settings: Settings) -> None:
     async with Transport(settings) as transport:
         remote = await transport.remote(host)

@@ -72,6 +72,24 @@ def images(
     return _ask(reference, question, config)
 
 
+def described(reference: Reference, *, config: Settings | None = None) -> dict[str, Any]:
+    """{"Descriptor": mediaType, digest and size of what a reference means, "Platforms": those of its index,
+    or the one of its image}. Raises NotFound, Denied, Unavailable."""
+
+    async def question(remote: Remote) -> dict[str, Any]:
+        top = await get_manifest(remote, reference)
+        document = documents.parse_document(top.body, top.media_type)
+        if documents.is_index(document):
+            platforms = [each.get("platform") or {} for each in document["manifests"]]
+        else:
+            platforms = [Platform.of(await _config(remote, reference, document)).document()]
+        kind = top.media_type or document.get("mediaType") or documents.OCI_MANIFEST
+        about = {"mediaType": kind, "digest": top.digest, "size": len(top.body)}
+        return {"Descriptor": about, "Platforms": platforms}
+
+    return _ask(reference, question, config)
+
+
 def config_of(
     reference: Reference, platform: Platform | None = None, *, config: Settings | None = None
 ) -> dict[str, Any]:

@@ -143,6 +143,11 @@ class Images:
         rows = self.db.read("SELECT name FROM names WHERE image = ? ORDER BY name", (image_id,))
         return [familiar(name) for (name,) in rows]
 
+    def is_hidden(self, image_id: str) -> bool:
+        """Whether it is not listed, as only the build cache needs it."""
+        sql = "SELECT hidden FROM images WHERE id = ?1 AND id NOT IN (SELECT image FROM names)"
+        return any(hidden for (hidden,) in self.db.read(sql, (image_id,)))
+
     def all_names(self) -> list[str]:
         """Every name here, in familiar form, sorted."""
         return sorted(familiar(name) for (name,) in self.db.read("SELECT name FROM names"))

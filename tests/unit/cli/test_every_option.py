@@ -146,9 +146,12 @@ VERB_SAMPLES = {
     ("load", "input"): "other.tar",
     ("registry serve", "config"): "other.toml",
     ("registry gc", "config"): "other.toml",
+    ("api serve", "idle-timeout"): "7s",
+    ("api units", "to"): ".",
 }
 # What a verb says to be wrong where none of its options is given.
 NEEDS = {
+    "api serve": "TLS needs",
     "manifest annotate": "nothing to annotate",
     "login": "nobody can be asked",
     **dict.fromkeys(
@@ -180,6 +183,10 @@ WORDS = {
     "manifest push": ["localhost/a:1"],
 }
 BESIDE = {
+    ("api serve", "tlsverify"): ["--tlscacert", "a", "--tlscert", "b", "--tlskey", "c"],
+    ("api serve", "tlscacert"): ["--tlscert", "b", "--tlskey", "c"],
+    ("api serve", "tlscert"): ["--tlscacert", "a", "--tlskey", "c"],
+    ("api serve", "tlskey"): ["--tlscacert", "a", "--tlscert", "b"],
     ("anatomy", "interval"): ["--watch"],
     ("login", "password-stdin"): ["-u", "ana"],
     ("login", "password"): ["-u", "ana"],
@@ -345,6 +352,7 @@ SINGLE = (
     "cli.container.foreground.attend_exec",
     "cli.container.attach.attach_to",
     "cli.container.mcp.become",
+    "api.server.serve",
     "registry.server.server.serve",
     "registry.server.config.load",
     "registry.server.maintenance.collect_now",
@@ -361,6 +369,7 @@ PURE = (
 DEFAULT_TRUE = {("run", "sig-proxy"), ("attach", "sig-proxy"), ("commit", "pause"), ("history", "human")}
 # What asks for what is so anyway -> why. Where the contrary can be asked for, CONTRARY has it.
 SO_ANYWAY = {
+    ("api serve", "tlsverify"): "its files ask for it",
     ("wait", "ignore"): "what is named is there",
     ("anatomy", "no-color"): "what goes to no terminal has no colours",
     ("wait", "interval"): "how often it is looked at is not written down here",

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from estiva.cli import registry
 from estiva.cli.container import logs
+from estiva.cli.serve import registry
 from estiva.errors import InvalidInput
 
 ENDLESS = "9" * 5000

@@ -55,11 +55,14 @@ RULES = {
     "cli": {"engine", "view", "oci", "cmdline", "linux"},
     "cli.main": {"cli", "cmdline", "engine.launch.prefork", "ocicli.main"},
     "cli.manual": {"cli", "cmdline", "ocicli.main"},
-    "cli.registry": {"cli", "cmdline", "oci", "registry.server"},
-    "cli.format": {"cmdline"},
+    "cli.serve.registry": {"cli", "cmdline", "oci", "registry.server"},
+    "cli.format": {"cmdline", "oci"},
     "cli.options": {"cmdline", "engine.spec", "oci", "linux"},
     "ocicli": {"runtime", "oci", "linux", "cmdline"},
     "sdk": {"engine", "view", "oci"},
+    "api": {"engine", "oci"},
+    "cli.serve.api": {"cli", "cmdline", "engine", "api"},
+    "cli.serve.compose": {"cli", "cmdline", "engine", "linux", "api"},
     # --- what a container is made of ---
     "view": {"engine", "runtime", "network", "store", "oci", "linux"},
     # --- the engine ---

@@ -16,6 +16,7 @@ import posixpath
 import re
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from estiva.builder.files.url import is_http as is_http
 from estiva.builder.files.url import redacted
 from estiva.errors import InvalidInput, oneline
 

@@ -125,6 +125,12 @@ class Contexts:
             if len(data) > parser.LIMIT:
                 raise InvalidInput(f"the Dockerfile is larger than {parser.LIMIT >> 20} MiB")
             return parser.parse(data, name=name), patterns(context.rootfd, None)
+        if request.dockerfile_folder is not None:
+            fd = os.open(request.dockerfile_folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                return read_dockerfile(fd, "", path=request.dockerfile, text=None, inside=True)
+            finally:
+                os.close(fd)
         place = request.context
         shown = url.redacted(place) if isinstance(place, str) else "the archive" if place else ""
         return read_dockerfile(

@@ -104,7 +104,7 @@ class Extraction:
             write_all(scratch, piece)
             scanner.feed(piece)
             self._make(scanner.position)
-        scanner.close()
+        scanner.close(unpadded=True)
         for name, mtime in reversed(self.times):
             self._time(name, mtime)
 

@@ -22,10 +22,20 @@ class DockerfileError(InvalidInput):
 
 
 class BuildFailed(EngineError):
-    """A RUN step's command failed; `line` and `text` say which, `status` is its exit status."""
+    """A RUN step's command failed; `line`, `text` and `argv` say which, `status` is its exit status."""
 
-    def __init__(self, message: str, *, line: int, text: str, status: int, hint: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        line: int,
+        text: str,
+        status: int,
+        argv: list[str] | None = None,
+        hint: str = "",
+    ) -> None:
         super().__init__(message, hint=hint)
+        self.argv = argv or []
         self.line = line
         self.text = text
         self.status = status

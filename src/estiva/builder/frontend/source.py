@@ -36,9 +36,9 @@ def read_dockerfile(
     if path and path != "-":
         return _named(context, path, inside)
     for name in NAMES if context is not None else ():
-        data = _inside(context, name)
+        data = inner(context, name)
         if data is not None:
-            own = _inside(context, name + ".dockerignore")
+            own = inner(context, name + ".dockerignore")
             return parser.parse(data, name=name), patterns(context, own, name + ".dockerignore")
     raise NotFound(f"no Dockerfile in {place or 'an empty context'}", hint="name one with -f FILE")
 
@@ -46,11 +46,11 @@ def read_dockerfile(
 def _named(context: int | None, path: str, inside: bool) -> tuple[syntax.Dockerfile, ignore.Matcher]:
     name = os.path.basename(path)
     if not os.path.isabs(path) and (inside or not os.path.exists(path)):
-        data = _inside(context, path)
+        data = inner(context, path)
         if data is None and inside:
             raise NotFound(f"there is no {path} in the build context")
         if data is not None:
-            own = _inside(context, path + ".dockerignore")
+            own = inner(context, path + ".dockerignore")
             return parser.parse(data, name=name), patterns(context, own, path + ".dockerignore")
     rest, real = _followed(context, path)
     if rest is None:
@@ -59,7 +59,7 @@ def _named(context: int | None, path: str, inside: bool) -> tuple[syntax.Dockerf
         except OSError as error:
             raise NotFound(f"the Dockerfile {path} can't be read: {reason(error)}") from None
     else:
-        data = _inside(context, rest)
+        data = inner(context, rest)
         if data is None and os.path.lexists(path):
             message = f"the Dockerfile {path} is a link out of the build context"
             raise InvalidInput(message, hint="name what it leads to")
@@ -67,7 +67,7 @@ def _named(context: int | None, path: str, inside: bool) -> tuple[syntax.Dockerf
             raise NotFound(f"the Dockerfile {path} can't be read: no such file or directory")
     beside = path + ".dockerignore"
     rest, real = _followed(context, beside)
-    own = _outside(real, beside) if rest is None else _inside(context, rest)
+    own = _outside(real, beside) if rest is None else inner(context, rest)
     return parser.parse(data, name=name), patterns(context, own, beside)
 
 
@@ -108,7 +108,7 @@ def _followed(context: int | None, path: str) -> tuple[str | None, str]:
     return None, here if passed else path  # as named: /dev/fd/N leads to what has no name
 
 
-def _inside(context: int | None, name: str) -> bytes | None:
+def inner(context: int | None, name: str) -> bytes | None:
     """A file of the context, symlinks resolved inside it; None when it is not there."""
     if context is None:
         return None
@@ -142,5 +142,5 @@ def patterns(context: int | None, own: bytes | None, beside: str = "") -> ignore
     data, named = own, beside
     for name in (".dockerignore", ".containerignore"):
         if data is None:
-            data, named = _inside(context, name), name
+            data, named = inner(context, name), name
     return ignore.read_ignore((data or b"").decode("utf-8", "replace"), named)

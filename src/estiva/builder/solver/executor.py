@@ -41,12 +41,13 @@ def build(
 ) -> Image:
     """Build an image and return it, untagged; an unchanged build returns the image that it made before.
 
-    `progress` gets events: {"step": "2/9", "stage", "place": "1/3" in that, "instruction", "status":
-    "running" | "cached" | "done" | "error" (with "error", the message), "seconds"}, the same with "status":
-    "output" and "data" (bytes) for what a command writes, and {"status": "warning", "message"}. Raises
-    DockerfileError, BuildFailed and other EstivaErrors, all naming the Dockerfile's line.
-    `remote` are caches elsewhere. `ahead` is told, once, that a command is to be run soon, its network, and
-    whether others may be.
+    `progress` gets events: {"step": "2/9", "stage", "index" (which of the stages that are built), "place":
+    "1/3" in it, "instruction", "status": "running" | "cached" | "done" | "error" (with "error", the message),
+    "seconds"}, the same with "status": "output" and "data" (bytes) for what a command writes, and {"status":
+    "warning", "message"}.
+    Raises DockerfileError, BuildFailed and other EstivaErrors, all naming the Dockerfile's line.
+    `remote` are caches elsewhere.
+    `ahead` is told, once, that a command is to be run soon, its network, and whether others may be.
     """
     with store.writing():
         job = Job(request, store, run_step, resolve_image, progress, remote, _stage)
@@ -72,6 +73,7 @@ def _run(job: Job) -> Image:
     needed = job.plan.needed(target)
     for typed in (typed for stage in needed for typed in stage.steps):
         run.refuse_wider(typed, request)  # before anything is fetched or run
+    job.order = {stage.index: number for number, stage in enumerate(needed)}
     job.commands = sum(typed.name == "RUN" for stage in needed for typed in stage.steps)
     job.total = sum(1 + len(stage.steps) for stage in needed)
     if told := foreign.warning(dockerfile, request.build_args):

@@ -63,6 +63,7 @@ class Job:
         self.packing = Packing(self.failed)
         self.number = 0
         self.total = 0
+        self.order: dict[int, int] = {}  # the stages that are built: index -> which of them
         self._counting = allocate_lock()
         self._telling = allocate_lock()
         self.workspace = Workspace(store.paths)

@@ -198,7 +198,8 @@ class _Reported:
         words = typed.source.original
         if isinstance(typed, Copy):  # the addresses of an ADD, as in the history
             words = redacted(words)
-        self.event = {"stage": run.stage.label, "instruction": shorten(words)}
+        self.event: dict[str, Any] = {"stage": run.stage.label, "instruction": shorten(words)}
+        self.event["index"] = run.job.order.get(run.stage.index, len(run.job.order) + run.stage.index)
 
     def __enter__(self) -> _Reported:
         self.run.place += 1

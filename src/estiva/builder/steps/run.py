@@ -201,7 +201,12 @@ class CommandStep:
         from estiva.builder.steps import statuses
 
         source, words = self.typed.source, statuses.meaning(status)
-        about: dict[str, Any] = {"line": source.line, "text": source.original, "status": status}
+        about: dict[str, Any] = {
+            "line": source.line,
+            "text": source.original,
+            "status": status,
+            "argv": self.argv,
+        }
         title, hint = self._title(), statuses.hint(status)
         if words:
             return BuildFailed(f"{title}: exit status {status} ({words})", hint=hint, **about)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import _signal
 import os
 
-from estiva.errors import EngineError, InvalidInput, brief, oneline
+from estiva.errors import EngineError, oneline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,9 +41,6 @@ def leave(number: int, _frame: object) -> None:
     for each in PASSED_ON:
         _signal.signal(each, _signal.SIG_IGN)
     raise Left(number)
-
-
-CONTROL = (*"@abcdefghijklmnopqrstuvwxyz", "[", "\\", "]", "^", "_")  # ctrl- and one of these, by its code
 
 
 def attend(
@@ -112,20 +109,9 @@ def detach_keys(options: Options) -> str:
     text = options.text("detach-keys")
     if not text:
         return ""
-    keys = ""
-    for word in text.split(","):
-        if len(word) == 1 and word.isascii():
-            keys += word
-        elif word == "DEL":
-            keys += "\x7f"
-        elif word.startswith("ctrl-") and word[5:] in CONTROL:
-            keys += chr(CONTROL.index(word[5:]))
-        else:
-            raise InvalidInput(
-                f"invalid --detach-keys: unknown key '{brief(word, 60)}'",
-                hint="a character, ctrl-a to -z, ctrl-@, -[, -\\\\, -], -^, -_ or DEL, separated by commas",
-            )
-    return keys
+    from estiva.engine.containers import attach
+
+    return attach.keys(text)
 
 
 def exit_status(outcome: Outcome) -> int:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.cli.context import Context
-    from estiva.engine.state.types import Record, State
+    from estiva.engine.state.types import Record
     from estiva.errors import EstivaError
 
 HEADINGS = [
@@ -72,12 +72,12 @@ def row(context: Context, record: Record, truncate: bool, sized: bool) -> dict[s
 
     from estiva.cli.format import units
     from estiva.cli.format.struct import labelled
+    from estiva.engine.containers import listing
     from estiva.timestamps import seconds
 
     config = record["Config"]
     created = seconds(record["Created"])
-    words = [f"'{word}'" if " " in word else word for word in record["Args"]]
-    command = " ".join([record["Path"], *words])
+    command = listing.command(record)
     mounts = [mount.get("Name") or mount["Source"] or mount["Destination"] for mount in record["Mounts"]]
     image = config.get("Image") or record["Image"]
     shown = {
@@ -87,7 +87,7 @@ def row(context: Context, record: Record, truncate: bool, sized: bool) -> dict[s
         "CreatedAt": units.local_time(created),
         "RunningFor": units.ago(time.time() - created),
         "State": record["State"]["Status"],
-        "Status": status(record["State"]),
+        "Status": listing.status(record["State"]),
         "Exit": "" if record["State"]["Running"] else record["State"].get("Exit", {}).get("Meaning", ""),
         "Ports": ports(record["NetworkSettings"].get("Ports") or {}),
         "Names": record["Name"].removeprefix("/"),
@@ -112,33 +112,6 @@ def _size(context: Context, record: Record) -> str:
     written = changes.size(context.engine, record)
     whole = written + lookup.resolve(context.engine, record["Image"]).size
     return f"{units.size(written, 3)} (virtual {units.size(whole, 3)})"
-
-
-def status(state: State) -> str:
-    """A container's state in words: "Up 3 minutes (healthy)", "Exited (0) 2 hours ago"."""
-    import time
-
-    from estiva.cli.format import units
-    from estiva.timestamps import ZERO, seconds
-
-    if state["Restarting"]:
-        ended = units.ago(time.time() - seconds(state["FinishedAt"]))
-        return f"Restarting ({state['ExitCode']}) {ended}"
-    if state["Running"]:
-        more = ""
-        if state["Paused"]:
-            more = " (Paused)"
-        elif "Health" in state:
-            health = state["Health"]["Status"]
-            more = f" ({'health: ' if health == 'starting' else ''}{health})"
-        return f"Up {units.duration(time.time() - seconds(state['StartedAt']))}{more}"
-    if state["Status"] == "created":
-        return "Created"
-    if state["Status"] == "dead":
-        return "Dead"
-    if state["FinishedAt"] == ZERO:
-        return f"Exited ({state['ExitCode']}), {state['Error']}".removesuffix(", ")
-    return f"Exited ({state['ExitCode']}) {units.ago(time.time() - seconds(state['FinishedAt']))}"
 
 
 def ports(table: dict[str, Any]) -> str:

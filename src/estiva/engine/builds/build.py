@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
 
-from estiva.errors import EstivaError, Unsupported
+from estiva.errors import EstivaError, InvalidInput, Unsupported, brief
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import IO, Any
+    from typing import Any
 
     from estiva.builder.exporters.output import Output
     from estiva.builder.frontend.errors import BuildFailed
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     from estiva.engine.builds.built import Built
     from estiva.engine.builds.caches import Caches
     from estiva.engine.builds.shell import Attend, Shells
+    from estiva.engine.builds.worker import Watch
+    from estiva.engine.images.logins import Logins
     from estiva.engine.images.outfile import Standard
     from estiva.engine.state.config_types import HostConfig
     from estiva.store.images import Image
@@ -44,6 +45,8 @@ def build(
     metadata: dict[str, Any] | None = None,
     limits: dict[str, Any] | None = None,
     shell: Attend | None = None,
+    watch: Watch | None = None,
+    given: Logins = None,
     check: bool = True,
     **options: Any,
 ) -> str:
@@ -57,8 +60,9 @@ def build(
     is called now and then while a command says nothing: what it raises ends the build. `limits` is a
     HostConfig of what each RUN may use and where it runs; no step's key has it, as it is no input.
     Without `check` nobody is told what is likely a mistake in the Dockerfile.
-    `shell` attends a shell in the first step that fails (engine/builds/shell.py). Raises DockerfileError,
-    BuildFailed and other EstivaErrors.
+    `shell` attends a shell in the first step that fails (engine/builds/shell.py), `watch` hears of the
+    containers of steps (worker.py). `given`: credentials for base images (engine/images/logins.py). Raises
+    DockerfileError, BuildFailed and other EstivaErrors.
     """
     from estiva.builder.exporters.output import judge
     from estiva.engine.builds import exports as exporting
@@ -82,15 +86,14 @@ def build(
             _warn_of(host, progress)
     allow_refetch(engine)
     commits: dict[str, Any] = {}  # of what the first platform has read, the others have the same
-    if len(wanted) > 1 and hasattr(options.get("context"), "read"):
-        options["context"] = _spooled(engine, options["context"])
     end_lost(engine)
-    steps = Steps(engine, look, host, shell)
+    steps = Steps(engine, look, host, shell, watch)
     with engine.store.writing():
         options["check"] = check
-        built = [
-            _one(engine, {**options, "platform": platform}, steps, progress, fetch, commits, len(wanted) > 1)
-            for platform in wanted
+        several = len(wanted) > 1
+        built = [  # one after the other: a stage that they have in common is made once, and found then
+            _one(engine, {**options, "platform": each}, steps, progress, fetch, commits, several, given)
+            for each in wanted
         ]
         exports = exporting.Exports(engine, built, attesting, progress, standard)
         for output in chosen:
@@ -125,15 +128,6 @@ def _platforms(one: str | None, more: Sequence[str]) -> list[str | None]:
     return list(found.values()) or [None]
 
 
-def _spooled(engine: Engine, context: IO[bytes]) -> IO[bytes]:
-    """An archive that is to be read for each of several platforms, as a file without a name."""
-    fd = os.open(engine.paths.ingest, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    with os.fdopen(os.dup(fd), "wb") as file:
-        while piece := context.read(1 << 20):
-            file.write(piece)
-    return os.fdopen(fd, "rb")
-
-
 def _one(
     engine: Engine,
     options: dict[str, Any],
@@ -142,6 +136,7 @@ def _one(
     fetch: bool,
     commits: dict[str, Any],
     several: bool,
+    given: Logins,
 ) -> Built:
     """Build for one platform."""
     from estiva.builder.cache.local import Cache
@@ -155,8 +150,6 @@ def _one(
     request.check = check
     request.devices = Devices(request.allow)
     request.commits = commits
-    if several and request.context is not None and not isinstance(request.context, str):
-        options["context"].seek(0)
     if request.network not in NETWORKS:
         from estiva.network import networks
 
@@ -165,7 +158,7 @@ def _one(
         progress = _Of(str(request.platform), progress)
     if request.build_args.get("BUILDKIT_INLINE_CACHE") == "1":
         request.cache_to.append("type=inline")
-    resolver, started = Resolver(engine, progress, fetch), time.time_ns()
+    resolver, started = Resolver(engine, progress, fetch, given), time.time_ns()
     remote = _caches(engine, request, progress, several)
     try:
         image = executor.build(
@@ -221,6 +214,16 @@ def _warn_of(limits: HostConfig, progress: Callable[[dict[str, Any]], None]) -> 
     judge.warn(limits, lambda event: progress({"status": "warning", "message": event["message"]}))
 
 
+def elsewhere(place: str) -> str:
+    """A build context that is an address, of a repository or of http(s): no folder of this machine, whoever
+    asks for it. Raises InvalidInput."""
+    from estiva.builder.fetch import address
+
+    if address.parse(place, context=True) is None and not address.is_http(place):
+        raise InvalidInput(f"the build context {brief(place, 100)} is no address", hint="of git, or http(s)")
+    return place
+
+
 def failed(error: Exception) -> BuildFailed | None:
     """The error of a step whose command has failed; None for all others."""
     from estiva.builder.frontend.errors import BuildFailed
@@ -237,8 +240,10 @@ class Steps:
         look: Callable[[], object] | None = None,
         limits: HostConfig | None = None,
         shell: Attend | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.engine = engine
+        self.watch = watch
         self.look = look
         self.limits = limits
         self.several = False
@@ -266,7 +271,9 @@ class Steps:
     def __call__(self, step: Step) -> int:
         from estiva.engine.builds.worker import run_step
 
-        return run_step(self.engine, step, self.look, self.limits, self.shells, self.begun)
+        return run_step(
+            self.engine, step, self.look, self.limits, self.shells, watch=self.watch, begun=self.begun
+        )
 
 
 class Resolver:
@@ -274,8 +281,13 @@ class Resolver:
     for another platform, or always."""
 
     def __init__(
-        self, engine: Engine, progress: Callable[[dict[str, Any]], None] | None, fetch: bool = True
+        self,
+        engine: Engine,
+        progress: Callable[[dict[str, Any]], None] | None,
+        fetch: bool = True,
+        given: Logins = None,
     ) -> None:
+        self.given = given
         self.engine = engine
         self.progress = progress
         self.fetch = fetch
@@ -308,7 +320,8 @@ class Resolver:
         try:
             if known is not None and platform and not Platform.host().accepts(Platform.parse(platform)):
                 return self._beside(name, platform)
-            return registry.pull(self.engine, name, platform=platform, progress=self._told(name))
+            told = self._told(name)
+            return registry.pull(self.engine, name, platform=platform, progress=told, given=self.given)
         except EstivaError as error:
             if known is not None and platform:
                 error.hint = error.hint or f"the image here is for {Platform.of(known.config)}"
@@ -321,7 +334,10 @@ class Resolver:
 
         reference = Reference.parse(name)
         bare = Reference(reference.registry, reference.repository)
-        return registry.pull(self.engine, name, platform=platform, progress=self._told(name), named=bare)
+        told = self._told(name)
+        return registry.pull(
+            self.engine, name, platform=platform, progress=told, named=bare, given=self.given
+        )
 
     def _told(self, name: str) -> Callable[[dict[str, Any]], None] | None:
         """Who hears how the pull goes on, told which image it is of: several may be under way."""

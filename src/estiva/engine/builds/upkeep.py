@@ -1,8 +1,8 @@
 """What builds keep for the next ones, to be looked at and removed: steps, and cache mounts.
 
-An entry is a step's layer (type "regular", by the keys of the build cache), or a folder that RUN mounts
-(type "exec.cachemount"); the words are BuildKit's. What an image needs stays on the disk when its entry goes,
-so only the rest counts as reclaimable.
+An entry is a step's layer (type "regular", by the keys of the build cache), a folder that RUN mounts (type
+"exec.cachemount") or a context that a client of the API has sent ("source.local"); the words are BuildKit's.
+What an image needs stays on the disk when its entry goes, so only the rest counts as reclaimable.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from estiva import fastjson, files
 from estiva.builder.cache import inputs
+from estiva.engine.builds import contexts
 from estiva.engine.state import eventlog
 from estiva.engine.state.prune_filters import moment
 from estiva.errors import Conflict, InvalidInput, NotFound, brief
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from estiva.engine import Engine
     from estiva.store.database import Transaction
 
-STEP, MOUNT = "regular", "exec.cachemount"
+STEP, MOUNT, SOURCE = "regular", "exec.cachemount", "source.local"
 _GONE = ".gone."  # begins the names of cache mounts that are being removed
 FILTERS = ("id", "type", "until", "description", "shared", "inuse")
 
@@ -60,7 +61,7 @@ class Keep(NamedTuple):
 def entries(engine: Engine, filters: dict[str, list[str]] | None = None) -> list[Entry]:
     """All, or those that `filters` take, least recently used first. Raises InvalidInput."""
     taken = _judged(filters or {})
-    found = [*_steps(engine), *_mounts(engine)]
+    found = [*_steps(engine), *_mounts(engine), *_sources(engine)]
     return sorted((entry for entry in found if taken(entry)), key=lambda entry: (entry.used, entry.id))
 
 
@@ -81,7 +82,9 @@ def prune(
     _sweep(engine)
     gone, freed = [], 0
     for entry in going:
-        if entry.type == MOUNT and _remove_mount(engine, entry.id):
+        if entry.type == SOURCE and contexts.remove(engine, entry.id):
+            freed += entry.size
+        elif entry.type == MOUNT and _remove_mount(engine, entry.id):
             gone.append(entry.id)
             freed += entry.size
     done["bytes"] += freed
@@ -175,6 +178,13 @@ def _mounts(engine: Engine) -> list[Entry]:
     return found
 
 
+def _sources(engine: Engine) -> list[Entry]:
+    return [
+        Entry(name, SOURCE, "local source for context", used, used, size, False, busy)
+        for name, size, used, busy in contexts.kept(engine)
+    ]
+
+
 def _about(top: str) -> str:
     try:
         with open(top + "/about", "rb") as file:
@@ -192,8 +202,9 @@ def _judged(filters: dict[str, list[str]]) -> Any:
         if key not in FILTERS:
             raise InvalidInput(f"invalid filter '{brief(key, 60)}'", hint=f"one of {', '.join(FILTERS)}")
         for value in values:
-            if key == "type" and value not in (STEP, MOUNT):
-                raise InvalidInput(f"invalid filter 'type={brief(value, 60)}'", hint=f"{STEP} or {MOUNT}")
+            if key == "type" and value not in (STEP, MOUNT, SOURCE):
+                hint = f"{STEP}, {MOUNT} or {SOURCE}"
+                raise InvalidInput(f"invalid filter 'type={brief(value, 60)}'", hint=hint)
             if key in ("shared", "inuse") and value not in ("true", "false"):
                 raise InvalidInput(f"invalid filter '{key}={brief(value, 60)}'", hint="true or false")
     until = min(map(moment, filters.get("until", ())), default=None)

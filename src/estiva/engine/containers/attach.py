@@ -12,7 +12,7 @@ from _socket import socket as _socket
 
 from estiva import fastjson
 from estiva.engine.state import eventlog, lookup
-from estiva.errors import Conflict, EngineError
+from estiva.errors import Conflict, EngineError, InvalidInput, brief
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 NAME = "attach"
 LONGEST = 1 << 15  # bytes of input in one packet
+CONTROL = (*"@abcdefghijklmnopqrstuvwxyz", "[", "\\", "]", "^", "_")  # ctrl- and one of these, by its code
+SEATED = 10.0  # seconds that a monitor has from the start of its container until it listens
 
 
 class Attached:
@@ -142,6 +144,51 @@ def _refuse_stopped(engine: Engine, record: Record, ref: str) -> None:
             f"the monitor of container {ref}, process {monitor}, is stopped",
             hint=f"`kill -CONT {monitor}` lets it go on",
         )
+
+
+def keys(text: str) -> str:
+    """What is typed to leave a terminal, of Docker's words for it: "ctrl-a", "ctrl-p,q", "DEL". Raises
+    InvalidInput."""
+    found = ""
+    for word in text.split(","):
+        if len(word) == 1 and word.isascii():
+            found += word
+        elif word == "DEL":
+            found += "\x7f"
+        elif word.startswith("ctrl-") and word[5:] in CONTROL:
+            found += chr(CONTROL.index(word[5:]))
+        else:
+            raise InvalidInput(
+                f"invalid --detach-keys: unknown key '{brief(word, 60)}'",
+                hint="a character, ctrl-a to -z, ctrl-@, -[, -\\\\, -], -^, -_ or DEL, separated by commas",
+            )
+    return found
+
+
+def resize(engine: Engine, ref: str, rows: int, columns: int) -> None:
+    """The size of a running container's terminal. Raises NotFound, Conflict."""
+    until = time.monotonic() + SEATED
+    record = lookup.resolve(engine, ref)
+    while record["State"]["Running"]:
+        channel = connect(engine.paths.run_container(record["Id"]))
+        if channel is not None:
+            try:
+                channel.send(fastjson.dumps({"do": "resize", "rows": rows, "columns": columns}).encode())
+                return
+            except OSError:
+                pass  # it has ended
+            finally:
+                channel.close()
+        if time.monotonic() > until:
+            break
+        time.sleep(lookup.LOOK_AGAIN)  # it is being started
+        record = lookup.resolve(engine, record["Id"])
+    raise Conflict(f"container {record['Id']} is not running", hint=f"`estiva start {ref}` starts it")
+
+
+def left(engine: Engine, record: Record, action: str = "detach") -> None:
+    """Note in the event log that somebody has come (attach) or gone by the detach keys (detach)."""
+    eventlog.container(engine.paths, record, action)
 
 
 def connect(run: str) -> _socket | None:

@@ -12,6 +12,7 @@ from estiva.engine.containers import folder
 from estiva.engine.images import events
 from estiva.engine.launch import start
 from estiva.engine.state import based, eventlog, gate, lookup, runstate
+from estiva.engine.state import record as records
 from estiva.errors import Conflict, NotFound
 from estiva.files import Lock
 from estiva.runtime.cgroup import factory
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from typing import IO, Any
 
     from estiva.engine import Engine
+    from estiva.engine.state.config_types import Config
     from estiva.engine.state.types import Record
     from estiva.store.snapshots import Snapshot
 
@@ -138,8 +140,12 @@ def commit(
     message: str = "",
     changes: list[str] | None = None,
     pause: bool = True,
+    over: Config | None = None,
 ) -> str:
-    """A new image out of a container's read-write layer; its id. `changes` are Dockerfile instructions."""
+    """A new image out of a container's read-write layer; its id. `changes` are Dockerfile instructions.
+    `over`: what the image says in place of what the container does, key by key, as its own config would
+    be completed from an image's.
+    """
     from estiva.oci.reference import Reference
 
     name = str(Reference.parse(reference)) if reference else None
@@ -159,7 +165,7 @@ def commit(
         "Healthcheck",
         "Shell",
     )
-    ran: Any = record["Config"]
+    ran: Any = records.merge(over, {"config": record["Config"]}) if over else record["Config"]
     if start.idles(record):
         ran = {**ran, "Cmd": None, "Entrypoint": None}  # the image's stay
     config["config"] = {**(config.get("config") or {}), **{key: ran[key] for key in kept if ran.get(key)}}

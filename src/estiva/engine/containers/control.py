@@ -24,7 +24,7 @@ from estiva.engine.state.lookup import (
     resolve_if_there,
     running_state_now,
 )
-from estiva.errors import Conflict, EngineError, EstivaError, InvalidInput, NotFound, StateError
+from estiva.errors import Conflict, EngineError, EstivaError, InvalidInput, NameTaken, NotFound, StateError
 from estiva.files import Lock
 from estiva.linux import signals
 from estiva.runtime import state
@@ -381,7 +381,7 @@ def rename(engine: Engine, ref: str, name: str) -> None:
     with engine.db.write() as transaction:
         taken = containers.named(transaction, new)
         if taken:
-            raise Conflict(f'the name "{new}" is in use by container {taken[0][:12]}')
+            raise NameTaken(f'the name "{new}" is in use by container {taken[0][:12]}', new, taken[0])
         row = containers.get(transaction, record["Id"])
         if row is None:
             raise NotFound(f"no such container: {ref}")

@@ -17,7 +17,7 @@ from estiva.engine.mounts import points as mount_points
 from estiva.engine.spec import judge, oci_config
 from estiva.engine.state import eventlog, locks, names, record, teardown
 from estiva.engine.state.net import addresses
-from estiva.errors import Conflict, EngineError, EstivaError, NotFound, Unsupported
+from estiva.errors import EngineError, EstivaError, NameTaken, NotFound, Unsupported
 from estiva.store import containers
 
 TYPE_CHECKING = False
@@ -268,9 +268,11 @@ def settled_if_dead(engine: Engine, container_id: str) -> bool:
     return reconcile.reconcile_if_dead(engine.paths, engine.db, container_id)
 
 
-def in_use(name: str, container_id: str) -> Conflict:
-    return Conflict(
+def in_use(name: str, container_id: str) -> NameTaken:
+    return NameTaken(
         f'the name "{name}" is in use by container {container_id[:12]}',
+        name,
+        container_id,
         hint=f"`estiva rm {name}` removes it, `estiva rename` frees the name",
     )
 

@@ -17,6 +17,8 @@ from estiva.runtime.security import capabilities
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from estiva.engine import Engine
     from estiva.engine.launch.launch import Launched
     from estiva.engine.state.types import OCI, ExecPlan, RunState
@@ -135,9 +137,11 @@ def seal(engine: Engine, wanted: ExecPlan) -> None:
         sealed_exe.ensure()
 
 
-def launch(engine: Engine, wanted: ExecPlan, stdio: tuple[int, int, int]) -> Launched:
+def launch(
+    engine: Engine, wanted: ExecPlan, stdio: tuple[int, int, int], guests: Sequence[int] = ()
+) -> Launched:
     """Have another process be the parent, a fork of ours or of the spawner: `Launched.started` waits for
-    it.
+    it. `guests` are sockets of who is attached to one that is kept.
     """
     from estiva.engine.launch.launch import Launched
     from estiva.engine.monitor.protocol import pair, single_threaded
@@ -150,12 +154,12 @@ def launch(engine: Engine, wanted: ExecPlan, stdio: tuple[int, int, int]) -> Lau
             process.set_title("estiva: exec", wipe=False)
             ours.close()
             os.setsid()
-            become(wanted, theirs, stdio)
+            become(wanted, theirs, stdio, guests=guests)
         theirs.close()
     else:
         from estiva.engine.launch import spawner
 
-        ours = spawner.ask({"kind": "exec", "plan": wanted}, [-1, *stdio])
+        ours = spawner.ask({"kind": "exec", "plan": wanted}, [-1, *stdio, *guests])
     launched = Launched(ours)
     if not engine.direct:
         from estiva.engine.launch import forks

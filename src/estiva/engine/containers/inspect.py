@@ -19,7 +19,8 @@ def inspect(engine: Engine, ref: str) -> Record:
     """All that is known of a container, in Docker's shape."""
     record = resolve(engine, ref)
     directory = engine.paths.container(record["Id"])
-    from estiva.engine.state.record import complete, has_run
+    from estiva.engine.state.net import endpoint_shape
+    from estiva.engine.state.record import complete
 
     record.setdefault("Driver", "overlay2")
     made = f"{directory}/%s" if record["State"]["Status"] != "created" else ""
@@ -45,12 +46,16 @@ def inspect(engine: Engine, ref: str) -> Record:
         from estiva.engine.containers import logs
 
         state["Exit"]["LastLog"] = logs.last_lines(engine, record["Id"])
-    if has_run(record):  # as Docker's, which asks for the network when it starts
-        for name, endpoint in record["NetworkSettings"]["Networks"].items():
-            if name in eventlog.PREDEFINED:
-                endpoint["NetworkID"] = eventlog.PREDEFINED[name][0]
+    endpoint_shape.complete(record)
+    bridge = record["NetworkSettings"]["Networks"].get("bridge")
+    if bridge:
+        record["NetworkSettings"]["EndpointID"] = bridge["EndpointID"]
     tmpfs = record["HostConfig"].get("Tmpfs") or {}  # shown there, and only --mount's among the Mounts
     record["Mounts"] = [mount for mount in record["Mounts"] if mount["Destination"] not in tmpfs]
+    if record["State"]["Running"]:
+        from estiva.engine.containers.execs import kept
+
+        record["ExecIDs"] = kept.unfinished(engine, record["Id"]) or None  # type: ignore[typeddict-unknown-key]
     pid = record["State"]["Pid"]
     if pid:
         record["NetworkSettings"].update(SandboxID=record["Id"], SandboxKey=f"/proc/{pid}/ns/net")
@@ -64,6 +69,17 @@ def inspect(engine: Engine, ref: str) -> Record:
         },
     }
     return record
+
+
+def asked_mac(engine: Engine, record: Record) -> str:
+    """The MAC address that was asked for on the network of its NetworkMode; "" for none."""
+    from estiva.network import networks
+
+    mode = record["HostConfig"]["NetworkMode"]
+    for network_id, wished in networks.belongings(engine.db, record["Id"]).items():
+        if mode in (network_id, wished.get("Name") or "bridge"):
+            return wished.get("MacAddress") or ""
+    return ""
 
 
 def _lowerdirs(engine: Engine, record: Record) -> str:

@@ -1,17 +1,21 @@
-"""`ps`: the containers that fit."""
+"""`ps`: the containers that fit, and what their rows say in words."""
 
 from __future__ import annotations
+
+import time
 
 from estiva.engine.containers import ps_filters
 from estiva.engine.state.lookup import load, settled
 from estiva.errors import EstivaError, InvalidInput, Unsupported, brief
 from estiva.network import networks
+from estiva.oci.ages import ago, duration
 from estiva.store import containers
+from estiva.timestamps import ZERO, seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.engine import Engine
-    from estiva.engine.state.types import Record
+    from estiva.engine.state.types import Record, State
     from estiva.network.types import EndpointRecord
     from estiva.store.images import Image
 
@@ -167,3 +171,30 @@ def matches(record: Record, filters: dict[str, list[str]]) -> bool:
         if not fits:
             return False
     return True
+
+
+def status(state: State) -> str:
+    """ "Up 3 minutes (healthy)", "Exited (0) 2 hours ago"."""
+    now = time.time()
+    if state["Restarting"]:
+        return f"Restarting ({state['ExitCode']}) {ago(now - seconds(state['FinishedAt']))}"
+    if state["Running"]:
+        more = ""
+        if state["Paused"]:
+            more = " (Paused)"
+        elif "Health" in state:
+            health = state["Health"]["Status"]
+            more = f" ({'health: ' if health == 'starting' else ''}{health})"
+        return f"Up {duration(now - seconds(state['StartedAt']))}{more}"
+    if state["Status"] == "created":
+        return "Created"
+    if state["Status"] == "dead":
+        return "Dead"
+    if state["FinishedAt"] == ZERO:
+        return f"Exited ({state['ExitCode']}), {state['Error']}".removesuffix(", ")
+    return f"Exited ({state['ExitCode']}) {ago(now - seconds(state['FinishedAt']))}"
+
+
+def command(record: Record) -> str:
+    """The command of a list's row: arguments with a blank in single quotes."""
+    return " ".join([record["Path"], *(f"'{word}'" if " " in word else word for word in record["Args"])])

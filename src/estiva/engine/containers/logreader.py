@@ -199,11 +199,12 @@ def _same(fd: int, current: int) -> bool:
     return current >= 0 and os.path.samestat(os.fstat(fd), os.fstat(current))
 
 
-def blocks(fd: int, start: int) -> Iterator[tuple[bytes, int]]:
-    """(whole lines, the offset after them) from an offset on; half a line is left for later."""
-    while data := os.pread(fd, BLOCK, start):
+def blocks(fd: int, start: int, most: int = BLOCK) -> Iterator[tuple[bytes, int]]:
+    """(whole lines, the offset after them) from an offset on, `most` bytes at a time, more than any line has;
+    half a line is left for later."""
+    while data := os.pread(fd, most, start):
         length = data.rfind(b"\n") + 1
-        if not length and len(data) < BLOCK:
+        if not length and len(data) < most:
             return
         start += length or len(data)  # a block without a newline is nothing that we wrote
         yield data[:length], start

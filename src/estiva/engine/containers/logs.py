@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from estiva.engine.containers.logreader import END, MISSING, NONE, Follower, Log, blocks, entries
+from estiva.engine.containers.logreader import BLOCK, END, MISSING, NONE, Follower, Log, blocks, entries
 from estiva.engine.state.logs.logfile import LOST
 from estiva.errors import Unsupported
 
@@ -113,6 +113,18 @@ def reading(
         full(gone)
 
 
+def mark(paths: Paths, container_id: str) -> tuple[tuple[int, int], ...]:
+    """Another one once there may be more to read, or the run may have ended: a look that costs little."""
+    found = []
+    for path in (paths.container(container_id) + "/log.json", paths.run_container(container_id) + "/lock"):
+        try:
+            status = os.stat(path)
+            found.append((status.st_ino, status.st_size + status.st_mtime_ns))
+        except OSError:
+            found.append((0, 0))
+    return tuple(found)
+
+
 def lost(paths: Paths, container_id: str) -> int:
     """Bytes of output that the log of a running container has lost, and could not say so: the disk is
     full. -1: an unknown number."""
@@ -178,7 +190,7 @@ def drain(fd: int, start: int, show: Show) -> int:
 def draining(fd: int, start: int, show: Show) -> Generator[bool, None, int]:
     """Show the lines from an offset on; the offset after them."""
     if fd >= 0:
-        for lines, after in blocks(fd, start):
+        for lines, after in blocks(fd, start, show.most):
             show(lines)
             start = after
             yield False
@@ -222,6 +234,7 @@ class Show:
         self.until = until
         self.timestamps = timestamps
         self.details = details
+        self.most = BLOCK  # bytes of the log that are given at once
 
     def __call__(self, lines: bytes) -> None:
         texts: list[bytes] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from estiva.engine.images import events
 from estiva.engine.images.lookup import _platform, resolve
+from estiva.errors import InvalidInput, brief
 from estiva.oci.reference import Reference
 
 TYPE_CHECKING = False
@@ -69,6 +70,26 @@ def import_(
         engine.store.images.tag(image.id, reference)
     events.note(engine, "import", image.id, reference or image.id, image)
     return image.id
+
+
+def fetched(engine: Engine, url: str) -> IO[bytes]:
+    """What an http(s) address gives, in a file without a name, for `import_`. Raises InvalidInput,
+    Unavailable."""
+    import os
+
+    from estiva.builder.fetch import address
+    from estiva.builder.files import download
+
+    if not address.is_http(url):
+        raise InvalidInput(f"{brief(url, 100)} is no address of http or https")
+    fd = os.open(engine.store.paths.ingest, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        download.fetch(url, fd)
+        os.lseek(fd, 0, os.SEEK_SET)
+    except BaseException:
+        os.close(fd)
+        raise
+    return os.fdopen(fd, "rb")
 
 
 def from_host(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from estiva.engine.images.lookup import resolve
+from estiva.errors import EstivaError
 from estiva.store import containers
 
 TYPE_CHECKING = False
@@ -10,17 +11,23 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.engine import Engine
+    from estiva.store.images import Image
 
 
 ZERO_TIME = "0001-01-01T00:00:00Z"
 
 
 def listing(
-    engine: Engine, *, all: bool = False, filters: dict[str, list[str]] | None = None
+    engine: Engine,
+    *,
+    all: bool = False,
+    filters: dict[str, list[str]] | None = None,
+    parents: bool = False,
 ) -> list[dict[str, Any]]:
     """Images as `GET /images/json` of the Docker Engine API has them, newest first.
 
     Filters: reference (a pattern), dangling, label, before, since (an image), until (a time: made before it).
+    `parents`: with what each was made from here, where that is still here.
     """
     from estiva.engine.images import filters as image_filters
 
@@ -32,6 +39,7 @@ def listing(
     }
     users = containers.images(engine.db)
     entries = []
+    family = Family(engine) if parents else None
     for image in store.images.list(all=all):
         if "before" in bounds and image.created >= bounds["before"]:
             continue
@@ -39,7 +47,7 @@ def listing(
             continue
         entry = {
             "Id": image.id,
-            "ParentId": "",
+            "ParentId": family.parent(image) if family is not None else "",
             "RepoTags": store.images.names(image.id),
             "RepoDigests": store.images.repo_digests(image.id),
             "Created": int(image.created),
@@ -84,12 +92,12 @@ def inspect(engine: Engine, ref: str) -> dict[str, Any]:
         "Id": image.id,
         "RepoTags": store.images.names(image.id),
         "RepoDigests": store.images.repo_digests(image.id),
-        "Parent": "",
+        "Parent": Family(engine).parent(image),
         "Comment": ((document.get("history") or [{}])[-1]).get("comment") or "",
         "Created": document.get("created") or ZERO_TIME,
         "DockerVersion": document.get("docker_version") or "",
         "Author": document.get("author") or "",
-        "Config": {**_EMPTY_CONFIG, **(document.get("config") or {})},
+        "Config": {**EMPTY_CONFIG, **(document.get("config") or {})},
         "Architecture": document.get("architecture") or "",
         "Os": document.get("os") or "",
         "Size": image.size,
@@ -101,11 +109,11 @@ def inspect(engine: Engine, ref: str) -> dict[str, Any]:
         if document.get(key):
             result[name] = document[key]
     if image.manifest:
-        result["Descriptor"] = {"digest": image.manifest}
+        result["Descriptor"] = _descriptor(engine, image.manifest)
     return result
 
 
-_EMPTY_CONFIG: dict[str, Any] = {
+EMPTY_CONFIG: dict[str, Any] = {
     "Hostname": "",
     "Domainname": "",
     "User": "",
@@ -124,6 +132,41 @@ _EMPTY_CONFIG: dict[str, Any] = {
     "OnBuild": None,
     "Labels": None,
 }
+
+
+def _descriptor(engine: Engine, digest: str) -> dict[str, Any]:
+    """Of the manifest or index by which an image came."""
+    from estiva.oci import image as documents
+
+    try:
+        data = engine.store.content.read(digest)
+        kind = documents.parse_document(data, "").get("mediaType") or documents.OCI_MANIFEST
+    except EstivaError:
+        return {"digest": digest}
+    return {"mediaType": kind, "digest": digest, "size": len(data)}
+
+
+class Family:
+    """What images were made from: the image that has all of their history but the end, and the layers of
+    that. Of images that came from elsewhere nothing is told, as docker knows nothing of them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.by_layers: dict[tuple[str, ...], list[Image]] = {}
+        for image in engine.store.images.list():
+            self.by_layers.setdefault(tuple(image.diff_ids), []).append(image)
+
+    def parent(self, image: Image) -> str:
+        """An image's id, or ""."""
+        if image.manifest:
+            return ""
+        history = image.config.get("history") or []
+        found, length = "", 0
+        for count in range(len(image.diff_ids), 0, -1):
+            for other in self.by_layers.get(tuple(image.diff_ids[:count]), ()):
+                made = other.config.get("history") or []
+                if length < len(made) < len(history) and history[: len(made)] == made:
+                    found, length = other.id, len(made)
+        return found
 
 
 def _moment(timestamp: float) -> str:

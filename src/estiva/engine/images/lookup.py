@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from estiva.engine.images import events
 from estiva.engine.state import eventlog
-from estiva.errors import NotFound
+from estiva.errors import InvalidInput, NotFound
 from estiva.oci.reference import Reference
 
 TYPE_CHECKING = False
@@ -38,6 +38,11 @@ def find(engine: Engine, ref: str) -> Image | None:
 def is_whole(engine: Engine, image: Image) -> bool:
     """Whether all layers of an image are here, and look sound."""
     return all(engine.store.layers.has(diff_id) for diff_id in image.diff_ids)
+
+
+def is_hidden(engine: Engine, image_id: str) -> bool:
+    """Whether it is only there for what builds remember: it has been removed, or never was an image."""
+    return engine.store.images.is_hidden(image_id)
 
 
 def parse(ref: str) -> Reference:
@@ -94,6 +99,27 @@ def remove(engine: Engine, ref: str, *, force: bool = False) -> list[str]:
         raise
     events.removed(engine, lines, {known.id: known} if known is not None else {})
     return lines
+
+
+def holders(engine: Engine, ref: str) -> dict[str, Any] | None:
+    """What keeps an image from being removed: {"image": its id, "named": `ref` is one of its names, "names":
+    how many it has, "users": (id, whether it runs) of each container made from it}; None without an image."""
+    from estiva.store import containers
+
+    image = find(engine, ref)
+    if image is None:
+        return None
+    known = names(engine, image.id)
+    users = [
+        (user, status in ("running", "paused", "restarting"))
+        for user, _, status in containers.having(engine.db, image.id)
+        if status != "snapshot"
+    ]
+    try:
+        named = Reference.parse(ref).familiar in known
+    except InvalidInput:
+        named = False
+    return {"image": image.id, "named": named, "names": len(known), "users": users}
 
 
 def prune(

@@ -36,6 +36,8 @@ from estiva.engine.state import locks, teardown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from estiva.engine import Engine
     from estiva.engine.state.config_types import HostConfig
     from estiva.engine.state.types import Order, Outcome, Plan
@@ -184,14 +186,18 @@ def launch(
     stdio: tuple[int, int, int],
     hold: int,
     mounted: dict[str, int] | None = None,
+    guests: Sequence[int] = (),
 ) -> Launched:
     """Start a monitor for `plan`. `stdio` are where the container's streams go (-1: nowhere). `mounted` has,
-    by destination, fds of detached mounts that are attached in place of bind mounts' sources.
+    by destination, fds of detached mounts that are attached in place of bind mounts' sources; `guests` are
+    sockets of who is attached from the start (engine/monitor/audience.py).
 
     `hold` is the fd of the container's flock, taken by the caller; the monitor keeps it for its life and the
     caller may close its own. Returns at once: `Launched.started` waits.
     """
-    fds = [hold, *stdio, *(mounted or {}).values()]
+    fds = [hold, *stdio, *(mounted or {}).values(), *guests]
+    if guests:
+        plan["guests"] = len(guests)
     if mounted:
         plan["mounted"] = list(mounted)
     if engine.direct and single_threaded():

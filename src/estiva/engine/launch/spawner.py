@@ -39,6 +39,7 @@ _channel: Kept | None = None
 _owner = 0
 _lock = _thread.allocate_lock()
 ledger = Ledger()
+files: tuple[int, int] | None = None  # RLIMIT_NOFILE of containers, where the program has lifted its own
 
 
 def _before_fork() -> None:
@@ -146,5 +147,11 @@ def start() -> socket:
     finally:
         theirs.close()
         os.close(program)
+    if files is not None:
+        import contextlib
+        import resource
+
+        with contextlib.suppress(ProcessLookupError):  # it has ended; `request` starts another
+            resource.prlimit(child.pid, resource.RLIMIT_NOFILE, files)
     child.returncode = 0  # it is not waited for: it ends when our socket closes
     return ours

@@ -56,6 +56,7 @@ class Start:
         self.bound = False  # it ends, and is removed, with `close` or this process, however that ends
         self.agent = -1  # an end of the socket to an agent that its idle init is to be; closed by `go`
         self.lingers = False  # a bound one that has ended by itself is there until then
+        self.guests: list[int] = []  # sockets of who is attached from the first byte on; closed by `go`
         self.ahead = False  # its time limit counts from the order "begin" on
 
     # --- what differs between a container and a step of a build ---
@@ -147,13 +148,14 @@ class Start:
                     wanted["detach_keys"] = detach_keys
                 if idles(self.record):
                     wanted["config"]["process"]["args"] = []
-                launched = launch.launch(self.engine, wanted, stdio, self._lock, self.mounted())
+                launched = launch.launch(self.engine, wanted, stdio, self._lock, self.mounted(), self.guests)
             except BaseException:
                 lowerdirs.release()
                 raise
             finally:
                 while self._mounted:
                     os.close(self._mounted.popitem()[1])
+                self._close_guests()
         except BaseException:
             self.close()
             raise
@@ -199,6 +201,7 @@ class Start:
     def close(self) -> None:
         """Let go of everything: see above."""
         lock, self._lock = self._lock, -1
+        self._close_guests()
         if self.agent >= 0:
             fd, self.agent = self.agent, -1
             os.close(fd)
@@ -209,6 +212,10 @@ class Start:
                 launch.close_lock(self.engine, lock)
         if self._launched is not None:
             self._launched.close()
+
+    def _close_guests(self) -> None:
+        while self.guests:
+            os.close(self.guests.pop())
 
     def __enter__(self) -> Self:
         return self

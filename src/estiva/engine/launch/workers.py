@@ -218,7 +218,7 @@ class Worker:
         """Be what was asked for; whether this process can serve again."""
         channel, stdio = protocol.adopt(fds[0]), (fds[2], fds[3], fds[4])
         if message["kind"] == "exec":
-            exec_session.become(message["plan"], channel, stdio, self.program)
+            exec_session.become(message["plan"], channel, stdio, self.program, fds[5:])
             return False  # it does not come back
         if message["kind"] == "reserve":
             return self.reserve(message["plan"], channel)

@@ -12,7 +12,7 @@ be killed; the container need not know. Over the socket go packets (SOCK_SEQPACK
 
 Nobody is sent what was said before: that is in the log. While one has not read what waits for it, nothing
 is read from the container either, so that nothing is lost; who reads nothing for `PATIENCE` seconds is let
-go of.
+go of. A guest, who is there from the start, is waited for as a terminal or a pipe would be.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from estiva import fastjson
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from estiva.engine.state.types import Outcome
 
 NAME = "attach"
 FULL = 1 << 18  # bytes that wait for a client, from which on the container has to wait
+LAST = 1 << 21  # the same once it has ended: all that is in its pipes is taken
 PATIENCE = 10  # seconds
 LONGEST = 1 << 16  # bytes that go in one packet
 PACKET = LONGEST + 1
@@ -70,8 +71,9 @@ def listen(run: str) -> _socket | None:
 class Client:
     """One of them, and what waits for it."""
 
-    def __init__(self, channel: _socket) -> None:
+    def __init__(self, channel: _socket, patient: bool = False) -> None:
         channel.setblocking(False)
+        self.patient = patient  # it is waited for, however long it reads nothing
         self.channel = channel
         self.fd = channel.fileno()
         self.queue: list[bytes] = []
@@ -101,13 +103,28 @@ class Client:
         self.channel.close()
 
 
-class Audience:
-    """All that are attached. `hear` is given each packet of theirs."""
+def deliver(clients: list[Client]) -> None:
+    """All that waits for them, one after the other, who is waited for longest last."""
+    from estiva.linux import process
 
-    def __init__(self, listening: _socket, hear: Callable[[bytes], None]) -> None:
+    os.setsid()
+    process.keep_only({client.fd for client in clients})
+    for client in sorted(clients, key=lambda each: each.patient):
+        client.channel.setblocking(True)
+        if not client.patient:
+            client.channel.setsockopt(SOL_SOCKET, SO_SNDTIMEO, pack("@ll", PATIENCE, 0))
+        client.flush()
+        client.close()
+
+
+class Audience:
+    """All that are attached. `hear` is given each packet of theirs. `guests` are sockets of who is it from
+    the start."""
+
+    def __init__(self, listening: _socket, hear: Callable[[bytes], None], guests: Sequence[int] = ()) -> None:
         self.listening = listening
         self.hear = hear
-        self.clients: list[Client] = []
+        self.clients = [Client(_socket(fileno=fd), patient=True) for fd in guests]
 
     def register(self, poll: select.poll, *, read: bool) -> None:
         """Say to `poll` what is wanted now; not `read`: what was typed has to wait."""
@@ -115,9 +132,10 @@ class Audience:
         for client in self.clients:
             poll.register(client.fd, (select.POLLIN if read else 0) | (select.POLLOUT if client.queue else 0))
 
-    @property
-    def full(self) -> bool:
-        return any(client.size > FULL for client in self.clients)
+    def full(self, running: bool) -> bool:
+        """Whether the container has to wait. What is in its pipes once it has ended is taken."""
+        most = FULL if running else LAST
+        return any(client.size > most for client in self.clients)
 
     def put(self, tag: bytes, data: bytes) -> None:
         """Something that the container has said."""
@@ -141,7 +159,7 @@ class Audience:
                 client.flush()
             if events & ~select.POLLOUT:
                 self.take(client)
-            if client.size > FULL and client.moved < late:
+            if client.size > FULL and client.moved < late and not client.patient:
                 client.gone = True
         for client in self.clients:
             if client.gone:
@@ -161,15 +179,22 @@ class Audience:
             client.gone = True
 
     def say(self, message: Outcome) -> None:
-        """The last word to each, after all that waits for it."""
+        """The last word to each, after all that waits for it; to who is slow by a fork, which nobody waits
+        for."""
         for client in self.clients:
-            client.queue.append(fastjson.dumps(message).encode())
-            try:
-                client.channel.setblocking(True)
-                client.channel.setsockopt(SOL_SOCKET, SO_SNDTIMEO, pack("@ll", PATIENCE, 0))
-            except OSError:
-                continue
-            client.flush()
+            client.put(fastjson.dumps(message).encode())
+        slow = [client for client in self.clients if client.queue and not client.gone]
+        if not slow:
+            return
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+            return
+        try:
+            if os.fork() == 0:
+                deliver(slow)
+        finally:
+            os._exit(0)
 
     def close(self) -> None:
         """Let go of all."""

@@ -94,12 +94,12 @@ def _about(plan: Plan) -> dict[str, str]:
 
 
 def exec_started(wanted: ExecPlan) -> None:
-    """Of an exec: it has been made, and runs."""
+    """Of an exec: it has been made, and runs; one that is kept was made before."""
     if "events" in wanted:
         command = " ".join(wanted["config"]["process"]["args"])
         lines = [
             eventlog.line("container", f"{what}: {command}", wanted["id"], wanted["events"]["about"])
-            for what in ("exec_create", "exec_start")
+            for what in (("exec_start",) if "kept" in wanted else ("exec_create", "exec_start"))
         ]
         eventlog.append(_paths(wanted), *lines)
 

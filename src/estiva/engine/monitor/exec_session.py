@@ -20,6 +20,7 @@ from estiva.runtime.launch import exec as runtime_exec
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from collections.abc import Sequence
 
     from estiva.engine.state.types import ExecPlan
     from estiva.runtime.cgroup import Cgroup
@@ -30,15 +31,25 @@ LOOK_AGAIN = 0.01  # seconds
 DRAIN = 100  # milliseconds for output that is still in the pipes when the process has ended
 
 
-def become(wanted: ExecPlan, channel: socket, stdio: tuple[int, int, int], program: int = -1) -> None:
-    """In a fork: run the process to its end, tell the caller, end. `program`: a pidfd of the caller's."""
+def become(
+    wanted: ExecPlan,
+    channel: socket,
+    stdio: tuple[int, int, int],
+    program: int = -1,
+    guests: Sequence[int] = (),
+) -> None:
+    """In a fork: run the process to its end, tell the caller, end. `program`: a pidfd of the caller's;
+    `guests`: sockets of who hears one that is kept from the start.
+    """
     from estiva.engine.monitor.protocol import encode_error
     from estiva.linux import process
 
     try:
         # who waits for the end of what the command line has written does not wait for a detached command
-        process.keep_only({channel.fileno(), *stdio, program})
+        process.keep_only({channel.fileno(), *stdio, program, *guests})
         session = Session(wanted, stdio, channel, program)
+        if "kept" in wanted:
+            session.seat(wanted["kept"], guests)
         try:
             session.start()
         except BaseException as error:
@@ -143,7 +154,19 @@ class Session:
             events.exec_started(self.wanted)  # as Docker's: it has been tried, and never ends
             raise
         self.started = True
+        if "kept" in wanted:
+            from estiva.engine.state import execs
+
+            execs.running(wanted["kept"], self.init.pid, procinfo.start_time(self.init.pid))
         events.exec_started(wanted)
+
+    def seat(self, folder: str, guests: Sequence[int]) -> None:
+        """Of one that is kept: let others attach, as to a container."""
+        from estiva.engine.monitor import audience
+
+        listening = audience.listen(folder)
+        if listening is not None:
+            self.streams.audience = audience.Audience(listening, self.streams.hear, guests)
 
     def kill(self) -> None:
         """All that it has started, of one that is bound. On cgroup v1 what is frozen can't die: a paused
@@ -175,6 +198,10 @@ class Session:
             return 0
         status = os.waitstatus_to_exitcode(self.init.wait())
         status = 128 - status if status < 0 else status
+        if "kept" in self.wanted:
+            from estiva.engine.state import execs
+
+            execs.end(self.wanted["kept"], status)  # before anybody hears of it
         events.exec_ended(self.wanted, status)
         return status
 

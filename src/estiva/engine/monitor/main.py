@@ -49,13 +49,16 @@ def serve(
     program: int = -1,
 ) -> bool:
     """The whole life of one monitor; `plan` is made by engine/launch/plan.py. Errors go to the caller.
-    `mounts` are detached mounts for the destinations in plan["mounted"], `program` a pidfd of the caller's.
+    `mounts` are detached mounts for the destinations in plan["mounted"], then the sockets of those who are
+    attached from the start, `program` a pidfd of the caller's.
 
     True when all went well and its fds are closed again, so that the process can serve another.
     """
     try:
         monitor = Monitor(plan, channel, stdio, hold, reservation, program)
-        monitor.mounted = dict(zip(plan.get("mounted", ()), mounts, strict=True))
+        guests = len(mounts) - plan.get("guests", 0)
+        monitor.mounted = dict(zip(plan.get("mounted", ()), mounts[:guests], strict=True))
+        monitor.guests = mounts[guests:]
         try:
             if "explain" in plan:
                 from estiva.engine.monitor import explain

@@ -79,6 +79,7 @@ class Monitor:
         self.started, self.began = "", 0  # as text, and in nanoseconds
         self.delay: float | None = None  # seconds after which it is to be started again
         self.mounted: dict[str, int] = {}  # detached mounts for bind mounts, by destination
+        self.guests: list[int] = []  # sockets of who is attached from the start
         self.mounts = -1  # an fd that keeps the container's mounts until the caller has been told of its end
         self.root: tuple[int, int] | None = None  # with a user namespace: the host's ids of its root
 
@@ -150,6 +151,8 @@ class Monitor:
         self.keep_mounts()
         if terminal:
             self.streams.console(self.init.console, plan["stdin"], out, plan.get("detach_keys", ""))
+        if self.guests:
+            self.seat()
         self.init.start()
         if hooks is not None:
             hooking.run(plan, "poststart", self.init.pid)
@@ -206,11 +209,7 @@ class Monitor:
         if self.plan["detach"]:
             self.streams.hang_up()  # it has been told; nobody listens any more
         if self.streams.audience is None and not self.plan["ephemeral"]:
-            from estiva.engine.monitor import audience  # once the command runs
-
-            listening = audience.listen(f"{self.plan['run_root']}/containers/{self.plan['id']}")
-            if listening is not None:
-                self.streams.audience = audience.Audience(listening, self.streams.hear)
+            self.seat()  # once the command runs
         if "health" in self.plan and self.streams.health is None:
             from estiva.engine.monitor.life import health
 
@@ -231,6 +230,15 @@ class Monitor:
         # what is left in a pid namespace ends with its init
         alone = {"type": "pid"} in self.plan["config"]["linux"]["namespaces"]
         self.streams.run(self.init, DRAIN, (lambda: None) if alone else self.cgroup.kill)
+
+    def seat(self) -> None:
+        """Let others attach; those who are there already hear all that the command says."""
+        from estiva.engine.monitor import audience
+
+        listening = audience.listen(f"{self.plan['run_root']}/containers/{self.plan['id']}")
+        if listening is not None:
+            self.streams.audience = audience.Audience(listening, self.streams.hear, self.guests)
+            self.guests = []
 
     def named(self, settings: Settings) -> None:
         """It has joined a network with a name server while it runs. Where that fails, it goes on without."""

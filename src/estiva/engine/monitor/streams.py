@@ -197,8 +197,8 @@ class Conversation:
         running, timeout = True, -1
         while running or self.sources:
             poll = select.poll()
-            outlet = self.outlet
-            full = (self.audience is not None and self.audience.full) or (outlet is not None and outlet.full)
+            audience, outlet = self.audience, self.outlet
+            full = (audience is not None and audience.full(running)) or (outlet is not None and outlet.full)
             for source in () if full else self.sources:
                 poll.register(*source.watched)
             if running:

@@ -42,7 +42,7 @@ class Asked:
         self.ipv6 = False
         self.attachable = False
         self.options: dict[str, str] = {}
-        self.ipam_options: dict[str, str] = {}
+        self.ipam_options: dict[str, str] | None = {}  # None: not given, which inspect tells
         self.labels: dict[str, str] = {}
 
     def __repr__(self) -> str:

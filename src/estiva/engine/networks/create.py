@@ -41,9 +41,10 @@ def create(engine: Engine, name: str, asked: judge.Asked) -> str:
         "EnableIPv6": asked.ipv6 or any(":" in words for words in asked.subnets),
         "Attachable": asked.attachable,
         "Options": options,
-        "IPAMOptions": asked.ipam_options,
         "Labels": asked.labels,
     }
+    if asked.ipam_options is not None:
+        record["IPAMOptions"] = asked.ipam_options
     if asked.driver == BRIDGE:
         record["Bridge"] = options.get(networks.BRIDGE_NAME) or f"br-{network_id[:12]}"
         record["Adopted"] = ipam.exists(record["Bridge"])

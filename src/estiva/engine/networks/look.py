@@ -80,7 +80,7 @@ def shape(network: Network) -> dict[str, Any]:
         "EnableIPv6": record["EnableIPv6"],
         "IPAM": {
             "Driver": "default",
-            "Options": record["IPAMOptions"],
+            "Options": record.get("IPAMOptions"),
             "Config": [{**subnet} for subnet in record["Subnets"]],
         },
         "Internal": record["Internal"],
@@ -104,7 +104,11 @@ def predefined(engine: Engine, name: str) -> dict[str, Any]:
         "Scope": "local",
         "Driver": driver,
         "EnableIPv6": False,
-        "IPAM": {"Driver": "default", "Options": None, "Config": []},
+        "IPAM": {
+            "Driver": "default",
+            "Options": None,
+            "Config": [] if name == networks.DEFAULT_NAME else None,
+        },
         "Internal": False,
         "Attachable": False,
         "Ingress": False,

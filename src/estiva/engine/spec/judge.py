@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from estiva.engine.state.config_types import Config, HostConfig, LogConfig, RestartPolicy, Ulimit
 
 
+RUNTIMES = (None, "", "estiva", "runc")  # the last by who names docker's own, which is no other here
 POLICIES = ("no", "always", "unless-stopped", "on-failure")
 
 
@@ -168,7 +169,7 @@ def _check_host(config: Config, host: HostConfig) -> None:
         raise InvalidInput("a limit of output or of time can not be less than 0")
     if len(host.get("ConsoleSize") or ()) not in (0, 2):
         raise InvalidInput("HostConfig.ConsoleSize is not [height, width]")
-    if host.get("Runtime") not in (None, "", "estiva"):
+    if host.get("Runtime") not in RUNTIMES:
         raise Unsupported(f"the runtime {host['Runtime']} is not known here")
     if host.get("VolumeDriver") not in (None, "", "local"):
         raise Unsupported(f"the volume driver {host['VolumeDriver']} is not supported")

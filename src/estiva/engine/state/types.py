@@ -4,8 +4,7 @@ Record, State, MountPoint                Docker's shapes (API 1.45), in the data
 Config, HostConfig, Mount, ...           what a container is made of: config_types.py
 Exit                                     how a run ended, and why: life/end_types.py
 RunState                                 state.json of a run folder: what exec and stats need to know
-Plan, ExecPlan                           what a monitor, or the parent of an exec, is told by who starts it
-Ending                                   as much of a Plan as is known of a run whose monitor was killed
+Plan, ExecPlan; Ending                   what a monitor, or an exec's parent, is told; what of a killed one
 Request, Handed                          how plans reach the spawner's workers, or a monitor that waits
 Outcome, Order                           what a monitor and its caller say to each other (launch/launch.py)
 Frozen                                   a monitor that hibernates
@@ -289,6 +288,7 @@ class Plan(Ending):
     sharing: NotRequired[Sharing]
     names: NotRequired[Settings]  # it has the embedded name server
     bound: NotRequired[bool]  # it ends, and is removed, when its caller goes
+    guests: NotRequired[int]  # how many are attached from the start
     volumes: NotRequired[list[tuple[str, dict[str, str]]]]  # that are mounted in it, for events too
     detach_keys: NotRequired[str]  # "": the usual ones
     health: NotRequired[HealthPlan]
@@ -324,6 +324,7 @@ class ExecPlan(TypedDict):
     limits: NotRequired[Limits]
     events: NotRequired[ExecEvents]  # without: the event log hears nothing of it
     bound: NotRequired[bool]  # it ends when its caller goes, with all that it has started
+    kept: NotRequired[str]  # the folder of one that is kept: execs.py
 
 
 class Outcome(TypedDict, total=False):

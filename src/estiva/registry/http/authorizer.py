@@ -88,7 +88,11 @@ class Authorizer:
             if current is not None and current != sent:
                 return  # another request has answered meanwhile
             kinds = dict(reversed(parse_challenges(challenges)))
-            if "bearer" in kinds:
+            if "bearer" in kinds and self.credentials is not None and self.credentials.registry_token:
+                if sent is not None:
+                    raise self.denied()
+                self.tokens[scopes] = _proven(self.credentials.registry_token, self.host), float("inf")
+            elif "bearer" in kinds:
                 self.tokens[scopes] = await self._fetch(kinds["bearer"], scopes)
             elif "basic" in kinds:
                 if sent is not None or self.credentials is None or not self.credentials.user:
@@ -153,11 +157,22 @@ def _parse_token(body: bytes, host: str) -> tuple[str, float]:
     except InvalidInput:
         value = None
     token = (value.get("token") or value.get("access_token")) if isinstance(value, dict) else None
-    if not isinstance(token, str) or not token.isascii() or not token.isprintable() or " " in token:
+    if not isinstance(token, str) or not _sound(token):
         raise Unavailable(f"the token server {host} gives no token")
     life = value.get("expires_in") if isinstance(value, dict) else None
     seconds = float(life) if isinstance(life, (int, float)) and 0 < life < 1e9 else MINIMUM_LIFE
     return token, time.monotonic() + max(seconds * 0.9, 5.0)
+
+
+def _sound(token: str) -> bool:
+    """Whether it can stand in a header."""
+    return token.isascii() and token.isprintable() and " " not in token
+
+
+def _proven(token: str, host: str) -> str:
+    if not _sound(token):
+        raise Denied(f"the token for {host} is none")
+    return token
 
 
 def error_text(body: bytes) -> str:

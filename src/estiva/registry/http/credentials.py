@@ -37,11 +37,13 @@ _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True)
 class Credentials:
-    """Either user and password, or an identity token that a token server takes in their place."""
+    """Either user and password, or an identity token that a token server takes in their place, or a token
+    that the registry itself takes."""
 
     user: str
     password: str = ""
     identity_token: str = ""
+    registry_token: str = ""
 
     def __repr__(self) -> str:
         return f"Credentials({self.user!r}, ...)"  # nothing secret in a traceback or log

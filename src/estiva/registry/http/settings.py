@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from estiva.registry.http.credentials import Credentials
+
 FILE_LIMIT = 1 << 20
 NUMBERS = ("connect", "stall", "attempts", "parallel")
 MIRRORS = 16
@@ -56,7 +58,7 @@ class Settings:
     `attempts` counts tries in a row that brought nothing; one that brought bytes starts the count again.
     `plain_http` names hosts (HOST or HOST:PORT) that are spoken to without TLS because the user said so;
     loopback needs no entry. `authority` is a PEM file of further certificate authorities. `rules` has what
-    the file says of single hosts.
+    the file says of single hosts. `logins`: the credentials of hosts, instead of those that files have.
     """
 
     connect: float = 10.0
@@ -70,6 +72,7 @@ class Settings:
     authority: str | None = None
     auth_file: str | None = None
     rules: Mapping[str, Rule] = field(default_factory=dict)
+    logins: Mapping[str, Credentials] | None = None
 
     @classmethod
     def from_environment(cls) -> Settings:

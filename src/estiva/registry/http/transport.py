@@ -147,9 +147,12 @@ class Transport:
 
     async def remote(self, host: str, repository: str = "") -> Remote:
         """The registry at HOST[:PORT]: finds out its scheme, and looks up its credentials."""
-        credentials = await asyncio.to_thread(
-            credential_files.lookup, host, repository, auth_file=self.settings.auth_file
-        )
+        if self.settings.logins is not None:
+            credentials = self.settings.logins.get(host)
+        else:
+            credentials = await asyncio.to_thread(
+                credential_files.lookup, host, repository, auth_file=self.settings.auth_file
+            )
         base = await self._base(host)
         return Remote(self, host, base, credentials)
 

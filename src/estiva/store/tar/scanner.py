@@ -88,6 +88,7 @@ class Scanner:
         self.entries = 0
         self.position = 0  # bytes consumed
         self._skip = 0
+        self._padding = 0  # bytes of that which are no member's
         self._want = BLOCK
         self._pending = bytearray()
         self._state: Callable[[bytes], None] = self._header
@@ -132,9 +133,11 @@ class Scanner:
             self._state(unit)
         self.position = base + end
 
-    def close(self) -> None:
+    def close(self, *, unpadded: bool = False) -> None:
+        """`unpadded`: the last member's padding may be missing, as in what docker's client sends of a context
+        whose Dockerfile came on stdin."""
         if (
-            self._skip
+            self._skip > (self._padding if unpadded else 0)
             or self._pending
             or self._entry
             or self._pax is not None
@@ -311,7 +314,8 @@ class Scanner:
 
     def _deliver(self, entry: Entry) -> None:
         self._entry = None
-        self._skip = -(-entry.stored // BLOCK) * BLOCK
+        self._padding = -entry.stored % BLOCK
+        self._skip = entry.stored + self._padding
         self._resume()
         self.sink(entry)
 

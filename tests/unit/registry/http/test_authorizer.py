@@ -164,3 +164,15 @@ def test_what_a_token_server_says_no_with():
 def test_the_text_of_an_error(body, text):
     assert error_text(body) == text
     assert len(error_text(b'{"errors": [{"message": "' + b"x" * 9000 + b'"}]}')) == 200
+
+
+def test_a_token_that_the_caller_brings_is_sent_as_it_is():
+    token = Credentials("", registry_token="given")
+    challenge = 'Bearer realm="https://auth.example/t"'
+    transport = Transport()
+    assert answered(transport, challenge, token).header(PULL) == "Bearer given"
+    assert not transport.asked
+    with pytest.raises(Denied, match="refuses the credentials"):
+        answered(Transport(), challenge, token, sent="Bearer given")
+    with pytest.raises(Denied, match="token"):
+        answered(Transport(), challenge, Credentials("", registry_token="a\r\nX: y"))

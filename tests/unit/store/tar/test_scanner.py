@@ -10,7 +10,7 @@ import tarfile
 import pytest
 
 from estiva.errors import LayerError
-from estiva.store.tar.entry import Entry
+from estiva.store.tar.entry import BLOCK, Entry
 from estiva.store.tar.scanner import Scanner
 from estiva.store.tar.writer import END, Member, header
 from layerkit import CHR, DIR, HARD, LINK, member, tar_of, xattr
@@ -227,3 +227,22 @@ def test_global_records_are_bounded() -> None:
     body = b"".join(b"%d user.k%03d=%s\n" % (18, i, b"v" * 4) for i in range(100))
     with pytest.raises(LayerError):
         scan(raw(b"g", b"g", size=len(body)) + body + b"\0" * (-len(body) % 512) + raw() + END)
+
+
+def test_the_last_padding_may_be_missing_where_that_is_asked_for() -> None:
+    whole = raw(size=5) + b"12345"
+    for length, fine in (
+        (len(whole), True),
+        (len(whole) - 1, False),
+        (BLOCK + 5 + 3, True),
+        (BLOCK - 1, False),
+    ):
+        data = whole.ljust(BLOCK * 2, b"\0")[:length]
+        for unpadded in (True, False):
+            scanner = Scanner(lambda entry: None)
+            scanner.feed(data)
+            if fine and unpadded:
+                scanner.close(unpadded=True)
+            else:
+                with pytest.raises(LayerError, match="truncated"):
+                    scanner.close(unpadded=unpadded)

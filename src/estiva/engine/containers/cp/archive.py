@@ -22,12 +22,15 @@ from estiva.store.tar.writer import END
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import IO
+    from typing import Protocol
 
     from estiva.engine import Engine
     from estiva.store.layers.pack import Sink
     from estiva.store.tar.entry import Entry
     from estiva.store.tar.writer import Member
+
+    class Reader(Protocol):
+        def read(self, size: int, /) -> bytes: ...
 
 
 class _Archive(Packer):
@@ -97,10 +100,14 @@ def _one(archive: _Archive, place: Place, follow: bool) -> None:
 class _Unpacking(Extraction):
     """Of an archive in a container; `left_out` as in trees.Copy."""
 
-    def __init__(self, top: int, view: View, archive: bool) -> None:
+    def __init__(
+        self, top: int, view: View, archive: bool, owner: tuple[int, int] | None, replace: bool
+    ) -> None:
         super().__init__(top, Destination(top))
         self.parents = view.owner or (0, 0)
         self.archive = archive
+        self.owner = owner
+        self.replace = replace
         self.view = view
         self.files = self.bytes = self.omitted = 0
         self.left_out: list[tuple[str, str]] = []
@@ -124,6 +131,8 @@ class _Unpacking(Extraction):
 
     def _own(self, entry: Entry) -> None:
         """Make the owner of a member the host's number of it."""
+        if self.owner is not None:
+            entry.uid, entry.gid = self.owner
         try:
             entry.uid, entry.gid = self.view.outside(entry.uid, entry.gid)
         except InvalidInput:
@@ -133,17 +142,40 @@ class _Unpacking(Extraction):
             entry.mode &= ~SET_IDS
 
     def _clear(self, entry: Entry, old: os.stat_result) -> None:
-        if stat.S_ISDIR(old.st_mode) != (entry.kind == stat.S_IFDIR):
+        if not self.replace and stat.S_ISDIR(old.st_mode) != (entry.kind == stat.S_IFDIR):
             what = "a folder" if stat.S_ISDIR(old.st_mode) else "no folder"
             raise InvalidInput(f"{what} is where {shown(entry.name)} of the archive goes")
 
 
-def unpack(engine: Engine, ref: str, path: str, stream: IO[bytes], *, archive: bool = False) -> _Unpacking:
+def _user(engine: Engine, view: View) -> tuple[int, int] | None:
+    """The ids, in the container, of the user whom its config names. Raises InvalidInput for one it lacks."""
+    from estiva.engine.state import lookup
+    from estiva.runtime.process import user
+
+    name = lookup.resolve(engine, view.id)["Config"].get("User") or ""
+    if not name:
+        return None
+    who = user.resolve(view.root, {"username": name}, need_home=False)
+    return who.uid, who.gid
+
+
+def unpack(
+    engine: Engine,
+    ref: str,
+    path: str,
+    stream: Reader,
+    *,
+    archive: bool = False,
+    as_user: bool = False,
+    replace: bool = False,
+) -> _Unpacking:
     """Unpack a tar, plain or compressed, into a folder of a container that is there; what was done.
 
     Owners are those of the archive, by the container's ids. Whom its user namespace lacks root stands for,
-    without setuid and setgid; with `archive` it is an error. Names and links in the archive lead nowhere but
-    below that folder. Raises NotFound, InvalidInput (also for what is no archive), Conflict, EngineError.
+    without setuid and setgid; with `archive` it is an error. `as_user`: they are the user's whom the
+    container runs as, if it names one. `replace`: a file takes the place of a folder, or a folder of a file.
+    Names and links in the archive lead nowhere but below that folder. Raises NotFound, InvalidInput (also for
+    what is no archive), Conflict, EngineError.
     """
     with View(engine, ref) as view:
         place = Place(path, view)
@@ -154,7 +186,8 @@ def unpack(engine: Engine, ref: str, path: str, stream: IO[bytes], *, archive: b
         try:
             writable(top, place)
             scratch = os.open(engine.paths.ingest, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            work = _Unpacking(top, view, archive)
+            owner = _user(engine, view) if as_user else None
+            work = _Unpacking(top, view, archive, owner, replace)
             pieces = compression.decompress(iter(lambda: stream.read(compression.PIECE), b""))
             with Mapped(view.owner):
                 try:

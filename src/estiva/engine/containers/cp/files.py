@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 
-from estiva.engine.containers.cp.place import Place, refuse_kernel, writable
+from estiva.engine.containers.cp.place import LINKS, Place, refuse_kernel, writable
 from estiva.engine.containers.cp.view import Mapped, View
 from estiva.errors import InvalidInput, NotFound, Unavailable, reason
 from estiva.files import write_all
@@ -114,6 +114,49 @@ def look(engine: Engine, ref: str, path: str, *, follow: bool) -> Found:
         finally:
             os.close(found)
         return _shape(view, place.name, os.path.normpath(place.path), status, link)
+
+
+def stat_path(engine: Engine, ref: str, path: str) -> Found:
+    """As `look`, of a path in Docker's words: what is at its end itself, unless a slash is there. `target` is
+    where a symlink leads in the end, an absolute path, whether something is there or not."""
+    with View(engine, ref) as view:
+        place = Place(path, view)
+        found = place.source(False)
+        try:
+            status = os.fstat(found)
+        finally:
+            os.close(found)
+        link = _followed(view, place.path) if stat.S_ISLNK(status.st_mode) else ""
+        return _shape(view, place.name or "/", os.path.normpath(place.path), status, link)
+
+
+def _followed(view: View, path: str) -> str:
+    """A path without symlinks, by their text. Raises InvalidInput for more than LINKS of them."""
+    left = [part for part in reversed(path.split("/")) if part]
+    done: list[str] = []
+    links = 0
+    while left:
+        part = left.pop()
+        if part in (".", ".."):
+            del done[len(done) - (part == "..") :]
+            continue
+        done.append(part)
+        try:
+            fd = fs.open_in_root(view.root, "/" + "/".join(done), os.O_PATH | os.O_NOFOLLOW)
+        except OSError:
+            continue  # it leads nowhere
+        try:
+            if not stat.S_ISLNK(os.fstat(fd).st_mode):
+                continue
+            target = os.readlink("", dir_fd=fd)
+        finally:
+            os.close(fd)
+        links += 1
+        if links > LINKS:
+            raise InvalidInput(f"{view.name}:{path} leads through too many symlinks")
+        done = [] if target.startswith("/") else done[:-1]
+        left += [each for each in reversed(target.split("/")) if each]
+    return "/" + "/".join(done)
 
 
 def exists(engine: Engine, ref: str, path: str) -> bool:

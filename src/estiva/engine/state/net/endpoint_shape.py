@@ -4,12 +4,15 @@ for. Loaded only for containers in networks of one's own, and by inspect.
 
 from __future__ import annotations
 
+from estiva.engine.state import eventlog
+from estiva.engine.state import record as records
 from estiva.network.ipam import DEFAULT_NETWORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from estiva.engine.state.types import Record
     from estiva.network.types import EndpointRecord, Place
 
 
@@ -30,6 +33,21 @@ def running(places: list[Place]) -> dict[str, Any]:
     )  # fmt: skip
     bridge = shapes.get("bridge") or dict.fromkeys(own, "") | {"IPPrefixLen": 0, "GlobalIPv6PrefixLen": 0}
     return {"Networks": shapes, **{key: bridge[key] for key in own}}
+
+
+def complete(record: Record) -> None:
+    """Fill in Networks of one that is looked at: every key of an endpoint, and the ids on the networks that
+    have no rows, which Docker's asks for when a container starts."""
+    mode = record["HostConfig"].get("NetworkMode") or "bridge"
+    shown = record["NetworkSettings"].setdefault("Networks", {} if ":" in mode else {mode: {}})
+    begun = records.has_run(record)
+    for name, endpoint in shown.items():
+        for key, value in records.ENDPOINT_DEFAULTS.items():
+            endpoint.setdefault(key, value)
+        if begun and name in eventlog.PREDEFINED:
+            endpoint["NetworkID"] = eventlog.PREDEFINED[name][0]
+            if record["State"]["Running"]:
+                endpoint["EndpointID"] = endpoint["EndpointID"] or endpoint_id(record["Id"])
 
 
 def publishes(places: list[Place]) -> bool:

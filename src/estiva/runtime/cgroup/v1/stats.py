@@ -18,8 +18,9 @@ def collect(place: Callable[[str], str], oom_kills: int) -> dict[str, Any]:
     memory: usage (all that is charged), working_set (usage without file pages that are idle: what counts
     against the limit before the kernel has to kill), cache (with it the files of a tmpfs, which can't be
     dropped: shared), anonymous, inactive_file, kernel, swap, limit, swap_limit (memory and swap together on
-    v1), peak, oom_kills. cpu: usage_ns, user_ns, system_ns, periods,
-    throttled_periods, throttled_ns. pids: current, limit. io: read_bytes, write_bytes, reads, writes.
+    v1), peak, oom_kills, stat (all of memory.stat). cpu: usage_ns, user_ns, system_ns, periods,
+    throttled_periods, throttled_ns. pids: current, limit. io: read_bytes, write_bytes, reads, writes, devices
+    ([major, minor, what, bytes], as the kernel tells them).
     """
     return {
         "memory": _memory(place("memory"), oom_kills),
@@ -49,6 +50,7 @@ def _memory(place: str, oom_kills: int) -> dict[str, Any]:
         "swap_limit": number_or_none(read_or(place + "/memory.memsw.limit_in_bytes")),
         "peak": number_or_none(read_or(place + "/memory.max_usage_in_bytes")),
         "oom_kills": oom_kills,
+        "stat": stat,
     }
 
 
@@ -64,9 +66,9 @@ def _cpu(account: str, cpu: str) -> dict[str, int]:
     }
 
 
-def _io(place: str) -> dict[str, int]:
+def _io(place: str) -> dict[str, Any]:
     """The throttle files count in every kernel; the bfq ones only where that scheduler drives the device."""
-    result = {"read_bytes": 0, "write_bytes": 0, "reads": 0, "writes": 0}
+    result: dict[str, Any] = {"read_bytes": 0, "write_bytes": 0, "reads": 0, "writes": 0, "devices": []}
     for name, read_field, write_field in (
         ("io_service_bytes", "read_bytes", "write_bytes"),
         ("io_serviced", "reads", "writes"),
@@ -74,6 +76,9 @@ def _io(place: str) -> dict[str, int]:
         path = f"{place}/blkio.throttle.{name}"
         for line in (read_or(path + "_recursive") or read_or(path)).split("\n"):
             words = line.split(" ")  # MAJOR:MINOR Read|Write|... COUNT
+            if len(words) == 3 and read_field == "read_bytes":
+                major, _, minor = words[0].partition(":")
+                result["devices"].append([int(major), int(minor), words[1], int(words[2])])
             if len(words) == 3 and words[1] == "Read":
                 result[read_field] += int(words[2])
             elif len(words) == 3 and words[1] == "Write":

@@ -50,15 +50,21 @@ def _memory(place: str, oom_kills: int) -> dict[str, Any]:
         "swap_limit": None if hard is None or swap is None else hard + swap,
         "peak": number_or_none(read_or(place + "/memory.peak")),
         "oom_kills": oom_kills,
+        "stat": stat,
     }
 
 
-def _io(place: str) -> dict[str, int]:
-    result = {"read_bytes": 0, "write_bytes": 0, "reads": 0, "writes": 0}
+def _io(place: str) -> dict[str, Any]:
+    result: dict[str, Any] = {"read_bytes": 0, "write_bytes": 0, "reads": 0, "writes": 0, "devices": []}
     names = {"rbytes": "read_bytes", "wbytes": "write_bytes", "rios": "reads", "wios": "writes"}
     for line in read_or(place + "/io.stat").split("\n"):
-        for word in line.split(" ")[1:]:
+        device, *words = line.split(" ")
+        major, _, minor = device.partition(":")
+        for word in words:
             key, _, value = word.partition("=")
+            if key in ("rbytes", "wbytes") and value.isdigit():
+                what = "read" if key == "rbytes" else "write"
+                result["devices"].append([int(major), int(minor), what, int(value)])
             if key in names and value.isdigit():
                 result[names[key]] += int(value)
     return result

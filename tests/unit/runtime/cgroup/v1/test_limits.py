@@ -170,4 +170,10 @@ def test_accounts(tree: Tree) -> None:
     assert (memory["limit"], memory["peak"], memory["oom_kills"]) == (None, None, 6)
     assert found["cpu"]["usage_ns"] == 123 and found["cpu"]["throttled_ns"] == 9
     assert found["pids"] == {"current": 3, "limit": None}
-    assert found["io"] == {"read_bytes": 11, "write_bytes": 20, "reads": 0, "writes": 0}
+    assert found["io"] == {
+        "read_bytes": 11,
+        "write_bytes": 20,
+        "reads": 0,
+        "writes": 0,
+        "devices": [[8, 0, "Read", 10], [8, 0, "Write", 20], [8, 16, "Read", 1]],
+    }

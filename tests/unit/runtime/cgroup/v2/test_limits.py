@@ -140,4 +140,10 @@ def test_accounts(tree: Tree) -> None:
     assert (memory["peak"], memory["oom_kills"]) == (None, 6)
     assert found["cpu"]["usage_ns"] == 3000 and found["cpu"]["throttled_ns"] == 1000
     assert found["pids"] == {"current": 0, "limit": None}
-    assert found["io"] == {"read_bytes": 11, "write_bytes": 20, "reads": 1, "writes": 2}
+    assert found["io"] == {
+        "read_bytes": 11,
+        "write_bytes": 20,
+        "reads": 1,
+        "writes": 2,
+        "devices": [[8, 0, "read", 10], [8, 0, "write", 20], [8, 16, "read", 1]],
+    }

@@ -1,0 +1,194 @@
+"""The application: which request is answered by what, in which version, and what becomes of errors.
+
+Each path is there twice, with /v1.N before it and without. A handler gets the `Api` that all share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestPayloadError
+
+from estiva import errors, version
+from estiva.api import answers
+from estiva.api.listening import browsers
+from estiva.api.work import Work
+from estiva.errors import EstivaError, InvalidInput, brief, oneline
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from estiva.api.ends import Ends
+    from estiva.api.waiting import Attaches
+    from estiva.engine import Engine
+
+    Handler: TypeAlias = Callable[["Api", web.Request], Awaitable[web.StreamResponse]]
+    Route: TypeAlias = tuple[str, str, Handler]  # method, path, what answers
+
+OLDEST = (1, 24)
+NEWEST = (1, 51)
+TOLD = (1, 45)  # the one that is spoken to the letter, and by who names none
+MODULES = (
+    "system",
+    "auth",
+    "build",
+    "buildkit.routes",
+    "containers.archive",
+    "containers.contents",
+    "containers.create",
+    "containers.exec",
+    "containers.life",
+    "containers.logs",
+    "containers.look",
+    "containers.prune",
+    "containers.stats",
+    "containers.streams",
+    "containers.update",
+    "distribution",
+    "events",
+    "images.archives",
+    "images.change",
+    "images.disk",
+    "images.look",
+    "images.registry",
+    "networks",
+    "swarm",
+    "volumes",
+)
+
+
+class Api:
+    """One server's: the engine, where its verbs run, who waits to be attached to what is not started yet."""
+
+    def __init__(self, engine: Engine) -> None:
+        from estiva.api.ends import Ends
+        from estiva.api.waiting import Attaches
+
+        self.engine = engine
+        self.work = Work()
+        self.attaches: Attaches = Attaches(engine)
+        self.ends: Ends = Ends(engine, self.work)
+        self.buildkit: object = None  # what builds share (buildkit/routes.py), from the first on
+        self.active = 0  # requests that are being answered
+        self.touched = asyncio.Event()  # something was asked
+
+    def application(self) -> web.Application:
+        app = web.Application(middlewares=[self._around], client_max_size=answers.BODY)
+        for name in MODULES:
+            routes: tuple[Route, ...] = importlib.import_module(f"estiva.api.{name}").ROUTES
+            for method, path, handler in routes:
+                bound = self._bound(handler)
+                app.router.add_route(method, path, bound)
+                app.router.add_route(method, "/v{version:[0-9.]+}" + path, bound)
+        return app
+
+    def _bound(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            return await handler(self, request)
+
+        return answer
+
+    @property
+    def _around(self) -> Any:
+        @web.middleware
+        async def around(
+            request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+        ) -> web.StreamResponse:
+            self.active += 1
+            self.touched.set()
+            try:
+                why = browsers.problem(request)
+                if why:
+                    raise web.HTTPForbidden(reason=why)
+                _check_version(request)
+                response = await handler(request)
+            except EstivaError as error:
+                response = refused(error)
+            except web.HTTPException as error:
+                # docker's has no 405: what a path can't do is a page that is not there
+                status = 404 if error.status == 405 else error.status
+                response = answers.json({"message": _words(error, request)}, status)
+            except (RequestPayloadError, HttpProcessingError) as error:
+                response = answers.json(
+                    {"message": f"the request's body is broken: {brief(str(error))}"}, 400
+                )
+                response.force_close()
+            except ConnectionError:
+                raise  # the client's, which has gone
+            except Exception as error:
+                response = unforeseen(request, error)
+            finally:
+                self.active -= 1
+                self.touched.set()
+            if not response.prepared:
+                response.headers.update(HEADERS)
+            return response
+
+        return around
+
+
+HEADERS = {
+    "Api-Version": ".".join(map(str, NEWEST)),
+    "Docker-Experimental": "false",
+    "Ostype": "linux",
+    "Server": f"Docker/{version.__version__} (estiva)",
+}
+
+
+def refused(error: EstivaError) -> web.Response:
+    """Docker's form of an error."""
+    return answers.json({"message": oneline(error.message)}, errors.status(error)[1])
+
+
+def unforeseen(request: web.Request, error: Exception) -> web.Response:
+    """What no handler foresaw: the system's refusals in plain words, all else as an internal error, which is
+    a line on stderr, too. It is the end of this request alone."""
+    told: EstivaError | None = errors.exhausted(error)
+    if told is None and isinstance(error, OSError) and error.errno:
+        told = errors.from_os(error)
+    if told is not None:
+        return refused(told)
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})" if trace is not None else ""
+    text = f"internal error: {type(error).__name__}: {error}"
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"estiva api: {brief(f'{request.method} {request.path}: {text}{where}')}\n")
+        sys.stderr.flush()
+    return answers.json({"message": brief(text)}, 500)
+
+
+def api_version(request: web.Request) -> tuple[int, int]:
+    """The version that a request is in. Raises InvalidInput."""
+    text = request.match_info.get("version", "")
+    if not text:
+        return TOLD
+    major, _, minor = text.partition(".")
+    if not (major.isdigit() and minor.isdigit() and len(text) < 10):
+        raise InvalidInput(f"invalid API version: {text[:20]}")
+    return int(major), int(minor)
+
+
+def _check_version(request: web.Request) -> None:
+    asked = api_version(request)
+    words = ".".join(map(str, asked))
+    if asked < OLDEST:
+        raise InvalidInput(
+            f"client version {words} is too old. Minimum supported API version is 1.24, "
+            "please upgrade your client to a newer version"
+        )
+    if asked > NEWEST:
+        raise InvalidInput(f"client version {words} is too new. Maximum supported API version is 1.51")
+
+
+def _words(error: web.HTTPException, request: web.Request) -> str:
+    if error.status in (404, 405):
+        return "page not found"
+    return oneline(error.reason or str(error.status))

@@ -1,0 +1,213 @@
+"""Where a build's files come from: folders of the client, brought here, or what it names elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any
+
+from estiva.api.buildkit import asked
+from estiva.api.buildkit.content import Fetch
+from estiva.api.buildkit.lent import Forwarded, secrets
+from estiva.api.buildkit.rpc import NOT_FOUND, UNIMPLEMENTED, RpcError
+from estiva.api.buildkit.status import DEFINITION
+from estiva.api.buildkit.transfer import DIFF_COPY, receive, upload
+from estiva.engine.builds import contexts
+from estiva.errors import oneline
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from typing import IO
+
+    from estiva.api.app import Api
+    from estiva.api.buildkit.session import Session
+    from estiva.api.buildkit.shared import Result
+    from estiva.api.buildkit.status import Progress
+
+UPLOADED = "http://buildkit-session/"
+IGNORE = ".dockerignore"
+
+
+class Sources:
+    """One build's. `close` it; the folders go once the build that reads them has ended."""
+
+    def __init__(
+        self,
+        api: Api,
+        progress: Progress,
+        session: Session,
+        attrs: dict[str, str],
+        inputs: dict[str, Result],
+    ) -> None:
+        self.session = session
+        self.attrs = attrs
+        self.inputs = inputs
+        self.name = attrs.get("filename", "") or "Dockerfile"
+        self.text = ""  # of the Dockerfile, where the client has it
+        self.workspace = ""  # a folder of this build alone
+        self._progress = progress
+        self._api = api
+        self._forwarded = Forwarded(session, api.engine)
+        self._folders: list[contexts.Folder] = []
+        self._files: list[IO[bytes]] = []
+        self._users: list[Future[Any]] = []
+
+    def used(self, future: Future[Any]) -> None:
+        """The folders stay at least until this has ended."""
+        self._users.append(future)
+
+    async def close(self) -> None:
+        """Soon: a thread of a build that nobody waits for any more may need a moment to end."""
+        self._forwarded.close()
+        waiting = {future for future in self._users if not future.done()}
+        if not waiting:
+            await asyncio.shield(self._api.work.do(self._remove))
+            return
+        for future in waiting:
+            future.add_done_callback(lambda _: self._remove())
+
+    def _remove(self) -> None:
+        while self._files:
+            self._files.pop().close()
+        while self._folders:
+            self._folders.pop().close()
+
+    async def _folder(self, key: str) -> contexts.Folder:
+        shared = self.session.shared
+        folder = await self._api.work.long_do(
+            contexts.Folder, self._api.engine, f"{shared}\0{key}" if shared and key else ""
+        )
+        self._folders.append(folder)
+        return folder
+
+    async def bring(self) -> dict[str, Any]:
+        """What it takes of engine.builds.build's options. Raises EstivaError, RpcError."""
+        attrs = self.attrs
+        self.workspace = (await self._folder("")).path
+        found: dict[str, Any] = {"secrets": secrets(self.session), "ssh": self._forwarded.agents}
+        remote = attrs.get("context", "")
+        ignored: list[str] = []
+        if not remote or "dockerfilekey" in attrs:
+            ignored = await self._dockerfile(found, None if remote else attrs.get("contextkey", "context"))
+        else:
+            found["dockerfile"] = attrs.get("filename", "").lstrip("/") or None  # one in the context
+        if remote.startswith(UPLOADED):
+            found["context"] = await self._uploaded(remote.removeprefix(UPLOADED))
+        elif remote:
+            found["context"] = contexts.elsewhere(remote)
+        elif self.session.offers(DIFF_COPY):
+            local = attrs.get("contextkey", "context")
+            found["context"] = await self._local(local, "[internal] load build context", ignored)
+        named = {}
+        for name, value in attrs.items():
+            if name.startswith("context:"):
+                named[name.removeprefix("context:")] = await self._named(value)
+        found["build_contexts"] = named
+        return found
+
+    async def _dockerfile(self, found: dict[str, Any], context: str | None) -> list[str]:
+        """The Dockerfile, and the patterns that are not to be sent."""
+        progress, name = self._progress, self.name
+        progress.begin(DEFINITION, f"[internal] load build definition from {os.path.basename(name)}")
+        if not self.session.offers(DIFF_COPY):
+            raise RpcError(UNIMPLEMENTED, "the client offers no files")
+        folder = await self._folder("")
+        key = self.attrs.get("dockerfilekey", "dockerfile")
+        own = f"{name}{IGNORE}"
+        size = await receive(self.session, self._api.work, key, folder.path, only=[name, own])
+        progress.status(DEFINITION, f"transferring dockerfile: {size}B", current=size)
+        text = await self._api.work.do(contexts.read, folder.path, name)
+        if text is None:
+            error = f"failed to read dockerfile: open {oneline(name)[:200]}: no such file or directory"
+            progress.end(DEFINITION, error=error)
+            raise RpcError(NOT_FOUND, error)
+        progress.end(DEFINITION)
+        self.text = text.decode("utf-8", "replace")
+        found["dockerfile"], found["dockerfile_folder"] = name, folder.path
+        self.name = os.path.basename(name)
+        ignore = await self._api.work.do(contexts.read, folder.path, own)
+        if ignore is None and context is not None:
+            ignore = await self._ignore(context)
+            if ignore:
+                await self._api.work.do(contexts.write, folder.path, IGNORE, ignore)
+        return contexts.patterns(ignore or b"", IGNORE)
+
+    async def _ignore(self, local: str) -> bytes:
+        key = f"ignore {local}"
+        self._progress.begin(key, "[internal] load .dockerignore")
+        folder = await self._folder("")
+        size = await receive(self.session, self._api.work, local, folder.path, only=[IGNORE])
+        self._progress.status(key, f"transferring context: {size}B", current=size)
+        self._progress.end(key)
+        return await self._api.work.do(contexts.read, folder.path, IGNORE) or b""
+
+    async def _local(self, local: str, title: str, exclude: list[str]) -> str:
+        """A folder of the client's, here."""
+        key = f"local {local}"
+        progress = self._progress
+        progress.begin(key, title)
+        folder = await self._folder(local)
+        size = await receive(
+            self.session,
+            self._api.work,
+            local,
+            folder.path,
+            exclude=exclude,
+            progress=lambda size: progress.status(key, "transferring context:", current=size, done=False),
+        )
+        progress.status(key, "transferring context:", current=size)
+        progress.end(key)
+        return folder.path
+
+    async def _named(self, value: str) -> str:
+        kind, _, rest = value.partition(":")
+        if kind == "local":
+            ignore = await self._ignore(rest)
+            patterns = contexts.patterns(ignore, IGNORE)
+            return await self._local(rest, f"[context {oneline(rest)[:100]}] load from client", patterns)
+        if kind == "input":
+            ref = self.inputs.get(rest)
+            if ref is None:
+                raise RpcError(NOT_FOUND, f"no input {oneline(rest)[:100]} for the build context")
+            return "docker-image://" + await ref.evaluate()
+        if kind == "oci-layout":
+            return "oci-layout://" + await self._layout(rest.removeprefix("//"))
+        return contexts.elsewhere(value, image=True)
+
+    async def _layout(self, place: str) -> str:
+        """A layout of the client's, STORE[:TAG]@DIGEST, here."""
+        store, _, digest = place.partition("@")
+        store, _, tag = store.partition(":")
+        key = f"layout {store}"
+        self._progress.begin(key, "[context] OCI load from client")
+        folder = (await self._folder("")).path
+        await Fetch(self.session, self._api.work, f"oci:{store}", folder).run(digest, tag)
+        self._progress.end(key)
+        return f"{folder}@{digest}"
+
+    async def caches(self, entries: list[dict[str, Any]]) -> list[str]:
+        """--cache-from; those in folders of the client's are brought here. Raises EstivaError, RpcError."""
+        found = []
+        for entry in entries:
+            attrs = entry.get("attrs", {})
+            if entry.get("type") != "local":
+                found.append(asked.cache(entry))
+                continue
+            folder = (await self._folder("")).path
+            key = f"cache {attrs.get('src')}"
+            self._progress.begin(key, "importing cache manifest from local")
+            fetch = Fetch(self.session, self._api.work, f"local:{attrs.get('src', '')}", folder)
+            await fetch.run(attrs.get("digest", ""), attrs.get("tag", ""))
+            self._progress.end(key)
+            found.append(asked.cache({"type": "local"}, src=folder, digest=attrs.get("digest", "")))
+        return found
+
+    async def _uploaded(self, path: str) -> IO[bytes]:
+        """An archive that the client reads from its stdin."""
+        self._progress.begin("upload", "[internal] load remote build context")
+        file = open(os.path.join(self.workspace, "context"), "w+b")
+        self._files.append(file)
+        await upload(self.session, self._api.work, path, file)
+        await self._api.work.do(file.seek, 0)
+        self._progress.end("upload")
+        return file

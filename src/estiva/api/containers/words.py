@@ -1,0 +1,143 @@
+"""Errors about containers in docker's words, where the engine's own differ: clients compare them."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from estiva.engine.state import lookup
+from estiva.errors import (
+    CommandNotExecutable,
+    CommandNotFound,
+    Conflict,
+    EngineError,
+    EstivaError,
+    InvalidInput,
+    Missing,
+    NameTaken,
+    NotFound,
+    oneline,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiohttp import web
+
+    from estiva.api.app import Api, Handler, Route
+    from estiva.engine import Engine
+    from estiva.engine.state.types import Record
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ALLOWED = "only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+
+
+def routes(*found: Route) -> tuple[Route, ...]:
+    """The same routes, where a container that there isn't is named as docker does."""
+    return tuple((method, path, _spoken(handler)) for method, path, handler in found)
+
+
+def _spoken(handler: Handler) -> Handler:
+    @functools.wraps(handler)
+    async def answer(api: Api, request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(api, request)
+        except Missing as error:
+            if error.kind != "container":
+                raise
+            raise missing(error) from None
+
+    return answer
+
+
+# how the engine's sentences about limits begin, and docker's
+BEGINNINGS = {
+    "minimum memory": "Minimum memory",
+    "memory limit should": "Memory limit should",
+    "range of cpus is": "Range of CPUs is",
+    "cpu cfs": "CPU cfs",
+    "you should always": "You should always",
+    "shm size": "SHM size",
+    "invalid value": "Invalid value",
+    "--ipc: invalid ipc mode": "invalid IPC mode:",
+    "--pid: invalid pid mode": "invalid PID mode:",
+    "--uts: invalid uts mode": "invalid UTS mode:",
+    "--cgroupns: invalid cgroupns mode": "invalid cgroup namespace mode:",
+}
+
+
+def capital(text: str) -> str:
+    """A sentence as docker begins it."""
+    for ours, theirs in BEGINNINGS.items():
+        if text.startswith(ours):
+            return theirs + text[len(ours) :]
+    return text
+
+
+def missing(error: Missing) -> NotFound:
+    return NotFound(f"No such container: {oneline(error.name)}")
+
+
+def taken(error: NameTaken) -> Conflict:
+    return Conflict(
+        f'Conflict. The container name "/{error.name}" is already in use by container "{error.holder}".'
+        " You have to remove (or rename) that container to be able to reuse that name."
+    )
+
+
+def refused(engine: Engine, ref: str, verb: str, error: Conflict) -> EstivaError:
+    """Why a verb can't be done to a container, by the state that it is in; `error` itself if it is in none
+    that would keep anybody from it."""
+    record = lookup.resolve_if_there(engine, ref)
+    if record is None:
+        return NotFound(f"No such container: {oneline(ref)}")
+    text = _refusal(record, verb)
+    if not text:
+        return error
+    if verb == "kill":
+        text = f"cannot kill container: {oneline(ref)}: {text}"
+    return EngineError(text) if verb == "unpause" else Conflict(text)
+
+
+def _refusal(record: Record, verb: str) -> str:
+    state, container_id = record["State"], record["Id"]
+    if verb == "start" and state["Paused"]:
+        return "cannot start a paused container, try unpause instead"
+    if verb == "remove":
+        why = {
+            "paused": "is paused and must be unpaused first",
+            "running": "is running: stop the container before removing or force remove",
+            "restarting": "is restarting: stop the container before removing or force remove",
+        }.get(state["Status"], "")
+        return why and f'cannot remove container "{record["Name"]}": container {why}'
+    if verb == "unpause":
+        return f"Container {container_id} is not paused" if not state["Paused"] else ""
+    if verb == "pause" and state["Paused"]:
+        return f"Container {container_id} is already paused"
+    if not state["Running"]:
+        return f"container {container_id} is not running"
+    if state["Restarting"]:
+        return f"Container {container_id} is restarting, wait until the container is running"
+    return ""
+
+
+def unstarted(error: EstivaError) -> EstivaError:
+    """Why a container's command could not be started: docker's client makes 127 and 126 of these words."""
+    if not isinstance(error, CommandNotFound | CommandNotExecutable):
+        return error
+    text = f"failed to create task for container: {error.message}"
+    if isinstance(error, CommandNotExecutable) and "permission denied" not in text:
+        text += ": permission denied"
+    return InvalidInput(text)
+
+
+async def verb(
+    api: Api, ref: str, name: str, call: Callable[P, R], *arguments: P.args, **keywords: P.kwargs
+) -> R:
+    """Do a verb to a container in a thread; docker's words where the state of that is what is wrong."""
+    try:
+        return await api.work.do(call, *arguments, **keywords)
+    except Conflict as error:
+        raise await api.work.do(refused, api.engine, ref, name, error) from None

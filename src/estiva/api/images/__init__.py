@@ -1,0 +1,1 @@
+"""Images: looked at, named and removed, from and to registries and archives."""

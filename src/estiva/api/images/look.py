@@ -1,0 +1,88 @@
+"""Images looked at: the list, one of them, its history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from estiva.api import answers
+from estiva.api.app import api_version
+from estiva.api.images import names
+from estiva.engine.images import inspect, lookup, usage
+from estiva.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from estiva.api.app import Api, Route
+
+NONE_TAG, NONE_DIGEST = "<none>:<none>", "<none>@<none>"  # of an image without a name, before 1.43
+FILTERS = ("dangling", "label", "before", "since", "reference", "until")
+TRUE, FALSE = ("1", "true"), ("0", "false")
+
+
+def summary(entry: dict[str, Any], version: tuple[int, int]) -> dict[str, Any]:
+    """An image's row (ImageSummary), out of the engine's, in a version of the API."""
+    made = {**entry, "Labels": entry["Labels"] or None, "Containers": -1, "SharedSize": -1}
+    if version < (1, 43) and not entry["RepoTags"] and not entry["RepoDigests"]:
+        made |= {"RepoTags": [NONE_TAG], "RepoDigests": [NONE_DIGEST]}
+    if version < (1, 44):
+        made["VirtualSize"] = entry["Size"]
+    return made
+
+
+def check(filters: dict[str, list[str]], known: tuple[str, ...]) -> None:
+    """Raises InvalidInput, in docker's words, for a filter that there is not, and for what is no truth."""
+    for name, values in filters.items():
+        if name not in known:
+            raise InvalidInput(f"invalid filter '{name}'")
+        for value in values if name == "dangling" else ():
+            if value.lower() not in (*TRUE, *FALSE):
+                raise InvalidInput(f"invalid filter 'dangling=[{value}]'")
+
+
+async def images(api: Api, request: web.Request) -> web.Response:
+    """What builds remember is no image here, so that `all` shows no more."""
+    version, filters = api_version(request), answers.filters(request)
+    if version < (1, 41) and request.query.get("filter"):
+        filters.setdefault("reference", []).append(request.query["filter"])
+    check(filters, FILTERS)
+    for ref in (*filters.get("before", ()), *filters.get("since", ())):
+        if await api.work.do(lookup.find, api.engine, ref) is None:
+            raise names.missing(ref)
+    found = await api.work.do(inspect.listing, api.engine, filters=filters, parents=True)
+    rows = [summary(entry, version) for entry in found]
+    if version >= (1, 42) and answers.flag(request, "shared-size"):
+        shared = await api.work.do(usage.shared, api.engine)
+        for row in rows:
+            row["SharedSize"] = shared.get(row["Id"], 0)
+    return answers.json(rows)
+
+
+async def one(api: Api, request: web.Request) -> web.Response:
+    ref, version = request.match_info["name"], api_version(request)
+    with names.here(ref):
+        found = await api.work.do(inspect.inspect, api.engine, ref)
+    if await api.work.do(lookup.is_hidden, api.engine, found["Id"]):
+        raise names.missing(ref)
+    found["Config"] = {**found["Config"], "Labels": found["Config"]["Labels"] or None}
+    if version < (1, 48):
+        found.pop("Descriptor", None)
+    if version < (1, 45):
+        found |= {"Container": "", "ContainerConfig": inspect.EMPTY_CONFIG}
+    if version < (1, 44):
+        found["VirtualSize"] = found["Size"]
+    return answers.json(found)
+
+
+async def history(api: Api, request: web.Request) -> web.Response:
+    ref = request.match_info["name"]
+    with names.here(ref):
+        found = await api.work.do(inspect.history, api.engine, ref)
+    return answers.json([{**step, "Tags": step["Tags"] or None} for step in found])
+
+
+ROUTES: tuple[Route, ...] = (
+    ("GET", "/images/json", images),
+    ("GET", "/images/{name:.+}/json", one),
+    ("GET", "/images/{name:.+}/history", history),
+)

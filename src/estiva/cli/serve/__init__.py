@@ -1,0 +1,1 @@
+"""Verbs that serve others until they are told to end: a registry, the API."""

@@ -1,0 +1,153 @@
+"""Folders of build contexts that clients send (mirror.py), kept for their next builds.
+
+<cache>/build/contexts/KEY         one context's, held by flock while a build reads it
+<cache>/build/contexts/*.once      of a second build of the same context at that time; gone with it
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from estiva import files
+from estiva.errors import InvalidInput, brief
+from estiva.files import new_directory
+
+if TYPE_CHECKING:
+    from estiva.engine import Engine
+
+ONCE = ".once"
+AGE = 7 * 86400  # seconds that a folder stays which nobody uses
+
+
+class Folder:
+    """One build's. `close` it."""
+
+    def __init__(self, engine: Engine, key: str) -> None:
+        """`key` is the same for the same context of the same client."""
+        base = place(engine)
+        os.makedirs(base, mode=0o700, exist_ok=True)
+        prune(engine, AGE)
+        self.once = False
+        name = sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+        self.path = f"{base}/{name}"
+        self._fd = _hold(self.path) if key else -1
+        if self._fd < 0:
+            self.once = True
+            self._fd, self.path = new_directory(base, ONCE)
+
+    def close(self) -> None:
+        if self._fd < 0:
+            return
+        try:
+            if self.once:
+                files.remove_tree(self.path)
+        finally:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def place(engine: Engine) -> str:
+    return engine.paths.cache + "/build/contexts"
+
+
+def prune(engine: Engine, age: float = 0) -> None:
+    """Remove the folders that were not used for so many seconds, and what killed builds have left."""
+    base = place(engine)
+    files.sweep(base, lambda name: name.endswith(ONCE) or _age(f"{base}/{name}") >= age)
+
+
+def kept(engine: Engine) -> list[tuple[str, int, float, bool]]:
+    """(name, bytes, when it was used, whether a build has it) of each folder."""
+    from estiva.store.volumes import tree_size
+
+    found = []
+    base = place(engine)
+    for name in sorted(os.listdir(base)) if os.path.isdir(base) else ():
+        fd = files.abandoned(f"{base}/{name}")
+        if fd >= 0:
+            os.close(fd)
+        try:
+            used = os.stat(f"{base}/{name}").st_mtime
+            found.append((name, tree_size(f"{base}/{name}"), used, fd < 0))
+        except FileNotFoundError:
+            pass
+    return found
+
+
+def remove(engine: Engine, name: str) -> bool:
+    """False if a build has it."""
+    return bool(files.sweep(place(engine), lambda each: each == name))
+
+
+def _age(path: str) -> float:
+    try:
+        return time.time() - os.stat(path, follow_symlinks=False).st_mtime
+    except FileNotFoundError:
+        return 0
+
+
+def _hold(path: str) -> int:
+    """The fd that holds the folder, which is made; -1 where another build has it."""
+    while True:
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            pass
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(fd), os.stat(path)):
+                os.utime(fd)
+                return fd
+        except BlockingIOError:
+            os.close(fd)
+            return -1
+        except FileNotFoundError:
+            pass
+        os.close(fd)
+
+
+def read(folder: str, name: str) -> bytes | None:
+    """A file of a folder that a client has filled, links resolved inside it; None where it is not there.
+    Raises InvalidInput."""
+    from estiva.builder.frontend.source import inner
+
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return inner(fd, name)
+    finally:
+        os.close(fd)
+
+
+def write(folder: str, name: str, data: bytes) -> None:
+    """A file of ours beside what a client has sent."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(os.path.join(folder, name), flags, 0o600), "wb") as file:
+        file.write(data)
+
+
+def patterns(data: bytes, name: str) -> list[str]:
+    """What a .dockerignore leaves out, cleaned. Raises InvalidInput."""
+    from estiva.builder.frontend.ignore import read_ignore
+
+    found = read_ignore(data.decode("utf-8", "replace"), name).patterns
+    return [f"!{each.text}" if each.negated else each.text for each in found]
+
+
+def elsewhere(text: str, *, image: bool = False) -> str:
+    """A context that a client names and does not send: an address of a repository or of http(s), or of an
+    `image`; no folder of this machine, whoever asks for it. Raises InvalidInput."""
+    from estiva.builder.fetch import address
+
+    if image and text.startswith("docker-image://"):
+        return text
+    if address.parse(text, context=not image) is None and not address.is_http(text):
+        raise InvalidInput(f"the build context {brief(text, 100)} is no address", hint="of git, or http(s)")
+    return text

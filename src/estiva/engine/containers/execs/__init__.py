@@ -1,0 +1,1 @@
+"""Execs in two steps, as the Engine API has them."""

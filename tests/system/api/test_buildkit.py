@@ -1,0 +1,263 @@
+"""docker build, buildx and bake build on Estiva; clients that misbehave harm nobody but themselves."""
+
+import asyncio
+import pathlib
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from apikit import IMAGE, Api, serving
+from buildclient import Client, client
+from estiva.api.buildkit.rpc import RpcError
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[Api]:
+    with serving() as made:
+        yield made
+
+
+def buildx(api: Api, *words: Any, **more: Any) -> subprocess.CompletedProcess[str]:
+    if api.docker("buildx", "version", status=None).returncode:
+        pytest.skip("docker's buildx plugin is not here")
+    return api.docker(*words, **more)
+
+
+def folder(api: Api, name: str, **files: str) -> pathlib.Path:
+    made = pathlib.Path(api.folder, name)
+    made.mkdir()
+    for file, text in files.items():
+        (made / file.replace("_", ".")).write_text(text.replace("IMAGE", IMAGE))
+    return made
+
+
+def test_docker_build(api: Api) -> None:
+    text = "FROM IMAGE\nRUN --mount=type=secret,id=s cat /run/secrets/s > /got; echo said\nCOPY f /f\nARG A\nENV A=$A\n"
+    place = folder(api, "plain", Dockerfile=text, f="file\n", secret="sesame")
+    words = ["build", "--progress", "plain", "-t", "made:1", "--secret", f"id=s,src={place}/secret"]
+    words += ["--build-arg", "A=5", place]
+    told = buildx(api, *words).stderr
+    assert "[2/5] RUN --mount=type=secret" in told
+    assert " said\n" in told
+    assert "naming to docker.io/library/made:1" in told
+    again = buildx(api, *words).stderr
+    assert again.count("CACHED") == 2
+    assert "transferring context: 0B" in again or "transferring context: done" in again
+    (place / "f").write_text("other\n")
+    ident = buildx(api, *words[:1], "-q", *words[3:]).stdout
+    assert ident.startswith("sha256:")
+    done = api.docker("run", "--rm", "--network", "none", "made:1", "sh", "-c", "cat /got /f; echo $A")
+    assert done.stdout == "sesameother\n5\n"
+
+
+def test_a_step_that_fails_is_shown(api: Api) -> None:
+    place = folder(api, "fails", Dockerfile="FROM IMAGE\nRUN echo before; exit 3\n")
+    told = buildx(api, "build", "--progress", "plain", place, status=1).stderr
+    assert "   2 | >>> RUN echo before; exit 3" in told
+    assert 'process "/bin/sh -c echo before; exit 3" did not complete successfully: exit code: 3' in told
+    (place / "Dockerfile").write_text(f"FROM {IMAGE}\nFOO\n")
+    assert (
+        "dockerfile parse error on line 2: unknown instruction"
+        in buildx(api, "build", place, status=1).stderr
+    )
+    (place / "Dockerfile").unlink()
+    assert "failed to read dockerfile: open Dockerfile:" in buildx(api, "build", place, status=1).stderr
+
+
+def test_outputs_come_back(api: Api) -> None:
+    place = folder(api, "outputs", Dockerfile="FROM scratch\nCOPY f d/f\nCOPY l /\n", f="file\n", l="x")
+    (place / "l").unlink()
+    (place / "l").symlink_to("f")
+    buildx(api, "build", "-o", f"{place}/out", place)
+    assert (place / "out/d/f").read_text() == "file\n"
+    buildx(api, "build", "-o", f"type=tar,dest={place}/out.tar", place)
+    with tarfile.open(place / "out.tar") as tar:
+        assert "d/f" in tar.getnames()
+    buildx(api, "build", "-o", f"type=oci,dest={place}/oci.tar", "-t", "o:1", place)
+    with tarfile.open(place / "oci.tar") as tar:
+        assert "index.json" in tar.getnames()
+
+
+def test_caches_and_layouts_are_folders_of_the_client(api: Api) -> None:
+    place = folder(api, "layouts", Dockerfile="FROM IMAGE\nRUN date > /made; cat /proc/uptime >> /made\n")
+    made = ["buildx", "build", "--progress", "plain", place]
+    buildx(
+        api,
+        *made,
+        "--cache-to",
+        f"type=local,dest={place}/cache",
+        "-o",
+        f"type=oci,tar=false,dest={place}/oci",
+    )
+    assert (place / "oci/index.json").exists()
+    api.estiva("builder", "prune", "-a", "-f")
+    again = buildx(api, *made, "--cache-from", f"type=local,src={place}/cache").stderr
+    assert "[2/2] RUN date" in again
+    assert "CACHED" in again
+    (place / "Dockerfile").write_text("FROM base\nRUN test -s /made\n")
+    buildx(api, *made, "--build-context", f"base=oci-layout://{place}/oci")
+    blob = next(
+        path for path in (place / "oci/blobs/sha256").iterdir() if path.read_bytes()[:2] == b"\x1f\x8b"
+    )
+    data = bytearray(blob.read_bytes())
+    data[-1] ^= 1
+    blob.chmod(0o600)
+    blob.write_bytes(data)
+    words = ["--build-context", f"base=oci-layout://{place}/oci", "--no-cache"]
+    assert "not what its digest says" in buildx(api, *made, *words, status=1).stderr
+
+
+def test_bake_builds_what_targets_need(api: Api) -> None:
+    bake = """
+    group "default" { targets = ["a", "b"] }
+    target "a" {
+      context = "PLACE"
+      dockerfile-inline = "FROM IMAGE\\nRUN echo here > /a"
+    }
+    target "b" {
+      context = "PLACE"
+      dockerfile-inline = "FROM other\\nRUN test $(cat /a) = here"
+      contexts = { other = "target:a" }
+      tags = ["baked:b"]
+    }
+    """
+    place = folder(api, "bake", docker_bake_hcl="")
+    (place / "docker-bake.hcl").write_text(bake.replace("IMAGE", IMAGE).replace("PLACE", str(place)))
+    buildx(api, "buildx", "bake", "-f", place / "docker-bake.hcl")
+    assert api.docker("run", "--rm", "--network", "none", "baked:b", "cat", "/a").stdout == "here\n"
+
+
+def test_what_builds_keep(api: Api) -> None:
+    buildx(api, "build", folder(api, "kept", Dockerfile="FROM IMAGE\nRUN echo > /kept\n"))
+    assert "Total:" in buildx(api, "buildx", "du").stdout
+    buildx(api, "buildx", "prune", "-f", "-a")
+    assert "running" in buildx(api, "buildx", "ls").stdout
+
+
+def test_a_build_without_a_client_ends(api: Api) -> None:
+    place = folder(api, "gone", Dockerfile="FROM IMAGE\nRUN echo begun; sleep 300.125\n")
+    buildx(api, "buildx", "version")
+    env = {**api.env, "DOCKER_HOST": f"unix://{api.socket}", "HOME": api.folder}
+    words = ["docker", "build", "--progress", "plain", str(place)]
+    with subprocess.Popen(words, env=env, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if line.endswith(" begun\n"):
+                break
+        running.kill()
+    until(lambda: not list(pathlib.Path(api.folder).glob("run/build/*")) and not sleeping())
+    assert api.get("/_ping")[0] == 200
+
+
+def sleeping() -> bool:
+    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if b"300.125" in path.read_bytes() and b"sleep" in path.read_bytes():
+                return True
+        except OSError:
+            pass
+    return False
+
+
+def until(holds: Any) -> None:
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+# --- clients that are none ---
+
+
+def using(api: Api, work: Any) -> None:
+    async def run() -> None:
+        async with client(api.socket) as kit:
+            await asyncio.wait_for(work(kit), 60)
+
+    asyncio.run(run())
+
+
+def test_a_client_of_the_protocol_builds(api: Api) -> None:
+    async def work(kit: Client) -> None:
+        text = f"FROM {IMAGE}\nRUN --mount=type=secret,id=s cat /run/secrets/s\nRUN --mount=type=secret,id=no true\n"
+        kit.folders = {"dockerfile": {"Dockerfile": text.encode()}, "context": {"a": b"1"}}
+        kit.secrets = {"s": b"sesame"}
+        done = await kit.build(exporters=[{"type": "moby", "attrs": {"name": "mine:1"}}])
+        assert done["image.name"] == "docker.io/library/mine:1"
+        logs = [log["msg"] for message in kit.told for log in message.get("logs", [])]
+        assert b"".join(logs) == b"sesame"
+        for frontend, words in (("gateway.v0", "the frontend gateway.v0 is not here"),):
+            with pytest.raises(RpcError, match=words):
+                await kit.build(frontend=frontend)
+        with pytest.raises(RpcError, match="LLB"):
+            await kit.build(frontend="", definition={"def": [b"x"]})
+
+    using(api, work)
+    assert api.docker("image", "inspect", "mine:1", status=None).returncode in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("stat", "words"),
+    [
+        ({"path": "../../etc/passwd", "size": 1}, "impossible path"),
+        ({"path": "/etc/passwd", "size": 1}, "impossible path"),
+        ({"path": "b", "mode": 1 << 26}, "device"),
+        ({"path": "l/x", "size": 1}, "below no folder"),
+    ],
+)
+def test_a_hostile_context(api: Api, stat: dict[str, Any], words: str) -> None:
+    async def work(kit: Client) -> None:
+        kit.folders = {"dockerfile": {"Dockerfile": f"FROM {IMAGE}\nCOPY . /\n".encode()}}
+        link = {"path": "l", "mode": 1 << 27 | 0o777, "link": "/etc"}
+        order = sorted([link, stat], key=lambda each: str(each["path"]))
+        kit.packets = {"context": [*({"stat": each} for each in order), {"type": 0}]}
+        with pytest.raises(RpcError, match=words):
+            await kit.build()
+        kit.packets = {}
+        await kit.build()
+
+    using(api, work)
+
+
+def test_a_dockerfile_that_is_a_link_stays_inside(api: Api) -> None:
+    async def work(kit: Client) -> None:
+        link = {"path": "Dockerfile", "mode": 1 << 27 | 0o777, "link": "/etc/passwd"}
+        kit.packets = {"dockerfile": [{"stat": link}, {"type": 0}]}
+        with pytest.raises(RpcError, match="failed to read dockerfile"):
+            await kit.build()
+        with pytest.raises(RpcError, match="failed to read dockerfile"):
+            await kit.build({"filename": "../../../../../etc/passwd"})
+
+    using(api, work)
+
+
+def test_no_place_of_the_server_is_a_context(api: Api) -> None:
+    async def work(kit: Client) -> None:
+        kit.folders = {"dockerfile": {"Dockerfile": b"FROM scratch\nCOPY passwd /\n"}}
+        for attrs in (
+            {"context": "/etc"},
+            {"context:x": "/etc"},
+            {"context:x": "oci-layout:///etc@sha256:1"},
+        ):
+            with pytest.raises(RpcError, match=r"no address|offers no content|digest"):
+                await kit.build({**attrs, "dockerfilekey": "dockerfile"})
+
+    using(api, work)
+
+
+def test_a_client_that_sends_nothing_and_one_that_goes(api: Api) -> None:
+    async def work(kit: Client) -> None:
+        kit.folders = {"dockerfile": {"Dockerfile": b"FROM scratch\n"}}
+        kit.packets = {"context": [{"stat": {"path": "a", "size": 10}}]}  # and no end
+        building = asyncio.create_task(kit.build())
+        while kit.calls.count("/moby.filesync.v1.FileSync/DiffCopy") < 2:
+            await asyncio.sleep(0.05)
+        building.cancel()
+
+    using(api, work)
+    until(lambda: not list(pathlib.Path(api.folder).glob("*/cache/build/contexts/*.once")))
+    using(api, work)
