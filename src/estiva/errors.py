@@ -15,7 +15,8 @@
     |-- Unavailable         a registry or a disk can't be used now: refused, timed out, full
     |-- Unsupported         this machine, or this version of Estiva, can't do it
     `-- EngineError         a step that should have worked did not: names step, object and errno
-        `-- StateError          the database or a state file is damaged or locked
+        |-- StateError          the database or a state file is damaged or locked
+        `-- Stopped             what is done together with this has failed: nobody needs it now
 
 One table maps a kind to the CLI's exit status and to an HTTP status (as the Docker Engine API uses them).
 Messages are lower case, name the object and end without a full stop; `hint` says what the user can do.
@@ -106,6 +107,10 @@ class EngineError(EstivaError):
 
 
 class StateError(EngineError):
+    pass
+
+
+class Stopped(EngineError):
     pass
 
 

@@ -11,6 +11,7 @@ import shutil
 import signal
 import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ class Lab:
         path.chmod(mode)
         return path
 
-    def build(self, text: str | None, **options: Any) -> Image:
+    def build(self, text: str | None, *, look: Callable[[], object] | None = None, **options: Any) -> Image:
         """Build a Dockerfile; `events` and `steps` are those of this build."""
         self.events, self.steps = [], []
         options.setdefault("context", str(self.context))
@@ -97,6 +98,7 @@ class Lab:
                 run_step=self.run_step,
                 resolve_image=self.resolve_image,
                 progress=self.events.append,
+                look=look,
             )
             epoch = epoch_of(request)
             if epoch is None:

@@ -17,11 +17,12 @@ from estiva.store.layers.mounts import OVERLAY_OPTIONS, STATE, Lowerdirs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from estiva.paths import Paths
     from estiva.store.layers.layer import Layer
     from estiva.store.layers.layers import Layers
+    from estiva.store.layers.sink import TarSink
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -84,12 +85,14 @@ class Snapshot:
         with Both(self) as (upper, lower):
             return Changes(upper, lower).run()
 
-    def commit(self) -> Layer:
-        """Make a layer of the changes; without any, that of an empty tar. Raises EngineError, LayerError."""
+    def commit(self, look: Callable[[], object] | None = None) -> Layer:
+        """Make a layer of the changes; without any, that of an empty tar. `look` is called for each of them,
+        and each MiB: what it raises ends that. Raises EngineError, LayerError.
+        """
         from estiva.store.layers.pack import pack
 
         with Both(self) as (upper, lower), self.layers.sink() as sink:
-            pack(upper, lower, sink)
+            pack(upper, lower, sink if look is None else _Asking(sink, look))
             return self.layers.commit(sink)
 
     def size(self) -> int:
@@ -112,12 +115,26 @@ class Snapshot:
     def discard(self) -> None:
         """Remove upper and work, and the directory if it was made for this snapshot."""
         if self.lock >= 0:
-            files.remove_tree(self.directory)
-            os.close(self.lock)
-            self.lock = -1
+            lock, self.lock = self.lock, -1
+            try:
+                files.remove_tree(self.directory)
+            finally:
+                os.close(lock)  # so that what could not be removed is swept
         else:
             files.remove_tree(self.upper)
             files.remove_tree(self.work)
+
+
+class _Asking:
+    """Calls `look` before each piece that is written."""
+
+    def __init__(self, sink: TarSink, look: Callable[[], object]) -> None:
+        self.sink = sink
+        self.look = look
+
+    def write(self, data: bytes, /) -> None:
+        self.look()
+        self.sink.write(data)
 
 
 class Both:

@@ -117,3 +117,24 @@ except KeyboardInterrupt:
     assert child.wait(60) == 0
     child.stdout.close()
     eventually(lambda: not box.cgroups(), 30)
+
+
+def test_one_that_waits_for_a_cache_mount_of_another_ends_when_it_is_left(box: Host) -> None:
+    out = box.python(
+        f"""
+import estiva, threading
+images = estiva.Engine().images
+def mounting(command):
+    run = "RUN --mount=type=cache,target=/c,sharing=locked " + command
+    return images.building(None, dockerfile_text="FROM {IMAGE}\\n" + run, network="none")
+with mounting("echo held; sleep 1000") as holder:
+    print(next(step.output for step in holder if step.output))
+    with mounting("echo never") as waiter:
+        print(next(step.output for step in waiter if step.output))
+    print(holder.alive(), waiter.alive())
+print(threading.active_count(), estiva.Engine().system.check().problems)
+""",
+        timeout=100,
+    )
+    assert out.splitlines()[0] == "b'held\\n'"
+    assert out.splitlines()[2:] == ["True False", "1 ()"]

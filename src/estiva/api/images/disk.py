@@ -41,12 +41,13 @@ def _images(engine: Engine, known: dict[str, Any], version: tuple[int, int]) -> 
     return rows
 
 
-def _containers(engine: Engine, known: dict[str, Any]) -> list[dict[str, Any]]:
+def _containers(engine: Engine, known: dict[str, Any], version: tuple[int, int]) -> list[dict[str, Any]]:
     rows = []
+    tags: dict[str, str] = {}
     for record in listing.listing(engine, all=True):
         written = known["containers"].get(record["Id"], 0)
         under = known["images"].get(record["Image"], {}).get("size", 0)
-        row = {**summary(record), "SizeRootFs": under + written}
+        row = {**summary(engine, record, version, tags), "SizeRootFs": under + written}
         if written:
             row["SizeRw"] = written
         rows.append(row)
@@ -88,7 +89,7 @@ def _df(engine: Engine, kinds: tuple[str, ...], version: tuple[int, int]) -> dic
     return {
         "LayersSize": known["layers"] if "image" in kinds else 0,
         "Images": _images(engine, known, version) if "image" in kinds else None,
-        "Containers": _containers(engine, known) if "container" in kinds else None,
+        "Containers": _containers(engine, known, version) if "container" in kinds else None,
         "Volumes": _volumes(engine, known) if "volume" in kinds else None,
         "BuildCache": cache,
         **({"BuilderSize": sum(entry["Size"] for entry in cache or ())} if old else {}),

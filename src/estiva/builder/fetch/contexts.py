@@ -97,7 +97,7 @@ class Contexts:
 
         if not isinstance(place, str):
             self.inside = True
-            return folders.unpacked(self.workspace, folders.of_stream(place))
+            return folders.unpacked(self.workspace, folders.of_stream(place), self.look)
         self.inside = True
         address = addresses.parse(place, context=True)
         if address is not None:
@@ -105,7 +105,7 @@ class Contexts:
         if not url.is_http(place):
             self.inside = False
             return Tree.context(place)
-        tree, archive = folders.of_url(self.request, self.workspace, place, unpack=True)
+        tree, archive = folders.of_url(self.request, self.workspace, place, self.look, unpack=True)
         if not archive:
             fd = tree.open(folders.NAME)
             with open(fd, "rb") as file:
@@ -194,7 +194,7 @@ class Contexts:
                 finally:
                     found.close()
             if url.is_http(place):
-                return folders.of_url(self.request, self.workspace, place, unpack=False)[0]
+                return folders.of_url(self.request, self.workspace, place, self.look, unpack=False)[0]
             if "://" in place:
                 raise InvalidInput(
                     f"{url.redacted(oneline(place))[:200]} is no place of a build context",
@@ -268,7 +268,7 @@ class Contexts:
                 Copier(tree, Destination(root, epoch=epoch)).copy("", "", "/", total)
             finally:
                 os.close(root)
-            return str(snapshot.commit().diff_id), total.digest()
+            return str(snapshot.commit(self.look).diff_id), total.digest()
         finally:
             snapshot.discard()
 

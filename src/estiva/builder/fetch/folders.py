@@ -77,7 +77,7 @@ def checkout(workspace: Workspace, found: Repository, commit: Commit, *, keep: b
         os.close(top)
 
 
-def unpacked(workspace: Workspace, pieces: Iterator[bytes]) -> Tree:
+def unpacked(workspace: Workspace, pieces: Iterator[bytes], look: Callable[[], None]) -> Tree:
     """The files of a tar archive, compressed or not, with their owners, as docker keeps them.
 
     Raises InvalidInput for one that is malformed or hostile.
@@ -85,7 +85,7 @@ def unpacked(workspace: Workspace, pieces: Iterator[bytes]) -> Tree:
     folder = os.open(workspace.directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     scratch = os.open(workspace.path, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        untar.Extraction(folder, Destination(folder)).feed(compression.decompress(pieces), scratch)
+        untar.Extraction(folder, Destination(folder), look).feed(compression.decompress(pieces), scratch)
     except (LayerError, Unsupported) as error:
         os.close(folder)
         raise InvalidInput(f"the archive of the build context can't be unpacked: {error}") from None
@@ -108,16 +108,18 @@ def of_stream(stream: Readable) -> Iterator[bytes]:
         yield piece
 
 
-def of_url(request: Request, workspace: Workspace, address: str, *, unpack: bool) -> tuple[Tree, bool]:
+def of_url(
+    request: Request, workspace: Workspace, address: str, look: Callable[[], None], *, unpack: bool
+) -> tuple[Tree, bool]:
     """(files, whether they are an archive's): those of an archive with `unpack`, else the one file NAME."""
     fd = os.open(workspace.path, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        got = download.fetch(address, fd, header=credentials.of_url(request, address))
+        got = download.fetch(address, fd, header=credentials.of_url(request, address), look=look)
         request.note(url.redacted(address), got.content)
         os.lseek(fd, 0, os.SEEK_SET)
         with open(os.dup(fd), "rb", buffering=0) as file:
             if unpack and untar.is_archive(fd):
-                return unpacked(workspace, of_stream(file)), True
+                return unpacked(workspace, of_stream(file), look), True
             folder = workspace.directory()
             made = os.open(f"{folder}/{NAME}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:

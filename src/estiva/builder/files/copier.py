@@ -13,12 +13,20 @@ import stat
 import time
 
 from estiva.builder.files import record
-from estiva.builder.files.destination import Destination, create, lstat, transfer
-from estiva.builder.files.record import Record
-from estiva.builder.files.tree import Tree
+from estiva.builder.files.destination import create, kept, lstat, transfer
+from estiva.builder.files.record import nothing
 from estiva.builder.frontend import ignore
-from estiva.errors import InvalidInput, Unsupported
+from estiva.errors import InvalidInput
 from estiva.linux import fs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from estiva.builder.files.destination import Destination
+    from estiva.builder.files.record import Record
+    from estiva.builder.files.tree import Tree
+
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 
@@ -33,17 +41,20 @@ class Copied:
         self.place = ""
 
 
-def take(incoming: int, outgoing: int, *, owners: bool, keyed: bool) -> Copied:
+def take(
+    incoming: int, outgoing: int, *, owners: bool, keyed: bool, look: Callable[[], object] = nothing
+) -> Copied:
     """Copy an open file's bytes into a new one that nobody else writes; `keyed`: and tell its content.
 
-    `owners` as of the tree that it is in. Raises InvalidInput if it is no regular file (any more).
+    `owners` as of the tree that it is in. What `look` raises ends it. Raises InvalidInput if it is no regular
+    file (any more).
     """
     info = os.fstat(incoming)
     if not stat.S_ISREG(info.st_mode):
         raise InvalidInput("a file changed while it was copied")
-    transfer(incoming, outgoing)
+    transfer(incoming, outgoing, look)
     kept = record.attributes(incoming) if owners else {}
-    return Copied(info, kept, record.content(outgoing, kept) if keyed else "")
+    return Copied(info, kept, record.content(outgoing, kept, look=look) if keyed else "")
 
 
 class Copier:
@@ -194,6 +205,9 @@ class Copier:
             if not stat.S_ISDIR(old.st_mode):
                 raise InvalidInput(f"can't copy the directory {source} onto a file or symlink: {name}")
             return False
+        if not kept(source, info, self.tree):
+            self._note(noted, info)
+            return False
         if old is not None:
             if stat.S_ISDIR(old.st_mode):
                 raise InvalidInput(f"can't copy the file {source} onto a directory: {name}")
@@ -208,14 +222,7 @@ class Copier:
         elif kind == stat.S_IFIFO:
             os.mkfifo(name, 0o600, dir_fd=parent)
         elif kind in (stat.S_IFCHR, stat.S_IFBLK):
-            if not self.tree.owners:
-                raise Unsupported(f"{source} in the build context is a device, which is not copied")
-            if info.st_rdev == 0:
-                return False  # an overlay whiteout, not a device
             os.mknod(name, kind | 0o600, info.st_rdev, dir_fd=parent)
-        else:  # a socket
-            self._note(noted, info)
-            return False
         self._metadata(info, parent, name)
         self._note(noted, info, target)
         return True
@@ -242,7 +249,9 @@ class Copier:
 
     def _bytes(self, incoming: int, outgoing: int) -> Copied:
         """A file's content and metadata."""
-        copied = take(incoming, outgoing, owners=self.tree.owners, keyed=self.record is not None)
+        tree = self.tree
+        keyed = self.record is not None
+        copied = take(incoming, outgoing, owners=tree.owners, keyed=keyed, look=tree.going)
         info = copied.info
         os.fchown(outgoing, *self.to.owner_of(info, self.tree.owners))
         os.fchmod(outgoing, self.to.mode_of(info))

@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 import stat
 
+from estiva.builder.files.record import nothing
 from estiva.builder.files.tree import Missing, Tree
 from estiva.builder.frontend import values
-from estiva.errors import InvalidInput
+from estiva.errors import InvalidInput, Unsupported
 from estiva.files import write_all
 from estiva.linux import fs
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
-_CHUNK = 1 << 30
+_CHUNK = 1 << 24  # bytes that the kernel copies at once: it hears of no signal meanwhile
 
 
 class Destination:
@@ -130,6 +136,17 @@ class Destination:
             os.close(parent)
 
 
+def kept(source: str, info: os.stat_result, tree: Tree) -> bool:
+    """Whether a copy makes anything of a path: not of a socket, nor of an overlay's whiteout. Raises
+    Unsupported for a context's device."""
+    kind = stat.S_IFMT(info.st_mode)
+    if kind not in (stat.S_IFCHR, stat.S_IFBLK):
+        return kind != stat.S_IFSOCK
+    if not tree.owners:
+        raise Unsupported(f"{source} in the build context is a device, which is not copied")
+    return info.st_rdev != 0
+
+
 def lstat(parent: int, name: str) -> os.stat_result | None:
     try:
         return os.stat(name, dir_fd=parent, follow_symlinks=False)
@@ -148,12 +165,13 @@ def create(parent: int, name: str) -> int:
     return os.open(name, flags, 0o600, dir_fd=parent)
 
 
-def transfer(incoming: int, outgoing: int) -> None:
-    """All bytes of one file, by copy_file_range(2) where the filesystems agree."""
+def transfer(incoming: int, outgoing: int, look: Callable[[], object] = nothing) -> None:
+    """All bytes of one file, by copy_file_range(2) where the filesystems agree. What `look`
+    raises ends that."""
     try:
         while os.copy_file_range(incoming, outgoing, _CHUNK):
-            pass
+            look()
     except OSError:
         os.lseek(incoming, os.lseek(outgoing, 0, os.SEEK_CUR), os.SEEK_SET)
         while os.sendfile(outgoing, incoming, None, _CHUNK):
-            pass
+            look()

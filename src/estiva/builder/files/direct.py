@@ -13,8 +13,9 @@ import time
 from typing import TYPE_CHECKING
 
 from estiva.builder.files import record
+from estiva.builder.files.destination import kept
 from estiva.builder.files.record import Record
-from estiva.errors import EngineError, InvalidInput, Unsupported
+from estiva.errors import FREE_SPACE, EngineError, InvalidInput, Unavailable
 from estiva.linux import fs
 from estiva.store.layers.implied import Attributes
 from estiva.store.layers.tree import WHITEOUT
@@ -32,10 +33,16 @@ _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _INSIDE = fs.RESOLVE_BENEATH | fs.RESOLVE_NO_SYMLINKS
 _PIECE = 1 << 20  # bytes of a file that are read at once, and of the tar that are gathered
 _NONE = -1  # in place of the fd of a directory that is not below
+_ACL = "system.posix_acl_"
+
+
+class Inherited(Exception):
+    """What is made in a directory below would take after it, by rules that a filesystem has to apply
+    (acl(5)): that takes a copy into a rootfs."""
 
 
 class Direct:
-    """The layer of one source: `copy`, then `finish`. `to` is only looked at."""
+    """The layer of one source: `copy`, then `finish`. `to` is only looked at. Raises Inherited."""
 
     def __init__(self, tree: Tree, to: Destination, out: TarSink, *, exclude: ignore.Matcher) -> None:
         self.tree = tree
@@ -61,7 +68,8 @@ class Direct:
         try:
             folder, below = self._folder(self.to.resolve(directory))
             try:
-                self._touch(folder, below)
+                if kept(source, info, self.tree):
+                    self._touch(folder, below)
                 self._entry(source, parent, base, info, self._inside(folder, last), last, below, "")
             finally:
                 _close(below)
@@ -91,6 +99,7 @@ class Direct:
         fd of the one below or _NONE."""
         below = os.open(".", _FOLDER, dir_fd=self.to.rootfd)
         folder = b""
+        group = 0  # the bit that new directories have from the one above them, inode(7)
         try:
             parts = [part for part in path.split("/") if part]
             for number, part in enumerate(parts, 1):
@@ -99,13 +108,16 @@ class Direct:
                     inner = self._below(below, part, path)
                     if inner < 0:
                         self._touch(folder, below)
+                        group = os.fstat(below).st_mode & stat.S_ISGID
                     os.close(below)
                     below = inner
                 folder = self._inside(folder, part)
                 if inner < 0:
                     uid, gid = self.to.owner or (0, 0)
                     own = self.now if mtime is None or number < len(parts) else mtime
-                    self._member(Member(folder + b"/", b"5", mode=self.to.folders, uid=uid, gid=gid), own)
+                    self._member(
+                        Member(folder + b"/", b"5", mode=self.to.folders | group, uid=uid, gid=gid), own
+                    )
         except BaseException:
             _close(below)
             raise
@@ -121,8 +133,13 @@ class Direct:
 
     def _touch(self, folder: bytes, below: int, mtime: int | None = None) -> None:
         """A directory in which names are made has another time. The root's means nothing."""
-        if folder and below >= 0:
-            self._again(folder, Attributes.of(below), self.now if mtime is None else mtime)
+        if below < 0:
+            return
+        found = Attributes.of(below)
+        if _ACL + "default" in found.xattrs:
+            raise Inherited
+        if folder:
+            self._again(folder, found, self.now if mtime is None else mtime)
 
     def _again(self, folder: bytes, found: Attributes, mtime: int) -> None:
         if found.mtime == mtime:
@@ -170,6 +187,9 @@ class Direct:
         if kind == stat.S_IFDIR:
             self.record.add(noted, info)
             return self._made(source, info, full, name, below)
+        if not kept(source, info, self.tree):
+            self.record.add(noted, info)
+            return _NONE
         if below >= 0:
             self._over(source, name, below)
         if kind == stat.S_IFREG:
@@ -182,13 +202,9 @@ class Direct:
         elif kind == stat.S_IFIFO:
             self._add(info, full, b"6")
         elif kind in (stat.S_IFCHR, stat.S_IFBLK):
-            if not self.tree.owners:
-                raise Unsupported(f"{source} in the build context is a device, which is not copied")
-            if info.st_rdev == 0:
-                return _NONE  # an overlay whiteout, not a device
             rdev = (os.major(info.st_rdev), os.minor(info.st_rdev))
             self._add(info, full, b"3" if kind == stat.S_IFCHR else b"4", rdev=rdev)
-        self.record.add(noted, info, target)  # and of a socket nothing else
+        self.record.add(noted, info, target)
         return _NONE
 
     def _made(self, source: str, info: os.stat_result, full: bytes, name: str, below: int) -> int:
@@ -206,6 +222,8 @@ class Direct:
             self._add(info, full + b"/", b"5")
             return inner
         found = Attributes.of(inner)
+        if any(name.startswith(_ACL) for name in found.xattrs):
+            raise Inherited  # the mode is part of its rules, too
         uid, gid = self.to.owner_of(info, self.tree.owners)
         mode = self.to.mode_of(info)
         if (found.mode, found.uid, found.gid) != (mode, uid, gid):
@@ -237,37 +255,48 @@ class Direct:
             info = os.fstat(fd)
             if not stat.S_ISREG(info.st_mode):
                 raise InvalidInput("a file changed while it was copied")
-            kept = record.attributes(fd) if self.tree.owners else {}
-            content = self._data(fd, source, info, full, kept)
+            xattrs = record.attributes(fd) if self.tree.owners else {}
+            content = self._data(fd, source, info, full, xattrs)
         finally:
             os.close(fd)
         self.record.add(noted, info, content)
         if info.st_nlink > 1:
             self.links[info.st_dev, info.st_ino] = full, info, content
 
-    def _data(self, fd: int, source: str, info: os.stat_result, full: bytes, kept: dict[str, bytes]) -> str:
+    def _data(self, fd: int, source: str, info: os.stat_result, full: bytes, xattrs: dict[str, bytes]) -> str:
         """A file and its bytes; what the record tells of those. A small one is as long as it was when it was
         read, whatever was said before."""
         size = info.st_size
         data = os.read(fd, min(size, _PIECE) + 1)
         if len(data) != size <= _PIECE:
-            data += os.read(fd, _PIECE)
+            while len(data) <= _PIECE and (more := os.read(fd, _PIECE)):  # it may come in pieces
+                data += more
             size = len(data)
-        xattrs = {os.fsencode(name): value for name, value in kept.items()}
-        self._add(info, full, b"0", size=size, xattrs=xattrs)
+        self._room(size)
+        named = {os.fsencode(name): value for name, value in xattrs.items()}
+        self._add(info, full, b"0", size=size, xattrs=named)
         total = hashlib.sha256()
         left = size
         while left:
             if not data:
                 raise InvalidInput(f"{source} became shorter while it was copied", hint="build again")
             data = data[:left]
+            self.tree.going()
             total.update(data)
             self._write(data)
             left -= len(data)
             if left:
                 data = os.read(fd, _PIECE)
         self._write(padding(size))
-        return record.told(total, kept)
+        return record.told(total, xattrs)
+
+    def _room(self, size: int) -> None:
+        """A large file that there is no room for is not begun. Raises Unavailable."""
+        if size <= _PIECE:
+            return
+        disk = os.fstatvfs(self.out.fd)
+        if disk.f_blocks and size > disk.f_bfree * disk.f_frsize:
+            raise Unavailable(f"no space left in {os.path.dirname(self.out.path)}", hint=FREE_SPACE)
 
     def _add(
         self,

@@ -7,9 +7,11 @@ import http.client
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
+from estiva.builder.files.record import nothing
 from estiva.builder.files.url import name_of, redacted, split
 from estiva.errors import IntegrityError, InvalidInput, Unavailable, oneline, reason
 from estiva.files import write_all
@@ -37,11 +39,20 @@ class Download:
         self.mtime_ns = mtime_ns
 
 
-def fetch(url: str, into: int, checksum: str = "", *, header: str = "", limit: int = 0) -> Download:
+def fetch(
+    url: str,
+    into: int,
+    checksum: str = "",
+    *,
+    header: str = "",
+    limit: int = 0,
+    look: Callable[[], object] = nothing,
+) -> Download:
     """Download `url` into the new file `into`. Raises Unavailable, IntegrityError for a wrong checksum.
 
     `header` is the value of an Authorization header, which no other origin ever gets, wherever the answer
     redirects to; one for a name and a password in the URL comes before it. `limit` in bytes, 0 is LIMIT.
+    `look` is called for each piece that comes: what it raises ends that.
     """
     algorithm = digests.parse(checksum)[0] if checksum else "sha256"
     address, own_header, shown = split(url)
@@ -55,6 +66,7 @@ def fetch(url: str, into: int, checksum: str = "", *, header: str = "", limit: i
     try:
         with opener.open(request, timeout=TIMEOUT) as response:
             while chunk := response.read1(1 << 20):
+                look()
                 total += len(chunk)
                 if total > limit:
                     raise Unavailable(f"{shown} is larger than {_size(limit)}")

@@ -234,7 +234,7 @@ class _Packer:
                 raise InvalidInput(f"{path} changed while it was copied")
             made = self._describe(Entry(os.fsencode(name), stat.S_IFREG, 0), info)
             made.offset = os.lseek(self.out, self.aligned(), os.SEEK_SET)
-            text = record.content(fd, {}, self.out)
+            text = record.content(fd, {}, self.out, look=self.tree.going)
             made.size = os.lseek(self.out, 0, os.SEEK_CUR) - made.offset
         finally:
             os.close(fd)

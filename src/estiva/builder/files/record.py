@@ -17,6 +17,7 @@ from estiva.oci.digest import Sha256
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import hashlib
+    from collections.abc import Callable
 
 _PIECE = 1 << 17
 MOST = 100_000  # paths that are listed
@@ -52,11 +53,18 @@ class Record:
         return self.total.hexdigest()
 
 
-def content(fd: int, kept: dict[str, bytes], to: int = -1) -> str:
-    """A regular file's content and the attributes that are kept of it; `to` is a file that gets it, too."""
+def nothing() -> None:
+    """A look that finds nothing."""
+
+
+def content(fd: int, kept: dict[str, bytes], to: int = -1, *, look: Callable[[], object] = nothing) -> str:
+    """A regular file's content and the attributes that are kept of it; `to` is a file that gets it, too.
+    `look` is called for each piece: what it raises ends that.
+    """
     total = Sha256()
     offset = 0
     while piece := os.pread(fd, _PIECE, offset):
+        look()
         total.update(piece)
         if to >= 0:
             write_all(to, piece)

@@ -14,20 +14,21 @@ import os
 import stat
 
 from estiva.builder.files import identity, record
-from estiva.builder.files.record import Record
+from estiva.builder.files.record import Record, nothing
 from estiva.builder.frontend import ignore, patterns
 from estiva.builder.struct import named
-from estiva.errors import InvalidInput, NotFound, reason
+from estiva.errors import InvalidInput, NotFound, Unavailable, reason
 from estiva.linux import fs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import NamedTuple
 
 
 _MAX_LINKS = 40  # as path_resolution(7)
 _MAX_DEPTH = 250
+_MUCH = 1 << 20  # bytes of a file
 _MAX_MATCHES = 100_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -53,8 +54,11 @@ else:
 class Tree:
     """A source of files. `owners`: files keep their owner (stages and images); a context's are all root's.
 
-    Owns `rootfd`, and closes it; it may be a file's. `excluded` are paths left out by patterns.
+    Owns `rootfd`, and closes it; it may be a file's. `excluded` are paths left out by patterns. `going` is
+    called for each path and each piece of a file that is read: what it raises ends that.
     """
+
+    going: Callable[[], object] = staticmethod(nothing)
 
     def __init__(self, rootfd: int, *, exclude: ignore.Matcher | None = None, owners: bool = False) -> None:
         self.rootfd = rootfd
@@ -77,7 +81,7 @@ class Tree:
     def through(self, rootfd: int) -> Tree:
         """A tree of what a mount shows of files of this one: what is known of these is known of it."""
         tree = Tree(rootfd, owners=self.owners)
-        tree.digests, tree.firm = self.digests, self.firm
+        tree.digests, tree.firm, tree.going = self.digests, self.firm, self.going
         return tree
 
     def close(self) -> None:
@@ -105,6 +109,11 @@ class Tree:
             return os.stat(name, dir_fd=parent, follow_symlinks=False)
         finally:
             os.close(parent)
+
+    def is_much(self, path: str) -> bool:
+        """Whether to read all of a resolved path may take long. Raises OSError."""
+        info = self.stat(path)
+        return stat.S_ISDIR(info.st_mode) or info.st_size > _MUCH
 
     def readlink(self, path: str) -> str:
         parent, name = self.parent(path)
@@ -229,6 +238,7 @@ class Tree:
         return self._without(path, without) if without else self._visible_below(path)
 
     def _visible_below(self, path: str) -> Iterator[Entry]:
+        going = self.going
         waiting: list[Entry] = []  # directories left out that we are in, until something in them is not
         stack = [(path, self.open(path, os.O_RDONLY | os.O_DIRECTORY))]
         names = [sorted(os.listdir(stack[0][1]), reverse=True)]
@@ -241,6 +251,7 @@ class Tree:
                     if waiting and waiting[-1].path == directory:
                         waiting.pop()
                     continue
+                going()
                 name = names[-1].pop()
                 child = f"{directory}/{name}" if directory else name
                 hidden = self.hides(child)
@@ -282,34 +293,41 @@ class Tree:
         return total.digest()
 
     def look(
-        self, path: str, into: Record, *, exclude: ignore.Matcher | None = None, firm: bool = False
+        self,
+        path: str,
+        into: Record,
+        *,
+        exclude: ignore.Matcher | None = None,
+        firm: bool = False,
+        most: int = 0,
     ) -> bool:
-        """Add what a resolved path holds to a record. Whether it is a directory."""
+        """Add what a resolved path holds to a record. Whether it is a directory. See `sights`."""
         directory = False
-        for name, info, text in self.sights(path, exclude=exclude, firm=firm):
+        for name, info, text in self.sights(path, exclude=exclude, firm=firm, most=most):
             into.add(name, info, text)
             directory |= not name and stat.S_ISDIR(info.st_mode)
         return directory
 
     def sights(
-        self, path: str, *, exclude: ignore.Matcher | None = None, firm: bool = False
+        self, path: str, *, exclude: ignore.Matcher | None = None, firm: bool = False, most: int = 0
     ) -> Iterator[tuple[str, os.stat_result, str]]:
         """What a look at a resolved path and all below it sees, for a record: names below it, "" its own.
 
         firm: of files that are read, find out whether anybody writes to them, for `self.firm`.
+        most: a file of more bytes, if that is not 0, is no file that can be copied: Unavailable is raised.
         """
         info = self.stat(path)
         if not stat.S_ISDIR(info.st_mode):
             parent, name = self.parent(path) if path else (os.dup(self.rootfd), "")
             try:
-                yield "", *self._content(Entry(path, parent, name, info), firm)
+                yield "", *self._content(Entry(path, parent, name, info), firm, most)
             finally:
                 os.close(parent)
             return
         yield "", info, ""
         strip = len(path) + 1 if path else 0
         for entry in self.entries(path, without=exclude):
-            yield entry.path[strip:], *self._content(entry, firm)
+            yield entry.path[strip:], *self._content(entry, firm, most)
 
     def above(self, base: str, relative: str) -> list[str]:
         """The directories of `relative`, which is below `base`, from the outermost on."""
@@ -319,13 +337,16 @@ class Tree:
             found.append(base)
         return found
 
-    def _content(self, entry: Entry, firm: bool) -> tuple[os.stat_result, str]:
+    def _content(self, entry: Entry, firm: bool, most: int) -> tuple[os.stat_result, str]:
         """A file's content for a record, read once in a build while it is the same, or a link's target."""
         info = entry.info
         if stat.S_ISLNK(info.st_mode):
             return info, os.readlink(entry.name, dir_fd=entry.parent)
         if not stat.S_ISREG(info.st_mode):
             return info, ""
+        if 0 < most < info.st_size:
+            message = f"{entry.path} has {info.st_size} bytes, more than the disk that it would be copied to"
+            raise Unavailable(message, hint="leave it out by .dockerignore")
         seen = identity.of(info)
         if seen in self.digests and (not firm or seen in self.firm):
             return info, self.digests[seen]
@@ -339,7 +360,7 @@ class Tree:
             info = os.fstat(fd)
             if not stat.S_ISREG(info.st_mode):
                 raise InvalidInput(f"{entry.path} changed while it was read")
-            text = record.content(fd, record.attributes(fd) if self.owners else {})
+            text = record.content(fd, record.attributes(fd) if self.owners else {}, look=self.going)
         finally:
             os.close(fd)
         if self.owners or identity.settles(info) < now:  # a layer's files don't change

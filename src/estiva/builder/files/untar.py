@@ -22,7 +22,7 @@ from estiva.store.tar.scanner import Scanner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 def is_archive(fd: int) -> bool:
@@ -57,15 +57,18 @@ def _plain(fd: int) -> Iterator[bytes]:
     return plain(os.pread(fd, HEAD, 0), codec.file_chunks(fd))
 
 
-def extract(fd: int, scratch: int, path: str, to: Destination) -> None:
+def extract(
+    fd: int, scratch: int, path: str, to: Destination, look: Callable[[], object] = record.nothing
+) -> None:
     """Unpack the archive into directory `path` of the rootfs; what it expands to goes to the file `scratch`.
+    What `look` raises ends it.
 
     Nobody else writes `fd`. Raises InvalidInput for a malformed or hostile archive.
     """
     os.close(to.directory(path, 0o755))
     top = fs.open_in_root(to.rootfd, to.resolve(path) or ".", os.O_PATH | os.O_DIRECTORY)
     try:
-        Extraction(top, to).run(fd, scratch)
+        Extraction(top, to, look).run(fd, scratch)
     except (LayerError, Unsupported) as error:
         raise InvalidInput(f"the archive can't be unpacked: {error}") from None
     finally:
@@ -73,9 +76,11 @@ def extract(fd: int, scratch: int, path: str, to: Destination) -> None:
 
 
 class Extraction:
-    """Of one archive: members wait in `pending` until all their bytes are in the file `data`."""
+    """Of one archive: members wait in `pending` until all their bytes are in the file `data`. `look` is
+    called for each piece and each member."""
 
-    def __init__(self, top: int, to: Destination) -> None:
+    def __init__(self, top: int, to: Destination, look: Callable[[], object] = record.nothing) -> None:
+        self.look = look
         self.top = top
         self.to = to
         self.parents = (0, 0)  # whose those folders are that no member says anything of
@@ -88,6 +93,7 @@ class Extraction:
         packed = os.pread(fd, BLOCK, 0).startswith(MAGIC)
         self.data = scratch if packed else fd
         for piece in _plain(fd):
+            self.look()
             if packed:
                 write_all(scratch, piece)
             scanner.feed(piece)
@@ -101,6 +107,7 @@ class Extraction:
         scanner = Scanner(self.pending.append)
         self.data = scratch
         for piece in pieces:
+            self.look()
             write_all(scratch, piece)
             scanner.feed(piece)
             self._make(scanner.position)
@@ -114,6 +121,7 @@ class Extraction:
         for entry in self.pending:
             if entry.offset + entry.stored > written:
                 break
+            self.look()
             if entry.name:
                 self._member(entry)
             done += 1

@@ -37,6 +37,7 @@ def build(
     resolve_image: ResolveImage,
     progress: Progress | None = None,
     remote: Remote | None = None,
+    look: Callable[[], object] | None = None,
     ahead: Callable[[str, bool], None] | None = None,
 ) -> Image:
     """Build an image and return it, untagged; an unchanged build returns the image that it made before.
@@ -46,11 +47,12 @@ def build(
     "seconds"}, the same with "status": "output" and "data" (bytes) for what a command writes, and {"status":
     "warning", "message"}.
     Raises DockerfileError, BuildFailed and other EstivaErrors, all naming the Dockerfile's line.
-    `remote` are caches elsewhere.
-    `ahead` is told, once, that a command is to be run soon, its network, and whether others may be.
+    `remote` are caches elsewhere. `look` is called often, by all threads that work: what it raises ends the
+    build, and nothing more is kept of it. `ahead` is told, once, that a command is to be run soon, its
+    network, and whether others may be.
     """
     with store.writing():
-        job = Job(request, store, run_step, resolve_image, progress, remote, _stage)
+        job = Job(request, store, run_step, resolve_image, progress, remote, _stage, look)
         job.ahead = ahead
         try:
             image = _run(job)

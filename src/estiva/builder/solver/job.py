@@ -9,7 +9,7 @@ from estiva.builder.files.workspace import Workspace
 from estiva.builder.once import Once
 from estiva.builder.solver.packing import Packing
 from estiva.builder.solver.sources import Sources
-from estiva.errors import EngineError, EstivaError, InvalidInput
+from estiva.errors import EstivaError, InvalidInput, Stopped
 from estiva.oci.platform import Platform
 
 TYPE_CHECKING = False
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from estiva.builder.request import Progress, Request, ResolveImage, RunStep
     from estiva.builder.steps.state import State
     from estiva.store import Store
-
-
-class Stopped(EngineError):
-    """The build has failed elsewhere: told to those who still work."""
 
 
 class Job:
@@ -44,6 +40,7 @@ class Job:
         progress: Progress | None,
         remote: Remote | None,
         run_stage: Callable[[Job, stages.Stage], State],
+        asked: Callable[[], object] | None = None,
     ) -> None:
         self.request = request
         self.store = store
@@ -56,7 +53,9 @@ class Job:
         self.wanted = Platform.parse(request.platform) if request.platform else self.host
         self.used: dict[str, float] = {}  # entries of the cache
         self.states: Once[int, State] = Once()
+        self.asked = asked
         self.failure: BaseException | None = None  # the first
+        self.cancelled: BaseException | None = None  # what ended it for the caller: nothing more is kept
         self.busy: Callable[[], None] = _nobody
         self.ahead: Callable[[str, bool], None] | None = None
         self.commands = 0  # as far as the Dockerfile has them
@@ -77,14 +76,26 @@ class Job:
 
     def close(self, cancelled: BaseException | None = None) -> None:
         """What steps have written is kept even if a later one failed; not when the build is `cancelled`."""
-        self.packing.close(cancelled)
-        self.sources.close()
-        self.workspace.close()
+        try:
+            self.cancelled = self.cancelled or cancelled
+            self._packed()
+        finally:
+            self.sources.close()
+            self.workspace.close()
         try:
             local.touch(self.store, self.used)
         except EstivaError:
             if self.failure is None:  # which is what there is to tell
                 raise
+
+    def _packed(self) -> None:
+        """Wait for the packers. Who has enough of that cancels the rest, and waits for what has begun."""
+        try:
+            self.packing.close(self.cancelled)
+        except BaseException as error:
+            self.cancelled = self.cancelled or error
+            self.packing.close(self.cancelled)
+            raise
 
     def state(self, stage: stages.Stage) -> State:
         """The state at the end of a stage, which is run now if nobody does it already."""
@@ -103,9 +114,33 @@ class Job:
         return local.Cache(self.store, off=off, used=self.used)
 
     def look(self) -> None:
-        """Raises Stopped once another stage has failed."""
+        """Raises Stopped once another stage has failed, and what the caller's look does. For threads that
+        work: it is cheap."""
         if self.failure is not None:
             raise Stopped("the build was stopped")
+        self._ask()
+
+    def go_on(self) -> None:
+        """Raises what the build was cancelled by. What steps have written is worth keeping until then."""
+        try:
+            self._ask()
+        except Stopped:
+            pass
+
+    def _ask(self) -> None:
+        if self.cancelled is not None:
+            raise self.cancelled
+        if self.asked is not None:
+            self._caller(self.asked)
+
+    def _caller(self, function: Callable[..., object], *arguments: object) -> None:
+        try:
+            function(*arguments)
+        except Stopped:
+            raise
+        except BaseException as error:
+            self.cancelled = self.cancelled or error
+            raise
 
     def failed(self, error: BaseException) -> None:
         """Have everybody stop."""
@@ -117,7 +152,7 @@ class Job:
         self.look()
         if self.progress is not None:
             with self._telling:
-                self.progress(event)
+                self._caller(self.progress, event)
 
     def next_step(self) -> str:
         """The number of the step that begins now, of all that are known."""

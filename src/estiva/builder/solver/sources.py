@@ -38,13 +38,14 @@ class Sources:
         self.request = request
         self.store = store
         self.resolve_image = resolve_image
+        self.look = look
         self.trees: Once[str, Tree] = Once()
         self.stands: Once[str, Stand] = Once()
         self.images: Once[str, Image] = Once()
         self.epoch = epoch
         self.busy = busy
         self.contexts = Contexts(request, store, workspace, look)
-        self.context = self.trees.get("context", self.contexts.main)
+        self.context = self._tree("context", self.contexts.main)
 
     def close(self) -> None:
         for tree in self.trees.values():
@@ -72,7 +73,7 @@ class Sources:
 
         def open() -> Tree:
             stand = self.stands.get(key, lambda: Stand(layers))
-            return self.trees.get(key, lambda: Tree(stand.view(self.store), owners=True))
+            return self._tree(key, lambda: Tree(stand.view(self.store), owners=True))
 
         return Source(open, layers, stage)
 
@@ -104,4 +105,14 @@ class Sources:
 
     def _folder(self, name: str, place: str) -> Tree:
         self.busy()
-        return self.trees.get(f"context {place}", lambda: self.contexts.tree(name, place))
+        return self._tree(f"context {place}", lambda: self.contexts.tree(name, place))
+
+    def _tree(self, key: str, make: Callable[[], Tree]) -> Tree:
+        """A tree that is made once; who reads it looks whether the build goes on."""
+
+        def made() -> Tree:
+            tree = make()
+            tree.going = self.look
+            return tree
+
+        return self.trees.get(key, made)

@@ -14,7 +14,7 @@ from estiva.builder.steps import config, copy, run, workdir
 from estiva.builder.steps.context import Source, StepContext
 from estiva.builder.steps.lookup import Lookup
 from estiva.builder.steps.state import State
-from estiva.errors import FREE_SPACE, FULL, EngineError, EstivaError, reason
+from estiva.errors import FREE_SPACE, FULL, EngineError, EstivaError, Unavailable, exhausted, reason
 from estiva.oci.platform import Platform
 
 TYPE_CHECKING = False
@@ -45,6 +45,7 @@ class StageRun:
             run_step=job.run_step,
             output=self.output,
             look=job.look,
+            go_on=job.go_on,
             warn=job.warn,
             pack=self._pack,
             place=self._place,
@@ -76,8 +77,7 @@ class StageRun:
                     raise located(error, typed.source) from error.__cause__
                 except OSError as error:
                     message = f"{typed.name} failed: {reason(error)}: {error.filename or ''}".rstrip(": ")
-                    hint = FREE_SPACE if error.errno in FULL else ""
-                    raise located(EngineError(message, hint=hint), typed.source) from error
+                    raise located(_failed(error, message), typed.source) from error
         return state
 
     def _place(self) -> str:
@@ -186,6 +186,14 @@ class StageRun:
                 names = self._earlier(name)
                 error.hint = f"earlier stages with a name: {names}" if names else error.hint
             raise
+
+
+def _failed(error: OSError, message: str) -> EstivaError:
+    """Of what is used up, that it can be had again."""
+    if error.errno in FULL:
+        return EngineError(message, hint=FREE_SPACE)
+    reached = exhausted(error)
+    return Unavailable(message, hint=reached.hint) if reached is not None else EngineError(message)
 
 
 class _Reported:

@@ -58,6 +58,7 @@ class StepContext:
     source      the tree that COPY --from=NAME or a mount's `from` means, "" the build context
     output      takes what a command writes, as bytes
     look        raises when the build is to stop
+    go_on       raises when what steps have written is not to be kept any more
     warn        takes a sentence for the user
     place       names the instruction, whatever it says (cache/inputs.py)
     ahead       is told the network of a command that is to be run soon
@@ -73,6 +74,7 @@ class StepContext:
     run_step: RunStep
     output: Callable[[bytes], None]
     look: Callable[[], None]
+    go_on: Callable[[], None]
     warn: Callable[[str], None]
     pack: Callable[[Written], None]
     place: Callable[[], str]
@@ -117,7 +119,7 @@ class StepContext:
         """
         created = state.clock()
         keep = self._keeper(state, keys, created, created_by, inputs)
-        written = Written(snapshot, stand, list(state.layers), keep)
+        written = Written(snapshot, stand, list(state.layers), keep, self.go_on)
         if apart or (known(state.layers) is not None and not os.listdir(snapshot.upper)):
             written.pack()
             state.record(created_by, created=created, layer=written.diff_id)

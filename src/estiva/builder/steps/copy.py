@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from estiva.builder.steps.state import State
     from estiva.store.layers.sink import TarSink
 
-_MUCH = 1 << 20  # bytes of a file
 _WORTH = 1000  # paths whose files take longer to make and remove than the layers below to be packed
 
 
@@ -96,7 +95,7 @@ class CopyStep:
             context.busy()
         tree = source.tree
         items = self._gather(tree)
-        if len(items) > _WORTH or any(self._is_much(tree, item) for item in items):
+        if len(items) > _WORTH or any(tree.is_much(item.path) for item in items):
             context.busy()
         self.remotes.resolve()
         seen = [self._look(tree, item) for item in items]
@@ -115,29 +114,30 @@ class CopyStep:
             del told["below"]  # which is for those who know it
         told = {**told, "files": self.files}
         if self._is_one(tree, items) and (self.many > _WORTH or known(state.layers) is not None):
-            context.add(
-                state,
-                keys,
-                created_by,
-                told,
-                lambda rootfd, sink: copied.append(self._direct(tree, items[0], rootfd, sink)),
-                alone=self.link,
-            )
-        else:
-            context.write(
-                state,
-                keys,
-                created_by,
-                told,
-                lambda rootfd, upper: copied.extend(self._copy(tree, items, rootfd, upper)),
-                alone=self.link,
-            )
-        return False
+            from estiva.builder.files.direct import Inherited
 
-    def _is_much(self, tree: Tree, item: Item) -> bool:
-        """Whether to look at a source may take long."""
-        info = tree.stat(item.path)
-        return stat.S_ISDIR(info.st_mode) or info.st_size > _MUCH
+            try:
+                context.add(
+                    state,
+                    keys,
+                    created_by,
+                    told,
+                    lambda rootfd, sink: copied.append(self._direct(tree, items[0], rootfd, sink)),
+                    alone=self.link,
+                )
+            except Inherited:
+                self.files.clear()
+            else:
+                return False
+        context.write(
+            state,
+            keys,
+            created_by,
+            told,
+            lambda rootfd, upper: copied.extend(self._copy(tree, items, rootfd, upper)),
+            alone=self.link,
+        )
+        return False
 
     def _key(self, below: list[str], contents: list[list[Any]], remote: list[Any]) -> str:
         return self.context.key("copy", self._inputs(below, [*contents, *remote]))
@@ -295,7 +295,10 @@ class CopyStep:
             total.add(parent, tree.stat(tree.resolve(parent)))
         exclude = self._exclude(item, directory)
         if directory or not exclude.excluded(item.name):
-            directory = tree.look(item.path, total, exclude=exclude)
+            # a file with holes may be larger than any disk: it is not read for hours before that fails
+            disk = os.statvfs(self.context.store.paths.ingest)
+            most = disk.f_blocks * disk.f_frsize
+            directory = tree.look(item.path, total, exclude=exclude, most=most)
         archive = self._archive(tree, item)
         if archive >= 0:
             os.close(archive)
@@ -377,13 +380,13 @@ class CopyStep:
 
         own = self.context.workspace.file()
         try:
-            copied = take(fd, own, owners=tree.owners, keyed=True)
+            copied = take(fd, own, owners=tree.owners, keyed=True, look=tree.going)
         finally:
             os.close(fd)
         into.add("", copied.info, copied.content)
         if not untar.is_archive(own):
             raise InvalidInput("the archive changed while it was copied")
-        untar.extract(own, self.context.workspace.file(), self.path, to)
+        untar.extract(own, self.context.workspace.file(), self.path, to, self.context.look)
 
     def _write_document(self, document: Heredoc, text: str, to: Destination) -> None:
         data = text.encode("utf-8", "replace")

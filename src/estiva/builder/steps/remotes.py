@@ -99,7 +99,9 @@ class Remotes:
         context = self.context
         for url in self.urls:
             header = credentials.of_url(context.request, url)
-            got = download.fetch(url, context.workspace.file(), self.checksum, header=header)
+            got = download.fetch(
+                url, context.workspace.file(), self.checksum, header=header, look=context.look
+            )
             self.downloads.append(got)
             context.request.note(urls.redacted(url), got.content)
         for address in self.addresses:
@@ -141,6 +143,7 @@ class Remotes:
             mtime = address.mtime == "commit"
             keep = address.keep_git_dir is True
             tree = folders.checkout(self.context.workspace.workspace, found, commit, keep=keep, mtime=mtime)
+            tree.going = self.context.look
             try:
                 Copier(tree, to, exclude=exclude).copy("", "", path)
             finally:
@@ -155,7 +158,7 @@ class Remotes:
 
         if not untar.is_archive(download.fd):
             raise InvalidInput(f"{download.name} is not an archive", hint="leave out --unpack")
-        untar.extract(download.fd, self.context.workspace.file(), path, to)
+        untar.extract(download.fd, self.context.workspace.file(), path, to, self.context.look)
 
 
 def _is_hex(text: str) -> bool:

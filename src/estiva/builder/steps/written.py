@@ -30,18 +30,24 @@ class Written:
 
     `keep` is called with the diff_ids up to its own once they are known, and remembers them. The directory
     stays until it has been packed, and for as long as somebody holds it. `source` is the instruction that an
-    error names.
+    error names. `look` is called while it is packed: what it raises ends that.
     """
 
     source: Instruction | None = None
 
     def __init__(
-        self, snapshot: Snapshot, stand: Stand, below: Sequence[Layer], keep: Callable[[list[str]], None]
+        self,
+        snapshot: Snapshot,
+        stand: Stand,
+        below: Sequence[Layer],
+        keep: Callable[[list[str]], None],
+        look: Callable[[], None],
     ) -> None:
         self.snapshot = snapshot
         self._stand = stand
         self._below = below
         self._keep = keep
+        self._look = look
         self._settled: Promise[str] = Promise()
         self._lock = allocate_lock()
         self._holds = 1  # its packing's
@@ -59,7 +65,7 @@ class Written:
     def pack(self) -> None:
         """Make its layer: once, by the build's packers, of which those below it were begun before."""
         try:
-            diff_id = str(self.snapshot.commit().diff_id)
+            diff_id = str(self.snapshot.commit(self._look).diff_id)
             self._keep([*diff_ids(self._below), diff_id])
         except BaseException as error:
             if isinstance(error, EstivaError) and self.source is not None:
@@ -88,8 +94,10 @@ class Written:
             self._holds -= 1
             last = not self._holds
         if last:
-            self.snapshot.discard()
-            self._stand.close()
+            try:
+                self.snapshot.discard()
+            finally:
+                self._stand.close()
 
 
 class Fetched:

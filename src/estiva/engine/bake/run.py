@@ -9,15 +9,11 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from estiva.errors import EngineError
+from estiva.errors import Stopped
 
 MOST = 8  # targets at once
 
 Build = Callable[[str, dict[str, str], Callable[[], None]], str]
-
-
-class Stopped(EngineError):
-    """Another target has failed."""
 
 
 class Numbers:
@@ -81,9 +77,10 @@ class Run:
         return self.images
 
     def look(self) -> None:
-        """Raises Stopped once another target has failed."""
+        """Raises Stopped once another target has failed; an interrupt as it is, after which nothing more is
+        kept."""
         if self.failure is not None:
-            raise Stopped("the build was stopped")
+            raise Stopped("the build was stopped") if isinstance(self.failure, Exception) else self.failure
 
     def told(self, name: str, progress: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
         """Who hears of a target's steps, told which target they are of and numbered among all."""

@@ -56,9 +56,9 @@ def build(
     builder.exporters.output.judge, `attest`, `provenance` and `sbom` those of attest.judge there, `standard`
     what an output's "-" is. `metadata` gets what buildx' --metadata-file has. `progress` gets the builder's
     events and those of pulls of base images, which have an "id" and the "image"; without `fetch` nothing is
-    ever pulled. `look`
-    is called now and then while a command says nothing: what it raises ends the build. `limits` is a
-    HostConfig of what each RUN may use and where it runs; no step's key has it, as it is no input.
+    ever pulled. `look` is called often by all threads that work for the build, and before each output: what
+    it raises ends the build. `limits` is a HostConfig of what each RUN may use and where it runs; no step's
+    key has it, as it is no input.
     Without `check` nobody is told what is likely a mistake in the Dockerfile.
     `shell` attends a shell in the first step that fails (engine/builds/shell.py), `watch` hears of the
     containers of steps (worker.py). `given`: credentials for base images (engine/images/logins.py). Raises
@@ -87,16 +87,18 @@ def build(
     allow_refetch(engine)
     commits: dict[str, Any] = {}  # of what the first platform has read, the others have the same
     end_lost(engine)
-    steps = Steps(engine, look, host, shell, watch)
+    steps = Steps(engine, host, shell, watch)
+    several = len(wanted) > 1
     with engine.store.writing():
         options["check"] = check
-        several = len(wanted) > 1
         built = [  # one after the other: a stage that they have in common is made once, and found then
-            _one(engine, {**options, "platform": each}, steps, progress, fetch, commits, several, given)
+            _one(engine, {**options, "platform": each}, steps, progress, fetch, commits, several, given, look)
             for each in wanted
         ]
         exports = exporting.Exports(engine, built, attesting, progress, standard)
         for output in chosen:
+            if look is not None:
+                look()
             exports.run(output)
     if metadata is not None:
         metadata.update(exports.done)
@@ -137,6 +139,7 @@ def _one(
     commits: dict[str, Any],
     several: bool,
     given: Logins,
+    look: Callable[[], object] | None,
 ) -> Built:
     """Build for one platform."""
     from estiva.builder.cache.local import Cache
@@ -166,6 +169,7 @@ def _one(
             store=engine.store,
             run_step=steps,
             ahead=steps.ahead,
+            look=look,
             resolve_image=resolver,
             progress=progress,
             remote=remote,
@@ -237,14 +241,12 @@ class Steps:
     def __init__(
         self,
         engine: Engine,
-        look: Callable[[], object] | None = None,
         limits: HostConfig | None = None,
         shell: Attend | None = None,
         watch: Watch | None = None,
     ) -> None:
         self.engine = engine
         self.watch = watch
-        self.look = look
         self.limits = limits
         self.several = False
         self.shells: Shells | None = None
@@ -271,9 +273,7 @@ class Steps:
     def __call__(self, step: Step) -> int:
         from estiva.engine.builds.worker import run_step
 
-        return run_step(
-            self.engine, step, self.look, self.limits, self.shells, watch=self.watch, begun=self.begun
-        )
+        return run_step(self.engine, step, self.limits, self.shells, self.watch, self.begun)
 
 
 class Resolver:

@@ -36,14 +36,13 @@ LOOK = 0.2  # seconds
 def run_step(
     engine: Engine,
     step: Step,
-    look: Callable[[], object] | None = None,
     limits: HostConfig | None = None,
     shells: Shells | None = None,
     watch: Watch | None = None,
     begun: Callable[[], None] | None = None,
 ) -> int:
     """Run `step` to its end; its exit status, 128+n for a signal. Output goes to step.output as it comes.
-    `look` and step.look are called each LOOK seconds in which nothing comes; what they raise ends the step.
+    step.look is called each LOOK seconds in which nothing comes; what it raises ends the step.
     `limits` is a judged HostConfig, which the step's own network and rights are put to. A command that fails
     leaves its caller in a shell of `shells` first. With `watch`, stdout and stderr are two pipes. `begun` is
     called when it has been launched.
@@ -62,7 +61,7 @@ def run_step(
 
             served.append(Served(agent))
         try:
-            status = _run(engine, step, look, limits, watch, begun)
+            status = _run(engine, step, limits, watch, begun)
         except (CommandNotFound, CommandNotExecutable) as error:
             if shells is not None and kept is not None:
                 shells.open(engine, step, kept, limits, error.message)
@@ -80,7 +79,6 @@ def run_step(
 def _run(
     engine: Engine,
     step: Step,
-    look: Callable[[], object] | None,
     limits: HostConfig | None,
     watch: Watch | None,
     begun: Callable[[], None] | None,
@@ -103,7 +101,7 @@ def _run(
             if watch is not None:
                 watch.started(start.id, step.argv)
             try:
-                _copy(outputs, step.look, look)
+                _copy(outputs, step.look)
             except BaseException:
                 _close(outputs)  # a monitor that waits for us to read would not hear of its end
                 raise
@@ -124,7 +122,7 @@ def _pipe(
     writers.append(writer)
 
 
-def _copy(outputs: dict[int, Callable[[bytes], object]], *looks: Callable[[], object] | None) -> None:
+def _copy(outputs: dict[int, Callable[[bytes], object]], look: Callable[[], object]) -> None:
     """Give what comes to whom takes it, until all pipes have ended."""
     poll = select.poll()
     for reader in outputs:
@@ -133,9 +131,7 @@ def _copy(outputs: dict[int, Callable[[bytes], object]], *looks: Callable[[], ob
         ready = poll.poll(LOOK * 1000)
         if not ready:
             ahead.modules()
-        for look in looks if not ready else ():
-            if look is not None:
-                look()
+            look()
         for reader, _ in ready:
             if data := os.read(reader, CHUNK):
                 outputs[reader](data)

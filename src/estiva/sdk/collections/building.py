@@ -37,7 +37,8 @@ def build(
     heard: Heard,
     look: Callable[[], object] | None = None,
 ) -> str:
-    """See Images.build. `look` is called while nothing is heard: what it raises ends the build."""
+    """See Images.build. `look` is called often, by all threads that work for the build: what it raises ends
+    the build."""
     if isinstance(pull, bool):
         pull = "always" if pull else "missing"
     if not isinstance(pull, str) or pull not in PULL:

@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from estiva.engine.bake.run import Run, Stopped
+from estiva.engine.bake.run import Run
+from estiva.errors import Stopped
 
 
 def test_a_target_comes_after_what_it_needs_and_beside_the_rest():
@@ -49,3 +50,6 @@ def test_steps_are_numbered_through_and_named_by_their_target():
     run.failure = ValueError()
     with pytest.raises(Stopped):
         run.told("web", told.append)({"status": "warning"})
+    run.failure = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        run.look()
