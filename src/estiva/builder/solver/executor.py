@@ -105,16 +105,13 @@ def _run(job: Job) -> Image:
 
 def _keep_fetched(job: Job, needed: list[stages.Stage]) -> None:
     """Of the layers that come from a cache elsewhere, wait for those, too, that nobody has looked into: the
-    next build may look, and not name that cache.
+    next build may look, and not name that cache. Raises what keeps one from coming: a cache that lies is told.
     """
     if job.remote is None:
         return
     for layer in (layer for stage in needed for layer in job.state(stage).layers):
         if isinstance(layer, Fetched):
-            try:
-                layer.arrive()
-            except EstivaError:  # this one does without it
-                pass
+            layer.arrive()
 
 
 def _stage(job: Job, stage: stages.Stage) -> State:
