@@ -105,7 +105,7 @@ def _run(job: Job) -> Image:
 
 def _keep_fetched(job: Job, needed: list[stages.Stage]) -> None:
     """Of the layers that come from a cache elsewhere, wait for those, too, that nobody has looked into: the
-    next build may look, and not name that cache. Raises what keeps one from coming: a cache that lies is told.
+    next build may look, and not name that cache. Raises what keeps one from it, so a lie is told.
     """
     if job.remote is None:
         return
