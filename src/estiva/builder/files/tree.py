@@ -223,7 +223,7 @@ class Tree:
         return self._without(path, without) if without else self._visible_below(path)
 
     def _visible_below(self, path: str) -> Iterator[Entry]:
-        going = self.going
+        going, excludes = self.going, bool(self.exclude)
         waiting: list[Entry] = []  # directories left out that we are in, until something in them is not
         stack = [(path, self.open(path, os.O_RDONLY | os.O_DIRECTORY))]
         names = [sorted(os.listdir(stack[0][1]), reverse=True)]
@@ -239,7 +239,7 @@ class Tree:
                 going()
                 name = names[-1].pop()
                 child = f"{directory}/{name}" if directory else name
-                hidden = self.hides(child)
+                hidden = excludes and self.hides(child)
                 if hidden and not self.exclude.negations:
                     continue
                 entry = Entry(child, fd, name, os.stat(name, dir_fd=fd, follow_symlinks=False))

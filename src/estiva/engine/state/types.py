@@ -7,8 +7,7 @@ RunState                                 state.json of a run folder: what exec a
 Plan, ExecPlan; Ending                   what a monitor, or an exec's parent, is told; what of a killed one
 Request, Handed                          how plans reach the spawner's workers, or a monitor that waits
 Outcome, Order                           what a monitor and its caller say to each other (launch/launch.py)
-Frozen                                   a monitor that hibernates
-Event                                    what has happened, a line of the event log
+Frozen; Event                            a monitor that hibernates; what has happened, in the event log
 """
 
 from __future__ import annotations

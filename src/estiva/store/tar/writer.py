@@ -6,6 +6,7 @@ The same members always give the same bytes: no user names, no access times, dev
 from __future__ import annotations
 
 from collections.abc import Mapping
+from zlib import adler32
 
 BLOCK = 512
 END = b"\0" * 1024
@@ -145,4 +146,10 @@ def _block(
             b"\0" * 12,
         )
     )
-    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+    return block[:148] + b"%06o\0 " % _sum(block) + block[156:]
+
+
+def _sum(block: bytes) -> int:
+    """The sum of a header's bytes. adler32's low half is 1 + that modulo 65521, which half a block can't
+    reach; it is ten times faster than sum()."""
+    return (adler32(block[:256]) & 0xFFFF) + (adler32(block[256:]) & 0xFFFF) - 2

@@ -51,3 +51,9 @@ def test_large_sizes_and_pax_only_when_needed() -> None:
     assert len(header(CASES[0])) == 512
     large = header(Member(b"large", b"0", size=9 << 30))
     assert b"size=9663676416\n" in large and len(large) == 3 * 512
+
+
+def test_the_sum_of_a_header_is_that_of_its_bytes():
+    for name in (b"a", b"\xff" * 100, b"\xff" * 155 + b"/" + b"\xff" * 100, b"\x01" * 100):
+        block = header(Member(name, b"2", link=b"\xfe" * 100, mode=0o7777, mtime=8**11 - 1))[-512:]
+        assert int(block[148:154], 8) == sum(block[:148]) + 8 * 32 + sum(block[156:])
