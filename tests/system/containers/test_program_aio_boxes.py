@@ -140,7 +140,7 @@ async def main():
             await shared.exec(["sh", "-c", "sleep 1000 & exec sleep 1000"], input=b"abc")
         async def shared_python():
             await shared.python.run("import subprocess, time; subprocess.Popen(['sleep', '1000']); time.sleep(1000)")
-        for number in range(60):
+        for number in range(45):
             task = asyncio.create_task(rng.choice([pooled, python, opened, shared_exec, shared_python])())
             await asyncio.sleep(rng.random() ** 2 * 0.3)
             while not task.done():
