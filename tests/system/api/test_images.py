@@ -25,6 +25,14 @@ def api() -> Iterator[Api]:
         yield made
 
 
+@pytest.fixture(autouse=True)
+def names(api: Api) -> Iterator[None]:
+    """What a test has named is its own."""
+    yield
+    given = api.out("images", "--format", "{{.Repository}}:{{.Tag}}").split()
+    api.estiva("rmi", *(name for name in given if name != IMAGE and "<none>" not in name), status=None)
+
+
 @pytest.fixture(scope="module")
 def registry(api: Api) -> Iterator[str]:
     """One that lets in `USER` alone."""
