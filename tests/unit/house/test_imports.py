@@ -84,7 +84,7 @@ RULES = {
        "engine.system"},
     # --- the builder ---
     "builder.frontend": {"builder.struct", "linux", "oci"},
-    "builder.cache": {"builder.frontend", "store", "oci"},
+    "builder.cache": {"builder.frontend", "builder.struct", "store", "oci"},
     "builder.files": {"builder.frontend", "builder.once", "builder.struct", "store", "oci", "linux"},
     "builder.fetch": {"builder.frontend", "builder.files", "builder.cache", "builder.request", "store", "oci", "linux"},
     "builder.steps": {"builder.frontend", "builder.files", "builder.cache", "builder.fetch", "builder.request", "builder.once", "builder.struct", "store", "oci", "linux",
@@ -353,8 +353,14 @@ MONITOR = "from estiva.engine.monitor import main; from estiva.network import br
 EXEC = "from estiva.cli import main; from estiva.cli.container import exec; from estiva.engine.containers import exec"
 OCI_RUN = "from estiva.ocicli import main, create, start, foreground, control, exec, inspect"
 
+BUILD = (  # one whose steps are in the cache: tests/system/builder/test_build_cold.py has a real one
+    "from estiva.cli import main; from estiva.cli.build import build as cli; from estiva.engine.builds import "
+    "build, exports, attesting, built, devices; from estiva.builder.exporters import output; "
+    "from estiva.builder.solver import executor"
+)
 
-@pytest.mark.parametrize("code", [RUN, STORE, MONITOR, EXEC, OCI_RUN])
+
+@pytest.mark.parametrize("code", [RUN, STORE, MONITOR, EXEC, OCI_RUN, BUILD])
 def test_the_cold_path_loads_nothing_dear(code):
     assert not loaded(code) & DEAR
 
@@ -372,6 +378,17 @@ def test_the_cold_path_loads_nothing_that_explains(code):
         "estiva.catalog",
         "gettext",
     }
+
+
+def test_a_build_loads_nothing_that_runs_a_command_or_writes_an_archive():
+    modules = loaded(BUILD)
+    assert len(modules) > 100
+    apart = (
+        "estiva.engine.launch", "estiva.engine.monitor", "estiva.engine.spec", "estiva.builder.frontend.lint",
+        "estiva.builder.frontend.excerpt", "estiva.builder.exporters.attest", "estiva.builder.fetch.address",
+        "estiva.builder.files.untar", "estiva.registry", "estiva.store.archive", "estiva.engine.builds.caches",
+    )  # fmt: skip
+    assert not [name for name in modules if name.startswith(apart)]
 
 
 def test_the_command_lines_half_of_a_run_does_without_ctypes():

@@ -25,14 +25,17 @@ def told(error: EstivaError, name: str, text: str, *, parsed: bool = False) -> R
     if place is not None and (not name or place[1] == name):
         line = line or int(place[2])
         found.message = error.message[place.end() :]
+    if target := re.fullmatch(r"no stage '(.*)' in \S+", found.message):
+        found.message = f'target stage "{target[1]}" could not be found'
     failed = builds.failed(error)
     if failed is not None:
         words = " ".join(failed.argv) if failed.argv else failed.text
         found.message = f'process "{words}" did not complete successfully: exit code: {failed.status}'
     elif hasattr(error, "bare") and not parsed:
         found.message = f"dockerfile parse error on line {line}: {error.bare}"
-    if error.hint and failed is None:
-        found.message += f" ({error.hint})"
+    hint = error.hint.replace("estiva login", "docker login")  # whoever reads it has docker's client
+    if hint and failed is None and "estiva " not in hint:
+        found.message += f" ({hint})"
     if line and text:
         found.details.append({"url": SOURCE, "value": json.dumps(_source(name, text, line)).encode()})
     return found

@@ -16,6 +16,7 @@ from estiva.errors import (
     Missing,
     NameTaken,
     NotFound,
+    PortTaken,
     oneline,
 )
 
@@ -103,8 +104,8 @@ def refused(engine: Engine, ref: str, verb: str, error: Conflict) -> EstivaError
 
 def _refusal(record: Record, verb: str) -> str:
     state, container_id = record["State"], record["Id"]
-    if verb == "start" and state["Paused"]:
-        return "cannot start a paused container, try unpause instead"
+    if verb == "start":
+        return "cannot start a paused container, try unpause instead" if state["Paused"] else ""
     if verb == "remove":
         why = {
             "paused": "is paused and must be unpaused first",
@@ -123,8 +124,13 @@ def _refusal(record: Record, verb: str) -> str:
     return ""
 
 
-def unstarted(error: EstivaError) -> EstivaError:
+def unstarted(record: Record, error: EstivaError) -> EstivaError:
     """Why a container's command could not be started: docker's client makes 127 and 126 of these words."""
+    if isinstance(error, PortTaken):
+        return EngineError(
+            f"driver failed programming external connectivity on endpoint {record['Name'].removeprefix('/')}:"
+            f" {error.message}: port is already allocated"
+        )
     if not isinstance(error, CommandNotFound | CommandNotExecutable):
         return error
     text = f"failed to create task for container: {error.message}"

@@ -7,8 +7,7 @@ RunState                                 state.json of a run folder: what exec a
 Plan, ExecPlan; Ending                   what a monitor, or an exec's parent, is told; what of a killed one
 Request, Handed                          how plans reach the spawner's workers, or a monitor that waits
 Outcome, Order                           what a monitor and its caller say to each other (launch/launch.py)
-Frozen                                   a monitor that hibernates
-Event                                    what has happened, a line of the event log
+Frozen; Event                            a monitor that hibernates; what has happened, in the event log
 """
 
 from __future__ import annotations
@@ -174,9 +173,7 @@ class Seccomp(TypedDict, total=False):
 
 
 class RunState(TypedDict):
-    """state.json of a running container. `start_time` in clock ticks since boot: with it a pid is one
-    process.
-    """
+    """state.json of a running container. With `start_time`, clock ticks since boot, a pid is one process."""
 
     id: str
     name: str
