@@ -58,7 +58,7 @@ python_is_ready() { # the dependencies are those of this pyproject.toml, and for
     [ "$(head -n 1 .venv/estiva-setup 2>/dev/null)" = "$(cksum <pyproject.toml)" ] &&
         { [ -z "$1" ] || grep -qx "$1" .venv/estiva-setup; } &&
         .venv/bin/python3 -c 'import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, sys.argv[1:])))' \
-            aiohttp bcrypt isal zstandard rich yaml 2>/dev/null
+            aiohttp bcrypt h2 isal zstandard rich yaml 2>/dev/null
 }
 
 setup_python() {

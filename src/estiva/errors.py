@@ -6,7 +6,8 @@
     |   |-- Missing             of the name that the caller gave
     |   `-- CommandNotFound     the container's command is not in its filesystem (exit 127)
     |-- Conflict            a name or port in use, a thing in the wrong state
-    |   `-- NameTaken               the container's name that the caller gave; `holder`: whose it is
+    |   |-- NameTaken           the container's name that the caller gave; `holder`: whose it is
+    |   `-- PortTaken           a port of this machine that is to be published
     |-- Denied              credentials are missing or not enough
     |   `-- CommandNotExecutable the container's command can't be executed (exit 126)
     |-- LimitRefused        the kernel refuses a resource limit
@@ -72,6 +73,10 @@ class NameTaken(Conflict):
         super().__init__(message, hint=hint)
         self.name = name
         self.holder = holder
+
+
+class PortTaken(Conflict):
+    pass
 
 
 class Denied(EstivaError):

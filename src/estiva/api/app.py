@@ -110,6 +110,7 @@ class Api:
                 response = await handler(request)
             except EstivaError as error:
                 response = refused(error)
+                _refuse_begun(request, error)
             except web.HTTPException as error:
                 # docker's has no 405: what a path can't do is a page that is not there
                 status = 404 if error.status == 405 else error.status
@@ -123,6 +124,7 @@ class Api:
                 raise  # the client's, which has gone
             except Exception as error:
                 response = unforeseen(request, error)
+                _refuse_begun(request, error)
             finally:
                 self.active -= 1
                 self.touched.set()
@@ -145,6 +147,17 @@ def refused(error: EstivaError) -> web.Response:
     """Docker's form of an error."""
     words = "\n".join(map(oneline, error.message.split("\n")))  # some of docker's have several lines
     return answers.json({"message": words}, errors.status(error)[1])
+
+
+def _refuse_begun(request: web.Request, error: Exception) -> None:
+    """Of an answer that has begun nothing but its end can be told: raises ConnectionResetError, which closes
+    the connection, so that nobody takes it for whole."""
+    transport = request.transport
+    hijacked = transport is not None and transport.get_protocol() is not request.protocol
+    if hijacked or request.writer.output_size > 0:
+        if transport is not None:
+            transport.close()
+        raise ConnectionResetError from error
 
 
 def unforeseen(request: web.Request, error: Exception) -> web.Response:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
 from estiva.engine import events
 from estiva.engine.state import locks, lookup
+from estiva.errors import EstivaError
 from estiva.timestamps import seconds
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from estiva.engine import Engine
     from estiva.engine.state.types import Record
 
+GOING, GOES = 0.005, 400  # seconds between looks at a monitor that goes, and how many: it may be a later one
 LOOK = 2.0  # seconds between two looks at those whose end nobody has told
 
 
@@ -118,12 +121,26 @@ class Ends:
 
     def _ended(self, ids: list[str]) -> list[tuple[str, Record | None]]:
         """Those that nobody holds, with what is known of them; settled by that, where nobody has."""
-        engine = self.engine
-        return [
-            (each, lookup.resolve_if_there(engine, each))
-            for each in ids
-            if not locks.held(engine.paths, each)
-        ]
+        found: list[tuple[str, Record | None]] = []
+        for each in ids:
+            if not locks.held(self.engine.paths, each):
+                with contextlib.suppress(EstivaError):  # a damaged one is no reason to forget the others
+                    found.append((each, lookup.resolve_if_there(self.engine, each)))
+        return found
+
+    async def gone(self, container_id: str) -> None:
+        """Until the monitor of a run whose end has been told has gone, so that whoever looks next does not
+        take it for one that runs."""
+        fd = locks.watch(self.engine.paths, container_id)
+        if fd < 0:
+            return
+        try:
+            for _ in range(GOES):
+                if locks.has_ended(fd):
+                    return
+                await asyncio.sleep(GOING)
+        finally:
+            os.close(fd)
 
     def close(self) -> None:
         while self._tasks:

@@ -11,14 +11,18 @@ poll(2) tells: POLLHUP comes once both ways are closed. One epoll(7) instance wa
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import select
+import struct
+import termios
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from aiohttp import web
 
 HIGH = 1 << 18  # bytes from the client that wait here, from which on it has to wait
+SETTLE = 0.2  # seconds that a client has to read the headers before bytes follow them
 RAW = "application/vnd.docker.raw-stream"
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
 
@@ -34,6 +38,7 @@ class Stream(asyncio.Protocol):
         self.eof = False
         self.heard = False  # whether somebody reads what the client types
         self.hung = False
+        self._begun = False
         self._before = request.protocol
         self._waiting = bytearray()
         self._readable = asyncio.Event()
@@ -93,8 +98,27 @@ class Stream(asyncio.Protocol):
         """Send; returns once there is room for more. Raises ConnectionResetError when nobody is there."""
         if self.lost:
             raise ConnectionResetError
+        if not self._begun:
+            self._begun = True
+            await self._settle()
+            if self.lost:
+                raise ConnectionResetError
         self.transport.write(data)
         await self._writable.wait()
+
+    async def _settle(self) -> None:
+        """Until the client has read the headers: docker-py loses what it reads by the same recv(2)."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + SETTLE
+        sock = self.transport.get_extra_info("socket")
+        while not self.lost and sock is not None and loop.time() < until:
+            try:  # unix(7): what the other side has not read yet
+                left = struct.unpack("@i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0]
+            except OSError:
+                return
+            if not left:
+                return
+            await asyncio.sleep(0.001)
 
     async def closed(self) -> None:
         """Until the client has gone."""

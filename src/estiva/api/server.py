@@ -23,15 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from aiohttp.web_server import Server
-
     from estiva.api.listening.sockets import Listener, Tls
     from estiva.engine import Engine
 
 HEADER = 256 << 10  # bytes of a line of a request's head: logins and build arguments are long
-HEADERS = 100
 LINGER = 2.0  # seconds that requests have to end when the server does
-HANDSHAKE = 10.0  # seconds for TLS
 
 
 def serve(
@@ -81,8 +77,10 @@ async def _serve(
     )
     await runner.setup()
     assert runner.server is not None
-    servers = await _listening(listeners, runner.server)
+    door = connections.Door(runner.server, connections.most(), tell)
     for listener in listeners:
+        for one in listener.sockets:
+            door.open(one, listener.tls)
         ready(listener)
     notify("READY=1")
     waiting: list[asyncio.Task[object]] = [asyncio.create_task(stop.wait())]
@@ -92,26 +90,9 @@ async def _serve(
     notify("STOPPING=1")
     for task in waiting:
         task.cancel()
-    for server in servers:
-        server.close()  # first: who comes from now on waits for the next server, where systemd has the socket
+    door.close()  # first: who comes from now on waits for the next server, where systemd has the socket
     await runner.cleanup()
     api.work.close()
-
-
-async def _listening(listeners: list[Listener], server: Server) -> list[asyncio.Server]:
-    loop = asyncio.get_running_loop()
-    made = connections.Bounded(server, connections.most())
-    return [
-        await loop.create_server(
-            made,
-            sock=one,
-            backlog=sockets.BACKLOG,
-            ssl=listener.tls,
-            ssl_handshake_timeout=HANDSHAKE if listener.tls else None,
-        )
-        for listener in listeners
-        for one in listener.sockets
-    ]
 
 
 async def _idle(api: Api, seconds: float) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     R = TypeVar("R")
 
 PIECE = 1 << 18  # bytes that are read at once
+MOST = 256  # threads of verbs: one that waits for its client has 1.5 MB
 
 
 class Line:
@@ -110,10 +111,18 @@ class Told(Line):
 
 
 async def run(api: Api, line: Line, verb: Callable[[], object]) -> web.StreamResponse:
-    """Do the verb; what there is to answer. An error before anything was told is raised."""
+    """Do the verb; what there is to answer. An error before anything was told is raised. Raises Unavailable
+    where too many go on already."""
+    if api.work.telling >= MOST:
+        raise Unavailable(f"{MOST} builds, pulls and the like are under way: there is room for no more")
+    api.work.telling += 1
     done: asyncio.Future[None] = line.loop.create_future()
     thread = threading.Thread(target=_do, args=(api, line, verb, done), name="told")
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:  # the machine has no more
+        api.work.telling -= 1
+        raise Unavailable(f"a thread can't be started: {error}") from None
     try:
         await asyncio.shield(done)
         if not line.begun:
@@ -157,6 +166,7 @@ def _do(api: Api, line: Line, verb: Callable[[], object], done: asyncio.Future[N
         api.engine.close_database()
 
     def end() -> None:
+        api.work.telling -= 1
         if done.cancelled():
             return
         if found is None:

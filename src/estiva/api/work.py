@@ -23,6 +23,7 @@ class Work:
     def __init__(self) -> None:
         self.short = ThreadPoolExecutor(SHORT, "short")
         self.long = ThreadPoolExecutor(LONG, "long")
+        self.telling = 0  # verbs that have a thread of their own (told.py)
 
     async def do(self, verb: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) -> R:
         """What the verb gives. It goes on if the caller is cancelled."""

@@ -28,7 +28,7 @@ from _socket import (
 from _socket import socket as _socket
 
 from estiva import settings
-from estiva.errors import Conflict, EngineError, InvalidInput, Unavailable, Unsupported, reason
+from estiva.errors import EngineError, InvalidInput, PortTaken, Unavailable, Unsupported, reason
 from estiva.network.subnet import number
 
 TYPE_CHECKING = False
@@ -177,7 +177,7 @@ def _hold(address: str, choices: Sequence[int], protocol: str) -> tuple[_socket,
             time.sleep(PAUSE)  # it may be a monitor's or a relay's whose container ended just now
     what = f"port {choices[0]}" if len(choices) == 1 else f"each of the ports {choices[0]}-{choices[-1]}"
     where = f"{what}/{protocol} is already in use on {address}"
-    raise Conflict(where, hint="stop what uses it, or publish on another host port")
+    raise PortTaken(where, hint="stop what uses it, or publish on another host port")
 
 
 def _bind(address: str, port: int, protocol: str) -> _socket | None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import bcrypt
 import pytest
 
 from apikit import IMAGE, Api, serving
@@ -59,6 +60,8 @@ def test_a_step_that_fails_is_shown(api: Api) -> None:
     told = buildx(api, "build", "--progress", "plain", place, status=1).stderr
     assert "   2 | >>> RUN echo before; exit 3" in told
     assert 'process "/bin/sh -c echo before; exit 3" did not complete successfully: exit code: 3' in told
+    target = buildx(api, "build", "--target", "no", place, status=1).stderr
+    assert target.endswith('failed to solve: target stage "no" could not be found\n')
     (place / "Dockerfile").write_text(f"FROM {IMAGE}\nFOO\n")
     assert (
         "dockerfile parse error on line 2: unknown instruction"
@@ -109,6 +112,36 @@ def test_caches_and_layouts_are_folders_of_the_client(api: Api) -> None:
     blob.write_bytes(data)
     words = ["--build-context", f"base=oci-layout://{place}/oci", "--no-cache"]
     assert "not what its digest says" in buildx(api, *made, *words, status=1).stderr
+
+
+def test_the_logins_of_the_client_are_those_of_its_build(api: Api) -> None:
+    hashed = bcrypt.hashpw(b"s3cret", bcrypt.gensalt(5)).decode()
+    pathlib.Path(api.folder, "users").write_text(f"ann:{hashed}\n")
+    words = ["registry", "serve", "--listen", "127.0.0.1:5000", "--root", f"{api.folder}/registry"]
+    server = api.start(*words, "--htpasswd", f"{api.folder}/users", stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout.readline().startswith("serving ")
+        registry = "127.0.0.1:5000"
+        place = folder(api, "private", Dockerfile="FROM IMAGE\nRUN date > /made\n")
+        api.docker("login", "-u", "ann", "--password-stdin", registry, input="s3cret")
+        cache = f"type=registry,ref={registry}/team/cache:1"
+        buildx(api, "build", "--cache-to", cache, "-t", f"{registry}/team/base:1", "--push", place)
+        api.docker("rmi", f"{registry}/team/base:1")
+        api.estiva("builder", "prune", "-a", "-f")
+        told = buildx(api, "build", "--progress", "plain", "--cache-from", cache, place).stderr
+        assert "CACHED" in told
+        (place / "Dockerfile").write_text(f"FROM {registry}/team/base:1\nRUN test -s /made\n")
+        told = buildx(api, "build", "--progress", "plain", place).stderr
+        assert f"[internal] load metadata for {registry}/team/base:1" in told
+        api.docker("logout", registry)
+        told = buildx(api, "build", "--pull", place, status=1).stderr
+        assert told.splitlines()[-1].endswith(f"{registry} wants a login (docker login {registry})")
+        kept = ["grep", "-rlF", "s3cret", f"{api.folder}/root", f"{api.folder}/run"]
+        assert not subprocess.run(kept, capture_output=True).stdout
+    finally:
+        server.terminate()
+        server.wait(60)
+        server.stdout.close()
 
 
 def test_bake_builds_what_targets_need(api: Api) -> None:

@@ -229,3 +229,30 @@ def test_links_are_names(api: Api) -> None:
     assert answer[2] == {"message": "could not get container for no: No such container: no"}
     for name in ("web", "db"):
         api.ask("DELETE", f"/containers/{name}")
+
+
+def test_a_port_that_is_taken(api: Api) -> None:
+    bound = {"NetworkMode": "bridge", "PortBindings": {"80/tcp": [{"HostPort": "18099"}]}}
+    for name in ("first", "second"):
+        create(api, name, host=bound)
+    assert api.post("/containers/first/start")[0] == 204
+    status, _, answer = api.post("/containers/second/start")
+    assert status == 500 and answer["message"].endswith("port is already allocated")
+    (row,) = api.get("/containers/json")[2]
+    assert row["Ports"] == [{"IP": "0.0.0.0", "PrivatePort": 80, "Type": "tcp", "PublicPort": 18099}]
+    for name in ("first", "second"):
+        api.ask("DELETE", f"/containers/{name}?force=1")
+
+
+def test_the_client_shows_what_is_wrong_and_pulls_only_a_missing_image(api: Api) -> None:
+    done = api.docker("run", "--rm", "--network", "nope", IMAGE, "true", status=125)
+    assert "network nope not found" in done.stderr and "Unable to find image" not in done.stderr
+    done = api.docker("run", "--rm", "--memory", "1m", IMAGE, "true", status=125)
+    assert "Minimum memory limit allowed is 6MB" in done.stderr
+    shown = json.loads(
+        api.docker("inspect", api.docker("create", "--name", "plain", IMAGE, "true").stdout.strip()).stdout
+    )
+    host = shown[0]["HostConfig"]
+    assert (host["IpcMode"], host["CgroupnsMode"], host["MemorySwappiness"]) == ("private", "private", None)
+    assert host["MaskedPaths"] and list(shown[0])[:4] == ["Id", "Created", "Path", "Args"]
+    api.docker("rm", "plain")

@@ -6,6 +6,9 @@ import os
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from subprocess import CompletedProcess
+from typing import Any
+from urllib.parse import quote
 
 import bcrypt
 import pytest
@@ -20,6 +23,14 @@ USER, PASSWORD = "ann", "s3cret"
 def api() -> Iterator[Api]:
     with serving() as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def names(api: Api) -> Iterator[None]:
+    """What a test has named is its own."""
+    yield
+    given = api.out("images", "--format", "{{.Repository}}:{{.Tag}}").split()
+    api.estiva("rmi", *(name for name in given if name != IMAGE and "<none>" not in name), status=None)
 
 
 @pytest.fixture(scope="module")
@@ -44,28 +55,35 @@ def lines(raw: bytes) -> list[dict]:
 
 
 def test_a_login_is_for_its_registry_and_kept_nowhere(api: Api, registry: str) -> None:
+    own = {
+        "DOCKER_CONFIG": f"{api.folder}/client",
+        "DOCKER_BUILDKIT": "0",
+    }  # the server's own user has no login
+
+    def docker(*words: str, **options: Any) -> CompletedProcess[str]:
+        return api.docker(*words, env=own, **options)
+
     name = f"{registry}/team/web:1"
-    api.docker("tag", IMAGE, name)
-    refused = api.docker("push", name, status=1)
+    docker("tag", IMAGE, name)
+    refused = docker("push", name, status=1)
     assert "denied: requested access to the resource is denied" in refused.stderr
-    api.docker("login", "-u", USER, "--password-stdin", registry, input="wrong", status=1)
+    docker("login", "-u", USER, "--password-stdin", registry, input="wrong", status=1)
     assert (
-        "Login Succeeded"
-        in api.docker("login", "-u", USER, "--password-stdin", registry, input=PASSWORD).stdout
+        "Login Succeeded" in docker("login", "-u", USER, "--password-stdin", registry, input=PASSWORD).stdout
     )
-    pushed = api.docker("push", name).stdout
+    pushed = docker("push", name).stdout
     assert f"The push refers to repository [{registry}/team/web]" in pushed
     assert ": Pushed" in pushed and "1: digest: sha256:" in pushed
-    api.docker("rmi", name)
-    pulled = api.docker("pull", name).stdout
+    docker("rmi", name)
+    pulled = docker("pull", name).stdout
     assert "1: Pulling from team/web" in pulled
     assert f"Status: Downloaded newer image for {name}" in pulled
-    assert "Image is up to date" in api.docker("pull", name).stdout
-    api.docker("rmi", name)
-    built = api.docker("build", "-", input=f"FROM {name}\n", env={"DOCKER_BUILDKIT": "0"})
+    assert "Image is up to date" in docker("pull", name).stdout
+    docker("rmi", name)
+    built = docker("build", "-", input=f"FROM {name}\n")
     assert f"Status: Downloaded newer image for {name}" in built.stdout
-    api.docker("logout", registry)
-    assert "pull access denied" in api.docker("pull", name, status=1).stderr
+    docker("logout", registry)
+    assert "pull access denied" in docker("pull", name, status=1).stderr
     kept = subprocess.run(
         ["grep", "-rlF", PASSWORD, f"{api.folder}/root", f"{api.folder}/run"], capture_output=True
     )
@@ -105,7 +123,12 @@ def test_shapes_are_those_of_the_version(api: Api) -> None:
     shown = api.get(f"/v1.44/images/{IMAGE}/json")[2]
     assert shown["ContainerConfig"]["Cmd"] is None and shown["Container"] == ""
     assert "ContainerConfig" not in api.get(f"/v1.45/images/{IMAGE}/json")[2]
-    assert api.get(f"/images/{IMAGE}/history")[2][0]["Tags"] == [IMAGE]
+    assert IMAGE in api.get(f"/images/{IMAGE}/history")[2][0]["Tags"]
+    config = api.get(f"/v1.50/images/{IMAGE}/json")[2]["Config"]
+    assert "Cmd" in config and "Hostname" not in config
+    for architecture, status in ((api.get("/version")[2]["Arch"], 200), ("s390x", 404)):
+        platform = quote(json.dumps({"os": "linux", "architecture": architecture}))
+        assert api.get(f"/v1.49/images/{IMAGE}/json?platform={platform}")[0] == status
     usage = api.get("/v1.45/system/df?type=image")[2]
     assert usage["Images"][0]["Containers"] == 0 and usage["Containers"] is usage["BuildCache"] is None
     assert api.get("/v1.41/system/df")[2]["BuilderSize"] == 0
@@ -123,6 +146,7 @@ def test_shapes_are_those_of_the_version(api: Api) -> None:
         ("GET", '/images/json?filters={"zz":["a"]}', 400, "invalid filter 'zz'"),
         ("POST", '/images/prune?filters={"zz":["a"]}', 400, "invalid filter 'zz'"),
         ("POST", "/images/create?fromImage=a&platform=foobar", 400, '"foobar": unknown operating system or architecture: invalid argument'),
+        ("GET", "/images/json?manifests=1", 501, "manifests are not listed: an image here has the one of its platform"),
         ("GET", "/system/df?type=zz", 400, "unknown object type: zz"),
         ("POST", "/build?squash=1", 400, "squash is only supported with experimental mode"),
         ("POST", "/build?t=a&t=B", 400, "invalid reference format: repository name (library/B) must be lowercase"),

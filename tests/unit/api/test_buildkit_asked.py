@@ -4,7 +4,7 @@ import pytest
 
 from estiva.api.buildkit import asked, failures, status
 from estiva.builder.frontend.errors import BuildFailed
-from estiva.engine.builds import contexts
+from estiva.engine.builds import build as builds
 from estiva.errors import InvalidInput
 
 
@@ -97,11 +97,11 @@ def test_a_cache_is_no_place_of_this_machine(attrs: dict[str, str]) -> None:
 def test_a_context_is_no_folder_of_this_machine(place: str) -> None:
     for image in (False, True):
         with pytest.raises(InvalidInput):
-            contexts.elsewhere(place, image=image)
+            builds.elsewhere(place, image=image)
     with pytest.raises(InvalidInput):
-        contexts.elsewhere("docker-image://x")
+        builds.elsewhere("docker-image://x")
     for good in ("https://host/x.tar", "https://host/x.git#main:sub", "git@host:a/b.git"):
-        assert contexts.elsewhere(good) == good
+        assert builds.elsewhere(good) == good
 
 
 def test_an_error_has_dockers_words_and_its_place() -> None:

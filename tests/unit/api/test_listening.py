@@ -1,17 +1,20 @@
 """Addresses to listen on, whom TCP is for, and how many may connect."""
 
 import asyncio
+import contextlib
 import os
+import resource
 import socket
 import types
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import make_mocked_request
+from aiohttp.test_utils import TestServer, make_mocked_request
 
 from estiva.api import app, networks, swarm
 from estiva.api.listening import browsers, connections, sockets
-from estiva.errors import Conflict, InvalidInput
+from estiva.engine.networks import asked as judging
+from estiva.errors import Conflict, InvalidInput, NotFound
 
 
 @pytest.mark.parametrize(
@@ -85,25 +88,107 @@ def test_requests_of_web_pages(address, tls, headers, refused):
     assert bool(browsers.problem(request)) == refused
 
 
-def test_a_connection_too_many_is_told_so():
-    server = types.SimpleNamespace(connections=[1, 2])
+class Server:
+    """As aiohttp's: makes protocols, and knows those that are connected."""
 
-    async def ask(made):
-        ours, theirs = socket.socketpair()
-        loop = asyncio.get_running_loop()
-        await loop.connect_accepted_socket(made, theirs)
-        ours.setblocking(False)
-        await loop.sock_sendall(ours, b"GET / HTTP/1.1\r\n")
-        answer = b""
-        while piece := await loop.sock_recv(ours, 4096):
-            answer += piece
-        ours.close()
-        return answer
+    def __init__(self):
+        self.connections = []
 
-    answer = asyncio.run(ask(connections.Bounded(server, 2)))
-    assert answer.startswith(b"HTTP/1.1 503 ") and answer.endswith(b'{"message":"too many connections"}\n')
-    server = type("Server", (), {"connections": [1], "__call__": lambda self: "made"})()
-    assert connections.Bounded(server, 2)() == "made"
+    def __call__(self):
+        server = self
+
+        class Protocol(asyncio.Protocol):
+            transport = None
+            _current_request = None
+
+            def connection_made(self, transport):
+                self.transport = transport
+                server.connections.append(self)
+
+            def data_received(self, data):
+                self._current_request = data
+                self.transport.write(b"200")
+
+            def connection_lost(self, error):
+                server.connections.remove(self)
+
+            def force_close(self):
+                self.transport.close()
+                self.transport = None
+
+        return Protocol()
+
+
+async def knock(path, words):
+    """What comes of some words, b"" for a connection that is closed; and the connection."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(words)
+    return await reader.read(1 << 12) if words else b"", reader, writer
+
+
+def behind_a_door(path, bound, test):
+    """`test` with a function that knocks at a door for `bound` connections."""
+
+    async def run():
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(path)
+            listening.listen(100)
+            told = []
+            door = connections.Door(Server(), bound, told.append)
+            door.open(listening, None)
+            await test(lambda words: knock(path, words), told)
+            door.close()
+
+    asyncio.run(run())
+
+
+def test_a_connection_too_many_is_told_so(tmp_path):
+    async def test(ask, told):
+        busy = [await ask(b"words") for _ in range(3)]
+        assert [answer for answer, _, _ in busy] == [b"200"] * 3
+        answer, _, _ = await ask(b"words")
+        assert answer.startswith(b"HTTP/1.1 503 ") and answer.endswith(
+            b'{"message":"too many connections"}\n'
+        )
+        busy[0][2].close()
+        await busy[0][2].wait_closed()
+        assert (await ask(b"words"))[0] == b"200"
+        assert told == []
+
+    behind_a_door(f"{tmp_path}/s", 3, test)
+
+
+def test_who_asks_for_nothing_gives_way(tmp_path):
+    async def test(ask, told):
+        busy, *idle = [await ask(words) for words in (b"words", *[b""] * 40)]
+        assert (await ask(b"words"))[0] == b"200"
+        assert await idle[0][1].read(1) == b"", "the first of them has been closed"
+        assert not busy[1].at_eof()
+
+    behind_a_door(f"{tmp_path}/s", 3, test)
+
+
+def test_no_more_files_is_told_once_and_goes_by(tmp_path, monkeypatch):
+    monkeypatch.setattr(connections, "PAUSE", 0.01)
+
+    async def test(ask, told):
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        reader, writer = await asyncio.open_unix_connection(f"{tmp_path}/s")
+        await asyncio.sleep(0.05)
+        fd = os.dup(0)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (fd + 1, before[1]))  # room for the client's own end
+        os.close(fd)
+        try:
+            asking = asyncio.create_task(ask(b"words"))
+            while not told:
+                await asyncio.sleep(0.01)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert (await asking)[0] == b"200"
+        assert set(told) == {"no connection can be accepted: Too many open files"}
+        writer.close()
+
+    behind_a_door(f"{tmp_path}/s", 100, test)
 
 
 def test_an_error_that_nobody_foresaw_is_a_line_and_the_end_of_its_request(capsys):
@@ -152,3 +237,37 @@ def test_docker_forbids_with_403():
     with pytest.raises(web.HTTPForbidden):
         networks._refuse_swarm({"EnableIPv4": False})
     networks._refuse_swarm({"EnableIPv4": True, "Scope": "local", "ConfigFrom": {"Network": ""}})
+
+
+@pytest.mark.parametrize(("name", "fine"), [("a b", True), ("a.b-c_1", True), ("a ", False), (" a", False),
+                                            ("a/b", False), ("a\nb", False), ("é", False), ("", False)])  # fmt: skip
+def test_names_of_networks(name, fine):
+    with contextlib.nullcontext() if fine else pytest.raises(InvalidInput):
+        judging.check_name(name)
+
+
+@pytest.mark.parametrize("error", [NotFound("gone"), KeyError("gone")])
+def test_an_answer_that_has_begun_is_broken_off(error, monkeypatch, capsys):
+    """Its client must not take it for whole, nor find another answer in it."""
+
+    async def stream(api, request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"begun")
+        raise error
+
+    module = types.SimpleNamespace(ROUTES=(("GET", "/stream", stream),))
+    monkeypatch.setattr(app, "MODULES", ("one",))
+    monkeypatch.setattr(app.importlib, "import_module", lambda name: module)
+
+    async def run():
+        async with TestServer(app.Api(None).application(), access_log=None) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            answer = await asyncio.wait_for(reader.read(), 20)
+            writer.close()
+            return answer
+
+    answer = asyncio.run(run())
+    assert answer.endswith(b"\r\n5\r\nbegun\r\n") and answer.count(b"HTTP/1.1") == 1
+    assert ("internal error: KeyError" in capsys.readouterr().err) == isinstance(error, KeyError)

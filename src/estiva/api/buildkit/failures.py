@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from estiva.errors import EstivaError
 
 SOURCE = "github.com/moby/buildkit/errdefs.Source+json"  # what details are, by containerd's typeurl
-NO_STAGE = re.compile(r"no stage '(.*)' in \S+$", re.S)
 MOST = 12 << 10  # bytes of a Dockerfile that go with an error
 
 
@@ -26,16 +25,20 @@ def told(error: EstivaError, name: str, text: str, *, parsed: bool = False) -> R
     if place is not None and (not name or place[1] == name):
         line = line or int(place[2])
         found.message = error.message[place.end() :]
-    found.message = NO_STAGE.sub(r'target stage "\1" could not be found', found.message)
+    if target := re.fullmatch(r"no stage '(.*)' in \S+", found.message):
+        found.message = f'target stage "{target[1]}" could not be found'
     failed = builds.failed(error)
     if failed is not None:
         words = " ".join(failed.argv) if failed.argv else failed.text
         found.message = f'process "{words}" did not complete successfully: exit code: {failed.status}'
     elif hasattr(error, "bare") and not parsed:
         found.message = f"dockerfile parse error on line {line}: {error.bare}"
+    hint = error.hint.replace("estiva login", "docker login")  # whoever reads it has docker's client
     plain = found.message.startswith(("dockerfile parse error", "target stage"))  # known by heart
-    if error.hint and failed is None and (not plain or error.hint.startswith("did you mean")):
-        found.message += f" ({error.hint})"
+    if plain and not hint.startswith("did you mean"):
+        hint = ""
+    if hint and failed is None and "estiva " not in hint:
+        found.message += f" ({hint})"
     if line and text:
         found.details.append({"url": SOURCE, "value": json.dumps(_source(name, text, line)).encode()})
     return found

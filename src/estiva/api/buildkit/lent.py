@@ -1,4 +1,4 @@
-"""What a client lends to its build over the session: secrets, and agents that it forwards."""
+"""What a client lends to its build over the session: secrets, credentials, and agents that it forwards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from estiva.api.buildkit import messages
 from estiva.api.buildkit.rpc import RpcError
 from estiva.engine.builds.lent import LentAgents, LentSecrets, Sockets
-from estiva.errors import EngineError, oneline
+from estiva.engine.images.logins import Lent
+from estiva.errors import Denied, EngineError, oneline
 
 if TYPE_CHECKING:
     from estiva.api.buildkit.http2 import Call
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 SECRET = "/moby.buildkit.secrets.v1.Secrets/GetSecret"
 CHECK = "/moby.sshforward.v1.SSH/CheckAgent"
 FORWARD = "/moby.sshforward.v1.SSH/ForwardAgent"
+CREDENTIALS = "/moby.filesync.v1.Auth/Credentials"
+HUB = "registry-1.docker.io"
 PIECE = 1 << 15  # bytes
 CONNECTIONS = 64  # to one agent at once
 
@@ -40,6 +43,30 @@ def secrets(session: Session) -> LentSecrets:
         return bytes(answer.get("data", b""))
 
     return LentSecrets(ask)
+
+
+def logins(session: Session) -> Lent:
+    """The client's credentials of a registry, asked for when that is; for the threads of a build.
+
+    As with BuildKit it is asked by the host that Docker Hub answers at, and a secret without a user is an
+    identity token.
+    """
+
+    def ask(host: str) -> dict[str, str] | None:
+        if not session.offers(CREDENTIALS):
+            return None
+        name = HUB if host == "docker.io" else host
+        try:
+            request = messages.HOST.encode({"host": name})
+            answer = session.wait(session.ask(CREDENTIALS, request, messages.CREDENTIALS))
+        except RpcError as error:
+            raise Denied(f"the client's credentials for {host}: {oneline(error.message)}") from None
+        user, secret = answer.get("user", ""), answer.get("secret", "")
+        if not secret:
+            return None
+        return {"username": user, "password": secret} if user else {"identitytoken": secret}
+
+    return Lent(ask)
 
 
 class Forwarded:

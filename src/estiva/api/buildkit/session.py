@@ -9,13 +9,12 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from estiva.api.buildkit import messages
 from estiva.api.buildkit.http2 import Call, Connection
 from estiva.api.buildkit.rpc import UNAVAILABLE, RpcError
 from estiva.errors import Unavailable, oneline
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+    from collections.abc import AsyncIterator, Coroutine, Iterable
 
     from estiva.api.buildkit.wire import Schema
 
@@ -89,22 +88,3 @@ class Sessions:
                 return self._known[name]
         except TimeoutError:
             raise RpcError(UNAVAILABLE, f"no active session for {oneline(name)[:100]}") from None
-
-
-CREDENTIALS = "/moby.filesync.v1.Auth/Credentials"
-
-
-async def credentials(session: Session, hosts: Sequence[str]) -> tuple[str, str] | None:
-    """(user, secret) that the client has for the first of these names of a registry; None for none. The
-    secret of the user "" is an identity token."""
-    if not session.offers(CREDENTIALS):
-        return None
-    for host in hosts:
-        try:
-            request = messages.HOST.encode({"host": host})
-            answer = await session.ask(CREDENTIALS, request, messages.CREDENTIALS)
-        except RpcError:
-            continue
-        if answer.get("secret"):
-            return answer.get("user", ""), answer["secret"]
-    return None

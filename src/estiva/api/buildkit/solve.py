@@ -10,7 +10,7 @@ import os
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
-from estiva.api.buildkit import asked, failures, messages
+from estiva.api.buildkit import asked, failures, lent, messages
 from estiva.api.buildkit.outputs import Outputs
 from estiva.api.buildkit.rpc import INVALID, UNIMPLEMENTED, RpcError
 from estiva.api.buildkit.shared import FRONTEND, SCHEME
@@ -180,6 +180,7 @@ class Ref:
         async with AsyncExitStack() as stack:
             try:
                 options, sources = await self._options(stack)
+                options["given"] = lent.logins(sources.session)
                 options["cache_from"] = await sources.caches(asked.imports(self.attrs, self.imports))
                 options["allow"] = asked.entitlements(self.build.request.get("entitlements", []))
                 outputs = Outputs(sources.session, api.work, exporters, sources.workspace)

@@ -12,6 +12,7 @@ from estiva.api.buildkit.lent import Forwarded, secrets
 from estiva.api.buildkit.rpc import NOT_FOUND, UNKNOWN, RpcError
 from estiva.api.buildkit.status import DEFINITION
 from estiva.api.buildkit.transfer import DIFF_COPY, receive, upload
+from estiva.engine.builds import build as builds
 from estiva.engine.builds import contexts
 from estiva.errors import oneline
 
@@ -94,7 +95,7 @@ class Sources:
         if remote.startswith(UPLOADED):
             found["context"] = await self._uploaded(remote.removeprefix(UPLOADED))
         elif remote:
-            found["context"] = contexts.elsewhere(remote)
+            found["context"] = builds.elsewhere(remote)
         elif self.session.offers(DIFF_COPY):
             local = attrs.get("contextkey", "context")
             found["context"] = await self._local(local, "[internal] load build context", ignored)
@@ -115,12 +116,12 @@ class Sources:
         key = self.attrs.get("dockerfilekey", "dockerfile")
         own = f"{name}{IGNORE}"
         size = await receive(self.session, self._api.work, key, folder.path, only=[name, own])
-        progress.status(DEFINITION, f"transferring dockerfile: {size}B", current=size)
+        progress.status(DEFINITION, "transferring dockerfile:", current=size)
         text = await self._api.work.do(contexts.read, folder.path, name)
         if text is None:
             error = f"failed to read dockerfile: open {oneline(name)[:200]}: no such file or directory"
             progress.end(DEFINITION, error=error)
-            raise RpcError(UNKNOWN, error)  # any other code is told before the words
+            raise RpcError(UNKNOWN, error)
         progress.end(DEFINITION)
         self.text = text.decode("utf-8", "replace")
         found["dockerfile"], found["dockerfile_folder"] = name, folder.path
@@ -137,7 +138,7 @@ class Sources:
         self._progress.begin(key, "[internal] load .dockerignore")
         folder = await self._folder("")
         size = await receive(self.session, self._api.work, local, folder.path, only=[IGNORE])
-        self._progress.status(key, f"transferring context: {size}B", current=size)
+        self._progress.status(key, "transferring context:", current=size)
         self._progress.end(key)
         return await self._api.work.do(contexts.read, folder.path, IGNORE) or b""
 
@@ -172,7 +173,7 @@ class Sources:
             return "docker-image://" + await ref.evaluate()
         if kind == "oci-layout":
             return "oci-layout://" + await self._layout(rest.removeprefix("//"))
-        return contexts.elsewhere(value, image=True)
+        return builds.elsewhere(value, image=True)
 
     async def _layout(self, place: str) -> str:
         """A layout of the client's, STORE[:TAG]@DIGEST, here."""

@@ -46,22 +46,22 @@ def canonical(given: Fields, names: dict[str, str]) -> Fields:
 
 def config(given: Fields) -> tuple[Fields, list[str]]:
     """(Config, warnings) of a body without HostConfig and NetworkingConfig. Raises InvalidInput."""
-    found, warnings = _known(canonical(given, CONFIG_NAMES), CONFIG_NAMES, "")
+    found, warnings = known(canonical(given, CONFIG_NAMES), CONFIG_NAMES, "")
     for name in LISTS:
         if isinstance(found.get(name), str):
             found[name] = [found[name]]
     return found, warnings
 
 
-def _known(found: Fields, names: dict[str, str], where: str) -> tuple[Fields, list[str]]:
+def known(found: Fields, names: dict[str, str], where: str) -> tuple[Fields, list[str]]:
     """What docker has no field for has no effect there either; here it is told."""
-    known = set(names.values())
+    every = set(names.values())
     warnings = [
         f"{where}{brief(name, 60)} is not known and has no effect"
         for name, value in found.items()
-        if name not in known and value
+        if name not in every and value
     ]
-    return {name: value for name, value in found.items() if name in known}, warnings
+    return {name: value for name, value in found.items() if name in every}, warnings
 
 
 class Create:
@@ -78,7 +78,7 @@ class Create:
             if name.lower() not in CONFIG_NAMES:
                 body.pop(name, None)
         self.config, self.warnings = config(body)
-        self.host, more = _known(canonical(host, HOST_NAMES), HOST_NAMES, "HostConfig.")
+        self.host, more = known(canonical(host, HOST_NAMES), HOST_NAMES, "HostConfig.")
         self.warnings += more
         named = canonical(networking, {"endpointsconfig": "EndpointsConfig"})
         self.endpoints = _object(named.pop("EndpointsConfig", None), "NetworkingConfig.EndpointsConfig")

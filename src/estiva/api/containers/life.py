@@ -50,7 +50,7 @@ def _starting(api: Api, ref: str) -> Generator[None, None, bool]:
                 yield
             begun.started()
         except EstivaError as error:
-            raise words.unstarted(error) from None
+            raise words.unstarted(begun.record, error) from None
     return True
 
 
@@ -184,6 +184,7 @@ async def wait(api: Api, request: web.Request) -> web.StreamResponse:
         await response.prepare(request)
         if condition != "not-running" or one.runs:
             await one.over.wait()
+        await api.ends.gone(container_id)
         await response.write(b'{"StatusCode":%d}\n' % one.status)
     await response.write_eof()
     return response

@@ -226,10 +226,8 @@ async def attach_ws(api: Api, request: web.Request) -> web.StreamResponse:
 
 async def resize(api: Api, request: web.Request) -> web.Response:
     rows, columns = size_of(request)
-    try:
-        await api.work.do(attaching.resize, api.engine, request.match_info["id"], rows, columns)
-    except Conflict as error:
-        raise Conflict(error.message) from None
+    record = await api.work.do(record_of, api.engine, request.match_info["id"])
+    await api.work.do(attaching.resize, api.engine, record["Id"], rows, columns)
     return web.Response()
 
 

@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 UNLIMITED = -1
 
 
-def wanted(given: dict[str, Any], version: tuple[int, int]) -> dict[str, Any]:
-    """What of an UpdateConfig is to be changed: docker reads 0 and null as "stays". Raises InvalidInput for
-    a field that is known and can't be changed while it would matter."""
-    found = fields.canonical(given, fields.HOST_NAMES)
+def wanted(given: dict[str, Any], version: tuple[int, int]) -> tuple[dict[str, Any], list[str]]:
+    """(what of an UpdateConfig is to be changed, warnings): docker reads 0 and null as "stays"."""
+    found, warnings = fields.known(fields.canonical(given, fields.HOST_NAMES), fields.HOST_NAMES, "")
     changes: dict[str, Any] = {}
     for name, value in found.items():
         if name == "PidsLimit":
             if value is not None and version >= (1, 40):
                 changes[name] = value if not isinstance(value, int) or value > 0 else UNLIMITED
         elif name == "KernelMemory" and version >= (1, 42):
-            continue
+            if value:
+                warnings.append("KernelMemory is ignored since API 1.42")
         elif name == "RestartPolicy":
             if isinstance(value, dict) and not value.get("Name") and not value.get("MaximumRetryCount"):
                 continue
             changes[name] = value
-        elif value and (name in updating.KEYS or name in fields.HOST_NAMES):
+        elif value:
             changes[name] = value
-    return changes
+    return changes, warnings
 
 
 def _update(engine: Engine, ref: str, changes: dict[str, Any]) -> list[str]:
@@ -53,8 +53,8 @@ def _update(engine: Engine, ref: str, changes: dict[str, Any]) -> list[str]:
 
 
 async def update(api: Api, request: web.Request) -> web.Response:
-    changes = wanted(await answers.body(request), api_version(request))
-    warnings = await api.work.do(_update, api.engine, request.match_info["id"], changes)
+    changes, warnings = wanted(await answers.body(request), api_version(request))
+    warnings += await api.work.do(_update, api.engine, request.match_info["id"], changes)
     return answers.json({"Warnings": warnings or None})
 
 

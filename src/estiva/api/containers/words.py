@@ -17,6 +17,7 @@ from estiva.errors import (
     Missing,
     NameTaken,
     NotFound,
+    PortTaken,
     oneline,
 )
 
@@ -195,8 +196,13 @@ def _refusal(record: Record, verb: str) -> str:
     return ""
 
 
-def unstarted(error: EstivaError) -> EstivaError:
+def unstarted(record: Record, error: EstivaError) -> EstivaError:
     """Why a container's command could not be started: docker's client makes 127 and 126 of these words."""
+    if isinstance(error, PortTaken):
+        return EngineError(
+            f"driver failed programming external connectivity on endpoint {record['Name'].removeprefix('/')}:"
+            f" {error.message}: port is already allocated"
+        )
     if not isinstance(error, CommandNotFound | CommandNotExecutable):
         error.message = capital(error.message)
         return error

@@ -9,20 +9,25 @@ from aiohttp import web
 from estiva.api import answers
 from estiva.api.app import api_version
 from estiva.api.images import names
-from estiva.engine.images import inspect, lookup, usage
-from estiva.errors import InvalidInput
+from estiva.engine.images import inspect, lookup, platforms, usage
+from estiva.errors import InvalidInput, Unsupported
 
 if TYPE_CHECKING:
     from estiva.api.app import Api, Route
 
 NONE_TAG, NONE_DIGEST = "<none>:<none>", "<none>@<none>"  # of an image without a name, before 1.43
+NEVER_SET = (  # fields of an image's Config that no image has; told until 1.50
+    "Hostname", "Domainname", "AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce",
+    "Image", "NetworkDisabled", "MacAddress", "StopTimeout",
+)  # fmt: skip
 FILTERS = ("dangling", "label", "before", "since", "reference", "until")
 TRUE, FALSE = ("1", "true"), ("0", "false")
 
 
 def summary(entry: dict[str, Any], version: tuple[int, int]) -> dict[str, Any]:
     """An image's row (ImageSummary), out of the engine's, in a version of the API."""
-    made = {**entry, "Labels": entry["Labels"] or None, "Containers": -1, "SharedSize": -1}
+    used = entry["Containers"] if version >= (1, 51) else -1
+    made = {**entry, "Labels": entry["Labels"] or None, "Containers": used, "SharedSize": -1}
     if version < (1, 43) and not entry["RepoTags"] and not entry["RepoDigests"]:
         made |= {"RepoTags": [NONE_TAG], "RepoDigests": [NONE_DIGEST]}
     if version < (1, 44):
@@ -40,9 +45,15 @@ def check(filters: dict[str, list[str]], known: tuple[str, ...]) -> None:
                 raise InvalidInput(f"invalid filter 'dangling=[{value}]'")
 
 
+def _refuse_manifests(request: web.Request) -> None:
+    if answers.flag(request, "manifests"):
+        raise Unsupported("manifests are not listed: an image here has the one of its platform")
+
+
 async def images(api: Api, request: web.Request) -> web.Response:
     """What builds remember is no image here, so that `all` shows no more."""
     version, filters = api_version(request), answers.filters(request)
+    _refuse_manifests(request)
     if version < (1, 41) and request.query.get("filter"):
         filters.setdefault("reference", []).append(request.query["filter"])
     check(filters, FILTERS)
@@ -58,13 +69,26 @@ async def images(api: Api, request: web.Request) -> web.Response:
     return answers.json(rows)
 
 
+async def _named(api: Api, request: web.Request) -> str:
+    """The image that is asked for: its name, or of a single platform its id."""
+    ref, platform = request.match_info["name"], names.platform(request)
+    if platform is None:
+        return ref
+    with names.here(ref):
+        image = await api.work.do(lookup.resolve, api.engine, ref)
+    return (await api.work.do(platforms.of_platform, api.engine, image, platform)).id
+
+
 async def one(api: Api, request: web.Request) -> web.Response:
-    ref, version = request.match_info["name"], api_version(request)
+    ref, version = await _named(api, request), api_version(request)
+    _refuse_manifests(request)
     with names.here(ref):
         found = await api.work.do(inspect.inspect, api.engine, ref)
     if await api.work.do(lookup.is_hidden, api.engine, found["Id"]):
         raise names.missing(ref)
     found["Config"] = {**found["Config"], "Labels": found["Config"]["Labels"] or None}
+    if version >= (1, 50):
+        found["Config"] = {key: value for key, value in found["Config"].items() if key not in NEVER_SET}
     if version < (1, 48):
         found.pop("Descriptor", None)
     if version < (1, 45):
@@ -75,7 +99,7 @@ async def one(api: Api, request: web.Request) -> web.Response:
 
 
 async def history(api: Api, request: web.Request) -> web.Response:
-    ref = request.match_info["name"]
+    ref = await _named(api, request)
     with names.here(ref):
         found = await api.work.do(inspect.history, api.engine, ref)
     return answers.json([{**step, "Tags": step["Tags"] or None} for step in found])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from estiva.api import answers
 from estiva.errors import Denied, EngineError, InvalidInput, NotFound, Unavailable, brief
 from estiva.oci import digest as digests
 from estiva.oci.platform import Platform
@@ -52,10 +53,17 @@ def _wrong(text: str) -> InvalidInput:
 
 
 def platform(request: web.Request) -> str | None:
-    """The platform that the query asks for. Raises InvalidInput in docker's words."""
+    """The platform that the query asks for: a word, or the JSON of an OCI platform, as newer requests have
+    it. Raises InvalidInput in docker's words."""
     word = request.query.get("platform", "")
     if not word:
         return None
+    if word.startswith("{"):
+        found = answers.parse(word.encode("utf-8", "surrogatepass"), "platform", answers.FILTERS)
+        parts = [found.get(name) or "" for name in ("os", "architecture", "variant")]
+        if not all(isinstance(part, str) for part in parts):
+            raise InvalidInput("invalid platform: it is no OCI platform")
+        word = "/".join(filter(None, parts))
     try:
         Platform.parse(word)
     except InvalidInput:

@@ -11,21 +11,22 @@ from __future__ import annotations
 
 import csv
 import threading
-from typing import TYPE_CHECKING
 
 from estiva.builder.cache import remote as caches
-from estiva.builder.cache.remote import Record
 from estiva.errors import EstivaError, InvalidInput, Unsupported, oneline
 from estiva.files import nameable
 from estiva.oci.platform import Platform
 from estiva.oci.reference import Reference
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
     from typing import Any
 
+    from estiva.builder.cache.remote import Record
     from estiva.engine import Engine
+    from estiva.engine.images.logins import Logins
     from estiva.registry.transfer.lazy import Lazy, Lent
     from estiva.store.archive.layout import Folder
     from estiva.store.images import Image
@@ -120,7 +121,7 @@ def parse(option: str, words: Sequence[str]) -> list[Place]:
 
 
 class Caches:
-    """Those of one build: a `builder.cache.remote.Remote`. Close it."""
+    """Those of one build: a `builder.cache.remote.Remote`. Close it. `given`: see engine/images/logins.py."""
 
     def __init__(
         self,
@@ -129,8 +130,12 @@ class Caches:
         targets: Sequence[Place],
         platform: str | None,
         progress: Progress,
+        given: Logins = None,
     ) -> None:
+        from estiva.engine.images import logins
+
         self.engine = engine
+        self.settings = logins.settings(given)
         self.targets = list(targets)
         self.progress = progress
         self.records: dict[str, Record] = {}
@@ -148,7 +153,7 @@ class Caches:
         from estiva.registry.transfer.progress import Progress as Told
         from estiva.store.archive.layout import Folder
 
-        self.lazy = Lazy(self.engine.store, Told(self.progress))
+        self.lazy = Lazy(self.engine.store, Told(self.progress), self.settings)
         for place in sources:
             if place.kind == "registry":
                 self.opening.append((place, self.lazy.open(place.reference, platform)))
@@ -243,4 +248,5 @@ class Caches:
             goal: Any = target.reference if target.kind == "registry" else None
             if goal is None:
                 goal = (target.fields["dest"], target.fields.get("tag") or "latest")
-            copying.copy([((self.engine.store, what), goal)], progress=self.progress)
+            origins = [((self.engine.store, what), goal)]
+            copying.copy(origins, progress=self.progress, config=self.settings)

@@ -13,7 +13,6 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from estiva import files
-from estiva.errors import InvalidInput, brief
 from estiva.files import new_directory
 
 if TYPE_CHECKING:
@@ -139,15 +138,3 @@ def patterns(data: bytes, name: str) -> list[str]:
 
     found = read_ignore(data.decode("utf-8", "replace"), name).patterns
     return [f"!{each.text}" if each.negated else each.text for each in found]
-
-
-def elsewhere(text: str, *, image: bool = False) -> str:
-    """A context that a client names and does not send: an address of a repository or of http(s), or of an
-    `image`; no folder of this machine, whoever asks for it. Raises InvalidInput."""
-    from estiva.builder.fetch import address
-
-    if image and text.startswith("docker-image://"):
-        return text
-    if address.parse(text, context=not image) is None and not address.is_http(text):
-        raise InvalidInput(f"the build context {brief(text, 100)} is no address", hint="of git, or http(s)")
-    return text

@@ -183,7 +183,7 @@ def resize(engine: Engine, ref: str, rows: int, columns: int) -> None:
             break
         time.sleep(lookup.LOOK_AGAIN)  # it is being started
         record = lookup.resolve(engine, record["Id"])
-    raise Conflict(f"container {record['Id']} is not running", hint=f"`estiva start {ref}` starts it")
+    raise Conflict(f"container {ref} is not running", hint=f"`estiva start {ref}` starts it")
 
 
 def left(engine: Engine, record: Record, action: str = "detach") -> None:

@@ -11,13 +11,30 @@ from estiva.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any, TypeAlias
 
     from estiva.registry.http.credentials import Credentials
     from estiva.registry.http.settings import Settings
 
-    Logins: TypeAlias = Mapping[str, Mapping[str, Any]] | None
+    Logins: TypeAlias = "Mapping[str, Mapping[str, Any]] | Lent | None"
+
+
+class Lent(dict[str, "Credentials"]):
+    """Credentials that a caller has, each asked for when its registry is: `ask` gives an AuthConfig, or None
+    for none. What a registry may not have stays with the caller."""
+
+    def __init__(self, ask: Callable[[str], Mapping[str, Any] | None]) -> None:
+        super().__init__()
+        self._ask = ask
+
+    def get(self, host: str, default: Any = None) -> Any:
+        if host not in self:
+            found = self._ask(host)
+            if found is None:
+                return default
+            self[host] = credentials(found)
+        return self[host]
 
 
 def settings(given: Logins) -> Settings | None:
@@ -29,6 +46,8 @@ def settings(given: Logins) -> Settings | None:
     from estiva.registry import client
     from estiva.registry.http.settings import Settings
 
+    if isinstance(given, Lent):
+        return replace(Settings.from_environment(), logins=given)
     logins = {}
     for host, login in given.items():
         try:

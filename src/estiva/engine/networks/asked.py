@@ -51,10 +51,11 @@ class Asked:
 
 def check_name(name: str) -> None:
     """Raises InvalidInput, Conflict for a name that no network may have."""
-    ok = name and len(name) <= 255 and name[0].isalnum() and name.isascii()
-    if not ok or not all(char.isalnum() or char in "_.-" for char in name):
+    ok = name and len(name) <= 255 and name[0].isalnum() and name.isascii() and name[-1] != " "
+    if not ok or not all(char.isalnum() or char in "_.- " for char in name):
         raise InvalidInput(
-            f"invalid network name '{brief(name, 80)}'", hint="letters, digits, _ . and -, the first no sign"
+            f"invalid network name '{brief(name, 80)}'",
+            hint="letters, digits, _ . - and spaces, first a letter or digit",
         )
     if name in networks.PREDEFINED or name == "default":
         raise Conflict(f"operation is not permitted on predefined {name} network")

@@ -173,9 +173,7 @@ class Seccomp(TypedDict, total=False):
 
 
 class RunState(TypedDict):
-    """state.json of a running container. `start_time` in clock ticks since boot: with it a pid is one
-    process.
-    """
+    """state.json of a running container. With `start_time`, clock ticks since boot, a pid is one process."""
 
     id: str
     name: str

@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 class Lazy:
     """Reads from registries and layout folders; `close` it. Its calls are for other threads."""
 
-    def __init__(self, store: Store, progress: Progress) -> None:
+    def __init__(self, store: Store, progress: Progress, settings: Settings | None = None) -> None:
         self.store = store
         self.progress = progress
-        self.settings = Settings.from_environment()
+        self.settings = settings or Settings.from_environment()
         self.pool = ThreadPoolExecutor(self.settings.parallel + 2, "lazy")
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, name="estiva-lazy", daemon=True)
