@@ -4,8 +4,8 @@
     benchmarks/api.py [--rounds N] [--only NAME ...] [--json FILE]
 
 What it needs, and how it is kept apart from the machine, is as of benchmarks/run.py, and docker-buildx and
-docker-compose. The row of docker-py needs a Python that has it, ESTIVA_BENCH_DOCKER_PY=PYTHON, and is left out
-without.
+docker-compose. The row of docker-py needs a Python that has it, ESTIVA_BENCH_DOCKER_PY=PYTHON, and is left
+out without.
 """
 
 import os
