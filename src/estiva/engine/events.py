@@ -80,14 +80,13 @@ def happening(
     first = _nanoseconds(since) if since is not None else 0 if until is not None else time.time_ns()
     last = _nanoseconds(until) if until is not None else 1 << 63
     engine.paths.prepare()
-    follower = Follower(eventlog.path(engine.paths))
+    follower = Follower(
+        eventlog.path(engine.paths), lambda event: first <= event["timeNano"] <= last and fits(event)
+    )
     try:
         begun()
         for event in follower.follow(last / 1e9):
-            if isinstance(event, tuple):
-                yield event
-            elif first <= event["timeNano"] <= last and fits(event):
-                yield shape(event)
+            yield event if isinstance(event, tuple) else shape(event)
     finally:
         follower.close()
 
@@ -171,10 +170,12 @@ def _untagged(name: str) -> str:
 
 
 class Follower:
-    """Both files of the log from their beginning, and what is added, over rotations. Close it."""
+    """Both files of the log from their beginning, and what is added, over rotations: the events that are
+    `wanted`. Close it."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, wanted: Callable[[Event], bool]) -> None:
         self.path = path
+        self.wanted = wanted
         self.files: list[Tail] = []
         self.inotify = -1
         for name in (path + ".1", path):
@@ -199,13 +200,16 @@ class Follower:
     def follow(self, until: float) -> Iterator[Event | Wait]:
         """Events in the order of their times as far as they are there, then as they come, up to a moment in
         epoch seconds; between them what to wait for."""
-        first = [event for tail in self.files for event in tail.read()]
-        yield from sorted(first, key=eventlog.moment)
+        first = [event for tail in self.files for event in filter(self.wanted, tail.read())]
+        first.sort(key=eventlog.moment)
+        first.reverse()
+        while first:
+            yield first.pop()  # nothing of the past stays with who waits for long
         while True:
             over = time.time() >= until
             self.watch()  # before the look: what comes after it wakes us
             for tail in self.files:
-                yield from tail.read()
+                yield from filter(self.wanted, tail.read())
             if self.renew():
                 continue
             if over:

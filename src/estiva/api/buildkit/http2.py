@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
-import traceback
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -38,6 +37,7 @@ from estiva.api.buildkit.rpc import (
     RpcError,
     of_trailers,
 )
+from estiva.errors import brief
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -200,14 +200,14 @@ class Connection:
             while data := await self._stream.read():
                 try:
                     events = self._h2.receive_data(data)
-                except ProtocolError:
+                except (ProtocolError, UnicodeDecodeError):  # the latter of headers that are no text
                     await self.flush()  # says why
                     return
                 for event in events:
                     self._event(event)
                 await self.flush()
-        except (ConnectionResetError, BrokenPipeError):
-            pass
+        except (RpcError, ConnectionResetError, BrokenPipeError):
+            pass  # it has gone
         finally:
             self.lost = True
             answering = [call.task for call in self._calls.values() if call.task is not None]
@@ -258,7 +258,11 @@ class Connection:
             except RpcError as told:
                 error = told
             except Exception as unforeseen:  # of this call alone
-                traceback.print_exc()
+                context = {
+                    "message": f"the call {brief(call.headers.get(':path', ''), 100)}",
+                    "exception": unforeseen,
+                }
+                asyncio.get_running_loop().call_exception_handler(context)
                 error = RpcError(INTERNAL, f"internal error: {type(unforeseen).__name__}")
             await call.close(error)
         except RpcError:
