@@ -77,15 +77,19 @@ def happening(
     Unsupported.
     """
     fits = judge(filters or {})
-    first = _nanoseconds(since) if since is not None else 0 if until is not None else time.time_ns()
     last = _nanoseconds(until) if until is not None else 1 << 63
     engine.paths.prepare()
-    follower = Follower(
-        eventlog.path(engine.paths), lambda event: first <= event["timeNano"] <= last and fits(event)
-    )
+    follower = Follower(eventlog.path(engine.paths))
     try:
+        if since is not None or until is not None:
+            first = _nanoseconds(since or 0)
+        else:
+            follower.skip()
+            first = time.time_ns()  # after that: what happens from then on is written behind the end
         begun()
-        for event in follower.follow(last / 1e9):
+        for event in follower.follow(
+            last / 1e9, lambda event: first <= event["timeNano"] <= last and fits(event)
+        ):
             yield event if isinstance(event, tuple) else shape(event)
     finally:
         follower.close()
@@ -170,12 +174,10 @@ def _untagged(name: str) -> str:
 
 
 class Follower:
-    """Both files of the log from their beginning, and what is added, over rotations: the events that are
-    `wanted`. Close it."""
+    """Both files of the log from their beginning, and what is added, over rotations. Close it."""
 
-    def __init__(self, path: str, wanted: Callable[[Event], bool]) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
-        self.wanted = wanted
         self.files: list[Tail] = []
         self.inotify = -1
         for name in (path + ".1", path):
@@ -197,10 +199,15 @@ class Follower:
         self.files.append(tail)
         return True
 
-    def follow(self, until: float) -> Iterator[Event | Wait]:
-        """Events in the order of their times as far as they are there, then as they come, up to a moment in
-        epoch seconds; between them what to wait for."""
-        first = [event for tail in self.files for event in filter(self.wanted, tail.read())]
+    def skip(self) -> None:
+        """Leave out what is there."""
+        for tail in self.files:
+            tail.offset = os.fstat(tail.fd).st_size
+
+    def follow(self, until: float, wanted: Callable[[Event], bool]) -> Iterator[Event | Wait]:
+        """Events that are `wanted`: those that are there in the order of their times, then as they come, up to
+        a moment in epoch seconds; between them what to wait for."""
+        first = [event for tail in self.files for event in filter(wanted, tail.read())]
         first.sort(key=eventlog.moment)
         first.reverse()
         while first:
@@ -209,7 +216,7 @@ class Follower:
             over = time.time() >= until
             self.watch()  # before the look: what comes after it wakes us
             for tail in self.files:
-                yield from filter(self.wanted, tail.read())
+                yield from filter(wanted, tail.read())
             if self.renew():
                 continue
             if over:

@@ -26,14 +26,9 @@ UNFELT = ("CpuCount", "CpuPercent")  # of HostConfig: what has no effect here
 # what is looked at before the engine judges types
 EARLY_CONFIG = ("MacAddress", "NetworkDisabled")
 EARLY_HOST = (
-    "CpuCount",
-    "CpuPercent",
-    "IOMaximumBandwidth",
-    "IOMaximumIOps",
-    "Isolation",
-    "KernelMemory",
+    "CpuCount", "CpuPercent", "IOMaximumBandwidth", "IOMaximumIOps", "Isolation", "KernelMemory",
     "StorageOpt",
-)
+)  # fmt: skip
 QOS = {"IOMaximumIOps": "IOPs", "IOMaximumBandwidth": "bandwidth"}
 # absent is null with docker; the command line has others for these (engine/state/record.py)
 NULLS = (
