@@ -205,7 +205,7 @@ class Follower:
             tail.offset = os.fstat(tail.fd).st_size
 
     def follow(self, until: float, wanted: Callable[[Event], bool]) -> Iterator[Event | Wait]:
-        """Events that are `wanted`: those that are there in the order of their times, then as they come, up to
+        """Events that are `wanted`: those that are there in the order of their times, then as they come, to
         a moment in epoch seconds; between them what to wait for."""
         first = [event for tail in self.files for event in filter(wanted, tail.read())]
         first.sort(key=eventlog.moment)
