@@ -32,6 +32,8 @@ FOREIGN = {
 TYPES = ("builder", "container", "image", "network", "snapshot", "volume")
 LOOK_AGAIN = 0.1  # seconds, where the kernel does not tell
 LATE = 1.0  # seconds in which a file that has been set aside may still grow: who had it open writes at once
+RECENT = 1_000_000_000  # nanoseconds: what is younger stands in the last NEAR bytes of a file
+NEAR = 1 << 18
 LATEST = (1 << 62) / 1e9  # seconds
 
 
@@ -77,20 +79,17 @@ def happening(
     Unsupported.
     """
     fits = judge(filters or {})
+    first = _nanoseconds(since) if since is not None else 0 if until is not None else time.time_ns()
     last = _nanoseconds(until) if until is not None else 1 << 63
     engine.paths.prepare()
     follower = Follower(eventlog.path(engine.paths))
     try:
-        if since is not None or until is not None:
-            first = _nanoseconds(since or 0)
-        else:
-            follower.skip()
-            first = time.time_ns()  # after that: what happens from then on is written behind the end
         begun()
-        for event in follower.follow(
-            last / 1e9, lambda event: first <= event["timeNano"] <= last and fits(event)
-        ):
-            yield event if isinstance(event, tuple) else shape(event)
+        for event in follower.follow(last / 1e9, first):
+            if isinstance(event, tuple):
+                yield event
+            elif first <= event["timeNano"] <= last and fits(event):
+                yield shape(event)
     finally:
         follower.close()
 
@@ -199,24 +198,20 @@ class Follower:
         self.files.append(tail)
         return True
 
-    def skip(self) -> None:
-        """Leave out what is there."""
-        for tail in self.files:
-            tail.offset = os.fstat(tail.fd).st_size
-
-    def follow(self, until: float, wanted: Callable[[Event], bool]) -> Iterator[Event | Wait]:
-        """Events that are `wanted`: those that are there in the order of their times, then as they come, to
-        a moment in epoch seconds; between them what to wait for."""
-        first = [event for tail in self.files for event in filter(wanted, tail.read())]
-        first.sort(key=eventlog.moment)
-        first.reverse()
-        while first:
-            yield first.pop()  # nothing of the past stays with who waits for long
+    def follow(self, until: float, since: int = 0) -> Iterator[Event | Wait]:
+        """Events in the order of their times as far as they are there, `since` nanoseconds after the epoch,
+        then as they come, up to a moment in epoch seconds; between them what to wait for."""
+        if since > time.time_ns() - RECENT:
+            for tail in self.files:
+                tail.skip()
+        there = [event for tail in self.files for event in tail.read() if event["timeNano"] >= since]
+        yield from sorted(there, key=eventlog.moment)
+        del there  # who follows does so for long, and may be one of hundreds
         while True:
             over = time.time() >= until
             self.watch()  # before the look: what comes after it wakes us
             for tail in self.files:
-                yield from filter(wanted, tail.read())
+                yield from tail.read()
             if self.renew():
                 continue
             if over:
@@ -289,6 +284,12 @@ class Tail:
         self.offset = 0
         self.aside = 0.0  # since when, by the monotonic clock, it is not the one that is written
         self.watched = False
+
+    def skip(self) -> None:
+        """Go to the first whole line in the last NEAR bytes."""
+        start = os.fstat(self.fd).st_size - NEAR
+        if start > 0:
+            self.offset = start + os.pread(self.fd, NEAR, start).find(b"\n") + 1
 
     def read(self) -> Iterator[Event]:
         """The events in the lines that have become whole."""
