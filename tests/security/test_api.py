@@ -5,14 +5,16 @@ import contextlib
 import json
 import os
 import pathlib
+import signal
 import socket
 import struct
+import subprocess
 import time
 
 import pytest
 
-from apikit import IMAGE, serving
-from enginekit import eventually
+from apikit import IMAGE, Connection, serving
+from enginekit import ESTIVA, eventually
 from estiva.engine.spec.fields import CONFIG, HOST
 
 STRANGE = (True, -1, 10**30, 1.5, "x", "\0", "é\ud800", [None], [{"x": 1}], {"": None}, {"x": {"y": []}})
@@ -281,3 +283,79 @@ def test_builds_that_have_failed_keep_no_place(api):
             one.sendall(call(n, CONTROL + "Solve") + frame(DATA, 1, n, message(solve)))
             last = ended(one, n)
         assert last[0] == HEADERS and b"too many" not in last[1]
+
+
+# --- little of everything ---------------------------------------------------------------------------------
+
+
+def test_few_files_are_no_reason_to_be_silent(api):
+    """`ulimit -n 64`: streams of which each needs several leave room to tell the next one that there is none,
+    and for a verb."""
+    path = f"{api.folder}/few.sock"
+    words = [
+        "sh",
+        "-c",
+        'ulimit -n 64; exec "$@"',
+        "sh",
+        ESTIVA,
+        "api",
+        "serve",
+        "--listen",
+        f"unix://{path}",
+    ]
+    server = subprocess.Popen(
+        [*api.prefix, *words], env=api.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stdout.readline().startswith("serving")
+        with contextlib.ExitStack() as stack:
+            answers = []
+            for _ in range(30):
+                one = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+                one.settimeout(20)
+                one.connect(path)
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    one.sendall(b"GET /events HTTP/1.1\r\nHost: d\r\n\r\n")
+                    answers.append(one.recv(12)[9:])
+            assert answers.count(b"200") >= 4 and answers.count(b"503") >= 4
+            assert set(answers) <= {b"200", b"503", b""}
+        eventually(lambda: asked_at(path, "/containers/json") == 200)
+    finally:
+        server.terminate()
+        told = server.communicate(timeout=20)[1]
+    assert told == "" and server.returncode == 0
+
+
+def asked_at(path, words):
+    connection = Connection(path)
+    try:
+        connection.request("GET", words)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_server_that_ends_in_the_middle_of_everything_leaves_nothing(api, number):
+    made = api.post("/containers/up/exec", {"Cmd": ["true"], "AttachStdout": True})[2]["Id"]
+    half = "Content-Type: application/x-tar\r\nContent-Length: 100000\r\n\r\n" + "x" * 600
+    requests = [
+        "POST /containers/up/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: d\r\n\r\n",
+        "POST /containers/up/wait HTTP/1.1\r\nHost: d\r\n\r\n",
+        "GET /containers/up/export HTTP/1.1\r\nHost: d\r\n\r\n",
+        f"GET /images/{IMAGE}/get HTTP/1.1\r\nHost: d\r\n\r\n",
+        f"POST /exec/{made}/start HTTP/1.1\r\nHost: d\r\nContent-Length: 2\r\n\r\n{{}}",
+        *(f"POST {path} HTTP/1.1\r\nHost: d\r\n{half}" for path in ("/build", "/images/load")),
+        f"PUT /containers/up/archive?path=/tmp HTTP/1.1\r\nHost: d\r\n{half}",
+    ]
+    with contextlib.ExitStack() as stack:
+        for words in requests:
+            stack.enter_context(connect(api, words.encode()))
+        api.get("/_ping")
+        api.stop(number)
+    with open(api.told, "w") as stderr:
+        api.serve(stderr=stderr)
+    assert api.out("ps", "--format", "{{.Names}}") == "up"
+    assert api.out("exec", "up", "echo", "alive") == "alive"
+    api.estiva("system", "prune", "-f")
+    assert os.listdir(f"{api.folder}/root/ingest") == []
