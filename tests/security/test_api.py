@@ -11,6 +11,7 @@ import struct
 import subprocess
 import time
 
+import hpack
 import pytest
 
 from apikit import IMAGE, Connection, serving
@@ -18,11 +19,8 @@ from enginekit import ESTIVA, eventually
 from estiva.engine.spec.fields import CONFIG, HOST
 
 STRANGE = (True, -1, 10**30, 1.5, "x", "\0", "é\ud800", [None], [{"x": 1}], {"": None}, {"x": {"y": []}})
-DOCKERS = (
-    "Invalid isolation: ",
-    "Invalid QoS settings: ",
-    "--storage-opt is supported only",
-)  # are a 500 there
+# right types that docker's daemon answers with 500, whatever they say
+DOCKERS = {"Isolation": str, "IOMaximumIOps": int, "IOMaximumBandwidth": int, "StorageOpt": dict}
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +38,9 @@ def api():
 @pytest.fixture(autouse=True)
 def nothing_is_told(api):
     """The server tells of no client's doings, and answers."""
+    before = api.told.stat().st_size
     yield
-    assert api.told.read_text() == ""
+    assert api.told.read_text()[before:] == "" or api.told.stat().st_size < before
     assert api.get("/_ping")[0] == 200
 
 
@@ -68,7 +67,7 @@ def connect(api, data=b""):
 
 def refused(status, body, sent):
     message = body["message"]
-    assert status in (400, 501) or status == 500 and message.startswith(DOCKERS), (sent, status, message)
+    assert status in (400, 501), (sent, status, message)
     assert 0 < len(message) < 500 and "\n" not in message and "internal" not in message, (sent, message)
 
 
@@ -81,7 +80,7 @@ def test_fields_of_a_create_of_any_type(api, where):
             status, _, body = api.post("/containers/create", sent)
             if status == 201:  # a true where one belongs, a word where any does
                 api.ask("DELETE", f"/containers/{body['Id']}")
-            else:
+            elif type(value) is not DOCKERS.get(name):
                 refused(status, body, sent)
 
 
@@ -179,9 +178,11 @@ def upgraded(api):
     return one
 
 
-def ended(one, stream):
+def ended(one, stream, decoder=None):
     """The trailers of a call that ends."""
     for kind, flags, number, data in frames(one):
+        if kind == HEADERS and decoder:
+            data = dict(decoder.decode(data))
         if number == stream and (kind == RESET or kind == HEADERS and flags & 1):
             return kind, data
     return None, b""
@@ -277,12 +278,13 @@ def test_long_messages_that_are_never_whole(api):
 
 
 def test_builds_that_have_failed_keep_no_place(api):
+    decoder = hpack.Decoder()
     with upgraded(api) as one:
         for n in range(1, 1101, 2):
             solve = b"\x0a\x05" + b"b%04d" % n + b"\x3a\x00\x32\x04nope"
             one.sendall(call(n, CONTROL + "Solve") + frame(DATA, 1, n, message(solve)))
-            last = ended(one, n)
-        assert last[0] == HEADERS and b"too many" not in last[1]
+            trailers = ended(one, n, decoder)[1]
+            assert trailers["grpc-message"].startswith("the frontend nope is not here"), n
 
 
 # --- little of everything ---------------------------------------------------------------------------------
@@ -310,7 +312,7 @@ def test_few_files_are_no_reason_to_be_silent(api):
         assert server.stdout.readline().startswith("serving")
         with contextlib.ExitStack() as stack:
             answers = []
-            for _ in range(30):
+            for _ in range(60):
                 one = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
                 one.settimeout(20)
                 one.connect(path)
