@@ -335,6 +335,8 @@ def asked_at(path, words):
     try:
         connection.request("GET", words)
         return connection.getresponse().status
+    except ConnectionError:  # there is no room yet
+        return 0
     finally:
         connection.close()
 
