@@ -69,8 +69,8 @@ def _next(task: Generator[bool, None, None]) -> bool | None:
 
 async def steps(api: Api, record: Record, task: Generator[bool, None, None]) -> AsyncGenerator[None]:
     """Do a task of the engine's; after each of its steps there may be something to send."""
-    changed, before = 0.0, logging.mark(api.engine.paths, record["Id"])
     loop = asyncio.get_running_loop()
+    changed, before = loop.time(), logging.mark(api.engine.paths, record["Id"])  # lively: it may end at once
     while True:
         idle = await streaming.step(api.work.short, _next, task)
         try:
