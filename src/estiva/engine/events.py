@@ -32,6 +32,8 @@ FOREIGN = {
 TYPES = ("builder", "container", "image", "network", "snapshot", "volume")
 LOOK_AGAIN = 0.1  # seconds, where the kernel does not tell
 LATE = 1.0  # seconds in which a file that has been set aside may still grow: who had it open writes at once
+RECENT = 1_000_000_000  # nanoseconds: what is younger stands in the last NEAR bytes of a file
+NEAR = 1 << 18
 LATEST = (1 << 62) / 1e9  # seconds
 
 
@@ -83,7 +85,7 @@ def happening(
     follower = Follower(eventlog.path(engine.paths))
     try:
         begun()
-        for event in follower.follow(last / 1e9):
+        for event in follower.follow(last / 1e9, first):
             if isinstance(event, tuple):
                 yield event
             elif first <= event["timeNano"] <= last and fits(event):
@@ -196,11 +198,15 @@ class Follower:
         self.files.append(tail)
         return True
 
-    def follow(self, until: float) -> Iterator[Event | Wait]:
-        """Events in the order of their times as far as they are there, then as they come, up to a moment in
-        epoch seconds; between them what to wait for."""
-        first = [event for tail in self.files for event in tail.read()]
-        yield from sorted(first, key=eventlog.moment)
+    def follow(self, until: float, since: int = 0) -> Iterator[Event | Wait]:
+        """Events in the order of their times as far as they are there, `since` nanoseconds after the epoch,
+        then as they come, up to a moment in epoch seconds; between them what to wait for."""
+        if since > time.time_ns() - RECENT:
+            for tail in self.files:
+                tail.skip()
+        there = [event for tail in self.files for event in tail.read() if event["timeNano"] >= since]
+        yield from sorted(there, key=eventlog.moment)
+        del there  # who follows does so for long, and may be one of hundreds
         while True:
             over = time.time() >= until
             self.watch()  # before the look: what comes after it wakes us
@@ -278,6 +284,12 @@ class Tail:
         self.offset = 0
         self.aside = 0.0  # since when, by the monotonic clock, it is not the one that is written
         self.watched = False
+
+    def skip(self) -> None:
+        """Go to the first whole line in the last NEAR bytes."""
+        start = os.fstat(self.fd).st_size - NEAR
+        if start > 0:
+            self.offset = start + os.pread(self.fd, NEAR, start).find(b"\n") + 1
 
     def read(self) -> Iterator[Event]:
         """The events in the lines that have become whole."""

@@ -157,3 +157,16 @@ def test_the_log_comes_later_and_is_taken_away(engine):
     eventlog.write(engine.paths, "container", "third", "c")
     listener.join(10)
     assert listener.heard == ["first", "second", "third"]
+
+
+def test_who_begins_now_reads_the_end_of_a_long_log_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(events, "NEAR", 500)
+    path = tmp_path / "events.log"
+    old = [eventlog.line("image", "pull", str(number), {}, number + 1) for number in range(50)]
+    path.write_text("".join(old))
+    tail = events.Tail(os.open(path, os.O_RDONLY))
+    tail.skip()
+    found = [int(event["Actor"]["ID"]) for event in tail.read()]
+    tail.close()
+    assert found == list(range(found[0], 50))
+    assert 3 < len(found) < 10
