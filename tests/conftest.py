@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import gc
 import os
 import signal
 import sys
@@ -25,10 +26,13 @@ os.environ["LC_ALL"] = "C.UTF-8"
 
 # in the order of what they take, from `./test --durations=0`
 LONG = (
-    "builds repair program_ends oci_engines restart networks program_aio program_types settings kill_runs program_aio_boxes"
-    " health dns_resolver installed own_binary reservations reset cp_walls userns kill_images damaged_alone"
-    " seccomp_ranges mcp_client untrusted_network snapshots mount_walls stopped_writer full_disk attach quickload"
-    " firewall_flushed layers_random docs_run names untrusted_boxes crowd pool"
+    "snapshots full_disk networks installed health oci_engines kill_images reset reservations settings"
+    " program_aio_boxes kill_runs build_cache repair untrusted_next untrusted_network dns_resolver program_aio"
+    " mcp_client attach program_ends restart program_types firewall_flushed damaged_alone kill_builds"
+    " stopped_writer userns mount_walls layers_random anatomy_page state_permissions registry_roundtrip"
+    " own_binary layers_ingest cp_walls build_bounds cp update quickload cli_verbs build_one_look"
+    " damaged_state docs_run run_mounts docker_habits process_walls build_fetch names volumes bad_input"
+    " program_hard while_made typing program untrusted filters checkpoint layers_contract hints"
 )
 
 pytest_plugins = ["bundle"]  # imported before any test module does, so that its assertions tell what they saw
@@ -64,6 +68,18 @@ def pytest_configure(config):
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["PYTHONUNBUFFERED"] = "1"  # programs that tests read line by line, or kill
     config.addinivalue_line("markers", "erofs: needs the erofs driver, as do tests with a parameter `erofs`")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Thousands of tests are there to stay: no collection of garbage, by tests or in forks of this process, looks
+    at them again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def wants_erofs(item):

@@ -5,9 +5,9 @@
 
 Needs root and what ./test sets up. A copy of the sources, in a temporary folder, notes the name of every
 module of ours that is looked for while `run`, `exec` and a `pull` of what is here already go through
-`estiva`, and `run`, `create`, `start`, `exec`, `kill` and `delete` through `estiva-oci`. The modules for the
-version of cgroups that this machine doesn't have are added. tests/system/boot/test_modules.py compares the
-record with the list.
+`estiva`, a `build` with RUN and COPY and the same one found in the cache through `estiva build`, and `run`,
+`create`, `start`, `exec`, `kill` and `delete` through `estiva-oci`. The modules for the version of cgroups
+that this machine doesn't have are added. tests/system/boot/test_modules.py compares the record with the list.
 """
 
 import json
@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(CHECKOUT / "tests/support"), str(CHECKOUT / "src")]
@@ -24,7 +25,18 @@ sys.path[:0] = [str(CHECKOUT / "tests/support"), str(CHECKOUT / "src")]
 import enginekit  # noqa: E402
 
 LIST = CHECKOUT / "src/estiva/boot/modules.py"
-PROGRAMS = ("estiva", "estiva-oci")
+SCRIPTS = ("estiva", "estiva-oci")
+PROGRAMS = ("estiva", "estiva build", "estiva-oci")
+INDENT = {"initial_indent": " " * 8, "subsequent_indent": " " * 8}
+DOCKERFILE = """
+FROM {image} AS one
+COPY a /a
+RUN cat /a > /b
+FROM {image}
+WORKDIR /work
+COPY --from=one /b ./
+CMD ["cat", "b"]
+"""
 NOTING = """
 import posix
 import sys
@@ -65,7 +77,7 @@ def record():
         folder = pathlib.Path(name)
         source = CHECKOUT / "src"
         shutil.copytree(source, folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
-        for program in PROGRAMS:
+        for program in SCRIPTS:
             shutil.copy(CHECKOUT / program, folder)
         (folder / ".venv").symlink_to((CHECKOUT / ".venv").resolve())
         notes = folder / "notes"
@@ -73,6 +85,7 @@ def record():
         (folder / "src/estiva/boot/quickload.py").write_text(f"FOLDER = {str(notes)!r}\n{NOTING}")
         with enginekit.host() as box:
             engine(box, folder / "estiva")
+            build(box, folder / "estiva")
         oci(folder)
         for program in PROGRAMS:
             words = [CHECKOUT / ".venv/bin/python3", "-I", "-S", "-c", OTHER_CGROUP, folder / "src", program]
@@ -110,6 +123,17 @@ def engine(box, program):
     server.terminate()
     server.wait()
     server.stdout.close()
+
+
+def build(box, program):
+    """The cold starts of `estiva build`."""
+    context = pathlib.Path(box.folder, "context")
+    context.mkdir()
+    (context / "Dockerfile").write_text(DOCKERFILE.format(image=enginekit.IMAGE).lstrip())
+    (context / "a").write_text("a")
+    for options in ([], ["-q"]):
+        words = [*box.prefix, program, "build", *options, "-t", "built", context]
+        subprocess.run(words, env=box.env, stdin=subprocess.DEVNULL, capture_output=True, check=True)
 
 
 def oci(folder):
@@ -153,8 +177,9 @@ def text(recorded):
     told = "The modules that cold starts load, as tools/record_modules.py found them: not to be edited."
     lines = [f'"""{told}"""', "", "MODULES = {"]
     for program in PROGRAMS:
-        lines += [f'    "{program}": (', *(f'        "{name}",' for name in recorded[program]), "    ),"]
-    return "\n".join([*lines, "}", ""])
+        names = " ".join(f'"{name}",' for name in recorded[program])
+        lines += [f'    "{program}": (', *textwrap.wrap(names, 110, **INDENT), "    ),"]
+    return "\n".join([*lines, "}  # fmt: skip", ""])
 
 
 def main():

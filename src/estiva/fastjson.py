@@ -119,6 +119,11 @@ def stored(data: bytes | str, *, what: str) -> Any:
         raise StateError(error.message, hint="`estiva system check` looks for more that is damaged") from None
 
 
+def text(value: object, *, sort_keys: bool = False, ascii: bool = False) -> str:
+    """The same, of whatever is in it: with halves of surrogate pairs as they are or, in `ascii`, escaped."""
+    return _encode(value, sort_keys, ascii)
+
+
 def _is_text(text: str) -> bool:
     try:
         text.encode()

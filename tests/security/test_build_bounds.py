@@ -269,7 +269,7 @@ def header(name: str, size: int, kind: bytes) -> bytes:
 
 def packed(*pieces: bytes | int) -> bytes:
     """A gzip stream of pieces; a number stands for so many zeros."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
     out = []
     for piece in pieces:
         if isinstance(piece, bytes):

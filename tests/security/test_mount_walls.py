@@ -25,7 +25,7 @@ pytest_plugins = ["bundle"]
 
 SOURCE = str(Path(__file__).parents[2] / "src")
 TESTS = str(Path(__file__).parents[1] / "support")
-ROUNDS = 50
+ROUNDS = 20
 
 
 def mounts() -> list[str]:

@@ -37,7 +37,6 @@ DEV = (
 @pytest.fixture(scope="module")
 def box():
     with host() as made:
-        made.import_busybox()
         yield made
 
 

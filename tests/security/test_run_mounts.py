@@ -20,7 +20,6 @@ UP = "../" * 14
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Host]:
     with host() as made:
-        made.import_busybox()
         yield made
 
 

@@ -44,11 +44,10 @@ class Api(enginekit.Host):
         self.socket = f"{self.folder}/docker.sock"
         self.serve()
 
-    def serve(self, *words):
-        """Start the server, and wait until it answers."""
-        self.server = self.start(
-            "api", "serve", "--listen", f"unix://{self.socket}", *words, stdout=subprocess.PIPE, text=True
-        )
+    def serve(self, *words, **options):
+        """Start the server, and wait until it answers. `options`: of subprocess.Popen."""
+        given = ("api", "serve", "--listen", f"unix://{self.socket}", *words)
+        self.server = self.start(*given, stdout=subprocess.PIPE, text=True, **options)
         assert self.server.stdout.readline().startswith("serving ")
 
     def docker(self, *words, status=0, input=None, timeout=120, env=None):

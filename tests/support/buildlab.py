@@ -5,11 +5,14 @@ The real runner is the engine's; this one lets the builder be tested by itself.
 
 from __future__ import annotations
 
+import functools
+import io
 import os
 import posixpath
 import shutil
 import signal
 import stat
+import tarfile
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +41,10 @@ class Lab:
 
     def __init__(self) -> None:
         self.folder = tempfile.mkdtemp(prefix="estiva-build-", dir="/var/tmp")
+        state = _with_box()
+        if state is not None:
+            with tarfile.open(fileobj=io.BytesIO(state)) as tar:
+                tar.extractall(self.folder, filter="fully_trusted")
         self.store = Store(Paths(self.folder + "/root", self.folder + "/run"))
         self.context = Path(self.folder, "context")
         self.context.mkdir()
@@ -45,13 +52,16 @@ class Lab:
         self.steps: list[Step] = []
         self.resolved: list[tuple[str, str | None, bool]] = []
         self.files = 0
-        self.box = self.image("box", {"Env": ["PATH=/bin"], "Cmd": ["sh"]})
+        self.box = self.store.images.resolve("box") if state is not None else self.make_box()
 
     def close(self) -> None:
         self.store.layers.unmount_all()
         self.store.close()
         assert not [line for line in open("/proc/self/mounts") if self.folder in line]
         shutil.rmtree(self.folder)
+
+    def make_box(self) -> Image:
+        return self.image("box", {"Env": ["PATH=/bin"], "Cmd": ["sh"]})
 
     def image(self, name: str, config: dict[str, Any], **fields: Any) -> Image:
         """A tagged image with busybox in it."""
@@ -147,8 +157,6 @@ class Lab:
 
     def layer_names(self, image: Image) -> list[str]:
         """The members of the last layer's tar."""
-        import tarfile
-
         with self.store.layers.tar(image.diff_ids[-1]) as file, tarfile.open(fileobj=file) as archive:
             return sorted(archive.getnames())
 
@@ -183,6 +191,26 @@ class Lab:
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         os.rmdir(mountpoint)
         return status if status >= 0 else 128 - status
+
+
+@functools.cache
+def _with_box() -> bytes | None:
+    """A tar of a store with the image, made once for each test process; None where the driver has all files of a
+    layer, and their times to the nanosecond."""
+    with tempfile.TemporaryDirectory(prefix="estiva-build-", dir="/var/tmp") as folder:
+        lab = Lab.__new__(Lab)
+        lab.store = Store(Paths(folder + "/root", folder + "/run"))
+        lab.make_box()
+        lab.store.layers.unmount_all()
+        lab.store.close()
+        if list(Path(folder).glob("root/layers/*/fs")):
+            return None
+        data = io.BytesIO()
+        with tarfile.open(fileobj=data, mode="w") as tar:
+            tar.add(
+                f"{folder}/root", "root", filter=lambda member: None if member.name == "root/run" else member
+            )
+        return data.getvalue()
 
 
 class _Opened:

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from estiva.errors import InvalidInput, brief
+from estiva.errors import InvalidInput, Unavailable, brief
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 BODY = 4 << 20  # bytes of a JSON body
+BODIES = 128 << 20  # bytes of all bodies that are being read
 FILTERS = 1 << 16  # bytes of a query's filters
 FALSE = ("", "0", "no", "false", "none")  # as docker reads a flag; all else is true
+
+
+_held = 0  # bytes of bodies that are being read
 
 
 def json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -82,17 +86,23 @@ async def body(request: web.Request, most: int = BODY) -> dict[str, Any]:
 
 
 async def read(request: web.Request, most: int) -> bytes:
-    """All that a request brings. Raises InvalidInput for more than `most` bytes."""
+    """All that a request brings. Raises InvalidInput for more than `most` bytes, Unavailable where others
+    that are not whole yet take all the room."""
+    global _held
     if (request.content_length or 0) > most:
         raise InvalidInput(f"the request's body has more than {most} bytes")
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in request.content.iter_chunked(1 << 16):
-        size += len(piece)
-        if size > most:
-            raise InvalidInput(f"the request's body has more than {most} bytes")
-        pieces.append(piece)
-    return b"".join(pieces)
+    found = bytearray()
+    try:
+        async for piece in request.content.iter_chunked(1 << 16):
+            if len(found) + len(piece) > most:
+                raise InvalidInput(f"the request's body has more than {most} bytes")
+            if _held + len(piece) > BODIES:
+                raise Unavailable("too many requests with long bodies are under way")
+            found += piece
+            _held += len(piece)
+    finally:
+        _held -= len(found)
+    return bytes(found)
 
 
 def parse(data: bytes, what: str, most: int) -> Any:

@@ -145,7 +145,8 @@ HEADERS = {
 
 def refused(error: EstivaError) -> web.Response:
     """Docker's form of an error."""
-    return answers.json({"message": oneline(error.message)}, errors.status(error)[1])
+    words = "\n".join(map(oneline, error.message.split("\n")))  # some of docker's have several lines
+    return answers.json({"message": words}, errors.status(error)[1])
 
 
 def _refuse_begun(request: web.Request, error: Exception) -> None:

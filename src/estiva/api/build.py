@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from estiva.api import answers, auth, told
-from estiva.api.classic import Classic
+from estiva.api.classic import Classic, in_words
 from estiva.api.images import names
 from estiva.engine.builds import build as building
 from estiva.engine.builds import upkeep
@@ -172,6 +172,7 @@ def _docker_s(error: EstivaError, argv: list[str]) -> EstivaError:
         made = StepFailed(f"The command '{command}' returned a non-zero code: {failed.status}")
         made.code = failed.status
         return made
+    error.message = in_words(error)
     return error
 
 

@@ -15,6 +15,7 @@ config alone has no cache of its own: it is told once it is known whether what f
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -93,7 +94,7 @@ class Classic:
                 self._pull(event)
             elif event.get("status") == "warning":
                 if not event.get("check"):
-                    self.warnings.append(f"[Warning] {event['message']}\n")
+                    self.warnings.append(str(event["message"]))
             elif "step" in event:
                 stage = self.stages.setdefault(str(event.get("stage")), Stage(int(event["index"])))
                 self._of.stage = stage
@@ -130,8 +131,8 @@ class Classic:
         return next((stage.argv for stage in self.stages.values() if stage.failed), [])
 
     def _warn(self) -> None:
-        for warning in self.warnings:
-            self.stream(warning)
+        for warning in _unused(self.warnings):
+            self.stream(f"[Warning] {warning}\n")
 
     # --- in which order ---
 
@@ -265,3 +266,34 @@ def short(image_id: str) -> str:
 
 def _name(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+# the builder's sentences that are others than docker's
+SENTENCES = (
+    (re.compile(r"no stage '(.*)' in \S+$", re.S), r'target stage "\1" could not be found'),
+    (
+        re.compile(r"\S+:\d+: (COPY|ADD) failed: file not found in build context \(or .*\): (.*)$", re.S),
+        r"\1 failed: file not found in build context or excluded by .dockerignore: "
+        r"stat \2: file does not exist",
+    ),
+    (re.compile(r"(\S+) has no instructions$"), r"the Dockerfile (\1) cannot be empty"),
+    (re.compile(r"\S+:\d+: [A-Z]+ before FROM$"), "no build stage in current context"),
+)
+
+
+def in_words(error: EstivaError) -> str:
+    """A build's error as the classic builder says it."""
+    for pattern, words in SENTENCES:
+        if pattern.match(error.message):
+            return pattern.sub(words, error.message)
+    if hasattr(error, "bare") and hasattr(error, "line"):
+        return f"dockerfile parse error on line {error.line}: {error.bare}"
+    return error.message
+
+
+def _unused(warnings: list[str]) -> list[str]:
+    """Warnings, with those of build arguments that are not used as the one that docker has."""
+    found = [re.fullmatch(r"build argument (.*) is not used", each, re.S) for each in warnings]
+    names = [each[1] for each in found if each]
+    rest = [text for text, each in zip(warnings, found, strict=True) if not each]
+    return [*rest, f"One or more build-args [{' '.join(names)}] were not consumed"] if names else rest

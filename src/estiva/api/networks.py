@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -101,7 +102,7 @@ async def create(api: Api, request: web.Request) -> web.Response:
         except Conflict as error:
             if any(item["Name"] == name for item in look.listing(api.engine, {"name": [name]})):
                 raise  # 409; what it would overlap with is 403
-            raise refuse(error.message) from None
+            raise refuse(f"Pool overlaps with other one on this address space: {error.message}") from None
 
     return answers.json({"Id": await api.work.do(made), "Warning": warning}, 201)
 
@@ -136,14 +137,24 @@ def wished(given: dict[str, Any]) -> tuple[judging.Asked, str]:
     asked.ipam_options = ipam.get("Options")
     for config in ipam.get("Config") or ():
         subnet, part, gateway = (config.get(key) or "" for key in ("Subnet", "IPRange", "Gateway"))
-        if not subnet and (part or gateway or config.get("AuxiliaryAddresses")):
-            raise InvalidInput("invalid network config:\ninvalid subnet : invalid CIDR block notation")
+        if (subnet or part or gateway or config.get("AuxiliaryAddresses")) and not _is_subnet(subnet):
+            shown = brief(subnet, 60)
+            raise InvalidInput(
+                f"invalid network config:\ninvalid subnet {shown}: invalid CIDR block notation"
+            )
         asked.subnets += [subnet] if subnet else []
         asked.ranges += [part] if part else []
         asked.gateways += [gateway] if gateway else []
         asked.auxiliary |= config.get("AuxiliaryAddresses") or {}
     unknown = sorted(asked.ipam_options or ())
     return asked, f"IPAM options have no effect: {brief(', '.join(unknown), 200)}" if unknown else ""
+
+
+def _is_subnet(text: str) -> bool:
+    try:
+        return "/" in text and bool(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        return False
 
 
 async def delete(api: Api, request: web.Request) -> web.Response:
@@ -177,6 +188,9 @@ async def connect(api: Api, request: web.Request) -> web.Response:
         try:
             joining.connect(api.engine, network, container, endpoint)
         except Conflict as error:
+            if error.message.endswith("already") and " is on network " in error.message:
+                ref, of = brief(given["Container"], 100), brief(request.match_info["id"], 100)
+                raise refuse(f"endpoint with name {ref} already exists in network {of}") from None
             raise refuse(error.message) from None
 
     await api.work.do(joined)
@@ -191,6 +205,11 @@ async def disconnect(api: Api, request: web.Request) -> web.Response:
         container, network = _both(api.engine, given, request.match_info["id"], bool(given.get("Force")))
         try:
             joining.disconnect(api.engine, network, container, force=bool(given.get("Force")))
+        except NotFound as error:
+            if " is not connected to network " not in error.message:
+                raise
+            of = brief(request.match_info["id"], 100)
+            raise NotFound(f"container {container} is not connected to network {of}") from None
         except Conflict as error:
             raise refuse(error.message) from None
 

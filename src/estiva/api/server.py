@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestPayloadError
 
 from estiva.api.app import Api
 from estiva.api.listening import connections, sockets
@@ -119,12 +120,12 @@ def notify(state: str) -> None:
 
 
 class _Line(logging.Handler):
-    """A line on stderr for what the HTTP library tells, but for requests that are none: their senders hear
-    of it."""
+    """A line on stderr for what the HTTP library tells, but for requests that are none, whose senders hear of
+    it, and for clients that have gone."""
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        if not isinstance(error, HttpProcessingError):
+        if not isinstance(error, (HttpProcessingError, RequestPayloadError, ConnectionError)):
             tell(f"{record.getMessage()}{f': {type(error).__name__}: {error}' if error else ''}")
 
 

@@ -9,7 +9,7 @@ from aiohttp import web
 from estiva.api import answers
 from estiva.api.app import api_version
 from estiva.engine import volumes
-from estiva.errors import NotFound, oneline
+from estiva.errors import Conflict, InvalidInput, NotFound, oneline
 from estiva.oci import rules
 from estiva.oci.rules import EACH_SAID, ONLY
 
@@ -32,6 +32,17 @@ def _missing(name: str) -> NotFound:
     return NotFound(f"get {oneline(name)}: no such volume")
 
 
+def _refused(name: str, text: str) -> str:
+    """Why a volume is not made, in docker's words."""
+    if text.startswith("invalid volume name"):
+        text = (
+            f'"{oneline(name)}" includes invalid characters for a local volume name, only '
+            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. '
+            "If you intended to pass a host directory, use absolute path"
+        )
+    return f"create {oneline(name)}: {text.removeprefix(f'volume {name}: ')}" if name else text
+
+
 async def listing(api: Api, request: web.Request) -> web.Response:
     found = await api.work.do(volumes.listing, api.engine, answers.filters(request))
     return answers.json({"Volumes": found, "Warnings": None})
@@ -40,19 +51,20 @@ async def listing(api: Api, request: web.Request) -> web.Response:
 async def create(api: Api, request: web.Request) -> web.Response:
     given = await answers.body(request)
     rules.check(given, CREATE, "VolumeCreateOptions")
-    driver = given.get("Driver") or "local"
+    driver, name = given.get("Driver") or "local", given.get("Name") or ""
     if driver != "local":
         shown = oneline(driver[:100])
-        raise NotFound(f'error looking up volume plugin {shown}: plugin "{shown}" not found')
+        of = f"create {oneline(name)}: " if name else ""
+        raise NotFound(f'{of}error looking up volume plugin {shown}: plugin "{shown}" not found')
 
     def made() -> dict[str, Any]:
-        name = volumes.create(
-            api.engine,
-            given.get("Name") or None,
-            given.get("Labels"),
-            options=given.get("DriverOpts"),
-        )
-        return volumes.inspect(api.engine, name)
+        try:
+            made = volumes.create(
+                api.engine, name or None, given.get("Labels"), options=given.get("DriverOpts")
+            )
+        except InvalidInput as error:
+            raise InvalidInput(_refused(name, error.message)) from None
+        return volumes.inspect(api.engine, made)
 
     return answers.json(await api.work.do(made), 201)
 
@@ -61,7 +73,7 @@ async def inspect(api: Api, request: web.Request) -> web.Response:
     name = request.match_info["name"]
     try:
         return answers.json(await api.work.do(volumes.inspect, api.engine, name))
-    except NotFound:
+    except (NotFound, InvalidInput):  # nor is there one of a name that is none
         raise _missing(name) from None
 
 
@@ -69,8 +81,13 @@ async def delete(api: Api, request: web.Request) -> web.Response:
     name = request.match_info["name"]
     try:
         await api.work.do(volumes.remove, api.engine, name, force=answers.flag(request, "force"))
-    except NotFound:
+    except (NotFound, InvalidInput):
         raise _missing(name) from None
+    except Conflict as error:
+        users = await api.work.do(api.engine.store.volumes.in_use_by, name)
+        if not users:
+            raise  # it has other reasons, or is free by now
+        raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]") from error
     return answers.nothing()
 
 

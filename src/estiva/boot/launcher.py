@@ -15,11 +15,12 @@ sys.path.insert(0, __file__.rpartition("/estiva/boot/")[0])
 
 from estiva.boot import quickload  # noqa: E402
 
-if not quickload.install("estiva"):
+program = "estiva build" if sys.argv[1:2] == ["build"] else "estiva"
+if not quickload.install(program):
     from estiva.boot import writer
 
-    if writer.try_to_write("estiva"):
-        quickload.install("estiva")
+    if writer.try_to_write(program):
+        quickload.install(program)
 
 from estiva.boot import packages  # noqa: E402
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LAUNCHERS = {
     "estiva": "launcher",
+    "estiva build": "launcher_build",
     "estiva-oci": "launcher_oci",
 }  # program -> its launcher beside this module
 HEAD = 48 << 10  # bytes that hold the launcher's code and the index

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
-
-from estiva.builder.frontend.run_devices import Device
 from estiva.errors import InvalidInput
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Protocol
+
+    from estiva.builder.frontend.run_devices import Device
     from estiva.store.images import Image
     from estiva.store.snapshots import Snapshot
+
+    Progress = Callable[[dict[str, Any]], None]
+    FindDevices = Callable[[list[Device]], tuple[list[str], list[str]]]
+
+    class Readable(Protocol):
+        """An open file, as far as a build reads it."""
+
+        def read(self, size: int, /) -> bytes: ...
+
+    class RunStep(Protocol):
+        """Runs a Step in a container over its snapshot and returns the exit status (128+n for a signal)."""
+
+        def __call__(self, step: Step) -> int: ...
+
+    class ResolveImage(Protocol):
+        """Finds an image by name for a platform, fetching it when it is missing, or always with `pull`."""
+
+        def __call__(self, name: str, *, platform: str | None, pull: bool) -> Image: ...
+
 
 NETWORKS = ("default", "none", "host")
 HOSTNAME = "buildkitsandbox"  # of RUN, as with docker: a layer that holds it is the same on every machine
 ENTITLEMENTS = ("network.host", "security.insecure", "device", "device=NAME")
-
-Progress = Callable[[dict[str, Any]], None]
-FindDevices = Callable[[list[Device]], tuple[list[str], list[str]]]
-
-
-class Readable(Protocol):
-    """An open file, as far as a build reads it."""
-
-    def read(self, size: int, /) -> bytes: ...
 
 
 class Request:
@@ -45,6 +56,7 @@ class Request:
     cache_from, cache_to  places as the options of those names have them; the engine reads and writes them
     devices          finds what RUN --device asks for: (full names, what is not here and may be absent),
                      raising for what is not allowed; set by who can run steps with devices
+    check            whether to tell, at the end, what is likely a mistake in the Dockerfile; set afterwards
 
     Raises InvalidInput for a network or an entitlement that there is not.
     """
@@ -113,6 +125,7 @@ class Request:
         self.cache_to = list(cache_to or [])
         self.explain_cache = explain_cache
         self.devices: FindDevices | None = None
+        self.check = True
 
     def note(self, address: str, hexadecimal: str) -> None:
         """What the build has fetched, and what it was: the sha256 of a file, or a commit."""
@@ -188,15 +201,3 @@ class Step:
         self.devices = devices or []
         self.shell = shell
         self.title = title
-
-
-class RunStep(Protocol):
-    """Runs a Step in a container over its snapshot and returns the exit status (128+n for a signal)."""
-
-    def __call__(self, step: Step) -> int: ...
-
-
-class ResolveImage(Protocol):
-    """Finds an image by name for a platform, fetching it when it is missing, or always with `pull`."""
-
-    def __call__(self, name: str, *, platform: str | None, pull: bool) -> Image: ...

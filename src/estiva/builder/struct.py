@@ -4,9 +4,17 @@ build of ten steps.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, dataclass_transform
+from _operator import itemgetter
 
-T = TypeVar("T")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar, dataclass_transform
+
+    T = TypeVar("T")
+else:
+
+    def dataclass_transform(**told: bool) -> Any:
+        return lambda function: function
 
 
 @dataclass_transform(kw_only_default=False)
@@ -45,3 +53,15 @@ def struct(cls: type[T]) -> type[T]:
     for name, method in (("__init__", init), ("__eq__", equal), ("__hash__", None)):
         setattr(cls, name, method)
     return cls
+
+
+def named(name: str, fields: str) -> Any:
+    """A class of tuples whose places have names, as collections.namedtuple makes it at a hundred times the
+    cost. `fields` are those names, with blanks between.
+    """
+    places: dict[str, Any] = {field: property(itemgetter(at)) for at, field in enumerate(fields.split())}
+
+    def made(cls: type[Any], *values: Any) -> Any:
+        return tuple.__new__(cls, values)
+
+    return type(name, (tuple,), {**places, "__slots__": (), "__new__": made})

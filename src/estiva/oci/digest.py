@@ -5,12 +5,16 @@ Upper-case hex names the same bytes under a second name, so it is refused (K10).
 
 from __future__ import annotations
 
+import sys
+
 from estiva.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import hashlib
 
+LITTLE = 1 << 18  # bytes
+PIECE = 1 << 16  # bytes
 HEX = frozenset("0123456789abcdef")
 LENGTHS = {"sha256": 64, "sha512": 128}
 
@@ -48,9 +52,51 @@ def hasher(algorithm: str) -> hashlib._Hash:
 
 def sha256(data: bytes | bytearray | memoryview) -> str:
     """The sha256 digest of `data`."""
-    import hashlib
+    return "sha256:" + _sha256(data)
 
-    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+class Sha256:
+    """A hash object, as hashlib.sha256 is, for what may be little."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()  # what is not hashed yet
+        self._total: hashlib._Hash | None = None
+
+    def update(self, data: bytes | bytearray | memoryview) -> None:
+        self._kept += data
+        if len(self._kept) >= PIECE:
+            self._total = self._total or hasher("sha256")
+            self._total.update(self._kept)
+            self._kept.clear()
+
+    def hexdigest(self) -> str:
+        if self._total is None:
+            return _sha256(self._kept)
+        total = self._total.copy()
+        total.update(self._kept)
+        return total.hexdigest()
+
+
+_left = LITTLE
+
+
+def _sha256(data: bytes | bytearray | memoryview) -> str:
+    """The first bytes that a process hashes are hashed by the interpreter's own code, if it has one (cpython,
+    Modules/_hacl): OpenSSL takes 3 ms to load, and is five times as fast then.
+    """
+    global _left
+    _left -= len(data)
+    if _left > 0 and "_hashlib" not in sys.modules:
+        try:
+            from _sha2 import sha256  # type: ignore[import-not-found]
+        except ImportError:
+            try:
+                from _sha256 import sha256  # type: ignore[import-not-found]  # Python 3.11
+            except ImportError:
+                from hashlib import sha256
+    else:
+        from hashlib import sha256
+    return str(sha256(data).hexdigest())
 
 
 def short(text: str) -> str:

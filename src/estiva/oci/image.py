@@ -8,12 +8,15 @@ a document points.
 
 from __future__ import annotations
 
-from typing import Any
-
 from estiva import fastjson
 from estiva.errors import IntegrityError, InvalidInput, Unsupported
 from estiva.oci import digest as digests
 from estiva.oci.config import check as check_config
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 DOCUMENT_LIMIT = 4 << 20
 DEPTH_LIMIT = 32

@@ -25,6 +25,14 @@ def api() -> Iterator[Api]:
         yield made
 
 
+@pytest.fixture(autouse=True)
+def names(api: Api) -> Iterator[None]:
+    """What a test has named is its own."""
+    yield
+    given = api.out("images", "--format", "{{.Repository}}:{{.Tag}}").split()
+    api.estiva("rmi", *(name for name in given if name != IMAGE and "<none>" not in name), status=None)
+
+
 @pytest.fixture(scope="module")
 def registry(api: Api) -> Iterator[str]:
     """One that lets in `USER` alone."""
@@ -138,6 +146,7 @@ def test_shapes_are_those_of_the_version(api: Api) -> None:
         ("GET", '/images/json?filters={"zz":["a"]}', 400, "invalid filter 'zz'"),
         ("POST", '/images/prune?filters={"zz":["a"]}', 400, "invalid filter 'zz'"),
         ("POST", "/images/create?fromImage=a&platform=foobar", 400, '"foobar": unknown operating system or architecture: invalid argument'),
+        ("GET", "/images/json?manifests=1", 501, "manifests are not listed: an image here has the one of its platform"),
         ("GET", "/system/df?type=zz", 400, "unknown object type: zz"),
         ("POST", "/build?squash=1", 400, "squash is only supported with experimental mode"),
         ("POST", "/build?t=a&t=B", 400, "invalid reference format: repository name (library/B) must be lowercase"),

@@ -119,7 +119,10 @@ def test_volumes(api):
     assert api.ask("POST", "/v1.41/volumes/prune")[2]["VolumesDeleted"] == ["data"]
     assert api.get("/volumes")[2] == {"Volumes": [], "Warnings": None}
     refused = api.post("/volumes/create", {"Name": "x1", "Driver": "nope"})
-    assert refused[::2] == (404, {"message": 'error looking up volume plugin nope: plugin "nope" not found'})
+    assert refused[::2] == (
+        404,
+        {"message": 'create x1: error looking up volume plugin nope: plugin "nope" not found'},
+    )
     assert api.ask("PUT", "/volumes/data", {})[0] == 503
 
 

@@ -11,6 +11,7 @@ import tempfile
 import pytest
 
 from enginekit import IMAGE, host
+from estiva.boot.modules import MODULES
 
 SOURCE = pathlib.Path(__file__).parents[3] / "src"
 SLOW = {"estiva", "estiva.boot", "estiva.boot.quickload"}  # what has to be there before the file
@@ -26,13 +27,25 @@ print(type(sync.__spec__.loader).__name__, getattr(sync, "CHANGED", ""), sync.__
 
 
 def bare(folder):
-    """The sources as an installer without bytecode leaves them."""
-    shutil.copytree(SOURCE, folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    return folder / "src"
+    """What `estiva-oci` starts from, as an installer without bytecode leaves it."""
+    tree = folder / "src"
+    modules = [name.replace(".", "/") for name in ("estiva", *MODULES["estiva-oci"])]
+    names = {f"{name}{end}" for name in modules for end in (".py", "/__init__.py")}
+    names |= {f"estiva/boot/{path.name}" for path in (SOURCE / "estiva/boot").glob("*.py")}
+    for name in sorted(names):
+        if (SOURCE / name).exists():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(SOURCE / name, tree / name)
+    return tree
+
+
+def whole(folder):
+    """All that an installer without bytecode leaves."""
+    return shutil.copytree(SOURCE, folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def copy(folder, program):
-    tree = bare(folder)
+    tree = bare(folder) if program == "estiva-oci" else whole(folder)
     env = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     subprocess.run([sys.executable, "-m", "estiva.boot.writer", program], env=env, check=True)
     return tree
@@ -270,8 +283,9 @@ def test_one_writes_and_the_others_go_on(fresh):
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 @pytest.mark.parametrize("what", ["absent", "stale"])
 def test_read_only_sources(tmp_path, what):
-    tree = copy(tmp_path, "estiva-oci") if what == "stale" else bare(tmp_path)
+    tree = whole(tmp_path)
     if what == "stale":
+        start(tree)
         os.utime(tree / "estiva/runtime/sync.py")
     script = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec "$2" -I -S "$1/estiva/boot/launcher_oci.py" --version'
     words = ["unshare", "-m", "sh", "-c", script, "sh", tree, sys.executable]

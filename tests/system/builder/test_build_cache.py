@@ -35,10 +35,13 @@ def box() -> Iterator[Host]:
 def other(box: Host) -> Iterator[Host]:
     """Another machine with the same base image, in the same network."""
     with host() as made:
-        archive = f"{box.folder}/base.tar"
-        box.estiva("save", "-o", archive, IMAGE)
-        made.estiva("rmi", "-f", IMAGE)
-        made.estiva("load", "-i", archive)
+        if (
+            len({each.out("inspect", "-f", "{{.Id}}", IMAGE) for each in (box, made)}) > 1
+        ):  # one was imported anew
+            archive = f"{box.folder}/base.tar"
+            box.estiva("save", "-o", archive, IMAGE)
+            made.estiva("rmi", "-f", IMAGE)
+            made.estiva("load", "-i", archive)
         made.prefix = box.prefix
         yield made
 

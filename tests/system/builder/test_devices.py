@@ -16,7 +16,6 @@ NOTE = "org.mobyproject.buildkit.device."
 @pytest.fixture(scope="module")
 def box() -> Iterator[Host]:
     with host() as made:
-        made.import_busybox()
         folder = pathlib.Path(made.folder, "cdi")
         folder.mkdir()
         devices = [

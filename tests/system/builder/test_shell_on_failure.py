@@ -23,7 +23,6 @@ from killkit import assert_nothing_left
 @pytest.fixture(scope="module")
 def box() -> Iterator[Host]:
     with host() as made:
-        made.import_busybox()
         yield made
 
 

@@ -18,7 +18,6 @@ BASE = "FROM ssh:1\n"
 @pytest.fixture(scope="module")
 def box() -> Iterator[Host]:
     with host() as made:
-        made.import_busybox()
         made.estiva("image", "from-host", "--tag", "bare:1", "/usr/bin/ssh-add")
         context = pathlib.Path(made.folder, "base")
         context.mkdir()

@@ -104,6 +104,10 @@ def box():
         made.estiva("tag", IMAGE, "127.0.0.1:5000/team/web:1")
         made.estiva("push", "127.0.0.1:5000/team/web:1")
         made.estiva("rmi", "127.0.0.1:5000/team/web:1")
+        made.known = {
+            "runs": made.out("ps", "-q", "-f", "name=runs"),
+            "new": made.out("images", "-q", "new:1"),
+        }
         yield made
         made.estiva("rm", "-f", "runs")
         server.terminate()
@@ -118,11 +122,14 @@ def listed(box, verb, *filters):
     return sorted(line.replace("127.0.0.1:5000/", "") for line in lines.split("\n") if line)
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_without_a_filter_all_are_there(box, verb):
+    assert listed(box, verb) == sorted(VERBS[verb][1].split())
+
+
 @pytest.mark.parametrize(("verb", "filter", "left"), CASES, ids=[f"{v} {f}" for v, f, _ in CASES])
 def test_a_filter_leaves_out_what_does_not_fit(box, verb, filter, left):
-    known = {"runs": box.out("ps", "-q", "-f", "name=runs"), "new": box.out("images", "-q", "new:1")}
-    assert listed(box, verb) == sorted(VERBS[verb][1].split())
-    assert listed(box, verb, filter.format(**known)) == sorted(left.split())
+    assert listed(box, verb, filter.format(**box.known)) == sorted(left.split())
 
 
 def test_every_filter_has_a_case_that_changes_the_result():

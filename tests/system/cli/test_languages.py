@@ -16,7 +16,6 @@ NONE = ("--network", "none")
 @pytest.fixture(scope="module")
 def box():
     with host() as made:
-        made.import_busybox()
         made.estiva("run", "--name", "ended", *NONE, IMAGE, "sh", "-c", "exit 3", status=3)
         made.estiva("run", "--name", "missing", *NONE, IMAGE, "nosuch", status=127, env=PORTUGUESE)
         yield made

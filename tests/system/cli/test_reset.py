@@ -31,7 +31,7 @@ def box():
 
 def fill(box):
     """Containers that run, are paused, have ended; a network with a published port; volumes, a build, a second name."""
-    box.import_busybox()
+    box.lay_image()
     box.estiva(
         "run",
         "-d",
@@ -248,10 +248,10 @@ def test_killed_in_the_middle_and_run_again(box):
     box.estiva("system", "reset", "-f")
     whole = time.monotonic() - began
     killed = 0
-    for number in range(12):
+    for number in range(8):
         fill(box)
         child = box.start("system", "reset", "-f", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(whole * (number + 1) / 13)
+        time.sleep(whole * (number + 1) / 9)
         child.kill()
         killed += child.wait() != 0
         if number % 3 == 0:

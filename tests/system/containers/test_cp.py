@@ -83,13 +83,14 @@ def test_what_goes_where(box, tmp_path, way):
         "mkdir -p {0}/src/sub {0}/dir; cd {0}; echo -n a > src/a; echo -n b > src/sub/b; echo -n file > file"
     )
     folders += "; echo -n old > old; "
+    script = "\n".join(f"({folders.format(f'{way}{number}')})" for number in range(len(RULES)))
+    subprocess.run(["sh", "-c", script], check=True, cwd=tmp_path)
+    shell(box, f"cd /; {script}")
+    root = f"/proc/{box.out('inspect', '-f', '{{.State.Pid}}', 'cc')}/root"
     wrong = []
     for number, (source, target, wanted) in enumerate(RULES):
         name = f"{way}{number}"
         outer = tmp_path / name
-        script = folders.format(name)
-        subprocess.run(["sh", "-c", script], check=True, cwd=tmp_path)
-        shell(box, f"cd /; {script}")
         left, right = {
             "in": (str(outer), f"cc:{name}"),
             "out": (f"cc:/{name}", str(outer)),
@@ -101,12 +102,8 @@ def test_what_goes_where(box, tmp_path, way):
         else:
             right = (done.returncode, done.stdout, done.stderr) == (0, "", "")
             for path, text in wanted.items():
-                read = (
-                    (outer / path).read_text
-                    if way == "out"
-                    else lambda p=f"/{name}/{path}": shell(box, f"cat {p}")
-                )
-                right = right and read() == text
+                where = outer / path if way == "out" else pathlib.Path(f"{root}/{name}/{path}")
+                right = right and where.read_text() == text
         if not right:
             wrong.append((source, target, done))
     assert not wrong

@@ -95,7 +95,7 @@ def test_all_kinds_of_verbs_at_once(box):
             box.estiva("start", name, status=None)  # a prune may have taken it
             box.estiva("rm", "-f", name)
 
-    at_once(32, work)
+    at_once(24, work)
     assert_nothing_left(box)
 
 

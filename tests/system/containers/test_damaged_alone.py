@@ -17,21 +17,17 @@ NONE = ("--network", "none")
 
 @pytest.fixture(scope="module")
 def box():
+    """With a container that is well, and stays so."""
     with host() as made:
+        made.estiva("run", "-d", "--name", "other", *NONE, IMAGE, "sleep", "1000")
         yield made
 
 
 @pytest.fixture(autouse=True)
 def other(request):
-    """A container that is well, and stays so."""
-    if "box" not in request.fixturenames:
-        yield
-        return
-    made = request.getfixturevalue("box")
-    made.estiva("run", "-d", "--name", "other", *NONE, IMAGE, "sleep", "1000")
     yield
-    assert made.out("exec", "other", "echo", "alive") == "alive"
-    made.estiva("rm", "-f", "other")
+    if "box" in request.fixturenames:
+        assert request.getfixturevalue("box").out("exec", "other", "echo", "alive") == "alive"
 
 
 def edited(box, sql, *values):
@@ -52,8 +48,11 @@ RECORDS = {
 }
 
 
-@pytest.mark.parametrize("running", [False, True], ids=["created", "running"])
-@pytest.mark.parametrize("record", RECORDS)
+@pytest.mark.parametrize(
+    ("record", "running"),
+    [*((record, False) for record in RECORDS), *((record, True) for record in ("text", "no config", "list"))],
+    ids=lambda given: given if isinstance(given, str) else ("created", "running")[given],
+)
 def test_a_broken_row(box, record, running):
     start = ("run", "-d") if running else ("create",)
     broken = box.out(*start, "--name", "broken", *NONE, IMAGE, "sleep", "1000")
@@ -237,7 +236,6 @@ def test_a_new_root_is_no_lost_database(tmp_path):
     with host() as made:
         shutil.rmtree(f"{made.folder}/root")
         assert made.out("system", "check") == "all is well"
-        made.import_busybox()
 
 
 def test_a_broken_row_of_one_whose_monitor_was_killed(box):

@@ -18,6 +18,7 @@ from killkit import assert_well, kill
 def box():
     with host() as made:
         yield made
+        assert_well(made)
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +33,8 @@ def limit(box):
 @pytest.fixture(autouse=True)
 def clean(box):
     yield
-    for name in box.out("ps", "-aq").split():
-        box.estiva("rm", "-f", name)
-    assert_well(box)
+    if names := box.out("ps", "-aq").split():
+        box.estiva("rm", "-f", *names)
 
 
 def run(box, test, *words, image=IMAGE, every="200ms"):

@@ -140,7 +140,7 @@ async def main():
             await shared.exec(["sh", "-c", "sleep 1000 & exec sleep 1000"], input=b"abc")
         async def shared_python():
             await shared.python.run("import subprocess, time; subprocess.Popen(['sleep', '1000']); time.sleep(1000)")
-        for number in range(60):
+        for number in range(45):
             task = asyncio.create_task(rng.choice([pooled, python, opened, shared_exec, shared_python])())
             await asyncio.sleep(rng.random() ** 2 * 0.3)
             while not task.done():
@@ -204,6 +204,10 @@ ENDS = {
     "try: asyncio.run(all_of())\nexcept KeyboardInterrupt: print(len(estiva.Engine().containers.list()) or 'ended')",
     "closed": "loop = asyncio.new_event_loop(); task = loop.create_task(all_of())\n"
     "loop.run_until_complete(asyncio.sleep(1.5)); loop.close(); del task; gc.collect()\n"
+    "while estiva.Engine().containers.list(): pass\nprint('ended')",
+    "closed while boxes are waited for": "loop = asyncio.new_event_loop(); task = loop.create_task(all_of())\n"
+    "async def until():\n    while pool is None or not pool._plain._waiting: await asyncio.sleep(0.001)\n"
+    "loop.run_until_complete(until()); loop.close(); del task; gc.collect()\n"
     "while estiva.Engine().containers.list(): pass\nprint('ended')",
     "exited": "async def end():\n    task = asyncio.create_task(all_of())\n    await asyncio.sleep(1.5); print('ended', flush=True); os._exit(0)\n"
     "asyncio.run(end())",

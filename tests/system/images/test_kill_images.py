@@ -47,7 +47,7 @@ def sweep(box):
 @pytest.mark.parametrize("victims", ["command", "both"])
 def test_build(box, victims):
     rng = random.Random(victims)
-    for _ in range(4):
+    for _ in range(3):
         shots = [
             Shot(box, [*box.build, "--no-cache"][: None if n else -1], rng.random() * 0.7, victims)
             for n in range(3)

@@ -1,5 +1,6 @@
 """`build --network NAME`: the steps of a build on a network of one's own."""
 
+import os
 import pathlib
 
 import pytest
@@ -11,7 +12,6 @@ from enginekit import IMAGE
 @pytest.fixture
 def host():
     with enginekit.host() as made:
-        made.import_busybox()
         pathlib.Path(made.folder, "ctx").mkdir()
         yield made
 
@@ -62,3 +62,23 @@ def test_a_step_that_is_killed_leaves_no_address(host):
     building.send_signal(signal.SIGKILL)
     building.wait()
     enginekit.eventually(lambda: host.estiva("network", "rm", "lab", status=None).returncode == 0)
+
+
+@pytest.mark.parametrize("rebooted", [False, True])
+def test_a_step_that_is_killed_before_it_has_a_monitor_leaves_no_address(host, rebooted):
+    """Its address is taken, and nothing that would give it back has begun."""
+    host.estiva("network", "create", "lab")
+    pathlib.Path(host.folder, "ctx/Dockerfile").write_text(f"FROM {IMAGE}\nRUN true\n")
+    code = (
+        "import os, estiva\n"
+        "from estiva.engine.launch import launch\n"
+        "launch.launch = lambda *words: os.kill(os.getpid(), 9)\n"
+        f"estiva.Engine().images.build({host.folder + '/ctx'!r}, network='lab')\n"
+    )
+    host.python(code, status=-9)
+    assert len(host.db("SELECT 1 FROM leases")) == 1
+    if rebooted:
+        host.power_cut()
+    host.estiva("network", "rm", "lab")
+    assert not host.db("SELECT 1 FROM leases")
+    assert not os.listdir(f"{host.folder}/run/containers")

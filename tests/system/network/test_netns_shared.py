@@ -14,7 +14,6 @@ ALL = ["eth0", "eth1", "eth2", "lo"]
 @pytest.fixture
 def host():
     with enginekit.host() as made:
-        made.import_busybox()
         yield made
 
 

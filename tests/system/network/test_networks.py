@@ -15,7 +15,6 @@ from enginekit import IMAGE, nothing_of
 @pytest.fixture
 def host():
     with enginekit.host() as made:
-        made.import_busybox()
         yield made
 
 

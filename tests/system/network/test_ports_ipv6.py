@@ -20,7 +20,6 @@ ECHO = "while :; do nc -l -p 80 -e cat; done"
 @pytest.fixture
 def host():
     with enginekit.host() as made:
-        made.import_busybox()
         yield made
 
 

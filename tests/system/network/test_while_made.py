@@ -112,7 +112,6 @@ main()
 @pytest.fixture
 def host():
     with enginekit.host() as made:
-        made.import_busybox()
         yield made
 
 

@@ -23,7 +23,7 @@ from estiva.runtime.lifecycle import create as creation
 
 pytestmark = requires_kernel
 LONG = ("sleep", "1000")
-MOMENTS = 100
+MOMENTS = 40
 
 
 @pytest.fixture

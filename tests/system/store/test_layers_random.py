@@ -114,7 +114,7 @@ def registry(tmp_path_factory):
 
 @pytest.mark.parametrize("driver", ["erofs", "erofs-lz4", "dir"])
 @given(content=TREE, method=st.sampled_from(["gzip", "zstd", "tar"]), number=st.integers(0, 2**60))
-@settings(max_examples=15, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck))
 def test_trees_come_back_as_they_were(registry, driver, content, method, number):
     with tempfile.TemporaryDirectory() as folder, store_at(f"{folder}/one", "dir") as one:
         source = f"{folder}/source"
@@ -141,7 +141,7 @@ def test_trees_come_back_as_they_were(registry, driver, content, method, number)
 
 @pytest.mark.parametrize("driver", ["erofs", "erofs-lz4", "dir"])
 @given(content=TREE)
-@settings(max_examples=15, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, phases=PHASES, deadline=None, suppress_health_check=list(HealthCheck))
 def test_what_we_pack_gnu_tar_reads(driver, content):
     with tempfile.TemporaryDirectory() as folder, store_at(f"{folder}/store", driver) as store:
         snapshot = store.snapshots.prepare([])

@@ -166,4 +166,4 @@ def test_labels_of_the_request_are_steps() -> None:
         "Step 3/4 : LABEL a=1",
         "Step 4/4 : LABEL b=2",
     ]
-    assert told[-2:] == ["[Warning] build argument Z is not used", "Successfully built"]
+    assert told[-2:] == ["[Warning] One or more build-args [Z] were not consumed", "Successfully built"]

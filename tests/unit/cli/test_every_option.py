@@ -363,7 +363,7 @@ SINGLE = (
 )
 PURE = (
     "engine.spec", "engine.images.outfile", "engine.images.filters", "engine.images.lookup.parse",
-    "engine.containers.tasks", "engine.bake",
+    "engine.containers.tasks", "engine.containers.listing.command", "engine.containers.listing.status", "engine.bake",
 )  # fmt: skip
 # Flags that are true unless they are given as false.
 DEFAULT_TRUE = {("run", "sig-proxy"), ("attach", "sig-proxy"), ("commit", "pause"), ("history", "human")}

@@ -19,7 +19,8 @@ def transactions():
     """(module, with-block) of all that are transactions of the state database."""
     for path in sorted((SOURCE / "estiva").rglob("*.py")):
         name = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
-        for node in ast.walk(ast.parse(path.read_text())):
+        text = path.read_text()
+        for node in ast.walk(ast.parse(text)) if ".write" in text else ():
             if isinstance(node, ast.With):
                 opened = [ast.unparse(item.context_expr) for item in node.items]
                 if any(call.partition("(")[0].endswith(".write") for call in opened):

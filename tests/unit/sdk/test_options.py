@@ -269,6 +269,7 @@ NOT_IN_PYTHON = {"ulimit", "isolation", "security_opt"}  # of another name; refu
 
 def test_a_build_takes_what_a_request_does():
     explicit = {"self", "context", "dockerfile", "pull", "tags", "hidden"}
+    explicit |= {"dockerfile_folder"}  # of a client's files, which the API keeps apart
     of_the_result = {"annotations", "attest", "load", "output", "platforms", "provenance", "push", "sbom"}
     of_steps = set(get_type_hints(run_options.StepOptions))  # a HostConfig, which is the engine's
     assert of_steps == {name.replace("-", "_") for name in LIMITS} - NOT_IN_PYTHON | {"ulimits"}

@@ -58,6 +58,9 @@ REASONS = {
     "healthcheck run": "by a process with one thread; a container's own checks, `health` and wait(condition=) are here",
     "registry serve": "a server, to be run as a process of its own",
     "registry gc": "of that server",
+    "api serve": "a server, to be run as a process of its own",
+    "api units": "for systemd to run it",
+    "compose": "another program, run against that server",
     "system reset": "takes all from everybody: for a person, who is asked",
 }
 
@@ -144,6 +147,7 @@ PLAIN_ONLY = {  # what asyncio does without
         "new",
         "begin",
         "ask",
+        "passed",
         "leave",
         "left",
         "put",

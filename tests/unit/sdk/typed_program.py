@@ -3,6 +3,8 @@
 See test_typing.py. Whatever is `Any` in it is listed there.
 """
 
+# mypy: disallow-any-expr
+
 import pathlib
 import signal
 import subprocess

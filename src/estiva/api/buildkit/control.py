@@ -78,7 +78,7 @@ class BuildKit:
         if name in self._builds:
             raise RpcError(INVALID, f"there is a build {oneline(name)} already")
         if len(self._builds) >= BUILDS:
-            raise InvalidInput("too many builds at once")
+            self._make_room()
         build = Build(self.kit, request)
         async with self._began:
             self._builds[name] = build
@@ -87,8 +87,20 @@ class BuildKit:
             response = await build.run()
         finally:
             build.close()
-            asyncio.get_running_loop().call_later(FOLLOWED, self._builds.pop, name, None)
+            asyncio.get_running_loop().call_later(FOLLOWED, self._forget, name, build)
         await call.send([messages.SOLVED.encode({"response": response})])
+
+    def _forget(self, name: str, build: Build) -> None:
+        if self._builds.get(name) is build:
+            del self._builds[name]
+
+    def _make_room(self) -> None:
+        """The one that ended first is told about no more. Raises InvalidInput where none has."""
+        for name, build in self._builds.items():
+            if build.progress.over:
+                del self._builds[name]
+                return
+        raise InvalidInput("too many builds at once")
 
     async def _status(self, call: Call) -> None:
         request = messages.BY_REF.decode(await call.one())

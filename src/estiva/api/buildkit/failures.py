@@ -34,6 +34,9 @@ def told(error: EstivaError, name: str, text: str, *, parsed: bool = False) -> R
     elif hasattr(error, "bare") and not parsed:
         found.message = f"dockerfile parse error on line {line}: {error.bare}"
     hint = error.hint.replace("estiva login", "docker login")  # whoever reads it has docker's client
+    plain = found.message.startswith(("dockerfile parse error", "target stage"))  # known by heart
+    if plain and not hint.startswith("did you mean"):
+        hint = ""
     if hint and failed is None and "estiva " not in hint:
         found.message += f" ({hint})"
     if line and text:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
-import traceback
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -38,6 +37,7 @@ from estiva.api.buildkit.rpc import (
     RpcError,
     of_trailers,
 )
+from estiva.errors import brief
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 WINDOW = 1 << 20  # bytes of one call that may be under way
 ALL = 8 << 20  # and of all calls of a connection
 HIGH = 1 << 20  # bytes of whole messages that wait here, from which on the sender has to
+PARTIAL = 2 * MESSAGE  # bytes of messages of all calls that are not whole yet
 CALLS = 100  # at once
 HEADERS = 1 << 16  # bytes of one call's
 FRAME = 1 << 18  # bytes that come at once
@@ -91,6 +92,10 @@ class Call:
             self._waiting += size + 5
             at += 5 + size
         del partial[:at]
+        if len(partial) > WINDOW and self.connection.partial() > PARTIAL:
+            self.finish(RpcError(UNAVAILABLE, "too many long messages are under way"))
+            self.connection.reset(self, ErrorCodes.CANCEL)
+            partial.clear()
         if self._waiting < HIGH:
             self._acknowledge()
         self._arrived.set()
@@ -200,14 +205,16 @@ class Connection:
             while data := await self._stream.read():
                 try:
                     events = self._h2.receive_data(data)
-                except ProtocolError:
+                except (ProtocolError, UnicodeDecodeError):  # the latter of headers that are no text
                     await self.flush()  # says why
                     return
                 for event in events:
                     self._event(event)
                 await self.flush()
-        except (ConnectionResetError, BrokenPipeError):
-            pass
+                if self._overlong():
+                    return
+        except (RpcError, ConnectionResetError, BrokenPipeError):
+            pass  # it has gone
         finally:
             self.lost = True
             answering = [call.task for call in self._calls.values() if call.task is not None]
@@ -218,6 +225,11 @@ class Connection:
             await asyncio.gather(*answering, return_exceptions=True)
             self._calls.clear()
             self._stream.close()
+
+    def _overlong(self) -> bool:
+        """Whether a frame comes that is longer than may be: h2 looks only once it is whole, up to 16 MB."""
+        coming = getattr(self._h2.incoming_buffer, "_data", b"")
+        return len(coming) >= 3 and int.from_bytes(coming[:3]) > FRAME
 
     def _event(self, event: Event) -> None:
         if isinstance(event, WindowUpdated) and not event.stream_id:
@@ -258,7 +270,10 @@ class Connection:
             except RpcError as told:
                 error = told
             except Exception as unforeseen:  # of this call alone
-                traceback.print_exc()
+                path = brief(call.headers.get(":path", ""), 100)
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": f"the call {path}", "exception": unforeseen}
+                )
                 error = RpcError(INTERNAL, f"internal error: {type(unforeseen).__name__}")
             await call.close(error)
         except RpcError:
@@ -302,6 +317,10 @@ class Connection:
     def reset(self, call: Call, code: ErrorCodes) -> None:
         with contextlib.suppress(ProtocolError):
             self._h2.reset_stream(call.number, code)
+
+    def partial(self) -> int:
+        """Bytes of messages that are not whole yet."""
+        return sum(len(call._partial) for call in self._calls.values())
 
     def acknowledge(self, call: Call, size: int) -> None:
         with contextlib.suppress(ProtocolError):

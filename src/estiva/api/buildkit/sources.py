@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from estiva.api.buildkit import asked
 from estiva.api.buildkit.content import Fetch
 from estiva.api.buildkit.lent import Forwarded, secrets
-from estiva.api.buildkit.rpc import NOT_FOUND, UNIMPLEMENTED, UNKNOWN, RpcError
+from estiva.api.buildkit.rpc import NOT_FOUND, UNKNOWN, RpcError
 from estiva.api.buildkit.status import DEFINITION
 from estiva.api.buildkit.transfer import DIFF_COPY, receive, upload
 from estiva.engine.builds import build as builds
@@ -111,7 +111,7 @@ class Sources:
         progress, name = self._progress, self.name
         progress.begin(DEFINITION, f"[internal] load build definition from {os.path.basename(name)}")
         if not self.session.offers(DIFF_COPY):
-            raise RpcError(UNIMPLEMENTED, "the client offers no files")
+            raise RpcError(UNKNOWN, "failed to read dockerfile: no local sources enabled")
         folder = await self._folder("")
         key = self.attrs.get("dockerfilekey", "dockerfile")
         own = f"{name}{IGNORE}"

@@ -78,9 +78,9 @@ def _create(engine: Engine, wanted: Create, name: str, platform: str | None) -> 
             raise no_image(ref) from None
         if platform and platforms.mismatch(here, ref, platform):
             raise
-        raise InvalidInput(error.message) from None  # at a 404 docker's client pulls the image
+        raise InvalidInput(words.capital(error.message)) from None  # at a 404 docker's client pulls the image
     except EstivaError as error:
-        error.message = words.capital(error.message)
+        error.message = words.capital(words.capability(error.message, wanted.host))
         raise
     return {"Id": made["Id"], "Warnings": [*warnings, *wanted.warnings]}
 

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from estiva.api import answers, hijack, streaming
 from estiva.api.app import api_version
-from estiva.api.containers import streams
+from estiva.api.containers import streams, words
 from estiva.engine.containers import attach as attaching
 from estiva.engine.containers.execs import kept as execs
 from estiva.engine.state import eventlog
@@ -96,14 +96,14 @@ def asked_of(given: dict[str, Any], request: web.Request) -> Asked:
 
 def _create(engine: Engine, ref: str, asked: Asked) -> str:
     record = streaming.record_of(engine, ref)
-    _refuse(record["State"]["Status"], record["Id"])
+    _refuse(record["State"]["Status"], record["Id"], ref)
     return execs.create(engine, record["Id"], asked)
 
 
-def _refuse(status: str, container_id: str) -> None:
-    """Raise Conflict, in Docker's words, for a container that runs nothing now."""
+def _refuse(status: str, container_id: str, ref: str = "") -> None:
+    """Raise Conflict, in Docker's words, for a container that runs nothing now; `ref`: as it was named."""
     if status == "paused":
-        raise Conflict(f"container {container_id} is paused, unpause the container before exec")
+        raise Conflict(f"Container {ref or container_id} is paused, unpause the container before exec")
     if status == "restarting":
         raise Conflict(f"container {container_id} is restarting, wait until the container is running")
     if status != "running":
@@ -154,7 +154,7 @@ async def start(api: Api, request: web.Request) -> web.StreamResponse:
                 await api.work.do(_ready, api.engine, found.id)
                 await api.work.long_do(_start, api.engine, found, theirs, size)
             except EstivaError as error:
-                text = f"{error.message}\r\n".encode()
+                text = f"{words.capital(error.message)}\r\n".encode()
                 with contextlib.suppress(ConnectionError):
                     await stream.write(text if tty else streaming.framed(1, text))
             else:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from estiva.engine.spec.fields import CONFIG, HOST
 from estiva.errors import EngineError, InvalidInput, brief
+from estiva.oci import rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,6 +23,12 @@ CONFIG_NAMES = {name.rstrip("!").lower(): name.rstrip("!") for name in CONFIG if
 HOST_NAMES = {name.rstrip("!").lower(): name.rstrip("!") for name in HOST if name}
 LISTS = ("Cmd", "Entrypoint", "OnBuild", "Shell")  # a string is a list of one, in some of them
 UNFELT = ("CpuCount", "CpuPercent")  # of HostConfig: what has no effect here
+# what is looked at before the engine judges types
+EARLY_CONFIG = ("MacAddress", "NetworkDisabled")
+EARLY_HOST = (
+    "CpuCount", "CpuPercent", "IOMaximumBandwidth", "IOMaximumIOps", "Isolation", "KernelMemory",
+    "StorageOpt",
+)  # fmt: skip
 QOS = {"IOMaximumIOps": "IOPs", "IOMaximumBandwidth": "bandwidth"}
 # absent is null with docker; the command line has others for these (engine/state/record.py)
 NULLS = (
@@ -85,6 +92,8 @@ class Create:
         if any(named.values()):
             self.warnings.append("NetworkingConfig has fields that are not known and have no effect")
         self.version = version
+        _check_types(self.config, EARLY_CONFIG, CONFIG, "Config")
+        _check_types(self.host, EARLY_HOST, HOST, "HostConfig")
         self._settle_host()
         self._settle_network()
         if version < (1, 44):
@@ -196,6 +205,15 @@ class Create:
         check = self.config.get("Healthcheck")
         if isinstance(check, dict):
             check.pop("StartInterval", None)
+
+
+def _check_types(given: Fields, names: Iterable[str], known: Fields, where: str) -> None:
+    """Raises InvalidInput."""
+    for name in names:
+        if given.get(name) is not None:
+            rule = known[name]
+            rule = rule.rule if isinstance(rule, rules.Later) else rule
+            rules.check(given[name], rule, f"{where}.{name}")
 
 
 def _check_source(mount: Any) -> None:

@@ -181,6 +181,8 @@ def _top(engine: Engine, ref: str, args: list[str]) -> dict[str, Any]:
 
 async def top(api: Api, request: web.Request) -> web.Response:
     ref, args = request.match_info["id"], request.query.get("ps_args", "").split()
+    if any("\0" in arg for arg in args):
+        raise InvalidInput("invalid ps_args: they have a null byte")
     return answers.json(await words.verb(api, ref, "top", _top, api.engine, ref, args))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+import re
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from estiva.engine.state import lookup
 from estiva.errors import (
@@ -53,9 +54,64 @@ def _spoken(handler: Handler) -> Handler:
     return answer
 
 
-# how the engine's sentences about limits begin, and docker's
+# the engine's sentences that are others than docker's
+SENTENCES = tuple(
+    (re.compile(ours, re.S), theirs)
+    for ours, theirs in (
+        (
+            r"you should always set the memory limit when using memory swap limit$",
+            "You should always set the Memory limit when using Memoryswap limit, see usage",
+        ),
+        (r"range of cpus is from (.*) cpus available$", r"Range of CPUs is from \1 CPUs available"),
+        (r"--ipc: invalid ipc mode:? '(.*)'$", r"invalid IPC mode: \1"),
+        (r"the runtime (.*) is not known here$", r"unknown or invalid runtime name: \1"),
+        (
+            r"logger: no log driver named '(.*)' is registered$",
+            r'error looking up logging plugin \1: plugin "\1" not found',
+        ),
+        (
+            r"there is no (user|group) '(.*)' in the image's /etc/(\w+)$",
+            r"unable to find \1 \2: no matching entries in \3 file",
+        ),
+        (r"address \S+ (?:of|is already in use in) network .*$", "Address already in use"),
+        (
+            r"address (\S+) is not of subnet .* of network (.*)$",
+            r"invalid config for network \2: invalid endpoint settings:\n"
+            r"no configured subnet or ip-range contain the IP address \1",
+        ),
+        (r"make the working directory: \S+ (/.*): not a directory$", r"Cannot mkdir: \1 is not a directory"),
+        (
+            r"no (?:(.*) )?gpu is known here$",
+            r'could not select device driver "\1" with capabilities: [[gpu]]',
+        ),
+        (r"(invalid mode: \S+) (?:in the volume|of volumes-from) .*$", r"\1"),
+        (
+            r'("(.*)" includes invalid characters .* are allowed); for a host directory use .*$',
+            r"create \2: \1. If you intended to pass a host directory, use absolute path",
+        ),
+        (
+            r"(invalid volume specification: '/.*'): mount path '(.*)' must be absolute$",
+            r"""\1: invalid mount config for type "bind": """
+            r"invalid mount path: '\2' mount path must be absolute",
+        ),
+        (
+            r"device (.*) can't be used: (.*)$",
+            r'error gathering device information while adding custom device "\1": \2',
+        ),
+        (
+            r"a static IP address is supported on user defined networks only$",
+            "invalid config for network bridge: invalid endpoint settings:\n"
+            "* user specified IP address is supported on user defined networks only\n"
+            "* user specified IP address is supported only when connecting to networks "
+            "with user configured subnets",
+        ),
+    )
+)
+
+# how others begin, and docker's
 BEGINNINGS = {
     "minimum memory": "Minimum memory",
+    "requested CPUs": "Requested CPUs",
     "memory limit should": "Memory limit should",
     "range of cpus is": "Range of CPUs is",
     "cpu cfs": "CPU cfs",
@@ -70,11 +126,23 @@ BEGINNINGS = {
 
 
 def capital(text: str) -> str:
-    """A sentence as docker begins it."""
+    """A sentence as docker says or begins it."""
+    for pattern, words in SENTENCES:
+        if pattern.match(text):
+            return pattern.sub(words, text)
     for ours, theirs in BEGINNINGS.items():
         if text.startswith(ours):
             return theirs + text[len(ours) :]
     return text
+
+
+def capability(text: str, host: dict[str, Any]) -> str:
+    """Docker says in which list a capability is that there isn't."""
+    name, found, _ = text.partition(" is not a capability")
+    if not found:
+        return text
+    key = "CapAdd" if name in (host.get("CapAdd") or ()) else "CapDrop"
+    return f'invalid {key}: unknown capability: "CAP_{name.upper().removeprefix("CAP_")}"'
 
 
 def missing(error: Missing) -> NotFound:
@@ -92,6 +160,10 @@ def refused(engine: Engine, ref: str, verb: str, error: Conflict) -> EstivaError
     """Why a verb can't be done to a container, by the state that it is in; `error` itself if it is in none
     that would keep anybody from it."""
     record = lookup.resolve_if_there(engine, ref)
+    if verb == "start":
+        error.message = capital(error.message)
+    if record is None and verb == "start":
+        return error  # one of --rm is gone with that
     if record is None:
         return NotFound(f"No such container: {oneline(ref)}")
     text = _refusal(record, verb)
@@ -132,6 +204,7 @@ def unstarted(record: Record, error: EstivaError) -> EstivaError:
             f" {error.message}: port is already allocated"
         )
     if not isinstance(error, CommandNotFound | CommandNotExecutable):
+        error.message = capital(error.message)
         return error
     text = f"failed to create task for container: {error.message}"
     if isinstance(error, CommandNotExecutable) and "permission denied" not in text:

@@ -10,7 +10,7 @@ from estiva.api import answers
 from estiva.api.app import api_version
 from estiva.api.images import names
 from estiva.engine.images import inspect, lookup, platforms, usage
-from estiva.errors import InvalidInput
+from estiva.errors import InvalidInput, Unsupported
 
 if TYPE_CHECKING:
     from estiva.api.app import Api, Route
@@ -45,9 +45,15 @@ def check(filters: dict[str, list[str]], known: tuple[str, ...]) -> None:
                 raise InvalidInput(f"invalid filter 'dangling=[{value}]'")
 
 
+def _refuse_manifests(request: web.Request) -> None:
+    if answers.flag(request, "manifests"):
+        raise Unsupported("manifests are not listed: an image here has the one of its platform")
+
+
 async def images(api: Api, request: web.Request) -> web.Response:
     """What builds remember is no image here, so that `all` shows no more."""
     version, filters = api_version(request), answers.filters(request)
+    _refuse_manifests(request)
     if version < (1, 41) and request.query.get("filter"):
         filters.setdefault("reference", []).append(request.query["filter"])
     check(filters, FILTERS)
@@ -75,6 +81,7 @@ async def _named(api: Api, request: web.Request) -> str:
 
 async def one(api: Api, request: web.Request) -> web.Response:
     ref, version = await _named(api, request), api_version(request)
+    _refuse_manifests(request)
     with names.here(ref):
         found = await api.work.do(inspect.inspect, api.engine, ref)
     if await api.work.do(lookup.is_hidden, api.engine, found["Id"]):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MOST = 4096  # at once, hijacked streams among them
 SHARE = 4  # open files that one may need: itself, a container's channel, a log and what looks at it
+OWN = 32  # that the server itself needs
 PATIENCE = 300  # seconds for a request's head, and between two requests
 SECONDS = 10  # that a client which is one too many has to say something, and for a handshake of TLS
 TOLD = 64  # of those that are too many and are told so; more are closed at once
@@ -36,7 +37,7 @@ def lift() -> tuple[int, int]:
 def most() -> int:
     """Connections that there may be at once."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return MOST if files == resource.RLIM_INFINITY else max(16, min(MOST, files // SHARE))
+    return MOST if files == resource.RLIM_INFINITY else max(4, min(MOST, (files - OWN) // (SHARE + 1)))
 
 
 class Full(asyncio.Protocol):
@@ -108,7 +109,7 @@ class Door:
             made.setblocking(False)
             if self._has_room():
                 self._begin(self._connecting, self.server, made, tls)
-            elif len(self._full) < TOLD:
+            elif len(self._full) < min(TOLD, self.bound):
                 self._begin(self._full, Full, made, tls)
             else:
                 made.close()

@@ -8,19 +8,18 @@ They are told, never used: a build is the same without them.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import os
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
 
 from estiva.errors import oneline
 from estiva.files import atomic_write
+from estiva.oci import digest as digests
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
     from estiva.paths import Paths
 
 LINES = 10  # that are told of a step
@@ -34,7 +33,7 @@ def folder(paths: Paths) -> str:
 
 def slot(*place: str) -> str:
     """The name of a place in a Dockerfile: of which file and context, which stage, which instruction."""
-    return hashlib.sha256("\0".join(place).encode("utf-8", "surrogatepass")).hexdigest()
+    return digests.sha256("\0".join(place).encode("utf-8", "surrogatepass")).removeprefix("sha256:")
 
 
 class Inputs:
@@ -46,19 +45,30 @@ class Inputs:
 
     def made(self, place: str, image: str, inputs: Mapping[str, Any]) -> None:
         """A step was made, and is that image."""
+        import json
+        import zlib
+
         data = zlib.compress(json.dumps(inputs).encode(), 1)
-        with contextlib.suppress(OSError):  # a full disk: nothing depends on it
+        try:
             atomic_write(self._path(image), data, mode=0o600, sync=False)
             self.found(place, image)
+        except OSError:  # a full disk: nothing depends on it
+            pass
 
     def found(self, place: str, image: str) -> None:
         """A step was found in the cache."""
-        if self._last(place) != image:
-            with contextlib.suppress(OSError):
-                atomic_write(f"{self.folder}/{place}.last", image.encode(), mode=0o600, sync=False)
+        if self._last(place) == image:
+            return
+        try:
+            atomic_write(f"{self.folder}/{place}.last", image.encode(), mode=0o600, sync=False)
+        except OSError:
+            pass
 
     def last(self, place: str) -> dict[str, Any] | None:
         """What the step of a place was made of the last time, if that is known."""
+        import json
+        import zlib
+
         try:
             with open(self._path(self._last(place)), "rb") as file:
                 data = zlib.decompressobj().decompress(file.read(_SIZE), _SIZE)
@@ -69,8 +79,8 @@ class Inputs:
 
     def _last(self, place: str) -> str:
         try:
-            with open(f"{self.folder}/{place}.last", encoding="ascii") as file:
-                return file.read(100)
+            with open(f"{self.folder}/{place}.last", "rb", buffering=0) as file:
+                return (file.read(100) or b"").decode("ascii")
         except (OSError, ValueError):
             return ""
 
@@ -133,5 +143,9 @@ def _keys(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 def _short(value: object) -> str:
     if value in (None, "", [], {}):
         return "nothing"
-    text = oneline(value if isinstance(value, str) else json.dumps(value))
+    if not isinstance(value, str):
+        import json
+
+        value = json.dumps(value)
+    text = oneline(value)
     return text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"

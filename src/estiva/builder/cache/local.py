@@ -11,16 +11,18 @@ Entries are rows of build_cache that point to images; a layer's is a hidden one.
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+from estiva import fastjson
+from estiva.builder.struct import struct
+from estiva.oci import digest as digests
 from estiva.timestamps import rfc3339
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
     from estiva.store import Store
     from estiva.store.images import Image
 
@@ -29,11 +31,12 @@ VERSION = 3  # of the keys: a change of what they cover, or of what steps make o
 
 def key(kind: str, inputs: dict[str, Any]) -> str:
     """The key of a step: its kind and everything that it depends on, as JSON of sorted keys."""
-    text = json.dumps([VERSION, inputs], sort_keys=True, separators=(",", ":"))
-    return f"{kind}:{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
+    text = fastjson.text([VERSION, inputs], sort_keys=True, ascii=True)
+    return f"{kind}:{digests.sha256(text.encode('ascii')).removeprefix('sha256:')}"
 
 
-class Found(NamedTuple):
+@struct
+class Found:
     """A layer in the cache: when it was made (RFC 3339), by which key and hidden image it is kept."""
 
     diff_id: str
@@ -43,11 +46,15 @@ class Found(NamedTuple):
 
 
 class Cache:
-    """The cache of one store. With `off`, nothing is found, but results are still kept for the next build."""
+    """The cache of one store. With `off`, nothing is found, but results are still kept for the next build.
 
-    def __init__(self, store: Store, *, off: bool = False) -> None:
+    `used` is for who looks up much: it gets when what was found, to be written down at once by `touch`.
+    """
+
+    def __init__(self, store: Store, *, off: bool = False, used: dict[str, float] | None = None) -> None:
         self.store = store
         self.off = off
+        self.used = used
 
     def layer(self, keys: Iterable[str]) -> Found | None:
         """The layer kept under one of `keys`."""
@@ -86,10 +93,9 @@ class Cache:
 
         The first `inherited` entries of the history are the base image's; only later times are left out.
         """
-        timeless = copy.deepcopy(config)
-        timeless.pop("created", None)
-        for entry in timeless["history"][inherited:]:
-            entry.pop("created", None)
+        history = config["history"]
+        made = [_timeless(entry) for entry in history[inherited:]]
+        timeless = {**_timeless(config), "history": [*history[:inherited], *made]}
         name = key("image", timeless)
         known = None if self.off else self._find(name)
         if known is not None and all(self.store.layers.has(diff_id) for diff_id in known.diff_ids):
@@ -103,8 +109,10 @@ class Cache:
         rows = self.store.db.read("SELECT image FROM build_cache WHERE key = ?", (name,))
         if not rows:
             return None
-        with self.store.db.write() as transaction:
-            transaction.execute("UPDATE build_cache SET used = ? WHERE key = ?", (time.time(), name))
+        if self.used is None:
+            touch(self.store, {name: time.time()})
+        else:
+            self.used[name] = time.time()
         return self.store.images.find(rows[0][0])
 
     def _keep(self, name: str, image_id: str) -> None:
@@ -116,9 +124,22 @@ class Cache:
             )
 
 
+def touch(store: Store, used: dict[str, float]) -> None:
+    """Write down when entries were used, by their keys: those that were not for long go first."""
+    if not used:
+        return
+    with store.db.write() as transaction:
+        for name, when in used.items():
+            transaction.execute("UPDATE build_cache SET used = ? WHERE key = ?", (when, name))
+
+
+def _timeless(document: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if name != "created"}
+
+
 def encode(config: dict[str, Any]) -> bytes:
     """A config as the bytes that its digest covers."""
-    return json.dumps(config, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+    return fastjson.text(config).encode("utf-8", "replace")
 
 
 def timestamp(epoch: int | None) -> str:

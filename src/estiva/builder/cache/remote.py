@@ -13,24 +13,25 @@ wants it.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
-
-from estiva.builder.cache.local import VERSION
+from estiva.builder.cache.local import VERSION, encode
+from estiva.builder.struct import struct
 from estiva.errors import InvalidInput
 from estiva.oci import config as configs
 from estiva.timestamps import seconds
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from concurrent.futures import Future
+    from typing import Any, Protocol
 
 FIELD = "io.estiva.buildcache.v1"
 MOST = 20_000  # keys of one cache
 _TIME = frozenset("0123456789-:.+TZ")  # the characters of a time
 
 
-class Record(NamedTuple):
+@struct
+class Record:
     """A step's layer, and the keys that it is kept under. `by` is its line of history."""
 
     keys: tuple[str, ...]
@@ -39,20 +40,22 @@ class Record(NamedTuple):
     by: str
 
 
-class Remote(Protocol):
-    """Caches elsewhere, as a build uses them."""
+if TYPE_CHECKING:
 
-    def find(self, keys: Sequence[str]) -> Record | None:
-        """What is kept under one of the keys."""
+    class Remote(Protocol):
+        """Caches elsewhere, as a build uses them."""
 
-    def fetch(self, record: Record) -> Future[None]:
-        """Have its layer brought here."""
+        def find(self, keys: Sequence[str]) -> Record | None:
+            """What is kept under one of the keys."""
 
-    def note(self, record: Record) -> None:
-        """What the build has used or made, for a cache that is to be written."""
+        def fetch(self, record: Record) -> Future[None]:
+            """Have its layer brought here."""
 
-    def inline(self, diff_ids: Sequence[str]) -> dict[str, Any] | None:
-        """FIELD of the image itself, if it is to have it."""
+        def note(self, record: Record) -> None:
+            """What the build has used or made, for a cache that is to be written."""
+
+        def inline(self, diff_ids: Sequence[str]) -> dict[str, Any] | None:
+            """FIELD of the image itself, if it is to have it."""
 
 
 def field(records: Sequence[Record], diff_ids: Sequence[str]) -> dict[str, Any]:
@@ -71,7 +74,7 @@ def document(records: Sequence[Record], platform: dict[str, str]) -> bytes:
     config = configs.new(platform["architecture"], platform["os"], platform.get("variant", ""))
     config["rootfs"]["diff_ids"] = list(dict.fromkeys(each.diff_id for each in records))
     config[FIELD] = field(records, config["rootfs"]["diff_ids"])
-    return json.dumps(config, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+    return encode(config)
 
 
 def read(config: dict[str, Any]) -> list[Record]:

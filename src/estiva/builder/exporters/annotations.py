@@ -9,17 +9,13 @@ annotations.md).
 
 from __future__ import annotations
 
-import re
-
 from estiva.errors import InvalidInput, oneline
 from estiva.oci.platform import Platform
 
 KINDS = ("manifest", "manifest-descriptor", "index", "index-descriptor")
-_TYPE = re.compile(r"([a-z-]+)(?:\[([A-Za-z0-9_/-]+)\])?", re.ASCII)
-_WORD = re.compile(
-    r"(?:([a-z-]+(?:\[[A-Za-z0-9_/-]+\])?(?:,[a-z-]+(?:\[[A-Za-z0-9_/-]+\])?)*):)?(\S+)", re.ASCII
-)
-_ATTRIBUTE = re.compile(r"annotation(?:-([a-z-]+))?(?:\[([A-Za-z0-9_/-]+)\])?\.(\S+)", re.ASCII)
+_TYPE = r"(?a)([a-z-]+)(?:\[([A-Za-z0-9_/-]+)\])?"
+_WORD = r"(?a)(?:([a-z-]+(?:\[[A-Za-z0-9_/-]+\])?(?:,[a-z-]+(?:\[[A-Za-z0-9_/-]+\])?)*):)?(\S+)"
+_ATTRIBUTE = r"(?a)annotation(?:-([a-z-]+))?(?:\[([A-Za-z0-9_/-]+)\])?\.(\S+)"
 
 
 class Annotations:
@@ -38,20 +34,26 @@ class Annotations:
 
     def add(self, word: str) -> None:
         """One word of --annotation. Raises InvalidInput."""
+        import re
+
         left, equals, value = word.partition("=")
-        found = _WORD.fullmatch(left)
+        found = re.fullmatch(_WORD, left)
         if not equals or found is None:
             raise InvalidInput(
                 f"invalid annotation {oneline(word)!r}", hint="it is [TYPE[PLATFORM]:]KEY=VALUE"
             )
         for each in (found[1] or "manifest").split(","):
-            kind = _TYPE.fullmatch(each)
+            kind = re.fullmatch(_TYPE, each)
             assert kind is not None
             self._put(kind[1], kind[2] or "", found[2], value)
 
     def attribute(self, key: str, value: str) -> bool:
         """An output's attribute, if it is an annotation's. Raises InvalidInput."""
-        found = _ATTRIBUTE.fullmatch(key)
+        if not key.startswith("annotation"):
+            return False
+        import re
+
+        found = re.fullmatch(_ATTRIBUTE, key)
         if found is None:
             return False
         self._put(found[1] or "manifest", found[2] or "", found[3], value)

@@ -6,16 +6,18 @@ for the platform unknown/unknown, with one layer for each statement.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
-from typing import Any
-from urllib.parse import quote
-
 from estiva.errors import InvalidInput, Unsupported, oneline
 from estiva.oci import digest as digests
 from estiva.oci import image as documents
-from estiva.oci.platform import Platform
 from estiva.oci.reference import Reference
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from estiva.oci.platform import Platform
+
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PAYLOAD = "application/vnd.in-toto+json"
@@ -72,6 +74,8 @@ def _short(kind: str, value: str | None) -> list[str]:
 
 
 def _fields(word: str) -> dict[str, str]:
+    import csv
+
     found = {}
     try:
         cells = next(csv.reader([word], strict=True), [])
@@ -126,6 +130,8 @@ def subjects(names: Sequence[str], platform: Platform, digest: str) -> list[dict
 
 def purl(kind: str, reference: Reference, platform: Platform | None) -> str:
     """The package URL of an image (github.com/package-url/purl-spec), as BuildKit writes it."""
+    from urllib.parse import quote
+
     name = quote(reference.familiar_name, safe="/:")
     version = f"@{quote(reference.tag, safe='')}" if reference.tag else ""
     said = {"digest": reference.digest} if reference.digest else {}

@@ -13,13 +13,15 @@ A word without "=" is a folder for type=local, and - a tar for stdout.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
-
 from estiva import files
 from estiva.builder.exporters.annotations import Annotations
 from estiva.errors import InvalidInput, Unsupported, oneline
 from estiva.oci.reference import Reference
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
 
 KINDS = ("image", "registry", "docker", "oci", "local", "tar", "cacheonly")
 IMAGES = ("image", "docker", "oci")
@@ -161,6 +163,8 @@ def _text(value: object) -> str:
 
 def _fields(word: str) -> dict[str, str]:
     """A word of --output: fields as CSV has them (RFC 4180), so that one may hold a comma."""
+    import csv
+
     try:
         fields = next(csv.reader([word], strict=True), [])
     except csv.Error as error:

@@ -8,15 +8,17 @@ secrets. No mode has a secret's content.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from estiva.builder.exporters.attest import on, purl
 from estiva.oci.platform import Platform
 from estiva.oci.reference import Reference
 from estiva.timestamps import rfc3339
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
     from estiva.builder.request import Request
 
 SLSA = {"v1": "https://slsa.dev/provenance/v1", "v0.2": "https://slsa.dev/provenance/v0.2"}

@@ -5,15 +5,13 @@ What its base brought stays as it came, layers and history, as in BuildKit (docs
 
 from __future__ import annotations
 
-import copy
-from typing import TYPE_CHECKING, Any
-
 from estiva.builder.cache.local import encode, key, timestamp
-from estiva.store.layers.clamp import clamp as clamp_layer
 from estiva.timestamps import seconds_of_document
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from estiva.builder.cache.local import Cache
     from estiva.store.images import Image
@@ -33,6 +31,8 @@ def base_of(image: Image, among: Iterable[Image]) -> Image | None:
 
 def clamp(cache: Cache, image: Image, base: Image | None, epoch: int) -> Image:
     """The image whose own layers, history and time are `epoch` (seconds) at most; itself if it is so."""
+    import copy
+
     config: dict[str, Any] = copy.deepcopy(image.config)
     own = len(base.diff_ids) if base is not None else 0
     diff_ids = config["rootfs"]["diff_ids"]
@@ -51,7 +51,9 @@ def _layer(cache: Cache, diff_id: str, epoch: int) -> str:
     name = key("clamp", {"layer": diff_id, "epoch": epoch})
     known = cache.layer([name])
     if known is not None:
-        return known[0]
+        return known.diff_id
+    from estiva.store.layers.clamp import clamp as clamp_layer
+
     made = clamp_layer(cache.store.layers, diff_id, epoch)
     cache.keep_layer([name], made, timestamp(epoch), "SOURCE_DATE_EPOCH", {})
     return made

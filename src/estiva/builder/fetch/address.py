@@ -16,6 +16,7 @@ import posixpath
 import re
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from estiva.builder.files.url import is_http as is_http
 from estiva.builder.files.url import redacted
 from estiva.errors import InvalidInput, oneline
 
@@ -58,10 +59,6 @@ class GitAddress:
     def __str__(self) -> str:
         tail = f"#{self.ref}" if self.ref or self.folder else ""
         return oneline(self.remote + tail + (f":{self.folder}" if self.folder else ""))
-
-
-def is_http(text: str) -> bool:
-    return text.lower().startswith(("http://", "https://"))
 
 
 def is_commit(text: str) -> bool:

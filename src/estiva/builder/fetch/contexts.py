@@ -12,16 +12,12 @@ images are told apart as a registry does: alpine is docker.io/library/alpine:lat
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from estiva.builder.cache import local
-from estiva.builder.fetch import address as addresses
 from estiva.builder.files import url
-from estiva.builder.files.copier import Copier
-from estiva.builder.files.destination import Destination
 from estiva.builder.files.record import Record
 from estiva.builder.files.tree import Tree
-from estiva.builder.frontend import ignore, parser
+from estiva.builder.frontend import parser
 from estiva.builder.frontend.source import patterns, read_dockerfile
 from estiva.errors import EstivaError, InvalidInput, NotFound, Unsupported, oneline
 from estiva.oci import config as configs
@@ -30,10 +26,13 @@ from estiva.oci.platform import Platform
 from estiva.oci.reference import Reference
 from estiva.store.images import Image
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from estiva.builder.fetch.address import GitAddress
     from estiva.builder.files.workspace import Workspace
+    from estiva.builder.frontend import ignore
     from estiva.builder.frontend.stages import Plan
     from estiva.builder.frontend.syntax import Dockerfile
     from estiva.builder.request import Request
@@ -93,6 +92,7 @@ class Contexts:
             return Tree.context(self.workspace.directory())
         if isinstance(place, str) and os.path.isdir(place):
             return Tree.context(place)
+        from estiva.builder.fetch import address as addresses
         from estiva.builder.fetch import folders
 
         if not isinstance(place, str):
@@ -102,7 +102,7 @@ class Contexts:
         address = addresses.parse(place, context=True)
         if address is not None:
             return self._checkout(address)
-        if not addresses.is_http(place):
+        if not url.is_http(place):
             self.inside = False
             return Tree.context(place)
         tree, archive = folders.of_url(self.request, self.workspace, place, self.look, unpack=True)
@@ -116,7 +116,7 @@ class Contexts:
         """The parsed Dockerfile and what the context leaves out, see frontend.source.read_dockerfile."""
         request = self.request
         data, name = self.text, "Dockerfile"
-        if data is None and request.dockerfile and addresses.is_http(request.dockerfile):
+        if data is None and request.dockerfile and url.is_http(request.dockerfile):
             from estiva.builder.fetch import folders
 
             data = folders.text_of(request, self.workspace, request.dockerfile, parser.LIMIT)
@@ -141,11 +141,12 @@ class Contexts:
             inside=self.inside,
         )
 
-    def _checkout(self, address: addresses.GitAddress) -> Tree:
+    def _checkout(self, address: GitAddress) -> Tree:
         from estiva.builder.fetch import folders
+        from estiva.builder.fetch.address import TRUE
 
         args = self.request.build_args
-        keep = address.keep_git_dir or args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "") in addresses.TRUE
+        keep = address.keep_git_dir or args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "") in TRUE
         mtime = address.mtime == "commit" or (
             not address.mtime and (self.request.source_date_epoch is not None or "SOURCE_DATE_EPOCH" in args)
         )
@@ -177,6 +178,7 @@ class Contexts:
 
     def tree(self, name: str, place: str) -> Tree:
         """The files of a named context that is no image."""
+        from estiva.builder.fetch import address as addresses
         from estiva.builder.fetch import folders
 
         try:
@@ -191,7 +193,7 @@ class Contexts:
                     return folders.checkout(self.workspace, found, commit, keep=keep, mtime=mtime)
                 finally:
                     found.close()
-            if addresses.is_http(place):
+            if url.is_http(place):
                 return folders.of_url(self.request, self.workspace, place, self.look, unpack=False)[0]
             if "://" in place:
                 raise InvalidInput(
@@ -255,6 +257,9 @@ class Contexts:
 
     def _layer(self, tree: Tree, epoch: int | None) -> tuple[str, str]:
         """(diff_id of a layer of a tree's files, what they are)."""
+        from estiva.builder.files.copier import Copier
+        from estiva.builder.files.destination import Destination
+
         total = Record(tree.owners)
         snapshot = self.store.snapshots.prepare([])
         try:

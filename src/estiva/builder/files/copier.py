@@ -11,15 +11,22 @@ import os
 import posixpath
 import stat
 import time
-from collections.abc import Callable
 
 from estiva.builder.files import record
-from estiva.builder.files.destination import Destination, create, kept, lstat, transfer
-from estiva.builder.files.record import Record, nothing
-from estiva.builder.files.tree import Tree
+from estiva.builder.files.destination import create, kept, lstat, transfer
+from estiva.builder.files.record import nothing
 from estiva.builder.frontend import ignore
 from estiva.errors import InvalidInput
 from estiva.linux import fs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from estiva.builder.files.destination import Destination
+    from estiva.builder.files.record import Record
+    from estiva.builder.files.tree import Tree
+
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 

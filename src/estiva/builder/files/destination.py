@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
 
 from estiva.builder.files.record import nothing
 from estiva.builder.files.tree import Missing, Tree
@@ -12,6 +11,11 @@ from estiva.builder.frontend import values
 from estiva.errors import InvalidInput, Unsupported
 from estiva.files import write_all
 from estiva.linux import fs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 _CHUNK = 1 << 24  # bytes that the kernel copies at once: it hears of no signal meanwhile

@@ -9,7 +9,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from typing import Any
 from urllib.parse import urlsplit
 
 from estiva.builder.files.record import nothing
@@ -17,6 +16,11 @@ from estiva.builder.files.url import name_of, redacted, split
 from estiva.errors import IntegrityError, InvalidInput, Unavailable, oneline, reason
 from estiva.files import write_all
 from estiva.oci import digest as digests
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 LIMIT = 1 << 30  # bytes
 TIMEOUT = 60.0  # seconds without a byte

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import time
+from _signal import SIGURG
 
 from estiva.linux import fs
 
@@ -57,7 +57,7 @@ def unwritten(fd: int) -> bool:
     """
     try:
         # who opens it in that moment makes the kernel tell us, by a signal: one that does nothing
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETSIG, SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError:

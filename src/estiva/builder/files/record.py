@@ -8,12 +8,16 @@ looked at for a key and read again for the copy could be another's file by then.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
-from collections.abc import Callable
 
 from estiva.files import write_all
+from estiva.oci.digest import Sha256
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import hashlib
+    from collections.abc import Callable
 
 _PIECE = 1 << 17
 MOST = 100_000  # paths that are listed
@@ -30,7 +34,7 @@ class Record:
         self.listed = listed
         self.top = top
         self.paths = 0
-        self.total = hashlib.sha256()
+        self.total = Sha256()
 
     def add(self, name: str, info: os.stat_result, content: str = "") -> None:
         """One path. `content`: a file's by `content`, a symlink's target; a device's number is in `info`."""
@@ -57,7 +61,7 @@ def content(fd: int, kept: dict[str, bytes], to: int = -1, *, look: Callable[[],
     """A regular file's content and the attributes that are kept of it; `to` is a file that gets it, too.
     `look` is called for each piece: what it raises ends that.
     """
-    total = hashlib.sha256()
+    total = Sha256()
     offset = 0
     while piece := os.pread(fd, _PIECE, offset):
         look()
@@ -68,7 +72,7 @@ def content(fd: int, kept: dict[str, bytes], to: int = -1, *, look: Callable[[],
     return told(total, kept)
 
 
-def told(total: hashlib._Hash, kept: dict[str, bytes]) -> str:
+def told(total: hashlib._Hash | Sha256, kept: dict[str, bytes]) -> str:
     """A file's content and attributes, of which `total` (sha256) has had all bytes."""
     for name in sorted(kept):
         key, value = os.fsencode(name), kept[name]

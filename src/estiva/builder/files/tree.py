@@ -12,17 +12,23 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from estiva.builder.files import identity, record
 from estiva.builder.files.record import Record, nothing
 from estiva.builder.frontend import ignore, patterns
+from estiva.builder.struct import named
 from estiva.errors import InvalidInput, NotFound, Unavailable, reason
 from estiva.linux import fs
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import NamedTuple
+
+
 _MAX_LINKS = 40  # as path_resolution(7)
 _MAX_DEPTH = 250
+_MUCH = 1 << 20  # bytes of a file
 _MAX_MATCHES = 100_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -32,13 +38,17 @@ class Missing(InvalidInput):
     """A source path that is not in the tree."""
 
 
-class Entry(NamedTuple):
-    """A path that a walk comes by: `name` in the directory `parent`, an fd that is good for the moment."""
+if TYPE_CHECKING:
 
-    path: str
-    parent: int
-    name: str
-    info: os.stat_result
+    class Entry(NamedTuple):
+        """A path that a walk comes by: `name` in the directory `parent`, an fd that is good for now."""
+
+        path: str
+        parent: int
+        name: str
+        info: os.stat_result
+else:
+    Entry = named("Entry", "path parent name info")
 
 
 class Tree:
@@ -99,6 +109,11 @@ class Tree:
             return os.stat(name, dir_fd=parent, follow_symlinks=False)
         finally:
             os.close(parent)
+
+    def is_much(self, path: str) -> bool:
+        """Whether to read all of a resolved path may take long. Raises OSError."""
+        info = self.stat(path)
+        return stat.S_ISDIR(info.st_mode) or info.st_size > _MUCH
 
     def readlink(self, path: str) -> str:
         parent, name = self.parent(path)

@@ -8,9 +8,7 @@ followed. Memory stays flat: a member is made as soon as its bytes are there.
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-from collections.abc import Callable, Iterator
 
 from estiva.builder.files import record
 from estiva.builder.files.destination import Destination
@@ -21,6 +19,10 @@ from estiva.store.archive.compression import HEAD, MAGIC, plain
 from estiva.store.layers import codec
 from estiva.store.tar.entry import BLOCK, Entry, shown
 from estiva.store.tar.scanner import Scanner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 def is_archive(fd: int) -> bool:
@@ -142,6 +144,8 @@ class Extraction:
                 self.times.append((entry.name, self.to.time(entry.mtime)))
                 return
             if old is not None and stat.S_ISDIR(old.st_mode):
+                import shutil
+
                 shutil.rmtree(last, dir_fd=parent)
             elif old is not None:
                 os.unlink(last, dir_fd=parent)

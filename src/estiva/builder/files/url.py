@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import base64
 import posixpath
-import re
-from urllib.parse import unquote, urlsplit
 
 from estiva.errors import InvalidInput, oneline
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import re
+
+_USERINFO = r"(?<=://)[^/?#\s@]*(?:@[^/?#\s@]*)*@"
 
 
 def is_url(source: str) -> bool:
     return source.startswith(("http://", "https://"))
 
 
+def is_http(text: str) -> bool:
+    """The same, of an address that people write: in small letters or not."""
+    return text.lower().startswith(("http://", "https://"))
+
+
 def name_of(url: str) -> str:
     """The file name that a URL's path ends in."""
+    from urllib.parse import unquote, urlsplit
+
     try:
         name = posixpath.basename(unquote(urlsplit(url).path))
     except ValueError:
@@ -27,6 +37,8 @@ def name_of(url: str) -> str:
 
 def split(url: str) -> tuple[str, str, str]:
     """(the URL without name and password, the header that these make, the URL to show)."""
+    from urllib.parse import unquote, urlsplit
+
     try:
         parts = urlsplit(url)
         user, password = parts.username, parts.password
@@ -40,17 +52,20 @@ def split(url: str) -> tuple[str, str, str]:
 
 def basic(pair: str) -> str:
     """The Authorization header for USER:PASSWORD (RFC 7617)."""
+    import base64
+
     return "Basic " + base64.b64encode(pair.encode("utf-8", "surrogateescape")).decode()
 
 
 def redacted(text: str) -> str:
     """A text without the passwords of the addresses in it."""
-    return _USERINFO.sub(_mask, text)
+    if "://" not in text or "@" not in text:
+        return text
+    import re
+
+    return re.sub(_USERINFO, _mask, text)
 
 
 def _mask(found: re.Match[str]) -> str:
     user, colon, _ = found[0].removesuffix("@").partition(":")
     return f"{user}:xxxxx@" if colon else f"{user}@" if user in ("git", "") else "xxxxx@"
-
-
-_USERINFO = re.compile(r"(?<=://)[^/?#\s@]*(?:@[^/?#\s@]*)*@")

@@ -6,17 +6,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 
-from estiva.builder.files.tree import Tree
 from estiva.builder.once import Once
 from estiva.files import abandoned, new_directory, remove_tree
-from estiva.paths import Paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.builder.files.frozen import Frozen
+    from estiva.builder.files.tree import Tree
+    from estiva.paths import Paths
 
 
 class Workspace:
@@ -40,8 +39,10 @@ class Workspace:
     def close(self) -> None:
         for copy in self.frozen.values():
             copy.close()
-        with contextlib.suppress(OSError):  # a mount in it: the next build sweeps
+        try:
             remove_tree(self.path)
+        except OSError:  # a mount in it: the next build sweeps
+            pass
         os.close(self.fd)
 
     def directory(self) -> str:
@@ -89,8 +90,10 @@ class Scratch:
             os.close(self.held.pop())
         while self.secrets:
             path, fd = self.secrets.pop()
-            with contextlib.suppress(OSError):
+            try:
                 remove_tree(path)
+            except OSError:
+                pass
             os.close(fd)
 
 

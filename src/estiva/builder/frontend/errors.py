@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from estiva.builder.frontend.excerpt import excerpt
-from estiva.errors import EngineError, EstivaError, InvalidInput, Unsupported
+from estiva.errors import EngineError, InvalidInput, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.builder.frontend.syntax import Instruction
+    from estiva.errors import EstivaError
 
 
 class DockerfileError(InvalidInput):
@@ -77,4 +77,6 @@ def unsupported(instruction: Instruction, message: str, hint: str = "") -> Unsup
 
 
 def _lines(instruction: Instruction, message: str) -> str:
+    from estiva.builder.frontend.excerpt import excerpt
+
     return excerpt(instruction.lines, instruction.line, instruction.end, shorten(message, 1000))

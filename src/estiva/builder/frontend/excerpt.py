@@ -9,11 +9,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
 from itertools import islice
 from unicodedata import east_asian_width
 
 from estiva.errors import oneline
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
 
 AROUND = 2  # lines before and after the instruction
 MOST = 8  # lines of an instruction

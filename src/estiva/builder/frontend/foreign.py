@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from estiva.builder.frontend.errors import shorten
 
 TYPE_CHECKING = False
@@ -11,14 +9,14 @@ if TYPE_CHECKING:
     from estiva.builder.frontend.syntax import Dockerfile
 
 ARGUMENT = "BUILDKIT_SYNTAX"  # a build argument that comes before the directive
-_OURS = re.compile(r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?:[:@]\S*)?")
 
 
 def named(directives: dict[str, str], build_args: dict[str, str] | None = None) -> str:
     """The frontend that is asked for, "" for none and for that of Dockerfiles, of whatever version."""
     asked = (build_args or {}).get(ARGUMENT, "") or directives.get("syntax", "")
     image = asked.split()[0] if asked.split() else ""
-    return "" if _OURS.fullmatch(image) else shorten(image)
+    name = image.partition("@")[0].partition(":")[0].removeprefix("docker.io/")
+    return "" if name in ("docker/dockerfile", "docker/dockerfile-upstream") else shorten(image)
 
 
 def warning(dockerfile: Dockerfile, build_args: dict[str, str]) -> str:

@@ -9,14 +9,13 @@ directory was never out; `!docs/**` does.
 
 from __future__ import annotations
 
-import copy
 import posixpath
-import re
 
 from estiva.builder.frontend import patterns
 from estiva.errors import InvalidInput
 
 LIMIT = 10_000  # patterns of one file
+WILD = frozenset("*?[")
 _REMEMBERED = 10_000  # directories
 
 
@@ -62,7 +61,8 @@ class Matcher:
 
     def below(self, prefix: str) -> Matcher:
         """The same patterns for paths that are told without the `prefix` (with its slash) that all have."""
-        matcher = copy.copy(self)
+        matcher = Matcher([])
+        matcher.__dict__.update(self.__dict__)
         matcher.prefix = self.prefix + prefix
         return matcher
 
@@ -127,9 +127,18 @@ def read_ignore(text: str, name: str = ".dockerignore") -> Matcher:
 
 def has_wildcard(text: str) -> bool:
     """Whether a COPY source has an unescaped wildcard."""
-    return re.search(r"[*?\[]", re.sub(r"(?s)\\.", "", text)) is not None
+    escaped = False
+    for char in text:
+        if not escaped and char in WILD:
+            return True
+        escaped = not escaped and char == "\\"
+    return False
 
 
 def unescape(text: str) -> str:
     """A pattern without wildcards as the path that it names."""
+    if "\\" not in text:
+        return text
+    import re
+
     return re.sub(r"\\(.)", r"\1", text)

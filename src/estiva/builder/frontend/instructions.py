@@ -6,16 +6,17 @@ wrong in it.
 
 from __future__ import annotations
 
-import re
-
 from estiva.builder.frontend import run_devices, values
 from estiva.builder.frontend.errors import bad
 from estiva.builder.frontend.near import near
 from estiva.builder.frontend.parser import heredoc_of, json_list
-from estiva.builder.frontend.run_devices import Device
-from estiva.builder.frontend.syntax import Heredoc, Instruction
 from estiva.builder.struct import struct
 from estiva.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.builder.frontend.run_devices import Device
+    from estiva.builder.frontend.syntax import Heredoc, Instruction
 
 
 @struct
@@ -92,6 +93,8 @@ class Healthcheck(Typed):
     config: dict[str, object]
 
 
+LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz")
+ALIAS = LETTERS | frozenset("0123456789_.-")
 _FLAGS: dict[str, dict[str, str]] = {
     "FROM": {"platform": "text"},
     "RUN": {"mount": "list", "network": "text", "security": "text", "device": "list"},
@@ -176,7 +179,7 @@ def _from(source: Instruction, flags: _Flags) -> Typed:
     words = source.args.split()
     if len(words) == 3 and words[1].upper() == "AS":
         alias = words[2].lower()
-        if not re.fullmatch(r"[a-z][a-z0-9_.-]*", alias):
+        if alias[0] not in LETTERS or not ALIAS.issuperset(alias):
             raise bad(
                 source, f"invalid name for a build stage: {words[2]!r}", "a stage's name starts with a letter"
             )
@@ -298,11 +301,17 @@ def _join_heredocs(words: list[str]) -> list[str]:
     """Put `<<` and the word after it together again where blanks stood between them."""
     joined: list[str] = []
     for word in words:
-        if joined and re.fullmatch(r"\d*<<-?", joined[-1]):
+        if joined and joined[-1].endswith(("<<", "<<-")) and _opens(joined[-1]):
             joined[-1] += word
         else:
             joined.append(word)
     return joined
+
+
+def _opens(word: str) -> bool:
+    """Whether a word begins a here-document, and has not its name: `<<`, `3<<-`."""
+    number = word.removesuffix("-").removesuffix("<<")
+    return not number or number.isdecimal()
 
 
 def _healthcheck(source: Instruction, flags: _Flags) -> Typed:

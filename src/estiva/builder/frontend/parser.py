@@ -6,15 +6,17 @@ expanded and no argument is understood here; that is the work of `instructions`.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-
+from estiva import fastjson
 from estiva.builder.frontend import foreign
 from estiva.builder.frontend.errors import DockerfileError, shorten
-from estiva.builder.frontend.excerpt import excerpt
 from estiva.builder.frontend.near import near
 from estiva.builder.frontend.syntax import Dockerfile, Heredoc, Instruction
 from estiva.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 NAMES = (
     "ADD",
@@ -41,8 +43,7 @@ LIMIT = 4 << 20  # bytes of one Dockerfile (K13)
 MOST = 10_000  # instructions
 MOST_COMMENTS = 100  # above an instruction that are looked at
 
-_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+)")
-_HEREDOC = re.compile(r"(\d*)<<(-?)[ \t\r]*+([^<]+)$", re.DOTALL)
+_HEREDOC = r"(?s)(\d*)<<(-?)[ \t\r]*+([^<]+)$"
 _HEREDOC_NAMES = ("ADD", "COPY", "RUN")
 
 
@@ -79,6 +80,8 @@ def parse(data: bytes | str, *, name: str = "Dockerfile") -> Dockerfile:
     try:
         _read(result, lines)
     except DockerfileError as error:
+        from estiva.builder.frontend.excerpt import excerpt
+
         error.excerpt = excerpt(lines.lines, error.line, error.line, error.bare)
         other = foreign.named(result.directives)
         if other:
@@ -118,25 +121,30 @@ def _read(result: Dockerfile, lines: _Lines) -> None:
 def _directives(result: Dockerfile, lines: _Lines) -> None:
     """Parser directives: only in the first lines, each once, before any other comment."""
     for line in lines:
-        match = _DIRECTIVE.match(line.strip())
-        key = match.group(1).lower() if match else ""
-        if match is None or key not in DIRECTIVES:
+        key, value = _directive(line.strip())
+        if not value or key not in DIRECTIVES:
             lines.push_back()
             return
         if key in result.directives:
             raise DockerfileError(
                 f"the parser directive {key} is given twice", name=result.name, line=lines.number, text=line
             )
-        result.directives[key] = match.group(2)
+        result.directives[key] = value
         if key == "escape":
-            if match.group(2) not in ("\\", "`"):
+            if value not in ("\\", "`"):
                 raise DockerfileError(
-                    f"invalid escape character {match.group(2)!r}: it must be \\ or `",
+                    f"invalid escape character {value!r}: it must be \\ or `",
                     name=result.name,
                     line=lines.number,
                     text=line,
                 )
-            result.escape = match.group(2)
+            result.escape = value
+
+
+def _directive(line: str) -> tuple[str, str]:
+    """(key, value) of a comment that may be a directive, `# key = value`; two empty ones of another line."""
+    key, _, value = line.partition("=") if line.startswith("#") else ("", "", "")
+    return key[1:].strip().lower() if key.isascii() else "", value.lstrip()
 
 
 def _continued(result: Dockerfile, first: str, lines: _Lines) -> tuple[str, bool]:
@@ -253,7 +261,11 @@ def _can_have_heredoc(instruction: Instruction) -> bool:
 
 def heredoc_of(word: str) -> Heredoc | None:
     """The here-document that a shell word like `<<EOF`, `3<<-"EOF"` announces, or None."""
-    match = _HEREDOC.match(word)
+    if "<<" not in word:
+        return None
+    import re
+
+    match = re.match(_HEREDOC, word)
     if match is None:
         return None
     raw = match.group(3).strip()
@@ -306,13 +318,11 @@ def json_list(text: str) -> list[str] | None:
 
     Raises InvalidInput for an array that holds something else than strings.
     """
-    import json
-
     if not text.lstrip().startswith("["):
         return None
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = fastjson.loads(text)
+    except InvalidInput:
         return None
     if not isinstance(value, list):
         return None

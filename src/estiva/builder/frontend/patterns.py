@@ -8,14 +8,16 @@ automaton that is built as it is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 from estiva.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Accepts = Callable[[str], bool]  # whether a token takes a character
 
 LIMIT = 4096  # characters of a pattern, as many as a path can have
 _REMEMBERED = 10_000  # steps
-
-Accepts = Callable[[str], bool]  # whether a token takes a character
 
 
 class Token:

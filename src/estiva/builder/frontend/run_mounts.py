@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import posixpath
-import re
 
 from estiva.builder.frontend import values
 from estiva.builder.frontend.errors import shorten
 from estiva.builder.frontend.near import near
-from estiva.builder.frontend.variables import Expander
 from estiva.builder.struct import struct
 from estiva.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.builder.frontend.variables import Expander
+
 
 KINDS = ("bind", "cache", "tmpfs", "secret", "ssh")
 KEYS = (
     "type", "from", "source", "target", "readonly", "readwrite", "id", "sharing", "required", "size", "mode",
     "uid", "gid", "env",
 )  # fmt: skip
+_PLAIN = 1 << 17  # characters that the module csv takes of one field
 SHARING = ("shared", "private", "locked")
 
 
@@ -51,6 +54,10 @@ class Mount:
 
 def csv_fields(flag: str, text: str) -> list[str]:
     """The comma-separated fields of a flag's value; quotes as in CSV. Raises InvalidInput."""
+    if 0 < len(text) < _PLAIN and '"' not in text and text.isprintable():
+        return text.split(",")
+    import csv
+
     try:
         rows = list(csv.reader([text]))
     except csv.Error as error:
@@ -191,7 +198,13 @@ def _check(mount: Mount, given: set[str]) -> None:
     if mount.kind == "ssh":
         mount.id = mount.id or "default"
     if mount.kind == "cache":
-        mount.id = mount.id or re.sub("^//", "/", posixpath.normpath(mount.target))
+        mount.id = mount.id or _cleaned(mount.target)
         if mount.subpath and not mount.from_:
             hint = "from=STAGE says whose source it is; a bind mount shows the build context's"
             raise InvalidInput("a cache mount with source needs a from", hint=hint)
+
+
+def _cleaned(path: str) -> str:
+    """An absolute path without what says nothing; of two slashes before it, which normpath leaves, one."""
+    path = posixpath.normpath(path)
+    return path[1:] if path.startswith("//") else path

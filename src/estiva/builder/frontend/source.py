@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 
-from estiva.builder.frontend import ignore, parser, syntax
+from estiva.builder.frontend import ignore, parser
 from estiva.errors import InvalidInput, NotFound, reason
 from estiva.files import read_bounded
 from estiva.linux import fs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.builder.frontend import syntax
+
 
 _MAX_LINKS = 40  # as path_resolution(7)
 NAMES = ("Dockerfile", "Containerfile")

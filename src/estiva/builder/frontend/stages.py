@@ -6,11 +6,15 @@ import bisect
 
 from estiva.builder.frontend import run_mounts, values
 from estiva.builder.frontend.errors import DockerfileError, bad
-from estiva.builder.frontend.instructions import Command, Copy, From, Pairs, Typed, interpret
+from estiva.builder.frontend.instructions import Command, Copy, From, Pairs, interpret
 from estiva.builder.frontend.near import near
-from estiva.builder.frontend.syntax import Dockerfile, Instruction
 from estiva.builder.frontend.variables import Budget, Expander
 from estiva.errors import InvalidInput, NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.builder.frontend.instructions import Typed
+    from estiva.builder.frontend.syntax import Dockerfile, Instruction
 
 
 class Later(InvalidInput):

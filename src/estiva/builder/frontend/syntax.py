@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+CHECK = "BUILDKIT_DOCKERFILE_CHECK"  # a build argument in the place of the directive `check`
 
 
 class Heredoc:
@@ -17,7 +17,9 @@ class Heredoc:
     @property
     def text(self) -> str:
         """The content as the reader of the document sees it."""
-        return re.sub(r"(?m)^\t+", "", self.content) if self.chomp else self.content
+        if not self.chomp:
+            return self.content
+        return "\n".join(line.lstrip("\t") for line in self.content.split("\n"))
 
 
 class Instruction:

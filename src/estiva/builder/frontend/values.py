@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import signal
-
 from estiva.builder.frontend.errors import shorten
 from estiva.errors import InvalidInput
 from estiva.oci import units
+
+OCTAL = frozenset("01234567")
 
 
 def whole(text: str, most: int) -> int | None:
@@ -51,6 +50,9 @@ def size(text: str) -> int:
 
 def signal_number(text: str) -> int:
     """A STOPSIGNAL value: a name with or without SIG, or a number. Raises InvalidInput."""
+    import re
+    import signal
+
     name = text.upper()
     name = name if name.startswith("SIG") else "SIG" + name
     number = whole(text, signal.SIGRTMAX) or signal.Signals.__members__.get(name)
@@ -67,7 +69,8 @@ def signal_number(text: str) -> int:
 
 def octal(text: str) -> int | None:
     """A --chmod value that is a number, 0 to 7777; None for another."""
-    return int(text, 8) if re.fullmatch(r"[0-7]{1,5}", text) and int(text, 8) <= 0o7777 else None
+    digits = 0 < len(text) <= 5 and OCTAL.issuperset(text)
+    return int(text, 8) if digits and int(text, 8) <= 0o7777 else None
 
 
 def mode_change(text: str, mode: int, directory: bool) -> int:
@@ -75,6 +78,8 @@ def mode_change(text: str, mode: int, directory: bool) -> int:
     number = octal(text)
     if number is not None:
         return number
+    import re
+
     if re.fullmatch(r"\d+", text):
         raise InvalidInput(
             f"invalid chmod value: {shorten(text)}",

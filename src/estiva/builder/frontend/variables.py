@@ -9,11 +9,14 @@ A few lines that double a variable each would fill the memory, so what variables
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 from estiva.builder.frontend import patterns
 from estiva.builder.frontend.errors import shorten
 from estiva.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
 
 _SPECIAL = "@*#?-$!0"
 _MAX_DEPTH = 50  # of ${a:-${b:-...}}

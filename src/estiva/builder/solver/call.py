@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import base64
 from collections import ChainMap
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
 
 from estiva.builder.frontend import stages
 from estiva.builder.frontend.errors import DockerfileError
-from estiva.builder.frontend.ignore import Matcher
 from estiva.builder.frontend.lint import written
-from estiva.builder.frontend.lint.rule import ARGUMENT, Finding, Report, options_of
-from estiva.builder.frontend.syntax import Dockerfile, Instruction
+from estiva.builder.frontend.lint.rule import ARGUMENT, Report, options_of
 from estiva.builder.frontend.variables import Expander
-from estiva.builder.request import Request
-from estiva.builder.solver.check import BaseConfig, Check
+from estiva.builder.solver.check import Check
 from estiva.builder.solver.job import Job
 from estiva.errors import EngineError, EstivaError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, Protocol
+
+    from estiva.builder.frontend.ignore import Matcher
+    from estiva.builder.frontend.lint.rule import Finding
+    from estiva.builder.frontend.syntax import Dockerfile, Instruction
+    from estiva.builder.request import Request
+    from estiva.builder.solver.check import BaseConfig
     from estiva.store import Store
 
     Document = dict[str, Any]

@@ -6,29 +6,31 @@ its value where a rule looks at it; of COPY and RUN the words are expanded and c
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-from estiva.builder.frontend import parser, run_mounts, stages, values
+from estiva.builder.frontend import parser, run_mounts, values
 from estiva.builder.frontend.errors import bad, located
-from estiva.builder.frontend.ignore import Matcher
-from estiva.builder.frontend.instructions import Command, Copy, From, Pairs, Text, Typed, interpret
+from estiva.builder.frontend.instructions import Command, Copy, From, Pairs, Text, interpret
 from estiva.builder.frontend.lint import bases, steps, written
-from estiva.builder.frontend.lint.rule import ARGUMENT, Finding, Options, Report, options_of
+from estiva.builder.frontend.lint.rule import ARGUMENT, Options, Report, options_of
 from estiva.builder.frontend.lint.steps import Scope
-from estiva.builder.frontend.syntax import Instruction
 from estiva.builder.frontend.variables import Budget, Expander
-from estiva.builder.request import Request
 from estiva.builder.steps import config
 from estiva.builder.steps.state import State, expander
-from estiva.errors import EstivaError, InvalidInput
+from estiva.errors import EstivaError
 from estiva.oci.platform import Platform
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from estiva.builder.solver.job import Job
+    from collections.abc import Callable
+    from typing import Any
 
-BaseConfig = Callable[[stages.Stage], "dict[str, Any] | None"]
+    from estiva.builder.frontend import stages
+    from estiva.builder.frontend.ignore import Matcher
+    from estiva.builder.frontend.instructions import Typed
+    from estiva.builder.frontend.lint.rule import Finding
+    from estiva.builder.frontend.syntax import Instruction
+    from estiva.builder.request import Request
+
+    BaseConfig = Callable[[stages.Stage], dict[str, Any] | None]
 
 
 class Seen:
@@ -62,7 +64,10 @@ class Check:
         self.wrong: Instruction | None = None  # where `run` has failed
         self.count = 0  # of steps, triggers included
         self._ends: dict[int, tuple[State, Scope]] = {}  # of those that others still begin with
-        self._heirs = Counter(stage.base.index for stage in plan.stages if stage.base is not None)
+        self._heirs = dict.fromkeys(range(len(plan.stages)), 0)
+        for stage in plan.stages:
+            if stage.base is not None:
+                self._heirs[stage.base.index] += 1
 
     def run(self, wanted: list[stages.Stage]) -> list[Finding]:
         """What there is to say of the file and of the stages `wanted`, among them those that others stand on.
@@ -180,60 +185,3 @@ class Check:
 
 def _clock() -> str:
     return ""
-
-
-_MOST = 2000  # instructions of a Dockerfile that a build has looked through beside
-
-
-class Beside:
-    """The check of a build that goes on: its findings are told when the build has ended.
-
-    Where they are to be an error, the base images are looked for first, and nothing is run.
-    """
-
-    def __init__(self, job: Job, needed: list[stages.Stage], ignored: Matcher | None) -> None:
-        self.job = job
-        self.needed = needed
-        self.ignored = ignored
-        if self._check(self._found).options.error:
-            check = self._check(self._fetched)
-            found = check.run(needed)
-            if found:
-                self._tell(found)
-                names = ", ".join(sorted({finding.rule.name for finding in found}))
-                raise InvalidInput(
-                    f"{job.plan.dockerfile.name}: warnings are errors here: {names}",
-                    hint="the directive check=error=true, or BUILDKIT_DOCKERFILE_CHECK, says so",
-                )
-
-    def tell(self) -> None:
-        """Tell what was found, whether the build has failed or not; nothing of a file that nobody reads."""
-        if len(self.job.plan.dockerfile.instructions) > _MOST:
-            return
-        check = self._check(self._found)
-        try:
-            check.run(self.needed)
-        except EstivaError:  # the build has told it, or does not mind
-            pass
-        self._tell(check.report.ordered())
-
-    def _tell(self, found: list[Finding]) -> None:
-        if self.job.progress is None or not found:
-            return
-        many = f"{len(found)} warnings" if len(found) > 1 else "1 warning"
-        event = {"status": "warning", "check": True}
-        self.job.progress({**event, "message": f"{many} found (use --check to expand):"})
-        for finding in found:
-            told = {"message": str(finding), "rule": finding.rule.name, "line": finding.line}
-            self.job.progress({**event, **told})
-
-    def _check(self, base: BaseConfig) -> Check:
-        job = self.job
-        return Check(job.plan, job.request, job.wanted, self.ignored, base)
-
-    def _found(self, stage: stages.Stage) -> dict[str, Any] | None:
-        image = self.job.sources.known(stage.image, stage.platform or self.job.request.platform)
-        return None if image is None else image.config
-
-    def _fetched(self, stage: stages.Stage) -> dict[str, Any] | None:
-        return self.job.sources.image(stage.image, stage.platform or self.job.request.platform or None).config

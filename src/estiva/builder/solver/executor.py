@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-from estiva.builder.cache.remote import FIELD, Remote
+from estiva.builder.cache.remote import FIELD
 from estiva.builder.frontend import foreign, stages
-from estiva.builder.request import Progress, Request, ResolveImage, RunStep
-from estiva.builder.solver.check import Beside
+from estiva.builder.solver.beside import Beside
 from estiva.builder.solver.job import Job
 from estiva.builder.solver.parallel import Parallel
 from estiva.builder.solver.stage import StageRun
 from estiva.builder.steps import run
-from estiva.builder.steps.state import State
+from estiva.builder.steps.written import Fetched
 from estiva.errors import EstivaError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from estiva.builder.cache.remote import Remote
+    from estiva.builder.request import Progress, Request, ResolveImage, RunStep
+    from estiva.builder.steps.state import State
     from estiva.store import Store
     from estiva.store.images import Image
 
@@ -36,6 +38,7 @@ def build(
     progress: Progress | None = None,
     remote: Remote | None = None,
     look: Callable[[], object] | None = None,
+    ahead: Callable[[str, bool], None] | None = None,
 ) -> Image:
     """Build an image and return it, untagged; an unchanged build returns the image that it made before.
 
@@ -45,10 +48,12 @@ def build(
     "warning", "message"}.
     Raises DockerfileError, BuildFailed and other EstivaErrors, all naming the Dockerfile's line.
     `remote` are caches elsewhere. `look` is called often, by all threads that work: what it raises ends the
-    build, and nothing more is kept of it.
+    build, and nothing more is kept of it. `ahead` is told, once, that a command is to be run soon, its
+    network, and whether others may be.
     """
     with store.writing():
         job = Job(request, store, run_step, resolve_image, progress, remote, _stage, look)
+        job.ahead = ahead
         try:
             image = _run(job)
         except BaseException as error:
@@ -71,12 +76,16 @@ def _run(job: Job) -> Image:
     for typed in (typed for stage in needed for typed in stage.steps):
         run.refuse_wider(typed, request)  # before anything is fetched or run
     job.order = {stage.index: number for number, stage in enumerate(needed)}
+    job.commands = sum(typed.name == "RUN" for stage in needed for typed in stage.steps)
     job.total = sum(1 + len(stage.steps) for stage in needed)
     if told := foreign.warning(dockerfile, request.build_args):
         job.warn(told)
     checked = Beside(job, needed, context.exclude)
     try:
-        Parallel(job, needed).run()
+        parallel = Parallel(job, needed)
+        if job.remote is not None:
+            parallel.busy()
+        parallel.run()
     except EstivaError:
         checked.tell()
         raise
@@ -88,9 +97,21 @@ def _run(job: Job) -> Image:
         final.config["Labels"] = {**(final.config.get("Labels") or {}), **request.labels}
     final.document.setdefault("created", job.clock())
     document = final.finished()
+    _keep_fetched(job, needed)
     if job.remote is not None and (inline := job.remote.inline(document["rootfs"]["diff_ids"])):
         document[FIELD] = inline
     return job.cache(target).image(document, final.inherited, hidden=request.hidden)
+
+
+def _keep_fetched(job: Job, needed: list[stages.Stage]) -> None:
+    """Of the layers that come from a cache elsewhere, wait for those, too, that nobody has looked into: the
+    next build may look, and not name that cache. Raises what keeps one from it, so a lie is told.
+    """
+    if job.remote is None:
+        return
+    for layer in (layer for stage in needed for layer in job.state(stage).layers):
+        if isinstance(layer, Fetched):
+            layer.arrive()
 
 
 def _stage(job: Job, stage: stages.Stage) -> State:

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from _thread import allocate_lock
 
 from estiva.builder.cache import local
-from estiva.builder.cache.remote import Remote
 from estiva.builder.files.workspace import Workspace
-from estiva.builder.frontend import stages
 from estiva.builder.once import Once
-from estiva.builder.request import Progress, Request, ResolveImage, RunStep
 from estiva.builder.solver.packing import Packing
 from estiva.builder.solver.sources import Sources
-from estiva.builder.steps.state import State
-from estiva.errors import InvalidInput, Stopped
+from estiva.errors import EstivaError, InvalidInput, Stopped
 from estiva.oci.platform import Platform
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from estiva.builder.cache.remote import Remote
+    from estiva.builder.frontend import stages
+    from estiva.builder.request import Progress, Request, ResolveImage, RunStep
+    from estiva.builder.steps.state import State
     from estiva.store import Store
 
 
 class Job:
-    """One running build: what its stages share, in several threads. `plan` comes with the Dockerfile."""
+    """One running build: what its stages share, in several threads. `plan` comes with the Dockerfile.
+    `busy` is for who begins with what may take long (parallel.py).
+    """
 
     plan: stages.Plan
 
@@ -48,19 +51,25 @@ class Job:
         self.epoch = epoch(request)  # no step depends on it: the image is capped at its end
         self.host = Platform.host()
         self.wanted = Platform.parse(request.platform) if request.platform else self.host
+        self.used: dict[str, float] = {}  # entries of the cache
         self.states: Once[int, State] = Once()
         self.asked = asked
         self.failure: BaseException | None = None  # the first
         self.cancelled: BaseException | None = None  # what ended it for the caller: nothing more is kept
+        self.busy: Callable[[], None] = _nobody
+        self.ahead: Callable[[str, bool], None] | None = None
+        self.commands = 0  # as far as the Dockerfile has them
         self.packing = Packing(self.failed)
         self.number = 0
         self.total = 0
         self.order: dict[int, int] = {}  # the stages that are built: index -> which of them
-        self._counting = threading.Lock()
-        self._telling = threading.Lock()
+        self._counting = allocate_lock()
+        self._telling = allocate_lock()
         self.workspace = Workspace(store.paths)
         try:
-            self.sources = Sources(request, store, self.workspace, resolve_image, self.epoch, self.look)
+            self.sources = Sources(
+                request, store, self.workspace, resolve_image, self.epoch, self.look, lambda: self.busy()
+            )
         except BaseException:
             self.workspace.close()
             raise
@@ -73,6 +82,11 @@ class Job:
         finally:
             self.sources.close()
             self.workspace.close()
+        try:
+            local.touch(self.store, self.used)
+        except EstivaError:
+            if self.failure is None:  # which is what there is to tell
+                raise
 
     def _packed(self) -> None:
         """Wait for the packers. Who has enough of that cancels the rest, and waits for what has begun."""
@@ -87,10 +101,17 @@ class Job:
         """The state at the end of a stage, which is run now if nobody does it already."""
         return self.states.get(stage.index, lambda: self.run_stage(self, stage))
 
+    def command_ahead(self, network: str) -> None:
+        """A step is about to run a command, the first of the build or not."""
+        with self._counting:
+            ahead, self.ahead = self.ahead, None
+        if ahead is not None:
+            ahead(network, self.commands > 1)
+
     def cache(self, stage: stages.Stage) -> local.Cache:
         names = self.request.no_cache_filter
         off = self.request.no_cache or stage.label in names or stage.alias in names
-        return local.Cache(self.store, off=off)
+        return local.Cache(self.store, off=off, used=self.used)
 
     def look(self) -> None:
         """Raises Stopped once another stage has failed, and what the caller's look does. For threads that
@@ -101,8 +122,10 @@ class Job:
 
     def go_on(self) -> None:
         """Raises what the build was cancelled by. What steps have written is worth keeping until then."""
-        with contextlib.suppress(Stopped):
+        try:
             self._ask()
+        except Stopped:
+            pass
 
     def _ask(self) -> None:
         if self.cancelled is not None:
@@ -159,6 +182,10 @@ class Job:
             result[prefix + "OSVERSION"] = ""  # there is none but on Windows
         result["TARGETSTAGE"] = self.request.target or "default"
         return result
+
+
+def _nobody() -> None:
+    """No other thread waits for something to do."""
 
 
 def epoch(request: Request) -> int | None:

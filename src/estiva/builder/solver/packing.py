@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections import deque
-from collections.abc import Callable
+from _thread import allocate_lock
 
-from estiva.builder.steps.written import Written
+from estiva.builder import threads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from estiva.builder.steps.written import Written
 
 
 class Packing:
@@ -19,26 +24,37 @@ class Packing:
     def __init__(self, failed: Callable[[BaseException], None]) -> None:
         self.failed = failed
         self.most = max(2, os.cpu_count() or 1)
-        self.waiting: deque[Written] = deque()
+        self.waiting: list[Written] = []
         self.threads: list[threading.Thread] = []
         self.idle = 0
         self.closed = False
-        self.changed = threading.Condition()
+        self._lock = allocate_lock()
+        self._changed: threading.Condition | None = None  # with the first: a cached build needs none
+
+    @property
+    def changed(self) -> threading.Condition:
+        with self._lock:
+            if self._changed is None:
+                import threading
+
+                self._changed = threading.Condition()
+            return self._changed
 
     def add(self, written: Written) -> None:
         with self.changed:
             self.waiting.append(written)
             if self.idle < len(self.waiting) and len(self.threads) < self.most:
-                self.threads.append(threading.Thread(target=self._work, name="estiva-pack"))
-                self.threads[-1].start()
+                self.threads.append(threads.start(self._work, "estiva-pack"))
             self.changed.notify()
 
     def close(self, cancelled: BaseException | None = None) -> None:
         """Wait for all; with `cancelled` only for what has begun."""
+        if self._changed is None:
+            return
         with self.changed:
             self.closed = True
             while cancelled is not None and self.waiting:
-                self.waiting.popleft().cancel(cancelled)
+                self.waiting.pop(0).cancel(cancelled)
             self.changed.notify_all()
         for thread in self.threads:
             thread.join()
@@ -56,4 +72,4 @@ class Packing:
             while not self.waiting and not self.closed:
                 self.changed.wait()
             self.idle -= 1
-            return self.waiting.popleft() if self.waiting else None
+            return self.waiting.pop(0) if self.waiting else None

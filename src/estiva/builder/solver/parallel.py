@@ -3,14 +3,21 @@
 Every thread takes the first stage that nobody has begun, in the Dockerfile's order; a stage waits only where
 it needs another one, which is an earlier one: the first that is not done never waits for one that is not
 begun. The first that fails stops the others.
+
+What is found in the cache is found by one thread sooner than by several, which wait for each other. So there
+is one, until a step has something to do that may take its time.
 """
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING
+from _thread import allocate_lock
 
+from estiva.builder import threads
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import threading
+
     from estiva.builder.frontend.stages import Stage
     from estiva.builder.solver.job import Job
 
@@ -18,29 +25,32 @@ MOST = 16  # stages at once
 
 
 class Parallel:
-    """Runs `stages` in this thread and as many others as are of use."""
+    """Runs `stages` in this thread and, once one of them is `busy`, as many others as are of use."""
 
     def __init__(self, job: Job, stages: list[Stage]) -> None:
         self.job = job
         self.stages = stages
+        self.more = min(MOST, _width(stages)) - 1
+        self.begun: list[threading.Thread] = []
+        self._lock = allocate_lock()
+        job.busy = self.busy
+
+    def busy(self) -> None:
+        """Whoever calls it goes on for long: have others begin the next stages. Raises RuntimeError."""
+        with self._lock:
+            while self.more:
+                self.more -= 1
+                self.begun.append(threads.start(self._work, "estiva-build"))
 
     def run(self) -> None:
         """Raises what the first stage that failed has raised, once nobody works any more."""
-        threads = [
-            threading.Thread(target=self._work, name="estiva-build")
-            for _ in range(min(MOST, _width(self.stages)) - 1)
-        ]
-        begun: list[threading.Thread] = []
         try:
-            for thread in threads:
-                thread.start()
-                begun.append(thread)
             self._work()
-            while alive := [thread for thread in begun if thread.is_alive()]:
+            while alive := [thread for thread in self.begun if thread.is_alive()]:
                 alive[0].join()
         except BaseException as error:
             self.job.failed(error)
-            for thread in begun:
+            for thread in self.begun:
                 thread.join()
         if self.job.failure is not None:
             raise self.job.failure

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from estiva.builder.fetch.contexts import IMAGE, LAYOUT, Contexts
 from estiva.builder.files.tree import Tree
-from estiva.builder.files.workspace import Workspace
 from estiva.builder.once import Once
-from estiva.builder.request import Request, ResolveImage
 from estiva.builder.steps.context import Source
-from estiva.builder.steps.written import Layer, Stand
+from estiva.builder.steps.written import Stand
 from estiva.errors import Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from estiva.builder.files.workspace import Workspace
+    from estiva.builder.request import Request, ResolveImage
+    from estiva.builder.steps.written import Layer
     from estiva.store import Store
     from estiva.store.images import Image
 
@@ -32,6 +33,7 @@ class Sources:
         resolve_image: ResolveImage,
         epoch: int | None,
         look: Callable[[], None],
+        busy: Callable[[], None],
     ) -> None:
         self.request = request
         self.store = store
@@ -41,6 +43,7 @@ class Sources:
         self.stands: Once[str, Stand] = Once()
         self.images: Once[str, Image] = Once()
         self.epoch = epoch
+        self.busy = busy
         self.contexts = Contexts(request, store, workspace, look)
         self.context = self._tree("context", self.contexts.main)
 
@@ -54,7 +57,8 @@ class Sources:
         """A named context or an image, as COPY --from or a mount names it. Raises NotFound, InvalidInput."""
         place = self.contexts.place(name)
         if place and not place.startswith((IMAGE, LAYOUT)):
-            return Source(self._folder(name, place), None)
+            tree = self._folder(name, place)
+            return Source(lambda: tree, None)
         if self.is_scratch(name):
             return self.view("scratch", [])
         image = self.image(name, self.request.platform)
@@ -66,9 +70,12 @@ class Sources:
 
     def view(self, key: str, layers: list[Layer], *, stage: bool = False) -> Source:
         """The rootfs of layers; `key` is the same for the same ones."""
-        stand = self.stands.get(key, lambda: Stand(layers))
-        tree = self._tree(key, lambda: Tree(stand.view(self.store), owners=True))
-        return Source(tree, layers, stage)
+
+        def open() -> Tree:
+            stand = self.stands.get(key, lambda: Stand(layers))
+            return self._tree(key, lambda: Tree(stand.view(self.store), owners=True))
+
+        return Source(open, layers, stage)
 
     def image(self, name: str, platform: str | None) -> Image:
         """An image by its name, or what a named context gives. Raises NotFound, InvalidInput."""
@@ -83,6 +90,8 @@ class Sources:
         return self.images.get(key, lambda: self._resolved(wanted, platform, pull))
 
     def _resolved(self, name: str, platform: str | None, pull: bool) -> Image:
+        if pull or platform or self.store.images.find(name, short=False) is None:
+            self.busy()
         try:
             return self.resolve_image(name, platform=platform, pull=pull)
         except Unavailable as error:  # of a registry, which may not be what the Dockerfile's line shows
@@ -95,6 +104,7 @@ class Sources:
         return self.images.found(f"{platform or None}\0{self.contexts.place(name) or name}")
 
     def _folder(self, name: str, place: str) -> Tree:
+        self.busy()
         return self._tree(f"context {place}", lambda: self.contexts.tree(name, place))
 
     def _tree(self, key: str, make: Callable[[], Tree]) -> Tree:

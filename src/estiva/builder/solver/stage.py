@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
 
 from estiva.builder.cache.inputs import slot
 from estiva.builder.files.url import redacted
 from estiva.builder.files.workspace import Scratch
 from estiva.builder.frontend import parser, stages
 from estiva.builder.frontend.errors import bad, located, shorten
-from estiva.builder.frontend.instructions import Command, Copy, Pairs, Text, Typed, interpret
+from estiva.builder.frontend.instructions import Command, Copy, Pairs, Text, interpret
 from estiva.builder.steps import config, copy, run, workdir
 from estiva.builder.steps.context import Source, StepContext
 from estiva.builder.steps.lookup import Lookup
 from estiva.builder.steps.state import State
-from estiva.builder.steps.written import Written
 from estiva.errors import FREE_SPACE, FULL, EngineError, EstivaError, Unavailable, exhausted, reason
 from estiva.oci.platform import Platform
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.builder.frontend.instructions import Typed
     from estiva.builder.solver.job import Job
+    from estiva.builder.steps.written import Written
 
 
 class StageRun:
@@ -46,6 +49,8 @@ class StageRun:
             warn=job.warn,
             pack=self._pack,
             place=self._place,
+            busy=self._busy,
+            ahead=job.command_ahead,
         )
 
     def run(self) -> State:
@@ -79,6 +84,9 @@ class StageRun:
         request, stage = self.job.request, self.stage
         where = f"{request.context} {request.dockerfile} {request.platform}"
         return slot(where, str(stage.index), str(self.number))
+
+    def _busy(self) -> None:
+        self.job.busy()
 
     def _pack(self, written: Written) -> None:
         written.source = self.source
@@ -164,7 +172,7 @@ class StageRun:
         """What COPY --from=name or a mount's `from` reads."""
         job = self.job
         if not name:
-            return Source(job.sources.context, None)
+            return Source(lambda: job.sources.context, None)
         found = job.plan.find(name, self.stage)
         if found is not None:
             return job.sources.view(f"stage {found.index}", job.state(found).layers, stage=True)

@@ -15,28 +15,46 @@ import stat
 
 from estiva.builder.files import frozen
 from estiva.builder.files.witness import Witness
-from estiva.builder.frontend.run_mounts import Mount
-from estiva.builder.steps.context import Source, StepContext
 from estiva.builder.steps.written import diff_ids, known
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from estiva.builder.frontend.run_mounts import Mount
+    from estiva.builder.steps.context import Source, StepContext
 
 
 class Bind:
     """One of them. `layers` and `content` are what the key tells: of a stage or an image the layers that it
     is made of (None while they are being made), and of anything what is mounted, once `open` was called.
     Close it after the command.
+
+    `resolve` finds what is mounted, and raises for what is not there: of a folder at once, of a stage or an
+    image only when its files are looked at.
     """
 
-    def __init__(self, context: StepContext, mount: Mount, source: Source, resolved: str) -> None:
+    def __init__(
+        self, context: StepContext, mount: Mount, source: Source, resolve: Callable[[], str]
+    ) -> None:
         self.workspace = context.workspace
         self.store = context.store
         self.mount = mount
         self.source = source
-        self.resolved = resolved
+        self._resolve = resolve
+        self._resolved: str | None = None
         self.witness: Witness | None = None
         self._content: list[str] | None = None
         if source.layers is None:
-            copied = self.workspace.frozen.found((source.tree, resolved))
-            self._content = [source.tree.digest(resolved, firm=True) if copied is None else copied.digest]
+            copied = self.workspace.frozen.found((source.tree, self.resolved))
+            read = source.tree.digest(self.resolved, firm=True) if copied is None else copied.digest
+            self._content = [read]
+
+    @property
+    def resolved(self) -> str:
+        if self._resolved is None:
+            self._resolved = self._resolve()
+        return self._resolved
 
     @property
     def layers(self) -> list[str] | None:

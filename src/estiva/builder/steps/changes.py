@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from estiva.builder.frontend import parser
 from estiva.builder.frontend.errors import DockerfileError, shorten
 from estiva.builder.frontend.instructions import Text, interpret
 from estiva.builder.steps import config
 from estiva.builder.steps.state import State
 from estiva.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 ALLOWED = (
     "CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "ONBUILD", "STOPSIGNAL", "USER", "VOLUME",

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable
-from typing import Any
 
+from estiva import fastjson
 from estiva.builder.frontend import values
 from estiva.builder.frontend.errors import bad
-from estiva.builder.frontend.instructions import Command, Healthcheck, Pairs, Text, Typed, Words
+from estiva.builder.frontend.instructions import Command, Healthcheck, Pairs, Text, Words
 from estiva.builder.frontend.variables import Expander
-from estiva.builder.steps.state import State, expander
+from estiva.builder.steps.state import expander
 from estiva.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from estiva.builder.frontend.instructions import Typed
+    from estiva.builder.steps.state import State
+
 
 MOST = 10_000  # variables or labels of an image
 MOST_VOLUMES = 1000  # each of which is a folder for every container
@@ -197,9 +205,7 @@ def _bounded(what: str, values: dict[str, Any], most: int = MOST) -> dict[str, A
 
 def quoted(words: list[str]) -> str:
     """Words as history shows an argv: `["a" "b"]`."""
-    import json
-
-    return "[" + " ".join(json.dumps(word, ensure_ascii=False) for word in words) + "]"
+    return "[" + " ".join(map(fastjson.text, words)) + "]"
 
 
 def listed(words: list[str]) -> str:

@@ -7,38 +7,46 @@ calls it, and in what order, is the solver's business.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 from estiva.builder.cache import local
-from estiva.builder.cache.inputs import explain
 from estiva.builder.cache.remote import Record
-from estiva.builder.files.tree import Tree
-from estiva.builder.files.workspace import Scratch
-from estiva.builder.request import Request, RunStep
-from estiva.builder.steps.lookup import Lookup
-from estiva.builder.steps.state import State
-from estiva.builder.steps.written import Layer, Stand, Written, diff_ids, known
+from estiva.builder.steps.written import Stand, Written, diff_ids, known
 from estiva.builder.struct import struct
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any
+
+    from estiva.builder.files.tree import Tree
+    from estiva.builder.files.workspace import Scratch
+    from estiva.builder.request import Request, RunStep
+    from estiva.builder.steps.lookup import Lookup
+    from estiva.builder.steps.state import State
+    from estiva.builder.steps.written import Layer
     from estiva.store import Store
     from estiva.store.layers.sink import TarSink
     from estiva.store.snapshots import Snapshot
 
+    Keys = Callable[[list[str]], Iterable[str]]  # of a step's layer, by the diff_ids below it
 
-Keys = Callable[[list[str]], Iterable[str]]  # of a step's layer, by the diff_ids below it
 
-
-@struct
 class Source:
     """A tree to read from; `layers` are what it is made of, or None for a folder, which may change at any
-    time. `stage`: of a stage, else of an image."""
+    time. `stage`: of a stage, else of an image.
 
-    tree: Tree
-    layers: Sequence[Layer] | None
-    stage: bool = False
+    `open` opens the tree, or gives the one that is open. A step that is found by the layers needs none, and
+    they need not even be here.
+    """
+
+    def __init__(self, open: Callable[[], Tree], layers: Sequence[Layer] | None, stage: bool = False) -> None:
+        self.open = open
+        self.layers = layers
+        self.stage = stage
+
+    @property
+    def tree(self) -> Tree:
+        return self.open()
 
 
 @struct
@@ -53,6 +61,8 @@ class StepContext:
     go_on       raises when what steps have written is not to be kept any more
     warn        takes a sentence for the user
     place       names the instruction, whatever it says (cache/inputs.py)
+    ahead       is told the network of a command that is to be run soon
+    busy        is called before what may take long
     pack        has the layer of what a step has written made, while the next ones run
     """
 
@@ -68,6 +78,8 @@ class StepContext:
     warn: Callable[[str], None]
     pack: Callable[[Written], None]
     place: Callable[[], str]
+    busy: Callable[[], None]
+    ahead: Callable[[str], None]
 
     def key(self, kind: str, inputs: dict[str, Any]) -> str:
         """The cache's name for a step of these inputs."""
@@ -83,6 +95,7 @@ class StepContext:
             None if below is None else self.lookup.find(keys(below), self.place(), created_by, state.platform)
         )
         if found is None:
+            self.busy()
             return False
         state.record(created_by, created=found[1], layer=found[0])
         return True
@@ -142,6 +155,8 @@ class StepContext:
         else:
             below = [each if isinstance(each, str) else "" for each in state.layers]
             made = [""] * state.base + state.made
+            from estiva.builder.cache.inputs import explain
+
             lines = explain(self.lookup.inputs.last(self.place()), {"below": below, **inputs()}, made)
         for line in lines:
             self.output(f"not cached: {line}\n".encode())
@@ -190,33 +205,57 @@ class StepContext:
         keep([*diff_ids(state.layers), diff_id])
         state.record(created_by, created=created, layer=diff_id)
 
-    @contextmanager
-    def snapshot(self, layers: Sequence[Layer]) -> Iterator[tuple[Snapshot, Stand]]:
+    def snapshot(self, layers: Sequence[Layer]) -> Prepared:
         """A snapshot to write to, for `keep`; discarded where that is not reached."""
-        stand = Stand(layers)
+        return Prepared(self.store, layers)
+
+    def view(self, layers: Sequence[Layer]) -> Viewed:
+        """The fd of a read-only rootfs of these layers."""
+        return Viewed(self.store, layers)
+
+
+class Prepared:
+    """`with` it there is a snapshot on layers, and what it stands on; both go after an error."""
+
+    def __init__(self, store: Store, layers: Sequence[Layer]) -> None:
+        self.stand = Stand(layers)
         try:
-            snapshot = stand.prepare(self.store)
-            try:
-                yield snapshot, stand
-            except BaseException:
-                snapshot.discard()
-                raise
+            self.snapshot = self.stand.prepare(store)
         except BaseException:
-            stand.close()
+            self.stand.close()
             raise
 
-    @contextmanager
-    def view(self, layers: Sequence[Layer]) -> Iterator[int]:
-        """The fd of a read-only rootfs of these layers."""
-        stand = Stand(layers)
+    def __enter__(self) -> tuple[Snapshot, Stand]:
+        return self.snapshot, self.stand
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            return
         try:
-            fd = stand.view(self.store)
-            try:
-                yield fd
-            finally:
-                os.close(fd)
+            self.snapshot.discard()
         finally:
-            stand.close()
+            self.stand.close()
+
+
+class Viewed:
+    """`with` it there is a read-only rootfs of layers, by fd."""
+
+    def __init__(self, store: Store, layers: Sequence[Layer]) -> None:
+        self.stand = Stand(layers)
+        try:
+            self.fd = self.stand.view(store)
+        except BaseException:
+            self.stand.close()
+            raise
+
+    def __enter__(self) -> int:
+        return self.fd
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            os.close(self.fd)
+        finally:
+            self.stand.close()
 
 
 def with_root(snapshot: Snapshot, work: Callable[[int], None]) -> None:

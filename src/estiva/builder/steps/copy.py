@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import posixpath
 import stat
 import time
-from typing import TYPE_CHECKING, Any
 
-from estiva.builder.files import untar, url
-from estiva.builder.files.copier import Copier, take
+from estiva.builder.files import url
 from estiva.builder.files.destination import Destination
-from estiva.builder.files.direct import Direct, Inherited
 from estiva.builder.files.record import Record
-from estiva.builder.files.tree import Missing, Tree
+from estiva.builder.files.tree import Missing
 from estiva.builder.frontend import ignore, patterns, values
 from estiva.builder.frontend.errors import bad
-from estiva.builder.frontend.instructions import Copy
 from estiva.builder.frontend.near import near
-from estiva.builder.frontend.syntax import Heredoc
 from estiva.builder.steps import users
-from estiva.builder.steps.context import StepContext
 from estiva.builder.steps.remotes import Remotes
-from estiva.builder.steps.state import State, expander
+from estiva.builder.steps.state import expander
 from estiva.builder.steps.written import diff_ids, known
 from estiva.builder.struct import struct
 from estiva.errors import InvalidInput, oneline
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.builder.files.tree import Tree
+    from estiva.builder.frontend.instructions import Copy
+    from estiva.builder.frontend.syntax import Heredoc
+    from estiva.builder.steps.context import StepContext
+    from estiva.builder.steps.state import State
     from estiva.store.layers.sink import TarSink
 
 _WORTH = 1000  # paths whose files take longer to make and remove than the layers below to be packed
@@ -65,6 +66,7 @@ class CopyStep:
             values.mode_change(self.chmod, 0o644, False)
         self.many = 0  # paths that were looked at
         self.files: dict[str, list[str]] = {}  # what was copied, as files/record.py lists it
+        self._owner: tuple[int, int] | None = None
         self.remotes = Remotes(context, typed, self.sources, self.checksum)
 
     def run(self) -> bool:
@@ -78,7 +80,6 @@ class CopyStep:
     def _run(self) -> bool:
         context, state = self.context, self.state
         source = context.source(self.typed.from_)
-        tree = source.tree
         created_by = self.created_by()
 
         def whole(below: list[str]) -> list[str]:
@@ -87,11 +88,15 @@ class CopyStep:
                 return []
             return [context.key("copy-from", self._inputs(below, diff_ids(source.layers)))]
 
-        if known(source.layers or []) is not None and context.reuse(
-            state, whole, created_by, alone=self.link
-        ):
+        fixed = source.layers is not None and bool(self.sources) and known(source.layers) is not None
+        if fixed and context.reuse(state, whole, created_by, alone=self.link):
             return True
+        if len(self.remotes) or any("**" in source for source in self.sources):
+            context.busy()
+        tree = source.tree
         items = self._gather(tree)
+        if len(items) > _WORTH or any(tree.is_much(item.path) for item in items):
+            context.busy()
         self.remotes.resolve()
         seen = [self._look(tree, item) for item in items]
         remote = self.remotes.contents()
@@ -109,6 +114,8 @@ class CopyStep:
             del told["below"]  # which is for those who know it
         told = {**told, "files": self.files}
         if self._is_one(tree, items) and (self.many > _WORTH or known(state.layers) is not None):
+            from estiva.builder.files.direct import Inherited
+
             try:
                 context.add(
                     state,
@@ -164,11 +171,13 @@ class CopyStep:
             "flags": [link, self.typed.parents, self.typed.unpack],
         }
 
-    @functools.cached_property
+    @property
     def owner(self) -> tuple[int, int]:
         """The numeric owner of a --link copy: its layer does not depend on the rootfs, but names do."""
-        with self.context.view(self.state.layers) as fd:
-            return users.owner(fd, self.chown)
+        if self._owner is None:
+            with self.context.view(self.state.layers) as fd:
+                self._owner = users.owner(fd, self.chown)
+        return self._owner
 
     def _gather(self, tree: Tree) -> list[Item]:
         items: list[Item] = []
@@ -300,6 +309,8 @@ class CopyStep:
         """An fd of a source that is to be unpacked, -1 for one that is to be copied."""
         if item.relative or not self._unpacks or not stat.S_ISREG(tree.stat(item.path).st_mode):
             return -1
+        from estiva.builder.files import untar
+
         fd = tree.open(item.path)
         if untar.is_archive(fd):
             return fd
@@ -317,6 +328,8 @@ class CopyStep:
 
     def _direct(self, tree: Tree, item: Item, rootfd: int, sink: TarSink) -> list[Any]:
         """As `_copy`, of one."""
+        from estiva.builder.files.direct import Direct
+
         total = Record(tree.owners, self.files, item.path)
         copier = Direct(tree, self._destination(rootfd), sink, exclude=self.exclude)
         directory = copier.copy(item.path, item.name, self.path, total)
@@ -331,6 +344,8 @@ class CopyStep:
 
     def _copy(self, tree: Tree, items: list[Item], rootfd: int, upper: int) -> list[list[Any]]:
         """Do all of it; for every source what `_look` tells, of what was copied."""
+        from estiva.builder.files.copier import Copier
+
         to = self._destination(rootfd, upper)
         copier = Copier(tree, to, exclude=self.exclude)
         copied: list[list[Any]] = []
@@ -360,6 +375,9 @@ class CopyStep:
 
     def _unpack(self, tree: Tree, fd: int, to: Destination, into: Record) -> None:
         """Unpack an archive out of a copy of it, so that what was unpacked is what the record tells."""
+        from estiva.builder.files import untar
+        from estiva.builder.files.copier import take
+
         own = self.context.workspace.file()
         try:
             copied = take(fd, own, owners=tree.owners, keyed=True, look=tree.going)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
-
 from estiva.builder.cache.inputs import Inputs
-from estiva.builder.cache.local import Cache
-from estiva.builder.cache.remote import Record, Remote
-from estiva.builder.steps.written import Fetched, Layer
+from estiva.builder.cache.remote import Record
+from estiva.builder.steps.written import Fetched
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable
+
+    from estiva.builder.cache.local import Cache
+    from estiva.builder.cache.remote import Remote
+    from estiva.builder.steps.written import Layer
 
 
 class Lookup:
@@ -36,7 +41,7 @@ class Lookup:
         record = self.remote.find(asked)
         if record is None:
             return None
-        record = record._replace(by=by)
+        record = Record(record.keys, record.diff_id, record.created, by)
         if self.cache.store.layers.has(record.diff_id):
             self.keep(record, platform, asked)
             return record.diff_id, record.created

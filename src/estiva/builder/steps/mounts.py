@@ -9,22 +9,28 @@ write is thrown away.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any
 
 from estiva.builder.files import frozen
 from estiva.builder.files.cache_mounts import Base, CacheMounts, Wanted
-from estiva.builder.files.tree import Missing, Tree
+from estiva.builder.files.tree import Missing
 from estiva.builder.frontend import run_mounts
 from estiva.builder.frontend.errors import bad
-from estiva.builder.frontend.instructions import Command
-from estiva.builder.frontend.run_mounts import Mount
-from estiva.builder.frontend.variables import Expander
 from estiva.builder.request import Agent
 from estiva.builder.steps.binds import Bind
-from estiva.builder.steps.context import StepContext
 from estiva.builder.steps.written import diff_ids
 from estiva.errors import NotFound, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
+
+    from estiva.builder.files.tree import Tree
+    from estiva.builder.frontend.instructions import Command
+    from estiva.builder.frontend.run_mounts import Mount
+    from estiva.builder.frontend.variables import Expander
+    from estiva.builder.steps.context import Source, StepContext
+
 
 SCRIPTS = "/dev/pipes"  # where a here-document with its own interpreter line is run from
 _MOST = 200  # bind mounts of one RUN, whose fds go to its container in one packet
@@ -62,7 +68,8 @@ class Mounts:
         for index, mount in enumerate(self.wanted):
             if mount.kind == "bind":
                 source = self.context.source(mount.from_)
-                self.binds[index] = Bind(self.context, mount, source, self._resolve(source.tree, mount))
+                resolve = self._resolver(source, mount)
+                self.binds[index] = Bind(self.context, mount, source, resolve)
             elif self._based(mount):
                 self.bases[index] = self._base(mount)
 
@@ -139,6 +146,9 @@ class Mounts:
     def _plan_bind(self, mount: Mount, source: str, fd: int = -1) -> None:
         access = "rw" if mount.writable else "ro"
         self._plan(mount.target, "bind", ["bind", access, "nosuid", "nodev"], source, fd)
+
+    def _resolver(self, source: Source, mount: Mount) -> Callable[[], str]:
+        return lambda: self._resolve(source.tree, mount)
 
     def _resolve(self, tree: Tree, mount: Mount) -> str:
         try:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from estiva.builder.fetch import address as addresses
-from estiva.builder.fetch.address import GitAddress
-from estiva.builder.files import untar
 from estiva.builder.files import url as urls
-from estiva.builder.files.copier import Copier
-from estiva.builder.files.destination import Destination
-from estiva.builder.frontend import ignore
 from estiva.builder.frontend.errors import bad
-from estiva.builder.frontend.instructions import Copy
-from estiva.builder.steps.context import StepContext
 from estiva.errors import InvalidInput
 from estiva.oci import digest as digests
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from estiva.builder.fetch.address import GitAddress
     from estiva.builder.fetch.repository import Commit, Repository
+    from estiva.builder.files.destination import Destination
     from estiva.builder.files.download import Download
+    from estiva.builder.frontend import ignore
+    from estiva.builder.frontend.instructions import Copy
+    from estiva.builder.steps.context import StepContext
 
 
 class Remotes:
@@ -52,6 +50,10 @@ class Remotes:
         return len(self.urls) + len(self.addresses)
 
     def _git(self, source: str) -> GitAddress | None:
+        if ":" not in source:  # as every address has it
+            return None
+        from estiva.builder.fetch import address as addresses
+
         try:
             address = addresses.parse(source)
         except InvalidInput as error:
@@ -134,6 +136,7 @@ class Remotes:
         if not self.repositories:
             return
         from estiva.builder.fetch import folders
+        from estiva.builder.files.copier import Copier
 
         for found, commit in self.repositories:
             address = found.address
@@ -151,6 +154,8 @@ class Remotes:
         if not self.typed.unpack:
             to.write(path, download.name, download.fd, mode=0o600, mtime_ns=mtime)
             return
+        from estiva.builder.files import untar
+
         if not untar.is_archive(download.fd):
             raise InvalidInput(f"{download.name} is not an archive", hint="leave out --unpack")
         untar.extract(download.fd, self.context.workspace.file(), path, to, self.context.look)

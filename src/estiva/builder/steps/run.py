@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import posixpath
-from typing import TYPE_CHECKING, Any
 
 from estiva.builder.frontend.errors import BuildFailed, bad, located, shorten, unsupported
-from estiva.builder.frontend.instructions import Command, Typed
+from estiva.builder.frontend.instructions import Command
 from estiva.builder.frontend.parser import heredoc_of
-from estiva.builder.request import HOSTNAME, NETWORKS, Request, Step
-from estiva.builder.steps import statuses
-from estiva.builder.steps.context import Keys, StepContext, with_root
-from estiva.builder.steps.mountpoints import Stubs
-from estiva.builder.steps.mounts import SCRIPTS, Mounts
-from estiva.builder.steps.state import State, expander
+from estiva.builder.request import HOSTNAME, NETWORKS, Step
+from estiva.builder.steps.context import with_root
+from estiva.builder.steps.state import expander
 from estiva.errors import EstivaError
 from estiva.oci.config import DEFAULT_PATH
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from estiva.builder.frontend.instructions import Typed
+    from estiva.builder.request import Request
+    from estiva.builder.steps.context import Keys, StepContext
+    from estiva.builder.steps.mounts import Mounts
+    from estiva.builder.steps.state import State
     from estiva.store.snapshots import Snapshot
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
@@ -56,7 +61,9 @@ class CommandStep:
         self.state = state
         self.typed = typed
         self.script = ""
-        self.mounts = Mounts(context, typed, expander(state, typed), state.workdir)
+        self._mounts: Mounts | None = None
+        if typed.mounts:
+            self._mounts = self.mounts  # which raises for what is wrong in them
         self.argv = self._argv()
         self.env = {"PATH": DEFAULT_PATH} | state.variables
         self.network = self._network()
@@ -64,6 +71,16 @@ class CommandStep:
         self.changed = ""  # what the command read and the key does not tell
         refuse_wider(typed, context.request)
         self.devices, self.absent = _devices(typed, context.request)
+
+    @property
+    def mounts(self) -> Mounts:
+        """Those of the instruction, and what else the command is shown: made for those, or when it runs."""
+        if self._mounts is None:
+            from estiva.builder.steps.mounts import Mounts
+
+            expand = expander(self.state, self.typed)
+            self._mounts = Mounts(self.context, self.typed, expand, self.state.workdir)
+        return self._mounts
 
     def _network(self) -> str:
         """The network that the instruction asks for, else the build's. That is as far as it can get where the
@@ -82,6 +99,8 @@ class CommandStep:
         if heredoc_of(typed.shell.strip()) is not None:
             if documents[0].text.startswith("#!"):
                 self.script = documents[0].text
+                from estiva.builder.steps.mounts import SCRIPTS
+
                 return [*self.state.shell, f"{SCRIPTS}/{posixpath.basename(documents[0].name)}"]
             return [*self.state.shell, documents[0].text]
         text = typed.shell + "".join(f"\n{document.content}{document.name}" for document in documents)
@@ -92,9 +111,12 @@ class CommandStep:
         args = [f"{name}={self.state.variables.get(name, '')}" for name in self.state.args]
         prefix = f"|{len(args)} " + " ".join(args) + " " if args else ""
         created_by = f"RUN {prefix}{' '.join(self.argv)} # buildkit"
-        self.mounts.find()
+        if self.typed.mounts:
+            self.context.busy()
+            self.mounts.find()
         if self.context.reuse(self.state, self._keys(), created_by):
             return True
+        self.context.ahead(self.network)
         for name in self.absent:
             place = f"{self.typed.source.file}:{self.typed.source.line}"
             self.context.warn(f"{place}: the device {name} is not here: RUN goes on without it")
@@ -112,14 +134,15 @@ class CommandStep:
     def _keys(self) -> Keys:
         """The keys, of what the mounts show now."""
         inputs = {**self._inputs(), "env": self.env}
-        key, mounts = self.context.key, self.mounts
-        return lambda below: (
-            key("run", {**inputs, "below": below, "mounts": shown}) for shown in mounts.shown()
-        )
+        key, shown = self.context.key, self._shown
+        return lambda below: (key("run", {**inputs, "below": below, "mounts": each}) for each in shown())
+
+    def _shown(self) -> Iterable[list[list[Any]]]:
+        return self.mounts.shown() if self.typed.mounts else [[]]
 
     def _told(self) -> dict[str, Any]:
         """What it is made of, for cache/inputs.py."""
-        return {**self._inputs(), "env": self.env, "mounts": list(self.mounts.shown())[-1:]}
+        return {**self._inputs(), "env": self.env, "mounts": list(self._shown())[-1:]}
 
     def _inputs(self) -> dict[str, Any]:
         return {
@@ -135,6 +158,8 @@ class CommandStep:
         }
 
     def _execute(self, snapshot: Snapshot) -> None:
+        from estiva.builder.steps.mountpoints import Stubs
+
         context, state, mounts = self.context, self.state, self.mounts
         given = context.request.build_args
         try:
@@ -173,6 +198,8 @@ class CommandStep:
         return f"{source.file}:{source.line}: {shorten(source.original)}"
 
     def _failed(self, status: int) -> BuildFailed:
+        from estiva.builder.steps import statuses
+
         source, words = self.typed.source, statuses.meaning(status)
         about: dict[str, Any] = {
             "line": source.line,

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable
-from typing import Any
 
 from estiva.builder.cache.remote import FIELD as CACHE
-from estiva.builder.frontend.instructions import Command, Typed
 from estiva.builder.frontend.variables import Budget, Expander
-from estiva.builder.steps.written import Fetched, Layer, diff_ids
+from estiva.builder.steps.written import Fetched, diff_ids
 from estiva.oci import config as configs
-from estiva.oci.platform import Platform
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from estiva.builder.frontend.instructions import Command, Typed
+    from estiva.builder.steps.written import Layer
+    from estiva.oci.platform import Platform
+
 
 COMMENT = "estiva.build"
 DEFAULT_SHELL = ["/bin/sh", "-c"]

@@ -6,11 +6,15 @@ No NSS, no libraries of the image (K2): two text files, read through the root's 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 
 from estiva.builder.frontend import values
 from estiva.errors import InvalidInput
 from estiva.linux import fs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 LIMIT = 1 << 20  # bytes of /etc/passwd or /etc/group
 _ROOT = ["root", "", "0", "0"]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 
 from estiva.builder.files.destination import Destination
-from estiva.builder.frontend.instructions import Text
 from estiva.builder.steps import config, users
-from estiva.builder.steps.context import StepContext
-from estiva.builder.steps.state import State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from estiva.builder.frontend.instructions import Text
+    from estiva.builder.steps.context import StepContext
+    from estiva.builder.steps.state import State
 
 
 def run(context: StepContext, state: State, typed: Text) -> bool:

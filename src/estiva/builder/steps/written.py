@@ -6,16 +6,17 @@ key of its cache entry, so they are made beside the next steps, in the order of 
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from _thread import allocate_lock
 
 from estiva.builder.frontend.errors import located
 from estiva.builder.once import Promise
 from estiva.errors import EstivaError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Future
+    from typing import TypeAlias
 
     from estiva.builder.frontend.syntax import Instruction
     from estiva.store import Store
@@ -48,7 +49,7 @@ class Written:
         self._keep = keep
         self._look = look
         self._settled: Promise[str] = Promise()
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._holds = 1  # its packing's
 
     @property

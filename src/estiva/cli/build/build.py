@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from estiva.cli.build import calls, limits, outcome, outputs, sources, words
+from estiva.cli.build import limits, outcome, outputs, sources, words
 from estiva.cli.build.progress.build import BuildProgress, chosen
 from estiva.cli.context import refuse_trust, warn
-from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, Verb
+from estiva.cmdline.parser import FLAG, LIST, TEXT, Verb
 from estiva.errors import Unsupported, oneline
 
 TYPE_CHECKING = False
@@ -16,18 +16,22 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.cli.context import Context
+    from estiva.cmdline.parser import Options
 
 
 def build(context: Context, options: Options) -> int | None:
     _refuse(options)
-    call = calls.asked(options)
-    if call is not None:
-        return calls.answer(context, options, call)
+    if options.given("call") or options.flag("check"):
+        from estiva.cli.build import calls
+
+        call = calls.asked(options)
+        if call is not None:
+            return calls.answer(context, options, call)
     kind = chosen(options.text("progress"), options.flag("quiet"), sys.stderr)
     if kind == "tty" and options.flag("shell-on-failure"):
         kind = "plain"  # the screen is the shell's, should there be one
     outcome.begin(options)
-    asked = _asked(options)
+    asked = {**_asked(options), "check": kind != "quiet"}
     with BuildProgress(kind, ", ".join(options.many("tag"))) as progress:  # before the engine: it may fork
         from estiva.engine.builds import build as builds
 

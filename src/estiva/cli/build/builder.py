@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from estiva.cli.standard import Standard
-from estiva.cmdline.parser import FLAG, LIST, TEXT, Options, UsageError, Verb
+from estiva.cmdline.parser import FLAG, LIST, TEXT, UsageError, Verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.cli.context import Context
+    from estiva.cmdline.parser import Options
     from estiva.engine.builds.upkeep import Entry, Keep
 
 COLUMNS = (

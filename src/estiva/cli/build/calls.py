@@ -6,7 +6,7 @@ import sys
 from typing import NamedTuple
 
 from estiva.cli.build import sources, words
-from estiva.cmdline.parser import Options, UsageError, boolean
+from estiva.cmdline.parser import UsageError, boolean
 from estiva.errors import Unsupported, oneline
 
 TYPE_CHECKING = False
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.cli.context import Context
+    from estiva.cmdline.parser import Options
 
 KINDS = {
     "build": "build the image, which is what happens anyway",

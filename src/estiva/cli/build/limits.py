@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from estiva.cmdline.parser import INT, LIST, TEXT, Options
+from estiva.cmdline.parser import INT, LIST, TEXT
 from estiva.errors import Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from estiva.cmdline.parser import Options
 
 OPTIONS = (
     ("", "add-host", LIST, "HOST:IP", "add a line to the /etc/hosts of RUN"),

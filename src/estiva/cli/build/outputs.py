@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 
-from estiva.cmdline.parser import FLAG, LIST, TEXT, Options
+from estiva.cmdline.parser import FLAG, LIST, TEXT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from estiva.cmdline.parser import Options
 
 OPTIONS = (
     ("", "annotation", LIST, "[TYPE:]K=V", "say something of the image in its manifest or index"),

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
-from typing import TYPE_CHECKING, Any
 
-from estiva.builder.exporters import attest
 from estiva.errors import InvalidInput, Unsupported
 from estiva.oci import digest as digests
-from estiva.oci import image as documents
 from estiva.oci.platform import Platform
 from estiva.oci.reference import Reference
-from estiva.store.layers.descent import FOLDER, walk
 from estiva.timestamps import rfc3339
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
-    from estiva.builder.exporters import provenance
+    from estiva.builder.exporters import attest, provenance
     from estiva.builder.exporters.output import Output
     from estiva.engine import Engine
     from estiva.engine.builds.built import Built
@@ -38,8 +35,11 @@ class Attesting:
     ) -> None:
         """Raises InvalidInput, Unsupported."""
         self.engine = engine
-        self.asked = attest.judge(words, provenance, sbom)
-        self.default = os.environ.get(VARIABLE, "") not in attest.TRUE
+        self.asked: dict[str, dict[str, str]] = {}
+        if words or provenance is not None or sbom is not None:
+            from estiva.builder.exporters import attest
+
+            self.asked = attest.judge(words, provenance, sbom)
         self.invocation = os.urandom(16).hex()
         self._sbom: dict[str, dict[str, Any]] = {}
 
@@ -48,7 +48,11 @@ class Attesting:
         provenance that buildx adds."""
         found = {kind: fields for kind, fields in self.asked.items() if fields}
         leaves = output.push or output.kind == "oci"
-        if leaves and self.default and output.oci_types and "provenance" not in self.asked:
+        if leaves and output.oci_types and "provenance" not in self.asked:
+            from estiva.builder.exporters import attest
+
+            if os.environ.get(VARIABLE, "") in attest.TRUE:
+                return found
             found["provenance"] = attest.by_default({})
         return found
 
@@ -63,6 +67,8 @@ class Attesting:
 
     def manifest(self, each: Built, of: Plan, output: Output) -> tuple[Plan, dict[str, Any]] | None:
         """The attestation manifest about a planned image, and what its descriptor in the index has."""
+        from estiva.builder.exporters import attest
+        from estiva.oci import image as documents
         from estiva.registry.transfer.plan import Plan
 
         said = self._statements(each, of, output)
@@ -83,7 +89,7 @@ class Attesting:
         return [(output.prefix + one.filename, one.encoded(about)) for one in said]
 
     def _statements(self, each: Built, of: Plan | None, output: Output) -> list[attest.Statement]:
-        from estiva.builder.exporters import provenance
+        from estiva.builder.exporters import attest, provenance
         from estiva.builder.exporters.sbom import spdx
 
         found = []
@@ -98,6 +104,7 @@ class Attesting:
 
     def _packages(self, each: Built, output: Output) -> dict[str, Any]:
         from estiva.builder.exporters.sbom import packages, spdx
+        from estiva.store.layers.descent import FOLDER
 
         image = each.image
         if image.id not in self._sbom:
@@ -151,6 +158,8 @@ class Attesting:
 
 def _steps(image: Image, of: Plan | None) -> list[tuple[str, dict[str, Any] | None]]:
     """The lines of an image's history, each with the descriptor of its layer, if it has one."""
+    from estiva.oci import image as documents
+
     layers = iter(documents.parse_manifest(of.manifest)["layers"] if of is not None else [])
     return [
         (str(step.get("created_by") or ""), None if step.get("empty_layer") else next(layers, None))
@@ -160,6 +169,8 @@ def _steps(image: Image, of: Plan | None) -> list[tuple[str, dict[str, Any] | No
 
 def _subjects(root: int) -> list[dict[str, Any]]:
     """The regular files below a folder, with their digests."""
+    from estiva.store.layers.descent import walk
+
     found: list[dict[str, Any]] = []
 
     def look(fd: int, names: list[str]) -> list[str]:
@@ -178,7 +189,7 @@ def _subjects(root: int) -> list[dict[str, Any]]:
 
 
 def _hash(folder: int, name: str) -> str:
-    hasher = hashlib.sha256()
+    hasher = digests.hasher("sha256")
     fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     try:
         while data := os.read(fd, CHUNK):

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
     from estiva.builder.exporters.output import Output
     from estiva.builder.frontend.errors import BuildFailed
-    from estiva.builder.request import Step
+    from estiva.builder.request import Request, Step
     from estiva.engine import Engine
     from estiva.engine.builds.built import Built
+    from estiva.engine.builds.caches import Caches
     from estiva.engine.builds.shell import Attend, Shells
     from estiva.engine.builds.worker import Watch
     from estiva.engine.images.logins import Logins
@@ -46,6 +47,7 @@ def build(
     shell: Attend | None = None,
     watch: Watch | None = None,
     given: Logins = None,
+    check: bool = True,
     **options: Any,
 ) -> str:
     """Build an image, name it by `tags`, and return its id: of several platforms', this machine's.
@@ -57,16 +59,16 @@ def build(
     ever pulled. `look` is called often by all threads that work for the build, and before each output: what
     it raises ends the build. `limits` is a HostConfig of what each RUN may use and where it runs; no step's
     key has it, as it is no input.
+    Without `check` nobody is told what is likely a mistake in the Dockerfile.
     `shell` attends a shell in the first step that fails (engine/builds/shell.py), `watch` hears of the
     containers of steps (worker.py). `given`: credentials for registries (engine/images/logins.py). Raises
     DockerfileError, BuildFailed and other EstivaErrors.
     """
     from estiva.builder.exporters.output import judge
+    from estiva.engine.builds import exports as exporting
     from estiva.engine.builds.attesting import Attesting
-    from estiva.engine.builds.container import end_lost
-    from estiva.engine.builds.exports import Exports, check
+    from estiva.engine.builds.lost import end_lost
     from estiva.engine.images.find import allow_refetch
-    from estiva.engine.spec import judge as judging
 
     tags = options.pop("tags", None) or []
     wanted = _platforms(options.pop("platform", None), platforms)
@@ -74,21 +76,26 @@ def build(
     if len(wanted) > 1 and hasattr(options.get("context"), "read"):
         raise Unsupported("an archive is read once, so not for several platforms", hint="unpack it first")
     attesting = Attesting(engine, attest, provenance, sbom)
-    check(chosen, wanted, attesting, standard)
-    _, host = judging.check({"Image": "any"}, limits or {})
-    if progress is not None:
-        _warn_of(host, progress)
+    exporting.check(chosen, wanted, attesting, standard)
+    host: HostConfig = {}
+    if limits:
+        from estiva.engine.spec import judge as judging
+
+        _, host = judging.check({"Image": "any"}, limits)
+        if progress is not None:
+            _warn_of(host, progress)
     allow_refetch(engine)
     commits: dict[str, Any] = {}  # of what the first platform has read, the others have the same
     end_lost(engine)
     steps = Steps(engine, host, shell, watch)
     several = len(wanted) > 1
     with engine.store.writing():
+        options["check"] = check
         built = [  # one after the other: a stage that they have in common is made once, and found then
             _one(engine, {**options, "platform": each}, steps, progress, fetch, commits, several, given, look)
             for each in wanted
         ]
-        exports = Exports(engine, built, attesting, progress, standard, given)
+        exports = exporting.Exports(engine, built, attesting, progress, standard, given)
         for output in chosen:
             if look is not None:
                 look()
@@ -135,16 +142,15 @@ def _one(
     look: Callable[[], object] | None,
 ) -> Built:
     """Build for one platform."""
-    from contextlib import closing
-
     from estiva.builder.cache.local import Cache
     from estiva.builder.request import NETWORKS, Request
     from estiva.builder.solver import executor
-    from estiva.engine.builds import caches
     from estiva.engine.builds.built import Built
     from estiva.engine.builds.devices import Devices
 
+    check = options.pop("check")
     request = Request(**options, hidden=True)
+    request.check = check
     request.devices = Devices(request.allow)
     request.commits = commits
     if request.network not in NETWORKS:
@@ -155,27 +161,47 @@ def _one(
         progress = _Of(str(request.platform), progress)
     if request.build_args.get("BUILDKIT_INLINE_CACHE") == "1":
         request.cache_to.append("type=inline")
+    resolver, started = Resolver(engine, progress, fetch, given), time.time_ns()
+    remote = _caches(engine, request, progress, several, given)
+    try:
+        image = executor.build(
+            request,
+            store=engine.store,
+            run_step=steps,
+            ahead=steps.ahead,
+            look=look,
+            resolve_image=resolver,
+            progress=progress,
+            remote=remote,
+        )
+        if remote is not None:
+            remote.write(image)
+    except EstivaError as error:
+        if "exec format error" in error.message or "it is built for" in error.message:
+            error.hint = EMULATOR
+        raise
+    finally:
+        if remote is not None:
+            remote.close()
+    return Built(Cache(engine.store, off=request.no_cache), image, request, resolver.found, started)
+
+
+def _caches(
+    engine: Engine,
+    request: Request,
+    progress: Callable[[dict[str, Any]], None] | None,
+    several: bool,
+    given: Logins,
+) -> Caches | None:
+    """Those elsewhere, if any are named. Raises InvalidInput, Unsupported."""
+    if not request.cache_from and not request.cache_to:
+        return None
+    from estiva.engine.builds import caches
+
     places = caches.parse("cache-from", request.cache_from), caches.parse("cache-to", request.cache_to)
     if several and any(place.kind != "inline" for place in places[1]):
         raise Unsupported("--cache-to with several platforms is not supported", hint="build each by itself")
-    resolver, started = Resolver(engine, progress, fetch, given), time.time_ns()
-    with closing(caches.Caches(engine, *places, request.platform, progress, given)) as remote:
-        try:
-            image = executor.build(
-                request,
-                store=engine.store,
-                run_step=steps,
-                resolve_image=resolver,
-                progress=progress,
-                remote=remote if any(places) else None,
-                look=look,
-            )
-        except EstivaError as error:
-            if "exec format error" in error.message or "it is built for" in error.message:
-                error.hint = EMULATOR
-            raise
-        remote.write(image)
-    return Built(Cache(engine.store, off=request.no_cache), image, request, resolver.found, started)
+    return caches.Caches(engine, *places, request.platform, progress, given)
 
 
 class _Of:
@@ -228,16 +254,32 @@ class Steps:
         self.engine = engine
         self.watch = watch
         self.limits = limits
+        self.several = False
         self.shells: Shells | None = None
         if shell is not None:
             from estiva.engine.builds.shell import Shells
 
             self.shells = Shells(shell)
 
+    def ahead(self, network: str, several: bool) -> None:
+        """Soon a command is to be run in such a network. Whether `several` may be, in all."""
+        from estiva.engine.builds import ahead
+
+        self.several = several
+        ahead.monitor(self.engine, bridge=network not in ("none", "host"))
+
+    def begun(self) -> None:
+        """The first has been launched: the next ones may be beside a thread that packs."""
+        if self.several and self.engine.direct:
+            from estiva.engine.builds import ahead
+
+            ahead.spawner()
+        self.several = False
+
     def __call__(self, step: Step) -> int:
         from estiva.engine.builds.worker import run_step
 
-        return run_step(self.engine, step, self.limits, self.shells, self.watch)
+        return run_step(self.engine, step, self.limits, self.shells, self.watch, self.begun)
 
 
 class Resolver:
@@ -263,18 +305,21 @@ class Resolver:
         return image
 
     def _find(self, name: str, platform: str | None, pull: bool) -> Image:
-        from estiva.engine.images import platforms, registry
-        from estiva.errors import EstivaError, NotFound
-        from estiva.oci.platform import Platform
-
         known = self.engine.store.images.find(name, short=False)
         if known is not None and (not pull or name == known.id):  # an id says which: none is newer
             if platform is None:
                 return known
+            from estiva.engine.images import platforms
+            from estiva.errors import NotFound
+
             try:
                 return platforms.of_platform(self.engine, known, platform)
             except NotFound:
                 pass
+        from estiva.engine.images import registry
+        from estiva.errors import NotFound
+        from estiva.oci.platform import Platform
+
         if not self.fetch:
             what = f"no such image: {name} for {platform}" if platform else f"no such image: {name}"
             raise NotFound(what, hint=f"`estiva pull {name}` fetches it")

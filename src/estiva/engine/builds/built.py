@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from estiva.builder.exporters import timestamps
 from estiva.builder.solver.job import epoch as epoch_of
 from estiva.oci.platform import Platform
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

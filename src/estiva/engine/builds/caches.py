@@ -11,20 +11,20 @@ from __future__ import annotations
 
 import csv
 import threading
-from typing import TYPE_CHECKING
 
 from estiva.builder.cache import remote as caches
-from estiva.builder.cache.remote import Record
 from estiva.errors import EstivaError, InvalidInput, Unsupported, oneline
 from estiva.files import nameable
 from estiva.oci.platform import Platform
 from estiva.oci.reference import Reference
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
     from typing import Any
 
+    from estiva.builder.cache.remote import Record
     from estiva.engine import Engine
     from estiva.engine.images.logins import Logins
     from estiva.registry.transfer.lazy import Lazy, Lent

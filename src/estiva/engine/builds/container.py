@@ -117,21 +117,3 @@ class StepStart(Start):
             from estiva.engine.state.life import reconcile
 
             reconcile.reconcile(self.engine.paths, self.engine.db, self.id)
-
-
-def end_lost(engine: Engine) -> None:
-    """End what is left of steps that were killed with their monitors: cgroups, addresses, run folders.
-
-    A killed build alone leaves none: its monitors see to that.
-    """
-    from estiva.engine.state.life import reconcile
-    from estiva.store import containers
-
-    paths = engine.paths
-    try:
-        there = os.listdir(paths.run_containers)
-    except FileNotFoundError:
-        return
-    for name in there:
-        if len(name) == 64 and not locks.held(paths, name) and not containers.status(engine.db, name):
-            reconcile.reconcile(paths, engine.db, name)

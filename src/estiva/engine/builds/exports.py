@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
-from estiva.builder.cache.local import Cache
-from estiva.builder.exporters import timestamps
-from estiva.engine.images import events, logins
-from estiva.engine.images.outfile import Output as OutFile
+from estiva.engine.images import logins
 from estiva.errors import InvalidInput, Unsupported
 from estiva.oci.platform import Platform
 from estiva.oci.reference import Reference
-from estiva.store.archive import layout
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from estiva.builder.exporters.output import Output
     from estiva.engine import Engine
@@ -76,6 +73,9 @@ class Exports:
     def image(self, each: Built, output: Output) -> Image:
         """A platform's image as an output has it: with its times capped, where that was asked for."""
         if output.epoch is not None:
+            from estiva.builder.cache.local import Cache
+            from estiva.builder.exporters import timestamps
+
             return timestamps.clamp(Cache(self.store), each.image, each.base, output.epoch)
         if output.rewrite and each.epoch is None:
             self.warn("rewrite-timestamp has no effect: there is no SOURCE_DATE_EPOCH")
@@ -153,6 +153,8 @@ class Exports:
     def _name(self, output: Output, image: Image, manifest: str | None) -> None:
         if not output.store or output.by_digest:
             return
+        from estiva.engine.images import events
+
         for name in output.names:
             self.store.images.tag(image.id, name, manifest)
         events.tagged(self.engine, image, output.names)
@@ -167,6 +169,7 @@ class Exports:
         return self.store.images.add(image.config_bytes, manifest=plan.manifest)
 
     def _push(self, output: Output, name: Reference, plan: Plan, image: Image) -> None:
+        from estiva.engine.images import events
         from estiva.registry.transfer import copy as copying
 
         target = Reference(name.registry, name.repository) if output.by_digest else name
@@ -197,13 +200,16 @@ class Exports:
         self._note(self.image(self.built[0], output), plan)
 
     def _named(self, plan: Plan, name: Reference) -> Plan:
-        said = {**(plan.annotations or {}), layout.FULL_NAME: str(name)}
-        created = self.built[0].image.config.get("created")
         from dataclasses import replace
 
+        from estiva.store.archive import layout
+
+        said = {**(plan.annotations or {}), layout.FULL_NAME: str(name)}
+        created = self.built[0].image.config.get("created")
         return replace(plan, annotations={CREATED: str(created), **said} if created else said)
 
     def _archive(self, output: Output) -> None:
+        from estiva.engine.images.outfile import Output as OutFile
         from estiva.store.archive import save as saving
 
         if len(self.built) > 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from estiva.engine.images.outfile import Output as OutFile
 from estiva.engine.mounts.terms import FOLDER, Terms
@@ -12,6 +11,7 @@ from estiva.errors import InvalidInput, from_os, oneline
 from estiva.store.layers.pack import Packer
 from estiva.store.tar import writer
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 

@@ -12,8 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from estiva import fastjson, files
 from estiva.builder.cache import inputs
@@ -22,7 +21,9 @@ from estiva.engine.state import eventlog
 from estiva.engine.state.prune_filters import moment
 from estiva.errors import Conflict, InvalidInput, NotFound, brief
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from typing import IO, Any
 
     from estiva.engine import Engine

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 
+from estiva.engine.builds import ahead
 from estiva.engine.builds.container import StepStart
 from estiva.errors import CommandNotExecutable, CommandNotFound, EngineError
 
@@ -38,11 +39,13 @@ def run_step(
     limits: HostConfig | None = None,
     shells: Shells | None = None,
     watch: Watch | None = None,
+    begun: Callable[[], None] | None = None,
 ) -> int:
     """Run `step` to its end; its exit status, 128+n for a signal. Output goes to step.output as it comes.
     step.look is called each LOOK seconds in which nothing comes; what it raises ends the step.
     `limits` is a judged HostConfig, which the step's own network and rights are put to. A command that fails
-    leaves its caller in a shell of `shells` first. With `watch`, stdout and stderr are two pipes.
+    leaves its caller in a shell of `shells` first. With `watch`, stdout and stderr are two pipes. `begun` is
+    called when it has been launched.
 
     Raises CommandNotFound and what else keeps it from starting.
     """
@@ -58,7 +61,7 @@ def run_step(
 
             served.append(Served(agent))
         try:
-            status = _run(engine, step, limits, watch)
+            status = _run(engine, step, limits, watch, begun)
         except (CommandNotFound, CommandNotExecutable) as error:
             if shells is not None and kept is not None:
                 shells.open(engine, step, kept, limits, error.message)
@@ -73,7 +76,13 @@ def run_step(
             served.pop().close()
 
 
-def _run(engine: Engine, step: Step, limits: HostConfig | None, watch: Watch | None) -> int:
+def _run(
+    engine: Engine,
+    step: Step,
+    limits: HostConfig | None,
+    watch: Watch | None,
+    begun: Callable[[], None] | None,
+) -> int:
     outputs: dict[int, Callable[[bytes], object]] = {}
     writers: list[int] = []
     try:
@@ -86,6 +95,8 @@ def _run(engine: Engine, step: Step, limits: HostConfig | None, watch: Watch | N
                 start.go((-1, writers[0], writers[-1]))
             finally:
                 _close(writers)
+            if begun is not None:
+                begun()
             start.started()
             if watch is not None:
                 watch.started(start.id, step.argv)
@@ -119,6 +130,7 @@ def _copy(outputs: dict[int, Callable[[bytes], object]], look: Callable[[], obje
     while outputs:
         ready = poll.poll(LOOK * 1000)
         if not ready:
+            ahead.modules()
             look()
         for reader, _ in ready:
             if data := os.read(reader, CHUNK):

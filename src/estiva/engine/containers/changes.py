@@ -148,10 +148,6 @@ def commit(
     """
     from estiva.oci.reference import Reference
 
-    name = str(Reference.parse(reference)) if reference else None
-    record = lookup.resolve(engine, ref)
-    base = engine.store.images.resolve(record["Image"])
-    config: dict[str, Any] = fastjson.loads(fastjson.dumps(base.config))
     kept = (
         "Env",
         "Cmd",
@@ -165,6 +161,14 @@ def commit(
         "Healthcheck",
         "Shell",
     )
+    if over:
+        from estiva.engine.spec import judge
+
+        judge.check_config({key: value for key, value in over.items() if key in kept})
+    name = str(Reference.parse(reference)) if reference else None
+    record = lookup.resolve(engine, ref)
+    base = engine.store.images.resolve(record["Image"])
+    config: dict[str, Any] = fastjson.loads(fastjson.dumps(base.config))
     ran: Any = records.merge(over, {"config": record["Config"]}) if over else record["Config"]
     if start.idles(record):
         ran = {**ran, "Cmd": None, "Entrypoint": None}  # the image's stay

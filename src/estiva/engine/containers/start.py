@@ -7,7 +7,7 @@ import os
 from estiva.engine.containers import folder, tasks
 from estiva.engine.images.find import allow_refetch
 from estiva.engine.launch.start import Start
-from estiva.engine.state import based, gate, locks, lookup
+from estiva.engine.state import based, eventlog, gate, locks, lookup, teardown
 from estiva.engine.state.net import addresses
 from estiva.errors import Conflict, NotFound
 from estiva.store import containers
@@ -48,10 +48,19 @@ def beginning(engine: Engine, ref: str) -> Generator[None, None, Start | None]:
     try:
         begun = with_lock(engine, record, lock)
     except BaseException:
-        locks.let_go(engine.paths, record["Id"], lock)
+        try:
+            _unbegun(engine, record)
+        finally:
+            locks.let_go(engine.paths, record["Id"], lock)
         raise
     os.ftruncate(lock, 0)  # how the last run ended, where that could not be written into the row
     return begun
+
+
+def _unbegun(engine: Engine, record: Record) -> None:
+    """It can't be started: one of --rm is gone with that, so that nobody waits for its removal in vain."""
+    if record["HostConfig"].get("AutoRemove") and containers.status(engine.db, record["Id"]):
+        teardown.forget(engine.paths, engine.db, record["Id"], about=eventlog.about(record))
 
 
 def with_lock(engine: Engine, record: Record, lock: int, kind: type[Start] = Start) -> Start:

@@ -88,6 +88,12 @@ def ask(message: Request, fds: list[int]) -> socket:
     return ours
 
 
+def ready() -> None:
+    """Start it now, rather than with the first request. Raises EngineError, OSError."""
+    with _lock:
+        connection()
+
+
 def begin(paths: Paths, container_id: str) -> None:
     """Something of a container is about to be made: it is undone if this process ends before a monitor has
     it. Raises EngineError, OSError."""

@@ -51,11 +51,16 @@ def _refuse_used(transaction: Transaction, network: Network) -> None:
 
 
 def settle_dead(engine: Engine, network: Network) -> None:
-    """End what killed monitors left of containers on it."""
+    """End what killed monitors left of containers on it, and killed builds of a step without a monitor yet,
+    which has no row."""
+    from estiva.engine.state import locks
     from estiva.engine.state.life import reconcile
 
     for container_id, _ in networks.leased_in(engine.db, network.id):
-        reconcile.reconcile_if_dead(engine.paths, engine.db, container_id)
+        if containers.status(engine.db, container_id):
+            reconcile.reconcile_if_dead(engine.paths, engine.db, container_id)
+        elif not locks.held(engine.paths, container_id):
+            reconcile.reconcile(engine.paths, engine.db, container_id)
 
 
 def drop(transaction: Transaction, network: Network) -> None:

@@ -49,6 +49,12 @@ def check(config: dict[str, Any], host_config: dict[str, Any]) -> tuple[Config, 
     return asked, host
 
 
+def check_config(config: dict[str, Any]) -> None:
+    """The types alone of the fields of a Config that an image is to have. Raises InvalidInput that names the
+    field."""
+    rules.check({"Image": "", **config}, fields.CONFIG, "Config")
+
+
 def check_update(changes: dict[str, Any]) -> HostConfig:
     """The same for what an update changes of a HostConfig."""
     rules.check(changes, fields.HOST, "HostConfig")

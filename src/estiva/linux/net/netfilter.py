@@ -12,7 +12,7 @@ import errno
 from _socket import AF_INET, AF_INET6, AF_UNSPEC, IPPROTO_UDP, SOL_SOCKET
 from _struct import Struct
 
-from estiva.linux.net.netlink import NLM_F_CREATE, Request, Socket, attribute, attributes, nested, text
+from estiva.linux.net.netlink import NLM_F_CREATE, TRIES, Request, Socket, attribute, attributes, nested, text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ NFPROTO_INET, NFPROTO_BRIDGE = 1, 7
 NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END = 16, 17
 NFNL_SUBSYS_CTNETLINK, NFNL_SUBSYS_NFTABLES = 1, 10
 NFT_MSG_GETTABLE, NFT_MSG_GETRULE = 1, 7
-NFT_MSG_NEWSETELEM, NFT_MSG_GETSETELEM, NFT_MSG_DELSETELEM = 12, 13, 14
+NFT_MSG_NEWSETELEM, NFT_MSG_GETSETELEM, NFT_MSG_DELSETELEM, NFT_MSG_GETGEN = 12, 13, 14, 16
 NFTA_TABLE_NAME, NFTA_RULE_TABLE = 1, 1
 NFTA_SET_ELEM_LIST_TABLE, NFTA_SET_ELEM_LIST_SET, NFTA_SET_ELEM_LIST_ELEMENTS = 1, 2, 3
 NFTA_LIST_ELEM, NFTA_SET_ELEM_KEY, NFTA_SET_ELEM_DATA, NFTA_DATA_VALUE = 1, 1, 2, 1
@@ -118,7 +118,7 @@ def delete_elements(
     Raises OSError.
     """
     what = f"nftables table {table}"
-    for turn in range(2):
+    for turn in range(TRIES):
         requests = []
         for name, pairs in maps.items():
             held = set(elements(socket, table, name, family)) if turn else None
@@ -129,22 +129,36 @@ def delete_elements(
                 _batch(socket, requests, what)
             return
         except OSError as error:
-            if turn or error.errno != errno.ENOENT:  # another has been faster with some of them
+            if turn == TRIES - 1 or error.errno != errno.ENOENT:  # another has been faster with some of them
                 raise
 
 
 def elements(socket: Socket, table: str, name: str, family: int = AF_INET) -> list[tuple[bytes, bytes]]:
-    """The (key, value) pairs of a map or set of a table; none where it does not exist. Raises OSError."""
+    """The (key, value) pairs of a map or set of a table; none where it does not exist. What stays is told
+    while others come and go. Raises OSError."""
     body = _NFGENMSG.pack(family, 0, 0) + text(NFTA_SET_ELEM_LIST_TABLE, table)
     body += text(NFTA_SET_ELEM_LIST_SET, name)
     request = Request(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETSETELEM, 0, body, f"nftables map {table} {name}")
-    try:
-        payloads = socket.dump(request)
-    except OSError as error:
-        if error.errno == errno.ENOENT:
-            return []
-        raise
-    found = []
+    known: dict[tuple[bytes, bytes], None] = {}
+    for _ in range(TRIES):
+        try:
+            payloads = socket.dump(request)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return []
+            raise
+        told = _told(payloads)
+        found = dict.fromkeys(told)  # a map that grows while it is told may tell some of it twice
+        if _all_told(socket, payloads, len(told) - len(found)):
+            return [*found]
+        known.update(found)
+    return [
+        *known
+    ]  # it never stood still: what stays is in one of the answers, and of what has gone some may be
+
+
+def _told(payloads: list[bytes]) -> list[tuple[bytes, bytes]]:
+    told = []
     for payload in payloads:
         for kind, listed in attributes(payload, _NFGENMSG.size):
             if kind != NFTA_SET_ELEM_LIST_ELEMENTS:
@@ -153,8 +167,24 @@ def elements(socket: Socket, table: str, name: str, family: int = AF_INET) -> li
                 parts = dict(attributes(element))
                 key = dict(attributes(parts.get(NFTA_SET_ELEM_KEY, b""))).get(NFTA_DATA_VALUE, b"")
                 data = dict(attributes(parts.get(NFTA_SET_ELEM_DATA, b""))).get(NFTA_DATA_VALUE, b"")
-                found.append((key, data))
-    return [*dict.fromkeys(found)]  # a map that grows while it is told may tell some of it twice
+                told.append((key, data))
+    return told
+
+
+def _all_told(socket: Socket, payloads: list[bytes], twice: int) -> bool:
+    """Whether an answer leaves nothing out. For each message but the first, the kernel (nf_tables_dump_set)
+    begins anew and passes over as many elements as it has told. Where some of those have gone meanwhile, it
+    passes over others, and NLM_F_DUMP_INTR, which says so of other lists, is not set: only the number of the
+    ruleset in the messages has changed. Where a table that has grown was put in another order since, which
+    comes later and has no number, as many are told twice.
+    """
+    if len(payloads) < 2:
+        return True
+    numbers = {payload[2:4] for payload in payloads}
+    if twice or len(numbers) > 1:
+        return False
+    kind, body = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN, _NFGENMSG.pack(AF_UNSPEC, 0, 0)
+    return socket.exchange(Request(kind, 0, body, "nftables"))[0][2:4] in numbers
 
 
 def forget_udp(socket: Socket, ports: set[int]) -> None:

@@ -83,8 +83,9 @@ def _serve(queue: SimpleQueue[Work]) -> None:
                 future.set_result(function())
             except BaseException as error:
                 future.set_exception(error)
-        alone = loop is not None and loop.is_closed()
-        del future, function, loop  # what they hold is not to wait for the next
+        del future, function  # what they hold is not to wait for the next
+        alone = loop is not None and loop.is_closed()  # one that is closed later may collect them itself
+        del loop
         if alone:
             gc.collect()  # of who waited in that loop, nobody else comes by to end what it has begun
 

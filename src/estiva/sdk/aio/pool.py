@@ -11,7 +11,7 @@ from estiva.sdk.aio.bridge import Around, Field
 from estiva.sdk.aio.container import Container
 from estiva.sdk.aio.containers import there
 from estiva.sdk.aio.entered import Entered
-from estiva.sdk.aio.loop import Firm, call, drive
+from estiva.sdk.aio.loop import SHORT, Firm, call, drive
 from estiva.sdk.aio.snapshots import Snapshot, begins
 from estiva.sdk.engine import chosen
 from estiva.sdk.run_options import RunOptions
@@ -133,6 +133,9 @@ class Taken:
         future, since = self._pool.ask(), time.monotonic()
         here = asyncio.wrap_future(future)
         here.add_done_callback(lambda done: done.cancelled() or done.exception())  # it has been looked at
+        if not future.done():  # the pool's threads know of who waits: in a loop that is closed, till then
+            loop = asyncio.get_running_loop()
+            future.add_done_callback(lambda done: SHORT.submit(self._pool.passed, loop))
         try:
             while not here.done():
                 await asyncio.wait([here], timeout=self._pool.left(since))

@@ -199,6 +199,11 @@ class Pool:
         (self._used if self._closed else self._ready).append(made)
         self._changed.notify_all()
 
+    def passed(self) -> None:
+        """Returns when a thread of ours that tells somebody of a box, or of a failure, has let go of them."""
+        with self._changed:
+            pass
+
     def _tell(self, failed: Exception) -> bool:
         """Whoever has waited for the longest of a failure. False: nobody waits."""
         while self._waiting:

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from zlib import adler32
 
+from estiva.errors import EngineError
+from estiva.store.tar.entry import shown
+
 BLOCK = 512
 END = b"\0" * 1024
 _MAX_OCTAL7 = 0o7777777
@@ -67,7 +70,7 @@ def padding(size: int) -> bytes:
 
 
 def header(member: Member) -> bytes:
-    """The blocks that come before the member's data."""
+    """The blocks that come before the member's data. Raises EngineError for what none can say."""
     records: dict[bytes, bytes] = {}
     name, prefix = _split(member.name)
     if name is None or not member.name.isascii():
@@ -84,6 +87,10 @@ def header(member: Member) -> bytes:
     if member.nanoseconds:
         records[b"mtime"] = b"%d.%09d" % (member.mtime, member.nanoseconds)
     for key, value in (member.xattrs or {}).items():
+        if b"=" in key:  # it would be cut there, and be another (pax(1))
+            raise EngineError(
+                f"/{shown(member.name)} can't be kept in a tar: it has the attribute {shown(key)}"
+            )
         records[b"SCHILY.xattr." + key] = value
     out = b""
     if records:

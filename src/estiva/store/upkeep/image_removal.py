@@ -3,7 +3,8 @@
 - By name: the name goes; the image goes with its last name.
 - By id: an image of several names is refused, unless forced.
 - What a container was made from, or has mounted, stays: the last name or the image itself is refused.
-  Forced, the names go, and the image stays under its id while the container is there.
+  Forced, the names go, and the image stays under its id while the container is there; while one runs, not
+  by id.
 - An image that the build cache needs is only hidden; its layers go when the cache is pruned.
 - Layers and blobs that nothing else uses go at once.
 """
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from estiva.store.images import Image, Images
 
 FRESH = 60.0  # seconds
+RUNNING = ("running", "paused", "restarting")
 
 
 def delete(store: Store, ref: str, *, force: bool = False) -> list[str]:
@@ -206,7 +208,8 @@ def _refuse(images: Images, image: Image, users: list[tuple[str, str, str]], for
             f"image {digests.short(image.id)} has several names: {', '.join(names)}",
             hint="remove it by name, or use --force to remove it with all its names",
         )
-    if users and (not force or not names):
+    running = any(status in RUNNING for _, _, status in users)
+    if users and (not force or not names or running):
         raise Conflict(
             f"image {digests.short(image.id)} is in use by {_who(users)}",
             hint=f"remove the {_kind(users)} first",

@@ -7,6 +7,7 @@ import tarfile
 
 import pytest
 
+from estiva.errors import EngineError
 from estiva.store.tar.entry import Entry
 from estiva.store.tar.scanner import Scanner
 from estiva.store.tar.writer import END, Member, header, padding
@@ -57,3 +58,8 @@ def test_the_sum_of_a_header_is_that_of_its_bytes():
     for name in (b"a", b"\xff" * 100, b"\xff" * 155 + b"/" + b"\xff" * 100, b"\x01" * 100):
         block = header(Member(name, b"2", link=b"\xfe" * 100, mode=0o7777, mtime=8**11 - 1))[-512:]
         assert int(block[148:154], 8) == sum(block[:148]) + 8 * 32 + sum(block[156:])
+
+
+def test_an_attribute_that_a_record_would_cut_is_refused() -> None:
+    with pytest.raises(EngineError, match=r"/file can't be kept in a tar: it has the attribute user\.a=b"):
+        header(Member(b"file", b"0", xattrs={b"user.a=b": b"c"}))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
-
 from estiva.builder.frontend.errors import shorten
 from estiva.builder.frontend.near import near
-from estiva.builder.frontend.syntax import Dockerfile, Instruction
+from estiva.builder.frontend.syntax import CHECK, Dockerfile, Instruction
+from estiva.builder.struct import struct
 from estiva.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
 
 MOST = 1000  # findings that are told of one Dockerfile
 _GUESSES = 50  # findings for which names are compared
@@ -16,7 +19,8 @@ _TRUE = ("1", "t", "T", "true", "TRUE", "True")
 _FALSE = ("0", "f", "F", "false", "FALSE", "False")
 
 
-class Rule(NamedTuple):
+@struct
+class Rule:
     """`name` is BuildKit's, `summary` says what it asks for. `experimental`: only on request."""
 
     name: str
@@ -24,7 +28,8 @@ class Rule(NamedTuple):
     experimental: bool = False
 
 
-class Finding(NamedTuple):
+@struct
+class Finding:
     """What a rule found, in the lines `line` to `end`."""
 
     rule: Rule
@@ -36,7 +41,8 @@ class Finding(NamedTuple):
         return f"{self.rule.name}: {self.message} (line {self.line})"
 
 
-class Options(NamedTuple):
+@struct
+class Options:
     """`# check=skip=A,B;experimental=C;error=true`; "all" in a set stands for every rule."""
 
     skip: frozenset[str] = frozenset()
@@ -54,11 +60,10 @@ class Options(NamedTuple):
             if key == "error":
                 if value not in _TRUE + _FALSE:
                     raise InvalidInput(f"error must be true or false, not {shorten(value)!r}")
-                options = options._replace(error=value in _TRUE)
+                options.error = value in _TRUE
             elif key in ("skip", "experimental"):
                 names = frozenset(name.strip() for name in value.split(","))
-                skip, experimental, error = options
-                options = cls(names, experimental, error) if key == "skip" else cls(skip, names, error)
+                setattr(options, key, names)
             else:
                 raise InvalidInput(
                     f"there is no option {shorten(key)!r} of check", hint="skip, experimental or error"
@@ -75,7 +80,7 @@ class Options(NamedTuple):
         return Options(self.skip | other.skip, self.experimental | other.experimental, self.error)
 
 
-ARGUMENT = "BUILDKIT_DOCKERFILE_CHECK"  # a build argument
+ARGUMENT = CHECK
 
 
 def options_of(dockerfile: Dockerfile, given: str | None) -> Options:

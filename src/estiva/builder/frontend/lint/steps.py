@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable
 
 from estiva.builder.frontend import run_mounts
 from estiva.builder.frontend.ignore import Matcher
@@ -21,6 +20,11 @@ from estiva.builder.frontend.lint.rule import Report, Rule
 from estiva.builder.frontend.syntax import Instruction
 from estiva.builder.frontend.variables import Budget, Expander
 from estiva.builder.struct import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 SECRETS = frozenset(
     ("apikey", "auth", "credential", "credentials", "key", "passwd", "password", "pword", "secret", "token")

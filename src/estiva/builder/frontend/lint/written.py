@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from estiva.builder.frontend.instructions import From, Pairs
 from estiva.builder.frontend.lint.rule import Report, Rule
 from estiva.builder.frontend.stages import Plan
@@ -75,8 +73,8 @@ def stages(plan: Plan, report: Report) -> None:
 def casing(plan: Plan, report: Report) -> None:
     """All instructions from the first FROM on are written as most of them are."""
     sources = [typed.source for stage in plan.stages for typed in (stage.start, *stage.steps)]
-    count = Counter(word.islower() for word in (source.word for source in sources) if _alike(word))
-    small = count[True] > count[False]
+    alike = [source.word.islower() for source in sources if _alike(source.word)]
+    small = sum(alike) * 2 > len(alike)
     for source in sources:
         wanted = source.word.lower() if small else source.word.upper()
         if source.word != wanted:

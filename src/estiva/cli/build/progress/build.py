@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
+from _thread import allocate_lock
 
-from estiva.cli.build.progress.lines import harmless
-from estiva.cli.build.progress.plain import Plain
 from estiva.cli.build.progress.steps import Step, Steps
 from estiva.errors import InvalidInput, oneline
 
@@ -44,7 +42,7 @@ class BuildProgress:
         self.kind = kind
         self.stream = stream or sys.stderr
         self.steps = Steps(0.0)  # when it began, only a screen tells
-        self.lock = threading.Lock()
+        self.lock = allocate_lock()
         self.view = _view(kind, title, self.stream)
 
     def __call__(self, event: dict[str, Any]) -> None:
@@ -75,6 +73,8 @@ class BuildProgress:
             failed = self.steps.failed
             if error is None or failed is None or self.kind in ("plain", "rawjson"):
                 return
+            from estiva.cli.build.progress.lines import harmless
+
             said = [harmless(line) for line in failed.lines.tail]
             if said:
                 lines = [f"{failed.label} {oneline(failed.instruction)}", *(f"  | {line}" for line in said)]
@@ -113,4 +113,8 @@ def _view(kind: str, title: str, stream: TextIO) -> View | None:
         from estiva.cli.build.progress.rawjson import RawJson
 
         return RawJson(stream, time.time_ns)
-    return Plain(stream, colours) if kind == "plain" else None
+    if kind == "plain":
+        from estiva.cli.build.progress.plain import Plain
+
+        return Plain(stream, colours)
+    return None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import re
-from collections import deque
 
 from estiva.errors import oneline
 
@@ -13,10 +11,8 @@ LONGEST = 8192  # characters of a line; a longer one is cut into pieces
 RESET = "\x1b[0m"
 # ECMA-48: control sequences (CSI), strings (OSC, DCS, SOS, PM, APC) with their text, other escapes. A string
 # that has no end is one up to the end of the line.
-_ESCAPE = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\|$)|[ -/]*[0-OQ-WYZ\\`-~])"
-)
-_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
+_ESCAPE = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\|$)|[ -/]*[0-OQ-WYZ\\`-~])"
+_COLOUR = r"\x1b\[[0-9;:]*m"
 
 
 def harmless(text: str, colours: bool = False) -> str:
@@ -26,11 +22,13 @@ def harmless(text: str, colours: bool = False) -> str:
         return text
     if "\x1b" not in text:
         return _escaped(text)
+    import re
+
     kept = ""
     place = 0
-    for match in _ESCAPE.finditer(text):
+    for match in re.finditer(_ESCAPE, text):
         kept += _escaped(text[place : match.start()])
-        if colours and _COLOUR.fullmatch(match[0]):
+        if colours and re.fullmatch(_COLOUR, match[0]):
             kept += match[0]
         place = match.end()
     kept += _escaped(text[place:])
@@ -48,7 +46,7 @@ class Lines:
     """
 
     def __init__(self) -> None:
-        self.last: deque[str] = deque(maxlen=KEPT)
+        self.last: list[str] = []
         self.open = ""
         self.wrote = False
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -63,15 +61,18 @@ class Lines:
         while len(self.open) > LONGEST:
             found.append(self.open[:LONGEST])
             self.open = self.open[LONGEST:]
-        self.last.extend(found)
+        self._keep(found)
         return found
 
     def end(self) -> list[str]:
         """The line without an end, if there is one."""
         rest, self.open = _shown(self.open + self._decoder.decode(b"", True)), ""
         found = [rest] if rest else []
-        self.last.extend(found)
+        self._keep(found)
         return found
+
+    def _keep(self, found: list[str]) -> None:
+        self.last = [*self.last, *found[-KEPT:]][-KEPT:]
 
     @property
     def tail(self) -> list[str]:
