@@ -16,14 +16,16 @@ from estiva.oci.rules import EACH, EACH_SAID, ONLY, Later
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from estiva.engine import Engine
-    from estiva.engine.images.lookup import Progress
     from estiva.engine.state.config_types import Config, HostConfig
     from estiva.network.ipam import Reader
     from estiva.network.networks import Network
     from estiva.network.types import EndpointRecord
+
+    Tell = Callable[[dict[str, Any]], object] | None
 
 _STRINGS = ["string"]
 # what a client may send back of what `inspect` has told is not an order
@@ -52,7 +54,7 @@ LABEL = 63  # bytes between two dots of a name, RFC 1035
 
 
 def settle(
-    engine: Engine, config: Config, host: HostConfig, networking: dict[str, Any], tell: Progress = None
+    engine: Engine, config: Config, host: HostConfig, networking: dict[str, Any], tell: Tell = None
 ) -> dict[str, EndpointRecord]:
     """What each network that the container belongs to is asked for, by the network's id; nothing for the
     default bridge alone. `tell`: see judge. Raises InvalidInput, NotFound, Conflict, Unsupported.
@@ -102,9 +104,7 @@ def _refuse(mode: str, asked: dict[str, Any]) -> None:
                 raise Conflict(f"{word} can't be used with the network mode {kind}")
 
 
-def judge(
-    engine: Engine, name: str, given: dict[str, Any], tell: Progress = None
-) -> tuple[str, EndpointRecord]:
+def judge(engine: Engine, name: str, given: dict[str, Any], tell: Tell = None) -> tuple[str, EndpointRecord]:
     """(the network's id, what is asked of it), of one endpoint. `tell` is told, as events of status
     "warning", of driver options that no driver knows; without it they are refused."""
     network = None if name == networks.DEFAULT_NAME else find(engine.db, name)
@@ -177,7 +177,7 @@ def _link(engine: Engine, words: str) -> list[str]:
     return [linked["Id"], alias]
 
 
-def _driver_option(option: str, value: str, tell: Progress) -> None:
+def _driver_option(option: str, value: str, tell: Tell) -> None:
     if option != IFNAME:
         line = f"the driver option {brief(option, 100)} of an endpoint is not known"
         if tell is None or option.startswith(DOCKERS):
