@@ -124,3 +124,23 @@ def test_volumes(api):
         {"message": 'create x1: error looking up volume plugin nope: plugin "nope" not found'},
     )
     assert api.ask("PUT", "/volumes/data", {})[0] == 503
+
+
+def test_a_driver_option_that_no_driver_knows_is_warned_of_and_shown(api):
+    def made(option):
+        body = {
+            "Image": IMAGE,
+            "Cmd": ["true"],
+            "NetworkingConfig": {"EndpointsConfig": {"bridge": {"DriverOpts": {option: "on"}}}},
+        }
+        return api.post("/containers/create", body)
+
+    status, _, told = made("org.example.setting")
+    assert (status, told["Warnings"]) == (
+        201, ["the driver option org.example.setting of an endpoint is not known and has no effect"])  # fmt: skip
+    shown = api.get(f"/containers/{told['Id']}/json")[2]["NetworkSettings"]["Networks"]["bridge"]
+    assert shown["DriverOpts"] == {"org.example.setting": "on"}
+    assert api.ask("DELETE", f"/containers/{told['Id']}")[0] == 204
+    assert (
+        made("com.docker.network.endpoint.sysctls")[0] == 501
+    )  # what docker's driver does with it is refused

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from estiva.errors import Conflict, InvalidInput
+from estiva.errors import Conflict, InvalidInput, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     Endpoint = dict[str, Any]
 
+IFNAME = "com.docker.network.endpoint.ifname"
 _SHORT = {"mac": "mac-address", "interface_name": "interface-name"}  # Podman's words
 
 
@@ -53,9 +54,11 @@ def _field(endpoint: Endpoint, key: str, value: str, word: str) -> None:
     elif key == "mac-address":
         endpoint["MacAddress"] = value
     elif key == "interface-name":
-        endpoint.setdefault("DriverOpts", {})["com.docker.network.endpoint.ifname"] = value
+        endpoint.setdefault("DriverOpts", {})[IFNAME] = value
     elif key == "driver-opt":
         name, _, setting = value.partition("=")
+        if name != IFNAME:
+            raise Unsupported(f"the driver option {name} of an endpoint is not known", hint=f"only {IFNAME}")
         endpoint.setdefault("DriverOpts", {})[name] = setting
     elif key == "gw-priority":
         endpoint["GwPriority"] = number(value)

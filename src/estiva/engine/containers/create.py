@@ -115,7 +115,7 @@ def make(
     if networking or host["NetworkMode"] not in ("bridge", "none", "host"):
         from estiva.engine.spec import endpoints
 
-        wished = endpoints.settle(engine, asked, host, networking or {})
+        wished = endpoints.settle(engine, asked, host, networking or {}, progress)
     if os.geteuid():
         raise Unsupported("containers can only be run by root, yet", hint="use sudo")
     name = names.check(name) if name else None

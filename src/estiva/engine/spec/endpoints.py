@@ -7,7 +7,7 @@ Engine API, judged, and the names in it looked up. Loaded only for a container t
 
 from __future__ import annotations
 
-from estiva.errors import Conflict, InvalidInput, Unsupported
+from estiva.errors import Conflict, InvalidInput, Unsupported, brief
 from estiva.network import networks, pools
 from estiva.network.ipam import DEFAULT_NETWORK, hardware_address
 from estiva.network.networks import IFNAME
@@ -16,6 +16,7 @@ from estiva.oci.rules import EACH, EACH_SAID, ONLY, Later
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from estiva.engine import Engine
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from estiva.network.ipam import Reader
     from estiva.network.networks import Network
     from estiva.network.types import EndpointRecord
+
+    Tell = Callable[[dict[str, Any]], object] | None
 
 _STRINGS = ["string"]
 # what a client may send back of what `inspect` has told is not an order
@@ -46,14 +49,15 @@ ENDPOINT: dict[str, Any] = {
     **_TOLD,
     **dict.fromkeys(("GlobalIPv6PrefixLen", "IPPrefixLen"), "int64"),
 }
+DOCKERS = "com.docker.network."  # its own drivers' options: sysctls, among others
 LABEL = 63  # bytes between two dots of a name, RFC 1035
 
 
 def settle(
-    engine: Engine, config: Config, host: HostConfig, networking: dict[str, Any]
+    engine: Engine, config: Config, host: HostConfig, networking: dict[str, Any], tell: Tell = None
 ) -> dict[str, EndpointRecord]:
     """What each network that the container belongs to is asked for, by the network's id; nothing for the
-    default bridge alone. Raises InvalidInput, NotFound, Conflict, Unsupported.
+    default bridge alone. `tell`: see judge. Raises InvalidInput, NotFound, Conflict, Unsupported.
     """
     rules.check(networking, {EACH: ENDPOINT}, "EndpointsConfig")
     mode = host["NetworkMode"]
@@ -64,7 +68,7 @@ def settle(
     asked = {mode: asked.pop(mode, {}), **asked}
     wished: dict[str, EndpointRecord] = {}
     for name, given in asked.items():
-        network_id, record = judge(engine, name, given)
+        network_id, record = judge(engine, name, given, tell)
         if network_id in wished and given:
             raise Conflict(f"network {name} is given twice")
         if network_id not in wished:
@@ -100,8 +104,9 @@ def _refuse(mode: str, asked: dict[str, Any]) -> None:
                 raise Conflict(f"{word} can't be used with the network mode {kind}")
 
 
-def judge(engine: Engine, name: str, given: dict[str, Any]) -> tuple[str, EndpointRecord]:
-    """(the network's id, what is asked of it), of one endpoint."""
+def judge(engine: Engine, name: str, given: dict[str, Any], tell: Tell = None) -> tuple[str, EndpointRecord]:
+    """(the network's id, what is asked of it), of one endpoint. `tell` is told, as events of status
+    "warning", of driver options that no driver knows; without it they are refused."""
     network = None if name == networks.DEFAULT_NAME else find(engine.db, name)
     record: EndpointRecord = {"Name": network.name} if network is not None else {}
     own = given.get("IPAMConfig") or {}
@@ -125,7 +130,7 @@ def judge(engine: Engine, name: str, given: dict[str, Any]) -> tuple[str, Endpoi
     for link in given.get("Links") or ():
         record.setdefault("Links", []).append(_link(engine, link))
     for option, value in (given.get("DriverOpts") or {}).items():
-        _driver_option(option, value)
+        _driver_option(option, value, tell)
         record.setdefault("DriverOpts", {})[option] = value
     return (network.id if network is not None else DEFAULT_NETWORK), record
 
@@ -172,9 +177,13 @@ def _link(engine: Engine, words: str) -> list[str]:
     return [linked["Id"], alias]
 
 
-def _driver_option(option: str, value: str) -> None:
+def _driver_option(option: str, value: str, tell: Tell) -> None:
     if option != IFNAME:
-        raise Unsupported(f"the driver option {option} of an endpoint is not known", hint=f"only {IFNAME}")
+        line = f"the driver option {brief(option, 100)} of an endpoint is not known"
+        if tell is None or option.startswith(DOCKERS):
+            raise Unsupported(line, hint=f"only {IFNAME}")
+        tell({"id": "", "status": "warning", "message": f"{line} and has no effect"})
+        return
     if not value or len(value) > 15 or not value.isascii() or not value.replace("-", "_").isidentifier():
         raise InvalidInput(
             f"{IFNAME}={value}: not the name of an interface", hint="at most 15 letters and digits"
