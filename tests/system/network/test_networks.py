@@ -430,7 +430,7 @@ def test_subnets_that_overlap_are_refused_and_named(host):
         ("first", "already exists"),
         ("host", "predefined host network"),
         ("-x", ""),
-        ("a b", "invalid"),
+        ("a/b", "invalid"),
     ):
         assert told in host.estiva("network", "create", "--", name, status=None).stderr
     assert (
