@@ -155,6 +155,7 @@ def table():
 @pytest.fixture(scope="module")
 def box():
     with host() as made:
+        made.estiva("ps")  # whose first verb makes its run root
         with open(f"{made.folder}/routes.json", "w") as file:
             json.dump(table(), file)
         server = subprocess.Popen(

@@ -29,7 +29,8 @@ def state(box):
     for name in ("containers", "volumes", "layers", "ingest", "blobs/sha256"):
         found["folder " + name] = sorted(os.listdir(f"{box.folder}/root/{name}"))
     for name in ("containers", "names"):
-        found["run " + name] = sorted(os.listdir(f"{box.folder}/run/{name}"))
+        here = f"{box.folder}/run/{name}"  # from the first verb on
+        found["run " + name] = sorted(os.listdir(here)) if os.path.isdir(here) else []
     found["here"] = sorted(os.listdir(box.folder))
     found["cgroups"] = sorted(box.cgroups())
     return found

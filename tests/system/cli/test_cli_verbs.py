@@ -368,7 +368,7 @@ def test_system(box, sleeper):
     box.estiva("unpause", sleeper)
     assert box.out("info", "-f", counts) == "1 1 0 0"
     assert box.out("info", "-f", "{{.Plugins}} {{.Runtimes}} {{.}}") == (
-        "{[local] [bridge host null] [] [json-file none]} map[estiva:{{estiva-oci []  map[]} map[]}]"
+        "{[local] [bridge host ipvlan macvlan null] [] [json-file none]} map[estiva:{{estiva-oci []  map[]} map[]}]"
         " {0xc000000000 []  0xc000000000 []}"
     )
     of_client = box.out("version", "-f", "{{.Client}}")

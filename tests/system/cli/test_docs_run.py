@@ -129,7 +129,7 @@ class Served:
 def test_every_block_has_a_test():
     kinds = {page: {language for language, _ in blocks(page)} for page in PAGES}
     assert kinds == {
-        "docs/cli.md": {"sh", "toml"},
+        "docs/cli.md": {"sh", "toml", "console"},  # console: servers, in tests/system/api
         "docs/registry.md": {"sh", "toml", "json", ""},
         "docs/python.md": {"python", "sh"},  # python: tests/system/boot/test_quickstart.py
     }

@@ -27,6 +27,7 @@ def test_another_run_root_is_refused_while_containers_run():
 
 def test_a_run_root_that_a_reboot_took():
     with host() as box:
+        box.estiva("ps")
         os.unlink(f"{box.folder}/root/run")
         os.symlink("/nowhere/at/all", f"{box.folder}/root/run")
         box.estiva("run", "--rm", "--network", "none", IMAGE, "true")

@@ -322,12 +322,12 @@ def test_stats_have_the_same_shape_everywhere(make: MAKE) -> None:
     assert set(stats) == {"memory", "cpu", "pids", "io"}
     assert set(stats["memory"]) == {
         *("usage", "working_set", "cache", "shared", "anonymous", "inactive_file", "kernel"),
-        *("swap", "limit", "swap_limit", "peak", "oom_kills"),
+        *("swap", "limit", "swap_limit", "peak", "oom_kills", "stat"),
     }
     assert set(stats["cpu"]) == {
         *("usage_ns", "user_ns", "system_ns", "periods", "throttled_periods", "throttled_ns")
     }
-    assert set(stats["io"]) == {"read_bytes", "write_bytes", "reads", "writes"}
+    assert set(stats["io"]) == {"read_bytes", "write_bytes", "reads", "writes", "devices"}
     assert stats["memory"]["limit"] is None
     assert stats["cpu"]["usage_ns"] > 0
     assert stats["pids"] == {"current": 0, "limit": 9}

@@ -151,7 +151,7 @@ def test_a_word_before_the_verb_counts(option, capsys, tmp_path, monkeypatch):
 
     def seen(words):
         kept = []
-        probe = types.SimpleNamespace(failure=1, options=(), least=0, most=0, interspersed=True)
+        probe = types.SimpleNamespace(failure=1, options=(), least=0, most=0, interspersed=True, whole=False)
         probe.action = lambda context, options: kept.append(vars(context)) or 0
         monkeypatch.setattr(oci, "load", lambda name: probe)
         assert oci.run([*words, "list"]) == 0

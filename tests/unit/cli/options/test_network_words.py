@@ -31,13 +31,13 @@ def endpoints(line):
         ("--network lab --link db:store", {"lab": {"Links": ["db:store"]}}),
         (
             "--network name=lab,alias=a,alias=b,ip=10.0.0.9,ip6=fd00::9,mac-address=02:00:00:00:00:09"
-            ",driver-opt=a=b,gw-priority=-3",
+            ",driver-opt=com.docker.network.endpoint.ifname=e0,gw-priority=-3",
             {
                 "lab": {
                     "Aliases": ["a", "b"],
                     "IPAMConfig": {"IPv4Address": "10.0.0.9", "IPv6Address": "fd00::9"},
                     "MacAddress": "02:00:00:00:00:09",
-                    "DriverOpts": {"a": "b"},
+                    "DriverOpts": {"com.docker.network.endpoint.ifname": "e0"},
                     "GwPriority": -3,
                 }
             },
