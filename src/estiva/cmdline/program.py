@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+INTERRUPTED = 130  # the status of one that SIGINT has ended, as a shell tells it
+
 
 def program(run: Callable[[list[str]], int]) -> NoReturn:
     """`run` the words of the command line and end with its status.
@@ -25,16 +27,19 @@ def program(run: Callable[[list[str]], int]) -> NoReturn:
         from estiva.cmdline import hidden
 
         hidden.hide()
-    if _signal.getsignal(_signal.SIGINT) == _signal.SIG_DFL:  # as the launcher left it
-        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
-        sys.unraisablehook = unraisable
-    status = run(words)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, AttributeError, ValueError):
-            status = status or 1
-    os._exit(status)
+    try:
+        if _signal.getsignal(_signal.SIGINT) == _signal.SIG_DFL:  # as the launcher left it
+            _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+            sys.unraisablehook = unraisable
+        status = run(words)
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, AttributeError, ValueError):
+                status = status or 1
+        os._exit(status)
+    except KeyboardInterrupt:  # before `run` could hear it, or after its end
+        os._exit(INTERRUPTED)
 
 
 def unraisable(told: sys.UnraisableHookArgs) -> None:
