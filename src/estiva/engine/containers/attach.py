@@ -170,20 +170,27 @@ def resize(engine: Engine, ref: str, rows: int, columns: int) -> None:
     until = time.monotonic() + SEATED
     record = lookup.resolve(engine, ref)
     while record["State"]["Running"]:
-        channel = connect(engine.paths.run_container(record["Id"]))
-        if channel is not None:
-            try:
-                channel.send(fastjson.dumps({"do": "resize", "rows": rows, "columns": columns}).encode())
-                return
-            except OSError:
-                pass  # it has ended
-            finally:
-                channel.close()
+        if resized(engine.paths.run_container(record["Id"]), rows, columns):
+            return
         if time.monotonic() > until:
             break
         time.sleep(lookup.LOOK_AGAIN)  # it is being started
         record = lookup.resolve(engine, record["Id"])
     raise Conflict(f"container {ref} is not running", hint=f"`estiva start {ref}` starts it")
+
+
+def resized(run: str, rows: int, columns: int) -> bool | None:
+    """Whether the monitor with that run folder was told the size; None where nobody listens, or not yet."""
+    channel = connect(run)
+    if channel is None:
+        return None
+    try:
+        channel.send(fastjson.dumps({"do": "resize", "rows": rows, "columns": columns}).encode())
+        return True
+    except OSError:
+        return False  # it has ended
+    finally:
+        channel.close()
 
 
 def left(engine: Engine, record: Record, action: str = "detach") -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 
-from estiva import fastjson
 from estiva.engine.containers import attach
 from estiva.engine.containers import exec as executing
 from estiva.engine.state import eventlog, execs, runstate
@@ -125,16 +124,10 @@ def resize(engine: Engine, kept: Kept, rows: int, columns: int) -> None:
     """The size of its terminal. Raises Conflict where it does not run."""
     until = time.monotonic() + SEATED
     while kept.standing()["running"] and runstate.read(engine.paths, kept.container) is not None:
-        channel = attach.connect(kept.folder)
-        if channel is not None:
-            try:
-                channel.send(fastjson.dumps({"do": "resize", "rows": rows, "columns": columns}).encode())
-                return
-            except OSError:
-                break  # it has ended
-            finally:
-                channel.close()
-        if time.monotonic() > until:
+        told = attach.resized(kept.folder, rows, columns)
+        if told:
+            return
+        if told is False or time.monotonic() > until:
             break
         time.sleep(0.01)  # it is being started
     raise Conflict(f"exec {kept.id} is not running")
