@@ -6,7 +6,7 @@ set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 mkdir -p "$1" && cd "$1"
 if [ ! -e debian.tar ]; then
-    mmdebstrap --variant=apt --aptopt='Acquire::Languages "none"' --dpkgopt='path-exclude=/usr/share/doc/*' \
+    mmdebstrap --format=tar --variant=apt --aptopt='Acquire::Languages "none"' --dpkgopt='path-exclude=/usr/share/doc/*' \
         --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
         --customize-hook='cp /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/"' \
         --include=ca-certificates,python3,python3-pip,python3-venv,gcc,make,libc6-dev,golang-go,nodejs,npm \
