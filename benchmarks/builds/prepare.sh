@@ -15,7 +15,8 @@ if [ ! -e debian.tar ]; then
 fi
 mkdir -p pip npm
 cp "$here/flask/requirements.txt" pip/
-pip download -q -r pip/requirements.txt -d pip/wheels
+# the wheels are for the Python of that Debian, not for the one that runs here
+pip download -q -r pip/requirements.txt -d pip/wheels --python-version 3.13 --only-binary :all:
 cp "$here"/npm/package.json "$here"/npm/package-lock.json npm/
 copy=$(mktemp -d)
 cp npm/package*.json "$copy"
