@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def start(target: Callable[[], None], name: str) -> threading.Thread:
+def start(target: Callable[[], None], name: str, *, daemon: bool = False) -> threading.Thread:
     """A new thread that does `target`. Raises RuntimeError where there can be no more.
 
     Since Python 3.13, `collections.abc` is a module that `collections` makes as it is loaded: who asks for it
@@ -17,6 +17,6 @@ def start(target: Callable[[], None], name: str) -> threading.Thread:
     import collections.abc  # noqa: F401
     import threading
 
-    thread = threading.Thread(target=target, name=name)
+    thread = threading.Thread(target=target, name=name, daemon=daemon)
     thread.start()
     return thread

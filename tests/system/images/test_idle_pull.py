@@ -11,6 +11,7 @@ import pytest
 from estiva.engine import Engine
 from estiva.engine.images import registry as image_registry
 from estiva.oci.reference import Reference
+from estiva.registry.http import minimal
 from estiva.registry.transfer import precheck
 from registry_support import SOURCE, Fault, Proxy, Server, sha256, tar_image, upload
 
@@ -78,12 +79,12 @@ def test_any_other_answer_is_the_clients_business(registry, engine, status):
 
 
 def test_it_asks_nobody_who_needs_more(registry, engine, monkeypatch, tmp_path):
-    assert not precheck._simple("docker.io") and precheck._simple("127.0.0.1:5000")
+    assert not minimal.may_ask("docker.io") and minimal.may_ask("127.0.0.1:5000")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example")
-    assert not precheck._simple("r.example") and precheck._simple("localhost:1")
+    assert not minimal.may_ask("r.example") and minimal.may_ask("localhost:1")
     (tmp_path / "config/estiva").mkdir(parents=True)
     (tmp_path / "config/estiva/registries.toml").write_text("")
-    assert not precheck._simple("127.0.0.1:5000")
+    assert not minimal.may_ask("127.0.0.1:5000")
 
 
 def test_a_layer_that_is_gone_is_fetched_again(registry, engine):

@@ -22,7 +22,6 @@ from estiva.timestamps import seconds
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from concurrent.futures import Future
     from typing import Any, Protocol
 
 FIELD = "io.estiva.buildcache.v1"
@@ -42,13 +41,19 @@ class Record:
 
 if TYPE_CHECKING:
 
+    class Coming(Protocol):
+        """What is on its way: a concurrent.futures.Future, or a Promise of builder/once.py."""
+
+        def result(self) -> None:
+            """Wait for it. Raises what kept it from coming."""
+
     class Remote(Protocol):
         """Caches elsewhere, as a build uses them."""
 
         def find(self, keys: Sequence[str]) -> Record | None:
             """What is kept under one of the keys."""
 
-        def fetch(self, record: Record) -> Future[None]:
+        def fetch(self, record: Record) -> Coming:
             """Have its layer brought here."""
 
         def note(self, record: Record) -> None:

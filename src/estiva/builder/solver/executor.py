@@ -96,8 +96,8 @@ def _run(job: Job) -> Image:
     if request.labels:
         final.config["Labels"] = {**(final.config.get("Labels") or {}), **request.labels}
     final.document.setdefault("created", job.clock())
-    document = final.finished()
     _keep_fetched(job, needed)
+    document = final.finished()
     if job.remote is not None and (inline := job.remote.inline(document["rootfs"]["diff_ids"])):
         document[FIELD] = inline
     return job.cache(target).image(document, final.inherited, hidden=request.hidden)
@@ -109,9 +109,17 @@ def _keep_fetched(job: Job, needed: list[stages.Stage]) -> None:
     """
     if job.remote is None:
         return
-    for layer in (layer for stage in needed for layer in job.state(stage).layers):
-        if isinstance(layer, Fetched):
-            layer.arrive()
+    layers = [layer for stage in needed for layer in job.state(stage).layers if isinstance(layer, Fetched)]
+    arrived: list[Fetched] = []
+    try:
+        for layer in layers:
+            layer.wait()
+            arrived.append(layer)
+    finally:
+        if arrived:
+            with job.store.db.write():  # one for all
+                for layer in arrived:
+                    layer.arrive()
 
 
 def _stage(job: Job, stage: stages.Stage) -> State:

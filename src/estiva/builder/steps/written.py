@@ -15,9 +15,9 @@ from estiva.errors import EstivaError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from concurrent.futures import Future
     from typing import TypeAlias
 
+    from estiva.builder.cache.remote import Coming
     from estiva.builder.frontend.syntax import Instruction
     from estiva.store import Store
     from estiva.store.snapshots import Snapshot
@@ -105,15 +105,22 @@ class Fetched:
 
     settled = True
 
-    def __init__(self, diff_id: str, coming: Future[None], keep: Callable[[], object]) -> None:
+    def __init__(self, diff_id: str, coming: Coming, keep: Callable[[], object]) -> None:
         self.diff_id = diff_id
         self._coming = coming
         self._keep = keep
+        self._kept = False
+
+    def wait(self) -> None:
+        """Raises what kept it from coming."""
+        self._coming.result()
 
     def arrive(self) -> str:
-        """Wait for it, and remember it; its diff_id. Raises what kept it from coming."""
-        self._coming.result()
-        self._keep()
+        """Wait for it, and remember it; its diff_id. Raises as `wait` does."""
+        self.wait()
+        if not self._kept:
+            self._keep()
+            self._kept = True
         return self.diff_id
 
 

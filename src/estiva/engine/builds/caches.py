@@ -4,34 +4,41 @@
     local      type=local,src=FOLDER[,tag=TAG] to read, dest=FOLDER to write: an OCI image layout
     inline     type=inline to write: in the image that is built, to be read with type=registry
 
-A cache that can't be had is told, and the build goes on without it.
+A cache that can't be had is told, and the build goes on without it. One in a registry is read by hand where
+that does (registry/transfer/peek.py), as the client takes longer to load than all of a build that is cached.
 """
 
 from __future__ import annotations
 
-import csv
-import threading
+from _csv import Error as MalformedError
+from _csv import reader  # of csv, which loads what nobody needs here
+from _thread import allocate_lock
 
+from estiva.builder import threads
 from estiva.builder.cache import remote as caches
-from estiva.errors import EstivaError, InvalidInput, Unsupported, oneline
+from estiva.builder.once import Promise
+from estiva.errors import EstivaError, InvalidInput, Stopped, Unsupported, oneline
 from estiva.files import nameable
 from estiva.oci.platform import Platform
 from estiva.oci.reference import Reference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Sequence
-    from concurrent.futures import Future
-    from typing import Any
+    from typing import Any, TypeAlias
 
-    from estiva.builder.cache.remote import Record
+    from estiva.builder.cache.remote import Coming, Record
     from estiva.engine import Engine
     from estiva.engine.images.logins import Logins
+    from estiva.registry.http.settings import Settings
     from estiva.registry.transfer.lazy import Lazy, Lent
+    from estiva.registry.transfer.peek import Peek
     from estiva.store.archive.layout import Folder
     from estiva.store.images import Image
 
     Progress = Callable[[dict[str, Any]], None] | None
+    Opened: TypeAlias = "Peek | Lent"
 
 FROM = {"registry": ("ref",), "local": ("src", "tag", "digest")}
 PACKED = ("mode", "compression", "compression-level", "force-compression", "oci-mediatypes", "ignore-error")
@@ -51,8 +58,8 @@ class Place:
         """Raises InvalidInput, and Unsupported for kinds that other builders have."""
         self.option, self.word = option, oneline(word)
         try:
-            cells = next(csv.reader([word], strict=True), [])
-        except csv.Error as error:
+            cells = next(reader([word], strict=True), [])
+        except MalformedError as error:
             raise self._wrong(str(error)) from None
         if len(cells) == 1 and "=" not in cells[0]:
             cells = ["type=registry", f"ref={cells[0]}"]
@@ -132,46 +139,40 @@ class Caches:
         progress: Progress,
         given: Logins = None,
     ) -> None:
-        from estiva.engine.images import logins
-
         self.engine = engine
-        self.settings = logins.settings(given)
+        self.settings: Settings | None = None
+        if given is not None:
+            from estiva.engine.images import logins
+
+            self.settings = logins.settings(given)
         self.targets = list(targets)
         self.progress = progress
         self.records: dict[str, Record] = {}
-        self.lent: dict[str, Lent] = {}
+        self.lent: dict[str, Opened] = {}
         self.notes: dict[tuple[str, tuple[str, ...]], Record] = {}
-        self._lock = threading.Lock()
-        self.lazy: Lazy | None = None
-        self.folders: list[Folder] = []
-        self.opening: list[tuple[Place, Future[Lent]]] = []
+        self._lock = allocate_lock()
+        self.elsewhere = Elsewhere(engine, progress, self.settings)
+        self.opening: list[tuple[Place, Promise[Opened]]] = []
         if sources:
             self._open(sources, Platform.parse(platform) if platform else Platform.host())
 
     def _open(self, sources: Sequence[Place], platform: Platform) -> None:
-        from estiva.registry.transfer.lazy import Lazy
-        from estiva.registry.transfer.progress import Progress as Told
         from estiva.store.archive.layout import Folder
 
-        self.lazy = Lazy(self.engine.store, Told(self.progress), self.settings)
         for place in sources:
-            if place.kind == "registry":
-                self.opening.append((place, self.lazy.open(place.reference, platform)))
-            else:
+            origin: Any = place.reference if place.kind == "registry" else None
+            if origin is None:
                 try:
                     folder = Folder(place.fields["src"])
                 except EstivaError as error:
                     self._warn(f"no cache from {place.name}: {error.message}")
                     continue
-                self.folders.append(folder)
-                tag = place.fields.get("digest") or place.fields.get("tag") or "latest"
-                self.opening.append((place, self.lazy.open((folder, tag), platform)))
+                self.elsewhere.folders.append(folder)
+                origin = (folder, place.fields.get("digest") or place.fields.get("tag") or "latest")
+            self.opening.append((place, self.elsewhere.open(origin, platform)))
 
     def close(self) -> None:
-        if self.lazy is not None:
-            self.lazy.close()
-        for folder in self.folders:
-            folder.close()
+        self.elsewhere.close()
 
     # --- what the builder asks for ---
 
@@ -179,9 +180,8 @@ class Caches:
         self._load()
         return next((self.records[key] for key in keys if key in self.records), None)
 
-    def fetch(self, record: Record) -> Future[None]:
-        assert self.lazy is not None
-        return self.lazy.fetch(self.lent[record.diff_id], record.diff_id)
+    def fetch(self, record: Record) -> Coming:
+        return self.elsewhere.fetch(self.lent[record.diff_id], record.diff_id)
 
     def note(self, record: Record) -> None:
         if self.targets:
@@ -250,3 +250,110 @@ class Caches:
                 goal = (target.fields["dest"], target.fields.get("tag") or "latest")
             origins = [((self.engine.store, what), goal)]
             copying.copy(origins, progress=self.progress, config=self.settings)
+
+
+class Elsewhere:
+    """Images that layers are fetched of, by hand or by the client. Close it: that ends what is under way."""
+
+    MOST = 4  # layers at once, as of a pull
+
+    def __init__(self, engine: Engine, progress: Progress, settings: Settings | None) -> None:
+        self.engine = engine
+        self.progress = progress
+        self.settings = settings
+        self.folders: list[Folder] = []
+        self.peeks: list[Peek] = []
+        self.lazy: Lazy | None = None
+        self.closed = False
+        self._making = allocate_lock()  # the client
+        self._lock = allocate_lock()
+        self._waiting: list[tuple[Promise[None], Peek, str]] = []
+        self._at_work = 0
+        self._threads: list[threading.Thread] = []
+
+    def open(self, origin: Any, platform: Platform) -> Promise[Opened]:
+        """Look at the image that a reference or (folder, tag) means."""
+        opened: Promise[Opened] = Promise()
+        self._begin(lambda: _settle(opened, lambda: self._opened(origin, platform)))
+        return opened
+
+    def fetch(self, opened: Opened, diff_id: str) -> Coming:
+        """Bring one of its layers into the store."""
+        from estiva.registry.transfer.peek import Peek
+
+        if not isinstance(opened, Peek):
+            return self._client().fetch(opened, diff_id)
+        coming: Promise[None] = Promise()
+        with self._lock:
+            self._waiting.append((coming, opened, diff_id))
+            more = self._at_work < self.MOST
+            self._at_work += more
+        if more:
+            self._begin(self._fetch)
+        return coming
+
+    def close(self) -> None:
+        with self._making:
+            self.closed = True
+        for peek in self.peeks:
+            peek.close()
+        if self.lazy is not None:
+            self.lazy.close()
+        for thread in self._threads:
+            thread.join(1.0)  # one may be waiting for another process that fetches the same
+        for folder in self.folders:
+            folder.close()
+
+    def _begin(self, work: Callable[[], None]) -> None:
+        self._threads.append(threads.start(work, "estiva-cache", daemon=True))
+
+    def _client(self) -> Lazy:
+        from estiva.registry.transfer.lazy import Lazy
+        from estiva.registry.transfer.progress import Progress as Told
+
+        with self._making:
+            if self.closed:
+                raise Stopped("the build was stopped")
+            if self.lazy is None:
+                self.lazy = Lazy(self.engine.store, Told(self.progress), self.settings)
+            return self.lazy
+
+    def _opened(self, origin: Any, platform: Platform) -> Opened:
+        if isinstance(origin, Reference):
+            from estiva.registry.http.minimal import Declined
+            from estiva.registry.transfer.peek import Peek
+
+            peek = Peek(self.engine.store, origin, platform)
+            self.peeks.append(peek)
+            try:
+                peek.open()
+                return peek
+            except Declined:
+                pass
+        return self._client().open(origin, platform).result()
+
+    def _fetch(self) -> None:
+        """Fetch layers until none is waiting."""
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._at_work -= 1
+                    return
+                coming, peek, diff_id = self._waiting.pop(0)
+            _settle(coming, lambda peek=peek, diff_id=diff_id: self._fetched(peek, diff_id))  # type: ignore[misc]
+
+    def _fetched(self, peek: Peek, diff_id: str) -> None:
+        if not peek.fetch(diff_id):
+            client = self._client()
+            client.fetch(client.lend(peek.reference, peek.config, peek.layers).result(), diff_id).result()
+        elif self.progress is not None:
+            layer = peek.layers[diff_id]
+            short, size = layer["digest"].partition(":")[2][:12], layer["size"]
+            self.progress({"id": short, "status": "done", "current": size, "total": size, "message": ""})
+
+
+def _settle(promise: Promise[Any], make: Callable[[], Any]) -> None:
+    try:
+        promise.keep(make())
+    except BaseException as error:  # told to who waits for it
+        promise.fail(error)

@@ -51,6 +51,10 @@ class Lazy:
         """Look at an image: of an index that for `platform`. Raises as a pull does, from the future."""
         return asyncio.run_coroutine_threadsafe(self._open(origin, platform), self.loop)
 
+    def lend(self, reference: Reference, config: dict[str, Any], layers: dict[str, Any]) -> Future[Lent]:
+        """One at a registry that was looked at already."""
+        return asyncio.run_coroutine_threadsafe(self._lend(reference, config, layers), self.loop)
+
     def fetch(self, lent: Lent, diff_id: str) -> Future[None]:
         """Bring one of its layers into the store."""
         return asyncio.run_coroutine_threadsafe(self._fetch(lent, diff_id), self.loop)
@@ -74,11 +78,7 @@ class Lazy:
     async def _open(self, origin: Origin, platform: Platform) -> Lent:
         source: There | Here
         if isinstance(origin, Reference):
-            if self.transport is None:
-                self.transport = Transport(self.settings)
-                await self.transport.__aenter__()
-            remote = await self.transport.remote(origin.registry, origin.repository)
-            source = There(remote, origin, self.pool, self.progress)
+            source = await self._there(origin)
         else:
             source = Here(FromLayout(*origin), self.pool, self.progress)
         top = await source.top()
@@ -94,6 +94,16 @@ class Lazy:
         parsed = documents.parse_config(bytes(kept.data))
         documents.check_layers(document, parsed)
         return Lent(source, parsed, dict(zip(parsed["rootfs"]["diff_ids"], document["layers"], strict=True)))
+
+    async def _there(self, reference: Reference) -> There:
+        if self.transport is None:
+            self.transport = Transport(self.settings)
+            await self.transport.__aenter__()
+        remote = await self.transport.remote(reference.registry, reference.repository)
+        return There(remote, reference, self.pool, self.progress)
+
+    async def _lend(self, reference: Reference, config: dict[str, Any], layers: dict[str, Any]) -> Lent:
+        return Lent(await self._there(reference), config, layers)
 
     async def _fetch(self, lent: Lent, diff_id: str) -> None:
         if self.slots is None:

@@ -3,8 +3,9 @@
     feed ->  queue -> [keep]    hash and append to ingest/DIGEST.part, from where a later process goes on
          \\-> queue -> [expand]  decompress -> queue -> [unpack]  hash as diffID, scan headers, write the tar
 
-Three threads over bounded queues; each spends its time in C without the interpreter's lock. Nothing of the
-layer can be seen before `commit` has proven size, digest and diffID. An uncompressed one is its own tar.
+Three threads over bounded queues; each spends its time in C without the interpreter's lock. A layer of one
+piece needs none: `commit` does it all. Nothing of the layer can be seen before `commit` has proven size,
+digest and diffID. An uncompressed one is its own tar.
 """
 
 from __future__ import annotations
@@ -123,6 +124,8 @@ class LayerIngest:
         self._hash = hashlib.new(self._blob.algorithm)
         try:
             self._sink = TarSink(self.layers.paths.ingest)
+            if self.size is not None and self.size <= PIECE and not self._at_start:
+                return  # see _at_once
             self._to_keep, self._to_expand, self._to_unpack = _Pipe(), _Pipe(), _Pipe()
             self._threads = [
                 self._thread("keep", self._keep, self._to_keep),
@@ -183,6 +186,20 @@ class LayerIngest:
                 raise _Stopped
             self._sink.write(piece)
 
+    def _at_once(self) -> None:
+        """The three parts of a layer of one piece, after each other."""
+        assert self._blob is not None and self._sink is not None
+        piece = bytes(self._small)
+        self._small.clear()
+        try:
+            self._blob.write(piece)
+            self._hash.update(piece)
+            if len(piece) == self.size and not self._abandoned:
+                for expanded in codec.decompress(iter([piece]), codec.Bound()):
+                    self._sink.write(expanded)
+        except BaseException as error:
+            self._error = error
+
     def _send(self, piece: bytes) -> None:
         self._to_keep.put(piece)
         self._to_expand.put(piece)
@@ -194,6 +211,8 @@ class LayerIngest:
     def _finish(self) -> None:
         """Let the threads do what they were given, and end."""
         if not self._threads:
+            if self._small and self._error is None:
+                self._at_once()
             return
         if self._small:
             self._flush()
@@ -214,11 +233,11 @@ class LayerIngest:
         if self.size is not None and self.offset + len(data) > self.size:
             raise IntegrityError(f"layer {self.digest} is larger than the {self.size} bytes it should have")
         self.offset += len(data)
-        if not self._small and len(data) >= PIECE and type(data) is bytes:
+        if self._threads and not self._small and len(data) >= PIECE and type(data) is bytes:
             self._send(data)  # as it is: nobody can change it
             return
         self._small += data
-        if len(self._small) >= PIECE:
+        if self._threads and len(self._small) >= PIECE:
             self._flush()
 
     def commit(self) -> Layer:
