@@ -85,7 +85,7 @@ RULES = {
     # --- the builder ---
     "builder.frontend": {"builder.struct", "linux", "oci"},
     "builder.cache": {"builder.frontend", "builder.struct", "store", "oci"},
-    "builder.files": {"builder.frontend", "builder.once", "builder.struct", "store", "oci", "linux"},
+    "builder.files": {"builder.frontend", "builder.once", "builder.struct", "builder.threads", "store", "oci", "linux"},
     "builder.fetch": {"builder.frontend", "builder.files", "builder.cache", "builder.request", "store", "oci", "linux"},
     "builder.steps": {"builder.frontend", "builder.files", "builder.cache", "builder.fetch", "builder.request", "builder.once", "builder.struct", "store", "oci", "linux",
                       "runtime.process.user"},

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 
+from estiva.builder import threads
 from estiva.builder.once import Once
 from estiva.files import abandoned, new_directory, remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import threading
+
     from estiva.builder.files.frozen import Frozen
     from estiva.builder.files.tree import Tree
     from estiva.paths import Paths
@@ -35,8 +38,11 @@ class Workspace:
         _sweep(self.secret_base)
         self.fd, self.path = new_directory(work, "")
         self.frozen: Once[tuple[Tree, str], Frozen] = Once()
+        self._removing: list[threading.Thread] = []
 
     def close(self) -> None:
+        for thread in self._removing:
+            thread.join()
         for copy in self.frozen.values():
             copy.close()
         try:
@@ -51,6 +57,17 @@ class Workspace:
         os.mkdir(path)
         os.chmod(path, 0o755)
         return path
+
+    def drop(self, path: str) -> None:
+        """Remove such a directory, while the build goes on: of many files that takes long."""
+
+        def remove() -> None:
+            try:
+                remove_tree(path)
+            except OSError:  # `close` tries again
+                pass
+
+        self._removing.append(threads.start(remove, "estiva-remove"))
 
 
 class Scratch:
@@ -71,6 +88,10 @@ class Scratch:
     def directory(self) -> str:
         """See Workspace.directory."""
         return self.workspace.directory()
+
+    def drop(self, path: str) -> None:
+        """See Workspace.drop."""
+        self.workspace.drop(path)
 
     def secret(self) -> str:
         """The path for a step's secret file, gone with `release`."""

@@ -45,6 +45,7 @@ class Bind:
         self._resolved: str | None = None
         self.witness: Witness | None = None
         self._content: list[str] | None = None
+        self._written = ""  # the directory of what the command writes
         if source.layers is None:
             copied = self.workspace.frozen.found((source.tree, self.resolved))
             read = source.tree.digest(self.resolved, firm=True) if copied is None else copied.digest
@@ -79,6 +80,9 @@ class Bind:
         if self.witness is not None:
             self.witness.tree.close()
             self.witness = None
+        if self._written:
+            self.workspace.drop(self._written)
+            self._written = ""
 
     def open(self) -> int:
         """The fd of a detached mount of it. Raises OSError, InvalidInput, Unsupported."""
@@ -86,7 +90,8 @@ class Bind:
         if fd < 0:
             fd = self._copy()
         if fd >= 0 and self.mount.writable:
-            fd = frozen.over(fd, self.workspace.directory())
+            self._written = self.workspace.directory()
+            fd = frozen.over(fd, self._written)
         if fd >= 0:
             return fd
         self.close()
