@@ -38,11 +38,13 @@ def serve(
     tls: Tls | None = None,
     insecure: bool = False,
     idle: float = 0,
+    reaper: bool = True,
     ready: Callable[[Listener], object] = lambda listener: None,
 ) -> None:
     """Answer until SIGTERM or SIGINT, or, with `idle`, until nobody has asked for so many seconds.
 
-    `listen`: unix://PATH, tcp://HOST:PORT, fd://; see listening/sockets.py. `ready` is told of each once
+    `listen`: unix://PATH, tcp://HOST:PORT, fd://; see listening/sockets.py. `reaper`: whether there is one
+    of our own for clients of testcontainers. `ready` is told of each once
     clients can connect. Raises InvalidInput, Conflict, Unavailable.
     """
     made: list[Listener] = []
@@ -50,21 +52,20 @@ def serve(
         for word in listen:
             made += sockets.listeners(word, tls, insecure, engine.paths.run_root)
         spawner.files = connections.lift()
-        asyncio.run(_serve(engine, made, idle, ready))
+        asyncio.run(_serve(Api(engine, reaper), made, idle, ready))
     finally:
         for one in made:
             one.close()
 
 
 async def _serve(
-    engine: Engine, listeners: list[Listener], idle: float, ready: Callable[[Listener], object]
+    api: Api, listeners: list[Listener], idle: float, ready: Callable[[Listener], object]
 ) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.set_exception_handler(_unforeseen)
-    api = Api(engine)
     runner = web.AppRunner(
         api.application(),
         access_log=None,
