@@ -18,7 +18,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from estiva.api.app import Api
 from estiva.api.listening import connections, sockets
 from estiva.engine.launch import spawner
-from estiva.errors import brief
+from estiva.errors import EstivaError, brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -86,15 +86,27 @@ async def _serve(
         ready(listener)
     notify("READY=1")
     waiting: list[asyncio.Task[object]] = [asyncio.create_task(stop.wait())]
+    renewing = asyncio.create_task(_renew(api, listeners))
     if idle:
         waiting.append(asyncio.create_task(_idle(api, idle)))
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     notify("STOPPING=1")
-    for task in waiting:
+    for task in (*waiting, renewing):
         task.cancel()
     door.close()  # first: who comes from now on waits for the next server, where systemd has the socket
     await runner.cleanup()
     api.work.close()
+
+
+async def _renew(api: Api, listeners: list[Listener]) -> None:
+    """Containers that were given the socket of the server before this one get ours."""
+    from estiva.engine.mounts import renewed
+
+    for one in (one for listener in listeners for one in listener.sockets if one.family == socket.AF_UNIX):
+        try:
+            await api.work.do(renewed.socket, api.engine, os.fsdecode(one.getsockname()))
+        except (EstivaError, OSError) as error:
+            tell(f"containers that have mounted the socket of the last server keep that one: {error}")
 
 
 async def _idle(api: Api, seconds: float) -> None:

@@ -6,6 +6,7 @@ fetched, and no program of others is given the API's socket.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from estiva import version
 from estiva.engine.images import archive, lookup
-from estiva.errors import EngineError, brief
+from estiva.errors import EngineError, EstivaError, brief
 from estiva.files import read_bounded
 from estiva.oci.reference import Reference
 
@@ -80,7 +81,8 @@ def make(engine: Engine, ref: str, platform: str | None = None) -> str:
         data[f"{os.path.abspath(dynamic)}/README"] = (
             b"of the modules here only those that are used\n"  # Python looks for it
         )
-    return archive.from_host(
+    before = lookup.find(engine, ref)
+    made = archive.from_host(
         engine,
         [python],
         name=ref,
@@ -94,3 +96,7 @@ def make(engine: Engine, ref: str, platform: str | None = None) -> str:
         platform=platform,
         created_by="estiva api: the reaper, with this machine's Python",
     )
+    if before is not None and before.id != made and not lookup.names(engine, before.id):
+        with contextlib.suppress(EstivaError):  # a container still has it
+            lookup.remove(engine, before.id)
+    return made
