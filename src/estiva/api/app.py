@@ -66,11 +66,12 @@ MODULES = (
 class Api:
     """One server's: the engine, where its verbs run, who waits to be attached to what is not started yet."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, reaper: bool = True) -> None:
         from estiva.api.ends import Ends
         from estiva.api.waiting import Attaches
 
         self.engine = engine
+        self.reaper = reaper  # whether testcontainers' ryuk is our own (reaper/image.py)
         self.work = Work()
         self.attaches: Attaches = Attaches(engine)
         self.ends: Ends = Ends(engine, self.work)

@@ -18,7 +18,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from estiva.api.app import Api
 from estiva.api.listening import connections, sockets
 from estiva.engine.launch import spawner
-from estiva.errors import brief
+from estiva.errors import EstivaError, brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,11 +38,13 @@ def serve(
     tls: Tls | None = None,
     insecure: bool = False,
     idle: float = 0,
+    reaper: bool = True,
     ready: Callable[[Listener], object] = lambda listener: None,
 ) -> None:
     """Answer until SIGTERM or SIGINT, or, with `idle`, until nobody has asked for so many seconds.
 
-    `listen`: unix://PATH, tcp://HOST:PORT, fd://; see listening/sockets.py. `ready` is told of each once
+    `listen`: unix://PATH, tcp://HOST:PORT, fd://; see listening/sockets.py. `reaper`: whether there is one
+    of our own for clients of testcontainers. `ready` is told of each once
     clients can connect. Raises InvalidInput, Conflict, Unavailable.
     """
     made: list[Listener] = []
@@ -50,21 +52,20 @@ def serve(
         for word in listen:
             made += sockets.listeners(word, tls, insecure, engine.paths.run_root)
         spawner.files = connections.lift()
-        asyncio.run(_serve(engine, made, idle, ready))
+        asyncio.run(_serve(Api(engine, reaper), made, idle, ready))
     finally:
         for one in made:
             one.close()
 
 
 async def _serve(
-    engine: Engine, listeners: list[Listener], idle: float, ready: Callable[[Listener], object]
+    api: Api, listeners: list[Listener], idle: float, ready: Callable[[Listener], object]
 ) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.set_exception_handler(_unforeseen)
-    api = Api(engine)
     runner = web.AppRunner(
         api.application(),
         access_log=None,
@@ -85,15 +86,27 @@ async def _serve(
         ready(listener)
     notify("READY=1")
     waiting: list[asyncio.Task[object]] = [asyncio.create_task(stop.wait())]
+    renewing = asyncio.create_task(_renew(api, listeners))
     if idle:
         waiting.append(asyncio.create_task(_idle(api, idle)))
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     notify("STOPPING=1")
-    for task in waiting:
+    for task in (*waiting, renewing):
         task.cancel()
     door.close()  # first: who comes from now on waits for the next server, where systemd has the socket
     await runner.cleanup()
     api.work.close()
+
+
+async def _renew(api: Api, listeners: list[Listener]) -> None:
+    """Containers that were given the socket of the server before this one get ours."""
+    from estiva.engine.mounts import renewed
+
+    for one in (one for listener in listeners for one in listener.sockets if one.family == socket.AF_UNIX):
+        try:
+            await api.work.do(renewed.socket, api.engine, os.fsdecode(one.getsockname()))
+        except (EstivaError, OSError) as error:
+            tell(f"containers that have mounted the socket of the last server keep that one: {error}")
 
 
 async def _idle(api: Api, seconds: float) -> None:

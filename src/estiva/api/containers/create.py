@@ -8,6 +8,7 @@ from estiva.api import answers
 from estiva.api.app import api_version
 from estiva.api.containers import words
 from estiva.api.containers.fields import Create
+from estiva.api.reaper import image as reaper
 from estiva.engine.containers import create as creating
 from estiva.engine.images import platforms
 from estiva.engine.state import names
@@ -102,6 +103,8 @@ async def create(api: Api, request: web.Request) -> web.Response:
     wanted = Create(given, version, tuple(request.query))
     platform = request.query.get("platform") or None if version >= (1, 41) else None
     name = request.query.get("name", "")
+    if api.reaper and reaper.is_name(str(wanted.config.get("Image") or "")):
+        await api.work.do(reaper.renew, api.engine, str(wanted.config["Image"]))
     return answers.json(await api.work.do(_create, api.engine, wanted, name, platform), 201)
 
 

@@ -9,6 +9,7 @@ from aiohttp import web
 from estiva.api import answers, auth, told
 from estiva.api.images import names
 from estiva.api.images.progress import Pulled, Pushed
+from estiva.api.reaper import image as reaper
 from estiva.engine.images import archive, lookup, registry
 from estiva.errors import Denied, EstivaError, InvalidInput, NotFound, brief
 from estiva.oci import digest as digests
@@ -53,6 +54,10 @@ async def _pull(api: Api, request: web.Request, platform: str | None) -> web.Str
 
 def pull(api: Api, line: told.Told, named: Reference, platform: str | None, given: Logins) -> None:
     """Pull one image, telling how it goes on."""
+    if api.reaper and reaper.is_name(str(named)) and reaper.here(api.engine, str(named)) != "others":
+        line.status(f"{named.familiar}: Estiva's own reaper, made here; --reaper=false fetches ryuk")
+        reaper.make(api.engine, str(named), platform)
+        return
     before = lookup.find(api.engine, str(named))
     shown = Pulled(line.say, named)
 

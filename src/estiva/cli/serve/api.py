@@ -41,7 +41,15 @@ def serve(context: Context, options: Options) -> int:
 
     engine = Engine(context.root, context.run_root)  # whose monitors are forked by the spawner, not from here
     listen = options.many("listen") or [f"unix://{engine.paths.run_root}/docker.sock"]
-    server.serve(engine, listen, tls=tls, insecure=options.flag("insecure"), idle=idle, ready=ready)
+    server.serve(
+        engine,
+        listen,
+        tls=tls,
+        insecure=options.flag("insecure"),
+        idle=idle,
+        reaper=options.flag("reaper", True),
+        ready=ready,
+    )
     return 0
 
 
@@ -141,6 +149,7 @@ SERVE = Verb(
         ("", "tlscert", TEXT, "FILE", "the server's certificate"),
         ("", "tlskey", TEXT, "FILE", "its key"),
         ("", "insecure", FLAG, "", "TCP without TLS, on this machine's loopback only"),
+        ("", "reaper", FLAG, "", "Estiva's own reaper for testcontainers, instead of ryuk (default true)"),
     ),
     most=0,
     examples=(

@@ -9,7 +9,7 @@ from estiva.oci.reference import Reference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import IO
 
     from estiva.engine import Engine
@@ -98,9 +98,22 @@ def from_host(
     *,
     name: str | None = None,
     files: Sequence[str] = (),
+    data: Mapping[str, bytes] | None = None,
+    config: Mapping[str, object] | None = None,
+    created_by: str = "",
     platform: str | None = None,
 ) -> str:
     """Make an image out of this machine's own programs (see estiva.engine.images.from_host.make); its id."""
     from estiva.engine.images.from_host import make as maker
 
-    return maker.make(engine.store, programs, tag=name, extra_files=files, platform=platform).id
+    made = maker.make(
+        engine.store,
+        programs,
+        tag=name,
+        extra_files=files,
+        data=data,
+        config=config,
+        created_by=created_by,
+        platform=platform,
+    )
+    return made.id

@@ -17,7 +17,7 @@ from estiva.errors import IntegrityError, InvalidInput, NotFound, Unsupported, o
 from estiva.files import read_bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from estiva.oci.platform import Platform
     from estiva.store import Store
@@ -57,10 +57,14 @@ def make(
     *,
     tag: str | None = None,
     extra_files: Iterable[str] = (),
+    data: Mapping[str, bytes] | None = None,
+    config: Mapping[str, object] | None = None,
+    created_by: str = "",
     platform: str | Platform | None = None,
 ) -> Image:
     """Make an image of `programs` (names on the PATH, or paths) and `extra_files` (absolute paths; a folder
-    comes with all in it), tag it, and return it.
+    comes with all in it), tag it, and return it. `data`: by path, the content of files that are in the image
+    alone. `config`: what is added to its config. `created_by`: what its history says.
 
     Raises NotFound for a program, library, interpreter or file that this machine has not, InvalidInput,
     Unsupported for a platform that is not this machine's.
@@ -88,11 +92,14 @@ def make(
         tree.add_program(program)
     for path in extra:
         tree.add_extra(path)
+    for path, content in (data or {}).items():
+        tree.entries[path] = Entry("f", 0o644, data=content)
     tree.finish()
     document = configs.new(host.architecture, host.os, host.variant)
     document["config"] = {"Env": ["PATH=" + ":".join((*PATH, *tree.places))]}
     if tree.has("/bin/sh"):
         document["config"]["Cmd"] = ["sh"]
+    document["config"].update(config or {})
     words = [oneline(word) for word in (*programs, *extra)]
     with store.writing():
         with store.layers.sink() as sink:
@@ -101,7 +108,7 @@ def make(
         document = configs.derive(
             document,
             layer.diff_id,
-            created_by="estiva image from-host " + " ".join(words),
+            created_by=created_by or "estiva image from-host " + " ".join(words),
             created=_created(),
         )
         return store.images.add(encode(document), names=[tag] if tag else ())

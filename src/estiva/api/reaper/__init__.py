@@ -1,0 +1,1 @@
+"""The reaper of testcontainers' sessions: it ends what one has left, once its connection has closed."""
