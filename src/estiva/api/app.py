@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 OLDEST = (1, 24)
 NEWEST = (1, 51)
+WORDS, LINES = 1024, 64  # characters of a line of an error, and its lines: a request's words may be in it
 TOLD = (1, 45)  # the one that is spoken to the letter, and by who names none
 MODULES = (
     "system",
@@ -145,7 +146,8 @@ HEADERS = {
 
 def refused(error: EstivaError) -> web.Response:
     """Docker's form of an error."""
-    words = "\n".join(map(oneline, error.message.split("\n")))  # some of docker's have several lines
+    lines = error.message.split("\n")[:LINES]  # some of docker's have several
+    words = "\n".join(brief(line, WORDS) for line in lines)
     return answers.json({"message": words}, errors.status(error)[1])
 
 

@@ -117,6 +117,8 @@ def judge(engine: Engine, name: str, given: dict[str, Any], tell: Tell = None) -
         )
     if network is None and given.get("Aliases"):
         raise InvalidInput("network-scoped aliases are supported for user defined networks only")
+    if network is not None and given.get("IPAMConfig") is not None:
+        record["IPv4"] = ""  # docker shows {} where {} was asked for, and null where nothing was
     for key, wish, bits in (("IPv4Address", "IPv4", 32), ("IPv6Address", "IPv6", 128)):
         if own.get(key) and network is not None:
             _address(network, record, wish, bits, own[key])
