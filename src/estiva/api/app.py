@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 OLDEST = (1, 24)
 NEWEST = (1, 51)
 WORDS, LINES = 1024, 64  # characters of a line of an error, and its lines: a request's words may be in it
+VERSION = f"26.1.5+estiva.{version.__version__}"  # the docker that this is like: clients refuse old ones
 TOLD = (1, 45)  # the one that is spoken to the letter, and by who names none
 MODULES = (
     "system",
@@ -140,7 +141,7 @@ HEADERS = {
     "Api-Version": ".".join(map(str, NEWEST)),
     "Docker-Experimental": "false",
     "Ostype": "linux",
-    "Server": f"Docker/{version.__version__} (estiva)",
+    "Server": f"Docker/{VERSION} (linux)",
 }
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from aiohttp.web import HTTPException
 from aiohttp.web_protocol import RequestHandler
 
 from estiva.api import answers
+from estiva.api.app import HEADERS
 from estiva.errors import brief
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from aiohttp.web import BaseRequest, StreamResponse
+    from aiohttp.web import BaseRequest, Response, StreamResponse
     from aiohttp.web_server import Server
 
 HEAD = 30.0  # seconds for a request's head, from its first byte
@@ -61,10 +63,21 @@ class Handler(RequestHandler):
     ) -> StreamResponse:
         super().handle_error(request, status, exc, message)  # it tells the log
         first = (message or "").strip().partition("\n")[0].rstrip(":. ")
-        words = f"this is no request: {brief(first, 200)}" if first else "this request can't be answered"
-        response = answers.json({"message": words}, status)
-        response.force_close()
-        return response
+        return _refusal(f"this is no request: {first}" if first else "this request can't be answered", status)
+
+    async def finish_response(
+        self, request: BaseRequest, resp: StreamResponse, start_time: float | None
+    ) -> tuple[StreamResponse, bool]:
+        if isinstance(resp, HTTPException):  # of what is judged before a handler is found, such as Expect
+            resp = _refusal(resp.text or resp.reason, resp.status)
+        return await super().finish_response(request, resp, start_time)
+
+
+def _refusal(text: str, status: int) -> Response:
+    response = answers.json({"message": brief(text, 200)}, status)
+    response.headers.update(HEADERS)
+    response.force_close()
+    return response
 
 
 def handlers(server: Server, loop: asyncio.AbstractEventLoop) -> Callable[[], Handler]:

@@ -131,6 +131,7 @@ def judge(engine: Engine, name: str, given: dict[str, Any], tell: Tell = None) -
         record.setdefault("Aliases", []).append(alias)
     for link in given.get("Links") or ():
         record.setdefault("Links", []).append(_link(engine, link))
+        record.setdefault("Linked", []).append(link)
     for option, value in (given.get("DriverOpts") or {}).items():
         _driver_option(option, value, tell)
         record.setdefault("DriverOpts", {})[option] = value
