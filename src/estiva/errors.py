@@ -75,6 +75,9 @@ class NameTaken(Conflict):
         self.holder = holder
 
 
+ABOUT = ("kind", "name", "holder")  # what errors have besides their words, for who sends one on
+
+
 class PortTaken(Conflict):
     pass
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 OLDEST = (1, 24)
 NEWEST = (1, 51)
+WORDS, LINES = 1024, 64  # characters of a line of an error, and its lines: a request's words may be in it
+VERSION = f"26.1.5+estiva.{version.__version__}"  # the docker that this is like: clients refuse old ones
 TOLD = (1, 45)  # the one that is spoken to the letter, and by who names none
 MODULES = (
     "system",
@@ -140,13 +142,14 @@ HEADERS = {
     "Api-Version": ".".join(map(str, NEWEST)),
     "Docker-Experimental": "false",
     "Ostype": "linux",
-    "Server": f"Docker/{version.__version__} (estiva)",
+    "Server": f"Docker/{VERSION} (linux)",
 }
 
 
 def refused(error: EstivaError) -> web.Response:
     """Docker's form of an error."""
-    words = "\n".join(map(oneline, error.message.split("\n")))  # some of docker's have several lines
+    lines = error.message.split("\n")[:LINES]  # some of docker's have several
+    words = "\n".join(brief(line, WORDS) for line in lines)
     return answers.json({"message": words}, errors.status(error)[1])
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from estiva.api import answers
-from estiva.api.app import NEWEST, OLDEST
+from estiva.api.app import NEWEST, OLDEST, VERSION
 from estiva.engine import system
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _version() -> dict[str, Any]:
     return {
         "Platform": {"Name": "Estiva"},
         "Components": [{"Name": "Engine", "Version": found["Version"], "Details": details}],
-        "Version": found["Version"],
+        "Version": VERSION,
         **{name: value for name, value in details.items() if name != "Experimental"},
     }
 
@@ -53,7 +53,7 @@ async def version(api: Api, request: web.Request) -> web.Response:
 
 
 async def info(api: Api, request: web.Request) -> web.Response:
-    return answers.json(await api.work.do(system.info, api.engine))
+    return answers.json({**await api.work.do(system.info, api.engine), "ServerVersion": VERSION})
 
 
 ROUTES: tuple[Route, ...] = (

@@ -34,7 +34,7 @@ def daemon_fields(engine: Engine, known: dict[str, Any]) -> dict[str, Any]:
         **dict.fromkeys(("DriverStatus", "GenericResources")),
         "RegistryConfig": REGISTRIES,
         "Warnings": _warnings(engine, known),
-        **_limits(),
+        **limits(),
         "BridgeNfIptables": _switch("net/bridge/bridge-nf-call-iptables"),
         "BridgeNfIp6tables": _switch("net/bridge/bridge-nf-call-ip6tables"),
         "CDISpecDirs": list(spec_directories()),
@@ -74,7 +74,7 @@ def _pools(known: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"Base": f"{base}/{prefix}", "Size": size} for base, prefix, size in pools.of(known)]
 
 
-def _limits() -> dict[str, bool]:
+def limits() -> dict[str, bool]:
     """Which limits this machine's cgroups can hold."""
     from estiva.files import read_bounded
     from estiva.runtime.cgroup.layout import layout

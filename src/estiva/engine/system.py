@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from estiva.engine import Engine
 
 API_VERSION = "1.45"
+IDENTITY = "engine.id"  # the key in `meta`
 ROUNDS = 3  # of sweep and check: somebody may be killed between the two
 
 
@@ -51,7 +52,7 @@ def info(engine: Engine) -> dict[str, Any]:
     uname = os.uname()
     known, wrong = settings.look()
     return {
-        "ID": "",
+        "ID": identity(engine),
         "Containers": sum(states.values()),
         "ContainersRunning": states.get("running", 0),
         "ContainersPaused": states.get("paused", 0),
@@ -74,6 +75,20 @@ def info(engine: Engine) -> dict[str, Any]:
         "ServerVersion": version()["Version"],
         **daemon_fields(engine, known),
     }
+
+
+def identity(engine: Engine) -> str:
+    """Of a state root: a UUID that is made when it is first asked for."""
+    sql = "SELECT value FROM meta WHERE key = ?"
+    rows = engine.db.read(sql, (IDENTITY,))
+    if not rows:
+        from uuid import uuid4
+
+        with engine.db.write() as transaction:
+            sql_new = "INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)"
+            transaction.execute(sql_new, (IDENTITY, str(uuid4())))
+        rows = engine.db.read(sql, (IDENTITY,))
+    return str(rows[0][0])
 
 
 def _driver(engine: Engine) -> str:

@@ -50,6 +50,7 @@ class EndpointRecord(TypedDict, total=False):
     Position: int  # of the container's interfaces
     Aliases: list[str]
     Links: list[list[str]]  # container id, alias
+    Linked: list[str]  # the same as it was asked for, which is what is shown
     IPv4: str
     IPv6: str
     MacAddress: str

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 
 from yarl import URL
 
@@ -22,7 +24,7 @@ from estiva.oci import image as documents
 from estiva.oci.platform import Platform, select
 from estiva.oci.reference import DEFAULT_REGISTRY, Reference
 from estiva.registry import grammar
-from estiva.registry.http.errors import read_small
+from estiva.registry.http.errors import Broken, read_small
 from estiva.registry.http.settings import Settings
 from estiva.registry.http.transport import Remote, Transport, retrying
 from estiva.registry.transfer.manifests import Fetched, get_manifest, pull_scopes
@@ -74,20 +76,26 @@ def images(
 
 def described(reference: Reference, *, config: Settings | None = None) -> dict[str, Any]:
     """{"Descriptor": mediaType, digest and size of what a reference means, "Platforms": those of its index,
-    or the one of its image}. Raises NotFound, Denied, Unavailable."""
+    or the one of its image}. Mirrors are asked first, as by a pull. Raises NotFound, Denied, Unavailable."""
+    config = config or Settings.from_environment()
+    for host, prefix in config.rule(reference.registry).mirrors:
+        repository = f"{prefix}/{reference.repository}" if prefix else reference.repository
+        place = Reference(host, repository, reference.tag, reference.digest)
+        with contextlib.suppress(EstivaError, Broken):
+            return _ask(place, functools.partial(_describe, place), config)
+    return _ask(reference, functools.partial(_describe, reference), config)
 
-    async def question(remote: Remote) -> dict[str, Any]:
-        top = await get_manifest(remote, reference)
-        document = documents.parse_document(top.body, top.media_type)
-        if documents.is_index(document):
-            platforms = [each.get("platform") or {} for each in document["manifests"]]
-        else:
-            platforms = [Platform.of(await _config(remote, reference, document)).document()]
-        kind = top.media_type or document.get("mediaType") or documents.OCI_MANIFEST
-        about = {"mediaType": kind, "digest": top.digest, "size": len(top.body)}
-        return {"Descriptor": about, "Platforms": platforms}
 
-    return _ask(reference, question, config)
+async def _describe(place: Reference, remote: Remote) -> dict[str, Any]:
+    top = await get_manifest(remote, place)
+    document = documents.parse_document(top.body, top.media_type)
+    if documents.is_index(document):
+        platforms = [each.get("platform") or {} for each in document["manifests"]]
+    else:
+        platforms = [Platform.of(await _config(remote, place, document)).document()]
+    kind = top.media_type or document.get("mediaType") or documents.OCI_MANIFEST
+    about = {"mediaType": kind, "digest": top.digest, "size": len(top.body)}
+    return {"Descriptor": about, "Platforms": platforms}
 
 
 def config_of(

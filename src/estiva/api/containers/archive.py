@@ -19,7 +19,7 @@ from estiva import timestamps
 from estiva.api import answers, streaming
 from estiva.engine.containers.cp import archive as archives
 from estiva.engine.containers.cp import files
-from estiva.errors import Denied, EngineError, InvalidInput, NotFound, oneline
+from estiva.errors import Denied, EngineError, EstivaError, InvalidInput, NotFound, oneline
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -35,6 +35,7 @@ AT_ONCE = 32  # archives that are on their way at once; who comes then waits
 # os.FileMode of Go, which PathStat has
 KINDS = {"folder": 1 << 31, "link": 1 << 27, "fifo": 1 << 25, "socket": 1 << 24, "device": 1 << 26}
 BITS = ((stat.S_ISUID, 1 << 23), (stat.S_ISGID, 1 << 22), (stat.S_ISVTX, 1 << 20))
+NOWHERE = ("too many levels of symbolic links", "not a directory", "file name too long")
 CHARACTER = 1 << 21
 
 pool = ThreadPoolExecutor(AT_ONCE, "archive")
@@ -62,6 +63,14 @@ def _path(request: web.Request) -> str:
     return path
 
 
+def _told(error: InvalidInput, path: str) -> EstivaError:
+    """A path that leads nowhere, as docker's lstat(2) says it: with a status of 500."""
+    why = error.message.rpartition(": ")[2]
+    if why.endswith("leads through too many symlinks"):
+        why = "too many levels of symbolic links"
+    return EngineError(f"lstat {oneline(path)}: {why}") if why in NOWHERE else error
+
+
 def _stat(engine: Engine, ref: str, path: str) -> tuple[str, str]:
     """(the container's id, the header). Raises NotFound, InvalidInput."""
     record = streaming.record_of(engine, ref)
@@ -69,6 +78,8 @@ def _stat(engine: Engine, ref: str, path: str) -> tuple[str, str]:
         found = files.stat_path(engine, record["Id"], path)
     except NotFound:
         raise NotFound(f"Could not find the file {oneline(path)} in container {oneline(ref)}") from None
+    except InvalidInput as error:
+        raise _told(error, path) from None
     return record["Id"], base64.b64encode(json.dumps(path_stat(found)).encode()).decode()
 
 
@@ -136,7 +147,10 @@ class Receiving(Ends):
 
 
 def _pack(engine: Engine, container_id: str, path: str, out: Sending) -> None:
-    archives.pack(engine, container_id, path, out)  # a link itself, as `look` says
+    try:
+        archives.pack(engine, container_id, path, out)  # a link itself, as `look` says
+    except InvalidInput as error:
+        raise _told(error, path) from None
     out.flush()
 
 
@@ -165,6 +179,8 @@ def _unpack(engine: Engine, ref: str, path: str, stream: Receiving, as_user: boo
         found = files.look(engine, record["Id"], path, follow=True)
     except NotFound:
         raise NotFound(f"Could not find the file {oneline(path)} in container {oneline(ref)}") from None
+    except InvalidInput as error:
+        raise _told(error, path) from None
     if found["kind"] != "folder":
         raise InvalidInput("extraction point is not a directory")
     archives.unpack(engine, record["Id"], path, stream, as_user=as_user, replace=replace)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from estiva import timestamps
 from estiva.api import answers
 from estiva.api.app import api_version
 from estiva.api.containers import shapes, words
+from estiva.engine import daemon_fields
 from estiva.engine.containers import changes, inspect, listing
 from estiva.engine.images import lookup as images
 from estiva.engine.networks import links
@@ -139,11 +141,19 @@ async def ps(api: Api, request: web.Request) -> web.Response:
     return answers.json(await api.work.do(_list, api.engine, *arguments))
 
 
+@functools.cache
+def _killed() -> bool:
+    """Whether this machine has the switch at all: docker shows null without it."""
+    return daemon_fields.limits()["OomKillDisable"]
+
+
 def _inspect(engine: Engine, ref: str, version: tuple[int, int], sized: bool) -> dict[str, Any]:
     record = inspect.inspect(engine, ref)
     whole: dict[str, Any] = {key: value for key, value in record.items() if key not in OURS}
     whole["State"] = {key: value for key, value in record["State"].items() if key != "Exit"}
     whole["Mounts"] = mounts(record)
+    if whole["HostConfig"].get("OomKillDisable") is None and _killed():
+        whole["HostConfig"] = {**whole["HostConfig"], "OomKillDisable": False}
     config, shown = whole["Config"], whole["NetworkSettings"]["Networks"]
     for name, endpoint in shown.items():
         shown[name] = own = told(endpoint, version)

@@ -64,6 +64,19 @@ SENTENCES = tuple(
         ),
         (r"range of cpus is from (.*) cpus available$", r"Range of CPUs is from \1 CPUs available"),
         (r"--ipc: invalid ipc mode:? '(.*)'$", r"invalid IPC mode: \1"),
+        (
+            r"invalid restart policy: '([^':]+)'$",
+            r"invalid restart policy: unknown policy '\1'; use one of 'no', 'always', 'on-failure', "
+            "or 'unless-stopped'",
+        ),
+        (
+            r"invalid restart policy: 'on-failure:-\d+'$",
+            "invalid restart policy: maximum retry count cannot be negative",
+        ),
+        (
+            r"invalid restart policy: '.*:.*'$",
+            "invalid restart policy: maximum retry count can only be used with 'on-failure'",
+        ),
         (r"the runtime (.*) is not known here$", r"unknown or invalid runtime name: \1"),
         (
             r"logger: no log driver named '(.*)' is registered$",

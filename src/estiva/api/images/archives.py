@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from estiva.api import told
+from estiva.api import answers, told
 from estiva.api.images import names
+from estiva.api.images.progress import Loaded
 from estiva.engine.images import archive, lookup, platforms
 from estiva.errors import EstivaError, InvalidInput, NotFound
 
@@ -40,10 +41,11 @@ async def get(api: Api, request: web.Request) -> web.StreamResponse:
 async def load(api: Api, request: web.Request) -> web.StreamResponse:
     platform = names.platform(request)
     line = told.Told(request)
+    shown = None if answers.flag(request, "quiet", True) else Loaded(line.say).take
 
     def verb() -> None:
         try:
-            found = archive.load(api.engine, line.file, platform=platform)
+            found = archive.load(api.engine, line.file, platform=platform, progress=shown)
         except EstivaError as error:
             line.failed(error)
             return

@@ -128,6 +128,7 @@ def of_registry(reference: Reference) -> Iterator[None]:
             ) from None
         raise EngineError(f"unauthorized: {error.message}") from None
     except NotFound as error:
-        raise NotFound(f"manifest for {name} not found: manifest unknown: {error.message}") from None
+        why = error.message.removeprefix(f"{name} not found: ")
+        raise NotFound(f"manifest for {name} not found: manifest unknown: {why}") from None
     except Unavailable as error:
         raise EngineError(error.message) from None

@@ -24,6 +24,7 @@ PUSHED = {
     "done": "Pushed",
     "exists": "Layer already exists",
 }
+STEP, STEPS = 512 << 10, 100  # bytes of a layer between two lines at least, and lines at most
 MOVING = ("downloading", "extracting", "pushing")
 
 
@@ -90,6 +91,22 @@ class Pulled:
 
     def _say(self, name: str, status: str, current: int = 0, total: int = 0) -> None:
         self.say(message(name, status, current, total))
+
+
+class Loaded:
+    """The same of layers that come out of an archive: some lines of each, the last one whole."""
+
+    def __init__(self, say: Callable[[dict[str, Any]], object]) -> None:
+        self.say = say
+        self.told = 0
+
+    def take(self, event: dict[str, Any]) -> None:
+        current, total = int(event["current"]), int(event["total"])
+        if current < self.told:
+            self.told = 0  # the next layer
+        if current == total or current - self.told >= max(STEP, total // STEPS):
+            self.told = current if current < total else 0
+            self.say(message(event["id"], "Loading layer", current, total))
 
 
 class Pushed:

@@ -8,6 +8,8 @@ import resource
 import socket
 from typing import TYPE_CHECKING
 
+from estiva.api.listening import handling
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 MOST = 4096  # at once, hijacked streams among them
 SHARE = 4  # open files that one may need: itself, a container's channel, a log and what looks at it
 OWN = 32  # that the server itself needs
-PATIENCE = 300  # seconds for a request's head, and between two requests
+PATIENCE = 300  # seconds before a request, and between two (handling.py has a head's)
 SECONDS = 10  # that a client which is one too many has to say something, and for a handshake of TLS
 TOLD = 64  # of those that are too many and are told so; more are closed at once
 BATCH = 16  # connections accepted before those that are there go on
@@ -78,6 +80,7 @@ class Door:
         self.bound = bound
         self.tell = tell
         self.loop = asyncio.get_running_loop()
+        self.handlers = handling.handlers(server, self.loop)
         self.listening: list[socket.socket] = []
         self._connecting: set[asyncio.Task[None]] = set()
         self._full: set[asyncio.Task[None]] = set()
@@ -108,7 +111,7 @@ class Door:
                 return
             made.setblocking(False)
             if self._has_room():
-                self._begin(self._connecting, self.server, made, tls)
+                self._begin(self._connecting, self.handlers, made, tls)
             elif len(self._full) < min(TOLD, self.bound):
                 self._begin(self._full, Full, made, tls)
             else:

@@ -9,8 +9,8 @@ from estiva.oci.reference import Reference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import IO
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import IO, Any
 
     from estiva.engine import Engine
 
@@ -25,18 +25,24 @@ def save(engine: Engine, refs: Sequence[str], out: IO[bytes]) -> None:
         events.note(engine, "save", image.id, image.id, image)
 
 
-def load(engine: Engine, source: IO[bytes] | str, *, platform: str | None = None) -> list[str]:
+def load(
+    engine: Engine,
+    source: IO[bytes] | str,
+    *,
+    platform: str | None = None,
+    progress: Callable[[dict[str, Any]], object] | None = None,
+) -> list[str]:
     """Read images of a docker-archive, an oci-archive, or the folder (its path) of an OCI layout; their
-    names, or ids where they have none."""
+    names, or ids where they have none. `progress` is told of layers as they come."""
     from estiva.store.archive import layout
     from estiva.store.archive import load as loading
 
     if isinstance(source, str):
         folder = layout.Folder(source)
         loading.check_kind(folder)
-        names = loading.load(engine.store, folder, platform=_platform(platform))
+        names = loading.load(engine.store, folder, platform=_platform(platform), progress=progress)
     else:
-        names = loading.load(engine.store, source, platform=_platform(platform))
+        names = loading.load(engine.store, source, platform=_platform(platform), progress=progress)
     for name in names:
         image = engine.store.images.find(name)
         if image is not None:

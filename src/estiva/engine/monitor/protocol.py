@@ -40,14 +40,20 @@ def encode_error(error: BaseException) -> bytes:
         kind, message, hint = type(error).__name__, error.message, error.hint
     else:
         kind, message, hint = "EngineError", f"internal error: {type(error).__name__}: {error}", ""
-    return fastjson.dumps(
-        {"event": "error", "kind": kind, "message": message[:4096], "hint": hint[:1024]}
-    ).encode(errors="replace")
+    told = {"event": "error", "kind": kind, "message": message[:4096], "hint": hint[:1024]}
+    about = {key: str(value)[:1024] for key, value in vars(error).items() if key in errors.ABOUT}
+    return fastjson.dumps({**told, "about": about} if about else told).encode(errors="replace")
 
 
 def decode_error(message: Outcome) -> errors.EstivaError:
+    """The error again: of the same kind, whatever that is made of."""
     kind = getattr(errors, str(message.get("kind")), errors.EngineError)
-    return kind(str(message["message"]), hint=str(message.get("hint") or ""))
+    error: errors.EstivaError = kind.__new__(kind)
+    errors.EstivaError.__init__(error, str(message["message"]), hint=str(message.get("hint") or ""))
+    for key, value in (message.get("about") or {}).items():
+        if key in errors.ABOUT:
+            setattr(error, key, str(value))
+    return error
 
 
 def send(channel: socket, request: Request | Handed, fds: list[int]) -> None:

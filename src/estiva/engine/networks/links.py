@@ -30,4 +30,4 @@ def unlink(engine: Engine, ref: str, alias: str) -> None:
         left = [link for link in record.get("Links") or () if link[1] != alias]
         if len(left) == len(record.get("Links") or ()):
             raise NotFound(f"container {oneline(ref)} has no link {oneline(alias)}")
-        networks.belong(transaction, DEFAULT_NETWORK, container_id, {**record, "Links": left})
+        networks.belong(transaction, DEFAULT_NETWORK, container_id, {**record, "Links": left, "Linked": []})

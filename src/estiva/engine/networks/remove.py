@@ -98,6 +98,7 @@ def prune(engine: Engine, filters: dict[str, list[str]] | None = None) -> list[s
     for network in networks.every(engine.db):
         if not wanted.takes(network.created, network.record["Labels"]):
             continue
+        settle_dead(engine, network)
         with engine.db.write(freeing=True) as transaction:
             if networks.members(transaction, network.id) or networks.leased_in(transaction, network.id):
                 continue

@@ -117,6 +117,8 @@ def judge(engine: Engine, name: str, given: dict[str, Any], tell: Tell = None) -
         )
     if network is None and given.get("Aliases"):
         raise InvalidInput("network-scoped aliases are supported for user defined networks only")
+    if network is not None and given.get("IPAMConfig") is not None:
+        record["IPv4"] = ""  # docker shows {} where {} was asked for, and null where nothing was
     for key, wish, bits in (("IPv4Address", "IPv4", 32), ("IPv6Address", "IPv6", 128)):
         if own.get(key) and network is not None:
             _address(network, record, wish, bits, own[key])
@@ -129,6 +131,7 @@ def judge(engine: Engine, name: str, given: dict[str, Any], tell: Tell = None) -
         record.setdefault("Aliases", []).append(alias)
     for link in given.get("Links") or ():
         record.setdefault("Links", []).append(_link(engine, link))
+        record.setdefault("Linked", []).append(link)
     for option, value in (given.get("DriverOpts") or {}).items():
         _driver_option(option, value, tell)
         record.setdefault("DriverOpts", {})[option] = value

@@ -176,7 +176,7 @@ def _check_host(config: Config, host: HostConfig) -> None:
     if len(host.get("ConsoleSize") or ()) not in (0, 2):
         raise InvalidInput("HostConfig.ConsoleSize is not [height, width]")
     if host.get("Runtime") not in RUNTIMES:
-        raise Unsupported(f"the runtime {host['Runtime']} is not known here")
+        raise InvalidInput(f"the runtime {brief(host['Runtime'], 100)} is not known here")
     if host.get("VolumeDriver") not in (None, "", "local"):
         raise Unsupported(f"the volume driver {host['VolumeDriver']} is not supported")
 

@@ -336,6 +336,7 @@ class Outcome(TypedDict, total=False):
     kind: str  # error: the class in errors.py
     message: str
     hint: str
+    about: dict[str, str]  # error: what that class has besides (errors.ABOUT)
 
 
 class Order(TypedDict, total=False):

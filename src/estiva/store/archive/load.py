@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 from estiva import fastjson, files
@@ -44,15 +44,21 @@ IMAGES_LIMIT = 1000
 LINKS_LIMIT = 8
 
 
-def load(store: Store, source: IO[bytes] | layout.Folder, *, platform: Platform | None = None) -> list[str]:
+def load(
+    store: Store,
+    source: IO[bytes] | layout.Folder,
+    *,
+    platform: Platform | None = None,
+    progress: Callable[[dict[str, Any]], object] | None = None,
+) -> list[str]:
     """Load every image of an archive or a layout's folder: its familiar name, or its id if it has none.
-
-    Raises InvalidInput for what is no image archive, LayerError and IntegrityError for one that lies.
-    """
+    `progress` is told of layers as of a pull's: status "loading", bytes as stored. Raises InvalidInput for
+    what is no image archive, LayerError and IntegrityError for one that lies."""
     with store.writing():
         archive = source if isinstance(source, layout.Folder) else open_archive(store, source)
         try:
             loader = Loader(store, archive, platform or Platform.host())
+            loader.progress = progress
             return loader.docker() if "manifest.json" in archive else loader.oci()
         finally:
             archive.close()
@@ -197,6 +203,8 @@ def _plain_file(stream: IO[bytes]) -> int:
 
 class Loader:
     """Images of an archive or folder on their way into the store; `hidden` as a build's own ones."""
+
+    progress: Callable[[dict[str, Any]], object] | None = None
 
     def __init__(
         self, store: Store, archive: Archive | layout.Folder, platform: Platform, *, hidden: bool = False
@@ -349,8 +357,13 @@ class Loader:
     def _layer(self, entry: Any, digest: str, media_type: str, diff_id: str) -> None:
         ingest = self.store.layers.ingest(digest, entry.stored, media_type, diff_id)
         try:
-            for data in self.archive.chunks(entry, ingest.offset):
+            done = ingest.offset
+            for data in self.archive.chunks(entry, done):
                 ingest.feed(data)
+                done += len(data)
+                if self.progress is not None:
+                    told = {"id": digests.short(diff_id), "status": "loading", "current": done}
+                    self.progress({**told, "total": entry.stored})
             ingest.commit()
         finally:
             ingest.close()

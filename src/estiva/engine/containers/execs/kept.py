@@ -12,7 +12,7 @@ import time
 from estiva.engine.containers import attach
 from estiva.engine.containers import exec as executing
 from estiva.engine.state import eventlog, execs, runstate
-from estiva.errors import CommandNotFound, Conflict, EstivaError, NotFound, brief
+from estiva.errors import Conflict, EstivaError, NotFound, brief
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ def start(engine: Engine, kept: Kept, guests: Sequence[int] = (), size: Sequence
             launched.started()
         finally:
             launched.close()
-    except (OSError, EstivaError) as error:
-        execs.end(kept.folder, 127 if isinstance(error, CommandNotFound) else execs.NEVER_RAN)
+    except (OSError, EstivaError):
+        execs.end(kept.folder, execs.NEVER_RAN)
         raise
 
 

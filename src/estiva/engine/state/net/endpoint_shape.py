@@ -131,11 +131,10 @@ def wished(
             entry.setdefault("NetworkID", network_id)
             aliases = record.get("Aliases") or []
             entry["DNSNames"] = list(dict.fromkeys([name, *aliases, container_id[:12]]))
-        entry["IPAMConfig"] = own or None
+        entry["IPAMConfig"] = own if "IPv4" in record or own else None
         entry["Aliases"] = record.get("Aliases")
-        entry["Links"] = [
-            ":".join((holder[:12], alias)) for holder, alias in record.get("Links") or ()
-        ] or None
+        links = [":".join((holder[:12], alias)) for holder, alias in record.get("Links") or ()]
+        entry["Links"] = record.get("Linked") or links or None
         entry["DriverOpts"] = record.get("DriverOpts")
         if record.get("GwPriority"):
             entry["GwPriority"] = record["GwPriority"]
