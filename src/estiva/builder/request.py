@@ -57,6 +57,8 @@ class Request:
     devices          finds what RUN --device asks for: (full names, what is not here and may be absent),
                      raising for what is not allowed; set by who can run steps with devices
     check            whether to tell, at the end, what is likely a mistake in the Dockerfile; set afterwards
+    vertexes         whether events of steps have BuildKit's names for them, too (solver/vertexes.py); set
+                     afterwards, as `several` is: whether it is one build of several platforms
 
     Raises InvalidInput for a network or an entitlement that there is not.
     """
@@ -126,6 +128,7 @@ class Request:
         self.explain_cache = explain_cache
         self.devices: FindDevices | None = None
         self.check = True
+        self.vertexes = self.several = False
 
     def note(self, address: str, hexadecimal: str) -> None:
         """What the build has fetched, and what it was: the sha256 of a file, or a commit."""

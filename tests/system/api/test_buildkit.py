@@ -42,12 +42,12 @@ def test_docker_build(api: Api) -> None:
     words = ["build", "--progress", "plain", "-t", "made:1", "--secret", f"id=s,src={place}/secret"]
     words += ["--build-arg", "A=5", place]
     told = buildx(api, *words).stderr
-    assert "[2/5] RUN --mount=type=secret" in told
+    assert "[stage-0 2/3] RUN --mount=type=secret" in told
     assert " said\n" in told
     assert "naming to docker.io/library/made:1" in told
+    assert " ARG " not in told and " ENV " not in told
     again = buildx(api, *words).stderr
-    assert again.count("CACHED") == 2
-    assert "transferring context: 0B" in again or "transferring context: done" in again
+    assert again.count("CACHED") == 3
     (place / "f").write_text("other\n")
     ident = buildx(api, *words[:1], "-q", *words[3:]).stdout
     assert ident.startswith("sha256:")

@@ -127,6 +127,8 @@ def test_logs_are_clipped() -> None:
             "stage": "stage-0",
             "place": "1/2",
             "instruction": "RUN x",
+            "vertex": "[1/2] RUN x",
+            "beside": [],
             "status": "running",
         }
         progress(step)

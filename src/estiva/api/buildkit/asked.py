@@ -147,3 +147,14 @@ def whole(name: str) -> str:
         return str(Reference.parse(name))
     except EstivaError:
         return name
+
+
+def named(name: str) -> str:
+    """A reference as dockerd's exporter tells it: in full, but for a tag that was not given."""
+    try:
+        found = Reference.parse(name)
+    except EstivaError:
+        return name
+    bare = f"{found.registry}/{found.repository}"
+    given = name.rpartition("/")[2]
+    return str(found) if ":" in given or "@" in given else bare

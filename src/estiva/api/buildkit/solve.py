@@ -193,7 +193,7 @@ class Ref:
                 progress.warn(f"the option {oneline(name)[:100]} has no effect here")
             metadata: dict[str, Any] = {}
             running = Running(progress)
-            words = {**options, "outputs": outputs.words(), "metadata": metadata}
+            words = {**options, "outputs": outputs.words(), "metadata": metadata, "vertexes": True}
 
             def run() -> str:
                 return builds.build(api.engine, progress=running.tell, look=running.look, **words)
@@ -204,6 +204,10 @@ class Ref:
             except EstivaError as error:
                 parsed = bool(progress.failed)
                 failure = failures.told(error, sources.name, sources.text, parsed=parsed)
+                if image := progress.missed():
+                    failure.message = (
+                        f"{image}: failed to resolve source metadata for {image}: {failure.message}"
+                    )
                 progress.fail(failure.message)
                 raise failure from None
         self._tell_exports(exporters, image)
@@ -214,10 +218,11 @@ class Ref:
         for each in exporters:
             if each.get("type") in ("moby", "image"):
                 progress.begin("export", "exporting to image")
+                progress.status("export", "exporting layers")
                 progress.status("export", f"writing image {image}")
                 for name in each.get("attrs", {}).get("name", "").split(","):
                     if name:
-                        progress.status("export", f"naming to {asked.whole(name)}")
+                        progress.status("export", f"naming to {asked.named(name)}")
         progress.end("export")
 
 

@@ -12,8 +12,8 @@ from estiva.api.buildkit.lent import Forwarded, secrets
 from estiva.api.buildkit.rpc import NOT_FOUND, UNKNOWN, RpcError
 from estiva.api.buildkit.status import DEFINITION
 from estiva.api.buildkit.transfer import DIFF_COPY, receive, upload
+from estiva.engine.builds import bases, contexts
 from estiva.engine.builds import build as builds
-from estiva.engine.builds import contexts
 from estiva.errors import oneline
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Sources:
         self.text = ""  # of the Dockerfile, where the client has it
         self.workspace = ""  # a folder of this build alone
         self._progress = progress
+        self._reads = False  # whether a step reads the context
         self._api = api
         self._forwarded = Forwarded(session, api.engine)
         self._folders: list[contexts.Folder] = []
@@ -96,13 +97,12 @@ class Sources:
             found["context"] = await self._uploaded(remote.removeprefix(UPLOADED))
         elif remote:
             found["context"] = builds.elsewhere(remote)
-        elif self.session.offers(DIFF_COPY):
+        elif self._reads and self.session.offers(DIFF_COPY):
             local = attrs.get("contextkey", "context")
             found["context"] = await self._local(local, "[internal] load build context", ignored)
         named = {}
-        for name, value in attrs.items():
-            if name.startswith("context:"):
-                named[name.removeprefix("context:")] = await self._named(value)
+        for name, value in self._contexts().items():
+            named[name] = await self._named(name, value)
         found["build_contexts"] = named
         return found
 
@@ -126,24 +126,51 @@ class Sources:
         self.text = text.decode("utf-8", "replace")
         found["dockerfile"], found["dockerfile_folder"] = name, folder.path
         self.name = os.path.basename(name)
+        found_bases = await self._bases()
         ignore = await self._api.work.do(contexts.read, folder.path, own)
         if ignore is None and context is not None:
             ignore = await self._ignore(context)
             if ignore:
                 await self._api.work.do(contexts.write, folder.path, IGNORE, ignore)
+        for base in found_bases:
+            if base.here:
+                progress.base(base.shown)
         return contexts.patterns(ignore or b"", IGNORE)
 
-    async def _ignore(self, local: str) -> bytes:
+    async def _bases(self) -> list[bases.Base]:
+        """The images that the build begins with: it is told that they are looked for."""
+        options = asked.options(self.attrs)
+        several = options.get("platforms", [])
+        words = {name: options[name] for name in ("build_args", "target")}
+        words |= {"several": bool(several), "contexts": self._contexts()}
+        every: dict[str, bases.Base] = {}
+        for platform in several or [options.get("platform")]:
+            found, reads = await self._api.work.do(
+                bases.look, self._api.engine, self.text, platform=platform, **words
+            )
+            self._reads |= reads
+            for base in found:
+                every[base.shown] = base
+                self._progress.metadata(platform if several else "", base.name, here=base.here)
+        return list(every.values())
+
+    def _contexts(self) -> dict[str, str]:
+        """The named ones, as the client tells them."""
+        prefix = "context:"
+        return {name[len(prefix) :]: value for name, value in self.attrs.items() if name.startswith(prefix)}
+
+    async def _ignore(self, local: str, where: str = "internal", what: str = "context") -> bytes:
         key = f"ignore {local}"
-        self._progress.begin(key, "[internal] load .dockerignore")
+        self._progress.begin(key, f"[{where}] load .dockerignore")
         folder = await self._folder("")
         size = await receive(self.session, self._api.work, local, folder.path, only=[IGNORE])
-        self._progress.status(key, "transferring context:", current=size)
+        self._progress.status(key, f"transferring {oneline(what)[:100]}:", current=size)
         self._progress.end(key)
         return await self._api.work.do(contexts.read, folder.path, IGNORE) or b""
 
-    async def _local(self, local: str, title: str, exclude: list[str]) -> str:
+    async def _local(self, local: str, title: str, exclude: list[str], what: str = "context") -> str:
         """A folder of the client's, here."""
+        words = f"transferring {oneline(what)[:100]}:"
         key = f"local {local}"
         progress = self._progress
         progress.begin(key, title)
@@ -154,18 +181,24 @@ class Sources:
             local,
             folder.path,
             exclude=exclude,
-            progress=lambda size: progress.status(key, "transferring context:", current=size, done=False),
+            progress=lambda size: progress.status(key, words, current=size, done=False),
         )
-        progress.status(key, "transferring context:", current=size)
+        progress.status(key, words, current=size)
         progress.end(key)
         return folder.path
 
-    async def _named(self, value: str) -> str:
+    async def _named(self, name: str, value: str) -> str:
         kind, _, rest = value.partition(":")
+        where = f"context {oneline(name)[:100]}"
         if kind == "local":
-            ignore = await self._ignore(rest)
+            ignore = await self._ignore(rest, where, name)
             patterns = contexts.patterns(ignore, IGNORE)
-            return await self._local(rest, f"[context {oneline(rest)[:100]}] load from client", patterns)
+            return await self._local(rest, f"[{where}] load from client", patterns, name)
+        if kind == "docker-image":
+            image = oneline(rest.removeprefix("//"))[:200]
+            for title in (f"[{where}] load metadata for {image}", f"[{where}] {image}"):
+                self._progress.begin(title, title)
+                self._progress.end(title)
         if kind == "input":
             ref = self.inputs.get(rest)
             if ref is None:

@@ -11,6 +11,8 @@ import time
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from estiva.api.buildkit import asked
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -38,7 +40,7 @@ class Progress:
         self._logged: dict[str, int] = {}
         self._all = 0  # bytes of logs
         self._more = asyncio.Event()
-        self._exporting = False
+        self._pulled: set[str] = set()  # the vertexes of base images that were not here
 
     # --- who listens ---
 
@@ -74,6 +76,10 @@ class Progress:
         """Why the build has failed."""
         if self.failed:
             self.end(self.failed, error=message)
+
+    def missed(self) -> str:
+        """The base image whose metadata the build has failed to load, if that is why."""
+        return self.failed.removeprefix("pull ") if self.failed.startswith("pull ") else ""
 
     def _wake(self) -> None:
         try:
@@ -151,20 +157,60 @@ class Progress:
             self._export(event)
 
     def _step(self, event: dict[str, Any]) -> None:
+        name = str(event["vertex"])
+        if not name:  # it changes the config alone, which BuildKit does not show
+            return
+        if str(event["instruction"])[:4].upper() == "FROM":
+            self._base(name, event["status"])
+            return
         platform = str(event.get("platform") or "")
         key = f"step {platform} {event['step']}".partition("/")[0]
         status = event["status"]
         if status == "running":
-            stage = str(event["stage"])
-            alone = str(event["step"]).partition("/")[2] == str(event["place"]).partition("/")[2]
-            where = " ".join(word for word in (platform, "" if alone else stage, str(event["place"])) if word)
-            self.begin(key, f"[{where}] {event['instruction']}")
+            for number, beside in enumerate(event["beside"]):
+                if beside.startswith("FROM "):
+                    self.base(beside)
+                else:
+                    self.begin(f"{key} {number}", beside)
+                    self.end(f"{key} {number}")
+            self.begin(key, name)
         elif status == "output":
             self.log(key, event["data"])
-        elif status == "error":
+        else:
+            self._ended(key, status)
+
+    def _ended(self, key: str, status: str) -> None:
+        if status == "error":
             self.failed = key  # it ends with the build, for the same reason
         else:
             self.end(key, cached=status == "cached", error="context canceled" if status == "canceled" else "")
+
+    def _base(self, name: str, status: str) -> None:
+        """The image of a FROM: until it is known what that is, its metadata are loaded."""
+        image = f"pull {name.rpartition(' ')[2]}"
+        looking = "completed" not in self._vertexes.get(image, {"completed": {}})
+        if status == "running":
+            if not looking:
+                self.begin(name, name)
+        elif status in ("done", "cached"):
+            self.end(image)
+            self.begin(name, name)
+            self._ended(name, "done" if name in self._pulled else "cached")
+        else:
+            self._ended(image if looking else name, status)
+
+    def base(self, name: str) -> None:
+        """The vertex of a base image that is here."""
+        self.begin(name, name)
+        self.end(name, cached=True)
+
+    def metadata(self, platform: str, name: str, *, here: bool) -> None:
+        """A base image is looking for, which is `here`, or is to be fetched."""
+        key = f"pull {platform} {name}" if here else f"pull {asked.whole(name)}"
+        where = f"{platform} internal" if platform else "internal"
+        self.begin(key, f"[{where}] load metadata for {name}")
+        if here:
+            self.end(key)
 
     def _warning(self, event: dict[str, Any]) -> None:
         if event.get("check") and "rule" not in event:
@@ -177,16 +223,18 @@ class Progress:
         self.warn(message, **more)
 
     def _pull(self, event: dict[str, Any]) -> None:
-        key = f"pull {event['image']}"
-        if not event["id"]:
-            if event["status"] == "starting":
-                self.begin(key, f"[internal] load metadata for {event.get('message') or event['image']}")
-            elif event["status"] == "complete":
-                self.end(key)
+        name = asked.whole(str(event["image"]))
+        if not event["id"] and event["status"] == "starting":
+            self.metadata("", name, here=False)
             return
-        self.begin(key, f"[internal] load metadata for {event['image']}")
-        done = event["status"] in ("complete", "exists", "done")
-        self.status(key, f"{event['id']}", current=event["current"], total=event["total"], done=done)
+        self.end(f"pull {name}")
+        wanted = f"FROM {name}"
+        key = next((each for each in self._vertexes if each.endswith(wanted)), wanted)
+        self.begin(key, key)
+        self._pulled.add(key)
+        if event["id"]:
+            done = event["status"] in ("complete", "exists", "done")
+            self.status(key, str(event["id"]), current=event["current"], total=event["total"], done=done)
 
     def _export(self, event: dict[str, Any]) -> None:
         """What an export tells: which blob goes where."""

@@ -42,6 +42,7 @@ class Incoming:
         self.mirror = mirror
         self.progress = progress
         self.told = self.finished = self.closed = False
+        self.size = 0  # bytes of all messages, which is what BuildKit tells
         self._lock = threading.Lock()
 
     def take(self, data: Sequence[bytes]) -> list[bytes]:
@@ -57,6 +58,7 @@ class Incoming:
     def _take(self, data: Sequence[bytes]) -> list[bytes]:
         answers: list[bytes] = []
         for each in data:
+            self.size += len(each)
             packet = PACKET.decode(each)
             kind = packet.get("type", PACKET_STAT)
             if kind == PACKET_STAT:
@@ -76,7 +78,7 @@ class Incoming:
                 self.finished = True
                 self.mirror.finish()
                 answers.append(PACKET.encode({"type": PACKET_FIN}))
-        self.progress(self.mirror.received)
+        self.progress(self.size)
         return answers
 
     def _stat(self, stat: dict[str, Any] | None) -> int:
@@ -129,7 +131,7 @@ async def receive(
             if not incoming.finished:
                 raise RpcError(INTERNAL, f"the client has not sent all of {oneline(name)}")
             await call.close()
-        return mirror.received
+        return incoming.size
     finally:
         await asyncio.shield(work.do(incoming.close))  # a thread may be at it still
 

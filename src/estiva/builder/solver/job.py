@@ -173,15 +173,20 @@ class Job:
         self.tell({"status": "warning", "message": message})
 
     def platform_args(self) -> dict[str, str]:
-        result: dict[str, str] = {}
-        for prefix, platform in (("TARGET", self.wanted), ("BUILD", self.host)):
-            result[prefix + "PLATFORM"] = "/".join(platform.written().values())
-            result[prefix + "OS"] = platform.os
-            result[prefix + "ARCH"] = platform.architecture
-            result[prefix + "VARIANT"] = platform.written().get("variant", "")
-            result[prefix + "OSVERSION"] = ""  # there is none but on Windows
-        result["TARGETSTAGE"] = self.request.target or "default"
-        return result
+        return platform_args(self.wanted, self.host, self.request.target)
+
+
+def platform_args(wanted: Platform, host: Platform, target: str | None) -> dict[str, str]:
+    """The arguments that every build has, of what it is for and where it runs."""
+    result: dict[str, str] = {}
+    for prefix, platform in (("TARGET", wanted), ("BUILD", host)):
+        result[prefix + "PLATFORM"] = "/".join(platform.written().values())
+        result[prefix + "OS"] = platform.os
+        result[prefix + "ARCH"] = platform.architecture
+        result[prefix + "VARIANT"] = platform.written().get("variant", "")
+        result[prefix + "OSVERSION"] = ""  # there is none but on Windows
+    result["TARGETSTAGE"] = target or "default"
+    return result
 
 
 def _nobody() -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from estiva.builder.frontend.instructions import Typed
     from estiva.builder.solver.job import Job
+    from estiva.builder.solver.vertexes import Vertexes
     from estiva.builder.steps.written import Written
 
 
@@ -36,6 +37,11 @@ class StageRun:
         self.place, self.steps = 0, 1 + len(stage.steps)
         self.source = stage.start.source
         self.number = 0
+        self.vertexes: Vertexes | None = None
+        if job.request.vertexes:
+            from estiva.builder.solver.vertexes import Vertexes
+
+            self.vertexes = Vertexes(job, stage)
         self.context = StepContext(
             request=job.request,
             store=job.store,
@@ -63,6 +69,8 @@ class StageRun:
                 run.refuse_wider(typed, job.request)
             reported.status = "done"
         self.steps += len(triggers)
+        if self.vertexes is not None:
+            self.vertexes.triggers(triggers)
         if job.add(len(triggers)) > parser.MOST:
             raise bad(
                 start.source, f"with the triggers of its base images, the build has over {parser.MOST} steps"
@@ -70,7 +78,7 @@ class StageRun:
         for typed in [*triggers, *self.stage.steps]:
             self.number += 1
             self.source = typed.source
-            with _Reported(self, typed) as reported:
+            with _Reported(self, typed, state) as reported:
                 try:
                     reported.status = "cached" if self._step(state, typed) else "done"
                 except EstivaError as error:
@@ -199,7 +207,7 @@ def _failed(error: OSError, message: str) -> EstivaError:
 class _Reported:
     """Reports one step's begin and end to the progress callback."""
 
-    def __init__(self, run: StageRun, typed: Typed) -> None:
+    def __init__(self, run: StageRun, typed: Typed, state: State | None = None) -> None:
         self.run = run
         self.job = run.job
         self.status = "done"
@@ -208,6 +216,8 @@ class _Reported:
             words = redacted(words)
         self.event: dict[str, Any] = {"stage": run.stage.label, "instruction": shorten(words)}
         self.event["index"] = run.job.order.get(run.stage.index, len(run.job.order) + run.stage.index)
+        if run.vertexes is not None:
+            self.event |= run.vertexes.event(typed, state)
 
     def __enter__(self) -> _Reported:
         self.run.place += 1

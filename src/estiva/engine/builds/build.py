@@ -48,6 +48,7 @@ def build(
     watch: Watch | None = None,
     given: Logins = None,
     check: bool = True,
+    vertexes: bool = False,
     **options: Any,
 ) -> str:
     """Build an image, name it by `tags`, and return its id: of several platforms', this machine's.
@@ -59,7 +60,8 @@ def build(
     ever pulled. `look` is called often by all threads that work for the build, and before each output: what
     it raises ends the build. `limits` is a HostConfig of what each RUN may use and where it runs; no step's
     key has it, as it is no input.
-    Without `check` nobody is told what is likely a mistake in the Dockerfile.
+    Without `check` nobody is told what is likely a mistake in the Dockerfile. With `vertexes` the events of
+    steps have the names that BuildKit gives them, too (builder/solver/vertexes.py).
     `shell` attends a shell in the first step that fails (engine/builds/shell.py), `watch` hears of the
     containers of steps (worker.py). `given`: credentials for registries (engine/images/logins.py). Raises
     DockerfileError, BuildFailed and other EstivaErrors.
@@ -90,7 +92,7 @@ def build(
     steps = Steps(engine, host, shell, watch)
     several = len(wanted) > 1
     with engine.store.writing():
-        options["check"] = check
+        options["check"], options["vertexes"] = check, vertexes
         built = [  # one after the other: a stage that they have in common is made once, and found then
             _one(engine, {**options, "platform": each}, steps, progress, fetch, commits, several, given, look)
             for each in wanted
@@ -148,9 +150,9 @@ def _one(
     from estiva.engine.builds.built import Built
     from estiva.engine.builds.devices import Devices
 
-    check = options.pop("check")
+    check, vertexes = options.pop("check"), options.pop("vertexes")
     request = Request(**options, hidden=True)
-    request.check = check
+    request.check, request.vertexes, request.several = check, vertexes, several
     request.devices = Devices(request.allow)
     request.commits = commits
     if request.network not in NETWORKS:
