@@ -6,6 +6,7 @@ The events come in threads, one after the other; who listens takes what there is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from hashlib import sha256
@@ -38,6 +39,7 @@ class Progress:
         self._logged: dict[str, int] = {}
         self._all = 0  # bytes of logs
         self._more = asyncio.Event()
+        self._ended = asyncio.Event()
         self._exporting = False
 
     # --- who listens ---
@@ -59,8 +61,10 @@ class Progress:
                 self._more.clear()
                 if len(self._told) == at and not self.over:
                     await self._more.wait()
-                    if not self.over:
-                        await asyncio.sleep(PACE)
+                    with contextlib.suppress(
+                        TimeoutError
+                    ):  # the end is told at once: the client waits for it
+                        await asyncio.wait_for(self._ended.wait(), PACE)
 
     def close(self) -> None:
         """The build is over; what has begun has ended with it."""
@@ -68,6 +72,7 @@ class Progress:
             if "completed" not in vertex:
                 self.end(key)
         self.over = True
+        self._ended.set()
         self._wake()
 
     def fail(self, message: str) -> None:
