@@ -23,8 +23,16 @@ _held = 0  # bytes of bodies that are being read
 
 def json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """`value` as docker writes it: with a line's end."""
-    text = _json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n"
-    data = text.encode("utf-8", "replace")
+    return ready(text(value), status, headers)
+
+
+def text(value: Any) -> str:
+    return _json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def ready(words: str, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """What is JSON already."""
+    data = f"{words}\n".encode("utf-8", "replace")
     return web.Response(status=status, body=data, content_type="application/json", headers=headers)
 
 

@@ -17,7 +17,7 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from estiva import errors, version
 from estiva.api import answers
-from estiva.api.listening import browsers
+from estiva.api.listening import browsers, routes
 from estiva.api.work import Work
 from estiva.errors import EstivaError, InvalidInput, brief, oneline
 
@@ -36,63 +36,46 @@ NEWEST = (1, 51)
 WORDS, LINES = 1024, 64  # characters of a line of an error, and its lines: a request's words may be in it
 VERSION = f"26.1.5+estiva.{version.__version__}"  # the docker that this is like: clients refuse old ones
 TOLD = (1, 45)  # the one that is spoken to the letter, and by who names none
-MODULES = (
-    "system",
-    "auth",
-    "build",
-    "buildkit.routes",
-    "containers.archive",
-    "containers.contents",
-    "containers.create",
-    "containers.exec",
-    "containers.life",
-    "containers.logs",
-    "containers.look",
-    "containers.prune",
-    "containers.stats",
-    "containers.streams",
-    "containers.update",
-    "distribution",
-    "events",
-    "images.archives",
-    "images.change",
-    "images.disk",
-    "images.look",
-    "images.registry",
-    "networks",
-    "swarm",
-    "volumes",
-)
 
 
 class Api:
     """One server's: the engine, where its verbs run, who waits to be attached to what is not started yet."""
 
     def __init__(self, engine: Engine, reaper: bool = True) -> None:
+        from estiva.api.containers.rows import Rows
         from estiva.api.ends import Ends
         from estiva.api.waiting import Attaches
+        from estiva.engine.state.known import Known
 
         self.engine = engine
         self.reaper = reaper  # whether testcontainers' ryuk is our own (reaper/image.py)
         self.work = Work()
         self.attaches: Attaches = Attaches(engine)
         self.ends: Ends = Ends(engine, self.work)
+        self.known, self.rows = Known(), Rows()  # of containers
         self.buildkit: object = None  # what builds share (buildkit/routes.py), from the first on
         self.active = 0  # requests that are being answered
         self.touched = asyncio.Event()  # something was asked
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._around], client_max_size=answers.BODY)
-        for name in MODULES:
-            routes: tuple[Route, ...] = importlib.import_module(f"estiva.api.{name}").ROUTES
-            for method, path, handler in routes:
-                bound = self._bound(handler)
+        for module, words in routes.TABLE.items():
+            for number, word in enumerate(words):
+                method, _, path = word.partition(" ")
+                bound = self._bound(module, number)
                 app.router.add_route(method, path, bound)
                 app.router.add_route(method, "/v{version:[0-9.]+}" + path, bound)
         return app
 
-    def _bound(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    def _bound(self, module: str, number: int) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """What answers a request of the table: a module's handler, as soon as somebody asks."""
+        handler: Handler | None = None
+
         async def answer(request: web.Request) -> web.StreamResponse:
+            nonlocal handler
+            if handler is None:
+                found: tuple[Route, ...] = importlib.import_module(f"estiva.api.{module}").ROUTES
+                handler = found[number][2]
             return await handler(self, request)
 
         return answer

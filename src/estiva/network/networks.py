@@ -1,5 +1,4 @@
-"""Networks of one's own and who belongs to them: every statement on the tables `networks` and `endpoints` is
-here.
+"""Networks of one's own, who belongs to them: every statement on the tables `networks` and `endpoints`.
 
     networks     what there is: name, driver, and a record in Docker's words (types.py)
     endpoints    to which of them a container belongs, also while it does not run, and what it has asked for
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from estiva.network.ipam import Reader
-    from estiva.network.types import EndpointRecord, NetworkRecord, Place, Subnet
+    from estiva.network.types import EndpointRecord, NetworkRecord, Place, Read, Subnet
 
     class Transaction(Reader, ipam.Transaction, Protocol): ...
 
@@ -156,7 +155,7 @@ def remove(transaction: Transaction, network: Network) -> None:
 def belongings(reader: Reader, container_id: str) -> dict[str, EndpointRecord]:
     """The endpoints of a container, by the network's id, in the order of its interfaces."""
     rows = reader.read("SELECT network, record FROM endpoints WHERE container = ?", (container_id,))
-    found = {str(network): _record(text) for network, text in rows}
+    found = {str(network): endpoint_record(text) for network, text in rows}
     return dict(sorted(found.items(), key=lambda item: item[1].get("Position", 0)))
 
 
@@ -165,11 +164,11 @@ def has_any(reader: Reader, container_id: str) -> bool:
     return bool(reader.read("SELECT 1 FROM endpoints WHERE container = ? LIMIT 1", (container_id,)))
 
 
-def belonging_of_each(reader: Reader) -> dict[str, dict[str, EndpointRecord]]:
-    """`belongings` of every container that has some."""
+def belonging_of_each(reader: Reader, read: Read | None = None) -> dict[str, dict[str, EndpointRecord]]:
+    """`belongings` of every container that has some; `read` in place of `endpoint_record`."""
     found: dict[str, dict[str, EndpointRecord]] = {}
     for container_id, network, stored in reader.read("SELECT container, network, record FROM endpoints"):
-        found.setdefault(container_id, {})[network] = _record(stored)
+        found.setdefault(container_id, {})[network] = (read or endpoint_record)(stored)
     return found
 
 
@@ -200,7 +199,8 @@ def leave(transaction: Transaction, network_id: str, container_id: str) -> None:
     transaction.execute("DELETE FROM leases WHERE network = ? AND container = ?", both)
 
 
-def _record(stored: str) -> EndpointRecord:
+def endpoint_record(stored: str) -> EndpointRecord:
+    """A row's. Raises StateError."""
     record: EndpointRecord = fastjson.stored(stored, what="the record of an endpoint")
     return record
 

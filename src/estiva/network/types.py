@@ -11,7 +11,8 @@ Settings, Kept  of its name server
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from collections.abc import Callable
+from typing import NotRequired, TypeAlias, TypedDict
 
 
 class Subnet(TypedDict):
@@ -57,6 +58,9 @@ class EndpointRecord(TypedDict, total=False):
     GwPriority: int
     DriverOpts: dict[str, str]
     Detached: bool  # not in the default bridge, or in none, though that is its network mode
+
+
+Read: TypeAlias = "Callable[[str], EndpointRecord]"  # of a row
 
 
 class Place(TypedDict):

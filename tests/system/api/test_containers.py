@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -114,6 +115,56 @@ def test_rows_and_filters(api: Api) -> None:
     assert (status, pruned["ContainersDeleted"]) == (200, [second])
     assert api.post("/containers/prune")[2] == {"ContainersDeleted": None, "SpaceReclaimed": 0}
     api.ask("DELETE", "/containers/one?force=1")
+
+
+def test_a_list_is_never_older_than_what_it_shows(api: Api) -> None:
+    """The server remembers rows (engine/state/known.py): every change is in the next list."""
+    container_id = create(api, "seen")
+    create(api, "other", host={"NetworkMode": "bridge"})
+
+    def row() -> dict[str, Any]:
+        time.sleep(0.15)  # files are old enough to be relied upon
+        for _ in range(2):
+            found = {each["Id"]: each for each in api.get("/containers/json?all=1")[2]}
+        return found[container_id]
+
+    def told() -> dict[str, Any]:
+        found: dict[str, Any] = {each["Id"]: each for each in api.get("/containers/json?all=1")[2]}
+        return found.get(container_id, {})
+
+    assert row()["State"] == "created" and row()["Status"] == "Created"
+    for path, state in (
+        ("start", "running"), ("pause", "paused"), ("unpause", "running"), ("restart?t=0", "running"),
+        ("kill", "exited"), ("start", "running"),
+    ):  # fmt: skip
+        assert api.post(f"/containers/seen/{path}")[0] == 204
+        now = told() if state != "exited" else eventually(lambda: told()["State"] == "exited" and told())
+        assert now["State"] == row()["State"] == state, path
+    assert api.post("/containers/seen/rename?name=named")[0] == 204
+    assert told()["Names"] == row()["Names"] == ["/named"]
+    assert api.post("/networks/create", {"Name": "lab"})[0] == 201
+    for change in ("connect", "disconnect"):
+        body = {"Container": "other", **({"Force": True} if change == "disconnect" else {})}
+        status, _, answer = api.post(f"/networks/lab/{change}", body)
+        assert status == 200, answer
+        other = next(each for each in api.get("/containers/json?all=1")[2] if each["Id"] != container_id)
+        assert ("lab" in other["NetworkSettings"]["Networks"]) == (change == "connect")
+    api.ask("DELETE", "/networks/lab")
+    assert api.post(f"/images/{IMAGE}/tag?repo=aside")[0] == 201 and row()["Image"] == IMAGE
+    api.ask("DELETE", f"/images/{IMAGE}?force=1")
+    assert told()["Image"] == told()["ImageID"]
+    assert (
+        api.post(f"/images/aside/tag?repo={IMAGE.rpartition(':')[0]}&tag={IMAGE.rpartition(':')[2]}")[0]
+        == 201
+    )
+    assert told()["Image"] == IMAGE
+    state = json.loads(open(f"{api.env['ESTIVA_RUN_ROOT']}/containers/{container_id}/state.json").read())
+    assert row()["State"] == "running"
+    os.kill(state["monitor"], 9)
+    assert eventually(lambda: told()["State"] == "exited")
+    for name in ("named", "other"):
+        api.ask("DELETE", f"/containers/{name}?force=1")
+    assert told() == {}
 
 
 def test_inspect_is_dockers(api: Api) -> None:

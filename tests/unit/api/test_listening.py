@@ -257,7 +257,7 @@ def test_an_answer_that_has_begun_is_broken_off(error, monkeypatch, capsys):
         raise error
 
     module = types.SimpleNamespace(ROUTES=(("GET", "/stream", stream),))
-    monkeypatch.setattr(app, "MODULES", ("one",))
+    monkeypatch.setattr(app.routes, "TABLE", {"one": ("GET /stream",)})
     monkeypatch.setattr(app.importlib, "import_module", lambda name: module)
 
     async def run():

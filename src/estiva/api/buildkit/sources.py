@@ -59,14 +59,16 @@ class Sources:
         self._users.append(future)
 
     async def close(self) -> None:
-        """Soon: a thread of a build that nobody waits for any more may need a moment to end."""
+        """Soon: a thread of a build that nobody waits for any more may need a moment to end. What is kept for
+        the client's next build is free at once; nobody waits for what is removed."""
         self._forwarded.close()
         waiting = {future for future in self._users if not future.done()}
-        if not waiting:
-            await asyncio.shield(self._api.work.do(self._remove))
-            return
         for future in waiting:
             future.add_done_callback(lambda _: self._remove())
+        if not waiting:
+            for folder in [each for each in self._folders if not each.once]:
+                folder.close()
+            self._api.work.short.submit(self._remove)
 
     def _remove(self) -> None:
         while self._files:
@@ -112,6 +114,17 @@ class Sources:
         progress.begin(DEFINITION, f"[internal] load build definition from {os.path.basename(name)}")
         if not self.session.offers(DIFF_COPY):
             raise RpcError(UNKNOWN, "failed to read dockerfile: no local sources enabled")
+        general = asyncio.create_task(self._ignore(context)) if context is not None else None
+        try:
+            return await self._definition(found, general)
+        finally:
+            if general is not None:  # where another is the one, or the Dockerfile is not there
+                general.cancel()
+                await asyncio.gather(general, return_exceptions=True)
+
+    async def _definition(self, found: dict[str, Any], general: asyncio.Task[bytes] | None) -> list[str]:
+        """The same; `general`: the context's own patterns, which come meanwhile."""
+        progress, name = self._progress, self.name
         folder = await self._folder("")
         key = self.attrs.get("dockerfilekey", "dockerfile")
         own = f"{name}{IGNORE}"
@@ -128,8 +141,8 @@ class Sources:
         self.name = os.path.basename(name)
         found_bases = await self._bases()
         ignore = await self._api.work.do(contexts.read, folder.path, own)
-        if ignore is None and context is not None:
-            ignore = await self._ignore(context)
+        if ignore is None and general is not None:
+            ignore = await general
             if ignore:
                 await self._api.work.do(contexts.write, folder.path, IGNORE, ignore)
         for base in found_bases:

@@ -6,6 +6,7 @@ The events come in threads, one after the other; who listens takes what there is
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from hashlib import sha256
@@ -41,6 +42,7 @@ class Progress:
         self._all = 0  # bytes of logs
         self._more = asyncio.Event()
         self._pulled: set[str] = set()  # the vertexes of base images that were not here
+        self._closed = asyncio.Event()
 
     # --- who listens ---
 
@@ -61,8 +63,9 @@ class Progress:
                 self._more.clear()
                 if len(self._told) == at and not self.over:
                     await self._more.wait()
-                    if not self.over:
-                        await asyncio.sleep(PACE)
+                    with contextlib.suppress(TimeoutError):
+                        # the end is told at once: the client waits for it
+                        await asyncio.wait_for(self._closed.wait(), PACE)
 
     def close(self) -> None:
         """The build is over; what has begun has ended with it."""
@@ -70,6 +73,7 @@ class Progress:
             if "completed" not in vertex:
                 self.end(key)
         self.over = True
+        self._closed.set()
         self._wake()
 
     def fail(self, message: str) -> None:

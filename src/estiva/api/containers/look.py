@@ -55,16 +55,13 @@ def mounts(record: Record) -> list[dict[str, Any]]:
 def summary(engine: Engine, record: Record, version: tuple[int, int], tags: dict[str, str]) -> dict[str, Any]:
     """A container's row (ContainerSummary). `tags`: to which image a name leads now, where that is known."""
     config, state, host = record["Config"], record["State"], record["HostConfig"]
+    named = config.get("Image") or record["Image"]
     endpoint_shape.complete(record)
     networks = record["NetworkSettings"]["Networks"]
-    named = config.get("Image") or record["Image"]
-    if named not in tags:
-        found = engine.store.images.find(named)
-        tags[named] = found.id if found is not None else ""
     row: dict[str, Any] = {
         "Id": record["Id"],
         "Names": [record["Name"]],
-        "Image": named if tags[named] == record["Image"] else record["Image"],
+        "Image": named if _leads_to(engine, record, tags) == record["Image"] else record["Image"],
         "ImageID": record["Image"],
         "Command": listing.command(record),
         "Created": int(timestamps.seconds(record["Created"])),
@@ -79,6 +76,15 @@ def summary(engine: Engine, record: Record, version: tuple[int, int], tags: dict
     if host.get("Annotations") and version >= (1, 46):
         row["HostConfig"]["Annotations"] = host["Annotations"]
     return row
+
+
+def _leads_to(engine: Engine, record: Record, tags: dict[str, str]) -> str:
+    """The id of the image that the name leads to now which the container was made from; "" for none."""
+    named = record["Config"].get("Image") or record["Image"]
+    if named not in tags:
+        found = engine.store.images.find(named)
+        tags[named] = found.id if found is not None else ""
+    return tags[named]
 
 
 def told(endpoint: dict[str, Any], version: tuple[int, int]) -> dict[str, Any]:
@@ -100,29 +106,39 @@ def sizes(engine: Engine, record: Record) -> tuple[int, int]:
 
 
 def _list(
-    engine: Engine,
+    api: Api,
     version: tuple[int, int],
     every: bool,
     limit: int,
     sized: bool,
     filters: dict[str, list[str]],
-) -> list[dict[str, Any]]:
+) -> str:
+    engine, known = api.engine, api.known
     tasks = filters.pop("is-task", [])
     damaged: list[EstivaError] = []
-    found = listing.listing(engine, all=every or limit > 0, filters=filters, damaged=damaged)
+    found = listing.listing(engine, all=every or limit > 0, filters=filters, damaged=damaged, known=known)
     if any(word in ("1", "true") for word in tasks):
         found = []  # there is no swarm whose they could be
     tags: dict[str, str] = {}
-    linked = links.aliases(engine)
+    linked = links.aliases(engine, known.belonging_of_each(engine))
+
+    def row(record: Record) -> dict[str, Any]:
+        made = summary(engine, record, version, tags)
+        made["Names"] = sorted([*made["Names"], *linked.get(record["Id"], ())])
+        return made
+
     rows = []
     for record in found[:limit] if limit > 0 else found:
-        row = summary(engine, record, version, tags)
-        row["Names"] = sorted([*row["Names"], *linked.get(record["Id"], ())])
         if sized:
             written, whole = sizes(engine, record)
-            row |= {"SizeRootFs": whole, **({"SizeRw": written} if written else {})}
-        rows.append(row)
-    return rows
+            more = {"SizeRootFs": whole, **({"SizeRw": written} if written else {})}
+            rows.append(answers.text({**row(record), **more}))
+        else:
+            beside = (version, linked.get(record["Id"]), _leads_to(engine, record, tags))
+            rows.append(api.rows.text(record, beside, row))
+    if not filters and (every or limit <= 0):
+        api.rows.forget(found)
+    return f"[{','.join(rows)}]"
 
 
 async def ps(api: Api, request: web.Request) -> web.Response:
@@ -136,9 +152,8 @@ async def ps(api: Api, request: web.Request) -> web.Response:
             filters.setdefault(name, []).append(request.query[name])
     limit = answers.number(request, "limit", -1) or -1
     arguments = (api_version(request), every, limit, sized, filters)
-    if sized:
-        return answers.json(await api.work.long_do(_list, api.engine, *arguments))
-    return answers.json(await api.work.do(_list, api.engine, *arguments))
+    work = api.work.long_do if sized else api.work.do
+    return answers.ready(await work(_list, api, *arguments))
 
 
 @functools.cache

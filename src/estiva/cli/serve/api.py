@@ -28,6 +28,9 @@ def serve(context: Context, options: Options) -> int:
         )
     needs = _tls_paths(options)
     try:
+        from estiva.api.listening import library
+
+        library.install()
         from estiva.api import server
         from estiva.api.listening import sockets
     except ImportError as error:

@@ -15,6 +15,7 @@ from estiva.timestamps import ZERO, seconds
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from estiva.engine import Engine
+    from estiva.engine.state.known import Known, Look
     from estiva.engine.state.types import Record, State
     from estiva.network.types import EndpointRecord
     from estiva.store.images import Image
@@ -33,9 +34,11 @@ def listing(
     all: bool = False,
     filters: dict[str, list[str]] | None = None,
     damaged: list[EstivaError] | None = None,
+    known: Known | None = None,
 ) -> list[Record]:
     """The rows of `ps`, newest first. `filters`: see FILTERS. What is wrong with those that can't be read is
-    added to `damaged`: it is no reason not to see the others.
+    added to `damaged`: it is no reason not to see the others. With `known` the rows are its: not to be
+    changed.
     """
     check(filters or {})
     if filters and "ancestor" in filters:
@@ -46,7 +49,8 @@ def listing(
 
         named = any_of(filters["name"])
     rows = []
-    belonging = networks.belonging_of_each(engine.db)
+    look = known.begin() if known is not None else None
+    belonging = known.belonging_of_each(engine) if known else networks.belonging_of_each(engine.db)
     every = containers.every(engine.db)
     within = None
     if filters and ("before" in filters or "since" in filters):
@@ -58,20 +62,41 @@ def listing(
             container_id, status, text = settled(engine, *row)
             if not status:
                 continue
-            record = load(engine, container_id, status, text)
+            record = _loaded(engine, look, container_id, status, text, belonging.get(container_id))
         except EstivaError as error:
             if damaged is not None:
                 damaged.append(error)
             continue
-        if container_id in belonging:
-            add_networks(record, belonging[container_id])
         if not all and not record["State"]["Running"] and "status" not in (filters or {}):
             continue
         if named is not None and not (named(record["Name"]) or named(record["Name"].removeprefix("/"))):
             continue
         if matches(record, filters or {}):
             rows.append(record)
+    if known is not None and look is not None and within is None:
+        known.end(look)
     return rows
+
+
+def _loaded(
+    engine: Engine,
+    look: Look | None,
+    container_id: str,
+    status: str,
+    text: str,
+    belongings: dict[str, EndpointRecord] | None,
+) -> Record:
+    """A settled row's record, from what is known where it can be."""
+    made_of = (container_id, status, text, belongings)
+    record = look.find(engine, *made_of) if look is not None else None
+    if record is None:
+        entry = look.watch(engine, *made_of) if look is not None else None
+        record = load(engine, container_id, status, text)
+        if belongings is not None:
+            add_networks(record, belongings)
+        if look is not None:
+            look.keep(entry, record)
+    return record
 
 
 def add_networks(record: Record, belongings: dict[str, EndpointRecord]) -> None:

@@ -10,13 +10,20 @@ from estiva.store import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from estiva.engine import Engine
+    from estiva.network.types import EndpointRecord
+
+    Belongings: TypeAlias = dict[str, dict[str, EndpointRecord]]
 
 
-def aliases(engine: Engine) -> dict[str, list[str]]:
-    """The names that containers have by links to them, "/web/db", by their ids."""
+def aliases(engine: Engine, belongings: Belongings | None = None) -> dict[str, list[str]]:
+    """The names that containers have by links to them, "/web/db", by their ids. `belongings`: what
+    `belonging_of_each` of network/networks.py gives, by who has it already."""
     found: dict[str, list[str]] = {}
-    for holder, belonging in networks.belonging_of_each(engine.db).items():
+    each = networks.belonging_of_each(engine.db) if belongings is None else belongings
+    for holder, belonging in each.items():
         for linked, alias in belonging.get(DEFAULT_NETWORK, {}).get("Links") or ():
             found.setdefault(linked, []).append(f"/{containers.name(engine.db, holder)}/{alias}")
     return found
