@@ -9,6 +9,7 @@
     |   |-- NameTaken           the container's name that the caller gave; `holder`: whose it is
     |   `-- PortTaken           a port of this machine that is to be published
     |-- Denied              credentials are missing or not enough
+    |   |-- NoAccess            a registry wants a login, or does not let who has logged in
     |   `-- CommandNotExecutable the container's command can't be executed (exit 126)
     |-- LimitRefused        the kernel refuses a resource limit
     |-- IntegrityError      bytes are not what their digest or size says
@@ -83,6 +84,10 @@ class PortTaken(Conflict):
 
 
 class Denied(EstivaError):
+    pass
+
+
+class NoAccess(Denied):
     pass
 
 

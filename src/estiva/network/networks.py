@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     class Transaction(Reader, ipam.Transaction, Protocol): ...
 
 
-DEFAULT_NAME = "bridge"
-NONE = "none"
+DEFAULT_NAME, NONE = "bridge", "none"
 PREDEFINED = ("bridge", "host", NONE)
 BRIDGE, MACVLAN, IPVLAN = "bridge", "macvlan", "ipvlan"
 ICC = "com.docker.network.bridge.enable_icc"
@@ -263,6 +262,7 @@ def _blank(network_id: str, record: EndpointRecord) -> Place:
         "address6": "",
         "prefix6": 0,
         "gateway6": "",
+        "locals": record.get("LinkLocal", []),
         "mac": record.get("MacAddress") or "",
         "mtu": 0,
         "isolated": False,

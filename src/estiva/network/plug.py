@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     Ports = Sequence[dict[str, Any]]
 
 
+LINK_LOCAL, LINK_LOCAL6 = 16, 64  # bits of the subnets of link-local addresses, as docker's
+
+
 def connect(
     db: Database,
     paths: Paths,
@@ -254,7 +257,8 @@ def _interface(
     if made is None:
         raise EngineError(f"interface {name} is not in the container's network namespace")
     place["mac"] = made.address.hex(":")
-    if place["address6"]:
+    beside = place.get("locals") or ()
+    if place["address6"] or any(":" in address for address in beside):
         links.allow_ipv6(pid, name)
     requests = []
     if place["address"]:
@@ -262,6 +266,11 @@ def _interface(
     if place["address6"]:
         address = inet_pton(AF_INET6, place["address6"])
         requests.append(families.add_address6(made.index, address, place["prefix6"]))
+    for text in beside:
+        if ":" in text:
+            requests.append(families.add_address6(made.index, inet_pton(AF_INET6, text), LINK_LOCAL6))
+        else:
+            requests.append(netlink.add_address(made.index, inet_aton(text), LINK_LOCAL))
     inside.exchange(*requests, netlink.set_link(name, up=True))
 
 

@@ -50,10 +50,11 @@ class EndpointRecord(TypedDict, total=False):
     Name: str  # of the network, should it have gone
     Position: int  # of the container's interfaces
     Aliases: list[str]
-    Links: list[list[str]]  # container id, alias
+    Links: list[list[str]]  # container id, or its name where a name server tells names; alias
     Linked: list[str]  # the same as it was asked for, which is what is shown
     IPv4: str
     IPv6: str
+    LinkLocal: list[str]
     MacAddress: str
     GwPriority: int
     DriverOpts: dict[str, str]
@@ -91,6 +92,7 @@ class Place(TypedDict):
     veth: NotRequired[str]  # the host's end, once it is plugged in
     own: NotRequired[str]  # the default bridge's address, where the default route leads elsewhere
     own6: NotRequired[str]  # and that of IPv6
+    locals: NotRequired[list[str]]  # link-local addresses, beside the others
 
 
 class Settings(TypedDict):

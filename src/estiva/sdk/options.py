@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CREATION = ("name", "platform", "pull")  # options of create.prepare
 FILES = ("env_file", "label_file")
-NETWORKING = ("ip", "ip6", "links", "mac_address", "network", "network_alias")
+NETWORKING = ("ip", "ip6", "link_local_ips", "links", "mac_address", "network", "network_alias")
 
 
 def host_config_of(

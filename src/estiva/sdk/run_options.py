@@ -55,6 +55,7 @@ class EndpointOptions(TypedDict, total=False):
     ip6: str
     mac_address: str
     aliases: Words
+    link_local_ips: Words
     links: Words
     driver_opts: Table
     gw_priority: int
@@ -134,6 +135,7 @@ class RunOptions(LimitOptions, total=False):
     ipc: str | None
     label_file: Files | None
     labels: Labels | None
+    link_local_ips: Words | None
     links: Table | Words | None
     log_driver: str | None
     log_opts: Table | None
@@ -249,7 +251,6 @@ REASONS = {  # flags of the command line's `run` that have no keyword
     "disable-content-trust": "there is no content trust",
     "isolation": "for old command lines",
     "kernel-memory": "for old command lines",
-    "link-local-ip": "not supported on the command line either",
     "net": "network",
     "net-alias": "network_alias",
     "quiet": "nothing is ever printed",
@@ -260,7 +261,8 @@ REASONS = {  # flags of the command line's `run` that have no keyword
 SPELLED = {  # the keyword of a flag that is not spelled as the flag
     "allow-host": "allow", "annotation": "annotations", "device": "devices",
     "device-cgroup-rule": "device_cgroup_rules",
-    "dns-opt": "dns_option", "label": "labels", "link": "links", "log-opt": "log_opts", "mount": "mounts",
+    "dns-opt": "dns_option", "label": "labels", "link": "links", "link-local-ip": "link_local_ips",
+    "log-opt": "log_opts", "mount": "mounts",
     "publish": "ports", "sysctl": "sysctls", "ulimit": "ulimits", "volume": "volumes",
 }  # fmt: skip
 DOCKER_PY = {  # docker-py's word -> ours

@@ -164,6 +164,8 @@ def endpoint(settings: dict[str, Any]) -> dict[str, Any]:
     for key, name in (("ip", "IPv4Address"), ("ip6", "IPv6Address")):
         if settings.get(key):
             found.setdefault("IPAMConfig", {})[name] = settings[key]
+    if settings.get("link_local_ips"):
+        found.setdefault("IPAMConfig", {})["LinkLocalIPs"] = listed(settings["link_local_ips"])
     if settings.get("mac_address"):
         found["MacAddress"] = settings["mac_address"]
     for key, name in (("aliases", "Aliases"), ("links", "Links")):
@@ -196,7 +198,7 @@ def endpoints(options: dict[str, Any]) -> dict[str, Any] | None:
     if not settings:
         settings["default"] = {}
     first = next(iter(settings))
-    for key in ("ip", "ip6", "mac_address", "links", "network_alias"):
+    for key in ("ip", "ip6", "link_local_ips", "mac_address", "links", "network_alias"):
         if options.get(key):
             word = "aliases" if key == "network_alias" else key
             if settings[first].get(word):

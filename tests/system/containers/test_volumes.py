@@ -154,7 +154,7 @@ def test_refusals(box):
         assert told in box.estiva("volume", "create", *words, status=1).stderr
     assert "swarm" in box.estiva("volume", "update", "x", status=1).stderr
     assert "volume driver rexray is not supported" in run(
-        box, "--volume-driver", "rexray", IMAGE, "true", status=125
+        box, "--volume-driver", "rexray", "-v", "used:/x", IMAGE, "true", status=125
     )
     box.estiva("create", "--name", "user", "-v", "used:/x", IMAGE, "true")
     short = box.out("ps", "-aq")

@@ -162,8 +162,11 @@ def test_connected_and_disconnected_while_it_runs(host):
 
 
 def test_links(host):
-    run(host, "db", "--network", "front")
     run(host, "web", "--network", "front", "--link", "db:database")
+    template = "{{json .NetworkSettings.Networks.front.Links}}"
+    assert host.out("inspect", "web", "-f", template) == '["db:database"]'
+    assert addresses(host, "web", "database") == []
+    run(host, "db", "--network", "front")
     run(host, "other", "--network", "front")
     assert (
         addresses(host, "web", "database") == [address(host, "db")]

@@ -486,6 +486,28 @@ def test_a_bridge_that_was_there_is_given_back_as_it_was(host):
     assert "inet 10.77.0.1/24" in adopted(host, "br-lan") and adopted(host, "br-lan")[0] == "0"
 
 
+def test_link_local_addresses_are_beside_the_others(host):
+    bridge_nf(host, 0)
+    host.estiva("network", "create", "lab")
+    local = ["--link-local-ip", "169.254.8.8", "--link-local-ip", "fe80::8"]
+    sleeper(host, "aa", *local)
+    sleeper(host, "bb", "--network", "lab")
+    host.estiva("network", "connect", "--link-local-ip", "169.254.8.9", "bridge", "bb")
+    shown = host.out("exec", "aa", "ip", "addr", "show", "eth0")
+    assert "inet 169.254.8.8/16" in shown and "inet6 fe80::8/64" in shown
+    assert f"inet {ip(host, 'aa', 'bridge')}/16" in shown
+    assert reaches(host, "bb", "169.254.8.8") and reaches(host, "aa", "169.254.8.9")
+    template = "{{json .NetworkSettings.Networks.bridge.IPAMConfig}}"
+    assert host.out("inspect", "aa", "-f", template) == '{"LinkLocalIPs":["169.254.8.8","fe80::8"]}'
+    host.estiva("restart", "-t", "0", "aa")
+    assert "169.254.8.8/16" in host.out("exec", "aa", "ip", "addr", "show", "eth0")
+    host.estiva("network", "disconnect", "bridge", "bb")
+    assert "169.254" not in host.out("exec", "bb", "ip", "addr")
+    if bridge_nf(host, 1):
+        told = host.estiva("create", "--link-local-ip", "169.254.8.8", IMAGE, "true").stderr
+        assert "reach no other container while br_netfilter is on" in told
+
+
 def test_both_families(host):
     host.estiva("network", "create", "--ipv6", "six")
     serve(host, "web", "--network", "six", "-p", "[::]:8081:80", "-p", "8080:80")
@@ -724,7 +746,10 @@ def test_bad_words_for_a_container_s_networks(host):
         (["--network", "lab", "--mac-address", "01:00:00:00:00:01"], "is not a MAC address"),
         (["--network", "lab", "--network", "none"], "can't be on network none"),
         (["--network", "host", "--network", "lab"], "its network mode is host"),
-        (["--network", "lab", "--link", "nobody"], "no such container: nobody"),
+        (["--link", "nobody"], "no such container: nobody"),
+        (["--network", "lab", "--link", "no body"], "invalid link 'no body'"),
+        (["--link-local-ip", "10.9.9.9"], "invalid link-local IP address: 10.9.9.9"),
+        (["--link-local-ip", "fd00::1"], "invalid link-local IP address: fd00::1"),
         (["--network", "name=lab,driver-opt=a=b"], "the driver option a of an endpoint is not known"),
         (["--ip", "10.71.0.9"], "static IP address is supported on user defined networks only"),
         (["--network-alias", "x"], "aliases are supported for user defined networks only"),

@@ -159,6 +159,12 @@ def test_what_is_absent_is_dockers_null_and_false() -> None:
     assert made(None, {"LogConfig": {"Type": ""}}).host["LogConfig"] == {"Type": "json-file", "Config": {}}
 
 
+def test_a_runtime_beside_the_config_is_taken_where_it_is_meant_anyway() -> None:
+    assert made({"Runtime": "runc"}).host["Runtime"] == "runc"
+    other = made({"runtime": "kata"}, {"Memory": 1})
+    assert "Runtime" not in other.host and "Runtime is not known" in other.warnings[0]
+
+
 def test_versions() -> None:
     with pytest.raises(InvalidInput, match="multiple network endpoints: a, b"):
         made(None, None, {"a": {}, "b": {}}, version=(1, 43))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from estiva.api.images import names
-from estiva.errors import Denied, EngineError, EstivaError, InvalidInput, NotFound, Unavailable
+from estiva.errors import Denied, EngineError, EstivaError, InvalidInput, NoAccess, NotFound, Unavailable
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -63,7 +63,7 @@ def test_an_image_that_is_not_here(ref: str, message: str) -> None:
     [
         (NotFound("x"), NotFound, "manifest for a:latest not found: manifest unknown"),
         (
-            Denied("r wants a login"),
+            NoAccess("r wants a login"),
             NotFound,
             "pull access denied for a, repository does not exist or may require",
         ),

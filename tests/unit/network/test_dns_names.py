@@ -108,12 +108,22 @@ def test_the_first_network_with_the_name_is_meant(directory, rows):
 
 def test_a_link_is_of_who_has_it_alone(directory, rows):
     rows.container("6" * 64, "linked")
-    rows.join("n1", "6" * 64, "10.1.0.6", Links=[[TWO, "Database"], [ONE, "db"], ["7" * 64, "gone"]])
+    rows.join(
+        "n1",
+        "6" * 64,
+        "10.1.0.6",
+        Links=[[TWO, "Database"], [ONE, "db"], ["7" * 64, "gone"], ["DB", "named"], ["later", "x"]],
+    )
     directory.refresh()
     six = "6" * 64
     assert v4(directory, six, "database") == v4(directory, six, "database.front") == ["10.1.0.3"]
     assert v4(directory, six, "db") == ["10.1.0.2"], "instead of who is called so"
     assert v4(directory, six, "gone") is None and v4(directory, ONE, "database") is None
+    assert v4(directory, six, "named") == v4(directory, six, "database") and v4(directory, six, "x") is None
+    rows.container("7" * 64, "later")
+    rows.join("n1", "7" * 64, "10.1.0.7")
+    directory.refresh()
+    assert v4(directory, six, "x") == ["10.1.0.7"], "who is called so by now"
 
 
 def test_reverse(directory, rows):

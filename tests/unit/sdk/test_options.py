@@ -209,6 +209,9 @@ def test_networks_with_settings():
     assert networking_of({"network": "a", "ip": "10.0.0.2", "network_alias": "x", "links": {"c": "d"}}) == {
         "a": {"IPAMConfig": {"IPv4Address": "10.0.0.2"}, "Aliases": ["x"], "Links": ["c:d"]}
     }
+    assert networking_of({"link_local_ips": "169.254.8.8"}) == {
+        "default": {"IPAMConfig": {"LinkLocalIPs": ["169.254.8.8"]}}
+    }
     settings = {"ip6": "fd00::2", "aliases": ["x"], "mac_address": "02:00:00:00:00:01", "gw_priority": 1}
     assert networking_of({"network": {"a": settings, "b": None}}) == {
         "a": {"IPAMConfig": {"IPv6Address": "fd00::2"}, "MacAddress": "02:00:00:00:00:01", "Aliases": ["x"],

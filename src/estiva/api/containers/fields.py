@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from estiva.engine.spec.fields import CONFIG, HOST
+from estiva.engine.spec.judge import RUNTIMES
 from estiva.errors import EngineError, InvalidInput, brief
 from estiva.oci import rules
 
@@ -84,8 +85,14 @@ class Create:
         for name in asked:
             if name.lower() not in CONFIG_NAMES:
                 body.pop(name, None)
+        runtime = next((body.pop(name) for name in list(body) if name.lower() == "runtime"), None)
         self.config, self.warnings = config(body)
         self.host, more = known(canonical(host, HOST_NAMES), HOST_NAMES, "HostConfig.")
+        if runtime:  # where docker-py says it, and docker's daemon does not look: nothing but what it has
+            if runtime in RUNTIMES:
+                self.host["Runtime"] = self.host.get("Runtime") or runtime
+            else:
+                self.warnings.append("Runtime is not known outside of HostConfig and has no effect")
         self.warnings += more
         named = canonical(networking, {"endpointsconfig": "EndpointsConfig"})
         self.endpoints = _object(named.pop("EndpointsConfig", None), "NetworkingConfig.EndpointsConfig")

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from estiva.api import answers
-from estiva.errors import Denied, EngineError, InvalidInput, NotFound, Unavailable, brief
+from estiva.errors import Denied, EngineError, InvalidInput, NoAccess, NotFound, Unavailable, brief
 from estiva.oci import digest as digests
 from estiva.oci.platform import Platform
 from estiva.oci.reference import Reference
@@ -121,7 +121,7 @@ def of_registry(reference: Reference) -> Iterator[None]:
     try:
         yield
     except Denied as error:
-        if "wants a login" in error.message:
+        if isinstance(error, NoAccess):
             raise NotFound(
                 f"pull access denied for {reference.familiar_name}, repository does not exist or may require "
                 f"'docker login': {error.message}"

@@ -11,7 +11,7 @@ from estiva.api.images import names
 from estiva.api.images.progress import Pulled, Pushed
 from estiva.api.reaper import image as reaper
 from estiva.engine.images import archive, lookup, registry
-from estiva.errors import Denied, EstivaError, InvalidInput, NotFound, brief
+from estiva.errors import Denied, EstivaError, InvalidInput, NoAccess, NotFound, brief
 from estiva.oci import digest as digests
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _push(api: Api, line: told.Told, named: Reference, platform: str | None, giv
     try:
         digest = registry.push(api.engine, str(named), platform=platform, progress=hear, given=given)
     except Denied as error:
-        if "wants a login" not in error.message:
+        if not isinstance(error, NoAccess):
             raise EstivaError(f"unauthorized: {error.message}") from None
         raise Denied(f"denied: requested access to the resource is denied: {error.message}") from None
     size = registry.manifest_size(api.engine, digest)

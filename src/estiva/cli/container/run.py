@@ -55,7 +55,7 @@ def _pull(options: Options) -> str:
 
 
 # what cli/options/networks.py is loaded for
-NETWORKING = ("link", "ip", "ip6", "mac-address", "network-alias", "net-alias")
+NETWORKING = ("link", "ip", "ip6", "link-local-ip", "mac-address", "network-alias", "net-alias")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # the usual ones: of others oci/platform.py knows
 
 

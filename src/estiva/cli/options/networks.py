@@ -74,6 +74,9 @@ def number(text: str) -> int:
     return int(text)
 
 
+MANY = ("network-alias", "link", "link-local-ip")  # may be given several times
+
+
 def endpoints(options: Options) -> dict[str, Endpoint]:
     """EndpointsConfig of all that was asked for, nothing where a mode says all; the first network is the
     container's mode, and has --ip and the like. Raises InvalidInput, Conflict.
@@ -90,11 +93,12 @@ def endpoints(options: Options) -> dict[str, Endpoint]:
     for option, key, holder in (
         ("ip", "IPv4Address", addresses),
         ("ip6", "IPv6Address", addresses),
+        ("link-local-ip", "LinkLocalIPs", addresses),
         ("mac-address", "MacAddress", mine),
         ("network-alias", "Aliases", mine),
         ("link", "Links", mine),
     ):
-        given = options.many(option) if option in ("network-alias", "link") else options.text(option)
+        given = options.many(option) if option in MANY else options.text(option)
         if option == "network-alias":
             given = [*given, *options.many("net-alias")]
         if not given:

@@ -74,6 +74,7 @@ TABLE = (
     ("", "link", LIST, "CTR[:ALIAS]", "let the container find another by a name"),
     ("", "ip", TEXT, "IP", "IPv4 address, on a network of your own"),
     ("", "ip6", TEXT, "IP", "IPv6 address, on a network of your own"),
+    ("", "link-local-ip", LIST, "IP", "one address more, of 169.254.0.0/16 or fe80::/10"),
     ("", "mac-address", TEXT, "MAC", "hardware address"),
     ("", "network", LIST, "NETWORK", "bridge, none, host, container:NAME, or a network, as name=NAME,ip=..."),
     ("", "network-alias", LIST, "NAME", "another name of the container on its network"),
@@ -120,7 +121,7 @@ TABLE = (
     ("", "isolation", TEXT, "", ""),
     ("", "volume-driver", TEXT, "", ""),
     *[("", name, LIST, "", "") for name in (
-        "link-local-ip", "runtime", "storage-opt",
+        "runtime", "storage-opt",
     )],
 )  # fmt: skip
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 
-from estiva.errors import InvalidInput, NotFound, reason
+from estiva.errors import InvalidInput, NotFound, Unsupported, reason
 from estiva.files import make_directory
 from estiva.runtime.security.kernel_paths import PROC_FILES
 
@@ -60,6 +60,8 @@ def plan(
     for place in own:
         lent.pop(place, None)
     asked = [mount for mount in asked if mount["Target"] not in lent]
+    if (host_config.get("VolumeDriver") or "local") != "local":
+        _refuse_driver(config, host_config, asked)
     images: dict[str, str] = {}
     for mount in asked:
         check(mount)
@@ -74,6 +76,17 @@ def plan(
         if there["Type"] == "volume":  # from now on it is ours too
             volumes.create(there["Name"], anonymous=there.get("Anonymous", False), user=container_id)
     return [*lent.values(), *(point(mount, volumes, container_id, images) for mount in asked)]
+
+
+def _refuse_driver(config: Config, host_config: HostConfig, asked: list[Mount]) -> None:
+    """Another driver than local is that of what -v names and of anonymous volumes: without any, as with
+    docker's, it means nothing. Raises Unsupported."""
+    from estiva.engine.spec import mounts
+
+    named = {mounts.from_bind(bind)["Target"] for bind in host_config.get("Binds") or ()}
+    for mount in asked:
+        if mount["Type"] == "volume" and (mount["Target"] in named or _of_image(mount, config)):
+            raise Unsupported(f"the volume driver {host_config['VolumeDriver']} is not supported")
 
 
 def _of_image(mount: Mount, config: Config) -> bool:

@@ -1,18 +1,18 @@
 """The networks of one's own that a container is to be on: NetworkingConfig.EndpointsConfig of the Docker
 Engine API, judged, and the names in it looked up. Loaded only for a container that asks for such.
 
-    {NETWORK: {"Aliases", "Links", "IPAMConfig": {"IPv4Address", "IPv6Address"}, "MacAddress", "DriverOpts",
-               "GwPriority"}}
+    {NETWORK: {"Aliases", "Links", "IPAMConfig": {"IPv4Address", "IPv6Address", "LinkLocalIPs"}, "MacAddress",
+               "DriverOpts", "GwPriority"}}
 """
 
 from __future__ import annotations
 
-from estiva.errors import Conflict, InvalidInput, Unsupported, brief
-from estiva.network import networks, pools
+from estiva.errors import Conflict, InvalidInput, NotFound, Unsupported, brief
+from estiva.network import links, networks, pools
 from estiva.network.ipam import DEFAULT_NETWORK, hardware_address
 from estiva.network.networks import IFNAME
 from estiva.oci import rules
-from estiva.oci.rules import EACH, EACH_SAID, ONLY, Later
+from estiva.oci.rules import EACH, EACH_SAID, ONLY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ ENDPOINT: dict[str, Any] = {
         ONLY: None,
         "IPv4Address": "string",
         "IPv6Address": "string",
-        "LinkLocalIPs": Later(_STRINGS),
+        "LinkLocalIPs": _STRINGS,
     },
     "Links": _STRINGS,
     "MacAddress": "string",
@@ -122,6 +122,14 @@ def judge(engine: Engine, name: str, given: dict[str, Any], tell: Tell = None) -
     for key, wish, bits in (("IPv4Address", "IPv4", 32), ("IPv6Address", "IPv6", 128)):
         if own.get(key) and network is not None:
             _address(network, record, wish, bits, own[key])
+    for text in own.get("LinkLocalIPs") or ():
+        address = _link_local(text)
+        if address not in record.setdefault("LinkLocal", []):
+            record["LinkLocal"].append(address)
+    if tell is not None and "LinkLocal" in record and links.sysctl_of(links.NF_CALL) == "1":
+        # the firewall lets nobody send from other addresses than those of the network's subnets
+        line = "link-local IPv4 addresses reach no other container while br_netfilter is on"
+        tell({"id": "", "status": "warning", "message": line})
     if given.get("MacAddress"):
         record["MacAddress"] = hardware_address(given["MacAddress"]).hex(":")
     if given.get("GwPriority"):
@@ -130,7 +138,7 @@ def judge(engine: Engine, name: str, given: dict[str, Any], tell: Tell = None) -
         _name("alias", alias)
         record.setdefault("Aliases", []).append(alias)
     for link in given.get("Links") or ():
-        record.setdefault("Links", []).append(_link(engine, link))
+        record.setdefault("Links", []).append(_link(engine, link, network))
         record.setdefault("Linked", []).append(link)
     for option, value in (given.get("DriverOpts") or {}).items():
         _driver_option(option, value, tell)
@@ -158,6 +166,17 @@ def _address(network: Network, record: EndpointRecord, wish: str, bits: int, tex
     whole[wish] = pool.check(text, network.name)
 
 
+def _link_local(text: str) -> str:
+    """Beside what the network gives: of a subnet that leads nowhere else, so that no address of others can be
+    taken. Raises InvalidInput."""
+    bits, value = pools.number(text)
+    if (value >> 16 != 0xA9FE) if bits == 32 else (value >> 118 != 0x3FA):
+        raise InvalidInput(
+            f"invalid link-local IP address: {text}", hint="one of 169.254.0.0/16 or fe80::/10"
+        )
+    return pools.text(bits, value)
+
+
 def _name(what: str, text: str) -> None:
     """Raises InvalidInput for what no name can be, in a host's sense: of labels that the DNS has."""
     labels = text.split(".")
@@ -167,17 +186,28 @@ def _name(what: str, text: str) -> None:
         raise InvalidInput(f"invalid {what} '{text}'", hint="a name as of a host")
 
 
-def _link(engine: Engine, words: str) -> list[str]:
-    """[id, alias] of CONTAINER[:ALIAS]."""
+def _link(engine: Engine, words: str, network: Network | None) -> list[str]:
+    """[id or name, alias] of CONTAINER[:ALIAS]. In a network with a name server a name stays one, for whoever
+    has it when somebody asks; on the default bridge the container is to be there."""
     container, _, alias = words.partition(":")
     if not container:
         raise InvalidInput(f"invalid link '{words}'", hint="CONTAINER or CONTAINER:ALIAS")
     from estiva.engine.state import lookup
 
-    linked = lookup.resolve(engine, container)
-    alias = alias or linked["Name"].removeprefix("/")
+    container = container.removeprefix("/")
+    try:
+        linked = lookup.resolve(engine, container)
+    except NotFound:
+        if network is None:
+            raise
+        _name("link", container)
+        key, name = container, container
+    else:
+        name = linked["Name"].removeprefix("/")
+        key = name if network is not None and container == name else linked["Id"]
+    alias = alias or name
     _name("alias", alias)
-    return [linked["Id"], alias]
+    return [key, alias]
 
 
 def _driver_option(option: str, value: str, tell: Tell) -> None:

@@ -177,8 +177,6 @@ def _check_host(config: Config, host: HostConfig) -> None:
         raise InvalidInput("HostConfig.ConsoleSize is not [height, width]")
     if host.get("Runtime") not in RUNTIMES:
         raise InvalidInput(f"the runtime {brief(host['Runtime'], 100)} is not known here")
-    if host.get("VolumeDriver") not in (None, "", "local"):
-        raise Unsupported(f"the volume driver {host['VolumeDriver']} is not supported")
 
 
 def _check_restart(policy: RestartPolicy, remove: bool) -> None:

@@ -4,7 +4,7 @@ its networks, from the state database.
     NAME          on the first of its networks where somebody is called so: a container's name, an alias,
                   the start of its id (12 digits), its host name; several that share an alias are all meant
     NAME.NETWORK  on that one
-    a link's alias   the container that it was made to, for who has the link alone
+    a link's alias   the container that it was made to, by its id or its name, for who has the link alone
 
 as Docker's (moby, libnetwork's Sandbox.ResolveName). What the database says is kept as an index, which is
 made anew when a commit has changed it (PRAGMA data_version): so containers come and go without a message to
@@ -97,8 +97,9 @@ class Place:
             return self.network.names.get(name)
         found = Addresses()
         for container in linked:
-            if container in self.network.members:
-                found.add(self.network.members[container])
+            named = self.network.members.get(container) or self.network.names.get(_word(container))
+            if named is not None:
+                found.add(named)
         return found if found.v4 or found.v6 else None
 
 

@@ -16,7 +16,7 @@ import time
 from yarl import URL
 
 from estiva import fastjson
-from estiva.errors import Denied, EstivaError, InvalidInput, Unavailable, oneline
+from estiva.errors import Denied, EstivaError, InvalidInput, NoAccess, Unavailable, oneline
 from estiva.registry import grammar
 from estiva.registry.http import credentials as credential_files
 
@@ -103,11 +103,12 @@ class Authorizer:
 
     def denied(self, why: str = "") -> Denied:
         """The error for a refused login."""
+        said = f": {why}" if why else ""
         if self.credentials is None:
-            text = f"{self.host} wants a login"
-        else:
-            text = f"{self.host} refuses the credentials it was given"
-        return Denied(text + (f": {why}" if why else ""), hint=f"estiva login {self.host}")
+            return NoAccess(f"{self.host} wants a login{said}", hint=f"estiva login {self.host}")
+        return Denied(
+            f"{self.host} refuses the credentials it was given{said}", hint=f"estiva login {self.host}"
+        )
 
     async def _fetch(self, challenge: dict[str, str], scopes: frozenset[str]) -> tuple[str, float]:
         """Get a token, as (token, monotonic time at which it is taken for expired)."""

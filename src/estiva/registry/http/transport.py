@@ -23,6 +23,7 @@ from estiva.errors import (
     Denied,
     EngineError,
     EstivaError,
+    NoAccess,
     NotFound,
     Unavailable,
     oneline,
@@ -278,7 +279,10 @@ class Remote:
         said = f": {text}" if text else ""
         if status == 404:
             return NotFound(f"{subject} not found{said}")
-        if status in (401, 403):
+        # RFC 6750, 3.1: the token is good, and not for this
+        if status == 403 or "insufficient_scope" in response.headers.get(hdrs.WWW_AUTHENTICATE, ""):
+            return NoAccess(f"access to {subject} denied{said}", hint=f"estiva login {self.host}")
+        if status == 401:
             return Denied(f"access to {subject} denied{said}", hint=f"estiva login {self.host}")
         if status in TRANSIENT:
             what = "too many requests" if status == 429 else f"HTTP {status}"

@@ -30,6 +30,10 @@ def endpoints(line):
         ("--mac-address 02:00:00:00:00:09", {"default": {"MacAddress": "02:00:00:00:00:09"}}),
         ("--network lab --link db:store", {"lab": {"Links": ["db:store"]}}),
         (
+            "--link-local-ip 169.254.8.8 --link-local-ip fe80::8",
+            {"default": {"IPAMConfig": {"LinkLocalIPs": ["169.254.8.8", "fe80::8"]}}},
+        ),
+        (
             "--network name=lab,alias=a,alias=b,ip=10.0.0.9,ip6=fd00::9,mac-address=02:00:00:00:00:09"
             ",driver-opt=com.docker.network.endpoint.ifname=e0,gw-priority=-3",
             {

@@ -7,7 +7,7 @@ import types
 import pytest
 
 from estiva.engine.mounts import points
-from estiva.errors import Conflict, InvalidInput, NotFound
+from estiva.errors import Conflict, InvalidInput, NotFound, Unsupported
 
 OPTIONS = {"ram": {"type": "tmpfs", "device": "tmpfs"}}
 
@@ -40,6 +40,18 @@ def plan(volumes=None, config=None, **host):
 
 def test_nothing_asked_for():
     assert plan() == plan(Binds=None, Mounts=[], Tmpfs={}, config={"Volumes": None}) == []
+
+
+def test_a_volume_driver_that_there_isn_t_is_refused_where_a_volume_would_be_its(tmp_path):
+    assert plan(VolumeDriver="nfs") == []
+    mount = {"Type": "volume", "Source": "own", "Target": "/x"}  # which has a driver of its own, or local
+    assert len(plan(VolumeDriver="nfs", Binds=[f"{tmp_path}:/y"], Mounts=[mount])) == 2
+    volumes = Volumes()
+    for asked in ({"Binds": ["data:/x"]}, {"config": {"Volumes": {"/x": {}}}}):
+        with pytest.raises(Unsupported, match="the volume driver nfs is not supported"):
+            plan(volumes, VolumeDriver="nfs", **asked)
+    assert not volumes.names
+    assert len(plan(VolumeDriver="nfs", Binds=[f"{tmp_path}:/x"], config={"Volumes": {"/x": {}}})) == 1
 
 
 def test_a_bind_makes_its_folder(tmp_path):

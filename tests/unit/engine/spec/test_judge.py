@@ -88,7 +88,6 @@ LATER = [
     ({}, {"LogConfig": {"Type": "syslog", "Config": {"syslog-address": "tcp+tls://h"}}}, "syslog-address=tcp+tls:// is not"),
     ({}, {"LogConfig": {"Type": "syslog", "Config": {"syslog-tls-cert": "x"}}}, "the log option syslog-tls-cert is not"),
     ({}, {"Runtime": "kata"}, "the runtime kata is not known here"),
-    ({}, {"VolumeDriver": "nfs"}, "the volume driver nfs is not supported"),
     ({}, {"NetworkMode": "container:"}, "network 'container:' is not available"),
     ({}, {"UsernsMode": "nomap"}, "--userns nomap is for containers of ordinary users"),
     ({}, {"Mounts": [{"Type": "bind", "Target": "/x", "Source": "/", "BindOptions": {"New": True}}]},

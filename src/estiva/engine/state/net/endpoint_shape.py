@@ -122,7 +122,7 @@ def wished(
             networks.pop(called, None)
             continue
         entry = networks.setdefault(called, {})
-        own = {
+        own: dict[str, Any] = {
             key: record.get(wish)
             for key, wish in (("IPv4Address", "IPv4"), ("IPv6Address", "IPv6"))
             if record.get(wish)
@@ -131,9 +131,14 @@ def wished(
             entry.setdefault("NetworkID", network_id)
             aliases = record.get("Aliases") or []
             entry["DNSNames"] = list(dict.fromkeys([name, *aliases, container_id[:12]]))
+        if record.get("LinkLocal"):
+            own["LinkLocalIPs"] = record["LinkLocal"]
         entry["IPAMConfig"] = own if "IPv4" in record or own else None
         entry["Aliases"] = record.get("Aliases")
-        links = [":".join((holder[:12], alias)) for holder, alias in record.get("Links") or ()]
+        links = [
+            ":".join((holder[:12] if len(holder) == 64 else holder, alias))
+            for holder, alias in record.get("Links") or ()
+        ]
         entry["Links"] = record.get("Linked") or links or None
         entry["DriverOpts"] = record.get("DriverOpts")
         if record.get("GwPriority"):
