@@ -34,6 +34,7 @@ LOOK_AGAIN = 0.1  # seconds, where the kernel does not tell
 LATE = 1.0  # seconds in which a file that has been set aside may still grow: who had it open writes at once
 RECENT = 1_000_000_000  # nanoseconds: what is younger stands in the last NEAR bytes of a file
 NEAR = 1 << 18
+TELLING, TELLS = 0.02, 50  # seconds between looks for an end that is being told, and how many
 LATEST = (1 << 62) / 1e9  # seconds
 
 
@@ -51,6 +52,23 @@ def events(
             yield one
         else:
             wait(*one)
+
+
+def ended(engine: Engine, container_id: str, seconds: float) -> int | None:
+    """The exit status of a container that is not there any more, and has ended within the last so many
+    seconds."""
+    filters = {"type": ["container"], "container": [container_id]}
+    for _ in range(TELLS):
+        status, actions = None, set()
+        now = time.time()
+        for event in events(engine, since=now - seconds, until=now, filters=filters):
+            actions.add(event["Action"])
+            if event["Action"] == "die":
+                status = int(event["Actor"]["Attributes"].get("exitCode", "0"))
+        if status is not None or not actions or "destroy" in actions:
+            return status
+        time.sleep(TELLING)  # its row goes before all of its end is told
+    return None
 
 
 def wait(fd: int, seconds: float) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from apikit import IMAGE, Api, serving
+from enginekit import eventually
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +42,21 @@ def test_a_server_that_is_killed_harms_no_container(api: Api) -> None:
     api.serve()
     assert api.get("/containers/stays/json")[2]["State"]["Running"]
     api.docker("rm", "-f", "stays")
+
+
+def test_the_status_of_one_that_has_removed_itself_before_anybody_asked(api: Api) -> None:
+    """As dockerode's `run` does, which starts it and asks then."""
+    config = {
+        "Image": IMAGE,
+        "Cmd": ["sh", "-c", "exit 3"],
+        "HostConfig": {"AutoRemove": True, "NetworkMode": "none"},
+    }
+    gone = api.post("/containers/create", config)[2]["Id"]
+    assert api.post(f"/containers/{gone}/start")[0] == 204
+    eventually(lambda: api.get(f"/containers/{gone}/json")[0] == 404)
+    assert api.post(f"/containers/{gone}/wait")[::2] == (200, {"StatusCode": 3})
+    config["HostConfig"] = {"NetworkMode": "none"}
+    removed = api.post("/containers/create", config)[2]["Id"]
+    assert api.ask("DELETE", f"/containers/{removed}")[0] == 204
+    for unknown in (removed, "0" * 64, gone[:12]):
+        assert api.post(f"/containers/{unknown}/wait")[0] == 404

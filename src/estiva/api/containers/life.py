@@ -11,6 +11,7 @@ from aiohttp import web
 from estiva.api import answers
 from estiva.api.containers import words
 from estiva.api.containers.tasks import drive
+from estiva.engine import events
 from estiva.engine.containers import control
 from estiva.engine.containers import start as starting
 from estiva.engine.networks import links
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     Task = Generator[None, None, object]
 
 CONDITIONS = ("not-running", "next-exit", "removed")
+JUST_NOW = 10.0  # seconds
 JSON_LEAST = 7  # bytes of a body that docker takes for some
 
 
@@ -175,10 +177,13 @@ async def wait(api: Api, request: web.Request) -> web.StreamResponse:
     ref, condition = request.match_info["id"], request.query.get("condition") or CONDITIONS[0]
     if condition not in CONDITIONS:
         raise InvalidInput(f'invalid condition: "{brief(condition, 60)}"')
-    container_id = (await api.work.do(lookup.resolve, api.engine, ref))["Id"]
+    found = await api.work.do(lookup.resolve_if_there, api.engine, ref)
     await api.ends.begin()
+    container_id = found["Id"] if found is not None else ref
     with api.ends.waiting(container_id, condition == "removed") as one:
-        record = await api.work.do(lookup.resolve, api.engine, container_id)
+        record = await api.work.do(lookup.resolve_if_there, api.engine, container_id)
+        if record is None:
+            return await _gone(api, ref, container_id)
         one.begins(record)
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
@@ -188,6 +193,16 @@ async def wait(api: Api, request: web.Request) -> web.StreamResponse:
         await response.write(b'{"StatusCode":%d}\n' % one.status)
     await response.write_eof()
     return response
+
+
+async def _gone(api: Api, ref: str, container_id: str) -> web.Response:
+    """To who starts a container that goes by itself, and asks for its end then (dockerode): it may be over by
+    that time. Raises NotFound."""
+    status = await api.work.do(events.ended, api.engine, container_id, JUST_NOW) if len(ref) == 64 else None
+    if status is None:
+        await api.work.do(lookup.resolve, api.engine, ref)
+        raise NotFound(f"No such container: {oneline(ref)}")
+    return answers.json({"StatusCode": status})
 
 
 async def unlink(api: Api, request: web.Request) -> web.Response:
