@@ -37,7 +37,7 @@ TOLD = (1, 45)  # the one that is spoken to the letter, and by who names none
 MODULES = (
     "system",
     "auth",
-    "build",
+    "builds.route",
     "buildkit.routes",
     "containers.archive",
     "containers.contents",
