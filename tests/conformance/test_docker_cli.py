@@ -37,7 +37,6 @@ GO = "docker gives Go's own words for it"
 DIFFERS: dict[str, str] = {
     "docker history --format '{{.CreatedBy}}' classic": ONE_BUILDER,
     "docker inspect -f '{{json .Config}}' classic": ONE_BUILDER,
-    "docker build --progress plain -t kit ctx 2>&1 | grep 'naming\\|ERROR'": "told with its tag, as by newer BuildKit",
     "printf 'FROM box:1\\nCOPY nosuch /\\n' | docker build --progress plain - 2>&1 | grep -v '^#\\|^ >\\|^--*$\\|^$\\|^[0-9.]* a$'": "dockerd names a checksum that nobody has asked for",
     "docker run --rm --init box:1 cat /proc/1/comm": "the init is Estiva's own",
     "docker ps -a -f exited=x": GO,

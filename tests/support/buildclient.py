@@ -53,12 +53,13 @@ async def upgraded(path, where, headers=()):
 
 class Client:
     """`files`: {path: bytes} of each folder by its name; `secrets`; `packets` replaces what is told of a
-    folder; `calls` are the methods that were asked for."""
+    folder, and `data[folder](number)` the packets that a file which is asked for is answered with; `calls` are the methods that were asked for."""
 
     def __init__(self, path):
         self.path = path
         self.folders = {}
         self.packets = {}
+        self.data = {}
         self.secrets = {}
         self.calls = []
         self.told = []
@@ -139,7 +140,10 @@ class Client:
         while found := await call.receive():
             for each in found:
                 packet = messages.PACKET.decode(each)
-                if packet.get("type") == messages.PACKET_REQ and name not in self.packets:
+                if packet.get("type") == messages.PACKET_REQ and name in self.data:
+                    for answer in self.data[name](packet.get("id", 0)):
+                        await call.send([messages.PACKET.encode(answer)])
+                elif packet.get("type") == messages.PACKET_REQ and name not in self.packets:
                     number = packet.get("id", 0)
                     data = {"type": messages.PACKET_DATA, "id": number}
                     await call.send([messages.PACKET.encode({**data, "data": files[names[number]]})])

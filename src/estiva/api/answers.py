@@ -125,3 +125,25 @@ def parse(data: bytes, what: str, most: int) -> Any:
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"there is no {name} in JSON")
+
+
+WORDS = 1 << 20  # bytes of a JSON value of a query
+
+
+def query(request: web.Request, name: str, kind: type, doing: str) -> Any:
+    """A JSON value of the query; None without one. Raises InvalidInput."""
+    text = request.query.get(name, "")
+    if not text:
+        return None
+    found = parse(text.encode("utf-8", "surrogatepass"), f"{doing}: {name}", WORDS)
+    if found is not None and not isinstance(found, kind):
+        raise InvalidInput(f"{doing}: {name} is no JSON {'object' if kind is dict else 'array'}")
+    return found
+
+
+def texts(request: web.Request, name: str, doing: str) -> list[str]:
+    """An array of texts in the query. Raises InvalidInput."""
+    found: list[str] = query(request, name, list, doing) or []
+    if not all(isinstance(each, str) for each in found):
+        raise InvalidInput(f"{doing}: a name is no text")
+    return found

@@ -1,6 +1,9 @@
 """docker build, buildx and bake build on Estiva; clients that misbehave harm nobody but themselves."""
 
 import asyncio
+import concurrent.futures
+import io
+import json
 import pathlib
 import subprocess
 import tarfile
@@ -201,6 +204,70 @@ def until(holds: Any) -> None:
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+# --- by the classic route ---
+
+
+def told(api: Api, words: str, data: bytes = b"") -> tuple[int, list[dict[str, Any]]]:
+    """A build of version 2: its status, and the objects that it tells but for the traces."""
+    status, _, body = api.ask("POST", f"/build?version=2&{words}", data)
+    lines = [body] if isinstance(body, dict) else [json.loads(line) for line in body.splitlines()]
+    return status, [line for line in lines if line.get("id") != "moby.buildkit.trace"]
+
+
+def archive(**files: str) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as tar:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text)
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    return made.getvalue()
+
+
+def test_version_2_of_the_classic_route(api: Api) -> None:
+    data = archive(Dockerfile=f"FROM {IMAGE}\nCOPY f /f\n", f="text")
+    status, found = told(api, "t=second:1", data)
+    assert (status, len(found), found[0]["id"]) == (200, 1, "moby.image.id")
+    assert api.get("/images/second:1/json")[2]["Id"] == found[0]["aux"]["ID"]
+    assert told(api, "q=1", data)[1] == [{"stream": found[0]["aux"]["ID"] + "\n"}]
+    plain = told(api, "", f"FROM {IMAGE}\nENV a=b\n".encode())[1]
+    assert plain[0]["aux"]["ID"].startswith("sha256:")
+    for words, body, message in (
+        ("dockerfile=nosuch", data, "failed to read dockerfile: open nosuch: no such file or directory"),
+        ("", b"XYZZY\n", "dockerfile parse error on line 1: unknown instruction: XYZZY"),
+        ("remote=client-session", b"", "failed to read dockerfile: no local sources enabled"),
+    ):
+        assert told(api, words, body)[1] == [{"errorDetail": {"message": message}, "error": message}]
+    assert told(api, "networkmode=x", data)[0] == 400
+    assert api.post("/build?version=3")[0] == 400
+
+
+def test_version_2_with_its_context_in_another_request_and_cancelled(api: Api) -> None:
+    text = f"FROM {IMAGE}\nRUN sleep 300.125\n"
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        building = pool.submit(told, api, "remote=upload-request&buildid=b1")
+        assert (
+            told(api, "remote=upload-request&buildid=upload-request:b1", archive(Dockerfile=text))[0] == 200
+        )
+        until(sleeping)
+        assert api.post("/build/cancel?id=b1")[0] == 200
+        assert building.result(60)[1][0]["error"] == "context canceled"
+    until(lambda: not sleeping())
+
+
+def test_version_2_with_a_session(api: Api) -> None:
+    async def work(kit: Client) -> None:
+        kit.folders = {
+            "dockerfile": {"Dockerfile": f"FROM {IMAGE}\nCOPY a /\n".encode()},
+            "context": {"a": b"1"},
+        }
+        words = f"remote=client-session&session={kit.session}"
+        found = await asyncio.to_thread(told, api, words)
+        assert found[1][0]["id"] == "moby.image.id"
+
+    using(api, work)
 
 
 # --- clients that are none ---

@@ -1,4 +1,4 @@
-"""api/build.py: every parameter of POST /build is done, or refused by name."""
+"""api/builds/route.py: every parameter of POST /build is done, or refused by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from estiva.api.app import Api
-from estiva.api.build import options
+from estiva.api.builds.route import options
 from estiva.engine.builds.build import elsewhere
 from estiva.errors import EstivaError, InvalidInput, Unsupported
 
@@ -67,7 +67,6 @@ def test_what_changes_nothing(query: str) -> None:
     [
         ("squash=1", InvalidInput),
         ("securityopt=label", InvalidInput),
-        ("version=2", InvalidInput),
         ("session=abc", Unsupported),
         ("platform=nonsense", InvalidInput),
         ("memory=1e3", InvalidInput),

@@ -1,4 +1,4 @@
-"""api/classic.py: a build in the words of docker's classic builder."""
+"""api/builds/classic.py: a build in the words of docker's classic builder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import threading
 from typing import Any, cast
 
-from estiva.api.classic import Classic
+from estiva.api.builds.classic import Classic
 from estiva.api.told import Told
 from estiva.engine import Engine
 

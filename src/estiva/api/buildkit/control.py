@@ -13,6 +13,7 @@ from estiva.api.buildkit.rpc import INVALID, NOT_FOUND, UNIMPLEMENTED, RpcError,
 from estiva.api.buildkit.shared import VERSION, Kit
 from estiva.api.buildkit.solve import Build
 from estiva.api.buildkit.status import stamp
+from estiva.api.builds.uploads import Uploads
 from estiva.engine.builds import upkeep
 from estiva.errors import EstivaError, InvalidInput, brief, oneline
 
@@ -34,6 +35,7 @@ class BuildKit:
         self.kit = Kit(api)
         self._builds: dict[str, Build] = {}
         self._began = asyncio.Condition()
+        self.uploads = Uploads()
         control = "/moby.buildkit.v1.Control/"
         self._methods: dict[str, Method] = {
             control + "Info": self._info,

@@ -27,6 +27,11 @@ def told(error: EstivaError, name: str, text: str, *, parsed: bool = False) -> R
         found.message = error.message[place.end() :]
     if target := re.fullmatch(r"no stage '(.*)' in \S+", found.message):
         found.message = f'target stage "{target[1]}" could not be found'
+    if missing := re.fullmatch(
+        r"there is no (.*) in the build context|no (\S+) in the archive", found.message
+    ):
+        name = missing[1] or missing[2]
+        found.message = f"failed to read dockerfile: open {name}: no such file or directory"
     failed = builds.failed(error)
     if failed is not None:
         words = " ".join(failed.argv) if failed.argv else failed.text
@@ -34,7 +39,9 @@ def told(error: EstivaError, name: str, text: str, *, parsed: bool = False) -> R
     elif hasattr(error, "bare") and not parsed:
         found.message = f"dockerfile parse error on line {line}: {error.bare}"
     hint = error.hint.replace("estiva login", "docker login")  # whoever reads it has docker's client
-    plain = found.message.startswith(("dockerfile parse error", "target stage"))  # known by heart
+    plain = found.message.startswith(
+        ("dockerfile parse error", "target stage", "failed to read dockerfile")
+    )  # known by heart
     if plain and not hint.startswith("did you mean"):
         hint = ""
     if hint and failed is None and "estiva " not in hint:

@@ -37,6 +37,12 @@ LLB = (
 )  # fmt: skip
 
 
+REFUSED = (
+    "ResolveImageConfig", "ResolveSourceMeta", "ReadFile", "ReadDir", "StatFile", "NewContainer",
+    "ReleaseContainer", "ReadFileContainer", "ReadDirContainer", "StatFileContainer", "ExecProcess",
+)  # fmt: skip
+
+
 class Gateway:
     """Its methods; each call says by a header which build it is of."""
 
@@ -53,6 +59,7 @@ class Gateway:
             bridge + "Evaluate": self._evaluate,
             bridge + "Inputs": self._inputs,
             bridge + "Warn": self._warn,
+            **{bridge + name: self._refuse for name in REFUSED},
         }
 
     async def _build(self, call: Call) -> Build:
@@ -116,6 +123,13 @@ class Gateway:
             raise RpcError(NOT_FOUND, f"no such result {oneline(name)[:100]}")
         await self.kit.results[name].evaluate()
         await call.send([b""])
+
+    async def _refuse(self, call: Call) -> None:
+        """What frontends and debuggers do with results: they are looked into once they are images."""
+        name = call.headers[":path"].rpartition("/")[2]
+        raise RpcError(
+            UNIMPLEMENTED, f"{name} is not supported: a gateway client only builds {FRONTEND} here"
+        )
 
     async def _inputs(self, call: Call) -> None:
         await self._build(call)

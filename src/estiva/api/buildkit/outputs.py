@@ -7,17 +7,30 @@ from typing import TYPE_CHECKING, Any
 
 from estiva.api.buildkit import asked
 from estiva.api.buildkit.content import give
+from estiva.api.buildkit.rpc import UNKNOWN, RpcError
 from estiva.api.buildkit.transfer import SEND, Outgoing, send_folder
-from estiva.errors import InvalidInput, brief
+from estiva.errors import InvalidInput, brief, oneline
 
 if TYPE_CHECKING:
     from estiva.api.buildkit.session import Session
     from estiva.api.buildkit.status import Progress
     from estiva.api.work import Work
 
-STREAMS = ("tar", "oci", "docker")
+TITLES = {
+    "tar": "exporting to client tarball",
+    "oci": "exporting to oci image format",
+    "docker": "exporting to docker image format",
+}
+STREAMS = tuple(TITLES)
 # of the image exporter: docker's client pushes by itself, and the store has one way to keep an image
 MOBY = ("name", "annotation", "compression", "force-compression", "oci-mediatypes", "rewrite-timestamp")
+
+
+def check(exporters: list[dict[str, Any]]) -> None:
+    """Raises RpcError for one that there isn't."""
+    for each in exporters:
+        if each.get("type") not in ("moby", "image", "local", *STREAMS):
+            raise RpcError(UNKNOWN, f'exporter "{oneline(each.get("type", ""))[:60]}" could not be found')
 
 
 class Outputs:
@@ -51,7 +64,7 @@ class Outputs:
                 raise InvalidInput("the client takes no files")
             self._back.append((number, kind, path))
             return {**rest, "type": kind, "dest": path}
-        raise InvalidInput(f"unknown exporter {brief(kind, 60)}")
+        raise InvalidInput(f"unknown exporter {brief(kind, 60)}")  # check() has said so
 
     def caches(self, entries: list[dict[str, Any]]) -> list[str]:
         """--cache-to; what is for a folder of the client's is written here first."""
@@ -80,11 +93,10 @@ class Outputs:
             if kind == "local":
                 progress.begin(key, "exporting to client directory")
                 size = await send_folder(self.session, self.work, path, number)
+                progress.status(key, "copying files", current=size)
             else:
-                progress.begin(
-                    key, f"exporting to {kind} file" if kind != "tar" else "exporting to client tarball"
-                )
-                size = await Outgoing(self.session, number).send(path, self.work)
-            progress.status(key, "copying files", current=size)
+                progress.begin(key, TITLES[kind])
+                await Outgoing(self.session, number).send(path, self.work)
+                progress.status(key, "sending tarball")
             progress.end(key)
         return told

@@ -61,6 +61,15 @@ class Session:
             raise Unavailable("the client of the build does not answer") from None
 
 
+class Alone(Session):
+    """That of a client which has none: it offers nothing, so nothing is asked of it."""
+
+    def __init__(self) -> None:
+        self.methods = set()
+        self.shared = ""
+        self.loop = asyncio.get_running_loop()
+
+
 class Sessions:
     """Those that are connected, by the id that the client has chosen."""
 

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from estiva.api.buildkit import asked, failures, lent, messages
-from estiva.api.buildkit.outputs import Outputs
+from estiva.api.buildkit.outputs import Outputs, check
 from estiva.api.buildkit.rpc import INVALID, UNIMPLEMENTED, RpcError
 from estiva.api.buildkit.shared import FRONTEND, SCHEME
 from estiva.api.buildkit.sources import Sources
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from estiva.api.buildkit.session import Session
     from estiva.api.buildkit.shared import Kit, Result
+    from estiva.api.builds.uploads import Body
 
 
 class Build:
@@ -34,6 +35,8 @@ class Build:
         self.request = request
         self.progress = Progress(request["ref"])
         self.refs: list[Ref] = []
+        self.body: Body | None = None  # the context, where it is no session's
+        self.logins: dict[str, Any] | None = None  # those of a client without a session
         self._result: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
 
     async def session(self) -> Session:
@@ -53,6 +56,12 @@ class Build:
         request = self.request
         if request.get("policy"):
             raise RpcError(UNIMPLEMENTED, "source policies are not supported")
+        exporters = request.get("exporters") or (
+            [{"type": request["exporter"], "attrs": request.get("exporter_attrs", {})}]
+            if request.get("exporter")
+            else []
+        )
+        check(exporters)
         ref = self.kit.named(request.get("definition", {}))
         if ref is not None:
             pass
@@ -66,11 +75,6 @@ class Build:
             ref = await self._result
         if ref is None:
             return {}
-        exporters = request.get("exporters") or (
-            [{"type": request["exporter"], "attrs": request.get("exporter_attrs", {})}]
-            if request.get("exporter")
-            else []
-        )
         return await ref.solve(exporters, request.get("cache", {}).get("exports", []))
 
     def close(self) -> None:
@@ -159,6 +163,7 @@ class Ref:
         sources = Sources(
             self.build.kit.api, self.build.progress, await self.build.session(), self.attrs, self._inputs()
         )
+        sources.body = self.build.body
         stack.push_async_callback(sources.close)
         options |= await sources.bring()
         return options, sources
@@ -180,7 +185,8 @@ class Ref:
         async with AsyncExitStack() as stack:
             try:
                 options, sources = await self._options(stack)
-                options["given"] = lent.logins(sources.session)
+                options["given"] = self.build.logins or lent.logins(sources.session)
+                options["limits"] |= self.build.request.get("limits", {})
                 options["cache_from"] = await sources.caches(asked.imports(self.attrs, self.imports))
                 options["allow"] = asked.entitlements(self.build.request.get("entitlements", []))
                 outputs = Outputs(sources.session, api.work, exporters, sources.workspace)

@@ -10,7 +10,7 @@ from estiva.api.buildkit import asked
 from estiva.api.buildkit.content import Fetch
 from estiva.api.buildkit.lent import Forwarded, secrets
 from estiva.api.buildkit.rpc import NOT_FOUND, UNKNOWN, RpcError
-from estiva.api.buildkit.status import DEFINITION
+from estiva.api.buildkit.status import DEFINITION, REMOTE
 from estiva.api.buildkit.transfer import DIFF_COPY, receive, upload
 from estiva.engine.builds import bases, contexts
 from estiva.engine.builds import build as builds
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from estiva.api.buildkit.session import Session
     from estiva.api.buildkit.shared import Result
     from estiva.api.buildkit.status import Progress
+    from estiva.api.builds.uploads import Body
 
 UPLOADED = "http://buildkit-session/"
 IGNORE = ".dockerignore"
@@ -45,6 +46,7 @@ class Sources:
         self.inputs = inputs
         self.name = attrs.get("filename", "") or "Dockerfile"
         self.text = ""  # of the Dockerfile, where the client has it
+        self.body: Body | None = None  # an archive that has come otherwise than by the session
         self.workspace = ""  # a folder of this build alone
         self._progress = progress
         self._reads = False  # whether a step reads the context
@@ -96,9 +98,14 @@ class Sources:
         else:
             found["dockerfile"] = attrs.get("filename", "").lstrip("/") or None  # one in the context
         if remote.startswith(UPLOADED):
-            found["context"] = await self._uploaded(remote.removeprefix(UPLOADED))
+            file = await self._uploaded(remote.removeprefix(UPLOADED))
+            if self.body is not None and not await self._api.work.do(contexts.is_archive, file):
+                found["dockerfile_text"] = await self._api.work.do(contexts.text, file)  # as docker takes it
+            else:
+                found["context"] = file
         elif remote:
             found["context"] = builds.elsewhere(remote)
+            self._progress.begin(REMOTE, f"[internal] load {bases.source(remote)}")
         elif self._reads and self.session.offers(DIFF_COPY):
             local = attrs.get("contextkey", "context")
             found["context"] = await self._local(local, "[internal] load build context", ignored)
@@ -133,13 +140,13 @@ class Sources:
         text = await self._api.work.do(contexts.read, folder.path, name)
         if text is None:
             error = f"failed to read dockerfile: open {oneline(name)[:200]}: no such file or directory"
-            progress.end(DEFINITION, error=error)
+            progress.end(DEFINITION)
             raise RpcError(UNKNOWN, error)
         progress.end(DEFINITION)
         self.text = text.decode("utf-8", "replace")
         found["dockerfile"], found["dockerfile_folder"] = name, folder.path
         self.name = os.path.basename(name)
-        found_bases = await self._bases()
+        found_bases = [] if "requestid" in self.attrs else await self._bases()
         ignore = await self._api.work.do(contexts.read, folder.path, own)
         if ignore is None and general is not None:
             ignore = await general
@@ -254,7 +261,10 @@ class Sources:
         self._progress.begin("upload", "[internal] load remote build context")
         file = open(os.path.join(self.workspace, "context"), "w+b")
         self._files.append(file)
-        await upload(self.session, self._api.work, path, file)
+        if self.body is not None:
+            await self.body.into(self._api.work, file)
+        else:
+            await upload(self.session, self._api.work, path, file)
         await self._api.work.do(file.seek, 0)
         self._progress.end("upload")
         return file

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LOG = 2 << 20  # bytes of what one step writes that are told, as with BuildKit
 LOGS = 64 << 20  # and of what all write
 DEFINITION = "definition"  # the vertex of the Dockerfile
+REMOTE = "remote"  # that of a context which is an address: it is there once the first step begins
 PACE = 0.05  # seconds between two messages
 
 
@@ -78,8 +79,8 @@ class Progress:
 
     def fail(self, message: str) -> None:
         """Why the build has failed."""
-        if self.failed:
-            self.end(self.failed, error=message)
+        if self.failed or "completed" not in self._vertexes.get(REMOTE, {"completed": {}}):
+            self.end(self.failed or REMOTE, error=message)
 
     def missed(self) -> str:
         """The base image whose metadata the build has failed to load, if that is why."""
@@ -152,6 +153,7 @@ class Progress:
 
     def __call__(self, event: dict[str, Any]) -> None:
         if "step" in event:
+            self.end(REMOTE)
             self._step(event)
         elif event["status"] == "warning":
             self._warning(event)
@@ -168,7 +170,7 @@ class Progress:
             self._base(name, event["status"])
             return
         platform = str(event.get("platform") or "")
-        key = f"step {platform} {event['step']}".partition("/")[0]
+        key = f"step {platform} {str(event['step']).partition('/')[0]}"
         status = event["status"]
         if status == "running":
             for number, beside in enumerate(event["beside"]):

@@ -6,7 +6,7 @@ from __future__ import annotations
 TABLE: dict[str, tuple[str, ...]] = {
     "system": ("GET /_ping", "HEAD /_ping", "GET /version", "GET /info"),
     "auth": ("POST /auth",),
-    "build": ("POST /build", "POST /build/prune", "POST /build/cancel"),
+    "builds.route": ("POST /build", "POST /build/prune", "POST /build/cancel"),
     "buildkit.routes": ("POST /grpc", "POST /session"),
     "containers.archive": (
         "HEAD /containers/{id}/archive", "GET /containers/{id}/archive",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from estiva.builder.fetch import address
+from estiva.builder.files.url import redacted
 from estiva.builder.frontend import parser, stages
 from estiva.builder.solver import vertexes
 from estiva.builder.solver.job import platform_args
-from estiva.errors import EstivaError
+from estiva.errors import EstivaError, oneline
 from estiva.oci.platform import Platform
 
 if TYPE_CHECKING:
@@ -65,6 +67,13 @@ def look(
             here = image is not None and (not asked or _is_for(image, base.platform))
             bases.append(Base(base.name, base.shown, here))
     return bases, reads
+
+
+def source(place: str) -> str:
+    """What a build context that is an address is called, without passwords."""
+    if address.parse(place, context=True) is None:
+        return "remote build context"
+    return f"git source {oneline(redacted(place))[:200]}"
 
 
 def _triggers(image: Image) -> bool:

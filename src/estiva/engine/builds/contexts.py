@@ -10,9 +10,11 @@ import fcntl
 import os
 import time
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from estiva import files
+from estiva.builder.files import untar
+from estiva.builder.frontend import parser
 from estiva.files import new_directory
 
 if TYPE_CHECKING:
@@ -47,6 +49,18 @@ class Folder:
         finally:
             os.close(self._fd)
             self._fd = -1
+
+
+def is_archive(file: IO[bytes]) -> bool:
+    """Whether a file is a tar archive, compressed or not; one that is empty is none."""
+    found = untar.is_archive(file.fileno())
+    file.seek(0)
+    return found
+
+
+def text(file: IO[bytes]) -> str:
+    """A Dockerfile that was sent instead of an archive."""
+    return file.read(parser.LIMIT + 1).decode("utf-8", "replace")
 
 
 def place(engine: Engine) -> str:

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from estiva.api import answers, auth, told
-from estiva.api.classic import Classic, in_words
+from estiva.api.builds.classic import Classic, in_words
 from estiva.api.images import names
 from estiva.engine.builds import build as building
 from estiva.engine.builds import upkeep
 from estiva.engine.images import lookup
-from estiva.errors import EstivaError, InvalidInput, NotFound, Unsupported, brief
+from estiva.errors import EstivaError, InvalidInput, Unsupported, brief
 
 if TYPE_CHECKING:
     from estiva.api.app import Api, Route
 
-WORDS = 1 << 20  # bytes of the build arguments, of the labels
 LIMITS = {  # of RUN: the query's names, and HostConfig's
     "memory": "Memory",
     "memswap": "MemorySwap",
@@ -31,20 +30,9 @@ PLACES = {"cpusetcpus": "CpusetCpus", "cpusetmems": "CpusetMems", "cgroupparent"
 FILTERS = ("until", "id", "parent", "type", "description", "inuse", "shared", "private", "unused-for")
 
 
-def _json(request: web.Request, name: str, kind: type, doing: str) -> Any:
-    """A JSON value of the query; None without one. Raises InvalidInput."""
-    text = request.query.get(name, "")
-    if not text:
-        return None
-    found = answers.parse(text.encode("utf-8", "surrogatepass"), f"{doing}: {name}", WORDS)
-    if found is not None and not isinstance(found, kind):
-        raise InvalidInput(f"{doing}: {name} is no JSON {'object' if kind is dict else 'array'}")
-    return found
-
-
 def _texts(request: web.Request, name: str, doing: str) -> dict[str, str]:
     """An object of texts; those that are null are left out, as they say that there is no value."""
-    found = _json(request, name, dict, doing) or {}
+    found = answers.query(request, name, dict, doing) or {}
     for key, value in found.items():
         if value is not None and not isinstance(value, str):
             raise InvalidInput(f"{doing}: {brief(key, 60)} is no text")
@@ -62,28 +50,36 @@ def limits(request: web.Request) -> dict[str, Any]:
             host[field] = word
     if hosts := [word for word in request.query.getall("extrahosts", ()) if word]:
         host["ExtraHosts"] = hosts
-    if ulimits := _json(request, "ulimits", list, "error reading ulimit settings"):
+    if ulimits := answers.query(request, "ulimits", list, "error reading ulimit settings"):
         host["Ulimits"] = ulimits
     if isolation := request.query.get("isolation"):
         host["Isolation"] = isolation
     return host
 
 
-def outputs(request: web.Request) -> list[dict[str, str]]:
-    """Those that need no session with the client. Raises InvalidInput, Unsupported."""
+def outputs(request: web.Request, buildkit: bool = False) -> list[dict[str, str]]:
+    """Without BuildKit those that need no session with the client. Raises InvalidInput, Unsupported."""
     made = []
-    for each in _json(request, "outputs", list, "invalid outputs specified") or []:
+    for each in answers.query(request, "outputs", list, "invalid outputs specified") or []:
         attributes = each.get("Attrs") or {} if isinstance(each, dict) else None
         if not isinstance(each, dict) or not isinstance(attributes, dict):
             raise InvalidInput("invalid outputs specified: an output is no object")
         kind = each.get("Type")
-        if kind not in ("image", "cacheonly") or set(attributes) - {"name"}:
+        if not buildkit and (kind not in ("image", "cacheonly") or set(attributes) - {"name"}):
             raise Unsupported(
                 f"the output {brief(json.dumps(each), 100)} is not supported by the classic builder",
                 hint="BuildKit has it",
             )
         made.append({**{key: str(value) for key, value in attributes.items()}, "type": str(kind)})
     return made
+
+
+def _is_buildkit(request: web.Request) -> bool:
+    """Raises InvalidInput for a version that there isn't."""
+    version = request.query.get("version", "") or "1"
+    if version not in ("1", "2"):
+        raise InvalidInput(f'invalid version "{brief(version, 20)}"')
+    return version == "2"
 
 
 def options(api: Api, request: web.Request) -> dict[str, Any]:
@@ -93,9 +89,8 @@ def options(api: Api, request: web.Request) -> dict[str, Any]:
         raise InvalidInput("security options are not supported on linux")
     if answers.flag(request, "squash"):
         raise InvalidInput("squash is only supported with experimental mode")
-    if query.get("version", "1") not in ("", "1"):
-        raise InvalidInput(f'invalid version "{brief(query["version"], 20)}"')  # BuildKit has /grpc
-    if query.get("session"):
+    buildkit = _is_buildkit(request)
+    if query.get("session") and not buildkit:
         raise Unsupported("the classic builder has no sessions", hint="BuildKit has them")
     tags: dict[str, None] = {}
     for word in filter(None, query.getall("t", ())):
@@ -114,7 +109,7 @@ def options(api: Api, request: web.Request) -> dict[str, Any]:
         "platform": names.platform(request),
         "network": query.get("networkmode") or "default",
         "limits": limits(request),
-        "outputs": outputs(request),
+        "outputs": outputs(request, buildkit),
         "given": auth.every(request),
     }
     return made
@@ -122,14 +117,17 @@ def options(api: Api, request: web.Request) -> dict[str, Any]:
 
 def _unknown_caches(api: Api, request: web.Request) -> bool:
     """Whether images were named to take steps from, and none of them is here: then docker takes none."""
-    named = _json(request, "cachefrom", list, "error reading cache-from") or []
-    if not all(isinstance(each, str) for each in named):
-        raise InvalidInput("error reading cache-from: a name is no text")
+    named = answers.texts(request, "cachefrom", "error reading cache-from")
     return bool(named) and not any(lookup.find(api.engine, names.parse(each).familiar) for each in named)
 
 
 async def build(api: Api, request: web.Request) -> web.StreamResponse:
     asked = options(api, request)
+    if _is_buildkit(request):
+        from estiva.api.buildkit import routes
+        from estiva.api.builds import version2
+
+        return await version2.build(api, routes.buildkit(api), request, asked)
     quiet = answers.flag(request, "q")
     remote = building.elsewhere(request.query["remote"]) if request.query.get("remote") else ""
     line = told.Told(request)
@@ -201,7 +199,10 @@ async def prune(api: Api, request: web.Request) -> web.Response:
 async def cancel(api: Api, request: web.Request) -> web.Response:
     if not request.query.get("id"):
         raise InvalidInput("build ID not provided")
-    raise NotFound(f"no such build: {brief(request.query['id'], 70)}")
+    from estiva.api.buildkit import routes
+
+    routes.buildkit(api).uploads.cancel(request.query["id"])
+    return answers.nothing(200)  # docker's answer, of whatever name
 
 
 ROUTES: tuple[Route, ...] = (
