@@ -4,7 +4,9 @@
     local      type=local,src=FOLDER[,tag=TAG] to read, dest=FOLDER to write: an OCI image layout
     inline     type=inline to write: in the image that is built, to be read with type=registry
 
-A cache that can't be had is told, and the build goes on without it.
+An image that is here under the name is read, and the registry not asked, as docker's builder does: compose
+files name what was built here and was never pushed. A cache that can't be had is told, and the build goes on
+without it.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import csv
 import threading
 
 from estiva.builder.cache import remote as caches
-from estiva.errors import EstivaError, InvalidInput, Unsupported, oneline
+from estiva.errors import EstivaError, InvalidInput, NotFound, Unsupported, oneline
 from estiva.files import nameable
 from estiva.oci.platform import Platform
 from estiva.oci.reference import Reference
@@ -155,6 +157,8 @@ class Caches:
 
         self.lazy = Lazy(self.engine.store, Told(self.progress), self.settings)
         for place in sources:
+            if place.kind == "registry" and self._here(place):
+                continue
             if place.kind == "registry":
                 self.opening.append((place, self.lazy.open(place.reference, platform)))
             else:
@@ -166,6 +170,17 @@ class Caches:
                 self.folders.append(folder)
                 tag = place.fields.get("digest") or place.fields.get("tag") or "latest"
                 self.opening.append((place, self.lazy.open((folder, tag), platform)))
+
+    def _here(self, place: Place) -> bool:
+        """Whether an image of this name is here, with all its layers; what it holds of a cache is known then."""
+        image = self.engine.store.images.find(str(place.reference), short=False)
+        if image is None:
+            return False
+        try:
+            self._add(caches.read(image.config))
+        except EstivaError as error:
+            self._warn(f"no cache from {place.name}: {error.message}")
+        return True
 
     def close(self) -> None:
         if self.lazy is not None:
@@ -181,7 +196,10 @@ class Caches:
 
     def fetch(self, record: Record) -> Future[None]:
         assert self.lazy is not None
-        return self.lazy.fetch(self.lent[record.diff_id], record.diff_id)
+        lent = self.lent.get(record.diff_id)
+        if lent is None:  # of an image that was here, and has been removed meanwhile
+            raise NotFound(f"layer {record.diff_id} of the build cache is not here any more")
+        return self.lazy.fetch(lent, record.diff_id)
 
     def note(self, record: Record) -> None:
         if self.targets:
@@ -209,8 +227,12 @@ class Caches:
                     continue
                 for record in found:
                     self.lent.setdefault(record.diff_id, lent)
-                    for key in record.keys:
-                        self.records.setdefault(key, record)
+                self._add(found)
+
+    def _add(self, found: Sequence[Record]) -> None:
+        for record in found:
+            for key in record.keys:
+                self.records.setdefault(key, record)
 
     def _warn(self, message: str) -> None:
         if self.progress is not None:

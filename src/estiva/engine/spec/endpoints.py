@@ -127,8 +127,9 @@ def judge(engine: Engine, name: str, given: dict[str, Any], tell: Tell = None) -
     for alias in given.get("Aliases") or ():
         _name("alias", alias)
         record.setdefault("Aliases", []).append(alias)
-    for link in given.get("Links") or ():
-        record.setdefault("Links", []).append(_link(engine, link))
+    links = [_link(engine, link) for link in given.get("Links") or ()]
+    if links:  # compose gives each twice: of the container, and of the network
+        record["Links"] = [link for place, link in enumerate(links) if link not in links[:place]]
     for option, value in (given.get("DriverOpts") or {}).items():
         _driver_option(option, value, tell)
         record.setdefault("DriverOpts", {})[option] = value
