@@ -123,6 +123,8 @@ class Create:
         policy = host.get("RestartPolicy")
         if host.get("AutoRemove") and isinstance(policy, dict) and policy.get("Name") not in (None, "", "no"):
             raise InvalidInput("can't create 'AutoRemove' container with restart policy")
+        if isinstance(policy, dict) and policy.get("Name") == "":
+            policy["Name"] = "no"
         for mount in _list(host.get("Mounts"), "HostConfig.Mounts"):
             _check_source(mount)
         if host.get("Isolation") not in (None, "", "default"):
@@ -130,8 +132,8 @@ class Create:
         if self.version >= (1, 42) and host.pop("KernelMemory", None):
             self.warnings.append("HostConfig.KernelMemory is ignored since API 1.42")
         log = host.get("LogConfig")
-        if isinstance(log, dict) and not log.get("Type"):
-            host["LogConfig"] = {"Type": "json-file", "Config": log.get("Config") or {}}
+        if isinstance(log, dict):
+            host["LogConfig"] = {"Type": log.get("Type") or "json-file", "Config": log.get("Config") or {}}
         limit = host.get("PidsLimit")
         if isinstance(limit, int) and limit <= 0:
             host["PidsLimit"] = None

@@ -4,8 +4,10 @@
     local      type=local,src=FOLDER[,tag=TAG] to read, dest=FOLDER to write: an OCI image layout
     inline     type=inline to write: in the image that is built, to be read with type=registry
 
-A cache that can't be had is told, and the build goes on without it. One in a registry is read by hand where
-that does (registry/transfer/peek.py), as the client takes longer to load than all of a build that is cached.
+An image that is here under the name and holds a cache is read, and the registry not asked, as docker's builder
+does: compose files name what was built here and was never pushed. A cache that can't be had is told, and the
+build goes on without it. One in a registry is read by hand where that does (registry/transfer/peek.py), as the
+client takes longer to load than all of a build that is cached.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from _thread import allocate_lock
 from estiva.builder import threads
 from estiva.builder.cache import remote as caches
 from estiva.builder.once import Promise
-from estiva.errors import EstivaError, InvalidInput, Stopped, Unsupported, oneline
+from estiva.errors import EstivaError, InvalidInput, NotFound, Stopped, Unsupported, oneline
 from estiva.files import nameable
 from estiva.oci.platform import Platform
 from estiva.oci.reference import Reference
@@ -160,6 +162,8 @@ class Caches:
         from estiva.store.archive.layout import Folder
 
         for place in sources:
+            if place.kind == "registry" and self._here(place):
+                continue
             origin: Any = place.reference if place.kind == "registry" else None
             if origin is None:
                 try:
@@ -171,6 +175,19 @@ class Caches:
                 origin = (folder, place.fields.get("digest") or place.fields.get("tag") or "latest")
             self.opening.append((place, self.elsewhere.open(origin, platform)))
 
+    def _here(self, place: Place) -> bool:
+        """Whether an image of this name is here, with all its layers, and holds a cache, which is known then."""
+        image = self.engine.store.images.find(str(place.reference), short=False)
+        if image is None:
+            return False
+        try:
+            found = caches.read(image.config)
+        except EstivaError as error:
+            self._warn(f"no cache from {place.name}: {error.message}")
+            return False
+        self._add(found)
+        return bool(found)
+
     def close(self) -> None:
         self.elsewhere.close()
 
@@ -181,7 +198,10 @@ class Caches:
         return next((self.records[key] for key in keys if key in self.records), None)
 
     def fetch(self, record: Record) -> Coming:
-        return self.elsewhere.fetch(self.lent[record.diff_id], record.diff_id)
+        lent = self.lent.get(record.diff_id)
+        if lent is None:  # of an image that was here, and has been removed meanwhile
+            raise NotFound(f"layer {record.diff_id} of the build cache is not here any more")
+        return self.elsewhere.fetch(lent, record.diff_id)
 
     def note(self, record: Record) -> None:
         if self.targets:
@@ -209,8 +229,12 @@ class Caches:
                     continue
                 for record in found:
                     self.lent.setdefault(record.diff_id, lent)
-                    for key in record.keys:
-                        self.records.setdefault(key, record)
+                self._add(found)
+
+    def _add(self, found: Sequence[Record]) -> None:
+        for record in found:
+            for key in record.keys:
+                self.records.setdefault(key, record)
 
     def _warn(self, message: str) -> None:
         if self.progress is not None:

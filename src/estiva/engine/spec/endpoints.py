@@ -137,9 +137,13 @@ def judge(engine: Engine, name: str, given: dict[str, Any], tell: Tell = None) -
     for alias in given.get("Aliases") or ():
         _name("alias", alias)
         record.setdefault("Aliases", []).append(alias)
-    for link in given.get("Links") or ():
-        record.setdefault("Links", []).append(_link(engine, link, network))
-        record.setdefault("Linked", []).append(link)
+    for words in dict.fromkeys(given.get("Links") or ()):
+        link = _link(engine, words, network)
+        if link not in record.get(
+            "Links", ()
+        ):  # compose gives each twice: of the container, and of the network
+            record.setdefault("Links", []).append(link)
+            record.setdefault("Linked", []).append(words)
     for option, value in (given.get("DriverOpts") or {}).items():
         _driver_option(option, value, tell)
         record.setdefault("DriverOpts", {})[option] = value

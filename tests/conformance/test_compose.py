@@ -1,0 +1,194 @@
+"""docker compose on `estiva api serve`: what it says and what comes of it is what dockerd gave.
+
+A folder of `compose` is a project: its `script.txt` has a command on each line, `said.txt` what these gave on a dockerd: standard output,
+then the lines of standard error in an order of their own, then `[STATUS]` where it was not 0. What can't be equal (ids, times, sizes,
+addresses that were chosen) is taken out by WORDS. DIFFERS has what is meant to differ, and a command in it that does not differ
+any more is an error, too. `ESTIVA_TEST_RECORD=1` writes said.txt anew, from a dockerd of its own.
+
+    ./test tests/conformance/test_compose.py -k health
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import difflib
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+import bundle
+from apikit import Api
+from dockerdkit import Dockerd
+from enginekit import ESTIVA, busybox_tar
+
+FOLDER = pathlib.Path(__file__).with_name("compose")
+PROJECTS = sorted(path.parent.name for path in FOLDER.glob("*/script.txt"))
+RECORD = bool(os.environ.get("ESTIVA_TEST_RECORD"))
+
+WORDS = (
+    (r"sha256:[0-9a-f]{12,64}\b", "sha256:ID"),
+    (r"\b[0-9a-f]{64}\b", "ID"),
+    (r"\b(?=[a-f]*\d)[0-9a-f]{12}\b", "ID"),
+    (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z| ?[+-]\d\d:?\d\d( [A-Z]+)?)?", "TIME"),
+    (r"\b(Less than a second|About an? \w+|\d+ (seconds?|minutes?))( ago)?\b", "AGO"),
+    (r"\b\d+\.\d+s\b", "SECONDS"),
+    (r"\b172\.\d+\.\d+\.\d+\b|\b192\.168\.\d+\.\d+\b", "ADDRESS"),
+    (r"(?m) +$", ""),
+    (r"  +", "  "),
+)
+
+# What is meant to differ, and why.
+DIFFERS = {
+    line: reason
+    for reason, lines in {
+        "ports are published on IPv6 where it is asked for": (
+            "docker compose ps | sed 's/:[0-9]*->81/:PORT->81/'",
+            "docker compose ps --format json web | listed",
+        ),
+        "a container is named by its id, which no renaming changes": (
+            "docker inspect -f '{{json .NetworkSettings.Networks.nets_inner.Links}} {{json .HostConfig.Links}}' nets-linked-1",
+        ),
+    }.items()
+    for line in lines
+}
+
+# Before each line: a wait with an end, and an object of `docker inspect` line by line.
+PRELUDE = r"""
+wait_for() { for _ in $(seq 150); do "$@" >/dev/null 2>&1 && return; sleep 0.1; done; echo "in vain: $*"; return 1; }
+json() { python3 -c 'import json, sys
+for name, value in sorted(json.load(sys.stdin)[0][sys.argv[1]].items()):
+    print(name, json.dumps(dict(sorted(value.items())) if isinstance(value, dict) else value))' "$1"; }
+listed() { python3 -c 'import json, sys
+said = json.load(sys.stdin)
+print(*((name, said[name]) for name in said if name not in ("ID", "CreatedAt", "Labels", "Publishers", "Ports")))
+print(*sorted(said["Labels"].split(",")), *(one for one in said["Publishers"] if one["TargetPort"] == 80), sep="\n")'; }
+"""
+
+
+def _version() -> tuple[int, ...]:
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        words = ["docker", "compose", "version", "--short"]
+        said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        return tuple(int(part) for part in re.findall(r"\d+", said)[:2])
+    return ()
+
+
+pytestmark = [
+    bundle.requires_kernel,
+    pytest.mark.skipif(_version() < (2, 26), reason="needs docker compose 2.26"),
+]
+
+
+class Peer:
+    """Who answers compose: `play` gives what came of each line of a project's script."""
+
+    def __init__(self, engine: Dockerd | Api, prefix: list[str]) -> None:
+        self.prefix = prefix
+        self.home = f"{engine.folder}/home"
+        os.mkdir(self.home)
+        self.env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("COMPOSE_")},
+            "DOCKER_HOST": f"unix://{engine.socket}",
+            "DOCKER_CONFIG": self.home,
+            "HOME": self.home,
+            "LC_ALL": "C.UTF-8",
+        }
+        with open(busybox_tar(), "rb") as tar:
+            words = [*prefix, "docker", "import", "-", "box:1"]
+            subprocess.run(words, stdin=tar, env=self.env, check=True, capture_output=True)
+        words = [*prefix, ESTIVA, "registry", "serve", "--listen", "127.0.0.1:5000"]
+        words += ["--root", f"{engine.folder}/registry"]
+        self.registry = subprocess.Popen(
+            words, env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def close(self) -> None:
+        self.registry.terminate()
+        self.registry.wait(20)
+
+    def say(self, line: str, folder: str) -> str:
+        done = subprocess.run(
+            [*self.prefix, "env", "-C", folder, "sh", "-c", PRELUDE + line],
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=60,
+        )
+        out, err = (_plain(data.decode(errors="replace"), folder) for data in (done.stdout, done.stderr))
+        err = "".join(f"{text}\n" for text in sorted(set(err.splitlines())))
+        out += "\n" if out and not out.endswith("\n") else ""
+        return out + err + (f"[{done.returncode}]\n" if done.returncode else "")
+
+    def play(self, project: str) -> dict[str, str]:
+        folder = f"{self.home}/{project}"
+        shutil.copytree(FOLDER / project, folder)
+        return {line: self.say(line, folder) for line in _lines(project)}
+
+
+def _lines(project: str) -> list[str]:
+    """A line that stands there twice is told with its number."""
+    lines: list[str] = []
+    for line in (FOLDER / project / "script.txt").read_text().splitlines():
+        times = sum(1 for other in lines if other.partition("  # again")[0] == line)
+        lines.append(f"{line}  # again {times}" if times else line)
+    return lines
+
+
+def _plain(text: str, folder: str) -> str:
+    text = text.replace(folder, "FOLDER")
+    for pattern, word in WORDS:
+        text = re.sub(pattern, word, text)
+    return text
+
+
+def _written(said: dict[str, str]) -> str:
+    return "".join(f"$ {line}\n{text}" for line, text in said.items())
+
+
+def _read(text: str) -> dict[str, str]:
+    parts = re.split(r"(?m)^\$ (.*)\n", text)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+@pytest.fixture(scope="module")
+def played(request: pytest.FixtureRequest) -> Iterator[dict[str, concurrent.futures.Future[dict[str, str]]]]:
+    """What comes of each project that is asked for, three at once."""
+    asked = [
+        item.callspec.params["project"]
+        for item in request.session.items
+        if hasattr(item, "callspec") and "project" in item.callspec.params
+    ]
+    engine: Dockerd | Api = Dockerd() if RECORD else Api()
+    try:
+        peer = Peer(engine, engine.words() if isinstance(engine, Dockerd) else engine.prefix)
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+            yield {project: pool.submit(peer.play, project) for project in asked}
+        peer.close()
+    finally:
+        engine.close()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("project", PROJECTS)
+def test_project(project: str, played: dict[str, concurrent.futures.Future[dict[str, str]]]) -> None:
+    said = played[project].result()
+    if RECORD:
+        (FOLDER / project / "said.txt").write_text(_written(said))
+        return
+    wanted = _read((FOLDER / project / "said.txt").read_text())
+    assert list(wanted) == list(said)
+    wrong = []
+    for line, theirs in wanted.items():
+        if theirs == said[line] and line in DIFFERS:
+            wrong.append(f"$ {line}\nis the same by now, though: {DIFFERS[line]}")
+        elif theirs != said[line] and line not in DIFFERS:
+            lines = difflib.unified_diff(theirs.splitlines(), said[line].splitlines(), n=0, lineterm="")
+            wrong.append("\n".join([f"$ {line}", *list(lines)[2:]]))
+    if wrong:
+        pytest.fail("\n".join(wrong), pytrace=False)
