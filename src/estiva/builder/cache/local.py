@@ -65,6 +65,12 @@ class Cache:
                 return Found(image.diff_ids[-1], created, name, image.id)
         return None
 
+    def defines(self) -> bool:
+        """Whether there may be results of stages that are not here themselves (solver/definition.py)."""
+        return bool(
+            self.store.db.read("SELECT 1 FROM build_cache WHERE key > 'defined-' AND key < 'defined.'")
+        )
+
     def keys_with(self, key: str) -> tuple[str, ...]:
         """All keys of the step that is kept under one: a copy has one of its sources' layers, too."""
         rows = self.store.db.read(

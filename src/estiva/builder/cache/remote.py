@@ -48,7 +48,10 @@ if TYPE_CHECKING:
             """Wait for it. Raises what kept it from coming."""
 
     class Remote(Protocol):
-        """Caches elsewhere, as a build uses them."""
+        """Caches elsewhere, as a build uses them. `whole`: one is to be written that has every stage."""
+
+        @property
+        def whole(self) -> bool: ...
 
         def find(self, keys: Sequence[str]) -> Record | None:
             """What is kept under one of the keys."""

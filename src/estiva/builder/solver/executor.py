@@ -80,36 +80,41 @@ def _run(job: Job) -> Image:
     job.total = sum(1 + len(stage.steps) for stage in needed)
     if told := foreign.warning(dockerfile, request.build_args):
         job.warn(told)
+    job.defining = job.remote is not None or (len(needed) > 1 and job.cache(target).defines())
+    job.frugal = job.defining and not (job.remote is not None and job.remote.whole)
     checked = Beside(job, needed, context.exclude)
     try:
-        parallel = Parallel(job, needed)
-        if job.remote is not None:
+        parallel = Parallel(job, needed, target)
+        if job.remote is not None and not job.frugal:
             parallel.busy()
         parallel.run()
     except EstivaError:
         checked.tell()
         raise
     checked.tell()
+    for stage in needed:
+        if not job.states.begun(stage.index):
+            StageRun(job, stage).skipped()
     final = job.state(target)
     for name in sorted(filter(_counted, set(request.build_args) - job.plan.declared)):
         job.warn(f"build argument {name} is not used")
     if request.labels:
         final.config["Labels"] = {**(final.config.get("Labels") or {}), **request.labels}
     final.document.setdefault("created", job.clock())
-    _keep_fetched(job, needed)
+    _keep_fetched(job)
     document = final.finished()
     if job.remote is not None and (inline := job.remote.inline(document["rootfs"]["diff_ids"])):
         document[FIELD] = inline
     return job.cache(target).image(document, final.inherited, hidden=request.hidden)
 
 
-def _keep_fetched(job: Job, needed: list[stages.Stage]) -> None:
+def _keep_fetched(job: Job) -> None:
     """Of the layers that come from a cache elsewhere, wait for those, too, that nobody has looked into: the
     next build may look, and not name that cache. Raises what keeps one from it, so a lie is told.
     """
     if job.remote is None:
         return
-    layers = [layer for stage in needed for layer in job.state(stage).layers if isinstance(layer, Fetched)]
+    layers = [layer for state in job.states.values() for layer in state.layers if isinstance(layer, Fetched)]
     arrived: list[Fetched] = []
     try:
         for layer in layers:

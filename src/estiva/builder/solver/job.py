@@ -53,6 +53,10 @@ class Job:
         self.wanted = Platform.parse(request.platform) if request.platform else self.host
         self.used: dict[str, float] = {}  # entries of the cache
         self.states: Once[int, State] = Once()
+        self.defining = False  # steps are looked for by the definitions of stages
+        self.frugal = False  # and those are only built when they are read from
+        self.definitions: Once[int, State | None] = Once()  # see definition.py
+        self.passed: dict[int, int] = {}  # the line of the last instruction that was done, by stage
         self.asked = asked
         self.failure: BaseException | None = None  # the first
         self.cancelled: BaseException | None = None  # what ended it for the caller: nothing more is kept
@@ -68,11 +72,16 @@ class Job:
         self.workspace = Workspace(store.paths)
         try:
             self.sources = Sources(
-                request, store, self.workspace, resolve_image, self.epoch, self.look, lambda: self.busy()
+                request, store, self.workspace, resolve_image, self.epoch, self.look, self._waiting
             )
         except BaseException:
             self.workspace.close()
             raise
+
+    def _waiting(self) -> None:
+        """Something is fetched. With definitions nobody knows yet what else is needed."""
+        if not self.frugal:
+            self.busy()
 
     def close(self, cancelled: BaseException | None = None) -> None:
         """What steps have written is kept even if a later one failed; not when the build is `cancelled`."""

@@ -9,8 +9,9 @@ from estiva.builder.files.url import redacted
 from estiva.builder.files.workspace import Scratch
 from estiva.builder.frontend import parser, stages
 from estiva.builder.frontend.errors import bad, located, shorten
-from estiva.builder.frontend.instructions import Command, Copy, Pairs, Text, interpret
-from estiva.builder.steps import config, copy, run, workdir
+from estiva.builder.frontend.instructions import Copy, Pairs, interpret
+from estiva.builder.solver import instruction
+from estiva.builder.steps import run
 from estiva.builder.steps.context import Source, StepContext
 from estiva.builder.steps.lookup import Lookup
 from estiva.builder.steps.state import State
@@ -56,6 +57,7 @@ class StageRun:
             pack=self._pack,
             place=self._place,
             busy=self._busy,
+            missed=self._missed,
             ahead=job.command_ahead,
         )
 
@@ -80,7 +82,7 @@ class StageRun:
             self.source = typed.source
             with _Reported(self, typed, state) as reported:
                 try:
-                    reported.status = "cached" if self._step(state, typed) else "done"
+                    reported.status = "cached" if self._do(state, typed) else "done"
                 except EstivaError as error:
                     raise located(error, typed.source) from error.__cause__
                 except OSError as error:
@@ -94,7 +96,17 @@ class StageRun:
         return slot(where, str(stage.index), str(self.number))
 
     def _busy(self) -> None:
+        if not self.job.frugal:  # else what others would begin may not be needed
+            self.job.busy()
+
+    def _missed(self) -> None:
         self.job.busy()
+
+    def skipped(self) -> None:
+        """Tell the steps of a stage that nobody has needed: what was made of it is in the cache."""
+        for typed in [self.stage.start, *self.stage.steps]:
+            with _Reported(self, typed) as reported:
+                reported.status = "cached" if typed.name in ("RUN", "COPY", "ADD", "WORKDIR") else "done"
 
     def _pack(self, written: Written) -> None:
         written.source = self.source
@@ -114,7 +126,7 @@ class StageRun:
         try:
             wanted = Platform.parse(stage.platform) if stage.platform else job.wanted
             if job.sources.is_scratch(stage.image):
-                return State.scratch(wanted, job.clock, job.plan.budget)
+                return self._defined(State.scratch(wanted, job.clock, job.plan.budget))
             image = job.sources.image(stage.image, asked or None)
         except EstivaError as error:
             if stage.image.isdecimal():
@@ -129,48 +141,37 @@ class StageRun:
             if asked:
                 raise bad(source, message, f"ask for it with --platform={got}, or use another image")
             job.warn(f"{source.file}:{source.line}: {message}")
-        return State(image.config, clock=job.clock, budget=job.plan.budget)
+        return self._defined(State(image.config, clock=job.clock, budget=job.plan.budget))
+
+    def _defined(self, state: State) -> State:
+        """The state of a base, which begins a definition where one is of use."""
+        if self.job.defining:
+            state.definition = list(state.document["rootfs"]["diff_ids"])
+        return state
 
     def _triggers(self, state: State) -> list[Typed]:
         """The ONBUILD instructions of the base, which run once and are not inherited further."""
         triggers: list[Typed] = []
         job, source = self.job, self.stage.start.source
         for text in state.config.pop("OnBuild", None) or []:
-            for instruction in parser.parse(text, name=source.file).instructions:
-                instruction.line, instruction.end, instruction.lines = source.line, source.end, source.lines
-                if instruction.name in ("FROM", "MAINTAINER", "ONBUILD"):
-                    raise bad(source, f"{instruction.name} isn't allowed as an ONBUILD trigger")
-                typed = interpret(instruction)
+            for found in parser.parse(text, name=source.file).instructions:
+                found.line, found.end, found.lines = source.line, source.end, source.lines
+                if found.name in ("FROM", "MAINTAINER", "ONBUILD"):
+                    raise bad(source, f"{found.name} isn't allowed as an ONBUILD trigger")
+                typed = interpret(found)
                 for name in stages.references(typed):
-                    found = job.plan.find(name, self.stage)
-                    if found is not None:
-                        job.state(found)
+                    read = job.plan.find(name, self.stage)
+                    if read is not None:
+                        job.state(read)
                 if isinstance(typed, Pairs) and typed.name == "ARG":
                     job.plan.declared.update(name for name, _ in typed.pairs)
                 triggers.append(typed)
         return triggers
 
-    def _step(self, state: State, typed: Typed) -> bool:
-        """Run one instruction: whether the cache had its result."""
-        context = self.context
-        if isinstance(typed, Copy):
-            return copy.CopyStep(context, state, typed).run()
-        if typed.name == "RUN":
-            assert isinstance(typed, Command)
-            return run.CommandStep(context, state, typed).run()
-        if typed.name == "WORKDIR":
-            assert isinstance(typed, Text)
-            return workdir.run(context, state, typed)
-        if typed.name == "ARG":
-            assert isinstance(typed, Pairs)
-            line = config.declare(state, typed, context.request.build_args, self.job.plan.global_args)
-        else:
-            line = config.apply(state, typed)
-        if line:
-            state.record(line)
-        else:
-            state.touch()
-        return False
+    def _do(self, state: State, typed: Typed) -> bool:
+        done = instruction.do(self.context, state, typed, self.job.plan.global_args)
+        self.job.passed[self.stage.index] = typed.source.line
+        return done
 
     def _earlier(self, name: str) -> str:
         """The names of the stages before this one, where `name`, which no image has, may be meant as such."""
@@ -183,7 +184,11 @@ class StageRun:
             return Source(lambda: job.sources.context, None)
         found = job.plan.find(name, self.stage)
         if found is not None:
-            return job.sources.view(f"stage {found.index}", job.state(found).layers, stage=True)
+            if not job.defining:
+                return job.sources.view(f"stage {found.index}", job.state(found).layers, stage=True)
+            from estiva.builder.solver.definition import StageSource
+
+            return StageSource(job, found)
         try:
             return job.sources.find(name)
         except EstivaError as error:

@@ -46,7 +46,7 @@ class Bind:
         self.witness: Witness | None = None
         self._content: list[str] | None = None
         self._written = ""  # the directory of what the command writes
-        if source.layers is None:
+        if source.folder:
             copied = self.workspace.frozen.found((source.tree, self.resolved))
             read = source.tree.digest(self.resolved, firm=True) if copied is None else copied.digest
             self._content = [read]
@@ -59,7 +59,12 @@ class Bind:
 
     @property
     def layers(self) -> list[str] | None:
-        return self._content if self.source.layers is None else known(self.source.layers)
+        return self._content if self.source.folder else known(self.source.layers or [])
+
+    @property
+    def definition(self) -> list[str] | None:
+        """What the key tells of a stage that need not be built, if that is known; of others their layers."""
+        return self.source.definition if self.source.stage else self.layers
 
     @property
     def content(self) -> list[str]:
@@ -97,7 +102,7 @@ class Bind:
         self.close()
         copied = frozen.Copied(self.source.tree, self.resolved, self.workspace.directory())
         try:
-            if self.source.layers is None:
+            if self.source.folder:
                 self._content = [copied.digest]
             return copied.mount(writable=self.mount.writable)
         finally:
@@ -111,7 +116,7 @@ class Bind:
     def _itself(self) -> int:
         """A mount of the very files; -1 if it might show what the key does not tell."""
         tree = self.source.tree
-        if self.source.layers is not None:
+        if not self.source.folder:
             return frozen.detached(tree.open(self.resolved, os.O_PATH))
         if self.workspace.frozen.begun((tree, self.resolved)) or (tree.exclude and self._is_directory()):
             return -1
@@ -136,14 +141,14 @@ class Bind:
         """A mount of a copy that is made once in a build, -1 if there can't be one."""
         key = tree, path = self.source.tree, self.resolved
         make: type[frozen.Frozen]
-        if self.source.layers is None and self.store.layers.driver == "erofs" and self._is_directory():
+        if self.source.folder and self.store.layers.driver == "erofs" and self._is_directory():
             make = frozen.Packed
         elif not self.mount.writable or self.workspace.frozen.begun(key):
             make = frozen.Copied
         else:
             return -1
         copy = self.workspace.frozen.get(key, lambda: make(tree, path, self.workspace.directory()))
-        if self.source.layers is None:
+        if self.source.folder:
             self._content = [copy.digest]
         return copy.mount()
 

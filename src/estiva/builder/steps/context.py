@@ -31,18 +31,31 @@ if TYPE_CHECKING:
     Keys = Callable[[list[str]], Iterable[str]]  # of a step's layer, by the diff_ids below it
 
 
+DEFINED = "definition:"  # a layer of a definition, which is no digest
+
+
 class Source:
-    """A tree to read from; `layers` are what it is made of, or None for a folder, which may change at any
+    """A tree to read from; `layers` are what it is made of, or None for a `folder`, which may change at any
     time. `stage`: of a stage, else of an image.
 
     `open` opens the tree, or gives the one that is open. A step that is found by the layers needs none, and
-    they need not even be here.
+    they need not even be here. One that is found by the `definition` of a stage needs no layers.
     """
 
     def __init__(self, open: Callable[[], Tree], layers: Sequence[Layer] | None, stage: bool = False) -> None:
         self.open = open
-        self.layers = layers
         self.stage = stage
+        self.folder = layers is None and not stage
+        self._layers = layers
+
+    @property
+    def layers(self) -> Sequence[Layer] | None:
+        return self._layers
+
+    @property
+    def definition(self) -> list[str] | None:
+        """Of a stage, if it is known: see solver/definition.py."""
+        return None
 
     @property
     def tree(self) -> Tree:
@@ -63,6 +76,7 @@ class StepContext:
     place       names the instruction, whatever it says (cache/inputs.py)
     ahead       is told the network of a command that is to be run soon
     busy        is called before what may take long
+    missed      is called when there is something to do
     pack        has the layer of what a step has written made, while the next ones run
     """
 
@@ -79,14 +93,17 @@ class StepContext:
     pack: Callable[[Written], None]
     place: Callable[[], str]
     busy: Callable[[], None]
+    missed: Callable[[], None]
     ahead: Callable[[str], None]
 
     def key(self, kind: str, inputs: dict[str, Any]) -> str:
         """The cache's name for a step of these inputs."""
         return local.key(kind, inputs)
 
-    def reuse(self, state: State, keys: Keys, created_by: str, *, alone: bool = False) -> bool:
-        """Add the layer that is kept under one of `keys`, if there is one.
+    def reuse(
+        self, state: State, keys: Keys, created_by: str, *, alone: bool = False, last: bool = True
+    ) -> bool:
+        """Add the layer that is kept under one of `keys`, if there is one. `last`: or the step is to be done.
 
         There is none on layers that are only being made: those are new. `alone`: nor does it depend on them.
         """
@@ -95,8 +112,10 @@ class StepContext:
             None if below is None else self.lookup.find(keys(below), self.place(), created_by, state.platform)
         )
         if found is None:
-            self.busy()
+            if last:
+                self.missed()
             return False
+        _define(state, keys)
         state.record(created_by, created=found[1], layer=found[0])
         return True
 
@@ -120,6 +139,7 @@ class StepContext:
         created = state.clock()
         keep = self._keeper(state, keys, created, created_by, inputs)
         written = Written(snapshot, stand, list(state.layers), keep, self.go_on)
+        _define(state, keys)
         if apart or (known(state.layers) is not None and not os.listdir(snapshot.upper)):
             written.pack()
             state.record(created_by, created=created, layer=written.diff_id)
@@ -203,6 +223,7 @@ class StepContext:
             self.explain(state, lambda: inputs)
             diff_id = self.store.layers.commit(sink).diff_id
         keep([*diff_ids(state.layers), diff_id])
+        _define(state, keys)
         state.record(created_by, created=created, layer=diff_id)
 
     def snapshot(self, layers: Sequence[Layer]) -> Prepared:
@@ -212,6 +233,13 @@ class StepContext:
     def view(self, layers: Sequence[Layer]) -> Viewed:
         """The fd of a read-only rootfs of these layers."""
         return Viewed(self.store, layers)
+
+
+def _define(state: State, keys: Keys) -> None:
+    """Add a step to the definition of its stage, by the first of its keys on what that is so far."""
+    if state.definition is not None:
+        name = next(iter(keys(state.definition)), None)
+        state.definition = None if name is None else [*state.definition, DEFINED + name]
 
 
 class Prepared:

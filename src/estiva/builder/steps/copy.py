@@ -13,13 +13,12 @@ from estiva.builder.files.record import Record
 from estiva.builder.files.tree import Missing
 from estiva.builder.frontend import ignore, patterns, values
 from estiva.builder.frontend.errors import bad
-from estiva.builder.frontend.near import near
-from estiva.builder.steps import users
+from estiva.builder.steps import missing, users
 from estiva.builder.steps.remotes import Remotes
 from estiva.builder.steps.state import expander
 from estiva.builder.steps.written import diff_ids, known
 from estiva.builder.struct import struct
-from estiva.errors import InvalidInput, oneline
+from estiva.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,14 +81,25 @@ class CopyStep:
         source = context.source(self.typed.from_)
         created_by = self.created_by()
 
+        def defined(below: list[str]) -> list[str]:
+            """By what the stage is to become, which need not be built then."""
+            definition = source.definition if self.sources else None
+            return (
+                [] if definition is None else [context.key("defined-copy", self._inputs(below, definition))]
+            )
+
         def whole(below: list[str]) -> list[str]:
             """By all of the image or stage, which need not be looked at then."""
             if source.layers is None or not self.sources:
                 return []
-            return [context.key("copy-from", self._inputs(below, diff_ids(source.layers)))]
+            return [*defined(below), context.key("copy-from", self._inputs(below, diff_ids(source.layers)))]
 
+        if source.definition is not None and context.reuse(
+            state, defined, created_by, alone=self.link, last=False
+        ):
+            return True
         fixed = source.layers is not None and bool(self.sources) and known(source.layers) is not None
-        if fixed and context.reuse(state, whole, created_by, alone=self.link):
+        if fixed and context.reuse(state, whole, created_by, alone=self.link, last=False):
             return True
         if len(self.remotes) or any("**" in source for source in self.sources):
             context.busy()
@@ -100,13 +110,17 @@ class CopyStep:
         self.remotes.resolve()
         seen = [self._look(tree, item) for item in items]
         remote = self.remotes.contents()
-        if context.reuse(state, lambda below: [self._key(below, seen, remote)], created_by, alone=self.link):
+
+        def found(below: list[str]) -> list[str]:
+            return [*defined(below), self._key(below, seen, remote)]
+
+        if context.reuse(state, found, created_by, alone=self.link):
             return True
         copied: list[list[Any]] = []
 
         def keys(below: list[str]) -> list[str]:
             # they tell what was copied, whatever a folder held when it was looked at (K20)
-            read = copied if source.layers is None else seen
+            read = copied if source.folder else seen
             return [*whole(below), self._key(below, read, remote)]
 
         told = {**self._inputs([], []), "contents": "", "from": self.typed.from_, "addresses": remote}
@@ -262,21 +276,7 @@ class CopyStep:
             )
             if self.typed.from_:
                 message = f"{name} failed: file not found in {self.typed.from_}: {source}"
-            raise bad(self.typed.source, message, self._hint(tree, path, source)) from None
-
-    def _hint(self, tree: Tree, path: str, source: str) -> str:
-        """What may be the matter with a path that is not there."""
-        folder, _, name = path.rstrip("/").rpartition("/")
-        try:
-            names = tree.names(tree.resolve(folder))
-        except (Missing, OSError):
-            return ""
-        if name in names:
-            return ".dockerignore leaves it out, which is there" if tree.hides(path) else ""
-        above = folder + "/" if folder else ""
-        meant = near(name, (each for each in names if not tree.hides(above + each)))
-        meant = oneline(posixpath.join(posixpath.dirname(source.rstrip("/")), meant)) if meant else ""
-        return f"did you mean {meant}?" if meant and not ignore.has_wildcard(source) else ""
+            raise bad(self.typed.source, message, missing.hint(tree, path, source)) from None
 
     @property
     def _unpacks(self) -> bool:

@@ -27,25 +27,37 @@ class Lookup:
         self, keys: Iterable[str], place: str, by: str, platform: dict[str, str]
     ) -> tuple[Layer, str] | None:
         """The layer that is kept under one of `keys`, and when it was made. `place`: see cache/inputs.py."""
-        names = keys if self.remote is None else tuple(keys)
-        found = self.cache.layer(names)
-        if found is not None:
+        if self.remote is None:
+            found = self.cache.layer(keys)
+            if found is None:
+                return None
             self.inputs.found(place, found.image)
-            if self.remote is not None:
-                keys = self.cache.keys_with(found.key)
-                self.remote.note(Record(keys, found.diff_id, found.created, by))
             return found.diff_id, found.created
-        if self.remote is None or self.cache.off:
+        if self.cache.off:
             return None
-        asked = tuple(names)
-        record = self.remote.find(asked)
-        if record is None:
-            return None
+        asked: list[str] = []
+        for name in keys:  # to make the next may take a stage to be built
+            asked.append(name)
+            found = self.cache.layer([name])
+            if found is not None:
+                self.inputs.found(place, found.image)
+                names = tuple(dict.fromkeys((*self.cache.keys_with(found.key), *asked)))
+                self.remote.note(Record(names, found.diff_id, found.created, by))
+                return found.diff_id, found.created
+            record = self.remote.find([name])
+            if record is not None:
+                return self._elsewhere(self.remote, record, by, platform, asked)
+        return None
+
+    def _elsewhere(
+        self, remote: Remote, record: Record, by: str, platform: dict[str, str], asked: list[str]
+    ) -> tuple[Layer, str]:
+        """What a cache elsewhere has for one of the keys `asked`."""
         record = Record(record.keys, record.diff_id, record.created, by)
         if self.cache.store.layers.has(record.diff_id):
             self.keep(record, platform, asked)
             return record.diff_id, record.created
-        coming = self.remote.fetch(record)
+        coming = remote.fetch(record)
         return Fetched(record.diff_id, coming, lambda: self.keep(record, platform, asked)), record.created
 
     def keep(self, record: Record, platform: dict[str, str], asked: Container[str] | None = None) -> str:

@@ -87,6 +87,13 @@ class Mounts:
         if contents != layers:
             yield self._fields(contents)
 
+    def defined(self) -> list[list[Any]] | None:
+        """The same of stages that need not be built; None where there is none, or one of them is unknown."""
+        if not any(bind.source.stage for bind in self.binds.values()):
+            return None
+        definitions = {index: bind.definition for index, bind in self.binds.items()}
+        return None if None in definitions.values() else self._fields(definitions)
+
     def _fields(self, contents: Mapping[int, list[str] | None]) -> list[list[Any]]:
         result = []
         for index, mount in enumerate(self.wanted):

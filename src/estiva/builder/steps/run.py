@@ -15,7 +15,7 @@ from estiva.oci.config import DEFAULT_PATH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from estiva.builder.frontend.instructions import Typed
@@ -134,8 +134,16 @@ class CommandStep:
     def _keys(self) -> Keys:
         """The keys, of what the mounts show now."""
         inputs = {**self._inputs(), "env": self.env}
-        key, shown = self.context.key, self._shown
-        return lambda below: (key("run", {**inputs, "below": below, "mounts": each}) for each in shown())
+        key = self.context.key
+
+        def keys(below: list[str]) -> Iterator[str]:
+            defined = self.mounts.defined() if self.typed.mounts else None
+            if defined is not None:
+                yield key("defined-run", {**inputs, "below": below, "mounts": defined})
+            for each in self._shown():
+                yield key("run", {**inputs, "below": below, "mounts": each})
+
+        return keys
 
     def _shown(self) -> Iterable[list[list[Any]]]:
         return self.mounts.shown() if self.typed.mounts else [[]]

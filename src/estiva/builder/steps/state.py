@@ -58,6 +58,7 @@ class State:
         self.has_cmd = False
         self.base = len(self.layers)
         self.made: list[str] = []  # the lines of history of the layers above `base`
+        self.definition: list[str] | None = None  # see solver/definition.py
         self._parsed: tuple[list[str], dict[str, str]] = ([], {})  # Env, and as what it was read
 
     @classmethod
@@ -73,6 +74,7 @@ class State:
         state.args = dict(self.args)
         state.over = set(self.over)
         state.inherited = self.inherited
+        state.definition = None if self.definition is None else list(self.definition)
         return state
 
     @property

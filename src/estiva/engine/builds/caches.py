@@ -193,6 +193,10 @@ class Caches:
 
     # --- what the builder asks for ---
 
+    @property
+    def whole(self) -> bool:
+        return any(target.fields.get("mode") == "max" for target in self.targets)
+
     def find(self, keys: Sequence[str]) -> Record | None:
         self._load()
         return next((self.records[key] for key in keys if key in self.records), None)
