@@ -4,9 +4,9 @@
     local      type=local,src=FOLDER[,tag=TAG] to read, dest=FOLDER to write: an OCI image layout
     inline     type=inline to write: in the image that is built, to be read with type=registry
 
-An image that is here under the name and holds a cache is read, and the registry not asked, as docker's builder
-does: compose files name what was built here and was never pushed. A cache that can't be had is told, and the
-build goes on without it. One in a registry is read by hand where that does (registry/transfer/peek.py), as the
+An image that is here under the name and holds a cache is read, and the registry not asked, as with docker's
+builder: compose files name what was built here and never pushed. A cache that can't be had is told, and the
+build goes on without it. One in a registry is read by hand where that does (registry/transfer/peek.py): the
 client takes longer to load than all of a build that is cached.
 """
 
@@ -176,7 +176,7 @@ class Caches:
             self.opening.append((place, self.elsewhere.open(origin, platform)))
 
     def _here(self, place: Place) -> bool:
-        """Whether an image of this name is here, with all its layers, and holds a cache, which is known then."""
+        """Whether an image of this name is here and holds a cache, which is known then."""
         image = self.engine.store.images.find(str(place.reference), short=False)
         if image is None:
             return False

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from estiva.engine.spec import fields
 from estiva.engine.spec.defaults import HOSTNAME_LIMIT, MODES, RESOURCES, ULIMITS
-from estiva.errors import Conflict, EstivaError, InvalidInput, Unsupported, brief
+from estiva.errors import Conflict, EstivaError, InvalidInput, brief
 from estiva.oci import rules
 
 TYPE_CHECKING = False
