@@ -54,6 +54,7 @@ class Api:
         self.ends: Ends = Ends(engine, self.work)
         self.known, self.rows = Known(), Rows()  # of containers
         self.buildkit: object = None  # what builds share (buildkit/routes.py), from the first on
+        self.execs: dict[str, dict[str, Any]] = {}  # the last that ended (containers/exec.py), by id
         self.active = 0  # requests that are being answered
         self.touched = asyncio.Event()  # something was asked
 

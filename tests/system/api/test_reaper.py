@@ -67,20 +67,26 @@ def test_a_session_that_is_killed_and_a_server_that_was_started_again(api: Api) 
 
 
 def test_the_socket_of_the_next_server_is_mounted_as_the_last_one_was(api: Api) -> None:
-    mount = f"{api.socket}:/run/sub/d.sock:ro"
-    api.docker("run", "-d", "--name", "user", "--network", "none", "-v", mount, IMAGE, "sleep", "1000")
-    before = api.docker("exec", "user", "stat", "-c", "%i", "/run/sub/d.sock").stdout
+    """Nowhere else, whatever a container makes of the way there (K1)."""
+    os.symlink(api.socket, f"{api.folder}/link")
+    mounts = [f"{api.folder}/link:/run/sub/d.sock:ro", f"{api.socket}:/way/keys"]
+    words = [word for mount in mounts for word in ("-v", mount)]
+    api.docker("run", "-d", "--name", "user", "--network", "none", *words, IMAGE, "sleep", "1000")
+
+    def inside(script: str) -> str:
+        return api.docker("exec", "user", "sh", "-c", script).stdout
+
+    inside("mv /way /other && ln -s /proc /way")
+    masked = inside("grep -c /proc/keys /proc/self/mountinfo; stat -c %F /proc/keys")
+    before = inside("stat -c %i /run/sub/d.sock")
     api.stop()
     api.serve()
     now = f"{os.stat(api.socket).st_ino}\n"
     assert now != before
-
-    def seen() -> str:
-        return api.docker("exec", "user", "stat", "-c", "%i", "/run/sub/d.sock").stdout
-
-    eventually(lambda: seen() == now)
-    mounts = api.docker("exec", "user", "grep", "-c", " /run/sub/d.sock ro", "/proc/self/mountinfo").stdout
-    assert mounts == "1\n"
+    eventually(lambda: inside("stat -c %i /run/sub/d.sock") == now)
+    assert inside("grep -c ' /run/sub/d.sock ro' /proc/self/mountinfo") == "1\n"
+    assert inside("grep -c /proc/keys /proc/self/mountinfo; stat -c %F /proc/keys") == masked
+    assert inside("stat -c %i /other/keys") == before
     api.docker("rm", "-f", "user")
 
 

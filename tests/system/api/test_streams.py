@@ -135,6 +135,17 @@ def test_exec_streams_and_fails_as_dockers(api: Api, named: str) -> None:
     assert kept in api.get(f"/containers/{named}/json")[2]["ExecIDs"]
 
 
+def test_the_status_of_an_exec_that_ended_with_its_container(api: Api, named: str) -> None:
+    run(api, named, "sleep 1000")
+    made = make_exec(api, named, Cmd=["sh", "-c", "echo here; sleep 1000"], AttachStdout=True)
+    stream = Hijacked(api, f"/exec/{made}/start", {})
+    stream.until(b"here")
+    assert api.ask("DELETE", f"/containers/{named}?force=1")[0] == 204
+    stream.rest()
+    found = api.get(f"/exec/{made}/json")[2]
+    assert (found["Running"], found["ExitCode"]) == (False, 137)
+
+
 def test_attached_before_another_starts_it(api: Api, named: str) -> None:
     words = ("create", "--name", named, "-i", "--network", "none", IMAGE)
     made = api.out(*words, "sh", "-c", "while read line; do echo got $line; done; echo over >&2")

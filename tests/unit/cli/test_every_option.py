@@ -366,7 +366,13 @@ PURE = (
     "engine.containers.tasks", "engine.containers.listing.command", "engine.containers.listing.status", "engine.bake",
 )  # fmt: skip
 # Flags that are true unless they are given as false.
-DEFAULT_TRUE = {("run", "sig-proxy"), ("attach", "sig-proxy"), ("commit", "pause"), ("history", "human")}
+DEFAULT_TRUE = {
+    ("run", "sig-proxy"),
+    ("attach", "sig-proxy"),
+    ("commit", "pause"),
+    ("history", "human"),
+    ("api serve", "reaper"),
+}
 # What asks for what is so anyway -> why. Where the contrary can be asked for, CONTRARY has it.
 SO_ANYWAY = {
     ("api serve", "tlsverify"): "its files ask for it",

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from estiva.api.app import Api, Route
     from estiva.engine import Engine
     from estiva.engine.containers.execs.kept import Kept
-    from estiva.engine.state.execs import Asked
+    from estiva.engine.state.execs import Asked, Standing
 
 NAMES = (
     *("Cmd", "Env", "User", "WorkingDir", "Tty", "Privileged", "DetachKeys", "ConsoleSize", "Detach"),
     *("AttachStdin", "AttachStdout", "AttachStderr"),
 )
 CASELESS = {name.lower(): name for name in NAMES}
+REMEMBERED, LONG = 64, 1 << 16  # execs, and characters of a command
+KILLED = 137  # what ends with its container
 SIZED = (1, 42)  # the version from which on a console size counts
 
 
@@ -160,6 +162,7 @@ async def start(api: Api, request: web.Request) -> web.StreamResponse:
             else:
                 if await streams.relay(stream, channel, terms):
                     await api.work.do(_left, api.engine, found)
+                _remember(api, found, await api.work.do(found.standing))
         finally:
             stream.close()
     finally:
@@ -179,9 +182,30 @@ def _left(engine: Engine, found: Kept) -> None:
     eventlog.container(engine.paths, record, "exec_detach", execID=found.id)
 
 
-def _inspect(engine: Engine, exec_id: str) -> dict[str, Any]:
-    found = _find(engine, exec_id)
-    asked, standing = found.asked, found.standing()
+def _remember(api: Api, found: Kept, standing: Standing) -> None:
+    """For its client, who asks for the exit status next: the container may have gone by then, with all that
+    was known of it. The last few, and none that is long."""
+    if sum(map(len, found.asked["argv"])) > LONG:
+        return
+    if standing["status"] is None:
+        standing = {**standing, "running": False, "status": KILLED, "pid": 0}
+    while len(api.execs) >= REMEMBERED:
+        del api.execs[next(iter(api.execs))]
+    api.execs[found.id] = _shown(found, standing)
+
+
+def _inspect(api: Api, exec_id: str) -> dict[str, Any]:
+    try:
+        found = _find(api.engine, exec_id)
+    except NotFound:
+        if exec_id in api.execs:
+            return api.execs[exec_id]
+        raise
+    return _shown(found, found.standing())
+
+
+def _shown(found: Kept, standing: Standing) -> dict[str, Any]:
+    asked = found.asked
     return {
         "ID": found.id,
         "Running": standing["running"],
@@ -210,7 +234,7 @@ def _base64(keys: str) -> str:
 
 
 async def inspect(api: Api, request: web.Request) -> web.Response:
-    return answers.json(await api.work.do(_inspect, api.engine, request.match_info["id"]))
+    return answers.json(await api.work.do(_inspect, api, request.match_info["id"]))
 
 
 def _resize(engine: Engine, exec_id: str, rows: int, columns: int) -> None:

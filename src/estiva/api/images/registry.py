@@ -54,10 +54,13 @@ async def _pull(api: Api, request: web.Request, platform: str | None) -> web.Str
 
 def pull(api: Api, line: told.Told, named: Reference, platform: str | None, given: Logins) -> None:
     """Pull one image, telling how it goes on."""
-    if api.reaper and reaper.is_name(str(named)) and reaper.here(api.engine, str(named)) != "others":
-        line.status(f"{named.familiar}: Estiva's own reaper, made here; --reaper=false fetches ryuk")
-        reaper.make(api.engine, str(named), platform)
-        return
+    if api.reaper and reaper.is_name(str(named)):
+        here = reaper.here(api.engine, str(named))
+        if here != "others":
+            line.status(f"{named.familiar}: Estiva's own reaper, made here; --reaper=false fetches ryuk")
+            if here != "ours":
+                reaper.make(api.engine, str(named), platform)
+            return
     before = lookup.find(api.engine, str(named))
     shown = Pulled(line.say, named)
 

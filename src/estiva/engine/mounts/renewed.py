@@ -34,10 +34,11 @@ def socket(engine: Engine, path: str) -> list[str]:
     """Give the containers that run and have mounted the socket at `path` the one that is there now; their
     ids. One that has a user namespace of its own keeps what it has."""
     result: list[str] = []
+    path = os.path.realpath(path)
     if not os.path.exists(engine.paths.database):
         return result
     for container_id, status, text in containers.every(engine.db):
-        if status != "running" or os.path.basename(path) not in text:
+        if status != "running" or '"bind"' not in text:
             continue
         try:
             record = records.sound(container_id, text)
@@ -50,13 +51,9 @@ def socket(engine: Engine, path: str) -> list[str]:
 
 
 def _is_of(point: MountPoint, path: str) -> bool:
+    """Whether it is a mount of what is at `path`, perhaps by a symlink that leads there."""
     source = point.get("Source") or ""
-    return point["Type"] == "bind" and not point.get("IDMap") and _real(source) == _real(path)
-
-
-def _real(path: str) -> str:
-    """With the symlinks of its folders followed."""
-    return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    return point["Type"] == "bind" and not point.get("IDMap") and os.path.realpath(source) == path
 
 
 def _mapped(record: Record) -> bool:
