@@ -39,7 +39,7 @@ DIFFERS: dict[str, str] = {
     "printf 'FROM box:1\\nCOPY nosuch /\\n' | docker build --progress plain - 2>&1 | grep -v '^#\\|^ >\\|^--*$\\|^$\\|^[0-9.]* a$'": "dockerd names a checksum that nobody has asked for",
     "docker run --rm --init box:1 cat /proc/1/comm": "the init is Estiva's own",
     "docker ps -a -f exited=x": GO,
-    "docker exec xx nosuch": NO_SHIM + "; 127 is what `docker run` gives, and every shell",
+    "docker exec xx nosuch": NO_SHIM,
     "docker exec xx /etc/passwd": NO_SHIM,
     "docker exec -w /nosuch xx pwd": NO_SHIM,
     "echo rubbish | docker load": "Estiva says what is wrong with it",

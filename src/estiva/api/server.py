@@ -16,7 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestPayloadError
 
 from estiva.api.app import Api
-from estiva.api.listening import connections, sockets
+from estiva.api.listening import connections, handling, sockets
 from estiva.engine.launch import spawner
 from estiva.errors import EstivaError, brief
 
@@ -79,7 +79,8 @@ async def _serve(
     )
     await runner.setup()
     assert runner.server is not None
-    door = connections.Door(runner.server, connections.most(), tell)
+    handlers = handling.handlers(runner.server, loop)
+    door = connections.Door(runner.server, connections.most(), tell, handlers)
     for listener in listeners:
         for one in listener.sockets:
             door.open(one, listener.tls)

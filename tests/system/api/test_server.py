@@ -321,11 +321,13 @@ def test_the_api_on_a_machine_that_is_not_in_a_swarm(api):
 def test_info_and_version_of_dockers_client(api):
     template = "{{.Server.Version}} {{.Server.APIVersion}} {{.Server.MinAPIVersion}} {{.Server.Os}}"
     told = api.docker("version", "--format", template).stdout.split()
-    assert told == [api.out("version", "--short").split()[-1], "1.51", "1.24", "linux"]
+    own = api.out("version", "--short").split()[-1]
+    assert told == [f"26.1.5+estiva.{own}", "1.51", "1.24", "linux"]  # some clients refuse an old one
     info = json.loads(api.docker("info", "--format", "{{json .}}").stdout)
     assert not info.get("ServerErrors")
     assert (info["Swarm"]["LocalNodeState"], info["DockerRootDir"]) == ("inactive", api.env["ESTIVA_ROOT"])
-    assert "Server Version: " in api.docker("info").stdout
+    assert f"Server Version: {told[0]}" in api.docker("info").stdout
+    assert len(info["ID"]) == 36 and info["ID"] == api.get("/info")[2]["ID"]
 
 
 def test_compose_has_a_socket_of_its_own(api):

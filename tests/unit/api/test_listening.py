@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer, make_mocked_request
 
 from estiva.api import app, networks, swarm
-from estiva.api.listening import browsers, connections, sockets
+from estiva.api.listening import browsers, connections, handling, sockets
 from estiva.engine.networks import asked as judging
 from estiva.errors import Conflict, InvalidInput, NotFound
 
@@ -271,3 +271,30 @@ def test_an_answer_that_has_begun_is_broken_off(error, monkeypatch, capsys):
     answer = asyncio.run(run())
     assert answer.endswith(b"\r\n5\r\nbegun\r\n") and answer.count(b"HTTP/1.1") == 1
     assert ("internal error: KeyError" in capsys.readouterr().err) == isinstance(error, KeyError)
+
+
+@pytest.mark.parametrize("head", [b"GET / HT", b"GET / HTTP/1.1\r\nHost: d\r\n"])
+def test_a_head_that_does_not_end_has_its_time(tmp_path, monkeypatch, head):
+    """Silence has another: a client may keep a connection for later."""
+    monkeypatch.setattr(handling, "HEAD", 0.05)
+
+    async def answer(request):
+        return web.Response(text="answer")
+
+    async def test():
+        server = web.Server(answer)
+        loop = asyncio.get_running_loop()
+        listening = await loop.create_unix_server(handling.handlers(server, loop), f"{tmp_path}/s")
+        silent, _ = await asyncio.open_unix_connection(f"{tmp_path}/s")
+        reader, writer = await asyncio.open_unix_connection(f"{tmp_path}/s")
+        writer.write(b"GET / HTTP/1.1\r\nHost: d\r\n\r\n")
+        assert (await reader.readuntil(b"answer")).startswith(b"HTTP/1.1 200 ")
+        writer.write(head)
+        assert await reader.read() == b"", "it has been closed"
+        assert not silent.at_eof()
+        writer.close()
+        listening.close()
+        server.pre_shutdown()
+        await server.shutdown(0.1)
+
+    asyncio.run(test())

@@ -86,6 +86,7 @@ SENTENCES = tuple(
             r"there is no (user|group) '(.*)' in the image's /etc/(\w+)$",
             r"unable to find \1 \2: no matching entries in \3 file",
         ),
+        (r"(network .* not found): it was removed$", r"\1"),
         (r"address \S+ (?:of|is already in use in) network .*$", "Address already in use"),
         (
             r"address (\S+) is not of subnet .* of network (.*)$",

@@ -8,8 +8,6 @@ import resource
 import socket
 from typing import TYPE_CHECKING
 
-from estiva.api.listening import handling
-
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
@@ -72,15 +70,22 @@ class Door:
     look at one, and all that there are again and again where no more files can be opened.
 
     Where there are as many as may be, one that asks for nothing gives way, the oldest first: a flood of such
-    harms itself alone. `tell` hears what keeps it from accepting.
+    harms itself alone. `tell` hears what keeps it from accepting; `made` makes a connection's protocol, if
+    the server itself is not to.
     """
 
-    def __init__(self, server: Server, bound: int, tell: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        server: Server,
+        bound: int,
+        tell: Callable[[str], object],
+        made: Callable[[], asyncio.Protocol] | None = None,
+    ) -> None:
         self.server = server
         self.bound = bound
         self.tell = tell
         self.loop = asyncio.get_running_loop()
-        self.handlers = handling.handlers(server, self.loop)
+        self.made = made or server
         self.listening: list[socket.socket] = []
         self._connecting: set[asyncio.Task[None]] = set()
         self._full: set[asyncio.Task[None]] = set()
@@ -111,7 +116,7 @@ class Door:
                 return
             made.setblocking(False)
             if self._has_room():
-                self._begin(self._connecting, self.handlers, made, tls)
+                self._begin(self._connecting, self.made, made, tls)
             elif len(self._full) < min(TOLD, self.bound):
                 self._begin(self._full, Full, made, tls)
             else:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from aiohttp import StreamReader
     from aiohttp.web import BaseRequest, Response, StreamResponse
     from aiohttp.web_server import Server
 
@@ -26,18 +27,21 @@ class Handler(RequestHandler):
     """aiohttp's, which has one deadline for a head and for the silence between two requests, and tells
     errors as plain text."""
 
-    __slots__ = ("_deadline",)
+    __slots__ = ("_body", "_deadline")
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
+        self._body: StreamReader | None = None  # of the last request
         self._deadline: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
+        count = self._request_count
+        between = self._payload_parser is None and (self._body is None or self._body.is_eof())
         super().data_received(data)
-        waits = self._waiter is not None and not self._waiter.done()
-        if not waits:
+        if self._request_count != count:
+            self._body = self._messages[-1][1] if self._messages else None
             self._met()
-        elif self._deadline is None:  # a head has begun, and is not whole
+        elif between and self._deadline is None:  # a head has begun, and is not whole
             self._deadline = self._loop.call_later(HEAD, self._late)
 
     def connection_lost(self, error: BaseException | None) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from estiva.errors import InvalidInput, NotFound, Unavailable
 from estiva.oci.reference import Reference
-from estiva.registry import client
+from estiva.registry import client, lookup
 from estiva.registry.http.settings import Rule, Settings
 from registry_support import (
     QUICK,
@@ -145,3 +145,11 @@ def test_when_all_fail_the_registrys_own_word_counts(registry, store):
             Reference.parse("upstream.invalid/no/such:1"),
             config=mirrored((registry.address, "hub")),
         )
+
+
+def test_what_a_registry_has_under_a_name_is_asked_of_its_mirrors(registry):
+    settings = mirrored((registry.address, "no/such"), (registry.address, "hub"))
+    found = lookup.described(Reference.parse("upstream.invalid/a/b:1"), config=settings)
+    assert found["Descriptor"]["digest"] == sha256(IMAGE.manifest)
+    with pytest.raises(Unavailable, match=r"upstream\.invalid"):
+        lookup.described(Reference.parse("upstream.invalid/no/such:1"), config=settings)
