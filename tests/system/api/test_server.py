@@ -3,6 +3,8 @@
 import json
 import os
 import pathlib
+import re
+import shutil
 import signal
 import socket
 import stat
@@ -213,8 +215,12 @@ def test_tcp_without_tls_is_for_programs_of_this_machine(api):
     child.stderr.close()
 
 
+PAST = ("-not_before", "20200101000000Z", "-not_after", "20200102000000Z")
+
+
 def certificates(folder):
-    """A CA, and what it has signed for a server and a client; a client's of another CA."""
+    """A CA, and what it has signed for a server and a client; a client's of another CA, and one whose time is
+    over."""
 
     def openssl(*words):
         subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
@@ -238,7 +244,7 @@ def certificates(folder):
             f"{ca}.pem",
         )
     pathlib.Path(folder, "ext").write_text("subjectAltName=IP:127.0.0.1")
-    for name, ca in (("server", "ca"), ("client", "ca"), ("stranger", "other")):
+    for name, ca in (("server", "ca"), ("client", "ca"), ("stranger", "other"), ("late", "ca")):
         openssl(
             "req",
             "-newkey",
@@ -262,8 +268,7 @@ def certificates(folder):
             f"{ca}.pem",
             "-CAkey",
             f"{ca}.key",
-            "-days",
-            "2",
+            *(("-days", "2") if name != "late" else PAST),
             "-extfile",
             "ext",
             "-out",
@@ -286,6 +291,25 @@ except (ssl.SSLError, OSError) as error:
 """
 
 
+def dockers_client_over_tls(api, folder, host):
+    """With a context, with options; a server's certificate of another CA, and none or a wrong one of its own."""
+    paths = {name: f"{folder}/{name}.pem" for name in ("ca", "other", "client", "stranger", "late")}
+    key, none = f"{folder}/client.key", {"DOCKER_HOST": ""}
+    place = f"host={host},ca={paths['ca']},cert={paths['client']},key={key}"
+    api.docker("context", "create", "tls", "--docker", place)
+    assert api.docker("--context", "tls", "info", "--format", "{{.OSType}}", env=none).stdout == "linux\n"
+    for ca, who, words in (
+        ("ca", "client", ""),
+        ("other", "client", "certificate signed by unknown authority"),
+        ("ca", "stranger", "error during connect"),  # asyncio resets the connection, and sends no alert
+        ("ca", "late", "error during connect"),
+    ):
+        given = f"--tlscacert={paths[ca]}", f"--tlscert={paths[who]}", f"--tlskey={folder}/{who}.key"
+        done = api.docker("-H", host, "--tlsverify", *given, "ps", env=none, status=None)
+        assert done.returncode == (1 if words else 0) and re.search(words, done.stderr), done.stderr
+    api.docker("-H", host, "ps", env=none, status=1)
+
+
 def test_tcp_is_for_clients_with_a_certificate(api, tmp_path):
     certificates(tmp_path)
     files = [
@@ -300,9 +324,11 @@ def test_tcp_is_for_clients_with_a_certificate(api, tmp_path):
     words = [*api.prefix, "/usr/bin/python3", "-c", TLS_ASK, str(port)]
     told = [
         subprocess.run([*words, who], cwd=tmp_path, capture_output=True, text=True, timeout=60).stdout.strip()
-        for who in ("client", "stranger", "")
+        for who in ("client", "stranger", "late", "")
     ]
-    assert told == ["200", "refused", "refused"]
+    assert told == ["200", *["refused"] * 3]
+    if shutil.which("docker"):
+        dockers_client_over_tls(api, tmp_path, f"tcp://127.0.0.1:{port}")
     child.terminate()
     assert child.wait(20) == 0 and "WARNING" not in child.stderr.read()
     child.stdout.close()

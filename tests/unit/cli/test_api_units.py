@@ -3,9 +3,11 @@
 import configparser
 import grp
 import os
+import pathlib
 import shlex
 
 from estiva.cli import main
+from estiva.cli.serve import api
 
 
 def read(path):
@@ -30,6 +32,13 @@ def test_units_name_this_program_and_its_roots(tmp_path, capsys):
     assert [*roots, "api", "serve", "--listen", "fd://"] == words[words.index("--root") : -2]
     assert os.path.isabs(words[0]) or words[0] == "estiva"
     assert service["Service"]["KillMode"] == "process"  # containers outlive it
+
+
+def test_units_are_shipped_for_an_estiva_of_the_system():
+    folder = pathlib.Path(api.__file__).with_name("units")
+    socket, service = (read(folder / name) for name in api.UNITS)
+    assert socket["Socket"]["ListenStream"] == "/run/estiva/docker.sock"
+    assert service["Service"]["ExecStart"] == "estiva api serve --listen fd:// --idle-timeout 5m"
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path, capsys):

@@ -74,34 +74,6 @@ def _tls_paths(options: Options) -> list[str]:
     return [options.text(name) for name in FILES]
 
 
-SERVICE = """[Unit]
-Description=Estiva's Docker Engine API
-Requires=estiva-api.socket
-After=estiva-api.socket network-online.target local-fs.target
-Wants=network-online.target
-
-[Service]
-Type=notify
-ExecStart={command}
-KillMode=process
-LimitNOFILE=1024:524288
-TasksMax=infinity
-Delegate=yes
-"""
-SOCKET_UNIT = """[Unit]
-Description=Estiva's Docker Engine API: the socket
-
-[Socket]
-ListenStream={socket}
-SocketMode={mode}
-SocketUser=root
-SocketGroup={group}
-DirectoryMode=0711
-RemoveOnStop=yes
-
-[Install]
-WantedBy=sockets.target
-"""
 UNITS = ("estiva-api.socket", "estiva-api.service")
 IDLE = "5m"
 
@@ -118,12 +90,15 @@ def units(context: Context, options: Options) -> int:
     run_root = context.engine.paths.run_root
     named = any(entry.gr_name == "docker" for entry in grp.getgrall())
     mode, group = ("0660", "docker") if named else ("0600", "root")
-    texts = (
-        SOCKET_UNIT.format(socket=quoted(f"{run_root}/docker.sock"), mode=mode, group=group),
-        SERVICE.format(command=words),
-    )
+    changes = {
+        "ListenStream": quoted(f"{run_root}/docker.sock"),
+        "SocketMode": mode,
+        "SocketGroup": group,
+        "ExecStart": words,
+    }
     folder = options.text("to")
-    for name, text in zip(UNITS, texts, strict=True):
+    for name in UNITS:
+        text = _unit(name, changes)
         if folder:
             if not os.path.isdir(folder):
                 raise InvalidInput(f"{folder} is no folder", hint="systemd's own is /etc/systemd/system")
@@ -132,6 +107,15 @@ def units(context: Context, options: Options) -> int:
         else:
             sys.stdout.write(f"# {name}\n{text}\n")
     return 0
+
+
+def _unit(name: str, changes: dict[str, str]) -> str:
+    """A unit with other values than it is shipped with, which are for an `estiva` in the system's path."""
+    from importlib import resources
+
+    lines = resources.files("estiva.cli.serve").joinpath("units", name).read_text("utf-8").splitlines()
+    fields = ((line.partition("=")[0], line) for line in lines)
+    return "".join(f"{key}={changes[key]}\n" if key in changes else f"{line}\n" for key, line in fields)
 
 
 SERVE = Verb(
