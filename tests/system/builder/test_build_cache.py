@@ -197,6 +197,7 @@ def test_stages_that_are_in_no_cache_are_built_when_they_are_read_from(
         "third RUN",
     ]
     assert out() == "old\nbye"
+    assert "second RUN" in ran_of("--no-cache-filter", "second") and out() == "old\nhello"
     (context / "source").write_text("new\n")
     assert "first RUN" in ran_of() and out() == "new\nhello"
 

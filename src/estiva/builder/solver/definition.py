@@ -77,6 +77,8 @@ class StageSource(Source):
 
 def _defined(job: Job, stage: Stage) -> State | None:
     """Its state at the end, with a definition for layers."""
+    if job.anew(stage):
+        return None
     try:
         state = _start(job, stage)
         context = _context(job, stage)

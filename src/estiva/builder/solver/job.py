@@ -118,9 +118,13 @@ class Job:
             ahead(network, self.commands > 1)
 
     def cache(self, stage: stages.Stage) -> local.Cache:
-        names = self.request.no_cache_filter
-        off = self.request.no_cache or stage.label in names or stage.alias in names
+        off = self.request.no_cache or self.anew(stage)
         return local.Cache(self.store, off=off, used=self.used)
+
+    def anew(self, stage: stages.Stage) -> bool:
+        """Whether that stage is to be built without the cache, whatever becomes of others."""
+        names = self.request.no_cache_filter
+        return stage.label in names or stage.alias in names
 
     def look(self) -> None:
         """Raises Stopped once another stage has failed, and what the caller's look does. For threads that

@@ -121,12 +121,12 @@ class StageRun:
         job, stage = self.job, self.stage
         source = stage.start.source
         if stage.base is not None:
-            return job.state(stage.base).child()
+            return self._defined(job.state(stage.base).child())
         asked = stage.platform or job.request.platform
         try:
             wanted = Platform.parse(stage.platform) if stage.platform else job.wanted
             if job.sources.is_scratch(stage.image):
-                return self._defined(State.scratch(wanted, job.clock, job.plan.budget))
+                return self._based(State.scratch(wanted, job.clock, job.plan.budget))
             image = job.sources.image(stage.image, asked or None)
         except EstivaError as error:
             if stage.image.isdecimal():
@@ -141,12 +141,18 @@ class StageRun:
             if asked:
                 raise bad(source, message, f"ask for it with --platform={got}, or use another image")
             job.warn(f"{source.file}:{source.line}: {message}")
-        return self._defined(State(image.config, clock=job.clock, budget=job.plan.budget))
+        return self._based(State(image.config, clock=job.clock, budget=job.plan.budget))
 
-    def _defined(self, state: State) -> State:
-        """The state of a base, which begins a definition where one is of use."""
+    def _based(self, state: State) -> State:
+        """The state of an image, which begins a definition where one is of use."""
         if self.job.defining:
             state.definition = list(state.document["rootfs"]["diff_ids"])
+        return self._defined(state)
+
+    def _defined(self, state: State) -> State:
+        """Nobody finds by its definition what reads from a stage that is to be built anew."""
+        if self.job.anew(self.stage):
+            state.definition = None
         return state
 
     def _triggers(self, state: State) -> list[Typed]:

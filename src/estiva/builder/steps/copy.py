@@ -276,7 +276,7 @@ class CopyStep:
             )
             if self.typed.from_:
                 message = f"{name} failed: file not found in {self.typed.from_}: {source}"
-            raise bad(self.typed.source, message, missing.hint(tree, path, source)) from None
+            raise bad(self.typed.source, message, missing.likely(tree, path, source)) from None
 
     @property
     def _unpacks(self) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from estiva.builder.files.tree import Tree
 
 
-def hint(tree: Tree, path: str, source: str) -> str:
+def likely(tree: Tree, path: str, source: str) -> str:
     """Of a path, and of the word that led to it; "" where nothing comes to mind."""
     folder, _, name = path.rstrip("/").rpartition("/")
     try:
@@ -22,8 +22,10 @@ def hint(tree: Tree, path: str, source: str) -> str:
     except (Missing, OSError):
         return ""
     if name in names:
-        return ".dockerignore leaves it out, which is there" if tree.hides(path) else ""
+        hint = ".dockerignore leaves it out, which is there"
+        return hint if tree.hides(path) else ""
     above = folder + "/" if folder else ""
     meant = near(name, (each for each in names if not tree.hides(above + each)))
     meant = oneline(posixpath.join(posixpath.dirname(source.rstrip("/")), meant)) if meant else ""
-    return f"did you mean {meant}?" if meant and not ignore.has_wildcard(source) else ""
+    hint = f"did you mean {meant}?"
+    return hint if meant and not ignore.has_wildcard(source) else ""
