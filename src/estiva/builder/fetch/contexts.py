@@ -233,17 +233,17 @@ class Contexts:
             error.message = f"the build context {name}, {oneline(folder)[:200]}: {error.message}"
             raise
 
-    def base(self, name: str, tree: Tree, platform: str | None, epoch: int | None) -> Image:
+    def base(self, name: str, tree: Tree, platform: str | None) -> Image:
         """The image that FROM makes of a named context's files: one layer of them, and the empty config."""
         cache = local.Cache(self.store)
-        keys = [local.key("context", {"contents": tree.digest(""), "epoch": epoch})]
+        keys = [local.key("context", {"contents": tree.digest("")})]
         known = cache.layer(keys)
         wanted = Platform.parse(platform) if platform else Platform.host()
         config = configs.new(wanted.architecture, wanted.os, wanted.variant)
         if known is None:
-            diff_id, content = self._layer(tree, epoch)
-            created = local.timestamp(epoch)
-            keys = [local.key("context", {"contents": content, "epoch": epoch})]  # of what was copied (K20)
+            diff_id, content = self._layer(tree)
+            created = local.timestamp(None)
+            keys = [local.key("context", {"contents": content})]  # of what was copied (K20)
             platform_of = {"architecture": wanted.architecture, "os": wanted.os}
             cache.keep_layer(keys, diff_id, created, f"FROM {name}", platform_of)
         else:
@@ -255,7 +255,7 @@ class Contexts:
         data = local.encode(config)
         return Image(digests.sha256(data), data.decode(), None, 0, 0.0)  # to begin with, and in no list
 
-    def _layer(self, tree: Tree, epoch: int | None) -> tuple[str, str]:
+    def _layer(self, tree: Tree) -> tuple[str, str]:
         """(diff_id of a layer of a tree's files, what they are)."""
         from estiva.builder.files.copier import Copier
         from estiva.builder.files.destination import Destination
@@ -265,7 +265,7 @@ class Contexts:
         try:
             root = snapshot.mount()
             try:
-                Copier(tree, Destination(root, epoch=epoch)).copy("", "", "/", total)
+                Copier(tree, Destination(root)).copy("", "", "/", total)
             finally:
                 os.close(root)
             return str(snapshot.commit(self.look).diff_id), total.digest()

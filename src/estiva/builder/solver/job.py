@@ -48,7 +48,7 @@ class Job:
         self.progress = progress
         self.remote = remote
         self.run_stage = run_stage
-        self.epoch = epoch(request)  # no step depends on it: the image is capped at its end
+        epoch(request)  # raises for what is none; no step depends on it: the image is capped at its end
         self.host = Platform.host()
         self.wanted = Platform.parse(request.platform) if request.platform else self.host
         self.used: dict[str, float] = {}  # entries of the cache
@@ -68,7 +68,7 @@ class Job:
         self.workspace = Workspace(store.paths)
         try:
             self.sources = Sources(
-                request, store, self.workspace, resolve_image, self.epoch, self.look, lambda: self.busy()
+                request, store, self.workspace, resolve_image, self.look, lambda: self.busy()
             )
         except BaseException:
             self.workspace.close()

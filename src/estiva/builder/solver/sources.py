@@ -31,7 +31,6 @@ class Sources:
         store: Store,
         workspace: Workspace,
         resolve_image: ResolveImage,
-        epoch: int | None,
         look: Callable[[], None],
         busy: Callable[[], None],
     ) -> None:
@@ -42,7 +41,6 @@ class Sources:
         self.trees: Once[str, Tree] = Once()
         self.stands: Once[str, Stand] = Once()
         self.images: Once[str, Image] = Once()
-        self.epoch = epoch
         self.busy = busy
         self.contexts = Contexts(request, store, workspace, look)
         self.context = self._tree("context", self.contexts.main)
@@ -85,7 +83,7 @@ class Sources:
             return self.images.get(key, lambda: self.contexts.from_layout(name, place, platform))
         if place and not place.startswith(IMAGE):
             tree = self._folder(name, place)
-            return self.images.get(key, lambda: self.contexts.base(name, tree, platform, self.epoch))
+            return self.images.get(key, lambda: self.contexts.base(name, tree, platform))
         wanted = self.contexts.image_of(name) or name
         return self.images.get(key, lambda: self._resolved(wanted, platform, pull))
 

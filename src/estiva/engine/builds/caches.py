@@ -9,10 +9,10 @@ A cache that can't be had is told, and the build goes on without it.
 
 from __future__ import annotations
 
-import csv
 import threading
 
 from estiva.builder.cache import remote as caches
+from estiva.builder.fields import cells, pairs
 from estiva.errors import EstivaError, InvalidInput, Unsupported, oneline
 from estiva.files import nameable
 from estiva.oci.platform import Platform
@@ -50,18 +50,10 @@ class Place:
     def __init__(self, option: str, word: str, known: dict[str, tuple[str, ...]]) -> None:
         """Raises InvalidInput, and Unsupported for kinds that other builders have."""
         self.option, self.word = option, oneline(word)
-        try:
-            cells = next(csv.reader([word], strict=True), [])
-        except csv.Error as error:
-            raise self._wrong(str(error)) from None
-        if len(cells) == 1 and "=" not in cells[0]:
-            cells = ["type=registry", f"ref={cells[0]}"]
-        fields: dict[str, str] = {}
-        for cell in cells:
-            key, equals, value = cell.partition("=")
-            if not equals:
-                raise self._wrong(f"{oneline(cell)!r} is not KEY=VALUE")
-            fields[key.strip().lower()] = value.strip()
+        texts = cells(word, self._wrong)
+        if len(texts) == 1 and "=" not in texts[0]:
+            texts = ["type=registry", f"ref={texts[0]}"]
+        fields = {key: value.strip() for key, value in pairs(texts, self._wrong).items()}
         self.kind = fields.pop("type", "")
         if self.kind not in known:
             if self.kind in ("gha", "s3", "azblob"):
