@@ -119,7 +119,7 @@ class Contexts:
         if data is None and request.dockerfile and url.is_http(request.dockerfile):
             from estiva.builder.fetch import folders
 
-            data = folders.text_of(request, self.workspace, request.dockerfile, parser.LIMIT)
+            data = folders.text_of(request, self.workspace, request.dockerfile, self.look, parser.LIMIT)
             name = url.name_of(request.dockerfile)
         if request.dockerfile_text is None and data is not None:
             if len(data) > parser.LIMIT:

@@ -134,10 +134,12 @@ def of_url(
         os.close(fd)
 
 
-def text_of(request: Request, workspace: Workspace, address: str, limit: int) -> bytes:
+def text_of(
+    request: Request, workspace: Workspace, address: str, look: Callable[[], None], limit: int
+) -> bytes:
     """A small file of the web's, at most `limit` bytes."""
     fd = os.open(workspace.path, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     with open(fd, "rb", buffering=0) as file:
-        download.fetch(address, fd, header=credentials.of_url(request, address), limit=limit)
+        download.fetch(address, fd, header=credentials.of_url(request, address), limit=limit, look=look)
         file.seek(0)
         return b"".join(of_stream(file))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
+from estiva.builder.files import patient
 from estiva.builder.files.record import nothing
 from estiva.builder.files.url import name_of, redacted, split
 from estiva.errors import IntegrityError, InvalidInput, Unavailable, oneline, reason
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 
 LIMIT = 1 << 30  # bytes
-TIMEOUT = 60.0  # seconds without a byte
 LONGEST = 3600.0  # seconds for all of it
 
 
@@ -52,11 +52,11 @@ def fetch(
 
     `header` is the value of an Authorization header, which no other origin ever gets, wherever the answer
     redirects to; one for a name and a password in the URL comes before it. `limit` in bytes, 0 is LIMIT.
-    `look` is called for each piece that comes: what it raises ends that.
+    `look` is called often, also while nothing comes: what it raises ends that.
     """
     algorithm = digests.parse(checksum)[0] if checksum else "sha256"
     address, own_header, shown = split(url)
-    opener = urllib.request.build_opener(_Redirects)
+    opener = patient.opener(look, _Redirects)
     request = urllib.request.Request(address, headers={"User-Agent": "estiva"})
     if own_header or header:
         request.add_unredirected_header("Authorization", _line(own_header or header, shown))
@@ -64,9 +64,8 @@ def fetch(
     total, limit = 0, limit or LIMIT
     until = time.monotonic() + LONGEST
     try:
-        with opener.open(request, timeout=TIMEOUT) as response:
+        with opener.open(request) as response:
             while chunk := response.read1(1 << 20):
-                look()
                 total += len(chunk)
                 if total > limit:
                     raise Unavailable(f"{shown} is larger than {_size(limit)}")
