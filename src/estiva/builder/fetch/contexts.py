@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from estiva.builder.fetch.address import GitAddress
+    from estiva.builder.fetch.folders import Fetching
     from estiva.builder.files.workspace import Workspace
     from estiva.builder.frontend import ignore
     from estiva.builder.frontend.stages import Plan
@@ -58,13 +59,19 @@ def canonical(name: str) -> str:
 class Contexts:
     """Those of one build. Raises InvalidInput for a name or a place that can't be one.
 
-    `look` is called while something is fetched: what it raises ends that.
+    `look` is called while something is fetched: what it raises ends that. `fetching` makes who tells of it.
     """
 
     def __init__(
-        self, request: Request, store: Store, workspace: Workspace, look: Callable[[], None]
+        self,
+        request: Request,
+        store: Store,
+        workspace: Workspace,
+        look: Callable[[], None],
+        fetching: Fetching,
     ) -> None:
         self.look = look
+        self.fetching = fetching
         self.request = request
         self.store = store
         self.workspace = workspace
@@ -105,7 +112,9 @@ class Contexts:
         if not url.is_http(place):
             self.inside = False
             return Tree.context(place)
-        tree, archive = folders.of_url(self.request, self.workspace, place, self.look, unpack=True)
+        tree, archive = folders.of_url(
+            self.request, self.workspace, place, self.look, self.fetching, unpack=True
+        )
         if not archive:
             fd = tree.open(folders.NAME)
             with open(fd, "rb") as file:
@@ -142,7 +151,6 @@ class Contexts:
         )
 
     def _checkout(self, address: GitAddress) -> Tree:
-        from estiva.builder.fetch import folders
         from estiva.builder.fetch.address import TRUE
 
         args = self.request.build_args
@@ -150,13 +158,19 @@ class Contexts:
         mtime = address.mtime == "commit" or (
             not address.mtime and (self.request.source_date_epoch is not None or "SOURCE_DATE_EPOCH" in args)
         )
-        found = folders.repository(self.request, self.workspace, address, self.look)
-        try:
-            commit = folders.resolve(self.request, found)
-            self.request.note(str(address), commit.commit or commit.object)
-            return folders.checkout(self.workspace, found, commit, keep=keep, mtime=mtime)
-        finally:
-            found.close()
+        return self._repository(address, keep=keep, mtime=mtime)
+
+    def _repository(self, address: GitAddress, *, keep: bool, mtime: bool) -> Tree:
+        from estiva.builder.fetch import folders
+
+        with self.fetching("git", str(address)) as told:
+            found = folders.repository(self.request, self.workspace, address, self.look, told)
+            try:
+                commit = folders.resolve(self.request, found)
+                self.request.note(str(address), commit.commit or commit.object)
+                return folders.checkout(self.workspace, found, commit, keep=keep, mtime=mtime)
+            finally:
+                found.close()
 
     # -- named contexts
 
@@ -184,17 +198,12 @@ class Contexts:
         try:
             address = None if os.path.isdir(place) else addresses.parse(place)
             if address is not None:
-                found = folders.repository(self.request, self.workspace, address, self.look)
-                try:
-                    keep = address.keep_git_dir is True
-                    commit = folders.resolve(self.request, found)
-                    self.request.note(str(address), commit.commit or commit.object)
-                    mtime = address.mtime == "commit"
-                    return folders.checkout(self.workspace, found, commit, keep=keep, mtime=mtime)
-                finally:
-                    found.close()
+                mtime = address.mtime == "commit"
+                return self._repository(address, keep=address.keep_git_dir is True, mtime=mtime)
             if url.is_http(place):
-                return folders.of_url(self.request, self.workspace, place, self.look, unpack=False)[0]
+                return folders.of_url(
+                    self.request, self.workspace, place, self.look, self.fetching, unpack=False
+                )[0]
             if "://" in place:
                 raise InvalidInput(
                     f"{url.redacted(oneline(place))[:200]} is no place of a build context",

@@ -47,12 +47,14 @@ def fetch(
     header: str = "",
     limit: int = 0,
     look: Callable[[], object] = nothing,
+    told: Callable[[int, int], object] | None = None,
 ) -> Download:
     """Download `url` into the new file `into`. Raises Unavailable, IntegrityError for a wrong checksum.
 
     `header` is the value of an Authorization header, which no other origin ever gets, wherever the answer
     redirects to; one for a name and a password in the URL comes before it. `limit` in bytes, 0 is LIMIT.
-    `look` is called often, also while nothing comes: what it raises ends that.
+    `look` is called often, also while nothing comes: what it raises ends that. `told`
+    gets the bytes that have come, and all that are to come or 0.
     """
     algorithm = digests.parse(checksum)[0] if checksum else "sha256"
     address, own_header, shown = split(url)
@@ -65,6 +67,9 @@ def fetch(
     until = time.monotonic() + LONGEST
     try:
         with opener.open(request) as response:
+            modified = response.headers.get("Last-Modified")
+            length = response.headers.get("Content-Length")
+            expected = int(length) if length and length.isdecimal() and len(length) < 19 else 0
             while chunk := response.read1(1 << 20):
                 total += len(chunk)
                 if total > limit:
@@ -74,8 +79,8 @@ def fetch(
                 hasher.update(chunk)
                 own.update(chunk)
                 write_all(into, chunk)
-            modified = response.headers.get("Last-Modified")
-            length = response.headers.get("Content-Length")
+                if told is not None:
+                    told(total, expected)
     except urllib.error.HTTPError as error:
         hint = ""
         if error.code in (401, 403) and not request.has_header("Authorization"):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.builder.cache.remote import Remote
+    from estiva.builder.fetch.told import Told
     from estiva.builder.frontend import stages
     from estiva.builder.request import Progress, Request, ResolveImage, RunStep
     from estiva.builder.steps.state import State
@@ -68,7 +69,7 @@ class Job:
         self.workspace = Workspace(store.paths)
         try:
             self.sources = Sources(
-                request, store, self.workspace, resolve_image, self.look, lambda: self.busy()
+                request, store, self.workspace, resolve_image, self.look, self.fetching, lambda: self.busy()
             )
         except BaseException:
             self.workspace.close()
@@ -153,6 +154,12 @@ class Job:
         if self.progress is not None:
             with self._telling:
                 self._caller(self.progress, event)
+
+    def fetching(self, kind: str, name: str) -> Told:
+        """Who tells of what is fetched: a repository ("git") or a file of the web ("http")."""
+        from estiva.builder.fetch.told import Told
+
+        return Told(self.tell, kind, name)
 
     def next_step(self) -> str:
         """The number of the step that begins now, of all that are known."""

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from estiva.builder.fetch.folders import Fetching
     from estiva.builder.files.workspace import Workspace
     from estiva.builder.request import Request, ResolveImage
     from estiva.builder.steps.written import Layer
@@ -32,6 +33,7 @@ class Sources:
         workspace: Workspace,
         resolve_image: ResolveImage,
         look: Callable[[], None],
+        fetching: Fetching,
         busy: Callable[[], None],
     ) -> None:
         self.request = request
@@ -42,7 +44,7 @@ class Sources:
         self.stands: Once[str, Stand] = Once()
         self.images: Once[str, Image] = Once()
         self.busy = busy
-        self.contexts = Contexts(request, store, workspace, look)
+        self.contexts = Contexts(request, store, workspace, look, fetching)
         self.context = self._tree("context", self.contexts.main)
 
     def close(self) -> None:

@@ -50,6 +50,7 @@ class StageRun:
             pack=self._pack,
             place=self._place,
             busy=self._busy,
+            fetching=job.fetching,
             ahead=job.command_ahead,
         )
 

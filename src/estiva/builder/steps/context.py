@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
+    from estiva.builder.fetch.folders import Fetching
     from estiva.builder.files.tree import Tree
     from estiva.builder.files.workspace import Scratch
     from estiva.builder.request import Request, RunStep
@@ -63,6 +64,7 @@ class StepContext:
     place       names the instruction, whatever it says (cache/inputs.py)
     ahead       is told the network of a command that is to be run soon
     busy        is called before what may take long
+    fetching    makes who tells of what is fetched
     pack        has the layer of what a step has written made, while the next ones run
     """
 
@@ -80,6 +82,7 @@ class StepContext:
     place: Callable[[], str]
     busy: Callable[[], None]
     ahead: Callable[[str], None]
+    fetching: Fetching
 
     def key(self, kind: str, inputs: dict[str, Any]) -> str:
         """The cache's name for a step of these inputs."""

@@ -44,17 +44,27 @@ class Step:
 
 
 class Pull:
-    """The layers of one image that is fetched: id -> (status, bytes that have come, of so many)."""
+    """The layers of one image that is fetched: id -> (status, bytes that have come, of so many). With the
+    `verb` "fetch" a repository or a file of the web, which is one layer; of how much is 0 where nobody knows.
+    """
 
-    def __init__(self, name: str, now: float) -> None:
+    def __init__(self, name: str, now: float, verb: str = "pull") -> None:
         self.name = name
+        self.verb = verb
         self.layers: dict[str, tuple[str, int, int]] = {}
         self.started = now
         self.seconds = 0.0
         self.whole = False
+        self.failed = ""  # "error" or "canceled"
 
     def take(self, event: dict[str, Any], now: float) -> None:
-        if event.get("status") == "complete":
+        if "fetch" in event:
+            status, current = str(event["status"]), int(event.get("current") or 0)
+            self.layers[self.name] = status, current, int(event.get("total") or 0)
+            self.whole = status == "done"
+            self.failed = status if status in ("error", "canceled") else ""
+            self.seconds = float(event.get("seconds") or 0.0)
+        elif event.get("status") == "complete":
             self.whole, self.seconds = True, now - self.started
         elif event.get("id"):
             current, total = int(event.get("current") or 0), int(event.get("total") or 0)
@@ -70,7 +80,7 @@ class Pull:
         return sum(now for _, now, _ in self.layers.values()), sum(all for _, _, all in self.layers.values())
 
     def took(self, now: float) -> float:
-        return self.seconds if self.whole else now - self.started
+        return self.seconds if self.whole or self.failed else now - self.started
 
 
 class Steps:
@@ -91,6 +101,12 @@ class Steps:
             name = str(event.get("image") or "")
             if name not in self.pulls or (self.pulls[name].whole and event.get("status") != "complete"):
                 self.pulls[name] = Pull(name, now)
+            self.pulls[name].take(event, now)
+            return self.pulls[name]
+        if "fetch" in event:
+            name = "fetch " + str(event["fetch"])
+            if name not in self.pulls or self.pulls[name].whole or self.pulls[name].failed:
+                self.pulls[name] = Pull(str(event["fetch"]), now, "fetch")
             self.pulls[name].take(event, now)
             return self.pulls[name]
         status = event.get("status")
