@@ -4,7 +4,6 @@ several may run at once.
 
 from __future__ import annotations
 
-from estiva.cli.build.progress.frame import clock, size
 from estiva.cli.build.progress.lines import harmless
 from estiva.cli.build.progress.steps import ENDED, Pull, Step
 from estiva.cli.format.progress import WORDS
@@ -65,6 +64,8 @@ class Plain:
 
     def fetch(self, fetched: Pull, now: float) -> None:
         """Its begin, now and then how much has come, its end."""
+        from estiva.cli.build.progress.frame import clock, size
+
         last = self.fetches.get(fetched.name)
         over = fetched.whole or bool(fetched.failed)
         if last is not None and not over and now < last + PACE:
