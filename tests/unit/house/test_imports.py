@@ -86,7 +86,7 @@ RULES = {
     "builder.frontend": {"builder.fields", "builder.struct", "linux", "oci"},
     "builder.cache": {"builder.frontend", "builder.struct", "store", "oci"},
     "builder.files": {"builder.frontend", "builder.once", "builder.struct", "store", "oci", "linux"},
-    "builder.fetch": {"builder.frontend", "builder.files", "builder.cache", "builder.request", "store", "oci", "linux"},
+    "builder.fetch": {"builder.frontend", "builder.once", "builder.files", "builder.cache", "builder.request", "store", "oci", "linux"},
     "builder.steps": {"builder.frontend", "builder.files", "builder.cache", "builder.fetch", "builder.request", "builder.once", "builder.struct", "store", "oci", "linux",
                       "runtime.process.user"},
     "builder.solver": {"builder", "store", "oci", "linux"},

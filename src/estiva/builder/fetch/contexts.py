@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from estiva.builder.frontend import ignore
     from estiva.builder.frontend.stages import Plan
     from estiva.builder.frontend.syntax import Dockerfile
-    from estiva.builder.request import Request
+    from estiva.builder.once import Once
+    from estiva.builder.request import Readable, Request
     from estiva.store import Store
     from estiva.store.archive.load import Loader
 
@@ -87,6 +88,7 @@ class Contexts:
                     hint="`estiva bake` builds those",
                 )
             self.named[known] = place
+        self.fetched: Once[str, tuple[Tree, bytes | None]] | None = None  # where others have it, too
         self.text: bytes | None = None  # of the Dockerfile, where a URL gave that and no more
         self.inside = False  # the Dockerfile is one of the context, not the caller's
 
@@ -99,27 +101,43 @@ class Contexts:
             return Tree.context(self.workspace.directory())
         if isinstance(place, str) and os.path.isdir(place):
             return Tree.context(place)
+        if isinstance(place, str) and self._address(place) is None and not url.is_http(place):
+            return Tree.context(place)
+        self.inside = True
+        tree, self.text = self._once("", lambda: self._fetch(place))
+        return tree
+
+    def _address(self, place: str) -> GitAddress | None:
         from estiva.builder.fetch import address as addresses
+
+        return addresses.parse(place, context=True)
+
+    def _fetch(self, place: str | Readable) -> tuple[Tree, bytes | None]:
+        """(files, the Dockerfile where a URL gave that and no more)."""
         from estiva.builder.fetch import folders
 
         if not isinstance(place, str):
-            self.inside = True
-            return folders.unpacked(self.workspace, folders.of_stream(place), self.look)
-        self.inside = True
-        address = addresses.parse(place, context=True)
+            return folders.unpacked(self.workspace, folders.of_stream(place), self.look), None
+        address = self._address(place)
         if address is not None:
-            return self._checkout(address)
-        if not url.is_http(place):
-            self.inside = False
-            return Tree.context(place)
-        tree, archive = folders.of_url(
-            self.request, self.workspace, place, self.look, self.fetching, unpack=True
-        )
-        if not archive:
-            fd = tree.open(folders.NAME)
-            with open(fd, "rb") as file:
-                self.text = file.read(parser.LIMIT + 1)
-        return tree
+            return self._checkout(address), None
+        tree, archive = self._of_url(place, unpack=True)
+        if archive:
+            return tree, None
+        with open(tree.open(folders.NAME), "rb") as file:
+            return tree, file.read(parser.LIMIT + 1)
+
+    def _of_url(self, place: str, *, unpack: bool) -> tuple[Tree, bool]:
+        from estiva.builder.fetch import folders
+
+        return folders.of_url(self.request, self.workspace, place, self.look, self.fetching, unpack=unpack)
+
+    def _once(self, key: str, make: Callable[[], tuple[Tree, bytes | None]]) -> tuple[Tree, bytes | None]:
+        """What is fetched, once for all that are built together: each has a tree of its own."""
+        if self.fetched is None:
+            return make()
+        tree, text = self.fetched.get(key, make)
+        return Tree(os.dup(tree.rootfd), owners=tree.owners), text
 
     def dockerfile(self, context: Tree) -> tuple[Dockerfile, ignore.Matcher]:
         """The parsed Dockerfile and what the context leaves out, see frontend.source.read_dockerfile."""
@@ -193,17 +211,14 @@ class Contexts:
     def tree(self, name: str, place: str) -> Tree:
         """The files of a named context that is no image."""
         from estiva.builder.fetch import address as addresses
-        from estiva.builder.fetch import folders
 
         try:
             address = None if os.path.isdir(place) else addresses.parse(place)
             if address is not None:
-                mtime = address.mtime == "commit"
-                return self._repository(address, keep=address.keep_git_dir is True, mtime=mtime)
+                keep, mtime = address.keep_git_dir is True, address.mtime == "commit"
+                return self._once(place, lambda: (self._repository(address, keep=keep, mtime=mtime), None))[0]
             if url.is_http(place):
-                return folders.of_url(
-                    self.request, self.workspace, place, self.look, self.fetching, unpack=False
-                )[0]
+                return self._once(place, lambda: (self._of_url(place, unpack=False)[0], None))[0]
             if "://" in place:
                 raise InvalidInput(
                     f"{url.redacted(oneline(place))[:200]} is no place of a build context",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from estiva.builder.frontend import stages
     from estiva.builder.request import Progress, Request, ResolveImage, RunStep
     from estiva.builder.steps.state import State
+    from estiva.builder.steps.together import Together
     from estiva.store import Store
 
 
@@ -42,7 +43,9 @@ class Job:
         remote: Remote | None,
         run_stage: Callable[[Job, stages.Stage], State],
         asked: Callable[[], object] | None = None,
+        together: Together | None = None,
     ) -> None:
+        """`together`: the builds beside it, for other platforms."""
         self.request = request
         self.store = store
         self.run_step = run_step
@@ -54,7 +57,8 @@ class Job:
         self.wanted = Platform.parse(request.platform) if request.platform else self.host
         self.used: dict[str, float] = {}  # entries of the cache
         self.states: Once[int, State] = Once()
-        self.asked = asked
+        self.asked = asked if together is None else together.look
+        self.together = together
         self.failure: BaseException | None = None  # the first
         self.cancelled: BaseException | None = None  # what ended it for the caller: nothing more is kept
         self.busy: Callable[[], None] = _nobody
@@ -69,7 +73,14 @@ class Job:
         self.workspace = Workspace(store.paths)
         try:
             self.sources = Sources(
-                request, store, self.workspace, resolve_image, self.look, self.fetching, lambda: self.busy()
+                request,
+                store,
+                self.workspace,
+                resolve_image,
+                self.look,
+                self.fetching,
+                lambda: self.busy(),
+                together,
             )
         except BaseException:
             self.workspace.close()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from estiva.builder.fetch.folders import Fetching
     from estiva.builder.files.workspace import Workspace
     from estiva.builder.request import Request, ResolveImage
+    from estiva.builder.steps.together import Together
     from estiva.builder.steps.written import Layer
     from estiva.store import Store
     from estiva.store.images import Image
@@ -35,6 +36,7 @@ class Sources:
         look: Callable[[], None],
         fetching: Fetching,
         busy: Callable[[], None],
+        together: Together | None = None,
     ) -> None:
         self.request = request
         self.store = store
@@ -45,6 +47,8 @@ class Sources:
         self.images: Once[str, Image] = Once()
         self.busy = busy
         self.contexts = Contexts(request, store, workspace, look, fetching)
+        if together is not None:
+            self.contexts.workspace, self.contexts.fetched = together.workspace, together.contexts
         self.context = self._tree("context", self.contexts.main)
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from estiva.builder.request import Request, RunStep
     from estiva.builder.steps.lookup import Lookup
     from estiva.builder.steps.state import State
+    from estiva.builder.steps.together import Sharing
     from estiva.builder.steps.written import Layer
     from estiva.store import Store
     from estiva.store.layers.sink import TarSink
@@ -65,6 +66,7 @@ class StepContext:
     ahead       is told the network of a command that is to be run soon
     busy        is called before what may take long
     fetching    makes who tells of what is fetched
+    sharing     of a build for several platforms: steps that they have in common
     pack        has the layer of what a step has written made, while the next ones run
     """
 
@@ -83,16 +85,27 @@ class StepContext:
     busy: Callable[[], None]
     ahead: Callable[[str], None]
     fetching: Fetching
+    sharing: Sharing | None = None
 
     def key(self, kind: str, inputs: dict[str, Any]) -> str:
         """The cache's name for a step of these inputs."""
         return local.key(kind, inputs)
 
-    def reuse(self, state: State, keys: Keys, created_by: str, *, alone: bool = False) -> bool:
+    def reuse(
+        self, state: State, keys: Keys, created_by: str, *, alone: bool = False, early: bool = False
+    ) -> bool:
         """Add the layer that is kept under one of `keys`, if there is one.
 
         There is none on layers that are only being made: those are new. `alone`: nor does it depend on them.
+        `early`: it is asked for by other keys, too, before it is made.
         """
+        shared = None if early else self.sharing
+        if shared is not None:
+            layers: Sequence[Layer] = () if alone else state.layers
+            result = shared.find(layers, lambda below: tuple(keys(below)), self.busy)
+            if result is not None:
+                state.record(created_by, created=result[1], layer=result[0])
+                return True
         below = [] if alone else known(state.layers)
         found = (
             None if below is None else self.lookup.find(keys(below), self.place(), created_by, state.platform)
@@ -101,6 +114,8 @@ class StepContext:
             self.busy()
             return False
         state.record(created_by, created=found[1], layer=found[0])
+        if shared is not None:
+            shared.give(*found)
         return True
 
     def keep(
@@ -125,10 +140,17 @@ class StepContext:
         written = Written(snapshot, stand, list(state.layers), keep, self.go_on)
         if apart or (known(state.layers) is not None and not os.listdir(snapshot.upper)):
             written.pack()
-            state.record(created_by, created=created, layer=written.diff_id)
+            self._made(state, created_by, created, written.diff_id)
         else:
+            if self.sharing is not None:
+                self.sharing.together.begin(written)
             self.pack(written)
-            state.record(created_by, created=created, layer=written)
+            self._made(state, created_by, created, written)
+
+    def _made(self, state: State, created_by: str, created: str, layer: Layer) -> None:
+        state.record(created_by, created=created, layer=layer)
+        if self.sharing is not None:
+            self.sharing.give(layer, created)
 
     def _keeper(
         self,
@@ -206,7 +228,7 @@ class StepContext:
             self.explain(state, lambda: inputs)
             diff_id = self.store.layers.commit(sink).diff_id
         keep([*diff_ids(state.layers), diff_id])
-        state.record(created_by, created=created, layer=diff_id)
+        self._made(state, created_by, created, diff_id)
 
     def snapshot(self, layers: Sequence[Layer]) -> Prepared:
         """A snapshot to write to, for `keep`; discarded where that is not reached."""

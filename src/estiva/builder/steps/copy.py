@@ -89,7 +89,7 @@ class CopyStep:
             return [context.key("copy-from", self._inputs(below, diff_ids(source.layers)))]
 
         fixed = source.layers is not None and bool(self.sources) and known(source.layers) is not None
-        if fixed and context.reuse(state, whole, created_by, alone=self.link):
+        if fixed and context.reuse(state, whole, created_by, alone=self.link, early=True):
             return True
         if len(self.remotes) or any("**" in source for source in self.sources):
             context.busy()

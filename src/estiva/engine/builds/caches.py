@@ -113,14 +113,15 @@ def parse(option: str, words: Sequence[str]) -> list[Place]:
 
 
 class Caches:
-    """Those of one build: a `builder.cache.remote.Remote`. Close it. `given`: see engine/images/logins.py."""
+    """Those of one build, for all its platforms (None: this machine's): a `builder.cache.remote.Remote`.
+    Close it. `given`: see engine/images/logins.py."""
 
     def __init__(
         self,
         engine: Engine,
         sources: Sequence[Place],
         targets: Sequence[Place],
-        platform: str | None,
+        platforms: Sequence[str | None],
         progress: Progress,
         given: Logins = None,
     ) -> None:
@@ -136,11 +137,14 @@ class Caches:
         self._lock = threading.Lock()
         self.lazy: Lazy | None = None
         self.folders: list[Folder] = []
+        self.warned: set[str] = set()
         self.opening: list[tuple[Place, Future[Lent]]] = []
         if sources:
-            self._open(sources, Platform.parse(platform) if platform else Platform.host())
+            wanted = [Platform.parse(each) if each else Platform.host() for each in platforms]
+            self._open(sources, wanted)
 
-    def _open(self, sources: Sequence[Place], platform: Platform) -> None:
+    def _open(self, sources: Sequence[Place], platforms: Sequence[Platform]) -> None:
+        """An index has a cache for each platform; one that is for all is read as often, which is cheap."""
         from estiva.registry.transfer.lazy import Lazy
         from estiva.registry.transfer.progress import Progress as Told
         from estiva.store.archive.layout import Folder
@@ -148,7 +152,7 @@ class Caches:
         self.lazy = Lazy(self.engine.store, Told(self.progress), self.settings)
         for place in sources:
             if place.kind == "registry":
-                self.opening.append((place, self.lazy.open(place.reference, platform)))
+                origin: Any = place.reference
             else:
                 try:
                     folder = Folder(place.fields["src"])
@@ -157,7 +161,8 @@ class Caches:
                     continue
                 self.folders.append(folder)
                 tag = place.fields.get("digest") or place.fields.get("tag") or "latest"
-                self.opening.append((place, self.lazy.open((folder, tag), platform)))
+                origin = (folder, tag)
+            self.opening += [(place, self.lazy.open(origin, platform)) for platform in platforms]
 
     def close(self) -> None:
         if self.lazy is not None:
@@ -184,7 +189,7 @@ class Caches:
         """What the config of the image itself is to hold."""
         if not any(target.kind == "inline" for target in self.targets):
             return None
-        return caches.field(list(self.notes.values()), diff_ids)
+        return caches.field(sorted(self.notes.values(), key=lambda note: note.keys), diff_ids)
 
     def _load(self) -> None:
         """Wait for the caches' records, the first time."""
@@ -205,36 +210,39 @@ class Caches:
                         self.records.setdefault(key, record)
 
     def _warn(self, message: str) -> None:
-        if self.progress is not None:
+        if self.progress is not None and message not in self.warned:
+            self.warned.add(message)
             self.progress({"status": "warning", "message": message})
 
     # --- afterwards ---
 
-    def write(self, image: Image) -> None:
-        """Write the caches that were asked for, of a build that gave `image`. Raises as a push does."""
+    def write(self, images: Sequence[Image]) -> None:
+        """Write the caches that were asked for, of a build that gave these images: one cache for all of them.
+        Raises as a push does."""
         for target in self.targets:
             if target.kind == "inline":
                 continue
             try:
-                self._write(target, image)
+                self._write(target, images)
             except EstivaError as error:
                 if not target.flag("ignore-error"):
                     error.message = f"writing the cache {target.name} failed: {error.message}"
                     raise
                 self._warn(f"the cache {target.name} was not written: {error.message}")
 
-    def _write(self, target: Place, image: Image) -> None:
+    def _write(self, target: Place, images: Sequence[Image]) -> None:
         from estiva.registry.transfer import copy as copying
         from estiva.registry.transfer.plan import Packing, plan
         from estiva.store.images import unstored
 
         notes = list(self.notes.values())
         if target.fields.get("mode", "min") == "min":
-            notes = [note for note in notes if note.diff_id in image.diff_ids]
+            kept = {diff_id for image in images for diff_id in image.diff_ids}
+            notes = [note for note in notes if note.diff_id in kept]
         level = target.fields.get("compression-level")
         method = METHODS[target.fields["compression"]] if "compression" in target.fields else ""
         packing = Packing(method, int(level) if level else None)
-        platform = Platform.of(image.config).document()
+        platform = Platform.of(images[0].config).document()
         with self.engine.store.writing():
             what = plan(self.engine.store, unstored(caches.document(notes, platform)), packing)
             goal: Any = target.reference if target.kind == "registry" else None

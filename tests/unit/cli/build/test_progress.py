@@ -130,7 +130,7 @@ def test_a_stage_that_is_alone_needs_no_name(clock, monkeypatch):
     event = {"step": "2/3", "stage": "stage-0", "place": "2/3", "instruction": "RUN a", "status": "running"}
     assert told("plain", clock, monkeypatch, [(0.0, event)]) == "#2 [2/3] RUN a\n#2 CANCELED 0.0s\n"
     event["platform"] = "linux/arm64"
-    assert told("plain", clock, monkeypatch, [(0.0, event)]).startswith("#2 [linux/arm64 2/3] RUN a\n")
+    assert told("plain", clock, monkeypatch, [(0.0, event)]).startswith("#1 [linux/arm64 2/3] RUN a\n")
 
 
 # --- frames ---

@@ -89,11 +89,15 @@ class Steps:
     def __init__(self, now: float) -> None:
         self.started = now
         self.steps: dict[tuple[str, int], Step] = {}
-        self.before: dict[str, int] = {}  # platform -> the last number of those before it
+        self.totals: dict[str, int] = {}  # platform -> how many it has
         self.pulls: dict[str, Pull] = {}
         self.warnings: list[str] = []
-        self.total = 0
         self.failed: Step | None = None  # the first
+
+    @property
+    def total(self) -> int:
+        """How many steps there are, as far as is known."""
+        return sum(self.totals.values())
 
     def take(self, event: dict[str, Any], now: float) -> Step | Pull | None:
         """What the event is of; None for a warning, and for what is not known here."""
@@ -123,11 +127,11 @@ class Steps:
         key = str(event.get("platform") or ""), int(number)
         step = self.steps.get(key)
         if step is None:
-            last = max((step.number for step in self.steps.values()), default=0)
             step = Step(event, now)
-            step.number += self.before.setdefault(step.platform, last)
+            if step.platform:  # those of several are counted as they come
+                step.number = len(self.steps) + 1
             self.steps[key] = step
-        self.total = max(self.total, int(total or 0))
+        self.totals[key[0]] = max(self.totals.get(key[0], 0), int(total or 0))
         if status in ENDED:
             step.status, step.seconds = status, float(event.get("seconds") or 0.0)
             step.error = str(event.get("error") or "")
