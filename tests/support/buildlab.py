@@ -127,7 +127,9 @@ class Lab:
     def statuses(self) -> dict[str, str]:
         """instruction -> how it ended."""
         return {
-            e["instruction"]: e["status"] for e in self.events if "seconds" in e and e["status"] != "running"
+            e["instruction"]: e["status"]
+            for e in self.events
+            if "instruction" in e and "seconds" in e and e["status"] != "running"
         }
 
     def output(self) -> str:

@@ -279,3 +279,51 @@ def test_a_time_in_a_cache_that_is_none(
     _forge(cache, lambda records: records[0].update(created=created))
     said = build(other, "--cache-from", f"type=local,src={cache}", context)
     assert "the cache is damaged" in said and ran(said) == 4
+
+
+# -- of several platforms
+
+PLATFORMS = "linux/amd64,linux/arm64"
+EACH = f"""
+FROM --platform=$BUILDPLATFORM {IMAGE} AS common
+RUN echo common > /common
+ARG TARGETARCH
+RUN cat /common > /mine && echo $TARGETARCH >> /mine
+FROM scratch
+COPY --from=common /common /mine /
+COPY Dockerfile /
+"""
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+@pytest.mark.parametrize("kind", ["registry", "local"])
+def test_one_cache_of_all_platforms(
+    box: Host, other: Host, registry: str, tmp_path: pathlib.Path, kind: str, mode: str
+) -> None:
+    """A step that they have in common is in it once, and each finds its own."""
+    (tmp_path / "Dockerfile").write_text(EACH)
+    ref = f"{registry}/several/{mode}"
+    to = f"type=registry,ref={ref}" if kind == "registry" else f"type=local,dest={tmp_path}/cache"
+    since = to.replace("dest=", "src=")
+    build(box, "--platform", PLATFORMS, "--cache-to", f"{to},mode={mode}", str(tmp_path))
+    out = str(tmp_path / "out")
+    said = build(other, "--platform", PLATFORMS, "--cache-from", since, "-o", out, str(tmp_path))
+    assert "warning" not in said
+    # of `min` the layers of the images alone, and of a step that is run once for both one waits for the other
+    assert said.count("CACHED") == (8 if mode == "max" else 4 + 1), said
+    for arch in ("amd64", "arm64"):
+        assert (tmp_path / f"out/linux_{arch}/mine").read_text() == f"common\n{arch}\n"
+    alone = build(
+        other, "--no-cache-filter", "none", "--platform", "linux/arm64", "--cache-from", since, str(tmp_path)
+    )
+    assert alone.count("CACHED") == 4, alone
+
+
+def test_images_of_several_platforms_that_are_their_own_caches(
+    box: Host, other: Host, registry: str, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "Dockerfile").write_text(EACH)
+    name = f"{registry}/several/inline:1"
+    build(box, "--platform", PLATFORMS, "--cache-to", "type=inline", "--push", "-t", name, str(tmp_path))
+    said = build(other, "--platform", PLATFORMS, "--cache-from", name, str(tmp_path))
+    assert said.count("CACHED") == 4 + 1, said

@@ -285,3 +285,33 @@ def test_names_and_places_that_are_none(lab: Lab) -> None:
     refused(lab, "is a target of a bake file", "FROM x\n", build_contexts={"x": "target:y"})
     refused(lab, "is no place of a build context", "FROM x\n", build_contexts={"x": "ftp://h/x"})
     refused(lab, "is not a directory", "FROM x\n", build_contexts={"x": "/none"})
+
+
+# -- how far it is
+
+
+def test_what_is_fetched_is_told(lab: Lab, web: Files, tmp_path: Path) -> None:
+    """A repository and files of the web, of the context, of a name and of ADD: begin, bytes, end."""
+    daemon = Daemon(tmp_path)
+    try:
+        Repo(tmp_path, "r").commit(a="x" * 5000)
+        web.files["/context.tar"] = tar(Dockerfile="x", b="1")
+        web.files["/file"] = b"f" * 3000
+        lab.build(
+            f"FROM scratch\nCOPY --from=lib a /\nADD {web.url}/file {daemon.url}/r /d/\n",
+            context=f"{web.url}/context.tar",
+            build_contexts={"lib": f"{daemon.url}/r"},
+        )
+    finally:
+        daemon.close()
+    told = [each for each in lab.events if "fetch" in each]
+    ends = {(each["kind"], each["fetch"]): each for each in told if each["status"] == "done"}
+    assert set(ends) == {
+        ("http", f"{web.url}/context.tar"), ("http", f"{web.url}/file"), ("git", f"{daemon.url}/r"),
+    }  # fmt: skip
+    file = ends["http", f"{web.url}/file"]
+    assert (file["current"], file["total"]) == (3000, 3000) and file["seconds"] > 0
+    assert [each["status"] for each in told if each["kind"] == "git"][0] == "running"
+    with pytest.raises(EstivaError):
+        lab.build("FROM scratch\nADD http://127.0.0.1:1/x /\n")
+    assert [each["status"] for each in lab.events if "fetch" in each] == ["running", "error"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -105,3 +107,88 @@ def test_an_interrupt_stops_all(box: Host, tmp_path: pathlib.Path, number: int) 
     assert building.stderr is not None
     assert "Traceback" not in building.stderr.read()
     nothing_is_left(box)
+
+
+# -- several platforms
+
+SEVERAL = "linux/amd64,linux/arm64,linux/arm"
+COMMON = [
+    f"FROM --platform=$BUILDPLATFORM {IMAGE} AS common",
+    "WORKDIR /w",
+    "COPY file .",
+    "RUN --mount=type=cache,target=/c,id={id} echo x >> /c/common && cat /c/common > once",
+    "ARG TARGETARCH",
+    "RUN --mount=type=cache,target=/c,id={id} touch /c/$TARGETARCH"
+    " && until test -e /c/amd64 -a -e /c/arm64 -a -e /c/arm; do sleep 0.05; done && echo $TARGETARCH > mine",
+    "FROM scratch",
+    "COPY --from=common /w /w",
+]
+
+
+@pytest.mark.parametrize("options", [(), ("--no-cache",)], ids=["cached", "no-cache"])
+def test_platforms_are_built_at_once_and_what_they_have_in_common_once(
+    box: Host, tmp_path: pathlib.Path, options: tuple[str, ...]
+) -> None:
+    """Each waits for all others to come; the steps before that are done by one of them."""
+    (tmp_path / "file").write_text("f")
+    lines = [line.replace("{id}", f"several{len(options)}") for line in COMMON]
+    context, out = write(tmp_path, *lines), str(tmp_path / "out")
+    said = box.estiva(
+        "build", *options, "--network", "none", "--platform", SEVERAL, "-o", out, context, timeout=60
+    ).stderr
+    for name in ("amd64", "arm64", "arm_v7"):
+        folder = tmp_path / "out" / f"linux_{name}" / "w"
+        assert (folder / "mine").read_text() == name.partition("_")[0] + "\n"
+        assert (folder / "once").read_text() == "x\n", said
+    again = box.estiva("build", "--network", "none", "--platform", SEVERAL, "-o", out, context).stderr
+    assert again.count("CACHED") == 3 * 5, again
+    nothing_is_left(box)
+
+
+def test_a_platform_that_fails_stops_the_others(box: Host, tmp_path: pathlib.Path) -> None:
+    context = write(
+        tmp_path,
+        f"FROM --platform=$BUILDPLATFORM {IMAGE}",
+        "ARG TARGETARCH",
+        "RUN --mount=type=cache,target=/c,id=stops touch /c/$TARGETARCH; if test $TARGETARCH = amd64; then"
+        " until test -e /c/arm64; do sleep 0.05; done; exit 7; fi; sleep 3000",
+    )
+    said = box.estiva(
+        "build", "--network", "none", "--platform", "linux/arm64,linux/amd64", context, status=1
+    )
+    assert "exit status 7" in said.stderr and "CANCELED" in said.stderr, said.stderr
+    nothing_is_left(box)
+
+
+def test_a_step_in_common_that_fails_fails_all(box: Host, tmp_path: pathlib.Path) -> None:
+    context = write(tmp_path, f"FROM --platform=$BUILDPLATFORM {IMAGE}", "RUN sleep 0.3; exit 9")
+    said = box.estiva("build", "--network", "none", "--platform", SEVERAL, context, status=1).stderr
+    assert said.count("exit status 9") == 1 and "Traceback" not in said, said
+    nothing_is_left(box)
+
+
+def test_what_all_platforms_read_is_fetched_once(box: Host, tmp_path: pathlib.Path) -> None:
+    """An archive on standard input, which can be read but once; a file of the web, which is counted."""
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY --from=web context /\nCOPY Dockerfile /\n")
+    archive = subprocess.run(["tar", "-C", tmp_path, "-c", "Dockerfile"], capture_output=True, check=True)
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "file").write_text("of the web")
+    web = subprocess.Popen(
+        [*box.prefix, sys.executable, "-u", "-m", "http.server", "-b", "127.0.0.1", "-d", served, "0"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        assert web.stdout is not None
+        found = re.search(r"port (\d+)", web.stdout.readline())
+        assert found is not None
+        box.estiva(
+            "build", "--platform", SEVERAL, "--build-context", f"web=http://127.0.0.1:{found[1]}/file",
+            "-o", tmp_path / "out", "-", input=archive.stdout, text=False,
+        )  # fmt: skip
+    finally:
+        web.terminate()
+        told = web.communicate()[0]
+    for name in ("amd64", "arm64", "arm_v7"):
+        assert (tmp_path / f"out/linux_{name}/context").read_text() == "of the web"
+    assert told.count("GET /file") == 1, told

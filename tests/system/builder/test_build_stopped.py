@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import tarfile
 import threading
 import time
@@ -152,3 +153,32 @@ def test_a_snapshot_that_can_not_be_removed_is_no_longer_held(
     assert held >= 0
     os.close(held)
     shutil.rmtree(snapshot.directory)
+
+
+class Silent:
+    """A server that takes connections and never says a word on them."""
+
+    def __init__(self) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.place = f"127.0.0.1:{self.socket.getsockname()[1]}"
+        self.asked = threading.Event()
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self) -> None:
+        self.peer, _ = self.socket.accept()
+        self.peer.recv(1)
+        self.asked.set()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_silent_server_holds_nobody(lab: Lab, scheme: str) -> None:
+    server = Silent()
+
+    def look() -> None:
+        if server.asked.is_set():
+            raise Enough
+
+    with pytest.raises(Enough):
+        lab.build(f"FROM box\nADD {scheme}://{server.place}/x /\n", look=look)
+    server.peer.close()
+    server.socket.close()

@@ -144,3 +144,29 @@ def test_logs_are_clipped() -> None:
     vertexes = [each for message in told for each in message.get("vertexes", [])]  # type: ignore[attr-defined]
     assert [each["name"] for each in vertexes] == ["[1/2] RUN x"] * 2
     assert "completed" in vertexes[-1]
+
+
+def test_what_is_fetched_is_a_vertex() -> None:
+    import asyncio
+
+    async def work() -> list[dict[str, object]]:
+        progress = status.Progress("r")
+        event = {"fetch": "https://h/r.git", "kind": "git", "current": 0, "total": 0}
+        progress({**event, "status": "running"})
+        progress({**event, "status": "running", "current": 500})
+        progress({**event, "status": "done", "current": 900})
+        progress({**event, "fetch": "https://h/f", "kind": "http", "status": "running"})
+        progress({**event, "fetch": "https://h/f", "kind": "http", "status": "error", "error": "broke off"})
+        progress.close()
+        return [message async for message in progress.listen()]
+
+    told = asyncio.run(work())
+    statuses = [each for message in told for each in message.get("statuses", [])]  # type: ignore[attr-defined]
+    assert [(each["current"], "completed" in each) for each in statuses] == [(500, False), (900, True)]
+    vertexes = [each for message in told for each in message.get("vertexes", [])]  # type: ignore[attr-defined]
+    assert [(each["name"], each.get("error")) for each in vertexes] == [
+        ("[internal] load git source https://h/r.git", None),
+        ("[internal] load git source https://h/r.git", ""),
+        ("[internal] load https://h/f", None),
+        ("[internal] load https://h/f", "broke off"),
+    ]

@@ -131,3 +131,24 @@ def test_annotations():
     for word in ("x", "=y", "layer:a=b", "index[linux/arm64]:a=b", "manifest[what/a/b/c]:a=b"):
         with pytest.raises(InvalidInput):
             said.add(word)
+
+
+def test_fields_are_read_alike() -> None:
+    """One piece of code reads what options of builds have as KEY=VALUE,...: quotes, commas and cases."""
+    from estiva.builder.fields import cells, pairs
+    from estiva.errors import EstivaError
+
+    def wrong(why: str) -> EstivaError:
+        return InvalidInput(why)
+
+    assert cells('a=1,"b=2,3",c="4', wrong, strict=False) == ["a=1", "b=2,3", 'c="4']
+    assert cells("", wrong) == []
+    assert pairs(["A = 1", "annotation.B=2", "x="], wrong, exact="annotation") == {
+        "a": " 1", "annotation.B": "2", "x": "",
+    }  # fmt: skip
+    for text in ('"a', 'a="b"c"'):
+        with pytest.raises(InvalidInput):
+            cells('"a=' + text, wrong)
+    for text in ("a", "=1", " =1"):
+        with pytest.raises(InvalidInput):
+            pairs([text], wrong)

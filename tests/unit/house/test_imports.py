@@ -83,14 +83,14 @@ RULES = {
     | {"engine.state", "engine.spec", "engine.mounts", "engine.containers", "engine.images", "engine.networks",
        "engine.system"},
     # --- the builder ---
-    "builder.frontend": {"builder.struct", "linux", "oci"},
+    "builder.frontend": {"builder.fields", "builder.struct", "linux", "oci"},
     "builder.cache": {"builder.frontend", "builder.struct", "store", "oci"},
     "builder.files": {"builder.frontend", "builder.once", "builder.struct", "builder.threads", "store", "oci", "linux"},
-    "builder.fetch": {"builder.frontend", "builder.files", "builder.cache", "builder.request", "store", "oci", "linux"},
+    "builder.fetch": {"builder.frontend", "builder.once", "builder.files", "builder.cache", "builder.request", "store", "oci", "linux"},
     "builder.steps": {"builder.frontend", "builder.files", "builder.cache", "builder.fetch", "builder.request", "builder.once", "builder.struct", "store", "oci", "linux",
                       "runtime.process.user"},
     "builder.solver": {"builder", "store", "oci", "linux"},
-    "builder.exporters": {"builder.cache", "builder.request", "store", "oci", "linux"},
+    "builder.exporters": {"builder.cache", "builder.fields", "builder.request", "store", "oci", "linux"},
     "builder.request": {"builder.frontend", "store", "oci"},
     # --- the registry ---
     "registry.http": {"registry.grammar", "store", "oci"},

@@ -80,7 +80,7 @@ class Forwarded:
         self._servers: list[asyncio.Server] = []
         self._open = asyncio.Semaphore(CONNECTIONS)
 
-    def _ask(self, name: str) -> str | None:
+    def _ask(self, name: str) -> list[str] | None:
         if not self.session.offers(CHECK):
             return None
         request = messages.AGENT_REQUEST.encode({"id": name})
@@ -90,7 +90,7 @@ class Forwarded:
             if "unset ssh forward key" in error.message:
                 return None
             raise EngineError(f"ssh agent {oneline(name)}: {oneline(error.message)}") from None
-        return self.session.wait(self._listen(name))
+        return [self.session.wait(self._listen(name))]
 
     async def _listen(self, name: str) -> str:
         if self._folder is None:

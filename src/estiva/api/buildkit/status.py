@@ -157,6 +157,8 @@ class Progress:
             self._step(event)
         elif event["status"] == "warning":
             self._warning(event)
+        elif "fetch" in event:
+            self._fetch(event)
         elif "image" in event and "id" in event:
             self._pull(event)
         elif "id" in event:
@@ -241,6 +243,18 @@ class Progress:
         if event["id"]:
             done = event["status"] in ("complete", "exists", "done")
             self.status(key, str(event["id"]), current=event["current"], total=event["total"], done=done)
+
+    def _fetch(self, event: dict[str, Any]) -> None:
+        name, status = str(event["fetch"]), event["status"]
+        key = f"fetch {name}"
+        said = "load git source" if event["kind"] == "git" else "load"
+        self.begin(key, f"[internal] {said} {name}")
+        if event["current"]:
+            done = status != "running"
+            self.status(key, "transferring", current=event["current"], total=event["total"], done=done)
+        if status != "running":
+            error = "context canceled" if status == "canceled" else str(event.get("error") or "")
+            self.end(key, error=error)
 
     def _export(self, event: dict[str, Any]) -> None:
         """What an export tells: which blob goes where."""

@@ -6,6 +6,7 @@ for the platform unknown/unknown, with one layer for each statement.
 
 from __future__ import annotations
 
+from estiva.builder.fields import cells, pairs
 from estiva.errors import InvalidInput, Unsupported, oneline
 from estiva.oci import digest as digests
 from estiva.oci import image as documents
@@ -74,19 +75,11 @@ def _short(kind: str, value: str | None) -> list[str]:
 
 
 def _fields(word: str) -> dict[str, str]:
-    import csv
 
-    found = {}
-    try:
-        cells = next(csv.reader([word], strict=True), [])
-    except csv.Error as error:
-        raise InvalidInput(f"invalid attestation {oneline(word)!r}: {error}") from None
-    for cell in cells:
-        key, equals, value = cell.partition("=")
-        if not equals:
-            raise InvalidInput(f"invalid attestation {oneline(word)!r}: {oneline(cell)!r} is not KEY=VALUE")
-        found[key.strip().lower()] = value
-    return found
+    def wrong(error: str) -> InvalidInput:
+        return InvalidInput(f"invalid attestation {oneline(word)!r}: {error}")
+
+    return pairs(cells(word, wrong), wrong)
 
 
 def _judged(kind: str, fields: dict[str, str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ A word without "=" is a folder for type=local, and - a tar for stdout.
 from __future__ import annotations
 
 from estiva import files
+from estiva.builder import fields
 from estiva.builder.exporters.annotations import Annotations
 from estiva.errors import InvalidInput, Unsupported, oneline
 from estiva.oci.reference import Reference
@@ -132,15 +133,15 @@ def _complete(output: Output, tags: Sequence[str], annotations: Sequence[str]) -
 
 
 def _one(word: str | Mapping[str, object]) -> Output:
-    fields = _fields(word) if isinstance(word, str) else {key: _text(each) for key, each in word.items()}
-    kind = fields.pop("type", "")
+    given = _fields(word) if isinstance(word, str) else {key: _text(each) for key, each in word.items()}
+    kind = given.pop("type", "")
     if not kind:
         raise InvalidInput(f"the output {oneline(str(word))} has no type", hint="type=" + "|".join(KINDS))
     if kind not in KINDS:
         raise InvalidInput(f"unknown output type {oneline(kind)!r}", hint="one of " + ", ".join(KINDS))
     output = Output("image" if kind == "registry" else kind)
     output.push = kind == "registry"
-    for key, value in fields.items():
+    for key, value in given.items():
         if output.kind in IMAGES and output.annotations.attribute(key, value):
             continue
         if key in REFUSED:
@@ -163,22 +164,14 @@ def _text(value: object) -> str:
 
 def _fields(word: str) -> dict[str, str]:
     """A word of --output: fields as CSV has them (RFC 4180), so that one may hold a comma."""
-    import csv
 
-    try:
-        fields = next(csv.reader([word], strict=True), [])
-    except csv.Error as error:
-        raise InvalidInput(f"invalid output {oneline(word)!r}: {error}") from None
-    if fields == [word] and "=" not in word:
+    def wrong(error: str) -> InvalidInput:
+        return InvalidInput(f"invalid output {oneline(word)!r}: {error}")
+
+    cells = fields.cells(word, wrong)
+    if cells == [word] and "=" not in word:
         return {"type": "tar", "dest": "-"} if word == "-" else {"type": "local", "dest": word}
-    found = {}
-    for field in fields:
-        key, equals, value = field.partition("=")
-        key = key.strip()
-        if not equals or not key:
-            raise InvalidInput(f"invalid output {oneline(word)!r}: {oneline(field)!r} is not KEY=VALUE")
-        found[key if key.startswith("annotation") else key.lower()] = value
-    return found
+    return fields.pairs(cells, wrong, exact="annotation")
 
 
 def _attribute(output: Output, key: str, value: str) -> None:

@@ -47,12 +47,13 @@ def run(
     take: Callable[[bytes], None] | None = None,
     until: float = 0.0,
     look: Callable[[], None] = lambda: None,
+    hear: Callable[[bytes], None] | None = None,
 ) -> Ended:
     """Run a program to its end. Its output is returned, at most `most` bytes, or goes to `take` in pieces.
 
     `until` is a time.monotonic(), `what` its name in messages; `look` is called now and then: what it
-    raises ends the program. Raises Unavailable when it takes too long or
-    writes more than that.
+    raises ends the program; `hear` gets the end of what it has said on stderr. Raises Unavailable when it
+    takes too long or writes more than that.
     """
     setpriv = programs.find("setpriv")
     keep = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
@@ -74,7 +75,7 @@ def run(
             child.stdin.close()
         except BrokenPipeError:
             pass
-        output, said = _listen(child, what, most, take, until or time.monotonic() + SECONDS, look)
+        output, said = _listen(child, what, most, take, until or time.monotonic() + SECONDS, look, hear)
         return Ended(child.wait(), output, said)
     finally:
         try:
@@ -102,6 +103,7 @@ def _listen(
     take: Callable[[bytes], None] | None,
     until: float,
     look: Callable[[], None],
+    hear: Callable[[bytes], None] | None,
 ) -> tuple[bytes, str]:
     output, said = bytearray(), bytearray()
     assert child.stdout is not None and child.stderr is not None
@@ -126,6 +128,8 @@ def _listen(
                 elif key.fileobj is child.stderr:
                     said += data
                     del said[:-KEPT]
+                    if hear is not None:
+                        hear(bytes(said))
                 elif take is not None:
                     take(data)
                 elif len(output) + len(data) > most:

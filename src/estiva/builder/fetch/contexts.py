@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from estiva.builder.fetch.address import GitAddress
+    from estiva.builder.fetch.folders import Fetching
     from estiva.builder.files.workspace import Workspace
     from estiva.builder.frontend import ignore
     from estiva.builder.frontend.stages import Plan
     from estiva.builder.frontend.syntax import Dockerfile
-    from estiva.builder.request import Request
+    from estiva.builder.once import Once
+    from estiva.builder.request import Readable, Request
     from estiva.store import Store
     from estiva.store.archive.load import Loader
 
@@ -58,13 +60,19 @@ def canonical(name: str) -> str:
 class Contexts:
     """Those of one build. Raises InvalidInput for a name or a place that can't be one.
 
-    `look` is called while something is fetched: what it raises ends that.
+    `look` is called while something is fetched: what it raises ends that. `fetching` makes who tells of it.
     """
 
     def __init__(
-        self, request: Request, store: Store, workspace: Workspace, look: Callable[[], None]
+        self,
+        request: Request,
+        store: Store,
+        workspace: Workspace,
+        look: Callable[[], None],
+        fetching: Fetching,
     ) -> None:
         self.look = look
+        self.fetching = fetching
         self.request = request
         self.store = store
         self.workspace = workspace
@@ -80,6 +88,7 @@ class Contexts:
                     hint="`estiva bake` builds those",
                 )
             self.named[known] = place
+        self.fetched: Once[str, tuple[Tree, bytes | None]] | None = None  # where others have it, too
         self.text: bytes | None = None  # of the Dockerfile, where a URL gave that and no more
         self.inside = False  # the Dockerfile is one of the context, not the caller's
 
@@ -92,25 +101,43 @@ class Contexts:
             return Tree.context(self.workspace.directory())
         if isinstance(place, str) and os.path.isdir(place):
             return Tree.context(place)
+        if isinstance(place, str) and self._address(place) is None and not url.is_http(place):
+            return Tree.context(place)
+        self.inside = True
+        tree, self.text = self._once("", lambda: self._fetch(place))
+        return tree
+
+    def _address(self, place: str) -> GitAddress | None:
         from estiva.builder.fetch import address as addresses
+
+        return addresses.parse(place, context=True)
+
+    def _fetch(self, place: str | Readable) -> tuple[Tree, bytes | None]:
+        """(files, the Dockerfile where a URL gave that and no more)."""
         from estiva.builder.fetch import folders
 
         if not isinstance(place, str):
-            self.inside = True
-            return folders.unpacked(self.workspace, folders.of_stream(place), self.look)
-        self.inside = True
-        address = addresses.parse(place, context=True)
+            return folders.unpacked(self.workspace, folders.of_stream(place), self.look), None
+        address = self._address(place)
         if address is not None:
-            return self._checkout(address)
-        if not url.is_http(place):
-            self.inside = False
-            return Tree.context(place)
-        tree, archive = folders.of_url(self.request, self.workspace, place, self.look, unpack=True)
-        if not archive:
-            fd = tree.open(folders.NAME)
-            with open(fd, "rb") as file:
-                self.text = file.read(parser.LIMIT + 1)
-        return tree
+            return self._checkout(address), None
+        tree, archive = self._of_url(place, unpack=True)
+        if archive:
+            return tree, None
+        with open(tree.open(folders.NAME), "rb") as file:
+            return tree, file.read(parser.LIMIT + 1)
+
+    def _of_url(self, place: str, *, unpack: bool) -> tuple[Tree, bool]:
+        from estiva.builder.fetch import folders
+
+        return folders.of_url(self.request, self.workspace, place, self.look, self.fetching, unpack=unpack)
+
+    def _once(self, key: str, make: Callable[[], tuple[Tree, bytes | None]]) -> tuple[Tree, bytes | None]:
+        """What is fetched, once for all that are built together: each has a tree of its own."""
+        if self.fetched is None:
+            return make()
+        tree, text = self.fetched.get(key, make)
+        return Tree(os.dup(tree.rootfd), owners=tree.owners), text
 
     def dockerfile(self, context: Tree) -> tuple[Dockerfile, ignore.Matcher]:
         """The parsed Dockerfile and what the context leaves out, see frontend.source.read_dockerfile."""
@@ -119,7 +146,7 @@ class Contexts:
         if data is None and request.dockerfile and url.is_http(request.dockerfile):
             from estiva.builder.fetch import folders
 
-            data = folders.text_of(request, self.workspace, request.dockerfile, parser.LIMIT)
+            data = folders.text_of(request, self.workspace, request.dockerfile, self.look, parser.LIMIT)
             name = url.name_of(request.dockerfile)
         if request.dockerfile_text is None and data is not None:
             if len(data) > parser.LIMIT:
@@ -142,7 +169,6 @@ class Contexts:
         )
 
     def _checkout(self, address: GitAddress) -> Tree:
-        from estiva.builder.fetch import folders
         from estiva.builder.fetch.address import TRUE
 
         args = self.request.build_args
@@ -150,13 +176,19 @@ class Contexts:
         mtime = address.mtime == "commit" or (
             not address.mtime and (self.request.source_date_epoch is not None or "SOURCE_DATE_EPOCH" in args)
         )
-        found = folders.repository(self.request, self.workspace, address, self.look)
-        try:
-            commit = folders.resolve(self.request, found)
-            self.request.note(str(address), commit.commit or commit.object)
-            return folders.checkout(self.workspace, found, commit, keep=keep, mtime=mtime)
-        finally:
-            found.close()
+        return self._repository(address, keep=keep, mtime=mtime)
+
+    def _repository(self, address: GitAddress, *, keep: bool, mtime: bool) -> Tree:
+        from estiva.builder.fetch import folders
+
+        with self.fetching("git", str(address)) as told:
+            found = folders.repository(self.request, self.workspace, address, self.look, told)
+            try:
+                commit = folders.resolve(self.request, found)
+                self.request.note(str(address), commit.commit or commit.object)
+                return folders.checkout(self.workspace, found, commit, keep=keep, mtime=mtime)
+            finally:
+                found.close()
 
     # -- named contexts
 
@@ -179,22 +211,14 @@ class Contexts:
     def tree(self, name: str, place: str) -> Tree:
         """The files of a named context that is no image."""
         from estiva.builder.fetch import address as addresses
-        from estiva.builder.fetch import folders
 
         try:
             address = None if os.path.isdir(place) else addresses.parse(place)
             if address is not None:
-                found = folders.repository(self.request, self.workspace, address, self.look)
-                try:
-                    keep = address.keep_git_dir is True
-                    commit = folders.resolve(self.request, found)
-                    self.request.note(str(address), commit.commit or commit.object)
-                    mtime = address.mtime == "commit"
-                    return folders.checkout(self.workspace, found, commit, keep=keep, mtime=mtime)
-                finally:
-                    found.close()
+                keep, mtime = address.keep_git_dir is True, address.mtime == "commit"
+                return self._once(place, lambda: (self._repository(address, keep=keep, mtime=mtime), None))[0]
             if url.is_http(place):
-                return folders.of_url(self.request, self.workspace, place, self.look, unpack=False)[0]
+                return self._once(place, lambda: (self._of_url(place, unpack=False)[0], None))[0]
             if "://" in place:
                 raise InvalidInput(
                     f"{url.redacted(oneline(place))[:200]} is no place of a build context",
@@ -233,17 +257,17 @@ class Contexts:
             error.message = f"the build context {name}, {oneline(folder)[:200]}: {error.message}"
             raise
 
-    def base(self, name: str, tree: Tree, platform: str | None, epoch: int | None) -> Image:
+    def base(self, name: str, tree: Tree, platform: str | None) -> Image:
         """The image that FROM makes of a named context's files: one layer of them, and the empty config."""
         cache = local.Cache(self.store)
-        keys = [local.key("context", {"contents": tree.digest(""), "epoch": epoch})]
+        keys = [local.key("context", {"contents": tree.digest("")})]
         known = cache.layer(keys)
         wanted = Platform.parse(platform) if platform else Platform.host()
         config = configs.new(wanted.architecture, wanted.os, wanted.variant)
         if known is None:
-            diff_id, content = self._layer(tree, epoch)
-            created = local.timestamp(epoch)
-            keys = [local.key("context", {"contents": content, "epoch": epoch})]  # of what was copied (K20)
+            diff_id, content = self._layer(tree)
+            created = local.timestamp(None)
+            keys = [local.key("context", {"contents": content})]  # of what was copied (K20)
             platform_of = {"architecture": wanted.architecture, "os": wanted.os}
             cache.keep_layer(keys, diff_id, created, f"FROM {name}", platform_of)
         else:
@@ -255,7 +279,7 @@ class Contexts:
         data = local.encode(config)
         return Image(digests.sha256(data), data.decode(), None, 0, 0.0)  # to begin with, and in no list
 
-    def _layer(self, tree: Tree, epoch: int | None) -> tuple[str, str]:
+    def _layer(self, tree: Tree) -> tuple[str, str]:
         """(diff_id of a layer of a tree's files, what they are)."""
         from estiva.builder.files.copier import Copier
         from estiva.builder.files.destination import Destination
@@ -265,7 +289,7 @@ class Contexts:
         try:
             root = snapshot.mount()
             try:
-                Copier(tree, Destination(root, epoch=epoch)).copy("", "", "/", total)
+                Copier(tree, Destination(root)).copy("", "", "/", total)
             finally:
                 os.close(root)
             return str(snapshot.commit(self.look).diff_id), total.digest()

@@ -30,14 +30,21 @@ from estiva.store.archive import compression
 
 if TYPE_CHECKING:
     from estiva.builder.fetch.address import GitAddress
+    from estiva.builder.fetch.told import Told
     from estiva.builder.files.workspace import Workspace
     from estiva.builder.request import Readable, Request
+
+    Fetching = Callable[[str, str], Told]  # of a kind and a name
 
 NAME = "context"  # of the file that a URL gave which is no archive, as with docker
 
 
 def repository(
-    request: Request, workspace: Workspace, address: GitAddress, look: Callable[[], None]
+    request: Request,
+    workspace: Workspace,
+    address: GitAddress,
+    look: Callable[[], None],
+    told: Told | None = None,
 ) -> Repository:
     """The repository of an address, with the build's credentials; close it. `look`: see bounded.run."""
     return Repository(
@@ -46,6 +53,7 @@ def repository(
         workspace.directory,
         workspace.secret_base,
         look,
+        heard=told.heard if told is not None else None,
     )
 
 
@@ -109,12 +117,20 @@ def of_stream(stream: Readable) -> Iterator[bytes]:
 
 
 def of_url(
-    request: Request, workspace: Workspace, address: str, look: Callable[[], None], *, unpack: bool
+    request: Request,
+    workspace: Workspace,
+    address: str,
+    look: Callable[[], None],
+    fetching: Fetching,
+    *,
+    unpack: bool,
 ) -> tuple[Tree, bool]:
     """(files, whether they are an archive's): those of an archive with `unpack`, else the one file NAME."""
     fd = os.open(workspace.path, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        got = download.fetch(address, fd, header=credentials.of_url(request, address), look=look)
+        header = credentials.of_url(request, address)
+        with fetching("http", url.redacted(address)) as told:
+            got = download.fetch(address, fd, header=header, look=look, told=told)
         request.note(url.redacted(address), got.content)
         os.lseek(fd, 0, os.SEEK_SET)
         with open(os.dup(fd), "rb", buffering=0) as file:
@@ -134,10 +150,12 @@ def of_url(
         os.close(fd)
 
 
-def text_of(request: Request, workspace: Workspace, address: str, limit: int) -> bytes:
+def text_of(
+    request: Request, workspace: Workspace, address: str, look: Callable[[], None], limit: int
+) -> bytes:
     """A small file of the web's, at most `limit` bytes."""
     fd = os.open(workspace.path, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     with open(fd, "rb", buffering=0) as file:
-        download.fetch(address, fd, header=credentials.of_url(request, address), limit=limit)
+        download.fetch(address, fd, header=credentials.of_url(request, address), limit=limit, look=look)
         file.seek(0)
         return b"".join(of_stream(file))

@@ -8,6 +8,7 @@ command line and in no environment (K24).
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import time
@@ -54,6 +55,9 @@ _SETTINGS = """\
 \tlowSpeedTime = 60
 """
 _TELLING = ("fatal:", "error:", "ERROR:", "remote: ", "ssh:", "Host key", "WARNING: REMOTE HOST")
+_PROGRESS = re.compile(
+    r"(remote: )?(Enumerating|Counting|Compressing|Receiving|Resolving|Unpacking|Updating|Total)\b.*\d"
+)
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH")
 
@@ -170,6 +174,7 @@ class Git:
         work_tree: str = "",
         most: int = 1 << 20,
         take: Callable[[bytes], None] | None = None,
+        hear: Callable[[bytes], None] | None = None,
     ) -> bounded.Ended:
         """One command of git's, to its end, whatever that is. Raises Unavailable as bounded.run does."""
         return bounded.run(
@@ -181,6 +186,7 @@ class Git:
             take=take,
             until=self.until,
             look=self.look,
+            hear=hear,
         )
 
     def must(
@@ -198,7 +204,7 @@ class Git:
 
     def failed(self, ended: bounded.Ended) -> Unavailable:
         said = redacted(ended.said).replace("\r", "\n").splitlines()
-        lines = [line.strip() for line in said if line.strip()]
+        lines = [line.strip() for line in said if line.strip() and not _PROGRESS.match(line)]
         told = [line for line in lines if line.startswith(_TELLING) or "Permission denied" in line]
         told = told or lines
         why = oneline("; ".join(told[:3]))[:500] if told else f"git ended with status {ended.status}"

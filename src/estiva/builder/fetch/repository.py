@@ -51,7 +51,8 @@ class _Budget:
 class Repository:
     """The one that an address names; `folder` is an empty folder of ours for git's own files.
 
-    `access` says how to come in, `secrets` is where a file with credentials may be. Close it.
+    `access` says how to come in, `secrets` is where a file with credentials may be. `heard` gets what git
+    says of its progress. Close it.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Repository:
         secrets: str,
         look: Callable[[], None],
         budget: _Budget | None = None,
+        heard: Callable[[bytes], None] | None = None,
     ) -> None:
         self.address = address
         self.access = access
@@ -69,6 +71,7 @@ class Repository:
         self.secrets = secrets
         self.look = look
         self.budget = budget or _Budget()
+        self.heard = heard
         self.git = Git(address, access(address), folder(), secrets, self.budget.until, look)
 
     def close(self) -> None:
@@ -184,7 +187,14 @@ class Repository:
         else:
             ways.append(["--tags", "--", "origin", "+refs/heads/*:refs/estiva/heads/*"])
         for number, way in enumerate(ways, 1):
-            ended = self.git.run("fetch", "--quiet", "--no-recurse-submodules", "--no-write-fetch-head", *way)
+            ended = self.git.run(
+                "fetch",
+                "--progress",
+                "--no-recurse-submodules",
+                "--no-write-fetch-head",
+                *way,
+                hear=self.heard,
+            )
             if ended.status == 0:
                 if self.git.run("cat-file", "-e", commit.object).status == 0:
                     return
@@ -253,7 +263,9 @@ class Repository:
                     hint="?submodules=false leaves submodules out",
                 )
             address.ref = wanted
-            below = Repository(address, self.access, self.new_folder, self.secrets, self.look, self.budget)
+            below = Repository(
+                address, self.access, self.new_folder, self.secrets, self.look, self.budget, self.heard
+            )
             try:
                 with _Below(folder, path) as place:
                     below._checkout(Commit(wanted, "", ""), place, keep, True, mtime, depth + 1)

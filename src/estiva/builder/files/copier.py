@@ -124,7 +124,7 @@ class Copier:
         times = (info.st_atime_ns, info.st_mtime_ns)
         if not source and not self.tree.owners:
             times = (time.time_ns(),) * 2
-        os.utime(f"/proc/self/fd/{directory}", ns=(self.to.time(times[0]), self.to.time(times[1])))
+        os.utime(f"/proc/self/fd/{directory}", ns=times)
 
     def parents(self, base: str, relative: str, path: str, into: Record | None = None) -> str:
         """Make the directories of `relative` (below `base` in the source) in `path`; the path of the last
@@ -180,7 +180,7 @@ class Copier:
         parent, _, name = relative.rpartition("/")
         fd = fs.open_in_root(top, parent or ".", _DIRECTORY, follow=False)
         try:
-            times = (self.to.time(info.st_atime_ns), self.to.time(info.st_mtime_ns))
+            times = (info.st_atime_ns, info.st_mtime_ns)
             os.utime(name, ns=times, dir_fd=fd, follow_symlinks=False)
         finally:
             os.close(fd)
@@ -256,7 +256,7 @@ class Copier:
         os.fchown(outgoing, *self.to.owner_of(info, self.tree.owners))
         os.fchmod(outgoing, self.to.mode_of(info))
         _set_attributes(outgoing, copied.attributes)
-        os.utime(outgoing, ns=(self.to.time(info.st_atime_ns), self.to.time(info.st_mtime_ns)))
+        os.utime(outgoing, ns=(info.st_atime_ns, info.st_mtime_ns))
         return copied
 
     def _path(self, fd: int) -> str:
@@ -277,7 +277,7 @@ class Copier:
         os.chown(name, *self.to.owner_of(info, self.tree.owners), dir_fd=parent, follow_symlinks=False)
         if not stat.S_ISLNK(info.st_mode):
             os.chmod(f"/proc/self/fd/{parent}/{name}", self.to.mode_of(info))
-        times = (self.to.time(info.st_atime_ns), self.to.time(info.st_mtime_ns))
+        times = (info.st_atime_ns, info.st_mtime_ns)
         os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
 
 

@@ -24,7 +24,7 @@ _CHUNK = 1 << 24  # bytes that the kernel copies at once: it hears of no signal 
 class Destination:
     """A rootfs to write into, and the metadata that new files get.
 
-    `owner` None keeps a stage's owners and makes a context's files root's; `epoch` (seconds) caps times.
+    `owner` None keeps a stage's owners and makes a context's files root's.
     `upper` is the directory (fd) that what is written to the rootfs goes to, if it is an overlay's: what is
     below a directory that has just been made there is nowhere else, and making files by way of the overlay
     takes three times as long.
@@ -36,14 +36,12 @@ class Destination:
         *,
         owner: tuple[int, int] | None = None,
         chmod: str = "",
-        epoch: int | None = None,
         upper: int = -1,
     ) -> None:
         self.rootfd = rootfd
         self.upper = upper
         self.owner = owner
         self.chmod = chmod
-        self.epoch = epoch
         octal = values.octal(chmod)
         self.folders = 0o755 if octal is None else octal & 0o777
         self.view = Tree(rootfd, owners=True)  # not closed: the fd is the caller's
@@ -115,9 +113,6 @@ class Destination:
             return values.mode_change(self.chmod, info.st_mode, stat.S_ISDIR(info.st_mode))
         return info.st_mode & 0o7777
 
-    def time(self, nanoseconds: int) -> int:
-        return nanoseconds if self.epoch is None else min(nanoseconds, self.epoch * 10**9)
-
     def write(self, path: str, name: str, data: bytes | int, *, mode: int, mtime_ns: int) -> None:
         """A file from bytes, such as a here-document, or from a file (its fd), such as what a URL gave."""
         parent, last = self.place(path, name)
@@ -131,7 +126,7 @@ class Destination:
                     write_all(fd, data)
                 os.fchown(fd, *(self.owner or (0, 0)))
                 os.fchmod(fd, values.mode_change(self.chmod, mode, False) if self.chmod else mode)
-                os.utime(fd, ns=(self.time(mtime_ns), self.time(mtime_ns)))
+                os.utime(fd, ns=(mtime_ns, mtime_ns))
         finally:
             os.close(parent)
 

@@ -318,7 +318,7 @@ class Direct:
         self._member(member, info.st_mtime_ns)
 
     def _member(self, member: Member, mtime: int) -> None:
-        member.mtime = self.to.time(mtime) // 1_000_000_000
+        member.mtime = mtime // 1_000_000_000
         self._write(header(member))
 
     def _write(self, data: bytes) -> None:

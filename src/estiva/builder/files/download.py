@@ -11,6 +11,7 @@ from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
+from estiva.builder.files import patient
 from estiva.builder.files.record import nothing
 from estiva.builder.files.url import name_of, redacted, split
 from estiva.errors import IntegrityError, InvalidInput, Unavailable, oneline, reason
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 
 LIMIT = 1 << 30  # bytes
-TIMEOUT = 60.0  # seconds without a byte
 LONGEST = 3600.0  # seconds for all of it
 
 
@@ -47,16 +47,18 @@ def fetch(
     header: str = "",
     limit: int = 0,
     look: Callable[[], object] = nothing,
+    told: Callable[[int, int], object] | None = None,
 ) -> Download:
     """Download `url` into the new file `into`. Raises Unavailable, IntegrityError for a wrong checksum.
 
     `header` is the value of an Authorization header, which no other origin ever gets, wherever the answer
     redirects to; one for a name and a password in the URL comes before it. `limit` in bytes, 0 is LIMIT.
-    `look` is called for each piece that comes: what it raises ends that.
+    `look` is called often, also while nothing comes: what it raises ends that. `told`
+    gets the bytes that have come, and all that are to come or 0.
     """
     algorithm = digests.parse(checksum)[0] if checksum else "sha256"
     address, own_header, shown = split(url)
-    opener = urllib.request.build_opener(_Redirects)
+    opener = patient.opener(look, _Redirects)
     request = urllib.request.Request(address, headers={"User-Agent": "estiva"})
     if own_header or header:
         request.add_unredirected_header("Authorization", _line(own_header or header, shown))
@@ -64,9 +66,11 @@ def fetch(
     total, limit = 0, limit or LIMIT
     until = time.monotonic() + LONGEST
     try:
-        with opener.open(request, timeout=TIMEOUT) as response:
+        with opener.open(request) as response:
+            modified = response.headers.get("Last-Modified")
+            length = response.headers.get("Content-Length")
+            expected = int(length) if length and length.isdecimal() and len(length) < 19 else 0
             while chunk := response.read1(1 << 20):
-                look()
                 total += len(chunk)
                 if total > limit:
                     raise Unavailable(f"{shown} is larger than {_size(limit)}")
@@ -75,8 +79,8 @@ def fetch(
                 hasher.update(chunk)
                 own.update(chunk)
                 write_all(into, chunk)
-            modified = response.headers.get("Last-Modified")
-            length = response.headers.get("Content-Length")
+                if told is not None:
+                    told(total, expected)
     except urllib.error.HTTPError as error:
         hint = ""
         if error.code in (401, 403) and not request.has_header("Authorization"):

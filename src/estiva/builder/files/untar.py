@@ -141,7 +141,7 @@ class Extraction:
                 if old is None:
                     os.mkdir(last, 0o700, dir_fd=parent)
                 self._apply(parent, last, entry)
-                self.times.append((entry.name, self.to.time(entry.mtime)))
+                self.times.append((entry.name, entry.mtime))
                 return
             if old is not None and stat.S_ISDIR(old.st_mode):
                 import shutil
@@ -154,7 +154,7 @@ class Extraction:
                 return
             self._new(entry, parent, last)
             self._apply(parent, last, entry)
-            mtime = self.to.time(entry.mtime)
+            mtime = entry.mtime
             os.utime(last, ns=(mtime, mtime), dir_fd=parent, follow_symlinks=False)
         finally:
             os.close(parent)

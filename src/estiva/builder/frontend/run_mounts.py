@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 
+from estiva.builder.fields import cells
 from estiva.builder.frontend import values
 from estiva.builder.frontend.errors import shorten
 from estiva.builder.frontend.near import near
@@ -20,7 +21,6 @@ KEYS = (
     "type", "from", "source", "target", "readonly", "readwrite", "id", "sharing", "required", "size", "mode",
     "uid", "gid", "env",
 )  # fmt: skip
-_PLAIN = 1 << 17  # characters that the module csv takes of one field
 SHARING = ("shared", "private", "locked")
 
 
@@ -54,15 +54,11 @@ class Mount:
 
 def csv_fields(flag: str, text: str) -> list[str]:
     """The comma-separated fields of a flag's value; quotes as in CSV. Raises InvalidInput."""
-    if 0 < len(text) < _PLAIN and '"' not in text and text.isprintable():
-        return text.split(",")
-    import csv
 
-    try:
-        rows = list(csv.reader([text]))
-    except csv.Error as error:
-        raise InvalidInput(f"--{flag} {shorten(text)!r} can't be read: {error}") from None
-    return rows[0] if rows else []
+    def wrong(error: str) -> InvalidInput:
+        return InvalidInput(f"--{flag} {shorten(text)!r} can't be read: {error}")
+
+    return cells(text, wrong, strict=False)
 
 
 def fields(text: str) -> list[tuple[str, str | None]]:

@@ -154,6 +154,7 @@ def _context(job: Job, stage: Stage) -> StepContext:
         place=lambda: "",
         busy=lambda: None,
         missed=_unknown,
+        fetching=job.fetching,
         ahead=_unknown,
     )
 

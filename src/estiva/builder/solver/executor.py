@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from estiva.builder.cache.remote import Remote
     from estiva.builder.request import Progress, Request, ResolveImage, RunStep
     from estiva.builder.steps.state import State
+    from estiva.builder.steps.together import Together
     from estiva.store import Store
     from estiva.store.images import Image
 
@@ -39,6 +40,7 @@ def build(
     remote: Remote | None = None,
     look: Callable[[], object] | None = None,
     ahead: Callable[[str, bool], None] | None = None,
+    together: Together | None = None,
 ) -> Image:
     """Build an image and return it, untagged; an unchanged build returns the image that it made before.
 
@@ -49,10 +51,10 @@ def build(
     Raises DockerfileError, BuildFailed and other EstivaErrors, all naming the Dockerfile's line.
     `remote` are caches elsewhere. `look` is called often, by all threads that work: what it raises ends the
     build, and nothing more is kept of it. `ahead` is told, once, that a command is to be run soon, its
-    network, and whether others may be.
+    network, and whether others may be. With `together` others are built beside it, for other platforms.
     """
     with store.writing():
-        job = Job(request, store, run_step, resolve_image, progress, remote, _stage, look)
+        job = Job(request, store, run_step, resolve_image, progress, remote, _stage, look, together)
         job.ahead = ahead
         try:
             image = _run(job)

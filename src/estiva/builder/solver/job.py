@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from estiva.builder.cache.remote import Remote
+    from estiva.builder.fetch.told import Told
     from estiva.builder.frontend import stages
     from estiva.builder.request import Progress, Request, ResolveImage, RunStep
     from estiva.builder.steps.state import State
+    from estiva.builder.steps.together import Together
     from estiva.store import Store
 
 
@@ -41,14 +43,16 @@ class Job:
         remote: Remote | None,
         run_stage: Callable[[Job, stages.Stage], State],
         asked: Callable[[], object] | None = None,
+        together: Together | None = None,
     ) -> None:
+        """`together`: the builds beside it, for other platforms."""
         self.request = request
         self.store = store
         self.run_step = run_step
         self.progress = progress
         self.remote = remote
         self.run_stage = run_stage
-        self.epoch = epoch(request)  # no step depends on it: the image is capped at its end
+        epoch(request)  # raises for what is none; no step depends on it: the image is capped at its end
         self.host = Platform.host()
         self.wanted = Platform.parse(request.platform) if request.platform else self.host
         self.used: dict[str, float] = {}  # entries of the cache
@@ -57,7 +61,8 @@ class Job:
         self.frugal = False  # and those are only built when they are read from
         self.definitions: Once[int, State | None] = Once()  # see definition.py
         self.passed: dict[int, int] = {}  # the line of the last instruction that was done, by stage
-        self.asked = asked
+        self.asked = asked if together is None else together.look
+        self.together = together
         self.failure: BaseException | None = None  # the first
         self.cancelled: BaseException | None = None  # what ended it for the caller: nothing more is kept
         self.busy: Callable[[], None] = _nobody
@@ -72,7 +77,14 @@ class Job:
         self.workspace = Workspace(store.paths)
         try:
             self.sources = Sources(
-                request, store, self.workspace, resolve_image, self.epoch, self.look, self._waiting
+                request,
+                store,
+                self.workspace,
+                resolve_image,
+                self.look,
+                self.fetching,
+                self._waiting,
+                together,
             )
         except BaseException:
             self.workspace.close()
@@ -166,6 +178,12 @@ class Job:
         if self.progress is not None:
             with self._telling:
                 self._caller(self.progress, event)
+
+    def fetching(self, kind: str, name: str) -> Told:
+        """Who tells of what is fetched: a repository ("git") or a file of the web ("http")."""
+        from estiva.builder.fetch.told import Told
+
+        return Told(self.tell, kind, name)
 
     def next_step(self) -> str:
         """The number of the step that begins now, of all that are known."""

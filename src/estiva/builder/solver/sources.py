@@ -13,8 +13,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from estiva.builder.fetch.folders import Fetching
     from estiva.builder.files.workspace import Workspace
     from estiva.builder.request import Request, ResolveImage
+    from estiva.builder.steps.together import Together
     from estiva.builder.steps.written import Layer
     from estiva.store import Store
     from estiva.store.images import Image
@@ -31,9 +33,10 @@ class Sources:
         store: Store,
         workspace: Workspace,
         resolve_image: ResolveImage,
-        epoch: int | None,
         look: Callable[[], None],
+        fetching: Fetching,
         busy: Callable[[], None],
+        together: Together | None = None,
     ) -> None:
         self.request = request
         self.store = store
@@ -42,9 +45,10 @@ class Sources:
         self.trees: Once[str, Tree] = Once()
         self.stands: Once[str, Stand] = Once()
         self.images: Once[str, Image] = Once()
-        self.epoch = epoch
         self.busy = busy
-        self.contexts = Contexts(request, store, workspace, look)
+        self.contexts = Contexts(request, store, workspace, look, fetching)
+        if together is not None:
+            self.contexts.workspace, self.contexts.fetched = together.workspace, together.contexts
         self.context = self._tree("context", self.contexts.main)
 
     def close(self) -> None:
@@ -85,7 +89,7 @@ class Sources:
             return self.images.get(key, lambda: self.contexts.from_layout(name, place, platform))
         if place and not place.startswith(IMAGE):
             tree = self._folder(name, place)
-            return self.images.get(key, lambda: self.contexts.base(name, tree, platform, self.epoch))
+            return self.images.get(key, lambda: self.contexts.base(name, tree, platform))
         wanted = self.contexts.image_of(name) or name
         return self.images.get(key, lambda: self._resolved(wanted, platform, pull))
 

@@ -15,7 +15,8 @@ from estiva.builder.steps import run
 from estiva.builder.steps.context import Source, StepContext
 from estiva.builder.steps.lookup import Lookup
 from estiva.builder.steps.state import State
-from estiva.errors import FREE_SPACE, FULL, EngineError, EstivaError, Unavailable, exhausted, reason
+from estiva.builder.steps.together import Sharing
+from estiva.errors import FREE_SPACE, FULL, EngineError, EstivaError, Stopped, Unavailable, exhausted, reason
 from estiva.oci.platform import Platform
 
 TYPE_CHECKING = False
@@ -58,6 +59,8 @@ class StageRun:
             place=self._place,
             busy=self._busy,
             missed=self._missed,
+            fetching=job.fetching,
+            sharing=None if job.together is None else Sharing(job.together),
             ahead=job.command_ahead,
         )
 
@@ -88,11 +91,14 @@ class StageRun:
                 except OSError as error:
                     message = f"{typed.name} failed: {reason(error)}: {error.filename or ''}".rstrip(": ")
                     raise located(_failed(error, message), typed.source) from error
+                finally:
+                    if self.context.sharing is not None:
+                        self.context.sharing.drop()
         return state
 
     def _place(self) -> str:
         request, stage = self.job.request, self.stage
-        where = f"{request.context} {request.dockerfile} {request.platform}"
+        where = f"{request.context} {request.dockerfile} {stage.platform or request.platform}"
         return slot(where, str(stage.index), str(self.number))
 
     def _busy(self) -> None:
@@ -241,8 +247,8 @@ class _Reported:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         seconds = time.monotonic() - self.started
         ended = {"status": self.status}
-        if isinstance(error, Exception):
+        if isinstance(error, Exception) and not isinstance(error, Stopped):
             ended = {"status": "error", "error": str(error)}
-        elif error is not None:  # Ctrl-C: the step itself has done nothing wrong
+        elif error is not None:  # Ctrl-C, another stage: the step itself has done nothing wrong
             ended = {"status": "canceled"}
         self.job.tell({**self.event, **ended, "seconds": seconds})

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
+    from estiva.builder.fetch.folders import Fetching
     from estiva.builder.files.tree import Tree
     from estiva.builder.files.workspace import Scratch
     from estiva.builder.request import Request, RunStep
     from estiva.builder.steps.lookup import Lookup
     from estiva.builder.steps.state import State
+    from estiva.builder.steps.together import Sharing
     from estiva.builder.steps.written import Layer
     from estiva.store import Store
     from estiva.store.layers.sink import TarSink
@@ -77,6 +79,8 @@ class StepContext:
     ahead       is told the network of a command that is to be run soon
     busy        is called before what may take long
     missed      is called when there is something to do
+    fetching    makes who tells of what is fetched
+    sharing     of a build for several platforms: steps that they have in common
     pack        has the layer of what a step has written made, while the next ones run
     """
 
@@ -95,6 +99,8 @@ class StepContext:
     busy: Callable[[], None]
     missed: Callable[[], None]
     ahead: Callable[[str], None]
+    fetching: Fetching
+    sharing: Sharing | None = None
 
     def key(self, kind: str, inputs: dict[str, Any]) -> str:
         """The cache's name for a step of these inputs."""
@@ -107,6 +113,14 @@ class StepContext:
 
         There is none on layers that are only being made: those are new. `alone`: nor does it depend on them.
         """
+        shared = self.sharing if last else None
+        if shared is not None:
+            layers: Sequence[Layer] = () if alone else state.layers
+            result = shared.find(layers, lambda below: tuple(keys(below)), self.busy)
+            if result is not None:
+                _define(state, keys)
+                state.record(created_by, created=result[1], layer=result[0])
+                return True
         below = [] if alone else known(state.layers)
         found = (
             None if below is None else self.lookup.find(keys(below), self.place(), created_by, state.platform)
@@ -117,6 +131,8 @@ class StepContext:
             return False
         _define(state, keys)
         state.record(created_by, created=found[1], layer=found[0])
+        if shared is not None:
+            shared.give(*found)
         return True
 
     def keep(
@@ -142,10 +158,17 @@ class StepContext:
         _define(state, keys)
         if apart or (known(state.layers) is not None and not os.listdir(snapshot.upper)):
             written.pack()
-            state.record(created_by, created=created, layer=written.diff_id)
+            self._made(state, created_by, created, written.diff_id)
         else:
+            if self.sharing is not None:
+                self.sharing.together.begin(written)
             self.pack(written)
-            state.record(created_by, created=created, layer=written)
+            self._made(state, created_by, created, written)
+
+    def _made(self, state: State, created_by: str, created: str, layer: Layer) -> None:
+        state.record(created_by, created=created, layer=layer)
+        if self.sharing is not None:
+            self.sharing.give(layer, created)
 
     def _keeper(
         self,
@@ -224,7 +247,7 @@ class StepContext:
             diff_id = self.store.layers.commit(sink).diff_id
         keep([*diff_ids(state.layers), diff_id])
         _define(state, keys)
-        state.record(created_by, created=created, layer=diff_id)
+        self._made(state, created_by, created, diff_id)
 
     def snapshot(self, layers: Sequence[Layer]) -> Prepared:
         """A snapshot to write to, for `keep`; discarded where that is not reached."""

@@ -99,9 +99,10 @@ class Remotes:
         context = self.context
         for url in self.urls:
             header = credentials.of_url(context.request, url)
-            got = download.fetch(
-                url, context.workspace.file(), self.checksum, header=header, look=context.look
-            )
+            with context.fetching("http", urls.redacted(url)) as told:
+                got = download.fetch(
+                    url, context.workspace.file(), self.checksum, header=header, look=context.look, told=told
+                )
             self.downloads.append(got)
             context.request.note(urls.redacted(url), got.content)
         for address in self.addresses:
@@ -142,7 +143,10 @@ class Remotes:
             address = found.address
             mtime = address.mtime == "commit"
             keep = address.keep_git_dir is True
-            tree = folders.checkout(self.context.workspace.workspace, found, commit, keep=keep, mtime=mtime)
+            with self.context.fetching("git", str(address)) as told:
+                found.heard = told.heard
+                workspace = self.context.workspace.workspace
+                tree = folders.checkout(workspace, found, commit, keep=keep, mtime=mtime)
             tree.going = self.context.look
             try:
                 Copier(tree, to, exclude=exclude).copy("", "", path)

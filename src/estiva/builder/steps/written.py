@@ -30,10 +30,13 @@ class Written:
 
     `keep` is called with the diff_ids up to its own once they are known, and remembers them. The directory
     stays until it has been packed, and for as long as somebody holds it. `source` is the instruction that an
-    error names. `look` is called while it is packed: what it raises ends that.
+    error names. `look` is called while it is packed: what it raises ends that. `found` gets the diff_id
+    before anybody can find the layer by it.
     """
 
     source: Instruction | None = None
+    name = ""  # for builds that share it (together.py)
+    found: Callable[[str], object] | None = None
 
     def __init__(
         self,
@@ -66,6 +69,8 @@ class Written:
         """Make its layer: once, by the build's packers, of which those below it were begun before."""
         try:
             diff_id = str(self.snapshot.commit(self._look).diff_id)
+            if self.found is not None:
+                self.found(diff_id)
             self._keep([*diff_ids(self._below), diff_id])
         except BaseException as error:
             if isinstance(error, EstivaError) and self.source is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from estiva.errors import EstivaError, InvalidInput, Unsupported, brief
+from estiva.errors import EstivaError, InvalidInput, brief
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
     from estiva.builder.exporters.output import Output
     from estiva.builder.frontend.errors import BuildFailed
+    from estiva.builder.once import Once
     from estiva.builder.request import Request, Step
+    from estiva.builder.steps.together import Together
     from estiva.engine import Engine
     from estiva.engine.builds.built import Built
     from estiva.engine.builds.caches import Caches
@@ -75,8 +77,6 @@ def build(
     tags = options.pop("tags", None) or []
     wanted = _platforms(options.pop("platform", None), platforms)
     chosen = judge(outputs, tags=tags, annotations=annotations, push=push, load=load)
-    if len(wanted) > 1 and hasattr(options.get("context"), "read"):
-        raise Unsupported("an archive is read once, so not for several platforms", hint="unpack it first")
     attesting = Attesting(engine, attest, provenance, sbom)
     exporting.check(chosen, wanted, attesting, standard)
     host: HostConfig = {}
@@ -87,16 +87,11 @@ def build(
         if progress is not None:
             _warn_of(host, progress)
     allow_refetch(engine)
-    commits: dict[str, Any] = {}  # of what the first platform has read, the others have the same
     end_lost(engine)
-    steps = Steps(engine, host, shell, watch)
-    several = len(wanted) > 1
+    options["check"], options["vertexes"] = check, vertexes
+    of = _Platforms(engine, options, Steps(engine, host, shell, watch), progress, fetch, given, look)
     with engine.store.writing():
-        options["check"], options["vertexes"] = check, vertexes
-        built = [  # one after the other: a stage that they have in common is made once, and found then
-            _one(engine, {**options, "platform": each}, steps, progress, fetch, commits, several, given, look)
-            for each in wanted
-        ]
+        built = of.build(wanted)
         exports = exporting.Exports(engine, built, attesting, progress, standard, given)
         for output in chosen:
             if look is not None:
@@ -132,78 +127,143 @@ def _platforms(one: str | None, more: Sequence[str]) -> list[str | None]:
     return list(found.values()) or [None]
 
 
-def _one(
-    engine: Engine,
-    options: dict[str, Any],
-    steps: Steps,
-    progress: Callable[[dict[str, Any]], None] | None,
-    fetch: bool,
-    commits: dict[str, Any],
-    several: bool,
-    given: Logins,
-    look: Callable[[], object] | None,
-) -> Built:
-    """Build for one platform."""
-    from estiva.builder.cache.local import Cache
-    from estiva.builder.request import NETWORKS, Request
-    from estiva.builder.solver import executor
-    from estiva.engine.builds.built import Built
-    from estiva.engine.builds.devices import Devices
+class _Platforms:
+    """The builds of one Dockerfile, for each platform. Of what the first has asked for, the others have the
+    same: the commit of a ref, the image of a name."""
 
-    check, vertexes = options.pop("check"), options.pop("vertexes")
-    request = Request(**options, hidden=True)
-    request.check, request.vertexes, request.several = check, vertexes, several
-    request.devices = Devices(request.allow)
-    request.commits = commits
-    if request.network not in NETWORKS:
-        from estiva.network import networks
+    def __init__(
+        self,
+        engine: Engine,
+        options: dict[str, Any],
+        steps: Steps,
+        progress: Callable[[dict[str, Any]], None] | None,
+        fetch: bool,
+        given: Logins,
+        look: Callable[[], object] | None,
+    ) -> None:
+        from estiva.builder.once import Once
 
-        networks.get(engine.db, request.network)  # before the first of its steps looks for it
-    if several and progress is not None:
-        progress = _Of(str(request.platform), progress)
-    if request.build_args.get("BUILDKIT_INLINE_CACHE") == "1":
-        request.cache_to.append("type=inline")
-    resolver, started = Resolver(engine, progress, fetch, given), time.time_ns()
-    remote = _caches(engine, request, progress, several, given)
-    try:
-        image = executor.build(
-            request,
-            store=engine.store,
-            run_step=steps,
-            ahead=steps.ahead,
-            look=look,
-            resolve_image=resolver,
-            progress=progress,
-            remote=remote,
-        )
-        if remote is not None:
-            remote.write(image)
-    except EstivaError as error:
-        if "exec format error" in error.message or "it is built for" in error.message:
-            error.hint = EMULATOR
-        raise
-    finally:
-        if remote is not None:
-            remote.close()
-    return Built(Cache(engine.store, off=request.no_cache), image, request, resolver.found, started)
+        self.engine, self.options, self.steps = engine, options, steps
+        self.progress, self.fetch, self.given, self.look = progress, fetch, given, look
+        self.commits: dict[str, Any] = {}
+        self.materials: dict[str, str] = {}
+        self.bases: Once[tuple[str, str | None, bool], Image] = Once()
+        self.together: Together | None = None
+
+    def build(self, wanted: Sequence[str | None]) -> list[Built]:
+        """Those of all, beside each other if several. Raises what the first that fails has raised."""
+        requests = [self._request(each, len(wanted) > 1) for each in wanted]
+        remote = _caches(self.engine, requests, self.progress, self.given)
+        try:
+            if len(requests) == 1:
+                built = [self._one(requests[0], remote)]
+            else:
+                built = self._several(requests, remote)
+            if remote is not None:
+                remote.write([each.image for each in built])
+            return built
+        finally:
+            if remote is not None:
+                remote.close()
+
+    def _request(self, platform: str | None, several: bool) -> Request:
+        from estiva.builder.request import NETWORKS, Request
+        from estiva.engine.builds.devices import Devices
+
+        options = {**self.options, "platform": platform}
+        check, vertexes = options.pop("check"), options.pop("vertexes")
+        request = Request(**options, hidden=True)
+        request.check, request.vertexes, request.several = check, vertexes, several
+        request.devices = Devices(request.allow)
+        request.commits, request.materials = self.commits, self.materials
+        if request.network not in NETWORKS:
+            from estiva.network import networks
+
+            networks.get(self.engine.db, request.network)  # before the first of its steps looks for it
+        if request.build_args.get("BUILDKIT_INLINE_CACHE") == "1":
+            request.cache_to.append("type=inline")
+        return request
+
+    def _several(self, requests: Sequence[Request], remote: Caches | None) -> list[Built]:
+        """A thread for each, the first in this one."""
+        from functools import partial
+
+        from estiva.builder import threads
+        from estiva.builder.files.workspace import Workspace
+        from estiva.builder.steps.together import Together
+
+        self.together = together = Together(Workspace(self.engine.paths), self.progress, self.look)
+        built: dict[int, Built] = {}
+
+        def work(number: int = 0) -> None:
+            try:
+                built[number] = self._one(requests[number], remote)
+            except BaseException as error:
+                together.failed(error)
+
+        begun = []
+        try:
+            try:
+                for number in range(1, len(requests)):
+                    begun.append(threads.start(partial(work, number), "estiva-platform"))
+                work()
+                while alive := [thread for thread in begun if thread.is_alive()]:
+                    alive[0].join()
+            except BaseException as error:
+                together.failed(error)
+                for thread in begun:
+                    thread.join()
+            if together.failure is not None:
+                raise together.failure
+        finally:
+            together.close()
+        return [built[number] for number in range(len(requests))]
+
+    def _one(self, request: Request, remote: Caches | None) -> Built:
+        """Build for one platform."""
+        from estiva.builder.cache.local import Cache
+        from estiva.builder.solver import executor
+        from estiva.engine.builds.built import Built
+        from estiva.engine.images.bases import BaseImages
+
+        engine, progress = self.engine, self.progress
+        if self.together is not None and progress is not None:
+            progress = _Of(str(request.platform), self.together.tell)
+        resolver = BaseImages(engine, progress, self.fetch, self.given, self.bases)
+        started = time.time_ns()
+        try:
+            image = executor.build(
+                request,
+                store=engine.store,
+                run_step=self.steps,
+                ahead=self.steps.ahead,
+                look=self.look,
+                resolve_image=resolver,
+                progress=progress,
+                remote=remote,
+                together=self.together,
+            )
+        except EstivaError as error:
+            if "exec format error" in error.message or "it is built for" in error.message:
+                error.hint = EMULATOR
+            raise
+        return Built(Cache(engine.store, off=request.no_cache), image, request, resolver.found, started)
 
 
 def _caches(
     engine: Engine,
-    request: Request,
+    requests: Sequence[Request],
     progress: Callable[[dict[str, Any]], None] | None,
-    several: bool,
     given: Logins,
 ) -> Caches | None:
-    """Those elsewhere, if any are named. Raises InvalidInput, Unsupported."""
-    if not request.cache_from and not request.cache_to:
+    """Those elsewhere, if any are named: of all platforms together. Raises InvalidInput, Unsupported."""
+    first = requests[0]
+    if not first.cache_from and not first.cache_to:
         return None
     from estiva.engine.builds import caches
 
-    places = caches.parse("cache-from", request.cache_from), caches.parse("cache-to", request.cache_to)
-    if several and any(place.kind != "inline" for place in places[1]):
-        raise Unsupported("--cache-to with several platforms is not supported", hint="build each by itself")
-    return caches.Caches(engine, *places, request.platform, progress, given)
+    places = caches.parse("cache-from", first.cache_from), caches.parse("cache-to", first.cache_to)
+    return caches.Caches(engine, *places, [each.platform for each in requests], progress, given)
 
 
 class _Of:
@@ -282,72 +342,3 @@ class Steps:
         from estiva.engine.builds.worker import run_step
 
         return run_step(self.engine, step, self.limits, self.shells, self.watch, self.begun)
-
-
-class Resolver:
-    """Finds a base image here, by a name or a whole id as BuildKit does, or pulls it: when it is missing, is
-    for another platform, or always."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        progress: Callable[[dict[str, Any]], None] | None,
-        fetch: bool = True,
-        given: Logins = None,
-    ) -> None:
-        self.given = given
-        self.engine = engine
-        self.progress = progress
-        self.fetch = fetch
-        self.found: list[tuple[str, Image]] = []
-
-    def __call__(self, name: str, *, platform: str | None, pull: bool) -> Image:
-        image = self._find(name, platform, pull)
-        self.found.append((name, image))
-        return image
-
-    def _find(self, name: str, platform: str | None, pull: bool) -> Image:
-        known = self.engine.store.images.find(name, short=False)
-        if known is not None and (not pull or name == known.id):  # an id says which: none is newer
-            if platform is None:
-                return known
-            from estiva.engine.images import platforms
-            from estiva.errors import NotFound
-
-            try:
-                return platforms.of_platform(self.engine, known, platform)
-            except NotFound:
-                pass
-        from estiva.engine.images import registry
-        from estiva.errors import NotFound
-        from estiva.oci.platform import Platform
-
-        if not self.fetch:
-            what = f"no such image: {name} for {platform}" if platform else f"no such image: {name}"
-            raise NotFound(what, hint=f"`estiva pull {name}` fetches it")
-        try:
-            if known is not None and platform and not Platform.host().accepts(Platform.parse(platform)):
-                return self._beside(name, platform)
-            told = self._told(name)
-            return registry.pull(self.engine, name, platform=platform, progress=told, given=self.given)
-        except EstivaError as error:
-            if known is not None and platform:
-                error.hint = error.hint or f"the image here is for {Platform.of(known.config)}"
-            raise
-
-    def _beside(self, name: str, platform: str) -> Image:
-        """The image for another platform than this machine's, whose image keeps the name."""
-        from estiva.engine.images import registry
-        from estiva.oci.reference import Reference
-
-        reference = Reference.parse(name)
-        bare = Reference(reference.registry, reference.repository)
-        told = self._told(name)
-        return registry.pull(
-            self.engine, name, platform=platform, progress=told, named=bare, given=self.given
-        )
-
-    def _told(self, name: str) -> Callable[[dict[str, Any]], None] | None:
-        """Who hears how the pull goes on, told which image it is of: several may be under way."""
-        hears = self.progress
-        return None if hears is None else lambda event: hears({"image": name, **event})

@@ -12,12 +12,11 @@ client takes longer to load than all of a build that is cached.
 
 from __future__ import annotations
 
-from _csv import Error as MalformedError
-from _csv import reader  # of csv, which loads what nobody needs here
 from _thread import allocate_lock
 
 from estiva.builder import threads
 from estiva.builder.cache import remote as caches
+from estiva.builder.fields import cells, pairs
 from estiva.builder.once import Promise
 from estiva.errors import EstivaError, InvalidInput, NotFound, Stopped, Unsupported, oneline
 from estiva.files import nameable
@@ -59,18 +58,10 @@ class Place:
     def __init__(self, option: str, word: str, known: dict[str, tuple[str, ...]]) -> None:
         """Raises InvalidInput, and Unsupported for kinds that other builders have."""
         self.option, self.word = option, oneline(word)
-        try:
-            cells = next(reader([word], strict=True), [])
-        except MalformedError as error:
-            raise self._wrong(str(error)) from None
-        if len(cells) == 1 and "=" not in cells[0]:
-            cells = ["type=registry", f"ref={cells[0]}"]
-        fields: dict[str, str] = {}
-        for cell in cells:
-            key, equals, value = cell.partition("=")
-            if not equals:
-                raise self._wrong(f"{oneline(cell)!r} is not KEY=VALUE")
-            fields[key.strip().lower()] = value.strip()
+        texts = cells(word, self._wrong)
+        if len(texts) == 1 and "=" not in texts[0]:
+            texts = ["type=registry", f"ref={texts[0]}"]
+        fields = {key: value.strip() for key, value in pairs(texts, self._wrong).items()}
         self.kind = fields.pop("type", "")
         if self.kind not in known:
             if self.kind in ("gha", "s3", "azblob"):
@@ -130,14 +121,15 @@ def parse(option: str, words: Sequence[str]) -> list[Place]:
 
 
 class Caches:
-    """Those of one build: a `builder.cache.remote.Remote`. Close it. `given`: see engine/images/logins.py."""
+    """Those of one build, for all its platforms (None: this machine's): a `builder.cache.remote.Remote`.
+    Close it. `given`: see engine/images/logins.py."""
 
     def __init__(
         self,
         engine: Engine,
         sources: Sequence[Place],
         targets: Sequence[Place],
-        platform: str | None,
+        platforms: Sequence[str | None],
         progress: Progress,
         given: Logins = None,
     ) -> None:
@@ -154,15 +146,18 @@ class Caches:
         self.notes: dict[tuple[str, tuple[str, ...]], Record] = {}
         self._lock = allocate_lock()
         self.elsewhere = Elsewhere(engine, progress, self.settings)
+        self.warned: set[str] = set()
         self.opening: list[tuple[Place, Promise[Opened]]] = []
         if sources:
-            self._open(sources, Platform.parse(platform) if platform else Platform.host())
+            wanted = [Platform.parse(each) if each else Platform.host() for each in platforms]
+            self._open(sources, wanted)
 
-    def _open(self, sources: Sequence[Place], platform: Platform) -> None:
+    def _open(self, sources: Sequence[Place], platforms: Sequence[Platform]) -> None:
+        """An index has a cache for each platform; one that is for all is read as often, which is cheap."""
         from estiva.store.archive.layout import Folder
 
         for place in sources:
-            if place.kind == "registry" and self._here(place):
+            if place.kind == "registry" and len(platforms) == 1 and self._here(place):
                 continue
             origin: Any = place.reference if place.kind == "registry" else None
             if origin is None:
@@ -173,7 +168,7 @@ class Caches:
                     continue
                 self.elsewhere.folders.append(folder)
                 origin = (folder, place.fields.get("digest") or place.fields.get("tag") or "latest")
-            self.opening.append((place, self.elsewhere.open(origin, platform)))
+            self.opening += [(place, self.elsewhere.open(origin, platform)) for platform in platforms]
 
     def _here(self, place: Place) -> bool:
         """Whether an image of this name is here and holds a cache, which is known then."""
@@ -216,7 +211,7 @@ class Caches:
         """What the config of the image itself is to hold."""
         if not any(target.kind == "inline" for target in self.targets):
             return None
-        return caches.field(list(self.notes.values()), diff_ids)
+        return caches.field(sorted(self.notes.values(), key=lambda note: note.keys), diff_ids)
 
     def _load(self) -> None:
         """Wait for the caches' records, the first time."""
@@ -241,36 +236,39 @@ class Caches:
                 self.records.setdefault(key, record)
 
     def _warn(self, message: str) -> None:
-        if self.progress is not None:
+        if self.progress is not None and message not in self.warned:
+            self.warned.add(message)
             self.progress({"status": "warning", "message": message})
 
     # --- afterwards ---
 
-    def write(self, image: Image) -> None:
-        """Write the caches that were asked for, of a build that gave `image`. Raises as a push does."""
+    def write(self, images: Sequence[Image]) -> None:
+        """Write the caches that were asked for, of a build that gave these images: one cache for all of them.
+        Raises as a push does."""
         for target in self.targets:
             if target.kind == "inline":
                 continue
             try:
-                self._write(target, image)
+                self._write(target, images)
             except EstivaError as error:
                 if not target.flag("ignore-error"):
                     error.message = f"writing the cache {target.name} failed: {error.message}"
                     raise
                 self._warn(f"the cache {target.name} was not written: {error.message}")
 
-    def _write(self, target: Place, image: Image) -> None:
+    def _write(self, target: Place, images: Sequence[Image]) -> None:
         from estiva.registry.transfer import copy as copying
         from estiva.registry.transfer.plan import Packing, plan
         from estiva.store.images import unstored
 
         notes = list(self.notes.values())
         if target.fields.get("mode", "min") == "min":
-            notes = [note for note in notes if note.diff_id in image.diff_ids]
+            kept = {diff_id for image in images for diff_id in image.diff_ids}
+            notes = [note for note in notes if note.diff_id in kept]
         level = target.fields.get("compression-level")
         method = METHODS[target.fields["compression"]] if "compression" in target.fields else ""
         packing = Packing(method, int(level) if level else None)
-        platform = Platform.of(image.config).document()
+        platform = Platform.of(images[0].config).document()
         with self.engine.store.writing():
             what = plan(self.engine.store, unstored(caches.document(notes, platform)), packing)
             goal: Any = target.reference if target.kind == "registry" else None

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from estiva.engine import Engine
 
 
-class LentSecrets(dict[str, "str | bytes"]):
-    """`ask` gives the bytes of one, or None."""
+class _Asked(dict[str, Any]):
+    """`ask` gives what one of that name is, or None."""
 
-    def __init__(self, ask: Callable[[str], bytes | None]) -> None:
+    def __init__(self, ask: Callable[[str], Any]) -> None:
         super().__init__()
         self._ask = ask
 
@@ -30,20 +30,12 @@ class LentSecrets(dict[str, "str | bytes"]):
         return self[name]
 
 
-class LentAgents(Agents):
-    """`ask` gives the path of a socket that an agent answers at, or None."""
+class LentSecrets(_Asked):
+    """Bytes, by the names of secrets."""
 
-    def __init__(self, ask: Callable[[str], str | None]) -> None:
-        super().__init__()
-        self._ask = ask
 
-    def get(self, name: str, default: Any = None) -> Any:
-        if name not in self:
-            found = self._ask(name)
-            if found is None:
-                return default
-            self[name] = [found]
-        return self[name]
+class LentAgents(_Asked, Agents):
+    """Lists of a socket's path, which an agent answers at, by the names of agents."""
 
 
 class Sockets:

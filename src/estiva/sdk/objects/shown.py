@@ -175,8 +175,8 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a pull or push is with a layer (`id` "": with all of it). Of a build: `step` is "2/9",
-    `stage` where, `message` the instruction, `output` what its command has just written; steps of several
-    stages come as they run."""
+    `stage` where, `message` the instruction, or the address of what is fetched, `output` what its command has
+    just written; steps of several stages come as they run."""
 
     status: str
     id: str = ""
@@ -258,7 +258,7 @@ def progress_of(event: Mapping[str, Any]) -> Progress:
         str(event.get("id") or ""),
         int(event.get("current") or 0),
         int(event.get("total") or 0),
-        str(event.get("message") or event.get("instruction") or ""),
+        str(event.get("message") or event.get("instruction") or event.get("fetch") or ""),
         str(event.get("step") or ""),
         data if isinstance(data, bytes) else b"",
         str(event.get("stage") or ""),

@@ -130,7 +130,7 @@ def test_a_stage_that_is_alone_needs_no_name(clock, monkeypatch):
     event = {"step": "2/3", "stage": "stage-0", "place": "2/3", "instruction": "RUN a", "status": "running"}
     assert told("plain", clock, monkeypatch, [(0.0, event)]) == "#2 [2/3] RUN a\n#2 CANCELED 0.0s\n"
     event["platform"] = "linux/arm64"
-    assert told("plain", clock, monkeypatch, [(0.0, event)]).startswith("#2 [linux/arm64 2/3] RUN a\n")
+    assert told("plain", clock, monkeypatch, [(0.0, event)]).startswith("#1 [linux/arm64 2/3] RUN a\n")
 
 
 # --- frames ---
@@ -394,3 +394,51 @@ def test_plain_is_flushed_with_each_event(clock, monkeypatch):
     view = Plain(stream, False)
     view.show(STORY[0][1], Step(STORY[0][1], 0.0), [], 0.0)
     assert flushed[-1] == "#1 [base 1/2] FROM base:1 AS base\n"
+
+
+def fetched(status, current=0, total=0, seconds=0.0, **more):
+    return {"fetch": "https://h/a.tar", "kind": "http", "status": status, "current": current, "total": total,
+            "seconds": seconds, **more}  # fmt: skip
+
+
+FETCH = [
+    (0.0, fetched("running")),
+    (0.1, fetched("running", 1_000_000, 4_000_000, 0.1)),
+    (2.1, fetched("running", 2_000_000, 4_000_000, 2.1)),
+    (3.0, fetched("done", 4_000_000, 4_000_000, 3.0)),
+    (3.0, fetched("running")),
+    (3.5, fetched("error", 500, 0, 0.5, error="broke off")),
+]
+
+
+def test_what_is_fetched_is_told_with_its_bytes_and_its_clock(clock, monkeypatch):
+    assert told("plain", clock, monkeypatch, FETCH).splitlines() == [
+        "fetch https://h/a.tar",
+        "fetch https://h/a.tar 2.0 MB of 4.0 MB 2.1s",
+        "fetch https://h/a.tar 4.0 MB of 4.0 MB 3.0s DONE",
+        "fetch https://h/a.tar",
+        "fetch https://h/a.tar 500 B 0.5s ERROR",
+    ]
+    steps = Steps(0.0)
+    for now, event in FETCH[:3]:
+        steps.take(event, now)
+    rows = frame.rows(steps, TITLE, 2.5, 20, frame.MARKS)
+    assert (rows[-1].left, rows[-1].right) == (
+        f"» fetch https://h/a.tar {'#' * 10}{'.' * 10} 2.0 MB of 4.0 MB",
+        "2.5s",
+    )
+    steps.take(FETCH[3][1], 3.0)
+    assert len(frame.rows(steps, TITLE, 9.0, 20, frame.MARKS)) == 1
+    last = frame.rows(steps, TITLE, 9.0, 20, frame.MARKS, "built")[-1]
+    assert (last.left, last.right) == ("✓ fetch https://h/a.tar 4.0 MB of 4.0 MB", "3.0s")
+
+
+def test_what_is_fetched_is_a_vertex_of_rawjson(clock, monkeypatch):
+    lines = [json.loads(line) for line in told("rawjson", clock, monkeypatch, FETCH).splitlines()]
+    vertexes = [line["vertexes"][0] for line in lines if "vertexes" in line]
+    assert {each["name"] for each in vertexes} == {"fetch https://h/a.tar"}
+    assert [each.get("error", "completed" in each) for each in vertexes] == [False, True, "broke off"]
+    statuses = [line["statuses"][0] for line in lines if "statuses" in line]
+    assert [(each["current"], each["total"]) for each in statuses][:4] == [
+        (0, 0), (1_000_000, 4_000_000), (2_000_000, 4_000_000), (4_000_000, 4_000_000),
+    ]  # fmt: skip

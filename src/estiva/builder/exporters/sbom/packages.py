@@ -1,4 +1,4 @@
-"""The packages in a root filesystem: Debian's and Alpine's databases, Python's and npm's own files.
+"""The packages in a root filesystem: Debian's, Alpine's and rpm's databases, Python's and npm's own files.
 
 All is read by fd inside the root, regular files of a bounded size alone (K1, K13, K21), and as text: nothing
 of it is run or imported (K2).
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from estiva import fastjson
+from estiva.builder.exporters.sbom import rpmdb
 from estiva.errors import EstivaError, InvalidInput
 from estiva.linux import fs
 from estiva.store.layers.descent import walk
@@ -26,6 +27,8 @@ _HINT = "leave out --sbom, or make the image smaller"
 SKIPPED = ("proc", "sys", "dev")
 APK = ("lib/apk/db/installed", "usr/lib/apk/db/installed")
 DPKG = "var/lib/dpkg/status"
+RPM = ("usr/lib/sysimage/rpm", "var/lib/rpm")  # the latter may be a link to the former
+RPM_DATABASE = 256 << 20  # bytes
 DPKG_PARTS = "var/lib/dpkg/status.d"  # of images without a package manager
 
 
@@ -59,7 +62,7 @@ def find(root: int) -> list[Package]:
     reader = _Reader()
     release = _release(root, reader)
     found: set[Package] = set()
-    for source in (_dpkg, _apk):
+    for source in (_dpkg, _apk, _rpm):
         found.update(package for package in source(root, release, reader) if reader.count(package))
     found.update(_languages(root, reader))
     return sorted(found)
@@ -74,14 +77,17 @@ class _Reader:
 
     def text(self, root: int, path: str, limit: int) -> str:
         """A file's text, "" where there is none that can be read."""
+        return self.data(root, path, limit).decode("utf-8", "replace")
+
+    def data(self, root: int, path: str, limit: int) -> bytes:
         try:
             data = fs.read_in_root(root, path, limit)
         except (OSError, ValueError):
-            return ""
+            return b""
         self.left -= len(data)
         if self.left < 0:
             raise InvalidInput(f"the files that tell of packages have more than {ALL >> 20} MiB", hint=_HINT)
-        return data.decode("utf-8", "replace")
+        return data
 
     def count(self, package: Package) -> bool:
         """Whether it is one: what no package manager would write is none."""
@@ -157,6 +163,45 @@ def _apk(root: int, release: dict[str, str], reader: _Reader) -> Iterator[Packag
                     version, license = fields.get("V", ""), fields.get("L", "")
                     yield Package("apk", release.get("ID") or "alpine", name, version, said, license, where)
                 fields = {}
+
+
+def _rpm(root: int, release: dict[str, str], reader: _Reader) -> Iterator[Package]:
+    for folder in RPM:
+        names = _names(root, folder)
+        if "Packages" in names:  # Berkeley DB, up to RHEL 8
+            raise rpmdb.damaged(f"/{folder}/Packages is one of Berkeley DB")
+        for name in ("rpmdb.sqlite", "Packages.db"):
+            if name not in names:
+                continue
+            where = f"{folder}/{name}"
+            if _size(root, where + "-wal"):
+                raise rpmdb.damaged(f"/{where}-wal has changes that are not in it yet")
+            data = reader.data(root, where, RPM_DATABASE)
+            if not data and _size(root, where):
+                raise rpmdb.damaged(f"/{where} is no file of up to {RPM_DATABASE >> 20} MiB")
+            for fields in rpmdb.packages(data) if data else ():
+                if fields["name"] in ("", "gpg-pubkey"):  # a key, which is kept as if it were one
+                    continue
+                version = "-".join(filter(None, (fields["version"], fields["release"])))
+                said = (
+                    ("arch", fields["arch"]),
+                    ("distro", _distro(release, "rpm")),
+                    ("epoch", fields["epoch"].lstrip("0")),
+                )
+                space = release.get("ID") or "rpm"
+                yield Package("rpm", space, fields["name"], version, said, fields["license"][:LONGEST], where)
+
+
+def _size(root: int, path: str) -> int:
+    """Bytes of what is there, 0 where nothing is; of a folder and the like some."""
+    try:
+        fd = fs.open_in_root(root, path, os.O_PATH)
+    except OSError:
+        return 0
+    try:
+        return os.fstat(fd).st_size
+    finally:
+        os.close(fd)
 
 
 def _names(root: int, path: str) -> list[str]:

@@ -42,7 +42,7 @@ def rows(
         shown = [_step(step, now, marks) for step in _ordered(steps)]
         pulls = [_pull(pull, now, marks, over=True) for pull in steps.pulls.values()]
         return [head, *pulls, *shown, *warnings]
-    pulls = [_pull(pull, now, marks) for pull in steps.pulls.values() if not pull.whole]
+    pulls = [_pull(pull, now, marks) for pull in steps.pulls.values() if not pull.whole and not pull.failed]
     room = max(height - 1, 1)  # the cursor stands below the last
     fixed = [head, *pulls[: max(room // 3, 1)], *(warnings[-2:] if room >= LOW else ())]
     body = _body(_ordered(steps), now, room - len(fixed), marks)
@@ -99,14 +99,16 @@ def _step(step: Step, now: float, marks: dict[str, str]) -> Row:
 
 def _pull(pull: Pull, now: float, marks: dict[str, str], over: bool = False) -> Row:
     came, total = pull.bytes
-    status = "done" if pull.whole else "canceled" if over else "running"
-    left = f"{marks[status]} pull {oneline(pull.name)}"
+    status = "done" if pull.whole else pull.failed or ("canceled" if over else "running")
+    left = f"{marks[status]} {pull.verb} {oneline(pull.name)}"
     if total and status == "running":
         full = min(came * BAR // total, BAR)
         left += f" {'#' * full}{'.' * (BAR - full)}"
     if total:
-        left += f" {_size(came)} of {_size(total)}"
-    words = "CANCELED " if status == "canceled" else ""
+        left += f" {size(came)} of {size(total)}"
+    elif came:
+        left += f" {size(came)}"
+    words = {"canceled": "CANCELED ", "error": "ERROR "}.get(status, "")
     return Row(status, left, words + clock(pull.took(now)))
 
 
@@ -118,12 +120,13 @@ def clock(seconds: float) -> str:
     return f"{minutes}m{rest:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
 
 
-def _size(count: int) -> str:
-    size = float(count)
+def size(count: int) -> str:
+    """ "12.3 MB"."""
+    number = float(count)
     for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
+        if number < 1000 or unit == "GB":
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
     raise AssertionError
 
 

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TextIO
 
+PACE = 2.0  # seconds between two lines of what is fetched
 LEAST = 0.05  # seconds of a step whose end is told though it has written nothing
 
 
@@ -23,11 +24,15 @@ class Plain:
         self.stream = stream
         self.colours = colours
         self.layers: dict[tuple[str, str], str] = {}
+        self.fetches: dict[str, float] = {}  # of those that go on: when was the last line
 
     def show(self, event: dict[str, Any], about: Step | Pull | None, lines: list[str], now: float) -> None:
         """Tell an event; `lines` are what a step has written, and has an end."""
         if isinstance(about, Pull):
-            self.pull(event, about)
+            if about.verb == "fetch":
+                self.fetch(about, now)
+            else:
+                self.pull(event, about)
         elif about is None:
             if event.get("status") == "warning":
                 self.write(f"warning: {oneline(event['message'])}")
@@ -56,6 +61,25 @@ class Plain:
         reason = f": {oneline(event['message'])}" if event.get("message") else ""
         parts = [part for part in (oneline(pull.name), name) if part]
         self.write(": ".join([*parts, WORDS.get(status, status)]) + reason)
+
+    def fetch(self, fetched: Pull, now: float) -> None:
+        """Its begin, now and then how much has come, its end."""
+        from estiva.cli.build.progress.frame import clock, size
+
+        last = self.fetches.get(fetched.name)
+        over = fetched.whole or bool(fetched.failed)
+        if last is not None and not over and now < last + PACE:
+            return
+        self.fetches[fetched.name] = now
+        came, total = fetched.bytes
+        words = [f"fetch {oneline(fetched.name)}"]
+        if last is not None:
+            words.append(f"{size(came)} of {size(total)}" if total else size(came) if came else "")
+            words.append(f"{clock(fetched.took(now))}")
+            words.append((fetched.failed or "done").upper() if over else "")
+        if over:
+            del self.fetches[fetched.name]
+        self.write(" ".join(filter(None, words)))
 
     def close(self, end: str, left: list[Step], now: float) -> None:
         """The build is over."""

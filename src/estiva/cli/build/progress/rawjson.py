@@ -62,25 +62,29 @@ class RawJson:
 
     def pull(self, event: dict[str, Any], pull: Pull) -> None:
         """Each image is a vertex of its own, its layers are the statuses of that."""
-        vertex = self.digest(f"pull {pull.name}")
+        vertex = self.digest(f"{pull.verb} {pull.name}")
         new = vertex not in self.started
         self.started.setdefault(vertex, self.now())
-        about = {"digest": vertex, "name": f"pull {pull.name}", "started": self.started[vertex]}
+        about = {"digest": vertex, "name": f"{pull.verb} {pull.name}", "started": self.started[vertex]}
         if new:
             self.write("vertexes", about)
-        if pull.whole:
-            self.write("vertexes", {**about, "completed": self.now()})
-        elif event.get("id"):
-            status, current, total = pull.layers[event["id"]]
-            key = f"{vertex} {event['id']}"
+        layer = event.get("id") or event.get("fetch")
+        if layer and (not pull.whole or pull.verb == "fetch"):
+            status, current, total = pull.layers[layer]
+            key = f"{vertex} {layer}"
             self.started.setdefault(key, self.now())
             told = {
-                "id": event["id"], "vertex": vertex, "name": status, "current": current, "total": total,
+                "id": layer, "vertex": vertex, "name": status, "current": current, "total": total,
                 "timestamp": self.now(), "started": self.started[key],
             }  # fmt: skip
             if status in WHOLE:
                 told["completed"] = self.now()
             self.write("statuses", told)
+        if pull.whole:
+            self.write("vertexes", {**about, "completed": self.now()})
+        elif pull.failed:
+            error = str(event.get("error") or "context canceled")
+            self.write("vertexes", {**about, "completed": self.now(), "error": error})
 
     def close(self, end: str, left: list[Step], now: float) -> None:
         for step in left:

@@ -44,17 +44,27 @@ class Step:
 
 
 class Pull:
-    """The layers of one image that is fetched: id -> (status, bytes that have come, of so many)."""
+    """The layers of one image that is fetched: id -> (status, bytes that have come, of so many). With the
+    `verb` "fetch" a repository or a file of the web, which is one layer; of how much is 0 where nobody knows.
+    """
 
-    def __init__(self, name: str, now: float) -> None:
+    def __init__(self, name: str, now: float, verb: str = "pull") -> None:
         self.name = name
+        self.verb = verb
         self.layers: dict[str, tuple[str, int, int]] = {}
         self.started = now
         self.seconds = 0.0
         self.whole = False
+        self.failed = ""  # "error" or "canceled"
 
     def take(self, event: dict[str, Any], now: float) -> None:
-        if event.get("status") == "complete":
+        if "fetch" in event:
+            status, current = str(event["status"]), int(event.get("current") or 0)
+            self.layers[self.name] = status, current, int(event.get("total") or 0)
+            self.whole = status == "done"
+            self.failed = status if status in ("error", "canceled") else ""
+            self.seconds = float(event.get("seconds") or 0.0)
+        elif event.get("status") == "complete":
             self.whole, self.seconds = True, now - self.started
         elif event.get("id"):
             current, total = int(event.get("current") or 0), int(event.get("total") or 0)
@@ -70,7 +80,7 @@ class Pull:
         return sum(now for _, now, _ in self.layers.values()), sum(all for _, _, all in self.layers.values())
 
     def took(self, now: float) -> float:
-        return self.seconds if self.whole else now - self.started
+        return self.seconds if self.whole or self.failed else now - self.started
 
 
 class Steps:
@@ -79,11 +89,15 @@ class Steps:
     def __init__(self, now: float) -> None:
         self.started = now
         self.steps: dict[tuple[str, int], Step] = {}
-        self.before: dict[str, int] = {}  # platform -> the last number of those before it
+        self.totals: dict[str, int] = {}  # platform -> how many it has
         self.pulls: dict[str, Pull] = {}
         self.warnings: list[str] = []
-        self.total = 0
         self.failed: Step | None = None  # the first
+
+    @property
+    def total(self) -> int:
+        """How many steps there are, as far as is known."""
+        return sum(self.totals.values())
 
     def take(self, event: dict[str, Any], now: float) -> Step | Pull | None:
         """What the event is of; None for a warning, and for what is not known here."""
@@ -91,6 +105,12 @@ class Steps:
             name = str(event.get("image") or "")
             if name not in self.pulls or (self.pulls[name].whole and event.get("status") != "complete"):
                 self.pulls[name] = Pull(name, now)
+            self.pulls[name].take(event, now)
+            return self.pulls[name]
+        if "fetch" in event:
+            name = "fetch " + str(event["fetch"])
+            if name not in self.pulls or self.pulls[name].whole or self.pulls[name].failed:
+                self.pulls[name] = Pull(str(event["fetch"]), now, "fetch")
             self.pulls[name].take(event, now)
             return self.pulls[name]
         status = event.get("status")
@@ -107,11 +127,11 @@ class Steps:
         key = str(event.get("platform") or ""), int(number)
         step = self.steps.get(key)
         if step is None:
-            last = max((step.number for step in self.steps.values()), default=0)
             step = Step(event, now)
-            step.number += self.before.setdefault(step.platform, last)
+            if step.platform:  # those of several are counted as they come
+                step.number = len(self.steps) + 1
             self.steps[key] = step
-        self.total = max(self.total, int(total or 0))
+        self.totals[key[0]] = max(self.totals.get(key[0], 0), int(total or 0))
         if status in ENDED:
             step.status, step.seconds = status, float(event.get("seconds") or 0.0)
             step.error = str(event.get("error") or "")
