@@ -309,8 +309,8 @@ def test_one_cache_of_all_platforms(
     out = str(tmp_path / "out")
     said = build(other, "--platform", PLATFORMS, "--cache-from", since, "-o", out, str(tmp_path))
     assert "warning" not in said
-    # of `min` the layers of the images alone, and of a step that is run once for both one waits for the other
-    assert said.count("CACHED") == (8 if mode == "max" else 4 + 1), said
+    # `min` has the layers of the images alone; the stage that they are copied from need not be built for them
+    assert said.count("CACHED") == 8, said
     for arch in ("amd64", "arm64"):
         assert (tmp_path / f"out/linux_{arch}/mine").read_text() == f"common\n{arch}\n"
     alone = build(
@@ -326,4 +326,4 @@ def test_images_of_several_platforms_that_are_their_own_caches(
     name = f"{registry}/several/inline:1"
     build(box, "--platform", PLATFORMS, "--cache-to", "type=inline", "--push", "-t", name, str(tmp_path))
     said = build(other, "--platform", PLATFORMS, "--cache-from", name, str(tmp_path))
-    assert said.count("CACHED") == 4 + 1, said
+    assert said.count("CACHED") == 8, said
