@@ -165,6 +165,8 @@ def _one(
         request.cache_to.append("type=inline")
     resolver, started = Resolver(engine, progress, fetch, given), time.time_ns()
     remote = _caches(engine, request, progress, several, given)
+    if remote is not None:
+        remote.bases = fetch
     try:
         image = executor.build(
             request,

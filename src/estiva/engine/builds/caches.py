@@ -148,6 +148,7 @@ class Caches:
 
             self.settings = logins.settings(given)
         self.targets = list(targets)
+        self.bases = True  # whether registries may be asked for base images
         self.progress = progress
         self.records: dict[str, Record] = {}
         self.lent: dict[str, Opened] = {}
@@ -206,6 +207,14 @@ class Caches:
         if lent is None:  # of an image that was here, and has been removed meanwhile
             raise NotFound(f"layer {record.diff_id} of the build cache is not here any more")
         return self.elsewhere.fetch(lent, record.diff_id)
+
+    def config(self, image: str, platform: Platform) -> dict[str, Any] | None:
+        if not self.bases:
+            return None
+        try:
+            return self.elsewhere.open(Reference.parse(image), platform).result().config
+        except EstivaError:  # whoever pulls it says what is wrong
+            return None
 
     def note(self, record: Record) -> None:
         if self.targets:
