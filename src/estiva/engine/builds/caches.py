@@ -5,7 +5,7 @@
     inline     type=inline to write: in the image that is built, to be read with type=registry
 
 An image that is here under the name and holds a cache is read, and the registry not asked, as with docker's
-builder. A cache that can't be had is told, unless an image of the name is here, and the build goes on without.
+builder. A cache that can't be had is told, unless an image of the name is here; the build goes on without.
 One in a registry is read by hand where that does (registry/transfer/peek.py): the client takes longer to load
 than all of a build that is cached.
 """
