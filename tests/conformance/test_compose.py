@@ -75,7 +75,7 @@ def _version() -> tuple[int, ...]:
 
 pytestmark = [
     bundle.requires_kernel,
-    pytest.mark.skipif(_version() < (2, 26), reason="needs docker compose 2.26"),
+    pytest.mark.skipif(_version() != (2, 26), reason="needs docker compose 2.26, which said.txt is of"),
 ]
 
 
