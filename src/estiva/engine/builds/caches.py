@@ -5,9 +5,9 @@
     inline     type=inline to write: in the image that is built, to be read with type=registry
 
 An image that is here under the name and holds a cache is read, and the registry not asked, as with docker's
-builder: compose files name what was built here and never pushed. A cache that can't be had is told, and the
-build goes on without it. One in a registry is read by hand where that does (registry/transfer/peek.py): the
-client takes longer to load than all of a build that is cached.
+builder. A cache that can't be had is told, unless an image of the name is here; the build goes on without.
+One in a registry is read by hand where that does (registry/transfer/peek.py): the client takes longer to load
+than all of a build that is cached.
 """
 
 from __future__ import annotations
@@ -156,6 +156,9 @@ class Caches:
         self._lock = allocate_lock()
         self.elsewhere = Elsewhere(engine, progress, self.settings)
         self.opening: list[tuple[Place, Promise[Opened]]] = []
+        self.built: list[
+            Place
+        ] = []  # compose files name what was only ever built here: no registry need have it
         if sources:
             self._open(sources, Platform.parse(platform) if platform else Platform.host())
 
@@ -187,6 +190,8 @@ class Caches:
             self._warn(f"no cache from {place.name}: {error.message}")
             return False
         self._add(found)
+        if not found:
+            self.built.append(place)
         return bool(found)
 
     def close(self) -> None:
@@ -238,7 +243,8 @@ class Caches:
                     if not found:
                         self._warn(f"{place.name} holds no build cache")
                 except EstivaError as error:
-                    self._warn(f"no cache from {place.name}: {error.message}")
+                    if place not in self.built:
+                        self._warn(f"no cache from {place.name}: {error.message}")
                     continue
                 for record in found:
                     self.lent.setdefault(record.diff_id, lent)
